@@ -1,0 +1,160 @@
+"""What an optimizer is: a NamedTuple of hyper-parameters with a pure scalar rule, and the frozen record that describes it."""
+
+import hashlib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Lt
+
+from fastgd._errors import InputError, nearest
+from fastgd._registry import Registry
+
+Value: TypeAlias = Any  # a number, an array, or a kernel's vector of lanes
+Slots: TypeAlias = tuple[Any, ...]
+Step: TypeAlias = tuple[Any, tuple[Any, ...]]
+
+Rate = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Decay = Annotated[float, Ge(0), Lt(1)]
+
+C = TypeVar("C", bound=type)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The record of an optimizer.
+
+    Attributes
+    ----------
+    name : str
+        As in a study file; for a user's own, "package.module:Name".
+    cls : type
+        The NamedTuple with `rule`, and optionally `prepare` and `readout`.
+    family, witness, reference : str
+        For `fastgd list`; the witness is the outside implementation whose form and defaults the rule takes.
+    slots : tuple of str
+        The state that it keeps for each parameter, all zero at the start.
+    hyper : mapping of str to float or None
+        The numeric hyper-parameters in order with their defaults; None: must be given.
+    options : mapping of str to tuple
+        The categorical choices; the first is the default. They are part of a kernel's type.
+    annotations : mapping of str to Any
+        The type of each field with its bounds.
+    source : str
+        A hash of the class's source: what makes an edited rule another rule.
+    """
+
+    name: str
+    cls: type
+    family: str
+    witness: str
+    reference: str
+    slots: tuple[str, ...]
+    hyper: Mapping[str, float | None]
+    options: Mapping[str, tuple[Any, ...]]
+    annotations: Mapping[str, Any]
+    source: str
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
+
+    def variant(self, options: Mapping[str, Any]) -> str:
+        """Name the choices that are not the defaults: the column `variant`."""
+        chosen = {name: options.get(name, values[0]) for name, values in self.options.items()}
+        return ", ".join(f"{name}={value}" for name, value in chosen.items() if value != self.options[name][0])
+
+
+OPTIMIZERS: Registry[Optimizer] = Registry("optimizer")
+
+
+def optimizer(
+    *,
+    name: str | None = None,
+    slots: tuple[str, ...] = (),
+    family: str = "custom",
+    witness: str = "none",
+    reference: str = "",
+) -> Callable[[C], C]:
+    """Make a NamedTuple class an optimizer.
+
+    The class holds the hyper-parameters as fields: floats (with bounds as `annotated_types`), and booleans or literal strings
+    for categorical choices. Its functions take the hyper-parameters `h` first:
+
+    `rule(h, c, w, g, s) -> (w, s)`
+        The parameter and its slots after one step with the gradient `g`, written with arithmetic and NumPy's element-wise
+        functions, without branches on values (`np.where` instead): kernels call it on whole vectors of lanes.
+    `prepare(h, t) -> c`, optional
+        A tuple of quantities that depend on the step t (from 1) and not on the parameter, once a step.
+    `readout(h, w, s) -> w`, optional
+        The iterate that is reported, when it is not the state.
+
+    Parameters
+    ----------
+    name : str, optional
+        The built-in name. A user's own class needs none: a study names it as "package.module:Name".
+    slots : tuple of str
+        The state kept for each parameter.
+    family, witness, reference : str
+        What `fastgd list` shows.
+    """
+
+    def register(cls: C) -> C:
+        record = _describe(cls, name or f"{cls.__module__}:{cls.__name__}", slots, family, witness, reference)
+        cls.optimizer = record  # type: ignore[attr-defined]
+        if name is not None:
+            OPTIMIZERS.add(record)
+        return cls
+
+    return register
+
+
+def _describe(cls: type, name: str, slots: tuple[str, ...], family: str, witness: str, reference: str) -> Optimizer:
+    annotations = get_type_hints(cls, include_extras=True)
+    defaults: Mapping[str, Any] = cls._field_defaults  # type: ignore[attr-defined]
+    hyper: dict[str, float | None] = {}
+    options: dict[str, tuple[Any, ...]] = {}
+    for field, kind in annotations.items():
+        values = (False, True) if kind is bool else get_args(kind) if get_origin(kind) is Literal else None
+        if values is None:
+            hyper[field] = defaults.get(field)
+        else:
+            first = defaults[field]
+            options[field] = (first, *(value for value in values if value != first))
+    source = hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()[:16]
+    return Optimizer(name, cls, family, witness, reference, slots, hyper, options, annotations, source)
+
+
+def find(name: str) -> Optimizer:
+    """Return the record of a built-in optimizer, or of a user's own by "package.module:Name".
+
+    A user's module is looked for where Python looks, the current folder included.
+
+    Raises
+    ------
+    InputError
+        There is no such optimizer, module or class, or the class is not decorated with `fastgd.optimizer`.
+    """
+    if ":" not in name:
+        return OPTIMIZERS.find(name)
+    module_name, _, attribute = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(f"optimizer {name!r}: cannot import the module {module_name!r}: {error}") from error
+    cls = getattr(module, attribute, None)
+    if cls is None:
+        names = [key for key, value in vars(module).items() if hasattr(value, "optimizer")]
+        raise InputError(f"optimizer {name!r}: the module has no {attribute!r}; {nearest(attribute, names)}")
+    record = getattr(cls, "optimizer", None)
+    if not isinstance(record, Optimizer):
+        raise InputError(f"optimizer {name!r}: decorate the NamedTuple {attribute!r} with @fastgd.optimizer(...)")
+    return record

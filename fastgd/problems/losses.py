@@ -1,0 +1,122 @@
+"""Losses of a margin z and a target y: value and derivative, written once, for numbers, arrays and vectors of lanes.
+
+Each is stable for any finite margin: no overflow where the loss is finite, no cancellation where it is small.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from fastgd._math import sigmoid, softplus
+from fastgd._registry import Registry
+
+Targets = Literal["binary", "unit", "real", "count"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss.
+
+    Attributes
+    ----------
+    name : str
+        As in a study file.
+    summary : str
+        Its formula.
+    targets : {"binary", "unit", "real", "count"}
+        What y may be: 0 and 1; numbers from 0 to 1; any finite number; numbers >= 0.
+    value, derivative : callable
+        `value(z, y)` and its derivative by z. Without branches on values: kernels call them on vectors of lanes.
+    """
+
+    name: str
+    summary: str
+    targets: Targets
+    value: Callable[[Any, Any], Any]
+    derivative: Callable[[Any, Any], Any]
+
+    @property
+    def code(self) -> int:
+        """The number by which kernels select the loss: its place in the registry."""
+        return list(LOSSES).index(self.name)
+
+
+LOSSES: Registry[Loss] = Registry("loss")
+
+
+def _squared(z: Any, y: Any) -> Any:
+    return (z - y) * (z - y) * 0.5
+
+
+def _squared_derivative(z: Any, y: Any) -> Any:
+    return z - y
+
+
+# With y in {0, 1}, log(1 + e^z) - y z is softplus(z) or softplus(-z): no difference of large numbers.
+def _logistic(z: Any, y: Any) -> Any:
+    return softplus((1 - 2 * y) * z)
+
+
+def _logistic_derivative(z: Any, y: Any) -> Any:
+    s = 1 - 2 * y
+    return s * sigmoid(s * z)
+
+
+def _hinge(z: Any, y: Any) -> Any:
+    return np.maximum(1 - (2 * y - 1) * z, 0.0)
+
+
+def _hinge_derivative(z: Any, y: Any) -> Any:
+    s = 2 * y - 1
+    return np.where(s * z < 1, -s, s * 0)
+
+
+def _squared_hinge(z: Any, y: Any) -> Any:
+    m = np.maximum(1 - (2 * y - 1) * z, 0.0)
+    return m * m
+
+
+def _squared_hinge_derivative(z: Any, y: Any) -> Any:
+    s = 2 * y - 1
+    return -2 * s * np.maximum(1 - s * z, 0.0)
+
+
+def _huber(z: Any, y: Any) -> Any:
+    r = np.abs(z - y)
+    return np.where(r <= 1, 0.5 * r * r, r - 0.5)
+
+
+def _huber_derivative(z: Any, y: Any) -> Any:
+    return np.minimum(np.maximum(z - y, -1.0), 1.0)
+
+
+def _sigmoid_squared(z: Any, y: Any) -> Any:
+    r = sigmoid(z) - y
+    return r * r * 0.5
+
+
+def _sigmoid_squared_derivative(z: Any, y: Any) -> Any:
+    f = sigmoid(z)
+    return (f - y) * f * sigmoid(-z)
+
+
+def _poisson(z: Any, y: Any) -> Any:
+    return np.exp(z) - y * z
+
+
+def _poisson_derivative(z: Any, y: Any) -> Any:
+    return np.exp(z) - y
+
+
+for _loss in (
+    Loss("squared", "(z - y)^2 / 2", "real", _squared, _squared_derivative),
+    Loss("logistic", "log(1 + e^z) - y z, y in {0, 1}", "binary", _logistic, _logistic_derivative),
+    Loss("hinge", "max(0, 1 - s z), s = 2y - 1", "binary", _hinge, _hinge_derivative),
+    Loss("squared_hinge", "max(0, 1 - s z)^2, s = 2y - 1", "binary", _squared_hinge, _squared_hinge_derivative),
+    Loss("huber", "(z - y)^2 / 2 up to |z - y| = 1, then |z - y| - 1/2", "real", _huber, _huber_derivative),
+    Loss("sigmoid_squared", "(sigmoid(z) - y)^2 / 2", "unit", _sigmoid_squared, _sigmoid_squared_derivative),
+    Loss("poisson", "e^z - y z, y >= 0", "count", _poisson, _poisson_derivative),
+):
+    LOSSES.add(_loss)
