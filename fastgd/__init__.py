@@ -1,1 +1,43 @@
-"""fastgd."""
+"""Convergence studies of gradient-descent optimizers: every rate, schedule, batch size and seed in a few passes.
+
+>>> import fastgd
+>>> study = fastgd.Study.from_toml("studies/flights.toml")  # doctest: +SKIP
+>>> results = fastgd.run(study)  # doctest: +SKIP
+>>> results.best()  # doctest: +SKIP
+
+Names are imported when they are first used: `import fastgd` stays quick, and reading results never imports Numba.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastgd._errors import InputError
+    from fastgd.analysis import Results, load
+    from fastgd.optimizers import optimizer
+    from fastgd.study.config import Study
+    from fastgd.study.runner import run
+
+__version__ = version("fastgd")
+
+__all__ = ["InputError", "Results", "Study", "__version__", "load", "optimizer", "run"]
+
+_HOMES = {
+    "InputError": "fastgd._errors",
+    "Results": "fastgd.analysis",
+    "Study": "fastgd.study.config",
+    "load": "fastgd.analysis",
+    "optimizer": "fastgd.optimizers",
+    "run": "fastgd.study.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,123 @@
+"""The types of a study file's keys: what may stand there, and in which form it is kept."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    model_validator,
+)
+
+from fastgd import datasets
+from fastgd._errors import nearest
+from fastgd.study._values import brief, distinct, explicit, failure, is_number, is_whole, known_keys
+
+ALWAYS_RECORDED = ("loss", "validation_loss", "param_norm")
+METRICS = (*ALWAYS_RECORDED, "grad_norm", "accuracy", "validation_accuracy", "r2", "validation_r2")
+LARGEST = 2**53
+
+T = TypeVar("T")
+
+
+class Block(BaseModel):
+    """A table of the study file: its keys are the model's fields, and no others."""
+
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, block: Any) -> Any:
+        return known_keys(block, cls.model_fields)
+
+
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w .+=@-]*", name) or name.endswith((" ", ".")):
+        raise failure(
+            "must be letters, digits, spaces and any of _ . + - = @ (it names the folder of results)", found=name
+        )
+    return name
+
+
+def _rows(value: Any) -> Any:
+    if value == "full" or is_whole(value, 1):
+        return value
+    raise failure("must be a whole number of at least 1, or 'full'", found=value)
+
+
+def _init(value: Any) -> Any:
+    if value == "zeros":
+        return value
+    if isinstance(value, dict) and list(value) == ["normal"] and is_number(value["normal"]) and value["normal"] > 0:
+        return {"normal": float(value["normal"])}
+    raise failure("must be 'zeros' or { normal = s } with s > 0", found=value)
+
+
+def _every(value: Any) -> Any:
+    if value == "epoch" or (isinstance(value, dict) and list(value) == ["log"] and is_whole(value["log"], 2)):
+        return value
+    raise failure("must be 'epoch' or { log = k } with k of at least 2", found=value)
+
+
+def _metric(name: str) -> str:
+    if name in METRICS:
+        return name
+    raise failure(f": there is no metric {name!r}; {nearest(name, METRICS)}")
+
+
+def _label(value: Any) -> Any:
+    if isinstance(value, str | bool) or is_number(value):
+        return value
+    raise failure("must be one of the target's labels", found=value)
+
+
+def _file(value: Any, info: ValidationInfo) -> Any:
+    """Make a path absolute; the context is the study file's folder, or None: the study was made in Python."""
+    return str(Path(info.context or Path.cwd(), Path(value).expanduser())) if isinstance(value, str) else value
+
+
+def _dataset(name: str) -> str:
+    if datasets.DATASETS.find(name).load is None:
+        raise failure(f": {name!r} is described by a key of its own, {name} = {{ ... }}")
+    return name
+
+
+def _synthetic(value: Any) -> dict[str, Any]:
+    known_keys(value, datasets.Synthetic.model_fields)
+    return datasets.Synthetic.model_validate(value).model_dump()
+
+
+def _held_out(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, str):
+        return _file(value, info)
+    if is_number(value) and 0 <= value < 1:
+        return float(value)
+    raise failure("must be a fraction from 0 to below 1, or the path of a second file", found=value)
+
+
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Several = Annotated[list[T], BeforeValidator(explicit), AfterValidator(distinct), PlainSerializer(brief)]
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+Rows = Annotated[int | Literal["full"], PlainValidator(_rows)]
+Init = Annotated[str | dict[str, float], PlainValidator(_init)]
+Every = Annotated[str | dict[str, int], PlainValidator(_every)]
+Metrics = Annotated[
+    list[Annotated[str, AfterValidator(_metric)]],
+    # the three that are always there, and those asked for, in one order
+    AfterValidator(lambda names: [name for name in METRICS if name in (*ALWAYS_RECORDED, *names)]),
+]
+Label = Annotated[str | int | float | bool, PlainValidator(_label)]
+File = Annotated[str, BeforeValidator(_file)]
+Synthetic = Annotated[dict[str, Any], PlainValidator(_synthetic)]
+Dataset = Annotated[str, AfterValidator(_dataset)]
+HeldOut = Annotated[float | str, PlainValidator(_held_out)]

@@ -1,0 +1,130 @@
+"""What may stand for one value in a study file: the value, a list of values, or a grid; and the checks on it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from math import inf
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from fastgd._errors import InputError, nearest
+
+T = TypeVar("T")
+SPACING: dict[str, Any] = {"log": np.geomspace, "linear": np.linspace}
+
+
+def failure(message: str, *path: str | int, found: Any = None) -> ValidationError:
+    """Return a validation error at a key path below the value that is being validated."""
+    # braces would be read as a template: the message travels as a value
+    kind = PydanticCustomError("study", "{message}", {"message": message})
+    return ValidationError.from_exception_data("study", [InitErrorDetails(type=kind, loc=path, input=found)])
+
+
+def shown(value: Any) -> str:
+    """Return a value as it would stand in a study file, shortened."""
+    text = _toml(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + "".join(f"{key} = {_toml(item)}, " for key, item in value.items()).removesuffix(", ") + " }"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, str) else str(value)
+
+
+def named(find: Callable[[str], T], name: Any) -> T:
+    """Look up a block by the name in it; what is wrong with it is wrong with its key `name`."""
+    if name is None:
+        raise failure("is missing", "name")
+    if not isinstance(name, str):
+        raise failure("must be a string", "name", found=name)
+    try:
+        return find(name)
+    except InputError as error:
+        raise failure(f": {error}", "name") from None
+
+
+def known_keys(block: Any, valid: Iterable[str]) -> Any:
+    """Return a block, or fail on the first key that is not a valid one."""
+    if isinstance(block, Mapping):
+        for key in block:
+            if key not in (names := list(valid)):
+                raise failure(f"is not a known key; {nearest(str(key), names)}", key)
+    return block
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a list as it is, and anything else as a list of one."""
+    return value if isinstance(value, list) else [value]
+
+
+def brief(values: list[Any]) -> Any:
+    """Return a list of one as its value: the inverse of `as_list`."""
+    return values[0] if len(values) == 1 else values
+
+
+def plain(value: Any) -> Any:
+    """Return a value with NumPy scalars, arrays, tuples, ranges, paths and models made into what TOML has."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_none=True)
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [plain(item) for item in value]
+    return value
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -inf < value < inf
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """Whether a value is a whole number that is not below `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def explicit(value: Any) -> Any:
+    """Return a value, a list or a grid as a list; both ends of a grid are exact."""
+    if not isinstance(value, Mapping):
+        return as_list(value)
+    known_keys(value, [*SPACING, "num"])
+    kinds = [kind for kind in SPACING if kind in value]
+    if len(kinds) != 1 or "num" not in value:
+        raise failure("must be { log = [lo, hi], num = k } or { linear = [lo, hi], num = k }", found=dict(value))
+    kind, num, ends = kinds[0], value["num"], value[kinds[0]]
+    if not (isinstance(ends, list) and len(ends) == 2 and all(map(is_number, ends)) and ends[0] != ends[1]):
+        raise failure("must be two different numbers, [lo, hi]", kind, found=ends)
+    if kind == "log" and min(ends) <= 0:
+        raise failure("must have both ends greater than 0 (a linear grid need not)", kind, found=ends)
+    if not is_whole(num, 2):
+        raise failure("must be a whole number of at least 2", "num", found=num)
+    values = SPACING[kind](float(ends[0]), float(ends[1]), num)
+    # 12 digits: readable rates, and the same ones on machines whose powers differ in the last bit
+    return [float(ends[0]), *(float(f"{inner:.12g}") for inner in values[1:-1]), float(ends[1])]
+
+
+def distinct(values: list[T]) -> list[T]:
+    """Return a list that has at least one value and none twice."""
+    if not values:
+        raise failure("is an empty list; give at least one value")
+    if len(set(values)) < len(values):
+        first = {value: index for index, value in reversed(list(enumerate(values)))}
+        index = next(i for i, value in enumerate(values) if first[value] != i)
+        raise failure("stands twice in the list", index, found=values[index])
+    return values
+
+
+def choice(value: Any, valid: tuple[Any, ...]) -> Any:
+    """Return one of the valid values; 1 is not true."""
+    if not any(type(value) is type(item) and value == item for item in valid):
+        raise failure(f"must be {' or '.join(map(shown, valid))}", found=value)
+    return value
