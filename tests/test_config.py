@@ -2,6 +2,7 @@
 
 import time
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.study.config import METRICS, Schedule, Study
 
+ROOT = Path(__file__).parent.parent
+STUDIES = [*sorted(ROOT.glob("studies/*.toml")), ROOT / "fastgd/data/demo.toml"]
 SMALLEST = """
 name = "small"
 epochs = 3
@@ -285,3 +288,9 @@ def test_overrides_reach_lists(tmp_path):
     assert study.problem[1].loss == "huber"
     assert study.optimizer[0].hyper["momentum"] == [0.5, 0.99]
     assert study.seed == [5]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_studies_that_come_along(path):
+    study = Study.from_toml(path)
+    assert study.name == path.stem
