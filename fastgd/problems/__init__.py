@@ -1,5 +1,5 @@
 """What is minimised: losses of linear models."""
 
-from fastgd.problems.losses import LOSSES, Loss
+from fastgd.problems.losses import LOSSES, MEASURES, ZERO_ONE, Loss
 
-__all__ = ["LOSSES", "Loss"]
+__all__ = ["LOSSES", "MEASURES", "ZERO_ONE", "Loss"]

@@ -39,8 +39,8 @@ class Loss:
 
     @property
     def code(self) -> int:
-        """The number by which kernels select the loss: its place in the registry."""
-        return list(LOSSES).index(self.name)
+        """The number by which kernels select it: its place among all measures."""
+        return [measure.name for measure in MEASURES].index(self.name)
 
 
 LOSSES: Registry[Loss] = Registry("loss")
@@ -120,3 +120,18 @@ for _loss in (
     Loss("poisson", "e^z - y z, y >= 0", "count", _poisson, _poisson_derivative),
 ):
     LOSSES.add(_loss)
+
+
+def _zero_one(z: Any, y: Any) -> Any:
+    s = 2 * y - 1
+    return np.where(s * z > 0, s * 0, s * 0 + 1)
+
+
+def _flat(z: Any, y: Any) -> Any:
+    return z * 0
+
+
+ZERO_ONE = Loss("zero_one", "1 where the sign of z is not that of the label", "binary", _zero_one, _flat)
+
+# What can be summed over the rows at a checkpoint: the losses, which come first, and what only measures.
+MEASURES: tuple[Loss, ...] = (*LOSSES.values(), ZERO_ONE)

@@ -1,0 +1,95 @@
+"""The only place that compiles: one decorator, with the flags and the cache that every kernel shares.
+
+Numba's cache does not see an edited callee in another file, so the folder is named after a hash of all sources that kernels
+are made of. Where nothing is writable the cache moves to a temporary folder, and then is left out.
+"""
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numba
+from filelock import FileLock
+
+_PACKAGE = Path(__file__).parent
+_SOURCES = ("_*.py", "optimizers/*.py", "problems/*.py", "engine/*.py")
+
+
+def source_hash(package: Path = _PACKAGE) -> str:
+    """Return a hash of every source file that machine code depends on."""
+    digest = hashlib.sha256()
+    for file in sorted(file for pattern in _SOURCES for file in package.glob(pattern)):
+        digest.update(file.relative_to(package).as_posix().encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _candidates() -> Iterator[Path]:
+    if chosen := os.environ.get("FASTGD_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR"):
+        yield Path(chosen)
+    elif sys.platform == "win32":
+        yield Path(os.environ.get("LOCALAPPDATA", "~")).expanduser() / "fastgd"
+    elif sys.platform == "darwin":
+        yield Path("~/Library/Caches/fastgd").expanduser()
+    else:
+        yield Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fastgd"
+    yield Path(tempfile.gettempdir()) / f"fastgd-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+
+
+def _writable_cache() -> Path | None:
+    for base in _candidates():
+        folder = base / f"kernels-{source_hash()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError:
+            continue
+    return None
+
+
+CACHE: Path | None = _writable_cache()
+
+
+def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, inline: str = "never") -> Any:
+    """Compile a kernel on its first call, or load it from the cache.
+
+    `error_model="numpy"` lets divisions vectorise; of fast-math only contraction is allowed, which keeps NaN and infinity as
+    they are: divergence is found by them.
+
+    Parameters
+    ----------
+    function : callable
+    parallel : bool
+        Whether `prange` runs on all threads.
+    inline : {"never", "always"}
+        Numba's own inlining, before types; LLVM inlines small functions anyway.
+    """
+    if function is None:
+        return lambda f: jit(f, parallel=parallel, inline=inline)
+    previous = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(CACHE) if CACHE else ""
+    try:
+        return numba.njit(
+            function,
+            error_model="numpy",
+            fastmath={"contract"},
+            parallel=parallel,
+            inline=inline,
+            nogil=True,
+            cache=CACHE is not None,
+        )
+    finally:
+        numba.config.CACHE_DIR = previous
+
+
+@contextmanager
+def compile_lock() -> Iterator[None]:
+    """Hold the cache folder while compiling: Numba's index is read, changed and written without a lock."""
+    with FileLock(CACHE / "compile.lock") if CACHE else nullcontext():
+        yield

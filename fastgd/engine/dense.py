@@ -1,0 +1,291 @@
+"""Dense cohorts: tiles of lanes that walk the rows together.
+
+A mini-batch step of a tile is `Z = X_b W`, `R = loss'(Z, y) / b`, `G = X_b' R`, and then the rule on each feature. Rows are read
+where they lie, through the order of the epoch, while the next batch's rows are prefetched.
+"""
+
+from typing import Any, NamedTuple
+
+from fastgd._jit import jit
+from fastgd._vectors import load, prefetch, static, store, zeros
+from fastgd.engine.blocks import gradient_block, margin_block
+from fastgd.engine.losses import residuals
+from fastgd.engine.rules import lane, load_slots, prepare, readout, rows, store_rows, store_slots, update
+
+CHUNK = 256  # rows whose residuals stay in the cache beside the tile; larger batches are added up chunk by chunk
+COLUMNS = 512  # features whose weights stay in the cache while all rows of a chunk pass over them
+
+
+class Rows(NamedTuple):
+    """Rows of data: X flat, y (n,), the order (n,) in which they are visited, d, and the loss's number."""
+
+    X: Any
+    y: Any
+    order: Any
+    d: Any
+    loss: Any
+
+
+class Lanes(NamedTuple):
+    """A cohort's tiles.
+
+    state : (tiles, (1 + slots) * (d + intercept) * L), the parameters first
+    hyper : (tiles, 2 * (hyper + 1) * L): for the weights, then for the intercept; the last row of each is l2
+    scheduled : (1 or steps, tiles, m * L), the values of the m scheduled hyper-parameters at each step
+    which : (m,) their rows in hyper
+    bad : (tiles, L), the first step with a residual that is not finite, or 0
+    """
+
+    state: Any
+    hyper: Any
+    scheduled: Any
+    which: Any
+    bad: Any
+
+
+class Scratch(NamedTuple):
+    """Working memory of a thread: offsets (CHUNK,), targets (CHUNK,), margins, gradient, the step's quantities, check (L,)."""
+
+    offsets: Any
+    y: Any
+    Z: Any
+    G: Any
+    c: Any
+    check: Any
+
+
+@jit
+def gather(data, low, count, scratch):
+    """Look up where the rows order[low : low + count] begin, and their targets."""
+    for i in range(count):
+        row = data.order[low + i]
+        scratch.offsets[i] = row * data.d
+        scratch.y[i] = data.y[row]
+
+
+@jit
+def margins(shape, data, count, W, intercept, scratch):
+    """Z (count, L) = X W + intercept, for the rows that were gathered."""
+    L, block, Z, d = static(shape, "lanes"), static(shape, "rows"), scratch.Z, data.d
+    whole = count - count % block
+    for v in range(0, L, static(shape, "width")):
+        bias = load(shape, W, d * L + v) if intercept else zeros(shape, W)
+        for i in range(count):
+            store(Z, i * L + v, bias)
+    for j in range(0, d, COLUMNS):
+        inner = min(COLUMNS, d - j)
+        for g in range(0, L, static(shape, "group")):
+            for i in range(0, whole, block):
+                margin_block(shape, "rows", data.X, scratch.offsets, i, j, inner, W, j * L + g, Z, i * L + g)
+            for i in range(whole, count):
+                margin_block(shape, "one", data.X, scratch.offsets, i, j, inner, W, j * L + g, Z, i * L + g)
+
+
+@jit
+def add_feature_gradients(shape, data, j, features, count, scratch, G, g):
+    """Add to G[g:] (features, L) the gradient of features j ... of the rows that were gathered; R is in Z."""
+    for v in range(0, static(shape, "lanes"), static(shape, "group")):
+        if features == static(shape, "rows"):
+            gradient_block(shape, "rows", data.X, scratch.offsets, 0, j, count, scratch.Z, v, G, g + v)
+        else:
+            gradient_block(shape, "one", data.X, scratch.offsets, 0, j, count, scratch.Z, v, G, g + v)
+
+
+@jit
+def add_intercept_gradient(shape, count, scratch, G, g):
+    """Add to G[g:] (L) the intercept's gradient: the sum of the residuals."""
+    L = static(shape, "lanes")
+    for v in range(0, L, static(shape, "width")):
+        total = load(shape, G, g + v)
+        for i in range(count):
+            total = total + load(shape, scratch.Z, i * L + v)
+        store(G, g + v, total)
+
+
+@jit
+def add_gradient(shape, data, count, intercept, scratch, G):
+    """Add to G (d + intercept, L) the whole gradient of the rows that were gathered."""
+    L, block, d = static(shape, "lanes"), static(shape, "rows"), data.d
+    j = 0
+    while j < d:
+        features = block if j + block <= d else 1
+        add_feature_gradients(shape, data, j, features, count, scratch, G, j * L)
+        j += features
+    if intercept:
+        add_intercept_gradient(shape, count, scratch, G, d * L)
+
+
+@jit
+def clear(shape, array, start, count):
+    """Set `count` rows of L lanes to zero."""
+    for v in range(0, count * static(shape, "lanes"), static(shape, "width")):
+        store(array, start + v, zeros(shape, array))
+
+
+@jit
+def apply_rule(rule, shape, state, hyper, c, feature, stride, G, g):
+    """One parameter's step in all lanes, from the gradient at G[g]; `hyper` is the half for weights or intercept."""
+    L = static(shape, "lanes")
+    l2_row = static(rule, "hyper") * L
+    for v in range(0, L, static(shape, "width")):
+        at = feature * L + v
+        w = load(shape, state, at)
+        gradient = load(shape, G, g + v) + load(shape, hyper, l2_row + v) * w
+        slots = load_slots(rule, shape, state, at, stride)
+        quantities = rows(rule, shape, c, v, "coefficients")
+        new, slots = update(rule, lane(rule, shape, hyper, v), quantities, w, gradient, slots)
+        store(state, at, new)
+        store_slots(rule, shape, state, at, stride, slots)
+
+
+@jit
+def apply_all(rule, shape, state, hyper, c, d, intercept, G):
+    """Every parameter's step, from the gradient G (d + intercept, L)."""
+    L, half = static(shape, "lanes"), hyper.shape[0] // 2
+    for j in range(d):
+        apply_rule(rule, shape, state, hyper[:half], c, j, (d + intercept) * L, G, j * L)
+    if intercept:
+        apply_rule(rule, shape, state, hyper[half:], c, d, (d + intercept) * L, G, d * L)
+
+
+@jit
+def begin_step(rule, shape, hyper, scheduled, which, t, c):
+    """Put a step's scheduled values into both halves of `hyper`, and prepare the rule's quantities of step t."""
+    L, half = static(shape, "lanes"), hyper.shape[0] // 2
+    for v in range(0, L, static(shape, "width")):
+        for m in range(which.shape[0]):
+            for part in range(2):
+                store(hyper, part * half + which[m] * L + v, load(shape, scheduled, m * L + v))
+        store_rows(rule, shape, c, v, prepare(rule, lane(rule, shape, hyper, v), t))
+
+
+@jit
+def note_bad(check, bad, t):
+    """Note step t in the lanes whose check is not a number, where no earlier step was noted."""
+    for index in range(bad.shape[0]):
+        if check[index] != check[index] and bad[index] == 0:
+            bad[index] = t
+
+
+@jit
+def residual_chunk(shape, data, low, count, scale, W, intercept, scratch, bad, t):
+    """Leave in Z the scaled residuals of the rows order[low : low + count]."""
+    gather(data, low, count, scratch)
+    margins(shape, data, count, W, intercept, scratch)
+    residuals(data.loss, shape, scratch.Z, scratch.y, count, scale, scratch.check)
+    note_bad(scratch.check, bad, t)
+
+
+@jit
+def finish_small_batch(rule, shape, data, count, state, hyper, intercept, scratch, ahead):
+    """Finish the gradient of a few features at a time and hand it to the rule: it never leaves the first-level cache.
+
+    Meanwhile the rows order[ahead[0] : ahead[1]] are prefetched: shuffled rows then cost 1.1 times sequential ones.
+    """
+    L, block, d, G = static(shape, "lanes"), static(shape, "rows"), data.d, scratch.G
+    half, stride = hyper.shape[0] // 2, (d + intercept) * L
+    per_line = 64 // data.X.itemsize
+    j, asked = 0, ahead[0]
+    while j < d:
+        features = block if j + block <= d else 1
+        clear(shape, G, 0, features)
+        add_feature_gradients(shape, data, j, features, count, scratch, G, 0)
+        for f in range(features):
+            apply_rule(rule, shape, state, hyper[:half], scratch.c, j + f, stride, G, f * L)
+        j += features
+        until = ahead[0] + (ahead[1] - ahead[0]) * j // d
+        while asked < until:
+            for line in range(0, d + per_line - 1, per_line):
+                prefetch(data.X, data.order[asked] * d + line)
+            asked += 1
+    if intercept:
+        clear(shape, G, 0, 1)
+        add_intercept_gradient(shape, count, scratch, G, 0)
+        apply_rule(rule, shape, state, hyper[half:], scratch.c, d, stride, G, 0)
+
+
+@jit
+def tile_step(rule, shape, data, lanes, scratch, batch, tile, intercept):
+    """One step of one tile; batch: (first row, end, end of the rows to prefetch, step t, index of the scheduled values)."""
+    start, stop, ahead, t, index = batch
+    state, hyper, bad = lanes.state[tile], lanes.hyper[tile], lanes.bad[tile]
+    scale = data.X.dtype.type(1.0 / (stop - start))
+    begin_step(rule, shape, hyper, lanes.scheduled[index, tile], lanes.which, t, scratch.c)
+    if stop - start <= CHUNK:
+        residual_chunk(shape, data, start, stop - start, scale, state, intercept, scratch, bad, t)
+        finish_small_batch(rule, shape, data, stop - start, state, hyper, intercept, scratch, (stop, ahead))
+        return
+    clear(shape, scratch.G, 0, data.d + intercept)
+    for low in range(start, stop, CHUNK):
+        count = min(CHUNK, stop - low)
+        residual_chunk(shape, data, low, count, scale, state, intercept, scratch, bad, t)
+        add_gradient(shape, data, count, intercept, scratch, scratch.G)
+    apply_all(rule, shape, state, hyper, scratch.c, data.d, intercept, scratch.G)
+
+
+@jit
+def advance(rule, shape, data, lanes, scratch, span, intercept):
+    """Take steps with the tiles of one worker.
+
+    The worker walks the batches once and applies each to all of its tiles while the rows are in its cache.
+
+    span: (worker, workers, first batch of the epoch, number of steps, t of the first step in the run, batch size)
+    """
+    worker, workers, first, steps, t, b = span
+    tiles, n = lanes.state.shape[0], data.y.shape[0]
+    for step in range(steps):
+        start = (first + step) * b
+        stop = min(start + b, n)
+        index = min(step, lanes.scheduled.shape[0] - 1)
+        for tile in range(worker, tiles, workers):
+            ahead = min(stop + b, n) if tile == worker else stop
+            tile_step(rule, shape, data, lanes, scratch, (start, stop, ahead, t + step, index), tile, intercept)
+
+
+@jit
+def accumulate(shape, data, W, bad, gradients, scratch, span, intercept):
+    """Add part of a large batch to gradients (parts, tiles, (d + intercept) * L).
+
+    The batch is cut into parts, each summed by itself: a fixed order whatever the number of threads. One call takes the
+    rows `low` to `high` of every part, so that it stays short.
+
+    span: (worker, workers, rows of a part, low, high, end of the batch, t); the gradient's mean is over `end` rows.
+    """
+    worker, workers, size, low, high, end, t = span
+    parts, tiles = gradients.shape[0], gradients.shape[1]
+    scale = data.X.dtype.type(1.0 / end)
+    for item in range(worker, parts * tiles, workers):
+        part, tile = item // tiles, item % tiles
+        last = min((part + 1) * size, end, part * size + high)
+        for start in range(part * size + low, last, CHUNK):
+            count = min(CHUNK, last - start)
+            residual_chunk(shape, data, start, count, scale, W[tile], intercept, scratch, bad[tile], t)
+            add_gradient(shape, data, count, intercept, scratch, gradients[part, tile])
+
+
+@jit
+def apply_gradients(rule, shape, lanes, gradients, scratch, span, d, intercept):
+    """Add the parts of a large batch's gradient in order, and take the rule's step; span: (worker, workers, t)."""
+    worker, workers, t = span
+    L = static(shape, "lanes")
+    for tile in range(worker, gradients.shape[1], workers):
+        total = gradients[0, tile]
+        for part in range(1, gradients.shape[0]):
+            for at in range(0, (d + intercept) * L, static(shape, "width")):
+                store(total, at, load(shape, total, at) + load(shape, gradients[part, tile], at))
+        hyper = lanes.hyper[tile]
+        begin_step(rule, shape, hyper, lanes.scheduled[0, tile], lanes.which, t, scratch.c)
+        apply_all(rule, shape, lanes.state[tile], hyper, scratch.c, d, intercept, total)
+
+
+@jit
+def read_iterate(rule, shape, lanes, out, span, count):
+    """Put the iterate that is reported into out (tiles, count * L); the state is not changed. span: (worker, workers)."""
+    L = static(shape, "lanes")
+    for tile in range(span[0], out.shape[0], span[1]):
+        state, hyper, to = lanes.state[tile], lanes.hyper[tile], out[tile]
+        for j in range(count):
+            for v in range(0, L, static(shape, "width")):
+                at = j * L + v
+                h, s = lane(rule, shape, hyper, v), load_slots(rule, shape, state, at, count * L)
+                store(to, at, readout(rule, h, load(shape, state, at), s))

@@ -1,0 +1,224 @@
+"""How kernels call what is written once: rules by their type, losses by their number.
+
+A `Rule` is a compile-time constant; `update`, `prepare` and `readout` resolve to its functions, and `lane` makes the NamedTuple of
+hyper-parameters that they expect, with vectors of lanes for numbers and constants for categorical choices.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload, register_jitable
+
+from fastgd import _math
+from fastgd._vectors import ChoiceType, StaticType, Vector, address
+from fastgd.optimizers import Optimizer
+from fastgd.problems import LOSSES
+
+overload(_math.power, strict=False)(lambda x, t: _math.power)
+overload(_math.sigmoid, strict=False)(lambda z: _math.sigmoid)
+overload(_math.softplus, strict=False)(lambda z: _math.softplus)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An optimizer with its categorical choices: what a kernel is specialised by.
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+    choices : tuple of (str, value)
+        Every option of the optimizer, in order.
+    """
+
+    optimizer: Optimizer
+    choices: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, optimizer: Optimizer, options: Mapping[str, Any]) -> "Rule":
+        """Return the rule with these options, defaults filled in."""
+        return cls(optimizer, tuple((name, options.get(name, values[0])) for name, values in optimizer.options.items()))
+
+    def __repr__(self) -> str:
+        """The identity of the machine code: a changed source is another rule."""
+        choices = ",".join(f"{name}={value}" for name, value in self.choices)
+        return f"{self.optimizer.cls.__module__}:{self.optimizer.name}[{choices}]{self.optimizer.source}"
+
+    @property
+    def slots(self) -> int:
+        """The number of slots."""
+        return len(self.optimizer.slots)
+
+    @property
+    def hyper(self) -> int:
+        """The number of numeric hyper-parameters."""
+        return len(self.optimizer.hyper)
+
+    @property
+    def coefficients(self) -> int:
+        """The number of quantities that `prepare` returns."""
+        if not hasattr(self.optimizer.cls, "prepare"):
+            return 0
+        values = {name: 0.5 if value is None else value for name, value in self.optimizer.hyper.items()}
+        return len(self.optimizer.cls.prepare(self.instance(values), 1))
+
+    @property
+    def has_readout(self) -> bool:
+        """Whether the reported iterate is not the state."""
+        return hasattr(self.optimizer.cls, "readout")
+
+    def instance(self, values: Mapping[str, Any]) -> Any:
+        """Return the optimizer's NamedTuple with these numeric values and this rule's choices."""
+        return self.optimizer.cls(**values, **dict(self.choices))
+
+
+def _vector(rule, shape, array) -> Vector:
+    return Vector(array.dtype, shape.value.width)
+
+
+@intrinsic
+def lane(typingctx, rule, shape, H, index):
+    """`lane(rule, shape, H, l)`: the hyper-parameters of the lanes at l, as the optimizer's NamedTuple.
+
+    H is flat: a row of `shape.lanes` for each numeric hyper-parameter.
+    """
+    vector, optimizer = _vector(rule, shape, H), rule.value.optimizer
+    choices = dict(rule.value.choices)
+    members = []
+    for name in optimizer.cls._fields:
+        value = choices.get(name)
+        members.append(
+            vector if name in optimizer.hyper else types.boolean if isinstance(value, bool) else ChoiceType(value)
+        )
+    tuple_type = types.NamedTuple(members, optimizer.cls)
+    if all(member == vector for member in members):
+        tuple_type = types.NamedUniTuple(vector, len(members), optimizer.cls)
+
+    def codegen(context, builder, sig, args):
+        values, row = [], 0
+        for name, member in zip(optimizer.cls._fields, members, strict=True):
+            if name in optimizer.hyper:
+                values.append(_load_row(context, builder, sig, args, shape.value, vector, row))
+                row += 1
+            elif member == types.boolean:
+                values.append(context.get_constant(types.boolean, choices[name]))
+            else:
+                values.append(context.get_dummy_value())
+        return context.make_tuple(builder, tuple_type, values)
+
+    return tuple_type(rule, shape, H, types.intp), codegen
+
+
+def _load_row(context, builder, sig, args, shape, vector: Vector, row: int):
+    """Load the vector at `array[row * shape.lanes + index]`, of an intrinsic's (rule, shape, array, index, ...)."""
+    at = builder.add(args[3], ir.Constant(args[3].type, row * shape.lanes))
+    pointer = address(context, builder, sig.args[2], args[2], at, context.get_value_type(vector))
+    return builder.load(pointer, align=vector.element.bitwidth // 8)
+
+
+@intrinsic(prefer_literal=True)
+def rows(typingctx, rule, shape, array, index, attribute):
+    """`rows(rule, shape, array, l, "coefficients")`: that many rows of `shape.lanes`, each a vector at l, as a tuple."""
+    vector = _vector(rule, shape, array)
+    count = getattr(rule.value, attribute.literal_value)
+    result = types.UniTuple(vector, count)
+
+    def codegen(context, builder, sig, args):
+        values = [_load_row(context, builder, sig, args, shape.value, vector, row) for row in range(count)]
+        return context.make_tuple(builder, result, values)
+
+    return result(rule, shape, array, types.intp, attribute), codegen
+
+
+@intrinsic
+def load_slots(typingctx, rule, shape, state, index, stride):
+    """`load_slots(rule, shape, state, i, stride)`: the slots of a parameter, `stride` apart, the first at i + stride."""
+    vector = _vector(rule, shape, state)
+    result = types.UniTuple(vector, rule.value.slots)
+
+    def codegen(context, builder, sig, args):
+        values = []
+        for pointer in _slot_pointers(context, builder, sig, args, vector, rule.value.slots):
+            values.append(builder.load(pointer, align=vector.element.bitwidth // 8))
+        return context.make_tuple(builder, result, values)
+
+    return result(rule, shape, state, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store_slots(typingctx, rule, shape, state, index, stride, slots):
+    """Store what `load_slots` loads."""
+    vector = _vector(rule, shape, state)
+
+    def codegen(context, builder, sig, args):
+        values = cgutils.unpack_tuple(builder, args[5]) if rule.value.slots else ()
+        pointers = _slot_pointers(context, builder, sig, args, vector, rule.value.slots)
+        for pointer, value in zip(pointers, values, strict=True):
+            builder.store(value, pointer, align=vector.element.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(rule, shape, state, types.intp, types.intp, slots), codegen
+
+
+def _slot_pointers(context: Any, builder: Any, sig: Any, args: Any, vector: Vector, count: int) -> list[Any]:
+    at, pointers = args[3], []
+    for _ in range(count):
+        at = builder.add(at, args[4])
+        pointers.append(address(context, builder, sig.args[2], args[2], at, context.get_value_type(vector)))
+    return pointers
+
+
+@intrinsic
+def store_rows(typingctx, rule, shape, array, index, values):
+    """Store a tuple of vectors as rows of `shape.lanes` at l: the inverse of `rows`."""
+    vector = _vector(rule, shape, array)
+
+    def codegen(context, builder, sig, args):
+        items = cgutils.unpack_tuple(builder, args[4]) if len(values) else ()
+        for row, item in enumerate(items):
+            at = builder.add(args[3], ir.Constant(args[3].type, row * shape.value.lanes))
+            pointer = address(context, builder, sig.args[2], args[2], at, context.get_value_type(vector))
+            builder.store(item, pointer, align=vector.element.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(rule, shape, array, types.intp, values), codegen
+
+
+def update(rule, h, c, w, g, s):
+    """Return (parameter, slots) after one step of the rule."""
+    raise NotImplementedError("called from kernels only")
+
+
+def prepare(rule, h, t):
+    """Return the rule's quantities of step t."""
+    raise NotImplementedError("called from kernels only")
+
+
+def readout(rule, h, w, s):
+    """Return the iterate that is reported."""
+    raise NotImplementedError("called from kernels only")
+
+
+@overload(update, strict=False)
+def _update(rule, h, c, w, g, s):
+    function = register_jitable(rule.value.optimizer.cls.rule)
+    return lambda rule, h, c, w, g, s: function(h, c, w, g, s)
+
+
+@overload(prepare, strict=False)
+def _prepare(rule, h, t):
+    if not rule.value.coefficients:
+        return lambda rule, h, t: ()
+    function = register_jitable(rule.value.optimizer.cls.prepare)
+    return lambda rule, h, t: function(h, t)
+
+
+@overload(readout, strict=False)
+def _readout(rule, h, w, s):
+    if not rule.value.has_readout:
+        return lambda rule, h, w, s: w
+    function = register_jitable(rule.value.optimizer.cls.readout)
+    return lambda rule, h, w, s: function(h, w, s)

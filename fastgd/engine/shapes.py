@@ -1,0 +1,117 @@
+"""Which kernel a cohort gets, and the shapes that kernels are specialised by.
+
+The choice depends on the study alone (lanes, batch size, type), never on threads or on the lanes that are still alive, so that a
+trial has the same bits wherever and whenever it runs.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fastgd._vectors import register_bits
+
+FEW_LANES = 2  # up to here, vectors over features beat a tile
+LARGE_BATCH = 16_384  # rows of a batch from which its parts are summed in parallel
+
+
+class Shape(NamedTuple):
+    """A tile's shape: a compile-time constant.
+
+    Attributes
+    ----------
+    lanes : int
+        Lanes of a tile, L.
+    width : int
+        Elements of a vector.
+    vectors : int
+        Vectors of a register block; they divide the tile.
+    rows : int
+        Rows of a register block: with its vectors, the accumulators that fit into the registers.
+    """
+
+    lanes: int
+    width: int
+    vectors: int
+    rows: int
+
+    @property
+    def group(self) -> int:
+        """Lanes (or features) of a register block."""
+        return self.width * self.vectors
+
+    @property
+    def one(self) -> int:
+        """The register block of the rows that are left over."""
+        return 1
+
+
+def tile_shape(lanes: int, itemsize: int) -> Shape:
+    """Return the shape of a tile of so many lanes on this machine.
+
+    6 rows x 4 vectors keep 24 of 32 registers as accumulators; with 16 registers, 6 x 2.
+    """
+    bits, registers = register_bits()
+    width = min(lanes, bits // 8 // itemsize)
+    vectors = min(4 if registers == 32 else 2, lanes // width)
+    rows = {4: 6, 2: 12, 1: 14} if registers == 32 else {2: 6, 1: 10}
+    return Shape(lanes, width, vectors, rows[vectors])
+
+
+def single_shape(itemsize: int) -> Shape:
+    """Return the shape of the kernel for one lane: vectors over features, 4 rows or 8 vectors of features at a time."""
+    bits, registers = register_bits()
+    width = bits // 8 // itemsize
+    return Shape(width, width, 8 if registers == 32 else 4, 4)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A cohort's kernel.
+
+    Attributes
+    ----------
+    lanes : int
+        Lanes of a tile; 1: one lane at a time, vectors over features.
+    parts : int
+        Parts of a batch that are summed in parallel; 0: a thread owns its tiles.
+    """
+
+    lanes: int
+    parts: int = 0
+
+    @property
+    def name(self) -> str:
+        """What stands in the column `kernel`."""
+        kind = "dense-single" if self.lanes == 1 else f"dense-tile-{self.lanes}"
+        return f"{kind}-parts-{self.parts}" if self.parts else kind
+
+    def tiles(self, lanes: int) -> int:
+        """Return the number of tiles for so many lanes."""
+        return -(-lanes // self.lanes)
+
+    def padding(self, lanes: int) -> int:
+        """Return the lanes that are there only to fill the last tile."""
+        return self.tiles(lanes) * self.lanes - lanes
+
+
+def choose_kernel(lanes: int, batch_size: int, itemsize: int) -> Kernel:
+    """Return the kernel for a cohort of so many lanes.
+
+    A narrower tile reuses each row less, so a lane costs more in it: the factors below, measured. Tiles are made no wider than
+    lets two workers share the cohort.
+    """
+    quantum = 32 // itemsize  # lanes of half a 512-bit vector
+    large = batch_size >= LARGE_BATCH
+    if lanes <= FEW_LANES and not large:
+        return Kernel(1)
+    costs = {1: 2.0, 2: 1.5, 4: 1.15, 8: 1.0}
+    shared = 1 if large else 2  # the parts of a large batch keep all workers busy with one tile
+
+    def cost(vectors: int) -> float:
+        tiles = -(-lanes // (vectors * quantum))
+        return float(-(-tiles // shared) * vectors * costs[vectors])
+
+    best = min(sorted(costs, reverse=True), key=cost)
+    kernel = Kernel(best * quantum)
+    if not large:
+        return kernel
+    return Kernel(kernel.lanes, max(1, min(16, 16 // kernel.tiles(lanes))))

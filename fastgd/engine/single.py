@@ -1,0 +1,97 @@
+"""Dense cohorts of very few lanes: one lane at a time, vectors over features. The data's way through memory is the cost.
+
+A lane's parameters are padded to whole vectors; an intercept has a vector of its own, of which the first element counts.
+"""
+
+from fastgd._jit import jit
+from fastgd._vectors import load, prefetch, spread, static, store
+from fastgd.engine.dense import CHUNK, apply_rule, begin_step, clear, gather
+from fastgd.engine.feature_blocks import dot_block, outer_block
+from fastgd.engine.losses import residuals_of_rows
+from fastgd.engine.rules import lane, load_slots, readout
+
+
+@jit
+def residual_chunk(shape, data, low, count, scale, W, bias, scratch, ahead):
+    """Leave in Z the scaled residuals of the rows order[low : low + count]; prefetch as many rows from `ahead` on."""
+    gather(data, low, count, scratch)
+    block, width, d = static(shape, "rows"), static(shape, "width"), data.d
+    per_line, n = 64 // data.X.itemsize, data.y.shape[0]
+    for i in range(0, count, width):
+        store(scratch.Z, i, spread(shape, bias))
+    whole = count - count % block
+    for i in range(0, count):
+        if i < whole and i % block == 0:
+            dot_block(shape, "rows", data.X, scratch.offsets, i, W, d, scratch.Z)
+        elif i >= whole:
+            dot_block(shape, "one", data.X, scratch.offsets, i, W, d, scratch.Z)
+        if ahead + i < n:
+            for line in range(0, d + per_line - 1, per_line):
+                prefetch(data.X, data.order[ahead + i] * d + line)
+    for i in range(count, count + (-count) % width):
+        scratch.y[i] = 0
+    residuals_of_rows(data.loss, shape, scratch.Z, scratch.y, count, scale, scratch.check)
+
+
+@jit
+def add_gradient(shape, data, count, scratch, G):
+    """Add to G the gradient of the rows that were gathered."""
+    d, width, block = data.d, static(shape, "width"), static(shape, "group")
+    j = 0
+    while j + block <= d:
+        outer_block(shape, "vectors", data.X, scratch.offsets, j, count, scratch.Z, G, j, block)
+        j += block
+    while j < d:
+        outer_block(shape, "one", data.X, scratch.offsets, j, count, scratch.Z, G, j, min(width, d - j))
+        j += width
+
+
+@jit
+def lane_step(rule, shape, data, lanes, scratch, batch, index, intercept):
+    """One step of one lane; batch: (first row, end, step t, index of the scheduled values)."""
+    start, stop, t, at = batch
+    width, d = static(shape, "width"), data.d
+    state, hyper, bad = lanes.state[index], lanes.hyper[index], lanes.bad[index]
+    vectors = (d + width - 1) // width
+    stride, half = (vectors + intercept) * width, hyper.shape[0] // 2
+    scale = data.X.dtype.type(1.0 / (stop - start))
+    begin_step(rule, shape, hyper, lanes.scheduled[at, index], lanes.which, t, scratch.c)
+    clear(shape, scratch.G, 0, vectors + 1)
+    for low in range(start, stop, CHUNK):
+        count = min(CHUNK, stop - low)
+        bias = state[vectors * width] if intercept else state[0] * 0
+        residual_chunk(shape, data, low, count, scale, state, bias, scratch, low + count)
+        if scratch.check[0] != scratch.check[0] and bad[0] == 0:
+            bad[0] = t
+        add_gradient(shape, data, count, scratch, scratch.G)
+        if intercept:
+            for i in range(count):
+                scratch.G[vectors * width] += scratch.Z[i]
+    for j in range(vectors):
+        apply_rule(rule, shape, state, hyper[:half], scratch.c, j, stride, scratch.G, j * width)
+    if intercept:
+        apply_rule(rule, shape, state, hyper[half:], scratch.c, vectors, stride, scratch.G, vectors * width)
+
+
+@jit
+def advance(rule, shape, data, lanes, scratch, span, intercept):
+    """Take steps with the lanes of one worker; span as in the tile kernel."""
+    worker, workers, first, steps, t, b = span
+    n = data.y.shape[0]
+    for index in range(worker, lanes.state.shape[0], workers):
+        for step in range(steps):
+            start = (first + step) * b
+            at = min(step, lanes.scheduled.shape[0] - 1)
+            lane_step(rule, shape, data, lanes, scratch, (start, min(start + b, n), t + step, at), index, intercept)
+
+
+@jit
+def read_iterate(rule, shape, lanes, out):
+    """Put the iterates that are reported into out (lanes, padded parameters); the state is not changed."""
+    width, stride = static(shape, "width"), out.shape[1]
+    for index in range(out.shape[0]):
+        state, hyper = lanes.state[index], lanes.hyper[index]
+        h = lane(rule, shape, hyper, 0)
+        for at in range(0, stride, width):
+            s = load_slots(rule, shape, state, at, stride)
+            store(out[index], at, readout(rule, h, load(shape, state, at), s))

@@ -1,0 +1,45 @@
+"""Workers that run a kernel side by side: threads, since kernels release the interpreter's lock.
+
+A `prange` would do the same at twice the compile time (its wrapper is optimised a second time with everything it calls), and
+its threading layers abort on a fork or when entered twice. Calls last tens of milliseconds; starting one costs microseconds.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+
+def available_threads() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Threads:
+    """A pool of workers.
+
+    Parameters
+    ----------
+    count : int, optional
+        The number of threads; by default all processors that the process may use.
+    """
+
+    def __init__(self, count: int | None = None) -> None:
+        self.count = count or available_threads()
+        self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="fastgd")
+
+    def run(self, calls: Sequence[Callable[[], Any]]) -> None:
+        """Run the calls side by side and wait for all of them; the first error is raised."""
+        if len(calls) == 1:
+            calls[0]()
+            return
+        futures = [self._pool.submit(call) for call in calls]
+        wait(futures)
+        for future in futures:
+            future.result()
+
+    def __enter__(self) -> "Threads":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
