@@ -1,0 +1,232 @@
+"""The commands. Heavy modules are imported inside them, so that `--help` is quick."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from fastgd import InputError, __version__
+from fastgd.cli.choices import At, By, Kind
+
+
+class _Program(TyperGroup):
+    """Turns what went wrong into a line and an exit code: 2 for the user's input, 130 for an interruption."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            sys.stderr.write(f"error: {error}\n")
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted\n")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    name="fastgd",
+    cls=_Program,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with `fastgd demo`, then copy a file of studies/ and make it yours.",
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"fastgd {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Convergence studies of gradient-descent optimizers.
+
+    A study is one TOML file: a problem, optimizers, and grids of rates, schedules, batch sizes and seeds. fastgd runs
+    all of its trials in a few passes over the data, and leaves curves in Parquet, a ranking, and plots.
+    """
+
+
+Folder = Annotated[Path, typer.Argument(help="A folder of results, as written by fastgd run.", metavar="DIR")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, alone, on standard output.")]
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(help="The study file (TOML).", metavar="STUDY.toml")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the results.  [default: results/NAME]", metavar="DIR")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Replace a value of the file; may be repeated.", metavar="KEY.PATH=VALUE"),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew: an old folder is moved aside, never deleted.")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option("--threads", "-j", min=1, help="Threads; their number never changes a result.")
+    ] = None,
+    trial: Annotated[
+        str | None, typer.Option("--trial", help="Run this trial alone, with the same bits.", metavar="ID")
+    ] = None,
+    allow_mixed: Annotated[
+        bool,
+        typer.Option("--allow-mixed", help="Extend results that another version or processor made."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, run nothing.")] = False,
+) -> None:
+    """Run a study, or what is missing of it.
+
+    Running it again resumes: finished trials are kept, and a study that was extended (more rates, another optimizer)
+    runs only what is new. Ctrl-C stops within a second and keeps what was done.
+
+    **Examples**
+
+    ```
+    fastgd run studies/flights.toml
+    fastgd run studies/flights.toml --dry-run
+    fastgd run studies/flights.toml --set epochs=2 --set optimizer.0.lr=0.1 --out /tmp/quick
+    fastgd run studies/flights.toml --set 'batch_size=[32, 256]' --set dtype=float32
+    ```
+    """
+    from fastgd.cli import runs
+
+    options = runs.Options(fresh=fresh, threads=threads, trial=trial, allow_mixed=allow_mixed)
+    loaded = runs.read(study, assignments or [])
+    if dry_run:
+        runs.dry_run(loaded)
+    else:
+        runs.run(loaded, out or Path("results") / loaded.name, options)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.", metavar="DIR")] = Path(
+        "results/demo"
+    ),
+) -> None:
+    """Run the built-in study on the bundled flights data: nine optimizers, their rates, three plots. Needs nothing."""
+    from fastgd.cli import runs
+
+    runs.demo(out)
+
+
+@app.command()
+def best(
+    folder: Folder,
+    by: Annotated[
+        By | None, typer.Option(help="What ranks.  [default: validation_loss, where there is validation data]")
+    ] = None,
+    at: Annotated[At, typer.Option(help="The end of each curve, or its lowest point.")] = At.final,
+    top: Annotated[int | None, typer.Option(min=1, help="Show this many.  [default: 20; with --json: all]")] = None,
+    json: Json = False,
+) -> None:
+    """Rank the configurations of a study: the median over their seeds, diverged ones last.
+
+    **Examples**
+
+    ```
+    fastgd best results/flights
+    fastgd best results/flights --by loss --at best --top 5
+    fastgd best results/flights --json | jq '.[0]'
+    ```
+    """
+    from fastgd.cli import rankings
+
+    rankings.best(folder, by, at, top, as_json=json)
+
+
+@app.command()
+def plot(
+    folder: Folder,
+    kind: Annotated[str, typer.Option("--kind", "-k", help="curves, sensitivity or heatmap.")] = "curves",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A .png, .svg or .pdf.  [default: DIR/KIND.png]", metavar="FILE"),
+    ] = None,
+) -> None:
+    """Draw a study's results into a file.
+
+    ```
+    curves       the objective along the epochs: the best of each optimizer, bands over the others
+    sensitivity  the final loss against the rate: how much does the right rate matter?
+    heatmap      the final loss over two quantities of the grid
+    ```
+
+    **Examples**
+
+    ```
+    fastgd plot results/flights --kind sensitivity -o sensitivity.pdf
+    fastgd plot results/flights --kind heatmap -o heatmap.svg
+    ```
+    """
+    from fastgd.cli import rankings
+
+    rankings.plot(folder, kind, output)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    json: Json = False,
+) -> None:
+    """List what a study file can name.
+
+    **Examples**
+
+    ```
+    fastgd list optimizers
+    fastgd list datasets --json
+    ```
+    """
+    from fastgd.cli import registries
+    from fastgd.cli.consoles import show, show_json
+
+    if json:
+        show_json(registries.records(kind))
+    else:
+        show(registries.listing(kind))
+
+
+@app.command()
+def info(json: Json = False) -> None:
+    """Show versions, threads, vector width, the cache's folder, and the machine's measured speed."""
+    from fastgd.cli.consoles import show, show_json, table
+    from fastgd.engine import machine
+
+    found = machine.info()
+    if json:
+        show_json(found)
+    else:
+        show(table("fastgd", ("", " "), ([key.replace("_", " "), str(value)] for key, value in found.items())))
+
+
+@app.command()
+def warmup(
+    study: Annotated[
+        Path | None,
+        typer.Argument(help="The study to compile for.  [default: every built-in optimizer]", metavar="STUDY.toml"),
+    ] = None,
+) -> None:
+    """Compile what a study needs, under a lock, so that runs start at once.
+
+    Compiled code is cached until fastgd, Numba or the processor changes. Before many processes start together, run this
+    once.
+    """
+    from fastgd.cli import runs
+
+    runs.warmup(study)

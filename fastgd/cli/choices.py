@@ -1,0 +1,26 @@
+"""The values that options take."""
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What `fastgd list` lists."""
+
+    optimizers = "optimizers"
+    schedules = "schedules"
+    losses = "losses"
+    datasets = "datasets"
+
+
+class By(StrEnum):
+    """What `fastgd best` ranks by."""
+
+    validation_loss = "validation_loss"
+    loss = "loss"
+
+
+class At(StrEnum):
+    """Where on a curve `fastgd best` looks."""
+
+    final = "final"
+    best = "best"

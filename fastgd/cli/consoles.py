@@ -1,0 +1,80 @@
+"""Where the command line writes: results on standard output, progress and messages on standard error."""
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+PIPE_WIDTH = 200  # a pipe has no width: wide enough for every table
+
+
+def _console(stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    return console
+
+
+def errors() -> Console:
+    """Return the console of standard error."""
+    return _console(stderr=True)
+
+
+def show(*parts: RenderableType) -> None:
+    """Print on standard output; text wraps where the terminal does and is never cut."""
+    console = _console(stderr=False)
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str))
+
+
+def show_json(value: Any) -> None:
+    """Print JSON on standard output; what JSON has no number for (nan, infinity) is null."""
+    json.dump(_strict(value), sys.stdout, indent=2, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], numbers: Iterable[str] = ()) -> Table:
+    """Return a table; the columns named in `numbers` are aligned at the right, underscores in headers are spaces."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    right = set(numbers)
+    for column in columns:
+        made.add_column(column.replace("_", " "), justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def seconds(value: float) -> str:
+    """Return a duration in words: 40 ms, 0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
+    if value < 0.0995:
+        return f"{1000 * value:.0f} ms"
+    if value < 10:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def amount(value: float, unit: str = "") -> str:
+    """Return a number with three digits and a decimal prefix: 1.23 G."""
+    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}".strip()

@@ -1,0 +1,52 @@
+"""`fastgd run --dry-run`: a plan in a table."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from rich.console import RenderableType
+
+from fastgd.cli.consoles import amount, table
+from fastgd.study.plan import CohortSummary, PlanSummary
+
+TEXTS = ("problem", "optimizer", "kernel")
+
+
+def describe(name: str, summary: PlanSummary) -> list[RenderableType]:
+    """Return what a plan says: a row for the cohorts that differ by their seeds only, then the totals."""
+    by = sorted(summary.cohorts, key=_kind)
+    rows = [_row(list(cohorts)) for _, cohorts in groupby(by, key=_kind)]
+    columns = list(rows[0])
+    if len({row["problem"] for row in rows}) == 1:
+        columns.remove("problem")
+    numbers = [column for column in columns if column not in TEXTS]
+    return [
+        table(f"{name}: the plan", columns, ([row[column] for column in columns] for row in rows), numbers),
+        "",
+        f"{summary.trials:,} trials in {len(summary.cohorts):,} cohorts: {summary.lanes:,} lanes, "
+        f"{summary.padding:.0%} of what is computed is padding",
+        f"{amount(summary.bytes, 'B')} of memory for the largest cohort (at most {amount(summary.budget, 'B')}), "
+        f"{summary.passes:,.0f} passes over the data, {amount(summary.flops, 'flop')}",
+        "nothing was run: leave out --dry-run to run it",
+    ]
+
+
+def _kind(cohort: CohortSummary) -> tuple[str, str, int, str]:
+    return cohort.problem, cohort.optimizer, cohort.batch_size, cohort.kernel
+
+
+def _row(cohorts: Sequence[CohortSummary]) -> dict[str, str]:
+    lanes = sum(cohort.lanes for cohort in cohorts)
+    computed = sum(cohort.lanes / (1 - cohort.padding) for cohort in cohorts)
+    problem, optimizer, batch_size, kernel = _kind(cohorts[0])
+    return {
+        "problem": problem,
+        "optimizer": optimizer,
+        "batch size": f"{batch_size:,}",
+        "cohorts": f"{len(cohorts):,}",
+        "lanes": f"{lanes:,}",
+        "padding": f"{1 - lanes / computed:.0%}",
+        "kernel": kernel,
+        "memory": amount(max(cohort.bytes for cohort in cohorts), "B"),
+        "passes": f"{sum(cohort.passes for cohort in cohorts):,.0f}",
+        "work": amount(sum(cohort.flops for cohort in cohorts), "flop"),
+    }

@@ -1,0 +1,82 @@
+"""A run's events on standard error: two live lines on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+from fastgd.cli.consoles import amount, errors, seconds
+from fastgd.study.events import Compiling, Event, Loading, Planned, Progress, Warning_
+
+LINE_EVERY = 5.0  # seconds between plain lines
+
+
+class Reporter:
+    """Renders events; use it as a context manager, and hand it to `fastgd.run` as `on_event`.
+
+    Parameters
+    ----------
+    console : Console, optional
+        Default: standard error.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or errors()
+        self._bar = Bar(
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}")
+        )
+        self._task = self._bar.add_task("starting", total=1.0, left="")
+        self._detail = Text(style="dim")
+        self._live = Live(Group(self._bar, self._detail), console=self._console, transient=True)
+        self._last_line = float("-inf")
+        self.progress: Progress | None = None  # the last one: what an interruption has to tell
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Render an event."""
+        match event:
+            case Loading(dataset):
+                self._say(f"loading {dataset}")
+            case Planned(summary):
+                self._say(f"planned {summary.trials:,} trials in {len(summary.cohorts):,} cohorts")
+            case Compiling(what):
+                self._say(f"compiling {what} (once: later runs take it from the cache)")
+            case Progress():
+                self.progress = event
+                self._advance(event)
+            case Warning_(message):
+                self._console.print(f"warning: {message}", soft_wrap=True)
+
+    def _say(self, text: str) -> None:
+        if self._console.is_terminal:
+            self._bar.update(self._task, description=text, left="")
+        else:
+            self._console.print(text, soft_wrap=True)
+
+    def _advance(self, event: Progress) -> None:
+        where = f"cohort {event.cohort + 1}/{event.cohorts}, epoch {event.epoch:.3g}/{event.epochs:.3g}"
+        left = "" if event.seconds_left is None else f"{seconds(event.seconds_left)} left"
+        detail = (
+            f"{event.alive:,} alive, {event.diverged:,} diverged, {event.done:,} of {event.trials:,} trials done, "
+            f"{amount(event.rate)} samples x lanes/s"
+        )
+        if self._console.is_terminal:
+            completed = (event.cohort + event.epoch / max(event.epochs, 1e-12)) / event.cohorts
+            self._bar.update(self._task, description=where, completed=completed, left=left)
+            self._detail.plain = detail
+        elif time.monotonic() - self._last_line >= LINE_EVERY:
+            self._last_line = time.monotonic()
+            self._console.print(": ".join((where, ", ".join(filter(None, (detail, left))))), soft_wrap=True)

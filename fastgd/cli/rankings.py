@@ -1,0 +1,96 @@
+"""`fastgd best` and `fastgd plot`, and the summary at the end of a run: views of results."""
+
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from fastgd._errors import InputError
+from fastgd.analysis import Results, load
+from fastgd.cli.choices import At, By
+from fastgd.cli.consoles import seconds, show, show_json, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOP = 20
+
+
+def best(folder: Path, by: By | None, at: At, top: int | None, *, as_json: bool) -> None:
+    """Print the ranking of a folder's configurations."""
+    results = load(folder)
+    ranking = results.best(by=by and by.value, at=at.value)
+    if as_json:
+        chosen = ranking if top is None else ranking[ranking["rank"] <= top]
+        show_json(chosen.astype(object).where(chosen.notna(), None).to_dict("records"))
+        return
+    chosen = ranking[ranking["rank"] <= (top or TOP)]
+    show(ranking_table(results, ranking, chosen, f"{results.manifest.name}: the best configurations"))
+    if len(chosen) < len(ranking):
+        show(f"{len(ranking) - len(chosen):,} more of {len(ranking):,}: --top N, or --json for all")
+
+
+def plot(folder: Path, kind: str, output: Path | None) -> Path:
+    """Draw a folder's results into a file and print its name."""
+    return draw(load(folder), kind, output or folder / f"{kind}.png")
+
+
+def draw(results: Results, kind: str, output: Path) -> Path:
+    """Draw results into a file and print its name."""
+    from fastgd.plots import plot as figure_of
+
+    if output.suffix not in (".png", ".svg", ".pdf"):
+        raise InputError(f"{output}: a plot is a .png, .svg or .pdf")
+    try:
+        figure_of(results, kind).savefig(output)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written: {error.strerror or error}") from None
+    show(f"plot of {kind}: {output}")
+    return output
+
+
+def summary(results: Results) -> None:
+    """Print what a run found: the best of each optimizer, how trials ended, the times, and where the results lie."""
+    ranking = results.best()
+    winners = ranking.groupby(["problem", "optimizer"], sort=False).head(1)
+    show(ranking_table(results, ranking, winners, f"{results.manifest.name}: the best of each optimizer"))
+    trials = results.trials[results.trials["in_study"]]
+    ends = ", ".join(f"{count:,} {status}" for status, count in trials["status"].value_counts().items())
+    times = results.timings
+    show(
+        "",
+        f"{len(trials):,} trials: {ends}",
+        f"times: {', '.join(f'{what} {seconds(spent)}' for what, spent in times.items())}",
+        f"results: {results.path}",
+    )
+
+
+def ranking_table(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame", title: str) -> Table:
+    """Return the table of some rows of a ranking, with the columns in which its configurations differ."""
+    value = next(name for name in map(str, ranking.columns) if f"{name}_min" in ranking)
+    shown = ["rank", *_telling(results, ranking), value, "range over seeds", "seeds", "diverged"]
+    if (ranking["seeds"] == 1).all():
+        shown.remove("range over seeds")
+    texts = ("problem", "optimizer", "variant", "schedule", "dtype", "layout", "sparse", "range over seeds")
+    cells = ([_cell(row, column, value) for column in shown] for row in rows.to_dict("records"))
+    return table(title, shown, cells, [column for column in shown if column not in texts])
+
+
+def _telling(results: Results, ranking: "pd.DataFrame") -> list[str]:
+    """Return optimizer, lr, and the columns in which configurations of one problem and optimizer differ."""
+    apart = [column for column in ("problem", "variant", "schedule") if ranking[column].nunique(dropna=False) > 1]
+    groups = ranking.groupby(["problem", "optimizer"], sort=False)
+    apart += [column for column in results.identity if (groups[column].nunique() > 1).any()]
+    return [column for column in results.identity if column in ("optimizer", "lr", *apart)]
+
+
+def _cell(row: dict[Any, Any], column: str, value: str) -> str:
+    if column == "range over seeds":
+        return f"{row[f'{value}_min']:.5g} to {row[f'{value}_max']:.5g}"
+    item = row[column]
+    if item is None or item != item:
+        return ""
+    if column == value:
+        return "diverged" if item == inf else f"{item:.6g}"
+    return f"{item:.4g}" if isinstance(item, float) else str(item)

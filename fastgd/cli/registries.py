@@ -1,0 +1,110 @@
+"""`fastgd list`: what the registries hold, as tables and as plain values."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.table import Table
+
+from fastgd.cli.choices import Kind
+from fastgd.cli.consoles import table
+
+Rows = list[dict[str, Any]]
+
+
+def records(kind: Kind) -> Rows:
+    """Return the records of a registry as plain values, in the registry's order."""
+    return _RECORDS[kind]()
+
+
+def listing(kind: Kind) -> Table:
+    """Return the table of a registry."""
+    rows = records(kind)
+    columns = [key for key in rows[0] if key not in _NOT_SHOWN[kind]]
+    numbers = [key for key in columns if all(isinstance(row[key], int | None) for row in rows)]
+    cells = ([_cell(row[key]) for key in columns] for row in rows)
+    return table(kind, columns, cells, numbers)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return ", ".join(key if item is None else f"{key}={_plain(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("`", "")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return "|".join(map(_plain, value))
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _optimizers() -> Rows:
+    from fastgd.optimizers import OPTIMIZERS
+
+    return [
+        {
+            "name": record.name,
+            "family": record.family,
+            "summary": record.summary,
+            "hyper_parameters": dict(record.hyper),
+            "options": {key: list(values) for key, values in record.options.items()},
+            "slots": list(record.slots),
+            "bytes_a_parameter": 8 * (1 + len(record.slots)),
+            "witness": record.witness,
+            "reference": record.reference,
+        }
+        for record in OPTIMIZERS.values()
+    ]
+
+
+def _schedules() -> Rows:
+    from fastgd.schedules import SCHEDULES
+
+    return [
+        {
+            "name": record.name,
+            "summary": record.summary,
+            "keys": dict(record.params),
+            "exactly_one_of": list(record.one_of),
+            "per": record.per,
+            "witness": record.witness,
+            "reference": record.reference,
+        }
+        for record in SCHEDULES.values()
+    ]
+
+
+def _losses() -> Rows:
+    from fastgd.problems import LOSSES
+
+    targets = {
+        "binary": "two classes: 0 and 1, -1 and 1, or one label against the others (positive)",
+        "unit": "numbers from 0 to 1, or two classes",
+        "real": "any numbers",
+        "count": "numbers that are not negative",
+    }
+    return [{"name": loss.name, "summary": loss.summary, "targets": targets[loss.targets]} for loss in LOSSES.values()]
+
+
+def _datasets() -> Rows:
+    from fastgd.datasets import DATASETS
+
+    keys = ("name", "task", "rows", "columns", "target", "summary", "source")
+    return [{key: getattr(record, key) for key in keys} for record in DATASETS.values()]
+
+
+_RECORDS: dict[Kind, Callable[[], Rows]] = {
+    Kind.optimizers: _optimizers,
+    Kind.schedules: _schedules,
+    Kind.losses: _losses,
+    Kind.datasets: _datasets,
+}
+_NOT_SHOWN: dict[Kind, tuple[str, ...]] = {
+    Kind.optimizers: ("summary", "reference"),
+    Kind.schedules: ("witness", "reference"),
+    Kind.losses: (),
+    Kind.datasets: (),
+}
