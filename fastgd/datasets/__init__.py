@@ -1,0 +1,22 @@
+"""Datasets: by name, from files, synthetic or in memory; and their preparation for the engine."""
+
+from fastgd.datasets import bundled, flights
+from fastgd.datasets._record import DATASETS, Data, Dataset, DatasetRecord
+from fastgd.datasets.arrays import from_arrays
+from fastgd.datasets.load import Source, load
+from fastgd.datasets.prepare import prepare
+from fastgd.datasets.synthetic import Synthetic
+
+__all__ = [
+    "DATASETS",
+    "Data",
+    "Dataset",
+    "DatasetRecord",
+    "Source",
+    "Synthetic",
+    "bundled",
+    "flights",
+    "from_arrays",
+    "load",
+    "prepare",
+]

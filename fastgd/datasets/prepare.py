@@ -1,0 +1,182 @@
+"""From a dataset to what the engine sees: the split, standardisation, the loss's targets, the study's dtype."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgd._errors import InputError
+from fastgd.datasets._record import Data, Dataset, Floats, digest
+from fastgd.datasets.targets import Label, Targets, numeric_targets
+
+Rows = NDArray[np.intp]
+BLOCK = 1 << 18  # values at a time: temporaries stay in the cache
+
+
+class Scaling(NamedTuple):
+    """What standardisation takes off and divides by, (d,) each; 0 and 1 where a column is constant."""
+
+    mean: Floats
+    deviation: Floats
+    constant: int
+
+
+class _Split(NamedTuple):
+    """Training rows (None: all), and the rows that are held out, of this dataset or of another."""
+
+    train: Rows | None
+    held: Rows | None
+    other: Dataset | None
+
+
+def prepare(
+    dataset: Dataset,
+    *,
+    targets: Targets,
+    positive: Label | None = None,
+    standardize: bool = False,
+    validation: float | Dataset = 0.0,
+    split_seed: int = 0,
+    dtype: str = "float64",
+) -> Data:
+    """Return what the engine sees; what needs no change is not copied.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        n rows, d columns.
+    targets : {"binary", "unit", "real", "count"}
+        What the loss takes: 0 and 1; numbers from 0 to 1; numbers; numbers >= 0.
+    positive : label or None
+        This label against all others.
+    standardize : bool
+        Bring the training rows to mean 0 and deviation 1; constant columns are left alone.
+    validation : float or Dataset
+        The fraction of rows held out (0: none), or other rows with the same columns.
+    split_seed : int
+        Decides, with n alone, which rows are held out: those of a smaller fraction are among those of a larger one.
+    dtype : {"float64", "float32"}
+
+    Raises
+    ------
+    InputError
+        Targets that do not fit the loss, columns that do not match, a fraction that leaves no rows.
+    """
+    y = numeric_targets(dataset.y, targets, positive, dataset.name)
+    split = _split(dataset, validation, split_seed)
+    scaling = standardisation(dataset, split.train) if standardize else None
+    parts: list[Any] = [dataset.fingerprint, y, f"standardize={standardize}"]
+    X_validation = y_validation = None
+    if split.held is not None:
+        X_validation = _transformed(dataset, split.held, scaling, dtype)
+        y_validation = _cast(y[split.held], dtype, dataset.name)
+        parts.append(split.held.astype(np.int64, copy=False))
+    elif split.other is not None:
+        other_y = numeric_targets(split.other.y, targets, positive, split.other.name)
+        X_validation = _transformed(split.other, None, scaling, dtype)
+        y_validation = _cast(other_y, dtype, split.other.name)
+        parts += [split.other.fingerprint, other_y]
+    constant = (f"{scaling.constant} constant columns are not standardised",) if scaling and scaling.constant else ()
+    return Data(
+        X=_transformed(dataset, split.train, scaling, dtype),
+        y=_cast(y if split.train is None else y[split.train], dtype, dataset.name),
+        X_validation=X_validation,
+        y_validation=y_validation,
+        features=dataset.features,
+        fingerprint=digest(*parts),
+        dataset=dataset.name,
+        notes=dataset.notes + constant,
+    )
+
+
+def _split(dataset: Dataset, validation: float | Dataset, split_seed: int) -> _Split:
+    if isinstance(validation, Dataset):
+        return _Split(None, None, _aligned(validation, dataset))
+    if validation == 0:
+        return _Split(None, None, None)
+    held = held_out(len(dataset.y), validation, split_seed)
+    return _Split(np.delete(np.arange(len(dataset.y)), held), held, None)
+
+
+def held_out(n: int, fraction: float, split_seed: int) -> Rows:
+    """Return the indices of the rows held out, ascending: round(n * fraction) of n.
+
+    Each row draws a key; the smallest are held out. Raw draws, because NumPy promises these across its versions.
+    """
+    count = round(n * fraction)
+    if not 0 < count < n:
+        raise InputError(f"validation = {fraction:g} holds out {count} of {n} rows; both parts must have some")
+    keys = np.random.PCG64(split_seed).random_raw(n)
+    return np.sort(np.argsort(keys, kind="stable")[:count])
+
+
+def _aligned(validation: Dataset, training: Dataset) -> Dataset:
+    """Return the validation data with the columns of the training data, in their order."""
+    if validation.features == training.features:
+        return validation
+    place = {feature: j for j, feature in enumerate(training.features)}
+    missing = set(place).difference(validation.features)
+    extra = set(validation.features).difference(place)
+    # What a sparse file does not list is zero: its last columns may be empty, and so not be there.
+    if extra or (missing and not validation.sparse):
+        lacks = f"lacks {min(missing)!r}" if missing else f"has {min(extra)!r} too many"
+        raise InputError(
+            f"{validation.name}: validation data must have the {len(place):,} columns of {training.name}: "
+            f"it has {len(validation.features):,} and {lacks}"
+        )
+    X = np.zeros((len(validation.y), len(place)), dtype=validation.X.dtype)
+    X[:, [place[feature] for feature in validation.features]] = validation.X
+    return Dataset(validation.name, X, validation.y, training.features, validation.fingerprint, validation.notes)
+
+
+def standardisation(dataset: Dataset, rows: Rows | None) -> Scaling:
+    """Return mean and standard deviation of the rows' columns, in float64 and two passes."""
+    X, n = dataset.X, len(dataset.y) if rows is None else len(rows)
+    mean, square, constant = np.zeros(X.shape[1]), np.zeros(X.shape[1]), np.ones(X.shape[1], dtype=bool)
+    first = X[0 if rows is None else rows[0]]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for block in _blocks(X, rows):
+            mean += block.sum(axis=0, dtype=np.float64) / n
+            constant &= (block == first).all(axis=0)
+        for block in _blocks(X, rows):
+            centred = block - mean
+            square += np.einsum("ij,ij->j", centred, centred)
+        deviation = np.sqrt(square / n)
+    mean[constant], deviation[constant] = 0.0, 1.0
+    bad = np.flatnonzero(~np.isfinite(deviation) | (deviation == 0))
+    if bad.size:
+        column, found = dataset.features[bad[0]], deviation[bad[0]]
+        raise InputError(f"{dataset.name}: column {column!r} cannot be standardised: its deviation is {found}")
+    return Scaling(mean, deviation, int(constant.sum()))
+
+
+def _blocks(X: Floats, rows: Rows | None) -> Iterator[Floats]:
+    step = max(1, BLOCK // X.shape[1])
+    for start in range(0, len(X if rows is None else rows), step):
+        yield X[start : start + step] if rows is None else X[rows[start : start + step]]
+
+
+def _transformed(dataset: Dataset, rows: Rows | None, scaling: Scaling | None, dtype: str) -> Floats:
+    """Return the rows, scaled, in dtype; X itself where nothing has to change."""
+    X = dataset.X
+    if rows is None and scaling is None and X.dtype == dtype:
+        return X
+    out: Floats = np.empty((len(X) if rows is None else len(rows), X.shape[1]), dtype=dtype)
+    start = 0
+    with np.errstate(over="ignore"):
+        for block in _blocks(X, rows):
+            part = out[start : start + len(block)]
+            part[:] = block if scaling is None else (block - scaling.mean) / scaling.deviation
+            start += len(block)
+            if not np.isfinite(part).all():
+                raise InputError(f"{dataset.name}: features are too large for dtype = {dtype!r}")
+    return out
+
+
+def _cast(y: Floats, dtype: str, name: str) -> Floats:
+    with np.errstate(over="ignore"):
+        cast: Floats = y.astype(dtype, copy=False)
+    if not np.isfinite(cast).all():
+        raise InputError(f"{name}: targets are too large for dtype = {dtype!r}")
+    return cast

@@ -1,0 +1,139 @@
+"""Synthetic data: Gaussian features of a chosen condition number, targets of a true weight vector."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+
+from fastgd._errors import InputError, nearest
+from fastgd.datasets._record import DATASETS, Dataset, DatasetRecord, Floats, check_memory
+from fastgd.datasets.arrays import build
+
+BLOCK = 1 << 17  # values at a time: they stay in the cache
+
+
+class Synthetic(BaseModel):
+    """What `synthetic = { ... }` may say.
+
+    Attributes
+    ----------
+    n, d : int
+        Rows and columns.
+    condition : float
+        Condition number of the features' covariance: its eigenvalues fall geometrically from 1 to 1/condition.
+    noise : float
+        Classification: the probability that a label is flipped, at most 0.5. Regression: the standard deviation of
+        what is added to targets that have variance 1.
+    seed : int
+        Of features, weights and noise.
+    task : {"classification", "regression"}
+        Labels 0 and 1, or numbers.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    n: PositiveInt
+    d: PositiveInt
+    condition: float = Field(default=1.0, ge=1.0, allow_inf_nan=False)
+    noise: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    seed: NonNegativeInt = 0
+    task: Literal["classification", "regression"] = "classification"
+
+    @model_validator(mode="after")
+    def _noise_flips(self) -> "Synthetic":
+        if self.task == "classification" and self.noise > 0.5:
+            raise ValueError(f"noise flips labels with this probability, at most 0.5; found {self.noise}")
+        return self
+
+    @classmethod
+    def of(cls, keys: Mapping[str, Any]) -> "Synthetic":
+        """Return the checked keys, or raise InputError naming the first that is wrong."""
+        try:
+            return cls(**keys)
+        except ValidationError as error:
+            first = error.errors()[0]
+        key = ".".join(["synthetic", *map(str, first["loc"])])
+        if first["type"] == "extra_forbidden":
+            raise InputError(f"{key} is no key; {nearest(str(first['loc'][-1]), cls.model_fields)}")
+        found = "" if first["type"] in ("missing", "value_error") else f"; found {first['input']!r}"
+        raise InputError(f"{key}: {first['msg'].removeprefix('Value error, ')}{found}")
+
+    @property
+    def name(self) -> str:
+        """What tells this data from other synthetic data."""
+        keys = self.model_dump(exclude_defaults=True)
+        return f"synthetic({', '.join(f'{key}={value}' for key, value in keys.items())})"
+
+
+def make(spec: Synthetic) -> Dataset:
+    """Return the dataset: X (n, d) = Z S R with Z Gaussian, S the square roots of the eigenvalues, R a rotation.
+
+    The targets are of the margin m = X w, whose variance is 1: m > 0, or m itself, with the noise. The true weights w
+    have no preferred direction. Everything is element-wise: unlike a matrix product, it has the same bits for any
+    number of threads.
+    """
+    check_memory(spec.n, spec.d, spec.name)
+    shape, rows, noise = (
+        np.random.Generator(np.random.PCG64(stream)) for stream in np.random.SeedSequence(spec.seed).spawn(3)
+    )
+    scale = spec.condition ** (-0.5 * np.linspace(0, 1, spec.d))
+    weights = shape.standard_normal(spec.d) * scale
+    weights /= np.sqrt(np.sum(weights * weights))
+    pairs = [_random_pairs(spec.d, shape) for _ in range((spec.d - 1).bit_length() + 1)]
+
+    X, margin = np.empty((spec.n, spec.d)), np.empty(spec.n)
+    step = max(1, BLOCK // spec.d)
+    for start in range(0, spec.n, step):
+        block = X[start : start + step]
+        rows.standard_normal(out=block)
+        latent = np.ascontiguousarray(block.T)
+        margin[start : start + step] = (latent * weights[:, None]).sum(axis=0)
+        latent *= scale[:, None]
+        _rotate(latent, pairs)
+        block[:] = latent.T
+    return build(spec.name, X, _targets(margin, spec, noise))
+
+
+def _targets(margin: Floats, spec: Synthetic, noise: np.random.Generator) -> Floats:
+    if spec.task == "regression":
+        margin += spec.noise * noise.standard_normal(spec.n)
+        return margin
+    flipped = noise.random(spec.n) < spec.noise
+    labels: Floats = ((margin > 0) != flipped).astype(np.float64)
+    return labels
+
+
+Pairs = tuple[np.ndarray[Any, np.dtype[np.intp]], np.ndarray[Any, np.dtype[np.intp]]]
+
+
+def _random_pairs(d: int, rng: np.random.Generator) -> Pairs:
+    """Return two index arrays (d // 2,) that pair the columns at random."""
+    order, half = rng.permutation(d), d // 2
+    return order[:half], order[half : 2 * half]
+
+
+def _rotate(latent: Floats, pairs: list[Pairs]) -> None:
+    """Rotate the columns of X, the rows of latent (d, b), in place.
+
+    A layer turns each pair of columns by the angle of the 3-4-5 triangle; 1 + log2(d) layers mix every column with
+    all others, so that neither standardisation nor a rate per parameter undoes the condition number.
+    """
+    for i, j in pairs:
+        a, b = latent[i], latent[j]
+        latent[i] = 0.6 * a - 0.8 * b
+        latent[j] = 0.8 * a + 0.6 * b
+
+
+DATASETS.add(
+    DatasetRecord(
+        name="synthetic",
+        summary="Gaussian features of a chosen condition number: synthetic = { n, d, condition, noise, seed, task }",
+        task="either",
+        rows=None,
+        columns=None,
+        source="made when it is loaded, by its seed",
+        target="y",
+        load=None,
+    )
+)
