@@ -1,1 +1,1 @@
-"""fastgd."""
+"""The engine: cohorts of lanes over dense data, advanced by Numba kernels."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numba
 import numpy as np
@@ -20,10 +20,20 @@ from fastgd.engine.threads import Threads
 from fastgd.problems import Loss
 
 Array = npt.NDArray[Any]
+GRADIENT_PARTS = 2  # of the rows, summed side by side for a gradient's norm
 CALL_SECONDS = 0.05  # what a kernel call should last: short for Ctrl-C and progress, long against its start
 
-# (first step of the call from 0, number of steps) -> values (1 or steps, m, G) of the scheduled hyper-parameters
-ScheduleValues = Callable[[int, int], Array]
+MOST_SCHEDULED = 1 << 20  # values that a call with a schedule per step takes along
+
+
+class ScheduleValues(Protocol):
+    """The values of the scheduled hyper-parameters; `per_step`: whether they change within an epoch."""
+
+    per_step: bool
+
+    def __call__(self, first: int, steps: int) -> Array:
+        """Return (steps, m, G) from step `first` (from 0) on, or (1, m, G) where nothing changes within an epoch."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -253,6 +263,8 @@ class Cohort:
     def _small_steps(self, batch: int, most: int) -> None:
         work = self._work(self.spec.batch_size)
         steps = max(1, min(most, int(CALL_SECONDS * self._rate / work)))
+        if self.schedule is not None and self.schedule.per_step:
+            steps = min(steps, max(1, MOST_SCHEDULED // max(1, self._lanes.hyper.size)))
         self._schedule(steps)
         calls = [self._advance_call(worker, batch, steps) for worker in range(self._workers)]
         self._timed(work * steps, [_call(kernel, arguments) for kernel, arguments in calls])
@@ -343,6 +355,10 @@ class Cohort:
             Called between kernel calls.
         """
         return self._evaluation.measure(rows, poll)
+
+    def gradient_norm(self, poll: Callable[[], None] = lambda: None) -> Array:
+        """Return the norm of the objective's gradient over all training rows at the reported iterate (alive,)."""
+        return self._evaluation.gradient_norm(poll)
 
     def retire(self, keep: Array) -> None:
         """Go on with some lanes only: `keep` (alive,) bool. The others' bits stay as they are."""
@@ -435,11 +451,48 @@ class _Evaluation:
             poll()
         return total.swapaxes(0, 1).reshape(len(codes), -1)
 
+    def gradient_norm(self, poll: Callable[[], None]) -> Array:
+        cohort, W, L = self.cohort, self.weights(), self.tiles.lanes
+        n = cohort._n
+        rows = cohort._data._replace(order=_identity(n))
+        gradients = aligned((GRADIENT_PARTS, len(W), self.tiles.parameters * L), cohort.dtype)
+        bad = np.zeros((len(W), L), np.int64)
+        size, workers = _part_rows(n, GRADIENT_PARTS), min(cohort.threads.count, GRADIENT_PARTS * len(W))
+        step = (
+            max(1, int(CALL_SECONDS * cohort._rate / (2 * self.tiles.d * len(W) * L * GRADIENT_PARTS)) // CHUNK) * CHUNK
+        )
+        for low in range(0, size, step):
+            spans = [(worker, workers, size, low, min(size, low + step), n, 0) for worker in range(workers)]
+            cohort.threads.run(
+                [
+                    _call(
+                        dense.accumulate,
+                        (self.shape, rows, W, bad, gradients, self.scratch[span[0]], span, cohort.spec.intercept),
+                    )
+                    for span in spans
+                ]
+            )
+            poll()
+        total = gradients.sum(axis=0, dtype=np.float64)
+        gradient = self.tiles.columns(total.reshape(len(W), -1, L))[:, cohort._places]
+        weights = self.tiles.columns(self.tiles.blocks(W, 0))[: self.tiles.d, cohort._places]
+        gradient[: self.tiles.d] += cohort.spec.l2[cohort.alive] * weights
+        # Column by column in a fixed order, wherever the lanes stand.
+        return np.sqrt(np.add.reduce(np.ascontiguousarray(gradient.T) ** 2, axis=1))
+
     def _arguments(
         self, worker: int, workers: int, rows: Rows, W: Array, codes: Array, totals: Array, first: int
     ) -> tuple[Any, ...]:
         span = (worker, workers, first)
         return self.shape, rows, W, codes, totals, self.scratch[worker], span, self.cohort.spec.intercept
+
+
+def cohort_bytes(spec: CohortSpec, d: int, lanes: int, itemsize: int) -> int:
+    """Return the bytes of a cohort's lanes: parameters and slots, the reported iterate, a large batch's partial sums."""
+    columns = spec.kernel.tiles(lanes) * (single_shape(itemsize).width if spec.kernel.lanes == 1 else spec.kernel.lanes)
+    rows = (d + spec.intercept) // (single_shape(itemsize).width if spec.kernel.lanes == 1 else 1) + 2
+    copies = 1 + spec.rule.slots + spec.rule.has_readout + max(1, spec.kernel.parts)
+    return copies * rows * columns * itemsize
 
 
 def make_scratch(rows: int, lanes: int, gradient: int, coefficients: int, dtype: Any, single: bool) -> Scratch:

@@ -123,15 +123,14 @@ for _loss in (
 
 
 def _zero_one(z: Any, y: Any) -> Any:
-    s = 2 * y - 1
-    return np.where(s * z > 0, s * 0, s * 0 + 1)
+    return np.where(z > 0, 1 - y, y)
 
 
 def _flat(z: Any, y: Any) -> Any:
     return z * 0
 
 
-ZERO_ONE = Loss("zero_one", "1 where the sign of z is not that of the label", "binary", _zero_one, _flat)
+ZERO_ONE = Loss("zero_one", "1 where z > 0 and the label do not agree", "binary", _zero_one, _flat)
 
 # What can be summed over the rows at a checkpoint: the losses, which come first, and what only measures.
 MEASURES: tuple[Loss, ...] = (*LOSSES.values(), ZERO_ONE)

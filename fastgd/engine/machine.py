@@ -1,0 +1,111 @@
+"""What this machine is and can do: for provenance, and as the yardstick of the benchmarks."""
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgd import _jit
+from fastgd._vectors import Static, aligned, load, register_bits, static, store
+from fastgd.engine.shapes import tile_shape
+from fastgd.engine.threads import Threads
+
+_ELEMENTS = 1 << 24  # of each array of the bandwidth's measurement, float64: past any cache
+_ROUNDS = 2_000_000
+
+
+class Machine(NamedTuple):
+    """The yardsticks of a machine.
+
+    Attributes
+    ----------
+    gflops_float64, gflops_float32 : float
+        Peak of fused multiply-adds over all threads, in 10^9 operations a second; a multiply-add counts two.
+    gbytes : float
+        Memory bandwidth of `a = b + s c` over all threads, in 10^9 bytes a second, as STREAM's triad counts them.
+    """
+
+    gflops_float64: float
+    gflops_float32: float
+    gbytes: float
+
+
+@cache
+def cpu_model() -> str:
+    """Return the processor's model name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+@_jit.jit
+def _multiply_adds(shape, values, rounds):
+    w = static(shape, "width")
+    x = load(shape, values, 0)
+    a, b, c, d, e, f = x, x, x, x, x, x
+    g, h, i, j, k, m = x, x, x, x, x, x
+    for _ in range(rounds):
+        a, b, c, d, e, f = a * x + x, b * x + x, c * x + x, d * x + x, e * x + x, f * x + x
+        g, h, i, j, k, m = g * x + x, h * x + x, i * x + x, j * x + x, k * x + x, m * x + x
+    store(values, w, ((a + b) + (c + d)) + ((e + f) + (g + h)) + ((i + j) + (k + m)))
+
+
+@_jit.jit
+def _triad(a, b, c, scale):
+    for i in range(a.shape[0]):
+        a[i] = b[i] + scale * c[i]
+
+
+def _fastest(threads: Threads, calls: list[Callable[[], Any]], repeats: int = 5) -> float:
+    seconds = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        threads.run(calls)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
+
+
+def measure(threads: Threads | None = None) -> Machine:
+    """Measure this machine's multiply-add peak and memory bandwidth: a second, and 400 MB."""
+    threads = threads or Threads()
+    peaks = []
+    for dtype in (np.float64, np.float32):
+        lanes = register_bits()[0] // 8 // np.dtype(dtype).itemsize
+        shape = Static(tile_shape(lanes, np.dtype(dtype).itemsize))
+        values = [aligned((2 * lanes,), dtype) for _ in range(threads.count)]
+        seconds = _fastest(threads, [lambda v=v: _multiply_adds(shape, v, _ROUNDS) for v in values])
+        peaks.append(2.0 * 12 * lanes * _ROUNDS * threads.count / seconds / 1e9)
+    arrays = [np.ones((3, _ELEMENTS // threads.count)) for _ in range(threads.count)]
+    seconds = _fastest(threads, [lambda t=t: _triad(t[0], t[1], t[2], 3.0) for t in arrays])
+    return Machine(peaks[0], peaks[1], 3.0 * 8 * (_ELEMENTS // threads.count) * threads.count / seconds / 1e9)
+
+
+def info() -> dict[str, Any]:
+    """Return versions, threads, vector width, cache folder and the measured yardsticks, for `fastgd info`."""
+    packages = ("numba", "llvmlite", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn")
+    with Threads() as threads:
+        machine = measure(threads)
+        return {
+            "fastgd": importlib.metadata.version("fastgd"),
+            "python": platform.python_version(),
+            "packages": {name: importlib.metadata.version(name) for name in packages},
+            "cpu": cpu_model(),
+            "threads": threads.count,
+            "simd_bits": register_bits()[0],
+            "threading_layer": "threads (kernels release the interpreter's lock)",
+            "cache": str(_jit.CACHE) if _jit.CACHE else None,
+            "bandwidth_gb_per_s": round(machine.gbytes, 1),
+            "fma_peak_gflops": {
+                "float64": round(machine.gflops_float64, 1),
+                "float32": round(machine.gflops_float32, 1),
+            },
+        }

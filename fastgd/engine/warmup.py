@@ -1,0 +1,55 @@
+"""Compiles kernels ahead of a run, under the cache's lock, so that other processes find them."""
+
+from collections.abc import Callable, Iterable
+from itertools import product
+
+import numpy as np
+
+from fastgd._jit import compile_lock
+from fastgd.engine.cohort import Cohort, CohortSpec
+from fastgd.engine.rules import Rule
+from fastgd.engine.shapes import LARGE_BATCH, Kernel, choose_kernel
+from fastgd.engine.threads import Threads
+from fastgd.optimizers import OPTIMIZERS
+from fastgd.problems import LOSSES
+
+
+def compile_kernels(specs: Iterable[tuple[CohortSpec, str]], note: Callable[[str], None] = lambda what: None) -> int:
+    """Compile what cohorts of these specs and dtypes call; return how many distinct kernels there were."""
+    done: set[str] = set()
+    with Threads(1) as threads:
+        for spec, dtype in specs:
+            name = f"{spec.rule.optimizer.name}, {spec.kernel.name}, {dtype}"
+            key = f"{spec.rule!r} {spec.kernel.name} {dtype} {bool(spec.kernel.parts)}"
+            if key in done:
+                continue
+            done.add(key)
+            note(name)
+            X = np.zeros((2, 2), dtype)
+            with compile_lock():
+                Cohort(spec, X, np.zeros(2, dtype), threads).compile()
+    return len(done)
+
+
+def all_specs(dtypes: Iterable[str] = ("float64",), lanes: int = 64) -> Iterable[tuple[CohortSpec, str]]:
+    """Yield a spec for every optimizer of the registry, with mini-batches and with large ones."""
+    for dtype, record, batch_size in product(dtypes, OPTIMIZERS.values(), (64, LARGE_BATCH)):
+        rule = Rule.of(record, {})
+        values = [1e-3 if value is None else value for value in record.hyper.values()]
+        kernel: Kernel = choose_kernel(lanes, batch_size, np.dtype(dtype).itemsize)
+        yield (
+            CohortSpec(
+                rule=rule,
+                hyper=np.tile(values, (lanes, 1)),
+                l2=np.zeros(lanes),
+                scheduled=(),
+                loss=LOSSES["logistic"],
+                batch_size=batch_size,
+                shuffled=True,
+                intercept=True,
+                init="zeros",
+                seed=0,
+                kernel=kernel,
+            ),
+            dtype,
+        )

@@ -1,0 +1,238 @@
+"""Runs cohorts one after another: from checkpoint to checkpoint, with lanes that end retired, and results streamed to disk."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd._jit import compile_lock
+from fastgd.datasets import Data
+from fastgd.engine.cohort import Cohort
+from fastgd.engine.threads import Threads
+from fastgd.store.cohort import CohortWriter
+from fastgd.store.folder import Folder
+from fastgd.study.config import Study
+from fastgd.study.events import CohortFinished, CohortStarted, Compiling, Event, Progress
+from fastgd.study.metrics import Recorder
+from fastgd.study.plan import CohortPlan, Plan
+from fastgd.study.schedule import CohortSchedule
+from fastgd.study.stopping import Stopping
+from fastgd.study.stopwatch import Stopwatch
+from fastgd.study.trials import TrialRecords
+
+Array = npt.NDArray[Any]
+PROGRESS_SECONDS = 0.2
+
+
+class Execution:
+    """The run of a plan's missing cohorts.
+
+    Parameters
+    ----------
+    study : Study
+    plan : Plan
+    data : sequence of Data
+        Of each problem.
+    folder : Folder
+        Where results go.
+    threads : Threads
+    watch : Stopwatch
+    emit : callable
+        Receives the events.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        plan: Plan,
+        data: Sequence[Data],
+        folder: Folder,
+        threads: Threads,
+        watch: Stopwatch,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.study, self.data, self.folder = study, data, folder
+        self.threads, self.watch, self.emit = threads, watch, emit
+        self.trials = plan.trials.set_index("trial_id", drop=False)
+        self.deadline = time.perf_counter() + study.max_seconds if study.max_seconds else np.inf
+        self.total = len(plan.trials)
+        self.done = self.total
+        self.diverged = 0
+
+    def run(self, cohorts: Sequence[CohortPlan]) -> None:
+        """Run the cohorts and commit each."""
+        self.done = self.total - sum(len(ids) for cohort in cohorts for ids in cohort.ids)
+        self._left = sum(cohort.flops for cohort in cohorts)
+        for index, cohort in enumerate(cohorts):
+            with self.folder.cohort(cohort.cohort_id) as writer:
+                _CohortRun(self, cohort, writer, index, len(cohorts)).run()
+
+
+class _CohortRun:
+    """One cohort, from its start to its commit."""
+
+    def __init__(self, execution: Execution, plan: CohortPlan, writer: CohortWriter, index: int, total: int) -> None:
+        self.execution, self.plan, self.writer = execution, plan, writer
+        self.index, self.total = index, total
+        data = execution.data[plan.problem]
+        self.schedule = CohortSchedule(plan)
+        self.cohort = Cohort(plan.spec, data.X, data.y, execution.threads, self.schedule)
+        self.recorder = Recorder(data, plan.spec.loss, execution.study.record.metrics)
+        self.records = TrialRecords(plan.lanes, execution.study.record.parameters)
+        self.seconds = dict(execution.watch.seconds)
+        self._shown = 0.0
+        self._first: int | None = None
+
+    @property
+    def watch(self) -> Stopwatch:
+        return self.execution.watch
+
+    def run(self) -> None:
+        emit, plan = self.execution.emit, self.plan
+        started = time.perf_counter()
+        self.seconds = dict(self.watch.seconds)
+        emit(CohortStarted(self.index, self.total, plan.lanes, plan.spec.kernel.name))
+        with self.watch.stage("compile"):
+            emit(Compiling(f"{plan.spec.rule.optimizer.name}, {plan.spec.kernel.name}, {plan.dtype}"))
+            with compile_lock():
+                self.cohort.compile()
+        self.watch.enter("evaluate")
+        stopping = self._start()
+        for step in plan.checkpoints[1:]:
+            if not len(self.cohort.alive):
+                break
+            self.watch.enter("train")
+            reached = self._advance(int(step))
+            self.watch.enter("evaluate")
+            self._checkpoint(stopping, reached)
+        self._commit()
+        seconds = time.perf_counter() - started
+        emit(CohortFinished(self.index, self.total, plan.lanes, self.records.count("diverged"), seconds))
+
+    def _start(self) -> Stopping:
+        metrics = self.recorder.record(self.cohort, self._poll)
+        self._write(metrics)
+        stopping = Stopping.start(self.execution.study.stop, metrics["loss"])
+        self._judge(stopping, metrics)
+        return stopping
+
+    def _advance(self, step: int) -> bool:
+        """Go on to a checkpoint; False where the time is over before."""
+        try:
+            self.cohort.advance(step - self.cohort.t, self._poll_training)
+        except _TimeIsOver:
+            return False
+        return True
+
+    def _checkpoint(self, stopping: Stopping, reached: bool) -> None:
+        metrics = self.recorder.record(self.cohort, self._poll)
+        self._write(metrics)
+        self._judge(stopping, metrics)
+        if not reached or time.perf_counter() > self.execution.deadline:
+            self._end(np.full(len(self.cohort.alive), "timeout", object), self._timeout_reasons())
+        elif self.cohort.t == self.plan.steps:
+            self._end(np.full(len(self.cohort.alive), "completed", object), [""] * len(self.cohort.alive))
+
+    def _timeout_reasons(self) -> list[str]:
+        reason = f"max_seconds = {self.execution.study.max_seconds:g} was over"
+        return [reason] * len(self.cohort.alive)
+
+    def _judge(self, stopping: Stopping, metrics: dict[str, Array]) -> None:
+        epoch = self.cohort.t / self.plan.batches
+        status, reasons = stopping.judge(self.cohort.alive, metrics["loss"], epoch)
+        self._end(status, reasons)
+
+    def _end(self, status: Array, reasons: list[str]) -> None:
+        """Retire the lanes whose status is set."""
+        ended = status != ""
+        if not ended.any():
+            return
+        lanes, bad = self.cohort.alive, self.cohort.first_bad_step()
+        parameters = self.records.wanted_parameters(lanes, ended, self.cohort.parameters)
+        for position in np.flatnonzero(ended):
+            first = int(bad[position]) if status[position] == "diverged" else 0
+            reason = reasons[position]
+            if first:
+                reason += f"; the first residual that is not finite came in step {first}"
+            self.records.end(
+                lanes[position], status[position], reason, first or self.cohort.t, parameters.get(position)
+            )
+        ids = [len(self.plan.ids[lane]) for lane in lanes[ended]]
+        self.execution.done += sum(ids)
+        self.execution.diverged += sum(np.array(ids)[status[ended] == "diverged"])
+        self.cohort.retire(~ended)
+
+    def _write(self, metrics: dict[str, Array]) -> None:
+        lanes, step = self.cohort.alive, self.cohort.t
+        self.records.observe(lanes, metrics)
+        counts = [len(self.plan.ids[lane]) for lane in lanes]
+        columns: dict[str, Any] = {name: np.repeat(values, counts) for name, values in metrics.items()}
+        columns["lr"] = np.repeat(self.schedule.rate(step)[lanes], counts)
+        columns["trial_id"] = [trial for lane in lanes for trial in self.plan.ids[lane]]
+        columns["step"], columns["epoch"] = step, step / self.plan.batches
+        columns["samples_seen"] = self._samples(step)
+        columns["train_seconds"] = self.watch.seconds["train"] - self.seconds["train"]
+        with self.watch.stage("store"):
+            self.writer.append(columns)
+
+    def _samples(self, step: int) -> int:
+        epochs, batches = divmod(step, self.plan.batches)
+        return epochs * self.plan.n + min(batches * self.plan.spec.batch_size, self.plan.n)
+
+    def _commit(self) -> None:
+        self.watch.enter("store")
+        seconds = {stage: value - self.seconds[stage] for stage, value in self.watch.seconds.items()}
+        rows = self.records.rows(self.plan.ids, self.plan.batches)
+        trials = self.execution.trials.loc[rows["trial_id"]].reset_index(drop=True)
+        trials = trials.assign(
+            **rows.drop(columns="trial_id"),
+            cohort_id=self.plan.cohort_id,
+            cohort_lanes=self.plan.lanes,
+            compile_seconds=seconds["compile"],
+            train_seconds=seconds["train"],
+            evaluate_seconds=seconds["evaluate"],
+        )
+        kept = self.records.parameters()
+        if kept:
+            ids = [trial for lane in kept for trial in self.plan.ids[lane]]
+            self.writer.parameters(ids, np.stack([kept[lane] for lane in kept for _ in self.plan.ids[lane]]))
+        self.writer.commit(trials)
+
+    # --- between kernel calls -----------------------------------------------------------------------------------------
+
+    def _poll_training(self) -> None:
+        self._poll()
+        if time.perf_counter() > self.execution.deadline:
+            raise _TimeIsOver
+
+    def _poll(self) -> None:
+        now = time.perf_counter()
+        if now - self._shown < PROGRESS_SECONDS:
+            return
+        self._shown = now
+        execution, cohort, plan = self.execution, self.cohort, self.plan
+        train = self.watch.seconds["train"] - self.seconds["train"]
+        samples = self._samples(cohort.t) * len(cohort.alive)
+        share = cohort.t / plan.steps
+        spent = sum(self.watch.seconds[stage] - self.seconds[stage] for stage in ("train", "evaluate"))
+        left = spent / share - spent if share > 0.01 else None
+        execution.emit(
+            Progress(
+                cohort=self.index,
+                cohorts=self.total,
+                epoch=cohort.t / plan.batches,
+                epochs=plan.epochs,
+                alive=len(cohort.alive),
+                diverged=execution.diverged,
+                done=execution.done,
+                trials=execution.total,
+                rate=samples / train if train else 0.0,
+                seconds_left=left,
+            )
+        )
+
+
+class _TimeIsOver(Exception):
+    """`max_seconds` is over."""

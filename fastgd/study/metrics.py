@@ -1,0 +1,57 @@
+"""What a checkpoint records, from the engine's sums."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.datasets import Data
+from fastgd.engine.cohort import Cohort
+from fastgd.problems import LOSSES, ZERO_ONE, Loss
+
+Array = npt.NDArray[Any]
+
+
+class Recorder:
+    """Measures a cohort at checkpoints.
+
+    Parameters
+    ----------
+    data : Data
+    loss : Loss
+    metrics : sequence of str
+        Those that the study asks for.
+    """
+
+    def __init__(self, data: Data, loss: Loss, metrics: Sequence[str]) -> None:
+        self._loss, self._metrics = loss, metrics
+        self._sets: list[tuple[str, Array, Array]] = [("", data.X, data.y)]
+        if data.X_validation is not None and data.y_validation is not None:
+            self._sets.append(("validation_", data.X_validation, data.y_validation))
+
+    def _measures(self, prefix: str) -> list[Loss]:
+        wanted = [self._loss]
+        if f"{prefix}accuracy" in self._metrics:
+            wanted.append(ZERO_ONE)
+        if f"{prefix}r2" in self._metrics:
+            wanted.append(LOSSES["squared"])
+        return wanted
+
+    def record(self, cohort: Cohort, poll: Callable[[], None]) -> dict[str, Array]:
+        """Return the metrics of the lanes that are alive, each (alive,) float64."""
+        sets = [(X, y, self._measures(prefix)) for prefix, X, y in self._sets]
+        measured = cohort.measure(sets, poll)
+        values = {"param_norm": np.sqrt(measured.squares)}
+        for (prefix, _, y), (_, _, wanted), sums in zip(self._sets, sets, measured.sums, strict=True):
+            means = dict(zip([measure.name for measure in wanted], sums / len(y), strict=True))
+            values[f"{prefix}loss"] = means[self._loss.name]
+            if f"{prefix}accuracy" in self._metrics:
+                values[f"{prefix}accuracy"] = 1 - means["zero_one"]
+            if f"{prefix}r2" in self._metrics:
+                spread = float(np.var(y, dtype=np.float64))
+                values[f"{prefix}r2"] = 1 - 2 * means["squared"] / spread if spread else np.full(len(sums[0]), np.nan)
+        values["loss"] = values["loss"] + 0.5 * cohort.spec.l2[cohort.alive] * measured.penalised
+        if "grad_norm" in self._metrics:
+            values["grad_norm"] = cohort.gradient_norm(poll)
+        return values

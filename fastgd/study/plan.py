@@ -1,0 +1,443 @@
+"""From a study to its cohorts: which trials share a pass over the data, in which kernel, in how much memory.
+
+The plan is a pure function of the study and the shape of its data: not of threads, of what is stored already, or of the machine's
+load. What it decides about a trial's kernel therefore holds whenever and wherever the trial runs.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from fastgd._errors import InputError
+from fastgd.datasets import Data
+from fastgd.engine.cohort import CohortSpec, cohort_bytes
+from fastgd.engine.rules import Rule
+from fastgd.engine.shapes import Kernel, choose_kernel
+from fastgd.optimizers import find
+from fastgd.problems import LOSSES
+from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
+
+Array = npt.NDArray[Any]
+
+MEMORY_BUDGET = 2 << 30  # bytes of a cohort's lanes: a plan that needs more is split, which changes no bits
+MOST_LANES = 4096  # of a cohort: what an interruption can lose
+
+
+@dataclass(frozen=True)
+class CohortPlan:
+    """A cohort of the plan.
+
+    Attributes
+    ----------
+    index : int
+        Its place in the plan.
+    problem : int
+        The problem's place in the study.
+    label : str
+        The problem's name in the results.
+    spec : CohortSpec
+        What the engine computes.
+    schedules : tuple of Schedule
+        The schedules of its lanes.
+    which : ndarray (G,)
+        Each lane's schedule.
+    ids : list of list of str
+        Each lane's trials: one, or one for each seed where nothing is random.
+    seeds : tuple of int
+        The seeds of those trials.
+    dtype : str
+    n, d : int
+        The problem's training rows and features.
+    steps : int
+        The budget.
+    checkpoints : ndarray of int
+        The steps at which metrics are recorded, the first 0.
+    """
+
+    index: int
+    problem: int
+    label: str
+    spec: CohortSpec
+    schedules: tuple[Schedule, ...]
+    which: Array
+    ids: list[list[str]]
+    seeds: tuple[int, ...]
+    dtype: str
+    n: int
+    d: int
+    steps: int
+    checkpoints: Array
+
+    @property
+    def lanes(self) -> int:
+        """The number of lanes."""
+        return len(self.ids)
+
+    @property
+    def batches(self) -> int:
+        """Steps of an epoch."""
+        return -(-self.n // self.spec.batch_size)
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the training rows."""
+        return self.steps / self.batches
+
+    @property
+    def cohort_id(self) -> str:
+        """A stable name: of its trials."""
+        return hashlib.blake2b("".join(itertools.chain(*self.ids)).encode(), digest_size=6).hexdigest()
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the lanes: parameters, slots and what the kernel works in."""
+        return cohort_bytes(self.spec, self.d, self.lanes, self.itemsize)
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of training and of the exact loss at checkpoints."""
+        rows = 4.0 * self.epochs + 2.0 * len(self.checkpoints)
+        return rows * self.n * self.d * self.lanes
+
+    @property
+    def passes(self) -> float:
+        """Passes over the training rows, checkpoints included."""
+        return self.epochs + len(self.checkpoints)
+
+    def select(self, keep: Array) -> "CohortPlan":
+        """Return the cohort with some of its lanes, in the same kernel."""
+        spec = replace(self.spec, hyper=self.spec.hyper[keep], l2=self.spec.l2[keep])
+        ids = [self.ids[lane] for lane in np.flatnonzero(keep)]
+        return replace(self, spec=spec, which=self.which[keep], ids=ids)
+
+
+@dataclass(frozen=True)
+class CohortSummary:
+    """A cohort in a plan's printed summary."""
+
+    problem: str
+    optimizer: str
+    batch_size: int
+    seed: str
+    lanes: int
+    padding: float
+    kernel: str
+    bytes: int
+    passes: float
+    flops: float
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """A plan in numbers: trials, cohorts, lanes, the share that is padding, bytes at once, passes over the data, flops."""
+
+    trials: int
+    cohorts: list[CohortSummary]
+    lanes: int
+    padding: float
+    bytes: int
+    budget: int
+    passes: float
+    flops: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cohorts of a study, and its trials' table."""
+
+    cohorts: list[CohortPlan]
+    trials: pd.DataFrame
+
+    def summary(self) -> PlanSummary:
+        """Return the plan in numbers."""
+        rows = [_summarise(cohort) for cohort in self.cohorts]
+        lanes = sum(row.lanes for row in rows)
+        padded = sum(cohort.spec.kernel.padding(cohort.lanes) for cohort in self.cohorts)
+        return PlanSummary(
+            trials=len(self.trials),
+            cohorts=rows,
+            lanes=lanes,
+            padding=padded / max(1, lanes + padded),
+            bytes=max((row.bytes for row in rows), default=0),
+            budget=MEMORY_BUDGET,
+            passes=sum(row.passes for row in rows),
+            flops=sum(row.flops for row in rows),
+        )
+
+
+def _summarise(cohort: CohortPlan) -> CohortSummary:
+    rule, padding = cohort.spec.rule, cohort.spec.kernel.padding(cohort.lanes)
+    variant = rule.optimizer.variant(dict(rule.choices))
+    return CohortSummary(
+        problem=cohort.label,
+        optimizer=f"{rule.optimizer.name} ({variant})" if variant else rule.optimizer.name,
+        batch_size=cohort.spec.batch_size,
+        seed=", ".join(map(str, cohort.seeds)),
+        lanes=cohort.lanes,
+        padding=padding / (padding + cohort.lanes),
+        kernel=cohort.spec.kernel.name,
+        bytes=cohort.bytes,
+        passes=cohort.passes,
+        flops=cohort.flops,
+    )
+
+
+# --- making it --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Lanes:
+    """The lanes of a rule: every combination of its blocks' grids, their schedules and the problem's penalties."""
+
+    hyper: Array
+    l2: Array
+    schedules: tuple[Schedule, ...]
+    which: Array
+
+
+def make_plan(study: Study, data: Sequence[Data]) -> Plan:
+    """Return the cohorts of a study.
+
+    Parameters
+    ----------
+    study : Study
+    data : sequence of Data
+        The prepared data of each problem.
+
+    Raises
+    ------
+    InputError
+        A batch is larger than the training rows, or a problem asks for what the engine cannot do.
+    """
+    cohorts: list[CohortPlan] = []
+    tables: list[pd.DataFrame] = []
+    seen: set[str] = set()
+    for index, (problem, rows, label) in enumerate(zip(study.problem, data, labels(study, data), strict=True)):
+        _check(index, problem)
+        for rule, blocks in _rules(study):
+            lanes = _lanes(study, problem, blocks)
+            for batch_size in _batch_sizes(study, label, len(rows.X)):
+                for seeds in _seed_groups(study, batch_size == len(rows.X)):
+                    cohort = _cohort(study, index, rows, label, rule, lanes, batch_size, seeds)
+                    cohort = cohort.select(_first_seen(cohort.ids, seen))
+                    if cohort.lanes:
+                        cohorts += _split(cohort)
+                        tables.append(_table(problem, rows, cohort))
+    numbered = [replace(cohort, index=number) for number, cohort in enumerate(cohorts)]
+    return Plan(numbered, pd.concat(tables, ignore_index=True))
+
+
+def labels(study: Study, data: Sequence[Data]) -> list[str]:
+    """Return the problems' names in the results: their own, or dataset and loss, made distinct by a number."""
+    names: list[str] = []
+    for problem, rows in zip(study.problem, data, strict=True):
+        name = problem.name or f"{rows.dataset}/{problem.loss}"
+        taken = sum(other == name or other.startswith(f"{name}#") for other in names)
+        names.append(f"{name}#{taken + 1}" if taken else name)
+    return names
+
+
+def _check(index: int, problem: Problem) -> None:
+    if problem.layout == "sparse":
+        raise InputError(f"problem.{index}.layout: sparse cohorts do not exist yet; valid: auto, dense")
+
+
+def _rules(study: Study) -> list[tuple[Rule, list[OptimizerBlock]]]:
+    """The rules of the study, each with the blocks that use it; categorical choices make rules of their own."""
+    groups: dict[str, tuple[Rule, list[OptimizerBlock]]] = {}
+    for block in study.optimizer:
+        record = find(block.name)
+        for choices in itertools.product(*block.options.values()):
+            rule = Rule.of(record, dict(zip(block.options, choices, strict=True)))
+            groups.setdefault(repr(rule), (rule, []))[1].append(block)
+    return list(groups.values())
+
+
+def _batch_sizes(study: Study, label: str, n: int) -> list[int]:
+    sizes = [n if size == "full" else int(size) for size in study.batch_size]
+    if max(sizes) > n:
+        raise InputError(f"batch_size: {max(sizes):,} is larger than the {n:,} training rows of {label!r}")
+    return list(dict.fromkeys(sizes))
+
+
+def _seed_groups(study: Study, full_batch: bool) -> list[tuple[int, ...]]:
+    """Seeds that make one pass: a full batch from zeros has nothing random, and runs once for all of them."""
+    if full_batch and study.init == "zeros":
+        return [tuple(study.seed)]
+    return [(seed,) for seed in study.seed]
+
+
+def _lanes(study: Study, problem: Problem, blocks: Sequence[OptimizerBlock]) -> _Lanes:
+    schedules: list[Schedule] = []
+    grids: list[Array] = []
+    for block in blocks:
+        for schedule in [block.schedule] if block.schedule else study.schedule:
+            if schedule not in schedules:
+                schedules.append(schedule)
+            axes = [np.asarray(values, np.float64) for values in (*block.hyper.values(), problem.l2)]
+            mesh = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
+            grids.append(np.column_stack([mesh, np.full(len(mesh), schedules.index(schedule))]))
+    grid = np.concatenate(grids)
+    return _Lanes(grid[:, :-2], grid[:, -2], tuple(schedules), grid[:, -1].astype(np.int64))
+
+
+def _cohort(
+    study: Study,
+    index: int,
+    data: Data,
+    label: str,
+    rule: Rule,
+    lanes: _Lanes,
+    batch_size: int,
+    seeds: tuple[int, ...],
+) -> CohortPlan:
+    problem, n = study.problem[index], len(data.X)
+    driven = {s.of for s in lanes.schedules if s.name != "constant"}
+    spec = CohortSpec(
+        rule=rule,
+        hyper=lanes.hyper,
+        l2=lanes.l2,
+        scheduled=tuple(name for name in rule.optimizer.hyper if name in driven),
+        loss=LOSSES[problem.loss],
+        batch_size=batch_size,
+        shuffled=study.order == "shuffle" and batch_size < n,
+        intercept=problem.intercept,
+        init="zeros" if study.init == "zeros" else study.init["normal"],
+        seed=seeds[0],
+        kernel=choose_kernel(len(lanes.hyper), batch_size, np.dtype(study.dtype).itemsize),
+    )
+    batches = -(-n // batch_size)
+    steps = study.steps or (study.epochs or 1) * batches
+    return CohortPlan(
+        index=0,
+        problem=index,
+        label=label,
+        spec=spec,
+        schedules=lanes.schedules,
+        which=lanes.which,
+        ids=_trial_ids(study, problem, data, spec, lanes, seeds),
+        seeds=seeds,
+        dtype=study.dtype,
+        n=n,
+        d=data.X.shape[1],
+        steps=steps,
+        checkpoints=_checkpoints(study, steps, batches),
+    )
+
+
+def _checkpoints(study: Study, steps: int, batches: int) -> Array:
+    if isinstance(study.record.every, dict):
+        log = np.geomspace(1, steps, study.record.every["log"])
+        return np.unique(np.concatenate([[0], np.rint(log).astype(np.int64), [steps]]))
+    return np.unique(np.append(np.arange(0, steps, batches), steps))
+
+
+def _trial_ids(
+    study: Study, problem: Problem, data: Data, spec: CohortSpec, lanes: _Lanes, seeds: Sequence[int]
+) -> list[list[str]]:
+    """A hash of all that decides a trial's numbers, and of nothing else: no name, path, version, thread or machine."""
+    rule = spec.rule
+    own = rule.optimizer.source if rule.optimizer.family == "custom" else ""
+    shared = {
+        "data": data.fingerprint,
+        "loss": problem.loss,
+        "intercept": problem.intercept,
+        "optimizer": [rule.optimizer.name, own, rule.choices, list(rule.optimizer.hyper)],
+        "batch_size": spec.batch_size,
+        "dtype": study.dtype,
+        "layout": "dense",
+        "sparse": None,
+        "order": study.order,
+        "init": study.init,
+        "budget": [study.epochs, study.steps],
+        "stop": study.stop.model_dump(),
+        "record": study.record.model_dump(),
+    }
+    values = np.ascontiguousarray(np.column_stack([lanes.hyper, lanes.l2]), dtype="<f8")
+    schedules = [json.dumps(schedule.model_dump(), sort_keys=True).encode() for schedule in lanes.schedules]
+    prefixes = [hashlib.blake2b(json.dumps([shared, seed], sort_keys=True).encode(), digest_size=10) for seed in seeds]
+
+    def identify(prefix: Any, row: bytes, schedule: bytes) -> str:
+        digest = prefix.copy()
+        digest.update(row)
+        digest.update(schedule)
+        return str(digest.hexdigest())
+
+    return [
+        [identify(prefix, row.tobytes(), schedules[which]) for prefix in prefixes]
+        for row, which in zip(values, lanes.which.tolist(), strict=True)
+    ]
+
+
+def _first_seen(ids: list[list[str]], seen: set[str]) -> Array:
+    """Which lanes are new: grids may overlap, and a trial runs once."""
+    keep = np.ones(len(ids), bool)
+    for lane, trials in enumerate(ids):
+        keep[lane] = trials[0] not in seen
+        seen.update(trials)
+    return keep
+
+
+def _split(cohort: CohortPlan) -> Iterator[CohortPlan]:
+    """Cut a cohort into pieces of whole tiles that stay within the memory budget; the kernel stays the same."""
+    tile = cohort.spec.kernel.lanes
+    each = cohort_bytes(cohort.spec, cohort.d, tile, cohort.itemsize)
+    most = min(MOST_LANES, max(1, MEMORY_BUDGET // each) * tile) // tile * tile
+    for start in range(0, cohort.lanes, max(most, tile)):
+        keep = np.zeros(cohort.lanes, bool)
+        keep[start : start + max(most, tile)] = True
+        yield cohort.select(keep)
+
+
+def _table(problem: Problem, data: Data, cohort: CohortPlan) -> pd.DataFrame:
+    """The rows of a cohort's trials, as far as the plan knows them."""
+    rule, seeds = cohort.spec.rule, len(cohort.seeds)
+    lanes = np.repeat(np.arange(cohort.lanes), seeds)
+    names = list(rule.optimizer.hyper)
+    parameters = sorted({key for schedule in cohort.schedules for key in schedule.params})
+    schedule = {
+        f"schedule.{key}": np.array([s.params.get(key, np.nan) for s in cohort.schedules])[cohort.which][lanes]
+        for key in parameters
+    }
+    return pd.DataFrame(
+        {
+            "trial_id": list(itertools.chain(*cohort.ids)),
+            "problem": cohort.label,
+            "dataset": data.dataset,
+            "loss": problem.loss,
+            "n": cohort.n,
+            "d": cohort.d,
+            "l2": cohort.spec.l2[lanes],
+            "optimizer": rule.optimizer.name,
+            "variant": rule.optimizer.variant(dict(rule.choices)),
+            **{name: cohort.spec.hyper[lanes, column] for column, name in enumerate(names)},
+            "schedule": np.array([_schedule_name(s) for s in cohort.schedules], object)[cohort.which][lanes],
+            **schedule,
+            "batch_size": cohort.spec.batch_size,
+            "seed": np.tile(cohort.seeds, cohort.lanes),
+            "dtype": cohort.dtype,
+            "layout": "dense",
+            "sparse": None,
+            "kernel": cohort.spec.kernel.name,
+        }
+    )
+
+
+def _schedule_name(schedule: Schedule) -> str:
+    """The schedule's name, with what it drives and how it counts where that is not the usual."""
+    extra = [f"of={schedule.of}"] if schedule.of != "lr" else []
+    extra += ["per=step"] if schedule.per == "step" else []
+    extra += ["horizon=torch"] if schedule.horizon == "torch" else []
+    return f"{schedule.name} ({', '.join(extra)})" if extra else schedule.name

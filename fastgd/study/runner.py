@@ -1,0 +1,217 @@
+"""Runs a study: loads its data, plans, opens the results' folder, and hands what is missing there to the execution."""
+
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastgd._errors import InputError, nearest
+from fastgd.analysis import Results
+from fastgd.analysis import load as load_results
+from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
+from fastgd.engine.machine import cpu_model, register_bits
+from fastgd.engine.threads import Threads
+from fastgd.problems import LOSSES
+from fastgd.store.folder import Folder
+from fastgd.store.manifest import Manifest
+from fastgd.study.config import Problem, Study
+from fastgd.study.events import Event, Finished, Loading, Planned, Warning_
+from fastgd.study.execution import Execution
+from fastgd.study.plan import CohortPlan, Plan, labels, make_plan
+from fastgd.study.stopwatch import Stopwatch
+
+OnEvent = Callable[[Event], None]
+
+
+def run(
+    study: Study,
+    out: str | Path | None = None,
+    *,
+    data: tuple[Any, Any] | None = None,
+    fresh: bool = False,
+    threads: int | None = None,
+    trial: str | None = None,
+    allow_mixed: bool = False,
+    on_event: OnEvent | None = None,
+) -> Results:
+    """Run every trial of a study that its folder does not hold yet.
+
+    Parameters
+    ----------
+    study : Study
+    out : path, optional
+        The folder of the results: by default `results/<name>`, and for one trial `results/<name>.<trial>`.
+    data : (X, y), optional
+        Arrays (n, d) and (n,) in place of the problems' datasets.
+    fresh : bool
+        Move an old folder aside and start anew.
+    threads : int, optional
+        By default all processors that the process may use. The number changes no bits.
+    trial : str, optional
+        Run this trial alone; its bits are those that it has in the whole study.
+    allow_mixed : bool
+        Extend results that another fastgd, Numba or CPU model computed.
+    on_event : callable, optional
+        Receives what `fastgd.study.events` describes.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    InputError
+        The data do not fit the study, or the folder holds something else.
+    KeyboardInterrupt
+        The run was interrupted; finished cohorts are stored, and the same call goes on from there.
+    """
+    watch, emit = Stopwatch("load"), on_event or (lambda event: None)
+    prepared = load_data(study, data, emit)
+    watch.enter("plan")
+    plan = make_plan(study, prepared)
+    if trial is not None:
+        plan = _only(plan, trial)
+    emit(Planned(plan.summary()))
+    watch.enter("store")
+    path = (
+        Path(out) if out is not None else Path("results") / (study.name if trial is None else f"{study.name}.{trial}")
+    )
+    with Threads(threads) as pool, _open(path, study, plan, prepared, pool.count, fresh, allow_mixed) as folder:
+        missing = _missing(plan.cohorts, folder.committed())
+        Execution(study, plan, prepared, folder, pool, watch, emit).run(missing)
+        watch.enter("store")
+        folder.finish(plan.trials["trial_id"].tolist(), timings=watch.seconds)
+    results = load_results(path)
+    emit(Finished(results))
+    return results
+
+
+def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list[Data]:
+    """Load and prepare the data of every problem; problems that ask for the same share it."""
+    sources: dict[str, Dataset] = {}
+    prepared: dict[str, Data] = {}
+    result = []
+    for index, problem in enumerate(study.problem):
+        key = repr((_source_key(problem), LOSSES[problem.loss].targets, _preparation(problem)))
+        if key not in prepared:
+            dataset = _dataset(index, problem, data, sources, emit)
+            prepared[key] = _prepared(index, problem, dataset, study.dtype)
+            for note in prepared[key].notes:
+                emit(Warning_(f"{dataset.name}: {note}"))
+        result.append(prepared[key])
+    return result
+
+
+def _source_key(problem: Problem) -> tuple[Any, ...]:
+    return problem.dataset, problem.path, str(problem.synthetic), problem.target
+
+
+def _preparation(problem: Problem) -> tuple[Any, ...]:
+    return problem.positive, problem.standardize, problem.validation, problem.split_seed
+
+
+def _dataset(
+    index: int, problem: Problem, data: tuple[Any, Any] | None, sources: dict[str, Dataset], emit: OnEvent
+) -> Dataset:
+    key = repr(_source_key(problem))
+    if key not in sources:
+        given = problem.dataset or problem.path or problem.synthetic
+        if data is None and given is None:
+            raise InputError(f"problem.{index} names no data; give one of dataset, path and synthetic")
+        if data is not None and given is not None:
+            raise InputError(f"problem.{index} names data and arrays were given too; leave one of them out")
+        emit(Loading(str(problem.dataset or problem.path or ("arrays" if data else "synthetic"))))
+        sources[key] = from_arrays(*data) if data is not None else load(_source(problem))
+    return sources[key]
+
+
+def _source(problem: Problem, path: str | None = None) -> Source:
+    if path is not None:
+        return Source(path=path, target=problem.target)
+    synthetic: Any = problem.synthetic
+    if synthetic is not None and not isinstance(synthetic, dict):
+        synthetic = synthetic.model_dump(exclude_none=True)
+    return Source(dataset=problem.dataset, path=problem.path, synthetic=synthetic, target=problem.target)
+
+
+def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Data:
+    validation = problem.validation
+    held = load(_source(problem, validation)) if isinstance(validation, str) else validation
+    try:
+        return prepare(
+            dataset,
+            targets=LOSSES[problem.loss].targets,
+            positive=problem.positive,
+            standardize=problem.standardize,
+            validation=held,
+            split_seed=problem.split_seed,
+            dtype=dtype,
+        )
+    except InputError as error:
+        raise InputError(f"problem.{index} (loss {problem.loss!r}): {error}") from None
+
+
+def _only(plan: Plan, trial: str) -> Plan:
+    """The plan of one trial: its lane of its cohort, in the kernel that it has in the whole study."""
+    for cohort in plan.cohorts:
+        for lane, ids in enumerate(cohort.ids):
+            if trial in ids:
+                keep = np.arange(cohort.lanes) == lane
+                seed = cohort.seeds[ids.index(trial)]
+                alone = replace(cohort.select(keep), ids=[[trial]], seeds=(seed,), index=0)
+                return Plan([alone], plan.trials[plan.trials["trial_id"] == trial].reset_index(drop=True))
+    raise InputError(f"the study has no trial {trial!r}; {nearest(trial, plan.trials['trial_id'].head(1000))}")
+
+
+def _missing(cohorts: Sequence[CohortPlan], committed: Collection[str]) -> list[CohortPlan]:
+    """What is left of each cohort."""
+    missing = []
+    for cohort in cohorts:
+        keep = np.array([not committed or any(trial not in committed for trial in ids) for ids in cohort.ids])
+        if keep.any():
+            rest = cohort.select(keep)
+            ids = [[trial for trial in trials if trial not in committed] for trials in rest.ids]
+            missing.append(replace(rest, ids=ids))
+    return missing
+
+
+def _open(
+    path: Path, study: Study, plan: Plan, data: Sequence[Data], threads: int, fresh: bool, allow_mixed: bool
+) -> Folder:
+    hyper = dict.fromkeys(name for cohort in plan.cohorts for name in cohort.spec.rule.optimizer.hyper)
+    schedule = [name for name in plan.trials if name.startswith("schedule.")]
+    return Folder.open(
+        path,
+        manifest=_manifest(study, data, threads),
+        study_toml=study.to_toml(),
+        hyper=list(hyper),
+        schedule_params=schedule,
+        metrics=study.record.metrics,
+        fresh=fresh,
+        allow_mixed=allow_mixed,
+    )
+
+
+def _manifest(study: Study, data: Sequence[Data], threads: int) -> Manifest:
+    packages = ("numba", "llvmlite", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn")
+    names = labels(study, data)
+    return Manifest(
+        name=study.name,
+        study_hash=hashlib.sha256(study.to_toml().encode()).hexdigest(),
+        fingerprints={name: rows.fingerprint for name, rows in zip(names, data, strict=True)},
+        fastgd=importlib.metadata.version("fastgd"),
+        packages={name: importlib.metadata.version(name) for name in packages},
+        python=platform.python_version(),
+        cpu=cpu_model(),
+        threads=threads,
+        simd_bits=register_bits()[0],
+        threading_layer="threads",
+        started=datetime.now(UTC).isoformat(),
+        notes=tuple(dict.fromkeys(note for rows in data for note in rows.notes)),
+    )

@@ -1,0 +1,74 @@
+"""When a lane ends before its budget: judged at checkpoints, on the exact training objective."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.study.config import Stop
+
+Array = npt.NDArray[Any]
+RELATIVE_IMPROVEMENT = 1e-4
+
+
+@dataclass
+class Stopping:
+    """The memory of the stopping rules, an element a lane.
+
+    Attributes
+    ----------
+    first, best : ndarray (lanes,)
+        The objective at the start, and the lowest that counted as an improvement.
+    since : ndarray (lanes,)
+        The epoch of that improvement.
+    """
+
+    stop: Stop
+    first: Array
+    best: Array
+    since: Array
+
+    @classmethod
+    def start(cls, stop: Stop, loss: Array) -> "Stopping":
+        """Begin with the objective at the start."""
+        return cls(stop, loss.copy(), loss.copy(), np.zeros(len(loss)))
+
+    def judge(self, lanes: Array, loss: Array, epoch: float) -> tuple[Array, list[str]]:
+        """Return each lane's status ("" goes on) and the reason in words.
+
+        Parameters
+        ----------
+        lanes : ndarray of int
+            Which lanes these are.
+        loss : ndarray of float64
+            Their objective F at this checkpoint.
+        epoch : float
+            Epochs so far.
+        """
+        first = self.first[lanes]
+        better = loss < self.best[lanes] - RELATIVE_IMPROVEMENT * np.abs(self.best[lanes])
+        self.best[lanes] = np.where(better, loss, self.best[lanes])
+        self.since[lanes] = np.where(better, epoch, self.since[lanes])
+
+        status = np.full(len(lanes), "", object)
+        if self.stop.patience is not None:
+            status[epoch - self.since[lanes] >= self.stop.patience] = "stalled"
+        if self.stop.target is not None:
+            status[loss <= self.stop.target] = "target"
+        with np.errstate(invalid="ignore"):
+            risen = loss - first > self.stop.diverge * np.maximum(1, np.abs(first))
+        status[risen | ~np.isfinite(loss)] = "diverged"
+        return status, [self._reason(s, f, v) for s, f, v in zip(status, first, loss, strict=True)]
+
+    def _reason(self, status: str, first: float, loss: float) -> str:
+        match status:
+            case "diverged" if not np.isfinite(loss):
+                return f"the objective is {loss}"
+            case "diverged":
+                return f"the objective rose from {first:.4g} to {loss:.4g}"
+            case "target":
+                return f"the objective reached {loss:.6g}, the target is {self.stop.target:.6g}"
+            case "stalled":
+                return f"no relative improvement of {RELATIVE_IMPROVEMENT:g} in {self.stop.patience} epochs"
+        return ""
