@@ -1,7 +1,7 @@
 """The only place that compiles: one decorator, with the flags and the cache that every kernel shares.
 
-Numba's cache does not see an edited callee in another file, so the folder is named after a hash of all sources that kernels
-are made of. Where nothing is writable the cache moves to a temporary folder, and then is left out.
+Numba's cache does not see an edited callee in another file, so the folder is named after a hash of all sources that
+kernels are made of. Where nothing is writable the cache moves to a temporary folder, and then is left out.
 """
 
 import hashlib
@@ -59,8 +59,8 @@ CACHE: Path | None = _writable_cache()
 def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, inline: str = "never") -> Any:
     """Compile a kernel on its first call, or load it from the cache.
 
-    `error_model="numpy"` lets divisions vectorise; of fast-math only contraction is allowed, which keeps NaN and infinity as
-    they are: divergence is found by them.
+    `error_model="numpy"` lets divisions vectorise; of fast-math only contraction is allowed, which keeps NaN and
+    infinity as they are: divergence is found by them.
 
     Parameters
     ----------

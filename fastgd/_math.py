@@ -1,7 +1,7 @@
 """The few functions that rules and losses need beside NumPy's own: plain NumPy here, vector instructions in a kernel.
 
-Rules and losses are written with these and with `np.sqrt, np.abs, np.sign, np.where, np.maximum, np.minimum, np.exp`; all work
-on numbers, on arrays and, inside a kernel, on vectors of lanes (`fastgd._vectors`).
+Rules and losses are written with these and with `np.sqrt, np.abs, np.sign, np.where, np.maximum, np.minimum, np.exp`;
+all work on numbers, on arrays and, inside a kernel, on vectors of lanes (`fastgd._vectors`).
 """
 
 from typing import Any
@@ -12,8 +12,8 @@ import numpy as np
 def power(x: Any, t: int) -> Any:
     """Return `x ** t` for a whole t >= 0 by repeated squaring.
 
-    All lanes share t, so this is some 2 log2(t) multiplications for a whole vector of lanes; a `pow` for each lane costs more
-    than the rest of a small step.
+    All lanes share t, so this is some 2 log2(t) multiplications for a whole vector of lanes; a `pow` for each lane
+    costs more than the rest of a small step.
     """
     result = x * 0 + 1
     while t > 0:

@@ -1,8 +1,8 @@
-"""Vectors of lanes as Numba values, and compile-time constants as arguments.
+"""Vectors of lanes as Numba values, with NumPy's element-wise functions on them.
 
-A kernel that names its vectors keeps a register block of accumulators where LLVM would spill an array, and needs no alias
-analysis to come out as packed code: rules and losses are called on vectors, so what they compile to does not depend on what
-the optimizer can prove. LLVM splits a vector on machines whose registers are narrower.
+A kernel that names its vectors keeps a register block of accumulators where LLVM would spill an array, and needs no
+alias analysis to come out as packed code: rules and losses are called on vectors, so what they compile to does not
+depend on what the optimizer can prove. LLVM splits a vector on machines whose registers are narrower.
 """
 
 import operator
@@ -19,84 +19,11 @@ from numba.extending import (
     intrinsic,
     lower_builtin,
     models,
-    overload,
     register_model,
-    typeof_impl,
-    unbox,
 )
-from numba.core.pythonapi import NativeValue
 
 _CONTRACT = ("contract",)
 I32, I64 = ir.IntType(32), ir.IntType(64)
-
-
-# --- compile-time constants -------------------------------------------------------------------------------------------
-
-
-class Static:
-    """A hashable value that a kernel knows while it compiles; two values are two specialisations."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-_static_values: dict[str, Any] = {}
-
-
-class StaticType(types.Type):
-    """The type of a `Static`. Its name alone is its identity, so that the cache's index holds no user's class."""
-
-    def __init__(self, value: Any) -> None:
-        name = f"static({value!r})"
-        _static_values[name] = value
-        super().__init__(name=name)
-
-    @property
-    def value(self) -> Any:
-        return _static_values[self.name]
-
-
-@typeof_impl.register(Static)
-def _typeof_static(static: Static, _context) -> StaticType:
-    return StaticType(static.value)
-
-
-register_model(StaticType)(models.OpaqueModel)
-
-
-@unbox(StaticType)
-def _unbox_static(_type, _object, context) -> NativeValue:
-    return NativeValue(context.context.get_dummy_value())
-
-
-@intrinsic(prefer_literal=True)
-def static(typingctx, constant, name):
-    """`static(constant, "name")`: the attribute of a Static's value, a whole number, as a constant."""
-    value = int(getattr(constant.value, name.literal_value))
-
-    def codegen(context, builder, sig, args):
-        return ir.Constant(I64, value)
-
-    return types.int64(constant, name), codegen
-
-
-class ChoiceType(types.Type):
-    """A categorical hyper-parameter in a rule: comparing it with a literal is decided while compiling."""
-
-    def __init__(self, value: str) -> None:
-        self.choice = value
-        super().__init__(name=f"choice({value})")
-
-
-register_model(ChoiceType)(models.OpaqueModel)
-
-
-@overload(operator.eq)
-def _choice_equals(choice, literal):
-    if isinstance(choice, ChoiceType) and isinstance(literal, types.StringLiteral):
-        same = choice.choice == literal.literal_value
-        return lambda choice, literal: same
-    return None
 
 
 # --- the vector type --------------------------------------------------------------------------------------------------
@@ -164,9 +91,12 @@ def call_llvm(builder, name: str, *values):
 
 
 def _elementwise(functions: tuple[Any, ...], arity: int, emit: Callable[..., Any], mask: bool = False):
-    """Teach Numba an operator or NumPy function on vectors, numbers mixed in; low level, since overloads compile slowly."""
+    """Teach Numba an operator or a NumPy function on vectors, with numbers mixed in.
 
-    class Template(AbstractTemplate):  # type: ignore[misc]
+    At the level of types and instructions: an overload is a function more to compile for each use.
+    """
+
+    class Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             vectors = [a for a in args if isinstance(a, Vector)]
             numbers = all(isinstance(a, (Vector, types.Number)) for a in args)
@@ -230,7 +160,7 @@ _elementwise((np.minimum,), 2, _select("<"))
 
 
 @infer_global(np.where)
-class _Where(AbstractTemplate):  # type: ignore[misc]
+class _Where(AbstractTemplate):
     def generic(self, args: Any, kws: Any) -> Any:
         vectors = [a for a in args[1:] if isinstance(a, Vector)]
         if kws or len(args) != 3 or not isinstance(args[0], Mask) or not vectors:

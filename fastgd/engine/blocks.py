@@ -1,8 +1,9 @@
 """The register blocks of a tile: where nearly all multiply-adds of a dense cohort happen.
 
-LLVM does not keep a two-dimensional block of accumulators of an array in registers; named vector values do. One emitter makes
-both products of a step: the margins `Z += X W` of some rows, and the gradient `G += X' R` of some features. In both a scalar of
-X is spread over a vector of lanes and multiplied into a row of W or R; they differ in where that scalar lies.
+LLVM does not keep a two-dimensional block of accumulators of an array in registers; named vector values do. One emitter
+makes both products of a step: the margins `Z += X W` of some rows, and the gradient `G += X' R` of some features. In
+both a scalar of X is spread over a vector of lanes and multiplied into a row of W or R; they differ in where that
+scalar lies.
 """
 
 from collections.abc import Callable

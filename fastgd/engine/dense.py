@@ -1,13 +1,14 @@
 """Dense cohorts: tiles of lanes that walk the rows together.
 
-A mini-batch step of a tile is `Z = X_b W`, `R = loss'(Z, y) / b`, `G = X_b' R`, and then the rule on each feature. Rows are read
-where they lie, through the order of the epoch, while the next batch's rows are prefetched.
+A mini-batch step of a tile is `Z = X_b W`, `R = loss'(Z, y) / b`, `G = X_b' R`, and then the rule on each feature. Rows
+are read where they lie, through the order of the epoch, while the next batch's rows are prefetched.
 """
 
 from typing import Any, NamedTuple
 
 from fastgd._jit import jit
-from fastgd._vectors import load, prefetch, static, store, zeros
+from fastgd._static import static
+from fastgd._vectors import load, prefetch, store, zeros
 from fastgd.engine.blocks import gradient_block, margin_block
 from fastgd.engine.losses import residuals
 from fastgd.engine.rules import lane, load_slots, prepare, readout, rows, store_rows, store_slots, update
@@ -44,7 +45,7 @@ class Lanes(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Working memory of a thread: offsets (CHUNK,), targets (CHUNK,), margins, gradient, the step's quantities, check (L,)."""
+    """A thread's memory: offsets (CHUNK,), targets (CHUNK,), margins, gradient, the step's quantities, check (L,)."""
 
     offsets: Any
     y: Any
@@ -52,6 +53,11 @@ class Scratch(NamedTuple):
     G: Any
     c: Any
     check: Any
+
+
+def part_rows(rows: int, parts: int) -> int:
+    """Return the rows of each part of a large batch: whole chunks, so that no cut between calls changes a sum."""
+    return -(-rows // (parts * CHUNK)) * CHUNK
 
 
 @jit
@@ -206,7 +212,10 @@ def finish_small_batch(rule, shape, data, count, state, hyper, intercept, scratc
 
 @jit
 def tile_step(rule, shape, data, lanes, scratch, batch, tile, intercept):
-    """One step of one tile; batch: (first row, end, end of the rows to prefetch, step t, index of the scheduled values)."""
+    """One step of one tile.
+
+    batch: (first row, end, end of the rows to prefetch, step t, index of the scheduled values)
+    """
     start, stop, ahead, t, index = batch
     state, hyper, bad = lanes.state[tile], lanes.hyper[tile], lanes.bad[tile]
     scale = data.X.dtype.type(1.0 / (stop - start))
@@ -280,7 +289,7 @@ def apply_gradients(rule, shape, lanes, gradients, scratch, span, d, intercept):
 
 @jit
 def read_iterate(rule, shape, lanes, out, span, count):
-    """Put the iterate that is reported into out (tiles, count * L); the state is not changed. span: (worker, workers)."""
+    """Put the iterate that is reported into out (tiles, count * L); span: (worker, workers)."""
     L = static(shape, "lanes")
     for tile in range(span[0], out.shape[0], span[1]):
         state, hyper, to = lanes.state[tile], lanes.hyper[tile], out[tile]

@@ -1,7 +1,6 @@
 """Exact sums over all rows at a checkpoint: block by block, in float64, in an order that no thread count changes."""
 
 from fastgd._jit import jit
-from fastgd._vectors import static
 from fastgd.engine.dense import CHUNK, gather, margins
 from fastgd.engine.losses import add_losses
 

@@ -8,7 +8,8 @@ from numba import types
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic, register_jitable
 
-from fastgd._vectors import add_float64, load, spread, static, store, total
+from fastgd._static import static
+from fastgd._vectors import add_float64, load, spread, store, total
 from fastgd.problems import LOSSES, MEASURES
 
 

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgd import _jit
-from fastgd._vectors import Static, aligned, load, register_bits, static, store
+from fastgd._static import Static, static
+from fastgd._vectors import aligned, load, register_bits, store
 from fastgd.engine.shapes import tile_shape
-from fastgd.engine.threads import Threads
+from fastgd.engine.threads import Threads, call
 
 _ELEMENTS = 1 << 24  # of each array of the bandwidth's measurement, float64: past any cache
 _ROUNDS = 2_000_000
@@ -82,10 +83,10 @@ def measure(threads: Threads | None = None) -> Machine:
         lanes = register_bits()[0] // 8 // np.dtype(dtype).itemsize
         shape = Static(tile_shape(lanes, np.dtype(dtype).itemsize))
         values = [aligned((2 * lanes,), dtype) for _ in range(threads.count)]
-        seconds = _fastest(threads, [lambda v=v: _multiply_adds(shape, v, _ROUNDS) for v in values])
+        seconds = _fastest(threads, [call(_multiply_adds, (shape, array, _ROUNDS)) for array in values])
         peaks.append(2.0 * 12 * lanes * _ROUNDS * threads.count / seconds / 1e9)
     arrays = [np.ones((3, _ELEMENTS // threads.count)) for _ in range(threads.count)]
-    seconds = _fastest(threads, [lambda t=t: _triad(t[0], t[1], t[2], 3.0) for t in arrays])
+    seconds = _fastest(threads, [call(_triad, (*triple, 3.0)) for triple in arrays])
     return Machine(peaks[0], peaks[1], 3.0 * 8 * (_ELEMENTS // threads.count) * threads.count / seconds / 1e9)
 
 

@@ -38,7 +38,7 @@ def shuffle(order: np.ndarray[Any, Any], seed: int, epoch: int) -> None:
 
 
 def start_values(init: str | float, seed: int, count: int) -> np.ndarray[Any, Any]:
-    """Return the parameters (count,) float64 that every lane of a seed starts from: zeros, or normal with this scale."""
+    """Return the start (count,) float64 of every lane of a seed: zeros, or normal with this scale."""
     if init == "zeros":
         return np.zeros(count)
     generator = np.random.Generator(np.random.Philox(key=stream_key(seed, "init")))

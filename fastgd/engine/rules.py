@@ -1,7 +1,8 @@
 """How kernels call what is written once: rules by their type, losses by their number.
 
-A `Rule` is a compile-time constant; `update`, `prepare` and `readout` resolve to its functions, and `lane` makes the NamedTuple of
-hyper-parameters that they expect, with vectors of lanes for numbers and constants for categorical choices.
+A `Rule` is a compile-time constant; `update`, `prepare` and `readout` resolve to its functions, and `lane` makes the
+NamedTuple of hyper-parameters that they expect, with vectors of lanes for numbers and constants for categorical
+choices.
 """
 
 from collections.abc import Mapping
@@ -14,9 +15,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
 from fastgd import _math
-from fastgd._vectors import ChoiceType, StaticType, Vector, address
+from fastgd._static import ChoiceType
+from fastgd._vectors import Vector, address
 from fastgd.optimizers import Optimizer
-from fastgd.problems import LOSSES
 
 overload(_math.power, strict=False)(lambda x, t: _math.power)
 overload(_math.sigmoid, strict=False)(lambda z: _math.sigmoid)
@@ -87,12 +88,7 @@ def lane(typingctx, rule, shape, H, index):
     """
     vector, optimizer = _vector(rule, shape, H), rule.value.optimizer
     choices = dict(rule.value.choices)
-    members = []
-    for name in optimizer.cls._fields:
-        value = choices.get(name)
-        members.append(
-            vector if name in optimizer.hyper else types.boolean if isinstance(value, bool) else ChoiceType(value)
-        )
+    members = [_member(name, choices, vector) for name in optimizer.cls._fields]
     tuple_type = types.NamedTuple(members, optimizer.cls)
     if all(member == vector for member in members):
         tuple_type = types.NamedUniTuple(vector, len(members), optimizer.cls)
@@ -112,6 +108,13 @@ def lane(typingctx, rule, shape, H, index):
     return tuple_type(rule, shape, H, types.intp), codegen
 
 
+def _member(name: str, choices: dict[str, Any], vector: Vector) -> Any:
+    """The type of a field: a vector of lanes, or a constant where the choice is made while compiling."""
+    if name not in choices:
+        return vector
+    return types.boolean if isinstance(choices[name], bool) else ChoiceType(choices[name])
+
+
 def _load_row(context, builder, sig, args, shape, vector: Vector, row: int):
     """Load the vector at `array[row * shape.lanes + index]`, of an intrinsic's (rule, shape, array, index, ...)."""
     at = builder.add(args[3], ir.Constant(args[3].type, row * shape.lanes))
@@ -121,7 +124,7 @@ def _load_row(context, builder, sig, args, shape, vector: Vector, row: int):
 
 @intrinsic(prefer_literal=True)
 def rows(typingctx, rule, shape, array, index, attribute):
-    """`rows(rule, shape, array, l, "coefficients")`: that many rows of `shape.lanes`, each a vector at l, as a tuple."""
+    """`rows(rule, shape, array, l, "coefficients")`: a tuple of as many vectors at l, a row of `shape.lanes` apart."""
     vector = _vector(rule, shape, array)
     count = getattr(rule.value, attribute.literal_value)
     result = types.UniTuple(vector, count)
@@ -135,14 +138,13 @@ def rows(typingctx, rule, shape, array, index, attribute):
 
 @intrinsic
 def load_slots(typingctx, rule, shape, state, index, stride):
-    """`load_slots(rule, shape, state, i, stride)`: the slots of a parameter, `stride` apart, the first at i + stride."""
+    """`load_slots(rule, shape, state, i, stride)`: a parameter's slots, `stride` apart, the first at i + stride."""
     vector = _vector(rule, shape, state)
     result = types.UniTuple(vector, rule.value.slots)
 
     def codegen(context, builder, sig, args):
-        values = []
-        for pointer in _slot_pointers(context, builder, sig, args, vector, rule.value.slots):
-            values.append(builder.load(pointer, align=vector.element.bitwidth // 8))
+        pointers = _slot_pointers(context, builder, sig, args, vector, rule.value.slots)
+        values = [builder.load(pointer, align=vector.element.bitwidth // 8) for pointer in pointers]
         return context.make_tuple(builder, result, values)
 
     return result(rule, shape, state, types.intp, types.intp), codegen

@@ -1,7 +1,7 @@
 """Which kernel a cohort gets, and the shapes that kernels are specialised by.
 
-The choice depends on the study alone (lanes, batch size, type), never on threads or on the lanes that are still alive, so that a
-trial has the same bits wherever and whenever it runs.
+The choice depends on the study alone (lanes, batch size, type), never on threads or on the lanes that are still alive,
+so that a trial has the same bits wherever and whenever it runs.
 """
 
 from dataclasses import dataclass
@@ -96,8 +96,8 @@ class Kernel:
 def choose_kernel(lanes: int, batch_size: int, itemsize: int) -> Kernel:
     """Return the kernel for a cohort of so many lanes.
 
-    A narrower tile reuses each row less, so a lane costs more in it: the factors below, measured. Tiles are made no wider than
-    lets two workers share the cohort.
+    A narrower tile reuses each row less, so a lane costs more in it: the factors below, measured. Tiles are made no
+    wider than lets two workers share the cohort.
     """
     quantum = 32 // itemsize  # lanes of half a 512-bit vector
     large = batch_size >= LARGE_BATCH

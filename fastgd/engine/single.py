@@ -1,10 +1,13 @@
-"""Dense cohorts of very few lanes: one lane at a time, vectors over features. The data's way through memory is the cost.
+"""Dense cohorts of very few lanes: one lane at a time, vectors over features. The data's way through memory is the
+cost.
 
-A lane's parameters are padded to whole vectors; an intercept has a vector of its own, of which the first element counts.
+A lane's parameters are padded to whole vectors; an intercept has a vector of its own, of which the first element
+counts.
 """
 
 from fastgd._jit import jit
-from fastgd._vectors import load, prefetch, spread, static, store
+from fastgd._static import static
+from fastgd._vectors import load, prefetch, spread, store
 from fastgd.engine.dense import CHUNK, apply_rule, begin_step, clear, gather
 from fastgd.engine.feature_blocks import dot_block, outer_block
 from fastgd.engine.losses import residuals_of_rows

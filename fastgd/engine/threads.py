@@ -1,13 +1,21 @@
 """Workers that run a kernel side by side: threads, since kernels release the interpreter's lock.
 
-A `prange` would do the same at twice the compile time (its wrapper is optimised a second time with everything it calls), and
-its threading layers abort on a fork or when entered twice. Calls last tens of milliseconds; starting one costs microseconds.
+A `prange` would do the same at twice the compile time (its wrapper is optimised a second time with everything it
+calls), and its threading layers abort on a fork or when entered twice. Calls last tens of milliseconds; starting one
+costs microseconds.
 """
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
+
+CALL_SECONDS = 0.05  # what a kernel call should last: short for Ctrl-C and progress, long against its start
+
+
+def call(kernel: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[[], Any]:
+    """Return the call, to be made later."""
+    return lambda: kernel(*arguments)
 
 
 def available_threads() -> int:

@@ -14,7 +14,7 @@ from fastgd.optimizers import OPTIMIZERS
 from fastgd.problems import LOSSES
 
 
-def compile_kernels(specs: Iterable[tuple[CohortSpec, str]], note: Callable[[str], None] = lambda what: None) -> int:
+def compile_kernels(specs: Iterable[tuple[CohortSpec, str]], note: Callable[[str], None]) -> int:
     """Compile what cohorts of these specs and dtypes call; return how many distinct kernels there were."""
     done: set[str] = set()
     with Threads(1) as threads:

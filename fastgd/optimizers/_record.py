@@ -1,4 +1,6 @@
-"""What an optimizer is: a NamedTuple of hyper-parameters with a pure scalar rule, and the frozen record that describes it."""
+"""What an optimizer is: a NamedTuple of hyper-parameters with a pure scalar rule, and the frozen record that describes
+it.
+"""
 
 import hashlib
 import importlib
@@ -84,12 +86,13 @@ def optimizer(
 ) -> Callable[[C], C]:
     """Make a NamedTuple class an optimizer.
 
-    The class holds the hyper-parameters as fields: floats (with bounds as `annotated_types`), and booleans or literal strings
-    for categorical choices. Its functions take the hyper-parameters `h` first:
+    The class holds the hyper-parameters as fields: floats (with bounds as `annotated_types`), and booleans or literal
+    strings for categorical choices. Its functions take the hyper-parameters `h` first:
 
     `rule(h, c, w, g, s) -> (w, s)`
-        The parameter and its slots after one step with the gradient `g`, written with arithmetic and NumPy's element-wise
-        functions, without branches on values (`np.where` instead): kernels call it on whole vectors of lanes.
+        The parameter and its slots after one step with the gradient `g`, written with arithmetic and NumPy's
+        element-wise functions, without branches on values (`np.where` instead): kernels call it on whole vectors of
+        lanes.
     `prepare(h, t) -> c`, optional
         A tuple of quantities that depend on the step t (from 1) and not on the parameter, once a step.
     `readout(h, w, s) -> w`, optional

@@ -18,8 +18,8 @@ from fastgd.optimizers._record import Decay, NonNegative, Rate, Slots, Step, Val
 class Adam(NamedTuple):
     """Adam: `m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; w -= lr m^ / (sqrt(v^) + eps)`.
 
-    `m^ = m / (1 - beta1^t)` and `v^ = v / (1 - beta2^t)`; `bias_correction = false` leaves them out, to show why they are
-    there. `eps_inside` divides by `sqrt(v^ + eps)`, as the lectures do.
+    `m^ = m / (1 - beta1^t)` and `v^ = v / (1 - beta2^t)`; `bias_correction = false` leaves them out, to show why they
+    are there. `eps_inside` divides by `sqrt(v^ + eps)`, as the lectures do.
     """
 
     lr: Rate

@@ -25,8 +25,8 @@ class SGD(NamedTuple):
 class Momentum(NamedTuple):
     """Heavy-ball momentum: `u = momentum u + g; w -= lr u`.
 
-    `form = "lecture"` keeps the rate inside the velocity: `u = momentum u + lr g; w -= u`. Both are the same while the rate is
-    constant.
+    `form = "lecture"` keeps the rate inside the velocity: `u = momentum u + lr g; w -= u`. Both are the same while the
+    rate is constant.
     """
 
     lr: Rate

@@ -1,4 +1,6 @@
-"""Runs cohorts one after another: from checkpoint to checkpoint, with lanes that end retired, and results streamed to disk."""
+"""Runs cohorts one after another: from checkpoint to checkpoint, with lanes that end retired, and results streamed to
+disk.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -90,14 +92,15 @@ class _CohortRun:
         return self.execution.watch
 
     def run(self) -> None:
-        emit, plan = self.execution.emit, self.plan
+        execution, plan = self.execution, self.plan
+        emit = execution.emit
         started = time.perf_counter()
         self.seconds = dict(self.watch.seconds)
         emit(CohortStarted(self.index, self.total, plan.lanes, plan.spec.kernel.name))
         with self.watch.stage("compile"):
             emit(Compiling(f"{plan.spec.rule.optimizer.name}, {plan.spec.kernel.name}, {plan.dtype}"))
             with compile_lock():
-                self.cohort.compile()
+                self.cohort.compile("grad_norm" in execution.study.record.metrics)
         self.watch.enter("evaluate")
         stopping = self._start()
         for step in plan.checkpoints[1:]:
@@ -157,7 +160,7 @@ class _CohortRun:
             if first:
                 reason += f"; the first residual that is not finite came in step {first}"
             self.records.end(
-                lanes[position], status[position], reason, first or self.cohort.t, parameters.get(position)
+                lanes[position], status[position], reason, first or self.cohort.t, parameters.get(int(position))
             )
         ids = [len(self.plan.ids[lane]) for lane in lanes[ended]]
         self.execution.done += sum(ids)
@@ -234,5 +237,5 @@ class _CohortRun:
         )
 
 
-class _TimeIsOver(Exception):
+class _TimeIsOver(Exception):  # noqa: N818
     """`max_seconds` is over."""

@@ -1,12 +1,11 @@
 """From a study to its cohorts: which trials share a pass over the data, in which kernel, in how much memory.
 
-The plan is a pure function of the study and the shape of its data: not of threads, of what is stored already, or of the machine's
-load. What it decides about a trial's kernel therefore holds whenever and wherever the trial runs.
+The plan is a pure function of the study and the shape of its data: not of threads, of what is stored already, or of the
+machine's load. What it decides about a trial's kernel therefore holds whenever and wherever the trial runs.
 """
 
 import hashlib
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,10 +18,11 @@ from fastgd._errors import InputError
 from fastgd.datasets import Data
 from fastgd.engine.cohort import CohortSpec, cohort_bytes
 from fastgd.engine.rules import Rule
-from fastgd.engine.shapes import Kernel, choose_kernel
+from fastgd.engine.shapes import choose_kernel
 from fastgd.optimizers import find
 from fastgd.problems import LOSSES
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
+from fastgd.study.identity import trial_ids
 
 Array = npt.NDArray[Any]
 
@@ -141,7 +141,7 @@ class CohortSummary:
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """A plan in numbers: trials, cohorts, lanes, the share that is padding, bytes at once, passes over the data, flops."""
+    """A plan in numbers; `bytes` is the largest cohort's, of which only one is in memory at a time."""
 
     trials: int
     cohorts: list[CohortSummary]
@@ -314,7 +314,7 @@ def _cohort(
         batch_size=batch_size,
         shuffled=study.order == "shuffle" and batch_size < n,
         intercept=problem.intercept,
-        init="zeros" if study.init == "zeros" else study.init["normal"],
+        init=study.init["normal"] if isinstance(study.init, dict) else "zeros",
         seed=seeds[0],
         kernel=choose_kernel(len(lanes.hyper), batch_size, np.dtype(study.dtype).itemsize),
     )
@@ -327,7 +327,7 @@ def _cohort(
         spec=spec,
         schedules=lanes.schedules,
         which=lanes.which,
-        ids=_trial_ids(study, problem, data, spec, lanes, seeds),
+        ids=trial_ids(study, problem, data.fingerprint, spec, [lanes.schedules[w] for w in lanes.which], seeds),
         seeds=seeds,
         dtype=study.dtype,
         n=n,
@@ -342,43 +342,6 @@ def _checkpoints(study: Study, steps: int, batches: int) -> Array:
         log = np.geomspace(1, steps, study.record.every["log"])
         return np.unique(np.concatenate([[0], np.rint(log).astype(np.int64), [steps]]))
     return np.unique(np.append(np.arange(0, steps, batches), steps))
-
-
-def _trial_ids(
-    study: Study, problem: Problem, data: Data, spec: CohortSpec, lanes: _Lanes, seeds: Sequence[int]
-) -> list[list[str]]:
-    """A hash of all that decides a trial's numbers, and of nothing else: no name, path, version, thread or machine."""
-    rule = spec.rule
-    own = rule.optimizer.source if rule.optimizer.family == "custom" else ""
-    shared = {
-        "data": data.fingerprint,
-        "loss": problem.loss,
-        "intercept": problem.intercept,
-        "optimizer": [rule.optimizer.name, own, rule.choices, list(rule.optimizer.hyper)],
-        "batch_size": spec.batch_size,
-        "dtype": study.dtype,
-        "layout": "dense",
-        "sparse": None,
-        "order": study.order,
-        "init": study.init,
-        "budget": [study.epochs, study.steps],
-        "stop": study.stop.model_dump(),
-        "record": study.record.model_dump(),
-    }
-    values = np.ascontiguousarray(np.column_stack([lanes.hyper, lanes.l2]), dtype="<f8")
-    schedules = [json.dumps(schedule.model_dump(), sort_keys=True).encode() for schedule in lanes.schedules]
-    prefixes = [hashlib.blake2b(json.dumps([shared, seed], sort_keys=True).encode(), digest_size=10) for seed in seeds]
-
-    def identify(prefix: Any, row: bytes, schedule: bytes) -> str:
-        digest = prefix.copy()
-        digest.update(row)
-        digest.update(schedule)
-        return str(digest.hexdigest())
-
-    return [
-        [identify(prefix, row.tobytes(), schedules[which]) for prefix in prefixes]
-        for row, which in zip(values, lanes.which.tolist(), strict=True)
-    ]
 
 
 def _first_seen(ids: list[list[str]], seen: set[str]) -> Array:

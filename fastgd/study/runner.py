@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from fastgd._errors import InputError, nearest
+from fastgd._vectors import register_bits
 from fastgd.analysis import Results
 from fastgd.analysis import load as load_results
 from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
-from fastgd.engine.machine import cpu_model, register_bits
+from fastgd.engine.machine import cpu_model
 from fastgd.engine.threads import Threads
 from fastgd.problems import LOSSES
 from fastgd.store.folder import Folder
@@ -71,7 +72,7 @@ def run(
     KeyboardInterrupt
         The run was interrupted; finished cohorts are stored, and the same call goes on from there.
     """
-    watch, emit = Stopwatch("load"), on_event or (lambda event: None)
+    watch, emit = Stopwatch("load"), on_event or _ignore
     prepared = load_data(study, data, emit)
     watch.enter("plan")
     plan = make_plan(study, prepared)
@@ -169,6 +170,10 @@ def _only(plan: Plan, trial: str) -> Plan:
     raise InputError(f"the study has no trial {trial!r}; {nearest(trial, plan.trials['trial_id'].head(1000))}")
 
 
+def _ignore(event: Event) -> None:
+    """Do nothing."""
+
+
 def _missing(cohorts: Sequence[CohortPlan], committed: Collection[str]) -> list[CohortPlan]:
     """What is left of each cohort."""
     missing = []
@@ -185,7 +190,7 @@ def _open(
     path: Path, study: Study, plan: Plan, data: Sequence[Data], threads: int, fresh: bool, allow_mixed: bool
 ) -> Folder:
     hyper = dict.fromkeys(name for cohort in plan.cohorts for name in cohort.spec.rule.optimizer.hyper)
-    schedule = [name for name in plan.trials if name.startswith("schedule.")]
+    schedule = [str(name) for name in plan.trials if str(name).startswith("schedule.")]
     return Folder.open(
         path,
         manifest=_manifest(study, data, threads),

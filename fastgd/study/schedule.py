@@ -50,7 +50,7 @@ class CohortSchedule:
         return factors(schedule.name, schedule.params, schedule.horizon, index // cohort.batches, epochs)
 
     def rate(self, step: int) -> Array:
-        """Return the rate (G,) that produced the iterate after `step` steps; before the first, the one it starts with."""
+        """Return the rate (G,) that produced the iterate after `step` steps; before the first, the first one."""
         names = list(self._cohort.spec.rule.optimizer.hyper)
         if "lr" in self._cohort.spec.scheduled:
             return np.asarray(self(max(0, step - 1), 1)[0, self._cohort.spec.scheduled.index("lr")])

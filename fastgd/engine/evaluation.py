@@ -1,0 +1,153 @@
+"""What a checkpoint measures: exact sums over all rows, and norms, at the reported iterates."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from fastgd._static import Static
+from fastgd._vectors import aligned
+from fastgd.engine import dense
+from fastgd.engine.dense import CHUNK, Rows, part_rows
+from fastgd.engine.evaluate import BLOCK, evaluate_blocks
+from fastgd.engine.shapes import Kernel
+from fastgd.engine.threads import CALL_SECONDS, call
+from fastgd.engine.tiles import TileLayout, make_scratch
+from fastgd.problems import Loss
+
+if TYPE_CHECKING:
+    from fastgd.engine.cohort import Cohort
+
+Array = npt.NDArray[Any]
+GRADIENT_PARTS = 2  # of the rows, summed side by side for a gradient's norm
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Sums (measures, alive) over each set of rows, and |w|^2 (alive,) with the intercept and without."""
+
+    sums: list[Array]
+    squares: Array
+    penalised: Array
+
+
+class Evaluation:
+    """Exact sums over all rows, in tiles; a single lane is put into the smallest tile."""
+
+    def __init__(self, cohort: "Cohort") -> None:
+        self.cohort = cohort
+        spec, itemsize = cohort.spec, cohort.dtype.itemsize
+        kernel = Kernel(32 // itemsize) if spec.kernel.lanes == 1 else spec.kernel
+        self.tiles = TileLayout(kernel, itemsize, cohort.d, spec.intercept)
+        self.shape = Static(self.tiles.shape)
+        self.scratch = [
+            make_scratch(CHUNK + 8, self.tiles.shape.lanes, 0, 0, cohort.dtype, False)
+            for _ in range(cohort.threads.count)
+        ]
+
+    def weights(self) -> Array:
+        """Return the reported iterates (tiles, >= parameters * L)."""
+        cohort, iterate = self.cohort, self.cohort.iterate()
+        if not cohort.layout.single:
+            return iterate
+        columns = cohort.layout.columns(cohort.layout.blocks(iterate, 0))
+        out = aligned(
+            (self.tiles.kernel.tiles(columns.shape[1]), self.tiles.parameters * self.tiles.lanes), cohort.dtype
+        )
+        self.tiles.put(self.tiles.blocks(out, 0), columns)
+        return out
+
+    def compile(self, gradient_norm: bool) -> None:
+        """Compile what the measures call, or load it from the cache."""
+        rows, totals = self.cohort.rows, np.zeros((1, 1, 1, self.tiles.lanes))
+        arguments = self._arguments(0, 1, rows, self.cohort.lanes.state, np.zeros(1, np.int64), totals, 0)
+        evaluate_blocks.compile(tuple(numba.typeof(argument) for argument in arguments))
+        if gradient_norm:
+            state = self.cohort.lanes.state
+            arguments = self._gradient_arguments(state, np.zeros((1, 1, 1), state.dtype), (0,) * 7)
+            dense.accumulate.compile(tuple(numba.typeof(argument) for argument in arguments))
+
+    def measure(self, rows: Sequence[tuple[Array, Array, Sequence[Loss]]], poll: Callable[[], None]) -> Measures:
+        """Sum measures over sets of rows: see `Cohort.measure`."""
+        W, places = self.weights(), self.cohort.places
+        sums = [self._sums(W, X, y, measures, poll)[:, places] for X, y, measures in rows]
+        # Tile by tile: a column's sum then has the same order wherever the lane stands.
+        blocks = self.tiles.blocks(W, 0)
+        squares = [np.square(block[: self.tiles.d], dtype=np.float64).sum(axis=0) for block in blocks]
+        penalised = np.concatenate(squares)[places]
+        if not self.tiles.intercept:
+            return Measures(sums, penalised, penalised)
+        bias = np.concatenate([np.square(block[self.tiles.d], dtype=np.float64) for block in blocks])[places]
+        return Measures(sums, penalised + bias, penalised)
+
+    def _sums(self, W: Array, X: Array, y: Array, measures: Sequence[Loss], poll: Callable[[], None]) -> Array:
+        codes = np.array([measure.code for measure in measures], np.int64)
+        n, d = X.shape
+        rows = Rows(X.reshape(-1), y, _identity(n), d, self.cohort.spec.loss.code)
+        total = np.zeros((len(W), len(codes), self.tiles.lanes))
+        blocks, first, rate = -(-n // BLOCK), 0, 2e9
+        work = float(BLOCK * d * len(W) * self.tiles.lanes)
+        while first < blocks:
+            count = min(blocks - first, max(1, int(CALL_SECONDS * rate / work)))
+            part = np.zeros((count, *total.shape))
+            workers = min(self.cohort.threads.count, count * len(W))
+            start = time.perf_counter()
+            self.cohort.threads.run(
+                [
+                    call(evaluate_blocks, self._arguments(worker, workers, rows, W, codes, part, first))
+                    for worker in range(workers)
+                ]
+            )
+            rate = work * count / max(time.perf_counter() - start, 1e-6)
+            for block in part:
+                total += block
+            first += count
+            poll()
+        return total.swapaxes(0, 1).reshape(len(codes), -1)
+
+    def gradient_norm(self, poll: Callable[[], None]) -> Array:
+        """Return the norm of the objective's gradient: see `Cohort.gradient_norm`."""
+        cohort, W = self.cohort, self.weights()
+        gradients = aligned((GRADIENT_PARTS, len(W), self.tiles.parameters * self.tiles.lanes), cohort.dtype)
+        size, workers = part_rows(cohort.n, GRADIENT_PARTS), min(cohort.threads.count, GRADIENT_PARTS * len(W))
+        work = 2.0 * GRADIENT_PARTS * cohort.d * len(W) * self.tiles.lanes
+        step = max(1, int(CALL_SECONDS * cohort.rate / work) // CHUNK) * CHUNK
+        for low in range(0, size, step):
+            span = (workers, size, low, min(size, low + step), cohort.n, 0)
+            calls = [self._gradient_arguments(W, gradients, (worker, *span)) for worker in range(workers)]
+            cohort.threads.run([call(dense.accumulate, arguments) for arguments in calls])
+            poll()
+        blocks = gradients.sum(axis=0, dtype=np.float64).reshape(len(W), -1, self.tiles.lanes)
+        gradient = self.tiles.columns(blocks)[:, cohort.places]
+        weights = self.tiles.columns(self.tiles.blocks(W, 0))[: self.tiles.d, cohort.places]
+        gradient[: self.tiles.d] += cohort.spec.l2[cohort.alive] * weights
+        # Lane by lane: the order of a sum must not depend on where the lane stands.
+        norms: Array = np.sqrt(np.square(np.ascontiguousarray(gradient.T)).sum(axis=1))
+        return norms
+
+    def _gradient_arguments(self, W: Array, gradients: Array, span: tuple[int, ...]) -> tuple[Any, ...]:
+        rows = self.cohort.rows._replace(order=_identity(self.cohort.n))
+        bad = np.zeros((len(W), self.tiles.lanes), np.int64)
+        return self.shape, rows, W, bad, gradients, self.scratch[span[0]], span, self.cohort.spec.intercept
+
+    def _arguments(
+        self, worker: int, workers: int, rows: Rows, W: Array, codes: Array, totals: Array, first: int
+    ) -> tuple[Any, ...]:
+        span = (worker, workers, first)
+        return self.shape, rows, W, codes, totals, self.scratch[worker], span, self.cohort.spec.intercept
+
+
+_identities: dict[int, Array] = {}
+
+
+def _identity(n: int) -> Array:
+    """The rows as they stand; the last two lengths are kept (training and validation rows)."""
+    if n not in _identities:
+        while len(_identities) > 1:
+            _identities.pop(next(iter(_identities)))
+        _identities[n] = np.arange(n, dtype=np.int32)
+    return _identities[n]

@@ -1,0 +1,82 @@
+"""How lanes lie in memory: tile by tile, or one lane after another."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd._vectors import aligned
+from fastgd.engine.dense import CHUNK, Scratch
+from fastgd.engine.shapes import Kernel, single_shape, tile_shape
+
+Array = npt.NDArray[Any]
+
+
+class TileLayout:
+    """How lanes lie in tiles: (rows, G) <-> (tiles, rows * L); what fills the last tile repeats the last lane."""
+
+    def __init__(self, kernel: Kernel, itemsize: int, d: int, intercept: bool) -> None:
+        self.single = kernel.lanes == 1
+        self.shape = single_shape(itemsize) if self.single else tile_shape(kernel.lanes, itemsize)
+        self.kernel, self.d, self.intercept = kernel, d, int(intercept)
+        self.padded = -(-d // self.shape.width) * self.shape.width if self.single else d
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of a tile."""
+        return self.kernel.lanes
+
+    @property
+    def parameters(self) -> int:
+        """Rows of L lanes that hold the parameters (of `width` features, where there is one lane)."""
+        return self.padded // self.shape.width + self.intercept if self.single else self.d + self.intercept
+
+    def spread(self, values: Array, dtype: Any) -> Array:
+        """Lay values (rows, G) out for the kernel: each lane's value in its place, or repeated through a vector."""
+        rows, count = values.shape
+        tiles = self.kernel.tiles(count)
+        out = aligned((tiles, rows * self.shape.lanes), dtype)
+        view = out.reshape(tiles, rows, self.shape.lanes)
+        if self.single:
+            view[:] = values.T[:, :, None]
+        else:
+            full = np.pad(values, ((0, 0), (0, tiles * self.lanes - count)), mode="edge")
+            view[:] = full.reshape(rows, tiles, self.lanes).swapaxes(0, 1)
+        return out
+
+    def blocks(self, state: Array, row: int) -> Array:
+        """View one part of the state (0: the parameters) as (tiles, parameters, L)."""
+        size = self.parameters * self.shape.lanes
+        return state[:, row * size : (row + 1) * size].reshape(len(state), self.parameters, self.shape.lanes)
+
+    def columns(self, block: Array) -> Array:
+        """Return parameters (d + intercept, lanes) from (tiles, parameters, L)."""
+        if not self.single:
+            return block.swapaxes(0, 1).reshape(self.parameters, -1)
+        flat = block.reshape(len(block), -1)
+        if not self.intercept:
+            return flat[:, : self.d].T
+        return np.concatenate([flat[:, : self.d], flat[:, self.padded : self.padded + 1]], axis=1).T
+
+    def put(self, block: Array, columns: Array) -> None:
+        """Write parameters (d + intercept, lanes) into (tiles, parameters, L)."""
+        if self.single:
+            flat = block.reshape(len(block), -1)
+            flat[:, : self.d] = columns[: self.d].T
+            if self.intercept:
+                flat[:, self.padded] = columns[self.d]
+        else:
+            full = np.pad(columns, ((0, 0), (0, block.shape[0] * self.lanes - columns.shape[1])), mode="edge")
+            block[:] = full.reshape(len(columns), -1, self.lanes).swapaxes(0, 1)
+
+
+def make_scratch(rows: int, lanes: int, gradient: int, coefficients: int, dtype: Any, single: bool) -> Scratch:
+    """Return a thread's working memory; `gradient` in rows of L lanes."""
+    return Scratch(
+        np.zeros(CHUNK, np.int64),
+        aligned((CHUNK + 64,), dtype),
+        aligned((rows if single else rows * lanes,), dtype),
+        aligned((max(1, gradient) * lanes,), dtype),
+        aligned((max(1, coefficients) * lanes,), dtype),
+        aligned((lanes,), dtype),
+    )
