@@ -1,0 +1,59 @@
+# The two commands of the README, and what maintainers use. A recipe needs only Python 3.11 or newer.
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
+VENV ?= .venv
+BIN := $(VENV)/bin
+ifeq ($(WITNESSES),1)
+EXTRAS := dev,witnesses
+else
+EXTRAS := dev
+endif
+STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+comma := ,
+
+.PHONY: demo test lint types layers tests bench bench-quick peers clean
+
+demo: $(VENV)/.installed ## the built-in study on the bundled flights
+	$(BIN)/fastgd demo
+
+test: lint types layers tests bench-quick ## everything that must hold; WITNESSES=1 also installs torch, jax and optax
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+layers: $(STAMP)
+	$(BIN)/lint-imports --no-timing
+
+tests: $(STAMP)
+	$(BIN)/python -m pytest
+
+bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast
+	$(BIN)/asv machine --yes > /dev/null
+	$(BIN)/asv check --python=same
+	FASTGD_BENCH=quick $(BIN)/asv run --python=same --quick --dry-run --show-stderr
+
+bench: $(STAMP) ## the asv suite on this commit, into results/asv
+	$(BIN)/asv machine --yes > /dev/null
+	$(BIN)/asv run --python=same --set-commit-hash $$(git rev-parse HEAD)
+
+peers: $(STAMP) ## fastgd against scikit-learn, PyTorch and JAX, as far as they are installed
+	$(BIN)/python -m benchmarks.peers
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "fastgd needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(STAMP): $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
+	@touch $@
