@@ -187,7 +187,7 @@ def test_mistakes_exit_with_2_and_a_message_on_standard_error(tmp_path, monkeypa
 
 def test_plot_refuses_other_files(folder):
     _, errors = fastgd_cli("plot", folder, "--kind", "curves", "-o", folder / "a.gif", code=2)
-    assert "a plot is a .png, .svg or .pdf" in errors
+    assert "ends in .png, .svg, .pdf" in errors
 
 
 def play(console):
@@ -196,6 +196,7 @@ def play(console):
         reporter(events.Loading("flights"))
         reporter(events.Planned(SimpleNamespace(trials=1288, cohorts=[None] * 18)))
         reporter(events.Compiling("the dense tile of adam in float64"))
+        reporter(events.Compiling("the dense tile of adam in float64"))  # of the next cohort: said once
         for epoch in range(10):
             reporter(events.Progress(2, 18, epoch, 10, 14, 23, 132, 1288, 1.234e9, 34.2))
         reporter(events.Warning_("[odd] things"))
@@ -207,7 +208,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal():
     assert lines == [
         "loading flights",
         "planned 1,288 trials in 18 cohorts",
-        "compiling the dense tile of adam in float64 (once: later runs take it from the cache)",
+        "compiling the dense tile of adam in float64 (or loading it from the cache)",
         "cohort 3/18, epoch 0/10: 14 alive, 23 diverged, 132 of 1,288 trials done, 1.23 G samples x lanes/s, 34 s left",
         "warning: [odd] things",
     ]

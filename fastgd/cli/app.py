@@ -110,7 +110,7 @@ def run(
     if dry_run:
         runs.dry_run(loaded)
     else:
-        runs.run(loaded, out or Path("results") / loaded.name, options)
+        runs.run(loaded, out, options)
 
 
 @app.command()
@@ -205,14 +205,10 @@ def list_(
 @app.command()
 def info(json: Json = False) -> None:
     """Show versions, threads, vector width, the cache's folder, and the machine's measured speed."""
-    from fastgd.cli.consoles import show, show_json, table
+    from fastgd.cli.consoles import show_facts, show_json
     from fastgd.engine import machine
 
-    found = machine.info()
-    if json:
-        show_json(found)
-    else:
-        show(table("fastgd", ("", " "), ([key.replace("_", " "), str(value)] for key, value in found.items())))
+    (show_json if json else show_facts)(machine.info())
 
 
 @app.command()

@@ -31,6 +31,14 @@ def show(*parts: RenderableType) -> None:
         console.print(part, soft_wrap=isinstance(part, str))
 
 
+def show_facts(facts: Mapping[str, Any]) -> None:
+    """Print names and values on standard output, a line each."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        text = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, Mapping) else str(value)
+        show(f"{name.replace('_', ' '):{width}}  {text}")
+
+
 def show_json(value: Any) -> None:
     """Print JSON on standard output; what JSON has no number for (nan, infinity) is null."""
     json.dump(_strict(value), sys.stdout, indent=2, allow_nan=False)
@@ -56,6 +64,11 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], num
     for row in rows:
         made.add_row(*row)
     return made
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things: 1 trial, 2,000 trials."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def seconds(value: float) -> str:

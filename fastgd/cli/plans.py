@@ -5,7 +5,7 @@ from itertools import groupby
 
 from rich.console import RenderableType
 
-from fastgd.cli.consoles import amount, table
+from fastgd.cli.consoles import amount, count, table
 from fastgd.study.plan import CohortSummary, PlanSummary
 
 TEXTS = ("problem", "optimizer", "kernel")
@@ -22,7 +22,8 @@ def describe(name: str, summary: PlanSummary) -> list[RenderableType]:
     return [
         table(f"{name}: the plan", columns, ([row[column] for column in columns] for row in rows), numbers),
         "",
-        f"{summary.trials:,} trials in {len(summary.cohorts):,} cohorts: {summary.lanes:,} lanes, "
+        f"{count(summary.trials, 'trial')} in {count(len(summary.cohorts), 'cohort')}: "
+        f"{count(summary.lanes, 'lane')}, "
         f"{summary.padding:.0%} of what is computed is padding",
         f"{amount(summary.bytes, 'B')} of memory for the largest cohort (at most {amount(summary.budget, 'B')}), "
         f"{summary.passes:,.0f} passes over the data, {amount(summary.flops, 'flop')}",

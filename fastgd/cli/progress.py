@@ -11,8 +11,8 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from fastgd.cli.consoles import amount, errors, seconds
-from fastgd.study.events import Compiling, Event, Loading, Planned, Progress, Warning_
+from fastgd.cli.consoles import amount, count, errors, seconds
+from fastgd.study.events import CohortStarted, Compiling, Event, Loading, Planned, Progress, Warning_
 
 LINE_EVERY = 5.0  # seconds between plain lines
 
@@ -35,7 +35,9 @@ class Reporter:
         self._detail = Text(style="dim")
         self._live = Live(Group(self._bar, self._detail), console=self._console, transient=True)
         self._last_line = float("-inf")
-        self.progress: Progress | None = None  # the last one: what an interruption has to tell
+        self._compiled: set[str] = set()
+        self.cohorts = 0  # that were started
+        self.progress: Progress | None = None  # the last one
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -51,9 +53,12 @@ class Reporter:
             case Loading(dataset):
                 self._say(f"loading {dataset}")
             case Planned(summary):
-                self._say(f"planned {summary.trials:,} trials in {len(summary.cohorts):,} cohorts")
-            case Compiling(what):
-                self._say(f"compiling {what} (once: later runs take it from the cache)")
+                self._say(f"planned {count(summary.trials, 'trial')} in {count(len(summary.cohorts), 'cohort')}")
+            case Compiling(what) if what not in self._compiled:
+                self._compiled.add(what)
+                self._say(f"compiling {what} (or loading it from the cache)")
+            case CohortStarted():
+                self.cohorts += 1
             case Progress():
                 self.progress = event
                 self._advance(event)
@@ -69,10 +74,9 @@ class Reporter:
     def _advance(self, event: Progress) -> None:
         where = f"cohort {event.cohort + 1}/{event.cohorts}, epoch {event.epoch:.3g}/{event.epochs:.3g}"
         left = "" if event.seconds_left is None else f"{seconds(event.seconds_left)} left"
-        detail = (
-            f"{event.alive:,} alive, {event.diverged:,} diverged, {event.done:,} of {event.trials:,} trials done, "
-            f"{amount(event.rate)} samples x lanes/s"
-        )
+        detail = f"{event.alive:,} alive, {event.diverged:,} diverged, {event.done:,} of {event.trials:,} trials done"
+        if event.rate:
+            detail += f", {amount(event.rate)} samples x lanes/s"
         if self._console.is_terminal:
             completed = (event.cohort + event.epoch / max(event.epochs, 1e-12)) / event.cohorts
             self._bar.update(self._task, description=where, completed=completed, left=left)

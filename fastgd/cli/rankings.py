@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from fastgd._errors import InputError
 from fastgd.analysis import Results, load
 from fastgd.cli.choices import At, By
-from fastgd.cli.consoles import seconds, show, show_json, table
+from fastgd.cli.consoles import count, seconds, show, show_json, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,23 +30,17 @@ def best(folder: Path, by: By | None, at: At, top: int | None, *, as_json: bool)
         show(f"{len(ranking) - len(chosen):,} more of {len(ranking):,}: --top N, or --json for all")
 
 
-def plot(folder: Path, kind: str, output: Path | None) -> Path:
+def plot(folder: Path, kind: str, output: Path | None) -> None:
     """Draw a folder's results into a file and print its name."""
-    return draw(load(folder), kind, output or folder / f"{kind}.png")
+    draw(load(folder), kind, output or folder / f"{kind}.png")
 
 
-def draw(results: Results, kind: str, output: Path) -> Path:
+def draw(results: Results, kind: str, output: Path) -> None:
     """Draw results into a file and print its name."""
-    from fastgd.plots import plot as figure_of
+    from fastgd import plots
 
-    if output.suffix not in (".png", ".svg", ".pdf"):
-        raise InputError(f"{output}: a plot is a .png, .svg or .pdf")
-    try:
-        figure_of(results, kind).savefig(output)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written: {error.strerror or error}") from None
-    show(f"plot of {kind}: {output}")
-    return output
+    plots.save(plots.plot(results, kind), output)
+    show(f"{kind}: {output}")
 
 
 def summary(results: Results) -> None:
@@ -60,7 +53,7 @@ def summary(results: Results) -> None:
     times = results.timings
     show(
         "",
-        f"{len(trials):,} trials: {ends}",
+        f"{count(len(trials), 'trial')}: {ends}",
         f"times: {', '.join(f'{what} {seconds(spent)}' for what, spent in times.items())}",
         f"results: {results.path}",
     )

@@ -4,15 +4,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from fastgd._errors import InputError
 from fastgd.analysis import Results, load
 from fastgd.cli import rankings
-from fastgd.cli.consoles import errors, show
+from fastgd.cli.consoles import count, errors, show
 from fastgd.cli.progress import Reporter
 from fastgd.study.config import Study
+from fastgd.study.events import Compiling
+
+if TYPE_CHECKING:
+    from fastgd.study.plan import Plan
 
 DEMO_PLOTS = ("curves", "sensitivity", "heatmap")
 
@@ -32,39 +37,41 @@ def read(path: Path, assignments: Sequence[str]) -> Study:
     return Study.from_toml(path, set=assignments)
 
 
-def run(study: Study, out: Path, options: Options) -> Results:
+def run(study: Study, out: Path | None, options: Options) -> Results:
     """Run a study into a folder, showing progress, and print what it found."""
     from fastgd.study import runner
 
+    folder = out or Path("results", study.name if options.trial is None else f"{study.name}.{options.trial}")
     reporter = Reporter()
     try:
         with reporter:
-            results = runner.run(study, out, **asdict(options), on_event=reporter)
+            results = runner.run(study, folder, **asdict(options), on_event=reporter)
     except KeyboardInterrupt:
-        errors().print(_kept(out, reporter), soft_wrap=True)
+        errors().print(_kept(folder, reporter), soft_wrap=True)
         raise typer.Exit(130) from None
+    if not reporter.cohorts:
+        errors().print(f"nothing to run: every trial is in {folder} (--fresh starts anew)", soft_wrap=True)
     rankings.summary(results)
     return results
+
+
+def _kept(folder: Path, reporter: Reporter) -> str:
+    """Say what an interruption left."""
+    try:
+        kept = len(load(folder).trials)
+    except InputError:
+        kept = 0
+    of = f" of {reporter.progress.trials:,}" if reporter.progress else ""
+    return f"interrupted: {kept:,}{of} trials are kept in {folder}; the same command (without --fresh) runs the others"
 
 
 def dry_run(study: Study) -> None:
     """Print the plan of a study; its data is loaded, nothing is computed or written."""
     from fastgd.cli.plans import describe
-    from fastgd.study import runner
 
     with Reporter() as reporter:
-        summary = runner.plan(study, on_event=reporter).summary()
-    show(*describe(study.name, summary))
-
-
-def _kept(out: Path, reporter: Reporter) -> str:
-    """Say what an interruption left."""
-    try:
-        kept = len(load(out).trials)
-    except InputError:
-        kept = 0
-    of = f" of {reporter.progress.trials:,}" if reporter.progress else ""
-    return f"interrupted: {kept:,}{of} trials are kept in {out}; the same command (without --fresh) runs the others"
+        plan = _plan(study, reporter)
+    show(*describe(study.name, plan.summary()))
 
 
 def demo(out: Path) -> None:
@@ -78,8 +85,21 @@ def demo(out: Path) -> None:
 
 def warmup(path: Path | None) -> None:
     """Compile what a study needs, or every built-in optimizer."""
-    from fastgd import engine
-
     study = None if path is None else Study.from_toml(path)
+    from fastgd.engine.warmup import all_specs, compile_kernels
+
     with Reporter() as reporter:
-        engine.warmup(study, on_event=reporter)
+        if study is None:
+            specs = list(all_specs())
+        else:
+            specs = [(cohort.spec, cohort.dtype) for cohort in _plan(study, reporter).cohorts]
+        kernels = compile_kernels(specs, lambda what: reporter(Compiling(what)))
+    show(f"{count(kernels, 'kernel')} compiled and cached")
+
+
+def _plan(study: Study, reporter: Reporter) -> "Plan":
+    """Load a study's data and plan it."""
+    from fastgd.study.plan import make_plan
+    from fastgd.study.runner import load_data
+
+    return make_plan(study, load_data(study, None, reporter))
