@@ -24,11 +24,17 @@ def power(x: Any, t: int) -> Any:
     return result
 
 
+def exp(z: Any) -> Any:
+    """Return `e^z`; infinity where that is too large, without a warning."""
+    with np.errstate(over="ignore"):
+        return np.exp(z)
+
+
 def sigmoid(z: Any) -> Any:
     """Return `1 / (1 + e^-z)`, exact to rounding at both ends."""
-    return 1 / (1 + np.exp(np.minimum(-z, 709.0)))
+    return 1 / (1 + exp(-z))
 
 
 def softplus(z: Any) -> Any:
     """Return `log(1 + e^z)` without overflow or cancellation for any finite z."""
-    return np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z)))
+    return np.maximum(z, 0.0) + np.log1p(exp(-np.abs(z)))

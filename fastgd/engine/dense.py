@@ -6,6 +6,8 @@ are read where they lie, through the order of the epoch, while the next batch's 
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastgd._jit import jit
 from fastgd._static import static
 from fastgd._vectors import load, prefetch, store, zeros
@@ -14,7 +16,8 @@ from fastgd.engine.losses import residuals
 from fastgd.engine.rules import lane, load_slots, prepare, readout, rows, store_rows, store_slots, update
 
 CHUNK = 256  # rows whose residuals stay in the cache beside the tile; larger batches are added up chunk by chunk
-COLUMNS = 512  # features whose weights stay in the cache while all rows of a chunk pass over them
+MOST_ROWS = 14  # of a register block
+COLUMNS = 128  # features whose weights stay in the cache while all rows of a chunk pass over them
 
 
 class Rows(NamedTuple):
@@ -62,28 +65,50 @@ def part_rows(rows: int, parts: int) -> int:
 
 @jit
 def gather(data, low, count, scratch):
-    """Look up where the rows order[low : low + count] begin, and their targets."""
+    """Look up where the rows order[low : low + count] begin, and their targets.
+
+    The last row stands in for what a register block takes along beyond them.
+    """
     for i in range(count):
         row = data.order[low + i]
-        scratch.offsets[i] = row * data.d
+        scratch.offsets[i] = np.int64(row) * data.d
         scratch.y[i] = data.y[row]
+    for i in range(count, count + MOST_ROWS):
+        scratch.offsets[i] = scratch.offsets[count - 1]
 
 
 @jit
-def margins(shape, data, count, W, intercept, scratch):
-    """Z (count, L) = X W + intercept, for the rows that were gathered."""
+def prefetch_rows(data, low, high):
+    """Ask for the rows order[low : high], which are needed soon: shuffled rows then cost 1.1 times sequential ones."""
+    per_line = 64 // data.X.itemsize
+    for i in range(low, high):
+        start = np.int64(data.order[i]) * data.d
+        for line in range(0, data.d + per_line - 1, per_line):
+            prefetch(data.X, start + line)
+
+
+@jit
+def margins(shape, data, count, W, intercept, scratch, ahead):
+    """Z (count, L) = X W + intercept, for the rows that were gathered.
+
+    Meanwhile rows ahead[0] : ahead[1] are prefetched, at most as many as are passed.
+    """
     L, block, Z, d = static(shape, "lanes"), static(shape, "rows"), scratch.Z, data.d
-    whole = count - count % block
+    whole = -(-count // block) * block if count >= block else 0
     for v in range(0, L, static(shape, "width")):
         bias = load(shape, W, d * L + v) if intercept else zeros(shape, W)
-        for i in range(count):
+        for i in range(max(count, whole)):
             store(Z, i * L + v, bias)
     for j in range(0, d, COLUMNS):
         inner = min(COLUMNS, d - j)
         for g in range(0, L, static(shape, "group")):
             for i in range(0, whole, block):
+                if j + g == 0:
+                    prefetch_rows(data, ahead[0] + i, min(ahead[0] + i + block, ahead[1]))
                 margin_block(shape, "rows", data.X, scratch.offsets, i, j, inner, W, j * L + g, Z, i * L + g)
             for i in range(whole, count):
+                if j + g == 0:
+                    prefetch_rows(data, ahead[0] + i, min(ahead[0] + i + 1, ahead[1]))
                 margin_block(shape, "one", data.X, scratch.offsets, i, j, inner, W, j * L + g, Z, i * L + g)
 
 
@@ -174,24 +199,20 @@ def note_bad(check, bad, t):
 
 
 @jit
-def residual_chunk(shape, data, low, count, scale, W, intercept, scratch, bad, t):
-    """Leave in Z the scaled residuals of the rows order[low : low + count]."""
+def residual_chunk(shape, data, low, count, scale, W, intercept, scratch, bad, t, ahead):
+    """Leave in Z the scaled residuals of the rows order[low : low + count]; prefetch what follows up to `ahead`."""
     gather(data, low, count, scratch)
-    margins(shape, data, count, W, intercept, scratch)
+    margins(shape, data, count, W, intercept, scratch, (low + count, ahead))
     residuals(data.loss, shape, scratch.Z, scratch.y, count, scale, scratch.check)
     note_bad(scratch.check, bad, t)
 
 
 @jit
-def finish_small_batch(rule, shape, data, count, state, hyper, intercept, scratch, ahead):
-    """Finish the gradient of a few features at a time and hand it to the rule: it never leaves the first-level cache.
-
-    Meanwhile the rows order[ahead[0] : ahead[1]] are prefetched: shuffled rows then cost 1.1 times sequential ones.
-    """
+def finish_small_batch(rule, shape, data, count, state, hyper, intercept, scratch):
+    """Finish the gradient of a few features and hand it to the rule: it never leaves the first-level cache."""
     L, block, d, G = static(shape, "lanes"), static(shape, "rows"), data.d, scratch.G
     half, stride = hyper.shape[0] // 2, (d + intercept) * L
-    per_line = 64 // data.X.itemsize
-    j, asked = 0, ahead[0]
+    j = 0
     while j < d:
         features = block if j + block <= d else 1
         clear(shape, G, 0, features)
@@ -199,11 +220,6 @@ def finish_small_batch(rule, shape, data, count, state, hyper, intercept, scratc
         for f in range(features):
             apply_rule(rule, shape, state, hyper[:half], scratch.c, j + f, stride, G, f * L)
         j += features
-        until = ahead[0] + (ahead[1] - ahead[0]) * j // d
-        while asked < until:
-            for line in range(0, d + per_line - 1, per_line):
-                prefetch(data.X, data.order[asked] * d + line)
-            asked += 1
     if intercept:
         clear(shape, G, 0, 1)
         add_intercept_gradient(shape, count, scratch, G, 0)
@@ -221,13 +237,13 @@ def tile_step(rule, shape, data, lanes, scratch, batch, tile, intercept):
     scale = data.X.dtype.type(1.0 / (stop - start))
     begin_step(rule, shape, hyper, lanes.scheduled[index, tile], lanes.which, t, scratch.c)
     if stop - start <= CHUNK:
-        residual_chunk(shape, data, start, stop - start, scale, state, intercept, scratch, bad, t)
-        finish_small_batch(rule, shape, data, stop - start, state, hyper, intercept, scratch, (stop, ahead))
+        residual_chunk(shape, data, start, stop - start, scale, state, intercept, scratch, bad, t, ahead)
+        finish_small_batch(rule, shape, data, stop - start, state, hyper, intercept, scratch)
         return
     clear(shape, scratch.G, 0, data.d + intercept)
     for low in range(start, stop, CHUNK):
         count = min(CHUNK, stop - low)
-        residual_chunk(shape, data, low, count, scale, state, intercept, scratch, bad, t)
+        residual_chunk(shape, data, low, count, scale, state, intercept, scratch, bad, t, ahead)
         add_gradient(shape, data, count, intercept, scratch, scratch.G)
     apply_all(rule, shape, state, hyper, scratch.c, data.d, intercept, scratch.G)
 
@@ -268,7 +284,7 @@ def accumulate(shape, data, W, bad, gradients, scratch, span, intercept):
         last = min((part + 1) * size, end, part * size + high)
         for start in range(part * size + low, last, CHUNK):
             count = min(CHUNK, last - start)
-            residual_chunk(shape, data, start, count, scale, W[tile], intercept, scratch, bad[tile], t)
+            residual_chunk(shape, data, start, count, scale, W[tile], intercept, scratch, bad[tile], t, last)
             add_gradient(shape, data, count, intercept, scratch, gradients[part, tile])
 
 

@@ -1,10 +1,11 @@
 """Exact sums over all rows at a checkpoint: block by block, in float64, in an order that no thread count changes."""
 
 from fastgd._jit import jit
-from fastgd.engine.dense import CHUNK, gather, margins
+from fastgd.engine.dense import gather, margins
 from fastgd.engine.losses import add_losses
 
 BLOCK = 4096  # rows of a partial sum
+CHUNK = 60  # rows whose margins stay in the first-level cache: whole register blocks
 
 
 @jit
@@ -23,6 +24,6 @@ def evaluate_blocks(shape, data, W, codes, totals, scratch, span, intercept):
         for low in range(start, stop, CHUNK):
             count = min(CHUNK, stop - low)
             gather(data, low, count, scratch)
-            margins(shape, data, count, W[tile], intercept, scratch)
+            margins(shape, data, count, W[tile], intercept, scratch, (low + count, stop))
             for k in range(codes.shape[0]):
                 add_losses(codes[k], shape, scratch.Z, scratch.y, count, 1, totals[block, tile, k])

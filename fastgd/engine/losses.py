@@ -9,7 +9,7 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic, register_jitable
 
 from fastgd._static import static
-from fastgd._vectors import add_float64, load, spread, store, total
+from fastgd._vectors import load, spread, store, total, wide
 from fastgd.problems import LOSSES, MEASURES
 
 
@@ -69,10 +69,11 @@ def _residuals_over_rows(derivative: Any) -> Callable[..., None]:
 def _value_rows(value: Any) -> Callable[..., None]:
     def body(shape, Z, y, rows, scale, out):
         L = static(shape, "lanes")
-        for i in range(rows):
-            target = spread(shape, y[i])
-            for v in range(0, L, static(shape, "width")):
-                add_float64(out, v, value(load(shape, Z, i * L + v), target))
+        for v in range(0, L, static(shape, "width")):
+            sums = load(shape, out, v)
+            for i in range(rows):
+                sums = sums + wide(value(load(shape, Z, i * L + v), spread(shape, y[i])))
+            store(out, v, sums)
 
     return body
 

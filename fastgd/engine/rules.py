@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -19,6 +20,7 @@ from fastgd._static import ChoiceType
 from fastgd._vectors import Vector, address
 from fastgd.optimizers import Optimizer
 
+overload(_math.exp, strict=False)(lambda z: lambda z: np.exp(z))
 overload(_math.power, strict=False)(lambda x, t: _math.power)
 overload(_math.sigmoid, strict=False)(lambda z: _math.sigmoid)
 overload(_math.softplus, strict=False)(lambda z: _math.softplus)

@@ -7,8 +7,8 @@ counts.
 
 from fastgd._jit import jit
 from fastgd._static import static
-from fastgd._vectors import load, prefetch, spread, store
-from fastgd.engine.dense import CHUNK, apply_rule, begin_step, clear, gather
+from fastgd._vectors import load, spread, store
+from fastgd.engine.dense import CHUNK, apply_rule, begin_step, clear, gather, prefetch_rows
 from fastgd.engine.feature_blocks import dot_block, outer_block
 from fastgd.engine.losses import residuals_of_rows
 from fastgd.engine.rules import lane, load_slots, readout
@@ -19,7 +19,7 @@ def residual_chunk(shape, data, low, count, scale, W, bias, scratch, ahead):
     """Leave in Z the scaled residuals of the rows order[low : low + count]; prefetch as many rows from `ahead` on."""
     gather(data, low, count, scratch)
     block, width, d = static(shape, "rows"), static(shape, "width"), data.d
-    per_line, n = 64 // data.X.itemsize, data.y.shape[0]
+    n = data.y.shape[0]
     for i in range(0, count, width):
         store(scratch.Z, i, spread(shape, bias))
     whole = count - count % block
@@ -28,9 +28,7 @@ def residual_chunk(shape, data, low, count, scale, W, bias, scratch, ahead):
             dot_block(shape, "rows", data.X, scratch.offsets, i, W, d, scratch.Z)
         elif i >= whole:
             dot_block(shape, "one", data.X, scratch.offsets, i, W, d, scratch.Z)
-        if ahead + i < n:
-            for line in range(0, d + per_line - 1, per_line):
-                prefetch(data.X, data.order[ahead + i] * d + line)
+        prefetch_rows(data, ahead + i, min(ahead + i + 1, n))
     for i in range(count, count + (-count) % width):
         scratch.y[i] = 0
     residuals_of_rows(data.loss, shape, scratch.Z, scratch.y, count, scale, scratch.check)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd._vectors import aligned
-from fastgd.engine.dense import CHUNK, Scratch
+from fastgd.engine.dense import CHUNK, MOST_ROWS, Scratch
 from fastgd.engine.shapes import Kernel, single_shape, tile_shape
 
 Array = npt.NDArray[Any]
@@ -73,9 +73,9 @@ class TileLayout:
 def make_scratch(rows: int, lanes: int, gradient: int, coefficients: int, dtype: Any, single: bool) -> Scratch:
     """Return a thread's working memory; `gradient` in rows of L lanes."""
     return Scratch(
-        np.zeros(CHUNK, np.int64),
+        np.zeros(CHUNK + MOST_ROWS, np.int64),
         aligned((CHUNK + 64,), dtype),
-        aligned((rows if single else rows * lanes,), dtype),
+        aligned((rows if single else (rows + MOST_ROWS) * lanes,), dtype),
         aligned((max(1, gradient) * lanes,), dtype),
         aligned((max(1, coefficients) * lanes,), dtype),
         aligned((lanes,), dtype),
