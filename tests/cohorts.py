@@ -1,0 +1,106 @@
+"""Cohorts of the real engine on small problems, for tests."""
+
+from functools import cache
+from itertools import product
+
+import numpy as np
+
+from fastgd.engine.cohort import Cohort, CohortSpec
+from fastgd.engine.rules import Rule
+from fastgd.engine.shapes import Kernel, choose_kernel
+from fastgd.engine.threads import Threads
+from fastgd.optimizers import OPTIMIZERS
+from fastgd.problems import LOSSES
+
+# Changes to the defaults, and rates for 1,000 steps on `problem`; FEW for an optimizer that is not here. Adaptive rules
+# with a full batch are unstable at the minimum, where they amplify rounding: these rates do not get there.
+CHANGED = {"momentum": 0.5, "alpha": 0.9, "rho": 0.7, "beta1": 0.7, "beta2": 0.95, "eps": 1e-4, "weight_decay": 0.3}
+RATES = {
+    "sgd": (0.05, 0.8),
+    "momentum": (0.02, 0.2),
+    "nesterov": (0.02, 0.2),
+    "adagrad": (0.01, 0.1),
+    "rmsprop": (0.0001, 0.0003),
+    "adadelta": (1.0, 0.2),
+}
+FEW = (0.001, 0.003)
+
+
+def problem(n=600, d=9, loss="logistic", seed=0):
+    """Rows (n, d) of Gaussians, and targets that fit the loss."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d))
+    margin = X @ rng.standard_normal(d) / np.sqrt(d) + 0.5 * rng.standard_normal(n)
+    match LOSSES[loss].targets:
+        case "binary":
+            return X, (margin > 0).astype(float)
+        case "unit":
+            return X, 1 / (1 + np.exp(-margin))
+        case "count":
+            return X, np.floor(np.exp(margin))
+    return X, margin
+
+
+def grid(optimizer):
+    """Hyper-parameters of four lanes: two rates, each with the defaults and with other values."""
+    record = OPTIMIZERS[optimizer]
+    defaults = {name: value for name, value in record.hyper.items() if name != "lr"}
+    others = {name: CHANGED.get(name, 0.9 * (value or 0.1)) for name, value in defaults.items()}
+    return [{"lr": lr, **values} for lr, values in product(RATES.get(optimizer, FEW), (defaults, others))]
+
+
+def variants():
+    """Every optimizer of the registry with every combination of its categorical choices."""
+    for name, record in OPTIMIZERS.items():
+        for values in product(*record.options.values()):
+            yield name, dict(zip(record.options, values, strict=True))
+
+
+pool = cache(Threads)
+
+
+def make_cohort(
+    X,
+    y,
+    lanes,
+    optimizer="momentum",
+    *,
+    options=None,
+    loss="logistic",
+    batch_size=64,
+    l2=0.0,
+    shuffled=True,
+    intercept=True,
+    init="zeros",
+    seed=3,
+    kernel=None,
+    threads=2,
+    dtype="float64",
+    scheduled=(),
+    schedule=None,
+):
+    """Return a cohort with these lanes: mappings of hyper-parameters, completed with the defaults."""
+    record = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
+    hyper = [[lane.get(name, default) for name, default in record.hyper.items()] for lane in lanes]
+    spec = CohortSpec(
+        rule=Rule.of(record, options or {}),
+        hyper=np.array(hyper, np.float64),
+        l2=np.broadcast_to(np.asarray(l2, np.float64), len(lanes)).copy(),
+        scheduled=tuple(scheduled),
+        loss=LOSSES[loss],
+        batch_size=batch_size,
+        shuffled=shuffled,
+        intercept=intercept,
+        init=init,
+        seed=seed,
+        kernel=kernel or choose_kernel(len(lanes), batch_size, np.dtype(dtype).itemsize),
+    )
+    return Cohort(spec, np.ascontiguousarray(X, dtype), y.astype(dtype), pool(threads), schedule)
+
+
+def relative_error(found, expected):
+    """The largest difference, relative to the largest number."""
+    return np.max(np.abs(found - expected)) / np.max(np.abs(expected))
+
+
+SMALL, SINGLE, PARTS = Kernel(4), Kernel(1), Kernel(4, 2)
