@@ -1,0 +1,94 @@
+"""Compaction: all parts of a results folder become one part of the next generation, with the study's union schema."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fastgd.store.files import TableFile
+from fastgd.store.schema import PARAMETERS, Columns, conform
+from fastgd.store.snapshot import Snapshot, commit_schema, part_name
+
+# A file that has grown to this size is closed, and later compactions leave it alone, so that extending a large study
+# does not write all of it again.
+FILE_BYTES = 256 << 20
+
+
+def compact(snapshot: Snapshot, columns: Columns, in_study: Collection[str], footer: Mapping[str, str]) -> None:
+    """Write the parts again as one, unless they are that already.
+
+    The new part counts from the moment that its trials file takes its name, and the old ones no longer do: a crash
+    before it leaves orphans, a crash after it leaves void parts, and the next sweep deletes either.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        The files that count.
+    columns : Columns
+        The study's columns: the union of those that the files have and those that it asks for.
+    in_study : collection of str
+        The trials that are in the study: the column `in_study` of the new part.
+    footer : mapping of str to str
+        The metadata of each file's footer.
+    """
+    if _is_compact(snapshot, columns, in_study):
+        return
+    part = part_name(snapshot.generation + 1, 0)
+    old = [path for path in snapshot.curves if not snapshot.schemas[path].equals(columns.curves)]
+    curves = _merge(snapshot.curves, old, snapshot.folder / "curves" / part, columns.curves, footer)
+    parameters = _merge(snapshot.parameters, [], snapshot.folder / "parameters" / part, PARAMETERS, footer)
+    schema = commit_schema(columns.trials, footer, curves, parameters)
+    with TableFile(snapshot.folder / "trials" / f"{part}.parquet", schema) as record:
+        for table in _tables(snapshot.trials, columns.trials):
+            position = columns.trials.get_field_index("in_study")
+            record.write(table.set_column(position, "in_study", [_among(table, in_study)]))
+        record.publish()
+
+
+def _is_compact(snapshot: Snapshot, columns: Columns, in_study: Collection[str]) -> bool:
+    if len(snapshot.trials) != 1:
+        return not snapshot.trials
+    if snapshot.columns != columns or any(
+        not snapshot.schemas[path].equals(columns.curves) for path in snapshot.curves
+    ):
+        return False
+    stored = snapshot.dataset("trials").to_table(columns=["trial_id", "in_study"])
+    return bool(_among(stored, in_study).equals(stored["in_study"].combine_chunks()))
+
+
+def _among(trials: pa.Table, in_study: Collection[str]) -> pa.Array:
+    return pa.array([trial_id in in_study for trial_id in trials["trial_id"].to_pylist()], type=pa.bool_())
+
+
+def _merge(
+    files: Sequence[Path], old: Sequence[Path], part: Path, schema: pa.Schema, footer: Mapping[str, str]
+) -> list[str]:
+    """Return the names of files that hold all rows of `files`: the large ones as they are, the others merged.
+
+    Those of an `old` schema are always written again.
+    """
+    rest = [path for path in files if path in old or path.stat().st_size < FILE_BYTES // 2]
+    if len(rest) == 1 and not old:
+        rest = []
+    kept = [path for path in files if path not in rest]
+    names = [path.name for path in kept]
+    tables = _tables(rest, schema)
+    for first in tables:
+        target = part.with_name(f"{part.name}-{len(names):02d}.parquet")
+        with TableFile(target, schema.with_metadata(footer)) as merged:
+            for table in chain([first], tables):
+                merged.write(table)
+                if merged.bytes >= FILE_BYTES:
+                    break
+            names += merged.publish()
+    return names
+
+
+def _tables(files: Sequence[Path], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Read files row group by row group, which bounds the memory, with the union schema."""
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                yield conform(file.read_row_group(group, use_threads=False), schema)

@@ -1,0 +1,163 @@
+"""Files that appear whole or not at all: a temporary name, fsync, rename, fsync of the folder."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fastgd._errors import InputError
+
+# A row group is full at this many rows (fewer make files that are larger and slower to scan) or bytes (parameters).
+ROW_GROUP = 131_072
+_ROW_GROUP_BYTES = 64 << 20
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Report that the disk or the folder does not take what is written as the user's to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write to {path}: {error.strerror or error}") from error
+
+
+def temporary(target: Path) -> Path:
+    """Return the name under which a file is written: hidden, so that every reader of Parquet folders skips it."""
+    return target.with_name("." + target.name)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Replace a text file by a new version, durably."""
+    with writing(target), temporary(target).open("wb") as file:
+        file.write(text.encode())
+        _publish(file, target)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Delete files, durably."""
+    folders = set()
+    for path in paths:
+        path.unlink(missing_ok=True)
+        folders.add(path.parent)
+    for folder in folders:
+        fsync_folder(folder)
+
+
+def make_folders(*folders: Path) -> None:
+    """Make folders that lie in one folder, durably."""
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+    fsync_folder(folders[0].parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames and deletions in a folder durable."""
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _publish(file: BinaryIO, target: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+    os.replace(temporary(target), target)
+    fsync_folder(target.parent)
+
+
+class TableFile:
+    """A Parquet file that streams to a temporary name and takes its own when it is published.
+
+    As a context manager it drops what was not published.
+
+    Parameters
+    ----------
+    target : Path
+        Where the file will stand.
+    schema : pyarrow.Schema
+        Its columns; the schema's metadata becomes the footer's.
+    """
+
+    def __init__(self, target: Path, schema: pa.Schema) -> None:
+        self.target = target
+        self.schema = schema
+        self._file: BinaryIO | None = None
+        self._writer: Any = None
+        self._pending: list[pa.Table] = []
+        self._rows = self._bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self.discard()
+
+    @property
+    def bytes(self) -> int:
+        """The bytes that stand in the file so far."""
+        return self._file.tell() if self._file else 0
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows: they are kept until they fill a row group."""
+        self._pending.append(table)
+        self._rows += table.num_rows
+        self._bytes += table.nbytes
+        if self._bytes >= _ROW_GROUP_BYTES:
+            self._flush(self._rows)
+        elif self._rows >= ROW_GROUP:
+            self._flush(self._rows - self._rows % ROW_GROUP)
+
+    def publish(self) -> list[str]:
+        """Make the file appear, and return its name in a list: an empty one where no row was written."""
+        if self._writer is None and not self._rows:
+            return []
+        with writing(self.target):
+            self._flush(self._rows)
+            assert self._file is not None
+            self._writer.close()
+            _publish(self._file, self.target)
+        return [self.target.name]
+
+    def discard(self) -> None:
+        """Drop what was written and not published."""
+        self._pending = []
+        if self._file:
+            for part in (self._writer, self._file):
+                with suppress(OSError):  # a full disk may be why the file is dropped
+                    part.close()
+            temporary(self.target).unlink(missing_ok=True)
+
+    def _flush(self, rows: int) -> None:
+        if not rows:
+            return
+        table = pa.concat_tables(self._pending)
+        with writing(self.target):
+            self._open().write_table(table.slice(0, rows), row_group_size=ROW_GROUP)
+        rest = table.slice(rows).combine_chunks()
+        self._pending, self._rows, self._bytes = [rest], rest.num_rows, rest.nbytes
+
+    def _open(self) -> pq.ParquetWriter:
+        if self._writer is None:
+            self._file = temporary(self.target).open("wb")
+            self._writer = pq.ParquetWriter(
+                self._file,
+                self.schema,
+                compression="zstd",
+                use_dictionary=_leaves(self.schema, pa.types.is_string),
+                use_byte_stream_split=_leaves(self.schema, pa.types.is_floating),
+            )
+        return self._writer
+
+
+def _leaves(schema: pa.Schema, kind: Callable[[pa.DataType], bool]) -> list[str]:
+    """Return the Parquet paths of the columns of a kind; a list's values lie one level down."""
+    lists = [field for field in schema if pa.types.is_list(field.type)]
+    plain = [field.name for field in schema if kind(field.type)]
+    return plain + [f"{field.name}.list.element" for field in lists if kind(field.type.value_type)]

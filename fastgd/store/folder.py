@@ -1,0 +1,221 @@
+"""A results folder open for writing: created or extended under a lock, refused where it would mix what must not mix."""
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from filelock import FileLock, Timeout
+
+from fastgd._errors import InputError
+from fastgd.store.cohort import CohortWriter
+from fastgd.store.compaction import compact
+from fastgd.store.files import fsync_folder, make_folders, write_text, writing
+from fastgd.store.manifest import Manifest
+from fastgd.store.schema import Columns
+from fastgd.store.snapshot import Snapshot, part_name
+
+
+class Clock:
+    """Adds up the seconds that are spent inside its `with` blocks."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._since = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._since
+
+
+class Folder:
+    """A results folder that this process writes to; a context manager, see `Folder.open`.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    manifest : Manifest
+        The manifest of the study as it is now.
+    columns : Columns
+        The union of the columns that are stored and those that the study asks for.
+    clock : Clock
+        The seconds spent on storing so far.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, columns: Columns, lock: ExitStack) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.columns = columns
+        self.clock = Clock()
+        self._lock = lock
+        self._manifest_is_written = False
+        self._committed: set[str] = set()
+        self._generation = self._next_number = 0
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        manifest: Manifest,
+        study_toml: str,
+        hyper: Sequence[str],
+        schedule_params: Sequence[str] = (),
+        metrics: Sequence[str] = (),
+        fresh: bool = False,
+        allow_mixed: bool = False,
+    ) -> Self:
+        """Create a results folder, or extend the one that stands there, and lock it.
+
+        What an interrupted run left behind without committing it is swept.
+
+        Parameters
+        ----------
+        path : path
+            The folder.
+        manifest : Manifest
+            The study, its data and this machine.
+        study_toml : str
+            The normalised study file.
+        hyper, schedule_params, metrics : sequence of str
+            The numeric hyper-parameters, numbers of the schedules and metrics of the study.
+        fresh : bool
+            Move the results that stand there aside, to `<path>.<UTC time>`, and start anew.
+        allow_mixed : bool
+            Extend results that another fastgd, Numba or CPU model computed.
+
+        Raises
+        ------
+        InputError
+            The folder holds another study, other data or something else; it is in use; it cannot be written to.
+        """
+        path = Path(path).absolute()
+        with ExitStack() as stack, writing(path):
+            if fresh and (path / "manifest.json").exists():
+                _move_aside(path, stack)
+            _refuse_foreign(path)
+            path.mkdir(parents=True, exist_ok=True)
+            _lock(path, stack)
+            previous = Manifest.read(path) if (path / "manifest.json").exists() else None
+            if previous:
+                manifest = manifest.extending(previous, path, allow_mixed)
+            snapshot = Snapshot.read(path)
+            columns = snapshot.columns | Columns(tuple(hyper), tuple(schedule_params), tuple(metrics))
+            folder = cls(path, manifest, columns, stack.pop_all())
+        try:
+            folder._prepare(previous, study_toml, snapshot)
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    def _prepare(self, previous: Manifest | None, study_toml: str, snapshot: Snapshot) -> None:
+        """Write what says what the folder is, and sweep."""
+        with self.clock, writing(self.path):
+            # The manifest of a run that ended stands until another one computes something.
+            if previous is None or not previous.ended or _study(previous) != _study(self.manifest):
+                self._write_manifest()
+            write_text(self.path / "study.toml", study_toml)
+            make_folders(self.path / "trials", self.path / "curves")
+            snapshot.sweep()
+            self._committed = snapshot.trial_ids()
+            self._generation, self._next_number = snapshot.generation, snapshot.next_number
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        self._lock.close()
+
+    def committed(self) -> set[str]:
+        """Return the ids of the trials whose results are stored."""
+        return set(self._committed)
+
+    def cohort(self, cohort_id: str) -> CohortWriter:
+        """Return a writer for a cohort's results."""
+        part = part_name(self._generation, self._next_number)
+        self._next_number += 1
+        return CohortWriter(self, part, cohort_id)
+
+    @contextmanager
+    def committing(self, trial_ids: Sequence[str]) -> Iterator[None]:
+        """Note trials as committed when the block has committed them; ValueError where one is already."""
+        if len(set(trial_ids)) != len(trial_ids) or not self._committed.isdisjoint(trial_ids):
+            raise ValueError("a trial can be committed only once")
+        if not self._manifest_is_written:
+            self._write_manifest()
+        yield
+        self._committed.update(trial_ids)
+
+    def finish(
+        self,
+        in_study: Collection[str],
+        *,
+        ended: datetime | None = None,
+        timings: Mapping[str, float] | None = None,
+    ) -> None:
+        """Compact the parts, set `in_study`, and complete the manifest.
+
+        Where nothing was computed since the last run that ended, the manifest stays as that run left it.
+
+        Parameters
+        ----------
+        in_study : collection of str
+            The ids of the study's trials; all others that are stored stay with `in_study = false`.
+        ended : datetime, optional
+            When the run ended: now, by default.
+        timings : mapping of str to float, optional
+            Seconds of the run's stages; "store" is added here.
+        """
+        with self.clock, writing(self.path):
+            compact(Snapshot.read(self.path), self.columns, set(in_study), self.manifest.footer())
+            snapshot = Snapshot.read(self.path)
+            snapshot.sweep()
+            self._generation, self._next_number = snapshot.generation, snapshot.next_number
+        if self._manifest_is_written:
+            ended = (ended or datetime.now(UTC)).astimezone(UTC)
+            seconds = {**(timings or {}), "store": self.clock.seconds}
+            self.manifest = replace(self.manifest, ended=ended.isoformat(), timings=seconds)
+            self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        self.manifest.write(self.path)
+        self._manifest_is_written = True
+
+
+def _study(manifest: Manifest) -> tuple[object, ...]:
+    return manifest.study_hash, manifest.fingerprints, manifest.notes
+
+
+def _lock(path: Path, stack: ExitStack) -> None:
+    """Lock the folder until the stack is closed."""
+    lock = FileLock(path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"another process writes to {path}: wait for it, or choose another folder with --out"
+        ) from None
+    stack.callback(lock.release)
+
+
+def _move_aside(path: Path, stack: ExitStack) -> None:
+    _lock(path, stack)  # kept: the folder goes away under whoever is about to lock it
+    path.rename(path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"))
+    fsync_folder(path.parent)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise InputError where the folder holds something else than results."""
+    if not path.exists() or (path / "manifest.json").exists():
+        return
+    if any(entry.name not in (".lock", ".manifest.json") for entry in path.iterdir()):
+        raise InputError(f"{path} is not empty and holds no fastgd results: choose another folder with --out")

@@ -1,0 +1,151 @@
+"""The manifest of a results folder: who computed what, with which data and versions, on which machine."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from fastgd._errors import InputError
+from fastgd.store.files import write_text
+
+# The version of the layout on disk; a folder of another one is never written to.
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The provenance of a study's results.
+
+    Parameters
+    ----------
+    name : str
+        The study's name.
+    study_hash : str
+        Hash of the normalised study file.
+    fingerprints : dict
+        The fingerprint of each problem's data, by the problem's name.
+    fastgd : str
+        The version of fastgd.
+    packages : dict
+        The versions of the packages that the numbers depend on, numba among them.
+    python, cpu : str
+        The version of Python, the model of the processor.
+    threads, simd_bits : int
+        The threads used; the width of a vector register in bits.
+    threading_layer : str
+        Numba's threading layer.
+    started : str
+        When the last run that computed anything started (UTC, ISO 8601).
+    ended : str or None
+        When it ended; None while it runs and after an interruption.
+    notes : tuple of str
+        Remarks on the data and on mixed versions.
+    timings : dict
+        Seconds of the last run that computed anything: load, plan, compile, train, evaluate, store.
+    schema : int
+        The version of the layout on disk.
+    """
+
+    name: str
+    study_hash: str
+    fingerprints: dict[str, str]
+    fastgd: str
+    packages: dict[str, str]
+    python: str
+    cpu: str
+    threads: int
+    simd_bits: int
+    threading_layer: str
+    started: str
+    ended: str | None = None
+    notes: tuple[str, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Read a folder's manifest.
+
+        Raises
+        ------
+        InputError
+            There is none, it is damaged, or another version of the layout wrote it.
+        """
+        path = folder / "manifest.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(f"{folder} holds no fastgd results: it has no manifest.json") from None
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise InputError(f"{path} is damaged: {error}") from error
+        return cls._parse(content, path)
+
+    @classmethod
+    def _parse(cls, content: Any, path: Path) -> "Manifest":
+        found = content.get("schema") if isinstance(content, dict) else None
+        if found != SCHEMA:
+            raise InputError(f"{path} has schema {found!r}, and this fastgd reads and writes schema {SCHEMA}")
+        if missing := [f.name for f in fields(cls) if f.name not in content]:
+            raise InputError(f"{path} is damaged: it lacks {missing[0]!r}")
+        known = {f.name: content[f.name] for f in fields(cls)}
+        return cls(**{**known, "notes": tuple(known["notes"])})
+
+    def write(self, folder: Path) -> None:
+        """Replace the folder's manifest."""
+        write_text(folder / "manifest.json", json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+
+    def footer(self) -> dict[str, str]:
+        """Return the metadata that the footer of each Parquet file repeats."""
+        return {
+            "fastgd.version": self.fastgd,
+            "fastgd.schema": str(self.schema),
+            "fastgd.study_hash": self.study_hash,
+            "fastgd.fingerprints": json.dumps(self.fingerprints),
+        }
+
+    def extending(self, previous: "Manifest", folder: Path, allow_mixed: bool) -> "Manifest":
+        """Return this manifest as the extension of the previous one in the same folder.
+
+        Raises
+        ------
+        InputError
+            The folder holds another study or other data, or, unless `allow_mixed`, was computed by another fastgd,
+            Numba or CPU model.
+        """
+        way_out = "choose another folder with --out, or --fresh to move the old one aside"
+        if self.name != previous.name:
+            raise InputError(f"{folder} holds the study {previous.name!r}, not {self.name!r}; {way_out}")
+        if other := _other_data(self.fingerprints, previous.fingerprints):
+            raise InputError(f"{folder} holds results of other data for {other}; {way_out}")
+        changes = self._changes(previous)
+        if changes and not allow_mixed:
+            raise InputError(
+                f"{folder} was computed with {changes}: the same study may give other bits here; "
+                f"--allow-mixed continues all the same, or {way_out}"
+            )
+        mixed = (f"up to {self.started} computed with {changes}",) if changes else ()
+        notes = tuple(dict.fromkeys(previous.notes + self.notes + mixed))
+        return replace(self, notes=notes, fingerprints={**previous.fingerprints, **self.fingerprints})
+
+    def _changes(self, previous: "Manifest") -> str:
+        """Return in words what bits may depend on and differs: "numba 0.68.1 (now 0.69.0)"."""
+        pairs = {
+            "fastgd": (previous.fastgd, self.fastgd),
+            "numba": (previous.packages.get("numba"), self.packages.get("numba")),
+            "CPU": (previous.cpu, self.cpu),
+        }
+        return ", ".join(f"{what} {old} (now {new})" for what, (old, new) in pairs.items() if old != new)
+
+
+def _other_data(new: Mapping[str, str], old: Mapping[str, str]) -> str | None:
+    """Return in words the problem whose data differ, if one does.
+
+    A study may gain and lose problems; with none of its data in common it is another study.
+    """
+    for problem in new.keys() & old.keys():
+        if new[problem] != old[problem]:
+            return f"the problem {problem!r}"
+    return None if set(new.values()) & set(old.values()) else "every problem of this study"

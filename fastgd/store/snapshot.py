@@ -1,0 +1,149 @@
+"""Which files of a results folder count: the one rule that readers, resuming runs and the sweep share.
+
+A trials file `GGGG-NNNNNN.parquet` is the commit record of part N of generation G; its footer names the curves and
+parameters files that belong to it. Only the highest generation counts. Compaction writes all rows again as one part of
+the next generation: the moment that its trials file takes its name, every older part is void, at once and for good.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from errno import ENOENT
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as pds
+import pyarrow.parquet as pq
+
+from fastgd._errors import InputError
+from fastgd.store.files import remove
+from fastgd.store.schema import PARAMETERS, Columns
+
+KINDS = ("trials", "curves", "parameters")
+
+
+def part_name(generation: int, number: int) -> str:
+    """Return the name of a part without its suffix; names sort in the order of writing."""
+    return f"{generation:04d}-{number:06d}"
+
+
+def commit_schema(schema: pa.Schema, footer: Mapping[str, str], curves: list[str], parameters: list[str]) -> pa.Schema:
+    """Return the schema of a commit record: its footer names the files that belong to it."""
+    return schema.with_metadata(
+        {**footer, "fastgd.curves": json.dumps(curves), "fastgd.parameters": json.dumps(parameters)}
+    )
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The files of a results folder that count, as they stood when it was read.
+
+    Parameters
+    ----------
+    folder : Path
+        The results folder.
+    trials, curves, parameters : tuple of Path
+        The files, in the order of writing.
+    schemas : mapping of Path to pyarrow.Schema
+        The schemas of the trials and curves files.
+    """
+
+    folder: Path
+    trials: tuple[Path, ...]
+    curves: tuple[Path, ...]
+    parameters: tuple[Path, ...]
+    schemas: Mapping[Path, pa.Schema]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Snapshot":
+        """Read which files count.
+
+        Raises
+        ------
+        InputError
+            A file is damaged, missing, or was not written by fastgd.
+        """
+        for _ in range(3):  # a run that ends may compact files away while they are looked for
+            try:
+                return cls._read(folder)
+            except FileNotFoundError as error:
+                missing = error.filename or folder
+        raise InputError(f"{missing} is missing: restore it, or start anew with --fresh")
+
+    @classmethod
+    def _read(cls, folder: Path) -> "Snapshot":
+        trials = _newest_generation(folder / "trials")
+        schemas = {path: _schema(path) for path in trials}
+        curves, parameters = (_named(folder, kind, schemas) for kind in ("curves", "parameters"))
+        return cls(folder, trials, curves, parameters, {**schemas, **{path: _schema(path) for path in curves}})
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The union of the files' columns."""
+        names = [[name for path in files for name in self.schemas[path].names] for files in (self.trials, self.curves)]
+        return Columns.of(*names)
+
+    @property
+    def generation(self) -> int:
+        """The generation of the parts."""
+        return _numbers(self.trials[-1])[0] if self.trials else 0
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next part."""
+        return _numbers(self.trials[-1])[1] + 1 if self.trials else 0
+
+    def dataset(self, kind: str) -> pds.Dataset:
+        """Return the trials, curves or parameters as one dataset with the union schema."""
+        schema = {"trials": self.columns.trials, "curves": self.columns.curves, "parameters": PARAMETERS}[kind]
+        return pds.dataset([str(path) for path in getattr(self, kind)], schema=schema, format="parquet")
+
+    def trial_ids(self) -> set[str]:
+        """Return the trials that are committed."""
+        return set(self.dataset("trials").to_table(columns=["trial_id"])["trial_id"].to_pylist())
+
+    def sweep(self) -> None:
+        """Delete what does not count: temporary files, curves without a commit record, parts that were compacted."""
+        counts = {*self.trials, *self.curves, *self.parameters}
+        found = [path for kind in KINDS for path in (self.folder / kind).glob("*.parquet")]
+        texts = [self.folder / ".manifest.json", self.folder / ".study.toml"]
+        remove([path for path in found if path not in counts] + [path for path in texts if path.exists()])
+
+
+def _newest_generation(folder: Path) -> tuple[Path, ...]:
+    parts = sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+    newest = max((_numbers(path)[0] for path in parts), default=0)
+    return tuple(path for path in parts if _numbers(path)[0] == newest)
+
+
+def _numbers(path: Path) -> tuple[int, int]:
+    try:
+        generation, number = path.stem.split("-")
+        return int(generation), int(number)
+    except ValueError:
+        raise InputError(f"{path} was not written by fastgd: move it out of the results folder") from None
+
+
+def _schema(path: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(path)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"cannot read {path} ({error}): restore it, or start anew with --fresh") from error
+
+
+def _named(folder: Path, kind: str, records: Mapping[Path, pa.Schema]) -> tuple[Path, ...]:
+    """Return the files of a kind that the commit records name."""
+    key = f"fastgd.{kind}".encode()
+    present = {path.name for path in (folder / kind).glob("*.parquet")}
+    files = []
+    for path, schema in records.items():
+        if not schema.metadata or key not in schema.metadata:
+            raise InputError(f"{path} was not written by fastgd: move it out of the results folder")
+        for name in json.loads(schema.metadata[key]):
+            if name not in present:
+                raise FileNotFoundError(ENOENT, "missing", str(folder / kind / name))
+            files.append(folder / kind / name)
+    return tuple(files)
