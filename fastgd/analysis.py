@@ -1,0 +1,220 @@
+"""Results read back: trials, curves, ranking and parameters as pandas and NumPy, without Numba or the engine."""
+
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pds
+from numpy.typing import NDArray
+
+from fastgd._errors import InputError, nearest
+from fastgd.store.manifest import Manifest
+from fastgd.store.snapshot import Snapshot
+
+METRICS = ("validation_loss", "loss")
+AT = ("final", "best")
+# The statuses of trials whose last loss says nothing: they rank behind all others.
+LOST = ("diverged", "failed")
+
+
+def load(path: str | Path) -> "Results":
+    """Return the results that stand in a folder, finished or not.
+
+    Parameters
+    ----------
+    path : path
+        The folder that `fastgd.run` wrote to.
+
+    Returns
+    -------
+    Results
+        What is committed there; tables are read when they are first used.
+
+    Raises
+    ------
+    InputError
+        The folder holds no results, or they are damaged.
+    """
+    return Results(path)
+
+
+class Results:
+    """The results of a study.
+
+    Trials that an earlier version of the study had and this one has not are among `trials` and `curves`, with
+    `in_study = False`; rankings and plots leave them out.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    manifest : Manifest
+        Versions, machine, data and times of the study.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.manifest = Manifest.read(self.path)
+        self._snapshot = Snapshot.read(self.path)
+
+    def __repr__(self) -> str:
+        return f"<Results of {self.manifest.name!r} in {self.path}: {len(self.trials)} trials>"
+
+    @cached_property
+    def study(self) -> dict[str, Any]:
+        """The normalised study file."""
+        return tomllib.loads((self.path / "study.toml").read_text(encoding="utf-8"))
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """A row a trial; compile, train and evaluate seconds are those of its whole cohort."""
+        return self._frame("trials")
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """A row a checkpoint: all curves in memory; see `curves_dataset` for what outgrows it."""
+        return self._frame("curves")
+
+    @property
+    def curves_dataset(self) -> pds.Dataset:
+        """The curves as a `pyarrow.dataset.Dataset`, to be scanned in pieces.
+
+        Here null means not measured, where a DataFrame shows NaN for that and for a loss that is not a number.
+        """
+        return self._snapshot.dataset("curves")
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds of the last run that computed anything: load, plan, compile, train, evaluate, store."""
+        return dict(self.manifest.timings)
+
+    @property
+    def hyper(self) -> tuple[str, ...]:
+        """The names of the numeric hyper-parameters, those of the schedules included."""
+        return self._snapshot.columns.hyper + self._snapshot.columns.schedule
+
+    @property
+    def identity(self) -> list[str]:
+        """The columns of `trials` that tell configurations apart: what was run, but for the seed."""
+        before = ["problem", "dataset", "loss", "n", "d", "l2", "optimizer", "variant", *self._snapshot.columns.hyper]
+        after = ["schedule", *self._snapshot.columns.schedule, "batch_size", "dtype", "layout", "sparse"]
+        return before + after
+
+    def metric(self, by: str | None = None) -> str:
+        """Return the loss to judge by: the validation loss where every problem of the study has one, else the loss.
+
+        Raises
+        ------
+        InputError
+            `by` is no such loss, or was not measured.
+        """
+        if by is not None and by not in METRICS:
+            raise InputError(f"results cannot be ranked by {by!r}; {nearest(by, METRICS)}")
+        trials = self.trials[self.trials["in_study"]]
+        measured = trials["best_validation_loss"].notna().groupby(trials["problem"]).any()
+        if by == "validation_loss" and not measured.any():
+            raise InputError("no validation loss was measured: the study has no validation data; rank by 'loss'")
+        return by or ("validation_loss" if len(measured) and measured.all() else "loss")
+
+    def best(self, by: str | None = None, at: str = "final") -> pd.DataFrame:
+        """Rank the study's configurations by their median over the seeds, within each problem; diverged ones last.
+
+        Parameters
+        ----------
+        by : {"validation_loss", "loss"}, optional
+            The loss to rank by; see `metric` for the default.
+        at : {"final", "best"}
+            The loss at the end of a trial, or the least one at any of its checkpoints.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a configuration: `rank` (from 1, within the problem), the columns of `identity`, `<at>_<by>` (the
+            median; a diverged or failed trial counts as infinite), the same with `_min` and `_max`, `seeds` and
+            `diverged` (numbers of trials), and `trial_id`: the trial at the median, the better one of the middle two.
+        """
+        if at not in AT:
+            raise InputError(f"results cannot be ranked at {at!r}; {nearest(at, AT)}")
+        value = f"{at}_{self.metric(by)}"
+        trials, configuration = self._configurations
+        scores = trials[value].to_numpy(dtype=np.float64, copy=True)
+        lost = trials["status"].isin(LOST).to_numpy()
+        scores[lost] = np.inf
+        # Sorted by configuration and score, the seeds of one are neighbours, and the middle one is their median.
+        order = np.lexsort((scores, configuration))
+        starts = np.flatnonzero(np.diff(configuration[order], prepend=-1))
+        seeds = np.diff(starts, append=len(order))
+        middle, upper = order[starts + (seeds - 1) // 2], order[starts + seeds // 2]
+        table: pd.DataFrame = trials.iloc[middle][self.identity].assign(
+            **{
+                value: (scores[middle] + scores[upper]) / 2,
+                f"{value}_min": scores[order[starts]],
+                f"{value}_max": scores[order[starts + seeds - 1]],
+                "seeds": seeds,
+                "diverged": np.add.reduceat(lost[order].astype(np.int64), starts) if len(starts) else seeds,
+                "trial_id": trials["trial_id"].to_numpy()[middle],
+            }
+        )
+        problem = pd.factorize(table["problem"])[0]
+        table = table.iloc[np.lexsort((table["diverged"], table[value], problem))].reset_index(drop=True)
+        table.insert(0, "rank", table.groupby("problem", sort=False).cumcount() + 1)
+        return table
+
+    def seeds_of(self, trial_id: str) -> list[str]:
+        """Return the ids of the trials in the study with a trial's configuration: one a seed, itself among them."""
+        trials, configuration = self._configurations
+        found = configuration[(trials["trial_id"] == trial_id).to_numpy()]
+        if not len(found):
+            raise InputError(f"there is no trial {trial_id!r} in the study of {self.path}")
+        return list(trials["trial_id"][configuration == found[0]])
+
+    def parameters(self, trial_id: str) -> NDArray[np.float64]:
+        """Return the final parameters of a trial.
+
+        Returns
+        -------
+        ndarray of shape (d,)
+            The parameters, as the engine orders them.
+
+        Raises
+        ------
+        InputError
+            There is no such trial, or its parameters were not recorded.
+        """
+        rows = self.table("parameters", filter=pc.field("trial_id") == trial_id)
+        if not rows.num_rows and trial_id in set(self.trials["trial_id"]):
+            raise InputError(f"the parameters of trial {trial_id!r} were not recorded: see record.parameters")
+        if not rows.num_rows:
+            raise InputError(f"there is no trial {trial_id!r} in {self.path}")
+        return np.asarray(rows["parameters"][0].values, dtype=np.float64)
+
+    @cached_property
+    def _configurations(self) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+        """The trials in the study, and for each the number of its configuration."""
+        trials = self.trials[self.trials["in_study"]].reset_index(drop=True)
+        groups = trials.groupby(self.identity, dropna=False, sort=False, observed=True)
+        return trials, np.asarray(groups.ngroup(), dtype=np.int64)
+
+    def _frame(self, kind: str) -> pd.DataFrame:
+        frame: pd.DataFrame = self.table(kind).to_pandas()
+        return frame
+
+    def table(self, kind: str, **options: Any) -> pa.Table:
+        """Read a dataset's table: `trials`, `curves` or `parameters`, with the options of `Dataset.to_table`."""
+        try:
+            return self._snapshot.dataset(kind).to_table(**options)
+        except FileNotFoundError:  # a run that ended has compacted the files since the folder was opened
+            self._snapshot = Snapshot.read(self.path)
+            return self._snapshot.dataset(kind).to_table(**options)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"the {kind} in {self.path} are damaged: {error}") from error
