@@ -1,0 +1,220 @@
+"""Convergence curves: each optimizer's best configuration, and what all of its trials do around it."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastgd.analysis import Results
+from fastgd.plots._bundles import Bundle, bundles_of
+from fastgd.plots._style import (
+    GREY,
+    PALE,
+    Look,
+    drawable,
+    dress,
+    head,
+    key,
+    label,
+    limits,
+    looks,
+    name_axes,
+    optimizers,
+    panels,
+    shape,
+    spread_labels,
+    style,
+    text_color,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Up to this many trials an optimizer's are drawn as lines, beyond it as quantiles.
+_LINES = 40
+_END = "|"
+
+
+def curves(results: Results, metric: str | None = None, x: str = "epoch", spread: bool | None = None) -> "Figure":
+    """Plot a metric over the training.
+
+    With `spread`, an optimizer has axes of its own: its best configuration stands out before all of its trials and, in
+    grey, the best of the other optimizers. Many trials are drawn as the range of the middle 80 % and their median, in
+    which a trial that diverged counts as infinite from then on. Without, the best configurations share axes.
+
+    Parameters
+    ----------
+    results : Results
+        The study's results.
+    metric : str, optional
+        A metric of the curves; by default the loss that `Results.best` ranks by.
+    x : {"epoch", "step", "samples_seen", "train_seconds"}
+        The horizontal axis.
+    spread : bool, optional
+        By default True where an optimizer has several configurations and the study has one problem.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The picture.
+
+    Raises
+    ------
+    InputError
+        The metric or axis does not exist or was not measured.
+    """
+    chosen = looks(optimizers(results))
+    metric = metric or results.metric()
+    problems = bundles_of(results, metric, x)
+    everyone = [bundle for bundles in problems.values() for bundle in bundles]
+    if spread is None:
+        spread = len(problems) == 1 and any(bundle.configurations > 1 for bundle in everyone)
+    with style():
+        figure = _small_multiples(everyone, chosen) if spread else _overview(problems, chosen)
+        name_axes(figure, label(x), label(metric))
+        _key(figure, everyone, spread)
+    return figure
+
+
+def _small_multiples(bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> "Figure":
+    """Draw each optimizer in axes of its own, before the best of the others."""
+    from matplotlib.figure import Figure
+
+    several = len({bundle.problem for bundle in bundles}) > 1
+    rows, columns = shape(len(bundles))
+    width = 2.9 if columns < 4 else 2.3
+    figure = Figure(figsize=(0.6 + width * columns, 0.6 + 2.2 * rows), layout="constrained")
+    for axes, bundle in zip(panels(figure, len(bundles), share_y=not several), bundles, strict=True):
+        peers = [other for other in bundles if other.problem == bundle.problem]
+        for other in peers:
+            axes.plot(other.x, drawable(other.best), color=PALE, linewidth=0.9, zorder=1.5)
+        look = chosen[bundle.optimizer]
+        _spread(axes, bundle, look)
+        axes.plot(bundle.x, drawable(bundle.best), color=look.color, linewidth=2.0, zorder=4)
+        _mark_end(axes, bundle, look)
+        head(axes, bundle.optimizer, bundle.settings, _diverged(bundle.diverged), look.color, width - 0.3)
+        if several:
+            axes.set_title(bundle.problem, loc="right", color=GREY, fontsize=8)
+        _scale(axes, peers)
+    return figure
+
+
+def _overview(problems: Mapping[str, Sequence[Bundle]], chosen: Mapping[str, Look]) -> "Figure":
+    """Draw the best configurations of all optimizers in common axes for each problem, named at their ends."""
+    from matplotlib.figure import Figure
+
+    everyone = [bundle for bundles in problems.values() for bundle in bundles]
+    names = max(len(_name(bundle)) for bundle in everyone)
+    figure = Figure(figsize=(4.8 + 0.062 * names, 0.5 + 3.0 * len(problems)), layout="constrained")
+    for axes, (problem, bundles) in zip(
+        figure.subplots(len(problems), 1, squeeze=False).ravel(), problems.items(), strict=True
+    ):
+        for i, bundle in enumerate(bundles):
+            _best_line(axes, bundle, chosen[bundle.optimizer], i)
+            _mark_end(axes, bundle, chosen[bundle.optimizer])
+        _scale(axes, bundles)
+        _name_ends(axes, bundles, chosen)
+        if len(problems) > 1:
+            axes.set_title(problem)
+    return figure
+
+
+def _best_line(axes: "Axes", bundle: Bundle, look: Look, i: int) -> None:
+    every = max(1, len(bundle.x) // 8)
+    axes.plot(
+        bundle.x,
+        drawable(bundle.best),
+        **look.line(5),
+        linewidth=1.8,
+        markevery=(i % every, every),  # staggered, so that markers of close lines do not cover each other
+        zorder=4,
+    )
+
+
+def _mark_end(axes: "Axes", bundle: Bundle, look: Look) -> None:
+    """Mark where the best configuration ended, if others went on: from there on its line is its last value."""
+    if _ended_early(bundle):
+        value = np.interp(bundle.end, bundle.x, drawable(bundle.best))
+        axes.plot(bundle.end, value, _END, color=look.color, markersize=8, markeredgewidth=1.6, zorder=5)
+
+
+def _ended_early(bundle: Bundle) -> bool:
+    return bool(np.isfinite(bundle.best[-1]) and bundle.end < 0.98 * bundle.x[-1])
+
+
+def _name(bundle: Bundle) -> str:
+    return f"{bundle.optimizer}  {bundle.settings if np.isfinite(bundle.best[-1]) else 'diverged'}"
+
+
+def _diverged(share: float) -> str:
+    return f"{share:.0%} diverged" if share >= 0.01 else "under 1% diverged" if share else ""
+
+
+def _spread(axes: "Axes", bundle: Bundle, look: Look) -> None:
+    """Draw all trials of an optimizer behind its best configuration."""
+    if len(bundle.values) <= _LINES:
+        axes.plot(bundle.x, drawable(bundle.values.T), color=look.color, linewidth=0.6, alpha=0.4, zorder=2)
+        return
+    low, median, high = (drawable(values) for values in bundle.quantiles((0.1, 0.5, 0.9)))
+    axes.fill_between(bundle.x, low, high, color=look.color, alpha=0.13, linewidth=0, zorder=2)
+    axes.plot(bundle.x, median, color=look.color, linewidth=1.1, linestyle=(0, (4, 2)), alpha=0.9, zorder=3)
+
+
+def _scale(axes: "Axes", bundles: Sequence[Bundle]) -> None:
+    """Set limits that show the best curves from the start on, and logarithmic axes where they help."""
+    from matplotlib.ticker import MaxNLocator
+
+    dress(axes)
+    best = np.concatenate([bundle.best for bundle in bundles])
+    start = np.concatenate([bundle.values[:, 0] for bundle in bundles])
+    limits(axes, np.append(best, np.median(start)))
+    x = np.unique(np.concatenate([bundle.x for bundle in bundles]))
+    if np.median(x) < x[-1] / 5:  # checkpoints at equal ratios
+        axes.set_xscale("log")
+        axes.set_xlim(x[x > 0][0], x[-1])
+    else:
+        axes.set_xlim(x[0], x[-1])
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+
+
+def _name_ends(axes: "Axes", bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> None:
+    """Write each optimizer's name and settings beside the end of its line."""
+    ends = axes.transData.transform([(bundle.x[-1], drawable(bundle.best)[-1]) for bundle in bundles])
+    heights = axes.transAxes.inverted().transform(ends)[:, 1]
+    wanted = np.where(heights > 1.0, 1.0, heights)
+    for bundle, end, place in zip(bundles, wanted, spread_labels(wanted.tolist(), gap=0.06), strict=True):
+        look = chosen[bundle.optimizer]
+        axes.plot([1.0, 1.04], [end, place], color=PALE, linewidth=0.8, transform=axes.transAxes, clip_on=False)
+        axes.plot(
+            1.055,
+            place,
+            look.marker,
+            color=look.color,
+            markersize=5 * look.size,
+            transform=axes.transAxes,
+            clip_on=False,
+        )
+        axes.text(
+            1.08, place, _name(bundle), color=text_color(look.color), fontsize=8, va="center", transform=axes.transAxes
+        )
+
+
+def _key(figure: "Figure", bundles: Sequence[Bundle], spread: bool) -> None:
+    """Say what the lines are."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    seeds = max(bundle.seeds for bundle in bundles)
+    name = "best configuration" + (f", median of {seeds} seeds" if seeds > 1 else "")
+    handles: list[Line2D | Patch] = [Line2D([], [], color=GREY, linewidth=2.0, label=name)]
+    if spread and any(len(bundle.values) > _LINES for bundle in bundles):
+        handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=(0, (4, 2)), label="median of all trials"))
+        handles.append(Patch(facecolor=GREY, alpha=0.25, label="middle 80 % of all trials"))
+    if spread and any(len(bundle.values) <= _LINES for bundle in bundles):
+        handles.append(Line2D([], [], color=GREY, linewidth=0.6, alpha=0.6, label="each trial"))
+    if spread and len(bundles) > 1:
+        handles.append(Line2D([], [], color=PALE, linewidth=0.9, label="best of the others"))
+    if any(_ended_early(bundle) for bundle in bundles):
+        handles.append(Line2D([], [], color=GREY, marker=_END, linestyle="", markeredgewidth=1.6, label="ended"))
+    key(figure, handles)

@@ -1,0 +1,208 @@
+"""Heatmap: where each optimizer ends, over two of its hyper-parameters."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fastgd._errors import InputError, nearest
+from fastgd.analysis import Results
+from fastgd.plots._style import (
+    head,
+    key,
+    label,
+    looks,
+    number,
+    optimizers,
+    panels,
+    settings,
+    shape,
+    spans_decades,
+    start_of,
+    style,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+_COLORS = "viridis"
+_LOST: dict[str, Any] = {"facecolor": "#f2f2f2", "edgecolor": "#b3b3b3", "hatch": "////", "linewidth": 0}
+_STAR: dict[str, Any] = {"marker": "*", "color": "white", "markersize": 11, "markeredgecolor": "black", "linestyle": ""}
+
+Array = NDArray[np.float64]
+
+
+def heatmap(
+    results: Results, x: str = "lr", y: str | None = None, by: str | None = None, at: str = "final"
+) -> "Figure":
+    """Plot the final loss over two hyper-parameters as colours: axes for each optimizer.
+
+    A cell shows the configuration that is best over all other hyper-parameters, as the median over its seeds. Colours
+    end at the loss before the first step, and are spread such that small differences near the best one show.
+
+    Parameters
+    ----------
+    results : Results
+        The study's results.
+    x, y : str
+        Columns of the configurations, numbers or not: hyper-parameters, `batch_size`, `l2`, `schedule`, ... By default
+        y is the one of an optimizer with the most values.
+    by, at : str, optional
+        The loss, as in `Results.best`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The picture.
+
+    Raises
+    ------
+    InputError
+        A column does not exist, or no optimizer has several values of both.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
+    chosen = looks(optimizers(results))
+    metric = results.metric(by)
+    ranking = results.best(by, at).rename(columns={f"{at}_{metric}": "value"})
+    maps = _maps(results, ranking, x, y, list(chosen))
+    start = start_of(results, metric)
+    problems = list(dict.fromkeys(found.problem for found in maps))
+    rows, columns = shape(max(sum(found.problem == problem for found in maps) for problem in problems))
+    with style():
+        size = (1.3 + 2.6 * max(columns, 1.4), 0.5 + 2.5 * rows * len(problems))
+        figure = Figure(figsize=size, layout="constrained")
+        parts = np.ravel(figure.subfigures(len(problems), 1, squeeze=False))
+        for part, problem in zip(parts, problems, strict=True):
+            own = [found for found in maps if found.problem == problem]
+            norm = _norm(np.concatenate([found.table["value"] for found in own]), start[problem])
+            grid = panels(part, len(own), share_x=False, share_y=False)
+            for axes, found in zip(grid, own, strict=True):
+                _draw(axes, found, x, norm)
+                head(axes, found.optimizer, found.best, "", chosen[found.optimizer].color, 2.0)
+            bar = part.colorbar(ScalarMappable(norm, _COLORS), ax=grid, extend="max", pad=0.02)
+            bar.set_label(f"{at} {label(metric)}" + (f", {problem}" if len(problems) > 1 else ""))
+            bar.outline.set_visible(False)
+        key(figure, _handles(np.isinf(ranking["value"]).any()))
+    return figure
+
+
+@dataclass(frozen=True)
+class Map:
+    """An optimizer's results on one problem over two columns.
+
+    Parameters
+    ----------
+    problem, optimizer : str
+        Their names.
+    y : str
+        The vertical column.
+    table : pandas.DataFrame
+        The best configuration of each cell, best first.
+    best : str
+        The best cell in words.
+    """
+
+    problem: str
+    optimizer: str
+    y: str
+    table: pd.DataFrame
+    best: str
+
+
+def _maps(results: Results, ranking: pd.DataFrame, x: str, y: str | None, order: list[str]) -> list[Map]:
+    """Return the maps of the optimizers that have several values of both columns, in the order of the study."""
+    columns = [name for name in results.identity if name not in ("problem", "dataset", "loss", "n", "d", "optimizer")]
+    for name in (x, y):
+        if name is not None and name not in columns:
+            raise InputError(f"this study has no hyper-parameter {name!r}; {nearest(name, columns)}")
+    maps = []
+    for (problem, optimizer), rows in ranking.groupby(["problem", "optimizer"], sort=False):
+        several = {name: rows[name].nunique() for name in columns if rows[name].nunique() > 1 and name != x}
+        if rows[x].nunique() > 1 and (y in several if y else several):
+            vertical = y or max(several, key=lambda name: several[name])
+            table = rows.dropna(subset=[x, vertical]).drop_duplicates([x, vertical])
+            maps.append(Map(str(problem), str(optimizer), vertical, table, settings(table.iloc[0], [x, vertical])))
+    if not maps:
+        raise InputError(
+            f"no optimizer of this study has several values of {label(x)} and of {label(y) if y else 'another'}: "
+            "a heatmap needs two hyper-parameters that vary"
+        )
+    return sorted(maps, key=lambda found: order.index(found.optimizer))
+
+
+def _draw(axes: "Axes", found: Map, x: str, norm: "Normalize") -> None:
+    """Draw the cells of a map, and a star in the best one."""
+    from matplotlib.colors import ListedColormap
+
+    table = found.table.pivot(index=found.y, columns=x, values="value")
+    columns, rows = _cells(axes, "x", table.columns.to_numpy()), _cells(axes, "y", table.index.to_numpy())
+    values = table.to_numpy(dtype=np.float64)
+    # What lies under the cells shows where they are masked: the hatch where even the best configuration diverged.
+    axes.set_facecolor(_LOST["facecolor"])
+    axes.patch.set(hatch=_LOST["hatch"], edgecolor=_LOST["edgecolor"])
+    axes.pcolormesh(columns.edges, rows.edges, np.ma.masked_invalid(values), norm=norm, cmap=_COLORS, rasterized=True)
+    never_run = np.ma.masked_where(~np.isnan(values), np.zeros_like(values))
+    axes.pcolormesh(columns.edges, rows.edges, never_run, cmap=ListedColormap(["white"]), rasterized=True)
+    if np.isfinite(values).any():
+        row, column = np.unravel_index(np.argmin(np.where(np.isnan(values), np.inf, values)), values.shape)
+        axes.plot(columns.centers[column], rows.centers[row], **_STAR)
+    axes.set_xlabel(label(x))
+    axes.set_ylabel(label(found.y))
+    axes.tick_params(length=3, width=0.8, color="#8c8c8c", labelsize=8)
+    axes.tick_params(which="minor", length=1.5, width=0.6, color="#b3b3b3")
+    axes.spines[:].set_visible(False)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Where the cells of an axis lie: `centers` of shape (cells,) and `edges` of shape (cells + 1,)."""
+
+    centers: Array
+    edges: Array
+
+
+def _cells(axes: "Axes", axis: str, values: NDArray[Any]) -> Cells:
+    """Lay an axis out: logarithmic for a grid over decades, else cells of equal size with their values as labels."""
+    count = len(values)
+    if values.dtype.kind in "if" and count >= 6 and spans_decades(values.astype(np.float64), 10):
+        logs = np.log(values.astype(np.float64))
+        middles = (logs[1:] + logs[:-1]) / 2
+        edges = np.exp(np.concatenate([[2 * logs[0] - middles[0]], middles, [2 * logs[-1] - middles[-1]]]))
+        axes.set(**{f"{axis}scale": "log"})
+        return Cells(np.exp(logs), edges)
+    shown = np.arange(0, count, math.ceil(count / 8))
+    axes.set(
+        **{
+            f"{axis}ticks": shown,
+            f"{axis}ticklabels": [v if isinstance(v, str) else number(float(v)) for v in values[shown]],
+        }
+    )
+    return Cells(np.arange(count, dtype=np.float64), np.arange(-0.5, count))
+
+
+def _norm(values: Array, start: float) -> "Normalize":
+    """Return the colour scale from the best loss to the one at the start."""
+    from matplotlib.colors import LogNorm, PowerNorm
+
+    seen = values[np.isfinite(values)]
+    low = seen.min() if len(seen) else 0.0
+    high = max(min(seen.max(), start), low) if len(seen) else 1.0
+    if spans_decades(np.array([low, high]), 30):
+        return LogNorm(low, high)
+    return PowerNorm(0.5, low, high)
+
+
+def _handles(lost: bool) -> "list[Artist]":
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    best = Line2D([], [], label="best", **_STAR)
+    return [best, Patch(label="diverged", **_LOST)] if lost else [best]

@@ -1,0 +1,269 @@
+"""How every picture looks: colours, markers, letters and scales, all safe for colour-blind readers."""
+
+import math
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fastgd._errors import InputError
+from fastgd.analysis import Results
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, FigureBase
+
+# Okabe and Ito (2008), without the yellow, which vanishes on white.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Each with the size that makes it look as large as the others.
+_MARKERS = {"o": 1.0, "s": 0.95, "D": 0.85, "^": 1.1, "v": 1.1, "P": 1.2, "X": 1.2, "*": 1.5, "<": 1.1, ">": 1.1}
+_DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)))
+GREY, PALE = "#6b6b6b", "#d9d9d9"
+
+_RC = {
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "text.color": "#222222",
+    "figure.facecolor": "white",
+    "figure.titlesize": 11.0,
+    "axes.facecolor": "white",
+    "axes.edgecolor": "#8c8c8c",
+    "axes.linewidth": 0.8,
+    "axes.labelcolor": "#222222",
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.solid_capstyle": "round",
+    "hatch.linewidth": 0.6,
+    "svg.hashsalt": "fastgd",  # the same picture gives the same file
+    "pdf.fonttype": 42,  # letters stay letters: journals ask for it
+}
+
+LABELS = {
+    "loss": "training loss",
+    "validation_loss": "validation loss",
+    "param_norm": "norm of the parameters",
+    "grad_norm": "norm of the gradient",
+    "accuracy": "training accuracy",
+    "validation_accuracy": "validation accuracy",
+    "r2": "training R²",
+    "validation_r2": "validation R²",
+    "lr": "learning rate",
+    "l2": "L2 penalty",
+    "batch_size": "batch size",
+    "epoch": "epochs",
+    "step": "steps",
+    "samples_seen": "samples seen",
+    "train_seconds": "training time of the cohort (s)",
+}
+
+
+_SHORT = {"lr": "lr", "l2": "l2"}
+_SMALL: dict[str, Any] = {
+    "xycoords": "axes fraction",
+    "textcoords": "offset points",
+    "fontsize": 7.5,
+    "color": GREY,
+    "linespacing": 1.1,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a line of one optimizer is drawn."""
+
+    color: str
+    marker: str
+    linestyle: Any
+    size: float
+
+    def line(self, markersize: float) -> dict[str, Any]:
+        """Return matplotlib's parameters of a line with markers."""
+        return {
+            "color": self.color,
+            "linestyle": self.linestyle,
+            "marker": self.marker,
+            "markersize": markersize * self.size,
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.4,
+        }
+
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """Return a look for each name, all different: colours first, then dashes, and markers throughout."""
+    markers = list(_MARKERS.items())
+    return {
+        name: Look(_COLORS[i % 7], markers[i % 10][0], _DASHES[i // 7 % 3], markers[i % 10][1])
+        for i, name in enumerate(names)
+    }
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Set matplotlib's parameters while a figure is made, and put them back."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_RC):  # type: ignore[arg-type]
+        yield
+
+
+def dress(axes: "Axes") -> None:
+    """Give axes a light grid and small ticks, independent of the reader's matplotlib settings."""
+    axes.grid(True, which="major", color="#ebebeb", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="major", length=3, width=0.8, color="#8c8c8c", labelsize=8.5, labelcolor="#222222")
+    axes.tick_params(which="minor", length=1.5, width=0.6, color="#b3b3b3")
+
+
+def head(axes: "Axes", title: str, subtitle: str, remark: str, color: str, width: float) -> None:
+    """Put a title above axes of a width in inches: in bold, with a small remark at its right and a small line below."""
+    lines = textwrap.wrap(subtitle, int(width * 19))  # letters of that size to an inch
+    axes.set_title(title, color=text_color(color), fontweight="bold", pad=4 + 9.5 * len(lines))
+    axes.annotate("\n".join(lines), (0, 1), (0, 3), va="bottom", **_SMALL)
+    axes.annotate(remark, (1, 1), (0, 4 + 9.5 * len(lines)), ha="right", va="bottom", **_SMALL)
+
+
+def name_axes(figure: "Figure", x: str, y: str) -> None:
+    """Name the axes of panels where they carry numbers."""
+    for axes in figure.axes:
+        if axes.xaxis.get_tick_params()["labelbottom"]:
+            axes.set_xlabel(x)
+        if axes.yaxis.get_tick_params()["labelleft"]:
+            axes.set_ylabel(y)
+
+
+def key(figure: "Figure", handles: "Sequence[Artist]") -> None:
+    """Say below the panels what the lines are."""
+    widths = [0.6 + 0.065 * len(str(handle.get_label())) for handle in handles]  # inches
+    room = figure.get_figwidth()
+    columns = len(handles) if sum(widths) < room else max(1, int(room / max(widths)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, labelcolor=GREY)
+
+
+def label(name: str) -> str:
+    """Return a column's name as it stands on an axis."""
+    return LABELS.get(name, name.removeprefix("schedule."))
+
+
+def number(value: float) -> str:
+    """Return a short form of a number: 0.0316, 1e-05, 64."""
+    return f"{value:.3g}"
+
+
+def drawable(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values with infinity, which would break a line, as a number far outside the axes."""
+    return np.minimum(values, 1e30)
+
+
+def limits(axes: "Axes", seen: NDArray[np.float64]) -> None:
+    """Set the vertical limits around the finite values, on a logarithmic axis where they span decades."""
+    seen = seen[np.isfinite(seen)]
+    low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 1.0)
+    if spans_decades(seen, 30):
+        axes.set_yscale("log")
+        axes.set_ylim(low / (high / low) ** 0.05, high * (high / low) ** 0.05)
+    else:
+        margin = 0.05 * (high - low or abs(high) or 1.0)
+        axes.set_ylim(low - margin, high + margin)
+
+
+def varied(results: Results, trials: pd.DataFrame) -> list[str]:
+    """Return the columns that tell the configurations of trials apart: those with several values."""
+    return [name for name in results.identity if trials[name].nunique(dropna=False) > 1]
+
+
+def settings(configuration: "pd.Series[Any]", names: Iterable[str]) -> str:
+    """Return a configuration's values of some columns in words: "lr 0.0316, batch size 64"."""
+    values = {name: configuration[name] for name in names if not pd.isna(configuration[name])}
+    words = {name: value if isinstance(value, str) else number(value) for name, value in values.items()}
+    return ", ".join(f"{_SHORT.get(name, label(name))} {word}" for name, word in words.items())
+
+
+def text_color(color: str) -> tuple[float, float, float]:
+    """Return a colour for letters: darker than that of a line, which covers more."""
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = to_rgb(color)
+    return 0.75 * red, 0.75 * green, 0.75 * blue
+
+
+def shape(count: int) -> tuple[int, int]:
+    """Return the rows and columns of a grid of panels, wider than high and with few gaps."""
+    columns = count if count < 4 else min((5, 4, 3), key=lambda width: -count % width)
+    return math.ceil(count / columns), columns
+
+
+def panels(parent: "FigureBase", count: int, share_x: bool = True, share_y: bool = True) -> "list[Axes]":
+    """Return axes in a grid of `shape(count)`; the lowest of each column carry its numbers."""
+    rows, columns = shape(count)
+    grid = parent.subplots(rows, columns, sharex=share_x, sharey=share_y, squeeze=False).ravel()
+    for axes in grid[count:]:
+        axes.remove()
+    for axes in grid[max(count - columns, 0) : count]:
+        axes.tick_params(labelbottom=True)
+    return list(grid[:count])
+
+
+def optimizers(results: Results) -> list[str]:
+    """Return the study's optimizers in its order, which settles their looks in every picture.
+
+    Raises
+    ------
+    InputError
+        No trial of the study is there yet.
+    """
+    names = [str(name) for name in results.trials.loc[results.trials["in_study"], "optimizer"].unique()]
+    if not names:
+        raise InputError(f"{results.path} holds no trials of its study yet: there is nothing to draw")
+    return names
+
+
+def start_of(results: Results, metric: str) -> dict[str, float]:
+    """Return for each problem the metric before the first step: the median over the trials in the study."""
+    start = results.table("curves", columns=["trial_id", metric], filter=pc.field("step") == 0).to_pandas()
+    trials = results.trials.loc[results.trials["in_study"], ["trial_id", "problem"]]
+    medians = trials.merge(start, on="trial_id").groupby("problem", sort=False)[metric].median()
+    return {str(problem): float(value) for problem, value in medians.items()}
+
+
+def spans_decades(values: NDArray[np.float64], ratio: float) -> bool:
+    """Return whether a logarithmic axis suits the values: positive, and the largest `ratio` times the smallest."""
+    finite = values[np.isfinite(values)]
+    return bool(len(finite)) and finite.min() > 0 and finite.max() / finite.min() >= ratio
+
+
+def spread_labels(positions: Sequence[float], gap: float) -> NDArray[np.float64]:
+    """Push labels apart along one axis, in [0, 1], so that neighbours are at least `gap` from each other.
+
+    Parameters
+    ----------
+    positions : sequence of float, length k
+        Where the labels belong.
+    gap : float
+        The least distance.
+
+    Returns
+    -------
+    ndarray of shape (k,)
+        Where they go, in the order given.
+    """
+    from scipy.optimize import isotonic_regression
+
+    order = np.argsort(positions, kind="stable")
+    # The least movement that keeps neighbours a gap apart is an isotonic regression of the positions minus their gaps.
+    offsets = gap * np.arange(len(order))
+    moved = isotonic_regression(np.asarray(positions, dtype=np.float64)[order] - offsets).x
+    placed = np.clip(moved, 0.0, max(0.0, 1.0 - offsets[-1])) + offsets
+    result = np.empty_like(placed)
+    result[order] = placed
+    return result
