@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Up to this many trials an optimizer's are drawn as lines, beyond it as quantiles.
-_LINES = 40
+# Up to this many trials of every optimizer they are drawn as lines, beyond it as quantiles.
+_LINES = 50
 _END = "|"
 
 
@@ -81,6 +81,7 @@ def _small_multiples(bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> "
     """Draw each optimizer in axes of its own, before the best of the others."""
     from matplotlib.figure import Figure
 
+    lines = _are_lines(bundles)
     several = len({bundle.problem for bundle in bundles}) > 1
     rows, columns = shape(len(bundles))
     width = 2.9 if columns < 4 else 2.3
@@ -90,7 +91,10 @@ def _small_multiples(bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> "
         for other in peers:
             axes.plot(other.x, drawable(other.best), color=PALE, linewidth=0.9, zorder=1.5)
         look = chosen[bundle.optimizer]
-        _spread(axes, bundle, look)
+        if lines:
+            axes.plot(bundle.x, drawable(bundle.values.T), color=look.color, linewidth=0.6, alpha=0.4, zorder=2)
+        else:
+            _band(axes, bundle, look)
         axes.plot(bundle.x, drawable(bundle.best), color=look.color, linewidth=2.0, zorder=4)
         _mark_end(axes, bundle, look)
         head(axes, bundle.optimizer, bundle.settings, _diverged(bundle.diverged), look.color, width - 0.3)
@@ -118,6 +122,10 @@ def _overview(problems: Mapping[str, Sequence[Bundle]], chosen: Mapping[str, Loo
         if len(problems) > 1:
             axes.set_title(problem)
     return figure
+
+
+def _are_lines(bundles: Sequence[Bundle]) -> bool:
+    return all(len(bundle.values) <= _LINES for bundle in bundles)
 
 
 def _best_line(axes: "Axes", bundle: Bundle, look: Look, i: int) -> None:
@@ -151,11 +159,8 @@ def _diverged(share: float) -> str:
     return f"{share:.0%} diverged" if share >= 0.01 else "under 1% diverged" if share else ""
 
 
-def _spread(axes: "Axes", bundle: Bundle, look: Look) -> None:
-    """Draw all trials of an optimizer behind its best configuration."""
-    if len(bundle.values) <= _LINES:
-        axes.plot(bundle.x, drawable(bundle.values.T), color=look.color, linewidth=0.6, alpha=0.4, zorder=2)
-        return
+def _band(axes: "Axes", bundle: Bundle, look: Look) -> None:
+    """Draw all trials of an optimizer as the range of the middle 80 % and their median."""
     low, median, high = (drawable(values) for values in bundle.quantiles((0.1, 0.5, 0.9)))
     axes.fill_between(bundle.x, low, high, color=look.color, alpha=0.13, linewidth=0, zorder=2)
     axes.plot(bundle.x, median, color=look.color, linewidth=1.1, linestyle=(0, (4, 2)), alpha=0.9, zorder=3)
@@ -208,11 +213,11 @@ def _key(figure: "Figure", bundles: Sequence[Bundle], spread: bool) -> None:
     seeds = max(bundle.seeds for bundle in bundles)
     name = "best configuration" + (f", median of {seeds} seeds" if seeds > 1 else "")
     handles: list[Line2D | Patch] = [Line2D([], [], color=GREY, linewidth=2.0, label=name)]
-    if spread and any(len(bundle.values) > _LINES for bundle in bundles):
+    if spread and _are_lines(bundles):
+        handles.append(Line2D([], [], color=GREY, linewidth=0.6, alpha=0.6, label="each trial"))
+    elif spread:
         handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=(0, (4, 2)), label="median of all trials"))
         handles.append(Patch(facecolor=GREY, alpha=0.25, label="middle 80 % of all trials"))
-    if spread and any(len(bundle.values) <= _LINES for bundle in bundles):
-        handles.append(Line2D([], [], color=GREY, linewidth=0.6, alpha=0.6, label="each trial"))
     if spread and len(bundles) > 1:
         handles.append(Line2D([], [], color=PALE, linewidth=0.9, label="best of the others"))
     if any(_ended_early(bundle) for bundle in bundles):

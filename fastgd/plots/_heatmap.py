@@ -67,6 +67,7 @@ def heatmap(
         A column does not exist, or no optimizer has several values of both.
     """
     from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
     chosen = looks(optimizers(results))
@@ -90,6 +91,9 @@ def heatmap(
             bar = part.colorbar(ScalarMappable(norm, _COLORS), ax=grid, extend="max", pad=0.02)
             bar.set_label(f"{at} {label(metric)}" + (f", {problem}" if len(problems) > 1 else ""))
             bar.outline.set_visible(False)
+            if isinstance(norm, PowerNorm):  # at equal steps of colour, the best value among them
+                marks = norm.inverse(np.linspace(0.0, 1.0, 5))
+                bar.set_ticks(marks, labels=[f"{mark:#.4g}" for mark in marks])
         key(figure, _handles(np.isinf(ranking["value"]).any()))
     return figure
 

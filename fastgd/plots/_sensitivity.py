@@ -93,7 +93,7 @@ def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, 
     """Draw a line for each optimizer, and list them beside the axes, best first."""
     for optimizer, rows in ranking.groupby("optimizer", sort=False):  # in the order of the ranking
         look, best = chosen[str(optimizer)], rows.iloc[0]
-        settled = f"{best['value']:#.4g}" if np.isfinite(best["value"]) else "diverged"
+        settled = f"{best['value']:#.5g}" if np.isfinite(best["value"]) else "diverged"
         where = f" at {number(best[hyper])}" if np.isfinite(best["value"]) else ""
         if np.isnan(best[hyper]):  # a rule without this hyper-parameter
             axes.axhline(best["value"], color=look.color, linestyle=(0, (1, 2)), label=f"{optimizer}  {settled}")
