@@ -62,14 +62,25 @@ class Execution:
         self.total = len(plan.trials)
         self.done = self.total
         self.diverged = 0
+        self._work = self._finished = 0.0
+        self._computing = watch.seconds["train"] + watch.seconds["evaluate"]
 
     def run(self, cohorts: Sequence[CohortPlan]) -> None:
         """Run the cohorts and commit each."""
         self.done = self.total - sum(len(ids) for cohort in cohorts for ids in cohort.ids)
-        self._left = sum(cohort.flops for cohort in cohorts)
+        self._work = sum(cohort.flops for cohort in cohorts)
         for index, cohort in enumerate(cohorts):
             with self.folder.cohort(cohort.cohort_id) as writer:
                 _CohortRun(self, cohort, writer, index, len(cohorts)).run()
+            self._finished += cohort.flops
+
+    def seconds_left(self, cohort: CohortPlan, share: float) -> float | None:
+        """Estimate the rest from the work done so far, of which this cohort did a share; None: too early to tell."""
+        done = self._finished + share * cohort.flops
+        if done < 0.005 * self._work:
+            return None
+        spent = self.watch.seconds["train"] + self.watch.seconds["evaluate"] - self._computing
+        return spent * (self._work / done - 1)
 
 
 class _CohortRun:
@@ -85,7 +96,6 @@ class _CohortRun:
         self.records = TrialRecords(plan.lanes, execution.study.record.parameters)
         self.seconds = dict(execution.watch.seconds)
         self._shown = 0.0
-        self._first: int | None = None
 
     @property
     def watch(self) -> Stopwatch:
@@ -218,9 +228,6 @@ class _CohortRun:
         execution, cohort, plan = self.execution, self.cohort, self.plan
         train = self.watch.seconds["train"] - self.seconds["train"]
         samples = self._samples(cohort.t) * len(cohort.alive)
-        share = cohort.t / plan.steps
-        spent = sum(self.watch.seconds[stage] - self.seconds[stage] for stage in ("train", "evaluate"))
-        left = spent / share - spent if share > 0.01 else None
         execution.emit(
             Progress(
                 cohort=self.index,
@@ -232,7 +239,7 @@ class _CohortRun:
                 done=execution.done,
                 trials=execution.total,
                 rate=samples / train if train else 0.0,
-                seconds_left=left,
+                seconds_left=execution.seconds_left(plan, cohort.t / plan.steps),
             )
         )
 
