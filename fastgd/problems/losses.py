@@ -85,21 +85,23 @@ def _squared_hinge_derivative(z: Any, y: Any) -> Any:
 
 def _huber(z: Any, y: Any) -> Any:
     r = np.abs(z - y)
-    return np.where(r <= 1, 0.5 * r * r, r - 0.5)
+    m = np.minimum(r, 1.0)
+    return m * (r - 0.5 * m)
 
 
 def _huber_derivative(z: Any, y: Any) -> Any:
     return np.minimum(np.maximum(z - y, -1.0), 1.0)
 
 
+# (1 - y) f - y (1 - f) is f - y without cancellation where y is 0 or 1.
 def _sigmoid_squared(z: Any, y: Any) -> Any:
-    r = sigmoid(z) - y
+    r = (1 - y) * sigmoid(z) - y * sigmoid(-z)
     return r * r * 0.5
 
 
 def _sigmoid_squared_derivative(z: Any, y: Any) -> Any:
-    f = sigmoid(z)
-    return (f - y) * f * sigmoid(-z)
+    f, rest = sigmoid(z), sigmoid(-z)
+    return ((1 - y) * f - y * rest) * f * rest
 
 
 def _poisson(z: Any, y: Any) -> Any:
