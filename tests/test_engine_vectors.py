@@ -1,0 +1,251 @@
+"""Vectors of lanes in kernels: each function that a rule or a loss may use, against NumPy."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from fastgd._jit import jit
+from fastgd._math import exp, power, sigmoid, softplus
+from fastgd._static import Static, static
+from fastgd._vectors import aligned, load, register_bits, store, total, wide
+from fastgd.engine import rules  # noqa: F401 (teaches Numba the functions of fastgd._math)
+from fastgd.engine.shapes import tile_shape
+
+DTYPES = ["float64", "float32"]
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e-30, -1e30, np.inf, -np.inf, np.nan]
+
+
+def vector_of(dtype):
+    """The shape of one vector of this machine."""
+    itemsize = np.dtype(dtype).itemsize
+    return tile_shape(register_bits()[0] // 8 // itemsize, itemsize)
+
+
+def in_kernel(kernel, *columns, dtype):
+    """Run a kernel `f(shape, a, b, out)` on columns, padded to whole vectors; return float64."""
+    width = vector_of(dtype).width
+    count = -(-len(columns[0]) // width) * width
+    arrays = []
+    for column in (*columns, []):
+        array = aligned((count,), dtype)
+        array[: len(column)] = column
+        arrays.append(array)
+    kernel(Static(vector_of(dtype)), *arrays)
+    return arrays[-1][: len(columns[0])].astype(np.float64)
+
+
+# --- exp and log1p ----------------------------------------------------------------------------------------------------
+
+
+@jit
+def _exp(shape, x, out):
+    for i in range(0, x.shape[0], static(shape, "width")):
+        store(out, i, np.exp(load(shape, x, i)))
+
+
+@jit
+def _log1p(shape, x, out):
+    for i in range(0, x.shape[0], static(shape, "width")):
+        store(out, i, np.log1p(load(shape, x, i)))
+
+
+def ulps(found, expected, dtype):
+    """The largest difference in units in the last place; `expected` has more digits than dtype."""
+    return np.max(np.abs(found - expected) / np.spacing(np.abs(expected).astype(dtype)).astype(np.longdouble))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exp_is_exact_to_the_last_place_or_two(dtype):
+    ends = (-707.9, 709.78) if dtype == "float64" else (-86.8, 88.72)
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.uniform(*ends, 100_000), rng.uniform(-1, 1, 100_000), rng.normal(0, 1e-5, 1000)])
+    # where the power of two changes, and where the result ends
+    steps = np.log(2) * (np.arange(-100, 100) + 0.5)
+    x = np.concatenate([x, steps, np.nextafter(steps, np.inf), ends, [0.0]]).astype(dtype)
+    found = in_kernel(_exp, x, dtype=dtype)
+    assert ulps(found, np.exp(x.astype(np.longdouble)), dtype) <= 1.5
+    assert found[-1] == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log1p_is_exact_to_a_few_places(dtype):
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.uniform(0, 1, 100_000), 10 ** rng.uniform(-30, 0, 100_000), [1.0]]).astype(dtype)
+    found = in_kernel(_log1p, x, dtype=dtype)
+    assert ulps(found, np.log1p(x.astype(np.longdouble)), dtype) <= 3
+    assert in_kernel(_log1p, [0.0], dtype=dtype) == 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exp_at_its_ends(dtype):
+    form = np.finfo(dtype)
+    largest = np.log(form.max.astype(np.longdouble))
+    below = np.nextafter(np.dtype(dtype).type(largest), np.dtype(dtype).type(0))
+    above = np.dtype(dtype).type(largest) * np.dtype(dtype).type(1 + 4 * form.eps)
+    found = in_kernel(_exp, [below, above, 1e4, np.inf, -1e4, -np.inf, np.nan], dtype=dtype)
+    assert form.max / 1.001 < found[0] <= form.max
+    np.testing.assert_array_equal(found[1:], [np.inf, np.inf, np.inf, 0, 0, np.nan])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exp_never_falls(dtype):
+    """It falls to 0 only where results are no longer normal numbers."""
+    x = np.sort(np.linspace(-800, 720, 1 << 18).astype(dtype))
+    found = in_kernel(_exp, x, dtype=dtype)
+    assert (np.diff(found[np.isfinite(found)]) >= 0).all()
+    assert found[found > 0].min() < 1e3 * np.finfo(dtype).smallest_normal
+
+
+# --- the others -------------------------------------------------------------------------------------------------------
+
+
+@jit
+def _maximum(shape, a, b, out):
+    for i in range(0, a.shape[0], static(shape, "width")):
+        store(out, i, np.maximum(load(shape, a, i), load(shape, b, i)))
+
+
+@jit
+def _minimum(shape, a, b, out):
+    for i in range(0, a.shape[0], static(shape, "width")):
+        store(out, i, np.minimum(load(shape, a, i), load(shape, b, i)))
+
+
+@jit
+def _arithmetic(shape, a, b, out):
+    for i in range(0, a.shape[0], static(shape, "width")):
+        x, y = load(shape, a, i), load(shape, b, i)
+        x += y
+        x -= 1
+        x *= 2.0
+        x /= y
+        store(out, i, -x + abs(y) * np.floor(x) - (3 - y))
+
+
+@jit
+def _where(shape, a, b, out):
+    for i in range(0, a.shape[0], static(shape, "width")):
+        x, y, zero = load(shape, a, i), load(shape, b, i), load(shape, out, i)
+        less = np.where(x < y, 1.0, np.where(x <= y, zero + 2, 3.0))
+        greater = np.where(x > y, zero + 10, np.where(x >= y, 20.0, zero + 30))
+        store(out, i, less + greater)
+
+
+@jit
+def _roots_and_signs(shape, a, b, out):
+    for i in range(0, a.shape[0], static(shape, "width")):
+        store(out, i, np.sign(load(shape, a, i)) * np.sqrt(np.abs(load(shape, b, i))))
+
+
+def pairs(values):
+    return np.array(list(itertools.product(values, values))).T
+
+
+def quiet(function, *columns, dtype):
+    with np.errstate(all="ignore"):
+        return function(*(np.asarray(column, dtype) for column in columns))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("kernel", "function"), [(_maximum, np.maximum), (_minimum, np.minimum)])
+def test_not_a_number_wins(kernel, function, dtype):
+    """As in NumPy: a lane that diverged may not be clamped back to life."""
+    a, b = pairs(SPECIAL)
+    np.testing.assert_array_equal(in_kernel(kernel, a, b, dtype=dtype), quiet(function, a, b, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arithmetic(dtype):
+    def formula(x, y):
+        x = ((x + y) - 1) * 2 / y
+        return -x + abs(y) * np.floor(x) - (3 - y)
+
+    a, b = pairs([value for value in SPECIAL if abs(value) < 1e6])
+    np.testing.assert_allclose(
+        in_kernel(_arithmetic, a, b, dtype=dtype), quiet(formula, a, b, dtype=dtype), rtol=4 * np.finfo(dtype).eps
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_comparisons_with_what_is_not_a_number_are_false(dtype):
+    a, b = pairs(SPECIAL)
+    a, b = a.astype(dtype), b.astype(dtype)
+    less = np.where(a < b, 1, np.where(a <= b, 2, 3))
+    greater = np.where(a > b, 10, np.where(a >= b, 20, 30))
+    np.testing.assert_array_equal(in_kernel(_where, a, b, dtype=dtype), less + greater)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_roots_and_signs(dtype):
+    a, b = pairs(SPECIAL)
+    expected = quiet(lambda a, b: np.sign(a) * np.sqrt(np.abs(b)), a, b, dtype=dtype)
+    np.testing.assert_array_equal(in_kernel(_roots_and_signs, a, b, dtype=dtype), expected)
+
+
+@jit
+def _sum(shape, x, out):
+    out[0] = total(load(shape, x, 0))
+
+
+@jit
+def _wide(shape, x, out):
+    store(out, 0, wide(load(shape, x, 0)) * 0.1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sum_is_taken_in_order(dtype):
+    width = vector_of(dtype).width
+    x = np.random.default_rng(0).standard_normal(width).astype(dtype)
+    in_order = x.dtype.type(0)
+    for value in x:
+        in_order += value
+    assert in_kernel(_sum, x, dtype=dtype)[0] == in_order
+
+
+def test_wide_is_float64():
+    shape = vector_of("float32")
+    x, out = aligned((shape.width,), "float32"), aligned((shape.width,), "float64")
+    x[:] = np.arange(shape.width) / 3
+    _wide(Static(shape), x, out)
+    np.testing.assert_array_equal(out, x.astype(np.float64) * 0.1)
+
+
+# --- fastgd._math: NumPy here, vectors there --------------------------------------------------------------------------
+
+
+@jit
+def _power(shape, x, t, out):
+    for i in range(0, x.shape[0], static(shape, "width")):
+        store(out, i, power(load(shape, x, i), int(t[0])))
+
+
+@jit
+def _sigmoid(shape, x, out):
+    for i in range(0, x.shape[0], static(shape, "width")):
+        store(out, i, sigmoid(load(shape, x, i)))
+
+
+@jit
+def _softplus(shape, x, out):
+    for i in range(0, x.shape[0], static(shape, "width")):
+        store(out, i, softplus(load(shape, x, i)))
+
+
+@pytest.mark.parametrize("t", [0, 1, 2, 3, 10, 999, 1_000_003])
+def test_power(t):
+    x = np.array([0.0, 0.5, 0.9, 0.999, 0.9999999, 1.0])
+    # a rounding error a multiplication, of which each doubles those before it
+    np.testing.assert_allclose(power(x, t), x**t, rtol=max(1, t) * 2e-16, atol=1e-300)
+    np.testing.assert_array_equal(in_kernel(_power, x, [t] * len(x), dtype="float64"), power(x, t))
+
+
+@pytest.mark.parametrize(("kernel", "function"), [(_sigmoid, sigmoid), (_softplus, softplus)])
+def test_kernels_and_numpy_agree(kernel, function):
+    """No warning on the way: NumPy's functions are silent at both ends."""
+    z = np.concatenate([np.linspace(-700, 700, 1001), np.linspace(-3, 3, 1001), [-1e300, 1e300]])
+    np.testing.assert_allclose(in_kernel(kernel, z, dtype="float64"), function(z), rtol=1e-15, atol=1e-307)
+
+
+def test_exp_is_silent_where_it_overflows():
+    np.testing.assert_array_equal(exp(np.array([-1e300, 0.0, 1e300])), [0, 1, np.inf])
