@@ -1,0 +1,121 @@
+"""The dense jobs: an epoch of logistic regression with momentum by mini-batches, for many learning rates and for one.
+
+`FASTGD_BENCH` chooses the profile, `quick` (100,000 rows) or `full` (1,000,000). The number of rows is a parameter of
+each benchmark, so the profiles' results stand side by side and are never compared with each other. Every call runs a
+fixed number of epochs; what needs compiling is compiled, or loaded from the cache, in `setup`.
+"""
+
+import os
+from collections.abc import Callable
+from time import perf_counter
+
+import numpy as np
+
+from benchmarks.cohorts import make_cohort
+from fastgd.engine import machine
+from fastgd.engine.threads import Threads
+from fastgd.problems import LOSSES
+
+PROFILE = os.environ.get("FASTGD_BENCH", "quick")
+ROWS = {"quick": 100_000, "full": 1_000_000}[PROFILE]
+BATCH_SIZES = {"quick": [64], "full": [64, 256]}[PROFILE]
+DTYPES = ["float64", "float32"]
+ORDERS = ["sequential", "shuffle"]
+FEATURES = 100
+REPEATS = 3  # of what is tracked: the fastest counts, as for the machine's limits
+
+
+def fastest(run: Callable[[], None]) -> float:
+    """Return the seconds of the fastest of a few calls."""
+    seconds = []
+    for _ in range(REPEATS):
+        start = perf_counter()
+        run()
+        seconds.append(perf_counter() - start)
+    return min(seconds)
+
+
+class _Dense:
+    """What the jobs share; `rates` is theirs."""
+
+    param_names = ["rows", "dtype", "order", "batch_size"]
+    params = [[ROWS], DTYPES, ORDERS, BATCH_SIZES]
+    number = 1  # a call is long enough to be timed alone
+    timeout = 300
+    rates: np.ndarray
+
+    def setup(self, rows: int, dtype: str, order: str = "sequential", batch_size: int = 64) -> None:
+        random = np.random.default_rng(0)
+        self.X = random.standard_normal((rows, FEATURES), dtype)
+        margins = self.X @ random.standard_normal(FEATURES, dtype) / 5
+        self.y = (random.random(rows, dtype) < 1 / (1 + np.exp(-margins))).astype(dtype)
+        self.options = {"batch_size": batch_size, "shuffled": order == "shuffle"}
+        self.threads = Threads()
+        self.cohort = self.start(self.threads)
+        self.cohort.compile()
+        self.epoch()  # so that no page and no call is the first
+
+    def start(self, threads: Threads):
+        return make_cohort(self.X, self.y, self.rates, threads, **self.options)
+
+    def epoch(self) -> None:
+        self.cohort.advance(self.cohort.batches)
+
+
+class _Epoch(_Dense):
+    """Training by mini-batches."""
+
+    def time_epoch(self, *_) -> None:
+        self.epoch()
+
+    def peakmem_epoch(self, *_) -> None:
+        """The whole process: data, interpreter and compiler too."""
+        self.epoch()
+
+    def track_rate(self, rows: int, *_) -> float:
+        return rows * len(self.rates) / fastest(self.epoch)
+
+    track_rate.unit = "samples x lanes / s"
+
+
+class DenseGrid(_Epoch):
+    """64 learning rates in one pass: limited by the machine's multiply-adds."""
+
+    rates = np.geomspace(1e-4, 1e-1, 64)
+
+    def track_share_of_fma_peak(self, rows: int, dtype: str, *_) -> float:
+        flops = 4 * rows * FEATURES * len(self.rates)
+        limits = machine.measure(self.threads)
+        return flops / fastest(self.epoch) / 1e9 / getattr(limits, f"gflops_{dtype}")
+
+    track_share_of_fma_peak.unit = "share of the peak"
+
+    def track_speedup_by_threads(self, *_) -> float:
+        alone = self.start(Threads(1))
+        alone.advance(1)
+        return fastest(lambda: alone.advance(alone.batches)) / fastest(self.epoch)
+
+    track_speedup_by_threads.unit = "times one thread"
+
+
+class DenseSingle(_Epoch):
+    """One learning rate: limited by memory, since each row is read once."""
+
+    rates = np.array([1e-2])
+
+    def track_share_of_bandwidth(self, *_) -> float:
+        limits = machine.measure(self.threads)
+        return self.X.nbytes / fastest(self.epoch) / 1e9 / limits.gbytes
+
+    track_share_of_bandwidth.unit = "share of the triad's bandwidth"
+
+
+class DenseGridLoss(_Dense):
+    """The exact training loss of all lanes, which a checkpoint costs: half an epoch's multiply-adds."""
+
+    rates = DenseGrid.rates
+    params = [[ROWS], DTYPES]
+    param_names = ["rows", "dtype"]
+
+    def time_training_loss(self, *_) -> None:
+        self.cohort.measure([(self.X, self.y, [LOSSES["logistic"]])])
