@@ -16,7 +16,7 @@ from fastgd.engine.losses import residuals
 from fastgd.engine.rules import lane, load_slots, prepare, readout, rows, store_rows, store_slots, update
 
 CHUNK = 256  # rows whose residuals stay in the cache beside the tile; larger batches are added up chunk by chunk
-MOST_ROWS = 14  # of a register block
+MOST_ROWS = 8  # of a register block
 COLUMNS = 128  # features whose weights stay in the cache while all rows of a chunk pass over them
 
 
@@ -154,29 +154,32 @@ def clear(shape, array, start, count):
 
 
 @jit
-def apply_rule(rule, shape, state, hyper, c, feature, stride, G, g):
-    """One parameter's step in all lanes, from the gradient at G[g]; `hyper` is the half for weights or intercept."""
+def apply_rule(rule, shape, state, hyper, c, feature, count, stride, G, g):
+    """The step of `count` parameters in all lanes, from the gradient at G[g]; `hyper` is one half: weights or intercept.
+
+    Called for several parameters at a time: a call passes some forty words.
+    """
     L = static(shape, "lanes")
     l2_row = static(rule, "hyper") * L
-    for v in range(0, L, static(shape, "width")):
-        at = feature * L + v
-        w = load(shape, state, at)
-        gradient = load(shape, G, g + v) + load(shape, hyper, l2_row + v) * w
-        slots = load_slots(rule, shape, state, at, stride)
-        quantities = rows(rule, shape, c, v, "coefficients")
-        new, slots = update(rule, lane(rule, shape, hyper, v), quantities, w, gradient, slots)
-        store(state, at, new)
-        store_slots(rule, shape, state, at, stride, slots)
+    for j in range(count):
+        for v in range(0, L, static(shape, "width")):
+            at = (feature + j) * L + v
+            w = load(shape, state, at)
+            gradient = load(shape, G, g + j * L + v) + load(shape, hyper, l2_row + v) * w
+            slots = load_slots(rule, shape, state, at, stride)
+            quantities = rows(rule, shape, c, v, "coefficients")
+            new, slots = update(rule, lane(rule, shape, hyper, v), quantities, w, gradient, slots)
+            store(state, at, new)
+            store_slots(rule, shape, state, at, stride, slots)
 
 
 @jit
 def apply_all(rule, shape, state, hyper, c, d, intercept, G):
     """Every parameter's step, from the gradient G (d + intercept, L)."""
     L, half = static(shape, "lanes"), hyper.shape[0] // 2
-    for j in range(d):
-        apply_rule(rule, shape, state, hyper[:half], c, j, (d + intercept) * L, G, j * L)
+    apply_rule(rule, shape, state, hyper[:half], c, 0, d, (d + intercept) * L, G, 0)
     if intercept:
-        apply_rule(rule, shape, state, hyper[half:], c, d, (d + intercept) * L, G, d * L)
+        apply_rule(rule, shape, state, hyper[half:], c, d, 1, (d + intercept) * L, G, d * L)
 
 
 @jit
@@ -217,13 +220,12 @@ def finish_small_batch(rule, shape, data, count, state, hyper, intercept, scratc
         features = block if j + block <= d else 1
         clear(shape, G, 0, features)
         add_feature_gradients(shape, data, j, features, count, scratch, G, 0)
-        for f in range(features):
-            apply_rule(rule, shape, state, hyper[:half], scratch.c, j + f, stride, G, f * L)
+        apply_rule(rule, shape, state, hyper[:half], scratch.c, j, features, stride, G, 0)
         j += features
     if intercept:
         clear(shape, G, 0, 1)
         add_intercept_gradient(shape, count, scratch, G, 0)
-        apply_rule(rule, shape, state, hyper[half:], scratch.c, d, stride, G, 0)
+        apply_rule(rule, shape, state, hyper[half:], scratch.c, d, 1, stride, G, 0)
 
 
 @jit

@@ -68,10 +68,9 @@ def lane_step(rule, shape, data, lanes, scratch, batch, index, intercept):
         if intercept:
             for i in range(count):
                 scratch.G[vectors * width] += scratch.Z[i]
-    for j in range(vectors):
-        apply_rule(rule, shape, state, hyper[:half], scratch.c, j, stride, scratch.G, j * width)
+    apply_rule(rule, shape, state, hyper[:half], scratch.c, 0, vectors, stride, scratch.G, 0)
     if intercept:
-        apply_rule(rule, shape, state, hyper[half:], scratch.c, vectors, stride, scratch.G, vectors * width)
+        apply_rule(rule, shape, state, hyper[half:], scratch.c, vectors, 1, stride, scratch.G, vectors * width)
 
 
 @jit
