@@ -155,7 +155,7 @@ def clear(shape, array, start, count):
 
 @jit
 def apply_rule(rule, shape, state, hyper, c, feature, count, stride, G, g):
-    """The step of `count` parameters in all lanes, from the gradient at G[g]; `hyper` is one half: weights or intercept.
+    """The step of `count` parameters in all lanes, from the gradient at G[g]; `hyper` is the half for them.
 
     Called for several parameters at a time: a call passes some forty words.
     """
