@@ -14,6 +14,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import (
     intrinsic,
@@ -203,6 +204,8 @@ def load(typingctx, shape, array, index):
 @intrinsic
 def store(typingctx, array, index, value):
     """`store(array, index, vector)` at a flat index."""
+    if value.element != array.dtype:
+        raise TypingError(f"a {value} would not fit into an array of {array.dtype}")
 
     def codegen(context, builder, sig, args):
         kind = context.get_value_type(sig.args[2])

@@ -60,7 +60,7 @@ def lane_step(rule, shape, data, lanes, scratch, batch, index, intercept):
     clear(shape, scratch.G, 0, vectors + 1)
     for low in range(start, stop, CHUNK):
         count = min(CHUNK, stop - low)
-        bias = state[vectors * width] if intercept else state[0] * 0
+        bias = state[vectors * width] if intercept else state.dtype.type(0)
         residual_chunk(shape, data, low, count, scale, state, bias, scratch, low + count)
         if scratch.check[0] != scratch.check[0] and bad[0] == 0:
             bad[0] = t
