@@ -50,7 +50,7 @@ class Row:
 class Comparison:
     """A job's rows, and the packages that were not there.
 
-    `limits` are the machine's when the rounds began: a shared machine may not always give all of its cores.
+    `limits` are the machine's, before or after the rounds: a shared machine may not always give all of its cores.
     """
 
     job: Job
@@ -80,10 +80,11 @@ def compare(job: Job, contenders: Sequence[str], repeats: int) -> Comparison:
             tolerance = TOLERANCES.get(worker.contender, TOLERANCES[job.dtype])
             difference = loss_difference(folder, job, outcome, expected)
             rows.append(Row(worker.contender, form, [], len(outcome.lanes), difference, tolerance))
-        limits = measure()
+        before = measure()
         for turn in range(repeats):
             for place in np.roll(np.arange(len(turns)), -turn):
                 sleep(PAUSE)
                 worker, form = turns[place]
                 rows[place].seconds.append(worker.run(form).seconds * job.lanes / rows[place].lanes_measured)
+        limits = Machine(*map(max, before, measure()))
     return Comparison(job, limits, rows, sorted({worker.missing for worker in entered if worker.missing}))

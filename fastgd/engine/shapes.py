@@ -104,7 +104,7 @@ def choose_kernel(lanes: int, batch_size: int, itemsize: int) -> Kernel:
     large = batch_size >= LARGE_BATCH
     if lanes <= FEW_LANES and not large:
         return Kernel(1)
-    costs = {1: 2.0, 2: 1.5, 4: 1.15, 8: 1.0}
+    costs = {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}
     shared = 1 if large else 2  # the parts of a large batch keep all workers busy with one tile
 
     def cost(vectors: int) -> float:
