@@ -1,0 +1,161 @@
+"""The engine against the readable reference: any shape of data, batches and lanes, in every kind of kernel."""
+
+import numpy as np
+import pytest
+import reference
+from cohorts import make_cohort, problem, relative_error
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastgd.engine.shapes import LARGE_BATCH, Kernel, choose_kernel
+from fastgd.problems import LOSSES
+
+TILES = [Kernel(1), Kernel(4), Kernel(8), Kernel(16), Kernel(32), Kernel(4, 2), Kernel(8, 16)]
+FLOAT32 = [Kernel(1), Kernel(8), Kernel(64)]
+MOMENTUM = 0.7
+
+
+def lanes_of(count, loss="logistic"):
+    fastest = 0.01 if loss == "poisson" else 0.2  # its curvature has no bound
+    return [{"lr": lr, "momentum": MOMENTUM} for lr in np.geomspace(fastest / 20, fastest, count)]
+
+
+@st.composite
+def shapes(draw):
+    """A problem's and a cohort's shape: few rows, so that there are several epochs, with a last batch of any size."""
+    batch_size = draw(st.sampled_from([1, 2, 5, 64, 256, 257, 300]))
+    n = batch_size + draw(st.sampled_from([0, 1, batch_size // 2, batch_size, 100]))
+    return {
+        "n": n,
+        "d": draw(st.integers(1, 70)),
+        "lanes": draw(st.integers(1, 70)),
+        "batch_size": batch_size,
+        "intercept": draw(st.booleans()),
+        "shuffled": draw(st.booleans()),
+        "threads": draw(st.sampled_from([1, 2, 3])),
+        "steps": draw(st.integers(1, 2 * -(-n // batch_size) + 3)),
+    }
+
+
+def train(shape, loss="logistic", kernel=None, dtype="float64"):
+    """Return the cohort after its steps, with its data."""
+    X, y = problem(shape["n"], shape["d"], loss)
+    cohort = make_cohort(
+        X,
+        y,
+        lanes_of(shape["lanes"], loss),
+        loss=loss,
+        l2=np.geomspace(1e-4, 1e-1, shape["lanes"]),
+        batch_size=shape["batch_size"],
+        shuffled=shape["shuffled"],
+        intercept=shape["intercept"],
+        init=0.1,
+        threads=shape["threads"],
+        kernel=kernel,
+        dtype=dtype,
+    )
+    start = cohort.parameters()
+    cohort.advance(shape["steps"])
+    return cohort, X, y, start
+
+
+def expected(cohort, X, y, start, lane, loss="logistic"):
+    spec = cohort.spec
+    return reference.train(
+        X,
+        y,
+        spec.rule.optimizer.name,
+        dict(zip(spec.rule.optimizer.hyper, spec.hyper[lane], strict=True)),
+        loss=loss,
+        batch_size=spec.batch_size,
+        steps=cohort.t,
+        seed=spec.seed if spec.shuffled else None,
+        l2=spec.l2[lane],
+        intercept=spec.intercept,
+        start=start[lane],
+    )[-1]
+
+
+@pytest.mark.parametrize("kernel", TILES, ids=lambda kernel: kernel.name)
+@settings(max_examples=20)
+@given(shape=shapes())
+def test_any_shape(kernel, shape):
+    if kernel.lanes == 1:
+        shape = shape | {"lanes": min(shape["lanes"], 7)}
+    cohort, X, y, start = train(shape, kernel=kernel)
+    found = cohort.parameters()
+    assert found.shape == (shape["lanes"], shape["d"] + shape["intercept"])
+    for lane in {0, shape["lanes"] // 2, shape["lanes"] - 1}:
+        assert relative_error(found[lane], expected(cohort, X, y, start, lane)) < 1e-12
+
+
+@pytest.mark.parametrize("kernel", FLOAT32, ids=lambda kernel: kernel.name)
+@settings(max_examples=10)
+@given(shape=shapes())
+def test_float32_is_close_to_float64(kernel, shape):
+    if kernel.lanes == 1:
+        shape = shape | {"lanes": min(shape["lanes"], 7)}
+    cohort, X, y, start = train(shape, kernel=kernel, dtype="float32")
+    found = cohort.parameters()
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, found.astype(np.float32))
+    for lane in {0, shape["lanes"] // 2, shape["lanes"] - 1}:
+        assert relative_error(found[lane], expected(cohort, X, y, start, lane)) < 1e-4
+
+
+@pytest.mark.parametrize("kernel", [Kernel(1), Kernel(4), Kernel(4, 2)], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss(loss, kernel):
+    shape = {"n": 150, "d": 11, "lanes": 4, "batch_size": 32, "intercept": True, "shuffled": True, "threads": 2}
+    cohort, X, y, start = train(shape | {"steps": 12}, loss, kernel)
+    found = cohort.parameters()
+    for lane in range(4):
+        assert relative_error(found[lane], expected(cohort, X, y, start, lane, loss)) < 1e-12
+
+
+@pytest.mark.parametrize("batch_size", [20_000, 45_000])
+@pytest.mark.parametrize("lanes", [1, 5])
+def test_large_batches(lanes, batch_size):
+    """Their parts are summed side by side; 45,000 rows are one full batch, or two batches and a smaller one."""
+    shape = {"n": 45_000, "d": 3, "lanes": lanes, "batch_size": batch_size, "intercept": True, "threads": 2}
+    cohort, X, y, start = train(shape | {"shuffled": batch_size < 45_000, "steps": 4})
+    assert cohort.spec.kernel.parts > 0
+    assert cohort.batches == -(-45_000 // batch_size)
+    for lane in range(lanes):
+        assert relative_error(cohort.parameters()[lane], expected(cohort, X, y, start, lane)) < 1e-12
+
+
+def test_the_last_smaller_batch_is_the_mean_over_its_own_rows():
+    """Of 65 rows in batches of 64, the last row is a batch of its own, and a step in the direction of that row."""
+    X, y = problem(65, 4)
+    cohort = make_cohort(X, y, lanes_of(1), "sgd", shuffled=False, intercept=False)
+    cohort.advance(1)
+    before = cohort.parameters()[0]
+    cohort.advance(1)
+    np.testing.assert_allclose(
+        cohort.parameters()[0] - before, -0.01 * reference.gradient(X[64:], y[64:], before, loss="logistic"), rtol=1e-9
+    )
+
+
+def test_an_intercept_is_not_penalised():
+    """Of a huge penalty, the weights vanish; the intercept finds the logarithm of the odds."""
+    X, _ = problem(400, 3)
+    y = (np.arange(400) % 4 == 0).astype(float)
+    cohort = make_cohort(X, y, [{"lr": 0.01}], "sgd", l2=100.0, batch_size=400)
+    cohort.advance(20_000)
+    w = cohort.parameters()[0]
+    assert np.abs(w[:-1]).max() < 1e-2
+    assert w[-1] == pytest.approx(np.log(1 / 3), rel=1e-3)
+
+
+@settings(max_examples=200)
+@given(lanes=st.integers(1, 5000), batch_size=st.integers(1, 10**6), itemsize=st.sampled_from([4, 8]))
+def test_kernels_fit_their_cohorts(lanes, batch_size, itemsize):
+    kernel = choose_kernel(lanes, batch_size, itemsize)
+    assert kernel == choose_kernel(lanes, batch_size, itemsize)
+    assert kernel.tiles(lanes) * kernel.lanes == lanes + kernel.padding(lanes)
+    assert 0 <= kernel.padding(lanes) < kernel.lanes
+    assert kernel.lanes * itemsize in (itemsize, 32, 64, 128, 256)
+    assert (kernel.parts > 0) == (batch_size >= LARGE_BATCH)
+    assert (kernel.lanes == 1) == (lanes <= 2 and not kernel.parts)
+    assert kernel.name.startswith("dense-single" if kernel.lanes == 1 else f"dense-tile-{kernel.lanes}")
