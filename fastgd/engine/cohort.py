@@ -128,6 +128,7 @@ class Cohort:
     def _allocate(self, count: int) -> None:
         tiles, L = self.spec.kernel.tiles(count), self.layout.shape.lanes
         rule, parameters = self.spec.rule, self.layout.parameters
+        self._members = self.alive  # the lanes in the tiles: those that end stay there until a tile is free
         hyper = self.spec.hyper_rows()[:, :, self.alive]
         self.lanes = Lanes(
             aligned((tiles, (1 + rule.slots) * parameters * L), self.dtype),
@@ -189,7 +190,7 @@ class Cohort:
     def _schedule(self, steps: int) -> None:
         if self.schedule is None or not len(self._which):
             return
-        values = self.schedule(self.t, steps)[:, :, self.alive]
+        values = self.schedule(self.t, steps)[:, :, self._members]
         spread = [self.layout.spread(row, self.dtype) for row in values]
         self.lanes = self.lanes._replace(scheduled=np.ascontiguousarray(np.stack(spread)))
 
@@ -316,6 +317,9 @@ class Cohort:
             columns = self.layout.columns(self.layout.blocks(old.state, row))[:, old_places]
             self.layout.put(self.layout.blocks(self.lanes.state, row), columns)
         self.lanes.bad.reshape(-1)[: len(kept)] = old.bad.reshape(-1)[old_places]
+        # With its scheduled values: what is reported may depend on those of the last step.
+        hyper = self.layout.gather(old.hyper)[:, old_places]
+        self.lanes = self.lanes._replace(hyper=self.layout.spread(hyper, self.dtype))
 
 
 def cohort_bytes(spec: CohortSpec, d: int, lanes: int, itemsize: int) -> int:

@@ -44,6 +44,11 @@ class TileLayout:
             view[:] = full.reshape(rows, tiles, self.lanes).swapaxes(0, 1)
         return out
 
+    def gather(self, values: Array) -> Array:
+        """Return (rows, lanes) from what `spread` returns."""
+        view = values.reshape(len(values), -1, self.shape.lanes)
+        return view[:, :, 0].T if self.single else view.swapaxes(0, 1).reshape(view.shape[1], -1)
+
     def blocks(self, state: Array, row: int) -> Array:
         """View one part of the state (0: the parameters) as (tiles, parameters, L)."""
         size = self.parameters * self.shape.lanes
