@@ -1,0 +1,222 @@
+"""The same bits: however steps are cut, lanes are grouped, threads share the work, and lanes end."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from cohorts import CHANGED, PARTS, SINGLE, SMALL, grid, make_cohort, problem, relative_error
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastgd.engine.shapes import Kernel
+from fastgd.optimizers import OPTIMIZERS
+from fastgd.problems import LOSSES, ZERO_ONE
+
+N, D = 150, 7
+KERNELS = [SINGLE, SMALL, Kernel(16), PARTS]
+X, Y = problem(N, D)
+MEASURED = [(X, Y, [LOSSES["logistic"], ZERO_ONE]), (X[:40], Y[:40], [LOSSES["squared"]])]
+
+
+def named(kernels):
+    return pytest.mark.parametrize("kernel", kernels, ids=lambda kernel: kernel.name)
+
+
+class Falling:
+    """A schedule: the rate falls with every step or every epoch, the momentum rises."""
+
+    def __init__(self, lanes, per_step, batches):
+        self.per_step, self.batches = per_step, batches
+        self.rates = np.array([lane["lr"] for lane in lanes])
+
+    def __call__(self, first, steps):
+        k = np.arange(first, first + (steps if self.per_step else 1))
+        k = (k if self.per_step else k // self.batches)[:, None]
+        return np.stack([self.rates / (1 + 0.1 * k), 0.9 - 0.5 / (1 + k) + 0 * self.rates], axis=1)
+
+
+def lanes_of(count):
+    return [{"lr": lr} for lr in np.geomspace(0.01, 0.3, count)]
+
+
+def cohort_of(lanes, optimizer="momentum", *, schedule=None, **options):
+    """A cohort on the module's rows; `schedule`: None, "step" or "epoch"."""
+    options = {"batch_size": 32, "init": 0.3, "l2": 1e-3, **options}
+    if schedule:
+        batches = -(-N // options["batch_size"])
+        options |= {"scheduled": ("lr", "momentum"), "schedule": Falling(lanes, schedule == "step", batches)}
+    return make_cohort(X, Y, lanes, optimizer, **options)
+
+
+def observed(cohort):
+    """Everything that a cohort can be asked: (alive, ...) float64."""
+    measured = cohort.measure(MEASURED)
+    columns = [*measured.sums[0], *measured.sums[1], measured.squares, measured.penalised, cohort.gradient_norm()]
+    return np.column_stack([cohort.parameters(), *columns, cohort.first_bad_step()])
+
+
+def after(steps, *arguments, **options):
+    cohort = cohort_of(*arguments, **options)
+    cohort.advance(steps)
+    return observed(cohort)
+
+
+# --- how steps are cut ------------------------------------------------------------------------------------------------
+
+
+@named(KERNELS)
+@pytest.mark.parametrize("schedule", [None, "step", "epoch"])
+@settings(max_examples=10)
+@given(cuts=st.lists(st.integers(1, 12), min_size=1, max_size=5))
+def test_parts_of_a_run_are_the_run(kernel, schedule, cuts):
+    """advance(a) then advance(b) equals advance(a + b), and looking in between changes nothing."""
+    lanes = lanes_of(5)
+    cohort = cohort_of(lanes, kernel=kernel, schedule=schedule)
+    for steps in cuts:
+        observed(cohort)
+        cohort.advance(steps)
+    assert cohort.t == sum(cuts)
+    np.testing.assert_array_equal(observed(cohort), after(sum(cuts), lanes, kernel=kernel, schedule=schedule))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_parts_of_a_run_are_the_run_for_every_rule(name):
+    cohort = cohort_of(grid(name), name, kernel=SMALL)
+    for steps in (1, 4, 7):
+        observed(cohort)
+        cohort.advance(steps)
+    np.testing.assert_array_equal(observed(cohort), after(12, grid(name), name, kernel=SMALL))
+
+
+@named(KERNELS)
+@pytest.mark.parametrize("schedule", ["step", "epoch"])
+def test_the_length_of_calls_changes_nothing(kernel, schedule, monkeypatch):
+    """How many steps or rows a kernel call takes depends on the machine's load."""
+    lanes = lanes_of(5)
+    expected = after(23, lanes, kernel=kernel, schedule=schedule)
+    for seconds in (1e-9, 1e-5, 1e3):
+        for module in ("cohort", "evaluation"):
+            monkeypatch.setattr(f"fastgd.engine.{module}.CALL_SECONDS", seconds)
+        polls = []
+        cohort = cohort_of(lanes, kernel=kernel, schedule=schedule)
+        cohort.advance(23, partial(polls.append, 1))
+        assert len(polls) >= (23 if seconds < 1e-8 else 5)
+        np.testing.assert_array_equal(observed(cohort), expected)
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+
+@named([*KERNELS, Kernel(4, 16)])
+@pytest.mark.parametrize("lanes", [1, 5, 37])
+def test_threads_change_nothing(kernel, lanes):
+    one, two, three = (after(11, lanes_of(lanes), kernel=kernel, threads=threads) for threads in (1, 2, 3))
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(one, three)
+
+
+# --- neighbours -------------------------------------------------------------------------------------------------------
+
+
+@named(KERNELS)
+@settings(max_examples=12)
+@given(chosen=st.sets(st.integers(0, 36), min_size=1, max_size=20))
+def test_a_lane_does_not_depend_on_its_neighbours(kernel, chosen):
+    lanes, chosen = lanes_of(37), sorted(chosen)
+    together = after(9, lanes, kernel=kernel)
+    alone = after(9, [lanes[lane] for lane in chosen], kernel=kernel)
+    np.testing.assert_array_equal(alone, together[chosen])
+
+
+@named(KERNELS)
+def test_equal_lanes_stay_equal(kernel):
+    """All lanes see the rows in the same order, wherever they stand."""
+    found = after(15, [{"lr": 0.1}] * 37, kernel=kernel)
+    np.testing.assert_array_equal(found, np.broadcast_to(found[0], found.shape))
+
+
+@named(KERNELS)
+def test_a_lane_that_diverges_harms_no_other(kernel):
+    lanes = lanes_of(11)
+    wild = [lane | {"lr": 1e6} if index % 3 == 1 else lane for index, lane in enumerate(lanes)]
+    calm = np.array([index % 3 != 1 for index in range(11)])
+    found, expected = (after(60, some, loss="squared", kernel=kernel, l2=0.0, intercept=True) for some in (wild, lanes))
+    np.testing.assert_array_equal(found[calm], expected[calm])
+    assert not np.isfinite(found[~calm]).all(axis=1).any()
+    assert (found[~calm, -1] > 1).all(), "the first step with a residual that is not finite"
+
+
+@named(KERNELS)
+def test_the_first_bad_step_is_the_first(kernel):
+    """Looking at every step finds the same one."""
+    lanes = [{"lr": 1e6, "momentum": momentum} for momentum in (0.0, 0.5, 0.9)]
+    steps = int(after(60, lanes, loss="squared", kernel=kernel)[:, -1].max())
+    cohort, first = cohort_of(lanes, loss="squared", kernel=kernel), np.zeros(3)
+    for step in range(1, steps + 1):
+        before = cohort.parameters()
+        cohort.advance(1)
+        rows = cohort.rows.order[32 * ((step - 1) % 5) :][:32]
+        with np.errstate(all="ignore"):
+            margins = before[:, :-1] @ X[rows].T + before[:, -1:]
+        first[(first == 0) & ~np.isfinite(margins).all(axis=1)] = step
+    np.testing.assert_array_equal(cohort.first_bad_step(), first)
+
+
+# --- lanes that end ---------------------------------------------------------------------------------------------------
+
+masks = st.lists(st.lists(st.booleans(), min_size=37, max_size=37), min_size=1, max_size=4)
+
+
+@named(KERNELS)
+@pytest.mark.parametrize("schedule", [None, "step"])
+@settings(max_examples=12)
+@given(masks=masks)
+def test_retired_lanes_leave_the_others_as_they_are(kernel, schedule, masks):
+    lanes = lanes_of(37)
+    whole = cohort_of(lanes, kernel=kernel, schedule=schedule)
+    shrinking = cohort_of(lanes, kernel=kernel, schedule=schedule)
+    for mask in masks:
+        whole.advance(3)
+        shrinking.advance(3)
+        shrinking.retire(np.array(mask)[: len(shrinking.alive)])
+        if not len(shrinking.alive):
+            return
+        np.testing.assert_array_equal(observed(shrinking), observed(whole)[shrinking.alive])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@named([SINGLE, SMALL])
+def test_every_rule_keeps_its_slots_when_lanes_retire(name, kernel):
+    lanes = [lane | {"lr": lane["lr"] * factor} for factor in (1, 0.5, 0.2) for lane in grid(name)]
+    whole, shrinking = (cohort_of(lanes, name, kernel=kernel) for _ in range(2))
+    keep = np.isin(np.arange(12), [2, 7, 11])
+    for cohort in (whole, shrinking):
+        cohort.advance(6)
+    shrinking.retire(keep)
+    for _ in range(2):
+        np.testing.assert_array_equal(observed(shrinking), observed(whole)[keep])
+        for cohort in (whole, shrinking):
+            cohort.advance(6)
+
+
+@named([SINGLE, SMALL])
+def test_what_is_reported_does_not_change_when_lanes_retire(kernel):
+    """Nesterov's iterate depends on the rate of the step that it comes from."""
+    lanes = lanes_of(9)
+    cohort = cohort_of(lanes, "nesterov", kernel=kernel, schedule="step")
+    cohort.advance(20)
+    before, keep = observed(cohort), np.arange(9) == 4
+    cohort.retire(keep)
+    np.testing.assert_array_equal(observed(cohort), before[keep])
+
+
+# --- kernels ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 32, 150])
+def test_kernels_agree_with_each_other(batch_size):
+    lanes = [{"lr": lr, "momentum": momentum} for lr in (0.01, 0.05, 0.2) for momentum in (CHANGED["momentum"], 0.9)]
+    kernels = [SINGLE, SMALL, Kernel(8), Kernel(16), Kernel(32), PARTS, Kernel(8, 16)]
+    found = [after(40, lanes, kernel=kernel, batch_size=batch_size) for kernel in kernels]
+    for other in found[1:]:
+        assert relative_error(other, found[0]) < 1e-10
