@@ -31,8 +31,8 @@ def _load(builder, pointer, kind, mask):
     return builder.load(builder.bitcast(pointer, ir.PointerType(kind)), align=align)
 
 
-def _counted_loop(builder, stop, step, totals, body):
-    """Emit `for k in range(0, stop, step)` with carried values; `body(k, values)` returns the next values."""
+def _counted_loop(builder, start, stop, step, totals, body):
+    """Emit `for k in range(start, stop, step)` with carried values; `body(k, values)` returns the next values."""
     before = builder.block
     head, inside, done = (builder.append_basic_block(name) for name in ("head", "inside", "done"))
     builder.branch(head)
@@ -44,7 +44,7 @@ def _counted_loop(builder, stop, step, totals, body):
     results = body(k, carried)
     following = builder.add(k, ir.Constant(k.type, step))
     builder.branch(head)
-    k.add_incoming(ir.Constant(k.type, 0), before)
+    k.add_incoming(start, before)
     k.add_incoming(following, inside)
     for phi, total, result in zip(carried, totals, results, strict=True):
         phi.add_incoming(total, before)
@@ -76,7 +76,7 @@ def dot_block(typingctx, shape, count, X, offsets, row, w, d, Z):
         tail = builder.srem(d, ir.Constant(d.type, width))
         whole = builder.sub(d, tail)
         totals = [ir.Constant(kind, [0.0] * width)] * number
-        totals = _counted_loop(builder, whole, width, totals, products)
+        totals = _counted_loop(builder, ir.Constant(d.type, 0), whole, width, totals, products)
         totals = products(whole, totals, _mask(builder, width, tail))
         name = f"llvm.vector.reduce.fadd.{vector_suffix(kind)}"
         add = llvm_function(builder, name, kind.element, [kind.element, kind])
@@ -94,12 +94,14 @@ def dot_block(typingctx, shape, count, X, offsets, row, w, d, Z):
 def outer_block(typingctx, shape, count, X, offsets, column, inner, R, G, g, remaining):
     """`G[g + c] += sum_k R[k] X.flat[offsets[k] + column + c]` for `count` vectors of features c, k < inner.
 
-    The last vector has `remaining` features; where that is less than a vector, it is loaded under a mask.
+    Where `count` is one vector, it has `remaining` features and is loaded under a mask. Several rows are summed side by
+    side, in eight chains of sums in all: one would wait for each of its multiply-adds.
     """
 
     def codegen(context, builder, sig, args):
         _, _, x, table, column, inner, residuals, gradient, g, remaining = args
         number, width = getattr(shape.value, count.literal_value), shape.value.width
+        chains = max(1, 8 // number)
         kind = ir.VectorType(context.get_value_type(X.dtype), width)
         mask = _mask(builder, width, remaining) if number == 1 else None
         zero = ir.Constant(column.type, 0)
@@ -112,7 +114,7 @@ def outer_block(typingctx, shape, count, X, offsets, column, inner, R, G, g, rem
         ]
         align = 8 if isinstance(kind.element, ir.DoubleType) else 4
 
-        def products(k, totals):
+        def row(k, totals):
             start = builder.gep(origin, [builder.load(builder.gep(first, [k]))])
             r = splat(builder, builder.load(builder.gep(scalars, [k])), width)
             left = [
@@ -120,9 +122,24 @@ def outer_block(typingctx, shape, count, X, offsets, column, inner, R, G, g, rem
             ]
             return [call_llvm(builder, "fma", a, r, t) for a, t in zip(left, totals, strict=True)]
 
-        totals = [builder.load(pointer, align=align) for pointer in out]
-        for total, pointer in zip(_counted_loop(builder, inner, 1, totals, products), out, strict=True):
-            builder.store(total, pointer, align=align)
+        def several(k, totals):
+            results = []
+            for chain in range(chains):
+                at = builder.add(k, ir.Constant(k.type, chain))
+                results += row(at, totals[chain * number : (chain + 1) * number])
+            return results
+
+        whole = builder.sub(inner, builder.srem(inner, ir.Constant(inner.type, chains)))
+        empty = ir.Constant(kind, [0.0] * width)
+        totals = [builder.load(pointer, align=align) for pointer in out] + [empty] * (number * (chains - 1))
+        totals = _counted_loop(builder, zero, whole, chains, totals, several)
+        rest = _counted_loop(builder, whole, inner, 1, totals[:number], row)
+        for c, pointer in enumerate(out):
+            sums = [rest[c], *totals[number + c :: number]]
+            while len(sums) > 1:
+                pairs = [builder.fadd(a, b) for a, b in zip(sums[::2], sums[1::2], strict=False)]
+                sums = pairs + ([sums[-1]] if len(sums) % 2 else [])
+            builder.store(sums[0], pointer, align=align)
         return context.get_dummy_value()
 
     n = types.intp

@@ -58,10 +58,10 @@ def tile_shape(lanes: int, itemsize: int) -> Shape:
 
 
 def single_shape(itemsize: int) -> Shape:
-    """Return the shape of the kernel for one lane: vectors over features, 4 rows or 8 vectors of features at a time."""
-    bits, registers = register_bits()
+    """Return the shape of the kernel for one lane: 4 rows, or 4 vectors of features, at a time."""
+    bits, _ = register_bits()
     width = bits // 8 // itemsize
-    return Shape(width, width, 8 if registers == 32 else 4, 4)
+    return Shape(width, width, 4, 4)
 
 
 @dataclass(frozen=True)
