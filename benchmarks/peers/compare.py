@@ -17,7 +17,7 @@ from fastgd.engine.machine import Machine, measure
 MODULES = {
     "fastgd": "with_fastgd",
     "JAX": "with_jax",
-    "JAX, one thread a product": "with_jax_split",
+    "JAX split": "with_jax_split",
     "PyTorch": "with_torch",
     "scikit-learn": "with_sklearn",
 }

@@ -69,7 +69,7 @@ def as_table(comparison: Comparison) -> Table:
             f"{row.median:.4f}{scaled}",
             f"{min(row.seconds):.4f}{scaled}",
             f"{row.median / base.median:.2f}",
-            f"{job.flops / row.median / 1e9:.0f}",
+            f"{job.flops / row.median / 1e9:.3g}",
             f"{row.loss_difference:.1e}",
             f"{row.tolerance:.0e}" if row.agrees else f"[bold red]NOT {row.tolerance:.0e}",
         )

@@ -21,4 +21,4 @@ def forms(job: Job, data: Data) -> Forms:
         W = np.concatenate(list(pool.map(run, np.array_split(job.rates, cores))))
         return Outcome(W.T.astype(float), np.arange(job.lanes))
 
-    return {"matrix, lanes split": split} if job.lanes >= cores > 1 else {}
+    return {"matrix, lanes split over threads": split} if job.lanes >= cores > 1 else {}

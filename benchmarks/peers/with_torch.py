@@ -82,5 +82,5 @@ def forms(job: Job, data: Data) -> Forms:
         threads = min(by_threads, key=lambda threads, ways=by_threads: warm_seconds(ways[threads]))
         ways[f"{name}, {threads} of {cores} threads"] = by_threads[threads]
     if job.lanes >= cores > 1:
-        ways["TorchScript, lanes split"] = split
+        ways["TorchScript, lanes split over threads"] = split
     return ways
