@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 GRADIENT_PARTS = 2  # of the rows, summed side by side for a gradient's norm
+silently = np.errstate(over="ignore", invalid="ignore")  # a trial that diverges is data: its norms may be infinite
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Evaluation:
             arguments = self._gradient_arguments(state, np.zeros((1, 1, 1), state.dtype), (0,) * 7)
             dense.accumulate.compile(tuple(numba.typeof(argument) for argument in arguments))
 
+    @silently
     def measure(self, rows: Sequence[tuple[Array, Array, Sequence[Loss]]], poll: Callable[[], None]) -> Measures:
         """Sum measures over sets of rows: see `Cohort.measure`."""
         W, places = self.weights(), self.cohort.places
@@ -109,6 +111,7 @@ class Evaluation:
             poll()
         return total.swapaxes(0, 1).reshape(len(codes), -1)
 
+    @silently
     def gradient_norm(self, poll: Callable[[], None]) -> Array:
         """Return the norm of the objective's gradient: see `Cohort.gradient_norm`."""
         cohort, W = self.cohort, self.weights()

@@ -38,6 +38,7 @@ class Recorder:
             wanted.append(LOSSES["squared"])
         return wanted
 
+    @np.errstate(over="ignore", invalid="ignore")  # a trial that diverges is data
     def record(self, cohort: Cohort, poll: Callable[[], None]) -> dict[str, Array]:
         """Return the metrics of the lanes that are alive, each (alive,) float64."""
         sets = [(X, y, self._measures(prefix)) for prefix, X, y in self._sets]
@@ -51,7 +52,8 @@ class Recorder:
             if f"{prefix}r2" in self._metrics:
                 spread = float(np.var(y, dtype=np.float64))
                 values[f"{prefix}r2"] = 1 - 2 * means["squared"] / spread if spread else np.full(len(sums[0]), np.nan)
-        values["loss"] = values["loss"] + 0.5 * cohort.spec.l2[cohort.alive] * measured.penalised
+        l2 = cohort.spec.l2[cohort.alive]
+        values["loss"] = values["loss"] + np.where(l2 > 0, 0.5 * l2 * measured.penalised, 0)  # 0 x infinity is 0 here
         if "grad_norm" in self._metrics:
             values["grad_norm"] = cohort.gradient_norm(poll)
         return values
