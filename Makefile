@@ -10,10 +10,13 @@ endif
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 comma := ,
 
-.PHONY: demo test lint types layers tests bench bench-quick peers clean
+.PHONY: demo pictures test lint types layers tests bench bench-quick peers clean
 
 demo: $(VENV)/.installed ## the built-in study on the bundled flights
 	$(BIN)/fastgd demo
+
+pictures: demo ## the README's picture
+	$(BIN)/fastgd plot results/demo --kind sensitivity -o docs/pictures/sensitivity.png
 
 test: lint types layers tests bench-quick ## everything that must hold; WITNESSES=1 also installs torch, jax and optax
 
