@@ -72,7 +72,7 @@ def run(
     KeyboardInterrupt
         The run was interrupted; finished cohorts are stored, and the same call goes on from there.
     """
-    watch, emit = Stopwatch("load"), on_event or _ignore
+    watch, emit = Stopwatch("load"), _ignore if on_event is None else on_event
     prepared = load_data(study, data, emit)
     watch.enter("plan")
     plan = make_plan(study, prepared)
