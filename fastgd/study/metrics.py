@@ -9,8 +9,14 @@ import numpy.typing as npt
 from fastgd.datasets import Data
 from fastgd.engine.cohort import Cohort
 from fastgd.problems import LOSSES, ZERO_ONE, Loss
+from fastgd.study._checks import NEEDS_TARGETS
 
 Array = npt.NDArray[Any]
+
+
+def _fits(metric: str, loss: Loss) -> bool:
+    """Whether a loss's targets have a metric."""
+    return loss.targets in NEEDS_TARGETS.get(metric.removeprefix("validation_"), (loss.targets,))
 
 
 class Recorder:
@@ -21,11 +27,12 @@ class Recorder:
     data : Data
     loss : Loss
     metrics : sequence of str
-        Those that the study asks for.
+        Those that the study asks for; what the loss's targets do not have is left out.
     """
 
     def __init__(self, data: Data, loss: Loss, metrics: Sequence[str]) -> None:
-        self._loss, self._metrics = loss, metrics
+        self._loss = loss
+        self._metrics = [name for name in metrics if _fits(name, loss)]
         self._sets: list[tuple[str, Array, Array]] = [("", data.X, data.y)]
         if data.X_validation is not None and data.y_validation is not None:
             self._sets.append(("validation_", data.X_validation, data.y_validation))
