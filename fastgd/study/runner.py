@@ -24,7 +24,7 @@ from fastgd.store.manifest import Manifest
 from fastgd.study.config import Problem, Study
 from fastgd.study.events import Event, Finished, Loading, Planned, Warning_
 from fastgd.study.execution import Execution
-from fastgd.study.plan import CohortPlan, Plan, labels, make_plan
+from fastgd.study.plan import MEMORY_BUDGET, CohortPlan, Plan, labels, make_plan
 from fastgd.study.stopwatch import Stopwatch
 
 OnEvent = Callable[[Event], None]
@@ -218,5 +218,8 @@ def _manifest(study: Study, data: Sequence[Data], threads: int) -> Manifest:
         simd_bits=register_bits()[0],
         threading_layer="threads",
         started=datetime.now(UTC).isoformat(),
-        notes=tuple(dict.fromkeys(note for rows in data for note in rows.notes)),
+        notes=(
+            *dict.fromkeys(note for rows in data for note in rows.notes),
+            f"cohorts of at most {MEMORY_BUDGET:,} bytes",
+        ),
     )
