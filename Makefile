@@ -28,7 +28,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 layers: $(STAMP)
-	$(BIN)/lint-imports --no-timing
+	$(BIN)/lint-imports
 
 tests: $(STAMP)
 	$(BIN)/python -m pytest

@@ -1,5 +1,6 @@
 """The plan: which trials there are, what they are called, and which pass over the data each of them shares."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -212,6 +213,34 @@ print(json.dumps(sorted(test_plan.ids_of(problem={"loss": "logistic", "l2": [0, 
         found.append(json.loads(done.stdout))
     here = ids_of(problem={"loss": "logistic", "l2": [0, 0.1]}, schedule={"name": "cosine"})
     assert found[0] == found[1] == sorted(here)
+
+
+MINE = """
+from typing import NamedTuple
+import fastgd
+
+FACTOR = 1.0
+
+@fastgd.optimizer(family="mine")
+class Mine(NamedTuple):
+    lr: float
+
+    def rule(h, c, w, g, s):
+        return w - FACTOR * h.lr * g, s
+"""
+
+
+def test_an_edited_rule_makes_other_trials(tmp_path, monkeypatch):
+    """Whatever was edited in its module: results of one rule are not taken for those of another."""
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for text in (MINE, MINE, MINE.replace("1.0", "10.0")):
+        (tmp_path / "edited_rule.py").write_text(text)
+        sys.modules.pop("edited_rule", None)
+        importlib.invalidate_caches()
+        found.append(ids_of(optimizer={"name": "edited_rule:Mine", "lr": 0.1}))
+    assert found[0] == found[1]
+    assert not found[0] & found[2]
 
 
 # --- kernels, memory and numbers --------------------------------------------------------------------------------------

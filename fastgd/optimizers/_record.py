@@ -48,7 +48,7 @@ class Optimizer:
     annotations : mapping of str to Any
         The type of each field with its bounds.
     source : str
-        A hash of the class's source: what makes an edited rule another rule.
+        A hash of the source of its module: what makes an edited rule another rule.
     """
 
     name: str
@@ -130,7 +130,8 @@ def _describe(cls: type, name: str, slots: tuple[str, ...], family: str, witness
         else:
             first = defaults[field]
             options[field] = (first, *(value for value in values if value != first))
-    source = hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()[:16]
+    module = inspect.getsource(sys.modules[cls.__module__])  # a rule may use what stands beside it
+    source = hashlib.sha256(module.encode()).hexdigest()[:16]
     return Optimizer(name, cls, family, witness, reference, slots, hyper, options, annotations, source)
 
 
