@@ -10,13 +10,16 @@ endif
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 comma := ,
 
-.PHONY: demo pictures test lint types layers tests bench bench-quick peers clean
+.PHONY: demo pictures docs test lint types layers tests bench bench-quick peers clean
 
 demo: $(VENV)/.installed ## the built-in study on the bundled flights
 	$(BIN)/fastgd demo
 
 pictures: demo ## the README's picture
 	$(BIN)/fastgd plot results/demo --kind sensitivity -o docs/pictures/sensitivity.png
+
+docs: ## the pages that the package describes itself
+	$(PYTHON) docs/list_files.py
 
 test: lint types layers tests bench-quick ## everything that must hold; WITNESSES=1 also installs torch, jax and optax
 

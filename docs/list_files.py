@@ -1,0 +1,28 @@
+"""Write docs/files.md: each file of the package with its one purpose, the first paragraph of its docstring."""
+
+import ast
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+PACKAGE = DOCS.parent / "fastgd"
+HEAD = """# Files
+
+Each file of `fastgd/` and its one purpose, as its docstring says it. `make docs` writes this page.
+
+| file | purpose |
+| --- | --- |
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    rows = []
+    for file in sorted(PACKAGE.rglob("*.py")):
+        docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        purpose = " ".join(docstring.partition("\n\n")[0].split()).replace("|", "\\|")
+        rows.append(f"| `{file.relative_to(PACKAGE).as_posix()}` | {purpose} |\n")
+    return HEAD + "".join(rows)
+
+
+if __name__ == "__main__":
+    (DOCS / "files.md").write_text(page(), encoding="utf-8")
