@@ -1,0 +1,269 @@
+"""The cache of machine code, by real processes: found by the next one, and never served for other sources."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+import fastgd
+from fastgd import _jit
+
+PACKAGE = Path(fastgd.__file__).parent
+
+# Runs studies on small data and tells what was compiled and what was loaded.
+WORKER = """
+import json, os, sys
+if os.environ.get("NOWHERE"):
+    import tempfile
+    tempfile.tempdir = os.environ["NOWHERE"]
+import numpy as np
+import fastgd
+from fastgd import _jit
+from numba.core.dispatcher import Dispatcher
+
+losses = []
+for index, fields in enumerate(json.loads(sys.argv[1])):
+    n, d = fields.pop("shape", (50, 3))
+    X = np.random.default_rng(0).standard_normal((n, d))
+    study = fastgd.Study(**{"name": "worker", "epochs": 2, "batch_size": 16, "problem": {"loss": "logistic"}, **fields})
+    results = fastgd.run(study, os.path.join(sys.argv[2], str(index)), data=(X, (X[:, 0] > 0) * 1.0))
+    losses.append(results.trials["final_loss"].tolist())
+modules = [module for name, module in sys.modules.items() if name.startswith(("fastgd", "mine"))]
+kernels = {id(v): v for module in modules for v in vars(module).values() if isinstance(v, Dispatcher)}.values()
+compiled = [kernel.__name__ for kernel in kernels for count in kernel.stats.cache_misses.values() if count]
+loaded = [kernel.__name__ for kernel in kernels for count in kernel.stats.cache_hits.values() if count]
+print(json.dumps({"losses": losses, "compiled": compiled, "loaded": loaded, "cache": str(_jit.CACHE)}))
+"""
+SGD = {"optimizer": {"name": "sgd", "lr": 0.5}}
+
+
+class Worker:
+    """A process that runs studies, from when it is made; `result` waits for it."""
+
+    def __init__(self, folder, *studies, cache, path=PACKAGE.parent, **environment):
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {"FASTGD_CACHE_DIR": str(cache), "PYTHONPATH": os.pathsep.join([str(path), str(folder)])}
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", WORKER, json.dumps(studies), str(folder / "out")],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
+            env=os.environ | names | environment,
+        )  # fmt: skip
+
+    @cached_property
+    def result(self):
+        out, errors = self.process.communicate(timeout=240)
+        assert self.process.returncode == 0, errors
+        assert errors == ""
+        return json.loads(out)
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    """Processes that have to compile, side by side: two with one cache, one with none, one in a copy of the package."""
+    folder = tmp_path_factory.mktemp("workers")
+    (folder / "file").write_text("")
+    nowhere = folder / "file" / "below"  # below a regular file: not even root can make it
+    shutil.copytree(PACKAGE, folder / "copy" / "fastgd", ignore=shutil.ignore_patterns("__pycache__"))
+    return {
+        "one": Worker(folder / "one", SGD, cache=folder / "cache"),
+        "two": Worker(folder / "two", SGD, cache=folder / "cache"),
+        "nowhere": Worker(folder / "nowhere", SGD, cache=nowhere, NOWHERE=str(nowhere)),
+        "copy": Worker(folder / "before", SGD, cache=folder / "copied", path=folder / "copy"),
+    }
+
+
+@pytest.fixture(scope="module")
+def cold(workers, tmp_path_factory):
+    """A cache that two processes filled at once, and what each of them found."""
+    results = workers["one"].result, workers["two"].result
+    return Path(results[0]["cache"]).parent, *results
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_at_once(cold):
+    _, one, two = cold
+    assert "advance" in one["compiled"] + two["compiled"]
+    assert one["losses"] == two["losses"]
+
+
+def test_the_next_process_compiles_nothing(cold, tmp_path):
+    cache, first, _ = cold
+    again = Worker(tmp_path, SGD, cache=cache).result
+    assert again["compiled"] == []
+    assert "advance" in again["loaded"]
+    assert again["losses"] == first["losses"]
+
+
+def test_new_values_compile_nothing(cold, tmp_path):
+    """Rates, penalties, losses, schedules, batch sizes, seeds, metrics, n and d are arguments of the same kernels."""
+    cache, _, _ = cold
+    problems = [{"loss": loss, "l2": 0.1, "intercept": True, "validation": 0.2} for loss in ("hinge", "squared")]
+    studies = [
+        {"optimizer": {"name": "sgd", "lr": [0.1, 0.01]}, "batch_size": [1, 7, "full"], "seed": [3, 4]},
+        {**SGD, "shape": (700, 41), "problem": problems, "batch_size": 300, "init": {"normal": 0.1}},
+        {**SGD, "shape": (5, 1), "batch_size": 2, "order": "sequential", "stop": {"target": 0.1, "patience": 1}},
+        {**SGD, "schedule": [{"name": "cosine"}, {"name": "step", "every": 2, "per": "step"}]},
+        {**SGD, "record": {"every": {"log": 3}, "metrics": ["accuracy"], "parameters": "all"}},
+    ]
+    assert Worker(tmp_path, *studies, cache=cache).result["compiled"] == []
+
+
+def test_an_edited_rule_is_seen(workers, tmp_path):
+    """What calls the rule is in another file, which Numba's own cache does not look at."""
+    before = workers["copy"].result
+    cache = Path(before["cache"]).parent
+    copy = cache.parent / "copy"
+    rule = copy / "fastgd" / "optimizers" / "sgd.py"
+    text = rule.read_text()
+    assert "return w - h.lr * g, s" in text
+    rule.write_text(text.replace("return w - h.lr * g, s", "return w - 2 * h.lr * g, s"))
+    after = Worker(tmp_path, SGD, cache=cache, path=copy).result
+    assert after["cache"] != before["cache"]
+    assert "advance" in after["compiled"]
+    assert after["losses"] != before["losses"] == workers["one"].result["losses"]
+
+
+# --- where the cache is -----------------------------------------------------------------------------------------------
+
+
+def test_without_a_writable_folder_it_still_runs(workers):
+    found = workers["nowhere"].result
+    assert found["cache"] == "None"
+    assert "advance" in found["compiled"]
+    assert found["losses"] == workers["one"].result["losses"]
+
+
+def cache_of(**environment):
+    """The folder that a process caches in."""
+    clean = {key: value for key, value in os.environ.items() if not key.endswith("CACHE_DIR")}
+    done = subprocess.run(
+        [sys.executable, "-c", "from fastgd import _jit; print(_jit.CACHE)"],
+        capture_output=True, text=True, check=True, env=clean | {"PYTHONPATH": str(PACKAGE.parent)} | environment,
+    )  # fmt: skip
+    return Path(done.stdout.strip())
+
+
+def test_the_cache_falls_back_to_the_temporary_folder(tmp_path):
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "file").write_text("")
+    found = cache_of(FASTGD_CACHE_DIR=str(tmp_path / "file" / "below"), TMPDIR=str(tmp_path / "tmp"))
+    assert found.is_relative_to(tmp_path / "tmp")
+
+
+def test_the_cache_is_where_it_is_wanted(tmp_path):
+    name = f"kernels-{_jit.source_hash()}"
+    assert cache_of(FASTGD_CACHE_DIR=str(tmp_path / "a")) == tmp_path / "a" / name
+    assert cache_of(NUMBA_CACHE_DIR=str(tmp_path / "b")) == tmp_path / "b" / name
+    if sys.platform == "linux":
+        assert cache_of(XDG_CACHE_HOME=str(tmp_path / "c")) == tmp_path / "c" / "fastgd" / name
+
+
+def test_every_source_of_a_kernel_is_in_the_hash(tmp_path):
+    """Whatever module compiles or is compiled into kernels: editing it changes the name of the cache."""
+    copy = tmp_path / "fastgd"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "data"))
+    before = _jit.source_hash(copy)
+    assert before == _jit.source_hash()
+    marks = ("_jit import", "numba", "llvmlite", "@optimizer(", "LOSSES.add")
+    sources = [path for path in copy.rglob("*.py") if any(mark in path.read_text() for mark in marks)]
+    assert {"sgd.py", "losses.py", "_math.py", "_vectors.py", "dense.py"} <= {path.name for path in copy.rglob("*.py")}
+    kernels = [path for path in sources if path.parent.name not in ("study", "cli", "store")]
+    assert len(kernels) > 8
+    for path in [*kernels, copy / "_math.py"]:
+        text = path.read_text()
+        path.write_text(text + "\n# edited\n")
+        assert _jit.source_hash(copy) != before, path.name
+        path.write_text(text)
+    assert _jit.source_hash(copy) == before
+
+
+# --- an optimizer of one's own ----------------------------------------------------------------------------------------
+
+MINE = """
+from typing import NamedTuple
+
+import fastgd
+
+FACTOR = 1.0
+
+
+@fastgd.optimizer(slots=("seen",))
+class Mine(NamedTuple):
+    \"\"\"Gradient descent that counts.\"\"\"
+
+    lr: float
+    drag: float = 0.0
+    doubled: bool = False
+
+    def prepare(h, t):
+        return (h.lr / (1 + h.drag * t),)
+
+    def rule(h, c, w, g, s):
+        if h.doubled:
+            return w - 2 * c[0] * g, (s[0] + 1,)
+        return w - FACTOR * c[0] * g, (s[0] + 1,)
+"""
+
+STUDY = """
+name = "mine"
+epochs = 2
+batch_size = 16
+problem = { loss = "logistic", synthetic = { n = 50, d = 3 } }
+
+[[optimizer]]
+name = "mine:Mine"
+lr = [0.5, 0.25]
+doubled = [false, true]
+"""
+
+
+def test_an_optimizer_of_ones_own(cold, tmp_path):
+    """It runs from a study, the next process loads it, and it is compiled again when its module changed."""
+    cache, first, _ = cold
+    module = tmp_path / "mine.py"
+    module.write_text(MINE)
+
+    def work(name):
+        study = {"optimizer": {"name": "mine:Mine", "lr": 0.5}}
+        return Worker(tmp_path / name, study, cache=cache, path=f"{PACKAGE.parent}{os.pathsep}{tmp_path}").result
+
+    new, again = work("new"), work("again")
+    assert "advance" in new["compiled"]
+    assert "evaluate_blocks" in new["loaded"]
+    assert new["losses"] == first["losses"], "without drag it is plain descent"
+    assert again["compiled"] == []
+    assert again["losses"] == new["losses"]
+    module.write_text(MINE.replace("FACTOR = 1.0", "FACTOR = 3.0"))
+    edited = work("edited")
+    assert "advance" in edited["compiled"]
+    assert edited["losses"] != new["losses"]
+
+
+def test_ones_own_optimizer_from_a_file(cold, tmp_path):
+    """The module lies beside the study, where the command runs."""
+    cache, _, _ = cold
+    (tmp_path / "mine.py").write_text(textwrap.dedent(MINE))
+    (tmp_path / "mine.toml").write_text(STUDY)
+    code = """
+import fastgd
+results = fastgd.run(fastgd.Study.from_toml("mine.toml"))
+again = fastgd.run(fastgd.Study.from_toml("results/mine/study.toml"))
+trials = again.trials
+assert len(trials) == 4 and set(trials["optimizer"]) == {"mine:Mine"}, trials
+assert set(trials["variant"]) == {"", "doubled=True"}
+assert set(trials["drag"]) == {0.0}
+print(trials["in_study"].sum())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+        env=os.environ | {"FASTGD_CACHE_DIR": str(cache), "PYTHONPATH": str(PACKAGE.parent)}, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("4\n", "")
