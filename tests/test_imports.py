@@ -1,0 +1,84 @@
+"""What importing costs: reading results and studies never imports Numba, and `import fastgd` next to nothing."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import fastgd
+
+HEAVY = ("numba", "llvmlite", "sklearn", "scipy", "matplotlib", "pyarrow", "pandas", "torch")
+
+
+def imported(code):
+    """The heavy packages that a fresh process has imported after running code."""
+    show = f"import sys, json; print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{show}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    assert imported("import fastgd; fastgd.__version__; dir(fastgd)") == set()
+
+
+def test_importing_the_package_is_quick():
+    """In processor time, which other processes do not change."""
+    code = "import time; start = time.process_time(); import fastgd; print(time.process_time() - start)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 0.5
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["analysis", "plots", "store", "store.folder", "optimizers", "schedules", "problems", "datasets", "study.config"],
+)
+def test_modules_that_never_import_numba(module):
+    assert not imported(f"import fastgd.{module}") & {"numba", "llvmlite", "matplotlib", "sklearn", "torch"}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    from small_studies import run
+
+    folder = tmp_path_factory.mktemp("imports") / "r"
+    run(folder, record={"parameters": "all"})
+    return folder
+
+
+def test_results_reload_without_numba(results):
+    """Everything that results can be asked, and a plot of them."""
+    code = f"""
+import fastgd
+from fastgd.plots import plot
+results = fastgd.load({str(results)!r})
+assert len(results.best()) == 4
+assert len(results.curves) == results.curves_dataset.count_rows() == 16
+results.trials, results.timings, results.manifest, results.study
+results.parameters(results.trials["trial_id"][0])
+plot(results, "curves")
+"""
+    assert not imported(code) & {"numba", "llvmlite", "sklearn", "torch"}
+
+
+def test_a_study_is_read_without_numba(results):
+    code = f"""
+import fastgd
+study = fastgd.Study.from_toml({str(results / "study.toml")!r})
+assert study.optimizer[0].name == "momentum"
+fastgd.Study(name="x", epochs=1, problem={{"loss": "logistic"}}, optimizer={{"name": "adam", "lr": 0.1}}).to_toml()
+"""
+    assert not imported(code) & {"numba", "llvmlite", "sklearn", "matplotlib", "torch"}
+
+
+def test_running_imports_neither_plots_nor_witnesses(results):
+    assert not imported("import fastgd; fastgd.run") & {"matplotlib", "torch", "sklearn"}
+
+
+def test_every_public_name_is_there():
+    for name in fastgd.__all__:
+        assert getattr(fastgd, name) is not None
+        assert name in dir(fastgd)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        fastgd.nonsense  # noqa: B018
