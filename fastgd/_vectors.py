@@ -7,6 +7,7 @@ depend on what the optimizer can prove. LLVM splits a vector on machines whose r
 
 import operator
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
@@ -370,6 +371,7 @@ _elementwise((np.log1p,), 1, _emit_log1p)
 # --- the machine ------------------------------------------------------------------------------------------------------
 
 
+@cache
 def register_bits() -> tuple[int, int]:
     """Return the width of this machine's vector registers in bits and their number."""
     features = llvm.get_host_cpu_features()
