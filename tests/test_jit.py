@@ -146,7 +146,7 @@ def cache_of(**environment):
     clean = {key: value for key, value in os.environ.items() if not key.endswith("CACHE_DIR")}
     done = subprocess.run(
         [sys.executable, "-c", "from fastgd import _jit; print(_jit.CACHE)"],
-        capture_output=True, text=True, check=True, env=clean | {"PYTHONPATH": str(PACKAGE.parent)} | environment,
+        capture_output=True, text=True, check=True, cwd=PACKAGE.parent, env=clean | environment,
     )  # fmt: skip
     return Path(done.stdout.strip())
 
