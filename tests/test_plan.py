@@ -131,12 +131,11 @@ def test_seeds_of_a_full_batch_share_a_lane():
 
 
 def test_problems_are_told_apart():
+    problems = [{"loss": "logistic"}, {"loss": "squared"}]
+    assert plan_of(problem=problems).trials["problem"].unique().tolist() == ["arrays/logistic", "arrays/squared"]
     problems = [{"loss": "logistic"}, {"loss": "squared"}, {"loss": "logistic", "intercept": True}]
-    assert plan_of(problem=problems).trials["problem"].unique().tolist() == [
-        "arrays/logistic",
-        "arrays/squared",
-        "arrays/logistic#2",
-    ]
+    with pytest.raises(InputError, match=r"problem\.2 is called 'arrays/logistic', as problem\.0 is; give each a name"):
+        plan_of(problem=problems)
     problems = [{"loss": "logistic", "name": "with"}, {"loss": "logistic", "intercept": True, "name": "without"}]
     assert plan_of(problem=problems).trials["problem"].unique().tolist() == ["with", "without"]
 

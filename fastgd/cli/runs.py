@@ -65,12 +65,15 @@ def _kept(folder: Path, reporter: Reporter) -> str:
     return f"interrupted: {kept:,}{of} trials are kept in {folder}; the same command (without --fresh) runs the others"
 
 
-def dry_run(study: Study) -> None:
-    """Print the plan of a study; its data is loaded, nothing is computed or written."""
+def dry_run(study: Study, trial: str | None) -> None:
+    """Print the plan of a study, or of one trial; its data is loaded, nothing is computed or written."""
     from fastgd.cli.plans import describe
+    from fastgd.study.runner import only
 
     with Reporter() as reporter:
         plan = _plan(study, reporter)
+    if trial is not None:
+        plan = only(plan, trial)
     show(*describe(study.name, plan.summary()))
 
 

@@ -118,7 +118,9 @@ class Cohort:
         self._ordered: int | None = None if spec.shuffled else -1
         self._rule, self._shape = Static(spec.rule), Static(self.layout.shape)
         names = list(spec.rule.optimizer.hyper)
-        self._which = np.array([names.index(name) for name in spec.scheduled], np.int64)
+        driven = [names.index(name) for name in spec.scheduled]
+        undecayed = [-1 if name == "weight_decay" else row for name, row in zip(spec.scheduled, driven, strict=True)]
+        self._which = np.array([driven, undecayed], np.int64)
         self._allocate(len(self.alive))
         start = start_values(spec.init, spec.seed, self.d + spec.intercept)
         self.layout.put(self.layout.blocks(self.lanes.state, 0), np.repeat(start[:, None], len(self.alive), axis=1))
@@ -133,7 +135,7 @@ class Cohort:
         self.lanes = Lanes(
             aligned((tiles, (1 + rule.slots) * parameters * L), self.dtype),
             self.layout.spread(hyper.reshape(-1, count), self.dtype),
-            np.zeros((1, tiles, len(self._which) * L), self.dtype),
+            np.zeros((1, tiles, len(self.spec.scheduled) * L), self.dtype),
             self._which,
             np.zeros((tiles, self.spec.kernel.lanes), np.int64),
         )
@@ -188,7 +190,7 @@ class Cohort:
             self._ordered = epoch
 
     def _schedule(self, steps: int) -> None:
-        if self.schedule is None or not len(self._which):
+        if self.schedule is None or not self.spec.scheduled:
             return
         values = self.schedule(self.t, steps)[:, :, self._members]
         spread = [self.layout.spread(row, self.dtype) for row in values]

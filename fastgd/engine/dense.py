@@ -36,7 +36,7 @@ class Lanes(NamedTuple):
     state : (tiles, (1 + slots) * (d + intercept) * L), the parameters first
     hyper : (tiles, 2 * (hyper + 1) * L): for the weights, then for the intercept; the last row of each is l2
     scheduled : (1 or steps, tiles, m * L), the values of the m scheduled hyper-parameters at each step
-    which : (m,) their rows in hyper
+    which : (2, m), their rows in each half of hyper, or -1: an intercept's decay stays zero
     bad : (tiles, L), the first step with a residual that is not finite, or 0
     """
 
@@ -187,9 +187,10 @@ def begin_step(rule, shape, hyper, scheduled, which, t, c):
     """Put a step's scheduled values into both halves of `hyper`, and prepare the rule's quantities of step t."""
     L, half = static(shape, "lanes"), hyper.shape[0] // 2
     for v in range(0, L, static(shape, "width")):
-        for m in range(which.shape[0]):
-            for part in range(2):
-                store(hyper, part * half + which[m] * L + v, load(shape, scheduled, m * L + v))
+        for part in range(2):
+            for m in range(which.shape[1]):
+                if which[part, m] >= 0:
+                    store(hyper, part * half + which[part, m] * L + v, load(shape, scheduled, m * L + v))
         store_rows(rule, shape, c, v, prepare(rule, lane(rule, shape, hyper, v), t))
 
 

@@ -124,12 +124,19 @@ class Evaluation:
             calls = [self._gradient_arguments(W, gradients, (worker, *span)) for worker in range(workers)]
             cohort.threads.run([call(dense.accumulate, arguments) for arguments in calls])
             poll()
-        blocks = gradients.sum(axis=0, dtype=np.float64).reshape(len(W), -1, self.tiles.lanes)
-        gradient = self.tiles.columns(blocks)[:, cohort.places]
-        weights = self.tiles.columns(self.tiles.blocks(W, 0))[: self.tiles.d, cohort.places]
-        gradient[: self.tiles.d] += cohort.spec.l2[cohort.alive] * weights
-        # Lane by lane: the order of a sum must not depend on where the lane stands.
-        norms: Array = np.sqrt(np.square(np.ascontiguousarray(gradient.T)).sum(axis=1))
+        l2 = np.zeros(len(W) * self.tiles.lanes)
+        l2[cohort.places] = cohort.spec.l2[cohort.alive]
+        # Tile by tile, as for |w|^2.
+        norms = [
+            self._tile_gradient_norm(gradients[:, tile], weights, l2[tile * self.tiles.lanes :][: self.tiles.lanes])
+            for tile, weights in enumerate(self.tiles.blocks(W, 0))
+        ]
+        return np.concatenate(norms)[cohort.places]
+
+    def _tile_gradient_norm(self, parts: Array, weights: Array, l2: Array) -> Array:
+        gradient = parts.sum(axis=0, dtype=np.float64).reshape(-1, self.tiles.lanes)
+        gradient[: self.tiles.d] += l2 * weights[: self.tiles.d]
+        norms: Array = np.sqrt(np.square(gradient, out=gradient).sum(axis=0))
         return norms
 
     def _gradient_arguments(self, W: Array, gradients: Array, span: tuple[int, ...]) -> tuple[Any, ...]:

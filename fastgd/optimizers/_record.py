@@ -152,7 +152,7 @@ def find(name: str) -> Optimizer:
         sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except Exception as error:  # the user's module may raise anything
         raise InputError(f"optimizer {name!r}: cannot import the module {module_name!r}: {error}") from error
     cls = getattr(module, attribute, None)
     if cls is None:

@@ -61,6 +61,8 @@ def _check_schedule(study: Study, schedule: Schedule, block: OptimizerBlock, ind
         raise failure(text + nearest(schedule.of, block.hyper), *path)
     if schedule.of == "lr":
         return
+    if block.name == "nesterov" and schedule.of == "momentum" and "lecture" in block.options.get("form", ()):
+        raise failure("has of = 'momentum', which nesterov has in form = 'torch' only", *path)
     total = min(study.epochs or LONGEST_LOOK, LONGEST_LOOK)
     values = factors(schedule.name, schedule.params, schedule.horizon, np.arange(total), total)
     bounds: TypeAdapter[float] = TypeAdapter(find(block.name).annotations[schedule.of])

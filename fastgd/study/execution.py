@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba.core.errors import NumbaError
 
+from fastgd._errors import InputError
 from fastgd._jit import compile_lock
 from fastgd.datasets import Data
 from fastgd.engine.cohort import Cohort
@@ -107,10 +109,19 @@ class _CohortRun:
         started = time.perf_counter()
         self.seconds = dict(self.watch.seconds)
         emit(CohortStarted(self.index, self.total, plan.lanes, plan.spec.kernel.name))
+        if time.perf_counter() > execution.deadline:
+            self._end_timeout()
+        else:
+            self._train()
+        self._commit()
+        seconds = time.perf_counter() - started
+        emit(CohortFinished(self.index, self.total, plan.lanes, self.records.count("diverged"), seconds))
+
+    def _train(self) -> None:
+        execution, plan = self.execution, self.plan
         with self.watch.stage("compile"):
-            emit(Compiling(f"{plan.spec.rule.optimizer.name}, {plan.spec.kernel.name}, {plan.dtype}"))
-            with compile_lock():
-                self.cohort.compile("grad_norm" in execution.study.record.metrics)
+            execution.emit(Compiling(f"{plan.spec.rule.optimizer.name}, {plan.spec.kernel.name}, {plan.dtype}"))
+            self._compile()
         self.watch.enter("evaluate")
         stopping = self._start()
         for step in plan.checkpoints[1:]:
@@ -120,9 +131,19 @@ class _CohortRun:
             reached = self._advance(int(step))
             self.watch.enter("evaluate")
             self._checkpoint(stopping, reached)
-        self._commit()
-        seconds = time.perf_counter() - started
-        emit(CohortFinished(self.index, self.total, plan.lanes, self.records.count("diverged"), seconds))
+
+    def _compile(self) -> None:
+        try:
+            with compile_lock():
+                self.cohort.compile("grad_norm" in self.execution.study.record.metrics)
+        except NumbaError as error:
+            optimizer = self.plan.spec.rule.optimizer
+            if optimizer.family != "custom":
+                raise
+            raise InputError(
+                f"optimizer {optimizer.name!r}: its functions do not compile; they may use arithmetic and NumPy's "
+                f"element-wise functions, and np.where in place of `if`. Numba says: {_last_line(error)}"
+            ) from error
 
     def _start(self) -> Stopping:
         metrics = self.recorder.record(self.cohort, self._poll)
@@ -143,14 +164,17 @@ class _CohortRun:
         metrics = self.recorder.record(self.cohort, self._poll)
         self._write(metrics)
         self._judge(stopping, metrics)
-        if not reached or time.perf_counter() > self.execution.deadline:
-            self._end(np.full(len(self.cohort.alive), "timeout", object), self._timeout_reasons())
-        elif self.cohort.t == self.plan.steps:
-            self._end(np.full(len(self.cohort.alive), "completed", object), [""] * len(self.cohort.alive))
+        if self.cohort.t == self.plan.steps:
+            self._end_all("completed", "")
+        elif not reached or time.perf_counter() > self.execution.deadline:
+            self._end_timeout()
 
-    def _timeout_reasons(self) -> list[str]:
-        reason = f"max_seconds = {self.execution.study.max_seconds:g} was over"
-        return [reason] * len(self.cohort.alive)
+    def _end_timeout(self) -> None:
+        self._end_all("timeout", f"max_seconds = {self.execution.study.max_seconds:g} was over")
+
+    def _end_all(self, status: str, reason: str) -> None:
+        lanes = len(self.cohort.alive)
+        self._end(np.full(lanes, status, object), [reason] * lanes)
 
     def _judge(self, stopping: Stopping, metrics: dict[str, Array]) -> None:
         epoch = self.cohort.t / self.plan.batches
@@ -242,6 +266,12 @@ class _CohortRun:
                 seconds_left=execution.seconds_left(plan, cohort.t / plan.steps),
             )
         )
+
+
+def _last_line(error: Exception) -> str:
+    """The line of Numba's report that says what was wrong: it explains the innermost function first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if "Cannot" in line or "No implementation" in line), lines[0])
 
 
 class _TimeIsOver(Exception):  # noqa: N818

@@ -17,6 +17,7 @@ import pandas as pd
 from fastgd._errors import InputError
 from fastgd.datasets import Data
 from fastgd.engine.cohort import CohortSpec, cohort_bytes
+from fastgd.engine.evaluate import BLOCK
 from fastgd.engine.rules import Rule
 from fastgd.engine.shapes import choose_kernel
 from fastgd.optimizers import find
@@ -28,6 +29,7 @@ Array = npt.NDArray[Any]
 
 MEMORY_BUDGET = 2 << 30  # bytes of a cohort's lanes: a plan that needs more is split, which changes no bits
 MOST_LANES = 4096  # of a cohort: what an interruption can lose
+MOST_WORK = 4e9  # multiply-adds of a step over all lanes: a kernel call takes a whole one, and must stay short
 
 
 @dataclass(frozen=True)
@@ -240,12 +242,22 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
 
 
 def labels(study: Study, data: Sequence[Data]) -> list[str]:
-    """Return the problems' names in the results: their own, or dataset and loss, made distinct by a number."""
-    names: list[str] = []
-    for problem, rows in zip(study.problem, data, strict=True):
-        name = problem.name or f"{rows.dataset}/{problem.loss}"
-        taken = sum(other == name or other.startswith(f"{name}#") for other in names)
-        names.append(f"{name}#{taken + 1}" if taken else name)
+    """Return the problems' names in the results: their own, or dataset and loss.
+
+    Raises
+    ------
+    InputError
+        Two would have the same: a number would not tell them apart once the study is extended.
+    """
+    names = [
+        problem.name or f"{rows.dataset}/{problem.loss}" for problem, rows in zip(study.problem, data, strict=True)
+    ]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise InputError(
+                f"problem.{index} is called {name!r}, as problem.{names.index(name)} is; give each a name of its own: "
+                'name = "..."'
+            )
     return names
 
 
@@ -354,13 +366,15 @@ def _first_seen(ids: list[list[str]], seen: set[str]) -> Array:
 
 
 def _split(cohort: CohortPlan) -> Iterator[CohortPlan]:
-    """Cut a cohort into pieces of whole tiles that stay within the memory budget; the kernel stays the same."""
+    """Cut a cohort into pieces of whole tiles, within the memory budget and short calls; the kernel stays the same."""
     tile = cohort.spec.kernel.lanes
     each = cohort_bytes(cohort.spec, cohort.d, tile, cohort.itemsize)
-    most = min(MOST_LANES, max(1, MEMORY_BUDGET // each) * tile) // tile * tile
-    for start in range(0, cohort.lanes, max(most, tile)):
+    rows = max(BLOCK, 0 if cohort.spec.kernel.parts else cohort.spec.batch_size)
+    by_work = int(MOST_WORK / (2 * rows * cohort.d)) // tile
+    tiles = max(1, min(MOST_LANES // tile, MEMORY_BUDGET // each, max(2, by_work)))
+    for start in range(0, cohort.lanes, tiles * tile):
         keep = np.zeros(cohort.lanes, bool)
-        keep[start : start + max(most, tile)] = True
+        keep[start : start + tiles * tile] = True
         yield cohort.select(keep)
 
 

@@ -75,19 +75,18 @@ def run(
     watch, emit = Stopwatch("load"), _ignore if on_event is None else on_event
     prepared = load_data(study, data, emit)
     watch.enter("plan")
-    plan = make_plan(study, prepared)
-    if trial is not None:
-        plan = _only(plan, trial)
+    whole = make_plan(study, prepared)
+    plan = whole if trial is None else only(whole, trial)
     emit(Planned(plan.summary()))
     watch.enter("store")
     path = (
         Path(out) if out is not None else Path("results") / (study.name if trial is None else f"{study.name}.{trial}")
     )
-    with Threads(threads) as pool, _open(path, study, plan, prepared, pool.count, fresh, allow_mixed) as folder:
+    with Threads(threads) as pool, _open(path, study, whole, prepared, pool.count, fresh, allow_mixed) as folder:
         missing = _missing(plan.cohorts, folder.committed())
         Execution(study, plan, prepared, folder, pool, watch, emit).run(missing)
         watch.enter("store")
-        folder.finish(plan.trials["trial_id"].tolist(), timings=watch.seconds)
+        folder.finish(whole.trials["trial_id"].tolist(), timings=watch.seconds)
     results = load_results(path)
     emit(Finished(results))
     return results
@@ -158,8 +157,8 @@ def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Dat
         raise InputError(f"problem.{index} (loss {problem.loss!r}): {error}") from None
 
 
-def _only(plan: Plan, trial: str) -> Plan:
-    """The plan of one trial: its lane of its cohort, in the kernel that it has in the whole study."""
+def only(plan: Plan, trial: str) -> Plan:
+    """Return the plan of one trial: its lane of its cohort, in the kernel that it has in the whole study."""
     for cohort in plan.cohorts:
         for lane, ids in enumerate(cohort.ids):
             if trial in ids:

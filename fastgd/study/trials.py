@@ -32,11 +32,11 @@ class TrialRecords:
             for name in ("loss", "validation_loss")
         }
         self._parameters: dict[int, Array] = {}
-        self._validated = False
+        self._measured = self._validated = False
 
     def observe(self, lanes: Array, metrics: dict[str, Array]) -> None:
         """Take in a checkpoint's losses."""
-        self._validated = "validation_loss" in metrics
+        self._measured, self._validated = True, "validation_loss" in metrics
         for name in ("loss", "validation_loss"):
             if name in metrics:
                 self._losses[f"final_{name}"][lanes] = metrics[name]
@@ -80,7 +80,8 @@ class TrialRecords:
     def rows(self, ids: Sequence[Sequence[str]], batches: int) -> pd.DataFrame:
         """Return a row for each trial of each lane."""
         lanes = np.repeat(np.arange(len(ids)), [len(trials) for trials in ids])
-        losses = {name: values[lanes] for name, values in self._losses.items() if self._validated or "val" not in name}
+        known = {"loss": self._measured, "validation_loss": self._validated}
+        losses = {n: values[lanes] for n, values in self._losses.items() if known[n.partition("_")[2]]}
         missing = {name: None for name in self._losses if name not in losses}
         return pd.DataFrame(
             {
