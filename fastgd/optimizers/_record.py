@@ -67,6 +67,11 @@ class Optimizer:
         """The first line of the docstring."""
         return (inspect.getdoc(self.cls) or "").partition("\n")[0]
 
+    @property
+    def foreign(self) -> bool:
+        """Whether it is a user's own."""
+        return not self.cls.__module__.startswith("fastgd.")
+
     def variant(self, options: Mapping[str, Any]) -> str:
         """Name the choices that are not the defaults: the column `variant`."""
         chosen = {name: options.get(name, values[0]) for name, values in self.options.items()}

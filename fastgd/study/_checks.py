@@ -55,6 +55,8 @@ def _check_metrics(study: Study) -> None:
 
 def _check_schedule(study: Study, schedule: Schedule, block: OptimizerBlock, index: int) -> None:
     """Refuse a schedule of what its optimizer does not have, or that leaves the bounds of what it gives a value."""
+    if (schedule.name, schedule.of) == ("constant", "lr"):
+        return  # nothing is driven, and a rule may have no rate
     path = ("schedule",) if block.schedule is None else ("optimizer", index, "schedule")
     if schedule.of not in block.hyper:
         text = f"has of = '{schedule.of}', which the optimizer '{block.name}' does not have; "

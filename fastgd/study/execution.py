@@ -138,7 +138,7 @@ class _CohortRun:
                 self.cohort.compile("grad_norm" in self.execution.study.record.metrics)
         except NumbaError as error:
             optimizer = self.plan.spec.rule.optimizer
-            if optimizer.family != "custom":
+            if not optimizer.foreign:
                 raise
             raise InputError(
                 f"optimizer {optimizer.name!r}: its functions do not compile; they may use arithmetic and NumPy's "

@@ -58,13 +58,12 @@ def _digest(text: str) -> Any:
 
 def _shared(study: Study, problem: Problem, fingerprint: str, spec: CohortSpec) -> dict[str, Any]:
     optimizer = spec.rule.optimizer
-    own = not optimizer.cls.__module__.startswith("fastgd.")
     return {
         "data": fingerprint,
         "loss": problem.loss,
         "intercept": problem.intercept,
         "optimizer": [optimizer.name, spec.rule.choices, list(optimizer.hyper)],
-        "source": optimizer.source if own else None,  # a user's edited rule is another rule
+        "source": optimizer.source if optimizer.foreign else None,  # a user's edited rule is another rule
         "batch_size": spec.batch_size,
         "dtype": study.dtype,
         "layout": "dense",
