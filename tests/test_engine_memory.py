@@ -49,7 +49,7 @@ def guarded(monkeypatch):
 def test_nothing_is_written_beyond_an_array(guarded, kernel, dtype):
     @settings(max_examples=40)
     @given(
-        d=st.integers(1, 70),
+        d=st.one_of(st.integers(1, 70), st.sampled_from([128, 129, 257])),
         lanes=st.integers(1, 20),
         batch_size=st.sampled_from([1, 2, 5, 17, 64, 255, 256, 257, 300]),
         rest=st.integers(0, 40),

@@ -22,12 +22,15 @@ def lanes_of(count, loss="logistic"):
 
 @st.composite
 def shapes(draw):
-    """A problem's and a cohort's shape: few rows, so that there are several epochs, with a last batch of any size."""
+    """A problem's and a cohort's shape: few rows, for several epochs, with a last batch of any size.
+
+    Features are taken 128 at a time, and chunks of a batch have 256 rows.
+    """
     batch_size = draw(st.sampled_from([1, 2, 5, 64, 256, 257, 300]))
     n = batch_size + draw(st.sampled_from([0, 1, batch_size // 2, batch_size, 100]))
     return {
         "n": n,
-        "d": draw(st.integers(1, 70)),
+        "d": draw(st.one_of(st.integers(1, 70), st.sampled_from([127, 128, 129, 257, 300]))),
         "lanes": draw(st.integers(1, 70)),
         "batch_size": batch_size,
         "intercept": draw(st.booleans()),

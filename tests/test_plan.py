@@ -242,6 +242,14 @@ def test_an_edited_rule_makes_other_trials(tmp_path, monkeypatch):
     assert not found[0] & found[2]
 
 
+def test_a_rule_of_ones_own_needs_no_rate(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "rate_free.py").write_text(MINE.replace("lr: float", "pull: float").replace("h.lr", "h.pull"))
+    plan = plan_of(optimizer={"name": "rate_free:Mine", "pull": [0.1, 0.2]})
+    assert plan.trials["pull"].tolist() == [0.1, 0.2]
+    assert set(plan.trials["schedule"]) == {"constant"}
+
+
 # --- kernels, memory and numbers --------------------------------------------------------------------------------------
 
 

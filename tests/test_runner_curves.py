@@ -124,6 +124,23 @@ def test_nesterov_reports_with_the_rate_of_its_last_step(tmp_path, per, form):
         np.testing.assert_allclose(results.parameters(trial["trial_id"]), iterates[-1], rtol=1e-10)
 
 
+def test_a_schedule_of_the_decay_leaves_the_intercept_alone(tmp_path):
+    """An intercept does not decay, whatever gives the decay its value."""
+    schedule = {"name": "exponential", "of": "weight_decay", "start": 0.5, "final": 0.1}
+    results = run(
+        tmp_path / "r", epochs=EPOCHS, schedule=schedule, record={"parameters": "all"},
+        optimizer={"name": "adamw", "lr": [0.01, 0.02, 0.05]},
+    )  # fmt: skip
+    for _, trial in results.trials.iterrows():
+
+        def hyper(t, trial=trial):
+            share = (t - 1) // BATCHES / (EPOCHS - 1)
+            values = {name: trial[name] for name in ("lr", "beta1", "beta2", "eps")}
+            return values | {"weight_decay": 0.5 ** (1 - share) * 0.1**share}
+
+        np.testing.assert_allclose(results.parameters(trial["trial_id"]), trained(trial, hyper, "adamw")[-1], rtol=1e-9)
+
+
 def test_lanes_that_end_do_not_shift_the_schedules_of_others(tmp_path):
     """Nine lanes in tiles of eight or so, of which some leave at once, and some later."""
     rates = [1e30, 0.01, 0.02, 1e30, 0.03, 1e3, 0.05, 1e300, 0.08]

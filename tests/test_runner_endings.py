@@ -1,11 +1,14 @@
 """How trials end: by their budget, a target, divergence, standing still, or the time."""
 
+import time
+
 import numpy as np
 import pytest
 from small_studies import N, rows, run
 
 from fastgd.study import execution
 from fastgd.study.config import Stop
+from fastgd.study.events import Compiling
 from fastgd.study.stopping import Stopping
 
 
@@ -151,16 +154,16 @@ def test_patience(tmp_path):
 
 def test_the_rules_of_stopping():
     """Judged checkpoint by checkpoint, with the epoch as a fraction where checkpoints are in steps."""
-    lanes = np.arange(5)
-    start = np.array([1.0, 1.0, 1.0, -2.0, 5.0])
+    lanes = np.arange(6)
+    start = np.array([1.0, 1.0, 1.0, -2.0, 5.0, 0.1])
     stopping = Stopping.start(Stop(target=-3.0, diverge=10.0, patience=1), start)
-    nothing = [""] * 5
+    nothing = [""] * 6
     status, reasons = stopping.judge(lanes, start, 0.0)
     assert (status.tolist(), reasons) == (nothing, nothing)
-    status, _ = stopping.judge(lanes, np.array([0.5, 1 - 1e-5, 11.0, 18.0, 54.9]), 0.5)
+    status, _ = stopping.judge(lanes, np.array([0.5, 1 - 1e-5, 11.0, 18.0, 54.9, 10.1]), 0.5)
     assert status.tolist() == nothing, "10 max(1, |F0|) above the start is the limit"
-    status, reasons = stopping.judge(lanes, np.array([0.4, 1.0, 11.1, 18.1, -3.0]), 1.0)
-    assert status.tolist() == ["", "stalled", "diverged", "diverged", "target"]
+    status, reasons = stopping.judge(lanes, np.array([0.4, 1.0, 11.1, 18.1, -3.0, 10.2]), 1.0)
+    assert status.tolist() == ["", "stalled", "diverged", "diverged", "target", "diverged"]
     assert reasons[2] == "the objective rose from 1 to 11.1"
     status, reasons = stopping.judge(lanes[:1], np.array([np.nan]), 1.2)
     assert (status.tolist(), reasons) == (["diverged"], ["the objective is nan"])
@@ -179,32 +182,53 @@ def test_patience_counts_from_the_last_improvement():
     assert ended == ["", "", "", "", "stalled"]
 
 
+class Late:
+    """A clock that is an hour late from when the first cohort trains."""
+
+    def __init__(self, monkeypatch):
+        self.late = 0.0
+        monkeypatch.setattr(execution, "time", self)
+
+    def perf_counter(self):
+        return time.perf_counter() + self.late
+
+    def __call__(self, event):
+        if isinstance(event, Compiling):
+            self.late = 3600.0
+
+
 @pytest.mark.parametrize("batch_size", [32, "full"])
-def test_timeout(tmp_path, batch_size):
-    results = run(tmp_path / "r", max_seconds=1e-9, epochs=10_000, batch_size=batch_size, seed=[0, 1])
+def test_timeout(tmp_path, monkeypatch, batch_size):
+    """The cohort that trains is measured where it is; those that would follow never begin."""
+    results = run(
+        tmp_path / "r", log=Late(monkeypatch), max_seconds=60, epochs=10**6,
+        batch_size=batch_size, seed=[0, 1], init={"normal": 0.1},
+    )  # fmt: skip
     trials = results.trials
     assert set(trials["status"]) == {"timeout"}
-    assert (trials["reason"] == "max_seconds = 1e-09 was over").all()
-    assert (trials["steps"] < 10_000).all()
-    for _, trial in trials.iterrows():
+    assert (trials["reason"] == "max_seconds = 60 was over").all()
+    for _, trial in trials[trials["seed"] == 0].iterrows():
         found = curve(results, trial)
-        assert found["step"].tolist()[0] == 0
-        assert found["step"].iloc[-1] == trial["steps"]
+        assert 0 < trial["steps"] < 10**6
+        assert found["step"].iloc[[0, -1]].tolist() == [0, trial["steps"]]
         assert trial["final_loss"] == found["loss"].iloc[-1]
+    never = trials[trials["seed"] == 1]
+    assert set(never["steps"]) == {0}
+    assert never[["final_loss", "best_loss"]].isna().all(axis=None)
+    assert not results.curves["trial_id"].isin(never["trial_id"]).any()
 
 
 def test_timeout_within_an_epoch(tmp_path, monkeypatch):
     """The checkpoint is where the time was over; what is recorded there is right."""
-    monkeypatch.setattr("fastgd.engine.cohort.CALL_SECONDS", 1e-9)
-    results = run(tmp_path / "r", max_seconds=1e-9, epochs=10)
-    step = int(results.trials["steps"].iloc[0])
-    assert step == 1
-    monkeypatch.undo()
     whole = run(tmp_path / "whole", epochs=None, steps=1)
+    monkeypatch.setattr("fastgd.engine.cohort.CALL_SECONDS", 1e-9)
+    results = run(tmp_path / "r", log=Late(monkeypatch), max_seconds=60, epochs=10)
+    assert set(results.trials["steps"]) == {1}
+    assert set(results.trials["epochs"]) == {0.2}
     np.testing.assert_array_equal(results.trials["final_loss"], whole.trials["final_loss"])
-    last = results.curves[results.curves["step"] == step]
-    assert last["epoch"].unique() == pytest.approx(step / 5)
-    assert last["samples_seen"].unique() == 32
+    last = results.curves[results.curves["step"] == 1]
+    assert set(last["epoch"]) == {0.2}
+    assert set(last["samples_seen"]) == {32}
 
 
 def test_time_that_is_not_over_ends_nothing(tmp_path):
