@@ -9,10 +9,14 @@ import textwrap
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pytest
+from cohorts import SMALL, make_cohort, problem
 
 import fastgd
 from fastgd import _jit
+from fastgd.engine import dense
+from fastgd.engine.evaluate import evaluate_blocks
 
 PACKAGE = Path(fastgd.__file__).parent
 
@@ -114,6 +118,28 @@ def test_new_values_compile_nothing(cold, tmp_path):
         {**SGD, "record": {"every": {"log": 3}, "metrics": ["accuracy"], "parameters": "all"}},
     ]
     assert Worker(tmp_path, *studies, cache=cache).result["compiled"] == []
+
+
+def test_shapes_of_data_and_grids_compile_nothing():
+    """Within a process: any number of lanes in the same tile, any data, batch, penalty, loss and schedule."""
+
+    class Halved:
+        per_step = True
+
+        def __call__(self, first, steps):
+            return np.full((steps, 1, 7), 0.05)
+
+    def work(lanes, n=90, d=4, **options):
+        X, y = problem(n, d, options.get("loss", "logistic"))
+        cohort = make_cohort(X, y, [{"lr": 0.1, "momentum": 0.3}] * lanes, kernel=SMALL, **options)
+        cohort.advance(3)
+        cohort.measure([(X, y, [cohort.spec.loss])])
+        return [len(kernel.signatures) for kernel in (dense.advance, evaluate_blocks)]
+
+    before = work(4)
+    assert min(before) >= 1
+    assert work(70, n=500, d=33, batch_size=300, l2=0.1, loss="hinge", shuffled=False, threads=3) == before
+    assert work(7, intercept=False, init=0.2, batch_size=1, scheduled=("lr",), schedule=Halved()) == before
 
 
 def test_an_edited_rule_is_seen(workers, tmp_path):
