@@ -64,7 +64,7 @@ def test_exp_is_exact_to_the_last_place_or_two(dtype):
     steps = np.log(2) * (np.arange(-100, 100) + 0.5)
     x = np.concatenate([x, steps, np.nextafter(steps, np.inf), ends, [0.0]]).astype(dtype)
     found = in_kernel(_exp, x, dtype=dtype)
-    assert ulps(found, np.exp(x.astype(np.longdouble)), dtype) <= 1.5
+    assert ulps(found, np.exp(x.astype(np.longdouble)), dtype) <= 2
     assert found[-1] == 1
 
 
