@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from fastgd.analysis import Results
-    from fastgd.study.plan import PlanSummary
+    from fastgd.study.summary import PlanSummary
 
 
 @dataclass(frozen=True)

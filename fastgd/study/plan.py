@@ -24,6 +24,7 @@ from fastgd.optimizers import find
 from fastgd.problems import LOSSES
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 from fastgd.study.identity import trial_ids
+from fastgd.study.summary import CohortSummary, PlanSummary
 
 Array = npt.NDArray[Any]
 
@@ -123,36 +124,6 @@ class CohortPlan:
         spec = replace(self.spec, hyper=self.spec.hyper[keep], l2=self.spec.l2[keep])
         ids = [self.ids[lane] for lane in np.flatnonzero(keep)]
         return replace(self, spec=spec, which=self.which[keep], ids=ids)
-
-
-@dataclass(frozen=True)
-class CohortSummary:
-    """A cohort in a plan's printed summary."""
-
-    problem: str
-    optimizer: str
-    batch_size: int
-    seed: str
-    lanes: int
-    padding: float
-    kernel: str
-    bytes: int
-    passes: float
-    flops: float
-
-
-@dataclass(frozen=True)
-class PlanSummary:
-    """A plan in numbers; `bytes` is the largest cohort's, of which only one is in memory at a time."""
-
-    trials: int
-    cohorts: list[CohortSummary]
-    lanes: int
-    padding: float
-    bytes: int
-    budget: int
-    passes: float
-    flops: float
 
 
 @dataclass(frozen=True)
