@@ -6,7 +6,7 @@ from itertools import groupby
 from rich.console import RenderableType
 
 from fastgd.cli.consoles import amount, count, table
-from fastgd.study.plan import CohortSummary, PlanSummary
+from fastgd.study.summary import CohortSummary, PlanSummary
 
 TEXTS = ("problem", "optimizer", "kernel")
 
