@@ -33,8 +33,3 @@ def exp(z: Any) -> Any:
 def sigmoid(z: Any) -> Any:
     """Return `1 / (1 + e^-z)`, exact to rounding at both ends."""
     return 1 / (1 + exp(-z))
-
-
-def softplus(z: Any) -> Any:
-    """Return `log(1 + e^z)` without overflow or cancellation for any finite z."""
-    return np.maximum(z, 0.0) + np.log1p(exp(-np.abs(z)))

@@ -359,9 +359,23 @@ def _emit_exp(builder, x):
 
 
 def _emit_log1p(builder, x):
-    """`log(1 + x)` for 0 <= x <= 1, which is all that softplus asks for: with s = x / (2 + x)."""
-    s = builder.fdiv(x, builder.fadd(x, _constant(x.type, 2.0)))
-    return builder.fmul(s, _horner(builder, builder.fmul(s, s), _LOG1P[str(x.type.element)]))
+    """`log(1 + x)` for finite x >= 0: `k log(2) + log(1 + f)` with 1 + x = 2^k (1 + f), and s = f / (2 + f).
+
+    Below 1, f is x itself, so that small values keep all their places.
+    """
+    kind = x.type
+    form, one = _FORMATS[str(kind.element)], _constant(kind, 1.0)
+    whole = ir.VectorType(ir.IntType(form.bits), kind.count)
+    bias = _constant(whole, (1 << (form.bits - form.mantissa - 2)) - 1)
+    mantissa = _constant(whole, form.mantissa)
+    u = builder.fadd(x, one)
+    k = builder.sub(builder.lshr(builder.bitcast(u, whole), mantissa), bias)
+    scale = builder.bitcast(builder.shl(builder.sub(bias, k), mantissa), kind)
+    reduced = call_llvm(builder, "fma", u, scale, _constant(kind, -1.0))
+    f = builder.select(builder.icmp_signed(">", k, _constant(whole, 0)), reduced, x)
+    s = builder.fdiv(f, builder.fadd(f, _constant(kind, 2.0)))
+    log = builder.fmul(s, _horner(builder, builder.fmul(s, s), _LOG1P[str(kind.element)]))
+    return call_llvm(builder, "fma", builder.sitofp(k, kind), _constant(kind, form.log2_high), log)
 
 
 _elementwise((np.exp,), 1, _emit_exp)

@@ -263,7 +263,7 @@ def test_an_optimizer_of_ones_own(cold, tmp_path):
 
     new, again = work("new"), work("again")
     assert "advance" in new["compiled"]
-    assert "evaluate_blocks" in new["loaded"]
+    assert "evaluate_single_blocks" in new["loaded"]
     assert new["losses"] == first["losses"], "without drag it is plain descent"
     assert again["compiled"] == []
     assert again["losses"] == new["losses"]

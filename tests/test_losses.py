@@ -11,7 +11,7 @@ from cohorts import SINGLE, make_cohort
 from fastgd._jit import jit
 from fastgd._static import Static
 from fastgd._vectors import aligned
-from fastgd.engine.losses import add_losses, residuals, residuals_of_rows
+from fastgd.engine.losses import add_losses, add_losses_of_rows, residuals, residuals_of_rows
 from fastgd.engine.shapes import single_shape, tile_shape
 from fastgd.problems import LOSSES, MEASURES, ZERO_ONE
 
@@ -156,6 +156,11 @@ def _add_losses(code, shape, Z, y, scale, out):
     add_losses(code, shape, Z, y, y.shape[0], scale, out)
 
 
+@jit
+def _add_losses_of_rows(code, shape, Z, y, scale, out):
+    add_losses_of_rows(code, shape, Z, y, y.shape[0], scale, out)
+
+
 def representable(dtype):
     """The margins that this type can hold, and a few where float32 ends, in whole vectors."""
     margins = [z for z in [*MARGINS, 88.7, -86.8, -87.1] if abs(z) < float(np.finfo(dtype).max)]
@@ -175,6 +180,42 @@ def test_values_in_a_kernel(name, y, dtype):
         _add_losses(LOSSES[name].code, Static(shape), Z, np.full(1, y, dtype), z.dtype.type(1), out)
         found[start : start + 8] = out
     assert_close(found, expected, terms, dtype)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 8, 29, 64])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_sums_over_rows_in_kernels(name, dtype, rows):
+    """Rows may share a logarithm and fill vectors or not: the sums are those of the values."""
+    rng = np.random.default_rng(rows)
+    y = rng.integers(0, 2, rows).astype(dtype)
+    for scale in (1e-3, 1.0, 10.0):
+        z = rng.normal(0, scale, (rows, 8)).astype(dtype)
+        expected = sum(LOSSES[name].value(np.float64(row), np.float64(label)) for row, label in zip(z, y, strict=True))
+        places = {"rtol": 1e-14 if dtype == "float64" else 5e-6}
+        tile, out = tile_shape(8, z.itemsize), aligned((8,), np.float64)
+        Z = aligned((z.size,), dtype)
+        Z[:] = z.ravel()
+        _add_losses(LOSSES[name].code, Static(tile), Z, y, z.dtype.type(1), out)
+        np.testing.assert_allclose(out, expected, **places)
+        single, targets, total = single_shape(z.itemsize), aligned((96,), dtype), np.zeros(1)
+        targets[:rows] = y
+        for lane in range(8):
+            Z, total[:] = aligned((96,), dtype), 0
+            Z[:rows] = z[:, lane]
+            _add_losses_of_rows(LOSSES[name].code, Static(single), Z, targets[:rows], z.dtype.type(1), total)
+            np.testing.assert_allclose(total[0], expected[lane], **places)
+
+
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.log_terms])
+@pytest.mark.parametrize("z", [np.inf, -np.inf, np.nan, 1e300])
+def test_shared_logarithms_keep_what_is_not_finite(name, z):
+    margins, out = aligned((8 * 8,), "float64"), aligned((8,), np.float64)
+    margins[3 * 8 + 2] = z
+    _add_losses(LOSSES[name].code, Static(tile_shape(8, 8)), margins, np.zeros(8), 1.0, out)
+    expected = np.full(8, 8 * np.log(2))
+    expected[2] = 7 * np.log(2) + LOSSES[name].value(z, 0.0)
+    np.testing.assert_allclose(out, expected, rtol=1e-14)
 
 
 @pytest.mark.parametrize("kernel", [_residuals, _residuals_of_rows], ids=["tile", "single"])

@@ -4,11 +4,11 @@ import time
 
 import numpy as np
 import pytest
-from small_studies import N, rows, run
+from small_studies import Log, N, assert_same, rows, run
 
 from fastgd.study import execution
 from fastgd.study.config import Stop
-from fastgd.study.events import Compiling
+from fastgd.study.events import CohortFinished, Compiling, Warning_
 from fastgd.study.stopping import Stopping
 
 
@@ -216,6 +216,26 @@ def test_timeout(tmp_path, monkeypatch, batch_size):
     assert set(never["steps"]) == {0}
     assert never[["final_loss", "best_loss"]].isna().all(axis=None)
     assert not results.curves["trial_id"].isin(never["trial_id"]).any()
+
+
+class LateForTheSecond(Late):
+    def __call__(self, event):
+        if isinstance(event, CohortFinished):
+            super().__call__(Compiling(""))
+
+
+def test_what_ran_out_of_time_is_run_again(tmp_path, monkeypatch):
+    """With more time; nothing of their first run is left, and what was complete is not touched."""
+    fields = {"seed": [0, 1], "init": {"normal": 0.1}, "record": {"parameters": "all"}}
+    with monkeypatch.context() as patch:
+        first = run(tmp_path / "r", log=LateForTheSecond(patch), max_seconds=60, **fields)
+    late = first.trials["status"] == "timeout"
+    assert 0 < late.sum() < len(late)
+    log = Log()
+    again = run(tmp_path / "r", log=log, max_seconds=3600, **fields)
+    assert sum(log.computed) == late.sum()
+    assert log.of(Warning_)[0].message == f"{late.sum()} trials ran out of time before: they are run again"
+    assert_same(again, run(tmp_path / "whole", **fields))
 
 
 def test_timeout_within_an_epoch(tmp_path, monkeypatch):

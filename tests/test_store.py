@@ -165,6 +165,34 @@ def test_a_trial_is_committed_once(tmp_path):
     assert len(read(tmp_path, "trials")) == 2
 
 
+@pytest.mark.parametrize("finished", [True, False], ids=["compacted", "in parts"])
+def test_trials_that_ran_out_of_time_are_replaced(tmp_path, monkeypatch, finished):
+    """All at once: until the new results are committed, the old ones stand."""
+    monkeypatch.setattr("fastgd.store.compaction.FILE_BYTES", 1)  # every file is large
+    with open_folder(tmp_path) as folder:
+        kept = commit(folder, trials(2, "a"), parameters=True)
+        late = commit(folder, trials(3, "b", status="timeout"), checkpoints=2, parameters=True)
+        if finished:
+            folder.finish([*kept, *late])
+    with open_folder(tmp_path) as folder:
+        assert folder.timed_out() == set(late)
+        with contextlib.suppress(KeyboardInterrupt), folder.cohort("c") as cohort:
+            cohort.append(block(late, 0))
+            raise KeyboardInterrupt
+        assert len(read(tmp_path, "trials")) == 5
+        commit(folder, trials(2, "b"), checkpoints=7, parameters=True)
+        other = commit(folder, trials(1, "c"))
+        assert folder.timed_out() == {late[2]}
+        assert folder.committed() == {*kept, *late, *other}
+        with pytest.raises(ValueError, match="only once"):
+            commit(folder, trials(1, "b"))
+        folder.finish([*kept, *late, *other])
+    stored = read(tmp_path, "trials").set_index("trial_id")["status"]
+    assert stored.to_dict() == {**dict.fromkeys([*kept, *late, *other], "completed"), late[2]: "timeout"}
+    assert read(tmp_path, "curves").groupby("trial_id").size().loc[late].tolist() == [7, 7, 2]
+    assert read(tmp_path, "parameters")["trial_id"].value_counts().loc[[*kept, *late]].eq(1).all()
+
+
 def test_orphans_and_temporary_files_are_ignored_and_swept(tmp_path):
     with open_folder(tmp_path) as folder:
         commit(folder, trials(2))

@@ -1,11 +1,12 @@
 """Exact sums over all rows at a checkpoint: block by block, in float64, in an order that no thread count changes."""
 
 from fastgd._jit import jit
+from fastgd.engine import single
 from fastgd.engine.dense import gather, margins
-from fastgd.engine.losses import add_losses
+from fastgd.engine.losses import add_losses, add_losses_of_rows
 
 BLOCK = 4096  # rows of a partial sum
-CHUNK = 60  # rows whose margins stay in the first-level cache: whole register blocks
+CHUNK = 64  # rows whose margins stay in the first-level cache: whole register blocks
 
 
 @jit
@@ -27,3 +28,21 @@ def evaluate_blocks(shape, data, W, codes, totals, scratch, span, intercept):
             margins(shape, data, count, W[tile], intercept, scratch, (low + count, stop))
             for k in range(codes.shape[0]):
                 add_losses(codes[k], shape, scratch.Z, scratch.y, count, 1, totals[block, tile, k])
+
+
+@jit
+def evaluate_single_blocks(shape, data, W, codes, totals, scratch, span, intercept):
+    """The same for lanes one by one, W (lanes, padded parameters), with totals (blocks, lanes, measures, 1)."""
+    worker, workers, first = span
+    blocks, lanes, n = totals.shape[0], totals.shape[1], data.y.shape[0]
+    for item in range(worker, blocks * lanes, workers):
+        block, lane = item // lanes, item % lanes
+        start = (first + block) * BLOCK
+        stop = min(start + BLOCK, n)
+        bias = single.bias_of(shape, W[lane], data.d, intercept)
+        totals[block, lane] = 0
+        for low in range(start, stop, CHUNK):
+            count = min(CHUNK, stop - low)
+            single.margins(shape, data, low, count, W[lane], bias, scratch, low + count)
+            for k in range(codes.shape[0]):
+                add_losses_of_rows(codes[k], shape, scratch.Z, scratch.y, count, 1, totals[block, lane, k])

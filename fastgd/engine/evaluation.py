@@ -12,8 +12,8 @@ import numpy.typing as npt
 from fastgd._static import Static
 from fastgd._vectors import aligned
 from fastgd.engine import dense
-from fastgd.engine.dense import CHUNK, Rows, part_rows
-from fastgd.engine.evaluate import BLOCK, evaluate_blocks
+from fastgd.engine.dense import CHUNK, Rows, Scratch, part_rows
+from fastgd.engine.evaluate import BLOCK, evaluate_blocks, evaluate_single_blocks
 from fastgd.engine.shapes import Kernel
 from fastgd.engine.threads import CALL_SECONDS, call
 from fastgd.engine.tiles import TileLayout, make_scratch
@@ -37,21 +37,24 @@ class Measures:
 
 
 class Evaluation:
-    """Exact sums over all rows, in tiles; a single lane is put into the smallest tile."""
+    """Exact sums over all rows; for a gradient's norm, single lanes are put into the smallest tile."""
 
     def __init__(self, cohort: "Cohort") -> None:
         self.cohort = cohort
         spec, itemsize = cohort.spec, cohort.dtype.itemsize
         kernel = Kernel(32 // itemsize) if spec.kernel.lanes == 1 else spec.kernel
         self.tiles = TileLayout(kernel, itemsize, cohort.d, spec.intercept)
-        self.shape = Static(self.tiles.shape)
-        self.scratch = [
-            make_scratch(CHUNK + 8, self.tiles.shape.lanes, 0, 0, cohort.dtype, False)
-            for _ in range(cohort.threads.count)
-        ]
+        self.scratch = self._make_scratch(cohort.layout)
+        self.tile_scratch = self._make_scratch(self.tiles) if cohort.layout.single else self.scratch
 
-    def weights(self) -> Array:
-        """Return the reported iterates (tiles, >= parameters * L)."""
+    def _make_scratch(self, layout: TileLayout) -> list[Scratch]:
+        """Return each thread's working memory."""
+        lanes, dtype = layout.shape.lanes, self.cohort.dtype
+        room = CHUNK + 2 * layout.shape.width
+        return [make_scratch(room, lanes, 0, 0, dtype, layout.single) for _ in range(self.cohort.threads.count)]
+
+    def _weights(self) -> Array:
+        """Return the reported iterates (tiles, >= parameters * L) in tiles."""
         cohort, iterate = self.cohort, self.cohort.iterate()
         if not cohort.layout.single:
             return iterate
@@ -64,46 +67,43 @@ class Evaluation:
 
     def compile(self, gradient_norm: bool) -> None:
         """Compile what the measures call, or load it from the cache."""
-        rows, totals = self.cohort.rows, np.zeros((1, 1, 1, self.tiles.lanes))
-        arguments = self._arguments(0, 1, rows, self.cohort.lanes.state, np.zeros(1, np.int64), totals, 0)
-        evaluate_blocks.compile(tuple(numba.typeof(argument) for argument in arguments))
+        cohort, state = self.cohort, self.cohort.lanes.state
+        totals = np.zeros((1, 1, 1, cohort.layout.lanes))
+        kernel, arguments = self._call(0, 1, cohort.rows, state, np.zeros(1, np.int64), totals, 0)
+        kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
         if gradient_norm:
-            state = self.cohort.lanes.state
             arguments = self._gradient_arguments(state, np.zeros((1, 1, 1), state.dtype), (0,) * 7)
             dense.accumulate.compile(tuple(numba.typeof(argument) for argument in arguments))
 
     @silently
     def measure(self, rows: Sequence[tuple[Array, Array, Sequence[Loss]]], poll: Callable[[], None]) -> Measures:
         """Sum measures over sets of rows: see `Cohort.measure`."""
-        W, places = self.weights(), self.cohort.places
+        cohort, W = self.cohort, self.cohort.iterate()
+        d, places = cohort.d, cohort.places
         sums = [self._sums(W, X, y, measures, poll)[:, places] for X, y, measures in rows]
         # Tile by tile: a column's sum then has the same order wherever the lane stands.
-        blocks = self.tiles.blocks(W, 0)
-        squares = [np.square(block[: self.tiles.d], dtype=np.float64).sum(axis=0) for block in blocks]
-        penalised = np.concatenate(squares)[places]
-        if not self.tiles.intercept:
+        tiles = cohort.layout.tiles(W)
+        penalised = np.concatenate([np.square(tile[:d], dtype=np.float64).sum(axis=0) for tile in tiles])[places]
+        if not cohort.spec.intercept:
             return Measures(sums, penalised, penalised)
-        bias = np.concatenate([np.square(block[self.tiles.d], dtype=np.float64) for block in blocks])[places]
+        bias = np.concatenate([np.square(tile[d], dtype=np.float64) for tile in tiles])[places]
         return Measures(sums, penalised + bias, penalised)
 
     def _sums(self, W: Array, X: Array, y: Array, measures: Sequence[Loss], poll: Callable[[], None]) -> Array:
         codes = np.array([measure.code for measure in measures], np.int64)
         n, d = X.shape
+        lanes = self.cohort.layout.lanes
         rows = Rows(X.reshape(-1), y, _identity(n), d, self.cohort.spec.loss.code)
-        total = np.zeros((len(W), len(codes), self.tiles.lanes))
+        total = np.zeros((len(W), len(codes), lanes))
         blocks, first, rate = -(-n // BLOCK), 0, 2e9
-        work = float(BLOCK * d * len(W) * self.tiles.lanes)
+        work = float(BLOCK * d * len(W) * lanes)
         while first < blocks:
             count = min(blocks - first, max(1, int(CALL_SECONDS * rate / work)))
             part = np.zeros((count, *total.shape))
             workers = min(self.cohort.threads.count, count * len(W))
+            calls = [self._call(worker, workers, rows, W, codes, part, first) for worker in range(workers)]
             start = time.perf_counter()
-            self.cohort.threads.run(
-                [
-                    call(evaluate_blocks, self._arguments(worker, workers, rows, W, codes, part, first))
-                    for worker in range(workers)
-                ]
-            )
+            self.cohort.threads.run([call(kernel, arguments) for kernel, arguments in calls])
             rate = work * count / max(time.perf_counter() - start, 1e-6)
             for block in part:
                 total += block
@@ -111,10 +111,18 @@ class Evaluation:
             poll()
         return total.swapaxes(0, 1).reshape(len(codes), -1)
 
+    def _call(
+        self, worker: int, workers: int, rows: Rows, W: Array, codes: Array, totals: Array, first: int
+    ) -> tuple[Any, tuple[Any, ...]]:
+        cohort, span = self.cohort, (worker, workers, first)
+        kernel = evaluate_single_blocks if cohort.layout.single else evaluate_blocks
+        shape, scratch = Static(cohort.layout.shape), self.scratch[worker]
+        return kernel, (shape, rows, W, codes, totals, scratch, span, cohort.spec.intercept)
+
     @silently
     def gradient_norm(self, poll: Callable[[], None]) -> Array:
         """Return the norm of the objective's gradient: see `Cohort.gradient_norm`."""
-        cohort, W = self.cohort, self.weights()
+        cohort, W = self.cohort, self._weights()
         gradients = aligned((GRADIENT_PARTS, len(W), self.tiles.parameters * self.tiles.lanes), cohort.dtype)
         size, workers = part_rows(cohort.n, GRADIENT_PARTS), min(cohort.threads.count, GRADIENT_PARTS * len(W))
         work = 2.0 * GRADIENT_PARTS * cohort.d * len(W) * self.tiles.lanes
@@ -142,13 +150,8 @@ class Evaluation:
     def _gradient_arguments(self, W: Array, gradients: Array, span: tuple[int, ...]) -> tuple[Any, ...]:
         rows = self.cohort.rows._replace(order=_identity(self.cohort.n))
         bad = np.zeros((len(W), self.tiles.lanes), np.int64)
-        return self.shape, rows, W, bad, gradients, self.scratch[span[0]], span, self.cohort.spec.intercept
-
-    def _arguments(
-        self, worker: int, workers: int, rows: Rows, W: Array, codes: Array, totals: Array, first: int
-    ) -> tuple[Any, ...]:
-        span = (worker, workers, first)
-        return self.shape, rows, W, codes, totals, self.scratch[worker], span, self.cohort.spec.intercept
+        shape, scratch = Static(self.tiles.shape), self.tile_scratch[span[0]]
+        return shape, rows, W, bad, gradients, scratch, span, self.cohort.spec.intercept
 
 
 _identities: dict[int, Array] = {}

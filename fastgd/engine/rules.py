@@ -23,7 +23,6 @@ from fastgd.optimizers import Optimizer
 overload(_math.exp, strict=False)(lambda z: lambda z: np.exp(z))
 overload(_math.power, strict=False)(lambda x, t: _math.power)
 overload(_math.sigmoid, strict=False)(lambda z: _math.sigmoid)
-overload(_math.softplus, strict=False)(lambda z: _math.softplus)
 
 
 @dataclass(frozen=True)

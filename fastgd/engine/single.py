@@ -15,14 +15,14 @@ from fastgd.engine.rules import lane, load_slots, readout
 
 
 @jit
-def residual_chunk(shape, data, low, count, scale, W, bias, scratch, ahead):
-    """Leave in Z the scaled residuals of the rows order[low : low + count]; prefetch as many rows from `ahead` on.
+def margins(shape, data, low, count, W, bias, scratch, ahead):
+    """Leave in Z the margins of the rows order[low : low + count]; prefetch as many rows from `ahead` on.
 
     In any order: left to the hardware, sequential rows take twice the time.
     """
     gather(data, low, count, scratch)
     block, width, d = static(shape, "rows"), static(shape, "width"), data.d
-    n = data.y.shape[0]
+    n = data.order.shape[0]
     for i in range(0, count, width):
         store(scratch.Z, i, spread(shape, bias))
     whole = count - count % block
@@ -34,7 +34,13 @@ def residual_chunk(shape, data, low, count, scale, W, bias, scratch, ahead):
         prefetch_rows(data, ahead + i, min(ahead + i + 1, n))
     for i in range(count, count + (-count) % width):
         scratch.y[i] = 0
-    residuals_of_rows(data.loss, shape, scratch.Z, scratch.y, count, scale, scratch.check)
+
+
+@jit
+def bias_of(shape, W, d, intercept):
+    """The intercept among a lane's parameters, or 0."""
+    width = static(shape, "width")
+    return W[(d + width - 1) // width * width] if intercept else W.dtype.type(0)
 
 
 @jit
@@ -63,8 +69,8 @@ def lane_step(rule, shape, data, lanes, scratch, batch, index, intercept):
     clear(shape, scratch.G, 0, vectors + 1)
     for low in range(start, stop, CHUNK):
         count = min(CHUNK, stop - low)
-        bias = state[vectors * width] if intercept else state.dtype.type(0)
-        residual_chunk(shape, data, low, count, scale, state, bias, scratch, low + count)
+        margins(shape, data, low, count, state, bias_of(shape, state, d, intercept), scratch, low + count)
+        residuals_of_rows(data.loss, shape, scratch.Z, scratch.y, count, scale, scratch.check)
         if scratch.check[0] != scratch.check[0] and bad[0] == 0:
             bad[0] = t
         add_gradient(shape, data, count, scratch, scratch.G)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
+from fastgd._errors import InputError
+
 CALL_SECONDS = 0.05  # what a kernel call should last: short for Ctrl-C and progress, long against its start
 
 
@@ -30,9 +32,16 @@ class Threads:
     ----------
     count : int, optional
         The number of threads; by default all processors that the process may use.
+
+    Raises
+    ------
+    InputError
+        The number is not positive.
     """
 
     def __init__(self, count: int | None = None) -> None:
+        if count is not None and count < 1:
+            raise InputError(f"threads = {count}: give 1 or more, or leave it out to use all processors")
         self.count = count or available_threads()
         self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="fastgd")
 

@@ -54,6 +54,11 @@ class TileLayout:
         size = self.parameters * self.shape.lanes
         return state[:, row * size : (row + 1) * size].reshape(len(state), self.parameters, self.shape.lanes)
 
+    def tiles(self, state: Array) -> list[Array]:
+        """Return the parameters (d + intercept, L) of each tile; of each lane, where there is one to a tile."""
+        blocks = self.blocks(state, 0)
+        return [np.ascontiguousarray(self.columns(block[None])) for block in blocks] if self.single else list(blocks)
+
     def columns(self, block: Array) -> Array:
         """Return parameters (d + intercept, lanes) from (tiles, parameters, L)."""
         if not self.single:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fastgd._math import exp, sigmoid, softplus
+from fastgd._math import exp, sigmoid
 from fastgd._registry import Registry
 
 Targets = Literal["binary", "unit", "real", "count"]
@@ -29,6 +29,8 @@ class Loss:
         What y may be: 0 and 1; numbers from 0 to 1; any finite number; numbers >= 0.
     value, derivative : callable
         `value(z, y)` and its derivative by z. Without branches on values: kernels call them on vectors of lanes.
+    log_terms : callable, optional
+        `log_terms(z, y)` gives a and e, 0 <= e <= 1, of a value `a + log(1 + e)`: several rows then share a logarithm.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Loss:
     targets: Targets
     value: Callable[[Any, Any], Any]
     derivative: Callable[[Any, Any], Any]
+    log_terms: Callable[[Any, Any], Any] | None = None
 
     @property
     def code(self) -> int:
@@ -54,9 +57,15 @@ def _squared_derivative(z: Any, y: Any) -> Any:
     return z - y
 
 
-# With y in {0, 1}, log(1 + e^z) - y z is softplus(z) or softplus(-z): no difference of large numbers.
+# With y in {0, 1}, log(1 + e^z) - y z is log(1 + e^z) or log(1 + e^-z): no difference of large numbers.
+def _logistic_terms(z: Any, y: Any) -> Any:
+    m = (1 - 2 * y) * z
+    return np.maximum(m, 0.0), exp(-np.abs(m))
+
+
 def _logistic(z: Any, y: Any) -> Any:
-    return softplus((1 - 2 * y) * z)
+    a, e = _logistic_terms(z, y)
+    return a + np.log1p(e)
 
 
 def _logistic_derivative(z: Any, y: Any) -> Any:
@@ -114,7 +123,7 @@ def _poisson_derivative(z: Any, y: Any) -> Any:
 
 for _loss in (
     Loss("squared", "(z - y)^2 / 2", "real", _squared, _squared_derivative),
-    Loss("logistic", "log(1 + e^z) - y z, y in {0, 1}", "binary", _logistic, _logistic_derivative),
+    Loss("logistic", "log(1 + e^z) - y z, y in {0, 1}", "binary", _logistic, _logistic_derivative, _logistic_terms),
     Loss("hinge", "max(0, 1 - s z), s = 2y - 1", "binary", _hinge, _hinge_derivative),
     Loss("squared_hinge", "max(0, 1 - s z)^2, s = 2y - 1", "binary", _squared_hinge, _squared_hinge_derivative),
     Loss("huber", "(z - y)^2 / 2 up to |z - y| = 1, then |z - y| - 1/2", "real", _huber, _huber_derivative),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastgd.store.curves import CurveFile
 from fastgd.store.files import TableFile, make_folders
 from fastgd.store.schema import PARAMETERS, trials_table
-from fastgd.store.snapshot import commit_schema
+from fastgd.store.snapshot import commit_schema, part_name
 
 if TYPE_CHECKING:
     from fastgd.store.folder import Folder
@@ -27,18 +27,18 @@ class CohortWriter:
     ----------
     folder : Folder
         The results folder, open.
-    part : str
-        The name of the part that the cohort becomes.
+    number : int
+        The number of the part that the cohort becomes.
     cohort_id : str
         The trials' column of that name, where the trials lack it.
     """
 
-    def __init__(self, folder: "Folder", part: str, cohort_id: str) -> None:
+    def __init__(self, folder: "Folder", number: int, cohort_id: str) -> None:
         self._folder = folder
+        self._number = number
         self._cohort_id = cohort_id
-        self._trials = folder.path / "trials" / f"{part}.parquet"
         footer = folder.manifest.footer()
-        name = f"{part}-00.parquet"
+        name = f"{part_name(folder.generation, number)}-00.parquet"
         self._curves = CurveFile(folder.path / "curves" / name, folder.columns.curves.with_metadata(footer))
         self._parameters = TableFile(folder.path / "parameters" / name, PARAMETERS.with_metadata(footer))
 
@@ -85,6 +85,8 @@ class CohortWriter:
     def commit(self, trials: pd.DataFrame) -> None:
         """Make the cohort's results count: its curves, then its parameters, then its trials get their names.
 
+        They take the place of what is stored of the same trials, where those ran out of time.
+
         Parameters
         ----------
         trials : pandas.DataFrame
@@ -102,6 +104,7 @@ class CohortWriter:
             with self._folder.committing(table["trial_id"].to_pylist()):
                 curves, parameters = self._curves.publish(), self._parameters.publish()
                 schema = commit_schema(table.schema, self._folder.manifest.footer(), curves, parameters)
-                with TableFile(self._trials, schema) as record:
+                part = part_name(self._folder.generation, self._number)
+                with TableFile(self._folder.path / "trials" / f"{part}.parquet", schema) as record:
                     record.write(table)
                     record.publish()

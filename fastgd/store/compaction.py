@@ -1,10 +1,14 @@
-"""Compaction: all parts of a results folder become one part of the next generation, with the study's union schema."""
+"""Compaction: all parts of a results folder become one part of the next generation, with the study's union schema.
+
+Trials that ran out of time and were run again go on the way.
+"""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fastgd.store.files import TableFile
@@ -14,13 +18,11 @@ from fastgd.store.snapshot import Snapshot, commit_schema, part_name
 # A file that has grown to this size is closed, and later compactions leave it alone, so that extending a large study
 # does not write all of it again.
 FILE_BYTES = 256 << 20
+NONE = pa.array([], type=pa.string())
 
 
 def compact(snapshot: Snapshot, columns: Columns, in_study: Collection[str], footer: Mapping[str, str]) -> None:
     """Write the parts again as one, unless they are that already.
-
-    The new part counts from the moment that its trials file takes its name, and the old ones no longer do: a crash
-    before it leaves orphans, a crash after it leaves void parts, and the next sweep deletes either.
 
     Parameters
     ----------
@@ -33,17 +35,37 @@ def compact(snapshot: Snapshot, columns: Columns, in_study: Collection[str], foo
     footer : mapping of str to str
         The metadata of each file's footer.
     """
-    if _is_compact(snapshot, columns, in_study):
-        return
+    if not _is_compact(snapshot, columns, in_study):
+        _rewrite(snapshot, columns, footer, in_study=in_study)
+
+
+def drop(snapshot: Snapshot, columns: Columns, trial_ids: Collection[str], footer: Mapping[str, str]) -> None:
+    """Write the parts again as one without some trials; the other parameters are those of `compact`."""
+    _rewrite(snapshot, columns, footer, without=pa.array(list(trial_ids), type=pa.string()))
+
+
+def _rewrite(
+    snapshot: Snapshot,
+    columns: Columns,
+    footer: Mapping[str, str],
+    in_study: Collection[str] | None = None,
+    without: pa.Array = NONE,
+) -> None:
+    """Write the next generation.
+
+    Its part counts from the moment that its trials file takes its name, and the old ones no longer do: a crash before
+    it leaves orphans, a crash after it leaves void parts, and the next sweep deletes either.
+    """
     part = part_name(snapshot.generation + 1, 0)
     old = [path for path in snapshot.curves if not snapshot.schemas[path].equals(columns.curves)]
-    curves = _merge(snapshot.curves, old, snapshot.folder / "curves" / part, columns.curves, footer)
-    parameters = _merge(snapshot.parameters, [], snapshot.folder / "parameters" / part, PARAMETERS, footer)
+    curves = _merge(snapshot.curves, old, snapshot.folder / "curves" / part, columns.curves, footer, without)
+    parameters = _merge(snapshot.parameters, [], snapshot.folder / "parameters" / part, PARAMETERS, footer, without)
     schema = commit_schema(columns.trials, footer, curves, parameters)
     with TableFile(snapshot.folder / "trials" / f"{part}.parquet", schema) as record:
-        for table in _tables(snapshot.trials, columns.trials):
-            position = columns.trials.get_field_index("in_study")
-            record.write(table.set_column(position, "in_study", [_among(table, in_study)]))
+        position = columns.trials.get_field_index("in_study")
+        for table in _tables(snapshot.trials, columns.trials, without):
+            counts = table if in_study is None else table.set_column(position, "in_study", [_among(table, in_study)])
+            record.write(counts)
         record.publish()
 
 
@@ -63,18 +85,24 @@ def _among(trials: pa.Table, in_study: Collection[str]) -> pa.Array:
 
 
 def _merge(
-    files: Sequence[Path], old: Sequence[Path], part: Path, schema: pa.Schema, footer: Mapping[str, str]
+    files: Sequence[Path],
+    old: Sequence[Path],
+    part: Path,
+    schema: pa.Schema,
+    footer: Mapping[str, str],
+    without: pa.Array,
 ) -> list[str]:
-    """Return the names of files that hold all rows of `files`: the large ones as they are, the others merged.
+    """Return the names of files that hold the rows of `files`: the large ones as they are, the others merged.
 
-    Those of an `old` schema are always written again.
+    Those of an `old` schema, and those with trials that are to go, are always written again.
     """
+    old = [path for path in files if path in old or _holds(path, without)]
     rest = [path for path in files if path in old or path.stat().st_size < FILE_BYTES // 2]
     if len(rest) == 1 and not old:
         rest = []
     kept = [path for path in files if path not in rest]
     names = [path.name for path in kept]
-    tables = _tables(rest, schema)
+    tables = _tables(rest, schema, without)
     for first in tables:
         target = part.with_name(f"{part.name}-{len(names):02d}.parquet")
         with TableFile(target, schema.with_metadata(footer)) as merged:
@@ -86,9 +114,20 @@ def _merge(
     return names
 
 
-def _tables(files: Sequence[Path], schema: pa.Schema) -> Iterator[pa.Table]:
+def _holds(path: Path, trial_ids: pa.Array) -> bool:
+    if not len(trial_ids):
+        return False
+    with pq.ParquetFile(path) as file:
+        groups = (file.read_row_group(group, columns=["trial_id"]) for group in range(file.num_row_groups))
+        return any(pc.any(pc.is_in(group["trial_id"], trial_ids)).as_py() for group in groups)
+
+
+def _tables(files: Sequence[Path], schema: pa.Schema, without: pa.Array) -> Iterator[pa.Table]:
     """Read files row group by row group, which bounds the memory, with the union schema."""
     for path in files:
         with pq.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
-                yield conform(file.read_row_group(group, use_threads=False), schema)
+                table = conform(file.read_row_group(group, use_threads=False), schema)
+                if len(without):
+                    table = table.filter(pc.invert(pc.is_in(table["trial_id"], without)))
+                yield table

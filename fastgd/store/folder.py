@@ -12,11 +12,11 @@ from filelock import FileLock, Timeout
 
 from fastgd._errors import InputError
 from fastgd.store.cohort import CohortWriter
-from fastgd.store.compaction import compact
+from fastgd.store.compaction import compact, drop
 from fastgd.store.files import fsync_folder, make_folders, write_text, writing
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import Columns
-from fastgd.store.snapshot import Snapshot, part_name
+from fastgd.store.snapshot import Snapshot
 
 
 class Clock:
@@ -44,6 +44,8 @@ class Folder:
         The union of the columns that are stored and those that the study asks for.
     clock : Clock
         The seconds spent on storing so far.
+    generation : int
+        The generation of the parts that count.
     """
 
     def __init__(self, path: Path, manifest: Manifest, columns: Columns, lock: ExitStack) -> None:
@@ -54,7 +56,8 @@ class Folder:
         self._lock = lock
         self._manifest_is_written = False
         self._committed: set[str] = set()
-        self._generation = self._next_number = 0
+        self._timed_out: set[str] = set()
+        self.generation = self._next_number = 0
 
     @classmethod
     def open(
@@ -122,8 +125,8 @@ class Folder:
             write_text(self.path / "study.toml", study_toml)
             make_folders(self.path / "trials", self.path / "curves")
             snapshot.sweep()
-            self._committed = snapshot.trial_ids()
-            self._generation, self._next_number = snapshot.generation, snapshot.next_number
+            self._committed, self._timed_out = snapshot.trial_ids(), snapshot.trial_ids("timeout")
+            self.generation, self._next_number = snapshot.generation, snapshot.next_number
 
     def __enter__(self) -> Self:
         return self
@@ -139,21 +142,34 @@ class Folder:
         """Return the ids of the trials whose results are stored."""
         return set(self._committed)
 
+    def timed_out(self) -> set[str]:
+        """Return the ids of those that ran out of time: they may be committed again."""
+        return set(self._timed_out)
+
     def cohort(self, cohort_id: str) -> CohortWriter:
         """Return a writer for a cohort's results."""
-        part = part_name(self._generation, self._next_number)
         self._next_number += 1
-        return CohortWriter(self, part, cohort_id)
+        return CohortWriter(self, self._next_number - 1, cohort_id)
 
     @contextmanager
     def committing(self, trial_ids: Sequence[str]) -> Iterator[None]:
         """Note trials as committed when the block has committed them; ValueError where one is already."""
-        if len(set(trial_ids)) != len(trial_ids) or not self._committed.isdisjoint(trial_ids):
+        again = self._timed_out.intersection(trial_ids)
+        if len(set(trial_ids)) != len(trial_ids) or not (self._committed - again).isdisjoint(trial_ids):
             raise ValueError("a trial can be committed only once")
         if not self._manifest_is_written:
             self._write_manifest()
+        if again:
+            self._drop(again)
         yield
         self._committed.update(trial_ids)
+
+    def _drop(self, trial_ids: set[str]) -> None:
+        """Make room for what takes the place of some trials' results: they stand until it is about to be committed."""
+        drop(Snapshot.read(self.path), self.columns, trial_ids, self.manifest.footer())
+        self.generation += 1
+        self._timed_out -= trial_ids
+        self._committed -= trial_ids
 
     def finish(
         self,
@@ -179,7 +195,7 @@ class Folder:
             compact(Snapshot.read(self.path), self.columns, set(in_study), self.manifest.footer())
             snapshot = Snapshot.read(self.path)
             snapshot.sweep()
-            self._generation, self._next_number = snapshot.generation, snapshot.next_number
+            self.generation, self._next_number = snapshot.generation, snapshot.next_number
         if self._manifest_is_written:
             ended = (ended or datetime.now(UTC)).astimezone(UTC)
             seconds = {**(timings or {}), "store": self.clock.seconds}

@@ -99,9 +99,10 @@ class Snapshot:
         schema = {"trials": self.columns.trials, "curves": self.columns.curves, "parameters": PARAMETERS}[kind]
         return pds.dataset([str(path) for path in getattr(self, kind)], schema=schema, format="parquet")
 
-    def trial_ids(self) -> set[str]:
-        """Return the trials that are committed."""
-        return set(self.dataset("trials").to_table(columns=["trial_id"])["trial_id"].to_pylist())
+    def trial_ids(self, status: str | None = None) -> set[str]:
+        """Return the trials that are committed; those with a status."""
+        chosen = None if status is None else pds.field("status") == status
+        return set(self.dataset("trials").to_table(columns=["trial_id"], filter=chosen)["trial_id"].to_pylist())
 
     def sweep(self) -> None:
         """Delete what does not count: temporary files, curves without a commit record, parts that were compacted."""

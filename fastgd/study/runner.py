@@ -41,7 +41,7 @@ def run(
     allow_mixed: bool = False,
     on_event: OnEvent | None = None,
 ) -> Results:
-    """Run every trial of a study that its folder does not hold yet.
+    """Run every trial of a study that its folder does not hold yet, or holds as `timeout`.
 
     Parameters
     ----------
@@ -83,7 +83,10 @@ def run(
         Path(out) if out is not None else Path("results") / (study.name if trial is None else f"{study.name}.{trial}")
     )
     with Threads(threads) as pool, _open(path, study, whole, prepared, pool.count, fresh, allow_mixed) as folder:
-        missing = _missing(plan.cohorts, folder.committed())
+        again = folder.timed_out().intersection(plan.trials["trial_id"])
+        if again:
+            emit(Warning_(f"{len(again):,} trials ran out of time before: they are run again"))
+        missing = _missing(plan.cohorts, folder.committed() - again)
         Execution(study, plan, prepared, folder, pool, watch, emit).run(missing)
         watch.enter("store")
         folder.finish(whole.trials["trial_id"].tolist(), timings=watch.seconds)
