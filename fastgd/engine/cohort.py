@@ -14,7 +14,7 @@ from fastgd._vectors import aligned
 from fastgd.engine import dense, single
 from fastgd.engine.dense import CHUNK, Lanes, Rows, part_rows
 from fastgd.engine.evaluation import Evaluation, Measures
-from fastgd.engine.order import shuffle, start_values
+from fastgd.engine.order import identity, shuffle, start_values
 from fastgd.engine.rules import Rule
 from fastgd.engine.shapes import Kernel, single_shape
 from fastgd.engine.threads import CALL_SECONDS, Threads, call
@@ -113,7 +113,7 @@ class Cohort:
         self.places = self.alive.copy()
         self.n, self.d = X.shape
         self.layout = TileLayout(spec.kernel, X.dtype.itemsize, self.d, spec.intercept)
-        order = np.arange(self.n, dtype=np.int32)
+        order = np.empty(self.n, np.int32) if spec.shuffled else identity(self.n)
         self.rows = Rows(X.reshape(-1), y, order, self.d, spec.loss.code)
         self._ordered: int | None = None if spec.shuffled else -1
         self._rule, self._shape = Static(spec.rule), Static(self.layout.shape)

@@ -14,6 +14,7 @@ from fastgd._vectors import aligned
 from fastgd.engine import dense
 from fastgd.engine.dense import CHUNK, Rows, Scratch, part_rows
 from fastgd.engine.evaluate import BLOCK, evaluate_blocks, evaluate_single_blocks
+from fastgd.engine.order import identity
 from fastgd.engine.shapes import Kernel
 from fastgd.engine.threads import CALL_SECONDS, call
 from fastgd.engine.tiles import TileLayout, make_scratch
@@ -93,7 +94,7 @@ class Evaluation:
         codes = np.array([measure.code for measure in measures], np.int64)
         n, d = X.shape
         lanes = self.cohort.layout.lanes
-        rows = Rows(X.reshape(-1), y, _identity(n), d, self.cohort.spec.loss.code)
+        rows = Rows(X.reshape(-1), y, identity(n), d, self.cohort.spec.loss.code)
         total = np.zeros((len(W), len(codes), lanes))
         blocks, first, rate = -(-n // BLOCK), 0, 2e9
         work = float(BLOCK * d * len(W) * lanes)
@@ -148,19 +149,7 @@ class Evaluation:
         return norms
 
     def _gradient_arguments(self, W: Array, gradients: Array, span: tuple[int, ...]) -> tuple[Any, ...]:
-        rows = self.cohort.rows._replace(order=_identity(self.cohort.n))
+        rows = self.cohort.rows._replace(order=identity(self.cohort.n))
         bad = np.zeros((len(W), self.tiles.lanes), np.int64)
         shape, scratch = Static(self.tiles.shape), self.tile_scratch[span[0]]
         return shape, rows, W, bad, gradients, scratch, span, self.cohort.spec.intercept
-
-
-_identities: dict[int, Array] = {}
-
-
-def _identity(n: int) -> Array:
-    """The rows as they stand; the last two lengths are kept (training and validation rows)."""
-    if n not in _identities:
-        while len(_identities) > 1:
-            _identities.pop(next(iter(_identities)))
-        _identities[n] = np.arange(n, dtype=np.int32)
-    return _identities[n]

@@ -1,6 +1,7 @@
 """The order in which an epoch visits the rows: a counter-based shuffle, keyed by seed, purpose and epoch alone."""
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,12 @@ def _shuffle(order, key):
 def shuffle(order: np.ndarray[Any, Any], seed: int, epoch: int) -> None:
     """Fill `order` (n,) int32 with the permutation of this epoch (from 0)."""
     _shuffle(order, np.uint64(stream_key(seed, "shuffle", epoch)))
+
+
+@lru_cache(maxsize=2)
+def identity(n: int) -> np.ndarray[Any, Any]:
+    """Return the rows as they stand (n,) int32, not to be written to; of two lengths: training and validation rows."""
+    return np.arange(n, dtype=np.int32)
 
 
 def start_values(init: str | float, seed: int, count: int) -> np.ndarray[Any, Any]:
