@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgd._threads import Threads
 from fastgd.engine.cohort import Cohort, CohortSpec
-from fastgd.engine.rules import Rule
 from fastgd.engine.shapes import choose_kernel
-from fastgd.engine.threads import Threads
 from fastgd.optimizers import find
+from fastgd.optimizers._kernels import Rule
 from fastgd.problems import LOSSES
 
 SEED = 0

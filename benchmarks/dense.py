@@ -12,8 +12,8 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks.cohorts import make_cohort
+from fastgd._threads import Threads
 from fastgd.engine import machine
-from fastgd.engine.threads import Threads
 from fastgd.problems import LOSSES
 
 PROFILE = os.environ.get("FASTGD_BENCH", "quick")

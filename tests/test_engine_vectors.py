@@ -9,8 +9,8 @@ from fastgd._jit import jit
 from fastgd._math import exp, power, sigmoid
 from fastgd._static import Static, static
 from fastgd._vectors import aligned, load, register_bits, store, total, wide
-from fastgd.engine import rules  # noqa: F401 (teaches Numba the functions of fastgd._math)
 from fastgd.engine.shapes import tile_shape
+from fastgd.optimizers import _kernels  # noqa: F401 (teaches Numba the functions of fastgd._math)
 
 DTYPES = ["float64", "float32"]
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e-30, -1e30, np.inf, -np.inf, np.nan]

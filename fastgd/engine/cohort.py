@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd._static import Static
+from fastgd._threads import CALL_SECONDS, Threads, call
 from fastgd._vectors import aligned
 from fastgd.engine import dense, single
 from fastgd.engine.dense import CHUNK, Lanes, Rows, part_rows
 from fastgd.engine.evaluation import Evaluation, Measures
 from fastgd.engine.order import identity, shuffle, start_values
-from fastgd.engine.rules import Rule
 from fastgd.engine.shapes import Kernel, single_shape
-from fastgd.engine.threads import CALL_SECONDS, Threads, call
 from fastgd.engine.tiles import TileLayout, make_scratch
+from fastgd.optimizers._kernels import Rule
 from fastgd.problems import Loss
 
 Array = npt.NDArray[Any]
@@ -123,7 +123,9 @@ class Cohort:
         self._which = np.array([driven, undecayed], np.int64)
         self._allocate(len(self.alive))
         start = start_values(spec.init, spec.seed, self.d + spec.intercept)
-        self.layout.put(self.layout.blocks(self.lanes.state, 0), np.repeat(start[:, None], len(self.alive), axis=1))
+        W = np.repeat(start[:, None], len(self.alive), axis=1)
+        for row, values in enumerate((W, *spec.rule.start(spec.hyper, W))):
+            self.layout.put(self.layout.blocks(self.lanes.state, row), values)
         self.rate = 2e9  # multiply-adds a second, until the first call is timed
         self._evaluation = Evaluation(self)
 
@@ -132,11 +134,13 @@ class Cohort:
         rule, parameters = self.spec.rule, self.layout.parameters
         self._members = self.alive  # the lanes in the tiles: those that end stay there until a tile is free
         hyper = self.spec.hyper_rows()[:, :, self.alive]
+        memory = np.array(list(rule.optimizer.memory.values()), np.float64)
         self.lanes = Lanes(
             aligned((tiles, (1 + rule.slots) * parameters * L), self.dtype),
             self.layout.spread(hyper.reshape(-1, count), self.dtype),
             np.zeros((1, tiles, len(self.spec.scheduled) * L), self.dtype),
             self._which,
+            self.layout.spread(np.repeat(memory[:, None], count, axis=1), self.dtype),
             np.zeros((tiles, self.spec.kernel.lanes), np.int64),
         )
         self._workers = min(self.threads.count, max(1, self.spec.kernel.parts) * tiles)
@@ -320,8 +324,10 @@ class Cohort:
             self.layout.put(self.layout.blocks(self.lanes.state, row), columns)
         self.lanes.bad.reshape(-1)[: len(kept)] = old.bad.reshape(-1)[old_places]
         # With its scheduled values: what is reported may depend on those of the last step.
-        hyper = self.layout.gather(old.hyper)[:, old_places]
-        self.lanes = self.lanes._replace(hyper=self.layout.spread(hyper, self.dtype))
+        hyper, memory = (self.layout.gather(rows)[:, old_places] for rows in (old.hyper, old.memory))
+        self.lanes = self.lanes._replace(
+            hyper=self.layout.spread(hyper, self.dtype), memory=self.layout.spread(memory, self.dtype)
+        )
 
 
 def cohort_bytes(spec: CohortSpec, d: int, lanes: int, itemsize: int) -> int:

@@ -13,7 +13,7 @@ from fastgd._static import static
 from fastgd._vectors import load, prefetch, store, zeros
 from fastgd.engine.blocks import gradient_block, margin_block
 from fastgd.engine.losses import residuals
-from fastgd.engine.rules import lane, load_slots, prepare, readout, rows, store_rows, store_slots, update
+from fastgd.optimizers._kernels import lane, load_slots, prepare, readout, rows, store_rows, store_slots, update
 
 CHUNK = 256  # rows whose residuals stay in the cache beside the tile; larger batches are added up chunk by chunk
 MOST_ROWS = 8  # of a register block
@@ -37,6 +37,7 @@ class Lanes(NamedTuple):
     hyper : (tiles, 2 * (hyper + 1) * L): for the weights, then for the intercept; the last row of each is l2
     scheduled : (1 or steps, tiles, m * L), the values of the m scheduled hyper-parameters at each step
     which : (2, m), their rows in each half of hyper, or -1: an intercept's decay stays zero
+    memory : (tiles, memory * L), what the rule keeps for each lane
     bad : (tiles, L), the first step with a residual that is not finite, or 0
     """
 
@@ -44,6 +45,7 @@ class Lanes(NamedTuple):
     hyper: Any
     scheduled: Any
     which: Any
+    memory: Any
     bad: Any
 
 
@@ -183,7 +185,7 @@ def apply_all(rule, shape, state, hyper, c, d, intercept, G):
 
 
 @jit
-def begin_step(rule, shape, hyper, scheduled, which, t, c):
+def begin_step(rule, shape, hyper, scheduled, which, memory, t, c):
     """Put a step's scheduled values into both halves of `hyper`, and prepare the rule's quantities of step t."""
     L, half = static(shape, "lanes"), hyper.shape[0] // 2
     for v in range(0, L, static(shape, "width")):
@@ -191,7 +193,10 @@ def begin_step(rule, shape, hyper, scheduled, which, t, c):
             for m in range(which.shape[1]):
                 if which[part, m] >= 0:
                     store(hyper, part * half + which[part, m] * L + v, load(shape, scheduled, m * L + v))
-        store_rows(rule, shape, c, v, prepare(rule, lane(rule, shape, hyper, v), t))
+        kept = rows(rule, shape, memory, v, "memory")
+        quantities, kept = prepare(rule, lane(rule, shape, hyper, v), t, kept)
+        store_rows(rule, shape, c, v, quantities)
+        store_rows(rule, shape, memory, v, kept)
 
 
 @jit
@@ -238,7 +243,7 @@ def tile_step(rule, shape, data, lanes, scratch, batch, tile, intercept):
     start, stop, ahead, t, index = batch
     state, hyper, bad = lanes.state[tile], lanes.hyper[tile], lanes.bad[tile]
     scale = data.X.dtype.type(1.0 / (stop - start))
-    begin_step(rule, shape, hyper, lanes.scheduled[index, tile], lanes.which, t, scratch.c)
+    begin_step(rule, shape, hyper, lanes.scheduled[index, tile], lanes.which, lanes.memory[tile], t, scratch.c)
     if stop - start <= CHUNK:
         residual_chunk(shape, data, start, stop - start, scale, state, intercept, scratch, bad, t, ahead)
         finish_small_batch(rule, shape, data, stop - start, state, hyper, intercept, scratch)
@@ -302,7 +307,7 @@ def apply_gradients(rule, shape, lanes, gradients, scratch, span, d, intercept):
             for at in range(0, (d + intercept) * L, static(shape, "width")):
                 store(total, at, load(shape, total, at) + load(shape, gradients[part, tile], at))
         hyper = lanes.hyper[tile]
-        begin_step(rule, shape, hyper, lanes.scheduled[0, tile], lanes.which, t, scratch.c)
+        begin_step(rule, shape, hyper, lanes.scheduled[0, tile], lanes.which, lanes.memory[tile], t, scratch.c)
         apply_all(rule, shape, lanes.state[tile], hyper, scratch.c, d, intercept, total)
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd._static import Static
+from fastgd._threads import CALL_SECONDS, call
 from fastgd._vectors import aligned
 from fastgd.engine import dense
 from fastgd.engine.dense import CHUNK, Rows, Scratch, part_rows
 from fastgd.engine.evaluate import BLOCK, evaluate_blocks, evaluate_single_blocks
 from fastgd.engine.order import identity
 from fastgd.engine.shapes import Kernel
-from fastgd.engine.threads import CALL_SECONDS, call
 from fastgd.engine.tiles import TileLayout, make_scratch
 from fastgd.problems import Loss
 

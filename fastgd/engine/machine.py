@@ -12,9 +12,9 @@ import numpy as np
 
 from fastgd import _jit
 from fastgd._static import Static, static
+from fastgd._threads import Threads, call
 from fastgd._vectors import aligned, load, register_bits, store
 from fastgd.engine.shapes import tile_shape
-from fastgd.engine.threads import Threads, call
 
 _ELEMENTS = 1 << 24  # of each array of the bandwidth's measurement, float64: past any cache
 _ROUNDS = 2_000_000

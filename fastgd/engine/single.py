@@ -11,7 +11,7 @@ from fastgd._vectors import load, spread, store
 from fastgd.engine.dense import CHUNK, apply_rule, begin_step, clear, gather, prefetch_rows
 from fastgd.engine.feature_blocks import dot_block, outer_block
 from fastgd.engine.losses import residuals_of_rows
-from fastgd.engine.rules import lane, load_slots, readout
+from fastgd.optimizers._kernels import lane, load_slots, readout
 
 
 @jit
@@ -65,7 +65,7 @@ def lane_step(rule, shape, data, lanes, scratch, batch, index, intercept):
     vectors = (d + width - 1) // width
     stride, half = (vectors + intercept) * width, hyper.shape[0] // 2
     scale = data.X.dtype.type(1.0 / (stop - start))
-    begin_step(rule, shape, hyper, lanes.scheduled[at, index], lanes.which, t, scratch.c)
+    begin_step(rule, shape, hyper, lanes.scheduled[at, index], lanes.which, lanes.memory[index], t, scratch.c)
     clear(shape, scratch.G, 0, vectors + 1)
     for low in range(start, stop, CHUNK):
         count = min(CHUNK, stop - low)

@@ -46,8 +46,9 @@ class TileLayout:
 
     def gather(self, values: Array) -> Array:
         """Return (rows, lanes) from what `spread` returns."""
-        view = values.reshape(len(values), -1, self.shape.lanes)
-        return view[:, :, 0].T if self.single else view.swapaxes(0, 1).reshape(view.shape[1], -1)
+        rows = values.shape[1] // self.shape.lanes
+        view = values.reshape(len(values), rows, self.shape.lanes).swapaxes(0, 1)
+        return view[:, :, 0] if self.single else view.reshape(rows, len(values) * self.lanes)
 
     def blocks(self, state: Array, row: int) -> Array:
         """View one part of the state (0: the parameters) as (tiles, parameters, L)."""

@@ -6,11 +6,11 @@ from itertools import product
 import numpy as np
 
 from fastgd._jit import compile_lock
+from fastgd._threads import Threads
 from fastgd.engine.cohort import Cohort, CohortSpec
-from fastgd.engine.rules import Rule
 from fastgd.engine.shapes import LARGE_BATCH, Kernel, choose_kernel
-from fastgd.engine.threads import Threads
 from fastgd.optimizers import OPTIMIZERS
+from fastgd.optimizers._kernels import Rule
 from fastgd.problems import LOSSES
 
 

@@ -1,6 +1,36 @@
-"""Update rules, written once: one family a file, one NamedTuple an optimizer, one record each in `OPTIMIZERS`."""
+"""Update rules, written once: one family a file, one NamedTuple an optimizer, one record each in `OPTIMIZERS`.
 
-from fastgd.optimizers import adagrad, adam, sgd
+On an array of one's own, each is a function of its name: `fastgd.optimizers.adam(w, lr=1e-3).step(g)`.
+"""
+
+import inspect
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fastgd.optimizers import _adam, _adaptive, _momentum  # noqa: F401 (registers)
 from fastgd.optimizers._record import OPTIMIZERS, Optimizer, find, optimizer
 
-__all__ = ["OPTIMIZERS", "Optimizer", "adagrad", "adam", "find", "optimizer", "sgd"]
+if TYPE_CHECKING:
+    from fastgd.optimizers.arrays import ArrayOptimizer
+
+__all__ = ["OPTIMIZERS", "Optimizer", "find", "optimizer"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in OPTIMIZERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    record = OPTIMIZERS[name]
+
+    def on_array(w: Any, *, threads: int | None = None, **values: Any) -> "ArrayOptimizer":
+        made: ArrayOptimizer = import_module("fastgd.optimizers.arrays").ArrayOptimizer(
+            record, w, threads=threads, **values
+        )
+        return made
+
+    on_array.__name__ = on_array.__qualname__ = name
+    on_array.__doc__ = f"{inspect.getdoc(record.cls)}\n\nReturns a `fastgd.optimizers.arrays.ArrayOptimizer`."
+    return on_array
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *OPTIMIZERS})

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Lt
@@ -36,11 +37,13 @@ class Optimizer:
     name : str
         As in a study file; for a user's own, "package.module:Name".
     cls : type
-        The NamedTuple with `rule`, and optionally `prepare` and `readout`.
+        The NamedTuple with `rule`, and optionally `prepare`, `start` and `readout`.
     family, witness, reference : str
         For `fastgd list`; the witness is the outside implementation whose form and defaults the rule takes.
     slots : tuple of str
-        The state that it keeps for each parameter, all zero at the start.
+        The state that it keeps for each parameter, zero at the start unless `start` says otherwise.
+    memory : mapping of str to float
+        The numbers that it keeps for each trial from step to step, with their values at the start.
     hyper : mapping of str to float or None
         The numeric hyper-parameters in order with their defaults; None: must be given.
     options : mapping of str to tuple
@@ -57,6 +60,7 @@ class Optimizer:
     witness: str
     reference: str
     slots: tuple[str, ...]
+    memory: Mapping[str, float]
     hyper: Mapping[str, float | None]
     options: Mapping[str, tuple[Any, ...]]
     annotations: Mapping[str, Any]
@@ -85,6 +89,7 @@ def optimizer(
     *,
     name: str | None = None,
     slots: tuple[str, ...] = (),
+    memory: Mapping[str, float] = MappingProxyType({}),
     family: str = "custom",
     witness: str = "none",
     reference: str = "",
@@ -98,8 +103,11 @@ def optimizer(
         The parameter and its slots after one step with the gradient `g`, written with arithmetic and NumPy's
         element-wise functions, without branches on values (`np.where` instead): kernels call it on whole vectors of
         lanes.
-    `prepare(h, t) -> c`, optional
-        A tuple of quantities that depend on the step t (from 1) and not on the parameter, once a step.
+    `prepare(h, t) -> c`, or with memory `prepare(h, t, m) -> (c, m)`, optional
+        A tuple of quantities that depend on the step t (from 1) and not on the parameter, once a step; and the memory
+        after it. t is one whole number for all lanes, so branches on it are allowed.
+    `start(h, w) -> s`, optional
+        The slots at the start, from the parameters there; zeros by default. Called with arrays, outside of kernels.
     `readout(h, w, s) -> w`, optional
         The iterate that is reported, when it is not the state.
 
@@ -109,12 +117,15 @@ def optimizer(
         The built-in name. A user's own class needs none: a study names it as "package.module:Name".
     slots : tuple of str
         The state kept for each parameter.
+    memory : mapping of str to float
+        Numbers kept for each trial, with their values at the start: running products, sums of weights.
     family, witness, reference : str
         What `fastgd list` shows.
     """
 
     def register(cls: C) -> C:
-        record = _describe(cls, name or f"{cls.__module__}:{cls.__name__}", slots, family, witness, reference)
+        texts = {"family": family, "witness": witness, "reference": reference}
+        record = _describe(cls, name or f"{cls.__module__}:{cls.__name__}", slots, dict(memory), texts)
         cls.optimizer = record  # type: ignore[attr-defined]
         if name is not None:
             OPTIMIZERS.add(record)
@@ -123,7 +134,9 @@ def optimizer(
     return register
 
 
-def _describe(cls: type, name: str, slots: tuple[str, ...], family: str, witness: str, reference: str) -> Optimizer:
+def _describe(
+    cls: type, name: str, slots: tuple[str, ...], memory: Mapping[str, float], texts: Mapping[str, str]
+) -> Optimizer:
     annotations = get_type_hints(cls, include_extras=True)
     defaults: Mapping[str, Any] = cls._field_defaults  # type: ignore[attr-defined]
     hyper: dict[str, float | None] = {}
@@ -137,7 +150,17 @@ def _describe(cls: type, name: str, slots: tuple[str, ...], family: str, witness
             options[field] = (first, *(value for value in values if value != first))
     module = inspect.getsource(sys.modules[cls.__module__])  # a rule may use what stands beside it
     source = hashlib.sha256(module.encode()).hexdigest()[:16]
-    return Optimizer(name, cls, family, witness, reference, slots, hyper, options, annotations, source)
+    return Optimizer(
+        name=name,
+        cls=cls,
+        slots=slots,
+        memory=memory,
+        hyper=hyper,
+        options=options,
+        annotations=annotations,
+        source=source,
+        **texts,
+    )
 
 
 def find(name: str) -> Optimizer:

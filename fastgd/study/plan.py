@@ -18,9 +18,9 @@ from fastgd._errors import InputError
 from fastgd.datasets import Data
 from fastgd.engine.cohort import CohortSpec, cohort_bytes
 from fastgd.engine.evaluate import BLOCK
-from fastgd.engine.rules import Rule
 from fastgd.engine.shapes import choose_kernel
 from fastgd.optimizers import find
+from fastgd.optimizers._kernels import Rule
 from fastgd.problems import LOSSES
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 from fastgd.study.identity import trial_ids

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -19,6 +20,8 @@ from fastgd import _math
 from fastgd._static import ChoiceType
 from fastgd._vectors import Vector, address
 from fastgd.optimizers import Optimizer
+
+Array = npt.NDArray[Any]
 
 overload(_math.exp, strict=False)(lambda z: lambda z: np.exp(z))
 overload(_math.power, strict=False)(lambda x, t: _math.power)
@@ -65,12 +68,27 @@ class Rule:
         if not hasattr(self.optimizer.cls, "prepare"):
             return 0
         values = {name: 0.5 if value is None else value for name, value in self.optimizer.hyper.items()}
-        return len(self.optimizer.cls.prepare(self.instance(values), 1))
+        h = self.instance(values)
+        if not self.memory:
+            return len(self.optimizer.cls.prepare(h, 1))
+        return len(self.optimizer.cls.prepare(h, 1, tuple(self.optimizer.memory.values()))[0])
+
+    @property
+    def memory(self) -> int:
+        """The number of a trial's numbers that are kept from step to step."""
+        return len(self.optimizer.memory)
 
     @property
     def has_readout(self) -> bool:
         """Whether the reported iterate is not the state."""
         return hasattr(self.optimizer.cls, "readout")
+
+    def start(self, hyper: Array, w: Array) -> tuple[Array, ...]:
+        """Return the slots at the start, of the shape of w (parameters, lanes); `hyper` is (lanes, hyper)."""
+        if not hasattr(self.optimizer.cls, "start"):
+            return (np.zeros_like(w),) * self.slots
+        h = self.instance(dict(zip(self.optimizer.hyper, hyper.T, strict=True)))
+        return tuple(np.broadcast_to(slot, w.shape) for slot in self.optimizer.cls.start(h, w))
 
     def instance(self, values: Mapping[str, Any]) -> Any:
         """Return the optimizer's NamedTuple with these numeric values and this rule's choices."""
@@ -195,8 +213,8 @@ def update(rule, h, c, w, g, s):
     raise NotImplementedError("called from kernels only")
 
 
-def prepare(rule, h, t):
-    """Return the rule's quantities of step t."""
+def prepare(rule, h, t, m):
+    """Return the rule's quantities of step t, and the memory after it."""
     raise NotImplementedError("called from kernels only")
 
 
@@ -212,11 +230,13 @@ def _update(rule, h, c, w, g, s):
 
 
 @overload(prepare, strict=False)
-def _prepare(rule, h, t):
-    if not rule.value.coefficients:
-        return lambda rule, h, t: ()
+def _prepare(rule, h, t, m):
+    if not hasattr(rule.value.optimizer.cls, "prepare"):
+        return lambda rule, h, t, m: ((), m)
     function = register_jitable(rule.value.optimizer.cls.prepare)
-    return lambda rule, h, t: function(h, t)
+    if rule.value.memory:
+        return lambda rule, h, t, m: function(h, t, m)
+    return lambda rule, h, t, m: (function(h, t), m)
 
 
 @overload(readout, strict=False)

@@ -1,0 +1,203 @@
+"""An update rule on an array of one's own: the step that the engines take, for parameters of any model.
+
+>>> import numpy as np
+>>> from fastgd import optimizers
+>>> w = np.zeros(1000)
+>>> adam = optimizers.adam(w, lr=1e-3)
+>>> adam.step(2 * (w - 1))  # w changes in place
+"""
+
+import itertools
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
+
+from fastgd._errors import InputError, nearest
+from fastgd._jit import jit
+from fastgd._static import Static, static
+from fastgd._threads import Threads, available_threads, call
+from fastgd._vectors import aligned, load, register_bits, store
+from fastgd.optimizers._kernels import (
+    Rule,
+    lane,
+    load_slots,
+    prepare,
+    readout,
+    rows,
+    store_rows,
+    store_slots,
+    update,
+)
+from fastgd.optimizers._record import Optimizer
+
+Array = npt.NDArray[Any]
+SMALL = 1 << 16  # parameters that one thread steps sooner than it wakes another
+PAGE = 4096
+
+_pool = cache(Threads)
+
+
+class Width(NamedTuple):
+    """The shape of the kernels: one vector, in which all lanes are alike."""
+
+    lanes: int
+    width: int
+
+
+class ArrayOptimizer:
+    """An optimizer with its state for one array.
+
+    Parameters
+    ----------
+    record : Optimizer
+        The rule.
+    w : ndarray, float32 or float64, C-contiguous
+        The parameters, of any shape; `step` changes them in place. At the start they are where the rule starts.
+    threads : int, optional
+        By default all processors that the process may use. The number changes no bits.
+    **values
+        Hyper-parameters and options of the rule, by name; those left out have their defaults.
+
+    Attributes
+    ----------
+    w : ndarray
+        The parameters at which the next gradient is to be taken.
+    t : int
+        Steps taken.
+
+    Raises
+    ------
+    InputError
+        The array is of another type, or a value is missing, unknown or out of its range.
+    """
+
+    def __init__(self, record: Optimizer, w: Array, *, threads: int | None = None, **values: Any) -> None:
+        if not isinstance(w, np.ndarray) or w.dtype not in (np.float32, np.float64) or not w.flags.c_contiguous:
+            found = f"array of {w.dtype}" if isinstance(w, np.ndarray) else type(w).__name__
+            raise InputError(f"{record.name}: w must be a C-contiguous array of float32 or float64, not this {found}")
+        self.record, self.w, self.t = record, w, 0
+        self._values = _checked(record, values)
+        rule = Rule.of(record, {name: self._values[name] for name in record.options})
+        width = register_bits()[0] // 8 // w.itemsize
+        self._rule, self._shape = Static(rule), Static(Width(width, width))
+        self._hyper = self._spread([self._values[name] for name in record.hyper])
+        self._memory = self._spread(list(record.memory.values()))
+        self._c = self._spread([0.0] * rule.coefficients)
+        # Slots lie a line more than whole pages apart: at equal offsets in a page they would share the cache's sets.
+        self._stride = -(-(w.size + width) // PAGE) * PAGE + 64 // w.itemsize
+        self._slots = aligned((rule.slots * self._stride,), w.dtype)
+        hyper = np.array([[self._values[name] for name in record.hyper]])
+        for slot, start in zip(self.slots.values(), rule.start(hyper, w.reshape(-1, 1)), strict=True):
+            slot[...] = start.reshape(w.shape)
+        self._threads = threads or available_threads()
+        self._rest = aligned((2, width), w.dtype)  # what does not fill a vector of w and g
+
+    @property
+    def slots(self) -> dict[str, Array]:
+        """The state of each parameter by name, in the shape of w: views."""
+        w = self.w
+        rows = self._slots.reshape(-1, self._stride)[:, : w.size] if self.record.slots else ()
+        return {name: row.reshape(w.shape) for name, row in zip(self.record.slots, rows, strict=True)}
+
+    def step(self, g: Array, **values: float) -> None:
+        """Take one step.
+
+        Parameters
+        ----------
+        g : ndarray, of w's shape and type
+            The gradient at w.
+        **values
+            Hyper-parameters that change from this step on: what a schedule says.
+
+        Raises
+        ------
+        InputError
+            The gradient does not fit, or a value is unknown or out of its range.
+        """
+        if not isinstance(g, np.ndarray) or (g.shape, g.dtype) != (self.w.shape, self.w.dtype):
+            found = f"{g.dtype} {g.shape}" if isinstance(g, np.ndarray) else type(g).__name__
+            raise InputError(f"{self.record.name}: g must be {self.w.dtype} {self.w.shape} as w is, not {found}")
+        if values:
+            self._values = _checked(self.record, {**self._values, **values})
+            self._hyper = self._spread([self._values[name] for name in self.record.hyper])
+        self.t += 1
+        _begin(self._rule, self._shape, self._hyper, self._memory, self._c, self.t)
+        self._each(_step, self.w.reshape(-1), np.ascontiguousarray(g).reshape(-1))
+
+    def iterate(self) -> Array:
+        """Return the iterate that the rule reports: a copy of w, unless it is an average or the like."""
+        out = self.w.copy()
+        if self._rule.value.has_readout:
+            self._each(_read, out.reshape(-1), out.reshape(-1))
+        return out
+
+    def _spread(self, numbers: list[float]) -> Array:
+        width = self._shape.value.width
+        return np.ascontiguousarray(np.repeat(np.array(numbers, self.w.dtype), width))
+
+    def _each(self, kernel: Any, w: Array, g: Array) -> None:
+        """Run a kernel over all parameters: whole vectors side by side, then what is left over in a copy."""
+        width = self._shape.value.width
+        whole = w.size - w.size % width
+        workers = self._threads if whole > SMALL else 1
+        cuts = [whole // width * worker // workers * width for worker in range(workers + 1)]
+        fixed = (self._rule, self._shape, self._hyper, self._c, self._stride)
+        _pool(self._threads).run(
+            [call(kernel, (*fixed, w, g, self._slots, start, stop)) for start, stop in itertools.pairwise(cuts)]
+        )
+        if whole < w.size:
+            rest = self._rest[:, : w.size - whole]
+            rest[:] = w[whole:], g[whole:]
+            kernel(*fixed, *self._rest, self._slots[whole:], 0, width)
+            w[whole:] = rest[0]
+
+
+def _checked(record: Optimizer, values: dict[str, Any]) -> dict[str, Any]:
+    """Return all values, defaults filled in."""
+    complete = {**record.cls._field_defaults, **values}  # type: ignore[attr-defined]
+    for name in complete:
+        if name not in record.annotations:
+            raise InputError(f"{record.name} has no {name!r}; {nearest(name, record.annotations)}")
+    for name, kind in record.annotations.items():
+        if name not in complete:
+            raise InputError(f"{record.name} needs {name!r}")
+        try:
+            TypeAdapter(kind).validate_python(complete[name])
+        except ValidationError as error:
+            message = error.errors()[0]["msg"].lower()
+            raise InputError(f"{record.name}: {name} = {complete[name]!r}: {message}") from None
+    return complete
+
+
+# --- kernels ----------------------------------------------------------------------------------------------------------
+
+
+@jit
+def _begin(rule, shape, hyper, memory, c, t):
+    """Prepare the quantities of step t."""
+    quantities, kept = prepare(rule, lane(rule, shape, hyper, 0), t, rows(rule, shape, memory, 0, "memory"))
+    store_rows(rule, shape, c, 0, quantities)
+    store_rows(rule, shape, memory, 0, kept)
+
+
+@jit
+def _step(rule, shape, hyper, c, stride, w, g, slots, start, stop):
+    """Step the parameters start ... stop, whose slots are `stride` apart."""
+    h, quantities = lane(rule, shape, hyper, 0), rows(rule, shape, c, 0, "coefficients")
+    for i in range(start, stop, static(shape, "width")):
+        s = load_slots(rule, shape, slots, i - stride, stride)
+        new, s = update(rule, h, quantities, load(shape, w, i), load(shape, g, i), s)
+        store(w, i, new)
+        store_slots(rule, shape, slots, i - stride, stride, s)
+
+
+@jit
+def _read(rule, shape, hyper, c, stride, w, out, slots, start, stop):
+    """Put the iterate that is reported in the place of w; its arguments are those of `_step`."""
+    h = lane(rule, shape, hyper, 0)
+    for i in range(start, stop, static(shape, "width")):
+        s = load_slots(rule, shape, slots, i - stride, stride)
+        store(out, i, readout(rule, h, load(shape, w, i), s))
