@@ -15,11 +15,12 @@ comma := ,
 demo: $(VENV)/.installed ## the built-in study on the bundled flights
 	$(BIN)/fastgd demo
 
-pictures: demo ## the README's picture
+pictures: demo ## the pictures of the README and of docs
 	$(BIN)/fastgd plot results/demo --kind sensitivity -o docs/pictures/sensitivity.png
+	$(BIN)/python docs/draw_schedules.py
 
-docs: ## the pages that the package describes itself
-	$(PYTHON) docs/list_files.py
+docs: $(VENV)/.installed ## the pages that the package describes itself
+	for page in docs/list_*.py; do $(BIN)/python $$page || exit 1; done
 
 test: lint types layers tests bench-quick ## everything that must hold; WITNESSES=1 also installs torch, jax and optax
 
@@ -36,10 +37,11 @@ layers: $(STAMP)
 tests: $(STAMP)
 	$(BIN)/python -m pytest
 
-bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast
+bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast; of the rules, three
 	$(BIN)/asv machine --yes > /dev/null
 	$(BIN)/asv check --python=same
-	FASTGD_BENCH=quick $(BIN)/asv run --python=same --quick --dry-run --show-stderr
+	FASTGD_BENCH=quick $(BIN)/asv run --python=same --quick --dry-run --show-stderr \
+	    --bench '^dense' --bench "^rules.*'(adam|nesterov|ftrl)'"
 
 bench: $(STAMP) ## the asv suite on this commit, into results/asv
 	$(BIN)/asv machine --yes > /dev/null

@@ -15,13 +15,24 @@ from fastgd.problems import LOSSES
 # Changes to the defaults, and rates for 1,000 steps on `problem`; FEW for an optimizer that is not here. Adaptive rules
 # with a full batch are unstable at the minimum, where they amplify rounding: these rates do not get there.
 CHANGED = {"momentum": 0.5, "alpha": 0.9, "rho": 0.7, "beta1": 0.7, "beta2": 0.95, "eps": 1e-4, "weight_decay": 0.3}
+CHANGED |= {"warmup": 200, "lambd": 1e-2, "t0": 500, "lr_decay": 1e-3, "momentum_decay": 0.05}
 RATES = {
     "sgd": (0.05, 0.8),
     "momentum": (0.02, 0.2),
     "nesterov": (0.02, 0.2),
     "adagrad": (0.01, 0.1),
     "rmsprop": (0.0001, 0.0003),
+    "rmsprop_momentum": (0.0001, 0.0003),
+    "rmsprop_centered": (0.0001, 0.0003),
     "adadelta": (1.0, 0.2),
+    "asgd": (0.05, 0.8),
+    "ftrl": (0.01, 0.1),
+    "madgrad": (0.001, 0.003),
+    "sm3": (0.01, 0.1),
+    "nadamw": (0.0005, 0.001),
+    "optimistic_adam": (0.0005, 0.001),
+    "schedule_free_sgd": (0.05, 0.8),
+    "cocob": (1.0, 0.5),
 }
 FEW = (0.001, 0.003)
 
@@ -96,6 +107,24 @@ def make_cohort(
         kernel=kernel or choose_kernel(len(lanes), batch_size, np.dtype(dtype).itemsize),
     )
     return Cohort(spec, np.ascontiguousarray(X, dtype), y.astype(dtype), pool(threads), schedule)
+
+
+def in_python(name, w, gradient, steps, values):
+    """The iterate (d,) that is reported after steps of a rule's own functions, called by Python on arrays.
+
+    `gradient(t, w)` is called at each step's point; `values` are hyper-parameters: numbers, or (d,).
+    """
+    record = OPTIMIZERS[name]
+    rule, memory = Rule.of(record, {}), tuple(record.memory.values())
+    columns = {key: np.full(len(w), values.get(key, value), float) for key, value in record.hyper.items()}
+    h, c = rule.instance(columns), ()
+    s = tuple(slot[:, 0] for slot in rule.start(np.array([[column[0] for column in columns.values()]]), w[:, None]))
+    for t in range(1, steps + 1):
+        if hasattr(record.cls, "prepare"):
+            c = record.cls.prepare(h, t, memory) if memory else record.cls.prepare(h, t)
+            c, memory = c if memory else (c, memory)
+        w, s = record.cls.rule(h, c, w, gradient(t, w), s)
+    return record.cls.readout(h, w, s) if rule.has_readout else w
 
 
 def relative_error(found, expected):

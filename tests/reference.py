@@ -40,41 +40,83 @@ LOSSES = {
 # `t` counts from 1; `s` is the memory of the optimizer, zero at first; the rest are its hyper-parameters.
 
 
-def sgd(w, gradient, t, s, *, lr):
-    return w - lr * gradient(w)
+def sgd(w, gradient, t, s, *, lr, weight_decay=0.0):
+    return w - lr * gradient(w) - lr * weight_decay * w
 
 
-def momentum(w, gradient, t, s, *, lr, momentum, form="torch"):
+def momentum(w, gradient, t, s, *, lr, momentum, dampening=0.0, weight_decay=0.0, form="torch"):
+    g = gradient(w) if t == 1 else (1 - dampening) * gradient(w)
     if form == "lecture":
-        s["u"] = momentum * s["u"] + lr * gradient(w)
-        return w - s["u"]
-    s["u"] = momentum * s["u"] + gradient(w)
-    return w - lr * s["u"]
+        s["u"] = momentum * s["u"] + lr * g
+        return w - s["u"] - lr * weight_decay * w
+    s["u"] = momentum * s["u"] + g
+    return w - lr * s["u"] - lr * weight_decay * w
 
 
-def nesterov(w, gradient, t, s, *, lr, momentum, form="torch"):
+def nesterov(w, gradient, t, s, *, lr, momentum, weight_decay=0.0, form="torch"):
     if form == "lecture":
-        s["u"] = momentum * s["u"] + lr * gradient(w - momentum * s["u"])
-        return w - s["u"]
+        x = w - s["momentum"] * s["u"]  # with the momentum of the step before, where it changes
+        s["momentum"] = momentum
+        s["u"] = momentum * s["u"] + lr * gradient(x)
+        return w - s["u"] - lr * weight_decay * x
     x = s.get("x", w)  # PyTorch's parameter: the point that the gradient is taken at
     g = gradient(x)
     s["u"] = momentum * s["u"] + g
-    s["x"] = x - lr * (g + momentum * s["u"])
+    s["x"] = (1 - lr * weight_decay) * x - lr * (g + momentum * s["u"])
     return s["x"] + lr * momentum * s["u"]
 
 
-def adagrad(w, gradient, t, s, *, lr, eps, eps_inside=False, root=True):
+def asgd(w, gradient, t, s, *, lr, lambd, alpha, t0):
+    w = s.get("w", w)  # what is reported is the average
+    s["w"] = w - lr / (1 + lambd * lr * (t - 1)) ** alpha * (gradient(w) + lambd * w)
+    if t - 1 <= t0:
+        s["average"] = s["w"]
+    else:
+        s["average"] = s["average"] + (s["w"] - s["average"]) / max(1, t - 1 - t0)
+    return s["average"]
+
+
+def adagrad(
+    w, gradient, t, s, *, lr, eps, lr_decay=0.0, initial_accumulator_value=0.0, eps_inside=False, root=True
+):  # fmt: skip
     g = gradient(w)
-    s["v"] = s["v"] + g**2
+    s["v"] = s.get("v", initial_accumulator_value) + g**2
+    lr = lr / (1 + (t - 1) * lr_decay)
     if not root:
         return w - lr * g / (s["v"] + eps)
     return w - lr * g / (np.sqrt(s["v"] + eps) if eps_inside else np.sqrt(s["v"]) + eps)
 
 
-def rmsprop(w, gradient, t, s, *, lr, alpha, eps, eps_inside=False):
+def rmsprop(w, gradient, t, s, *, lr, alpha, eps, momentum=0.0, eps_inside=False, centered=False):
     g = gradient(w)
     s["v"] = alpha * s["v"] + (1 - alpha) * g**2
-    return w - lr * g / (np.sqrt(s["v"] + eps) if eps_inside else np.sqrt(s["v"]) + eps)
+    s["m"] = alpha * s["m"] + (1 - alpha) * g
+    v = s["v"] - s["m"] ** 2 if centered else s["v"]
+    s["u"] = momentum * s["u"] + g / (np.sqrt(v + eps) if eps_inside else np.sqrt(v) + eps)
+    return w - lr * s["u"]
+
+
+def rmsprop_momentum(w, gradient, t, s, **hyper):
+    return rmsprop(w, gradient, t, s, **hyper)
+
+
+def rmsprop_centered(w, gradient, t, s, **hyper):
+    return rmsprop(w, gradient, t, s, centered=True, **hyper)
+
+
+def rprop(w, gradient, t, s, *, lr, eta_minus, eta_plus, step_min, step_max):
+    g, w = gradient(w), np.array(w)
+    steps, last = s.get("steps", np.full(len(w), lr)), s.get("g", np.zeros(len(w)))
+    for i in range(len(w)):
+        if g[i] * last[i] > 0:
+            steps[i] = min(steps[i] * eta_plus, step_max)
+        elif g[i] * last[i] < 0:
+            steps[i] = max(steps[i] * eta_minus, step_min)
+            g[i] = 0
+        if g[i] != 0:
+            w[i] -= math.copysign(steps[i], g[i])
+    s["steps"], s["g"] = steps, g
+    return w
 
 
 def adadelta(w, gradient, t, s, *, lr, rho, eps):
@@ -107,10 +149,207 @@ def adamw(w, gradient, t, s, *, lr, beta1, beta2, eps, weight_decay):
     return adam(w, gradient, t, s, lr=lr, beta1=beta1, beta2=beta2, eps=eps) - lr * weight_decay * w
 
 
+def adamax(w, gradient, t, s, *, lr, beta1, beta2, eps):
+    g = gradient(w)
+    s["m"] = beta1 * s["m"] + (1 - beta1) * g
+    s["u"] = np.maximum(beta2 * s["u"], abs(g) + eps)
+    return w - lr / (1 - beta1**t) * s["m"] / s["u"]
+
+
+def nadam(w, gradient, t, s, *, lr, beta1, beta2, eps, momentum_decay, weight_decay):
+    def mu(t):
+        return beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
+
+    g = gradient(w)
+    s["m"] = beta1 * s["m"] + (1 - beta1) * g
+    s["v"] = beta2 * s["v"] + (1 - beta2) * g**2
+    product = math.prod(mu(k) for k in range(1, t + 1))
+    m = mu(t + 1) * s["m"] / (1 - product * mu(t + 1)) + (1 - mu(t)) * g / (1 - product)
+    return w - lr * weight_decay * w - lr * m / (np.sqrt(s["v"] / (1 - beta2**t)) + eps)
+
+
+def radam(w, gradient, t, s, *, lr, beta1, beta2, eps, weight_decay):
+    g = gradient(w)
+    s["m"] = beta1 * s["m"] + (1 - beta1) * g
+    s["v"] = beta2 * s["v"] + (1 - beta2) * g**2
+    step = s["m"] / (1 - beta1**t)
+    end = 2 / (1 - beta2) - 1
+    rho = end - 2 * t * beta2**t / (1 - beta2**t)
+    if rho > 5:
+        r = math.sqrt((rho - 4) * (rho - 2) * end / ((end - 4) * (end - 2) * rho))
+        step = r * step * math.sqrt(1 - beta2**t) / (np.sqrt(s["v"]) + eps)
+    return w - lr * weight_decay * w - lr * step
+
+
+def laprop(w, gradient, t, s, *, lr, beta1, beta2, eps):
+    g = gradient(w)
+    s["n"] = beta2 * s["n"] + (1 - beta2) * g**2
+    s["m"] = beta1 * s["m"] + (1 - beta1) * g / (np.sqrt(s["n"] / (1 - beta2**t)) + eps)
+    return w - lr * s["m"] / (1 - beta1**t)
+
+
+def ftrl(w, gradient, t, s, *, lr, beta, lambda1, lambda2):
+    """Algorithm 1 of the paper, which starts at the origin; alpha is lr."""
+    z, n = s.get("z", np.zeros(len(w))), s.get("n", np.zeros(len(w)))
+    w = np.zeros(len(w))
+    for i in range(len(w)):
+        if abs(z[i]) > lambda1:
+            w[i] = -(z[i] - math.copysign(lambda1, z[i])) / ((beta + math.sqrt(n[i])) / lr + lambda2)
+    g = gradient(w)
+    sigma = (np.sqrt(n + g**2) - np.sqrt(n)) / lr
+    s["z"], s["n"] = z + g - sigma * w, n + g**2
+    shrunk = np.sign(s["z"]) * np.maximum(abs(s["z"]) - lambda1, 0)
+    return -shrunk / ((beta + np.sqrt(s["n"])) / lr + lambda2)
+
+
+def madgrad(w, gradient, t, s, *, lr, momentum, eps):
+    start, weight = s.setdefault("start", w), (lr + eps) * math.sqrt(t)
+    g = gradient(w)
+    s["s"] = s["s"] + weight * g
+    s["v"] = s["v"] + weight * g**2
+    return momentum * w + (1 - momentum) * (start - s["s"] / (s["v"] ** (1 / 3) + eps))
+
+
 OPTIMIZERS = {
     function.__name__: function
-    for function in (sgd, momentum, nesterov, adagrad, rmsprop, adadelta, adam, amsgrad, adamw)
+    for function in (
+        *(sgd, momentum, nesterov, asgd),
+        *(adagrad, rmsprop, rmsprop_momentum, rmsprop_centered, adadelta, rprop),
+        *(adam, amsgrad, adamw, adamax, nadam, radam, laprop),
+        *(ftrl, madgrad),
+    )
 }
+
+
+def signsgd(w, gradient, t, s, *, lr):
+    return w - lr * np.sign(gradient(w))
+
+
+def signum(w, gradient, t, s, *, lr, beta):
+    s["m"] = beta * s["m"] + (1 - beta) * gradient(w)
+    return w - lr * np.sign(s["m"])
+
+
+def lion(w, gradient, t, s, *, lr, beta1, beta2, weight_decay):
+    g = gradient(w)
+    update = np.sign(beta1 * s["m"] + (1 - beta1) * g)
+    s["m"] = beta2 * s["m"] + (1 - beta2) * g
+    return w - lr * (update + weight_decay * w)
+
+
+def sm3(w, gradient, t, s, *, lr, momentum, eps):
+    g = gradient(w)
+    s["v"] = s["v"] + g**2
+    s["u"] = momentum * s["u"] + (1 - momentum) * g / np.sqrt(s["v"] + eps)
+    return w - lr * s["u"]
+
+
+def nadam_direction(g, t, s, beta1, beta2, eps):
+    s["m"] = beta1 * s["m"] + (1 - beta1) * g
+    s["v"] = beta2 * s["v"] + (1 - beta2) * g**2
+    m = beta1 * s["m"] / (1 - beta1 ** (t + 1)) + (1 - beta1) * g / (1 - beta1**t)
+    return m / (np.sqrt(s["v"] / (1 - beta2**t)) + eps)
+
+
+def nadamw(w, gradient, t, s, *, lr, beta1, beta2, eps, weight_decay):
+    return w - lr * (nadam_direction(gradient(w), t, s, beta1, beta2, eps) + weight_decay * w)
+
+
+def adabelief(w, gradient, t, s, *, lr, beta1, beta2, eps, eps_root):
+    g = gradient(w)
+    s["m"] = beta1 * s["m"] + (1 - beta1) * g
+    s["s"] = beta2 * s["s"] + (1 - beta2) * (g - s["m"]) ** 2 + eps_root
+    return w - lr * s["m"] / (1 - beta1**t) / (np.sqrt(s["s"] / (1 - beta2**t)) + eps)
+
+
+def adan(w, gradient, t, s, *, lr, beta1, beta2, beta3, eps, eps_root, weight_decay):
+    g = gradient(w)
+    difference = g - s.get("g", g)
+    s["g"] = g
+    s["m"] = beta1 * s["m"] + (1 - beta1) * g
+    s["v"] = beta2 * s["v"] + (1 - beta2) * difference
+    s["n"] = beta3 * s["n"] + (1 - beta3) * (g + (1 - beta2) * difference) ** 2
+    m, v, n = s["m"] / (1 - beta1**t), s["v"] / (1 - beta2**t), s["n"] / (1 - beta3**t)
+    return w - lr * ((m + (1 - beta2) * v) / (np.sqrt(n + eps_root) + eps) + weight_decay * w)
+
+
+def yogi(w, gradient, t, s, *, lr, beta1, beta2, eps, initial):
+    g, v = gradient(w), s.get("v", initial)
+    s["m"] = beta1 * s.get("m", initial) + (1 - beta1) * g
+    s["v"] = v - (1 - beta2) * np.sign(v - g**2) * g**2
+    return w - lr * s["m"] / (1 - beta1**t) / (np.sqrt(s["v"] / (1 - beta2**t)) + eps)
+
+
+def adopt(w, gradient, t, s, *, lr, beta1, beta2, eps, clipping=True):
+    g = gradient(w)
+    if t == 1:
+        s["v"] = g**2
+        return w
+    scaled, most = g / np.maximum(np.sqrt(s["v"]), eps), (t - 1) ** 0.25
+    s["m"] = beta1 * s["m"] + (1 - beta1) * (np.clip(scaled, -most, most) if clipping else scaled)
+    s["v"] = beta2 * s["v"] + (1 - beta2) * g**2
+    return w - lr * s["m"]
+
+
+def ademamix(w, gradient, t, s, *, lr, beta1, beta2, beta3, alpha, eps, weight_decay, warmup):
+    if t < warmup:
+        alpha = alpha * t / warmup
+        first, last = math.log(beta1), math.log(beta3)
+        beta3 = math.exp(first * last / ((1 - t / warmup) * last + t / warmup * first))
+    g = gradient(w)
+    s["m1"] = beta1 * s["m1"] + (1 - beta1) * g
+    s["m2"] = beta3 * s["m2"] + (1 - beta3) * g
+    s["v"] = beta2 * s["v"] + (1 - beta2) * g**2
+    m = s["m1"] / (1 - beta1**t) + alpha * s["m2"]
+    return w - lr * (m / (np.sqrt(s["v"] / (1 - beta2**t)) + eps) + weight_decay * w)
+
+
+def optimistic_adam(w, gradient, t, s, *, lr, alpha, beta, beta1, beta2, eps, nesterov=True):
+    if nesterov:
+        r = nadam_direction(gradient(w), t, s, beta1, beta2, eps)
+    else:
+        r = -adam(0.0, lambda _: gradient(w), t, s, lr=1.0, beta1=beta1, beta2=beta2, eps=eps)
+    last, s["r"] = s.get("r", r), r
+    return w - lr * (alpha * r + beta * (r - last))
+
+
+def averaged(x, s, lr, power):
+    """Schedule-free's x with s["z"] taken in: the average with weights of the largest rate so far to a power."""
+    s["largest"] = max(s["largest"], lr)
+    s["weights"] += s["largest"] ** power
+    share = s["largest"] ** power / s["weights"]
+    return (1 - share) * x + share * s["z"]
+
+
+def schedule_free_sgd(w, gradient, t, s, *, lr, beta, weight_lr_power):
+    z = s.get("z", w)
+    s["z"] = z - lr * gradient((1 - beta) * z + beta * w)
+    return averaged(w, s, lr, weight_lr_power)
+
+
+def schedule_free_adamw(w, gradient, t, s, *, lr, beta1, beta2, eps, weight_decay, weight_lr_power):
+    z = s.get("z", w)
+    y = (1 - beta1) * z + beta1 * w
+    g = gradient(y)
+    s["v"] = beta2 * s["v"] + (1 - beta2) * g**2
+    s["z"] = z - lr * (g / (np.sqrt(s["v"] / (1 - beta2**t)) + eps) + weight_decay * y)
+    return averaged(w, s, lr, weight_lr_power)
+
+
+def cocob(w, gradient, t, s, *, lr, alpha, eps):
+    g, start = lr * gradient(w), s.setdefault("start", w)
+    s["L"] = np.maximum(s.get("L", eps), abs(g))
+    s["G"] = s["G"] + abs(g)
+    s["reward"] = np.maximum(s["reward"] - g * (w - start), 0)
+    s["theta"] = s["theta"] - g
+    return start + s["theta"] / (s["L"] * np.maximum(s["G"] + s["L"], alpha * s["L"])) * (s["L"] + s["reward"])
+
+
+OPTIMIZERS |= {
+    function.__name__: function
+    for function in (signsgd, signum, lion, sm3, nadamw, adabelief, adan, yogi, adopt, ademamix, optimistic_adam)
+}
+OPTIMIZERS |= {function.__name__: function for function in (schedule_free_sgd, schedule_free_adamw, cocob)}
 
 
 # --- training ---------------------------------------------------------------------------------------------------------

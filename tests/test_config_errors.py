@@ -180,7 +180,7 @@ MISTAKES = [
         'name = "cosine"',
         'name = "cosine"\nend = 0.1',
         "schedule.0.end",
-        "is not a known key; valid: final, horizon, name",
+        "is not a known key; valid: also, dips, final, horizon",
     ),
     ('name = "cosine"', 'name = "cosine"\nfinal = -1', "schedule.0.final", "must be at least 0, found -1"),
     ('name = "cosine"', 'name = "step"', "schedule.0.every", "is missing"),

@@ -3,12 +3,15 @@
 import runpy
 from pathlib import Path
 
+import pytest
+
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-def test_the_list_of_files_is_not_stale():
-    page = runpy.run_path(str(DOCS / "list_files.py"))["page"]()
-    assert (DOCS / "files.md").read_text(encoding="utf-8") == page, "run `make docs`"
+@pytest.mark.parametrize("generator", sorted(DOCS.glob("list_*.py")), ids=lambda path: path.stem)
+def test_no_page_is_stale(generator):
+    page = DOCS / f"{generator.stem.removeprefix('list_')}.md"
+    assert page.read_text(encoding="utf-8") == runpy.run_path(str(generator))["page"](), "run `make docs`"
 
 
 def test_every_file_states_its_purpose():

@@ -35,7 +35,7 @@ def in_kernel(kernel, *columns, dtype):
     return arrays[-1][: len(columns[0])].astype(np.float64)
 
 
-# --- exp and log1p ----------------------------------------------------------------------------------------------------
+# --- exp, log1p and the cube root -------------------------------------------------------------------------------------
 
 
 @jit
@@ -48,6 +48,12 @@ def _exp(shape, x, out):
 def _log1p(shape, x, out):
     for i in range(0, x.shape[0], static(shape, "width")):
         store(out, i, np.log1p(load(shape, x, i)))
+
+
+@jit
+def _cbrt(shape, x, out):
+    for i in range(0, x.shape[0], static(shape, "width")):
+        store(out, i, np.cbrt(load(shape, x, i)))
 
 
 def ulps(found, expected, dtype):
@@ -78,6 +84,17 @@ def test_log1p_is_exact_to_a_few_places(dtype):
     assert ulps(found, np.log1p(x.astype(np.longdouble)), dtype) <= 3
     assert in_kernel(_log1p, [0.0], dtype=dtype) == 0
     assert np.isnan(in_kernel(_log1p, [np.nan], dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cube_root_is_exact_to_a_place_or_two(dtype):
+    form, rng = np.finfo(dtype), np.random.default_rng(0)
+    ends = np.log2(float(form.smallest_normal)), np.log2(float(form.max)) - 2
+    x = [2 ** rng.uniform(*ends, 100_000), rng.uniform(0.9, 9, 100_000), [float(form.smallest_normal)]]
+    x = np.concatenate(x).astype(dtype)
+    found = in_kernel(_cbrt, x, dtype=dtype)
+    assert ulps(found, np.cbrt(x.astype(np.longdouble)), dtype) <= 2
+    np.testing.assert_array_equal(in_kernel(_cbrt, [0.0, form.smallest_subnormal, np.nan], dtype=dtype), [0, 0, np.nan])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

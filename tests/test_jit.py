@@ -147,7 +147,7 @@ def test_an_edited_rule_is_seen(workers, tmp_path):
     before = workers["copy"].result
     cache = Path(before["cache"]).parent
     copy = cache.parent / "copy"
-    rule = copy / "fastgd" / "optimizers" / "sgd.py"
+    rule = copy / "fastgd" / "optimizers" / "_momentum.py"
     text = rule.read_text()
     assert "return w - h.lr * g, s" in text
     rule.write_text(text.replace("return w - h.lr * g, s", "return w - 2 * h.lr * g, s"))
@@ -200,7 +200,7 @@ def test_every_source_of_a_kernel_is_in_the_hash(tmp_path):
     assert before == _jit.source_hash()
     marks = ("_jit import", "numba", "llvmlite", "@optimizer(", "LOSSES.add")
     sources = [path for path in copy.rglob("*.py") if any(mark in path.read_text() for mark in marks)]
-    assert {"sgd.py", "losses.py", "_math.py", "_vectors.py", "dense.py"} <= {path.name for path in copy.rglob("*.py")}
+    assert {"_momentum.py", "losses.py", "_math.py", "_vectors.py", "dense.py"} <= {path.name for path in copy.rglob("*.py")}
     kernels = [path for path in sources if path.parent.name not in ("study", "cli", "store")]
     assert len(kernels) > 8
     for path in [*kernels, copy / "_math.py"]:

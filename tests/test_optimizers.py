@@ -1,5 +1,6 @@
 """The registry's records, and every rule in every variant against its published equation."""
 
+from collections import defaultdict
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import reference
 from cohorts import PARTS, SINGLE, SMALL, grid, make_cohort, problem, relative_error, variants
 
-from fastgd import InputError, optimizer
+from fastgd import InputError, optimizer, optimizers
 from fastgd.optimizers import OPTIMIZERS, find
 from fastgd.optimizers._record import Rate
 
@@ -65,11 +66,12 @@ def test_forms_are_the_same_while_the_rate_is_constant(rows, name):
     assert relative_error(*ends) < 1e-12
 
 
-def test_an_intercept_does_not_decay(rows):
+@pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov", "adamw", "nadam", "radam"])
+def test_an_intercept_does_not_decay(rows, name):
     """One step from the origin's neighbourhood: the decay of a weight is seen, the intercept's is absent."""
     X, y = rows
     lanes = [{"lr": 0.01, "weight_decay": decay} for decay in (0.0, 0.5, 0.5, 0.0)]
-    cohort = make_cohort(X, y, lanes, "adamw", init=1.0, kernel=PARTS)
+    cohort = make_cohort(X, y, lanes, name, init=1.0, kernel=PARTS)
     start = cohort.parameters()[0]
     cohort.advance(1)
     plain, decayed = cohort.parameters()[:2]
@@ -89,6 +91,114 @@ def test_nesterov_reports_w_and_keeps_the_look_ahead_point(rows, kernel):
     np.testing.assert_allclose(cohort.parameters()[0], -lr * g, rtol=1e-12)
     state = cohort.layout.columns(cohort.layout.blocks(cohort.lanes.state, 0))[:, 0]
     np.testing.assert_allclose(state, -lr * (1 + gamma) * g, rtol=1e-12)
+
+
+def test_lecture_form_of_nesterov_under_a_schedule_of_the_momentum():
+    """w stays what it is when the momentum changes: the point at which the gradient was taken is made from the last."""
+    A, start = np.diag([1.0, 0.1, 0.01]), np.array([1.0, -2.0, 3.0])
+    w, memory = start, defaultdict(float)
+    made = optimizers.nesterov(start.copy(), lr=0.3, form="lecture")
+    for t in range(1, 100):
+        values = {"lr": 0.3 / t**0.1, "momentum": 1 - 0.5 / (1 + t // 10)}
+        made.step(A @ made.w, **values)
+        w = reference.nesterov(w, lambda x: A @ x, t, memory, form="lecture", **values)
+        np.testing.assert_allclose(made.iterate(), w, rtol=1e-12, atol=1e-15)
+
+
+# --- what the papers say of the rules ---------------------------------------------------------------------------------
+
+
+def test_adam_goes_the_wrong_way_where_amsgrad_converges():
+    """Section 3 of Reddi, Kale & Kumar: one large gradient in 101 outweighs all others, and the best point is -1.
+
+    Adam forgets it, for its second moment falls until the next one; that of AMSGrad does not.
+    """
+    slopes, means = np.array([1010.0] + 100 * [-10.0]), {}
+    for name in ("adam", "amsgrad"):
+        w, path = np.zeros(1), np.empty((150, len(slopes)))
+        made = getattr(optimizers, name)(w, lr=0.05, beta1=0.9, beta2=0.99, threads=1)
+        for cycle, t in np.ndindex(path.shape):
+            made.step(slopes[t, None])
+            np.clip(w, -1, 1, out=w)
+            path[cycle, t] = w[0]
+        means[name] = path.mean(axis=1)
+    assert means["adam"][-1] > 0.8
+    assert means["amsgrad"][-1] < -0.6
+    assert (np.diff(means["amsgrad"])[2:] < 0).all(), "no end is in sight but the best point"
+
+
+def test_ftrl_has_exact_zeros(rows):
+    X, y = rows
+    lanes = [{"lr": 0.1, "lambda1": strength} for strength in (0.0, 10.0, 40.0, 1e4)]
+    cohort = make_cohort(X, y, lanes, "ftrl", kernel=PARTS)
+    cohort.advance(STEPS)
+    zeros = (cohort.parameters() == 0).sum(axis=1)
+    assert zeros[0] == 0
+    assert 0 < zeros[1] < zeros[2] < 10
+    assert zeros[3] == 10
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0])
+def test_ftrl_without_penalties_is_adagrad(beta):
+    """From any start, and under any schedule: section 3.1 of McMahan et al. has AdaGrad's rates."""
+    rng = np.random.default_rng(0)
+    start = rng.standard_normal(20)
+    ftrl = optimizers.ftrl(start.copy(), lr=0.5, beta=beta)
+    adagrad = optimizers.adagrad(start.copy(), lr=0.5, eps=beta)
+    for t in range(1, 200):
+        lr, g = 0.5 / (1 + t // 50), rng.standard_normal(20)
+        ftrl.step(g + 0.1 * ftrl.w, lr=lr)
+        adagrad.step(g + 0.1 * adagrad.w, lr=lr)
+        np.testing.assert_allclose(ftrl.w, adagrad.w, rtol=1e-10, atol=1e-12)
+
+
+def test_madgrad_keeps_the_bound_of_its_theorem():
+    """Theorem 1 of Defazio & Jelassi, for `f(x) = |x - a|_1`, whose gradients are no larger than G = 1."""
+    steps, D = 1000, 20
+    a, x = np.random.default_rng(0).standard_normal(D), np.zeros(D)
+    R = np.linalg.norm(a)
+    made = optimizers.madgrad(x, lr=(R / np.sqrt(steps * D)) ** 1.5, eps=0.0)
+    for k in range(steps):
+        made.step(np.sign(x - a), momentum=1 - 1.5 / (k + 1.5))
+    assert np.abs(x - a).sum() <= 6 / np.sqrt(steps) * R * np.sqrt(D) < np.abs(a).sum()
+
+
+def test_steps_of_laprop_are_bounded_where_those_of_adam_are_not():
+    """Ziyin, Wang & Ueda: no step is longer than lr / sqrt(1 - beta2), also if beta1^2 > beta2."""
+    rng = np.random.default_rng(0)
+    gradients = np.exp(3 * rng.standard_normal((200, 1000))) * rng.choice([-1, 1], (200, 1000))
+    gradients[:, :500] *= rng.random((200, 500)) < 0.02  # seldom, and then zeros
+    values, longest = {"lr": 1.0, "beta1": 0.9, "beta2": 0.5}, {"adam": 0.0, "laprop": 0.0}
+    for name in longest:
+        made = getattr(optimizers, name)(np.zeros(1000), **values, eps=1e-30)
+        for g in gradients:
+            before = made.w.copy()
+            made.step(g)
+            longest[name] = max(longest[name], np.abs(made.w - before).max())
+    assert longest["laprop"] <= (1 + 1e-9) / np.sqrt(1 - 0.5)
+    assert longest["adam"] > 100
+
+
+def test_average_of_averaged_descent_is_that_of_its_iterates():
+    rng = np.random.default_rng(0)
+    made = optimizers.asgd(rng.standard_normal(5), lr=0.1, lambd=0.0, t0=3.0)
+    iterates = [made.w.copy()]
+    np.testing.assert_array_equal(made.iterate(), made.w)
+    for t in range(1, 12):
+        made.step(rng.standard_normal(5))
+        iterates.append(made.w.copy())
+        expected = np.mean(iterates[5:], axis=0) if t > 5 else made.w
+        np.testing.assert_allclose(made.iterate(), expected, rtol=1e-12)
+
+
+def test_radam_is_rectified_from_the_same_step_on_in_float32():
+    """rho_t is 4.996 in step 5: what is lost to rounding may not make it 5."""
+    g, ends = np.random.default_rng(0).standard_normal((12, 30)), []
+    for dtype in ("float64", "float32"):
+        made = optimizers.radam(np.zeros(30, dtype), lr=0.1)
+        path = [(made.step(row.astype(dtype)), made.w.copy())[1] for row in g]
+        ends.append(np.array(path, float))
+    np.testing.assert_allclose(*ends, rtol=1e-3, atol=1e-5)
 
 
 # --- the records ------------------------------------------------------------------------------------------------------
@@ -147,7 +257,7 @@ def test_a_class_of_ones_own_is_described_and_not_registered():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("adma", "there is no optimizer 'adma'; did you mean 'adam'?"),
+        ("adm", "there is no optimizer 'adm'; did you mean 'adam'?"),
         ("test_optimizers:Won", "the module has no 'Won'; valid: Own"),
         ("test_optimizers:STEPS", "decorate the NamedTuple 'STEPS' with @fastgd.optimizer"),
         ("no.such.module:Own", "cannot import the module 'no.such.module'"),

@@ -21,8 +21,8 @@ KEYS = {
 }
 
 
-def test_every_schedule_is_here():
-    assert set(KEYS) == set(SCHEDULES) == set(reference.SCHEDULES)
+def test_the_schedules_of_the_reference_are_here():
+    assert set(KEYS) == set(reference.SCHEDULES) <= set(SCHEDULES)  # the others: test_schedules_runs.py
 
 
 def value_at(name, per, t, horizon="last"):

@@ -16,24 +16,43 @@ torch.set_num_threads(1)  # the tensors are tiny
 
 STEPS = 1000
 L2 = (0.0, 1e-3, 0.0, 1e-2)
+KERNELS = pytest.mark.parametrize(
+    ("kernel", "batch_size"),
+    [(SMALL, 64), (SINGLE, 64), (PARTS, 600)],
+    ids=["tile, mini-batch", "single, mini-batch", "parts, full batch"],
+)
 
 
-def betas(lane):
-    return {"lr": lane["lr"], "betas": (lane["beta1"], lane["beta2"]), "eps": lane["eps"]}
+def renamed(lane):
+    """A lane's hyper-parameters as PyTorch's arguments: some of them stand in pairs."""
+    pairs = {"betas": ("beta1", "beta2"), "etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_min", "step_max")}
+    pairs = {name: pair for name, pair in pairs.items() if pair[0] in lane}
+    paired = [name for pair in pairs.values() for name in pair]
+    values = {name: value for name, value in lane.items() if name not in paired}
+    return values | {name: tuple(lane[member] for member in pair) for name, pair in pairs.items()}
 
 
-# Each optimizer's witness, from the hyper-parameters of a lane to PyTorch's class and its arguments.
+# The class of each optimizer's witness, and what is to be said to it beside the hyper-parameters.
 WITNESSES = {
-    "sgd": lambda lane: (torch.optim.SGD, lane),
-    "momentum": lambda lane: (torch.optim.SGD, lane),
-    "nesterov": lambda lane: (torch.optim.SGD, lane | {"nesterov": True}),
-    "adagrad": lambda lane: (torch.optim.Adagrad, lane),
-    "rmsprop": lambda lane: (torch.optim.RMSprop, lane),
-    "adadelta": lambda lane: (torch.optim.Adadelta, lane),
-    "adam": lambda lane: (torch.optim.Adam, betas(lane)),
-    "amsgrad": lambda lane: (torch.optim.Adam, betas(lane) | {"amsgrad": True}),
-    "adamw": lambda lane: (torch.optim.AdamW, betas(lane) | {"weight_decay": lane["weight_decay"]}),
+    "sgd": (torch.optim.SGD, {}),
+    "momentum": (torch.optim.SGD, {}),
+    "nesterov": (torch.optim.SGD, {"nesterov": True}),
+    "asgd": (torch.optim.ASGD, {}),
+    "adagrad": (torch.optim.Adagrad, {}),
+    "rmsprop": (torch.optim.RMSprop, {}),
+    "rmsprop_momentum": (torch.optim.RMSprop, {}),
+    "rmsprop_centered": (torch.optim.RMSprop, {"centered": True}),
+    "adadelta": (torch.optim.Adadelta, {}),
+    "rprop": (torch.optim.Rprop, {}),
+    "adam": (torch.optim.Adam, {}),
+    "amsgrad": (torch.optim.Adam, {"amsgrad": True}),
+    "adamw": (torch.optim.AdamW, {}),
+    "adamax": (torch.optim.Adamax, {}),
+    "nadam": (torch.optim.NAdam, {"decoupled_weight_decay": True}),
+    "radam": (torch.optim.RAdam, {"decoupled_weight_decay": True}),
 }
+# PyTorch's decay is part of the gradient, and so of the velocity: here the test lets PyTorch's weights decay.
+DECAY_IN_THE_VELOCITY = ("momentum", "nesterov")
 
 
 def test_every_optimizer_of_pytorch_has_its_witness():
@@ -41,63 +60,116 @@ def test_every_optimizer_of_pytorch_has_its_witness():
 
 
 def test_defaults_are_those_of_the_witness():
-    for name, make in WITNESSES.items():
+    for name, (kind, more) in WITNESSES.items():
         record = OPTIMIZERS[name]
         # momentum is 0 in PyTorch: it would be plain descent
         defaults = {key: value for key, value in record.hyper.items() if key != "momentum" and value is not None}
-        missing = {"lr": 0.1, "momentum": 0.9, **dict.fromkeys(record.hyper, 0.5)}
-        kind, arguments = make({**missing, **defaults})
-        given = {key: value for key, value in arguments.items() if key not in ("momentum", "nesterov", "amsgrad")}
         bare = kind([torch.nn.Parameter(torch.zeros(1))]).param_groups[0]
-        if "lr" not in defaults:
-            given.pop("lr")
-        assert {key: bare[key] for key in given} == given
+        assert defaults
+        assert {key: bare[key] for key in renamed(defaults)} == renamed(defaults)
+        assert more.keys() <= bare.keys()
+
+
+@pytest.fixture
+def in_float64():
+    """What PyTorch keeps for a whole tensor, like NAdam's product, it keeps in the default type."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @cache
 def trained(name, batch_size):
-    """The iterates (lanes, parameters) of PyTorch after STEPS steps; with a last column of ones, an intercept."""
-    X, y = problem()
-    A = torch.tensor(np.column_stack([X, np.ones(len(X))]) if with_intercept(name) else X)
-    labels = torch.tensor(y)
-    lanes = grid(name)
-    weights = [torch.nn.Parameter(torch.zeros(A.shape[1], dtype=torch.float64)) for _ in lanes]
-    kind, _ = WITNESSES[name](lanes[0])
-    optimizer = kind([{"params": [w], **WITNESSES[name](lane)[1]} for w, lane in zip(weights, lanes, strict=True)])
-    penalty = torch.tensor(L2, dtype=torch.float64)[:, None] / 2
+    """The iterates (lanes, parameters) of PyTorch after STEPS steps, the intercepts last."""
+    X, y = map(torch.tensor, problem())
+    lanes, (kind, more) = grid(name), WITNESSES[name]
+    weights, intercepts = ([torch.nn.Parameter(torch.zeros(d)) for _ in lanes] for d in (X.shape[1], 1))
+    groups = []
+    for w, c, lane in zip(weights, intercepts, lanes, strict=True):
+        arguments = renamed(lane) | more
+        if name in DECAY_IN_THE_VELOCITY:
+            arguments["weight_decay"] = 0.0
+        undecayed = {"weight_decay": 0.0} if "weight_decay" in lane else {}
+        groups += [{"params": [w], **arguments}, {"params": [c], **arguments, **undecayed}]
+    optimizer = kind(groups)
+    if name == "adagrad":  # it takes the start of its sums from its own argument only, whatever the groups say
+        for group in optimizer.param_groups:
+            optimizer.state[group["params"][0]]["sum"].fill_(group["initial_accumulator_value"])
+    penalty = torch.tensor(L2)[:, None] / 2
     starts = cycle(range(0, len(y), batch_size))
     for start in islice(starts, STEPS):
         rows = slice(start, start + batch_size)
         W = torch.stack(weights)
-        margins = W @ A[rows].T
-        losses = binary_cross_entropy_with_logits(margins, labels[rows].expand_as(margins), reduction="none")
+        margins = W @ X[rows].T + torch.stack(intercepts)
+        losses = binary_cross_entropy_with_logits(margins, y[rows].expand_as(margins), reduction="none")
         optimizer.zero_grad()
-        (losses.mean(dim=1).sum() + (penalty * W[:, : X.shape[1]] ** 2).sum()).backward()
+        (losses.mean(dim=1).sum() + (penalty * W**2).sum()).backward()
+        if name in DECAY_IN_THE_VELOCITY:
+            with torch.no_grad():
+                for w, lane in zip(weights, lanes, strict=True):
+                    w *= 1 - lane["lr"] * lane["weight_decay"]
         optimizer.step()
-    x = torch.stack(weights).detach().numpy()
-    if name != "nesterov":
-        return x
-    # PyTorch's parameter is the look-ahead point; fastgd reports w = x + lr momentum u
-    u = np.array([optimizer.state[w]["momentum_buffer"].numpy() for w in weights])
-    return x + np.array([[lane["lr"] * lane["momentum"]] for lane in lanes]) * u
+    found = [
+        np.concatenate([reported(name, p.detach(), optimizer.state[p], lane) for p in parameters])
+        for *parameters, lane in zip(weights, intercepts, lanes, strict=True)
+    ]
+    return np.array(found)
 
 
-def with_intercept(name):
-    """PyTorch's AdamW decays every parameter, and in fastgd an intercept does not decay."""
-    return name != "adamw"
+def reported(name, parameter, state, lane):
+    """The iterate that fastgd reports."""
+    match name:
+        case "asgd":
+            return state["ax"].numpy()
+        case "nesterov":  # PyTorch's parameter is the look-ahead point
+            return (parameter + lane["lr"] * lane["momentum"] * state["momentum_buffer"]).numpy()
+    return parameter.numpy()
 
 
-@pytest.mark.parametrize(
-    ("kernel", "batch_size"),
-    [(SMALL, 64), (SINGLE, 64), (PARTS, 600)],
-    ids=["tile, mini-batch", "single, mini-batch", "parts, full batch"],
-)
+@KERNELS
 @pytest.mark.parametrize("name", WITNESSES)
-def test_agrees_with_its_witness_after_1000_steps(name, kernel, batch_size):
+def test_agrees_with_its_witness_after_1000_steps(in_float64, name, kernel, batch_size):
     X, y = problem()
-    intercept = with_intercept(name)
-    cohort = make_cohort(
-        X, y, grid(name), name, l2=L2, shuffled=False, batch_size=batch_size, kernel=kernel, intercept=intercept
-    )
+    cohort = make_cohort(X, y, grid(name), name, l2=L2, shuffled=False, batch_size=batch_size, kernel=kernel)
     cohort.advance(STEPS)
     assert relative_error(cohort.parameters(), trained(name, batch_size)) < 1e-10
+
+
+# --- MADGRAD: in optax, not in PyTorch --------------------------------------------------------------------------------
+
+
+@KERNELS
+def test_madgrad_agrees_with_optax_after_1000_steps(kernel, batch_size):
+    jax = pytest.importorskip("jax", reason="the witness is optax's optimizer, which runs on jax")
+    madgrad = pytest.importorskip("optax").contrib.madgrad
+    assert OPTIMIZERS["madgrad"].hyper == {"lr": None, "momentum": 0.9, "eps": 1e-6}
+    X, y = problem()
+    cohort = make_cohort(X, y, grid("madgrad"), "madgrad", l2=L2, shuffled=False, batch_size=batch_size, kernel=kernel)
+    cohort.advance(STEPS)
+    with jax.enable_x64(True):
+        for found, lane, l2 in zip(cohort.parameters(), grid("madgrad"), L2, strict=True):
+            optimizer = madgrad(lane["lr"], lane["momentum"], eps=lane["eps"])
+            assert relative_error(found, with_optax(jax, optimizer, X, y, batch_size, l2)) < 1e-10
+
+
+def with_optax(jax, optimizer, X, y, batch_size, l2):
+    """The iterate of an optimizer of optax after STEPS steps, the intercept last."""
+    batches = -(-len(y) // batch_size)
+    padded = np.zeros((batches * batch_size, X.shape[1] + 2))
+    padded[: len(y)] = np.column_stack([X, np.ones(len(y)), y])
+    padded = jax.numpy.array(padded.reshape(batches, batch_size, -1))
+    sizes = jax.numpy.array([min(batch_size, len(y) - start) for start in range(0, len(y), batch_size)])
+    decayed = jax.numpy.array([1.0] * X.shape[1] + [0.0])
+
+    def step(state, t):
+        w, memory = state
+        A, labels = padded[t % batches, :, :-1], padded[t % batches, :, -1]
+        g = A.T @ (jax.nn.sigmoid(A @ w) - labels) / sizes[t % batches] + l2 * decayed * w
+        change, memory = optimizer.update(g, memory, w)
+        return (w + change, memory), None
+
+    w = jax.numpy.zeros(X.shape[1] + 1)
+    # The count as a number of 64 bits: the root of one of 32 would be rounded to float32.
+    memory = jax.tree.map(lambda x: x.astype("int64") if x.dtype == "int32" else x, optimizer.init(w))
+    (w, _), _ = jax.lax.scan(step, (w, memory), jax.numpy.arange(STEPS))
+    return np.asarray(w)

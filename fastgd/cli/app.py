@@ -152,8 +152,11 @@ def best(
 
 @app.command()
 def plot(
-    folder: Folder,
-    kind: Annotated[str, typer.Option("--kind", "-k", help="curves, sensitivity or heatmap.")] = "curves",
+    folder: Annotated[
+        Path,
+        typer.Argument(help="A folder of results; for the schedules, a study file will do.", metavar="DIR|STUDY.toml"),
+    ],
+    kind: Annotated[str, typer.Option("--kind", "-k", help="curves, sensitivity, heatmap or schedule.")] = "curves",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="A .png, .svg or .pdf.  [default: DIR/KIND.png]", metavar="FILE"),
@@ -165,6 +168,7 @@ def plot(
     curves       the objective along the epochs: the best of each optimizer, bands over the others
     sensitivity  the final loss against the rate: how much does the right rate matter?
     heatmap      the final loss over two quantities of the grid
+    schedule     what the schedules are worth along the epochs
     ```
 
     **Examples**
@@ -172,6 +176,7 @@ def plot(
     ```
     fastgd plot results/flights --kind sensitivity -o sensitivity.pdf
     fastgd plot results/flights --kind heatmap -o heatmap.svg
+    fastgd plot studies/schedules.toml --kind schedule -o schedules.png
     ```
     """
     from fastgd.cli import rankings

@@ -31,8 +31,27 @@ def best(folder: Path, by: By | None, at: At, top: int | None, *, as_json: bool)
 
 
 def plot(folder: Path, kind: str, output: Path | None) -> None:
-    """Draw a folder's results into a file and print its name."""
-    draw(load(folder), kind, output or folder / f"{kind}.png")
+    """Draw a folder's results, or the schedules of a study file, into a file and print its name."""
+    if kind == "schedule" and folder.suffix == ".toml":
+        _sketch(folder, output or folder.with_suffix(".png"))
+    else:
+        draw(load(folder), kind, output or folder / f"{kind}.png")
+
+
+def _sketch(file: Path, output: Path) -> None:
+    """Draw the schedules of a study that need not have run; its data say how many steps an epoch has."""
+    from fastgd import Study, plots
+    from fastgd.study.events import Event
+    from fastgd.study.plan import make_plan
+    from fastgd.study.runner import load_data
+
+    study = Study.from_toml(file)
+    unseen: list[Event] = []
+    cohorts = make_plan(study, load_data(study, None, unseen.append)).cohorts
+    longest = max(cohorts, key=lambda cohort: cohort.batches)
+    blocks = plots.study_blocks(study.model_dump(exclude_none=True))
+    plots.save(plots.sketch(blocks, longest.epochs, longest.batches), output)
+    show(f"schedule: {output}")
 
 
 def draw(results: Results, kind: str, output: Path) -> None:

@@ -53,6 +53,7 @@ def _optimizers() -> Rows:
             "options": {key: list(values) for key, values in record.options.items()},
             "slots": list(record.slots),
             "bytes_a_parameter": 8 * (1 + len(record.slots)),
+            "lazy": list(dict.fromkeys(record.lazy)),
             "witness": record.witness,
             "reference": record.reference,
         }
@@ -103,7 +104,7 @@ _RECORDS: dict[Kind, Callable[[], Rows]] = {
     Kind.datasets: _datasets,
 }
 _NOT_SHOWN: dict[Kind, tuple[str, ...]] = {
-    Kind.optimizers: ("summary", "reference"),
+    Kind.optimizers: ("summary",),
     Kind.schedules: ("witness", "reference"),
     Kind.losses: (),
     Kind.datasets: (),

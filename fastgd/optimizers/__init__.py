@@ -7,7 +7,17 @@ import inspect
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fastgd.optimizers import _adam, _adaptive, _momentum  # noqa: F401 (registers)
+from fastgd.optimizers import (  # noqa: F401 (registers)
+    _adam,
+    _adam_variants,
+    _adaptive,
+    _dual_averaging,
+    _memory_efficient,
+    _momentum,
+    _parameter_free,
+    _schedule_free,
+    _sign,
+)
 from fastgd.optimizers._record import OPTIMIZERS, Optimizer, find, optimizer
 
 if TYPE_CHECKING:

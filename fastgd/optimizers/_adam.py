@@ -1,11 +1,14 @@
 """Adam and its close relatives: averaged gradients over the root of averaged squares."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from fastgd._math import power
+from fastgd._math import exp, power
 from fastgd.optimizers._record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
+
+LOG_NADAM = math.log(0.96)  # NAdam's momentum approaches beta1 as 0.96 to a power
 
 
 @optimizer(
@@ -97,3 +100,137 @@ class AdamW(NamedTuple):
         v = h.beta2 * s[1] + (1 - h.beta2) * g * g
         w = w - h.lr * h.weight_decay * w
         return w - c[0] * m / (np.sqrt(v * c[1]) + h.eps), (m, v)
+
+
+@optimizer(
+    name="adamax",
+    slots=("mean", "largest"),
+    family="adam",
+    witness="torch.optim.Adamax",
+    reference="Kingma & Ba (2015), section 7.1, https://arxiv.org/abs/1412.6980",
+)
+class Adamax(NamedTuple):
+    """Adamax: `m = beta1 m + (1 - beta1) g; u = max(beta2 u, |g| + eps); w -= lr m^ / u`.
+
+    Adam with the infinity norm in the place of the root of averaged squares; `m^ = m / (1 - beta1^t)`, and u, a largest
+    value, needs no correction. For gradients with rare large values.
+    """
+
+    lr: Rate
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    eps: NonNegative = 1e-8
+
+    def prepare(h, t: int) -> Slots:
+        return (h.lr / (1 - power(h.beta1, t)),)
+
+    def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
+        m = h.beta1 * s[0] + (1 - h.beta1) * g
+        u = np.maximum(h.beta2 * s[1], np.abs(g) + h.eps)
+        return w - c[0] * m / u, (m, u)
+
+
+@optimizer(
+    name="nadam",
+    slots=("mean", "mean_square"),
+    memory={"product": 1.0},
+    family="adam",
+    witness="torch.optim.NAdam",
+    reference="Dozat (2016), https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ",
+)
+class NAdam(NamedTuple):
+    """NAdam: Adam with Nesterov's look-ahead, `w -= lr (a g + b m) / (sqrt(v^) + eps)`.
+
+    With `mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2)` and P the product of these so far, `a = (1 - mu_t) / (1 - P)`
+    and `b = mu_(t+1) / (1 - P mu_(t+1))`; m and v are Adam's. The decay is decoupled.
+    """
+
+    lr: Rate
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    eps: NonNegative = 1e-8
+    momentum_decay: NonNegative = 0.004
+    weight_decay: NonNegative = 0.0
+
+    def prepare(h, t: int, m: Slots) -> tuple[Slots, Slots]:
+        now = h.beta1 * (1 - 0.5 * exp(LOG_NADAM * t * h.momentum_decay))
+        following = h.beta1 * (1 - 0.5 * exp(LOG_NADAM * (t + 1) * h.momentum_decay))
+        product = m[0] * now
+        of_gradient, of_mean = h.lr * (1 - now) / (1 - product), h.lr * following / (1 - product * following)
+        return (of_gradient, of_mean, 1 / (1 - power(h.beta2, t))), (product,)
+
+    def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
+        m = h.beta1 * s[0] + (1 - h.beta1) * g
+        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
+        w = w - h.lr * h.weight_decay * w
+        return w - (c[0] * g + c[1] * m) / (np.sqrt(v * c[2]) + h.eps), (m, v)
+
+
+@optimizer(
+    name="radam",
+    slots=("mean", "mean_square"),
+    memory={"weights": 0.0, "ages": 0.0},
+    family="adam",
+    witness="torch.optim.RAdam",
+    reference="Liu et al. (2020), https://arxiv.org/abs/1908.03265",
+)
+class RAdam(NamedTuple):
+    """RAdam: Adam whose steps are rectified by `r` while v has seen few gradients, `w -= lr r m^ / (sqrt(v) + eps)`.
+
+    With `rho = 2 / (1 - beta2) - 1` and `rho_t`, the length of the moving average so far,
+    `r^2 = (1 - beta2^t) (rho_t - 4) (rho_t - 2) rho / ((rho - 4) (rho - 2) rho_t)`; while `rho_t <= 5` the step is
+    `lr m^`, as with momentum. It does the work of a warm-up. The decay is decoupled.
+    """
+
+    lr: Rate
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    eps: NonNegative = 1e-8
+    weight_decay: NonNegative = 0.0
+
+    def prepare(h, t: int, m: Slots) -> tuple[Slots, Slots]:
+        # The mean age of v's gradients, from sums of positive numbers: the closed form of rho_t is the difference of
+        # two large numbers, and in float32 falls on the wrong side of 5.
+        weights = h.beta2 * m[0] + 1
+        ages = h.beta2 * m[1] + weights
+        rho, now = 2 / (1 - h.beta2) - 1, 2 * ages / weights - 1
+        known = np.maximum(now, 5)
+        squared = (known - 4) * (known - 2) * rho / ((rho - 4) * (rho - 2) * known)
+        lr = h.lr / (1 - power(h.beta1, t))
+        adaptive = np.where(now > 5, lr * np.sqrt(squared * (1 - power(h.beta2, t))), 0)
+        return (np.where(now > 5, 0, lr), adaptive), (weights, ages)
+
+    def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
+        m = h.beta1 * s[0] + (1 - h.beta1) * g
+        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
+        w = w - h.lr * h.weight_decay * w
+        return w - m * (c[0] + c[1] / (np.sqrt(v) + h.eps)), (m, v)
+
+
+@optimizer(
+    name="laprop",
+    slots=("mean", "mean_square"),
+    family="adam",
+    witness="the paper",
+    reference="Ziyin, Wang & Ueda (2020), https://arxiv.org/abs/2002.04839",
+)
+class LaProp(NamedTuple):
+    """LaProp: `v = beta2 v + (1 - beta2) g^2; m = beta1 m + (1 - beta1) g / (sqrt(v^) + eps); w -= lr m^`.
+
+    `m^` and `v^` are corrected as Adam's are. The gradients are divided before they are averaged, so that no step is
+    longer than `lr / sqrt(1 - beta2)`, whatever beta1 and beta2 are; Adam needs `beta1^2 < beta2`. eps is that of the
+    authors' code.
+    """
+
+    lr: Rate
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    eps: NonNegative = 1e-15
+
+    def prepare(h, t: int) -> Slots:
+        return h.lr / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t))
+
+    def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
+        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
+        m = h.beta1 * s[0] + (1 - h.beta1) * g / (np.sqrt(v * c[1]) + h.eps)
+        return w - c[0] * m, (m, v)

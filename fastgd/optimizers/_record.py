@@ -25,6 +25,10 @@ Rate = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 
+# How a parameter is brought up to date that sparse gradients did not touch for some steps: in closed form, by iterating
+# until nothing changes any more, or not at all, so that every step updates all parameters.
+Lazy = Literal["closed", "cutoff", "none"]
+
 C = TypeVar("C", bound=type)
 
 
@@ -50,6 +54,8 @@ class Optimizer:
         The categorical choices; the first is the default. They are part of a kernel's type.
     annotations : mapping of str to Any
         The type of each field with its bounds.
+    lazy : tuple of {"closed", "cutoff", "none"}
+        How untouched parameters are caught up on sparse data: without a penalty, and with l2 > 0.
     source : str
         A hash of the source of its module: what makes an edited rule another rule.
     """
@@ -65,6 +71,7 @@ class Optimizer:
     options: Mapping[str, tuple[Any, ...]]
     annotations: Mapping[str, Any]
     source: str
+    lazy: tuple[Lazy, Lazy] = ("none", "none")
 
     @property
     def summary(self) -> str:
@@ -135,7 +142,7 @@ def optimizer(
 
 
 def _describe(
-    cls: type, name: str, slots: tuple[str, ...], memory: Mapping[str, float], texts: Mapping[str, str]
+    cls: type, name: str, slots: tuple[str, ...], memory: Mapping[str, float], texts: Mapping[str, Any]
 ) -> Optimizer:
     annotations = get_type_hints(cls, include_extras=True)
     defaults: Mapping[str, Any] = cls._field_defaults  # type: ignore[attr-defined]

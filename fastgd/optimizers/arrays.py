@@ -19,7 +19,7 @@ from fastgd._errors import InputError, nearest
 from fastgd._jit import jit
 from fastgd._static import Static, static
 from fastgd._threads import Threads, available_threads, call
-from fastgd._vectors import aligned, load, register_bits, store
+from fastgd._vectors import aligned, load, prefetch, register_bits, store
 from fastgd.optimizers._kernels import (
     Rule,
     lane,
@@ -35,7 +35,8 @@ from fastgd.optimizers._record import Optimizer
 
 Array = npt.NDArray[Any]
 SMALL = 1 << 16  # parameters that one thread steps sooner than it wakes another
-PAGE = 4096
+PAGE = 4096  # elements
+AHEAD = 2048  # bytes that are asked for ahead: left to the hardware, streams take 1.1 to 1.2 times as long
 
 _pool = cache(Threads)
 
@@ -92,7 +93,7 @@ class ArrayOptimizer:
         hyper = np.array([[self._values[name] for name in record.hyper]])
         for slot, start in zip(self.slots.values(), rule.start(hyper, w.reshape(-1, 1)), strict=True):
             slot[...] = start.reshape(w.shape)
-        self._threads = threads or available_threads()
+        self._pool = _pool(available_threads() if threads is None else threads)
         self._rest = aligned((2, width), w.dtype)  # what does not fill a vector of w and g
 
     @property
@@ -125,13 +126,13 @@ class ArrayOptimizer:
             self._hyper = self._spread([self._values[name] for name in self.record.hyper])
         self.t += 1
         _begin(self._rule, self._shape, self._hyper, self._memory, self._c, self.t)
-        self._each(_step, self.w.reshape(-1), np.ascontiguousarray(g).reshape(-1))
+        self._each(step_range, self.w.reshape(-1), np.ascontiguousarray(g).reshape(-1))
 
     def iterate(self) -> Array:
         """Return the iterate that the rule reports: a copy of w, unless it is an average or the like."""
         out = self.w.copy()
         if self._rule.value.has_readout:
-            self._each(_read, out.reshape(-1), out.reshape(-1))
+            self._each(read_range, out.reshape(-1), out.reshape(-1))
         return out
 
     def _spread(self, numbers: list[float]) -> Array:
@@ -142,12 +143,11 @@ class ArrayOptimizer:
         """Run a kernel over all parameters: whole vectors side by side, then what is left over in a copy."""
         width = self._shape.value.width
         whole = w.size - w.size % width
-        workers = self._threads if whole > SMALL else 1
+        workers = self._pool.count if whole > SMALL else 1
         cuts = [whole // width * worker // workers * width for worker in range(workers + 1)]
         fixed = (self._rule, self._shape, self._hyper, self._c, self._stride)
-        _pool(self._threads).run(
-            [call(kernel, (*fixed, w, g, self._slots, start, stop)) for start, stop in itertools.pairwise(cuts)]
-        )
+        spans = itertools.pairwise(cuts)
+        self._pool.run([call(kernel, (*fixed, w, g, self._slots, *span)) for span in spans])
         if whole < w.size:
             rest = self._rest[:, : w.size - whole]
             rest[:] = w[whole:], g[whole:]
@@ -184,10 +184,15 @@ def _begin(rule, shape, hyper, memory, c, t):
 
 
 @jit
-def _step(rule, shape, hyper, c, stride, w, g, slots, start, stop):
+def step_range(rule, shape, hyper, c, stride, w, g, slots, start, stop):
     """Step the parameters start ... stop, whose slots are `stride` apart."""
     h, quantities = lane(rule, shape, hyper, 0), rows(rule, shape, c, 0, "coefficients")
+    ahead = AHEAD // w.itemsize
     for i in range(start, stop, static(shape, "width")):
+        prefetch(w, i + ahead)
+        prefetch(g, i + ahead)
+        for slot in range(static(rule, "slots")):
+            prefetch(slots, i + ahead + slot * stride)
         s = load_slots(rule, shape, slots, i - stride, stride)
         new, s = update(rule, h, quantities, load(shape, w, i), load(shape, g, i), s)
         store(w, i, new)
@@ -195,9 +200,9 @@ def _step(rule, shape, hyper, c, stride, w, g, slots, start, stop):
 
 
 @jit
-def _read(rule, shape, hyper, c, stride, w, out, slots, start, stop):
-    """Put the iterate that is reported in the place of w; its arguments are those of `_step`."""
+def read_range(rule, shape, hyper, c, stride, w, g, slots, start, stop):
+    """Put the iterate that is reported in the place of w; the arguments are those of `step_range`."""
     h = lane(rule, shape, hyper, 0)
     for i in range(start, stop, static(shape, "width")):
         s = load_slots(rule, shape, slots, i - stride, stride)
-        store(out, i, readout(rule, h, load(shape, w, i), s))
+        store(w, i, readout(rule, h, load(shape, w, i), s))

@@ -1,46 +1,96 @@
 """The blocks whose keys are those of a registered rule: `[[optimizer]]` and `[[schedule]]`."""
 
+from __future__ import annotations
+
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, PlainValidator, TypeAdapter, create_model, model_serializer
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, TypeAdapter, create_model, model_serializer
 
 from fastgd.optimizers import find
-from fastgd.schedules import SCHEDULES, Horizon
-from fastgd.study._fields import Block, Several
-from fastgd.study._values import as_list, brief, choice, failure, named
+from fastgd.schedules import SCHEDULES, Horizon, Part, ScheduleRecord, Unit, describe, numbers, parts_of
+from fastgd.study._fields import Block, Count, Several
+from fastgd.study._values import as_list, brief, choice, distinct, failure, named
 
 several: Any = Several  # of types that are known at run time only
+list_of: Any = list
 
 
-class Schedule(Block):
-    """One schedule; a block of the file whose keys are lists or grids makes several.
+class Piece(Block):
+    """A schedule within a chain.
 
     Attributes
     ----------
     name : str
         A name of `fastgd.schedules.SCHEDULES`.
+    params : dict of str to float, str, bool or tuple of float
+        The keys of its own that are set, in the record's order.
+    length : int, optional
+        How many indices it lasts; None: to the end.
+    then : Piece, optional
+        What follows it; its index counts from 0 again.
+    """
+
+    name: str
+    params: dict[str, Any] = {}
+    length: int | None = None
+    then: Piece | None = None
+
+    @model_serializer
+    def _flat(self) -> dict[str, Any]:
+        # what is not set is left out: the identity of trials hangs on it
+        then = {} if self.then is None else {"then": self.then.model_dump()}
+        return {"name": self.name, **self.params, **({} if self.length is None else {"length": self.length}), **then}
+
+
+class Schedule(Piece):
+    """One schedule; a block of the file whose keys are lists or grids makes several.
+
+    Attributes
+    ----------
     of : str
         The hyper-parameter that it drives: it multiplies `lr`, and gives any other its value.
     per : {"epoch", "step"}
         What its index counts.
     horizon : {"last", "torch"}
         Where its end is: at the last index, or one past it.
-    params : dict of str to float
-        The keys of its own that are set, in the record's order.
+    also : Schedule, optional
+        The schedule of another hyper-parameter of the same trials.
     """
 
-    name: str
     of: str = "lr"
-    per: Literal["epoch", "step"] = "epoch"
+    per: Unit = "epoch"
     horizon: Horizon = "last"
-    params: dict[str, float] = {}
+    also: Schedule | None = None
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
-        return {"name": self.name, "of": self.of, "per": self.per, "horizon": self.horizon, **self.params}
+        own = {"name": self.name, "of": self.of, "per": self.per, "horizon": self.horizon}
+        also = {} if self.also is None else {"also": self.also.model_dump()}
+        return {**own, **Piece._flat(self), **also}
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Itself and what follows."""
+        return parts_of(self.model_dump())
+
+    @property
+    def drivers(self) -> list[Schedule]:
+        """The schedules of each hyper-parameter that is driven; a plain constant rate is not."""
+        idle = self.name == "constant" and self.of == "lr" and not self.params and self.then is None
+        return ([] if idle else [self]) + ([] if self.also is None else self.also.drivers)
+
+    @property
+    def label(self) -> str:
+        """Its name in the results."""
+        return describe(self.model_dump())
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Its numbers by their key paths."""
+        return numbers(self.model_dump())
 
 
 class OptimizerBlock(Block):
@@ -82,34 +132,68 @@ def _flattened(read: Callable[[Any], list[Any]]) -> BeforeValidator:
     return BeforeValidator(lambda value: list(itertools.chain(*tables.validate_python(as_list(value)))))
 
 
-def _schedules(block: Any) -> list[Schedule]:
-    if not isinstance(block, Mapping):
-        raise failure("must be a table", found=block)
-    record = named(SCHEDULES.find, block.get("name"))
-    fields: dict[str, Any] = {
-        "name": (str, ...),
-        "of": (str, "lr"),
-        "per": (Literal["epoch", "step"], record.per),
-        "horizon": (Horizon, "last"),
-    }
+def _lists(value: Any) -> list[tuple[Any, ...]]:
+    """Read one list of numbers, or a list of such lists, as several values."""
+    items = as_list(value)
+    several_lists = items if items and isinstance(items[0], list) else [items]
+    return [tuple(distinct(as_list(item))) for item in several_lists]
+
+
+def _keys(record: ScheduleRecord) -> dict[str, Any]:
+    """Return the fields of a schedule's own keys, each with the values that it may take."""
+    fields: dict[str, Any] = {}
     for key, default in record.params.items():
-        values: Any = several[record.annotations[key]]
+        kind = record.annotations[key]
+        if key in record.choices:
+            kind = Annotated[Any, PlainValidator(partial(choice, valid=record.choices[key]))]
+        values: Any = several[kind]
+        if key in record.lists:
+            values = Annotated[list_of[kind], BeforeValidator(_lists), AfterValidator(distinct)]
         if key in record.required:
             fields[key] = (values, ...)
         else:
             fields[key] = (values | None, None if default is None else [default])
-    read = _read(block, "schedule", fields)
+    fields["length"] = (several[Count], ...) if record.timed else (several[Count] | None, None)
+    fields["then"] = (Pieces | None, None)
+    return fields
+
+
+def _variants(block: Any, what: Callable[[ScheduleRecord], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the fields of each schedule that a block makes; `what` are those besides its own keys and the chain's."""
+    if not isinstance(block, Mapping):
+        raise failure("must be a table", found=block)
+    record = named(SCHEDULES.find, block.get("name"))
+    read = _read(block, "schedule", {"name": (str, ...), **what(record), **_keys(record)})
     given = [key for key in record.one_of if read[key] is not None]
     if record.one_of and len(given) != 1:
         raise failure(f"needs exactly one of {', '.join(record.one_of)}; it has {' and '.join(given) or 'none'}")
-    params = {key: read.pop(key) for key in record.params}
-    set_params = {key: values for key, values in params.items() if values is not None}
-    return [
-        Schedule(**read, params=dict(zip(set_params, values, strict=True)))
-        for values in itertools.product(*set_params.values())
-    ]
+    axes = {key: read.pop(key) for key in (*record.params, "length", "then", "also") if key in read}
+    axes = {key: values for key, values in axes.items() if values is not None}
+    for values in itertools.product(*axes.values()):
+        chosen = dict(zip(axes, values, strict=True))
+        params = {key: chosen.pop(key) for key in record.params if key in chosen}
+        if fault := record.fault(params):
+            raise failure(f": {fault}")
+        yield {**read, **chosen, "params": params}
 
 
+def _pieces(block: Any) -> list[Piece]:
+    return [Piece(**fields) for fields in _variants(block, lambda _: {})]
+
+
+def _schedules(block: Any) -> list[Schedule]:
+    def head(record: ScheduleRecord) -> dict[str, Any]:
+        return {
+            "of": (str, record.of),
+            "per": (Literal["epoch"] if record.feedback else Unit, record.per),
+            "horizon": (Horizon, "last"),
+            "also": (Schedules | None, None),
+        }
+
+    return [Schedule(**fields) for fields in _variants(block, head)]
+
+
+Pieces = Annotated[list[Piece], _flattened(_pieces)]
 Schedules = Annotated[list[Schedule], _flattened(_schedules)]
 
 

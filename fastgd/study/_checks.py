@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from fastgd._errors import nearest
 from fastgd.optimizers import find
 from fastgd.problems import LOSSES
-from fastgd.schedules import factors
+from fastgd.schedules import chained
 from fastgd.study._values import failure
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NEEDS_TARGETS = {"accuracy": ("binary", "unit"), "r2": ("real", "unit", "count")}
 LONGEST_LOOK = 1000
+Path = tuple[str | int, ...]
 
 
 def check(study: Study) -> None:
@@ -55,20 +56,37 @@ def _check_metrics(study: Study) -> None:
 
 def _check_schedule(study: Study, schedule: Schedule, block: OptimizerBlock, index: int) -> None:
     """Refuse a schedule of what its optimizer does not have, or that leaves the bounds of what it gives a value."""
-    if (schedule.name, schedule.of) == ("constant", "lr"):
-        return  # nothing is driven, and a rule may have no rate
     path = ("schedule",) if block.schedule is None else ("optimizer", index, "schedule")
-    if schedule.of not in block.hyper:
-        text = f"has of = '{schedule.of}', which the optimizer '{block.name}' does not have; "
-        raise failure(text + nearest(schedule.of, block.hyper), *path)
-    if schedule.of == "lr":
-        return
+    driven = [driver.of for driver in schedule.drivers]
+    if len(set(driven)) < len(driven):
+        raise failure(f"drives '{driven[-1]}' twice; 'also' is for another hyper-parameter", *path)
+    for driver in schedule.drivers:
+        if driver.of not in block.hyper:
+            text = f"has of = '{driver.of}', which the optimizer '{block.name}' does not have; "
+            raise failure(text + nearest(driver.of, block.hyper), *path)
+        _check_feedback(study, driver, path)
+        if driver.of != "lr":
+            _check_values(study, driver, block, path)
+
+
+def _check_feedback(study: Study, schedule: Schedule, path: Path) -> None:
+    """Refuse to judge a validation loss that there is not."""
+    judged = next((part.name for part in schedule.parts if part.record.feedback), None)
+    bare = next((number for number, problem in enumerate(study.problem) if problem.validation == 0), None)
+    if judged is not None and bare is not None:
+        key = f"problem.{bare}.validation" if len(study.problem) > 1 else "problem.validation"
+        raise failure(f": '{judged}' judges the validation loss, and nothing is held out; set {key}", *path)
+
+
+def _check_values(study: Study, schedule: Schedule, block: OptimizerBlock, path: Path) -> None:
+    """Refuse values that the hyper-parameter may not have, as far as they are known without the data."""
     if block.name == "nesterov" and schedule.of == "momentum" and "lecture" in block.options.get("form", ()):
         raise failure("has of = 'momentum', which nesterov has in form = 'torch' only", *path)
-    total = min(study.epochs or LONGEST_LOOK, LONGEST_LOOK)
-    values = factors(schedule.name, schedule.params, schedule.horizon, np.arange(total), total)
+    total = (study.steps if schedule.per == "step" else study.epochs) or LONGEST_LOOK
+    indices = np.unique(np.linspace(0, total - 1, min(total, LONGEST_LOOK)).astype(np.int64))
+    values = chained(schedule.parts, schedule.horizon, indices, total)
     bounds: TypeAdapter[float] = TypeAdapter(find(block.name).annotations[schedule.of])
-    for k, value in enumerate(values.tolist()):
+    for k, value in zip(indices.tolist(), values.tolist(), strict=True):
         try:
             bounds.validate_python(value)
         except ValidationError as error:

@@ -3,7 +3,7 @@ disk.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from numba.core.errors import NumbaError
 
 from fastgd._errors import InputError
 from fastgd._jit import compile_lock
+from fastgd._threads import Threads
 from fastgd.datasets import Data
 from fastgd.engine.cohort import Cohort
-from fastgd.engine.threads import Threads
 from fastgd.store.cohort import CohortWriter
 from fastgd.store.folder import Folder
 from fastgd.study.config import Study
@@ -127,9 +127,7 @@ class _CohortRun:
         for step in plan.checkpoints[1:]:
             if not len(self.cohort.alive):
                 break
-            self.watch.enter("train")
             reached = self._advance(int(step))
-            self.watch.enter("evaluate")
             self._checkpoint(stopping, reached)
 
     def _compile(self) -> None:
@@ -146,23 +144,44 @@ class _CohortRun:
             ) from error
 
     def _start(self) -> Stopping:
-        metrics = self.recorder.record(self.cohort, self._poll)
-        self._write(metrics)
+        metrics = self._record()
         stopping = Stopping.start(self.execution.study.stop, metrics["loss"])
         self._judge(stopping, metrics)
         return stopping
 
+    def _record(self) -> dict[str, Array]:
+        """Record a checkpoint; where it ends an epoch, the schedules with feedback are judged on its bits."""
+        metrics = self.recorder.record(self.cohort, self._poll)
+        self._write(metrics)
+        if self.schedule.feedback and self.cohort.t % self.plan.batches == 0:
+            self.schedule.judge(self.cohort.t, self.cohort.alive, metrics["validation_loss"])
+        return metrics
+
     def _advance(self, step: int) -> bool:
         """Go on to a checkpoint; False where the time is over before."""
         try:
-            self.cohort.advance(step - self.cohort.t, self._poll_training)
+            for stop in (*self._epoch_ends(step), step):
+                self.watch.enter("train")
+                self.cohort.advance(stop - self.cohort.t, self._poll_training)
+                self.watch.enter("evaluate")
+                if stop < step:
+                    loss = self.recorder.validation_loss(self.cohort, self._poll)
+                    self.schedule.judge(stop, self.cohort.alive, loss)
         except _TimeIsOver:
             return False
+        finally:
+            self.watch.enter("evaluate")
         return True
 
+    def _epoch_ends(self, step: int) -> Iterable[int]:
+        """The epoch ends before a checkpoint at which schedules with feedback are judged."""
+        if not self.schedule.feedback:
+            return ()
+        batches = self.plan.batches
+        return range((self.cohort.t // batches + 1) * batches, step, batches)
+
     def _checkpoint(self, stopping: Stopping, reached: bool) -> None:
-        metrics = self.recorder.record(self.cohort, self._poll)
-        self._write(metrics)
+        metrics = self._record()
         self._judge(stopping, metrics)
         if self.cohort.t == self.plan.steps:
             self._end_all("completed", "")

@@ -64,3 +64,9 @@ class Recorder:
         if "grad_norm" in self._metrics:
             values["grad_norm"] = cohort.gradient_norm(poll)
         return values
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def validation_loss(self, cohort: Cohort, poll: Callable[[], None]) -> Array:
+        """Return the validation losses (alive,) alone: the bits that `record` gives."""
+        _, X, y = self._sets[1]
+        return np.asarray(cohort.measure([(X, y, [self._loss])], poll).sums[0][0] / len(y))

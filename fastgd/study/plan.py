@@ -287,7 +287,7 @@ def _cohort(
     seeds: tuple[int, ...],
 ) -> CohortPlan:
     problem, n = study.problem[index], len(data.X)
-    driven = {s.of for s in lanes.schedules if s.name != "constant"}
+    driven = {driver.of for schedule in lanes.schedules for driver in schedule.drivers}
     spec = CohortSpec(
         rule=rule,
         hyper=lanes.hyper,
@@ -354,10 +354,10 @@ def _table(problem: Problem, data: Data, cohort: CohortPlan) -> pd.DataFrame:
     rule, seeds = cohort.spec.rule, len(cohort.seeds)
     lanes = np.repeat(np.arange(cohort.lanes), seeds)
     names = list(rule.optimizer.hyper)
-    parameters = sorted({key for schedule in cohort.schedules for key in schedule.params})
+    numbers = [schedule.numbers for schedule in cohort.schedules]
     schedule = {
-        f"schedule.{key}": np.array([s.params.get(key, np.nan) for s in cohort.schedules])[cohort.which][lanes]
-        for key in parameters
+        f"schedule.{key}": np.array([own.get(key, np.nan) for own in numbers])[cohort.which][lanes]
+        for key in sorted(set().union(*numbers))
     }
     return pd.DataFrame(
         {
@@ -371,7 +371,7 @@ def _table(problem: Problem, data: Data, cohort: CohortPlan) -> pd.DataFrame:
             "optimizer": rule.optimizer.name,
             "variant": rule.optimizer.variant(dict(rule.choices)),
             **{name: cohort.spec.hyper[lanes, column] for column, name in enumerate(names)},
-            "schedule": np.array([_schedule_name(s) for s in cohort.schedules], object)[cohort.which][lanes],
+            "schedule": np.array([s.label for s in cohort.schedules], object)[cohort.which][lanes],
             **schedule,
             "batch_size": cohort.spec.batch_size,
             "seed": np.tile(cohort.seeds, cohort.lanes),
@@ -381,11 +381,3 @@ def _table(problem: Problem, data: Data, cohort: CohortPlan) -> pd.DataFrame:
             "kernel": cohort.spec.kernel.name,
         }
     )
-
-
-def _schedule_name(schedule: Schedule) -> str:
-    """The schedule's name, with what it drives and how it counts where that is not the usual."""
-    extra = [f"of={schedule.of}"] if schedule.of != "lr" else []
-    extra += ["per=step"] if schedule.per == "step" else []
-    extra += ["horizon=torch"] if schedule.horizon == "torch" else []
-    return f"{schedule.name} ({', '.join(extra)})" if extra else schedule.name

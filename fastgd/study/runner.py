@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from fastgd._errors import InputError, nearest
+from fastgd._threads import Threads
 from fastgd._vectors import register_bits
 from fastgd.analysis import Results
 from fastgd.analysis import load as load_results
 from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
 from fastgd.engine.machine import cpu_model
-from fastgd.engine.threads import Threads
 from fastgd.problems import LOSSES
 from fastgd.store.folder import Folder
 from fastgd.store.manifest import Manifest

@@ -1,0 +1,104 @@
+"""Every rule of the registry on an array of parameters: beyond the cache, where memory is the limit, and inside it."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from fastgd import optimizer
+from fastgd._jit import jit
+from fastgd.optimizers import OPTIMIZERS, Optimizer
+from fastgd.optimizers._record import Rate
+from fastgd.optimizers.arrays import ArrayOptimizer, step_range
+
+PROFILE = os.environ.get("FASTGD_BENCH", "quick")
+LARGE = {"quick": 4_000_000, "full": 50_000_000}[PROFILE]
+SMALL = 2_048  # parameters, a gradient and three slots fit into a first-level cache
+STEPS = 10_000  # of a small array in one call
+ROUNDS = {"quick": 5, "full": 11}[PROFILE]
+
+
+@optimizer()
+class Bare(NamedTuple):
+    """What no rule can beat: it reads the gradient, and reads and writes the parameters and all slots."""
+
+    lr: Rate
+
+    def rule(h, c, w, g, s):  # noqa: ARG002, N805
+        return w - h.lr * g, s
+
+
+def bare(slots: int) -> Optimizer:
+    """Return the bare pass over as many slots."""
+    return replace(Bare.optimizer, name=f"bare-{slots}", slots=tuple(f"slot{i}" for i in range(slots)))
+
+
+def make(record: Optimizer, size: int, dtype: str) -> tuple[ArrayOptimizer, np.ndarray]:
+    """Return an optimizer that is compiled and warm, and a gradient."""
+    values = {"lr": 1e-3, **{name: 0.1 for name, value in record.hyper.items() if value is None}}
+    g = np.random.default_rng(0).standard_normal(size).astype(dtype)
+    made = ArrayOptimizer(record, np.full(size, 0.5, dtype), **values)
+    made.step(g)
+    return made, g
+
+
+@jit
+def step_often(times, rule, shape, hyper, c, stride, w, g, slots):
+    """Take steps with no Python in between."""
+    for _ in range(times):
+        step_range(rule, shape, hyper, c, stride, w, g, slots, 0, w.shape[0])
+
+
+def seconds(step: Callable[[], None]) -> float:
+    """Return the time of one call."""
+    since = perf_counter()
+    step()
+    return perf_counter() - since
+
+
+class LargeArray:
+    """Parameters that outgrow the cache."""
+
+    param_names = ["rule", "parameters"]
+    params = [list(OPTIMIZERS), [LARGE]]
+    number = 1
+    timeout = 300
+
+    def setup(self, rule: str, parameters: int) -> None:
+        self.made, self.g = make(OPTIMIZERS[rule], parameters, "float32")
+
+    def time_step(self, *_) -> None:
+        self.made.step(self.g)
+
+    def track_rate_to_bare_pass(self, rule: str, parameters: int) -> float:
+        """The bare pass's time over the rule's, the median of alternated pairs."""
+        other, g = make(bare(len(OPTIMIZERS[rule].slots)), parameters, "float32")
+        ratios = [seconds(lambda: other.step(g)) / seconds(self.time_step) for _ in range(ROUNDS)]
+        return float(np.median(ratios))
+
+    track_rate_to_bare_pass.unit = "times the rate of a bare pass"
+
+
+class SmallArray:
+    """Parameters inside the cache: a rule's arithmetic."""
+
+    param_names = ["rule", "dtype"]
+    params = [list(OPTIMIZERS), ["float64", "float32"]]
+    number = 1
+    timeout = 300
+
+    def setup(self, rule: str, dtype: str) -> None:
+        made, self.g = make(OPTIMIZERS[rule], SMALL, dtype)
+        self.arguments = (made._rule, made._shape, made._hyper, made._c, made._stride, made.w, self.g, made._slots)
+        self.time_steps()
+
+    def time_steps(self, *_) -> None:
+        step_often(STEPS, *self.arguments)
+
+    def track_parameters_per_second(self, *_) -> float:
+        return SMALL * STEPS / min(seconds(self.time_steps) for _ in range(3))
+
+    track_parameters_per_second.unit = "parameters / s"

@@ -1,0 +1,71 @@
+"""Rules that place the iterate from sums of all gradients, instead of moving it."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastgd.optimizers._record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
+
+
+@optimizer(
+    name="ftrl",
+    slots=("linear", "sum_of_squares"),
+    memory={"inverse_rate": 0.0},
+    family="dual averaging",
+    witness="the paper",
+    reference="McMahan et al. (2013), https://doi.org/10.1145/2487575.2488200",
+)
+class FTRL(NamedTuple):
+    """FTRL-Proximal: `z += g - sigma w; n += g^2; w = (sign(z) lambda1 - z) / (q + lambda2)`, 0 if `|z| <= lambda1`.
+
+    Here `q = (beta + sqrt(n)) / lr` is the inverse of the parameter's rate and `sigma` its change in this step, also
+    under a schedule. The proximal point w is recomputed from (z, n) in each step: zeros are exact, which makes it the
+    rule for sparse models. In the first step sigma is q, so that a start beside the origin is where the rule stands.
+    With lambda1 = lambda2 = 0 it is AdaGrad. beta is the paper's; lambda1 and lambda2 weigh an intercept as well, and
+    are not part of the objective that is reported.
+    """
+
+    lr: Rate
+    beta: NonNegative = 1.0
+    lambda1: NonNegative = 0.0
+    lambda2: NonNegative = 0.0
+
+    def prepare(h, t: int, m: Slots) -> tuple[Slots, Slots]:
+        return (1 / h.lr, m[0]), (1 / h.lr,)
+
+    def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
+        n = s[1] + g * g
+        q = (h.beta + np.sqrt(n)) * c[0]
+        z = s[0] + g - (q - (h.beta + np.sqrt(s[1])) * c[1]) * w
+        return np.where(np.abs(z) <= h.lambda1, 0, (np.sign(z) * h.lambda1 - z) / (q + h.lambda2)), (z, n)
+
+
+@optimizer(
+    name="madgrad",
+    slots=("start", "sum", "sum_of_squares"),
+    family="dual averaging",
+    witness="the paper and optax.contrib.madgrad",
+    reference="Defazio & Jelassi (2022), https://arxiv.org/abs/2101.11075",
+)
+class MADGRAD(NamedTuple):
+    """MADGRAD: `s += a g; v += a g^2; w = momentum w + (1 - momentum) (x0 - s / (cbrt(v) + eps))`.
+
+    x0 is the start, and `a = (lr + eps) sqrt(t)`: later gradients weigh more, which the cube root makes up for. Good
+    rates are found by a search of their own: they are not those of Adam or of plain descent.
+    """
+
+    lr: Rate
+    momentum: Decay = 0.9
+    eps: NonNegative = 1e-6
+
+    def prepare(h, t: int) -> Slots:
+        return ((h.lr + h.eps) * np.sqrt(t),)
+
+    def start(h, w: Value) -> Slots:
+        return w, 0.0, 0.0
+
+    def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
+        total = s[1] + c[0] * g
+        v = s[2] + c[0] * g * g
+        z = s[0] - total / (np.cbrt(v) + h.eps)
+        return h.momentum * w + (1 - h.momentum) * z, (s[0], total, v)

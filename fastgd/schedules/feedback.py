@@ -1,0 +1,93 @@
+"""Schedules with feedback: judged at epoch ends on a lane's own validation loss.
+
+`begin(lanes)` gives the state of so many lanes; `judge(state, before, loss)` takes each lane's validation losses at the
+end of the last epoch and of this one, and returns the state of the next epoch. The state's `value` is what the schedule
+is worth. Where the loss is not a number, nothing counts as better or as risen.
+"""
+
+# ruff: noqa: D102, ARG002 (each class's docstring is its rule; every schedule takes the same arguments)
+
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from annotated_types import Gt, Lt
+from numpy.typing import NDArray
+
+from fastgd.schedules._record import Index, NonNegative, Positive, schedule
+
+Lanes = NDArray[np.float64]
+Share = Annotated[float, Gt(0), Lt(1)]
+
+
+class PlateauState(NamedTuple):
+    """The value, the best loss, bad epochs since, and epochs of cooldown left, each (lanes,)."""
+
+    value: Lanes
+    best: Lanes
+    bad: Lanes
+    cooling: Lanes
+
+
+@schedule("plateau", witness="torch.optim.lr_scheduler.ReduceLROnPlateau", feedback=True, example={"patience": 5.0})
+class Plateau(NamedTuple):
+    """Plateau: multiplied by `factor` when more than `patience` epochs in a row brought no new best validation loss.
+
+    An epoch is better when its loss is below `best (1 - threshold)`, or `best - threshold` with `threshold_mode =
+    "abs"`. For `cooldown` epochs after a drop nothing is counted. The value never falls below `min`, a fraction of the
+    rate as `start` is. The defaults are PyTorch's; its `eps`, which suppresses drops of less than 1e-8, is left out.
+    Use it where the best time for a drop is not known: each trial finds its own.
+    """
+
+    factor: Share = 0.1
+    patience: NonNegative = 10.0
+    threshold: NonNegative = 1e-4
+    threshold_mode: Literal["rel", "abs"] = "rel"
+    cooldown: NonNegative = 0.0
+    min: NonNegative = 0.0
+    start: Positive = 1.0
+
+    def factors(self, i: Index, span: int) -> Index:
+        return np.full_like(i, self.start)
+
+    def begin(self, lanes: int) -> PlateauState:
+        return PlateauState(np.full(lanes, self.start), np.full(lanes, np.inf), np.zeros(lanes), np.zeros(lanes))
+
+    def judge(self, state: PlateauState, before: Lanes, loss: Lanes) -> PlateauState:
+        relative = self.threshold_mode == "rel"
+        better = loss < (state.best * (1 - self.threshold) if relative else state.best - self.threshold)
+        cooling = state.cooling > 0
+        bad = np.where(better | cooling, 0.0, state.bad + 1)
+        drop = bad > self.patience
+        return PlateauState(
+            np.where(drop, np.maximum(state.value * self.factor, self.min), state.value),
+            np.where(better, loss, state.best),
+            np.where(drop, 0.0, bad),
+            np.where(drop, self.cooldown, state.cooling - cooling),
+        )
+
+
+class HalveState(NamedTuple):
+    """The value of each lane (lanes,)."""
+
+    value: Lanes
+
+
+@schedule("halve_on_rise", witness="CS7015 lecture 5", feedback=True)
+class HalveOnRise(NamedTuple):
+    """Halved on a rise: multiplied by `factor` when the validation loss rose over the last epoch.
+
+    The first epoch is compared with the start. `factor = 0.5` is the lecture's rule. Stochastic losses rise by chance
+    now and then, so rates can only fall too early: use it with large batches, or `plateau` with a little patience.
+    """
+
+    factor: Share = 0.5
+    start: Positive = 1.0
+
+    def factors(self, i: Index, span: int) -> Index:
+        return np.full_like(i, self.start)
+
+    def begin(self, lanes: int) -> HalveState:
+        return HalveState(np.full(lanes, self.start))
+
+    def judge(self, state: HalveState, before: Lanes, loss: Lanes) -> HalveState:
+        return HalveState(np.where(loss > before, state.value * self.factor, state.value))
