@@ -56,6 +56,22 @@ def static(typingctx, constant, name):
     return types.int64(constant, name), codegen
 
 
+def only_if(name: str) -> Any:
+    """Decorate a function of kernels, whose first argument is a Static: without that attribute nothing is compiled."""
+
+    def decorate(function: Any) -> Any:
+        def nothing(_constant, *_arguments):
+            pass
+
+        @overload(function, strict=False)
+        def _choose(constant, *_arguments):
+            return function if getattr(constant.value, name) else nothing
+
+        return function
+
+    return decorate
+
+
 class ChoiceType(types.Type):
     """A categorical hyper-parameter in a rule: comparing it with a literal is decided while compiling."""
 

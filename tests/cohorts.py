@@ -112,18 +112,23 @@ def make_cohort(
 def in_python(name, w, gradient, steps, values):
     """The iterate (d,) that is reported after steps of a rule's own functions, called by Python on arrays.
 
-    `gradient(t, w)` is called at each step's point; `values` are hyper-parameters: numbers, or (d,).
+    `gradient(t, w)` is called at each step's point and returns the gradient there and the objective; `values` are
+    hyper-parameters: numbers, or (d,), of which the first holds for the trial.
     """
-    record = OPTIMIZERS[name]
+    record = OPTIMIZERS[name] if isinstance(name, str) else name
     rule, memory = Rule.of(record, {}), tuple(record.memory.values())
     columns = {key: np.full(len(w), values.get(key, value), float) for key, value in record.hyper.items()}
-    h, c = rule.instance(columns), ()
+    h, trial = (rule.instance({key: column[at] for key, column in columns.items()}) for at in (slice(None), 0))
     s = tuple(slot[:, 0] for slot in rule.start(np.array([[column[0] for column in columns.values()]]), w[:, None]))
     for t in range(1, steps + 1):
+        (g, loss), c = gradient(t, w), ()
         if hasattr(record.cls, "prepare"):
-            c = record.cls.prepare(h, t, memory) if memory else record.cls.prepare(h, t)
+            c = record.cls.prepare(trial, t, memory) if memory else record.cls.prepare(trial, t)
             c, memory = c if memory else (c, memory)
-        w, s = record.cls.rule(h, c, w, gradient(t, w), s)
+        if hasattr(record.cls, "measure"):
+            sums = tuple(np.sum(term) for term in record.cls.measure(h, c, w, g, s))
+            c, memory = record.cls.conclude(trial, c, t, memory, sums, loss)
+        w, s = record.cls.rule(h, c, w, g, s)
     return record.cls.readout(h, w, s) if rule.has_readout else w
 
 

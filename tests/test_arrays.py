@@ -25,8 +25,8 @@ def test_steps_are_those_of_the_rule(name):
         w, values = start.copy(), values_of(name)
         made = getattr(optimizers, name)(w, **values)
         for g in gradients:
-            made.step(g)
-        expected = in_python(name, start, lambda t, _, given=gradients: given[t - 1], len(gradients), values)
+            made.step(g, loss=0.5)
+        expected = in_python(name, start, lambda t, _, given=gradients: (given[t - 1], 0.5), len(gradients), values)
         np.testing.assert_allclose(made.iterate(), expected, rtol=1e-10, atol=1e-12)
         assert made.w is w
         assert made.t == len(gradients)

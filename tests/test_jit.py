@@ -200,7 +200,9 @@ def test_every_source_of_a_kernel_is_in_the_hash(tmp_path):
     assert before == _jit.source_hash()
     marks = ("_jit import", "numba", "llvmlite", "@optimizer(", "LOSSES.add")
     sources = [path for path in copy.rglob("*.py") if any(mark in path.read_text() for mark in marks)]
-    assert {"_momentum.py", "losses.py", "_math.py", "_vectors.py", "dense.py"} <= {path.name for path in copy.rglob("*.py")}
+    assert {"_momentum.py", "losses.py", "_math.py", "_vectors.py", "dense.py"} <= {
+        path.name for path in copy.rglob("*.py")
+    }
     kernels = [path for path in sources if path.parent.name not in ("study", "cli", "store")]
     assert len(kernels) > 8
     for path in [*kernels, copy / "_math.py"]:

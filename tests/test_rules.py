@@ -36,7 +36,9 @@ def by_python(name, batch_size, lane):
         lane = lane | {"weight_decay": np.append(np.full(D, lane["weight_decay"]), 0.0)}
 
     def gradient(t, w):
-        return reference.gradient(X[rows[t - 1]], Y[rows[t - 1]], w, loss="logistic", l2=1e-3, intercept=True)
+        batch = X[rows[t - 1]], Y[rows[t - 1]], w
+        options = {"loss": "logistic", "l2": 1e-3, "intercept": True}
+        return reference.gradient(*batch, **options), reference.objective(*batch, **options)
 
     return in_python(name, start, gradient, STEPS, lane)
 

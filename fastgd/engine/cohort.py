@@ -145,14 +145,15 @@ class Cohort:
         )
         self._workers = min(self.threads.count, max(1, self.spec.kernel.parts) * tiles)
         large = self.spec.kernel.parts > 0
-        small = self.spec.batch_size <= CHUNK and not self.layout.single
+        small = self.spec.batch_size <= CHUNK and not self.layout.single and not rule.sums
         gradient = 0 if large else self.layout.shape.rows if small else parameters + self.layout.single
         rows = min(CHUNK, self.spec.batch_size) + self.layout.shape.width
         self._scratch = [
-            make_scratch(rows, L, gradient, rule.coefficients, self.dtype, self.layout.single)
+            make_scratch(rows, L, gradient, max(rule.prepared, rule.coefficients), self.dtype, self.layout.single)
             for _ in range(self._workers)
         ]
         self._gradients = aligned((self.spec.kernel.parts, tiles, parameters * L if large else 0), self.dtype)
+        self._losses = np.zeros((self.spec.kernel.parts, tiles, L))
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
@@ -171,7 +172,7 @@ class Cohort:
         module: Any = single if self.layout.single else dense
         kernels = [self._advance_call(0, 0, 1)] if not self.spec.kernel.parts else []
         if self.spec.kernel.parts:
-            kernels += [self._accumulate_call(0, self.rows, 0, 0), self._apply_call(0)]
+            kernels += [self._accumulate_call(0, self.rows, 0, 0), self._apply_call(0, 1)]
         if self.spec.rule.has_readout:
             kernels.append(self._read_call(module, 0, self.lanes.state))
         return kernels
@@ -231,11 +232,11 @@ class Cohort:
         rows = self.rows._replace(order=self.rows.order[start : start + self.spec.batch_size])
         self._sum_gradient(rows, self.lanes.state, self.t + 1, poll)
         self._schedule(1)
-        self.threads.run([call(*self._apply_call(worker)) for worker in range(self._workers)])
+        self.threads.run([call(*self._apply_call(worker, len(rows.order))) for worker in range(self._workers)])
         self.t += 1
 
     def _sum_gradient(self, rows: Rows, W: Array, t: int, poll: Callable[[], None]) -> None:
-        self._gradients[:] = 0
+        self._gradients[:] = self._losses[:] = 0
         size = part_rows(len(rows.order), self.spec.kernel.parts)
         low = 0
         while low < size:
@@ -254,14 +255,16 @@ class Cohort:
         span = (worker, self._workers, part_rows(end, self.spec.kernel.parts), low, high, end, t)
         W = self.lanes.state if W is None else W
         scratch = self._scratch[worker]
+        need = Static(dense.Need(self.spec.rule.batch_loss))
         return dense.accumulate, (
-            self._shape, rows, W, self.lanes.bad, self._gradients, scratch, span, self.spec.intercept
+            need, self._shape, rows, W, self.lanes.bad, self._gradients, self._losses, scratch, span,
+            self.spec.intercept,
         )  # fmt: skip
 
-    def _apply_call(self, worker: int) -> tuple[Any, tuple[Any, ...]]:
-        span = (worker, self._workers, self.t + 1)
+    def _apply_call(self, worker: int, rows: int) -> tuple[Any, tuple[Any, ...]]:
+        span = (worker, self._workers, self.t + 1, rows)
         return dense.apply_gradients, (
-            self._rule, self._shape, self.lanes, self._gradients, self._scratch[worker], span, self.d,
+            self._rule, self._shape, self.lanes, self._gradients, self._losses, self._scratch[worker], span, self.d,
             self.spec.intercept,
         )  # fmt: skip
 

@@ -9,11 +9,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgd._jit import jit
-from fastgd._static import static
+from fastgd._static import only_if, static
 from fastgd._vectors import load, prefetch, store, zeros
 from fastgd.engine.blocks import gradient_block, margin_block
-from fastgd.engine.losses import residuals
-from fastgd.optimizers._kernels import lane, load_slots, prepare, readout, rows, store_rows, store_slots, update
+from fastgd.engine.losses import add_losses, residuals
+from fastgd.optimizers._kernels import (
+    add_terms,
+    conclude,
+    lane,
+    load_slots,
+    measure,
+    narrow,
+    no_sums,
+    prepare,
+    readout,
+    rows,
+    store_rows,
+    store_slots,
+    update,
+)
 
 CHUNK = 256  # rows whose residuals stay in the cache beside the tile; larger batches are added up chunk by chunk
 MOST_ROWS = 8  # of a register block
@@ -50,7 +64,9 @@ class Lanes(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """A thread's memory: offsets (CHUNK,), targets (CHUNK,), margins, gradient, the step's quantities, check (L,)."""
+    """A thread's memory: offsets (CHUNK,), targets (CHUNK,), margins, gradient, the step's quantities, check (L,) and
+    the batch's loss (L,) float64.
+    """
 
     offsets: Any
     y: Any
@@ -58,6 +74,13 @@ class Scratch(NamedTuple):
     G: Any
     c: Any
     check: Any
+    loss: Any
+
+
+class Need(NamedTuple):
+    """What a large batch's sums are for: whether the rule needs its loss, a compile-time constant."""
+
+    batch_loss: bool
 
 
 def part_rows(rows: int, parts: int) -> int:
@@ -185,6 +208,41 @@ def apply_all(rule, shape, state, hyper, c, d, intercept, G):
 
 
 @jit
+def weigh(rule, shape, state, hyper, c, feature, count, stride, G, v, used, sums):
+    """Add to `sums` the terms of some parameters in the lanes at v, of which the first `used` count."""
+    L = static(shape, "lanes")
+    l2_row = static(rule, "hyper") * L
+    for j in range(feature, feature + count):
+        at = j * L + v
+        w, l2 = load(shape, state, at), load(shape, hyper, l2_row + v)
+        slots, quantities = load_slots(rule, shape, state, at, stride), rows(rule, shape, c, v, "prepared")
+        h, gradient = lane(rule, shape, hyper, v), load(shape, G, at) + l2 * w
+        sums = add_terms(sums, measure(rule, h, quantities, w, gradient, slots, l2), used)
+    return sums
+
+
+@only_if("sums")
+def conclude_step(rule, shape, tile, c, t, d, intercept, G, loss, scale):
+    """Sum what the rule measures over all parameters, and conclude its quantities of the step.
+
+    tile: (state, hyper, memory); `loss` (L,) float64 is the batch's, `scale` one over its rows.
+    """
+    state, hyper, memory = tile
+    L, half, width = static(shape, "lanes"), hyper.shape[0] // 2, static(shape, "width")
+    stride = (d + intercept) * L
+    for v in range(0, L, width):
+        sums = no_sums(rule, shape)
+        sums = weigh(rule, shape, state, hyper[:half], c, 0, d, stride, G, v, width, sums)
+        sums = weigh(rule, shape, state, hyper[half:], c, d, int(intercept), stride, G, v, width, sums)
+        totals = narrow(state, sums, False)
+        h, m = lane(rule, shape, hyper, v), rows(rule, shape, memory, v, "memory")
+        batch = narrow(state, (load(shape, loss, v) * scale,), False)[0]
+        quantities, kept = conclude(rule, h, rows(rule, shape, c, v, "prepared"), t, m, totals, batch)
+        store_rows(rule, shape, c, v, quantities)
+        store_rows(rule, shape, memory, v, kept)
+
+
+@jit
 def begin_step(rule, shape, hyper, scheduled, which, memory, t, c):
     """Put a step's scheduled values into both halves of `hyper`, and prepare the rule's quantities of step t."""
     L, half = static(shape, "lanes"), hyper.shape[0] // 2
@@ -207,11 +265,21 @@ def note_bad(check, bad, t):
             bad[index] = t
 
 
+@only_if("batch_loss")
+def note_losses(_need, loss, shape, Z, y, rows, out):
+    """Add the losses of Z (rows, L) to `out` (L)."""
+    add_losses(loss, shape, Z, y, rows, 1, out)
+
+
 @jit
-def residual_chunk(shape, data, low, count, scale, W, intercept, scratch, bad, t, ahead):
-    """Leave in Z the scaled residuals of the rows order[low : low + count]; prefetch what follows up to `ahead`."""
+def residual_chunk(rule, shape, data, low, count, scale, W, intercept, scratch, bad, t, ahead, loss):
+    """Leave in Z the scaled residuals of the rows order[low : low + count]; prefetch what follows up to `ahead`.
+
+    Where the rule needs it, the rows' losses are added to `loss` (L,) float64.
+    """
     gather(data, low, count, scratch)
     margins(shape, data, count, W, intercept, scratch, (low + count, ahead))
+    note_losses(rule, data.loss, shape, scratch.Z, scratch.y, count, loss)
     residuals(data.loss, shape, scratch.Z, scratch.y, count, scale, scratch.check)
     note_bad(scratch.check, bad, t)
 
@@ -244,15 +312,19 @@ def tile_step(rule, shape, data, lanes, scratch, batch, tile, intercept):
     state, hyper, bad = lanes.state[tile], lanes.hyper[tile], lanes.bad[tile]
     scale = data.X.dtype.type(1.0 / (stop - start))
     begin_step(rule, shape, hyper, lanes.scheduled[index, tile], lanes.which, lanes.memory[tile], t, scratch.c)
-    if stop - start <= CHUNK:
-        residual_chunk(shape, data, start, stop - start, scale, state, intercept, scratch, bad, t, ahead)
+    if stop - start <= CHUNK and static(rule, "sums") == 0:
+        count = stop - start
+        residual_chunk(rule, shape, data, start, count, scale, state, intercept, scratch, bad, t, ahead, scratch.loss)
         finish_small_batch(rule, shape, data, stop - start, state, hyper, intercept, scratch)
         return
     clear(shape, scratch.G, 0, data.d + intercept)
+    clear(shape, scratch.loss, 0, 1)
     for low in range(start, stop, CHUNK):
         count = min(CHUNK, stop - low)
-        residual_chunk(shape, data, low, count, scale, state, intercept, scratch, bad, t, ahead)
+        residual_chunk(rule, shape, data, low, count, scale, state, intercept, scratch, bad, t, ahead, scratch.loss)
         add_gradient(shape, data, count, intercept, scratch, scratch.G)
+    kept = (state, hyper, lanes.memory[tile])
+    conclude_step(rule, shape, kept, scratch.c, t, data.d, intercept, scratch.G, scratch.loss, 1.0 / (stop - start))
     apply_all(rule, shape, state, hyper, scratch.c, data.d, intercept, scratch.G)
 
 
@@ -276,8 +348,8 @@ def advance(rule, shape, data, lanes, scratch, span, intercept):
 
 
 @jit
-def accumulate(shape, data, W, bad, gradients, scratch, span, intercept):
-    """Add part of a large batch to gradients (parts, tiles, (d + intercept) * L).
+def accumulate(need, shape, data, W, bad, gradients, losses, scratch, span, intercept):
+    """Add part of a large batch to gradients (parts, tiles, (d + intercept) * L), and to losses (parts, tiles, L).
 
     The batch is cut into parts, each summed by itself: a fixed order whatever the number of threads. One call takes the
     rows `low` to `high` of every part, so that it stays short.
@@ -292,23 +364,32 @@ def accumulate(shape, data, W, bad, gradients, scratch, span, intercept):
         last = min((part + 1) * size, end, part * size + high)
         for start in range(part * size + low, last, CHUNK):
             count = min(CHUNK, last - start)
-            residual_chunk(shape, data, start, count, scale, W[tile], intercept, scratch, bad[tile], t, last)
+            loss = losses[part, tile]
+            residual_chunk(
+                need, shape, data, start, count, scale, W[tile], intercept, scratch, bad[tile], t, last, loss
+            )
             add_gradient(shape, data, count, intercept, scratch, gradients[part, tile])
 
 
 @jit
-def apply_gradients(rule, shape, lanes, gradients, scratch, span, d, intercept):
-    """Add the parts of a large batch's gradient in order, and take the rule's step; span: (worker, workers, t)."""
-    worker, workers, t = span
+def apply_gradients(rule, shape, lanes, gradients, losses, scratch, span, d, intercept):
+    """Add a large batch's gradient part by part, and take the rule's step; span: (worker, workers, t, rows)."""
+    worker, workers, t, count = span
     L = static(shape, "lanes")
     for tile in range(worker, gradients.shape[1], workers):
         total = gradients[0, tile]
         for part in range(1, gradients.shape[0]):
             for at in range(0, (d + intercept) * L, static(shape, "width")):
                 store(total, at, load(shape, total, at) + load(shape, gradients[part, tile], at))
-        hyper = lanes.hyper[tile]
+        clear(shape, scratch.loss, 0, 1)
+        for part in range(losses.shape[0]):
+            for v in range(0, L, static(shape, "width")):
+                store(scratch.loss, v, load(shape, scratch.loss, v) + load(shape, losses[part, tile], v))
+        state, hyper = lanes.state[tile], lanes.hyper[tile]
         begin_step(rule, shape, hyper, lanes.scheduled[0, tile], lanes.which, lanes.memory[tile], t, scratch.c)
-        apply_all(rule, shape, lanes.state[tile], hyper, scratch.c, d, intercept, total)
+        kept = (state, hyper, lanes.memory[tile])
+        conclude_step(rule, shape, kept, scratch.c, t, d, intercept, total, scratch.loss, 1.0 / count)
+        apply_all(rule, shape, state, hyper, scratch.c, d, intercept, total)
 
 
 @jit

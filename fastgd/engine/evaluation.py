@@ -151,5 +151,6 @@ class Evaluation:
     def _gradient_arguments(self, W: Array, gradients: Array, span: tuple[int, ...]) -> tuple[Any, ...]:
         rows = self.cohort.rows._replace(order=identity(self.cohort.n))
         bad = np.zeros((len(W), self.tiles.lanes), np.int64)
-        shape, scratch = Static(self.tiles.shape), self.tile_scratch[span[0]]
-        return shape, rows, W, bad, gradients, scratch, span, self.cohort.spec.intercept
+        need, shape, scratch = Static(dense.Need(False)), Static(self.tiles.shape), self.tile_scratch[span[0]]
+        losses = np.zeros((*gradients.shape[:2], self.tiles.lanes))
+        return need, shape, rows, W, bad, gradients, losses, scratch, span, self.cohort.spec.intercept

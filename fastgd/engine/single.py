@@ -6,12 +6,12 @@ counts.
 """
 
 from fastgd._jit import jit
-from fastgd._static import static
+from fastgd._static import only_if, static
 from fastgd._vectors import load, spread, store
-from fastgd.engine.dense import CHUNK, apply_rule, begin_step, clear, gather, prefetch_rows
+from fastgd.engine.dense import CHUNK, apply_rule, begin_step, clear, gather, prefetch_rows, weigh
 from fastgd.engine.feature_blocks import dot_block, outer_block
-from fastgd.engine.losses import residuals_of_rows
-from fastgd.optimizers._kernels import lane, load_slots, readout
+from fastgd.engine.losses import add_losses_of_rows, residuals_of_rows
+from fastgd.optimizers._kernels import conclude, lane, load_slots, narrow, no_sums, readout, rows, store_rows
 
 
 @jit
@@ -56,6 +56,32 @@ def add_gradient(shape, data, count, scratch, G):
         j += width
 
 
+@only_if("sums")
+def conclude_step(rule, shape, single, c, t, d, intercept, G, loss, scale):
+    """Sum what the rule measures over a lane's parameters, and conclude its quantities; as in the tile kernel."""
+    state, hyper, memory = single
+    half, width = hyper.shape[0] // 2, static(shape, "width")
+    whole, rest = d // width, d % width
+    vectors = whole + (rest > 0)
+    stride = (vectors + intercept) * width
+    sums = no_sums(rule, shape)
+    sums = weigh(rule, shape, state, hyper[:half], c, 0, whole, stride, G, 0, width, sums)
+    sums = weigh(rule, shape, state, hyper[:half], c, whole, vectors - whole, stride, G, 0, rest, sums)
+    sums = weigh(rule, shape, state, hyper[half:], c, vectors, int(intercept), stride, G, 0, 1, sums)
+    totals = narrow(state, sums, True)
+    h, m = lane(rule, shape, hyper, 0), rows(rule, shape, memory, 0, "memory")
+    batch = narrow(state, (load(shape, loss, 0) * scale,), True)[0]
+    quantities, kept = conclude(rule, h, rows(rule, shape, c, 0, "prepared"), t, m, totals, batch)
+    store_rows(rule, shape, c, 0, quantities)
+    store_rows(rule, shape, memory, 0, kept)
+
+
+@only_if("batch_loss")
+def note_losses(_need, loss, shape, Z, y, rows, out):
+    """Add the losses of one lane's margins Z (rows,) to the first of `out`."""
+    add_losses_of_rows(loss, shape, Z, y, rows, 1, out)
+
+
 @jit
 def lane_step(rule, shape, data, lanes, scratch, batch, index, intercept):
     """One step of one lane; batch: (first row, end, step t, index of the scheduled values)."""
@@ -67,9 +93,11 @@ def lane_step(rule, shape, data, lanes, scratch, batch, index, intercept):
     scale = data.X.dtype.type(1.0 / (stop - start))
     begin_step(rule, shape, hyper, lanes.scheduled[at, index], lanes.which, lanes.memory[index], t, scratch.c)
     clear(shape, scratch.G, 0, vectors + 1)
+    clear(shape, scratch.loss, 0, 1)
     for low in range(start, stop, CHUNK):
         count = min(CHUNK, stop - low)
         margins(shape, data, low, count, state, bias_of(shape, state, d, intercept), scratch, low + count)
+        note_losses(rule, data.loss, shape, scratch.Z, scratch.y, count, scratch.loss)
         residuals_of_rows(data.loss, shape, scratch.Z, scratch.y, count, scale, scratch.check)
         if scratch.check[0] != scratch.check[0] and bad[0] == 0:
             bad[0] = t
@@ -77,6 +105,8 @@ def lane_step(rule, shape, data, lanes, scratch, batch, index, intercept):
         if intercept:
             for i in range(count):
                 scratch.G[vectors * width] += scratch.Z[i]
+    kept = (state, hyper, lanes.memory[index])
+    conclude_step(rule, shape, kept, scratch.c, t, d, intercept, scratch.G, scratch.loss, 1.0 / (stop - start))
     apply_rule(rule, shape, state, hyper[:half], scratch.c, 0, vectors, stride, scratch.G, 0)
     if intercept:
         apply_rule(rule, shape, state, hyper[half:], scratch.c, vectors, 1, stride, scratch.G, vectors * width)

@@ -90,4 +90,5 @@ def make_scratch(rows: int, lanes: int, gradient: int, coefficients: int, dtype:
         aligned((max(1, gradient) * lanes,), dtype),
         aligned((max(1, coefficients) * lanes,), dtype),
         aligned((lanes,), dtype),
+        aligned((lanes,), np.float64),
     )

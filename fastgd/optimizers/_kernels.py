@@ -14,11 +14,12 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload, register_jitable
 
 from fastgd import _math
 from fastgd._static import ChoiceType
-from fastgd._vectors import Vector, address
+from fastgd._vectors import I32, Vector, address, llvm_function, splat, vector_suffix
 from fastgd.optimizers import Optimizer
 
 Array = npt.NDArray[Any]
@@ -63,15 +64,42 @@ class Rule:
         return len(self.optimizer.hyper)
 
     @property
-    def coefficients(self) -> int:
+    def prepared(self) -> int:
         """The number of quantities that `prepare` returns."""
-        if not hasattr(self.optimizer.cls, "prepare"):
-            return 0
-        values = {name: 0.5 if value is None else value for name, value in self.optimizer.hyper.items()}
-        h = self.instance(values)
-        if not self.memory:
-            return len(self.optimizer.cls.prepare(h, 1))
-        return len(self.optimizer.cls.prepare(h, 1, tuple(self.optimizer.memory.values()))[0])
+        return len(self._sample()[0])
+
+    @property
+    def sums(self) -> int:
+        """The number of sums over the parameters that `conclude` gets."""
+        return self._sample()[1]
+
+    @property
+    def terms(self) -> int:
+        """The number of sums that the kernels keep: the batch's penalty may be one more."""
+        return self.sums + self.batch_loss
+
+    @property
+    def coefficients(self) -> int:
+        """The number of quantities that `rule` gets."""
+        return self._sample()[2]
+
+    @property
+    def batch_loss(self) -> bool:
+        """Whether `conclude` needs the batch's objective."""
+        return self.optimizer.batch_loss
+
+    def _sample(self) -> tuple[tuple[Any, ...], int, int]:
+        """Return what `prepare` returns for some numbers, and how many `measure` and `conclude` return."""
+        cls: Any = self.optimizer.cls
+        memory = tuple(self.optimizer.memory.values())
+        h = self.instance({name: 0.5 if value is None else value for name, value in self.optimizer.hyper.items()})
+        c: tuple[Any, ...] = ()
+        if hasattr(cls, "prepare"):
+            c = cls.prepare(h, 1, memory)[0] if memory else cls.prepare(h, 1)
+        if not hasattr(cls, "measure"):
+            return c, 0, len(c)
+        sums = cls.measure(h, c, 0.5, 0.5, (0.5,) * self.slots)
+        return c, len(sums), len(cls.conclude(h, c, 1, memory, sums, 0.5)[0])
 
     @property
     def memory(self) -> int:
@@ -193,6 +221,61 @@ def _slot_pointers(context: Any, builder: Any, sig: Any, args: Any, vector: Vect
 
 
 @intrinsic
+def no_sums(typingctx, rule, shape):
+    """`no_sums(rule, shape)`: a float64 vector of zeros for each sum over the parameters."""
+    count = rule.value.terms
+    vector = Vector(types.float64, shape.value.width)
+    result = types.UniTuple(vector, count)
+
+    def codegen(context, builder, sig, args):
+        zeros = ir.Constant(context.get_value_type(vector), [0.0] * vector.count)
+        return context.make_tuple(builder, result, [zeros] * count)
+
+    return result(rule, shape), codegen
+
+
+@intrinsic
+def add_terms(typingctx, sums, terms, remaining):
+    """`add_terms(sums, terms, n)`: the sums with the first n lanes of each term added, in float64."""
+    if len(sums) != len(terms):
+        raise TypingError("a rule's measure returns as many terms for vectors as for numbers")
+
+    def codegen(context, builder, sig, args):
+        kind = context.get_value_type(sums.dtype)
+        lanes = ir.Constant(ir.VectorType(I32, kind.count), list(range(kind.count)))
+        here = builder.icmp_signed("<", lanes, splat(builder, builder.trunc(args[2], I32), kind.count))
+        results = []
+        pairs = zip(*(cgutils.unpack_tuple(builder, each) for each in args[:2]), strict=True)
+        for total, term in pairs:
+            wide = term if term.type == kind else builder.fpext(term, kind)
+            added = builder.fadd(total, wide)
+            results.append(builder.select(here, added, total))
+        return context.make_tuple(builder, sums, results)
+
+    return sums(sums, terms, types.intp), codegen
+
+
+@intrinsic
+def narrow(typingctx, like, sums, across):
+    """`narrow(array, sums, across)`: the sums in the array's type; those of all lanes together where `across`."""
+    vector = Vector(like.dtype, sums.dtype.count)
+    result = types.UniTuple(vector, len(sums))
+
+    def codegen(context, builder, sig, args):
+        kind, results = context.get_value_type(vector), []
+        for total in cgutils.unpack_tuple(builder, args[1]):
+            name = f"llvm.vector.reduce.fadd.{vector_suffix(total.type)}"
+            element = total.type.element
+            reduce = llvm_function(builder, name, element, [element, total.type])
+            together = splat(builder, builder.call(reduce, [ir.Constant(element, 0.0), total]), vector.count)
+            chosen = builder.select(args[2], together, total)
+            results.append(chosen if chosen.type == kind else builder.fptrunc(chosen, kind))
+        return context.make_tuple(builder, result, results)
+
+    return result(like, sums, types.boolean), codegen
+
+
+@intrinsic
 def store_rows(typingctx, rule, shape, array, index, values):
     """Store a tuple of vectors as rows of `shape.lanes` at l: the inverse of `rows`."""
     vector = _vector(rule, shape, array)
@@ -218,6 +301,16 @@ def prepare(rule, h, t, m):
     raise NotImplementedError("called from kernels only")
 
 
+def measure(rule, h, c, w, g, s, l2):
+    """Return the terms of one parameter that are summed; the last is the penalty's where the batch's loss is needed."""
+    raise NotImplementedError("called from kernels only")
+
+
+def conclude(rule, h, c, t, m, sums, loss):
+    """Return the quantities that the rule gets and the memory; `loss` is that of the batch without the penalty."""
+    raise NotImplementedError("called from kernels only")
+
+
 def readout(rule, h, w, s):
     """Return the iterate that is reported."""
     raise NotImplementedError("called from kernels only")
@@ -237,6 +330,22 @@ def _prepare(rule, h, t, m):
     if rule.value.memory:
         return lambda rule, h, t, m: function(h, t, m)
     return lambda rule, h, t, m: (function(h, t), m)
+
+
+@overload(measure, strict=False)
+def _measure(rule, h, c, w, g, s, l2):
+    function = register_jitable(rule.value.optimizer.cls.measure)
+    if rule.value.batch_loss:
+        return lambda rule, h, c, w, g, s, l2: (*function(h, c, w, g, s), 0.5 * l2 * w * w)
+    return lambda rule, h, c, w, g, s, l2: function(h, c, w, g, s)
+
+
+@overload(conclude, strict=False)
+def _conclude(rule, h, c, t, m, sums, loss):
+    function = register_jitable(rule.value.optimizer.cls.conclude)
+    if rule.value.batch_loss:
+        return lambda rule, h, c, t, m, sums, loss: function(h, c, t, m, sums[:-1], loss + sums[-1])
+    return lambda rule, h, c, t, m, sums, loss: function(h, c, t, m, sums, loss)
 
 
 @overload(readout, strict=False)

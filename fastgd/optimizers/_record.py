@@ -41,13 +41,15 @@ class Optimizer:
     name : str
         As in a study file; for a user's own, "package.module:Name".
     cls : type
-        The NamedTuple with `rule`, and optionally `prepare`, `start` and `readout`.
+        The NamedTuple with `rule`, and optionally `prepare`, `start`, `measure` with `conclude`, and `readout`.
     family, witness, reference : str
         For `fastgd list`; the witness is the outside implementation whose form and defaults the rule takes.
     slots : tuple of str
         The state that it keeps for each parameter, zero at the start unless `start` says otherwise.
     memory : mapping of str to float
         The numbers that it keeps for each trial from step to step, with their values at the start.
+    batch_loss : bool
+        Whether `conclude` needs the objective of the batch, which costs an evaluation of the loss.
     hyper : mapping of str to float or None
         The numeric hyper-parameters in order with their defaults; None: must be given.
     options : mapping of str to tuple
@@ -67,6 +69,7 @@ class Optimizer:
     reference: str
     slots: tuple[str, ...]
     memory: Mapping[str, float]
+    batch_loss: bool
     hyper: Mapping[str, float | None]
     options: Mapping[str, tuple[Any, ...]]
     annotations: Mapping[str, Any]
@@ -97,6 +100,7 @@ def optimizer(
     name: str | None = None,
     slots: tuple[str, ...] = (),
     memory: Mapping[str, float] = MappingProxyType({}),
+    batch_loss: bool = False,
     family: str = "custom",
     witness: str = "none",
     reference: str = "",
@@ -113,6 +117,10 @@ def optimizer(
     `prepare(h, t) -> c`, or with memory `prepare(h, t, m) -> (c, m)`, optional
         A tuple of quantities that depend on the step t (from 1) and not on the parameter, once a step; and the memory
         after it. t is one whole number for all lanes, so branches on it are allowed.
+    `measure(h, c, w, g, s) -> (x, ...)` and `conclude(h, c, t, m, sums, loss) -> (c, m)`, optional, together
+        What a step needs to know of all parameters: the terms of one parameter, and from their sums over all of them
+        (an intercept included) the quantities that `rule` gets in place of prepare's, and the memory. `loss` is the
+        objective of the batch where the decorator says `batch_loss`, else 0.
     `start(h, w) -> s`, optional
         The slots at the start, from the parameters there; zeros by default. Called with arrays, outside of kernels.
     `readout(h, w, s) -> w`, optional
@@ -126,13 +134,16 @@ def optimizer(
         The state kept for each parameter.
     memory : mapping of str to float
         Numbers kept for each trial, with their values at the start: running products, sums of weights.
+    batch_loss : bool
+        Whether `conclude` needs the objective of the batch.
     family, witness, reference : str
         What `fastgd list` shows.
     """
 
     def register(cls: C) -> C:
         texts = {"family": family, "witness": witness, "reference": reference}
-        record = _describe(cls, name or f"{cls.__module__}:{cls.__name__}", slots, dict(memory), texts)
+        state = {"slots": slots, "memory": dict(memory), "batch_loss": batch_loss}
+        record = _describe(cls, name or f"{cls.__module__}:{cls.__name__}", {**state, **texts})
         cls.optimizer = record  # type: ignore[attr-defined]
         if name is not None:
             OPTIMIZERS.add(record)
@@ -141,9 +152,7 @@ def optimizer(
     return register
 
 
-def _describe(
-    cls: type, name: str, slots: tuple[str, ...], memory: Mapping[str, float], texts: Mapping[str, Any]
-) -> Optimizer:
+def _describe(cls: type, name: str, given: Mapping[str, Any]) -> Optimizer:
     annotations = get_type_hints(cls, include_extras=True)
     defaults: Mapping[str, Any] = cls._field_defaults  # type: ignore[attr-defined]
     hyper: dict[str, float | None] = {}
@@ -157,17 +166,8 @@ def _describe(
             options[field] = (first, *(value for value in values if value != first))
     module = inspect.getsource(sys.modules[cls.__module__])  # a rule may use what stands beside it
     source = hashlib.sha256(module.encode()).hexdigest()[:16]
-    return Optimizer(
-        name=name,
-        cls=cls,
-        slots=slots,
-        memory=memory,
-        hyper=hyper,
-        options=options,
-        annotations=annotations,
-        source=source,
-        **texts,
-    )
+    described: dict[str, Any] = {"hyper": hyper, "options": options, "annotations": annotations, "source": source}
+    return Optimizer(name=name, cls=cls, **described, **given)
 
 
 def find(name: str) -> Optimizer:

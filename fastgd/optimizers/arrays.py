@@ -19,11 +19,16 @@ from fastgd._errors import InputError, nearest
 from fastgd._jit import jit
 from fastgd._static import Static, static
 from fastgd._threads import Threads, available_threads, call
-from fastgd._vectors import aligned, load, prefetch, register_bits, store
+from fastgd._vectors import aligned, load, prefetch, register_bits, spread, store
 from fastgd.optimizers._kernels import (
     Rule,
+    add_terms,
+    conclude,
     lane,
     load_slots,
+    measure,
+    narrow,
+    no_sums,
     prepare,
     readout,
     rows,
@@ -35,6 +40,7 @@ from fastgd.optimizers._record import Optimizer
 
 Array = npt.NDArray[Any]
 SMALL = 1 << 16  # parameters that one thread steps sooner than it wakes another
+BLOCK = 1 << 14  # parameters whose terms make one partial sum
 PAGE = 4096  # elements
 AHEAD = 2048  # bytes that are asked for ahead: left to the hardware, streams take 1.1 to 1.2 times as long
 
@@ -86,7 +92,7 @@ class ArrayOptimizer:
         self._rule, self._shape = Static(rule), Static(Width(width, width))
         self._hyper = self._spread([self._values[name] for name in record.hyper])
         self._memory = self._spread(list(record.memory.values()))
-        self._c = self._spread([0.0] * rule.coefficients)
+        self._c = self._spread([0.0] * max(rule.prepared, rule.coefficients))
         # Slots lie a line more than whole pages apart: at equal offsets in a page they would share the cache's sets.
         self._stride = -(-(w.size + width) // PAGE) * PAGE + 64 // w.itemsize
         self._slots = aligned((rule.slots * self._stride,), w.dtype)
@@ -103,13 +109,15 @@ class ArrayOptimizer:
         rows = self._slots.reshape(-1, self._stride)[:, : w.size] if self.record.slots else ()
         return {name: row.reshape(w.shape) for name, row in zip(self.record.slots, rows, strict=True)}
 
-    def step(self, g: Array, **values: float) -> None:
+    def step(self, g: Array, *, loss: float | None = None, **values: float) -> None:
         """Take one step.
 
         Parameters
         ----------
         g : ndarray, of w's shape and type
             The gradient at w.
+        loss : float, optional
+            The objective at w, for the rules that need it.
         **values
             Hyper-parameters that change from this step on: what a schedule says.
 
@@ -121,12 +129,33 @@ class ArrayOptimizer:
         if not isinstance(g, np.ndarray) or (g.shape, g.dtype) != (self.w.shape, self.w.dtype):
             found = f"{g.dtype} {g.shape}" if isinstance(g, np.ndarray) else type(g).__name__
             raise InputError(f"{self.record.name}: g must be {self.w.dtype} {self.w.shape} as w is, not {found}")
+        if self.record.batch_loss and loss is None:
+            raise InputError(f"{self.record.name} needs the objective at w: step(g, loss=...)")
         if values:
             self._values = _checked(self.record, {**self._values, **values})
             self._hyper = self._spread([self._values[name] for name in self.record.hyper])
         self.t += 1
         _begin(self._rule, self._shape, self._hyper, self._memory, self._c, self.t)
-        self._each(step_range, self.w.reshape(-1), np.ascontiguousarray(g).reshape(-1))
+        w, g = self.w.reshape(-1), np.ascontiguousarray(g).reshape(-1)
+        if self._rule.value.sums:
+            self._conclude(w, g, loss)
+        self._each(step_range, w, g)
+
+    def _conclude(self, w: Array, g: Array, loss: float | None) -> None:
+        """Sum what the rule measures: block by block, and the blocks in order, whatever the number of threads."""
+        rule, width = self._rule.value, self._shape.value.width
+        blocks, workers = -(-w.size // BLOCK), self._pool.count if w.size > SMALL else 1
+        totals = np.zeros((blocks, rule.terms * width))
+        cuts = [blocks * worker // workers for worker in range(workers + 1)]
+        whole = w.size - w.size % width
+        fixed = (self._rule, self._shape, self._hyper, self._c, self._stride)
+        spans = itertools.pairwise(cuts)
+        self._pool.run([call(measure_blocks, (*fixed, w, g, self._slots, totals, whole, *span)) for span in spans])
+        sums = totals.sum(axis=0)
+        if whole < w.size:
+            self._rest[:, : w.size - whole] = w[whole:], g[whole:]
+            measure_rest(*fixed, *self._rest, self._slots[whole:], sums, w.size - whole)
+        _conclude(self._rule, self._shape, self._hyper, self._memory, self._c, self.t, sums, loss or 0.0)
 
     def iterate(self) -> Array:
         """Return the iterate that the rule reports: a copy of w, unless it is an average or the like."""
@@ -181,6 +210,47 @@ def _begin(rule, shape, hyper, memory, c, t):
     quantities, kept = prepare(rule, lane(rule, shape, hyper, 0), t, rows(rule, shape, memory, 0, "memory"))
     store_rows(rule, shape, c, 0, quantities)
     store_rows(rule, shape, memory, 0, kept)
+
+
+@jit
+def _conclude(rule, shape, hyper, memory, c, t, sums, loss):
+    """Conclude the quantities of step t from sums (terms * width,) float64 of which each is spread over a vector."""
+    h, m, totals = (
+        lane(rule, shape, hyper, 0),
+        rows(rule, shape, memory, 0, "memory"),
+        rows(rule, shape, sums, 0, "terms"),
+    )
+    quantities, batch = rows(rule, shape, c, 0, "prepared"), spread(shape, hyper.dtype.type(loss))
+    quantities, kept = conclude(rule, h, quantities, t, m, narrow(hyper, totals, True), batch)
+    store_rows(rule, shape, c, 0, quantities)
+    store_rows(rule, shape, memory, 0, kept)
+
+
+@jit
+def _terms_at(rule, shape, h, quantities, w, g, slots, i, stride):
+    """The terms of the parameters at i."""
+    at = load(shape, w, i)
+    s = load_slots(rule, shape, slots, i - stride, stride)
+    return measure(rule, h, quantities, at, load(shape, g, i), s, at * 0)
+
+
+@jit
+def measure_blocks(rule, shape, hyper, c, stride, w, g, slots, totals, whole, first, last):
+    """Write the sums over blocks first ... last of the parameters before `whole` to totals (blocks, terms * width)."""
+    h, quantities, width = lane(rule, shape, hyper, 0), rows(rule, shape, c, 0, "prepared"), static(shape, "width")
+    for block in range(first, last):
+        sums = no_sums(rule, shape)
+        for i in range(block * BLOCK, min(whole, (block + 1) * BLOCK), width):
+            sums = add_terms(sums, _terms_at(rule, shape, h, quantities, w, g, slots, i, stride), width)
+        store_rows(rule, shape, totals[block], 0, sums)
+
+
+@jit
+def measure_rest(rule, shape, hyper, c, stride, w, g, slots, sums, used):
+    """Add the terms of `used` parameters, less than a vector, to sums (terms * width,)."""
+    h, quantities = lane(rule, shape, hyper, 0), rows(rule, shape, c, 0, "prepared")
+    terms = _terms_at(rule, shape, h, quantities, w, g, slots, 0, stride)
+    store_rows(rule, shape, sums, 0, add_terms(rows(rule, shape, sums, 0, "terms"), terms, used))
 
 
 @jit

@@ -80,8 +80,6 @@ def _check_feedback(study: Study, schedule: Schedule, path: Path) -> None:
 
 def _check_values(study: Study, schedule: Schedule, block: OptimizerBlock, path: Path) -> None:
     """Refuse values that the hyper-parameter may not have, as far as they are known without the data."""
-    if block.name == "nesterov" and schedule.of == "momentum" and "lecture" in block.options.get("form", ()):
-        raise failure("has of = 'momentum', which nesterov has in form = 'torch' only", *path)
     total = (study.steps if schedule.per == "step" else study.epochs) or LONGEST_LOOK
     indices = np.unique(np.linspace(0, total - 1, min(total, LONGEST_LOOK)).astype(np.int64))
     values = chained(schedule.parts, schedule.horizon, indices, total)
