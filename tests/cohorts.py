@@ -4,6 +4,7 @@ from functools import cache
 from itertools import product
 
 import numpy as np
+import pytest
 
 from fastgd._threads import Threads
 from fastgd.engine.cohort import Cohort, CohortSpec
@@ -33,8 +34,20 @@ RATES = {
     "optimistic_adam": (0.0005, 0.001),
     "schedule_free_sgd": (0.05, 0.8),
     "cocob": (1.0, 0.5),
+    "polyak": (0.05, 0.8),
+    "momo": (0.05, 0.8),
+    "lars": (0.5, 1.0),
+    "lamb": (0.003, 0.004),
+    "novograd": (0.0001, 0.0003),
+    "dog": (1.0, 0.5),
+    "dowg": (1.0, 0.5),
+    "dadapt_sgd": (1.0, 0.5),
+    "dadapt_adam": (1.0, 0.5),
+    "prodigy": (1.0, 0.5),
 }
 FEW = (0.001, 0.003)
+# A large decay keeps the parameters from the minimum, which D-Adaptation takes for a distance that grows for ever.
+CHANGED_IN = {"dadapt_adam": {"weight_decay": 0.01}}
 
 
 def problem(n=600, d=9, loss="logistic", seed=0):
@@ -56,7 +69,8 @@ def grid(optimizer):
     """Hyper-parameters of four lanes: two rates, each with the defaults and with other values."""
     record = OPTIMIZERS[optimizer]
     defaults = {name: value for name, value in record.hyper.items() if name != "lr"}
-    others = {name: CHANGED.get(name, 0.9 * (value or 0.1)) for name, value in defaults.items()}
+    changed = CHANGED | CHANGED_IN.get(optimizer, {})
+    others = {name: changed.get(name, 0.9 * (value or 0.1)) for name, value in defaults.items()}
     return [{"lr": lr, **values} for lr, values in product(RATES.get(optimizer, FEW), (defaults, others))]
 
 
@@ -109,14 +123,14 @@ def make_cohort(
     return Cohort(spec, np.ascontiguousarray(X, dtype), y.astype(dtype), pool(threads), schedule)
 
 
-def in_python(name, w, gradient, steps, values):
+def in_python(name, w, gradient, steps, values, options=()):
     """The iterate (d,) that is reported after steps of a rule's own functions, called by Python on arrays.
 
     `gradient(t, w)` is called at each step's point and returns the gradient there and the objective; `values` are
-    hyper-parameters: numbers, or (d,), of which the first holds for the trial.
+    hyper-parameters: numbers, or (d,), of which the first holds for the trial; `options` are pairs.
     """
     record = OPTIMIZERS[name] if isinstance(name, str) else name
-    rule, memory = Rule.of(record, {}), tuple(record.memory.values())
+    rule, memory = Rule.of(record, dict(options)), tuple(record.memory.values())
     columns = {key: np.full(len(w), values.get(key, value), float) for key, value in record.hyper.items()}
     h, trial = (rule.instance({key: column[at] for key, column in columns.items()}) for at in (slice(None), 0))
     s = tuple(slot[:, 0] for slot in rule.start(np.array([[column[0] for column in columns.values()]]), w[:, None]))
@@ -138,3 +152,17 @@ def relative_error(found, expected):
 
 
 SMALL, SINGLE, PARTS = Kernel(4), Kernel(1), Kernel(4, 2)
+
+# Rules that between them use all that a rule may have: quantities of a step, a start, memory, a readout, sums over the
+# parameters and the batch's objective. Kernels other than the tile's are compiled for these alone.
+TELLING = ("momentum", "nesterov", "adamw", "nadam", "schedule_free_adamw", "madgrad", "lamb", "momo")
+
+
+def on_kernels(cases, rows=600):
+    """Test parameters (*case, kernel, batch size) for cases that begin with a rule's name."""
+    for case in cases:
+        shapes = {"tile, mini-batch": (SMALL, 64), "tile, full batch": (SMALL, rows)}
+        if case[0] in TELLING:
+            shapes |= {"single, mini-batch": (SINGLE, 64), "parts, full batch": (PARTS, rows)}
+        for label, shape in shapes.items():
+            yield pytest.param(*case, *shape, id=f"{'-'.join(map(str, case))}, {label}")

@@ -6,9 +6,11 @@ Nothing here comes from the package: losses, update rules and the shuffle are th
 import hashlib
 import math
 from collections import defaultdict
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
+import reference_model_based
+import reference_sums
 from scipy.special import expit
 
 # --- losses: value and derivative by the margin z ---------------------------------------------------------------------
@@ -37,7 +39,8 @@ LOSSES = {
 
 
 # --- optimizers: w and the gradient at any point -> the next w that is reported ---------------------------------------
-# `t` counts from 1; `s` is the memory of the optimizer, zero at first; the rest are its hyper-parameters.
+# `t` counts from 1; `s` is the memory of the optimizer, zero at first; the rest are its hyper-parameters. The objective
+# at any point is `gradient.objective`.
 
 
 def sgd(w, gradient, t, s, *, lr, weight_decay=0.0):
@@ -350,6 +353,7 @@ OPTIMIZERS |= {
     for function in (signsgd, signum, lion, sm3, nadamw, adabelief, adan, yogi, adopt, ademamix, optimistic_adam)
 }
 OPTIMIZERS |= {function.__name__: function for function in (schedule_free_sgd, schedule_free_adamw, cocob)}
+OPTIMIZERS |= reference_sums.OPTIMIZERS | reference_model_based.OPTIMIZERS
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -424,9 +428,10 @@ def train(X, y, optimizer, hyper, *, loss, batch_size, steps, seed=None, l2=0.0,
         if intercept and "weight_decay" in values:  # an intercept does not decay
             values["weight_decay"] = np.append(np.full(X.shape[1], values["weight_decay"]), 0.0)
 
-        def batch_gradient(at, rows=rows):
-            return gradient(X[rows], y[rows], at, loss=loss, l2=l2, intercept=intercept)
+        def batch_gradient(at, rows=rows, of=gradient):
+            return of(X[rows], y[rows], at, loss=loss, l2=l2, intercept=intercept)
 
+        batch_gradient.objective = partial(batch_gradient, of=objective)
         w = OPTIMIZERS[optimizer](w, batch_gradient, t, memory, **values)
         iterates.append(w)
     return np.array(iterates)

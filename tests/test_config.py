@@ -137,7 +137,8 @@ def test_every_key(tmp_path):
     assert study.record.every == {"log": 200}
     # a grid in an optimizer's own schedule makes one block for each of its schedules
     momentum, second_momentum, adam = study.optimizer
-    assert momentum.hyper == {"lr": [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0], "momentum": [0.5, 0.9]}
+    unset = {"dampening": [0.0], "weight_decay": [0.0]}
+    assert momentum.hyper == {"lr": [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0], "momentum": [0.5, 0.9], **unset}
     assert momentum.options == {"form": ["torch", "lecture"]}
     assert momentum.hyper == second_momentum.hyper
     assert [block.schedule.params["every"] for block in (momentum, second_momentum)] == [2.0, 5.0]

@@ -33,7 +33,7 @@ def test_every_optimizer_has_a_reference():
 def test_variant_agrees_with_its_published_equation(rows, name, options):
     X, y = rows
     lanes = grid(name)
-    cohort = make_cohort(X, y, lanes, name, options=options, l2=L2, kernel=PARTS)
+    cohort = make_cohort(X, y, lanes, name, options=options, l2=L2, kernel=SMALL)
     cohort.advance(STEPS)
     for found, lane, l2 in zip(cohort.parameters(), lanes, L2, strict=True):
         expected = reference.train(
@@ -47,7 +47,7 @@ def test_rates_of_the_grids_train(rows):
     X, y = rows
     for name in OPTIMIZERS:
         lanes = grid(name)
-        cohort = make_cohort(X, y, lanes, name, kernel=PARTS)
+        cohort = make_cohort(X, y, lanes, name, kernel=SMALL)
         cohort.advance(1000)
         losses = [reference.objective(X, y, w, loss="logistic", intercept=True) for w in cohort.parameters()]
         assert max(losses) < 0.68 < np.log(2)
@@ -59,7 +59,7 @@ def test_forms_are_the_same_while_the_rate_is_constant(rows, name):
     X, y = rows
     ends = []
     for form in ("torch", "lecture"):
-        cohort = make_cohort(X, y, grid(name), name, options={"form": form}, kernel=PARTS)
+        cohort = make_cohort(X, y, grid(name), name, options={"form": form}, kernel=SMALL)
         cohort.advance(200)
         ends.append(cohort.parameters())
     assert not np.array_equal(*ends), "two ways to compute it"
@@ -71,7 +71,7 @@ def test_an_intercept_does_not_decay(rows, name):
     """One step from the origin's neighbourhood: the decay of a weight is seen, the intercept's is absent."""
     X, y = rows
     lanes = [{"lr": 0.01, "weight_decay": decay} for decay in (0.0, 0.5, 0.5, 0.0)]
-    cohort = make_cohort(X, y, lanes, name, init=1.0, kernel=PARTS)
+    cohort = make_cohort(X, y, lanes, name, init=1.0, kernel=SMALL)
     start = cohort.parameters()[0]
     cohort.advance(1)
     plain, decayed = cohort.parameters()[:2]
@@ -130,7 +130,7 @@ def test_adam_goes_the_wrong_way_where_amsgrad_converges():
 def test_ftrl_has_exact_zeros(rows):
     X, y = rows
     lanes = [{"lr": 0.1, "lambda1": strength} for strength in (0.0, 10.0, 40.0, 1e4)]
-    cohort = make_cohort(X, y, lanes, "ftrl", kernel=PARTS)
+    cohort = make_cohort(X, y, lanes, "ftrl", kernel=SMALL)
     cohort.advance(STEPS)
     zeros = (cohort.parameters() == 0).sum(axis=1)
     assert zeros[0] == 0

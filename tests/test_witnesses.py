@@ -5,7 +5,7 @@ from itertools import cycle, islice
 
 import numpy as np
 import pytest
-from cohorts import PARTS, SINGLE, SMALL, grid, make_cohort, problem, relative_error
+from cohorts import grid, make_cohort, on_kernels, problem, relative_error
 
 from fastgd.optimizers import OPTIMIZERS
 
@@ -16,11 +16,6 @@ torch.set_num_threads(1)  # the tensors are tiny
 
 STEPS = 1000
 L2 = (0.0, 1e-3, 0.0, 1e-2)
-KERNELS = pytest.mark.parametrize(
-    ("kernel", "batch_size"),
-    [(SMALL, 64), (SINGLE, 64), (PARTS, 600)],
-    ids=["tile, mini-batch", "single, mini-batch", "parts, full batch"],
-)
 
 
 def renamed(lane):
@@ -126,8 +121,7 @@ def reported(name, parameter, state, lane):
     return parameter.numpy()
 
 
-@KERNELS
-@pytest.mark.parametrize("name", WITNESSES)
+@pytest.mark.parametrize(("name", "kernel", "batch_size"), on_kernels([(name,) for name in WITNESSES]))
 def test_agrees_with_its_witness_after_1000_steps(in_float64, name, kernel, batch_size):
     X, y = problem()
     cohort = make_cohort(X, y, grid(name), name, l2=L2, shuffled=False, batch_size=batch_size, kernel=kernel)
@@ -138,16 +132,16 @@ def test_agrees_with_its_witness_after_1000_steps(in_float64, name, kernel, batc
 # --- MADGRAD: in optax, not in PyTorch --------------------------------------------------------------------------------
 
 
-@KERNELS
-def test_madgrad_agrees_with_optax_after_1000_steps(kernel, batch_size):
+@pytest.mark.parametrize(("name", "kernel", "batch_size"), on_kernels([("madgrad",)]))
+def test_madgrad_agrees_with_optax_after_1000_steps(name, kernel, batch_size):
     jax = pytest.importorskip("jax", reason="the witness is optax's optimizer, which runs on jax")
     madgrad = pytest.importorskip("optax").contrib.madgrad
-    assert OPTIMIZERS["madgrad"].hyper == {"lr": None, "momentum": 0.9, "eps": 1e-6}
+    assert OPTIMIZERS[name].hyper == {"lr": None, "momentum": 0.9, "eps": 1e-6}
     X, y = problem()
-    cohort = make_cohort(X, y, grid("madgrad"), "madgrad", l2=L2, shuffled=False, batch_size=batch_size, kernel=kernel)
+    cohort = make_cohort(X, y, grid(name), name, l2=L2, shuffled=False, batch_size=batch_size, kernel=kernel)
     cohort.advance(STEPS)
     with jax.enable_x64(True):
-        for found, lane, l2 in zip(cohort.parameters(), grid("madgrad"), L2, strict=True):
+        for found, lane, l2 in zip(cohort.parameters(), grid(name), L2, strict=True):
             optimizer = madgrad(lane["lr"], lane["momentum"], eps=lane["eps"])
             assert relative_error(found, with_optax(jax, optimizer, X, y, batch_size, l2)) < 1e-10
 
