@@ -35,7 +35,7 @@ layers: $(STAMP)
 	$(BIN)/lint-imports
 
 tests: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast; of the rules, three
 	$(BIN)/asv machine --yes > /dev/null

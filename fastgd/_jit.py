@@ -15,6 +15,7 @@ from typing import Any
 
 import numba
 from filelock import FileLock
+from numba.core.caching import FunctionCache
 
 _PACKAGE = Path(__file__).parent
 _SOURCES = ("_*.py", "optimizers/*.py", "problems/*.py", "engine/*.py")
@@ -72,24 +73,32 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, i
     """
     if function is None:
         return lambda f: jit(f, parallel=parallel, inline=inline)
-    previous = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(CACHE) if CACHE else ""
-    try:
-        return numba.njit(
-            function,
-            error_model="numpy",
-            fastmath={"contract"},
-            parallel=parallel,
-            inline=inline,
-            nogil=True,
-            cache=CACHE is not None,
-        )
-    finally:
-        numba.config.CACHE_DIR = previous
+    kernel = numba.njit(
+        function, error_model="numpy", fastmath={"contract"}, parallel=parallel, inline=inline, nogil=True
+    )
+    if CACHE:
+        previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(CACHE)
+        try:
+            kernel._cache = _Cache(function)
+        finally:
+            numba.config.CACHE_DIR = previous
+    return kernel
+
+
+# One lock for the process: whoever compiles holds it, and takes it again for what is compiled on the way.
+_lock: FileLock | nullcontext[None] = FileLock(CACHE / "compile.lock") if CACHE else nullcontext()
 
 
 @contextmanager
 def compile_lock() -> Iterator[None]:
-    """Hold the cache folder while compiling: Numba's index is read, changed and written without a lock."""
-    with FileLock(CACHE / "compile.lock") if CACHE else nullcontext():
+    """Hold the cache while compiling, so that other processes wait for the result instead of compiling it too."""
+    with _lock:
         yield
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """Numba's cache of a function, which reads, changes and writes its index without a lock."""
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with compile_lock():
+            super().save_overload(sig, data)

@@ -159,10 +159,11 @@ TELLING = ("momentum", "nesterov", "adamw", "nadam", "schedule_free_adamw", "mad
 
 
 def on_kernels(cases, rows=600):
-    """Test parameters (*case, kernel, batch size) for cases that begin with a rule's name."""
-    for case in cases:
-        shapes = {"tile, mini-batch": (SMALL, 64), "tile, full batch": (SMALL, rows)}
-        if case[0] in TELLING:
-            shapes |= {"single, mini-batch": (SINGLE, 64), "parts, full batch": (PARTS, rows)}
-        for label, shape in shapes.items():
-            yield pytest.param(*case, *shape, id=f"{'-'.join(map(str, case))}, {label}")
+    """Return test parameters (*case, kernel, batch size) for cases that begin with a rule's name."""
+    tile = {"tile, mini-batch": (SMALL, 64), "tile, full batch": (SMALL, rows)}
+    others = {"single, mini-batch": (SINGLE, 64), "parts, full batch": (PARTS, rows)}
+    return [
+        pytest.param(*case, *shape, id=f"{'-'.join(map(str, case))}, {label}")
+        for case in cases
+        for label, shape in (tile | (others if case[0] in TELLING else {})).items()
+    ]
