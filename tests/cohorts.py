@@ -30,6 +30,7 @@ RATES = {
     "ftrl": (0.01, 0.1),
     "madgrad": (0.001, 0.003),
     "sm3": (0.01, 0.1),
+    "nadam": (0.0005, 0.001),
     "nadamw": (0.0005, 0.001),
     "optimistic_adam": (0.0005, 0.001),
     "schedule_free_sgd": (0.05, 0.8),

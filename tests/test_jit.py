@@ -149,8 +149,8 @@ def test_an_edited_rule_is_seen(workers, tmp_path):
     copy = cache.parent / "copy"
     rule = copy / "fastgd" / "optimizers" / "_momentum.py"
     text = rule.read_text()
-    assert "return w - h.lr * g, s" in text
-    rule.write_text(text.replace("return w - h.lr * g, s", "return w - 2 * h.lr * g, s"))
+    assert "return w - h.lr * (g + h.weight_decay * w), s" in text
+    rule.write_text(text.replace("return w - h.lr * (g +", "return w - 2 * h.lr * (g +"))
     after = Worker(tmp_path, SGD, cache=cache, path=copy).result
     assert after["cache"] != before["cache"]
     assert "advance" in after["compiled"]

@@ -81,9 +81,3 @@ def test_a_foreign_rule_that_is_broken_is_the_users_to_mend(tmp_path, monkeypatc
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=message):
         run(tmp_path, optimizer=[{"name": f"{name}:Rule", "lr": 0.1}])
-
-
-def test_the_lectures_nesterov_refuses_a_momentum_that_changes():
-    schedule = {"name": "cosine", "of": "momentum", "start": 0.9, "final": 0.5}
-    with pytest.raises(InputError, match="form = 'torch' only"):
-        study(optimizer=[{"name": "nesterov", "lr": 0.1, "form": "lecture", "schedule": schedule}])
