@@ -28,7 +28,7 @@ def make_cohort(
 ) -> Cohort:
     """Return a cohort at its start, a lane for each rate, with the kernel that the plan chooses for it."""
     optimizer = find("momentum")
-    values = {"lr": np.asarray(rates), "momentum": momentum}
+    values = {**optimizer.hyper, "lr": np.asarray(rates), "momentum": momentum}
     spec = CohortSpec(
         rule=Rule.of(optimizer, {}),
         hyper=np.stack([np.broadcast_to(values[name], len(rates)) for name in optimizer.hyper], axis=1),
