@@ -76,6 +76,7 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, i
     kernel = numba.njit(
         function, error_model="numpy", fastmath={"contract"}, parallel=parallel, inline=inline, nogil=True
     )
+    kernel.get_call_template = _without_literals(kernel.get_call_template)
     if CACHE:
         previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(CACHE)
         try:
@@ -83,6 +84,17 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, i
         finally:
             numba.config.CACHE_DIR = previous
     return kernel
+
+
+def _without_literals(template: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a kernel once for all whole numbers that other kernels pass, where Numba would for each 0 and 1 anew."""
+
+    def of_types(args: Any, kws: Any) -> Any:
+        return template(
+            tuple(map(numba.types.unliteral, args)), {name: numba.types.unliteral(kind) for name, kind in kws.items()}
+        )
+
+    return of_types
 
 
 # One lock for the process: whoever compiles holds it, and takes it again for what is compiled on the way.

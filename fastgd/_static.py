@@ -5,6 +5,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.core.pythonapi import NativeValue
 from numba.extending import intrinsic, models, overload, register_model, typeof_impl, unbox
 
@@ -56,20 +58,34 @@ def static(typingctx, constant, name):
     return types.int64(constant, name), codegen
 
 
-def only_if(name: str) -> Any:
-    """Decorate a function of kernels, whose first argument is a Static: without that attribute nothing is compiled."""
+@intrinsic
+def call_at(typingctx, address, shape, arguments):
+    """`call_at(address, shape, (a, b, ...))`: call the kernel `f(static, shape, a, b, ...)` by its address.
 
-    def decorate(function: Any) -> Any:
-        def nothing(_constant, *_arguments):
-            pass
+    Arrays must be C-contiguous, whole numbers are int64: what `address_of` compiles kernels for.
+    """
+    kinds = tuple(types.unliteral(kind) for kind in arguments)
+    for kind in kinds:
+        if isinstance(kind, types.Array) and kind.layout != "C":
+            raise TypingError(f"a kernel that is called by its address takes C-contiguous arrays, not {kind}")
+    wanted = (shape, shape, *(types.int64 if isinstance(kind, types.Integer) else kind for kind in kinds))
 
-        @overload(function, strict=False)
-        def _choose(constant, *_arguments):
-            return function if getattr(constant.value, name) else nothing
+    def codegen(context, builder, sig, args):
+        values = zip(cgutils.unpack_tuple(builder, args[2]), arguments, wanted[2:], strict=True)
+        cast = [context.cast(builder, value, found, kind) for value, found, kind in values]
+        pointer = builder.inttoptr(args[0], context.call_conv.get_function_type(types.none, wanted).as_pointer())
+        given = [context.get_dummy_value(), context.get_dummy_value(), *cast]
+        context.call_conv.call_function(builder, pointer, types.none, wanted, given)
+        return context.get_dummy_value()
 
-        return function
+    return types.void(types.int64, shape, arguments), codegen
 
-    return decorate
+
+def address_of(kernel: Any, kinds: tuple[Any, ...]) -> int:
+    """Compile a kernel for these types, or load it from the cache, and return the address to call it by."""
+    kernel.compile(kinds)
+    compiled = kernel.overloads[kinds]
+    return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
 
 
 class ChoiceType(types.Type):

@@ -68,7 +68,7 @@ def expected(cohort, X, y, start, lane, loss="logistic"):
         X,
         y,
         spec.rule.optimizer.name,
-        dict(zip(spec.rule.optimizer.hyper, spec.hyper[lane], strict=True)),
+        dict(zip(spec.rule.fields, spec.hyper[lane], strict=True)),
         loss=loss,
         batch_size=spec.batch_size,
         steps=cohort.t,

@@ -8,10 +8,9 @@ import pytest
 import reference
 from cohorts import SINGLE, make_cohort
 
-from fastgd._jit import jit
 from fastgd._static import Static
 from fastgd._vectors import aligned
-from fastgd.engine.losses import add_losses, add_losses_of_rows, residuals, residuals_of_rows
+from fastgd.engine import losses
 from fastgd.engine.shapes import single_shape, tile_shape
 from fastgd.problems import LOSSES, MEASURES, ZERO_ONE
 
@@ -134,31 +133,13 @@ def test_zero_one_counts_errors():
     np.testing.assert_array_equal(ZERO_ONE.value(z, y), [0, 1, 0, 0, 1])
 
 
-def test_codes_are_places():
-    assert [measure.code for measure in MEASURES] == list(range(len(LOSSES) + 1))
-
-
 # --- in kernels -------------------------------------------------------------------------------------------------------
 
 
-@jit
-def _residuals(code, shape, Z, y, scale, out):
-    residuals(code, shape, Z, y, y.shape[0], scale, out)
-
-
-@jit
-def _residuals_of_rows(code, shape, Z, y, scale, out):
-    residuals_of_rows(code, shape, Z, y, y.shape[0], scale, out)
-
-
-@jit
-def _add_losses(code, shape, Z, y, scale, out):
-    add_losses(code, shape, Z, y, y.shape[0], scale, out)
-
-
-@jit
-def _add_losses_of_rows(code, shape, Z, y, scale, out):
-    add_losses_of_rows(code, shape, Z, y, y.shape[0], scale, out)
+def add_losses(name, shape, Z, y, out):
+    """What the engine calls: losses that can share a logarithm do."""
+    kernel = losses.add_losses if LOSSES[name].log_terms is None else losses.add_log_losses
+    kernel(Static(LOSSES[name]), Static(shape), Z, y, len(y), out)
 
 
 def representable(dtype):
@@ -177,7 +158,7 @@ def test_values_in_a_kernel(name, y, dtype):
     found = np.empty(len(z))
     for start in range(0, len(z), 8):
         Z[:8], out[:] = z[start : start + 8], 0
-        _add_losses(LOSSES[name].code, Static(shape), Z, np.full(1, y, dtype), z.dtype.type(1), out)
+        add_losses(name, shape, Z, np.full(1, y, dtype), out)
         found[start : start + 8] = out
     assert_close(found, expected, terms, dtype)
 
@@ -196,14 +177,14 @@ def test_sums_over_rows_in_kernels(name, dtype, rows):
         tile, out = tile_shape(8, z.itemsize), aligned((8,), np.float64)
         Z = aligned((z.size,), dtype)
         Z[:] = z.ravel()
-        _add_losses(LOSSES[name].code, Static(tile), Z, y, z.dtype.type(1), out)
+        add_losses(name, tile, Z, y, out)
         np.testing.assert_allclose(out, expected, **places)
         single, targets, total = single_shape(z.itemsize), aligned((96,), dtype), np.zeros(1)
         targets[:rows] = y
         for lane in range(8):
             Z, total[:] = aligned((96,), dtype), 0
             Z[:rows] = z[:, lane]
-            _add_losses_of_rows(LOSSES[name].code, Static(single), Z, targets[:rows], z.dtype.type(1), total)
+            losses.add_losses_of_rows(Static(LOSSES[name]), Static(single), Z, targets[:rows], rows, total)
             np.testing.assert_allclose(total[0], expected[lane], **places)
 
 
@@ -212,23 +193,23 @@ def test_sums_over_rows_in_kernels(name, dtype, rows):
 def test_shared_logarithms_keep_what_is_not_finite(name, z):
     margins, out = aligned((8 * 8,), "float64"), aligned((8,), np.float64)
     margins[3 * 8 + 2] = z
-    _add_losses(LOSSES[name].code, Static(tile_shape(8, 8)), margins, np.zeros(8), 1.0, out)
+    add_losses(name, tile_shape(8, 8), margins, np.zeros(8), out)
     expected = np.full(8, 8 * np.log(2))
     expected[2] = 7 * np.log(2) + LOSSES[name].value(z, 0.0)
     np.testing.assert_allclose(out, expected, rtol=1e-14)
 
 
-@pytest.mark.parametrize("kernel", [_residuals, _residuals_of_rows], ids=["tile", "single"])
+@pytest.mark.parametrize("kernel", [losses.residuals, losses.residuals_of_rows], ids=["tile", "single"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("name", "y"), CASES)
 def test_derivatives_in_a_kernel(name, y, dtype, kernel):
     z = representable(dtype)
-    single = kernel is _residuals_of_rows
+    single = kernel is losses.residuals_of_rows
     L = 1 if single else 8
     shape = single_shape(z.itemsize) if single else tile_shape(L, z.itemsize)
     Z, targets, check = aligned((len(z),), dtype), aligned((len(z) // L,), dtype), aligned((L,), dtype)
     Z[:], targets[:] = z, y
-    kernel(LOSSES[name].code, Static(shape), Z, targets, z.dtype.type(0.25), check)
+    kernel(Static(LOSSES[name]), Static(shape), Z, targets, len(targets), z.dtype.type(0.25), check)
     _, expected, terms = table(name, y, z, z.dtype.type)
     with np.errstate(over="ignore"):
         assert_close(4 * Z.astype(np.float64), expected, terms, dtype)
@@ -241,7 +222,7 @@ def test_derivatives_in_a_kernel(name, y, dtype, kernel):
 def test_a_margin_that_is_not_finite_flags_its_lane_alone(name, bad):
     Z, y, check = aligned((6 * 8,), "float64"), np.ones(6), aligned((8,), "float64")
     Z[3 * 8 + 5] = bad
-    _residuals(LOSSES[name].code, Static(tile_shape(8, 8)), Z, y, 1.0, check)
+    losses.residuals(Static(LOSSES[name]), Static(tile_shape(8, 8)), Z, y, 6, 1.0, check)
     np.testing.assert_array_equal(np.isnan(check), np.arange(8) == 5)
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numba
@@ -13,16 +14,19 @@ from fastgd._static import Static
 from fastgd._threads import CALL_SECONDS, Threads, call
 from fastgd._vectors import aligned
 from fastgd.engine import dense, single
-from fastgd.engine.dense import CHUNK, Lanes, Rows, part_rows
+from fastgd.engine.dense import BLOCKS, CHUNK, PLAIN, SAGA, SNAPSHOT, SVRG, Lanes, Rows, part_rows
 from fastgd.engine.evaluation import Evaluation, Measures
+from fastgd.engine.losses import losses_address, residuals_address
 from fastgd.engine.order import identity, shuffle, start_values
+from fastgd.engine.rules import Calls, calls_of, read_iterate
 from fastgd.engine.shapes import Kernel, single_shape
 from fastgd.engine.tiles import TileLayout, make_scratch
-from fastgd.optimizers._kernels import Rule
+from fastgd.optimizers._rules import Rule
 from fastgd.problems import Loss
 
 Array = npt.NDArray[Any]
 
+ESTIMATORS = {"": PLAIN, "svrg": SVRG, "saga": SAGA}
 MOST_SCHEDULED = 1 << 20  # values that a call with a schedule per step takes along
 
 
@@ -44,7 +48,7 @@ class CohortSpec:
     ----------
     rule : Rule
     hyper : ndarray (G, hyper) float64
-        The numeric hyper-parameters of each lane, in the record's order.
+        The numeric hyper-parameters of each lane, in the rule's order.
     l2 : ndarray (G,) float64
     scheduled : tuple of str
         The hyper-parameters that a schedule drives.
@@ -57,6 +61,8 @@ class CohortSpec:
         The start: zeros, or normal with this scale.
     seed : int
     kernel : Kernel
+    estimator : {"", "svrg", "saga"}
+        How gradients are estimated; empty: by the batch alone.
     """
 
     rule: Rule
@@ -70,15 +76,16 @@ class CohortSpec:
     init: Any
     seed: int
     kernel: Kernel
+    estimator: str = ""
 
     def hyper_rows(self) -> Array:
         """Return the rows of `Lanes.hyper` (2, hyper + 1, G): an intercept has no penalty and no decay."""
         weights = np.vstack([self.hyper.T, self.l2])
         intercept = weights.copy()
         intercept[-1] = 0
-        names = list(self.rule.optimizer.hyper)
-        if "weight_decay" in names:
-            intercept[names.index("weight_decay")] = 0
+        names = list(self.rule.fields)
+        for name in self.rule.penalties:
+            intercept[names.index(name)] = 0
         return np.stack([weights, intercept])
 
 
@@ -114,19 +121,20 @@ class Cohort:
         self.n, self.d = X.shape
         self.layout = TileLayout(spec.kernel, X.dtype.itemsize, self.d, spec.intercept)
         order = np.empty(self.n, np.int32) if spec.shuffled else identity(self.n)
-        self.rows = Rows(X.reshape(-1), y, order, self.d, spec.loss.code)
+        self.rows = Rows(X.reshape(-1), y, order, self.d, 0, 0)
         self._ordered: int | None = None if spec.shuffled else -1
         self._rule, self._shape = Static(spec.rule), Static(self.layout.shape)
-        names = list(spec.rule.optimizer.hyper)
+        names, penalties = list(spec.rule.fields), spec.rule.penalties
         driven = [names.index(name) for name in spec.scheduled]
-        undecayed = [-1 if name == "weight_decay" else row for name, row in zip(spec.scheduled, driven, strict=True)]
-        self._which = np.array([driven, undecayed], np.int64)
+        of_intercept = [-1 if name in penalties else row for name, row in zip(spec.scheduled, driven, strict=True)]
+        self._which = np.array([driven, of_intercept], np.int64)
         self._allocate(len(self.alive))
         start = start_values(spec.init, spec.seed, self.d + spec.intercept)
         W = np.repeat(start[:, None], len(self.alive), axis=1)
         for row, values in enumerate((W, *spec.rule.start(spec.hyper, W))):
             self.layout.put(self.layout.blocks(self.lanes.state, row), values)
         self.rate = 2e9  # multiply-adds a second, until the first call is timed
+        self._snapshot_at = -1  # the step before which the estimator's table was last filled
         self._evaluation = Evaluation(self)
 
     def _allocate(self, count: int) -> None:
@@ -134,24 +142,26 @@ class Cohort:
         rule, parameters = self.spec.rule, self.layout.parameters
         self._members = self.alive  # the lanes in the tiles: those that end stay there until a tile is free
         hyper = self.spec.hyper_rows()[:, :, self.alive]
-        memory = np.array(list(rule.optimizer.memory.values()), np.float64)
+        memory = np.array(rule.memory, np.float64)
+        kept = parameters if self.spec.estimator else 0
         self.lanes = Lanes(
-            aligned((tiles, (1 + rule.slots) * parameters * L), self.dtype),
-            self.layout.spread(hyper.reshape(-1, count), self.dtype),
-            np.zeros((1, tiles, len(self.spec.scheduled) * L), self.dtype),
-            self._which,
-            self.layout.spread(np.repeat(memory[:, None], count, axis=1), self.dtype),
-            np.zeros((tiles, self.spec.kernel.lanes), np.int64),
+            state=aligned((tiles, (1 + rule.slots) * parameters * L), self.dtype),
+            hyper=self.layout.spread(hyper.reshape(-1, count), self.dtype),
+            scheduled=np.zeros((1, tiles, len(self.spec.scheduled) * L), self.dtype),
+            which=self._which,
+            memory=self.layout.spread(np.repeat(memory[:, None], count, axis=1), self.dtype),
+            bad=np.zeros((tiles, self.spec.kernel.lanes), np.int64),
+            estimator=ESTIMATORS[self.spec.estimator],
+            table=aligned((tiles, self.n * L if kept else 0), self.dtype),
+            mean=aligned((tiles, kept * L), self.dtype),
         )
         self._workers = min(self.threads.count, max(1, self.spec.kernel.parts) * tiles)
         large = self.spec.kernel.parts > 0
-        small = self.spec.batch_size <= CHUNK and not self.layout.single and not rule.sums
-        gradient = 0 if large else self.layout.shape.rows if small else parameters + self.layout.single
+        small = self.spec.batch_size <= CHUNK and not self.layout.single and not rule.functions.rounds
+        gradient = 0 if large else BLOCKS * self.layout.shape.rows if small else parameters + self.layout.single
         rows = min(CHUNK, self.spec.batch_size) + self.layout.shape.width
-        self._scratch = [
-            make_scratch(rows, L, gradient, max(rule.prepared, rule.coefficients), self.dtype, self.layout.single)
-            for _ in range(self._workers)
-        ]
+        room = (rows, L, gradient, max(rule.counts.quantities), max(rule.counts.sums, default=0))
+        self._scratch = [make_scratch(*room, self.dtype, self.layout.single) for _ in range(self._workers)]
         self._gradients = aligned((self.spec.kernel.parts, tiles, parameters * L if large else 0), self.dtype)
         self._losses = np.zeros((self.spec.kernel.parts, tiles, L))
 
@@ -164,25 +174,38 @@ class Cohort:
 
     def compile(self, gradient_norm: bool = False) -> None:
         """Compile, or load from the cache, every kernel that the cohort calls."""
+        self._link()
         for kernel, arguments in self._kernels():
             kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
-        self._evaluation.compile(gradient_norm)
+        self._evaluation.compile(gradient_norm or bool(self.spec.estimator))
+
+    def _link(self) -> None:
+        """Make sure of the addresses that the kernels call."""
+        if not self.rows.residuals:
+            loss = (self.spec.loss, self.layout.shape, self.dtype, self.layout.single)
+            self.rows = self.rows._replace(residuals=residuals_address(*loss), losses=losses_address(*loss))
 
     def _kernels(self) -> list[tuple[Any, tuple[Any, ...]]]:
-        module: Any = single if self.layout.single else dense
         kernels = [self._advance_call(0, 0, 1)] if not self.spec.kernel.parts else []
         if self.spec.kernel.parts:
             kernels += [self._accumulate_call(0, self.rows, 0, 0), self._apply_call(0, 1)]
         if self.spec.rule.has_readout:
-            kernels.append(self._read_call(module, 0, self.lanes.state))
+            kernels.append(self._read_call(0, self.lanes.state))
         return kernels
+
+    @cached_property
+    def _calls(self) -> Calls:
+        return calls_of(self.spec.rule, self.layout.shape, self.dtype)
 
     def advance(self, steps: int, poll: Callable[[], None] = lambda: None) -> None:
         """Take steps, in calls of some 50 ms; `poll` is called after each."""
+        self._link()
         end = self.t + steps
         while self.t < end:
             epoch, batch = divmod(self.t, self.batches)
             self._order_rows(epoch)
+            if batch == 0:
+                self._fill_table(epoch, poll)
             if self.spec.kernel.parts:
                 self._large_step(batch, poll)
             else:
@@ -193,6 +216,15 @@ class Cohort:
         if self._ordered not in (epoch, -1):
             shuffle(self.rows.order, self.spec.seed, epoch)
             self._ordered = epoch
+
+    def _fill_table(self, epoch: int, poll: Callable[[], None]) -> None:
+        """Take the residuals of all rows and their gradient, which SAGA starts from and SVRG renews every epoch."""
+        due = {"": False, "svrg": True, "saga": epoch == 0}[self.spec.estimator]
+        if not due or self._snapshot_at == self.t:
+            return
+        self._snapshot_at = self.t
+        parts = self._evaluation.sum_gradients(self.lanes.state, (False, SNAPSHOT), poll)
+        self.lanes.mean[:] = parts.sum(axis=0)
 
     def _schedule(self, steps: int) -> None:
         if self.schedule is None or not self.spec.scheduled:
@@ -225,7 +257,7 @@ class Cohort:
         span = (worker, self._workers, batch, steps, self.t + 1, self.spec.batch_size)
         kernel = single.advance if self.layout.single else dense.advance
         scratch = self._scratch[worker]
-        return kernel, (self._rule, self._shape, self.rows, self.lanes, scratch, span, self.spec.intercept)
+        return kernel, (self._calls, self._shape, self.rows, self.lanes, scratch, span, self.spec.intercept)
 
     def _large_step(self, batch: int, poll: Callable[[], None]) -> None:
         start = batch * self.spec.batch_size
@@ -253,36 +285,33 @@ class Cohort:
     ) -> tuple[Any, tuple[Any, ...]]:
         end = len(rows.order)
         span = (worker, self._workers, part_rows(end, self.spec.kernel.parts), low, high, end, t)
-        W = self.lanes.state if W is None else W
-        scratch = self._scratch[worker]
-        need = Static(dense.Need(self.spec.rule.batch_loss))
+        W, how = self.lanes.state if W is None else W, (self._calls.losses, self.lanes.estimator)
         return dense.accumulate, (
-            need, self._shape, rows, W, self.lanes.bad, self._gradients, self._losses, scratch, span,
+            how, self._shape, rows, W, self.lanes, self._gradients, self._losses, self._scratch[worker], span,
             self.spec.intercept,
         )  # fmt: skip
 
     def _apply_call(self, worker: int, rows: int) -> tuple[Any, tuple[Any, ...]]:
-        span = (worker, self._workers, self.t + 1, rows)
+        span = (worker, self._workers, self.t + 1, rows, self.n)
         return dense.apply_gradients, (
-            self._rule, self._shape, self.lanes, self._gradients, self._losses, self._scratch[worker], span, self.d,
+            self._calls, self._shape, self.lanes, self._gradients, self._losses, self._scratch[worker], span, self.d,
             self.spec.intercept,
         )  # fmt: skip
 
     # --- measures -----------------------------------------------------------------------------------------------------
 
-    def _read_call(self, module: Any, worker: int, out: Array) -> tuple[Any, tuple[Any, ...]]:
-        if self.layout.single:
-            return module.read_iterate, (self._rule, self._shape, self.lanes, out)
-        span = (worker, self._workers)
-        return module.read_iterate, (self._rule, self._shape, self.lanes, out, span, self.layout.parameters)
+    def _read_call(self, worker: int, out: Array) -> tuple[Any, tuple[Any, ...]]:
+        return read_iterate, (
+            self._rule, self._shape, self.lanes.state, self.lanes.hyper, out, worker, self._workers
+        )  # fmt: skip
 
     def iterate(self) -> Array:
         """The reported iterate (tiles, >= parameters * L); a view of the state where it is the state."""
         if not self.spec.rule.has_readout:
             return self.lanes.state
         out = aligned((len(self.lanes.state), self.layout.parameters * self.layout.shape.lanes), self.dtype)
-        for worker in range(1 if self.layout.single else self._workers):
-            kernel, arguments = self._read_call(single if self.layout.single else dense, worker, out)
+        for worker in range(self._workers):
+            kernel, arguments = self._read_call(worker, out)
             kernel(*arguments)
         return out
 
@@ -326,6 +355,8 @@ class Cohort:
             columns = self.layout.columns(self.layout.blocks(old.state, row))[:, old_places]
             self.layout.put(self.layout.blocks(self.lanes.state, row), columns)
         self.lanes.bad.reshape(-1)[: len(kept)] = old.bad.reshape(-1)[old_places]
+        for new, before in ((self.lanes.table, old.table), (self.lanes.mean, old.mean)):
+            new[:] = self.layout.spread(self.layout.gather(before)[:, old_places], self.dtype)
         # With its scheduled values: what is reported may depend on those of the last step.
         hyper, memory = (self.layout.gather(rows)[:, old_places] for rows in (old.hyper, old.memory))
         self.lanes = self.lanes._replace(

@@ -9,39 +9,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgd._jit import jit
-from fastgd._static import only_if, static
+from fastgd._static import call_at, static
 from fastgd._vectors import load, prefetch, store, zeros
 from fastgd.engine.blocks import gradient_block, margin_block
-from fastgd.engine.losses import add_losses, residuals
-from fastgd.optimizers._kernels import (
-    add_terms,
-    conclude,
-    lane,
-    load_slots,
-    measure,
-    narrow,
-    no_sums,
-    prepare,
-    readout,
-    rows,
-    store_rows,
-    store_slots,
-    update,
-)
 
 CHUNK = 256  # rows whose residuals stay in the cache beside the tile; larger batches are added up chunk by chunk
 MOST_ROWS = 8  # of a register block
+BLOCKS = 4  # register blocks of features whose gradient is handed to the rule at once
+PLAIN, SVRG, SAGA, SNAPSHOT = range(4)  # how gradients are estimated; a snapshot fills the table
 COLUMNS = 128  # features whose weights stay in the cache while all rows of a chunk pass over them
 
 
 class Rows(NamedTuple):
-    """Rows of data: X flat, y (n,), the order (n,) in which they are visited, d, and the loss's number."""
+    """Rows of data: X flat, y (n,), the order (n,) in which they are visited, d, and the loss's kernels by address."""
 
     X: Any
     y: Any
     order: Any
     d: Any
-    loss: Any
+    residuals: Any
+    losses: Any
 
 
 class Lanes(NamedTuple):
@@ -51,8 +38,11 @@ class Lanes(NamedTuple):
     hyper : (tiles, 2 * (hyper + 1) * L): for the weights, then for the intercept; the last row of each is l2
     scheduled : (1 or steps, tiles, m * L), the values of the m scheduled hyper-parameters at each step
     which : (2, m), their rows in each half of hyper, or -1: an intercept's decay stays zero
-    memory : (tiles, memory * L), what the rule keeps for each lane
+    memory : (tiles, numbers * L), what the rule keeps for each lane
     bad : (tiles, L), the first step with a residual that is not finite, or 0
+    estimator : how gradients are estimated: PLAIN, SVRG or SAGA
+    table : (tiles, n * L), each row's residual at an earlier point, where an estimator keeps them
+    mean : (tiles, (d + intercept) * L), the gradient that the table makes
     """
 
     state: Any
@@ -61,11 +51,28 @@ class Lanes(NamedTuple):
     which: Any
     memory: Any
     bad: Any
+    estimator: Any
+    table: Any
+    mean: Any
+
+
+class Points(NamedTuple):
+    """Where residuals are taken: a tile's parameters W, and what is noted there.
+
+    bad (L,) and loss (L,) float64 as above; `losses`: whether the batch's loss is needed; estimator and table (n * L,).
+    """
+
+    W: Any
+    bad: Any
+    loss: Any
+    losses: Any
+    estimator: Any
+    table: Any
 
 
 class Scratch(NamedTuple):
-    """A thread's memory: offsets (CHUNK,), targets (CHUNK,), margins, gradient, the step's quantities, check (L,) and
-    the batch's loss (L,) float64.
+    """A thread's memory: offsets (CHUNK,), targets (CHUNK,), margins, gradient, the step's quantities, check (L,), the
+    batch's loss (L,) float64, and a round's sums (sums * width,) float64.
     """
 
     offsets: Any
@@ -75,12 +82,7 @@ class Scratch(NamedTuple):
     c: Any
     check: Any
     loss: Any
-
-
-class Need(NamedTuple):
-    """What a large batch's sums are for: whether the rule needs its loss, a compile-time constant."""
-
-    batch_loss: bool
+    sums: Any
 
 
 def part_rows(rows: int, parts: int) -> int:
@@ -179,82 +181,41 @@ def clear(shape, array, start, count):
 
 
 @jit
-def apply_rule(rule, shape, state, hyper, c, feature, count, stride, G, g):
-    """The step of `count` parameters in all lanes, from the gradient at G[g]; `hyper` is the half for them.
+def blend(shape, estimator, mean, at, count, share, G, g):
+    """Complete an estimate: to the gradients of `count` parameters at G[g] comes the table's, at mean[at].
 
-    Called for several parameters at a time: a call passes some forty words.
+    For SAGA the table's gradient then follows the rows that changed, a `share` of all.
     """
-    L = static(shape, "lanes")
-    l2_row = static(rule, "hyper") * L
-    for j in range(count):
-        for v in range(0, L, static(shape, "width")):
-            at = (feature + j) * L + v
-            w = load(shape, state, at)
-            gradient = load(shape, G, g + j * L + v) + load(shape, hyper, l2_row + v) * w
-            slots = load_slots(rule, shape, state, at, stride)
-            quantities = rows(rule, shape, c, v, "coefficients")
-            new, slots = update(rule, lane(rule, shape, hyper, v), quantities, w, gradient, slots)
-            store(state, at, new)
-            store_slots(rule, shape, state, at, stride, slots)
+    if estimator == PLAIN:
+        return
+    for v in range(0, count * static(shape, "lanes"), static(shape, "width")):
+        new, old = load(shape, G, g + v), load(shape, mean, at + v)
+        store(G, g + v, new + old)
+        if estimator == SAGA:
+            store(mean, at + v, old + new * share)
 
 
 @jit
-def apply_all(rule, shape, state, hyper, c, d, intercept, G):
+def apply_all(calls, shape, state, hyper, c, d, intercept, G):
     """Every parameter's step, from the gradient G (d + intercept, L)."""
     L, half = static(shape, "lanes"), hyper.shape[0] // 2
-    apply_rule(rule, shape, state, hyper[:half], c, 0, d, (d + intercept) * L, G, 0)
+    call_at(calls.apply, shape, (state, hyper[:half], c, 0, d, (d + intercept) * L, G, 0))
     if intercept:
-        apply_rule(rule, shape, state, hyper[half:], c, d, 1, (d + intercept) * L, G, d * L)
+        call_at(calls.apply, shape, (state, hyper[half:], c, d, 1, (d + intercept) * L, G, d * L))
 
 
 @jit
-def weigh(rule, shape, state, hyper, c, feature, count, stride, G, v, used, sums):
-    """Add to `sums` the terms of some parameters in the lanes at v, of which the first `used` count."""
-    L = static(shape, "lanes")
-    l2_row = static(rule, "hyper") * L
-    for j in range(feature, feature + count):
-        at = j * L + v
-        w, l2 = load(shape, state, at), load(shape, hyper, l2_row + v)
-        slots, quantities = load_slots(rule, shape, state, at, stride), rows(rule, shape, c, v, "prepared")
-        h, gradient = lane(rule, shape, hyper, v), load(shape, G, at) + l2 * w
-        sums = add_terms(sums, measure(rule, h, quantities, w, gradient, slots, l2), used)
-    return sums
-
-
-@only_if("sums")
-def conclude_step(rule, shape, tile, c, t, d, intercept, G, loss, scale):
-    """Sum what the rule measures over all parameters, and conclude its quantities of the step.
-
-    tile: (state, hyper, memory); `loss` (L,) float64 is the batch's, `scale` one over its rows.
-    """
-    state, hyper, memory = tile
-    L, half, width = static(shape, "lanes"), hyper.shape[0] // 2, static(shape, "width")
-    stride = (d + intercept) * L
-    for v in range(0, L, width):
-        sums = no_sums(rule, shape)
-        sums = weigh(rule, shape, state, hyper[:half], c, 0, d, stride, G, v, width, sums)
-        sums = weigh(rule, shape, state, hyper[half:], c, d, int(intercept), stride, G, v, width, sums)
-        totals = narrow(state, sums, False)
-        h, m = lane(rule, shape, hyper, v), rows(rule, shape, memory, v, "memory")
-        batch = narrow(state, (load(shape, loss, v) * scale,), False)[0]
-        quantities, kept = conclude(rule, h, rows(rule, shape, c, v, "prepared"), t, m, totals, batch)
-        store_rows(rule, shape, c, v, quantities)
-        store_rows(rule, shape, memory, v, kept)
-
-
-@jit
-def begin_step(rule, shape, hyper, scheduled, which, memory, t, c):
-    """Put a step's scheduled values into both halves of `hyper`, and prepare the rule's quantities of step t."""
+def sum_rounds(calls, shape, state, hyper, memory, scratch, t, d, intercept, G):
+    """Sum what the rule measures over all parameters, and conclude its quantities of the step, round by round."""
     L, half = static(shape, "lanes"), hyper.shape[0] // 2
-    for v in range(0, L, static(shape, "width")):
-        for part in range(2):
-            for m in range(which.shape[1]):
-                if which[part, m] >= 0:
-                    store(hyper, part * half + which[part, m] * L + v, load(shape, scheduled, m * L + v))
-        kept = rows(rule, shape, memory, v, "memory")
-        quantities, kept = prepare(rule, lane(rule, shape, hyper, v), t, kept)
-        store_rows(rule, shape, c, v, quantities)
-        store_rows(rule, shape, memory, v, kept)
+    width, stride, c, sums = static(shape, "width"), (d + intercept) * L, scratch.c, scratch.sums
+    for r in range(calls.rounds.shape[0]):
+        weigh, conclude = calls.rounds[r, 0], calls.rounds[r, 1]
+        for v in range(0, L, width):
+            call_at(weigh, shape, (state, hyper[:half], c, 0, d, stride, G, v, width, sums))
+            if intercept:
+                call_at(weigh, shape, (state, hyper[half:], c, d, 1, stride, G, v, width, sums))
+            call_at(conclude, shape, (hyper, memory, c, t, v, sums, scratch.loss, False))
 
 
 @jit
@@ -265,71 +226,111 @@ def note_bad(check, bad, t):
             bad[index] = t
 
 
-@only_if("batch_loss")
-def note_losses(_need, loss, shape, Z, y, rows, out):
-    """Add the losses of Z (rows, L) to `out` (L)."""
-    add_losses(loss, shape, Z, y, rows, 1, out)
-
-
 @jit
-def residual_chunk(rule, shape, data, low, count, scale, W, intercept, scratch, bad, t, ahead, loss):
-    """Leave in Z the scaled residuals of the rows order[low : low + count]; prefetch what follows up to `ahead`.
+def recall(shape, data, low, count, scale, Z, points):
+    """Take from the residuals Z of the rows order[low : low + count] what the table has for them, and scale them.
 
-    Where the rule needs it, the rows' losses are added to `loss` (L,) float64.
+    SAGA's table then holds the new ones. A snapshot takes nothing.
     """
-    gather(data, low, count, scratch)
-    margins(shape, data, count, W, intercept, scratch, (low + count, ahead))
-    note_losses(rule, data.loss, shape, scratch.Z, scratch.y, count, loss)
-    residuals(data.loss, shape, scratch.Z, scratch.y, count, scale, scratch.check)
-    note_bad(scratch.check, bad, t)
+    L = static(shape, "lanes")
+    for i in range(count):
+        row = np.int64(data.order[low + i]) * L
+        for v in range(0, L, static(shape, "width")):
+            r = load(shape, Z, i * L + v)
+            old = r * 0 if points.estimator == SNAPSHOT else load(shape, points.table, row + v)
+            store(Z, i * L + v, (r - old) * scale)
+            if points.estimator != SVRG:
+                store(points.table, row + v, r)
 
 
 @jit
-def finish_small_batch(rule, shape, data, count, state, hyper, intercept, scratch):
-    """Finish the gradient of a few features and hand it to the rule: it never leaves the first-level cache."""
+def residual_chunk(shape, data, low, count, scale, points, t, ahead, intercept, scratch):
+    """Leave in Z the scaled residuals of the rows order[low : low + count]; prefetch what follows up to `ahead`."""
+    gather(data, low, count, scratch)
+    margins(shape, data, count, points.W, intercept, scratch, (low + count, ahead))
+    if points.losses:
+        call_at(data.losses, shape, (scratch.Z, scratch.y, count, points.loss))
+    plain = points.estimator == PLAIN
+    unscaled = data.X.dtype.type(1.0)
+    call_at(data.residuals, shape, (scratch.Z, scratch.y, count, scale if plain else unscaled, scratch.check))
+    note_bad(scratch.check, points.bad, t)
+    if not plain:
+        recall(shape, data, low, count, scale, scratch.Z, points)
+
+
+@jit
+def finish_small_batch(calls, shape, data, count, lanes, tile, share, intercept, scratch):
+    """Finish the gradient of some features and hand it to the rule: it never leaves the first-level cache."""
     L, block, d, G = static(shape, "lanes"), static(shape, "rows"), data.d, scratch.G
+    state, hyper, mean = lanes.state[tile], lanes.hyper[tile], lanes.mean[tile]
     half, stride = hyper.shape[0] // 2, (d + intercept) * L
-    j = 0
-    while j < d:
-        features = block if j + block <= d else 1
+    for first in range(0, d, block * BLOCKS):
+        features = min(block * BLOCKS, d - first)
         clear(shape, G, 0, features)
-        add_feature_gradients(shape, data, j, features, count, scratch, G, 0)
-        apply_rule(rule, shape, state, hyper[:half], scratch.c, j, features, stride, G, 0)
-        j += features
+        j = 0
+        while j < features:
+            some = block if j + block <= features else 1
+            add_feature_gradients(shape, data, first + j, some, count, scratch, G, j * L)
+            j += some
+        blend(shape, lanes.estimator, mean, first * L, features, share, G, 0)
+        call_at(calls.apply, shape, (state, hyper[:half], scratch.c, first, features, stride, G, 0))
     if intercept:
         clear(shape, G, 0, 1)
         add_intercept_gradient(shape, count, scratch, G, 0)
-        apply_rule(rule, shape, state, hyper[half:], scratch.c, d, 1, stride, G, 0)
+        blend(shape, lanes.estimator, mean, d * L, 1, share, G, 0)
+        call_at(calls.apply, shape, (state, hyper[half:], scratch.c, d, 1, stride, G, 0))
 
 
 @jit
-def tile_step(rule, shape, data, lanes, scratch, batch, tile, intercept):
+def finish_large_batch(calls, shape, lanes, tile, t, share, d, intercept, G, scratch):
+    """Hand a whole gradient G (d + intercept, L) to the rule."""
+    state, hyper = lanes.state[tile], lanes.hyper[tile]
+    blend(shape, lanes.estimator, lanes.mean[tile], 0, d + intercept, share, G, 0)
+    sum_rounds(calls, shape, state, hyper, lanes.memory[tile], scratch, t, d, intercept, G)
+    apply_all(calls, shape, state, hyper, scratch.c, d, intercept, G)
+
+
+@jit
+def begin_step(calls, shape, lanes, tile, index, t, scratch):
+    """Put a step's scheduled values into their places, and prepare the rule's quantities of step t."""
+    hyper, scheduled, memory = lanes.hyper[tile], lanes.scheduled[index, tile], lanes.memory[tile]
+    call_at(calls.begin, shape, (hyper, scheduled, lanes.which, memory, t, scratch.c))
+
+
+@jit
+def scale_losses(shape, loss, scale):
+    """Make means of a batch's summed losses (L,)."""
+    for index in range(static(shape, "lanes")):
+        loss[index] *= scale
+
+
+@jit
+def tile_step(calls, shape, data, lanes, scratch, batch, tile, intercept):
     """One step of one tile.
 
     batch: (first row, end, end of the rows to prefetch, step t, index of the scheduled values)
     """
     start, stop, ahead, t, index = batch
-    state, hyper, bad = lanes.state[tile], lanes.hyper[tile], lanes.bad[tile]
-    scale = data.X.dtype.type(1.0 / (stop - start))
-    begin_step(rule, shape, hyper, lanes.scheduled[index, tile], lanes.which, lanes.memory[tile], t, scratch.c)
-    if stop - start <= CHUNK and static(rule, "sums") == 0:
-        count = stop - start
-        residual_chunk(rule, shape, data, start, count, scale, state, intercept, scratch, bad, t, ahead, scratch.loss)
-        finish_small_batch(rule, shape, data, stop - start, state, hyper, intercept, scratch)
+    kind = data.X.dtype.type
+    scale, share = kind(1.0 / (stop - start)), kind((stop - start) / data.y.shape[0])
+    points = Points(lanes.state[tile], lanes.bad[tile], scratch.loss, calls.losses, lanes.estimator, lanes.table[tile])
+    begin_step(calls, shape, lanes, tile, index, t, scratch)
+    if stop - start <= CHUNK and calls.rounds.shape[0] == 0:
+        residual_chunk(shape, data, start, stop - start, scale, points, t, ahead, intercept, scratch)
+        finish_small_batch(calls, shape, data, stop - start, lanes, tile, share, intercept, scratch)
         return
     clear(shape, scratch.G, 0, data.d + intercept)
     clear(shape, scratch.loss, 0, 1)
     for low in range(start, stop, CHUNK):
         count = min(CHUNK, stop - low)
-        residual_chunk(rule, shape, data, low, count, scale, state, intercept, scratch, bad, t, ahead, scratch.loss)
+        residual_chunk(shape, data, low, count, scale, points, t, ahead, intercept, scratch)
         add_gradient(shape, data, count, intercept, scratch, scratch.G)
-    kept = (state, hyper, lanes.memory[tile])
-    conclude_step(rule, shape, kept, scratch.c, t, data.d, intercept, scratch.G, scratch.loss, 1.0 / (stop - start))
-    apply_all(rule, shape, state, hyper, scratch.c, data.d, intercept, scratch.G)
+    scale_losses(shape, scratch.loss, 1.0 / (stop - start))
+    finish_large_batch(calls, shape, lanes, tile, t, share, data.d, intercept, scratch.G, scratch)
 
 
 @jit
-def advance(rule, shape, data, lanes, scratch, span, intercept):
+def advance(calls, shape, data, lanes, scratch, span, intercept):
     """Take steps with the tiles of one worker.
 
     The worker walks the batches once and applies each to all of its tiles while the rows are in its cache.
@@ -344,16 +345,17 @@ def advance(rule, shape, data, lanes, scratch, span, intercept):
         index = min(step, lanes.scheduled.shape[0] - 1)
         for tile in range(worker, tiles, workers):
             ahead = min(stop + b, n) if tile == worker else stop
-            tile_step(rule, shape, data, lanes, scratch, (start, stop, ahead, t + step, index), tile, intercept)
+            tile_step(calls, shape, data, lanes, scratch, (start, stop, ahead, t + step, index), tile, intercept)
 
 
 @jit
-def accumulate(need, shape, data, W, bad, gradients, losses, scratch, span, intercept):
+def accumulate(how, shape, data, W, lanes, gradients, losses, scratch, span, intercept):
     """Add part of a large batch to gradients (parts, tiles, (d + intercept) * L), and to losses (parts, tiles, L).
 
     The batch is cut into parts, each summed by itself: a fixed order whatever the number of threads. One call takes the
     rows `low` to `high` of every part, so that it stays short.
 
+    how: (whether losses are needed, the estimator)
     span: (worker, workers, rows of a part, low, high, end of the batch, t); the gradient's mean is over `end` rows.
     """
     worker, workers, size, low, high, end, t = span
@@ -362,44 +364,30 @@ def accumulate(need, shape, data, W, bad, gradients, losses, scratch, span, inte
     for item in range(worker, parts * tiles, workers):
         part, tile = item // tiles, item % tiles
         last = min((part + 1) * size, end, part * size + high)
+        points = Points(W[tile], lanes.bad[tile], losses[part, tile], how[0], how[1], lanes.table[tile])
         for start in range(part * size + low, last, CHUNK):
             count = min(CHUNK, last - start)
-            loss = losses[part, tile]
-            residual_chunk(
-                need, shape, data, start, count, scale, W[tile], intercept, scratch, bad[tile], t, last, loss
-            )
+            residual_chunk(shape, data, start, count, scale, points, t, last, intercept, scratch)
             add_gradient(shape, data, count, intercept, scratch, gradients[part, tile])
 
 
 @jit
-def apply_gradients(rule, shape, lanes, gradients, losses, scratch, span, d, intercept):
-    """Add a large batch's gradient part by part, and take the rule's step; span: (worker, workers, t, rows)."""
-    worker, workers, t, count = span
-    L = static(shape, "lanes")
-    for tile in range(worker, gradients.shape[1], workers):
-        total = gradients[0, tile]
-        for part in range(1, gradients.shape[0]):
-            for at in range(0, (d + intercept) * L, static(shape, "width")):
-                store(total, at, load(shape, total, at) + load(shape, gradients[part, tile], at))
-        clear(shape, scratch.loss, 0, 1)
-        for part in range(losses.shape[0]):
-            for v in range(0, L, static(shape, "width")):
-                store(scratch.loss, v, load(shape, scratch.loss, v) + load(shape, losses[part, tile], v))
-        state, hyper = lanes.state[tile], lanes.hyper[tile]
-        begin_step(rule, shape, hyper, lanes.scheduled[0, tile], lanes.which, lanes.memory[tile], t, scratch.c)
-        kept = (state, hyper, lanes.memory[tile])
-        conclude_step(rule, shape, kept, scratch.c, t, d, intercept, total, scratch.loss, 1.0 / count)
-        apply_all(rule, shape, state, hyper, scratch.c, d, intercept, total)
+def add_parts(shape, parts, tile):
+    """Add the parts (parts, tiles, values) of a tile up, in order, into the first."""
+    total = parts[0, tile]
+    for part in range(1, parts.shape[0]):
+        for at in range(0, parts.shape[2], static(shape, "width")):
+            store(total, at, load(shape, total, at) + load(shape, parts[part, tile], at))
+    return total
 
 
 @jit
-def read_iterate(rule, shape, lanes, out, span, count):
-    """Put the iterate that is reported into out (tiles, count * L); span: (worker, workers)."""
-    L = static(shape, "lanes")
-    for tile in range(span[0], out.shape[0], span[1]):
-        state, hyper, to = lanes.state[tile], lanes.hyper[tile], out[tile]
-        for j in range(count):
-            for v in range(0, L, static(shape, "width")):
-                at = j * L + v
-                h, s = lane(rule, shape, hyper, v), load_slots(rule, shape, state, at, count * L)
-                store(to, at, readout(rule, h, load(shape, state, at), s))
+def apply_gradients(calls, shape, lanes, gradients, losses, scratch, span, d, intercept):
+    """Add a large batch's gradient part by part, and take the rule's step; span: (worker, workers, t, rows, n)."""
+    worker, workers, t, count, n = span
+    for tile in range(worker, gradients.shape[1], workers):
+        G, loss = add_parts(shape, gradients, tile), add_parts(shape, losses, tile)
+        for index in range(loss.shape[0]):
+            scratch.loss[index] = loss[index] * (1.0 / count)
+        begin_step(calls, shape, lanes, tile, 0, t, scratch)
+        finish_large_batch(calls, shape, lanes, tile, t, gradients.dtype.type(count / n), d, intercept, G, scratch)

@@ -1,19 +1,19 @@
 """Exact sums over all rows at a checkpoint: block by block, in float64, in an order that no thread count changes."""
 
 from fastgd._jit import jit
+from fastgd._static import call_at
 from fastgd.engine import single
 from fastgd.engine.dense import gather, margins
-from fastgd.engine.losses import add_losses, add_losses_of_rows
 
 BLOCK = 4096  # rows of a partial sum
 CHUNK = 64  # rows whose margins stay in the first-level cache: whole register blocks
 
 
 @jit
-def evaluate_blocks(shape, data, W, codes, totals, scratch, span, intercept):
+def evaluate_blocks(shape, data, W, measures, totals, scratch, span, intercept):
     """Write the sums of some measures over blocks of rows to totals (blocks, tiles, measures, L) float64.
 
-    span: (worker, workers, first block); codes: the numbers of the measures.
+    span: (worker, workers, first block); measures: the kernels that sum them, by address.
     """
     worker, workers, first = span
     blocks, tiles, n = totals.shape[0], totals.shape[1], data.y.shape[0]
@@ -26,12 +26,12 @@ def evaluate_blocks(shape, data, W, codes, totals, scratch, span, intercept):
             count = min(CHUNK, stop - low)
             gather(data, low, count, scratch)
             margins(shape, data, count, W[tile], intercept, scratch, (low + count, stop))
-            for k in range(codes.shape[0]):
-                add_losses(codes[k], shape, scratch.Z, scratch.y, count, 1, totals[block, tile, k])
+            for k in range(measures.shape[0]):
+                call_at(measures[k], shape, (scratch.Z, scratch.y, count, totals[block, tile, k]))
 
 
 @jit
-def evaluate_single_blocks(shape, data, W, codes, totals, scratch, span, intercept):
+def evaluate_single_blocks(shape, data, W, measures, totals, scratch, span, intercept):
     """The same for lanes one by one, W (lanes, padded parameters), with totals (blocks, lanes, measures, 1)."""
     worker, workers, first = span
     blocks, lanes, n = totals.shape[0], totals.shape[1], data.y.shape[0]
@@ -44,5 +44,5 @@ def evaluate_single_blocks(shape, data, W, codes, totals, scratch, span, interce
         for low in range(start, stop, CHUNK):
             count = min(CHUNK, stop - low)
             single.margins(shape, data, low, count, W[lane], bias, scratch, low + count)
-            for k in range(codes.shape[0]):
-                add_losses_of_rows(codes[k], shape, scratch.Z, scratch.y, count, 1, totals[block, lane, k])
+            for k in range(measures.shape[0]):
+                call_at(measures[k], shape, (scratch.Z, scratch.y, count, totals[block, lane, k]))

@@ -13,8 +13,9 @@ from fastgd._static import Static
 from fastgd._threads import CALL_SECONDS, call
 from fastgd._vectors import aligned
 from fastgd.engine import dense
-from fastgd.engine.dense import CHUNK, Rows, Scratch, part_rows
+from fastgd.engine.dense import CHUNK, PLAIN, Rows, Scratch, part_rows
 from fastgd.engine.evaluate import BLOCK, evaluate_blocks, evaluate_single_blocks
+from fastgd.engine.losses import losses_address, residuals_address
 from fastgd.engine.order import identity
 from fastgd.engine.shapes import Kernel
 from fastgd.engine.tiles import TileLayout, make_scratch
@@ -52,7 +53,7 @@ class Evaluation:
         """Return each thread's working memory."""
         lanes, dtype = layout.shape.lanes, self.cohort.dtype
         room = CHUNK + 2 * layout.shape.width
-        return [make_scratch(room, lanes, 0, 0, dtype, layout.single) for _ in range(self.cohort.threads.count)]
+        return [make_scratch(room, lanes, 0, 0, 0, dtype, layout.single) for _ in range(self.cohort.threads.count)]
 
     def _weights(self) -> Array:
         """Return the reported iterates (tiles, >= parameters * L) in tiles."""
@@ -72,8 +73,9 @@ class Evaluation:
         totals = np.zeros((1, 1, 1, cohort.layout.lanes))
         kernel, arguments = self._call(0, 1, cohort.rows, state, np.zeros(1, np.int64), totals, 0)
         kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
+        self._address(cohort.spec.loss)
         if gradient_norm:
-            arguments = self._gradient_arguments(state, np.zeros((1, 1, 1), state.dtype), (0,) * 7)
+            arguments = self._gradient_arguments(state, np.zeros((1, 1, 1), state.dtype), (False, PLAIN), (0,) * 7)
             dense.accumulate.compile(tuple(numba.typeof(argument) for argument in arguments))
 
     @silently
@@ -91,18 +93,18 @@ class Evaluation:
         return Measures(sums, penalised + bias, penalised)
 
     def _sums(self, W: Array, X: Array, y: Array, measures: Sequence[Loss], poll: Callable[[], None]) -> Array:
-        codes = np.array([measure.code for measure in measures], np.int64)
+        addresses = np.array([self._address(measure) for measure in measures], np.int64)
         n, d = X.shape
         lanes = self.cohort.layout.lanes
-        rows = Rows(X.reshape(-1), y, identity(n), d, self.cohort.spec.loss.code)
-        total = np.zeros((len(W), len(codes), lanes))
+        rows = self.cohort.rows._replace(X=X.reshape(-1), y=y, order=identity(n))
+        total = np.zeros((len(W), len(addresses), lanes))
         blocks, first, rate = -(-n // BLOCK), 0, 2e9
         work = float(BLOCK * d * len(W) * lanes)
         while first < blocks:
             count = min(blocks - first, max(1, int(CALL_SECONDS * rate / work)))
             part = np.zeros((count, *total.shape))
             workers = min(self.cohort.threads.count, count * len(W))
-            calls = [self._call(worker, workers, rows, W, codes, part, first) for worker in range(workers)]
+            calls = [self._call(worker, workers, rows, W, addresses, part, first) for worker in range(workers)]
             start = time.perf_counter()
             self.cohort.threads.run([call(kernel, arguments) for kernel, arguments in calls])
             rate = work * count / max(time.perf_counter() - start, 1e-6)
@@ -110,29 +112,25 @@ class Evaluation:
                 total += block
             first += count
             poll()
-        return total.swapaxes(0, 1).reshape(len(codes), -1)
+        return total.swapaxes(0, 1).reshape(len(addresses), -1)
+
+    def _address(self, measure: Loss) -> int:
+        layout = self.cohort.layout
+        return losses_address(measure, layout.shape, self.cohort.dtype, layout.single)
 
     def _call(
-        self, worker: int, workers: int, rows: Rows, W: Array, codes: Array, totals: Array, first: int
+        self, worker: int, workers: int, rows: Rows, W: Array, measures: Array, totals: Array, first: int
     ) -> tuple[Any, tuple[Any, ...]]:
         cohort, span = self.cohort, (worker, workers, first)
         kernel = evaluate_single_blocks if cohort.layout.single else evaluate_blocks
         shape, scratch = Static(cohort.layout.shape), self.scratch[worker]
-        return kernel, (shape, rows, W, codes, totals, scratch, span, cohort.spec.intercept)
+        return kernel, (shape, rows, W, measures, totals, scratch, span, cohort.spec.intercept)
 
     @silently
     def gradient_norm(self, poll: Callable[[], None]) -> Array:
         """Return the norm of the objective's gradient: see `Cohort.gradient_norm`."""
         cohort, W = self.cohort, self._weights()
-        gradients = aligned((GRADIENT_PARTS, len(W), self.tiles.parameters * self.tiles.lanes), cohort.dtype)
-        size, workers = part_rows(cohort.n, GRADIENT_PARTS), min(cohort.threads.count, GRADIENT_PARTS * len(W))
-        work = 2.0 * GRADIENT_PARTS * cohort.d * len(W) * self.tiles.lanes
-        step = max(1, int(CALL_SECONDS * cohort.rate / work) // CHUNK) * CHUNK
-        for low in range(0, size, step):
-            span = (workers, size, low, min(size, low + step), cohort.n, 0)
-            calls = [self._gradient_arguments(W, gradients, (worker, *span)) for worker in range(workers)]
-            cohort.threads.run([call(dense.accumulate, arguments) for arguments in calls])
-            poll()
+        gradients = self.sum_gradients(W, (False, PLAIN), poll)
         l2 = np.zeros(len(W) * self.tiles.lanes)
         l2[cohort.places] = cohort.spec.l2[cohort.alive]
         # Tile by tile, as for |w|^2.
@@ -142,15 +140,35 @@ class Evaluation:
         ]
         return np.concatenate(norms)[cohort.places]
 
+    def sum_gradients(self, W: Array, how: tuple[bool, int], poll: Callable[[], None]) -> Array:
+        """Return the mean gradient of all rows without the penalty at W, in parts (parts, tiles, parameters * L)."""
+        cohort = self.cohort
+        gradients = aligned((GRADIENT_PARTS, len(W), self.tiles.parameters * self.tiles.lanes), cohort.dtype)
+        size, workers = part_rows(cohort.n, GRADIENT_PARTS), min(cohort.threads.count, GRADIENT_PARTS * len(W))
+        work = 2.0 * GRADIENT_PARTS * cohort.d * len(W) * self.tiles.lanes
+        step = max(1, int(CALL_SECONDS * cohort.rate / work) // CHUNK) * CHUNK
+        for low in range(0, size, step):
+            span = (workers, size, low, min(size, low + step), cohort.n, cohort.t + 1)
+            calls = [self._gradient_arguments(W, gradients, how, (worker, *span)) for worker in range(workers)]
+            cohort.threads.run([call(dense.accumulate, arguments) for arguments in calls])
+            poll()
+        return gradients
+
     def _tile_gradient_norm(self, parts: Array, weights: Array, l2: Array) -> Array:
         gradient = parts.sum(axis=0, dtype=np.float64).reshape(-1, self.tiles.lanes)
         gradient[: self.tiles.d] += l2 * weights[: self.tiles.d]
         norms: Array = np.sqrt(np.square(gradient, out=gradient).sum(axis=0))
         return norms
 
-    def _gradient_arguments(self, W: Array, gradients: Array, span: tuple[int, ...]) -> tuple[Any, ...]:
-        rows = self.cohort.rows._replace(order=identity(self.cohort.n))
-        bad = np.zeros((len(W), self.tiles.lanes), np.int64)
-        need, shape, scratch = Static(dense.Need(False)), Static(self.tiles.shape), self.tile_scratch[span[0]]
+    def _gradient_arguments(
+        self, W: Array, gradients: Array, how: tuple[bool, int], span: tuple[int, ...]
+    ) -> tuple[Any, ...]:
+        cohort = self.cohort
+        address = residuals_address(cohort.spec.loss, self.tiles.shape, cohort.dtype, single=False)
+        rows, lanes = cohort.rows._replace(order=identity(cohort.n), residuals=address), cohort.lanes
+        if how[1] == PLAIN:  # a measure leaves no note, and its tiles may be other ones
+            room = np.zeros((len(W), self.tiles.lanes), np.int64)
+            lanes = lanes._replace(bad=room, table=np.zeros((len(W), 0), cohort.dtype))
         losses = np.zeros((*gradients.shape[:2], self.tiles.lanes))
-        return need, shape, rows, W, bad, gradients, losses, scratch, span, self.cohort.spec.intercept
+        shape, scratch = Static(self.tiles.shape), self.tile_scratch[span[0]]
+        return how, shape, rows, W, lanes, gradients, losses, scratch, span, cohort.spec.intercept

@@ -1,151 +1,144 @@
-"""Losses in kernels: chosen by number once for a block of rows, since a type for each would multiply compile times."""
+"""Losses in kernels: compiled for each loss, and called by address, once for a block of rows."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
+import numba
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.core.typing.templates import signature
-from numba.extending import intrinsic, register_jitable
+from numba.extending import overload, register_jitable
 
-from fastgd._static import static
+from fastgd._jit import jit
+from fastgd._static import Static, address_of, static
 from fastgd._vectors import load, spread, store, total, wide, zeros
-from fastgd.problems import LOSSES, MEASURES, Loss
+from fastgd.engine.shapes import Shape
+from fastgd.problems import Loss
 
 SHARED_LOG = 8  # rows that share a logarithm: their products stay far below overflow
 
 
-def _switch(name: str, records: Sequence[Loss], rows_of: Callable[[Loss], Callable[..., None]]) -> Any:
-    """Return an intrinsic `f(loss, shape, Z, y, rows, scale, out)` that runs the loop of the loss with this number."""
-
-    def typer(typingctx, loss, shape, Z, y, rows, scale, out):
-        bodies = [rows_of(record) for record in records]
-
-        def codegen(context, builder, sig, args):
-            inner = signature(types.void, *sig.args[1:])
-            done = builder.append_basic_block("loss.done")
-            switch = builder.switch(args[0], done)
-            for code, body in enumerate(bodies):
-                block = builder.append_basic_block("loss")
-                switch.add_case(ir.Constant(args[0].type, code), block)
-                builder.position_at_end(block)
-                context.compile_internal(builder, body, inner, args[1:])
-                builder.branch(done)
-            builder.position_at_end(done)
-            return context.get_dummy_value()
-
-        return types.void(types.intp, shape, Z, y, types.intp, scale, out), codegen
-
-    typer.__name__ = name
-    return intrinsic(typer)
+def derivative(loss, z, y):
+    """Return the derivative of a loss, a Static, by z."""
+    raise NotImplementedError("called from kernels only")
 
 
-def _residual_rows(loss: Loss) -> Callable[..., None]:
-    derivative = register_jitable(loss.derivative)
-
-    def body(shape, Z, y, rows, scale, out):
-        L = static(shape, "lanes")
-        for v in range(0, L, static(shape, "width")):
-            check = load(shape, Z, v) * 0
-            for i in range(rows):
-                z = load(shape, Z, i * L + v)
-                r = derivative(z, spread(shape, y[i]))
-                check = check + (z + r) * 0
-                store(Z, i * L + v, r * scale)
-            store(out, v, check)
-
-    return body
+def value(loss, z, y):
+    """Return the value of a loss, a Static."""
+    raise NotImplementedError("called from kernels only")
 
 
-def _residuals_over_rows(loss: Loss) -> Callable[..., None]:
-    derivative = register_jitable(loss.derivative)
-
-    def body(shape, Z, y, rows, scale, out):
-        check = load(shape, Z, 0) * 0
-        for i in range(0, rows, static(shape, "width")):
-            z = load(shape, Z, i)
-            r = derivative(z, load(shape, y, i))
-            check = check + (z + r) * 0
-            store(Z, i, r * scale)
-        out[0] = total(check)
-
-    return body
+def log_terms(loss, z, y):
+    """Return a and e of a value `a + log(1 + e)`."""
+    raise NotImplementedError("called from kernels only")
 
 
-def _value(loss: Loss) -> Any:
-    """The loss's value in a kernel."""
-    if loss.log_terms is None:
-        return register_jitable(loss.value)
-    terms = register_jitable(loss.log_terms)
+@overload(derivative, strict=False)
+def _derivative(loss, z, y):
+    function = register_jitable(loss.value.derivative)
+    return lambda loss, z, y: function(z, y)
 
-    @register_jitable
-    def value(z, y):
+
+@overload(value, strict=False)
+def _value(loss, z, y):
+    if loss.value.log_terms is None:
+        function = register_jitable(loss.value.value)
+        return lambda loss, z, y: function(z, y)
+    terms = register_jitable(loss.value.log_terms)
+
+    def of_terms(loss, z, y):
         a, e = terms(z, y)
         return a + np.log1p(e)
 
-    return value
+    return of_terms
 
 
-def _value_rows(loss: Loss) -> Callable[..., None]:
-    if loss.log_terms is not None:
-        return _log_value_rows(register_jitable(loss.log_terms))
-    value = _value(loss)
-
-    def body(shape, Z, y, rows, scale, out):
-        L = static(shape, "lanes")
-        for v in range(0, L, static(shape, "width")):
-            sums = load(shape, out, v)
-            for i in range(rows):
-                sums = sums + wide(value(load(shape, Z, i * L + v), spread(shape, y[i])))
-            store(out, v, sums)
-
-    return body
+@overload(log_terms, strict=False)
+def _log_terms(loss, z, y):
+    function = register_jitable(loss.value.log_terms)
+    return lambda loss, z, y: function(z, y)
 
 
-def _log_value_rows(terms: Any) -> Callable[..., None]:
-    """Sums of a + log(1 + e): with 1 + p the product of several 1 + e, nothing is lost where all e are small."""
-
-    def body(shape, Z, y, rows, scale, out):
-        L = static(shape, "lanes")
-        for v in range(0, L, static(shape, "width")):
-            sums = load(shape, out, v)
-            for low in range(0, rows, SHARED_LOG):
-                p = zeros(shape, Z)
-                for i in range(low, min(low + SHARED_LOG, rows)):
-                    a, e = terms(load(shape, Z, i * L + v), spread(shape, y[i]))
-                    sums = sums + wide(a)
-                    p = p * e + (p + e)
-                sums = sums + wide(np.log1p(p))
-            store(out, v, sums)
-
-    return body
+@jit
+def residuals(loss, shape, Z, y, rows, scale, check):
+    """Make of Z (rows, L) the derivative times `scale`; check (L) is NaN in a lane where a value was not finite."""
+    L = static(shape, "lanes")
+    for v in range(0, L, static(shape, "width")):
+        finite = load(shape, Z, v) * 0
+        for i in range(rows):
+            z = load(shape, Z, i * L + v)
+            r = derivative(loss, z, spread(shape, y[i]))
+            finite = finite + (z + r) * 0
+            store(Z, i * L + v, r * scale)
+        store(check, v, finite)
 
 
-def _values_over_rows(loss: Loss) -> Callable[..., None]:
-    value = _value(loss)
-
-    def body(shape, Z, y, rows, scale, out):
-        width = static(shape, "width")
-        whole = rows - rows % width
-        sums = wide(zeros(shape, Z))
-        for i in range(0, whole, width):
-            sums = sums + wide(value(load(shape, Z, i), load(shape, y, i)))
-        out[0] += total(sums)
-        if whole < rows:
-            behind = whole + width
-            store(Z, behind, value(load(shape, Z, whole), load(shape, y, whole)))
-            for i in range(rows - whole):
-                out[0] += Z[behind + i]
-
-    return body
+@jit
+def residuals_of_rows(loss, shape, Z, y, rows, scale, check):
+    """The same for one lane's margins Z (rows,), a whole number of vectors; check has one element."""
+    finite = load(shape, Z, 0) * 0
+    for i in range(0, rows, static(shape, "width")):
+        z = load(shape, Z, i)
+        r = derivative(loss, z, load(shape, y, i))
+        finite = finite + (z + r) * 0
+        store(Z, i, r * scale)
+    check[0] = total(finite)
 
 
-# residuals: Z (rows, L) becomes the derivative times `scale`; `out` (L) is NaN in a lane where a value was not finite.
-residuals = _switch("residuals", list(LOSSES.values()), _residual_rows)
-# residuals_of_rows: the same for one lane's margins Z (rows,), a whole number of vectors; `out` has one element.
-residuals_of_rows = _switch("residuals_of_rows", list(LOSSES.values()), _residuals_over_rows)
-# add_losses: the values of Z (rows, L) are added to `out` (L) in float64; `scale` is not used.
-add_losses = _switch("add_losses", MEASURES, _value_rows)
-# add_losses_of_rows: the same for one lane's margins Z (rows,), with room for a vector behind the last one.
-add_losses_of_rows = _switch("add_losses_of_rows", MEASURES, _values_over_rows)
+@jit
+def add_losses(loss, shape, Z, y, rows, out):
+    """Add the values of Z (rows, L) to out (L) float64."""
+    L = static(shape, "lanes")
+    for v in range(0, L, static(shape, "width")):
+        sums = load(shape, out, v)
+        for i in range(rows):
+            sums = sums + wide(value(loss, load(shape, Z, i * L + v), spread(shape, y[i])))
+        store(out, v, sums)
+
+
+@jit
+def add_log_losses(loss, shape, Z, y, rows, out):
+    """The same for values a + log(1 + e): with 1 + p the product of several 1 + e, nothing is lost where e is small."""
+    L = static(shape, "lanes")
+    for v in range(0, L, static(shape, "width")):
+        sums = load(shape, out, v)
+        for low in range(0, rows, SHARED_LOG):
+            p = zeros(shape, Z)
+            for i in range(low, min(low + SHARED_LOG, rows)):
+                a, e = log_terms(loss, load(shape, Z, i * L + v), spread(shape, y[i]))
+                sums = sums + wide(a)
+                p = p * e + (p + e)
+            sums = sums + wide(np.log1p(p))
+        store(out, v, sums)
+
+
+@jit
+def add_losses_of_rows(loss, shape, Z, y, rows, out):
+    """Add the values of one lane's margins Z (rows,), with room for a vector behind the last one, to out[0]."""
+    width = static(shape, "width")
+    whole = rows - rows % width
+    sums = wide(zeros(shape, Z))
+    for i in range(0, whole, width):
+        sums = sums + wide(value(loss, load(shape, Z, i), load(shape, y, i)))
+    out[0] += total(sums)
+    if whole < rows:
+        behind = whole + width
+        store(Z, behind, value(loss, load(shape, Z, whole), load(shape, y, whole)))
+        for i in range(rows - whole):
+            out[0] += Z[behind + i]
+
+
+def residuals_address(loss: Loss, shape: Shape, dtype: Any, single: bool) -> int:
+    """Return the address of `residuals`, or of its form for one lane."""
+    kind, array, kinds = _types(loss, shape, dtype)
+    return address_of(residuals_of_rows if single else residuals, (*kinds, array, array, types.int64, kind, array))
+
+
+def losses_address(loss: Loss, shape: Shape, dtype: Any, single: bool) -> int:
+    """Return the address of `add_losses`, or of the form that suits the loss or one lane."""
+    _, array, kinds = _types(loss, shape, dtype)
+    kernel = add_losses_of_rows if single else add_losses if loss.log_terms is None else add_log_losses
+    return address_of(kernel, (*kinds, array, array, types.int64, types.Array(types.float64, 1, "C")))
+
+
+def _types(loss: Loss, shape: Shape, dtype: Any) -> tuple[Any, Any, tuple[Any, Any]]:
+    kind = numba.from_dtype(np.dtype(dtype))
+    return kind, types.Array(kind, 1, "C"), (numba.typeof(Static(loss)), numba.typeof(Static(shape)))

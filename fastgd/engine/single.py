@@ -6,12 +6,10 @@ counts.
 """
 
 from fastgd._jit import jit
-from fastgd._static import only_if, static
-from fastgd._vectors import load, spread, store
-from fastgd.engine.dense import CHUNK, apply_rule, begin_step, clear, gather, prefetch_rows, weigh
+from fastgd._static import call_at, static
+from fastgd._vectors import spread, store
+from fastgd.engine.dense import CHUNK, begin_step, clear, gather, prefetch_rows
 from fastgd.engine.feature_blocks import dot_block, outer_block
-from fastgd.engine.losses import add_losses_of_rows, residuals_of_rows
-from fastgd.optimizers._kernels import conclude, lane, load_slots, narrow, no_sums, readout, rows, store_rows
 
 
 @jit
@@ -56,34 +54,23 @@ def add_gradient(shape, data, count, scratch, G):
         j += width
 
 
-@only_if("sums")
-def conclude_step(rule, shape, single, c, t, d, intercept, G, loss, scale):
+@jit
+def sum_rounds(calls, shape, state, hyper, memory, scratch, t, d, intercept):
     """Sum what the rule measures over a lane's parameters, and conclude its quantities; as in the tile kernel."""
-    state, hyper, memory = single
-    half, width = hyper.shape[0] // 2, static(shape, "width")
+    half, width, G, c, sums = hyper.shape[0] // 2, static(shape, "width"), scratch.G, scratch.c, scratch.sums
     whole, rest = d // width, d % width
     vectors = whole + (rest > 0)
     stride = (vectors + intercept) * width
-    sums = no_sums(rule, shape)
-    sums = weigh(rule, shape, state, hyper[:half], c, 0, whole, stride, G, 0, width, sums)
-    sums = weigh(rule, shape, state, hyper[:half], c, whole, vectors - whole, stride, G, 0, rest, sums)
-    sums = weigh(rule, shape, state, hyper[half:], c, vectors, int(intercept), stride, G, 0, 1, sums)
-    totals = narrow(state, sums, True)
-    h, m = lane(rule, shape, hyper, 0), rows(rule, shape, memory, 0, "memory")
-    batch = narrow(state, (load(shape, loss, 0) * scale,), True)[0]
-    quantities, kept = conclude(rule, h, rows(rule, shape, c, 0, "prepared"), t, m, totals, batch)
-    store_rows(rule, shape, c, 0, quantities)
-    store_rows(rule, shape, memory, 0, kept)
-
-
-@only_if("batch_loss")
-def note_losses(_need, loss, shape, Z, y, rows, out):
-    """Add the losses of one lane's margins Z (rows,) to the first of `out`."""
-    add_losses_of_rows(loss, shape, Z, y, rows, 1, out)
+    for r in range(calls.rounds.shape[0]):
+        weigh, conclude = calls.rounds[r, 0], calls.rounds[r, 1]
+        call_at(weigh, shape, (state, hyper[:half], c, 0, whole, stride, G, 0, width, sums))
+        call_at(weigh, shape, (state, hyper[:half], c, whole, vectors - whole, stride, G, 0, rest, sums))
+        call_at(weigh, shape, (state, hyper[half:], c, vectors, int(intercept), stride, G, 0, 1, sums))
+        call_at(conclude, shape, (hyper, memory, c, t, 0, sums, scratch.loss, True))
 
 
 @jit
-def lane_step(rule, shape, data, lanes, scratch, batch, index, intercept):
+def lane_step(calls, shape, data, lanes, scratch, batch, index, intercept):
     """One step of one lane; batch: (first row, end, step t, index of the scheduled values)."""
     start, stop, t, at = batch
     width, d = static(shape, "width"), data.d
@@ -91,29 +78,30 @@ def lane_step(rule, shape, data, lanes, scratch, batch, index, intercept):
     vectors = (d + width - 1) // width
     stride, half = (vectors + intercept) * width, hyper.shape[0] // 2
     scale = data.X.dtype.type(1.0 / (stop - start))
-    begin_step(rule, shape, hyper, lanes.scheduled[at, index], lanes.which, lanes.memory[index], t, scratch.c)
+    begin_step(calls, shape, lanes, index, at, t, scratch)
     clear(shape, scratch.G, 0, vectors + 1)
-    clear(shape, scratch.loss, 0, 1)
+    scratch.loss[0] = 0
     for low in range(start, stop, CHUNK):
         count = min(CHUNK, stop - low)
         margins(shape, data, low, count, state, bias_of(shape, state, d, intercept), scratch, low + count)
-        note_losses(rule, data.loss, shape, scratch.Z, scratch.y, count, scratch.loss)
-        residuals_of_rows(data.loss, shape, scratch.Z, scratch.y, count, scale, scratch.check)
+        if calls.losses:
+            call_at(data.losses, shape, (scratch.Z, scratch.y, count, scratch.loss))
+        call_at(data.residuals, shape, (scratch.Z, scratch.y, count, scale, scratch.check))
         if scratch.check[0] != scratch.check[0] and bad[0] == 0:
             bad[0] = t
         add_gradient(shape, data, count, scratch, scratch.G)
         if intercept:
             for i in range(count):
                 scratch.G[vectors * width] += scratch.Z[i]
-    kept = (state, hyper, lanes.memory[index])
-    conclude_step(rule, shape, kept, scratch.c, t, d, intercept, scratch.G, scratch.loss, 1.0 / (stop - start))
-    apply_rule(rule, shape, state, hyper[:half], scratch.c, 0, vectors, stride, scratch.G, 0)
+    scratch.loss[0] *= 1.0 / (stop - start)
+    sum_rounds(calls, shape, state, hyper, lanes.memory[index], scratch, t, d, intercept)
+    call_at(calls.apply, shape, (state, hyper[:half], scratch.c, 0, vectors, stride, scratch.G, 0))
     if intercept:
-        apply_rule(rule, shape, state, hyper[half:], scratch.c, vectors, 1, stride, scratch.G, vectors * width)
+        call_at(calls.apply, shape, (state, hyper[half:], scratch.c, vectors, 1, stride, scratch.G, vectors * width))
 
 
 @jit
-def advance(rule, shape, data, lanes, scratch, span, intercept):
+def advance(calls, shape, data, lanes, scratch, span, intercept):
     """Take steps with the lanes of one worker; span as in the tile kernel."""
     worker, workers, first, steps, t, b = span
     n = data.y.shape[0]
@@ -121,16 +109,4 @@ def advance(rule, shape, data, lanes, scratch, span, intercept):
         for step in range(steps):
             start = (first + step) * b
             at = min(step, lanes.scheduled.shape[0] - 1)
-            lane_step(rule, shape, data, lanes, scratch, (start, min(start + b, n), t + step, at), index, intercept)
-
-
-@jit
-def read_iterate(rule, shape, lanes, out):
-    """Put the iterates that are reported into out (lanes, padded parameters); the state is not changed."""
-    width, stride = static(shape, "width"), out.shape[1]
-    for index in range(out.shape[0]):
-        state, hyper = lanes.state[index], lanes.hyper[index]
-        h = lane(rule, shape, hyper, 0)
-        for at in range(0, stride, width):
-            s = load_slots(rule, shape, state, at, stride)
-            store(out[index], at, readout(rule, h, load(shape, state, at), s))
+            lane_step(calls, shape, data, lanes, scratch, (start, min(start + b, n), t + step, at), index, intercept)

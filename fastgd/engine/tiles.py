@@ -81,14 +81,15 @@ class TileLayout:
             block[:] = full.reshape(len(columns), -1, self.lanes).swapaxes(0, 1)
 
 
-def make_scratch(rows: int, lanes: int, gradient: int, coefficients: int, dtype: Any, single: bool) -> Scratch:
+def make_scratch(rows: int, lanes: int, gradient: int, quantities: int, sums: int, dtype: Any, single: bool) -> Scratch:
     """Return a thread's working memory; `gradient` in rows of L lanes."""
     return Scratch(
         np.zeros(CHUNK + MOST_ROWS, np.int64),
         aligned((CHUNK + 64,), dtype),
         aligned((rows if single else (rows + MOST_ROWS) * lanes,), dtype),
         aligned((max(1, gradient) * lanes,), dtype),
-        aligned((max(1, coefficients) * lanes,), dtype),
+        aligned((max(1, quantities) * lanes,), dtype),
         aligned((lanes,), dtype),
         aligned((lanes,), np.float64),
+        aligned((sums * lanes,), np.float64),
     )

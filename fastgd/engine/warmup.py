@@ -10,7 +10,7 @@ from fastgd._threads import Threads
 from fastgd.engine.cohort import Cohort, CohortSpec
 from fastgd.engine.shapes import LARGE_BATCH, Kernel, choose_kernel
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.optimizers._kernels import Rule
+from fastgd.optimizers._rules import Rule
 from fastgd.problems import LOSSES
 
 

@@ -1,126 +1,29 @@
-"""How kernels call what is written once: rules by their type, losses by their number.
+"""How kernels call a rule: by its type.
 
 A `Rule` is a compile-time constant; `update`, `prepare` and `readout` resolve to its functions, and `lane` makes the
-NamedTuple of hyper-parameters that they expect, with vectors of lanes for numbers and constants for categorical
-choices.
+hyper-parameters that they expect, with vectors of lanes for numbers and constants for categorical choices. A round of
+sums is a constant of its own, a `Round`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
-from numba.extending import intrinsic, overload, register_jitable
+from numba.extending import intrinsic, overload
 
 from fastgd import _math
+from fastgd._jit import jit
 from fastgd._static import ChoiceType
 from fastgd._vectors import I32, Vector, address, llvm_function, splat, vector_suffix
-from fastgd.optimizers import Optimizer
-
-Array = npt.NDArray[Any]
+from fastgd.optimizers._compose import jitable
 
 overload(_math.exp, strict=False)(lambda z: lambda z: np.exp(z))
 overload(_math.power, strict=False)(lambda x, t: _math.power)
 overload(_math.sigmoid, strict=False)(lambda z: _math.sigmoid)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """An optimizer with its categorical choices: what a kernel is specialised by.
-
-    Attributes
-    ----------
-    optimizer : Optimizer
-    choices : tuple of (str, value)
-        Every option of the optimizer, in order.
-    """
-
-    optimizer: Optimizer
-    choices: tuple[tuple[str, Any], ...]
-
-    @classmethod
-    def of(cls, optimizer: Optimizer, options: Mapping[str, Any]) -> "Rule":
-        """Return the rule with these options, defaults filled in."""
-        return cls(optimizer, tuple((name, options.get(name, values[0])) for name, values in optimizer.options.items()))
-
-    def __repr__(self) -> str:
-        """The identity of the machine code: a changed source is another rule."""
-        choices = ",".join(f"{name}={value}" for name, value in self.choices)
-        return f"{self.optimizer.cls.__module__}:{self.optimizer.name}[{choices}]{self.optimizer.source}"
-
-    @property
-    def slots(self) -> int:
-        """The number of slots."""
-        return len(self.optimizer.slots)
-
-    @property
-    def hyper(self) -> int:
-        """The number of numeric hyper-parameters."""
-        return len(self.optimizer.hyper)
-
-    @property
-    def prepared(self) -> int:
-        """The number of quantities that `prepare` returns."""
-        return len(self._sample()[0])
-
-    @property
-    def sums(self) -> int:
-        """The number of sums over the parameters that `conclude` gets."""
-        return self._sample()[1]
-
-    @property
-    def terms(self) -> int:
-        """The number of sums that the kernels keep: the batch's penalty may be one more."""
-        return self.sums + self.batch_loss
-
-    @property
-    def coefficients(self) -> int:
-        """The number of quantities that `rule` gets."""
-        return self._sample()[2]
-
-    @property
-    def batch_loss(self) -> bool:
-        """Whether `conclude` needs the batch's objective."""
-        return self.optimizer.batch_loss
-
-    def _sample(self) -> tuple[tuple[Any, ...], int, int]:
-        """Return what `prepare` returns for some numbers, and how many `measure` and `conclude` return."""
-        cls: Any = self.optimizer.cls
-        memory = tuple(self.optimizer.memory.values())
-        h = self.instance({name: 0.5 if value is None else value for name, value in self.optimizer.hyper.items()})
-        c: tuple[Any, ...] = ()
-        if hasattr(cls, "prepare"):
-            c = cls.prepare(h, 1, memory)[0] if memory else cls.prepare(h, 1)
-        if not hasattr(cls, "measure"):
-            return c, 0, len(c)
-        sums = cls.measure(h, c, 0.5, 0.5, (0.5,) * self.slots)
-        return c, len(sums), len(cls.conclude(h, c, 1, memory, sums, 0.5)[0])
-
-    @property
-    def memory(self) -> int:
-        """The number of a trial's numbers that are kept from step to step."""
-        return len(self.optimizer.memory)
-
-    @property
-    def has_readout(self) -> bool:
-        """Whether the reported iterate is not the state."""
-        return hasattr(self.optimizer.cls, "readout")
-
-    def start(self, hyper: Array, w: Array) -> tuple[Array, ...]:
-        """Return the slots at the start, of the shape of w (parameters, lanes); `hyper` is (lanes, hyper)."""
-        if not hasattr(self.optimizer.cls, "start"):
-            return (np.zeros_like(w),) * self.slots
-        h = self.instance(dict(zip(self.optimizer.hyper, hyper.T, strict=True)))
-        return tuple(np.broadcast_to(slot, w.shape) for slot in self.optimizer.cls.start(h, w))
-
-    def instance(self, values: Mapping[str, Any]) -> Any:
-        """Return the optimizer's NamedTuple with these numeric values and this rule's choices."""
-        return self.optimizer.cls(**values, **dict(self.choices))
 
 
 def _vector(rule, shape, array) -> Vector:
@@ -129,37 +32,49 @@ def _vector(rule, shape, array) -> Vector:
 
 @intrinsic
 def lane(typingctx, rule, shape, H, index):
-    """`lane(rule, shape, H, l)`: the hyper-parameters of the lanes at l, as the optimizer's NamedTuple.
+    """`lane(rule, shape, H, l)`: the hyper-parameters of the lanes at l, as the rule's functions take them.
 
     H is flat: a row of `shape.lanes` for each numeric hyper-parameter.
     """
-    vector, optimizer = _vector(rule, shape, H), rule.value.optimizer
-    choices = dict(rule.value.choices)
-    members = [_member(name, choices, vector) for name in optimizer.cls._fields]
-    tuple_type = types.NamedTuple(members, optimizer.cls)
-    if all(member == vector for member in members):
-        tuple_type = types.NamedUniTuple(vector, len(members), optimizer.cls)
+    vector, layout = _vector(rule, shape, H), rule.value.layout
+    kinds = [_tuple_type(cls, choices, vector) for cls, choices in layout]
+    whole = kinds[0]
+    for kind in kinds[1:]:
+        whole = types.Tuple((whole, kind))
 
     def codegen(context, builder, sig, args):
-        values, row = [], 0
-        for name, member in zip(optimizer.cls._fields, members, strict=True):
-            if name in optimizer.hyper:
-                values.append(_load_row(context, builder, sig, args, shape.value, vector, row))
-                row += 1
-            elif member == types.boolean:
-                values.append(context.get_constant(types.boolean, choices[name]))
+        value, inside, row = None, None, 0
+        for kind, (cls, choices) in zip(kinds, layout, strict=True):
+            members = []
+            for name in cls._fields:
+                if name not in choices:
+                    members.append(_load_row(context, builder, sig, args, shape.value, vector, row))
+                    row += 1
+                elif isinstance(choices[name], bool):
+                    members.append(context.get_constant(types.boolean, choices[name]))
+                else:
+                    members.append(context.get_dummy_value())
+            made = context.make_tuple(builder, kind, members)
+            if inside is None:
+                value, inside = made, kind
             else:
-                values.append(context.get_dummy_value())
-        return context.make_tuple(builder, tuple_type, values)
+                inside = types.Tuple((inside, kind))
+                value = context.make_tuple(builder, inside, (value, made))
+        return value
 
-    return tuple_type(rule, shape, H, types.intp), codegen
+    return whole(rule, shape, H, types.intp), codegen
 
 
-def _member(name: str, choices: dict[str, Any], vector: Vector) -> Any:
-    """The type of a field: a vector of lanes, or a constant where the choice is made while compiling."""
-    if name not in choices:
-        return vector
-    return types.boolean if isinstance(choices[name], bool) else ChoiceType(choices[name])
+def _tuple_type(cls: Any, choices: Mapping[str, Any], vector: Vector) -> Any:
+    """The type of a NamedTuple: vectors of lanes, and constants where a choice is made while compiling."""
+    members = [_member(choices[name]) if name in choices else vector for name in cls._fields]
+    if all(member == vector for member in members):
+        return types.NamedUniTuple(vector, len(members), cls)
+    return types.NamedTuple(members, cls)
+
+
+def _member(choice: Any) -> Any:
+    return types.boolean if isinstance(choice, bool) else ChoiceType(choice)
 
 
 def _load_row(context, builder, sig, args, shape, vector: Vector, row: int):
@@ -223,7 +138,7 @@ def _slot_pointers(context: Any, builder: Any, sig: Any, args: Any, vector: Vect
 @intrinsic
 def no_sums(typingctx, rule, shape):
     """`no_sums(rule, shape)`: a float64 vector of zeros for each sum over the parameters."""
-    count = rule.value.terms
+    count = rule.value.sums
     vector = Vector(types.float64, shape.value.width)
     result = types.UniTuple(vector, count)
 
@@ -301,13 +216,13 @@ def prepare(rule, h, t, m):
     raise NotImplementedError("called from kernels only")
 
 
-def measure(rule, h, c, w, g, s, l2):
-    """Return the terms of one parameter that are summed; the last is the penalty's where the batch's loss is needed."""
+def measure(step, h, c, w, g, s, l2):
+    """Return the terms of one parameter that are summed in a round."""
     raise NotImplementedError("called from kernels only")
 
 
-def conclude(rule, h, c, t, m, sums, loss):
-    """Return the quantities that the rule gets and the memory; `loss` is that of the batch without the penalty."""
+def conclude(step, h, c, t, m, sums, loss):
+    """Return the quantities after a round, and the memory; `loss` is that of the batch without the penalty."""
     raise NotImplementedError("called from kernels only")
 
 
@@ -318,39 +233,51 @@ def readout(rule, h, w, s):
 
 @overload(update, strict=False)
 def _update(rule, h, c, w, g, s):
-    function = register_jitable(rule.value.optimizer.cls.rule)
+    function = jitable(rule.value.functions.update)
     return lambda rule, h, c, w, g, s: function(h, c, w, g, s)
 
 
 @overload(prepare, strict=False)
 def _prepare(rule, h, t, m):
-    if not hasattr(rule.value.optimizer.cls, "prepare"):
-        return lambda rule, h, t, m: ((), m)
-    function = register_jitable(rule.value.optimizer.cls.prepare)
-    if rule.value.memory:
-        return lambda rule, h, t, m: function(h, t, m)
-    return lambda rule, h, t, m: (function(h, t), m)
+    function = jitable(rule.value.functions.prepare)
+    return lambda rule, h, t, m: function(h, t, m)
 
 
 @overload(measure, strict=False)
-def _measure(rule, h, c, w, g, s, l2):
-    function = register_jitable(rule.value.optimizer.cls.measure)
-    if rule.value.batch_loss:
-        return lambda rule, h, c, w, g, s, l2: (*function(h, c, w, g, s), 0.5 * l2 * w * w)
-    return lambda rule, h, c, w, g, s, l2: function(h, c, w, g, s)
+def _measure(step, h, c, w, g, s, l2):
+    function = jitable(step.value.measure)
+    return lambda step, h, c, w, g, s, l2: function(h, c, w, g, s, l2)
 
 
 @overload(conclude, strict=False)
-def _conclude(rule, h, c, t, m, sums, loss):
-    function = register_jitable(rule.value.optimizer.cls.conclude)
-    if rule.value.batch_loss:
-        return lambda rule, h, c, t, m, sums, loss: function(h, c, t, m, sums[:-1], loss + sums[-1])
-    return lambda rule, h, c, t, m, sums, loss: function(h, c, t, m, sums, loss)
+def _conclude(step, h, c, t, m, sums, loss):
+    function = jitable(step.value.conclude)
+    return lambda step, h, c, t, m, sums, loss: function(h, c, t, m, sums, loss)
 
 
 @overload(readout, strict=False)
 def _readout(rule, h, w, s):
-    if not rule.value.has_readout:
-        return lambda rule, h, w, s: w
-    function = register_jitable(rule.value.optimizer.cls.readout)
+    function = jitable(rule.value.functions.readout)
     return lambda rule, h, w, s: function(h, w, s)
+
+
+# --- a step's quantities ----------------------------------------------------------------------------------------------
+
+
+@jit
+def prepare_step(rule, shape, hyper, memory, c, v, t):
+    """Prepare the quantities of step t in the lanes at v."""
+    h, kept = lane(rule, shape, hyper, v), rows(rule, shape, memory, v, "numbers")
+    quantities, kept = prepare(rule, h, t, kept)
+    store_rows(rule, shape, c, v, quantities)
+    store_rows(rule, shape, memory, v, kept)
+
+
+@jit
+def conclude_sums(step, shape, hyper, memory, c, v, t, sums, loss, across):
+    """Conclude a round from sums over the parameters and the batch's loss, vectors of float64; `across`: see narrow."""
+    h, kept = lane(step, shape, hyper, v), rows(step, shape, memory, v, "numbers")
+    totals, batch = narrow(hyper, sums, across), narrow(hyper, (loss,), False)[0]
+    quantities, kept = conclude(step, h, rows(step, shape, c, v, "quantities"), t, kept, totals, batch)
+    store_rows(step, shape, c, v, quantities)
+    store_rows(step, shape, memory, v, kept)

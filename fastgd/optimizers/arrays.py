@@ -21,22 +21,22 @@ from fastgd._static import Static, static
 from fastgd._threads import Threads, available_threads, call
 from fastgd._vectors import aligned, load, prefetch, register_bits, spread, store
 from fastgd.optimizers._kernels import (
-    Rule,
     add_terms,
-    conclude,
+    conclude_sums,
     lane,
     load_slots,
     measure,
-    narrow,
     no_sums,
-    prepare,
+    prepare_step,
     readout,
     rows,
     store_rows,
     store_slots,
     update,
 )
+from fastgd.optimizers._options import TABLES, kind_of
 from fastgd.optimizers._record import Optimizer
+from fastgd.optimizers._rules import Round, Rule, chosen
 
 Array = npt.NDArray[Any]
 SMALL = 1 << 16  # parameters that one thread steps sooner than it wakes another
@@ -66,7 +66,8 @@ class ArrayOptimizer:
     threads : int, optional
         By default all processors that the process may use. The number changes no bits.
     **values
-        Hyper-parameters and options of the rule, by name; those left out have their defaults.
+        Hyper-parameters and choices of the rule, by name, those left out having their defaults; and options around it
+        as mappings: `clip={"norm": 1.0}`, `averaging={"kind": "ema"}`. All of w counts as weights, none as intercept.
 
     Attributes
     ----------
@@ -86,17 +87,16 @@ class ArrayOptimizer:
             found = f"array of {w.dtype}" if isinstance(w, np.ndarray) else type(w).__name__
             raise InputError(f"{record.name}: w must be a C-contiguous array of float32 or float64, not this {found}")
         self.record, self.w, self.t = record, w, 0
-        self._values = _checked(record, values)
-        rule = Rule.of(record, {name: self._values[name] for name in record.options})
+        rule, self._values = _rule_of(record, values)
         width = register_bits()[0] // 8 // w.itemsize
         self._rule, self._shape = Static(rule), Static(Width(width, width))
-        self._hyper = self._spread([self._values[name] for name in record.hyper])
-        self._memory = self._spread(list(record.memory.values()))
-        self._c = self._spread([0.0] * max(rule.prepared, rule.coefficients))
+        self._hyper = self._spread(list(self._values.values()))
+        self._memory = self._spread(list(rule.memory))
+        self._c = self._spread([0.0] * max(rule.counts.quantities))
         # Slots lie a line more than whole pages apart: at equal offsets in a page they would share the cache's sets.
         self._stride = -(-(w.size + width) // PAGE) * PAGE + 64 // w.itemsize
         self._slots = aligned((rule.slots * self._stride,), w.dtype)
-        hyper = np.array([[self._values[name] for name in record.hyper]])
+        hyper = np.array([list(self._values.values())])
         for slot, start in zip(self.slots.values(), rule.start(hyper, w.reshape(-1, 1)), strict=True):
             slot[...] = start.reshape(w.shape)
         self._pool = _pool(available_threads() if threads is None else threads)
@@ -105,9 +105,9 @@ class ArrayOptimizer:
     @property
     def slots(self) -> dict[str, Array]:
         """The state of each parameter by name, in the shape of w: views."""
-        w = self.w
-        rows = self._slots.reshape(-1, self._stride)[:, : w.size] if self.record.slots else ()
-        return {name: row.reshape(w.shape) for name, row in zip(self.record.slots, rows, strict=True)}
+        w, names = self.w, self._rule.value.slot_names
+        rows = self._slots.reshape(-1, self._stride)[:, : w.size] if names else ()
+        return {name: row.reshape(w.shape) for name, row in zip(names, rows, strict=True)}
 
     def step(self, g: Array, *, loss: float | None = None, **values: float) -> None:
         """Take one step.
@@ -119,7 +119,8 @@ class ArrayOptimizer:
         loss : float, optional
             The objective at w, for the rules that need it.
         **values
-            Hyper-parameters that change from this step on: what a schedule says.
+            Hyper-parameters that change from this step on: what a schedule says. Those of an option are called
+        "table.name".
 
         Raises
         ------
@@ -132,30 +133,29 @@ class ArrayOptimizer:
         if self.record.batch_loss and loss is None:
             raise InputError(f"{self.record.name} needs the objective at w: step(g, loss=...)")
         if values:
-            self._values = _checked(self.record, {**self._values, **values})
-            self._hyper = self._spread([self._values[name] for name in self.record.hyper])
+            self._values = _checked(self._rule.value, {**self._values, **values})
+            self._hyper = self._spread(list(self._values.values()))
         self.t += 1
-        _begin(self._rule, self._shape, self._hyper, self._memory, self._c, self.t)
+        prepare_step(self._rule, self._shape, self._hyper, self._memory, self._c, 0, self.t)
         w, g = self.w.reshape(-1), np.ascontiguousarray(g).reshape(-1)
-        if self._rule.value.sums:
-            self._conclude(w, g, loss)
+        for index in range(len(self._rule.value.functions.rounds)):
+            self._conclude(Round(self._rule.value, index), w, g, loss)
         self._each(step_range, w, g)
 
-    def _conclude(self, w: Array, g: Array, loss: float | None) -> None:
+    def _conclude(self, step: Round, w: Array, g: Array, loss: float | None) -> None:
         """Sum what the rule measures: block by block, and the blocks in order, whatever the number of threads."""
-        rule, width = self._rule.value, self._shape.value.width
         blocks, workers = -(-w.size // BLOCK), self._pool.count if w.size > SMALL else 1
-        totals = np.zeros((blocks, rule.terms * width))
+        totals = np.zeros((blocks, step.sums * self._shape.value.width))
         cuts = [blocks * worker // workers for worker in range(workers + 1)]
-        whole = w.size - w.size % width
-        fixed = (self._rule, self._shape, self._hyper, self._c, self._stride)
+        whole = w.size - w.size % self._shape.value.width
+        fixed = (Static(step), self._shape, self._hyper, self._c, self._stride)
         spans = itertools.pairwise(cuts)
         self._pool.run([call(measure_blocks, (*fixed, w, g, self._slots, totals, whole, *span)) for span in spans])
         sums = totals.sum(axis=0)
         if whole < w.size:
             self._rest[:, : w.size - whole] = w[whole:], g[whole:]
             measure_rest(*fixed, *self._rest, self._slots[whole:], sums, w.size - whole)
-        _conclude(self._rule, self._shape, self._hyper, self._memory, self._c, self.t, sums, loss or 0.0)
+        conclude_step(Static(step), self._shape, self._hyper, self._memory, self._c, self.t, sums, float(loss or 0))
 
     def iterate(self) -> Array:
         """Return the iterate that the rule reports: a copy of w, unless it is an average or the like."""
@@ -184,20 +184,37 @@ class ArrayOptimizer:
             w[whole:] = rest[0]
 
 
-def _checked(record: Optimizer, values: dict[str, Any]) -> dict[str, Any]:
-    """Return all values, defaults filled in."""
-    complete = {**record.cls._field_defaults, **values}  # type: ignore[attr-defined]
+def _rule_of(record: Optimizer, given: dict[str, Any]) -> tuple[Rule, dict[str, float]]:
+    """Return the rule with its choices and options, and the value of each of its hyper-parameters in order."""
+    tables = {table: given[table] for table in TABLES if table in given}
+    options = {table: kind_of(table, values) for table, values in tables.items()}
+    choices = {name: given.get(name, values[0]) for name, values in record.options.items()}
+    for name, value in choices.items():
+        if value not in record.options[name]:
+            raise InputError(f"{record.name}: {name} = {value!r}; valid: {', '.join(map(repr, record.options[name]))}")
+    rule = Rule.of(record, choices, options)
+    for option in chosen(options):
+        if why := rule.base.refuses(option.needs):
+            raise InputError(f"{record.name} does not go with {option.table}: {why}")
+    numbers = {name: value for name, value in given.items() if name not in (*tables, *choices)}
+    of_options = {f"{table}.{key}": v for table, values in tables.items() for key, v in values.items() if key != "kind"}
+    return rule, _checked(rule, numbers | of_options)
+
+
+def _checked(rule: Rule, given: dict[str, Any]) -> dict[str, float]:
+    """Return the value of each hyper-parameter in order, defaults filled in."""
+    record, complete = rule.optimizer, {**rule.fields, **given}
     for name in complete:
-        if name not in record.annotations:
-            raise InputError(f"{record.name} has no {name!r}; {nearest(name, record.annotations)}")
-    for name, kind in record.annotations.items():
-        if name not in complete:
+        if name not in rule.fields:
+            raise InputError(f"{record.name} has no {name!r}; {nearest(name, [*rule.fields, *record.options])}")
+    for name, value in complete.items():
+        if value is None:
             raise InputError(f"{record.name} needs {name!r}")
         try:
-            TypeAdapter(kind).validate_python(complete[name])
+            TypeAdapter(rule.annotations[name]).validate_python(value)
         except ValidationError as error:
             message = error.errors()[0]["msg"].lower()
-            raise InputError(f"{record.name}: {name} = {complete[name]!r}: {message}") from None
+            raise InputError(f"{record.name}: {name} = {value!r}: {message}") from None
     return complete
 
 
@@ -205,52 +222,36 @@ def _checked(record: Optimizer, values: dict[str, Any]) -> dict[str, Any]:
 
 
 @jit
-def _begin(rule, shape, hyper, memory, c, t):
-    """Prepare the quantities of step t."""
-    quantities, kept = prepare(rule, lane(rule, shape, hyper, 0), t, rows(rule, shape, memory, 0, "memory"))
-    store_rows(rule, shape, c, 0, quantities)
-    store_rows(rule, shape, memory, 0, kept)
+def conclude_step(step, shape, hyper, memory, c, t, sums, loss):
+    """Conclude the quantities of step t from sums (terms * width,) float64, each of which is spread over a vector."""
+    totals = rows(step, shape, sums, 0, "sums")
+    conclude_sums(step, shape, hyper, memory, c, 0, t, totals, spread(shape, loss), True)
 
 
 @jit
-def _conclude(rule, shape, hyper, memory, c, t, sums, loss):
-    """Conclude the quantities of step t from sums (terms * width,) float64 of which each is spread over a vector."""
-    h, m, totals = (
-        lane(rule, shape, hyper, 0),
-        rows(rule, shape, memory, 0, "memory"),
-        rows(rule, shape, sums, 0, "terms"),
-    )
-    quantities, batch = rows(rule, shape, c, 0, "prepared"), spread(shape, hyper.dtype.type(loss))
-    quantities, kept = conclude(rule, h, quantities, t, m, narrow(hyper, totals, True), batch)
-    store_rows(rule, shape, c, 0, quantities)
-    store_rows(rule, shape, memory, 0, kept)
-
-
-@jit
-def _terms_at(rule, shape, h, quantities, w, g, slots, i, stride):
+def _terms_at(step, shape, hyper, c, w, g, slots, i, stride):
     """The terms of the parameters at i."""
-    at = load(shape, w, i)
-    s = load_slots(rule, shape, slots, i - stride, stride)
-    return measure(rule, h, quantities, at, load(shape, g, i), s, at * 0)
+    h, quantities = lane(step, shape, hyper, 0), rows(step, shape, c, 0, "quantities")
+    at, s = load(shape, w, i), load_slots(step, shape, slots, i - stride, stride)
+    return measure(step, h, quantities, at, load(shape, g, i), s, at * 0)
 
 
 @jit
-def measure_blocks(rule, shape, hyper, c, stride, w, g, slots, totals, whole, first, last):
+def measure_blocks(step, shape, hyper, c, stride, w, g, slots, totals, whole, first, last):
     """Write the sums over blocks first ... last of the parameters before `whole` to totals (blocks, terms * width)."""
-    h, quantities, width = lane(rule, shape, hyper, 0), rows(rule, shape, c, 0, "prepared"), static(shape, "width")
+    width = static(shape, "width")
     for block in range(first, last):
-        sums = no_sums(rule, shape)
+        sums = no_sums(step, shape)
         for i in range(block * BLOCK, min(whole, (block + 1) * BLOCK), width):
-            sums = add_terms(sums, _terms_at(rule, shape, h, quantities, w, g, slots, i, stride), width)
-        store_rows(rule, shape, totals[block], 0, sums)
+            sums = add_terms(sums, _terms_at(step, shape, hyper, c, w, g, slots, i, stride), width)
+        store_rows(step, shape, totals[block], 0, sums)
 
 
 @jit
-def measure_rest(rule, shape, hyper, c, stride, w, g, slots, sums, used):
+def measure_rest(step, shape, hyper, c, stride, w, g, slots, sums, used):
     """Add the terms of `used` parameters, less than a vector, to sums (terms * width,)."""
-    h, quantities = lane(rule, shape, hyper, 0), rows(rule, shape, c, 0, "prepared")
-    terms = _terms_at(rule, shape, h, quantities, w, g, slots, 0, stride)
-    store_rows(rule, shape, sums, 0, add_terms(rows(rule, shape, sums, 0, "terms"), terms, used))
+    terms = _terms_at(step, shape, hyper, c, w, g, slots, 0, stride)
+    store_rows(step, shape, sums, 0, add_terms(rows(step, shape, sums, 0, "sums"), terms, used))
 
 
 @jit

@@ -15,7 +15,7 @@ from fastgd._registry import Registry
 Targets = Literal["binary", "unit", "real", "count"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Loss:
     """A loss.
 
@@ -40,10 +40,9 @@ class Loss:
     derivative: Callable[[Any, Any], Any]
     log_terms: Callable[[Any, Any], Any] | None = None
 
-    @property
-    def code(self) -> int:
-        """The number by which kernels select it: its place among all measures."""
-        return [measure.name for measure in MEASURES].index(self.name)
+    def __repr__(self) -> str:
+        """Its identity in a kernel's type: the same in every process."""
+        return f"loss {self.name}"
 
 
 LOSSES: Registry[Loss] = Registry("loss")
@@ -143,5 +142,5 @@ def _flat(z: Any, y: Any) -> Any:  # noqa: ARG001
 
 ZERO_ONE = Loss("zero_one", "1 where z > 0 and the label do not agree", "binary", _zero_one, _flat)
 
-# What can be summed over the rows at a checkpoint: the losses, which come first, and what only measures.
+# What can be summed over the rows at a checkpoint: the losses, and what only measures.
 MEASURES: tuple[Loss, ...] = (*LOSSES.values(), ZERO_ONE)

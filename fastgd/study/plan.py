@@ -20,7 +20,7 @@ from fastgd.engine.cohort import CohortSpec, cohort_bytes
 from fastgd.engine.evaluate import BLOCK
 from fastgd.engine.shapes import choose_kernel
 from fastgd.optimizers import find
-from fastgd.optimizers._kernels import Rule
+from fastgd.optimizers._rules import Rule
 from fastgd.problems import LOSSES
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 from fastgd.study.identity import trial_ids
@@ -152,7 +152,7 @@ class Plan:
 
 def _summarise(cohort: CohortPlan) -> CohortSummary:
     rule, padding = cohort.spec.rule, cohort.spec.kernel.padding(cohort.lanes)
-    variant = rule.optimizer.variant(dict(rule.choices))
+    variant = rule.variant
     return CohortSummary(
         problem=cohort.label,
         optimizer=f"{rule.optimizer.name} ({variant})" if variant else rule.optimizer.name,
@@ -292,7 +292,7 @@ def _cohort(
         rule=rule,
         hyper=lanes.hyper,
         l2=lanes.l2,
-        scheduled=tuple(name for name in rule.optimizer.hyper if name in driven),
+        scheduled=tuple(name for name in rule.fields if name in driven),
         loss=LOSSES[problem.loss],
         batch_size=batch_size,
         shuffled=study.order == "shuffle" and batch_size < n,
@@ -353,7 +353,7 @@ def _table(problem: Problem, data: Data, cohort: CohortPlan) -> pd.DataFrame:
     """The rows of a cohort's trials, as far as the plan knows them."""
     rule, seeds = cohort.spec.rule, len(cohort.seeds)
     lanes = np.repeat(np.arange(cohort.lanes), seeds)
-    names = list(rule.optimizer.hyper)
+    names = list(rule.fields)
     numbers = [schedule.numbers for schedule in cohort.schedules]
     schedule = {
         f"schedule.{key}": np.array([own.get(key, np.nan) for own in numbers])[cohort.which][lanes]
@@ -369,7 +369,7 @@ def _table(problem: Problem, data: Data, cohort: CohortPlan) -> pd.DataFrame:
             "d": cohort.d,
             "l2": cohort.spec.l2[lanes],
             "optimizer": rule.optimizer.name,
-            "variant": rule.optimizer.variant(dict(rule.choices)),
+            "variant": rule.variant,
             **{name: cohort.spec.hyper[lanes, column] for column, name in enumerate(names)},
             "schedule": np.array([s.label for s in cohort.schedules], object)[cohort.which][lanes],
             **schedule,

@@ -191,7 +191,7 @@ def _missing(cohorts: Sequence[CohortPlan], committed: Collection[str]) -> list[
 def _open(
     path: Path, study: Study, plan: Plan, data: Sequence[Data], threads: int, fresh: bool, allow_mixed: bool
 ) -> Folder:
-    hyper = dict.fromkeys(name for cohort in plan.cohorts for name in cohort.spec.rule.optimizer.hyper)
+    hyper = dict.fromkeys(name for cohort in plan.cohorts for name in cohort.spec.rule.fields)
     schedule = [str(name) for name in plan.trials if str(name).startswith("schedule.")]
     return Folder.open(
         path,

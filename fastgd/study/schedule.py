@@ -82,7 +82,7 @@ class CohortSchedule:
 
     def __init__(self, cohort: CohortPlan) -> None:
         self._cohort = cohort
-        names = list(cohort.spec.rule.optimizer.hyper)
+        names = list(cohort.spec.rule.fields)
         self._base = cohort.spec.hyper[:, [names.index(name) for name in cohort.spec.scheduled]].T
         self._drivers = [
             _Driver(driver, cohort, cohort.which == number)
@@ -123,7 +123,7 @@ class CohortSchedule:
 
         At an epoch's end it is to be asked before that epoch is judged.
         """
-        names = list(self._cohort.spec.rule.optimizer.hyper)
+        names = list(self._cohort.spec.rule.fields)
         if "lr" in self._cohort.spec.scheduled:
             return np.asarray(self(max(0, step - 1), 1)[0, self._cohort.spec.scheduled.index("lr")])
         if "lr" not in names:

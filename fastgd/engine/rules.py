@@ -1,0 +1,136 @@
+"""What the drivers call of a rule: a few kernels, compiled for each rule and called by their addresses.
+
+A driver walks the rows, and is the same machine code for every rule; only these kernels are compiled for a rule, in a
+second, where the driver takes several. A call by address costs what any call does.
+"""
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import types
+
+from fastgd._jit import jit
+from fastgd._static import Static, address_of, static
+from fastgd._vectors import load, spread, store
+from fastgd.engine.shapes import Shape
+from fastgd.optimizers._kernels import (
+    add_terms,
+    conclude_sums,
+    lane,
+    load_slots,
+    measure,
+    no_sums,
+    prepare_step,
+    readout,
+    rows,
+    store_rows,
+    store_slots,
+    update,
+)
+from fastgd.optimizers._rules import Round, Rule
+
+
+class Calls(NamedTuple):
+    """A rule's kernels by their addresses, and what it needs of a driver.
+
+    begin, apply : int
+    rounds : ndarray (rounds, 2) int64
+        `weigh` and `conclude_round` of each round of sums.
+    losses : bool
+        Whether the batch's loss is needed.
+    """
+
+    begin: Any
+    rounds: Any
+    apply: Any
+    losses: Any
+
+
+@jit
+def begin_step(rule, shape, hyper, scheduled, which, memory, t, c):
+    """Put a step's scheduled values into both halves of `hyper`, and prepare the rule's quantities of step t."""
+    L, half = static(shape, "lanes"), hyper.shape[0] // 2
+    for v in range(0, L, static(shape, "width")):
+        for part in range(2):
+            for m in range(which.shape[1]):
+                if which[part, m] >= 0:
+                    store(hyper, part * half + which[part, m] * L + v, load(shape, scheduled, m * L + v))
+        prepare_step(rule, shape, hyper, memory, c, v, t)
+
+
+@jit
+def weigh(step, shape, state, hyper, c, feature, count, stride, G, v, used, sums):
+    """Add to `sums` (sums * width,) float64 the terms of some parameters in the lanes at v; the first `used` count."""
+    L = static(shape, "lanes")
+    l2_row = static(step, "hyper") * L
+    totals = rows(step, shape, sums, 0, "sums")
+    for j in range(feature, feature + count):
+        at = j * L + v
+        w, l2 = load(shape, state, at), load(shape, hyper, l2_row + v)
+        slots, quantities = load_slots(step, shape, state, at, stride), rows(step, shape, c, v, "quantities")
+        h, gradient = lane(step, shape, hyper, v), load(shape, G, at) + l2 * w
+        totals = add_terms(totals, measure(step, h, quantities, w, gradient, slots, l2), used)
+    store_rows(step, shape, sums, 0, totals)
+
+
+@jit
+def conclude_round(step, shape, hyper, memory, c, t, v, sums, loss, across):
+    """Conclude a round in the lanes at v from its sums and the batch's loss (L,) float64, and clear the sums.
+
+    Where `across`, the lanes of a vector are parts of one lane.
+    """
+    totals = rows(step, shape, sums, 0, "sums")
+    batch = spread(shape, loss[0]) if across else load(shape, loss, v)
+    conclude_sums(step, shape, hyper, memory, c, v, t, totals, batch, across)
+    store_rows(step, shape, sums, 0, no_sums(step, shape))
+
+
+@jit
+def apply_rule(rule, shape, state, hyper, c, feature, count, stride, G, g):
+    """The step of `count` parameters in all lanes, from the gradient at G[g]; `hyper` is the half for them.
+
+    Called for several parameters at a time: a call passes some forty words.
+    """
+    L = static(shape, "lanes")
+    l2_row = static(rule, "hyper") * L
+    for j in range(count):
+        for v in range(0, L, static(shape, "width")):
+            at = (feature + j) * L + v
+            w = load(shape, state, at)
+            gradient = load(shape, G, g + j * L + v) + load(shape, hyper, l2_row + v) * w
+            slots = load_slots(rule, shape, state, at, stride)
+            quantities = rows(rule, shape, c, v, "coefficients")
+            new, slots = update(rule, lane(rule, shape, hyper, v), quantities, w, gradient, slots)
+            store(state, at, new)
+            store_slots(rule, shape, state, at, stride, slots)
+
+
+@jit
+def read_iterate(rule, shape, state, hyper, out, first, step):
+    """Put the iterates that are reported into out (tiles, parameters * L), tiles first, first + step, ...
+
+    state : (tiles, (1 + slots) * parameters * L); the state is not changed.
+    """
+    L, stride = static(shape, "lanes"), out.shape[1]
+    for tile in range(first, out.shape[0], step):
+        for at in range(0, stride, L):
+            for v in range(0, L, static(shape, "width")):
+                s = load_slots(rule, shape, state[tile], at + v, stride)
+                h = lane(rule, shape, hyper[tile], v)
+                store(out[tile], at + v, readout(rule, h, load(shape, state[tile], at + v), s))
+
+
+def calls_of(rule: Rule, shape: Shape, dtype: Any) -> Calls:
+    """Compile, or load, what drivers of this shape call of a rule."""
+    array = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
+    table, sums = types.Array(types.int64, 2, "C"), types.Array(types.float64, 1, "C")
+    n, kinds = types.int64, [numba.typeof(Static(rule)), numba.typeof(Static(shape))]
+    begin = address_of(begin_step, (*kinds, array, array, table, array, n, array))
+    apply = address_of(apply_rule, (*kinds, array, array, array, n, n, n, array, n))
+    rounds = np.zeros((len(rule.functions.rounds), 2), np.int64)
+    for index, addresses in enumerate(rounds):
+        step = (numba.typeof(Static(Round(rule, index))), kinds[1])
+        addresses[0] = address_of(weigh, (*step, array, array, array, n, n, n, array, n, n, sums))
+        addresses[1] = address_of(conclude_round, (*step, array, array, array, n, n, sums, sums, types.boolean))
+    return Calls(begin, rounds, apply, rule.batch_loss)

@@ -1,0 +1,310 @@
+"""A rule as kernels see it: an optimizer with its choices, and the options around it.
+
+An option around a rule is a rule again, so that whoever calls a rule does not know what it is made of.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.optimizers._compose import Functions, around, plain
+from fastgd.optimizers._options import MOVES, PROXIMAL, TABLES, Option, kinds
+from fastgd.optimizers._record import Optimizer
+
+Array = npt.NDArray[Any]
+
+
+class Counts(NamedTuple):
+    """How many quantities there are before each round and at the end, and how many sums in each round."""
+
+    quantities: tuple[int, ...]
+    sums: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An optimizer with its categorical choices: what a kernel is specialised by.
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+    choices : tuple of (str, value)
+        Every option of the optimizer, in order.
+    """
+
+    optimizer: Optimizer
+    choices: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, optimizer: Optimizer, choices: Mapping[str, Any], options: Mapping[str, str] | None = None) -> "Rule":
+        """Return the rule with these choices, defaults filled in, and with options: the kind of each by its table."""
+        pairs = tuple((name, choices.get(name, values[0])) for name, values in optimizer.options.items())
+        rule = cls(optimizer, pairs)
+        for option in chosen(options or {}):
+            rule = Around(optimizer, pairs, rule, option)
+        return rule
+
+    def __repr__(self) -> str:
+        """The identity of the machine code: a changed source is another rule."""
+        choices = ",".join(f"{name}={value}" for name, value in self.choices)
+        return f"{self.optimizer.cls.__module__}:{self.optimizer.name}[{choices}]{self.optimizer.source}"
+
+    @property
+    def variant(self) -> str:
+        """What is not the default: the column `variant`."""
+        return self.optimizer.variant(dict(self.choices))
+
+    @property
+    def fields(self) -> Mapping[str, float | None]:
+        """The names of the numeric hyper-parameters in order, with their defaults."""
+        return self.optimizer.hyper
+
+    @property
+    def annotations(self) -> Mapping[str, Any]:
+        """The type of each numeric hyper-parameter with its bounds."""
+        return self.optimizer.annotations
+
+    @property
+    def penalties(self) -> tuple[str, ...]:
+        """The hyper-parameters that shrink weights: an intercept has none of them."""
+        return tuple(name for name in self.fields if name in ("weight_decay", "proximal.l1", "proximal.l2"))
+
+    @property
+    def memory(self) -> tuple[float, ...]:
+        """The numbers that it keeps for each trial, at the start."""
+        return tuple(self.optimizer.memory.values())
+
+    @property
+    def slot_names(self) -> tuple[str, ...]:
+        """What it keeps for each parameter."""
+        return self.optimizer.slots
+
+    @property
+    def slots(self) -> int:
+        """The number of slots."""
+        return len(self.slot_names)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it keeps for each trial."""
+        return len(self.memory)
+
+    @property
+    def hyper(self) -> int:
+        """The number of numeric hyper-parameters."""
+        return len(self.fields)
+
+    @property
+    def base(self) -> "Rule":
+        """The rule without options."""
+        return Rule(self.optimizer, self.choices)
+
+    @property
+    def batch_loss(self) -> bool:
+        """Whether `conclude` needs the batch's objective."""
+        return self.optimizer.batch_loss
+
+    @property
+    def has_readout(self) -> bool:
+        """Whether the reported iterate is not the state."""
+        return hasattr(self.optimizer.cls, "readout")
+
+    @property
+    def layout(self) -> tuple[tuple[type, Mapping[str, Any]], ...]:
+        """The NamedTuples of its hyper-parameters with their choices, from the inside out."""
+        return ((self.optimizer.cls, dict(self.choices)),)
+
+    def start(self, hyper: Array, w: Array) -> tuple[Array, ...]:
+        """Return the slots at the start, of the shape of w (parameters, lanes); `hyper` is (lanes, hyper)."""
+        h = self.instance(dict(zip(self.fields, hyper.T, strict=True)))
+        return tuple(np.broadcast_to(slot, w.shape) for slot in self.functions.start(h, w))
+
+    def instance(self, values: Mapping[str, Any]) -> Any:
+        """Return `h` with these numeric values and this rule's choices."""
+        return self.optimizer.cls(**values, **dict(self.choices))
+
+    @cached_property
+    def functions(self) -> Functions:
+        """Its functions, which work on numbers, on arrays and in kernels."""
+        return plain(self.optimizer)
+
+    @property
+    def measures(self) -> bool:
+        """Whether the optimizer itself sums over the parameters."""
+        return hasattr(self.optimizer.cls, "measure")
+
+    # --- what follows from the functions ------------------------------------------------------------------------------
+
+    @cached_property
+    def counts(self) -> Counts:
+        """The numbers of quantities and sums, found by a step on numbers."""
+        h, functions = self._example(), self.functions
+        slots = functions.start(h, 0.5)
+        c, m = functions.prepare(h, 1, self.memory)
+        quantities, sums = [len(c)], []
+        for measure, conclude in functions.rounds:
+            terms = measure(h, c, 0.5, 0.5, slots, 0.5)
+            c, m = conclude(h, c, 1, m, terms, 0.5)
+            sums.append(len(terms))
+            quantities.append(len(c))
+        return Counts(tuple(quantities), tuple(sums))
+
+    @property
+    def coefficients(self) -> int:
+        """The number of quantities that the step gets."""
+        return self.counts.quantities[-1]
+
+    def _example(self, **values: float) -> Any:
+        known = {name: 0.5 if value is None else value for name, value in self.fields.items()}
+        return self.instance(known | {name: value for name, value in values.items() if name in known})
+
+    def _second_step(self, w: float, lr: float = 0.25) -> tuple[float, tuple[float, ...]]:
+        """A step from given numbers, which shows what a rule's steps have in common; for a rule that sums nothing."""
+        h, functions = self._example(lr=lr), self.functions
+        _, m = functions.prepare(h, 1, self.memory)
+        c, _ = functions.prepare(h, 2, m)
+        w, s = functions.update(h, c, w, 0.3, tuple(0.1 + 0.1 * slot for slot in range(self.slots)))
+        return float(w), s
+
+    @cached_property
+    def linear_in_rate(self) -> bool:
+        """Whether a step is `lr` times a direction, and the slots do not depend on `lr`."""
+        if "lr" not in self.fields or self.measures or self.has_readout:
+            return False
+        start = 0.7
+        (one, slots), (two, others) = (self._second_step(start, lr) for lr in (0.25, 0.5))
+        return bool(np.isclose(two - start, 2 * (one - start), rtol=1e-12)) and slots == others
+
+    @cached_property
+    def moves(self) -> bool:
+        """Whether a step goes on from where the parameter is; dual averaging places it from sums instead."""
+        if self.has_readout or self.measures:
+            return not self.has_readout
+        (one, _), (two, _) = (self._second_step(w) for w in (0.2, 0.7))
+        return not np.isclose(one, two, rtol=1e-9)
+
+    def refuses(self, needs: str) -> str:
+        """Say why an option does not go with this rule; empty: it does."""
+        if needs == PROXIMAL and not self.linear_in_rate:
+            return "its step is not a rate times a direction, of which a threshold could be made"
+        if needs == MOVES and not self.moves:
+            what = "another point than it steps" if self.has_readout else "a parameter that it places from sums"
+            return f"it reports {what}: a point that is moved would be lost"
+        return ""
+
+
+@dataclass(frozen=True, repr=False)
+class Around(Rule):
+    """A rule with an option around it.
+
+    Attributes
+    ----------
+    inner : Rule
+    option : Option
+    """
+
+    inner: Rule
+    option: Option
+
+    def __repr__(self) -> str:
+        """The identity of the machine code."""
+        return f"{self.inner!r}+{self.option.name}"
+
+    @property
+    def variant(self) -> str:
+        """Its options too."""
+        own = f"{self.option.table}={self.option.kind}" if self.option.kind else self.option.table
+        return f"{self.inner.variant}, {own}".removeprefix(", ")
+
+    @property
+    def fields(self) -> Mapping[str, float | None]:
+        """The rule's, then the option's as "table.name"."""
+        return {**self.inner.fields, **dict(zip(self.option.keys, self.option.hyper.values(), strict=True))}
+
+    @property
+    def annotations(self) -> Mapping[str, Any]:
+        """Those of both."""
+        own = (self.option.annotations[name] for name in self.option.hyper)
+        return {**self.inner.annotations, **dict(zip(self.option.keys, own, strict=True))}
+
+    @property
+    def memory(self) -> tuple[float, ...]:
+        """The rule's, then the option's."""
+        return self.inner.memory + tuple(self.option.memory.values())
+
+    @property
+    def slot_names(self) -> tuple[str, ...]:
+        """The rule's, then the option's as "table.name"."""
+        return self.inner.slot_names + tuple(f"{self.option.table}.{name}" for name in self.option.slots)
+
+    @property
+    def has_readout(self) -> bool:
+        """Whether the reported iterate is not the state."""
+        return hasattr(self.option.cls, "readout") or self.inner.has_readout
+
+    @property
+    def layout(self) -> tuple[tuple[type, Mapping[str, Any]], ...]:
+        """Of the rule, then of the option."""
+        return (*self.inner.layout, (self.option.cls, {}))
+
+    def instance(self, values: Mapping[str, Any]) -> Any:
+        """Return (the rule's h, the option's)."""
+        own = {name: values[key] for name, key in zip(self.option.hyper, self.option.keys, strict=True)}
+        inner = {key: value for key, value in values.items() if key in self.inner.fields}
+        return self.inner.instance(inner), self.option.cls(**own)
+
+    @cached_property
+    def functions(self) -> Functions:
+        """The rule's functions with the option's around them; the option's quantities come first."""
+        return around(self.inner.functions, self.option, self.inner.slots, len(self.inner.memory), len(self.layout) - 1)
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round of sums of a rule: what its kernels are specialised by.
+
+    Attributes
+    ----------
+    rule : Rule
+    index : int
+    """
+
+    rule: Rule
+    index: int
+
+    def __repr__(self) -> str:
+        """The identity of the machine code."""
+        return f"{self.rule!r}, round {self.index}"
+
+    def __getattr__(self, name: str) -> Any:
+        """What kernels ask of any rule is its rule's."""
+        return getattr(self.rule, name)
+
+    @property
+    def sums(self) -> int:
+        """How many there are."""
+        return self.rule.counts.sums[self.index]
+
+    @property
+    def quantities(self) -> int:
+        """How many are known before."""
+        return self.rule.counts.quantities[self.index]
+
+    @property
+    def measure(self) -> Callable[..., Any]:
+        """The terms of one parameter."""
+        return self.rule.functions.rounds[self.index][0]
+
+    @property
+    def conclude(self) -> Callable[..., Any]:
+        """What is made of the sums."""
+        return self.rule.functions.rounds[self.index][1]
+
+
+def chosen(options: Mapping[str, str]) -> list[Option]:
+    """Return the records of options, from the inside out: of each table, one kind."""
+    return [kinds(table)[options[table]] for table in TABLES if table in options]
