@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd._threads import Threads
-from fastgd.engine.cohort import Cohort, CohortSpec
+from fastgd.engine.cohort import Cohort
 from fastgd.engine.shapes import choose_kernel
+from fastgd.engine.spec import CohortSpec
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
 from fastgd.problems import LOSSES

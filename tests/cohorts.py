@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from fastgd._threads import Threads
-from fastgd.engine.cohort import Cohort, CohortSpec
+from fastgd.engine.cohort import Cohort
 from fastgd.engine.shapes import Kernel, choose_kernel
+from fastgd.engine.spec import CohortSpec
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.optimizers._rules import Rule
 from fastgd.problems import LOSSES
@@ -104,22 +105,32 @@ def make_cohort(
     dtype="float64",
     scheduled=(),
     schedule=None,
+    around=None,
+    estimator="none",
+    line_search=None,
 ):
-    """Return a cohort with these lanes: mappings of hyper-parameters, completed with the defaults."""
+    """Return a cohort with these lanes: mappings of hyper-parameters, completed with the defaults.
+
+    `options` are the rule's choices, and `around` the kinds of the options around it by their tables.
+    """
     record = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
-    hyper = [[lane.get(name, default) for name, default in record.hyper.items()] for lane in lanes]
+    rule = Rule.of(record, options or {}, around)
+    hyper = [[lane.get(name, default) for name, default in rule.fields.items()] for lane in lanes]
+    tiles, parts = estimator != "none", line_search is not None
     spec = CohortSpec(
-        rule=Rule.of(record, options or {}),
+        rule=rule,
         hyper=np.array(hyper, np.float64),
         l2=np.broadcast_to(np.asarray(l2, np.float64), len(lanes)).copy(),
-        scheduled=tuple(scheduled),
+        scheduled=("lr",) if line_search else tuple(scheduled),
         loss=LOSSES[loss],
         batch_size=batch_size,
         shuffled=shuffled,
         intercept=intercept,
         init=init,
         seed=seed,
-        kernel=kernel or choose_kernel(len(lanes), batch_size, np.dtype(dtype).itemsize),
+        kernel=kernel or choose_kernel(len(lanes), batch_size, np.dtype(dtype).itemsize, tiles=tiles, parts=parts),
+        estimator=estimator,
+        line_search=line_search,
     )
     return Cohort(spec, np.ascontiguousarray(X, dtype), y.astype(dtype), pool(threads), schedule)
 

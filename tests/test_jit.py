@@ -107,17 +107,29 @@ def test_the_next_process_compiles_nothing(cold, tmp_path):
 
 
 def test_new_values_compile_nothing(cold, tmp_path):
-    """Rates, penalties, losses, schedules, batch sizes, seeds, metrics, n and d are arguments of the same kernels."""
+    """Rates, penalties, schedules, batch sizes, seeds, n and d are arguments of the same kernels."""
     cache, _, _ = cold
-    problems = [{"loss": loss, "l2": 0.1, "intercept": True, "validation": 0.2} for loss in ("hinge", "squared")]
+    problem = {"loss": "logistic", "l2": 0.1, "intercept": True, "validation": 0.2}
     studies = [
         {"optimizer": {"name": "sgd", "lr": [0.1, 0.01]}, "batch_size": [1, 7, "full"], "seed": [3, 4]},
-        {**SGD, "shape": (700, 41), "problem": problems, "batch_size": 300, "init": {"normal": 0.1}},
+        {**SGD, "shape": (700, 41), "problem": problem, "batch_size": 300, "init": {"normal": 0.1}},
         {**SGD, "shape": (5, 1), "batch_size": 2, "order": "sequential", "stop": {"target": 0.1, "patience": 1}},
         {**SGD, "schedule": [{"name": "cosine"}, {"name": "step", "every": 2, "per": "step"}]},
-        {**SGD, "record": {"every": {"log": 3}, "metrics": ["accuracy"], "parameters": "all"}},
+        {**SGD, "record": {"every": {"log": 3}, "metrics": ["nonzeros"], "parameters": "all"}},
     ]
     assert Worker(tmp_path, *studies, cache=cache).result["compiled"] == []
+
+
+def test_a_new_loss_or_rule_compiles_its_own_functions_alone(cold, tmp_path):
+    """Drivers, which take the longest, are the same machine code for all."""
+    cache, _, _ = cold
+    loss = {**SGD, "problem": {"loss": "hinge"}, "record": {"metrics": ["accuracy"]}}
+    rule = {"optimizer": {"name": "lamb", "lr": 0.5}}
+    found = [Worker(tmp_path / name, study, cache=cache).result for name, study in (("loss", loss), ("rule", rule))]
+    assert set(found[0]["compiled"]) == {"residuals_of_rows", "add_losses_of_rows"}
+    of_rule = {"begin_step", "prepare_step", "weigh", "conclude_round", "conclude_sums", "apply_rule"}
+    assert set(found[1]["compiled"]) == of_rule
+    assert all("advance" in result["loaded"] for result in found)
 
 
 def test_shapes_of_data_and_grids_compile_nothing():
@@ -264,15 +276,47 @@ def test_an_optimizer_of_ones_own(cold, tmp_path):
         return Worker(tmp_path / name, study, cache=cache, path=f"{PACKAGE.parent}{os.pathsep}{tmp_path}").result
 
     new, again = work("new"), work("again")
-    assert "advance" in new["compiled"]
-    assert "evaluate_single_blocks" in new["loaded"]
+    assert set(new["compiled"]) == {"begin_step", "prepare_step", "apply_rule"}
+    assert {"advance", "evaluate_single_blocks"} <= set(new["loaded"])
     assert new["losses"] == first["losses"], "without drag it is plain descent"
     assert again["compiled"] == []
     assert again["losses"] == new["losses"]
     module.write_text(MINE.replace("FACTOR = 1.0", "FACTOR = 3.0"))
     edited = work("edited")
-    assert "advance" in edited["compiled"]
+    assert "apply_rule" in edited["compiled"]
     assert edited["losses"] != new["losses"]
+
+
+SUMMING = """
+from typing import NamedTuple
+import numpy as np
+import fastgd
+
+@fastgd.optimizer()
+class Unit(NamedTuple):
+    \"\"\"Descent by steps of one length.\"\"\"
+
+    lr: float
+
+    def measure(h, c, w, g, s):
+        return (g * g,)
+
+    def conclude(h, c, t, m, sums, loss):
+        return (h.lr / np.sqrt(sums[0]),), m
+
+    def rule(h, c, w, g, s):
+        return w - c[0] * g, s
+"""
+
+
+def test_a_cache_that_knows_ones_own_rules_serves_processes_that_do_not(cold, tmp_path):
+    """No class of a user's module stands in the index of a kernel that others load: they could not read it."""
+    cache, _, _ = cold
+    (tmp_path / "mine.py").write_text(SUMMING)
+    study = {"optimizer": {"name": "mine:Unit", "lr": 0.5}}
+    Worker(tmp_path / "mine", study, cache=cache, path=f"{PACKAGE.parent}{os.pathsep}{tmp_path}").result  # noqa: B018
+    others = [{"optimizer": {"name": name, "lr": 0.5}} for name in ("lars", "polyak", "adam")]
+    assert len(Worker(tmp_path / "others", *others, cache=cache).result["losses"]) == 3
 
 
 def test_ones_own_optimizer_from_a_file(cold, tmp_path):

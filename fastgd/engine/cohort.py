@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -16,17 +15,17 @@ from fastgd._vectors import aligned
 from fastgd.engine import dense, single
 from fastgd.engine.dense import BLOCKS, CHUNK, PLAIN, SAGA, SNAPSHOT, SVRG, Lanes, Rows, part_rows
 from fastgd.engine.evaluation import Evaluation, Measures
+from fastgd.engine.line_search import DirectionLine
 from fastgd.engine.losses import losses_address, residuals_address
 from fastgd.engine.order import identity, shuffle, start_values
 from fastgd.engine.rules import Calls, calls_of, read_iterate
-from fastgd.engine.shapes import Kernel, single_shape
+from fastgd.engine.spec import CohortSpec
 from fastgd.engine.tiles import TileLayout, make_scratch
-from fastgd.optimizers._rules import Rule
 from fastgd.problems import Loss
 
 Array = npt.NDArray[Any]
 
-ESTIMATORS = {"": PLAIN, "svrg": SVRG, "saga": SAGA}
+ESTIMATORS = {"none": PLAIN, "svrg": SVRG, "saga": SAGA}
 MOST_SCHEDULED = 1 << 20  # values that a call with a schedule per step takes along
 
 
@@ -38,55 +37,6 @@ class ScheduleValues(Protocol):
     def __call__(self, first: int, steps: int) -> Array:
         """Return (steps, m, G) from step `first` (from 0) on, or (1, m, G) where nothing changes within an epoch."""
         ...
-
-
-@dataclass(frozen=True)
-class CohortSpec:
-    """What a cohort computes.
-
-    Attributes
-    ----------
-    rule : Rule
-    hyper : ndarray (G, hyper) float64
-        The numeric hyper-parameters of each lane, in the rule's order.
-    l2 : ndarray (G,) float64
-    scheduled : tuple of str
-        The hyper-parameters that a schedule drives.
-    loss : Loss
-    batch_size : int
-    shuffled : bool
-        Whether each epoch has its own order of the rows.
-    intercept : bool
-    init : "zeros" or float
-        The start: zeros, or normal with this scale.
-    seed : int
-    kernel : Kernel
-    estimator : {"", "svrg", "saga"}
-        How gradients are estimated; empty: by the batch alone.
-    """
-
-    rule: Rule
-    hyper: Array
-    l2: Array
-    scheduled: tuple[str, ...]
-    loss: Loss
-    batch_size: int
-    shuffled: bool
-    intercept: bool
-    init: Any
-    seed: int
-    kernel: Kernel
-    estimator: str = ""
-
-    def hyper_rows(self) -> Array:
-        """Return the rows of `Lanes.hyper` (2, hyper + 1, G): an intercept has no penalty and no decay."""
-        weights = np.vstack([self.hyper.T, self.l2])
-        intercept = weights.copy()
-        intercept[-1] = 0
-        names = list(self.rule.fields)
-        for name in self.rule.penalties:
-            intercept[names.index(name)] = 0
-        return np.stack([weights, intercept])
 
 
 class Cohort:
@@ -136,6 +86,7 @@ class Cohort:
         self.rate = 2e9  # multiply-adds a second, until the first call is timed
         self._snapshot_at = -1  # the step before which the estimator's table was last filled
         self._evaluation = Evaluation(self)
+        self.line = DirectionLine(self) if spec.line_search else None
 
     def _allocate(self, count: int) -> None:
         tiles, L = self.spec.kernel.tiles(count), self.layout.shape.lanes
@@ -143,7 +94,7 @@ class Cohort:
         self._members = self.alive  # the lanes in the tiles: those that end stay there until a tile is free
         hyper = self.spec.hyper_rows()[:, :, self.alive]
         memory = np.array(rule.memory, np.float64)
-        kept = parameters if self.spec.estimator else 0
+        kept = 0 if self.spec.estimator == "none" else parameters
         self.lanes = Lanes(
             state=aligned((tiles, (1 + rule.slots) * parameters * L), self.dtype),
             hyper=self.layout.spread(hyper.reshape(-1, count), self.dtype),
@@ -177,7 +128,9 @@ class Cohort:
         self._link()
         for kernel, arguments in self._kernels():
             kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
-        self._evaluation.compile(gradient_norm or bool(self.spec.estimator))
+        self._evaluation.compile(gradient_norm or self.spec.estimator != "none")
+        if self.line:
+            self.line.compile()
 
     def _link(self) -> None:
         """Make sure of the addresses that the kernels call."""
@@ -219,7 +172,7 @@ class Cohort:
 
     def _fill_table(self, epoch: int, poll: Callable[[], None]) -> None:
         """Take the residuals of all rows and their gradient, which SAGA starts from and SVRG renews every epoch."""
-        due = {"": False, "svrg": True, "saga": epoch == 0}[self.spec.estimator]
+        due = {"none": False, "svrg": True, "saga": epoch == 0}[self.spec.estimator]
         if not due or self._snapshot_at == self.t:
             return
         self._snapshot_at = self.t
@@ -264,8 +217,40 @@ class Cohort:
         rows = self.rows._replace(order=self.rows.order[start : start + self.spec.batch_size])
         self._sum_gradient(rows, self.lanes.state, self.t + 1, poll)
         self._schedule(1)
-        self.threads.run([call(*self._apply_call(worker, len(rows.order))) for worker in range(self._workers)])
+        if self.line:
+            rates = np.zeros(len(self._members))
+            rates[np.searchsorted(self._members, self.alive)] = self.line.choose(poll)
+            self._drive_rate(rates)
+        self._apply(len(rows.order))
         self.t += 1
+
+    def _apply(self, rows: int) -> None:
+        self.threads.run([call(*self._apply_call(worker, rows)) for worker in range(self._workers)])
+        self._gradients[1:] = self._losses[1:] = 0  # the first now holds the sum of all
+
+    def _drive_rate(self, rates: Array) -> None:
+        """Put rates of the lanes in the tiles in the place of the scheduled ones."""
+        scheduled, row = self.lanes.scheduled.copy(), self.spec.scheduled.index("lr")
+        L = self.layout.shape.lanes
+        scheduled[0, :, row * L : (row + 1) * L] = self.layout.spread(rates[None], self.dtype)
+        self.lanes = self.lanes._replace(scheduled=scheduled)
+
+    def direction(self) -> Array:
+        """Return what a step at rate 1 would add to the parameters (tiles, parameters * L); changes no state."""
+        kept, parameters = self.lanes, self.layout.parameters * self.layout.shape.lanes
+        self.lanes = kept._replace(state=kept.state.copy(), memory=kept.memory.copy(), hyper=kept.hyper.copy())
+        self._drive_rate(np.ones(len(self._members)))
+        self._apply(self.n)
+        stepped, self.lanes = self.lanes.state, kept
+        return np.ascontiguousarray(stepped[:, :parameters] - kept.state[:, :parameters])
+
+    def summed_gradient(self) -> Array:
+        """Return the gradient of the last full batch, without penalty, once applied (tiles, parameters, L)."""
+        return self._gradients[0].reshape(len(self.lanes.state), self.layout.parameters, -1)
+
+    def summed_losses(self) -> Array:
+        """Return the sums of its losses (tiles * L,)."""
+        return self._losses[0].reshape(-1)
 
     def _sum_gradient(self, rows: Rows, W: Array, t: int, poll: Callable[[], None]) -> None:
         self._gradients[:] = self._losses[:] = 0
@@ -285,7 +270,8 @@ class Cohort:
     ) -> tuple[Any, tuple[Any, ...]]:
         end = len(rows.order)
         span = (worker, self._workers, part_rows(end, self.spec.kernel.parts), low, high, end, t)
-        W, how = self.lanes.state if W is None else W, (self._calls.losses, self.lanes.estimator)
+        W = self.lanes.state if W is None else W
+        how = (bool(self._calls.losses or self.line), self.lanes.estimator)
         return dense.accumulate, (
             how, self._shape, rows, W, self.lanes, self._gradients, self._losses, self._scratch[worker], span,
             self.spec.intercept,
@@ -362,11 +348,3 @@ class Cohort:
         self.lanes = self.lanes._replace(
             hyper=self.layout.spread(hyper, self.dtype), memory=self.layout.spread(memory, self.dtype)
         )
-
-
-def cohort_bytes(spec: CohortSpec, d: int, lanes: int, itemsize: int) -> int:
-    """Return a cohort's bytes: parameters, slots, the reported iterate, and a large batch's partial sums."""
-    columns = spec.kernel.tiles(lanes) * (single_shape(itemsize).width if spec.kernel.lanes == 1 else spec.kernel.lanes)
-    rows = (d + spec.intercept) // (single_shape(itemsize).width if spec.kernel.lanes == 1 else 1) + 2
-    copies = 1 + spec.rule.slots + spec.rule.has_readout + max(1, spec.kernel.parts)
-    return copies * rows * columns * itemsize

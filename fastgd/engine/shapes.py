@@ -94,15 +94,15 @@ class Kernel:
         return self.tiles(lanes) * self.lanes - lanes
 
 
-def choose_kernel(lanes: int, batch_size: int, itemsize: int) -> Kernel:
-    """Return the kernel for a cohort of so many lanes.
+def choose_kernel(lanes: int, batch_size: int, itemsize: int, *, tiles: bool = False, parts: bool = False) -> Kernel:
+    """Return the kernel for a cohort of so many lanes; in tiles, or with the batch in parts, where something needs it.
 
     A narrower tile reuses each row less, so a lane costs more in it: the factors below, measured. Tiles are made no
     wider than lets two workers share the cohort.
     """
     quantum = 32 // itemsize  # lanes of half a 512-bit vector
-    large = batch_size >= LARGE_BATCH
-    if lanes <= FEW_LANES and not large:
+    large = batch_size >= LARGE_BATCH or parts
+    if lanes <= FEW_LANES and not large and not tiles:
         return Kernel(1)
     costs = {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}
     shared = 1 if large else 2  # the parts of a large batch keep all workers busy with one tile

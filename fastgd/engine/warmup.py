@@ -7,8 +7,9 @@ import numpy as np
 
 from fastgd._jit import compile_lock
 from fastgd._threads import Threads
-from fastgd.engine.cohort import Cohort, CohortSpec
+from fastgd.engine.cohort import Cohort
 from fastgd.engine.shapes import LARGE_BATCH, Kernel, choose_kernel
+from fastgd.engine.spec import CohortSpec
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.optimizers._rules import Rule
 from fastgd.problems import LOSSES

@@ -99,6 +99,11 @@ class Rule:
         return len(self.fields)
 
     @property
+    def options(self) -> tuple[str, ...]:
+        """The names of the options around it, from the inside out."""
+        return ()
+
+    @property
     def base(self) -> "Rule":
         """The rule without options."""
         return Rule(self.optimizer, self.choices)
@@ -213,6 +218,11 @@ class Around(Rule):
     def __repr__(self) -> str:
         """The identity of the machine code."""
         return f"{self.inner!r}+{self.option.name}"
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The names of the options around it, from the inside out."""
+        return (*self.inner.options, self.option.name)
 
     @property
     def variant(self) -> str:

@@ -7,15 +7,24 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, PlainValidator, TypeAdapter, create_model, model_serializer
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, model_serializer
 
 from fastgd.optimizers import find
+from fastgd.optimizers._options import TABLES
 from fastgd.schedules import SCHEDULES, Horizon, Part, ScheduleRecord, Unit, describe, numbers, parts_of
 from fastgd.study._fields import Block, Count, Several
-from fastgd.study._values import as_list, brief, choice, distinct, failure, named
-
-several: Any = Several  # of types that are known at run time only
-list_of: Any = list
+from fastgd.study._tables import (
+    Around,
+    Search,
+    Searches,
+    around_of,
+    flattened,
+    list_of,
+    lists,
+    read_block,
+    several,
+)
+from fastgd.study._values import brief, choice, distinct, failure, named
 
 
 class Piece(Block):
@@ -104,6 +113,12 @@ class OptimizerBlock(Block):
         Every numeric hyper-parameter in the record's order, with its values or its default.
     options : dict of str to list
         Every categorical choice, likewise.
+    around : list of Around
+        The options around the rule, of each table at most one.
+    estimator : list of str
+        How gradients are estimated: "none" (by the batch alone), "svrg", "saga".
+    line_search : Search, optional
+        What chooses the rate of each step.
     schedule : Schedule, optional
         For this optimizer alone, in place of the study's.
     """
@@ -111,32 +126,34 @@ class OptimizerBlock(Block):
     name: str
     hyper: dict[str, list[float]]
     options: dict[str, list[Any]]
+    around: list[Around] = []
+    estimator: list[str] = ["none"]
+    line_search: Search | None = None
     schedule: Schedule | None = None
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
+        # what is not set is left out: a study that says nothing new keeps its text
         keys = {key: brief(values) for key, values in (self.hyper | self.options).items()}
-        own = {} if self.schedule is None else {"schedule": self.schedule.model_dump()}
-        return {"name": self.name, **keys, **own}
+        tables: dict[str, Any] = {table.table: table.model_dump() for table in self.around}
+        if self.estimator != ["none"]:
+            tables["estimator"] = brief(self.estimator)
+        if self.line_search is not None:
+            tables["line_search"] = self.line_search.model_dump()
+        if self.schedule is not None:
+            tables["schedule"] = self.schedule.model_dump()
+        return {"name": self.name, **keys, **tables}
 
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each option around the rule, by its table."""
+        return {option.table: option.kind for option in self.around}
 
-def _read(block: Mapping[str, Any], what: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Validate a block against its rule's keys; a list or a grid may stand for each of the rule's values."""
-    model = create_model(what, __base__=Block, **fields)
-    return dict(model.model_validate(dict(block)))
-
-
-def _flattened(read: Callable[[Any], list[Any]]) -> BeforeValidator:
-    """Read a table or a list of tables, each of which may make several blocks."""
-    tables: TypeAdapter[list[list[Any]]] = TypeAdapter(list[Annotated[Any, PlainValidator(read)]])
-    return BeforeValidator(lambda value: list(itertools.chain(*tables.validate_python(as_list(value)))))
-
-
-def _lists(value: Any) -> list[tuple[Any, ...]]:
-    """Read one list of numbers, or a list of such lists, as several values."""
-    items = as_list(value)
-    several_lists = items if items and isinstance(items[0], list) else [items]
-    return [tuple(distinct(as_list(item))) for item in several_lists]
+    @property
+    def grids(self) -> dict[str, list[float]]:
+        """The values of every hyper-parameter, those of the options as "table.name"."""
+        own = {f"{option.table}.{key}": v for option in self.around for key, v in option.numbers.items()}
+        return {**self.hyper, **own}
 
 
 def _keys(record: ScheduleRecord) -> dict[str, Any]:
@@ -148,7 +165,7 @@ def _keys(record: ScheduleRecord) -> dict[str, Any]:
             kind = Annotated[Any, PlainValidator(partial(choice, valid=record.choices[key]))]
         values: Any = several[kind]
         if key in record.lists:
-            values = Annotated[list_of[kind], BeforeValidator(_lists), AfterValidator(distinct)]
+            values = Annotated[list_of[kind], BeforeValidator(lists), AfterValidator(distinct)]
         if key in record.required:
             fields[key] = (values, ...)
         else:
@@ -163,7 +180,7 @@ def _variants(block: Any, what: Callable[[ScheduleRecord], dict[str, Any]]) -> I
     if not isinstance(block, Mapping):
         raise failure("must be a table", found=block)
     record = named(SCHEDULES.find, block.get("name"))
-    read = _read(block, "schedule", {"name": (str, ...), **what(record), **_keys(record)})
+    read = read_block(block, "schedule", {"name": (str, ...), **what(record), **_keys(record)})
     given = [key for key in record.one_of if read[key] is not None]
     if record.one_of and len(given) != 1:
         raise failure(f"needs exactly one of {', '.join(record.one_of)}; it has {' and '.join(given) or 'none'}")
@@ -193,27 +210,36 @@ def _schedules(block: Any) -> list[Schedule]:
     return [Schedule(**fields) for fields in _variants(block, head)]
 
 
-Pieces = Annotated[list[Piece], _flattened(_pieces)]
-Schedules = Annotated[list[Schedule], _flattened(_schedules)]
+Pieces = Annotated[list[Piece], flattened(_pieces)]
+Schedules = Annotated[list[Schedule], flattened(_schedules)]
 
 
 def _optimizers(block: Any) -> list[OptimizerBlock]:
     if not isinstance(block, Mapping):
         raise failure("must be a table", found=block)
     record = named(find, block.get("name"))
-    fields: dict[str, Any] = {"name": (str, ...), "schedule": (Schedules | None, None)}
+    fields: dict[str, Any] = {"name": (str, ...)}
     for key, default in record.hyper.items():
+        if key == "lr" and "line_search" in block:
+            default = 1.0
         fields[key] = (several[record.annotations[key]], ... if default is None else [float(default)])
     for key, valid in record.options.items():
         item = Annotated[Any, PlainValidator(partial(choice, valid=valid))]
         fields[key] = (several[item], [valid[0]])
-    read = _read(block, "optimizer", fields)
-    hyper = {key: read[key] for key in record.hyper}
-    options = {key: read[key] for key in record.options}
+    alternatives = {table: (around_of(table) | None, None) for table in TABLES}
+    alternatives |= {"line_search": (Searches | None, None), "schedule": (Schedules | None, None)}
+    read = read_block(block, "optimizer", {**fields, "estimator": (Estimators, ["none"]), **alternatives})
+    common = {
+        "name": record.name,
+        "hyper": {key: read[key] for key in record.hyper},
+        "options": {key: read[key] for key in record.options},
+        "estimator": read["estimator"],
+    }
     return [
-        OptimizerBlock(name=record.name, hyper=hyper, options=options, schedule=schedule)
-        for schedule in read["schedule"] or [None]
+        OptimizerBlock(**common, around=[option for option in around if option], line_search=search, schedule=schedule)
+        for *around, search, schedule in itertools.product(*(read[key] or [None] for key in alternatives))
     ]
 
 
-Optimizers = Annotated[list[OptimizerBlock], _flattened(_optimizers)]
+Estimators = Several[Literal["none", "svrg", "saga"]]
+Optimizers = Annotated[list[OptimizerBlock], flattened(_optimizers)]

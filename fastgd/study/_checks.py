@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from fastgd._errors import nearest
 from fastgd.optimizers import find
+from fastgd.optimizers._options import kinds
 from fastgd.problems import LOSSES
 from fastgd.schedules import chained
 from fastgd.study._values import failure
 
 if TYPE_CHECKING:
+    from fastgd.optimizers._rules import Rule
     from fastgd.study.config import OptimizerBlock, Schedule, Study
 
 NEEDS_TARGETS = {"accuracy": ("binary", "unit"), "r2": ("real", "unit", "count")}
@@ -30,6 +33,7 @@ def check(study: Study) -> None:
     _check_labels(study)
     _check_metrics(study)
     for index, block in enumerate(study.optimizer):
+        _check_method(study, block, index)
         schedules = study.schedule if block.schedule is None else [block.schedule]
         for schedule in schedules:
             _check_schedule(study, schedule, block, index)
@@ -61,12 +65,14 @@ def _check_schedule(study: Study, schedule: Schedule, block: OptimizerBlock, ind
     if len(set(driven)) < len(driven):
         raise failure(f"drives '{driven[-1]}' twice; 'also' is for another hyper-parameter", *path)
     for driver in schedule.drivers:
-        if driver.of not in block.hyper:
+        if driver.of not in block.grids:
             text = f"has of = '{driver.of}', which the optimizer '{block.name}' does not have; "
-            raise failure(text + nearest(driver.of, block.hyper), *path)
+            raise failure(text + nearest(driver.of, block.grids), *path)
         _check_feedback(study, driver, path)
         if driver.of != "lr":
             _check_values(study, driver, block, path)
+        elif block.line_search:
+            raise failure(f"drives lr, which the line search of the optimizer '{block.name}' chooses", *path)
 
 
 def _check_feedback(study: Study, schedule: Schedule, path: Path) -> None:
@@ -83,7 +89,7 @@ def _check_values(study: Study, schedule: Schedule, block: OptimizerBlock, path:
     total = (study.steps if schedule.per == "step" else study.epochs) or LONGEST_LOOK
     indices = np.unique(np.linspace(0, total - 1, min(total, LONGEST_LOOK)).astype(np.int64))
     values = chained(schedule.parts, schedule.horizon, indices, total)
-    bounds: TypeAdapter[float] = TypeAdapter(find(block.name).annotations[schedule.of])
+    bounds: TypeAdapter[float] = TypeAdapter(_annotation(block, schedule.of))
     for k, value in zip(indices.tolist(), values.tolist(), strict=True):
         try:
             bounds.validate_python(value)
@@ -91,3 +97,45 @@ def _check_values(study: Study, schedule: Schedule, block: OptimizerBlock, path:
             must = error.errors()[0]["msg"].replace("Input should", "it must")
             text = f"'{schedule.name}' gives {schedule.of} the value {value:g} at index {k}; {must}"
             raise failure(text, *path) from None
+
+
+def _annotation(block: OptimizerBlock, name: str) -> Any:
+    """The type of a hyper-parameter with its bounds, of the optimizer or of an option around it."""
+    table, _, key = name.partition(".")
+    return kinds(table)[block.kinds[table]].annotations[key] if key else find(block.name).annotations[name]
+
+
+def _check_method(study: Study, block: OptimizerBlock, index: int) -> None:
+    """Refuse options, estimators and line searches that do not go with the rule or the batches."""
+    estimators = [name for name in block.estimator if name != "none"]
+    if not (block.around or estimators or block.line_search):
+        return
+    from fastgd.optimizers._rules import Rule  # imports Numba, which few studies need before they run
+
+    record, path = find(block.name), ("optimizer", index)
+    for choices in itertools.product(*block.options.values()):
+        rule = Rule.of(record, dict(zip(block.options, choices, strict=True)))
+        for option in block.around:
+            if why := rule.refuses(kinds(option.table)[option.kind].needs):
+                raise failure(f": does not go with '{block.name}': {why}", *path, option.table)
+        if block.line_search and (why := _refused_search(study, rule, block)):
+            raise failure(f": {why}", *path, "line_search")
+    if estimators and record.batch_loss:
+        text = f": '{block.name}' needs the loss of each batch, of which '{estimators[0]}' makes no estimate"
+        raise failure(text, *path, "estimator")
+    if estimators and "full" in study.batch_size:
+        text = f": '{estimators[0]}' is for mini-batches, and batch_size has 'full', whose gradient is exact"
+        raise failure(text, *path, "estimator")
+
+
+def _refused_search(study: Study, rule: Rule, block: OptimizerBlock) -> str:
+    if study.batch_size != ["full"]:
+        sizes = ", ".join(str(size) for size in study.batch_size if size != "full")
+        return f"is for full batches, on which the objective is exact; batch_size has {sizes}"
+    if not rule.linear_in_rate:
+        return f"needs a step that is 'lr' times a direction, and that of '{block.name}' is not"
+    if other := [option.table for option in block.around if option.table not in ("clip", "averaging")]:
+        return f"does not go with '{other[0]}', which moves the iterate after the step"
+    if block.estimator != ["none"]:
+        return "does not go with an estimator"
+    return ""

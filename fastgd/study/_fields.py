@@ -21,7 +21,11 @@ from fastgd._errors import nearest
 from fastgd.study._values import brief, distinct, explicit, failure, is_number, is_whole, known_keys
 
 ALWAYS_RECORDED = ("loss", "validation_loss", "param_norm")
-METRICS = (*ALWAYS_RECORDED, "grad_norm", "accuracy", "validation_accuracy", "r2", "validation_r2")
+METRICS = (
+    *ALWAYS_RECORDED,
+    *("grad_norm", "composite_loss", "nonzeros"),
+    *("accuracy", "validation_accuracy", "r2", "validation_r2"),
+)
 LARGEST = 2**53
 
 T = TypeVar("T")

@@ -36,16 +36,16 @@ def _toml(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, str) else str(value)
 
 
-def named(find: Callable[[str], T], name: Any) -> T:
-    """Look up a block by the name in it; what is wrong with it is wrong with its key `name`."""
+def named(find: Callable[[str], T], name: Any, key: str = "name") -> T:
+    """Look up a block by the name in it; what is wrong with it is wrong with that key."""
     if name is None:
-        raise failure("is missing", "name")
+        raise failure("is missing", key)
     if not isinstance(name, str):
-        raise failure("must be a string", "name", found=name)
+        raise failure("must be a string", key, found=name)
     try:
         return find(name)
     except InputError as error:
-        raise failure(f": {error}", "name") from None
+        raise failure(f": {error}", key) from None
 
 
 def known_keys(block: Any, valid: Iterable[str]) -> Any:

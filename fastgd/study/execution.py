@@ -17,10 +17,11 @@ from fastgd.datasets import Data
 from fastgd.engine.cohort import Cohort
 from fastgd.store.cohort import CohortWriter
 from fastgd.store.folder import Folder
+from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import Study
 from fastgd.study.events import CohortFinished, CohortStarted, Compiling, Event, Progress
 from fastgd.study.metrics import Recorder
-from fastgd.study.plan import CohortPlan, Plan
+from fastgd.study.plan import Plan
 from fastgd.study.schedule import CohortSchedule
 from fastgd.study.stopping import Stopping
 from fastgd.study.stopwatch import Stopwatch
@@ -225,7 +226,8 @@ class _CohortRun:
         self.records.observe(lanes, metrics)
         counts = [len(self.plan.ids[lane]) for lane in lanes]
         columns: dict[str, Any] = {name: np.repeat(values, counts) for name, values in metrics.items()}
-        columns["lr"] = np.repeat(self.schedule.rate(step)[lanes], counts)
+        line = self.cohort.line
+        columns["lr"] = np.repeat((line.rates if line else self.schedule.rate(step))[lanes], counts)
         columns["trial_id"] = [trial for lane in lanes for trial in self.plan.ids[lane]]
         columns["step"], columns["epoch"] = step, step / self.plan.batches
         columns["samples_seen"] = self._samples(step)
@@ -235,7 +237,8 @@ class _CohortRun:
 
     def _samples(self, step: int) -> int:
         epochs, batches = divmod(step, self.plan.batches)
-        return epochs * self.plan.n + min(batches * self.plan.spec.batch_size, self.plan.n)
+        batches = min(batches * self.plan.spec.batch_size, self.plan.n)
+        return (epochs + self.plan.snapshots(step)) * self.plan.n + batches
 
     def _commit(self) -> None:
         self.watch.enter("store")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgd.engine.cohort import CohortSpec
+from fastgd.engine.spec import CohortSpec
 from fastgd.study.config import Problem, Schedule, Study
 
 
@@ -58,7 +58,7 @@ def _digest(text: str) -> Any:
 
 def _shared(study: Study, problem: Problem, fingerprint: str, spec: CohortSpec) -> dict[str, Any]:
     optimizer = spec.rule.optimizer
-    return {
+    return _added(spec) | {
         "data": fingerprint,
         "loss": problem.loss,
         "intercept": problem.intercept,
@@ -74,3 +74,15 @@ def _shared(study: Study, problem: Problem, fingerprint: str, spec: CohortSpec) 
         "stop": study.stop.model_dump(),
         "record": study.record.model_dump(),
     }
+
+
+def _added(spec: CohortSpec) -> dict[str, Any]:
+    """What is there only where it is used: the names of trials without it stay as they are."""
+    added: dict[str, Any] = {}
+    if spec.rule.options:
+        added["options"] = spec.rule.options
+    if spec.estimator != "none":
+        added["estimator"] = spec.estimator
+    if spec.line_search is not None:
+        added["line_search"] = [type(spec.line_search).__name__, spec.line_search._asdict()]
+    return added

@@ -12,6 +12,7 @@ from fastgd.problems import LOSSES, ZERO_ONE, Loss
 from fastgd.study._checks import NEEDS_TARGETS
 
 Array = npt.NDArray[Any]
+LOSS_EVALUATIONS = "loss_evaluations"  # of the line search so far, where there is one
 
 
 def _fits(metric: str, loss: Loss) -> bool:
@@ -63,7 +64,23 @@ class Recorder:
         values["loss"] = values["loss"] + np.where(l2 > 0, 0.5 * l2 * measured.penalised, 0)  # 0 x infinity is 0 here
         if "grad_norm" in self._metrics:
             values["grad_norm"] = cohort.gradient_norm(poll)
+        if {"composite_loss", "nonzeros"} & set(self._metrics):
+            values |= self._of_weights(cohort, values["loss"])
+        if cohort.line:
+            values[LOSS_EVALUATIONS] = cohort.line.evaluations[cohort.alive].astype(np.float64)
         return values
+
+    def _of_weights(self, cohort: Cohort, loss: Array) -> dict[str, Array]:
+        """Return the loss with the penalty of proximal steps, and the number of weights that are not zero."""
+        weights = np.ascontiguousarray(cohort.parameters()[:, : cohort.d])
+        names, hyper = list(cohort.spec.rule.fields), cohort.spec.hyper[cohort.alive]
+        l1, l2 = (
+            hyper[:, names.index(name)] if name in names else np.zeros(len(hyper))
+            for name in ("proximal.l1", "proximal.l2")
+        )
+        penalty = l1 * np.abs(weights).sum(axis=1) + 0.5 * l2 * np.square(weights).sum(axis=1)
+        found = {"composite_loss": loss + penalty, "nonzeros": np.count_nonzero(weights, axis=1).astype(np.float64)}
+        return {name: values for name, values in found.items() if name in self._metrics}
 
     @np.errstate(over="ignore", invalid="ignore")
     def validation_loss(self, cohort: Cohort, poll: Callable[[], None]) -> Array:

@@ -4,7 +4,6 @@ The plan is a pure function of the study and the shape of its data: not of threa
 machine's load. What it decides about a trial's kernel therefore holds whenever and wherever the trial runs.
 """
 
-import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,114 +15,23 @@ import pandas as pd
 
 from fastgd._errors import InputError
 from fastgd.datasets import Data
-from fastgd.engine.cohort import CohortSpec, cohort_bytes
 from fastgd.engine.evaluate import BLOCK
 from fastgd.engine.shapes import choose_kernel
+from fastgd.engine.spec import CohortSpec, cohort_bytes
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
 from fastgd.problems import LOSSES
+from fastgd.study._tables import Search
+from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 from fastgd.study.identity import trial_ids
-from fastgd.study.summary import CohortSummary, PlanSummary
+from fastgd.study.summary import PlanSummary
 
 Array = npt.NDArray[Any]
 
 MEMORY_BUDGET = 2 << 30  # bytes of a cohort's lanes: a plan that needs more is split, which changes no bits
 MOST_LANES = 4096  # of a cohort: what an interruption can lose
 MOST_WORK = 4e9  # multiply-adds of a step over all lanes: a kernel call takes a whole one, and must stay short
-
-
-@dataclass(frozen=True)
-class CohortPlan:
-    """A cohort of the plan.
-
-    Attributes
-    ----------
-    index : int
-        Its place in the plan.
-    problem : int
-        The problem's place in the study.
-    label : str
-        The problem's name in the results.
-    spec : CohortSpec
-        What the engine computes.
-    schedules : tuple of Schedule
-        The schedules of its lanes.
-    which : ndarray (G,)
-        Each lane's schedule.
-    ids : list of list of str
-        Each lane's trials: one, or one for each seed where nothing is random.
-    seeds : tuple of int
-        The seeds of those trials.
-    dtype : str
-    n, d : int
-        The problem's training rows and features.
-    steps : int
-        The budget.
-    checkpoints : ndarray of int
-        The steps at which metrics are recorded, the first 0.
-    """
-
-    index: int
-    problem: int
-    label: str
-    spec: CohortSpec
-    schedules: tuple[Schedule, ...]
-    which: Array
-    ids: list[list[str]]
-    seeds: tuple[int, ...]
-    dtype: str
-    n: int
-    d: int
-    steps: int
-    checkpoints: Array
-
-    @property
-    def lanes(self) -> int:
-        """The number of lanes."""
-        return len(self.ids)
-
-    @property
-    def batches(self) -> int:
-        """Steps of an epoch."""
-        return -(-self.n // self.spec.batch_size)
-
-    @property
-    def epochs(self) -> float:
-        """Passes over the training rows."""
-        return self.steps / self.batches
-
-    @property
-    def cohort_id(self) -> str:
-        """A stable name: of its trials."""
-        return hashlib.blake2b("".join(itertools.chain(*self.ids)).encode(), digest_size=6).hexdigest()
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of an element."""
-        return np.dtype(self.dtype).itemsize
-
-    @property
-    def bytes(self) -> int:
-        """Memory of the lanes: parameters, slots and what the kernel works in."""
-        return cohort_bytes(self.spec, self.d, self.lanes, self.itemsize)
-
-    @property
-    def flops(self) -> float:
-        """Floating-point operations of training and of the exact loss at checkpoints."""
-        rows = 4.0 * self.epochs + 2.0 * len(self.checkpoints)
-        return rows * self.n * self.d * self.lanes
-
-    @property
-    def passes(self) -> float:
-        """Passes over the training rows, checkpoints included."""
-        return self.epochs + len(self.checkpoints)
-
-    def select(self, keep: Array) -> "CohortPlan":
-        """Return the cohort with some of its lanes, in the same kernel."""
-        spec = replace(self.spec, hyper=self.spec.hyper[keep], l2=self.spec.l2[keep])
-        ids = [self.ids[lane] for lane in np.flatnonzero(keep)]
-        return replace(self, spec=spec, which=self.which[keep], ids=ids)
 
 
 @dataclass(frozen=True)
@@ -135,7 +43,7 @@ class Plan:
 
     def summary(self) -> PlanSummary:
         """Return the plan in numbers."""
-        rows = [_summarise(cohort) for cohort in self.cohorts]
+        rows = [cohort.summary() for cohort in self.cohorts]
         lanes = sum(row.lanes for row in rows)
         padded = sum(cohort.spec.kernel.padding(cohort.lanes) for cohort in self.cohorts)
         return PlanSummary(
@@ -148,23 +56,6 @@ class Plan:
             passes=sum(row.passes for row in rows),
             flops=sum(row.flops for row in rows),
         )
-
-
-def _summarise(cohort: CohortPlan) -> CohortSummary:
-    rule, padding = cohort.spec.rule, cohort.spec.kernel.padding(cohort.lanes)
-    variant = rule.variant
-    return CohortSummary(
-        problem=cohort.label,
-        optimizer=f"{rule.optimizer.name} ({variant})" if variant else rule.optimizer.name,
-        batch_size=cohort.spec.batch_size,
-        seed=", ".join(map(str, cohort.seeds)),
-        lanes=cohort.lanes,
-        padding=padding / (padding + cohort.lanes),
-        kernel=cohort.spec.kernel.name,
-        bytes=cohort.bytes,
-        passes=cohort.passes,
-        flops=cohort.flops,
-    )
 
 
 # --- making it --------------------------------------------------------------------------------------------------------
@@ -199,11 +90,11 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
     seen: set[str] = set()
     for index, (problem, rows, label) in enumerate(zip(study.problem, data, labels(study, data), strict=True)):
         _check(index, problem)
-        for rule, blocks in _rules(study):
-            lanes = _lanes(study, problem, blocks)
+        for method in _methods(study):
+            lanes = _lanes(study, problem, method.blocks)
             for batch_size in _batch_sizes(study, label, len(rows.X)):
                 for seeds in _seed_groups(study, batch_size == len(rows.X)):
-                    cohort = _cohort(study, index, rows, label, rule, lanes, batch_size, seeds)
+                    cohort = _cohort(study, index, rows, label, method, lanes, batch_size, seeds)
                     cohort = cohort.select(_first_seen(cohort.ids, seen))
                     if cohort.lanes:
                         cohorts += _split(cohort)
@@ -237,15 +128,26 @@ def _check(index: int, problem: Problem) -> None:
         raise InputError(f"problem.{index}.layout: sparse cohorts do not exist yet; valid: auto, dense")
 
 
-def _rules(study: Study) -> list[tuple[Rule, list[OptimizerBlock]]]:
-    """The rules of the study, each with the blocks that use it; categorical choices make rules of their own."""
-    groups: dict[str, tuple[Rule, list[OptimizerBlock]]] = {}
+@dataclass(frozen=True)
+class _Method:
+    """What trials of a cohort have in common beside data and batches, and the blocks that ask for it."""
+
+    rule: Rule
+    estimator: str
+    search: Search | None
+    blocks: list[OptimizerBlock]
+
+
+def _methods(study: Study) -> list[_Method]:
+    """The methods of the study; categorical choices, options and estimators make methods of their own."""
+    methods: dict[str, _Method] = {}
     for block in study.optimizer:
         record = find(block.name)
-        for choices in itertools.product(*block.options.values()):
-            rule = Rule.of(record, dict(zip(block.options, choices, strict=True)))
-            groups.setdefault(repr(rule), (rule, []))[1].append(block)
-    return list(groups.values())
+        for *choices, estimator in itertools.product(*block.options.values(), block.estimator):
+            rule = Rule.of(record, dict(zip(block.options, choices, strict=True)), block.kinds)
+            method = _Method(rule, estimator, block.line_search, [])
+            methods.setdefault(f"{rule!r} {estimator} {block.line_search!r}", method).blocks.append(block)
+    return list(methods.values())
 
 
 def _batch_sizes(study: Study, label: str, n: int) -> list[int]:
@@ -269,7 +171,7 @@ def _lanes(study: Study, problem: Problem, blocks: Sequence[OptimizerBlock]) -> 
         for schedule in [block.schedule] if block.schedule else study.schedule:
             if schedule not in schedules:
                 schedules.append(schedule)
-            axes = [np.asarray(values, np.float64) for values in (*block.hyper.values(), problem.l2)]
+            axes = [np.asarray(values, np.float64) for values in (*block.grids.values(), problem.l2)]
             mesh = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
             grids.append(np.column_stack([mesh, np.full(len(mesh), schedules.index(schedule))]))
     grid = np.concatenate(grids)
@@ -281,13 +183,16 @@ def _cohort(
     index: int,
     data: Data,
     label: str,
-    rule: Rule,
+    method: _Method,
     lanes: _Lanes,
     batch_size: int,
     seeds: tuple[int, ...],
 ) -> CohortPlan:
-    problem, n = study.problem[index], len(data.X)
+    problem, n, rule = study.problem[index], len(data.X), method.rule
     driven = {driver.of for schedule in lanes.schedules for driver in schedule.drivers}
+    if method.search:
+        driven.add("lr")
+    estimated, itemsize = method.estimator != "none", np.dtype(study.dtype).itemsize
     spec = CohortSpec(
         rule=rule,
         hyper=lanes.hyper,
@@ -299,7 +204,9 @@ def _cohort(
         intercept=problem.intercept,
         init=study.init["normal"] if isinstance(study.init, dict) else "zeros",
         seed=seeds[0],
-        kernel=choose_kernel(len(lanes.hyper), batch_size, np.dtype(study.dtype).itemsize),
+        kernel=choose_kernel(len(lanes.hyper), batch_size, itemsize, tiles=estimated, parts=method.search is not None),
+        estimator=method.estimator,
+        line_search=method.search.instance if method.search else None,
     )
     batches = -(-n // batch_size)
     steps = study.steps or (study.epochs or 1) * batches
@@ -317,6 +224,7 @@ def _cohort(
         d=data.X.shape[1],
         steps=steps,
         checkpoints=_checkpoints(study, steps, batches),
+        search=method.search,
     )
 
 
@@ -339,7 +247,7 @@ def _first_seen(ids: list[list[str]], seen: set[str]) -> Array:
 def _split(cohort: CohortPlan) -> Iterator[CohortPlan]:
     """Cut a cohort into pieces of whole tiles, within the memory budget and short calls; the kernel stays the same."""
     tile = cohort.spec.kernel.lanes
-    each = cohort_bytes(cohort.spec, cohort.d, tile, cohort.itemsize)
+    each = cohort_bytes(cohort.spec, cohort.n, cohort.d, tile, cohort.itemsize)
     rows = max(BLOCK, 0 if cohort.spec.kernel.parts else cohort.spec.batch_size)
     by_work = int(MOST_WORK / (2 * rows * cohort.d)) // tile
     tiles = max(1, min(MOST_LANES // tile, MEMORY_BUDGET // each, max(2, by_work)))
@@ -353,7 +261,6 @@ def _table(problem: Problem, data: Data, cohort: CohortPlan) -> pd.DataFrame:
     """The rows of a cohort's trials, as far as the plan knows them."""
     rule, seeds = cohort.spec.rule, len(cohort.seeds)
     lanes = np.repeat(np.arange(cohort.lanes), seeds)
-    names = list(rule.fields)
     numbers = [schedule.numbers for schedule in cohort.schedules]
     schedule = {
         f"schedule.{key}": np.array([own.get(key, np.nan) for own in numbers])[cohort.which][lanes]
@@ -369,8 +276,8 @@ def _table(problem: Problem, data: Data, cohort: CohortPlan) -> pd.DataFrame:
             "d": cohort.d,
             "l2": cohort.spec.l2[lanes],
             "optimizer": rule.optimizer.name,
-            "variant": rule.variant,
-            **{name: cohort.spec.hyper[lanes, column] for column, name in enumerate(names)},
+            "variant": cohort.variant,
+            **{name: values[lanes] for name, values in cohort.numbers.items()},
             "schedule": np.array([s.label for s in cohort.schedules], object)[cohort.which][lanes],
             **schedule,
             "batch_size": cohort.spec.batch_size,

@@ -21,10 +21,12 @@ from fastgd.engine.machine import cpu_model
 from fastgd.problems import LOSSES
 from fastgd.store.folder import Folder
 from fastgd.store.manifest import Manifest
+from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import Problem, Study
 from fastgd.study.events import Event, Finished, Loading, Planned, Warning_
 from fastgd.study.execution import Execution
-from fastgd.study.plan import MEMORY_BUDGET, CohortPlan, Plan, labels, make_plan
+from fastgd.study.metrics import LOSS_EVALUATIONS
+from fastgd.study.plan import MEMORY_BUDGET, Plan, labels, make_plan
 from fastgd.study.stopwatch import Stopwatch
 
 OnEvent = Callable[[Event], None]
@@ -191,7 +193,8 @@ def _missing(cohorts: Sequence[CohortPlan], committed: Collection[str]) -> list[
 def _open(
     path: Path, study: Study, plan: Plan, data: Sequence[Data], threads: int, fresh: bool, allow_mixed: bool
 ) -> Folder:
-    hyper = dict.fromkeys(name for cohort in plan.cohorts for name in cohort.spec.rule.fields)
+    hyper = dict.fromkeys(name for cohort in plan.cohorts for name in cohort.numbers)
+    searches = [cohort for cohort in plan.cohorts if cohort.search]
     schedule = [str(name) for name in plan.trials if str(name).startswith("schedule.")]
     return Folder.open(
         path,
@@ -199,7 +202,7 @@ def _open(
         study_toml=study.to_toml(),
         hyper=list(hyper),
         schedule_params=schedule,
-        metrics=study.record.metrics,
+        metrics=[*study.record.metrics, *(LOSS_EVALUATIONS for _ in searches[:1])],
         fresh=fresh,
         allow_mixed=allow_mixed,
     )

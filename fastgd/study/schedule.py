@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.schedules import Part, chained, starts
+from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import Schedule
-from fastgd.study.plan import CohortPlan
 
 Array = npt.NDArray[Any]
 

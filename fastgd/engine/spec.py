@@ -1,0 +1,82 @@
+"""What a cohort computes, and the memory that it takes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.engine.shapes import Kernel, single_shape
+from fastgd.optimizers._rules import Rule
+from fastgd.problems import Loss
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class CohortSpec:
+    """What a cohort computes.
+
+    Attributes
+    ----------
+    rule : Rule
+    hyper : ndarray (G, hyper) float64
+        The numeric hyper-parameters of each lane, in the rule's order.
+    l2 : ndarray (G,) float64
+    scheduled : tuple of str
+        The hyper-parameters that a schedule drives.
+    loss : Loss
+    batch_size : int
+    shuffled : bool
+        Whether each epoch has its own order of the rows.
+    intercept : bool
+    init : "zeros" or float
+        The start: zeros, or normal with this scale.
+    seed : int
+    kernel : Kernel
+    estimator : {"none", "svrg", "saga"}
+        How gradients are estimated; none: by the batch alone.
+    line_search : NamedTuple, optional
+        A line search of `optimizers._line_search`, for full batches; it drives `lr`, which is scheduled then.
+    """
+
+    rule: Rule
+    hyper: Array
+    l2: Array
+    scheduled: tuple[str, ...]
+    loss: Loss
+    batch_size: int
+    shuffled: bool
+    intercept: bool
+    init: Any
+    seed: int
+    kernel: Kernel
+    estimator: str = "none"
+    line_search: Any = None
+
+    def hyper_rows(self) -> Array:
+        """Return the rows of `Lanes.hyper` (2, hyper + 1, G): an intercept has no penalty and no decay."""
+        weights = np.vstack([self.hyper.T, self.l2])
+        intercept = weights.copy()
+        intercept[-1] = 0
+        names = list(self.rule.fields)
+        for name in self.rule.penalties:
+            intercept[names.index(name)] = 0
+        return np.stack([weights, intercept])
+
+
+def cohort_bytes(spec: CohortSpec, n: int, d: int, lanes: int, itemsize: int) -> int:
+    """Return a cohort's bytes.
+
+    Parameters and slots, the reported iterate, a large batch's partial sums, an estimator's table of residuals, and the
+    margins and the second state of a line search.
+    """
+    columns = spec.kernel.tiles(lanes) * (single_shape(itemsize).width if spec.kernel.lanes == 1 else spec.kernel.lanes)
+    rows = (d + spec.intercept) // (single_shape(itemsize).width if spec.kernel.lanes == 1 else 1) + 2
+    copies = 1 + spec.rule.slots + spec.rule.has_readout + max(1, spec.kernel.parts)
+    tables = 0
+    if spec.estimator != "none":
+        copies, tables = copies + 1, 1
+    if spec.line_search is not None:
+        copies, tables = copies + 2 + spec.rule.slots, 2
+    return (copies * rows + tables * n) * columns * itemsize

@@ -1,0 +1,163 @@
+"""Line searches: each step of a full batch chooses its rate by the objective along the rule's direction.
+
+Each is a NamedTuple of numbers with a function `search(o, line, largest, before) -> rates`, where all arrays are
+(lanes,), and `before` are the rates of the last step. No lane's rate depends on another lane.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, get_type_hints
+
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Ge, Gt, Lt
+
+from fastgd._registry import Registry
+from fastgd.optimizers._record import C, Rate
+
+Array: TypeAlias = npt.NDArray[np.float64]
+Fraction = Annotated[float, Gt(0), Lt(1)]
+Factor = Annotated[float, Ge(1)]
+Whole = Annotated[int, Ge(1)]
+
+
+class Line(Protocol):
+    """The objective of each lane along its direction, as a function of the rate.
+
+    Attributes
+    ----------
+    value, slope : ndarray (lanes,)
+        The objective and its derivative where the rate is 0.
+    """
+
+    value: Array
+    slope: Array
+
+    def values(self, rates: Array, which: npt.NDArray[np.intp] | None = None) -> Array:
+        """Return the objective at rates of the lanes `which` (default: all); one evaluation of each."""
+        ...
+
+    def slopes(self, rates: Array, which: npt.NDArray[np.intp] | None = None) -> Array:
+        """Return its derivative by the rate; it counts as one evaluation."""
+        ...
+
+
+@dataclass(frozen=True)
+class LineSearch:
+    """The record of a line search.
+
+    Attributes
+    ----------
+    name : str
+        The `kind` of the sub-table `line_search`.
+    cls : type
+        The NamedTuple with its function.
+    fields : mapping of str to Any
+        Its keys with their defaults; None: must be given.
+    annotations : mapping of str to Any
+        The type of each key with its bounds.
+    witness, reference : str
+        As for an optimizer.
+    """
+
+    name: str
+    cls: type
+    fields: Mapping[str, Any]
+    annotations: Mapping[str, Any]
+    witness: str
+    reference: str
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
+
+
+LINE_SEARCHES: Registry[LineSearch] = Registry("line search")
+
+
+def line_search(name: str, *, witness: str, reference: str) -> Callable[[C], C]:
+    """Make a NamedTuple class a line search."""
+
+    def register(cls: C) -> C:
+        annotations = get_type_hints(cls, include_extras=True)
+        defaults: Mapping[str, Any] = cls._field_defaults  # type: ignore[attr-defined]
+        fields = {key: defaults.get(key) for key in annotations}
+        LINE_SEARCHES.add(LineSearch(name, cls, fields, annotations, witness, reference))
+        return cls
+
+    return register
+
+
+@line_search("best", witness="the lectures' equations", reference="CS7015, lecture 5")
+class Best(NamedTuple):
+    """Best of a list: each step tries `lr r` for every r of `rates`, and keeps the rate with the lowest objective."""
+
+    rates: tuple[Rate, ...]
+
+    def search(o, line: Line, largest: Array, before: Array) -> Array:
+        values = np.stack([line.values(rate * largest) for rate in o.rates])
+        lowest = np.argmin(np.where(np.isnan(values), np.inf, values), axis=0)
+        rates: Array = largest * np.array(o.rates)[lowest]
+        return rates
+
+
+@line_search(
+    "armijo",
+    witness="optax.scale_by_backtracking_linesearch",
+    reference="Armijo (1966), https://doi.org/10.2140/pjm.1966.16.1; Nocedal & Wright (2006), section 3.1",
+)
+class Armijo(NamedTuple):
+    """Backtracking: the first of `lr', shrink lr', shrink^2 lr', ...` with `F(rate) <= F(0) + slope rate F'(0)`.
+
+    `lr'` is `grow` times the last step's rate, and at most `lr`. After `backtracks` of them the smallest is taken, and
+    none where the objective is not finite even there. The defaults are optax's.
+    """
+
+    shrink: Fraction = 0.8
+    slope: Fraction = 1e-4
+    grow: Factor = 1.5
+    backtracks: Whole = 30
+
+    def search(o, line: Line, largest: Array, before: Array) -> Array:
+        rates = np.minimum(o.grow * before, largest)
+        searching, finite = np.ones(len(rates), bool), np.zeros(len(rates), bool)
+        for backtrack in range(o.backtracks + 1):
+            which = np.flatnonzero(searching)
+            if backtrack:
+                rates[which] *= o.shrink
+            values = line.values(rates[which], which)
+            finite[which] = np.isfinite(values)
+            searching[which] = ~(values <= line.value[which] + o.slope * rates[which] * line.slope[which])
+            if not searching.any():
+                break
+        return np.where(finite, rates, 0.0)
+
+
+@line_search("exact", witness="scipy.optimize", reference="Nocedal & Wright (2006), section 3.5")
+class Exact(NamedTuple):
+    """Exact search: the rate at which the objective's derivative along the direction is zero, to rounding.
+
+    The first zero that is found from `lr` outwards; where the derivative stays negative, the rate at which the search
+    for a bracket ended, `2^doublings lr`. A direction that does not descend is not followed.
+    """
+
+    doublings: Whole = 40
+
+    def search(o, line: Line, largest: Array, before: Array) -> Array:
+        from scipy.optimize import elementwise
+
+        low, high, open_ended = np.zeros_like(largest), largest.copy(), line.slope < 0
+        for _ in range(o.doublings):
+            which = np.flatnonzero(open_ended)
+            open_ended[which] = line.slopes(high[which], which) < 0
+            low[open_ended], high[open_ended] = high[open_ended], 2 * high[open_ended]
+            if not open_ended.any():
+                break
+        found = np.where(open_ended, high, 0.0)
+        which = np.flatnonzero((line.slope < 0) & ~open_ended)
+        if len(which):
+            at = elementwise.find_root(line.slopes, (low[which], high[which]), args=(which,))
+            found[which] = np.where(np.isfinite(at.x), at.x, 0.0)
+        return found

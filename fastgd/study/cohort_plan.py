@@ -1,0 +1,147 @@
+"""A cohort of the plan: its trials, and what they cost."""
+
+import hashlib
+import itertools
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.engine.spec import CohortSpec, cohort_bytes
+from fastgd.study._tables import Search
+from fastgd.study.config import Schedule
+from fastgd.study.summary import CohortSummary
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class CohortPlan:
+    """A cohort of the plan.
+
+    Attributes
+    ----------
+    index : int
+        Its place in the plan.
+    problem : int
+        The problem's place in the study.
+    label : str
+        The problem's name in the results.
+    spec : CohortSpec
+        What the engine computes.
+    schedules : tuple of Schedule
+        The schedules of its lanes.
+    which : ndarray (G,)
+        Each lane's schedule.
+    ids : list of list of str
+        Each lane's trials: one, or one for each seed where nothing is random.
+    seeds : tuple of int
+        The seeds of those trials.
+    dtype : str
+    n, d : int
+        The problem's training rows and features.
+    steps : int
+        The budget.
+    checkpoints : ndarray of int
+        The steps at which metrics are recorded, the first 0.
+    search : Search, optional
+        What chooses the rate of each step.
+    """
+
+    index: int
+    problem: int
+    label: str
+    spec: CohortSpec
+    schedules: tuple[Schedule, ...]
+    which: Array
+    ids: list[list[str]]
+    seeds: tuple[int, ...]
+    dtype: str
+    n: int
+    d: int
+    steps: int
+    checkpoints: Array
+    search: Search | None = None
+
+    @property
+    def lanes(self) -> int:
+        """The number of lanes."""
+        return len(self.ids)
+
+    @property
+    def batches(self) -> int:
+        """Steps of an epoch."""
+        return -(-self.n // self.spec.batch_size)
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the training rows."""
+        return self.steps / self.batches
+
+    @property
+    def cohort_id(self) -> str:
+        """A stable name: of its trials."""
+        return hashlib.blake2b("".join(itertools.chain(*self.ids)).encode(), digest_size=6).hexdigest()
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the lanes: parameters, slots and what the kernel works in."""
+        return cohort_bytes(self.spec, self.n, self.d, self.lanes, self.itemsize)
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of training and of the exact loss at checkpoints."""
+        steps = 4.0 + 4.0 * (self.search is not None)  # both sets of margins of a line search
+        rows = steps * self.epochs + 4.0 * self.snapshots(self.steps) + 2.0 * len(self.checkpoints)
+        return rows * self.n * self.d * self.lanes
+
+    @property
+    def passes(self) -> float:
+        """Passes over the training rows, checkpoints included."""
+        return self.epochs * (2 if self.search else 1) + self.snapshots(self.steps) + len(self.checkpoints)
+
+    @property
+    def variant(self) -> str:
+        """How the method differs from the optimizer's defaults."""
+        estimator = "" if self.spec.estimator == "none" else self.spec.estimator
+        return ", ".join(filter(None, (self.spec.rule.variant, estimator, self.search.label if self.search else "")))
+
+    @property
+    def numbers(self) -> dict[str, Array]:
+        """The numeric hyper-parameters (G,) of the lanes, by their columns."""
+        values = dict(zip(self.spec.rule.fields, self.spec.hyper.T, strict=True))
+        fixed = self.search.numbers if self.search else {}
+        return values | {name: np.full(self.lanes, value) for name, value in fixed.items()}
+
+    def snapshots(self, steps: int) -> int:
+        """Return how often an estimator has visited all rows beside the batches, after so many steps."""
+        epochs = -(-steps // self.batches)
+        return {"none": 0, "svrg": epochs, "saga": min(epochs, 1)}[self.spec.estimator]
+
+    def select(self, keep: Array) -> "CohortPlan":
+        """Return the cohort with some of its lanes, in the same kernel."""
+        spec = replace(self.spec, hyper=self.spec.hyper[keep], l2=self.spec.l2[keep])
+        ids = [self.ids[lane] for lane in np.flatnonzero(keep)]
+        return replace(self, spec=spec, which=self.which[keep], ids=ids)
+
+    def summary(self) -> CohortSummary:
+        """Return the cohort in numbers."""
+        name, padding = self.spec.rule.optimizer.name, self.spec.kernel.padding(self.lanes)
+        return CohortSummary(
+            problem=self.label,
+            optimizer=f"{name} ({self.variant})" if self.variant else name,
+            batch_size=self.spec.batch_size,
+            seed=", ".join(map(str, self.seeds)),
+            lanes=self.lanes,
+            padding=padding / (padding + self.lanes),
+            kernel=self.spec.kernel.name,
+            bytes=self.bytes,
+            passes=self.passes,
+            flops=self.flops,
+        )
