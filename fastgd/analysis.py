@@ -43,6 +43,12 @@ def load(path: str | Path) -> "Results":
     return Results(path)
 
 
+def with_methods(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return trials or a ranking with a column `method`: the optimizer, and its variant where it is not the default."""
+    variant = frame["variant"].fillna("").astype(str)
+    return frame.assign(method=frame["optimizer"].astype(str) + (" (" + variant + ")").where(variant != "", ""))
+
+
 class Results:
     """The results of a study.
 

@@ -119,12 +119,12 @@ def naive_values(results, optimizer, metric):
 
 def test_bundles_agree_with_a_loop_over_the_trials(two):
     (bundles,) = bundles_of(two, "validation_loss", "epoch").values()
-    assert [bundle.optimizer for bundle in bundles] == ["momentum", "adam"]
+    assert [bundle.method for bundle in bundles] == ["momentum", "adam"]
     for bundle in bundles:
-        values = naive_values(two, bundle.optimizer, "validation_loss")
+        values = naive_values(two, bundle.method, "validation_loss")
         np.testing.assert_array_equal(bundle.values, values)
         assert bundle.diverged == np.isinf(values[:, -1]).mean() > 0
-        best = two.best()[two.best()["optimizer"] == bundle.optimizer].iloc[0]
+        best = two.best()[two.best()["optimizer"] == bundle.method].iloc[0]
         own = two.curves[two.curves["trial_id"].isin(two.seeds_of(best["trial_id"]))]
         np.testing.assert_array_equal(bundle.best, own.groupby("epoch")["validation_loss"].median())
         ordered = np.sort(values, axis=0)

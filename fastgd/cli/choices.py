@@ -7,6 +7,7 @@ class Kind(StrEnum):
     """What `fastgd list` lists."""
 
     optimizers = "optimizers"
+    options = "options"
     schedules = "schedules"
     losses = "losses"
     datasets = "datasets"

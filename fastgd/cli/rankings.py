@@ -65,7 +65,7 @@ def draw(results: Results, kind: str, output: Path) -> None:
 def summary(results: Results) -> None:
     """Print what a run found: the best of each optimizer, how trials ended, the times, and where the results lie."""
     ranking = results.best()
-    winners = ranking.groupby(["problem", "optimizer"], sort=False).head(1)
+    winners = ranking.groupby(["problem", "optimizer", "variant"], dropna=False, sort=False).head(1)
     show(ranking_table(results, ranking, winners, f"{results.manifest.name}: the best of each optimizer"))
     trials = results.trials[results.trials["in_study"]]
     ends = ", ".join(f"{count:,} {status}" for status, count in trials["status"].value_counts().items())
@@ -92,7 +92,7 @@ def ranking_table(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame
 def _telling(results: Results, ranking: "pd.DataFrame") -> list[str]:
     """Return optimizer, lr, and the columns in which configurations of one problem and optimizer differ."""
     apart = [column for column in ("problem", "variant", "schedule") if ranking[column].nunique(dropna=False) > 1]
-    groups = ranking.groupby(["problem", "optimizer"], sort=False)
+    groups = ranking.groupby(["problem", "optimizer", "variant"], dropna=False, sort=False)
     apart += [column for column in results.identity if (groups[column].nunique() > 1).any()]
     return [column for column in results.identity if column in ("optimizer", "lr", *apart)]
 

@@ -61,6 +61,28 @@ def _optimizers() -> Rows:
     ]
 
 
+def _options() -> Rows:
+    """What the sub-tables and keys of an optimizer's block may say besides the rule's own keys."""
+    from fastgd.optimizers._estimators import ESTIMATORS
+    from fastgd.optimizers._line_search import LINE_SEARCHES
+    from fastgd.optimizers._options import OPTIONS
+
+    around: list[Any] = [(option.table, option.kind, dict(option.hyper), option) for option in OPTIONS.values()]
+    searches: list[Any] = [("line_search", s.name, dict(s.fields), s) for s in LINE_SEARCHES.values()]
+    estimators: list[Any] = [("estimator", estimator.name, {}, estimator) for estimator in ESTIMATORS.values()]
+    return [
+        {
+            "key": key,
+            "kind": kind,
+            "keys": keys,
+            "summary": record.summary,
+            "witness": record.witness,
+            "reference": record.reference,
+        }
+        for key, kind, keys, record in (*around, *searches, *estimators)
+    ]
+
+
 def _schedules() -> Rows:
     from fastgd.schedules import SCHEDULES
 
@@ -99,12 +121,14 @@ def _datasets() -> Rows:
 
 _RECORDS: dict[Kind, Callable[[], Rows]] = {
     Kind.optimizers: _optimizers,
+    Kind.options: _options,
     Kind.schedules: _schedules,
     Kind.losses: _losses,
     Kind.datasets: _datasets,
 }
 _NOT_SHOWN: dict[Kind, tuple[str, ...]] = {
     Kind.optimizers: ("summary",),
+    Kind.options: ("reference",),
     Kind.schedules: ("witness", "reference"),
     Kind.losses: (),
     Kind.datasets: (),

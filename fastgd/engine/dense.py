@@ -160,7 +160,7 @@ def add_intercept_gradient(shape, count, scratch, G, g):
         store(G, g + v, total)
 
 
-@jit
+@jit(inline="always")
 def add_gradient(shape, data, count, intercept, scratch, G):
     """Add to G (d + intercept, L) the whole gradient of the rows that were gathered."""
     L, block, d = static(shape, "lanes"), static(shape, "rows"), data.d
@@ -195,7 +195,7 @@ def blend(shape, estimator, mean, at, count, share, G, g):
             store(mean, at + v, old + new * share)
 
 
-@jit
+@jit(inline="always")
 def apply_all(calls, shape, state, hyper, c, d, intercept, G):
     """Every parameter's step, from the gradient G (d + intercept, L)."""
     L, half = static(shape, "lanes"), hyper.shape[0] // 2
@@ -204,7 +204,7 @@ def apply_all(calls, shape, state, hyper, c, d, intercept, G):
         call_at(calls.apply, shape, (state, hyper[half:], c, d, 1, (d + intercept) * L, G, d * L))
 
 
-@jit
+@jit(inline="always")
 def sum_rounds(calls, shape, state, hyper, memory, scratch, t, d, intercept, G):
     """Sum what the rule measures over all parameters, and conclude its quantities of the step, round by round."""
     L, half = static(shape, "lanes"), hyper.shape[0] // 2
@@ -226,7 +226,7 @@ def note_bad(check, bad, t):
             bad[index] = t
 
 
-@jit
+@jit(inline="always")
 def recall(shape, data, low, count, scale, Z, points):
     """Take from the residuals Z of the rows order[low : low + count] what the table has for them, and scale them.
 
@@ -243,7 +243,7 @@ def recall(shape, data, low, count, scale, Z, points):
                 store(points.table, row + v, r)
 
 
-@jit
+@jit(inline="always")
 def residual_chunk(shape, data, low, count, scale, points, t, ahead, intercept, scratch):
     """Leave in Z the scaled residuals of the rows order[low : low + count]; prefetch what follows up to `ahead`."""
     gather(data, low, count, scratch)
@@ -258,7 +258,7 @@ def residual_chunk(shape, data, low, count, scale, points, t, ahead, intercept, 
         recall(shape, data, low, count, scale, scratch.Z, points)
 
 
-@jit
+@jit(inline="always")
 def finish_small_batch(calls, shape, data, count, lanes, tile, share, intercept, scratch):
     """Finish the gradient of some features and hand it to the rule: it never leaves the first-level cache."""
     L, block, d, G = static(shape, "lanes"), static(shape, "rows"), data.d, scratch.G
@@ -281,7 +281,7 @@ def finish_small_batch(calls, shape, data, count, lanes, tile, share, intercept,
         call_at(calls.apply, shape, (state, hyper[half:], scratch.c, d, 1, stride, G, 0))
 
 
-@jit
+@jit(inline="always")
 def finish_large_batch(calls, shape, lanes, tile, t, share, d, intercept, G, scratch):
     """Hand a whole gradient G (d + intercept, L) to the rule."""
     state, hyper = lanes.state[tile], lanes.hyper[tile]
@@ -304,7 +304,7 @@ def scale_losses(shape, loss, scale):
         loss[index] *= scale
 
 
-@jit
+@jit(inline="always")
 def tile_step(calls, shape, data, lanes, scratch, batch, tile, intercept):
     """One step of one tile.
 

@@ -54,7 +54,7 @@ def add_gradient(shape, data, count, scratch, G):
         j += width
 
 
-@jit
+@jit(inline="always")
 def sum_rounds(calls, shape, state, hyper, memory, scratch, t, d, intercept):
     """Sum what the rule measures over a lane's parameters, and conclude its quantities; as in the tile kernel."""
     half, width, G, c, sums = hyper.shape[0] // 2, static(shape, "width"), scratch.G, scratch.c, scratch.sums
@@ -69,7 +69,7 @@ def sum_rounds(calls, shape, state, hyper, memory, scratch, t, d, intercept):
         call_at(conclude, shape, (hyper, memory, c, t, 0, sums, scratch.loss, True))
 
 
-@jit
+@jit(inline="always")
 def lane_step(calls, shape, data, lanes, scratch, batch, index, intercept):
     """One step of one lane; batch: (first row, end, step t, index of the scheduled values)."""
     start, stop, t, at = batch

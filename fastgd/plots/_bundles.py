@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
-from fastgd.analysis import LOST, METRICS, Results
+from fastgd.analysis import LOST, METRICS, Results, with_methods
 from fastgd.plots._style import settings, varied
 
 AXES = ("epoch", "step", "samples_seen", "train_seconds")
@@ -26,7 +26,7 @@ class Bundle:
 
     Parameters
     ----------
-    problem, optimizer : str
+    problem, method, optimizer : str
         Their names.
     x : ndarray of shape (points,)
         Where the curves are given.
@@ -45,6 +45,7 @@ class Bundle:
     """
 
     problem: str
+    method: str
     optimizer: str
     x: Array
     values: Array
@@ -74,9 +75,9 @@ def bundles_of(results: Results, metric: str, x: str) -> dict[str, list[Bundle]]
     measured = [name for name in results.curves_dataset.schema.names if name not in ("trial_id", *AXES)]
     if metric not in measured:
         raise InputError(f"the curves have no metric {metric!r}; {nearest(metric, measured)}")
-    trials = results.trials[results.trials["in_study"]].reset_index(drop=True)
+    trials = with_methods(results.trials[results.trials["in_study"]].reset_index(drop=True))
     checkpoints = Checkpoints.read(results, trials["trial_id"], x, metric)
-    ranking = results.best(by=metric if metric in METRICS else None)
+    ranking = with_methods(results.best(by=metric if metric in METRICS else None))
     return {
         str(problem): _bundles(results, trials.loc[members.index], checkpoints, ranking[ranking["problem"] == problem])
         for problem, members in trials.groupby("problem", sort=False)
@@ -87,21 +88,22 @@ def _bundles(results: Results, trials: pd.DataFrame, checkpoints: "Checkpoints",
     points = checkpoints.points(trials.index.to_numpy())
     bundles = []
     trials = trials[checkpoints.counts(trials.index.to_numpy()) > 0]
-    for optimizer, own in trials.groupby("optimizer", sort=False):
-        best = ranking[ranking["optimizer"] == optimizer].iloc[0]
+    for method, own in trials.groupby("method", sort=False):
+        best = ranking[ranking["method"] == method].iloc[0]
         seeds = own["trial_id"].isin(results.seeds_of(best["trial_id"])).to_numpy()
         lost = own["status"].isin(LOST).to_numpy()
         values = checkpoints.at(own.index.to_numpy(), points, lost)
         bundles.append(
             Bundle(
                 problem=str(best["problem"]),
-                optimizer=str(optimizer),
+                method=str(method),
+                optimizer=str(best["optimizer"]),
                 x=points,
                 values=values,
                 best=np.median(values[seeds], axis=0) if seeds.any() else np.full(len(points), np.inf),
                 end=checkpoints.end(own.index.to_numpy()[seeds]),
                 settings=settings(best, varied(results, own)),
-                configurations=int((ranking["optimizer"] == optimizer).sum()),
+                configurations=int((ranking["method"] == method).sum()),
                 seeds=int(seeds.sum()),
                 diverged=float((own["status"] == "diverged").mean()),
             )

@@ -18,8 +18,8 @@ from fastgd.plots._style import (
     label,
     limits,
     looks,
+    methods,
     name_axes,
-    optimizers,
     panels,
     shape,
     spread_labels,
@@ -64,7 +64,7 @@ def curves(results: Results, metric: str | None = None, x: str = "epoch", spread
     InputError
         The metric or axis does not exist or was not measured.
     """
-    chosen = looks(optimizers(results))
+    chosen = looks(methods(results))
     metric = metric or results.metric()
     problems = bundles_of(results, metric, x)
     everyone = [bundle for bundles in problems.values() for bundle in bundles]
@@ -90,7 +90,7 @@ def _small_multiples(bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> "
         peers = [other for other in bundles if other.problem == bundle.problem]
         for other in peers:
             axes.plot(other.x, drawable(other.best), color=PALE, linewidth=0.9, zorder=1.5)
-        look = chosen[bundle.optimizer]
+        look = chosen[bundle.method]
         if lines:
             axes.plot(bundle.x, drawable(bundle.values.T), color=look.color, linewidth=0.6, alpha=0.4, zorder=2)
         else:
@@ -115,8 +115,8 @@ def _overview(problems: Mapping[str, Sequence[Bundle]], chosen: Mapping[str, Loo
         figure.subplots(len(problems), 1, squeeze=False).ravel(), problems.items(), strict=True
     ):
         for i, bundle in enumerate(bundles):
-            _best_line(axes, bundle, chosen[bundle.optimizer], i)
-            _mark_end(axes, bundle, chosen[bundle.optimizer])
+            _best_line(axes, bundle, chosen[bundle.method], i)
+            _mark_end(axes, bundle, chosen[bundle.method])
         _scale(axes, bundles)
         _name_ends(axes, bundles, chosen)
         if len(problems) > 1:
@@ -189,7 +189,7 @@ def _name_ends(axes: "Axes", bundles: Sequence[Bundle], chosen: Mapping[str, Loo
     heights = axes.transAxes.inverted().transform(ends)[:, 1]
     wanted = np.where(heights > 1.0, 1.0, heights)
     for bundle, end, place in zip(bundles, wanted, spread_labels(wanted.tolist(), gap=0.06), strict=True):
-        look = chosen[bundle.optimizer]
+        look = chosen[bundle.method]
         axes.plot([1.0, 1.04], [end, place], color=PALE, linewidth=0.8, transform=axes.transAxes, clip_on=False)
         axes.plot(
             1.055,

@@ -9,14 +9,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
-from fastgd.analysis import Results
+from fastgd.analysis import Results, with_methods
 from fastgd.plots._style import (
     head,
     key,
     label,
     looks,
+    methods,
     number,
-    optimizers,
     panels,
     settings,
     shape,
@@ -70,9 +70,9 @@ def heatmap(
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
-    chosen = looks(optimizers(results))
+    chosen = looks(methods(results))
     metric = results.metric(by)
-    ranking = results.best(by, at).rename(columns={f"{at}_{metric}": "value"})
+    ranking = with_methods(results.best(by, at)).rename(columns={f"{at}_{metric}": "value"})
     maps = _maps(results, ranking, x, y, list(chosen))
     start = start_of(results, metric)
     problems = list(dict.fromkeys(found.problem for found in maps))
@@ -87,7 +87,7 @@ def heatmap(
             grid = panels(part, len(own), share_x=False, share_y=False)
             for axes, found in zip(grid, own, strict=True):
                 _draw(axes, found, x, norm)
-                head(axes, found.optimizer, found.best, "", chosen[found.optimizer].color, 2.0)
+                head(axes, found.optimizer, found.best, "", chosen[found.method].color, 2.0)
             bar = part.colorbar(ScalarMappable(norm, _COLORS), ax=grid, extend="max", pad=0.02)
             bar.set_label(f"{at} {label(metric)}" + (f", {problem}" if len(problems) > 1 else ""))
             bar.outline.set_visible(False)
@@ -104,7 +104,7 @@ class Map:
 
     Parameters
     ----------
-    problem, optimizer : str
+    problem, method, optimizer : str
         Their names.
     y : str
         The vertical column.
@@ -115,6 +115,7 @@ class Map:
     """
 
     problem: str
+    method: str
     optimizer: str
     y: str
     table: pd.DataFrame
@@ -123,23 +124,29 @@ class Map:
 
 def _maps(results: Results, ranking: pd.DataFrame, x: str, y: str | None, order: list[str]) -> list[Map]:
     """Return the maps of the optimizers that have several values of both columns, in the order of the study."""
-    columns = [name for name in results.identity if name not in ("problem", "dataset", "loss", "n", "d", "optimizer")]
+    columns = [
+        name
+        for name in results.identity
+        if name not in ("problem", "dataset", "loss", "n", "d", "optimizer", "variant")
+    ]
     for name in (x, y):
         if name is not None and name not in columns:
             raise InputError(f"this study has no hyper-parameter {name!r}; {nearest(name, columns)}")
     maps = []
-    for (problem, optimizer), rows in ranking.groupby(["problem", "optimizer"], sort=False):
+    for (problem, method), rows in ranking.groupby(["problem", "method"], sort=False):
         several = {name: rows[name].nunique() for name in columns if rows[name].nunique() > 1 and name != x}
         if rows[x].nunique() > 1 and (y in several if y else several):
             vertical = y or max(several, key=lambda name: several[name])
             table = rows.dropna(subset=[x, vertical]).drop_duplicates([x, vertical])
-            maps.append(Map(str(problem), str(optimizer), vertical, table, settings(table.iloc[0], [x, vertical])))
+            best = table.iloc[0]
+            words = settings(best, [x, vertical])
+            maps.append(Map(str(problem), str(method), str(best["optimizer"]), vertical, table, words))
     if not maps:
         raise InputError(
             f"no optimizer of this study has several values of {label(x)} and of {label(y) if y else 'another'}: "
             "a heatmap needs two hyper-parameters that vary"
         )
-    return sorted(maps, key=lambda found: order.index(found.optimizer))
+    return sorted(maps, key=lambda found: order.index(found.method))
 
 
 def _draw(axes: "Axes", found: Map, x: str, norm: "Normalize") -> None:

@@ -19,7 +19,7 @@ from fastgd.plots._style import (
     label,
     limits,
     looks,
-    optimizers,
+    methods,
     panels,
     shape,
     style,
@@ -106,7 +106,7 @@ def schedule(results: Results) -> "Figure":
     InputError
         No trial of the study is there yet.
     """
-    optimizers(results)  # or there is nothing to draw
+    methods(results)  # or there is nothing to draw
     trials, study = results.trials[results.trials["in_study"]], results.study
     row = trials.sort_values("batch_size").iloc[0]
     batches = -(-int(row["n"]) // int(row["batch_size"]))

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
-from fastgd.analysis import Results
+from fastgd.analysis import Results, with_methods
 from fastgd.plots._style import (
     GREY,
     Look,
@@ -18,8 +18,8 @@ from fastgd.plots._style import (
     label,
     limits,
     looks,
+    methods,
     number,
-    optimizers,
     spans_decades,
     start_of,
     style,
@@ -61,9 +61,9 @@ def sensitivity(results: Results, by: str | None = None, at: str = "final", hype
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    chosen = looks(optimizers(results))
+    chosen = looks(methods(results))
     metric = results.metric(by)
-    ranking = results.best(by, at).rename(
+    ranking = with_methods(results.best(by, at)).rename(
         columns={f"{at}_{metric}{end}": f"value{end}" for end in ("", "_min", "_max")}
     )
     numeric = [name for name in results.identity if name not in ("n", "d") and ranking[name].dtype.kind in "if"]
@@ -91,12 +91,12 @@ def sensitivity(results: Results, by: str | None = None, at: str = "final", hype
 
 def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
     """Draw a line for each optimizer, and list them beside the axes, best first."""
-    for optimizer, rows in ranking.groupby("optimizer", sort=False):  # in the order of the ranking
-        look, best = chosen[str(optimizer)], rows.iloc[0]
+    for method, rows in ranking.groupby("method", sort=False):  # in the order of the ranking
+        look, best = chosen[str(method)], rows.iloc[0]
         settled = f"{best['value']:#.5g}" if np.isfinite(best["value"]) else "diverged"
         where = f" at {number(best[hyper])}" if np.isfinite(best["value"]) else ""
         if np.isnan(best[hyper]):  # a rule without this hyper-parameter
-            axes.axhline(best["value"], color=look.color, linestyle=(0, (1, 2)), label=f"{optimizer}  {settled}")
+            axes.axhline(best["value"], color=look.color, linestyle=(0, (1, 2)), label=f"{method}  {settled}")
             continue
         line = rows.drop_duplicates(hyper).sort_values(hyper)
         x, y, low, high = (line[name].to_numpy(dtype=np.float64) for name in (hyper, "value", "value_min", "value_max"))
@@ -107,7 +107,7 @@ def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, 
             **look.line(4),
             linewidth=1.5,
             markevery=max(1, len(x) // 24),
-            label=f"{optimizer}  {settled}{where}",
+            label=f"{method}  {settled}{where}",
             zorder=3,
         )
         outlined = {**look.line(8), "markeredgecolor": "black", "markeredgewidth": 0.8}
@@ -135,9 +135,9 @@ def _scale(axes: "Axes", ranking: pd.DataFrame, hyper: str, start: float) -> Non
 
 def _diverged(ranking: pd.DataFrame, hyper: str, chosen: Iterable[str]) -> dict[str, NDArray[np.float64]]:
     """Return for each optimizer the values of a hyper-parameter at which even the best configuration diverged."""
-    best = ranking.drop_duplicates(["optimizer", hyper])
+    best = ranking.drop_duplicates(["method", hyper])
     lost = best[np.isinf(best["value"]) & best[hyper].notna()]
-    found = {name: lost.loc[lost["optimizer"] == name, hyper].to_numpy(dtype=np.float64) for name in chosen}
+    found = {name: lost.loc[lost["method"] == name, hyper].to_numpy(dtype=np.float64) for name in chosen}
     return {name: values for name, values in found.items() if len(values)}
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
-from fastgd.analysis import Results
+from fastgd.analysis import Results, with_methods
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -183,10 +183,11 @@ def varied(results: Results, trials: pd.DataFrame) -> list[str]:
 
 
 def settings(configuration: "pd.Series[Any]", names: Iterable[str]) -> str:
-    """Return a configuration's values of some columns in words: "lr 0.0316, batch size 64"."""
-    values = {name: configuration[name] for name in names if not pd.isna(configuration[name])}
+    """Return a configuration's variant, and its values of some columns in words: "saga, lr 0.0316, batch size 64"."""
+    values = {name: configuration[name] for name in names if name != "variant" and not pd.isna(configuration[name])}
     words = {name: value if isinstance(value, str) else number(value) for name, value in values.items()}
-    return ", ".join(f"{_SHORT.get(name, label(name))} {word}" for name, word in words.items())
+    own = [f"{_SHORT.get(name, label(name))} {word}" for name, word in words.items()]
+    return ", ".join(filter(None, (configuration["variant"], *own)))
 
 
 def text_color(color: str) -> tuple[float, float, float]:
@@ -214,15 +215,15 @@ def panels(parent: "FigureBase", count: int, share_x: bool = True, share_y: bool
     return list(grid[:count])
 
 
-def optimizers(results: Results) -> list[str]:
-    """Return the study's optimizers in its order, which settles their looks in every picture.
+def methods(results: Results) -> list[str]:
+    """Return the study's optimizers with their variants, in its order, which settles their looks in every picture.
 
     Raises
     ------
     InputError
         No trial of the study is there yet.
     """
-    names = [str(name) for name in results.trials.loc[results.trials["in_study"], "optimizer"].unique()]
+    names = [str(name) for name in with_methods(results.trials[results.trials["in_study"]])["method"].unique()]
     if not names:
         raise InputError(f"{results.path} holds no trials of its study yet: there is nothing to draw")
     return names

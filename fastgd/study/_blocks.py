@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, model_serializer
 
 from fastgd.optimizers import find
+from fastgd.optimizers._estimators import ESTIMATORS
 from fastgd.optimizers._options import TABLES
 from fastgd.schedules import SCHEDULES, Horizon, Part, ScheduleRecord, Unit, describe, numbers, parts_of
 from fastgd.study._fields import Block, Count, Several
@@ -241,5 +242,5 @@ def _optimizers(block: Any) -> list[OptimizerBlock]:
     ]
 
 
-Estimators = Several[Literal["none", "svrg", "saga"]]
+Estimators = Several[Annotated[str, AfterValidator(lambda name: ESTIMATORS.find(name).name)]]
 Optimizers = Annotated[list[OptimizerBlock], flattened(_optimizers)]
