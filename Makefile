@@ -7,8 +7,8 @@ EXTRAS := dev,witnesses
 else
 EXTRAS := dev
 endif
-STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 comma := ,
+STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
 .PHONY: demo pictures docs test lint types layers tests bench bench-quick peers clean
 
@@ -37,11 +37,11 @@ layers: $(STAMP)
 tests: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast; of the rules, two
+bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast; of the rules, a few
 	$(BIN)/asv machine --yes > /dev/null
 	$(BIN)/asv check --python=same
 	FASTGD_BENCH=quick $(BIN)/asv run --python=same --quick --dry-run --show-stderr \
-	    --bench '^dense' --bench "^rules.*'(adam|nesterov)'"
+	    --bench '^dense' --bench "^rules.*'(adam|nesterov|lamb|polyak)'"
 
 bench: $(STAMP) ## the asv suite on this commit, into results/asv
 	$(BIN)/asv machine --yes > /dev/null

@@ -165,17 +165,17 @@ def relative_error(found, expected):
 
 SMALL, SINGLE, PARTS = Kernel(4), Kernel(1), Kernel(4, 2)
 
-# Rules that between them use all that a rule may have: quantities of a step, a start, memory, a readout, sums over the
-# parameters and the batch's objective. Kernels other than the tile's are compiled for these alone.
-TELLING = ("momentum", "nesterov", "adamw", "nadam", "schedule_free_adamw", "madgrad", "lamb", "momo")
-
 
 def on_kernels(cases, rows=600):
     """Return test parameters (*case, kernel, batch size) for cases that begin with a rule's name."""
-    tile = {"tile, mini-batch": (SMALL, 64), "tile, full batch": (SMALL, rows)}
-    others = {"single, mini-batch": (SINGLE, 64), "parts, full batch": (PARTS, rows)}
+    shapes = {
+        "tile, mini-batch": (SMALL, 64),
+        "tile, full batch": (SMALL, rows),
+        "single, mini-batch": (SINGLE, 64),
+        "parts, full batch": (PARTS, rows),
+    }
     return [
         pytest.param(*case, *shape, id=f"{'-'.join(map(str, case))}, {label}")
         for case in cases
-        for label, shape in (tile | (others if case[0] in TELLING else {})).items()
+        for label, shape in shapes.items()
     ]

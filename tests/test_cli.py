@@ -163,6 +163,7 @@ MISTAKES = [
     (["run", "study.toml", "--dry-run"], "error: study.toml: epochs must be at least 1, found 0"),
     (["run", "study.toml", "--threads", "0"], "--threads"),
     (["run"], "STUDY.toml"),
+    (["warmup", "study.toml", "--all"], "error: give a study or --all, not both"),
     (["warmup", "study.toml"], "error: study.toml: epochs must be at least 1, found 0"),
     (["best", "nowhere"], "error: nowhere holds no fastgd results"),
     (["best", "nowhere", "--by", "accuracy"], "validation_loss"),

@@ -220,8 +220,11 @@ def info(json: Json = False) -> None:
 def warmup(
     study: Annotated[
         Path | None,
-        typer.Argument(help="The study to compile for.  [default: every built-in optimizer]", metavar="STUDY.toml"),
+        typer.Argument(help="The study to compile for.", metavar="STUDY.toml"),
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every built-in optimizer: what is done without a study, too.")
+    ] = False,
 ) -> None:
     """Compile what a study needs, under a lock, so that runs start at once.
 
@@ -230,4 +233,6 @@ def warmup(
     """
     from fastgd.cli import runs
 
+    if study is not None and everything:
+        raise InputError("give a study or --all, not both")
     runs.warmup(study)
