@@ -6,6 +6,7 @@ objective is evaluated.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -16,7 +17,7 @@ from fastgd._jit import jit
 from fastgd._static import Static, call_at, static
 from fastgd._threads import CALL_SECONDS, call
 from fastgd._vectors import aligned, load, store, wide
-from fastgd.engine.dense import CHUNK, gather, margins
+from fastgd.engine.dense import CHUNK, Rows, gather, margins
 from fastgd.engine.evaluate import BLOCK
 from fastgd.engine.losses import losses_address, residuals_address
 from fastgd.engine.order import identity
@@ -115,13 +116,18 @@ class DirectionLine:
         self.evaluations = np.zeros(len(cohort.spec.hyper), np.int64)  # of each lane of the spec
         self.rates = cohort.spec.hyper[:, list(cohort.spec.rule.fields).index("lr")].copy()
         layout, dtype = cohort.layout, cohort.dtype
-        loss = (cohort.spec.loss, layout.shape, dtype, False)
         self._shape = Static(layout.shape)
-        addresses = {"residuals": residuals_address(*loss), "losses": losses_address(*loss)}
-        self._data = cohort.rows._replace(order=identity(cohort.n), **addresses)
         self._scratch = [make_scratch(CHUNK, layout.lanes, 0, 0, 0, dtype, False) for _ in range(cohort.threads.count)]
         self._poll: Callable[[], None] = lambda: None
+        self._Z = self._P = aligned((0, 0), dtype)
         self.value = self.slope = self._curvature = np.zeros(0)
+
+    @cached_property
+    def _data(self) -> Rows:
+        cohort = self.cohort
+        loss = (cohort.spec.loss, cohort.layout.shape, cohort.dtype, False)
+        addresses = {"residuals": residuals_address(*loss), "losses": losses_address(*loss)}
+        return cohort.rows._replace(order=identity(cohort.n), **addresses)
 
     def compile(self) -> None:
         """Compile what a search calls, or load it from the cache."""
@@ -146,7 +152,8 @@ class DirectionLine:
         """Take in a direction (tiles, parameters * L): the margins, and the objective's terms beside the losses."""
         cohort, state = self.cohort, self.cohort.lanes.state
         tiles, L = len(state), cohort.layout.lanes
-        self._Z, self._P = (aligned((tiles, cohort.n * L), cohort.dtype) for _ in range(2))
+        if len(self._Z) != tiles:  # at first, and when lanes have ended
+            self._Z, self._P = (aligned((tiles, cohort.n * L), cohort.dtype) for _ in range(2))
         step = max(1, int(CALL_SECONDS * cohort.rate / (4.0 * cohort.d * tiles * L)) // CHUNK) * CHUNK
         for low in range(0, cohort.n, step):
             self._run(project, self._project_call, state, direction, self._Z, self._P, (low, min(cohort.n, low + step)))

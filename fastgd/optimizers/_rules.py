@@ -168,11 +168,13 @@ class Rule:
         return self.instance(known | {name: value for name, value in values.items() if name in known})
 
     def _second_step(self, w: float, lr: float = 0.25) -> tuple[float, tuple[float, ...]]:
-        """A step from given numbers, which shows what a rule's steps have in common; for a rule that sums nothing."""
-        h, functions = self._example(lr=lr), self.functions
+        """A step of a single parameter from given numbers, which shows what a rule's steps have in common."""
+        h, functions, slots = self._example(lr=lr), self.functions, tuple(0.1 + 0.1 * s for s in range(self.slots))
         _, m = functions.prepare(h, 1, self.memory)
-        c, _ = functions.prepare(h, 2, m)
-        w, s = functions.update(h, c, w, 0.3, tuple(0.1 + 0.1 * slot for slot in range(self.slots)))
+        c, m = functions.prepare(h, 2, m)
+        for measure, conclude in functions.rounds:
+            c, m = conclude(h, c, 2, m, measure(h, c, w, 0.3, slots, 0.0), 0.5)
+        w, s = functions.update(h, c, w, 0.3, slots)
         return float(w), s
 
     @cached_property
@@ -187,10 +189,8 @@ class Rule:
     @cached_property
     def moves(self) -> bool:
         """Whether a step goes on from where the parameter is; dual averaging places it from sums instead."""
-        if self.has_readout or self.measures:
-            return not self.has_readout
-        (one, _), (two, _) = (self._second_step(w) for w in (0.2, 0.7))
-        return not np.isclose(one, two, rtol=1e-9)
+        (low, _), (high, _) = (self._second_step(w) for w in (0.2, 0.21))
+        return not self.has_readout and high - low > 0.005  # moved by half as much at least, with its decay
 
     def refuses(self, needs: str) -> str:
         """Say why an option does not go with this rule; empty: it does."""
