@@ -284,10 +284,14 @@ def test_a_step_on_an_array_takes_options(size, dtype):
         ("lamb", {"proximal": {"l1": 0.1}}, "lamb does not go with proximal: its step is not a rate times a direction"),
         ("ftrl", {"lookahead": {}}, "ftrl does not go with lookahead: it reports a parameter that it places from sums"),
         ("nesterov", {"lookahead": {}}, "nesterov does not go with lookahead: it reports another point than it steps"),
-        ("adam", {"averaging": {}}, "averaging: an empty table does not tell which; give kind = 'ema'"),
-        ("adam", {"clip": {"kind": "size"}}, "clip: there is no kind 'size'"),
+        (
+            "adam",
+            {"averaging": {}},
+            "adam: averaging: an empty table does not tell which kind is meant; give kind = 'ema'",
+        ),
+        ("adam", {"clip": {"kind": "size"}}, "adam: clip: there is no kind 'size'"),
         ("adam", {"clip": {"norm": -1.0}}, "adam: clip.norm = -1.0: input should be greater than 0"),
-        ("adam", {"clip": {"norm": 1.0, "value": 1.0}}, "clip: norm, value does not tell which"),
+        ("adam", {"clip": {"norm": 1.0, "value": 1.0}}, "adam: clip: norm and value does not tell which"),
     ],
 )
 def test_what_does_not_fit_an_array_is_named(name, options, message):

@@ -93,15 +93,17 @@ def kind_of(table: str, given: Mapping[str, Any]) -> str:
     records, keys = kinds(table), given.keys() - {"kind"}
     if "kind" in given:
         if given["kind"] not in records:
-            raise InputError(f"{table}: there is no kind {given['kind']!r}; {nearest(str(given['kind']), records)}")
+            raise InputError(f"there is no kind {given['kind']!r}; {nearest(str(given['kind']), records)}")
         return str(given["kind"])
+    known = {key for record in records.values() for key in record.hyper}
+    if unknown := sorted(keys - known):
+        raise InputError(f"{unknown[0]!r} is not a known key; {nearest(unknown[0], known)}")
     fits = [kind for kind, record in records.items() if keys <= record.hyper.keys() and _required(record) <= keys]
     if len(fits) == 1 or len(records) == 1:
         return fits[0] if fits else next(iter(records))
     hints = [f"kind = {kind!r} ({', '.join(record.hyper)})" for kind, record in records.items()]
-    raise InputError(
-        f"{table}: {', '.join(sorted(keys)) or 'an empty table'} does not tell which; give {' or '.join(hints)}"
-    )
+    found = " and ".join(sorted(keys)) if keys else "an empty table"
+    raise InputError(f"{found} does not tell which kind is meant; give {' or '.join(hints)}")
 
 
 def _required(record: Option) -> set[str]:

@@ -187,7 +187,7 @@ class ArrayOptimizer:
 def _rule_of(record: Optimizer, given: dict[str, Any]) -> tuple[Rule, dict[str, float]]:
     """Return the rule with its choices and options, and the value of each of its hyper-parameters in order."""
     tables = {table: given[table] for table in TABLES if table in given}
-    options = {table: kind_of(table, values) for table, values in tables.items()}
+    options = {table: _kind_of(record, table, values) for table, values in tables.items()}
     choices = {name: given.get(name, values[0]) for name, values in record.options.items()}
     for name, value in choices.items():
         if value not in record.options[name]:
@@ -199,6 +199,13 @@ def _rule_of(record: Optimizer, given: dict[str, Any]) -> tuple[Rule, dict[str, 
     numbers = {name: value for name, value in given.items() if name not in (*tables, *choices)}
     of_options = {f"{table}.{key}": v for table, values in tables.items() for key, v in values.items() if key != "kind"}
     return rule, _checked(rule, numbers | of_options)
+
+
+def _kind_of(record: Optimizer, table: str, values: dict[str, Any]) -> str:
+    try:
+        return kind_of(table, values)
+    except InputError as error:
+        raise InputError(f"{record.name}: {table}: {error}") from None
 
 
 def _checked(rule: Rule, given: dict[str, Any]) -> dict[str, float]:

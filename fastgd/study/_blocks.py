@@ -215,10 +215,17 @@ Pieces = Annotated[list[Piece], flattened(_pieces)]
 Schedules = Annotated[list[Schedule], flattened(_schedules)]
 
 
+RESERVED = ("name", "schedule", "estimator", "line_search", *TABLES)
+
+
 def _optimizers(block: Any) -> list[OptimizerBlock]:
     if not isinstance(block, Mapping):
         raise failure("must be a table", found=block)
     record = named(find, block.get("name"))
+    if taken := [key for key in (*record.hyper, *record.options) if key in RESERVED]:
+        raise failure(
+            f": the optimizer's {taken[0]!r} has the name of a key that every optimizer has; rename it", "name"
+        )
     fields: dict[str, Any] = {"name": (str, ...)}
     for key, default in record.hyper.items():
         if key == "lr" and "line_search" in block:
