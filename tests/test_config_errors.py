@@ -133,7 +133,7 @@ MISTAKES = [
         'name = "momentum"',
         'name = "momentum"\nbeta1 = 0.9',
         "optimizer.0.beta1",
-        "is not a known key; valid: dampening, form, lr, momentum, name, sch",
+        "is not a known key; valid: averaging, clip, dampening, estimator, form, li",
     ),
     ('name = "momentum"', 'name = "momentum"\nmomentum = 1', "optimizer.0.momentum", "must be less than 1, found 1"),
     (

@@ -175,9 +175,9 @@ class Cohort:
         due = {"none": False, "svrg": True, "saga": epoch == 0}[self.spec.estimator]
         if not due or self._snapshot_at == self.t:
             return
-        self._snapshot_at = self.t
         parts = self._evaluation.sum_gradients(self.lanes.state, (False, SNAPSHOT), poll)
         self.lanes.mean[:] = parts.sum(axis=0)
+        self._snapshot_at = self.t
 
     def _schedule(self, steps: int) -> None:
         if self.schedule is None or not self.spec.scheduled:

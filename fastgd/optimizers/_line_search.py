@@ -139,8 +139,8 @@ class Armijo(NamedTuple):
 class Exact(NamedTuple):
     """Exact search: the rate at which the objective's derivative along the direction is zero, to rounding.
 
-    The first zero that is found from `lr` outwards; where the derivative stays negative, the rate at which the search
-    for a bracket ended, `2^doublings lr`. A direction that does not descend is not followed.
+    The first zero that is found from the last step's rate outwards, which is `lr` at the start; where the derivative
+    stays negative, `2^doublings lr`. A direction that does not descend is not followed.
     """
 
     doublings: Whole = 40
@@ -148,15 +148,17 @@ class Exact(NamedTuple):
     def search(o, line: Line, largest: Array, before: Array) -> Array:
         from scipy.optimize import elementwise
 
-        low, high, open_ended = np.zeros_like(largest), largest.copy(), line.slope < 0
-        for _ in range(o.doublings):
-            which = np.flatnonzero(open_ended)
-            open_ended[which] = line.slopes(high[which], which) < 0
-            low[open_ended], high[open_ended] = high[open_ended], 2 * high[open_ended]
-            if not open_ended.any():
-                break
-        found = np.where(open_ended, high, 0.0)
-        which = np.flatnonzero((line.slope < 0) & ~open_ended)
+        most = 2.0**o.doublings * largest
+        low, high = np.zeros_like(largest), np.where(before > 0, before, largest)
+        growing, endless = line.slope < 0, np.zeros(len(low), bool)
+        while growing.any():
+            which = np.flatnonzero(growing)
+            growing[which] = line.slopes(high[which], which) < 0
+            endless |= growing & (high >= most)
+            growing &= ~endless
+            low[growing], high[growing] = high[growing], np.minimum(2 * high, most)[growing]
+        found = np.where(endless, most, 0.0)
+        which = np.flatnonzero((line.slope < 0) & ~endless)
         if len(which):
             at = elementwise.find_root(line.slopes, (low[which], high[which]), args=(which,))
             found[which] = np.where(np.isfinite(at.x), at.x, 0.0)

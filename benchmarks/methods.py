@@ -1,0 +1,126 @@
+"""What options, estimators and line searches cost: the time of an epoch or a step with them over that without.
+
+64 learning rates of logistic regression, as in `benchmarks.dense`. Ratios are taken in alternated pairs of one run.
+"""
+
+import os
+import warnings
+from collections.abc import Callable
+from time import perf_counter
+
+import numpy as np
+
+from benchmarks.cohorts import make_cohort
+from fastgd._threads import Threads
+from fastgd.optimizers._line_search import Armijo, Best, Exact
+
+PROFILE = os.environ.get("FASTGD_BENCH", "quick")
+ROWS = {"quick": 50_000, "full": 500_000}[PROFILE]
+FEATURES, BATCH, PAIRS = 100, 64, 5
+RATES = np.geomspace(1e-4, 1e-1, 64)
+
+OPTIONS = {
+    "clip by value": {"clip": "value"},
+    "clip by norm": {"clip": "norm"},
+    "proximal": {"proximal": ""},
+    "lookahead": {"lookahead": ""},
+    "averaging": {"averaging": "ema"},
+}
+NUMBERS = {"clip.value": 1.0, "clip.norm": 1.0, "proximal.l1": 1e-4}
+SEARCHES = {"best": Best((0.1, 0.5, 1.0, 5.0, 10.0)), "armijo": Armijo(), "exact": Exact()}
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Return the time of one call."""
+    since = perf_counter()
+    run()
+    return perf_counter() - since
+
+
+def ratio(one: Callable[[], object], other: Callable[[], object]) -> float:
+    """Return the time of the one over that of the other, the median of alternated pairs."""
+    return float(np.median([seconds(one) / seconds(other) for _ in range(PAIRS)]))
+
+
+class _Method:
+    """Data, and an epoch (or a step of a full batch) with and without the method."""
+
+    number = 1
+    timeout = 300
+
+    def prepare(self, batch_size: int, rates: np.ndarray = RATES, **method) -> None:
+        random = np.random.default_rng(0)
+        self.X = random.standard_normal((ROWS, FEATURES))
+        self.y = (self.X @ random.standard_normal(FEATURES) / 5 > random.standard_normal(ROWS)).astype(float)
+        self.threads = Threads()
+        common = {"batch_size": batch_size, "optimizer": "sgd"}
+        self.plain = make_cohort(self.X, self.y, rates, self.threads, **common)
+        self.cohort = make_cohort(self.X, self.y, rates, self.threads, **common, **method)
+        for cohort in (self.plain, self.cohort):
+            cohort.compile()
+            cohort.advance(cohort.batches)
+
+    def time_epoch(self, *_) -> None:
+        self.cohort.advance(self.cohort.batches)
+
+    def track_ratio_to_plain(self, *_) -> float:
+        return ratio(self.time_epoch, lambda: self.plain.advance(self.plain.batches))
+
+    track_ratio_to_plain.unit = "times an epoch without it"
+
+
+class Options(_Method):
+    """A rule with an option around it, on mini-batches."""
+
+    param_names = ["option"]
+    params = [list(OPTIONS)]
+
+    def setup(self, option: str) -> None:
+        around = OPTIONS[option]
+        numbers = {name: value for name, value in NUMBERS.items() if name.partition(".")[0] in around}
+        if around.get("clip"):
+            numbers = {f"clip.{around['clip']}": 1.0}
+        self.prepare(BATCH, around=around, **numbers)
+
+
+class Estimators(_Method):
+    """SVRG's epoch has a pass more; SAGA's reads and writes its table."""
+
+    param_names = ["estimator", "lanes"]
+    params = [["svrg", "saga"], [64, 1]]
+
+    def setup(self, estimator: str, lanes: int) -> None:
+        self.prepare(BATCH, RATES[-lanes:], estimator=estimator)
+
+    def track_ratio_to_scikit_learn(self, estimator: str, lanes: int) -> float:
+        """scikit-learn's SAGA, one row at a time and one trial at a time, over ours: epochs at b = 1."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        epochs = 2
+        model = LogisticRegression(solver="saga", C=1.0, max_iter=epochs, tol=0.0, fit_intercept=False)
+        ours = make_cohort(self.X, self.y, RATES[-lanes:], self.threads, batch_size=1, optimizer="sgd",
+                           estimator=estimator, shuffled=True)  # fmt: skip
+        ours.compile()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return lanes * ratio(lambda: model.fit(self.X, self.y), lambda: ours.advance(epochs * ours.batches))
+
+    track_ratio_to_scikit_learn.unit = "times as fast"
+
+
+class LineSearches(_Method):
+    """A step of a full batch with a search; plain descent passes over the features once, a search twice."""
+
+    param_names = ["search"]
+    params = [list(SEARCHES)]
+
+    def setup(self, search: str) -> None:
+        self.prepare(ROWS, np.geomspace(0.1, 10, len(RATES)), line_search=SEARCHES[search])
+
+    def track_evaluations_a_step(self, *_) -> float:
+        before, t = self.cohort.line.evaluations.mean(), self.cohort.t
+        self.cohort.advance(5)
+        return float((self.cohort.line.evaluations.mean() - before) / (self.cohort.t - t))
+
+    track_evaluations_a_step.unit = "evaluations of the objective"
