@@ -8,12 +8,15 @@ import reference
 import small_studies
 from cohorts import SMALL, make_cohort, problem, relative_error
 from scipy.special import expit
-from small_studies import numbers, study_of
+from small_studies import assert_same, numbers, study_of
+from test_runner_resume import Interrupt
 
 import fastgd
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine.shapes import Kernel
 from fastgd.optimizers._estimators import ESTIMATORS
+from fastgd.study import execution
+from fastgd.study.events import Progress
 from fastgd.study.plan import make_plan
 
 N, D, L2 = 600, 9, 1e-2
@@ -105,6 +108,39 @@ def test_it_goes_with_any_rule(name, estimator):
 
 
 @BOTH
+@pytest.mark.parametrize("name", ["momentum", "nesterov", "adam"])
+@pytest.mark.parametrize("kernel", [SMALL, Kernel(4, 2)], ids=lambda kernel: kernel.name)
+def test_it_goes_with_any_rule_in_chunks_and_parts(name, kernel, estimator):
+    """A batch of 280 rows is one of 256 and one of 24; the last of an epoch has 40 rows."""
+    lanes = [{"lr": lr} for lr in (0.002, 0.005)]
+    cohort = cohort_of(estimator, lanes, name, kernel=kernel, batch_size=280, intercept=False)
+    start = state_of(cohort)[0]
+    cohort.advance(25)
+    for w, lane in zip(state_of(cohort), lanes, strict=True):
+        rule = rule_of(name, lane["lr"])
+        assert relative_error(w, by_numpy(estimator, rule, start, 280, 25, intercept=False)) < 1e-11
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_batch_of_all_rows_has_the_exact_gradient(estimator):
+    """However many rows, there is nothing to estimate."""
+    found, exact = (cohort_of(name, kernel=Kernel(4, 2), batch_size=N) for name in (estimator, "none"))
+    for cohort in (found, exact):
+        cohort.advance(20)
+    assert relative_error(found.parameters(), exact.parameters()) < 1e-12
+
+
+@TYPES
+def test_the_mean_that_saga_carries_on_is_that_of_its_table(dtype):
+    """It is never summed anew: rounding must not add up over thousands of steps."""
+    cohort = cohort_of("saga", dtype=dtype, batch_size=1)
+    cohort.advance(20 * N)
+    table, mean = (cohort.layout.gather(rows)[:, cohort.places] for rows in (cohort.lanes.table, cohort.lanes.mean))
+    exact = with_ones(problem(N, D)[0], True).T @ table.astype(np.float64) / N
+    assert np.abs(mean - exact).max() < (1e-14 if dtype == "float64" else 2e-6)
+
+
+@BOTH
 @pytest.mark.parametrize("loss", ["squared", "hinge", "poisson"])
 def test_it_goes_with_any_loss(loss, estimator):
     lanes = [{"lr": 0.01}]
@@ -136,6 +172,29 @@ def test_bits_do_not_depend_on_threads_pieces_or_neighbours(estimator, kernel, b
     alone = cohort_of(estimator, lanes[18:19], **options)
     alone.advance(2 * epoch + 2)
     np.testing.assert_array_equal(alone.parameters(), whole.parameters()[18:19])
+
+
+@BOTH
+def test_the_length_of_calls_changes_nothing(estimator, monkeypatch):
+    """Each part has two chunks of rows, which are taken in two calls."""
+    ends = []
+    for seconds in (1e3, 1e-9):
+        for module in ("cohort", "evaluation"):
+            monkeypatch.setattr(f"fastgd.engine.{module}.CALL_SECONDS", seconds)
+        cohort = cohort_of(estimator, kernel=Kernel(4, 2), batch_size=550)
+        cohort.advance(9)
+        ends.append(cohort.parameters())
+    np.testing.assert_array_equal(ends[1], ends[0])
+
+
+@BOTH
+def test_a_lane_that_diverges_harms_no_other(estimator):
+    calm, wild = (cohort_of(estimator, [*LANES[:3], {"lr": lr}], loss="squared") for lr in (0.01, 1e6))
+    for cohort in (calm, wild):
+        cohort.advance(120)
+    np.testing.assert_array_equal(wild.parameters()[:3], calm.parameters()[:3])
+    assert not np.isfinite(wild.parameters()[3]).all()
+    assert (wild.first_bad_step() > 1).tolist() == [False, False, False, True]
 
 
 @BOTH
@@ -223,12 +282,32 @@ def test_a_trial_alone_and_a_resumed_run_have_the_same_bits(tmp_path):
     np.testing.assert_array_equal(alone.curves["loss"], expected["loss"])
 
 
+def test_an_interrupted_run_goes_on_with_the_same_bits(tmp_path, monkeypatch):
+    changes = {"optimizer": OPTIMIZER, "seed": [0, 1]}
+    whole = small_studies.run(tmp_path / "whole", **changes)
+    monkeypatch.setattr(execution, "PROGRESS_SECONDS", 0.0)
+    for count in (9, 20):
+        with pytest.raises(KeyboardInterrupt):
+            small_studies.run(tmp_path / "r", log=Interrupt(Progress, count), **changes)
+    assert_same(small_studies.run(tmp_path / "r", **changes), whole)
+
+
+def test_a_snapshot_is_counted_when_it_is_taken(tmp_path):
+    """Within epochs of five batches: after steps 1 and 7, of which the second is in the second epoch."""
+    changes = {"epochs": None, "steps": 7, "record": {"every": {"log": 2}}}
+    results = small_studies.run(tmp_path / "r", optimizer={**OPTIMIZER, "lr": 0.1}, **changes)
+    curves, n = results.curves.set_index("trial_id"), small_studies.N
+    trials = results.trials.set_index("variant")["trial_id"]
+    found = {variant: curves.loc[trial, "samples_seen"].tolist() for variant, trial in trials.items()}
+    assert found == {"": [0, 32, n + 64], "svrg": [0, n + 32, 3 * n + 64], "saga": [0, n + 32, 2 * n + 64]}
+
+
 def test_the_plan_counts_the_table_and_the_passes():
     study = study_of(optimizer=OPTIMIZER)
     data = prepare(from_arrays(*small_studies.rows()), targets="binary", dtype="float64")
     plain, svrg, saga = make_plan(study, [data]).cohorts
     table = small_studies.N * 4 * 8  # a tile of four lanes
-    assert svrg.bytes >= table
+    assert table < svrg.bytes - plain.bytes < 1.1 * table, "and the gradient that it makes"
     assert svrg.bytes == saga.bytes
     assert [cohort.passes for cohort in (plain, svrg, saga)] == [3 + 4, 6 + 4, 4 + 4]
 
@@ -256,3 +335,14 @@ def test_trials_without_an_estimator_have_the_ids_that_they_had(tmp_path):
     before = small_studies.run(tmp_path / "before", optimizer=plain)
     after = small_studies.run(tmp_path / "after", optimizer={**plain, "estimator": ["none", "saga"]})
     assert set(before.trials["trial_id"]) < set(after.trials["trial_id"])
+
+
+def test_names_of_trials_are_older_than_estimators():
+    """Those that this study had before there were any: results on disk are found again."""
+    known = ["4e27d01b42e7e457608f", "b20882494b04213eb4a2", "a77a24f9ff594500a6bb", "e5e8bfbc5ea46d75cf24"]
+    data = prepare(from_arrays(*small_studies.rows()), targets="binary", dtype="float64")
+    block = {"name": "momentum", "lr": [0.01, 0.03, 0.1, 0.3]}
+    for estimator in ({}, {"estimator": "none"}, {"estimator": ["saga", "none", "svrg"]}):
+        trials = make_plan(study_of(optimizer=block | estimator), [data]).trials
+        assert trials.loc[trials["variant"] == "", "trial_id"].tolist() == known
+        assert trials["trial_id"].is_unique

@@ -1,13 +1,12 @@
-"""Line searches: against brute force, closed forms, SciPy and optax, and through whole studies."""
+"""Line searches: against brute force, closed forms and optax, and what holds for any cohort."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import reference
-import small_studies
 from cohorts import make_cohort, problem, relative_error
-from small_studies import numbers, study_of
 
-import fastgd
 from fastgd.engine.shapes import Kernel
 from fastgd.optimizers._line_search import LINE_SEARCHES, Armijo, Best, Exact
 
@@ -127,6 +126,34 @@ def test_armijo_against_optax():
         assert cohort.line.evaluations[0] == evaluations
 
 
+@pytest.mark.parametrize("search", [Armijo(), Armijo(shrink=0.5, slope=0.3, grow=3.0), Armijo(backtracks=2)], ids=str)
+def test_armijo_is_its_equation(search):
+    """Written out, with every evaluation counted; rates are compared while descents are far from rounding."""
+    cohort = cohort_of(search, (20.0, 0.5))
+    points, rates = followed(cohort, 12)
+    for lane, largest in enumerate(cohort.spec.hyper[:, 0]):
+        before, evaluations = largest, 0
+        for w, found in zip(points[:, lane], rates[:, lane], strict=True):
+            g, rate = gradient(w), min(search.grow * before, largest)
+            for backtrack in range(search.backtracks + 1):
+                rate *= search.shrink if backtrack else 1
+                evaluations += 1
+                if objective(w - rate * g) <= objective(w) - search.slope * rate * g @ g:
+                    break
+            assert found == pytest.approx(rate, rel=1e-12)
+            before = rate
+        assert cohort.line.evaluations[lane] == evaluations
+
+
+@TYPES
+def test_an_exact_search_comes_back_from_where_the_objective_overflows(dtype):
+    """exp(z) is infinite at the first rates that are tried."""
+    cohort = cohort_of(SEARCHES["exact"], (1e-3, 1e4), loss="poisson", dtype=dtype, kernel=Kernel(4, 2))
+    descent = np.array([[objective(w, "poisson") for w in lanes] for lanes in followed(cohort, 30)[0]])
+    assert (np.diff(descent, axis=0) < 1e-6).all()
+    np.testing.assert_allclose(descent[-1], descent[-1, 0], rtol=1e-6)
+
+
 def test_they_need_fewer_steps_than_the_best_fixed_rate_of_the_list():
     fixed = make_cohort(*problem(N, D), [{"lr": lr} for lr in LISTED], "sgd", l2=L2, batch_size=N, init=0.4)
     fixed.advance(10)
@@ -204,6 +231,18 @@ def test_bits_do_not_depend_on_threads_pieces_or_neighbours(search, dtype):
 
 
 @EACH
+def test_the_length_of_calls_changes_nothing(search, monkeypatch):
+    ends = []
+    for seconds in (1e3, 1e-9):
+        for module in ("cohort", "line_search"):
+            monkeypatch.setattr(f"fastgd.engine.{module}.CALL_SECONDS", seconds)
+        cohort = cohort_of(search, n=5000, kernel=Kernel(4, 2))
+        cohort.advance(4)
+        ends.append(np.column_stack([cohort.parameters(), cohort.line.rates, cohort.line.evaluations]))
+    np.testing.assert_array_equal(ends[1], ends[0])
+
+
+@EACH
 def test_float32_is_near(search):
     ends = []
     for dtype in ("float64", "float32"):
@@ -235,85 +274,12 @@ def test_a_lane_that_is_lost_harms_no_other(search):
     np.testing.assert_array_equal(both.parameters()[1], alone.parameters()[0])
 
 
-# --- whole studies ----------------------------------------------------------------------------------------------------
-
-OPTIMIZER = {
-    "name": "sgd",
-    "line_search": [
-        {"kind": "best", "rates": list(LISTED)},
-        {"kind": "armijo", "shrink": [0.5, 0.8]},
-        {"kind": "exact"},
-    ],
-}
-
-
-def full(**changes):
-    return {"batch_size": "full", "optimizer": OPTIMIZER, **changes}
-
-
-def test_a_study_records_rates_and_evaluations(tmp_path):
-    fixed = {"name": "sgd", "lr": 0.5}
-    results = small_studies.run(tmp_path / "r", **full(optimizer=[OPTIMIZER, fixed]))
-    trials = results.trials.set_index("variant")
-    assert list(trials.index) == [
-        "line_search=best(0.1, 0.5, 1, 5, 10)", "line_search=armijo", "line_search=armijo", "line_search=exact", "",
-    ]  # fmt: skip
-    assert trials["line_search.shrink"].dropna().tolist() == [0.5, 0.8]
-    curves = results.curves.set_index("trial_id")
-    best = curves.loc[trials["trial_id"].iloc[0]]
-    assert best["loss_evaluations"].tolist() == [0, 5, 10, 15]
-    assert set(best["lr"].iloc[1:]) <= set(LISTED)
-    assert curves.loc[trials["trial_id"].iloc[-1], "loss_evaluations"].isna().all()
-    assert (trials["final_loss"].iloc[:4] < trials["final_loss"].iloc[4]).all()
-
-
-def test_a_trial_alone_and_a_resumed_run_have_the_same_bits(tmp_path):
-    whole = small_studies.run(tmp_path / "whole", **full())
-    part = {**OPTIMIZER, "line_search": OPTIMIZER["line_search"][1]}
-    small_studies.run(tmp_path / "grown", **full(optimizer=part))
-    grown = small_studies.run(tmp_path / "grown", **full())
-    for mine, theirs in zip(numbers(grown), numbers(whole), strict=True):
-        assert set(mine.columns) == set(theirs.columns)
-        assert mine[list(theirs.columns)].equals(theirs)
-    trial = whole.trials["trial_id"].iloc[3]
-    alone = small_studies.run(tmp_path / "alone", **full(), trial=trial)
-    expected = whole.curves[whole.curves["trial_id"] == trial]
-    for column in ("loss", "lr", "loss_evaluations"):
-        np.testing.assert_array_equal(alone.curves[column], expected[column])
-
-
-SEARCH = {"kind": "exact"}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"batch_size": [32, "full"]}, r"line_search: is for full batches, .* batch_size has 32"),
-        ({"schedule": {"name": "cosine"}}, "drives lr, which the line search of the optimizer 'sgd' chooses"),
-        ({"optimizer": {"name": "lamb"}}, "line_search: needs a step that is 'lr' times a direction.*'lamb'"),
-        ({"optimizer": {"name": "nesterov"}}, "line_search: needs a step that is 'lr' times a direction.*'nesterov'"),
-        ({"optimizer": {"name": "momentum", "form": "lecture"}}, "line_search: needs a step that is 'lr' times"),
-        ({"optimizer": {"name": "sgd", "lookahead": {}}}, "line_search: does not go with 'lookahead'"),
-        ({"optimizer": {"name": "sgd", "proximal": {"l1": 0.1}}}, "line_search: does not go with 'proximal'"),
-        (
-            {"optimizer": {"name": "sgd", "line_search": {"kind": "armjo"}}},
-            "line search 'armjo'; did you mean 'armijo'",
-        ),
-        ({"optimizer": {"name": "sgd", "line_search": {"kind": "best"}}}, r"line_search\.rates is missing"),
-        ({"optimizer": {"name": "sgd", "line_search": {"kind": "armijo", "shrink": 1.5}}}, r"line_search\.shrink"),
-        ({"optimizer": {"name": "sgd", "line_search": {"rates": [1.0]}}}, r"line_search\.kind is missing"),
-        ({"optimizer": {"name": "sgd", "line_search": "exact"}}, r"line_search must be a table"),
-    ],
-)
-def test_what_does_not_fit_is_named(changes, message):
-    optimizer = {"line_search": SEARCH, **changes.get("optimizer", {"name": "sgd"})}
-    with pytest.raises(fastgd.InputError, match=message):
-        study_of(**{**full(), **changes, "optimizer": optimizer})
-
-
-def test_the_study_file_keeps_it(tmp_path):
-    study = study_of(**full(optimizer=[OPTIMIZER, {"name": "momentum", "lr": 3.0, "line_search": SEARCH}]))
-    path = tmp_path / "study.toml"
-    path.write_text(study.to_toml())
-    assert fastgd.Study.from_toml(path) == study
-    assert [block.hyper["lr"] for block in study.optimizer] == [[1.0]] * 4 + [[3.0]]
+def test_a_search_that_found_no_finite_rate_begins_anew():
+    """At a rate of 0 nothing moves: the next step tries the largest rate again, not 0 for ever."""
+    search = Armijo(shrink=0.5, backtracks=3)
+    line = SimpleNamespace(
+        value=np.zeros(1), slope=-np.ones(1), values=lambda rates, which: np.where(rates > 1, np.inf, -rates)
+    )
+    lost = search.search(line, np.array([100.0]), np.array([100.0]))
+    np.testing.assert_array_equal(lost, 0.0)
+    np.testing.assert_array_equal(search.search(line, np.array([4.0]), lost), 1.0)

@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from itertools import islice
+from typing import NamedTuple
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -37,8 +39,7 @@ NUMBERS = {
     "averaging.start": 7.0,
 }
 ALL = {"clip": "norm", "proximal": "", "lookahead": "", "averaging": "ema"}
-# Each kind once, all tables at once, and around rules that sum over the parameters themselves, that keep numbers from
-# step to step as look-ahead does, and that need the batch's objective.
+# Each kind once, all tables at once, and around rules that have sums, memory or the batch's objective themselves.
 COMBINATIONS = {
     "value": ("momentum", {"clip": "value"}),
     "norm": ("momentum", {"clip": "norm"}),
@@ -50,17 +51,17 @@ COMBINATIONS = {
     "all": ("adam", ALL),
     "around sums": ("lamb", {"clip": "norm", "lookahead": "", "averaging": "polyak"}),
     "around memory": ("nadam", {"lookahead": "", "averaging": "ema"}),
-    "around the objective": ("momo", {"clip": "norm", "lookahead": "", "averaging": "polyak"}),
+    "around the objective": ("momo", {"lookahead": "", "averaging": "polyak"}),
 }
 CASES = pytest.mark.parametrize(("name", "around"), COMBINATIONS.values(), ids=COMBINATIONS)
 RATES = (0.02, 0.05, 0.1, 0.2)
 
 
-def lanes_of(name, around, rates=RATES):
+def lanes_of(name, around):
     """A lane for each rate, each with other numbers of the options."""
     rule = Rule.of(OPTIMIZERS[name], {}, around)
     numbers = {key: value for key, value in NUMBERS.items() if key in rule.fields}
-    lanes = [{"lr": rate, **numbers} for rate in rates]
+    lanes = [{"lr": 100 * rate if name == "momo" else rate, **numbers} for rate in RATES]  # momo's is a bound only
     for factor, lane in enumerate(lanes, 1):
         for key in ("clip.norm", "clip.value", "proximal.l1"):
             if key in lane:
@@ -85,10 +86,7 @@ def plain_step(name, t, w, g, objective, s, lr):
         w = w - lr * (g + 0.9 * s["u"])
         return w, w + lr * 0.9 * s["u"]
 
-    def gradient(at):
-        return g
-
-    gradient.objective = lambda at: objective
+    gradient = Mock(return_value=g, objective=Mock(return_value=objective))  # of the same batch, wherever it is asked
     defaults = {key: value for key, value in OPTIMIZERS[name].hyper.items() if key != "lr"}
     w = reference.OPTIMIZERS[name](w, gradient, t, s, lr=lr, **defaults)
     return w, w
@@ -162,13 +160,11 @@ def test_every_option_is_among_the_cases():
     assert {record.table for record in OPTIONS.values()} == set(TABLES)
 
 
-class Falling:
+class Falling(NamedTuple):
     """A schedule of one number, from that of each lane."""
 
-    per_step = True
-
-    def __init__(self, starts):
-        self.starts = np.array(starts)
+    starts: np.ndarray
+    per_step: bool = True
 
     def __call__(self, first, steps):
         return (self.starts / (1 + 0.1 * np.arange(first, first + steps)[:, None]))[:, None, :]
@@ -188,13 +184,13 @@ class Falling:
 def test_a_schedule_may_drive_a_number_inside_or_of_an_option(case, driven):
     name, around = COMBINATIONS[case]
     lanes = lanes_of(name, around)
-    schedule = Falling([lane[driven] for lane in lanes])
+    schedule = Falling(np.array([lane[driven] for lane in lanes]))
     cohort = cohort_of(name, around, scheduled=(driven,), schedule=schedule, batch_size=64)
     start = cohort.parameters()[0]
     cohort.advance(STEPS)
-    for i, found in enumerate(cohort.parameters()):
-        values = schedule(0, STEPS)[:, 0, i]
-        expected = trained(name, around, lambda t, i=i, v=values: {**lanes[i], driven: v[t - 1]}, start, 64)
+    for lane, values, found in zip(lanes, schedule(0, STEPS)[:, 0].T, cohort.parameters(), strict=True):
+        at = [{**lane, driven: value} for value in values]
+        expected = trained(name, around, lambda t, at=at: at[t - 1], start, 64)
         assert relative_error(found, expected) < 1e-11
 
 
@@ -260,36 +256,36 @@ def test_a_gradient_that_is_not_a_number_stays_one():
         assert np.isfinite(cohort.parameters()[1]).all()
 
 
-@TYPES
-@pytest.mark.parametrize("case", ["norm", "proximal"])
-def test_an_option_that_has_nothing_to_do_leaves_the_bits(case, dtype):
-    """A bound that no gradient reaches, and no penalty."""
+IDLE = {"clip.value": 1e6, "clip.norm": 1e6, "proximal.l1": 0.0, "proximal.l2": 0.0, "averaging.start": 1e6}
+IDLE |= {"lookahead.every": 1.0, "lookahead.alpha": 1.0}
+
+
+@pytest.mark.parametrize("case", ["value", "norm", "proximal", "lookahead", "ema", "polyak"])
+def test_an_option_that_has_nothing_to_do_changes_nothing(case):
+    """Up to rounding: its arithmetic is contracted with the rule's."""
     name, around = COMBINATIONS[case]
-    idle = [{"lr": lr, "clip.norm": 1e6, "proximal.l1": 0.0, "proximal.l2": 0.0} for lr in RATES]
     ends = []
-    for options in (around, None):
-        cohort = cohort_of(name, options, idle, batch_size=64, dtype=dtype)
+    for options in (around, {}):
+        cohort = cohort_of(name, options, [{"lr": lr, **IDLE} for lr in RATES], batch_size=64)
         cohort.advance(STEPS)
         ends.append(cohort.parameters())
-    np.testing.assert_array_equal(*ends)
+    assert relative_error(*ends) < 1e-13
 
 
 def test_trials_without_options_are_called_what_they_were():
     """The ids that the version before options gave to these trials."""
-    rows, y = np.arange(60.0).reshape(20, 3) % 7, np.arange(20) % 2.0
     optimizers = [{"name": "momentum", "lr": 0.1}, {"name": "adam", "lr": 0.1}]
     study = fastgd.Study(name="ids", epochs=3, batch_size=8, problem={"loss": "logistic"}, optimizer=optimizers)
-    plan = make_plan(study, [prepare(from_arrays(rows, y), targets="binary", dtype=study.dtype)])
+    data = from_arrays(np.arange(60.0).reshape(20, 3) % 7, np.arange(20) % 2.0)
+    plan = make_plan(study, [prepare(data, targets="binary", dtype=study.dtype)])
     assert list(plan.trials["trial_id"]) == ["805a8baaac8051382f18", "78106512b1567ccd96f1"]
     for block in study.optimizer:
         record = OPTIMIZERS[block.name]
         assert repr(Rule.of(record, {}, block.kinds)) == repr(Rule.of(record, {}))
 
 
-def test_without_options_a_rule_is_what_it_was():
-    record = OPTIMIZERS["adam"]
-    assert repr(Rule.of(record, {}, {})) == repr(Rule.of(record, {}))
-    around = Rule.of(record, {}, ALL)
+def test_a_rule_knows_the_options_around_it():
+    record, around = OPTIMIZERS["adam"], Rule.of(OPTIMIZERS["adam"], {}, ALL)
     assert around.options == ("clip, norm", "proximal", "lookahead", "averaging, ema")
     assert around.base.options == ()
     assert list(around.fields)[: len(record.hyper)] == list(record.hyper)
@@ -330,9 +326,7 @@ def test_what_a_rule_allows_is_what_its_functions_do(name):
         ({"averaging": {"kind": "ema", "start": -1}}, r"\.averaging\.start must be at least 0, found -1"),
         ({"lookahead": {"alpha": 1.5}}, r"\.lookahead\.alpha must be at most 1, found 1\.5"),
         ({"proximal": {"l1": [0.1, -1.0]}}, r"\.proximal\.l1\.1 must be at least 0, found -1"),
-        ({"proximal": {"l3": 0.1}}, r"\.proximal: 'l3' is not a known key; valid: l1, l2"),
         ({"clip": {"norm": float("inf")}}, r"\.clip\.norm must be a finite number, found inf"),
-        ({"clip": {"norm": []}}, r"\.clip\.norm is an empty list"),
         ({"clip": [{"norm": 1.0}, {"value": 0.0}]}, r"\.clip\.1\.value must be greater than 0, found 0"),
     ],
 )

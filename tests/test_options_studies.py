@@ -115,6 +115,18 @@ def test_the_penalty_of_proximal_steps_has_metrics_of_its_own(tmp_path):
     assert ends["nonzeros"].nunique() > 1
 
 
+def test_a_scheduled_penalty_counts_as_it_stands(tmp_path):
+    """The penalty of the last step's numbers, whatever stands in the block."""
+    schedule = {"name": "linear", "of": "proximal.l1", "start": 0.1, "final": 0.02}
+    results = small_studies.run(
+        tmp_path / "r", optimizer={"name": "sgd", "lr": 0.5, "proximal": {"l1": 5.0}}, schedule=schedule,
+        record={"metrics": ["composite_loss"], "parameters": "all"},
+    )  # fmt: skip
+    end, trial = results.curves.iloc[-1], results.trials["trial_id"].iloc[0]
+    weights = results.parameters(trial)[:-1]
+    assert end["composite_loss"] == pytest.approx(end["loss"] + 0.02 * np.abs(weights).sum(), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("optimizer", "message"),
     [
@@ -125,7 +137,14 @@ def test_the_penalty_of_proximal_steps_has_metrics_of_its_own(tmp_path):
         ({"clip": {"norm": [1.0, -1.0]}}, r"optimizer\.clip\.norm\.1 must be greater than 0, found -1"),
         ({"averaging": {}}, r"optimizer\.averaging: an empty table does not tell which kind is meant"),
         ({"averaging": {"kind": "mean"}}, r"optimizer\.averaging: there is no kind 'mean'"),
-        ({"lookahead": {"every": 0.5}}, r"optimizer\.lookahead\.every must be at least 1"),
+        ({"averaging": {"kind": ["ema", "polyak"]}}, r"optimizer\.averaging: kind must be a string, found \['ema'"),
+        (
+            {"averaging": {"kind": "ema", "start": 2.5}},
+            r"optimizer\.averaging\.start must be a whole number, found 2\.5",
+        ),
+        ({"proximal": {"kind": "l1"}}, r"optimizer\.proximal: there is no kind 'l1'; the table has one kind"),
+        ({"lookahead": {"every": 0}}, r"optimizer\.lookahead\.every must be at least 1"),
+        ({"lookahead": {"every": 2.5}}, r"optimizer\.lookahead\.every must be a whole number, found 2\.5"),
         ({"lookahed": {}}, r"optimizer\.lookahed is not a known key; did you mean 'lookahead'"),
         (
             {"name": "nesterov", "proximal": {"l1": 1.0}},

@@ -301,6 +301,13 @@ class Cohort:
             kernel(*arguments)
         return out
 
+    def value_of(self, name: str) -> Array:
+        """Return a hyper-parameter (alive,): what its schedule gave it in the last step."""
+        row = list(self.spec.rule.fields).index(name)
+        if name not in self.spec.scheduled:
+            return self.spec.hyper[self.alive, row]
+        return self.layout.gather(self.lanes.hyper)[row, self.places].astype(np.float64)
+
     def parameters(self) -> Array:
         """Return the reported iterates (alive, d + intercept) in float64."""
         block = self.layout.blocks(self.iterate(), 0)

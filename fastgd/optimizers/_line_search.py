@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, get_type_hin
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from fastgd._registry import Registry
 from fastgd.optimizers._record import C, Rate
@@ -20,6 +20,8 @@ Array: TypeAlias = npt.NDArray[np.float64]
 Fraction = Annotated[float, Gt(0), Lt(1)]
 Factor = Annotated[float, Ge(1)]
 Whole = Annotated[int, Ge(1)]
+Doublings = Annotated[int, Ge(1), Le(500)]  # further would leave the numbers that there are
+ROUNDING: Any = {"xrtol": 1e-12, "frtol": 1e-13}  # of an exact rate, and of the slope there
 
 
 class Line(Protocol):
@@ -112,7 +114,8 @@ class Armijo(NamedTuple):
     """Backtracking: the first of `lr', shrink lr', shrink^2 lr', ...` with `F(rate) <= F(0) + slope rate F'(0)`.
 
     `lr'` is `grow` times the last step's rate, and at most `lr`. After `backtracks` of them the smallest is taken, and
-    none where the objective is not finite even there. The defaults are optax's.
+    none where the objective is not finite even there; the next step then begins at `lr` again, where optax's would not
+    move any more. The defaults are optax's.
     """
 
     shrink: Fraction = 0.8
@@ -121,7 +124,7 @@ class Armijo(NamedTuple):
     backtracks: Whole = 30
 
     def search(o, line: Line, largest: Array, before: Array) -> Array:
-        rates = np.minimum(o.grow * before, largest)
+        rates = np.where(before > 0, np.minimum(o.grow * before, largest), largest)
         searching, finite = np.ones(len(rates), bool), np.zeros(len(rates), bool)
         for backtrack in range(o.backtracks + 1):
             which = np.flatnonzero(searching)
@@ -137,13 +140,13 @@ class Armijo(NamedTuple):
 
 @line_search("exact", witness="scipy.optimize", reference="Nocedal & Wright (2006), section 3.5")
 class Exact(NamedTuple):
-    """Exact search: the rate at which the objective's derivative along the direction is zero, to rounding.
+    """Exact search: the rate at which the objective's derivative along the direction is zero, to 12 digits.
 
     The first zero that is found from the last step's rate outwards, which is `lr` at the start; where the derivative
     stays negative, `2^doublings lr`. A direction that does not descend is not followed.
     """
 
-    doublings: Whole = 40
+    doublings: Doublings = 40
 
     def search(o, line: Line, largest: Array, before: Array) -> Array:
         from scipy.optimize import elementwise
@@ -160,6 +163,6 @@ class Exact(NamedTuple):
         found = np.where(endless, most, 0.0)
         which = np.flatnonzero((line.slope < 0) & ~endless)
         if len(which):
-            at = elementwise.find_root(line.slopes, (low[which], high[which]), args=(which,))
+            at = elementwise.find_root(line.slopes, (low[which], high[which]), args=(which,), tolerances=ROUNDING)
             found[which] = np.where(np.isfinite(at.x), at.x, 0.0)
         return found

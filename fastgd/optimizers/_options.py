@@ -11,14 +11,15 @@ from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import numpy as np
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, MultipleOf
 
 from fastgd._errors import InputError, nearest
 from fastgd._registry import Registry
 from fastgd.optimizers._record import C, Decay, NonNegative, Rate, Slots, Step, Value
 
 Share = Annotated[float, Gt(0), Le(1)]
-Period = Annotated[float, Ge(1)]
+Period = Annotated[float, Ge(1), MultipleOf(1)]
+Steps = Annotated[float, Ge(0), MultipleOf(1)]
 
 PROXIMAL, MOVES = "proximal", "moves"  # what a rule must allow: see `Rule.allows`
 
@@ -90,11 +91,14 @@ def kind_of(table: str, given: Mapping[str, Any]) -> str:
     InputError
         They name none, or several.
     """
-    records, keys = kinds(table), given.keys() - {"kind"}
-    if "kind" in given:
-        if given["kind"] not in records:
-            raise InputError(f"there is no kind {given['kind']!r}; {nearest(str(given['kind']), records)}")
-        return str(given["kind"])
+    records, keys, kind = kinds(table), given.keys() - {"kind"}, given.get("kind", "")
+    if not isinstance(kind, str):
+        raise InputError(f"kind must be a string, found {kind!r}; alternatives are a list of tables")
+    if kind:
+        if kind not in records:
+            valid = nearest(kind, records) if records.keys() != {""} else "the table has one kind, without a name"
+            raise InputError(f"there is no kind {kind!r}; {valid}")
+        return kind
     known = {key for record in records.values() for key in record.hyper}
     if unknown := sorted(keys - known):
         raise InputError(f"{unknown[0]!r} is not a known key; {nearest(unknown[0], known)}")
@@ -208,6 +212,7 @@ class ClipNorm(NamedTuple):
 class Proximal(NamedTuple):
     """Elastic net by proximal steps: `w = sign(w) max(0, |w| - lr l1) / (1 + lr l2)` after the rule's step.
 
+    `lr` is the rate that the schedule gives, without what a rule makes of it besides, as adagrad's `lr_decay` does.
     The penalty `l1 |w| + l2/2 |w|^2` is not part of the loss that is recorded, as decoupled decay is not: the metric
     `composite_loss` is the loss with it, and `nonzeros` counts parameters. With `sgd` and full batches this is ISTA;
     with adaptive rules the threshold is the same for all parameters, and the fixed point another. An intercept is not
@@ -248,7 +253,7 @@ class Lookahead(NamedTuple):
         return (x,)
 
     def after(o, h: Any, c: Slots, w: Value, x: Value, s: Slots) -> Step:
-        slow = s[0] + c[0] * (w - s[0])
+        slow = np.where(c[0] > 0, s[0] + c[0] * (w - s[0]), s[0])  # 0 times infinity would be seen too early
         return np.where(c[0] > 0, slow, w), (slow,)
 
     def readout(o, x: Value, s: Slots) -> Value:
@@ -264,7 +269,7 @@ class ExponentialAverage(NamedTuple):
     """
 
     decay: Decay = 0.999
-    start: NonNegative = 0.0
+    start: Steps = 0.0
 
     def prepare(o, t: int, m: Slots) -> tuple[Slots, Slots]:
         return (np.where(t - o.start > 1, 1 - o.decay, 0 * o.decay + 1),), m
@@ -293,7 +298,7 @@ class PolyakAverage(NamedTuple):
     or not at all: the average converges at the best possible rate for convex objectives.
     """
 
-    start: NonNegative = 0.0
+    start: Steps = 0.0
 
     def prepare(o, t: int, m: Slots) -> tuple[Slots, Slots]:
         return (1 / np.maximum(t - o.start, 1),), m

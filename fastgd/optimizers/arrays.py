@@ -8,6 +8,7 @@
 """
 
 import itertools
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -187,6 +188,9 @@ class ArrayOptimizer:
 def _rule_of(record: Optimizer, given: dict[str, Any]) -> tuple[Rule, dict[str, float]]:
     """Return the rule with its choices and options, and the value of each of its hyper-parameters in order."""
     tables = {table: given[table] for table in TABLES if table in given}
+    for table, values in tables.items():
+        if not isinstance(values, Mapping):
+            raise InputError(f"{record.name}: {table} must be a mapping of its numbers, found {values!r}")
     options = {table: _kind_of(record, table, values) for table, values in tables.items()}
     choices = {name: given.get(name, values[0]) for name, values in record.options.items()}
     for name, value in choices.items():

@@ -18,6 +18,7 @@ WORDS = {
     "int_type": "must be a whole number",
     "list_type": "must be a list",
     "model_type": "must be a table",
+    "multiple_of": "must be a whole number",
     "string_type": "must be a string",
 }
 BOUNDS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}

@@ -73,12 +73,10 @@ class Recorder:
     def _of_weights(self, cohort: Cohort, loss: Array) -> dict[str, Array]:
         """Return the loss with the penalty of proximal steps, and the number of weights that are not zero."""
         weights = np.ascontiguousarray(cohort.parameters()[:, : cohort.d])
-        names, hyper = list(cohort.spec.rule.fields), cohort.spec.hyper[cohort.alive]
-        l1, l2 = (
-            hyper[:, names.index(name)] if name in names else np.zeros(len(hyper))
-            for name in ("proximal.l1", "proximal.l2")
-        )
-        penalty = l1 * np.abs(weights).sum(axis=1) + 0.5 * l2 * np.square(weights).sum(axis=1)
+        penalty = np.zeros(len(weights))
+        if "proximal.l1" in cohort.spec.rule.fields:
+            penalty += cohort.value_of("proximal.l1") * np.abs(weights).sum(axis=1)
+            penalty += 0.5 * cohort.value_of("proximal.l2") * np.square(weights).sum(axis=1)
         found = {"composite_loss": loss + penalty, "nonzeros": np.count_nonzero(weights, axis=1).astype(np.float64)}
         return {name: values for name, values in found.items() if name in self._metrics}
 
