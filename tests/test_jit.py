@@ -132,6 +132,30 @@ def test_a_new_loss_or_rule_compiles_its_own_functions_alone(cold, tmp_path):
     assert all("advance" in result["loaded"] for result in found)
 
 
+def test_a_study_that_was_warmed_up_compiles_nothing(cold, tmp_path):
+    """Whatever its methods, losses and metrics are."""
+    cache, _, _ = cold
+    common = {"record": {"metrics": ["accuracy", "grad_norm"]}}
+    studies = [
+        {**common, "optimizer": {"name": "sgd", "lr": 0.5, "estimator": ["none", "saga"]}},
+        {**common, "optimizer": {"name": "sgd", "line_search": {"kind": "exact"}}, "batch_size": "full"},
+        {
+            **common,
+            "optimizer": {"name": "lamb", "lr": 0.5, "clip": {"norm": 1.0}},
+            "problem": {"loss": "squared_hinge"},
+        },
+    ]
+    for fields in studies:
+        named = {"name": "warm", "epochs": 2, "batch_size": 16, "problem": {"loss": "logistic"}, **fields}
+        named["problem"] = {**named["problem"], "synthetic": {"n": 50, "d": 3}}
+        (tmp_path / "warm.toml").write_text(fastgd.Study(**named).to_toml())
+        subprocess.run(
+            [sys.executable, "-m", "fastgd", "warmup", str(tmp_path / "warm.toml")],
+            env=os.environ | {"FASTGD_CACHE_DIR": str(cache)}, check=True, capture_output=True,
+        )  # fmt: skip
+    assert Worker(tmp_path / "run", *studies, cache=cache).result["compiled"] == []
+
+
 def test_shapes_of_data_and_grids_compile_nothing():
     """Within a process: any number of lanes in the same tile, any data, batch, penalty, loss and schedule."""
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -90,13 +90,16 @@ def warmup(path: Path | None) -> None:
     """Compile what a study needs, or every built-in optimizer."""
     study = None if path is None else Study.from_toml(path)
     from fastgd.engine.warmup import all_specs, compile_kernels
+    from fastgd.study.metrics import measures_of
 
+    metrics = [] if study is None else study.record.metrics
+    measured: dict[str, Any] = {"gradient_norm": "grad_norm" in metrics, "measures": measures_of(metrics)}
     with Reporter() as reporter:
         if study is None:
             specs = list(all_specs())
         else:
             specs = [(cohort.spec, cohort.dtype) for cohort in _plan(study, reporter).cohorts]
-        kernels = compile_kernels(specs, lambda what: reporter(Compiling(what)))
+        kernels = compile_kernels(specs, lambda what: reporter(Compiling(what)), **measured)
     show(f"{count(kernels, 'kernel')} compiled and cached")
 
 

@@ -123,12 +123,12 @@ class Cohort:
         """Steps of an epoch."""
         return -(-self.n // self.spec.batch_size)
 
-    def compile(self, gradient_norm: bool = False) -> None:
-        """Compile, or load from the cache, every kernel that the cohort calls."""
+    def compile(self, gradient_norm: bool = False, measures: Sequence[Loss] = ()) -> None:
+        """Compile, or load from the cache, every kernel that the cohort calls; the loss is always measured."""
         self._link()
         for kernel, arguments in self._kernels():
             kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
-        self._evaluation.compile(gradient_norm or self.spec.estimator != "none")
+        self._evaluation.compile(gradient_norm or self.spec.estimator != "none", measures)
         if self.line:
             self.line.compile()
 

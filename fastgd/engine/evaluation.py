@@ -67,13 +67,14 @@ class Evaluation:
         self.tiles.put(self.tiles.blocks(out, 0), columns)
         return out
 
-    def compile(self, gradient_norm: bool) -> None:
+    def compile(self, gradient_norm: bool, measures: Sequence[Loss]) -> None:
         """Compile what the measures call, or load it from the cache."""
         cohort, state = self.cohort, self.cohort.lanes.state
         totals = np.zeros((1, 1, 1, cohort.layout.lanes))
         kernel, arguments = self._call(0, 1, cohort.rows, state, np.zeros(1, np.int64), totals, 0)
         kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
-        self._address(cohort.spec.loss)
+        for measure in (cohort.spec.loss, *measures):
+            self._address(measure)
         if gradient_norm:
             arguments = self._gradient_arguments(state, np.zeros((1, 1, 1), state.dtype), (False, PLAIN), (0,) * 7)
             dense.accumulate.compile(tuple(numba.typeof(argument) for argument in arguments))

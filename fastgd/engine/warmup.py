@@ -1,6 +1,6 @@
 """Compiles kernels ahead of a run, under the cache's lock, so that other processes find them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 
 import numpy as np
@@ -12,23 +12,41 @@ from fastgd.engine.shapes import LARGE_BATCH, Kernel, choose_kernel
 from fastgd.engine.spec import CohortSpec
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.optimizers._rules import Rule
-from fastgd.problems import LOSSES
+from fastgd.problems import LOSSES, Loss
 
 
-def compile_kernels(specs: Iterable[tuple[CohortSpec, str]], note: Callable[[str], None]) -> int:
-    """Compile what cohorts of these specs and dtypes call; return how many distinct kernels there were."""
+def compile_kernels(
+    specs: Iterable[tuple[CohortSpec, str]],
+    note: Callable[[str], None],
+    *,
+    gradient_norm: bool = False,
+    measures: Sequence[Loss] = (),
+) -> int:
+    """Compile what cohorts of these specs and dtypes call; return how many distinct kernels there were.
+
+    Parameters
+    ----------
+    specs : iterable of (CohortSpec, str)
+    note : callable
+        Receives the name of each before it is compiled.
+    gradient_norm : bool
+        Whether the gradient's norm is measured.
+    measures : sequence of Loss
+        What is measured beside the loss.
+    """
     done: set[str] = set()
     with Threads(1) as threads:
         for spec, dtype in specs:
             name = f"{spec.rule.optimizer.name}, {spec.kernel.name}, {dtype}"
-            key = f"{spec.rule!r} {spec.kernel.name} {dtype} {bool(spec.kernel.parts)}"
+            method = f"{spec.estimator} {type(spec.line_search).__name__}"
+            key = f"{spec.rule!r} {spec.kernel.name} {dtype} {bool(spec.kernel.parts)} {spec.loss!r} {method}"
             if key in done:
                 continue
             done.add(key)
             note(name)
             X = np.zeros((2, 2), dtype)
             with compile_lock():
-                Cohort(spec, X, np.zeros(2, dtype), threads).compile()
+                Cohort(spec, X, np.zeros(2, dtype), threads).compile(gradient_norm, measures)
     return len(done)
 
 

@@ -20,7 +20,7 @@ from fastgd.store.folder import Folder
 from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import Study
 from fastgd.study.events import CohortFinished, CohortStarted, Compiling, Event, Progress
-from fastgd.study.metrics import Recorder
+from fastgd.study.metrics import Recorder, measures_of
 from fastgd.study.plan import Plan
 from fastgd.study.schedule import CohortSchedule
 from fastgd.study.stopping import Stopping
@@ -134,7 +134,8 @@ class _CohortRun:
     def _compile(self) -> None:
         try:
             with compile_lock():
-                self.cohort.compile("grad_norm" in self.execution.study.record.metrics)
+                metrics = self.execution.study.record.metrics
+                self.cohort.compile("grad_norm" in metrics, measures_of(metrics))
         except NumbaError as error:
             optimizer = self.plan.spec.rule.optimizer
             if not optimizer.foreign:

@@ -20,6 +20,12 @@ def _fits(metric: str, loss: Loss) -> bool:
     return loss.targets in NEEDS_TARGETS.get(metric.removeprefix("validation_"), (loss.targets,))
 
 
+def measures_of(metrics: Sequence[str]) -> list[Loss]:
+    """Return what is summed over rows for these metrics, beside the loss."""
+    names = {name.removeprefix("validation_") for name in metrics}
+    return [measure for name, measure in (("accuracy", ZERO_ONE), ("r2", LOSSES["squared"])) if name in names]
+
+
 class Recorder:
     """Measures a cohort at checkpoints.
 
