@@ -131,6 +131,7 @@ def test_a_scheduled_penalty_counts_as_it_stands(tmp_path):
     ("optimizer", "message"),
     [
         ({"clip": 1.0}, r"optimizer\.clip must be a table, found 1\.0"),
+        ({"clip": []}, r"optimizer\.clip is an empty list; give at least one table"),
         ({"clip": {"nrm": 1.0}}, r"optimizer\.clip: 'nrm' is not a known key; did you mean 'norm'"),
         ({"clip": {"kind": "norm"}}, r"optimizer\.clip\.norm is missing"),
         ({"clip": {"kind": "norm", "value": 1.0}}, r"optimizer\.clip\.value is not a known key; valid: kind, norm"),

@@ -110,7 +110,7 @@ class Cohort:
         large = self.spec.kernel.parts > 0
         small = self.spec.batch_size <= CHUNK and not self.layout.single and not rule.functions.rounds
         gradient = 0 if large else BLOCKS * self.layout.shape.rows if small else parameters + self.layout.single
-        rows = min(CHUNK, self.spec.batch_size) + self.layout.shape.width
+        rows = min(CHUNK, self.spec.batch_size) + 2 * self.layout.shape.width  # losses of rows need a vector behind
         room = (rows, L, gradient, max(rule.counts.quantities), max(rule.counts.sums, default=0))
         self._scratch = [make_scratch(*room, self.dtype, self.layout.single) for _ in range(self._workers)]
         self._gradients = aligned((self.spec.kernel.parts, tiles, parameters * L if large else 0), self.dtype)
@@ -239,9 +239,12 @@ class Cohort:
         """Return what a step at rate 1 would add to the parameters (tiles, parameters * L); changes no state."""
         kept, parameters = self.lanes, self.layout.parameters * self.layout.shape.lanes
         self.lanes = kept._replace(state=kept.state.copy(), memory=kept.memory.copy(), hyper=kept.hyper.copy())
-        self._drive_rate(np.ones(len(self._members)))
-        self._apply(self.n)
-        stepped, self.lanes = self.lanes.state, kept
+        try:
+            self._drive_rate(np.ones(len(self._members)))
+            self._apply(self.n)
+            stepped = self.lanes.state
+        finally:
+            self.lanes = kept
         return np.ascontiguousarray(stepped[:, :parameters] - kept.state[:, :parameters])
 
     def summed_gradient(self) -> Array:

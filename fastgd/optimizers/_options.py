@@ -21,7 +21,7 @@ Share = Annotated[float, Gt(0), Le(1)]
 Period = Annotated[float, Ge(1), MultipleOf(1)]
 Steps = Annotated[float, Ge(0), MultipleOf(1)]
 
-PROXIMAL, MOVES = "proximal", "moves"  # what a rule must allow: see `Rule.allows`
+PROXIMAL, MOVES = "proximal", "moves"  # what a rule must allow: see `Rule.refuses`
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ class ExponentialAverage(NamedTuple):
         return (x,)
 
     def after(o, h: Any, c: Slots, w: Value, x: Value, s: Slots) -> Step:
-        return w, (s[0] + c[0] * (x - s[0]),)
+        return w, (np.where(c[0] < 1, s[0] + c[0] * (x - s[0]), x),)
 
     def readout(o, x: Value, s: Slots) -> Value:
         return s[0]
@@ -307,7 +307,7 @@ class PolyakAverage(NamedTuple):
         return (x,)
 
     def after(o, h: Any, c: Slots, w: Value, x: Value, s: Slots) -> Step:
-        return w, (s[0] + c[0] * (x - s[0]),)
+        return w, (np.where(c[0] < 1, s[0] + c[0] * (x - s[0]), x),)
 
     def readout(o, x: Value, s: Slots) -> Value:
         return s[0]
