@@ -273,7 +273,7 @@ def prefetch(typingctx, array, index):
     def codegen(context, builder, sig, args):
         pointer = address(context, builder, sig.args[0], args[0], args[1], ir.IntType(8))
         function = llvm_function(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer.type, I32, I32, I32])
-        builder.call(function, [pointer, I32(0), I32(2), I32(1)])
+        builder.call(function, [pointer, I32(0), I32(3), I32(1)])
         return context.get_dummy_value()
 
     return types.void(array, types.intp), codegen

@@ -57,7 +57,9 @@ def test_the_same_rows_have_the_same_fingerprint_in_every_format(tmp_path):
         read(tmp_path / "a.parquet", "late"),
         *(read(tmp_path / name) for name in ("a.npz", "a.svm", "a.LIBSVM")),
     ]
-    assert len({dataset.fingerprint for dataset in read_back}) == 1
+    assert len({dataset.fingerprint for dataset in read_back[:3]}) == 1
+    # What is sparse is another content: the layout decides how numbers are summed, and what standardisation does.
+    assert read_back[3].fingerprint == read_back[4].fingerprint != read_back[0].fingerprint
     assert read_back[0].features == read_back[1].features == ("a", "b", "c", "d")
     assert read_back[3].features == ("x0", "x1", "x2", "x3")
     assert [dataset.sparse for dataset in read_back] == [False, False, False, True, True]
@@ -90,7 +92,7 @@ def test_labels_of_a_csv_file(tmp_path):
 def test_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path / "a.svm", "1 1:2\n")
-    assert load(Source(path="~/a.svm")).X.tolist() == [[2.0]]
+    assert load(Source(path="~/a.svm")).X.toarray().tolist() == [[2.0]]
 
 
 @pytest.mark.parametrize(
@@ -207,10 +209,8 @@ def test_svm_files_that_will_not_do(tmp_path):
     assert refusal(write(path, GOOD + "1 2:nan\n")).startswith(": row 3, column 'x1': found nan")
     assert refusal(write(path, "nan 1:1\n")) == ": row 1 has no target: found nan"
     assert "X must have rows and columns" in refusal(write(path, ""))
-    wide = "".join(f"1 1:1 {2_000_000_000}:1\n" for _ in range(1000))
-    assert refusal(write(path, wide)).startswith(
-        ": 1,000 rows x 2,000,000,000 columns take 16,000.0 GB as dense float64, more than half of this machine's "
-    )
+    too_wide = GOOD + f"1 1:1 {2**31}:1\n"
+    assert refusal(write(path, too_wide)) == ", line 3: a column is above 2,147,483,647"
 
 
 def test_paths_that_will_not_do(tmp_path):

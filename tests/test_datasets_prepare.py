@@ -171,7 +171,7 @@ def test_a_sparse_validation_file_may_end_at_a_smaller_column():
     training = from_arrays(scipy.sparse.csr_array(np.eye(3)), [0, 1, 0])
     shorter = from_arrays(scipy.sparse.csr_array([[1.0, 2.0]]), [1])
     data = prepare(training, targets="binary", validation=shorter)
-    assert data.X_validation.tolist() == [[1.0, 2.0, 0.0]]
+    assert data.X_validation.toarray().tolist() == [[1.0, 2.0, 0.0]]
     with pytest.raises(InputError, match="it has 3 and has 'x2' too many"):
         prepare(shorter, targets="binary", validation=training)
 

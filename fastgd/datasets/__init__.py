@@ -1,8 +1,9 @@
 """Datasets: by name, from files, synthetic or in memory; and their preparation for the engine."""
 
-from fastgd.datasets import bundled, flights
+from fastgd.datasets import bundled, flights, flights_sparse
 from fastgd.datasets._record import DATASETS, Data, Dataset, DatasetRecord
 from fastgd.datasets.arrays import from_arrays
+from fastgd.datasets.files import misplaced_key
 from fastgd.datasets.load import Source, load
 from fastgd.datasets.prepare import prepare
 from fastgd.datasets.synthetic import Synthetic
@@ -16,7 +17,9 @@ __all__ = [
     "Synthetic",
     "bundled",
     "flights",
+    "flights_sparse",
     "from_arrays",
     "load",
+    "misplaced_key",
     "prepare",
 ]

@@ -1,10 +1,12 @@
 """What a dataset is: the frozen records that loaders return, that the engine sees and that `fastgd list` prints."""
 
+from __future__ import annotations
+
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,40 @@ from numpy.typing import NDArray
 from fastgd._errors import InputError
 from fastgd._registry import Registry
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 Floats = NDArray[np.floating[Any]]
+CSR: TypeAlias = "csr_array[np.floating[Any], tuple[int, int]]"  # texts: scipy is not imported for them
+Matrix: TypeAlias = "Floats | CSR"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Numbered(Sequence[str]):
+    """The names x0, x1, ... of `size` columns: made when they are asked for, and equal to the tuple of them."""
+
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        numbers = range(self.size)[index]
+        return f"x{numbers}" if isinstance(numbers, int) else tuple(f"x{j}" for j in numbers)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Numbered):
+            return self.size == other.size
+        return isinstance(other, tuple) and len(other) == self.size and all(map(str.__eq__, self, other))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))  # the hash of what it equals
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,27 +58,30 @@ class Dataset:
     ----------
     name : str
         The dataset's name, or its file's.
-    X : ndarray (n, d)
-        Finite features, C-contiguous: float64, or float32 where the source has that.
+    X : ndarray or csr_array (n, d)
+        Finite features, float64, or float32 where the source has that. Dense: C-contiguous. Sparse: the canonical form
+        of `fastgd.datasets._csr`.
     y : ndarray (n,)
         Targets: float64, or labels (str).
-    features : tuple of str
-        The d columns' names.
+    features : sequence of str
+        The d columns' names: a tuple, or `Numbered` where they have none of their own.
     fingerprint : str
         SHA-256 of the content of X and y, the same in every process and on every platform.
     notes : tuple of str
         What was left out or changed, in words.
-    sparse : bool
-        The source lists non-zeros alone: a second file of the same data may end at a smaller column.
     """
 
     name: str
-    X: Floats
+    X: Matrix
     y: NDArray[Any]
-    features: tuple[str, ...]
+    features: Sequence[str]
     fingerprint: str
     notes: tuple[str, ...] = ()
-    sparse: bool = False
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the source lists non-zeros alone: a second file of the same data may end at a smaller column."""
+        return not isinstance(self.X, np.ndarray)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +90,12 @@ class Data:
 
     Attributes
     ----------
-    X, y : ndarray (n, d), (n,)
-        The training rows, C-contiguous in the study's dtype.
-    X_validation, y_validation : ndarray (m, d), (m,) or None
-        The held-out rows.
-    features : tuple of str
+    X, y : ndarray or csr_array (n, d), ndarray (n,)
+        The training rows in the study's dtype. Dense: C-contiguous. Sparse: the canonical form of
+        `fastgd.datasets._csr`.
+    X_validation, y_validation : ndarray or csr_array (m, d), ndarray (m,), or None
+        The held-out rows, in the layout of the training rows.
+    features : sequence of str
         The d columns' names.
     fingerprint : str
         SHA-256 of all that decides the numbers: content, split, standardisation, mapping of the targets.
@@ -66,14 +105,24 @@ class Data:
         What was left out or changed, in words.
     """
 
-    X: Floats
+    X: Matrix
     y: Floats
-    X_validation: Floats | None
+    X_validation: Matrix | None
     y_validation: Floats | None
-    features: tuple[str, ...]
+    features: Sequence[str]
     fingerprint: str
     dataset: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the rows are sparse."""
+        return not isinstance(self.X, np.ndarray)
+
+    @property
+    def nonzeros(self) -> int | None:
+        """How many values the training rows store, where they are sparse."""
+        return None if isinstance(self.X, np.ndarray) else int(self.X.nnz)
 
 
 @dataclass(frozen=True)
@@ -123,16 +172,16 @@ def digest(*parts: str | NDArray[Any]) -> str:
     return sha.hexdigest()
 
 
-def check_memory(rows: int, columns: int, what: str) -> None:
-    """Raise InputError where a dense float64 array would fill more than half of the machine's memory.
+def check_memory(size: int, what: str, form: str, advice: str = "") -> None:
+    """Raise InputError where arrays of `size` bytes would fill more than half of the machine's memory.
 
     Half, because preparation may hold a second copy.
     """
-    size, memory = 8 * rows * columns, _physical_memory()
+    memory = _physical_memory()
     if size > memory // 2:
         raise InputError(
-            f"{what}: {rows:,} rows x {columns:,} columns take {size / 1e9:,.1f} GB as dense float64, "
-            f"more than half of this machine's {memory / 1e9:,.1f} GB"
+            f"{what} take {size / 1e9:,.1f} GB as {form}, "
+            f"more than half of this machine's {memory / 1e9:,.1f} GB{advice}"
         )
 
 

@@ -27,12 +27,8 @@ BLOCK = 16_384  # rows at a time: their columns stay in the cache, where columns
 
 def load() -> Dataset:
     """Return the dataset: X (327,346, 53) float64, y "yes" where the arrival was more than 15 minutes late."""
-    import pyarrow.parquet as pq
-
-    with (files("fastgd") / "data" / "flights.parquet").open("rb") as file:
-        table = pq.read_table(file)
-    delay = table["arr_delay"].to_numpy()
-    arrived = np.flatnonzero(~np.isnan(delay))
+    table = read()
+    arrived, late, notes = arrivals(table)
     planned = _planned(table)
     names = tuple(name for name, _ in _features({key: column[:1] for key, column in planned.items()}))
 
@@ -41,9 +37,24 @@ def load() -> Dataset:
         rows = arrived[start : start + BLOCK]
         block = _features({key: column[rows] for key, column in planned.items()})
         X[start : start + BLOCK] = np.column_stack([column for _, column in block])
-    y = np.where(delay[arrived] > LATE_MINUTES, "yes", "no")
-    note = f"{len(delay) - len(y):,} of {len(delay):,} flights left out: cancelled, diverted or no arrival known"
-    return build("flights", X, y, names, (note,))
+    return build("flights", X, late, names, notes)
+
+
+def read() -> Any:
+    """Return the bundled table, (336,776, 11)."""
+    import pyarrow.parquet as pq
+
+    with (files("fastgd") / "data" / "flights.parquet").open("rb") as file:
+        return pq.read_table(file)
+
+
+def arrivals(table: Any) -> tuple[Column, Column, tuple[str, ...]]:
+    """Return the rows that have an arrival, "yes" for each that was late, and a note on the others."""
+    delay = table["arr_delay"].to_numpy()
+    arrived = np.flatnonzero(~np.isnan(delay))
+    late = np.where(delay[arrived] > LATE_MINUTES, "yes", "no")
+    note = f"{len(delay) - len(late):,} of {len(delay):,} flights left out: cancelled, diverted or no arrival known"
+    return arrived, late, (note,)
 
 
 def _planned(table: Any) -> dict[str, Column]:

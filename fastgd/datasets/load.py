@@ -6,7 +6,7 @@ from typing import Any
 
 from fastgd._errors import InputError, nearest
 from fastgd.datasets._record import DATASETS, Dataset
-from fastgd.datasets.files import load_file
+from fastgd.datasets.files import ZeroBased, load_file, misplaced_key
 from fastgd.datasets.synthetic import Synthetic, make
 
 
@@ -24,12 +24,18 @@ class Source:
         The keys of `Synthetic`.
     target : str or None
         The target's column; a named dataset's may be left out.
+    zero_based : bool or "auto"
+        Whether the first column of an .svm file is 0, or 1; auto: 0 where the file has a column 0.
+    n_features : int or None
+        The columns of an .svm file, or of a .parquet file of lists, that may end earlier; None: as many as it has.
     """
 
     dataset: str | None = None
     path: str | None = None
     synthetic: Mapping[str, Any] | None = None
     target: str | None = None
+    zero_based: ZeroBased = "auto"
+    n_features: int | None = None
 
 
 def load(source: Source) -> Dataset:
@@ -37,8 +43,10 @@ def load(source: Source) -> Dataset:
     given = [key for key in ("dataset", "path", "synthetic") if getattr(source, key) is not None]
     if len(given) != 1:
         raise InputError(f"a problem has one of dataset, path and synthetic; found {' and '.join(given) or 'none'}")
+    if misplaced := misplaced_key(source.path, source.zero_based, source.n_features):
+        raise InputError(f"{source.path or source.dataset or 'synthetic'}: {' '.join(misplaced)}")
     if source.path is not None:
-        return load_file(source.path, source.target)
+        return load_file(source.path, source.target, source.zero_based, source.n_features)
     if source.synthetic is not None:
         _check_target("synthetic", source.target)
         return make(Synthetic.of(source.synthetic))

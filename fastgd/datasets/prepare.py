@@ -1,21 +1,27 @@
-"""From a dataset to what the engine sees: the split, standardisation, the loss's targets, the study's dtype."""
+"""From a dataset to what the engine sees: the layout, the split, standardisation, the loss's targets, the dtype."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
-from fastgd.datasets._record import Data, Dataset, Floats, digest
+from fastgd.datasets._csr import at_columns, from_dense, moments, take, without_zeros
+from fastgd.datasets._record import CSR, Data, Dataset, Floats, Matrix, Numbered, check_memory, digest
 from fastgd.datasets.targets import Label, Targets, numeric_targets
 
 Rows = NDArray[np.intp]
+Layout = Literal["auto", "dense", "sparse"]
 BLOCK = 1 << 18  # values at a time: temporaries stay in the cache
 
 
 class Scaling(NamedTuple):
-    """What standardisation takes off and divides by, (d,) each; 0 and 1 where a column is constant."""
+    """What standardisation takes off and divides by, (d,) each; 0 and 1 where a column is constant.
+
+    The mean stays on sparse columns, whose zeros would become numbers.
+    """
 
     mean: Floats
     deviation: Floats
@@ -39,6 +45,7 @@ def prepare(
     validation: float | Dataset = 0.0,
     split_seed: int = 0,
     dtype: str = "float64",
+    layout: Layout = "auto",
 ) -> Data:
     """Return what the engine sees; what needs no change is not copied.
 
@@ -51,19 +58,24 @@ def prepare(
     positive : label or None
         This label against all others.
     standardize : bool
-        Bring the training rows to mean 0 and deviation 1; constant columns are left alone.
+        Bring the training rows to mean 0 and deviation 1, sparse ones to deviation 1 alone; constant columns are left
+        alone.
     validation : float or Dataset
         The fraction of rows held out (0: none), or other rows with the same columns.
     split_seed : int
         Decides, with n alone, which rows are held out: those of a smaller fraction are among those of a larger one.
     dtype : {"float64", "float32"}
+    layout : {"auto", "dense", "sparse"}
+        Of training and held-out rows; auto: that of the dataset.
 
     Raises
     ------
     InputError
-        Targets that do not fit the loss, columns that do not match, a fraction that leaves no rows.
+        Targets that do not fit the loss, columns that do not match, a fraction that leaves no rows, sparse data that
+        do not fit into the memory as dense ones.
     """
     y = numeric_targets(dataset.y, targets, positive, dataset.name)
+    source, dataset = dataset, _laid_out(dataset, dataset.sparse if layout == "auto" else layout == "sparse")
     split = _split(dataset, validation, split_seed)
     scaling = standardisation(dataset, split.train) if standardize else None
     parts: list[Any] = [dataset.fingerprint, y, f"standardize={standardize}"]
@@ -77,6 +89,8 @@ def prepare(
         X_validation = _transformed(split.other, None, scaling, dtype)
         y_validation = _cast(other_y, dtype, split.other.name)
         parts += [split.other.fingerprint, other_y]
+    if source.sparse or dataset.sparse:
+        parts.append(f"layout={'sparse' if dataset.sparse else 'dense'}")
     constant = (f"{scaling.constant} constant columns are not standardised",) if scaling and scaling.constant else ()
     return Data(
         X=_transformed(dataset, split.train, scaling, dtype),
@@ -90,9 +104,26 @@ def prepare(
     )
 
 
+def _laid_out(dataset: Dataset, sparse: bool) -> Dataset:
+    """Return the dataset in a layout; its fingerprint stays that of its source."""
+    X = dataset.X
+    if isinstance(X, np.ndarray):
+        return replace(dataset, X=from_dense(X)) if sparse else dataset
+    if sparse:
+        return dataset
+    n, d = X.shape
+    check_memory(
+        X.dtype.itemsize * n * d,
+        f"{dataset.name}: {n:,} rows x {d:,} columns",
+        f"dense {X.dtype}",
+        f'; layout = "sparse" (or "auto") keeps the {X.nnz:,} non-zeros alone',
+    )
+    return replace(dataset, X=X.toarray())
+
+
 def _split(dataset: Dataset, validation: float | Dataset, split_seed: int) -> _Split:
     if isinstance(validation, Dataset):
-        return _Split(None, None, _aligned(validation, dataset))
+        return _Split(None, None, _laid_out(_aligned(validation, dataset), dataset.sparse))
     if validation == 0:
         return _Split(None, None, None)
     held = held_out(len(dataset.y), validation, split_seed)
@@ -115,24 +146,51 @@ def _aligned(validation: Dataset, training: Dataset) -> Dataset:
     """Return the validation data with the columns of the training data, in their order."""
     if validation.features == training.features:
         return validation
-    place = {feature: j for j, feature in enumerate(training.features)}
-    missing = set(place).difference(validation.features)
-    extra = set(validation.features).difference(place)
+    place, columns = _places(validation, training), len(training.features)
+    X: Matrix
+    if isinstance(validation.X, np.ndarray):
+        X = np.zeros((len(validation.y), columns), dtype=validation.X.dtype)
+        X[:, place] = validation.X
+    else:
+        X = at_columns(validation.X, place, columns)
+    return replace(validation, X=X, features=training.features)
+
+
+def _places(validation: Dataset, training: Dataset) -> Rows:
+    """Return where each column of the validation data stands among those of the training data."""
+    theirs, ours = validation.features, training.features
+    if isinstance(theirs, Numbered) and isinstance(ours, Numbered):  # maybe millions: no name is made
+        places, missing, extra = np.arange(len(theirs)), ours[len(theirs) :][:1], theirs[len(ours) :][:1]
+    else:
+        place = {feature: j for j, feature in enumerate(ours)}
+        missing, extra = sorted(set(ours).difference(theirs)), sorted(set(theirs).difference(ours))
+        places = np.array([place.get(feature, -1) for feature in theirs])
     # What a sparse file does not list is zero: its last columns may be empty, and so not be there.
     if extra or (missing and not validation.sparse):
-        lacks = f"lacks {min(missing)!r}" if missing else f"has {min(extra)!r} too many"
+        lacks = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r} too many"
         raise InputError(
-            f"{validation.name}: validation data must have the {len(place):,} columns of {training.name}: "
-            f"it has {len(validation.features):,} and {lacks}"
+            f"{validation.name}: validation data must have the {len(ours):,} columns of {training.name}: "
+            f"it has {len(theirs):,} and {lacks}"
         )
-    X = np.zeros((len(validation.y), len(place)), dtype=validation.X.dtype)
-    X[:, [place[feature] for feature in validation.features]] = validation.X
-    return Dataset(validation.name, X, validation.y, training.features, validation.fingerprint, validation.notes)
+    return places
 
 
 def standardisation(dataset: Dataset, rows: Rows | None) -> Scaling:
     """Return mean and standard deviation of the rows' columns, in float64 and two passes."""
-    X, n = dataset.X, len(dataset.y) if rows is None else len(rows)
+    if isinstance(dataset.X, np.ndarray):
+        mean, deviation, constant = _dense_moments(dataset.X, rows)
+    else:
+        mean, deviation, constant = moments(take(dataset.X, rows))
+    mean[constant], deviation[constant] = 0.0, 1.0
+    bad = np.flatnonzero(~np.isfinite(deviation) | (deviation == 0))
+    if bad.size:
+        column, found = dataset.features[bad[0]], deviation[bad[0]]
+        raise InputError(f"{dataset.name}: column {column!r} cannot be standardised: its deviation is {found}")
+    return Scaling(mean, deviation, int(constant.sum()))
+
+
+def _dense_moments(X: Floats, rows: Rows | None) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    n = len(X) if rows is None else len(rows)
     mean, square, constant = np.zeros(X.shape[1]), np.zeros(X.shape[1]), np.ones(X.shape[1], dtype=bool)
     first = X[0 if rows is None else rows[0]]
     with np.errstate(over="ignore", invalid="ignore"):
@@ -143,12 +201,7 @@ def standardisation(dataset: Dataset, rows: Rows | None) -> Scaling:
             centred = block - mean
             square += np.einsum("ij,ij->j", centred, centred)
         deviation = np.sqrt(square / n)
-    mean[constant], deviation[constant] = 0.0, 1.0
-    bad = np.flatnonzero(~np.isfinite(deviation) | (deviation == 0))
-    if bad.size:
-        column, found = dataset.features[bad[0]], deviation[bad[0]]
-        raise InputError(f"{dataset.name}: column {column!r} cannot be standardised: its deviation is {found}")
-    return Scaling(mean, deviation, int(constant.sum()))
+    return mean, deviation, constant
 
 
 def _blocks(X: Floats, rows: Rows | None) -> Iterator[Floats]:
@@ -157,21 +210,41 @@ def _blocks(X: Floats, rows: Rows | None) -> Iterator[Floats]:
         yield X[start : start + step] if rows is None else X[rows[start : start + step]]
 
 
-def _transformed(dataset: Dataset, rows: Rows | None, scaling: Scaling | None, dtype: str) -> Floats:
+def _transformed(dataset: Dataset, rows: Rows | None, scaling: Scaling | None, dtype: str) -> Matrix:
     """Return the rows, scaled, in dtype; X itself where nothing has to change."""
     X = dataset.X
     if rows is None and scaling is None and X.dtype == dtype:
         return X
+    out: Matrix
+    if isinstance(X, np.ndarray):
+        out, finite = _dense_transformed(X, rows, scaling, dtype)
+    else:
+        out, finite = _sparse_transformed(take(X, rows), scaling, dtype)
+    if not finite:
+        raise InputError(f"{dataset.name}: features are too large for dtype = {dtype!r}")
+    return out
+
+
+def _dense_transformed(X: Floats, rows: Rows | None, scaling: Scaling | None, dtype: str) -> tuple[Floats, bool]:
+    """Return the rows and whether they are finite."""
     out: Floats = np.empty((len(X) if rows is None else len(rows), X.shape[1]), dtype=dtype)
-    start = 0
+    start, finite = 0, True
     with np.errstate(over="ignore"):
         for block in _blocks(X, rows):
             part = out[start : start + len(block)]
             part[:] = block if scaling is None else (block - scaling.mean) / scaling.deviation
             start += len(block)
-            if not np.isfinite(part).all():
-                raise InputError(f"{dataset.name}: features are too large for dtype = {dtype!r}")
-    return out
+            finite = finite and bool(np.isfinite(part).all())
+    return out, finite
+
+
+def _sparse_transformed(X: CSR, scaling: Scaling | None, dtype: str) -> tuple[CSR, bool]:
+    """Return the matrix and whether it is finite."""
+    with np.errstate(over="ignore"):
+        values = X.data if scaling is None else X.data / scaling.deviation[X.indices]
+        data: Floats = values.astype(dtype, copy=False)
+    # what is too small for dtype became zero
+    return without_zeros(data, X.indices, X.indptr, X.shape), bool(np.isfinite(data).all())
 
 
 def _cast(y: Floats, dtype: str, name: str) -> Floats:

@@ -1,13 +1,25 @@
-"""Synthetic data: Gaussian features of a chosen condition number, targets of a true weight vector."""
+"""Synthetic data, targets of a true weight vector: Gaussian features of a chosen condition number, or sparse ones."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from fastgd._errors import InputError, nearest
-from fastgd.datasets._record import DATASETS, Dataset, DatasetRecord, Floats, check_memory
+from fastgd.datasets import _zipf
+from fastgd.datasets._csr import MOST_COLUMNS
+from fastgd.datasets._record import CSR, DATASETS, Dataset, DatasetRecord, Floats, check_memory
 from fastgd.datasets.arrays import build
 
 BLOCK = 1 << 17  # values at a time: they stay in the cache
@@ -21,7 +33,12 @@ class Synthetic(BaseModel):
     n, d : int
         Rows and columns.
     condition : float
-        Condition number of the features' covariance: its eigenvalues fall geometrically from 1 to 1/condition.
+        Condition number of the features' covariance: its eigenvalues fall geometrically from 1 to 1/condition. Not with
+        `nonzeros`.
+    nonzeros : int or None
+        Makes sparse rows, each with this number of columns.
+    exponent : float
+        Of Zipf's law, by which the columns of sparse rows are drawn: proportional to (1 + column) ** -exponent.
     noise : float
         Classification: the probability that a label is flipped, at most 0.5. Regression: the standard deviation of
         what is added to targets that have variance 1.
@@ -36,6 +53,8 @@ class Synthetic(BaseModel):
     n: PositiveInt
     d: PositiveInt
     condition: float = Field(default=1.0, ge=1.0, allow_inf_nan=False)
+    nonzeros: PositiveInt | None = None
+    exponent: float = Field(default=1.0, ge=0.0, le=10.0)
     noise: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     seed: NonNegativeInt = 0
     task: Literal["classification", "regression"] = "classification"
@@ -45,6 +64,26 @@ class Synthetic(BaseModel):
         if self.task == "classification" and self.noise > 0.5:
             raise ValueError(f"noise flips labels with this probability, at most 0.5; found {self.noise}")
         return self
+
+    @model_validator(mode="after")
+    def _dense_or_sparse(self) -> "Synthetic":
+        if self.nonzeros is None:
+            if "exponent" in self.model_fields_set:
+                raise ValueError("exponent is for sparse features; give nonzeros too")
+            return self
+        if "condition" in self.model_fields_set:
+            raise ValueError("condition is for dense features; leave it out where there is nonzeros")
+        if self.nonzeros > self.d:
+            raise ValueError(f"nonzeros is at most d = {self.d}: a row's columns are distinct; found {self.nonzeros}")
+        if self.d > MOST_COLUMNS:
+            raise ValueError(f"d is at most {MOST_COLUMNS:,} for sparse features; found {self.d}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _those_that_apply(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write the keys of dense or those of sparse features."""
+        others = ("nonzeros", "exponent") if self.nonzeros is None else ("condition",)
+        return {key: value for key, value in write(self).items() if key not in others}
 
     @classmethod
     def of(cls, keys: Mapping[str, Any]) -> "Synthetic":
@@ -67,16 +106,21 @@ class Synthetic(BaseModel):
 
 
 def make(spec: Synthetic) -> Dataset:
-    """Return the dataset: X (n, d) = Z S R with Z Gaussian, S the square roots of the eigenvalues, R a rotation.
+    """Return the dataset. Its targets are of margins m of variance 1: m > 0, or m itself, with the noise.
 
-    The targets are of the margin m = X w, whose variance is 1: m > 0, or m itself, with the noise. The true weights w
-    have no preferred direction. Everything is element-wise: unlike a matrix product, it has the same bits for any
-    number of threads.
+    Everything is element-wise: unlike a matrix product, it has the same bits for any number of threads.
     """
-    check_memory(spec.n, spec.d, spec.name)
-    shape, rows, noise = (
-        np.random.Generator(np.random.PCG64(stream)) for stream in np.random.SeedSequence(spec.seed).spawn(3)
-    )
+    streams = [np.random.Generator(np.random.PCG64(stream)) for stream in np.random.SeedSequence(spec.seed).spawn(3)]
+    X, margin = _gaussian(spec, *streams[:2]) if spec.nonzeros is None else _sparse(spec, spec.nonzeros, *streams[:2])
+    return build(spec.name, X, _targets(margin, spec, streams[2]))
+
+
+def _gaussian(spec: Synthetic, shape: np.random.Generator, rows: np.random.Generator) -> tuple[Floats, Floats]:
+    """Return X (n, d) = Z S R with Z Gaussian, S the square roots of the eigenvalues, R a rotation; and X w (n,).
+
+    The true weights w have no preferred direction.
+    """
+    check_memory(8 * spec.n * spec.d, f"{spec.name}: {spec.n:,} rows x {spec.d:,} columns", "dense float64")
     scale = spec.condition ** (-0.5 * np.linspace(0, 1, spec.d))
     weights = shape.standard_normal(spec.d) * scale
     weights /= np.sqrt(np.sum(weights * weights))
@@ -92,7 +136,19 @@ def make(spec: Synthetic) -> Dataset:
         latent *= scale[:, None]
         _rotate(latent, pairs)
         block[:] = latent.T
-    return build(spec.name, X, _targets(margin, spec, noise))
+    return X, margin
+
+
+def _sparse(
+    spec: Synthetic, nonzeros: int, shape: np.random.Generator, rows: np.random.Generator
+) -> tuple[CSR, Floats]:
+    check_memory(
+        12 * spec.n * nonzeros + 32 * spec.d,
+        f"{spec.name}: {spec.n:,} rows x {nonzeros:,} non-zeros of {spec.d:,} columns",
+        "sparse float64",
+    )
+    X = _zipf.rows(spec.n, spec.d, nonzeros, spec.exponent, rows)
+    return X, _zipf.margins(X, shape.standard_normal(spec.d))
 
 
 def _targets(margin: Floats, spec: Synthetic, noise: np.random.Generator) -> Floats:
@@ -128,7 +184,8 @@ def _rotate(latent: Floats, pairs: list[Pairs]) -> None:
 DATASETS.add(
     DatasetRecord(
         name="synthetic",
-        summary="Gaussian features of a chosen condition number: synthetic = { n, d, condition, noise, seed, task }",
+        summary="Gaussian features, or with nonzeros sparse ones by Zipf's law: "
+        "synthetic = { n, d, condition | nonzeros, exponent, noise, seed, task }",
         task="either",
         rows=None,
         columns=None,

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastgd._vectors import address, call_llvm, splat
+from fastgd._vectors import address, call_llvm, register_bits, splat
 
 
 def _emit_block(
@@ -131,3 +131,90 @@ def gradient_block(typingctx, shape, count, X, offsets, row, column, inner, R, r
 
     n = types.intp
     return types.void(shape, count, X, offsets, n, n, n, R, n, G, n), codegen
+
+
+CHAINS = 8  # registers of accumulators, at most, over which the entries of a sparse row are spread
+
+
+@intrinsic
+def sparse_margin_block(typingctx, shape, X, indices, first, inner, W, Z, z):
+    """`Z[z, :] += sum_k X[first + k] W[indices[first + k], :]` for k < inner, for one row in CSR form.
+
+    W and Z are flat, with rows of `shape.lanes`. A multiply-add waits for the one
+    before it, so the entries are dealt out to some sums, which are added at the end.
+    """
+
+    def codegen(context, builder, sig, args):
+        _, x, columns, first, inner, weights, margins, z = args
+        tile = shape.value
+        registers = tile.vectors * max(1, tile.width * X.dtype.bitwidth // register_bits()[0])
+        pointers = [
+            address(context, builder, sig.args[1], x, first),
+            address(context, builder, sig.args[2], columns, first),
+            address(context, builder, sig.args[5], weights, ir.Constant(first.type, 0)),
+        ]
+        place = address(context, builder, sig.args[6], margins, z)
+        vectors = [_vector_at(builder, place, ir.Constant(z.type, v * tile.width), tile) for v in range(tile.vectors)]
+        sums = [builder.load(vector, align=X.dtype.bitwidth // 8) for vector in vectors]
+        chains = max(1, CHAINS // registers)
+        done = ir.Constant(inner.type, 0)
+        if chains > 1:
+            end = builder.sub(inner, builder.srem(inner, ir.Constant(inner.type, chains)))
+            sums = _emit_sparse_sums(builder, tile, pointers, done, end, sums, chains)
+            done = end
+        sums = _emit_sparse_sums(builder, tile, pointers, done, inner, sums, 1)
+        for vector, value in zip(vectors, sums, strict=True):
+            builder.store(value, vector, align=X.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    n = types.intp
+    return types.void(shape, X, indices, n, n, W, Z, n), codegen
+
+
+def _vector_at(builder, pointer, offset, shape):
+    kind = ir.VectorType(pointer.type.pointee, shape.width)
+    return builder.bitcast(builder.gep(pointer, [offset]), ir.PointerType(kind))
+
+
+def _emit_sparse_sums(builder, shape, pointers, start, end, sums, chains: int):
+    """Emit the sums over entries start <= k < end, a whole number of `chains`; return the sums of all chains."""
+    x, columns, weights = pointers
+    align = 8 if isinstance(x.type.pointee, ir.DoubleType) else 4
+    kind, before = sums[0].type, builder.block
+    loop, done = builder.append_basic_block("entries"), builder.append_basic_block("entries.done")
+    builder.cbranch(builder.icmp_signed("<", start, end), loop, done)
+    builder.position_at_end(loop)
+    k = builder.phi(start.type)
+    k.add_incoming(start, before)
+    cells = [(chain, v) for chain in range(chains) for v in range(shape.vectors)]
+    zero = ir.Constant(kind, [0.0] * kind.count)
+    begin = {cell: sums[cell[1]] if cell[0] == 0 else zero for cell in cells}
+    totals = {cell: builder.phi(kind) for cell in cells}
+    results = {}
+    for chain in range(chains):
+        entry = builder.add(k, ir.Constant(k.type, chain))
+        scalar = splat(builder, builder.load(builder.gep(x, [entry])), kind.count)
+        feature = builder.sext(builder.load(builder.gep(columns, [entry])), k.type)
+        row = builder.gep(weights, [builder.mul(feature, ir.Constant(k.type, shape.lanes))])
+        for v in range(shape.vectors):
+            vector = builder.load(_vector_at(builder, row, ir.Constant(k.type, v * shape.width), shape), align=align)
+            results[chain, v] = call_llvm(builder, "fma", scalar, vector, totals[chain, v])
+    following = builder.add(k, ir.Constant(k.type, chains))
+    k.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed("<", following, end), loop, done)
+    builder.position_at_end(done)
+    for cell in cells:
+        totals[cell].add_incoming(begin[cell], before)
+        totals[cell].add_incoming(results[cell], loop)
+        final = builder.phi(kind)
+        final.add_incoming(begin[cell], before)
+        final.add_incoming(results[cell], loop)
+        results[cell] = final
+    return [_add_all(builder, [results[chain, v] for chain in range(chains)]) for v in range(shape.vectors)]
+
+
+def _add_all(builder, values):
+    """The sum of the chains, pair by pair."""
+    while len(values) > 1:
+        values = [builder.fadd(a, b) for a, b in zip(values[::2], values[1::2], strict=True)]
+    return values[0]

@@ -12,15 +12,19 @@ import numpy.typing as npt
 from fastgd._static import Static
 from fastgd._threads import CALL_SECONDS, Threads, call
 from fastgd._vectors import aligned
-from fastgd.engine import dense, single
-from fastgd.engine.dense import BLOCKS, CHUNK, PLAIN, SAGA, SNAPSHOT, SVRG, Lanes, Rows, part_rows
+from fastgd.engine import single
 from fastgd.engine.evaluation import Evaluation, Measures
 from fastgd.engine.line_search import DirectionLine
 from fastgd.engine.losses import losses_address, residuals_address
 from fastgd.engine.order import identity, shuffle, start_values
+from fastgd.engine.rows import CHUNK, PLAIN, SAGA, SNAPSHOT, SVRG, Lanes, Rows, SparseRows, make_rows, part_rows
 from fastgd.engine.rules import Calls, calls_of, read_iterate
 from fastgd.engine.spec import CohortSpec
+from fastgd.engine import steps as tile_steps
+from fastgd.engine.steps import BLOCKS
 from fastgd.engine.tiles import TileLayout, make_scratch
+from fastgd.engine.touching import Touching
+from fastgd.optimizers._coast import STEP
 from fastgd.problems import Loss
 
 Array = npt.NDArray[Any]
@@ -45,7 +49,7 @@ class Cohort:
     Parameters
     ----------
     spec : CohortSpec
-    X : ndarray (n, d), C-contiguous
+    X : ndarray (n, d), C-contiguous, or csr_array (n, d)
     y : ndarray (n,)
         Training rows in the cohort's dtype.
     threads : Threads
@@ -71,13 +75,16 @@ class Cohort:
         self.n, self.d = X.shape
         self.layout = TileLayout(spec.kernel, X.dtype.itemsize, self.d, spec.intercept)
         order = np.empty(self.n, np.int32) if spec.shuffled else identity(self.n)
-        self.rows = Rows(X.reshape(-1), y, order, self.d, 0, 0)
+        self.rows = make_rows(X, y, order)
+        self.entries = self.rows.X.size / self.n  # of a row
         self._ordered: int | None = None if spec.shuffled else -1
         self._rule, self._shape = Static(spec.rule), Static(self.layout.shape)
         names, penalties = list(spec.rule.fields), spec.rule.penalties
         driven = [names.index(name) for name in spec.scheduled]
         of_intercept = [-1 if name in penalties else row for name, row in zip(spec.scheduled, driven, strict=True)]
         self._which = np.array([driven, of_intercept], np.int64)
+        sparse = spec.kernel.sparse and not spec.kernel.parts and spec.untouched != STEP
+        self.touching = Touching(self) if sparse else None
         self._allocate(len(self.alive))
         start = start_values(spec.init, spec.seed, self.d + spec.intercept)
         W = np.repeat(start[:, None], len(self.alive), axis=1)
@@ -106,15 +113,18 @@ class Cohort:
             table=aligned((tiles, self.n * L if kept else 0), self.dtype),
             mean=aligned((tiles, kept * L), self.dtype),
         )
-        self._workers = min(self.threads.count, max(1, self.spec.kernel.parts) * tiles)
+        self.workers = min(self.threads.count, max(1, self.spec.kernel.parts) * tiles)
         large = self.spec.kernel.parts > 0
         small = self.spec.batch_size <= CHUNK and not self.layout.single and not rule.functions.rounds
+        small = small and not self.spec.kernel.sparse or self.touching is not None
         gradient = 0 if large else BLOCKS * self.layout.shape.rows if small else parameters + self.layout.single
         rows = min(CHUNK, self.spec.batch_size) + 2 * self.layout.shape.width  # losses of rows need a vector behind
         room = (rows, L, gradient, max(rule.counts.quantities), max(rule.counts.sums, default=0))
-        self._scratch = [make_scratch(*room, self.dtype, self.layout.single) for _ in range(self._workers)]
+        self.scratch = [make_scratch(*room, self.dtype, self.layout.single) for _ in range(self.workers)]
         self._gradients = aligned((self.spec.kernel.parts, tiles, parameters * L if large else 0), self.dtype)
         self._losses = np.zeros((self.spec.kernel.parts, tiles, L))
+        if self.touching:
+            self.touching.allocate()
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
@@ -129,6 +139,8 @@ class Cohort:
         for kernel, arguments in self._kernels():
             kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
         self._evaluation.compile(gradient_norm or self.spec.estimator != "none", measures)
+        if self.touching:
+            self.touching.compile()
         if self.line:
             self.line.compile()
 
@@ -139,7 +151,7 @@ class Cohort:
             self.rows = self.rows._replace(residuals=residuals_address(*loss), losses=losses_address(*loss))
 
     def _kernels(self) -> list[tuple[Any, tuple[Any, ...]]]:
-        kernels = [self._advance_call(0, 0, 1)] if not self.spec.kernel.parts else []
+        kernels: list[tuple[Any, tuple[Any, ...]]] = [self._advance_call(0, 0, 1)] if not self.spec.kernel.parts else []
         if self.spec.kernel.parts:
             kernels += [self._accumulate_call(0, self.rows, 0, 0), self._apply_call(0, 1)]
         if self.spec.rule.has_readout:
@@ -162,6 +174,8 @@ class Cohort:
             if self.spec.kernel.parts:
                 self._large_step(batch, poll)
             else:
+                if self.touching and not self.touching.room:
+                    self.touching.flush()
                 self._small_steps(batch, min(end - self.t, self.batches - batch))
             poll()
 
@@ -175,6 +189,8 @@ class Cohort:
         due = {"none": False, "svrg": True, "saga": epoch == 0}[self.spec.estimator]
         if not due or self._snapshot_at == self.t:
             return
+        if self.touching:
+            self.touching.flush()  # an estimator's gradient is about to change
         parts = self._evaluation.sum_gradients(self.lanes.state, (False, SNAPSHOT), poll)
         self.lanes.mean[:] = parts.sum(axis=0)
         self._snapshot_at = self.t
@@ -185,11 +201,14 @@ class Cohort:
         values = self.schedule(self.t, steps)[:, :, self._members]
         spread = [self.layout.spread(row, self.dtype) for row in values]
         self.lanes = self.lanes._replace(scheduled=np.ascontiguousarray(np.stack(spread)))
+        if self.touching:
+            self.touching.schedule(steps)
 
     def _work(self, rows: int) -> float:
         """Multiply-adds of one step over so many rows."""
         tiles = len(self.lanes.state)
-        return 2.0 * rows * self.d * tiles * self.spec.kernel.lanes + 8.0 * self.lanes.state.size
+        updated = self.lanes.state.size if self.touching is None else 0
+        return 4.0 * rows * self.entries * tiles * self.spec.kernel.lanes + 8.0 * updated
 
     def _timed(self, work: float, calls: Sequence[Callable[[], Any]]) -> None:
         start = time.perf_counter()
@@ -199,17 +218,21 @@ class Cohort:
     def _small_steps(self, batch: int, most: int) -> None:
         work = self._work(self.spec.batch_size)
         steps = max(1, min(most, int(CALL_SECONDS * self.rate / work)))
+        if self.touching:
+            steps = min(steps, self.touching.room)
         if self.schedule is not None and self.schedule.per_step:
             steps = min(steps, max(1, MOST_SCHEDULED // max(1, self.lanes.hyper.size)))
         self._schedule(steps)
-        calls = [self._advance_call(worker, batch, steps) for worker in range(self._workers)]
+        calls = [self._advance_call(worker, batch, steps) for worker in range(self.workers)]
         self._timed(work * steps, [call(kernel, arguments) for kernel, arguments in calls])
         self.t += steps
 
     def _advance_call(self, worker: int, batch: int, steps: int) -> tuple[Any, tuple[Any, ...]]:
-        span = (worker, self._workers, batch, steps, self.t + 1, self.spec.batch_size)
-        kernel = single.advance if self.layout.single else dense.advance
-        scratch = self._scratch[worker]
+        span = (worker, self.workers, batch, steps, self.t + 1, self.spec.batch_size)
+        if self.touching:
+            return self.touching.advance_call(worker, span)
+        kernel = single.advance if self.layout.single else tile_steps.advance
+        scratch = self.scratch[worker]
         return kernel, (self._calls, self._shape, self.rows, self.lanes, scratch, span, self.spec.intercept)
 
     def _large_step(self, batch: int, poll: Callable[[], None]) -> None:
@@ -225,7 +248,7 @@ class Cohort:
         self.t += 1
 
     def _apply(self, rows: int) -> None:
-        self.threads.run([call(*self._apply_call(worker, rows)) for worker in range(self._workers)])
+        self.threads.run([call(*self._apply_call(worker, rows)) for worker in range(self.workers)])
         self._gradients[1:] = self._losses[1:] = 0  # the first now holds the sum of all
 
     def _drive_rate(self, rates: Array) -> None:
@@ -263,7 +286,7 @@ class Cohort:
             part = self._work(1) * self.spec.kernel.parts
             chunks = max(1, int(CALL_SECONDS * self.rate / part) // CHUNK)
             high = min(size, low + chunks * CHUNK)
-            calls = [self._accumulate_call(worker, rows, low, high, W, t) for worker in range(self._workers)]
+            calls = [self._accumulate_call(worker, rows, low, high, W, t) for worker in range(self.workers)]
             self._timed(part * (high - low), [call(kernel, arguments) for kernel, arguments in calls])
             low = high
             poll()
@@ -272,18 +295,18 @@ class Cohort:
         self, worker: int, rows: Rows, low: int, high: int, W: Array | None = None, t: int = 0
     ) -> tuple[Any, tuple[Any, ...]]:
         end = len(rows.order)
-        span = (worker, self._workers, part_rows(end, self.spec.kernel.parts), low, high, end, t)
+        span = (worker, self.workers, part_rows(end, self.spec.kernel.parts), low, high, end, t)
         W = self.lanes.state if W is None else W
         how = (bool(self._calls.losses or self.line), self.lanes.estimator)
-        return dense.accumulate, (
-            how, self._shape, rows, W, self.lanes, self._gradients, self._losses, self._scratch[worker], span,
+        return tile_steps.accumulate, (
+            how, self._shape, rows, W, self.lanes, self._gradients, self._losses, self.scratch[worker], span,
             self.spec.intercept,
         )  # fmt: skip
 
     def _apply_call(self, worker: int, rows: int) -> tuple[Any, tuple[Any, ...]]:
-        span = (worker, self._workers, self.t + 1, rows, self.n)
-        return dense.apply_gradients, (
-            self._calls, self._shape, self.lanes, self._gradients, self._losses, self._scratch[worker], span, self.d,
+        span = (worker, self.workers, self.t + 1, rows, self.n)
+        return tile_steps.apply_gradients, (
+            self._calls, self._shape, self.lanes, self._gradients, self._losses, self.scratch[worker], span, self.d,
             self.spec.intercept,
         )  # fmt: skip
 
@@ -291,15 +314,19 @@ class Cohort:
 
     def _read_call(self, worker: int, out: Array) -> tuple[Any, tuple[Any, ...]]:
         return read_iterate, (
-            self._rule, self._shape, self.lanes.state, self.lanes.hyper, out, worker, self._workers
+            self._rule, self._shape, self.lanes.state, self.lanes.hyper, out, worker, self.workers
         )  # fmt: skip
 
     def iterate(self) -> Array:
         """The reported iterate (tiles, >= parameters * L); a view of the state where it is the state."""
-        if not self.spec.rule.has_readout:
+        coasts = self.touching is not None and self.touching.coast is not None
+        if not self.spec.rule.has_readout and not coasts:
             return self.lanes.state
         out = aligned((len(self.lanes.state), self.layout.parameters * self.layout.shape.lanes), self.dtype)
-        for worker in range(self._workers):
+        if coasts:
+            self.touching.read(out)
+            return out
+        for worker in range(self.workers):
             kernel, arguments = self._read_call(worker, out)
             kernel(*arguments)
         return out
@@ -345,6 +372,7 @@ class Cohort:
             self.alive, self.places = kept, places
             return
         old, old_places = self.lanes, places
+        past = self.touching.past if self.touching else None
         self.alive, self.places = kept, np.arange(len(kept))
         self._allocate(len(kept))
         for row in range(1 + self.spec.rule.slots):
@@ -358,3 +386,5 @@ class Cohort:
         self.lanes = self.lanes._replace(
             hyper=self.layout.spread(hyper, self.dtype), memory=self.layout.spread(memory, self.dtype)
         )
+        if self.touching:
+            self.touching.retire(past, old_places)

@@ -3,7 +3,7 @@
 from fastgd._jit import jit
 from fastgd._static import call_at
 from fastgd.engine import single
-from fastgd.engine.dense import gather, margins
+from fastgd.engine.steps import gather, margins
 
 BLOCK = 4096  # rows of a partial sum
 CHUNK = 64  # rows whose margins stay in the first-level cache: whole register blocks

@@ -12,11 +12,11 @@ import numpy.typing as npt
 from fastgd._static import Static
 from fastgd._threads import CALL_SECONDS, call
 from fastgd._vectors import aligned
-from fastgd.engine import dense
-from fastgd.engine.dense import CHUNK, PLAIN, Rows, Scratch, part_rows
+from fastgd.engine import steps
 from fastgd.engine.evaluate import BLOCK, evaluate_blocks, evaluate_single_blocks
 from fastgd.engine.losses import losses_address, residuals_address
 from fastgd.engine.order import identity
+from fastgd.engine.rows import CHUNK, PLAIN, Rows, Scratch, make_rows, part_rows
 from fastgd.engine.shapes import Kernel
 from fastgd.engine.tiles import TileLayout, make_scratch
 from fastgd.problems import Loss
@@ -77,7 +77,7 @@ class Evaluation:
             self._address(measure)
         if gradient_norm:
             arguments = self._gradient_arguments(state, np.zeros((1, 1, 1), state.dtype), (False, PLAIN), (0,) * 7)
-            dense.accumulate.compile(tuple(numba.typeof(argument) for argument in arguments))
+            steps.accumulate.compile(tuple(numba.typeof(argument) for argument in arguments))
 
     @silently
     def measure(self, rows: Sequence[tuple[Array, Array, Sequence[Loss]]], poll: Callable[[], None]) -> Measures:
@@ -95,12 +95,12 @@ class Evaluation:
 
     def _sums(self, W: Array, X: Array, y: Array, measures: Sequence[Loss], poll: Callable[[], None]) -> Array:
         addresses = np.array([self._address(measure) for measure in measures], np.int64)
-        n, d = X.shape
+        n = X.shape[0]
         lanes = self.cohort.layout.lanes
-        rows = self.cohort.rows._replace(X=X.reshape(-1), y=y, order=identity(n))
+        rows = make_rows(X, y, identity(n))
         total = np.zeros((len(W), len(addresses), lanes))
         blocks, first, rate = -(-n // BLOCK), 0, 2e9
-        work = float(BLOCK * d * len(W) * lanes)
+        work = BLOCK * rows.X.size / n * len(W) * lanes
         while first < blocks:
             count = min(blocks - first, max(1, int(CALL_SECONDS * rate / work)))
             part = np.zeros((count, *total.shape))
@@ -146,12 +146,12 @@ class Evaluation:
         cohort = self.cohort
         gradients = aligned((GRADIENT_PARTS, len(W), self.tiles.parameters * self.tiles.lanes), cohort.dtype)
         size, workers = part_rows(cohort.n, GRADIENT_PARTS), min(cohort.threads.count, GRADIENT_PARTS * len(W))
-        work = 2.0 * GRADIENT_PARTS * cohort.d * len(W) * self.tiles.lanes
-        step = max(1, int(CALL_SECONDS * cohort.rate / work) // CHUNK) * CHUNK
-        for low in range(0, size, step):
-            span = (workers, size, low, min(size, low + step), cohort.n, cohort.t + 1)
+        work = 4.0 * GRADIENT_PARTS * cohort.entries * len(W) * self.tiles.lanes
+        count = max(1, int(CALL_SECONDS * cohort.rate / work) // CHUNK) * CHUNK
+        for low in range(0, size, count):
+            span = (workers, size, low, min(size, low + count), cohort.n, cohort.t + 1)
             calls = [self._gradient_arguments(W, gradients, how, (worker, *span)) for worker in range(workers)]
-            cohort.threads.run([call(dense.accumulate, arguments) for arguments in calls])
+            cohort.threads.run([call(steps.accumulate, arguments) for arguments in calls])
             poll()
         return gradients
 

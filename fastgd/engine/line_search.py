@@ -17,7 +17,8 @@ from fastgd._jit import jit
 from fastgd._static import Static, call_at, static
 from fastgd._threads import CALL_SECONDS, call
 from fastgd._vectors import aligned, load, store, wide
-from fastgd.engine.dense import CHUNK, Rows, gather, margins
+from fastgd.engine.rows import CHUNK, Rows
+from fastgd.engine.steps import gather, margins
 from fastgd.engine.evaluate import BLOCK
 from fastgd.engine.losses import losses_address, residuals_address
 from fastgd.engine.order import identity

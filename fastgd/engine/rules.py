@@ -12,8 +12,10 @@ from numba import types
 
 from fastgd._jit import jit
 from fastgd._static import Static, address_of, static
-from fastgd._vectors import load, spread, store
+from fastgd._vectors import load, prefetch, spread, store
+from fastgd.engine.coast import CoastCalls, coast_calls_of
 from fastgd.engine.shapes import Shape
+from fastgd.optimizers._coast import Coast
 from fastgd.optimizers._kernels import (
     add_terms,
     conclude_sums,
@@ -48,14 +50,14 @@ class Calls(NamedTuple):
 
 
 @jit
-def begin_step(rule, shape, hyper, scheduled, which, memory, t, c):
-    """Put a step's scheduled values into both halves of `hyper`, and prepare the rule's quantities of step t."""
+def begin_step(rule, shape, hyper, scheduled, first, which, memory, t, c):
+    """Put a step's values scheduled[first:] into both halves of `hyper`, and prepare the rule's quantities of step t."""
     L, half = static(shape, "lanes"), hyper.shape[0] // 2
     for v in range(0, L, static(shape, "width")):
         for part in range(2):
             for m in range(which.shape[1]):
                 if which[part, m] >= 0:
-                    store(hyper, part * half + which[part, m] * L + v, load(shape, scheduled, m * L + v))
+                    store(hyper, part * half + which[part, m] * L + v, load(shape, scheduled, first + m * L + v))
         prepare_step(rule, shape, hyper, memory, c, v, t)
 
 
@@ -107,6 +109,52 @@ def apply_rule(rule, shape, state, hyper, c, feature, count, stride, G, g):
 
 
 @jit
+def apply_row(rule, shape, state, hyper, c, features, first, count, stride, X, R, ahead, more):
+    """The step of the features of one row, whose gradients are X[first + u] R, with R (L,) the row's residuals.
+
+    The parameters of the row that follows, features[ahead : ahead + more], are prefetched meanwhile.
+    """
+    L = static(shape, "lanes")
+    l2_row, line = static(rule, "hyper") * L, 64 // state.itemsize
+    # Slices: an index that might be negative costs a test.
+    own, others, values = features[first : first + count], features[ahead : ahead + more], X[first : first + count]
+    for v in range(0, L, static(shape, "width")):
+        # What all features share is loaded once: the stores below might be to anywhere, for all that LLVM knows.
+        h, quantities = lane(rule, shape, hyper, v), rows(rule, shape, c, v, "coefficients")
+        l2, residual = load(shape, hyper, l2_row + v), load(shape, R, v)
+        wanted = more if v % line == 0 else 0
+        for u in range(count):
+            if u < wanted:
+                following = np.int64(others[u]) * L + v
+                for part in range(1 + static(rule, "slots")):
+                    prefetch(state, part * stride + following)
+            at = np.int64(own[u]) * L + v
+            w = load(shape, state, at)
+            gradient = residual * values[u] + l2 * w
+            new, slots = update(rule, h, quantities, w, gradient, load_slots(rule, shape, state, at, stride))
+            store(state, at, new)
+            store_slots(rule, shape, state, at, stride, slots)
+
+
+@jit
+def apply_touched(rule, shape, state, hyper, c, features, first, count, stride, G):
+    """The step of some features, from their gradients G (features, L)."""
+    L = static(shape, "lanes")
+    l2_row = static(rule, "hyper") * L
+    own = features[first : first + count]
+    for v in range(0, L, static(shape, "width")):
+        h, quantities = lane(rule, shape, hyper, v), rows(rule, shape, c, v, "coefficients")
+        l2 = load(shape, hyper, l2_row + v)
+        for u in range(count):
+            at = np.int64(own[u]) * L + v
+            w = load(shape, state, at)
+            gradient = load(shape, G, u * L + v) + l2 * w
+            new, slots = update(rule, h, quantities, w, gradient, load_slots(rule, shape, state, at, stride))
+            store(state, at, new)
+            store_slots(rule, shape, state, at, stride, slots)
+
+
+@jit
 def read_iterate(rule, shape, state, hyper, out, first, step):
     """Put the iterates that are reported into out (tiles, parameters * L), tiles first, first + step, ...
 
@@ -126,7 +174,7 @@ def calls_of(rule: Rule, shape: Shape, dtype: Any) -> Calls:
     array = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
     table, sums = types.Array(types.int64, 2, "C"), types.Array(types.float64, 1, "C")
     n, kinds = types.int64, [numba.typeof(Static(rule)), numba.typeof(Static(shape))]
-    begin = address_of(begin_step, (*kinds, array, array, table, array, n, array))
+    begin = address_of(begin_step, (*kinds, array, array, n, table, array, n, array))
     apply = address_of(apply_rule, (*kinds, array, array, array, n, n, n, array, n))
     rounds = np.zeros((len(rule.functions.rounds), 2), np.int64)
     for index, addresses in enumerate(rounds):
@@ -134,3 +182,37 @@ def calls_of(rule: Rule, shape: Shape, dtype: Any) -> Calls:
         addresses[0] = address_of(weigh, (*step, array, array, array, n, n, n, array, n, n, sums))
         addresses[1] = address_of(conclude_round, (*step, array, array, array, n, n, sums, sums, types.boolean))
     return Calls(begin, rounds, apply, rule.batch_loss)
+
+
+class SparseCalls(NamedTuple):
+    """What sparse mini-batches call: the same, the rule's step on the features of a row or of a batch, and coasting.
+
+    begin, catch_up, remember : int
+        0 where there is nothing to do.
+    shared : bool
+        Whether the lanes share their matrices: see `engine.coast`.
+    """
+
+    begin: Any
+    rounds: Any
+    apply: Any
+    losses: Any
+    row: Any
+    touched: Any
+    catch_up: Any
+    remember: Any
+    shared: Any
+
+
+def sparse_calls_of(rule: Rule, shape: Shape, dtype: Any, scheduled: bool, coast: Coast | None) -> SparseCalls:
+    """Compile, or load, what sparse mini-batches call of a rule."""
+    array = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
+    features, n = types.Array(types.int32, 1, "C"), types.int64
+    common = (numba.typeof(Static(rule)), numba.typeof(Static(shape)), array, array, array, features, n, n, n)
+    row = address_of(apply_row, (*common, array, array, n, n))
+    calls = calls_of(rule, shape, dtype)
+    if not scheduled and not rule.counts.quantities[0] and not rule.memory:
+        calls = calls._replace(begin=0)
+    more = coast_calls_of(coast, shape, dtype) if coast else CoastCalls(0, 0)
+    touched = address_of(apply_touched, (*common, array))
+    return SparseCalls(*calls, row, touched, *more, bool(coast and coast.shared))

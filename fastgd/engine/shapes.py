@@ -4,7 +4,7 @@ The choice depends on the study alone (lanes, batch size, type), never on thread
 so that a trial has the same bits wherever and whenever it runs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from fastgd._vectors import register_bits
@@ -57,6 +57,15 @@ def tile_shape(lanes: int, itemsize: int) -> Shape:
     return Shape(lanes, width, vectors, rows[vectors])
 
 
+def sparse_shape(lanes: int, itemsize: int) -> Shape:
+    """Return the shape of a tile for sparse rows: one row at a time, of which all margins stay in registers.
+
+    A vector is a whole cache line, whatever the registers hold: what is looked up for an entry then serves a line.
+    """
+    width = min(lanes, 64 // itemsize)
+    return Shape(lanes, width, lanes // width, 1)
+
+
 def single_shape(itemsize: int) -> Shape:
     """Return the shape of the kernel for one lane: 4 rows, or 4 vectors of features, at a time."""
     bits, _ = register_bits()
@@ -74,15 +83,19 @@ class Kernel:
         Lanes of a tile; 1: one lane at a time, vectors over features.
     parts : int
         Parts of a batch that are summed in parallel; 0: a thread owns its tiles.
+    sparse : bool
+        Whether rows are sparse.
     """
 
     lanes: int
     parts: int = 0
+    sparse: bool = False
 
     @property
     def name(self) -> str:
         """What stands in the column `kernel`."""
-        kind = "dense-single" if self.lanes == 1 else f"dense-tile-{self.lanes}"
+        kind = "sparse-tile" if self.sparse else "dense-tile"
+        kind = "dense-single" if self.lanes == 1 else f"{kind}-{self.lanes}"
         return f"{kind}-parts-{self.parts}" if self.parts else kind
 
     def tiles(self, lanes: int) -> int:
@@ -94,7 +107,9 @@ class Kernel:
         return self.tiles(lanes) * self.lanes - lanes
 
 
-def choose_kernel(lanes: int, batch_size: int, itemsize: int, *, tiles: bool = False, parts: bool = False) -> Kernel:
+def choose_kernel(
+    lanes: int, batch_size: int, itemsize: int, *, tiles: bool = False, parts: bool = False, sparse: bool = False
+) -> Kernel:
     """Return the kernel for a cohort of so many lanes; in tiles, or with the batch in parts, where something needs it.
 
     A narrower tile reuses each row less, so a lane costs more in it: the factors below, measured. Tiles are made no
@@ -102,7 +117,7 @@ def choose_kernel(lanes: int, batch_size: int, itemsize: int, *, tiles: bool = F
     """
     quantum = 32 // itemsize  # lanes of half a 512-bit vector
     large = batch_size >= LARGE_BATCH or parts
-    if lanes <= FEW_LANES and not large and not tiles:
+    if lanes <= FEW_LANES and not large and not tiles and not sparse:
         return Kernel(1)
     costs = {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}
     shared = 1 if large else 2  # the parts of a large batch keep all workers busy with one tile
@@ -112,7 +127,7 @@ def choose_kernel(lanes: int, batch_size: int, itemsize: int, *, tiles: bool = F
         return float(-(-tiles // shared) * vectors * costs[vectors])
 
     best = min(sorted(costs, reverse=True), key=cost)
-    kernel = Kernel(best * quantum)
+    kernel = Kernel(best * quantum, sparse=sparse)
     if not large:
         return kernel
-    return Kernel(kernel.lanes, max(1, min(16, 16 // kernel.tiles(lanes))))
+    return replace(kernel, parts=max(1, min(16, 16 // kernel.tiles(lanes))))

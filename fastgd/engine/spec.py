@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.engine.shapes import Kernel, single_shape
+from fastgd.optimizers._coast import STEP, Coast
 from fastgd.optimizers._rules import Rule
 from fastgd.problems import Loss
 
@@ -38,6 +39,11 @@ class CohortSpec:
         How gradients are estimated; none: by the batch alone.
     line_search : NamedTuple, optional
         A line search of `optimizers._line_search`, for full batches; it drives `lr`, which is scheduled then.
+    untouched : Coast, REST or STEP
+        What becomes of parameters that a sparse mini-batch does not touch: they coast, they rest, or they step with all
+        others.
+    window : int
+        The steps after which all parameters that coast are brought up to date; a power of two.
     """
 
     rule: Rule
@@ -53,6 +59,8 @@ class CohortSpec:
     kernel: Kernel
     estimator: str = "none"
     line_search: Any = None
+    untouched: Coast | str = STEP
+    window: int = 0
 
     def hyper_rows(self) -> Array:
         """Return the rows of `Lanes.hyper` (2, hyper + 1, G): an intercept has no penalty and no decay."""

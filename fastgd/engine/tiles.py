@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd._vectors import aligned
-from fastgd.engine.dense import CHUNK, MOST_ROWS, Scratch
-from fastgd.engine.shapes import Kernel, single_shape, tile_shape
+from fastgd.engine.rows import CHUNK, MOST_ROWS, Scratch
+from fastgd.engine.shapes import Kernel, single_shape, sparse_shape, tile_shape
 
 Array = npt.NDArray[Any]
 
@@ -17,7 +17,8 @@ class TileLayout:
 
     def __init__(self, kernel: Kernel, itemsize: int, d: int, intercept: bool) -> None:
         self.single = kernel.lanes == 1
-        self.shape = single_shape(itemsize) if self.single else tile_shape(kernel.lanes, itemsize)
+        shape = sparse_shape if kernel.sparse else tile_shape
+        self.shape = single_shape(itemsize) if self.single else shape(kernel.lanes, itemsize)
         self.kernel, self.d, self.intercept = kernel, d, int(intercept)
         self.padded = -(-d // self.shape.width) * self.shape.width if self.single else d
 

@@ -147,7 +147,7 @@ class Rule:
     @cached_property
     def counts(self) -> Counts:
         """The numbers of quantities and sums, found by a step on numbers."""
-        h, functions = self._example(), self.functions
+        h, functions = self.example(), self.functions
         slots = functions.start(h, 0.5)
         c, m = functions.prepare(h, 1, self.memory)
         quantities, sums = [len(c)], []
@@ -163,13 +163,13 @@ class Rule:
         """The number of quantities that the step gets."""
         return self.counts.quantities[-1]
 
-    def _example(self, **values: float) -> Any:
+    def example(self, **values: float) -> Any:
         known = {name: 0.5 if value is None else value for name, value in self.fields.items()}
         return self.instance(known | {name: value for name, value in values.items() if name in known})
 
     def _second_step(self, w: float, lr: float = 0.25) -> tuple[float, tuple[float, ...]]:
         """A step of a single parameter from given numbers, which shows what a rule's steps have in common."""
-        h, functions, slots = self._example(lr=lr), self.functions, tuple(0.1 + 0.1 * s for s in range(self.slots))
+        h, functions, slots = self.example(lr=lr), self.functions, tuple(0.1 + 0.1 * s for s in range(self.slots))
         _, m = functions.prepare(h, 1, self.memory)
         c, m = functions.prepare(h, 2, m)
         for measure, conclude in functions.rounds:

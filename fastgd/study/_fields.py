@@ -18,7 +18,7 @@ from pydantic import (
 
 from fastgd import datasets
 from fastgd._errors import nearest
-from fastgd.study._values import brief, distinct, explicit, failure, is_number, is_whole, known_keys
+from fastgd.study._values import brief, choice, distinct, explicit, failure, is_number, is_whole, known_keys
 
 ALWAYS_RECORDED = ("loss", "validation_loss", "param_norm")
 METRICS = (
@@ -120,6 +120,8 @@ Metrics = Annotated[
     # the three that are always there, and those asked for, in one order
     AfterValidator(lambda names: [name for name in METRICS if name in (*ALWAYS_RECORDED, *names)]),
 ]
+ZeroBased = Annotated[bool | Literal["auto"], PlainValidator(lambda value: choice(value, (True, False, "auto")))]
+Columns = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Label = Annotated[str | int | float | bool, PlainValidator(_label)]
 File = Annotated[str, BeforeValidator(_file)]
 Synthetic = Annotated[dict[str, Any], PlainValidator(_synthetic)]

@@ -10,7 +10,7 @@ import tomli_w
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
 
 from fastgd._errors import InputError
-from fastgd.datasets import DATASETS
+from fastgd.datasets import DATASETS, misplaced_key
 from fastgd.problems import LOSSES
 from fastgd.study._blocks import OptimizerBlock, Optimizers, Schedule, Schedules
 from fastgd.study._checks import check
@@ -18,6 +18,7 @@ from fastgd.study._fields import (
     ALWAYS_RECORDED,
     METRICS,
     Block,
+    Columns,
     Count,
     Dataset,
     Every,
@@ -33,6 +34,7 @@ from fastgd.study._fields import (
     Seed,
     Several,
     Synthetic,
+    ZeroBased,
 )
 from fastgd.study._messages import input_error
 from fastgd.study._overrides import override
@@ -53,6 +55,8 @@ class Problem(Block):
     path: File | None = None
     synthetic: Synthetic | None = None
     target: str | None = None
+    zero_based: ZeroBased = "auto"
+    n_features: Columns | None = None
     positive: Label | None = None
     intercept: bool = False
     standardize: bool = False
@@ -69,6 +73,9 @@ class Problem(Block):
             raise failure(f"has {' and '.join(given)}; give one of them")
         if self.dataset is not None and self.target not in (None, own := DATASETS[self.dataset].target):
             raise failure(f": the dataset {self.dataset!r} has the target {own!r}", "target", found=self.target)
+        if misplaced := misplaced_key(self.path, self.zero_based, self.n_features):
+            key, use = misplaced
+            raise failure(use, key, found=getattr(self, key))
         return self
 
 

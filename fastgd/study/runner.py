@@ -114,11 +114,12 @@ def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list
 
 
 def _source_key(problem: Problem) -> tuple[Any, ...]:
-    return problem.dataset, problem.path, str(problem.synthetic), problem.target
+    origin = problem.dataset, problem.path, str(problem.synthetic)
+    return *origin, problem.target, problem.zero_based, problem.n_features
 
 
 def _preparation(problem: Problem) -> tuple[Any, ...]:
-    return problem.positive, problem.standardize, problem.validation, problem.split_seed
+    return problem.positive, problem.standardize, problem.validation, problem.split_seed, problem.layout
 
 
 def _dataset(
@@ -137,12 +138,14 @@ def _dataset(
 
 
 def _source(problem: Problem, path: str | None = None) -> Source:
+    """Return where a problem's rows come from, or those of a second file, which is read by the same keys."""
+    keys: dict[str, Any] = {key: getattr(problem, key) for key in ("target", "zero_based", "n_features")}
     if path is not None:
-        return Source(path=path, target=problem.target)
+        return Source(path=path, **keys)
     synthetic: Any = problem.synthetic
     if synthetic is not None and not isinstance(synthetic, dict):
         synthetic = synthetic.model_dump(exclude_none=True)
-    return Source(dataset=problem.dataset, path=problem.path, synthetic=synthetic, target=problem.target)
+    return Source(dataset=problem.dataset, path=problem.path, synthetic=synthetic, **keys)
 
 
 def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Data:
@@ -157,6 +160,7 @@ def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Dat
             validation=held,
             split_seed=problem.split_seed,
             dtype=dtype,
+            layout=problem.layout,
         )
     except InputError as error:
         raise InputError(f"problem.{index} (loss {problem.loss!r}): {error}") from None

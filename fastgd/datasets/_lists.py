@@ -1,0 +1,92 @@
+"""Sparse rows in Parquet: a column `indices` of lists of integers, `values` of lists of numbers, and the target."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgd._errors import InputError
+from fastgd.datasets._csr import check_columns, row_of
+
+INDICES, VALUES = "indices", "values"
+PANDAS_INDEX = "__index_level_"  # how pandas names the column of an index without a name
+
+
+def columns_beside(file: Path) -> list[str] | None:
+    """Return the columns beside the two of lists; None where the table has no lists."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {field.name: field.type for field in pq.ParquetDataset(file).schema}
+    lists = [name for name, kind in types.items() if _holds_lists(kind)]
+    if not lists:
+        return None
+    if sorted(lists) != [INDICES, VALUES]:
+        raise InputError(
+            f"{file}: the columns {', '.join(lists)} hold lists; sparse rows are two columns of lists, "
+            f"{INDICES!r} and {VALUES!r}, and a target"
+        )
+    if not pa.types.is_integer(types[INDICES].value_type):
+        raise InputError(f"{file}: column {INDICES!r} must hold lists of integers; found {types[INDICES]}")
+    numeric = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean)
+    if not any(is_kind(types[VALUES].value_type) for is_kind in numeric):
+        raise InputError(f"{file}: column {VALUES!r} must hold lists of numbers; found {types[VALUES]}")
+    beside = [name for name in types if name not in lists and not name.startswith(PANDAS_INDEX)]
+    if not beside:
+        raise InputError(f"{file}: lists alone; there is no column for the target")
+    return beside
+
+
+def _holds_lists(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def read(file: Path, target: str, n_features: int | None) -> tuple[Any, NDArray[Any]]:
+    """Return X, a scipy CSR matrix whose rows are as they stand in the file, and the target's values.
+
+    The columns are n_features, or as many as the largest index needs.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from scipy.sparse import csr_array
+
+    table = pq.read_table(file, columns=[INDICES, VALUES, target])
+    if not table.num_rows:
+        raise InputError(f"{file}: columns, but no rows")
+    lengths, indices = _flat(table[INDICES], pa.int64(), file, INDICES)
+    single = table.schema.field(VALUES).type.value_type == pa.float32()
+    other_lengths, values = _flat(table[VALUES], pa.float32() if single else pa.float64(), file, VALUES)
+    differs = np.flatnonzero(lengths != other_lengths)
+    if differs.size:
+        row = differs[0]
+        raise InputError(f"{file}: row {row + 1} has {lengths[row]} {INDICES} and {other_lengths[row]} {VALUES}")
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    negative = np.flatnonzero(indices < 0)
+    if negative.size:
+        row, found = row_of(indptr, negative[0]), indices[negative[0]]
+        raise InputError(f"{file}: row {row + 1}, column {INDICES!r}: found {found}; an index is at least 0")
+    columns = int(indices.max(initial=-1)) + 1
+    if n_features is not None:
+        check_columns(columns, n_features, str(file))
+    y = table[target].to_pandas().to_numpy()
+    return csr_array((values, indices, indptr), shape=(len(lengths), n_features or columns)), y
+
+
+def _flat(column: Any, kind: Any, file: Path, name: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return the lengths of a column's lists, (n,), and all that they hold, as `kind`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lists = column.cast(pa.large_list(kind)).combine_chunks()
+    if lists.null_count:
+        row = pc.index(pc.is_null(lists), True).as_py()
+        raise InputError(f"{file}: row {row + 1}, column {name!r}: there is no list")
+    lengths = pc.list_value_length(lists).to_numpy()
+    held = lists.flatten()
+    if held.null_count:
+        row = row_of(np.concatenate([[0], np.cumsum(lengths)]), pc.index(pc.is_null(held), True).as_py())
+        raise InputError(f"{file}: row {row + 1}, column {name!r}: a value is missing")
+    return lengths, held.to_numpy()

@@ -1,0 +1,433 @@
+"""How parameters that a batch does not touch are brought up to date: many steps as one product of small matrices.
+
+A window of steps is kept as a tree of products: a leaf is the matrix of one step, a node that of its two children. The
+product over any range is then made of a few nodes, without a division or a difference, so that it is exact to rounding
+for any schedule, and also where a factor is zero or negative. At the window's end all parameters are brought up to date.
+"""
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from fastgd._jit import jit
+from fastgd._static import Static, address_of, static
+from fastgd._vectors import Vector, address, load, splat, store
+from fastgd.engine.shapes import Shape
+from fastgd.optimizers._coast import Coast, lift_of, lower_of
+from fastgd.optimizers._compose import jitable
+from fastgd.optimizers._kernels import lane, load_slots, readout, rows, store_slots
+
+CONTRACT = ("contract",)
+
+
+class Past(NamedTuple):
+    """The window of steps of each tile, where its parameters coast; all are empty elsewhere.
+
+    last : (tiles, d) int32, the steps of the window that a parameter has taken
+    nodes : (tiles, 2 * size * numbers * L): node 1 is the root, the children of i are 2 i and 2 i + 1, the leaves stand
+        last; where all lanes share the matrices, one number stands for L
+    rights : (tiles, levels * numbers * L): the products of nodes that every range up to now ends with, by level
+    ratio : (tiles, L), each lane's rate where the matrices are for a rate of 1
+    hyper, memory, c : (tiles, ...), the hyper-parameters, memory and quantities of a lane with a rate of 1, L times
+    scheduled : (1 or steps, tiles, m * L), its scheduled values
+    """
+
+    last: Any
+    nodes: Any
+    rights: Any
+    ratio: Any
+    hyper: Any
+    memory: Any
+    c: Any
+    scheduled: Any
+
+
+# --- matrices as tuples of numbers ------------------------------------------------------------------------------------
+
+
+def _number(coast, shape, array):
+    """The type of a matrix's numbers: one for all lanes, or a vector of lanes."""
+    return array.dtype if coast.value.shared else Vector(array.dtype, shape.value.width)
+
+
+def _cell(coast, values, i: int, k: int):
+    """An entry of a matrix: its value, 1.0 or None for zero."""
+    if (i, k) in coast.entries:
+        return values[coast.entries.index((i, k))]
+    return 1.0 if i == k and i in coast.ones else None
+
+
+def _sum_products(builder, pairs):
+    """The sum of products of entries, which may be 1.0 or None."""
+    total = None
+    for a, b in pairs:
+        if a is None or b is None:
+            continue
+        term = b if isinstance(a, float) else a if isinstance(b, float) else builder.fmul(a, b, flags=CONTRACT)
+        total = term if total is None else builder.fadd(total, term, flags=CONTRACT)
+    return total
+
+
+@intrinsic
+def identity(typingctx, coast, shape, array):
+    """`identity(coast, shape, array)`: the matrix of no steps."""
+    number = _number(coast, shape, array)
+    result = types.UniTuple(number, len(coast.value.entries))
+
+    def codegen(context, builder, sig, args):
+        kind = context.get_value_type(number)
+        one, zero = (ir.Constant(kind, v if coast.value.shared else [v] * kind.count) for v in (1.0, 0.0))
+        return context.make_tuple(builder, result, [one if i == k else zero for i, k in coast.value.entries])
+
+    return result(coast, shape, array), codegen
+
+
+@intrinsic
+def compose(typingctx, coast, later, earlier):
+    """`compose(coast, later, earlier)`: the matrix of some steps and then others."""
+
+    def codegen(context, builder, sig, args):
+        after, before = (cgutils.unpack_tuple(builder, each) for each in args[1:])
+        about = coast.value
+        results = [
+            _sum_products(
+                builder, [(_cell(about, after, i, m), _cell(about, before, m, k)) for m in range(about.size)]
+            )
+            for i, k in about.entries
+        ]
+        return context.make_tuple(builder, later, results)
+
+    return later(coast, later, earlier), codegen
+
+
+@intrinsic
+def transform(typingctx, coast, matrix, x):
+    """`transform(coast, M, x)`: the state M x, with a number or a vector for each entry of M."""
+
+    def codegen(context, builder, sig, args):
+        numbers, state = cgutils.unpack_tuple(builder, args[1]), cgutils.unpack_tuple(builder, args[2])
+        if not isinstance(matrix.dtype, Vector):
+            numbers = [splat(builder, number, x.dtype.count) for number in numbers]
+        about, zero = coast.value, ir.Constant(state[0].type, [0.0] * x.dtype.count)
+        results = [
+            _sum_products(builder, [(_cell(about, numbers, i, k), state[k]) for k in range(about.size)]) or zero
+            for i in range(about.size)
+        ]
+        return context.make_tuple(builder, x, results)
+
+    return x(coast, matrix, x), codegen
+
+
+@intrinsic
+def node(typingctx, coast, shape, array, index, v):
+    """`node(coast, shape, array, i, v)`: the i-th matrix, of the lanes at v."""
+    number = _number(coast, shape, array)
+    result = types.UniTuple(number, len(coast.value.entries))
+
+    def codegen(context, builder, sig, args):
+        pointers = _pointers(context, builder, sig, args, number)
+        values = [builder.load(pointer, align=array.dtype.bitwidth // 8) for pointer in pointers]
+        return context.make_tuple(builder, result, values)
+
+    return result(coast, shape, array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def put_node(typingctx, coast, shape, array, index, v, matrix):
+    """Store what `node` loads."""
+    number = _number(coast, shape, array)
+
+    def codegen(context, builder, sig, args):
+        pointers = _pointers(context, builder, sig, args, number)
+        for pointer, value in zip(pointers, cgutils.unpack_tuple(builder, args[5]), strict=True):
+            builder.store(value, pointer, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(coast, shape, array, types.intp, types.intp, matrix), codegen
+
+
+def _pointers(context, builder, sig, args, number):
+    """Where the numbers of a matrix stand: rows of L lanes, or single numbers."""
+    coast, shape, kind = sig.args[0].value, sig.args[1].value, context.get_value_type(number)
+    row = 1 if coast.shared else shape.lanes
+    count = len(coast.entries)
+    first = builder.mul(args[3], ir.Constant(args[3].type, count * row))
+    first = first if coast.shared else builder.add(first, args[4])
+    places = [builder.add(first, ir.Constant(first.type, e * row)) for e in range(count)]
+    return [address(context, builder, sig.args[2], args[2], place, kind) for place in places]
+
+
+@intrinsic
+def unit(typingctx, coast, like, index):
+    """`unit(coast, vector, i)`: a state of zeros with a one at i."""
+    result = types.UniTuple(like, coast.value.size)
+
+    def codegen(context, builder, sig, args):
+        kind = context.get_value_type(like)
+        values = []
+        for i in range(coast.value.size):
+            here = builder.icmp_signed("==", args[2], ir.Constant(args[2].type, i))
+            values.append(builder.select(here, ir.Constant(kind, [1.0] * kind.count), ir.Constant(kind, [0.0] * kind.count)))
+        return context.make_tuple(builder, result, values)
+
+    return result(coast, like, types.intp), codegen
+
+
+@intrinsic
+def pick(typingctx, coast, shape, array, columns):
+    """`pick(coast, shape, array, columns)`: a matrix's entries from its columns, a tuple of states."""
+    number = _number(coast, shape, array)
+    result = types.UniTuple(number, len(coast.value.entries))
+
+    def codegen(context, builder, sig, args):
+        states = [cgutils.unpack_tuple(builder, state) for state in cgutils.unpack_tuple(builder, args[3])]
+        values = [states[k][i] for i, k in coast.value.entries]
+        if coast.value.shared:
+            values = [builder.extract_element(value, ir.Constant(ir.IntType(32), 0)) for value in values]
+        return context.make_tuple(builder, result, values)
+
+    return result(coast, shape, array, columns), codegen
+
+
+# --- what the rule says -----------------------------------------------------------------------------------------------
+
+
+def columns(coast, h, c, l2):
+    """Return the step's matrix: what it does to each unit state."""
+    raise NotImplementedError("called from kernels only")
+
+
+def lift(coast, h, w, s):
+    """Return the state behind the parameter."""
+    raise NotImplementedError("called from kernels only")
+
+
+def lower(coast, h, s, y):
+    """Return the slots."""
+    raise NotImplementedError("called from kernels only")
+
+
+def drift(coast, shape, mean, at):
+    """Return (the estimator's gradient,), or ()."""
+    raise NotImplementedError("called from kernels only")
+
+
+@overload(columns, strict=False)
+def _columns(coast, h, c, l2):
+    step, size = jitable(coast.value.step), coast.value.size
+
+    def from_column(k):
+        if k == size:
+            return lambda coast, h, c, l2: ()
+        following = jitable(from_column(k + 1))
+        return lambda coast, h, c, l2: (step(h, c, l2, unit(coast, l2, k)), *following(coast, h, c, l2))
+
+    return from_column(0)
+
+
+@overload(lift, strict=False)
+def _lift(coast, h, w, s):
+    function = jitable(lift_of(coast.value.rule))
+    return lambda coast, h, w, s: function(h, w, s)
+
+
+@overload(lower, strict=False)
+def _lower(coast, h, s, y):
+    function = jitable(lower_of(coast.value.rule))
+    if coast.value.drift:
+        return lambda coast, h, s, y: function(h, s, y[:-1])
+    return lambda coast, h, s, y: function(h, s, y)
+
+
+@overload(drift, strict=False)
+def _drift(coast, shape, mean, at):
+    if coast.value.drift:
+        return lambda coast, shape, mean, at: (load(shape, mean, at),)
+    return lambda coast, shape, mean, at: ()
+
+
+# --- the tree ---------------------------------------------------------------------------------------------------------
+
+
+@jit
+def remember(coast, shape, hyper, c, nodes, rights, at, size):
+    """Keep the matrix of the step `at` (from 0) of the window of `size` steps, with the products that it completes.
+
+    `hyper` is the half for weights, after its scheduled values of the step, and c the step's quantities.
+    """
+    L = static(shape, "lanes")
+    end = 1 if static(coast, "shared") else L
+    for v in range(0, end, static(shape, "width")):
+        h, quantities = lane(coast, shape, hyper, v), rows(coast, shape, c, v, "coefficients")
+        l2 = load(shape, hyper, static(coast, "hyper") * L + v)
+        place = size + at
+        put_node(coast, shape, nodes, place, v, pick(coast, shape, nodes, columns(coast, h, quantities, l2)))
+        while place & 1 and place > 1:
+            below = compose(coast, node(coast, shape, nodes, place, v), node(coast, shape, nodes, place - 1, v))
+            place >>= 1
+            put_node(coast, shape, nodes, place, v, below)
+        # A range up to now ends with the nodes of its length's bits.
+        right, end_, level, first = identity(coast, shape, nodes), at + 1, 0, size
+        put_node(coast, shape, rights, 0, v, right)
+        while end_ > 0:
+            if end_ & 1:
+                right = compose(coast, right, node(coast, shape, nodes, first + end_ - 1, v))
+            end_, first, level = end_ >> 1, first >> 1, level + 1
+            put_node(coast, shape, rights, level, v, right)
+
+
+@jit
+def product(coast, shape, nodes, rights, start, end, size, v):
+    """Return the matrix of the steps start <= i < end of the window, where `end` is now."""
+    matrix, level, first = identity(coast, shape, nodes), 0, size
+    while start < end:
+        if start & 1:
+            matrix = compose(coast, node(coast, shape, nodes, first + start, v), matrix)
+            start += 1
+        start, end, first, level = start >> 1, end >> 1, first >> 1, level + 1
+    return compose(coast, node(coast, shape, rights, level, v), matrix)
+
+
+@jit
+def travel(coast, shape, nodes, rights, start, end, size, v, x):
+    """Return the state x after these steps, of lanes with matrices of their own."""
+    level, first = 0, size
+    while start < end:
+        if start & 1:
+            x = transform(coast, node(coast, shape, nodes, first + start, v), x)
+            start += 1
+        start, end, first, level = start >> 1, end >> 1, first >> 1, level + 1
+    return transform(coast, node(coast, shape, rights, level, v), x)
+
+
+def together(coast, shape, nodes, rights, start, end, size):
+    """Return what all lanes share of a range of steps: its matrix, or nothing."""
+    raise NotImplementedError("called from kernels only")
+
+
+def arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
+    """Return the state x after a range of steps."""
+    raise NotImplementedError("called from kernels only")
+
+
+@overload(together, strict=False)
+def _together(coast, shape, nodes, rights, start, end, size):
+    if coast.value.shared:
+        return lambda coast, shape, nodes, rights, start, end, size: product(
+            coast, shape, nodes, rights, start, end, size, 0
+        )
+    return lambda coast, shape, nodes, rights, start, end, size: ()
+
+
+@overload(arrive, strict=False)
+def _arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
+    if not coast.value.shared:
+        return lambda coast, shape, nodes, rights, shared, ratio, start, end, size, v, x: travel(
+            coast, shape, nodes, rights, start, end, size, v, x
+        )
+
+    def scaled(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
+        # The matrices are for a rate of 1; a step is the rate times a direction.
+        moved = transform(coast, shared, x)
+        return (x[0] + (moved[0] - x[0]) * load(shape, ratio, v), *moved[1:])
+
+    return scaled
+
+
+@jit
+def coasted(coast, shape, nodes, rights, shared, ratio, mean, hyper, span, v, w, s):
+    """Return a parameter and its slots after the steps span[0] <= i < span[1] of the window of span[2]; of lanes at v.
+
+    span[3] is where the parameter stands.
+    """
+    start, end, size, at = span
+    h = lane(coast, shape, hyper, v)
+    x = (w, *lift(coast, h, w, s), *drift(coast, shape, mean, at))
+    x = arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x)
+    return x[0], lower(coast, h, s, x[1:])
+
+
+@jit
+def catch_up(coast, shape, state, hyper, mean, features, first, count, stride, last, nodes, rights, ratio, now, size):
+    """Bring some parameters up to date: to `now` steps of the window. The next step is theirs."""
+    L = static(shape, "lanes")
+    own = features[first : first + count]
+    for u in range(count):
+        j = np.int64(own[u])
+        start = np.int64(last[np.uint64(j)])
+        last[np.uint64(j)] = now + 1
+        if start < now:
+            shared = together(coast, shape, nodes, rights, start, now, size)
+            for v in range(0, L, static(shape, "width")):
+                at = j * L + v
+                w, s = load(shape, state, at), load_slots(coast, shape, state, at, stride)
+                span = (start, now, size, at)
+                w, s = coasted(coast, shape, nodes, rights, shared, ratio, mean, hyper, span, v, w, s)
+                store(state, at, w)
+                store_slots(coast, shape, state, at, stride, s)
+
+
+@jit
+def catch_up_all(coast, shape, state, hyper, mean, past, d, now, size, first, step):
+    """Bring all parameters of the tiles first, first + step, ... up to date, and begin a new window."""
+    L, half = static(shape, "lanes"), hyper.shape[1] // 2
+    stride = state.shape[1] // (1 + static(coast, "slots"))
+    for tile in range(first, state.shape[0], step):
+        own, given, means = state[tile], hyper[tile, :half], mean[tile]
+        last, nodes, rights, ratio = past.last[tile], past.nodes[tile], past.rights[tile], past.ratio[tile]
+        for j in range(d):
+            start = np.int64(last[j])
+            last[j] = 0
+            if start < now:
+                shared = together(coast, shape, nodes, rights, start, now, size)
+                for v in range(0, L, static(shape, "width")):
+                    at = j * L + v
+                    w, s = load(shape, own, at), load_slots(coast, shape, own, at, stride)
+                    span = (start, now, size, at)
+                    w, s = coasted(coast, shape, nodes, rights, shared, ratio, means, given, span, v, w, s)
+                    store(own, at, w)
+                    store_slots(coast, shape, own, at, stride, s)
+
+
+@jit
+def read_coasted(coast, shape, state, hyper, mean, past, d, now, size, out, first, step):
+    """Put the iterates that are reported into out (tiles, parameters * L), brought up to date; no state changes."""
+    L, half = static(shape, "lanes"), hyper.shape[1] // 2
+    stride = out.shape[1]
+    for tile in range(first, state.shape[0], step):
+        own, given, means = state[tile], hyper[tile, :half], mean[tile]
+        last, nodes, rights, ratio = past.last[tile], past.nodes[tile], past.rights[tile], past.ratio[tile]
+        for j in range(stride // L):
+            start = np.int64(last[j]) if j < d else now
+            shared = together(coast, shape, nodes, rights, start, now, size)
+            for v in range(0, L, static(shape, "width")):
+                at = j * L + v
+                w, s = load(shape, own, at), load_slots(coast, shape, own, at, stride)
+                if start < now:
+                    span = (start, now, size, at)
+                    w, s = coasted(coast, shape, nodes, rights, shared, ratio, means, given, span, v, w, s)
+                h = lane(coast, shape, given if j < d else hyper[tile, half:], v)
+                store(out[tile], at, readout(coast, h, w, s))
+
+
+class CoastCalls(NamedTuple):
+    """What a driver calls where parameters coast, by address."""
+
+    catch_up: Any
+    remember: Any
+
+
+def coast_calls_of(coast: Coast, shape: Shape, dtype: Any) -> CoastCalls:
+    """Compile, or load, what drivers of this shape call."""
+    array, n = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C"), types.int64
+    features, kinds = types.Array(types.int32, 1, "C"), (numba.typeof(Static(coast)), numba.typeof(Static(shape)))
+    touched = (array, array, array, features, n, n, n, features, array, array, array, n, n)
+    return CoastCalls(
+        address_of(catch_up, (*kinds, *touched)),
+        address_of(remember, (*kinds, array, array, array, array, n, n)),
+    )

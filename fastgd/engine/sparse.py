@@ -1,0 +1,52 @@
+"""The products of sparse rows: they cost what the entries cost, not what d costs."""
+
+import numpy as np
+
+from fastgd._jit import jit
+from fastgd._static import static
+from fastgd._vectors import load, store, zeros
+from fastgd.engine.blocks import sparse_margin_block
+from fastgd.engine.dense import add_intercept_gradient
+
+
+@jit
+def gather(data, low, count, scratch):
+    """Look up the rows order[low : low + count] and their targets."""
+    for i in range(count):
+        row = data.order[low + i]
+        scratch.offsets[i] = row
+        scratch.y[i] = data.y[row]
+
+
+@jit
+def margins(shape, data, count, W, intercept, scratch, ahead):
+    """Z (count, L) = X W + intercept, for the rows that were gathered."""
+    L, Z, d = static(shape, "lanes"), scratch.Z, data.d
+    for i in range(count):
+        for v in range(0, L, static(shape, "width")):
+            store(Z, i * L + v, load(shape, W, d * L + v) if intercept else zeros(shape, W))
+        row = scratch.offsets[i]
+        first = data.indptr[row]
+        entries = data.indptr[row + 1] - first
+        sparse_margin_block(shape, data.X, data.indices, first, entries, W, Z, i * L)
+
+
+@jit
+def add_gradient(shape, data, count, intercept, scratch, G):
+    """Add to G (d + intercept, L) the gradient of the rows that were gathered; R is in Z."""
+    L, Z = static(shape, "lanes"), scratch.Z
+    for i in range(count):
+        first, end = data.indptr[scratch.offsets[i]], data.indptr[scratch.offsets[i] + 1]
+        values, features = data.X[first:end], data.indices[first:end]
+        for k in range(end - first):
+            x, at = values[k], np.int64(features[k]) * L
+            for v in range(0, L, static(shape, "width")):
+                store(G, at + v, load(shape, G, at + v) + load(shape, Z, i * L + v) * x)
+    if intercept:
+        add_intercept_gradient(shape, count, scratch, G, data.d * L)
+
+
+@jit
+def in_blocks(data):
+    """Whether the gradient of a few features at a time can be taken: the entries of a feature lie in any row."""
+    return False

@@ -1,0 +1,234 @@
+"""The steps of tiles on sparse mini-batches: only the parameters of features that occur are touched.
+
+A step of one row takes some 200 ns, so a tile takes many at a time, and what a step works with is looked up before the
+first: a view of an array, or an array in a tuple, costs a count of references each time.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgd._jit import jit
+from fastgd._static import call_at, static
+from fastgd._vectors import load, store, total, zeros
+from fastgd.engine.blocks import sparse_margin_block
+from fastgd.engine.rows import CHUNK, PLAIN, SAGA, SVRG
+from fastgd.engine.steps import note_bad
+
+STEPS = 256  # of a tile before the worker turns to its next one: their rows stay in the second-level cache
+
+
+class Touched(NamedTuple):
+    """The features of batches, a worker's memory; of single rows, the data's own lists serve.
+
+    places : (d,) int32, where a feature stands in the list of its batch, while that is made; else -1
+    features : (most,) int32, the lists of some batches, one after another
+    local : (most,) int32, for each entry of their rows the place of its feature in its batch's list
+    ends : (STEPS + 1, 2) int64, where each batch's list and entries begin
+    G : (most * L,), the gradients of a batch's features
+    """
+
+    places: Any
+    features: Any
+    local: Any
+    ends: Any
+    G: Any
+
+
+@jit
+def collect(data, first, steps, b, touched):
+    """List the features of batches, each once, for as many of the steps as there is room for; return their number."""
+    features, entries, n, most = 0, 0, data.order.shape[0], touched.local.shape[0]
+    for step in range(min(steps, STEPS)):
+        start = (first + step) * b
+        begin, entry = features, entries
+        for i in range(start, min(start + b, n)):
+            entry += data.indptr[data.order[i] + 1] - data.indptr[data.order[i]]
+        if entry > most:
+            return step
+        touched.ends[step, 0], touched.ends[step, 1] = features, entries
+        for i in range(start, min(start + b, n)):
+            row = data.order[i]
+            for k in range(data.indptr[row], data.indptr[row + 1]):
+                j = data.indices[k]
+                if touched.places[j] < 0:
+                    touched.places[j] = features - begin
+                    touched.features[features] = j
+                    features += 1
+                touched.local[entries] = touched.places[j]
+                entries += 1
+        for u in range(begin, features):
+            touched.places[touched.features[u]] = -1
+        touched.ends[step + 1, 0], touched.ends[step + 1, 1] = features, entries
+    return min(steps, STEPS)
+
+
+@jit
+def row_margins(shape, X, indices, first, entries, W, bias, Z, z):
+    """Z[z:] (L) = x W, and W[bias:] (L) where there is an intercept (bias >= 0), for the entries of one row."""
+    for v in range(0, static(shape, "lanes"), static(shape, "width")):
+        store(Z, z + v, load(shape, W, bias + v) if bias >= 0 else zeros(shape, W))
+    sparse_margin_block(shape, X, indices, first, entries, W, Z, z)
+
+
+@jit
+def not_finite(shape, check):
+    """Whether any lane's check is not a number."""
+    checks = zeros(shape, check)
+    for v in range(0, static(shape, "lanes"), static(shape, "width")):
+        checks = checks + load(shape, check, v)
+    whole = total(checks)
+    return whole != whole
+
+
+@jit
+def recall_row(shape, estimator, table, row, scale, Z, z):
+    """Take from a row's residuals Z[z:] what the table has for it, and scale them; SAGA's table keeps the new ones."""
+    L = static(shape, "lanes")
+    for v in range(0, L, static(shape, "width")):
+        new, old = load(shape, Z, z + v), load(shape, table, row * L + v)
+        store(Z, z + v, (new - old) * scale)
+        if estimator == SAGA:
+            store(table, row * L + v, new)
+
+
+@jit
+def add_row_gradient(shape, X, first, local, entry, entries, Z, z, G):
+    """Add to G (features, L) the gradient of one row, whose features stand at local[entry:]."""
+    L = static(shape, "lanes")
+    for k in range(entries):
+        x, at = X[np.uint64(first + k)], np.int64(local[np.uint64(entry + k)]) * L
+        for v in range(0, L, static(shape, "width")):
+            store(G, at + v, load(shape, G, at + v) + load(shape, Z, z + v) * x)
+
+
+@jit
+def blend_feature(shape, estimator, mean, feature, share, G, u):
+    """Complete the estimate of one feature's gradient, as `blend` does for all of a dense batch."""
+    L = static(shape, "lanes")
+    for v in range(0, L, static(shape, "width")):
+        new, old = load(shape, G, u * L + v), load(shape, mean, feature * L + v)
+        store(G, u * L + v, new + old)
+        if estimator == SAGA:
+            store(mean, feature * L + v, old + new * share)
+
+
+@jit
+def clear(shape, array, count):
+    """Set the first `count` rows of L lanes to zero."""
+    for v in range(0, count * static(shape, "lanes"), static(shape, "width")):
+        store(array, v, zeros(shape, array))
+
+
+@jit
+def add_rows(shape, Z, rows, out):
+    """Add the sum of Z (rows, L) to out (L)."""
+    L = static(shape, "lanes")
+    for v in range(0, L, static(shape, "width")):
+        summed = load(shape, out, v)
+        for i in range(rows):
+            summed = summed + load(shape, Z, i * L + v)
+        store(out, v, summed)
+
+
+@jit
+def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, intercept):
+    """Take steps with one tile.
+
+    span: (first batch of the epoch, number of steps, t of the first, its place among the scheduled values, batch size,
+    steps of the window that were taken before, its size)
+    """
+    first_batch, steps, t, place, b, taken, size = span
+    X, indices, indptr, y, order, n, d = data.X, data.indices, data.indptr, data.y, data.order, data.y.shape[0], data.d
+    state, hyper, memory, bad = lanes.state[tile], lanes.hyper[tile], lanes.memory[tile], lanes.bad[tile]
+    scheduled, which, estimator = lanes.scheduled.reshape(-1), lanes.which, lanes.estimator
+    table, mean = lanes.table[tile], lanes.mean[tile]
+    of_weights, of_intercept = hyper[: hyper.shape[0] // 2], hyper[hyper.shape[0] // 2 :]
+    Z, c, check, targets, bias_gradient = scratch.Z, scratch.c, scratch.check, scratch.y, scratch.G
+    features, local, ends, G = touched.features, touched.local, touched.ends, touched.G
+    L, kind, tiles, values = static(shape, "lanes"), X.dtype.type, lanes.state.shape[0], which.shape[1]
+    stride, bias, last = (d + intercept) * L, d * L if intercept else -1, lanes.scheduled.shape[0] - 1
+    single, coasts = b == 1 and estimator == PLAIN, calls.catch_up != 0
+    last_steps, nodes, rights, ratio = past.last[tile], past.nodes[tile], past.rights[tile], past.ratio[tile]
+    of_one, memory_of_one, c_of_one = past.hyper[tile], past.memory[tile], past.c[tile]
+    scheduled_of_one, weights_of_one = past.scheduled.reshape(-1), of_one[: of_one.shape[0] // 2]
+    for step in range(steps):
+        now, start = taken + step, (first_batch + step) * b
+        rows = min(b, n - start)
+        scale, share = kind(1.0 / rows), kind(rows / n)
+        at = (min(place + step, last) * tiles + tile) * values * L
+        if calls.begin:
+            call_at(calls.begin, shape, (hyper, scheduled, at, which, memory, t + step, c))
+        if single:
+            begin, count = indptr[order[start]], indptr[order[start] + 1] - indptr[order[start]]
+        else:
+            begin, entry = ends[step, 0], ends[step, 1]
+            count = ends[step + 1, 0] - begin
+            clear(shape, G, count)
+        if coasts:
+            needed = indices if single else features
+            call_at(calls.catch_up, shape, (state, of_weights, mean, needed, begin, count, stride, last_steps, nodes,
+                                            rights, ratio, now, size))
+        if intercept:
+            clear(shape, bias_gradient, 1)
+        for low in range(start, start + rows, CHUNK):
+            some = min(CHUNK, start + rows - low)
+            for i in range(some):
+                row = order[low + i]
+                targets[i] = y[row]
+                entries = indptr[row + 1] - indptr[row]
+                row_margins(shape, X, indices, indptr[row], entries, state, bias, Z, i * L)
+            factor = scale if estimator == PLAIN else kind(1.0)
+            call_at(data.residuals, shape, (Z, targets, some, factor, check))
+            if not_finite(shape, check):
+                note_bad(check, bad, t + step)
+            if estimator != PLAIN:
+                for i in range(some):
+                    recall_row(shape, estimator, table, np.int64(order[low + i]), scale, Z, i * L)
+            if intercept:
+                add_rows(shape, Z, some, bias_gradient)
+            if not single:
+                for i in range(some):
+                    row = order[low + i]
+                    entries = indptr[row + 1] - indptr[row]
+                    add_row_gradient(shape, X, indptr[row], local, entry, entries, Z, i * L, G)
+                    entry += entries
+        if single:
+            ahead, more = 0, 0
+            if start + 1 < n:
+                ahead = indptr[order[start + 1]]
+                more = indptr[order[start + 1] + 1] - ahead
+            call_at(calls.row, shape, (state, of_weights, c, indices, begin, count, stride, X, Z, ahead, more))
+        else:
+            if estimator != PLAIN:
+                for u in range(count):
+                    blend_feature(shape, estimator, mean, np.int64(features[begin + u]), share, G, u)
+            call_at(calls.touched, shape, (state, of_weights, c, features, begin, count, stride, G))
+        if intercept:
+            if estimator != PLAIN:
+                for v in range(0, L, static(shape, "width")):
+                    new, old = load(shape, bias_gradient, v), load(shape, mean, bias + v)
+                    store(bias_gradient, v, new + old)
+                    if estimator == SAGA:
+                        store(mean, bias + v, old + new * share)
+            call_at(calls.apply, shape, (state, of_intercept, c, d, 1, stride, bias_gradient, 0))
+        if coasts and calls.shared:
+            if calls.begin:
+                call_at(calls.begin, shape, (of_one, scheduled_of_one, at, which, memory_of_one, t + step, c_of_one))
+            call_at(calls.remember, shape, (weights_of_one, c_of_one, nodes, rights, now, size))
+        elif coasts:
+            call_at(calls.remember, shape, (of_weights, c, nodes, rights, now, size))
+
+
+@jit
+def advance(calls, shape, data, lanes, past, touched, scratch, span, intercept):
+    """Take steps with the tiles of one worker; span as for dense rows, then the steps of the window and its size."""
+    worker, workers, first, steps, t, b, before, size = span
+    taken, alone = 0, b == 1 and lanes.estimator == PLAIN
+    while taken < steps:
+        left = min(STEPS, steps - taken)
+        some = left if alone else collect(data, first + taken, left, b, touched)
+        for tile in range(worker, lanes.state.shape[0], workers):
+            part = (first + taken, some, t + taken, taken, b, before + taken, size)
+            tile_steps(calls, shape, data, lanes, past, touched, scratch, part, tile, intercept)
+        taken += some

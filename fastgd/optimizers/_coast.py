@@ -1,0 +1,244 @@
+"""How a parameter coasts: what a rule does to it through steps in which its gradient is zero.
+
+On sparse data most parameters see no gradient in most steps, and a rule may move them all the same: by momentum, by
+decay, by a penalty. Where such a step is a linear map of the parameter and what the rule keeps for it, many of them are
+one product of small matrices, and a parameter is brought up to date when it is needed again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.optimizers._compose import jitable
+from fastgd.optimizers._rules import Rule
+
+Array = npt.NDArray[Any]
+Entry = tuple[int, int]
+
+REST, STEP = "rest", "step"  # an untouched parameter stays where it is; it is updated in every step
+EARLY, LATE = (1, 2, 3, 10, 100, 2000), (10, 100, 2000, 10**6, 10**9)  # the steps at which a rule is looked at
+
+
+@dataclass(frozen=True)
+class Coast:
+    """How parameters coast under a rule: what a kernel is specialised by.
+
+    The state x is the parameter, then what the rule's `lift` makes of its slots (by default the slots themselves), then
+    the constant gradient that an estimator adds. A step without another gradient is `x = M x`.
+
+    Attributes
+    ----------
+    rule : Rule
+    entries : tuple of (int, int)
+        Where M, or a product of such matrices, may have numbers that differ from those of the identity.
+    ones : tuple of int
+        Where its diagonal is always 1; where it stands in neither, M is zero.
+    drift : bool
+        Whether an estimator's gradient is part of the state.
+    shared : bool
+        Whether all lanes have the same M but for their rates: it is then kept once, for a rate of 1.
+    """
+
+    rule: Rule
+    entries: tuple[Entry, ...]
+    ones: tuple[int, ...]
+    drift: bool
+    shared: bool
+
+    def __repr__(self) -> str:
+        """The identity of the machine code."""
+        return f"{self.rule!r} coasting {self.entries} {self.ones} {self.drift} {self.shared}"
+
+    def __getattr__(self, name: str) -> Any:
+        """What kernels ask of any rule is its rule's."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.rule, name)
+
+    @property
+    def size(self) -> int:
+        """The length of the state x."""
+        return size_of(self.rule, self.drift)
+
+    @property
+    def numbers_kept(self) -> int:
+        """The numbers of a matrix."""
+        return len(self.entries)
+
+    @property
+    def lifts(self) -> bool:
+        """Whether the state is not made of the slots themselves."""
+        return lifts(self.rule)
+
+    @cached_property
+    def step(self) -> Callable[..., Any]:
+        """`step(h, c, l2, x) -> x`, without a gradient but that of the penalty and of the estimator."""
+        return step_of(self.rule, self.drift)
+
+
+def lifts(rule: Rule) -> bool:
+    """Whether a rule says itself how its parameters coast."""
+    return not rule.options and hasattr(rule.optimizer.cls, "coast")
+
+
+def lift_of(rule: Rule) -> Callable[..., Any]:
+    """Return `lift(h, w, s) -> y`."""
+    return getattr(rule.optimizer.cls, "lift", _slots) if lifts(rule) else _slots
+
+
+def lower_of(rule: Rule) -> Callable[..., Any]:
+    """Return `lower(h, s, y) -> s`, the slots after some steps, from those before and the state."""
+    return getattr(rule.optimizer.cls, "lower", _state) if lifts(rule) else _state
+
+
+def _slots(h: Any, w: Any, s: Any) -> Any:
+    return s
+
+
+def _state(h: Any, s: Any, y: Any) -> Any:
+    return y
+
+
+def size_of(rule: Rule, drift: bool) -> int:
+    """Return the length of the state."""
+    h = rule.example()
+    return 1 + len(lift_of(rule)(h, 0.5, (0.25,) * rule.slots)) + drift
+
+
+def step_of(rule: Rule, drift: bool) -> Callable[..., Any]:
+    """Return `step(h, c, l2, x) -> x`."""
+    if lifts(rule):
+        coast = jitable(rule.optimizer.cls.coast)
+
+        def lifted(h, c, l2, x):
+            w, y = coast(h, c, x[0], x[1:])
+            return (w, *y)
+
+        return lifted
+    update = jitable(rule.functions.update)
+    if drift:
+
+        def drifting(h, c, l2, x):
+            w, s = update(h, c, x[0], l2 * x[0] + x[-1], x[1:-1])
+            return (w, *s, x[-1])
+
+        return drifting
+
+    def plain(h, c, l2, x):
+        w, s = update(h, c, x[0], l2 * x[0], x[1:])
+        return (w, *s)
+
+    return plain
+
+
+# --- finding it -------------------------------------------------------------------------------------------------------
+
+
+def coasting(
+    rule: Rule, hyper: Array, l2: Array, *, scheduled: Sequence[str] = (), drift: bool = False, same: bool = False
+) -> Coast | str:
+    """Return how the parameters of some lanes coast, or REST or STEP.
+
+    Parameters
+    ----------
+    rule : Rule
+    hyper : ndarray (G, hyper)
+    l2 : ndarray (G,)
+    scheduled : sequence of str
+        The hyper-parameters that take other values in the run.
+    drift : bool
+        Whether an estimator's gradient is added in each step.
+    same : bool
+        Whether all lanes have the same schedule, without feedback.
+    """
+    penalised = bool(np.any(l2 > 0))
+    if rule.functions.rounds or (lifts(rule) and (penalised or drift)):
+        return STEP
+    if lifts(rule) and hasattr(rule.optimizer.cls, "reach") and set(scheduled) - {"lr"}:
+        return STEP  # how far its series reaches is judged once
+    look = _Look(rule, *_distinct(hyper, l2), scheduled, drift)
+    matrices = look.matrices()
+    if not look.linear(matrices):
+        return STEP
+    entries, ones = _structure(matrices, full=bool(rule.options))
+    if not entries and len(ones) == look.size:
+        return REST
+    shared = same and rule.linear_in_rate and 0 in ones and not penalised and _same_but_rate(rule, hyper)
+    return Coast(rule, entries, ones, drift, shared)
+
+
+def _distinct(hyper: Array, l2: Array) -> tuple[Array, Array]:
+    """The lanes to look at: of many, those with the extremes of each column."""
+    rows = np.unique(np.column_stack([hyper, l2]), axis=0)
+    if len(rows) > 64:
+        rows = rows[np.unique([*rows.argmin(axis=0), *rows.argmax(axis=0)])]
+    return rows[:, :-1], rows[:, -1]
+
+
+def _same_but_rate(rule: Rule, hyper: Array) -> bool:
+    others = np.delete(hyper, list(rule.fields).index("lr"), axis=1)
+    return bool((others == others[0]).all())
+
+
+class _Look:
+    """Steps of a rule as NumPy computes them, for some lanes (k,) at once."""
+
+    def __init__(self, rule: Rule, hyper: Array, l2: Array, scheduled: Sequence[str], drift: bool) -> None:
+        columns = dict(zip(rule.fields, hyper.T, strict=True))
+        generic = dict.fromkeys(scheduled, np.full(len(hyper), 0.5))
+        self.h, self.l2 = rule.instance(columns | generic), l2
+        self.size, self.step = size_of(rule, drift), step_of(rule, drift)
+        self.quantities, memory = [], tuple(np.full(len(hyper), value) for value in rule.memory)
+        last = EARLY[-1] if rule.memory else 3
+        with np.errstate(all="ignore"):
+            for t in range(1, last + 1):
+                c, memory = rule.functions.prepare(self.h, t, memory)
+                if t in EARLY:
+                    self.quantities.append(c)
+            if not rule.memory:
+                self.quantities += [rule.functions.prepare(self.h, t, ())[0] for t in LATE]
+
+    def _apply(self, c: Any, x: Array) -> Array:
+        """The state (k, size) after a step from x (size,)."""
+        with np.errstate(all="ignore"):
+            state = self.step(self.h, c, self.l2, tuple(np.full(len(self.l2), value) for value in x))
+        return np.stack([np.broadcast_to(value, self.l2.shape) for value in state], axis=1)
+
+    def matrices(self) -> Array:
+        """The matrices (steps, k, size, size), from what a step does to unit vectors."""
+        units = np.eye(self.size)
+        return np.array([np.stack([self._apply(c, unit) for unit in units], axis=-1) for c in self.quantities])
+
+    def linear(self, matrices: Array) -> bool:
+        """Whether a step is that matrix also elsewhere; slots may be roots of something, and are not negative."""
+        points = np.random.default_rng(0).uniform(0.1, 2.0, (4, self.size))
+        points[::2, 0] *= -1
+        points = np.vstack([points, np.zeros(self.size), 1e-3 * points[:1], 1e3 * points[:1]])
+        return all(
+            np.allclose(self._apply(c, x), matrix @ x, rtol=1e-9, atol=1e-14)
+            for (c, matrix), x in product(zip(self.quantities, matrices, strict=True), points)
+        )
+
+
+def _structure(matrices: Array, full: bool) -> tuple[tuple[Entry, ...], tuple[int, ...]]:
+    """The entries of products of such matrices, and where the diagonal stays 1.
+
+    full: nothing is left out, since what has been seen may not be all: an option may do something rarely.
+    """
+    size = matrices.shape[-1]
+    flat = matrices.reshape(-1, size, size)
+    reach = (flat != 0).any(axis=0) | np.eye(size, dtype=bool) | full
+    for _ in range(size):
+        reach = reach @ reach
+    alone = ~(reach & reach.T & ~np.eye(size, dtype=bool)).any(axis=1)  # no way leads back to it
+    ones = tuple(i for i in range(size) if alone[i] and (flat[:, i, i] == 1).all())
+    zeros = {i for i in range(size) if alone[i] and (flat[:, i, i] == 0).all()}
+    entries = [
+        (i, k) for i in range(size) for k in range(size) if reach[i, k] and not (i == k and (i in ones or i in zeros))
+    ]
+    return tuple(entries), ones
