@@ -16,11 +16,11 @@ from numba.extending import intrinsic, overload
 
 from fastgd._jit import jit
 from fastgd._static import Static, address_of, static
-from fastgd._vectors import Vector, address, load, splat, store
+from fastgd._vectors import Mask, Vector, address, load, splat, store
 from fastgd.engine.shapes import Shape
 from fastgd.optimizers._coast import Coast, lift_of, lower_of
 from fastgd.optimizers._compose import jitable
-from fastgd.optimizers._kernels import lane, load_slots, readout, rows, store_slots
+from fastgd.optimizers._kernels import lane, load_slots, readout, rows, store_slots, update
 
 CONTRACT = ("contract",)
 
@@ -35,6 +35,10 @@ class Past(NamedTuple):
     ratio : (tiles, L), each lane's rate where the matrices are for a rate of 1
     hyper, memory, c : (tiles, ...), the hyper-parameters, memory and quantities of a lane with a rate of 1, L times
     scheduled : (1 or steps, tiles, m * L), its scheduled values
+    reach : (tiles, L), how far each lane's series reaches
+    kept_c : (tiles, size * coefficients * L), the quantities of all steps, where some may have to be taken one by one
+    kept_h : (tiles, size * fields * L), the hyper-parameters of weights then, where they are scheduled
+    horizon : the steps after which those that are taken one by one have no more say
     """
 
     last: Any
@@ -45,6 +49,10 @@ class Past(NamedTuple):
     memory: Any
     c: Any
     scheduled: Any
+    reach: Any
+    kept_c: Any
+    kept_h: Any
+    horizon: Any
 
 
 # --- matrices as tuples of numbers ------------------------------------------------------------------------------------
@@ -202,7 +210,7 @@ def columns(coast, h, c, l2):
     raise NotImplementedError("called from kernels only")
 
 
-def lift(coast, h, w, s):
+def lift(coast, h, w, s, reach):
     """Return the state behind the parameter."""
     raise NotImplementedError("called from kernels only")
 
@@ -231,16 +239,16 @@ def _columns(coast, h, c, l2):
 
 
 @overload(lift, strict=False)
-def _lift(coast, h, w, s):
+def _lift(coast, h, w, s, reach):
     function = jitable(lift_of(coast.value.rule))
-    return lambda coast, h, w, s: function(h, w, s)
+    if coast.value.reaches:
+        return lambda coast, h, w, s, reach: function(h, w, s, reach)
+    return lambda coast, h, w, s, reach: function(h, w, s)
 
 
 @overload(lower, strict=False)
 def _lower(coast, h, s, y):
     function = jitable(lower_of(coast.value.rule))
-    if coast.value.drift:
-        return lambda coast, h, s, y: function(h, s, y[:-1])
     return lambda coast, h, s, y: function(h, s, y)
 
 
@@ -252,6 +260,18 @@ def _drift(coast, shape, mean, at):
 
 
 # --- the tree ---------------------------------------------------------------------------------------------------------
+
+
+@jit
+def keep(coast, shape, hyper, c, kept_c, kept_h, at):
+    """Keep the quantities of the step `at` of the window, and the hyper-parameters where they are scheduled."""
+    L = static(shape, "lanes")
+    counts = (static(coast, "coefficients") * L, (static(coast, "hyper") + 1) * L)
+    for v in range(0, counts[0], static(shape, "width")):
+        store(kept_c, at * counts[0] + v, load(shape, c, v))
+    if kept_h.shape[0] > 0:
+        for v in range(0, counts[1], static(shape, "width")):
+            store(kept_h, at * counts[1] + v, load(shape, hyper, v))
 
 
 @jit
@@ -340,23 +360,121 @@ def _arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
 
 
 @jit
-def coasted(coast, shape, nodes, rights, shared, ratio, mean, hyper, span, v, w, s):
-    """Return a parameter and its slots after the steps span[0] <= i < span[1] of the window of span[2]; of lanes at v.
+def replay(coast, shape, hyper, kept_c, kept_h, start, end, v, w, s):
+    """Return a parameter and its slots after steps that are taken one by one."""
+    L = static(shape, "lanes")
+    scheduled = kept_h.shape[0] > 0
+    for i in range(start, end):
+        c = rows(coast, shape, kept_c, i * static(coast, "coefficients") * L + v, "coefficients")
+        h = lane(coast, shape, kept_h, i * (static(coast, "hyper") + 1) * L + v) if scheduled else lane(
+            coast, shape, hyper, v
+        )
+        w, s = update(coast, h, c, w, w * 0, s)
+    return w, s
 
-    span[3] is where the parameter stands.
-    """
-    start, end, size, at = span
-    h = lane(coast, shape, hyper, v)
-    x = (w, *lift(coast, h, w, s), *drift(coast, shape, mean, at))
-    x = arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x)
-    return x[0], lower(coast, h, s, x[1:])
+
+def mend(coast, shape, window, hyper, span, v, y, before, after):
+    """Return `after`, a parameter and its slots; where the state y was unknown, after steps taken one by one."""
+    raise NotImplementedError("called from kernels only")
+
+
+@overload(mend, strict=False)
+def _mend(coast, shape, window, hyper, span, v, y, before, after):
+    if not coast.value.replays:
+        return lambda coast, shape, window, hyper, span, v, y, before, after: after
+    rests = 0 in coast.value.ones  # once nothing behind it has a say
+
+    def mended(coast, shape, window, hyper, span, v, y, before, after):
+        unknown = lost(before[0], y)
+        if not any_lane(unknown):
+            return after
+        nodes, rights, _, _, kept_c, kept_h, horizon = window
+        start, end, size, _ = span
+        stop = min(end, start + horizon)
+        w, s = replay(coast, shape, hyper, kept_c, kept_h, start, stop, v, before[0], before[1])
+        if stop < end:
+            s = after[1]
+            if not rests:
+                w = travel(coast, shape, nodes, rights, stop, end, size, v, alone(coast, w))[0]
+        return np.where(unknown, w, after[0]), choose(unknown, s, after[1])
+
+    return mended
+
+
+@intrinsic
+def choose(typingctx, mask, some, others):
+    """`choose(mask, a, b)`: np.where for tuples."""
+
+    def codegen(context, builder, sig, args):
+        pairs = zip(*(cgutils.unpack_tuple(builder, each) for each in args[1:]), strict=True) if len(some) else ()
+        return context.make_tuple(builder, some, [builder.select(args[0], a, b) for a, b in pairs])
+
+    return some(mask, some, others), codegen
+
+
+@intrinsic
+def alone(typingctx, coast, w):
+    """`alone(coast, w)`: the state of a parameter behind which nothing stands."""
+    result = types.UniTuple(w, coast.value.size)
+
+    def codegen(context, builder, sig, args):
+        zero = ir.Constant(args[1].type, [0.0] * w.count)
+        return context.make_tuple(builder, result, [args[1]] + [zero] * (coast.value.size - 1))
+
+    return result(coast, w), codegen
+
+
+@intrinsic
+def lost(typingctx, w, y):
+    """`lost(w, y)`: the lanes in which w is finite, and something in the tuple y is not a number."""
+
+    def codegen(context, builder, sig, args):
+        zero = ir.Constant(args[0].type, [0.0] * w.count)
+        values = cgutils.unpack_tuple(builder, args[1])
+        total = values[0]
+        for value in values[1:]:
+            total = builder.fadd(total, value)
+        none = builder.fmul(args[0], zero)
+        return builder.and_(builder.fcmp_ordered("==", none, zero), builder.fcmp_unordered("uno", total, total))
+
+    return Mask(w.count)(w, y), codegen
+
+
+@intrinsic
+def any_lane(typingctx, mask):
+    """`any_lane(mask)`: whether it is true somewhere."""
+
+    def codegen(context, builder, sig, args):
+        bits = builder.bitcast(args[0], ir.IntType(mask.count))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+    return types.boolean(mask), codegen
 
 
 @jit
-def catch_up(coast, shape, state, hyper, mean, features, first, count, stride, last, nodes, rights, ratio, now, size):
+def coasted(coast, shape, window, shared, mean, hyper, span, v, w, s):
+    """Return a parameter and its slots after the steps span[0] <= i < span[1] of the window of span[2]; of lanes at v.
+
+    window : what belongs to the tile of `Past`; span[3] is where the parameter stands.
+    """
+    nodes, rights, ratio, reach, _, _, _ = window
+    start, end, size, at = span
+    h = lane(coast, shape, hyper, v)
+    y = lift(coast, h, w, s, load(shape, reach, v))
+    x = (w, *y, *drift(coast, shape, mean, at))
+    x = arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x)
+    return mend(coast, shape, window, hyper, span, v, y, (w, s), (x[0], lower(coast, h, s, x[1:])))
+
+
+@jit
+def catch_up(
+    coast, shape, state, hyper, mean, features, first, count, stride, last, nodes, rights, ratio, reach, kept_c, kept_h,
+    horizon, now, size,
+):  # fmt: skip
     """Bring some parameters up to date: to `now` steps of the window. The next step is theirs."""
     L = static(shape, "lanes")
     own = features[first : first + count]
+    window = (nodes, rights, ratio, reach, kept_c, kept_h, horizon)
     for u in range(count):
         j = np.int64(own[u])
         start = np.int64(last[np.uint64(j)])
@@ -367,7 +485,7 @@ def catch_up(coast, shape, state, hyper, mean, features, first, count, stride, l
                 at = j * L + v
                 w, s = load(shape, state, at), load_slots(coast, shape, state, at, stride)
                 span = (start, now, size, at)
-                w, s = coasted(coast, shape, nodes, rights, shared, ratio, mean, hyper, span, v, w, s)
+                w, s = coasted(coast, shape, window, shared, mean, hyper, span, v, w, s)
                 store(state, at, w)
                 store_slots(coast, shape, state, at, stride, s)
 
@@ -380,6 +498,7 @@ def catch_up_all(coast, shape, state, hyper, mean, past, d, now, size, first, st
     for tile in range(first, state.shape[0], step):
         own, given, means = state[tile], hyper[tile, :half], mean[tile]
         last, nodes, rights, ratio = past.last[tile], past.nodes[tile], past.rights[tile], past.ratio[tile]
+        window = (nodes, rights, ratio, past.reach[tile], past.kept_c[tile], past.kept_h[tile], past.horizon)
         for j in range(d):
             start = np.int64(last[j])
             last[j] = 0
@@ -389,7 +508,7 @@ def catch_up_all(coast, shape, state, hyper, mean, past, d, now, size, first, st
                     at = j * L + v
                     w, s = load(shape, own, at), load_slots(coast, shape, own, at, stride)
                     span = (start, now, size, at)
-                    w, s = coasted(coast, shape, nodes, rights, shared, ratio, means, given, span, v, w, s)
+                    w, s = coasted(coast, shape, window, shared, means, given, span, v, w, s)
                     store(own, at, w)
                     store_slots(coast, shape, own, at, stride, s)
 
@@ -402,6 +521,7 @@ def read_coasted(coast, shape, state, hyper, mean, past, d, now, size, out, firs
     for tile in range(first, state.shape[0], step):
         own, given, means = state[tile], hyper[tile, :half], mean[tile]
         last, nodes, rights, ratio = past.last[tile], past.nodes[tile], past.rights[tile], past.ratio[tile]
+        window = (nodes, rights, ratio, past.reach[tile], past.kept_c[tile], past.kept_h[tile], past.horizon)
         for j in range(stride // L):
             start = np.int64(last[j]) if j < d else now
             shared = together(coast, shape, nodes, rights, start, now, size)
@@ -410,7 +530,7 @@ def read_coasted(coast, shape, state, hyper, mean, past, d, now, size, out, firs
                 w, s = load(shape, own, at), load_slots(coast, shape, own, at, stride)
                 if start < now:
                     span = (start, now, size, at)
-                    w, s = coasted(coast, shape, nodes, rights, shared, ratio, means, given, span, v, w, s)
+                    w, s = coasted(coast, shape, window, shared, means, given, span, v, w, s)
                 h = lane(coast, shape, given if j < d else hyper[tile, half:], v)
                 store(out[tile], at, readout(coast, h, w, s))
 
@@ -420,14 +540,17 @@ class CoastCalls(NamedTuple):
 
     catch_up: Any
     remember: Any
+    keep: Any
 
 
 def coast_calls_of(coast: Coast, shape: Shape, dtype: Any) -> CoastCalls:
     """Compile, or load, what drivers of this shape call."""
     array, n = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C"), types.int64
     features, kinds = types.Array(types.int32, 1, "C"), (numba.typeof(Static(coast)), numba.typeof(Static(shape)))
-    touched = (array, array, array, features, n, n, n, features, array, array, array, n, n)
+    window = (array,) * 6
+    touched = (array, array, array, features, n, n, n, features, *window, n, n, n)
     return CoastCalls(
         address_of(catch_up, (*kinds, *touched)),
         address_of(remember, (*kinds, array, array, array, array, n, n)),
+        address_of(keep, (*kinds, array, array, array, array, n)) if coast.replays else 0,
     )

@@ -187,7 +187,7 @@ def calls_of(rule: Rule, shape: Shape, dtype: Any) -> Calls:
 class SparseCalls(NamedTuple):
     """What sparse mini-batches call: the same, the rule's step on the features of a row or of a batch, and coasting.
 
-    begin, catch_up, remember : int
+    begin, catch_up, remember, keep : int
         0 where there is nothing to do.
     shared : bool
         Whether the lanes share their matrices: see `engine.coast`.
@@ -201,6 +201,7 @@ class SparseCalls(NamedTuple):
     touched: Any
     catch_up: Any
     remember: Any
+    keep: Any
     shared: Any
 
 
@@ -213,6 +214,6 @@ def sparse_calls_of(rule: Rule, shape: Shape, dtype: Any, scheduled: bool, coast
     calls = calls_of(rule, shape, dtype)
     if not scheduled and not rule.counts.quantities[0] and not rule.memory:
         calls = calls._replace(begin=0)
-    more = coast_calls_of(coast, shape, dtype) if coast else CoastCalls(0, 0)
+    more = coast_calls_of(coast, shape, dtype) if coast else CoastCalls(0, 0, 0)
     touched = address_of(apply_touched, (*common, array))
     return SparseCalls(*calls, row, touched, *more, bool(coast and coast.shared))

@@ -150,6 +150,7 @@ def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, in
     stride, bias, last = (d + intercept) * L, d * L if intercept else -1, lanes.scheduled.shape[0] - 1
     single, coasts = b == 1 and estimator == PLAIN, calls.catch_up != 0
     last_steps, nodes, rights, ratio = past.last[tile], past.nodes[tile], past.rights[tile], past.ratio[tile]
+    reach, kept_c, kept_h, horizon = past.reach[tile], past.kept_c[tile], past.kept_h[tile], past.horizon
     of_one, memory_of_one, c_of_one = past.hyper[tile], past.memory[tile], past.c[tile]
     scheduled_of_one, weights_of_one = past.scheduled.reshape(-1), of_one[: of_one.shape[0] // 2]
     for step in range(steps):
@@ -168,7 +169,7 @@ def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, in
         if coasts:
             needed = indices if single else features
             call_at(calls.catch_up, shape, (state, of_weights, mean, needed, begin, count, stride, last_steps, nodes,
-                                            rights, ratio, now, size))
+                                            rights, ratio, reach, kept_c, kept_h, horizon, now, size))
         if intercept:
             clear(shape, bias_gradient, 1)
         for low in range(start, start + rows, CHUNK):
@@ -212,6 +213,8 @@ def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, in
                     if estimator == SAGA:
                         store(mean, bias + v, old + new * share)
             call_at(calls.apply, shape, (state, of_intercept, c, d, 1, stride, bias_gradient, 0))
+        if calls.keep:
+            call_at(calls.keep, shape, (of_weights, c, kept_c, kept_h, now))
         if coasts and calls.shared:
             if calls.begin:
                 call_at(calls.begin, shape, (of_one, scheduled_of_one, at, which, memory_of_one, t + step, c_of_one))

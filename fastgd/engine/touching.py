@@ -14,7 +14,7 @@ from fastgd.engine import sparse_steps
 from fastgd.engine.coast import Past, catch_up_all, read_coasted
 from fastgd.engine.rules import SparseCalls, sparse_calls_of
 from fastgd.engine.sparse_steps import STEPS, Touched
-from fastgd.optimizers._coast import Coast
+from fastgd.optimizers._coast import Coast, reach_and_horizon
 
 if TYPE_CHECKING:
     from fastgd.engine.cohort import Cohort
@@ -71,6 +71,8 @@ class Touching:
             used, numbers = 1, len(coast.entries)
             width, fields = (1, rule.hyper + 1) if coast.shared else (L, 0)
         size, levels = cohort.spec.window * used, (cohort.spec.window.bit_length() + 1) * used
+        steps = size if coast is not None and coast.replays else 0
+        reach, horizon = reach_and_horizon(rule, cohort.spec.hyper) if steps else (np.zeros(0), 1)
         past = Past(
             last=np.zeros((tiles, cohort.d * used), np.int32),
             nodes=aligned((tiles, 2 * size * numbers * width), dtype),
@@ -80,7 +82,13 @@ class Touching:
             memory=aligned((tiles, rule.numbers * L * bool(fields)), dtype),
             c=aligned((tiles, max(rule.counts.quantities) * L * bool(fields)), dtype),
             scheduled=np.zeros((1, tiles, len(cohort.spec.scheduled) * L * bool(fields)), dtype),
+            reach=aligned((tiles, L * used), dtype),
+            kept_c=aligned((tiles, steps * rule.coefficients * L), dtype),
+            kept_h=aligned((tiles, steps * (rule.hyper + 1) * L * bool(cohort.spec.scheduled)), dtype),
+            horizon=horizon,
         )
+        if len(reach):
+            past.reach[:] = cohort.layout.spread(reach[cohort.alive][None], dtype)
         if coast is not None and coast.shared:
             rate = list(rule.fields).index("lr")
             past.ratio[:] = cohort.layout.spread(cohort.spec.hyper[cohort.alive, rate][None], dtype)
@@ -163,6 +171,8 @@ class Touching:
         if self.coast is None:
             return
         new.last[:] = old.last[0]  # the same in all tiles
+        for kept, before in ((new.kept_c, old.kept_c), (new.kept_h, old.kept_h)):
+            kept[:] = layout.spread(layout.gather(before)[:, places], dtype)
         if self.coast.shared:
             for name in ("nodes", "rights", "memory", "c", "hyper"):
                 getattr(new, name)[:] = getattr(old, name)[0]

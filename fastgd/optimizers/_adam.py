@@ -7,6 +7,7 @@ import numpy as np
 
 from fastgd._math import exp, power
 from fastgd.optimizers._record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
+from fastgd.optimizers._series import decayed, quotient, quotients, series_reach, vanishing
 
 LOG_NADAM = math.log(0.96)  # NAdam's momentum approaches beta1 as 0.96 to a power
 
@@ -44,6 +45,19 @@ class Adam(NamedTuple):
             return w - c[0] * m / np.sqrt(v * c[1] + h.eps), (m, v)
         return w - c[0] * m / (np.sqrt(v * c[1]) + h.eps), (m, v)
 
+    def horizon(h) -> Value:
+        return vanishing(h.beta1, h.beta2)
+
+    def reach(h) -> Value:
+        return series_reach(h.beta1, h.beta2) * (not h.eps_inside)
+
+    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
+        return (*s, *quotients(s[0], s[1], h.eps, reach))
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
+        return w - c[0] * quotient(q, 1 / np.sqrt(c[1])), (h.beta1 * y[0], h.beta2 * y[1], *q)
+
 
 @optimizer(
     name="amsgrad",
@@ -71,6 +85,19 @@ class AMSGrad(NamedTuple):
         v = h.beta2 * s[1] + (1 - h.beta2) * g * g
         u = np.maximum(s[2], v)
         return w - c[0] * m / (np.sqrt(u * c[1]) + h.eps), (m, v, u)
+
+    def horizon(h) -> Value:
+        return vanishing(h.beta1, 1.0)
+
+    def reach(h) -> Value:
+        return series_reach(h.beta1, 1.0)
+
+    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
+        return (*s, *quotients(s[0], s[2], h.eps, reach))
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        q = decayed(y[3:], h.beta1, 1.0)
+        return w - c[0] * quotient(q, 1 / np.sqrt(c[1])), (h.beta1 * y[0], h.beta2 * y[1], y[2], *q)
 
 
 @optimizer(
@@ -101,6 +128,20 @@ class AdamW(NamedTuple):
         w = w - h.lr * h.weight_decay * w
         return w - c[0] * m / (np.sqrt(v * c[1]) + h.eps), (m, v)
 
+    def horizon(h) -> Value:
+        return vanishing(h.beta1, h.beta2)
+
+    def reach(h) -> Value:
+        return series_reach(h.beta1, h.beta2)
+
+    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
+        return (*s, *quotients(s[0], s[1], h.eps, reach))
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
+        w = w - h.lr * h.weight_decay * w
+        return w - c[0] * quotient(q, 1 / np.sqrt(c[1])), (h.beta1 * y[0], h.beta2 * y[1], *q)
+
 
 @optimizer(
     name="adamax",
@@ -128,6 +169,25 @@ class Adamax(NamedTuple):
         m = h.beta1 * s[0] + (1 - h.beta1) * g
         u = np.maximum(h.beta2 * s[1], np.abs(g) + h.eps)
         return w - c[0] * m / u, (m, u)
+
+    def horizon(h) -> Value:
+        return vanishing(h.beta1, h.beta2 * h.beta2)
+
+    def reach(h) -> Value:
+        with np.errstate(all="ignore"):
+            return np.nan_to_num(np.power(h.beta2, vanishing(h.beta1, h.beta2 * h.beta2)), nan=0.0)
+
+    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
+        # While u is above eps it falls by beta2; what comes after that must not count any more.
+        q = np.where(s[1] * reach > h.eps, s[0] / s[1], np.nan)
+        return *s, np.where(np.abs(s[0]) > 0, q, 0.0)
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        q = h.beta1 / h.beta2 * y[2]
+        return w - c[0] * q, (h.beta1 * y[0], h.beta2 * y[1], q)
+
+    def lower(h, s: Slots, y: Slots) -> Slots:
+        return y[0], np.maximum(y[1], h.eps)
 
 
 @optimizer(
@@ -164,6 +224,20 @@ class NAdam(NamedTuple):
         v = h.beta2 * s[1] + (1 - h.beta2) * g * g
         w = w - h.lr * h.weight_decay * w
         return w - (c[0] * g + c[1] * m) / (np.sqrt(v * c[2]) + h.eps), (m, v)
+
+    def horizon(h) -> Value:
+        return vanishing(h.beta1, h.beta2)
+
+    def reach(h) -> Value:
+        return series_reach(h.beta1, h.beta2)
+
+    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
+        return (*s, *quotients(s[0], s[1], h.eps, reach))
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
+        w = w - h.lr * h.weight_decay * w
+        return w - c[1] * quotient(q, 1 / np.sqrt(c[2])), (h.beta1 * y[0], h.beta2 * y[1], *q)
 
 
 @optimizer(
@@ -205,6 +279,20 @@ class RAdam(NamedTuple):
         v = h.beta2 * s[1] + (1 - h.beta2) * g * g
         w = w - h.lr * h.weight_decay * w
         return w - m * (c[0] + c[1] / (np.sqrt(v) + h.eps)), (m, v)
+
+    def horizon(h) -> Value:
+        return vanishing(h.beta1, h.beta2)
+
+    def reach(h) -> Value:
+        return series_reach(h.beta1, h.beta2)
+
+    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
+        return (*s, *quotients(s[0], s[1], h.eps, reach))
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
+        m, w = h.beta1 * y[0], w - h.lr * h.weight_decay * w
+        return w - c[0] * m - c[1] * quotient(q, 1.0), (m, h.beta2 * y[1], *q)
 
 
 @optimizer(

@@ -6,6 +6,7 @@ import numpy as np
 
 from fastgd._math import power
 from fastgd.optimizers._record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
+from fastgd.optimizers._series import decayed, quotient, quotients, series_reach, vanishing
 
 
 @optimizer(
@@ -39,6 +40,20 @@ class NAdamW(NamedTuple):
         w = w - h.lr * h.weight_decay * w
         return w - (c[0] * m + c[1] * g) / (np.sqrt(v * c[2]) + h.eps), (m, v)
 
+    def horizon(h) -> Value:
+        return vanishing(h.beta1, h.beta2)
+
+    def reach(h) -> Value:
+        return series_reach(h.beta1, h.beta2)
+
+    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
+        return (*s, *quotients(s[0], s[1], h.eps, reach))
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
+        w = w - h.lr * h.weight_decay * w
+        return w - c[0] * quotient(q, 1 / np.sqrt(c[2])), (h.beta1 * y[0], h.beta2 * y[1], *q)
+
 
 @optimizer(
     name="adabelief",
@@ -67,6 +82,18 @@ class AdaBelief(NamedTuple):
         m = h.beta1 * s[0] + (1 - h.beta1) * g
         v = h.beta2 * s[1] + (1 - h.beta2) * (g - m) * (g - m) + h.eps_root
         return w - c[0] * m / (np.sqrt(v * c[1]) + h.eps), (m, v)
+
+    def horizon(h) -> Value:
+        return vanishing(h.beta1, h.beta2)
+
+    # The root of v, which does not fall by a factor, has no series: the parameter's steps are taken one by one.
+    def lift(h, w: Value, s: Slots) -> Slots:
+        return *s, s[0] * s[0], s[0] * 0 + 1, s[0] * np.nan
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        square = h.beta1 * h.beta1 * y[2]
+        v = h.beta2 * y[1] + (1 - h.beta2) * square + h.eps_root * y[3]
+        return w, (h.beta1 * y[0], v, square, y[3], y[4])
 
 
 @optimizer(
@@ -108,6 +135,19 @@ class Adan(NamedTuple):
         w = w - h.lr * h.weight_decay * w
         return w - (c[0] * m + c[1] * d) / (np.sqrt(n * c[2] + h.eps_root) + h.eps), (m, d, n, g)
 
+    def horizon(h) -> Value:
+        return np.maximum(vanishing(h.beta1, h.beta3), vanishing(h.beta2, h.beta3))
+
+    # eps_root stands beside n in the root, which therefore has no good series. The last gradient counts once more.
+    def lift(h, w: Value, s: Slots) -> Slots:
+        return *s, s[3] * s[3], s[0] * np.nan
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        difference, share = -c[3] * y[3], (1 - h.beta2) * c[3]
+        d = h.beta2 * y[1] + (1 - h.beta2) * difference
+        n = h.beta3 * y[2] + (1 - h.beta3) * share * share * y[4]
+        return w - h.lr * h.weight_decay * w, (h.beta1 * y[0], d, n, y[3] * 0, y[4] * 0, y[5])
+
 
 @optimizer(
     name="yogi",
@@ -140,6 +180,19 @@ class Yogi(NamedTuple):
         square = g * g
         v = s[1] - (1 - h.beta2) * np.sign(s[1] - square) * square
         return w - c[0] * m / (np.sqrt(v * c[1]) + h.eps), (m, v)
+
+    def horizon(h) -> Value:
+        return vanishing(h.beta1, 1.0)
+
+    def reach(h) -> Value:
+        return series_reach(h.beta1, 1.0)
+
+    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
+        return (*s, *quotients(s[0], s[1], h.eps, reach))
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        q = decayed(y[2:], h.beta1, 1.0)
+        return w - c[0] * quotient(q, 1 / np.sqrt(c[1])), (h.beta1 * y[0], y[1], *q)
 
 
 @optimizer(
@@ -218,6 +271,21 @@ class AdEMAMix(NamedTuple):
         w = w - h.lr * h.weight_decay * w
         return w - (c[0] * m + c[1] * slow) / (np.sqrt(v * c[3]) + h.eps), (m, slow, v)
 
+    def horizon(h) -> Value:
+        return np.maximum(vanishing(h.beta1, h.beta2), vanishing(h.beta3, h.beta2))
+
+    def reach(h) -> Value:
+        return np.minimum(series_reach(h.beta1, h.beta2), series_reach(h.beta3, h.beta2))
+
+    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
+        return (*s, *quotients(s[0], s[2], h.eps, reach), *quotients(s[1], s[2], h.eps, reach))
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        growth, scale = 1 / np.sqrt(h.beta2), 1 / np.sqrt(c[3])
+        q, slow = decayed(y[3:9], h.beta1, growth), decayed(y[9:], c[2], growth)
+        w = w - h.lr * h.weight_decay * w - c[0] * quotient(q, scale) - c[1] * quotient(slow, scale)
+        return w, (h.beta1 * y[0], c[2] * y[1], h.beta2 * y[2], *q, *slow)
+
 
 @optimizer(
     name="optimistic_adam",
@@ -255,3 +323,18 @@ class OptimisticAdam(NamedTuple):
         v = h.beta2 * s[1] + (1 - h.beta2) * g * g
         r = (c[0] * m + c[1] * g) / (np.sqrt(v * c[2]) + h.eps)
         return w - h.lr * ((h.alpha + c[3]) * r - c[3] * s[2]), (m, v, r)
+
+    def horizon(h) -> Value:
+        return vanishing(h.beta1, h.beta2)
+
+    def reach(h) -> Value:
+        return series_reach(h.beta1, h.beta2)
+
+    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
+        return (*s, *quotients(s[0], s[1], h.eps, reach))
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        q = decayed(y[3:], h.beta1, 1 / np.sqrt(h.beta2))
+        r = c[0] * quotient(q, 1 / np.sqrt(c[2]))
+        w = w - h.lr * ((h.alpha + c[3]) * r - c[3] * y[2])
+        return w, (h.beta1 * y[0], h.beta2 * y[1], r, *q)

@@ -171,3 +171,6 @@ class Rprop(NamedTuple):
         step = np.minimum(np.maximum(s[1] * factor, h.step_min), h.step_max)
         g = np.where(agree < 0, 0, g)
         return w - step * np.sign(g), (g, step)
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        return w, (y[0] * 0, y[1])

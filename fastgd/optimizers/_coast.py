@@ -37,7 +37,7 @@ class Coast:
     entries : tuple of (int, int)
         Where M, or a product of such matrices, may have numbers that differ from those of the identity.
     ones : tuple of int
-        Where its diagonal is always 1; where it stands in neither, M is zero.
+        Where its diagonal is always 1; off the diagonal, M is zero where it has no entry.
     drift : bool
         Whether an estimator's gradient is part of the state.
     shared : bool
@@ -75,6 +75,16 @@ class Coast:
         """Whether the state is not made of the slots themselves."""
         return lifts(self.rule)
 
+    @property
+    def replays(self) -> bool:
+        """Whether the state may be unknown (NaN): then the steps are taken one by one."""
+        return self.lifts and hasattr(self.rule.optimizer.cls, "lift")
+
+    @property
+    def reaches(self) -> bool:
+        """Whether the state holds a series, which serves only so far."""
+        return reaches(self.rule)
+
     @cached_property
     def step(self) -> Callable[..., Any]:
         """`step(h, c, l2, x) -> x`, without a gradient but that of the penalty and of the estimator."""
@@ -87,27 +97,46 @@ def lifts(rule: Rule) -> bool:
 
 
 def lift_of(rule: Rule) -> Callable[..., Any]:
-    """Return `lift(h, w, s) -> y`."""
+    """Return `lift(h, w, s) -> y`, or `lift(h, w, s, reach) -> y` where a series reaches only so far."""
     return getattr(rule.optimizer.cls, "lift", _slots) if lifts(rule) else _slots
+
+
+def reaches(rule: Rule) -> bool:
+    """Whether the state holds a series, which serves only so far."""
+    return lifts(rule) and hasattr(rule.optimizer.cls, "reach")
+
+
+def state_of(rule: Rule, h: Any, w: Any, s: Any, reach: Any) -> Any:
+    """Return what stands behind the parameter in the state."""
+    return lift_of(rule)(h, w, s, reach) if reaches(rule) else lift_of(rule)(h, w, s)
+
+
+def reach_and_horizon(rule: Rule, hyper: Array) -> tuple[Array, int]:
+    """Return how far each lane's (G, hyper) series reaches, and the steps after which no lane's have a say."""
+    h, cls = rule.instance(dict(zip(rule.fields, hyper.T, strict=True))), rule.optimizer.cls
+    reach = np.broadcast_to(cls.reach(h) if reaches(rule) else 0.0, len(hyper))  # type: ignore[attr-defined]
+    steps = cls.horizon(h) if lifts(rule) and hasattr(cls, "horizon") else np.inf
+    return reach, int(min(np.max(steps), 2**62))
 
 
 def lower_of(rule: Rule) -> Callable[..., Any]:
     """Return `lower(h, s, y) -> s`, the slots after some steps, from those before and the state."""
-    return getattr(rule.optimizer.cls, "lower", _state) if lifts(rule) else _state
+    if lifts(rule) and hasattr(rule.optimizer.cls, "lower"):
+        lower: Callable[..., Any] = rule.optimizer.cls.lower
+        return lower
+    slots = rule.slots
+    return lambda h, s, y: y[:slots]
 
 
 def _slots(h: Any, w: Any, s: Any) -> Any:
     return s
 
 
-def _state(h: Any, s: Any, y: Any) -> Any:
-    return y
-
-
 def size_of(rule: Rule, drift: bool) -> int:
     """Return the length of the state."""
     h = rule.example()
-    return 1 + len(lift_of(rule)(h, 0.5, (0.25,) * rule.slots)) + drift
+    with np.errstate(all="ignore"):
+        return 1 + len(state_of(rule, h, 0.5, (0.25,) * rule.slots, 1.0)) + drift
 
 
 def step_of(rule: Rule, drift: bool) -> Callable[..., Any]:
@@ -159,7 +188,7 @@ def coasting(
     penalised = bool(np.any(l2 > 0))
     if rule.functions.rounds or (lifts(rule) and (penalised or drift)):
         return STEP
-    if lifts(rule) and hasattr(rule.optimizer.cls, "reach") and set(scheduled) - {"lr"}:
+    if reaches(rule) and set(scheduled) - {"lr"}:
         return STEP  # how far its series reaches is judged once
     look = _Look(rule, *_distinct(hyper, l2), scheduled, drift)
     matrices = look.matrices()
@@ -237,8 +266,5 @@ def _structure(matrices: Array, full: bool) -> tuple[tuple[Entry, ...], tuple[in
         reach = reach @ reach
     alone = ~(reach & reach.T & ~np.eye(size, dtype=bool)).any(axis=1)  # no way leads back to it
     ones = tuple(i for i in range(size) if alone[i] and (flat[:, i, i] == 1).all())
-    zeros = {i for i in range(size) if alone[i] and (flat[:, i, i] == 0).all()}
-    entries = [
-        (i, k) for i in range(size) for k in range(size) if reach[i, k] and not (i == k and (i in ones or i in zeros))
-    ]
+    entries = [(i, k) for i in range(size) for k in range(size) if reach[i, k] and not (i == k and i in ones)]
     return tuple(entries), ones

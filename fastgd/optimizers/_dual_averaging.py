@@ -39,6 +39,14 @@ class FTRL(NamedTuple):
         z = s[0] + g - (q - (h.beta + np.sqrt(s[1])) * c[1]) * w
         return np.where(np.abs(z) <= h.lambda1, 0, (np.sign(z) * h.lambda1 - z) / (q + h.lambda2)), (z, n)
 
+    # The parameter stays, and z follows the rate. A start beside the origin is thresholded in the first step.
+    def lift(h, w: Value, s: Slots) -> Slots:
+        started = np.where(np.abs(s[0]) > 0, w * 0, np.where(np.abs(w) > 0, w * np.nan, 0.0))
+        return *s, (h.beta + np.sqrt(s[1])) * w + started
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        return w, (y[0] - (c[0] - c[1]) * y[2], y[1], y[2])
+
 
 @optimizer(
     name="madgrad",
@@ -69,3 +77,12 @@ class MADGRAD(NamedTuple):
         v = s[2] + c[0] * g * g
         z = s[0] - total / (np.cbrt(v) + h.eps)
         return h.momentum * w + (1 - h.momentum) * z, (s[0], total, v)
+
+    def lift(h, w: Value, s: Slots) -> Slots:
+        return (s[0] - s[1] / (np.cbrt(s[2]) + h.eps),)
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        return h.momentum * w + (1 - h.momentum) * y[0], y
+
+    def lower(h, s: Slots, y: Slots) -> Slots:
+        return s

@@ -19,11 +19,15 @@ from fastgd import _math
 from fastgd._jit import jit
 from fastgd._static import ChoiceType
 from fastgd._vectors import I32, Vector, address, llvm_function, splat, vector_suffix
+from fastgd.optimizers import _series
 from fastgd.optimizers._compose import jitable
 
 overload(_math.exp, strict=False)(lambda z: lambda z: np.exp(z))
 overload(_math.power, strict=False)(lambda x, t: _math.power)
 overload(_math.sigmoid, strict=False)(lambda z: _math.sigmoid)
+overload(_series.quotients, strict=False)(lambda m, v, eps, reach: _series.quotients)
+overload(_series.decayed, strict=False)(lambda q, beta, growth: _series.decayed)
+overload(_series.quotient, strict=False)(lambda q, scale: _series.quotient)
 
 
 def _vector(rule, shape, array) -> Vector:

@@ -39,3 +39,6 @@ class COCOB(NamedTuple):
         reward = np.maximum(s[4] - g * (w - s[0]), 0)
         bet = sum_ / (largest * np.maximum(sizes + largest, h.alpha * largest))
         return s[0] + bet * (largest + reward), (s[0], sum_, largest, sizes, reward)
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        return w, y

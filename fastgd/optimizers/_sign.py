@@ -6,6 +6,8 @@ import numpy as np
 
 from fastgd.optimizers._record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
+TINY = 1e-45  # the smallest number of float32
+
 
 @optimizer(
     name="signsgd",
@@ -46,6 +48,16 @@ class Signum(NamedTuple):
         m = h.beta * s[0] + (1 - h.beta) * g
         return w - h.lr * np.sign(m), (m,)
 
+    # The sign lasts: a mean that is rounded stays the smallest number there is and not zero, if beta > 1 / 2.
+    def lift(h, w: Value, s: Slots) -> Slots:
+        return s[0], np.where(np.abs(s[0]) > 0, np.where(h.beta > 0.5, np.sign(s[0]), np.nan), 0.0)
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        return w - h.lr * y[1], (h.beta * y[0], y[1])
+
+    def lower(h, s: Slots, y: Slots) -> Slots:
+        return (np.where(np.abs(y[0]) > TINY, y[0], TINY * np.sign(s[0])),)
+
 
 @optimizer(
     name="lion",
@@ -71,3 +83,14 @@ class Lion(NamedTuple):
         m = h.beta2 * s[0] + (1 - h.beta2) * g
         w = w - h.lr * h.weight_decay * w
         return w - h.lr * direction, (m,)
+
+    # The sign lasts: a mean that is rounded stays the smallest number there is and not zero, if beta > 1 / 2.
+    def lift(h, w: Value, s: Slots) -> Slots:
+        return s[0], np.where(np.abs(s[0]) > 0, np.where(h.beta2 > 0.5, np.sign(s[0]), np.nan), 0.0)
+
+    def coast(h, c: Slots, w: Value, y: Slots) -> Step:
+        w = w - h.lr * h.weight_decay * w
+        return w - h.lr * np.sign(h.beta1) * y[1], (h.beta2 * y[0], y[1])
+
+    def lower(h, s: Slots, y: Slots) -> Slots:
+        return (np.where(np.abs(y[0]) > TINY, y[0], TINY * np.sign(s[0])),)
