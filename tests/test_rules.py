@@ -7,7 +7,7 @@ import pytest
 import reference
 from cohorts import SMALL, grid, in_python, make_cohort, problem
 
-from fastgd.engine import steps
+from fastgd.engine import steps as tile_steps
 from fastgd.optimizers import OPTIMIZERS
 
 N, D, STEPS = 150, 7, 40
@@ -91,7 +91,7 @@ def test_its_kernel_computes_what_its_functions_say(name, batch_size):
 @EACH
 def test_new_values_compile_nothing(name):
     trained(name, 32, "float64", steps=2)
-    before = len(steps.advance.signatures)
+    before = len(tile_steps.advance.signatures)
     lanes = [{key: value * 0.75 for key, value in lane.items()} for lane in grid(name)] * 2
     trained(name, 17, "float64", steps=2, lanes=lanes, l2=0.1, seed=9)
-    assert len(steps.advance.signatures) == before
+    assert len(tile_steps.advance.signatures) == before

@@ -27,6 +27,7 @@ def describe(name: str, summary: PlanSummary) -> list[RenderableType]:
         f"{summary.padding:.0%} of what is computed is padding",
         f"{amount(summary.bytes, 'B')} of memory for the largest cohort (at most {amount(summary.budget, 'B')}), "
         f"{summary.passes:,.0f} passes over the data, {amount(summary.flops, 'flop')}",
+        *summary.notes,
         "nothing was run: leave out --dry-run to run it",
     ]
 

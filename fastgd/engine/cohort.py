@@ -13,6 +13,7 @@ from fastgd._static import Static
 from fastgd._threads import CALL_SECONDS, Threads, call
 from fastgd._vectors import aligned
 from fastgd.engine import single
+from fastgd.engine import steps as tile_steps
 from fastgd.engine.evaluation import Evaluation, Measures
 from fastgd.engine.line_search import DirectionLine
 from fastgd.engine.losses import losses_address, residuals_address
@@ -20,7 +21,6 @@ from fastgd.engine.order import identity, shuffle, start_values
 from fastgd.engine.rows import CHUNK, PLAIN, SAGA, SNAPSHOT, SVRG, Lanes, Rows, SparseRows, make_rows, part_rows
 from fastgd.engine.rules import Calls, calls_of, read_iterate
 from fastgd.engine.spec import CohortSpec
-from fastgd.engine import steps as tile_steps
 from fastgd.engine.steps import BLOCKS
 from fastgd.engine.tiles import TileLayout, make_scratch
 from fastgd.engine.touching import Touching
@@ -37,6 +37,10 @@ class ScheduleValues(Protocol):
     """The values of the scheduled hyper-parameters; `per_step`: whether they change within an epoch."""
 
     per_step: bool
+
+    def reference(self, first: int, steps: int) -> Array:
+        """Return (steps, m) or (1, m), the values of a lane whose rate is 1."""
+        ...
 
     def __call__(self, first: int, steps: int) -> Array:
         """Return (steps, m, G) from step `first` (from 0) on, or (1, m, G) where nothing changes within an epoch."""
@@ -65,7 +69,7 @@ class Cohort:
     """
 
     def __init__(
-        self, spec: CohortSpec, X: Array, y: Array, threads: Threads, schedule: ScheduleValues | None = None
+        self, spec: CohortSpec, X: Any, y: Array, threads: Threads, schedule: ScheduleValues | None = None
     ) -> None:
         self.spec, self.threads, self.schedule = spec, threads, schedule
         self.dtype = X.dtype
@@ -116,7 +120,7 @@ class Cohort:
         self.workers = min(self.threads.count, max(1, self.spec.kernel.parts) * tiles)
         large = self.spec.kernel.parts > 0
         small = self.spec.batch_size <= CHUNK and not self.layout.single and not rule.functions.rounds
-        small = small and not self.spec.kernel.sparse or self.touching is not None
+        small = (small and not self.spec.kernel.sparse) or self.touching is not None
         gradient = 0 if large else BLOCKS * self.layout.shape.rows if small else parameters + self.layout.single
         rows = min(CHUNK, self.spec.batch_size) + 2 * self.layout.shape.width  # losses of rows need a vector behind
         room = (rows, L, gradient, max(rule.counts.quantities), max(rule.counts.sums, default=0))
@@ -278,7 +282,7 @@ class Cohort:
         """Return the sums of its losses (tiles * L,)."""
         return self._losses[0].reshape(-1)
 
-    def _sum_gradient(self, rows: Rows, W: Array, t: int, poll: Callable[[], None]) -> None:
+    def _sum_gradient(self, rows: Rows | SparseRows, W: Array, t: int, poll: Callable[[], None]) -> None:
         self._gradients[:] = self._losses[:] = 0
         size = part_rows(len(rows.order), self.spec.kernel.parts)
         low = 0
@@ -292,7 +296,7 @@ class Cohort:
             poll()
 
     def _accumulate_call(
-        self, worker: int, rows: Rows, low: int, high: int, W: Array | None = None, t: int = 0
+        self, worker: int, rows: Rows | SparseRows, low: int, high: int, W: Array | None = None, t: int = 0
     ) -> tuple[Any, tuple[Any, ...]]:
         end = len(rows.order)
         span = (worker, self.workers, part_rows(end, self.spec.kernel.parts), low, high, end, t)
@@ -319,17 +323,23 @@ class Cohort:
 
     def iterate(self) -> Array:
         """The reported iterate (tiles, >= parameters * L); a view of the state where it is the state."""
-        coasts = self.touching is not None and self.touching.coast is not None
-        if not self.spec.rule.has_readout and not coasts:
+        touching = self.touching if self.touching and self.touching.coast else None
+        if not self.spec.rule.has_readout and not touching:
             return self.lanes.state
         out = aligned((len(self.lanes.state), self.layout.parameters * self.layout.shape.lanes), self.dtype)
-        if coasts:
-            self.touching.read(out)
+        if touching:
+            touching.read(out)
             return out
         for worker in range(self.workers):
             kernel, arguments = self._read_call(worker, out)
             kernel(*arguments)
         return out
+
+    def slots(self) -> list[Array]:
+        """Return what the rule keeps for each parameter, up to date: (d + intercept, alive) for each slot."""
+        state = self.touching.up_to_date() if self.touching else self.lanes.state
+        rows = range(1, 1 + self.spec.rule.slots)
+        return [self.layout.columns(self.layout.blocks(state, row))[:, self.places] for row in rows]
 
     def value_of(self, name: str) -> Array:
         """Return a hyper-parameter (alive,): what its schedule gave it in the last step."""
@@ -348,7 +358,7 @@ class Cohort:
         return self.lanes.bad.reshape(-1)[self.places]
 
     def measure(
-        self, rows: Sequence[tuple[Array, Array, Sequence[Loss]]], poll: Callable[[], None] = lambda: None
+        self, rows: Sequence[tuple[Any, Array, Sequence[Loss]]], poll: Callable[[], None] = lambda: None
     ) -> Measures:
         """Sum measures over rows at the reported iterate; changes no state.
 
@@ -372,7 +382,7 @@ class Cohort:
             self.alive, self.places = kept, places
             return
         old, old_places = self.lanes, places
-        past = self.touching.past if self.touching else None
+        past = self.touching and self.touching.past
         self.alive, self.places = kept, np.arange(len(kept))
         self._allocate(len(kept))
         for row in range(1 + self.spec.rule.slots):
@@ -386,5 +396,5 @@ class Cohort:
         self.lanes = self.lanes._replace(
             hyper=self.layout.spread(hyper, self.dtype), memory=self.layout.spread(memory, self.dtype)
         )
-        if self.touching:
+        if self.touching and past:
             self.touching.retire(past, old_places)

@@ -16,7 +16,7 @@ from fastgd.engine import steps
 from fastgd.engine.evaluate import BLOCK, evaluate_blocks, evaluate_single_blocks
 from fastgd.engine.losses import losses_address, residuals_address
 from fastgd.engine.order import identity
-from fastgd.engine.rows import CHUNK, PLAIN, Rows, Scratch, make_rows, part_rows
+from fastgd.engine.rows import CHUNK, PLAIN, Rows, Scratch, SparseRows, make_rows, part_rows
 from fastgd.engine.shapes import Kernel
 from fastgd.engine.tiles import TileLayout, make_scratch
 from fastgd.problems import Loss
@@ -80,7 +80,7 @@ class Evaluation:
             steps.accumulate.compile(tuple(numba.typeof(argument) for argument in arguments))
 
     @silently
-    def measure(self, rows: Sequence[tuple[Array, Array, Sequence[Loss]]], poll: Callable[[], None]) -> Measures:
+    def measure(self, rows: Sequence[tuple[Any, Array, Sequence[Loss]]], poll: Callable[[], None]) -> Measures:
         """Sum measures over sets of rows: see `Cohort.measure`."""
         cohort, W = self.cohort, self.cohort.iterate()
         d, places = cohort.d, cohort.places
@@ -93,7 +93,7 @@ class Evaluation:
         bias = np.concatenate([np.square(tile[d], dtype=np.float64) for tile in tiles])[places]
         return Measures(sums, penalised + bias, penalised)
 
-    def _sums(self, W: Array, X: Array, y: Array, measures: Sequence[Loss], poll: Callable[[], None]) -> Array:
+    def _sums(self, W: Array, X: Any, y: Array, measures: Sequence[Loss], poll: Callable[[], None]) -> Array:
         addresses = np.array([self._address(measure) for measure in measures], np.int64)
         n = X.shape[0]
         lanes = self.cohort.layout.lanes
@@ -120,7 +120,7 @@ class Evaluation:
         return losses_address(measure, layout.shape, self.cohort.dtype, layout.single)
 
     def _call(
-        self, worker: int, workers: int, rows: Rows, W: Array, measures: Array, totals: Array, first: int
+        self, worker: int, workers: int, rows: Rows | SparseRows, W: Array, measures: Array, totals: Array, first: int
     ) -> tuple[Any, tuple[Any, ...]]:
         cohort, span = self.cohort, (worker, workers, first)
         kernel = evaluate_single_blocks if cohort.layout.single else evaluate_blocks

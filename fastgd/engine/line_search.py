@@ -17,11 +17,11 @@ from fastgd._jit import jit
 from fastgd._static import Static, call_at, static
 from fastgd._threads import CALL_SECONDS, call
 from fastgd._vectors import aligned, load, store, wide
-from fastgd.engine.rows import CHUNK, Rows
-from fastgd.engine.steps import gather, margins
 from fastgd.engine.evaluate import BLOCK
 from fastgd.engine.losses import losses_address, residuals_address
 from fastgd.engine.order import identity
+from fastgd.engine.rows import CHUNK, Rows, SparseRows
+from fastgd.engine.steps import gather, margins
 from fastgd.engine.tiles import make_scratch
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class DirectionLine:
         self.value = self.slope = self._curvature = np.zeros(0)
 
     @cached_property
-    def _data(self) -> Rows:
+    def _data(self) -> Rows | SparseRows:
         cohort = self.cohort
         loss = (cohort.spec.loss, cohort.layout.shape, cohort.dtype, False)
         addresses = {"residuals": residuals_address(*loss), "losses": losses_address(*loss)}

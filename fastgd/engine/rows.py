@@ -1,6 +1,6 @@
 """What kernels work on: rows of data, dense or sparse, a cohort's tiles, and a thread's memory.
 
-Dense and sparse rows share every driver but that of sparse mini-batches; what differs is chosen by the type of the rows.
+Dense and sparse rows share every driver but that of sparse mini-batches; what differs is chosen by the rows' type.
 """
 
 from collections.abc import Callable

@@ -51,7 +51,7 @@ class Calls(NamedTuple):
 
 @jit
 def begin_step(rule, shape, hyper, scheduled, first, which, memory, t, c):
-    """Put a step's values scheduled[first:] into both halves of `hyper`, and prepare the rule's quantities of step t."""
+    """Put a step's values scheduled[first:] into both halves of `hyper`, and prepare the quantities of step t."""
     L, half = static(shape, "lanes"), hyper.shape[0] // 2
     for v in range(0, L, static(shape, "width")):
         for part in range(2):

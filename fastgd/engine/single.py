@@ -9,9 +9,9 @@ from fastgd._jit import jit
 from fastgd._static import call_at, static
 from fastgd._vectors import spread, store
 from fastgd.engine.dense import gather, prefetch_rows
+from fastgd.engine.feature_blocks import dot_block, outer_block
 from fastgd.engine.rows import CHUNK
 from fastgd.engine.steps import begin_step, clear
-from fastgd.engine.feature_blocks import dot_block, outer_block
 
 
 @jit

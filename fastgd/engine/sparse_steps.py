@@ -12,7 +12,7 @@ from fastgd._jit import jit
 from fastgd._static import call_at, static
 from fastgd._vectors import load, store, total, zeros
 from fastgd.engine.blocks import sparse_margin_block
-from fastgd.engine.rows import CHUNK, PLAIN, SAGA, SVRG
+from fastgd.engine.rows import CHUNK, PLAIN, SAGA
 from fastgd.engine.steps import note_bad
 
 STEPS = 256  # of a tile before the worker turns to its next one: their rows stay in the second-level cache
@@ -168,8 +168,29 @@ def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, in
             clear(shape, G, count)
         if coasts:
             needed = indices if single else features
-            call_at(calls.catch_up, shape, (state, of_weights, mean, needed, begin, count, stride, last_steps, nodes,
-                                            rights, ratio, reach, kept_c, kept_h, horizon, now, size))
+            call_at(
+                calls.catch_up,
+                shape,
+                (
+                    state,
+                    of_weights,
+                    mean,
+                    needed,
+                    begin,
+                    count,
+                    stride,
+                    last_steps,
+                    nodes,
+                    rights,
+                    ratio,
+                    reach,
+                    kept_c,
+                    kept_h,
+                    horizon,
+                    now,
+                    size,
+                ),
+            )
         if intercept:
             clear(shape, bias_gradient, 1)
         for low in range(start, start + rows, CHUNK):

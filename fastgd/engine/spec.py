@@ -73,18 +73,59 @@ class CohortSpec:
         return np.stack([weights, intercept])
 
 
+WINDOW_BYTES = 16 << 20  # of a tile's window of steps, if its state is not much larger
+FEWEST, MOST = 64, 1 << 20  # steps of a window
+
+
+def window_steps(untouched: Coast | str, spec: CohortSpec, d: int, entries: float, itemsize: int) -> int:
+    """Return the steps after which all parameters of a cohort are brought up to date.
+
+    So many that this costs a sixteenth of what the batches' entries do, if the steps' matrices do not take more than a
+    quarter of the parameters' memory.
+
+    Parameters
+    ----------
+    untouched : Coast, REST or STEP
+    spec : CohortSpec
+    d : int
+    entries : float
+        Of a row, on average.
+    itemsize : int
+    """
+    if isinstance(untouched, str):
+        return 0
+    wanted = 16 * d / max(1.0, min(d, entries * spec.batch_size))
+    state = (1 + spec.rule.slots) * d * spec.kernel.lanes * itemsize
+    room = max(WINDOW_BYTES, state // 4) / _step_bytes(untouched, spec, itemsize)
+    return int(1 << int(np.log2(np.clip(min(wanted, room), FEWEST, MOST))))
+
+
+def _step_bytes(coast: Coast, spec: CohortSpec, itemsize: int) -> int:
+    """The bytes that a tile keeps of a step: two nodes of the tree, and what steps one by one need."""
+    lanes = spec.kernel.lanes
+    numbers = 2 * len(coast.entries) * (1 if coast.shared else lanes)
+    if coast.replays:
+        numbers += lanes * (spec.rule.coefficients + bool(spec.scheduled) * (spec.rule.hyper + 1))
+    return numbers * itemsize
+
+
 def cohort_bytes(spec: CohortSpec, n: int, d: int, lanes: int, itemsize: int) -> int:
     """Return a cohort's bytes.
 
-    Parameters and slots, the reported iterate, a large batch's partial sums, an estimator's table of residuals, and the
-    margins and the second state of a line search.
+    Parameters and slots, the reported iterate, a large batch's partial sums, an estimator's table of residuals, the
+    margins and the second state of a line search, and where parameters coast, the window of steps.
     """
     columns = spec.kernel.tiles(lanes) * (single_shape(itemsize).width if spec.kernel.lanes == 1 else spec.kernel.lanes)
     rows = (d + spec.intercept) // (single_shape(itemsize).width if spec.kernel.lanes == 1 else 1) + 2
-    copies = 1 + spec.rule.slots + spec.rule.has_readout + max(1, spec.kernel.parts)
+    coasts = isinstance(spec.untouched, Coast)
+    gradients = spec.kernel.parts or (not spec.kernel.sparse or spec.untouched == STEP)
+    copies = 1 + spec.rule.slots + (spec.rule.has_readout or coasts) + gradients
     tables = 0
     if spec.estimator != "none":
         copies, tables = copies + 1, 1
     if spec.line_search is not None:
         copies, tables = copies + 2 + spec.rule.slots, 2
-    return (copies * rows + tables * n) * columns * itemsize
+    window = 0
+    if isinstance(spec.untouched, Coast):
+        window = spec.kernel.tiles(lanes) * (spec.window * _step_bytes(spec.untouched, spec, itemsize) + 4 * d)
+    return (copies * rows + tables * n) * columns * itemsize + window

@@ -43,7 +43,8 @@ class Touching:
         untouched = cohort.spec.untouched
         self.coast = untouched if isinstance(untouched, Coast) else None
         self.begun = 0
-        self._entries = _most_entries(cohort.rows.indptr, cohort.spec.batch_size)
+        indptr = cohort.rows.indptr  # type: ignore[union-attr]
+        self._entries = _most_entries(indptr, cohort.spec.batch_size)
 
     def allocate(self) -> None:
         """Make room for the cohort's tiles."""
@@ -133,16 +134,26 @@ class Touching:
 
     def flush(self) -> None:
         """Bring all parameters up to date, and begin a new window."""
-        if self.coast is None:
-            return
-        workers = self.cohort.workers
-        self.cohort.threads.run([call(*self._flush_call(worker, workers)) for worker in range(workers)])
-        self.begun = self.cohort.t
+        if self.coast is not None:
+            self._catch_up_all(self.cohort.lanes.state, self.past)
+            self.begun = self.cohort.t
 
-    def _flush_call(self, worker: int, workers: int) -> tuple[Any, tuple[Any, ...]]:
+    def up_to_date(self) -> Array:
+        """Return a copy of the parameters and slots, brought up to date; no state changes."""
+        state = self.cohort.lanes.state.copy()
+        if self.coast is not None:
+            self._catch_up_all(state, self.past._replace(last=self.past.last.copy()))
+        return state
+
+    def _catch_up_all(self, state: Array, past: Past) -> None:
+        workers = self.cohort.workers
+        calls = [self._catch_up_call(worker, workers, state, past) for worker in range(workers)]
+        self.cohort.threads.run([call(kernel, arguments) for kernel, arguments in calls])
+
+    def _catch_up_call(self, worker: int, workers: int, state: Array, past: Past) -> tuple[Any, tuple[Any, ...]]:
         cohort, lanes = self.cohort, self.cohort.lanes
         return catch_up_all, (
-            Static(self.coast), Static(cohort.layout.shape), lanes.state, lanes.hyper, lanes.mean, self.past, cohort.d,
+            Static(self.coast), Static(cohort.layout.shape), state, lanes.hyper, lanes.mean, past, cohort.d,
             self.now, cohort.spec.window, worker, workers,
         )  # fmt: skip
 
@@ -162,7 +173,8 @@ class Touching:
         """Compile what is called when parameters coast."""
         if self.coast is not None:
             out = np.zeros((1, 1), self.cohort.dtype)
-            for kernel, arguments in (self._flush_call(0, 1), self._read_call(0, 1, out)):
+            state = self.cohort.lanes.state
+            for kernel, arguments in (self._catch_up_call(0, 1, state, self.past), self._read_call(0, 1, out)):
                 kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
 
     def retire(self, old: Past, places: Array) -> None:

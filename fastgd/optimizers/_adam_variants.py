@@ -338,3 +338,6 @@ class OptimisticAdam(NamedTuple):
         r = c[0] * quotient(q, 1 / np.sqrt(c[2]))
         w = w - h.lr * ((h.alpha + c[3]) * r - c[3] * y[2])
         return w, (h.beta1 * y[0], h.beta2 * y[1], r, *q)
+
+    def lower(h, s: Slots, y: Slots) -> Slots:
+        return y[0], y[1], np.where(np.abs(y[2]) >= 0, y[2], 0.0)  # where its series was none, it has vanished

@@ -142,7 +142,7 @@ def size_of(rule: Rule, drift: bool) -> int:
 def step_of(rule: Rule, drift: bool) -> Callable[..., Any]:
     """Return `step(h, c, l2, x) -> x`."""
     if lifts(rule):
-        coast = jitable(rule.optimizer.cls.coast)
+        coast = jitable(rule.optimizer.cls.coast)  # type: ignore[attr-defined]
 
         def lifted(h, c, l2, x):
             w, y = coast(h, c, x[0], x[1:])

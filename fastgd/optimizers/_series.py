@@ -1,8 +1,8 @@
 """Adam's steps without a gradient, as a sum that coasts.
 
-Between two gradients, Adam's `m / (sqrt(c v) + eps)` falls by factors that the root makes unequal. With `x = eps / sqrt(v)`
-it is `sum_p m / sqrt(v) (-x)^p c^(-(p + 1) / 2)`: each term falls by a factor of its own, and terms beyond the sixth are
-lost in rounding while x is small. Where x is not, the steps are taken one by one, until they vanish.
+Between two gradients, Adam's `m / (sqrt(c v) + eps)` falls by no constant factor. With `x = eps / sqrt(v)` it is
+`sum_p m / sqrt(v) (-x)^p c^(-(p + 1) / 2)`: each term falls by a factor of its own, and those beyond the sixth are lost
+in rounding while x is small. Where x is not, the steps are taken one by one, until they vanish.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ VANISHED = 50.0  # -log of what is left of a step that no longer counts
 
 
 def quotients(m: Any, v: Any, eps: Any, reach: Any) -> Any:
-    """Return the six terms of `m / (sqrt(v) + eps)`, NaN where `eps / sqrt(v)` is not below `reach`, and 0 where m is."""
+    """Return the six terms of `m / (sqrt(v) + eps)`: NaN where `eps / sqrt(v) < reach` fails, and 0 where m is."""
     some, inverse = np.abs(m) > 0, 1 / np.sqrt(v)
     x = np.where(some, eps * inverse, 0.0)
     q = np.where(some, np.where(x < reach, m * inverse, np.nan), 0.0)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.engine.spec import CohortSpec, cohort_bytes
+from fastgd.optimizers._coast import STEP
 from fastgd.study._tables import Search
 from fastgd.study.config import Schedule
 from fastgd.study.summary import CohortSummary
@@ -47,6 +48,10 @@ class CohortPlan:
         The steps at which metrics are recorded, the first 0.
     search : Search, optional
         What chooses the rate of each step.
+    entries : float
+        Entries of a row, on average; d for dense rows.
+    sparse : str, optional
+        What stands in the column `sparse`.
     """
 
     index: int
@@ -63,6 +68,8 @@ class CohortPlan:
     steps: int
     checkpoints: Array
     search: Search | None = None
+    entries: float = 0.0
+    sparse: str | None = None
 
     @property
     def lanes(self) -> int:
@@ -99,7 +106,8 @@ class CohortPlan:
         """Floating-point operations of training and of the exact loss at checkpoints."""
         steps = 4.0 + 4.0 * (self.search is not None)  # both sets of margins of a line search
         rows = steps * self.epochs + 4.0 * self.snapshots(self.steps) + 2.0 * len(self.checkpoints)
-        return rows * self.n * self.d * self.lanes
+        dense = self.steps * self.d if self.spec.kernel.sparse and self.spec.untouched == STEP else 0.0
+        return (rows * self.n * self.entries + 8.0 * dense) * self.lanes
 
     @property
     def passes(self) -> float:

@@ -66,8 +66,8 @@ def _shared(study: Study, problem: Problem, fingerprint: str, spec: CohortSpec) 
         "source": optimizer.source if optimizer.foreign else None,  # a user's edited rule is another rule
         "batch_size": spec.batch_size,
         "dtype": study.dtype,
-        "layout": "dense",
-        "sparse": None,
+        "layout": "sparse" if spec.kernel.sparse else "dense",
+        "sparse": problem.sparse if spec.kernel.sparse else None,
         "order": study.order,
         "init": study.init,
         "budget": [study.epochs, study.steps],

@@ -40,7 +40,7 @@ class Recorder:
     def __init__(self, data: Data, loss: Loss, metrics: Sequence[str]) -> None:
         self._loss = loss
         self._metrics = [name for name in metrics if _fits(name, loss)]
-        self._sets: list[tuple[str, Array, Array]] = [("", data.X, data.y)]
+        self._sets: list[tuple[str, Any, Array]] = [("", data.X, data.y)]
         if data.X_validation is not None and data.y_validation is not None:
             self._sets.append(("validation_", data.X_validation, data.y_validation))
 

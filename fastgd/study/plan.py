@@ -25,6 +25,7 @@ from fastgd.study._tables import Search
 from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 from fastgd.study.identity import trial_ids
+from fastgd.study.sparsity import dense_updates_note, sparse_column, with_untouched
 from fastgd.study.summary import PlanSummary
 
 Array = npt.NDArray[Any]
@@ -55,6 +56,7 @@ class Plan:
             budget=MEMORY_BUDGET,
             passes=sum(row.passes for row in rows),
             flops=sum(row.flops for row in rows),
+            notes=tuple(dict.fromkeys(filter(None, (dense_updates_note(cohort.spec) for cohort in self.cohorts)))),
         )
 
 
@@ -89,11 +91,10 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
     tables: list[pd.DataFrame] = []
     seen: set[str] = set()
     for index, (problem, rows, label) in enumerate(zip(study.problem, data, labels(study, data), strict=True)):
-        _check(index, problem)
-        for method in _methods(study):
-            lanes = _lanes(study, problem, method.blocks)
-            for batch_size in _batch_sizes(study, label, len(rows.X)):
-                for seeds in _seed_groups(study, batch_size == len(rows.X)):
+        n = len(rows.y)
+        for method, lanes in _groups(study, problem, rows):
+            for batch_size in _batch_sizes(study, label, n):
+                for seeds in _seed_groups(study, batch_size == n):
                     cohort = _cohort(study, index, rows, label, method, lanes, batch_size, seeds)
                     cohort = cohort.select(_first_seen(cohort.ids, seen))
                     if cohort.lanes:
@@ -123,11 +124,6 @@ def labels(study: Study, data: Sequence[Data]) -> list[str]:
     return names
 
 
-def _check(index: int, problem: Problem) -> None:
-    if problem.layout == "sparse":
-        raise InputError(f"problem.{index}.layout: sparse cohorts do not exist yet; valid: auto, dense")
-
-
 @dataclass(frozen=True)
 class _Method:
     """What trials of a cohort have in common beside data and batches, and the blocks that ask for it."""
@@ -148,6 +144,20 @@ def _methods(study: Study) -> list[_Method]:
             method = _Method(rule, estimator, block.line_search, [])
             methods.setdefault(f"{rule!r} {estimator} {block.line_search!r}", method).blocks.append(block)
     return list(methods.values())
+
+
+def _groups(study: Study, problem: Problem, data: Data) -> Iterator[tuple[_Method, _Lanes]]:
+    """The methods of the study with their lanes; on sparse data, those with a penalty and those without."""
+    for method in _methods(study):
+        lanes = _lanes(study, problem, method.blocks)
+        if not data.sparse:
+            yield method, lanes
+            continue
+        for keep in (lanes.l2 == 0, lanes.l2 > 0):
+            if keep.any():
+                used, which = np.unique(lanes.which[keep], return_inverse=True)
+                schedules = tuple(lanes.schedules[number] for number in used)
+                yield method, _Lanes(lanes.hyper[keep], lanes.l2[keep], schedules, which)
 
 
 def _batch_sizes(study: Study, label: str, n: int) -> list[int]:
@@ -188,7 +198,7 @@ def _cohort(
     batch_size: int,
     seeds: tuple[int, ...],
 ) -> CohortPlan:
-    problem, n, rule = study.problem[index], len(data.X), method.rule
+    problem, n, rule = study.problem[index], len(data.y), method.rule
     driven = {driver.of for schedule in lanes.schedules for driver in schedule.drivers}
     if method.search:
         driven.add("lr")
@@ -204,10 +214,19 @@ def _cohort(
         intercept=problem.intercept,
         init=study.init["normal"] if isinstance(study.init, dict) else "zeros",
         seed=seeds[0],
-        kernel=choose_kernel(len(lanes.hyper), batch_size, itemsize, tiles=estimated, parts=method.search is not None),
+        kernel=choose_kernel(
+            len(lanes.hyper),
+            batch_size,
+            itemsize,
+            tiles=estimated,
+            parts=method.search is not None,
+            sparse=data.sparse,
+        ),
         estimator=method.estimator,
         line_search=method.search.instance if method.search else None,
     )
+    if data.sparse:
+        spec = _fitting(spec, problem, data, lanes.schedules)
     batches = -(-n // batch_size)
     steps = study.steps or (study.epochs or 1) * batches
     return CohortPlan(
@@ -225,7 +244,21 @@ def _cohort(
         steps=steps,
         checkpoints=_checkpoints(study, steps, batches),
         search=method.search,
+        entries=(data.nonzeros or 0) / n if data.sparse else data.X.shape[1],
+        sparse=sparse_column(spec, problem),
     )
+
+
+def _fitting(spec: CohortSpec, problem: Problem, data: Data, schedules: Sequence[Schedule]) -> CohortSpec:
+    """What a cohort of sparse rows computes, in tiles that are narrow enough for the memory budget."""
+    n, d = data.X.shape
+    itemsize = np.dtype(data.X.dtype).itemsize
+    while True:
+        whole = with_untouched(spec, problem, data, schedules)
+        lanes = spec.kernel.lanes
+        if lanes <= 32 // itemsize or cohort_bytes(whole, n, d, lanes, itemsize) <= MEMORY_BUDGET:
+            return whole
+        spec = replace(spec, kernel=replace(spec.kernel, lanes=lanes // 2))
 
 
 def _checkpoints(study: Study, steps: int, batches: int) -> Array:
@@ -249,7 +282,7 @@ def _split(cohort: CohortPlan) -> Iterator[CohortPlan]:
     tile = cohort.spec.kernel.lanes
     each = cohort_bytes(cohort.spec, cohort.n, cohort.d, tile, cohort.itemsize)
     rows = max(BLOCK, 0 if cohort.spec.kernel.parts else cohort.spec.batch_size)
-    by_work = int(MOST_WORK / (2 * rows * cohort.d)) // tile
+    by_work = int(MOST_WORK / (2 * rows * max(1.0, cohort.entries))) // tile
     tiles = max(1, min(MOST_LANES // tile, MEMORY_BUDGET // each, max(2, by_work)))
     for start in range(0, cohort.lanes, tiles * tile):
         keep = np.zeros(cohort.lanes, bool)
@@ -283,8 +316,8 @@ def _table(problem: Problem, data: Data, cohort: CohortPlan) -> pd.DataFrame:
             "batch_size": cohort.spec.batch_size,
             "seed": np.tile(cohort.seeds, cohort.lanes),
             "dtype": cohort.dtype,
-            "layout": "dense",
-            "sparse": None,
+            "layout": "sparse" if data.sparse else "dense",
+            "sparse": cohort.sparse,
             "kernel": cohort.spec.kernel.name,
         }
     )

@@ -79,7 +79,10 @@ def run(
     watch.enter("plan")
     whole = make_plan(study, prepared)
     plan = whole if trial is None else only(whole, trial)
-    emit(Planned(plan.summary()))
+    summary = plan.summary()
+    emit(Planned(summary))
+    for note in summary.notes:
+        emit(Warning_(note))
     watch.enter("store")
     path = (
         Path(out) if out is not None else Path("results") / (study.name if trial is None else f"{study.name}.{trial}")

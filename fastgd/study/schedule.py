@@ -90,6 +90,7 @@ class CohortSchedule:
             for driver in schedule.drivers
             if (cohort.which == number).any()
         ]
+        self._rate = cohort.spec.scheduled.index("lr") if "lr" in cohort.spec.scheduled else None
         self._loss = np.full(cohort.lanes, np.nan)  # the validation loss at the last epoch's end
         self.per_step = any(driver.schedule.per == "step" for driver in self._drivers)
         self.feedback = any(driver.judged for driver in self._drivers)
@@ -101,6 +102,16 @@ class CohortSchedule:
         for driver in self._drivers:
             own, at = driver.values(step), (slice(None), driver.row, driver.lanes)
             values[at] = own * values[at] if driver.schedule.of == "lr" else own
+        return values
+
+    def reference(self, first: int, steps: int) -> Array:
+        """Return the values (steps, m) or (1, m) of a lane with the first one's schedule whose rate is 1."""
+        values = self(first, steps)[:, :, 0]
+        if self._rate is not None:
+            for driver in self._drivers:
+                if driver.schedule.of == "lr":
+                    step = np.arange(first, first + len(values))
+                    values[:, self._rate] = driver.values(step)[:, 0]
         return values
 
     def judge(self, step: int, lanes: Array, loss: Array) -> None:

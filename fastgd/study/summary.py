@@ -21,7 +21,10 @@ class CohortSummary:
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """A plan in numbers; `bytes` is the largest cohort's, of which only one is in memory at a time."""
+    """A plan in numbers; `bytes` is the largest cohort's, of which only one is in memory at a time.
+
+    `notes` say, in words, what costs more than one might expect.
+    """
 
     trials: int
     cohorts: list[CohortSummary]
@@ -31,3 +34,4 @@ class PlanSummary:
     budget: int
     passes: float
     flops: float
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,87 @@
+"""What a plan decides for sparse data: what becomes of the parameters that a mini-batch does not touch."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fastgd._errors import InputError
+from fastgd.datasets import Data
+from fastgd.engine.spec import CohortSpec, window_steps
+from fastgd.optimizers._coast import REST, STEP, coasting
+from fastgd.study.config import Problem, Schedule
+
+EXACT, MASKED, DENSE_UPDATES = "exact", "masked", "exact, dense updates"  # what stands in the column `sparse`
+
+
+def with_untouched(spec: CohortSpec, problem: Problem, data: Data, schedules: Sequence[Schedule]) -> CohortSpec:
+    """Return what a cohort computes, with what becomes of untouched parameters.
+
+    Parameters
+    ----------
+    spec : CohortSpec
+        With a kernel for sparse rows.
+    problem : Problem
+    data : Data
+        Sparse.
+    schedules : sequence of Schedule
+        Those of its lanes.
+
+    Raises
+    ------
+    InputError
+        The rule has no masked form.
+    """
+    if problem.sparse == MASKED:
+        _check_masked(spec)
+        return replace(spec, untouched=REST)
+    if spec.kernel.parts:
+        return spec  # a large batch touches nearly everything
+    feedback = any(part.record.feedback for schedule in schedules for part in schedule.parts)
+    untouched = coasting(
+        spec.rule,
+        spec.hyper,
+        spec.l2,
+        scheduled=spec.scheduled,
+        drift=spec.estimator != "none",
+        same=len(schedules) == 1 and not feedback,
+    )
+    n, d = data.X.shape
+    window = window_steps(untouched, spec, d, (data.nonzeros or 0) / n, np.dtype(data.X.dtype).itemsize)
+    return replace(spec, untouched=untouched, window=window)
+
+
+def _check_masked(spec: CohortSpec) -> None:
+    """Refuse what says nothing of the parameters that are left alone."""
+    name, why = spec.rule.optimizer.name, ""
+    if spec.kernel.parts:
+        why = "large and full batches touch nearly all parameters, and have no masked form"
+    elif spec.estimator != "none":
+        why = f"estimator = {spec.estimator!r} moves every parameter in every step"
+    elif spec.rule.functions.rounds:
+        why = f"{name!r} sums over all parameters in every step"
+    if why:
+        raise InputError(f'problem.sparse = "masked": {why}; valid here: "exact"')
+
+
+def sparse_column(spec: CohortSpec, problem: Problem) -> str | None:
+    """Return what stands in the column `sparse`."""
+    if not spec.kernel.sparse:
+        return None
+    return MASKED if problem.sparse == MASKED else DENSE_UPDATES if spec.untouched == STEP else EXACT
+
+
+def dense_updates_note(spec: CohortSpec) -> str:
+    """Say why every step updates all parameters; empty: it does not."""
+    if not spec.kernel.sparse or spec.kernel.parts or spec.untouched != STEP:
+        return ""
+    name = spec.rule.optimizer.name
+    if spec.rule.functions.rounds:
+        why = "sums over all parameters in every step"
+    elif bool(np.any(spec.l2 > 0)):
+        why = "has no closed form with l2 > 0"
+    elif spec.estimator != "none":
+        why = f"has no closed form with estimator = {spec.estimator!r}"
+    else:
+        why = "has no closed form with these options and schedules"
+    return f"{name} {why}: each step updates all parameters, not only those of its batch"
