@@ -1,6 +1,7 @@
-"""The dense cohorts of the benchmarks: logistic regression at G learning rates, as a study plans it."""
+"""The cohorts of the benchmarks: logistic regression at G learning rates, as a study plans it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 from fastgd._threads import Threads
 from fastgd.engine.cohort import Cohort
 from fastgd.engine.shapes import choose_kernel
-from fastgd.engine.spec import CohortSpec
+from fastgd.engine.spec import CohortSpec, window_steps
 from fastgd.optimizers import find
+from fastgd.optimizers._coast import REST, coasting
 from fastgd.optimizers._rules import Rule
 from fastgd.problems import LOSSES
 
@@ -18,7 +20,7 @@ SEED = 0
 
 
 def make_cohort(
-    X: NDArray[Any],
+    X: Any,
     y: NDArray[Any],
     rates: Sequence[float] | NDArray[np.float64],
     threads: Threads,
@@ -29,15 +31,18 @@ def make_cohort(
     estimator: str = "none",
     line_search: Any = None,
     shuffled: bool = False,
+    sparse: str = "exact",
     **values: float,
 ) -> Cohort:
     """Return a cohort at its start, a lane for each rate, with the kernel that the plan chooses for it.
 
-    `around` are the kinds of options by their tables, and `values` hyper-parameters that have no default.
+    X is dense or a csr_array, for which `sparse` is "exact" or "masked". `around` are the kinds of options by their
+    tables, and `values` hyper-parameters that have no default.
     """
     rule = Rule.of(find(optimizer), {}, around)
     hyper = {**rule.fields, **values, "lr": np.asarray(rates)}
-    needs = {"tiles": estimator != "none", "parts": line_search is not None}
+    csr = not isinstance(X, np.ndarray)
+    needs = {"tiles": estimator != "none", "parts": line_search is not None, "sparse": csr}
     spec = CohortSpec(
         rule=rule,
         hyper=np.stack([np.broadcast_to(hyper[name], len(rates)) for name in rule.fields], axis=1),
@@ -53,4 +58,10 @@ def make_cohort(
         estimator=estimator,
         line_search=line_search,
     )
+    if csr and sparse == "masked":
+        spec = replace(spec, untouched=REST)
+    elif csr:
+        untouched = coasting(rule, spec.hyper, spec.l2, drift=estimator != "none", same=True)
+        window = window_steps(untouched, spec, X.shape[1], X.nnz / X.shape[0], X.dtype.itemsize)
+        spec = replace(spec, untouched=untouched, window=window)
     return Cohort(spec, X, y, threads)

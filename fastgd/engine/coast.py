@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import overload
 
 from fastgd._jit import jit
-from fastgd._static import Static, address_of, static
+from fastgd._static import Static, address_of, call_at, static
 from fastgd._vectors import load, store
 from fastgd.engine.matrices import (
     alone,
@@ -249,7 +249,7 @@ def _mend(coast, shape, window, hyper, span, v, y, before, after):
     rests = 0 in coast.value.ones  # once nothing behind it has a say
 
     def mended(coast, shape, window, hyper, span, v, y, before, after):
-        unknown = lost(before[0], y)
+        unknown = lost(before[0], y, after[0])
         if not any_lane(unknown):
             return after
         nodes, rights, _, _, kept_c, kept_h, horizon = window
@@ -305,48 +305,61 @@ def catch_up(
 
 
 @jit
-def catch_up_all(coast, shape, state, hyper, mean, past, d, now, size, first, step):
-    """Bring all parameters of the tiles first, first + step, ... up to date, and begin a new window."""
-    L, half = static(shape, "lanes"), hyper.shape[1] // 2
-    stride = state.shape[1] // (1 + static(coast, "slots"))
-    for tile in range(first, state.shape[0], step):
-        own, given, means = state[tile], hyper[tile, :half], mean[tile]
-        last, nodes, rights, ratio = past.last[tile], past.nodes[tile], past.rights[tile], past.ratio[tile]
-        window = (nodes, rights, ratio, past.reach[tile], past.kept_c[tile], past.kept_h[tile], past.horizon)
-        for j in range(d):
-            start = np.int64(last[j])
-            last[j] = 0
-            if start < now:
-                shared = together(coast, shape, nodes, rights, start, now, size)
-                for v in range(0, L, static(shape, "width")):
-                    at = j * L + v
-                    w, s = load(shape, own, at), load_slots(coast, shape, own, at, stride)
-                    span = (start, now, size, at)
-                    w, s = coasted(coast, shape, window, shared, means, given, span, v, w, s)
-                    store(own, at, w)
-                    store_slots(coast, shape, own, at, stride, s)
+def read_block(coast, shape, state, hyper, count, stride, out, at):
+    """Put the iterates of `count` parameters that are reported into out[at:]."""
+    L = static(shape, "lanes")
+    for v in range(0, L, static(shape, "width")):
+        h = lane(coast, shape, hyper, v)
+        for j in range(0, count * L, L):
+            slots = load_slots(coast, shape, state, j + v, stride)
+            store(out, at + j + v, readout(coast, h, load(shape, state, j + v), slots))
+
+
+# --- all parameters ---------------------------------------------------------------------------------------------------
 
 
 @jit
-def read_coasted(coast, shape, state, hyper, mean, past, d, now, size, out, first, step):
-    """Put the iterates that are reported into out (tiles, parameters * L), brought up to date; no state changes."""
-    L, half = static(shape, "lanes"), hyper.shape[1] // 2
-    stride = out.shape[1]
+def catch_up_all(calls, shape, state, hyper, mean, past, every, now, size, first, step):
+    """Bring all parameters of the tiles first, first + step, ... up to date, and begin a new window.
+
+    calls : (slots, the address of `catch_up`, that of `read_block`); every : (d,) int32, all features
+    """
+    half, d, slots = hyper.shape[1] // 2, every.shape[0], calls[0]
     for tile in range(first, state.shape[0], step):
-        own, given, means = state[tile], hyper[tile, :half], mean[tile]
-        last, nodes, rights, ratio = past.last[tile], past.nodes[tile], past.rights[tile], past.ratio[tile]
-        window = (nodes, rights, ratio, past.reach[tile], past.kept_c[tile], past.kept_h[tile], past.horizon)
-        for j in range(stride // L):
-            start = np.int64(last[j]) if j < d else now
-            shared = together(coast, shape, nodes, rights, start, now, size)
-            for v in range(0, L, static(shape, "width")):
-                at = j * L + v
-                w, s = load(shape, own, at), load_slots(coast, shape, own, at, stride)
-                if start < now:
-                    span = (start, now, size, at)
-                    w, s = coasted(coast, shape, window, shared, means, given, span, v, w, s)
-                h = lane(coast, shape, given if j < d else hyper[tile, half:], v)
-                store(out[tile], at, readout(coast, h, w, s))
+        window = (past.last[tile], past.nodes[tile], past.rights[tile], past.ratio[tile], past.reach[tile])
+        kept = (past.kept_c[tile], past.kept_h[tile], past.horizon, now, size)
+        given = (state[tile], hyper[tile, :half], mean[tile], every, 0, d, state.shape[1] // (1 + slots))
+        call_at(calls[1], shape, given + window + kept)
+        past.last[tile] = 0
+
+
+@jit
+def read_coasted(calls, shape, state, hyper, mean, past, every, now, size, out, block, first, step):
+    """Put the iterates that are reported into out (tiles, parameters * L), brought up to date; no state changes.
+
+    Some parameters at a time are copied to `block`, and brought up to date there.
+    """
+    L, half, d, slots = static(shape, "lanes"), hyper.shape[1] // 2, every.shape[0], calls[0]
+    stride, room = out.shape[1], block.shape[0] // (1 + slots)
+    last = np.zeros(room // L, np.int32)
+    for tile in range(first, state.shape[0], step):
+        nodes, rights, ratio, reach = past.nodes[tile], past.rights[tile], past.ratio[tile], past.reach[tile]
+        window = (last, nodes, rights, ratio, reach, past.kept_c[tile], past.kept_h[tile], past.horizon, now, size)
+        for j in range(0, d, room // L):
+            count = min(room // L, d - j)
+            for part in range(1 + slots):
+                begin = part * stride + j * L
+                block[part * room : part * room + count * L] = state[tile, begin : begin + count * L]
+            last[:count] = past.last[tile, j : j + count]
+            means = mean[tile, j * L : (j + count) * L] if mean.shape[1] > 0 else mean[tile]
+            given = (block, hyper[tile, :half], means, every, 0, count, room)
+            call_at(calls[1], shape, given + window)
+            call_at(calls[2], shape, (block, hyper[tile, :half], count, room, out[tile], j * L))
+        for j in range(d, stride // L):  # an intercept is always up to date
+            for part in range(1 + slots):
+                begin = part * stride + j * L
+                block[part * room : part * room + L] = state[tile, begin : begin + L]
+            call_at(calls[2], shape, (block, hyper[tile, half:], 1, room, out[tile], j * L))
 
 
 class CoastCalls(NamedTuple):
@@ -355,6 +368,7 @@ class CoastCalls(NamedTuple):
     catch_up: Any
     remember: Any
     keep: Any
+    read: Any
 
 
 def coast_calls_of(coast: Coast, shape: Shape, dtype: Any) -> CoastCalls:
@@ -367,4 +381,5 @@ def coast_calls_of(coast: Coast, shape: Shape, dtype: Any) -> CoastCalls:
         address_of(catch_up, (*kinds, *touched)),
         address_of(remember, (*kinds, array, array, array, array, n, n)),
         address_of(keep, (*kinds, array, array, array, array, n)) if coast.replays else 0,
+        address_of(read_block, (*kinds, array, array, n, n, array, n)),
     )

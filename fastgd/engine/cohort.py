@@ -80,7 +80,7 @@ class Cohort:
         self.layout = TileLayout(spec.kernel, X.dtype.itemsize, self.d, spec.intercept)
         order = np.empty(self.n, np.int32) if spec.shuffled else identity(self.n)
         self.rows = make_rows(X, y, order)
-        self.entries = self.rows.X.size / self.n  # of a row
+        self.entries = max(1.0, self.rows.X.size / self.n)  # of a row
         self._ordered: int | None = None if spec.shuffled else -1
         self._rule, self._shape = Static(spec.rule), Static(self.layout.shape)
         names, penalties = list(spec.rule.fields), spec.rule.penalties

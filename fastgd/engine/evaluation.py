@@ -100,7 +100,7 @@ class Evaluation:
         rows = make_rows(X, y, identity(n))
         total = np.zeros((len(W), len(addresses), lanes))
         blocks, first, rate = -(-n // BLOCK), 0, 2e9
-        work = BLOCK * rows.X.size / n * len(W) * lanes
+        work = BLOCK * max(1.0, rows.X.size / n) * len(W) * lanes
         while first < blocks:
             count = min(blocks - first, max(1, int(CALL_SECONDS * rate / work)))
             part = np.zeros((count, *total.shape))

@@ -184,19 +184,19 @@ def alone(typingctx, coast, w):
 
 
 @intrinsic
-def lost(typingctx, w, y):
-    """`lost(w, y)`: the lanes in which w is finite, and something in the tuple y is not a number."""
+def lost(typingctx, w, y, after):
+    """`lost(w, y, after)`: the lanes in which w is finite, and `after` or something in the tuple y is no number."""
 
     def codegen(context, builder, sig, args):
         zero = ir.Constant(args[0].type, [0.0] * w.count)
         values = cgutils.unpack_tuple(builder, args[1])
-        total = values[0]
-        for value in values[1:]:
+        total = args[2]
+        for value in values:
             total = builder.fadd(total, value)
         none = builder.fmul(args[0], zero)
         return builder.and_(builder.fcmp_ordered("==", none, zero), builder.fcmp_unordered("uno", total, total))
 
-    return Mask(w.count)(w, y), codegen
+    return Mask(w.count)(w, y, after), codegen
 
 
 @intrinsic

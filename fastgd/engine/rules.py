@@ -187,7 +187,7 @@ def calls_of(rule: Rule, shape: Shape, dtype: Any) -> Calls:
 class SparseCalls(NamedTuple):
     """What sparse mini-batches call: the same, the rule's step on the features of a row or of a batch, and coasting.
 
-    begin, catch_up, remember, keep : int
+    begin, row, touched, catch_up, remember, keep, read : int
         0 where there is nothing to do.
     shared : bool
         Whether the lanes share their matrices: see `engine.coast`.
@@ -202,18 +202,21 @@ class SparseCalls(NamedTuple):
     catch_up: Any
     remember: Any
     keep: Any
+    read: Any
     shared: Any
 
 
-def sparse_calls_of(rule: Rule, shape: Shape, dtype: Any, scheduled: bool, coast: Coast | None) -> SparseCalls:
-    """Compile, or load, what sparse mini-batches call of a rule."""
+def sparse_calls_of(
+    rule: Rule, shape: Shape, dtype: Any, *, scheduled: bool, rows: bool, coast: Coast | None
+) -> SparseCalls:
+    """Compile, or load, what sparse mini-batches call of a rule; `rows`: whether a batch is one row."""
     array = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
     features, n = types.Array(types.int32, 1, "C"), types.int64
     common = (numba.typeof(Static(rule)), numba.typeof(Static(shape)), array, array, array, features, n, n, n)
-    row = address_of(apply_row, (*common, array, array, n, n))
     calls = calls_of(rule, shape, dtype)
     if not scheduled and not rule.counts.quantities[0] and not rule.memory:
         calls = calls._replace(begin=0)
-    more = coast_calls_of(coast, shape, dtype) if coast else CoastCalls(0, 0, 0)
-    touched = address_of(apply_touched, (*common, array))
+    row = address_of(apply_row, (*common, array, array, n, n)) if rows else 0
+    touched = 0 if rows else address_of(apply_touched, (*common, array))
+    more = coast_calls_of(coast, shape, dtype) if coast else CoastCalls(0, 0, 0, 0)
     return SparseCalls(*calls, row, touched, *more, bool(coast and coast.shared))

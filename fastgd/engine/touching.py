@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastgd.engine.cohort import Cohort
 
 Array = npt.NDArray[Any]
+BLOCK = 64  # parameters that are brought up to date at a time where that must change no state
 LISTED = 1 << 15  # entries whose features are listed at a time, if no batch has more
 
 
@@ -43,6 +44,7 @@ class Touching:
         untouched = cohort.spec.untouched
         self.coast = untouched if isinstance(untouched, Coast) else None
         self.begun = 0
+        self._every = np.arange(cohort.d if self.coast else 0, dtype=np.int32)
         indptr = cohort.rows.indptr  # type: ignore[union-attr]
         self._entries = _most_entries(indptr, cohort.spec.batch_size)
 
@@ -103,7 +105,9 @@ class Touching:
     def calls(self) -> SparseCalls:
         """What the kernels call."""
         spec, layout = self.cohort.spec, self.cohort.layout
-        return sparse_calls_of(spec.rule, layout.shape, self.cohort.dtype, bool(spec.scheduled), self.coast)
+        rows = spec.batch_size == 1 and spec.estimator == "none"
+        scheduled, dtype = bool(spec.scheduled), self.cohort.dtype
+        return sparse_calls_of(spec.rule, layout.shape, dtype, scheduled=scheduled, rows=rows, coast=self.coast)
 
     @property
     def now(self) -> int:
@@ -153,9 +157,13 @@ class Touching:
     def _catch_up_call(self, worker: int, workers: int, state: Array, past: Past) -> tuple[Any, tuple[Any, ...]]:
         cohort, lanes = self.cohort, self.cohort.lanes
         return catch_up_all, (
-            Static(self.coast), Static(cohort.layout.shape), state, lanes.hyper, lanes.mean, past, cohort.d,
+            self._addresses, Static(cohort.layout.shape), state, lanes.hyper, lanes.mean, past, self._every,
             self.now, cohort.spec.window, worker, workers,
         )  # fmt: skip
+
+    @property
+    def _addresses(self) -> tuple[int, int, int]:
+        return self.cohort.spec.rule.slots, self.calls.catch_up, self.calls.read
 
     def read(self, out: Array) -> None:
         """Put the reported iterates, brought up to date, into out (tiles, parameters * L); no state changes."""
@@ -164,9 +172,10 @@ class Touching:
 
     def _read_call(self, worker: int, workers: int, out: Array) -> tuple[Any, tuple[Any, ...]]:
         cohort, lanes = self.cohort, self.cohort.lanes
+        block = aligned((BLOCK * (1 + cohort.spec.rule.slots) * cohort.layout.shape.lanes,), cohort.dtype)
         return read_coasted, (
-            Static(self.coast), Static(cohort.layout.shape), lanes.state, lanes.hyper, lanes.mean, self.past, cohort.d,
-            self.now, cohort.spec.window, out, worker, workers,
+            self._addresses, Static(cohort.layout.shape), lanes.state, lanes.hyper, lanes.mean, self.past, self._every,
+            self.now, cohort.spec.window, out, block, worker, workers,
         )  # fmt: skip
 
     def compile(self) -> None:

@@ -23,7 +23,8 @@ class Adam(NamedTuple):
     """Adam: `m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; w -= lr m^ / (sqrt(v^) + eps)`.
 
     `m^ = m / (1 - beta1^t)` and `v^ = v / (1 - beta2^t)`; `bias_correction = false` leaves them out, to show why they
-    are there. `eps_inside` divides by `sqrt(v^ + eps)`, as the lectures do.
+    are there. `eps_inside` divides by `sqrt(v^ + eps)`, as the lectures do. `eps_hat` adds eps to the root of v before
+    its correction, as the paper's remark and PyTorch's SparseAdam do: masked trials take this form.
     """
 
     lr: Rate
@@ -32,8 +33,11 @@ class Adam(NamedTuple):
     eps: NonNegative = 1e-8
     eps_inside: bool = False
     bias_correction: bool = True
+    eps_hat: bool = False
 
     def prepare(h, t: int) -> Slots:
+        if h.bias_correction and h.eps_hat:
+            return h.lr * np.sqrt(1 - power(h.beta2, t)) / (1 - power(h.beta1, t)), h.lr * 0 + 1
         if h.bias_correction:
             return h.lr / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t))
         return h.lr, h.lr * 0 + 1
@@ -44,6 +48,10 @@ class Adam(NamedTuple):
         if h.eps_inside:
             return w - c[0] * m / np.sqrt(v * c[1] + h.eps), (m, v)
         return w - c[0] * m / (np.sqrt(v * c[1]) + h.eps), (m, v)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        v = s[1] / (1 - power(h.beta2, t)) if h.bias_correction else s[1]
+        return h.lr / (np.sqrt(v + h.eps) if h.eps_inside else np.sqrt(v) + h.eps)
 
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
@@ -85,6 +93,9 @@ class AMSGrad(NamedTuple):
         v = h.beta2 * s[1] + (1 - h.beta2) * g * g
         u = np.maximum(s[2], v)
         return w - c[0] * m / (np.sqrt(u * c[1]) + h.eps), (m, v, u)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / (np.sqrt(s[2] / (1 - power(h.beta2, t))) + h.eps)
 
     def horizon(h) -> Value:
         return vanishing(h.beta1, 1.0)
@@ -128,6 +139,9 @@ class AdamW(NamedTuple):
         w = w - h.lr * h.weight_decay * w
         return w - c[0] * m / (np.sqrt(v * c[1]) + h.eps), (m, v)
 
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / (np.sqrt(s[1] / (1 - power(h.beta2, t))) + h.eps)
+
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
 
@@ -169,6 +183,9 @@ class Adamax(NamedTuple):
         m = h.beta1 * s[0] + (1 - h.beta1) * g
         u = np.maximum(h.beta2 * s[1], np.abs(g) + h.eps)
         return w - c[0] * m / u, (m, u)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / np.maximum(s[1], h.eps)
 
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2 * h.beta2)
@@ -225,6 +242,9 @@ class NAdam(NamedTuple):
         w = w - h.lr * h.weight_decay * w
         return w - (c[0] * g + c[1] * m) / (np.sqrt(v * c[2]) + h.eps), (m, v)
 
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / (np.sqrt(s[1] / (1 - power(h.beta2, t))) + h.eps)
+
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
 
@@ -280,6 +300,14 @@ class RAdam(NamedTuple):
         w = w - h.lr * h.weight_decay * w
         return w - m * (c[0] + c[1] / (np.sqrt(v) + h.eps)), (m, v)
 
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        weights, ages = m
+        rho, now = 2 / (1 - h.beta2) - 1, 2 * ages / weights - 1
+        known = np.maximum(now, 5)
+        squared = (known - 4) * (known - 2) * rho / ((rho - 4) * (rho - 2) * known)
+        adaptive = h.lr * np.sqrt(squared * (1 - power(h.beta2, t))) / (np.sqrt(s[1]) + h.eps)
+        return np.where(now > 5, adaptive, h.lr)
+
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
 
@@ -322,3 +350,6 @@ class LaProp(NamedTuple):
         v = h.beta2 * s[1] + (1 - h.beta2) * g * g
         m = h.beta1 * s[0] + (1 - h.beta1) * g / (np.sqrt(v * c[1]) + h.eps)
         return w - c[0] * m, (m, v)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / (np.sqrt(s[1] / (1 - power(h.beta2, t))) + h.eps)

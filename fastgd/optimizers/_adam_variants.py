@@ -40,6 +40,9 @@ class NAdamW(NamedTuple):
         w = w - h.lr * h.weight_decay * w
         return w - (c[0] * m + c[1] * g) / (np.sqrt(v * c[2]) + h.eps), (m, v)
 
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / (np.sqrt(s[1] / (1 - power(h.beta2, t))) + h.eps)
+
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
 
@@ -82,6 +85,9 @@ class AdaBelief(NamedTuple):
         m = h.beta1 * s[0] + (1 - h.beta1) * g
         v = h.beta2 * s[1] + (1 - h.beta2) * (g - m) * (g - m) + h.eps_root
         return w - c[0] * m / (np.sqrt(v * c[1]) + h.eps), (m, v)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / (np.sqrt(s[1] / (1 - power(h.beta2, t))) + h.eps)
 
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
@@ -135,6 +141,9 @@ class Adan(NamedTuple):
         w = w - h.lr * h.weight_decay * w
         return w - (c[0] * m + c[1] * d) / (np.sqrt(n * c[2] + h.eps_root) + h.eps), (m, d, n, g)
 
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / (np.sqrt(s[2] / (1 - power(h.beta3, t)) + h.eps_root) + h.eps)
+
     def horizon(h) -> Value:
         return np.maximum(vanishing(h.beta1, h.beta3), vanishing(h.beta2, h.beta3))
 
@@ -180,6 +189,9 @@ class Yogi(NamedTuple):
         square = g * g
         v = s[1] - (1 - h.beta2) * np.sign(s[1] - square) * square
         return w - c[0] * m / (np.sqrt(v * c[1]) + h.eps), (m, v)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / (np.sqrt(s[1] / (1 - power(h.beta2, t))) + h.eps)
 
     def horizon(h) -> Value:
         return vanishing(h.beta1, 1.0)
@@ -229,6 +241,9 @@ class ADOPT(NamedTuple):
         v = c[1] * s[1] + (1 - c[1]) * g * g
         return w - h.lr * m, (m, v)
 
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / np.maximum(np.sqrt(s[1]), h.eps)
+
 
 @optimizer(
     name="ademamix",
@@ -270,6 +285,9 @@ class AdEMAMix(NamedTuple):
         v = h.beta2 * s[2] + (1 - h.beta2) * g * g
         w = w - h.lr * h.weight_decay * w
         return w - (c[0] * m + c[1] * slow) / (np.sqrt(v * c[3]) + h.eps), (m, slow, v)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / (np.sqrt(s[2] / (1 - power(h.beta2, t))) + h.eps)
 
     def horizon(h) -> Value:
         return np.maximum(vanishing(h.beta1, h.beta2), vanishing(h.beta3, h.beta2))
@@ -323,6 +341,9 @@ class OptimisticAdam(NamedTuple):
         v = h.beta2 * s[1] + (1 - h.beta2) * g * g
         r = (c[0] * m + c[1] * g) / (np.sqrt(v * c[2]) + h.eps)
         return w - h.lr * ((h.alpha + c[3]) * r - c[3] * s[2]), (m, v, r)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr * h.alpha / (np.sqrt(s[1] / (1 - power(h.beta2, t))) + h.eps)
 
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)

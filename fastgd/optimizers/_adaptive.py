@@ -43,6 +43,12 @@ class Adagrad(NamedTuple):
             return w - c[0] * g / np.sqrt(v + h.eps), (v,)
         return w - c[0] * g / (np.sqrt(v) + h.eps), (v,)
 
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        lr = h.lr / (1 + h.lr_decay * (t - 1))
+        if not h.root:
+            return lr / (s[0] + h.eps)
+        return lr / (np.sqrt(s[0] + h.eps) if h.eps_inside else np.sqrt(s[0]) + h.eps)
+
 
 @optimizer(
     name="rmsprop",
@@ -69,6 +75,9 @@ class RMSprop(NamedTuple):
             return w - h.lr * g / np.sqrt(v + h.eps), (v,)
         return w - h.lr * g / (np.sqrt(v) + h.eps), (v,)
 
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / (np.sqrt(s[0] + h.eps) if h.eps_inside else np.sqrt(s[0]) + h.eps)
+
 
 @optimizer(
     name="rmsprop_momentum",
@@ -89,6 +98,9 @@ class RMSpropMomentum(NamedTuple):
         v = h.alpha * s[0] + (1 - h.alpha) * g * g
         u = h.momentum * s[1] + g / (np.sqrt(v) + h.eps)
         return w - h.lr * u, (v, u)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / (np.sqrt(s[0]) + h.eps)
 
 
 @optimizer(
@@ -117,6 +129,9 @@ class RMSpropCentered(NamedTuple):
         u = h.momentum * s[2] + g / (np.sqrt(variance) + h.eps)
         return w - h.lr * u, (v, m, u)
 
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / (np.sqrt(np.maximum(s[0] - s[1] * s[1], 0)) + h.eps)
+
 
 @optimizer(
     name="adadelta",
@@ -139,6 +154,9 @@ class Adadelta(NamedTuple):
         v = h.rho * s[0] + (1 - h.rho) * g * g
         x = np.sqrt(s[1] + h.eps) / np.sqrt(v + h.eps) * g
         return w - h.lr * x, (v, h.rho * s[1] + (1 - h.rho) * x * x)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr * np.sqrt(s[1] + h.eps) / np.sqrt(s[0] + h.eps)
 
 
 @optimizer(

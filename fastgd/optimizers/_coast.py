@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.optimizers._compose import jitable
+from fastgd.optimizers._record import Lazy, Optimizer
 from fastgd.optimizers._rules import Rule
 
 Array = npt.NDArray[Any]
 Entry = tuple[int, int]
 
 REST, STEP = "rest", "step"  # an untouched parameter stays where it is; it is updated in every step
-EARLY, LATE = (1, 2, 3, 10, 100, 2000), (10, 100, 2000, 10**6, 10**9)  # the steps at which a rule is looked at
+EARLY, LATE = (1, 2, 3, 10, 100, 300), (10, 100, 2000, 10**6, 10**9)  # the steps at which a rule is looked at
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,24 @@ def coasting(
         return REST
     shared = same and rule.linear_in_rate and 0 in ones and not penalised and _same_but_rate(rule, hyper)
     return Coast(rule, entries, ones, drift, shared)
+
+
+def lazy_of(record: Optimizer) -> tuple[Lazy, Lazy]:
+    """Return how parameters coast under a rule with its default values: with l2 = 0, and with l2 > 0."""
+    rule = Rule.of(record, {})
+    values = [[rate if value is None else value for value in rule.fields.values()] for rate in (0.1, 0.01)]
+    free, penalised = (_lazy(rule, np.array(values, np.float64), np.full(2, l2)) for l2 in (0.0, 0.01))
+    return free, penalised
+
+
+def _lazy(rule: Rule, hyper: Array, l2: Array) -> Lazy:
+    found = coasting(rule, hyper, l2)
+    if found == STEP:
+        return "none"
+    if found == REST or not lifts(rule):
+        return "closed"
+    state = state_of(rule, rule.example(), 0.5, (1e3,) * rule.slots, 1.0)
+    return "cutoff" if np.isnan(np.array(state, np.float64)).any() else "closed"
 
 
 def _distinct(hyper: Array, l2: Array) -> tuple[Array, Array]:

@@ -43,6 +43,9 @@ class DoG(NamedTuple):
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         return w - c[0] * g, s
 
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr * m[0] / np.sqrt(m[1] + h.eps)
+
 
 @optimizer(
     name="dowg",
@@ -78,6 +81,9 @@ class DoWG(NamedTuple):
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         return w - c[0] * g, s
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr * m[0] / (np.sqrt(m[1]) + h.eps)
 
 
 @optimizer(

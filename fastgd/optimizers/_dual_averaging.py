@@ -39,6 +39,9 @@ class FTRL(NamedTuple):
         z = s[0] + g - (q - (h.beta + np.sqrt(s[1])) * c[1]) * w
         return np.where(np.abs(z) <= h.lambda1, 0, (np.sign(z) * h.lambda1 - z) / (q + h.lambda2)), (z, n)
 
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / (h.beta + np.sqrt(s[1]))
+
     # The parameter stays, and z follows the rate. A start beside the origin is thresholded in the first step.
     def lift(h, w: Value, s: Slots) -> Slots:
         started = np.where(np.abs(s[0]) > 0, w * 0, np.where(np.abs(w) > 0, w * np.nan, 0.0))
@@ -77,6 +80,9 @@ class MADGRAD(NamedTuple):
         v = s[2] + c[0] * g * g
         z = s[0] - total / (np.cbrt(v) + h.eps)
         return h.momentum * w + (1 - h.momentum) * z, (s[0], total, v)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return (h.lr + h.eps) * np.sqrt(t) / (np.cbrt(s[2]) + h.eps)
 
     def lift(h, w: Value, s: Slots) -> Slots:
         return (s[0] - s[1] / (np.cbrt(s[2]) + h.eps),)

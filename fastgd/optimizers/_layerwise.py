@@ -121,6 +121,9 @@ class NovoGrad(NamedTuple):
         u = h.beta1 * s[0] + c[0] * g + h.weight_decay * w
         return w - h.lr * u, (u,)
 
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / (np.sqrt(m[0]) + h.eps)
+
 
 @optimizer(
     name="stable_adamw",

@@ -29,3 +29,6 @@ class SM3(NamedTuple):
         v = s[0] + g * g
         u = h.momentum * s[1] + (1 - h.momentum) * g / np.sqrt(v + h.eps)
         return w - h.lr * u, (v, u)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / np.sqrt(s[0] + h.eps)

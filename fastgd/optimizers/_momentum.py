@@ -21,6 +21,9 @@ class SGD(NamedTuple):
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         return w - h.lr * (g + h.weight_decay * w), s
 
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr
+
 
 @optimizer(
     name="momentum",
@@ -52,6 +55,9 @@ class Momentum(NamedTuple):
             return w - u - h.lr * h.weight_decay * w, (u,)
         u = h.momentum * s[0] + c[0] * g
         return w - h.lr * (u + h.weight_decay * w), (u,)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr
 
 
 @optimizer(
@@ -85,6 +91,9 @@ class Nesterov(NamedTuple):
             return w + c[0] * s[0] - u - h.momentum * u - h.lr * h.weight_decay * w, (u,)
         u = h.momentum * s[0] + g
         return w - h.lr * (g + h.momentum * u + h.weight_decay * w), (u,)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr
 
     def readout(h, w: Value, s: Slots) -> Value:
         if h.form == "lecture":
@@ -121,6 +130,9 @@ class ASGD(NamedTuple):
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         w = w - c[0] * (g + h.lambd * w)
         return w, ((1 - c[1]) * s[0] + c[1] * w,)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr * exp(-h.alpha * np.log1p(h.lambd * h.lr * (t - 1)))
 
     def readout(h, w: Value, s: Slots) -> Value:
         return s[0]

@@ -41,7 +41,8 @@ class Optimizer:
     name : str
         As in a study file; for a user's own, "package.module:Name".
     cls : type
-        The NamedTuple with `rule`, and optionally `prepare`, `start`, `measure` with `conclude`, and `readout`.
+        The NamedTuple with `rule`, and optionally `prepare`, `start`, `measure` with `conclude`, `readout` and
+        `effective`.
     family, witness, reference : str
         For `fastgd list`; the witness is the outside implementation whose form and defaults the rule takes.
     slots : tuple of str
@@ -56,8 +57,6 @@ class Optimizer:
         The categorical choices; the first is the default. They are part of a kernel's type.
     annotations : mapping of str to Any
         The type of each field with its bounds.
-    lazy : tuple of {"closed", "cutoff", "none"}
-        How untouched parameters are caught up on sparse data: without a penalty, and with l2 > 0.
     source : str
         A hash of the source of its module: what makes an edited rule another rule.
     """
@@ -74,7 +73,13 @@ class Optimizer:
     options: Mapping[str, tuple[Any, ...]]
     annotations: Mapping[str, Any]
     source: str
-    lazy: tuple[Lazy, Lazy] = ("none", "none")
+
+    @property
+    def lazy(self) -> tuple[Lazy, Lazy]:
+        """How untouched parameters are brought up to date on sparse data: without a penalty, and with l2 > 0."""
+        from fastgd.optimizers._coast import lazy_of  # which needs this module, and Numba
+
+        return lazy_of(self)
 
     @property
     def summary(self) -> str:
@@ -85,6 +90,11 @@ class Optimizer:
     def foreign(self) -> bool:
         """Whether it is a user's own."""
         return not self.cls.__module__.startswith("fastgd.")
+
+    @property
+    def has_effective_rate(self) -> bool:
+        """Whether it says by which rate it multiplies a parameter's gradient."""
+        return hasattr(self.cls, "effective")
 
     def variant(self, options: Mapping[str, Any]) -> str:
         """Name the choices that are not the defaults: the column `variant`."""
@@ -125,6 +135,11 @@ def optimizer(
         The slots at the start, from the parameters there; zeros by default. Called with arrays, outside of kernels.
     `readout(h, w, s) -> w`, optional
         The iterate that is reported, when it is not the state.
+    `effective(h, t, m, s) -> rate`, optional
+        The rate by which the step multiplies a parameter's gradient, or its average: the metric `effective_lr`. It is
+        of the state after step t, with the memory m after it (before the first step: those at the start, and t = 1).
+        Called with arrays in float64, outside of kernels: numbers of trials (lanes,), slots (parameters, lanes). A rule
+        in which gradients have no such factor (signs, bets, norms that are not kept) goes without.
 
     Parameters
     ----------

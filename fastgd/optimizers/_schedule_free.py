@@ -49,6 +49,9 @@ class ScheduleFreeSGD(NamedTuple):
         z = s[0] - step
         return z + c[0] * (w - s[0] + h.beta * step), (z,)
 
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr
+
     def readout(h, w: Value, s: Slots) -> Value:
         return s[0] + (w - s[0]) / h.beta
 
@@ -91,6 +94,9 @@ class ScheduleFreeAdamW(NamedTuple):
         step = h.lr * (g / (np.sqrt(v * c[1]) + h.eps) + h.weight_decay * w)
         z = s[0] - step
         return z + c[0] * (w - s[0] + h.beta1 * step), (z, v)
+
+    def effective(h, t: int, m: Slots, s: Slots) -> Value:
+        return h.lr / (np.sqrt(s[1] / (1 - power(h.beta2, t))) + h.eps)
 
     def readout(h, w: Value, s: Slots) -> Value:
         return s[0] + (w - s[0]) / h.beta1

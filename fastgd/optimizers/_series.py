@@ -24,10 +24,21 @@ def quotients(m: Any, v: Any, eps: Any, reach: Any) -> Any:
 
 
 def decayed(q: Any, beta: Any, growth: Any) -> Any:
-    """Return the terms after a step: m falls by `beta`, and `1 / sqrt(v)` grows by `growth`."""
+    """Return the terms after a step: m falls by `beta`, and `1 / sqrt(v)` grows by `growth`.
+
+    Terms that would grow belong to series that do not reach anywhere.
+    """
     g2 = growth * growth
-    a, b, c = beta * growth, beta * g2, beta * (g2 * growth)
-    return a * q[0], b * q[1], c * q[2], a * (g2 * growth) * q[3], b * (g2 * growth) * q[4], c * (g2 * growth) * q[5]
+    a, b, c, cube = beta * growth, beta * g2, beta * (g2 * growth), g2 * growth
+    factors = (a, b, c, a * cube, b * cube, c * cube)
+    return (
+        np.minimum(factors[0], 1.0) * q[0],
+        np.minimum(factors[1], 1.0) * q[1],
+        np.minimum(factors[2], 1.0) * q[2],
+        np.minimum(factors[3], 1.0) * q[3],
+        np.minimum(factors[4], 1.0) * q[4],
+        np.minimum(factors[5], 1.0) * q[5],
+    )
 
 
 def quotient(q: Any, scale: Any) -> Any:
@@ -43,8 +54,6 @@ def vanishing(beta1: Any, beta2: Any) -> Any:
 
 
 def series_reach(beta1: Any, beta2: Any) -> Any:
-    """Return the largest `eps / sqrt(v)` for which six terms do, until the steps have vanished."""
+    """Return the largest `eps / sqrt(v)` for which six terms do; 0 unless the first that is left out falls too."""
     with np.errstate(all="ignore"):
-        growth = 1 / np.sqrt(beta2)
-        fades = beta1 * growth ** (TERMS + 1) < 1 - 1e-3 * (1 - beta1)  # also the first term that is left out
-        return np.where(fades, LARGEST, np.nan_to_num(LARGEST * growth ** -vanishing(beta1, beta2), nan=0.0))
+        return np.where(beta1 * beta2 ** (-0.5 * (TERMS + 1)) < 1 - 1e-3 * (1 - beta1), LARGEST, 0.0)

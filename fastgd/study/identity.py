@@ -10,6 +10,8 @@ import numpy as np
 from fastgd.engine.spec import CohortSpec
 from fastgd.study.config import Problem, Schedule, Study
 
+LATER = ("eps_hat",)  # choices that older trials were made without
+
 
 def trial_ids(
     study: Study,
@@ -62,7 +64,7 @@ def _shared(study: Study, problem: Problem, fingerprint: str, spec: CohortSpec) 
         "data": fingerprint,
         "loss": problem.loss,
         "intercept": problem.intercept,
-        "optimizer": [optimizer.name, spec.rule.choices, list(optimizer.hyper)],
+        "optimizer": [optimizer.name, _choices(spec), list(optimizer.hyper)],
         "source": optimizer.source if optimizer.foreign else None,  # a user's edited rule is another rule
         "batch_size": spec.batch_size,
         "dtype": study.dtype,
@@ -74,6 +76,11 @@ def _shared(study: Study, problem: Problem, fingerprint: str, spec: CohortSpec) 
         "stop": study.stop.model_dump(),
         "record": study.record.model_dump(),
     }
+
+
+def _choices(spec: CohortSpec) -> list[tuple[str, Any]]:
+    """The rule's choices; those that came later only where they are not the default."""
+    return [(name, value) for name, value in spec.rule.choices if value or name not in LATER]
 
 
 def _added(spec: CohortSpec) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from fastgd.study._tables import Search
 from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 from fastgd.study.identity import trial_ids
-from fastgd.study.sparsity import dense_updates_note, sparse_column, with_untouched
+from fastgd.study.sparsity import MASKED, dense_updates_note, sparse_column, with_untouched
 from fastgd.study.summary import PlanSummary
 
 Array = npt.NDArray[Any]
@@ -134,13 +134,16 @@ class _Method:
     blocks: list[OptimizerBlock]
 
 
-def _methods(study: Study) -> list[_Method]:
+def _methods(study: Study, masked: bool) -> list[_Method]:
     """The methods of the study; categorical choices, options and estimators make methods of their own."""
     methods: dict[str, _Method] = {}
     for block in study.optimizer:
         record = find(block.name)
         for *choices, estimator in itertools.product(*block.options.values(), block.estimator):
-            rule = Rule.of(record, dict(zip(block.options, choices, strict=True)), block.kinds)
+            chosen = dict(zip(block.options, choices, strict=True))
+            if masked and "eps_hat" in chosen:
+                chosen["eps_hat"] = True  # the form of the witness of masked steps, PyTorch's SparseAdam
+            rule = Rule.of(record, chosen, block.kinds)
             method = _Method(rule, estimator, block.line_search, [])
             methods.setdefault(f"{rule!r} {estimator} {block.line_search!r}", method).blocks.append(block)
     return list(methods.values())
@@ -148,7 +151,7 @@ def _methods(study: Study) -> list[_Method]:
 
 def _groups(study: Study, problem: Problem, data: Data) -> Iterator[tuple[_Method, _Lanes]]:
     """The methods of the study with their lanes; on sparse data, those with a penalty and those without."""
-    for method in _methods(study):
+    for method in _methods(study, masked=data.sparse and problem.sparse == MASKED):
         lanes = _lanes(study, problem, method.blocks)
         if not data.sparse:
             yield method, lanes

@@ -55,7 +55,7 @@ def _check_masked(spec: CohortSpec) -> None:
     """Refuse what says nothing of the parameters that are left alone."""
     name, why = spec.rule.optimizer.name, ""
     if spec.kernel.parts:
-        why = "large and full batches touch nearly all parameters, and have no masked form"
+        why = "large batches touch nearly all parameters, and have no masked form"
     elif spec.estimator != "none":
         why = f"estimator = {spec.estimator!r} moves every parameter in every step"
     elif spec.rule.functions.rounds:
