@@ -16,6 +16,25 @@ key may be one value, a list or a grid, and any number may be scheduled. On arra
 `fastgd.optimizers.adam(w, lr=1e-3).step(g)`.
 
 """
+RATES = """
+## Effective rates
+
+The metric `effective_lr` records by which rate a rule multiplies a parameter's gradient, or the average that it keeps
+of gradients: `lr` itself in plain descent and momentum, `lr / (sqrt(v) + eps)` in AdaGrad and RMSProp, the same of
+the corrected `v^` in Adam, `lr sqrt(e + eps) / sqrt(v + eps)` in AdaDelta, `lr / (beta + sqrt(n))` in FTRL. It is
+that of the state at a checkpoint; at the start, that of a rule that has seen nothing. Options around a rule do not
+change it.
+
+The columns of the curves are quantiles over features: `effective_lr.rare.q10`, `.q50` and `.q90`, the same of
+`medium` and of `frequent`. In less than 0.1 % of the training rows a rare feature is not zero, in more than 5 % a
+frequent one; one that is zero in every row is left out, and an intercept is no feature. Rows count as they are
+prepared: where dense data are standardised, nothing is zero. A quantile is the rate of one of the features; nothing
+is interpolated.
+
+The columns are null where a class has no feature, and for rules without such a rate: {without}.
+
+`fastgd plot DIR --kind rates` draws them for the best trial of each optimizer.
+"""
 
 
 def page() -> str:
@@ -23,7 +42,9 @@ def page() -> str:
     records = sorted(OPTIMIZERS.values(), key=lambda record: FAMILIES.index(record.family))
     families = [(family, list(members)) for family, members in groupby(records, key=lambda record: record.family)]
     overview = "".join(_line(record) for _, members in families for record in members)
-    return HEAD + OVERVIEW + overview + "".join(_family(family, members) for family, members in families)
+    without = ", ".join(record.name for record in records if not record.has_effective_rate)
+    rates = RATES.format(without=without)
+    return HEAD + OVERVIEW + overview + rates + "".join(_family(family, members) for family, members in families)
 
 
 FAMILIES = list(dict.fromkeys(record.family for record in OPTIMIZERS.values()))

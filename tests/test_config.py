@@ -13,7 +13,7 @@ from fastgd.optimizers import OPTIMIZERS
 from fastgd.study.config import METRICS, Schedule, Study
 
 ROOT = Path(__file__).parent.parent
-STUDIES = [*sorted(ROOT.glob("studies/*.toml")), ROOT / "fastgd/data/demo.toml"]
+STUDIES = [*sorted(ROOT.glob("studies/**/*.toml")), ROOT / "fastgd/data/demo.toml"]
 SMALLEST = """
 name = "small"
 epochs = 3

@@ -10,6 +10,7 @@ import fastgd
 from fastgd._errors import InputError
 from fastgd.datasets import from_arrays, prepare
 from fastgd.optimizers import OPTIMIZERS
+from fastgd.optimizers._coast import lazy_of
 from fastgd.study import plan as planning
 from fastgd.study.events import CohortFinished, Warning_
 from fastgd.study.plan import make_plan
@@ -210,3 +211,6 @@ def test_every_record_says_how_it_coasts():
     none = set(OPTIMIZERS) - closed - cutoff
     assert {"lars", "lamb", "novograd"} <= none
     assert all("measure" in vars(OPTIMIZERS[name].cls) for name in none)
+    assert {name: record.lazy for name, record in OPTIMIZERS.items()} == {
+        name: lazy_of(record) for name, record in OPTIMIZERS.items()
+    }

@@ -156,7 +156,9 @@ def plot(
         Path,
         typer.Argument(help="A folder of results; for the schedules, a study file will do.", metavar="DIR|STUDY.toml"),
     ],
-    kind: Annotated[str, typer.Option("--kind", "-k", help="curves, sensitivity, heatmap or schedule.")] = "curves",
+    kind: Annotated[
+        str, typer.Option("--kind", "-k", help="curves, sensitivity, heatmap, schedule or rates.")
+    ] = "curves",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="A .png, .svg or .pdf.  [default: DIR/KIND.png]", metavar="FILE"),
@@ -169,6 +171,7 @@ def plot(
     sensitivity  the final loss against the rate: how much does the right rate matter?
     heatmap      the final loss over two quantities of the grid
     schedule     what the schedules are worth along the epochs
+    rates        by which rates rare and frequent features learn (record.metrics = ["effective_lr"])
     ```
 
     **Examples**

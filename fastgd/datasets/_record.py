@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.floating[Any]]
 CSR: TypeAlias = "csr_array[np.floating[Any], tuple[int, int]]"  # texts: scipy is not imported for them
 Matrix: TypeAlias = "Floats | CSR"
+BLOCK = 1 << 20  # values that are compared with zero at a time
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -123,6 +125,15 @@ class Data:
     def nonzeros(self) -> int | None:
         """How many values the training rows store, where they are sparse."""
         return None if isinstance(self.X, np.ndarray) else int(self.X.nnz)
+
+    @cached_property
+    def frequencies(self) -> Floats:
+        """The share (d,) of the training rows in which each feature is not zero; counted when first asked for."""
+        n, d = self.X.shape
+        if not isinstance(self.X, np.ndarray):
+            return np.asarray(np.bincount(self.X.indices, minlength=d) / n)
+        step = max(1, BLOCK // d)
+        return np.asarray(sum(np.count_nonzero(self.X[at : at + step], axis=0) for at in range(0, n, step)) / n)
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ class NAdamW(NamedTuple):
 
 @optimizer(
     name="adabelief",
+    lazy=("cutoff", "none"),
     slots=("mean", "mean_square_surprise"),
     family="adam",
     witness="optax.adabelief",
@@ -104,6 +105,7 @@ class AdaBelief(NamedTuple):
 
 @optimizer(
     name="adan",
+    lazy=("cutoff", "none"),
     slots=("mean", "mean_difference", "mean_square", "gradient"),
     family="adam",
     witness="optax.adan",

@@ -8,7 +8,13 @@ from fastgd._math import exp
 from fastgd.optimizers._record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
 
-@optimizer(name="sgd", family="momentum", witness="torch.optim.SGD", reference="Robbins & Monro (1951)")
+@optimizer(
+    name="sgd",
+    lazy=("closed", "closed"),
+    family="momentum",
+    witness="torch.optim.SGD",
+    reference="Robbins & Monro (1951)",
+)
 class SGD(NamedTuple):
     """Gradient descent: `w -= lr (g + weight_decay w)`.
 
@@ -27,6 +33,7 @@ class SGD(NamedTuple):
 
 @optimizer(
     name="momentum",
+    lazy=("closed", "closed"),
     slots=("velocity",),
     family="momentum",
     witness="torch.optim.SGD(momentum=)",
@@ -62,6 +69,7 @@ class Momentum(NamedTuple):
 
 @optimizer(
     name="nesterov",
+    lazy=("closed", "closed"),
     slots=("velocity",),
     memory={"momentum": 0.0},
     family="momentum",
@@ -103,6 +111,7 @@ class Nesterov(NamedTuple):
 
 @optimizer(
     name="asgd",
+    lazy=("closed", "closed"),
     slots=("average",),
     family="momentum",
     witness="torch.optim.ASGD",

@@ -59,6 +59,9 @@ class Optimizer:
         The type of each field with its bounds.
     source : str
         A hash of the source of its module: what makes an edited rule another rule.
+    lazy : tuple of {"closed", "cutoff", "none"}
+        How untouched parameters are brought up to date on sparse data: without a penalty, and with l2 > 0. It says what
+        `optimizers._coast` finds out, for those who do not compile anything.
     """
 
     name: str
@@ -73,13 +76,7 @@ class Optimizer:
     options: Mapping[str, tuple[Any, ...]]
     annotations: Mapping[str, Any]
     source: str
-
-    @property
-    def lazy(self) -> tuple[Lazy, Lazy]:
-        """How untouched parameters are brought up to date on sparse data: without a penalty, and with l2 > 0."""
-        from fastgd.optimizers._coast import lazy_of  # which needs this module, and Numba
-
-        return lazy_of(self)
+    lazy: tuple[Lazy, Lazy]
 
     @property
     def summary(self) -> str:
@@ -111,6 +108,7 @@ def optimizer(
     slots: tuple[str, ...] = (),
     memory: Mapping[str, float] = MappingProxyType({}),
     batch_loss: bool = False,
+    lazy: tuple[Lazy, Lazy] | None = None,
     family: str = "custom",
     witness: str = "none",
     reference: str = "",
@@ -151,6 +149,8 @@ def optimizer(
         Numbers kept for each trial, with their values at the start: running products, sums of weights.
     batch_loss : bool
         Whether `conclude` needs the objective of the batch.
+    lazy : tuple of str, optional
+        As the record has it, where it is not ("closed", "none"), and not ("none", "none") with `measure`.
     family, witness, reference : str
         What `fastgd list` shows.
     """
@@ -158,6 +158,7 @@ def optimizer(
     def register(cls: C) -> C:
         texts = {"family": family, "witness": witness, "reference": reference}
         state = {"slots": slots, "memory": dict(memory), "batch_loss": batch_loss}
+        state["lazy"] = lazy or ("none" if hasattr(cls, "measure") else "closed", "none")
         record = _describe(cls, name or f"{cls.__module__}:{cls.__name__}", {**state, **texts})
         cls.optimizer = record  # type: ignore[attr-defined]
         if name is not None:

@@ -13,6 +13,7 @@ Share = Annotated[float, Gt(0), Le(1)]
 
 @optimizer(
     name="schedule_free_sgd",
+    lazy=("closed", "closed"),
     slots=("z",),
     memory={"largest_rate": 0.0, "weights": 0.0},
     family="schedule-free",

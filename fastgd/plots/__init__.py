@@ -10,6 +10,7 @@ from fastgd._registry import Registry
 from fastgd.analysis import Results
 from fastgd.plots._curves import curves
 from fastgd.plots._heatmap import heatmap
+from fastgd.plots._rates import rates
 from fastgd.plots._schedule import schedule, sketch, study_blocks
 from fastgd.plots._sensitivity import sensitivity
 from fastgd.plots._style import style
@@ -17,7 +18,19 @@ from fastgd.plots._style import style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PLOTS", "Plot", "curves", "heatmap", "plot", "save", "schedule", "sensitivity", "sketch", "study_blocks"]
+__all__ = [
+    "PLOTS",
+    "Plot",
+    "curves",
+    "heatmap",
+    "plot",
+    "rates",
+    "save",
+    "schedule",
+    "sensitivity",
+    "sketch",
+    "study_blocks",
+]
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -49,6 +62,7 @@ for _plot in (
     Plot("sensitivity", "the final loss against the learning rate, a line for each optimizer", sensitivity),
     Plot("heatmap", "the final loss over two hyper-parameters, axes for each optimizer", heatmap),
     Plot("schedule", "what the schedules of the study are worth over the training", schedule),
+    Plot("rates", "the effective rates of rare and of frequent features, axes for each optimizer", rates),
 ):
     PLOTS.add(_plot)
 
@@ -61,7 +75,7 @@ def plot(results: Results, kind: str, **options: Any) -> "Figure":
     results : Results
         The study's results.
     kind : str
-        A name in `PLOTS`: curves, sensitivity, heatmap, schedule.
+        A name in `PLOTS`: curves, sensitivity, heatmap, schedule, rates.
     **options
         The options of the function of that name in this module.
 

@@ -21,6 +21,7 @@ from fastgd.plots._style import (
     methods,
     name_axes,
     panels,
+    scale_x,
     shape,
     spread_labels,
     style,
@@ -168,19 +169,11 @@ def _band(axes: "Axes", bundle: Bundle, look: Look) -> None:
 
 def _scale(axes: "Axes", bundles: Sequence[Bundle]) -> None:
     """Set limits that show the best curves from the start on, and logarithmic axes where they help."""
-    from matplotlib.ticker import MaxNLocator
-
     dress(axes)
     best = np.concatenate([bundle.best for bundle in bundles])
     start = np.concatenate([bundle.values[:, 0] for bundle in bundles])
     limits(axes, np.append(best, np.median(start)))
-    x = np.unique(np.concatenate([bundle.x for bundle in bundles]))
-    if np.median(x) < x[-1] / 5:  # checkpoints at equal ratios
-        axes.set_xscale("log")
-        axes.set_xlim(x[x > 0][0], x[-1])
-    else:
-        axes.set_xlim(x[0], x[-1])
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    scale_x(axes, np.concatenate([bundle.x for bundle in bundles]))
 
 
 def _name_ends(axes: "Axes", bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> None:

@@ -59,6 +59,7 @@ LABELS = {
     "r2": "training R²",
     "validation_r2": "validation R²",
     "lr": "learning rate",
+    "effective_lr": "effective rate",
     "l2": "L2 penalty",
     "batch_size": "batch size",
     "epoch": "epochs",
@@ -175,6 +176,19 @@ def limits(axes: "Axes", seen: NDArray[np.float64]) -> None:
     else:
         margin = 0.05 * (high - low or abs(high) or 1.0)
         axes.set_ylim(low - margin, high + margin)
+
+
+def scale_x(axes: "Axes", x: NDArray[np.float64]) -> None:
+    """Set the horizontal limits to the checkpoints at x, on a logarithmic axis where they stand at equal ratios."""
+    from matplotlib.ticker import MaxNLocator
+
+    x = np.unique(x)
+    if np.median(x) < x[-1] / 5:
+        axes.set_xscale("log")
+        axes.set_xlim(x[x > 0][0], x[-1])
+    else:
+        axes.set_xlim(x[0], x[-1])
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
 
 
 def varied(results: Results, trials: pd.DataFrame) -> list[str]:

@@ -47,6 +47,11 @@ def _check_labels(study: Study) -> None:
 
 def _check_metrics(study: Study) -> None:
     """Refuse a metric that no problem of the study can have; one that some have is null for the others."""
+    if "effective_lr" in study.record.metrics:
+        names = list(dict.fromkeys(block.name for block in study.optimizer))
+        if not any(find(name).has_effective_rate for name in names):
+            text = f": no optimizer of the study has 'effective_lr': {', '.join(names)}"
+            raise failure(text, "record", "metrics")
     for metric in study.record.metrics:
         quantity = metric.removeprefix("validation_")
         targets = NEEDS_TARGETS.get(quantity)

@@ -25,6 +25,7 @@ METRICS = (
     *ALWAYS_RECORDED,
     *("grad_norm", "composite_loss", "nonzeros"),
     *("accuracy", "validation_accuracy", "r2", "validation_r2"),
+    "effective_lr",
 )
 LARGEST = 2**53
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from fastgd.datasets import Data
 from fastgd.engine.cohort import Cohort
 from fastgd.problems import LOSSES, ZERO_ONE, Loss
+from fastgd.study import effective_rates
 from fastgd.study._checks import NEEDS_TARGETS
 
 Array = npt.NDArray[Any]
@@ -18,6 +19,12 @@ LOSS_EVALUATIONS = "loss_evaluations"  # of the line search so far, where there 
 def _fits(metric: str, loss: Loss) -> bool:
     """Whether a loss's targets have a metric."""
     return loss.targets in NEEDS_TARGETS.get(metric.removeprefix("validation_"), (loss.targets,))
+
+
+def columns_of(metrics: Sequence[str]) -> list[str]:
+    """Return the columns of the curves in which these metrics stand."""
+    several = {effective_rates.METRIC: effective_rates.COLUMNS}
+    return [column for name in metrics for column in several.get(name, (name,))]
 
 
 def measures_of(metrics: Sequence[str]) -> list[Loss]:
@@ -40,6 +47,7 @@ class Recorder:
     def __init__(self, data: Data, loss: Loss, metrics: Sequence[str]) -> None:
         self._loss = loss
         self._metrics = [name for name in metrics if _fits(name, loss)]
+        self._classes = effective_rates.classes_of(data) if effective_rates.METRIC in self._metrics else {}
         self._sets: list[tuple[str, Any, Array]] = [("", data.X, data.y)]
         if data.X_validation is not None and data.y_validation is not None:
             self._sets.append(("validation_", data.X_validation, data.y_validation))
@@ -72,6 +80,8 @@ class Recorder:
             values["grad_norm"] = cohort.gradient_norm(poll)
         if {"composite_loss", "nonzeros"} & set(self._metrics):
             values |= self._of_weights(cohort, values["loss"])
+        if self._classes:
+            values |= effective_rates.measure(cohort, self._classes, poll)
         if cohort.line:
             values[LOSS_EVALUATIONS] = cohort.line.evaluations[cohort.alive].astype(np.float64)
         return values

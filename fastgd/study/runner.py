@@ -25,7 +25,7 @@ from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import Problem, Study
 from fastgd.study.events import Event, Finished, Loading, Planned, Warning_
 from fastgd.study.execution import Execution
-from fastgd.study.metrics import LOSS_EVALUATIONS
+from fastgd.study.metrics import LOSS_EVALUATIONS, columns_of
 from fastgd.study.plan import MEMORY_BUDGET, Plan, labels, make_plan
 from fastgd.study.stopwatch import Stopwatch
 
@@ -209,7 +209,7 @@ def _open(
         study_toml=study.to_toml(),
         hyper=list(hyper),
         schedule_params=schedule,
-        metrics=[*study.record.metrics, *(LOSS_EVALUATIONS for _ in searches[:1])],
+        metrics=[*columns_of(study.record.metrics), *(LOSS_EVALUATIONS for _ in searches[:1])],
         fresh=fresh,
         allow_mixed=allow_mixed,
     )
