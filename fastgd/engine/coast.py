@@ -163,7 +163,7 @@ def remember(coast, shape, hyper, c, nodes, rights, at, size):
             put_node(coast, shape, rights, level, v, right)
 
 
-@jit
+@jit(inline="always")
 def product(coast, shape, nodes, rights, start, end, size, v):
     """Return the matrix of the steps start <= i < end of the window, where `end` is now."""
     matrix, level, first = identity(coast, shape, nodes), 0, size
@@ -197,7 +197,7 @@ def arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
     raise NotImplementedError("called from kernels only")
 
 
-@overload(together, strict=False)
+@overload(together, strict=False, inline="always")
 def _together(coast, shape, nodes, rights, start, end, size):
     if coast.value.shared:
         return lambda coast, shape, nodes, rights, start, end, size: product(
@@ -206,8 +206,12 @@ def _together(coast, shape, nodes, rights, start, end, size):
     return lambda coast, shape, nodes, rights, start, end, size: ()
 
 
-@overload(arrive, strict=False)
+@overload(arrive, strict=False, inline="always")
 def _arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
+    if not coast.value.shared and coast.value.families:  # a series is summed over the whole range
+        return lambda coast, shape, nodes, rights, shared, ratio, start, end, size, v, x: transform(
+            coast, product(coast, shape, nodes, rights, start, end, size, v), x
+        )
     if not coast.value.shared:
         return lambda coast, shape, nodes, rights, shared, ratio, start, end, size, v, x: travel(
             coast, shape, nodes, rights, start, end, size, v, x
@@ -237,22 +241,21 @@ def replay(coast, shape, hyper, kept_c, kept_h, start, end, v, w, s):
     return w, s
 
 
-def mend(coast, shape, window, hyper, span, v, y, before, after):
+def mend(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, y, before, after):
     """Return `after`, a parameter and its slots; where the state y was unknown, after steps taken one by one."""
     raise NotImplementedError("called from kernels only")
 
 
-@overload(mend, strict=False)
-def _mend(coast, shape, window, hyper, span, v, y, before, after):
+@overload(mend, strict=False, inline="always")
+def _mend(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, y, before, after):
     if not coast.value.replays:
-        return lambda coast, shape, window, hyper, span, v, y, before, after: after
+        return lambda coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, y, before, after: after
     rests = 0 in coast.value.ones  # once nothing behind it has a say
 
-    def mended(coast, shape, window, hyper, span, v, y, before, after):
+    def mended(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, y, before, after):
         unknown = lost(before[0], y, after[0])
         if not any_lane(unknown):
             return after
-        nodes, rights, _, _, kept_c, kept_h, horizon = window
         start, end, size, _ = span
         stop = min(end, start + horizon)
         w, s = replay(coast, shape, hyper, kept_c, kept_h, start, stop, v, before[0], before[1])
@@ -265,19 +268,20 @@ def _mend(coast, shape, window, hyper, span, v, y, before, after):
     return mended
 
 
-@jit
-def coasted(coast, shape, window, shared, mean, hyper, span, v, w, s):
+@jit(inline="always")
+def coasted(coast, shape, nodes, rights, ratio, reach, kept_c, kept_h, horizon, shared, mean, hyper, span, v, w, s):
     """Return a parameter and its slots after the steps span[0] <= i < span[1] of the window of span[2]; of lanes at v.
 
-    window : what belongs to the tile of `Past`; span[3] is where the parameter stands.
+    span[3] is where the parameter stands; what comes before is the tile's part of `Past`. No arrays in tuples: taking
+    them out would count their references.
     """
-    nodes, rights, ratio, reach, _, _, _ = window
     start, end, size, at = span
     h = lane(coast, shape, hyper, v)
     y = lift(coast, h, w, s, load(shape, reach, v))
     x = (w, *y, *drift(coast, shape, mean, at))
     x = arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x)
-    return mend(coast, shape, window, hyper, span, v, y, (w, s), (x[0], lower(coast, h, s, x[1:])))
+    after = (x[0], lower(coast, h, s, x[1:]))
+    return mend(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, y, (w, s), after)
 
 
 @jit
@@ -288,7 +292,6 @@ def catch_up(
     """Bring some parameters up to date: to `now` steps of the window. The next step is theirs."""
     L = static(shape, "lanes")
     own = features[first : first + count]
-    window = (nodes, rights, ratio, reach, kept_c, kept_h, horizon)
     for u in range(count):
         j = np.int64(own[u])
         start = np.int64(last[np.uint64(j)])
@@ -299,7 +302,24 @@ def catch_up(
                 at = j * L + v
                 w, s = load(shape, state, at), load_slots(coast, shape, state, at, stride)
                 span = (start, now, size, at)
-                w, s = coasted(coast, shape, window, shared, mean, hyper, span, v, w, s)
+                w, s = coasted(
+                    coast,
+                    shape,
+                    nodes,
+                    rights,
+                    ratio,
+                    reach,
+                    kept_c,
+                    kept_h,
+                    horizon,
+                    shared,
+                    mean,
+                    hyper,
+                    span,
+                    v,
+                    w,
+                    s,
+                )
                 store(state, at, w)
                 store_slots(coast, shape, state, at, stride, s)
 

@@ -91,7 +91,7 @@ class Cohort:
         self.touching = Touching(self) if sparse else None
         self._allocate(len(self.alive))
         start = start_values(spec.init, spec.seed, self.d + spec.intercept)
-        W = np.repeat(start[:, None], len(self.alive), axis=1)
+        W = np.broadcast_to(start[:, None], (len(start), len(self.alive)))
         for row, values in enumerate((W, *spec.rule.start(spec.hyper, W))):
             self.layout.put(self.layout.blocks(self.lanes.state, row), values)
         self.rate = 2e9  # multiply-adds a second, until the first call is timed

@@ -1,6 +1,7 @@
 """What a checkpoint measures: exact sums over all rows, and norms, at the reported iterates."""
 
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ class Evaluation:
     """Exact sums over all rows; for a gradient's norm, single lanes are put into the smallest tile."""
 
     def __init__(self, cohort: "Cohort") -> None:
-        self.cohort = cohort
+        self.cohort: Cohort = weakref.proxy(cohort)  # which owns this: no cycle keeps its memory
         spec, itemsize = cohort.spec, cohort.dtype.itemsize
         kernel = Kernel(32 // itemsize) if spec.kernel.lanes == 1 else spec.kernel
         self.tiles = TileLayout(kernel, itemsize, cohort.d, spec.intercept)

@@ -5,6 +5,7 @@ direction. So a step passes over the features twice, for the gradient and for bo
 objective is evaluated.
 """
 
+import weakref
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,7 @@ class DirectionLine:
     """
 
     def __init__(self, cohort: "Cohort") -> None:
-        self.cohort = cohort
+        self.cohort: Cohort = weakref.proxy(cohort)  # which owns this: no cycle keeps its memory
         self.evaluations = np.zeros(len(cohort.spec.hyper), np.int64)  # of each lane of the spec
         self.rates = cohort.spec.hyper[:, list(cohort.spec.rule.fields).index("lr")].copy()
         layout, dtype = cohort.layout, cohort.dtype

@@ -8,7 +8,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastgd._vectors import Mask, Vector, address, splat
+from fastgd._vectors import Mask, Vector, address, call_llvm, splat
+from fastgd.optimizers._series import TERMS
 
 CONTRACT = ("contract",)
 
@@ -68,20 +69,86 @@ def compose(typingctx, coast, later, earlier):
 
 @intrinsic
 def transform(typingctx, coast, matrix, x):
-    """`transform(coast, M, x)`: the state M x, with a number or a vector for each entry of M."""
+    """`transform(coast, M, x)`: the state M x, with a number or a vector for each entry of M.
+
+    A series stands in the state by its first term and by x: its terms are summed here, and not kept.
+    """
 
     def codegen(context, builder, sig, args):
         numbers, state = cgutils.unpack_tuple(builder, args[1]), cgutils.unpack_tuple(builder, args[2])
-        if not isinstance(matrix.dtype, Vector):
-            numbers = [splat(builder, number, x.dtype.count) for number in numbers]
         about, zero = coast.value, ir.Constant(state[0].type, [0.0] * x.dtype.count)
-        results = [
-            _sum_products(builder, [(_cell(about, numbers, i, k), state[k]) for k in range(about.size)]) or zero
-            for i in range(about.size)
-        ]
+        of_series = {first + p for first in about.families for p in range(TERMS)}
+
+        def wide(number):
+            return number if number is None or isinstance(number, float) else _as_vector(builder, number, x.dtype.count)
+
+        results = []
+        for i in range(about.size):
+            if i in of_series:
+                results.append(zero)
+                continue
+            plain = [(wide(_cell(about, numbers, i, k)), state[k]) for k in range(about.size) if k not in of_series]
+            total = _sum_products(builder, plain)
+            for first in about.families:
+                sums = [_cell(about, numbers, i, first + p) for p in range(TERMS)]
+                if any(each is not None for each in sums):
+                    term = _sum_series(builder, sums, state[first], state[first + 1])
+                    total = term if total is None else builder.fadd(total, term)
+            results.append(zero if total is None else total)
         return context.make_tuple(builder, x, results)
 
     return x(coast, matrix, x), codegen
+
+
+def _as_vector(builder, number, count: int):
+    return number if isinstance(number.type, ir.VectorType) else splat(builder, number, count)
+
+
+def _sum_series(builder, sums, first, x):
+    """The sum of `a_i / (u_i + x)` over steps, times the first term, from the sums of `a_i u_i^-(p + 1)`.
+
+    With t the weighted mean of 1 / u and z = x t, it is `sum_i a_i / u_i / (1 + r e_i) / (1 + z)`; there
+    r = z / (1 + z) is below 1 for any x and `e_i = 1 / (u_i t) - 1` is small: the means of its powers come from the sums. Where the
+    last of them is not small, the result is no number.
+    """
+    kind, count = sums[0].type, first.type.count
+    double = isinstance(first.type.element, ir.DoubleType)
+
+    def constant(value, like):
+        return ir.Constant(like, [value] * like.count if isinstance(like, ir.VectorType) else value)
+
+    some = builder.fcmp_unordered("!=", sums[0], constant(0.0, kind))
+    mean = builder.select(some, builder.fdiv(sums[1], sums[0]), constant(0.0, kind))
+    step = builder.select(some, builder.fdiv(sums[0], sums[1]), constant(0.0, kind))
+    power = builder.select(some, builder.fdiv(constant(1.0, kind), sums[0]), constant(0.0, kind))
+    power = builder.fmul(power, step)
+    raw = []  # means of (1 / (u t))^p, from p = 2
+    for value in sums[2:]:
+        power = builder.fmul(power, step)
+        raw.append(builder.fmul(value, power))
+
+    def central(whole, *weights):
+        total = constant(whole, kind)
+        for weight, value in zip(weights, raw, strict=False):
+            total = builder.fadd(total, builder.fmul(constant(weight, kind), value, flags=CONTRACT), flags=CONTRACT)
+        return _as_vector(builder, total, count)
+
+    means = [central(-1.0, 1.0), central(-2.0, 3.0, -1.0), central(-3.0, 6.0, -4.0, 1.0)]
+    last = central(-4.0, 10.0, -10.0, 5.0, -1.0)
+    one, none = constant(1.0, first.type), constant(0.0, first.type)
+    z = builder.fmul(x, _as_vector(builder, mean, count))
+    inverse = builder.fdiv(one, builder.fadd(one, z))
+    r = builder.fmul(z, inverse)
+    square = builder.fmul(r, r)
+    total = last
+    for value in reversed(means):
+        total = call_llvm(builder, "fma", total, r, value)
+    total = call_llvm(builder, "fma", total, square, one)
+    left = call_llvm(builder, "fabs", builder.fmul(builder.fmul(last, r), builder.fmul(square, square)))
+    total = builder.fmul(builder.fmul(total, inverse), builder.fmul(first, _as_vector(builder, sums[0], count)))
+    enough = builder.fcmp_ordered("<=", left, constant(3e-10 if double else 1e-4, first.type))
+    total = builder.select(enough, total, constant(float("nan"), first.type))
+    return builder.select(builder.fcmp_ordered("==", first, none), none, total)
 
 
 @intrinsic

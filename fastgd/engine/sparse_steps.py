@@ -15,7 +15,8 @@ from fastgd.engine.blocks import sparse_margin_block
 from fastgd.engine.rows import CHUNK, PLAIN, SAGA
 from fastgd.engine.steps import note_bad
 
-STEPS = 256  # of a tile before the worker turns to its next one: their rows stay in the second-level cache
+STEPS = 256  # whose features are listed before the worker turns to its next tile
+ROWS = 4096  # taken one at a time before it does: what a tile needs most stays in the cache
 
 
 class Touched(NamedTuple):
@@ -250,8 +251,8 @@ def advance(calls, shape, data, lanes, past, touched, scratch, span, intercept):
     worker, workers, first, steps, t, b, before, size = span
     taken, alone = 0, b == 1 and lanes.estimator == PLAIN
     while taken < steps:
-        left = min(STEPS, steps - taken)
-        some = left if alone else collect(data, first + taken, left, b, touched)
+        left = steps - taken
+        some = min(ROWS, left) if alone else collect(data, first + taken, left, b, touched)
         for tile in range(worker, lanes.state.shape[0], workers):
             part = (first + taken, some, t + taken, taken, b, before + taken, size)
             tile_steps(calls, shape, data, lanes, past, touched, scratch, part, tile, intercept)

@@ -78,8 +78,10 @@ class TileLayout:
             if self.intercept:
                 flat[:, self.padded] = columns[self.d]
         else:
-            full = np.pad(columns, ((0, 0), (0, block.shape[0] * self.lanes - columns.shape[1])), mode="edge")
-            block[:] = full.reshape(len(columns), -1, self.lanes).swapaxes(0, 1)
+            for tile, own in enumerate(block):
+                some = columns[:, tile * self.lanes : (tile + 1) * self.lanes]
+                own[:, : some.shape[1]] = some
+                own[:, some.shape[1] :] = columns[:, -1:]
 
 
 def make_scratch(rows: int, lanes: int, gradient: int, quantities: int, sums: int, dtype: Any, single: bool) -> Scratch:

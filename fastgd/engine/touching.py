@@ -1,5 +1,6 @@
 """A sparse cohort's own part: the features of its batches, and the window of steps in which parameters coast."""
 
+import weakref
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ class Touching:
     """
 
     def __init__(self, cohort: "Cohort") -> None:
-        self.cohort = cohort
+        self.cohort: Cohort = weakref.proxy(cohort)  # which owns this: no cycle keeps its memory
         untouched = cohort.spec.untouched
         self.coast = untouched if isinstance(untouched, Coast) else None
         self.begun = 0

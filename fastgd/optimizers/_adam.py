@@ -7,13 +7,14 @@ import numpy as np
 
 from fastgd._math import exp, power
 from fastgd.optimizers._record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
-from fastgd.optimizers._series import decayed, quotient, quotients, series_reach, vanishing
+from fastgd.optimizers._series import decayed, quotient, series, vanishing
 
 LOG_NADAM = math.log(0.96)  # NAdam's momentum approaches beta1 as 0.96 to a power
 
 
 @optimizer(
     name="adam",
+    series=(2,),
     slots=("mean", "mean_square"),
     family="adam",
     witness="torch.optim.Adam",
@@ -56,11 +57,10 @@ class Adam(NamedTuple):
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
 
-    def reach(h) -> Value:
-        return series_reach(h.beta1, h.beta2) * (not h.eps_inside)
-
-    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
-        return (*s, *quotients(s[0], s[1], h.eps, reach))
+    def lift(h, w: Value, s: Slots) -> Slots:
+        if h.eps_inside:
+            return (*s, *series(s[0], s[1] * np.nan, h.eps))  # another series, which reaches less far
+        return (*s, *series(s[0], s[1], h.eps))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
@@ -69,6 +69,7 @@ class Adam(NamedTuple):
 
 @optimizer(
     name="amsgrad",
+    series=(3,),
     slots=("mean", "mean_square", "largest_mean_square"),
     family="adam",
     witness="torch.optim.Adam(amsgrad=True)",
@@ -100,11 +101,8 @@ class AMSGrad(NamedTuple):
     def horizon(h) -> Value:
         return vanishing(h.beta1, 1.0)
 
-    def reach(h) -> Value:
-        return series_reach(h.beta1, 1.0)
-
-    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
-        return (*s, *quotients(s[0], s[2], h.eps, reach))
+    def lift(h, w: Value, s: Slots) -> Slots:
+        return (*s, *series(s[0], s[2], h.eps))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[3:], h.beta1, 1.0)
@@ -113,6 +111,7 @@ class AMSGrad(NamedTuple):
 
 @optimizer(
     name="adamw",
+    series=(2,),
     slots=("mean", "mean_square"),
     family="adam",
     witness="torch.optim.AdamW",
@@ -145,11 +144,8 @@ class AdamW(NamedTuple):
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
 
-    def reach(h) -> Value:
-        return series_reach(h.beta1, h.beta2)
-
-    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
-        return (*s, *quotients(s[0], s[1], h.eps, reach))
+    def lift(h, w: Value, s: Slots) -> Slots:
+        return (*s, *series(s[0], s[1], h.eps))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
@@ -209,6 +205,7 @@ class Adamax(NamedTuple):
 
 @optimizer(
     name="nadam",
+    series=(2,),
     slots=("mean", "mean_square"),
     memory={"product": 1.0},
     family="adam",
@@ -248,11 +245,8 @@ class NAdam(NamedTuple):
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
 
-    def reach(h) -> Value:
-        return series_reach(h.beta1, h.beta2)
-
-    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
-        return (*s, *quotients(s[0], s[1], h.eps, reach))
+    def lift(h, w: Value, s: Slots) -> Slots:
+        return (*s, *series(s[0], s[1], h.eps))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
@@ -262,6 +256,7 @@ class NAdam(NamedTuple):
 
 @optimizer(
     name="radam",
+    series=(2,),
     slots=("mean", "mean_square"),
     memory={"weights": 0.0, "ages": 0.0},
     family="adam",
@@ -311,11 +306,8 @@ class RAdam(NamedTuple):
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
 
-    def reach(h) -> Value:
-        return series_reach(h.beta1, h.beta2)
-
-    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
-        return (*s, *quotients(s[0], s[1], h.eps, reach))
+    def lift(h, w: Value, s: Slots) -> Slots:
+        return (*s, *series(s[0], s[1], h.eps))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))

@@ -6,11 +6,12 @@ import numpy as np
 
 from fastgd._math import power
 from fastgd.optimizers._record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
-from fastgd.optimizers._series import decayed, quotient, quotients, series_reach, vanishing
+from fastgd.optimizers._series import decayed, quotient, series, vanishing
 
 
 @optimizer(
     name="nadamw",
+    series=(2,),
     slots=("mean", "mean_square"),
     family="adam",
     witness="optax.nadamw",
@@ -46,11 +47,8 @@ class NAdamW(NamedTuple):
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
 
-    def reach(h) -> Value:
-        return series_reach(h.beta1, h.beta2)
-
-    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
-        return (*s, *quotients(s[0], s[1], h.eps, reach))
+    def lift(h, w: Value, s: Slots) -> Slots:
+        return (*s, *series(s[0], s[1], h.eps))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
@@ -162,6 +160,7 @@ class Adan(NamedTuple):
 
 @optimizer(
     name="yogi",
+    series=(2,),
     slots=("mean", "mean_square"),
     family="adam",
     witness="optax.yogi",
@@ -198,11 +197,8 @@ class Yogi(NamedTuple):
     def horizon(h) -> Value:
         return vanishing(h.beta1, 1.0)
 
-    def reach(h) -> Value:
-        return series_reach(h.beta1, 1.0)
-
-    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
-        return (*s, *quotients(s[0], s[1], h.eps, reach))
+    def lift(h, w: Value, s: Slots) -> Slots:
+        return (*s, *series(s[0], s[1], h.eps))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[2:], h.beta1, 1.0)
@@ -249,6 +245,7 @@ class ADOPT(NamedTuple):
 
 @optimizer(
     name="ademamix",
+    series=(3, 9),
     slots=("mean", "slow_mean", "mean_square"),
     family="adam",
     witness="optax.contrib.ademamix",
@@ -294,11 +291,8 @@ class AdEMAMix(NamedTuple):
     def horizon(h) -> Value:
         return np.maximum(vanishing(h.beta1, h.beta2), vanishing(h.beta3, h.beta2))
 
-    def reach(h) -> Value:
-        return np.minimum(series_reach(h.beta1, h.beta2), series_reach(h.beta3, h.beta2))
-
-    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
-        return (*s, *quotients(s[0], s[2], h.eps, reach), *quotients(s[1], s[2], h.eps, reach))
+    def lift(h, w: Value, s: Slots) -> Slots:
+        return (*s, *series(s[0], s[2], h.eps), *series(s[1], s[2], h.eps))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         growth, scale = 1 / np.sqrt(h.beta2), 1 / np.sqrt(c[3])
@@ -309,6 +303,7 @@ class AdEMAMix(NamedTuple):
 
 @optimizer(
     name="optimistic_adam",
+    series=(3,),
     slots=("mean", "mean_square", "direction"),
     family="adam",
     witness="optax.optimistic_adam_v2",
@@ -350,11 +345,8 @@ class OptimisticAdam(NamedTuple):
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
 
-    def reach(h) -> Value:
-        return series_reach(h.beta1, h.beta2)
-
-    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
-        return (*s, *quotients(s[0], s[1], h.eps, reach))
+    def lift(h, w: Value, s: Slots) -> Slots:
+        return (*s, *series(s[0], s[1], h.eps))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[3:], h.beta1, 1 / np.sqrt(h.beta2))

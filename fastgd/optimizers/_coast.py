@@ -86,6 +86,11 @@ class Coast:
         """Whether the state holds a series, which serves only so far."""
         return reaches(self.rule)
 
+    @property
+    def families(self) -> tuple[int, ...]:
+        """Where series begin in the state."""
+        return tuple(1 + start for start in self.rule.optimizer.series) if self.lifts else ()
+
     @cached_property
     def step(self) -> Callable[..., Any]:
         """`step(h, c, l2, x) -> x`, without a gradient but that of the penalty and of the estimator."""
@@ -189,8 +194,8 @@ def coasting(
     penalised = bool(np.any(l2 > 0))
     if rule.functions.rounds or (lifts(rule) and (penalised or drift)):
         return STEP
-    if reaches(rule) and set(scheduled) - {"lr"}:
-        return STEP  # how far its series reaches is judged once
+    if lifts(rule) and hasattr(rule.optimizer.cls, "horizon") and set(scheduled) - {"lr"}:
+        return STEP  # how long its momentum lasts is judged once
     look = _Look(rule, *_distinct(hyper, l2), scheduled, drift)
     matrices = look.matrices()
     if not look.linear(matrices):

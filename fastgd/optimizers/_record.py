@@ -62,6 +62,8 @@ class Optimizer:
     lazy : tuple of {"closed", "cutoff", "none"}
         How untouched parameters are brought up to date on sparse data: without a penalty, and with l2 > 0. It says what
         `optimizers._coast` finds out, for those who do not compile anything.
+    series : tuple of int
+        Where series begin in what `lift` returns: see `optimizers._series`.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Optimizer:
     annotations: Mapping[str, Any]
     source: str
     lazy: tuple[Lazy, Lazy]
+    series: tuple[int, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -109,6 +112,7 @@ def optimizer(
     memory: Mapping[str, float] = MappingProxyType({}),
     batch_loss: bool = False,
     lazy: tuple[Lazy, Lazy] | None = None,
+    series: tuple[int, ...] = (),
     family: str = "custom",
     witness: str = "none",
     reference: str = "",
@@ -151,6 +155,8 @@ def optimizer(
         Whether `conclude` needs the objective of the batch.
     lazy : tuple of str, optional
         As the record has it, where it is not ("closed", "none"), and not ("none", "none") with `measure`.
+    series : tuple of int
+        Where series begin in what `lift` returns.
     family, witness, reference : str
         What `fastgd list` shows.
     """
@@ -158,6 +164,7 @@ def optimizer(
     def register(cls: C) -> C:
         texts = {"family": family, "witness": witness, "reference": reference}
         state = {"slots": slots, "memory": dict(memory), "batch_loss": batch_loss}
+        state["series"] = series
         state["lazy"] = lazy or ("none" if hasattr(cls, "measure") else "closed", "none")
         record = _describe(cls, name or f"{cls.__module__}:{cls.__name__}", {**state, **texts})
         cls.optimizer = record  # type: ignore[attr-defined]
