@@ -107,9 +107,9 @@ def _as_vector(builder, number, count: int):
 def _sum_series(builder, sums, first, x):
     """The sum of `a_i / (u_i + x)` over steps, times the first term, from the sums of `a_i u_i^-(p + 1)`.
 
-    With t the weighted mean of 1 / u and z = x t, it is `sum_i a_i / u_i / (1 + r e_i) / (1 + z)`; there
-    r = z / (1 + z) is below 1 for any x and `e_i = 1 / (u_i t) - 1` is small: the means of its powers come from the sums. Where the
-    last of them is not small, the result is no number.
+    With t the weighted mean of 1 / u and z = x t, it is `sum_i a_i / u_i / (1 + r e_i) / (1 + z)`. There
+    r = z / (1 + z) is below 1 for any x, and `e_i = 1 / (u_i t) - 1` is small: the means of its powers come from the
+    sums. Where the last of them is not small, the result is no number.
     """
     kind, count = sums[0].type, first.type.count
     double = isinstance(first.type.element, ir.DoubleType)

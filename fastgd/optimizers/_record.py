@@ -137,6 +137,11 @@ def optimizer(
         The slots at the start, from the parameters there; zeros by default. Called with arrays, outside of kernels.
     `readout(h, w, s) -> w`, optional
         The iterate that is reported, when it is not the state.
+    `coast(h, c, w, y) -> (w, y)`, with `lift(h, w, s) -> y` and `lower(h, s, y) -> s`, optional
+        For sparse data: a step without a gradient in numbers y in which it is linear (by default the slots), what they
+        are made of, and the slots after some steps. Rules whose step is linear as it stands need none of them. NaN in y
+        says that they do not serve here: the steps are then taken one by one, at most `horizon(h)` of them, after which
+        nothing but decay is left; `reach(h)` is a number for each trial that `lift` gets as well.
     `effective(h, t, m, s) -> rate`, optional
         The rate by which the step multiplies a parameter's gradient, or its average: the metric `effective_lr`. It is
         of the state after step t, with the memory m after it (before the first step: those at the start, and t = 1).

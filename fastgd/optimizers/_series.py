@@ -1,8 +1,8 @@
 """Adam's steps without a gradient, as a sum that coasts.
 
 Between two gradients, Adam's `m / (sqrt(c v) + eps)` falls by no constant factor. With `x = eps / sqrt(v)` it is
-`sum_p m / sqrt(v) (-x)^p c^(-(p + 1) / 2)`, where each term falls by a factor of its own: six sums over the steps
-that do not depend on m and v. The kernel makes of them powers around their mean, in which the series does for any x, as long
+`sum_p m / sqrt(v) (-x)^p c^(-(p + 1) / 2)`, where each term falls by a factor of its own: six sums over the steps that
+do not depend on m and v. The kernel makes of them powers around their mean, in which the series does for any x, as long
 as `sqrt(c v)` changes little while m lasts (`engine.matrices`). Elsewhere the steps are taken one by one.
 """
 
