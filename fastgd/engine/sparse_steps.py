@@ -65,11 +65,24 @@ def collect(data, first, steps, b, touched):
 
 
 @jit
-def row_margins(shape, X, indices, first, entries, W, bias, Z, z):
-    """Z[z:] (L) = x W, and W[bias:] (L) where there is an intercept (bias >= 0), for the entries of one row."""
-    for v in range(0, static(shape, "lanes"), static(shape, "width")):
-        store(Z, z + v, load(shape, W, bias + v) if bias >= 0 else zeros(shape, W))
-    sparse_margin_block(shape, X, indices, first, entries, W, Z, z)
+def entries_of(indptr, order, at):
+    """Return where the entries of the row order[at] begin, and their number; none behind the last row."""
+    if at >= order.shape[0]:
+        return 0, 0
+    row = order[at]
+    return indptr[row], indptr[row + 1] - indptr[row]
+
+
+@jit
+def batch_margins(shape, X, indices, indptr, order, y, low, rows, W, bias, Z, targets):
+    """Z (rows, L) = X W of the rows order[low : low + rows], with W[bias:] (L) where there is an intercept."""
+    L = static(shape, "lanes")
+    for i in range(rows):
+        first, entries = entries_of(indptr, order, low + i)
+        targets[i] = y[order[low + i]]
+        for v in range(0, L, static(shape, "width")):
+            store(Z, i * L + v, load(shape, W, bias + v) if bias >= 0 else zeros(shape, W))
+        sparse_margin_block(shape, X, indices, first, entries, W, Z, i * L)
 
 
 @jit
@@ -83,35 +96,42 @@ def not_finite(shape, check):
 
 
 @jit
-def recall_row(shape, estimator, table, row, scale, Z, z):
-    """Take from a row's residuals Z[z:] what the table has for it, and scale them; SAGA's table keeps the new ones."""
+def recall(shape, estimator, table, order, low, rows, scale, Z):
+    """Take from residuals Z (rows, L) what the table has for their rows, and scale them; as `steps.recall` does."""
     L = static(shape, "lanes")
-    for v in range(0, L, static(shape, "width")):
-        new, old = load(shape, Z, z + v), load(shape, table, row * L + v)
-        store(Z, z + v, (new - old) * scale)
-        if estimator == SAGA:
-            store(table, row * L + v, new)
-
-
-@jit
-def add_row_gradient(shape, X, first, local, entry, entries, Z, z, G):
-    """Add to G (features, L) the gradient of one row, whose features stand at local[entry:]."""
-    L = static(shape, "lanes")
-    for k in range(entries):
-        x, at = X[np.uint64(first + k)], np.int64(local[np.uint64(entry + k)]) * L
+    for i in range(rows):
+        kept = np.int64(order[low + i]) * L
         for v in range(0, L, static(shape, "width")):
-            store(G, at + v, load(shape, G, at + v) + load(shape, Z, z + v) * x)
+            new, old = load(shape, Z, i * L + v), load(shape, table, kept + v)
+            store(Z, i * L + v, (new - old) * scale)
+            if estimator == SAGA:
+                store(table, kept + v, new)
 
 
 @jit
-def blend_feature(shape, estimator, mean, feature, share, G, u):
-    """Complete the estimate of one feature's gradient, as `blend` does for all of a dense batch."""
+def add_gradients(shape, X, indptr, order, low, rows, local, entry, Z, G):
+    """Add to G (features, L) the gradient of rows whose entries' features stand at local[entry:]; return their end."""
     L = static(shape, "lanes")
-    for v in range(0, L, static(shape, "width")):
-        new, old = load(shape, G, u * L + v), load(shape, mean, feature * L + v)
-        store(G, u * L + v, new + old)
-        if estimator == SAGA:
-            store(mean, feature * L + v, old + new * share)
+    for i in range(rows):
+        first, entries = entries_of(indptr, order, low + i)
+        for k in range(entries):
+            x, at = X[np.uint64(first + k)], np.int64(local[np.uint64(entry + k)]) * L
+            for v in range(0, L, static(shape, "width")):
+                store(G, at + v, load(shape, G, at + v) + load(shape, Z, i * L + v) * x)
+        entry += entries
+    return entry
+
+
+@jit
+def blend(shape, estimator, mean, feature, share, G, u):
+    """Complete the estimate of one feature's gradient G[u], as `steps.blend` does for all of a dense batch."""
+    L = static(shape, "lanes")
+    if estimator != PLAIN:
+        for v in range(0, L, static(shape, "width")):
+            new, old = load(shape, G, u * L + v), load(shape, mean, feature * L + v)
+            store(G, u * L + v, new + old)
+            if estimator == SAGA:
+                store(mean, feature * L + v, old + new * share)
 
 
 @jit
@@ -149,7 +169,7 @@ def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, in
     features, local, ends, G = touched.features, touched.local, touched.ends, touched.G
     L, kind, tiles, values = static(shape, "lanes"), X.dtype.type, lanes.state.shape[0], which.shape[1]
     stride, bias, last = (d + intercept) * L, d * L if intercept else -1, lanes.scheduled.shape[0] - 1
-    single, coasts = b == 1 and estimator == PLAIN, calls.catch_up != 0
+    single = b == 1 and estimator == PLAIN
     last_steps, nodes, rights, ratio = past.last[tile], past.nodes[tile], past.rights[tile], past.ratio[tile]
     reach, kept_c, kept_h, horizon = past.reach[tile], past.kept_c[tile], past.kept_h[tile], past.horizon
     of_one, memory_of_one, c_of_one = past.hyper[tile], past.memory[tile], past.c[tile]
@@ -161,87 +181,46 @@ def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, in
         at = (min(place + step, last) * tiles + tile) * values * L
         if calls.begin:
             call_at(calls.begin, shape, (hyper, scheduled, at, which, memory, t + step, c))
-        if single:
-            begin, count = indptr[order[start]], indptr[order[start] + 1] - indptr[order[start]]
-        else:
-            begin, entry = ends[step, 0], ends[step, 1]
-            count = ends[step + 1, 0] - begin
-            clear(shape, G, count)
-        if coasts:
-            needed = indices if single else features
-            call_at(
-                calls.catch_up,
-                shape,
-                (
-                    state,
-                    of_weights,
-                    mean,
-                    needed,
-                    begin,
-                    count,
-                    stride,
-                    last_steps,
-                    nodes,
-                    rights,
-                    ratio,
-                    reach,
-                    kept_c,
-                    kept_h,
-                    horizon,
-                    now,
-                    size,
-                ),
-            )
-        if intercept:
-            clear(shape, bias_gradient, 1)
+        begin, count = (
+            entries_of(indptr, order, start) if single else (ends[step, 0], ends[step + 1, 0] - ends[step, 0])
+        )
+        if calls.catch_up:
+            call_at(calls.catch_up, shape, (
+                state, of_weights, mean, indices if single else features, begin, count, stride, last_steps, nodes,
+                rights, ratio, reach, kept_c, kept_h, horizon, now, size,
+            ))  # fmt: skip
+        clear(shape, G, 0 if single else count)
+        clear(shape, bias_gradient, 1)
+        entry = ends[step, 1]
         for low in range(start, start + rows, CHUNK):
             some = min(CHUNK, start + rows - low)
-            for i in range(some):
-                row = order[low + i]
-                targets[i] = y[row]
-                entries = indptr[row + 1] - indptr[row]
-                row_margins(shape, X, indices, indptr[row], entries, state, bias, Z, i * L)
-            factor = scale if estimator == PLAIN else kind(1.0)
-            call_at(data.residuals, shape, (Z, targets, some, factor, check))
+            batch_margins(shape, X, indices, indptr, order, y, low, some, state, bias, Z, targets)
+            call_at(data.residuals, shape, (Z, targets, some, scale if estimator == PLAIN else kind(1.0), check))
             if not_finite(shape, check):
                 note_bad(check, bad, t + step)
             if estimator != PLAIN:
-                for i in range(some):
-                    recall_row(shape, estimator, table, np.int64(order[low + i]), scale, Z, i * L)
+                recall(shape, estimator, table, order, low, some, scale, Z)
+            if not single:
+                entry = add_gradients(shape, X, indptr, order, low, some, local, entry, Z, G)
             if intercept:
                 add_rows(shape, Z, some, bias_gradient)
-            if not single:
-                for i in range(some):
-                    row = order[low + i]
-                    entries = indptr[row + 1] - indptr[row]
-                    add_row_gradient(shape, X, indptr[row], local, entry, entries, Z, i * L, G)
-                    entry += entries
         if single:
-            ahead, more = 0, 0
-            if start + 1 < n:
-                ahead = indptr[order[start + 1]]
-                more = indptr[order[start + 1] + 1] - ahead
+            ahead, more = entries_of(indptr, order, start + 1)
             call_at(calls.row, shape, (state, of_weights, c, indices, begin, count, stride, X, Z, ahead, more))
         else:
-            if estimator != PLAIN:
-                for u in range(count):
-                    blend_feature(shape, estimator, mean, np.int64(features[begin + u]), share, G, u)
+            for u in range(count):
+                blend(shape, estimator, mean, np.int64(features[begin + u]), share, G, u)
             call_at(calls.touched, shape, (state, of_weights, c, features, begin, count, stride, G))
         if intercept:
-            if estimator != PLAIN:
-                for v in range(0, L, static(shape, "width")):
-                    new, old = load(shape, bias_gradient, v), load(shape, mean, bias + v)
-                    store(bias_gradient, v, new + old)
-                    if estimator == SAGA:
-                        store(mean, bias + v, old + new * share)
+            blend(shape, estimator, mean, d, share, bias_gradient, 0)
             call_at(calls.apply, shape, (state, of_intercept, c, d, 1, stride, bias_gradient, 0))
         if calls.keep:
             call_at(calls.keep, shape, (of_weights, c, kept_c, kept_h, now))
-        if coasts and calls.shared:
+        if calls.remember and calls.shared:
             if calls.begin:
                 call_at(calls.begin, shape, (of_one, scheduled_of_one, at, which, memory_of_one, t + step, c_of_one))
             call_at(calls.remember, shape, (weights_of_one, c_of_one, nodes, rights, now, size))
-        elif coasts:
+        elif calls.remember:
             call_at(calls.remember, shape, (of_weights, c, nodes, rights, now, size))
 
 
