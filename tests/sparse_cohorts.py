@@ -12,6 +12,7 @@ from fastgd.engine.shapes import Kernel
 from fastgd.optimizers._coast import REST, coasting
 
 WINDOW = 64
+STEPS = 3 * 300 + 40  # more than three epochs at b = 1, and many windows
 
 
 @cache
@@ -70,3 +71,13 @@ def difference(one, other):
     """The largest difference of the reported iterates, relative to the largest parameter."""
     expected, found = one.parameters(), other.parameters()
     return np.max(np.abs(found - expected)) / np.max(np.abs(expected))
+
+
+def run(pair_of, steps=STEPS):
+    """Take the steps with both; the sparse one is read in between, which must change nothing."""
+    dense, sparse = pair_of
+    dense.advance(steps)
+    sparse.advance(steps // 3)
+    sparse.parameters()
+    sparse.advance(steps - steps // 3)
+    return difference(dense, sparse)

@@ -9,6 +9,7 @@ from test_runner_resume import Interrupt
 import fastgd
 from fastgd._errors import InputError
 from fastgd.datasets import from_arrays, prepare
+from fastgd.engine.warmup import compile_kernels
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.optimizers._coast import lazy_of
 from fastgd.study import plan as planning
@@ -150,6 +151,23 @@ def test_what_has_no_masked_form_is_refused(case):
     assert text in str(error.value)
 
 
+def test_line_searches_work_on_sparse_rows(tmp_path):
+    optimizer = {"name": "sgd", "lr": 1.0, "line_search": {"kind": "armijo"}}
+    changes = {"optimizer": optimizer, "batch_size": "full", "epochs": 8}
+    sparse = run(tmp_path / "sparse", study_of(**changes))
+    problem = {"loss": "logistic", "intercept": True, "validation": 0.2, "layout": "dense"}
+    dense = run(tmp_path / "dense", study_of(problem=problem, **changes))
+    columns = ["loss", "lr", "loss_evaluations"]
+    np.testing.assert_allclose(sparse.curves[columns], dense.curves[columns], rtol=1e-9)
+
+
+def test_kernels_of_sparse_cohorts_are_compiled_ahead():
+    plan = planned(study_of(optimizer=[{"name": name, "lr": [0.1, 0.2]} for name in ("sgd", "momentum")]))
+    noted = []
+    assert compile_kernels([(cohort.spec, cohort.dtype) for cohort in plan.cohorts], noted.append) == len(noted) == 4
+    assert all("sparse-tile" in name for name in noted)
+
+
 def test_interrupted_resumed_and_single_trials_have_the_same_bits(tmp_path, monkeypatch):
     study = study_of(optimizer=[{"name": "adam", "lr": [1e-3, 1e-2, 1e-1]}, {"name": "momentum", "lr": [0.1, 0.3]}])
     whole = run(tmp_path / "whole", study)
@@ -214,3 +232,19 @@ def test_every_record_says_how_it_coasts():
     assert {name: record.lazy for name, record in OPTIMIZERS.items()} == {
         name: lazy_of(record) for name, record in OPTIMIZERS.items()
     }
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 40])
+def test_data_without_an_entry_are_data(tmp_path, batch_size):
+    data = (sp.csr_matrix((40, 6)), np.arange(40) % 2.0)
+    study = study_of(batch_size=batch_size, problem={"loss": "logistic", "intercept": True})
+    results = fastgd.run(study, tmp_path, data=data, threads=2)
+    assert (results.trials["status"] == "completed").all()
+    np.testing.assert_allclose(results.trials["final_loss"], np.log(2), rtol=1e-2)
+
+
+def test_masked_is_refused_on_dense_data():
+    matrix, _ = rows()
+    study = study_of(problem={"loss": "logistic", "sparse": "masked", "layout": "dense"})
+    with pytest.raises(InputError, match="is for sparse data"):
+        planned(study, matrix.toarray())

@@ -218,9 +218,10 @@ def _arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
         )
 
     def scaled(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
-        # The matrices are for a rate of 1; a step is the rate times a direction.
-        moved = transform(coast, shared, x)
-        return (x[0] + (moved[0] - x[0]) * load(shape, ratio, v), *moved[1:])
+        # The matrices are for a rate of 1; a step is the rate times a direction. It is taken from zero: the difference
+        # of two parameters would lose digits, and large rates would show it.
+        moved = transform(coast, shared, (x[0] * 0, *x[1:]))
+        return (x[0] + moved[0] * load(shape, ratio, v), *moved[1:])
 
     return scaled
 

@@ -44,6 +44,8 @@ class CohortSpec:
         others.
     window : int
         The steps after which all parameters that coast are brought up to date; a power of two.
+    listed : int
+        The most entries that a batch of sparse rows can have, where its features are listed.
     """
 
     rule: Rule
@@ -61,6 +63,7 @@ class CohortSpec:
     line_search: Any = None
     untouched: Coast | str = STEP
     window: int = 0
+    listed: int = 0
 
     def hyper_rows(self) -> Array:
         """Return the rows of `Lanes.hyper` (2, hyper + 1, G): an intercept has no penalty and no decay."""
@@ -71,6 +74,13 @@ class CohortSpec:
         for name in self.rule.penalties:
             intercept[names.index(name)] = 0
         return np.stack([weights, intercept])
+
+
+def most_entries(indptr: Array, rows: int) -> int:
+    """Return the most entries that so many sparse rows can have together."""
+    lengths = np.diff(indptr)
+    largest = np.partition(lengths, len(lengths) - rows)[len(lengths) - rows :] if rows < len(lengths) else lengths
+    return int(max(1, largest.sum()))
 
 
 WINDOW_BYTES = 16 << 20  # of a tile's window of steps, if its state is not much larger
@@ -128,4 +138,7 @@ def cohort_bytes(spec: CohortSpec, n: int, d: int, lanes: int, itemsize: int) ->
     window = 0
     if isinstance(spec.untouched, Coast):
         window = spec.kernel.tiles(lanes) * (spec.window * _step_bytes(spec.untouched, spec, itemsize) + 4 * d)
+    if spec.listed:  # at most a worker for each tile
+        lists = min(spec.listed, d) * spec.kernel.lanes * itemsize + 8 * spec.listed + 4 * d
+        window += spec.kernel.tiles(lanes) * lists
     return (copies * rows + tables * n) * columns * itemsize + window

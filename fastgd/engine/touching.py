@@ -15,7 +15,8 @@ from fastgd.engine import sparse_steps
 from fastgd.engine.coast import Past, catch_up_all, read_coasted
 from fastgd.engine.rules import SparseCalls, sparse_calls_of
 from fastgd.engine.sparse_steps import STEPS, Touched
-from fastgd.optimizers._coast import Coast, reach_and_horizon
+from fastgd.engine.spec import most_entries
+from fastgd.optimizers._coast import Coast, reach_of
 
 if TYPE_CHECKING:
     from fastgd.engine.cohort import Cohort
@@ -47,7 +48,7 @@ class Touching:
         self.begun = 0
         self._every = np.arange(cohort.d if self.coast else 0, dtype=np.int32)
         indptr = cohort.rows.indptr  # type: ignore[union-attr]
-        self._entries = _most_entries(indptr, cohort.spec.batch_size)
+        self._entries = most_entries(indptr, cohort.spec.batch_size)
 
     def allocate(self) -> None:
         """Make room for the cohort's tiles."""
@@ -76,7 +77,7 @@ class Touching:
             width, fields = (1, rule.hyper + 1) if coast.shared else (L, 0)
         size, levels = cohort.spec.window * used, (cohort.spec.window.bit_length() + 1) * used
         steps = size if coast is not None and coast.replays else 0
-        reach, horizon = reach_and_horizon(rule, cohort.spec.hyper) if steps else (np.zeros(0), 1)
+        reach = reach_of(rule, cohort.spec.hyper) if steps else np.zeros(0)
         past = Past(
             last=np.zeros((tiles, cohort.d * used), np.int32),
             nodes=aligned((tiles, 2 * size * numbers * width), dtype),
@@ -89,7 +90,7 @@ class Touching:
             reach=aligned((tiles, L * used), dtype),
             kept_c=aligned((tiles, steps * rule.coefficients * L), dtype),
             kept_h=aligned((tiles, steps * (rule.hyper + 1) * L * bool(cohort.spec.scheduled)), dtype),
-            horizon=horizon,
+            horizon=coast.horizon if coast is not None else 0,
         )
         if len(reach):
             past.reach[:] = cohort.layout.spread(reach[cohort.alive][None], dtype)
@@ -201,10 +202,3 @@ class Touching:
             return
         for name in ("nodes", "rights"):
             getattr(new, name)[:] = layout.spread(layout.gather(getattr(old, name))[:, places], dtype)
-
-
-def _most_entries(indptr: Array, rows: int) -> int:
-    """The most entries that so many rows can have together."""
-    lengths = np.diff(indptr)
-    largest = np.partition(lengths, len(lengths) - rows)[len(lengths) - rows :] if rows < len(lengths) else lengths
-    return int(max(1, largest.sum()))

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from fastgd._jit import compile_lock
 from fastgd._threads import Threads
@@ -39,12 +41,15 @@ def compile_kernels(
         for spec, dtype in specs:
             name = f"{spec.rule.optimizer.name}, {spec.kernel.name}, {dtype}"
             method = f"{spec.estimator} {type(spec.line_search).__name__}"
-            key = f"{spec.rule!r} {spec.kernel.name} {dtype} {bool(spec.kernel.parts)} {spec.loss!r} {method}"
+            rows = f"{spec.untouched!r} {spec.batch_size == 1}" if spec.kernel.sparse else ""
+            key = f"{spec.rule!r} {spec.kernel.name} {dtype} {bool(spec.kernel.parts)} {spec.loss!r} {method} {rows}"
             if key in done:
                 continue
             done.add(key)
             note(name)
-            X = np.zeros((2, 2), dtype)
+            X: Any = np.zeros((2, 2), dtype)
+            if spec.kernel.sparse:
+                X = csr_array(X)
             with compile_lock():
                 Cohort(spec, X, np.zeros(2, dtype), threads).compile(gradient_norm, measures)
     return len(done)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from fastgd.optimizers._compose import jitable
 from fastgd.optimizers._record import Lazy, Optimizer
-from fastgd.optimizers._rules import Rule
+from fastgd.optimizers._rules import Around, Rule
 
 Array = npt.NDArray[Any]
 Entry = tuple[int, int]
@@ -43,6 +43,8 @@ class Coast:
         Whether an estimator's gradient is part of the state.
     shared : bool
         Whether all lanes have the same M but for their rates: it is then kept once, for a rate of 1.
+    horizon : int
+        The steps after which those that are taken one by one have no more say, in no lane.
     """
 
     rule: Rule
@@ -50,6 +52,7 @@ class Coast:
     ones: tuple[int, ...]
     drift: bool
     shared: bool
+    horizon: int
 
     def __repr__(self) -> str:
         """The identity of the machine code."""
@@ -117,12 +120,19 @@ def state_of(rule: Rule, h: Any, w: Any, s: Any, reach: Any) -> Any:
     return lift_of(rule)(h, w, s, reach) if reaches(rule) else lift_of(rule)(h, w, s)
 
 
-def reach_and_horizon(rule: Rule, hyper: Array) -> tuple[Array, int]:
-    """Return how far each lane's (G, hyper) series reaches, and the steps after which no lane's have a say."""
-    h, cls = rule.instance(dict(zip(rule.fields, hyper.T, strict=True))), rule.optimizer.cls
-    reach = np.broadcast_to(cls.reach(h) if reaches(rule) else 0.0, len(hyper))  # type: ignore[attr-defined]
-    steps = cls.horizon(h) if lifts(rule) and hasattr(cls, "horizon") else np.inf
-    return reach, int(min(np.max(steps), 2**62))
+def reach_of(rule: Rule, hyper: Array) -> Array:
+    """Return how far each lane's (G, hyper) state serves: 0 where the rule does not say."""
+    h = rule.instance(dict(zip(rule.fields, hyper.T, strict=True)))
+    return np.broadcast_to(rule.optimizer.cls.reach(h) if reaches(rule) else 0.0, len(hyper))  # type: ignore[attr-defined]
+
+
+def _horizon(rule: Rule, hyper: Array) -> int:
+    """The steps after which no lane's momentum has a say: one more than it lasts, as a gradient may count once more."""
+    cls = rule.optimizer.cls
+    if not lifts(rule) or not hasattr(cls, "horizon"):
+        return 2**62
+    h = rule.instance(dict(zip(rule.fields, hyper.T, strict=True)))
+    return int(min(np.max(cls.horizon(h)) + 1, 2**62))
 
 
 def lower_of(rule: Rule) -> Callable[..., Any]:
@@ -194,8 +204,10 @@ def coasting(
     penalised = bool(np.any(l2 > 0))
     if rule.functions.rounds or (lifts(rule) and (penalised or drift)):
         return STEP
-    if lifts(rule) and hasattr(rule.optimizer.cls, "horizon") and set(scheduled) - {"lr"}:
-        return STEP  # how long its momentum lasts is judged once
+    if lifts(rule) and hasattr(rule.optimizer.cls, "lift") and set(scheduled) - {"lr"}:
+        return STEP  # what a state is made of would change under it
+    if _clips(rule) and (penalised or drift):
+        return STEP  # what is clipped only where it is large looks linear where it is not
     look = _Look(rule, *_distinct(hyper, l2), scheduled, drift)
     matrices = look.matrices()
     if not look.linear(matrices):
@@ -203,8 +215,9 @@ def coasting(
     entries, ones = _structure(matrices, full=bool(rule.options))
     if not entries and len(ones) == look.size:
         return REST
-    shared = same and rule.linear_in_rate and 0 in ones and not penalised and _same_but_rate(rule, hyper)
-    return Coast(rule, entries, ones, drift, shared)
+    moves_nothing_else = all(k != 0 for _, k in entries)
+    shared = same and rule.linear_in_rate and 0 in ones and moves_nothing_else and _same_but_rate(rule, hyper)
+    return Coast(rule, entries, ones, drift, shared and not penalised, _horizon(rule, hyper))
 
 
 def lazy_of(record: Optimizer) -> tuple[Lazy, Lazy]:
@@ -231,6 +244,15 @@ def _distinct(hyper: Array, l2: Array) -> tuple[Array, Array]:
     if len(rows) > 64:
         rows = rows[np.unique([*rows.argmin(axis=0), *rows.argmax(axis=0)])]
     return rows[:, :-1], rows[:, -1]
+
+
+def _clips(rule: Rule) -> bool:
+    """Whether an option changes the gradient on its way in."""
+    while isinstance(rule, Around):
+        if hasattr(rule.option.cls, "gradient"):
+            return True
+        rule = rule.inner
+    return False
 
 
 def _same_but_rate(rule: Rule, hyper: Array) -> bool:

@@ -107,7 +107,7 @@ class CohortPlan:
         steps = 4.0 + 4.0 * (self.search is not None)  # both sets of margins of a line search
         rows = steps * self.epochs + 4.0 * self.snapshots(self.steps) + 2.0 * len(self.checkpoints)
         dense = self.steps * self.d if self.spec.kernel.sparse and self.spec.untouched == STEP else 0.0
-        return (rows * self.n * self.entries + 8.0 * dense) * self.lanes
+        return (rows * self.n * max(1.0, self.entries) + 8.0 * dense) * self.lanes
 
     @property
     def passes(self) -> float:

@@ -151,7 +151,11 @@ def _methods(study: Study, masked: bool) -> list[_Method]:
 
 def _groups(study: Study, problem: Problem, data: Data) -> Iterator[tuple[_Method, _Lanes]]:
     """The methods of the study with their lanes; on sparse data, those with a penalty and those without."""
-    for method in _methods(study, masked=data.sparse and problem.sparse == MASKED):
+    if problem.sparse == MASKED and not data.sparse:
+        raise InputError(
+            'problem.sparse = "masked" is for sparse data, and these are dense; layout = "sparse" makes them so'
+        )
+    for method in _methods(study, masked=problem.sparse == MASKED):
         lanes = _lanes(study, problem, method.blocks)
         if not data.sparse:
             yield method, lanes

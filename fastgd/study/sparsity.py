@@ -7,7 +7,7 @@ import numpy as np
 
 from fastgd._errors import InputError
 from fastgd.datasets import Data
-from fastgd.engine.spec import CohortSpec, window_steps
+from fastgd.engine.spec import CohortSpec, most_entries, window_steps
 from fastgd.optimizers._coast import REST, STEP, coasting
 from fastgd.study.config import Problem, Schedule
 
@@ -34,9 +34,12 @@ def with_untouched(spec: CohortSpec, problem: Problem, data: Data, schedules: Se
     """
     if problem.sparse == MASKED:
         _check_masked(spec)
-        return replace(spec, untouched=REST)
-    if spec.kernel.parts:
+    elif spec.kernel.parts:
         return spec  # a large batch touches nearly everything
+    if spec.batch_size > 1 or spec.estimator != "none":
+        spec = replace(spec, listed=most_entries(data.X.indptr, spec.batch_size))  # type: ignore[union-attr]
+    if problem.sparse == MASKED:
+        return replace(spec, untouched=REST)
     feedback = any(part.record.feedback for schedule in schedules for part in schedule.parts)
     untouched = coasting(
         spec.rule,
@@ -54,12 +57,15 @@ def with_untouched(spec: CohortSpec, problem: Problem, data: Data, schedules: Se
 def _check_masked(spec: CohortSpec) -> None:
     """Refuse what says nothing of the parameters that are left alone."""
     name, why = spec.rule.optimizer.name, ""
-    if spec.kernel.parts:
+    if spec.line_search is not None:
+        why = "a line search is for full batches, which touch all parameters"
+    elif spec.kernel.parts:
         why = "large batches touch nearly all parameters, and have no masked form"
     elif spec.estimator != "none":
         why = f"estimator = {spec.estimator!r} moves every parameter in every step"
     elif spec.rule.functions.rounds:
-        why = f"{name!r} sums over all parameters in every step"
+        what = f"{name!r}" if spec.rule.measures else f"an option around {name!r}"
+        why = f"{what} sums over all parameters in every step"
     if why:
         raise InputError(f'problem.sparse = "masked": {why}; valid here: "exact"')
 
@@ -76,6 +82,7 @@ def dense_updates_note(spec: CohortSpec) -> str:
     if not spec.kernel.sparse or spec.kernel.parts or spec.untouched != STEP:
         return ""
     name = spec.rule.optimizer.name
+    name = name if spec.rule.measures or not spec.rule.options else f"{name} with {', '.join(spec.rule.options)}"
     if spec.rule.functions.rounds:
         why = "sums over all parameters in every step"
     elif bool(np.any(spec.l2 > 0)):
