@@ -130,12 +130,14 @@ def adadelta(w, gradient, t, s, *, lr, rho, eps):
     return w - lr * delta
 
 
-def adam(w, gradient, t, s, *, lr, beta1, beta2, eps, eps_inside=False, bias_correction=True):
+def adam(w, gradient, t, s, *, lr, beta1, beta2, eps, eps_inside=False, bias_correction=True, eps_hat=False):
     g = gradient(w)
     s["m"] = beta1 * s["m"] + (1 - beta1) * g
     s["v"] = beta2 * s["v"] + (1 - beta2) * g**2
     m, v = s["m"], s["v"]
-    if bias_correction:
+    if bias_correction and eps_hat:
+        lr = lr * np.sqrt(1 - beta2**t) / (1 - beta1**t)
+    elif bias_correction:
         m, v = m / (1 - beta1**t), v / (1 - beta2**t)
     return w - lr * m / (np.sqrt(v + eps) if eps_inside else np.sqrt(v) + eps)
 

@@ -143,7 +143,7 @@ def test_every_key(tmp_path):
     assert momentum.hyper == second_momentum.hyper
     assert [block.schedule.params["every"] for block in (momentum, second_momentum)] == [2.0, 5.0]
     assert adam.hyper == {"lr": [0.1, 0.2, 0.3], "beta1": [0.9], "beta2": [0.999], "eps": [1e-8]}
-    assert adam.options == {"eps_inside": [False], "bias_correction": [False]}
+    assert adam.options == {"eps_inside": [False], "bias_correction": [False], "eps_hat": [False]}
     assert adam.schedule is None
     assert [(s.name, s.params, s.per, s.horizon) for s in study.schedule] == [
         ("cosine", {"final": 0.0, "start": 1.0}, "epoch", "torch"),

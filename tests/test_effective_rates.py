@@ -54,8 +54,9 @@ def adagrad(o, s, t):
 
 
 def adam(o, s, t):
-    v = s["v"] / (1 - o.beta2**t) if o.bias_correction else s["v"]
-    return by_root("v")(o, {"v": v}, t)
+    corrected = 1 - o.beta2**t if o.bias_correction else 1
+    lr, v = (o.lr * np.sqrt(corrected), s["v"]) if o.eps_hat else (o.lr, s["v"] / corrected)
+    return by_root("v")(SimpleNamespace(**{**vars(o), "lr": lr}), {"v": v}, t)
 
 
 def radam(o, s, t):

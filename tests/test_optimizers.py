@@ -226,7 +226,11 @@ def test_variant_names_what_is_not_the_default():
 
 
 def test_the_lectures_have_their_switches():
-    assert OPTIMIZERS["adam"].options == {"eps_inside": (False, True), "bias_correction": (True, False)}
+    assert OPTIMIZERS["adam"].options == {
+        "eps_inside": (False, True),
+        "bias_correction": (True, False),
+        "eps_hat": (False, True),
+    }
     assert OPTIMIZERS["adagrad"].options == {"eps_inside": (False, True), "root": (True, False)}
     assert OPTIMIZERS["rmsprop"].options == {"eps_inside": (False, True)}
     assert OPTIMIZERS["nesterov"].options == OPTIMIZERS["momentum"].options == {"form": ("torch", "lecture")}

@@ -336,8 +336,3 @@ def test_a_batch_larger_than_the_training_rows():
     study = study_of(batch_size=[90])
     with pytest.raises(InputError, match="batch_size: 90 is larger than the 80 training rows"):
         make_plan(study, data_for(study, validation=0.2))
-
-
-def test_sparse_is_not_there_yet():
-    with pytest.raises(InputError, match=r"problem.0.layout: sparse"):
-        plan_of(problem={"loss": "logistic", "layout": "sparse"})

@@ -51,7 +51,10 @@ class Adam(NamedTuple):
         return w - c[0] * m / (np.sqrt(v * c[1]) + h.eps), (m, v)
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:
-        v = s[1] / (1 - power(h.beta2, t)) if h.bias_correction else s[1]
+        corrected = 1 - power(h.beta2, t) if h.bias_correction else 1.0
+        if h.eps_hat:
+            return h.lr * np.sqrt(corrected) / (np.sqrt(s[1] + h.eps) if h.eps_inside else np.sqrt(s[1]) + h.eps)
+        v = s[1] / corrected
         return h.lr / (np.sqrt(v + h.eps) if h.eps_inside else np.sqrt(v) + h.eps)
 
     def horizon(h) -> Value:
