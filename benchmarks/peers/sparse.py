@@ -92,7 +92,7 @@ def main(
         table = Table("job", "epoch, s", "ratio", "", title=title, title_justify="left")
         found = ratios(times)
         for name, measured in times.items():
-            number, text = found.get(name, (None, "as many fits side by side as there are cores"))
+            number, text = found.get(name, (None, "one fit" if "one" in name else "a fit on each core"))
             table.add_row(name, f"{median(measured):.3f}", f"{number:.2f}" if number else "", text)
         console.print(table)
     if wide:
