@@ -6,12 +6,11 @@ fixed number of epochs; what needs compiling is compiled, or loaded from the cac
 """
 
 import os
-from collections.abc import Callable
-from time import perf_counter
 
 import numpy as np
 
 from benchmarks.cohorts import make_cohort
+from benchmarks.timing import fastest
 from fastgd._threads import Threads
 from fastgd.engine import machine
 from fastgd.problems import LOSSES
@@ -22,17 +21,6 @@ BATCH_SIZES = {"quick": [64], "full": [64, 256]}[PROFILE]
 DTYPES = ["float64", "float32"]
 ORDERS = ["sequential", "shuffle"]
 FEATURES = 100
-REPEATS = 3  # of what is tracked: the fastest counts, as for the machine's limits
-
-
-def fastest(run: Callable[[], None]) -> float:
-    """Return the seconds of the fastest of a few calls."""
-    seconds = []
-    for _ in range(REPEATS):
-        start = perf_counter()
-        run()
-        seconds.append(perf_counter() - start)
-    return min(seconds)
 
 
 class _Dense:

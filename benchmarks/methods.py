@@ -5,18 +5,17 @@
 
 import os
 import warnings
-from collections.abc import Callable
-from time import perf_counter
 
 import numpy as np
 
 from benchmarks.cohorts import make_cohort
+from benchmarks.timing import ratio
 from fastgd._threads import Threads
 from fastgd.optimizers._line_search import Armijo, Best, Exact
 
 PROFILE = os.environ.get("FASTGD_BENCH", "quick")
 ROWS = {"quick": 50_000, "full": 500_000}[PROFILE]
-FEATURES, BATCH, PAIRS = 100, 64, 5
+FEATURES, BATCH = 100, 64
 RATES = np.geomspace(1e-4, 1e-1, 64)
 
 OPTIONS = {
@@ -28,18 +27,6 @@ OPTIONS = {
 }
 NUMBERS = {"clip.value": 1.0, "clip.norm": 1.0, "proximal.l1": 1e-4}
 SEARCHES = {"best": Best((0.1, 0.5, 1.0, 5.0, 10.0)), "armijo": Armijo(), "exact": Exact()}
-
-
-def seconds(run: Callable[[], object]) -> float:
-    """Return the time of one call."""
-    since = perf_counter()
-    run()
-    return perf_counter() - since
-
-
-def ratio(one: Callable[[], object], other: Callable[[], object]) -> float:
-    """Return the time of the one over that of the other, the median of alternated pairs."""
-    return float(np.median([seconds(one) / seconds(other) for _ in range(PAIRS)]))
 
 
 class _Method:

@@ -1,14 +1,13 @@
 """Every rule of the registry on an array of parameters: beyond the cache, where memory is the limit, and inside it."""
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.timing import seconds
 from fastgd import optimizer
 from fastgd._jit import jit
 from fastgd.optimizers import OPTIMIZERS, Optimizer
@@ -52,13 +51,6 @@ def step_often(times, rule, shape, hyper, c, stride, w, g, slots):
     """Take steps with no Python in between."""
     for _ in range(times):
         step_range(rule, shape, hyper, c, stride, w, g, slots, 0, w.shape[0])
-
-
-def seconds(step: Callable[[], None]) -> float:
-    """Return the time of one call."""
-    since = perf_counter()
-    step()
-    return perf_counter() - since
 
 
 class LargeArray:

@@ -7,17 +7,17 @@ the time of a step against the number of features. Ratios are taken in alternate
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter
 
 import numpy as np
 
 from benchmarks.cohorts import make_cohort
+from benchmarks.timing import ratio
 from fastgd._threads import Threads, available_threads
 from fastgd.datasets.synthetic import Synthetic, make
 
 PROFILE = os.environ.get("FASTGD_BENCH", "quick")
 ROWS = {"quick": 20_000, "full": 200_000}[PROFILE]
-FEATURES, NONZEROS, PAIRS = 47_000, 75, 5
+FEATURES, NONZEROS = 47_000, 75
 WIDTHS = {"quick": [10_000, 200_000], "full": [10_000, 100_000, 1_000_000, 5_000_000]}[PROFILE]
 RATES = np.geomspace(1e-4, 1e0, 64)
 DTYPES, ORDERS = ["float64", "float32"], ["sequential", "shuffle"]
@@ -29,18 +29,6 @@ def zipf(rows: int, features: int = FEATURES, dtype: str = "float64"):
     X = data.X.astype(dtype)
     X.indices, X.indptr = X.indices.astype(np.int32), X.indptr.astype(np.int64)
     return X, data.y.astype(dtype)
-
-
-def seconds(run: Callable[[], object]) -> float:
-    """Return the time of one call."""
-    since = perf_counter()
-    run()
-    return perf_counter() - since
-
-
-def ratio(one: Callable[[], object], other: Callable[[], object]) -> float:
-    """Return the time of the one over that of the other, the median of alternated pairs."""
-    return float(np.median([seconds(one) / seconds(other) for _ in range(PAIRS)]))
 
 
 def epoch_of(cohort) -> Callable[[], None]:
@@ -67,50 +55,46 @@ def on_all_cores(fit: Callable[[], object]) -> Callable[[], object]:
     return lambda: list(pool.map(lambda _: fit(), range(count)))
 
 
-class SparseGrid:
-    """SGD at 64 learning rates; the ratio is to scikit-learn run as often, on all cores: how many times as fast."""
+class _OverScikitLearn:
+    """An epoch of SGD, and scikit-learn's `fits` epochs: how many times as fast."""
 
-    param_names = ["dtype", "order"]
-    params = [DTYPES, ORDERS]
     number = 1
     timeout = 600
-
-    def setup(self, dtype: str, order: str) -> None:
-        X, y = zipf(ROWS, dtype=dtype)
-        shuffled = order == "shuffle"
-        options = {"batch_size": 1, "optimizer": "sgd", "shuffled": shuffled}
-        self.epoch = epoch_of(make_cohort(X, y, RATES, Threads(), **options))
-        self.peer = on_all_cores(scikit_learn(X.astype("float64"), y, shuffled))
+    fits = 1.0
 
     def time_epoch(self, *_) -> None:
         self.epoch()
 
     def track_speed_over_scikit_learn(self, *_) -> float:
-        return ratio(self.peer, self.epoch) * len(RATES) / available_threads()
+        return ratio(self.peer, self.epoch) * self.fits
 
     track_speed_over_scikit_learn.unit = "times"
 
 
-class SparseSingle:
+class SparseGrid(_OverScikitLearn):
+    """SGD at 64 learning rates against scikit-learn run as often, on all cores."""
+
+    param_names = ["dtype", "order"]
+    params = [DTYPES, ORDERS]
+    fits = len(RATES) / available_threads()
+
+    def setup(self, dtype: str, order: str) -> None:
+        X, y = zipf(ROWS, dtype=dtype)
+        shuffled = order == "shuffle"
+        self.epoch = epoch_of(make_cohort(X, y, RATES, Threads(), batch_size=1, optimizer="sgd", shuffled=shuffled))
+        self.peer = on_all_cores(scikit_learn(X.astype("float64"), y, shuffled))
+
+
+class SparseSingle(_OverScikitLearn):
     """SGD at one learning rate, one thread each."""
 
     param_names = ["dtype"]
     params = [DTYPES]
-    number = 1
-    timeout = 600
 
     def setup(self, dtype: str) -> None:
         X, y = zipf(ROWS, dtype=dtype)
         self.epoch = epoch_of(make_cohort(X, y, RATES[:1], Threads(1), batch_size=1, optimizer="sgd"))
         self.peer = scikit_learn(X.astype("float64"), y)
-
-    def time_epoch(self, *_) -> None:
-        self.epoch()
-
-    def track_speed_over_scikit_learn(self, *_) -> float:
-        return ratio(self.peer, self.epoch)
-
-    track_speed_over_scikit_learn.unit = "times"
 
 
 class SparseAdam:

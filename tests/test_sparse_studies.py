@@ -9,6 +9,7 @@ from test_runner_resume import Interrupt
 import fastgd
 from fastgd._errors import InputError
 from fastgd.datasets import from_arrays, prepare
+from fastgd.engine.spec import WINDOW_BYTES, window_steps
 from fastgd.engine.warmup import compile_kernels
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.optimizers._coast import lazy_of
@@ -194,6 +195,24 @@ def test_a_plan_that_needs_more_memory_is_cut_and_narrowed(monkeypatch):
     narrow = whole.cohorts[0].bytes // whole.cohorts[0].spec.kernel.tiles(64) // 2
     monkeypatch.setattr(planning, "MEMORY_BUDGET", narrow)
     assert planned(study).cohorts[0].spec.kernel.lanes < whole.cohorts[0].spec.kernel.lanes
+
+
+def test_the_window_stays_within_memory_for_grids_over_betas():
+    """Lanes with betas of their own keep matrices of their own: the window is shorter, and its bytes are bounded."""
+    grid = {"name": "adam", "lr": {"log": [1e-4, 1], "num": 16}}
+    shared, own = (
+        planned(study_of(optimizer=optimizer, batch_size=1)).cohorts[0]
+        for optimizer in (grid, grid | {"beta1": [0.5, 0.9], "beta2": [0.99, 0.999]})
+    )
+    assert shared.spec.untouched.shared
+    assert not own.spec.untouched.shared
+    for cohort in (shared, own):
+        numbers = len(cohort.spec.untouched.entries) * (1 if cohort.spec.untouched.shared else cohort.spec.kernel.lanes)
+        assert 8 * cohort.spec.window * 2 * numbers <= WINDOW_BYTES
+        assert cohort.bytes <= planning.MEMORY_BUDGET
+    assert window_steps(own.spec.untouched, own.spec, 10**5, 10.0, 8) < window_steps(
+        shared.spec.untouched, shared.spec, 10**5, 10.0, 8
+    )
 
 
 def test_flights_sparse_learns(tmp_path):

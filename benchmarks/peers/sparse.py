@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cohorts import make_cohort
-from benchmarks.sparse import DTYPES, FEATURES, NONZEROS, RATES, epoch_of, on_all_cores, scikit_learn, seconds, zipf
+from benchmarks.sparse import DTYPES, FEATURES, NONZEROS, RATES, epoch_of, on_all_cores, scikit_learn, zipf
+from benchmarks.timing import seconds
 from fastgd._threads import Threads, available_threads
 
 Runs = dict[str, Callable[[], object]]

@@ -13,11 +13,12 @@ from numba import types
 from numba.extending import overload
 
 from fastgd._jit import jit
-from fastgd._static import Static, address_of, call_at, static
+from fastgd._static import Static, address_of, static
 from fastgd._vectors import load, store
 from fastgd.engine.matrices import (
     alone,
     any_lane,
+    bit_length,
     choose,
     compose,
     identity,
@@ -25,6 +26,7 @@ from fastgd.engine.matrices import (
     node,
     pick,
     put_node,
+    trailing_zeros,
     transform,
     unit,
 )
@@ -32,37 +34,6 @@ from fastgd.engine.shapes import Shape
 from fastgd.optimizers._coast import Coast, lift_of, lower_of
 from fastgd.optimizers._compose import jitable
 from fastgd.optimizers._kernels import lane, load_slots, readout, rows, store_slots, update
-
-
-class Past(NamedTuple):
-    """The window of steps of each tile, where its parameters coast; all are empty elsewhere.
-
-    last : (tiles, d) int32, the steps of the window that a parameter has taken
-    nodes : (tiles, 2 * size * numbers * L): node 1 is the root, the children of i are 2 i and 2 i + 1, the leaves stand
-        last; where all lanes share the matrices, one number stands for L
-    rights : (tiles, levels * numbers * L): the products of nodes that every range up to now ends with, by level
-    ratio : (tiles, L), each lane's rate where the matrices are for a rate of 1
-    hyper, memory, c : (tiles, ...), the hyper-parameters, memory and quantities of a lane with a rate of 1, L times
-    scheduled : (1 or steps, tiles, m * L), its scheduled values
-    reach : (tiles, L), how far each lane's series reaches
-    kept_c : (tiles, size * coefficients * L), the quantities of all steps, where some may have to be taken one by one
-    kept_h : (tiles, size * fields * L), the hyper-parameters of weights then, where they are scheduled
-    horizon : the steps after which those that are taken one by one have no more say
-    """
-
-    last: Any
-    nodes: Any
-    rights: Any
-    ratio: Any
-    hyper: Any
-    memory: Any
-    c: Any
-    scheduled: Any
-    reach: Any
-    kept_c: Any
-    kept_h: Any
-    horizon: Any
-
 
 # --- what the rule says -----------------------------------------------------------------------------------------------
 
@@ -72,7 +43,7 @@ def columns(coast, h, c, l2):
     raise NotImplementedError("called from kernels only")
 
 
-def lift(coast, h, w, s, reach):
+def lift(coast, h, w, s):
     """Return the state behind the parameter."""
     raise NotImplementedError("called from kernels only")
 
@@ -101,11 +72,9 @@ def _columns(coast, h, c, l2):
 
 
 @overload(lift, strict=False)
-def _lift(coast, h, w, s, reach):
+def _lift(coast, h, w, s):
     function = jitable(lift_of(coast.value.rule))
-    if coast.value.reaches:
-        return lambda coast, h, w, s, reach: function(h, w, s, reach)
-    return lambda coast, h, w, s, reach: function(h, w, s)
+    return lambda coast, h, w, s: function(h, w, s)
 
 
 @overload(lower, strict=False)
@@ -165,26 +134,29 @@ def remember(coast, shape, hyper, c, nodes, rights, at, size):
 
 @jit(inline="always")
 def product(coast, shape, nodes, rights, start, end, size, v):
-    """Return the matrix of the steps start <= i < end of the window, where `end` is now."""
-    matrix, level, first = identity(coast, shape, nodes), 0, size
-    while start < end:
-        if start & 1:
-            matrix = compose(coast, node(coast, shape, nodes, first + start, v), matrix)
-            start += 1
-        start, end, first, level = start >> 1, end >> 1, first >> 1, level + 1
-    return compose(coast, node(coast, shape, rights, level, v), matrix)
+    """Return the matrix of the steps start <= i < end of the window, where `end` is now.
+
+    From the start on, the nodes are as large as its last bits allow; where only the end's bits are left, their product
+    is known. A loop over all levels would branch on bits, which no processor foresees.
+    """
+    matrix = identity(coast, shape, nodes)
+    level, last = trailing_zeros(start), bit_length(start ^ end)
+    while level < last:
+        matrix = compose(coast, node(coast, shape, nodes, (size + start) >> level, v), matrix)
+        start += 1 << level
+        level, last = trailing_zeros(start), bit_length(start ^ end)
+    return compose(coast, node(coast, shape, rights, last, v), matrix)
 
 
 @jit
 def travel(coast, shape, nodes, rights, start, end, size, v, x):
     """Return the state x after these steps, of lanes with matrices of their own."""
-    level, first = 0, size
-    while start < end:
-        if start & 1:
-            x = transform(coast, node(coast, shape, nodes, first + start, v), x)
-            start += 1
-        start, end, first, level = start >> 1, end >> 1, first >> 1, level + 1
-    return transform(coast, node(coast, shape, rights, level, v), x)
+    level, last = trailing_zeros(start), bit_length(start ^ end)
+    while level < last:
+        x = transform(coast, node(coast, shape, nodes, (size + start) >> level, v), x)
+        start += 1 << level
+        level, last = trailing_zeros(start), bit_length(start ^ end)
+    return transform(coast, node(coast, shape, rights, last, v), x)
 
 
 def together(coast, shape, nodes, rights, start, end, size):
@@ -270,7 +242,7 @@ def _mend(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, 
 
 
 @jit(inline="always")
-def coasted(coast, shape, nodes, rights, ratio, reach, kept_c, kept_h, horizon, shared, mean, hyper, span, v, w, s):
+def coasted(coast, shape, nodes, rights, ratio, kept_c, kept_h, horizon, shared, mean, hyper, span, v, w, s):
     """Return a parameter and its slots after the steps span[0] <= i < span[1] of the window of span[2]; of lanes at v.
 
     span[3] is where the parameter stands; what comes before is the tile's part of `Past`. No arrays in tuples: taking
@@ -278,7 +250,7 @@ def coasted(coast, shape, nodes, rights, ratio, reach, kept_c, kept_h, horizon, 
     """
     start, end, size, at = span
     h = lane(coast, shape, hyper, v)
-    y = lift(coast, h, w, s, load(shape, reach, v))
+    y = lift(coast, h, w, s)
     x = (w, *y, *drift(coast, shape, mean, at))
     x = arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x)
     after = (x[0], lower(coast, h, s, x[1:]))
@@ -287,7 +259,7 @@ def coasted(coast, shape, nodes, rights, ratio, reach, kept_c, kept_h, horizon, 
 
 @jit
 def catch_up(
-    coast, shape, state, hyper, mean, features, first, count, stride, last, nodes, rights, ratio, reach, kept_c, kept_h,
+    coast, shape, state, hyper, mean, features, first, count, stride, last, nodes, rights, ratio, kept_c, kept_h,
     horizon, now, size,
 ):  # fmt: skip
     """Bring some parameters up to date: to `now` steps of the window. The next step is theirs."""
@@ -309,7 +281,6 @@ def catch_up(
                     nodes,
                     rights,
                     ratio,
-                    reach,
                     kept_c,
                     kept_h,
                     horizon,
@@ -336,53 +307,6 @@ def read_block(coast, shape, state, hyper, count, stride, out, at):
             store(out, at + j + v, readout(coast, h, load(shape, state, j + v), slots))
 
 
-# --- all parameters ---------------------------------------------------------------------------------------------------
-
-
-@jit
-def catch_up_all(calls, shape, state, hyper, mean, past, every, now, size, first, step):
-    """Bring all parameters of the tiles first, first + step, ... up to date, and begin a new window.
-
-    calls : (slots, the address of `catch_up`, that of `read_block`); every : (d,) int32, all features
-    """
-    half, d, slots = hyper.shape[1] // 2, every.shape[0], calls[0]
-    for tile in range(first, state.shape[0], step):
-        window = (past.last[tile], past.nodes[tile], past.rights[tile], past.ratio[tile], past.reach[tile])
-        kept = (past.kept_c[tile], past.kept_h[tile], past.horizon, now, size)
-        given = (state[tile], hyper[tile, :half], mean[tile], every, 0, d, state.shape[1] // (1 + slots))
-        call_at(calls[1], shape, given + window + kept)
-        past.last[tile] = 0
-
-
-@jit
-def read_coasted(calls, shape, state, hyper, mean, past, every, now, size, out, block, first, step):
-    """Put the iterates that are reported into out (tiles, parameters * L), brought up to date; no state changes.
-
-    Some parameters at a time are copied to `block`, and brought up to date there.
-    """
-    L, half, d, slots = static(shape, "lanes"), hyper.shape[1] // 2, every.shape[0], calls[0]
-    stride, room = out.shape[1], block.shape[0] // (1 + slots)
-    last = np.zeros(room // L, np.int32)
-    for tile in range(first, state.shape[0], step):
-        nodes, rights, ratio, reach = past.nodes[tile], past.rights[tile], past.ratio[tile], past.reach[tile]
-        window = (last, nodes, rights, ratio, reach, past.kept_c[tile], past.kept_h[tile], past.horizon, now, size)
-        for j in range(0, d, room // L):
-            count = min(room // L, d - j)
-            for part in range(1 + slots):
-                begin = part * stride + j * L
-                block[part * room : part * room + count * L] = state[tile, begin : begin + count * L]
-            last[:count] = past.last[tile, j : j + count]
-            means = mean[tile, j * L : (j + count) * L] if mean.shape[1] > 0 else mean[tile]
-            given = (block, hyper[tile, :half], means, every, 0, count, room)
-            call_at(calls[1], shape, given + window)
-            call_at(calls[2], shape, (block, hyper[tile, :half], count, room, out[tile], j * L))
-        for j in range(d, stride // L):  # an intercept is always up to date
-            for part in range(1 + slots):
-                begin = part * stride + j * L
-                block[part * room : part * room + L] = state[tile, begin : begin + L]
-            call_at(calls[2], shape, (block, hyper[tile, half:], 1, room, out[tile], j * L))
-
-
 class CoastCalls(NamedTuple):
     """What a driver calls where parameters coast, by address."""
 
@@ -396,7 +320,7 @@ def coast_calls_of(coast: Coast, shape: Shape, dtype: Any) -> CoastCalls:
     """Compile, or load, what drivers of this shape call."""
     array, n = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C"), types.int64
     features, kinds = types.Array(types.int32, 1, "C"), (numba.typeof(Static(coast)), numba.typeof(Static(shape)))
-    window = (array,) * 6
+    window = (array,) * 5
     touched = (array, array, array, features, n, n, n, features, *window, n, n, n)
     return CoastCalls(
         address_of(catch_up, (*kinds, *touched)),

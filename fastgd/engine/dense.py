@@ -74,13 +74,13 @@ def add_feature_gradients(shape, data, j, features, count, scratch, G, g):
 
 
 @jit
-def add_intercept_gradient(shape, count, scratch, G, g):
+def add_intercept_gradient(shape, count, Z, G, g):
     """Add to G[g:] (L) the intercept's gradient: the sum of the residuals."""
     L = static(shape, "lanes")
     for v in range(0, L, static(shape, "width")):
         total = load(shape, G, g + v)
         for i in range(count):
-            total = total + load(shape, scratch.Z, i * L + v)
+            total = total + load(shape, Z, i * L + v)
         store(G, g + v, total)
 
 
@@ -94,7 +94,7 @@ def add_gradient(shape, data, count, intercept, scratch, G):
         add_feature_gradients(shape, data, j, features, count, scratch, G, j * L)
         j += features
     if intercept:
-        add_intercept_gradient(shape, count, scratch, G, d * L)
+        add_intercept_gradient(shape, count, scratch.Z, G, d * L)
 
 
 @jit

@@ -7,6 +7,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload, register_jitable
 
+import fastgd._vector_math  # noqa: F401 (losses use exp on vectors)
 from fastgd._jit import jit
 from fastgd._static import Static, address_of, static
 from fastgd._vectors import load, spread, store, total, wide, zeros

@@ -275,3 +275,26 @@ def any_lane(typingctx, mask):
         return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
 
     return types.boolean(mask), codegen
+
+
+# --- bits -------------------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def trailing_zeros(typingctx, x):
+    """`trailing_zeros(x)`: the zeros behind the last one of a whole number's bits; 64 for 0."""
+
+    def codegen(context, builder, sig, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def bit_length(typingctx, x):
+    """`bit_length(x)`: as Python's, of a whole number that is not negative."""
+
+    def codegen(context, builder, sig, args):
+        return builder.sub(ir.Constant(args[0].type, 64), builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0)))
+
+    return types.int64(types.int64), codegen

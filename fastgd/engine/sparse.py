@@ -19,16 +19,21 @@ def gather(data, low, count, scratch):
 
 
 @jit
+def row_margins(shape, X, indices, first, entries, W, bias, Z, z):
+    """Z[z:] (L) = x W, with W[bias:] (L) where there is an intercept (bias >= 0), for the entries of one row."""
+    for v in range(0, static(shape, "lanes"), static(shape, "width")):
+        store(Z, z + v, load(shape, W, bias + v) if bias >= 0 else zeros(shape, W))
+    sparse_margin_block(shape, X, indices, first, entries, W, Z, z)
+
+
+@jit
 def margins(shape, data, count, W, intercept, scratch, ahead):
     """Z (count, L) = X W + intercept, for the rows that were gathered."""
-    L, Z, d = static(shape, "lanes"), scratch.Z, data.d
+    L = static(shape, "lanes")
+    bias = data.d * L if intercept else -1
     for i in range(count):
-        for v in range(0, L, static(shape, "width")):
-            store(Z, i * L + v, load(shape, W, d * L + v) if intercept else zeros(shape, W))
-        row = scratch.offsets[i]
-        first = data.indptr[row]
-        entries = data.indptr[row + 1] - first
-        sparse_margin_block(shape, data.X, data.indices, first, entries, W, Z, i * L)
+        first, end = data.indptr[scratch.offsets[i]], data.indptr[scratch.offsets[i] + 1]
+        row_margins(shape, data.X, data.indices, first, end - first, W, bias, scratch.Z, i * L)
 
 
 @jit
@@ -43,7 +48,7 @@ def add_gradient(shape, data, count, intercept, scratch, G):
             for v in range(0, L, static(shape, "width")):
                 store(G, at + v, load(shape, G, at + v) + load(shape, Z, i * L + v) * x)
     if intercept:
-        add_intercept_gradient(shape, count, scratch, G, data.d * L)
+        add_intercept_gradient(shape, count, Z, G, data.d * L)
 
 
 @jit

@@ -11,9 +11,10 @@ import numpy as np
 from fastgd._jit import jit
 from fastgd._static import call_at, static
 from fastgd._vectors import load, store, total, zeros
-from fastgd.engine.blocks import sparse_margin_block
-from fastgd.engine.rows import CHUNK, PLAIN, SAGA
-from fastgd.engine.steps import note_bad
+from fastgd.engine.dense import add_intercept_gradient
+from fastgd.engine.rows import CHUNK, PLAIN
+from fastgd.engine.sparse import row_margins
+from fastgd.engine.steps import blend, clear, note_bad, recall
 
 STEPS = 256  # whose features are listed before the worker turns to its next tile
 ROWS = 4096  # taken one at a time before it does: what a tile needs most stays in the cache
@@ -76,13 +77,10 @@ def entries_of(indptr, order, at):
 @jit
 def batch_margins(shape, X, indices, indptr, order, y, low, rows, W, bias, Z, targets):
     """Z (rows, L) = X W of the rows order[low : low + rows], with W[bias:] (L) where there is an intercept."""
-    L = static(shape, "lanes")
     for i in range(rows):
         first, entries = entries_of(indptr, order, low + i)
         targets[i] = y[order[low + i]]
-        for v in range(0, L, static(shape, "width")):
-            store(Z, i * L + v, load(shape, W, bias + v) if bias >= 0 else zeros(shape, W))
-        sparse_margin_block(shape, X, indices, first, entries, W, Z, i * L)
+        row_margins(shape, X, indices, first, entries, W, bias, Z, i * static(shape, "lanes"))
 
 
 @jit
@@ -93,19 +91,6 @@ def not_finite(shape, check):
         checks = checks + load(shape, check, v)
     whole = total(checks)
     return whole != whole
-
-
-@jit
-def recall(shape, estimator, table, order, low, rows, scale, Z):
-    """Take from residuals Z (rows, L) what the table has for their rows, and scale them; as `steps.recall` does."""
-    L = static(shape, "lanes")
-    for i in range(rows):
-        kept = np.int64(order[low + i]) * L
-        for v in range(0, L, static(shape, "width")):
-            new, old = load(shape, Z, i * L + v), load(shape, table, kept + v)
-            store(Z, i * L + v, (new - old) * scale)
-            if estimator == SAGA:
-                store(table, kept + v, new)
 
 
 @jit
@@ -120,36 +105,6 @@ def add_gradients(shape, X, indptr, order, low, rows, local, entry, Z, G):
                 store(G, at + v, load(shape, G, at + v) + load(shape, Z, i * L + v) * x)
         entry += entries
     return entry
-
-
-@jit
-def blend(shape, estimator, mean, feature, share, G, u):
-    """Complete the estimate of one feature's gradient G[u], as `steps.blend` does for all of a dense batch."""
-    L = static(shape, "lanes")
-    if estimator != PLAIN:
-        for v in range(0, L, static(shape, "width")):
-            new, old = load(shape, G, u * L + v), load(shape, mean, feature * L + v)
-            store(G, u * L + v, new + old)
-            if estimator == SAGA:
-                store(mean, feature * L + v, old + new * share)
-
-
-@jit
-def clear(shape, array, count):
-    """Set the first `count` rows of L lanes to zero."""
-    for v in range(0, count * static(shape, "lanes"), static(shape, "width")):
-        store(array, v, zeros(shape, array))
-
-
-@jit
-def add_rows(shape, Z, rows, out):
-    """Add the sum of Z (rows, L) to out (L)."""
-    L = static(shape, "lanes")
-    for v in range(0, L, static(shape, "width")):
-        summed = load(shape, out, v)
-        for i in range(rows):
-            summed = summed + load(shape, Z, i * L + v)
-        store(out, v, summed)
 
 
 @jit
@@ -171,7 +126,7 @@ def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, in
     stride, bias, last = (d + intercept) * L, d * L if intercept else -1, lanes.scheduled.shape[0] - 1
     single = b == 1 and estimator == PLAIN
     last_steps, nodes, rights, ratio = past.last[tile], past.nodes[tile], past.rights[tile], past.ratio[tile]
-    reach, kept_c, kept_h, horizon = past.reach[tile], past.kept_c[tile], past.kept_h[tile], past.horizon
+    kept_c, kept_h, horizon = past.kept_c[tile], past.kept_h[tile], past.horizon
     of_one, memory_of_one, c_of_one = past.hyper[tile], past.memory[tile], past.c[tile]
     scheduled_of_one, weights_of_one = past.scheduled.reshape(-1), of_one[: of_one.shape[0] // 2]
     for step in range(steps):
@@ -187,10 +142,10 @@ def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, in
         if calls.catch_up:
             call_at(calls.catch_up, shape, (
                 state, of_weights, mean, indices if single else features, begin, count, stride, last_steps, nodes,
-                rights, ratio, reach, kept_c, kept_h, horizon, now, size,
+                rights, ratio, kept_c, kept_h, horizon, now, size,
             ))  # fmt: skip
-        clear(shape, G, 0 if single else count)
-        clear(shape, bias_gradient, 1)
+        clear(shape, G, 0, 0 if single else count)
+        clear(shape, bias_gradient, 0, 1)
         entry = ends[step, 1]
         for low in range(start, start + rows, CHUNK):
             some = min(CHUNK, start + rows - low)
@@ -203,16 +158,16 @@ def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, in
             if not single:
                 entry = add_gradients(shape, X, indptr, order, low, some, local, entry, Z, G)
             if intercept:
-                add_rows(shape, Z, some, bias_gradient)
+                add_intercept_gradient(shape, some, Z, bias_gradient, 0)
         if single:
             ahead, more = entries_of(indptr, order, start + 1)
             call_at(calls.row, shape, (state, of_weights, c, indices, begin, count, stride, X, Z, ahead, more))
         else:
             for u in range(count):
-                blend(shape, estimator, mean, np.int64(features[begin + u]), share, G, u)
+                blend(shape, estimator, mean, np.int64(features[begin + u]) * L, 1, share, G, u * L)
             call_at(calls.touched, shape, (state, of_weights, c, features, begin, count, stride, G))
         if intercept:
-            blend(shape, estimator, mean, d, share, bias_gradient, 0)
+            blend(shape, estimator, mean, d * L, 1, share, bias_gradient, 0)
             call_at(calls.apply, shape, (state, of_intercept, c, d, 1, stride, bias_gradient, 0))
         if calls.keep:
             call_at(calls.keep, shape, (of_weights, c, kept_c, kept_h, now))

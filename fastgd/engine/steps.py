@@ -73,21 +73,21 @@ def note_bad(check, bad, t):
             bad[index] = t
 
 
-@jit(inline="always")
-def recall(shape, data, low, count, scale, Z, points):
+@jit
+def recall(shape, estimator, table, order, low, count, scale, Z):
     """Take from the residuals Z of the rows order[low : low + count] what the table has for them, and scale them.
 
     SAGA's table then holds the new ones. A snapshot takes nothing.
     """
     L = static(shape, "lanes")
     for i in range(count):
-        row = np.int64(data.order[low + i]) * L
+        row = np.int64(order[low + i]) * L
         for v in range(0, L, static(shape, "width")):
             r = load(shape, Z, i * L + v)
-            old = r * 0 if points.estimator == SNAPSHOT else load(shape, points.table, row + v)
+            old = r * 0 if estimator == SNAPSHOT else load(shape, table, row + v)
             store(Z, i * L + v, (r - old) * scale)
-            if points.estimator != SVRG:
-                store(points.table, row + v, r)
+            if estimator != SVRG:
+                store(table, row + v, r)
 
 
 @jit(inline="always")
@@ -102,7 +102,7 @@ def residual_chunk(shape, data, low, count, scale, points, t, ahead, intercept, 
     call_at(data.residuals, shape, (scratch.Z, scratch.y, count, scale if plain else unscaled, scratch.check))
     note_bad(scratch.check, points.bad, t)
     if not plain:
-        recall(shape, data, low, count, scale, scratch.Z, points)
+        recall(shape, points.estimator, points.table, data.order, low, count, scale, scratch.Z)
 
 
 @jit(inline="always")
@@ -123,7 +123,7 @@ def finish_small_batch(calls, shape, data, count, lanes, tile, share, intercept,
         call_at(calls.apply, shape, (state, hyper[:half], scratch.c, first, features, stride, G, 0))
     if intercept:
         clear(shape, G, 0, 1)
-        add_intercept_gradient(shape, count, scratch, G, 0)
+        add_intercept_gradient(shape, count, scratch.Z, G, 0)
         blend(shape, lanes.estimator, mean, d * L, 1, share, G, 0)
         call_at(calls.apply, shape, (state, hyper[half:], scratch.c, d, 1, stride, G, 0))
 

@@ -12,11 +12,11 @@ from fastgd._static import Static
 from fastgd._threads import call
 from fastgd._vectors import aligned
 from fastgd.engine import sparse_steps
-from fastgd.engine.coast import Past, catch_up_all, read_coasted
 from fastgd.engine.rules import SparseCalls, sparse_calls_of
 from fastgd.engine.sparse_steps import STEPS, Touched
 from fastgd.engine.spec import most_entries
-from fastgd.optimizers._coast import Coast, reach_of
+from fastgd.engine.window import Past, catch_up_all, read_coasted
+from fastgd.optimizers._coast import Coast
 
 if TYPE_CHECKING:
     from fastgd.engine.cohort import Cohort
@@ -77,7 +77,6 @@ class Touching:
             width, fields = (1, rule.hyper + 1) if coast.shared else (L, 0)
         size, levels = cohort.spec.window * used, (cohort.spec.window.bit_length() + 1) * used
         steps = size if coast is not None and coast.replays else 0
-        reach = reach_of(rule, cohort.spec.hyper) if steps else np.zeros(0)
         past = Past(
             last=np.zeros((tiles, cohort.d * used), np.int32),
             nodes=aligned((tiles, 2 * size * numbers * width), dtype),
@@ -87,13 +86,10 @@ class Touching:
             memory=aligned((tiles, rule.numbers * L * bool(fields)), dtype),
             c=aligned((tiles, max(rule.counts.quantities) * L * bool(fields)), dtype),
             scheduled=np.zeros((1, tiles, len(cohort.spec.scheduled) * L * bool(fields)), dtype),
-            reach=aligned((tiles, L * used), dtype),
             kept_c=aligned((tiles, steps * rule.coefficients * L), dtype),
             kept_h=aligned((tiles, steps * (rule.hyper + 1) * L * bool(cohort.spec.scheduled)), dtype),
             horizon=coast.horizon if coast is not None else 0,
         )
-        if len(reach):
-            past.reach[:] = cohort.layout.spread(reach[cohort.alive][None], dtype)
         if coast is not None and coast.shared:
             rate = list(rule.fields).index("lr")
             past.ratio[:] = cohort.layout.spread(cohort.spec.hyper[cohort.alive, rate][None], dtype)

@@ -7,14 +7,14 @@ import numpy as np
 
 from fastgd._math import exp, power
 from fastgd.optimizers._record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
-from fastgd.optimizers._series import decayed, quotient, series, vanishing
+from fastgd.optimizers._series import VANISHED, decayed, quotient, vanishing
 
 LOG_NADAM = math.log(0.96)  # NAdam's momentum approaches beta1 as 0.96 to a power
 
 
 @optimizer(
     name="adam",
-    series=(2,),
+    quotients=((0, 1),),
     slots=("mean", "mean_square"),
     family="adam",
     witness="torch.optim.Adam",
@@ -60,11 +60,6 @@ class Adam(NamedTuple):
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
 
-    def lift(h, w: Value, s: Slots) -> Slots:
-        if h.eps_inside:
-            return (*s, *series(s[0], s[1] * np.nan, h.eps))  # another series, which reaches less far
-        return (*s, *series(s[0], s[1], h.eps))
-
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
         return w - c[0] * quotient(q, 1 / np.sqrt(c[1])), (h.beta1 * y[0], h.beta2 * y[1], *q)
@@ -72,7 +67,7 @@ class Adam(NamedTuple):
 
 @optimizer(
     name="amsgrad",
-    series=(3,),
+    quotients=((0, 2),),
     slots=("mean", "mean_square", "largest_mean_square"),
     family="adam",
     witness="torch.optim.Adam(amsgrad=True)",
@@ -104,9 +99,6 @@ class AMSGrad(NamedTuple):
     def horizon(h) -> Value:
         return vanishing(h.beta1, 1.0)
 
-    def lift(h, w: Value, s: Slots) -> Slots:
-        return (*s, *series(s[0], s[2], h.eps))
-
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[3:], h.beta1, 1.0)
         return w - c[0] * quotient(q, 1 / np.sqrt(c[1])), (h.beta1 * y[0], h.beta2 * y[1], y[2], *q)
@@ -114,7 +106,7 @@ class AMSGrad(NamedTuple):
 
 @optimizer(
     name="adamw",
-    series=(2,),
+    quotients=((0, 1),),
     slots=("mean", "mean_square"),
     family="adam",
     witness="torch.optim.AdamW",
@@ -146,9 +138,6 @@ class AdamW(NamedTuple):
 
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
-
-    def lift(h, w: Value, s: Slots) -> Slots:
-        return (*s, *series(s[0], s[1], h.eps))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
@@ -189,13 +178,12 @@ class Adamax(NamedTuple):
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2 * h.beta2)
 
-    def reach(h) -> Value:
-        with np.errstate(all="ignore"):
-            return np.nan_to_num(np.power(h.beta2, vanishing(h.beta1, h.beta2 * h.beta2)), nan=0.0)
-
-    def lift(h, w: Value, s: Slots, reach: Value) -> Slots:
-        # While u is above eps it falls by beta2; what comes after that must not count any more.
-        q = np.where(s[1] * reach > h.eps, s[0] / s[1], np.nan)
+    def lift(h, w: Value, s: Slots) -> Slots:
+        # While u is above eps it falls by beta2. Once it is not, m / u must have vanished.
+        of_mean = np.log1p((1 - h.beta1) / np.maximum(h.beta1, 1e-30))
+        of_largest = np.log1p((1 - h.beta2) / np.maximum(h.beta2, 1e-30))
+        left = np.where(of_mean > of_largest, np.exp(-VANISHED * of_largest / (of_mean - of_largest)), 0.0)
+        q = np.where(s[1] * left > h.eps, s[0] / s[1], np.nan)
         return *s, np.where(np.abs(s[0]) > 0, q, 0.0)
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
@@ -208,7 +196,7 @@ class Adamax(NamedTuple):
 
 @optimizer(
     name="nadam",
-    series=(2,),
+    quotients=((0, 1),),
     slots=("mean", "mean_square"),
     memory={"product": 1.0},
     family="adam",
@@ -248,9 +236,6 @@ class NAdam(NamedTuple):
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
 
-    def lift(h, w: Value, s: Slots) -> Slots:
-        return (*s, *series(s[0], s[1], h.eps))
-
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
         w = w - h.lr * h.weight_decay * w
@@ -259,7 +244,7 @@ class NAdam(NamedTuple):
 
 @optimizer(
     name="radam",
-    series=(2,),
+    quotients=((0, 1),),
     slots=("mean", "mean_square"),
     memory={"weights": 0.0, "ages": 0.0},
     family="adam",
@@ -308,9 +293,6 @@ class RAdam(NamedTuple):
 
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
-
-    def lift(h, w: Value, s: Slots) -> Slots:
-        return (*s, *series(s[0], s[1], h.eps))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))

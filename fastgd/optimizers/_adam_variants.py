@@ -6,12 +6,12 @@ import numpy as np
 
 from fastgd._math import power
 from fastgd.optimizers._record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
-from fastgd.optimizers._series import decayed, quotient, series, vanishing
+from fastgd.optimizers._series import decayed, quotient, vanishing
 
 
 @optimizer(
     name="nadamw",
-    series=(2,),
+    quotients=((0, 1),),
     slots=("mean", "mean_square"),
     family="adam",
     witness="optax.nadamw",
@@ -46,9 +46,6 @@ class NAdamW(NamedTuple):
 
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
-
-    def lift(h, w: Value, s: Slots) -> Slots:
-        return (*s, *series(s[0], s[1], h.eps))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
@@ -160,7 +157,7 @@ class Adan(NamedTuple):
 
 @optimizer(
     name="yogi",
-    series=(2,),
+    quotients=((0, 1),),
     slots=("mean", "mean_square"),
     family="adam",
     witness="optax.yogi",
@@ -196,9 +193,6 @@ class Yogi(NamedTuple):
 
     def horizon(h) -> Value:
         return vanishing(h.beta1, 1.0)
-
-    def lift(h, w: Value, s: Slots) -> Slots:
-        return (*s, *series(s[0], s[1], h.eps))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[2:], h.beta1, 1.0)
@@ -245,7 +239,7 @@ class ADOPT(NamedTuple):
 
 @optimizer(
     name="ademamix",
-    series=(3, 9),
+    quotients=((0, 2), (1, 2)),
     slots=("mean", "slow_mean", "mean_square"),
     family="adam",
     witness="optax.contrib.ademamix",
@@ -291,9 +285,6 @@ class AdEMAMix(NamedTuple):
     def horizon(h) -> Value:
         return np.maximum(vanishing(h.beta1, h.beta2), vanishing(h.beta3, h.beta2))
 
-    def lift(h, w: Value, s: Slots) -> Slots:
-        return (*s, *series(s[0], s[2], h.eps), *series(s[1], s[2], h.eps))
-
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         growth, scale = 1 / np.sqrt(h.beta2), 1 / np.sqrt(c[3])
         q, slow = decayed(y[3:9], h.beta1, growth), decayed(y[9:], c[2], growth)
@@ -303,7 +294,7 @@ class AdEMAMix(NamedTuple):
 
 @optimizer(
     name="optimistic_adam",
-    series=(3,),
+    quotients=((0, 1),),
     slots=("mean", "mean_square", "direction"),
     family="adam",
     witness="optax.optimistic_adam_v2",
@@ -344,9 +335,6 @@ class OptimisticAdam(NamedTuple):
 
     def horizon(h) -> Value:
         return vanishing(h.beta1, h.beta2)
-
-    def lift(h, w: Value, s: Slots) -> Slots:
-        return (*s, *series(s[0], s[1], h.eps))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         q = decayed(y[3:], h.beta1, 1 / np.sqrt(h.beta2))

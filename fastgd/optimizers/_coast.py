@@ -17,6 +17,7 @@ import numpy.typing as npt
 from fastgd.optimizers._compose import jitable
 from fastgd.optimizers._record import Lazy, Optimizer
 from fastgd.optimizers._rules import Around, Rule
+from fastgd.optimizers._series import TERMS, series
 
 Array = npt.NDArray[Any]
 Entry = tuple[int, int]
@@ -70,29 +71,15 @@ class Coast:
         return size_of(self.rule, self.drift)
 
     @property
-    def numbers_kept(self) -> int:
-        """The numbers of a matrix."""
-        return len(self.entries)
-
-    @property
-    def lifts(self) -> bool:
-        """Whether the state is not made of the slots themselves."""
-        return lifts(self.rule)
-
-    @property
     def replays(self) -> bool:
         """Whether the state may be unknown (NaN): then the steps are taken one by one."""
-        return self.lifts and hasattr(self.rule.optimizer.cls, "lift")
-
-    @property
-    def reaches(self) -> bool:
-        """Whether the state holds a series, which serves only so far."""
-        return reaches(self.rule)
+        return changes_state(self.rule)
 
     @property
     def families(self) -> tuple[int, ...]:
         """Where series begin in the state."""
-        return tuple(1 + start for start in self.rule.optimizer.series) if self.lifts else ()
+        count = len(self.rule.optimizer.quotients) if lifts(self.rule) else 0
+        return tuple(1 + self.rule.slots + TERMS * index for index in range(count))
 
     @cached_property
     def step(self) -> Callable[..., Any]:
@@ -105,25 +92,27 @@ def lifts(rule: Rule) -> bool:
     return not rule.options and hasattr(rule.optimizer.cls, "coast")
 
 
+def changes_state(rule: Rule) -> bool:
+    """Whether the state of a rule that says how its parameters coast is not made of the slots alone."""
+    return lifts(rule) and (hasattr(rule.optimizer.cls, "lift") or bool(rule.optimizer.quotients))
+
+
 def lift_of(rule: Rule) -> Callable[..., Any]:
-    """Return `lift(h, w, s) -> y`, or `lift(h, w, s, reach) -> y` where a series reaches only so far."""
-    return getattr(rule.optimizer.cls, "lift", _slots) if lifts(rule) else _slots
+    """Return `lift(h, w, s) -> y`, what stands behind the parameter in the state."""
+    if not changes_state(rule):
+        return lambda h, w, s: s
+    if hasattr(rule.optimizer.cls, "lift"):
+        own: Callable[..., Any] = rule.optimizer.cls.lift
+        return own
+    known = not dict(rule.choices).get("eps_inside", False)  # that has another series, which serves less often
+    return _with_series(rule.optimizer.quotients, 1.0 if known else np.nan)
 
 
-def reaches(rule: Rule) -> bool:
-    """Whether the state holds a series, which serves only so far."""
-    return lifts(rule) and hasattr(rule.optimizer.cls, "reach")
-
-
-def state_of(rule: Rule, h: Any, w: Any, s: Any, reach: Any) -> Any:
-    """Return what stands behind the parameter in the state."""
-    return lift_of(rule)(h, w, s, reach) if reaches(rule) else lift_of(rule)(h, w, s)
-
-
-def reach_of(rule: Rule, hyper: Array) -> Array:
-    """Return how far each lane's (G, hyper) state serves: 0 where the rule does not say."""
-    h = rule.instance(dict(zip(rule.fields, hyper.T, strict=True)))
-    return np.broadcast_to(rule.optimizer.cls.reach(h) if reaches(rule) else 0.0, len(hyper))  # type: ignore[attr-defined]
+def _with_series(quotients: Sequence[tuple[int, int]], known: float) -> Callable[..., Any]:
+    """Return the lift that puts the series of quotients behind the slots."""
+    (m, v), others = quotients[-1], quotients[:-1]
+    before = jitable(_with_series(others, known)) if others else jitable(lambda h, w, s: s)
+    return lambda h, w, s: before(h, w, s) + series(s[m], s[v] * known, h.eps)
 
 
 def _horizon(rule: Rule, hyper: Array) -> int:
@@ -144,15 +133,11 @@ def lower_of(rule: Rule) -> Callable[..., Any]:
     return lambda h, s, y: y[:slots]
 
 
-def _slots(h: Any, w: Any, s: Any) -> Any:
-    return s
-
-
 def size_of(rule: Rule, drift: bool) -> int:
     """Return the length of the state."""
     h = rule.example()
     with np.errstate(all="ignore"):
-        return 1 + len(state_of(rule, h, 0.5, (0.25,) * rule.slots, 1.0)) + drift
+        return 1 + len(lift_of(rule)(h, 0.5, (0.25,) * rule.slots)) + drift
 
 
 def step_of(rule: Rule, drift: bool) -> Callable[..., Any]:
@@ -204,7 +189,7 @@ def coasting(
     penalised = bool(np.any(l2 > 0))
     if rule.functions.rounds or (lifts(rule) and (penalised or drift)):
         return STEP
-    if lifts(rule) and hasattr(rule.optimizer.cls, "lift") and set(scheduled) - {"lr"}:
+    if changes_state(rule) and set(scheduled) - {"lr"}:
         return STEP  # what a state is made of would change under it
     if _clips(rule) and (penalised or drift):
         return STEP  # what is clipped only where it is large looks linear where it is not
@@ -234,7 +219,7 @@ def _lazy(rule: Rule, hyper: Array, l2: Array) -> Lazy:
         return "none"
     if found == REST or not lifts(rule):
         return "closed"
-    state = state_of(rule, rule.example(), 0.5, (1e3,) * rule.slots, 1.0)
+    state = lift_of(rule)(rule.example(), 0.5, (1e3,) * rule.slots)
     return "cutoff" if np.isnan(np.array(state, np.float64)).any() else "closed"
 
 
@@ -307,10 +292,10 @@ def _structure(matrices: Array, full: bool) -> tuple[tuple[Entry, ...], tuple[in
     """
     size = matrices.shape[-1]
     flat = matrices.reshape(-1, size, size)
-    reach = (flat != 0).any(axis=0) | np.eye(size, dtype=bool) | full
+    ways = (flat != 0).any(axis=0) | np.eye(size, dtype=bool) | full
     for _ in range(size):
-        reach = reach @ reach
-    alone = ~(reach & reach.T & ~np.eye(size, dtype=bool)).any(axis=1)  # no way leads back to it
+        ways = ways @ ways
+    alone = ~(ways & ways.T & ~np.eye(size, dtype=bool)).any(axis=1)  # no way leads back to it
     ones = tuple(i for i in range(size) if alone[i] and (flat[:, i, i] == 1).all())
-    entries = [(i, k) for i in range(size) for k in range(size) if reach[i, k] and not (i == k and i in ones)]
+    entries = [(i, k) for i in range(size) for k in range(size) if ways[i, k] and not (i == k and i in ones)]
     return tuple(entries), ones

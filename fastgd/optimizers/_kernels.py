@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
-from fastgd import _math
+from fastgd import _math, _vector_math  # noqa: F401 (rules use exp on vectors)
 from fastgd._jit import jit
 from fastgd._static import ChoiceType
 from fastgd._vectors import I32, Vector, address, llvm_function, splat, vector_suffix

@@ -62,8 +62,8 @@ class Optimizer:
     lazy : tuple of {"closed", "cutoff", "none"}
         How untouched parameters are brought up to date on sparse data: without a penalty, and with l2 > 0. It says what
         `optimizers._coast` finds out, for those who do not compile anything.
-    series : tuple of int
-        Where series begin in what `lift` returns: see `optimizers._series`.
+    quotients : tuple of (int, int)
+        The slots m and v of each `m / (sqrt(v) + eps)` in its step: see `optimizers._series`.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Optimizer:
     annotations: Mapping[str, Any]
     source: str
     lazy: tuple[Lazy, Lazy]
-    series: tuple[int, ...] = ()
+    quotients: tuple[tuple[int, int], ...] = ()
 
     @property
     def summary(self) -> str:
@@ -112,7 +112,7 @@ def optimizer(
     memory: Mapping[str, float] = MappingProxyType({}),
     batch_loss: bool = False,
     lazy: tuple[Lazy, Lazy] | None = None,
-    series: tuple[int, ...] = (),
+    quotients: tuple[tuple[int, int], ...] = (),
     family: str = "custom",
     witness: str = "none",
     reference: str = "",
@@ -141,7 +141,7 @@ def optimizer(
         For sparse data: a step without a gradient in numbers y in which it is linear (by default the slots), what they
         are made of, and the slots after some steps. Rules whose step is linear as it stands need none of them. NaN in y
         says that they do not serve here: the steps are then taken one by one, at most `horizon(h)` of them, after which
-        nothing but decay is left; `reach(h)` is a number for each trial that `lift` gets as well.
+        nothing but decay is left.
     `effective(h, t, m, s) -> rate`, optional
         The rate by which the step multiplies a parameter's gradient, or its average: the metric `effective_lr`. It is
         of the state after step t, with the memory m after it (before the first step: those at the start, and t = 1).
@@ -160,8 +160,8 @@ def optimizer(
         Whether `conclude` needs the objective of the batch.
     lazy : tuple of str, optional
         As the record has it, where it is not ("closed", "none"), and not ("none", "none") with `measure`.
-    series : tuple of int
-        Where series begin in what `lift` returns.
+    quotients : tuple of (int, int)
+        As the record has them: in `coast`, six terms of each stand in y behind the slots, in place of `lift`.
     family, witness, reference : str
         What `fastgd list` shows.
     """
@@ -169,7 +169,7 @@ def optimizer(
     def register(cls: C) -> C:
         texts = {"family": family, "witness": witness, "reference": reference}
         state = {"slots": slots, "memory": dict(memory), "batch_loss": batch_loss}
-        state["series"] = series
+        state["quotients"] = quotients
         state["lazy"] = lazy or ("none" if hasattr(cls, "measure") else "closed", "none")
         record = _describe(cls, name or f"{cls.__module__}:{cls.__name__}", {**state, **texts})
         cls.optimizer = record  # type: ignore[attr-defined]
