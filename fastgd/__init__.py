@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from fastgd.analysis import Results, load
     from fastgd.optimizers import optimizer
     from fastgd.study.config import Study
+    from fastgd.study.range_test import range_test
     from fastgd.study.runner import run
+    from fastgd.study.tune import tune
 
 __version__ = version("fastgd")
 
-__all__ = ["InputError", "Results", "Study", "__version__", "load", "optimizer", "run"]
+__all__ = ["InputError", "Results", "Study", "__version__", "load", "optimizer", "range_test", "run", "tune"]
 
 _HOMES = {
     "InputError": "fastgd._errors",
@@ -29,7 +31,9 @@ _HOMES = {
     "Study": "fastgd.study.config",
     "load": "fastgd.analysis",
     "optimizer": "fastgd.optimizers",
+    "range_test": "fastgd.study.range_test",
     "run": "fastgd.study.runner",
+    "tune": "fastgd.study.tune",
 }
 
 

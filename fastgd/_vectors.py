@@ -159,6 +159,7 @@ elementwise((operator.le,), 2, _compare("<="), mask=True)
 elementwise((operator.gt,), 2, _compare(">"), mask=True)
 elementwise((operator.ge,), 2, _compare(">="), mask=True)
 elementwise((np.sqrt,), 1, lambda b, x: call_llvm(b, "sqrt", x))
+elementwise((np.square,), 1, lambda b, x: b.fmul(x, x, flags=_CONTRACT))
 elementwise((np.abs, abs), 1, lambda b, x: call_llvm(b, "fabs", x))
 elementwise((np.floor,), 1, lambda b, x: call_llvm(b, "floor", x))
 elementwise((np.sign,), 1, _sign)
@@ -182,6 +183,41 @@ def _lower_where(context, builder, sig, args):
 
 for _pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
     lower_builtin(np.where, Mask, *_pair)(_lower_where)
+
+
+class _Power(AbstractTemplate):
+    """Whole powers that the source names are products; a `pow` for each lane would cost more than a small step."""
+
+    prefer_literal = True
+
+    def generic(self, args: Any, kws: Any) -> Any:
+        if kws or len(args) != 2 or not any(isinstance(a, Vector) for a in args):
+            return None
+        if not isinstance(args[0], Vector) or not isinstance(args[1], types.IntegerLiteral):
+            raise TypingError(
+                "a vector is raised to whole literal powers only; write x ** 3, np.sqrt(x), np.exp(y * np.log(x)), or "
+                "fastgd._math.power for a whole exponent that is known when the kernel runs"
+            )
+        return signature(args[0], *args)
+
+
+def _lower_power(context, builder, sig, args):
+    exponent, one = sig.args[1].literal_value, constant(args[0].type, 1.0)
+    power = _whole_power(builder, args[0], abs(exponent)) if exponent else one
+    return builder.fdiv(one, power) if exponent < 0 else power
+
+
+def _whole_power(builder, x, exponent: int):
+    if exponent == 1:
+        return x
+    half = _whole_power(builder, x, exponent // 2)
+    square = builder.fmul(half, half, flags=_CONTRACT)
+    return builder.fmul(square, x, flags=_CONTRACT) if exponent % 2 else square
+
+
+for _operator in (operator.pow, operator.ipow):
+    infer_global(_operator)(type("VectorPower", (_Power,), {"key": _operator}))
+    lower_builtin(_operator, Vector, types.IntegerLiteral)(_lower_power)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

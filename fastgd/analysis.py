@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fastgd._errors import InputError, nearest
 from fastgd.store.manifest import Manifest
 from fastgd.store.snapshot import Snapshot
+from fastgd.store.surfaces import Surface, read_surfaces
 
 METRICS = ("validation_loss", "loss")
 AT = ("final", "best")
@@ -112,9 +113,31 @@ class Results:
     @property
     def identity(self) -> list[str]:
         """The columns of `trials` that tell configurations apart: what was run, but for the seed."""
-        before = ["problem", "dataset", "loss", "n", "d", "l2", "optimizer", "variant", *self._snapshot.columns.hyper]
-        after = ["schedule", *self._snapshot.columns.schedule, "batch_size", "dtype", "layout", "sparse"]
-        return before + after
+        columns = self._snapshot.columns
+        if self.on_landscapes:
+            before, after = ["problem", "landscape", "d", "noise"], ["dtype"]
+        else:
+            before, after = ["problem", "dataset", "loss", "n", "d", "l2"], ["batch_size", "dtype", "layout", "sparse"]
+        return [*before, "optimizer", "variant", *columns.hyper, "schedule", *columns.schedule, *after]
+
+    @property
+    def on_landscapes(self) -> bool:
+        """Whether the study is one on landscapes, whose trials are configurations from starts."""
+        return self._snapshot.columns.coordinates is not None
+
+    @cached_property
+    def trajectories(self) -> pd.DataFrame:
+        """Of a study on landscapes: a row for each step of chosen trials and each coordinate.
+
+        `x`, `gradient` and `slot.*` are those before the step that follows; `lr` and `effective_lr` those of the step
+        before.
+        """
+        return self._frame("trajectories")
+
+    @cached_property
+    def surfaces(self) -> list[Surface]:
+        """The objective over two parameters of each problem, where it was computed."""
+        return read_surfaces(self.path)
 
     def metric(self, by: str | None = None) -> str:
         """Return the loss to judge by: the validation loss where every problem of the study has one, else the loss.
@@ -126,6 +149,10 @@ class Results:
         """
         if by is not None and by not in METRICS:
             raise InputError(f"results cannot be ranked by {by!r}; {nearest(by, METRICS)}")
+        if self.on_landscapes:
+            if by == "validation_loss":
+                raise InputError("landscapes have no validation loss; rank by 'loss'")
+            return "loss"
         trials = self.trials[self.trials["in_study"]]
         measured = trials["best_validation_loss"].notna().groupby(trials["problem"]).any()
         if by == "validation_loss" and not measured.any():

@@ -126,6 +126,66 @@ def demo(
 
 
 @app.command()
+def tune(
+    study: Annotated[Path, typer.Argument(help="The study file (TOML).", metavar="STUDY.toml")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the search.  [default: results/NAME-tune]", metavar="DIR")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Replace a value of the file; may be repeated.", metavar="KEY.PATH=VALUE"),
+    ] = None,
+    factor: Annotated[
+        float | None, typer.Option(help="How far apart the rates next to the best one may be.  [default: 1.3]")
+    ] = None,
+    low: Annotated[
+        float | None, typer.Option(help="The lowest rate of the first grid.  [default: the study's, or 1e-4]")
+    ] = None,
+    high: Annotated[
+        float | None, typer.Option(help="The highest rate of the first grid.  [default: the study's, or 1]")
+    ] = None,
+    points: Annotated[int | None, typer.Option(help="The rates of a grid.  [default: 9]")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of the first rounds.  [default: a fifth of the study's]")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="The same in steps; of a range test: all.  [default there: 300]")
+    ] = None,
+    by: Annotated[
+        By | None, typer.Option(help="What judges.  [default: validation_loss, where there is validation data]")
+    ] = None,
+    range_test: Annotated[
+        bool, typer.Option("--range-test", help="One run with a growing rate, by default from 1e-6 to 10.")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option("--threads", "-j", min=1, help="Threads; their number never changes a result.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Search the best learning rate of every optimizer of a study, from coarse to fine.
+
+    A grid of rates with a fifth of the budget, then finer grids about the best rate, the last ones with the whole
+    budget, until the rate is known to a factor. Every round is a study of its own in DIR: the same command again runs
+    nothing anew. DIR/tuned.toml is the study at the best rates.
+
+    **Examples**
+
+    ```
+    fastgd tune studies/flights.toml
+    fastgd tune studies/flights.toml --set seed=0 --factor 2 --out /tmp/tune
+    fastgd tune studies/flights.toml --range-test
+    fastgd run results/flights-tune/tuned.toml
+    ```
+    """
+    from fastgd.cli import runs, tunings
+
+    options = {"factor": factor, "low": low, "high": high, "points": points, "epochs": epochs, "steps": steps}
+    options |= {"by": by and by.value, "threads": threads}
+    command = tunings.range_test if range_test else tunings.tune
+    command(runs.read(study, assignments or []), out, options, as_json=json)
+
+
+@app.command()
 def best(
     folder: Folder,
     by: Annotated[
@@ -157,7 +217,7 @@ def plot(
         typer.Argument(help="A folder of results; for the schedules, a study file will do.", metavar="DIR|STUDY.toml"),
     ],
     kind: Annotated[
-        str, typer.Option("--kind", "-k", help="curves, sensitivity, heatmap, schedule or rates.")
+        str, typer.Option("--kind", "-k", help="curves, sensitivity, heatmap, schedule, rates, range or tune.")
     ] = "curves",
     output: Annotated[
         Path | None,
@@ -172,6 +232,8 @@ def plot(
     heatmap      the final loss over two quantities of the grid
     schedule     what the schedules are worth along the epochs
     rates        by which rates rare and frequent features learn (record.metrics = ["effective_lr"])
+    range        the loss along a growing rate (fastgd tune --range-test)
+    tune         the loss against the rate in all rounds of a search (fastgd tune)
     ```
 
     **Examples**
@@ -182,9 +244,9 @@ def plot(
     fastgd plot studies/schedules.toml --kind schedule -o schedules.png
     ```
     """
-    from fastgd.cli import rankings
+    from fastgd.cli import rankings, tunings
 
-    rankings.plot(folder, kind, output)
+    (tunings if kind in ("range", "tune") else rankings).plot(folder, kind, output)
 
 
 @app.command("list")

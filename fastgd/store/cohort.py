@@ -102,8 +102,8 @@ class CohortWriter:
             trials = trials.assign(**{name: value for name, value in defaults.items() if name not in trials})
             table = trials_table(trials, self._folder.columns)
             with self._folder.committing(table["trial_id"].to_pylist()):
-                curves, parameters = self._curves.publish(), self._parameters.publish()
-                schema = commit_schema(table.schema, self._folder.manifest.footer(), curves, parameters)
+                files = {"curves": self._curves.publish(), "parameters": self._parameters.publish()}
+                schema = commit_schema(table.schema, self._folder.manifest.footer(), files)
                 part = part_name(self._folder.generation, self._number)
                 with TableFile(self._folder.path / "trials" / f"{part}.parquet", schema) as record:
                     record.write(table)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from fastgd.store.files import TableFile
 from fastgd.store.schema import PARAMETERS, Columns, conform
-from fastgd.store.snapshot import Snapshot, commit_schema, part_name
+from fastgd.store.snapshot import ATTACHED, Snapshot, commit_schema, part_name
 
 # A file that has grown to this size is closed, and later compactions leave it alone, so that extending a large study
 # does not write all of it again.
@@ -57,10 +57,13 @@ def _rewrite(
     it leaves orphans, a crash after it leaves void parts, and the next sweep deletes either.
     """
     part = part_name(snapshot.generation + 1, 0)
-    old = [path for path in snapshot.curves if not snapshot.schemas[path].equals(columns.curves)]
-    curves = _merge(snapshot.curves, old, snapshot.folder / "curves" / part, columns.curves, footer, without)
-    parameters = _merge(snapshot.parameters, [], snapshot.folder / "parameters" / part, PARAMETERS, footer, without)
-    schema = commit_schema(columns.trials, footer, curves, parameters)
+    files = {}
+    for kind in ATTACHED:
+        paths: tuple[Path, ...] = getattr(snapshot, kind)
+        wanted = PARAMETERS if kind == "parameters" else getattr(columns, kind)
+        old = [path for path in paths if kind != "parameters" and not snapshot.schemas[path].equals(wanted)]
+        files[kind] = _merge(paths, old, snapshot.folder / kind / part, wanted, footer, without)
+    schema = commit_schema(columns.trials, footer, files)
     with TableFile(snapshot.folder / "trials" / f"{part}.parquet", schema) as record:
         position = columns.trials.get_field_index("in_study")
         for table in _tables(snapshot.trials, columns.trials, without):
@@ -72,16 +75,18 @@ def _rewrite(
 def _is_compact(snapshot: Snapshot, columns: Columns, in_study: Collection[str]) -> bool:
     if len(snapshot.trials) != 1:
         return not snapshot.trials
-    if snapshot.columns != columns or any(
-        not snapshot.schemas[path].equals(columns.curves) for path in snapshot.curves
-    ):
+    if snapshot.columns != columns:
         return False
+    for kind in ("curves", "trajectories"):
+        if any(not snapshot.schemas[path].equals(getattr(columns, kind)) for path in getattr(snapshot, kind)):
+            return False
     stored = snapshot.dataset("trials").to_table(columns=["trial_id", "in_study"])
     return bool(_among(stored, in_study).equals(stored["in_study"].combine_chunks()))
 
 
 def _among(trials: pa.Table, in_study: Collection[str]) -> pa.Array:
-    return pa.array([trial_id in in_study for trial_id in trials["trial_id"].to_pylist()], type=pa.bool_())
+    found = pc.is_in(trials["trial_id"].cast(pa.string()), pa.array(list(in_study), type=pa.string()))
+    return found.combine_chunks()
 
 
 def _merge(
@@ -119,7 +124,7 @@ def _holds(path: Path, trial_ids: pa.Array) -> bool:
         return False
     with pq.ParquetFile(path) as file:
         groups = (file.read_row_group(group, columns=["trial_id"]) for group in range(file.num_row_groups))
-        return any(pc.any(pc.is_in(group["trial_id"], trial_ids)).as_py() for group in groups)
+        return any(pc.any(pc.is_in(group["trial_id"].cast(pa.string()), trial_ids)).as_py() for group in groups)
 
 
 def _tables(files: Sequence[Path], schema: pa.Schema, without: pa.Array) -> Iterator[pa.Table]:
@@ -129,5 +134,5 @@ def _tables(files: Sequence[Path], schema: pa.Schema, without: pa.Array) -> Iter
             for group in range(file.num_row_groups):
                 table = conform(file.read_row_group(group, use_threads=False), schema)
                 if len(without):
-                    table = table.filter(pc.invert(pc.is_in(table["trial_id"], without)))
+                    table = table.filter(pc.invert(pc.is_in(table["trial_id"].cast(pa.string()), without)))
                 yield table

@@ -150,10 +150,14 @@ class TableFile:
                 self._file,
                 self.schema,
                 compression="zstd",
-                use_dictionary=_leaves(self.schema, pa.types.is_string),
+                use_dictionary=_leaves(self.schema, _is_name),
                 use_byte_stream_split=_leaves(self.schema, pa.types.is_floating),
             )
         return self._writer
+
+
+def _is_name(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_dictionary(kind))
 
 
 def _leaves(schema: pa.Schema, kind: Callable[[pa.DataType], bool]) -> list[str]:

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from fastgd._errors import InputError
 from fastgd.store.cohort import CohortWriter
@@ -17,6 +19,7 @@ from fastgd.store.files import fsync_folder, make_folders, write_text, writing
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import Columns
 from fastgd.store.snapshot import Snapshot
+from fastgd.store.swarm import SwarmWriter
 
 
 class Clock:
@@ -57,6 +60,7 @@ class Folder:
         self._manifest_is_written = False
         self._committed: set[str] = set()
         self._timed_out: set[str] = set()
+        self._starts: dict[str, NDArray[np.int64]] = {}
         self.generation = self._next_number = 0
 
     @classmethod
@@ -69,6 +73,8 @@ class Folder:
         hyper: Sequence[str],
         schedule_params: Sequence[str] = (),
         metrics: Sequence[str] = (),
+        coordinates: int | None = None,
+        slots: Sequence[str] = (),
         fresh: bool = False,
         allow_mixed: bool = False,
     ) -> Self:
@@ -86,6 +92,10 @@ class Folder:
             The normalised study file.
         hyper, schedule_params, metrics : sequence of str
             The numeric hyper-parameters, numbers of the schedules and metrics of the study.
+        coordinates : int, optional
+            Of a study on landscapes: how many coordinates have columns.
+        slots : sequence of str
+            Of such a study: what its rules keep for each coordinate.
         fresh : bool
             Move the results that stand there aside, to `<path>.<UTC time>`, and start anew.
         allow_mixed : bool
@@ -107,7 +117,8 @@ class Folder:
             if previous:
                 manifest = manifest.extending(previous, path, allow_mixed)
             snapshot = Snapshot.read(path)
-            columns = snapshot.columns | Columns(tuple(hyper), tuple(schedule_params), tuple(metrics))
+            own = Columns(tuple(hyper), tuple(schedule_params), tuple(metrics), coordinates, tuple(slots))
+            columns = snapshot.columns | own
             folder = cls(path, manifest, columns, stack.pop_all())
         try:
             folder._prepare(previous, study_toml, snapshot)
@@ -126,6 +137,7 @@ class Folder:
             make_folders(self.path / "trials", self.path / "curves")
             snapshot.sweep()
             self._committed, self._timed_out = snapshot.trial_ids(), snapshot.trial_ids("timeout")
+            self._starts = snapshot.starts()
             self.generation, self._next_number = snapshot.generation, snapshot.next_number
 
     def __enter__(self) -> Self:
@@ -145,6 +157,15 @@ class Folder:
     def timed_out(self) -> set[str]:
         """Return the ids of those that ran out of time: they may be committed again."""
         return set(self._timed_out)
+
+    def starts(self) -> dict[str, NDArray[np.int64]]:
+        """Return the starts of each configuration whose results are stored, of a study on landscapes."""
+        return dict(self._starts)
+
+    def swarm(self) -> SwarmWriter:
+        """Return a writer for a part of a swarm."""
+        self._next_number += 1
+        return SwarmWriter(self, self._next_number - 1)
 
     def cohort(self, cohort_id: str) -> CohortWriter:
         """Return a writer for a cohort's results."""

@@ -10,6 +10,7 @@ import pyarrow as pa
 from fastgd._errors import InputError
 
 _STRING, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
+_NAME = pa.dictionary(pa.int32(), _STRING)  # a name that a million rows share
 
 # A trial's row: what was run, then what came of it. The numeric hyper-parameters stand after `variant`, the numbers of
 # the schedule after `schedule`; both depend on the study.
@@ -58,8 +59,63 @@ _CURVES = {
     "lr": _FLOAT,
     "train_seconds": _FLOAT,
 }
+# A trial on a landscape is a configuration, whose name is `trial_id`, from a start, whose number is `start`.
+_BEFORE_HYPER_OF_SWARM = {
+    "trial_id": _NAME,
+    "start": _INT,
+    "problem": _NAME,
+    "landscape": _NAME,
+    "d": _INT,
+    "noise": _FLOAT,
+    "optimizer": _NAME,
+    "variant": _NAME,
+}
+_BEFORE_SCHEDULE_OF_SWARM = {"schedule": _NAME}
+_AFTER_SCHEDULE_OF_SWARM = {
+    "seed": _INT,
+    "dtype": _NAME,
+    "kernel": _NAME,
+    "status": _NAME,
+    "reason": _NAME,
+    "minimum": _INT,
+    "steps": _INT,
+    "steps_to_tolerance": _INT,
+    "final_loss": _FLOAT,
+    "best_loss": _FLOAT,
+    "final_grad_norm": _FLOAT,
+    "in_study": pa.bool_(),
+    "cohort_id": _NAME,
+    "cohort_lanes": _INT,
+    "compile_seconds": _FLOAT,
+    "train_seconds": _FLOAT,
+    "evaluate_seconds": _FLOAT,
+}
+_CURVES_OF_SWARM = {
+    "trial_id": _NAME,
+    "start": _INT,
+    "step": _INT,
+    "loss": _FLOAT,
+    "grad_norm": _FLOAT,
+    "param_norm": _FLOAT,
+    "lr": _FLOAT,
+}
+# Each step of chosen trials, a row for each coordinate: what it was before the step, and after the last.
+_TRAJECTORIES = {
+    "trial_id": _NAME,
+    "start": _INT,
+    "step": _INT,
+    "loss": _FLOAT,
+    "lr": _FLOAT,
+    "coordinate": _INT,
+    "x": _FLOAT,
+    "gradient": _FLOAT,
+    "effective_lr": _FLOAT,
+}
 _TAKEN = {*_BEFORE_HYPER, *_BEFORE_SCHEDULE, *_AFTER_SCHEDULE}
+_TAKEN |= {*_BEFORE_HYPER_OF_SWARM, *_BEFORE_SCHEDULE_OF_SWARM, *_AFTER_SCHEDULE_OF_SWARM}
 _PREFIX = "schedule."
+_START, _END, _SLOT = "start_", "end_", "slot."
+COORDINATES = 8  # of a landscape, at most, that have columns: x_0, x_1, ...
 
 PARAMETERS = pa.schema({"trial_id": _STRING, "parameters": pa.list_(_FLOAT)})
 
@@ -76,6 +132,10 @@ class Columns:
         The numbers of the schedules, with or without the prefix "schedule.".
     metrics : tuple of str
         The metrics of a checkpoint; those that every curve has may be among them.
+    coordinates : int, optional
+        Of landscapes: how many coordinates have columns; None: the study is one over data.
+    slots : tuple of str
+        Of landscapes: what the rules keep for each coordinate.
 
     Raises
     ------
@@ -86,6 +146,8 @@ class Columns:
     hyper: tuple[str, ...] = ()
     schedule: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
+    coordinates: int | None = None
+    slots: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if taken := [name for name in self.hyper if name in _TAKEN or name.startswith(_PREFIX)]:
@@ -93,28 +155,48 @@ class Columns:
         object.__setattr__(self, "schedule", _unique(_PREFIX + name.removeprefix(_PREFIX) for name in self.schedule))
         object.__setattr__(self, "hyper", _unique(self.hyper))
         object.__setattr__(self, "metrics", _unique(name for name in self.metrics if name not in _CURVES))
+        object.__setattr__(self, "slots", _unique(_SLOT + name.removeprefix(_SLOT) for name in self.slots))
 
     def __or__(self, other: "Columns") -> "Columns":
         """Return the union: these columns, then what `other` adds."""
-        return Columns(self.hyper + other.hyper, self.schedule + other.schedule, self.metrics + other.metrics)
+        lists = (self.hyper + other.hyper, self.schedule + other.schedule, self.metrics + other.metrics)
+        counts = [each.coordinates for each in (self, other) if each.coordinates is not None]
+        return Columns(*lists, max(counts, default=None), self.slots + other.slots)
 
     @classmethod
-    def of(cls, trials: Iterable[str], curves: Iterable[str]) -> "Columns":
-        """Return the columns that files have, from the names that stand in the trials and the curves files."""
-        varying = [name for name in trials if name not in _TAKEN]
+    def of(cls, trials: Iterable[str], curves: Iterable[str], trajectories: Iterable[str] = ()) -> "Columns":
+        """Return the columns that files have, from the names that stand in them."""
+        names = list(trials)
+        points = [name for name in names if name.startswith((_START, _END))]
+        varying = [name for name in names if name not in _TAKEN and name not in points]
         numbers = tuple(name for name in varying if name.startswith(_PREFIX))
-        return cls(tuple(name for name in varying if name not in numbers), numbers, tuple(curves))
+        hyper = tuple(name for name in varying if name not in numbers)
+        if "start" not in names:
+            return cls(hyper, numbers, tuple(curves))
+        slots = tuple(name for name in trajectories if name.startswith(_SLOT))
+        return cls(hyper, numbers, (), len({name.rpartition("_")[2] for name in points}), slots)
 
     @property
     def trials(self) -> pa.Schema:
         """The schema of a trials file."""
         hyper, numbers = dict.fromkeys(self.hyper, _FLOAT), dict.fromkeys(self.schedule, _FLOAT)
-        return pa.schema({**_BEFORE_HYPER, **hyper, **_BEFORE_SCHEDULE, **numbers, **_AFTER_SCHEDULE})
+        if self.coordinates is None:
+            return pa.schema({**_BEFORE_HYPER, **hyper, **_BEFORE_SCHEDULE, **numbers, **_AFTER_SCHEDULE})
+        points = {f"{which}{i}": _FLOAT for which in (_START, _END) for i in range(self.coordinates)}
+        before = {**_BEFORE_HYPER_OF_SWARM, **hyper, **_BEFORE_SCHEDULE_OF_SWARM, **numbers}
+        return pa.schema({**before, **_AFTER_SCHEDULE_OF_SWARM, **points})
 
     @property
     def curves(self) -> pa.Schema:
         """The schema of a curves file."""
-        return pa.schema({**_CURVES, **dict.fromkeys(self.metrics, _FLOAT)})
+        if self.coordinates is None:
+            return pa.schema({**_CURVES, **dict.fromkeys(self.metrics, _FLOAT)})
+        return pa.schema({**_CURVES_OF_SWARM, **{f"x_{i}": _FLOAT for i in range(self.coordinates)}})
+
+    @property
+    def trajectories(self) -> pa.Schema:
+        """The schema of a trajectories file."""
+        return pa.schema({**_TRAJECTORIES, **dict.fromkeys(self.slots, _FLOAT)})
 
 
 def trials_schema(hyper: Iterable[str], schedule: Iterable[str]) -> pa.Schema:

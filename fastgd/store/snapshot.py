@@ -12,15 +12,19 @@ from errno import ENOENT
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from fastgd._errors import InputError
 from fastgd.store.files import remove
 from fastgd.store.schema import PARAMETERS, Columns
 
-KINDS = ("trials", "curves", "parameters")
+ATTACHED = ("curves", "parameters", "trajectories")  # what a commit record names
+KINDS = ("trials", *ATTACHED)
 
 
 def part_name(generation: int, number: int) -> str:
@@ -28,11 +32,10 @@ def part_name(generation: int, number: int) -> str:
     return f"{generation:04d}-{number:06d}"
 
 
-def commit_schema(schema: pa.Schema, footer: Mapping[str, str], curves: list[str], parameters: list[str]) -> pa.Schema:
-    """Return the schema of a commit record: its footer names the files that belong to it."""
-    return schema.with_metadata(
-        {**footer, "fastgd.curves": json.dumps(curves), "fastgd.parameters": json.dumps(parameters)}
-    )
+def commit_schema(schema: pa.Schema, footer: Mapping[str, str], files: Mapping[str, list[str]]) -> pa.Schema:
+    """Return the schema of a commit record: its footer names the files of each kind that belong to it."""
+    named = {f"fastgd.{kind}": json.dumps(files.get(kind, [])) for kind in ATTACHED}
+    return schema.with_metadata({**footer, **named})
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,17 @@ class Snapshot:
     ----------
     folder : Path
         The results folder.
-    trials, curves, parameters : tuple of Path
+    trials, curves, parameters, trajectories : tuple of Path
         The files, in the order of writing.
     schemas : mapping of Path to pyarrow.Schema
-        The schemas of the trials and curves files.
+        The schemas of the files, those of parameters left out.
     """
 
     folder: Path
     trials: tuple[Path, ...]
     curves: tuple[Path, ...]
     parameters: tuple[Path, ...]
+    trajectories: tuple[Path, ...]
     schemas: Mapping[Path, pa.Schema]
 
     @classmethod
@@ -75,14 +79,15 @@ class Snapshot:
     def _read(cls, folder: Path) -> "Snapshot":
         trials = _newest_generation(folder / "trials")
         schemas = {path: _schema(path) for path in trials}
-        curves, parameters = (_named(folder, kind, schemas) for kind in ("curves", "parameters"))
-        return cls(folder, trials, curves, parameters, {**schemas, **{path: _schema(path) for path in curves}})
+        curves, parameters, trajectories = (_named(folder, kind, schemas) for kind in ATTACHED)
+        own = {path: _schema(path) for path in (*curves, *trajectories)}
+        return cls(folder, trials, curves, parameters, trajectories, {**schemas, **own})
 
     @cached_property
     def columns(self) -> Columns:
         """The union of the files' columns."""
-        names = [[name for path in files for name in self.schemas[path].names] for files in (self.trials, self.curves)]
-        return Columns.of(*names)
+        kinds = (self.trials, self.curves, self.trajectories)
+        return Columns.of(*([name for path in files for name in self.schemas[path].names] for files in kinds))
 
     @property
     def generation(self) -> int:
@@ -95,18 +100,27 @@ class Snapshot:
         return _numbers(self.trials[-1])[1] + 1 if self.trials else 0
 
     def dataset(self, kind: str) -> pds.Dataset:
-        """Return the trials, curves or parameters as one dataset with the union schema."""
-        schema = {"trials": self.columns.trials, "curves": self.columns.curves, "parameters": PARAMETERS}[kind]
+        """Return the files of a kind as one dataset with the union schema."""
+        schema = PARAMETERS if kind == "parameters" else getattr(self.columns, kind)
         return pds.dataset([str(path) for path in getattr(self, kind)], schema=schema, format="parquet")
 
     def trial_ids(self, status: str | None = None) -> set[str]:
         """Return the trials that are committed; those with a status."""
         chosen = None if status is None else pds.field("status") == status
-        return set(self.dataset("trials").to_table(columns=["trial_id"], filter=chosen)["trial_id"].to_pylist())
+        found = self.dataset("trials").to_table(columns=["trial_id"], filter=chosen)["trial_id"]
+        return set(pc.unique(found.cast(pa.string())).to_pylist())
+
+    def starts(self) -> dict[str, NDArray[np.int64]]:
+        """Return the starts of each configuration that are committed, of a study on landscapes."""
+        if self.columns.coordinates is None:
+            return {}
+        table = self.dataset("trials").to_table(columns=["trial_id", "start"])
+        groups = table.to_pandas().groupby("trial_id", observed=True)["start"]
+        return {str(name): np.sort(starts.to_numpy()) for name, starts in groups}
 
     def sweep(self) -> None:
         """Delete what does not count: temporary files, curves without a commit record, parts that were compacted."""
-        counts = {*self.trials, *self.curves, *self.parameters}
+        counts = {*self.trials, *self.curves, *self.parameters, *self.trajectories}
         found = [path for kind in KINDS for path in (self.folder / kind).glob("*.parquet")]
         texts = [self.folder / ".manifest.json", self.folder / ".study.toml"]
         remove([path for path in found if path not in counts] + [path for path in texts if path.exists()])
@@ -141,9 +155,10 @@ def _named(folder: Path, kind: str, records: Mapping[Path, pa.Schema]) -> tuple[
     present = {path.name for path in (folder / kind).glob("*.parquet")}
     files = []
     for path, schema in records.items():
-        if not schema.metadata or key not in schema.metadata:
+        metadata = schema.metadata or {}
+        if key not in metadata and kind != "trajectories":  # which earlier versions did not have
             raise InputError(f"{path} was not written by fastgd: move it out of the results folder")
-        for name in json.loads(schema.metadata[key]):
+        for name in json.loads(metadata.get(key, b"[]")):
             if name not in present:
                 raise FileNotFoundError(ENOENT, "missing", str(folder / kind / name))
             files.append(folder / kind / name)

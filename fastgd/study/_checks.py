@@ -13,6 +13,7 @@ from fastgd.optimizers import find
 from fastgd.optimizers._options import kinds
 from fastgd.problems import LOSSES
 from fastgd.schedules import chained
+from fastgd.study._landscape_checks import check_landscapes
 from fastgd.study._values import failure
 
 if TYPE_CHECKING:
@@ -26,10 +27,14 @@ Path = tuple[str | int, ...]
 
 def check(study: Study) -> None:
     """Raise a validation error where parts of a study contradict each other."""
-    if (study.epochs is None) == (study.steps is None):
+    if study.landscapes:
+        check_landscapes(study)
+    elif (study.epochs is None) == (study.steps is None):
         raise failure(
             "epochs or steps: " + ("one of the two is missing" if study.epochs is None else "give one of the two")
         )
+    elif study.starts is not None:
+        raise failure("goes with landscapes; problems over data start from 'init'", "starts")
     _check_labels(study)
     _check_metrics(study)
     for index, block in enumerate(study.optimizer):
@@ -40,7 +45,8 @@ def check(study: Study) -> None:
 
 
 def _check_labels(study: Study) -> None:
-    labels = [problem.name for problem in study.problem if problem.name is not None]
+    labels = [problem.name for problem in study.data_problems if problem.name is not None]
+    labels += [problem.label for problem in study.landscapes]
     if len(set(labels)) < len(labels):
         raise failure("have the same name twice; a name tells problems apart", "problem", found=labels)
 
@@ -55,8 +61,8 @@ def _check_metrics(study: Study) -> None:
     for metric in study.record.metrics:
         quantity = metric.removeprefix("validation_")
         targets = NEEDS_TARGETS.get(quantity)
-        problems = [problem for problem in study.problem if targets is None or LOSSES[problem.loss].targets in targets]
-        if not problems:
+        problems = [problem for problem in study.data_problems if targets is None or LOSSES[problem.loss].targets in targets]
+        if not problems and not study.landscapes:
             losses = ", ".join(name for name, loss in LOSSES.items() if loss.targets in (targets or ()))
             raise failure(f": no problem has '{metric}', which needs a loss of {losses}", "record", "metrics")
         if metric == f"validation_{quantity}" and targets and all(problem.validation == 0 for problem in problems):
@@ -83,7 +89,9 @@ def _check_schedule(study: Study, schedule: Schedule, block: OptimizerBlock, ind
 def _check_feedback(study: Study, schedule: Schedule, path: Path) -> None:
     """Refuse to judge a validation loss that there is not."""
     judged = next((part.name for part in schedule.parts if part.record.feedback), None)
-    bare = next((number for number, problem in enumerate(study.problem) if problem.validation == 0), None)
+    if judged is not None and study.landscapes:
+        raise failure(f": '{judged}' judges the validation loss, and landscapes have none", *path)
+    bare = next((number for number, problem in enumerate(study.data_problems) if problem.validation == 0), None)
     if judged is not None and bare is not None:
         key = f"problem.{bare}.validation" if len(study.problem) > 1 else "problem.validation"
         raise failure(f": '{judged}' judges the validation loss, and nothing is held out; set {key}", *path)
@@ -91,7 +99,8 @@ def _check_feedback(study: Study, schedule: Schedule, path: Path) -> None:
 
 def _check_values(study: Study, schedule: Schedule, block: OptimizerBlock, path: Path) -> None:
     """Refuse values that the hyper-parameter may not have, as far as they are known without the data."""
-    total = (study.steps if schedule.per == "step" else study.epochs) or LONGEST_LOOK
+    steps = schedule.per == "step" or study.landscapes
+    total = (study.steps if steps else study.epochs) or LONGEST_LOOK
     indices = np.unique(np.linspace(0, total - 1, min(total, LONGEST_LOOK)).astype(np.int64))
     values = chained(schedule.parts, schedule.horizon, indices, total)
     bounds: TypeAdapter[float] = TypeAdapter(_annotation(block, schedule.of))

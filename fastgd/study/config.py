@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    model_serializer,
+    model_validator,
+)
 
 from fastgd._errors import InputError
 from fastgd.datasets import DATASETS, misplaced_key
@@ -36,11 +47,22 @@ from fastgd.study._fields import (
     Synthetic,
     ZeroBased,
 )
+from fastgd.study._landscapes import LandscapeProblem, Starts, Trajectories, read_landscape
 from fastgd.study._messages import input_error
 from fastgd.study._overrides import override
 from fastgd.study._values import as_list, brief, failure, plain
 
-__all__ = ["METRICS", "OptimizerBlock", "Problem", "Record", "Schedule", "Stop", "Study"]
+__all__ = [
+    "METRICS",
+    "LandscapeProblem",
+    "OptimizerBlock",
+    "Problem",
+    "Record",
+    "Schedule",
+    "Starts",
+    "Stop",
+    "Study",
+]
 
 
 class Problem(Block):
@@ -88,11 +110,30 @@ class Stop(Block):
 
 
 class Record(Block):
-    """What is recorded of a trial, and when."""
+    """What is recorded of a trial, and when; `trajectories` are of landscapes: whose every step is kept."""
 
     every: Every = "epoch"
     metrics: Metrics = list(ALWAYS_RECORDED)
     parameters: Literal["none", "best", "all"] = "none"
+    trajectories: Trajectories = "auto"
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # what is not set is left out: the identity of trials hangs on it
+        return {key: value for key, value in handler(self).items() if (key, value) != ("trajectories", "auto")}
+
+
+def _problem(value: Any, info: ValidationInfo) -> Problem | LandscapeProblem:
+    """Read a problem's block: a landscape where it names one, else data with a loss."""
+    if isinstance(value, Problem | LandscapeProblem):
+        return value
+    if isinstance(value, Mapping) and "landscape" in value:
+        return read_landscape(value)
+    return Problem.model_validate(value, context=info.context)
+
+
+Problems = list[Annotated[Problem | LandscapeProblem, PlainValidator(_problem)]]
+LANDSCAPE_CHECKPOINTS = 10
 
 
 class Study(Block):
@@ -122,11 +163,12 @@ class Study(Block):
     order: Literal["shuffle", "sequential"] = "shuffle"
     init: Init = "zeros"
     max_seconds: Positive | None = None
-    problem: Annotated[list[Problem], Field(min_length=1), BeforeValidator(as_list), PlainSerializer(brief)]
+    problem: Annotated[Problems, Field(min_length=1), BeforeValidator(as_list), PlainSerializer(brief)]
     optimizer: Annotated[Optimizers, Field(min_length=1)]
     schedule: Schedules = [Schedule(name="constant")]
     stop: Stop = Stop()
     record: Record = Record()
+    starts: Starts | None = None
 
     def __init__(self, **fields: Any) -> None:
         self._fill(plain(fields))
@@ -153,6 +195,16 @@ class Study(Block):
         study._fill(fields, file=str(path), folder=Path(path).resolve().parent, overridden=overridden)
         return study
 
+    @property
+    def data_problems(self) -> list[Problem]:
+        """The problems over data."""
+        return [problem for problem in self.problem if isinstance(problem, Problem)]
+
+    @property
+    def landscapes(self) -> list[LandscapeProblem]:
+        """The problems that are landscapes: all of them, or none."""
+        return [problem for problem in self.problem if isinstance(problem, LandscapeProblem)]
+
     def to_toml(self) -> str:
         """Return the study as a file with every key written out; reading it gives an equal study."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))
@@ -166,6 +218,7 @@ class Study(Block):
         overridden: Sequence[str] = (),
     ) -> None:
         """Validate into this instance, as pydantic's own `__init__` does, with a context and this package's errors."""
+        fields = _with_defaults(fields)
         try:
             self.__pydantic_validator__.validate_python(fields, self_instance=self, context=folder)
         except ValidationError as error:
@@ -175,6 +228,15 @@ class Study(Block):
     def _consistent(self) -> Self:
         check(self)
         return self
+
+
+def _with_defaults(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a study's fields; landscapes, whose epochs are steps, are recorded at a few of them unless they say more."""
+    problems, record = as_list(fields.get("problem")), fields.get("record", {})
+    landscapes = all(isinstance(problem, Mapping) and "landscape" in problem for problem in problems)
+    if not landscapes or not isinstance(record, Mapping) or "every" in record:
+        return fields
+    return {**fields, "record": {"every": {"log": LANDSCAPE_CHECKPOINTS}, **record}}
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
     cohorts: list[CohortPlan] = []
     tables: list[pd.DataFrame] = []
     seen: set[str] = set()
-    for index, (problem, rows, label) in enumerate(zip(study.problem, data, labels(study, data), strict=True)):
+    for index, (problem, rows, label) in enumerate(zip(study.data_problems, data, labels(study, data), strict=True)):
         n = len(rows.y)
         for method, lanes in _groups(study, problem, rows):
             for batch_size in _batch_sizes(study, label, n):
@@ -113,7 +113,7 @@ def labels(study: Study, data: Sequence[Data]) -> list[str]:
         Two would have the same: a number would not tell them apart once the study is extended.
     """
     names = [
-        problem.name or f"{rows.dataset}/{problem.loss}" for problem, rows in zip(study.problem, data, strict=True)
+        problem.name or f"{rows.dataset}/{problem.loss}" for problem, rows in zip(study.data_problems, data, strict=True)
     ]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -205,7 +205,7 @@ def _cohort(
     batch_size: int,
     seeds: tuple[int, ...],
 ) -> CohortPlan:
-    problem, n, rule = study.problem[index], len(data.y), method.rule
+    problem, n, rule = study.data_problems[index], len(data.y), method.rule
     driven = {driver.of for schedule in lanes.schedules for driver in schedule.drivers}
     if method.search:
         driven.add("lr")

@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from fastgd.engine.machine import cpu_model
 from fastgd.problems import LOSSES
 from fastgd.store.folder import Folder
 from fastgd.store.manifest import Manifest
+from fastgd.store.schema import COORDINATES
 from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import Problem, Study
 from fastgd.study.events import Event, Finished, Loading, Planned, Warning_
@@ -28,6 +29,9 @@ from fastgd.study.execution import Execution
 from fastgd.study.metrics import LOSS_EVALUATIONS, columns_of
 from fastgd.study.plan import MEMORY_BUDGET, Plan, labels, make_plan
 from fastgd.study.stopwatch import Stopwatch
+from fastgd.study.surfaces import write_landscape_surfaces
+from fastgd.study.swarm_plan import make_swarm_plan
+from fastgd.study.swarm_run import Landscapes
 
 OnEvent = Callable[[Event], None]
 
@@ -75,6 +79,10 @@ def run(
         The run was interrupted; finished cohorts are stored, and the same call goes on from there.
     """
     watch, emit = Stopwatch("load"), _ignore if on_event is None else on_event
+    if study.landscapes:
+        if data is not None:
+            raise InputError("the problems are landscapes, and arrays were given; leave one of them out")
+        return _run_landscapes(study, watch, emit, out, fresh, threads, trial, allow_mixed)
     prepared = load_data(study, data, emit)
     watch.enter("plan")
     whole = make_plan(study, prepared)
@@ -84,9 +92,7 @@ def run(
     for note in summary.notes:
         emit(Warning_(note))
     watch.enter("store")
-    path = (
-        Path(out) if out is not None else Path("results") / (study.name if trial is None else f"{study.name}.{trial}")
-    )
+    path = _path(study, out, trial)
     with Threads(threads) as pool, _open(path, study, whole, prepared, pool.count, fresh, allow_mixed) as folder:
         again = folder.timed_out().intersection(plan.trials["trial_id"])
         if again:
@@ -100,12 +106,60 @@ def run(
     return results
 
 
+def _path(study: Study, out: str | Path | None, trial: str | None) -> Path:
+    if out is not None:
+        return Path(out)
+    return Path("results") / (study.name if trial is None else f"{study.name}.{trial.replace(':', '.')}")
+
+
+def _run_landscapes(
+    study: Study,
+    watch: Stopwatch,
+    emit: OnEvent,
+    out: str | Path | None,
+    fresh: bool,
+    threads: int | None,
+    trial: str | None,
+    allow_mixed: bool,
+) -> Results:
+    """Run a study on landscapes; the parameters are those of `run`."""
+    watch.enter("plan")
+    whole = make_swarm_plan(study)
+    plan = whole if trial is None else whole.only(trial)
+    emit(Planned(plan.summary()))
+    watch.enter("store")
+    path = _path(study, out, trial)
+    rules = [swarm.spec.rule for swarm in whole.swarms]
+    numbers = [name for swarm in whole.swarms for name in swarm.numbers]
+    with (
+        Threads(threads) as pool,
+        Folder.open(
+            path,
+            manifest=_manifest(study, {p.label: f"landscape {p.landscape}" for p in study.landscapes}, (), pool.count),
+            study_toml=study.to_toml(),
+            hyper=list(dict.fromkeys(numbers)),
+            schedule_params=sorted({key for swarm in whole.swarms for key in swarm.schedule.numbers}),
+            coordinates=min(COORDINATES, max(problem.dimension for problem in study.landscapes)),
+            slots=[name for rule in rules for name in rule.slot_names],
+            fresh=fresh,
+            allow_mixed=allow_mixed,
+        ) as folder,
+    ):
+        Landscapes(study, folder, pool, watch, emit).run(plan)
+        watch.enter("store")
+        write_landscape_surfaces(study, path)
+        folder.finish(whole.ids(), timings=watch.seconds)
+    results = load_results(path)
+    emit(Finished(results))
+    return results
+
+
 def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list[Data]:
     """Load and prepare the data of every problem; problems that ask for the same share it."""
     sources: dict[str, Dataset] = {}
     prepared: dict[str, Data] = {}
     result = []
-    for index, problem in enumerate(study.problem):
+    for index, problem in enumerate(study.data_problems):
         key = repr((_source_key(problem), LOSSES[problem.loss].targets, _preparation(problem)))
         if key not in prepared:
             dataset = _dataset(index, problem, data, sources, emit)
@@ -205,7 +259,12 @@ def _open(
     schedule = [str(name) for name in plan.trials if str(name).startswith("schedule.")]
     return Folder.open(
         path,
-        manifest=_manifest(study, data, threads),
+        manifest=_manifest(
+            study,
+            {name: rows.fingerprint for name, rows in zip(labels(study, data), data, strict=True)},
+            (*(note for rows in data for note in rows.notes), f"cohorts of at most {MEMORY_BUDGET:,} bytes"),
+            threads,
+        ),
         study_toml=study.to_toml(),
         hyper=list(hyper),
         schedule_params=schedule,
@@ -215,13 +274,12 @@ def _open(
     )
 
 
-def _manifest(study: Study, data: Sequence[Data], threads: int) -> Manifest:
+def _manifest(study: Study, fingerprints: Mapping[str, str], notes: Sequence[str], threads: int) -> Manifest:
     packages = ("numba", "llvmlite", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn")
-    names = labels(study, data)
     return Manifest(
         name=study.name,
         study_hash=hashlib.sha256(study.to_toml().encode()).hexdigest(),
-        fingerprints={name: rows.fingerprint for name, rows in zip(names, data, strict=True)},
+        fingerprints=dict(fingerprints),
         fastgd=importlib.metadata.version("fastgd"),
         packages={name: importlib.metadata.version(name) for name in packages},
         python=platform.python_version(),
@@ -230,8 +288,5 @@ def _manifest(study: Study, data: Sequence[Data], threads: int) -> Manifest:
         simd_bits=register_bits()[0],
         threading_layer="threads",
         started=datetime.now(UTC).isoformat(),
-        notes=(
-            *dict.fromkeys(note for rows in data for note in rows.notes),
-            f"cohorts of at most {MEMORY_BUDGET:,} bytes",
-        ),
+        notes=tuple(dict.fromkeys(notes)),
     )

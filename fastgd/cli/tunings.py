@@ -1,0 +1,172 @@
+"""`fastgd tune`: a search of learning rates or a range test, its table, its pictures and its JSON."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.table import Table
+
+from fastgd._errors import InputError
+from fastgd.analysis import load
+from fastgd.cli import rankings
+from fastgd.cli.consoles import count, errors, show, show_json, table
+from fastgd.cli.progress import Reporter
+from fastgd.study.config import Study
+from fastgd.study.events import Event, Finished
+from fastgd.study.tuning import BRACKETED, DIVERGED, FOUND, Tuning, records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fastgd.study.range_test import RangeTest
+
+RANGE = "range-test"
+
+
+def tune(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json: bool) -> None:
+    """Search the best rates of a study's optimizers, and print them."""
+    from fastgd.study.tune import tune as search
+
+    path = out or Path("results", f"{study.name}-tune")
+    with _reported(path) as on_event:
+        found = search(study, path, on_event=on_event, **_given(options))
+    picture = path / "tune.png"
+    _draw_tuning(found, picture)
+    if as_json:
+        show_json({key: value for key, value in found.record().items() if key != "points"})
+        return
+    show(_answers(found), "", *_remarks(found))
+    ready = f"fastgd run {found.tuned}" if found.tuned else "every trial diverged: there is no rate to run with"
+    trials = sum(one.trials for one in found.rounds)
+    show(f"{count(trials, 'trial')} in {count(len(found.rounds), 'round')}: {path}", f"tune: {picture}", ready)
+
+
+def range_test(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json: bool) -> None:
+    """Let the rates of a study's optimizers grow, and print which of them stand out."""
+    from fastgd.study.range_test import range_test as test
+
+    path = out or Path("results", f"{study.name}-tune")
+    for name in ("factor", "points", "epochs"):
+        if options[name] is not None:
+            raise InputError(f"--{name} is for a search: a range test has --low, --high and --steps")
+    with _reported(path) as on_event:
+        found = test(study, path, on_event=on_event, **_given(options))
+    picture = path / f"{RANGE}.png"
+    _draw(lambda plots: plots.plot(found.results, "range", by=found.metric), picture)
+    if as_json:
+        show_json({"metric": found.metric, "left_out": found.left_out, "answers": records(found.answers)})
+        return
+    show(_rates(found), "")
+    if found.left_out:
+        show(f"without a rate to test: {', '.join(found.left_out)}")
+    show(f"results: {found.results.path}", f"range: {picture}")
+
+
+def plot(folder: Path, kind: str, output: Path | None) -> None:
+    """Draw what a search or a range test left in its folder."""
+    if kind == "range":
+        folder = folder / RANGE if (folder / RANGE).is_dir() else folder
+        rankings.draw(load(folder), kind, output or folder / "range.png")
+        return
+    picture = output or folder / "tune.png"
+    _draw_tuning(Tuning.load(folder), picture)
+    show(f"{kind}: {picture}")
+
+
+def _draw_tuning(found: Tuning, picture: Path) -> None:
+    _draw(lambda plots: plots.tune(found), picture)
+
+
+def _draw(make: Callable[[Any], Any], picture: Path) -> None:
+    from fastgd import plots
+
+    plots.save(make(plots), picture)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[Callable[[Event], None]]:
+    """Show the progress of several runs on standard error."""
+    reporter = Reporter()
+
+    def on_event(event: Event) -> None:
+        reporter(event)
+        if isinstance(event, Finished):
+            errors().print(f"{event.results.path.name}: {count(len(event.results.trials), 'trial')}", soft_wrap=True)
+
+    try:
+        with reporter:
+            yield on_event
+    except KeyboardInterrupt:
+        text = f"interrupted: what was done is kept in {path}; the same command goes on from there"
+        errors().print(text, soft_wrap=True)
+        raise typer.Exit(130) from None
+    if not reporter.cohorts:
+        errors().print(f"nothing to run: every trial is in {path}", soft_wrap=True)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def _answers(found: Tuning) -> Table:
+    """Return the table of a search's answers."""
+    told = _telling(found.answers, FOUND)
+    texts = ("problem", "optimizer", "variant", "schedule", "bracket", "flat range", "remark")
+    rows = []
+    for row in found.answers.to_dict("records"):
+        lost = row["status"] == DIVERGED
+        own = [_number(row["lr"]), _interval(row["low"], row["high"]), "" if lost else f"{row['loss']:.6g}"]
+        own += [_interval(row["flat_low"], row["flat_high"], decades=True), f"{row['rates']:,}", f"{row['trials']:,}"]
+        rows.append([*(_cell(row[name]) for name in told), *own, "" if row["status"] == BRACKETED else row["status"]])
+    columns = [*told, "best lr", "bracket", found.metric, "flat range", "rates", "trials", "remark"]
+    if all(not row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return table(f"{found.name}: the best rates", columns, rows, [name for name in columns if name not in texts])
+
+
+def _rates(found: "RangeTest") -> Table:
+    """Return the table of a range test's answers."""
+    rates = ("suggestion", "steepest", "least", "blow_up")
+    told = _telling(found.answers, rates)
+    rows = ([_cell(row[name]) for name in (*told, *rates)] for row in found.answers.to_dict("records"))
+    texts = ("problem", "optimizer", "variant")
+    columns = (*told, *rates)
+    title = f"{found.results.manifest.name}: rates that stand out"
+    return table(title, columns, rows, [name for name in columns if name not in texts])
+
+
+def _telling(answers: "pd.DataFrame", found: Iterable[str]) -> list[str]:
+    """Return optimizer, and the other columns in which the answers differ."""
+    about = [str(name) for name in answers.columns if name not in set(found)]
+    return [name for name in about if name == "optimizer" or answers[name].nunique(dropna=False) > 1]
+
+
+def _remarks(found: Tuning) -> list[str]:
+    at_end = found.answers["status"].eq("at an end").any()
+    remark = "at an end: the best rate is the last one that was tried; the search does not go further"
+    return [remark] if at_end else []
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4g}"
+
+
+def _interval(low: float, high: float, decades: bool = False) -> str:
+    """Return an interval in words; an end that is not there is left open."""
+    if math.isnan(low) and math.isnan(high):
+        return ""
+    text = f"{_number(low) or '...'} to {_number(high) or '...'}"
+    return f"{text} ({math.log10(high / low):.1f} decades)" if decades else text
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,324 @@
+"""A swarm in memory: lanes of one rule on one landscape, laid out in groups, their steps and what is read of them."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from fastgd._static import Static
+from fastgd._threads import CALL_SECONDS, Threads, call
+from fastgd._vectors import aligned, register_bits
+from fastgd.engine.swarm_steps import (
+    BLOCK,
+    CHUNK,
+    SMALL,
+    Groups,
+    SwarmShape,
+    Terrain,
+    Values,
+    Work,
+    advance_groups,
+    measure_groups,
+)
+from fastgd.optimizers._rules import Round, Rule
+from fastgd.problems import Landscape
+
+Array = npt.NDArray[Any]
+VECTORS = 4  # registers of a group: steps of several lanes overlap, where one would wait for its own results
+
+
+@dataclass(frozen=True)
+class SwarmSpec:
+    """What a swarm computes.
+
+    Attributes
+    ----------
+    rule : Rule
+    landscape : Landscape
+    p : NamedTuple
+        The landscape's parameters.
+    box : ndarray (d, 2)
+        The domain.
+    dtype : str
+    noise : float
+        The standard deviation of what is added to each partial derivative.
+    threshold : float, optional
+        The value at which the tolerance is reached; None: steps to it are not counted.
+    scheduled : tuple of str
+        The hyper-parameters that a schedule drives.
+    """
+
+    rule: Rule
+    landscape: Landscape
+    p: Any
+    box: Array
+    dtype: str = "float64"
+    noise: float = 0.0
+    threshold: float | None = None
+    scheduled: tuple[str, ...] = ()
+
+    @property
+    def d(self) -> int:
+        """The dimension."""
+        return len(self.box)
+
+    @property
+    def width(self) -> int:
+        """Lanes of a group."""
+        return swarm_width(self.dtype)
+
+    @property
+    def numbers(self) -> int:
+        """What a lane keeps: coordinates, slots, the rule's memory, the marks of the tolerance."""
+        return (1 + self.rule.slots) * self.d + self.rule.numbers + 2
+
+    @property
+    def kernel(self) -> str:
+        """What stands in the column `kernel`."""
+        return f"swarm-{self.width}"
+
+
+def swarm_width(dtype: str) -> int:
+    """Return the lanes of a group on this machine."""
+    return VECTORS * register_bits()[0] // 8 // np.dtype(dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is read of the lanes, each in float64.
+
+    Attributes
+    ----------
+    positions : ndarray (d, lanes)
+        The reported iterates.
+    loss, grad_norm : ndarray (lanes,)
+        The landscape's value, and the norm of its gradient without noise.
+    """
+
+    positions: Array
+    loss: Array
+    grad_norm: Array
+
+
+class Swarm:
+    """Lanes of one rule on one landscape.
+
+    Parameters
+    ----------
+    spec : SwarmSpec
+    hyper : ndarray (C, hyper)
+        The configurations' hyper-parameters.
+    which : ndarray (lanes,) int
+        Each lane's configuration, in ascending order.
+    starts : ndarray (lanes, d)
+    keys : ndarray (lanes,) uint64
+        What the lanes' noise is keyed by.
+    threads : Threads
+    schedule : callable, optional
+        `schedule(first, steps)` gives the scheduled values (steps, m) from step `first` (from 0) on: of the rate a
+        factor, of others the value.
+
+    Attributes
+    ----------
+    t : int
+        Steps taken.
+    """
+
+    def __init__(
+        self,
+        spec: SwarmSpec,
+        hyper: Array,
+        which: Array,
+        starts: Array,
+        keys: Array,
+        threads: Threads,
+        schedule: Callable[[int, int], Array] | None = None,
+    ) -> None:
+        self.spec, self.threads, self.schedule = spec, threads, schedule
+        self.hyper, self.which, self.t = hyper, which, 0
+        self.dtype = np.dtype(spec.dtype)
+        small, noisy = spec.d if spec.d <= SMALL else 0, spec.noise > 0
+        marks = noisy, spec.threshold is not None, spec.landscape.projected
+        self._shape = Static(SwarmShape(spec.width, spec.width, small, spec.rule.slots, *marks))
+        self._rule, self._landscape = Static(spec.rule), Static(spec.landscape)
+        rounds = [Static(Round(spec.rule, index)) for index in range(len(spec.rule.functions.rounds))]
+        self._rounds = (*rounds, None, None)[:2]
+        self.terrain = Terrain(spec.p, np.ascontiguousarray(spec.box, np.float64), spec.noise, spec.threshold or 0.0)
+        names = list(spec.rule.fields)
+        self._which = np.array([names.index(name) for name in spec.scheduled], np.int64)
+        self._rate = spec.scheduled.index("lr") if "lr" in spec.scheduled else -1
+        self._lay_out(starts, keys)
+        self.workers = min(threads.count, max(1, len(self.groups.state) // 4))
+        self._work = [self._make_work() for _ in range(self.workers)]
+        self._rate_of_steps = 3e7  # lane-steps a second, until a call is timed
+
+    # --- layout -------------------------------------------------------------------------------------------------------
+
+    def _lay_out(self, starts: Array, keys: Array) -> None:
+        """Place the lanes in groups: a configuration with many of them has groups of its own."""
+        spec, W, lanes = self.spec, self.spec.width, len(self.which)
+        counts = np.bincount(self.which, minlength=len(self.hyper))
+        apart = counts.min() >= W
+        if apart:
+            begins = np.concatenate([[0], np.cumsum(-(-counts // W) * W)])
+            within = np.arange(lanes) - np.repeat(np.cumsum(counts) - counts, counts)
+            self.places = begins[self.which] + within
+            groups = int(begins[-1]) // W
+        else:
+            self.places, groups = np.arange(lanes), -(-lanes // W)
+        # What fills a group is a copy of the lane before it.
+        filled = np.searchsorted(self.places, np.arange(groups * W), side="right") - 1
+        own = self.which[filled].reshape(groups, W)
+        if apart:
+            owner, rows = own[:, 0].astype(np.int64), np.repeat(self.hyper[:, :, None], W, axis=2)
+        else:
+            owner, rows = np.arange(groups), self.hyper[own].transpose(0, 2, 1)
+        self.groups = Groups(
+            state=aligned((groups, spec.numbers * W), self.dtype),
+            hyper=np.ascontiguousarray(rows.reshape(len(rows), -1), self.dtype),
+            owner=owner,
+            keys=keys[filled],
+            died=np.zeros(groups * W, np.int64),
+        )
+        start = starts[filled].T
+        memory = np.broadcast_to(np.array(spec.rule.memory)[:, None], (spec.rule.numbers, groups * W))
+        slots = spec.rule.start(self.hyper[own.ravel()], start)
+        marks = np.array([[1.0], [0.0]]) + np.zeros(groups * W)
+        blocks = np.concatenate([start, *(np.asarray(slot, np.float64) for slot in slots), memory, marks])
+        self.groups.state[:] = blocks.reshape(-1, groups, W).transpose(1, 0, 2).reshape(groups, -1)
+
+    def _make_work(self) -> Work:
+        W, rule = self.spec.width, self.spec.rule
+        stride = (rule.hyper + max(rule.counts.quantities)) * W
+        return Work(
+            table=aligned((CHUNK * stride,), self.dtype),
+            stride=stride,
+            saved=aligned((self.spec.numbers * W,), self.dtype),
+            scratch=aligned((self.spec.d * W,), self.dtype),
+            memory=aligned((rule.numbers * W,), self.dtype),
+        )
+
+    def _rows(self, first: int, count: int) -> Array:
+        """Rows of the groups' blocks (count, lanes) in float64, in the order of the lanes."""
+        W = self.spec.width
+        block = self.groups.state[:, first * W : (first + count) * W].reshape(len(self.groups.state), count, W)
+        return block.transpose(1, 0, 2).reshape(count, -1)[:, self.places].astype(np.float64)
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def compile(self) -> None:
+        """Compile, or load from the cache, the kernels."""
+        for kernel, arguments in (self._advance_call(0, 0, self._values(1)), self._measure_call(0, *self._room())):
+            kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
+
+    def advance(self, steps: int, poll: Callable[[], None] = lambda: None) -> None:
+        """Take steps, in calls of some 50 ms; `poll` is called after each."""
+        lanes, end = len(self.groups.died), self.t + steps
+        while self.t < end:
+            most = int(CALL_SECONDS * self._rate_of_steps / lanes)
+            count = min(end - self.t, max(1, most // CHUNK * CHUNK or most))
+            values = self._values(count)
+            began = time.perf_counter()
+            self.threads.run([call(*self._advance_call(worker, count, values)) for worker in range(self.workers)])
+            self._rate_of_steps = lanes * count / max(time.perf_counter() - began, 1e-6)
+            self.t += count
+            poll()
+
+    def _values(self, steps: int) -> Values:
+        if self.schedule is None or not self.spec.scheduled:
+            return Values(np.zeros((0, 0)), self._which[:0], -1)
+        return Values(np.ascontiguousarray(self.schedule(self.t, steps), np.float64), self._which, self._rate)
+
+    def _share(self, worker: int) -> tuple[int, int]:
+        """The groups of a worker: whole blocks."""
+        groups = len(self.groups.state)
+        blocks = -(-groups // BLOCK)
+        if blocks < 2 * self.workers:
+            return groups * worker // self.workers, groups * (worker + 1) // self.workers
+        cuts = [min(blocks * each // self.workers * BLOCK, groups) for each in (worker, worker + 1)]
+        return cuts[0], cuts[1]
+
+    def _advance_call(self, worker: int, steps: int, values: Values) -> tuple[Any, tuple[Any, ...]]:
+        return advance_groups, (
+            self._rule, self._landscape, self._rounds, self._shape, self.terrain, self.groups, values,
+            self._work[worker], self.t, steps, *self._share(worker),
+        )  # fmt: skip
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def _room(self) -> tuple[Array, Array, Array]:
+        lanes = len(self.groups.died)
+        return self.groups.state, np.empty(lanes), np.empty(lanes)
+
+    def _measure_call(self, worker: int, positions: Array, losses: Array, squares: Array) -> tuple[Any, tuple[Any, ...]]:
+        return measure_groups, (
+            self._landscape, self._shape, self.terrain, positions, self._work[worker].scratch, losses, squares,
+            *self._share(worker),
+        )  # fmt: skip
+
+    def read(self) -> Reading:
+        """Return where the lanes are; changes no state."""
+        positions, losses, squares = self._room()
+        if self.spec.rule.has_readout:
+            positions = self._reported()
+        self.threads.run(
+            [call(*self._measure_call(worker, positions, losses, squares)) for worker in range(self.workers)]
+        )
+        W, d = self.spec.width, self.spec.d
+        rows = positions[:, : d * W].reshape(-1, d, W).transpose(1, 0, 2).reshape(d, -1)
+        return Reading(
+            rows[:, self.places].astype(np.float64), losses[self.places], np.sqrt(squares[self.places])
+        )
+
+    def _reported(self) -> Array:
+        """The reported iterates (groups, d * width)."""
+        W, d, rule = self.spec.width, self.spec.d, self.spec.rule
+        blocks = self.groups.state[:, : (1 + rule.slots) * d * W].reshape(-1, 1 + rule.slots, d, W)
+        h = rule.instance(dict(zip(rule.fields, self._now().transpose(1, 0, 2), strict=True)))
+        slots = tuple(blocks[:, 1 + slot].transpose(1, 0, 2) for slot in range(rule.slots))
+        out = rule.functions.readout(h, blocks[:, 0].transpose(1, 0, 2), slots)
+        return np.ascontiguousarray(np.asarray(out).transpose(1, 0, 2).reshape(len(blocks), -1), self.dtype)
+
+    def _now(self) -> Array:
+        """The hyper-parameters of the last step (groups, hyper, width)."""
+        rows = self.groups.hyper[self.groups.owner].reshape(len(self.groups.owner), -1, self.spec.width).copy()
+        if self.schedule is not None and self.spec.scheduled:
+            for m, number in enumerate(self.schedule(max(0, self.t - 1), 1)[0]):
+                row = self._which[m]
+                rows[:, row] = number * rows[:, row] if m == self._rate else number
+        return rows
+
+    def slots(self) -> Array:
+        """Return what the rule keeps for each coordinate (slots, d, lanes)."""
+        count = self.spec.rule.slots
+        return self._rows(self.spec.d, count * self.spec.d).reshape(count, self.spec.d, -1)
+
+    def memory(self) -> Array:
+        """Return what the rule keeps for each trial (numbers, lanes)."""
+        return self._rows((1 + self.spec.rule.slots) * self.spec.d, self.spec.rule.numbers)
+
+    def died(self) -> Array:
+        """Return the first step after which a lane was not finite (lanes,), or 0."""
+        return self.groups.died[self.places]
+
+    def steps_to_tolerance(self, loss: Array) -> Array:
+        """Return the steps after which the tolerance was first reached (lanes,) int64, or -1.
+
+        loss : ndarray (lanes,)
+            The values where the lanes are now.
+        """
+        if self.spec.threshold is None:
+            return np.full(len(self.which), -1)
+        waits, count = self._rows(self.spec.numbers - 2, 2)
+        died = self.died()
+        reached = (waits == 0) | (loss <= self.spec.threshold)
+        reached &= (died == 0) | (count < died)
+        return np.where(reached, count, -1).astype(np.int64)
+
+    def hyper_now(self) -> Array:
+        """Return the hyper-parameters of the last step (lanes, hyper)."""
+        return self._now().transpose(0, 2, 1).reshape(-1, self.hyper.shape[1])[self.places].astype(np.float64)

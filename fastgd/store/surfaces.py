@@ -1,0 +1,97 @@
+"""Surfaces of error in a results folder: the objective over two parameters, as a grid that pictures read."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fastgd._errors import InputError
+from fastgd.store.files import TableFile, make_folders
+
+Array = NDArray[np.float64]
+FOLDER = "surfaces"
+_SCHEMA = pa.schema({"x": pa.float64(), "y": pa.float64(), "loss": pa.float64()})
+_KEY = b"fastgd.surface"
+
+
+@dataclass(frozen=True)
+class SurfaceInfo:
+    """What a surface is of.
+
+    Attributes
+    ----------
+    problem : str
+        The problem's name in the results.
+    parameters : tuple of (int, int)
+        The two parameters along x and y; the same one twice: there is only one, and y is 0 throughout.
+    at : list of float
+        The values of all parameters, where the others stay.
+    minima : list of list of float
+        The minima that are known, the lowest first.
+    values : list of float
+        Their values.
+    landscape : str, optional
+        The landscape's name; None: the problem is one over data.
+    """
+
+    problem: str
+    parameters: tuple[int, int]
+    at: list[float]
+    minima: list[list[float]]
+    values: list[float]
+    landscape: str | None = None
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The objective over a grid.
+
+    Attributes
+    ----------
+    info : SurfaceInfo
+    x : ndarray (nx,)
+    y : ndarray (ny,)
+    loss : ndarray (nx, ny)
+    """
+
+    info: SurfaceInfo
+    x: Array
+    y: Array
+    loss: Array
+
+
+def write_surface(folder: Path, number: int, surface: Surface) -> None:
+    """Write the surface of problem `number`, in place of one that stands there."""
+    make_folders(folder / FOLDER)
+    x, y = (axis.ravel() for axis in np.meshgrid(surface.x, surface.y, indexing="ij"))
+    schema = _SCHEMA.with_metadata({_KEY: json.dumps(asdict(surface.info)).encode()})
+    with TableFile(folder / FOLDER / f"{number:04d}.parquet", schema) as file:
+        file.write(pa.table([x, y, surface.loss.ravel()], schema=schema))
+        file.publish()
+
+
+def read_surfaces(folder: Path) -> list[Surface]:
+    """Return the surfaces of a results folder, in the order of its problems.
+
+    Raises
+    ------
+    InputError
+        A file is damaged, or is none of fastgd's.
+    """
+    return [_read(path) for path in sorted((folder / FOLDER).glob("[0-9]*.parquet"))]
+
+
+def _read(path: Path) -> Surface:
+    try:
+        table = pq.read_table(path)
+        found: dict[str, Any] = json.loads(table.schema.metadata[_KEY])
+    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged or was not written by fastgd: {error}") from error
+    info = SurfaceInfo(**{**found, "parameters": tuple(found["parameters"])})
+    x, y = (np.unique(table[name].to_numpy()) for name in ("x", "y"))
+    return Surface(info, x, y, table["loss"].to_numpy().reshape(len(x), len(y)))

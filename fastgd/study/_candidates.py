@@ -1,0 +1,100 @@
+"""The optimizers of a study one by one, as a search of rates sees them: which results are whose."""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fastgd.optimizers import find
+from fastgd.optimizers._rules import Rule
+from fastgd.study.config import OptimizerBlock, Study
+from fastgd.study.sparsity import MASKED
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An optimizer with one variant and one schedule; its other hyper-parameters may be grids.
+
+    Attributes
+    ----------
+    block : OptimizerBlock
+        Its block, without the other alternatives.
+    schedule : Schedule
+        Its schedule; that of the study, where the block has none.
+    """
+
+    block: OptimizerBlock
+    schedule: Any
+
+    @property
+    def rates(self) -> list[float]:
+        """The rates to search among, as the study has them; none where there is nothing to search.
+
+        A line search chooses its rates itself, and a rule whose rate has a default is made to work with it: such a rate
+        is searched only if the study names another one.
+        """
+        given = self.block.hyper.get("lr", [])
+        if self.block.line_search or given == [find(self.block.name).hyper.get("lr")]:
+            return []
+        return given
+
+    def with_values(self, **values: Any) -> dict[str, Any]:
+        """Return its block for a study file, with the values of some hyper-parameters, those of options as table.name."""
+        fields = self.block.model_dump()
+        for name, value in values.items():
+            table, _, key = name.rpartition(".")
+            (fields[table] if table else fields)[key] = value
+        return fields
+
+    def rows(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of trials or of a ranking that are its own."""
+        own = table["optimizer"] == self.block.name
+        masked = table.get("sparse") == MASKED
+        own &= table["variant"].fillna("") == np.where(masked, self._variant(masked=True), self._variant())
+        own &= table["schedule"] == self.schedule.label
+        for name, values in self._numbers.items():
+            own &= table[name].isin(values) if name in table else False
+        return table[own]
+
+    @property
+    def _numbers(self) -> dict[str, list[float]]:
+        """What its numbers may be, by their columns; any rate."""
+        grids = {name: values for name, values in self.block.grids.items() if name != "lr"}
+        schedule = {f"schedule.{key}": [value] for key, value in self.schedule.numbers.items()}
+        search = self.block.line_search.numbers if self.block.line_search else {}
+        return {**grids, **schedule, **{name: [value] for name, value in search.items()}}
+
+    def _variant(self, masked: bool = False) -> str:
+        """What stands in the column `variant`."""
+        chosen = {name: values[0] for name, values in self.block.options.items()}
+        if masked and "eps_hat" in chosen:
+            chosen["eps_hat"] = True
+        rule = Rule.of(find(self.block.name), chosen, self.block.kinds)
+        estimator = self.block.estimator[0].replace("none", "")
+        search = self.block.line_search.label if self.block.line_search else ""
+        return ", ".join(filter(None, (rule.variant, estimator, search)))
+
+
+def candidates_of(study: Study) -> list[Candidate]:
+    """Return the optimizers of a study, one for each variant, estimator and schedule."""
+    found = []
+    for block in study.optimizer:
+        schedules = [block.schedule] if block.schedule else study.schedule
+        for *choices, estimator in itertools.product(*block.options.values(), block.estimator):
+            options = {name: [value] for name, value in zip(block.options, choices, strict=True)}
+            for schedule in schedules:
+                own = None if schedule == study.schedule[0] and len(study.schedule) == 1 else schedule
+                changes = {"options": options, "estimator": [estimator], "schedule": own}
+                found.append(Candidate(block.model_copy(update=changes), schedule))
+    return list({repr(candidate): candidate for candidate in found}.values())
+
+
+def study_with(study: Study, blocks: Iterable[dict[str, Any]], **changes: Any) -> Study:
+    """Return a study with other optimizers, and with other fields; those that are None are left out."""
+    fields = study.model_dump(exclude_none=True) | {"optimizer": list(blocks)} | changes
+    if len(study.schedule) > 1 and "schedule" not in changes:
+        del fields["schedule"]  # every candidate has its own
+    return Study(**{name: value for name, value in fields.items() if value is not None})

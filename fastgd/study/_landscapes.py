@@ -1,0 +1,202 @@
+"""The blocks of landscape studies: `[problem]` with a landscape, and `[starts]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+import numpy as np
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_serializer, model_validator
+
+from fastgd._errors import InputError
+from fastgd.problems import Landscape, find_landscape
+from fastgd.study._fields import Block, Count, File, NonNegative, Positive, Seed
+from fastgd.study._tables import read_block
+from fastgd.study._values import as_list, brief, failure, is_number
+
+DIMENSION = 2  # of landscapes that have any number of coordinates
+Numbers = Annotated[list[float], BeforeValidator(as_list), PlainSerializer(brief)]
+
+
+def _pairs(value: Any) -> Any:
+    """One pair of ends for all coordinates, or a pair for each."""
+    pairs = [value] if isinstance(value, list) and value and not isinstance(value[0], list) else value
+    for pair in pairs if isinstance(pairs, list) else [None]:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) and pair[0] < pair[1]):
+            raise failure("must be [low, high] with low < high, or one such pair for each coordinate", found=value)
+    return pairs
+
+
+Domain = Annotated[list[list[float]], BeforeValidator(_pairs)]
+
+
+class LandscapeProblem(Block):
+    """A landscape to be minimised.
+
+    Attributes
+    ----------
+    name : str, optional
+        Its name in the results; the landscape's by default.
+    landscape : str
+        A name of `fastgd.problems.LANDSCAPES`, or "package.module:name".
+    dimension : int
+    noise : float
+        The standard deviation of what is added to each partial derivative in each step.
+    tolerance : float
+        Above the lowest value; steps until it is reached are counted.
+    gradient : str, optional
+        Of a user's function: "package.module:name".
+    domain : list of [low, high], optional
+        In place of the landscape's own.
+    minima : list of points, optional
+        Of a user's function.
+    params : dict
+        The landscape's own parameters that are given.
+    """
+
+    name: str | None = None
+    landscape: str
+    dimension: int
+    noise: NonNegative = 0.0
+    tolerance: Positive = 1e-6
+    gradient: str | None = None
+    domain: Domain | None = None
+    minima: list[list[float]] | None = None
+    params: dict[str, Any] = {}
+
+    @model_serializer
+    def _flat(self) -> dict[str, Any]:
+        keys = ("name", "landscape", "dimension", "noise", "tolerance", "gradient", "domain", "minima")
+        given = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
+        return given | self.params
+
+    @property
+    def record(self) -> Landscape:
+        """The landscape."""
+        return find_landscape(self.landscape, self.gradient)
+
+    @property
+    def label(self) -> str:
+        """Its name in the results."""
+        return self.name or self.landscape
+
+    def instance(self) -> Any:
+        """Return the landscape's parameters."""
+        return self.record.instance(**self.params)
+
+    def box(self) -> np.ndarray[Any, Any]:
+        """Return the domain (d, 2)."""
+        return self.record.box(self.dimension) if self.domain is None else np.resize(self.domain, (self.dimension, 2))
+
+    def known_minima(self) -> np.ndarray[Any, Any]:
+        """Return the minima that are known (k, d), the lowest first."""
+        if self.minima is None:
+            return self.record.minima(self.instance(), self.dimension)
+        points = np.array(self.minima, np.float64)
+        return points[np.argsort(self.record.values(self.instance(), points.T), kind="stable")]
+
+
+def read_landscape(block: Mapping[str, Any]) -> LandscapeProblem:
+    """Validate a problem's block that names a landscape: its keys are the common ones and the landscape's own."""
+    name, gradient = block.get("landscape"), block.get("gradient")
+    if not isinstance(name, str):
+        raise failure("must be a string", "landscape", found=name)
+    try:
+        record = find_landscape(name, gradient if isinstance(gradient, str) else None)
+    except InputError as error:
+        raise failure(f": {error}", "gradient" if "gradient" in str(error)[:9] else "landscape") from None
+    common = {key: (field.annotation, field) for key, field in LandscapeProblem.model_fields.items() if key != "params"}
+    least, most = record.dimension
+    common["dimension"] = (Annotated[int, Field(ge=least, le=most)], min(max(least, DIMENSION), most))
+    own: dict[str, Any] = {}
+    for key, default in record.parameters.items():
+        own[key] = (Any, default)
+    read = read_block(block, "problem", {**common, **own})
+    params = {key: _listed(read.pop(key)) for key in own}
+    try:
+        record.instance(**params)
+    except InputError as error:
+        raise failure(f": {error}") from None
+    problem = LandscapeProblem(**read, params=params)
+    _check_points(problem)
+    return problem
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _check_points(problem: LandscapeProblem) -> None:
+    d = problem.dimension
+    for index, point in enumerate(problem.minima or []):
+        if len(point) != d:
+            raise failure(f"must have {d} coordinates", "minima", index, found=point)
+    if problem.domain is not None and len(problem.domain) not in (1, d):
+        raise failure(f"must be one pair [low, high], or {d} of them", "domain", found=problem.domain)
+
+
+KINDS = ("points", "grid", "uniform", "normal", "sobol", "path")
+
+
+class Starts(Block):
+    """Where the trials of a landscape study start: exactly one of the kinds; none is the landscape's own start.
+
+    Attributes
+    ----------
+    points : list of points, optional
+    grid : int or list of int, optional
+        Points along each coordinate, ends included.
+    uniform, normal, sobol : int, optional
+        How many are drawn: uniformly; from a normal distribution; from Sobol's sequence, scrambled.
+    path : str, optional
+        A .csv, .parquet or .npy file with a row for each start.
+    low, high : float or list of float, optional
+        The box of grid, uniform and sobol; by default the landscape's domain.
+    center : float or list of float, optional
+        Of `normal`: by default the landscape's start.
+    scale : float
+        Of `normal`: its standard deviation.
+    seed : int
+        Of what is drawn.
+    """
+
+    points: Annotated[list[Numbers], Field(min_length=1)] | None = None
+    grid: Annotated[list[Annotated[int, Field(ge=2)]], BeforeValidator(as_list), PlainSerializer(brief)] | None = None
+    uniform: Count | None = None
+    normal: Count | None = None
+    sobol: Count | None = None
+    path: File | None = None
+    low: Numbers | None = None
+    high: Numbers | None = None
+    center: Numbers | None = None
+    scale: Positive = 1.0
+    seed: Seed = 0
+
+    @property
+    def kind(self) -> str | None:
+        """Which of the kinds it is."""
+        return next((kind for kind in KINDS if getattr(self, kind) is not None), None)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) > 1:
+            raise failure(f"has {' and '.join(given)}; give one of them")
+        boxed, drawn = ("grid", "uniform", "sobol"), ("uniform", "normal", "sobol")
+        for key, kinds in {"low": boxed, "high": boxed, "center": ("normal",)}.items():
+            if getattr(self, key) is not None and self.kind not in kinds:
+                raise failure(f"goes with {', '.join(kinds)}", key, found=getattr(self, key))
+        if "seed" in self.model_fields_set and self.seed and self.kind not in drawn:
+            raise failure(f"goes with {', '.join(drawn)}", "seed", found=self.seed)
+        return self
+
+
+Trajectories = Annotated[Any, AfterValidator(lambda value: _trajectories(value))]
+
+
+def _trajectories(value: Any) -> Any:
+    if value in ("auto", "all") or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    if isinstance(value, list) and value and all(isinstance(item, int) and item >= 0 for item in value):
+        return sorted(set(value))
+    raise failure("must be 'auto', 'all', a number of starts, or a list of starts' numbers from 0", found=value)

@@ -1,0 +1,306 @@
+"""From a study on landscapes to its swarms: configurations of one rule, schedule and seed, from all starts."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd._errors import InputError, nearest
+from fastgd.engine.swarm import SwarmSpec
+from fastgd.optimizers import find
+from fastgd.optimizers._rules import Rule
+from fastgd.study._tables import Search
+from fastgd.study.config import LandscapeProblem, OptimizerBlock, Schedule, Study
+from fastgd.study.identity import LATER
+from fastgd.study.starts import fingerprint, make_starts
+from fastgd.study.summary import CohortSummary, PlanSummary
+
+Array = npt.NDArray[Any]
+PART = 1 << 17  # lanes in memory at a time
+MOST_ROWS = 20_000_000  # of trajectories
+AUTO_ROWS = 1_000_000  # of trajectories that are recorded unasked
+
+
+@dataclass(frozen=True)
+class SwarmPlan:
+    """The configurations of a rule with one schedule and seed, from all starts of a problem.
+
+    Attributes
+    ----------
+    problem : int
+        The problem's place in the study.
+    label : str
+    spec : SwarmSpec
+    schedule : Schedule
+    seed : int
+    hyper : ndarray (C, hyper)
+        The configurations.
+    ids : list of str (C,)
+        Their names.
+    starts : ndarray (S, d)
+    lanes : ndarray of int
+        Those that are to run: lane `c * S + s` is configuration c from start s.
+    steps : int
+    checkpoints : ndarray of int
+    followed : ndarray of int
+        The lanes of which every step is recorded.
+    search : Search, optional
+        What chooses the rate of each step.
+    """
+
+    problem: int
+    label: str
+    spec: SwarmSpec
+    schedule: Schedule
+    seed: int
+    hyper: Array
+    ids: list[str]
+    starts: Array
+    lanes: Array
+    steps: int
+    checkpoints: Array
+    followed: Array
+    search: Search | None = None
+
+    @property
+    def variant(self) -> str:
+        """How the method differs from the optimizer's defaults."""
+        return ", ".join(filter(None, (self.spec.rule.variant, self.search.label if self.search else "")))
+
+    @property
+    def numbers(self) -> dict[str, Array]:
+        """The numeric hyper-parameters (C,) of the configurations, by their columns."""
+        values = dict(zip(self.spec.rule.fields, self.hyper.T, strict=True))
+        fixed = self.search.numbers if self.search else {}
+        return values | {name: np.full(len(self.hyper), value) for name, value in fixed.items()}
+
+    def parts(self) -> Iterator[Array]:
+        """Yield the lanes that are in memory together."""
+        for first in range(0, len(self.lanes), PART):
+            yield self.lanes[first : first + PART]
+
+    def without(self, stored: Mapping[str, Array]) -> "SwarmPlan":
+        """Return what is left of it, from the starts of each configuration that are stored."""
+        S = len(self.starts)
+        done = [c * S + stored[name] for c, name in enumerate(self.ids) if name in stored]
+        return replace(self, lanes=np.setdiff1d(self.lanes, np.concatenate(done))) if done else self
+
+    def summary(self) -> CohortSummary:
+        """Return it in numbers."""
+        name, W = self.spec.rule.optimizer.name, self.spec.width
+        padding = -len(self.lanes) % W
+        lanes = min(PART, len(self.lanes))
+        return CohortSummary(
+            problem=self.label,
+            optimizer=f"{name} ({self.variant})" if self.variant else name,
+            batch_size=0,
+            seed=str(self.seed),
+            lanes=len(self.lanes),
+            padding=padding / max(1, padding + len(self.lanes)),
+            kernel=self.spec.kernel,
+            bytes=lanes * (self.spec.numbers * np.dtype(self.spec.dtype).itemsize + 8 * 4 * (self.spec.d + 6)),
+            passes=0.0,
+            flops=float(len(self.lanes)) * self.steps * self.spec.d * (10 + 8 * self.spec.rule.slots),
+        )
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """All swarms of a study."""
+
+    swarms: list[SwarmPlan]
+
+    @property
+    def trials(self) -> int:
+        """How many trials there are."""
+        return sum(len(swarm.lanes) for swarm in self.swarms)
+
+    def ids(self) -> list[str]:
+        """The names of the configurations."""
+        return list(itertools.chain(*(swarm.ids for swarm in self.swarms)))
+
+    def summary(self) -> PlanSummary:
+        """Return the plan in numbers."""
+        rows = [swarm.summary() for swarm in self.swarms]
+        padded = sum(row.lanes / (1 - row.padding) - row.lanes for row in rows)
+        return PlanSummary(
+            trials=self.trials,
+            cohorts=rows,
+            lanes=self.trials,
+            padding=padded / max(1, self.trials + padded),
+            bytes=max((row.bytes for row in rows), default=0),
+            budget=0,
+            passes=0.0,
+            flops=sum(row.flops for row in rows),
+        )
+
+    def only(self, trial: str) -> "StudyPlan":
+        """Return the plan of one trial: "configuration:start", or all starts of a configuration."""
+        name, _, start = trial.partition(":")
+        for swarm in self.swarms:
+            if name in swarm.ids:
+                c, S = swarm.ids.index(name), len(swarm.starts)
+                if start and not (start.isdigit() and int(start) < S):
+                    raise InputError(f"trial {trial!r}: the starts are 0 to {S - 1}, found {start!r}")
+                lanes = np.array([c * S + int(start)]) if start else np.arange(c * S, (c + 1) * S)
+                return StudyPlan([replace(swarm, lanes=lanes, followed=np.intersect1d(swarm.followed, lanes))])
+        raise InputError(f"the study has no trial {trial!r}; {nearest(name, self.ids()[:1000])}")
+
+
+def make_swarm_plan(study: Study) -> StudyPlan:
+    """Return the swarms of a study on landscapes; a pure function of the study.
+
+    Raises
+    ------
+    InputError
+        The starts cannot be made, or more trajectories are asked for than can be kept.
+    """
+    swarms: list[SwarmPlan] = []
+    seen: set[str] = set()
+    for index, problem in enumerate(study.landscapes):
+        starts = make_starts(study.starts, problem)
+        origin = fingerprint(study.starts, problem, starts)
+        for block, rule, schedule in _methods(study):
+            for seed in study.seed if problem.noise else study.seed[:1]:
+                swarm = _swarm(study, index, starts, origin, block, rule, schedule, seed)
+                new = [name not in seen for name in swarm.ids]
+                seen.update(swarm.ids)
+                if any(new):
+                    swarms.append(_select(swarm, np.array(new)))
+    return StudyPlan(_following(study, swarms))
+
+
+def _methods(study: Study) -> Iterator[tuple[OptimizerBlock, Rule, Schedule]]:
+    for block in study.optimizer:
+        for choices in itertools.product(*block.options.values()):
+            rule = Rule.of(find(block.name), dict(zip(block.options, choices, strict=True)), block.kinds)
+            for schedule in [block.schedule] if block.schedule else study.schedule:
+                yield block, rule, schedule
+
+
+def _swarm(
+    study: Study,
+    index: int,
+    starts: Array,
+    origin: str,
+    block: OptimizerBlock,
+    rule: Rule,
+    schedule: Schedule,
+    seed: int,
+) -> SwarmPlan:
+    problem, steps = study.landscapes[index], study.steps or 0
+    driven = {driver.of for driver in schedule.drivers} | ({"lr"} if block.line_search else set())
+    minima = problem.known_minima()
+    p = problem.instance()
+    lowest = float(problem.record.values(p, minima[:1].T)[0]) if len(minima) else None
+    spec = SwarmSpec(
+        rule=rule,
+        landscape=problem.record,
+        p=p,
+        box=problem.box(),
+        dtype=study.dtype,
+        noise=problem.noise,
+        threshold=None if lowest is None else lowest + problem.tolerance,
+        scheduled=tuple(name for name in rule.fields if name in driven),
+    )
+    axes = [np.asarray(values, np.float64) for values in block.grids.values()]
+    hyper = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
+    return SwarmPlan(
+        problem=index,
+        label=problem.label,
+        spec=spec,
+        schedule=schedule,
+        seed=seed,
+        hyper=hyper,
+        ids=_ids(study, problem, origin, spec, schedule, block.line_search, seed, hyper),
+        starts=starts,
+        lanes=np.arange(len(hyper) * len(starts)),
+        steps=steps,
+        checkpoints=_checkpoints(study, steps),
+        followed=np.arange(0),
+        search=block.line_search,
+    )
+
+
+def _checkpoints(study: Study, steps: int) -> Array:
+    if isinstance(study.record.every, dict):
+        log = np.geomspace(1, steps, study.record.every["log"])
+        return np.unique(np.concatenate([[0], np.rint(log).astype(np.int64), [steps]]))
+    return np.arange(steps + 1)
+
+
+def _ids(
+    study: Study,
+    problem: LandscapeProblem,
+    origin: str,
+    spec: SwarmSpec,
+    schedule: Schedule,
+    search: Search | None,
+    seed: int,
+    hyper: Array,
+) -> list[str]:
+    """Return the configurations' names: a hash of all that decides their numbers, and of nothing else."""
+    optimizer, landscape = spec.rule.optimizer, spec.landscape
+    shared = {
+        "landscape": [landscape.name, problem.dimension, problem.params, problem.gradient, problem.domain],
+        "sources": [each.source for each in (landscape, optimizer) if each.foreign],
+        "noise": [problem.noise, seed] if problem.noise else None,
+        "threshold": spec.threshold,
+        "minima": problem.minima,
+        "starts": origin,
+        "optimizer": [
+            optimizer.name,
+            [(name, value) for name, value in spec.rule.choices if value or name not in LATER],
+            list(spec.rule.fields),
+            spec.rule.options,
+        ],
+        "schedule": schedule.model_dump(),
+        "search": search.model_dump() if search else None,
+        "dtype": study.dtype,
+        "steps": study.steps,
+        "diverge": study.stop.diverge,
+        "record": [study.record.every, study.record.trajectories],
+    }
+    prefix = hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=10)
+    names = []
+    for row in np.ascontiguousarray(hyper, "<f8"):
+        digest = prefix.copy()
+        digest.update(row.tobytes())
+        names.append(digest.hexdigest())
+    return names
+
+
+def _select(swarm: SwarmPlan, keep: Array) -> SwarmPlan:
+    if keep.all():
+        return swarm
+    ids = [name for name, wanted in zip(swarm.ids, keep, strict=True) if wanted]
+    return replace(swarm, hyper=swarm.hyper[keep], ids=ids, lanes=np.arange(len(ids) * len(swarm.starts)))
+
+
+def _following(study: Study, swarms: Sequence[SwarmPlan]) -> list[SwarmPlan]:
+    """Choose the lanes of which every step is recorded."""
+    wanted = study.record.trajectories
+    total = sum(len(swarm.lanes) * swarm.spec.d for swarm in swarms) * ((study.steps or 0) + 1)
+    if wanted == "auto":
+        wanted = "all" if total <= AUTO_ROWS else 0
+    chosen = []
+    for swarm in swarms:
+        S = len(swarm.starts)
+        which = np.arange(S) if wanted == "all" else np.arange(min(wanted, S)) if isinstance(wanted, int) else wanted
+        which = np.asarray(which, np.int64)
+        if len(which) and which.max() >= S:
+            raise InputError(f"record.trajectories: there is no start {which.max()}; they are 0 to {S - 1}")
+        lanes = (np.arange(len(swarm.hyper))[:, None] * S + which).ravel()
+        chosen.append(replace(swarm, followed=lanes))
+    rows = sum(len(swarm.followed) * swarm.spec.d for swarm in chosen) * ((study.steps or 0) + 1)
+    if rows > MOST_ROWS:
+        raise InputError(
+            f"record.trajectories would keep {rows:,} rows (trials x steps x coordinates), at most {MOST_ROWS:,}; "
+            "name a few starts"
+        )
+    return chosen
