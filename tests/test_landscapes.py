@@ -258,6 +258,11 @@ def test_a_neuron_on_three_points_has_a_minimum_too():
     assert record.values(p, record.minima(p, 2)[:1].T)[0] > 1e-4
 
 
+def test_a_neuron_that_cannot_fit_has_no_minimum():
+    record = LANDSCAPES["toy_neuron"]
+    assert record.minima(record.instance(x=(-1.0, 1.0), y=(0.0, 1.0)), 2).shape == (0, 2)
+
+
 # --- names and parameters ---------------------------------------------------------------------------------------------
 
 

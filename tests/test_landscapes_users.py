@@ -1,5 +1,9 @@
 """Landscapes of a user: functions and classes by name, differences, and what is wrong with them."""
 
+import importlib
+import linecache
+import sys
+
 import numpy as np
 import pytest
 from landscape_functions import valley
@@ -60,6 +64,22 @@ def test_a_users_class():
     p = record.instance(a=3.0)
     X = drawn(record, 2, 10)
     assert record.gradients(p, X) == pytest.approx(np.stack([3 * X[0] + 1, X[1]]), rel=1e-9, abs=1e-9)
+
+
+def test_an_edited_helper_makes_another_landscape(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "landscape_bowl.py").write_text(
+        "from landscape_helper import square\n\ndef f(x):\n    return square(x[0])\n"
+    )
+    sources = []
+    for text in ("return a * a", "return 2 * a * a"):
+        (tmp_path / "landscape_helper.py").write_text(f"def square(a):\n    {text}\n")
+        for module in ("landscape_bowl", "landscape_helper"):
+            sys.modules.pop(module, None)
+        importlib.invalidate_caches()
+        linecache.checkcache()
+        sources.append(find_landscape("landscape_bowl:f").source)
+    assert sources[0] != sources[1]
 
 
 def test_the_same_record_is_found_again():

@@ -206,7 +206,7 @@ class Swarm:
         """Rows of the groups' blocks (count, lanes) in float64, in the order of the lanes."""
         W = self.spec.width
         block = self.groups.state[:, first * W : (first + count) * W].reshape(len(self.groups.state), count, W)
-        return block.transpose(1, 0, 2).reshape(count, -1)[:, self.places].astype(np.float64)
+        return block.transpose(1, 0, 2).reshape(count, len(self.groups.died))[:, self.places].astype(np.float64)
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
@@ -295,7 +295,7 @@ class Swarm:
     def slots(self) -> Array:
         """Return what the rule keeps for each coordinate (slots, d, lanes)."""
         count = self.spec.rule.slots
-        return self._rows(self.spec.d, count * self.spec.d).reshape(count, self.spec.d, -1)
+        return self._rows(self.spec.d, count * self.spec.d).reshape(count, self.spec.d, len(self.which))
 
     def memory(self) -> Array:
         """Return what the rule keeps for each trial (numbers, lanes)."""

@@ -63,8 +63,6 @@ class Landscape:
         The type of each parameter with its bounds.
     reference : str
         For `fastgd list`.
-    source : str
-        A hash of the source of its module: what makes an edited landscape another landscape.
     projected : bool
         Whether iterates are clamped to the box after each step.
     difference : bool
@@ -85,7 +83,6 @@ class Landscape:
     parameters: Mapping[str, float | tuple[float, ...]]
     annotations: Mapping[str, Any]
     reference: str
-    source: str
     projected: bool = False
     difference: bool = False
     about: str = ""
@@ -116,6 +113,14 @@ class Landscape:
     def online(self) -> bool:
         """Whether the gradient depends on the step; `gradient` is then that of the average objective, `value`."""
         return self.gradient_at is not None
+
+    @cached_property
+    def source(self) -> str:
+        """A hash of the source of its module, and of those of a user's helpers: an edited landscape is another one."""
+        helpers = {helper.__module__ for helper in self.helpers}
+        modules = sorted({self.module, *(name for name in helpers if not name.startswith("fastgd."))})
+        text = "".join(inspect.getsource(sys.modules[module]) for module in modules)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @cached_property
     def helpers(self) -> tuple[FunctionType, ...]:
@@ -187,7 +192,8 @@ class Landscape:
         known = getattr(self.cls, "minima", None)
         if known is None:
             return np.empty((0, d))
-        points = np.array(known(p, d), float).reshape(-1, d)
+        with np.errstate(all="ignore"):  # Newton's method may leave for infinity
+            points = np.array(known(p, d), float).reshape(-1, d)
         return points[np.argsort(self.values(p, points.T), kind="stable")]
 
     def values(self, p: Parameters, X: Any) -> NDArray[Any]:
@@ -273,7 +279,6 @@ def landscape(
             parameters=dict(cls._field_defaults),  # type: ignore[attr-defined]
             annotations=get_type_hints(cls, include_extras=True),
             reference=reference,
-            source=source_hash(cls.__module__),
             projected=projected,
             difference=not hasattr(cls, "gradient"),
         )
@@ -283,12 +288,6 @@ def landscape(
         return cls
 
     return register
-
-
-def source_hash(*modules: str) -> str:
-    """Return a hash of the modules' sources: a landscape may use what stands beside it."""
-    text = "".join(inspect.getsource(sys.modules[module]) for module in modules)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _points(X: Any) -> NDArray[Any]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastgd._errors import InputError, nearest
 from fastgd.problems._differences import differences
-from fastgd.problems._landscape import LANDSCAPES, MOST, Array, Landscape, source_hash
+from fastgd.problems._landscape import LANDSCAPES, MOST, Array, Landscape
 
 _POINTS = 5  # at which a gradient is compared with differences, in each of so many dimensions:
 _DIMENSIONS = 3
@@ -113,7 +113,6 @@ def _of_function(name: str, f: FunctionType, gradient: str, df: FunctionType | N
         parameters={},
         annotations={},
         reference="",
-        source=source_hash(f.__module__, *([] if df is None else [df.__module__])),
         difference=df is None,
         about=(f.__doc__ or "").strip().partition("\n")[0],
         gradient_name=gradient,

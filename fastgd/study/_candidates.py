@@ -53,7 +53,7 @@ class Candidate:
         """Return the rows of trials or of a ranking that are its own."""
         own = table["optimizer"] == self.block.name
         masked = table.get("sparse") == MASKED
-        own &= table["variant"].fillna("") == np.where(masked, self._variant(masked=True), self._variant())
+        own &= table["variant"].astype(object).fillna("") == np.where(masked, self._variant(masked=True), self._variant())
         own &= table["schedule"] == self.schedule.label
         for name, values in self._numbers.items():
             own &= table[name].isin(values) if name in table else False
@@ -98,3 +98,13 @@ def study_with(study: Study, blocks: Iterable[dict[str, Any]], **changes: Any) -
     if len(study.schedule) > 1 and "schedule" not in changes:
         del fields["schedule"]  # every candidate has its own
     return Study(**{name: value for name, value in fields.items() if value is not None})
+
+
+def without_extras(study: Study) -> Study:
+    """Return a study whose trials keep their budget, and leave no more than their losses.
+
+    At a target all losses are alike; neither parameters nor trajectories say anything about rates.
+    """
+    record = {"parameters": "none"} | ({"trajectories": 0} if study.landscapes else {})
+    changes = {"stop": study.stop.model_copy(update={"target": None}), "record": study.record.model_copy(update=record)}
+    return study.model_copy(update=changes)

@@ -9,8 +9,9 @@ import pandas as pd
 
 from fastgd._errors import InputError
 from fastgd.analysis import Results
-from fastgd.study._candidates import Candidate, candidates_of, study_with
-from fastgd.study.config import Record, Schedule, Study
+from fastgd.study._candidates import Candidate, candidates_of, study_with, without_extras
+from fastgd.study._fields import ALWAYS_RECORDED
+from fastgd.study.config import Schedule, Study
 from fastgd.study.runner import OnEvent, run
 from fastgd.study.sweeps import Sweep, sweeps_of
 
@@ -104,15 +105,16 @@ def _sweeping(study: Study, tested: list[Candidate], low: float, high: float, st
     blocks = list({repr(block): {k: v for k, v in block.items() if v is not None} for block in blocks}.values())
     # log-spaced checkpoints: as many as keep the last ones, where most happens, close together
     every = {"log": max(2, math.ceil(math.log(steps) * min(steps, RESOLUTION)))} if steps > 1 else "epoch"
+    lean = without_extras(study)
     return study_with(
-        study,
+        lean,
         blocks,
         name=f"{study.name}-{FOLDER}",
         epochs=None,
         steps=steps,
         schedule=[growing],
-        record=Record(every=every),
-        stop=study.stop.model_copy(update={"target": None, "patience": None}),
+        record=lean.record.model_copy(update={"every": every, "metrics": list(ALWAYS_RECORDED)}),
+        stop=lean.stop.model_copy(update={"patience": None}),
     )
 
 
@@ -123,4 +125,8 @@ def answer(results: Results, sweep: Sweep) -> dict[str, Any]:
     return {**told, **{name: getattr(sweep, name) for name in places}}
 
 
-_HIDDEN = ("dataset", "loss", "n", "d", "dtype", "layout", "sparse", "lr", "schedule", "schedule.start", "schedule.final")
+# What is the same in all of the test, or said by the problem's name.
+_HIDDEN = (
+    *("dataset", "loss", "n", "d", "landscape", "noise", "dtype", "layout", "sparse"),
+    *("lr", "schedule", "schedule.start", "schedule.final"),
+)

@@ -86,26 +86,30 @@ def sweeps_of(results: Results, by: str | None = None) -> list[Sweep]:
         The results hold no sweep: no rate grew during a trial.
     """
     metric = results.metric(by)
-    ranking = with_methods(results.best(by))
+    ranking = with_methods(results.best(by).astype({"variant": object}))
     if ranking.empty:
         raise InputError(f"{results.path} holds no trials of its study yet: there is nothing to draw")
-    curves = results.curves[["trial_id", "step", "lr", metric]].sort_values(["trial_id", "step"])
-    curves = dict(iter(curves.groupby("trial_id", sort=False)))
-    found = list(_sweeps(results, ranking, curves, metric))
+    found = list(_sweeps(results, ranking, metric))
     if not found:
         raise InputError(f"no rate grew in the study of {results.path}: `fastgd tune STUDY.toml --range-test` makes one")
     return sorted(found, key=lambda sweep: (str(sweep.configuration["problem"]), float(np.min(sweep.smooth))))
 
 
-def _sweeps(results: Results, ranking: pd.DataFrame, curves: dict[Any, pd.DataFrame], metric: str) -> Iterator[Sweep]:
+def _sweeps(results: Results, ranking: pd.DataFrame, metric: str) -> Iterator[Sweep]:
+    # on landscapes the trials of a configuration are told apart by their starts
+    start = [name for name in ("start",) if name in results.curves]
+    curves = results.curves[["trial_id", *start, "step", "lr", metric]].sort_values(["trial_id", *start, "step"])
+    by_trial = dict(iter(curves.groupby("trial_id", sort=False, observed=True)))
     for configuration in ranking.to_dict("records"):
-        seeds = [curves[trial] for trial in results.seeds_of(configuration["trial_id"])]
-        low, high = (getattr(np, end)([getattr(own["lr"], end)() for own in seeds]) for end in ("min", "max"))
+        trials = [by_trial[trial] for trial in dict.fromkeys(results.seeds_of(configuration["trial_id"]))]
+        seeds = [own for trial in trials for own in ([group for _, group in trial.groupby("start")] if start else [trial])]
+        low, high = min(own["lr"].min() for own in seeds), max(own["lr"].max() for own in seeds)
         if low > 0 and high > 1.5 * low and all(own["lr"].is_monotonic_increasing for own in seeds):
             rates = np.geomspace(low, high, POINTS)
             loss = np.median([_resampled(own, metric, rates) for own in seeds], axis=0)
-            start = float(np.median([own[metric].iloc[0] for own in seeds]))
-            yield Sweep({str(k): v for k, v in configuration.items()}, rates, loss, _smoothed(loss, rates, start), start)
+            before = float(np.median([own[metric].iloc[0] for own in seeds]))
+            about = {str(name): value for name, value in configuration.items()}
+            yield Sweep(about, rates, loss, _smoothed(loss, rates, before), before)
 
 
 def _resampled(curve: pd.DataFrame, metric: str, rates: Array) -> Array:

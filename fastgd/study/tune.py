@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from fastgd._errors import InputError
 from fastgd.analysis import Results
-from fastgd.study._candidates import Candidate, candidates_of, study_with
+from fastgd.study._candidates import Candidate, candidates_of, study_with, without_extras
 from fastgd.study.config import Study
 from fastgd.study.rate_search import Grid, best_rate, excess, flat_range, neighbours
 from fastgd.study.runner import OnEvent, run
@@ -187,9 +187,8 @@ class _Search:
         number = len(self.rounds)
         blocks = [self.candidates[index].with_values() for index in others]
         blocks += [self.candidates[index].with_values(lr=own) for index, own in sorted(rates.items())]
-        stop = self.study.stop.model_copy(update={"target": None})  # the loss at the target is the same for all
-        changes = {"epochs": None, "steps": None, **budget, "stop": stop, "name": f"{self.study.name}-round-{number}"}
-        study = study_with(self.study, blocks, **changes)
+        changes = {"epochs": None, "steps": None, **budget, "name": f"{self.study.name}-round-{number}"}
+        study = study_with(without_extras(self.study), blocks, **changes)
         results = run(study, self.path / f"round-{number}", **self.options)
         self.by = results.metric(self.by)
         trials = self._take_in(results, number, full)
@@ -198,8 +197,8 @@ class _Search:
     def _take_in(self, results: Results, number: int, full: bool) -> int:
         """Add a round's points to each line; return its trials."""
         ranking = results.best(self.by)
-        starts = ranking["trial_id"].map(_starts(results, str(self.by)))
-        ranking = ranking.assign(start=starts)
+        ranking = ranking.astype({name: object for name in ranking.select_dtypes("category")})
+        ranking["start"] = ranking["trial_id"].map(_starts(results, str(self.by)))
         cell = [name for name in results.identity if name not in (*results.hyper, *_OWN, *_OF_PROBLEM)]
         for index, candidate in enumerate(self.candidates):
             for values, rows in candidate.rows(ranking).groupby(cell, dropna=False, sort=False):
@@ -277,12 +276,12 @@ class _Search:
 
 # What tells candidates apart, beside numbers; and what a problem's name says already.
 _OWN = ("optimizer", "variant", "schedule")
-_OF_PROBLEM = ("dataset", "loss", "n", "d", "dtype", "layout", "sparse")
+_OF_PROBLEM = ("dataset", "loss", "n", "d", "landscape", "noise", "dtype", "layout", "sparse")
 
 
 def _points(rows: pd.DataFrame, value: str, number: int, full: bool) -> Iterator[_Point]:
     """The point of each rate: its best row, as they are ranked."""
-    rows = rows.drop(columns="loss").rename(columns={f"{value}{end}": f"loss{end}" for end in ("", "_min", "_max")})
+    rows = rows.drop(columns="loss", errors="ignore").rename(columns={f"{value}{end}": f"loss{end}" for end in ("", "_min", "_max")})
     start = float(rows["start"].median())
     rates = rows["lr"] if "lr" in rows else pd.Series(np.nan, rows.index)
     for rate, own in rows.groupby(rates, dropna=False):
@@ -309,9 +308,9 @@ def _union(rates: Iterable[tuple[int, list[float]]]) -> dict[int, list[float]]:
 
 
 def _starts(results: Results, metric: str) -> dict[str, float]:
-    """The loss of each trial before the first step."""
+    """The loss of each trial before the first step: on landscapes the median over the starts."""
     rows = results.table("curves", columns=["trial_id", metric], filter=pc.field("step") == 0).to_pandas()
-    return dict(zip(rows["trial_id"], rows[metric], strict=True))
+    return dict(rows.groupby("trial_id", observed=True)[metric].median())
 
 
 def _or_none(value: Any) -> Any:
