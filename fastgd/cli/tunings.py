@@ -143,9 +143,13 @@ def _rates(found: "RangeTest") -> Table:
 
 
 def _telling(answers: "pd.DataFrame", found: Iterable[str]) -> list[str]:
-    """Return optimizer, and the other columns in which the answers differ."""
+    """Return optimizer, the hyper-parameters, and the other columns in which the answers of an optimizer differ."""
     about = [str(name) for name in answers.columns if name not in set(found)]
-    return [name for name in about if name == "optimizer" or answers[name].nunique(dropna=False) > 1]
+    groups = answers.groupby("optimizer")
+    known = {"problem", "l2", "batch_size", "variant", "schedule"}
+    fixed = [name for name in about if name in known or name.startswith("schedule.")]
+    idle = [name for name in fixed if not (groups[name].nunique(dropna=False) > 1).any()]
+    return [name for name in about if name not in idle]
 
 
 def _remarks(found: Tuning) -> list[str]:

@@ -44,8 +44,10 @@ def identity(n: int) -> np.ndarray[Any, Any]:
     return np.arange(n, dtype=np.int32)
 
 
-def start_values(init: str | float, seed: int, count: int) -> np.ndarray[Any, Any]:
-    """Return the start (count,) float64 of every lane of a seed: zeros, or normal with this scale."""
+def start_values(init: str | float | tuple[float, ...], seed: int, count: int) -> np.ndarray[Any, Any]:
+    """Return the start (count,) float64 of every lane of a seed: zeros, a point, or normal with this scale."""
+    if isinstance(init, tuple):
+        return np.array(init, np.float64)
     if init == "zeros":
         return np.zeros(count)
     generator = np.random.Generator(np.random.Philox(key=stream_key(seed, "init")))

@@ -31,8 +31,8 @@ class CohortSpec:
     shuffled : bool
         Whether each epoch has its own order of the rows.
     intercept : bool
-    init : "zeros" or float
-        The start: zeros, or normal with this scale.
+    init : "zeros", float or tuple of float
+        The start: zeros, normal with this scale, or a point of all d + intercept parameters.
     seed : int
     kernel : Kernel
     estimator : {"none", "svrg", "saga"}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fastgd._static import Static
 from fastgd._threads import CALL_SECONDS, Threads, call
 from fastgd._vectors import aligned, register_bits
+from fastgd.engine.swarm_line import SwarmLine
 from fastgd.engine.swarm_steps import (
     BLOCK,
     CHUNK,
@@ -50,6 +51,8 @@ class SwarmSpec:
         The value at which the tolerance is reached; None: steps to it are not counted.
     scheduled : tuple of str
         The hyper-parameters that a schedule drives.
+    line_search : NamedTuple, optional
+        A line search of `optimizers._line_search`: what chooses the rate of each step and lane.
     """
 
     rule: Rule
@@ -60,6 +63,7 @@ class SwarmSpec:
     noise: float = 0.0
     threshold: float | None = None
     scheduled: tuple[str, ...] = ()
+    line_search: Any = None
 
     @property
     def d(self) -> int:
@@ -155,6 +159,7 @@ class Swarm:
         self.workers = min(threads.count, max(1, len(self.groups.state) // 4))
         self._work = [self._make_work() for _ in range(self.workers)]
         self._rate_of_steps = 3e7  # lane-steps a second, until a call is timed
+        self.line = SwarmLine(self) if spec.line_search else None
 
     # --- layout -------------------------------------------------------------------------------------------------------
 
@@ -162,7 +167,7 @@ class Swarm:
         """Place the lanes in groups: a configuration with many of them has groups of its own."""
         spec, W, lanes = self.spec, self.spec.width, len(self.which)
         counts = np.bincount(self.which, minlength=len(self.hyper))
-        apart = counts.min() >= W
+        apart = counts.min() >= W and spec.line_search is None
         if apart:
             begins = np.concatenate([[0], np.cumsum(-(-counts // W) * W)])
             within = np.arange(lanes) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -171,7 +176,7 @@ class Swarm:
         else:
             self.places, groups = np.arange(lanes), -(-lanes // W)
         # What fills a group is a copy of the lane before it.
-        filled = np.searchsorted(self.places, np.arange(groups * W), side="right") - 1
+        filled = self._filled = np.searchsorted(self.places, np.arange(groups * W), side="right") - 1
         own = self.which[filled].reshape(groups, W)
         if apart:
             owner, rows = own[:, 0].astype(np.int64), np.repeat(self.hyper[:, :, None], W, axis=2)
@@ -219,17 +224,28 @@ class Swarm:
         """Take steps, in calls of some 50 ms; `poll` is called after each."""
         lanes, end = len(self.groups.died), self.t + steps
         while self.t < end:
-            most = int(CALL_SECONDS * self._rate_of_steps / lanes)
-            count = min(end - self.t, max(1, most // CHUNK * CHUNK or most))
-            values = self._values(count)
-            began = time.perf_counter()
-            self.threads.run([call(*self._advance_call(worker, count, values)) for worker in range(self.workers)])
-            self._rate_of_steps = lanes * count / max(time.perf_counter() - began, 1e-6)
-            self.t += count
+            most = max(1, int(CALL_SECONDS * self._rate_of_steps / lanes))
+            count = min(end - self.t, most // CHUNK * CHUNK or most)
+            if self.line:
+                self.line.choose()
+                count = 1
+            self.step(count)
             poll()
 
+    def step(self, count: int) -> None:
+        """Take steps in one call of each worker."""
+        values, began = self._values(count), time.perf_counter()
+        self.threads.run([call(*self._advance_call(worker, count, values)) for worker in range(self.workers)])
+        self._rate_of_steps = len(self.groups.died) * count / max(time.perf_counter() - began, 1e-6)
+        self.t += count
+
+    def set_hyper(self, row: int, values: Array) -> None:
+        """Give a hyper-parameter other values (lanes,), where each lane has its own."""
+        W = self.spec.width
+        self.groups.hyper[:, row * W : (row + 1) * W] = values[self._filled].reshape(-1, W)
+
     def _values(self, steps: int) -> Values:
-        if self.schedule is None or not self.spec.scheduled:
+        if self.schedule is None or not self.spec.scheduled or self.line:
             return Values(np.zeros((0, 0)), self._which[:0], -1)
         return Values(np.ascontiguousarray(self.schedule(self.t, steps), np.float64), self._which, self._rate)
 
@@ -291,6 +307,10 @@ class Swarm:
                 row = self._which[m]
                 rows[:, row] = number * rows[:, row] if m == self._rate else number
         return rows
+
+    def positions(self) -> Array:
+        """Return the points at which the next gradients are taken (d, lanes)."""
+        return self._rows(0, self.spec.d)
 
     def slots(self) -> Array:
         """Return what the rule keeps for each coordinate (slots, d, lanes)."""

@@ -173,7 +173,7 @@ def step_gradient(landscape, p, x, t, g):
 
 def _compiled(landscape: Landscape, function: Any) -> Any:
     """Return a landscape's function for kernels, and make those known that it calls."""
-    for helper in getattr(landscape, "helpers", ()):
+    for helper in landscape.helpers:
         jitable(helper)
     return jitable(function)
 

@@ -10,10 +10,12 @@ from fastgd._registry import Registry
 from fastgd.analysis import Results
 from fastgd.plots._curves import curves
 from fastgd.plots._heatmap import heatmap
+from fastgd.plots._range import range_
 from fastgd.plots._rates import rates
 from fastgd.plots._schedule import schedule, sketch, study_blocks
 from fastgd.plots._sensitivity import sensitivity
 from fastgd.plots._style import style
+from fastgd.plots._tune import tune
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,12 +26,14 @@ __all__ = [
     "curves",
     "heatmap",
     "plot",
+    "range_",
     "rates",
     "save",
     "schedule",
     "sensitivity",
     "sketch",
     "study_blocks",
+    "tune",
 ]
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -63,6 +67,7 @@ for _plot in (
     Plot("heatmap", "the final loss over two hyper-parameters, axes for each optimizer", heatmap),
     Plot("schedule", "what the schedules of the study are worth over the training", schedule),
     Plot("rates", "the effective rates of rare and of frequent features, axes for each optimizer", rates),
+    Plot("range", "the loss along a rate that grew, a line for each optimizer", range_),
 ):
     PLOTS.add(_plot)
 
@@ -75,7 +80,7 @@ def plot(results: Results, kind: str, **options: Any) -> "Figure":
     results : Results
         The study's results.
     kind : str
-        A name in `PLOTS`: curves, sensitivity, heatmap, schedule, rates.
+        A name in `PLOTS`: curves, sensitivity, heatmap, schedule, rates, range.
     **options
         The options of the function of that name in this module.
 

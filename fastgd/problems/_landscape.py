@@ -91,7 +91,7 @@ class Landscape:
     def __repr__(self) -> str:
         """Its identity in a kernel's type: the same in every process. Parameters are numbers at run time."""
         name = self.name if ":" in self.name else f"{self.module}:{self.name}"
-        return f"landscape {name} {self.gradient_name} {self.source}"
+        return " ".join(filter(None, ("landscape", name, self.gradient_name, self.source)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Landscape) and repr(self) == repr(other)

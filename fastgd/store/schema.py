@@ -154,7 +154,8 @@ class Columns:
             raise InputError(f"the hyper-parameter {taken[0]!r} has the name of a column of the results; rename it")
         object.__setattr__(self, "schedule", _unique(_PREFIX + name.removeprefix(_PREFIX) for name in self.schedule))
         object.__setattr__(self, "hyper", _unique(self.hyper))
-        object.__setattr__(self, "metrics", _unique(name for name in self.metrics if name not in _CURVES))
+        unasked = _CURVES if self.coordinates is None else _CURVES_OF_SWARM
+        object.__setattr__(self, "metrics", _unique(name for name in self.metrics if name not in unasked))
         object.__setattr__(self, "slots", _unique(_SLOT + name.removeprefix(_SLOT) for name in self.slots))
 
     def __or__(self, other: "Columns") -> "Columns":
@@ -174,7 +175,8 @@ class Columns:
         if "start" not in names:
             return cls(hyper, numbers, tuple(curves))
         slots = tuple(name for name in trajectories if name.startswith(_SLOT))
-        return cls(hyper, numbers, (), len({name.rpartition("_")[2] for name in points}), slots)
+        metrics = tuple(name for name in curves if name not in _CURVES_OF_SWARM and not name.startswith("x_"))
+        return cls(hyper, numbers, metrics, len({name.rpartition("_")[2] for name in points}), slots)
 
     @property
     def trials(self) -> pa.Schema:
@@ -191,7 +193,8 @@ class Columns:
         """The schema of a curves file."""
         if self.coordinates is None:
             return pa.schema({**_CURVES, **dict.fromkeys(self.metrics, _FLOAT)})
-        return pa.schema({**_CURVES_OF_SWARM, **{f"x_{i}": _FLOAT for i in range(self.coordinates)}})
+        points = {f"x_{i}": _FLOAT for i in range(self.coordinates)}
+        return pa.schema({**_CURVES_OF_SWARM, **dict.fromkeys(self.metrics, _FLOAT), **points})
 
     @property
     def trajectories(self) -> pa.Schema:

@@ -60,9 +60,12 @@ def _rows(value: Any) -> Any:
 def _init(value: Any) -> Any:
     if value == "zeros":
         return value
-    if isinstance(value, dict) and list(value) == ["normal"] and is_number(value["normal"]) and value["normal"] > 0:
-        return {"normal": float(value["normal"])}
-    raise failure("must be 'zeros' or { normal = s } with s > 0", found=value)
+    kind, given = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else (None, None)
+    if kind == "normal" and is_number(given) and given > 0:
+        return {"normal": float(given)}
+    if kind == "point" and isinstance(given, list) and given and all(map(is_number, given)):
+        return {"point": [float(number) for number in given]}
+    raise failure("must be 'zeros', { normal = s } with s > 0, or { point = [ ... ] }", found=value)
 
 
 def _every(value: Any) -> Any:
@@ -114,7 +117,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Several = Annotated[list[T], BeforeValidator(explicit), AfterValidator(distinct), PlainSerializer(brief)]
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 Rows = Annotated[int | Literal["full"], PlainValidator(_rows)]
-Init = Annotated[str | dict[str, float], PlainValidator(_init)]
+Init = Annotated[str | dict[str, Any], PlainValidator(_init)]
 Every = Annotated[str | dict[str, int], PlainValidator(_every)]
 Metrics = Annotated[
     list[Annotated[str, AfterValidator(_metric)]],

@@ -85,13 +85,15 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
     Raises
     ------
     InputError
-        A batch is larger than the training rows, or a problem asks for what the engine cannot do.
+        A batch is larger than the training rows, the start has not a problem's number of parameters, or a problem asks
+        for what the engine cannot do.
     """
     cohorts: list[CohortPlan] = []
     tables: list[pd.DataFrame] = []
     seen: set[str] = set()
     for index, (problem, rows, label) in enumerate(zip(study.data_problems, data, labels(study, data), strict=True)):
         n = len(rows.y)
+        _check_start(study, problem, rows, label)
         for method, lanes in _groups(study, problem, rows):
             for batch_size in _batch_sizes(study, label, n):
                 for seeds in _seed_groups(study, batch_size == n):
@@ -174,9 +176,26 @@ def _batch_sizes(study: Study, label: str, n: int) -> list[int]:
     return list(dict.fromkeys(sizes))
 
 
+def _check_start(study: Study, problem: Problem, data: Data, label: str) -> None:
+    start = _start(study)
+    if not isinstance(start, tuple):
+        return
+    d = data.X.shape[1]
+    if len(start) != d + problem.intercept:
+        features = f"{d:,} feature{'s' * (d > 1)}" + (", and the intercept comes last" if problem.intercept else "")
+        raise InputError(f"init.point has {len(start):,} numbers, and {label!r} needs {d + problem.intercept:,}: {features}")
+
+
+def _start(study: Study) -> str | float | tuple[float, ...]:
+    """Where every trial begins, as the engine takes it."""
+    if isinstance(study.init, dict):
+        return tuple(study.init["point"]) if "point" in study.init else float(study.init["normal"])
+    return study.init
+
+
 def _seed_groups(study: Study, full_batch: bool) -> list[tuple[int, ...]]:
-    """Seeds that make one pass: a full batch from zeros has nothing random, and runs once for all of them."""
-    if full_batch and study.init == "zeros":
+    """Seeds that make one pass: a full batch from a start that is not drawn runs once for all of them."""
+    if full_batch and not isinstance(_start(study), float):
         return [tuple(study.seed)]
     return [(seed,) for seed in study.seed]
 
@@ -219,7 +238,7 @@ def _cohort(
         batch_size=batch_size,
         shuffled=study.order == "shuffle" and batch_size < n,
         intercept=problem.intercept,
-        init=study.init["normal"] if isinstance(study.init, dict) else "zeros",
+        init=_start(study),
         seed=seeds[0],
         kernel=choose_kernel(
             len(lanes.hyper),

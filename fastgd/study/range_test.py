@@ -93,7 +93,7 @@ def range_test(
     path = Path("results", f"{study.name}-tune") if out is None else Path(out)
     sweep = _sweeping(study, tested, low, high, steps)
     results = run(sweep, path / FOLDER, data=data, threads=threads, on_event=on_event)
-    answers = pd.DataFrame([answer(results, found) for found in sweeps_of(results, by)])
+    answers = _answers(results, sweeps_of(results, by))
     left_out = list(dict.fromkeys(candidate.block.name for candidate in candidates if not candidate.rates))
     return RangeTest(results, results.metric(by), answers, left_out)
 
@@ -118,15 +118,15 @@ def _sweeping(study: Study, tested: list[Candidate], low: float, high: float, st
     )
 
 
-def answer(results: Results, sweep: Sweep) -> dict[str, Any]:
-    """Return what a sweep says, in numbers."""
-    told = {name: sweep.configuration[name] for name in results.identity if name not in _HIDDEN}
-    places = ("suggestion", "steepest", "least", "blow_up")
-    return {**told, **{name: getattr(sweep, name) for name in places}}
+def _answers(results: Results, sweeps: list[Sweep]) -> pd.DataFrame:
+    """Return what sweeps say, in numbers, and of hyper-parameters those that vary."""
+    table = pd.DataFrame([sweep.configuration for sweep in sweeps])
+    hyper = [name for name in results.hyper if (table.groupby("optimizer")[name].nunique() > 1).any()]
+    about = [name for name in results.identity if name not in (*results.hyper, *_OF_PROBLEM)]
+    rates = ("suggestion", "steepest", "least", "blow_up")
+    found = {name: [getattr(sweep, name) for sweep in sweeps] for name in rates}
+    return table[[*about, *hyper]].assign(**found)
 
 
-# What is the same in all of the test, or said by the problem's name.
-_HIDDEN = (
-    *("dataset", "loss", "n", "d", "landscape", "noise", "dtype", "layout", "sparse"),
-    *("lr", "schedule", "schedule.start", "schedule.final"),
-)
+# What a problem's name says already, and what is the same in all of the test.
+_OF_PROBLEM = ("dataset", "loss", "n", "d", "landscape", "noise", "dtype", "layout", "sparse", "schedule")

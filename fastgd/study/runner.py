@@ -139,6 +139,7 @@ def _run_landscapes(
             study_toml=study.to_toml(),
             hyper=list(dict.fromkeys(numbers)),
             schedule_params=sorted({key for swarm in whole.swarms for key in swarm.schedule.numbers}),
+            metrics=[LOSS_EVALUATIONS] if any(swarm.search for swarm in whole.swarms) else [],
             coordinates=min(COORDINATES, max(problem.dimension for problem in study.landscapes)),
             slots=[name for rule in rules for name in rule.slot_names],
             fresh=fresh,

@@ -30,8 +30,8 @@ def surface_of(problem: LandscapeProblem) -> Surface:
     at = minima[0] if len(minima) else record.start(problem.dimension)
     pair = (0, min(1, problem.dimension - 1))
     box = problem.box()
-    x = np.linspace(*box[0], POINTS if pair[1] else LINE)
-    y = np.linspace(*box[1], POINTS) if pair[1] else np.zeros(1)
+    x = np.linspace(box[0, 0], box[0, 1], POINTS if pair[1] else LINE)
+    y = np.linspace(box[1, 0], box[1, 1], POINTS) if pair[1] else np.zeros(1)
     points = np.repeat(at[:, None], len(x) * len(y), axis=1)
     points[0], second = np.repeat(x, len(y)), np.tile(y, len(x))
     if pair[1]:

@@ -194,7 +194,7 @@ def _swarm(
     seed: int,
 ) -> SwarmPlan:
     problem, steps = study.landscapes[index], study.steps or 0
-    driven = {driver.of for driver in schedule.drivers} | ({"lr"} if block.line_search else set())
+    driven = {driver.of for driver in schedule.drivers}
     minima = problem.known_minima()
     p = problem.instance()
     lowest = float(problem.record.values(p, minima[:1].T)[0]) if len(minima) else None
@@ -207,6 +207,7 @@ def _swarm(
         noise=problem.noise,
         threshold=None if lowest is None else lowest + problem.tolerance,
         scheduled=tuple(name for name in rule.fields if name in driven),
+        line_search=block.line_search.instance if block.line_search else None,
     )
     axes = [np.asarray(values, np.float64) for values in block.grids.values()]
     hyper = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)

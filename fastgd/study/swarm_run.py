@@ -19,6 +19,7 @@ from fastgd.store.schema import COORDINATES
 from fastgd.store.swarm import Names, SwarmWriter
 from fastgd.study.config import Study
 from fastgd.study.events import CohortFinished, CohortStarted, Compiling, Event, Progress, Warning_
+from fastgd.study.metrics import LOSS_EVALUATIONS
 from fastgd.study.outcomes import DIVERGED, TAIL, Outcomes, judge
 from fastgd.study.stopwatch import Stopwatch
 from fastgd.study.swarm_plan import StudyPlan, SwarmPlan
@@ -129,7 +130,7 @@ class _SwarmRun:
             if step in recorded:
                 best = np.fmin(best, reading.loss)
                 with watch.stage("store"):
-                    writer.append("curves", len(lanes), self._curve_rows(lanes, step, reading))
+                    writer.append("curves", len(lanes), self._curve_rows(swarm, lanes, reading))
             if step >= plan.steps - TAIL[0]:
                 tail.append(reading)
         outcomes = judge(
@@ -169,12 +170,14 @@ class _SwarmRun:
         which, start = np.divmod(lanes, len(self.plan.starts))
         return {"trial_id": Names(self.plan.ids, which), "start": start}
 
-    def _curve_rows(self, lanes: Array, step: int, reading: Reading) -> dict[str, Any]:
+    def _curve_rows(self, swarm: Swarm, lanes: Array, reading: Reading) -> dict[str, Any]:
         with np.errstate(over="ignore", invalid="ignore"):
             norm = np.linalg.norm(reading.positions, axis=0)
         which = lanes // len(self.plan.starts)
-        rows = {"step": step, "loss": reading.loss, "grad_norm": reading.grad_norm, "param_norm": norm}
-        rows["lr"] = self.rates(step)[which]
+        rows = {"step": swarm.t, "loss": reading.loss, "grad_norm": reading.grad_norm, "param_norm": norm}
+        rows["lr"] = swarm.line.rates if swarm.line else self.rates(swarm.t)[which]
+        if swarm.line:
+            rows[LOSS_EVALUATIONS] = swarm.line.evaluations.astype(np.float64)
         return self._key(lanes) | rows | _coordinates("x_", reading.positions)
 
     def _trial_rows(

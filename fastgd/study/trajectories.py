@@ -38,7 +38,7 @@ def follow(
     for step in range(plan.steps + 1):
         if step:
             swarm.advance(1, poll)
-        waiting.append(_rows(plan, swarm, step, np.repeat(rates(step)[which], d)))
+        waiting.append(_rows(plan, swarm, step, np.repeat(swarm.line.rates if swarm.line else rates(step)[which], d)))
         if len(waiting) * count * d >= ROWS or step == plan.steps:
             writer.append("trajectories", len(waiting) * count * d, _together(waiting, names))
             waiting = []
