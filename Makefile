@@ -41,7 +41,7 @@ bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how 
 	$(BIN)/asv machine --yes > /dev/null
 	$(BIN)/asv check --python=same
 	FASTGD_BENCH=quick $(BIN)/asv run --python=same --quick --dry-run --show-stderr \
-	    --bench '^dense' --bench "^methods.*'(saga|clip by norm|armijo)'" --bench "^rules.*'(adam|nesterov|lamb|polyak)'" --bench "^sparse.*float32"
+	    --bench '^dense' --bench "^methods.*'(saga|clip by norm|armijo)'" --bench "^rules.*'(adam|nesterov|lamb|polyak)'" --bench "^sparse.*float32" --bench '^landscapes'
 
 bench: $(STAMP) ## the asv suite on this commit, into results/asv
 	$(BIN)/asv machine --yes > /dev/null

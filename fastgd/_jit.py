@@ -60,8 +60,8 @@ CACHE: Path | None = _writable_cache()
 def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, inline: str = "never") -> Any:
     """Compile a kernel on its first call, or load it from the cache.
 
-    `error_model="numpy"` lets divisions vectorise; of fast-math only contraction is allowed, which keeps NaN and
-    infinity as they are: divergence is found by them.
+    `error_model="numpy"` lets divisions vectorise. There is no fast-math: divergence is found by NaN and infinity, and
+    products are contracted where vectors are added (`_vectors.py`), not where LLVM happens to see it.
 
     Parameters
     ----------
@@ -75,9 +75,7 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, i
     """
     if function is None:
         return lambda f: jit(f, parallel=parallel, inline=inline)
-    kernel = numba.njit(
-        function, error_model="numpy", fastmath={"contract"}, parallel=parallel, inline=inline, nogil=True
-    )
+    kernel = numba.njit(function, error_model="numpy", parallel=parallel, inline=inline, nogil=True)
     kernel.get_call_template = _without_literals(kernel.get_call_template)
     if CACHE:
         previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(CACHE)

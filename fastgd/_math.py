@@ -1,8 +1,9 @@
 """The few functions that rules and losses need beside NumPy's own: plain NumPy here, vector instructions in a kernel.
 
-Rules and losses are written with these and with `np.sqrt, np.abs, np.sign, np.where, np.maximum, np.minimum, np.floor,
-np.exp` and, of what is not negative, `np.log1p, np.cbrt`; all work on numbers, on arrays and, inside a kernel, on
-vectors of lanes (`fastgd._vectors`).
+Rules, losses and landscapes are written with these and with `np.sqrt, np.square, np.abs, np.sign, np.where, np.maximum,
+np.minimum, np.floor, np.exp, np.log, np.sin, np.cos, np.tanh`, `x ** n` for whole n that are written down and, of what
+is not negative, `np.log1p, np.cbrt`; all work on numbers, on arrays and, inside a kernel, on vectors of lanes
+(`fastgd._vectors`).
 """
 
 from typing import Any

@@ -4,9 +4,6 @@ No state is carried from one number to the next, so a lane's noise is the same i
 every interruption, and a run that is resumed needs no generator to be saved.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators, no-warn-return-any
-# ruff: noqa: ARG001 (the signatures are Numba's)
-
 from typing import Any
 
 import numpy as np
@@ -153,6 +150,25 @@ def stream_keys(seed: int, starts: Any) -> np.ndarray[Any, Any]:
     origin = _outputs(np.array([int(seed) % 2**64], np.uint64), 1)
     steps = (starts.ravel().astype(np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN)
     return _mix(origin + steps).reshape(starts.shape)
+
+
+def uniform_numbers(keys: np.ndarray[Any, Any], first: int, count: int) -> np.ndarray[Any, Any]:
+    """Return some numbers of each stream, uniform in (0, 1]: number n is a function of the key and of n alone.
+
+    Parameters
+    ----------
+    keys : ndarray of uint64 (streams,)
+        Of `stream_keys`.
+    first, count : int
+        Numbers `first` to `first + count`, from 0.
+
+    Returns
+    -------
+    ndarray of float64 (streams, count)
+        See `normal` for the generator and its source.
+    """
+    outputs = np.arange(first + 1, first + count + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
+    return ((_mix(keys[:, None] + outputs) >> np.uint64(11)) + np.uint64(1)) * 2.0**-53
 
 
 def _uniform_numbers(keys: np.ndarray[Any, Any], output: int) -> np.ndarray[Any, Any]:

@@ -24,7 +24,6 @@ from numba.extending import (
     register_model,
 )
 
-_CONTRACT = ("contract",)
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
 
@@ -149,9 +148,28 @@ def _sign(builder, a):
     return builder.select(builder.fcmp_ordered("!=", a, zero), unit, a)  # a NaN stays one
 
 
-elementwise((operator.add, operator.iadd), 2, lambda b, x, y: b.fadd(x, y, flags=_CONTRACT))
-elementwise((operator.sub, operator.isub), 2, lambda b, x, y: b.fsub(x, y, flags=_CONTRACT))
-elementwise((operator.mul, operator.imul), 2, lambda b, x, y: b.fmul(x, y, flags=_CONTRACT))
+def _add(builder, a, b):
+    """`a + b`, as one multiply-add where one of them is a product."""
+    if _is_product(b):
+        return call_llvm(builder, "fma", *b.operands, a)
+    return call_llvm(builder, "fma", *a.operands, b) if _is_product(a) else builder.fadd(a, b)
+
+
+def _subtract(builder, a, b):
+    """`a - b`, likewise."""
+    if _is_product(b):
+        return call_llvm(builder, "fma", builder.fneg(b.operands[0]), b.operands[1], a)
+    return call_llvm(builder, "fma", *a.operands, builder.fneg(b)) if _is_product(a) else builder.fsub(a, b)
+
+
+def _is_product(value) -> bool:
+    # Left to LLVM, copies of a loop's body would contract other products, and bits would depend on where calls are cut.
+    return isinstance(value, ir.Instruction) and value.opname == "fmul"
+
+
+elementwise((operator.add, operator.iadd), 2, _add)
+elementwise((operator.sub, operator.isub), 2, _subtract)
+elementwise((operator.mul, operator.imul), 2, lambda b, x, y: b.fmul(x, y))
 elementwise((operator.truediv, operator.itruediv), 2, lambda b, x, y: b.fdiv(x, y))
 elementwise((operator.neg,), 1, lambda b, x: b.fneg(x))
 elementwise((operator.lt,), 2, _compare("<"), mask=True)
@@ -159,7 +177,7 @@ elementwise((operator.le,), 2, _compare("<="), mask=True)
 elementwise((operator.gt,), 2, _compare(">"), mask=True)
 elementwise((operator.ge,), 2, _compare(">="), mask=True)
 elementwise((np.sqrt,), 1, lambda b, x: call_llvm(b, "sqrt", x))
-elementwise((np.square,), 1, lambda b, x: b.fmul(x, x, flags=_CONTRACT))
+elementwise((np.square,), 1, lambda b, x: b.fmul(x, x))
 elementwise((np.abs, abs), 1, lambda b, x: call_llvm(b, "fabs", x))
 elementwise((np.floor,), 1, lambda b, x: call_llvm(b, "floor", x))
 elementwise((np.sign,), 1, _sign)
@@ -211,8 +229,8 @@ def _whole_power(builder, x, exponent: int):
     if exponent == 1:
         return x
     half = _whole_power(builder, x, exponent // 2)
-    square = builder.fmul(half, half, flags=_CONTRACT)
-    return builder.fmul(square, x, flags=_CONTRACT) if exponent % 2 else square
+    square = builder.fmul(half, half)
+    return builder.fmul(square, x) if exponent % 2 else square
 
 
 for _operator in (operator.pow, operator.ipow):

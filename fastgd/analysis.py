@@ -75,7 +75,8 @@ class Results:
         self._snapshot = Snapshot.read(self.path)
 
     def __repr__(self) -> str:
-        return f"<Results of {self.manifest.name!r} in {self.path}: {len(self.trials)} trials>"
+        count = self._snapshot.dataset("trials").count_rows()
+        return f"<Results of {self.manifest.name!r} in {self.path}: {count} trials>"
 
     @cached_property
     def study(self) -> dict[str, Any]:
@@ -179,7 +180,7 @@ class Results:
         if at not in AT:
             raise InputError(f"results cannot be ranked at {at!r}; {nearest(at, AT)}")
         value = f"{at}_{self.metric(by)}"
-        trials, configuration = self._configurations
+        trials, configuration, identities = self._configurations
         scores = trials[value].to_numpy(dtype=np.float64, copy=True)
         lost = trials["status"].isin(LOST).to_numpy()
         scores[lost] = np.inf
@@ -188,7 +189,7 @@ class Results:
         starts = np.flatnonzero(np.diff(configuration[order], prepend=-1))
         seeds = np.diff(starts, append=len(order))
         middle, upper = order[starts + (seeds - 1) // 2], order[starts + seeds // 2]
-        table: pd.DataFrame = trials.iloc[middle][self.identity].assign(
+        table: pd.DataFrame = identities.iloc[configuration[middle]].assign(
             **{
                 value: (scores[middle] + scores[upper]) / 2,
                 f"{value}_min": scores[order[starts]],
@@ -205,7 +206,7 @@ class Results:
 
     def seeds_of(self, trial_id: str) -> list[str]:
         """Return the ids of the trials in the study with a trial's configuration: one a seed, itself among them."""
-        trials, configuration = self._configurations
+        trials, configuration, _ = self._configurations
         found = configuration[(trials["trial_id"] == trial_id).to_numpy()]
         if not len(found):
             raise InputError(f"there is no trial {trial_id!r} in the study of {self.path}")
@@ -232,11 +233,31 @@ class Results:
         return np.asarray(rows["parameters"][0].values, dtype=np.float64)
 
     @cached_property
-    def _configurations(self) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-        """The trials in the study, and for each the number of its configuration."""
+    def _configurations(self) -> tuple[pd.DataFrame, NDArray[np.int64], pd.DataFrame]:
+        """The trials in the study, for each the number of its configuration, and what the configurations are."""
+        if self.on_landscapes:
+            return self._configurations_of_swarms()
         trials = self.trials[self.trials["in_study"]].reset_index(drop=True)
         groups = trials.groupby(self.identity, dropna=False, sort=False, observed=True)
-        return trials, np.asarray(groups.ngroup(), dtype=np.int64)
+        codes = np.asarray(groups.ngroup(), dtype=np.int64)
+        first = np.flatnonzero(~pd.Series(codes).duplicated())
+        return trials, codes, trials.iloc[first][self.identity]
+
+    def _configurations_of_swarms(self) -> tuple[pd.DataFrame, NDArray[np.int64], pd.DataFrame]:
+        """The same for landscapes, whose trials may be many millions: their names tell configurations apart."""
+        names = ["trial_id", "seed", "status", "final_loss", "best_loss"]
+        trials: pd.DataFrame = self.table("trials", columns=names, filter=pc.field("in_study")).to_pandas()
+        found: dict[str, pd.DataFrame] = {}
+        for batch in self._snapshot.dataset("trials").to_batches(columns=["trial_id", *self.identity]):
+            rows = batch.to_pandas().drop_duplicates("trial_id").astype({"trial_id": str})
+            found |= {row: rows.iloc[[k]] for k, row in enumerate(rows["trial_id"]) if row not in found}
+        codes, used = pd.factorize(trials["trial_id"].astype(str) if not len(trials) else trials["trial_id"])
+        identities = [found[str(name)] for name in used]
+        table = pd.concat(identities)[self.identity] if identities else trials.reindex(columns=self.identity)
+        # A configuration is one whatever its seed: seeds are to be the median's, as starts are.
+        numbers = table.groupby(self.identity, dropna=False, sort=False, observed=True).ngroup().to_numpy()
+        first = np.flatnonzero(~pd.Series(numbers).duplicated())
+        return trials, np.asarray(numbers, np.int64)[codes], table.iloc[first]
 
     def _frame(self, kind: str) -> pd.DataFrame:
         frame: pd.DataFrame = self.table(kind).to_pandas()

@@ -24,7 +24,7 @@ from fastgd.problems import LOSSES
 from fastgd.schedules import SCHEDULES
 from fastgd.study import events
 
-COMMANDS = ["run", "demo", "best", "plot", "list", "info", "warmup"]
+COMMANDS = ["run", "demo", "tune", "best", "plot", "list", "info", "warmup"]
 
 
 def fastgd_cli(*arguments, code=0):
@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
 def test_help_teaches(command):
     help_text, _ = fastgd_cli(command, "--help")
     assert f"{command} [OPTIONS]" in help_text
-    assert ("Examples" in help_text) == (command in ("run", "best", "plot", "list"))
+    assert ("Examples" in help_text) == (command in ("run", "tune", "best", "plot", "list"))
 
 
 def test_help_of_the_program_names_every_command():

@@ -61,7 +61,12 @@ MISTAKES = [
     ("batch_size = 64", "batch_size = 64.0", "batch_size", "must be a whole number of at least 1, or 'full'"),
     ('dtype = "float64"', 'dtype = "float16"', "dtype", "must be 'float64' or 'float32', found 'float16'"),
     ('dtype = "float64"', 'order = "random"', "order", "must be 'shuffle' or 'sequential', found 'random'"),
-    ('dtype = "float64"', 'init = "ones"', "init", "must be 'zeros', { normal = s } with s > 0, or { point = [ ... ] }, found 'ones'"),
+    (
+        'dtype = "float64"',
+        'init = "ones"',
+        "init",
+        "must be 'zeros', { normal = s } with s > 0, or { point = [ ... ] }, found 'ones'",
+    ),
     ('dtype = "float64"', "init = { normal = -1 }", "init", "must be 'zeros', { normal = s } with s > 0, or { point"),
     ('dtype = "float64"', "max_seconds = 0", "max_seconds", "must be greater than 0, found 0"),
     ('dtype = "float64"', "max_seconds = nan", "max_seconds", "must be a finite number, found nan"),

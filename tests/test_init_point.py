@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from small_studies import D, Log, assert_same, rows, run, study_of
+from test_plan import ids_of
 
 import fastgd
 from fastgd import InputError
@@ -76,6 +77,11 @@ def test_other_points_are_other_trials():
     assert "point = [\n    1.0,\n]" in points[0].to_toml()
 
 
+def test_trials_from_other_starts_keep_their_names():
+    assert min(ids_of()) == "253968619885c04aaa5e"
+    assert min(ids_of(init={"normal": 0.1})) == "5b96868a86e11345171f"
+
+
 @pytest.mark.parametrize("count", [D, D + 2])
 def test_another_number_of_parameters_is_refused_once_the_data_are_known(tmp_path, count):
     text = r"init\.point has \d numbers, and 'arrays/logistic' needs 6: 5 features, and the intercept comes last"
@@ -92,5 +98,5 @@ def test_it_must_fit_every_problem(tmp_path):
 
 @pytest.mark.parametrize("point", [[], 1.0, ["a"], [float("nan")], [True]])
 def test_what_is_no_point_is_refused(point):
-    with pytest.raises(InputError, match="init must be 'zeros', { normal = s } with s > 0, or { point"):
+    with pytest.raises(InputError, match=r"init must be 'zeros', \{ normal = s \} with s > 0, or \{ point"):
         study_of(init={"point": point})

@@ -16,7 +16,8 @@ from fastgd.plots import PLOTS, curves, heatmap, plot, save, sensitivity
 from fastgd.plots._bundles import bundles_of
 from fastgd.plots._style import looks, number, spread_labels
 
-COMMON = [kind for kind in PLOTS if kind != "rates"]  # rates need a metric of their own: see test_plots_rates
+# rates need a metric of their own, a range a rate that grew: see test_plots_rates and test_plots_range
+COMMON = [kind for kind in PLOTS if kind not in ("rates", "range")]
 
 
 @pytest.fixture(scope="module")

@@ -129,7 +129,8 @@ def demo(
 def tune(
     study: Annotated[Path, typer.Argument(help="The study file (TOML).", metavar="STUDY.toml")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the search.  [default: results/NAME-tune]", metavar="DIR")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of the search.  [default: results/NAME-tune]", metavar="DIR"),
     ] = None,
     assignments: Annotated[
         list[str] | None,
@@ -179,8 +180,8 @@ def tune(
     """
     from fastgd.cli import runs, tunings
 
-    options = {"factor": factor, "low": low, "high": high, "points": points, "epochs": epochs, "steps": steps}
-    options |= {"by": by and by.value, "threads": threads}
+    options: dict[str, Any] = {"factor": factor, "low": low, "high": high, "points": points, "epochs": epochs}
+    options |= {"steps": steps, "by": by and by.value, "threads": threads}
     command = tunings.range_test if range_test else tunings.tune
     command(runs.read(study, assignments or []), out, options, as_json=json)
 

@@ -8,8 +8,10 @@ class Kind(StrEnum):
 
     optimizers = "optimizers"
     options = "options"
+    baselines = "baselines"
     schedules = "schedules"
     losses = "losses"
+    landscapes = "landscapes"
     datasets = "datasets"
 
 

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from fastgd.cli.consoles import amount, count, errors, seconds
-from fastgd.study.events import CohortStarted, Compiling, Event, Loading, Planned, Progress, Warning_
+from fastgd.study.events import CohortStarted, Compiling, Event, Loading, Planned, Progress, Surveying, Warning_
 
 LINE_EVERY = 5.0  # seconds between plain lines
 
@@ -62,6 +62,8 @@ class Reporter:
             case Progress():
                 self.progress = event
                 self._advance(event)
+            case Surveying():
+                self._survey(event)
             case Warning_(message):
                 self._console.print(f"warning: {message}", soft_wrap=True)
 
@@ -81,6 +83,19 @@ class Reporter:
             completed = (event.cohort + event.epoch / max(event.epochs, 1e-12)) / event.cohorts
             self._bar.update(self._task, description=where, completed=completed, left=left)
             self._detail.plain = detail
-        elif time.monotonic() - self._last_line >= LINE_EVERY:
+        else:
+            self._line(": ".join((where, ", ".join(filter(None, (detail, left))))))
+
+    def _survey(self, event: Surveying) -> None:
+        where, detail = f"error surface of {event.problem}", f"{event.done:,} of {event.points:,} points"
+        if self._console.is_terminal:
+            self._bar.update(self._task, description=where, completed=event.done / event.points, left="")
+            self._detail.plain = detail
+        else:
+            self._line(f"{where}: {detail}")
+
+    def _line(self, text: str) -> None:
+        """Print a line, if the last one is some seconds old."""
+        if time.monotonic() - self._last_line >= LINE_EVERY:
             self._last_line = time.monotonic()
-            self._console.print(": ".join((where, ", ".join(filter(None, (detail, left))))), soft_wrap=True)
+            self._console.print(text, soft_wrap=True)

@@ -4,6 +4,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.compute as pc
 from rich.table import Table
 
 from fastgd.analysis import Results, load
@@ -67,8 +68,9 @@ def summary(results: Results) -> None:
     ranking = results.best()
     winners = ranking.groupby(["problem", "optimizer", "variant"], dropna=False, sort=False).head(1)
     show(ranking_table(results, ranking, winners, f"{results.manifest.name}: the best of each optimizer"))
-    trials = results.trials[results.trials["in_study"]]
-    ends = ", ".join(f"{count:,} {status}" for status, count in trials["status"].value_counts().items())
+    trials = results.table("trials", columns=["status"], filter=pc.field("in_study")).to_pandas()
+    counts = trials["status"].value_counts()
+    ends = ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
     times = results.timings
     show(
         "",

@@ -83,6 +83,21 @@ def _options() -> Rows:
     ]
 
 
+def _baselines() -> Rows:
+    from fastgd.optimizers import BASELINES
+
+    return [
+        {
+            "name": record.name,
+            "summary": record.summary,
+            "keys": dict(record.hyper),
+            "points": "drawn for each seed" if record.drawn else "the same for all seeds",
+            "reference": record.reference,
+        }
+        for record in BASELINES.values()
+    ]
+
+
 def _schedules() -> Rows:
     from fastgd.schedules import SCHEDULES
 
@@ -112,6 +127,23 @@ def _losses() -> Rows:
     return [{"name": loss.name, "summary": loss.summary, "targets": targets[loss.targets]} for loss in LOSSES.values()]
 
 
+def _landscapes() -> Rows:
+    from fastgd.problems import LANDSCAPES
+
+    return [
+        {
+            "name": record.name,
+            "summary": record.summary,
+            "dimension": list(dict.fromkeys(record.dimension)),
+            "domain": [list(pair) for pair in record.domain],
+            "start": list(record.customary_start),
+            "parameters": {key: list(v) if isinstance(v, tuple) else v for key, v in record.parameters.items()},
+            "reference": record.reference,
+        }
+        for record in LANDSCAPES.values()
+    ]
+
+
 def _datasets() -> Rows:
     from fastgd.datasets import DATASETS
 
@@ -122,14 +154,18 @@ def _datasets() -> Rows:
 _RECORDS: dict[Kind, Callable[[], Rows]] = {
     Kind.optimizers: _optimizers,
     Kind.options: _options,
+    Kind.baselines: _baselines,
     Kind.schedules: _schedules,
     Kind.losses: _losses,
+    Kind.landscapes: _landscapes,
     Kind.datasets: _datasets,
 }
 _NOT_SHOWN: dict[Kind, tuple[str, ...]] = {
     Kind.optimizers: ("summary",),
     Kind.options: ("reference",),
+    Kind.baselines: ("reference",),
     Kind.schedules: ("witness", "reference"),
     Kind.losses: (),
+    Kind.landscapes: ("start", "reference"),
     Kind.datasets: (),
 }

@@ -1,9 +1,8 @@
 """`fastgd tune`: a search of learning rates or a range test, its table, its pictures and its JSON."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,9 @@ from fastgd.cli.consoles import count, errors, show, show_json, table
 from fastgd.cli.progress import Reporter
 from fastgd.study.config import Study
 from fastgd.study.events import Event, Finished
-from fastgd.study.tuning import BRACKETED, DIVERGED, FOUND, Tuning, records
+from fastgd.study.tuning import AT_END, BRACKETED, DIVERGED, Tuning, records, telling
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from fastgd.study.range_test import RangeTest
 
 RANGE = "range-test"
@@ -117,7 +114,7 @@ def _reported(path: Path) -> Iterator[Callable[[Event], None]]:
 
 def _answers(found: Tuning) -> Table:
     """Return the table of a search's answers."""
-    told = _telling(found.answers, FOUND)
+    told = telling(found.answers)
     texts = ("problem", "optimizer", "variant", "schedule", "bracket", "flat range", "remark")
     rows = []
     for row in found.answers.to_dict("records"):
@@ -134,7 +131,7 @@ def _answers(found: Tuning) -> Table:
 def _rates(found: "RangeTest") -> Table:
     """Return the table of a range test's answers."""
     rates = ("suggestion", "steepest", "least", "blow_up")
-    told = _telling(found.answers, rates)
+    told = telling(found.answers, rates)
     rows = ([_cell(row[name]) for name in (*told, *rates)] for row in found.answers.to_dict("records"))
     texts = ("problem", "optimizer", "variant")
     columns = (*told, *rates)
@@ -142,18 +139,8 @@ def _rates(found: "RangeTest") -> Table:
     return table(title, columns, rows, [name for name in columns if name not in texts])
 
 
-def _telling(answers: "pd.DataFrame", found: Iterable[str]) -> list[str]:
-    """Return optimizer, the hyper-parameters, and the other columns in which the answers of an optimizer differ."""
-    about = [str(name) for name in answers.columns if name not in set(found)]
-    groups = answers.groupby("optimizer")
-    known = {"problem", "l2", "batch_size", "variant", "schedule"}
-    fixed = [name for name in about if name in known or name.startswith("schedule.")]
-    idle = [name for name in fixed if not (groups[name].nunique(dropna=False) > 1).any()]
-    return [name for name in about if name not in idle]
-
-
 def _remarks(found: Tuning) -> list[str]:
-    at_end = found.answers["status"].eq("at an end").any()
+    at_end = found.answers["status"].eq(AT_END).any()
     remark = "at an end: the best rate is the last one that was tried; the search does not go further"
     return [remark] if at_end else []
 

@@ -11,6 +11,7 @@ from fastgd._vectors import register_bits
 
 FEW_LANES = 2  # up to here, vectors over features beat a tile
 LARGE_BATCH = 16_384  # rows of a batch from which its parts are summed in parallel
+POINT_BYTES = 64 << 20  # of the parameters of a tile of points, where a narrower one is to be had
 
 
 class Shape(NamedTuple):
@@ -131,3 +132,15 @@ def choose_kernel(
     if not large:
         return kernel
     return replace(kernel, parts=max(1, min(16, 16 // kernel.tiles(lanes))))
+
+
+def point_kernel(parameters: int, itemsize: int, *, sparse: bool) -> Kernel:
+    """Return the kernel that evaluates the objective at points: the widest tile that is not too large.
+
+    Which points it is given, and how many, changes neither the kernel nor a point's bits.
+    """
+    quantum = 32 // itemsize
+    lanes = 8 * quantum
+    while lanes > quantum and lanes * parameters * itemsize > POINT_BYTES:
+        lanes //= 2
+    return Kernel(lanes, sparse=sparse)

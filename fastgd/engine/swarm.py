@@ -12,19 +12,9 @@ import numpy.typing as npt
 from fastgd._static import Static
 from fastgd._threads import CALL_SECONDS, Threads, call
 from fastgd._vectors import aligned, register_bits
+from fastgd.engine.groups import BLOCK, CHUNK, SMALL, Groups, SwarmShape, Terrain, Values, Work
 from fastgd.engine.swarm_line import SwarmLine
-from fastgd.engine.swarm_steps import (
-    BLOCK,
-    CHUNK,
-    SMALL,
-    Groups,
-    SwarmShape,
-    Terrain,
-    Values,
-    Work,
-    advance_groups,
-    measure_groups,
-)
+from fastgd.engine.swarm_steps import advance_groups, measure_groups
 from fastgd.optimizers._rules import Round, Rule
 from fastgd.problems import Landscape
 
@@ -270,7 +260,9 @@ class Swarm:
         lanes = len(self.groups.died)
         return self.groups.state, np.empty(lanes), np.empty(lanes)
 
-    def _measure_call(self, worker: int, positions: Array, losses: Array, squares: Array) -> tuple[Any, tuple[Any, ...]]:
+    def _measure_call(
+        self, worker: int, positions: Array, losses: Array, squares: Array
+    ) -> tuple[Any, tuple[Any, ...]]:
         return measure_groups, (
             self._landscape, self._shape, self.terrain, positions, self._work[worker].scratch, losses, squares,
             *self._share(worker),
@@ -286,9 +278,7 @@ class Swarm:
         )
         W, d = self.spec.width, self.spec.d
         rows = positions[:, : d * W].reshape(-1, d, W).transpose(1, 0, 2).reshape(d, -1)
-        return Reading(
-            rows[:, self.places].astype(np.float64), losses[self.places], np.sqrt(squares[self.places])
-        )
+        return Reading(rows[:, self.places].astype(np.float64), losses[self.places], np.sqrt(squares[self.places]))
 
     def _reported(self) -> Array:
         """The reported iterates (groups, d * width)."""

@@ -5,7 +5,7 @@ each, the numbers that the rule keeps for each trial, and two marks of the toler
 the block is copied to registers, steps are taken there, and it is written back.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -16,6 +16,7 @@ from fastgd._jit import jit
 from fastgd._noise import normal
 from fastgd._static import static
 from fastgd._vectors import load, store, wide, zeros
+from fastgd.engine.groups import BLOCK, CHUNK
 from fastgd.engine.points import Point, point
 from fastgd.optimizers._compose import jitable
 from fastgd.optimizers._kernels import (
@@ -32,126 +33,6 @@ from fastgd.optimizers._kernels import (
     update,
 )
 from fastgd.problems import Landscape
-
-CHUNK = 32  # steps of which a table of hyper-parameters and quantities is made: it stays in the first-level cache
-BLOCK = 64  # groups that go through the chunks together: their states stay in the second-level cache
-SMALL = 4  # coordinates that are copied to registers
-
-
-class SwarmShape(NamedTuple):
-    """The shape of a group: a compile-time constant.
-
-    Attributes
-    ----------
-    lanes, width : int
-        Lanes of a group, which is one vector.
-    dimension : int
-        The landscape's, where its coordinates are copied to registers; else 0.
-    slots : int
-        Of the rule.
-    noisy, tracked, projected : bool
-        Whether gradients have noise; whether steps to the tolerance are counted; whether points stay in the box.
-    """
-
-    lanes: int
-    width: int
-    dimension: int
-    slots: int
-    noisy: bool
-    tracked: bool
-    projected: bool
-
-    @property
-    def one(self) -> int:
-        """A number for each coordinate."""
-        return 1
-
-
-class Groups(NamedTuple):
-    """The arrays of a swarm that the kernels work on.
-
-    Attributes
-    ----------
-    state : ndarray (groups, numbers * width)
-        The groups' blocks.
-    hyper : ndarray (owners, hyper * width)
-        The hyper-parameters of the lanes.
-    owner : ndarray (groups,) int64
-        The row of `hyper` that is a group's.
-    keys : ndarray (groups * width,) uint64
-        What the lanes' noise is keyed by.
-    died : ndarray (groups * width,) int64
-        The first step after which a lane was not finite, or 0.
-    """
-
-    state: Any
-    hyper: Any
-    owner: Any
-    keys: Any
-    died: Any
-
-
-class Terrain(NamedTuple):
-    """A landscape's numbers.
-
-    Attributes
-    ----------
-    p : NamedTuple
-        Its parameters.
-    box : ndarray (d, 2)
-        Where points stay, if they are to.
-    noise : float
-        The scale of the gradient's noise.
-    threshold : float
-        The value at which the tolerance is reached.
-    """
-
-    p: Any
-    box: Any
-    noise: Any
-    threshold: Any
-
-
-class Work(NamedTuple):
-    """What a worker works in.
-
-    Attributes
-    ----------
-    table : ndarray (CHUNK * stride,)
-        A row for each step: hyper-parameters, then quantities.
-    stride : int
-    saved : ndarray
-        A group's block before a chunk of steps.
-    scratch : ndarray (d * width,)
-        A gradient.
-    memory : ndarray (numbers * width,)
-        What the rule keeps for each trial.
-    """
-
-    table: Any
-    stride: Any
-    saved: Any
-    scratch: Any
-    memory: Any
-
-
-class Values(NamedTuple):
-    """The scheduled hyper-parameters of the steps from some step on.
-
-    Attributes
-    ----------
-    values : ndarray (steps, m)
-        A value, or of the rate a factor.
-    which : ndarray (m,) int64
-        The rows of the hyper-parameters.
-    rate : int
-        The column that is a factor of the rate, or -1.
-    """
-
-    values: Any
-    which: Any
-    rate: Any
-
 
 # --- landscapes on vectors --------------------------------------------------------------------------------------------
 
@@ -254,14 +135,23 @@ def one_round(step, shape, like, h, c, t, m, x, g, s, f):
     return conclude(step, h, c, t, m, narrow(like, sums, False), f)
 
 
-@jit
 def after_rounds(rule, first, second, shape, like, h, t, m, x, g, s, f):
-    """The quantities of a step and the memory after it, for a rule with one round of sums or two."""
-    c, m = prepare(rule, h, t, m)
-    concluded, kept = one_round(first, shape, like, h, c, t, m, x, g, s, f)
-    if second is None:
-        return concluded, kept
-    return one_round(second, shape, like, h, concluded, t, kept, x, g, s, f)
+    """Return the quantities of a step and the memory after it, for a rule with one round of sums or two."""
+    raise NotImplementedError("called from kernels only")
+
+
+@overload(after_rounds, strict=False)
+def _after_rounds(rule, first, second, shape, like, h, t, m, x, g, s, f):
+    def one(rule, first, second, shape, like, h, t, m, x, g, s, f):
+        c, m = prepare(rule, h, t, m)
+        return one_round(first, shape, like, h, c, t, m, x, g, s, f)
+
+    def two(rule, first, second, shape, like, h, t, m, x, g, s, f):
+        c, m = prepare(rule, h, t, m)
+        concluded, kept = one_round(first, shape, like, h, c, t, m, x, g, s, f)
+        return one_round(second, shape, like, h, concluded, t, kept, x, g, s, f)
+
+    return one if isinstance(second, types.NoneType) else two
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------
@@ -333,15 +223,24 @@ def run_group(rule, landscape, first, second, shape, terrain, state, table, stri
 
 
 @jit
-def fill_table(rule, shape, hyper, memory, scheduled, first, t, steps, table, stride):
+def copy_numbers(source, first, count, target, to):
+    """Copy numbers between flat arrays; an assignment of slices compiles to much more."""
+    for i in range(count):
+        target[to + i] = source[first + i]
+
+
+@jit
+def fill_table(rule, shape, hyper, memory, scheduled, span, table, stride):
     """Write the hyper-parameters of steps t + 1 ... t + steps and the rule's quantities, a row a step.
 
-    scheduled : Values; `first` is the row of its values for step t + 1. memory is that after step t, and is advanced.
+    scheduled : Values; span : (the row of its values for step t + 1, t, steps).
+    memory : that after step t; it is advanced.
     """
+    first, t, steps = span
     W, size = static(shape, "width"), hyper.shape[0]
     for k in range(steps):
         row = table[k * stride :]
-        row[:size] = hyper
+        copy_numbers(hyper, 0, size, row, 0)
         for m in range(scheduled.which.shape[0]):
             at, number = scheduled.which[m] * W, scheduled.values[first + k, m]
             for lane_ in range(W):
@@ -381,27 +280,27 @@ def advance_groups(rule, landscape, rounds, shape, terrain, groups, scheduled, w
                 state, owner = groups.state[group], groups.owner[group]
                 if owner != filled:
                     # The memory of lanes that share their hyper-parameters is the same unless sums are in it.
-                    memory = work.memory
-                    memory[:] = state[at : at + numbers]
-                    fill_table(rule, shape, groups.hyper[owner], memory, scheduled, begin, t + begin, count, table, stride)
+                    copy_numbers(state, at, numbers, work.memory, 0)
+                    span = (begin, t + begin, count)
+                    fill_table(rule, shape, groups.hyper[owner], work.memory, scheduled, span, table, stride)
                     filled = owner
                 keys, died = groups.keys[group * W : (group + 1) * W], groups.died[group * W : (group + 1) * W]
-                saved[:] = state
-                done, span = 0, count
+                copy_numbers(state, 0, saved.shape[0], saved, 0)
+                done, many = 0, count
                 while done < count:
                     run_group(
                         rule, landscape, rounds[0], rounds[1], shape, terrain, state, table[done * stride :], stride,
-                        keys, scratch, t + begin + done, span,
+                        keys, scratch, t + begin + done, many,
                     )  # fmt: skip
-                    if dying(shape, state, d, died, 0) and span > 1:
-                        state[:] = saved  # once more, step by step, to see when
-                        done, span = 0, 1
+                    if dying(shape, state, d, died, 0) and many > 1:
+                        copy_numbers(saved, 0, saved.shape[0], state, 0)  # once more, step by step, to see when
+                        done, many = 0, 1
                         continue
-                    done += span
-                    if span == 1:
+                    done += many
+                    if many == 1:
                         dying(shape, state, d, died, t + begin + done)
                 if static(rule, "numbers") and rounds[0] is None:
-                    state[at : at + numbers] = work.memory
+                    copy_numbers(work.memory, 0, numbers, state, at)
 
 
 @jit

@@ -11,6 +11,7 @@ from fastgd.optimizers import (  # noqa: F401 (registers)
     _adam,
     _adam_variants,
     _adaptive,
+    _baselines,
     _distance,
     _dual_averaging,
     _layerwise,
@@ -21,12 +22,12 @@ from fastgd.optimizers import (  # noqa: F401 (registers)
     _schedule_free,
     _sign,
 )
-from fastgd.optimizers._record import OPTIMIZERS, Optimizer, find, optimizer
+from fastgd.optimizers._record import BASELINES, OPTIMIZERS, Optimizer, find, optimizer
 
 if TYPE_CHECKING:
     from fastgd.optimizers.arrays import ArrayOptimizer
 
-__all__ = ["OPTIMIZERS", "Optimizer", "find", "optimizer"]
+__all__ = ["BASELINES", "OPTIMIZERS", "Optimizer", "find", "optimizer"]
 
 
 def __getattr__(name: str) -> Any:

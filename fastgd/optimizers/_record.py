@@ -64,6 +64,8 @@ class Optimizer:
         `optimizers._coast` finds out, for those who do not compile anything.
     quotients : tuple of (int, int)
         The slots m and v of each `m / (sqrt(v) + eps)` in its step: see `optimizers._series`.
+    drawn : bool
+        Of a baseline: whether its points depend on the seed.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Optimizer:
     source: str
     lazy: tuple[Lazy, Lazy]
     quotients: tuple[tuple[int, int], ...] = ()
+    drawn: bool = False
 
     @property
     def summary(self) -> str:
@@ -90,6 +93,11 @@ class Optimizer:
     def foreign(self) -> bool:
         """Whether it is a user's own."""
         return not self.cls.__module__.startswith("fastgd.")
+
+    @property
+    def baseline(self) -> bool:
+        """Whether it names points in place of following gradients: see `optimizers._baselines`."""
+        return self.name in BASELINES
 
     @property
     def has_effective_rate(self) -> bool:
@@ -103,6 +111,7 @@ class Optimizer:
 
 
 OPTIMIZERS: Registry[Optimizer] = Registry("optimizer")
+BASELINES: Registry[Optimizer] = Registry("optimizer")
 
 
 def optimizer(
@@ -171,7 +180,7 @@ def optimizer(
         state = {"slots": slots, "memory": dict(memory), "batch_loss": batch_loss}
         state["quotients"] = quotients
         state["lazy"] = lazy or ("none" if hasattr(cls, "measure") else "closed", "none")
-        record = _describe(cls, name or f"{cls.__module__}:{cls.__name__}", {**state, **texts})
+        record = describe(cls, name or f"{cls.__module__}:{cls.__name__}", {**state, **texts})
         cls.optimizer = record  # type: ignore[attr-defined]
         if name is not None:
             OPTIMIZERS.add(record)
@@ -180,7 +189,8 @@ def optimizer(
     return register
 
 
-def _describe(cls: type, name: str, given: Mapping[str, Any]) -> Optimizer:
+def describe(cls: type, name: str, given: Mapping[str, Any]) -> Optimizer:
+    """Return the record of a NamedTuple of hyper-parameters, with what is given and what its fields say."""
     annotations = get_type_hints(cls, include_extras=True)
     defaults: Mapping[str, Any] = cls._field_defaults  # type: ignore[attr-defined]
     hyper: dict[str, float | None] = {}
@@ -199,7 +209,7 @@ def _describe(cls: type, name: str, given: Mapping[str, Any]) -> Optimizer:
 
 
 def find(name: str) -> Optimizer:
-    """Return the record of a built-in optimizer, or of a user's own by "package.module:Name".
+    """Return the record of a built-in optimizer or baseline, or of a user's own by "package.module:Name".
 
     A user's module is looked for where Python looks, the current folder included.
 
@@ -209,7 +219,10 @@ def find(name: str) -> Optimizer:
         There is no such optimizer, module or class, or the class is not decorated with `fastgd.optimizer`.
     """
     if ":" not in name:
-        return OPTIMIZERS.find(name)
+        known = {**OPTIMIZERS, **BASELINES}
+        if name not in known:
+            raise InputError(f"there is no optimizer {name!r}; {nearest(name, known)}")
+        return known[name]
     module_name, _, attribute = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

@@ -2,29 +2,42 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastgd._errors import InputError
+from fastgd._errors import InputError, nearest
 from fastgd._registry import Registry
 from fastgd.analysis import Results
+from fastgd.plots._animate import animate
+from fastgd.plots._basins import basins
+from fastgd.plots._contour import contour
 from fastgd.plots._curves import curves
 from fastgd.plots._heatmap import heatmap
+from fastgd.plots._phase import phase
 from fastgd.plots._range import range_
 from fastgd.plots._rates import rates
 from fastgd.plots._schedule import schedule, sketch, study_blocks
 from fastgd.plots._sensitivity import sensitivity
 from fastgd.plots._style import style
+from fastgd.plots._surface import surface
+from fastgd.plots._traces import traces
 from fastgd.plots._tune import tune
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = [
     "PLOTS",
     "Plot",
+    "animate",
+    "axes",
+    "basins",
+    "contour",
     "curves",
     "heatmap",
+    "phase",
     "plot",
     "range_",
     "rates",
@@ -33,10 +46,13 @@ __all__ = [
     "sensitivity",
     "sketch",
     "study_blocks",
+    "surface",
+    "traces",
     "tune",
 ]
 
 SUFFIXES = (".png", ".svg", ".pdf")
+FILMS = (".gif", ".mp4")
 
 
 @dataclass(frozen=True)
@@ -51,11 +67,14 @@ class Plot:
         What it shows, in a line.
     draw : callable
         Takes results and options, and returns a figure.
+    suffix : str
+        Of the file it is written to by default.
     """
 
     name: str
     summary: str
     draw: Callable[..., "Figure"]
+    suffix: str = ".png"
 
 
 PLOTS: Registry[Plot] = Registry("kind of plot")
@@ -68,6 +87,12 @@ for _plot in (
     Plot("schedule", "what the schedules of the study are worth over the training", schedule),
     Plot("rates", "the effective rates of rare and of frequent features, axes for each optimizer", rates),
     Plot("range", "the loss along a rate that grew, a line for each optimizer", range_),
+    Plot("contour", "trajectories on the contour map of a landscape", contour),
+    Plot("surface", "a landscape in three dimensions, with trajectories on it", surface),
+    Plot("basins", "which minimum each start leads to, and after how many steps", basins),
+    Plot("phase", "convergent, oscillating, divergent: how trials end over two hyper-parameters", phase),
+    Plot("traces", "parameters, gradients, what a rule keeps, and effective rates, step by step", traces),
+    Plot("animate", "a film of optimizers walking on a landscape, beside their losses", animate, ".gif"),
 ):
     PLOTS.add(_plot)
 
@@ -80,7 +105,8 @@ def plot(results: Results, kind: str, **options: Any) -> "Figure":
     results : Results
         The study's results.
     kind : str
-        A name in `PLOTS`: curves, sensitivity, heatmap, schedule, rates, range.
+        A name in `PLOTS`: curves, sensitivity, heatmap, schedule, rates, range; of landscapes contour, surface, basins,
+        phase, traces, animate.
     **options
         The options of the function of that name in this module.
 
@@ -92,13 +118,49 @@ def plot(results: Results, kind: str, **options: Any) -> "Figure":
     Raises
     ------
     InputError
-        There is no such kind, or the results lack what it needs.
+        There is no such kind, it has no such option, or the results lack what it needs.
     """
-    return PLOTS.find(kind).draw(results, **options)
+    found = PLOTS.find(kind)
+    known = list(signature(found.draw).parameters)[1:]
+    if unknown := [name for name in options if name not in known]:
+        raise InputError(f"a picture of kind {kind!r} has no option {unknown[0]!r}; {nearest(unknown[0], known)}")
+    return found.draw(results, **options)
+
+
+def axes(results: Results, kind: str, **options: Any) -> "list[Axes]":
+    """Return the axes of a picture of results, to be changed or added to; their figure is `axes[0].figure`.
+
+    Parameters
+    ----------
+    results, kind, **options
+        As in `plot`. Kinds whose panels stand alone (contour, surface, basins, phase) draw a panel into axes of yours
+        with the option `axes`, and return them.
+
+    Returns
+    -------
+    list of matplotlib.axes.Axes
+        Those of the panels, in the order of the picture, without scales of colours.
+
+    Raises
+    ------
+    InputError
+        As in `plot`.
+
+    Examples
+    --------
+    >>> (ax,) = axes(results, "contour")  # doctest: +SKIP
+    >>> left, right = plt.subplots(1, 2)[1]  # doctest: +SKIP
+    >>> axes(results, "basins", problem="himmelblau", trials=best, axes=left)  # doctest: +SKIP
+    """
+    figure = plot(results, kind, **options)
+    own = options.get("axes")
+    return [own] if own is not None else [one for one in figure.axes if one.get_label() != "<colorbar>"]
 
 
 def save(figure: "Figure", path: str | Path) -> None:
-    """Write a figure to a .png, .svg or .pdf file; the same picture gives the same bytes.
+    """Write a figure to a .png, .svg or .pdf file, a film to a .gif or .mp4 file, too.
+
+    The same picture gives the same bytes, but for .mp4.
 
     Raises
     ------
@@ -106,11 +168,25 @@ def save(figure: "Figure", path: str | Path) -> None:
         The suffix is another one, or the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"cannot write {path}: the name of a picture ends in {', '.join(SUFFIXES)}")
+    suffix = path.suffix.lower()
+    if suffix in FILMS:
+        _save_film(figure, path)
+        return
+    if suffix not in SUFFIXES:
+        films = f", or of a film in {', '.join(FILMS)}" if hasattr(figure, "frames") else ""
+        raise InputError(f"cannot write {path}: the name of a picture ends in {', '.join(SUFFIXES)}{films}")
     dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     try:
         with style():
-            figure.savefig(path, dpi=200, metadata=dates[path.suffix.lower()])
+            figure.savefig(path, dpi=200, metadata=dates[suffix])
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _save_film(figure: "Figure", path: Path) -> None:
+    from fastgd.plots._film import Film, save_film
+
+    if not isinstance(figure, Film):
+        raise InputError(f"cannot write {path}: this picture does not move; its name ends in {', '.join(SUFFIXES)}")
+    with style():
+        save_film(figure, path)

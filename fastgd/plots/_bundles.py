@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
 from fastgd.analysis import LOST, METRICS, Results, with_methods
-from fastgd.plots._style import settings, varied
+from fastgd.plots._style import ranking_of, settings, varied
 
 AXES = ("epoch", "step", "samples_seen", "train_seconds")
 
@@ -65,19 +65,24 @@ class Bundle:
 def bundles_of(results: Results, metric: str, x: str) -> dict[str, list[Bundle]]:
     """Return for each problem the curves of its optimizers, in the order of the study.
 
+    On landscapes a trial is a configuration from a start, and the starts of a configuration are what seeds are else.
+
     Raises
     ------
     InputError
         The metric or axis does not exist or was not measured.
     """
-    if x not in AXES:
-        raise InputError(f"curves have no horizontal axis {x!r}; {nearest(x, AXES)}")
-    measured = [name for name in results.curves_dataset.schema.names if name not in ("trial_id", *AXES)]
+    names = results.curves_dataset.schema.names
+    if x not in (known := [name for name in AXES if name in names]):
+        raise InputError(f"curves have no horizontal axis {x!r}; {nearest(x, known)}")
+    measured = [name for name in names if name not in ("trial_id", "start", *AXES)]
     if metric not in measured:
         raise InputError(f"the curves have no metric {metric!r}; {nearest(metric, measured)}")
     trials = with_methods(results.trials[results.trials["in_study"]].reset_index(drop=True))
-    checkpoints = Checkpoints.read(results, trials["trial_id"], x, metric)
-    ranking = with_methods(results.best(by=metric if metric in METRICS else None))
+    if results.on_landscapes:
+        trials = trials.astype({name: object for name in ("problem", "status")})
+    checkpoints = Checkpoints.read(results, trials, x, metric)
+    ranking = ranking_of(results, metric if metric in METRICS else None, "final")
     return {
         str(problem): _bundles(results, trials.loc[members.index], checkpoints, ranking[ranking["problem"] == problem])
         for problem, members in trials.groupby("problem", sort=False)
@@ -111,6 +116,19 @@ def _bundles(results: Results, trials: pd.DataFrame, checkpoints: "Checkpoints",
     return bundles
 
 
+def _positions(trials: pd.DataFrame, rows: pd.DataFrame) -> NDArray[np.int64]:
+    """Return for each row of the curves the position of its trial; -1: it is not among them."""
+    names = rows["trial_id"].cat.categories
+    if "start" not in trials:
+        return pd.Index(trials["trial_id"]).get_indexer(names)[rows["trial_id"].cat.codes.to_numpy()]
+    most = 1 + max(int(trials["start"].max()), int(rows["start"].max()))
+    own = pd.Index(names).get_indexer(trials["trial_id"].astype(str)) * most + trials["start"].to_numpy()
+    order = np.argsort(own)
+    wanted = rows["trial_id"].cat.codes.to_numpy(dtype=np.int64) * most + rows["start"].to_numpy()
+    place = np.minimum(np.searchsorted(own[order], wanted), len(own) - 1)
+    return np.where(own[order][place] == wanted, order[place], -1)
+
+
 @dataclass(frozen=True)
 class Checkpoints:
     """The checkpoints of trials, one after the other, sorted by trial.
@@ -128,13 +146,14 @@ class Checkpoints:
     starts: NDArray[np.int64]
 
     @classmethod
-    def read(cls, results: Results, trial_ids: "pd.Series[str]", x: str, metric: str) -> "Checkpoints":
+    def read(cls, results: Results, trials: pd.DataFrame, x: str, metric: str) -> "Checkpoints":
         """Read a metric of trials against an axis."""
-        frame = results.table("curves", columns=["trial_id", x, metric]).to_pandas(categories=["trial_id"])
-        position = pd.Index(trial_ids).get_indexer(frame["trial_id"].cat.categories)
-        trial = position[frame["trial_id"].cat.codes.to_numpy()]
+        start = ["start"] if "start" in trials else []
+        table = results.table("curves", columns=["trial_id", *start, x, metric])
+        frame = table.to_pandas(categories=["trial_id"])
+        trial = _positions(trials, frame)
         order = np.argsort(trial, kind="stable")[np.count_nonzero(trial < 0) :]  # -1: not in the study
-        starts = np.searchsorted(trial[order], np.arange(len(trial_ids) + 1))
+        starts = np.searchsorted(trial[order], np.arange(len(trials) + 1))
         y = frame[metric].to_numpy(dtype=np.float64)[order]
         if np.isnan(y).all():
             raise InputError(f"the metric {metric!r} was not measured in this study")

@@ -21,6 +21,7 @@ from fastgd.plots._style import (
     methods,
     name_axes,
     panels,
+    repeats,
     scale_x,
     shape,
     spread_labels,
@@ -37,7 +38,9 @@ _LINES = 50
 _END = "|"
 
 
-def curves(results: Results, metric: str | None = None, x: str = "epoch", spread: bool | None = None) -> "Figure":
+def curves(
+    results: Results, metric: str | None = None, x: str | None = None, spread: bool | None = None
+) -> "Figure":
     """Plot a metric over the training.
 
     With `spread`, an optimizer has axes of its own: its best configuration stands out before all of its trials and, in
@@ -50,8 +53,8 @@ def curves(results: Results, metric: str | None = None, x: str = "epoch", spread
         The study's results.
     metric : str, optional
         A metric of the curves; by default the loss that `Results.best` ranks by.
-    x : {"epoch", "step", "samples_seen", "train_seconds"}
-        The horizontal axis.
+    x : {"epoch", "step", "samples_seen", "train_seconds"}, optional
+        The horizontal axis; by default epochs, on landscapes steps.
     spread : bool, optional
         By default True where an optimizer has several configurations and the study has one problem.
 
@@ -66,7 +69,7 @@ def curves(results: Results, metric: str | None = None, x: str = "epoch", spread
         The metric or axis does not exist or was not measured.
     """
     chosen = looks(methods(results))
-    metric = metric or results.metric()
+    metric, x = metric or results.metric(), x or ("step" if results.on_landscapes else "epoch")
     problems = bundles_of(results, metric, x)
     everyone = [bundle for bundles in problems.values() for bundle in bundles]
     if spread is None:
@@ -74,7 +77,7 @@ def curves(results: Results, metric: str | None = None, x: str = "epoch", spread
     with style():
         figure = _small_multiples(everyone, chosen) if spread else _overview(problems, chosen)
         name_axes(figure, label(x), label(metric))
-        _key(figure, everyone, spread)
+        _key(figure, everyone, spread, repeats(results))
     return figure
 
 
@@ -198,13 +201,13 @@ def _name_ends(axes: "Axes", bundles: Sequence[Bundle], chosen: Mapping[str, Loo
         )
 
 
-def _key(figure: "Figure", bundles: Sequence[Bundle], spread: bool) -> None:
+def _key(figure: "Figure", bundles: Sequence[Bundle], spread: bool, what: str) -> None:
     """Say what the lines are."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     seeds = max(bundle.seeds for bundle in bundles)
-    name = "best configuration" + (f", median of {seeds} seeds" if seeds > 1 else "")
+    name = "best configuration" + (f", median of {seeds:,} {what}" if seeds > 1 else "")
     handles: list[Line2D | Patch] = [Line2D([], [], color=GREY, linewidth=2.0, label=name)]
     if spread and _are_lines(bundles):
         handles.append(Line2D([], [], color=GREY, linewidth=0.6, alpha=0.6, label="each trial"))

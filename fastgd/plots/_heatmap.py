@@ -1,6 +1,5 @@
 """Heatmap: where each optimizer ends, over two of its hyper-parameters."""
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,15 +8,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
-from fastgd.analysis import Results, with_methods
+from fastgd.analysis import Results
+from fastgd.plots._cells import cells
 from fastgd.plots._style import (
     head,
     key,
     label,
     looks,
     methods,
-    number,
     panels,
+    ranking_of,
     settings,
     shape,
     spans_decades,
@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLORS = "viridis"
-_LOST: dict[str, Any] = {"facecolor": "#f2f2f2", "edgecolor": "#b3b3b3", "hatch": "////", "linewidth": 0}
-_STAR: dict[str, Any] = {"marker": "*", "color": "white", "markersize": 11, "markeredgecolor": "black", "linestyle": ""}
+LOST: dict[str, Any] = {"facecolor": "#f2f2f2", "edgecolor": "#b3b3b3", "hatch": "////", "linewidth": 0}
+STAR: dict[str, Any] = {"marker": "*", "color": "white", "markersize": 11, "markeredgecolor": "black", "linestyle": ""}
+
+# What a configuration is of, in place of how it was run.
+_ABOUT = ("problem", "dataset", "landscape", "loss", "n", "d", "noise", "optimizer", "variant")
 
 Array = NDArray[np.float64]
 
@@ -72,8 +75,8 @@ def heatmap(
 
     chosen = looks(methods(results))
     metric = results.metric(by)
-    ranking = with_methods(results.best(by, at)).rename(columns={f"{at}_{metric}": "value"})
-    maps = _maps(results, ranking, x, y, list(chosen))
+    ranking = ranking_of(results, by, at).rename(columns={f"{at}_{metric}": "value"})
+    maps = maps_of(results, ranking, x, y, list(chosen))
     start = start_of(results, metric)
     problems = list(dict.fromkeys(found.problem for found in maps))
     rows, columns = shape(max(sum(found.problem == problem for found in maps) for problem in problems))
@@ -122,13 +125,29 @@ class Map:
     best: str
 
 
-def _maps(results: Results, ranking: pd.DataFrame, x: str, y: str | None, order: list[str]) -> list[Map]:
-    """Return the maps of the optimizers that have several values of both columns, in the order of the study."""
-    columns = [
-        name
-        for name in results.identity
-        if name not in ("problem", "dataset", "loss", "n", "d", "optimizer", "variant")
-    ]
+def maps_of(
+    results: Results, ranking: pd.DataFrame, x: str, y: str | None, order: list[str], kind: str = "heatmap"
+) -> list[Map]:
+    """Return the maps of the optimizers that have several values of both columns, in the order of the study.
+
+    Parameters
+    ----------
+    results : Results
+    ranking : pandas.DataFrame
+        Configurations, best first, with `method` and a `value`.
+    x, y : str
+        The columns; without y the one with the most values.
+    order : list of str
+        The study's methods.
+    kind : str
+        The picture, for messages.
+
+    Raises
+    ------
+    InputError
+        A column does not exist, or no optimizer has several values of both.
+    """
+    columns = [name for name in results.identity if name not in _ABOUT]
     for name in (x, y):
         if name is not None and name not in columns:
             raise InputError(f"this study has no hyper-parameter {name!r}; {nearest(name, columns)}")
@@ -144,7 +163,7 @@ def _maps(results: Results, ranking: pd.DataFrame, x: str, y: str | None, order:
     if not maps:
         raise InputError(
             f"no optimizer of this study has several values of {label(x)} and of {label(y) if y else 'another'}: "
-            "a heatmap needs two hyper-parameters that vary"
+            f"a {kind} needs two hyper-parameters that vary"
         )
     return sorted(maps, key=lambda found: order.index(found.method))
 
@@ -154,49 +173,22 @@ def _draw(axes: "Axes", found: Map, x: str, norm: "Normalize") -> None:
     from matplotlib.colors import ListedColormap
 
     table = found.table.pivot(index=found.y, columns=x, values="value")
-    columns, rows = _cells(axes, "x", table.columns.to_numpy()), _cells(axes, "y", table.index.to_numpy())
+    columns, rows = cells(axes, "x", table.columns.to_numpy()), cells(axes, "y", table.index.to_numpy())
     values = table.to_numpy(dtype=np.float64)
     # What lies under the cells shows where they are masked: the hatch where even the best configuration diverged.
-    axes.set_facecolor(_LOST["facecolor"])
-    axes.patch.set(hatch=_LOST["hatch"], edgecolor=_LOST["edgecolor"])
+    axes.set_facecolor(LOST["facecolor"])
+    axes.patch.set(hatch=LOST["hatch"], edgecolor=LOST["edgecolor"])
     axes.pcolormesh(columns.edges, rows.edges, np.ma.masked_invalid(values), norm=norm, cmap=_COLORS, rasterized=True)
     never_run = np.ma.masked_where(~np.isnan(values), np.zeros_like(values))
     axes.pcolormesh(columns.edges, rows.edges, never_run, cmap=ListedColormap(["white"]), rasterized=True)
     if np.isfinite(values).any():
         row, column = np.unravel_index(np.argmin(np.where(np.isnan(values), np.inf, values)), values.shape)
-        axes.plot(columns.centers[column], rows.centers[row], **_STAR)
+        axes.plot(columns.centers[column], rows.centers[row], **STAR)
     axes.set_xlabel(label(x))
     axes.set_ylabel(label(found.y))
     axes.tick_params(length=3, width=0.8, color="#8c8c8c", labelsize=8)
     axes.tick_params(which="minor", length=1.5, width=0.6, color="#b3b3b3")
     axes.spines[:].set_visible(False)
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Where the cells of an axis lie: `centers` of shape (cells,) and `edges` of shape (cells + 1,)."""
-
-    centers: Array
-    edges: Array
-
-
-def _cells(axes: "Axes", axis: str, values: NDArray[Any]) -> Cells:
-    """Lay an axis out: logarithmic for a grid over decades, else cells of equal size with their values as labels."""
-    count = len(values)
-    if values.dtype.kind in "if" and count >= 6 and spans_decades(values.astype(np.float64), 10):
-        logs = np.log(values.astype(np.float64))
-        middles = (logs[1:] + logs[:-1]) / 2
-        edges = np.exp(np.concatenate([[2 * logs[0] - middles[0]], middles, [2 * logs[-1] - middles[-1]]]))
-        axes.set(**{f"{axis}scale": "log"})
-        return Cells(np.exp(logs), edges)
-    shown = np.arange(0, count, math.ceil(count / 8))
-    axes.set(
-        **{
-            f"{axis}ticks": shown,
-            f"{axis}ticklabels": [v if isinstance(v, str) else number(float(v)) for v in values[shown]],
-        }
-    )
-    return Cells(np.arange(count, dtype=np.float64), np.arange(-0.5, count))
 
 
 def _norm(values: Array, start: float) -> "Normalize":
@@ -215,5 +207,5 @@ def _handles(lost: bool) -> "list[Artist]":
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    best = Line2D([], [], label="best", **_STAR)
-    return [best, Patch(label="diverged", **_LOST)] if lost else [best]
+    best = Line2D([], [], label="best", **STAR)
+    return [best, Patch(label="diverged", **LOST)] if lost else [best]

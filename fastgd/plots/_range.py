@@ -68,7 +68,7 @@ def range_(results: Results, by: str | None = None) -> "Figure":
             axes.set_ylabel(label(metric))
             if len(cells) > 1:
                 axes.set_title(name)
-        _key(figure, sweeps)
+        _key(figure, sweeps, "starts" if "start" in results.trials else "seeds")
     return figure
 
 
@@ -134,7 +134,7 @@ def _seen(sweep: Sweep, loss: Any) -> Any:
     """A line up to where it leaves the axes for the first time after its least loss."""
     values = np.array(drawable(loss))
     place = int(np.argmin(sweep.smooth))
-    above = np.flatnonzero(values[place:] > sweep.start + abs(sweep.start))
+    above = np.flatnonzero(values[place:] > sweep.start + 0.9 * abs(sweep.start))  # smoothed ones go no higher than 1
     if len(above):
         values[place + int(above[0]) + 1 :] = np.nan
     return values
@@ -162,14 +162,15 @@ def _left(sweeps: Sequence[Sweep]) -> float:
     return max(float(sweeps[0].rates[0]), first / 10)
 
 
-def _key(figure: "Figure", sweeps: Sequence[Sweep]) -> None:
+def _key(figure: "Figure", sweeps: Sequence[Sweep], what: str) -> None:
     from matplotlib.lines import Line2D
 
-    outlined = {"marker": "o", "linestyle": "", "markersize": 9, "markeredgecolor": "black", "markeredgewidth": 0.9}
-    seeds = max(int(sweep.configuration["seeds"]) for sweep in sweeps)
+    outlined: dict[str, Any] = {"marker": "o", "linestyle": "", "markeredgecolor": "black", "markeredgewidth": 0.9}
+    several = max(int(sweep.configuration["seeds"]) for sweep in sweeps)
+    smooth = "smoothed" + (f", median of {several} {what}" if several > 1 else "")
     handles = [
-        Line2D([], [], color=GREY, label="rate to try: a tenth of that of the least loss", **outlined),  # type: ignore[arg-type]
-        Line2D([], [], color=GREY, linewidth=1.8, label="smoothed" + (f", median of {seeds} seeds" if seeds > 1 else "")),
+        Line2D([], [], color=GREY, markersize=9, label="a tenth of the rate with the least loss", **outlined),
+        Line2D([], [], color=GREY, linewidth=1.8, label=smooth),
         Line2D([], [], color=GREY, linewidth=0.8, alpha=0.5, label="as recorded"),
     ]
     key(figure, handles)

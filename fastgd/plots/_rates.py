@@ -123,6 +123,11 @@ def rates_of(results: Results) -> list[Rates]:
         The metric was not recorded.
     """
     order = methods(results)
+    if results.on_landscapes:
+        raise InputError(
+            f"{results.path} holds a study on landscapes, which has no rare features: the picture of kind 'traces' "
+            "shows the effective rate of each parameter"
+        )
     ranking = with_methods(results.best()).drop_duplicates(["problem", "method"])
     columns = [f"{METRIC}.{name}.{quantile}" for name in _CLASSES for quantile in _QUANTILES]
     if missing := set(columns) - set(results.curves_dataset.schema.names):

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -108,11 +109,15 @@ def schedule(results: Results) -> "Figure":
     """
     methods(results)  # or there is nothing to draw
     trials, study = results.trials[results.trials["in_study"]], results.study
+    budget = _Budget(float(study["steps"]), 1, steps=True) if results.on_landscapes else _budget(trials, study)
+    return _draw([_recorded(results, whole, block, budget) for whole, block in _drivers(study_blocks(study))], budget)
+
+
+def _budget(trials: pd.DataFrame, study: Mapping[str, Any]) -> _Budget:
     row = trials.sort_values("batch_size").iloc[0]
     batches = -(-int(row["n"]) // int(row["batch_size"]))
     epochs = study.get("epochs") or (study["steps"] / batches if "steps" in study else float(trials["epochs"].max()))
-    budget = _Budget(epochs, batches, "steps" in study)
-    return _draw([_recorded(results, whole, block, budget) for whole, block in _drivers(study_blocks(study))], budget)
+    return _Budget(epochs, batches, "steps" in study)
 
 
 def sketch(
@@ -212,10 +217,10 @@ def _recorded(results: Results, whole: Block, block: Block, budget: _Budget) -> 
     trials = results.trials[results.trials["in_study"] & (results.trials["schedule"] == describe(whole))]
     for path, value in numbers(whole).items():
         trials = trials[trials[f"schedule.{path}"] == value]
-    rates = trials.head(_TRIALS).set_index("trial_id")["lr"]
+    rates = trials.drop_duplicates("trial_id").head(_TRIALS).set_index("trial_id")["lr"]
     chosen = pc.field("trial_id").isin(rates.index.tolist())
     curves = results.table("curves", columns=["trial_id", "step", "lr"], filter=chosen).to_pandas()
-    factors = (curves["lr"] / curves["trial_id"].map(rates)).groupby(curves["step"])
+    factors = (curves["lr"] / curves["trial_id"].astype(str).map(rates)).groupby(curves["step"])
     x = np.array(list(factors.groups), dtype=np.float64) * budget.scale
     median, low, high = (own.to_numpy(dtype=np.float64) for own in (factors.median(), factors.min(), factors.max()))
     # a checkpoint tells the rate that led to it

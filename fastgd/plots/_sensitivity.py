@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
-from fastgd.analysis import Results, with_methods
+from fastgd.analysis import Results
 from fastgd.plots._style import (
     GREY,
     Look,
@@ -20,6 +20,8 @@ from fastgd.plots._style import (
     looks,
     methods,
     number,
+    ranking_of,
+    repeats,
     spans_decades,
     start_of,
     style,
@@ -63,7 +65,7 @@ def sensitivity(results: Results, by: str | None = None, at: str = "final", hype
 
     chosen = looks(methods(results))
     metric = results.metric(by)
-    ranking = with_methods(results.best(by, at)).rename(
+    ranking = ranking_of(results, by, at).rename(
         columns={f"{at}_{metric}{end}": f"value{end}" for end in ("", "_min", "_max")}
     )
     numeric = [name for name in results.identity if name not in ("n", "d") and ranking[name].dtype.kind in "if"]
@@ -85,7 +87,7 @@ def sensitivity(results: Results, by: str | None = None, at: str = "final", hype
             axes.set_ylabel(f"{at} {label(metric)}")
             if len(problems) > 1:
                 strip.set_title(str(problem))
-        key(figure, _handles(ranking, any(lost.values())))
+        key(figure, _handles(ranking, any(lost.values()), repeats(results)))
     return figure
 
 
@@ -159,7 +161,7 @@ def _mark_diverged(
     strip.spines[:].set_visible(False)
 
 
-def _handles(ranking: pd.DataFrame, lost: bool) -> "list[Artist]":
+def _handles(ranking: pd.DataFrame, lost: bool, what: str) -> "list[Artist]":
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -167,6 +169,6 @@ def _handles(ranking: pd.DataFrame, lost: bool) -> "list[Artist]":
     cross = Line2D([], [], color=GREY, marker="x", linestyle="", markersize=4, label="diverged")
     handles: list[Artist] = [best, cross] if lost else [best]
     if (seeds := ranking["seeds"].max()) > 1:
-        median = Line2D([], [], color=GREY, marker="o", markersize=4, label=f"median of {seeds} seeds")
-        handles = [median, Patch(facecolor=GREY, alpha=0.25, label="range of the seeds"), *handles]
+        median = Line2D([], [], color=GREY, marker="o", markersize=4, label=f"median of {seeds:,} {what}")
+        handles = [median, Patch(facecolor=GREY, alpha=0.25, label=f"range of the {what}"), *handles]
     return handles

@@ -143,12 +143,29 @@ def name_axes(figure: "Figure", x: str, y: str) -> None:
             axes.set_ylabel(y)
 
 
-def key(figure: "Figure", handles: "Sequence[Artist]") -> None:
-    """Say below the panels what the lines are."""
+def key(figure: "FigureBase", handles: "Sequence[Artist]", room: float | None = None) -> None:
+    """Say below the panels what the lines are; a subfigure says how much room there is, in inches."""
     widths = [0.6 + 0.065 * len(str(handle.get_label())) for handle in handles]  # inches
-    room = figure.get_figwidth()
+    room = room or float(figure.bbox.width) / figure.get_figure(root=True).dpi
     columns = len(handles) if sum(widths) < room else max(1, int(room / max(widths)))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, labelcolor=GREY)
+
+
+def list_below(axes: "Axes", handles: "Sequence[Artist]", width: float = 6.0, points: float = 34) -> None:
+    """List lines so many points below axes of a width in inches, each name in its colour."""
+    from matplotlib.transforms import ScaledTranslation
+
+    widths = [0.75 + 0.058 * len(str(handle.get_label())) for handle in handles]
+    columns = max(1, min(len(handles), int((width - 0.6) / max(widths))))
+    columns = math.ceil(len(handles) / math.ceil(len(handles) / columns))  # of equal length
+    below = axes.transAxes + ScaledTranslation(0, -points / 72, figure_of(axes).dpi_scale_trans)
+    legend = axes.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, ncols=columns,
+        fontsize=8, labelspacing=0.3, borderaxespad=0.0, columnspacing=1.5,
+    )  # fmt: skip
+    for text, handle in zip(legend.get_texts(), handles, strict=True):
+        color = handle.get_color() if hasattr(handle, "get_color") else GREY
+        text.set_color(text_color(color) if color != "white" else GREY)
 
 
 def label(name: str) -> str:
@@ -218,15 +235,25 @@ def shape(count: int) -> tuple[int, int]:
     return math.ceil(count / columns), columns
 
 
-def panels(parent: "FigureBase", count: int, share_x: bool = True, share_y: bool = True) -> "list[Axes]":
-    """Return axes in a grid of `shape(count)`; the lowest of each column carry its numbers."""
-    rows, columns = shape(count)
+def panels(
+    parent: "FigureBase", count: int, share_x: bool = True, share_y: bool = True, columns: int | None = None
+) -> "list[Axes]":
+    """Return axes in a grid of `shape(count)`, or of so many columns; the lowest of each column carry its numbers."""
+    columns = columns or shape(count)[1]
+    rows = math.ceil(count / columns)
     grid = parent.subplots(rows, columns, sharex=share_x, sharey=share_y, squeeze=False).ravel()
     for axes in grid[count:]:
         axes.remove()
     for axes in grid[max(count - columns, 0) : count]:
         axes.tick_params(labelbottom=True)
     return list(grid[:count])
+
+
+def figure_of(axes: "Axes") -> "Figure":
+    """Return the figure that axes belong to, be it by way of a subfigure."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
 
 
 def methods(results: Results) -> list[str]:
@@ -237,17 +264,33 @@ def methods(results: Results) -> list[str]:
     InputError
         No trial of the study is there yet.
     """
-    names = [str(name) for name in with_methods(results.trials[results.trials["in_study"]])["method"].unique()]
+    # Of millions of trials only these columns are read.
+    table = results.table("trials", columns=["optimizer", "variant"], filter=pc.field("in_study")).to_pandas()
+    names = [str(name) for name in with_methods(table.drop_duplicates().astype(str))["method"].unique()]
     if not names:
         raise InputError(f"{results.path} holds no trials of its study yet: there is nothing to draw")
     return names
 
 
+def ranking_of(results: Results, by: str | None, at: str) -> pd.DataFrame:
+    """Return `Results.best` with a column `method`, its names as strings."""
+    ranking = results.best(by, at)
+    names = [name for name in ranking.columns if isinstance(ranking[name].dtype, pd.CategoricalDtype)]
+    return with_methods(ranking.astype(dict.fromkeys(names, object)))
+
+
+def repeats(results: Results) -> str:
+    """Return what the trials of one configuration differ in: "seeds", or "starts" on landscapes."""
+    return "starts" if results.on_landscapes else "seeds"
+
+
 def start_of(results: Results, metric: str) -> dict[str, float]:
     """Return for each problem the metric before the first step: the median over the trials in the study."""
     start = results.table("curves", columns=["trial_id", metric], filter=pc.field("step") == 0).to_pandas()
-    trials = results.trials.loc[results.trials["in_study"], ["trial_id", "problem"]]
-    medians = trials.merge(start, on="trial_id").groupby("problem", sort=False)[metric].median()
+    trials = results.table("trials", columns=["trial_id", "problem"], filter=pc.field("in_study")).to_pandas()
+    trials = trials.drop_duplicates().astype(str)  # on landscapes a trial is a name and a start
+    problem = start["trial_id"].astype(str).map(trials.set_index("trial_id")["problem"])
+    medians = start.groupby(problem, sort=False)[metric].median()
     return {str(problem): float(value) for problem, value in medians.items()}
 
 

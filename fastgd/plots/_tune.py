@@ -1,7 +1,7 @@
 """Searches of rates: the loss against the rate in all rounds, and how they close in on the best one."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +23,12 @@ from fastgd.plots._style import (
     shape,
     style,
 )
-from fastgd.study.tuning import AT_END, DIVERGED, FOUND, NO_RATE, Tuning
+from fastgd.study.tuning import AT_END, DIVERGED, FOUND, NO_RATE, Tuning, telling
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PLAIN = ("l2", "batch_size", "schedule")  # told where they differ; hyper-parameters always are, as they were chosen
 _OUTLINED: dict[str, Any] = {"marker": "o", "linestyle": "", "markeredgecolor": "black", "markeredgewidth": 0.9}
 
 
@@ -109,9 +108,9 @@ def _best(answer: "pd.Series[Any]") -> str:
 
 def _sentence(searched: pd.DataFrame, answer: "pd.Series[Any]") -> str:
     """What stands below a title: what is told of the answer, and how flat the optimum is."""
-    about = [name for name in searched.columns if name not in (*FOUND, "optimizer", "variant", "method")]
-    told = [name for name in about if searched[name].nunique() > 1 or name not in ("problem", *_PLAIN)]
-    own = answer.replace({"variant": {answer["variant"]: ""}})
+    told = [name for name in telling(searched, (*FOUND, "method")) if name not in ("optimizer", "variant")]
+    own = answer.copy()
+    own["variant"] = ""  # it stands in the title
     if "batch_size" in answer:
         own["batch_size"] = f"{answer['batch_size']:,}"
     ratio = answer["flat_high"] / answer["flat_low"]
@@ -145,9 +144,11 @@ def _rounds(
     pale = _mixed(look.color, 0.5)
     for number_, own in points.groupby("round"):
         color = look.color if own["full"].iloc[0] else pale
-        ends = [own["lr"].min(), own["lr"].max()]
-        strip.plot(ends, [number_, number_], color=color, linewidth=1.0, alpha=0.6, zorder=2)
-        strip.plot(own["lr"], np.full(len(own), number_), "|", color=color, markersize=3.5, markeredgewidth=0.9, zorder=3)
+        ends = [float(own["lr"].min()), float(own["lr"].max())]
+        strip.plot(ends, np.full(2, number_), color=color, linewidth=1.0, alpha=0.6, zorder=2)
+        strip.plot(
+            own["lr"], np.full(len(own), number_), "|", color=color, markersize=3.5, markeredgewidth=0.9, zorder=3
+        )
     for each in (axes, strip):
         low, high = answer["low"], answer["high"]
         if low < high:
@@ -180,10 +181,11 @@ def _scale(axes: "Axes", points: pd.DataFrame, peers: pd.DataFrame, start: float
     axes.axhline(start, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
 
 
-def _mixed(color: str, white: float) -> tuple[float, ...]:
+def _mixed(color: str, white: float) -> tuple[float, float, float]:
     from matplotlib.colors import to_rgb
 
-    return tuple(white + (1 - white) * part for part in to_rgb(color))
+    red, green, blue = (white + (1 - white) * part for part in to_rgb(color))
+    return red, green, blue
 
 
 def _key(figure: "Figure", tuning: Tuning) -> None:
@@ -193,7 +195,8 @@ def _key(figure: "Figure", tuning: Tuning) -> None:
 
     dot: dict[str, Any] = {"marker": "o", "markeredgecolor": "white", "markeredgewidth": 0.3}
     handles: list[Any] = []
-    for full, color, width, size in ((False, _mixed(GREY, 0.5), 1.1, 2.6), (True, GREY, 1.6, 3.4)):
+    lines: tuple[tuple[bool, Any, float, float], ...] = ((False, _mixed(GREY, 0.5), 1.1, 2.6), (True, GREY, 1.6, 3.4))
+    for full, color, width, size in lines:
         budgets = [one.budget for one in tuning.rounds if one.full == full]
         if budgets:
             ((unit, value),) = budgets[0].items()

@@ -94,10 +94,10 @@ def _function(kind: str, name: str, found: Any) -> FunctionType:
 
 @cache
 def _of_function(name: str, f: FunctionType, gradient: str, df: FunctionType | None) -> Landscape:
-    def value(p: Any, x: Any) -> Any:  # noqa: ARG001 (as all landscapes take it)
+    def value(p: Any, x: Any) -> Any:
         return f(x)
 
-    def of_value(p: Any, x: Any, g: Any) -> None:  # noqa: ARG001
+    def of_value(p: Any, x: Any, g: Any) -> None:
         df(x, g)  # type: ignore[misc]
 
     return Landscape(

@@ -4,7 +4,7 @@ Formulas, parameters and domains are those of Surjanovic & Bingham, Virtual Libr
 https://www.sfu.ca/~ssurjano/optimization.html, where it has the function. Where the literature knows no customary
 start, it is a point from which plain descent has something to show.
 """
-# ruff: noqa: N805, D102, ARG002 (functions take the parameters p first, and are documented by their class)
+
 
 from typing import NamedTuple
 

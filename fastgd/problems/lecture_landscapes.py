@@ -1,5 +1,5 @@
 """Landscapes of the lectures that started this project, and of the remarks made in them."""
-# ruff: noqa: N805, D102, ARG002 (functions take the parameters p first, and are documented by their class)
+
 
 from typing import Annotated, NamedTuple
 

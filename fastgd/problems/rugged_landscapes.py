@@ -3,7 +3,7 @@
 Formulas, parameters and domains are those of Surjanovic & Bingham, Virtual Library of Simulation Experiments,
 https://www.sfu.ca/~ssurjano/optimization.html. Starts are points from which plain descent is caught.
 """
-# ruff: noqa: N805, D102 (functions take the parameters p first, and are documented by their class)
+
 
 from typing import NamedTuple
 

@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
-from fastgd.store.files import TableFile, make_folders
+from fastgd.store.files import TableFile, make_folders, remove
 
 Array = NDArray[np.float64]
 FOLDER = "surfaces"
 _SCHEMA = pa.schema({"x": pa.float64(), "y": pa.float64(), "loss": pa.float64()})
 _KEY = b"fastgd.surface"
+_SPECIFICATION = b"fastgd.surface.specification"
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,39 @@ class Surface:
     loss: Array
 
 
-def write_surface(folder: Path, number: int, surface: Surface) -> None:
-    """Write the surface of problem `number`, in place of one that stands there."""
+def write_surface(folder: Path, number: int, surface: Surface, specification: str) -> None:
+    """Write the surface of problem `number`, in place of one that stands there.
+
+    Parameters
+    ----------
+    folder : Path
+        The results folder.
+    number : int
+    surface : Surface
+    specification : str
+        All that decides its numbers: what `holds_surface` compares.
+    """
     make_folders(folder / FOLDER)
     x, y = (axis.ravel() for axis in np.meshgrid(surface.x, surface.y, indexing="ij"))
-    schema = _SCHEMA.with_metadata({_KEY: json.dumps(asdict(surface.info)).encode()})
-    with TableFile(folder / FOLDER / f"{number:04d}.parquet", schema) as file:
+    about = {_KEY: json.dumps(asdict(surface.info)).encode(), _SPECIFICATION: specification.encode()}
+    schema = _SCHEMA.with_metadata(about)
+    with TableFile(_path(folder, number), schema) as file:
         file.write(pa.table([x, y, surface.loss.ravel()], schema=schema))
         file.publish()
+
+
+def holds_surface(folder: Path, number: int, specification: str) -> bool:
+    """Whether the surface of problem `number` stands there, and is what would be computed."""
+    try:
+        metadata = pq.read_schema(_path(folder, number)).metadata or {}
+    except (pa.ArrowInvalid, OSError):
+        return False  # it is written anew
+    return bool(metadata.get(_SPECIFICATION) == specification.encode())
+
+
+def keep_surfaces(folder: Path, count: int) -> None:
+    """Delete the surfaces of problems that the study no longer has."""
+    remove([path for path in _files(folder) if int(path.stem) >= count])
 
 
 def read_surfaces(folder: Path) -> list[Surface]:
@@ -83,7 +109,15 @@ def read_surfaces(folder: Path) -> list[Surface]:
     InputError
         A file is damaged, or is none of fastgd's.
     """
-    return [_read(path) for path in sorted((folder / FOLDER).glob("[0-9]*.parquet"))]
+    return [_read(path) for path in _files(folder)]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted((folder / FOLDER).glob("[0-9]*.parquet"))
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / FOLDER / f"{number:04d}.parquet"
 
 
 def _read(path: Path) -> Surface:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, model_serializer
 
-from fastgd.optimizers import find
+from fastgd.optimizers import Optimizer, find
 from fastgd.optimizers._estimators import ESTIMATORS
 from fastgd.optimizers._options import TABLES
 from fastgd.schedules import SCHEDULES, Horizon, Part, ScheduleRecord, Unit, describe, numbers, parts_of
@@ -151,6 +151,17 @@ class OptimizerBlock(Block):
         return {option.table: option.kind for option in self.around}
 
     @property
+    def record(self) -> Optimizer:
+        """The optimizer's record."""
+        return find(self.name)
+
+    def schedules(self, of_study: list[Schedule]) -> list[Schedule]:
+        """Return the schedules that its trials have: its own, or the study's; a baseline has no rate to drive."""
+        if self.record.baseline:
+            return [Schedule(name="constant")]
+        return of_study if self.schedule is None else [self.schedule]
+
+    @property
     def grids(self) -> dict[str, list[float]]:
         """The values of every hyper-parameter, those of the options as "table.name"."""
         own = {f"{option.table}.{key}": v for option in self.around for key, v in option.numbers.items()}
@@ -222,6 +233,8 @@ def _optimizers(block: Any) -> list[OptimizerBlock]:
     if not isinstance(block, Mapping):
         raise failure("must be a table", found=block)
     record = named(find, block.get("name"))
+    if record.baseline:
+        return [_baseline(record, block)]
     if taken := [key for key in (*record.hyper, *record.options) if key in RESERVED]:
         raise failure(
             f": the optimizer's {taken[0]!r} has the name of a key that every optimizer has; rename it", "name"
@@ -251,6 +264,19 @@ def _optimizers(block: Any) -> list[OptimizerBlock]:
             *([None] if read[key] is None else read[key] for key in alternatives)
         )
     ]
+
+
+def _baseline(record: Optimizer, block: Mapping[str, Any]) -> OptimizerBlock:
+    """Read the block of a baseline, whose keys are its numbers alone; of landscapes they may be left out."""
+    fields = {key: (several[record.annotations[key]] | None, None) for key in record.hyper}
+    read = read_block(block, "optimizer", {"name": (str, ...), **fields})
+    given = {key: read[key] for key in record.hyper if read[key] is not None}
+    if missing := [key for key in record.hyper if given and key not in given]:
+        raise failure("is missing", missing[0])
+    for low, high in itertools.product(given.get("low", []), given.get("high", [])):
+        if low >= high:
+            raise failure(f"must be below high = {high:g}", "low", found=low)
+    return OptimizerBlock(name=record.name, hyper=given, options={})
 
 
 Estimators = Several[Annotated[str, AfterValidator(lambda name: ESTIMATORS.find(name).name)]]

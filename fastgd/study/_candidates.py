@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fastgd._errors import InputError, nearest
+from fastgd.analysis import METRICS
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
 from fastgd.study.config import OptimizerBlock, Study
@@ -42,7 +44,7 @@ class Candidate:
         return given
 
     def with_values(self, **values: Any) -> dict[str, Any]:
-        """Return its block for a study file, with the values of some hyper-parameters, those of options as table.name."""
+        """Return its block for a study file, with the values of some hyper-parameters, an option's as "table.name"."""
         fields = self.block.model_dump()
         for name, value in values.items():
             table, _, key = name.rpartition(".")
@@ -53,11 +55,14 @@ class Candidate:
         """Return the rows of trials or of a ranking that are its own."""
         own = table["optimizer"] == self.block.name
         masked = table.get("sparse") == MASKED
-        own &= table["variant"].astype(object).fillna("") == np.where(masked, self._variant(masked=True), self._variant())
+        own &= table["variant"].astype(object).fillna("") == np.where(
+            masked, self._variant(masked=True), self._variant()
+        )
         own &= table["schedule"] == self.schedule.label
         for name, values in self._numbers.items():
             own &= table[name].isin(values) if name in table else False
-        return table[own]
+        rows: pd.DataFrame = table[own]
+        return rows
 
     @property
     def _numbers(self) -> dict[str, list[float]]:
@@ -106,5 +111,17 @@ def without_extras(study: Study) -> Study:
     At a target all losses are alike; neither parameters nor trajectories say anything about rates.
     """
     record = {"parameters": "none"} | ({"trajectories": 0} if study.landscapes else {})
-    changes = {"stop": study.stop.model_copy(update={"target": None}), "record": study.record.model_copy(update=record)}
+    changes: dict[str, Any] = {
+        "stop": study.stop.model_copy(update={"target": None}),
+        "record": study.record.model_copy(update=record),
+    }
+    changes |= {"surface": None} if "surface" in Study.model_fields else {}
     return study.model_copy(update=changes)
+
+
+def check_metric(study: Study, by: str | None) -> None:
+    """Refuse a loss that no trial will have, before any is run."""
+    if by is not None and by not in METRICS:
+        raise InputError(f"rates cannot be judged by {by!r}; {nearest(by, METRICS)}")
+    if by == "validation_loss" and not any(problem.validation for problem in study.data_problems):
+        raise InputError("rates cannot be judged by 'validation_loss': the study holds no data out; judge by 'loss'")

@@ -14,6 +14,7 @@ from fastgd.optimizers._options import kinds
 from fastgd.problems import LOSSES
 from fastgd.schedules import chained
 from fastgd.study._landscape_checks import check_landscapes
+from fastgd.study._surface import check_surface
 from fastgd.study._values import failure
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ def check(study: Study) -> None:
         )
     elif study.starts is not None:
         raise failure("goes with landscapes; problems over data start from 'init'", "starts")
+    check_surface(study)
     _check_labels(study)
     _check_metrics(study)
     for index, block in enumerate(study.optimizer):
         _check_method(study, block, index)
-        schedules = study.schedule if block.schedule is None else [block.schedule]
-        for schedule in schedules:
+        if block.record.baseline and study.data_problems and not block.hyper:
+            raise failure("is missing: where the points of the box begin", "optimizer", index, "low")
+        for schedule in block.schedules(study.schedule):
             _check_schedule(study, schedule, block, index)
 
 
@@ -61,7 +64,9 @@ def _check_metrics(study: Study) -> None:
     for metric in study.record.metrics:
         quantity = metric.removeprefix("validation_")
         targets = NEEDS_TARGETS.get(quantity)
-        problems = [problem for problem in study.data_problems if targets is None or LOSSES[problem.loss].targets in targets]
+        problems = [
+            problem for problem in study.data_problems if targets is None or LOSSES[problem.loss].targets in targets
+        ]
         if not problems and not study.landscapes:
             losses = ", ".join(name for name, loss in LOSSES.items() if loss.targets in (targets or ()))
             raise failure(f": no problem has '{metric}', which needs a loss of {losses}", "record", "metrics")

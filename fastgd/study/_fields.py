@@ -18,7 +18,7 @@ from pydantic import (
 
 from fastgd import datasets
 from fastgd._errors import nearest
-from fastgd.study._values import brief, choice, distinct, explicit, failure, is_number, is_whole, known_keys
+from fastgd.study._values import brief, choice, distinct, explicit, failure, is_number, is_point, is_whole, known_keys
 
 ALWAYS_RECORDED = ("loss", "validation_loss", "param_norm")
 METRICS = (
@@ -60,11 +60,10 @@ def _rows(value: Any) -> Any:
 def _init(value: Any) -> Any:
     if value == "zeros":
         return value
-    kind, given = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else (None, None)
-    if kind == "normal" and is_number(given) and given > 0:
-        return {"normal": float(given)}
-    if kind == "point" and isinstance(given, list) and given and all(map(is_number, given)):
-        return {"point": [float(number) for number in given]}
+    if isinstance(value, dict) and list(value) == ["normal"] and is_number(value["normal"]) and value["normal"] > 0:
+        return {"normal": float(value["normal"])}
+    if isinstance(value, dict) and list(value) == ["point"] and is_point(value["point"]):
+        return {"point": [float(number) for number in value["point"]]}
     raise failure("must be 'zeros', { normal = s } with s > 0, or { point = [ ... ] }", found=value)
 
 

@@ -26,8 +26,8 @@ def check_landscapes(study: Study) -> None:
         if getattr(study, key) != usual:
             raise failure("goes with problems over data", key, found=getattr(study, key))
     _check_record(study)
-    noisy = any(problem.noise for problem in study.landscapes)
-    if len(study.seed) > 1 and not noisy:
+    random = any(problem.noise for problem in study.landscapes) or any(b.record.drawn for b in study.optimizer)
+    if len(study.seed) > 1 and not random:
         text = "has several values, and nothing here is random (starts have a seed of their own; see problem.noise)"
         raise failure(text, "seed", found=study.seed)
     for index, block in enumerate(study.optimizer):
@@ -61,4 +61,5 @@ def _check_starts(study: Study) -> None:
                 raise failure(text, "starts", key, found=found)
         for index, point in enumerate(starts.points or []):
             if len(point) != d:
-                raise failure(f"must have {d} coordinates, as '{problem.label}'", "starts", "points", index, found=point)
+                text = f"must have {d} coordinates, as '{problem.label}'"
+                raise failure(text, "starts", "points", index, found=point)

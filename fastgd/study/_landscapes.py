@@ -105,7 +105,8 @@ def read_landscape(block: Mapping[str, Any]) -> LandscapeProblem:
         record = find_landscape(name, gradient if isinstance(gradient, str) else None)
     except InputError as error:
         raise failure(f": {error}", "gradient" if "gradient" in str(error)[:9] else "landscape") from None
-    common = {key: (field.annotation, field) for key, field in LandscapeProblem.model_fields.items() if key != "params"}
+    fields = LandscapeProblem.model_fields.items()
+    common: dict[str, Any] = {key: (field.annotation, field) for key, field in fields if key != "params"}
     least, most = record.dimension
     common["dimension"] = (Annotated[int, Field(ge=least, le=most)], min(max(least, DIMENSION), most))
     own: dict[str, Any] = {}

@@ -87,6 +87,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and -inf < value < inf
 
 
+def is_point(value: Any) -> bool:
+    """Whether a value is a list of finite numbers, at least one."""
+    return isinstance(value, list) and bool(value) and all(map(is_number, value))
+
+
 def is_whole(value: Any, least: int) -> bool:
     """Whether a value is a whole number that is not below `least`."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -87,6 +87,16 @@ class CohortPlan:
         return self.steps / self.batches
 
     @property
+    def baseline(self) -> bool:
+        """Whether its trials look at points in place of following gradients: a step is an evaluation."""
+        return self.spec.rule.optimizer.baseline
+
+    @property
+    def padding(self) -> int:
+        """The lanes that are computed and used for nothing; of a baseline, points fill them."""
+        return 0 if self.baseline else self.spec.kernel.padding(self.lanes)
+
+    @property
     def cohort_id(self) -> str:
         """A stable name: of its trials."""
         return hashlib.blake2b("".join(itertools.chain(*self.ids)).encode(), digest_size=6).hexdigest()
@@ -104,7 +114,7 @@ class CohortPlan:
     @property
     def flops(self) -> float:
         """Floating-point operations of training and of the exact loss at checkpoints."""
-        steps = 4.0 + 4.0 * (self.search is not None)  # both sets of margins of a line search
+        steps = 2.0 if self.baseline else 4.0 + 4.0 * (self.search is not None)  # both sets of margins of a search
         rows = steps * self.epochs + 4.0 * self.snapshots(self.steps) + 2.0 * len(self.checkpoints)
         dense = self.steps * self.d if self.spec.kernel.sparse and self.spec.untouched == STEP else 0.0
         return (rows * self.n * max(1.0, self.entries) + 8.0 * dense) * self.lanes
@@ -140,7 +150,7 @@ class CohortPlan:
 
     def summary(self) -> CohortSummary:
         """Return the cohort in numbers."""
-        name, padding = self.spec.rule.optimizer.name, self.spec.kernel.padding(self.lanes)
+        name, padding = self.spec.rule.optimizer.name, self.padding
         return CohortSummary(
             problem=self.label,
             optimizer=f"{name} ({self.variant})" if self.variant else name,

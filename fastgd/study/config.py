@@ -50,6 +50,7 @@ from fastgd.study._fields import (
 from fastgd.study._landscapes import LandscapeProblem, Starts, Trajectories, read_landscape
 from fastgd.study._messages import input_error
 from fastgd.study._overrides import override
+from fastgd.study._surface import SurfaceBlock
 from fastgd.study._values import as_list, brief, failure, plain
 
 __all__ = [
@@ -169,6 +170,7 @@ class Study(Block):
     stop: Stop = Stop()
     record: Record = Record()
     starts: Starts | None = None
+    surface: SurfaceBlock | None = None
 
     def __init__(self, **fields: Any) -> None:
         self._fill(plain(fields))
@@ -231,7 +233,7 @@ class Study(Block):
 
 
 def _with_defaults(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a study's fields; landscapes, whose epochs are steps, are recorded at a few of them unless they say more."""
+    """Return a study's fields; landscapes, whose epochs are steps, are recorded at a few of them unless they say so."""
     problems, record = as_list(fields.get("problem")), fields.get("record", {})
     landscapes = all(isinstance(problem, Mapping) and "landscape" in problem for problem in problems)
     if not landscapes or not isinstance(record, Mapping) or "every" in record:

@@ -74,6 +74,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Surveying:
+    """An error surface is being computed: so many of its points are done."""
+
+    problem: str
+    done: int
+    points: int
+
+
+@dataclass(frozen=True)
 class CohortFinished:
     """A cohort's curves and trials are on disk, after `seconds` of wall time."""
 
@@ -98,4 +107,6 @@ class Finished:
     results: Results
 
 
-Event: TypeAlias = Loading | Planned | Compiling | CohortStarted | Progress | CohortFinished | Warning_ | Finished
+Event: TypeAlias = (
+    Loading | Planned | Compiling | CohortStarted | Progress | Surveying | CohortFinished | Warning_ | Finished
+)

@@ -15,6 +15,7 @@ from fastgd._jit import compile_lock
 from fastgd._threads import Threads
 from fastgd.datasets import Data
 from fastgd.engine.cohort import Cohort
+from fastgd.engine.guesses import Guesses
 from fastgd.store.cohort import CohortWriter
 from fastgd.store.folder import Folder
 from fastgd.study.cohort_plan import CohortPlan
@@ -94,7 +95,10 @@ class _CohortRun:
         self.index, self.total = index, total
         data = execution.data[plan.problem]
         self.schedule = CohortSchedule(plan)
-        self.cohort = Cohort(plan.spec, data.X, data.y, execution.threads, self.schedule)
+        if plan.baseline:
+            self.cohort: Cohort = Guesses(plan.spec, data.X, data.y, execution.threads, plan.steps)
+        else:
+            self.cohort = Cohort(plan.spec, data.X, data.y, execution.threads, self.schedule)
         self.recorder = Recorder(data, plan.spec.loss, execution.study.record.metrics)
         self.records = TrialRecords(plan.lanes, execution.study.record.parameters)
         self.seconds = dict(execution.watch.seconds)
@@ -147,7 +151,7 @@ class _CohortRun:
 
     def _start(self) -> Stopping:
         metrics = self._record()
-        stopping = Stopping.start(self.execution.study.stop, metrics["loss"])
+        stopping = Stopping.start(self.execution.study.stop, metrics["loss"], self.plan.baseline)
         self._judge(stopping, metrics)
         return stopping
 

@@ -109,6 +109,20 @@ def judge(
     )
 
 
+def judge_guesses(end: Reading, steps: int, box: Array, minima: Array, values: Array, tolerance: float) -> Outcomes:
+    """Return what became of trials that looked at points and kept the best: see `judge` for the parameters."""
+    size = float(np.linalg.norm(box[:, 1] - box[:, 0]))
+    nearest, at_minimum = _nearest(end, minima, values, size, tolerance)
+    lowest = values[0] if len(values) else -np.inf
+    reached = end.loss <= lowest + tolerance
+    return Outcomes(
+        status=Names(STATUSES, np.where(reached, CONVERGED, COMPLETED)),
+        reason=Names(["it looked at all of its points", "it reached the tolerance"], reached.astype(np.int64)),
+        minimum=np.ma.masked_array(nearest, ~at_minimum),
+        steps=np.full(len(reached), steps),
+    )
+
+
 def _diverged(first: Reading, end: Reading, died: Array, diverge: float, known: bool) -> tuple[Array, Array]:
     """Whether trials diverged, and which reason of `_LOST` they have."""
     with np.errstate(invalid="ignore", over="ignore"):

@@ -16,7 +16,7 @@ import pandas as pd
 from fastgd._errors import InputError
 from fastgd.datasets import Data
 from fastgd.engine.evaluate import BLOCK
-from fastgd.engine.shapes import choose_kernel
+from fastgd.engine.shapes import Kernel, choose_kernel, point_kernel
 from fastgd.engine.spec import CohortSpec, cohort_bytes
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
@@ -46,7 +46,7 @@ class Plan:
         """Return the plan in numbers."""
         rows = [cohort.summary() for cohort in self.cohorts]
         lanes = sum(row.lanes for row in rows)
-        padded = sum(cohort.spec.kernel.padding(cohort.lanes) for cohort in self.cohorts)
+        padded = sum(cohort.padding for cohort in self.cohorts)
         return PlanSummary(
             trials=len(self.trials),
             cohorts=rows,
@@ -93,10 +93,10 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
     seen: set[str] = set()
     for index, (problem, rows, label) in enumerate(zip(study.data_problems, data, labels(study, data), strict=True)):
         n = len(rows.y)
-        _check_start(study, problem, rows, label)
+        _check_parameters(study, problem, rows, label)
         for method, lanes in _groups(study, problem, rows):
-            for batch_size in _batch_sizes(study, label, n):
-                for seeds in _seed_groups(study, batch_size == n):
+            for batch_size in [n] if method.baseline else _batch_sizes(study, label, n):
+                for seeds in _seed_groups(study, batch_size == n and not method.rule.optimizer.drawn):
                     cohort = _cohort(study, index, rows, label, method, lanes, batch_size, seeds)
                     cohort = cohort.select(_first_seen(cohort.ids, seen))
                     if cohort.lanes:
@@ -115,7 +115,8 @@ def labels(study: Study, data: Sequence[Data]) -> list[str]:
         Two would have the same: a number would not tell them apart once the study is extended.
     """
     names = [
-        problem.name or f"{rows.dataset}/{problem.loss}" for problem, rows in zip(study.data_problems, data, strict=True)
+        problem.name or f"{rows.dataset}/{problem.loss}"
+        for problem, rows in zip(study.data_problems, data, strict=True)
     ]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -134,6 +135,11 @@ class _Method:
     estimator: str
     search: Search | None
     blocks: list[OptimizerBlock]
+
+    @property
+    def baseline(self) -> bool:
+        """Whether it looks at points: each step at all rows, and by no rate that a schedule could drive."""
+        return self.rule.optimizer.baseline
 
 
 def _methods(study: Study, masked: bool) -> list[_Method]:
@@ -159,7 +165,7 @@ def _groups(study: Study, problem: Problem, data: Data) -> Iterator[tuple[_Metho
         )
     for method in _methods(study, masked=problem.sparse == MASKED):
         lanes = _lanes(study, problem, method.blocks)
-        if not data.sparse:
+        if not data.sparse or method.baseline:
             yield method, lanes
             continue
         for keep in (lanes.l2 == 0, lanes.l2 > 0):
@@ -176,14 +182,15 @@ def _batch_sizes(study: Study, label: str, n: int) -> list[int]:
     return list(dict.fromkeys(sizes))
 
 
-def _check_start(study: Study, problem: Problem, data: Data, label: str) -> None:
-    start = _start(study)
-    if not isinstance(start, tuple):
-        return
-    d = data.X.shape[1]
-    if len(start) != d + problem.intercept:
-        features = f"{d:,} feature{'s' * (d > 1)}" + (", and the intercept comes last" if problem.intercept else "")
-        raise InputError(f"init.point has {len(start):,} numbers, and {label!r} needs {d + problem.intercept:,}: {features}")
+def _check_parameters(study: Study, problem: Problem, data: Data, label: str) -> None:
+    """Refuse a start and a surface that do not have the number of a problem's parameters."""
+    start, d = _start(study), data.X.shape[1]
+    count = d + problem.intercept
+    features = f"{d:,} feature{'s' * (d > 1)}" + (", and the intercept comes last" if problem.intercept else "")
+    if isinstance(start, tuple) and len(start) != count:
+        raise InputError(f"init.point has {len(start):,} numbers, and {label!r} needs {count:,}: {features}")
+    if study.surface is not None and (fault := study.surface.fault(count)):
+        raise InputError(f"{fault} of {label!r}: {features}")
 
 
 def _start(study: Study) -> str | float | tuple[float, ...]:
@@ -193,9 +200,9 @@ def _start(study: Study) -> str | float | tuple[float, ...]:
     return study.init
 
 
-def _seed_groups(study: Study, full_batch: bool) -> list[tuple[int, ...]]:
+def _seed_groups(study: Study, nothing_drawn: bool) -> list[tuple[int, ...]]:
     """Seeds that make one pass: a full batch from a start that is not drawn runs once for all of them."""
-    if full_batch and not isinstance(_start(study), float):
+    if nothing_drawn and not isinstance(_start(study), float):
         return [tuple(study.seed)]
     return [(seed,) for seed in study.seed]
 
@@ -204,7 +211,7 @@ def _lanes(study: Study, problem: Problem, blocks: Sequence[OptimizerBlock]) -> 
     schedules: list[Schedule] = []
     grids: list[Array] = []
     for block in blocks:
-        for schedule in [block.schedule] if block.schedule else study.schedule:
+        for schedule in block.schedules(study.schedule):
             if schedule not in schedules:
                 schedules.append(schedule)
             axes = [np.asarray(values, np.float64) for values in (*block.grids.values(), problem.l2)]
@@ -228,7 +235,7 @@ def _cohort(
     driven = {driver.of for schedule in lanes.schedules for driver in schedule.drivers}
     if method.search:
         driven.add("lr")
-    estimated, itemsize = method.estimator != "none", np.dtype(study.dtype).itemsize
+    itemsize = np.dtype(study.dtype).itemsize
     spec = CohortSpec(
         rule=rule,
         hyper=lanes.hyper,
@@ -240,18 +247,11 @@ def _cohort(
         intercept=problem.intercept,
         init=_start(study),
         seed=seeds[0],
-        kernel=choose_kernel(
-            len(lanes.hyper),
-            batch_size,
-            itemsize,
-            tiles=estimated,
-            parts=method.search is not None,
-            sparse=data.sparse,
-        ),
+        kernel=_kernel(method, len(lanes.hyper), batch_size, data, itemsize, problem.intercept),
         estimator=method.estimator,
         line_search=method.search.instance if method.search else None,
     )
-    if data.sparse:
+    if data.sparse and not method.baseline:
         spec = _fitting(spec, problem, data, lanes.schedules)
     batches = -(-n // batch_size)
     steps = study.steps or (study.epochs or 1) * batches
@@ -273,6 +273,13 @@ def _cohort(
         entries=(data.nonzeros or 0) / n if data.sparse else data.X.shape[1],
         sparse=sparse_column(spec, problem),
     )
+
+
+def _kernel(method: _Method, lanes: int, batch_size: int, data: Data, itemsize: int, intercept: bool) -> Kernel:
+    if method.baseline:
+        return point_kernel(data.X.shape[1] + intercept, itemsize, sparse=data.sparse)
+    tiles, parts = method.estimator != "none", method.search is not None
+    return choose_kernel(lanes, batch_size, itemsize, tiles=tiles, parts=parts, sparse=data.sparse)
 
 
 def _fitting(spec: CohortSpec, problem: Problem, data: Data, schedules: Sequence[Schedule]) -> CohortSpec:

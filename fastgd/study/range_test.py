@@ -9,7 +9,7 @@ import pandas as pd
 
 from fastgd._errors import InputError
 from fastgd.analysis import Results
-from fastgd.study._candidates import Candidate, candidates_of, study_with, without_extras
+from fastgd.study._candidates import Candidate, candidates_of, check_metric, study_with, without_extras
 from fastgd.study._fields import ALWAYS_RECORDED
 from fastgd.study.config import Schedule, Study
 from fastgd.study.runner import OnEvent, run
@@ -86,6 +86,7 @@ def range_test(
     """
     if not 0 < low < high < math.inf:
         raise InputError(f"a rate cannot grow from {low:g} to {high:g}: 0 < low < high must hold")
+    check_metric(study, by)
     candidates = candidates_of(study)
     tested = [candidate for candidate in candidates if candidate.rates]
     if not tested:

@@ -48,7 +48,7 @@ class Grid:
     @property
     def step(self) -> float:
         """The ratio of neighbours in the first grid."""
-        return (self.high / self.low) ** (1 / (self.points - 1))
+        return float((self.high / self.low) ** (1 / (self.points - 1)))
 
     def first(self) -> list[float]:
         """Return the rates of the first grid."""
@@ -81,14 +81,14 @@ class Grid:
         return _tidy(rate for ends in ((low, best), (best, high)) for rate in np.geomspace(*ends, inner + 2)[1:-1])
 
     def _beyond(self, towards: list[float], up: bool) -> list[float]:
-        """Rates beyond the last one: as far apart as the last two, then in steps that grow to those of the first grid."""
+        """Rates beyond the last one: as far apart as the last two, in steps that grow to those of the first grid."""
         rate = towards[-1]
         ratio = max(towards[-2:]) / min(towards[-2:]) if len(towards) > 1 else self.step
         ratio = self.step if math.isclose(ratio, self.step, rel_tol=1e-3) else ratio
         found = []
         for _ in range(max(1, (self.points - 1) // 2)):
             rate = rate * ratio if up else rate / ratio
-            if not self.low / REACH <= rate <= self.high * REACH:
+            if not self.low / REACH * 0.999 <= rate <= self.high * REACH * 1.001:
                 break
             found.append(rate)
             ratio = min(ratio**2, max(self.step, ratio))

@@ -24,6 +24,7 @@ from fastgd.store.manifest import Manifest
 from fastgd.store.schema import COORDINATES
 from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import Problem, Study
+from fastgd.study.data_surfaces import DataSurfaces
 from fastgd.study.events import Event, Finished, Loading, Planned, Warning_
 from fastgd.study.execution import Execution
 from fastgd.study.metrics import LOSS_EVALUATIONS, columns_of
@@ -98,8 +99,11 @@ def run(
         if again:
             emit(Warning_(f"{len(again):,} trials ran out of time before: they are run again"))
         missing = _missing(plan.cohorts, folder.committed() - again)
-        Execution(study, plan, prepared, folder, pool, watch, emit).run(missing)
+        execution = Execution(study, plan, prepared, folder, pool, watch, emit)
+        execution.run(missing)
         watch.enter("store")
+        if trial is None:
+            DataSurfaces(study, prepared, pool, watch, emit, execution.deadline).write(path)
         folder.finish(whole.trials["trial_id"].tolist(), timings=watch.seconds)
     results = load_results(path)
     emit(Finished(results))

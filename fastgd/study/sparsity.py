@@ -74,12 +74,14 @@ def sparse_column(spec: CohortSpec, problem: Problem) -> str | None:
     """Return what stands in the column `sparse`."""
     if not spec.kernel.sparse:
         return None
-    return MASKED if problem.sparse == MASKED else DENSE_UPDATES if spec.untouched == STEP else EXACT
+    if problem.sparse == MASKED:
+        return MASKED
+    return DENSE_UPDATES if spec.untouched == STEP and not spec.rule.optimizer.baseline else EXACT
 
 
 def dense_updates_note(spec: CohortSpec) -> str:
     """Say why every step updates all parameters; empty: it does not."""
-    if not spec.kernel.sparse or spec.kernel.parts or spec.untouched != STEP:
+    if not spec.kernel.sparse or spec.kernel.parts or spec.untouched != STEP or spec.rule.optimizer.baseline:
         return ""
     name = spec.rule.optimizer.name
     name = name if spec.rule.measures or not spec.rule.options else f"{name} with {', '.join(spec.rule.options)}"

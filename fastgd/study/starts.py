@@ -40,9 +40,9 @@ def make_starts(starts: Starts | None, problem: LandscapeProblem) -> Array:
         case "grid":
             return _grid(np.resize(starts.grid or [], d), low, high)
         case "uniform":
-            return low + (high - low) * _uniform(starts.uniform or 0, d, starts.seed)
+            return np.asarray(low + (high - low) * _uniform(starts.uniform or 0, d, starts.seed))
         case "sobol":
-            return low + (high - low) * _sobol(starts.sobol or 0, d, starts.seed)
+            return np.asarray(low + (high - low) * _sobol(starts.sobol or 0, d, starts.seed))
         case "normal":
             center = np.resize(starts.center, d) if starts.center is not None else problem.record.start(d)
             drawn = np.random.Generator(np.random.Philox(starts.seed)).standard_normal((starts.normal or 0, d))
@@ -93,7 +93,8 @@ def _read(path: Path, d: int) -> Array:
         raise InputError(f"starts.path: {path} cannot be read as numbers: {error}") from None
     points = np.asarray(points, np.float64)
     if points.ndim != 2 or points.shape[1] != d or not len(points):
-        raise InputError(f"starts.path: {path} has shape {points.shape}; it must have {d} columns, a row for each start")
+        found = f"starts.path: {path} has shape {points.shape}"
+        raise InputError(f"{found}; it must have {d} columns, a row for each start")
     if not np.isfinite(points).all():
         row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
         raise InputError(f"starts.path: {path}, row {row}: {points[row].tolist()} must be finite numbers")

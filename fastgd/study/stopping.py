@@ -22,17 +22,20 @@ class Stopping:
         The objective at the start, and the lowest that counted as an improvement.
     since : ndarray (lanes,)
         The epoch of that improvement.
+    guessing : bool
+        Whether the lanes look at points: these end early at their target alone.
     """
 
     stop: Stop
     first: Array
     best: Array
     since: Array
+    guessing: bool = False
 
     @classmethod
-    def start(cls, stop: Stop, loss: Array) -> "Stopping":
+    def start(cls, stop: Stop, loss: Array, guessing: bool = False) -> "Stopping":
         """Begin with the objective at the start."""
-        return cls(stop, loss.copy(), loss.copy(), np.zeros(len(loss)))
+        return cls(stop, loss.copy(), loss.copy(), np.zeros(len(loss)), guessing)
 
     def judge(self, lanes: Array, loss: Array, epoch: float) -> tuple[Array, list[str]]:
         """Return each lane's status ("" goes on) and the reason in words.
@@ -59,6 +62,8 @@ class Stopping:
         with np.errstate(invalid="ignore"):
             risen = loss - first > self.stop.diverge * np.maximum(1, np.abs(first))
         status[risen | ~np.isfinite(loss)] = "diverged"
+        if self.guessing:
+            status[status != "target"] = ""
         return status, [self._reason(s, f, v) for s, f, v in zip(status, first, loss, strict=True)]
 
     def _reason(self, status: str, first: float, loss: float) -> str:

@@ -166,7 +166,7 @@ def make_swarm_plan(study: Study) -> StudyPlan:
         starts = make_starts(study.starts, problem)
         origin = fingerprint(study.starts, problem, starts)
         for block, rule, schedule in _methods(study):
-            for seed in study.seed if problem.noise else study.seed[:1]:
+            for seed in study.seed if problem.noise or rule.optimizer.drawn else study.seed[:1]:
                 swarm = _swarm(study, index, starts, origin, block, rule, schedule, seed)
                 new = [name not in seen for name in swarm.ids]
                 seen.update(swarm.ids)
@@ -179,7 +179,7 @@ def _methods(study: Study) -> Iterator[tuple[OptimizerBlock, Rule, Schedule]]:
     for block in study.optimizer:
         for choices in itertools.product(*block.options.values()):
             rule = Rule.of(find(block.name), dict(zip(block.options, choices, strict=True)), block.kinds)
-            for schedule in [block.schedule] if block.schedule else study.schedule:
+            for schedule in block.schedules(study.schedule):
                 yield block, rule, schedule
 
 
@@ -209,7 +209,8 @@ def _swarm(
         scheduled=tuple(name for name in rule.fields if name in driven),
         line_search=block.line_search.instance if block.line_search else None,
     )
-    axes = [np.asarray(values, np.float64) for values in block.grids.values()]
+    domain = {name: [np.nan] for name in rule.fields}  # where a baseline's points lie if the study does not say
+    axes = [np.asarray(values, np.float64) for values in (block.grids or domain).values()]
     hyper = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
     return SwarmPlan(
         problem=index,
@@ -267,6 +268,8 @@ def _ids(
         "diverge": study.stop.diverge,
         "record": [study.record.every, study.record.trajectories],
     }
+    if optimizer.drawn:
+        shared["seed"] = seed
     prefix = hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=10)
     names = []
     for row in np.ascontiguousarray(hyper, "<f8"):

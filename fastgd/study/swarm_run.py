@@ -13,6 +13,7 @@ from fastgd._jit import compile_lock
 from fastgd._noise import stream_keys
 from fastgd._threads import Threads
 from fastgd.engine.swarm import Reading, Swarm
+from fastgd.engine.swarm_guesses import SwarmGuesses
 from fastgd.schedules import chained
 from fastgd.store.folder import Folder
 from fastgd.store.schema import COORDINATES
@@ -20,7 +21,7 @@ from fastgd.store.swarm import Names, SwarmWriter
 from fastgd.study.config import Study
 from fastgd.study.events import CohortFinished, CohortStarted, Compiling, Event, Progress, Warning_
 from fastgd.study.metrics import LOSS_EVALUATIONS
-from fastgd.study.outcomes import DIVERGED, TAIL, Outcomes, judge
+from fastgd.study.outcomes import DIVERGED, TAIL, Outcomes, judge, judge_guesses
 from fastgd.study.stopwatch import Stopwatch
 from fastgd.study.swarm_plan import StudyPlan, SwarmPlan
 from fastgd.study.trajectories import follow
@@ -108,8 +109,10 @@ class _SwarmRun:
         which, start = np.divmod(lanes, len(plan.starts))
         used, which = np.unique(which, return_inverse=True)
         keys = stream_keys(plan.seed, start)
-        schedule = schedule_of(plan)
-        return Swarm(plan.spec, plan.hyper[used], which, plan.starts[start], keys, self.owner.threads, schedule)
+        lanes_of = (plan.spec, plan.hyper[used], which, plan.starts[start], keys, self.owner.threads)
+        if plan.spec.rule.optimizer.baseline:
+            return SwarmGuesses(*lanes_of, plan.steps)
+        return Swarm(*lanes_of, schedule_of(plan))
 
     def _run_part(self, writer: SwarmWriter, lanes: Array) -> None:
         watch, plan = self.owner.watch, self.plan
@@ -133,10 +136,11 @@ class _SwarmRun:
                     writer.append("curves", len(lanes), self._curve_rows(swarm, lanes, reading))
             if step >= plan.steps - TAIL[0]:
                 tail.append(reading)
-        outcomes = judge(
-            first, tail, swarm.died(), plan.steps, plan.spec.box, self.minima, self.values,
-            self.problem.tolerance, self.owner.study.stop.diverge,
-        )  # fmt: skip
+        terrain = plan.spec.box, self.minima, self.values, self.problem.tolerance
+        if plan.spec.rule.optimizer.baseline:
+            outcomes = judge_guesses(tail[-1], plan.steps, *terrain)
+        else:
+            outcomes = judge(first, tail, swarm.died(), plan.steps, *terrain, self.owner.study.stop.diverge)
         lost = int(np.count_nonzero(outcomes.status.codes == DIVERGED))
         self.diverged += lost
         self.owner.diverged += lost
@@ -208,7 +212,7 @@ class _SwarmRun:
             "cohort_lanes": len(plan.lanes),
             **{f"{stage}_seconds": seconds for stage, seconds in spent.items()},
         }
-        numbers = {name: values[which] for name, values in plan.numbers.items()}
+        numbers = {name: np.ma.masked_invalid(values[which]) for name, values in plan.numbers.items()}
         schedule = {f"schedule.{key}": value for key, value in plan.schedule.numbers.items()}
         found = {
             "status": outcomes.status,
@@ -272,10 +276,10 @@ def rates_of(plan: SwarmPlan) -> Callable[[int], Array]:
     """Return the rates (C,) that produced the iterate after a step; after none, the first ones."""
     names = list(plan.spec.rule.fields)
     if "lr" not in names:
-        return lambda step: np.full(len(plan.hyper), np.nan)
+        return lambda _: np.full(len(plan.hyper), np.nan)
     base = plan.hyper[:, names.index("lr")]
     schedule = schedule_of(plan)
     if schedule is None or "lr" not in plan.spec.scheduled:
-        return lambda step: base
+        return lambda _: base
     column = plan.spec.scheduled.index("lr")
     return lambda step: np.asarray(base * schedule(max(0, step - 1), 1)[0, column])

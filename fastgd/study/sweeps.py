@@ -1,7 +1,7 @@
 """What a learning-rate range test shows: loss against a rate that grew, and the rates that stand out. Without Numba."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,12 @@ from fastgd._errors import InputError
 from fastgd.analysis import Results, with_methods
 
 Array = NDArray[np.float64]
+GROWING = "exponential (per=step)"  # the schedule of a range test, by its name in the results
 POINTS = 400  # of the common grid of rates
 # The loss lags behind the rate: when it is least, the rate is too large already. A tenth is fast.ai's rule, and lies in
 # the flat range that `fastgd tune` finds, for every optimizer of studies/first, flights and ill_conditioned.
 SUGGESTED = 0.1
+DECADES = 30  # the ratio of losses from which on they are seen on a logarithmic scale, as in plots
 WIDTH = 0.1  # decades: the standard deviation of the smoothing
 
 
@@ -58,7 +60,7 @@ class Sweep:
 
     @property
     def blow_up(self) -> float:
-        """The first rate above that of the least loss at which the loss is above the start's; NaN where there is none."""
+        """The first rate, above that of the least loss, at which the loss is above the start's; NaN for none."""
         first = self._least or 0
         above = np.flatnonzero(self.loss[first:] > self.start)
         return self._rate(first + int(above[0]) if len(above) else None)
@@ -66,7 +68,7 @@ class Sweep:
     @property
     def suggestion(self) -> float:
         """The rate to try: a tenth of that of the least loss."""
-        return self.least * SUGGESTED
+        return _readable(self.least * SUGGESTED)
 
     @property
     def _least(self) -> int | None:
@@ -74,7 +76,7 @@ class Sweep:
         return place if place and self.smooth[place] < self.start else None
 
     def _rate(self, place: int | None) -> float:
-        return math.nan if place is None else float(f"{self.rates[place]:.4g}")
+        return math.nan if place is None else _readable(float(self.rates[place]))
 
 
 def sweeps_of(results: Results, by: str | None = None) -> list[Sweep]:
@@ -91,25 +93,37 @@ def sweeps_of(results: Results, by: str | None = None) -> list[Sweep]:
         raise InputError(f"{results.path} holds no trials of its study yet: there is nothing to draw")
     found = list(_sweeps(results, ranking, metric))
     if not found:
-        raise InputError(f"no rate grew in the study of {results.path}: `fastgd tune STUDY.toml --range-test` makes one")
+        raise InputError(
+            f"no rate grew in the study of {results.path}: `fastgd tune STUDY.toml --range-test` makes one"
+        )
     return sorted(found, key=lambda sweep: (str(sweep.configuration["problem"]), float(np.min(sweep.smooth))))
 
 
 def _sweeps(results: Results, ranking: pd.DataFrame, metric: str) -> Iterator[Sweep]:
     # on landscapes the trials of a configuration are told apart by their starts
-    start = [name for name in ("start",) if name in results.curves]
-    curves = results.curves[["trial_id", *start, "step", "lr", metric]].sort_values(["trial_id", *start, "step"])
+    keys = [name for name in ("trial_id", "start") if name in results.curves]
+    curves = results.curves[[*keys, "step", "lr", metric]].sort_values([*keys, "step"])
     by_trial = dict(iter(curves.groupby("trial_id", sort=False, observed=True)))
     for configuration in ranking.to_dict("records"):
-        trials = [by_trial[trial] for trial in dict.fromkeys(results.seeds_of(configuration["trial_id"]))]
-        seeds = [own for trial in trials for own in ([group for _, group in trial.groupby("start")] if start else [trial])]
-        low, high = min(own["lr"].min() for own in seeds), max(own["lr"].max() for own in seeds)
-        if low > 0 and high > 1.5 * low and all(own["lr"].is_monotonic_increasing for own in seeds):
-            rates = np.geomspace(low, high, POINTS)
+        rates = _rates(configuration)
+        if rates is not None:
+            trials = pd.concat(
+                [by_trial[trial] for trial in dict.fromkeys(results.seeds_of(configuration["trial_id"]))]
+            )
+            seeds = [own for _, own in trials.groupby(keys, observed=True)]
             loss = np.median([_resampled(own, metric, rates) for own in seeds], axis=0)
-            before = float(np.median([own[metric].iloc[0] for own in seeds]))
+            start = float(np.median([own[metric].iloc[0] for own in seeds]))
             about = {str(name): value for name, value in configuration.items()}
-            yield Sweep(about, rates, loss, _smoothed(loss, rates, before), before)
+            yield Sweep(about, rates, loss, _smoothed(loss, rates, start), start)
+
+
+def _rates(configuration: Mapping[Any, Any]) -> Array | None:
+    """The rates of a configuration whose rate grows in equal ratios from step to step; None for any other."""
+    low, high = (configuration.get(f"schedule.{key}", math.nan) for key in ("start", "final"))
+    if configuration["schedule"] != GROWING or not low < high:
+        return None
+    rates: Array = configuration["lr"] * np.geomspace(low, high, POINTS)
+    return rates
 
 
 def _resampled(curve: pd.DataFrame, metric: str, rates: Array) -> Array:
@@ -126,10 +140,19 @@ def _resampled(curve: pd.DataFrame, metric: str, rates: Array) -> Array:
 
 
 def _smoothed(loss: Array, rates: Array, start: float) -> Array:
-    """Averages over neighbouring rates, in which a loss above twice the start's counts as that."""
-    capped = np.minimum(loss, start + abs(start))
+    """Averages over neighbouring rates, in which a loss above twice the start's counts as that.
+
+    They are averages of logarithms, where the loss spans decades: else the first high values would hide the low ones.
+    """
+    values = np.minimum(loss, start + abs(start))
+    decades = values.min() > 0 and values.max() > DECADES * values.min()
     spacing = math.log10(rates[1] / rates[0])
-    reach = math.ceil(3 * WIDTH / spacing)
+    reach = min(math.ceil(3 * WIDTH / spacing), POINTS - 1)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) * spacing / WIDTH) ** 2)
-    padded = np.pad(capped, reach, mode="edge")
-    return np.asarray(np.convolve(padded, weights / weights.sum(), mode="valid"))
+    padded = np.pad(np.log(values) if decades else values, reach, mode="reflect")
+    smooth = np.convolve(padded, weights / weights.sum(), mode="valid")
+    return np.asarray(np.exp(smooth) if decades else smooth)
+
+
+def _readable(rate: float) -> float:
+    return float(f"{rate:.4g}")

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from fastgd._errors import InputError
 from fastgd.analysis import Results
-from fastgd.study._candidates import Candidate, candidates_of, study_with, without_extras
+from fastgd.study._candidates import Candidate, candidates_of, check_metric, study_with, without_extras
 from fastgd.study.config import Study
 from fastgd.study.rate_search import Grid, best_rate, excess, flat_range, neighbours
 from fastgd.study.runner import OnEvent, run
@@ -81,12 +81,14 @@ def tune(
     """
     if epochs is not None and steps is not None:
         raise InputError("give epochs or steps, not both")
+    check_metric(study, by)
     candidates = candidates_of(study)
     grids = {index: _grid(one, low, high, points, factor) for index, one in enumerate(candidates) if one.rates}
     path = Path("results", f"{study.name}-tune") if out is None else Path(out)
     search = _Search(study, path, candidates, grids, by, {"data": data, "threads": threads, "on_event": on_event})
     whole = _budget(study)
-    part = {"epochs": epochs} if epochs else {"steps": steps} if steps else _part(whole)
+    given = {key: value for key, value in (("epochs", epochs), ("steps", steps)) if value is not None}
+    part = given or _part(whole)
     if part != whole and grids:
         search.until_bracketed(part, {index: grid.first() for index, grid in grids.items()})
     search.until_bracketed(whole, search.beginnings(), full=True)
@@ -133,8 +135,8 @@ class _Line:
         return {point.lr: point.loss for point in self.points if point.full == full}
 
     def best(self) -> _Point:
-        """The best point: with the whole budget, if any there did not diverge."""
-        return min(self.points, key=lambda point: (point.loss == math.inf, not point.full, point.loss, point.lr))
+        """The best point, with the whole budget where it was given."""
+        return min(self.points, key=lambda point: (not point.full, point.loss, point.lr))
 
     def shares(self) -> dict[float, float]:
         """By how much each rate is worse than the best of its own budget.
@@ -197,7 +199,7 @@ class _Search:
     def _take_in(self, results: Results, number: int, full: bool) -> int:
         """Add a round's points to each line; return its trials."""
         ranking = results.best(self.by)
-        ranking = ranking.astype({name: object for name in ranking.select_dtypes("category")})
+        ranking = ranking.astype(dict.fromkeys(ranking.select_dtypes("category"), object))
         ranking["start"] = ranking["trial_id"].map(_starts(results, str(self.by)))
         cell = [name for name in results.identity if name not in (*results.hyper, *_OWN, *_OF_PROBLEM)]
         for index, candidate in enumerate(self.candidates):
@@ -225,7 +227,7 @@ class _Search:
         if line.candidate in self.grids and status != DIVERGED:
             low, high = neighbours(line.tried(best.full), best.lr)
             flat_low, flat_high = flat_range(line.shares(), best.lr)
-            status = BRACKETED if 0 < low and high < math.inf else AT_END
+            status = BRACKETED if low > 0 and high < math.inf else AT_END
         schedule = {f"schedule.{key}": value for key, value in candidate.schedule.numbers.items()}
         settings = {name: None if status == DIVERGED else row[name] for name in self._varied(candidate)}
         return {
@@ -270,7 +272,9 @@ class _Search:
             file.unlink(missing_ok=True)
             return
         study = study_with(self.study, blocks.values(), name=f"{self.study.name}-tuned")
-        head = f"# {self.study.name} with each optimizer at the best rate that `fastgd tune` found: `fastgd run {file}`.\n"
+        head = (
+            f"# {self.study.name} with each optimizer at the best rate that `fastgd tune` found: `fastgd run {file}`.\n"
+        )
         file.write_text(f"{head}\n{study.to_toml()}", encoding="utf-8")
 
 
@@ -281,14 +285,17 @@ _OF_PROBLEM = ("dataset", "loss", "n", "d", "landscape", "noise", "dtype", "layo
 
 def _points(rows: pd.DataFrame, value: str, number: int, full: bool) -> Iterator[_Point]:
     """The point of each rate: its best row, as they are ranked."""
-    rows = rows.drop(columns="loss", errors="ignore").rename(columns={f"{value}{end}": f"loss{end}" for end in ("", "_min", "_max")})
+    rows = rows.drop(columns="loss", errors="ignore").rename(
+        columns={f"{value}{end}": f"loss{end}" for end in ("", "_min", "_max")}
+    )
     start = float(rows["start"].median())
     rates = rows["lr"] if "lr" in rows else pd.Series(np.nan, rows.index)
     for rate, own in rows.groupby(rates, dropna=False):
         best = own.iloc[0]
         loss = float(best["loss"])
         loss = math.inf if math.isnan(loss) else loss
-        yield _Point(number, full, float(rate), loss, best.to_dict(), start, int(own["seeds"].sum()))
+        row = {str(name): item for name, item in best.items()}
+        yield _Point(number, full, float(rate), loss, row, start, int(own["seeds"].sum()))
 
 
 def _described(point: _Point) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,24 @@ class Tuning:
             "answers": records(self.answers),
             "points": records(self.points),
         }
+
+
+def telling(answers: pd.DataFrame, found: Iterable[str] = FOUND) -> list[str]:
+    """Return the columns of answers that say about what they are: optimizer, and those in which answers differ.
+
+    Hyper-parameters are always told, as their values were chosen; all others where answers of one optimizer differ, and
+    the numbers of a schedule where it does not tell them.
+    """
+    about = [str(name) for name in answers.columns if name not in set(found)]
+    numbers = {name for name in about if name.startswith("schedule.")}
+    others = {"problem", "l2", "batch_size", "variant", "schedule"}.intersection(about)
+    idle = {name for name in others if not _differs(answers, ["optimizer"], name)}
+    idle |= {name for name in numbers if not _differs(answers, ["optimizer", "schedule"], name)}
+    return [name for name in about if name not in idle]
+
+
+def _differs(answers: pd.DataFrame, within: list[str], name: str) -> bool:
+    return bool((answers.groupby(within)[name].nunique(dropna=False) > 1).any())
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

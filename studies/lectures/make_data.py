@@ -1,4 +1,7 @@
-"""Write the data of the lectures' studies, beside this file: sparse rows in .svm files, the same numbers every time."""
+"""Write the data of the lectures' studies, beside this file, the same numbers every time.
+
+Sparse rows go to .svm files, those of the neuron that is learned point by point to a .csv.
+"""
 
 from pathlib import Path
 
@@ -34,7 +37,16 @@ def rare_feature() -> tuple[np.ndarray, np.ndarray]:
     return np.column_stack([rare, common]), label
 
 
+def neuron() -> tuple[np.ndarray, np.ndarray]:
+    """Return 40 points x and the noisy values of the toy neuron there; (w, b) is that of its minimum, rounded."""
+    random = np.random.default_rng(3)
+    x = random.uniform(0.0, 4.0, 40).round(3)
+    values = 1 / (1 + np.exp(-(1.79 * x - 2.28))) + 0.1 * random.standard_normal(40)
+    return x, np.clip(values, 0, 1).round(3)
+
+
 if __name__ == "__main__":
+    np.savetxt(HERE / "neuron.csv", np.column_stack(neuron()), "%.3f", delimiter=",", header="x,y", comments="")
     for make in (sparse_feature, rare_feature):
         X, y = make()
         dump_svmlight_file(csr_array(X), y, str(HERE / f"{make.__name__}.svm"), zero_based=True)

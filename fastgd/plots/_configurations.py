@@ -1,0 +1,147 @@
+"""The configurations of studies on landscapes, ranked without reading what millions of trials hold besides."""
+
+from collections.abc import Container, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fastgd._errors import InputError, nearest
+from fastgd.analysis import LOST, Results, with_methods
+from fastgd.plots._style import methods, settings, varied
+from fastgd.store.surfaces import Surface
+
+
+def check_landscapes(results: Results, kind: str) -> list[str]:
+    """Return the study's optimizers with their variants, in its order, if it is one on landscapes.
+
+    Raises
+    ------
+    InputError
+        It is one over data, or no trial of it is there yet.
+    """
+    found = methods(results)
+    if not results.on_landscapes:
+        raise InputError(
+            f"a picture of kind {kind!r} shows trials on a landscape, and {results.path} holds a study over data; "
+            'a study with problem = { landscape = "..." } has them'
+        )
+    return found
+
+
+def surfaces_of(results: Results, kind: str) -> dict[str, Surface]:
+    """Return the surfaces of two coordinates, by their problems.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    found = {surface.info.problem: surface for surface in results.surfaces if len(surface.y) > 1}
+    if not found and results.surfaces:
+        raise InputError(f"a picture of kind {kind!r} needs two coordinates: the landscapes of {results.path} have one")
+    if not found:
+        raise InputError(f"{results.path} holds no surface to draw on: run its study again, which computes it")
+    return found
+
+
+def ranked(results: Results) -> pd.DataFrame:
+    """Rank the configurations of a study on landscapes as `Results.best` does: by their median over the starts.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a configuration, the best first within each problem: the columns of `Results.identity`, `method`, `value`
+        (the median of the final loss, infinite where trials diverged) and `trial_ids` (a list: one a seed).
+    """
+    scores = results.table("trials", columns=["trial_id", "status", "final_loss"], filter=pc.field("in_study"))
+    scores = scores.to_pandas()
+    about = _identities(results, scores["trial_id"])
+    about["configuration"] = about.groupby(results.identity, dropna=False, sort=False, observed=True).ngroup()
+    position = about.set_index("trial_id")["configuration"]
+    codes = position.reindex(scores["trial_id"].cat.categories).to_numpy()[scores["trial_id"].cat.codes]
+    lost = scores["status"].isin(LOST).to_numpy()
+    values = _medians(np.where(lost, np.inf, scores["final_loss"].to_numpy()), codes.astype(np.int64))
+    ids = about.groupby("configuration", sort=True)["trial_id"].agg(list)
+    table = about.drop_duplicates("configuration").assign(value=values, trial_ids=ids.to_numpy())
+    table = table.drop(columns=["trial_id", "configuration"]).reset_index(drop=True)
+    problem = pd.factorize(table["problem"])[0]
+    return table.iloc[np.lexsort((table["value"], problem))].reset_index(drop=True)
+
+
+def chosen_of(
+    results: Results, order: Sequence[str], trials: Sequence[str] | str | None, among: Container[str] | None = None
+) -> pd.DataFrame:
+    """Return the configurations to draw: the best of each optimizer on each problem, or those that are named.
+
+    Parameters
+    ----------
+    results : Results
+    order : sequence of str
+        The study's methods, in whose order rows are returned.
+    trials : sequence of str or "all", optional
+        Ids of configurations, or all of them; None: the best of each optimizer.
+    among : container of str, optional
+        The ids that have what the picture needs.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of `ranked`, with `trial_id`, and `settings`: the rate, and what tells it from the others of its optimizer.
+
+    Raises
+    ------
+    InputError
+        There is no such configuration.
+    """
+    ranking = ranked(results)
+    table = ranking.explode("trial_ids").rename(columns={"trial_ids": "trial_id"})
+    chosen = table if among is None else table[[name in among for name in table["trial_id"]]]
+    if trials is None:
+        chosen = chosen.drop_duplicates(["problem", "method"])
+    elif trials != "all":
+        wanted = [trials] if isinstance(trials, str) else list(trials)
+        known = chosen["trial_id"].tolist()
+        if missing := [name for name in wanted if name not in known]:
+            raise InputError(f"there is no trial {missing[0]!r} to draw in {results.path}; {nearest(missing[0], known)}")
+        chosen = chosen.set_index("trial_id", drop=False).loc[wanted]
+    told = _telling(results, ranking)
+    words = [settings(row, told[row["method"]]) for _, row in chosen.iterrows()]
+    chosen = chosen.assign(settings=words).rename_axis(index=None)
+    return chosen.sort_values("method", key=lambda names: names.map(list(order).index), kind="stable")
+
+
+def _identities(results: Results, names: "pd.Series[Any]") -> pd.DataFrame:
+    """Return what was run, a row for each name of a configuration."""
+    columns = ["trial_id", *results.identity]
+    # Most have a start 0, and the row of one start tells as much as a million.
+    table = results.table("trials", columns=columns, filter=pc.field("in_study") & (pc.field("start") == 0))
+    if table.num_rows < names.nunique():
+        table = results.table("trials", columns=columns, filter=pc.field("in_study"))
+    about = _plain(table).to_pandas().drop_duplicates("trial_id", ignore_index=True)
+    return with_methods(about)
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Return a table whose names are strings."""
+    types = [pa.string() if pa.types.is_dictionary(field.type) else field.type for field in table.schema]
+    return table.cast(pa.schema(list(zip(table.column_names, types, strict=True))))
+
+
+def _medians(scores: NDArray[np.float64], codes: NDArray[np.int64]) -> list[float]:
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes))[:-1]
+    with np.errstate(invalid="ignore"):
+        return [float(np.median(part)) for part in np.split(scores[order], ends)]
+
+
+def _telling(results: Results, ranking: pd.DataFrame) -> dict[str, list[str]]:
+    """Return for each method its rate, if it has one, and the columns in which its configurations differ."""
+    told: dict[str, list[str]] = {}
+    for method, own in ranking.groupby("method", sort=False):
+        several = [name for name in varied(results, own) if name not in ("problem", "landscape", "d", "noise", "lr")]
+        told[str(method)] = ["lr", *several] if "lr" in own else several
+    return told

@@ -1,0 +1,132 @@
+"""Contour maps: where optimizers walk on a landscape of two coordinates."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from fastgd._errors import InputError, nearest
+from fastgd.analysis import Results
+from fastgd.plots._configurations import surfaces_of
+from fastgd.plots._map import around, columns_of, draw_map, draw_walk, fit, map_handles, mark_ends, mark_minima, proportion
+from fastgd.plots._style import GREY, Look, figure_of, key, list_below, looks, methods, panels, style
+from fastgd.plots._walks import Walk, walks_of
+from fastgd.store.surfaces import Surface
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Of a map in inches, by the number of them side by side.
+WIDTHS = {1: 6.0, 2: 3.9, 3: 3.0}
+
+
+def contour(
+    results: Results,
+    trials: Sequence[str] | str | None = None,
+    starts: Sequence[int] | int | None = None,
+    problem: str | None = None,
+    zoom: bool = False,
+    axes: "Axes | None" = None,
+) -> "Figure":
+    """Plot the trajectories of optimizers on the contour map of a landscape: axes for each problem.
+
+    Levels lie between equal steps of height, which grows with the logarithm above the lowest valleys, and equal areas.
+    Dots are the first steps, as far as they can be told apart. Of more than two coordinates the map is a cut along the
+    first two through the lowest minimum, and trajectories are seen from above.
+
+    Parameters
+    ----------
+    results : Results
+        The study's results, with trajectories.
+    trials : sequence of str or "all", optional
+        Ids of configurations; by default the best of each optimizer on each problem.
+    starts : sequence of int or int, optional
+        Numbers of starts; by default the first four that were recorded.
+    problem : str, optional
+        The only one to draw.
+    zoom : bool
+        Whether to show only the part of the map in which they walk.
+    axes : matplotlib.axes.Axes, optional
+        Where to draw one problem, in place of a new figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The picture.
+
+    Raises
+    ------
+    InputError
+        The study is none on landscapes, no trajectory was recorded, or the landscape has one coordinate.
+    """
+    maps = walks_on_maps(results, "contour", trials, starts, problem, single=axes is not None)
+    if zoom:
+        maps = [(around(surface, [walk.path for walk in walks]), walks) for surface, walks in maps]
+    chosen = looks(methods(results))
+    with style():
+        if axes is not None:
+            draw(axes, *maps[0], chosen)
+            axes.set_aspect("equal" if proportion(maps[0][0]) else "auto")
+            list_below(axes, [*names(maps[0][1], chosen), *map_handles()])
+            return figure_of(axes)
+        return _figure(maps, chosen)
+
+
+def _figure(maps: "Sequence[tuple[Surface, list[Walk]]]", chosen: Mapping[str, Look]) -> "Figure":
+    from matplotlib.figure import Figure
+
+    columns = columns_of(len(maps))
+    rows, width = -(-len(maps) // columns), WIDTHS[columns]
+    figure = Figure(figsize=(width * columns, rows * width), layout="constrained")
+    grid = panels(figure, len(maps), False, False, columns)
+    for axes, (surface, walks) in zip(grid, maps, strict=True):
+        draw(axes, surface, walks, chosen)
+        list_below(axes, names(walks, chosen), width)
+        if len(maps) > 1:
+            axes.set_title(surface.info.problem)
+    key(figure, map_handles())
+    fit(figure, grid, [surface for surface, _ in maps], rows)
+    return figure
+
+
+def walks_on_maps(
+    results: Results,
+    kind: str,
+    trials: Sequence[str] | str | None,
+    starts: Sequence[int] | int | None,
+    problem: str | None,
+    single: bool,
+) -> list[tuple[Surface, list[Walk]]]:
+    """Return each problem's surface and the walks on it; see `contour` for the options, and what may be wrong."""
+    walks = walks_of(results, kind, trials, starts)
+    surfaces = surfaces_of(results, kind)
+    there = list(dict.fromkeys(walk.problem for walk in walks if walk.problem in surfaces))
+    if problem is not None and problem not in there:
+        raise InputError(f"there is no problem {problem!r} to draw in {results.path}; {nearest(problem, there)}")
+    shown = [name for name in surfaces if name in (there if problem is None else [problem])]
+    if single and len(shown) > 1:
+        raise InputError(f"axes take one problem: choose it by problem=, one of {', '.join(shown)}")
+    return [(surfaces[name], [walk for walk in walks if walk.problem == name]) for name in shown]
+
+
+def draw(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
+    """Draw a map and the walks on it."""
+    draw_map(axes, surface)
+    mark_minima(axes, surface)
+    for walk in walks:
+        draw_walk(axes, walk, chosen[walk.method])
+    mark_ends(axes, walks, chosen)
+    if len(surface.info.at) > 2:
+        axes.set_title("a cut through the lowest minimum", loc="right", fontsize=7.5, color=GREY)
+
+
+def names(walks: Sequence[Walk], chosen: Mapping[str, Look]) -> "list[Artist]":
+    """Return what a key says of walks."""
+    from matplotlib.lines import Line2D
+
+    lines = {}
+    for walk in walks:
+        lost = ", diverges" if walk.status == "diverged" else ""
+        look = chosen[walk.method].line(6) | {"markeredgecolor": "#222222", "markeredgewidth": 0.6}
+        lines[walk.trial_id] = Line2D([], [], **look, linewidth=1.6, label=f"{walk.name}{lost}")
+    return list(lines.values())

@@ -1,0 +1,313 @@
+"""Studies on landscapes, from the study file to what is read back."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fastgd
+from fastgd import InputError, Study
+from fastgd.problems import find_landscape
+from fastgd.study.events import CohortStarted, Warning_
+
+FIELDS = {
+    "name": "basins",
+    "steps": 300,
+    "problem": {"landscape": "himmelblau"},
+    "starts": {"grid": 20},
+    "optimizer": [
+        {"name": "momentum", "lr": [1e-3, 5e-3]},
+        {"name": "adam", "lr": 0.1},
+    ],
+}
+
+
+def study(**changes):
+    return Study(**{**FIELDS, **changes})
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return fastgd.run(study(), tmp_path_factory.mktemp("swarm") / "basins")
+
+
+def by_key(frame, *more):
+    return frame.astype({"trial_id": str}).sort_values(["trial_id", "start", *more]).reset_index(drop=True)
+
+
+TIMES = ["compile_seconds", "train_seconds", "evaluate_seconds", "cohort_id", "cohort_lanes"]
+
+
+def same(one, two):
+    """Whether two folders hold the same bits, times and cohorts excepted."""
+    pd.testing.assert_frame_equal(by_key(one.trials).drop(columns=TIMES), by_key(two.trials).drop(columns=TIMES))
+    pd.testing.assert_frame_equal(by_key(one.curves, "step"), by_key(two.curves, "step"))
+
+
+# --- what is stored ---------------------------------------------------------------------------------------------------
+
+
+def test_a_row_for_each_configuration_and_start(results):
+    trials = results.trials
+    assert len(trials) == 3 * 400
+    assert trials["trial_id"].nunique() == 3
+    assert not trials.duplicated(["trial_id", "start"]).any()
+    axis = np.linspace(-5, 5, 20)
+    first = by_key(trials).iloc[:400]
+    assert np.array_equal(first["start_0"], np.repeat(axis, 20))
+    assert np.array_equal(first["start_1"], np.tile(axis, 20))
+
+
+def test_trials_know_at_which_minimum_they_ended(results):
+    trials, minima = results.trials, np.array(results.surfaces[0].info.minima)
+    ended = trials[trials["status"] == "converged"]
+    assert len(ended) > 1000
+    nearest = minima[ended["minimum"].astype(int)]
+    assert np.abs(ended[["end_0", "end_1"]].to_numpy() - nearest).max() < 0.01
+    assert set(ended["minimum"]) == {0, 1, 2, 3}
+    assert (ended["final_loss"] <= 1e-6).all()
+    assert trials.loc[trials["status"] != "converged", "minimum"].isna().all()
+
+
+def test_curves_end_where_trials_do(results):
+    last = by_key(results.curves[results.curves["step"] == 300])
+    trials = by_key(results.trials)
+    assert np.array_equal(last["loss"], trials["final_loss"])
+    assert np.array_equal(last[["x_0", "x_1"]], trials[["end_0", "end_1"]])
+    record = find_landscape("himmelblau")
+    points = results.curves[["x_0", "x_1"]].to_numpy().T
+    np.testing.assert_allclose(record.values(record.instance(), points), results.curves["loss"], rtol=1e-9, atol=1e-12)
+
+
+def test_the_ranking_is_over_starts(results):
+    best = results.best()
+    assert best["seeds"].tolist() == [400] * 3
+    trials = results.trials
+    medians = trials.groupby(["optimizer", "lr"], observed=True)["final_loss"].median()
+    assert np.allclose(best["final_loss"], np.sort(medians))
+    assert best["optimizer"].tolist()[0] in ("adam", "momentum")
+
+
+def test_the_surface_is_stored(results):
+    (surface,) = results.surfaces
+    record = find_landscape("himmelblau")
+    at = np.array([surface.x[17], surface.y[200]])
+    assert surface.loss[17, 200] == pytest.approx(record.values(record.instance(), at[:, None])[0])
+    assert surface.info.problem == "himmelblau"
+    assert len(surface.info.minima) == 4
+
+
+def test_rest_cycles_divergence_and_the_way_there():
+    """A quadratic of curvature 1 and 20: the rate alone says what plain descent does on it."""
+
+
+# --- running on -------------------------------------------------------------------------------------------------------
+
+
+def started(events):
+    return sum(event.lanes for event in events if isinstance(event, CohortStarted))
+
+
+def test_a_second_run_has_nothing_to_do_and_more_starts_run_alone(tmp_path):
+    events: list = []
+    drawn = {"steps": 50, "starts": {"uniform": 100}}
+    fastgd.run(study(**drawn), tmp_path, on_event=events.append)
+    assert started(events) == 300
+    events.clear()
+    fastgd.run(study(**drawn), tmp_path, on_event=events.append)
+    assert started(events) == 0
+    fastgd.run(study(steps=50, starts={"uniform": 150}), tmp_path, on_event=events.append)
+    assert started(events) == 150
+    extended = fastgd.load(tmp_path)
+    same(extended, fastgd.run(study(steps=50, starts={"uniform": 150}), tmp_path / "whole"))
+    more = [*FIELDS["optimizer"], {"name": "sgd", "lr": 1e-3}]
+    events.clear()
+    fastgd.run(study(steps=50, starts={"uniform": 150}, optimizer=more), tmp_path, on_event=events.append)
+    assert started(events) == 150
+    fastgd.run(study(**drawn), tmp_path)
+    assert fastgd.load(tmp_path).trials.query("in_study")["start"].max() == 149  # starts belong to a configuration
+
+
+def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
+    from fastgd.study import swarm_plan, swarm_run
+
+    monkeypatch.setattr(swarm_plan, "PART", 100)
+    monkeypatch.setattr(swarm_run, "COMMIT_ROWS", 1)
+    calls = []
+
+    def interrupt(event):
+        calls.append(event)
+        if sum(isinstance(each, CohortStarted) for each in calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fastgd.run(study(), tmp_path / "cut", on_event=interrupt)
+    kept = len(fastgd.load(tmp_path / "cut").trials)
+    assert kept == 800  # both rates of momentum are a cohort
+    events: list = []
+    resumed = fastgd.run(study(), tmp_path / "cut", on_event=events.append)
+    assert started(events) == 400
+    monkeypatch.undo()
+    same(resumed, fastgd.run(study(), tmp_path / "whole"))
+
+
+def test_one_trial_alone_has_the_same_bits(results, tmp_path):
+    row = results.trials.iloc[777]
+    alone = fastgd.run(study(), tmp_path, trial=f"{row['trial_id']}:{row['start']}").trials
+    assert len(alone) == 1
+    pd.testing.assert_series_equal(
+        alone.iloc[0].drop(TIMES).astype(str), row.drop(TIMES).astype(str), check_names=False
+    )
+
+
+def test_time_is_over(tmp_path, monkeypatch):
+    from fastgd.study import swarm_plan
+
+    monkeypatch.setattr(swarm_plan, "PART", 100)
+    events: list = []
+    fastgd.run(study(max_seconds=1e-9), tmp_path, on_event=events.append)
+    assert any("max_seconds" in event.message for event in events if isinstance(event, Warning_))
+    assert len(fastgd.run(study(), tmp_path).trials) == 1200
+
+
+# --- trajectories -----------------------------------------------------------------------------------------------------
+
+
+def test_trajectories_are_the_steps_between_the_curves(tmp_path):
+    few = {"points": [[0.0, 0.0], [-3.0, 3.0], [1.0, -1.0]]}
+    found = fastgd.run(study(starts=few, steps=64, record={"every": {"log": 8}, "trajectories": [0, 2]}), tmp_path)
+    path = found.trajectories
+    assert set(path["start"]) == {0, 2}
+    assert len(path) == 3 * 2 * 65 * 2
+    wide = path.pivot_table(index=["trial_id", "start", "step"], columns="coordinate", values="x", observed=True)
+    curves = found.curves[found.curves["start"] != 1].set_index(["trial_id", "start", "step"])
+    joined = curves.join(wide)
+    assert np.array_equal(joined["x_0"], joined[0])
+    assert np.array_equal(joined["x_1"], joined[1])
+    own = path[path["coordinate"] == 0].set_index(["trial_id", "start", "step"])
+    assert np.array_equal(joined["loss"], own.loc[joined.index, "loss"])
+    adam = path[path["slot.mean_square"].notna()]
+    assert set(adam["trial_id"].astype(str)) == {
+        found.trials.query("optimizer == 'adam'")["trial_id"].astype(str).iloc[0]
+    }
+    assert adam["slot.mean_square"].ge(0).all()
+    second = adam.query("step == 1 and start == 0").sort_values("coordinate")
+    gradient = adam.query("step == 0 and start == 0").sort_values("coordinate")["gradient"].to_numpy()
+    np.testing.assert_allclose(second["slot.mean_square"], 0.001 * gradient**2, rtol=1e-12)
+    np.testing.assert_allclose(second["effective_lr"], 0.1 / np.abs(gradient), rtol=1e-6)
+
+
+# --- what may stand in a study file -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("starts", "count"),
+    [
+        ({"normal": 50, "scale": 0.5}, 50),
+        ({"sobol": 50}, 50),
+        ({"uniform": 50, "low": 0, "high": [1, 2]}, 50),
+        (None, 1),
+    ],
+)
+def test_starts(starts, count):
+    from fastgd.study.starts import make_starts
+
+    own = study(starts=starts) if starts else study(**{"starts": None})
+    points = make_starts(own.starts, own.landscapes[0])
+    assert points.shape == (count, 2)
+    if starts is None:
+        assert points[0].tolist() == find_landscape("himmelblau").start(2).tolist()
+        return
+    (kind,) = {"normal", "sobol", "uniform"} & set(starts)
+    more = make_starts(study(starts={**starts, kind: 77}).starts, own.landscapes[0])
+    assert np.array_equal(more[:count], points)
+    if kind == "uniform":
+        assert (points >= 0).all()
+        assert (points <= [1, 2]).all()
+        assert points[:, 1].max() > 1
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
+def test_starts_from_a_file(tmp_path, suffix):
+    from fastgd.study.starts import make_starts
+
+    points, path = np.array([[1.0, 2.0], [3.0, 4.5]]), tmp_path / f"starts{suffix}"
+    frame = pd.DataFrame(points, columns=["a", "b"])
+    {".csv": lambda: frame.to_csv(path, index=False), ".parquet": lambda: frame.to_parquet(path)}.get(
+        suffix, lambda: np.save(path, points)
+    )()
+    own = study(starts={"path": str(path)})
+    assert np.array_equal(make_starts(own.starts, own.landscapes[0]), points)
+    wrong = study(starts={"path": str(path)}, problem={"landscape": "rosenbrock", "dimension": 3})
+    with pytest.raises(InputError, match=r"must have 3 columns"):
+        make_starts(wrong.starts, wrong.landscapes[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"problem": {"landscape": "rosenbrok"}}, "problem.landscape: .*did you mean 'rosenbrock'"),
+        ({"problem": {"landscape": "rosenbrock", "condition": 3}}, "problem.condition is not a known key"),
+        ({"problem": {"landscape": "ravine", "condition": -1}}, "condition = -1"),
+        ({"problem": {"landscape": "himmelblau", "dimension": 3}}, "problem.dimension must be at most 2"),
+        ({"problem": {"landscape": "himmelblau", "domain": [1, 0]}}, r"problem.domain must be \[low, high\]"),
+        ({"problem": {"landscape": "himmelblau", "minima": [[1.0]]}}, "problem.minima.0 must have 2 coordinates"),
+        ({"epochs": 3}, "epochs goes with data"),
+        ({"steps": None}, "steps is missing"),
+        ({"batch_size": 3}, "batch_size goes with problems over data"),
+        ({"seed": [0, 1]}, "nothing here is random"),
+        ({"stop": {"target": 0.1}}, "stop.target goes with problems over data"),
+        ({"record": {"metrics": ["accuracy"]}}, "landscapes have no 'accuracy'"),
+        ({"record": {"trajectories": -1}}, "record.trajectories must be 'auto'"),
+        ({"starts": {"grid": 3, "uniform": 3}}, "starts has grid and uniform; give one of them"),
+        ({"starts": {"points": [[1.0]]}}, "starts.points.0 must have 2 coordinates"),
+        ({"starts": {"grid": [3, 3, 3]}}, "starts.grid must be a number, or one for each of the 2 coordinates"),
+        ({"starts": {"points": [[1.0, 1.0]], "low": 0}}, "starts.low goes with grid, uniform, sobol"),
+        ({"schedule": {"name": "plateau"}}, "landscapes have none"),
+        (
+            {"problem": [{"landscape": "himmelblau"}, {"loss": "logistic", "dataset": "breast_cancer"}]},
+            "studies of their own",
+        ),
+        ({"problem": {"loss": "logistic", "dataset": "breast_cancer"}}, "starts goes with landscapes"),
+    ],
+)
+def test_what_is_wrong_is_named(changes, message):
+    with pytest.raises(InputError, match=message):
+        study(**changes)
+
+
+def test_a_study_reads_its_own_text(tmp_path):
+    own = study(problem={"landscape": "toy_neuron", "x": [0.5, 2.5, 1.0], "y": [0.2, 0.9, 0.4], "noise": 0.1})
+    file = tmp_path / "study.toml"
+    file.write_text(own.to_toml())
+    assert Study.from_toml(file) == own
+
+
+def test_more_trajectories_than_can_be_kept_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"record.trajectories would keep"):
+        fastgd.run(study(starts={"grid": 1000}, record={"trajectories": "all"}), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+MODULE = '''
+import numpy as np
+
+def bowl(x):
+    """A bowl with ripples."""
+    return x[0] ** 2 + 2 * x[1] ** 2 + 0.1 * np.sin(5 * x[0])
+
+def slope(x, g):
+    g[0] = 2 * x[0] + 0.5 * np.cos(5 * x[0])
+    g[1] = 4 * x[1]
+'''
+
+
+def test_a_users_function(tmp_path, monkeypatch):
+    (tmp_path / "my_landscapes_of_test.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    fields = {"steps": 50, "starts": {"uniform": 30}, "optimizer": [{"name": "momentum", "lr": 0.02}]}
+    name = "my_landscapes_of_test:bowl"
+    plain = fastgd.run(study(**fields, problem={"landscape": name}), tmp_path / "plain").trials
+    given = {"landscape": name, "gradient": "my_landscapes_of_test:slope", "minima": [[-0.25, 0.0]]}
+    exact = fastgd.run(study(**fields, problem=given), tmp_path / "exact").trials
+    np.testing.assert_allclose(plain[["end_0", "end_1"]], exact[["end_0", "end_1"]], rtol=1e-7, atol=1e-9)
+    assert plain["steps_to_tolerance"].isna().all()

@@ -1,0 +1,161 @@
+"""The swarm engine: its steps against plain NumPy, its bits, and what it notes of each lane."""
+
+import numpy as np
+import pytest
+
+from fastgd.problems import LANDSCAPES, find_landscape
+from tests.swarms import make_swarm, steps_in_numpy
+
+# Rules of every kind: slots or none, memory, sums over the coordinates in one round and in two, a reported iterate that
+# is not the state, the loss of each step.
+RULES = [
+    ("sgd", {}, 2),
+    ("nesterov", {}, 2),
+    ("adam", {"options": {"clip": "norm"}, "hyper": [{"clip.norm": 0.7}]}, 2),
+    ("nadam", {}, 3),
+    ("schedule_free_sgd", {}, 2),
+    ("lamb", {"options": {"clip": "norm"}, "hyper": [{"clip.norm": 0.7}]}, 2),
+    ("prodigy", {}, 9),
+    ("polyak", {}, 2),
+    ("adagrad", {"options": {"averaging": "ema"}}, 9),
+]
+
+
+def random_starts(landscape, n, d, seed=3, scale=1.0):
+    box = find_landscape(landscape).box(d)
+    return box[:, 0] + np.random.default_rng(seed).random((n, d)) * (box[:, 1] - box[:, 0]) * scale
+
+
+@pytest.mark.parametrize(("name", "options", "d"), RULES, ids=[f"{name}-{d}" for name, _, d in RULES])
+def test_steps_are_those_of_the_rule(name, options, d):
+    starts = random_starts("rosenbrock", 40, d)
+    swarm = make_swarm("rosenbrock", name, starts=starts, d=d, **options)
+    path, slots, memory = steps_in_numpy(swarm, starts, 60)
+    swarm.advance(60)
+    kept = np.isfinite(path[-1]).all(axis=0) & (np.abs(path[-1]).max(axis=0) < 1e3)
+    assert kept.sum() > 10
+    np.testing.assert_allclose(swarm.read().positions[:, kept], path[-1][:, kept], rtol=1e-9, atol=1e-11)
+    for found, expected in zip([*swarm.slots(), *swarm.memory()], [*slots, *memory], strict=True):
+        np.testing.assert_allclose(found[..., kept], expected[..., kept], rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("landscape", LANDSCAPES)
+def test_every_landscape_in_the_kernels(landscape):
+    """Values, gradients and steps in both types, in the first dimension that it has."""
+    record = find_landscape(landscape)
+    d = max(2, record.dimension[0]) if record.dimension[1] > 1 else 1
+    starts = random_starts(landscape, 50, d)
+    for dtype, tolerance in (("float64", 1e-10), ("float32", 2e-3)):
+        swarm = make_swarm(landscape, "sgd", starts=starts, dtype=dtype)
+        reading, p = swarm.read(), swarm.spec.p
+        values = record.values(p, starts.T)
+        scale = max(1.0, np.abs(values).max())
+        np.testing.assert_allclose(reading.loss, values, rtol=tolerance, atol=tolerance * scale / 100)
+        if not record.online:
+            norms = np.linalg.norm(record.gradients(p, starts.T), axis=0)
+            np.testing.assert_allclose(reading.grad_norm, norms, rtol=tolerance, atol=tolerance * norms.max())
+        path, *_ = steps_in_numpy(swarm, starts, 20)
+        calm = np.abs(path).max(axis=(0, 1)) < 50
+        swarm.advance(20)
+        found, expected = swarm.read().positions[:, calm], path[-1][:, calm]
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_bits_do_not_depend_on_threads_neighbours_or_calls(dtype):
+    hyper = [{"lr": rate} for rate in (1e-4, 1e-3, 2e-2)]
+    starts = random_starts("rosenbrock", 700, 2)
+    common = {"name": "adam", "hyper": hyper, "dtype": dtype, "threshold": 1e-3, "noise": 0.1}
+
+    def ends(swarm, *cuts):
+        for steps in cuts:
+            swarm.advance(steps)
+        reading = swarm.read()
+        return np.vstack([reading.positions, reading.loss, swarm.steps_to_tolerance(reading.loss)])
+
+    whole = ends(make_swarm(starts=starts, threads=2, **common), 100)
+    assert np.array_equal(whole, ends(make_swarm(starts=starts, **common), 100))
+    assert np.array_equal(whole, ends(make_swarm(starts=starts, **common), 1, 31, 33, 35))
+    few = np.array([5, 300, 699])  # one of each configuration, which now share a group
+    assert np.array_equal(whole[:, few], ends(make_swarm(starts=starts, lanes=few, **common), 100))
+
+
+def test_noise_is_that_of_its_streams():
+    starts = random_starts("himmelblau", 30, 2)
+    swarm = make_swarm("himmelblau", "sgd", starts=starts, noise=0.3, seed=4)
+    path, *_ = steps_in_numpy(swarm, starts, 50, seed=4)
+    quiet, *_ = steps_in_numpy(make_swarm("himmelblau", "sgd", starts=starts), starts, 50)
+    swarm.advance(50)
+    np.testing.assert_allclose(swarm.read().positions, path[-1], rtol=1e-10, atol=1e-11)
+    assert np.abs(path[-1] - quiet[-1]).max() > 1e-3
+
+
+def test_schedules_drive_the_rate_and_the_momentum():
+    starts = random_starts("booth", 30, 2)
+
+    def schedule(first, steps):
+        t = np.arange(first, first + steps)
+        return np.stack([0.99**t, np.minimum(0.9, t / 50)], axis=1)
+
+    swarm = make_swarm(
+        "booth", "momentum", starts=starts, hyper=[{"lr": 0.02}], schedule=schedule, scheduled=("lr", "momentum")
+    )
+    path, *_ = steps_in_numpy(swarm, starts, 80)
+    swarm.advance(30)
+    swarm.advance(50)
+    np.testing.assert_allclose(swarm.read().positions, path[-1], rtol=1e-10, atol=1e-11)
+
+
+def test_the_step_at_which_a_lane_dies_is_known_and_harms_no_other():
+    starts = random_starts("rosenbrock", 200, 2)
+    swarm = make_swarm("rosenbrock", "sgd", starts=starts, hyper=[{"lr": 2e-3}])
+    path, *_ = steps_in_numpy(swarm, starts, 100)
+    dead = ~np.isfinite(path).all(axis=1)
+    first = np.where(dead.any(axis=0), dead.argmax(axis=0), 0)
+    assert 0 < (first > 0).sum() < 200
+    assert len(np.unique(first)) > 3
+    swarm.advance(100)
+    assert np.array_equal(swarm.died(), first)
+    kept = np.flatnonzero(first == 0)
+    alone = make_swarm("rosenbrock", "sgd", starts=starts[kept], hyper=[{"lr": 2e-3}])
+    alone.advance(100)
+    assert np.array_equal(alone.read().positions, swarm.read().positions[:, kept])
+
+
+def test_steps_to_the_tolerance_are_exact():
+    starts = random_starts("booth", 100, 2)
+    threshold = 1e-4
+    swarm = make_swarm("booth", "momentum", starts=starts, hyper=[{"lr": 0.03}], threshold=threshold)
+    path, *_ = steps_in_numpy(swarm, starts, 150)
+    below = np.stack([swarm.spec.landscape.values(swarm.spec.p, x) for x in path]) <= threshold
+    expected = np.where(below.any(axis=0), below.argmax(axis=0), -1)
+    assert len(np.unique(expected)) > 5
+    swarm.advance(70)
+    swarm.advance(80)
+    assert np.array_equal(swarm.steps_to_tolerance(swarm.read().loss), expected)
+
+
+def test_a_thousand_coordinates():
+    starts = random_starts("styblinski_tang", 20, 1000)
+    swarm = make_swarm("styblinski_tang", "adam", starts=starts, d=1000, hyper=[{"lr": 0.01}])
+    path, *_ = steps_in_numpy(swarm, starts, 20)
+    swarm.advance(20)
+    np.testing.assert_allclose(swarm.read().positions, path[-1], rtol=1e-10, atol=1e-12)
+
+
+def test_a_line_search_takes_the_best_of_its_rates():
+    from fastgd.optimizers._line_search import LINE_SEARCHES
+
+    rates = (0.1, 0.5, 1, 5, 10)
+    search = LINE_SEARCHES["best"].cls(rates=rates)
+    starts = random_starts("toy_neuron", 5, 2)
+    swarm = make_swarm("toy_neuron", "sgd", starts=starts, hyper=[{"lr": 1.0}], line_search=search)
+    record, p, x = swarm.spec.landscape, swarm.spec.p, starts.T.copy()
+    for _ in range(15):
+        g = record.gradients(p, x)
+        candidates = np.stack([x - rate * g for rate in rates])
+        best = np.argmin([record.values(p, candidate) for candidate in candidates], axis=0)
+        x = np.take_along_axis(candidates, best[None, None], axis=0)[0]
+    swarm.advance(15)
+    np.testing.assert_allclose(swarm.read().positions, x, rtol=1e-9)
+    assert swarm.line.evaluations.tolist() == [75] * 5
