@@ -10,7 +10,7 @@ endif
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: demo pictures docs test lint types layers tests bench bench-quick peers clean
+.PHONY: demo pictures gallery docs test lint types layers tests bench bench-quick peers clean
 
 demo: $(VENV)/.installed ## the built-in study on the bundled flights
 	$(BIN)/fastgd demo
@@ -18,6 +18,9 @@ demo: $(VENV)/.installed ## the built-in study on the bundled flights
 pictures: demo ## the pictures of the README and of docs
 	$(BIN)/fastgd plot results/demo --kind sensitivity -o docs/pictures/sensitivity.png
 	$(BIN)/python docs/draw_schedules.py
+
+gallery: $(VENV)/.installed ## the lectures' observations: their studies, docs/gallery.md and its pictures
+	$(BIN)/python docs/make_gallery.py
 
 docs: $(VENV)/.installed ## the pages that the package describes itself
 	for page in docs/list_*.py; do $(BIN)/python $$page || exit 1; done

@@ -13,20 +13,18 @@ from PIL import Image
 
 import fastgd
 from fastgd import plots
-from fastgd.plots._style import dress, label, limits, looks, number, style
+from fastgd.plots._style import dress, key, label, limits, looks, number, style
 
 WIDTH = 1100  # pixels
 WORDS = {"lr": "rate", "batch_size": "batch size", "schedule": "", "optimizer": "", "variant": "", "seed": None}
-ALONE = {"": "plain", "clip=norm": "clipped by its norm"}
+SAID = {"": "plain", "clip=norm": "clipped by its norm", "constant > cosine_restarts": "restarts"}
 
 
 def draw(results: fastgd.Results, picture: Mapping[str, Any], path: Path) -> None:
     """Draw a picture of docs/gallery.toml into a file."""
-    if picture["kind"] == "animate":
-        plots.animate(results, path, **picture.get("options", {}))
-        return
     plots.save(_figure(results, picture), path)
-    shrink(path)
+    if path.suffix == ".png":
+        shrink(path)
 
 
 def _figure(results: fastgd.Results, picture: Mapping[str, Any]) -> Figure:
@@ -62,9 +60,9 @@ def words(where: Mapping[str, Any]) -> str:
     """Return values of columns as a title: "rate 0.5, constant"."""
     told = []
     for column, value in where.items():
-        name = WORDS.get(column, column.removeprefix("schedule."))
+        name = WORDS.get(column, column.rpartition(".")[2])
         if name is not None:
-            shown = number(value) if isinstance(value, int | float) else ALONE.get(value, value)
+            shown = number(value) if isinstance(value, int | float) else SAID.get(value, value)
             told.append(f"{name} {shown}".strip())
     return ", ".join(told)
 
@@ -96,26 +94,24 @@ def _maps(
 def _lines(results: fastgd.Results, picture: Mapping[str, Any], panels: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw a column of the curves over the steps, a line for each value of some columns of the trials."""
     by, column = picture["by"], picture["column"]
-    names = {trial.trial_id: _name(trial, by) for trial in results.trials.itertuples()}
+    names = {row["trial_id"]: words(row[list(by)].dropna()) for _, row in results.trials.iterrows()}
     with style():
         figure, grid = _grid(len(panels), 0.6 if len(panels) > 1 else 0.4)
         seen = looks(list(dict.fromkeys(names.values())))
-        shown = []
+        shown, lines = [], {}
         for axes, where in zip(grid, panels, strict=True):
             for trial in chosen(results.trials, where)["trial_id"]:
                 curve = results.curves[results.curves["trial_id"] == trial].sort_values("step")
                 curve = curve[curve["step"] >= curve["step"].max() - picture.get("last", np.inf)]
-                look = seen[names[trial]]
-                axes.plot(curve["step"], curve[column], color=look.color, lw=1.2, label=names[trial])
+                (line,) = axes.plot(
+                    curve["step"], curve[column], color=seen[names[trial]].color, lw=1.2, label=names[trial]
+                )
+                lines[names[trial]] = line
                 shown.append(curve[column].to_numpy())
             dress(axes)
             axes.set(xlabel="steps", ylabel=picture.get("label", label(column)), title=words(where))
-            axes.legend()
         for axes in grid:
             limits(axes, np.concatenate(shown))
+        if not set(by) <= set(panels[0]):  # the titles say it already
+            key(figure, list(lines.values()))
     return figure
-
-
-def _name(trial: Any, by: Sequence[str]) -> str:
-    values = {key: getattr(trial, key) for key in by}
-    return words({key: value for key, value in values.items() if not pd.isna(value)})

@@ -96,8 +96,32 @@ def test_the_surface_is_stored(results):
     assert len(surface.info.minima) == 4
 
 
-def test_rest_cycles_divergence_and_the_way_there():
+def test_rest_cycles_divergence_and_the_way_there(tmp_path):
     """A quadratic of curvature 1 and 20: the rate alone says what plain descent does on it."""
+    rates = {1e-5: "completed", 0.05: "converged", 0.1: "cycling", 0.105: "diverged", 50.0: "diverged"}
+    problem = {"landscape": "ravine", "condition": 20}
+    fields = {"problem": problem, "starts": {"points": [[1.0, 1.0]]}, "optimizer": [{"name": "sgd", "lr": [*rates]}]}
+    trials = fastgd.run(study(**fields), tmp_path).trials.set_index("lr")
+    assert trials["status"].astype(str).to_dict() == rates
+    assert trials.loc[0.105, "steps"] == 300  # it rose, and is finite
+    died = trials.loc[50.0, "steps"]
+    x = 1.0
+    for step in range(1, 300):
+        x -= 50.0 * 20 * x
+        if not np.isfinite(x):
+            break
+    assert died == step
+    assert "finite" in trials.loc[50.0, "reason"]
+
+
+def test_trapped_at_a_minimum_that_is_not_the_lowest(tmp_path):
+    problem, starts = {"landscape": "three_hump_camel"}, {"points": [[-1.8, 0.9], [0.3, 0.0]]}
+    optimizer = [{"name": "sgd", "lr": 0.02}]
+    results = fastgd.run(study(problem=problem, starts=starts, optimizer=optimizer, steps=2000), tmp_path)
+    trials, minima = results.trials, results.surfaces[0].info.minima
+    assert trials["status"].tolist() == ["trapped", "converged"]
+    assert np.allclose(trials[["end_0", "end_1"]].to_numpy()[0], minima[int(trials["minimum"][0])], atol=1e-3)
+    assert trials["minimum"].tolist()[1] == 0
 
 
 # --- running on -------------------------------------------------------------------------------------------------------
@@ -152,11 +176,15 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
 
 def test_one_trial_alone_has_the_same_bits(results, tmp_path):
     row = results.trials.iloc[777]
-    alone = fastgd.run(study(), tmp_path, trial=f"{row['trial_id']}:{row['start']}").trials
-    assert len(alone) == 1
-    pd.testing.assert_series_equal(
-        alone.iloc[0].drop(TIMES).astype(str), row.drop(TIMES).astype(str), check_names=False
+    alone = fastgd.run(study(), tmp_path, trial=f"{row['trial_id']}:{row['start']}")
+    assert len(alone.trials) == 1
+    own = results.trials.iloc[[777]].drop(columns=TIMES).astype({"trial_id": str, "reason": str, "status": str})
+    found = alone.trials.drop(columns=TIMES).astype({"trial_id": str, "reason": str, "status": str})
+    pd.testing.assert_frame_equal(
+        found, own.reset_index(drop=True), check_dtype=False, check_categorical=False, check_exact=True
     )
+    with pytest.raises(InputError, match="the starts are 0 to 399, found '400'"):
+        fastgd.run(study(), tmp_path / "none", trial=f"{row['trial_id']}:400")
 
 
 def test_time_is_over(tmp_path, monkeypatch):

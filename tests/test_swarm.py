@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from swarms import make_swarm, steps_in_numpy
 
 from fastgd.problems import LANDSCAPES, find_landscape
-from tests.swarms import make_swarm, steps_in_numpy
 
 # Rules of every kind: slots or none, memory, sums over the coordinates in one round and in two, a reported iterate that
 # is not the state, the loss of each step.

@@ -1,20 +1,15 @@
 """The search of learning rates: what it finds where the best rate is known, that it resumes, and what it writes."""
 
-import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from small_studies import Log, rows
-from test_cli import fastgd_cli, run_python
 
 import fastgd
 from fastgd import InputError
 from fastgd.study.events import CohortStarted
-from fastgd.study.rate_search import REACH, Grid, best_rate, excess, flat_range, neighbours
 from fastgd.study.tuning import Tuning
 
 STEEP, FLAT, STEPS = 1.0, 0.1, 20  # the eigenvalues of a quadratic: its extreme curvatures
@@ -59,61 +54,6 @@ def tune(path, log=None, study=None, **options):
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     return tune(tmp_path_factory.mktemp("tune") / "q")
-
-
-# --- which rates are tried --------------------------------------------------------------------------------------------
-
-
-def search(grid, loss):
-    """Run a search over a function of the rate to its end."""
-    tried, rates, rounds = {}, grid.first(), 0
-    while rates:
-        assert not set(rates) & set(tried)
-        tried |= {rate: loss(rate) for rate in rates}
-        rates, rounds = grid.after(tried), rounds + 1
-    return tried, rounds
-
-
-@given(
-    best=st.floats(-9, 3), limit=st.floats(0.05, 3), points=st.integers(3, 20), factor=st.sampled_from([1.05, 1.3, 3.0])
-)
-def test_any_valley_within_reach_is_bracketed(best, limit, points, factor):
-    def loss(rate):
-        distance = math.log10(rate) - best
-        return distance**2 if distance < limit else math.inf
-
-    tried, rounds = search(Grid(1e-4, 1.0, points, factor), loss)
-    low, high = neighbours(tried, best_rate(tried))
-    assert low < 10**best < high
-    assert high / low <= factor * 1.001
-    assert rounds < 60
-
-
-def test_the_first_grid_and_its_ends():
-    assert Grid(1e-3, 10.0, 5).first() == [1e-3, 0.01, 0.1, 1.0, 10.0]
-    assert Grid(1 / 3, 2 / 3, 3).first() == [1 / 3, 0.471405, 2 / 3]
-
-
-@pytest.mark.parametrize("falls", [1, -1])
-def test_a_search_without_end_stops_far_out(falls):
-    tried, _ = search(Grid(1e-2, 1.0, 5), lambda rate: falls * rate)
-    assert min(tried) == pytest.approx(1e-2 / REACH if falls == 1 else 1e-2, rel=1e-4)
-    assert max(tried) == pytest.approx(1.0 if falls == 1 else REACH, rel=1e-4)
-
-
-def test_where_all_rates_diverge_it_looks_below():
-    tried, _ = search(Grid(1e-2, 1.0, 5), lambda rate: math.inf)
-    assert min(tried) == pytest.approx(1e-2 / REACH, rel=1e-4)
-    assert best_rate(tried) is None
-
-
-def test_the_flat_range_is_judged_by_what_the_best_rate_gained():
-    tried = {0.1: 1.0, 0.2: 0.52, 0.4: 0.5, 0.8: 0.54, 1.6: math.inf, 3.2: 0.51}
-    shares = excess(tried, start=1.5)
-    assert shares[0.2] == pytest.approx(0.02)
-    assert flat_range(shares, 0.4) == (0.2, 0.8)  # what lies beyond a worse rate is no part of it
-    assert flat_range(excess(tried, start=0.5), 0.4) == (0.4, 0.4)
-    assert flat_range(excess(tried, start=math.nan), 0.4) == (0.4, 0.4)
 
 
 # --- the whole search -------------------------------------------------------------------------------------------------
@@ -403,94 +343,3 @@ def test_a_folder_without_a_search(tmp_path, found):
         Tuning.load(tmp_path)
     with pytest.raises(InputError, match="holds results of other data"):
         tune(found.path, data=rows("squared"))
-
-
-# --- the command line -------------------------------------------------------------------------------------------------
-
-STUDY = """
-name = "tiny"
-epochs = 5
-batch_size = 32
-
-[problem]
-loss = "logistic"
-synthetic = { n = 300, d = 4, noise = 0.1 }
-validation = 0.2
-
-[[optimizer]]
-name = "momentum"
-lr = 0.1
-momentum = [0.5, 0.9]
-
-[[optimizer]]
-name = "dog"
-"""
-
-
-@pytest.fixture(scope="module")
-def command(tmp_path_factory):
-    """A finished search: the study's file, the folder, and what was printed."""
-    place = tmp_path_factory.mktemp("command")
-    (place / "tiny.toml").write_text(STUDY)
-    out, errors = fastgd_cli("tune", place / "tiny.toml", "--out", place / "t", "--factor", 2)
-    return place / "tiny.toml", place / "t", out, errors
-
-
-def test_the_command_prints_a_table_and_writes_all(command):
-    _, folder, out, errors = command
-    lines = [line.rstrip() for line in out.splitlines()]
-    assert lines[0] == "tiny: the best rates"
-    told = ["optimizer", "momentum", "best lr", "bracket", "validation loss", "flat range", "rates", "trials", "remark"]
-    assert lines[1].split() == " ".join(told).split()
-    assert lines[2].startswith("momentum ")
-    assert (lines[3].split()[0], lines[3].endswith("no rate")) == ("dog", True)
-    assert lines[-2:] == [f"tune: {folder}/tune.png", f"fastgd run {folder}/tuned.toml"]
-    assert "round-0: 18 trials" in errors
-    assert {"tune.json", "tune.png", "tuned.toml", "round-0"} <= {path.name for path in folder.iterdir()}
-
-
-def test_json_alone_in_a_process(command):
-    study, folder, _, _ = command
-    done = run_python("-m", "fastgd", "tune", str(study), "--out", str(folder), "--factor", "2", "--json")
-    assert done.returncode == 0, done.stderr
-    printed = json.loads(done.stdout)
-    assert [answer["optimizer"] for answer in printed["answers"]] == ["momentum", "dog"]
-    assert printed["answers"][1]["low"] is None
-    assert printed["tuned"] == str(folder / "tuned.toml")
-    assert printed["answers"] == json.loads((folder / "tune.json").read_text())["answers"]
-    assert f"nothing to run: every trial is in {folder}" in done.stderr
-
-
-def test_the_tuned_study_runs(command, tmp_path):
-    out, _ = fastgd_cli("run", command[1] / "tuned.toml", "--out", tmp_path / "r")
-    assert "2 trials: 2 completed" in out
-
-
-def test_the_command_of_a_range_test(command, tmp_path):
-    study, folder, _, _ = command
-    out, _ = fastgd_cli("tune", study, "--range-test", "--steps", 50, "--out", folder)
-    lines = [line.rstrip() for line in out.splitlines()]
-    assert lines[1].split() == ["optimizer", "momentum", "suggestion", "steepest", "least", "blow", "up"]
-    assert "without a rate to test: dog" in lines
-    assert lines[-1] == f"range: {folder}/range-test.png"
-    found = json.loads(fastgd_cli("tune", study, "--range-test", "--steps", 50, "--out", folder, "--json")[0])
-    assert [answer["momentum"] for answer in found["answers"]] in ([0.5, 0.9], [0.9, 0.5])
-    for kind in ("range", "tune"):
-        picture = tmp_path / f"{kind}.svg"
-        assert fastgd_cli("plot", folder, "--kind", kind, "-o", picture)[0] == f"{kind}: {picture}\n"
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--points", 2], "points must be at least 3, found 2"),
-        (["--range-test", "--epochs", 3], "--epochs is for a search"),
-        (["--set", "optimizer.0.lr=-1"], "optimizer.0.lr must be greater than 0"),
-    ],
-    ids=str,
-)
-def test_mistakes_on_the_command_line(command, tmp_path, options, message):
-    out, errors = fastgd_cli("tune", command[0], "--out", tmp_path / "t", *options, code=2)
-    assert out == ""
-    assert message in errors.splitlines()[-1]
-    assert not (tmp_path / "t").exists()

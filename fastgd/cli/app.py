@@ -218,11 +218,24 @@ def plot(
         typer.Argument(help="A folder of results; for the schedules, a study file will do.", metavar="DIR|STUDY.toml"),
     ],
     kind: Annotated[
-        str, typer.Option("--kind", "-k", help="curves, sensitivity, heatmap, schedule, rates, range or tune.")
+        str, typer.Option("--kind", "-k", help="What to draw: one of those below.", metavar="KIND")
     ] = "curves",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="A .png, .svg or .pdf.  [default: DIR/KIND.png]", metavar="FILE"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="A .png, .svg or .pdf; of a film .gif or .mp4.  [default: DIR/KIND.png]",
+            metavar="FILE",
+        ),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Set an option of that kind, those of its function in fastgd.plots; may be repeated.",
+            metavar="KEY=VALUE",
+        ),
     ] = None,
 ) -> None:
     """Draw a study's results into a file.
@@ -237,17 +250,33 @@ def plot(
     tune         the loss against the rate in all rounds of a search (fastgd tune)
     ```
 
+    Of studies on landscapes:
+
+    ```
+    contour      trajectories on the contour map: the best of each optimizer
+    surface      the same in three dimensions
+    basins       which minimum each start leads to, and after how many steps
+    phase        convergent, oscillating, divergent: how trials end over two hyper-parameters
+    traces       parameters, gradients, what the rules keep, and effective rates, step by step
+    animate      a film of optimizers on the contour map, beside their losses
+    ```
+
     **Examples**
 
     ```
     fastgd plot results/flights --kind sensitivity -o sensitivity.pdf
     fastgd plot results/flights --kind heatmap -o heatmap.svg
     fastgd plot studies/schedules.toml --kind schedule -o schedules.png
+    fastgd plot results/basins --kind basins --set color=steps
+    fastgd plot results/valley --kind animate -o valley.gif
     ```
     """
     from fastgd.cli import rankings, tunings
 
-    (tunings if kind in ("range", "tune") else rankings).plot(folder, kind, output)
+    if kind in ("range", "tune"):
+        tunings.plot(folder, kind, output)
+    else:
+        rankings.plot(folder, kind, output, assignments or [])
 
 
 @app.command("list")

@@ -1,5 +1,6 @@
 """`fastgd best` and `fastgd plot`, and the summary at the end of a run: views of results."""
 
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 from rich.table import Table
 
+from fastgd._errors import InputError
 from fastgd.analysis import Results, load
 from fastgd.cli.choices import At, By
 from fastgd.cli.consoles import count, seconds, show, show_json, table
@@ -31,12 +33,17 @@ def best(folder: Path, by: By | None, at: At, top: int | None, *, as_json: bool)
         show(f"{len(ranking) - len(chosen):,} more of {len(ranking):,}: --top N, or --json for all")
 
 
-def plot(folder: Path, kind: str, output: Path | None) -> None:
+def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str] = ()) -> None:
     """Draw a folder's results, or the schedules of a study file, into a file and print its name."""
+    from fastgd.plots import PLOTS
+    from fastgd.study._overrides import override
+
     if kind == "schedule" and folder.suffix == ".toml":
         _sketch(folder, output or folder.with_suffix(".png"))
-    else:
-        draw(load(folder), kind, output or folder / f"{kind}.png")
+        return
+    options: dict[str, Any] = {}
+    override(options, assignments)
+    draw(load(folder), kind, output or folder / f"{kind}{PLOTS.find(kind).suffix}", options)
 
 
 def _sketch(file: Path, output: Path) -> None:
@@ -55,11 +62,17 @@ def _sketch(file: Path, output: Path) -> None:
     show(f"schedule: {output}")
 
 
-def draw(results: Results, kind: str, output: Path) -> None:
+def draw(results: Results, kind: str, output: Path, options: Mapping[str, Any] | None = None) -> None:
     """Draw results into a file and print its name."""
     from fastgd import plots
 
-    plots.save(plots.plot(results, kind), output)
+    try:
+        figure = plots.plot(results, kind, **(options or {}))
+    except TypeError as error:
+        if not options:
+            raise
+        raise InputError(f"--set {', '.join(options)}: {error}") from error
+    plots.save(figure, output)
     show(f"{kind}: {output}")
 
 

@@ -78,9 +78,14 @@ class Objective(Cohort):
         -------
         losses, squares : ndarray (k,) float64
         """
-        self.layout.put(self.layout.blocks(self.lanes.state, 0), points.T)
+        self.alive = self.places = np.arange(len(points))
+        self.layout.put(self.layout.blocks(self.iterate(), 0), points.T)
         measured = self.measure([self._training], poll)
-        return measured.sums[0][0][: len(points)] / self.n, measured.penalised[: len(points)]
+        return measured.sums[0][0] / self.n, measured.penalised
+
+    def iterate(self) -> Array:
+        """The tiles that hold points."""
+        return self.lanes.state[: self.spec.kernel.tiles(len(self.places))]
 
 
 def _tiles(kernel: Kernel, lane_bytes: int, entries: float) -> int:

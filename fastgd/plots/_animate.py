@@ -50,7 +50,7 @@ def animate(
     -------
     Film
         A matplotlib figure that shows the last frame. `save` writes it as .gif or .mp4, and the frame that it shows as
-        a picture; `Film.show` goes to another frame.
+        a picture; `Film.go` goes to another frame.
 
     Raises
     ------

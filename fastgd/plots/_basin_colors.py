@@ -71,4 +71,5 @@ def _table(colors: Array) -> Bytes:
 
 def _level(steps: Array, norm: "Normalize") -> Codes:
     place = np.nan_to_num(np.ma.filled(norm(steps), 0.0), nan=0.0)
-    return np.rint((_LEVELS - 1) * np.clip(place, 0.0, 1.0)).astype(np.int64)
+    level: Codes = np.rint((_LEVELS - 1) * np.clip(place, 0.0, 1.0)).astype(np.int64)
+    return level

@@ -202,7 +202,7 @@ def _raster(points: Array) -> tuple[Array, Array, Codes]:
     x, y = (np.linspace(a, b, _PIXELS) for a, b in zip(low, high, strict=True))
     pixels = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1)
     _, which = cKDTree(points / (high - low)).query(pixels / (high - low))
-    return x, y, which.astype(np.int64)
+    return x, y, np.asarray(which, dtype=np.int64)
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -216,10 +216,14 @@ def _draw(axes: "Axes", one: Basins, surface: Surface, norm: "Normalize", color:
         colors = by_minimum(one.codes, one.steps, hues(minima), norm)
     grid = grid_of(one.points)
     if grid is None and len(one.points) <= _DOTS:
-        size = 0.9 * (72 * 2.2) ** 2 / len(one.points)  # square points: half of the axes
+        size = min(60.0, 0.9 * (72 * 2.2) ** 2 / len(one.points))  # square points: most of the axes
         lost = one.codes == DIVERGED
-        axes.scatter(*one.points[~lost].T, c=colors[~lost] / 255, s=size, linewidths=0, rasterized=True)
-        axes.scatter(*one.points[lost].T, s=size, facecolors="white", edgecolors="#b3b3b3", linewidths=0.5)
+        axes.scatter(
+            one.points[~lost, 0], one.points[~lost, 1], c=colors[~lost] / 255, s=size, linewidths=0, rasterized=True
+        )
+        axes.scatter(
+            one.points[lost, 0], one.points[lost, 1], s=size, facecolors="white", edgecolors="#b3b3b3", linewidths=0.5
+        )
     else:
         _image(axes, colors, *(grid or _raster(one.points)))
     mark_minima(axes, surface)

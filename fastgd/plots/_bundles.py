@@ -80,7 +80,7 @@ def bundles_of(results: Results, metric: str, x: str) -> dict[str, list[Bundle]]
         raise InputError(f"the curves have no metric {metric!r}; {nearest(metric, measured)}")
     trials = with_methods(results.trials[results.trials["in_study"]].reset_index(drop=True))
     if results.on_landscapes:
-        trials = trials.astype({name: object for name in ("problem", "status")})
+        trials = trials.astype(dict.fromkeys(("problem", "status"), object))
     checkpoints = Checkpoints.read(results, trials, x, metric)
     ranking = ranking_of(results, metric if metric in METRICS else None, "final")
     return {
@@ -120,7 +120,10 @@ def _positions(trials: pd.DataFrame, rows: pd.DataFrame) -> NDArray[np.int64]:
     """Return for each row of the curves the position of its trial; -1: it is not among them."""
     names = rows["trial_id"].cat.categories
     if "start" not in trials:
-        return pd.Index(trials["trial_id"]).get_indexer(names)[rows["trial_id"].cat.codes.to_numpy()]
+        plain: NDArray[np.int64] = pd.Index(trials["trial_id"]).get_indexer(names)[
+            rows["trial_id"].cat.codes.to_numpy()
+        ]
+        return plain
     most = 1 + max(int(trials["start"].max()), int(rows["start"].max()))
     own = pd.Index(names).get_indexer(trials["trial_id"].astype(str)) * most + trials["start"].to_numpy()
     order = np.argsort(own)

@@ -106,7 +106,9 @@ def chosen_of(
         wanted = [trials] if isinstance(trials, str) else list(trials)
         known = chosen["trial_id"].tolist()
         if missing := [name for name in wanted if name not in known]:
-            raise InputError(f"there is no trial {missing[0]!r} to draw in {results.path}; {nearest(missing[0], known)}")
+            raise InputError(
+                f"there is no trial {missing[0]!r} to draw in {results.path}; {nearest(missing[0], known)}"
+            )
         chosen = chosen.set_index("trial_id", drop=False).loc[wanted]
     told = _telling(results, ranking)
     words = [settings(row, told[row["method"]]) for _, row in chosen.iterrows()]

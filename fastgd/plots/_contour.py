@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 from fastgd._errors import InputError, nearest
 from fastgd.analysis import Results
 from fastgd.plots._configurations import surfaces_of
-from fastgd.plots._map import around, columns_of, draw_map, draw_walk, fit, map_handles, mark_ends, mark_minima, proportion
+from fastgd.plots._map import (
+    around,
+    columns_of,
+    draw_map,
+    draw_walk,
+    fit,
+    map_handles,
+    mark_ends,
+    mark_minima,
+    proportion,
+)
 from fastgd.plots._style import GREY, Look, figure_of, key, list_below, looks, methods, panels, style
 from fastgd.plots._walks import Walk, walks_of
 from fastgd.store.surfaces import Surface

@@ -18,6 +18,7 @@ from fastgd.plots._style import (
     label,
     limits,
     looks,
+    measure,
     methods,
     name_axes,
     panels,
@@ -38,9 +39,7 @@ _LINES = 50
 _END = "|"
 
 
-def curves(
-    results: Results, metric: str | None = None, x: str | None = None, spread: bool | None = None
-) -> "Figure":
+def curves(results: Results, metric: str | None = None, x: str | None = None, spread: bool | None = None) -> "Figure":
     """Plot a metric over the training.
 
     With `spread`, an optimizer has axes of its own: its best configuration stands out before all of its trials and, in
@@ -76,7 +75,7 @@ def curves(
         spread = len(problems) == 1 and any(bundle.configurations > 1 for bundle in everyone)
     with style():
         figure = _small_multiples(everyone, chosen) if spread else _overview(problems, chosen)
-        name_axes(figure, label(x), label(metric))
+        name_axes(figure, label(x), measure(results, metric))
         _key(figure, everyone, spread, repeats(results))
     return figure
 

@@ -21,7 +21,7 @@ _EXACT = 64  # colours of a GIF's 256 that are those of the picture, not means
 
 
 class Film(Figure):
-    """A figure with frames; it shows the last one, until `show` is called.
+    """A figure with frames; it shows the last one, until `go` is called.
 
     Attributes
     ----------
@@ -39,9 +39,9 @@ class Film(Figure):
     def animate(self, frames: int, moving: "Sequence[Artist]", move: Callable[[int], None]) -> None:
         """Say what moves: artists, and a function that puts them where they are in a frame."""
         self.frames, self._moving, self._move = frames, moving, move
-        self.show(frames - 1)
+        self.go(frames - 1)
 
-    def show(self, frame: int) -> None:
+    def go(self, frame: int) -> None:
         """Show a frame, from 0."""
         self._move(frame)
 
@@ -50,7 +50,7 @@ class Film(Figure):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         before, dpi = self.canvas, self.dpi
-        canvas = FigureCanvasAgg(self)
+        canvas: Any = FigureCanvasAgg(self)
         self.dpi = _DPI
         try:
             for artist in self._moving:
@@ -59,7 +59,7 @@ class Film(Figure):
             ground = canvas.copy_from_bbox(self.bbox)
             for frame in range(self.frames):
                 canvas.restore_region(ground)
-                self.show(frame)
+                self.go(frame)
                 for artist in sorted(self._moving, key=lambda one: one.get_zorder()):
                     artist.axes.draw_artist(artist)  # type: ignore[union-attr]
                 yield np.array(canvas.buffer_rgba())
@@ -117,5 +117,5 @@ def _save_mp4(film: Film, path: Path) -> None:
     writer: Any = FFMpegWriter(fps=rate, extra_args=["-pix_fmt", "yuv420p"])
     with writer.saving(film, str(path), _DPI):
         for frame in [*range(film.frames), *[film.frames - 1] * (2 * rate)]:
-            film.show(frame)
+            film.go(frame)
             writer.grab_frame()

@@ -15,6 +15,7 @@ from fastgd.plots._style import (
     key,
     label,
     looks,
+    measure,
     methods,
     panels,
     ranking_of,
@@ -92,7 +93,7 @@ def heatmap(
                 _draw(axes, found, x, norm)
                 head(axes, found.optimizer, found.best, "", chosen[found.method].color, 2.0)
             bar = part.colorbar(ScalarMappable(norm, _COLORS), ax=grid, extend="max", pad=0.02)
-            bar.set_label(f"{at} {label(metric)}" + (f", {problem}" if len(problems) > 1 else ""))
+            bar.set_label(f"{at} {measure(results, metric)}" + (f", {problem}" if len(problems) > 1 else ""))
             bar.outline.set_visible(False)
             if isinstance(norm, PowerNorm):  # at equal steps of colour, the best value among them
                 marks = norm.inverse(np.linspace(0.0, 1.0, 5))

@@ -1,6 +1,6 @@
 """The map of an objective over two coordinates: its levels, its colours, and what is marked on it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -151,8 +151,9 @@ def around(surface: Surface, paths: Sequence[Array]) -> Surface:
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     # Maps keep their proportions, and stay wide enough for their grid to look smooth.
     share = max(float(np.max(np.ptp(points, axis=0) / (corners[1] - corners[0]))) * 1.3, 0.1)
-    low, high = middle - share / 2 * np.diff(corners, axis=0)[0], middle + share / 2 * np.diff(corners, axis=0)[0]
-    x, y = (np.flatnonzero((axis >= a) & (axis <= b)) for axis, a, b in zip((surface.x, surface.y), low, high))
+    half = share / 2 * (corners[1] - corners[0])
+    axes, low, high = (surface.x, surface.y), middle - half, middle + half
+    x, y = (np.flatnonzero((axis >= a) & (axis <= b)) for axis, a, b in zip(axes, low, high, strict=True))
     return Surface(surface.info, surface.x[x], surface.y[y], surface.loss[np.ix_(x, y)])
 
 
@@ -184,7 +185,7 @@ def draw_walk(axes: "Axes", walk: Walk, look: Look) -> "list[Artist]":
     return [line, dots]
 
 
-def mark_ends(axes: "Axes", walks: Sequence[Walk], chosen: "dict[str, Look]") -> None:
+def mark_ends(axes: "Axes", walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
     """Mark where walks started and ended, above all lines."""
     starts = np.unique([walk.path[0] for walk in walks], axis=0)
     axes.plot(*starts.T, **START, zorder=7)

@@ -82,7 +82,7 @@ def phase(
         The study is none on landscapes, or no optimizer has several values of both columns.
     """
     order = check_landscapes(results, "phase")
-    maps = _chosen(maps_of(results, ranked(results), x, y, order, "phase"), problem, method)
+    maps = _chosen(maps_of(results, ranked(results), x, y, order, "phase diagram"), problem, method)
     ends = _ends(results)
     with style():
         if axes is not None:
@@ -143,7 +143,9 @@ def _ends(results: Results) -> pd.DataFrame:
     worst_first = counts.reshape(-1, len(_NAMES))[:, ::-1]
     steps = trials["steps_to_tolerance"].where(status == 0).groupby(configuration).median()
     phases = len(_NAMES) - 1 - np.argmax(worst_first, axis=1)
-    return pd.DataFrame({"phase": phases, "steps": steps.reindex(range(len(names))).to_numpy()}, index=names.astype(str))
+    return pd.DataFrame(
+        {"phase": phases, "steps": steps.reindex(range(len(names))).to_numpy()}, index=names.astype(str)
+    )
 
 
 def _table(found: Map, x: str, ends: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -176,11 +178,11 @@ def step_bar(figure: "FigureBase", steps: "ScalarMappable", grid: "list[Axes]") 
 
     bar = figure.colorbar(steps, ax=grid, pad=0.02)
     if type(steps.norm).__name__ == "LogNorm":
-        bar.set_ticks(LogLocator(subs=(1.0, 2.0, 5.0)))  # type: ignore[arg-type]
+        bar.set_ticks(LogLocator(subs=(1.0, 2.0, 5.0)))
         bar.ax.yaxis.set_major_formatter(ScalarFormatter())
         bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.set_label("steps to the tolerance")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def _draw(axes: "Axes", found: Map, x: str, tables: tuple[pd.DataFrame, pd.DataFrame], norm: "Normalize") -> str:
@@ -200,7 +202,8 @@ def _draw(axes: "Axes", found: Map, x: str, tables: tuple[pd.DataFrame, pd.DataF
     if shaded.count():
         row, column = np.unravel_index(int(shaded.argmin()), shaded.shape)
         axes.plot(across.centers[column], up.centers[row], **STAR)
-        there = settings(pd.Series({"variant": "", x: steps.columns[column], found.y: steps.index[row]}), [x, found.y])
+        place: dict[str, Any] = {"variant": "", x: steps.columns.tolist()[column], found.y: steps.index.tolist()[row]}
+        there = settings(pd.Series(place), [x, found.y])
         fewest = f"fewest steps: {shaded[row, column]:.0f}, {there}"
     axes.set_xlabel(label(x))
     axes.set_ylabel(label(found.y))

@@ -18,6 +18,7 @@ from fastgd.plots._style import (
     label,
     limits,
     looks,
+    measure,
     methods,
     number,
     ranking_of,
@@ -84,7 +85,7 @@ def sensitivity(results: Results, by: str | None = None, at: str = "final", hype
             _scale(axes, rows, hyper, start[str(problem)])
             _mark_diverged(strip, axes, lost[problem], chosen)
             axes.set_xlabel(label(hyper))
-            axes.set_ylabel(f"{at} {label(metric)}")
+            axes.set_ylabel(f"{at} {measure(results, metric)}")
             if len(problems) > 1:
                 strip.set_title(str(problem))
         key(figure, _handles(ranking, any(lost.values()), repeats(results)))

@@ -146,7 +146,7 @@ def name_axes(figure: "Figure", x: str, y: str) -> None:
 def key(figure: "FigureBase", handles: "Sequence[Artist]", room: float | None = None) -> None:
     """Say below the panels what the lines are; a subfigure says how much room there is, in inches."""
     widths = [0.6 + 0.065 * len(str(handle.get_label())) for handle in handles]  # inches
-    room = room or float(figure.bbox.width) / figure.get_figure(root=True).dpi
+    room = room or float(figure.get_figure(root=True).get_figwidth())
     columns = len(handles) if sum(widths) < room else max(1, int(room / max(widths)))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, labelcolor=GREY)
 
@@ -277,6 +277,11 @@ def ranking_of(results: Results, by: str | None, at: str) -> pd.DataFrame:
     ranking = results.best(by, at)
     names = [name for name in ranking.columns if isinstance(ranking[name].dtype, pd.CategoricalDtype)]
     return with_methods(ranking.astype(dict.fromkeys(names, object)))
+
+
+def measure(results: Results, metric: str) -> str:
+    """Return a metric's name as it stands on an axis; a landscape's loss is of no training."""
+    return "loss" if results.on_landscapes and metric == "loss" else label(metric)
 
 
 def repeats(results: Results) -> str:

@@ -27,7 +27,6 @@ from fastgd.plots._walks import Walk
 from fastgd.store.surfaces import Surface
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
@@ -40,7 +39,9 @@ _LIGHT = (300.0, 40.0)  # where it comes from
 _VIEWS = [(elevation, azimuth) for elevation in (42.0, 56.0) for azimuth in (-60, -120, -30, -150, 30, 150, 60, 120)]
 _ENOUGH = 0.93
 _LOOKS = 300  # points of walks by which one is chosen
-_MARCH = 160  # points of a ray towards the eye
+_MARCH = 120  # points of a ray towards the eye
+_AT_ONCE = 4096  # rays, which bounds the memory
+_LINES = 20_000  # points of contour lines
 WIDTHS = {1: 6.4, 2: 4.2, 3: 3.3}
 
 
@@ -94,7 +95,6 @@ def _figure(
     maps: "Sequence[tuple[Surface, list[Walk]]]", chosen: Mapping[str, Look], view: tuple[float, float] | None
 ) -> "Figure":
     from matplotlib.figure import Figure
-    from mpl_toolkits.mplot3d import Axes3D  # noqa: F401 (it makes the projection known)
 
     columns = columns_of(len(maps))
     rows, width = -(-len(maps) // columns), WIDTHS[columns]
@@ -167,6 +167,10 @@ class Relief:
 
     def seen(self, points: Array) -> NDArray[np.bool_]:
         """Return which of some points (k, 3) no part of the relief hides from the eye."""
+        parts = [points[first : first + _AT_ONCE] for first in range(0, len(points), _AT_ONCE)]
+        return np.concatenate([self._seen(part) for part in parts]) if parts else np.zeros(0, bool)
+
+    def _seen(self, points: Array) -> NDArray[np.bool_]:
         distance = np.linspace(0.01, 1.6, _MARCH)[:, None, None]
         elevation, azimuth = np.radians(self.view)
         flat = np.cos(elevation)
@@ -174,13 +178,13 @@ class Relief:
         ray = points + distance * eye * np.array([*self.size, self.top]) / _ASPECT
         with np.errstate(invalid="ignore"):
             above: NDArray[np.bool_] = self.at(ray[..., :2]) > ray[..., 2]
-        return ~above.any(axis=0)
+        return np.asarray(~above.any(axis=0))
 
 
 def _draw_ground(axes: Any, ground: Surface, relief: Relief) -> None:
     from matplotlib.colors import LightSource
 
-    every_x, every_y = (max(1, -(-len(axis) // _FACES)) for axis in (ground.x, ground.y))
+    every_x, every_y = _strides(ground)
     x, y, z = ground.x[::every_x], ground.y[::every_y], relief.z[::every_x, ::every_y]
     level = z / relief.top
     light = LightSource(*_LIGHT)
@@ -195,17 +199,29 @@ def _draw_ground(axes: Any, ground: Surface, relief: Relief) -> None:
     faces.set_rasterized(True)
 
 
+def _strides(ground: Surface) -> tuple[int, int]:
+    return max(1, len(ground.x) // _FACES), max(1, len(ground.y) // _FACES)
+
+
 def _draw_levels(axes: Any, ground: Surface, relief: Relief) -> None:
     """Draw the contour lines of the map, where they are seen."""
     from matplotlib.figure import Figure
 
-    found = Figure().subplots().contour(ground.x, ground.y, relief.z.T, levels_of(relief.z)[1:-1])
+    every_x, every_y = _strides(ground)
+    x, y, z = ground.x[::every_x], ground.y[::every_y], relief.z[::every_x, ::every_y]
+    found = Figure().subplots().contour(x, y, z.T, levels_of(z)[1:-1]).allsegs
+    length = sum(len(segment) for level in found for segment in level)
+    found = found[:: -(-length // _LINES)]  # of a rugged landscape fewer lines say more
     gap = np.full((1, 2), np.nan)
-    lines = [part for level in found.allsegs for segment in level for part in (segment, gap)]
+    lines = [part for level in found for segment in level for part in (segment, gap)]
     if lines:
         points = relief.on(np.concatenate(lines))
         axes.plot(
-            *np.where(relief.seen(points)[:, None], points, np.nan).T, color="#4f738d", linewidth=0.4, alpha=0.6, zorder=1.5
+            *np.where(relief.seen(points)[:, None], points, np.nan).T,
+            color="#4f738d",
+            linewidth=0.4,
+            alpha=0.6,
+            zorder=1.5,
         )
 
 
@@ -237,9 +253,7 @@ def _draw_walk(axes: Any, walk: Walk, relief: Relief, look: Look) -> None:
     axes.plot(*shown.T, "o", color=look.color, markersize=3.4, markeredgewidth=0, zorder=4)
 
 
-def _mark(
-    axes: Any, ground: Surface, walks: Sequence[Walk], relief: Relief, chosen: Mapping[str, Look]
-) -> None:
+def _mark(axes: Any, ground: Surface, walks: Sequence[Walk], relief: Relief, chosen: Mapping[str, Look]) -> None:
     """Mark minima, starts and ends."""
     minima = relief.on(inside(ground))
     few = {} if len(minima) <= 12 else {"markersize": 4, "markeredgewidth": 0.4}
@@ -263,7 +277,16 @@ def _dress(axes: Any, ground: Surface, height: Height, relief: Relief) -> None:
     axes.set_zlim(0.0, relief.top)
     axes.set_xlabel(coordinate(ground, 0), labelpad=-4)
     axes.set_ylabel(coordinate(ground, 1), labelpad=-4)
-    axes.text2D(1.0, 0.99, "height: loss" + ", log scale" * (relief.top > 3.0), transform=axes.transAxes, ha="right", va="top", fontsize=7.5, color=GREY)
+    axes.text2D(
+        1.0,
+        0.99,
+        "height: loss" + ", log scale" * (relief.top > 3.0),
+        transform=axes.transAxes,
+        ha="right",
+        va="top",
+        fontsize=7.5,
+        color=GREY,
+    )
     marks = _marks(height, relief.top)
     axes.set_zticks(height(marks), labels=[_word(mark) for mark in marks])
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):

@@ -1,7 +1,7 @@
 """Traces: what an optimizer keeps for each parameter, and by which rate each of them learns, step by step."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 # Of the coordinates: apart from the optimizers' colours in lightness, and from each other in dashes too.
 _COLORS = ("#1b4f8a", "#d98032", "#5aa469", "#9b6fb3", "#c2a83e", "#7a7a7a")
-_DASHES = ("solid", (0, (4, 1.2)), (0, (1.2, 1)), (0, (6, 1, 1, 1)), (0, (2, 2)), (0, (8, 2)))
+_DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.2)), (0, (1.2, 1)), (0, (6, 1, 1, 1)), (0, (2, 2)), (0, (8, 2)))
 _COLUMNS = 4  # of trials: all that were recorded, if they are no more
 _FIXED = ("x", "gradient")
 _EFFECTIVE = "effective_lr"
@@ -40,7 +40,7 @@ def traces(
     log: bool | None = None,
     coordinates: Sequence[int] | None = None,
 ) -> "Figure":
-    """Plot every step of trials: a column for each, with panels of the parameters, their gradients, what the rule keeps.
+    """Plot every step of trials: a column for each, with its parameters, their gradients, and what the rule keeps.
 
     The panels of a column share the steps, and those of a row their scale where they show the same. The lowest is the
     effective rate: what multiplies each parameter's gradient. It is left out at the start, where nothing is known yet.
@@ -74,7 +74,9 @@ def traces(
     walks = _walks(results, trials, start)
     shown = list(coordinates if coordinates is not None else range(min(len(_COLORS), walks[0].x.shape[1])))
     if wrong := [number for number in shown if not 0 <= number < len(_COLORS) or number >= walks[0].x.shape[1]]:
-        raise InputError(f"there is no coordinate {wrong[0]} to trace; they are 0 to {walks[0].x.shape[1] - 1}, up to 5")
+        raise InputError(
+            f"there is no coordinate {wrong[0]} to trace; they are 0 to {walks[0].x.shape[1] - 1}, up to 5"
+        )
     last = int(min(steps or np.inf, max(walk.step[-1] for walk in walks)))
     colors = {name: look.color for name, look in looks(methods(results)).items()}
     with style():

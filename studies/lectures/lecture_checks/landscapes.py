@@ -63,9 +63,9 @@ def dancing(results: fastgd.Results) -> Found:
 def warm_restarts(results: fastgd.Results) -> Found:
     """Warm restarts land at all rates and periods, and fixed rates at their mean are caught."""
     found = [(run.row.schedule, run.row.lr, _ends(run)) for run in runs(results)]
-    kinds = {"cosine_restarts": "warm restarts, periods 40, 50, 80, 100", "constant": "fixed"}
+    kinds = {"cosine_restarts": "warm restarts, periods 40, 50, 80, 100", "cosine": "one cosine", "constant": "fixed"}
     rows = [
-        {"rate": rate, "schedule": kinds[name], "trials": sum(key[:2] == (name, rate) for key in found), "ends in": end}
+        {"rate": rate, "schedule": kinds[name], "trials": found.count((name, rate, end)), "end in": end}
         for name, rate, end in dict.fromkeys(found)
     ]
     ends = {name: {end for kind, _, end in found if kind == name} for name in kinds}
@@ -74,6 +74,39 @@ def warm_restarts(results: fastgd.Results) -> Found:
         "fixed rates at their mean are caught in the pothole": ends["constant"] == {"the first pothole"},
     }
     return Found(holds, rows)
+
+
+@check
+def escape(results: fastgd.Results) -> Found:
+    """Where trials are before the restart, when they leave the pothole, and where they end."""
+    rows = []
+    for run in runs(results):
+        inside = np.flatnonzero(run.path[:, 0] < -2)[-1]  # the last step on this side of the pothole's rim
+        period = results.trials.loc[run.row.Index, "schedule.then.period"]
+        rows.append(
+            {
+                "schedule": "fixed at 0.5" if np.isnan(period) else f"restarts at 1, period {period:g}",
+                "seed": run.row.seed,
+                "after 100 steps": "in the pothole" if np.linalg.norm(run.path[100] - POTHOLE) < 1e-2 else "elsewhere",
+                "leaves at step": int(inside) + 1 if inside < len(run.path) - 1 else "never",
+                "ends in": _ends(run),
+            }
+        )
+    groups = {name: [row for row in rows if row["schedule"] == name] for name in dict.fromkeys(map(_schedule, rows))}
+    fixed, short, long = groups.values()
+    holds = {
+        "all trials are in the pothole after 100 steps": {row["after 100 steps"] for row in rows} == {"in the pothole"},
+        "fixed rates never leave it": {row["ends in"] for row in fixed} == {"the first pothole"},
+        "nor do those that restart with a period of 50": {row["ends in"] for row in short} == {"the first pothole"},
+        "with a period of 100 all leave it and land in the deep minimum": {row["ends in"] for row in long}
+        == {"the deep minimum"}
+        and all(row["leaves at step"] > 100 for row in long),
+    }
+    return Found(holds, rows)
+
+
+def _schedule(row: dict[str, Any]) -> str:
+    return str(row["schedule"])
 
 
 @check
