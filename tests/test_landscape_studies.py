@@ -105,12 +105,10 @@ def test_rest_cycles_divergence_and_the_way_there(tmp_path):
     assert trials["status"].astype(str).to_dict() == rates
     assert trials.loc[0.105, "steps"] == 300  # it rose, and is finite
     died = trials.loc[50.0, "steps"]
-    x = 1.0
-    for step in range(1, 300):
-        x -= 50.0 * 20 * x
-        if not np.isfinite(x):
-            break
-    assert died == step
+    steep = [1.0]
+    while np.isfinite(steep[-1]):
+        steep.append(steep[-1] - 50.0 * 20 * steep[-1])
+    assert died == len(steep) - 1
     assert "finite" in trials.loc[50.0, "reason"]
 
 

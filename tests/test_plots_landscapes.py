@@ -355,7 +355,7 @@ def test_phases_are_the_most_frequent_status(phases):
 
 def test_traces_show_what_was_recorded(walked):
     figure = plot(walked, "traces", start=2)
-    walks = [walk for walk in walks_of(walked, "traces", "all", 2, whole=True)]
+    walks = walks_of(walked, "traces", "all", 2, whole=True)
     shown = [ax for ax in figure.axes if ax.get_visible()]
     assert len(walks) == 3
     assert len(shown) == 3 * 4  # parameters, gradients, a slot, effective rates

@@ -18,6 +18,8 @@ def describe(name: str, summary: PlanSummary) -> list[RenderableType]:
     columns = list(rows[0])
     if len({row["problem"] for row in rows}) == 1:
         columns.remove("problem")
+    if not summary.passes:  # landscapes have no data to pass over
+        columns = [column for column in columns if column not in ("batch size", "passes")]
     numbers = [column for column in columns if column not in TEXTS]
     return [
         table(f"{name}: the plan", columns, ([row[column] for column in columns] for row in rows), numbers),
@@ -25,11 +27,17 @@ def describe(name: str, summary: PlanSummary) -> list[RenderableType]:
         f"{count(summary.trials, 'trial')} in {count(len(summary.cohorts), 'cohort')}: "
         f"{count(summary.lanes, 'lane')}, "
         f"{summary.padding:.0%} of what is computed is padding",
-        f"{amount(summary.bytes, 'B')} of memory for the largest cohort (at most {amount(summary.budget, 'B')}), "
-        f"{summary.passes:,.0f} passes over the data, {amount(summary.flops, 'flop')}",
+        f"{amount(summary.bytes, 'B')} of memory for {_what(summary)}, {amount(summary.flops, 'flop')}",
         *summary.notes,
         "nothing was run: leave out --dry-run to run it",
     ]
+
+
+def _what(summary: PlanSummary) -> str:
+    if not summary.passes:
+        return "the lanes that are there together"
+    budget = amount(summary.budget, "B")
+    return f"the largest cohort (at most {budget}), {summary.passes:,.0f} passes over the data"
 
 
 def _kind(cohort: CohortSummary) -> tuple[str, str, int, str]:

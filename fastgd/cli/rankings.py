@@ -54,6 +54,11 @@ def _sketch(file: Path, output: Path) -> None:
     from fastgd.study.runner import load_data
 
     study = Study.from_toml(file)
+    if study.landscapes:  # whose epochs are steps
+        blocks = plots.study_blocks(study.model_dump(exclude_none=True))
+        plots.save(plots.sketch(blocks, study.steps or 1, 1), output)
+        show(f"schedule: {output}")
+        return
     unseen: list[Event] = []
     cohorts = make_plan(study, load_data(study, None, unseen.append)).cohorts
     longest = max(cohorts, key=lambda cohort: cohort.batches)

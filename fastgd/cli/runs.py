@@ -69,7 +69,12 @@ def dry_run(study: Study, trial: str | None) -> None:
     """Print the plan of a study, or of one trial; its data is loaded, nothing is computed or written."""
     from fastgd.cli.plans import describe
     from fastgd.study.runner import only
+    from fastgd.study.swarm_plan import make_swarm_plan
 
+    if study.landscapes:
+        swarms = make_swarm_plan(study)
+        show(*describe(study.name, (swarms if trial is None else swarms.only(trial)).summary()))
+        return
     with Reporter() as reporter:
         plan = _plan(study, reporter)
     if trial is not None:
@@ -89,6 +94,9 @@ def demo(out: Path) -> None:
 def warmup(path: Path | None) -> None:
     """Compile what a study needs, or every built-in optimizer."""
     study = None if path is None else Study.from_toml(path)
+    if study is not None and study.landscapes:
+        _warm_swarms(study)
+        return
     from fastgd.engine.warmup import all_specs, compile_kernels
     from fastgd.study.metrics import measures_of
 
@@ -100,6 +108,15 @@ def warmup(path: Path | None) -> None:
         else:
             specs = [(cohort.spec, cohort.dtype) for cohort in _plan(study, reporter).cohorts]
         kernels = compile_kernels(specs, lambda what: reporter(Compiling(what)), **measured)
+    show(f"{count(kernels, 'kernel')} compiled and cached")
+
+
+def _warm_swarms(study: Study) -> None:
+    from fastgd.study.swarm_plan import make_swarm_plan
+    from fastgd.study.swarm_run import compile_swarms
+
+    with Reporter() as reporter:
+        kernels = compile_swarms(make_swarm_plan(study), lambda what: reporter(Compiling(what)))
     show(f"{count(kernels, 'kernel')} compiled and cached")
 
 

@@ -180,6 +180,7 @@ def draw_walk(axes: "Axes", walk: Walk, look: Look) -> "list[Artist]":
     (line,) = axes.plot(
         *path.T, color=look.color, linestyle=look.linestyle, linewidth=width, path_effects=halo, zorder=3
     )
+    line.set_gid(f"walk {walk.trial_id}/{walk.start}")
     told = path[apart(path, APART * diagonal(axes))]
     (dots,) = axes.plot(*told.T, "o", color=look.color, markersize=3.2, markeredgewidth=0, zorder=4)
     return [line, dots]

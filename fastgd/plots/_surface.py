@@ -200,7 +200,7 @@ def _draw_ground(axes: Any, ground: Surface, relief: Relief) -> None:
 
 
 def _strides(ground: Surface) -> tuple[int, int]:
-    return max(1, len(ground.x) // _FACES), max(1, len(ground.y) // _FACES)
+    return -(-len(ground.x) // _FACES), -(-len(ground.y) // _FACES)
 
 
 def _draw_levels(axes: Any, ground: Surface, relief: Relief) -> None:

@@ -60,10 +60,10 @@ class Landscapes:
         self.total, self.done = plan.trials, plan.trials - sum(len(swarm.lanes) for swarm in missing)
         for index, swarm in enumerate(missing):
             if time.perf_counter() > self.deadline:
-                left = self.total - self.done
-                self.emit(Warning_(f"max_seconds was over: {left:,} trials are left for the next run of the study"))
-                return
+                break
             _SwarmRun(self, swarm, index, len(missing)).run()
+        if left := self.total - self.done:
+            self.emit(Warning_(f"max_seconds was over: {left:,} trials are left for the next run of the study"))
 
 
 class _SwarmRun:
@@ -99,26 +99,17 @@ class _SwarmRun:
         followed = np.intersect1d(self.plan.followed, np.concatenate(parts))
         self.owner.watch.enter("evaluate")
         if len(followed):
-            follow(self.plan, followed, self.make(followed), self.rates, writer, self._poll)
+            follow(
+                self.plan, followed, make_swarm(self.plan, followed, self.owner.threads), self.rates, writer, self._poll
+            )
         with self.owner.watch.stage("store"):
             writer.commit(f"{self.plan.ids[0]}, lane {parts[0][0]}")
-
-    def make(self, lanes: Array) -> Swarm:
-        """Return some lanes at their start."""
-        plan = self.plan
-        which, start = np.divmod(lanes, len(plan.starts))
-        used, which = np.unique(which, return_inverse=True)
-        keys = stream_keys(plan.seed, start)
-        lanes_of = (plan.spec, plan.hyper[used], which, plan.starts[start], keys, self.owner.threads)
-        if plan.spec.rule.optimizer.baseline:
-            return SwarmGuesses(*lanes_of, plan.steps)
-        return Swarm(*lanes_of, schedule_of(plan))
 
     def _run_part(self, writer: SwarmWriter, lanes: Array) -> None:
         watch, plan = self.owner.watch, self.plan
         before = dict(watch.seconds)
         watch.enter("evaluate")
-        swarm = self.make(lanes)
+        swarm = make_swarm(plan, lanes, self.owner.threads)
         with watch.stage("compile"):
             self._compile(swarm)
         first, best, tail = swarm.read(), np.full(len(lanes), np.inf), []
@@ -152,21 +143,8 @@ class _SwarmRun:
             writer.append("trials", len(lanes), rows)
 
     def _compile(self, swarm: Swarm) -> None:
-        spec = self.plan.spec
-        self.owner.emit(Compiling(f"{spec.rule.optimizer.name} on {spec.landscape.name}, {spec.kernel}, {spec.dtype}"))
-        try:
-            with compile_lock():
-                swarm.compile()
-        except NumbaError as error:
-            if not (spec.landscape.foreign or spec.rule.optimizer.foreign):
-                raise
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            text = next((line for line in lines if "Cannot" in line or "No implementation" in line), lines[0])
-            what = spec.landscape.name if spec.landscape.foreign else spec.rule.optimizer.name
-            raise InputError(
-                f"{what!r}: its functions do not compile; they may use arithmetic and NumPy's element-wise functions, "
-                f"and np.where in place of `if`. Numba says: {text}"
-            ) from error
+        self.owner.emit(Compiling(_kernel_of(self.plan)))
+        compile_swarm(swarm)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
@@ -247,6 +225,59 @@ class _SwarmRun:
                 seconds_left=None,
             )
         )
+
+
+def make_swarm(plan: SwarmPlan, lanes: Array, threads: Threads) -> Swarm:
+    """Return some lanes at their start."""
+    which, start = np.divmod(lanes, len(plan.starts))
+    used, which = np.unique(which, return_inverse=True)
+    keys = stream_keys(plan.seed, start)
+    lanes_of = (plan.spec, plan.hyper[used], which, plan.starts[start], keys, threads)
+    if plan.spec.rule.optimizer.baseline:
+        return SwarmGuesses(*lanes_of, plan.steps)
+    return Swarm(*lanes_of, schedule_of(plan))
+
+
+def compile_swarm(swarm: Swarm) -> None:
+    """Compile what a swarm calls, under the cache's lock; a user's function that does not compile is named."""
+    landscape, optimizer = swarm.spec.landscape, swarm.spec.rule.optimizer
+    try:
+        with compile_lock():
+            swarm.compile()
+    except NumbaError as error:
+        if not (landscape.foreign or optimizer.foreign):
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        text = next((line for line in lines if "Cannot" in line or "No implementation" in line), lines[0])
+        raise InputError(
+            f"{(landscape if landscape.foreign else optimizer).name!r}: its functions do not compile; they may use "
+            f"arithmetic and NumPy's element-wise functions, and np.where in place of `if`. Numba says: {text}"
+        ) from error
+
+
+def compile_swarms(plan: StudyPlan, note: Callable[[str], None]) -> int:
+    """Compile what the swarms of a plan call; return how many distinct kernels there were.
+
+    Parameters
+    ----------
+    plan : StudyPlan
+    note : callable
+        Receives the name of each before it is compiled.
+    """
+    done = set()
+    with Threads(1) as threads:
+        for swarm in plan.swarms:
+            if (name := _kernel_of(swarm)) not in done:
+                note(name)
+                compile_swarm(make_swarm(swarm, swarm.lanes[:1], threads))
+                done.add(name)
+    return len(done)
+
+
+def _kernel_of(plan: SwarmPlan) -> str:
+    spec = plan.spec
+    name = spec.rule.optimizer.name + (f" ({spec.rule.variant})" if spec.rule.variant else "")
+    return f"{name} on {spec.landscape.name}, {spec.kernel}, {spec.dtype}"
 
 
 def _coordinates(prefix: str, positions: Array) -> dict[str, Array]:
