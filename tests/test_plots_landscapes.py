@@ -88,9 +88,17 @@ def test_every_kind_is_drawn_whole(name, kind, request):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [*(("walked", kind) for kind in WALKS), ("swarm", "basins"), ("phases", "phase")]
+    ("name", "kind", "suffix"),
+    [
+        ("walked", "contour", ".png"),
+        ("walked", "contour", ".svg"),
+        ("walked", "surface", ".pdf"),
+        ("walked", "traces", ".svg"),
+        ("walked", "animate", ".png"),
+        ("swarm", "basins", ".pdf"),
+        ("phases", "phase", ".png"),
+    ],
 )
-@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_the_same_picture_gives_the_same_file(name, kind, suffix, request, tmp_path):
     results = request.getfixturevalue(name)
     for file in "ab":

@@ -101,12 +101,14 @@ def summary(results: Results) -> None:
 def ranking_table(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame", title: str) -> Table:
     """Return the table of some rows of a ranking, with the columns in which its configurations differ."""
     value = next(name for name in map(str, ranking.columns) if f"{name}_min" in ranking)
-    shown = ["rank", *_telling(results, ranking), value, "range over seeds", "seeds", "diverged"]
+    over = "starts" if results.on_landscapes else "seeds"
+    shown = ["rank", *_telling(results, ranking), value, f"range over {over}", "seeds", "diverged"]
     if (ranking["seeds"] == 1).all():
-        shown.remove("range over seeds")
-    texts = ("problem", "optimizer", "variant", "schedule", "dtype", "layout", "sparse", "range over seeds")
+        shown.remove(f"range over {over}")
+    texts = ("problem", "optimizer", "variant", "schedule", "dtype", "layout", "sparse", f"range over {over}")
     cells = ([_cell(row, column, value) for column in shown] for row in rows.to_dict("records"))
-    return table(title, shown, cells, [column for column in shown if column not in texts])
+    heads = [over if column == "seeds" else column for column in shown]
+    return table(title, heads, cells, [column for column in heads if column not in texts])
 
 
 def _telling(results: Results, ranking: "pd.DataFrame") -> list[str]:
@@ -118,7 +120,7 @@ def _telling(results: Results, ranking: "pd.DataFrame") -> list[str]:
 
 
 def _cell(row: dict[Any, Any], column: str, value: str) -> str:
-    if column == "range over seeds":
+    if column.startswith("range over"):
         return f"{row[f'{value}_min']:.5g} to {row[f'{value}_max']:.5g}"
     item = row[column]
     if item is None or item != item:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from PIL.Image import Image
 
-SUFFIXES = (".gif", ".mp4")
+Bytes = NDArray[np.uint8]
+
 _DPI = 100  # of a film: a README shows it at 900 pixels
 _LAST = 2500  # milliseconds that the last frame of a GIF stays
 _EXACT = 64  # colours of a GIF's 256 that are those of the picture, not means
@@ -45,7 +46,7 @@ class Film(Figure):
         """Show a frame, from 0."""
         self._move(frame)
 
-    def pictures(self) -> "Iterator[NDArray[np.uint8]]":
+    def pictures(self) -> Iterator[Bytes]:
         """Yield each frame (height, width, 4); what does not move is drawn once."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -87,25 +88,40 @@ def save_film(film: Film, path: Path) -> None:
 def _save_gif(film: Film, path: Path) -> None:
     from PIL import Image
 
-    images = [Image.fromarray(picture[..., :3]) for picture in film.pictures()]
+    pictures = list(film.pictures())
     # All frames share the colours of the last one, which has all lines: what does not change stays the same pixels,
     # and costs nothing.
-    palette = _palette(images[-1])
-    frames: list[Image.Image] = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    palette = _palette(Image.fromarray(pictures[-1][..., :3]))
+    frames = []
+    for picture in _in_palette(pictures, palette):
+        frame = Image.fromarray(picture)
+        frame.putpalette(palette.ravel().tolist())
+        frames.append(frame)
     durations = [film.milliseconds] * (len(frames) - 1) + [_LAST]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
 
 
-def _palette(image: "Image") -> "Image":
-    """Return an image with the colours of a film: those of most pixels as they are, others as means of what is left."""
+def _palette(image: "Image") -> Bytes:
+    """Return the colours (k, 3) of a film: those of most pixels as they are, others as means of what is left."""
     from PIL import Image
 
     counts: Any = image.getcolors(image.width * image.height)
     exact = [color for _, color in sorted(counts, reverse=True)[:_EXACT]]
     means: Any = image.quantize(256 - _EXACT, method=Image.Quantize.MEDIANCUT).getpalette()
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([*(value for color in exact for value in color), *means[: 3 * (256 - _EXACT)]])
-    return palette
+    return np.concatenate([exact, np.reshape(means, (-1, 3))])[:256].astype(np.uint8)
+
+
+def _in_palette(pictures: Sequence[Bytes], palette: Bytes) -> Iterator[Bytes]:
+    """Yield pictures as the numbers of their nearest colours; Pillow's own search takes white for a colour near it."""
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(palette.astype(np.float64))
+    known = np.full(1 << 24, -1, dtype=np.int16)  # of every colour there is
+    for picture in pictures:
+        colors = picture[..., :3].astype(np.int64) @ (1 << 16, 1 << 8, 1)
+        new = np.unique(colors[known[colors] < 0])
+        known[new] = tree.query(np.stack([new >> 16, new >> 8 & 255, new & 255], axis=-1))[1]
+        yield known[colors].astype(np.uint8)
 
 
 def _save_mp4(film: Film, path: Path) -> None:

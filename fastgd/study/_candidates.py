@@ -87,11 +87,12 @@ def candidates_of(study: Study) -> list[Candidate]:
     """Return the optimizers of a study, one for each variant, estimator and schedule."""
     found = []
     for block in study.optimizer:
-        schedules = [block.schedule] if block.schedule else study.schedule
+        schedules = block.schedules(study.schedule)
         for *choices, estimator in itertools.product(*block.options.values(), block.estimator):
             options = {name: [value] for name, value in zip(block.options, choices, strict=True)}
             for schedule in schedules:
-                own = None if schedule == study.schedule[0] and len(study.schedule) == 1 else schedule
+                usual = schedule == study.schedule[0] and len(study.schedule) == 1
+                own = None if usual or block.record.baseline else schedule
                 changes = {"options": options, "estimator": [estimator], "schedule": own}
                 found.append(Candidate(block.model_copy(update=changes), schedule))
     return list({repr(candidate): candidate for candidate in found}.values())

@@ -57,6 +57,31 @@ def guess_work(results: fastgd.Results) -> Found:
 
 
 @check
+def brute_force(results: fastgd.Results) -> Found:
+    """The best loss of random points and of a grid, and plain descent's after as many steps."""
+    losses: dict[str, list[np.ndarray]] = {}
+    for run in runs(results):
+        at = [run.loss[run.curve["step"].to_numpy() == step][0] for step in (10, 100, 1000)]
+        losses.setdefault(run.row.optimizer, []).append(np.array(at))
+    rows = [
+        {"optimizer": name, "seeds": len(found)}
+        | {f"loss after {step}": value for step, value in zip((10, 100, 1000), np.median(found, axis=0), strict=True)}
+        for name, found in losses.items()
+    ]
+    drawn, grid, descent = (np.array(losses[name]) for name in ("random_search", "grid", "sgd"))
+    holds = {
+        "1,000 random points come within 1e-3 of the minimum with every seed, as a grid does": bool(
+            np.all(drawn[:, 2] < 1e-3) and grid[0, 2] < 1e-3
+        ),
+        "after 10 steps, on the plain, plain descent is behind all of them": bool(np.all(drawn[:, 0] < descent[0, 0])),
+        "after 1,000 its loss is less than a thousandth of theirs": bool(
+            1e3 * descent[0, 2] < min(drawn[:, 2].min(), grid[0, 2])
+        ),
+    }
+    return Found(holds, rows)
+
+
+@check
 def gentle_and_steep(results: fastgd.Results) -> Found:
     """Steps are short on the plain and long in the valley; rates may be too low and too high."""
     found = {run.row.lr: run for run in runs(results)}
