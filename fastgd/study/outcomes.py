@@ -20,7 +20,8 @@ REST = 1e-6  # of the domain's size: who moved less in all these steps rests
 FLAT = 1e-3  # of the gradient's size at the start: less is no slope
 NEAR = 0.05  # of the domain's size: who is further from a minimum is not at it
 CLOSE = 1e-3  # of the depth: a value so little above a minimum's is one at it
-NO_PROGRESS = 1e-3  # of the value above the lowest: who fell by less in all these steps makes none
+RECENT = 4  # of the readings, against those before
+PROGRESS = 0.5  # of the value above the lowest: who has come down less since then makes none
 RETURNS = 1.5  # times as far as in half the steps: who travels gets twice as far
 
 STATUSES = ("converged", "trapped", "cycling", "diverged", "completed")
@@ -89,9 +90,10 @@ def judge(
         rests = np.max(moved, axis=0) <= REST * size
         flat = end.grad_norm <= FLAT * np.maximum(1, first.grad_norm)
         returns = moved[0] <= RETURNS * np.max(moved[1:], axis=0) if len(moved) > 1 else np.zeros(len(lost), bool)
-        before = np.min([reading.loss for reading in tail[:-1]], axis=0)
-        above = np.abs(before - (lowest if len(values) else 0.0))
-        cycles = ~rests & returns & (end.loss >= before - NO_PROGRESS * above)
+        above = [reading.loss - (lowest if len(values) else 0.0) for reading in tail]
+        cycles = ~rests & returns
+        if len(tail) > RECENT:
+            cycles &= np.max(above[-RECENT:], axis=0) >= PROGRESS * np.max(above[:-RECENT], axis=0)
     nearest, at_minimum = _nearest(end, minima, values, size, tolerance)
     status = np.full(len(lost), COMPLETED)
     status[cycles] = CYCLING
