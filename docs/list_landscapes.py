@@ -10,8 +10,10 @@ from fastgd.problems import LANDSCAPES, Landscape
 PAGE = Path(__file__).with_name("landscapes.md")
 HEAD = """# Landscapes
 
-Functions of a few coordinates, where optimizers are understood: their paths, U-turns and potholes, and which minimum a start leads
-to. A study on landscapes runs the same update rules as studies over data, from millions of starts and for thousands of
+Functions of a few coordinates, where optimizers are understood: their paths, U-turns and potholes, and which minimum
+a start leads
+to. A study on landscapes runs the same update rules as studies over data, from millions of starts and for thousands
+of
 hyper-parameters at once. `fastgd list landscapes` shows the table below, and `make docs` writes this page.
 The [gallery](gallery.md) shows what the pictures look like.
 
@@ -22,13 +24,13 @@ steps = 500                        # what each trial takes; there are no epochs
 [problem]                          # or several [[problem]]
 landscape = "himmelblau"           # a name below, or "package.module:function"
 # dimension = 2                    # of those with any number of coordinates: up to 1,000
-# noise = 0.1                      # added to each partial derivative in each step: normal, keyed by seed, start and step
+# noise = 0.1                      # added to each partial derivative: normal, keyed by seed, start and step
 # tolerance = 1e-6                 # above the lowest value: the steps until it is reached are counted
 # domain = [-5, 5]                 # or a pair for each coordinate; what pictures show, and where starts are drawn
 # condition = 100                  # a landscape's own numbers stand beside
 
 [starts]                           # one of the following; without the table, the landscape's customary start
-grid = 1000                        # points along each coordinate, or a number for each: [1000, 500]
+grid = 1000                        # points along each coordinate, or [1000, 500]
 # uniform = 1_000_000              # drawn in the box
 # sobol = 65_536                   # Sobol's sequence, scrambled
 # normal = 1000                    # around `center`, the customary start by default, with `scale` = 1
@@ -43,19 +45,24 @@ lr = { log = [1e-3, 1e-1], num = 12 }
 
 [record]
 every = { log = 10 }               # checkpoints, the default; "epoch": every step
-trajectories = "auto"              # whose every step is kept: "all", a number of starts, [0, 5, 7]; auto: all of small studies
+trajectories = "auto"              # whose every step is kept: "all", a number of starts, [0, 5]; auto: of small studies
 ```
 
-Everything else of an `[[optimizer]]` block is there too: options around the rule, schedules of any hyper-parameter, line searches.
+Everything else of an `[[optimizer]]` block is there too: options around the rule, schedules of any hyper-parameter,
+line searches.
 
 ## What is stored
 
-A trial is a configuration from a start: `trial_id` names the configuration, `start` is the start's number. Results are Parquet as
-those of any study ([architecture.md](architecture.md)), and are resumed and extended likewise: more starts of the same kind, or more
+A trial is a configuration from a start: `trial_id` names the configuration, `start` is the start's number. Results
+are Parquet as
+those of any study ([architecture.md](architecture.md)), and are resumed and extended likewise: more starts of the
+same kind, or more
 rates, run alone. `fastgd run STUDY.toml --trial ID:START` runs one again, with the same bits.
 
-- `results.trials`: the configuration, `start_0, start_1, ...`, `end_0, ...` (the first 8 coordinates), `final_loss`, `best_loss`,
-  `final_grad_norm`, `steps_to_tolerance` (exact: after how many steps the value was first within the tolerance of the lowest
+- `results.trials`: the configuration, `start_0, start_1, ...`, `end_0, ...` (the first 8 coordinates), `final_loss`,
+  `best_loss`,
+  `final_grad_norm`, `steps_to_tolerance` (exact: after how many steps the value was first within the tolerance of the
+  lowest
   minimum's), and what became of it:
 
   | status | meaning |
@@ -63,11 +70,12 @@ rates, run alone. `fastgd run STUDY.toml --trial ID:START` runs one again, with 
   | converged | it ended within the tolerance of the lowest value, or rests at a lowest minimum |
   | trapped | it rests at another minimum (`minimum` says which), or where the slope is gone |
   | cycling | it keeps moving, comes back, and its value falls no more |
-  | diverged | its coordinates are not finite (`steps` is the first step after which they are not), its value rose by more than `stop.diverge` times that at the start, or falls without end |
+  | diverged | not finite after `steps` steps, risen by `stop.diverge` times the start, or falling without end |
   | completed | it was still on its way when its steps were over |
 
 - `results.curves`: value, norm of the gradient, rate and coordinates at the checkpoints.
-- `results.trajectories`: of chosen trials, every step and coordinate: `x`, `gradient`, `effective_lr`, and what the rule keeps
+- `results.trajectories`: of chosen trials, every step and coordinate: `x`, `gradient`, `effective_lr`, and what the
+  rule keeps
   (`slot.mean_square`, ...).
 - `results.surfaces`: the values over the domain, so that pictures need no kernels.
 
@@ -75,7 +83,8 @@ Pictures: `fastgd plot DIR --kind contour | surface | basins | phase | traces | 
 
 ## A function of your own
 
-`landscape = "mymodule:valley"` names a function of a point. It is evaluated at many points at once, so it is written with
+`landscape = "mymodule:valley"` names a function of a point. It is evaluated at many points at once, so it is written
+with
 arithmetic, `x ** 2` and NumPy's element-wise functions (`np.where` in place of `if`):
 
 ```python
@@ -92,9 +101,12 @@ def slope(x, g):  # optional: gradient = "mymodule:slope"
     g[1] = 20 * rest
 ```
 
-Without `gradient`, it is taken by central differences of fourth order: `(8 (f(x + h) - f(x - h)) - (f(x + 2h) - f(x - 2h))) / 12h`
-along each coordinate, with `h = eps^(1/5) max(1, |x_j|)`: some 12 digits in float64. A gradient that is given is compared with it.
-`minima = [[...], ...]` names the minima that you know. A NamedTuple with parameters, decorated with `fastgd.problems.landscape`, has
+Without `gradient`, it is taken by central differences of fourth order: `(8 (f(x + h) - f(x - h)) - (f(x + 2h) - f(x -
+2h))) / 12h`
+along each coordinate, with `h = eps^(1/5) max(1, |x_j|)`: some 12 digits in float64. A gradient that is given is
+compared with it.
+`minima = [[...], ...]` names the minima that you know. A NamedTuple with parameters, decorated with
+`fastgd.problems.landscape`, has
 all that the built-in ones have: see `fastgd/problems/classic_landscapes.py`.
 
 ## The landscapes

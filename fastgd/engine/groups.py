@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-CHUNK = 32  # steps of which a table of hyper-parameters and quantities is made: it stays in the first-level cache
+CHUNK = 128  # steps of which a table of hyper-parameters and quantities is made: it stays in the second-level cache
 BLOCK = 64  # groups that go through the chunks together: their states stay in the second-level cache
 SMALL = 4  # coordinates that are copied to registers
 
@@ -41,9 +41,9 @@ class Groups(NamedTuple):
 
     Attributes
     ----------
-    state : ndarray (groups, numbers * width)
+    state : ndarray (groups * numbers * width,)
         The groups' blocks.
-    hyper : ndarray (owners, hyper * width)
+    hyper : ndarray (owners * hyper * width,)
         The hyper-parameters of the lanes.
     owner : ndarray (groups,) int64
         The row of `hyper` that is a group's.

@@ -19,7 +19,9 @@ from fastgd.optimizers._rules import Round, Rule
 from fastgd.problems import Landscape
 
 Array = npt.NDArray[Any]
-VECTORS = 4  # registers of a group: steps of several lanes overlap, where one would wait for its own results
+# Registers of a group: steps of several lanes overlap, where one would wait for its own results. Rules that keep little
+# are done sooner than their results are there; others keep the divider busy, and would only spill.
+VECTORS, OF_LIGHT_RULES = 4, 8
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class SwarmSpec:
     @property
     def width(self) -> int:
         """Lanes of a group."""
-        return swarm_width(self.dtype)
+        vectors = OF_LIGHT_RULES if self.rule.slots <= 1 else VECTORS
+        return vectors * register_bits()[0] // 8 // np.dtype(self.dtype).itemsize
 
     @property
     def numbers(self) -> int:
@@ -74,11 +77,6 @@ class SwarmSpec:
     def kernel(self) -> str:
         """What stands in the column `kernel`."""
         return f"swarm-{self.width}"
-
-
-def swarm_width(dtype: str) -> int:
-    """Return the lanes of a group on this machine."""
-    return VECTORS * register_bits()[0] // 8 // np.dtype(dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -179,6 +177,8 @@ class Swarm:
             keys=keys[filled],
             died=np.zeros(groups * W, np.int64),
         )
+        flat = {"state": self.groups.state.reshape(-1), "hyper": self.groups.hyper.reshape(-1)}
+        self._flat = self.groups._replace(**flat)
         start = starts[filled].T
         memory = np.broadcast_to(np.array(spec.rule.memory)[:, None], (spec.rule.numbers, groups * W))
         slots = spec.rule.start(self.hyper[own.ravel()], start)
@@ -250,7 +250,7 @@ class Swarm:
 
     def _advance_call(self, worker: int, steps: int, values: Values) -> tuple[Any, tuple[Any, ...]]:
         return advance_groups, (
-            self._rule, self._landscape, self._rounds, self._shape, self.terrain, self.groups, values,
+            self._rule, self._landscape, self._rounds, self._shape, self.terrain, self._flat, values,
             self._work[worker], self.t, steps, *self._share(worker),
         )  # fmt: skip
 
@@ -264,8 +264,8 @@ class Swarm:
         self, worker: int, positions: Array, losses: Array, squares: Array
     ) -> tuple[Any, tuple[Any, ...]]:
         return measure_groups, (
-            self._landscape, self._shape, self.terrain, positions, self._work[worker].scratch, losses, squares,
-            *self._share(worker),
+            self._landscape, self._shape, self.terrain, positions.reshape(-1), positions.shape[1],
+            self._work[worker].scratch, losses, squares, *self._share(worker),
         )  # fmt: skip
 
     def read(self) -> Reading:

@@ -94,7 +94,7 @@ class SwarmGuesses(Swarm):
         positions[:] = filled.reshape(groups, W, d).swapaxes(1, 2).reshape(groups, -1)
         losses, squares = np.empty(groups * W), np.empty(groups * W)
         cuts = [groups * worker // self.workers for worker in range(self.workers + 1)]
-        shared = (self._landscape, self._shape, self.terrain, positions)
+        shared = (self._landscape, self._shape, self.terrain, positions.reshape(-1), positions.shape[1])
         self.threads.run(
             [
                 call(measure_groups, (*shared, self._work[worker].scratch, losses, squares, *cuts[worker : worker + 2]))

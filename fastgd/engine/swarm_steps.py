@@ -15,7 +15,7 @@ from numba.extending import intrinsic, overload
 from fastgd._jit import jit
 from fastgd._noise import normal
 from fastgd._static import static
-from fastgd._vectors import load, store, wide, zeros
+from fastgd._vectors import load, store, total, wide, zeros
 from fastgd.engine.groups import BLOCK, CHUNK
 from fastgd.engine.points import Point, point
 from fastgd.optimizers._compose import jitable
@@ -155,6 +155,7 @@ def _after_rounds(rule, first, second, shape, like, h, t, m, x, g, s, f):
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------
+# Arrays are flat, and places in them are numbers: a view of an array costs what a vector's whole step does.
 
 
 @jit
@@ -174,39 +175,42 @@ def copy_back(shape, x, array, first):
 
 
 @jit
-def run_group(rule, landscape, first, second, shape, terrain, state, table, stride, keys, scratch, t, steps):
-    """Take steps t + 1 ... t + steps of a group.
+def run_group(rule, landscape, first, second, shape, terrain, arrays, places, t, steps):
+    """Take steps t + 1 ... t + steps of a group; whether all coordinates are finite then.
 
-    state : the group's block; table : a row for each step, `stride` apart: hyper-parameters, then quantities.
-    keys : (width,); scratch : room for a gradient.
+    first, second : the Statics of two rounds of sums, or None.
+    arrays : (state, table, keys, scratch); a row of the table is a step's hyper-parameters and quantities.
+    places : (of the group's block in the state, of the first row, of a row after another, of the group's keys).
     """
-    W = static(shape, "width")
-    d = terrain.box.shape[0]
-    hyper = static(rule, "hyper") * W
-    slots, numbers = static(rule, "slots"), static(rule, "numbers")
-    x = point(shape, state, 0, d, "one")
-    s = point(shape, state, d * W, slots * d, "slots")
+    state, table, keys, scratch = arrays
+    block, row, stride, key = places
+    W, d = static(shape, "width"), terrain.box.shape[0]
+    hyper, slots, numbers = static(rule, "hyper") * W, static(rule, "slots"), static(rule, "numbers")
+    memory = block + (1 + slots) * d * W
+    x = point(shape, state, block, d, "one")
+    s = point(shape, state, block + d * W, slots * d, "slots")
     g = point(shape, scratch, 0, d, "one")
+    copy(shape, state, block, x)
+    copy(shape, state, block + d * W, s)
     d = len(x)
-    memory = state[(1 + slots) * d * W :]
-    copy(shape, state, 0, x)
-    copy(shape, state, d * W, s)
-    m = rows(rule, shape, memory, 0, "numbers")
-    waits, count = load(shape, memory, numbers * W), load(shape, memory, (numbers + 1) * W)
+    m = rows(rule, shape, state, memory, "numbers")
+    waits, count = load(shape, state, memory + numbers * W), load(shape, state, memory + (numbers + 1) * W)
     for k in range(steps):
-        h = lane(rule, shape, table, k * stride)
+        at = row + k * stride
+        h = lane(rule, shape, table, at)
         f = zeros(shape, state)
         if static(shape, "tracked") or static(rule, "batch_loss"):
             f = value(landscape, terrain.p, x)
         if static(shape, "tracked"):
+            # A value that is not a number ends the count too; the lane has died then.
             waits = np.where(f > terrain.threshold, waits, 0)
             count = count + waits
         step_gradient(landscape, terrain.p, x, t + k + 1, g)
         if static(shape, "noisy"):
             for j in range(d):
-                g[j] = g[j] + terrain.noise * normal(shape, state, keys, 0, (t + k) * d + j)
+                g[j] = g[j] + terrain.noise * normal(shape, state, keys, key, (t + k) * d + j)
         if first is None:
-            c = rows(rule, shape, table, k * stride + hyper, "coefficients")
+            c = rows(rule, shape, table, at + hyper, "coefficients")
         else:
             c, m = after_rounds(rule, first, second, shape, state, h, t + k + 1, m, x, g, s, f)
         for j in range(d):
@@ -215,11 +219,15 @@ def run_group(rule, landscape, first, second, shape, terrain, state, table, stri
                 moved = np.minimum(np.maximum(moved, terrain.box[j, 0]), terrain.box[j, 1])
             x[j] = moved
             put(rule, s, j, d, kept)
-    copy_back(shape, x, state, 0)
-    copy_back(shape, s, state, d * W)
-    store_rows(rule, shape, memory, 0, m)
-    store(memory, numbers * W, waits)
-    store(memory, (numbers + 1) * W, count)
+    finite = x[0] * 0
+    for j in range(1, d):
+        finite = finite + x[j] * 0
+    copy_back(shape, x, state, block)
+    copy_back(shape, s, state, block + d * W)
+    store_rows(rule, shape, state, memory, m)
+    store(state, memory + numbers * W, waits)
+    store(state, memory + (numbers + 1) * W, count)
+    return total(finite) == 0
 
 
 @jit
@@ -230,36 +238,36 @@ def copy_numbers(source, first, count, target, to):
 
 
 @jit
-def fill_table(rule, shape, hyper, memory, scheduled, span, table, stride):
+def fill_table(rule, shape, hyper, first, memory, scheduled, span, table, stride):
     """Write the hyper-parameters of steps t + 1 ... t + steps and the rule's quantities, a row a step.
 
+    hyper : those that stand at `first`; memory : that after step t; it is advanced.
     scheduled : Values; span : (the row of its values for step t + 1, t, steps).
-    memory : that after step t; it is advanced.
     """
-    first, t, steps = span
-    W, size = static(shape, "width"), hyper.shape[0]
+    low, t, steps = span
+    W, size = static(shape, "width"), static(rule, "hyper") * static(shape, "width")
     for k in range(steps):
         row = table[k * stride :]
-        copy_numbers(hyper, 0, size, row, 0)
+        copy_numbers(hyper, first, size, row, 0)
         for m in range(scheduled.which.shape[0]):
-            at, number = scheduled.which[m] * W, scheduled.values[first + k, m]
-            for lane_ in range(W):
-                row[at + lane_] = number * hyper[at + lane_] if m == scheduled.rate else number
+            at, number = scheduled.which[m] * W, scheduled.values[low + k, m]
+            for i in range(at, at + W):
+                row[i] = number * row[i] if m == scheduled.rate else number
         prepare_step(rule, shape, row, memory, row[size:], 0, t + k + 1)
 
 
 @jit
-def dying(shape, state, d, died, t):
+def dying(shape, state, block, d, died, first, t):
     """Whether the coordinates of a lane are not finite that was alive; where t > 0, it is noted to have died then."""
     W, found = static(shape, "width"), False
     for i in range(W):
-        total = state[i] * 0
+        check = state[block + i] * 0
         for j in range(1, d):
-            total += state[j * W + i] * 0
-        if total != 0 and died[i] == 0:
+            check += state[block + j * W + i] * 0
+        if check != 0 and died[first + i] == 0:
             found = True
             if t:
-                died[i] = t
+                died[first + i] = t
     return found
 
 
@@ -267,56 +275,56 @@ def dying(shape, state, d, died, t):
 def advance_groups(rule, landscape, rounds, shape, terrain, groups, scheduled, work, t, steps, low, high):
     """Take `steps` steps after step t with the groups low ... high.
 
-    rounds : the Statics of two rounds of sums, or None; work : (table, stride, saved, scratch, memory) of this worker.
+    rounds : the Statics of two rounds of sums, or None; scheduled : Values from step t + 1 on; work : of this worker.
     """
     W, d = static(shape, "width"), terrain.box.shape[0]
-    numbers = static(rule, "numbers") * W
-    at = (1 + static(rule, "slots")) * d * W
-    table, stride, saved, scratch = work.table, work.stride, work.saved, work.scratch
-    for block in range(low, high, BLOCK):
+    hypers, numbers = static(rule, "hyper") * W, static(rule, "numbers") * W
+    state, hyper, owners, keys, died = groups.state, groups.hyper, groups.owner, groups.keys, groups.died
+    table, stride, saved, memory = work.table, work.stride, work.saved, work.memory
+    arrays, size = (state, table, keys, work.scratch), saved.shape[0]
+    one, two = rounds
+    for first in range(low, high, BLOCK):
         for begin in range(0, steps, CHUNK):
             filled, count = -1, min(CHUNK, steps - begin)
-            for group in range(block, min(block + BLOCK, high)):
-                state, owner = groups.state[group], groups.owner[group]
+            for group in range(first, min(first + BLOCK, high)):
+                block, owner = group * size, owners[group]
+                of_memory = block + (1 + static(rule, "slots")) * d * W
                 if owner != filled:
                     # The memory of lanes that share their hyper-parameters is the same unless sums are in it.
-                    copy_numbers(state, at, numbers, work.memory, 0)
+                    copy_numbers(state, of_memory, numbers, memory, 0)
                     span = (begin, t + begin, count)
-                    fill_table(rule, shape, groups.hyper[owner], work.memory, scheduled, span, table, stride)
+                    fill_table(rule, shape, hyper, owner * hypers, memory, scheduled, span, table, stride)
                     filled = owner
-                keys, died = groups.keys[group * W : (group + 1) * W], groups.died[group * W : (group + 1) * W]
-                copy_numbers(state, 0, saved.shape[0], saved, 0)
+                copy_numbers(state, block, size, saved, 0)
                 done, many = 0, count
                 while done < count:
-                    run_group(
-                        rule, landscape, rounds[0], rounds[1], shape, terrain, state, table[done * stride :], stride,
-                        keys, scratch, t + begin + done, many,
-                    )  # fmt: skip
-                    if dying(shape, state, d, died, 0) and many > 1:
-                        copy_numbers(saved, 0, saved.shape[0], state, 0)  # once more, step by step, to see when
+                    places, now = (block, done * stride, stride, group * W), t + begin + done
+                    alive = run_group(rule, landscape, one, two, shape, terrain, arrays, places, now, many)
+                    if many > 1 and not alive and dying(shape, state, block, d, died, group * W, 0):
+                        copy_numbers(saved, 0, size, state, block)  # once more, step by step, to see when
                         done, many = 0, 1
                         continue
                     done += many
                     if many == 1:
-                        dying(shape, state, d, died, t + begin + done)
-                if static(rule, "numbers") and rounds[0] is None:
-                    copy_numbers(work.memory, 0, numbers, state, at)
+                        dying(shape, state, block, d, died, group * W, now + 1)
+                if static(rule, "numbers") and one is None:
+                    copy_numbers(memory, 0, numbers, state, of_memory)
 
 
 @jit
-def measure_groups(landscape, shape, terrain, positions, scratch, losses, squares, low, high):
-    """Write the values, and the squared norms of the gradients, at positions (groups, >= d * width).
+def measure_groups(landscape, shape, terrain, positions, stride, scratch, losses, squares, low, high):
+    """Write the values, and the squared norms of the gradients, at positions.
 
-    losses, squares : (groups * width,) float64.
+    positions : flat; those of a group, d * width, stand `stride` apart. losses, squares : (groups * width,) float64.
     """
     W, d = static(shape, "width"), terrain.box.shape[0]
     for group in range(low, high):
-        x = point(shape, positions[group], 0, d, "one")
+        x = point(shape, positions, group * stride, d, "one")
         g = point(shape, scratch, 0, d, "one")
-        copy(shape, positions[group], 0, x)
+        copy(shape, positions, group * stride, x)
         store(losses, group * W, wide(value(landscape, terrain.p, x)))
         gradient(landscape, terrain.p, x, g)
-        total = wide(g[0]) * wide(g[0])
+        squared = wide(g[0]) * wide(g[0])
         for j in range(1, len(x)):
-            total = total + wide(g[j]) * wide(g[j])
-        store(squares, group * W, total)
+            squared = squared + wide(g[j]) * wide(g[j])
+        store(squares, group * W, squared)

@@ -43,6 +43,11 @@ def surfaces_of(results: Results, kind: str) -> dict[str, Surface]:
     found = {surface.info.problem: surface for surface in results.surfaces if len(surface.y) > 1}
     if not found and results.surfaces:
         raise InputError(f"a picture of kind {kind!r} needs two coordinates: the landscapes of {results.path} have one")
+    if not found and not results.on_landscapes:
+        raise InputError(
+            f"a picture of kind {kind!r} shows the objective over two parameters, which {results.path} does not hold: "
+            "add a table [surface] to the study, with low and high, and run it again"
+        )
     if not found:
         raise InputError(f"{results.path} holds no surface to draw on: run its study again, which computes it")
     return found

@@ -47,7 +47,7 @@ def contour(
     Parameters
     ----------
     results : Results
-        The study's results, with trajectories.
+        The study's results, with trajectories; of a study over data, the surface alone is drawn.
     trials : sequence of str or "all", optional
         Ids of configurations; by default the best of each optimizer on each problem.
     starts : sequence of int or int, optional
@@ -67,7 +67,7 @@ def contour(
     Raises
     ------
     InputError
-        The study is none on landscapes, no trajectory was recorded, or the landscape has one coordinate.
+        No surface was computed, no trajectory was recorded, or the landscape has one coordinate.
     """
     maps = walks_on_maps(results, "contour", trials, starts, problem, single=axes is not None)
     if zoom:
@@ -77,7 +77,7 @@ def contour(
         if axes is not None:
             draw(axes, *maps[0], chosen)
             axes.set_aspect("equal" if proportion(maps[0][0]) else "auto")
-            list_below(axes, [*names(maps[0][1], chosen), *map_handles()])
+            list_below(axes, [*names(maps[0][1], chosen), *map_handles(maps)])
             return figure_of(axes)
         return _figure(maps, chosen)
 
@@ -94,7 +94,7 @@ def _figure(maps: "Sequence[tuple[Surface, list[Walk]]]", chosen: Mapping[str, L
         list_below(axes, names(walks, chosen), width)
         if len(maps) > 1:
             axes.set_title(surface.info.problem)
-    key(figure, map_handles())
+    key(figure, map_handles(maps))
     fit(figure, grid, [surface for surface, _ in maps], rows)
     return figure
 
@@ -108,9 +108,9 @@ def walks_on_maps(
     single: bool,
 ) -> list[tuple[Surface, list[Walk]]]:
     """Return each problem's surface and the walks on it; see `contour` for the options, and what may be wrong."""
-    walks = walks_of(results, kind, trials, starts)
     surfaces = surfaces_of(results, kind)
-    there = list(dict.fromkeys(walk.problem for walk in walks if walk.problem in surfaces))
+    walks = walks_of(results, kind, trials, starts) if results.on_landscapes else []  # over data, a map alone
+    there = list(dict.fromkeys(walk.problem for walk in walks if walk.problem in surfaces)) or list(surfaces)
     if problem is not None and problem not in there:
         raise InputError(f"there is no problem {problem!r} to draw in {results.path}; {nearest(problem, there)}")
     shown = [name for name in surfaces if name in (there if problem is None else [problem])]

@@ -128,13 +128,15 @@ def fit(figure: "Figure", panels: "Sequence[Axes]", surfaces: Sequence[Surface],
 
 def coordinate(surface: Surface, axis: int) -> str:
     """Return the name of a coordinate."""
-    return f"$x_{{{surface.info.parameters[axis]}}}$"
+    letter = "x" if surface.info.landscape else "w"
+    return f"${letter}_{{{surface.info.parameters[axis]}}}$"
 
 
 def mark_minima(axes: "Axes", surface: Surface) -> None:
     """Put a star at each minimum, the larger the lower it is."""
-    minima = inside(surface)[:_MOST_MINIMA]
-    values = np.array(surface.info.values)[: len(minima)]
+    minima, values = (found[:_MOST_MINIMA] for found in _minima_on(surface))
+    if not len(minima):
+        return
     lowest = values <= values.min(initial=np.inf) + 1e-6 * max(1.0, float(np.ptp(surface.loss)))
     small = MINIMUM | ({"markersize": 8} if len(minima) <= 12 else {"markersize": 4, "markeredgewidth": 0.4})
     axes.plot(*minima[~lowest].T, **small, zorder=6)
@@ -164,10 +166,16 @@ def columns_of(count: int) -> int:
 
 def inside(surface: Surface) -> Array:
     """Return the minima on the map."""
-    minima = np.array(surface.info.minima, dtype=np.float64).reshape(-1, max(2, len(surface.info.at)))[:, :2]
+    return _minima_on(surface)[0]
+
+
+def _minima_on(surface: Surface) -> tuple[Array, Array]:
+    """Return the minima on the map, and their values."""
+    info = surface.info
+    minima = np.array(info.minima, dtype=np.float64).reshape(-1, max(2, len(info.at)))[:, list(info.parameters)]
     low, high = (surface.x[0], surface.y[0]), (surface.x[-1], surface.y[-1])
-    kept: Array = minima[((minima >= low) & (minima <= high)).all(axis=1)]
-    return kept
+    kept = ((minima >= low) & (minima <= high)).all(axis=1)
+    return minima[kept], np.array(info.values, dtype=np.float64)[kept]
 
 
 def draw_walk(axes: "Axes", walk: Walk, look: Look) -> "list[Artist]":
@@ -213,10 +221,13 @@ def apart(path: Array, least: float) -> list[int]:
     return chosen
 
 
-def map_handles() -> "list[Artist]":
-    """Return what a key says of the marks on a map."""
+def map_handles(maps: "Sequence[tuple[Surface, Sequence[Walk]]]") -> "list[Artist]":
+    """Return what a key says of the marks on maps."""
     from matplotlib.lines import Line2D
 
+    minima = [Line2D([], [], **MINIMUM, label="minimum")] if any(ground.info.minima for ground, _ in maps) else []
+    if not any(walks for _, walks in maps):
+        return list(minima)
     end = Line2D([], [], color=GREY, marker="s", linestyle="", markersize=5.5, markeredgecolor="#222222", label="end")
     dots = Line2D([], [], color=GREY, marker=".", linestyle="", markersize=5, label="first steps")
-    return [Line2D([], [], **START, label="start"), dots, end, Line2D([], [], **MINIMUM, label="minimum")]
+    return [Line2D([], [], **START, label="start"), dots, end, *minima]

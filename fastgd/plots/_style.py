@@ -145,6 +145,8 @@ def name_axes(figure: "Figure", x: str, y: str) -> None:
 
 def key(figure: "FigureBase", handles: "Sequence[Artist]", room: float | None = None) -> None:
     """Say below the panels what the lines are; a subfigure says how much room there is, in inches."""
+    if not handles:
+        return
     widths = [0.6 + 0.065 * len(str(handle.get_label())) for handle in handles]  # inches
     room = room or float(figure.get_figure(root=True).get_figwidth())
     columns = len(handles) if sum(widths) < room else max(1, int(room / max(widths)))
@@ -155,6 +157,8 @@ def list_below(axes: "Axes", handles: "Sequence[Artist]", width: float = 6.0, po
     """List lines so many points below axes of a width in inches, each name in its colour."""
     from matplotlib.transforms import ScaledTranslation
 
+    if not handles:
+        return
     widths = [0.75 + 0.058 * len(str(handle.get_label())) for handle in handles]
     columns = max(1, min(len(handles), int((width - 0.6) / max(widths))))
     columns = math.ceil(len(handles) / math.ceil(len(handles) / columns))  # of equal length

@@ -86,7 +86,7 @@ def surface(
     with style():
         if axes is not None:
             _draw(axes, *maps[0], chosen, view)
-            list_below(axes, [*names(maps[0][1], chosen), *map_handles()])
+            list_below(axes, [*names(maps[0][1], chosen), *map_handles(maps)])
             return figure_of(axes)
         return _figure(maps, chosen, view)
 
@@ -105,7 +105,7 @@ def _figure(
         list_below(axes, names(walks, chosen), width, points=10)
         if len(maps) > 1:
             axes.set_title(ground.info.problem)
-    key(figure, map_handles())
+    key(figure, map_handles(maps))
     return figure
 
 
@@ -227,7 +227,9 @@ def _draw_levels(axes: Any, ground: Surface, relief: Relief) -> None:
 
 def _best_view(relief: Relief, walks: Sequence[Walk], minima: Array) -> tuple[float, float]:
     """Return whence most of the walks is seen."""
-    points = np.concatenate([relief.drape(walk.path) for walk in walks])
+    points = np.concatenate([np.empty((0, 3)), *(relief.drape(walk.path) for walk in walks)])
+    if not len(points):
+        return _VIEWS[0]
     points = points[:: max(1, len(points) // _LOOKS)]
     # A minimum out of sight is worth a detour, too.
     points = np.concatenate([points, np.repeat(relief.on(minima[:4]), max(1, len(points) // 16), axis=0)])
@@ -260,7 +262,7 @@ def _mark(axes: Any, ground: Surface, walks: Sequence[Walk], relief: Relief, cho
     seen = relief.seen(minima)
     axes.plot(*minima[seen].T, **MINIMUM | few, zorder=5)
     axes.plot(*minima[~seen].T, **MINIMUM | few, alpha=0.35, zorder=5)
-    starts = relief.on(np.unique([walk.path[0] for walk in walks], axis=0))
+    starts = relief.on(np.unique(np.reshape([walk.path[0] for walk in walks], (-1, 2)), axis=0))
     axes.plot(*starts.T, **START, zorder=6)
     for walk in walks:
         path = walk.path[np.isfinite(walk.path).all(axis=1)]

@@ -5,7 +5,6 @@ https://www.sfu.ca/~ssurjano/optimization.html, where it has the function. Where
 start, it is a point from which plain descent has something to show.
 """
 
-
 from typing import NamedTuple
 
 import numpy as np

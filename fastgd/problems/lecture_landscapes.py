@@ -1,6 +1,5 @@
 """Landscapes of the lectures that started this project, and of the remarks made in them."""
 
-
 from typing import Annotated, NamedTuple
 
 import numpy as np

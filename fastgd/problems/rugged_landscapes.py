@@ -4,7 +4,6 @@ Formulas, parameters and domains are those of Surjanovic & Bingham, Virtual Libr
 https://www.sfu.ca/~ssurjano/optimization.html. Starts are points from which plain descent is caught.
 """
 
-
 from typing import NamedTuple
 
 import numpy as np
