@@ -127,6 +127,13 @@ class Results:
         return self._snapshot.columns.coordinates is not None
 
     @cached_property
+    def repeats(self) -> str:
+        """What the trials of a configuration differ in: "seeds", or "starts" on landscapes, where there are several."""
+        if not self.on_landscapes:
+            return "seeds"
+        return "starts" if len(pc.unique(self.table("trials", columns=["start"])["start"])) > 1 else "seeds"
+
+    @cached_property
     def trajectories(self) -> pd.DataFrame:
         """Of a study on landscapes: a row for each step of chosen trials and each coordinate.
 

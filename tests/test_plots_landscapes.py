@@ -125,7 +125,25 @@ def test_a_panel_goes_into_axes_of_ones_own(name, kind, options, request):
     assert own.has_data()
 
 
-@pytest.mark.parametrize("kind", ["contour", "surface", "basins", "phase", "traces", "animate"])
+@pytest.mark.parametrize("kind", ["contour", "surface"])
+def test_the_surface_of_a_study_over_data_is_drawn_alone(kind, tmp_path):
+    fields = {
+        "name": "neuron",
+        "epochs": 2,
+        "problem": {"loss": "sigmoid_squared", "intercept": True},
+        "optimizer": [{"name": "sgd", "lr": 1.0}],
+    }
+    data = (np.array([[0.5], [2.5]]), np.array([0.2, 0.9]))
+    without = fastgd.run(fastgd.Study(**fields), tmp_path / "without", data=data)
+    with pytest.raises(InputError, match=r"add a table \[surface\]"):
+        plot(without, kind)
+    study = fastgd.Study(**fields, surface={"low": -6, "high": 6, "num": 30})
+    figure = plot(fastgd.run(study, tmp_path / "with", data=data), kind)
+    save(figure, tmp_path / "map.png")
+    assert figure.axes[0].get_xlabel() == "$w_{0}$"
+
+
+@pytest.mark.parametrize("kind", ["basins", "phase", "traces", "animate"])
 def test_studies_over_data_are_refused(kind, tmp_path):
     results = load(write_study(tmp_path / "data", ["sgd", "adam"], rates=3, epochs=2))
     with pytest.raises(InputError, match=f"{kind}.*holds a study over data"):

@@ -101,7 +101,7 @@ def summary(results: Results) -> None:
 def ranking_table(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame", title: str) -> Table:
     """Return the table of some rows of a ranking, with the columns in which its configurations differ."""
     value = next(name for name in map(str, ranking.columns) if f"{name}_min" in ranking)
-    over = "starts" if results.on_landscapes else "seeds"
+    over = results.repeats
     shown = ["rank", *_telling(results, ranking), value, f"range over {over}", "seeds", "diverged"]
     if (ranking["seeds"] == 1).all():
         shown.remove(f"range over {over}")

@@ -108,8 +108,9 @@ def walks_on_maps(
     single: bool,
 ) -> list[tuple[Surface, list[Walk]]]:
     """Return each problem's surface and the walks on it; see `contour` for the options, and what may be wrong."""
+    alone = kind != "animate" and not results.on_landscapes  # over data, the map without walks
+    walks = [] if alone else walks_of(results, kind, trials, starts)
     surfaces = surfaces_of(results, kind)
-    walks = walks_of(results, kind, trials, starts) if results.on_landscapes else []  # over data, a map alone
     there = list(dict.fromkeys(walk.problem for walk in walks if walk.problem in surfaces)) or list(surfaces)
     if problem is not None and problem not in there:
         raise InputError(f"there is no problem {problem!r} to draw in {results.path}; {nearest(problem, there)}")

@@ -22,7 +22,6 @@ from fastgd.plots._style import (
     methods,
     name_axes,
     panels,
-    repeats,
     scale_x,
     shape,
     spread_labels,
@@ -76,7 +75,7 @@ def curves(results: Results, metric: str | None = None, x: str | None = None, sp
     with style():
         figure = _small_multiples(everyone, chosen) if spread else _overview(problems, chosen)
         name_axes(figure, label(x), measure(results, metric))
-        _key(figure, everyone, spread, repeats(results))
+        _key(figure, everyone, spread, results.repeats)
     return figure
 
 

@@ -22,7 +22,6 @@ from fastgd.plots._style import (
     methods,
     number,
     ranking_of,
-    repeats,
     spans_decades,
     start_of,
     style,
@@ -88,7 +87,7 @@ def sensitivity(results: Results, by: str | None = None, at: str = "final", hype
             axes.set_ylabel(f"{at} {measure(results, metric)}")
             if len(problems) > 1:
                 strip.set_title(str(problem))
-        key(figure, _handles(ranking, any(lost.values()), repeats(results)))
+        key(figure, _handles(ranking, any(lost.values()), results.repeats))
     return figure
 
 

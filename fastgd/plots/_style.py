@@ -288,11 +288,6 @@ def measure(results: Results, metric: str) -> str:
     return "loss" if results.on_landscapes and metric == "loss" else label(metric)
 
 
-def repeats(results: Results) -> str:
-    """Return what the trials of one configuration differ in: "seeds", or "starts" on landscapes."""
-    return "starts" if results.on_landscapes else "seeds"
-
-
 def start_of(results: Results, metric: str) -> dict[str, float]:
     """Return for each problem the metric before the first step: the median over the trials in the study."""
     start = results.table("curves", columns=["trial_id", metric], filter=pc.field("step") == 0).to_pandas()
