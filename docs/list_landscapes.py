@@ -55,9 +55,8 @@ line searches.
 
 A trial is a configuration from a start: `trial_id` names the configuration, `start` is the start's number. Results
 are Parquet as
-those of any study ([architecture.md](architecture.md)), and are resumed and extended likewise: more starts of the
-same kind, or more
-rates, run alone. `fastgd run STUDY.toml --trial ID:START` runs one again, with the same bits.
+those of any study ([architecture.md](architecture.md)), and are resumed and extended likewise: more drawn
+starts, or more rates, run alone. `fastgd run STUDY.toml --trial ID:START` runs one again, with the same bits.
 
 - `results.trials`: the configuration, `start_0, start_1, ...`, `end_0, ...` (the first 8 coordinates), `final_loss`,
   `best_loss`,

@@ -146,7 +146,7 @@ def test_a_second_run_has_nothing_to_do_and_more_starts_run_alone(tmp_path):
     fastgd.run(study(steps=50, starts={"uniform": 150}, optimizer=more), tmp_path, on_event=events.append)
     assert started(events) == 150
     fastgd.run(study(**drawn), tmp_path)
-    assert fastgd.load(tmp_path).trials.query("in_study")["start"].max() == 149  # starts belong to a configuration
+    assert fastgd.load(tmp_path).trials.query("in_study")["start"].max() == 99
 
 
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
@@ -337,3 +337,69 @@ def test_a_users_function(tmp_path, monkeypatch):
     exact = fastgd.run(study(**fields, problem=given), tmp_path / "exact").trials
     np.testing.assert_allclose(plain[["end_0", "end_1"]], exact[["end_0", "end_1"]], rtol=1e-7, atol=1e-9)
     assert plain["steps_to_tolerance"].isna().all()
+
+
+# --- corners ----------------------------------------------------------------------------------------------------------
+
+
+def test_fewer_starts_leave_the_study(tmp_path):
+    fastgd.run(study(steps=20, starts={"uniform": 30}), tmp_path)
+    few = fastgd.run(study(steps=20, starts={"uniform": 10}), tmp_path)
+    assert len(few.trials) == 90
+    assert few.trials.query("in_study")["start"].max() == 9
+    assert few.best()["seeds"].tolist() == [10] * 3
+
+
+def test_outcomes_do_not_depend_on_what_is_recorded(tmp_path):
+    fields = {"steps": 120, "starts": {"uniform": 200}}
+    few = fastgd.run(study(**fields), tmp_path / "few")
+    every = fastgd.run(study(**fields, record={"every": "epoch", "trajectories": 0}), tmp_path / "every")
+    key = ["optimizer", "lr", "start"]
+    one, two = (found.trials.astype({"optimizer": str, "status": str}).sort_values(key) for found in (few, every))
+    assert one["status"].tolist() == two["status"].tolist()
+    assert one["final_loss"].tolist() == two["final_loss"].tolist()
+
+
+def test_time_is_over_within_a_part(tmp_path):
+    events: list = []
+    long = study(steps=10**9, starts={"uniform": 64}, max_seconds=1, record={"every": {"log": 3}})
+    fastgd.run(long, tmp_path, on_event=events.append)
+    assert any("192 trials are left" in event.message for event in events if isinstance(event, Warning_))
+
+
+def test_parts_are_small_where_there_are_many_coordinates():
+    from fastgd.study.swarm_plan import MEMORY_BUDGET, make_swarm_plan
+
+    wide = study(problem={"landscape": "rosenbrock", "dimension": 1000}, starts={"uniform": 100_000})
+    for swarm in make_swarm_plan(wide).swarms:
+        assert swarm.together * swarm.bytes_a_lane <= MEMORY_BUDGET
+        assert sum(len(part) for part in swarm.parts()) == len(swarm.lanes)
+
+
+def test_a_file_of_starts_without_names(tmp_path):
+    from fastgd.study.starts import make_starts
+
+    (tmp_path / "starts.csv").write_text("1,1\n2,2\n3,3\n")
+    own = study(starts={"path": str(tmp_path / "starts.csv")})
+    assert make_starts(own.starts, own.landscapes[0]).tolist() == [[1, 1], [2, 2], [3, 3]]
+
+
+def test_a_line_search_needs_a_line():
+    optimizer = [{"name": "sgd", "line_search": {"kind": "armijo"}}]
+    with pytest.raises(InputError, match=r"optimizer.0.line_search: does not go with 'adam_counterexample'"):
+        study(problem={"landscape": "adam_counterexample"}, starts=None, optimizer=optimizer)
+
+
+LAST = """
+def last(x):
+    return (x[0] - 1) ** 2 + 3 * (x[-1] - 2) ** 2
+"""
+
+
+def test_coordinates_may_be_counted_from_the_end(tmp_path, monkeypatch):
+    (tmp_path / "last_of_test.py").write_text(LAST)
+    monkeypatch.syspath_prepend(tmp_path)
+    problem = {"landscape": "last_of_test:last", "dimension": 2}
+    optimizer = [{"name": "sgd", "lr": 0.1}]
+    trials = fastgd.run(study(problem=problem, starts={"uniform": 40}, optimizer=optimizer), tmp_path / "out").trials
+    np.testing.assert_allclose(trials[["end_0", "end_1"]], np.tile([1.0, 2.0], (40, 1)), atol=1e-6)

@@ -159,3 +159,30 @@ def test_a_line_search_takes_the_best_of_its_rates():
     swarm.advance(15)
     np.testing.assert_allclose(swarm.read().positions, x, rtol=1e-9)
     assert swarm.line.evaluations.tolist() == [75] * 5
+
+
+def test_a_line_search_leaves_other_schedules_alone():
+    from fastgd.optimizers._line_search import LINE_SEARCHES
+
+    def schedule(first, steps):
+        return np.minimum(0.9, np.arange(first, first + steps) / 10)[:, None]
+
+    search = LINE_SEARCHES["best"].cls(rates=(0.01, 0.1))
+    starts = random_starts("booth", 5, 2)
+    common = {"starts": starts, "hyper": [{"lr": 1.0}], "line_search": search}
+    plain = make_swarm("booth", "momentum", **common)
+    driven = make_swarm("booth", "momentum", **common, schedule=schedule, scheduled=("momentum",))
+    for swarm in (plain, driven):
+        swarm.advance(10)
+    assert np.abs(plain.positions() - driven.positions()).max() > 1e-3
+
+
+def test_a_value_that_is_no_number_is_not_within_the_tolerance():
+    starts = random_starts("three_hump_camel", 200, 2)
+    swarm = make_swarm("three_hump_camel", "sgd", starts=starts, hyper=[{"lr": 0.4}], threshold=1e-6)
+    swarm.advance(60)
+    loss, died = swarm.read().loss, swarm.died()
+    assert (died > 0).sum() > 20
+    path, *_ = steps_in_numpy(swarm, starts, 60)
+    reached = np.stack([swarm.spec.landscape.values(swarm.spec.p, x) for x in path]) <= 1e-6
+    assert np.array_equal(swarm.steps_to_tolerance(loss) >= 0, reached.any(axis=0))

@@ -29,6 +29,8 @@ class _PointModel(models.StructModel):
 
 def _place(context, builder, kind: Point, point, index):
     struct = cgutils.create_struct_proxy(kind)(context, builder, value=point)
+    below = builder.icmp_signed("<", index, ir.Constant(index.type, 0))  # x[-1]: decided while compiling
+    index = builder.select(below, builder.add(index, struct.size), index)
     return builder.gep(struct.data, [index]), kind.vector.element.bitwidth // 8
 
 

@@ -235,7 +235,7 @@ class Swarm:
         self.groups.hyper[:, row * W : (row + 1) * W] = values[self._filled].reshape(-1, W)
 
     def _values(self, steps: int) -> Values:
-        if self.schedule is None or not self.spec.scheduled or self.line:
+        if self.schedule is None or not self.spec.scheduled:
             return Values(np.zeros((0, 0)), self._which[:0], -1)
         return Values(np.ascontiguousarray(self.schedule(self.t, steps), np.float64), self._which, self._rate)
 

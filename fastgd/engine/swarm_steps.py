@@ -202,8 +202,7 @@ def run_group(rule, landscape, first, second, shape, terrain, arrays, places, t,
         if static(shape, "tracked") or static(rule, "batch_loss"):
             f = value(landscape, terrain.p, x)
         if static(shape, "tracked"):
-            # A value that is not a number ends the count too; the lane has died then.
-            waits = np.where(f > terrain.threshold, waits, 0)
+            waits = np.where(f <= terrain.threshold, 0, waits)  # a value that is no number is not within it
             count = count + waits
         step_gradient(landscape, terrain.p, x, t + k + 1, g)
         if static(shape, "noisy"):

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -31,7 +32,8 @@ def compact(snapshot: Snapshot, columns: Columns, in_study: Collection[str], foo
     columns : Columns
         The study's columns: the union of those that the files have and those that it asks for.
     in_study : collection of str
-        The trials that are in the study: the column `in_study` of the new part.
+        The trials that are in the study: the column `in_study` of the new part. On landscapes, a mapping from
+        configurations to the number of their starts.
     footer : mapping of str to str
         The metadata of each file's footer.
     """
@@ -80,13 +82,18 @@ def _is_compact(snapshot: Snapshot, columns: Columns, in_study: Collection[str])
     for kind in ("curves", "trajectories"):
         if any(not snapshot.schemas[path].equals(getattr(columns, kind)) for path in getattr(snapshot, kind)):
             return False
-    stored = snapshot.dataset("trials").to_table(columns=["trial_id", "in_study"])
+    names = ["trial_id", "in_study"] + (["start"] if isinstance(in_study, Mapping) else [])
+    stored = snapshot.dataset("trials").to_table(columns=names)
     return bool(_among(stored, in_study).equals(stored["in_study"].combine_chunks()))
 
 
 def _among(trials: pa.Table, in_study: Collection[str]) -> pa.Array:
+    """Whether each row is of the study; of configurations with a number of starts, those below it."""
     found = pc.is_in(trials["trial_id"].cast(pa.string()), pa.array(list(in_study), type=pa.string()))
-    return found.combine_chunks()
+    if isinstance(in_study, Mapping):
+        limits = trials["trial_id"].to_pandas().astype(str).map(in_study).fillna(0)
+        found = pc.and_(found, pc.less(trials["start"], pa.array(limits.to_numpy(np.int64))))
+    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
 def _merge(

@@ -206,14 +206,16 @@ class Folder:
         Parameters
         ----------
         in_study : collection of str
-            The ids of the study's trials; all others that are stored stay with `in_study = false`.
+            The ids of the study's trials; all others that are stored stay with `in_study = false`. On landscapes, a
+            mapping from its configurations to the number of their starts.
         ended : datetime, optional
             When the run ended: now, by default.
         timings : mapping of str to float, optional
             Seconds of the run's stages; "store" is added here.
         """
         with self.clock, writing(self.path):
-            compact(Snapshot.read(self.path), self.columns, set(in_study), self.manifest.footer())
+            wanted = in_study if isinstance(in_study, Mapping) else set(in_study)
+            compact(Snapshot.read(self.path), self.columns, wanted, self.manifest.footer())
             snapshot = Snapshot.read(self.path)
             snapshot.sweep()
             self.generation, self._next_number = snapshot.generation, snapshot.next_number

@@ -33,6 +33,10 @@ def check_landscapes(study: Study) -> None:
     for index, block in enumerate(study.optimizer):
         if block.estimator != ["none"]:
             raise failure("goes with problems over data", "optimizer", index, "estimator", found=block.estimator)
+        bent = [each.label for each in study.landscapes if each.record.projected or each.record.online]
+        if block.line_search and bent:
+            text = f": does not go with '{bent[0]}', whose steps are not along a line, or see another objective each"
+            raise failure(text, "optimizer", index, "line_search")
     _check_starts(study)
 
 

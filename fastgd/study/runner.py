@@ -153,7 +153,7 @@ def _run_landscapes(
         Landscapes(study, folder, pool, watch, emit).run(plan)
         watch.enter("store")
         write_landscape_surfaces(study, path)
-        folder.finish(whole.ids(), timings=watch.seconds)
+        folder.finish(whole.starts(), timings=watch.seconds)
     results = load_results(path)
     emit(Finished(results))
     return results

@@ -19,7 +19,7 @@ SUFFIXES = (".csv", ".parquet", ".npy")
 def make_starts(starts: Starts | None, problem: LandscapeProblem) -> Array:
     """Return the starts of a problem (S, d).
 
-    Those that are drawn or listed keep their numbers when more are asked for: the first of many are the few.
+    Those that are drawn keep their numbers when more are asked for: the first of many are the few.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def make_starts(starts: Starts | None, problem: LandscapeProblem) -> Array:
 
 
 def fingerprint(starts: Starts | None, problem: LandscapeProblem, points: Array) -> str:
-    """Return a hash of what start number i is, whatever i: more starts of the same kind do not change it."""
+    """Return a hash of what start number i is, whatever i: drawing more starts does not change it."""
     kind = starts.kind if starts is not None else None
     if starts is None or kind not in ("uniform", "normal", "sobol"):
         return hashlib.blake2b(np.ascontiguousarray(points, "<f8").tobytes(), digest_size=10).hexdigest()
@@ -77,6 +77,16 @@ def _sobol(count: int, d: int, seed: int) -> Array:
     return np.asarray(qmc.Sobol(d, scramble=True, rng=seed).random(whole)[:count])
 
 
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read a table with or without names of its columns."""
+    frame = pd.read_csv(path)
+    try:
+        [float(name) for name in frame.columns]
+    except ValueError:
+        return frame
+    return pd.read_csv(path, header=None)
+
+
 def _read(path: Path, d: int) -> Array:
     """Read a row for each start, from a table with d columns of numbers."""
     if path.suffix not in SUFFIXES:
@@ -85,7 +95,7 @@ def _read(path: Path, d: int) -> Array:
         if path.suffix == ".npy":
             points = np.load(path, allow_pickle=False)
         else:
-            frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+            frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
             points = frame.to_numpy(dtype=np.float64)
     except FileNotFoundError:
         raise InputError(f"starts.path: {path}: there is no such file") from None

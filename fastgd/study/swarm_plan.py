@@ -21,7 +21,9 @@ from fastgd.study.starts import fingerprint, make_starts
 from fastgd.study.summary import CohortSummary, PlanSummary
 
 Array = npt.NDArray[Any]
-PART = 1 << 17  # lanes in memory at a time
+PART = 1 << 17  # lanes in memory at a time, at most
+MEMORY_BUDGET = 1 << 30  # bytes of those lanes
+READINGS = 12  # of a lane's coordinates that are there together, in float64: of its start, of its last steps, copies
 MOST_ROWS = 20_000_000  # of trajectories
 AUTO_ROWS = 1_000_000  # of trajectories that are recorded unasked
 
@@ -79,10 +81,21 @@ class SwarmPlan:
         fixed = self.search.numbers if self.search else {}
         return values | {name: np.full(len(self.hyper), value) for name, value in fixed.items()}
 
+    @property
+    def bytes_a_lane(self) -> int:
+        """Bytes of a lane: its block, and what is read of it."""
+        return self.spec.numbers * np.dtype(self.spec.dtype).itemsize + READINGS * 8 * (self.spec.d + 2)
+
+    @property
+    def together(self) -> int:
+        """How many lanes are in memory at a time: whole groups."""
+        most = min(PART, MEMORY_BUDGET // self.bytes_a_lane)
+        return max(1, most // self.spec.width) * self.spec.width
+
     def parts(self) -> Iterator[Array]:
         """Yield the lanes that are in memory together."""
-        for first in range(0, len(self.lanes), PART):
-            yield self.lanes[first : first + PART]
+        for first in range(0, len(self.lanes), self.together):
+            yield self.lanes[first : first + self.together]
 
     def without(self, stored: Mapping[str, Array]) -> "SwarmPlan":
         """Return what is left of it, from the starts of each configuration that are stored."""
@@ -94,7 +107,7 @@ class SwarmPlan:
         """Return it in numbers."""
         name, W = self.spec.rule.optimizer.name, self.spec.width
         padding = -len(self.lanes) % W
-        lanes = min(PART, len(self.lanes))
+        lanes = min(self.together, len(self.lanes))
         return CohortSummary(
             problem=self.label,
             optimizer=f"{name} ({self.variant})" if self.variant else name,
@@ -103,7 +116,7 @@ class SwarmPlan:
             lanes=len(self.lanes),
             padding=padding / max(1, padding + len(self.lanes)),
             kernel=self.spec.kernel,
-            bytes=lanes * (self.spec.numbers * np.dtype(self.spec.dtype).itemsize + 8 * 4 * (self.spec.d + 6)),
+            bytes=lanes * self.bytes_a_lane,
             passes=0.0,
             flops=float(len(self.lanes)) * self.steps * self.spec.d * (10 + 8 * self.spec.rule.slots),
         )
@@ -123,6 +136,10 @@ class StudyPlan:
     def ids(self) -> list[str]:
         """The names of the configurations."""
         return list(itertools.chain(*(swarm.ids for swarm in self.swarms)))
+
+    def starts(self) -> dict[str, int]:
+        """The number of starts of each configuration."""
+        return {name: len(swarm.starts) for swarm in self.swarms for name in swarm.ids}
 
     def summary(self) -> PlanSummary:
         """Return the plan in numbers."""

@@ -1,7 +1,9 @@
 """Runs the swarms of a study on landscapes: from checkpoint to checkpoint, with results streamed to disk."""
 
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,8 @@ from fastgd.study.trajectories import follow
 
 Array = npt.NDArray[Any]
 PROGRESS_SECONDS = 0.2
-COMMIT_ROWS = 8_000_000  # of curves that an interruption can lose: some 100 MB, which compaction leaves alone
+# What an interruption can lose beside the part that runs: rows of curves, some 100 MB, which compaction leaves alone.
+COMMIT_ROWS, COMMIT_SECONDS = 8_000_000, 20.0
 
 
 class Landscapes:
@@ -82,28 +85,32 @@ class _SwarmRun:
         owner, plan = self.owner, self.plan
         began = time.perf_counter()
         owner.emit(CohortStarted(self.index, self.total, len(plan.lanes), plan.spec.kernel))
-        rows = len(plan.checkpoints)
-        parts = list(plan.parts())
-        together = max(1, COMMIT_ROWS // (rows * len(parts[0])))
-        for first in range(0, len(parts), together):
-            with owner.folder.swarm() as writer:
-                self._run_parts(writer, parts[first : first + together])
-            if time.perf_counter() > owner.deadline:
-                break
+        parts = deque(plan.parts())
+        try:
+            while parts:
+                with owner.folder.swarm() as writer:
+                    self._run_parts(writer, parts)
+        except _TimeIsOver:
+            return
         seconds = time.perf_counter() - began
         owner.emit(CohortFinished(self.index, self.total, len(plan.lanes), self.diverged, seconds))
 
-    def _run_parts(self, writer: SwarmWriter, parts: Sequence[Array]) -> None:
-        for lanes in parts:
-            self._run_part(writer, lanes)
-        followed = np.intersect1d(self.plan.followed, np.concatenate(parts))
-        self.owner.watch.enter("evaluate")
+    def _run_parts(self, writer: SwarmWriter, parts: "deque[Array]") -> None:
+        """Run parts until what an interruption would lose is worth a commit, and commit them."""
+        owner, began, rows = self.owner, time.perf_counter(), 0
+        done: list[Array] = []
+        while parts and rows < COMMIT_ROWS and time.perf_counter() - began < COMMIT_SECONDS:
+            done.append(parts.popleft())
+            self._run_part(writer, done[-1])
+            rows += len(self.plan.checkpoints) * len(done[-1])
+        followed = np.intersect1d(self.plan.followed, np.concatenate(done))
+        owner.watch.enter("evaluate")
         if len(followed):
-            follow(
-                self.plan, followed, make_swarm(self.plan, followed, self.owner.threads), self.rates, writer, self._poll
-            )
-        with self.owner.watch.stage("store"):
-            writer.commit(f"{self.plan.ids[0]}, lane {parts[0][0]}")
+            swarm = make_swarm(self.plan, followed, owner.threads)
+            follow(self.plan, followed, swarm, self.rates, writer, self._poll)
+        with owner.watch.stage("store"):
+            writer.commit(f"{self.plan.ids[0]}, lane {done[0][0]}")
+        owner.done += sum(map(len, done))
 
     def _run_part(self, writer: SwarmWriter, lanes: Array) -> None:
         watch, plan = self.owner.watch, self.plan
@@ -125,7 +132,7 @@ class _SwarmRun:
                 best = np.fmin(best, reading.loss)
                 with watch.stage("store"):
                     writer.append("curves", len(lanes), self._curve_rows(swarm, lanes, reading))
-            if step >= plan.steps - TAIL[0]:
+            if plan.steps - step in (*TAIL, 0):
                 tail.append(reading)
         terrain = plan.spec.box, self.minima, self.values, self.problem.tolerance
         if plan.spec.rule.optimizer.baseline:
@@ -135,7 +142,6 @@ class _SwarmRun:
         lost = int(np.count_nonzero(outcomes.status.codes == DIVERGED))
         self.diverged += lost
         self.owner.diverged += lost
-        self.owner.done += len(lanes)
         spent = {stage: watch.seconds[stage] - before[stage] for stage in ("compile", "train", "evaluate")}
         tolerance = swarm.steps_to_tolerance(tail[-1].loss)
         with watch.stage("store"):
@@ -207,6 +213,8 @@ class _SwarmRun:
 
     def _poll(self) -> None:
         now = time.perf_counter()
+        if now > self.owner.deadline:
+            raise _TimeIsOver
         if now - self._shown < PROGRESS_SECONDS:
             return
         self._shown = now
@@ -248,7 +256,8 @@ def compile_swarm(swarm: Swarm) -> None:
         if not (landscape.foreign or optimizer.foreign):
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        text = next((line for line in lines if "Cannot" in line or "No implementation" in line), lines[0])
+        found = [line for line in lines if "Cannot" in line or "No implementation" in line]
+        text = re.sub(r" at 0x[0-9a-f]+", "", found[-1] if found else lines[0])
         raise InputError(
             f"{(landscape if landscape.foreign else optimizer).name!r}: its functions do not compile; they may use "
             f"arithmetic and NumPy's element-wise functions, and np.where in place of `if`. Numba says: {text}"
@@ -314,3 +323,7 @@ def rates_of(plan: SwarmPlan) -> Callable[[int], Array]:
         return lambda _: base
     column = plan.spec.scheduled.index("lr")
     return lambda step: np.asarray(base * schedule(max(0, step - 1), 1)[0, column])
+
+
+class _TimeIsOver(Exception):  # noqa: N818
+    """`max_seconds` is over."""
