@@ -108,6 +108,7 @@ def walks_on_maps(
     single: bool,
 ) -> list[tuple[Surface, list[Walk]]]:
     """Return each problem's surface and the walks on it; see `contour` for the options, and what may be wrong."""
+    methods(results)  # refuses a folder that holds no trials yet
     alone = kind != "animate" and not results.on_landscapes  # over data, the map without walks
     walks = [] if alone else walks_of(results, kind, trials, starts)
     surfaces = surfaces_of(results, kind)
