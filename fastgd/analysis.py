@@ -122,6 +122,11 @@ class Results:
         return [*before, "optimizer", "variant", *columns.hyper, "schedule", *columns.schedule, *after]
 
     @property
+    def _trial_key(self) -> list[str]:
+        """The columns that name a trial."""
+        return ["trial_id", "start"] if self.on_landscapes else ["trial_id"]
+
+    @property
     def on_landscapes(self) -> bool:
         """Whether the study is one on landscapes, whose trials are configurations from starts."""
         return self._snapshot.columns.coordinates is not None
@@ -183,6 +188,7 @@ class Results:
             A row a configuration: `rank` (from 1, within the problem), the columns of `identity`, `<at>_<by>` (the
             median; a diverged or failed trial counts as infinite), the same with `_min` and `_max`, `seeds` and
             `diverged` (numbers of trials), and `trial_id`: the trial at the median, the better one of the middle two.
+            On landscapes, `seeds` counts starts too, and `start` tells from which that trial came.
         """
         if at not in AT:
             raise InputError(f"results cannot be ranked at {at!r}; {nearest(at, AT)}")
@@ -203,7 +209,7 @@ class Results:
                 f"{value}_max": scores[order[starts + seeds - 1]],
                 "seeds": seeds,
                 "diverged": np.add.reduceat(lost[order].astype(np.int64), starts) if len(starts) else seeds,
-                "trial_id": trials["trial_id"].to_numpy()[middle],
+                **{name: trials[name].to_numpy()[middle] for name in self._trial_key},
             }
         )
         problem = pd.factorize(table["problem"])[0]
@@ -252,7 +258,7 @@ class Results:
 
     def _configurations_of_swarms(self) -> tuple[pd.DataFrame, NDArray[np.int64], pd.DataFrame]:
         """The same for landscapes, whose trials may be many millions: their names tell configurations apart."""
-        names = ["trial_id", "seed", "status", "final_loss", "best_loss"]
+        names = ["trial_id", "start", "status", "final_loss", "best_loss"]
         trials: pd.DataFrame = self.table("trials", columns=names, filter=pc.field("in_study")).to_pandas()
         found: dict[str, pd.DataFrame] = {}
         for batch in self._snapshot.dataset("trials").to_batches(columns=["trial_id", *self.identity]):

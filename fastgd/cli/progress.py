@@ -74,7 +74,8 @@ class Reporter:
             self._console.print(text, soft_wrap=True)
 
     def _advance(self, event: Progress) -> None:
-        where = f"cohort {event.cohort + 1}/{event.cohorts}, epoch {event.epoch:.3g}/{event.epochs:.3g}"
+        how_far = f"{event.unit} {event.epoch:.4g}/{event.epochs:.4g}"
+        where = f"cohort {event.cohort + 1}/{event.cohorts}, {how_far}"
         left = "" if event.seconds_left is None else f"{seconds(event.seconds_left)} left"
         detail = f"{event.alive:,} alive, {event.diverged:,} diverged, {event.done:,} of {event.trials:,} trials done"
         if event.rate:

@@ -41,7 +41,7 @@ def run(study: Study, out: Path | None, options: Options) -> Results:
     """Run a study into a folder, showing progress, and print what it found."""
     from fastgd.study import runner
 
-    folder = out or Path("results", study.name if options.trial is None else f"{study.name}.{options.trial}")
+    folder = runner.folder_of(study, out, options.trial)
     reporter = Reporter()
     try:
         with reporter:
@@ -113,7 +113,7 @@ def warmup(path: Path | None) -> None:
 
 def _warm_swarms(study: Study) -> None:
     from fastgd.study.swarm_plan import make_swarm_plan
-    from fastgd.study.swarm_run import compile_swarms
+    from fastgd.study.swarms import compile_swarms
 
     with Reporter() as reporter:
         kernels = compile_swarms(make_swarm_plan(study), lambda what: reporter(Compiling(what)))

@@ -1,5 +1,6 @@
 """A swarm in memory: lanes of one rule on one landscape, laid out in groups, their steps and what is read of them."""
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -207,8 +208,12 @@ class Swarm:
 
     def compile(self) -> None:
         """Compile, or load from the cache, the kernels."""
-        for kernel, arguments in (self._advance_call(0, 0, self._values(1)), self._measure_call(0, *self._room())):
-            kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
+        self._compile(*self._advance_call(0, 0, self._values(1)))
+        self._compile(*self._measure_call(self.groups.state, np.empty((1, 1)), (0, 0), 0))
+
+    @staticmethod
+    def _compile(kernel: Any, arguments: tuple[Any, ...]) -> None:
+        kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
 
     def advance(self, steps: int, poll: Callable[[], None] = lambda: None) -> None:
         """Take steps, in calls of some 50 ms; `poll` is called after each."""
@@ -256,29 +261,30 @@ class Swarm:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def _room(self) -> tuple[Array, Array, Array]:
-        lanes = len(self.groups.died)
-        return self.groups.state, np.empty(lanes), np.empty(lanes)
-
-    def _measure_call(
-        self, worker: int, positions: Array, losses: Array, squares: Array
-    ) -> tuple[Any, tuple[Any, ...]]:
+    def _measure_call(self, positions: Array, out: Array, span: tuple[int, int], worker: int) -> tuple[Any, Any]:
         return measure_groups, (
             self._landscape, self._shape, self.terrain, positions.reshape(-1), positions.shape[1],
-            self._work[worker].scratch, losses, squares, *self._share(worker),
+            self._work[worker].scratch, out.reshape(-1), *span,
         )  # fmt: skip
+
+    def measure(self, positions: Array) -> Array:
+        """Return points, values and squared norms of gradients (d + 2, groups * width) in float64.
+
+        positions : ndarray (groups, >= d * width)
+        """
+        groups = len(positions)
+        out = np.empty((self.spec.d + 2, groups * self.spec.width))
+        cuts = [groups * worker // self.workers for worker in range(self.workers + 1)]
+        spans = enumerate(itertools.pairwise(cuts))
+        self.threads.run([call(*self._measure_call(positions, out, span, worker)) for worker, span in spans])
+        return out
 
     def read(self) -> Reading:
         """Return where the lanes are; changes no state."""
-        positions, losses, squares = self._room()
-        if self.spec.rule.has_readout:
-            positions = self._reported()
-        self.threads.run(
-            [call(*self._measure_call(worker, positions, losses, squares)) for worker in range(self.workers)]
-        )
-        W, d = self.spec.width, self.spec.d
-        rows = positions[:, : d * W].reshape(-1, d, W).transpose(1, 0, 2).reshape(d, -1)
-        return Reading(rows[:, self.places].astype(np.float64), losses[self.places], np.sqrt(squares[self.places]))
+        rows = self.measure(self._reported() if self.spec.rule.has_readout else self.groups.state)
+        if len(self.places) < rows.shape[1]:
+            rows = rows[:, self.places]
+        return Reading(rows[:-2], rows[-2], np.sqrt(rows[-1]))
 
     def _reported(self) -> Array:
         """The reported iterates (groups, d * width)."""

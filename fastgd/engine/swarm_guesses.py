@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from fastgd._threads import Threads, call
+from fastgd._threads import Threads
 from fastgd._vectors import aligned
 from fastgd.engine.swarm import Swarm, SwarmSpec
-from fastgd.engine.swarm_steps import measure_groups
 
 Array = npt.NDArray[Any]
 AT_ONCE = 1 << 20  # coordinates of points that are evaluated together: what bounds the memory
@@ -44,8 +42,7 @@ class SwarmGuesses(Swarm):
 
     def compile(self) -> None:
         """Compile, or load from the cache, what evaluates."""
-        kernel, arguments = self._measure_call(0, *self._room())
-        kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
+        self._compile(*self._measure_call(self.groups.state, np.empty((1, 1)), (0, 0), 0))
 
     def advance(self, steps: int, poll: Callable[[], None] = lambda: None) -> None:
         """Look at a point a step; `poll` is called every some of them."""
@@ -92,16 +89,7 @@ class SwarmGuesses(Swarm):
         positions = aligned((groups, d * W), self.dtype)
         filled = np.pad(points, ((0, groups * W - len(points)), (0, 0)), mode="edge")
         positions[:] = filled.reshape(groups, W, d).swapaxes(1, 2).reshape(groups, -1)
-        losses, squares = np.empty(groups * W), np.empty(groups * W)
-        cuts = [groups * worker // self.workers for worker in range(self.workers + 1)]
-        shared = (self._landscape, self._shape, self.terrain, positions.reshape(-1), positions.shape[1])
-        self.threads.run(
-            [
-                call(measure_groups, (*shared, self._work[worker].scratch, losses, squares, *cuts[worker : worker + 2]))
-                for worker in range(self.workers)
-            ]
-        )
-        return self._numbers(losses[: len(points)])
+        return self._numbers(self.measure(positions)[-2, : len(points)])
 
     @staticmethod
     def _numbers(values: Array) -> Array:

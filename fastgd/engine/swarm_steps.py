@@ -311,19 +311,23 @@ def advance_groups(rule, landscape, rounds, shape, terrain, groups, scheduled, w
 
 
 @jit
-def measure_groups(landscape, shape, terrain, positions, stride, scratch, losses, squares, low, high):
-    """Write the values, and the squared norms of the gradients, at positions.
+def measure_groups(landscape, shape, terrain, positions, stride, scratch, out, low, high):
+    """Write what is read of groups: their points, the values there, and the squared norms of the gradients.
 
-    positions : flat; those of a group, d * width, stand `stride` apart. losses, squares : (groups * width,) float64.
+    positions : flat; those of a group, d * width, stand `stride` apart.
+    out : flat, of (d + 2, groups * width) float64: a row for each coordinate, the values, the squares.
     """
     W, d = static(shape, "width"), terrain.box.shape[0]
+    lanes = out.shape[0] // (d + 2)
     for group in range(low, high):
         x = point(shape, positions, group * stride, d, "one")
         g = point(shape, scratch, 0, d, "one")
         copy(shape, positions, group * stride, x)
-        store(losses, group * W, wide(value(landscape, terrain.p, x)))
         gradient(landscape, terrain.p, x, g)
         squared = wide(g[0]) * wide(g[0])
         for j in range(1, len(x)):
             squared = squared + wide(g[j]) * wide(g[j])
-        store(squares, group * W, squared)
+        for j in range(len(x)):
+            store(out, j * lanes + group * W, wide(x[j]))
+        store(out, d * lanes + group * W, wide(value(landscape, terrain.p, x)))
+        store(out, (d + 1) * lanes + group * W, squared)

@@ -50,7 +50,7 @@ class Progress:
     cohort, cohorts : int
         The cohort that runs, from 0, and how many there are.
     epoch, epochs : float
-        How far that cohort is.
+        How far that cohort is, in `unit`s.
     alive, diverged : int
         Its lanes that still run, and the trials that diverged so far in the whole study.
     done, trials : int
@@ -59,6 +59,7 @@ class Progress:
         Samples times lanes per second.
     seconds_left : float or None
         An estimate for all that is left; None: not known yet.
+    unit : {"epoch", "step"}
     """
 
     cohort: int
@@ -71,6 +72,7 @@ class Progress:
     trials: int
     rate: float
     seconds_left: float | None
+    unit: str = "epoch"
 
 
 @dataclass(frozen=True)

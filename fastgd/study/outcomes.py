@@ -26,6 +26,11 @@ RETURNS = 1.5  # times as far as in half the steps: who travels gets twice as fa
 
 STATUSES = ("converged", "trapped", "cycling", "diverged", "completed")
 CONVERGED, TRAPPED, CYCLING, DIVERGED, COMPLETED = range(len(STATUSES))
+_LOST = (
+    "its coordinates are no finite numbers after the step in 'steps'",
+    "its value rose far above that at the start",
+    "its value falls without end",
+)
 
 
 @dataclass(frozen=True)
@@ -48,28 +53,12 @@ class Outcomes:
     steps: Array
 
 
-def judge(
-    first: Reading,
-    tail: list[Reading],
-    died: Array,
-    steps: int,
-    box: Array,
-    minima: Array,
-    values: Array,
-    tolerance: float,
-    diverge: float,
-) -> Outcomes:
-    """Return what became of trials.
+@dataclass(frozen=True)
+class Ground:
+    """What is known of a landscape.
 
-    Parameters
+    Attributes
     ----------
-    first : Reading
-        The start.
-    tail : list of Reading
-        In the last steps, the end being the last.
-    died : ndarray of int (lanes,)
-        The first step after which a trial was not finite, or 0.
-    steps : int
     box : ndarray (d, 2)
         The domain.
     minima : ndarray (k, d)
@@ -78,48 +67,66 @@ def judge(
         Their values.
     tolerance : float
         Above the lowest value: who is below it has converged.
-    diverge : float
-        How far the value may rise or, where nothing is known of a lowest value, fall, relative to that at the start.
     """
-    end = tail[-1]
-    size = float(np.linalg.norm(box[:, 1] - box[:, 0]))
-    lost, why = _diverged(first, end, died, diverge, bool(len(minima)))
-    lowest = values[0] if len(values) else np.nan
-    with np.errstate(invalid="ignore", over="ignore"):
-        moved = [np.linalg.norm(end.positions - reading.positions, axis=0) for reading in tail[:-1]]
-        rests = np.max(moved, axis=0) <= REST * size
-        flat = end.grad_norm <= FLAT * np.maximum(1, first.grad_norm)
-        returns = moved[0] <= RETURNS * np.max(moved[1:], axis=0) if len(moved) > 1 else np.zeros(len(lost), bool)
-        above = [reading.loss - (lowest if len(values) else 0.0) for reading in tail]
-        cycles = ~rests & returns
-        if len(tail) > RECENT:
-            cycles &= np.max(above[-RECENT:], axis=0) >= PROGRESS * np.max(above[:-RECENT], axis=0)
-    nearest, at_minimum = _nearest(end, minima, values, size, tolerance)
+
+    box: Array
+    minima: Array
+    values: Array
+    tolerance: float
+
+    @property
+    def size(self) -> float:
+        """The diagonal of the domain."""
+        return float(np.linalg.norm(self.box[:, 1] - self.box[:, 0]))
+
+    @property
+    def lowest(self) -> float | None:
+        """The lowest value, if it is known."""
+        return float(self.values[0]) if len(self.values) else None
+
+
+def judge(ground: Ground, first: Reading, tail: list[Reading], died: Array, steps: int, diverge: float) -> Outcomes:
+    """Return what became of trials.
+
+    Parameters
+    ----------
+    ground : Ground
+    first : Reading
+        The start.
+    tail : list of Reading
+        In the last steps, the end being the last.
+    died : ndarray of int (lanes,)
+        The first step after which a trial was not finite, or 0.
+    steps : int
+    diverge : float
+        How far the value may rise or, where no lowest value is known, fall, relative to that at the start.
+    """
+    end, lowest = tail[-1], ground.lowest
+    lost, why = _diverged(first, end, died, diverge, bounded=lowest is not None)
+    rests = _rests(ground, tail)
+    nearest, at_minimum = _nearest(ground, end)
     status = np.full(len(lost), COMPLETED)
-    status[cycles] = CYCLING
-    status[rests & flat] = TRAPPED
-    if len(values):
-        lowest_ones = np.isclose(values, lowest, rtol=0, atol=max(tolerance, 1e-12))
-        converged = end.loss <= lowest + tolerance
-        here = at_minimum & rests
-        status[here & ~lowest_ones[nearest]] = TRAPPED
-        status[converged | (here & lowest_ones[nearest])] = CONVERGED
+    status[~rests & _cycles(tail, lowest or 0.0)] = CYCLING
+    status[rests & (end.grad_norm <= FLAT * np.maximum(1, first.grad_norm))] = TRAPPED
+    if lowest is not None:
+        at_lowest = ground.values[nearest] <= lowest + max(ground.tolerance, 1e-12)
+        status[rests & at_minimum & ~at_lowest] = TRAPPED
+        status[(end.loss <= lowest + ground.tolerance) | (rests & at_minimum & at_lowest)] = CONVERGED
     status[lost] = DIVERGED
-    known = np.isin(status, (CONVERGED, TRAPPED)) & at_minimum if len(values) else np.zeros(len(lost), bool)
+    known = at_minimum & np.isin(status, (CONVERGED, TRAPPED))
     return Outcomes(
         status=Names(STATUSES, status),
-        reason=_reasons(status, why, nearest, known, minima),
+        reason=_reasons(status, why, nearest, known, ground.minima),
         minimum=np.ma.masked_array(nearest, ~known),
         steps=np.where(died > 0, died, steps),
     )
 
 
-def judge_guesses(end: Reading, steps: int, box: Array, minima: Array, values: Array, tolerance: float) -> Outcomes:
-    """Return what became of trials that looked at points and kept the best: see `judge` for the parameters."""
-    size = float(np.linalg.norm(box[:, 1] - box[:, 0]))
-    nearest, at_minimum = _nearest(end, minima, values, size, tolerance)
-    lowest = values[0] if len(values) else -np.inf
-    reached = end.loss <= lowest + tolerance
+def judge_guesses(ground: Ground, end: Reading, steps: int) -> Outcomes:
+    """Return what became of trials that looked at points and kept the best."""
+    nearest, at_minimum = _nearest(ground, end)
+    lowest = -np.inf if ground.lowest is None else ground.lowest
+    reached = end.loss <= lowest + ground.tolerance
     return Outcomes(
         status=Names(STATUSES, np.where(reached, CONVERGED, COMPLETED)),
         reason=Names(["it looked at all of its points", "it reached the tolerance"], reached.astype(np.int64)),
@@ -128,35 +135,48 @@ def judge_guesses(end: Reading, steps: int, box: Array, minima: Array, values: A
     )
 
 
-def _diverged(first: Reading, end: Reading, died: Array, diverge: float, known: bool) -> tuple[Array, Array]:
-    """Whether trials diverged, and which reason of `_LOST` they have."""
+def _moved(tail: list[Reading]) -> Array:
+    """How far trials are at the end from where they were before (readings, lanes)."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.array([np.linalg.norm(tail[-1].positions - before.positions, axis=0) for before in tail[:-1]])
+
+
+def _rests(ground: Ground, tail: list[Reading]) -> Array:
+    return np.asarray(_moved(tail).max(axis=0) <= REST * ground.size)
+
+
+def _cycles(tail: list[Reading], lowest: float) -> Array:
+    """Whether trials come back to where they were, and their values have not fallen much."""
+    moved = _moved(tail)
+    if len(tail) <= RECENT:
+        return np.zeros(moved.shape[1], bool)
+    with np.errstate(invalid="ignore", over="ignore"):
+        above = np.array([reading.loss - lowest for reading in tail])
+        high = above[-RECENT:].max(axis=0) >= PROGRESS * above[:-RECENT].max(axis=0)
+    return np.asarray(high & (moved[0] <= RETURNS * moved[1:].max(axis=0)))
+
+
+def _diverged(first: Reading, end: Reading, died: Array, diverge: float, bounded: bool) -> tuple[Array, Array]:
+    """Whether trials diverged, and which of `_LOST` is why; where there is a minimum, none falls without end."""
     with np.errstate(invalid="ignore", over="ignore"):
         bound = diverge * np.maximum(1, np.abs(first.loss))
-        risen, fallen = end.loss - first.loss > bound, first.loss - end.loss > bound
+        risen, fallen = end.loss - first.loss > bound, (first.loss - end.loss > bound) & (not bounded)
     gone = (died > 0) | ~np.isfinite(end.loss)
-    fallen &= not known
     return gone | risen | fallen, np.select([gone, risen, fallen], [0, 1, 2], 0)
 
 
-_LOST = (
-    "its coordinates are no finite numbers after the step in 'steps'",
-    "its value rose far above that at the start",
-    "its value falls without end",
-)
-
-
-def _nearest(end: Reading, minima: Array, values: Array, size: float, tolerance: float) -> tuple[Array, Array]:
+def _nearest(ground: Ground, end: Reading) -> tuple[Array, Array]:
     """The nearest minimum of each trial, and whether the trial is at it."""
     lanes = end.positions.shape[1]
-    if not len(minima):
-        return np.zeros(lanes, np.int64), np.zeros(lanes, bool)
-    finite = np.isfinite(end.positions).all(axis=0)
     distance, nearest = np.full(lanes, np.inf), np.zeros(lanes, np.int64)
-    distance[finite], nearest[finite] = cKDTree(minima).query(end.positions[:, finite].T)
-    depth = max(1.0, float(np.ptp(values)))
+    if not len(ground.minima):
+        return nearest, np.zeros(lanes, bool)
+    finite = np.isfinite(end.positions).all(axis=0)
+    distance[finite], nearest[finite] = cKDTree(ground.minima).query(end.positions[:, finite].T)
+    depth = max(1.0, float(np.ptp(ground.values)))
     with np.errstate(invalid="ignore"):
-        close = end.loss - values[nearest] <= max(tolerance, CLOSE * depth)
-    return nearest, (distance <= NEAR * size) & close
+        close = end.loss - ground.values[nearest] <= max(ground.tolerance, CLOSE * depth)
+    return nearest, (distance <= NEAR * ground.size) & close
 
 
 def _reasons(status: Array, why: Array, nearest: Array, known: Array, minima: Array) -> Names:

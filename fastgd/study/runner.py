@@ -93,7 +93,7 @@ def run(
     for note in summary.notes:
         emit(Warning_(note))
     watch.enter("store")
-    path = _path(study, out, trial)
+    path = folder_of(study, out, trial)
     with Threads(threads) as pool, _open(path, study, whole, prepared, pool.count, fresh, allow_mixed) as folder:
         again = folder.timed_out().intersection(plan.trials["trial_id"])
         if again:
@@ -110,7 +110,8 @@ def run(
     return results
 
 
-def _path(study: Study, out: str | Path | None, trial: str | None) -> Path:
+def folder_of(study: Study, out: str | Path | None, trial: str | None) -> Path:
+    """Return the folder of a study's results, or of one trial's: the one that is named, or its own in `results`."""
     if out is not None:
         return Path(out)
     return Path("results") / (study.name if trial is None else f"{study.name}.{trial.replace(':', '.')}")
@@ -132,7 +133,7 @@ def _run_landscapes(
     plan = whole if trial is None else whole.only(trial)
     emit(Planned(plan.summary()))
     watch.enter("store")
-    path = _path(study, out, trial)
+    path = folder_of(study, out, trial)
     rules = [swarm.spec.rule for swarm in whole.swarms]
     numbers = [name for swarm in whole.swarms for name in swarm.numbers]
     with (

@@ -1,31 +1,25 @@
 """Runs the swarms of a study on landscapes: from checkpoint to checkpoint, with results streamed to disk."""
 
-import re
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba.core.errors import NumbaError
 
-from fastgd._errors import InputError
-from fastgd._jit import compile_lock
-from fastgd._noise import stream_keys
 from fastgd._threads import Threads
 from fastgd.engine.swarm import Reading, Swarm
-from fastgd.engine.swarm_guesses import SwarmGuesses
-from fastgd.schedules import chained
 from fastgd.store.folder import Folder
 from fastgd.store.schema import COORDINATES
 from fastgd.store.swarm import Names, SwarmWriter
 from fastgd.study.config import Study
 from fastgd.study.events import CohortFinished, CohortStarted, Compiling, Event, Progress, Warning_
 from fastgd.study.metrics import LOSS_EVALUATIONS
-from fastgd.study.outcomes import DIVERGED, TAIL, Outcomes, judge, judge_guesses
+from fastgd.study.outcomes import DIVERGED, TAIL, Ground, Outcomes, judge, judge_guesses
 from fastgd.study.stopwatch import Stopwatch
 from fastgd.study.swarm_plan import StudyPlan, SwarmPlan
+from fastgd.study.swarms import compile_swarm, kernel_of, make_swarm, rates_of
 from fastgd.study.trajectories import follow
 
 Array = npt.NDArray[Any]
@@ -75,8 +69,9 @@ class _SwarmRun:
     def __init__(self, owner: Landscapes, plan: SwarmPlan, index: int, total: int) -> None:
         self.owner, self.plan, self.index, self.total = owner, plan, index, total
         self.problem = owner.study.landscapes[plan.problem]
-        self.minima = self.problem.known_minima()
-        self.values = plan.spec.landscape.values(plan.spec.p, self.minima.T) if len(self.minima) else np.zeros(0)
+        minima = self.problem.known_minima()
+        values = plan.spec.landscape.values(plan.spec.p, minima.T) if len(minima) else np.zeros(0)
+        self.ground = Ground(plan.spec.box, minima, values, self.problem.tolerance)
         self.rates = rates_of(plan)
         self.diverged = self.t = 0
         self._shown = 0.0
@@ -119,6 +114,8 @@ class _SwarmRun:
         swarm = make_swarm(plan, lanes, self.owner.threads)
         with watch.stage("compile"):
             self._compile(swarm)
+        which, start = np.divmod(lanes, len(plan.starts))
+        names = {"trial_id": Names(plan.ids, which), "start": start}
         first, best, tail = swarm.read(), np.full(len(lanes), np.inf), []
         recorded = set(plan.checkpoints.tolist())
         stops = sorted({*recorded, *(step for ago in TAIL if (step := plan.steps - ago) >= 0), plan.steps})
@@ -131,55 +128,41 @@ class _SwarmRun:
             if step in recorded:
                 best = np.fmin(best, reading.loss)
                 with watch.stage("store"):
-                    writer.append("curves", len(lanes), self._curve_rows(swarm, lanes, reading))
+                    writer.append("curves", len(lanes), names | self._curve_rows(swarm, which, reading))
             if plan.steps - step in (*TAIL, 0):
                 tail.append(reading)
-        terrain = plan.spec.box, self.minima, self.values, self.problem.tolerance
         if plan.spec.rule.optimizer.baseline:
-            outcomes = judge_guesses(tail[-1], plan.steps, *terrain)
+            outcomes = judge_guesses(self.ground, tail[-1], plan.steps)
         else:
-            outcomes = judge(first, tail, swarm.died(), plan.steps, *terrain, self.owner.study.stop.diverge)
+            outcomes = judge(self.ground, first, tail, swarm.died(), plan.steps, self.owner.study.stop.diverge)
         lost = int(np.count_nonzero(outcomes.status.codes == DIVERGED))
         self.diverged += lost
         self.owner.diverged += lost
-        spent = {stage: watch.seconds[stage] - before[stage] for stage in ("compile", "train", "evaluate")}
+        spent = {f"{stage}_seconds": watch.seconds[stage] - before[stage] for stage in ("compile", "train", "evaluate")}
         tolerance = swarm.steps_to_tolerance(tail[-1].loss)
         with watch.stage("store"):
-            rows = self._trial_rows(lanes, outcomes, first, tail[-1], best, tolerance, spent)
-            writer.append("trials", len(lanes), rows)
+            found = {"best_loss": best, "steps_to_tolerance": np.ma.masked_less(tolerance, 0)}
+            rows = self._trial_rows(which, outcomes, first, tail[-1])
+            writer.append("trials", len(lanes), names | rows | found | spent)
 
     def _compile(self, swarm: Swarm) -> None:
-        self.owner.emit(Compiling(_kernel_of(self.plan)))
+        self.owner.emit(Compiling(kernel_of(self.plan)))
         compile_swarm(swarm)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
-    def _key(self, lanes: Array) -> dict[str, Any]:
-        which, start = np.divmod(lanes, len(self.plan.starts))
-        return {"trial_id": Names(self.plan.ids, which), "start": start}
-
-    def _curve_rows(self, swarm: Swarm, lanes: Array, reading: Reading) -> dict[str, Any]:
+    def _curve_rows(self, swarm: Swarm, which: Array, reading: Reading) -> dict[str, Any]:
+        """The rows of a checkpoint, but for what names them; `which` is the configuration of each."""
         with np.errstate(over="ignore", invalid="ignore"):
             norm = np.linalg.norm(reading.positions, axis=0)
-        which = lanes // len(self.plan.starts)
         rows = {"step": swarm.t, "loss": reading.loss, "grad_norm": reading.grad_norm, "param_norm": norm}
         rows["lr"] = swarm.line.rates if swarm.line else self.rates(swarm.t)[which]
         if swarm.line:
             rows[LOSS_EVALUATIONS] = swarm.line.evaluations.astype(np.float64)
-        return self._key(lanes) | rows | _coordinates("x_", reading.positions)
+        return rows | _coordinates("x_", reading.positions)
 
-    def _trial_rows(
-        self,
-        lanes: Array,
-        outcomes: Outcomes,
-        first: Reading,
-        end: Reading,
-        best: Array,
-        tolerance: Array,
-        spent: Mapping[str, float],
-    ) -> dict[str, Any]:
+    def _trial_rows(self, which: Array, outcomes: Outcomes, first: Reading, end: Reading) -> dict[str, Any]:
         plan, spec = self.plan, self.plan.spec
-        which = lanes // len(plan.starts)
         own = {
             "problem": plan.label,
             "landscape": spec.landscape.name,
@@ -194,7 +177,6 @@ class _SwarmRun:
             "in_study": True,
             "cohort_id": plan.ids[0][:12],
             "cohort_lanes": len(plan.lanes),
-            **{f"{stage}_seconds": seconds for stage, seconds in spent.items()},
         }
         numbers = {name: np.ma.masked_invalid(values[which]) for name, values in plan.numbers.items()}
         schedule = {f"schedule.{key}": value for key, value in plan.schedule.numbers.items()}
@@ -203,13 +185,11 @@ class _SwarmRun:
             "reason": outcomes.reason,
             "minimum": outcomes.minimum,
             "steps": outcomes.steps,
-            "steps_to_tolerance": np.ma.masked_less(tolerance, 0),
             "final_loss": end.loss,
-            "best_loss": best,
             "final_grad_norm": end.grad_norm,
         }
         points = _coordinates("start_", first.positions) | _coordinates("end_", end.positions)
-        return self._key(lanes) | own | numbers | schedule | found | points
+        return own | numbers | schedule | found | points
 
     def _poll(self) -> None:
         now = time.perf_counter()
@@ -225,6 +205,7 @@ class _SwarmRun:
                 cohorts=self.total,
                 epoch=float(self.t),
                 epochs=float(plan.steps),
+                unit="step",
                 alive=len(plan.lanes),
                 diverged=owner.diverged,
                 done=owner.done,
@@ -235,94 +216,8 @@ class _SwarmRun:
         )
 
 
-def make_swarm(plan: SwarmPlan, lanes: Array, threads: Threads) -> Swarm:
-    """Return some lanes at their start."""
-    which, start = np.divmod(lanes, len(plan.starts))
-    used, which = np.unique(which, return_inverse=True)
-    keys = stream_keys(plan.seed, start)
-    lanes_of = (plan.spec, plan.hyper[used], which, plan.starts[start], keys, threads)
-    if plan.spec.rule.optimizer.baseline:
-        return SwarmGuesses(*lanes_of, plan.steps)
-    return Swarm(*lanes_of, schedule_of(plan))
-
-
-def compile_swarm(swarm: Swarm) -> None:
-    """Compile what a swarm calls, under the cache's lock; a user's function that does not compile is named."""
-    landscape, optimizer = swarm.spec.landscape, swarm.spec.rule.optimizer
-    try:
-        with compile_lock():
-            swarm.compile()
-    except NumbaError as error:
-        if not (landscape.foreign or optimizer.foreign):
-            raise
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        found = [line for line in lines if "Cannot" in line or "No implementation" in line]
-        text = re.sub(r" at 0x[0-9a-f]+", "", found[-1] if found else lines[0])
-        raise InputError(
-            f"{(landscape if landscape.foreign else optimizer).name!r}: its functions do not compile; they may use "
-            f"arithmetic and NumPy's element-wise functions, and np.where in place of `if`. Numba says: {text}"
-        ) from error
-
-
-def compile_swarms(plan: StudyPlan, note: Callable[[str], None]) -> int:
-    """Compile what the swarms of a plan call; return how many distinct kernels there were.
-
-    Parameters
-    ----------
-    plan : StudyPlan
-    note : callable
-        Receives the name of each before it is compiled.
-    """
-    done = set()
-    with Threads(1) as threads:
-        for swarm in plan.swarms:
-            if (name := _kernel_of(swarm)) not in done:
-                note(name)
-                compile_swarm(make_swarm(swarm, swarm.lanes[:1], threads))
-                done.add(name)
-    return len(done)
-
-
-def _kernel_of(plan: SwarmPlan) -> str:
-    spec = plan.spec
-    name = spec.rule.optimizer.name + (f" ({spec.rule.variant})" if spec.rule.variant else "")
-    return f"{name} on {spec.landscape.name}, {spec.kernel}, {spec.dtype}"
-
-
 def _coordinates(prefix: str, positions: Array) -> dict[str, Array]:
     return {f"{prefix}{i}": positions[i] for i in range(min(len(positions), COORDINATES))}
-
-
-def schedule_of(plan: SwarmPlan) -> Callable[[int, int], Array] | None:
-    """Return the scheduled values (steps, m) from a step on: of the rate a factor, of others the value."""
-    names = plan.spec.scheduled
-    if not names:
-        return None
-    drivers = {driver.of: driver for driver in plan.schedule.drivers}
-
-    def values(first: int, steps: int) -> Array:
-        index = np.arange(first, first + steps)
-        rows = np.ones((steps, len(names)))
-        for column, name in enumerate(names):
-            if name in drivers:
-                driver = drivers[name]
-                rows[:, column] = chained(driver.parts, driver.horizon, index, plan.steps)
-        return rows
-
-    return values
-
-
-def rates_of(plan: SwarmPlan) -> Callable[[int], Array]:
-    """Return the rates (C,) that produced the iterate after a step; after none, the first ones."""
-    names = list(plan.spec.rule.fields)
-    if "lr" not in names:
-        return lambda _: np.full(len(plan.hyper), np.nan)
-    base = plan.hyper[:, names.index("lr")]
-    schedule = schedule_of(plan)
-    if schedule is None or "lr" not in plan.spec.scheduled:
-        return lambda _: base
-    column = plan.spec.scheduled.index("lr")
-    return lambda step: np.asarray(base * schedule(max(0, step - 1), 1)[0, column])
 
 
 class _TimeIsOver(Exception):  # noqa: N818
