@@ -20,6 +20,8 @@ class SwarmShape(NamedTuple):
         Of the rule.
     noisy, tracked, projected : bool
         Whether gradients have noise; whether steps to the tolerance are counted; whether points stay in the box.
+    rereads : bool
+        Whether hyper-parameters are read anew in each step.
     """
 
     lanes: int
@@ -29,6 +31,7 @@ class SwarmShape(NamedTuple):
     noisy: bool
     tracked: bool
     projected: bool
+    rereads: bool
 
     @property
     def one(self) -> int:

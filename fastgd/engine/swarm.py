@@ -21,7 +21,8 @@ from fastgd.problems import Landscape
 
 Array = npt.NDArray[Any]
 # Registers of a group: steps of several lanes overlap, where one would wait for its own results. Rules that keep little
-# are done sooner than their results are there; others keep the divider busy, and would only spill.
+# are done sooner than their results are there; others keep the divider busy, and would only spill. Those gain a tenth
+# from hyper-parameters that are read once, of which more follows than can stay in registers.
 VECTORS, OF_LIGHT_RULES = 4, 8
 
 
@@ -64,9 +65,14 @@ class SwarmSpec:
         return len(self.box)
 
     @property
+    def light(self) -> bool:
+        """Whether the rule keeps little; it has no registers left for hyper-parameters, and reads them in each step."""
+        return self.rule.slots <= 1
+
+    @property
     def width(self) -> int:
         """Lanes of a group."""
-        vectors = OF_LIGHT_RULES if self.rule.slots <= 1 else VECTORS
+        vectors = OF_LIGHT_RULES if self.light else VECTORS
         return vectors * register_bits()[0] // 8 // np.dtype(self.dtype).itemsize
 
     @property
@@ -135,7 +141,7 @@ class Swarm:
         self.hyper, self.which, self.t = hyper, which, 0
         self.dtype = np.dtype(spec.dtype)
         small, noisy = spec.d if spec.d <= SMALL else 0, spec.noise > 0
-        marks = noisy, spec.threshold is not None, spec.landscape.projected
+        marks = noisy, spec.threshold is not None, spec.landscape.projected, bool(spec.scheduled) or spec.light
         self._shape = Static(SwarmShape(spec.width, spec.width, small, spec.rule.slots, *marks))
         self._rule, self._landscape = Static(spec.rule), Static(spec.landscape)
         rounds = [Static(Round(spec.rule, index)) for index in range(len(spec.rule.functions.rounds))]

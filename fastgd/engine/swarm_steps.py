@@ -195,9 +195,11 @@ def run_group(rule, landscape, first, second, shape, terrain, arrays, places, t,
     d = len(x)
     m = rows(rule, shape, state, memory, "numbers")
     waits, count = load(shape, state, memory + numbers * W), load(shape, state, memory + (numbers + 1) * W)
+    h = lane(rule, shape, table, row)
     for k in range(steps):
         at = row + k * stride
-        h = lane(rule, shape, table, at)
+        if static(shape, "rereads"):
+            h = lane(rule, shape, table, at)
         f = zeros(shape, state)
         if static(shape, "tracked") or static(rule, "batch_loss"):
             f = value(landscape, terrain.p, x)
