@@ -277,9 +277,11 @@ def test_events_tell_what_happens(tmp_path, monkeypatch):
         optimizer={"name": "momentum", "lr": [0.1, 0.2, 1e6]}, stop={"diverge": 10.0}, **SEEDS,
     )  # fmt: skip
     kinds = [type(event) for event in log if not isinstance(event, Progress)]
-    assert kinds == [Loading, Warning_, Planned] + 4 * [CohortStarted, Compiling, CohortFinished] + [Finished]
+    assert kinds == [Loading, Planned, Warning_] + 4 * [CohortStarted, Compiling, CohortFinished] + [Finished]
     assert log[0].dataset == "arrays"
-    assert "constant" in log[1].message
+    assert "constant" in log[2].message
+    assert log[2].message in results.manifest.notes
+    assert log[2].message in log[1].summary.notes
     assert log.of(Planned)[0].summary.trials == 12
     assert [event.index for event in log.of(CohortStarted)] == [0, 1, 2, 3]
     assert {event.diverged for event in log.of(CohortFinished)} == {1}

@@ -25,7 +25,8 @@ from fastgd.study._tables import Search
 from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 from fastgd.study.identity import trial_ids
-from fastgd.study.sparsity import MASKED, dense_updates_note, sparse_column, with_untouched
+from fastgd.study.notes import cohort_notes, data_notes, distinct
+from fastgd.study.sparsity import MASKED, sparse_column, with_untouched
 from fastgd.study.summary import PlanSummary
 
 Array = npt.NDArray[Any]
@@ -37,10 +38,11 @@ MOST_WORK = 4e9  # multiply-adds of a step over all lanes: a kernel call takes a
 
 @dataclass(frozen=True)
 class Plan:
-    """All cohorts of a study, and its trials' table."""
+    """All cohorts of a study, its trials' table, and what its user should know of them (see `fastgd.study.notes`)."""
 
     cohorts: list[CohortPlan]
     trials: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
     def summary(self) -> PlanSummary:
         """Return the plan in numbers."""
@@ -56,7 +58,7 @@ class Plan:
             budget=MEMORY_BUDGET,
             passes=sum(row.passes for row in rows),
             flops=sum(row.flops for row in rows),
-            notes=tuple(dict.fromkeys(filter(None, (dense_updates_note(cohort.spec) for cohort in self.cohorts)))),
+            notes=self.notes,
         )
 
 
@@ -103,7 +105,7 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
                         cohorts += _split(cohort)
                         tables.append(_table(problem, rows, cohort))
     numbered = [replace(cohort, index=number) for number, cohort in enumerate(cohorts)]
-    return Plan(numbered, pd.concat(tables, ignore_index=True))
+    return Plan(numbered, pd.concat(tables, ignore_index=True), distinct(data_notes(data), cohort_notes(numbered)))
 
 
 def labels(study: Study, data: Sequence[Data]) -> list[str]:

@@ -30,6 +30,7 @@ from fastgd.study.execution import Execution
 from fastgd.study.metrics import LOSS_EVALUATIONS, columns_of
 from fastgd.study.plan import MEMORY_BUDGET, Plan, labels, make_plan
 from fastgd.study.stopwatch import Stopwatch
+from fastgd.study.summary import PlanSummary
 from fastgd.study.surfaces import write_landscape_surfaces
 from fastgd.study.swarm_plan import make_swarm_plan
 from fastgd.study.swarm_run import Landscapes
@@ -88,10 +89,7 @@ def run(
     watch.enter("plan")
     whole = make_plan(study, prepared)
     plan = whole if trial is None else only(whole, trial)
-    summary = plan.summary()
-    emit(Planned(summary))
-    for note in summary.notes:
-        emit(Warning_(note))
+    _announce(plan.summary(), emit)
     watch.enter("store")
     path = folder_of(study, out, trial)
     with Threads(threads) as pool, _open(path, study, whole, prepared, pool.count, fresh, allow_mixed) as folder:
@@ -108,6 +106,13 @@ def run(
     results = load_results(path)
     emit(Finished(results))
     return results
+
+
+def _announce(summary: PlanSummary, emit: OnEvent) -> None:
+    """Report a plan, and what its user should know of it."""
+    emit(Planned(summary))
+    for note in summary.notes:
+        emit(Warning_(note))
 
 
 def folder_of(study: Study, out: str | Path | None, trial: str | None) -> Path:
@@ -131,7 +136,7 @@ def _run_landscapes(
     watch.enter("plan")
     whole = make_swarm_plan(study)
     plan = whole if trial is None else whole.only(trial)
-    emit(Planned(plan.summary()))
+    _announce(plan.summary(), emit)
     watch.enter("store")
     path = folder_of(study, out, trial)
     rules = [swarm.spec.rule for swarm in whole.swarms]
@@ -140,7 +145,9 @@ def _run_landscapes(
         Threads(threads) as pool,
         Folder.open(
             path,
-            manifest=_manifest(study, {p.label: f"landscape {p.landscape}" for p in study.landscapes}, (), pool.count),
+            manifest=_manifest(
+                study, {p.label: f"landscape {p.landscape}" for p in study.landscapes}, whole.notes, pool.count
+            ),
             study_toml=study.to_toml(),
             hyper=list(dict.fromkeys(numbers)),
             schedule_params=sorted({key for swarm in whole.swarms for key in swarm.schedule.numbers}),
@@ -170,8 +177,6 @@ def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list
         if key not in prepared:
             dataset = _dataset(index, problem, data, sources, emit)
             prepared[key] = _prepared(index, problem, dataset, study.dtype)
-            for note in prepared[key].notes:
-                emit(Warning_(f"{dataset.name}: {note}"))
         result.append(prepared[key])
     return result
 
@@ -237,7 +242,8 @@ def only(plan: Plan, trial: str) -> Plan:
                 keep = np.arange(cohort.lanes) == lane
                 seed = cohort.seeds[ids.index(trial)]
                 alone = replace(cohort.select(keep), ids=[[trial]], seeds=(seed,), index=0)
-                return Plan([alone], plan.trials[plan.trials["trial_id"] == trial].reset_index(drop=True))
+                row = plan.trials[plan.trials["trial_id"] == trial].reset_index(drop=True)
+                return replace(plan, cohorts=[alone], trials=row)
     raise InputError(f"the study has no trial {trial!r}; {nearest(trial, plan.trials['trial_id'].head(1000))}")
 
 
@@ -268,7 +274,7 @@ def _open(
         manifest=_manifest(
             study,
             {name: rows.fingerprint for name, rows in zip(labels(study, data), data, strict=True)},
-            (*(note for rows in data for note in rows.notes), f"cohorts of at most {MEMORY_BUDGET:,} bytes"),
+            (*plan.notes, f"cohorts of at most {MEMORY_BUDGET:,} bytes"),
             threads,
         ),
         study_toml=study.to_toml(),

@@ -124,9 +124,10 @@ class SwarmPlan:
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """All swarms of a study."""
+    """All swarms of a study, and what its user should know of them (see `fastgd.study.notes`)."""
 
     swarms: list[SwarmPlan]
+    notes: tuple[str, ...] = ()
 
     @property
     def trials(self) -> int:
@@ -154,6 +155,7 @@ class StudyPlan:
             budget=0,
             passes=0.0,
             flops=sum(row.flops for row in rows),
+            notes=self.notes,
         )
 
     def only(self, trial: str) -> "StudyPlan":
@@ -165,7 +167,8 @@ class StudyPlan:
                 if start and not (start.isdigit() and int(start) < S):
                     raise InputError(f"trial {trial!r}: the starts are 0 to {S - 1}, found {start!r}")
                 lanes = np.array([c * S + int(start)]) if start else np.arange(c * S, (c + 1) * S)
-                return StudyPlan([replace(swarm, lanes=lanes, followed=np.intersect1d(swarm.followed, lanes))])
+                alone = replace(swarm, lanes=lanes, followed=np.intersect1d(swarm.followed, lanes))
+                return replace(self, swarms=[alone])
         raise InputError(f"the study has no trial {trial!r}; {nearest(name, self.ids()[:1000])}")
 
 
