@@ -251,8 +251,7 @@ class Results:
         if self.on_landscapes:
             return self._configurations_of_swarms()
         trials = self.trials[self.trials["in_study"]].reset_index(drop=True)
-        groups = trials.groupby(self.identity, dropna=False, sort=False, observed=True)
-        codes = np.asarray(groups.ngroup(), dtype=np.int64)
+        codes = self._numbered(trials)
         first = np.flatnonzero(~pd.Series(codes).duplicated())
         return trials, codes, trials.iloc[first][self.identity]
 
@@ -261,16 +260,22 @@ class Results:
         names = ["trial_id", "start", "status", "final_loss", "best_loss"]
         trials: pd.DataFrame = self.table("trials", columns=names, filter=pc.field("in_study")).to_pandas()
         found: dict[str, pd.DataFrame] = {}
-        for batch in self._snapshot.dataset("trials").to_batches(columns=["trial_id", *self.identity]):
-            rows = batch.to_pandas().drop_duplicates("trial_id").astype({"trial_id": str})
+        for batch in self._snapshot.dataset("trials").to_batches(columns=["trial_id", "configuration", *self.identity]):
+            rows = batch.to_pandas().drop_duplicates("trial_id").astype({"trial_id": str, "configuration": str})
             found |= {row: rows.iloc[[k]] for k, row in enumerate(rows["trial_id"]) if row not in found}
         codes, used = pd.factorize(trials["trial_id"].astype(str) if not len(trials) else trials["trial_id"])
         identities = [found[str(name)] for name in used]
-        table = pd.concat(identities)[self.identity] if identities else trials.reindex(columns=self.identity)
+        columns = ["configuration", *self.identity]
+        table = pd.concat(identities)[columns] if identities else trials.reindex(columns=columns)
         # A configuration is one whatever its seed: seeds are to be the median's, as starts are.
-        numbers = table.groupby(self.identity, dropna=False, sort=False, observed=True).ngroup().to_numpy()
+        numbers = self._numbered(table)
         first = np.flatnonzero(~pd.Series(numbers).duplicated())
-        return trials, np.asarray(numbers, np.int64)[codes], table.iloc[first]
+        return trials, numbers[codes], table.iloc[first][self.identity]
+
+    def _numbered(self, trials: pd.DataFrame) -> NDArray[np.int64]:
+        """The number of each trial's configuration: by its name, or by what was run where the schema had no names."""
+        by = self.identity if self.manifest.schema == 1 else ["configuration"]
+        return np.asarray(trials.groupby(by, dropna=False, sort=False, observed=True).ngroup(), dtype=np.int64)
 
     def _frame(self, kind: str) -> pd.DataFrame:
         frame: pd.DataFrame = self.table(kind).to_pandas()

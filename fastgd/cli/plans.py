@@ -11,8 +11,11 @@ from fastgd.study.summary import CohortSummary, PlanSummary
 TEXTS = ("problem", "optimizer", "kernel")
 
 
-def describe(name: str, summary: PlanSummary) -> list[RenderableType]:
-    """Return what a plan says: a row for the cohorts that differ by their seeds only, then the totals."""
+def describe(name: str, summary: PlanSummary, standing: Sequence[str] = ()) -> list[RenderableType]:
+    """Return what a plan says: a row for the cohorts that differ by their seeds only, then the totals.
+
+    standing: what the folder holds of it already, in words.
+    """
     by = sorted(summary.cohorts, key=_kind)
     rows = [_row(list(cohorts)) for _, cohorts in groupby(by, key=_kind)]
     columns = list(rows[0])
@@ -29,6 +32,7 @@ def describe(name: str, summary: PlanSummary) -> list[RenderableType]:
         f"{summary.padding:.0%} of what is computed is padding",
         f"{amount(summary.bytes, 'B')} of memory for {_what(summary)}, {amount(summary.flops, 'flop')}",
         *summary.notes,
+        *standing,
         "nothing was run: leave out --dry-run to run it",
     ]
 

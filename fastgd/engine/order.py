@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastgd._jit import jit
+from fastgd._noise import normal_numbers, stream_keys
 
 
 def stream_key(seed: int, purpose: str, epoch: int = 0) -> int:
@@ -50,5 +51,4 @@ def start_values(init: str | float | tuple[float, ...], seed: int, count: int) -
         return np.array(init, np.float64)
     if init == "zeros":
         return np.zeros(count)
-    generator = np.random.Generator(np.random.Philox(key=stream_key(seed, "init")))
-    return float(init) * generator.standard_normal(count)
+    return float(init) * normal_numbers(stream_keys(stream_key(seed, "init"), np.arange(count)), 0)

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,6 +36,8 @@ class CohortPlan:
         The schedules of its lanes.
     which : ndarray (G,)
         Each lane's schedule.
+    configurations : list of str
+        The name of each lane's configuration, which trials of other seeds share.
     ids : list of list of str
         Each lane's trials: one, or one for each seed where nothing is random.
     seeds : tuple of int
@@ -60,6 +63,7 @@ class CohortPlan:
     spec: CohortSpec
     schedules: tuple[Schedule, ...]
     which: Array
+    configurations: list[str]
     ids: list[list[str]]
     seeds: tuple[int, ...]
     dtype: str
@@ -145,8 +149,9 @@ class CohortPlan:
     def select(self, keep: Array) -> "CohortPlan":
         """Return the cohort with some of its lanes, in the same kernel."""
         spec = replace(self.spec, hyper=self.spec.hyper[keep], l2=self.spec.l2[keep])
-        ids = [self.ids[lane] for lane in np.flatnonzero(keep)]
-        return replace(self, spec=spec, which=self.which[keep], ids=ids)
+        lanes = np.flatnonzero(keep)
+        configurations, ids = [self.configurations[lane] for lane in lanes], [self.ids[lane] for lane in lanes]
+        return replace(self, spec=spec, which=self.which[keep], configurations=configurations, ids=ids)
 
     def summary(self) -> CohortSummary:
         """Return the cohort in numbers."""
@@ -163,3 +168,14 @@ class CohortPlan:
             passes=self.passes,
             flops=self.flops,
         )
+
+
+def without(cohorts: Sequence[CohortPlan], stored: Collection[str]) -> list[CohortPlan]:
+    """Return what is left of each cohort beside the trials that are stored."""
+    left = []
+    for cohort in cohorts:
+        keep = np.array([not stored or any(trial not in stored for trial in ids) for ids in cohort.ids])
+        if keep.any():
+            rest = cohort.select(keep)
+            left.append(replace(rest, ids=[[trial for trial in ids if trial not in stored] for ids in rest.ids]))
+    return left

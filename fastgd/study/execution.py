@@ -26,7 +26,7 @@ from fastgd.study.plan import Plan
 from fastgd.study.schedule import CohortSchedule
 from fastgd.study.stopping import Stopping
 from fastgd.study.stopwatch import Stopwatch
-from fastgd.study.trials import TrialRecords
+from fastgd.study.trials import Finalists, TrialRecords
 
 Array = npt.NDArray[Any]
 PROGRESS_SECONDS = 0.2
@@ -63,6 +63,7 @@ class Execution:
         self.threads, self.watch, self.emit = threads, watch, emit
         self.trials = plan.trials.set_index("trial_id", drop=False)
         self.deadline = time.perf_counter() + study.max_seconds if study.max_seconds else np.inf
+        self.keep, self.finalists = study.record.parameters, Finalists()
         self.total = len(plan.trials)
         self.done = self.total
         self.diverged = 0
@@ -71,10 +72,18 @@ class Execution:
 
     def run(self, cohorts: Sequence[CohortPlan]) -> None:
         """Run the cohorts and commit each."""
+        self._run(cohorts, lambda cohort: self.folder.cohort(cohort.cohort_id))
+
+    def run_for_parameters(self, cohorts: Sequence[CohortPlan]) -> None:
+        """Run trials again whose results are stored, for their final parameters alone."""
+        self.keep = "all"
+        self._run(cohorts, lambda _: self.folder.parameters())
+
+    def _run(self, cohorts: Sequence[CohortPlan], writer_of: Callable[[CohortPlan], CohortWriter]) -> None:
         self.done = self.total - sum(len(ids) for cohort in cohorts for ids in cohort.ids)
         self._work = sum(cohort.flops for cohort in cohorts)
         for index, cohort in enumerate(cohorts):
-            with self.folder.cohort(cohort.cohort_id) as writer:
+            with writer_of(cohort) as writer:
                 _CohortRun(self, cohort, writer, index, len(cohorts)).run()
             self._finished += cohort.flops
 
@@ -100,7 +109,7 @@ class _CohortRun:
         else:
             self.cohort = Cohort(plan.spec, data.X, data.y, execution.threads, self.schedule)
         self.recorder = Recorder(data, plan.spec.loss, execution.study.record.metrics)
-        self.records = TrialRecords(plan.lanes, execution.study.record.parameters)
+        self.records = TrialRecords(plan.lanes)
         self.seconds = dict(execution.watch.seconds)
         self._shown = 0.0
 
@@ -212,7 +221,7 @@ class _CohortRun:
         if not ended.any():
             return
         lanes, bad = self.cohort.alive, self.cohort.first_bad_step()
-        parameters = self.records.wanted_parameters(lanes, ended, self.cohort.parameters)
+        parameters = self._final_parameters(lanes, np.flatnonzero(ended))
         for position in np.flatnonzero(ended):
             first = int(bad[position]) if status[position] == "diverged" else 0
             reason = reasons[position]
@@ -225,6 +234,22 @@ class _CohortRun:
         self.execution.done += sum(ids)
         self.execution.diverged += sum(np.array(ids)[status[ended] == "diverged"])
         self.cohort.retire(~ended)
+
+    def _final_parameters(self, lanes: Array, ended: Array) -> dict[int, Array]:
+        """Return the parameters of lanes that end, by position, where they are stored; keep those that may be later."""
+        keep, finalists = self.execution.keep, self.execution.finalists
+        if keep == "all":
+            W = self.cohort.parameters()
+            return {int(position): W[position] for position in ended}
+        if keep == "best":
+            key = self.plan.label, self.plan.spec.rule.optimizer.name, self.plan.seeds
+            scores = self.records.scores(lanes[ended])
+            chosen = finalists.among(key, scores, self.plan.d + self.plan.spec.intercept)
+            W = self.cohort.parameters() if len(chosen) else np.zeros(0)
+            for place in chosen:
+                ids = self.plan.ids[lanes[ended[place]]]
+                finalists.add(key, float(scores[place]), ids, W[ended[place]].copy())
+        return {}
 
     def _write(self, metrics: dict[str, Array]) -> None:
         lanes, step = self.cohort.alive, self.cohort.t

@@ -44,6 +44,10 @@ class Plan:
     trials: pd.DataFrame
     notes: tuple[str, ...] = ()
 
+    def table(self) -> pd.DataFrame:
+        """Return a row for each trial."""
+        return self.trials
+
     def summary(self) -> PlanSummary:
         """Return the plan in numbers."""
         rows = [cohort.summary() for cohort in self.cohorts]
@@ -92,7 +96,7 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
     """
     cohorts: list[CohortPlan] = []
     tables: list[pd.DataFrame] = []
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     for index, (problem, rows, label) in enumerate(zip(study.data_problems, data, labels(study, data), strict=True)):
         n = len(rows.y)
         _check_parameters(study, problem, rows, label)
@@ -100,7 +104,7 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
             for batch_size in [n] if method.baseline else _batch_sizes(study, label, n):
                 for seeds in _seed_groups(study, batch_size == n and not method.rule.optimizer.drawn):
                     cohort = _cohort(study, index, rows, label, method, lanes, batch_size, seeds)
-                    cohort = cohort.select(_first_seen(cohort.ids, seen))
+                    cohort = cohort.select(_first_seen(cohort, seen))
                     if cohort.lanes:
                         cohorts += _split(cohort)
                         tables.append(_table(problem, rows, cohort))
@@ -257,6 +261,9 @@ def _cohort(
         spec = _fitting(spec, problem, data, lanes.schedules)
     batches = -(-n // batch_size)
     steps = study.steps or (study.epochs or 1) * batches
+    checkpoints = _checkpoints(study, steps, batches)
+    schedules = [lanes.schedules[which] for which in lanes.which]
+    configurations, ids = trial_ids(study, problem, data.fingerprint, spec, schedules, seeds, steps, checkpoints)
     return CohortPlan(
         index=0,
         problem=index,
@@ -264,13 +271,14 @@ def _cohort(
         spec=spec,
         schedules=lanes.schedules,
         which=lanes.which,
-        ids=trial_ids(study, problem, data.fingerprint, spec, [lanes.schedules[w] for w in lanes.which], seeds),
+        configurations=configurations,
+        ids=ids,
         seeds=seeds,
         dtype=study.dtype,
         n=n,
         d=data.X.shape[1],
         steps=steps,
-        checkpoints=_checkpoints(study, steps, batches),
+        checkpoints=checkpoints,
         search=method.search,
         entries=(data.nonzeros or 0) / n if data.sparse else data.X.shape[1],
         sparse=sparse_column(spec, problem),
@@ -303,13 +311,23 @@ def _checkpoints(study: Study, steps: int, batches: int) -> Array:
     return np.unique(np.append(np.arange(0, steps, batches), steps))
 
 
-def _first_seen(ids: list[list[str]], seen: set[str]) -> Array:
-    """Which lanes are new: grids may overlap, and a trial runs once."""
-    keep = np.ones(len(ids), bool)
-    for lane, trials in enumerate(ids):
+def _first_seen(cohort: CohortPlan, seen: dict[str, int]) -> Array:
+    """Which lanes are new: grids may overlap, and a trial runs once; `seen` are the problems of those before."""
+    keep = np.ones(cohort.lanes, bool)
+    for lane, trials in enumerate(cohort.ids):
         keep[lane] = trials[0] not in seen
-        seen.update(trials)
+        if (other := seen.setdefault(trials[0], cohort.problem)) != cohort.problem:
+            raise InputError(repeated(other, cohort.problem, cohort.label))
+        seen.update(dict.fromkeys(trials, cohort.problem))
     return keep
+
+
+def repeated(first: int, second: int, label: str) -> str:
+    """Say that a problem has trials of another one: under two names they would be two results that are one."""
+    return (
+        f"problem.{second} ({label!r}) repeats trials of problem.{first}: the same data, objective and l2 under "
+        "another name; leave one of them out"
+    )
 
 
 def _split(cohort: CohortPlan) -> Iterator[CohortPlan]:
@@ -337,6 +355,7 @@ def _table(problem: Problem, data: Data, cohort: CohortPlan) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "trial_id": list(itertools.chain(*cohort.ids)),
+            "configuration": np.array(cohort.configurations, object)[lanes],
             "problem": cohort.label,
             "dataset": data.dataset,
             "loss": problem.loss,

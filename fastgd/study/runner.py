@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,19 +22,21 @@ from fastgd.problems import LOSSES
 from fastgd.store.folder import Folder
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import COORDINATES
-from fastgd.study.cohort_plan import CohortPlan
+from fastgd.study.cohort_plan import without
 from fastgd.study.config import Problem, Study
 from fastgd.study.data_surfaces import DataSurfaces
 from fastgd.study.events import Event, Finished, Loading, Planned, Warning_
 from fastgd.study.execution import Execution
+from fastgd.study.final_parameters import store_parameters
 from fastgd.study.metrics import LOSS_EVALUATIONS, columns_of
 from fastgd.study.plan import MEMORY_BUDGET, Plan, labels, make_plan
+from fastgd.study.standing import standing
 from fastgd.study.stopwatch import Stopwatch
-from fastgd.study.summary import PlanSummary
 from fastgd.study.surfaces import write_landscape_surfaces
-from fastgd.study.swarm_plan import make_swarm_plan
+from fastgd.study.swarm_plan import StudyPlan, make_swarm_plan
 from fastgd.study.swarm_run import Landscapes
 
+NAMED = ("problem", "dataset")  # the columns of what has a name that is not part of what it is
 OnEvent = Callable[[Event], None]
 
 
@@ -89,29 +91,34 @@ def run(
     watch.enter("plan")
     whole = make_plan(study, prepared)
     plan = whole if trial is None else only(whole, trial)
-    _announce(plan.summary(), emit)
-    watch.enter("store")
     path = folder_of(study, out, trial)
+    _announce(plan, study, None if fresh else path, emit)
+    watch.enter("store")
     with Threads(threads) as pool, _open(path, study, whole, prepared, pool.count, fresh, allow_mixed) as folder:
         again = folder.timed_out().intersection(plan.trials["trial_id"])
-        if again:
-            emit(Warning_(f"{len(again):,} trials ran out of time before: they are run again"))
-        missing = _missing(plan.cohorts, folder.committed() - again)
+        missing = without(plan.cohorts, folder.committed() - again)
         execution = Execution(study, plan, prepared, folder, pool, watch, emit)
         execution.run(missing)
         watch.enter("store")
+        in_study = whole.trials["trial_id"].tolist()
+        names = {column: dict(zip(in_study, whole.trials[column], strict=True)) for column in NAMED}
+        if study.record.parameters != "none":
+            folder.settle(in_study, names)  # so that the ranking is that of the study as it is now
+            store_parameters(plan, folder, execution, emit)
         if trial is None:
             DataSurfaces(study, prepared, pool, watch, emit, execution.deadline).write(path)
-        folder.finish(whole.trials["trial_id"].tolist(), timings=watch.seconds)
+        folder.finish(in_study, names=names, timings=watch.seconds)
     results = load_results(path)
     emit(Finished(results))
     return results
 
 
-def _announce(summary: PlanSummary, emit: OnEvent) -> None:
-    """Report a plan, and what its user should know of it."""
+def _announce(plan: Plan | StudyPlan, study: Study, path: Path | None, emit: OnEvent) -> None:
+    """Report a plan, and what its user should know of it and of the results that a folder holds already."""
+    summary = plan.summary()
     emit(Planned(summary))
-    for note in summary.notes:
+    found = None if path is None else standing(path, study, plan.table())
+    for note in (*summary.notes, *(found.notes if found else ())):
         emit(Warning_(note))
 
 
@@ -136,9 +143,9 @@ def _run_landscapes(
     watch.enter("plan")
     whole = make_swarm_plan(study)
     plan = whole if trial is None else whole.only(trial)
-    _announce(plan.summary(), emit)
-    watch.enter("store")
     path = folder_of(study, out, trial)
+    _announce(plan, study, None if fresh else path, emit)
+    watch.enter("store")
     rules = [swarm.spec.rule for swarm in whole.swarms]
     numbers = [name for swarm in whole.swarms for name in swarm.numbers]
     with (
@@ -161,7 +168,8 @@ def _run_landscapes(
         Landscapes(study, folder, pool, watch, emit).run(plan)
         watch.enter("store")
         write_landscape_surfaces(study, path)
-        folder.finish(whole.starts(), timings=watch.seconds)
+        names = {"problem": {name: swarm.label for swarm in whole.swarms for name in swarm.ids}}
+        folder.finish(whole.starts(), names=names, timings=watch.seconds)
     results = load_results(path)
     emit(Finished(results))
     return results
@@ -249,18 +257,6 @@ def only(plan: Plan, trial: str) -> Plan:
 
 def _ignore(event: Event) -> None:
     """Do nothing."""
-
-
-def _missing(cohorts: Sequence[CohortPlan], committed: Collection[str]) -> list[CohortPlan]:
-    """What is left of each cohort."""
-    missing = []
-    for cohort in cohorts:
-        keep = np.array([not committed or any(trial not in committed for trial in ids) for ids in cohort.ids])
-        if keep.any():
-            rest = cohort.select(keep)
-            ids = [[trial for trial in trials if trial not in committed] for trials in rest.ids]
-            missing.append(replace(rest, ids=ids))
-    return missing
 
 
 def _open(

@@ -116,6 +116,7 @@ class _SwarmRun:
             self._compile(swarm)
         which, start = np.divmod(lanes, len(plan.starts))
         names = {"trial_id": Names(plan.ids, which), "start": start}
+        configuration = {"configuration": Names(plan.configurations, which)}
         first, best, tail = swarm.read(), np.full(len(lanes), np.inf), []
         recorded = set(plan.checkpoints.tolist())
         stops = sorted({*recorded, *(step for ago in TAIL if (step := plan.steps - ago) >= 0), plan.steps})
@@ -143,7 +144,7 @@ class _SwarmRun:
         with watch.stage("store"):
             found = {"best_loss": best, "steps_to_tolerance": np.ma.masked_less(tolerance, 0)}
             rows = self._trial_rows(which, outcomes, first, tail[-1])
-            writer.append("trials", len(lanes), names | rows | found | spent)
+            writer.append("trials", len(lanes), names | configuration | rows | found | spent)
 
     def _compile(self, swarm: Swarm) -> None:
         self.owner.emit(Compiling(kernel_of(self.plan)))
