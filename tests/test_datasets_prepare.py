@@ -238,7 +238,7 @@ def test_targets_that_stay():
         ([0.5, 1.5], "unit", None, "row 2 has target 1.5; this loss takes numbers from 0 to 1"),
         ([3, -0.5], "count", None, "row 2 has target -0.5; this loss takes numbers that are not negative"),
         (["no", "yes"], "binary", "Yes", "no row has the label positive = 'Yes'; labels: 'no', 'yes'"),
-        ([0, 1, 2], "binary", "1", "no row has the label positive = '1'; labels: 0, 1, 2"),
+        ([0, 1, 2], "binary", "3", "no row has the label positive = '3'; labels: 0, 1, 2"),
     ],
 )
 def test_targets_that_will_not_do(y, targets, positive, message):
