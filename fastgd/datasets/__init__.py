@@ -1,7 +1,7 @@
 """Datasets: by name, from files, synthetic or in memory; and their preparation for the engine."""
 
 from fastgd.datasets import bundled, flights, flights_sparse
-from fastgd.datasets._csv import Csv
+from fastgd.datasets._csv_keys import Csv
 from fastgd.datasets._reading import FORMATS
 from fastgd.datasets._record import DATASETS, Data, Dataset, DatasetRecord
 from fastgd.datasets.arrays import from_arrays

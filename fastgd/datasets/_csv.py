@@ -1,116 +1,23 @@
-"""Text tables: the keys of `csv = { ... }` with pandas' meaning, what the header says, and which line a row is."""
+"""Text tables: pandas parses them; here are what the header says, and which line of the file a row is."""
 
 import codecs
 import csv
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
-
-from fastgd._errors import InputError, nearest
+from fastgd._errors import InputError
 from fastgd.datasets import _frames
+from fastgd.datasets._csv_keys import WHITESPACE, Csv
 from fastgd.datasets._reading import Reading, opened, target_column
 from fastgd.datasets._record import Dataset, row_number
 from fastgd.datasets.arrays import build
 
-WHITESPACE = r"\s+"
-Character = Annotated[str, Field(min_length=1, max_length=1)]
-Mark = str | int | float
-Header = Annotated[NonNegativeInt | Literal[False], BeforeValidator(lambda value: False if value is None else value)]
-
-
-class Csv(BaseModel):
-    r"""What `csv = { ... }` may say; the meaning is that of `pandas.read_csv`.
-
-    Attributes
-    ----------
-    sep : str
-        What stands between fields: a character, or a regular expression such as `\s+`.
-    decimal, thousands : str
-        The marks within numbers.
-    header : int or False
-        The line of the names, from 0, without blank lines; False (in Python also None): the file has none.
-    names : list of str
-        The columns' names in place of the file's. Alone, it says that the file has no header.
-    na_values : str, number, list or table of these by column
-        What else stands for a missing value.
-    encoding, compression : str
-        Of the file; by default UTF-8, and what the name says.
-    usecols : list of str or of int
-        The columns that are read.
-    skiprows : int or list of int
-        How many lines are left out at the start, or which, from 0.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    sep: Annotated[str, Field(min_length=1)] = ","
-    decimal: Character = "."
-    thousands: Character | None = None
-    header: Header | None = None
-    names: Annotated[list[str], Field(min_length=1)] | None = None
-    na_values: Mark | list[Mark] | dict[str, Mark | list[Mark]] | None = None
-    encoding: str = "utf-8"
-    compression: Literal["infer", "gzip", "bz2", "xz", "zip", "zstd"] = "infer"
-    usecols: Annotated[list[str] | list[NonNegativeInt], Field(min_length=1)] | None = None
-    skiprows: NonNegativeInt | list[NonNegativeInt] = 0
-
-    @model_validator(mode="after")
-    def _readable(self) -> "Csv":
-        if self.decimal == self.thousands or self.sep in (self.decimal, self.thousands):
-            raise ValueError("sep, decimal and thousands must differ")
-        for key in ("names", "usecols"):
-            values = getattr(self, key) or []
-            if twice := [value for value in values if values.count(value) > 1]:
-                raise ValueError(f"{key} has {twice[0]!r} twice")
-        try:
-            codecs.lookup(self.encoding)
-            re.compile(self.sep)
-        except LookupError:
-            raise ValueError(f"there is no encoding {self.encoding!r}; 'utf-8', 'latin-1' are two") from None
-        except re.error:
-            if len(self.sep) > 1:
-                raise ValueError(f"sep = {self.sep!r} is no regular expression") from None
-        return self
-
-    @classmethod
-    def of(cls, given: "Mapping[str, Any] | Csv | None") -> "Csv":
-        """Return the keys of a mapping, or raise InputError."""
-        if isinstance(given, Csv):
-            return given
-        for key in given or {}:
-            if key not in cls.model_fields:
-                raise InputError(f"csv.{key} is no key; {nearest(str(key), cls.model_fields)}")
-        try:
-            return cls.model_validate(dict(given or {}))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            key = ".".join(["csv", *map(str, first["loc"][:1])])
-            message = first["msg"].removeprefix("Value error, ")
-            raise InputError(f"{key}: {message}; found {first['input']!r}") from None
-
-    def given(self) -> dict[str, Any]:
-        """Return the keys that were given, as a study file has them."""
-        return self.model_dump(exclude_unset=True, exclude_none=True)
-
-    @property
-    def header_row(self) -> int | None:
-        """How many records stand before that of the names; None: there are no names in the file."""
-        if self.header is None:
-            return 0 if self.names is None else None
-        return None if self.header is False else self.header
-
-    @property
-    def engine(self) -> dict[str, Any]:
-        """The arguments of pandas' fast parser, or of the one for regular expressions."""
-        if len(self.sep) > 1 and self.sep != WHITESPACE:
-            return {"engine": "python"}
-        return {"low_memory": False}  # a column has one type, not one for each piece that is read
+MARKS = (";", "\t", "|", ",")  # what separates columns where it is not what was said
 
 
 def read(file: Path, keys: Reading) -> Dataset:
@@ -163,7 +70,7 @@ def _check_start(file: Path, keys: Reading) -> str:
         target = target_column(columns, keys.target, file, _separator(columns, options))
         # pandas itself counts the fields of rows unless columns are chosen
         rows = chain([first], () if options.usecols is None else (fields for _, fields in records))
-        if options.header_row is not None and any(_longer(row, fields_of_a_row) for row in rows):
+        if any(_longer(row, fields_of_a_row) for row in rows):
             raise _too_many(file, options)
     return target
 
@@ -190,11 +97,7 @@ def _checked(columns: list[str], keys: Reading, file: Path) -> list[str]:
     """Return the names of a header, or refuse a first row of data, names that stand twice, and no name."""
     if keys.csv.header_row is None:
         return columns
-    features = [name for name in columns if name != keys.target]
-    if keys.csv.header is None and (
-        all(map(_is_numeric, columns))
-        or (len(features) > 1 and all(map(_is_numeric, features)) and not all(map(str.isdigit, features)))
-    ):
+    if keys.csv.header == "infer" and _are_data(columns, keys.target):
         raise InputError(
             f"{file}: the first line is read as the header, and its names are numbers: {', '.join(columns[:5])}"
             f"{', ...' if len(columns) > 5 else ''}; csv = {{ header = false }} says that there is no header "
@@ -210,6 +113,13 @@ def _checked(columns: list[str], keys: Reading, file: Path) -> list[str]:
     return columns
 
 
+def _are_data(columns: list[str], target: str | None) -> bool:
+    """Whether names look like a row: all are numbers, or all but the target, and these do not just count."""
+    features = [name for name in columns if name != target]
+    counts = all(map(str.isdigit, features))
+    return all(map(_is_numeric, columns)) or (len(features) > 1 and all(map(_is_numeric, features)) and not counts)
+
+
 def _is_numeric(name: str) -> bool:
     try:
         float(name)
@@ -223,14 +133,15 @@ def _longer(fields: list[str], columns: int) -> bool:
 
 
 def _too_many(file: Path, options: Csv) -> InputError:
-    return InputError(f"{file}: the rows have more fields than the {'header' if options.names is None else 'names'}")
+    first = "first" if options.header_row is None else "header"
+    return InputError(f"{file}: the rows have more fields than the {first if options.names is None else 'names'}")
 
 
 def _separator(columns: list[str], options: Csv) -> str:
     """Return a hint where there is one column alone: another separator than the file's was used."""
     if len(columns) > 1 or options.usecols is not None:
         return ""
-    found = next((mark for mark in (";", "\t", "|", ",") if mark != options.sep and mark in columns[0]), None)
+    found = next((mark for mark in MARKS if mark != options.sep and mark in columns[0]), None)
     if found is not None:
         shown = "\\t" if found == "\t" else found
         return f'; one column alone: is it separated by "{shown}"? csv = {{ sep = "{shown}" }}'

@@ -30,12 +30,12 @@ def to_pandas(given: Any) -> Any:
         return given
     if type(given).__module__.startswith("pyarrow") and hasattr(given, "schema"):
         return given.drop_columns(stored_index(given.schema)).to_pandas(ignore_metadata=True)
+    if hasattr(given, "collect_schema") and hasattr(given, "collect"):  # polars' LazyFrame
+        given = given.collect()
     if hasattr(given, "to_pandas"):
         return given.to_pandas()
     if hasattr(given, "__arrow_c_stream__"):
-        import pyarrow as pa
-
-        return pa.table(given).to_pandas(ignore_metadata=True)
+        return _of_stream(given)
     if hasattr(given, "__dataframe__"):
         import pyarrow.interchange as protocol
 
@@ -43,6 +43,16 @@ def to_pandas(given: Any) -> Any:
             warnings.simplefilter("ignore", DeprecationWarning)  # about the protocol: there is no other way here
             return protocol.from_dataframe(given).to_pandas()
     return given
+
+
+def _of_stream(given: Any) -> Any:
+    """Return what Arrow's protocol shares: a table, or one column."""
+    import pyarrow as pa
+
+    try:
+        return to_pandas(pa.table(given))
+    except pa.ArrowInvalid:
+        return pa.chunked_array(given).to_pandas()
 
 
 def check_aligned(X: Any, y: Any, name: str) -> None:
@@ -56,9 +66,10 @@ def check_aligned(X: Any, y: Any, name: str) -> None:
     kinds = pd.DataFrame | pd.Series
     if not (isinstance(X, kinds) and isinstance(y, kinds)) or len(X) != len(y) or X.index.equals(y.index):
         return
-    row = next((i for i, (a, b) in enumerate(zip(X.index, y.index, strict=True)) if a != b), 0)
+    ours, theirs = X.index.tolist(), y.index.tolist()
+    row = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b), 0)
     raise InputError(
-        f"{name}: the indexes of X and y differ: {row_number(row)} is {X.index[row]!r} in X and {y.index[row]!r} in y; "
+        f"{name}: the indexes of X and y differ: {row_number(row)} is {ours[row]!r} in X and {theirs[row]!r} in y; "
         "y.loc[X.index] brings y into the order of X, and y.to_numpy() takes the rows by position"
     )
 
@@ -100,9 +111,14 @@ def _objects(column: "pd.Series[Any]", label: str, where: str, place: Place) -> 
     row = next((i for i in wrong if not categories and not _reads(values[i])), wrong[0])
     kind = "categorical, and not numeric" if categories else "not numeric"
     raise InputError(
-        f"{where}: column {label!r} is {kind}: {place(row)} holds {values[row]!r}; drop the "
+        f"{where}: column {label!r} is {kind}: {place(row)} holds {_shown(values[row])}; drop the "
         f"column, or encode it as numbers (pandas.get_dummies makes one-hot columns){_marks(values[row], place)}"
     )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def is_number(value: Any) -> bool:
@@ -146,8 +162,10 @@ def of_objects(y: NDArray[Any], name: str, place: Place) -> NDArray[Any]:
     first = y[0]
     kind: Any = (str, bytes) if isinstance(first, str | bytes) else REAL
     row = next(i for i, value in enumerate(y) if not isinstance(value, kind) or not (kind != REAL or is_number(value)))
-    against = f", and {place(0)} {first!r}" if row else ""
-    raise InputError(f"{name}: y must hold numbers or labels; found {y.dtype}: {place(row)} holds {y[row]!r}{against}")
+    against = f", and {place(0)} {_shown(first)}" if row else ""
+    raise InputError(
+        f"{name}: y must hold numbers or labels; found {y.dtype}: {place(row)} holds {_shown(y[row])}{against}"
+    )
 
 
 def as_text(value: str | bytes, name: str) -> str:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 from fastgd._errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from fastgd.datasets._csv import Csv
+    from fastgd.datasets._csv_keys import Csv
 
 ZeroBased = bool | Literal["auto"]
 Format = Literal["svm", "csv", "parquet", "npz"]

@@ -81,7 +81,9 @@ def _bad_line(file: Path, zero_based: ZeroBased, reason: str) -> str:
         except (ValueError, OverflowError):
             lines = lines[:half]
     token = _bad_token(_tokens(lines[0]), 0 if zero_based else 1) if lines else None
-    return f"line {first}: {reason}" + ("" if token is None else f"; found {token.decode(errors='replace')!r}")
+    return f"line {first}: {reason.rstrip('.')}" + (
+        "" if token is None else f"; found {token.decode(errors='replace')!r}"
+    )
 
 
 def _bad_token(tokens: Iterable[bytes], least: int) -> bytes | None:

@@ -42,17 +42,24 @@ def from_arrays(X: Any, y: Any, name: str = "arrays") -> Dataset:
 
 def _array(given: Any, what: str, name: str, dtype: Any = None) -> NDArray[Any]:
     """Return an array_like as an array; a mask that hides something is refused."""
-    if isinstance(given, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in given):
-        given = np.ma.array(given)  # numpy.asarray would forget the masks of rows
-    try:
-        array = np.asanyarray(given, dtype=dtype)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name}: {what} is no array: {error}") from error
-    if np.ma.is_masked(array):
-        at = np.argwhere(np.ma.getmaskarray(array))[0]
+    mask = _mask(given)
+    if mask.any():
+        at = np.argwhere(mask)[0]
         column = f", column 'x{at[1]}'" if what == "X" and len(at) > 1 else ""
         raise InputError(f"{name}: {row_number(at[0])}{column}: {what} is masked there; fastgd fills in no values")
-    return np.asarray(array)
+    try:
+        return np.asarray(given, dtype=dtype)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{name}: {what} is no array: {error}") from error
+
+
+def _mask(given: Any) -> NDArray[np.bool_]:
+    """Return what numpy.asarray would forget: the mask of an array, or of the rows of a list."""
+    if isinstance(given, np.ma.MaskedArray):
+        return np.ma.getmaskarray(given)
+    if isinstance(given, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in given):
+        return np.array([np.ma.getmaskarray(row) for row in given])
+    return np.zeros(0, bool)
 
 
 def build(

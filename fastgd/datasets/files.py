@@ -12,7 +12,7 @@ import numpy as np
 
 from fastgd._errors import InputError
 from fastgd.datasets import _csv, _parquet, _svm
-from fastgd.datasets._csv import Csv
+from fastgd.datasets._csv_keys import Csv
 from fastgd.datasets._reading import (
     COMPRESSED,
     EXTENSIONS,

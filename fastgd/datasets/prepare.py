@@ -216,9 +216,8 @@ def _within_rounding(mean: Floats, deviation: Floats, n: int, dtype: np.dtype[An
     eps = np.finfo(np.float64).eps
     noise = np.abs(mean) * max(n * eps, float(np.finfo(dtype).eps))
     # roots, so that nothing overflows; a deviation of 0 was too small for its square
-    within: NDArray[np.bool_] = (
-        np.isfinite(deviation) & (deviation > 0) & (deviation * np.sqrt(max(0.0, 1 - n * eps)) <= noise)
-    )
+    spread = deviation * np.sqrt(max(0.0, 1 - n * eps))
+    within: NDArray[np.bool_] = np.isfinite(deviation) & (deviation > 0) & (spread <= noise)
     return within
 
 

@@ -76,17 +76,25 @@ def _is_label(label: str | float, positive: Label, labels: list[Any]) -> bool:
 
     A file's column of True and False becomes numbers when it is read, and one number among words makes words of all.
     """
-    if isinstance(label, str) == isinstance(positive, str):
-        return label == positive
-    text, number = (label, positive) if isinstance(label, str) else (positive, label)
-    word = str(text).strip().lower()
-    if word in WORDS[1]:
-        truths = isinstance(positive, bool) or set(labels) <= {0.0, 1.0}
-        return truths and WORDS[1][word] == number
+    boolean, zero_or_one = isinstance(positive, bool), set(labels) <= {0.0, 1.0}
+    if isinstance(label, str):
+        if isinstance(positive, str):
+            return label == positive
+        return (_truth(label) if boolean else _number(label)) == positive
+    if isinstance(positive, str):
+        return label == _number(positive) or (zero_or_one and label == _truth(positive))
+    return label == positive and (zero_or_one or not boolean)
+
+
+def _truth(text: str) -> float | None:
+    return WORDS[1].get(text.strip().lower())
+
+
+def _number(text: str) -> float | None:
     try:
-        return float(text) == number and not isinstance(number, bool)
+        return float(text)
     except ValueError:
-        return False
+        return None
 
 
 def _words(y: NDArray[Any], targets: Targets, name: str) -> Floats:
