@@ -246,3 +246,13 @@ def test_polars():
     assert refusal(pl.DataFrame({"a": [True, None]})).startswith("arrays: column 'a' is not numeric: row 2 holds None")
     assert refusal(pl.DataFrame({"a": ["1", "x"]})).startswith("arrays: column 'a' is not numeric: row 2 holds 'x'")
     assert refusal(X[:2], pl.Series([True, None])).startswith("arrays: row 2 has no target: found None")
+
+
+@pytest.mark.parametrize("data", [FRAME, X, (X, Y, Y), [X]])
+def test_data_are_a_pair(data):
+    from fastgd.study.config import Study
+    from fastgd.study.runner import load_data
+
+    study = Study(name="s", epochs=1, problem={"loss": "squared"}, optimizer={"name": "sgd", "lr": 0.1})
+    with pytest.raises(InputError, match=r"^data must be a pair, \(X, y\); found "):
+        load_data(study, data, print)

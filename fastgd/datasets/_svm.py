@@ -15,6 +15,7 @@ from fastgd.datasets._record import Dataset, row_number
 from fastgd.datasets.arrays import build
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BLOCK = 1 << 20  # bytes at a time
 COLUMN_0 = re.compile(rb"\s[+-]?0+:")
 FROM_1 = 'columns count from 1, as there is no column 0 (zero_based = "auto")'
 
@@ -48,9 +49,13 @@ def _lines(file: Path) -> Iterator[IO[bytes]]:
 
 
 def _has_column_0(file: Path) -> bool:
-    """Whether a file has an index 0, which needs no parsing."""
-    with reading(file), _lines(file) as lines:
-        return any(COLUMN_0.search(line.partition(b"#")[0]) for line in lines)
+    """Whether a file has an index 0, which needs no parsing: lines are looked at where there may be one."""
+    with reading(file), _lines(file) as stream:
+        while lines := stream.readlines(BLOCK):
+            may = COLUMN_0.search(b"".join(lines))
+            if may and any(COLUMN_0.search(line.partition(b"#")[0]) for line in lines):
+                return True
+    return False
 
 
 def _tokens(line: bytes) -> list[bytes]:

@@ -57,7 +57,7 @@ def run(
     out : path, optional
         The folder of the results: by default `results/<name>`, and for one trial `results/<name>.<trial>`.
     data : (X, y), optional
-        Arrays (n, d) and (n,) in place of the problems' datasets.
+        Arrays or tables, (n, d) and (n,), in place of the problems' datasets.
     fresh : bool
         Move an old folder aside and start anew.
     threads : int, optional
@@ -169,6 +169,8 @@ def _run_landscapes(
 
 def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list[Data]:
     """Load and prepare the data of every problem; problems that ask for the same share it."""
+    if data is not None and not (isinstance(data, tuple | list) and len(data) == 2):
+        raise InputError(f"data must be a pair, (X, y); found {type(data).__name__}")
     sources: dict[str, Dataset] = {}
     prepared: dict[str, Data] = {}
     result = []
