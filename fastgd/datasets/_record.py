@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 Floats = NDArray[np.floating[Any]]
 CSR: TypeAlias = "csr_array[np.floating[Any], tuple[int, int]]"  # texts: scipy is not imported for them
 Matrix: TypeAlias = "Floats | CSR"
+Place = Callable[[int], str]
 BLOCK = 1 << 20  # values that are compared with zero at a time
+
+
+def row_number(index: int) -> str:
+    """Return how messages call the row at an index: rows count from 1."""
+    return f"row {index + 1}"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -71,6 +77,8 @@ class Dataset:
         SHA-256 of the content of X and y, the same in every process and on every platform.
     notes : tuple of str
         What was left out or changed, in words.
+    place : callable
+        Returns how messages call the row at an index: by its number, or by its line in a text file.
     """
 
     name: str
@@ -79,6 +87,7 @@ class Dataset:
     features: Sequence[str]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    place: Place = row_number
 
     @property
     def sparse(self) -> bool:

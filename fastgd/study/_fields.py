@@ -1,6 +1,7 @@
 """The types of a study file's keys: what may stand there, and in which form it is kept."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -101,6 +102,13 @@ def _synthetic(value: Any) -> dict[str, Any]:
     return datasets.Synthetic.model_validate(value).model_dump()
 
 
+def _csv(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise failure("must be a table", found=value)
+    known_keys(value, datasets.Csv.model_fields)
+    return datasets.Csv.model_validate(dict(value)).given()
+
+
 def _held_out(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, str):
         return _file(value, info)
@@ -123,6 +131,8 @@ Metrics = Annotated[
     # the three that are always there, and those asked for, in one order
     AfterValidator(lambda names: [name for name in METRICS if name in (*ALWAYS_RECORDED, *names)]),
 ]
+Format = Annotated[str, PlainValidator(lambda value: choice(value, datasets.FORMATS))]
+Csv = Annotated[dict[str, Any], PlainValidator(_csv)]
 ZeroBased = Annotated[bool | Literal["auto"], PlainValidator(lambda value: choice(value, (True, False, "auto")))]
 Columns = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Label = Annotated[str | int | float | bool, PlainValidator(_label)]

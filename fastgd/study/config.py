@@ -31,10 +31,12 @@ from fastgd.study._fields import (
     Block,
     Columns,
     Count,
+    Csv,
     Dataset,
     Every,
     File,
     FolderName,
+    Format,
     HeldOut,
     Init,
     Label,
@@ -78,6 +80,8 @@ class Problem(Block):
     path: File | None = None
     synthetic: Synthetic | None = None
     target: str | None = None
+    format: Format | None = None
+    csv: Csv | None = None
     zero_based: ZeroBased = "auto"
     n_features: Columns | None = None
     positive: Label | None = None
@@ -96,10 +100,15 @@ class Problem(Block):
             raise failure(f"has {' and '.join(given)}; give one of them")
         if self.dataset is not None and self.target not in (None, own := DATASETS[self.dataset].target):
             raise failure(f": the dataset {self.dataset!r} has the target {own!r}", "target", found=self.target)
-        if misplaced := misplaced_key(self.path, self.zero_based, self.n_features):
+        if misplaced := misplaced_key(self.files, dict(self)):
             key, use = misplaced
             raise failure(use, key, found=getattr(self, key))
         return self
+
+    @property
+    def files(self) -> list[str]:
+        """The files of the problem, which are read by the same keys: of training rows, and of those held out."""
+        return [file for file in (self.path, self.validation) if isinstance(file, str)]
 
 
 class Stop(Block):

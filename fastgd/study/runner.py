@@ -59,7 +59,7 @@ def run(
     out : path, optional
         The folder of the results: by default `results/<name>`, and for one trial `results/<name>.<trial>`.
     data : (X, y), optional
-        Arrays (n, d) and (n,) in place of the problems' datasets.
+        Arrays or tables, (n, d) and (n,), in place of the problems' datasets.
     fresh : bool
         Move an old folder aside and start anew.
     threads : int, optional
@@ -177,21 +177,18 @@ def _run_landscapes(
 
 def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list[Data]:
     """Load and prepare the data of every problem; problems that ask for the same share it."""
+    if data is not None and not (isinstance(data, tuple | list) and len(data) == 2):
+        raise InputError(f"data must be a pair, (X, y); found {type(data).__name__}")
     sources: dict[str, Dataset] = {}
     prepared: dict[str, Data] = {}
     result = []
     for index, problem in enumerate(study.data_problems):
-        key = repr((_source_key(problem), LOSSES[problem.loss].targets, _preparation(problem)))
+        key = repr((_source(problem), LOSSES[problem.loss].targets, _preparation(problem)))
         if key not in prepared:
             dataset = _dataset(index, problem, data, sources, emit)
             prepared[key] = _prepared(index, problem, dataset, study.dtype)
         result.append(prepared[key])
     return result
-
-
-def _source_key(problem: Problem) -> tuple[Any, ...]:
-    origin = problem.dataset, problem.path, str(problem.synthetic)
-    return *origin, problem.target, problem.zero_based, problem.n_features
 
 
 def _preparation(problem: Problem) -> tuple[Any, ...]:
@@ -201,7 +198,7 @@ def _preparation(problem: Problem) -> tuple[Any, ...]:
 def _dataset(
     index: int, problem: Problem, data: tuple[Any, Any] | None, sources: dict[str, Dataset], emit: OnEvent
 ) -> Dataset:
-    key = repr(_source_key(problem))
+    key = repr(_source(problem))
     if key not in sources:
         given = problem.dataset or problem.path or problem.synthetic
         if data is None and given is None:
@@ -213,15 +210,20 @@ def _dataset(
     return sources[key]
 
 
-def _source(problem: Problem, path: str | None = None) -> Source:
-    """Return where a problem's rows come from, or those of a second file, which is read by the same keys."""
-    keys: dict[str, Any] = {key: getattr(problem, key) for key in ("target", "zero_based", "n_features")}
-    if path is not None:
-        return Source(path=path, **keys)
+def _source(problem: Problem, held_out: str | None = None) -> Source:
+    """Return where a problem's rows come from, or those of the file that is held out, read by the same keys."""
+    path = held_out or problem.path
     synthetic: Any = problem.synthetic
     if synthetic is not None and not isinstance(synthetic, dict):
         synthetic = synthetic.model_dump(exclude_none=True)
-    return Source(dataset=problem.dataset, path=problem.path, synthetic=synthetic, **keys)
+    source = Source(
+        dataset=None if held_out else problem.dataset,
+        path=path,
+        synthetic=None if held_out else synthetic,
+        beside=tuple(file for file in problem.files if file != path),
+        **{key: getattr(problem, key) for key in ("target", "format", "csv", "zero_based", "n_features")},
+    )
+    return source.with_own_keys()
 
 
 def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Data:
