@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from fastgd.analysis import Results
 from fastgd.plots._contour import names, walks_on_maps
+from fastgd.plots._limits import limits
 from fastgd.plots._map import START, around, draw_map, mark_minima, proportion
-from fastgd.plots._style import Look, dress, key, label, limits, looks, methods, style
+from fastgd.plots._style import Look, dress, key, label, looks, methods, style
 from fastgd.plots._walks import Walk
 from fastgd.store.surfaces import Surface
 

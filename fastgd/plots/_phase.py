@@ -12,18 +12,8 @@ from fastgd.analysis import Results
 from fastgd.plots._cells import cells
 from fastgd.plots._configurations import check_landscapes, ranked
 from fastgd.plots._heatmap import STAR, Map, maps_of
-from fastgd.plots._style import (
-    figure_of,
-    head,
-    key,
-    label,
-    looks,
-    panels,
-    settings,
-    shape,
-    spans_decades,
-    style,
-)
+from fastgd.plots._limits import spans_decades
+from fastgd.plots._style import figure_of, head, key, label, looks, panels, settings, shape, style
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

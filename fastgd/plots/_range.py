@@ -7,20 +7,8 @@ import numpy as np
 import pandas as pd
 
 from fastgd.analysis import Results
-from fastgd.plots._style import (
-    GREY,
-    Look,
-    drawable,
-    dress,
-    key,
-    label,
-    limits,
-    looks,
-    methods,
-    number,
-    settings,
-    style,
-)
+from fastgd.plots._limits import drawable, limits
+from fastgd.plots._style import GREY, Look, dress, key, label, looks, methods, number, settings, style
 from fastgd.study.sweeps import Sweep, sweeps_of
 
 if TYPE_CHECKING:

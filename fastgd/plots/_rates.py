@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from fastgd._errors import InputError
 from fastgd.analysis import Results, with_methods
+from fastgd.plots._limits import drawable
 from fastgd.plots._style import (
     GREY,
-    drawable,
     dress,
     head,
     key,

@@ -12,19 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fastgd.analysis import Results
-from fastgd.plots._style import (
-    GREY,
-    dress,
-    head,
-    key,
-    label,
-    limits,
-    looks,
-    methods,
-    panels,
-    shape,
-    style,
-)
+from fastgd.plots._limits import limits
+from fastgd.plots._style import GREY, dress, head, key, label, looks, methods, panels, shape, style
 from fastgd.schedules import SCHEDULES, chained, describe, numbers, parts_of, starts
 
 if TYPE_CHECKING:

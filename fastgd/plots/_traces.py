@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from fastgd._errors import InputError
 from fastgd.analysis import Results
-from fastgd.plots._style import dress, head, key, label, limits, looks, methods, style
+from fastgd.plots._limits import limits
+from fastgd.plots._style import dress, head, key, label, looks, methods, style
 from fastgd.plots._walks import Walk, walks_of
 
 if TYPE_CHECKING:

@@ -9,20 +9,8 @@ import pandas as pd
 
 from fastgd._errors import InputError
 from fastgd.analysis import with_methods
-from fastgd.plots._style import (
-    GREY,
-    Look,
-    dress,
-    head,
-    key,
-    label,
-    limits,
-    looks,
-    number,
-    settings,
-    shape,
-    style,
-)
+from fastgd.plots._limits import limits
+from fastgd.plots._style import GREY, Look, dress, head, key, label, looks, number, settings, shape, style
 from fastgd.study.tuning import AT_END, DIVERGED, FOUND, NO_RATE, Tuning, telling
 
 if TYPE_CHECKING:
