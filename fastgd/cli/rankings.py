@@ -9,12 +9,14 @@ import pyarrow.compute as pc
 from rich.table import Table
 
 from fastgd._errors import InputError
+from fastgd._numbers import is_whole, number
 from fastgd.analysis import Results, load
 from fastgd.cli.choices import At, By
-from fastgd.cli.consoles import count, seconds, show, show_json, table
+from fastgd.cli.consoles import cell, count, seconds, show, show_json, table
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 TOP = 20
 
@@ -25,12 +27,19 @@ def best(folder: Path, by: By | None, at: At, top: int | None, *, as_json: bool)
     ranking = results.best(by=by and by.value, at=at.value)
     if as_json:
         chosen = ranking if top is None else ranking[ranking["rank"] <= top]
-        show_json(chosen.astype(object).where(chosen.notna(), None).to_dict("records"))
+        show_json(_plain(results, chosen).to_dict("records"))
         return
     chosen = ranking[ranking["rank"] <= (top or TOP)]
     show(ranking_table(results, ranking, chosen, f"{results.manifest.name}: the best configurations"))
     if len(chosen) < len(ranking):
         show(f"{len(ranking) - len(chosen):,} more of {len(ranking):,}: --top N, or --json for all")
+
+
+def _plain(results: Results, ranking: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a ranking as what JSON can say: what is whole in a whole column of settings is a whole number."""
+    whole = [name for name in results.identity if all(map(is_whole, ranking[name].dropna()))]
+    plain = ranking.astype(object).where(ranking.notna(), None)
+    return plain.assign(**{name: [None if v is None else int(v) for v in plain[name]] for name in whole})
 
 
 def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str] = ()) -> None:
@@ -78,7 +87,14 @@ def draw(results: Results, kind: str, output: Path, options: Mapping[str, Any] |
             raise
         raise InputError(f"--set {', '.join(options)}: {error}") from error
     plots.save(figure, output)
-    show(f"{kind}: {output}")
+    show(f"{kind}: {output}", *notes(figure))
+
+
+def notes(figure: "Figure") -> list[str]:
+    """Return what a picture says that it does not show."""
+    from fastgd.plots._pages import notes_of
+
+    return [f"{words} (--set page=N)" if words.startswith("page ") else words for words in notes_of(figure)]
 
 
 def summary(results: Results) -> None:
@@ -121,10 +137,7 @@ def _telling(results: Results, ranking: "pd.DataFrame") -> list[str]:
 
 def _cell(row: dict[Any, Any], column: str, value: str) -> str:
     if column.startswith("range over"):
-        return f"{row[f'{value}_min']:.5g} to {row[f'{value}_max']:.5g}"
-    item = row[column]
-    if item is None or item != item:
-        return ""
-    if column == value:
-        return "diverged" if item == inf else f"{item:.6g}"
-    return f"{item:.4g}" if isinstance(item, float) else str(item)
+        return f"{number(row[f'{value}_min'], 5)} to {number(row[f'{value}_max'], 5)}"
+    if column == value and row[column] == inf:
+        return "diverged"
+    return cell(row[column], 6 if column == value else 4)

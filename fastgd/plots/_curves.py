@@ -1,6 +1,7 @@
 """Convergence curves: each optimizer's best configuration, and what all of its trials do around it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,7 +123,7 @@ def _small_multiples(bundles: Sequence[Bundle], everyone: Sequence[Bundle], chos
             axes.plot(bundle.x, drawable(bundle.values.T), color=look.color, linewidth=0.6, alpha=0.4, zorder=2)
         else:
             _band(axes, bundle, look)
-        _best_line(axes, bundle, look, 0)
+        _best_line(axes, bundle, replace(look, linestyle="solid"), 0)  # dashes are for all trials here
         _mark_end(axes, bundle, look)
         head(axes, bundle.optimizer, bundle.settings, _diverged(bundle.diverged), look.color, width - 0.3)
         if several:

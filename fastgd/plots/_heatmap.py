@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
+from fastgd._numbers import number
 from fastgd.analysis import Results
 from fastgd.plots._cells import cells
 from fastgd.plots._limits import frame_of, spans_decades
@@ -20,7 +21,6 @@ from fastgd.plots._style import (
     lost_words,
     measure,
     methods,
-    number,
     panels,
     ranking_of,
     settings,
@@ -208,7 +208,7 @@ def _draw(axes: "Axes", found: Map, x: str, norm: "Normalize") -> None:
     axes.patch.set(hatch=LOST["hatch"], edgecolor=LOST["edgecolor"])
     seen = np.ma.masked_invalid(values)
     if isinstance(norm, LogNorm):  # which would mask what is not positive
-        seen = np.ma.where(seen > 0, seen, np.nextafter(0.0, 1.0))
+        seen = np.ma.masked_invalid(np.where(values > 0, values, np.where(np.isnan(values), np.nan, 1e-300)))
     axes.pcolormesh(columns.edges, rows.edges, seen, norm=norm, cmap=_colors(), rasterized=True)
     never_run = np.ma.masked_where(run, np.zeros_like(values))
     axes.pcolormesh(columns.edges, rows.edges, never_run, cmap=ListedColormap(["white"]), rasterized=True)

@@ -41,11 +41,13 @@ def spans_decades(values: Array, ratio: float) -> bool:
     return bool(len(finite)) and finite.min() > 0 and finite.max() / ratio >= finite.min()
 
 
-def frame_of(values: Array, always: Iterable[float] = (), *, log: bool | None = None, tail: float = _TAIL) -> Frame:
+def frame_of(
+    values: Array, always: Iterable[float] = (), *, log: bool | None = None, tail: float = _TAIL, reach: float = 1.0
+) -> Frame:
     """Return which values axes are to show: the middle ones fill a third of them at least, whatever the extremes are.
 
     The middle values are those without the lowest and the highest 5 %, and without one at either end where there are
-    three. From there axes go on to the last value that is no farther away than the middle ones are wide.
+    three. From there axes go on to the last value that is no farther away than `reach` times their width.
 
     Parameters
     ----------
@@ -57,22 +59,24 @@ def frame_of(values: Array, always: Iterable[float] = (), *, log: bool | None = 
         Whether the scale is logarithmic; by default where the middle values span decades.
     tail : float
         The share at either end, in place of 5 %.
+    reach : float
+        With another one than 1, the middle values fill 1 / (1 + 2 reach) of the axes at least.
     """
     seen = np.asarray(values, dtype=np.float64).ravel()
     seen, kept = seen[np.abs(seen) < _FAR], np.array([value for value in always if abs(value) < _FAR])
     positive = seen[seen > 0]
     if log is None:
         few = np.count_nonzero(seen < 0) <= tail * len(seen)
-        log = few and len(positive) > 0 and spans_decades(np.append(_middle(positive, tail), kept), _DECADES)
+        log = bool(few and len(positive)) and spans_decades(np.append(_middle(positive, tail), kept), _DECADES)
     if log:
-        seen, kept = np.log(positive), np.log(kept[kept > 0])
+        seen, kept = positive, kept[kept > 0]
     if not len(seen) + len(kept):
         return Frame(1.0, 10.0, True) if log else Frame(0.0, 1.0, False)
-    middle = np.append(_middle(seen, tail), kept)
-    reach = float(np.ptp(middle))
-    near = np.append(seen[(seen >= middle.min() - reach) & (seen <= middle.max() + reach)], kept)
-    low, high = (float(np.exp(end) if log else end) for end in (near.min(), near.max()))
-    return Frame(low, high, bool(log))
+    scale = np.log if log else np.asarray
+    places, middle = scale(seen), scale(np.append(_middle(seen, tail), kept))
+    room = reach * float(np.ptp(middle))
+    near = np.append(seen[(places >= middle.min() - room) & (places <= middle.max() + room)], kept)
+    return Frame(float(near.min()), float(near.max()), bool(log))
 
 
 def _middle(values: Array, tail: float) -> Array:
@@ -84,9 +88,11 @@ def _middle(values: Array, tail: float) -> Array:
     return ordered[[cut, -1 - cut]]
 
 
-def limits(axes: "Axes", seen: Array, always: Iterable[float] = (), *, log: bool | None = None) -> None:
+def limits(
+    axes: "Axes", seen: Array, always: Iterable[float] = (), *, log: bool | None = None, reach: float = 1.0
+) -> None:
     """Set the vertical limits of axes as `frame_of` says, with a margin."""
-    frame = frame_of(seen, always, log=log)
+    frame = frame_of(seen, always, log=log, reach=reach)
     if frame.log:
         axes.set_yscale("log")
         margin = (frame.high / frame.low) ** 0.05 if frame.high > frame.low else 1.5

@@ -8,8 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
+from fastgd._numbers import number
 from fastgd.analysis import Results
-from fastgd.plots._limits import drawable, limits, mark_outside, spans_decades, tell_outside
+from fastgd.plots._limits import OUTSIDE, drawable, limits, mark_outside, spans_decades, tell_outside
 from fastgd.plots._pages import note, only, page_of
 from fastgd.plots._style import (
     GREY,
@@ -22,7 +23,6 @@ from fastgd.plots._style import (
     measure,
     median_of,
     methods,
-    number,
     ranking_of,
     start_of,
     style,
@@ -121,7 +121,12 @@ def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, 
         settled = number(best["value"], 5) if np.isfinite(best["value"]) else _WORDS[np.isnan(best["value"])]
         where = f" at {number(best[hyper])}" if np.isfinite(best["value"]) else ""
         if np.isnan(best[hyper]):  # a rule without this hyper-parameter
-            axes.axhline(drawable(best["value"]), color=look.color, linestyle=(0, (1, 2)), label=f"{method}  {settled}")
+            axes.axhline(
+                np.clip(best["value"], -1e30, 1e30),
+                color=look.color,
+                linestyle=(0, (1, 2)),
+                label=f"{method}  {settled}",
+            )
             continue
         line = rows.drop_duplicates(hyper).sort_values(hyper)
         x, y, low, high = (line[name].to_numpy(dtype=np.float64) for name in (hyper, "value", "value_min", "value_max"))
@@ -164,6 +169,10 @@ def _mark_beyond(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mappin
         x, y, low = (rows[name].to_numpy(dtype=np.float64) for name in (hyper, "value", "value_min"))
         beyond = np.where(low < axes.get_ylim()[0], low, np.where(np.isinf(y), np.nan, y))
         mark_outside(axes, x, beyond, chosen[str(method)].color)
+        if (best_of := rows.iloc[int(np.argmin(y))])["value"] < axes.get_ylim()[0]:  # the mark of the best, at the edge
+            outlined = {**chosen[str(method)].line(8), "markeredgecolor": "black", "markeredgewidth": 0.8}
+            edge = axes.get_xaxis_transform()
+            axes.plot(best_of[hyper], 0.0, **outlined, transform=edge, clip_on=False, zorder=8, gid=OUTSIDE)
     low, high = (best[name].to_numpy(dtype=np.float64) for name in ("value_min", "value"))
     tell_outside(axes, low, high, "point")
 
@@ -183,7 +192,7 @@ def _mark_lost(
     for row, (name, (x, values)) in enumerate(lost.items()):
         for there, marker in ((np.isinf(values), "x" if len(x) <= 30 else "|"), (np.isnan(values), "o")):
             if there.any():
-                own = {"color": chosen[name].color, "markersize": 3.5, "markeredgewidth": 1.0}
+                own: dict[str, Any] = {"color": chosen[name].color, "markersize": 3.5, "markeredgewidth": 1.0}
                 strip.plot(x[there], np.full(there.sum(), row), marker, **own, markerfacecolor="none")
     strip.set_xscale(axes.get_xscale())
     strip.set_xlim(axes.get_xlim())
@@ -204,7 +213,7 @@ def _handles(ranking: pd.DataFrame, lost: Array, results: Results) -> "list[Arti
     if words := median_of(ranking["seeds"], results.repeats):
         handles.append(Line2D([], [], color=GREY, marker="o", markersize=4, label=words))
         handles.append(Patch(facecolor=GREY, alpha=0.25, label=f"range of the {results.repeats}"))
-    best = {"marker": "o", "markersize": 8, "markeredgecolor": "black"}
+    best: dict[str, Any] = {"marker": "o", "markersize": 8, "markeredgecolor": "black"}
     handles.append(Line2D([], [], color=GREY, linestyle="", label="best", **best))
     for there, marker in ((np.isinf(lost), "x"), (np.isnan(lost), "o")):
         if there.any():

@@ -2,10 +2,10 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -87,6 +87,9 @@ _SMALL: dict[str, Any] = {
 }
 
 
+Name = TypeVar("Name", bound=Hashable)
+
+
 @dataclass(frozen=True)
 class Look:
     """How a line of one optimizer is drawn."""
@@ -108,7 +111,7 @@ class Look:
         }
 
 
-def looks(names: Sequence[str]) -> dict[str, Look]:
+def looks(names: Sequence[Name]) -> dict[Name, Look]:
     """Return a look for each name, all different: of fifteen each has a colour and a marker of its own."""
     markers = list(_MARKERS.items())
     found = {}
