@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from fastgd._numbers import number
+from fastgd._numbers import is_whole, number
 
 PIPE_WIDTH = 200  # a pipe has no width: wide enough for every table
 
@@ -46,6 +46,12 @@ def show_json(value: Any) -> None:
     """Print JSON on standard output; what JSON has no number for (nan, infinity) is null."""
     json.dump(_strict(value), sys.stdout, indent=2, allow_nan=False)
     sys.stdout.write("\n")
+
+
+def whole(rows: list[dict[Any, Any]], settings: Iterable[str]) -> list[dict[Any, Any]]:
+    """Return rows in which settings that are whole in all of them are integers: a batch size that was read as 64.0."""
+    names = [name for name in settings if all(row.get(name) is None or is_whole(row[name]) for row in rows)]
+    return [{**row, **{name: int(row[name]) for name in names if row.get(name) is not None}} for row in rows]
 
 
 def _strict(value: Any) -> Any:

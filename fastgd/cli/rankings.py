@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 from rich.table import Table
 
 from fastgd._errors import InputError
-from fastgd._numbers import is_whole, number
+from fastgd._numbers import number
 from fastgd.analysis import Results, load
 from fastgd.cli.choices import At, By
-from fastgd.cli.consoles import cell, count, seconds, show, show_json, table
+from fastgd.cli.consoles import cell, count, seconds, show, show_json, table, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,19 +27,13 @@ def best(folder: Path, by: By | None, at: At, top: int | None, *, as_json: bool)
     ranking = results.best(by=by and by.value, at=at.value)
     if as_json:
         chosen = ranking if top is None else ranking[ranking["rank"] <= top]
-        show_json(_plain(results, chosen).to_dict("records"))
+        rows = chosen.astype(object).where(chosen.notna(), None).to_dict("records")
+        show_json(whole(rows, results.identity))
         return
     chosen = ranking[ranking["rank"] <= (top or TOP)]
     show(ranking_table(results, ranking, chosen, f"{results.manifest.name}: the best configurations"))
     if len(chosen) < len(ranking):
         show(f"{len(ranking) - len(chosen):,} more of {len(ranking):,}: --top N, or --json for all")
-
-
-def _plain(results: Results, ranking: "pd.DataFrame") -> "pd.DataFrame":
-    """Return a ranking as what JSON can say: what is whole in a whole column of settings is a whole number."""
-    whole = [name for name in results.identity if all(map(is_whole, ranking[name].dropna()))]
-    plain = ranking.astype(object).where(ranking.notna(), None)
-    return plain.assign(**{name: [None if v is None else int(v) for v in plain[name]] for name in whole})
 
 
 def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str] = ()) -> None:

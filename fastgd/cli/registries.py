@@ -39,9 +39,9 @@ def _cell(value: Any) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, list):
         return "|".join(map(_plain, value))
-    return (
-        str(value).lower() if isinstance(value, bool) else number(value, 6) if isinstance(value, float) else str(value)
-    )
+    if isinstance(value, float):
+        return number(value, 6)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _optimizers() -> Rows:

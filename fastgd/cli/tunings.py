@@ -1,7 +1,7 @@
 """`fastgd tune`: a search of learning rates or a range test, its table, its pictures and its JSON."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +12,17 @@ from rich.table import Table
 from fastgd._errors import InputError
 from fastgd.analysis import load
 from fastgd.cli import rankings
-from fastgd.cli.consoles import cell, count, errors, show, show_json, table
+from fastgd.cli.consoles import cell, count, errors, show, show_json, table, whole
 from fastgd.cli.progress import Reporter
 from fastgd.study.config import Study
 from fastgd.study.events import Event, Finished
-from fastgd.study.tuning import AT_END, BRACKETED, DIVERGED, Tuning, records, telling
+from fastgd.study.tuning import AT_END, BRACKETED, DIVERGED, FOUND, Tuning, records, telling
 
 if TYPE_CHECKING:
     from fastgd.study.range_test import RangeTest
 
 RANGE = "range-test"
+RATES = ("suggestion", "steepest", "least", "blow_up")  # that a range test finds
 
 
 def tune(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json: bool) -> None:
@@ -34,7 +35,8 @@ def tune(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json:
     picture = path / "tune.png"
     told = _draw(lambda plots: plots.tune(found), picture)
     if as_json:
-        show_json({key: value for key, value in found.record().items() if key != "points"})
+        record = {key: value for key, value in found.record().items() if key != "points"}
+        show_json({**record, "answers": _whole(record["answers"], FOUND)})
         return
     show(_answers(found), "", *_remarks(found))
     ready = f"fastgd run {found.tuned}" if found.tuned else "every trial diverged: there is no rate to run with"
@@ -55,7 +57,9 @@ def range_test(study: Study, out: Path | None, options: Mapping[str, Any], *, as
     picture = path / f"{RANGE}.png"
     told = _draw(lambda plots: plots.plot(found.results, "range", by=found.metric), picture)
     if as_json:
-        show_json({"metric": found.metric, "left_out": found.left_out, "answers": records(found.answers)})
+        show_json(
+            {"metric": found.metric, "left_out": found.left_out, "answers": _whole(records(found.answers), RATES)}
+        )
         return
     show(_rates(found), "")
     if found.left_out:
@@ -135,13 +139,17 @@ def _answers(found: Tuning) -> Table:
 
 def _rates(found: "RangeTest") -> Table:
     """Return the table of a range test's answers."""
-    rates = ("suggestion", "steepest", "least", "blow_up")
-    told = telling(found.answers, rates)
-    rows = ([cell(row[name]) for name in (*told, *rates)] for row in found.answers.to_dict("records"))
+    told = telling(found.answers, RATES)
+    rows = ([cell(row[name]) for name in (*told, *RATES)] for row in found.answers.to_dict("records"))
     texts = ("problem", "optimizer", "variant")
-    columns = (*told, *rates)
+    columns = (*told, *RATES)
     title = f"{found.results.manifest.name}: rates that stand out"
     return table(title, columns, rows, [name for name in columns if name not in texts])
+
+
+def _whole(answers: list[dict[str, Any]], found: Iterable[str]) -> list[dict[str, Any]]:
+    """Return answers with their settings, which are all but what was found, as whole numbers where they are."""
+    return whole(answers, set(answers[0] if answers else ()).difference(found))
 
 
 def _remarks(found: Tuning) -> list[str]:

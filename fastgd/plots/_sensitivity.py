@@ -118,7 +118,7 @@ def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, 
     """Draw a line for each optimizer, and list them beside the axes, best first."""
     for method, rows in ranking.groupby("method", sort=False):  # in the order of the ranking
         look, best = chosen[str(method)], rows.iloc[0]
-        settled = number(best["value"], 5) if np.isfinite(best["value"]) else _WORDS[np.isnan(best["value"])]
+        settled = number(best["value"], 5) if np.isfinite(best["value"]) else _WORDS[int(np.isnan(best["value"]))]
         where = f" at {number(best[hyper])}" if np.isfinite(best["value"]) else ""
         if np.isnan(best[hyper]):  # a rule without this hyper-parameter
             axes.axhline(
