@@ -17,7 +17,7 @@ def number(value: Any, digits: int = 3) -> str:
     if isinstance(value, Integral):
         return str(int(value))
     value = float(value)
-    if value.is_integer() and abs(value) < 1e15:
+    if value.is_integer() and abs(value) < 1e9:
         return str(int(value))
     text = f"{value:.{digits}g}"
     return f"{value:.0f}" if "e+" in text and abs(value) < 1e6 else text

@@ -179,7 +179,7 @@ def _figure(
     return figure
 
 
-def _read(results: Results, row: Any, parameters: Sequence[int]) -> Basins:
+def _read(results: Results, row: Any, parameters: Sequence[int] = (0, 1)) -> Basins:
     starts = [f"start_{place}" for place in parameters]
     columns = [*starts, "status", "minimum", "steps_to_tolerance"]
     own = pc.field("in_study") & (pc.field("trial_id") == row["trial_id"])

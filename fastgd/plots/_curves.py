@@ -8,7 +8,7 @@ import numpy as np
 
 from fastgd.analysis import Results
 from fastgd.plots._bundles import Bundle, bundles_of
-from fastgd.plots._limits import drawable, limits, mark_outside, tell_outside
+from fastgd.plots._limits import drawable, limits, mark_outside, tell_outside, usual
 from fastgd.plots._pages import note, only, page_of
 from fastgd.plots._style import (
     GREY,
@@ -203,9 +203,8 @@ def _band(axes: "Axes", bundle: Bundle, look: Look) -> None:
 def _scale(axes: "Axes", bundles: Sequence[Bundle]) -> None:
     """Set limits that show the best curves from the start on, and logarithmic axes where they help."""
     dress(axes)
-    best = np.concatenate([bundle.best for bundle in bundles])
-    start = np.concatenate([bundle.values[:, 0] for bundle in bundles])
-    limits(axes, best, always=[float(np.median(start))])
+    start = [float(np.median(np.concatenate([bundle.values[:, 0] for bundle in bundles])))]
+    limits(axes, np.concatenate(usual([bundle.best for bundle in bundles], start)), always=start)
     scale_x(axes, np.concatenate([bundle.x for bundle in bundles]))
 
 

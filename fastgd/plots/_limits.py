@@ -1,6 +1,6 @@
 """Limits of axes: they hold what most of a picture's values need, and what lies beyond is marked and counted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 OUTSIDE = "outside"  # the gid of what stands for values beyond the axes
-_TAIL = 0.05  # of the values, at either end: what they reach is not what most values need
+_TAIL = 0.1  # of the values, at either end: what they reach is not what most values need
+_LINES_REACH = 3.0  # of whole lines, which are fewer than values
 _DECADES = 30  # the ratio from which on values are seen on a logarithmic axis
 _FAR = 1e30  # numbers beyond it break matplotlib's transforms, and are outside of any axes
 
@@ -46,7 +47,7 @@ def frame_of(
 ) -> Frame:
     """Return which values axes are to show: the middle ones fill a third of them at least, whatever the extremes are.
 
-    The middle values are those without the lowest and the highest 5 %, and without one at either end where there are
+    The middle values are those without the lowest and the highest 10 %, and without one at either end where there are
     three. From there axes go on to the last value that is no farther away than `reach` times their width.
 
     Parameters
@@ -58,7 +59,7 @@ def frame_of(
     log : bool, optional
         Whether the scale is logarithmic; by default where the middle values span decades.
     tail : float
-        The share at either end, in place of 5 %.
+        The share at either end, in place of 10 %.
     reach : float
         With another one than 1, the middle values fill 1 / (1 + 2 reach) of the axes at least.
     """
@@ -86,6 +87,15 @@ def _middle(values: Array, tail: float) -> Array:
     cut = int(np.ceil(tail * (len(values) - 1)))
     ordered = np.sort(values)
     return ordered[[cut, -1 - cut]]
+
+
+def usual(lines: Sequence[Array], always: Iterable[float] = ()) -> list[Array]:
+    """Return the lines that have a say in the limits of axes: without those that lie, or reach, far from all others."""
+    ends = np.array([[np.min(y, initial=np.inf, where=np.isfinite(y)), np.max(y, initial=-np.inf, where=np.isfinite(y))]
+                     for y in lines])  # fmt: skip
+    low, high = (frame_of(own, always, reach=_LINES_REACH) for own in ends.T)
+    kept = [y for y, (least, most) in zip(lines, ends, strict=True) if least >= low.low and most <= high.high]
+    return kept or list(lines)
 
 
 def limits(

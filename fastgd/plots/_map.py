@@ -232,8 +232,7 @@ def cut_told(surface: Surface) -> str:
         words = "a cut at " + ", ".join(f"${letter}_{{{k}}}$ = {number(v)}" for k, v in zip(others, at, strict=True))
     else:
         words = f"a cut at given values of the other {_parameters(len(at))}"
-    beside = np.count_nonzero(~_in_cut(surface, minima))
-    return words + (f", {beside:,} minim{'um' if beside == 1 else 'a'} beside it" if beside else "")
+    return words
 
 
 def _parameters(count: int) -> str:
@@ -299,6 +298,8 @@ def map_handles(maps: "Sequence[tuple[Surface, Sequence[Walk]]]") -> "list[Artis
     counts = [len(inside(ground)) for ground, _ in maps]
     marked = sum(min(count, _MOST_MINIMA) for count in counts)
     name = "minimum" if marked == sum(counts) else f"minimum (the lowest {marked:,} of {sum(counts):,})"
+    beside = sum(np.count_nonzero(~_in_cut(ground, _minima(ground))) for ground, _ in maps)
+    name += f" ({beside:,} more beside the cut)" if beside else ""
     minima = [Line2D([], [], **MINIMUM, label=name)] if marked else []
     if not any(walks for _, walks in maps):
         return list(minima)
