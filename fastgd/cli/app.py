@@ -274,7 +274,7 @@ def plot(
     from fastgd.cli import rankings, tunings
 
     if kind in ("range", "tune"):
-        tunings.plot(folder, kind, output)
+        tunings.plot(folder, kind, output, assignments or [])
     else:
         rankings.plot(folder, kind, output, assignments or [])
 

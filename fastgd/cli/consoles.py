@@ -4,10 +4,13 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.table import Table
+
+from fastgd._numbers import is_whole, number
 
 PIPE_WIDTH = 200  # a pipe has no width: wide enough for every table
 
@@ -45,6 +48,12 @@ def show_json(value: Any) -> None:
     sys.stdout.write("\n")
 
 
+def whole(rows: list[dict[Any, Any]], settings: Iterable[str]) -> list[dict[Any, Any]]:
+    """Return rows in which settings that are whole in all of them are integers: a batch size that was read as 64.0."""
+    names = [name for name in settings if all(row.get(name) is None or is_whole(row[name]) for row in rows)]
+    return [{**row, **{name: int(row[name]) for name in names if row.get(name) is not None}} for row in rows]
+
+
 def _strict(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _strict(item) for key, item in value.items()}
@@ -66,9 +75,16 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], num
     return made
 
 
-def count(number: int, noun: str) -> str:
+def cell(value: Any, digits: int = 4) -> str:
+    """Return what stands in a table for a value: nothing for what is not there, whole numbers as such."""
+    if value is None or value != value:
+        return ""
+    return str(value) if isinstance(value, str | bool) or not isinstance(value, Real) else number(value, digits)
+
+
+def count(things: int, noun: str) -> str:
     """Return a number of things: 1 trial, 2,000 trials."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    return f"{things:,} {noun}" + ("" if things == 1 else "s")
 
 
 def seconds(value: float) -> str:
@@ -89,5 +105,5 @@ def amount(value: float, unit: str = "") -> str:
     """Return a number with three digits and a decimal prefix: 1.23 G."""
     for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
-            return f"{value / factor:.3g} {prefix}{unit}"
-    return f"{value:.3g} {unit}".strip()
+            return f"{number(value / factor)} {prefix}{unit}"
+    return f"{number(value)} {unit}".strip()

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from fastgd._numbers import number
 from fastgd.cli.consoles import amount, count, errors, seconds
 from fastgd.study.events import CohortStarted, Compiling, Event, Loading, Planned, Progress, Surveying, Warning_
 
@@ -74,7 +75,7 @@ class Reporter:
             self._console.print(text, soft_wrap=True)
 
     def _advance(self, event: Progress) -> None:
-        how_far = f"{event.unit} {event.epoch:.4g}/{event.epochs:.4g}"
+        how_far = f"{event.unit} {number(event.epoch, 4)}/{number(event.epochs, 4)}"
         where = f"cohort {event.cohort + 1}/{event.cohorts}, {how_far}"
         left = "" if event.seconds_left is None else f"{seconds(event.seconds_left)} left"
         detail = f"{event.alive:,} alive, {event.diverged:,} diverged, {event.done:,} of {event.trials:,} trials done"

@@ -9,12 +9,14 @@ import pyarrow.compute as pc
 from rich.table import Table
 
 from fastgd._errors import InputError
+from fastgd._numbers import number
 from fastgd.analysis import Results, load
 from fastgd.cli.choices import At, By
-from fastgd.cli.consoles import count, seconds, show, show_json, table
+from fastgd.cli.consoles import cell, count, seconds, show, show_json, table, whole
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 TOP = 20
 
@@ -25,7 +27,8 @@ def best(folder: Path, by: By | None, at: At, top: int | None, *, as_json: bool)
     ranking = results.best(by=by and by.value, at=at.value)
     if as_json:
         chosen = ranking if top is None else ranking[ranking["rank"] <= top]
-        show_json(chosen.astype(object).where(chosen.notna(), None).to_dict("records"))
+        rows = chosen.astype(object).where(chosen.notna(), None).to_dict("records")
+        show_json(whole(rows, results.identity))
         return
     chosen = ranking[ranking["rank"] <= (top or TOP)]
     show(ranking_table(results, ranking, chosen, f"{results.manifest.name}: the best configurations"))
@@ -78,7 +81,14 @@ def draw(results: Results, kind: str, output: Path, options: Mapping[str, Any] |
             raise
         raise InputError(f"--set {', '.join(options)}: {error}") from error
     plots.save(figure, output)
-    show(f"{kind}: {output}")
+    show(f"{kind}: {output}", *notes(figure))
+
+
+def notes(figure: "Figure") -> list[str]:
+    """Return what a picture says that it does not show."""
+    from fastgd.plots._pages import notes_of
+
+    return [f"{words} (--set page=N)" if words.startswith("page ") else words for words in notes_of(figure)]
 
 
 def summary(results: Results) -> None:
@@ -121,10 +131,7 @@ def _telling(results: Results, ranking: "pd.DataFrame") -> list[str]:
 
 def _cell(row: dict[Any, Any], column: str, value: str) -> str:
     if column.startswith("range over"):
-        return f"{row[f'{value}_min']:.5g} to {row[f'{value}_max']:.5g}"
-    item = row[column]
-    if item is None or item != item:
-        return ""
-    if column == value:
-        return "diverged" if item == inf else f"{item:.6g}"
-    return f"{item:.4g}" if isinstance(item, float) else str(item)
+        return f"{number(row[f'{value}_min'], 5)} to {number(row[f'{value}_max'], 5)}"
+    if column == value and row[column] == inf:
+        return "diverged"
+    return cell(row[column], 6 if column == value else 4)

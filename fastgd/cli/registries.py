@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from fastgd._numbers import number
 from fastgd.cli.choices import Kind
 from fastgd.cli.consoles import table
 
@@ -38,7 +39,9 @@ def _cell(value: Any) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, list):
         return "|".join(map(_plain, value))
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return number(value, 6)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _optimizers() -> Rows:
