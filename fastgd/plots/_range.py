@@ -166,7 +166,7 @@ def _key(figure: "Figure", sweeps: Sequence[Sweep], what: str) -> None:
     from matplotlib.lines import Line2D
 
     outlined: dict[str, Any] = {"marker": "o", "linestyle": "", "markeredgecolor": "black", "markeredgewidth": 0.9}
-    several = max(int(sweep.configuration["seeds"]) for sweep in sweeps)
+    several = max(int(sweep.configuration[what]) for sweep in sweeps)
     smooth = "smoothed" + (f", median of {several} {what}" if several > 1 else "")
     handles = [
         Line2D([], [], color=GREY, markersize=9, label="a tenth of the rate with the least loss", **outlined),

@@ -168,7 +168,7 @@ def _handles(ranking: pd.DataFrame, lost: bool, what: str) -> "list[Artist]":
     best = Line2D([], [], color=GREY, marker="o", linestyle="", markersize=8, markeredgecolor="black", label="best")
     cross = Line2D([], [], color=GREY, marker="x", linestyle="", markersize=4, label="diverged")
     handles: list[Artist] = [best, cross] if lost else [best]
-    if (seeds := ranking["seeds"].max()) > 1:
+    if (seeds := ranking[what].max()) > 1:
         median = Line2D([], [], color=GREY, marker="o", markersize=4, label=f"median of {seeds:,} {what}")
         handles = [median, Patch(facecolor=GREY, alpha=0.25, label=f"range of the {what}"), *handles]
     return handles

@@ -51,7 +51,7 @@ from fastgd.study._landscapes import LandscapeProblem, Starts, Trajectories, rea
 from fastgd.study._messages import input_error
 from fastgd.study._overrides import override
 from fastgd.study._surface import SurfaceBlock
-from fastgd.study._values import as_list, brief, failure, plain
+from fastgd.study._values import as_list, brief, failure, plain, refuse_empty_lists
 
 __all__ = [
     "METRICS",
@@ -222,6 +222,7 @@ class Study(Block):
         """Validate into this instance, as pydantic's own `__init__` does, with a context and this package's errors."""
         fields = _with_defaults(fields)
         try:
+            refuse_empty_lists(fields)
             self.__pydantic_validator__.validate_python(fields, self_instance=self, context=folder)
         except ValidationError as error:
             raise input_error(error, fields, file, overridden) from None
