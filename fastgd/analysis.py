@@ -265,7 +265,7 @@ class Results:
 
     def _counts(
         self, trials: pd.DataFrame, order: NDArray[np.int64], first: NDArray[np.int64], count: NDArray[np.int64]
-    ) -> dict[str, NDArray[np.int64]]:
+    ) -> dict[str, NDArray[Any]]:
         """How many seeds, and on landscapes how many starts, the trials of each configuration have."""
         if not self.on_landscapes:
             return {"seeds": count}

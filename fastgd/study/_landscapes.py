@@ -164,30 +164,37 @@ def _check_points(problem: LandscapeProblem) -> None:
     if problem.domain is not None and len(problem.domain) not in (1, d):
         raise failure(f"must be one pair [low, high], or {d} of them", "domain", found=problem.domain)
     for index, point in enumerate(problem.minima or []):
-        if fault := _no_minimum(problem, np.array(point, np.float64)):
-            raise failure(fault, "minima", index, found=point)
+        fault, steep = no_minimum(problem, np.array(point))
+        if steep:
+            raise failure(f"must be a minimum; {fault}", "minima", index, found=point)
 
 
-def _no_minimum(problem: LandscapeProblem, point: np.ndarray[Any, Any]) -> str:
-    """Return why a point is no minimum: its value, or a lower one close by, within the domain if it is in there."""
+def no_minimum(problem: LandscapeProblem, point: np.ndarray[Any, Any]) -> tuple[str, bool]:
+    """Return why a point is no minimum, "" where it is one, and whether it is on a slope: not even near one.
+
+    A slope is steep that leads through the landscape's own scale within the domain.
+    """
     value = float(problem.values(point[:, None])[0])
     if not np.isfinite(value):
-        return f"must be a minimum, and the value there is {value}"
-    around = _around(problem, point)
-    values = problem.values(around)
-    best = int(np.argmin(np.where(np.isnan(values), np.inf, values)))
-    low, middle = problem.levels()
-    if values[best] >= value - SAME * (middle - min(low, value)) - 1e-12 * abs(value):
-        return ""
+        return f"the value there is {value}", True
+    around, values = _around(problem, point)
+    best = int(np.argmin(values))
+    box, (low, middle) = problem.box(), problem.levels()
+    scale, size = middle - min(low, value), float(np.linalg.norm(box[:, 1] - box[:, 0]))
+    if values[best] >= value - SAME * scale - 1e-12 * abs(value):
+        return "", False
     lower = ", ".join(f"{number:.6g}" for number in around[:4, best])
-    more = ", ..." if len(point) > 4 else ""
-    return (
-        f"must be a minimum; the value there is {value:.6g}, and it is {values[best]:.6g} at [{lower}{more}], close by"
-    )
+    lower += ", ..." if len(point) > 4 else ""
+    slopes = (value - values) / np.linalg.norm(around - point[:, None], axis=0).clip(1e-300)
+    steep = bool(slopes.max() > scale / size)
+    return f"the value there is {value:.6g}, and close by, at [{lower}], it is {values[best]:.6g}", steep
 
 
-def _around(problem: LandscapeProblem, point: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return points (d, k) close to one, along each coordinate and downhill; within the domain if the point is."""
+def _around(problem: LandscapeProblem, point: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
+    """Return points (d, k) close to one, and their values (k,): along each coordinate and downhill.
+
+    They are within the domain if the point is: at its edge a minimum needs no flat ground.
+    """
     box, here = problem.box(), point[:, None]
     inside = bool(np.all((box[:, 0] <= point) & (point <= box[:, 1])))
     low, high = (box[:, :1], box[:, 1:]) if inside else (np.full_like(here, -np.inf), np.full_like(here, np.inf))
@@ -199,7 +206,8 @@ def _around(problem: LandscapeProblem, point: np.ndarray[Any, Any]) -> np.ndarra
             falls = np.nan_to_num(problem.values(down) - problem.values(up), posinf=0.0, neginf=0.0)
         size = float(np.linalg.norm(falls)) or 1.0
         found += [up, down, np.clip(here + (steps @ falls / size)[:, None], low, high)]
-    return np.concatenate(found, axis=1)
+    around = np.concatenate(found, axis=1)
+    return around, np.nan_to_num(problem.values(around), nan=np.inf)
 
 
 KINDS = ("points", "grid", "uniform", "normal", "sobol", "path")

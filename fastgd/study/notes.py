@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from fastgd.datasets import Data
 from fastgd.schedules import unreached
+from fastgd.study._landscapes import LandscapeProblem, no_minimum
 from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import Schedule
 from fastgd.study.sparsity import dense_updates_note
@@ -32,6 +35,13 @@ def schedule_notes(schedule: Schedule, steps: int, batches: int = 1) -> list[str
         found = unreached(driver.parts, driver.horizon, -(-steps // length), unit)
         notes += [f"the schedule of {driver.of}: {note}" for note in found]
     return notes
+
+
+def minima_notes(problems: Iterable[LandscapeProblem]) -> list[str]:
+    """Return which of the minima that a study gives are none, though they may be near one."""
+    given = [(problem, point) for problem in problems for point in problem.minima or []]
+    faults = [(problem.label, point, no_minimum(problem, np.array(point))[0]) for problem, point in given]
+    return [f"{label}: minima has {point}, which is no minimum: {why}" for label, point, why in faults if why]
 
 
 def distinct(*notes: Iterable[str]) -> tuple[str, ...]:

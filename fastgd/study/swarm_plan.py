@@ -17,7 +17,7 @@ from fastgd.optimizers._rules import Rule
 from fastgd.study._tables import Search
 from fastgd.study.config import LandscapeProblem, OptimizerBlock, Schedule, Study
 from fastgd.study.identity import LATER
-from fastgd.study.notes import distinct, schedule_notes
+from fastgd.study.notes import distinct, minima_notes, schedule_notes
 from fastgd.study.starts import fingerprint, make_starts
 from fastgd.study.summary import CohortSummary, PlanSummary
 
@@ -193,7 +193,7 @@ def make_swarm_plan(study: Study) -> StudyPlan:
                 seen.update(swarm.ids)
                 if any(new):
                     swarms.append(_select(swarm, np.array(new)))
-    notes = distinct(*(schedule_notes(swarm.schedule, swarm.steps) for swarm in swarms))
+    notes = distinct(minima_notes(study.landscapes), *(schedule_notes(swarm.schedule, swarm.steps) for swarm in swarms))
     return StudyPlan(_following(study, swarms), notes)
 
 

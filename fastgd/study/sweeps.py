@@ -140,7 +140,7 @@ def _resampled(curve: pd.DataFrame, metric: str, rates: Array) -> Array:
 
 
 def _smoothed(loss: Array, rates: Array, start: float) -> Array:
-    """Averages over neighbouring rates, in which a loss counts as at most as far above the start's as the least is below.
+    """Averages over neighbouring rates, in which no loss counts as further above the start's than the least is below.
 
     They are averages of logarithms, where the loss spans decades: else the first high values would hide the low ones.
     """
