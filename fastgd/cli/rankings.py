@@ -104,7 +104,7 @@ def remarks(results: Results, ranking: "pd.DataFrame") -> list[str]:
     """Return what a ranking compares, and where a better rate may lie beyond those that were tried."""
     if ranking.empty:
         return []
-    found = [f"ranked by {_compared(results, ranking)}"]
+    found = [f"ranked by {_compared(ranking)}"]
     for row in results.best_at_ends(ranking).to_dict("records"):
         method = " ".join(filter(None, (row["optimizer"], f"({row['variant']})" if _known(row["variant"]) else "")))
         where = f" on {row['problem']}" if ranking["problem"].nunique() > 1 else ""
@@ -113,11 +113,11 @@ def remarks(results: Results, ranking: "pd.DataFrame") -> list[str]:
     return found
 
 
-def _compared(results: Results, ranking: "pd.DataFrame") -> str:
+def _compared(ranking: "pd.DataFrame") -> str:
     """Return what a ranking compares, in words."""
     value, groups = value_of(ranking).replace("_", " "), []
     if "target_epochs" in ranking:
-        groups.append(f"the epochs until the training objective reached {results.study['stop']['target']:g}")
+        groups.append("the epochs until the training objective reached the target")
     groups.append(f"the {value}")
     counts = {name: int(ranking[name].max()) for name in ("seeds", "starts") if name in ranking}
     several = [count(number, name.removesuffix("s")) for name, number in counts.items() if number > 1]

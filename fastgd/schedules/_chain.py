@@ -147,7 +147,7 @@ def unreached(parts: Sequence[Part], horizon: Horizon, total: int, unit: str) ->
         count = left if part.length is None else min(part.length, left)
         if part.length is not None and part.span(horizon, left) > left - 1 and part.name != "constant":
             end = f"its end is at {unit} {start + part.length:,.0f}"
-            found.append(f"'{part.name}' is cut: {end}, and there are {total:,} {unit}s")
+            found.append(f"'{part.name}' is longer than the budget: {end}, and there are {total:,} {unit}s")
         if what := part.record.unreached(part.params, count):
             found.append(f"'{part.name}' has {count:,} {unit}s: {what}")
     return found

@@ -67,7 +67,7 @@ class Plateau(NamedTuple):
 
     def unreached(self, count: int) -> str:
         first = self.patience + 2  # the first epoch is the best one so far, and bad ones follow
-        return f"it can act at {first:g} first, and never does" if count <= first else ""
+        return f"its first drop, at {first:g} if the first epoch stays the best, never comes" if count <= first else ""
 
     def _bar(self, best: Lanes) -> Lanes:
         """What a loss must be below to be better; any is, where there is no best one yet."""
