@@ -103,7 +103,10 @@ class Problem(Block):
 
 
 class Stop(Block):
-    """When a trial ends before its budget: at a target, by divergence, by standing still."""
+    """When a trial ends before its budget: at a target, by divergence, by standing still.
+
+    `diverge` is how far the objective may rise, relative to that at the start or to the loss's own scale.
+    """
 
     target: float | None = None
     diverge: Positive = 1e3
