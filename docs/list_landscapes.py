@@ -69,8 +69,14 @@ starts, or more rates, run alone. `fastgd run STUDY.toml --trial ID:START` runs 
   | converged | it ended within the tolerance of the lowest value, or rests at a lowest minimum |
   | trapped | it rests at another minimum (`minimum` says which), or where the slope is gone |
   | cycling | it keeps moving, comes back, and its value falls no more |
-  | diverged | not finite after `steps` steps, risen by `stop.diverge` times the start, or falling without end |
+  | diverged | not finite after `steps` steps, risen too far, or falling without end |
   | completed | it was still on its way when its steps were over |
+
+  A value has risen too far when it is above that at the start by more than `stop.diverge` (1,000) times a height: how
+  high the start is above the lowest value that is known, or the landscape's own scale where that is more. That scale
+  is how high a point of the domain is above the lowest value, in the median of 64 points that fill it evenly. Where
+  no minimum is known, a value that fell by as much falls without end. So neither the unit of the values nor what is
+  added to them changes a verdict. A trial that ends below all minima that are known has not converged; the run says so.
 
 - `results.curves`: value, norm of the gradient, rate and coordinates at the checkpoints.
 - `results.trajectories`: of chosen trials, every step and coordinate: `x`, `gradient`, `effective_lr`, and what the
@@ -104,7 +110,9 @@ Without `gradient`, it is taken by central differences of fourth order: `(8 (f(x
 2h))) / 12h`
 along each coordinate, with `h = eps^(1/5) max(1, |x_j|)`: some 12 digits in float64. A gradient that is given is
 compared with it.
-`minima = [[...], ...]` names the minima that you know. A NamedTuple with parameters, decorated with
+`minima = [[...], ...]` names the minima that you know. A point is refused where the ground around it is as steep as
+the domain is on the whole, unless it is at the domain's edge; one that is near a minimum, and is none, has a note in
+the plan. A NamedTuple with parameters, decorated with
 `fastgd.problems.landscape`, has
 all that the built-in ones have: see `fastgd/problems/classic_landscapes.py`.
 

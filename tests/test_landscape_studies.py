@@ -66,7 +66,7 @@ def test_curves_end_where_trials_do(results):
 
 def test_the_ranking_is_over_starts(results):
     best = results.best()
-    assert best["seeds"].tolist() == [400] * 3
+    assert (best["seeds"].tolist(), best["starts"].tolist()) == ([1] * 3, [400] * 3)
     trials = results.trials
     medians = trials.groupby(["optimizer", "lr"], observed=True)["final_loss"].median()
     assert np.allclose(best["final_loss"], np.sort(medians))
@@ -216,7 +216,7 @@ def test_fewer_starts_leave_the_study(tmp_path):
     few = fastgd.run(study(steps=20, starts={"uniform": 10}), tmp_path)
     assert len(few.trials) == 90
     assert few.trials.query("in_study")["start"].max() == 9
-    assert few.best()["seeds"].tolist() == [10] * 3
+    assert few.best()["starts"].tolist() == [10] * 3
 
 
 def test_outcomes_do_not_depend_on_what_is_recorded(tmp_path):

@@ -190,7 +190,8 @@ def _key(figure: "Figure", sweeps: Sequence[Sweep], what: str) -> None:
     from matplotlib.lines import Line2D
 
     outlined: dict[str, Any] = {"marker": "o", "linestyle": "", "markeredgecolor": "black", "markeredgewidth": 0.9}
-    smooth = ", ".join(filter(None, ["smoothed", median_of((sweep.configuration["seeds"] for sweep in sweeps), what)]))
+    several = median_of((sweep.configuration[what] for sweep in sweeps), what)
+    smooth = ", ".join(filter(None, ["smoothed", several]))
     handles = [
         Line2D([], [], color=GREY, markersize=9, label=f"{number(SUGGESTED)} x the rate of the least loss", **outlined),
         Line2D([], [], color=GREY, linewidth=1.8, label=smooth),

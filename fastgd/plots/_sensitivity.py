@@ -149,7 +149,7 @@ def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, 
 def _scale(axes: "Axes", ranking: pd.DataFrame, hyper: str, start: float) -> None:
     """Set limits from the least loss to the one at the start, and logarithmic axes where they help."""
     dress(axes)
-    values = np.append(ranking["value"], ranking.loc[ranking["seeds"] > 1, "value_min"]).astype(np.float64)
+    values = np.append(ranking["value"], ranking["value_min"]).astype(np.float64)
     limits(axes, values[values <= start] if (values < start).any() else values, always=[start])
     axes.axhline(start, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
     axes.annotate("start", (0, start), (3, 2), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
@@ -210,7 +210,7 @@ def _handles(ranking: pd.DataFrame, lost: Array, results: Results) -> "list[Arti
     from matplotlib.patches import Patch
 
     handles: list[Artist] = []
-    if words := median_of(ranking["seeds"], results.repeats):
+    if words := median_of(ranking[results.repeats], results.repeats):
         handles.append(Line2D([], [], color=GREY, marker="o", markersize=4, label=words))
         handles.append(Patch(facecolor=GREY, alpha=0.25, label=f"range of the {results.repeats}"))
     best: dict[str, Any] = {"marker": "o", "markersize": 8, "markeredgecolor": "black"}

@@ -250,8 +250,6 @@ def _optimizers(block: Any) -> list[OptimizerBlock]:
     alternatives = {table: (around_of(table) | None, None) for table in TABLES}
     alternatives |= {"line_search": (Searches | None, None), "schedule": (Schedules | None, None)}
     read = read_block(block, "optimizer", {**fields, "estimator": (Estimators, ["none"]), **alternatives})
-    if empty := [key for key in alternatives if read[key] == []]:
-        raise failure("is an empty list; give at least one table", empty[0])
     common = {
         "name": record.name,
         "hyper": {key: read[key] for key in record.hyper},

@@ -15,6 +15,9 @@ from fastgd.study._tables import read_block
 from fastgd.study._values import as_list, brief, failure, is_number
 
 DIMENSION = 2  # of landscapes that have any number of coordinates
+SAMPLES = 64  # points of the domain that show a landscape's own scale
+SAME = 1e-5  # of a landscape's own scale: values that differ by less are the same
+AROUND = (1e-3, 1e-4, 1e-5)  # of the domain's size: how far from a minimum nothing may be lower
 Numbers = Annotated[list[float], BeforeValidator(as_list), PlainSerializer(brief)]
 
 
@@ -93,7 +96,23 @@ class LandscapeProblem(Block):
         if self.minima is None:
             return self.record.minima(self.instance(), self.dimension)
         points = np.array(self.minima, np.float64)
-        return points[np.argsort(self.record.values(self.instance(), points.T), kind="stable")]
+        return points[np.argsort(self.values(points.T), kind="stable")]
+
+    def values(self, points: Any) -> np.ndarray[Any, Any]:
+        """Return the values at points (d, k)."""
+        return self.record.values(self.instance(), points)
+
+    def levels(self) -> tuple[float, float]:
+        """Return the lowest value and the median at points that fill the domain evenly, or the highest if these agree.
+
+        How far they are apart is the landscape's own scale: what makes a difference between values large or small.
+        """
+        found = self.values(_evenly(self.box()))
+        found = found[np.isfinite(found)]
+        if not len(found):
+            return 0.0, 0.0
+        low, middle = float(found.min()), float(np.median(found))
+        return low, middle if middle > low else float(found.max())
 
 
 def read_landscape(block: Mapping[str, Any]) -> LandscapeProblem:
@@ -123,6 +142,16 @@ def read_landscape(block: Mapping[str, Any]) -> LandscapeProblem:
     return problem
 
 
+def _evenly(box: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return points (d, SAMPLES) that fill a box evenly: the additive sequence of the generalised golden ratio."""
+    d, ratio = len(box), 2.0
+    for _ in range(64):  # to the root of x^(d + 1) = x + 1
+        ratio = (1 + ratio) ** (1 / (d + 1))
+    steps = ratio ** -np.arange(1.0, d + 1)[:, None]
+    share = (0.5 + steps * np.arange(1, SAMPLES + 1)) % 1
+    return np.asarray(box[:, :1] + share * (box[:, 1:] - box[:, :1]))
+
+
 def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
@@ -134,6 +163,51 @@ def _check_points(problem: LandscapeProblem) -> None:
             raise failure(f"must have {d} coordinates", "minima", index, found=point)
     if problem.domain is not None and len(problem.domain) not in (1, d):
         raise failure(f"must be one pair [low, high], or {d} of them", "domain", found=problem.domain)
+    for index, point in enumerate(problem.minima or []):
+        fault, steep = no_minimum(problem, np.array(point))
+        if steep:
+            raise failure(f"must be a minimum; {fault}", "minima", index, found=point)
+
+
+def no_minimum(problem: LandscapeProblem, point: np.ndarray[Any, Any]) -> tuple[str, bool]:
+    """Return why a point is no minimum, "" where it is one, and whether it is on a slope: not even near one.
+
+    A slope is steep that leads through the landscape's own scale within the domain.
+    """
+    value = float(problem.values(point[:, None])[0])
+    if not np.isfinite(value):
+        return f"the value there is {value}", True
+    around, values = _around(problem, point)
+    best = int(np.argmin(values))
+    box, (low, middle) = problem.box(), problem.levels()
+    scale, size = middle - min(low, value), float(np.linalg.norm(box[:, 1] - box[:, 0]))
+    if values[best] >= value - SAME * scale - 1e-12 * abs(value):
+        return "", False
+    lower = ", ".join(f"{number:.6g}" for number in around[:4, best])
+    lower += ", ..." if len(point) > 4 else ""
+    slopes = (value - values) / np.linalg.norm(around - point[:, None], axis=0).clip(1e-300)
+    steep = bool(slopes.max() > scale / size)
+    return f"the value there is {value:.6g}, and close by, at [{lower}], it is {values[best]:.6g}", steep
+
+
+def _around(problem: LandscapeProblem, point: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
+    """Return points (d, k) close to one, and their values (k,): along each coordinate and downhill.
+
+    They are within the domain if the point is: at its edge a minimum needs no flat ground.
+    """
+    box, here = problem.box(), point[:, None]
+    inside = bool(np.all((box[:, 0] <= point) & (point <= box[:, 1])))
+    low, high = (box[:, :1], box[:, 1:]) if inside else (np.full_like(here, -np.inf), np.full_like(here, np.inf))
+    found = []
+    for share in AROUND:
+        steps = share * np.diag(box[:, 1] - box[:, 0])
+        up, down = np.clip(here + steps, low, high), np.clip(here - steps, low, high)
+        with np.errstate(invalid="ignore", over="ignore"):
+            falls = np.nan_to_num(problem.values(down) - problem.values(up), posinf=0.0, neginf=0.0)
+        size = float(np.linalg.norm(falls)) or 1.0
+        found += [up, down, np.clip(here + (steps @ falls / size)[:, None], low, high)]
+    around = np.concatenate(found, axis=1)
+    return around, np.nan_to_num(problem.values(around), nan=np.inf)
 
 
 KINDS = ("points", "grid", "uniform", "normal", "sobol", "path")

@@ -53,7 +53,7 @@ from fastgd.study._landscapes import LandscapeProblem, Starts, Trajectories, rea
 from fastgd.study._messages import input_error
 from fastgd.study._overrides import override
 from fastgd.study._surface import SurfaceBlock
-from fastgd.study._values import as_list, brief, failure, plain
+from fastgd.study._values import as_list, brief, failure, plain, refuse_empty_lists
 
 __all__ = [
     "METRICS",
@@ -112,7 +112,10 @@ class Problem(Block):
 
 
 class Stop(Block):
-    """When a trial ends before its budget: at a target, by divergence, by standing still."""
+    """When a trial ends before its budget: at a target, by divergence, by standing still.
+
+    `diverge` is how far the objective may rise, relative to that at the start or to the loss's own scale.
+    """
 
     target: float | None = None
     diverge: Positive = 1e3
@@ -231,6 +234,7 @@ class Study(Block):
         """Validate into this instance, as pydantic's own `__init__` does, with a context and this package's errors."""
         fields = _with_defaults(fields)
         try:
+            refuse_empty_lists(fields)
             self.__pydantic_validator__.validate_python(fields, self_instance=self, context=folder)
         except ValidationError as error:
             raise input_error(error, fields, file, overridden) from None

@@ -24,7 +24,7 @@ from fastgd.study.events import CohortFinished, CohortStarted, Compiling, Event,
 from fastgd.study.metrics import Recorder, measures_of
 from fastgd.study.plan import Plan
 from fastgd.study.schedule import CohortSchedule
-from fastgd.study.stopping import Stopping
+from fastgd.study.stopping import Stopping, loss_scale
 from fastgd.study.stopwatch import Stopwatch
 from fastgd.study.trials import Finalists, TrialRecords
 
@@ -160,7 +160,8 @@ class _CohortRun:
 
     def _start(self) -> Stopping:
         metrics = self._record()
-        stopping = Stopping.start(self.execution.study.stop, metrics["loss"], self.plan.baseline)
+        scale = loss_scale(self.execution.data[self.plan.problem], self.plan.spec.loss)
+        stopping = Stopping.start(self.execution.study.stop, metrics["loss"], self.plan.baseline, scale)
         self._judge(stopping, metrics)
         return stopping
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from fastgd._errors import InputError
 from fastgd.analysis import Results
-from fastgd.study._candidates import Candidate, candidates_of, check_metric, study_with, without_extras
+from fastgd.study._candidates import Candidate, candidates_of, check_ended, check_metric, study_with, without_extras
 from fastgd.study._fields import ALWAYS_RECORDED
 from fastgd.study.config import Schedule, Study
 from fastgd.study.runner import OnEvent, run
@@ -94,6 +94,7 @@ def range_test(
     path = Path("results", f"{study.name}-tune") if out is None else Path(out)
     sweep = _sweeping(study, tested, low, high, steps)
     results = run(sweep, path / FOLDER, data=data, threads=threads, on_event=on_event)
+    check_ended(sweep, results)
     answers = _answers(results, sweeps_of(results, by))
     left_out = list(dict.fromkeys(candidate.block.name for candidate in candidates if not candidate.rates))
     return RangeTest(results, results.metric(by), answers, left_out)

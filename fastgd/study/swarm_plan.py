@@ -16,6 +16,7 @@ from fastgd.optimizers._rules import Rule
 from fastgd.study._tables import Search
 from fastgd.study.config import LandscapeProblem, OptimizerBlock, Schedule, Study
 from fastgd.study.identity import names, rows_of, rule_of
+from fastgd.study.notes import distinct, minima_notes, schedule_notes
 from fastgd.study.plan import repeated
 from fastgd.study.starts import fingerprint, make_starts
 from fastgd.study.summary import CohortSummary, PlanSummary
@@ -216,7 +217,8 @@ def make_swarm_plan(study: Study) -> StudyPlan:
                         raise InputError(repeated(other, index, swarm.label))
                 if any(new):
                     swarms.append(_select(swarm, np.array(new)))
-    return StudyPlan(_following(study, swarms))
+    notes = distinct(minima_notes(study.landscapes), *(schedule_notes(swarm.schedule, swarm.steps) for swarm in swarms))
+    return StudyPlan(_following(study, swarms), notes)
 
 
 def _methods(study: Study) -> Iterator[tuple[OptimizerBlock, Rule, Schedule]]:

@@ -49,6 +49,7 @@ class Landscapes:
         self.watch, self.emit = watch, emit
         self.deadline = time.perf_counter() + study.max_seconds if study.max_seconds else np.inf
         self.total = self.done = self.diverged = 0
+        self.lower: dict[str, float] = {}  # by problem: a value that is below that of all minima that are known
 
     def run(self, plan: StudyPlan) -> None:
         """Run what the folder lacks."""
@@ -59,6 +60,9 @@ class Landscapes:
             if time.perf_counter() > self.deadline:
                 break
             _SwarmRun(self, swarm, index, len(missing)).run()
+        for label, value in self.lower.items():
+            text = "is below all minima that are known of it: these are not the lowest"
+            self.emit(Warning_(f"{label}: the value {value:.6g}, which a trial found, {text}"))
         if left := self.total - self.done:
             self.emit(Warning_(f"max_seconds was over: {left:,} trials are left for the next run of the study"))
 
@@ -69,9 +73,7 @@ class _SwarmRun:
     def __init__(self, owner: Landscapes, plan: SwarmPlan, index: int, total: int) -> None:
         self.owner, self.plan, self.index, self.total = owner, plan, index, total
         self.problem = owner.study.landscapes[plan.problem]
-        minima = self.problem.known_minima()
-        values = plan.spec.landscape.values(plan.spec.p, minima.T) if len(minima) else np.zeros(0)
-        self.ground = Ground(plan.spec.box, minima, values, self.problem.tolerance)
+        self.ground = Ground.of(self.problem)
         self.rates = rates_of(plan)
         self.diverged = self.t = 0
         self._shown = 0.0
@@ -139,6 +141,9 @@ class _SwarmRun:
         lost = int(np.count_nonzero(outcomes.status.codes == DIVERGED))
         self.diverged += lost
         self.owner.diverged += lost
+        found = np.min(best, where=np.isfinite(best), initial=np.inf)
+        if self.ground.below(found):
+            self.owner.lower[plan.label] = min(self.owner.lower.get(plan.label, np.inf), float(found))
         spent = {f"{stage}_seconds": watch.seconds[stage] - before[stage] for stage in ("compile", "train", "evaluate")}
         tolerance = swarm.steps_to_tolerance(tail[-1].loss)
         with watch.stage("store"):
