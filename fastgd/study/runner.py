@@ -89,7 +89,7 @@ def run(
     watch.enter("plan")
     whole = make_plan(study, prepared)
     plan = whole if trial is None else only(whole, trial)
-    _announce(plan.summary(), emit)
+    _announce(plan.summary(threads), emit)
     watch.enter("store")
     path = folder_of(study, out, trial)
     with Threads(threads) as pool, _open(path, study, whole, prepared, pool.count, fresh, allow_mixed) as folder:
@@ -136,7 +136,7 @@ def _run_landscapes(
     watch.enter("plan")
     whole = make_swarm_plan(study)
     plan = whole if trial is None else whole.only(trial)
-    _announce(plan.summary(), emit)
+    _announce(plan.summary(threads), emit)
     watch.enter("store")
     path = folder_of(study, out, trial)
     rules = [swarm.spec.rule for swarm in whole.swarms]
@@ -243,7 +243,7 @@ def only(plan: Plan, trial: str) -> Plan:
                 seed = cohort.seeds[ids.index(trial)]
                 alone = replace(cohort.select(keep), ids=[[trial]], seeds=(seed,), index=0)
                 row = plan.trials[plan.trials["trial_id"] == trial].reset_index(drop=True)
-                return replace(plan, cohorts=[alone], trials=row)
+                return replace(plan, cohorts=[alone], trials=row, surveys=())
     raise InputError(f"the study has no trial {trial!r}; {nearest(trial, plan.trials['trial_id'].head(1000))}")
 
 
