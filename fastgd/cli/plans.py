@@ -27,7 +27,7 @@ def describe(name: str, summary: PlanSummary) -> list[RenderableType]:
         f"{count(summary.trials, 'trial')} in {count(len(summary.cohorts), 'cohort')}: "
         f"{count(summary.lanes, 'lane')}, "
         f"{summary.padding:.0%} of what is computed is padding",
-        f"{amount(summary.bytes, 'B')} for {_what(summary)}, {amount(summary.flops, 'flop')}",
+        f"{amount(summary.bytes, 'B')} of memory for {_what(summary)}, {amount(summary.flops, 'flop')}",
         f"{cost_text(summary.cost)}; compiling kernels that are not in the cache comes on top",
         *summary.notes,
         "nothing was run: leave out --dry-run to run it",

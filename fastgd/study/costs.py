@@ -50,11 +50,11 @@ CALL = 0.2e-3  # seconds of a call of kernels: each epoch, and each part of a la
 CHECKPOINT = 1.2e-3  # seconds of a cohort's checkpoint, and of its gradient's norm, beside the sums
 LINE_EVALUATIONS = 8  # of a line search in each step
 RATE_OF_FEATURE = 50e-9  # seconds of a feature and lane of the metric effective_lr
-# Storing: seconds of a cohort's files, of a row, of a row of a swarm's and column; bytes of a file, of a trial and of
+# Storing: seconds of a cohort's files, of a row, of a row of a swarm's and column; bytes of a trial and of
 # a number, which compression leaves of eight.
-COHORT_FILES, CURVE_ROW, SWARM_VALUE = 12e-3, 3e-6, 35e-9
-COMPACTION = 30e-3
-FILE_BYTES, TRIAL_BYTES, VALUE_BYTES = 4_000, 40, 5.0
+COHORT_FILES, CURVE_ROW, SWARM_VALUE = 12e-3, 3e-6, 70e-9
+FOLDER, FOLDER_BYTES = 0.3, 26_000  # of any results: their files, and importing what writes them
+TRIAL_BYTES, VALUE_BYTES = 40, 5.0
 SWARM_VALUES = 12  # numbers of a swarm's trial, beside its coordinates, in bytes that are left of them
 # Swarms: seconds of a reading beside its coordinates, of a coordinate; of a step of a trajectory and of its rows.
 READING, READING_OF_COORDINATE = 60e-9, 40e-9
@@ -306,7 +306,7 @@ def survey_cost(survey: Survey, pace: Pace) -> Cost:
 
 def surface_cost(points: int) -> Cost:
     """Return what storing an error surface costs; a landscape's values take no time that counts."""
-    return Cost(storing=COHORT_FILES, disk=7.0 * points + FILE_BYTES, memory=24.0 * points)
+    return Cost(storing=COHORT_FILES, disk=7.0 * points + 1_000, memory=24.0 * points)
 
 
 # --- swarms -----------------------------------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ def surface_cost(points: int) -> Cost:
 def swarm_cost(plan: SwarmPlan, pace: Pace) -> Cost:
     """Return what a swarm is expected to cost; its memory is that of the lanes and rows that are there together."""
     spec, lanes, d = plan.spec, len(plan.lanes), plan.spec.d
-    speed = pace.speed(spec.dtype)
+    speed, threads = pace.speed(spec.dtype), pace.threads
     groups = ceil(lanes / spec.width)
     step = speed.of_operations(_swarm_step(plan)) * groups * spec.width * plan.steps
     curves, shown = len(plan.checkpoints) * lanes, min(d, 8)
@@ -327,7 +327,7 @@ def swarm_cost(plan: SwarmPlan, pace: Pace) -> Cost:
         evaluation=(curves + 3 * lanes) * (READING + READING_OF_COORDINATE * d)
         + bool(followed) * (plan.steps + 1) * FOLLOWED_STEP
         + followed * d * FOLLOWED_ROW,
-        storing=COHORT_FILES + curves * columns * SWARM_VALUE,
+        storing=COHORT_FILES + curves * columns * SWARM_VALUE / min(2, threads),  # by a thread of its own
         disk=curves * VALUE_BYTES * (3 + shown)
         + lanes * (SWARM_VALUES + VALUE_BYTES * shown)
         + followed * d * 8.0 * (2.5 + slots),
@@ -360,4 +360,4 @@ def total(parts: Iterable[Cost], data: float = 0.0, ranked: int = 0) -> Cost:
     """
     found = sum(parts, Cost())
     memory = PROCESS + data + max(found.memory, data) + RANKED_TRIAL * ranked
-    return Cost(found.training, found.evaluation, found.storing + COMPACTION, found.disk + 3 * FILE_BYTES, memory)
+    return Cost(found.training, found.evaluation, found.storing + FOLDER, found.disk + FOLDER_BYTES, memory)

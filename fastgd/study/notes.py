@@ -30,24 +30,30 @@ def _subsample_note(cohort: CohortPlan) -> str:
     )
 
 
-def cost_notes(cost: Cost) -> list[str]:
-    """Return what takes longer than the steps themselves, where a study could do with less of it."""
-    notes = []
-    if cost.evaluation > max(cost.training, NOTED_SECONDS):
-        notes.append(
-            f"evaluation is expected to take {_times(cost.evaluation / cost.training)} as long as training; fewer "
-            "checkpoints (record.every), fewer metrics or, over data, a subsample (record.rows) cost less"
-        )
-    if cost.storing > max(cost.training, NOTED_SECONDS):
-        notes.append(
-            f"storing is expected to take {_times(cost.storing / cost.training)} as long as training, and "
-            f"{cost.disk / 1e9:.1f} GB; fewer checkpoints (record.every) or fewer starts cost less"
-        )
-    return notes
+def evaluation_notes(cost: Cost) -> list[str]:
+    """Return what a study over data could do with less of, where evaluation outweighs training."""
+    if cost.evaluation <= max(cost.training, NOTED_SECONDS):
+        return []
+    return [
+        f"evaluation is expected to take {_times(cost.evaluation, cost.training)} as long as training; fewer "
+        "checkpoints (record.every), fewer metrics, or a subsample of the rows between the first checkpoint and the "
+        "last (record.rows) cost less"
+    ]
 
 
-def _times(ratio: float) -> str:
-    return f"{ratio:.0f} times" if ratio < 100 else "more than 100 times"
+def recording_notes(cost: Cost) -> list[str]:
+    """Return what a study on landscapes could do with less of, where recording outweighs its steps."""
+    recording = cost.evaluation + cost.storing
+    if recording <= max(cost.training, NOTED_SECONDS):
+        return []
+    return [
+        f"recording is expected to take {_times(recording, cost.training)} as long as the steps; fewer checkpoints "
+        "(record.every), trajectories (record.trajectories) or starts cost less"
+    ]
+
+
+def _times(one: float, other: float) -> str:
+    return f"{one / other:.2g} times" if one < 100 * other else "more than 100 times"
 
 
 def distinct(*notes: Iterable[str]) -> tuple[str, ...]:

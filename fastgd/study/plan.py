@@ -26,7 +26,7 @@ from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 from fastgd.study.costs import Pace, Survey, cohort_cost, survey_cost, total, workload
 from fastgd.study.identity import trial_ids
-from fastgd.study.notes import cohort_notes, cost_notes, data_notes, distinct
+from fastgd.study.notes import cohort_notes, data_notes, distinct, evaluation_notes
 from fastgd.study.sparsity import MASKED, sparse_column, with_untouched
 from fastgd.study.summary import Cost, PlanSummary
 from fastgd.study.surfaces import make_grid
@@ -119,7 +119,7 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
     surveys = _surveys(study, data)
     held = sum(_bytes(rows) for rows in {id(rows): rows for rows in data}.values())
     plan = Plan(numbered, pd.concat(tables, ignore_index=True), surveys=surveys, data_bytes=held)
-    return replace(plan, notes=distinct(data_notes(data), cohort_notes(numbered), cost_notes(plan.cost())))
+    return replace(plan, notes=distinct(data_notes(data), cohort_notes(numbered), evaluation_notes(plan.cost())))
 
 
 def _surveys(study: Study, data: Sequence[Data]) -> tuple[Survey, ...]:

@@ -19,7 +19,7 @@ from fastgd.study._tables import Search
 from fastgd.study.config import LandscapeProblem, OptimizerBlock, Schedule, Study
 from fastgd.study.costs import Pace, surface_cost, swarm_cost, total
 from fastgd.study.identity import LATER
-from fastgd.study.notes import cost_notes, distinct
+from fastgd.study.notes import distinct, recording_notes
 from fastgd.study.starts import fingerprint, make_starts
 from fastgd.study.summary import CohortSummary, Cost, PlanSummary
 from fastgd.study.surfaces import make_grid
@@ -204,10 +204,9 @@ def make_swarm_plan(study: Study) -> StudyPlan:
                 seen.update(swarm.ids)
                 if any(new):
                     swarms.append(_select(swarm, np.array(new)))
-    plan = StudyPlan(
-        _following(study, swarms), surfaces=tuple(_surface_points(study, each) for each in study.landscapes)
-    )
-    return replace(plan, notes=distinct(cost_notes(plan.cost())))
+    surfaces = tuple(_surface_points(study, problem) for problem in study.landscapes)
+    plan = StudyPlan(_following(study, swarms), surfaces=surfaces)
+    return replace(plan, notes=distinct(recording_notes(plan.cost())))
 
 
 def _surface_points(study: Study, problem: LandscapeProblem) -> int:
