@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, log
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -48,11 +48,12 @@ ROW_OF_SINGLE = 25e-9  # seconds of a row in one lane's kernel
 STEP_OF_TILE = {False: 1e-6, True: 0.1e-6}  # seconds of a step and tile, by whether rows are sparse
 CALL = 0.2e-3  # seconds of a call of kernels: each epoch, and each part of a large batch
 CHECKPOINT = 1.2e-3  # seconds of a cohort's checkpoint, and of its gradient's norm, beside the sums
-LINE_EVALUATIONS = 8  # of a line search in each step
+UNMOVED = 0.15e-3  # seconds of a checkpoint at which nothing has moved since the one before
+LINE_EVALUATIONS = 12  # of a line search in each step
 RATE_OF_FEATURE = 50e-9  # seconds of a feature and lane of the metric effective_lr
-# Storing: seconds of a cohort's files, of a row, of a row of a swarm's and column; bytes of a trial and of
-# a number, which compression leaves of eight.
-COHORT_FILES, CURVE_ROW, SWARM_VALUE = 12e-3, 3e-6, 70e-9
+# Storing: seconds of a cohort's files, of a checkpoint's rows and of each of them, of a number of a swarm's; bytes of a
+# trial, and those that compression leaves of a number's eight.
+COHORT_FILES, CURVE_ROWS, CURVE_ROW, SWARM_VALUE = 12e-3, 0.2e-3, 3e-6, 70e-9
 FOLDER, FOLDER_BYTES = 0.3, 26_000  # of any results: their files, and importing what writes them
 TRIAL_BYTES, VALUE_BYTES = 40, 5.0
 SWARM_VALUES = 12  # numbers of a swarm's trial, beside its coordinates, in bytes that are left of them
@@ -214,7 +215,7 @@ def cohort_cost(plan: CohortPlan, pace: Pace) -> Cost:
     return Cost(
         training=_training(plan, rows),
         evaluation=_evaluation(plan, rows),
-        storing=COHORT_FILES + CURVE_ROW * curves,
+        storing=COHORT_FILES + CURVE_ROW * curves + CURVE_ROWS * len(plan.checkpoints),
         disk=curves * (1 + VALUE_BYTES * work.columns) + trials * TRIAL_BYTES + 8.0 * kept,
         memory=plan.bytes + 9.0 * (work.columns + 7) * min(curves, 1 << 17) + 8.0 * kept + _subsample_bytes(plan),
     )
@@ -235,8 +236,11 @@ def _training(plan: CohortPlan, rows: _Rows) -> float:
     snapshots = plan.snapshots(plan.steps) * rows.over(plan.n, "train")
     if spec.line_search is not None:
         margins = 2 * rows.over(plan.n, "evaluate", 0)
-        values = plan.n * plan.lanes * rows.speed.of_operations(of_loss(spec.loss)) * LINE_EVALUATIONS
-        snapshots += plan.steps * (margins + rows.speed.shared(values, rows.speed.threads))
+        lane = (
+            rows.speed.of_operations(of_loss(spec.loss)) + 2 * SLOT * rows.speed.operation
+        )  # of margins that are kept
+        values = plan.n * rows.tiles * spec.kernel.lanes * lane / rows.speed.threads
+        snapshots += plan.steps * (margins + LINE_EVALUATIONS * (values + CALL))
     step = plan.n / plan.batches * rows.seconds("train") * rows.tiles + rows.tiles * _update(plan, rows)
     calls += CALL * plan.steps if spec.kernel.parts else 0.0
     return calls + snapshots + plan.steps * rows.speed.shared(step, rows.tiles * max(1, spec.kernel.parts))
@@ -254,7 +258,10 @@ def _update(plan: CohortPlan, rows: _Rows) -> float:
 
 
 def _evaluation(plan: CohortPlan, rows: _Rows) -> float:
-    work, checkpoints = plan.workload, len(plan.checkpoints)
+    work, checkpoints, unmoved = plan.workload, len(plan.checkpoints), 0.0
+    if plan.baseline:  # what was measured of the best point holds until there is a better one: the n-th is, once in n
+        moves = min(checkpoints, 1 + ceil(plan.lanes * log(1 + plan.steps)))
+        checkpoints, unmoved = moves, (checkpoints - moves) * UNMOVED
     exact = min(checkpoints, 2)
     seconds = checkpoints * CHECKPOINT + exact * rows.over(plan.n, "evaluate", work.measures)
     seconds += (checkpoints - exact) * rows.over(plan.sampled, "evaluate", work.measures)
@@ -263,7 +270,7 @@ def _evaluation(plan: CohortPlan, rows: _Rows) -> float:
         seconds += work.feedback * max(0.0, plan.epochs - checkpoints) * rows.over(work.held_out, "evaluate")
     if work.gradient_norm:
         seconds += checkpoints * (0.5 * CHECKPOINT + _tiled(rows).over(plan.n, "train"))
-    return seconds + work.effective_rates * checkpoints * plan.lanes * plan.d * RATE_OF_FEATURE
+    return unmoved + seconds + work.effective_rates * checkpoints * plan.lanes * plan.d * RATE_OF_FEATURE
 
 
 def _tiled(rows: _Rows) -> _Rows:

@@ -26,6 +26,12 @@ class Cost:
         """Seconds of all of it."""
         return self.training + self.evaluation + self.storing
 
+    def times(self, factor: float) -> "Cost":
+        """Return the cost of so many times as much, one after the other."""
+        return Cost(
+            factor * self.training, factor * self.evaluation, factor * self.storing, factor * self.disk, self.memory
+        )
+
     def __add__(self, other: "Cost") -> "Cost":
         """Return what both cost, one after the other: the memory is that of the larger one."""
         return Cost(
