@@ -108,7 +108,7 @@ def run(
     options = runs.Options(fresh=fresh, threads=threads, trial=trial, allow_mixed=allow_mixed)
     loaded = runs.read(study, assignments or [])
     if dry_run:
-        runs.dry_run(loaded, trial)
+        runs.dry_run(loaded, trial, threads)
     else:
         runs.run(loaded, out, options)
 

@@ -65,7 +65,7 @@ def _kept(folder: Path, reporter: Reporter) -> str:
     return f"interrupted: {kept:,}{of} trials are kept in {folder}; the same command (without --fresh) runs the others"
 
 
-def dry_run(study: Study, trial: str | None) -> None:
+def dry_run(study: Study, trial: str | None, threads: int | None = None) -> None:
     """Print the plan of a study, or of one trial; its data is loaded, nothing is computed or written."""
     from fastgd.cli.plans import describe
     from fastgd.study.runner import only
@@ -73,13 +73,13 @@ def dry_run(study: Study, trial: str | None) -> None:
 
     if study.landscapes:
         swarms = make_swarm_plan(study)
-        show(*describe(study.name, (swarms if trial is None else swarms.only(trial)).summary()))
+        show(*describe(study.name, (swarms if trial is None else swarms.only(trial)).summary(threads)))
         return
     with Reporter() as reporter:
         plan = _plan(study, reporter)
     if trial is not None:
         plan = only(plan, trial)
-    show(*describe(study.name, plan.summary()))
+    show(*describe(study.name, plan.summary(threads)))
 
 
 def demo(out: Path) -> None:

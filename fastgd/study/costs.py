@@ -236,9 +236,7 @@ def _training(plan: CohortPlan, rows: _Rows) -> float:
     snapshots = plan.snapshots(plan.steps) * rows.over(plan.n, "train")
     if spec.line_search is not None:
         margins = 2 * rows.over(plan.n, "evaluate", 0)
-        lane = (
-            rows.speed.of_operations(of_loss(spec.loss)) + 2 * SLOT * rows.speed.operation
-        )  # of margins that are kept
+        lane = rows.speed.of_operations(of_loss(spec.loss)) + 2 * SLOT * rows.speed.operation  # margins are kept
         values = plan.n * rows.tiles * spec.kernel.lanes * lane / rows.speed.threads
         snapshots += plan.steps * (margins + LINE_EVALUATIONS * (values + CALL))
     step = plan.n / plan.batches * rows.seconds("train") * rows.tiles + rows.tiles * _update(plan, rows)
