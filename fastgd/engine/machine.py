@@ -71,7 +71,7 @@ def _triad(a, b, c, scale):
 
 
 def _fastest(threads: Threads, calls: list[Callable[[], Any]], repeats: int = 5) -> float:
-    """Return the seconds of the fastest repeat, on the processors' clocks where they are fine: of this process alone."""
+    """Return the seconds of the fastest repeat: where their clocks are fine enough, those that the threads work."""
     fine = time.get_clock_info("thread_time").resolution < 1e-4
     clock, seconds = time.thread_time if fine else time.perf_counter, np.empty((repeats + 1, len(calls)))
 
