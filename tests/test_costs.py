@@ -2,7 +2,9 @@
 memory. Seconds are compared with nothing: `python -m benchmarks.costs` does that.
 """
 
+import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -10,12 +12,15 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from landscape_studies import study as landscape_study
+from rich.console import Console
 from scipy.sparse import csr_array
-from small_studies import Log, run, study_of
+from small_studies import Log, rows, run, study_of
+from test_cli import fastgd_cli
 
 import fastgd
 from fastgd import InputError, Study
 from fastgd.cli.plans import cost_text
+from fastgd.cli.progress import Reporter
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine import machine
 from fastgd.engine.machine import Machine
@@ -24,8 +29,9 @@ from fastgd.optimizers._rules import Rule
 from fastgd.problems import LANDSCAPES, LOSSES
 from fastgd.study import notes, operations
 from fastgd.study.costs import Pace, cohort_cost, swarm_cost
-from fastgd.study.events import Planned
+from fastgd.study.events import Planned, Searching
 from fastgd.study.plan import make_plan
+from fastgd.study.rate_search import Grid
 from fastgd.study.summary import Cost
 from fastgd.study.swarm_plan import make_swarm_plan
 
@@ -199,7 +205,7 @@ def test_disk_of_landscapes(tmp_path, changes):
 MEASURE = """
 import resource, sys
 import fastgd
-from fastgd.study.events import Planned
+from fastgd.study.events import Planned, Searching
 seen = []
 results = fastgd.run(fastgd.Study.from_toml(sys.argv[1]), sys.argv[2], on_event=seen.append)
 results.best()
@@ -232,6 +238,46 @@ def test_memory(tmp_path, study):
 def test_costs_in_words():
     text = cost_text(Cost(35.0, 4.0, 1.0, 120e6, 300e6))
     assert text == "about 40 s (training 35 s, evaluation 4.0 s, storing 1.0 s), 120 MB on disk, 300 MB of memory"
+
+
+LINE = (
+    r"about [\d.]+ (ms|s|min)( \d+ s)? \(training .+, evaluation .+, storing .+\), [\d.]+ [kMG]B on disk, "
+    r"[\d.]+ [MG]B of memory"
+)
+
+
+def test_the_plan_and_the_first_lines_of_a_run_say_it(tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text(landscape_study().to_toml())
+    plan, _ = fastgd_cli("run", str(file), "--dry-run")
+    assert re.search(f"^{LINE}; compiling kernels that are not in the cache comes on top$", plan, re.MULTILINE)
+    slower, _ = fastgd_cli("run", str(file), "--dry-run", "--threads", "1")
+    assert re.search(LINE, slower)
+    written = io.StringIO()
+    reporter = Reporter(Console(file=written, width=200))
+    reporter(Planned(make_swarm_plan(landscape_study()).summary()))
+    assert re.fullmatch(f"planned 1,200 trials in 2 cohorts: {LINE}\n", written.getvalue())
+
+
+def test_a_search_says_what_all_of_its_rounds_cost(tmp_path):
+    log = Log()
+    study = study_of(epochs=20, optimizer={"name": "sgd", "lr": [1e-3, 10.0]})
+    fastgd.tune(study, tmp_path / "t", data=rows(), on_event=log)
+    (said,) = log.of(Searching)
+    rounds = [event.summary.cost for event in log.of(Planned)]
+    assert len(rounds) > 2
+    assert 0.3 < said.cost.training / sum(cost.training for cost in rounds) < 3
+    assert said.cost.memory == rounds[0].memory
+    written = io.StringIO()
+    Reporter(Console(file=written, width=200))(said)
+    assert re.fullmatch(f"all rounds of the search: {LINE}\n", written.getvalue())
+
+
+@pytest.mark.parametrize("grid", [Grid(1e-4, 1.0), Grid(1e-3, 0.1), Grid(1e-5, 1.0, 5), Grid(1e-2, 1.0, 9, 1.05)])
+def test_the_rates_of_a_search_are_foreseen(grid):
+    searched, about = grid.foreseen()
+    assert grid.points < searched < 10 * grid.points
+    assert about == 5, "the best one is bracketed at once"
 
 
 def test_a_note_where_evaluation_outweighs_training(monkeypatch):

@@ -2,8 +2,8 @@
 
 Each part of a run is so many multiply-adds at the machine's peak and so many bytes at its bandwidth
 (`engine/machine.py`), by the constants below. They were measured by `python -m benchmarks.costs`, which prints what it
-predicts beside what it finds; a study that runs alone should take between half and twice of what is said here. Lanes
-that end early cost less, and compiling kernels that are not in the cache comes on top.
+predicts beside what it finds: a study that runs alone is meant to take between half and twice of what is said here.
+Lanes that end early cost less, and compiling kernels that are not in the cache comes on top.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ TOUCHES = {"train": 3, "evaluate": 1}  # reads and writes of a lane's parameter 
 ENTRY = {"train": 8e-9, "evaluate": 3.5e-9}  # seconds of an entry and tile, beside
 ROW_OF_SINGLE = 25e-9  # seconds of a row in one lane's kernel
 STEP_OF_TILE = {False: 1e-6, True: 0.1e-6}  # seconds of a step and tile, by whether rows are sparse
-CALL = 0.2e-3  # seconds of a call of kernels: each epoch, and each part of a large batch
+CALL = 0.2e-3  # seconds of a call of kernels, which ends with an epoch, at a checkpoint and with a large batch
 CHECKPOINT = 1.2e-3  # seconds of a cohort's checkpoint, and of its gradient's norm, beside the sums
 UNMOVED = 0.15e-3  # seconds of a checkpoint at which nothing has moved since the one before
 LINE_EVALUATIONS = 12  # of a line search in each step
@@ -227,7 +227,7 @@ def _subsample_bytes(plan: CohortPlan) -> float:
 
 
 def _training(plan: CohortPlan, rows: _Rows) -> float:
-    spec, calls = plan.spec, CALL * ceil(plan.epochs)
+    spec, calls = plan.spec, CALL * (ceil(plan.epochs) + len(plan.checkpoints))
     if plan.baseline:
         boxes = len(np.unique(spec.hyper, axis=0))
         parameters, sparse = plan.d + spec.intercept, spec.kernel.sparse
