@@ -13,7 +13,18 @@ from rich.text import Text
 
 from fastgd._numbers import number
 from fastgd.cli.consoles import amount, count, errors, seconds
-from fastgd.study.events import CohortStarted, Compiling, Event, Loading, Planned, Progress, Surveying, Warning_
+from fastgd.cli.plans import cost_text
+from fastgd.study.events import (
+    CohortStarted,
+    Compiling,
+    Event,
+    Loading,
+    Planned,
+    Progress,
+    Searching,
+    Surveying,
+    Warning_,
+)
 
 LINE_EVERY = 5.0  # seconds between plain lines
 
@@ -54,7 +65,10 @@ class Reporter:
             case Loading(dataset):
                 self._say(f"loading {dataset}")
             case Planned(summary):
-                self._say(f"planned {count(summary.trials, 'trial')} in {count(len(summary.cohorts), 'cohort')}")
+                what = f"{count(summary.trials, 'trial')} in {count(len(summary.cohorts), 'cohort')}"
+                self._console.print(f"planned {what}: {cost_text(summary.cost)}", soft_wrap=True)
+            case Searching(cost):
+                self._console.print(f"all rounds of the search: {cost_text(cost)}", soft_wrap=True)
             case Compiling(what) if what not in self._compiled:
                 self._compiled.add(what)
                 self._say(f"compiling {what} (or loading it from the cache)")

@@ -83,7 +83,7 @@ def dry_run(study: Study, out: Path | None, options: Options) -> None:
         plan = cohorts if options.trial is None else only(cohorts, options.trial)
     folder = folder_of(study, out, options.trial)
     found = None if options.fresh else standing(folder, study, plan.table())
-    show(*describe(study.name, plan.summary(), found.lines if found else ()))
+    show(*describe(study.name, plan.summary(options.threads), found.lines if found else ()))
 
 
 def demo(out: Path) -> None:

@@ -13,6 +13,7 @@ from fastgd.engine.spec import CohortSpec, cohort_bytes
 from fastgd.optimizers._coast import STEP
 from fastgd.study._tables import Search
 from fastgd.study.config import Schedule
+from fastgd.study.costs import NOTHING_BESIDE, Workload
 from fastgd.study.summary import CohortSummary
 
 Array = npt.NDArray[Any]
@@ -55,6 +56,8 @@ class CohortPlan:
         Entries of a row, on average; d for dense rows.
     sparse : str, optional
         What stands in the column `sparse`.
+    workload : Workload, optional
+        What is measured and kept, as far as its costs hang on it.
     """
 
     index: int
@@ -74,6 +77,7 @@ class CohortPlan:
     search: Search | None = None
     entries: float = 0.0
     sparse: str | None = None
+    workload: Workload = NOTHING_BESIDE
 
     @property
     def lanes(self) -> int:
@@ -119,14 +123,25 @@ class CohortPlan:
     def flops(self) -> float:
         """Floating-point operations of training and of the exact loss at checkpoints."""
         steps = 2.0 if self.baseline else 4.0 + 4.0 * (self.search is not None)  # both sets of margins of a search
-        rows = steps * self.epochs + 4.0 * self.snapshots(self.steps) + 2.0 * len(self.checkpoints)
+        rows = steps * self.epochs + 4.0 * self.snapshots(self.steps) + 2.0 * self.evaluated
         dense = self.steps * self.d if self.spec.kernel.sparse and self.spec.untouched == STEP else 0.0
         return (rows * self.n * max(1.0, self.entries) + 8.0 * dense) * self.lanes
 
     @property
     def passes(self) -> float:
         """Passes over the training rows, checkpoints included."""
-        return self.epochs * (2 if self.search else 1) + self.snapshots(self.steps) + len(self.checkpoints)
+        return self.epochs * (2 if self.search else 1) + self.snapshots(self.steps) + self.evaluated
+
+    @property
+    def evaluated(self) -> float:
+        """Passes over the training rows at checkpoints: between the first and the last, over a subsample of them."""
+        exact = min(2, len(self.checkpoints))
+        return exact + (len(self.checkpoints) - exact) * self.sampled / self.n
+
+    @property
+    def sampled(self) -> int:
+        """The training rows that are evaluated between the first and the last checkpoint."""
+        return min(self.n, self.workload.rows or self.n)
 
     @property
     def variant(self) -> str:

@@ -129,11 +129,17 @@ class Record(Block):
     metrics: Metrics = list(ALWAYS_RECORDED)
     parameters: Literal["none", "best", "all"] = "none"
     trajectories: Trajectories = "auto"
+    rows: Count | None = Field(
+        default=None,
+        description="Of how many training rows the loss is taken between the first and the last checkpoint of a trial, "
+        "which are exact: a fixed subsample. The validation loss is always exact. Unset: of all rows.",
+    )
 
     @model_serializer(mode="wrap")
     def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # what is not set is left out: the identity of trials hangs on it
-        return {key: value for key, value in handler(self).items() if (key, value) != ("trajectories", "auto")}
+        unset = (("trajectories", "auto"), ("rows", None))
+        return {key: value for key, value in handler(self).items() if (key, value) not in unset}
 
 
 def _problem(value: Any, info: ValidationInfo) -> Problem | LandscapeProblem:

@@ -108,7 +108,7 @@ class _CohortRun:
             self.cohort: Cohort = Guesses(plan.spec, data.X, data.y, execution.threads, plan.steps)
         else:
             self.cohort = Cohort(plan.spec, data.X, data.y, execution.threads, self.schedule)
-        self.recorder = Recorder(data, plan.spec.loss, execution.study.record.metrics)
+        self.recorder = Recorder(data, plan.spec.loss, execution.study.record.metrics, execution.study.record.rows)
         self.records = TrialRecords(plan.lanes)
         self.seconds = dict(execution.watch.seconds)
         self._shown = 0.0
@@ -159,19 +159,18 @@ class _CohortRun:
             ) from error
 
     def _start(self) -> Stopping:
-        metrics = self._record()
+        metrics = self.recorder.record(self.cohort, self._poll)
+        self._keep(metrics)
         scale = loss_scale(self.execution.data[self.plan.problem], self.plan.spec.loss)
         stopping = Stopping.start(self.execution.study.stop, metrics["loss"], self.plan.baseline, scale)
-        self._judge(stopping, metrics)
+        self._end(*self._judge(stopping, metrics))
         return stopping
 
-    def _record(self) -> dict[str, Array]:
+    def _keep(self, metrics: dict[str, Array]) -> None:
         """Record a checkpoint; where it ends an epoch, the schedules with feedback are judged on its bits."""
-        metrics = self.recorder.record(self.cohort, self._poll)
         self._write(metrics)
         if self.schedule.feedback and self.cohort.t % self.plan.batches == 0:
             self.schedule.judge(self.cohort.t, self.cohort.alive, metrics["validation_loss"])
-        return metrics
 
     def _advance(self, step: int) -> bool:
         """Go on to a checkpoint; False where the time is over before."""
@@ -197,11 +196,19 @@ class _CohortRun:
         return range((self.cohort.t // batches + 1) * batches, step, batches)
 
     def _checkpoint(self, stopping: Stopping, reached: bool) -> None:
-        metrics = self._record()
-        self._judge(stopping, metrics)
+        over = not reached or time.perf_counter() > self.execution.deadline
+        last = over or self.cohort.t == self.plan.steps
+        metrics = self.recorder.record(self.cohort, self._poll, exact=last)
+        status, reasons = self._judge(stopping, metrics)
+        ended = status != ""
+        if self.recorder.sampled and not last and ended.any():  # the last values of a trial are those of all rows
+            exact = self.recorder.record(self.cohort, self._poll)
+            metrics = {name: np.where(ended, exact[name], values) for name, values in metrics.items()}
+        self._keep(metrics)
+        self._end(status, reasons)
         if self.cohort.t == self.plan.steps:
             self._end_all("completed", "")
-        elif not reached or time.perf_counter() > self.execution.deadline:
+        elif over:
             self._end_timeout()
 
     def _end_timeout(self) -> None:
@@ -211,10 +218,9 @@ class _CohortRun:
         lanes = len(self.cohort.alive)
         self._end(np.full(lanes, status, object), [reason] * lanes)
 
-    def _judge(self, stopping: Stopping, metrics: dict[str, Array]) -> None:
+    def _judge(self, stopping: Stopping, metrics: dict[str, Array]) -> tuple[Array, list[str]]:
         epoch = self.cohort.t / self.plan.batches
-        status, reasons = stopping.judge(self.cohort.alive, metrics["loss"], epoch)
-        self._end(status, reasons)
+        return stopping.judge(self.cohort.alive, metrics["loss"], epoch)
 
     def _end(self, status: Array, reasons: list[str]) -> None:
         """Retire the lanes whose status is set."""

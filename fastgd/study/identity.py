@@ -144,4 +144,5 @@ def _shared(study: Study, problem: Problem, fingerprint: str, spec: CohortSpec) 
         "init": study.init,
         "stop": study.stop.model_dump(),
         "metrics": study.record.metrics,
+        "rows": study.record.rows,
     }

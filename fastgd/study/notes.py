@@ -10,6 +10,9 @@ from fastgd.study._landscapes import LandscapeProblem, no_minimum
 from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import Schedule
 from fastgd.study.sparsity import dense_updates_note
+from fastgd.study.summary import Cost
+
+NOTED_SECONDS = 5.0  # what takes less is not worth a note
 
 
 def data_notes(data: Sequence[Data]) -> list[str]:
@@ -21,7 +24,7 @@ def cohort_notes(cohorts: Iterable[CohortPlan]) -> list[str]:
     """Return what cohorts do at a cost, or in a way, that their study file does not show."""
     notes = []
     for cohort in cohorts:
-        notes += [note for note in [dense_updates_note(cohort.spec)] if note]
+        notes += [note for note in (dense_updates_note(cohort.spec), _subsample_note(cohort)) if note]
         for number in sorted(set(cohort.which.tolist())):
             notes += schedule_notes(cohort.schedules[number], cohort.steps, cohort.batches)
     return notes
@@ -42,6 +45,41 @@ def minima_notes(problems: Iterable[LandscapeProblem]) -> list[str]:
     given = [(problem, point) for problem in problems for point in problem.minima or []]
     faults = [(problem.label, point, no_minimum(problem, np.array(point))[0]) for problem, point in given]
     return [f"{label}: minima has {point}, which is no minimum: {why}" for label, point, why in faults if why]
+
+
+def _subsample_note(cohort: CohortPlan) -> str:
+    if cohort.sampled == cohort.n:
+        return ""
+    return (
+        f"{cohort.label}: between a trial's first and last checkpoint, its loss is that of {cohort.sampled:,} of the "
+        f"{cohort.n:,} training rows (record.rows), always the same; stop rules judge by it"
+    )
+
+
+def evaluation_notes(cost: Cost) -> list[str]:
+    """Return what a study over data could do with less of, where evaluation outweighs training."""
+    if cost.evaluation <= max(cost.training, NOTED_SECONDS):
+        return []
+    return [
+        f"evaluation is expected to take {_times(cost.evaluation, cost.training)} as long as training; fewer "
+        "checkpoints (record.every), fewer metrics, or a subsample of the rows between the first checkpoint and the "
+        "last (record.rows) cost less"
+    ]
+
+
+def recording_notes(cost: Cost) -> list[str]:
+    """Return what a study on landscapes could do with less of, where recording outweighs its steps."""
+    recording = cost.evaluation + cost.storing
+    if recording <= max(cost.training, NOTED_SECONDS):
+        return []
+    return [
+        f"recording is expected to take {_times(recording, cost.training)} as long as the steps; fewer checkpoints "
+        "(record.every), trajectories (record.trajectories) or starts cost less"
+    ]
+
+
+def _times(one: float, other: float) -> str:
+    return f"{one / other:.2g} times" if one < 100 * other else "more than 100 times"
 
 
 def distinct(*notes: Iterable[str]) -> tuple[str, ...]:

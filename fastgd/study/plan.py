@@ -24,10 +24,12 @@ from fastgd.problems import LOSSES
 from fastgd.study._tables import Search
 from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
+from fastgd.study.costs import Pace, Survey, cohort_cost, survey_cost, total, workload
 from fastgd.study.identity import trial_ids
-from fastgd.study.notes import cohort_notes, data_notes, distinct
+from fastgd.study.notes import cohort_notes, data_notes, distinct, evaluation_notes
 from fastgd.study.sparsity import MASKED, sparse_column, with_untouched
-from fastgd.study.summary import PlanSummary
+from fastgd.study.summary import Cost, PlanSummary
+from fastgd.study.surfaces import make_grid
 
 Array = npt.NDArray[Any]
 
@@ -43,14 +45,22 @@ class Plan:
     cohorts: list[CohortPlan]
     trials: pd.DataFrame
     notes: tuple[str, ...] = ()
+    surveys: tuple[Survey, ...] = ()
+    data_bytes: int = 0
 
     def table(self) -> pd.DataFrame:
         """Return a row for each trial."""
         return self.trials
 
-    def summary(self) -> PlanSummary:
-        """Return the plan in numbers."""
-        rows = [cohort.summary() for cohort in self.cohorts]
+    def cost(self, threads: int | None = None) -> Cost:
+        """Return what it is expected to cost, with so many threads on this machine."""
+        pace = Pace.of(threads)
+        parts = [cohort_cost(cohort, pace) for cohort in self.cohorts]
+        return total([*parts, *(survey_cost(survey, pace) for survey in self.surveys)], self.data_bytes)
+
+    def summary(self, threads: int | None = None) -> PlanSummary:
+        """Return the plan in numbers; costs are those with so many threads."""
+        rows, cost = [cohort.summary() for cohort in self.cohorts], self.cost(threads)
         lanes = sum(row.lanes for row in rows)
         padded = sum(cohort.padding for cohort in self.cohorts)
         return PlanSummary(
@@ -62,7 +72,8 @@ class Plan:
             budget=MEMORY_BUDGET,
             passes=sum(row.passes for row in rows),
             flops=sum(row.flops for row in rows),
-            notes=self.notes,
+            cost=cost,
+            notes=(*self.notes, *evaluation_notes(cost)),
         )
 
 
@@ -109,7 +120,38 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
                         cohorts += _split(cohort)
                         tables.append(_table(problem, rows, cohort))
     numbered = [replace(cohort, index=number) for number, cohort in enumerate(cohorts)]
-    return Plan(numbered, pd.concat(tables, ignore_index=True), distinct(data_notes(data), cohort_notes(numbered)))
+    surveys = _surveys(study, data)
+    held = sum(_bytes(rows) for rows in {id(rows): rows for rows in data}.values())
+    notes = distinct(data_notes(data), cohort_notes(numbered))
+    return Plan(numbered, pd.concat(tables, ignore_index=True), notes, surveys, held)
+
+
+def _surveys(study: Study, data: Sequence[Data]) -> tuple[Survey, ...]:
+    """The error surfaces that a study asks for."""
+    if study.surface is None:
+        return ()
+    surveys = []
+    for problem, rows in zip(study.data_problems, data, strict=True):
+        parameters = rows.X.shape[1] + problem.intercept
+        grid = make_grid(study.surface, np.zeros((parameters, 2)), np.zeros(parameters))
+        entries = _entries(rows)
+        surveys.append(
+            Survey(grid.count, len(rows.y), parameters, entries, study.dtype, LOSSES[problem.loss], rows.sparse)
+        )
+    return tuple(surveys)
+
+
+def _entries(data: Data) -> float:
+    """Entries of a row, on average; of dense rows all."""
+    return (data.nonzeros or 0) / len(data.y) if data.sparse else float(data.X.shape[1])
+
+
+def _bytes(data: Data) -> int:
+    """Bytes of the prepared rows."""
+    arrays: list[Any] = [data.y, data.y_validation]
+    for X in (data.X, data.X_validation):
+        arrays += [X] if X is None or isinstance(X, np.ndarray) else [X.data, X.indices, X.indptr]
+    return sum(array.nbytes for array in arrays if array is not None)
 
 
 def labels(study: Study, data: Sequence[Data]) -> list[str]:
@@ -280,8 +322,9 @@ def _cohort(
         steps=steps,
         checkpoints=checkpoints,
         search=method.search,
-        entries=(data.nonzeros or 0) / n if data.sparse else data.X.shape[1],
+        entries=_entries(data),
         sparse=sparse_column(spec, problem),
+        workload=workload(study, data, batch_size, _has_feedback(lanes.schedules)),
     )
 
 
@@ -302,6 +345,12 @@ def _fitting(spec: CohortSpec, problem: Problem, data: Data, schedules: Sequence
         if lanes <= 32 // itemsize or cohort_bytes(whole, n, d, lanes, itemsize) <= MEMORY_BUDGET:
             return whole
         spec = replace(spec, kernel=replace(spec.kernel, lanes=lanes // 2))
+
+
+def _has_feedback(schedules: Sequence[Schedule]) -> bool:
+    """Whether one of them waits for the validation loss at each epoch's end."""
+    drivers = (driver for schedule in schedules for driver in schedule.drivers)
+    return any(part.record.feedback for driver in drivers for part in driver.parts)
 
 
 def _checkpoints(study: Study, steps: int, batches: int) -> Array:

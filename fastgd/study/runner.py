@@ -92,7 +92,7 @@ def run(
     whole = make_plan(study, prepared)
     plan = whole if trial is None else only(whole, trial)
     path = folder_of(study, out, trial)
-    _announce(plan, study, None if fresh else path, emit)
+    _announce(plan, study, None if fresh else path, threads, emit)
     watch.enter("store")
     with Threads(threads) as pool, _open(path, study, whole, prepared, pool.count, fresh, allow_mixed) as folder:
         again = folder.timed_out().intersection(plan.trials["trial_id"])
@@ -113,9 +113,9 @@ def run(
     return results
 
 
-def _announce(plan: Plan | StudyPlan, study: Study, path: Path | None, emit: OnEvent) -> None:
+def _announce(plan: Plan | StudyPlan, study: Study, path: Path | None, threads: int | None, emit: OnEvent) -> None:
     """Report a plan, and what its user should know of it and of the results that a folder holds already."""
-    summary = plan.summary()
+    summary = plan.summary(threads)
     emit(Planned(summary))
     found = None if path is None else standing(path, study, plan.table())
     for note in (*summary.notes, *(found.notes if found else ())):
@@ -144,7 +144,7 @@ def _run_landscapes(
     whole = make_swarm_plan(study)
     plan = whole if trial is None else whole.only(trial)
     path = folder_of(study, out, trial)
-    _announce(plan, study, None if fresh else path, emit)
+    _announce(plan, study, None if fresh else path, threads, emit)
     watch.enter("store")
     rules = [swarm.spec.rule for swarm in whole.swarms]
     numbers = [name for swarm in whole.swarms for name in swarm.numbers]
@@ -253,7 +253,7 @@ def only(plan: Plan, trial: str) -> Plan:
                 seed = cohort.seeds[ids.index(trial)]
                 alone = replace(cohort.select(keep), ids=[[trial]], seeds=(seed,), index=0)
                 row = plan.trials[plan.trials["trial_id"] == trial].reset_index(drop=True)
-                return replace(plan, cohorts=[alone], trials=row)
+                return replace(plan, cohorts=[alone], trials=row, surveys=())
     raise InputError(f"the study has no trial {trial!r}; {nearest(trial, plan.trials['trial_id'].head(1000))}")
 
 

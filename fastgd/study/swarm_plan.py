@@ -13,13 +13,16 @@ from fastgd._errors import InputError, nearest
 from fastgd.engine.swarm import SwarmSpec
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
+from fastgd.study._surface import SurfaceBlock
 from fastgd.study._tables import Search
 from fastgd.study.config import LandscapeProblem, OptimizerBlock, Schedule, Study
+from fastgd.study.costs import Pace, surface_cost, swarm_cost, total
 from fastgd.study.identity import names, rows_of, rule_of
-from fastgd.study.notes import distinct, minima_notes, schedule_notes
+from fastgd.study.notes import distinct, minima_notes, recording_notes, schedule_notes
 from fastgd.study.plan import repeated
 from fastgd.study.starts import fingerprint, make_starts
-from fastgd.study.summary import CohortSummary, PlanSummary
+from fastgd.study.summary import CohortSummary, Cost, PlanSummary
+from fastgd.study.surfaces import make_grid
 
 Array = npt.NDArray[Any]
 PART = 1 << 17  # lanes in memory at a time, at most
@@ -147,6 +150,7 @@ class StudyPlan:
 
     swarms: list[SwarmPlan]
     notes: tuple[str, ...] = ()
+    surfaces: tuple[int, ...] = ()  # the points of each landscape's
 
     @property
     def trials(self) -> int:
@@ -165,9 +169,15 @@ class StudyPlan:
         """The number of starts of each configuration."""
         return {name: len(swarm.starts) for swarm in self.swarms for name in swarm.ids}
 
-    def summary(self) -> PlanSummary:
-        """Return the plan in numbers."""
-        rows = [swarm.summary() for swarm in self.swarms]
+    def cost(self, threads: int | None = None) -> Cost:
+        """Return what it is expected to cost, with so many threads on this machine."""
+        pace = Pace.of(threads)
+        parts = [swarm_cost(swarm, pace) for swarm in self.swarms]
+        return total([*parts, *map(surface_cost, self.surfaces)], ranked=self.trials)
+
+    def summary(self, threads: int | None = None) -> PlanSummary:
+        """Return the plan in numbers; costs are those with so many threads."""
+        rows, cost = [swarm.summary() for swarm in self.swarms], self.cost(threads)
         padded = sum(row.lanes / (1 - row.padding) - row.lanes for row in rows)
         return PlanSummary(
             trials=self.trials,
@@ -178,7 +188,8 @@ class StudyPlan:
             budget=0,
             passes=0.0,
             flops=sum(row.flops for row in rows),
-            notes=self.notes,
+            cost=cost,
+            notes=(*self.notes, *recording_notes(cost)),
         )
 
     def only(self, trial: str) -> "StudyPlan":
@@ -218,7 +229,13 @@ def make_swarm_plan(study: Study) -> StudyPlan:
                 if any(new):
                     swarms.append(_select(swarm, np.array(new)))
     notes = distinct(minima_notes(study.landscapes), *(schedule_notes(swarm.schedule, swarm.steps) for swarm in swarms))
-    return StudyPlan(_following(study, swarms), notes)
+    surfaces = tuple(_surface_points(study, problem) for problem in study.landscapes)
+    return StudyPlan(_following(study, swarms), notes, surfaces)
+
+
+def _surface_points(study: Study, problem: LandscapeProblem) -> int:
+    """The points of a landscape's error surface."""
+    return make_grid(study.surface or SurfaceBlock(), problem.box(), np.zeros(problem.dimension)).count
 
 
 def _methods(study: Study) -> Iterator[tuple[OptimizerBlock, Rule, Schedule]]:

@@ -21,6 +21,7 @@ from fastgd.study._candidates import (
     without_extras,
 )
 from fastgd.study.config import Study
+from fastgd.study.events import Event, Planned, Searching
 from fastgd.study.rate_search import Grid, best_rate, excess, flat_range, neighbours
 from fastgd.study.runner import OnEvent, run
 from fastgd.study.tuning import AT_END, BRACKETED, DIVERGED, NO_RATE, STUDY, Round, Tuning
@@ -202,11 +203,33 @@ class _Search:
         blocks += [self.candidates[index].with_values(lr=own) for index, own in sorted(rates.items())]
         changes = {"epochs": None, "steps": None, **budget, "name": f"{self.study.name}-round-{number}"}
         study = study_with(without_extras(self.study), blocks, **changes)
-        results = run(study, self.path / f"round-{number}", **self.options)
+        options = self.options
+        if not number and (emit := options["on_event"]) and (factor := self._foreseen(budget, rates, full)):
+            options = {**options, "on_event": lambda event: self._tell(event, emit, factor)}
+        results = run(study, self.path / f"round-{number}", **options)
         check_ended(study, results)
         self.by = results.metric(self.by)
         trials = self._take_in(results, number, full)
         self.rounds.append(Round(results.path.name, budget, full, trials))
+
+    def _foreseen(self, budget: Budget, rates: Mapping[int, list[float]], full: bool) -> float:
+        """Return how many times as much as the first round all rounds are expected to cost; 0: not known."""
+        whole = _budget(self.study)
+        if not rates or budget.keys() != whole.keys():
+            return 0.0
+        share = min(value / whole[key] for key, value in budget.items())
+        total = 0.0
+        for index, grid in self.grids.items():
+            searched, about = grid.foreseen()
+            total += searched if full or index not in rates else share * searched + about
+        return total / (share * sum(map(len, rates.values())))
+
+    @staticmethod
+    def _tell(event: Event, emit: OnEvent, factor: float) -> None:
+        """Pass an event of the first round on, and after its plan what the whole search is expected to cost."""
+        emit(event)
+        if isinstance(event, Planned):
+            emit(Searching(event.summary.cost.times(factor)))
 
     def _take_in(self, results: Results, number: int, full: bool) -> int:
         """Add a round's points to each line; return its trials."""
