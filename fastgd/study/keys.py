@@ -1,0 +1,154 @@
+"""The keys of the study file with their types, defaults and meanings, as the models have them: `fastgd list keys`."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import MultipleOf
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from fastgd.optimizers._line_search import LINE_SEARCHES
+from fastgd.optimizers._options import TABLES, kinds
+from fastgd.study._fields import Own, Table, Written
+from fastgd.study._landscapes import LandscapeProblem
+from fastgd.study._values import brief
+from fastgd.study.config import OptimizerBlock, Problem, Study
+
+TITLES = {Problem: "problem, of data", LandscapeProblem: "problem, a landscape"}
+WORDS = {int: "a whole number", float: "a number", str: "text", bool: "`true` or `false`"}
+SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+LARGEST_SHOWN = 1e6  # a bound beyond is that of the numbers' type
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the study file.
+
+    Attributes
+    ----------
+    table : str
+        The table that it stands in, as "problem.synthetic"; "study" is the top of the file.
+    name : str
+        The key, or what the keys are that a registered rule brings.
+    type : str
+        What its value is, in words.
+    default : str
+        What holds where it is left out: "required", a value of TOML, or words; empty: nothing.
+    meaning : str
+        What it says.
+    goes_with : str
+        What it may be combined with; empty: everything.
+    """
+
+    table: str
+    name: str
+    type: str
+    default: str
+    meaning: str
+    goes_with: str = ""
+
+
+def keys() -> list[Key]:
+    """Return every key of the study file, table after table."""
+    return list(_keys("", Study))
+
+
+def _keys(path: str, model: type[BaseModel]) -> Iterator[Key]:
+    """Yield the keys of a table, then those of the tables in it."""
+    title = TITLES.get(model, path or "study")
+    for name, field in model.model_fields.items():
+        yield _key(title, name, field)
+    for name, field in model.model_fields.items():
+        # what is written in words has no keys of its own, or those that are listed already
+        for inner in [] if _written(field.metadata) else _models(field.rebuild_annotation()):
+            yield from _keys(f"{path}.{name}".lstrip("."), inner)
+    if model is OptimizerBlock:
+        yield from _of_options(path)
+
+
+def _key(table: str, name: str, field: FieldInfo) -> Key:
+    own = next((item.names for item in field.metadata if isinstance(item, Own)), "")
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, Mapping) else {}
+    return Key(
+        table=table,
+        name=own or name,
+        type=words(field.rebuild_annotation()),
+        default=str(extra.get("otherwise") or _default(field)),
+        meaning=field.description or "",
+        goes_with=str(extra.get("goes_with", "")),
+    )
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = brief(field.default) if isinstance(field.default, list) else field.default
+    if value is None or isinstance(value, BaseModel):
+        return ""
+    return f"`{value:g}`" if isinstance(value, float) else f"`{json.dumps(value)}`"
+
+
+def words(kind: Any) -> str:
+    """Return a type in words."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        text, items = _written(inner[1:]), get_args(inner[0]) or (Any,)
+        if text:
+            return text.replace("{}", words(items[0]))
+        whole = any(isinstance(item, MultipleOf) for item in inner[1:])
+        return " ".join([words(int if whole else inner[0]), *_bounds(inner[1:])])
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(words(item) for item in inner if item is not type(None)))
+    if origin is Literal:
+        *others, last = (f"`{json.dumps(item)}`" for item in inner)
+        return " or ".join([", ".join(others), last] if others else [last])
+    if origin is list:
+        return f"{words(inner[0])}, or several" if _models(kind) else f"a list: {words(inner[0])}"
+    return WORDS.get(kind, "a table")
+
+
+def _written(metadata: Iterable[Any]) -> str:
+    return next((item.text for item in metadata if isinstance(item, Written)), "")
+
+
+def _bounds(metadata: Iterable[Any]) -> list[str]:
+    """Return the bounds that stand in the metadata of a type, or in a field among them."""
+    flat = [each for item in metadata for each in (item.metadata if isinstance(item, FieldInfo) else [item])]
+    bounds = [(sign, getattr(item, name)) for item in flat for name, sign in SIGNS.items() if hasattr(item, name)]
+    texts = [f"{sign} {value:g}" for sign, value in bounds if abs(value) <= LARGEST_SHOWN]
+    return [" and ".join(texts)] if texts else []
+
+
+def _models(kind: Any) -> list[type[BaseModel]]:
+    """Return the models of tables within a type."""
+    if isinstance(kind, Table):
+        return [kind.model]
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return [kind]
+    return [model for item in get_args(kind) for model in _models(item)]
+
+
+def _of_options(path: str) -> Iterator[Key]:
+    """Yield the keys of the tables around a rule, and of its line search: those of the registries."""
+    for table in TABLES:
+        records = kinds(table)
+        if len(records) > 1:
+            names = " or ".join(f'`"{kind}"`' for kind in records)
+            yield Key(f"{path}.{table}", "kind", names, "what the other keys tell", "Which of the kinds it is.")
+        for kind, record in records.items():
+            for name, default in record.hyper.items():
+                yield _of_record(f"{path}.{table}", name, record.annotations[name], default, record.summary, kind)
+    names = ", ".join(f'`"{kind}"`' for kind in LINE_SEARCHES)
+    yield Key(f"{path}.line_search", "kind", f"one of {names}", "required", "Which line search it is.")
+    for search in LINE_SEARCHES.values():
+        for name, value in search.fields.items():
+            yield _of_record(f"{path}.line_search", name, search.annotations[name], value, search.summary, search.name)
+
+
+def _of_record(table: str, name: str, kind: Any, default: Any, summary: str, of: str) -> Key:
+    text = "a list of numbers, or several" if get_origin(kind) is tuple else f"{words(kind)}, or several"
+    shown = "required" if default is None else f"`{default:g}`"
+    return Key(table, name, text, shown, summary, f'`kind = "{of}"`' if of else "")
