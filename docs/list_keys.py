@@ -41,8 +41,8 @@ clip = { norm = [0.1, 1.0] }                   # numbers of an option's table, t
 ```
 
 - **Lists in one table are crossed**: this block has 24 x 3 x 2 configurations.
-- **Tables of one name are alternatives**: a second `[[optimizer]]` adds its configurations to those of the first, and is
-  never crossed with it. `[[problem]]` and `[[schedule]]` likewise. Where there is one, `[optimizer]` will do, or
+- **Tables of one name are alternatives**: a second `[[optimizer]]` adds its configurations to those of the first, and
+  is never crossed with it. `[[problem]]` and `[[schedule]]` likewise. Where there is one, `[optimizer]` will do, or
   `optimizer = { name = "adam", lr = 0.01 }`; a list of such tables is several.
 - **Problems, optimizers, schedules, `batch_size` and `seed` are crossed with each other.** Each combination is a
   *trial*, which makes one curve. An optimizer with a `schedule` of its own takes that in place of the study's.
@@ -111,8 +111,8 @@ high = 3
 num = 50
 ```
 
-Studies on landscapes, functions of a few coordinates, have `steps` in place of `epochs`, `[starts]`, and none of the keys
-that go with data:
+Studies on landscapes, functions of a few coordinates, have `steps` in place of `epochs`, `[starts]`, and none of the
+keys that go with data:
 
 ```toml
 name = "valley"

@@ -10,7 +10,8 @@ PAGE = Path(__file__).with_name("schedules.md")
 HEAD = """# Schedules
 
 Every schedule that a study may name, as the registry describes it: `fastgd list schedules` shows the same, and
-`make docs` writes this page.
+`make docs` writes this page. A schedule's *witness* is the implementation by others, or the paper, whose form it takes
+and with which the tests compare it.
 
 ![Every schedule over 100 epochs or steps](pictures/schedules.png)
 

@@ -82,7 +82,7 @@ def _section(section: Mapping[str, Any], found: Found) -> str:
     commands = "\n".join(_commands(section))
     parts = [
         f"## {_title(section)}", section["said"], *pictures, section["found"].strip(), table(found.numbers),
-        f"Checked: {checked}.", f"```\n{commands}\n```",
+        f"Checked: {checked}.", f"```sh\n{commands}\n```",
     ]  # fmt: skip
     return "\n" + "\n\n".join(filter(None, parts)) + "\n"
 

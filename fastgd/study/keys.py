@@ -21,6 +21,24 @@ TITLES = {Problem: "problem, of data", LandscapeProblem: "problem, a landscape"}
 WORDS = {int: "a whole number", float: "a number", str: "text", bool: "`true` or `false`"}
 SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 LARGEST_SHOWN = 1e6  # a bound beyond is that of the numbers' type
+# The numbers of options and line searches; what their table does is said by the record, on docs/options.md.
+MEANINGS = {
+    "clip.value": "The largest size that an entry of the gradient keeps.",
+    "clip.norm": "The largest norm that the gradient keeps.",
+    "proximal.l1": "The factor of the penalty `l1 |w|`, which makes exact zeros.",
+    "proximal.l2": "The factor of the penalty `l2/2 |w|^2`.",
+    "lookahead.every": "After so many steps the slow iterate moves towards the fast one, which goes on from there.",
+    "lookahead.alpha": "Which part of the way it moves.",
+    "averaging.ema.decay": "What the average keeps of itself in each step.",
+    "averaging.ema.start": "After so many steps the average begins.",
+    "averaging.polyak.start": "After so many steps the average begins.",
+    "line_search.best.rates": "The factors of `lr` that each step tries.",
+    "line_search.armijo.shrink": "What a rate is multiplied by that did not lower the objective enough.",
+    "line_search.armijo.slope": "The share of the decrease that the slope promises, which is enough.",
+    "line_search.armijo.grow": "The factor by which a step's first rate may exceed the last step's rate.",
+    "line_search.armijo.backtracks": "How often a rate is shrunk before the smallest is taken.",
+    "line_search.exact.doublings": "How often the rate is doubled where the objective falls without end.",
+}
 
 
 @dataclass(frozen=True)
@@ -133,22 +151,25 @@ def _models(kind: Any) -> list[type[BaseModel]]:
 
 def _of_options(path: str) -> Iterator[Key]:
     """Yield the keys of the tables around a rule, and of its line search: those of the registries."""
+    of_kind = "Which of the kinds it is."
     for table in TABLES:
         records = kinds(table)
         if len(records) > 1:
-            names = " or ".join(f'`"{kind}"`' for kind in records)
-            yield Key(f"{path}.{table}", "kind", names, "what the other keys tell", "Which of the kinds it is.")
+            yield Key(f"{path}.{table}", "kind", words(Literal[*records]), "what the other keys tell", of_kind)
         for kind, record in records.items():
-            for name, default in record.hyper.items():
-                yield _of_record(f"{path}.{table}", name, record.annotations[name], default, record.summary, kind)
-    names = ", ".join(f'`"{kind}"`' for kind in LINE_SEARCHES)
-    yield Key(f"{path}.line_search", "kind", f"one of {names}", "required", "Which line search it is.")
-    for search in LINE_SEARCHES.values():
-        for name, value in search.fields.items():
-            yield _of_record(f"{path}.line_search", name, search.annotations[name], value, search.summary, search.name)
+            yield from _of_record(path, table, kind, record.hyper, record.annotations)
+    table = "line_search"
+    yield Key(f"{path}.{table}", "kind", words(Literal[*LINE_SEARCHES]), "required", of_kind)
+    for kind, search in LINE_SEARCHES.items():
+        yield from _of_record(path, table, kind, search.fields, search.annotations)
 
 
-def _of_record(table: str, name: str, kind: Any, default: Any, summary: str, of: str) -> Key:
-    text = "a list of numbers, or several" if get_origin(kind) is tuple else f"{words(kind)}, or several"
-    shown = "required" if default is None else f"`{default:g}`"
-    return Key(table, name, text, shown, summary, f'`kind = "{of}"`' if of else "")
+def _of_record(
+    path: str, table: str, kind: str, defaults: Mapping[str, Any], types: Mapping[str, Any]
+) -> Iterator[Key]:
+    for name, default in defaults.items():
+        several = "a list of numbers" if get_origin(types[name]) is tuple else words(types[name])
+        meaning = MEANINGS.get(f"{table}.{name}", MEANINGS.get(f"{table}.{kind}.{name}", ""))
+        goes_with = f'`kind = "{kind}"`' if kind else ""
+        shown = "required" if default is None else f"`{default:g}`"
+        yield Key(f"{path}.{table}", name, f"{several}, or several", shown, meaning, goes_with)
