@@ -25,7 +25,6 @@ averaging = [{ kind = "ema" }, { kind = "polyak" }]   # a list of tables: altern
 name = "sgd"
 lr = 0.1
 estimator = ["none", "svrg", "saga"]
-
 ```
 
 ```toml
@@ -49,8 +48,8 @@ the rule takes its step; `proximal` changes the parameters, then `lookahead` doe
 that would be reported without it. A rule goes on from the point to which `proximal` or `lookahead` moved the
 parameters. Some rules cannot, and both options are refused for them: those that report another point than the one from
 which they step (Nesterov's momentum, schedule-free rules), and those that compute the parameters anew in each step,
-from sums of all gradients (FTRL). `proximal` needs a rule whose step is the rate times a direction, besides: not LAMB,
-Prodigy or Polyak's step.
+from sums of all gradients (FTRL, COCOB). `proximal` needs a rule whose step is the rate times a direction, besides: not
+LAMB, Prodigy or Polyak's step.
 """
 ESTIMATED = """
 ## Gradient estimators

@@ -61,6 +61,12 @@ class Block:
     language: str
     text: str
 
+    @property
+    def module(self) -> str:
+        """The name of the module that it is, or nothing."""
+        found = re.match(r"# (\w+)\.py\b", self.text) if self.language == "python" else None
+        return found[1] if found else ""
+
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
@@ -98,7 +104,7 @@ def studies_of(page: Path) -> dict[str, dict[str, Any]]:
 
 
 def small(fields: Any) -> Any:
-    """Return a study cut to a second: 569 rows for larger data, two values of a grid, one seed and batch size."""
+    """Return a study cut to a second: 569 rows for larger data, two values of a grid, and the first of lists."""
     if isinstance(fields, list):
         return [small(item) for item in fields]
     if not isinstance(fields, dict):
@@ -112,6 +118,7 @@ def small(fields: Any) -> Any:
         cut.pop("target", None)
     if "synthetic" in cut:
         cut["synthetic"] = {**cut["synthetic"], "n": 500, "d": 10}
-    first = {key: cut[key][0] for key in ("seed", "batch_size") if isinstance(cut.get(key), list)}
+    crossed = ("seed", "batch_size", "optimizer", "schedule")
+    first = {key: cut[key][0] for key in crossed if isinstance(cut.get(key), list)}
     budget = {key: min(cut[key], 5) for key in ("epochs", "steps") if isinstance(cut.get(key), int)}
     return {**cut, **first, **budget}

@@ -1,5 +1,6 @@
 """Every code block of every page is checked, by the rules of `doc_blocks`."""
 
+import importlib
 import importlib.util
 import inspect
 import pkgutil
@@ -56,9 +57,9 @@ def folder(tmp_path, monkeypatch):
 def write_modules(page, folder):
     """Write the Python blocks that begin with a file's name into these files."""
     for block in doc_blocks.blocks_of(page):
-        if found := re.match(r"# (\w+)\.py\b", block.text):
-            (folder / f"{found[1]}.py").write_text(block.text)
-            sys.modules.pop(found[1], None)
+        if block.module:
+            (folder / f"{block.module}.py").write_text(block.text)
+            sys.modules.pop(block.module, None)
 
 
 def write_studies(page, folder):
@@ -91,7 +92,10 @@ def test_python_runs(page, folder):
         fastgd.run(fastgd.Study.from_toml(file))
     namespace = {"__name__": page.stem}
     for block in blocks:
-        exec(compile("\n" * block.line + block.text, str(block.page), "exec"), namespace)
+        if block.module:
+            namespace |= vars(importlib.import_module(block.module))
+        else:
+            exec(compile("\n" * block.line + block.text, str(block.page), "exec"), namespace)
 
 
 @pytest.mark.parametrize("block", doc_blocks.of("python excerpt"), ids=str)

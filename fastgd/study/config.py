@@ -231,7 +231,8 @@ class Study(Block):
         goes_with="data; landscapes have `[starts]`",
     )
     max_seconds: Positive | None = described(
-        "After so many seconds the trials that are not done end as `timeout`; the next run of the study runs them again.",
+        "After so many seconds the trials that are not done end as `timeout`; the next run of the study runs them "
+        "again.",
         None,
         otherwise="no limit",
     )

@@ -71,10 +71,10 @@ class Key:
 
 def keys() -> list[Key]:
     """Return every key of the study file, table after table."""
-    return list(_keys("", Study))
+    return list(keys_of("", Study))
 
 
-def _keys(path: str, model: type[BaseModel]) -> Iterator[Key]:
+def keys_of(path: str, model: type[BaseModel]) -> Iterator[Key]:
     """Yield the keys of a table, then those of the tables in it."""
     title = TITLES.get(model, path or "study")
     for name, field in model.model_fields.items():
@@ -82,7 +82,7 @@ def _keys(path: str, model: type[BaseModel]) -> Iterator[Key]:
     for name, field in model.model_fields.items():
         # what is written in words has no keys of its own, or those that are listed already
         for inner in [] if _written(field.metadata) else _models(field.rebuild_annotation()):
-            yield from _keys(f"{path}.{name}".lstrip("."), inner)
+            yield from keys_of(f"{path}.{name}".lstrip("."), inner)
     if model is OptimizerBlock:
         yield from _of_options(path)
 

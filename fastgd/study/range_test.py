@@ -60,7 +60,7 @@ def range_test(
     """Let the rate of every optimizer grow from step to step, and see where the loss falls and where it blows up.
 
     This is the range test of Smith (2017), https://arxiv.org/abs/1506.01186, with exact losses over all rows: a few
-    hundred steps in place of a search. The rate takes the place of all schedules of the study. The runs are a study of
+    hundred steps in place of a search. The study's own schedules are left out. The runs are a study of
     their own in the folder `range-test`; the same call again runs nothing anew.
 
     Parameters
