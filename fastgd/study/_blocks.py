@@ -192,6 +192,10 @@ def _variants(block: Any, what: Callable[[ScheduleRecord], dict[str, Any]]) -> I
     given = [key for key in record.one_of if read[key] is not None]
     if record.one_of and len(given) != 1:
         raise failure(f"needs exactly one of {', '.join(record.one_of)}; it has {' and '.join(given) or 'none'}")
+    if read["then"] is not None and read["length"] is None:
+        raise failure(
+            f"is missing: after how many indices 'then' begins; without it '{record.name}' never ends", "length"
+        )
     axes = {key: read.pop(key) for key in (*record.params, "length", "then", "also") if key in read}
     axes = {key: values for key, values in axes.items() if values is not None}
     for values in itertools.product(*axes.values()):

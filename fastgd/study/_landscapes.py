@@ -181,6 +181,8 @@ class Starts(Block):
         for key, kinds in {"low": boxed, "high": boxed, "center": ("normal",)}.items():
             if getattr(self, key) is not None and self.kind not in kinds:
                 raise failure(f"goes with {', '.join(kinds)}", key, found=getattr(self, key))
+        if self.scale != 1 and self.normal is None:
+            raise failure("goes with normal", "scale", found=self.scale)
         if "seed" in self.model_fields_set and self.seed and self.kind not in drawn:
             raise failure(f"goes with {', '.join(drawn)}", "seed", found=self.seed)
         return self
