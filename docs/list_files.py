@@ -7,7 +7,8 @@ PAGE = Path(__file__).with_name("files.md")
 PACKAGE = PAGE.parent.parent / "fastgd"
 HEAD = """# Files
 
-Each file of `fastgd/` and its one purpose, as its docstring says it. `make docs` writes this page.
+Each file of `fastgd/` and its one purpose, as its docstring says it. `make docs` writes this page. Its words (lane,
+cohort, tile, swarm, coast) are those of [architecture.md](architecture.md).
 
 | file | purpose |
 | --- | --- |

@@ -27,7 +27,7 @@ def test_every_key_of_the_study_file_has_a_meaning(key):
     assert key.meaning.endswith("."), (
         "describe it: `described(...)` in fastgd/study, or MEANINGS in fastgd/study/keys.py"
     )
-    assert key.type
+    assert key.type, "say how its value is written: `Written(...)`, or `Table(model)`, in its type"
 
 
 def test_every_field_of_every_table_is_a_key():

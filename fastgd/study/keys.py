@@ -110,12 +110,14 @@ def _default(field: FieldInfo) -> str:
 
 
 def words(kind: Any) -> str:
-    """Return a type in words."""
+    """Return a type in words; nothing, where its own validator decides what it is and `Written` does not say it."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Annotated:
         text, items = _written(inner[1:]), get_args(inner[0]) or (Any,)
         if text:
             return text.replace("{}", words(items[0]))
+        if _models(inner[1:]):
+            return "a table"
         whole = any(isinstance(item, MultipleOf) for item in inner[1:])
         return " ".join([words(int if whole else inner[0]), *_bounds(inner[1:])])
     if origin in (Union, UnionType):
@@ -125,7 +127,7 @@ def words(kind: Any) -> str:
         return " or ".join([", ".join(others), last] if others else [last])
     if origin is list:
         return f"{words(inner[0])}, or several" if _models(kind) else f"a list: {words(inner[0])}"
-    return WORDS.get(kind, "a table")
+    return "a table" if _models(kind) else WORDS.get(kind, "")
 
 
 def _written(metadata: Iterable[Any]) -> str:
@@ -146,7 +148,7 @@ def _models(kind: Any) -> list[type[BaseModel]]:
         return [kind.model]
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return [kind]
-    return [model for item in get_args(kind) for model in _models(item)]
+    return [model for item in (kind if isinstance(kind, tuple) else get_args(kind)) for model in _models(item)]
 
 
 def _of_options(path: str) -> Iterator[Key]:

@@ -33,8 +33,8 @@ class RangeTest:
     answers : pandas.DataFrame
         A row for each configuration, with the columns of `Results.best` that tell configurations apart and
         `suggestion`, the rate to try: a tenth of `least`, that of the least loss; `steepest`, the rate at which the
-        loss falls most within a factor of it; `blow_up`, that at which the loss is above the start's again. NaN where
-        there is none.
+        loss falls most along the logarithm of the rate; `blow_up`, that at which the loss is above the start's again.
+        NaN where there is none.
     left_out : list of str
         The optimizers without a rate to test.
     """
