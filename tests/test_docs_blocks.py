@@ -197,5 +197,14 @@ def test_names_in_sentences_exist(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", FENCELESS[page]):
-        assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#: ]*)#?([^): ]*)\)", FENCELESS[page]):
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file), f"{target}#{anchor}"
+
+
+def anchors(page):
+    """What links to the headings of a page end in, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.*)$", FENCELESS[page], re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
