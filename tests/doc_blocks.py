@@ -97,9 +97,17 @@ def completed(fields: dict[str, Any]) -> dict[str, Any]:
     return {**minimal, **fields}
 
 
+def parsed_or_empty(text: str) -> dict[str, Any]:
+    """Return what TOML says, and nothing for what is none: that is the finding of a test."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return {}
+
+
 def studies_of(page: Path) -> dict[str, dict[str, Any]]:
     """Return the studies that a page shows, by name: blocks of TOML that need no completion."""
-    parsed = [tomllib.loads(block.text) for block in blocks_of(page) if block.language == "toml"]
+    parsed = [parsed_or_empty(block.text) for block in blocks_of(page) if block.language == "toml"]
     return {fields["name"]: fields for fields in parsed if {"name", "problem", "optimizer"} <= fields.keys()}
 
 

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 import tomllib
+from itertools import groupby
 
 import doc_blocks
 import pytest
@@ -88,8 +89,9 @@ def test_python_runs(page, folder):
     write_studies(page, folder)
     write_modules(page, folder)
     for name in re.findall(r'fastgd\.load\("results/([\w-]+)"\)', "".join(block.text for block in blocks)):
-        file = next(file for file in (folder / f"{name}.toml", folder / "studies" / f"{name}.toml") if file.exists())
-        fastgd.run(fastgd.Study.from_toml(file))
+        found = [file for file in (folder / f"{name}.toml", folder / "studies" / f"{name}.toml") if file.exists()]
+        assert found, f"results/{name}: neither the page nor studies/ has this study"
+        fastgd.run(fastgd.Study.from_toml(found[0]))
     namespace = {"__name__": page.stem}
     for block in blocks:
         if block.module:
@@ -108,11 +110,8 @@ def commands_in(text):
     """The commands of a shell block, each as its words; comments are left out."""
     for line in text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
-        for separator in ("&&", "|"):
-            words = [";" if word == separator else word for word in words]
-        for command in " ".join(map(shlex.quote, words)).split(" ';' "):
-            if command:
-                yield shlex.split(command)
+        commands = groupby(words, lambda word: word in ("&&", "|"))
+        yield from (list(command) for separator, command in commands if not separator)
 
 
 def check_command(words, page):
