@@ -20,9 +20,21 @@ class _Program(TyperGroup):
         except InputError as error:
             sys.stderr.write(f"error: {error}\n")
             raise typer.Exit(2) from None
+        except typer.BadParameter as error:
+            if error.param is None or not error.message:  # what is missing is told with the usage
+                raise
+            sys.stderr.write(f"error: {_told(error)}\n")
+            raise typer.Exit(2) from None
         except KeyboardInterrupt:
             sys.stderr.write("interrupted\n")
             raise typer.Exit(130) from None
+
+
+def _told(error: typer.BadParameter) -> str:
+    """Return what is wrong with an option, as other errors tell it: without the parser's own words."""
+    option = max(error.param.opts, key=len) if error.param else ""
+    text = error.message.removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{option}: {text.partition(', unable to')[0].replace('a valid integer', 'a whole number').rstrip('.')}"
 
 
 app = typer.Typer(
