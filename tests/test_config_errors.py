@@ -49,6 +49,13 @@ MISTAKES = [
     ("epochs = 3", "epochs = 3\nsteps = 9", "", "epochs or steps: give one of the two"),
     ("epochs = 3", "epochs = 0", "epochs", "must be at least 1, found 0"),
     ("epochs = 3", "epochs = 2.5", "epochs", "must be a whole number, found 2.5"),
+    ('metrics = ["loss"]', 'trajectories = "all"', "record.trajectories", "goes with landscapes, found 'all'"),
+    (
+        'name = "cosine"',
+        'name = "cosine"\nthen = { name = "constant" }',
+        "schedule.0.length",
+        "is missing: after how many indices 'then' begins; without it 'cosine' never ends",
+    ),
     ("epochs = 3", "epochs = true", "epochs", "must be a whole number, found true"),
     ("epochs = 3", "epochs = 'ten'", "epochs", "must be a whole number, found 'ten'"),
     ("epochs = 3", "steps = 1e3", "steps", "must be a whole number, found 1000.0"),

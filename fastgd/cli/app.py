@@ -20,9 +20,21 @@ class _Program(TyperGroup):
         except InputError as error:
             sys.stderr.write(f"error: {error}\n")
             raise typer.Exit(2) from None
+        except typer.BadParameter as error:
+            if error.param is None or not error.message:  # what is missing is told with the usage
+                raise
+            sys.stderr.write(f"error: {_told(error)}\n")
+            raise typer.Exit(2) from None
         except KeyboardInterrupt:
             sys.stderr.write("interrupted\n")
             raise typer.Exit(130) from None
+
+
+def _told(error: typer.BadParameter) -> str:
+    """Return what is wrong with an option, as other errors tell it: without the parser's own words."""
+    option = max(error.param.opts, key=len) if error.param else ""
+    text = error.message.removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{option}: {text.partition(', unable to')[0].replace('a valid integer', 'a whole number').rstrip('.')}"
 
 
 app = typer.Typer(
@@ -61,6 +73,7 @@ def program(
 
 
 Folder = Annotated[Path, typer.Argument(help="A folder of results, as written by fastgd run.", metavar="DIR")]
+NAMES = {choice: "|".join(choice) for choice in (By, At)}
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, alone, on standard output.")]
 
 
@@ -153,7 +166,10 @@ def tune(
         int | None, typer.Option(min=1, help="The same in steps; of a range test: all.  [default there: 300]")
     ] = None,
     by: Annotated[
-        By | None, typer.Option(help="What judges.  [default: validation_loss, where there is validation data]")
+        str | None,
+        typer.Option(
+            help="What judges.  [default: validation_loss, where there is validation data]", metavar=NAMES[By]
+        ),
     ] = None,
     range_test: Annotated[
         bool, typer.Option("--range-test", help="One run with a growing rate, by default from 1e-6 to 10.")
@@ -181,7 +197,7 @@ def tune(
     from fastgd.cli import runs, tunings
 
     options: dict[str, Any] = {"factor": factor, "low": low, "high": high, "points": points, "epochs": epochs}
-    options |= {"steps": steps, "by": by and by.value, "threads": threads}
+    options |= {"steps": steps, "by": by and By.of(by, "--by").value, "threads": threads}
     command = tunings.range_test if range_test else tunings.tune
     command(runs.read(study, assignments or []), out, options, as_json=json)
 
@@ -190,9 +206,10 @@ def tune(
 def best(
     folder: Folder,
     by: Annotated[
-        By | None, typer.Option(help="What ranks.  [default: validation_loss, where there is validation data]")
+        str | None,
+        typer.Option(help="What ranks.  [default: validation_loss, where there is validation data]", metavar=NAMES[By]),
     ] = None,
-    at: Annotated[At, typer.Option(help="The end of each curve, or its lowest point.")] = At.final,
+    at: Annotated[str, typer.Option(help="The end of each curve, or its lowest point.", metavar=NAMES[At])] = "final",
     top: Annotated[int | None, typer.Option(min=1, help="Show this many.  [default: 20; with --json: all]")] = None,
     json: Json = False,
 ) -> None:
@@ -208,7 +225,7 @@ def best(
     """
     from fastgd.cli import rankings
 
-    rankings.best(folder, by, at, top, as_json=json)
+    rankings.best(folder, By.of(by, "--by") if by else None, At.of(at, "--at"), top, as_json=json)
 
 
 @app.command()
@@ -281,25 +298,27 @@ def plot(
 
 @app.command("list")
 def list_(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    kind: Annotated[str, typer.Argument(help=f"What to list: {', '.join(Kind)}.", metavar="KIND")],
     json: Json = False,
 ) -> None:
-    """List what a study file can name.
+    """List what a study file can name, and its keys.
 
     **Examples**
 
     ```
     fastgd list optimizers
+    fastgd list keys
     fastgd list datasets --json
     ```
     """
     from fastgd.cli import registries
     from fastgd.cli.consoles import show, show_json
 
+    listed = Kind.of(kind, "fastgd list")
     if json:
-        show_json(registries.records(kind))
+        show_json(registries.records(listed))
     else:
-        show(registries.listing(kind))
+        show(registries.listing(listed))
 
 
 @app.command()

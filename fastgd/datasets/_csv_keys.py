@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from fastgd._errors import InputError, nearest
 
@@ -72,6 +72,11 @@ Marks = Annotated[
 ]
 
 
+def _key(default: Any, meaning: str, written: str) -> Any:
+    """Return a key with its meaning, and how its value is written where the type does not tell."""
+    return Field(default, description=meaning, json_schema_extra={"written": written})
+
+
 class Csv(BaseModel):
     r"""What `csv = { ... }` may say; the meaning is that of `pandas.read_csv`.
 
@@ -97,16 +102,26 @@ class Csv(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    sep: Text = ","
-    decimal: Character = "."
-    thousands: Character | None = None
-    header: Header = "infer"
-    names: Names | None = None
-    na_values: Marks = None
-    encoding: Text = "utf-8"
-    compression: Literal["infer", "gzip", "bz2", "xz", "zip", "zstd"] = "infer"
-    usecols: Columns | None = None
-    skiprows: Lines = 0
+    sep: Text = _key(",", r"What stands between fields; also a regular expression such as `\s+`.", "text")
+    decimal: Character = _key(".", "The mark before the fraction of a number.", "a character")
+    thousands: Character | None = _key(None, "The mark between thousands.", "a character")
+    header: Header = _key(
+        "infer", "The line of the names, from 0; `false`: there is none.", 'a whole number, `false` or `"infer"`'
+    )
+    names: Names | None = _key(
+        None, "The columns' names in place of the file's; alone, it says that there is no header.", "a list of names"
+    )
+    na_values: Marks = _key(
+        None, "What else stands for a missing value.", "text, a number, a list of these, or a table of them by column"
+    )
+    encoding: Text = _key("utf-8", "How characters are encoded.", "text")
+    compression: Literal["infer", "gzip", "bz2", "xz", "zip", "zstd"] = _key(
+        "infer", "How the file is compressed; `infer`: what its name says.", ""
+    )
+    usecols: Columns | None = _key(None, "The columns that are read.", "a list of names, or of places from 0")
+    skiprows: Lines = _key(
+        0, "How many lines are left out at the start, or which.", "a whole number, or a list of lines from 0"
+    )
 
     @model_validator(mode="after")
     def _readable(self) -> "Csv":

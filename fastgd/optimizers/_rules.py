@@ -195,10 +195,11 @@ class Rule:
     def refuses(self, needs: str) -> str:
         """Say why an option does not go with this rule; empty: it does."""
         if needs == PROXIMAL and not self.linear_in_rate:
-            return "its step is not a rate times a direction, of which a threshold could be made"
+            return "its step is not the rate times a direction, and a proximal step's threshold is the rate times l1"
         if needs == MOVES and not self.moves:
-            what = "another point than it steps" if self.has_readout else "a parameter that it places from sums"
-            return f"it reports {what}: a point that is moved would be lost"
+            if self.has_readout:
+                return "it reports another point than the one from which it steps, so a move would not be seen"
+            return "it computes the parameters anew in each step, from sums of all gradients, which would undo a move"
         return ""
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, mo
 
 from fastgd._errors import InputError
 from fastgd.problems import Landscape, find_landscape
-from fastgd.study._fields import Block, Count, File, NonNegative, Positive, Seed
+from fastgd.study._fields import Block, Count, File, NonNegative, Own, Positive, Seed, Written, described
 from fastgd.study._tables import read_block
 from fastgd.study._values import as_list, brief, failure, is_number
 
@@ -18,7 +18,9 @@ DIMENSION = 2  # of landscapes that have any number of coordinates
 SAMPLES = 64  # points of the domain that show a landscape's own scale
 SAME = 1e-5  # of a landscape's own scale: values that differ by less are the same
 AROUND = (1e-3, 1e-4, 1e-5)  # of the domain's size: how far from a minimum nothing may be lower
-Numbers = Annotated[list[float], BeforeValidator(as_list), PlainSerializer(brief)]
+Numbers = Annotated[
+    list[float], BeforeValidator(as_list), PlainSerializer(brief), Written("a number, or one for each coordinate")
+]
 
 
 def _pairs(value: Any) -> Any:
@@ -30,42 +32,37 @@ def _pairs(value: Any) -> Any:
     return pairs
 
 
-Domain = Annotated[list[list[float]], BeforeValidator(_pairs)]
+Domain = Annotated[
+    list[list[float]], BeforeValidator(_pairs), Written("`[low, high]`, or such a pair for each coordinate")
+]
 
 
 class LandscapeProblem(Block):
-    """A landscape to be minimised.
+    """A landscape to be minimised."""
 
-    Attributes
-    ----------
-    name : str, optional
-        Its name in the results; the landscape's by default.
-    landscape : str
-        A name of `fastgd.problems.LANDSCAPES`, or "package.module:name".
-    dimension : int
-    noise : float
-        The standard deviation of what is added to each partial derivative in each step.
-    tolerance : float
-        Above the lowest value; steps until it is reached are counted.
-    gradient : str, optional
-        Of a user's function: "package.module:name".
-    domain : list of [low, high], optional
-        In place of the landscape's own.
-    minima : list of points, optional
-        Of a user's function.
-    params : dict
-        The landscape's own parameters that are given.
-    """
-
-    name: str | None = None
-    landscape: str
-    dimension: int
-    noise: NonNegative = 0.0
-    tolerance: Positive = 1e-6
-    gradient: str | None = None
-    domain: Domain | None = None
-    minima: list[list[float]] | None = None
-    params: dict[str, Any] = {}
+    name: str | None = described("Its name in the results.", None, otherwise="the landscape's")
+    landscape: Annotated[str, Written('a name: `fastgd list landscapes`, or `"package.module:name"`')] = described(
+        "The function of a point that is minimised."
+    )
+    dimension: int = described("How many coordinates it has.", otherwise="2, or the landscape's own number")
+    noise: NonNegative = described(
+        "The standard deviation of what is added to each partial derivative in each step, by the seed.", 0.0
+    )
+    tolerance: Positive = described("How far above the lowest value a trial counts as converged.", 1e-6)
+    gradient: Annotated[str, Written('`"package.module:name"`')] | None = described(
+        "The gradient of a function of your own.", None, otherwise="by differences"
+    )
+    domain: Domain | None = described(
+        "What pictures show, and where starts are drawn.", None, otherwise="the landscape's own"
+    )
+    minima: Annotated[list[list[float]], Written("a list of points")] | None = described(
+        "The minima that you know of a function of your own.", None, otherwise="the landscape's own"
+    )
+    params: Annotated[dict[str, Any], Own("its own keys"), Written("a number, or a list")] = described(
+        "Every number of the landscape, as [its section](landscapes.md#the-landscapes) names them.",
+        {},
+        otherwise="the landscape's",
+    )
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
@@ -211,41 +208,38 @@ def _around(problem: LandscapeProblem, point: np.ndarray[Any, Any]) -> tuple[np.
 
 
 KINDS = ("points", "grid", "uniform", "normal", "sobol", "path")
+ALONE = "no other kind of starts"
+OF_BOX = "`grid`, `uniform`, `sobol`"
+GridPoints = Annotated[
+    list[Annotated[int, Field(ge=2)]],
+    BeforeValidator(as_list),
+    PlainSerializer(brief),
+    Written("a whole number from 2, or one for each coordinate"),
+]
 
 
 class Starts(Block):
-    """Where the trials of a landscape study start: exactly one of the kinds; none is the landscape's own start.
+    """Where the trials of a landscape study start: exactly one of the kinds; none is the landscape's own start."""
 
-    Attributes
-    ----------
-    points : list of points, optional
-    grid : int or list of int, optional
-        Points along each coordinate, ends included.
-    uniform, normal, sobol : int, optional
-        How many are drawn: uniformly; from a normal distribution; from Sobol's sequence, scrambled.
-    path : str, optional
-        A .csv, .parquet or .npy file with a row for each start.
-    low, high : float or list of float, optional
-        The box of grid, uniform and sobol; by default the landscape's domain.
-    center : float or list of float, optional
-        Of `normal`: by default the landscape's start.
-    scale : float
-        Of `normal`: its standard deviation.
-    seed : int
-        Of what is drawn.
-    """
-
-    points: Annotated[list[Numbers], Field(min_length=1)] | None = None
-    grid: Annotated[list[Annotated[int, Field(ge=2)]], BeforeValidator(as_list), PlainSerializer(brief)] | None = None
-    uniform: Count | None = None
-    normal: Count | None = None
-    sobol: Count | None = None
-    path: File | None = None
-    low: Numbers | None = None
-    high: Numbers | None = None
-    center: Numbers | None = None
-    scale: Positive = 1.0
-    seed: Seed = 0
+    points: Annotated[list[Numbers], Field(min_length=1), Written("a list of points")] | None = described(
+        "The starts themselves.", None, goes_with=ALONE
+    )
+    grid: GridPoints | None = described(
+        "Points along each coordinate of the box, its ends included.", None, goes_with=ALONE
+    )
+    uniform: Count | None = described("How many are drawn in the box.", None, goes_with=ALONE)
+    normal: Count | None = described("How many are drawn around `center`.", None, goes_with=ALONE)
+    sobol: Count | None = described(
+        "How many are taken of Sobol's sequence in the box, scrambled.", None, goes_with=ALONE
+    )
+    path: File | None = described("A .csv, .parquet or .npy file with a row for each start.", None, goes_with=ALONE)
+    low: Numbers | None = described("Where the box begins.", None, goes_with=OF_BOX, otherwise="the domain's")
+    high: Numbers | None = described("Where the box ends.", None, goes_with=OF_BOX, otherwise="the domain's")
+    center: Numbers | None = described(
+        "The point around which they are drawn.", None, goes_with="`normal`", otherwise="the customary start"
+    )
+    scale: Positive = described("The standard deviation of what is drawn.", 1.0, goes_with="`normal`")
+    seed: Seed = described("Of what is drawn.", 0, goes_with="`uniform`, `normal`, `sobol`")
 
     @property
     def kind(self) -> str | None:
@@ -261,12 +255,18 @@ class Starts(Block):
         for key, kinds in {"low": boxed, "high": boxed, "center": ("normal",)}.items():
             if getattr(self, key) is not None and self.kind not in kinds:
                 raise failure(f"goes with {', '.join(kinds)}", key, found=getattr(self, key))
+        if self.scale != 1 and self.normal is None:
+            raise failure("goes with normal", "scale", found=self.scale)
         if "seed" in self.model_fields_set and self.seed and self.kind not in drawn:
             raise failure(f"goes with {', '.join(drawn)}", "seed", found=self.seed)
         return self
 
 
-Trajectories = Annotated[Any, AfterValidator(lambda value: _trajectories(value))]
+Trajectories = Annotated[
+    Any,
+    AfterValidator(lambda value: _trajectories(value)),
+    Written('`"auto"`, `"all"`, a whole number from 0, or a list of starts\' numbers from 0'),
+]
 
 
 def _trajectories(value: Any) -> Any:

@@ -33,8 +33,8 @@ class RangeTest:
     answers : pandas.DataFrame
         A row for each configuration, with the columns of `Results.best` that tell configurations apart and
         `suggestion`, the rate to try: a tenth of `least`, that of the least loss; `steepest`, the rate at which the
-        loss falls most within a factor of it; `blow_up`, that at which the loss is above the start's again. NaN where
-        there is none.
+        loss falls most along the logarithm of the rate; `blow_up`, that at which the loss is above the start's again.
+        NaN where there is none.
     left_out : list of str
         The optimizers without a rate to test.
     """
@@ -60,7 +60,7 @@ def range_test(
     """Let the rate of every optimizer grow from step to step, and see where the loss falls and where it blows up.
 
     This is the range test of Smith (2017), https://arxiv.org/abs/1506.01186, with exact losses over all rows: a few
-    hundred steps in place of a search. The rate takes the place of all schedules of the study. The runs are a study of
+    hundred steps in place of a search. The study's own schedules are left out. The runs are a study of
     their own in the folder `range-test`; the same call again runs nothing anew.
 
     Parameters
