@@ -19,7 +19,7 @@ UNKNOWN_MEMORY = 16 << 30  # bytes, where the platform does not tell
 # --- folders ----------------------------------------------------------------------------------------------------------
 
 
-def expanded(path: str | Path) -> Path:
+def expanded(path: str | os.PathLike[str]) -> Path:
     """Return a path with "~" replaced by the home folder.
 
     Raises

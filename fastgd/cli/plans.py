@@ -5,8 +5,9 @@ from itertools import groupby
 
 from rich.console import RenderableType
 
-from fastgd.cli.consoles import amount, count, table
+from fastgd.cli.consoles import table
 from fastgd.study.summary import CohortSummary, PlanSummary
+from fastgd.study.words import amount, count
 
 TEXTS = ("problem", "optimizer", "kernel")
 

@@ -11,7 +11,8 @@ from rich.table import Table
 from fastgd._errors import InputError
 from fastgd.analysis import Results, load
 from fastgd.cli.choices import At, By
-from fastgd.cli.consoles import count, seconds, show, show_json, table
+from fastgd.cli.consoles import show, show_json, table
+from fastgd.study.words import count, seconds
 
 if TYPE_CHECKING:
     import pandas as pd

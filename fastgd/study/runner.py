@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from fastgd._errors import InputError, nearest
+from fastgd._jit import require_compiler
+from fastgd._system import expanded
 from fastgd._threads import Threads
 from fastgd._vectors import register_bits
 from fastgd.analysis import Results
@@ -25,17 +27,17 @@ from fastgd.store.schema import COORDINATES
 from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import Problem, Study
 from fastgd.study.data_surfaces import DataSurfaces
-from fastgd.study.events import Event, Finished, Loading, Planned, Warning_
+from fastgd.study.events import Finished, Loading, Planned, Warning_
 from fastgd.study.execution import Execution
 from fastgd.study.metrics import LOSS_EVALUATIONS, columns_of
 from fastgd.study.plan import MEMORY_BUDGET, Plan, labels, make_plan
+from fastgd.study.reports import OnEvent, reported
 from fastgd.study.stopwatch import Stopwatch
 from fastgd.study.summary import PlanSummary
 from fastgd.study.surfaces import write_landscape_surfaces
 from fastgd.study.swarm_plan import make_swarm_plan
 from fastgd.study.swarm_run import Landscapes
-
-OnEvent = Callable[[Event], None]
+from fastgd.study.turns import in_turns
 
 
 def run(
@@ -47,6 +49,7 @@ def run(
     threads: int | None = None,
     trial: str | None = None,
     allow_mixed: bool = False,
+    progress: bool = True,
     on_event: OnEvent | None = None,
 ) -> Results:
     """Run every trial of a study that its folder does not hold yet, or holds as `timeout`.
@@ -66,6 +69,8 @@ def run(
         Run this trial alone; its bits are those that it has in the whole study.
     allow_mixed : bool
         Extend results that another fastgd, Numba or CPU model computed.
+    progress : bool
+        Show on standard error how far the run is, where that is a terminal, or in a notebook.
     on_event : callable, optional
         Receives what `fastgd.study.events` describes.
 
@@ -80,11 +85,30 @@ def run(
     KeyboardInterrupt
         The run was interrupted; finished cohorts are stored, and the same call goes on from there.
     """
-    watch, emit = Stopwatch("load"), _ignore if on_event is None else on_event
-    if study.landscapes:
-        if data is not None:
-            raise InputError("the problems are landscapes, and arrays were given; leave one of them out")
-        return _run_landscapes(study, watch, emit, out, fresh, threads, trial, allow_mixed)
+    require_compiler()
+    if study.landscapes and data is not None:
+        raise InputError("the problems are landscapes, and arrays were given; leave one of them out")
+    with reported(on_event, progress) as emit:
+        if study.landscapes:
+            results = _run_landscapes(study, emit, out, fresh, threads, trial, allow_mixed)
+        else:
+            results = _run_data(study, data, emit, out, fresh, threads, trial, allow_mixed)
+        emit(Finished(results))
+    return results
+
+
+def _run_data(
+    study: Study,
+    data: tuple[Any, Any] | None,
+    emit: OnEvent,
+    out: str | Path | None,
+    fresh: bool,
+    threads: int | None,
+    trial: str | None,
+    allow_mixed: bool,
+) -> Results:
+    """Run a study on data; the parameters are those of `run`."""
+    watch = Stopwatch("load")
     prepared = load_data(study, data, emit)
     watch.enter("plan")
     whole = make_plan(study, prepared)
@@ -96,16 +120,15 @@ def run(
         again = folder.timed_out().intersection(plan.trials["trial_id"])
         if again:
             emit(Warning_(f"{len(again):,} trials ran out of time before: they are run again"))
-        missing = _missing(plan.cohorts, folder.committed() - again)
+        turns = in_turns(plan.cohorts, lambda cohort: (cohort.problem, cohort.spec.rule.optimizer.name))
+        missing = _missing(turns, folder.committed() - again)
         execution = Execution(study, plan, prepared, folder, pool, watch, emit)
         execution.run(missing)
         watch.enter("store")
         if trial is None:
             DataSurfaces(study, prepared, pool, watch, emit, execution.deadline).write(path)
         folder.finish(whole.trials["trial_id"].tolist(), timings=watch.seconds)
-    results = load_results(path)
-    emit(Finished(results))
-    return results
+    return load_results(path)
 
 
 def _announce(summary: PlanSummary, emit: OnEvent) -> None:
@@ -118,13 +141,12 @@ def _announce(summary: PlanSummary, emit: OnEvent) -> None:
 def folder_of(study: Study, out: str | Path | None, trial: str | None) -> Path:
     """Return the folder of a study's results, or of one trial's: the one that is named, or its own in `results`."""
     if out is not None:
-        return Path(out)
+        return expanded(out)
     return Path("results") / (study.name if trial is None else f"{study.name}.{trial.replace(':', '.')}")
 
 
 def _run_landscapes(
     study: Study,
-    watch: Stopwatch,
     emit: OnEvent,
     out: str | Path | None,
     fresh: bool,
@@ -133,7 +155,7 @@ def _run_landscapes(
     allow_mixed: bool,
 ) -> Results:
     """Run a study on landscapes; the parameters are those of `run`."""
-    watch.enter("plan")
+    watch = Stopwatch("plan")
     whole = make_swarm_plan(study)
     plan = whole if trial is None else whole.only(trial)
     _announce(plan.summary(), emit)
@@ -162,9 +184,7 @@ def _run_landscapes(
         watch.enter("store")
         write_landscape_surfaces(study, path)
         folder.finish(whole.starts(), timings=watch.seconds)
-    results = load_results(path)
-    emit(Finished(results))
-    return results
+    return load_results(path)
 
 
 def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list[Data]:
@@ -245,10 +265,6 @@ def only(plan: Plan, trial: str) -> Plan:
                 row = plan.trials[plan.trials["trial_id"] == trial].reset_index(drop=True)
                 return replace(plan, cohorts=[alone], trials=row)
     raise InputError(f"the study has no trial {trial!r}; {nearest(trial, plan.trials['trial_id'].head(1000))}")
-
-
-def _ignore(event: Event) -> None:
-    """Do nothing."""
 
 
 def _missing(cohorts: Sequence[CohortPlan], committed: Collection[str]) -> list[CohortPlan]:
