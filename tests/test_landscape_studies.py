@@ -186,6 +186,7 @@ def hurried(path, monkeypatch, total, **changes):
     """Run a study again and again until nothing is left; return the trials that stood there after each run."""
     counts = []
     with monkeypatch.context() as patch:
+        patch.setattr("fastgd.study.swarm_run.LEAST_SECONDS", 0.0)
         while not counts or counts[-1] < total:
             events: list = []
             patch.setattr("fastgd.study.swarm_run.time", Clock())
@@ -223,6 +224,7 @@ def test_many_small_swarms_in_too_short_a_time(tmp_path, monkeypatch):
                   ("constant", "cosine", "linear")]  # fmt: skip
     fields = {"steps": 20, "starts": {"grid": 3}, "optimizer": optimizers}
     patched, seen = monkeypatch, []
+    patched.setattr("fastgd.study.swarm_run.LEAST_SECONDS", 0.0)
     for number in range(6):
         patched.setattr("fastgd.study.swarm_run.time", Clock())
         fastgd.run(study(max_seconds=1e-9, **fields), tmp_path)
@@ -242,7 +244,7 @@ def test_parts_under_a_deadline_share_the_time(monkeypatch):
 
     monkeypatch.setattr(swarm_run, "time", SimpleNamespace(perf_counter=lambda: 10.0))
     (plan, _) = make_swarm_plan(study(starts={"uniform": 100_000})).swarms
-    owner = SimpleNamespace(deadline=np.inf, study=study())
+    owner = SimpleNamespace(deadline=np.inf, study=study(), stored=True)
     swarm = swarm_run._SwarmRun(owner, plan, 0, 1)
     assert swarm._fitting(0) == plan.together
     owner.deadline, width = 40.0, plan.spec.width
@@ -252,6 +254,8 @@ def test_parts_under_a_deadline_share_the_time(monkeypatch):
     assert swarm._fitting(97) == 300 * width
     owner.deadline = 9.0
     assert swarm._fitting(0) == width
+    owner.stored = False  # nothing yet in this run: what a quarter of a second is enough for
+    assert swarm._fitting(0) == 250 * width
 
 
 # --- trajectories -----------------------------------------------------------------------------------------------------

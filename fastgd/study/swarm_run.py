@@ -27,13 +27,14 @@ Array = npt.NDArray[Any]
 PROGRESS_SECONDS = 0.2
 # What an interruption can lose beside the part that runs: rows of curves, some 100 MB, which compaction leaves alone.
 COMMIT_ROWS, COMMIT_SECONDS = 8_000_000, 20.0
+LEAST_SECONDS = 0.25  # of computing that a run does and stores, however short its time is: starting takes longer
 
 
 class Landscapes:
     """The run of a study's missing swarms.
 
     Their optimizers take turns, commit by commit. Under a deadline a part is small enough for all to have a share of
-    the time that is left, and the first part of a run is finished in any case: however short the time is, a study that
+    the time that is left, and the first commit of a run is made in any case: however short the time is, a study that
     is run again and again comes to its end.
 
     Parameters
@@ -104,8 +105,7 @@ class _SwarmRun:
         others : int
             The number of other swarms that wait.
         """
-        owner, watch = self.owner, self.owner.watch
-        began, computing = time.perf_counter(), _computed(watch)
+        owner, began = self.owner, time.perf_counter()
         if not self.seconds:
             owner.emit(CohortStarted(self.index, self.total, len(self.plan.lanes), self.plan.spec.kernel))
         try:
@@ -116,19 +116,20 @@ class _SwarmRun:
         self.left, self.running = self.left[done:], 0
         owner.done, owner.stored = owner.done + done, True
         self.seconds += time.perf_counter() - began
-        self.speed = done / max(_computed(watch) - computing, 1e-6)
         if not len(self.left):
             lanes = len(self.plan.lanes)
             owner.emit(CohortFinished(self.index, self.total, lanes, self.diverged, self.seconds))
 
     def _run_parts(self, writer: SwarmWriter, others: int) -> int:
         """Run parts until what an interruption would lose is worth a commit, and commit them; return their lanes."""
-        owner, began, done, rows = self.owner, time.perf_counter(), 0, 0
-        enough = COMMIT_SECONDS if owner.deadline == np.inf else 0.0
-        while not done or (done < len(self.left) and rows < COMMIT_ROWS and time.perf_counter() - began < enough):
+        owner, done, rows, seconds = self.owner, 0, 0, 0.0
+        enough = COMMIT_SECONDS if owner.deadline == np.inf else 0.0 if owner.stored else LEAST_SECONDS
+        while not done or (done < len(self.left) and rows < COMMIT_ROWS and seconds < enough):
             part = self.left[done : done + self._fitting(others)]
-            self.running = len(part)
+            self.running, before = len(part), _computed(owner.watch)
             self._run_part(writer, part)
+            spent = max(_computed(owner.watch) - before, 1e-6)
+            self.speed, seconds = len(part) / spent, seconds + spent
             done += len(part)
             rows += len(self.plan.checkpoints) * len(part)
         followed = np.intersect1d(self.plan.followed, self.left[:done])
@@ -146,9 +147,11 @@ class _SwarmRun:
         At first, when it is not known how long they take, that is a single group. The time that is left is shared with
         the other swarms; two shares are kept back, for storing and for what takes longer than was foreseen.
         """
-        if self.owner.deadline == np.inf:
+        owner = self.owner
+        if owner.deadline == np.inf:
             return self.plan.together
-        share = max(0.0, self.owner.deadline - time.perf_counter()) / (others + 3)
+        least = 0.0 if owner.stored else LEAST_SECONDS
+        share = max(least, (owner.deadline - time.perf_counter()) / (others + 3))
         width = self.plan.spec.width
         groups = min(share * self.speed, self.plan.together) // width
         return max(1, int(groups)) * width
