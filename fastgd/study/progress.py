@@ -19,9 +19,18 @@ LINE_EVERY = 5.0  # seconds between plain lines
 PIPE_WIDTH = 200  # a pipe has no width: wide enough for every table
 
 
+class _Output(Console):
+    """A console whose reader may be gone: progress that nobody reads is left out, other output is an error."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        if not self.stderr:
+            raise
+
+
 def console(stderr: bool = False) -> Console:
     """Return the console of standard output, or of standard error."""
-    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    made = _Output(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not made.is_terminal and not made.is_jupyter:
         made.width = PIPE_WIDTH
     return made
