@@ -13,6 +13,7 @@ import pyarrow.dataset as pds
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
+from fastgd._system import expanded
 from fastgd.store.manifest import Manifest
 from fastgd.store.snapshot import Snapshot
 from fastgd.store.surfaces import Surface, read_surfaces
@@ -72,7 +73,7 @@ class Results:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = expanded(path)
         self.manifest = Manifest.read(self.path)
         self._snapshot = Snapshot.read(self.path)
 

@@ -16,8 +16,6 @@ from typer.testing import CliRunner
 
 import fastgd
 from fastgd.cli.app import app
-from fastgd.cli.consoles import amount, seconds
-from fastgd.cli.progress import Reporter
 from fastgd.datasets import DATASETS
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.problems import LOSSES
@@ -25,6 +23,8 @@ from fastgd.schedules import SCHEDULES
 from fastgd.study import events
 from fastgd.study._fields import METRICS
 from fastgd.study.keys import keys
+from fastgd.study.progress import Reporter
+from fastgd.study.words import amount, seconds
 
 COMMANDS = ["run", "demo", "tune", "best", "plot", "list", "info", "warmup"]
 

@@ -1,5 +1,8 @@
 """The commands. Heavy modules are imported inside them, so that `--help` is quick."""
 
+import errno
+import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +15,10 @@ from fastgd.cli.choices import At, By, Kind
 
 
 class _Program(TyperGroup):
-    """Turns what went wrong into a line and an exit code: 2 for the user's input, 130 for an interruption."""
+    """Turns what went wrong into a line and an exit code: 2 for the user's input, 130 for an interruption.
+
+    Whoever reads the output may stop when they have seen enough (`| head`): that is no error.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -28,6 +34,9 @@ class _Program(TyperGroup):
         except KeyboardInterrupt:
             sys.stderr.write("interrupted\n")
             raise typer.Exit(130) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written goes nowhere
+            raise typer.Exit(0) from None
 
 
 def _told(error: typer.BadParameter) -> str:
@@ -50,7 +59,22 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    _open_streams()
+    try:
+        app()
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        sys.stderr.write(f"error: cannot write on standard output: {error.strerror}\n")
+        sys.exit(2)
+
+
+def _open_streams() -> None:
+    """Let standard output take whatever is printed: where it is closed, and where its encoding lacks a letter."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (it stays open as long as the process runs)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _print_version(wanted: bool) -> None:

@@ -5,8 +5,9 @@ from itertools import groupby
 
 from rich.console import RenderableType
 
-from fastgd.cli.consoles import amount, count, seconds, table
-from fastgd.study.summary import CohortSummary, Cost, PlanSummary
+from fastgd.cli.consoles import table
+from fastgd.study.summary import CohortSummary, PlanSummary
+from fastgd.study.words import amount, cost_text, count
 
 TEXTS = ("problem", "optimizer", "kernel")
 
@@ -36,16 +37,6 @@ def describe(name: str, summary: PlanSummary, standing: Sequence[str] = ()) -> l
         *standing,
         "nothing was run: leave out --dry-run to run it",
     ]
-
-
-def cost_text(cost: Cost) -> str:
-    """Return what a study is expected to cost, in words."""
-    parts = ", ".join(
-        f"{name} {seconds(value)}"
-        for name, value in (("training", cost.training), ("evaluation", cost.evaluation), ("storing", cost.storing))
-    )
-    disk, memory = (amount(size, "B") for size in (cost.disk, cost.memory))
-    return f"about {seconds(cost.seconds)} ({parts}), {disk} on disk, {memory} of memory"
 
 
 def _what(summary: PlanSummary) -> str:

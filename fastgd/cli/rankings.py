@@ -12,7 +12,8 @@ from fastgd._errors import InputError
 from fastgd._numbers import number
 from fastgd.analysis import Results, load, value_of
 from fastgd.cli.choices import At, By
-from fastgd.cli.consoles import cell, count, seconds, show, show_json, table, whole
+from fastgd.cli.consoles import cell, show, show_json, table, whole
+from fastgd.study.words import count, seconds
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,11 @@ import typer
 from fastgd._errors import InputError
 from fastgd.analysis import Results, load
 from fastgd.cli import rankings
-from fastgd.cli.consoles import count, errors, show
-from fastgd.cli.progress import Reporter
+from fastgd.cli.consoles import show
 from fastgd.study.config import Study
 from fastgd.study.events import Compiling
+from fastgd.study.progress import Reporter, errors
+from fastgd.study.words import count
 
 if TYPE_CHECKING:
     from fastgd.study.plan import Plan
@@ -46,7 +47,7 @@ def run(study: Study, out: Path | None, options: Options) -> Results:
     reporter = Reporter()
     try:
         with reporter:
-            results = runner.run(study, folder, **asdict(options), on_event=reporter)
+            results = runner.run(study, folder, **asdict(options), progress=False, on_event=reporter)
     except KeyboardInterrupt:
         errors().print(_kept(folder, reporter), soft_wrap=True)
         raise typer.Exit(130) from None

@@ -10,13 +10,15 @@ import typer
 from rich.table import Table
 
 from fastgd._errors import InputError
+from fastgd._system import expanded
 from fastgd.analysis import load
 from fastgd.cli import rankings
-from fastgd.cli.consoles import cell, count, errors, show, show_json, table, whole
-from fastgd.cli.progress import Reporter
+from fastgd.cli.consoles import cell, show, show_json, table, whole
 from fastgd.study.config import Study
 from fastgd.study.events import Event, Finished
+from fastgd.study.progress import Reporter, errors
 from fastgd.study.tuning import AT_END, BRACKETED, DIVERGED, FOUND, Tuning, records, telling
+from fastgd.study.words import count
 
 if TYPE_CHECKING:
     from fastgd.study.range_test import RangeTest
@@ -29,9 +31,9 @@ def tune(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json:
     """Search the best rates of a study's optimizers, and print them."""
     from fastgd.study.tune import tune as search
 
-    path = out or Path("results", f"{study.name}-tune")
+    path = expanded(out or Path("results", f"{study.name}-tune"))
     with _reported(path) as on_event:
-        found = search(study, path, on_event=on_event, **_given(options))
+        found = search(study, path, progress=False, on_event=on_event, **_given(options))
     picture = path / "tune.png"
     told = _draw(lambda plots: plots.tune(found), picture)
     if as_json:
@@ -48,12 +50,12 @@ def range_test(study: Study, out: Path | None, options: Mapping[str, Any], *, as
     """Let the rates of a study's optimizers grow, and print which of them stand out."""
     from fastgd.study.range_test import range_test as test
 
-    path = out or Path("results", f"{study.name}-tune")
+    path = expanded(out or Path("results", f"{study.name}-tune"))
     for name in ("factor", "points", "epochs"):
         if options[name] is not None:
             raise InputError(f"--{name} is for a search: a range test has --low, --high and --steps")
     with _reported(path) as on_event:
-        found = test(study, path, on_event=on_event, **_given(options))
+        found = test(study, path, progress=False, on_event=on_event, **_given(options))
     picture = path / f"{RANGE}.png"
     told = _draw(lambda plots: plots.plot(found.results, "range", by=found.metric), picture)
     if as_json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from fastgd._errors import InputError
 from fastgd._registry import Registry
+from fastgd._system import memory
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -193,21 +193,14 @@ def digest(*parts: str | NDArray[Any]) -> str:
 
 
 def check_memory(size: int, what: str, form: str, advice: str = "") -> None:
-    """Raise InputError where arrays of `size` bytes would fill more than half of the machine's memory.
+    """Raise InputError where arrays of `size` bytes would fill more than half of the memory.
 
-    Half, because preparation may hold a second copy.
+    Half, because preparation may hold a second copy. The memory is what this process may use: the machine's, or less
+    where a container or the process has a limit.
     """
-    memory = _physical_memory()
-    if size > memory // 2:
+    available = memory()
+    if size > available // 2:
         raise InputError(
             f"{what} take {size / 1e9:,.1f} GB as {form}, "
-            f"more than half of this machine's {memory / 1e9:,.1f} GB{advice}"
+            f"more than half of the {available / 1e9:,.1f} GB that this process may use{advice}"
         )
-
-
-def _physical_memory() -> int:
-    """Return bytes; 16 GiB where the platform does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 16 << 30

@@ -15,6 +15,7 @@ import numpy as np
 
 from fastgd import _jit
 from fastgd._static import Static, static
+from fastgd._system import memory
 from fastgd._threads import Threads, available_threads, call
 from fastgd._vectors import aligned, load, register_bits, store
 from fastgd.engine.shapes import tile_shape
@@ -44,7 +45,7 @@ class Machine(NamedTuple):
 def cpu_model() -> str:
     """Return the processor's model name."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
@@ -86,7 +87,7 @@ def _fastest(threads: Threads, calls: list[Callable[[], Any]], repeats: int = 5)
 
 
 def measure(threads: Threads | None = None, elements: int = _ELEMENTS) -> Machine:
-    """Measure this machine's multiply-add peak and memory bandwidth: a second, and 400 MB."""
+    """Measure this machine's multiply-add peak and memory bandwidth: a second, and 400 MB where there are as many."""
     threads = threads or Threads()
     peaks = []
     for dtype in (np.float64, np.float32):
@@ -95,9 +96,10 @@ def measure(threads: Threads | None = None, elements: int = _ELEMENTS) -> Machin
         values = [aligned((2 * lanes,), dtype) for _ in range(threads.count)]
         seconds = _fastest(threads, [call(_multiply_adds, (shape, array, _ROUNDS)) for array in values])
         peaks.append(2.0 * 12 * lanes * _ROUNDS * threads.count / seconds / 1e9)
-    arrays = [np.ones((3, elements // threads.count)) for _ in range(threads.count)]
+    each = min(elements, memory() // 100) // threads.count  # a quarter of the memory at most
+    arrays = [np.ones((3, each)) for _ in range(threads.count)]
     seconds = _fastest(threads, [call(_triad, (*triple, 3.0)) for triple in arrays])
-    return Machine(peaks[0], peaks[1], 3.0 * 8 * (elements // threads.count) * threads.count / seconds / 1e9)
+    return Machine(peaks[0], peaks[1], 3.0 * 8 * each * threads.count / seconds / 1e9)
 
 
 @cache
@@ -150,6 +152,7 @@ def info() -> dict[str, Any]:
             "packages": {name: importlib.metadata.version(name) for name in packages},
             "cpu": cpu_model(),
             "threads": threads.count,
+            "memory_gb": round(memory() / 1e9, 1),
             "simd_bits": register_bits()[0],
             "threading_layer": "threads (kernels release the interpreter's lock)",
             "cache": str(_jit.CACHE) if _jit.CACHE else None,

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
+from fastgd._system import lock_of
 from fastgd.store.cohort import CohortWriter, ParameterWriter
 from fastgd.store.compaction import Names, compact, drop
 from fastgd.store.files import fsync_folder, make_folders, write_text, writing
@@ -254,12 +255,14 @@ def _study(manifest: Manifest) -> tuple[object, ...]:
 
 def _lock(path: Path, stack: ExitStack) -> None:
     """Lock the folder until the stack is closed."""
-    lock = FileLock(path / ".lock")
+    lock = lock_of(path / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        held = Path(lock.lock_file)
+        left = "" if held.name == ".lock" else f"; if no process does, one was killed: delete {held.name} there"
         raise InputError(
-            f"another process writes to {path}: wait for it, or choose another folder with --out"
+            f"another process writes to {path}: wait for it, or choose another folder with --out{left}"
         ) from None
     stack.callback(lock.release)
 
@@ -274,5 +277,5 @@ def _refuse_foreign(path: Path) -> None:
     """Raise InputError where the folder holds something else than results."""
     if not path.exists() or (path / "manifest.json").exists():
         return
-    if any(entry.name not in (".lock", ".manifest.json") for entry in path.iterdir()):
+    if any(entry.name not in (".lock", ".lock.held", ".manifest.json") for entry in path.iterdir()):
         raise InputError(f"{path} is not empty and holds no fastgd results: choose another folder with --out")

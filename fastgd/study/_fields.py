@@ -20,6 +20,7 @@ from pydantic import (
 
 from fastgd import datasets
 from fastgd._errors import nearest
+from fastgd._system import expanded
 from fastgd.study._values import brief, choice, distinct, explicit, failure, is_number, is_point, is_whole, known_keys
 
 ALWAYS_RECORDED = ("loss", "validation_loss", "param_norm")
@@ -140,7 +141,7 @@ def _label(value: Any) -> Any:
 
 def _file(value: Any, info: ValidationInfo) -> Any:
     """Make a path absolute; the context is the study file's folder, or None: the study was made in Python."""
-    return str(Path(info.context or Path.cwd(), Path(value).expanduser())) if isinstance(value, str) else value
+    return str(Path(info.context or Path.cwd(), expanded(value))) if isinstance(value, str) else value
 
 
 def _dataset(name: str) -> str:

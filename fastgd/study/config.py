@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from fastgd._errors import InputError
+from fastgd._system import expanded
 from fastgd.datasets import DATASETS, misplaced_key
 from fastgd.problems import LOSSES
 from fastgd.study._blocks import OptimizerBlock, Optimizers, Schedule, Schedules
@@ -299,10 +300,11 @@ class Study(Block):
         InputError
             The file cannot be read, or says something that is not valid: the file, the key and what would be valid.
         """
-        fields = _parse(Path(path))
+        file = expanded(path)
+        fields = _parse(file)
         overridden = override(fields, set)
         study = cls.__new__(cls)
-        study._fill(fields, file=str(path), folder=Path(path).resolve().parent, overridden=overridden)
+        study._fill(fields, file=str(path), folder=file.resolve().parent, overridden=overridden)
         return study
 
     @property
@@ -352,7 +354,7 @@ def _with_defaults(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin with a mark
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except OSError as error:

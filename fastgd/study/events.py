@@ -67,6 +67,8 @@ class Progress:
     seconds_left : float or None
         An estimate for all that is left; None: not known yet.
     unit : {"epoch", "step"}
+    share : float
+        How much of all the study's work is done, from 0 to 1.
     """
 
     cohort: int
@@ -80,6 +82,7 @@ class Progress:
     rate: float
     seconds_left: float | None
     unit: str = "epoch"
+    share: float = 0.0
 
 
 @dataclass(frozen=True)

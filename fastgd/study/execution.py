@@ -87,13 +87,16 @@ class Execution:
                 _CohortRun(self, cohort, writer, index, len(cohorts)).run()
             self._finished += cohort.flops
 
-    def seconds_left(self, cohort: CohortPlan, share: float) -> float | None:
-        """Estimate the rest from the work done so far, of which this cohort did a share; None: too early to tell."""
-        done = self._finished + share * cohort.flops
-        if done < 0.005 * self._work:
+    def share(self, cohort: CohortPlan, share: float) -> float:
+        """Return how much of the work is done, where this cohort did a share of its own."""
+        return (self._finished + share * cohort.flops) / self._work
+
+    def seconds_left(self, done: float) -> float | None:
+        """Estimate the rest from the share of the work that is done; None: too early to tell."""
+        if done < 0.005:
             return None
         spent = self.watch.seconds["train"] + self.watch.seconds["evaluate"] - self._computing
-        return spent * (self._work / done - 1)
+        return spent * (1 / done - 1)
 
 
 class _CohortRun:
@@ -311,6 +314,7 @@ class _CohortRun:
         execution, cohort, plan = self.execution, self.cohort, self.plan
         train = self.watch.seconds["train"] - self.seconds["train"]
         samples = self._samples(cohort.t) * len(cohort.alive)
+        share = execution.share(plan, cohort.t / plan.steps)
         execution.emit(
             Progress(
                 cohort=self.index,
@@ -322,7 +326,8 @@ class _CohortRun:
                 done=execution.done,
                 trials=execution.total,
                 rate=samples / train if train else 0.0,
-                seconds_left=execution.seconds_left(plan, cohort.t / plan.steps),
+                seconds_left=execution.seconds_left(share),
+                share=share,
             )
         )
 

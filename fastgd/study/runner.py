@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from fastgd._errors import InputError, nearest
+from fastgd._jit import require_compiler
+from fastgd._system import expanded
 from fastgd._threads import Threads
 from fastgd._vectors import register_bits
 from fastgd.analysis import Results
@@ -25,19 +27,20 @@ from fastgd.store.schema import COORDINATES
 from fastgd.study.cohort_plan import without
 from fastgd.study.config import Problem, Study
 from fastgd.study.data_surfaces import DataSurfaces
-from fastgd.study.events import Event, Finished, Loading, Planned, Warning_
+from fastgd.study.events import Finished, Loading, Planned, Warning_
 from fastgd.study.execution import Execution
 from fastgd.study.final_parameters import store_parameters
 from fastgd.study.metrics import LOSS_EVALUATIONS, columns_of
 from fastgd.study.plan import MEMORY_BUDGET, Plan, labels, make_plan
+from fastgd.study.reports import OnEvent, reported
 from fastgd.study.standing import standing
 from fastgd.study.stopwatch import Stopwatch
 from fastgd.study.surfaces import write_landscape_surfaces
 from fastgd.study.swarm_plan import StudyPlan, make_swarm_plan
 from fastgd.study.swarm_run import Landscapes
+from fastgd.study.turns import in_turns
 
 NAMED = ("problem", "dataset")  # the columns of what has a name that is not part of what it is
-OnEvent = Callable[[Event], None]
 
 
 def run(
@@ -49,6 +52,7 @@ def run(
     threads: int | None = None,
     trial: str | None = None,
     allow_mixed: bool = False,
+    progress: bool = True,
     on_event: OnEvent | None = None,
 ) -> Results:
     """Run every trial of a study that its folder does not hold yet, or holds as `timeout`.
@@ -68,6 +72,8 @@ def run(
         Run this trial alone; its bits are those that it has in the whole study.
     allow_mixed : bool
         Extend results that another fastgd, Numba or CPU model computed.
+    progress : bool
+        Show on standard error how far the run is, where that is a terminal, or in a notebook.
     on_event : callable, optional
         Receives what `fastgd.study.events` describes.
 
@@ -82,11 +88,30 @@ def run(
     KeyboardInterrupt
         The run was interrupted; finished cohorts are stored, and the same call goes on from there.
     """
-    watch, emit = Stopwatch("load"), _ignore if on_event is None else on_event
-    if study.landscapes:
-        if data is not None:
-            raise InputError("the problems are landscapes, and arrays were given; leave one of them out")
-        return _run_landscapes(study, watch, emit, out, fresh, threads, trial, allow_mixed)
+    require_compiler()
+    if study.landscapes and data is not None:
+        raise InputError("the problems are landscapes, and arrays were given; leave one of them out")
+    with reported(on_event, progress) as emit:
+        if study.landscapes:
+            results = _run_landscapes(study, emit, out, fresh, threads, trial, allow_mixed)
+        else:
+            results = _run_data(study, data, emit, out, fresh, threads, trial, allow_mixed)
+        emit(Finished(results))
+    return results
+
+
+def _run_data(
+    study: Study,
+    data: tuple[Any, Any] | None,
+    emit: OnEvent,
+    out: str | Path | None,
+    fresh: bool,
+    threads: int | None,
+    trial: str | None,
+    allow_mixed: bool,
+) -> Results:
+    """Run a study on data; the parameters are those of `run`."""
+    watch = Stopwatch("load")
     prepared = load_data(study, data, emit)
     watch.enter("plan")
     whole = make_plan(study, prepared)
@@ -96,7 +121,8 @@ def run(
     watch.enter("store")
     with Threads(threads) as pool, _open(path, study, whole, prepared, pool.count, fresh, allow_mixed) as folder:
         again = folder.timed_out().intersection(plan.trials["trial_id"])
-        missing = without(plan.cohorts, folder.committed() - again)
+        turns = in_turns(plan.cohorts, lambda cohort: (cohort.problem, cohort.spec.rule.optimizer.name))
+        missing = without(turns, folder.committed() - again)
         execution = Execution(study, plan, prepared, folder, pool, watch, emit)
         execution.run(missing)
         watch.enter("store")
@@ -108,9 +134,7 @@ def run(
         if trial is None:
             DataSurfaces(study, prepared, pool, watch, emit, execution.deadline).write(path)
         folder.finish(in_study, names=names, timings=watch.seconds)
-    results = load_results(path)
-    emit(Finished(results))
-    return results
+    return load_results(path)
 
 
 def _announce(plan: Plan | StudyPlan, study: Study, path: Path | None, threads: int | None, emit: OnEvent) -> None:
@@ -125,13 +149,12 @@ def _announce(plan: Plan | StudyPlan, study: Study, path: Path | None, threads: 
 def folder_of(study: Study, out: str | Path | None, trial: str | None) -> Path:
     """Return the folder of a study's results, or of one trial's: the one that is named, or its own in `results`."""
     if out is not None:
-        return Path(out)
+        return expanded(out)
     return Path("results") / (study.name if trial is None else f"{study.name}.{trial.replace(':', '.')}")
 
 
 def _run_landscapes(
     study: Study,
-    watch: Stopwatch,
     emit: OnEvent,
     out: str | Path | None,
     fresh: bool,
@@ -140,7 +163,7 @@ def _run_landscapes(
     allow_mixed: bool,
 ) -> Results:
     """Run a study on landscapes; the parameters are those of `run`."""
-    watch.enter("plan")
+    watch = Stopwatch("plan")
     whole = make_swarm_plan(study)
     plan = whole if trial is None else whole.only(trial)
     path = folder_of(study, out, trial)
@@ -170,9 +193,7 @@ def _run_landscapes(
         write_landscape_surfaces(study, path)
         names = {"problem": {name: swarm.label for swarm in whole.swarms for name in swarm.ids}}
         folder.finish(whole.starts(), names=names, timings=watch.seconds)
-    results = load_results(path)
-    emit(Finished(results))
-    return results
+    return load_results(path)
 
 
 def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list[Data]:
@@ -255,10 +276,6 @@ def only(plan: Plan, trial: str) -> Plan:
                 row = plan.trials[plan.trials["trial_id"] == trial].reset_index(drop=True)
                 return replace(plan, cohorts=[alone], trials=row, surveys=())
     raise InputError(f"the study has no trial {trial!r}; {nearest(trial, plan.trials['trial_id'].head(1000))}")
-
-
-def _ignore(event: Event) -> None:
-    """Do nothing."""
 
 
 def _open(

@@ -97,11 +97,6 @@ class SwarmPlan:
         most = min(PART, MEMORY_BUDGET // self.bytes_a_lane)
         return max(1, most // self.spec.width) * self.spec.width
 
-    def parts(self) -> Iterator[Array]:
-        """Yield the lanes that are in memory together."""
-        for first in range(0, len(self.lanes), self.together):
-            yield self.lanes[first : first + self.together]
-
     def without(self, stored: Mapping[str, Array]) -> "SwarmPlan":
         """Return what is left of it, from the starts of each configuration that are stored."""
         S = len(self.starts)

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from fastgd._errors import InputError
+from fastgd._system import expanded
 from fastgd.analysis import Results
 from fastgd.study._candidates import (
     Candidate,
@@ -23,7 +24,8 @@ from fastgd.study._candidates import (
 from fastgd.study.config import Study
 from fastgd.study.events import Event, Planned, Searching
 from fastgd.study.rate_search import Grid, best_rate, excess, flat_range, neighbours
-from fastgd.study.runner import OnEvent, run
+from fastgd.study.reports import OnEvent, reported
+from fastgd.study.runner import run
 from fastgd.study.tuning import AT_END, BRACKETED, DIVERGED, NO_RATE, STUDY, Round, Tuning
 
 LOW, HIGH = 1e-4, 1.0  # the first grid of an optimizer whose study names a single rate
@@ -44,6 +46,7 @@ def tune(
     by: str | None = None,
     data: tuple[Any, Any] | None = None,
     threads: int | None = None,
+    progress: bool = True,
     on_event: OnEvent | None = None,
 ) -> Tuning:
     """Find the best learning rate of every optimizer of a study, from coarse to fine.
@@ -75,7 +78,7 @@ def tune(
         study's, at least 1.
     by : {"validation_loss", "loss"}, optional
         The loss to judge by, as for `Results.best`: at the end, the median over the seeds, diverged trials last.
-    data, threads, on_event
+    data, threads, progress, on_event
         As for `fastgd.run`.
 
     Returns
@@ -95,15 +98,17 @@ def tune(
     check_metric(study, by)
     candidates = candidates_of(study)
     grids = {index: _grid(one, low, high, points, factor) for index, one in enumerate(candidates) if one.rates}
-    path = Path("results", f"{study.name}-tune") if out is None else Path(out)
-    search = _Search(study, path, candidates, grids, by, {"data": data, "threads": threads, "on_event": on_event})
+    path = Path("results", f"{study.name}-tune") if out is None else expanded(out)
     whole = _budget(study)
     given = {key: value for key, value in (("epochs", epochs), ("steps", steps)) if value is not None}
     part = given or _part(whole)
-    if part != whole:
-        steady = {index: grid.first() for index, grid in grids.items() if candidates[index].steady}
-        search.until_bracketed(part, steady)
-    search.until_bracketed(whole, search.beginnings(), full=True)
+    with reported(on_event, progress) as emit:
+        options = {"data": data, "threads": threads, "progress": False, "on_event": emit}
+        search = _Search(study, path, candidates, grids, by, options)
+        if part != whole:
+            steady = {index: grid.first() for index, grid in grids.items() if candidates[index].steady}
+            search.until_bracketed(part, steady)
+        search.until_bracketed(whole, search.beginnings(), full=True)
     return search.finish(factor)
 
 

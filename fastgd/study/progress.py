@@ -1,8 +1,9 @@
-"""A run's events on standard error: two live lines on a terminal, plain lines elsewhere."""
+"""A run's events on standard error: two live lines on a terminal or in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from typing import Self
 
 from rich.console import Console, Group
@@ -12,8 +13,6 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from fastgd._numbers import number
-from fastgd.cli.consoles import amount, count, errors, seconds
-from fastgd.cli.plans import cost_text
 from fastgd.study.events import (
     CohortStarted,
     Compiling,
@@ -25,8 +24,39 @@ from fastgd.study.events import (
     Surveying,
     Warning_,
 )
+from fastgd.study.words import amount, cost_text, count, seconds
 
 LINE_EVERY = 5.0  # seconds between plain lines
+PIPE_WIDTH = 200  # a pipe has no width: wide enough for every table
+
+
+class _Output(Console):
+    """A console whose reader may be gone: progress that nobody reads is left out, other output is an error."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        if not self.stderr:
+            raise
+
+
+def console(stderr: bool = False) -> Console:
+    """Return the console of standard output, or of standard error."""
+    made = _Output(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal and not made.is_jupyter:
+        made.width = PIPE_WIDTH
+    return made
+
+
+def errors() -> Console:
+    """Return the console of standard error."""
+    return console(stderr=True)
+
+
+def _is_live(where: Console) -> bool:
+    """Whether lines that stand there can be replaced; notebooks need a package of their own for it."""
+    if where.is_jupyter:
+        return find_spec("ipywidgets") is not None
+    return where.is_terminal and not where.is_dumb_terminal
 
 
 class Reporter:
@@ -40,6 +70,7 @@ class Reporter:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or errors()
+        self._is_live = _is_live(self._console)
         self._bar = Bar(
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}")
         )
@@ -52,7 +83,7 @@ class Reporter:
         self.progress: Progress | None = None  # the last one
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._is_live:
             self._live.start()
         return self
 
@@ -83,7 +114,7 @@ class Reporter:
                 self._console.print(f"warning: {message}", soft_wrap=True)
 
     def _say(self, text: str) -> None:
-        if self._console.is_terminal:
+        if self._is_live:
             self._bar.update(self._task, description=text, left="")
         else:
             self._console.print(text, soft_wrap=True)
@@ -95,16 +126,15 @@ class Reporter:
         detail = f"{event.alive:,} alive, {event.diverged:,} diverged, {event.done:,} of {event.trials:,} trials done"
         if event.rate:
             detail += f", {amount(event.rate)} samples x lanes/s"
-        if self._console.is_terminal:
-            completed = (event.cohort + event.epoch / max(event.epochs, 1e-12)) / event.cohorts
-            self._bar.update(self._task, description=where, completed=completed, left=left)
+        if self._is_live:
+            self._bar.update(self._task, description=where, completed=event.share, left=left)
             self._detail.plain = detail
         else:
             self._line(": ".join((where, ", ".join(filter(None, (detail, left))))))
 
     def _survey(self, event: Surveying) -> None:
         where, detail = f"error surface of {event.problem}", f"{event.done:,} of {event.points:,} points"
-        if self._console.is_terminal:
+        if self._is_live:
             self._bar.update(self._task, description=where, completed=event.done / event.points, left="")
             self._detail.plain = detail
         else:
