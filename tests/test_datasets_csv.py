@@ -114,6 +114,8 @@ def test_one_column_alone_hints_at_the_separator(tmp_path, text, hint, target):
         ("a,b,y\nm,s,-\n1.5,2,0\n1003.25,-4,1\n", {"skiprows": [1]}),
         ("id,a,b,y\nu,1.5,2,0\nv,1003.25,-4,1\n", {"usecols": ["a", "b", "y"]}),
         ("\ufeffa,b,y\n1.5,2,0\n1003.25,-4,1\n", {}),
+        ("\ufeff1.5,2,0\n1003.25,-4,1\n", {"names": ["a", "b", "y"]}),
+        ("\ufeffa||b||y\n1.5||2||0\n1003.25||-4||1\n", {"sep": r"\|\|"}),
         ("a,b,y\n1.5,2,0\n1003.25,-4,1\n".encode("utf-16"), {"encoding": "utf-16"}),
         (gzip.compress(b"a,b,y\n1.5,2,0\n1003.25,-4,1\n"), {"compression": "gzip"}),
         ("a,b,y\n1.5,2,0,\n1003.25,-4,1,\n", {}),  # what ends lines separates nothing
@@ -284,6 +286,20 @@ def test_problems_that_read_a_file_differently_do_not_share_it(tmp_path):
     first, second = load_data(two, None, lambda event: None)
     assert first.X.tolist() == [[1.5], [2.5]]
     assert second.X.tolist() == [[1500], [2500]]
+
+
+def test_held_out_rows_that_are_read_differently_are_not_shared(tmp_path):
+    pixels = [f"pixel_{j // 8}_{j % 8}" for j in range(64)]
+    path = write(tmp_path / "held.csv", ";".join([*pixels, "target"]) + "\n" + "1.000;" * 64 + "3\n")
+    base = {"loss": "logistic", "dataset": "digits", "positive": 3, "validation": str(path), "target": "target"}
+    problems = [
+        {**base, "name": "point", "csv": {"sep": ";"}},
+        {**base, "name": "thousands", "csv": {"sep": ";", "thousands": ".", "decimal": ","}},
+    ]
+    two = Study(name="s", epochs=1, problem=problems, optimizer={"name": "sgd", "lr": 0.1})
+    first, second = load_data(two, None, lambda event: None)
+    assert (first.X_validation == 1).all()
+    assert (second.X_validation == 1000).all()
 
 
 @pytest.mark.parametrize(

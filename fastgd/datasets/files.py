@@ -88,7 +88,7 @@ def _unknown(path: str) -> InputError:
     outer = f" ({', '.join(COMPRESSED)} are for .svm and .csv)" if suffix in COMPRESSED else ""
     return InputError(
         f"{path}: unknown extension {suffix!r}; valid: {', '.join(EXTENSIONS)}{outer}; "
-        f'or say what it is: format = "{TEXTS[0]}", for example'
+        'or say what it is: format = "csv" or "svm", for example'
     )
 
 
