@@ -17,7 +17,6 @@ from fastgd.datasets._reading import (
     COMPRESSED,
     EXTENSIONS,
     FORMATS,
-    TEXTS,
     Format,
     Reading,
     ZeroBased,
