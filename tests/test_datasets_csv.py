@@ -323,6 +323,22 @@ def test_keys_that_a_study_refuses(problem, message):
         study(**problem)
 
 
+def test_a_field_of_any_length(tmp_path):
+    path = write(tmp_path / "a.csv", f"x,y\n{'x' * 200_000},1\n")
+    assert refusal(path).startswith(" cannot be read: field larger than field limit")
+
+
+def test_files_of_two_formats(tmp_path):
+    table, sparse = write(tmp_path / "a.csv", "x0,x1,y\n1,2,0\n3,4,1\n"), write(tmp_path / "a.svm", "1 0:5\n")
+    for path, held_out in ((table, sparse), (sparse, table)):
+        keys = {"path": str(path), "validation": str(held_out), "n_features": 2, "layout": "dense"}
+        (data,) = load_data(study(**keys, target="y", zero_based=True), None, lambda event: None)
+        found = [data.X.tolist(), data.X_validation.tolist()]
+        assert sorted(found, key=len) == [[[5, 0]], [[1, 2], [3, 4]]]
+    with pytest.raises(InputError, match=r"a.svm: target = 'y' is for .csv and .parquet"):
+        load_data(study(path=str(sparse), target="y"), None, lambda event: None)
+
+
 def test_keys_may_be_for_the_second_file_alone(tmp_path):
     write(tmp_path / "held.csv", "mean radius;target\n1;0\n")
     problem = {"dataset": "breast_cancer", "validation": str(tmp_path / "held.csv"), "csv": {"sep": ";"}}

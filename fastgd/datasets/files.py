@@ -26,8 +26,14 @@ from fastgd.datasets._reading import (
 from fastgd.datasets._record import Dataset
 from fastgd.datasets.arrays import build
 
-WITH_TARGET = ("csv", "parquet")
-TAKES = {"zero_based": ("svm",), "n_features": ("svm", "parquet"), "csv": ("csv",), "format": FORMATS}
+WITH_TARGET: tuple[Format, ...] = ("csv", "parquet")
+TAKES: dict[str, tuple[Format, ...]] = {
+    "target": WITH_TARGET,
+    "zero_based": ("svm",),
+    "n_features": ("svm", "parquet"),
+    "csv": ("csv",),
+    "format": FORMATS,
+}
 MEANT = {
     "zero_based": "is for .svm and .libsvm files",
     "n_features": "is for .svm and .libsvm and .parquet (of lists) files",
@@ -74,7 +80,7 @@ def load_file(
     if kind is None:
         raise _unknown(path)
     if kind not in WITH_TARGET and target is not None:
-        what = file.suffix.lower() if file.suffix.lower() in EXTENSIONS else f".{kind}"
+        what = file.suffix.lower() if EXTENSIONS.get(file.suffix.lower()) == kind else f".{kind}"
         raise InputError(f"{path}: target = {target!r} is for .csv and .parquet; a {what} file knows its own target")
     others = tuple(Path(other).expanduser() for other in beside if format_of(other, format) == "svm")
     with reading(file):
