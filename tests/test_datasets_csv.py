@@ -114,6 +114,8 @@ def test_one_column_alone_hints_at_the_separator(tmp_path, text, hint, target):
         ("a,b,y\nm,s,-\n1.5,2,0\n1003.25,-4,1\n", {"skiprows": [1]}),
         ("id,a,b,y\nu,1.5,2,0\nv,1003.25,-4,1\n", {"usecols": ["a", "b", "y"]}),
         ("\ufeffa,b,y\n1.5,2,0\n1003.25,-4,1\n", {}),
+        ("\ufeff1.5,2,0\n1003.25,-4,1\n", {"names": ["a", "b", "y"]}),
+        ("\ufeffa||b||y\n1.5||2||0\n1003.25||-4||1\n", {"sep": r"\|\|"}),
         ("a,b,y\n1.5,2,0\n1003.25,-4,1\n".encode("utf-16"), {"encoding": "utf-16"}),
         (gzip.compress(b"a,b,y\n1.5,2,0\n1003.25,-4,1\n"), {"compression": "gzip"}),
         ("a,b,y\n1.5,2,0,\n1003.25,-4,1,\n", {}),  # what ends lines separates nothing
@@ -286,6 +288,20 @@ def test_problems_that_read_a_file_differently_do_not_share_it(tmp_path):
     assert second.X.tolist() == [[1500], [2500]]
 
 
+def test_held_out_rows_that_are_read_differently_are_not_shared(tmp_path):
+    pixels = [f"pixel_{j // 8}_{j % 8}" for j in range(64)]
+    path = write(tmp_path / "held.csv", ";".join([*pixels, "target"]) + "\n" + "1.000;" * 64 + "3\n")
+    base = {"loss": "logistic", "dataset": "digits", "positive": 3, "validation": str(path), "target": "target"}
+    problems = [
+        {**base, "name": "point", "csv": {"sep": ";"}},
+        {**base, "name": "thousands", "csv": {"sep": ";", "thousands": ".", "decimal": ","}},
+    ]
+    two = Study(name="s", epochs=1, problem=problems, optimizer={"name": "sgd", "lr": 0.1})
+    first, second = load_data(two, None, lambda event: None)
+    assert (first.X_validation == 1).all()
+    assert (second.X_validation == 1000).all()
+
+
 @pytest.mark.parametrize(
     ("problem", "message"),
     [
@@ -305,6 +321,22 @@ def test_problems_that_read_a_file_differently_do_not_share_it(tmp_path):
 def test_keys_that_a_study_refuses(problem, message):
     with pytest.raises(InputError, match=f"^{re.escape(message)}"):
         study(**problem)
+
+
+def test_a_field_of_any_length(tmp_path):
+    path = write(tmp_path / "a.csv", f"x,y\n{'x' * 200_000},1\n")
+    assert refusal(path).startswith(" cannot be read: field larger than field limit")
+
+
+def test_files_of_two_formats(tmp_path):
+    table, sparse = write(tmp_path / "a.csv", "x0,x1,y\n1,2,0\n3,4,1\n"), write(tmp_path / "a.svm", "1 0:5\n")
+    for path, held_out in ((table, sparse), (sparse, table)):
+        keys = {"path": str(path), "validation": str(held_out), "n_features": 2, "layout": "dense"}
+        (data,) = load_data(study(**keys, target="y", zero_based=True), None, lambda event: None)
+        found = [data.X.tolist(), data.X_validation.tolist()]
+        assert sorted(found, key=len) == [[[5, 0]], [[1, 2], [3, 4]]]
+    with pytest.raises(InputError, match=r"a.svm: target = 'y' is for .csv and .parquet"):
+        load_data(study(path=str(sparse), target="y"), None, lambda event: None)
 
 
 def test_keys_may_be_for_the_second_file_alone(tmp_path):

@@ -213,7 +213,7 @@ def test_svm_files_that_will_not_do(tmp_path):
     assert refusal(write(path, too_wide)) == f", line 3: a column is above 2,147,483,647; found '{2**31}:1'"
 
 
-SAY = '; or say what it is: format = "svm", for example'
+SAY = '; or say what it is: format = "csv" or "svm", for example'
 
 
 def test_paths_that_will_not_do(tmp_path):

@@ -150,8 +150,9 @@ def test_where_columns_count_from_moves_the_validation_loss(tmp_path):
 def test_a_wider_validation_file_says_which_n_features_would_do(tmp_path):
     train, test = write(tmp_path / "train.svm", "1 1:1\n0 3:4\n"), write(tmp_path / "test.svm", "1 5:5\n")
     keys = {"path": str(train), "validation": str(test)}
-    with pytest.raises(InputError, match=r"it has 5 and has 'x3' too many; n_features = 5 would do for both$"):
-        load_data(study(**keys), None, print)
+    for layout in ("auto", "dense"):
+        with pytest.raises(InputError, match=r"it has 5 and has 'x3' too many; n_features = 5 would do for both$"):
+            load_data(study(**keys, layout=layout), None, print)
     (data,) = load_data(study(**keys, n_features=5), None, print)
     assert data.X.shape[1] == data.X_validation.shape[1] == 5
 
@@ -168,7 +169,7 @@ def test_svm_files_of_any_name(tmp_path, name):
         path.write_bytes(compress.get(path.suffix, bytes)(text))
     if "svm" not in name.lower():
         assert f"unknown extension {path.suffix!r}; valid: .svm" in refusal(path)
-        assert 'or say what it is: format = "svm"' in refusal(path)
+        assert 'or say what it is: format = "csv" or "svm"' in refusal(path)
     dataset = read(path, format="svm")
     assert dataset.X.toarray().tolist() == [[2, 0, 4], [0, 1, 0]]
     assert dataset.y.tolist() == [1, -1]

@@ -147,6 +147,7 @@ def test_lists_that_will_not_do(X, found):
         ([[1], [2, 3]], "y must hold numbers or labels; found object: row 1 holds [1]"),
         ([b"\xff", b"a"], r"the label b'\xff' is no text in UTF-8"),
         ([0, 2**53 + 1], "row 2: the target is 9007199254740993; whole numbers are exact up to 2**53 alone"),
+        ([0.5, np.int64(2**53 + 1)], "row 2: the target is 9007199254740993; whole numbers are exact up to 2**53"),
         (np.array([0, -(2**60)]), "row 2: the target is -1152921504606846976; whole numbers are exact"),
         (pd.date_range("2020", periods=2), "y must hold numbers or labels; found datetime64"),
     ],

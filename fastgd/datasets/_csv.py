@@ -117,7 +117,7 @@ def _are_data(columns: list[str], target: str | None) -> bool:
     """Whether names look like a row: all are numbers, or all but the target, and these do not just count."""
     features = [name for name in columns if name != target]
     counts = all(map(str.isdigit, features))
-    return all(map(_is_numeric, columns)) or (len(features) > 1 and all(map(_is_numeric, features)) and not counts)
+    return all(map(_is_numeric, columns)) or (all(map(_is_numeric, features)) and not counts)
 
 
 def _is_numeric(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 import warnings
 from decimal import Decimal
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REAL = (Real, Decimal, np.bool_)
+EXACT = 1 << 53
 TOO_LARGE = 1 << 1024  # whole numbers from here on have no float64
 PANDAS_INDEX = "__index_level_"  # how pandas names the stored column of an index without a name
 
@@ -154,8 +155,7 @@ def _marks(value: Any, place: Place) -> str:
 def of_objects(y: NDArray[Any], name: str, place: Place) -> NDArray[Any]:
     """Return targets (n,) that are objects as numbers or as labels: all of one kind, none missing."""
     if all(map(is_number, y)):
-        if all(isinstance(value, int) for value in y):
-            check_exact(y, name, place)
+        check_exact([value if isinstance(value, Integral) else 0 for value in y], name, place)
         return np.array([float(value) for value in y])
     if all(isinstance(value, str | bytes) for value in y):
         return np.array([as_text(value, name) for value in y])
@@ -176,8 +176,9 @@ def as_text(value: str | bytes, name: str) -> str:
         raise InputError(f"{name}: the label {value!r} is no text in UTF-8") from None
 
 
-def check_exact(y: NDArray[Any], name: str, place: Place) -> None:
+def check_exact(y: Any, name: str, place: Place) -> None:
     """Refuse whole numbers beyond 2^53: float64 makes one number of two of them, and one class of two labels."""
-    if y.size and max(int(y.max()), -int(y.min())) > 1 << 53:
-        row = next(i for i, value in enumerate(y.tolist()) if abs(value) > 1 << 53)
-        raise InputError(f"{name}: {place(row)}: the target is {y[row]}; whole numbers are exact up to 2**53 alone")
+    extremes = (y.max(), y.min()) if isinstance(y, np.ndarray) and y.size else (max(y, default=0), min(y, default=0))
+    if max(int(extremes[0]), -int(extremes[1])) > EXACT:
+        row, found = next((i, int(value)) for i, value in enumerate(y) if abs(int(value)) > EXACT)
+        raise InputError(f"{name}: {place(row)}: the target is {found}; whole numbers are exact up to 2**53 alone")

@@ -108,7 +108,7 @@ def _partitions(file: Path, files: list[Path], columns: list[str]) -> list[str]:
         own = dict.fromkeys(folder.partition("=")[0] for folder in folders if "=" in folder)
         if path != files[0] and list(own) != list(names):
             raise InputError(
-                f"{path}: its folders name {list(own) or 'no column'}, and those of {files[0]} {list(names)}"
+                f"{path}: its folders name {list(own) or 'no column'}, and those of {files[0]} {list(names) or 'none'}"
             )
         names = own
     if both := [name for name in names if name in columns]:

@@ -1,6 +1,7 @@
 """What all readers of files share: their keys, decompression, and one error for what libraries raise."""
 
 import bz2
+import csv
 import gzip
 import io
 import lzma
@@ -66,7 +67,7 @@ def reading(file: Path) -> Iterator[None]:
         raise InputError(
             f"{file} cannot be read: it is no text in {error.encoding} ({error.reason}); {hint}"
         ) from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, csv.Error) as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ").partition("\n")[0]
         raise InputError(f"{file} cannot be read: {reason or type(error).__name__}") from error
 

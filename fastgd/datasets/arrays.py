@@ -34,7 +34,7 @@ def from_arrays(X: Any, y: Any, name: str = "arrays") -> Dataset:
     if not isinstance(X, np.ndarray) or not isinstance(y, np.ndarray):
         _frames.check_aligned(X, y, name)
         X, y = _frames.to_pandas(X), _frames.to_pandas(y)
-    if hasattr(X, "columns"):
+    if hasattr(X, "columns") and hasattr(X, "isetitem"):  # pandas' frame: it is not imported for arrays
         features = tuple(str(column) for column in X.columns)
         return build(name, _frames.numbers(X, name), y, features)
     return build(name, X if hasattr(X, "toarray") else _array(X, "X", name), y)

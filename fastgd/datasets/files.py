@@ -17,7 +17,6 @@ from fastgd.datasets._reading import (
     COMPRESSED,
     EXTENSIONS,
     FORMATS,
-    TEXTS,
     Format,
     Reading,
     ZeroBased,
@@ -27,8 +26,14 @@ from fastgd.datasets._reading import (
 from fastgd.datasets._record import Dataset
 from fastgd.datasets.arrays import build
 
-WITH_TARGET = ("csv", "parquet")
-TAKES = {"zero_based": ("svm",), "n_features": ("svm", "parquet"), "csv": ("csv",), "format": FORMATS}
+WITH_TARGET: tuple[Format, ...] = ("csv", "parquet")
+TAKES: dict[str, tuple[Format, ...]] = {
+    "target": WITH_TARGET,
+    "zero_based": ("svm",),
+    "n_features": ("svm", "parquet"),
+    "csv": ("csv",),
+    "format": FORMATS,
+}
 MEANT = {
     "zero_based": "is for .svm and .libsvm files",
     "n_features": "is for .svm and .libsvm and .parquet (of lists) files",
@@ -75,7 +80,7 @@ def load_file(
     if kind is None:
         raise _unknown(path)
     if kind not in WITH_TARGET and target is not None:
-        what = file.suffix.lower() if file.suffix.lower() in EXTENSIONS else f".{kind}"
+        what = file.suffix.lower() if EXTENSIONS.get(file.suffix.lower()) == kind else f".{kind}"
         raise InputError(f"{path}: target = {target!r} is for .csv and .parquet; a {what} file knows its own target")
     others = tuple(Path(other).expanduser() for other in beside if format_of(other, format) == "svm")
     with reading(file):
@@ -88,7 +93,7 @@ def _unknown(path: str) -> InputError:
     outer = f" ({', '.join(COMPRESSED)} are for .svm and .csv)" if suffix in COMPRESSED else ""
     return InputError(
         f"{path}: unknown extension {suffix!r}; valid: {', '.join(EXTENSIONS)}{outer}; "
-        f'or say what it is: format = "{TEXTS[0]}", for example'
+        'or say what it is: format = "csv" or "svm", for example'
     )
 
 

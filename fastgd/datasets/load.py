@@ -50,6 +50,8 @@ class Source:
     def with_own_keys(self) -> "Source":
         """Return the source without the keys that its file does not take: they are for another file of the problem."""
         defaults: dict[str, Any] = {"zero_based": "auto", "n_features": None, "csv": None, "format": None}
+        if any(takes(other, self.format, "target") for other in self.beside) and self.path is not None:
+            defaults["target"] = None
         own = {key: takes(self.path, self.format, key) for key in defaults}
         beside = self.beside if own["zero_based"] and self.zero_based == "auto" else ()
         return replace(self, beside=beside, **{key: value for key, value in defaults.items() if not own[key]})

@@ -85,7 +85,7 @@ def prepare(
     """
     y = numeric_targets(dataset.y, targets, positive, dataset.name, dataset.place)
     source, dataset = dataset, _laid_out(dataset, dataset.sparse if layout == "auto" else layout == "sparse")
-    split = _split(dataset, validation, split_seed)
+    split = _split(source, validation, split_seed, dataset.sparse)
     scaling = standardisation(dataset, split.train) if standardize else None
     parts: list[Any] = [dataset.fingerprint, y, f"standardize={standardize}"]
     X_validation = y_validation = None
@@ -134,9 +134,9 @@ def _laid_out(dataset: Dataset, sparse: bool) -> Dataset:
     return replace(dataset, X=X.toarray())
 
 
-def _split(dataset: Dataset, validation: float | Dataset, split_seed: int) -> _Split:
+def _split(dataset: Dataset, validation: float | Dataset, split_seed: int, sparse: bool) -> _Split:
     if isinstance(validation, Dataset):
-        return _Split(None, None, _laid_out(_aligned(validation, dataset), dataset.sparse))
+        return _Split(None, None, _laid_out(_aligned(validation, dataset), sparse))
     if validation == 0:
         return _Split(None, None, None)
     held = held_out(len(dataset.y), validation, split_seed)

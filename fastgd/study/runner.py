@@ -213,7 +213,9 @@ def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list
 
 
 def _preparation(problem: Problem) -> tuple[Any, ...]:
-    return problem.positive, problem.standardize, problem.validation, problem.split_seed, problem.layout
+    held_out = problem.validation
+    rows = _source(problem, held_out) if isinstance(held_out, str) else held_out
+    return problem.positive, problem.standardize, rows, problem.split_seed, problem.layout
 
 
 def _dataset(
