@@ -25,13 +25,14 @@ from fastgd.plots._map import Height, cut_told, levels_of, map_handles
 from fastgd.plots._map import inside as inside_map
 from fastgd.plots._pages import TALLEST, notes_of, page_of
 from fastgd.plots._range import _mark_beyond, _scale
-from fastgd.plots._rates import Rates
+from fastgd.plots._rates import _CLASSES, Rates
 from fastgd.plots._rates import _scale as scale_rates
 from fastgd.plots._style import looks, median_of, methods
 from fastgd.plots._traces import _mark_beyond as mark_traces
 from fastgd.plots._traces import _scale as scale_traces
 from fastgd.plots._walks import Walk, looks_of, starts_told
 from fastgd.store.surfaces import Surface, SurfaceInfo
+from fastgd.study.effective_rates import FREQUENT, RARE
 from fastgd.study.sweeps import Sweep
 
 EXTREMES = (1.7e-187, 0.0, 1e-30, 1e12, 1e300, np.inf, -np.inf, np.nan)
@@ -240,7 +241,8 @@ def fifty(tmp_path_factory):
 def test_fifty_problems_are_pages_of_bounded_height(kind, fifty):
     first = plot(fifty, kind)
     inside(first)
-    (words,) = notes_of(first)
+    words, *others = notes_of(first)
+    assert others == (["not shown, as they vary in one of the two only: sgd"] if kind == "heatmap" else [])
     pages = int(words.split(":")[0].split()[-1])
     assert words.startswith(f"page 1 of {pages}: problems 1 to ")
     assert words.endswith(" of 50; page=2 shows the next")
@@ -254,7 +256,7 @@ def test_fifty_problems_are_pages_of_bounded_height(kind, fifty):
     assert seen == list(PROBLEMS)
     with pytest.raises(InputError, match=f"no page {pages + 1}: there are pages 1 to {pages}"):
         plot(fifty, kind, page=pages + 1)
-    assert notes_of(plot(fifty, kind, problem="set07")) == []
+    assert notes_of(plot(fifty, kind, problem="set07")) == others
     with pytest.raises(InputError, match="no problem 'set7'"):
         plot(fifty, kind, problem="set7")
 
@@ -414,6 +416,28 @@ def test_a_pole_does_not_flatten_a_map():
 )
 def test_medians_are_of_what_there_was(counts, words):
     assert median_of(counts, "seeds") == words
+
+
+def test_classes_of_features_are_named_after_their_bounds():
+    words = {name: text for name, (_, _, text) in _CLASSES.items()}
+    assert f"under {100 * RARE:g} %" in words["rare"]
+    assert f"{100 * RARE:g} % to {100 * FREQUENT:g} %" in words["medium"]
+    assert f"over {100 * FREQUENT:g} %" in words["frequent"]
+
+
+def test_a_key_says_nothing_that_a_search_does_not_have(tmp_path):
+    keys = [text.get_text() for text in tune(tuning(tmp_path)).legends[0].get_texts()]
+    assert {"bracket", "about as good", "after 2 epochs"} <= set(keys)
+    lost = tuning(tmp_path, methods=("sgd",), diverged="sgd")
+    keys = [text.get_text() for text in tune(lost).legends[0].get_texts()]
+    assert not {"bracket", "about as good"} & set(keys)
+
+
+def test_schedules_by_the_step_say_for_which_batch_size(tmp_path):
+    study = 'name = "sample"\nepochs = 4\n[[optimizer]]\nname = "sgd"\n[[schedule]]\nname = "cosine"\nper = "step"\n'
+    with open_folder(tmp_path, study_toml=study) as folder:
+        commit(folder, trials(2, batch_size=[4096, 64]))
+    assert notes_of(plot(load(tmp_path), "schedule")) == ["drawn for batch size 64, the smallest of 2"]
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Heatmap: where each optimizer ends, over two of its hyper-parameters."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +125,7 @@ def heatmap(
                 bar.ax.yaxis.set_minor_formatter(lambda mark, _: number(mark, 2))
         shown = np.concatenate([found.table["value"] for own in blocks for found in own])
         key(figure, _handles(results, shown, np.concatenate(below)))
-        note(figure, words)
+        note(figure, words, left_out(chosen, maps))
     return figure
 
 
@@ -193,6 +194,13 @@ def maps_of(
             f"a {kind} needs two hyper-parameters that vary"
         )
     return sorted(maps, key=lambda found: order.index(found.method))
+
+
+def left_out(order: Iterable[str], maps: Iterable[Map]) -> str:
+    """Return which methods have no map, in words; empty where all have one."""
+    shown = {found.method for found in maps}
+    missing = [name for name in order if name not in shown]
+    return f"not shown, as they vary in one of the two only: {', '.join(missing)}" if missing else ""
 
 
 def _draw(axes: "Axes", found: Map, x: str, norm: "Normalize") -> None:

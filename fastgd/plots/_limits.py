@@ -153,7 +153,7 @@ def tell_outside(axes: "Axes", low: Array, high: Array, noun: str = "value") -> 
     below, above = low[np.isfinite(low) & (low < least)], high[np.isfinite(high) & (high > most)]
     style: dict[str, Any] = {
         "xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "fontsize": 7, "color": GREY,
-        "bbox": {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5}, "zorder": 6, "gid": OUTSIDE,
+        "bbox": {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5}, "zorder": 1.8, "gid": OUTSIDE,
     }  # fmt: skip
     if len(below):
         text = f"▼ {_count(below, noun)} below, down to {number(below.min())}"

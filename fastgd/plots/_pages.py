@@ -1,5 +1,6 @@
 """Pages: pictures of many problems or optimizers have a bounded size, and say what they leave out."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -86,9 +87,11 @@ def only(names: Iterable[Any], problem: str | None) -> list[str]:
 def note(figure: "Figure", *words: str) -> None:
     """Say above a picture what it does not show; the command that draws it prints the same sentences."""
     if told := [sentence for sentence in words if sentence]:
-        figure.suptitle("\n".join(told), x=0.01, ha="left", fontsize=8, color=GREY)
+        width = int(17 * figure.get_figwidth())  # letters of that size
+        lines = [line for sentence in told for line in textwrap.wrap(sentence, width)]
+        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=8, color=GREY)
 
 
 def notes_of(figure: "Figure") -> list[str]:
-    """Return the sentences of `note`."""
+    """Return the lines of `note`."""
     return figure.get_suptitle().splitlines()

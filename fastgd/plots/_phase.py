@@ -12,7 +12,7 @@ from fastgd._numbers import number
 from fastgd.analysis import Results
 from fastgd.plots._cells import cells
 from fastgd.plots._configurations import check_landscapes, ranked
-from fastgd.plots._heatmap import STAR, Map, beyond, maps_of
+from fastgd.plots._heatmap import STAR, Map, beyond, left_out, maps_of
 from fastgd.plots._limits import frame_of, spans_decades
 from fastgd.plots._pages import blocks_of, note, page_of
 from fastgd.plots._style import figure_of, head, key, label, looks, panels, settings, shape, style
@@ -87,10 +87,12 @@ def phase(
             norm = _norm([table[1] for table in tables])
             _draw(axes, maps[0], x, tables[0], norm)
             return figure_of(axes)
-        return _figure(maps, x, ends, {name: look.color for name, look in looks(order).items()}, page)
+        return _figure(maps, x, ends, {name: look.color for name, look in looks(order).items()}, page, method)
 
 
-def _figure(maps: list[Map], x: str, ends: pd.DataFrame, colors: dict[str, str], page: int) -> "Figure":
+def _figure(
+    maps: list[Map], x: str, ends: pd.DataFrame, colors: dict[str, str], page: int, method: str | None
+) -> "Figure":
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
@@ -117,7 +119,7 @@ def _figure(maps: list[Map], x: str, ends: pd.DataFrame, colors: dict[str, str],
             steps = np.concatenate([table[1].to_numpy(dtype=np.float64).ravel() for table in tables])
             step_bar(part, ScalarMappable(norm, shades()), grid, beyond(steps, norm))
     key(figure, _handles(seen))
-    note(figure, words)
+    note(figure, words, left_out(colors, maps) if method is None else "")
     return figure
 
 

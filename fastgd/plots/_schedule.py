@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fastgd._numbers import number
 from fastgd.analysis import Results
 from fastgd.plots._limits import limits
+from fastgd.plots._pages import note, page_of
 from fastgd.plots._style import GREY, dress, head, key, label, looks, methods, panels, shape, style
 from fastgd.schedules import SCHEDULES, chained, describe, numbers, parts_of, starts
 
@@ -74,18 +75,20 @@ class _Budget:
         return 1.0 if self.steps else 1.0 / self.batches
 
 
-def schedule(results: Results) -> "Figure":
+def schedule(results: Results, page: int = 1) -> "Figure":
     """Plot the schedules of a study over the training.
 
     A schedule of the learning rate is drawn as a factor of the optimizer's rate, one of another hyper-parameter as its
     value. Those with feedback differ from trial to trial: the line is the median of the recorded rates, the band their
     range. Up to four schedules share axes, more have panels of their own. Where batch sizes differ, schedules by the
-    step are drawn for the smallest.
+    step are drawn for the smallest, which a line above the picture says.
 
     Parameters
     ----------
     results : Results
         The study's results.
+    page : int
+        Of many schedules, which to draw: the first ones, the next ones, ...
 
     Returns
     -------
@@ -100,7 +103,19 @@ def schedule(results: Results) -> "Figure":
     methods(results)  # or there is nothing to draw
     trials, study = results.trials[results.trials["in_study"]], results.study
     budget = _Budget(float(study["steps"]), 1, steps=True) if results.on_landscapes else _budget(trials, study)
-    return _draw([_recorded(results, whole, block, budget) for whole, block in _drivers(study_blocks(study))], budget)
+    drivers = _drivers(study_blocks(study))
+    lines, words = page_of([_recorded(results, whole, block, budget) for whole, block in drivers], page, "schedules")
+    figure = _draw(lines, budget)
+    note(figure, words, "" if results.on_landscapes else _batch_told(trials, [block for _, block in drivers]))
+    return figure
+
+
+def _batch_told(trials: pd.DataFrame, blocks: Sequence[Block]) -> str:
+    """Say for which batch size schedules by the step are drawn, where there are several."""
+    by_step = any(block.get("per", SCHEDULES.find(block["name"]).per) == "step" for block in blocks)
+    sizes = trials["batch_size"].unique()
+    words = f"drawn for batch size {number(min(sizes))}, the smallest of {len(sizes)}"
+    return words if by_step and len(sizes) > 1 else ""
 
 
 def _budget(trials: pd.DataFrame, study: Mapping[str, Any]) -> _Budget:
@@ -111,7 +126,12 @@ def _budget(trials: pd.DataFrame, study: Mapping[str, Any]) -> _Budget:
 
 
 def sketch(
-    blocks: Sequence[Block], epochs: float, batches: int = 1, losses: Array | None = None, x: str = "epochs"
+    blocks: Sequence[Block],
+    epochs: float,
+    batches: int = 1,
+    losses: Array | None = None,
+    x: str = "epochs",
+    page: int = 1,
 ) -> "Figure":
     """Plot schedules without results.
 
@@ -127,6 +147,8 @@ def sketch(
         A validation loss at the start and at each epoch's end, on which schedules with feedback are judged.
     x : str
         What the horizontal axis is called.
+    page : int
+        Of many schedules, which to draw: the first ones, the next ones, ...
 
     Returns
     -------
@@ -134,7 +156,10 @@ def sketch(
         The picture.
     """
     budget = _Budget(epochs, batches)
-    return _draw([_known(block, budget, losses) for _, block in _drivers(blocks)], budget, x)
+    lines, words = page_of([_known(block, budget, losses) for _, block in _drivers(blocks)], page, "schedules")
+    figure = _draw(lines, budget, x)
+    note(figure, words)
+    return figure
 
 
 def study_blocks(study: Mapping[str, Any]) -> list[Block]:

@@ -201,12 +201,15 @@ def _key(figure: "Figure", tuning: Tuning) -> None:
     for full, color, width, size in lines:
         budgets = [one.budget for one in tuning.rounds if one.full == full]
         if budgets:
-            ((unit, value),) = budgets[0].items()
-            text = f"after {value:,} {unit if value > 1 else unit[:-1]}"
+            (unit,) = budgets[0]
+            least, most = min(one[unit] for one in budgets), max(one[unit] for one in budgets)
+            several = f"{least:,} to {most:,}" if least < most else f"{most:,}"
+            text = f"after {several} {unit if most > 1 else unit[:-1]}"
             handles.append(Line2D([], [], color=color, linewidth=width, markersize=size, label=text, **dot))
     handles.append(Line2D([], [], color=GREY, markersize=7.5, label="best", **_OUTLINED))
-    handles.append(Patch(facecolor=GREY, alpha=0.4, label="bracket"))
-    handles.append(Patch(facecolor=GREY, alpha=0.12, label="about as good"))
+    for low, high, alpha, name in (("low", "high", 0.4, "bracket"), ("flat_low", "flat_high", 0.12, "about as good")):
+        if (tuning.answers[low] < tuning.answers[high]).any():
+            handles.append(Patch(facecolor=GREY, alpha=alpha, label=name))
     if not np.isfinite(tuning.points["loss"]).all():
         handles.append(Line2D([], [], color=GREY, marker="x", linestyle="", markersize=4, label="diverged"))
     key(figure, handles)
