@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from fastgd._errors import nearest
 from fastgd.optimizers import find
 from fastgd.optimizers._options import kinds
-from fastgd.problems import LOSSES
+from fastgd.problems import LOSSES, find_loss
 from fastgd.schedules import chained
 from fastgd.study._landscape_checks import check_landscapes
 from fastgd.study._surface import check_surface
@@ -65,7 +65,7 @@ def _check_metrics(study: Study) -> None:
         quantity = metric.removeprefix("validation_")
         targets = NEEDS_TARGETS.get(quantity)
         problems = [
-            problem for problem in study.data_problems if targets is None or LOSSES[problem.loss].targets in targets
+            problem for problem in study.data_problems if targets is None or find_loss(problem.loss).targets in targets
         ]
         if not problems and not study.landscapes:
             losses = ", ".join(name for name, loss in LOSSES.items() if loss.targets in (targets or ()))

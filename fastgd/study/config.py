@@ -22,7 +22,7 @@ from pydantic import (
 
 from fastgd._errors import InputError
 from fastgd.datasets import DATASETS, misplaced_key
-from fastgd.problems import LOSSES
+from fastgd.problems import find_loss
 from fastgd.study._blocks import OptimizerBlock, Optimizers, Schedule, Schedules
 from fastgd.study._checks import check
 from fastgd.study._fields import (
@@ -73,7 +73,7 @@ class Problem(Block):
     """
 
     name: str | None = None
-    loss: Annotated[str, AfterValidator(lambda name: LOSSES.find(name).name)]
+    loss: Annotated[str, AfterValidator(lambda name: find_loss(name).name)]
     dataset: Dataset | None = None
     path: File | None = None
     synthetic: Synthetic | None = None

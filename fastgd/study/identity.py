@@ -86,6 +86,8 @@ def _choices(spec: CohortSpec) -> list[tuple[str, Any]]:
 def _added(spec: CohortSpec) -> dict[str, Any]:
     """What is there only where it is used: the names of trials without it stay as they are."""
     added: dict[str, Any] = {}
+    if spec.loss.foreign:  # a user's edited loss is another loss
+        added["loss_source"] = spec.loss.source
     if spec.rule.options:
         added["options"] = spec.rule.options
     if spec.estimator != "none":
