@@ -84,7 +84,7 @@ Pictures: `fastgd plot DIR --kind contour | surface | basins | phase | traces | 
 
 `landscape = "mymodule:valley"` names a function of a point. It is evaluated at many points at once, so it is written
 with
-arithmetic, `x ** 2` and NumPy's element-wise functions (`np.where` in place of `if`):
+arithmetic, `x ** p` and NumPy's element-wise functions (`np.where` in place of `if`):
 
 ```python
 import numpy as np

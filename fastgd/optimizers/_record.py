@@ -227,6 +227,7 @@ def find(name: str) -> Optimizer:
         known = {**OPTIMIZERS, **BASELINES}
         if name not in known:
             raise InputError(f"there is no optimizer {name!r}; {nearest(name, known)}")
+        check_rule(known[name])
         return known[name]
     cls = find_attribute("optimizer", name)
     record = getattr(cls, "optimizer", None)

@@ -187,11 +187,12 @@ class Rule:
 
     def refuses(self, needs: str) -> str:
         """Say why an option does not go with this rule; empty: it does."""
+        known = ", as far as its text proves" if self.optimizer.foreign else ""
         if needs == PROXIMAL and not self.linear_in_rate:
-            return "its step is not a rate times a direction, of which a threshold could be made"
+            return f"its step is not a rate times a direction, of which a threshold could be made{known}"
         if needs == MOVES and not self.moves:
             what = "another point than it steps" if self.has_readout else "a parameter that it places from sums"
-            return f"it reports {what}: a point that is moved would be lost"
+            return f"it reports {what}: a point that is moved would be lost{known}"
         return ""
 
 

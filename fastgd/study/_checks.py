@@ -152,7 +152,8 @@ def _refused_search(study: Study, rule: Rule, block: OptimizerBlock) -> str:
         sizes = ", ".join(str(size) for size in study.batch_size if size != "full")
         return f"is for full batches, on which the objective is exact; batch_size has {sizes}"
     if not rule.linear_in_rate:
-        return f"needs a step that is 'lr' times a direction, and that of '{block.name}' is not"
+        known = ", as far as its text proves" if rule.optimizer.foreign else ""
+        return f"needs a step that is 'lr' times a direction, and that of '{block.name}' is not{known}"
     if other := [option.table for option in block.around if option.table not in ("clip", "averaging")]:
         return f"does not go with '{other[0]}', which moves the iterate after the step"
     if block.estimator != ["none"]:
