@@ -356,13 +356,21 @@ def refused_by_compiler(error: Exception, *records: Any) -> InputError | None:
     if not own:
         return None
     text = re.sub(r"\x1b\[[0-9;]*m| at 0x[0-9a-f]+", "", str(error))
-    places = [(file, int(line)) for file, line in re.findall(r'File "(.*?)", line (\d+)', text)]
-    of_users = [(file, line) for file, line in places if file_is_users(file) or file.startswith("<")]
-    where = f"{_place(*of_users[-1])}: " if of_users else ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    said = [line for line in lines if re.match(_SAYS, line) and "fastgd" not in line] or lines
+    # Numba explains the innermost function first: what is wrong stands before the first of the user's lines.
+    places = (found for found in re.finditer(r'File "(.*?)", line (\d+)', text) if _is_own(found[1], own))
+    place = next(places, None)
+    where = f"{_place(place[1], int(place[2]))}: " if place else ""
+    lines = [line.strip() for line in text[: place.start() if place else None].splitlines() if line.strip()]
+    said = [line for line in lines if re.match(_SAYS, line)] or lines
     names = " or ".join(f"{type(record).__name__.lower()} {record.name!r}" for record in own)
-    return InputError(f"{names}: {where}its functions do not compile: {said[0]}; {AVAILABLE}")
+    return InputError(f"{names}: {where}its functions do not compile: {said[-1]}; {AVAILABLE}")
+
+
+def _is_own(file: str, records: Iterable[Any]) -> bool:
+    """Whether a file, as Numba shows its path, is that of a module which these records reach."""
+    modules = {name for record in records for name in modules_of(record.name.partition(":")[0])}
+    files = {Path(getattr(sys.modules[name], "__file__", None) or "").name for name in modules if name in sys.modules}
+    return file.startswith("<") or Path(file).name in files
 
 
 _SAYS = "Cannot|Unsupported|Untyped|Use of|Unknown|Invalid use|No implementation|NameError|The use of"

@@ -12,7 +12,7 @@ import pytest
 
 import fastgd
 from fastgd._errors import InputError
-from fastgd._user_code import modules_of
+from fastgd._user_code import modules_of, refused_by_compiler
 from fastgd.optimizers import find
 from fastgd.problems import find_landscape
 
@@ -342,6 +342,34 @@ def test_other_functions_are_checked_too(module, change, message):
     module("own_mistake", text)
     with pytest.raises(InputError, match=message):
         find("own_mistake:Mine")
+
+
+REPORT = """Failed in nopython mode pipeline (step: nopython frontend)
+No implementation of function Function(<function update at 0x7fab1e762660>) found for signature:
+
+ >>> update(static(own_mistake:Mine), Vector(float64 x 8))
+
+    Rejected as the implementation raised a specific error:
+      TypingError: Failed in nopython mode pipeline (step: nopython frontend)
+    \x1b[1mUnknown attribute 'startswith' of type choice(this)\x1b[0m
+
+    File "own_mistake.py", line 25:
+        def rule(h, c, w, g, s):
+    During: typing of get attribute at /somewhere/own_mistake.py (25)
+
+File "fastgd/engine/rules.py", line 106:
+def apply_rule(rule, shape, state, hyper, c, feature, count, stride, G, g):
+"""
+
+
+def test_what_the_compiler_says_is_one_message(module):
+    module("own_mistake", rule())
+    record = find("own_mistake:Mine")
+    assert str(refused_by_compiler(Exception(REPORT), find("sgd"), record)).startswith(
+        "optimizer 'own_mistake:Mine': line 25 of own_mistake.py: its functions do not compile: "
+        "Unknown attribute 'startswith' of type choice(this); a kernel has + - * /"
+    )
+    assert refused_by_compiler(Exception(REPORT), find("sgd")) is None
 
 
 LANDSCAPES = {
