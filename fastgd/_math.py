@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgd._traced import Symbol
+from fastgd._lanes import Symbol
 
 
 def power(x: Any, t: int) -> Any:

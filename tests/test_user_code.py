@@ -12,7 +12,8 @@ import pytest
 
 import fastgd
 from fastgd._errors import InputError
-from fastgd._user_code import modules_of, refused_by_compiler
+from fastgd._user_code import refused_by_compiler
+from fastgd._user_modules import modules_of
 from fastgd.optimizers import find
 from fastgd.problems import find_landscape
 

@@ -10,7 +10,7 @@ from numba.extending import overload, register_jitable
 import fastgd._vector_math  # noqa: F401 (losses use exp on vectors)
 from fastgd._jit import jit
 from fastgd._static import Static, address_of, static
-from fastgd._user_code import reached
+from fastgd._user_modules import reached
 from fastgd._vectors import load, spread, store, total, wide, zeros
 from fastgd.engine.shapes import Shape
 from fastgd.problems import Loss

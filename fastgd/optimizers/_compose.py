@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from numba.extending import register_jitable
 
-from fastgd._user_code import functions_of, reached
+from fastgd._user_modules import functions_of, reached
 from fastgd.optimizers._options import Option
 from fastgd.optimizers._record import Optimizer
 

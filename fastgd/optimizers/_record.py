@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Lt
 
 from fastgd._errors import InputError, nearest
 from fastgd._registry import Registry
-from fastgd._user_code import find_attribute, functions_of, modules_of, source_of
+from fastgd._user_modules import find_attribute, functions_of, modules_of, source_of
 from fastgd.optimizers._user_rules import check_rule
 
 Value: TypeAlias = Any  # a number, an array, or a kernel's vector of lanes

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastgd._errors import InputError
-from fastgd._traced import Condition, Lane
+from fastgd._lanes import Condition, Lane
 from fastgd._user_code import check_syntax, dry_call, has_compiled, line_of
 
 _IN_KERNELS = ("prepare", "rule", "measure", "conclude", "readout", "coast", "lift", "lower")
@@ -125,16 +125,20 @@ def _checked(cls: type) -> None:
             check = _Check(record, dict(zip(record.options, choices, strict=True)))
             for t in _STEPS:
                 check.step(t)
-    _check_start(what, record)
+    _check_outside(what, record)
 
 
-def _check_start(what: str, record: Any) -> None:
+def _check_outside(what: str, record: Any) -> None:
+    """Call what is called outside of kernels, on arrays: numbers of two trials, slots of three parameters."""
+    values = {name: np.full(2, 0.5 if value is None else value) for name, value in record.hyper.items()}
+    h = record.cls(**values, **{name: options[0] for name, options in record.options.items()})
+    if hasattr(record.cls, "effective"):
+        memory = tuple(np.full(2, value) for value in record.memory.values())
+        dry_call(what, record.cls.effective, h, 1, memory, (np.ones((3, 2)),) * len(record.slots))
     if not hasattr(record.cls, "start"):
         return
     start = record.cls.start
-    values = {name: np.full(2, 0.5 if value is None else value) for name, value in record.hyper.items()}
-    choices = {name: options[0] for name, options in record.options.items()}
-    found = dry_call(what, start, record.cls(**values, **choices), np.ones((3, 2)))
+    found = dry_call(what, start, h, np.ones((3, 2)))
     if not isinstance(found, tuple) or len(found) != len(record.slots):
         count, names = len(record.slots), ", ".join(record.slots)
         raise InputError(f"{what}: {line_of(start)}: returns {_described(found)}; there are {count} slots ({names})")

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastgd._errors import InputError, nearest
 from fastgd._registry import Registry
-from fastgd._user_code import modules_of, reached, source_of
+from fastgd._user_modules import modules_of, reached, source_of
 from fastgd.problems._differences import differences
 
 Value: TypeAlias = Any  # a number, an array, or a kernel's vector of lanes

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgd._errors import InputError
-from fastgd._traced import Condition, Lane, Point
-from fastgd._user_code import check_syntax, dry_call, find_attribute, has_compiled
+from fastgd._lanes import Condition, Lane, Point
+from fastgd._user_code import check_syntax, dry_call, has_compiled
+from fastgd._user_modules import find_attribute
 from fastgd.problems._differences import differences
 from fastgd.problems._landscape import LANDSCAPES, MOST, Array, Landscape
 
@@ -132,7 +133,9 @@ def _check_kernels(record: Landscape) -> None:
 
 
 def _check_at(what: str, record: Landscape, d: int) -> None:
-    p = record.instance()
+    p = dry_call(what, record.instance)
+    if hasattr(record.cls, "minima"):
+        dry_call(what, record.cls.minima, p, d)
     found = dry_call(what, record.value, p, Point(d))
     if not isinstance(found, Lane) or isinstance(found, Condition):
         raise InputError(f"{what}: returns no value of the point, but a {type(found).__name__}")

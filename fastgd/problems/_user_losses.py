@@ -8,8 +8,9 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 
 from fastgd._errors import InputError
-from fastgd._traced import Condition, Lane
-from fastgd._user_code import check_syntax, dry_call, find_attribute, has_compiled, line_of, modules_of, source_of
+from fastgd._lanes import Condition, Lane
+from fastgd._user_code import check_syntax, dry_call, has_compiled, line_of
+from fastgd._user_modules import find_attribute, modules_of, source_of
 from fastgd.problems.losses import LOSSES, Loss, Targets
 
 F = TypeVar("F", bound=FunctionType)
