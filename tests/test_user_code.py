@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -15,7 +16,8 @@ from fastgd._errors import InputError
 from fastgd._user_code import refused_by_compiler
 from fastgd._user_modules import modules_of
 from fastgd.optimizers import find
-from fastgd.problems import find_landscape
+from fastgd.optimizers._rules import Rule
+from fastgd.problems import find_landscape, find_loss
 
 PACKAGE = Path(fastgd.__file__).parent
 
@@ -193,6 +195,21 @@ def test_an_edited_helper_gives_new_machine_code_and_new_trials(tmp_path):
     assert len({tuple(each) for each in ids}) == 4
     assert len({tuple(each) for each in losses}) == 4
     assert counts == (1, 2, 3, 1)
+
+
+def test_the_examples_of_the_docs_are_what_they_say(module):
+    page = (PACKAGE.parent / "docs" / "your_own.md").read_text()
+    powered, pinball = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    module("my_rules", powered)
+    module("my_losses", pinball)
+    assert find("my_rules:Powered").hyper == {"lr": None, "beta": 0.9, "power": 0.5}
+    assert Rule.of(find("my_rules:Powered"), {}).linear_in_rate
+    assert find_loss("my_losses:pinball").targets == "real"
+    blocks = re.findall(r"```python\n(.*?)```", (PACKAGE.parent / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    types = "from typing import NamedTuple\nimport numpy as np\n"
+    types += "from fastgd.optimizers import Decay, Rate, Slots, Step, Value, optimizer\n"
+    module("my_signum", types + blocks[0].replace('    name="signum",\n', ""))
+    assert find("my_signum:Signum").slots == ("mean",)
 
 
 # --- without a file ---------------------------------------------------------------------------------------------------
