@@ -3,6 +3,9 @@
 `FASTGD_BENCH` chooses the profile, `quick` (100,000 rows) or `full` (1,000,000). The number of rows is a parameter of
 each benchmark, so the profiles' results stand side by side and are never compared with each other. Every call runs a
 fixed number of epochs; what needs compiling is compiled, or loaded from the cache, in `setup`.
+
+Here and in the other modules all that is tracked is a cost, since asv takes what grows for a regression: a time, or
+how many times as long something takes as its yardstick.
 """
 
 import os
@@ -60,10 +63,10 @@ class _Epoch(_Dense):
         """The whole process: data, interpreter and compiler too."""
         self.epoch()
 
-    def track_rate(self, rows: int, *_) -> float:
-        return rows * len(self.rates) / fastest(self.epoch)
+    def track_time_of_a_sample_and_lane(self, rows: int, *_) -> float:
+        return fastest(self.epoch) / (rows * len(self.rates))
 
-    track_rate.unit = "samples x lanes / s"
+    track_time_of_a_sample_and_lane.unit = "seconds"
 
 
 class DenseGrid(_Epoch):
@@ -71,19 +74,20 @@ class DenseGrid(_Epoch):
 
     rates = np.geomspace(1e-4, 1e-1, 64)
 
-    def track_share_of_fma_peak(self, rows: int, dtype: str, *_) -> float:
+    def track_time_over_that_at_fma_peak(self, rows: int, dtype: str, *_) -> float:
         flops = 4 * rows * FEATURES * len(self.rates)
         limits = machine.measure(self.threads)
-        return flops / fastest(self.epoch) / 1e9 / getattr(limits, f"gflops_{dtype}")
+        return fastest(self.epoch) * 1e9 * getattr(limits, f"gflops_{dtype}") / flops
 
-    track_share_of_fma_peak.unit = "share of the peak"
+    track_time_over_that_at_fma_peak.unit = "times"
 
-    def track_speedup_by_threads(self, *_) -> float:
+    def track_time_over_a_share_of_one_thread(self, *_) -> float:
+        """1: as many threads take an equal share of the time that one takes."""
         alone = self.start(Threads(1))
         alone.advance(1)
-        return fastest(lambda: alone.advance(alone.batches)) / fastest(self.epoch)
+        return self.threads.count * fastest(self.epoch) / fastest(lambda: alone.advance(alone.batches))
 
-    track_speedup_by_threads.unit = "times one thread"
+    track_time_over_a_share_of_one_thread.unit = "times"
 
 
 class DenseSingle(_Epoch):
@@ -91,11 +95,11 @@ class DenseSingle(_Epoch):
 
     rates = np.array([1e-2])
 
-    def track_share_of_bandwidth(self, *_) -> float:
+    def track_time_over_that_at_full_bandwidth(self, *_) -> float:
         limits = machine.measure(self.threads)
-        return self.X.nbytes / fastest(self.epoch) / 1e9 / limits.gbytes
+        return fastest(self.epoch) * 1e9 * limits.gbytes / self.X.nbytes
 
-    track_share_of_bandwidth.unit = "share of the triad's bandwidth"
+    track_time_over_that_at_full_bandwidth.unit = "times the triad's"
 
 
 class DenseGridLoss(_Dense):

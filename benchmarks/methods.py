@@ -79,8 +79,8 @@ class Estimators(_Method):
     def setup(self, estimator: str, lanes: int) -> None:
         self.prepare(BATCH, RATES[-lanes:], estimator=estimator)
 
-    def track_ratio_to_scikit_learn(self, estimator: str, lanes: int) -> float:
-        """scikit-learn's SAGA, one row at a time and one trial at a time, over ours: epochs at b = 1."""
+    def track_time_over_scikit_learn(self, estimator: str, lanes: int) -> float:
+        """Ours over scikit-learn's SAGA, one row at a time and one trial at a time: epochs at b = 1."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
@@ -91,9 +91,9 @@ class Estimators(_Method):
         ours.compile()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return lanes * ratio(lambda: model.fit(self.X, self.y), lambda: ours.advance(epochs * ours.batches))
+            return ratio(lambda: ours.advance(epochs * ours.batches), lambda: model.fit(self.X, self.y)) / lanes
 
-    track_ratio_to_scikit_learn.unit = "times as fast"
+    track_time_over_scikit_learn.unit = "times"
 
 
 class LineSearches(_Method):

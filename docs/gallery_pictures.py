@@ -13,7 +13,9 @@ from PIL import Image
 
 import fastgd
 from fastgd import plots
-from fastgd.plots._style import dress, key, label, limits, looks, number, style
+from fastgd._numbers import number
+from fastgd.plots._limits import limits
+from fastgd.plots._style import dress, key, label, looks, style
 
 WIDTH = 1100  # pixels
 WORDS = {"lr": "rate", "batch_size": "batch size", "schedule": "", "optimizer": "", "variant": "", "seed": None}

@@ -3,11 +3,12 @@
 import ast
 from pathlib import Path
 
-DOCS = Path(__file__).parent
-PACKAGE = DOCS.parent / "fastgd"
+PAGE = Path(__file__).with_name("files.md")
+PACKAGE = PAGE.parent.parent / "fastgd"
 HEAD = """# Files
 
-Each file of `fastgd/` and its one purpose, as its docstring says it. `make docs` writes this page.
+Each file of `fastgd/` and its one purpose, as its docstring says it. `make docs` writes this page. Its words (lane,
+cohort, tile, swarm, coast) are those of [architecture.md](architecture.md).
 
 | file | purpose |
 | --- | --- |
@@ -25,4 +26,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    (DOCS / "files.md").write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")

@@ -11,82 +11,77 @@ PAGE = Path(__file__).with_name("landscapes.md")
 HEAD = """# Landscapes
 
 Functions of a few coordinates, where optimizers are understood: their paths, U-turns and potholes, and which minimum
-a start leads
-to. A study on landscapes runs the same update rules as studies over data, from millions of starts and for thousands
-of
-hyper-parameters at once. `fastgd list landscapes` shows the table below, and `make docs` writes this page.
-The [gallery](gallery.md) shows what the pictures look like.
+a start leads to. A study on landscapes runs the same update rules as studies over data, from up to millions of starts
+and for thousands of hyper-parameters at once. `fastgd list landscapes` shows the table below, and `make docs` writes
+this page. The [gallery](gallery.md) shows what the pictures look like.
 
 ```toml
 name = "basins"
 steps = 500                        # what each trial takes; there are no epochs
 
-[problem]                          # or several [[problem]]
+[problem]
 landscape = "himmelblau"           # a name below, or "package.module:function"
-# dimension = 2                    # of those with any number of coordinates: up to 1,000
-# noise = 0.1                      # added to each partial derivative: normal, keyed by seed, start and step
-# tolerance = 1e-6                 # above the lowest value: the steps until it is reached are counted
-# domain = [-5, 5]                 # or a pair for each coordinate; what pictures show, and where starts are drawn
-# condition = 100                  # a landscape's own numbers stand beside
 
-[starts]                           # one of the following; without the table, the landscape's customary start
-grid = 1000                        # points along each coordinate, or [1000, 500]
-# uniform = 1_000_000              # drawn in the box
-# sobol = 65_536                   # Sobol's sequence, scrambled
-# normal = 1000                    # around `center`, the customary start by default, with `scale` = 1
-# points = [[-1.2, 1.0], [2, 2]]
-# path = "starts.parquet"          # or .csv, .npy: a row for each start
-# low, high = ...                  # the box, a number or one for each coordinate: the domain by default
-# seed = 0                         # of what is drawn
+[starts]
+grid = 100                         # 100 points along each coordinate: 10,000 starts
 
 [[optimizer]]
 name = "momentum"
-lr = { log = [1e-3, 1e-1], num = 12 }
+lr = { log = [1e-3, 1e-1], num = 5 }
 
 [record]
-every = { log = 10 }               # checkpoints, the default; "epoch": every step
-trajectories = "auto"              # whose every step is kept: "all", a number of starts, [0, 5]; auto: of small studies
+every = { log = 10 }               # checkpoints, the default
 ```
 
+Every start is run with every configuration: this study has 50,000 trials. Time, memory and disk grow with trials,
+steps and checkpoints; `fastgd run STUDY.toml --dry-run` says how much of each ([costs](costs.md)). Most of the time
+goes to writing the checkpoints: `every = { log = 2 }` costs a fifth.
+
+[The study file](study.md) has all keys: of the [landscape](study.md#problem-a-landscape) (its dimension, noise,
+domain, and what counts as converged), and of the [starts](study.md#starts) (grids, drawn ones, points, files).
 Everything else of an `[[optimizer]]` block is there too: options around the rule, schedules of any hyper-parameter,
 line searches.
 
 ## What is stored
 
 A trial is a configuration from a start: `trial_id` names the configuration, `start` is the start's number. Results
-are Parquet as
-those of any study ([architecture.md](architecture.md)), and are resumed and extended likewise: more drawn
+are Parquet as those of any study ([its files](../results/README.md)), and are resumed and extended likewise: more drawn
 starts, or more rates, run alone. `fastgd run STUDY.toml --trial ID:START` runs one again, with the same bits.
 
 - `results.trials`: the configuration, `start_0, start_1, ...`, `end_0, ...` (the first 8 coordinates), `final_loss`,
-  `best_loss`,
-  `final_grad_norm`, `steps_to_tolerance` (exact: after how many steps the value was first within the tolerance of the
-  lowest
-  minimum's), and what became of it:
+  `best_loss`, `final_grad_norm`, `steps_to_tolerance` (exact: after how many steps the value was first within the
+  tolerance of the lowest minimum's), and what became of it:
 
   | status | meaning |
   | --- | --- |
   | converged | it ended within the tolerance of the lowest value, or rests at a lowest minimum |
   | trapped | it rests at another minimum (`minimum` says which), or where the slope is gone |
   | cycling | it keeps moving, comes back, and its value falls no more |
-  | diverged | not finite after `steps` steps, risen by `stop.diverge` times the start, or falling without end |
+  | diverged | not finite after `steps` steps, risen too far, or falling without end |
   | completed | it was still on its way when its steps were over |
+
+  A value has risen too far when it is above that at the start by more than `stop.diverge` (1,000) times a height: how
+  high the start is above the lowest value that is known, or the landscape's own scale where that is more. That scale
+  is how high a point of the domain is above the lowest value, in the median of 64 points that fill it evenly. Where
+  no minimum is known, a value that fell by as much falls without end. So neither the unit of the values nor what is
+  added to them changes a verdict. A trial that ends below all minima that are known has not converged; the run says so.
 
 - `results.curves`: value, norm of the gradient, rate and coordinates at the checkpoints.
 - `results.trajectories`: of chosen trials, every step and coordinate: `x`, `gradient`, `effective_lr`, and what the
-  rule keeps
-  (`slot.mean_square`, ...).
+  rule keeps (`slot.mean_square`, ...).
 - `results.surfaces`: the values over the domain, so that pictures need no kernels.
 
-Pictures: `fastgd plot DIR --kind contour | surface | basins | phase | traces | animate`.
+`fastgd plot DIR --kind contour` draws the walks on a map; other kinds are `surface`, `basins`, `phase`, `traces` and
+`animate`.
 
 ## A function of your own
 
-`landscape = "mymodule:valley"` names a function of a point. It is evaluated at many points at once, so it is written
-with
-arithmetic, `x ** p` and NumPy's element-wise functions (`np.where` in place of `if`):
+A study may name a function of a point in a module of yours, which lies in the folder where `fastgd` is started. It is
+evaluated at many points at once, so it is written with arithmetic, `x ** p` and NumPy's element-wise functions
+(`np.where` in place of `if`):
 
 ```python
+# mymodule.py
 import numpy as np
 
 
@@ -94,19 +89,26 @@ def valley(x):
     return (x[0] - 1) ** 2 + 10 * np.square(x[1] - np.sin(x[0]))
 
 
-def slope(x, g):  # optional: gradient = "mymodule:slope"
+def slope(x, g):  # optional
     rest = x[1] - np.sin(x[0])
     g[0] = 2 * (x[0] - 1) - 20 * rest * np.cos(x[0])
     g[1] = 20 * rest
 ```
 
-Without `gradient`, it is taken by central differences of fourth order: `(8 (f(x + h) - f(x - h)) - (f(x + 2h) - f(x -
-2h))) / 12h`
-along each coordinate, with `h = eps^(1/5) max(1, |x_j|)`: some 12 digits in float64. A gradient that is given is
-compared with it.
-`minima = [[...], ...]` names the minima that you know. A NamedTuple with parameters, decorated with
-`fastgd.problems.landscape`, has
-all that the built-in ones have: see `fastgd/problems/classic_landscapes.py`.
+```toml
+[problem]
+landscape = "mymodule:valley"
+gradient = "mymodule:slope"
+domain = [[-2, 4], [-3, 3]]        # what pictures show
+minima = [[1.0, 0.8414709848078965]]
+```
+
+Without `gradient`, it is taken by central differences of fourth order along each coordinate, `(8 (f(x + h) - f(x -
+h)) - (f(x + 2h) - f(x - 2h))) / 12h` with `h = eps^(1/5) max(1, |x_j|)`: some 12 digits in float64. A gradient that
+is given is compared with it. `minima` names the minima that you know: a point is refused where the ground around it
+is as steep as the domain is on the whole, unless it is at the domain's edge; one that is near a minimum, and is none,
+has a note in the plan. A NamedTuple with parameters, decorated with `fastgd.problems.landscape`, has all that the
+built-in ones have: see `fastgd/problems/classic_landscapes.py`.
 
 ## The landscapes
 

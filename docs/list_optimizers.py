@@ -11,8 +11,10 @@ HEAD = """# Optimizers
 
 Every update rule that a study may name, as the registry describes it: `fastgd list optimizers` shows the same, and
 `make docs` writes this page. `w` are the parameters, `g` the gradient, `t` the step from 1. A rule takes the form and
-the defaults of its witness, against which the tests compare 1,000 steps; weight decay is decoupled in all of them. A
-key may be one value, a list or a grid, and any number may be scheduled. On arrays of your own, each is a function:
+the defaults of its *witness*, the implementation by others (or the paper) against which the tests compare 1,000 steps;
+weight decay is decoupled in all of them: it shrinks the parameters, and is not added to the gradient. A key may be one
+value, a list or a grid, and any number may be scheduled: [the study file](study.md) tells how. On arrays of your own,
+each is a function:
 `fastgd.optimizers.adam(w, lr=1e-3).step(g)`.
 
 """

@@ -25,28 +25,38 @@ averaging = [{ kind = "ema" }, { kind = "polyak" }]   # a list of tables: altern
 name = "sgd"
 lr = 0.1
 estimator = ["none", "svrg", "saga"]
+```
+
+```toml
+batch_size = "full"
 
 [[optimizer]]
-name = "sgd"                                    # batch_size = "full"
+name = "sgd"
 line_search = { kind = "armijo" }
 ```
 
 Numbers are columns of the results as `clip.norm`, and a schedule may drive them by that name (`of = "clip.norm"`). The
-column `variant` says which options a trial has. `kind` may be left out where the other keys tell it. On arrays of your
-own: `fastgd.optimizers.adam(w, lr=1e-3, clip={"norm": 1.0})`.
+column `variant` says which options a trial has. `kind` may be left out where the other keys tell it. A *witness* is the
+implementation by others, or the paper, whose form and defaults are taken, and against which the tests compare. On
+arrays of your own: `fastgd.optimizers.adam(w, lr=1e-3, clip={"norm": 1.0})`.
 """
 AROUND = """
 ## Options around a rule
 
-One of each table: the gradient is clipped, then comes the rule's step, then the proximal step, then look-ahead, and
-what would be reported after all of that is averaged. Options that move the iterate are refused where a rule would lose
-that: rules that report another point than they step (Nesterov's, schedule-free ones), or that place it from sums.
+An optimizer takes at most one option of each table. In each step they act in this order: `clip` changes the gradient;
+the rule takes its step; `proximal` changes the parameters, then `lookahead` does; and `averaging` averages the points
+that would be reported without it. A rule goes on from the point to which `proximal` or `lookahead` moved the
+parameters. Some rules cannot, and both options are refused for them: those that report another point than the one from
+which they step (Nesterov's momentum, schedule-free rules), and those that compute the parameters anew in each step,
+from sums of all gradients (FTRL, COCOB). `proximal` needs a rule whose step is the rate times a direction, besides: not
+LAMB, Prodigy or Polyak's step.
 """
 ESTIMATED = """
 ## Gradient estimators
 
 `estimator = "saga"`, with mini-batches and any rule that needs nothing but gradients. The table of residuals takes a
-number a row and trial, which the plan counts as memory and splits cohorts by.
+number for each row and trial. Where the trials that run together (a *cohort*) would need more memory than there is, the
+plan makes several cohorts of them.
 """
 SEARCHED = """
 ## Line searches

@@ -10,7 +10,8 @@ PAGE = Path(__file__).with_name("schedules.md")
 HEAD = """# Schedules
 
 Every schedule that a study may name, as the registry describes it: `fastgd list schedules` shows the same, and
-`make docs` writes this page.
+`make docs` writes this page. A schedule's *witness* is the implementation by others, or the paper, whose form it takes
+and with which the tests compare it.
 
 ![Every schedule over 100 epochs or steps](pictures/schedules.png)
 
@@ -30,12 +31,12 @@ final = [0.0, 0.01]                # a list or a grid makes several schedules
 
 - A schedule of `lr` is a factor of the optimizer's rate; one of another hyper-parameter gives its value.
 - The index of a schedule counts epochs or steps, as the schedule is usually defined; `per` overrides it.
-- `end` below is where the schedule ends: its last index T - 1. With `horizon = "torch"` it is T, one past the last, as
-  PyTorch has it. (`one_cycle` ends at the last index in PyTorch too.)
+- `end` below is where the schedule ends: over T epochs or steps its last index, T - 1. With `horizon = "torch"` it is
+  T, one past the last, as PyTorch has it. (`one_cycle` ends at the last index in PyTorch too.)
 - **Chains.** Any schedule may last for `length` indices, `then` another one follows, which counts from 0 again over
   what is left. The end of a part that is followed is where the next one begins, as in PyTorch and optax. Factors stay
   fractions of the optimizer's rate. Without `then` the value at the end of the length is kept. `of`, `per` and
-  `horizon` stand at the head and hold for the whole chain.
+  `horizon` stand in the first schedule of a chain and hold for all of it.
 
   ```toml
   [[schedule]]

@@ -31,7 +31,8 @@ that the tests assert too. `make gallery` runs all of them and writes this page;
 other values than the lecture names, the section says so.
 
 Unless a section says otherwise, the landscape is the lectures' toy neuron, one sigmoid(w x + b) on the points
-(0.5, 0.2) and (2.5, 0.9), from (w, b) = (-2, -2), with eta = 1 and gamma = 0.9, in the lectures' forms.
+(0.5, 0.2) and (2.5, 0.9), from (w, b) = (-2, -2), with eta (the rate) = 1 and
+gamma (the momentum) = 0.9, in the lectures' forms of the rules.
 
 | observation | study | holds |
 | --- | --- | --- |
@@ -82,7 +83,7 @@ def _section(section: Mapping[str, Any], found: Found) -> str:
     commands = "\n".join(_commands(section))
     parts = [
         f"## {_title(section)}", section["said"], *pictures, section["found"].strip(), table(found.numbers),
-        f"Checked: {checked}.", f"```\n{commands}\n```",
+        f"Checked: {checked}.", f"```sh\n{commands}\n```",
     ]  # fmt: skip
     return "\n" + "\n\n".join(filter(None, parts)) + "\n"
 

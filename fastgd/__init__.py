@@ -5,7 +5,8 @@
 >>> results = fastgd.run(study)  # doctest: +SKIP
 >>> results.best()  # doctest: +SKIP
 
-Names are imported when they are first used: `import fastgd` stays quick, and reading results never imports Numba.
+Names and modules are imported when they are first used: `import fastgd` stays quick, and reading results never imports
+Numba. `fastgd.optimizers.adam(w, lr=1e-3)` and `fastgd.plots.plot(results, "curves")` need no further import.
 """
 
 from importlib import import_module
@@ -13,6 +14,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastgd import analysis, datasets, optimizers, plots, problems, schedules
     from fastgd._errors import InputError
     from fastgd.analysis import Results, load
     from fastgd.optimizers import optimizer
@@ -23,7 +25,23 @@ if TYPE_CHECKING:
 
 __version__ = version("fastgd")
 
-__all__ = ["InputError", "Results", "Study", "__version__", "load", "optimizer", "range_test", "run", "tune"]
+__all__ = [
+    "InputError",
+    "Results",
+    "Study",
+    "__version__",
+    "analysis",
+    "datasets",
+    "load",
+    "optimizer",
+    "optimizers",
+    "plots",
+    "problems",
+    "range_test",
+    "run",
+    "schedules",
+    "tune",
+]
 
 _HOMES = {
     "InputError": "fastgd._errors",
@@ -35,9 +53,12 @@ _HOMES = {
     "run": "fastgd.study.runner",
     "tune": "fastgd.study.tune",
 }
+_MODULES = ("analysis", "datasets", "optimizers", "plots", "problems", "schedules")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"fastgd.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,7 +1,8 @@
 """The only place that compiles: one decorator, with the flags and the cache that every kernel shares.
 
 Numba's cache does not see an edited callee in another file, so the folder is named after a hash of all sources that
-kernels are made of. Where nothing is writable the cache moves to a temporary folder, and then is left out.
+kernels are made of. Where nothing is writable the cache moves to a temporary folder, and then is left out; where the
+disk is full, a kernel stays out of it.
 """
 
 import hashlib
@@ -9,13 +10,15 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import numba
-from filelock import FileLock
 from numba.core.caching import FunctionCache
+
+from fastgd._errors import InputError
+from fastgd._system import expanded, lock_of, temporary_folder
 
 _PACKAGE = Path(__file__).parent
 _SOURCES = ("_*.py", "optimizers/*.py", "problems/*.py", "engine/*.py")
@@ -30,27 +33,26 @@ def source_hash(package: Path = _PACKAGE) -> str:
     return digest.hexdigest()[:16]
 
 
-def _candidates() -> Iterator[Path]:
+def _candidates() -> Iterator[Callable[[], Path]]:
     if chosen := os.environ.get("FASTGD_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR"):
-        yield Path(chosen)
+        yield lambda: expanded(chosen)
     elif sys.platform == "win32":
-        yield Path(os.environ.get("LOCALAPPDATA", "~")).expanduser() / "fastgd"
+        yield lambda: expanded(os.environ.get("LOCALAPPDATA", "~")) / "fastgd"
     elif sys.platform == "darwin":
-        yield Path("~/Library/Caches/fastgd").expanduser()
+        yield lambda: expanded("~/Library/Caches/fastgd")
     else:
-        yield Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fastgd"
-    yield Path(tempfile.gettempdir()) / f"fastgd-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+        yield lambda: expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "fastgd"
+    yield temporary_folder
 
 
 def _writable_cache() -> Path | None:
-    for base in _candidates():
-        folder = base / f"kernels-{source_hash()}"
-        try:
+    for candidate in _candidates():
+        # no home folder, no temporary one, no right to write there: each is a reason to try the next
+        with suppress(OSError, InputError):
+            folder = candidate().absolute() / f"kernels-{source_hash()}"
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 return folder
-        except OSError:
-            continue
     return None
 
 
@@ -75,6 +77,8 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, i
     """
     if function is None:
         return lambda f: jit(f, parallel=parallel, inline=inline)
+    if numba.config.DISABLE_JIT:
+        return _NotCompiled()
     kernel = numba.njit(function, error_model="numpy", parallel=parallel, inline=inline, nogil=True)
     kernel.get_call_template = _without_literals(kernel.get_call_template)
     if CACHE:
@@ -97,13 +101,39 @@ def _without_literals(template: Callable[..., Any]) -> Callable[..., Any]:
     return of_types
 
 
+def require_compiler() -> None:
+    """Raise InputError where Numba's compiler is switched off: kernels are not Python that could run without it."""
+    if numba.config.DISABLE_JIT:
+        raise InputError(
+            "fastgd needs Numba's compiler to compute anything, and NUMBA_DISABLE_JIT switches it off: unset it "
+            "(results can be read without it)"
+        )
+
+
+class _NotCompiled:
+    """Stands for a kernel where the compiler is switched off: modules load, and the first use says what is wrong."""
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        require_compiler()
+
+    compile = __call__
+
+
+def _cache_lock() -> AbstractContextManager[Any]:
+    if CACHE:
+        with suppress(OSError):
+            return lock_of(CACHE / "compile.lock")
+    return nullcontext()
+
+
 # One lock for the process: whoever compiles holds it, and takes it again for what is compiled on the way.
-_lock: FileLock | nullcontext[None] = FileLock(CACHE / "compile.lock") if CACHE else nullcontext()
+_lock = _cache_lock()
 
 
 @contextmanager
 def compile_lock() -> Iterator[None]:
     """Hold the cache while compiling, so that other processes wait for the result instead of compiling it too."""
+    require_compiler()
     with _lock:
         yield
 
@@ -112,5 +142,5 @@ class _Cache(FunctionCache):  # type: ignore[misc]
     """Numba's cache of a function, which reads, changes and writes its index without a lock."""
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        with compile_lock():
+        with compile_lock(), suppress(OSError):
             super().save_overload(sig, data)

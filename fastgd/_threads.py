@@ -5,12 +5,12 @@ calls), and its threading layers abort on a fork or when entered twice. Calls la
 costs microseconds.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from fastgd._errors import InputError
+from fastgd._system import processors
 
 CALL_SECONDS = 0.05  # what a kernel call should last: short for Ctrl-C and progress, long against its start
 
@@ -21,8 +21,8 @@ def call(kernel: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[[],
 
 
 def available_threads() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of processors that this process may use: neither more than its share, nor other ones."""
+    return processors()
 
 
 class Threads:

@@ -13,6 +13,7 @@ import pyarrow.dataset as pds
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
+from fastgd._system import expanded
 from fastgd.store.manifest import Manifest
 from fastgd.store.snapshot import Snapshot
 from fastgd.store.surfaces import Surface, read_surfaces
@@ -21,6 +22,8 @@ METRICS = ("validation_loss", "loss")
 AT = ("final", "best")
 # The statuses of trials whose last loss says nothing: they rank behind all others.
 LOST = ("diverged", "failed")
+# The groups of trials in a ranking, each behind the one before.
+REACHED, ENDED, UNKNOWN, GONE = range(4)
 
 
 def load(path: str | Path) -> "Results":
@@ -70,7 +73,7 @@ class Results:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = expanded(path)
         self.manifest = Manifest.read(self.path)
         self._snapshot = Snapshot.read(self.path)
 
@@ -175,6 +178,17 @@ class Results:
     def best(self, by: str | None = None, at: str = "final") -> pd.DataFrame:
         """Rank the study's configurations by their median over the seeds, within each problem; diverged ones last.
 
+        The trials of a problem are put in order, and a configuration ranks where its trial at the median does:
+
+        1. trials that `stop.target` ended, by the passes over the training rows (epochs) until they reached it: near
+           the target all losses are alike. Those that reached it at the same checkpoint are in the order of the loss;
+        2. trials that ended otherwise ("completed", "stalled", "converged", ...), by the loss;
+        3. trials that ran out of time, or have no such loss: how they would have ended is not known;
+        4. trials that diverged or failed.
+
+        Of an even number of trials two are in the middle. The later one decides in which of the four groups the
+        configuration is, and its loss or its epochs are the mean of both.
+
         Parameters
         ----------
         by : {"validation_loss", "loss"}, optional
@@ -186,36 +200,80 @@ class Results:
         -------
         pandas.DataFrame
             A row a configuration: `rank` (from 1, within the problem), the columns of `identity`, `<at>_<by>` (the
-            median; a diverged or failed trial counts as infinite), the same with `_min` and `_max`, `seeds` and
-            `diverged` (numbers of trials), and `trial_id`: the trial at the median, the better one of the middle two.
-            On landscapes, `seeds` counts starts too, and `start` tells from which that trial came.
+            median; a diverged or failed trial counts as infinite, one that ran out of time as NaN), the same with
+            `_min` and `_max`, `seeds` and, on landscapes, `starts` (how many there are), `diverged` (a number of
+            trials; `timeout` likewise, where there are any), `target_epochs` where a target ended trials (until the
+            median reached it; NaN if it did not), and `trial_id`: the trial at the median, the better one of the
+            middle two. On landscapes, `start` tells from which start that trial came.
         """
         if at not in AT:
             raise InputError(f"results cannot be ranked at {at!r}; {nearest(at, AT)}")
         value = f"{at}_{self.metric(by)}"
         trials, configuration, identities = self._configurations
-        scores = trials[value].to_numpy(dtype=np.float64, copy=True)
-        lost = trials["status"].isin(LOST).to_numpy()
-        scores[lost] = np.inf
-        # Sorted by configuration and score, the seeds of one are neighbours, and the middle one is their median.
-        order = np.lexsort((scores, configuration))
-        starts = np.flatnonzero(np.diff(configuration[order], prepend=-1))
-        seeds = np.diff(starts, append=len(order))
-        middle, upper = order[starts + (seeds - 1) // 2], order[starts + seeds // 2]
-        table: pd.DataFrame = identities.iloc[configuration[middle]].assign(
-            **{
-                value: (scores[middle] + scores[upper]) / 2,
-                f"{value}_min": scores[order[starts]],
-                f"{value}_max": scores[order[starts + seeds - 1]],
-                "seeds": seeds,
-                "diverged": np.add.reduceat(lost[order].astype(np.int64), starts) if len(starts) else seeds,
-                **{name: trials[name].to_numpy()[middle] for name in self._trial_key},
-            }
-        )
-        problem = pd.factorize(table["problem"])[0]
-        table = table.iloc[np.lexsort((table["diverged"], table[value], problem))].reset_index(drop=True)
+        places = _places(trials, value)
+        # In order, the trials of one configuration are neighbours, and the middle one is their median.
+        order = np.lexsort((places["score"], places["epochs"], places["group"], configuration))
+        first = np.flatnonzero(np.diff(configuration[order], prepend=-1))
+        count = np.diff(first, append=len(order))
+        middle, upper, last = order[first + (count - 1) // 2], order[first + count // 2], order[first + count - 1]
+        score, epochs, group = (places[name].to_numpy() for name in ("score", "epochs", "group"))
+        own = (trials["status"] == "timeout").to_numpy()
+        columns = {
+            value: (score[middle] + score[upper]) / 2,
+            f"{value}_min": _extreme(np.fmin, score[order], first),
+            f"{value}_max": np.where(group[last] == UNKNOWN, np.nan, _extreme(np.fmax, score[order], first)),
+            **self._counts(trials, order, first, count),
+            "diverged": _added(group[order] == GONE, first),
+            **({"timeout": _added(own[order], first)} if own.any() else {}),
+        }
+        if (group == REACHED).any():
+            columns["target_epochs"] = np.where(group[upper] == REACHED, (epochs[middle] + epochs[upper]) / 2, np.nan)
+        columns |= {name: trials[name].to_numpy()[middle] for name in self._trial_key}
+        table: pd.DataFrame = identities.iloc[configuration[middle]].assign(**columns)
+        problem, reached = pd.factorize(table["problem"])[0], columns.get("target_epochs", np.zeros(len(table)))
+        keys = (table["diverged"], table[value], reached, group[upper], problem)
+        table = table.iloc[np.lexsort(keys)].reset_index(drop=True)
         table.insert(0, "rank", table.groupby("problem", sort=False).cumcount() + 1)
         return table
+
+    def best_at_ends(self, ranking: pd.DataFrame) -> pd.DataFrame:
+        """Return the winners whose rate is the lowest or the highest that was tried: a better one may lie beyond.
+
+        Parameters
+        ----------
+        ranking : pandas.DataFrame
+            What `best` returned.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Rows of the ranking, the first of a problem, optimizer and variant, with `end` ("lowest" or "highest") and
+            `rates`: how many were tried with all else as it is there.
+        """
+        columns, value = [*ranking.columns, "end", "rates"], value_of(ranking)
+        if "lr" not in ranking or ranking.empty:
+            return ranking.reindex(columns=columns)
+        alike = ranking[[name for name in self.identity if name != "lr"]]
+        alike = alike.astype(object).where(alike.notna(), None)
+        winners = []
+        for _, own in ranking.groupby(["problem", "optimizer", "variant"], dropna=False, sort=False, observed=True):
+            best, others = own.iloc[0], alike.loc[own.index]
+            rates = own["lr"][[row == others.values[0].tolist() for row in others.values.tolist()]].dropna()
+            end = {rates.min(): "lowest", rates.max(): "highest"}.get(best["lr"])
+            if rates.nunique() > 1 and end and np.isfinite(best[value]):
+                winners.append({**best, "end": end, "rates": rates.nunique()})
+        return pd.DataFrame(winners, columns=columns)
+
+    def _counts(
+        self, trials: pd.DataFrame, order: NDArray[np.int64], first: NDArray[np.int64], count: NDArray[np.int64]
+    ) -> dict[str, NDArray[Any]]:
+        """How many seeds, and on landscapes how many starts, the trials of each configuration have."""
+        if not self.on_landscapes:
+            return {"seeds": count}
+        if trials["seed"].nunique() <= 1:  # of millions of trials: nothing is to be counted
+            return {"seeds": np.minimum(count, 1), "starts": count}
+        own = trials.iloc[order].groupby(np.repeat(np.arange(len(first)), count))
+        return {"seeds": own["seed"].nunique().to_numpy(), "starts": own["start"].nunique().to_numpy()}
 
     def seeds_of(self, trial_id: str) -> list[str]:
         """Return the ids of the trials in the study with a trial's configuration: one a seed, itself among them."""
@@ -251,26 +309,31 @@ class Results:
         if self.on_landscapes:
             return self._configurations_of_swarms()
         trials = self.trials[self.trials["in_study"]].reset_index(drop=True)
-        groups = trials.groupby(self.identity, dropna=False, sort=False, observed=True)
-        codes = np.asarray(groups.ngroup(), dtype=np.int64)
+        codes = self._numbered(trials)
         first = np.flatnonzero(~pd.Series(codes).duplicated())
         return trials, codes, trials.iloc[first][self.identity]
 
     def _configurations_of_swarms(self) -> tuple[pd.DataFrame, NDArray[np.int64], pd.DataFrame]:
         """The same for landscapes, whose trials may be many millions: their names tell configurations apart."""
-        names = ["trial_id", "start", "status", "final_loss", "best_loss"]
+        names = ["trial_id", "start", "seed", "status", "final_loss", "best_loss"]
         trials: pd.DataFrame = self.table("trials", columns=names, filter=pc.field("in_study")).to_pandas()
         found: dict[str, pd.DataFrame] = {}
-        for batch in self._snapshot.dataset("trials").to_batches(columns=["trial_id", *self.identity]):
-            rows = batch.to_pandas().drop_duplicates("trial_id").astype({"trial_id": str})
+        for batch in self._snapshot.dataset("trials").to_batches(columns=["trial_id", "configuration", *self.identity]):
+            rows = batch.to_pandas().drop_duplicates("trial_id").astype({"trial_id": str, "configuration": str})
             found |= {row: rows.iloc[[k]] for k, row in enumerate(rows["trial_id"]) if row not in found}
         codes, used = pd.factorize(trials["trial_id"].astype(str) if not len(trials) else trials["trial_id"])
         identities = [found[str(name)] for name in used]
-        table = pd.concat(identities)[self.identity] if identities else trials.reindex(columns=self.identity)
+        columns = ["configuration", *self.identity]
+        table = pd.concat(identities)[columns] if identities else trials.reindex(columns=columns)
         # A configuration is one whatever its seed: seeds are to be the median's, as starts are.
-        numbers = table.groupby(self.identity, dropna=False, sort=False, observed=True).ngroup().to_numpy()
+        numbers = self._numbered(table)
         first = np.flatnonzero(~pd.Series(numbers).duplicated())
-        return trials, np.asarray(numbers, np.int64)[codes], table.iloc[first]
+        return trials, numbers[codes], table.iloc[first][self.identity]
+
+    def _numbered(self, trials: pd.DataFrame) -> NDArray[np.int64]:
+        """The number of each trial's configuration: by its name, or by what was run where the schema had no names."""
+        by = self.identity if self.manifest.schema == 1 else ["configuration"]
+        return np.asarray(trials.groupby(by, dropna=False, sort=False, observed=True).ngroup(), dtype=np.int64)
 
     def _frame(self, kind: str) -> pd.DataFrame:
         frame: pd.DataFrame = self.table(kind).to_pandas()
@@ -285,3 +348,28 @@ class Results:
             return self._snapshot.dataset(kind).to_table(**options)
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(f"the {kind} in {self.path} are damaged: {error}") from error
+
+
+def _places(trials: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Return where trials stand in a ranking: by group, then by epochs, then by score; see `Results.best`."""
+    status = trials["status"]
+    score = trials[value].to_numpy(dtype=np.float64, copy=True)
+    lost, reached = status.isin(LOST).to_numpy(), (status == "target").to_numpy()
+    unknown = ((status == "timeout").to_numpy() | np.isnan(score)) & ~lost
+    score[lost], score[unknown] = np.inf, np.nan
+    group = np.select([lost, reached, unknown], [GONE, REACHED, UNKNOWN], ENDED)
+    epochs = trials["epochs"].to_numpy(dtype=np.float64) if reached.any() else np.zeros(len(trials))
+    return pd.DataFrame({"group": group, "epochs": np.where(reached, epochs, 0.0), "score": score})
+
+
+def _extreme(of: np.ufunc, values: NDArray[np.float64], first: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.asarray(of.reduceat(values, first) if len(first) else np.zeros(0))
+
+
+def _added(values: NDArray[np.bool_], first: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.asarray(np.add.reduceat(values.astype(np.int64), first) if len(first) else np.zeros(0, np.int64))
+
+
+def value_of(ranking: pd.DataFrame) -> str:
+    """Return the column that a ranking is by."""
+    return next(name for name in map(str, ranking.columns) if f"{name}_min" in ranking)

@@ -60,6 +60,14 @@ def open_folder(
     )
 
 
+# The columns that tell no configuration, whose name is a hash of all that decides its numbers but the seed.
+OF_TRIALS = {
+    *("trial_id", "seed", "kernel", "status", "reason", "steps", "epochs", "cohort_lanes"),
+    *(f"{when}_{name}" for when in ("final", "best") for name in ("loss", "validation_loss")),
+    *(f"{stage}_seconds" for stage in ("compile", "train", "evaluate")),
+}
+
+
 def trials(count: int, prefix: str = "t", **columns) -> pd.DataFrame:
     """Rows of trials with the contract's columns."""
     fields = {
@@ -93,7 +101,14 @@ def trials(count: int, prefix: str = "t", **columns) -> pd.DataFrame:
         "train_seconds": 1.0,
         "evaluate_seconds": 0.1,
     }
-    return pd.DataFrame({**fields, **columns}, index=range(count))
+    rows = pd.DataFrame({**fields, **columns}, index=range(count))
+    return configured(rows)
+
+
+def configured(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return trials with the names of their configurations."""
+    told = rows.drop(columns=[*OF_TRIALS, "configuration"], errors="ignore").to_numpy(object)
+    return rows.assign(configuration=["/".join(map(str, row)) for row in told])
 
 
 def block(ids, checkpoint: int, **columns) -> dict:

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from store_samples import OPTIMIZERS, commit, open_folder, trials, write_study
+from store_samples import OPTIMIZERS, commit, configured, open_folder, trials, write_study
 
 from fastgd._errors import InputError
 from fastgd.analysis import load
@@ -92,9 +92,9 @@ def test_diverged_configurations_come_last(tmp_path):
 def test_configurations_differ_by_everything_but_the_seed(tmp_path):
     rows = trials(6, lr=0.1, seed=0, beta=[None, None, 0.9, 0.9, None, None], batch_size=[64, 64, 64, 64, 128, 128])
     rows["schedule"] = ["constant", "cosine"] * 3
-    best = stored(tmp_path, rows).best()
+    best = stored(tmp_path, configured(rows)).best()
     assert len(best) == 6
-    rows = rows.assign(seed=[0, 1] * 3, schedule="constant", trial_id=[f"u{i}" for i in range(6)])
+    rows = configured(rows.assign(seed=[0, 1] * 3, schedule="constant", trial_id=[f"u{i}" for i in range(6)]))
     assert len(stored(tmp_path / "other", rows).best()) == 3
 
 

@@ -16,13 +16,15 @@ from typer.testing import CliRunner
 
 import fastgd
 from fastgd.cli.app import app
-from fastgd.cli.consoles import amount, seconds
-from fastgd.cli.progress import Reporter
 from fastgd.datasets import DATASETS
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.problems import LOSSES
 from fastgd.schedules import SCHEDULES
 from fastgd.study import events
+from fastgd.study._fields import METRICS
+from fastgd.study.keys import keys
+from fastgd.study.progress import Reporter
+from fastgd.study.words import amount, seconds
 
 COMMANDS = ["run", "demo", "tune", "best", "plot", "list", "info", "warmup"]
 
@@ -104,13 +106,29 @@ def test_unknown_attribute():
 
 @pytest.mark.parametrize(
     ("kind", "registry"),
-    [("optimizers", OPTIMIZERS), ("schedules", SCHEDULES), ("losses", LOSSES), ("datasets", DATASETS)],
+    [
+        ("optimizers", OPTIMIZERS),
+        ("schedules", SCHEDULES),
+        ("losses", LOSSES),
+        ("datasets", DATASETS),
+        ("metrics", METRICS),
+    ],
 )
 def test_list(kind, registry):
     listing, _ = fastgd_cli("list", kind)
     assert all(name in listing for name in registry)
     records = json.loads(fastgd_cli("list", kind, "--json")[0])
     assert [record["name"] for record in records] == list(registry)
+
+
+def test_list_keys():
+    """The same as docs/study.md, without its links."""
+    shown, _ = fastgd_cli("list", "keys")
+    assert "batch_size" in shown
+    records = json.loads(fastgd_cli("list", "keys", "--json")[0])
+    assert [record["name"] for record in records] == [key.name for key in keys()]
+    assert {"table", "name", "type", "default", "meaning", "goes_with"} == records[0].keys()
+    assert "](" not in json.dumps(records)
 
 
 def test_list_tells_defaults():
@@ -161,14 +179,20 @@ MISTAKES = [
     ),
     (["run", "study.toml", "--set", "epochs"], "error: --set epochs: write key.path=value"),
     (["run", "study.toml", "--dry-run"], "error: study.toml: epochs must be at least 1, found 0"),
-    (["run", "study.toml", "--threads", "0"], "--threads"),
+    (["run", "study.toml", "--threads", "0"], "error: --threads: "),
+    (["run", "study.toml", "--threads", "two"], "error: --threads: "),
+    (["best", "nowhere", "--top", "0"], "error: --top: "),
+    (["tune", "study.toml", "--factor", "much"], "error: --factor: "),
     (["run"], "STUDY.toml"),
     (["warmup", "study.toml", "--all"], "error: give a study or --all, not both"),
     (["warmup", "study.toml"], "error: study.toml: epochs must be at least 1, found 0"),
     (["best", "nowhere"], "error: nowhere holds no fastgd results"),
-    (["best", "nowhere", "--by", "accuracy"], "validation_loss"),
+    (["best", "nowhere", "--by", "accuracy"], "error: --by: there is no 'accuracy'; valid: loss, validation_loss"),
     (["plot", "nowhere", "--kind", "curves"], "error: nowhere holds no fastgd results"),
-    (["list", "optimisers"], "optimizers"),
+    (["list", "optimisers"], "error: fastgd list: there is no 'optimisers'; did you mean 'optimizers'?"),
+    (["list", "nothing"], "error: fastgd list: there is no 'nothing'; valid: baselines, datasets, keys, landscapes,"),
+    (["best", "nowhere", "--at", "end"], "error: --at: there is no 'end'; valid: best, final"),
+    (["tune", "study.toml", "--by", "los"], "error: --by: there is no 'los'; did you mean 'loss'?"),
     (["rum"], "run"),
 ]
 

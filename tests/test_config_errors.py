@@ -1,7 +1,11 @@
 """Each mistake in a study file is one clear message: the file, the key, what was found, and what would be valid."""
 
+import re
+
+import numpy as np
 import pytest
 
+import fastgd
 from fastgd._errors import InputError
 from fastgd.study.config import Study
 
@@ -45,6 +49,13 @@ MISTAKES = [
     ("epochs = 3", "epochs = 3\nsteps = 9", "", "epochs or steps: give one of the two"),
     ("epochs = 3", "epochs = 0", "epochs", "must be at least 1, found 0"),
     ("epochs = 3", "epochs = 2.5", "epochs", "must be a whole number, found 2.5"),
+    ('metrics = ["loss"]', 'trajectories = "all"', "record.trajectories", "goes with landscapes, found 'all'"),
+    (
+        'name = "cosine"',
+        'name = "cosine"\nthen = { name = "constant" }',
+        "schedule.0.length",
+        "is missing: after how many indices 'then' begins; without it 'cosine' never ends",
+    ),
     ("epochs = 3", "epochs = true", "epochs", "must be a whole number, found true"),
     ("epochs = 3", "epochs = 'ten'", "epochs", "must be a whole number, found 'ten'"),
     ("epochs = 3", "steps = 1e3", "steps", "must be a whole number, found 1000.0"),
@@ -342,3 +353,53 @@ def test_files_that_cannot_be_read(tmp_path):
     path.write_text("epochs = = 3")
     with pytest.raises(InputError, match=r"study\.toml: is not valid TOML: .*line 1, column 10"):
         Study.from_toml(path)
+
+
+DATA = {"name": "s", "epochs": 1, "problem": {"loss": "squared"}, "optimizer": {"name": "sgd", "lr": 1}}
+LANDSCAPE = {"name": "s", "steps": 1, "problem": {"landscape": "himmelblau"}, "optimizer": {"name": "sgd", "lr": 1}}
+EMPTY = [
+    (DATA, "schedule", [], "schedule"),
+    (DATA, "schedule", {"name": "warmup", "length": 2, "then": []}, "schedule.then"),
+    (DATA, "schedule", {"name": "warmup", "length": []}, "schedule.length"),
+    (DATA, "schedule", {"name": "cosine", "also": []}, "schedule.also"),
+    (DATA, "schedule", {"name": "cosine", "final": []}, "schedule.final"),
+    (DATA, "schedule", [{"name": "multistep", "milestones": []}], "schedule.0.milestones"),
+    (DATA, "schedule", {"name": "multistep", "milestones": [[]]}, "schedule.milestones.0"),
+    (DATA, "schedule", {"name": "piecewise", "at": [0], "values": [[1], []]}, "schedule.values.1"),
+    (DATA, "seed", [], "seed"),
+    (DATA, "batch_size", np.array([]), "batch_size"),
+    (DATA, "problem", [], "problem"),
+    (DATA, "problem", {"loss": "squared", "l2": []}, "problem.l2"),
+    (DATA, "optimizer", [], "optimizer"),
+    (DATA, "optimizer", {"name": "sgd", "lr": ()}, "optimizer.lr"),
+    (DATA, "optimizer", {"name": "sgd", "lr": {"log": [], "num": 3}}, "optimizer.lr.log"),
+    (DATA, "optimizer", {"name": "sgd", "lr": 1, "estimator": []}, "optimizer.estimator"),
+    (DATA, "optimizer", {"name": "sgd", "lr": 1, "clip": []}, "optimizer.clip"),
+    (DATA, "optimizer", {"name": "sgd", "lr": 1, "clip": {"norm": []}}, "optimizer.clip.norm"),
+    (DATA, "optimizer", {"name": "sgd", "lr": 1, "line_search": []}, "optimizer.line_search"),
+    (DATA, "optimizer", [{"name": "sgd", "lr": 1, "schedule": []}], "optimizer.0.schedule"),
+    (DATA, "record", {"metrics": []}, "record.metrics"),
+    (DATA, "init", {"point": []}, "init.point"),
+    (DATA, "surface", {"parameters": []}, "surface.parameters"),
+    (LANDSCAPE, "problem", {"landscape": "himmelblau", "minima": []}, "problem.minima"),
+    (LANDSCAPE, "problem", {"landscape": "himmelblau", "minima": [[]]}, "problem.minima.0"),
+    (LANDSCAPE, "problem", {"landscape": "himmelblau", "domain": []}, "problem.domain"),
+    (LANDSCAPE, "starts", {"points": []}, "starts.points"),
+    (LANDSCAPE, "starts", {"points": [[]]}, "starts.points.0"),
+    (LANDSCAPE, "starts", {"grid": []}, "starts.grid"),
+    (LANDSCAPE, "starts", {"uniform": 3, "low": []}, "starts.low"),
+    (LANDSCAPE, "record", {"trajectories": []}, "record.trajectories"),
+]
+
+
+@pytest.mark.parametrize(("fields", "key", "value", "path"), EMPTY, ids=[row[-1] for row in EMPTY])
+def test_every_empty_list_is_one_message(fields, key, value, path):
+    with pytest.raises(InputError) as error:
+        fastgd.Study(**{**fields, key: value})
+    assert re.fullmatch(rf"{re.escape(path)} is an empty list; give at least one (table|value)", str(error.value))
+
+
+@pytest.mark.parametrize("num", [0, 1, -3])
+def test_a_grid_without_values_is_one_message(num):
+    with pytest.raises(InputError, match=rf"optimizer\.lr\.num must be a whole number of at least 2, found {num}"):
+        fastgd.Study(**{**DATA, "optimizer": {"name": "sgd", "lr": {"log": [1, 2], "num": num}}})

@@ -99,19 +99,19 @@ def test_the_home_folder(tmp_path, monkeypatch):
     ("text", "message"),
     [
         ("a,b\n1,2\n", ": there is no column 'late'; valid: a, b"),
-        ("lat,b\n1,2\n", ": there is no column 'late'; did you mean 'lat'?"),
+        ("lat,b\n1,2\n", ": there is no column 'late'; did you mean 'lat'? valid: lat, b"),
         ("a,late\n", ": a header, but no rows"),
         ("", " cannot be read: No columns to parse from file"),
         ("a,late\n1,0\n2,0,5\n", " cannot be read: Expected 2 fields in line 3, saw 3"),
         ("a,late\n1,0,5\n2,0,5\n", ": the rows have more fields than the header"),
-        ("a,late\n1,0\n2\n", ": row 2 has no target: found nan"),
-        ("a,late\n1,0\n,1\n", ": row 2, column 'a': found nan; every feature must be a finite number"),
-        ("a,late\n1,0\n-inf,1\n", ": row 2, column 'a': found -inf; every feature must be a finite number"),
-        ("a,late\n1,0\n1,inf\n", ": row 2: the target is inf; it must be finite"),
+        ("a,late\n1,0\n2\n", ": line 3 has no target: found nan"),
+        ("a,late\n1,0\n,1\n", ": line 3, column 'a': found nan; every feature must be a finite number"),
+        ("a,late\n1,0\n-inf,1\n", ": line 3, column 'a': found -inf; every feature must be a finite number"),
+        ("a,late\n1,0\n1,inf\n", ": line 3: the target is inf; it must be finite"),
         ("late\n1\n", ": X must have rows and columns, (n, d); found shape (1, 0)"),
         (
             "a,late\n1,0\n2,1\ntwo,1\n",
-            ": column 'a' is not numeric: row 3 holds 'two'; drop the column, or encode it as numbers "
+            ": column 'a' is not numeric: line 4 holds 'two'; drop the column, or encode it as numbers "
             "(pandas.get_dummies makes one-hot columns)",
         ),
     ],
@@ -206,17 +206,20 @@ def test_svm_files_name_the_bad_line(tmp_path, bad, reason, line):
 
 def test_svm_files_that_will_not_do(tmp_path):
     path = tmp_path / "a.svm"
-    assert refusal(write(path, GOOD + "1 2:nan\n")).startswith(": row 3, column 'x1': found nan")
-    assert refusal(write(path, "nan 1:1\n")) == ": row 1 has no target: found nan"
+    assert refusal(write(path, GOOD + "1 2:nan\n")).startswith(": line 3, column 'x1': found nan")
+    assert refusal(write(path, "nan 1:1\n")) == ": line 1 has no target: found nan"
     assert "X must have rows and columns" in refusal(write(path, ""))
     too_wide = GOOD + f"1 1:1 {2**31}:1\n"
-    assert refusal(write(path, too_wide)) == ", line 3: a column is above 2,147,483,647"
+    assert refusal(write(path, too_wide)) == f", line 3: a column is above 2,147,483,647; found '{2**31}:1'"
+
+
+SAY = '; or say what it is: format = "svm", for example'
 
 
 def test_paths_that_will_not_do(tmp_path):
     assert refusal(tmp_path / "a.csv", "y") == ": there is no such file"
-    assert refusal(tmp_path / "a.txt") == ": unknown extension '.txt'; valid: .svm, .libsvm, .csv, .parquet, .npz"
-    assert refusal(tmp_path / "a") == ": unknown extension ''; valid: .svm, .libsvm, .csv, .parquet, .npz"
+    assert refusal(tmp_path / "a.txt") == ": unknown extension '.txt'; valid: .svm, .libsvm, .csv, .parquet, .npz" + SAY
+    assert refusal(tmp_path / "a") == ": unknown extension ''; valid: .svm, .libsvm, .csv, .parquet, .npz" + SAY
     (tmp_path / "folder.csv").mkdir()
     assert "Is a directory" in refusal(tmp_path / "folder.csv", "y")
     write(tmp_path / "a.svm", GOOD)

@@ -93,6 +93,64 @@ def test_standardised_as_scikit_learn_does():
     assert data.notes == (f"{np.sum(~varies)} constant columns are not standardised",)
 
 
+def noisy(value, n, dtype):
+    """A column that is constant but for the rounding of its last value."""
+    column = np.full(n, value, dtype)
+    column[-1] = np.nextafter(column[0], dtype(np.inf))
+    return column
+
+
+@pytest.mark.parametrize("layout", ["dense", "sparse"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n", [2, 1000, 300_000])
+def test_columns_that_are_constant_but_for_rounding_are_left_alone(layout, dtype, n):
+    normal = np.random.default_rng(0).normal(size=n).astype(dtype)
+    columns = {
+        "constant": np.full(n, 0.3, dtype),
+        "rounded": noisy(0.3, n, dtype),
+        "large": noisy(-1e30, n, dtype),
+        "normal": normal,
+        "tiny": dtype(1e-10) * normal,
+        "narrow": dtype(1) + dtype(1e-3) * normal,
+    }
+    X = pd.DataFrame(columns)
+    data = prepare(from_arrays(X, np.zeros(n)), targets="real", standardize=True, layout=layout)
+    found = data.X if layout == "dense" else data.X.toarray()
+    np.testing.assert_array_equal(found[:, :3], X.to_numpy()[:, :3])
+    np.testing.assert_allclose(found[:, 3:].std(axis=0, dtype=np.float64), 1, rtol=1e-3)
+    note = "3 constant columns are not standardised (2 of them constant but for rounding)"
+    assert data.notes == (note,)
+
+
+def test_a_sum_that_rounds_is_constant():
+    """0.1 + 0.2 is not 0.3: the deviation is rounding, and a blown-up column would be of size 1, or 1e15."""
+    X = np.array([0.3] * 999 + [0.1 + 0.2])[:, None]
+    for layout in ("dense", "sparse"):
+        held = from_arrays(np.array([[0.3], [5.0]]), np.zeros(2))
+        data = prepare(from_arrays(X, np.zeros(1000)), targets="real", standardize=True, layout=layout, validation=held)
+        for found, expected in ((data.X, X), (data.X_validation, held.X)):
+            np.testing.assert_array_equal(found if layout == "dense" else found.toarray(), expected)
+        assert data.notes == ("1 constant columns are not standardised (1 of them constant but for rounding)",)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    X=arrays(np.float64, st.tuples(st.integers(2, 40), st.just(1)), elements=st.floats(-10, 10)),
+    mean=st.sampled_from([0.0, 1.0, 1e3, 1e9, 1e15, -1e16]),
+    scale=st.sampled_from([1e-12, 1.0]),
+)
+def test_what_scikit_learn_takes_for_constant_is_left_alone(X, mean, scale):
+    from sklearn.preprocessing import StandardScaler
+
+    X = mean + scale * X
+    if 0 < np.abs(X - X.mean()).max() < 1e-150:  # its square is no number
+        return
+    data = prepare(from_arrays(X, np.zeros(len(X))), targets="real", standardize=True)
+    theirs = StandardScaler().fit(X).scale_[0] == 1 and not np.isclose(X.std(), 1)
+    assert not theirs or (data.X == X).all()
+    assert np.abs(data.X).max() <= np.abs(X).max() or np.abs(data.X).max() < np.sqrt(len(X)) * (1 + 1e-9)
+
+
 def test_statistics_of_many_blocks():
     dataset = load(Source(synthetic={"n": 100_001, "d": 3, "condition": 50}))
     data = prepare(dataset, targets="binary", standardize=True)
@@ -207,6 +265,52 @@ def test_positive_is_one_label_against_all_others(targets):
     assert targets_of(["no", "yes"], targets, "no") == [1.0, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("y", "positive", "mapped"),
+    [
+        ([True, False], "True", [1, 0]),
+        ([True, False], "false", [0, 1]),
+        ([np.True_, np.False_], True, [1, 0]),
+        ([1.0, 0.0], "True", [1, 0]),
+        (["True", "maybe"], True, [1, 0]),
+        (["FALSE", "maybe"], False, [1, 0]),
+        ([1, 2], "2", [0, 1]),
+        ([1, 2], "2.0", [0, 1]),
+        ([1.5, 2.0], "1.5", [1, 0]),
+        ([1, -1], "+1", [1, 0]),
+        (["1", "x"], 1, [1, 0]),
+        (["1.0", "x"], 1, [1, 0]),
+        ([b"a", b"b"], "a", [1, 0]),
+        (np.array([b"a", b"b"]), "b", [0, 1]),
+    ],
+)
+def test_positive_finds_the_label_that_is_written_otherwise(y, positive, mapped):
+    assert targets_of(y, "binary", positive) == mapped
+
+
+@pytest.mark.parametrize(
+    ("y", "positive", "message"),
+    [
+        ([0, 1, 2], "True", "no row has the label positive = 'True'"),
+        ([0, 1, 2], True, "no row has the label positive = True"),
+        (["0", "1"], True, "no row has the label positive = True"),
+        (["1", "1.0"], 1, "several are the label positive = 1; labels: '1', '1.0'"),
+        (["true", "True"], True, "several are the label positive = True"),
+        ([0, 1], "yes", "no row has the label positive = 'yes'"),
+    ],
+)
+def test_positive_that_could_mean_several_or_none(y, positive, message):
+    with pytest.raises(InputError, match=f"^arrays: {message}"):
+        targets_of(y, "binary", positive)
+
+
+def test_positive_in_a_file_of_true_and_false(tmp_path):
+    (tmp_path / "a.csv").write_text("x,late\n1,True\n2,False\n")
+    dataset = load(Source(path=str(tmp_path / "a.csv"), target="late"))
+    for positive in ("True", "true", True, 1, "1"):
+        assert prepare(dataset, targets="binary", positive=positive).y.tolist() == [1, 0]
+
+
 def test_targets_that_stay():
     assert targets_of([0.0, 0.25, 1.0], "unit") == [0.0, 0.25, 1.0]
     assert targets_of([-1, 1, 2.5], "real") == [-1.0, 1.0, 2.5]
@@ -238,7 +342,7 @@ def test_targets_that_stay():
         ([0.5, 1.5], "unit", None, "row 2 has target 1.5; this loss takes numbers from 0 to 1"),
         ([3, -0.5], "count", None, "row 2 has target -0.5; this loss takes numbers that are not negative"),
         (["no", "yes"], "binary", "Yes", "no row has the label positive = 'Yes'; labels: 'no', 'yes'"),
-        ([0, 1, 2], "binary", "1", "no row has the label positive = '1'; labels: 0, 1, 2"),
+        ([0, 1, 2], "binary", "3", "no row has the label positive = '3'; labels: 0, 1, 2"),
     ],
 )
 def test_targets_that_will_not_do(y, targets, positive, message):

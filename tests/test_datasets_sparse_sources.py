@@ -1,5 +1,8 @@
 """Sparse data from files, from the bundled flights and made by Zipf's law, and the study's keys for them."""
 
+import bz2
+import gzip
+import lzma
 import re
 import subprocess
 import sys
@@ -17,6 +20,7 @@ from sparse_tables import TABLES, is_canonical
 from fastgd._errors import InputError
 from fastgd.datasets import DATASETS, Source, from_arrays, load, prepare
 from fastgd.study import config
+from fastgd.study.runner import load_data
 
 # --- .svm files
 
@@ -96,6 +100,110 @@ def test_validation_files_end_earlier_or_are_turned(tmp_path):
     turned = prepare(table, targets="binary", validation=shorter, layout="sparse").X_validation
     assert turned.toarray().tolist() == [[6, 5, 0]]
     assert is_canonical(turned)
+
+
+ZERO, ONE = "1 0:1 1:2\n-1 0:2 1:1\n", "1 1:2\n-1 2:5\n"  # a column 0, and none
+COUNTED = 'columns count from 1, as there is no column 0 (zero_based = "auto")'
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "X", "held", "notes"),
+    [
+        (ZERO, "1 1:2\n", [[1, 2], [2, 1]], [[0, 2]], ()),
+        (ONE, "1 0:3\n", [[0, 2, 0], [0, 0, 5]], [[3, 0, 0]], ()),
+        (ONE, "1 1:3\n", [[2, 0], [0, 5]], [[3, 0]], (COUNTED,)),
+        (ZERO, "1 0:3\n", [[1, 2], [2, 1]], [[3, 0]], ()),
+        (ONE, "1 1:3 # 0:1\n", [[2, 0], [0, 5]], [[3, 0]], (COUNTED,)),
+        (ONE, "1 1:3 10:0\n0 +00:7\n", [[0, 2, 0], [0, 0, 5]], None, ()),
+    ],
+)
+def test_all_files_of_a_problem_count_alike(tmp_path, train, test, X, held, notes):
+    paths = {"path": str(write(tmp_path / "train.svm", train)), "validation": str(write(tmp_path / "test.svm", test))}
+    wanted = study(**paths)
+    if held is None:
+        wanted = study(**paths, n_features=11)
+    (data,) = load_data(wanted, None, print)
+    assert data.X.toarray()[:, : len(X[0])].tolist() == X
+    assert held is None or data.X_validation.toarray().tolist() == held
+    assert data.notes == notes
+    (turned,) = load_data(study(path=paths["validation"], validation=paths["path"], n_features=11), None, print)
+    assert turned.X_validation.toarray()[:, : len(X[0])].tolist() == X
+
+
+def test_the_same_file_beside_another_one_is_other_data(tmp_path):
+    train, zero = write(tmp_path / "train.svm", ONE), write(tmp_path / "zero.svm", "1 0:3\n")
+    base = {"loss": "logistic", "path": str(train)}
+    problems = [{**base, "name": "alone"}, {**base, "name": "beside", "validation": str(zero)}]
+    two = config.Study(name="s", epochs=1, problem=problems, optimizer={"name": "sgd", "lr": 0.1})
+    alone, beside = load_data(two, None, print)
+    assert alone.X.toarray().tolist() == [[2, 0], [0, 5]]
+    assert beside.X.toarray().tolist() == [[0, 2, 0], [0, 0, 5]]
+
+
+def test_where_columns_count_from_moves_the_validation_loss(tmp_path):
+    train, test = write(tmp_path / "train.svm", ZERO), write(tmp_path / "test.svm", "1 1:2\n")
+    (data,) = load_data(study(path=str(train), validation=str(test)), None, print)
+    margin = data.y_validation * (data.X_validation @ np.array([0.0, 1.0]))
+    assert np.log1p(np.exp(-margin)) == pytest.approx(0.126928, abs=1e-6)
+
+
+def test_a_wider_validation_file_says_which_n_features_would_do(tmp_path):
+    train, test = write(tmp_path / "train.svm", "1 1:1\n0 3:4\n"), write(tmp_path / "test.svm", "1 5:5\n")
+    keys = {"path": str(train), "validation": str(test)}
+    with pytest.raises(InputError, match=r"it has 5 and has 'x3' too many; n_features = 5 would do for both$"):
+        load_data(study(**keys), None, print)
+    (data,) = load_data(study(**keys, n_features=5), None, print)
+    assert data.X.shape[1] == data.X_validation.shape[1] == 5
+
+
+@pytest.mark.parametrize("name", ["a9a", "a9a.t", "news20.binary.bz2", "a.svm.gz", "a.svm.xz", "a.LIBSVM.zst"])
+def test_svm_files_of_any_name(tmp_path, name):
+    text = b"\xef\xbb\xbf# made 0:1 by us\n\n1 qid:1 1:2 3:4 # 0:5\r\n   \n-1 qid:2 2:1\n"
+    compress = {".bz2": bz2.compress, ".gz": gzip.compress, ".xz": lzma.compress}
+    path = tmp_path / name
+    if path.suffix == ".zst":
+        with pa.output_stream(str(path), compression="zstd") as stream:
+            stream.write(text)
+    else:
+        path.write_bytes(compress.get(path.suffix, bytes)(text))
+    if "svm" not in name.lower():
+        assert f"unknown extension {path.suffix!r}; valid: .svm" in refusal(path)
+        assert 'or say what it is: format = "svm"' in refusal(path)
+    dataset = read(path, format="svm")
+    assert dataset.X.toarray().tolist() == [[2, 0, 4], [0, 1, 0]]
+    assert dataset.y.tolist() == [1, -1]
+    assert dataset.notes == (COUNTED,)
+
+
+@pytest.mark.parametrize(
+    ("line", "token"),
+    [
+        ("one 1:2", "one"),
+        ("1,2 1:2", "1,2"),
+        ("1 1:2 0.5", "0.5"),
+        ("1 1:2 x:5 3:1", "x:5"),
+        ("1 1:2 2:five", "2:five"),
+        ("1 1:2 2:", "2:"),
+        ("1 3:2 2:1", "2:1"),
+        ("1 2:2 2:1", "2:1"),
+        ("1 -3:2", "-3:2"),
+        ("1 1:2 qid:3", "qid:3"),
+        (f"1 1:1 {2**40}:1", f"{2**40}:1"),
+    ],
+)
+def test_a_bad_token_is_named_with_its_line(tmp_path, line, token):
+    path = write(tmp_path / "a.svm", f"1 1:2\n\n# a comment\n{line}\n1 oops\n")
+    message = refusal(path)
+    assert message.startswith(", line 4: ")
+    assert message.endswith(f"; found {token!r}")
+
+
+def test_rows_of_svm_files_are_named_by_their_lines(tmp_path):
+    path = write(tmp_path / "a.svm", "1 1:2\n\n# a comment\n1 2:nan\n")
+    assert refusal(path).startswith(": line 4, column 'x1': found nan")
+    write(path, "1 1:2\n\n# a comment\n7 2:1\n")
+    with pytest.raises(InputError, match=r"a.svm: line 4 has target 7 "):
+        load_data(study(path=str(path)), None, print)
 
 
 # --- Parquet of lists
@@ -272,8 +380,6 @@ def test_keys_that_a_study_refuses(problem, message):
 
 
 def test_a_study_loads_its_sparse_files(tmp_path):
-    from fastgd.study.runner import load_data
-
     train = write(tmp_path / "train.svm", "1 1:1 2:2\n-1 3:4\n")
     test = write(tmp_path / "test.svm", "1 1:7\n")
     keys = {"path": str(train), "zero_based": True, "n_features": 6, "validation": str(test)}

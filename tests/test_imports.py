@@ -76,6 +76,17 @@ def test_running_imports_neither_plots_nor_witnesses(results):
     assert not imported("import fastgd; fastgd.run") & {"matplotlib", "torch", "sklearn"}
 
 
+def test_modules_are_there_without_an_import_of_their_own():
+    code = """
+import fastgd
+assert fastgd.optimizers.OPTIMIZERS["adam"].slots == fastgd.optimizers.find("adam").slots
+fastgd.schedules.SCHEDULES["cosine"], fastgd.problems.LOSSES["logistic"], fastgd.datasets.DATASETS["flights"]
+fastgd.plots.PLOTS["curves"], fastgd.analysis.load
+assert {"optimizers", "plots", "schedules", "problems", "datasets", "analysis"} <= set(dir(fastgd))
+"""
+    assert not imported(code) & {"numba", "llvmlite", "matplotlib", "sklearn", "torch"}
+
+
 def test_every_public_name_is_there():
     for name in fastgd.__all__:
         assert getattr(fastgd, name) is not None

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from small_studies import D, Log, assert_same, rows, run, study_of
-from test_plan import ids_of
 
 import fastgd
 from fastgd import InputError
@@ -75,11 +74,6 @@ def test_other_points_are_other_trials():
     assert points[0] == points[1] != points[2]
     assert points[0].to_toml() == points[1].to_toml()
     assert "point = [\n    1.0,\n]" in points[0].to_toml()
-
-
-def test_trials_from_other_starts_keep_their_names():
-    assert min(ids_of()) == "253968619885c04aaa5e"
-    assert min(ids_of(init={"normal": 0.1})) == "5b96868a86e11345171f"
 
 
 @pytest.mark.parametrize("count", [D, D + 2])

@@ -73,6 +73,7 @@ def test_starts_from_a_file(tmp_path, suffix):
         ({"starts": {"points": [[1.0]]}}, "starts.points.0 must have 2 coordinates"),
         ({"starts": {"grid": [3, 3, 3]}}, "starts.grid must be a number, or one for each of the 2 coordinates"),
         ({"starts": {"points": [[1.0, 1.0]], "low": 0}}, "starts.low goes with grid, uniform, sobol"),
+        ({"starts": {"grid": 3, "scale": 2.0}}, "starts.scale goes with normal, found 2.0"),
         ({"schedule": {"name": "plateau"}}, "landscapes have none"),
         (
             {"problem": [{"landscape": "himmelblau"}, {"loss": "logistic", "dataset": "breast_cancer"}]},

@@ -66,7 +66,7 @@ def test_curves_end_where_trials_do(results):
 
 def test_the_ranking_is_over_starts(results):
     best = results.best()
-    assert best["seeds"].tolist() == [400] * 3
+    assert (best["seeds"].tolist(), best["starts"].tolist()) == ([1] * 3, [400] * 3)
     trials = results.trials
     medians = trials.groupby(["optimizer", "lr"], observed=True)["final_loss"].median()
     assert np.allclose(best["final_loss"], np.sort(medians))
@@ -150,10 +150,10 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fastgd.run(study(), tmp_path / "cut", on_event=interrupt)
     kept = len(fastgd.load(tmp_path / "cut").trials)
-    assert kept == 800  # both rates of momentum are a cohort
+    assert kept == 64  # a part of momentum's cohort: the next one is adam's turn
     events: list = []
     resumed = fastgd.run(study(), tmp_path / "cut", on_event=events.append)
-    assert started(events) == 400
+    assert started(events) == 1200 - 64
     monkeypatch.undo()
     same(resumed, fastgd.run(study(), tmp_path / "whole"))
 
@@ -171,14 +171,91 @@ def test_one_trial_alone_has_the_same_bits(results, tmp_path):
         fastgd.run(study(), tmp_path / "none", trial=f"{row['trial_id']}:400")
 
 
-def test_time_is_over(tmp_path, monkeypatch):
-    from fastgd.study import swarm_plan
+class Clock:
+    """Time that passes by a second whenever somebody looks at it: what is interrupted depends on no machine."""
 
-    monkeypatch.setattr(swarm_plan, "PART", 100)
-    events: list = []
-    fastgd.run(study(max_seconds=1e-9), tmp_path, on_event=events.append)
-    assert any("max_seconds" in event.message for event in events if isinstance(event, Warning_))
-    assert len(fastgd.run(study(), tmp_path).trials) == 1200
+    def __init__(self):
+        self.seconds = 0
+
+    def perf_counter(self):
+        self.seconds += 1
+        return float(self.seconds)
+
+
+def hurried(path, monkeypatch, total, **changes):
+    """Run a study again and again until nothing is left; return the trials that stood there after each run."""
+    counts = []
+    with monkeypatch.context() as patch:
+        patch.setattr("fastgd.study.swarm_run.LEAST_SECONDS", 0.0)
+        while not counts or counts[-1] < total:
+            events: list = []
+            patch.setattr("fastgd.study.swarm_run.time", Clock())
+            fastgd.run(study(**changes), path, on_event=events.append)
+            counts.append(len(fastgd.load(path).trials))
+            left = [event.message for event in events if isinstance(event, Warning_)]
+            assert left == [
+                f"max_seconds was over: {total - counts[-1]:,} trials are left for the next run of the study"
+            ] * (counts[-1] < total)
+            assert len(counts) < 60
+    return counts
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 60])
+def test_a_study_that_is_always_cut_short_comes_to_its_end(tmp_path, monkeypatch, seconds):
+    """Each run stores something, however short its time is, and the bits are those of a run that was not cut."""
+    fields = {"steps": 60, "starts": {"grid": [16, 12]}, "record": {"trajectories": 0}}
+    counts = hurried(tmp_path / "cut", monkeypatch, 3 * 192, max_seconds=seconds, **fields)
+    assert all(before < after for before, after in zip([0, *counts], counts, strict=False))
+    assert len(counts) > 1, "the first run was cut short"
+    same(fastgd.load(tmp_path / "cut"), fastgd.run(study(**fields), tmp_path / "whole"))
+
+
+def test_trajectories_of_a_study_that_is_cut_short(tmp_path, monkeypatch):
+    fields = {"steps": 40, "starts": {"uniform": 100}, "record": {"trajectories": [0, 99]}}
+    hurried(tmp_path / "cut", monkeypatch, 300, max_seconds=60, **fields)
+    cut, whole = fastgd.load(tmp_path / "cut"), fastgd.run(study(**fields), tmp_path / "whole")
+    paths = [by_key(each.trajectories, "step", "coordinate") for each in (cut, whole)]
+    pd.testing.assert_frame_equal(*paths, check_exact=True)
+
+
+def test_many_small_swarms_in_too_short_a_time(tmp_path, monkeypatch):
+    """Of each optimizer something is there before the second swarm of any begins."""
+    optimizers = [{"name": name, "lr": 1e-3, "schedule": {"name": each}} for name in ("momentum", "adam") for each in
+                  ("constant", "cosine", "linear")]  # fmt: skip
+    fields = {"steps": 20, "starts": {"grid": 3}, "optimizer": optimizers}
+    patched, seen = monkeypatch, []
+    patched.setattr("fastgd.study.swarm_run.LEAST_SECONDS", 0.0)
+    for number in range(6):
+        patched.setattr("fastgd.study.swarm_run.time", Clock())
+        fastgd.run(study(max_seconds=1e-9, **fields), tmp_path)
+        trials = fastgd.load(tmp_path).trials
+        assert len(trials) == 9 * (number + 1)
+        seen.append(set(trials["optimizer"]))
+    assert seen[0] == {"momentum"}
+    assert seen[1] == {"momentum", "adam"}
+
+
+def test_parts_under_a_deadline_share_the_time(monkeypatch):
+    """A group at first; then what the time that is left gives each swarm, by the speed that was measured."""
+    from types import SimpleNamespace
+
+    from fastgd.study import swarm_run
+    from fastgd.study.swarm_plan import make_swarm_plan
+
+    monkeypatch.setattr(swarm_run, "time", SimpleNamespace(perf_counter=lambda: 10.0))
+    (plan, _) = make_swarm_plan(study(starts={"uniform": 100_000})).swarms
+    owner = SimpleNamespace(deadline=np.inf, study=study(), stored=True)
+    swarm = swarm_run._SwarmRun(owner, plan, 0, 1)
+    assert swarm._fitting(0) == plan.together
+    owner.deadline, width = 40.0, plan.spec.width
+    assert swarm._fitting(0) == width
+    swarm.speed = 1000 * width
+    assert swarm._fitting(0) == min(plan.together, 10_000 * width)
+    assert swarm._fitting(97) == 300 * width
+    owner.deadline = 9.0
+    assert swarm._fitting(0) == width
+    owner.stored = False  # nothing yet in this run: what a quarter of a second is enough for
+    assert swarm._fitting(0) == 250 * width
 
 
 # --- trajectories -----------------------------------------------------------------------------------------------------
@@ -216,7 +293,7 @@ def test_fewer_starts_leave_the_study(tmp_path):
     few = fastgd.run(study(steps=20, starts={"uniform": 10}), tmp_path)
     assert len(few.trials) == 90
     assert few.trials.query("in_study")["start"].max() == 9
-    assert few.best()["seeds"].tolist() == [10] * 3
+    assert few.best()["starts"].tolist() == [10] * 3
 
 
 def test_outcomes_do_not_depend_on_what_is_recorded(tmp_path):
@@ -229,17 +306,9 @@ def test_outcomes_do_not_depend_on_what_is_recorded(tmp_path):
     assert one["final_loss"].tolist() == two["final_loss"].tolist()
 
 
-def test_time_is_over_within_a_part(tmp_path):
-    events: list = []
-    long = study(steps=10**9, starts={"uniform": 64}, max_seconds=1, record={"every": {"log": 3}})
-    fastgd.run(long, tmp_path, on_event=events.append)
-    assert any("192 trials are left" in event.message for event in events if isinstance(event, Warning_))
-
-
 def test_parts_are_small_where_there_are_many_coordinates():
     from fastgd.study.swarm_plan import MEMORY_BUDGET, make_swarm_plan
 
     wide = study(problem={"landscape": "rosenbrock", "dimension": 1000}, starts={"uniform": 100_000})
     for swarm in make_swarm_plan(wide).swarms:
         assert swarm.together * swarm.bytes_a_lane <= MEMORY_BUDGET
-        assert sum(len(part) for part in swarm.parts()) == len(swarm.lanes)

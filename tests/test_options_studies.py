@@ -152,7 +152,10 @@ def test_a_scheduled_penalty_counts_as_it_stands(tmp_path):
             r"optimizer\.proximal: does not go with 'nesterov': its step",
         ),
         ({"name": "dog", "proximal": {"l1": 1.0}}, r"optimizer\.proximal: does not go with 'dog'"),
-        ({"name": "ftrl", "lookahead": {}}, r"optimizer\.lookahead: does not go with 'ftrl': .* places from sums"),
+        (
+            {"name": "ftrl", "lookahead": {}},
+            r"optimizer\.lookahead: does not go with 'ftrl': .* from sums of all gradients",
+        ),
         (
             {"name": "schedule_free_sgd", "lookahead": {}},
             r"optimizer\.lookahead: does not go with 'schedule_free_sgd'",

@@ -185,22 +185,51 @@ def test_parameters_none(tmp_path):
 
 @pytest.mark.parametrize("validation", [0.0, 0.3])
 def test_parameters_of_the_best(tmp_path, validation):
-    """Of each cohort, those of the trial with the lowest final validation loss, or loss."""
+    """Those of all seeds of each optimizer's best configuration: what `best` names."""
     problem = {"loss": "logistic", "intercept": True, "validation": validation}
-    best = run(tmp_path / "best", problem=problem, record={"parameters": "best"}, **SEEDS)
-    every = run(tmp_path / "all", problem=problem, record={"parameters": "all"}, **SEEDS)
-    score = "final_validation_loss" if validation else "final_loss"
-    assert best.trials["cohort_id"].nunique() == 4
-    for _, cohort in best.trials.groupby("cohort_id"):
-        winner = cohort[score].idxmin()
-        for index, trial in cohort.iterrows():
-            if index != winner:
-                with pytest.raises(InputError, match="were not recorded"):
-                    best.parameters(trial["trial_id"])
-                continue
-            keys = ["lr", "seed", "batch_size"]
-            (same,) = every.trials.loc[(every.trials[keys] == trial[keys].tolist()).all(axis=1), "trial_id"]
-            np.testing.assert_array_equal(best.parameters(trial["trial_id"]), every.parameters(same))
+    optimizer = [{"name": "momentum", "lr": [0.01, 0.03, 0.1, 0.3]}, {"name": "sgd", "lr": [0.03, 0.1, 0.3]}]
+    changes = {"problem": problem, "optimizer": optimizer, **SEEDS}
+    best = run(tmp_path / "best", record={"parameters": "best"}, **changes)
+    every = run(tmp_path / "all", record={"parameters": "all"}, **changes)
+    wanted = set()
+    for _, ranked in best.best().groupby("optimizer"):
+        wanted |= set(best.seeds_of(ranked.sort_values("rank")["trial_id"].iloc[0]))
+    assert len(wanted) == 2 * len(SEEDS["seed"])
+    for trial in best.trials["trial_id"]:
+        if trial in wanted:
+            np.testing.assert_array_equal(best.parameters(trial), every.parameters(trial))
+        else:
+            with pytest.raises(InputError, match="were not recorded"):
+                best.parameters(trial)
+
+
+def test_what_is_kept_changes_no_trial(tmp_path):
+    """A folder whose parameters are asked for later runs what lacks them, for them alone, with the same bits."""
+    first, log = run(tmp_path / "r", **SEEDS), Log()
+    best = run(tmp_path / "r", log=log, record={"parameters": "best"}, **SEEDS)
+    assert_same(best, first)
+    assert sum(log.computed) == len(SEEDS["seed"]) == best.table("parameters").num_rows
+    assert set(best.table("parameters")["trial_id"].to_pylist()) == set(best.seeds_of(best.best()["trial_id"][0]))
+    log = Log()
+    every = run(tmp_path / "r", log=log, record={"parameters": "all"}, **SEEDS)
+    assert_same(every, first)
+    assert "for record.parameters" in log.of(Warning_)[0].message
+    assert every.table("parameters").num_rows == len(first.trials) == len(set(every.trials["trial_id"]))
+    fresh = run(tmp_path / "fresh", record={"parameters": "all"}, **SEEDS)
+    for trial in fresh.trials["trial_id"]:
+        np.testing.assert_array_equal(every.parameters(trial), fresh.parameters(trial))
+    log = Log()
+    run(tmp_path / "r", log=log, record={"parameters": "none"}, **SEEDS)
+    assert log.computed == []
+
+
+def test_the_best_of_a_study_that_grows(tmp_path):
+    """Another configuration becomes the best one: its parameters are stored too."""
+    record = {"parameters": "best"}
+    few = run(tmp_path / "r", optimizer={"name": "momentum", "lr": [1e-4, 2e-4, 3e-4]}, record=record)
+    more = run(tmp_path / "r", optimizer={"name": "momentum", "lr": [1e-4, 2e-4, 3e-4, 1e-2]}, record=record)
+    assert few.best()["trial_id"][0] != more.best()["trial_id"][0]
+    assert len(more.parameters(more.best()["trial_id"][0])) == D + 1
 
 
 def test_parameters_of_the_best_where_trials_end_at_different_times(tmp_path):

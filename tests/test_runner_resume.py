@@ -74,8 +74,8 @@ def test_an_extended_study_runs_what_is_missing(tmp_path):
     steps = [
         ({"optimizer": blocks(0.1, 0.2, 0.3)}, [3]),
         ({"optimizer": blocks(0.1, 0.2, 0.3, 0.4, 0.05)}, [2]),
-        ({"optimizer": [blocks(0.3, 0.4), {"name": "adam", "lr": 0.1}]}, [1]),
-        ({"optimizer": [blocks(0.3, 0.4), {"name": "adam", "lr": 0.1}], "seed": [0, 1]}, [2, 1]),
+        ({"optimizer": [blocks(0.3, 0.4, 0.05), {"name": "adam", "lr": 0.1}]}, [1]),
+        ({"optimizer": [blocks(0.3, 0.4, 0.05), {"name": "adam", "lr": 0.1}], "seed": [0, 1]}, [3, 1]),
         ({"optimizer": blocks(0.1, 0.2, 0.3)}, []),
     ]
     for changes, expected in steps:
@@ -86,7 +86,7 @@ def test_an_extended_study_runs_what_is_missing(tmp_path):
         assert trials["trial_id"].is_unique
         fresh = run(tmp_path / f"fresh-{len(list(tmp_path.iterdir()))}", **changes)
         assert set(trials.loc[trials["in_study"], "trial_id"]) == set(fresh.trials["trial_id"])
-    assert len(results.trials) == 5 + 1 + 2 + 1
+    assert len(results.trials) == 5 + 1 + 3 + 1
     assert results.trials["in_study"].sum() == 3
     assert len(results.best()) == 3
 

@@ -6,6 +6,8 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 
 from fastgd._errors import InputError
@@ -85,6 +87,32 @@ def test_ends_are_exact(name):
     values = factors(name, {"final": 0.01}, "last", K, T)
     assert values[0] == {"wsd": 0, "one_cycle": 0.04}.get(name, 1)
     assert values[-1] == pytest.approx(0.01, abs=1e-16)
+
+
+@given(
+    total=st.integers(2, 500),
+    final=st.sampled_from([4e-6, 0.01, 2.0]),
+    keys=st.sampled_from(
+        [
+            *(("linear", {}), ("polynomial", {"power": 0.3}), ("exponential", {}), ("cosine", {"dips": 3})),
+            *(("wsd", {"warmup": 0.7, "decay": 0.3}), ("wsd", {"decay": 0.9}), ("one_cycle", {"rise": 0.9})),
+            *(("one_cycle", {"three_phase": True, "rise": rise}) for rise in (0.01, 0.3, 0.49, 0.5)),
+            *(("one_cycle", {"three_phase": True, "rise": rise, "form": "linear"}) for rise in (0.3, 0.5)),
+        ]
+    ),
+)
+def test_what_has_a_final_value_ends_there(total, final, keys):
+    name, params = keys
+    assert SCHEDULES[name].fault(params) == ""
+    last = factors(name, {**params, "final": final}, "last", np.array([total - 1]), total)[0]
+    assert last == pytest.approx(final, rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("rise", [0.51, 0.6, 0.99])
+def test_three_phases_that_do_not_fit_are_refused(rise):
+    """The second phase is as long as the first: what rises for more than half of the budget never comes to its end."""
+    assert "rise of 0.5 at most" in SCHEDULES["one_cycle"].fault({"three_phase": True, "rise": rise})
+    assert SCHEDULES["one_cycle"].fault({"rise": rise}) == ""
 
 
 @pytest.mark.parametrize("dips", [1, 2, 5])

@@ -363,6 +363,7 @@ MISTAKES = [
     ('name = "piecewise"\nat = [0, 1]\nvalues = [1]', "schedule.0: at and values must have the same length"),
     ('name = "wsd"\nwarmup = 0.9\ndecay = 0.3', "schedule.0: warmup and decay must add up to 1 at most"),
     ('name = "one_cycle"\nform = "sine"', "schedule.0.form must be 'cosine' or 'linear', found 'sine'"),
+    ('name = "one_cycle"\nthree_phase = true\nrise = 0.6', "schedule.0: three_phase needs a rise of 0.5 at most"),
     ('name = "pegasos"', "schedule.0.alpha is missing"),
     ('name = "constant"\nof = "momentum"', "schedule 'constant' gives momentum the value 1 at index 0"),
 ]  # fmt: skip

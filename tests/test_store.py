@@ -17,7 +17,7 @@ from fastgd.store import Columns, Manifest, Snapshot, compaction, curves_schema,
 TRIALS = """
     trial_id problem dataset loss n d l2 optimizer variant lr beta schedule schedule.final batch_size seed dtype layout
     sparse kernel status reason steps epochs final_loss best_loss final_validation_loss best_validation_loss in_study
-    cohort_id cohort_lanes compile_seconds train_seconds evaluate_seconds
+    cohort_id cohort_lanes compile_seconds train_seconds evaluate_seconds configuration
 """.split()  # noqa: SIM905
 CURVES = """
     trial_id step epoch samples_seen loss validation_loss param_norm lr train_seconds grad_norm
@@ -314,7 +314,7 @@ def test_the_manifest_tells_the_run(tmp_path):
     assert 0 < stored.timings["store"] < 5
     assert stored.notes == ("9430 rows left out",)
     content = json.loads((tmp_path / "manifest.json").read_text())
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert {"fastgd", "study_hash", "packages", "cpu", "threads", "simd_bits", "threading_layer"} <= content.keys()
 
 

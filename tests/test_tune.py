@@ -159,6 +159,59 @@ def test_a_best_rate_at_an_end_is_said_to_be_there(tmp_path, monkeypatch):
     assert tuned.tuned.exists()
 
 
+def test_an_optimizer_with_a_schedule_has_the_whole_budget_in_every_round(tmp_path):
+    """In a round of one epoch of five, a cosine over epochs would be a constant, and favour other rates."""
+    schedules = [
+        {"name": "constant"},
+        {"name": "cosine"},
+        {"name": "warmup", "length": 10},
+        {"name": "constant", "value": 1},
+    ]
+    blocks = [{"name": "sgd", "lr": [0.01, 1.0], "schedule": schedule} for schedule in schedules]
+    tuned = tune(tmp_path / "q", study=study_of(epochs=5, optimizer=blocks), factor=2, points=5)
+    budgets = tuned.points.groupby("answer")["full"].unique().map(set).to_dict()
+    assert dict(zip(tuned.answers["schedule"], budgets.values(), strict=True)) == {
+        "constant": {False, True},
+        "cosine": {True},
+        "warmup": {True},
+    }
+    assert set(tuned.answers["status"]) == {"bracketed"}
+    alone = tune(tmp_path / "alone", study=study_of(epochs=5, optimizer=blocks[1]), factor=2, points=5)
+    same = ["lr", "low", "high", "loss", "flat_low", "flat_high"]
+    cosine = tuned.answers[tuned.answers["schedule"] == "cosine"]
+    pd.testing.assert_frame_equal(alone.answers[same], cosine[same].reset_index(drop=True))
+    assert all(one.full for one in alone.rounds)
+
+
+def test_the_flat_range_of_a_scheduled_optimizer_is_that_of_its_whole_budget(tmp_path):
+    study = study_of(epochs=10, optimizer={"name": "sgd", "lr": [0.01, 3.0]}, schedule={"name": "cosine"})
+    (answer,) = tune(tmp_path / "q", study=study).answers.to_dict("records")
+    curvatures = np.array([STEEP, FLAT])
+
+    def loss(rate):
+        steps = rate * 0.5 * (1 + np.cos(np.pi * np.arange(10) / 9))
+        return float(np.sum(np.prod(1 - np.outer(steps, curvatures), axis=0) ** 2 / curvatures) / 2)
+
+    limit = answer["loss"] + 0.05 * (loss(0.0) - answer["loss"])
+    assert answer["loss"] == pytest.approx(loss(answer["lr"]), rel=1e-6)
+    step = (3.0 / 0.01) ** (1 / 8)
+    for rate, beyond in ((answer["flat_low"], 1 / step), (answer["flat_high"], step)):
+        assert loss(rate) <= limit * (1 + 1e-9)
+        assert loss(rate * beyond) > limit
+
+
+def test_rounds_that_run_out_of_time_are_no_answer(tmp_path):
+    study = study_of(max_seconds=1e-9)
+    with pytest.raises(InputError, match="round-0: max_seconds = 1e-09 was over before all trials ended"):
+        tune(tmp_path / "q", study=study)
+    with pytest.raises(InputError, match="range-test: max_seconds = 1e-09 was over before all trials ended"):
+        fastgd.range_test(study, tmp_path / "q", data=quadratic(), threads=2)
+    swarm = {"steps": 20, "problem": {"landscape": "booth"}, "starts": {"uniform": 8}}
+    study = fastgd.Study(name="late", optimizer={"name": "sgd", "lr": [1e-3, 1e-2]}, max_seconds=1e-9, **swarm)
+    with pytest.raises(InputError, match="round-0: max_seconds = 1e-09 was over before all trials ended"):
+        fastgd.tune(study, tmp_path / "v", threads=2)
+
+
 # Several of everything: what is whose, and what counts.
 MANY = {
     "epochs": 5,

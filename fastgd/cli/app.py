@@ -1,5 +1,8 @@
 """The commands. Heavy modules are imported inside them, so that `--help` is quick."""
 
+import errno
+import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +15,10 @@ from fastgd.cli.choices import At, By, Kind
 
 
 class _Program(TyperGroup):
-    """Turns what went wrong into a line and an exit code: 2 for the user's input, 130 for an interruption."""
+    """Turns what went wrong into a line and an exit code: 2 for the user's input, 130 for an interruption.
+
+    Whoever reads the output may stop when they have seen enough (`| head`): that is no error.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -20,9 +26,24 @@ class _Program(TyperGroup):
         except InputError as error:
             sys.stderr.write(f"error: {error}\n")
             raise typer.Exit(2) from None
+        except typer.BadParameter as error:
+            if error.param is None or not error.message:  # what is missing is told with the usage
+                raise
+            sys.stderr.write(f"error: {_told(error)}\n")
+            raise typer.Exit(2) from None
         except KeyboardInterrupt:
             sys.stderr.write("interrupted\n")
             raise typer.Exit(130) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written goes nowhere
+            raise typer.Exit(0) from None
+
+
+def _told(error: typer.BadParameter) -> str:
+    """Return what is wrong with an option, as other errors tell it: without the parser's own words."""
+    option = max(error.param.opts, key=len) if error.param else ""
+    text = error.message.removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{option}: {text.partition(', unable to')[0].replace('a valid integer', 'a whole number').rstrip('.')}"
 
 
 app = typer.Typer(
@@ -38,7 +59,22 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    _open_streams()
+    try:
+        app()
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        sys.stderr.write(f"error: cannot write on standard output: {error.strerror}\n")
+        sys.exit(2)
+
+
+def _open_streams() -> None:
+    """Let standard output take whatever is printed: where it is closed, and where its encoding lacks a letter."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (it stays open as long as the process runs)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _print_version(wanted: bool) -> None:
@@ -61,6 +97,7 @@ def program(
 
 
 Folder = Annotated[Path, typer.Argument(help="A folder of results, as written by fastgd run.", metavar="DIR")]
+NAMES = {choice: "|".join(choice) for choice in (By, At)}
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, alone, on standard output.")]
 
 
@@ -108,7 +145,7 @@ def run(
     options = runs.Options(fresh=fresh, threads=threads, trial=trial, allow_mixed=allow_mixed)
     loaded = runs.read(study, assignments or [])
     if dry_run:
-        runs.dry_run(loaded, trial)
+        runs.dry_run(loaded, out, options)
     else:
         runs.run(loaded, out, options)
 
@@ -153,7 +190,10 @@ def tune(
         int | None, typer.Option(min=1, help="The same in steps; of a range test: all.  [default there: 300]")
     ] = None,
     by: Annotated[
-        By | None, typer.Option(help="What judges.  [default: validation_loss, where there is validation data]")
+        str | None,
+        typer.Option(
+            help="What judges.  [default: validation_loss, where there is validation data]", metavar=NAMES[By]
+        ),
     ] = None,
     range_test: Annotated[
         bool, typer.Option("--range-test", help="One run with a growing rate, by default from 1e-6 to 10.")
@@ -181,7 +221,7 @@ def tune(
     from fastgd.cli import runs, tunings
 
     options: dict[str, Any] = {"factor": factor, "low": low, "high": high, "points": points, "epochs": epochs}
-    options |= {"steps": steps, "by": by and by.value, "threads": threads}
+    options |= {"steps": steps, "by": by and By.of(by, "--by").value, "threads": threads}
     command = tunings.range_test if range_test else tunings.tune
     command(runs.read(study, assignments or []), out, options, as_json=json)
 
@@ -190,9 +230,10 @@ def tune(
 def best(
     folder: Folder,
     by: Annotated[
-        By | None, typer.Option(help="What ranks.  [default: validation_loss, where there is validation data]")
+        str | None,
+        typer.Option(help="What ranks.  [default: validation_loss, where there is validation data]", metavar=NAMES[By]),
     ] = None,
-    at: Annotated[At, typer.Option(help="The end of each curve, or its lowest point.")] = At.final,
+    at: Annotated[str, typer.Option(help="The end of each curve, or its lowest point.", metavar=NAMES[At])] = "final",
     top: Annotated[int | None, typer.Option(min=1, help="Show this many.  [default: 20; with --json: all]")] = None,
     json: Json = False,
 ) -> None:
@@ -208,7 +249,7 @@ def best(
     """
     from fastgd.cli import rankings
 
-    rankings.best(folder, by, at, top, as_json=json)
+    rankings.best(folder, By.of(by, "--by") if by else None, At.of(at, "--at"), top, as_json=json)
 
 
 @app.command()
@@ -274,32 +315,34 @@ def plot(
     from fastgd.cli import rankings, tunings
 
     if kind in ("range", "tune"):
-        tunings.plot(folder, kind, output)
+        tunings.plot(folder, kind, output, assignments or [])
     else:
         rankings.plot(folder, kind, output, assignments or [])
 
 
 @app.command("list")
 def list_(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    kind: Annotated[str, typer.Argument(help=f"What to list: {', '.join(Kind)}.", metavar="KIND")],
     json: Json = False,
 ) -> None:
-    """List what a study file can name.
+    """List what a study file can name, and its keys.
 
     **Examples**
 
     ```
     fastgd list optimizers
+    fastgd list keys
     fastgd list datasets --json
     ```
     """
     from fastgd.cli import registries
     from fastgd.cli.consoles import show, show_json
 
+    listed = Kind.of(kind, "fastgd list")
     if json:
-        show_json(registries.records(kind))
+        show_json(registries.records(listed))
     else:
-        show(registries.listing(kind))
+        show(registries.listing(listed))
 
 
 @app.command()

@@ -4,31 +4,21 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 
-PIPE_WIDTH = 200  # a pipe has no width: wide enough for every table
-
-
-def _console(stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    return console
-
-
-def errors() -> Console:
-    """Return the console of standard error."""
-    return _console(stderr=True)
+from fastgd._numbers import is_whole, number
+from fastgd.study.progress import console
 
 
 def show(*parts: RenderableType) -> None:
     """Print on standard output; text wraps where the terminal does and is never cut."""
-    console = _console(stderr=False)
+    out = console()
     for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str))
+        out.print(part, soft_wrap=isinstance(part, str))
 
 
 def show_facts(facts: Mapping[str, Any]) -> None:
@@ -43,6 +33,12 @@ def show_json(value: Any) -> None:
     """Print JSON on standard output; what JSON has no number for (nan, infinity) is null."""
     json.dump(_strict(value), sys.stdout, indent=2, allow_nan=False)
     sys.stdout.write("\n")
+
+
+def whole(rows: list[dict[Any, Any]], settings: Iterable[str]) -> list[dict[Any, Any]]:
+    """Return rows in which settings that are whole in all of them are integers: a batch size that was read as 64.0."""
+    names = [name for name in settings if all(row.get(name) is None or is_whole(row[name]) for row in rows)]
+    return [{**row, **{name: int(row[name]) for name in names if row.get(name) is not None}} for row in rows]
 
 
 def _strict(value: Any) -> Any:
@@ -66,28 +62,8 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], num
     return made
 
 
-def count(number: int, noun: str) -> str:
-    """Return a number of things: 1 trial, 2,000 trials."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def seconds(value: float) -> str:
-    """Return a duration in words: 40 ms, 0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
-    if value < 0.0995:
-        return f"{1000 * value:.0f} ms"
-    if value < 10:
-        return f"{value:.1f} s"
-    whole = round(value)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def amount(value: float, unit: str = "") -> str:
-    """Return a number with three digits and a decimal prefix: 1.23 G."""
-    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor:
-            return f"{value / factor:.3g} {prefix}{unit}"
-    return f"{value:.3g} {unit}".strip()
+def cell(value: Any, digits: int = 4) -> str:
+    """Return what stands in a table for a value: nothing for what is not there, whole numbers as such."""
+    if value is None or value != value:
+        return ""
+    return str(value) if isinstance(value, str | bool) or not isinstance(value, Real) else number(value, digits)

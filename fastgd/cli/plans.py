@@ -5,14 +5,18 @@ from itertools import groupby
 
 from rich.console import RenderableType
 
-from fastgd.cli.consoles import amount, count, table
+from fastgd.cli.consoles import table
 from fastgd.study.summary import CohortSummary, PlanSummary
+from fastgd.study.words import amount, cost_text, count
 
 TEXTS = ("problem", "optimizer", "kernel")
 
 
-def describe(name: str, summary: PlanSummary) -> list[RenderableType]:
-    """Return what a plan says: a row for the cohorts that differ by their seeds only, then the totals."""
+def describe(name: str, summary: PlanSummary, standing: Sequence[str] = ()) -> list[RenderableType]:
+    """Return what a plan says: a row for the cohorts that differ by their seeds only, then the totals.
+
+    standing: what the folder holds of it already, in words.
+    """
     by = sorted(summary.cohorts, key=_kind)
     rows = [_row(list(cohorts)) for _, cohorts in groupby(by, key=_kind)]
     columns = list(rows[0])
@@ -28,7 +32,9 @@ def describe(name: str, summary: PlanSummary) -> list[RenderableType]:
         f"{count(summary.lanes, 'lane')}, "
         f"{summary.padding:.0%} of what is computed is padding",
         f"{amount(summary.bytes, 'B')} of memory for {_what(summary)}, {amount(summary.flops, 'flop')}",
+        f"{cost_text(summary.cost)}; compiling kernels that are not in the cache comes on top",
         *summary.notes,
+        *standing,
         "nothing was run: leave out --dry-run to run it",
     ]
 

@@ -9,12 +9,15 @@ import pyarrow.compute as pc
 from rich.table import Table
 
 from fastgd._errors import InputError
-from fastgd.analysis import Results, load
+from fastgd._numbers import number
+from fastgd.analysis import Results, load, value_of
 from fastgd.cli.choices import At, By
-from fastgd.cli.consoles import count, seconds, show, show_json, table
+from fastgd.cli.consoles import cell, show, show_json, table, whole
+from fastgd.study.words import count, seconds
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 TOP = 20
 
@@ -25,12 +28,14 @@ def best(folder: Path, by: By | None, at: At, top: int | None, *, as_json: bool)
     ranking = results.best(by=by and by.value, at=at.value)
     if as_json:
         chosen = ranking if top is None else ranking[ranking["rank"] <= top]
-        show_json(chosen.astype(object).where(chosen.notna(), None).to_dict("records"))
+        rows = chosen.astype(object).where(chosen.notna(), None).to_dict("records")
+        show_json(whole(rows, results.identity))
         return
     chosen = ranking[ranking["rank"] <= (top or TOP)]
     show(ranking_table(results, ranking, chosen, f"{results.manifest.name}: the best configurations"))
     if len(chosen) < len(ranking):
         show(f"{len(ranking) - len(chosen):,} more of {len(ranking):,}: --top N, or --json for all")
+    show(*remarks(results, ranking))
 
 
 def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str] = ()) -> None:
@@ -78,7 +83,14 @@ def draw(results: Results, kind: str, output: Path, options: Mapping[str, Any] |
             raise
         raise InputError(f"--set {', '.join(options)}: {error}") from error
     plots.save(figure, output)
-    show(f"{kind}: {output}")
+    show(f"{kind}: {output}", *notes(figure))
+
+
+def notes(figure: "Figure") -> list[str]:
+    """Return what a picture says that it does not show."""
+    from fastgd.plots._pages import notes_of
+
+    return [f"{words} (--set page=N)" if words.startswith("page ") else words for words in notes_of(figure)]
 
 
 def summary(results: Results) -> None:
@@ -86,6 +98,7 @@ def summary(results: Results) -> None:
     ranking = results.best()
     winners = ranking.groupby(["problem", "optimizer", "variant"], dropna=False, sort=False).head(1)
     show(ranking_table(results, ranking, winners, f"{results.manifest.name}: the best of each optimizer"))
+    show(*remarks(results, ranking))
     trials = results.table("trials", columns=["status"], filter=pc.field("in_study")).to_pandas()
     counts = trials["status"].value_counts()
     ends = ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
@@ -98,17 +111,49 @@ def summary(results: Results) -> None:
     )
 
 
+def remarks(results: Results, ranking: "pd.DataFrame") -> list[str]:
+    """Return what a ranking compares, and where a better rate may lie beyond those that were tried."""
+    if ranking.empty:
+        return []
+    found = [f"ranked by {_compared(ranking)}"]
+    for row in results.best_at_ends(ranking).to_dict("records"):
+        method = " ".join(filter(None, (row["optimizer"], f"({row['variant']})" if _known(row["variant"]) else "")))
+        where = f" on {row['problem']}" if ranking["problem"].nunique() > 1 else ""
+        text = f"is the {row['end']} of the {row['rates']} that were tried: a better one may lie beyond"
+        found.append(f"{method}{where}: the best rate, {row['lr']:.4g}, {text}")
+    return found
+
+
+def _compared(ranking: "pd.DataFrame") -> str:
+    """Return what a ranking compares, in words."""
+    value, groups = value_of(ranking).replace("_", " "), []
+    if "target_epochs" in ranking:
+        groups.append("the epochs until the training objective reached the target")
+    groups.append(f"the {value}")
+    counts = {name: int(ranking[name].max()) for name in ("seeds", "starts") if name in ranking}
+    several = [count(number, name.removesuffix("s")) for name, number in counts.items() if number > 1]
+    over = f", the median of {' x '.join(several)}" if several else ""
+    late = [("timeout", "ran out of time"), ("diverged", "diverged or failed")]
+    last = [f"what {why}" for name, why in late if name in ranking and ranking[name].any()]
+    return f"{', then '.join(groups)}{over}" + (f"; behind all others {', then '.join(last)}" if last else "")
+
+
+def _known(item: Any) -> bool:
+    return not (item is None or item != item or item == "")
+
+
 def ranking_table(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame", title: str) -> Table:
     """Return the table of some rows of a ranking, with the columns in which its configurations differ."""
-    value = next(name for name in map(str, ranking.columns) if f"{name}_min" in ranking)
-    over = results.repeats
-    shown = ["rank", *_telling(results, ranking), value, f"range over {over}", "seeds", "diverged"]
-    if (ranking["seeds"] == 1).all():
+    value, over = value_of(ranking), results.repeats
+    counts = [name for name in ("seeds", "starts") if name == over or (name in ranking and (ranking[name] > 1).any())]
+    reached = [name for name in ("target_epochs",) if name in ranking]
+    late = [name for name in ("timeout",) if name in ranking]
+    shown = ["rank", *_telling(results, ranking), *reached, value, f"range over {over}", *counts, *late, "diverged"]
+    if (ranking[counts] == 1).all(axis=None):
         shown.remove(f"range over {over}")
     texts = ("problem", "optimizer", "variant", "schedule", "dtype", "layout", "sparse", f"range over {over}")
     cells = ([_cell(row, column, value) for column in shown] for row in rows.to_dict("records"))
-    heads = [over if column == "seeds" else column for column in shown]
-    return table(title, heads, cells, [column for column in heads if column not in texts])
+    return table(title, shown, cells, [column for column in shown if column not in texts])
 
 
 def _telling(results: Results, ranking: "pd.DataFrame") -> list[str]:
@@ -121,10 +166,12 @@ def _telling(results: Results, ranking: "pd.DataFrame") -> list[str]:
 
 def _cell(row: dict[Any, Any], column: str, value: str) -> str:
     if column.startswith("range over"):
-        return f"{row[f'{value}_min']:.5g} to {row[f'{value}_max']:.5g}"
+        ends = [row[f"{value}_{end}"] for end in ("min", "max")]
+        known = any(end == end for end in ends)
+        return " to ".join(number(end, 5) if end == end else "?" for end in ends) if known else ""
     item = row[column]
-    if item is None or item != item:
-        return ""
-    if column == value:
-        return "diverged" if item == inf else f"{item:.6g}"
-    return f"{item:.4g}" if isinstance(item, float) else str(item)
+    if column == value and item != item:
+        return "timeout" if row.get("timeout") else ""
+    if column == value and item == inf and row["diverged"]:
+        return "diverged"
+    return cell(item, 6 if column == value else 4)

@@ -1,14 +1,17 @@
 """`fastgd list`: what the registries hold, as tables and as plain values."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from rich.table import Table
 
+from fastgd._numbers import number
 from fastgd.cli.choices import Kind
 from fastgd.cli.consoles import table
 
 Rows = list[dict[str, Any]]
+LINK = re.compile(r"\[([^]]+)\]\(([^)#]+)[^)]*\)")  # of Markdown: its text and the page
 
 
 def records(kind: Kind) -> Rows:
@@ -38,7 +41,9 @@ def _cell(value: Any) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, list):
         return "|".join(map(_plain, value))
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return number(value, 6)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _optimizers() -> Rows:
@@ -151,6 +156,18 @@ def _datasets() -> Rows:
     return [{key: getattr(record, key) for key in keys} for record in DATASETS.values()]
 
 
+def _metrics() -> Rows:
+    from fastgd.study._fields import METRICS
+
+    return [{"name": name, "meaning": meaning} for name, meaning in METRICS.items()]
+
+
+def _keys() -> Rows:
+    from fastgd.study.keys import keys
+
+    return [{name: LINK.sub(r"\1 (docs/\2)", value) for name, value in vars(key).items()} for key in keys()]
+
+
 _RECORDS: dict[Kind, Callable[[], Rows]] = {
     Kind.optimizers: _optimizers,
     Kind.options: _options,
@@ -159,6 +176,8 @@ _RECORDS: dict[Kind, Callable[[], Rows]] = {
     Kind.losses: _losses,
     Kind.landscapes: _landscapes,
     Kind.datasets: _datasets,
+    Kind.metrics: _metrics,
+    Kind.keys: _keys,
 }
 _NOT_SHOWN: dict[Kind, tuple[str, ...]] = {
     Kind.optimizers: ("summary",),
@@ -168,4 +187,6 @@ _NOT_SHOWN: dict[Kind, tuple[str, ...]] = {
     Kind.losses: (),
     Kind.landscapes: ("start", "reference"),
     Kind.datasets: (),
+    Kind.metrics: (),
+    Kind.keys: (),
 }

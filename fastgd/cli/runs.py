@@ -11,13 +11,15 @@ import typer
 from fastgd._errors import InputError
 from fastgd.analysis import Results, load
 from fastgd.cli import rankings
-from fastgd.cli.consoles import count, errors, show
-from fastgd.cli.progress import Reporter
+from fastgd.cli.consoles import show
 from fastgd.study.config import Study
 from fastgd.study.events import Compiling
+from fastgd.study.progress import Reporter, errors
+from fastgd.study.words import count
 
 if TYPE_CHECKING:
     from fastgd.study.plan import Plan
+    from fastgd.study.swarm_plan import StudyPlan
 
 DEMO_PLOTS = ("curves", "sensitivity", "heatmap")
 
@@ -45,7 +47,7 @@ def run(study: Study, out: Path | None, options: Options) -> Results:
     reporter = Reporter()
     try:
         with reporter:
-            results = runner.run(study, folder, **asdict(options), on_event=reporter)
+            results = runner.run(study, folder, **asdict(options), progress=False, on_event=reporter)
     except KeyboardInterrupt:
         errors().print(_kept(folder, reporter), soft_wrap=True)
         raise typer.Exit(130) from None
@@ -65,21 +67,24 @@ def _kept(folder: Path, reporter: Reporter) -> str:
     return f"interrupted: {kept:,}{of} trials are kept in {folder}; the same command (without --fresh) runs the others"
 
 
-def dry_run(study: Study, trial: str | None) -> None:
-    """Print the plan of a study, or of one trial; its data is loaded, nothing is computed or written."""
+def dry_run(study: Study, out: Path | None, options: Options) -> None:
+    """Print the plan of a study, or of one trial, and what its folder holds of it; nothing is computed or written."""
     from fastgd.cli.plans import describe
-    from fastgd.study.runner import only
+    from fastgd.study.runner import folder_of, only
+    from fastgd.study.standing import standing
     from fastgd.study.swarm_plan import make_swarm_plan
 
+    plan: Plan | StudyPlan
     if study.landscapes:
         swarms = make_swarm_plan(study)
-        show(*describe(study.name, (swarms if trial is None else swarms.only(trial)).summary()))
-        return
-    with Reporter() as reporter:
-        plan = _plan(study, reporter)
-    if trial is not None:
-        plan = only(plan, trial)
-    show(*describe(study.name, plan.summary()))
+        plan = swarms if options.trial is None else swarms.only(options.trial)
+    else:
+        with Reporter() as reporter:
+            cohorts = _plan(study, reporter)
+        plan = cohorts if options.trial is None else only(cohorts, options.trial)
+    folder = folder_of(study, out, options.trial)
+    found = None if options.fresh else standing(folder, study, plan.table())
+    show(*describe(study.name, plan.summary(options.threads), found.lines if found else ()))
 
 
 def demo(out: Path) -> None:

@@ -1,7 +1,7 @@
 """`fastgd tune`: a search of learning rates or a range test, its table, its pictures and its JSON."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,78 +10,89 @@ import typer
 from rich.table import Table
 
 from fastgd._errors import InputError
+from fastgd._system import expanded
 from fastgd.analysis import load
 from fastgd.cli import rankings
-from fastgd.cli.consoles import count, errors, show, show_json, table
-from fastgd.cli.progress import Reporter
+from fastgd.cli.consoles import cell, show, show_json, table, whole
 from fastgd.study.config import Study
 from fastgd.study.events import Event, Finished
-from fastgd.study.tuning import AT_END, BRACKETED, DIVERGED, Tuning, records, telling
+from fastgd.study.progress import Reporter, errors
+from fastgd.study.tuning import AT_END, BRACKETED, DIVERGED, FOUND, Tuning, records, telling
+from fastgd.study.words import count
 
 if TYPE_CHECKING:
     from fastgd.study.range_test import RangeTest
 
 RANGE = "range-test"
+RATES = ("suggestion", "steepest", "least", "blow_up")  # that a range test finds
 
 
 def tune(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json: bool) -> None:
     """Search the best rates of a study's optimizers, and print them."""
     from fastgd.study.tune import tune as search
 
-    path = out or Path("results", f"{study.name}-tune")
+    path = expanded(out or Path("results", f"{study.name}-tune"))
     with _reported(path) as on_event:
-        found = search(study, path, on_event=on_event, **_given(options))
+        found = search(study, path, progress=False, on_event=on_event, **_given(options))
     picture = path / "tune.png"
-    _draw_tuning(found, picture)
+    told = _draw(lambda plots: plots.tune(found), picture)
     if as_json:
-        show_json({key: value for key, value in found.record().items() if key != "points"})
+        record = {key: value for key, value in found.record().items() if key != "points"}
+        show_json({**record, "answers": _whole(record["answers"], FOUND)})
         return
     show(_answers(found), "", *_remarks(found))
     ready = f"fastgd run {found.tuned}" if found.tuned else "every trial diverged: there is no rate to run with"
     trials = sum(one.trials for one in found.rounds)
-    show(f"{count(trials, 'trial')} in {count(len(found.rounds), 'round')}: {path}", f"tune: {picture}", ready)
+    show(f"{count(trials, 'trial')} in {count(len(found.rounds), 'round')}: {path}", f"tune: {picture}", *told, ready)
 
 
 def range_test(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json: bool) -> None:
     """Let the rates of a study's optimizers grow, and print which of them stand out."""
     from fastgd.study.range_test import range_test as test
 
-    path = out or Path("results", f"{study.name}-tune")
+    path = expanded(out or Path("results", f"{study.name}-tune"))
     for name in ("factor", "points", "epochs"):
         if options[name] is not None:
             raise InputError(f"--{name} is for a search: a range test has --low, --high and --steps")
     with _reported(path) as on_event:
-        found = test(study, path, on_event=on_event, **_given(options))
+        found = test(study, path, progress=False, on_event=on_event, **_given(options))
     picture = path / f"{RANGE}.png"
-    _draw(lambda plots: plots.plot(found.results, "range", by=found.metric), picture)
+    told = _draw(lambda plots: plots.plot(found.results, "range", by=found.metric), picture)
     if as_json:
-        show_json({"metric": found.metric, "left_out": found.left_out, "answers": records(found.answers)})
+        show_json(
+            {"metric": found.metric, "left_out": found.left_out, "answers": _whole(records(found.answers), RATES)}
+        )
         return
     show(_rates(found), "")
     if found.left_out:
         show(f"without a rate to test: {', '.join(found.left_out)}")
-    show(f"results: {found.results.path}", f"range: {picture}")
+    show(f"results: {found.results.path}", f"range: {picture}", *told)
 
 
-def plot(folder: Path, kind: str, output: Path | None) -> None:
+def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str] = ()) -> None:
     """Draw what a search or a range test left in its folder."""
+    from fastgd.study._overrides import override
+
+    options: dict[str, Any] = {}
+    override(options, assignments)
     if kind == "range":
         folder = folder / RANGE if (folder / RANGE).is_dir() else folder
-        rankings.draw(load(folder), kind, output or folder / "range.png")
+        rankings.draw(load(folder), kind, output or folder / "range.png", options)
         return
+    if unknown := [name for name in options if name != "page"]:
+        raise InputError(f"a picture of kind {kind!r} has no option {unknown[0]!r}; valid: page")
     picture = output or folder / "tune.png"
-    _draw_tuning(Tuning.load(folder), picture)
-    show(f"{kind}: {picture}")
+    told = _draw(lambda plots: plots.tune(Tuning.load(folder), **options), picture)
+    show(f"{kind}: {picture}", *told)
 
 
-def _draw_tuning(found: Tuning, picture: Path) -> None:
-    _draw(lambda plots: plots.tune(found), picture)
-
-
-def _draw(make: Callable[[Any], Any], picture: Path) -> None:
+def _draw(make: Callable[[Any], Any], picture: Path) -> list[str]:
+    """Draw a picture into a file, and return what it says that it does not show."""
     from fastgd import plots
 
-    plots.save(make(plots), picture)
+    figure = make(plots)
+    plots.save(figure, picture)
+    return rankings.notes(figure)
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,9 +130,9 @@ def _answers(found: Tuning) -> Table:
     rows = []
     for row in found.answers.to_dict("records"):
         lost = row["status"] == DIVERGED
-        own = [_number(row["lr"]), _interval(row["low"], row["high"]), "" if lost else f"{row['loss']:.6g}"]
+        own = [cell(row["lr"]), _interval(row["low"], row["high"]), "" if lost else cell(row["loss"], 6)]
         own += [_interval(row["flat_low"], row["flat_high"], decades=True), f"{row['rates']:,}", f"{row['trials']:,}"]
-        rows.append([*(_cell(row[name]) for name in told), *own, "" if row["status"] == BRACKETED else row["status"]])
+        rows.append([*(cell(row[name]) for name in told), *own, "" if row["status"] == BRACKETED else row["status"]])
     columns = [*told, "best lr", "bracket", found.metric, "flat range", "rates", "trials", "remark"]
     if all(not row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
@@ -130,13 +141,17 @@ def _answers(found: Tuning) -> Table:
 
 def _rates(found: "RangeTest") -> Table:
     """Return the table of a range test's answers."""
-    rates = ("suggestion", "steepest", "least", "blow_up")
-    told = telling(found.answers, rates)
-    rows = ([_cell(row[name]) for name in (*told, *rates)] for row in found.answers.to_dict("records"))
+    told = telling(found.answers, RATES)
+    rows = ([cell(row[name]) for name in (*told, *RATES)] for row in found.answers.to_dict("records"))
     texts = ("problem", "optimizer", "variant")
-    columns = (*told, *rates)
+    columns = (*told, *RATES)
     title = f"{found.results.manifest.name}: rates that stand out"
     return table(title, columns, rows, [name for name in columns if name not in texts])
+
+
+def _whole(answers: list[dict[str, Any]], found: Iterable[str]) -> list[dict[str, Any]]:
+    """Return answers with their settings, which are all but what was found, as whole numbers where they are."""
+    return whole(answers, set(answers[0] if answers else ()).difference(found))
 
 
 def _remarks(found: Tuning) -> list[str]:
@@ -145,19 +160,9 @@ def _remarks(found: Tuning) -> list[str]:
     return [remark] if at_end else []
 
 
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.4g}"
-
-
 def _interval(low: float, high: float, decades: bool = False) -> str:
     """Return an interval in words; an end that is not there is left open."""
     if math.isnan(low) and math.isnan(high):
         return ""
-    text = f"{_number(low) or '...'} to {_number(high) or '...'}"
+    text = f"{cell(low) or '...'} to {cell(high) or '...'}"
     return f"{text} ({math.log10(high / low):.1f} decades)" if decades else text
-
-
-def _cell(value: Any) -> str:
-    if value is None or value != value:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

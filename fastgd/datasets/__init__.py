@@ -1,6 +1,8 @@
 """Datasets: by name, from files, synthetic or in memory; and their preparation for the engine."""
 
 from fastgd.datasets import bundled, flights, flights_sparse
+from fastgd.datasets._csv_keys import Csv
+from fastgd.datasets._reading import FORMATS
 from fastgd.datasets._record import DATASETS, Data, Dataset, DatasetRecord
 from fastgd.datasets.arrays import from_arrays
 from fastgd.datasets.files import misplaced_key
@@ -10,6 +12,8 @@ from fastgd.datasets.synthetic import Synthetic
 
 __all__ = [
     "DATASETS",
+    "FORMATS",
+    "Csv",
     "Data",
     "Dataset",
     "DatasetRecord",

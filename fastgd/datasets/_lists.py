@@ -8,20 +8,18 @@ from numpy.typing import NDArray
 
 from fastgd._errors import InputError
 from fastgd.datasets._csr import check_columns, row_of
+from fastgd.datasets._reading import target_column
 
-INDICES, VALUES = "indices", "values"
-PANDAS_INDEX = "__index_level_"  # how pandas names the column of an index without a name
+COLUMNS = INDICES, VALUES = "indices", "values"
 
 
-def columns_beside(file: Path) -> list[str] | None:
-    """Return the columns beside the two of lists; None where the table has no lists."""
+def is_of_lists(types: dict[str, Any], file: Path) -> bool:
+    """Whether a table, of columns of these types, has the two of lists."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    types = {field.name: field.type for field in pq.ParquetDataset(file).schema}
     lists = [name for name, kind in types.items() if _holds_lists(kind)]
     if not lists:
-        return None
+        return False
     if sorted(lists) != [INDICES, VALUES]:
         raise InputError(
             f"{file}: the columns {', '.join(lists)} hold lists; sparse rows are two columns of lists, "
@@ -32,10 +30,18 @@ def columns_beside(file: Path) -> list[str] | None:
     numeric = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean)
     if not any(is_kind(types[VALUES].value_type) for is_kind in numeric):
         raise InputError(f"{file}: column {VALUES!r} must hold lists of numbers; found {types[VALUES]}")
-    beside = [name for name in types if name not in lists and not name.startswith(PANDAS_INDEX)]
+    return True
+
+
+def target(types: dict[str, Any], asked: str | None, file: Path) -> str:
+    """Return the target, the one column beside the two of lists."""
+    beside = [name for name in types if name not in COLUMNS]
     if not beside:
         raise InputError(f"{file}: lists alone; there is no column for the target")
-    return beside
+    found = target_column(beside, asked, file)
+    if other := [name for name in beside if name != found]:
+        raise InputError(f"{file}: a table of lists has no column {other[0]!r}: its features are in the lists")
+    return found
 
 
 def _holds_lists(kind: Any) -> bool:
@@ -44,16 +50,14 @@ def _holds_lists(kind: Any) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
-def read(file: Path, target: str, n_features: int | None) -> tuple[Any, NDArray[Any]]:
+def read(table: Any, file: Path, target: str, n_features: int | None) -> tuple[Any, NDArray[Any]]:
     """Return X, a scipy CSR matrix whose rows are as they stand in the file, and the target's values.
 
     The columns are n_features, or as many as the largest index needs.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
     from scipy.sparse import csr_array
 
-    table = pq.read_table(file, columns=[INDICES, VALUES, target])
     if not table.num_rows:
         raise InputError(f"{file}: columns, but no rows")
     lengths, indices = _flat(table[INDICES], pa.int64(), file, INDICES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from fastgd._errors import InputError
 from fastgd._registry import Registry
+from fastgd._system import memory
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 Floats = NDArray[np.floating[Any]]
 CSR: TypeAlias = "csr_array[np.floating[Any], tuple[int, int]]"  # texts: scipy is not imported for them
 Matrix: TypeAlias = "Floats | CSR"
+Place = Callable[[int], str]
 BLOCK = 1 << 20  # values that are compared with zero at a time
+
+
+def row_number(index: int) -> str:
+    """Return how messages call the row at an index: rows count from 1."""
+    return f"row {index + 1}"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -71,6 +77,8 @@ class Dataset:
         SHA-256 of the content of X and y, the same in every process and on every platform.
     notes : tuple of str
         What was left out or changed, in words.
+    place : callable
+        Returns how messages call the row at an index: by its number, or by its line in a text file.
     """
 
     name: str
@@ -79,6 +87,7 @@ class Dataset:
     features: Sequence[str]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    place: Place = row_number
 
     @property
     def sparse(self) -> bool:
@@ -184,21 +193,14 @@ def digest(*parts: str | NDArray[Any]) -> str:
 
 
 def check_memory(size: int, what: str, form: str, advice: str = "") -> None:
-    """Raise InputError where arrays of `size` bytes would fill more than half of the machine's memory.
+    """Raise InputError where arrays of `size` bytes would fill more than half of the memory.
 
-    Half, because preparation may hold a second copy.
+    Half, because preparation may hold a second copy. The memory is what this process may use: the machine's, or less
+    where a container or the process has a limit.
     """
-    memory = _physical_memory()
-    if size > memory // 2:
+    available = memory()
+    if size > available // 2:
         raise InputError(
             f"{what} take {size / 1e9:,.1f} GB as {form}, "
-            f"more than half of this machine's {memory / 1e9:,.1f} GB{advice}"
+            f"more than half of the {available / 1e9:,.1f} GB that this process may use{advice}"
         )
-
-
-def _physical_memory() -> int:
-    """Return bytes; 16 GiB where the platform does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 16 << 30

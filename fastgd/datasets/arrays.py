@@ -7,18 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
+from fastgd.datasets import _frames
 from fastgd.datasets._csr import canonical, row_of
-from fastgd.datasets._record import Dataset, Floats, Matrix, Numbered, digest
+from fastgd.datasets._record import Dataset, Floats, Matrix, Numbered, Place, digest, row_number
 
 
 def from_arrays(X: Any, y: Any, name: str = "arrays") -> Dataset:
-    """Return a dataset of arrays, a pandas frame or a scipy matrix; what needs no change is not copied.
+    """Return a dataset of arrays, of tables or of a scipy matrix; what needs no change is not copied.
 
     Parameters
     ----------
-    X : array_like, pandas.DataFrame or scipy sparse (n, d)
-        Finite numbers. Sparse ones, of any format, stay sparse.
-    y : array_like (n,)
+    X : array_like, table or scipy sparse (n, d)
+        Finite numbers. Tables are of pandas, polars, pyarrow, or of any library that shares them by
+        `__arrow_c_stream__` or `__dataframe__`. Sparse matrices, of any format, stay sparse.
+    y : array_like, or a column of a table (n,)
         Finite numbers or labels (str).
     name : str
         For messages and results.
@@ -26,26 +28,62 @@ def from_arrays(X: Any, y: Any, name: str = "arrays") -> Dataset:
     Raises
     ------
     InputError
-        Shapes that do not match, values that are not numbers, not finite or missing, indices out of range.
+        Shapes that do not match, values that are not numbers, not finite, masked or missing, indices out of range,
+        pandas objects whose indexes differ.
     """
+    if not isinstance(X, np.ndarray) or not isinstance(y, np.ndarray):
+        _frames.check_aligned(X, y, name)
+        X, y = _frames.to_pandas(X), _frames.to_pandas(y)
     if hasattr(X, "columns"):
-        from fastgd.datasets.files import numbers
+        features = tuple(str(column) for column in X.columns)
+        return build(name, _frames.numbers(X, name), y, features)
+    return build(name, X if hasattr(X, "toarray") else _array(X, "X", name), y)
 
-        return build(name, numbers(X, name), y, features=tuple(str(column) for column in X.columns))
-    return build(name, X if hasattr(X, "toarray") else np.asarray(X), np.asarray(y))
+
+def _array(given: Any, what: str, name: str, dtype: Any = None) -> NDArray[Any]:
+    """Return an array_like as an array; a mask that hides something is refused."""
+    mask = _mask(given)
+    if mask.any():
+        at = np.argwhere(mask)[0]
+        column = f", column 'x{at[1]}'" if what == "X" and len(at) > 1 else ""
+        raise InputError(f"{name}: {row_number(at[0])}{column}: {what} is masked there; fastgd fills in no values")
+    try:
+        return np.asarray(given, dtype=dtype)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{name}: {what} is no array: {error}") from error
 
 
-def build(name: str, X: Any, y: Any, features: Sequence[str] | None = None, notes: tuple[str, ...] = ()) -> Dataset:
+def _mask(given: Any) -> NDArray[np.bool_]:
+    """Return what numpy.asarray would forget: the mask of an array, or of the rows of a list."""
+    if isinstance(given, np.ma.MaskedArray):
+        return np.ma.getmaskarray(given)
+    if isinstance(given, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in given):
+        return np.array([np.ma.getmaskarray(row) for row in given])
+    return np.zeros(0, bool)
+
+
+def build(
+    name: str,
+    X: Any,
+    y: Any,
+    features: Sequence[str] | None = None,
+    notes: tuple[str, ...] = (),
+    place: Place = row_number,
+) -> Dataset:
     """Check an array or scipy sparse matrix X and its targets; `name` stands first in every message."""
     if X.ndim != 2 or 0 in X.shape:
         raise InputError(f"{name}: X must have rows and columns, (n, d); found shape {X.shape}")
+    if X.dtype == object and isinstance(X, np.ndarray):
+        import pandas as pd
+
+        X = _frames.numbers(pd.DataFrame(X, columns=list(Numbered(X.shape[1]))), name, place)
     if X.dtype.kind not in "biuf":
         raise InputError(f"{name}: X must hold real numbers; found {X.dtype}")
     if isinstance(X, np.ndarray):
         X = np.ascontiguousarray(X, dtype=X.dtype if X.dtype in (np.float32, np.float64) else np.float64)
     else:
         X = canonical(X, name)
-    y = _targets(y, name)
+    y = _targets(y, name, place)
     if X.shape[0] != len(y):
         raise InputError(f"{name}: X has {X.shape[0]:,} rows and y has {len(y):,}")
     if features is None:
@@ -53,8 +91,8 @@ def build(name: str, X: Any, y: Any, features: Sequence[str] | None = None, note
     elif len(set(features)) < len(features):
         twice = next(feature for feature in features if features.count(feature) > 1)
         raise InputError(f"{name}: there are {features.count(twice)} columns {twice!r}; each needs a name of its own")
-    check_finite(X, features, name)
-    return Dataset(name, X, y, features, _fingerprint(X, y), notes)
+    check_finite(X, features, name, place)
+    return Dataset(name, X, y, features, _fingerprint(X, y), notes, place)
 
 
 def _fingerprint(X: Matrix, y: NDArray[Any]) -> str:
@@ -63,8 +101,8 @@ def _fingerprint(X: Matrix, y: NDArray[Any]) -> str:
     return digest(f"csr {X.shape[0]} {X.shape[1]}", X.indptr, X.indices, X.data, y)
 
 
-def check_finite(X: Matrix, features: Sequence[str], name: str) -> None:
-    """Raise InputError with row (from 1) and column of the first value that is NaN or infinite."""
+def check_finite(X: Matrix, features: Sequence[str], name: str, place: Place) -> None:
+    """Raise InputError with row and column of the first value that is NaN or infinite."""
     values = X if isinstance(X, np.ndarray) else X.data
     # A sum needs no temporary of X's size, and is finite unless a value is not, or the sum itself overflows.
     with np.errstate(all="ignore"):
@@ -75,7 +113,7 @@ def check_finite(X: Matrix, features: Sequence[str], name: str) -> None:
         return
     row, column = divmod(bad, X.shape[1]) if isinstance(X, np.ndarray) else (row_of(X.indptr, bad), X.indices[bad])
     raise InputError(
-        f"{name}: row {row + 1}, column {features[column]!r}: found {values.flat[bad]}; "
+        f"{name}: {place(row)}, column {features[column]!r}: found {values.flat[bad]}; "
         "every feature must be a finite number"
     )
 
@@ -90,27 +128,34 @@ def _first_not_finite(values: Floats, step: int = 1 << 20) -> int | None:
     return None
 
 
-def _targets(values: Any, name: str) -> NDArray[Any]:
+def _targets(values: Any, name: str, place: Place) -> NDArray[Any]:
     """Return y as float64 or as labels (str), (n,)."""
     import pandas as pd
 
-    y: NDArray[Any] = np.asarray(values)
+    # objects, because an array of a list makes texts of the numbers that stand beside texts
+    y = _array(values, "y", name, object if isinstance(values, list | tuple) else None)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
         raise InputError(f"{name}: y must have one value a row, (n,); found shape {y.shape}")
     missing = np.flatnonzero(pd.isna(y))
     if missing.size:
-        raise InputError(f"{name}: row {missing[0] + 1} has no target: found {y[missing[0]]}")
-    if y.dtype.kind in "OT":
-        y = np.array(y.tolist())  # the values decide
+        raise InputError(f"{name}: {place(missing[0])} has no target: found {y[missing[0]]}")
+    if y.dtype.kind == "O" and y.size:
+        y = _frames.of_objects(y, name, place)
+    elif y.dtype.kind == "T":
+        y = np.array(y.tolist(), dtype=str)
+    elif y.dtype.kind == "S":
+        y = np.array([_frames.as_text(label, name) for label in y.tolist()], dtype=str)
     if y.dtype.kind == "U":
         # As narrow as the longest label, so that equal labels have equal fingerprints.
         return np.ascontiguousarray(y, dtype=f"U{np.strings.str_len(y).max(initial=1)}")
     if y.dtype.kind not in "biuf":
         raise InputError(f"{name}: y must hold numbers or labels; found {y.dtype}")
+    if y.dtype.kind in "iu":
+        _frames.check_exact(y, name, place)
     y = np.ascontiguousarray(y, dtype=np.float64)
     infinite = np.flatnonzero(np.isinf(y))
     if infinite.size:
-        raise InputError(f"{name}: row {infinite[0] + 1}: the target is {y[infinite[0]]}; it must be finite")
+        raise InputError(f"{name}: {place(infinite[0])}: the target is {y[infinite[0]]}; it must be finite")
     return y

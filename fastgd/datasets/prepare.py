@@ -26,6 +26,15 @@ class Scaling(NamedTuple):
     mean: Floats
     deviation: Floats
     constant: int
+    rounded: int  # how many of the constant columns are constant but for rounding
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left alone, in words."""
+        if not self.constant:
+            return ()
+        rounded = f" ({self.rounded:,} of them constant but for rounding)" if self.rounded else ""
+        return (f"{self.constant} constant columns are not standardised{rounded}",)
 
 
 class _Split(NamedTuple):
@@ -58,8 +67,8 @@ def prepare(
     positive : label or None
         This label against all others.
     standardize : bool
-        Bring the training rows to mean 0 and deviation 1, sparse ones to deviation 1 alone; constant columns are left
-        alone.
+        Bring the training rows to mean 0 and deviation 1, sparse ones to deviation 1 alone; columns that are
+        constant, or so but for rounding, are left alone.
     validation : float or Dataset
         The fraction of rows held out (0: none), or other rows with the same columns.
     split_seed : int
@@ -74,7 +83,7 @@ def prepare(
         Targets that do not fit the loss, columns that do not match, a fraction that leaves no rows, sparse data that
         do not fit into the memory as dense ones.
     """
-    y = numeric_targets(dataset.y, targets, positive, dataset.name)
+    y = numeric_targets(dataset.y, targets, positive, dataset.name, dataset.place)
     source, dataset = dataset, _laid_out(dataset, dataset.sparse if layout == "auto" else layout == "sparse")
     split = _split(dataset, validation, split_seed)
     scaling = standardisation(dataset, split.train) if standardize else None
@@ -85,13 +94,17 @@ def prepare(
         y_validation = _cast(y[split.held], dtype, dataset.name)
         parts.append(split.held.astype(np.int64, copy=False))
     elif split.other is not None:
-        other_y = numeric_targets(split.other.y, targets, positive, split.other.name)
+        other_y = numeric_targets(split.other.y, targets, positive, split.other.name, split.other.place)
         X_validation = _transformed(split.other, None, scaling, dtype)
         y_validation = _cast(other_y, dtype, split.other.name)
         parts += [split.other.fingerprint, other_y]
     if source.sparse or dataset.sparse:
         parts.append(f"layout={'sparse' if dataset.sparse else 'dense'}")
-    constant = (f"{scaling.constant} constant columns are not standardised",) if scaling and scaling.constant else ()
+    of_held = (
+        [f"{split.other.name}: {note}" for note in split.other.notes if note not in dataset.notes]
+        if split.other
+        else []
+    )
     return Data(
         X=_transformed(dataset, split.train, scaling, dtype),
         y=_cast(y if split.train is None else y[split.train], dtype, dataset.name),
@@ -100,7 +113,7 @@ def prepare(
         features=dataset.features,
         fingerprint=digest(*parts),
         dataset=dataset.name,
-        notes=dataset.notes + constant,
+        notes=(*dataset.notes, *of_held, *(scaling.notes if scaling else ())),
     )
 
 
@@ -168,9 +181,10 @@ def _places(validation: Dataset, training: Dataset) -> Rows:
     # What a sparse file does not list is zero: its last columns may be empty, and so not be there.
     if extra or (missing and not validation.sparse):
         lacks = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r} too many"
+        wider = training.sparse and validation.sparse and isinstance(theirs, Numbered) and len(theirs) > len(ours)
         raise InputError(
             f"{validation.name}: validation data must have the {len(ours):,} columns of {training.name}: "
-            f"it has {len(theirs):,} and {lacks}"
+            f"it has {len(theirs):,} and {lacks}" + (f"; n_features = {len(theirs)} would do for both" if wider else "")
         )
     return places
 
@@ -181,12 +195,30 @@ def standardisation(dataset: Dataset, rows: Rows | None) -> Scaling:
         mean, deviation, constant = _dense_moments(dataset.X, rows)
     else:
         mean, deviation, constant = moments(take(dataset.X, rows))
+    n = dataset.X.shape[0] if rows is None else len(rows)
+    rounded = ~constant & _within_rounding(mean, deviation, n, dataset.X.dtype)
+    constant |= rounded
     mean[constant], deviation[constant] = 0.0, 1.0
     bad = np.flatnonzero(~np.isfinite(deviation) | (deviation == 0))
     if bad.size:
         column, found = dataset.features[bad[0]], deviation[bad[0]]
         raise InputError(f"{dataset.name}: column {column!r} cannot be standardised: its deviation is {found}")
-    return Scaling(mean, deviation, int(constant.sum()))
+    return Scaling(mean, deviation, int(constant.sum()), int(rounded.sum()))
+
+
+def _within_rounding(mean: Floats, deviation: Floats, n: int, dtype: np.dtype[Any]) -> NDArray[np.bool_]:
+    """Whether columns differ from a constant by no more than rounding may make of one.
+
+    scikit-learn's rule, var <= n eps var + (n mean eps)^2, for the sums, which are in float64; and var <= (mean eps)^2
+    with the eps of the source, whose values were each rounded once. The latter matters for float32. An n in front of
+    it would leave alone, of a million rows, every column that varies by less than a tenth of its mean.
+    """
+    eps = np.finfo(np.float64).eps
+    noise = np.abs(mean) * max(n * eps, float(np.finfo(dtype).eps))
+    # roots, so that nothing overflows; a deviation of 0 was too small for its square
+    spread = deviation * np.sqrt(max(0.0, 1 - n * eps))
+    within: NDArray[np.bool_] = np.isfinite(deviation) & (deviation > 0) & (spread <= noise)
+    return within
 
 
 def _dense_moments(X: Floats, rows: Rows | None) -> tuple[Floats, Floats, NDArray[np.bool_]]:

@@ -26,38 +26,40 @@ BLOCK = 1 << 17  # values at a time: they stay in the cache
 
 
 class Synthetic(BaseModel):
-    """What `synthetic = { ... }` may say.
-
-    Attributes
-    ----------
-    n, d : int
-        Rows and columns.
-    condition : float
-        Condition number of the features' covariance: its eigenvalues fall geometrically from 1 to 1/condition. Not with
-        `nonzeros`.
-    nonzeros : int or None
-        Makes sparse rows, each with this number of columns.
-    exponent : float
-        Of Zipf's law, by which the columns of sparse rows are drawn: proportional to (1 + column) ** -exponent.
-    noise : float
-        Classification: the probability that a label is flipped, at most 0.5. Regression: the standard deviation of
-        what is added to targets that have variance 1.
-    seed : int
-        Of features, weights and noise.
-    task : {"classification", "regression"}
-        Labels 0 and 1, or numbers.
-    """
+    """What `synthetic = { ... }` may say; its features are dense, or with `nonzeros` sparse."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    n: PositiveInt
-    d: PositiveInt
-    condition: float = Field(default=1.0, ge=1.0, allow_inf_nan=False)
-    nonzeros: PositiveInt | None = None
-    exponent: float = Field(default=1.0, ge=0.0, le=10.0)
-    noise: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
-    seed: NonNegativeInt = 0
-    task: Literal["classification", "regression"] = "classification"
+    n: PositiveInt = Field(description="Rows.")
+    d: PositiveInt = Field(description="Columns.")
+    condition: float = Field(
+        default=1.0,
+        ge=1.0,
+        allow_inf_nan=False,
+        description="The condition number of the features' covariance: its eigenvalues fall geometrically from 1 to "
+        "1/condition.",
+        json_schema_extra={"goes_with": "no `nonzeros`"},
+    )
+    nonzeros: PositiveInt | None = Field(default=None, description="Makes sparse rows, each with so many columns.")
+    exponent: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=10.0,
+        description="Of Zipf's law, by which the columns of sparse rows are drawn: proportional to "
+        "(1 + column) ** -exponent.",
+        json_schema_extra={"goes_with": "`nonzeros`"},
+    )
+    noise: float = Field(
+        default=0.0,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="Classification: the probability that a label is flipped, at most 0.5. Regression: the standard "
+        "deviation of what is added to targets that have variance 1.",
+    )
+    seed: NonNegativeInt = Field(default=0, description="Of features, weights and noise.")
+    task: Literal["classification", "regression"] = Field(
+        default="classification", description="Labels 0 and 1, or numbers."
+    )
 
     @model_validator(mode="after")
     def _noise_flips(self) -> "Synthetic":

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
-from fastgd.datasets._record import Floats
+from fastgd.datasets._record import Floats, Place, row_number
 
 Targets = Literal["binary", "unit", "real", "count"]
 Label = str | int | float
@@ -20,7 +20,9 @@ NEEDS = {
 WORDS = ({"no": 0.0, "yes": 1.0}, {"false": 0.0, "true": 1.0})
 
 
-def numeric_targets(y: NDArray[Any], targets: Targets, positive: Label | None, name: str) -> Floats:
+def numeric_targets(
+    y: NDArray[Any], targets: Targets, positive: Label | None, name: str, place: Place = row_number
+) -> Floats:
     """Return y as the loss takes it, float64 (n,): y itself where nothing has to change.
 
     Parameters
@@ -33,6 +35,8 @@ def numeric_targets(y: NDArray[Any], targets: Targets, positive: Label | None, n
         Becomes 1, all others 0.
     name : str
         The dataset, for messages.
+    place : callable
+        How messages call a row.
     """
     if positive is not None:
         return _against_others(y, positive, name)
@@ -42,7 +46,7 @@ def numeric_targets(y: NDArray[Any], targets: Targets, positive: Label | None, n
         return (y > 0).astype(np.float64)
     wrong = np.flatnonzero(~_fits(y, targets))
     if wrong.size:
-        raise _misfit(y, targets, f"row {wrong[0] + 1} has target {y[wrong[0]]:g}", name)
+        raise _misfit(y, targets, f"{place(wrong[0])} has target {y[wrong[0]]:g}", name)
     return y
 
 
@@ -57,10 +61,40 @@ def _fits(y: Floats, targets: Targets) -> NDArray[np.bool_]:
 
 def _against_others(y: NDArray[Any], positive: Label, name: str) -> Floats:
     labels = _labels(y)
-    if positive not in labels:
-        raise InputError(f"{name}: no row has the label positive = {positive!r}; {_listed(labels)}")
-    mapped: Floats = (y == positive).astype(np.float64)
+    meant = [label for label in labels if _is_label(label, positive, labels)]
+    if positive in meant:
+        meant = [positive]
+    if len(meant) != 1:
+        found = "no row has" if not meant else "several are"
+        raise InputError(f"{name}: {found} the label positive = {positive!r}; {_listed(labels)}")
+    mapped: Floats = (y == meant[0]).astype(np.float64)
     return mapped
+
+
+def _is_label(label: str | float, positive: Label, labels: list[Any]) -> bool:
+    """Whether a label is what `positive` says: as it is, or as the text of a number or of true and false.
+
+    A file's column of True and False becomes numbers when it is read, and one number among words makes words of all.
+    """
+    boolean, zero_or_one = isinstance(positive, bool), set(labels) <= {0.0, 1.0}
+    if isinstance(label, str):
+        if isinstance(positive, str):
+            return label == positive
+        return (_truth(label) if boolean else _number(label)) == positive
+    if isinstance(positive, str):
+        return label == _number(positive) or (zero_or_one and label == _truth(positive))
+    return label == positive and (zero_or_one or not boolean)
+
+
+def _truth(text: str) -> float | None:
+    return WORDS[1].get(text.strip().lower())
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _words(y: NDArray[Any], targets: Targets, name: str) -> Floats:

@@ -1,10 +1,13 @@
 """What this machine is and can do: for provenance, and as the yardstick of the benchmarks."""
 
+import hashlib
 import importlib.metadata
+import json
+import os
 import platform
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +15,13 @@ import numpy as np
 
 from fastgd import _jit
 from fastgd._static import Static, static
-from fastgd._threads import Threads, call
+from fastgd._system import memory
+from fastgd._threads import Threads, available_threads, call
 from fastgd._vectors import aligned, load, register_bits, store
 from fastgd.engine.shapes import tile_shape
 
 _ELEMENTS = 1 << 24  # of each array of the bandwidth's measurement, float64: past any cache
+_FEW_ELEMENTS = 1 << 22  # where it has to be quick: past the caches of a core, in a tenth of a second
 _ROUNDS = 2_000_000
 
 
@@ -40,7 +45,7 @@ class Machine(NamedTuple):
 def cpu_model() -> str:
     """Return the processor's model name."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
@@ -67,16 +72,22 @@ def _triad(a, b, c, scale):
 
 
 def _fastest(threads: Threads, calls: list[Callable[[], Any]], repeats: int = 5) -> float:
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        threads.run(calls)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds[1:])
+    """Return the seconds of the fastest repeat: where their clocks are fine enough, those that the threads work."""
+    fine = time.get_clock_info("thread_time").resolution < 1e-4
+    clock, seconds = time.thread_time if fine else time.perf_counter, np.empty((repeats + 1, len(calls)))
+
+    def timed(number: int, worker: int) -> None:
+        start = clock()
+        calls[worker]()
+        seconds[number, worker] = clock() - start
+
+    for number in range(repeats + 1):
+        threads.run([partial(timed, number, worker) for worker in range(len(calls))])
+    return float(seconds[1:].max(axis=1).min())
 
 
-def measure(threads: Threads | None = None) -> Machine:
-    """Measure this machine's multiply-add peak and memory bandwidth: a second, and 400 MB."""
+def measure(threads: Threads | None = None, elements: int = _ELEMENTS) -> Machine:
+    """Measure this machine's multiply-add peak and memory bandwidth: a second, and 400 MB where there are as many."""
     threads = threads or Threads()
     peaks = []
     for dtype in (np.float64, np.float32):
@@ -85,9 +96,49 @@ def measure(threads: Threads | None = None) -> Machine:
         values = [aligned((2 * lanes,), dtype) for _ in range(threads.count)]
         seconds = _fastest(threads, [call(_multiply_adds, (shape, array, _ROUNDS)) for array in values])
         peaks.append(2.0 * 12 * lanes * _ROUNDS * threads.count / seconds / 1e9)
-    arrays = [np.ones((3, _ELEMENTS // threads.count)) for _ in range(threads.count)]
+    each = min(elements, memory() // 100) // threads.count  # a quarter of the memory at most
+    arrays = [np.ones((3, each)) for _ in range(threads.count)]
     seconds = _fastest(threads, [call(_triad, (*triple, 3.0)) for triple in arrays])
-    return Machine(peaks[0], peaks[1], 3.0 * 8 * (_ELEMENTS // threads.count) * threads.count / seconds / 1e9)
+    return Machine(peaks[0], peaks[1], 3.0 * 8 * each * threads.count / seconds / 1e9)
+
+
+@cache
+def limits(threads: int | None = None) -> Machine:
+    """Return the yardsticks by which costs are estimated: measured once for a machine, then read from the cache.
+
+    Parameters
+    ----------
+    threads : int, optional
+        By default all that the process may use.
+    """
+    count = threads or available_threads()
+    file = _limits_file(count)
+    try:
+        return Machine(*map(float, json.loads(file.read_text(encoding="utf-8")))) if file else _measure_few(count)
+    except (OSError, ValueError, TypeError):  # not there yet, or damaged
+        return _measure_few(count)
+
+
+def _measure_few(count: int) -> Machine:
+    with Threads(count) as threads:
+        return _keep(measure(threads, _FEW_ELEMENTS), count)
+
+
+def _limits_file(count: int) -> Path | None:
+    """Where the yardsticks of so many threads are kept: the cache's folder may be shared by machines."""
+    name = hashlib.sha256(f"{cpu_model()} {count}".encode()).hexdigest()[:16]
+    return _jit.CACHE / f"limits-{name}.json" if _jit.CACHE else None
+
+
+def _keep(machine: Machine, count: int) -> Machine:
+    if file := _limits_file(count):
+        part = file.with_suffix(f".{os.getpid()}")
+        try:
+            part.write_text(json.dumps(machine), encoding="utf-8")
+            part.replace(file)
+        except OSError:  # a full disk: they are measured anew next time
+            part.unlink(missing_ok=True)
+    return machine
 
 
 def info() -> dict[str, Any]:
@@ -101,6 +152,7 @@ def info() -> dict[str, Any]:
             "packages": {name: importlib.metadata.version(name) for name in packages},
             "cpu": cpu_model(),
             "threads": threads.count,
+            "memory_gb": round(memory() / 1e9, 1),
             "simd_bits": register_bits()[0],
             "threading_layer": "threads (kernels release the interpreter's lock)",
             "cache": str(_jit.CACHE) if _jit.CACHE else None,

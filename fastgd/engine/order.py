@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastgd._jit import jit
+from fastgd._noise import normal_numbers, stream_keys
 
 
 def stream_key(seed: int, purpose: str, epoch: int = 0) -> int:
@@ -38,9 +39,19 @@ def shuffle(order: np.ndarray[Any, Any], seed: int, epoch: int) -> None:
     _shuffle(order, np.uint64(stream_key(seed, "shuffle", epoch)))
 
 
-@lru_cache(maxsize=2)
+def subsample(n: int, count: int) -> np.ndarray[Any, Any]:
+    """Return some of n rows (count,) int32 in ascending order, drawn without replacement: a function of both alone."""
+    order = np.empty(n, np.int32)
+    _shuffle(order, np.uint64(stream_key(n, "subsample")))
+    return np.sort(order[:count])
+
+
+@lru_cache(maxsize=3)
 def identity(n: int) -> np.ndarray[Any, Any]:
-    """Return the rows as they stand (n,) int32, not to be written to; of two lengths: training and validation rows."""
+    """Return the rows as they stand (n,) int32, not to be written to.
+
+    Those of three lengths are kept: training rows, validation rows, and a subsample.
+    """
     return np.arange(n, dtype=np.int32)
 
 
@@ -50,5 +61,4 @@ def start_values(init: str | float | tuple[float, ...], seed: int, count: int) -
         return np.array(init, np.float64)
     if init == "zeros":
         return np.zeros(count)
-    generator = np.random.Generator(np.random.Philox(key=stream_key(seed, "init")))
-    return float(init) * generator.standard_normal(count)
+    return float(init) * normal_numbers(stream_keys(stream_key(seed, "init"), np.arange(count)), 0)

@@ -99,6 +99,12 @@ class Kernel:
         kind = "dense-single" if self.lanes == 1 else f"{kind}-{self.lanes}"
         return f"{kind}-parts-{self.parts}" if self.parts else kind
 
+    @property
+    def family(self) -> str:
+        """The kernels that give the same bits: tiles of any width do."""
+        kind = "sparse-tile" if self.sparse else "dense-single" if self.lanes == 1 else "dense-tile"
+        return f"{kind}-parts-{self.parts}" if self.parts else kind
+
     def tiles(self, lanes: int) -> int:
         """Return the number of tiles for so many lanes."""
         return -(-lanes // self.lanes)

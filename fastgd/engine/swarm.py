@@ -1,8 +1,9 @@
 """A swarm in memory: lanes of one rule on one landscape, laid out in groups, their steps and what is read of them."""
 
+import copy
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,6 +155,7 @@ class Swarm:
         self.workers = min(threads.count, max(1, len(self.groups.state) // 4))
         self._work = [self._make_work() for _ in range(self.workers)]
         self._rate_of_steps = 3e7  # lane-steps a second, until a call is timed
+        self._advance: Callable[..., Any] = advance_groups
         self.line = SwarmLine(self) if spec.line_search else None
 
     # --- layout -------------------------------------------------------------------------------------------------------
@@ -214,12 +216,13 @@ class Swarm:
 
     def compile(self) -> None:
         """Compile, or load from the cache, the kernels."""
-        self._compile(*self._advance_call(0, 0, self._values(1)))
+        # To find the kernel by the types of its arguments takes longer than a step of a few lanes: it is found once.
+        self._advance = self._compile(advance_groups, self._advance_call(0, 0, self._values(1))[1])
         self._compile(*self._measure_call(self.groups.state, np.empty((1, 1)), (0, 0), 0))
 
     @staticmethod
-    def _compile(kernel: Any, arguments: tuple[Any, ...]) -> None:
-        kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
+    def _compile(kernel: Any, arguments: tuple[Any, ...]) -> Any:
+        return kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
 
     def advance(self, steps: int, poll: Callable[[], None] = lambda: None) -> None:
         """Take steps, in calls of some 50 ms; `poll` is called after each."""
@@ -260,7 +263,7 @@ class Swarm:
         return cuts[0], cuts[1]
 
     def _advance_call(self, worker: int, steps: int, values: Values) -> tuple[Any, tuple[Any, ...]]:
-        return advance_groups, (
+        return self._advance, (
             self._rule, self._landscape, self._rounds, self._shape, self.terrain, self._flat, values,
             self._work[worker], self.t, steps, *self._share(worker),
         )  # fmt: skip
@@ -309,6 +312,23 @@ class Swarm:
                 row = self._which[m]
                 rows[:, row] = number * rows[:, row] if m == self._rate else number
         return rows
+
+    def moment(self) -> tuple[Array, Array]:
+        """Return what `moments` needs to read the lanes as they are now: copies."""
+        return self.groups.state.copy(), self._now()
+
+    def moments(self, taken: Sequence[tuple[Array, Array]]) -> "Swarm":
+        """Return a swarm whose lanes are this one's at several moments, one after another: to be read, not advanced.
+
+        Reading takes as long for many moments as for one, where lanes are few.
+        """
+        states, hyper = (np.concatenate(parts) for parts in zip(*taken, strict=True))
+        seen, groups, times = copy.copy(self), self.groups, len(taken)
+        own = {"state": states, "hyper": hyper.reshape(len(hyper), -1), "owner": np.arange(len(states))}
+        seen.groups = groups._replace(**own, keys=np.tile(groups.keys, times), died=np.tile(groups.died, times))
+        seen.places = (len(groups.died) * np.arange(times)[:, None] + self.places).ravel()
+        seen.which, seen.schedule = np.tile(self.which, times), None  # its values stand in the hyper-parameters
+        return seen
 
     def positions(self) -> Array:
         """Return the points at which the next gradients are taken (d, lanes)."""

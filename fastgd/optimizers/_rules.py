@@ -187,13 +187,16 @@ class Rule:
 
     def refuses(self, needs: str) -> str:
         """Say why an option does not go with this rule; empty: it does."""
-        known = ", as far as its text proves" if self.optimizer.foreign else ""
+        known = "as far as its text proves" if self.optimizer.foreign else ""
         if needs == PROXIMAL and not self.linear_in_rate:
-            return f"its step is not a rate times a direction, of which a threshold could be made{known}"
-        if needs == MOVES and not self.moves:
-            what = "another point than it steps" if self.has_readout else "a parameter that it places from sums"
-            return f"it reports {what}: a point that is moved would be lost{known}"
-        return ""
+            why = "its step is not the rate times a direction, and a proximal step's threshold is the rate times l1"
+        elif needs == MOVES and self.has_readout:
+            return "it reports another point than the one from which it steps, so a move would not be seen"
+        elif needs == MOVES and not self.moves:
+            why = "it computes the parameters anew in each step, from sums of all gradients, which would undo a move"
+        else:
+            return ""
+        return f"{known}, {why}".removeprefix(", ")
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastgd._errors import InputError, nearest
 from fastgd._registry import Registry
+from fastgd._system import expanded
 from fastgd.analysis import Results
 from fastgd.plots._animate import animate
 from fastgd.plots._basins import basins
@@ -167,7 +168,7 @@ def save(figure: "Figure", path: str | Path) -> None:
     InputError
         The suffix is another one, or the file cannot be written.
     """
-    path = Path(path)
+    path = expanded(path)
     suffix = path.suffix.lower()
     if suffix in FILMS:
         _save_film(figure, path)

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from fastgd.analysis import Results
 from fastgd.plots._contour import names, walks_on_maps
+from fastgd.plots._limits import frame_of, limits
 from fastgd.plots._map import START, around, draw_map, mark_minima, proportion
-from fastgd.plots._style import Look, dress, key, label, limits, looks, methods, style
-from fastgd.plots._walks import Walk
+from fastgd.plots._pages import note
+from fastgd.plots._style import Look, dress, key, label, methods, style
+from fastgd.plots._walks import Walk, looks_of, starts_told
 from fastgd.store.surfaces import Surface
 
 if TYPE_CHECKING:
@@ -61,10 +63,11 @@ def animate(
 
     from fastgd.plots._film import Film
 
-    ground, walks = walks_on_maps(results, "animate", trials, starts, problem, single=False)[0]
+    maps = walks_on_maps(results, "animate", trials, starts, problem, single=False)
+    ground, walks = maps[0]
     if zoom:
         ground = around(ground, [walk.path for walk in walks])
-    chosen = looks(methods(results))
+    chosen = looks_of(methods(results), walks)
     with style():
         figure = Film(figsize=(9.0, 4.9), layout="constrained")
         share = proportion(ground) or 0.8
@@ -72,7 +75,9 @@ def animate(
         moving = [*_map(left, ground, walks, chosen), *_losses(right, ground, walks, chosen)]
         text = left.text(0.02, 0.98, "", transform=left.transAxes, va="top", fontsize=9, fontweight="bold")
         text.set_path_effects([Stroke(linewidth=2.5, foreground="white"), Normal()])
-        key(figure, names(walks, chosen))
+        key(figure, names(ground, walks, chosen))
+        first = f"{ground.info.problem}, the first of {len(maps)} problems; problem= chooses" if len(maps) > 1 else ""
+        note(figure, first, starts_told(walks))
         steps = _steps(int(max(walk.step[-1] for walk in walks)), frames)
 
         def move(frame: int) -> None:
@@ -120,12 +125,16 @@ def _map(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mapping[s
         axes.set_aspect("equal")
     starts = np.unique([walk.path[0] for walk in walks], axis=0)
     axes.plot(*starts.T, **START, zorder=2.5)
-    return [_Mover(axes, walk.path, chosen[walk.method], 1.5, halo=True) for walk in walks]
+    return [_Mover(axes, walk.path, chosen[walk.trial_id], 1.5, halo=True) for walk in walks]
 
 
 def _losses(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
     """Prepare the axes of the losses: above the lowest value, on a logarithmic scale, where that is known."""
     low = ground.info.values[0] if ground.info.values else None
+    start = max(float(walk.loss[0]) for walk in walks)
+    least = min(float(np.nanmin(walk.loss)) for walk in walks)
+    if low is not None and least < low - 1e-9 * max(1.0, abs(start)):
+        low = None  # it is not the lowest
     dress(axes)
     last = max(walk.step[-1] for walk in walks)
     axes.set_xlim((1, 1.3 * last) if last > _LONG else (0, 1.04 * last))
@@ -133,17 +142,17 @@ def _losses(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mappin
     losses = [walk.loss if low is None else np.maximum(walk.loss - low, 0.0) for walk in walks]
     start = max(float(loss[0]) for loss in losses)
     seen = np.concatenate(losses)
-    seen = seen[np.isfinite(seen) & (seen <= 1.5 * start)]
-    if low is not None:
-        floor = max(float(np.min(seen[seen > 0], initial=start)), 1e-12 * start)
+    seen = seen[np.isfinite(seen) & (seen <= 1.5 * abs(start))]
+    if low is not None and start > 0:
+        floor = max(frame_of(seen, [start], log=True).low, 1e-12 * start)
         axes.set_yscale("log")
         axes.set_ylim(floor / 2, 2 * start)
         losses = [np.where(loss > 0, loss, floor / 10) for loss in losses]
     else:
-        limits(axes, seen)
+        limits(axes, seen, [start])
     axes.set_xlabel(label("step"))
     axes.set_ylabel("loss" if low is None else "loss above the lowest value")
     return [
-        _Mover(axes, np.column_stack([walk.step, loss]), chosen[walk.method], 1.6, halo=False)
+        _Mover(axes, np.column_stack([walk.step, loss]), chosen[walk.trial_id], 1.6, halo=False)
         for walk, loss in zip(walks, losses, strict=True)
     ]

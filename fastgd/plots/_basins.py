@@ -1,5 +1,7 @@
 """Basins of attraction: which minimum each start leads to, and after how many steps."""
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
+from fastgd._numbers import number
 from fastgd.analysis import Results
 from fastgd.plots._basin_colors import (
     COMPLETED,
@@ -22,8 +25,9 @@ from fastgd.plots._basin_colors import (
     hues,
 )
 from fastgd.plots._configurations import check_landscapes, chosen_of, surfaces_of
-from fastgd.plots._heatmap import LOST
+from fastgd.plots._heatmap import LOST, beyond
 from fastgd.plots._map import MINIMUM, coordinate, fit, mark_minima, proportion
+from fastgd.plots._pages import TALLEST, note, page_of
 from fastgd.plots._phase import shades, step_bar
 from fastgd.plots._style import figure_of, head, key, looks, panels, shape, style
 from fastgd.store.surfaces import Surface
@@ -42,7 +46,7 @@ _FEWEST = 16  # starts that make a picture
 _DOTS = 5000  # starts off a grid that are drawn as dots; of more, each pixel is that of the nearest start
 _PIXELS = 500
 _DARK = "#3b5568"
-_STATUS = {"completed": COMPLETED, "cycling": CYCLING, "diverged": DIVERGED}
+_STATUS = {"converged": ELSEWHERE, "trapped": ELSEWHERE, "cycling": CYCLING, "diverged": DIVERGED}
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ def basins(
     trials: Sequence[str] | str | None = None,
     problem: str | None = None,
     axes: "Axes | None" = None,
+    page: int = 1,
 ) -> "Figure":
     """Plot which minimum each start leads to: axes for the best configuration of each optimizer.
 
@@ -89,11 +94,13 @@ def basins(
     color : {"minimum", "steps"}
         Whether to show the minima, or the steps alone, on one scale for all optimizers.
     trials : sequence of str or "all", optional
-        Ids of configurations; by default the best of each optimizer on each problem; at most 12 are drawn.
+        Ids of configurations; by default the best of each optimizer on each problem.
     problem : str, optional
         The only one to draw.
     axes : matplotlib.axes.Axes, optional
         Where to draw one configuration, in place of a new figure.
+    page : int
+        Of many panels, which to draw: the first twelve, the next ones, ...
 
     Returns
     -------
@@ -116,14 +123,31 @@ def basins(
     rows = [row for _, row in chosen.iterrows() if row["problem"] in ([problem] if problem else there)]
     if axes is not None and len(rows) > 1:
         raise InputError("axes take one configuration on one problem: choose by problem= and trials=")
-    found = [_read(results, row) for row in rows[:_PANELS]]
+    rows.sort(key=lambda row: there.index(row["problem"]))
+    shown, words = page_of(rows, page, "panels", _heights(rows))
+    found = [_read(results, row, surfaces[row["problem"]].info.parameters) for row in shown]
     with style():
         if axes is not None:
             surface = surfaces[found[0].problem]
             _draw(axes, found[0], surface, _norm(found), color)
             axes.set_aspect("equal" if proportion(surface) else "auto")
             return figure_of(axes)
-        return _figure(found, surfaces, color, {name: look.color for name, look in looks(order).items()})
+        figure = _figure(found, surfaces, color, {name: look.color for name, look in looks(order).items()})
+        if words:
+            note(figure, words)
+        return figure
+
+
+def _heights(rows: Sequence[Any]) -> list[float]:
+    """Return the inches that each panel takes of a page, which holds twelve at most."""
+    count = Counter(row["problem"] for row in rows)
+    columns = shape(max(count.values()))[1]
+    inches = {name: _width(columns) * math.ceil(own / columns) / own for name, own in count.items()}
+    return [max(TALLEST / _PANELS, inches[row["problem"]]) for row in rows]
+
+
+def _width(columns: int) -> float:
+    return {1: 4.6, 2: 3.4, 3: 2.6}.get(columns, 2.2)
 
 
 def _figure(
@@ -134,7 +158,7 @@ def _figure(
 
     problems = [name for name in surfaces if any(one.problem == name for one in found)]
     rows, columns = shape(max(sum(one.problem == name for one in found) for name in problems))
-    width = {1: 4.6, 2: 3.4, 3: 2.6}.get(columns, 2.2)
+    width = _width(columns)
     size = (max(5.2, 1.1 + width * columns), width * rows * len(problems))
     figure = Figure(figsize=size, layout="constrained")
     everywhere: list[Axes] = []
@@ -147,15 +171,17 @@ def _figure(
             head(axes, one.method, _told(one), remark, method_colors[one.method], width - 0.3)
         _name_axes(grid, surfaces[name])
         if color == "steps" and any(np.isfinite(one.steps).any() for one in own):
-            step_bar(part, ScalarMappable(_norm(own), shades()), grid)
+            steps = np.concatenate([one.steps for one in own])
+            step_bar(part, ScalarMappable(_norm(own), shades()), grid, beyond(steps, _norm(own)))
         key(part, _handles(own, surfaces[name], color), figure.get_figwidth())
         everywhere += grid
     fit(figure, everywhere, [surfaces[one.problem] for one in found], rows * len(problems))
     return figure
 
 
-def _read(results: Results, row: Any) -> Basins:
-    columns = ["start_0", "start_1", "status", "minimum", "steps_to_tolerance"]
+def _read(results: Results, row: Any, parameters: Sequence[int] = (0, 1)) -> Basins:
+    starts = [f"start_{place}" for place in parameters]
+    columns = [*starts, "status", "minimum", "steps_to_tolerance"]
     own = pc.field("in_study") & (pc.field("trial_id") == row["trial_id"])
     table = results.table("trials", columns=columns, filter=own).to_pandas()
     if len(table) < _FEWEST:
@@ -164,14 +190,14 @@ def _read(results: Results, row: Any) -> Basins:
             "[starts] grid = 200, which are 200 x 200 of them"
         )
     status = table["status"]
-    others = np.array([_STATUS.get(name, ELSEWHERE) for name in status.cat.categories], dtype=np.int64)
+    others = np.array([_STATUS.get(name, COMPLETED) for name in status.cat.categories], dtype=np.int64)
     minimum = table["minimum"].to_numpy(dtype=np.float64, na_value=np.nan)
     codes = np.where(np.isnan(minimum), others[status.cat.codes], np.nan_to_num(minimum)).astype(np.int64)
     return Basins(
         problem=str(row["problem"]),
         method=str(row["method"]),
         settings=str(row["settings"]),
-        points=table[["start_0", "start_1"]].to_numpy(dtype=np.float64),
+        points=table[starts].to_numpy(dtype=np.float64),
         codes=codes,
         steps=table["steps_to_tolerance"].to_numpy(dtype=np.float64, na_value=np.nan),
     )
@@ -290,4 +316,4 @@ def _handles(found: Sequence[Basins], surface: Surface, color: str) -> "list[Art
 
 
 def _point(minimum: Array) -> str:
-    return f"({', '.join(f'{number:.3g}' for number in minimum[:2])})"
+    return f"({', '.join(map(number, minimum[:2]))})"

@@ -1,5 +1,6 @@
 """The curves of a study, brought to common points: what the picture of 100,000 curves is made of."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +63,10 @@ class Bundle:
         return np.quantile(self.values, shares, axis=0, method="inverted_cdf")
 
 
-def bundles_of(results: Results, metric: str, x: str) -> dict[str, list[Bundle]]:
-    """Return for each problem the curves of its optimizers, in the order of the study.
+def bundles_of(
+    results: Results, metric: str, x: str, problems: Collection[str] | None = None
+) -> dict[str, list[Bundle]]:
+    """Return for each problem, or for these alone, the curves of its optimizers, in the order of the study.
 
     On landscapes a trial is a configuration from a start, and the starts of a configuration are what seeds are else.
 
@@ -86,6 +89,7 @@ def bundles_of(results: Results, metric: str, x: str) -> dict[str, list[Bundle]]
     return {
         str(problem): _bundles(results, trials.loc[members.index], checkpoints, ranking[ranking["problem"] == problem])
         for problem, members in trials.groupby("problem", sort=False)
+        if problems is None or str(problem) in problems
     }
 
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgd.plots._style import number, spans_decades
+from fastgd._numbers import is_whole, number
+from fastgd.plots._limits import spans_decades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
+_LABELS = {"x": 6, "y": 8}  # at most
 _MANY = 6  # values that make an axis of numbers; fewer are cells of equal size with their values as labels
 
 
@@ -32,12 +34,22 @@ def cells(axes: "Axes", axis: str, values: NDArray[Any]) -> Cells:
         return Cells(numbers, _edges(numbers))
     if count >= _MANY and spans_decades(numbers, 10):
         axes.set(**{f"{axis}scale": "log"})
+        if all(map(is_whole, numbers)):  # batch sizes: as they are, in place of powers of ten
+            _label(axes, axis, numbers, numbers)
         logs = np.log(numbers)
         return Cells(np.exp(logs), np.exp(_edges(logs)))
-    shown = np.arange(0, count, math.ceil(count / 8))
-    words = [value if isinstance(value, str) else number(float(value)) for value in values[shown]]
-    axes.set(**{f"{axis}ticks": shown, f"{axis}ticklabels": words})
+    _label(axes, axis, np.arange(count, dtype=np.float64), values)
     return Cells(np.arange(count, dtype=np.float64), np.arange(-0.5, count))
+
+
+def _label(axes: "Axes", axis: str, places: Array, values: NDArray[Any]) -> None:
+    """Write some of the values at their places, and no other ticks."""
+    from matplotlib.ticker import NullLocator
+
+    shown = slice(0, None, math.ceil(len(values) / _LABELS[axis]))
+    words = [value if isinstance(value, str) else number(value) for value in values[shown]]
+    axes.set(**{f"{axis}ticks": places[shown], f"{axis}ticklabels": words})
+    getattr(axes, f"{axis}axis").set_minor_locator(NullLocator())
 
 
 def _equal_steps(values: Array) -> bool:

@@ -117,8 +117,17 @@ def chosen_of(
         chosen = chosen.set_index("trial_id", drop=False).loc[wanted]
     told = _telling(results, ranking)
     words = [settings(row, told[row["method"]]) for _, row in chosen.iterrows()]
+    if chosen.duplicated(results.identity).any():  # seeds of one configuration
+        seed = _seeds(results)
+        words = [f"{text}, seed {seed[name]}" for text, name in zip(words, chosen["trial_id"], strict=True)]
     chosen = chosen.assign(settings=words).rename_axis(index=None)
     return chosen.sort_values("method", key=lambda names: names.map(list(order).index), kind="stable")
+
+
+def _seeds(results: Results) -> dict[str, int]:
+    table = results.table("trials", columns=["trial_id", "seed"], filter=pc.field("in_study")).to_pandas()
+    table = table.drop_duplicates("trial_id")
+    return dict(zip(table["trial_id"].astype(str), table["seed"].astype(int), strict=True))
 
 
 def _identities(results: Results, names: "pd.Series[Any]") -> pd.DataFrame:

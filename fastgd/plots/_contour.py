@@ -1,14 +1,18 @@
 """Contour maps: where optimizers walk on a landscape of two coordinates."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastgd._errors import InputError, nearest
 from fastgd.analysis import Results
 from fastgd.plots._configurations import surfaces_of
 from fastgd.plots._map import (
+    Height,
     around,
+    beside,
     columns_of,
+    cut_told,
     draw_map,
     draw_walk,
     fit,
@@ -17,8 +21,9 @@ from fastgd.plots._map import (
     mark_minima,
     proportion,
 )
-from fastgd.plots._style import GREY, Look, figure_of, key, list_below, looks, methods, panels, style
-from fastgd.plots._walks import Walk, walks_of
+from fastgd.plots._pages import note, page_of
+from fastgd.plots._style import GREY, Look, figure_of, key, list_below, methods, panels, style
+from fastgd.plots._walks import Walk, looks_of, starts_told, walks_of
 from fastgd.store.surfaces import Surface
 
 if TYPE_CHECKING:
@@ -37,12 +42,14 @@ def contour(
     problem: str | None = None,
     zoom: bool = False,
     axes: "Axes | None" = None,
+    page: int = 1,
 ) -> "Figure":
     """Plot the trajectories of optimizers on the contour map of a landscape: axes for each problem.
 
     Levels lie between equal steps of height, which grows with the logarithm above the lowest valleys, and equal areas.
-    Dots are the first steps, as far as they can be told apart. Of more than two coordinates the map is a cut along the
-    first two through the lowest minimum, and trajectories are seen from above.
+    Dots are the first steps, as far as they can be told apart. Of more than two coordinates the map is a cut, which a
+    line above it names, and trajectories are seen from above. Ends beside the map are marked at its edge. Each
+    configuration has a colour of its own.
 
     Parameters
     ----------
@@ -58,6 +65,8 @@ def contour(
         Whether to show only the part of the map in which they walk.
     axes : matplotlib.axes.Axes, optional
         Where to draw one problem, in place of a new figure.
+    page : int
+        Of a study of many problems, which of them to draw: the first ones, the next ones, ...
 
     Returns
     -------
@@ -72,17 +81,22 @@ def contour(
     maps = walks_on_maps(results, "contour", trials, starts, problem, single=axes is not None)
     if zoom:
         maps = [(around(surface, [walk.path for walk in walks]), walks) for surface, walks in maps]
-    chosen = looks(methods(results))
+    chosen = looks_of(methods(results), [walk for _, walks in maps for walk in walks])
     with style():
         if axes is not None:
             draw(axes, *maps[0], chosen)
             axes.set_aspect("equal" if proportion(maps[0][0]) else "auto")
-            list_below(axes, [*names(maps[0][1], chosen), *map_handles(maps)])
+            list_below(axes, [*names(*maps[0], chosen), *map_handles(maps)])
             return figure_of(axes)
-        return _figure(maps, chosen)
+        shown, words = page_of_maps(maps, page, WIDTHS)
+        figure = _figure(shown, chosen, len(maps) > 1)
+        note(figure, words, starts_told([walk for _, walks in shown for walk in walks]))
+        if figure.get_suptitle():
+            fit(figure, list(figure.axes), [surface for surface, _ in shown], -(-len(shown) // columns_of(len(shown))))
+        return figure
 
 
-def _figure(maps: "Sequence[tuple[Surface, list[Walk]]]", chosen: Mapping[str, Look]) -> "Figure":
+def _figure(maps: "Sequence[tuple[Surface, list[Walk]]]", chosen: Mapping[str, Look], named: bool) -> "Figure":
     from matplotlib.figure import Figure
 
     columns = columns_of(len(maps))
@@ -91,8 +105,8 @@ def _figure(maps: "Sequence[tuple[Surface, list[Walk]]]", chosen: Mapping[str, L
     grid = panels(figure, len(maps), False, False, columns)
     for axes, (surface, walks) in zip(grid, maps, strict=True):
         draw(axes, surface, walks, chosen)
-        list_below(axes, names(walks, chosen), width)
-        if len(maps) > 1:
+        list_below(axes, names(surface, walks, chosen), width)
+        if named:
             axes.set_title(surface.info.problem)
     key(figure, map_handles(maps))
     fit(figure, grid, [surface for surface, _ in maps], rows)
@@ -118,7 +132,19 @@ def walks_on_maps(
     shown = [name for name in surfaces if name in (there if problem is None else [problem])]
     if single and len(shown) > 1:
         raise InputError(f"axes take one problem: choose it by problem=, one of {', '.join(shown)}")
-    return [(surfaces[name], [walk for walk in walks if walk.problem == name]) for name in shown]
+    maps = []
+    for name in shown:
+        axes = surfaces[name].info.parameters
+        maps.append((surfaces[name], [replace(walk, axes=axes) for walk in walks if walk.problem == name]))
+    return maps
+
+
+def page_of_maps(
+    maps: "Sequence[tuple[Surface, list[Walk]]]", page: int, widths: Mapping[int, float]
+) -> "tuple[list[tuple[Surface, list[Walk]]], str]":
+    """Return the maps of a page, of as many as `page_of` says, and the sentence that names them."""
+    columns = columns_of(len(maps))
+    return page_of(maps, page, "problems", [widths[columns] / columns] * len(maps))
 
 
 def draw(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
@@ -126,19 +152,29 @@ def draw(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[
     draw_map(axes, surface)
     mark_minima(axes, surface)
     for walk in walks:
-        draw_walk(axes, walk, chosen[walk.method])
+        draw_walk(axes, walk, chosen[walk.trial_id])
     mark_ends(axes, walks, chosen)
-    if len(surface.info.at) > 2:
-        axes.set_title("a cut through the lowest minimum", loc="right", fontsize=7.5, color=GREY)
+    if words := "\n".join(filter(None, [cut_told(surface), Height(surface).told(surface)])):
+        axes.set_title(words, loc="right", fontsize=7.5, color=GREY)
 
 
-def names(walks: Sequence[Walk], chosen: Mapping[str, Look]) -> "list[Artist]":
-    """Return what a key says of walks."""
+def names(surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> "list[Artist]":
+    """Return what a key says of walks: which configurations they are, and how many of them diverge or leave the map."""
     from matplotlib.lines import Line2D
 
-    lines = {}
-    for walk in walks:
-        lost = ", diverges" if walk.status == "diverged" else ""
-        look = chosen[walk.method].line(6) | {"markeredgecolor": "#222222", "markeredgewidth": 0.6}
-        lines[walk.trial_id] = Line2D([], [], **look, linewidth=1.6, label=f"{walk.name}{lost}")
-    return list(lines.values())
+    lines = []
+    for name in dict.fromkeys(walk.trial_id for walk in walks):
+        own = [walk for walk in walks if walk.trial_id == name]
+        lost = [walk.status == "diverged" for walk in own]
+        gone = [beside(surface, walk.end) and walk.status != "diverged" for walk in own]
+        words = [own[0].name, _share(lost, "diverge", "diverges"), _share(gone, "end off the map", "ends off the map")]
+        look = chosen[name].line(6) | {"markeredgecolor": "#222222", "markeredgewidth": 0.6}
+        lines.append(Line2D([], [], **look, linewidth=1.6, label=", ".join(filter(None, words))))
+    return list(lines)
+
+
+def _share(those: Sequence[bool], several: str, one: str) -> str:
+    """Return how many do something, in words; empty where none does."""
+    if not any(those):
+        return ""
+    return one if all(those) else f"{sum(those)} of {len(those)} {several}"

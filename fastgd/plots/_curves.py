@@ -1,24 +1,26 @@
 """Convergence curves: each optimizer's best configuration, and what all of its trials do around it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastgd.analysis import Results
 from fastgd.plots._bundles import Bundle, bundles_of
+from fastgd.plots._limits import drawable, limits, mark_outside, tell_outside, usual
+from fastgd.plots._pages import note, only, page_of
 from fastgd.plots._style import (
     GREY,
     PALE,
     Look,
-    drawable,
     dress,
     head,
     key,
     label,
-    limits,
     looks,
     measure,
+    median_of,
     methods,
     name_axes,
     panels,
@@ -36,14 +38,24 @@ if TYPE_CHECKING:
 # Up to this many trials of every optimizer they are drawn as lines, beyond it as quantiles.
 _LINES = 50
 _END = "|"
+_HEIGHT = 3.0  # inches, of the axes of a problem
 
 
-def curves(results: Results, metric: str | None = None, x: str | None = None, spread: bool | None = None) -> "Figure":
+def curves(
+    results: Results,
+    metric: str | None = None,
+    x: str | None = None,
+    spread: bool | None = None,
+    problem: str | None = None,
+    page: int = 1,
+) -> "Figure":
     """Plot a metric over the training.
 
     With `spread`, an optimizer has axes of its own: its best configuration stands out before all of its trials and, in
     grey, the best of the other optimizers. Many trials are drawn as the range of the middle 80 % and their median, in
-    which a trial that diverged counts as infinite from then on. Without, the best configurations share axes.
+    which a trial that diverged counts as infinite from then on. Without, the best configurations share axes. Axes hold
+    what most points of the best configurations need, and the start; triangles mark where one of them leaves the axes,
+    and a line in the corner counts the trials that end outside.
 
     Parameters
     ----------
@@ -54,7 +66,11 @@ def curves(results: Results, metric: str | None = None, x: str | None = None, sp
     x : {"epoch", "step", "samples_seen", "train_seconds"}, optional
         The horizontal axis; by default epochs, on landscapes steps.
     spread : bool, optional
-        By default True where an optimizer has several configurations and the study has one problem.
+        By default True where an optimizer has several configurations and one problem is drawn.
+    problem : str, optional
+        The only one to draw.
+    page : int
+        Of a study of many problems or optimizers, which of them to draw: the first ones, the next ones, ...
 
     Returns
     -------
@@ -64,32 +80,42 @@ def curves(results: Results, metric: str | None = None, x: str | None = None, sp
     Raises
     ------
     InputError
-        The metric or axis does not exist or was not measured.
+        The metric or axis does not exist or was not measured; or there is no such problem or page.
     """
     chosen = looks(methods(results))
     metric, x = metric or results.metric(), x or ("step" if results.on_landscapes else "epoch")
-    problems = bundles_of(results, metric, x)
+    named = only(results.trials.loc[results.trials["in_study"], "problem"].unique(), problem)
+    heights = [_HEIGHT] * len(named)
+    if spread is None and len(named) > 1:
+        spread = False
+    shown = page_of(named, page, "problems", heights)[0] if spread is False else named
+    problems = bundles_of(results, metric, x, shown)
     everyone = [bundle for bundles in problems.values() for bundle in bundles]
     if spread is None:
-        spread = len(problems) == 1 and any(bundle.configurations > 1 for bundle in everyone)
+        spread = any(bundle.configurations > 1 for bundle in everyone)
+    if spread:
+        own, words = page_of(everyone, page, "optimizers")
+    else:
+        own, words = everyone, page_of(named, page, "problems", heights)[1]
     with style():
-        figure = _small_multiples(everyone, chosen) if spread else _overview(problems, chosen)
+        figure = _small_multiples(own, everyone, chosen) if spread else _overview(problems, chosen, len(named) > 1)
         name_axes(figure, label(x), measure(results, metric))
-        _key(figure, everyone, spread, results.repeats)
+        _key(figure, own, spread, results.repeats)
+        note(figure, words)
     return figure
 
 
-def _small_multiples(bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> "Figure":
-    """Draw each optimizer in axes of its own, before the best of the others."""
+def _small_multiples(bundles: Sequence[Bundle], everyone: Sequence[Bundle], chosen: Mapping[str, Look]) -> "Figure":
+    """Draw each optimizer in axes of its own, before the best of everyone on its problem."""
     from matplotlib.figure import Figure
 
     lines = _are_lines(bundles)
-    several = len({bundle.problem for bundle in bundles}) > 1
+    several = len({bundle.problem for bundle in everyone}) > 1
     rows, columns = shape(len(bundles))
     width = 2.9 if columns < 4 else 2.3
     figure = Figure(figsize=(0.6 + width * columns, 0.6 + 2.2 * rows), layout="constrained")
     for axes, bundle in zip(panels(figure, len(bundles), share_y=not several), bundles, strict=True):
-        peers = [other for other in bundles if other.problem == bundle.problem]
+        peers = [other for other in everyone if other.problem == bundle.problem]
         for other in peers:
             axes.plot(other.x, drawable(other.best), color=PALE, linewidth=0.9, zorder=1.5)
         look = chosen[bundle.method]
@@ -97,22 +123,25 @@ def _small_multiples(bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> "
             axes.plot(bundle.x, drawable(bundle.values.T), color=look.color, linewidth=0.6, alpha=0.4, zorder=2)
         else:
             _band(axes, bundle, look)
-        axes.plot(bundle.x, drawable(bundle.best), color=look.color, linewidth=2.0, zorder=4)
+        _best_line(axes, bundle, replace(look, linestyle="solid"), 0)  # dashes are for all trials here
         _mark_end(axes, bundle, look)
         head(axes, bundle.optimizer, bundle.settings, _diverged(bundle.diverged), look.color, width - 0.3)
         if several:
             axes.set_title(bundle.problem, loc="right", color=GREY, fontsize=8)
         _scale(axes, peers)
+        _mark_beyond(axes, [bundle], chosen)
+        ends = bundle.values[:, -1]
+        tell_outside(axes, ends, ends, "trial")
     return figure
 
 
-def _overview(problems: Mapping[str, Sequence[Bundle]], chosen: Mapping[str, Look]) -> "Figure":
+def _overview(problems: Mapping[str, Sequence[Bundle]], chosen: Mapping[str, Look], named: bool) -> "Figure":
     """Draw the best configurations of all optimizers in common axes for each problem, named at their ends."""
     from matplotlib.figure import Figure
 
     everyone = [bundle for bundles in problems.values() for bundle in bundles]
     names = max(len(_name(bundle)) for bundle in everyone)
-    figure = Figure(figsize=(4.8 + 0.062 * names, 0.5 + 3.0 * len(problems)), layout="constrained")
+    figure = Figure(figsize=(4.8 + 0.062 * names, 0.5 + _HEIGHT * len(problems)), layout="constrained")
     for axes, (problem, bundles) in zip(
         figure.subplots(len(problems), 1, squeeze=False).ravel(), problems.items(), strict=True
     ):
@@ -120,8 +149,11 @@ def _overview(problems: Mapping[str, Sequence[Bundle]], chosen: Mapping[str, Loo
             _best_line(axes, bundle, chosen[bundle.method], i)
             _mark_end(axes, bundle, chosen[bundle.method])
         _scale(axes, bundles)
+        _mark_beyond(axes, bundles, chosen)
+        ends = np.array([bundle.best[-1] for bundle in bundles])
+        tell_outside(axes, ends, ends, "line")
         _name_ends(axes, bundles, chosen)
-        if len(problems) > 1:
+        if named:
             axes.set_title(problem)
     return figure
 
@@ -171,17 +203,22 @@ def _band(axes: "Axes", bundle: Bundle, look: Look) -> None:
 def _scale(axes: "Axes", bundles: Sequence[Bundle]) -> None:
     """Set limits that show the best curves from the start on, and logarithmic axes where they help."""
     dress(axes)
-    best = np.concatenate([bundle.best for bundle in bundles])
-    start = np.concatenate([bundle.values[:, 0] for bundle in bundles])
-    limits(axes, np.append(best, np.median(start)))
+    start = [float(np.median(np.concatenate([bundle.values[:, 0] for bundle in bundles])))]
+    limits(axes, np.concatenate(usual([bundle.best for bundle in bundles], start)), always=start)
     scale_x(axes, np.concatenate([bundle.x for bundle in bundles]))
+
+
+def _mark_beyond(axes: "Axes", bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> None:
+    """Mark where the best configurations leave the axes."""
+    for bundle in bundles:
+        mark_outside(axes, bundle.x, drawable(bundle.best), chosen[bundle.method].color, first=True)
 
 
 def _name_ends(axes: "Axes", bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> None:
     """Write each optimizer's name and settings beside the end of its line."""
     ends = axes.transData.transform([(bundle.x[-1], drawable(bundle.best)[-1]) for bundle in bundles])
     heights = axes.transAxes.inverted().transform(ends)[:, 1]
-    wanted = np.where(heights > 1.0, 1.0, heights)
+    wanted = np.clip(np.nan_to_num(heights), 0.0, 1.0)
     for bundle, end, place in zip(bundles, wanted, spread_labels(wanted.tolist(), gap=0.06), strict=True):
         look = chosen[bundle.method]
         axes.plot([1.0, 1.04], [end, place], color=PALE, linewidth=0.8, transform=axes.transAxes, clip_on=False)
@@ -204,8 +241,7 @@ def _key(figure: "Figure", bundles: Sequence[Bundle], spread: bool, what: str) -
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    seeds = max(bundle.seeds for bundle in bundles)
-    name = "best configuration" + (f", median of {seeds:,} {what}" if seeds > 1 else "")
+    name = ", ".join(filter(None, ("best configuration", median_of((bundle.seeds for bundle in bundles), what))))
     handles: list[Line2D | Patch] = [Line2D([], [], color=GREY, linewidth=2.0, label=name)]
     if spread and _are_lines(bundles):
         handles.append(Line2D([], [], color=GREY, linewidth=0.6, alpha=0.6, label="each trial"))

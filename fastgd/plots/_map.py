@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgd._numbers import number
+from fastgd.plots._limits import OUTSIDE, frame_of
 from fastgd.plots._style import GREY, Look
 from fastgd.plots._walks import Walk
 from fastgd.store.surfaces import Surface
@@ -21,6 +23,7 @@ Array = NDArray[np.float64]
 LEVELS = 22
 # Of the surface lies below this height, in which differences are shown as they are; above it by their ratios.
 _VALLEY = 0.02
+_TAIL = 0.001  # of a surface, at either end: what fewer points reach does not set heights and colours
 # From the valleys up: pale where walks end, so that their lines stand out there.
 _TERRAIN = ("#fdfcf7", "#eef1ec", "#d5e0e2", "#b3c7d2", "#8fabbf", "#7393ac")
 MINIMUM: dict[str, Any] = {
@@ -42,6 +45,7 @@ START: dict[str, Any] = {
 _DOTS = 40  # steps of a walk that are marked, at most
 APART = 0.018  # of the map's diagonal, between two of them
 _LONG = 8  # diagonals: lines of longer walks, which cross themselves, are thin
+_FEW = 3  # values of parameters that are told
 _MOST_MINIMA = 150  # that are marked: stars that touch hide the map
 
 
@@ -51,16 +55,34 @@ class Height:
     Parameters
     ----------
     surface : Surface
+
+    Attributes
+    ----------
+    low, scale : float
+        Heights are linear near the lowest value, `low`, and logarithmic from `low + scale` on.
+    top : float
+        The greatest height: single values far above all others have it too.
     """
 
     def __init__(self, surface: Surface) -> None:
         seen = surface.loss[np.isfinite(surface.loss)]
-        self.low = float(min([seen.min(), *surface.info.values]))
-        self.scale = float(np.quantile(seen - self.low, _VALLEY)) or 1.0
+        self.low = float(min([frame_of(seen, log=False, tail=_TAIL).low, *surface.info.values]))
+        self.scale = float(np.quantile(np.maximum(seen - self.low, 0.0), _VALLEY)) or 1.0
+        self.top = np.inf
+        self.top = frame_of(self(seen), log=False, tail=_TAIL).high
 
     def __call__(self, loss: Any) -> Any:
         """Return the heights of losses."""
-        return np.log1p(np.maximum(np.asarray(loss) - self.low, 0.0) / self.scale)
+        return np.minimum(np.log1p(np.maximum(np.asarray(loss) - self.low, 0.0) / self.scale), self.top)
+
+    def told(self, surface: Surface) -> str:
+        """Return how much of a surface is higher than colours and heights go, in words; empty where nothing is."""
+        highest = self.loss(self.top)
+        above = surface.loss[surface.loss > highest * (1 + 1e-9)]
+        if not len(above):
+            return ""
+        share = max(len(above) / surface.loss.size, 1e-4)
+        return f"cut at {number(highest)}: {share:.2%} of the map is higher, up to {number(above.max())}"
 
     def loss(self, height: Any) -> Any:
         """Return the losses of heights."""
@@ -137,7 +159,8 @@ def mark_minima(axes: "Axes", surface: Surface) -> None:
     minima, values = (found[:_MOST_MINIMA] for found in _minima_on(surface))
     if not len(minima):
         return
-    lowest = values <= values.min(initial=np.inf) + 1e-6 * max(1.0, float(np.ptp(surface.loss)))
+    span = float(np.ptp(surface.loss[np.isfinite(surface.loss)]))
+    lowest = values <= values.min(initial=np.inf) + 1e-6 * max(1.0, span)
     small = MINIMUM | ({"markersize": 8} if len(minima) <= 12 else {"markersize": 4, "markeredgewidth": 0.4})
     axes.plot(*minima[~lowest].T, **small, zorder=6)
     axes.plot(*minima[lowest].T, **MINIMUM, zorder=6)
@@ -171,11 +194,55 @@ def inside(surface: Surface) -> Array:
 
 def _minima_on(surface: Surface) -> tuple[Array, Array]:
     """Return the minima on the map, and their values."""
-    info = surface.info
-    minima = np.array(info.minima, dtype=np.float64).reshape(-1, max(2, len(info.at)))[:, list(info.parameters)]
+    info, minima = surface.info, _minima(surface)
+    seen = minima[:, list(info.parameters)]
     low, high = (surface.x[0], surface.y[0]), (surface.x[-1], surface.y[-1])
-    kept = ((minima >= low) & (minima <= high)).all(axis=1)
-    return minima[kept], np.array(info.values, dtype=np.float64)[kept]
+    kept = ((seen >= low) & (seen <= high)).all(axis=1) & _in_cut(surface, minima)
+    return seen[kept], np.array(info.values, dtype=np.float64)[kept]
+
+
+def _minima(surface: Surface) -> Array:
+    return np.array(surface.info.minima, dtype=np.float64).reshape(-1, max(2, len(surface.info.at)))
+
+
+def _in_cut(surface: Surface, points: Array) -> NDArray[np.bool_]:
+    """Return which of some points (k, d) lie in the plane of a map."""
+    others = _others(surface)
+    there: NDArray[np.bool_] = np.isclose(points[:, others], np.array(surface.info.at)[others], atol=1e-6).all(axis=1)
+    return there
+
+
+def _others(surface: Surface) -> list[int]:
+    """Return the parameters that a map does not vary."""
+    return [place for place in range(len(surface.info.at)) if place not in surface.info.parameters]
+
+
+def cut_told(surface: Surface) -> str:
+    """Return through what a map of more than two parameters is a cut, in words; empty where there are but two."""
+    others, minima = _others(surface), _minima(surface)
+    if not others:
+        return ""
+    at = [surface.info.at[place] for place in others]
+    if len(minima) and _in_cut(surface, minima[:1]).all():
+        words = "a cut through the lowest minimum"
+    elif not any(at):
+        words = f"a cut at zero in the other {_parameters(len(at))}"
+    elif len(at) <= _FEW:
+        letter = "x" if surface.info.landscape else "w"
+        words = "a cut at " + ", ".join(f"${letter}_{{{k}}}$ = {number(v)}" for k, v in zip(others, at, strict=True))
+    else:
+        words = f"a cut at given values of the other {_parameters(len(at))}"
+    return words
+
+
+def _parameters(count: int) -> str:
+    return "parameter" if count == 1 else f"{count:,} parameters"
+
+
+def beside(surface: Surface, point: Array) -> bool:
+    """Return whether a point (2,) lies outside a map."""
+    x, y = point
+    return not (surface.x[0] <= x <= surface.x[-1] and surface.y[0] <= y <= surface.y[-1])
 
 
 def draw_walk(axes: "Axes", walk: Walk, look: Look) -> "list[Artist]":
@@ -195,14 +262,17 @@ def draw_walk(axes: "Axes", walk: Walk, look: Look) -> "list[Artist]":
 
 
 def mark_ends(axes: "Axes", walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
-    """Mark where walks started and ended, above all lines."""
+    """Mark where walks started and ended, above all lines; an end beside the map has its mark at the edge."""
     starts = np.unique([walk.path[0] for walk in walks], axis=0)
     axes.plot(*starts.T, **START, zorder=7)
+    low, high = np.transpose([axes.get_xlim(), axes.get_ylim()])
     for walk in walks:
-        look, path = chosen[walk.method], walk.path
-        end = path[np.isfinite(path).all(axis=1)][-1]
-        edge = {"markeredgecolor": "#222222", "markeredgewidth": 0.9}
-        axes.plot(*end, **look.line(6.5) | edge, zorder=8, clip_on=True)
+        place = np.clip(walk.end, low, high)
+        gone = bool((place != walk.end).any())
+        edge = {"markeredgecolor": "#222222", "markeredgewidth": 0.9, "clip_on": not gone}
+        (mark,) = axes.plot(*place, **chosen[walk.trial_id].line(6.5) | edge, zorder=8)
+        if gone:
+            mark.set_gid(OUTSIDE)
 
 
 def diagonal(axes: "Axes") -> float:
@@ -225,7 +295,12 @@ def map_handles(maps: "Sequence[tuple[Surface, Sequence[Walk]]]") -> "list[Artis
     """Return what a key says of the marks on maps."""
     from matplotlib.lines import Line2D
 
-    minima = [Line2D([], [], **MINIMUM, label="minimum")] if any(ground.info.minima for ground, _ in maps) else []
+    counts = [len(inside(ground)) for ground, _ in maps]
+    marked = sum(min(count, _MOST_MINIMA) for count in counts)
+    name = "minimum" if marked == sum(counts) else f"minimum (the lowest {marked:,} of {sum(counts):,})"
+    beside = sum(np.count_nonzero(~_in_cut(ground, _minima(ground))) for ground, _ in maps)
+    name += f" ({beside:,} more beside the cut)" if beside else ""
+    minima = [Line2D([], [], **MINIMUM, label=name)] if marked else []
     if not any(walks for _, walks in maps):
         return list(minima)
     end = Line2D([], [], color=GREY, marker="s", linestyle="", markersize=5.5, markeredgecolor="#222222", label="end")

@@ -8,22 +8,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
+from fastgd._numbers import number
 from fastgd.analysis import Results
 from fastgd.plots._cells import cells
 from fastgd.plots._configurations import check_landscapes, ranked
-from fastgd.plots._heatmap import STAR, Map, maps_of
-from fastgd.plots._style import (
-    figure_of,
-    head,
-    key,
-    label,
-    looks,
-    panels,
-    settings,
-    shape,
-    spans_decades,
-    style,
-)
+from fastgd.plots._heatmap import STAR, Map, beyond, maps_of
+from fastgd.plots._limits import frame_of, spans_decades
+from fastgd.plots._pages import blocks_of, note, page_of
+from fastgd.plots._style import figure_of, head, key, label, looks, panels, settings, shape, style
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -53,6 +45,7 @@ def phase(
     problem: str | None = None,
     method: str | None = None,
     axes: "Axes | None" = None,
+    page: int = 1,
 ) -> "Figure":
     """Plot how trials end over two hyper-parameters: axes for each optimizer.
 
@@ -70,6 +63,8 @@ def phase(
         The only one to draw.
     axes : matplotlib.axes.Axes, optional
         Where to draw one optimizer on one problem, in place of a new figure.
+    page : int
+        Of many problems or optimizers, which to draw: the first ones, the next ones, ...
 
     Returns
     -------
@@ -92,33 +87,37 @@ def phase(
             norm = _norm([table[1] for table in tables])
             _draw(axes, maps[0], x, tables[0], norm)
             return figure_of(axes)
-        return _figure(maps, x, ends, {name: look.color for name, look in looks(order).items()})
+        return _figure(maps, x, ends, {name: look.color for name, look in looks(order).items()}, page)
 
 
-def _figure(maps: list[Map], x: str, ends: pd.DataFrame, colors: dict[str, str]) -> "Figure":
+def _figure(maps: list[Map], x: str, ends: pd.DataFrame, colors: dict[str, str], page: int) -> "Figure":
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
     problems = list(dict.fromkeys(found.problem for found in maps))
-    rows, columns = shape(max(sum(found.problem == problem for found in maps) for problem in problems))
+    blocks = blocks_of([found for name in problems for found in maps if found.problem == name])
+    rows, columns = shape(max(map(len, blocks)))
     width, height = {1: (5.6, 3.9), 2: (3.3, 3.0)}.get(columns, (2.6, 2.5))
-    size = (1.2 + width * columns, 0.5 + height * rows * len(problems))
+    what = "problems" if len(blocks) == len(problems) else "parts"
+    blocks, words = page_of(blocks, page, what, [height * rows] * len(blocks))
+    size = (1.2 + width * columns, 0.5 + height * rows * len(blocks))
     figure = Figure(figsize=size, layout="constrained")
-    parts = np.ravel(figure.subfigures(len(problems), 1, squeeze=False))
+    parts = np.ravel(figure.subfigures(len(blocks), 1, squeeze=False))
     seen: set[str] = set()
-    for part, problem in zip(parts, problems, strict=True):
-        own = [found for found in maps if found.problem == problem]
+    for part, own in zip(parts, blocks, strict=True):
         tables = [_table(found, x, ends) for found in own]
         norm = _norm([steps for _, steps in tables])
         grid = panels(part, len(own), share_x=False, share_y=False)
         for axes, found, table in zip(grid, own, tables, strict=True):
             fewest = _draw(axes, found, x, table, norm)
-            remark = problem if len(problems) > 1 else ""
+            remark = found.problem if len(problems) > 1 else ""
             head(axes, found.method, fewest, remark, colors[found.method], width - 0.5)
             seen |= {_NAMES[int(code)] for code in np.unique(table[0].to_numpy()) if code == code}
         if any(table[1].notna().any(axis=None) for table in tables):
-            step_bar(part, ScalarMappable(norm, shades()), grid)
+            steps = np.concatenate([table[1].to_numpy(dtype=np.float64).ravel() for table in tables])
+            step_bar(part, ScalarMappable(norm, shades()), grid, beyond(steps, norm))
     key(figure, _handles(seen))
+    note(figure, words)
     return figure
 
 
@@ -137,7 +136,9 @@ def _ends(results: Results) -> pd.DataFrame:
     trials = results.table("trials", columns=columns, filter=pc.field("in_study")).to_pandas()
     names = trials["trial_id"].cat.categories
     configuration = trials["trial_id"].cat.codes.to_numpy(dtype=np.int64)
-    codes = np.array([_NAMES.index(name) for name in trials["status"].cat.categories], dtype=np.int64)
+    # What has no phase of its own was ended before its last step.
+    names_of = [name if name in _NAMES else "completed" for name in trials["status"].cat.categories]
+    codes = np.array([_NAMES.index(name) for name in names_of], dtype=np.int64)
     status = codes[trials["status"].cat.codes]
     counts = np.bincount(configuration * len(_NAMES) + status, minlength=len(names) * len(_NAMES))
     worst_first = counts.reshape(-1, len(_NAMES))[:, ::-1]
@@ -166,17 +167,19 @@ def shades() -> "Colormap":
 def _norm(tables: list[pd.DataFrame]) -> "Normalize":
     from matplotlib.colors import LogNorm, Normalize
 
-    seen = np.concatenate([table.to_numpy().ravel() for table in tables])
-    seen = seen[np.isfinite(seen)]
-    low, high = (max(1.0, seen.min()), max(2.0, seen.max())) if len(seen) else (1.0, 10.0)
+    seen = np.concatenate([table.to_numpy(dtype=np.float64).ravel() for table in tables])
+    if not np.isfinite(seen).any():
+        return Normalize(1.0, 10.0)
+    frame = frame_of(np.maximum(seen, 1.0), log=True)
+    low, high = frame.low, max(2.0, frame.high)
     return (LogNorm if spans_decades(np.array([low, high]), 5) else Normalize)(low, high)
 
 
-def step_bar(figure: "FigureBase", steps: "ScalarMappable", grid: "list[Axes]") -> None:
-    """Put the scale of the steps beside axes, with round numbers."""
+def step_bar(figure: "FigureBase", steps: "ScalarMappable", grid: "list[Axes]", extend: str) -> None:
+    """Put the scale of the steps beside axes, with round numbers; it is open where there are fewer or more."""
     from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
-    bar = figure.colorbar(steps, ax=grid, pad=0.02)
+    bar = figure.colorbar(steps, ax=grid, pad=0.02, extend=extend)
     if type(steps.norm).__name__ == "LogNorm":
         bar.set_ticks(LogLocator(subs=(1.0, 2.0, 5.0)))
         bar.ax.yaxis.set_major_formatter(ScalarFormatter())
@@ -204,7 +207,7 @@ def _draw(axes: "Axes", found: Map, x: str, tables: tuple[pd.DataFrame, pd.DataF
         axes.plot(across.centers[column], up.centers[row], **STAR)
         place: dict[str, Any] = {"variant": "", x: steps.columns.tolist()[column], found.y: steps.index.tolist()[row]}
         there = settings(pd.Series(place), [x, found.y])
-        fewest = f"fewest steps: {shaded[row, column]:.0f}, {there}"
+        fewest = f"fewest steps: {number(shaded[row, column])}, {there}"
     axes.set_xlabel(label(x))
     axes.set_ylabel(label(found.y))
     axes.tick_params(length=3, width=0.8, color="#8c8c8c", labelsize=8)

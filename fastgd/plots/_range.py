@@ -6,22 +6,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from fastgd._numbers import number
 from fastgd.analysis import Results
+from fastgd.plots._limits import drawable, limits, mark_outside, tell_outside
+from fastgd.plots._pages import note, only, page_of
 from fastgd.plots._style import (
     GREY,
     Look,
-    drawable,
     dress,
     key,
     label,
-    limits,
     looks,
+    measure,
+    median_of,
     methods,
-    number,
     settings,
     style,
 )
-from fastgd.study.sweeps import Sweep, sweeps_of
+from fastgd.study.sweeps import SUGGESTED, Sweep, sweeps_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 _ROOM = 0.35  # above the start, of the way from the least loss to it: where lines are seen to blow up
 
 
-def range_(results: Results, by: str | None = None) -> "Figure":
+def range_(results: Results, by: str | None = None, problem: str | None = None, page: int = 1) -> "Figure":
     """Plot the loss of a range test against the rate: a line for each optimizer, and a mark at the rate to try.
 
     The line of an optimizer is that of the configuration with the least loss, smoothed, before its values as they were
@@ -43,6 +45,10 @@ def range_(results: Results, by: str | None = None) -> "Figure":
         Those of `fastgd.range_test`.
     by : str, optional
         The loss, as in `Results.best`.
+    problem : str, optional
+        The only one to draw.
+    page : int
+        Of a study of many problems and batch sizes, which of them to draw: the first ones, the next ones, ...
 
     Returns
     -------
@@ -52,23 +58,29 @@ def range_(results: Results, by: str | None = None) -> "Figure":
     Raises
     ------
     InputError
-        In none of the trials did the rate grow.
+        In none of the trials did the rate grow; or there is no such problem or page.
     """
     from matplotlib.figure import Figure
 
     chosen, metric = looks(methods(results)), results.metric(by)
     sweeps = sweeps_of(results, by)
-    cells = _cells(results, sweeps)
+    named = only((sweep.configuration["problem"] for sweep in sweeps), problem)
+    sweeps = [sweep for sweep in sweeps if sweep.configuration["problem"] in named]
+    every = _cells(results, sweeps)
+    shown, words = page_of(list(every), page, "panels", [3.1] * len(every))
+    cells = {name: every[name] for name in shown}
     with style():
         figure = Figure(figsize=(7.2, 0.5 + 3.1 * len(cells)), layout="constrained")
         for axes, (name, own) in zip(figure.subplots(len(cells), squeeze=False).ravel(), cells.items(), strict=True):
             _draw(axes, own, chosen, _telling(results, sweeps))
             _scale(axes, own)
+            _mark_beyond(axes, own, chosen)
             axes.set_xlabel(label("lr"))
-            axes.set_ylabel(label(metric))
-            if len(cells) > 1:
+            axes.set_ylabel(measure(results, metric))
+            if len(every) > 1:
                 axes.set_title(name)
-        _key(figure, sweeps, "starts" if "start" in results.trials else "seeds")
+        _key(figure, [sweep for own in cells.values() for sweep in own], results.repeats)
+        note(figure, words)
     return figure
 
 
@@ -79,7 +91,7 @@ def _cells(results: Results, sweeps: Sequence[Sweep]) -> dict[str, list[Sweep]]:
     cells: dict[str, list[Sweep]] = {}
     for sweep in sweeps:
         about = sweep.configuration
-        words = [str(about[name]) if name == "problem" else f"{label(name)} {about[name]:,}" for name in varied]
+        words = [str(about[name]) if name == "problem" else f"{label(name)} {number(about[name])}" for name in varied]
         cells.setdefault(", ".join(words), []).append(sweep)
     return dict(sorted(cells.items(), key=lambda cell: [cell[1][0].configuration[name] for name in varied]))
 
@@ -143,8 +155,9 @@ def _seen(sweep: Sweep, loss: Any) -> Any:
 def _scale(axes: "Axes", sweeps: Sequence[Sweep]) -> None:
     dress(axes)
     start = float(np.median([sweep.start for sweep in sweeps]))
-    least = min(float(np.min(sweep.smooth)) for sweep in sweeps)
-    limits(axes, np.array([min(least, start), start]))
+    lowest = np.array([np.min(sweep.smooth) for sweep in sweeps])
+    limits(axes, np.minimum(lowest, start), [start])
+    least = axes.get_ylim()[0]
     low, high = axes.get_ylim()
     log = axes.get_yscale() == "log"
     axes.set_ylim(low, high * (high / low) ** (_ROOM / 2) if log else high + _ROOM * (start - least or 1.0))
@@ -153,6 +166,17 @@ def _scale(axes: "Axes", sweeps: Sequence[Sweep]) -> None:
     axes.axhline(start, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
     axes.annotate("start", (0, start), (3, 2), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
                   fontsize=7.5, color=GREY, annotation_clip=True)  # fmt: skip
+
+
+def _mark_beyond(axes: "Axes", sweeps: Sequence[Sweep], chosen: Mapping[str, Look]) -> None:
+    """Mark and count the sweeps whose least loss lies below the axes."""
+    places = [int(np.argmin(sweep.smooth)) for sweep in sweeps]
+    lowest = np.array([sweep.smooth[place] for sweep, place in zip(sweeps, places, strict=True)])
+    for sweep, place, least in zip(sweeps, places, lowest, strict=True):
+        if least < axes.get_ylim()[0]:
+            color = chosen[sweep.configuration["method"]].color
+            mark_outside(axes, sweep.rates[[place]], np.array([least]), color)
+    tell_outside(axes, lowest, np.zeros(0), "line")
 
 
 def _left(sweeps: Sequence[Sweep]) -> float:
@@ -166,10 +190,10 @@ def _key(figure: "Figure", sweeps: Sequence[Sweep], what: str) -> None:
     from matplotlib.lines import Line2D
 
     outlined: dict[str, Any] = {"marker": "o", "linestyle": "", "markeredgecolor": "black", "markeredgewidth": 0.9}
-    several = max(int(sweep.configuration["seeds"]) for sweep in sweeps)
-    smooth = "smoothed" + (f", median of {several} {what}" if several > 1 else "")
+    several = median_of((sweep.configuration[what] for sweep in sweeps), what)
+    smooth = ", ".join(filter(None, ["smoothed", several]))
     handles = [
-        Line2D([], [], color=GREY, markersize=9, label="a tenth of the rate with the least loss", **outlined),
+        Line2D([], [], color=GREY, markersize=9, label=f"{number(SUGGESTED)} x the rate of the least loss", **outlined),
         Line2D([], [], color=GREY, linewidth=1.8, label=smooth),
         Line2D([], [], color=GREY, linewidth=0.8, alpha=0.5, label="as recorded"),
     ]

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from fastgd._errors import InputError
 from fastgd.analysis import Results, with_methods
+from fastgd.plots._limits import drawable, frame_of, mark_outside, tell_outside
+from fastgd.plots._pages import note, only, page_of
 from fastgd.plots._style import (
     GREY,
-    drawable,
     dress,
     head,
     key,
     label,
+    looks,
     methods,
     name_axes,
     panels,
@@ -70,12 +72,12 @@ class Rates:
 
     @property
     def alike(self) -> bool:
-        """Whether all features have one rate."""
+        """Whether all features have one rate, but for those that the quantiles leave out."""
         values = np.concatenate(list(self.classes.values()))
         return bool((values == values[0]).all())
 
 
-def rates(results: Results) -> "Figure":
+def rates(results: Results, problem: str | None = None, page: int = 1) -> "Figure":
     """Plot the effective rates over the training: axes for the best trial of each optimizer.
 
     A line is the median over the features of a class, its band their middle 80 %. The start is left out: an adaptive
@@ -86,6 +88,10 @@ def rates(results: Results) -> "Figure":
     ----------
     results : Results
         The study's results, with the metric `effective_lr`.
+    problem : str, optional
+        The only one to draw.
+    page : int
+        Of many panels, which to draw: the first ones, the next ones, ...
 
     Returns
     -------
@@ -95,22 +101,28 @@ def rates(results: Results) -> "Figure":
     Raises
     ------
     InputError
-        The metric was not recorded.
+        The metric was not recorded; or there is no such problem or page.
     """
     from matplotlib.figure import Figure
 
-    found = rates_of(results)
+    every, chosen = rates_of(results), looks(methods(results))
+    named = only((one.problem for one in every), problem)
+    found, words = page_of([one for one in every if one.problem in named], page, "panels")
     rows, columns = shape(len(found))
     width = 2.9 if columns < 4 else 2.3
-    several = len({one.problem for one in found}) > 1
+    several = len({one.problem for one in every}) > 1
     with style():
         figure = Figure(figsize=(0.6 + width * columns, 0.8 + 2.2 * rows), layout="constrained")
         for axes, one in zip(panels(figure, len(found)), found, strict=True):
             _draw(axes, one)
-            head(axes, one.optimizer, one.settings, one.problem if several else "", "black", width - 0.3)
+            remark = one.problem if several else ""
+            head(axes, one.optimizer, one.settings, remark, chosen[one.method].color, width - 0.3)
         _scale(figure.axes[0], found)
+        for axes, one in zip(figure.axes, found, strict=True):
+            _mark_beyond(axes, one)
         name_axes(figure, label("epoch"), label(METRIC))
         key(figure, _handles(found))
+        note(figure, words)
     return figure
 
 
@@ -175,15 +187,23 @@ def _draw(axes: "Axes", one: Rates) -> None:
         axes.plot(one.x, drawable(median), color=color, linestyle=dashes, linewidth=1.8, zorder=3)
 
 
+def _mark_beyond(axes: "Axes", one: Rates) -> None:
+    """Mark where medians leave the axes, and count them."""
+    medians = {name: values[1] for name, values in one.classes.items()}
+    for name, median in medians.items():
+        mark_outside(axes, one.x, drawable(median), GREY if one.alike else _CLASSES[name][0], first=True)
+    shown = list(medians.values())[: 1 if one.alike else None]
+    seen = [np.where(np.isfinite(median), median, np.nan) for median in shown]
+    tell_outside(axes, np.array([np.nanmin(v) for v in seen]), np.array([np.nanmax(v) for v in seen]), "line")
+
+
 def _scale(axes: "Axes", found: Sequence[Rates]) -> None:
     """Set the limits that all axes share around the rates that follow the first epoch, if there are any."""
     settled = any(one.x.max() > 1 for one in found)
     seen = [values[:, (one.x >= 1) | (not settled)].ravel() for one in found for values in one.classes.values()]
-    rates = np.concatenate(seen)
-    rates = rates[np.isfinite(rates) & (rates > 0)]
-    low, high = (rates.min(), rates.max()) if len(rates) else (0.1, 1.0)
+    frame = frame_of(np.concatenate(seen), log=True)
     axes.set_yscale("log")
-    axes.set_ylim(low / 1.5, high * 1.5)
+    axes.set_ylim(frame.low / 1.5, frame.high * 1.5)
     x = np.concatenate([one.x for one in found])
     scale_x(axes, x if len(np.unique(x)) > 1 else np.append(0, x))
 
@@ -199,7 +219,7 @@ def _handles(found: Sequence[Rates]) -> "list[Artist]":
         if name in shown
     ]
     if any(one.alike for one in found):
-        handles.append(Line2D([], [], color=GREY, linewidth=1.8, label="all features alike"))
+        handles.append(Line2D([], [], color=GREY, linewidth=1.8, label="the middle 80 % of all features alike"))
     if shown:
         handles.append(Patch(facecolor=GREY, alpha=0.25, label="middle 80 % of the features"))
     return handles

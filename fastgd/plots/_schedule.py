@@ -11,20 +11,10 @@ import pandas as pd
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fastgd._numbers import number
 from fastgd.analysis import Results
-from fastgd.plots._style import (
-    GREY,
-    dress,
-    head,
-    key,
-    label,
-    limits,
-    looks,
-    methods,
-    panels,
-    shape,
-    style,
-)
+from fastgd.plots._limits import limits
+from fastgd.plots._style import GREY, dress, head, key, label, looks, methods, panels, shape, style
 from fastgd.schedules import SCHEDULES, chained, describe, numbers, parts_of, starts
 
 if TYPE_CHECKING:
@@ -246,7 +236,7 @@ def _settings(block: Block) -> str:
 def _word(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(_word, value))
-    return str(value).lower() if isinstance(value, bool | str) else f"{value:.6g}"
+    return str(value).lower() if isinstance(value, bool | str) else number(value, 6)
 
 
 def _axis(of: str) -> str:
@@ -333,7 +323,7 @@ def _scale(axes: "Axes", lines: Sequence[Line]) -> None:
 
     seen = np.concatenate([values for line in lines for values in (line.low, line.high)])
     if seen.min() > 0 and any(np.median(line.value) < 0.05 * line.value.max() for line in lines):
-        limits(axes, seen)
+        limits(axes, seen, [seen.min(), seen.max()])  # the ends of a schedule are no accidents
         axes.yaxis.set_major_locator(LogLocator(numticks=6))
         axes.yaxis.set_minor_locator(NullLocator())
     else:

@@ -1,28 +1,29 @@
 """Sensitivity: where each optimizer ends, against its learning rate or another hyper-parameter."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
+from fastgd._numbers import number
 from fastgd.analysis import Results
+from fastgd.plots._limits import OUTSIDE, drawable, limits, mark_outside, spans_decades, tell_outside
+from fastgd.plots._pages import note, only, page_of
 from fastgd.plots._style import (
     GREY,
     Look,
-    drawable,
     dress,
     key,
     label,
-    limits,
     looks,
+    lost_words,
     measure,
+    median_of,
     methods,
-    number,
     ranking_of,
-    spans_decades,
     start_of,
     style,
     text_color,
@@ -34,12 +35,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def sensitivity(results: Results, by: str | None = None, at: str = "final", hyper: str = "lr") -> "Figure":
+Array = NDArray[np.float64]
+_WORDS = ("diverged", "no loss")  # of an infinite best loss, and of one that is not there
+
+
+def sensitivity(
+    results: Results,
+    by: str | None = None,
+    at: str = "final",
+    hyper: str = "lr",
+    problem: str | None = None,
+    page: int = 1,
+) -> "Figure":
     """Plot the final loss against the learning rate: a line for each optimizer.
 
     At each rate a line shows the configuration that is best over all other hyper-parameters: the median over its
     seeds, and their range as a band. Crosses above the axes mark the rates at which even that one diverged. What ends
-    above the loss at the start lies outside the axes.
+    above the loss at the start, and single values far from all others, lie outside the axes: triangles at their edge
+    mark them, and a line in their corner counts them.
 
     Parameters
     ----------
@@ -49,6 +62,10 @@ def sensitivity(results: Results, by: str | None = None, at: str = "final", hype
         The loss, as in `Results.best`.
     hyper : str
         Another numeric hyper-parameter in place of the learning rate.
+    problem : str, optional
+        The only one to draw.
+    page : int
+        Of a study of many problems, which of them to draw: the first ones, the next ones, ...
 
     Returns
     -------
@@ -58,7 +75,7 @@ def sensitivity(results: Results, by: str | None = None, at: str = "final", hype
     Raises
     ------
     InputError
-        The hyper-parameter does not exist, or is not a number.
+        The hyper-parameter does not exist, or is not a number; or there is no such problem or page.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -72,22 +89,28 @@ def sensitivity(results: Results, by: str | None = None, at: str = "final", hype
     if hyper not in numeric or ranking[hyper].isna().all():
         raise InputError(f"this study has no hyper-parameter {hyper!r}; {nearest(hyper, numeric)}")
     start = start_of(results, metric)
-    problems = dict(iter(ranking.groupby("problem", sort=False)))
-    lost = {problem: _diverged(rows, hyper, chosen) for problem, rows in problems.items()}
-    heights = [inches for names in lost.values() for inches in (0.12 * len(names) + 0.01, 3.0)]
+    tables = {str(name): rows for name, rows in ranking.groupby("problem", sort=False)}
+    every = {name: _lost(tables[name], hyper, chosen) for name in only(tables, problem)}
+    strips = {name: 0.12 * len(names) + 0.01 for name, names in every.items()}
+    shown, words = page_of(list(every), page, "problems", [3.5 + inches for inches in strips.values()])
+    lost = {name: every[name] for name in shown}
+    heights = [inches for name in shown for inches in (strips[name], 3.0)]
     with style():
         layout = ConstrainedLayoutEngine(hspace=0.0)  # a strip belongs to the axes below it
-        figure = Figure(figsize=(7.2, sum(heights) + 0.4 + 0.5 * len(problems)), layout=layout)
+        figure = Figure(figsize=(7.2, sum(heights) + 0.4 + 0.5 * len(shown)), layout=layout)
         grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights).reshape(-1, 2)
-        for (strip, axes), (problem, rows) in zip(grid, problems.items(), strict=True):
-            _draw(axes, rows, hyper, chosen)
-            _scale(axes, rows, hyper, start[str(problem)])
-            _mark_diverged(strip, axes, lost[problem], chosen)
+        for (strip, axes), name in zip(grid, shown, strict=True):
+            _draw(axes, tables[name], hyper, chosen)
+            _scale(axes, tables[name], hyper, start[name])
+            _mark_beyond(axes, tables[name], hyper, chosen)
+            _mark_lost(strip, axes, lost[name], chosen)
             axes.set_xlabel(label(hyper))
             axes.set_ylabel(f"{at} {measure(results, metric)}")
-            if len(problems) > 1:
-                strip.set_title(str(problem))
-        key(figure, _handles(ranking, any(lost.values()), results.repeats))
+            if len(tables) > 1:
+                strip.set_title(name)
+        values = np.concatenate([values for names in lost.values() for _, values in names.values()] or [np.zeros(0)])
+        key(figure, _handles(pd.concat([tables[name] for name in shown]), values, results))
+        note(figure, words)
     return figure
 
 
@@ -95,10 +118,15 @@ def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, 
     """Draw a line for each optimizer, and list them beside the axes, best first."""
     for method, rows in ranking.groupby("method", sort=False):  # in the order of the ranking
         look, best = chosen[str(method)], rows.iloc[0]
-        settled = f"{best['value']:#.5g}" if np.isfinite(best["value"]) else "diverged"
+        settled = number(best["value"], 5) if np.isfinite(best["value"]) else _WORDS[int(np.isnan(best["value"]))]
         where = f" at {number(best[hyper])}" if np.isfinite(best["value"]) else ""
         if np.isnan(best[hyper]):  # a rule without this hyper-parameter
-            axes.axhline(best["value"], color=look.color, linestyle=(0, (1, 2)), label=f"{method}  {settled}")
+            axes.axhline(
+                np.clip(best["value"], -1e30, 1e30),
+                color=look.color,
+                linestyle=(0, (1, 2)),
+                label=f"{method}  {settled}",
+            )
             continue
         line = rows.drop_duplicates(hyper).sort_values(hyper)
         x, y, low, high = (line[name].to_numpy(dtype=np.float64) for name in (hyper, "value", "value_min", "value_max"))
@@ -121,9 +149,8 @@ def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, 
 def _scale(axes: "Axes", ranking: pd.DataFrame, hyper: str, start: float) -> None:
     """Set limits from the least loss to the one at the start, and logarithmic axes where they help."""
     dress(axes)
-    values = ranking[["value", "value_min"]].to_numpy()
-    seen = np.append(values[values <= start], start) if (values < start).any() else values
-    limits(axes, seen)
+    values = np.append(ranking["value"], ranking["value_min"]).astype(np.float64)
+    limits(axes, values[values <= start] if (values < start).any() else values, always=[start])
     axes.axhline(start, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
     axes.annotate("start", (0, start), (3, 2), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
                   fontsize=7.5, color=GREY, annotation_clip=True)  # fmt: skip
@@ -135,21 +162,38 @@ def _scale(axes: "Axes", ranking: pd.DataFrame, hyper: str, start: float) -> Non
         axes.minorticks_off()
 
 
-def _diverged(ranking: pd.DataFrame, hyper: str, chosen: Iterable[str]) -> dict[str, NDArray[np.float64]]:
-    """Return for each optimizer the values of a hyper-parameter at which even the best configuration diverged."""
+def _mark_beyond(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
+    """Mark and count what lies outside the axes."""
+    best = ranking[ranking[hyper].notna()].drop_duplicates(["method", hyper])
+    for method, rows in best.groupby("method", sort=False):
+        x, y, low = (rows[name].to_numpy(dtype=np.float64) for name in (hyper, "value", "value_min"))
+        beyond = np.where(low < axes.get_ylim()[0], low, np.where(np.isinf(y), np.nan, y))
+        mark_outside(axes, x, beyond, chosen[str(method)].color)
+        if (best_of := rows.iloc[int(np.argmin(y))])["value"] < axes.get_ylim()[0]:  # the mark of the best, at the edge
+            outlined = {**chosen[str(method)].line(8), "markeredgecolor": "black", "markeredgewidth": 0.8}
+            edge = axes.get_xaxis_transform()
+            axes.plot(best_of[hyper], 0.0, **outlined, transform=edge, clip_on=False, zorder=8, gid=OUTSIDE)
+    low, high = (best[name].to_numpy(dtype=np.float64) for name in ("value_min", "value"))
+    tell_outside(axes, low, high, "point")
+
+
+def _lost(ranking: pd.DataFrame, hyper: str, chosen: Iterable[str]) -> dict[str, tuple[Array, Array]]:
+    """Return for each optimizer where even the best configuration has no finite loss, and its value there."""
     best = ranking.drop_duplicates(["method", hyper])
-    lost = best[np.isinf(best["value"]) & best[hyper].notna()]
-    found = {name: lost.loc[lost["method"] == name, hyper].to_numpy(dtype=np.float64) for name in chosen}
-    return {name: values for name, values in found.items() if len(values)}
+    lost = best[~np.isfinite(best["value"]) & best[hyper].notna()]
+    rows = {name: lost.loc[lost["method"] == name, [hyper, "value"]].to_numpy(dtype=np.float64).T for name in chosen}
+    return {name: (x, values) for name, (x, values) in rows.items() if len(x)}
 
 
-def _mark_diverged(
-    strip: "Axes", axes: "Axes", lost: Mapping[str, NDArray[np.float64]], chosen: Mapping[str, Look]
+def _mark_lost(
+    strip: "Axes", axes: "Axes", lost: Mapping[str, tuple[Array, Array]], chosen: Mapping[str, Look]
 ) -> None:
-    """Fill the strip above the axes: a row for each optimizer, with a cross wherever it diverged."""
-    for row, (name, x) in enumerate(lost.items()):
-        marker = "x" if len(x) <= 30 else "|"
-        strip.plot(x, np.full(len(x), row), marker, color=chosen[name].color, markersize=3.5, markeredgewidth=1.0)
+    """Fill the strip above the axes: a row for each optimizer, with a cross where it diverged, a ring for no loss."""
+    for row, (name, (x, values)) in enumerate(lost.items()):
+        for there, marker in ((np.isinf(values), "x" if len(x) <= 30 else "|"), (np.isnan(values), "o")):
+            if there.any():
+                own: dict[str, Any] = {"color": chosen[name].color, "markersize": 3.5, "markeredgewidth": 1.0}
+                strip.plot(x[there], np.full(there.sum(), row), marker, **own, markerfacecolor="none")
     strip.set_xscale(axes.get_xscale())
     strip.set_xlim(axes.get_xlim())
     strip.set_ylim(len(lost) - 0.4, -0.6)
@@ -161,14 +205,18 @@ def _mark_diverged(
     strip.spines[:].set_visible(False)
 
 
-def _handles(ranking: pd.DataFrame, lost: bool, what: str) -> "list[Artist]":
+def _handles(ranking: pd.DataFrame, lost: Array, results: Results) -> "list[Artist]":
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    best = Line2D([], [], color=GREY, marker="o", linestyle="", markersize=8, markeredgecolor="black", label="best")
-    cross = Line2D([], [], color=GREY, marker="x", linestyle="", markersize=4, label="diverged")
-    handles: list[Artist] = [best, cross] if lost else [best]
-    if (seeds := ranking["seeds"].max()) > 1:
-        median = Line2D([], [], color=GREY, marker="o", markersize=4, label=f"median of {seeds:,} {what}")
-        handles = [median, Patch(facecolor=GREY, alpha=0.25, label=f"range of the {what}"), *handles]
+    handles: list[Artist] = []
+    if words := median_of(ranking[results.repeats], results.repeats):
+        handles.append(Line2D([], [], color=GREY, marker="o", markersize=4, label=words))
+        handles.append(Patch(facecolor=GREY, alpha=0.25, label=f"range of the {results.repeats}"))
+    best: dict[str, Any] = {"marker": "o", "markersize": 8, "markeredgecolor": "black"}
+    handles.append(Line2D([], [], color=GREY, linestyle="", label="best", **best))
+    for there, marker in ((np.isinf(lost), "x"), (np.isnan(lost), "o")):
+        if there.any():
+            own: dict[str, Any] = {"marker": marker, "markersize": 4, "markerfacecolor": "none"}
+            handles.append(Line2D([], [], color=GREY, linestyle="", label=lost_words(results, lost[there]), **own))
     return handles

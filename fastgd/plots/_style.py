@@ -2,10 +2,10 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
+from fastgd._numbers import number
 from fastgd.analysis import Results, with_methods
 
 if TYPE_CHECKING:
@@ -20,11 +21,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, FigureBase
 
-# Okabe and Ito (2008), without the yellow, which vanishes on white.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito (2008), without the yellow, which vanishes on white; then darker and lighter ones, mostly of Paul Tol's
+# muted scheme. Those that are close to an earlier colour, or become so for colour-blind readers, have other dashes.
+_COLORS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
+    *("#332288", "#882255", "#999933", "#AA4499", "#661100", "#44AA99", "#117733", "#C9B458"),
+)
 # Each with the size that makes it look as large as the others.
-_MARKERS = {"o": 1.0, "s": 0.95, "D": 0.85, "^": 1.1, "v": 1.1, "P": 1.2, "X": 1.2, "*": 1.5, "<": 1.1, ">": 1.1}
-_DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)))
+_MARKERS = {
+    **{"o": 1.0, "s": 0.95, "D": 0.85, "^": 1.1, "v": 1.1, "P": 1.2, "X": 1.2, "*": 1.5, "<": 1.1, ">": 1.1},
+    **{"d": 1.0, "p": 1.15, "h": 1.1, "8": 1.05, "H": 1.1},
+}
+_DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 GREY, PALE = "#6b6b6b", "#d9d9d9"
 
 _RC = {
@@ -79,6 +87,9 @@ _SMALL: dict[str, Any] = {
 }
 
 
+Name = TypeVar("Name", bound=Hashable)
+
+
 @dataclass(frozen=True)
 class Look:
     """How a line of one optimizer is drawn."""
@@ -100,13 +111,14 @@ class Look:
         }
 
 
-def looks(names: Sequence[str]) -> dict[str, Look]:
-    """Return a look for each name, all different: colours first, then dashes, and markers throughout."""
+def looks(names: Sequence[Name]) -> dict[Name, Look]:
+    """Return a look for each name, all different: of fifteen each has a colour and a marker of its own."""
     markers = list(_MARKERS.items())
-    return {
-        name: Look(_COLORS[i % 7], markers[i % 10][0], _DASHES[i // 7 % 3], markers[i % 10][1])
-        for i, name in enumerate(names)
-    }
+    found = {}
+    for i, name in enumerate(names):
+        marker, size = markers[(i + i // len(_COLORS)) % len(markers)]
+        found[name] = Look(_COLORS[i % len(_COLORS)], marker, _DASHES[i // 7 % len(_DASHES)], size)
+    return found
 
 
 @contextmanager
@@ -175,28 +187,6 @@ def list_below(axes: "Axes", handles: "Sequence[Artist]", width: float = 6.0, po
 def label(name: str) -> str:
     """Return a column's name as it stands on an axis."""
     return LABELS.get(name, name.removeprefix("schedule."))
-
-
-def number(value: float) -> str:
-    """Return a short form of a number: 0.0316, 1e-05, 64."""
-    return f"{value:.3g}"
-
-
-def drawable(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return values with infinity, which would break a line, as a number far outside the axes."""
-    return np.minimum(values, 1e30)
-
-
-def limits(axes: "Axes", seen: NDArray[np.float64]) -> None:
-    """Set the vertical limits around the finite values, on a logarithmic axis where they span decades."""
-    seen = seen[np.isfinite(seen)]
-    low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 1.0)
-    if spans_decades(seen, 30):
-        axes.set_yscale("log")
-        axes.set_ylim(low / (high / low) ** 0.05, high * (high / low) ** 0.05)
-    else:
-        margin = 0.05 * (high - low or abs(high) or 1.0)
-        axes.set_ylim(low - margin, high + margin)
 
 
 def scale_x(axes: "Axes", x: NDArray[np.float64]) -> None:
@@ -270,10 +260,13 @@ def methods(results: Results) -> list[str]:
     """
     # Of millions of trials only these columns are read.
     table = results.table("trials", columns=["optimizer", "variant"], filter=pc.field("in_study")).to_pandas()
-    names = [str(name) for name in with_methods(table.drop_duplicates().astype(str))["method"].unique()]
-    if not names:
+    found = with_methods(table.drop_duplicates().astype(str)).drop_duplicates("method")
+    if found.empty:
         raise InputError(f"{results.path} holds no trials of its study yet: there is nothing to draw")
-    return names
+    # Cohorts are committed in an order of their own, and an extended study's new ones after the old ones.
+    order = list(dict.fromkeys(str(block["name"]) for block in results.study.get("optimizer", [])))
+    places = [order.index(name) if name in order else len(order) for name in found["optimizer"]]
+    return [str(found["method"].iloc[place]) for place in np.argsort(places, kind="stable")]
 
 
 def ranking_of(results: Results, by: str | None, at: str) -> pd.DataFrame:
@@ -281,6 +274,22 @@ def ranking_of(results: Results, by: str | None, at: str) -> pd.DataFrame:
     ranking = results.best(by, at)
     names = [name for name in ranking.columns if isinstance(ranking[name].dtype, pd.CategoricalDtype)]
     return with_methods(ranking.astype(dict.fromkeys(names, object)))
+
+
+def median_of(counts: Iterable[int], what: str) -> str:
+    """Return how many trials lines are medians of, in words: "median of 3 seeds"; empty where each is one trial."""
+    least, most = min(counts := list(counts)), max(counts)
+    if most <= 1:
+        return ""
+    return f"median of {most:,} {what}" if least == most else f"median of {least:,} to {most:,} {what}"
+
+
+def lost_words(results: Results, values: NDArray[np.float64]) -> str:
+    """Say what became of configurations whose value is no finite number."""
+    statuses = set(results.table("trials", columns=["status"], filter=pc.field("in_study")).to_pandas()["status"])
+    words = [name for name in ("diverged", "failed") if name in statuses] if np.isinf(values).any() else []
+    words += ["without a loss"] if np.isnan(values).any() else []
+    return " or ".join(words or ["without a finite loss"])
 
 
 def measure(results: Results, metric: str) -> str:
@@ -296,12 +305,6 @@ def start_of(results: Results, metric: str) -> dict[str, float]:
     problem = start["trial_id"].astype(str).map(trials.set_index("trial_id")["problem"])
     medians = start.groupby(problem, sort=False)[metric].median()
     return {str(problem): float(value) for problem, value in medians.items()}
-
-
-def spans_decades(values: NDArray[np.float64], ratio: float) -> bool:
-    """Return whether a logarithmic axis suits the values: positive, and the largest `ratio` times the smallest."""
-    finite = values[np.isfinite(values)]
-    return bool(len(finite)) and finite.min() > 0 and finite.max() / finite.min() >= ratio
 
 
 def spread_labels(positions: Sequence[float], gap: float) -> NDArray[np.float64]:

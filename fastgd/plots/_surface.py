@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgd._numbers import number
 from fastgd.analysis import Results
-from fastgd.plots._contour import names, walks_on_maps
+from fastgd.plots._contour import names, page_of_maps, walks_on_maps
 from fastgd.plots._map import (
     APART,
     MINIMUM,
@@ -17,13 +18,15 @@ from fastgd.plots._map import (
     around,
     columns_of,
     coordinate,
+    cut_told,
     inside,
     levels_of,
     map_handles,
     terrain,
 )
-from fastgd.plots._style import GREY, Look, figure_of, key, list_below, looks, methods, style
-from fastgd.plots._walks import Walk
+from fastgd.plots._pages import note
+from fastgd.plots._style import GREY, Look, figure_of, key, list_below, methods, style
+from fastgd.plots._walks import Walk, looks_of, starts_told
 from fastgd.store.surfaces import Surface
 
 if TYPE_CHECKING:
@@ -53,10 +56,12 @@ def surface(
     zoom: bool = False,
     view: tuple[float, float] | None = None,
     axes: Any = None,
+    page: int = 1,
 ) -> "Figure":
     """Plot the objective as a surface in three dimensions, and the trajectories on it: axes for each problem.
 
-    Heights are logarithmic above the lowest valleys where values span decades. What lies behind a ridge is pale.
+    Heights are logarithmic above the lowest valleys; a line beside the picture says from where on. What lies behind a
+    ridge is pale.
 
     Parameters
     ----------
@@ -68,6 +73,8 @@ def surface(
         Elevation and azimuth of the eye, in degrees; by default whence most of the trajectories is seen.
     axes : mpl_toolkits.mplot3d.Axes3D, optional
         Where to draw one problem, in place of a new figure.
+    page : int
+        Of a study of many problems, which of them to draw: the first ones, the next ones, ...
 
     Returns
     -------
@@ -82,17 +89,23 @@ def surface(
     maps = walks_on_maps(results, "surface", trials, starts, problem, single=axes is not None)
     if zoom:
         maps = [(around(ground, [walk.path for walk in walks]), walks) for ground, walks in maps]
-    chosen = looks(methods(results))
+    chosen = looks_of(methods(results), [walk for _, walks in maps for walk in walks])
     with style():
         if axes is not None:
             _draw(axes, *maps[0], chosen, view)
-            list_below(axes, [*names(maps[0][1], chosen), *map_handles(maps)])
+            list_below(axes, [*names(*maps[0], chosen), *map_handles(maps)])
             return figure_of(axes)
-        return _figure(maps, chosen, view)
+        shown, words = page_of_maps(maps, page, WIDTHS)
+        figure = _figure(shown, chosen, view, len(maps) > 1)
+        note(figure, words, starts_told([walk for _, walks in shown for walk in walks]))
+        return figure
 
 
 def _figure(
-    maps: "Sequence[tuple[Surface, list[Walk]]]", chosen: Mapping[str, Look], view: tuple[float, float] | None
+    maps: "Sequence[tuple[Surface, list[Walk]]]",
+    chosen: Mapping[str, Look],
+    view: tuple[float, float] | None,
+    named: bool,
 ) -> "Figure":
     from matplotlib.figure import Figure
 
@@ -102,8 +115,8 @@ def _figure(
     for place, (ground, walks) in enumerate(maps, start=1):
         axes = figure.add_subplot(rows, columns, place, projection="3d")
         _draw(axes, ground, walks, chosen, view)
-        list_below(axes, names(walks, chosen), width, points=10)
-        if len(maps) > 1:
+        list_below(axes, names(ground, walks, chosen), width, points=10)
+        if named:
             axes.set_title(ground.info.problem)
     key(figure, map_handles(maps))
     return figure
@@ -121,7 +134,7 @@ def _draw(
     axes.computed_zorder = False  # which goes by an artist's mean distance: lines would vanish in the surface
     _draw_ground(axes, ground, relief)
     for walk in walks:
-        _draw_walk(axes, walk, relief, chosen[walk.method])
+        _draw_walk(axes, walk, relief, chosen[walk.trial_id])
     _mark(axes, ground, walks, relief, chosen)
     _dress(axes, ground, height, relief)
 
@@ -265,9 +278,8 @@ def _mark(axes: Any, ground: Surface, walks: Sequence[Walk], relief: Relief, cho
     starts = relief.on(np.unique(np.reshape([walk.path[0] for walk in walks], (-1, 2)), axis=0))
     axes.plot(*starts.T, **START, zorder=6)
     for walk in walks:
-        path = walk.path[np.isfinite(walk.path).all(axis=1)]
         edge = {"markeredgecolor": "#222222", "markeredgewidth": 0.9}
-        axes.plot(*relief.on(path[-1:]).T, **chosen[walk.method].line(6.5) | edge, zorder=7)
+        axes.plot(*relief.on(walk.end[None]).T, **chosen[walk.trial_id].line(6.5) | edge, zorder=7)
 
 
 def _dress(axes: Any, ground: Surface, height: Height, relief: Relief) -> None:
@@ -279,10 +291,15 @@ def _dress(axes: Any, ground: Surface, height: Height, relief: Relief) -> None:
     axes.set_zlim(0.0, relief.top)
     axes.set_xlabel(coordinate(ground, 0), labelpad=-4)
     axes.set_ylabel(coordinate(ground, 1), labelpad=-4)
+    words = [
+        f"height: loss, logarithmic from {number(height.low + height.scale)} on",
+        cut_told(ground),
+        height.told(ground),
+    ]
     axes.text2D(
         1.0,
         0.99,
-        "height: loss" + ", log scale" * (relief.top > 3.0),
+        "\n".join(filter(None, words)),
         transform=axes.transAxes,
         ha="right",
         va="top",
@@ -320,5 +337,5 @@ def _marks(height: Height, top: float) -> Array:
 
 def _word(loss: float) -> str:
     if loss >= 1e4:
-        return f"$10^{{{np.log10(loss):.0f}}}$" if np.log10(loss) % 1 == 0 else f"{loss:.1e}"
-    return "0" if abs(loss) < 1e-12 else f"{loss:.4g}"
+        return f"$10^{{{np.log10(loss):.0f}}}$" if np.log10(loss) % 1 == 0 else number(loss, 2)
+    return "0" if abs(loss) < 1e-12 else number(loss, 4)

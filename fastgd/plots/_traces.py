@@ -8,13 +8,16 @@ from numpy.typing import NDArray
 
 from fastgd._errors import InputError
 from fastgd.analysis import Results
-from fastgd.plots._style import dress, head, key, label, limits, looks, methods, style
-from fastgd.plots._walks import Walk, walks_of
+from fastgd.plots._limits import limits, mark_outside, tell_outside
+from fastgd.plots._pages import TALLEST, note, page_of
+from fastgd.plots._style import dress, head, key, label, looks, methods, style
+from fastgd.plots._walks import Walk, starts_told, walks_of
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import Locator
 
 Array = NDArray[np.float64]
@@ -23,6 +26,9 @@ Array = NDArray[np.float64]
 _COLORS = ("#1b4f8a", "#d98032", "#5aa469", "#9b6fb3", "#c2a83e", "#7a7a7a")
 _DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.2)), (0, (1.2, 1)), (0, (6, 1, 1, 1)), (0, (2, 2)), (0, (8, 2)))
 _COLUMNS = 4  # of trials: all that were recorded, if they are no more
+_WIDEST = 8  # columns of a picture
+_PLACES = 400  # along the steps, from which limits are chosen
+_REACH = 9.0  # how far beyond the middle values axes go: traces are drawn for their first steps
 _FIXED = ("x", "gradient")
 _EFFECTIVE = "effective_lr"
 _SLOT = "slot."
@@ -39,6 +45,7 @@ def traces(
     steps: int | None = None,
     log: bool | None = None,
     coordinates: Sequence[int] | None = None,
+    page: int = 1,
 ) -> "Figure":
     """Plot every step of trials: a column for each, with its parameters, their gradients, and what the rule keeps.
 
@@ -60,6 +67,8 @@ def traces(
         Whether steps stand on a logarithmic axis; by default where there are more than 200.
     coordinates : sequence of int, optional
         Which of the parameters to show; by default the first six.
+    page : int
+        Of many trials, which to draw: the first ones, the next ones, ...
 
     Returns
     -------
@@ -71,7 +80,8 @@ def traces(
     InputError
         The study is none on landscapes, or no trajectory was recorded.
     """
-    walks = _walks(results, trials, start)
+    found = _walks(results, trials, start)
+    walks, words = page_of(found, page, "trials", [TALLEST / _WIDEST] * len(found))
     shown = list(coordinates if coordinates is not None else range(min(len(_COLORS), walks[0].x.shape[1])))
     if wrong := [number for number in shown if not 0 <= number < len(_COLORS) or number >= walks[0].x.shape[1]]:
         raise InputError(
@@ -80,7 +90,11 @@ def traces(
     last = int(min(steps or np.inf, max(walk.step[-1] for walk in walks)))
     colors = {name: look.color for name, look in looks(methods(results)).items()}
     with style():
-        return _figure(walks, shown, last, last > 200 if log is None else log, colors)
+        figure = _figure(walks, shown, last, last > 200 if log is None else log, colors)
+        d = walks[0].x.shape[1]
+        few = f"{len(shown)} of {d:,} coordinates" if coordinates is None and len(shown) < d else ""
+        note(figure, words, starts_told(walks), few)
+        return figure
 
 
 def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, colors: Mapping[str, str]) -> "Figure":
@@ -97,7 +111,7 @@ def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, c
         words = ", ".join(filter(None, [walk.problem if several else "", walk.settings]))
         head(grid[0, column], walk.method, words, "", colors[walk.method], width - 0.4)
     for panels, names in zip(grid, rows, strict=True):
-        _scale(list(panels), names)
+        _scale(list(panels), names, log)
     for axes in grid[-1]:
         axes.set_xlabel(label("step"))
         axes.tick_params(labelbottom=True)
@@ -105,6 +119,9 @@ def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, c
             axes.set_xscale("log")
             axes.xaxis.set_minor_locator(_no_ticks())
         axes.set_xlim(1 if log else 0, last)
+    for axes in figure.axes:
+        if axes.get_visible():
+            _mark_beyond(axes)
     key(figure, _handles(shown))
     return figure
 
@@ -147,14 +164,14 @@ def _panel(axes: "Axes", walk: Walk, name: str | None, shown: Sequence[int], las
         seen = np.where(np.isfinite(values[kept, number]), values[kept, number], np.nan)
         axes.plot(walk.step[kept], seen, color=_COLORS[number], linestyle=_DASHES[number], linewidth=1.3)
     if name == "gradient":
-        axes.axhline(0.0, color="#bdbdbd", linewidth=0.7, zorder=1)
+        axes.axhline(0.0, color="#bdbdbd", linewidth=0.7, zorder=1, gid="zero")
 
 
-def _scale(panels: "Sequence[Axes]", names: Sequence[str | None]) -> None:
+def _scale(panels: "Sequence[Axes]", names: Sequence[str | None], log_steps: bool) -> None:
     """Set the scales of a row, one for all where the same is shown and no panel would be flat, and name the axes."""
     from matplotlib.ticker import LogLocator, MaxNLocator
 
-    drawn = [(axes, name, _seen(axes)) for axes, name in zip(panels, names, strict=True) if name is not None]
+    drawn = [(axes, name, _seen(axes, log_steps)) for axes, name in zip(panels, names, strict=True) if name is not None]
     spans = [float(np.ptp(seen)) for _, _, seen in drawn]
     same = len({name for _, name, _ in drawn}) == 1
     together = same and (drawn[0][1] == _EFFECTIVE or min(spans) * _FLAT >= max(spans))
@@ -162,8 +179,15 @@ def _scale(panels: "Sequence[Axes]", names: Sequence[str | None]) -> None:
     for place, (axes, name, seen) in enumerate(drawn):
         assert name is not None
         values = whole if together else seen
-        positive = values[values > 0] if name.startswith(_SLOT) or name == _EFFECTIVE else values
-        limits(axes, positive if (values >= 0).all() else values)
+        # Where lines begin counts as much as where they stay; but rates begin with what eps alone bounds.
+        first = [
+            float(np.asarray(line.get_ydata())[0])
+            for own, _, _ in drawn
+            if together or own is axes
+            for line in _lines(own)
+        ]
+        log_suits = (values > 0).all() if name in _FIXED else (values >= 0).all()
+        limits(axes, values, first if name in _FIXED else (), log=None if log_suits else False, reach=_REACH)
         log = axes.get_yscale() == "log"
         axes.yaxis.set_major_locator(LogLocator(numticks=4) if log else MaxNLocator(4, min_n_ticks=3))
         axes.yaxis.set_minor_locator(_no_ticks())
@@ -172,10 +196,32 @@ def _scale(panels: "Sequence[Axes]", names: Sequence[str | None]) -> None:
             axes.set_ylabel(_name(name), fontsize=8)
 
 
-def _seen(axes: "Axes") -> Array:
-    """Return the values in a panel."""
-    values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines])
+def _lines(axes: "Axes") -> "list[Line2D]":
+    """Return the lines of the coordinates."""
+    return [line for line in axes.lines if not line.get_gid()]
+
+
+def _mark_beyond(axes: "Axes") -> None:
+    """Mark where lines leave a panel, and count them."""
+    lines = [(np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), line.get_color()) for line in _lines(axes)]
+    for x, y, color in lines:
+        mark_outside(axes, x, y, str(color), first=True)
+    ends = np.array([[y[np.isfinite(y)].min(), y[np.isfinite(y)].max()] for _, y, _ in lines if np.isfinite(y).any()])
+    low, high = ends.reshape(-1, 2).T
+    tell_outside(axes, low, high, "line")
+
+
+def _seen(axes: "Axes", log: bool) -> Array:
+    """Return the values in a panel, at places that lie equally far apart on the axis of the steps."""
+    values = np.concatenate([_along(line, log) for line in _lines(axes)])
     return values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
+
+
+def _along(line: "Line2D", log: bool) -> Array:
+    steps, values = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+    low, high = max(float(steps[0]), float(log)), float(steps[-1])
+    places = (np.geomspace if log else np.linspace)(low, max(low, high), _PLACES)
+    return values[np.minimum(np.searchsorted(steps, places), len(steps) - 1)]
 
 
 def _no_ticks() -> "Locator":

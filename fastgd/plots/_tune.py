@@ -8,21 +8,11 @@ import numpy as np
 import pandas as pd
 
 from fastgd._errors import InputError
+from fastgd._numbers import number
 from fastgd.analysis import with_methods
-from fastgd.plots._style import (
-    GREY,
-    Look,
-    dress,
-    head,
-    key,
-    label,
-    limits,
-    looks,
-    number,
-    settings,
-    shape,
-    style,
-)
+from fastgd.plots._limits import limits, mark_outside, tell_outside
+from fastgd.plots._pages import note, page_of
+from fastgd.plots._style import GREY, Look, dress, head, key, label, looks, settings, shape, style
 from fastgd.study.tuning import AT_END, DIVERGED, FOUND, NO_RATE, Tuning, telling
 
 if TYPE_CHECKING:
@@ -32,7 +22,7 @@ if TYPE_CHECKING:
 _OUTLINED: dict[str, Any] = {"marker": "o", "linestyle": "", "markeredgecolor": "black", "markeredgewidth": 0.9}
 
 
-def tune(tuning: Tuning) -> "Figure":
+def tune(tuning: Tuning, page: int = 1) -> "Figure":
     """Plot a search of rates: for each optimizer the loss against the rate, and below it the rates of each round.
 
     The dark line is that of the rounds with the whole budget, the light one that of the rounds before; the strip holds
@@ -43,6 +33,8 @@ def tune(tuning: Tuning) -> "Figure":
     ----------
     tuning : Tuning
         What `fastgd.tune` returned, or `Tuning.load` read.
+    page : int
+        Of many panels, which to draw: the first ones, the next ones, ...
 
     Returns
     -------
@@ -52,7 +44,7 @@ def tune(tuning: Tuning) -> "Figure":
     Raises
     ------
     InputError
-        No optimizer has a rate that was searched.
+        No optimizer has a rate that was searched, or there is no such page.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -62,7 +54,8 @@ def tune(tuning: Tuning) -> "Figure":
     searched = answers[answers["status"] != NO_RATE]
     if searched.empty:
         raise InputError(f"no optimizer of the search in {tuning.path} has a rate: there is nothing to draw")
-    rows, columns = shape(len(searched))
+    shown, words = page_of(range(len(searched)), page, "panels")
+    rows, columns = shape(len(shown))
     width = 3.1 if columns < 4 else 2.6
     rounds = 0.07 * len(tuning.rounds) + 0.1
     with style():
@@ -71,15 +64,16 @@ def tune(tuning: Tuning) -> "Figure":
         grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[2.1, rounds] * rows)
         pairs = [(grid[2 * row, column], grid[2 * row + 1, column]) for row in range(rows) for column in range(columns)]
         for place, (axes, strip) in enumerate(pairs):
-            if place >= len(searched):
+            if place >= len(shown):
                 axes.remove()
                 strip.remove()
                 continue
-            _panel(axes, strip, tuning, searched, place, chosen, width)
+            _panel(axes, strip, tuning, searched, shown[place], chosen, width)
             if place % columns == 0:
                 axes.set_ylabel(label(tuning.metric))
                 strip.set_ylabel("round", color=GREY, fontsize=7.5)
         _key(figure, tuning)
+        note(figure, words)
     return figure
 
 
@@ -98,6 +92,7 @@ def _panel(
     peers = tuning.points[tuning.points["answer"].isin(searched.index[searched["problem"] == answer["problem"]])]
     _losses(axes, points, answer, look)
     _scale(axes, points, peers, float(answer["start"]))
+    _mark_beyond(axes, points, look)
     _rounds(strip, axes, points, answer, look, len(tuning.rounds))
     head(axes, answer["method"], _sentence(searched, answer), _best(answer), look.color, width - 0.3)
 
@@ -112,7 +107,7 @@ def _sentence(searched: pd.DataFrame, answer: "pd.Series[Any]") -> str:
     own = answer.copy()
     own["variant"] = ""  # it stands in the title
     if "batch_size" in answer:
-        own["batch_size"] = f"{answer['batch_size']:,}"
+        own["batch_size"] = number(answer["batch_size"])
     ratio = answer["flat_high"] / answer["flat_low"]
     flat = f"flat over {math.log10(ratio):.1f} decades" if ratio > 1 else ""
     return ", ".join(filter(None, (settings(own, told), flat, "at an end" if answer["status"] == AT_END else "")))
@@ -172,13 +167,20 @@ def _scale(axes: "Axes", points: pd.DataFrame, peers: pd.DataFrame, start: float
     """Set limits from the least loss of the problem to the one at the start."""
     dress(axes)
     losses = peers["loss"].to_numpy(dtype=np.float64)
-    seen = np.append(losses[losses <= start], start) if (losses < start).any() else losses
-    limits(axes, seen)
+    limits(axes, losses[losses <= start] if (losses < start).any() else losses, [start])
     axes.set_xscale("log")
     low, high = points["lr"].min(), points["lr"].max()
     margin = (high / low) ** 0.04 if high > low else 2.0
     axes.set_xlim(low / margin, high * margin)
     axes.axhline(start, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+
+
+def _mark_beyond(axes: "Axes", points: pd.DataFrame, look: Look) -> None:
+    """Mark and count what lies outside the axes."""
+    seen = points[np.isfinite(points["loss"])]
+    losses = seen["loss"].to_numpy(dtype=np.float64)
+    mark_outside(axes, seen["lr"].to_numpy(dtype=np.float64), losses, look.color)
+    tell_outside(axes, losses, losses, "point")
 
 
 def _mixed(color: str, white: float) -> tuple[float, float, float]:

@@ -1,7 +1,7 @@
 """Walks: what was recorded of every step of a trial on a landscape, as arrays."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fastgd._errors import InputError
 from fastgd.analysis import Results
 from fastgd.plots._configurations import check_landscapes, chosen_of
+from fastgd.plots._style import Look, looks
 
 Array = NDArray[np.float64]
 
@@ -43,6 +44,10 @@ class Walk:
         The iterates.
     more : mapping of str to ndarray of shape (k, d)
         Other columns of the trajectories: `gradient`, `effective_lr`, `slot.<name>`; those that its rule has.
+    recorded : int
+        Of how many starts every step was recorded.
+    axes : tuple of (int, int)
+        The coordinates of the map on which it is drawn.
     """
 
     problem: str
@@ -57,6 +62,8 @@ class Walk:
     lr: Array
     x: Array
     more: Mapping[str, Array]
+    recorded: int = 1
+    axes: tuple[int, int] = (0, 1)
 
     @property
     def name(self) -> str:
@@ -65,8 +72,16 @@ class Walk:
 
     @property
     def path(self) -> Array:
-        """The first two coordinates (k, 2), as far as they can be drawn; NaN behind that."""
-        return np.where(np.abs(self.x[:, :2]) < _FAR, self.x[:, :2], np.nan)
+        """The coordinates of the map (k, 2), as far as they can be drawn; NaN behind that."""
+        seen = self.x[:, list(self.axes)]
+        return np.where(np.abs(seen) < _FAR, seen, np.nan)
+
+    @property
+    def end(self) -> Array:
+        """The last point (2,) of the path that can be drawn."""
+        path = self.path
+        last: Array = path[np.isfinite(path).all(axis=1)][-1]
+        return last
 
 
 def walks_of(
@@ -106,10 +121,40 @@ def walks_of(
     parts = dict(iter(steps.groupby(["trial_id", "start"], observed=True, sort=False)))
     keys = [(row, number) for _, row in chosen.iterrows() for number in numbers]
     return [
-        _walk(row, number, ends[row["trial_id"], number], parts[row["trial_id"], number])
+        replace(
+            _walk(row, number, ends[row["trial_id"], number], parts[row["trial_id"], number]),
+            recorded=len(recorded[row["trial_id"]]),
+        )
         for row, number in keys
         if (row["trial_id"], number) in parts
     ]
+
+
+def looks_of(order: Sequence[str], walks: Sequence[Walk]) -> dict[str, Look]:
+    """Return a look for each configuration: the first one of an optimizer has the optimizer's, others have their own.
+
+    Parameters
+    ----------
+    order : sequence of str
+        The study's methods.
+    walks : sequence of Walk
+        What is drawn, on any number of problems.
+    """
+    own: dict[tuple[str, str], dict[str, None]] = {}
+    for walk in walks:
+        own.setdefault((walk.problem, walk.method), {})[walk.trial_id] = None
+    most = {method: max((len(ids) for key, ids in own.items() if key[1] == method), default=0) for method in order}
+    more = [(method, place) for method in order for place in range(1, most[method])]
+    found = looks([(method, 0) for method in order] + more)
+    return {name: found[key[1], place] for key, names in own.items() for place, name in enumerate(names)}
+
+
+def starts_told(walks: Sequence[Walk]) -> str:
+    """Return which starts are drawn, in words; empty where those are all of which steps were recorded."""
+    shown, recorded = sorted({walk.start for walk in walks}), max((walk.recorded for walk in walks), default=0)
+    if len(shown) >= recorded:
+        return ""
+    return f"start{'s' * (len(shown) > 1)} {', '.join(map(str, shown))} of {recorded:,} whose steps were recorded"
 
 
 def _recorded(results: Results, kind: str) -> dict[str, list[int]]:

@@ -1,7 +1,7 @@
 """Schedules: what a hyper-parameter is worth at an epoch or a step, as pure functions of its index."""
 
 from fastgd.schedules import monotone, inverse, cosines, cycles, feedback  # isort: skip  # in the order of the lists
-from fastgd.schedules._chain import Horizon, Part, chained, describe, factors, numbers, parts_of, starts
+from fastgd.schedules._chain import Horizon, Part, chained, describe, factors, numbers, parts_of, starts, unreached
 from fastgd.schedules._record import SCHEDULES, ScheduleRecord, Unit, schedule
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "parts_of",
     "schedule",
     "starts",
+    "unreached",
 ]

@@ -35,12 +35,15 @@ class Part:
         """The schedule's record."""
         return SCHEDULES.find(self.name)
 
+    def span(self, horizon: Horizon, total: int) -> int:
+        """Return the index at which its end is, `total` counted from its start."""
+        # the end of a part that is followed is where the next one begins: PyTorch's and optax's convention
+        at_last = self.record.whole or (self.length is None and horizon == "last")
+        return max((self.length or total) - at_last, 1)
+
     def factors(self, horizon: Horizon, i: Index, total: int) -> Index:
         """Return the values at the indices i of `total`, both counted from this part's start."""
-        record = self.record
-        # the end of a part that is followed is where the next one begins: PyTorch's and optax's convention
-        at_last = record.whole or (self.length is None and horizon == "last")
-        span = max((self.length or total) - at_last, 1)
+        record, span = self.record, self.span(horizon, total)
         values: Index = record.cls(**self.params).factors(i if self.length is None else np.minimum(i, span), span)
         return values
 
@@ -123,3 +126,28 @@ def chained(parts: Sequence[Part], horizon: Horizon, index: NDArray[np.integer],
             own = part.factors(horizon, np.maximum(i - start, 0.0), max(total - int(start), 1))
             values = np.where(i < start, values, own)
     return values
+
+
+def unreached(parts: Sequence[Part], horizon: Horizon, total: int, unit: str) -> list[str]:
+    """Return what of a chain has no effect, or is cut, as it lies beyond its `total` indices; in words.
+
+    Parameters
+    ----------
+    parts, horizon, total
+        As for `chained`.
+    unit : str
+        What an index is: "epoch" or "step".
+    """
+    found: list[str] = []
+    for part, start in zip(parts, starts(parts), strict=True):
+        if start >= total:
+            why = "what comes before it lasts to the end" if start == np.inf else f"it would at {unit} {start:,.0f}"
+            return [*found, f"'{part.name}' never begins: {why}, and there are {total:,} {unit}s"]
+        left = total - int(start)
+        count = left if part.length is None else min(part.length, left)
+        if part.length is not None and part.span(horizon, left) > left - 1 and part.name != "constant":
+            end = f"its end is at {unit} {start + part.length:,.0f}"
+            found.append(f"'{part.name}' is longer than the budget: {end}, and there are {total:,} {unit}s")
+        if what := part.record.unreached(part.params, count):
+            found.append(f"'{part.name}' has {count:,} {unit}s: {what}")
+    return found

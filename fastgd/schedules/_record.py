@@ -86,6 +86,11 @@ class ScheduleRecord:
         check = getattr(self.cls, "fault", None)
         return str(check(self.cls(**params))) if check else ""
 
+    def unreached(self, params: Mapping[str, Any], count: int) -> str:
+        """Return what of its keys lies beyond the first `count` indices, in words, or ""."""
+        check = getattr(self.cls, "unreached", None)
+        return str(check(self.cls(**params), count)) if check else ""
+
 
 SCHEDULES: Registry[ScheduleRecord] = Registry("schedule")
 
@@ -107,7 +112,8 @@ def schedule(
 
     The class has one function, `factors(self, i, span)`: the value at each index i (ndarray); i = span is the end.
     Fields are numbers with their bounds, `tuple[float, ...]` for a list of numbers, or a `Literal` or `bool` for a
-    choice. An optional `fault(self) -> str` says what is wrong between keys. See `ScheduleRecord` for the parameters.
+    choice. An optional `fault(self) -> str` says what is wrong between keys, and `unreached(self, count) -> str` what
+    of them has no effect within so many indices. See `ScheduleRecord` for the parameters.
     """
 
     def register(cls: C) -> C:

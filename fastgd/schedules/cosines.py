@@ -65,7 +65,15 @@ class CosineRestarts(NamedTuple):
             share = (i - edges[cycle]) / (edges[cycle + 1] - edges[cycle])
         return self.final + (self.start - self.final) * 0.5 * (1 + np.cos(np.pi * share))
 
+    def unreached(self, count: int) -> str:
+        edges = self._restarts(float(count))
+        cycle = int(np.searchsorted(edges, count * (1 + 1e-12), side="right")) - 1
+        done, period = count - edges[cycle], edges[cycle + 1] - edges[cycle]
+        return f"its last period is cut: {done:g} of {period:g}" if done > 1e-9 * period else ""
+
     def _restarts(self, last: float) -> NDArray[np.float64]:
         """Return 0 and the indices of the restarts, up to the first after the last index."""
+        if self.growth == 1:
+            return np.asarray(self.period * np.arange(int(last / self.period) + 3), np.float64)
         count = int(np.log1p(last * (self.growth - 1) / self.period) / np.log(self.growth)) + 3
         return np.concatenate([[0.0], np.cumsum(self.period * self.growth ** np.arange(count))])

@@ -43,6 +43,13 @@ class Cyclic(NamedTuple):
         s = np.where(place <= self.up, place / self.up, (self.up + down - place) / down)
         return self.start + (self.peak - self.start) * s * self._amplitude(i, cycle)
 
+    def unreached(self, count: int) -> str:
+        if count <= self.up:
+            return f"its peak, at {self.up:g}, is never reached"
+        period = self.up + (self.up if self.down is None else self.down)
+        done = count % period
+        return f"its last cycle is cut: {done:g} of {period:g}" if done else ""
+
     def _amplitude(self, i: Index, cycle: Index) -> Index:
         match self.mode:
             case "triangular2":
@@ -74,6 +81,10 @@ class OneCycle(NamedTuple):
     rise: Share = 0.3
     form: Literal["cosine", "linear"] = "cosine"
     three_phase: bool = False
+
+    def fault(self) -> str:
+        late = self.three_phase and self.rise > 0.5
+        return f"three_phase needs a rise of 0.5 at most, as it falls for as long; it is {self.rise:g}" if late else ""
 
     def factors(self, i: Index, span: int) -> Index:
         up = max(self.rise * (span + 1) - 1, 0.0)
@@ -167,3 +178,6 @@ class Sutskever(NamedTuple):
     def factors(self, i: Index, span: int) -> Index:
         # 2^(-1 - log2(m)) is 1 / (2 m), without the rounding of a logarithm
         return np.minimum(1 - 0.5 / (np.floor(i / self.every) + 1), self.max)
+
+    def unreached(self, count: int) -> str:
+        return f"it stays at its first value: it changes at {self.every:g} first" if count <= self.every else ""

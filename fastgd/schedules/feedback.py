@@ -32,10 +32,11 @@ class PlateauState(NamedTuple):
 class Plateau(NamedTuple):
     """Plateau: multiplied by `factor` when more than `patience` epochs in a row brought no new best validation loss.
 
-    An epoch is better when its loss is below `best (1 - threshold)`, or `best - threshold` with `threshold_mode =
+    An epoch is better when its loss is below `best - threshold |best|`, or `best - threshold` with `threshold_mode =
     "abs"`. For `cooldown` epochs after a drop nothing is counted. The value never falls below `min`, a fraction of the
-    rate as `start` is. The defaults are PyTorch's; its `eps`, which suppresses drops of less than 1e-8, is left out.
-    Use it where the best time for a drop is not known: each trial finds its own.
+    rate as `start` is. The defaults are PyTorch's; its `eps`, which suppresses drops of less than 1e-8, is left out,
+    and for losses below 0 its `best (1 - threshold)`, which is above the best one: there it never acts. Use it where
+    the best time for a drop is not known: each trial finds its own.
     """
 
     factor: Share = 0.1
@@ -53,8 +54,7 @@ class Plateau(NamedTuple):
         return PlateauState(np.full(lanes, self.start), np.full(lanes, np.inf), np.zeros(lanes), np.zeros(lanes))
 
     def judge(self, state: PlateauState, before: Lanes, loss: Lanes) -> PlateauState:
-        relative = self.threshold_mode == "rel"
-        better = loss < (state.best * (1 - self.threshold) if relative else state.best - self.threshold)
+        better = loss < self._bar(state.best)
         cooling = state.cooling > 0
         bad = np.where(better | cooling, 0.0, state.bad + 1)
         drop = bad > self.patience
@@ -64,6 +64,16 @@ class Plateau(NamedTuple):
             np.where(drop, 0.0, bad),
             np.where(drop, self.cooldown, state.cooling - cooling),
         )
+
+    def unreached(self, count: int) -> str:
+        first = self.patience + 2  # the first epoch is the best one so far, and bad ones follow
+        return f"its first drop, at {first:g} if the first epoch stays the best, never comes" if count <= first else ""
+
+    def _bar(self, best: Lanes) -> Lanes:
+        """What a loss must be below to be better; any is, where there is no best one yet."""
+        known = np.where(best < np.inf, best, 0.0)
+        bar = known * (1 - self.threshold * np.sign(known)) if self.threshold_mode == "rel" else known - self.threshold
+        return np.asarray(np.where(best < np.inf, bar, np.inf))
 
 
 class HalveState(NamedTuple):

@@ -18,6 +18,12 @@ def rising(places: Places) -> bool:
     return all(a < b for a, b in itertools.pairwise(places))
 
 
+def _beyond(what: str, places: Places, count: int) -> str:
+    """Say which places the indices below `count` do not come to."""
+    late = [place for place in places if place > count - 1]
+    return f"its {what}s at {', '.join(f'{place:g}' for place in late)} are never reached" if late else ""
+
+
 @schedule("constant", witness="torch.optim.lr_scheduler.ConstantLR")
 class Constant(NamedTuple):
     """Constant: `value`; without it the rate as it stands.
@@ -105,6 +111,9 @@ class Step(NamedTuple):
     def factors(self, i: Index, span: int) -> Index:
         return self.start * self.factor ** np.floor(i / self.every)
 
+    def unreached(self, count: int) -> str:
+        return f"its first drop, at {self.every:g}, never comes" if count <= self.every else ""
+
 
 @schedule("multistep", witness="torch.optim.lr_scheduler.MultiStepLR", example={"milestones": (50.0, 75.0)})
 class MultiStep(NamedTuple):
@@ -124,6 +133,9 @@ class MultiStep(NamedTuple):
 
     def factors(self, i: Index, span: int) -> Index:
         return self.start * self.factor ** np.searchsorted(self.milestones, i, side="right").astype(np.float64)
+
+    def unreached(self, count: int) -> str:
+        return _beyond("milestone", self.milestones, count)
 
 
 @schedule(
@@ -147,6 +159,9 @@ class Piecewise(NamedTuple):
         if len(self.at) != len(self.values):
             return f"at and values must have the same length; they have {len(self.at)} and {len(self.values)}"
         return "" if rising(self.at) else "at must rise"
+
+    def unreached(self, count: int) -> str:
+        return _beyond("point", self.at, count)
 
     def factors(self, i: Index, span: int) -> Index:
         at, values = np.array(self.at), np.array(self.values)

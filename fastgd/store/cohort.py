@@ -108,3 +108,26 @@ class CohortWriter:
                 with TableFile(self._folder.path / "trials" / f"{part}.parquet", schema) as record:
                     record.write(table)
                     record.publish()
+
+
+class ParameterWriter(CohortWriter):
+    """Writes the parameters alone of trials whose other results are stored: a commit record without rows names them."""
+
+    def append(self, columns: Mapping[str, Any]) -> None:
+        """Add nothing: the curves are stored."""
+
+    def commit(self, trials: pd.DataFrame) -> None:
+        """Make the parameters count, unless the time was over before all trials had ended again."""
+        if "timeout" in set(trials["status"]):
+            return
+        self.commit_parameters()
+
+    def commit_parameters(self) -> None:
+        """Make the parameters count."""
+        folder = self._folder
+        with folder.clock, folder.recording():
+            files = {"parameters": self._parameters.publish()}
+            schema = commit_schema(folder.columns.trials, folder.manifest.footer(), files)
+            part = part_name(folder.generation, self._number)
+            with TableFile(folder.path / "trials" / f"{part}.parquet", schema) as record:
+                record.publish(empty=True)

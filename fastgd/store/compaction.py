@@ -6,6 +6,8 @@ Trials that ran out of time and were run again go on the way.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +22,12 @@ from fastgd.store.snapshot import ATTACHED, Snapshot, commit_schema, part_name
 # does not write all of it again.
 FILE_BYTES = 256 << 20
 NONE = pa.array([], type=pa.string())
+Names: TypeAlias = Mapping[str, Mapping[str, str]]  # of each column: what stands there for each trial
 
 
-def compact(snapshot: Snapshot, columns: Columns, in_study: Collection[str], footer: Mapping[str, str]) -> None:
+def compact(
+    snapshot: Snapshot, columns: Columns, in_study: Collection[str], names: Names, footer: Mapping[str, str]
+) -> None:
     """Write the parts again as one, unless they are that already.
 
     Parameters
@@ -34,11 +39,14 @@ def compact(snapshot: Snapshot, columns: Columns, in_study: Collection[str], foo
     in_study : collection of str
         The trials that are in the study: the column `in_study` of the new part. On landscapes, a mapping from
         configurations to the number of their starts.
+    names : mapping of str to mapping of str to str
+        What the trials' problems and datasets are called now: a file that is renamed is no other problem.
     footer : mapping of str to str
         The metadata of each file's footer.
     """
-    if not _is_compact(snapshot, columns, in_study):
-        _rewrite(snapshot, columns, footer, in_study=in_study)
+    renamed = names if _are_renamed(snapshot, names) else {}
+    if renamed or not _is_compact(snapshot, columns, in_study):
+        _rewrite(snapshot, columns, footer, in_study=in_study, names=renamed)
 
 
 def drop(snapshot: Snapshot, columns: Columns, trial_ids: Collection[str], footer: Mapping[str, str]) -> None:
@@ -51,6 +59,7 @@ def _rewrite(
     columns: Columns,
     footer: Mapping[str, str],
     in_study: Collection[str] | None = None,
+    names: Names = MappingProxyType({}),
     without: pa.Array = NONE,
 ) -> None:
     """Write the next generation.
@@ -70,8 +79,30 @@ def _rewrite(
         position = columns.trials.get_field_index("in_study")
         for table in _tables(snapshot.trials, columns.trials, without):
             counts = table if in_study is None else table.set_column(position, "in_study", [_among(table, in_study)])
-            record.write(counts)
-        record.publish()
+            record.write(_named(counts, names))
+        record.publish(empty=True)
+
+
+def _named(trials: pa.Table, names: Names) -> pa.Table:
+    """Return trials with the names that the study has for their problems and datasets now."""
+    ids = trials["trial_id"].to_pandas().astype(str)
+    for column, known in names.items():
+        position, old = trials.schema.get_field_index(column), trials[column]
+        new = ids.map(known).fillna(old.to_pandas().astype(str))
+        trials = trials.set_column(position, trials.schema.field(column), pa.array(new, pa.string()).cast(old.type))
+    return trials
+
+
+def _are_renamed(snapshot: Snapshot, names: Names) -> bool:
+    """Whether a trial's problem or dataset is called otherwise now."""
+    if not names or not snapshot.trials:
+        return False
+    rows = snapshot.distinct(["trial_id", *names])
+    return any(
+        known.get(trial, own) != own
+        for trial, *stored in rows
+        for own, known in zip(stored, names.values(), strict=True)
+    )
 
 
 def _is_compact(snapshot: Snapshot, columns: Columns, in_study: Collection[str]) -> bool:

@@ -39,10 +39,10 @@ class CurveFile(TableFile):
             if self._used == ROW_GROUP:
                 self._hand_over()
 
-    def publish(self) -> list[str]:
+    def publish(self, empty: bool = False) -> list[str]:
         """Make the file appear, as `TableFile.publish` does."""
         self._hand_over()
-        return super().publish()
+        return super().publish(empty)
 
     def _copy(self, block: Mapping[str, Any], source: slice, target: slice) -> None:
         for name, values in self._values.items():

@@ -114,8 +114,13 @@ class TableFile:
         elif self._rows >= ROW_GROUP:
             self._flush(self._rows - self._rows % ROW_GROUP)
 
-    def publish(self) -> list[str]:
-        """Make the file appear, and return its name in a list: an empty one where no row was written."""
+    def publish(self, empty: bool = False) -> list[str]:
+        """Make the file appear, and return its name in a list: an empty one where no row was written.
+
+        empty: make it appear also without rows.
+        """
+        if empty:
+            self._open()
         if self._writer is None and not self._rows:
             return []
         with writing(self.target):

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
-from fastgd.store.cohort import CohortWriter
-from fastgd.store.compaction import compact, drop
+from fastgd._system import lock_of
+from fastgd.store.cohort import CohortWriter, ParameterWriter
+from fastgd.store.compaction import Names, compact, drop
 from fastgd.store.files import fsync_folder, make_folders, write_text, writing
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import Columns
@@ -172,18 +173,29 @@ class Folder:
         self._next_number += 1
         return CohortWriter(self, self._next_number - 1, cohort_id)
 
+    def parameters(self) -> ParameterWriter:
+        """Return a writer for the parameters of trials that are stored without them."""
+        self._next_number += 1
+        return ParameterWriter(self, self._next_number - 1, "")
+
     @contextmanager
     def committing(self, trial_ids: Sequence[str]) -> Iterator[None]:
         """Note trials as committed when the block has committed them; ValueError where one is already."""
         again = self._timed_out.intersection(trial_ids)
         if len(set(trial_ids)) != len(trial_ids) or not (self._committed - again).isdisjoint(trial_ids):
             raise ValueError("a trial can be committed only once")
+        with self.recording():
+            if again:
+                self._drop(again)
+            yield
+        self._committed.update(trial_ids)
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Write the manifest of a run that stores something before the block stores it."""
         if not self._manifest_is_written:
             self._write_manifest()
-        if again:
-            self._drop(again)
         yield
-        self._committed.update(trial_ids)
 
     def _drop(self, trial_ids: set[str]) -> None:
         """Make room for what takes the place of some trials' results: they stand until it is about to be committed."""
@@ -196,6 +208,7 @@ class Folder:
         self,
         in_study: Collection[str],
         *,
+        names: Names | None = None,
         ended: datetime | None = None,
         timings: Mapping[str, float] | None = None,
     ) -> None:
@@ -208,22 +221,28 @@ class Folder:
         in_study : collection of str
             The ids of the study's trials; all others that are stored stay with `in_study = false`. On landscapes, a
             mapping from its configurations to the number of their starts.
+        names : mapping of str to mapping of str to str, optional
+            What the study calls the trials' problems and datasets now, by column and id: not part of what they are.
         ended : datetime, optional
             When the run ended: now, by default.
         timings : mapping of str to float, optional
             Seconds of the run's stages; "store" is added here.
         """
-        with self.clock, writing(self.path):
-            wanted = in_study if isinstance(in_study, Mapping) else set(in_study)
-            compact(Snapshot.read(self.path), self.columns, wanted, self.manifest.footer())
-            snapshot = Snapshot.read(self.path)
-            snapshot.sweep()
-            self.generation, self._next_number = snapshot.generation, snapshot.next_number
+        self.settle(in_study, names)
         if self._manifest_is_written:
             ended = (ended or datetime.now(UTC)).astimezone(UTC)
             seconds = {**(timings or {}), "store": self.clock.seconds}
             self.manifest = replace(self.manifest, ended=ended.isoformat(), timings=seconds)
             self._write_manifest()
+
+    def settle(self, in_study: Collection[str], names: Names | None = None) -> None:
+        """Compact the parts and set `in_study`, as `finish` does, of a run that goes on."""
+        with self.clock, writing(self.path):
+            wanted = in_study if isinstance(in_study, Mapping) else set(in_study)
+            compact(Snapshot.read(self.path), self.columns, wanted, names or {}, self.manifest.footer())
+            snapshot = Snapshot.read(self.path)
+            snapshot.sweep()
+            self.generation, self._next_number = snapshot.generation, snapshot.next_number
 
     def _write_manifest(self) -> None:
         self.manifest.write(self.path)
@@ -236,12 +255,14 @@ def _study(manifest: Manifest) -> tuple[object, ...]:
 
 def _lock(path: Path, stack: ExitStack) -> None:
     """Lock the folder until the stack is closed."""
-    lock = FileLock(path / ".lock")
+    lock = lock_of(path / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        held = Path(lock.lock_file)
+        left = "" if held.name == ".lock" else f"; if no process does, one was killed: delete {held.name} there"
         raise InputError(
-            f"another process writes to {path}: wait for it, or choose another folder with --out"
+            f"another process writes to {path}: wait for it, or choose another folder with --out{left}"
         ) from None
     stack.callback(lock.release)
 
@@ -256,5 +277,5 @@ def _refuse_foreign(path: Path) -> None:
     """Raise InputError where the folder holds something else than results."""
     if not path.exists() or (path / "manifest.json").exists():
         return
-    if any(entry.name not in (".lock", ".manifest.json") for entry in path.iterdir()):
+    if any(entry.name not in (".lock", ".lock.held", ".manifest.json") for entry in path.iterdir()):
         raise InputError(f"{path} is not empty and holds no fastgd results: choose another folder with --out")

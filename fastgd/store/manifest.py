@@ -9,8 +9,9 @@ from typing import Any
 from fastgd._errors import InputError
 from fastgd.store.files import write_text
 
-# The version of the layout on disk; a folder of another one is never written to.
-SCHEMA = 1
+# The version of the layout on disk and of what trials' names are made of. Folders of earlier ones can be read; a folder
+# of another one is never written to, since its trials would not be found again.
+SCHEMA, READABLE = 2, (1, 2)
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ class Manifest:
     @classmethod
     def _parse(cls, content: Any, path: Path) -> "Manifest":
         found = content.get("schema") if isinstance(content, dict) else None
-        if found != SCHEMA:
-            raise InputError(f"{path} has schema {found!r}, and this fastgd reads and writes schema {SCHEMA}")
+        if found not in READABLE:
+            raise InputError(f"{path} has schema {found!r}, and this fastgd reads schemas 1 and {SCHEMA}")
         if missing := [f.name for f in fields(cls) if f.name not in content]:
             raise InputError(f"{path} is damaged: it lacks {missing[0]!r}")
         known = {f.name: content[f.name] for f in fields(cls)}
@@ -116,6 +117,11 @@ class Manifest:
             Numba or CPU model.
         """
         way_out = "choose another folder with --out, or --fresh to move the old one aside"
+        if previous.schema != SCHEMA:
+            raise InputError(
+                f"{folder} has schema {previous.schema}, in which trials have other names than in this fastgd's schema "
+                f"{SCHEMA}: it can be read (fastgd best, plot), and not be extended; {way_out}"
+            )
         if self.name != previous.name:
             raise InputError(f"{folder} holds the study {previous.name!r}, not {self.name!r}; {way_out}")
         if other := _other_data(self.fingerprints, previous.fingerprints):

@@ -1,5 +1,6 @@
 """The columns of results on disk: explicit Arrow schemas, never inferred, and their union when a study grows."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -47,6 +48,7 @@ _AFTER_SCHEDULE = {
     "compile_seconds": _FLOAT,
     "train_seconds": _FLOAT,
     "evaluate_seconds": _FLOAT,
+    "configuration": _STRING,  # a name that it shares with the trials of other seeds
 }
 _CURVES = {
     "trial_id": _STRING,
@@ -89,6 +91,7 @@ _AFTER_SCHEDULE_OF_SWARM = {
     "compile_seconds": _FLOAT,
     "train_seconds": _FLOAT,
     "evaluate_seconds": _FLOAT,
+    "configuration": _NAME,
 }
 _CURVES_OF_SWARM = {
     "trial_id": _NAME,
@@ -113,6 +116,11 @@ _TRAJECTORIES = {
 }
 _TAKEN = {*_BEFORE_HYPER, *_BEFORE_SCHEDULE, *_AFTER_SCHEDULE}
 _TAKEN |= {*_BEFORE_HYPER_OF_SWARM, *_BEFORE_SCHEDULE_OF_SWARM, *_AFTER_SCHEDULE_OF_SWARM}
+# What rankings and pictures add to these.
+_LOSSES = {name for name in _AFTER_SCHEDULE if name.startswith(("final_", "best_"))}
+_TAKEN |= {"rank", "seeds", "starts", "diverged", "method"}
+_TAKEN |= {f"{name}_{end}" for name in _LOSSES for end in ("min", "max")}
+_POINT = re.compile(r"(start|end)_\d+")  # a coordinate where a trial on a landscape starts or ends
 _PREFIX = "schedule."
 _START, _END, _SLOT = "start_", "end_", "slot."
 COORDINATES = 8  # of a landscape, at most, that have columns: x_0, x_1, ...
@@ -150,7 +158,7 @@ class Columns:
     slots: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if taken := [name for name in self.hyper if name in _TAKEN or name.startswith(_PREFIX)]:
+        if taken := [name for name in self.hyper if _is_taken(name)]:
             raise InputError(f"the hyper-parameter {taken[0]!r} has the name of a column of the results; rename it")
         object.__setattr__(self, "schedule", _unique(_PREFIX + name.removeprefix(_PREFIX) for name in self.schedule))
         object.__setattr__(self, "hyper", _unique(self.hyper))
@@ -168,7 +176,7 @@ class Columns:
     def of(cls, trials: Iterable[str], curves: Iterable[str], trajectories: Iterable[str] = ()) -> "Columns":
         """Return the columns that files have, from the names that stand in them."""
         names = list(trials)
-        points = [name for name in names if name.startswith((_START, _END))]
+        points = [name for name in names if _POINT.fullmatch(name)]
         varying = [name for name in names if name not in _TAKEN and name not in points]
         numbers = tuple(name for name in varying if name.startswith(_PREFIX))
         hyper = tuple(name for name in varying if name not in numbers)
@@ -249,6 +257,11 @@ def _trials_column(trials: pd.DataFrame, field: pa.Field, sparse: bool) -> pa.Ar
     # from_pandas=True would turn the NaN of a diverged trial into a null.
     plain = values.to_numpy() if isinstance(values.dtype, np.dtype) else values.array
     return pa.array(plain, type=field.type, from_pandas=sparse)
+
+
+def _is_taken(name: str) -> bool:
+    """Whether results have, or may have, another column of this name."""
+    return name in _TAKEN or name.startswith(_PREFIX) or _POINT.fullmatch(name) is not None
 
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:

@@ -6,11 +6,12 @@ the next generation: the moment that its trials file takes its name, every older
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from errno import ENOENT
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -109,6 +110,18 @@ class Snapshot:
         chosen = None if status is None else pds.field("status") == status
         found = self.dataset("trials").to_table(columns=["trial_id"], filter=chosen)["trial_id"]
         return set(pc.unique(found.cast(pa.string())).to_pylist())
+
+    def distinct(self, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Return the distinct rows of these columns of the trials, in the order in which they first stand."""
+        found: dict[tuple[Any, ...], None] = {}
+        for batch in self.dataset("trials").to_batches(columns=list(columns)):
+            rows = batch.to_pandas().drop_duplicates().astype(dict.fromkeys(columns, str))
+            found |= dict.fromkeys(rows.itertuples(index=False, name=None))
+        return list(found)
+
+    def parameter_ids(self) -> set[str]:
+        """Return the trials whose parameters are stored."""
+        return set(self.dataset("parameters").to_table(columns=["trial_id"])["trial_id"].to_pylist())
 
     def starts(self) -> dict[str, NDArray[np.int64]]:
         """Return the starts of each configuration that are committed, of a study on landscapes."""

@@ -13,7 +13,7 @@ from fastgd.optimizers import Optimizer, find
 from fastgd.optimizers._estimators import ESTIMATORS
 from fastgd.optimizers._options import TABLES
 from fastgd.schedules import SCHEDULES, Horizon, Part, ScheduleRecord, Unit, describe, numbers, parts_of
-from fastgd.study._fields import Block, Count, Several
+from fastgd.study._fields import Block, Count, Own, Several, Written, described
 from fastgd.study._tables import (
     Around,
     Search,
@@ -29,24 +29,20 @@ from fastgd.study._values import brief, choice, distinct, failure, named
 
 
 class Piece(Block):
-    """A schedule within a chain.
+    """A schedule within a chain."""
 
-    Attributes
-    ----------
-    name : str
-        A name of `fastgd.schedules.SCHEDULES`.
-    params : dict of str to float, str, bool or tuple of float
-        The keys of its own that are set, in the record's order.
-    length : int, optional
-        How many indices it lasts; None: to the end.
-    then : Piece, optional
-        What follows it; its index counts from 0 again.
-    """
-
-    name: str
-    params: dict[str, Any] = {}
-    length: int | None = None
-    then: Piece | None = None
+    name: Annotated[str, Written("a name: `fastgd list schedules`")] = described("Which schedule it is.")
+    params: Annotated[dict[str, Any], Own("its own keys"), Written("a value, or several")] = described(
+        "Each key of the schedule, as [its section](schedules.md) names them.", {}, otherwise="the schedule's"
+    )
+    length: Annotated[int | None, Written("a whole number from 1, or several")] = described(
+        "How many indices it lasts; then comes `then`, or its last value is kept.", None, otherwise="to the end"
+    )
+    then: Annotated[Piece | None, Written("a table, or several")] = described(
+        "The schedule that follows; its index counts from 0 again. Its keys are `name`, its own, `length` and `then`.",
+        None,
+        goes_with="`length`",
+    )
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
@@ -56,24 +52,19 @@ class Piece(Block):
 
 
 class Schedule(Piece):
-    """One schedule; a block of the file whose keys are lists or grids makes several.
+    """One schedule; a block of the file whose keys are lists or grids makes several."""
 
-    Attributes
-    ----------
-    of : str
-        The hyper-parameter that it drives: it multiplies `lr`, and gives any other its value.
-    per : {"epoch", "step"}
-        What its index counts.
-    horizon : {"last", "torch"}
-        Where its end is: at the last index, or one past it.
-    also : Schedule, optional
-        The schedule of another hyper-parameter of the same trials.
-    """
-
-    of: str = "lr"
-    per: Unit = "epoch"
-    horizon: Horizon = "last"
-    also: Schedule | None = None
+    of: str = described(
+        "The number that it drives, of the optimizer or (`clip.norm`) of an option: it multiplies `lr`, and gives any "
+        "other its value.",
+        "lr",
+        otherwise="as the schedule is defined: mostly `lr`",
+    )
+    per: Unit = described("What its index counts.", "epoch", otherwise="as the schedule is defined")
+    horizon: Horizon = described("Whether its end is at the last index, or one past it, as PyTorch has it.", "last")
+    also: Annotated[Schedule | None, Written("a table, or several")] = described(
+        "The schedule of another number of the same trials, with the same keys.", None
+    )
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
@@ -106,31 +97,36 @@ class Schedule(Piece):
 class OptimizerBlock(Block):
     """One optimizer with its grids.
 
-    Attributes
-    ----------
-    name : str
-        A name of `fastgd.optimizers.OPTIMIZERS`, or "package.module:Name".
-    hyper : dict of str to list of float
-        Every numeric hyper-parameter in the record's order, with its values or its default.
-    options : dict of str to list
-        Every categorical choice, likewise.
-    around : list of Around
-        The options around the rule, of each table at most one.
-    estimator : list of str
-        How gradients are estimated: "none" (by the batch alone), "svrg", "saga".
-    line_search : Search, optional
-        What chooses the rate of each step.
-    schedule : Schedule, optional
-        For this optimizer alone, in place of the study's.
+    `hyper` and `options` hold every number and every choice of the rule in the record's order, with their values or
+    their defaults; `around` the options around the rule, of each table at most one.
     """
 
-    name: str
-    hyper: dict[str, list[float]]
-    options: dict[str, list[Any]]
-    around: list[Around] = []
-    estimator: list[str] = ["none"]
-    line_search: Search | None = None
-    schedule: Schedule | None = None
+    name: Annotated[str, Written('a name: `fastgd list optimizers`, or `"package.module:Name"`')] = described(
+        "Which update rule it is."
+    )
+    hyper: Annotated[dict[str, list[float]], Own("its numbers"), Written("a number, or several")] = described(
+        "`lr` and every other number of the rule, as [its section](optimizers.md) or that of a "
+        "[baseline](baselines.md) names them.",
+        otherwise="the rule's; `lr` is required where it has none",
+    )
+    options: Annotated[dict[str, list[Any]], Own("its choices"), Written("a word, or several")] = described(
+        "Every choice of the rule, as its section names them.", otherwise="the rule's"
+    )
+    around: Annotated[list[Around], Own(", ".join(TABLES)), Written("a table, or several")] = described(
+        "What is done [around the rule](options.md): tables of their own, below.", [], otherwise="nothing"
+    )
+    estimator: Annotated[list[str], Written('`"none"`, `"svrg"` or `"saga"`, or several')] = described(
+        "How the gradient of all rows is estimated from those of a batch.", ["none"], goes_with="data, mini-batches"
+    )
+    line_search: Annotated[Search | None, Written("a table, or several")] = described(
+        "What chooses the rate of each step.",
+        None,
+        goes_with='landscapes; `batch_size = "full"`',
+        otherwise="none: the rate is `lr`",
+    )
+    schedule: Annotated[Schedule | None, Written("a table, or several")] = described(
+        "The schedules of this optimizer alone.", None, otherwise="the study's"
+    )
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
@@ -196,6 +192,10 @@ def _variants(block: Any, what: Callable[[ScheduleRecord], dict[str, Any]]) -> I
     given = [key for key in record.one_of if read[key] is not None]
     if record.one_of and len(given) != 1:
         raise failure(f"needs exactly one of {', '.join(record.one_of)}; it has {' and '.join(given) or 'none'}")
+    if read["then"] is not None and read["length"] is None:
+        raise failure(
+            f"is missing: after how many indices 'then' begins; without it '{record.name}' never ends", "length"
+        )
     axes = {key: read.pop(key) for key in (*record.params, "length", "then", "also") if key in read}
     axes = {key: values for key, values in axes.items() if values is not None}
     for values in itertools.product(*axes.values()):
@@ -250,8 +250,6 @@ def _optimizers(block: Any) -> list[OptimizerBlock]:
     alternatives = {table: (around_of(table) | None, None) for table in TABLES}
     alternatives |= {"line_search": (Searches | None, None), "schedule": (Schedules | None, None)}
     read = read_block(block, "optimizer", {**fields, "estimator": (Estimators, ["none"]), **alternatives})
-    if empty := [key for key in alternatives if read[key] == []]:
-        raise failure("is an empty list; give at least one table", empty[0])
     common = {
         "name": record.name,
         "hyper": {key: read[key] for key in record.hyper},

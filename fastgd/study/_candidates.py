@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 
 from fastgd._errors import InputError, nearest
-from fastgd.analysis import METRICS
+from fastgd.analysis import METRICS, Results
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
 from fastgd.study.config import OptimizerBlock, Study
 from fastgd.study.sparsity import MASKED
+from fastgd.study.swarm_plan import make_swarm_plan
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Candidate:
         if self.block.line_search or given == [find(self.block.name).hyper.get("lr")]:
             return []
         return given
+
+    @property
+    def steady(self) -> bool:
+        """Whether its rate and all else are constant: trials of a part of the budget are then the same, but shorter."""
+        return all(driver.name == "constant" and driver.then is None for driver in self.schedule.drivers)
 
     def with_values(self, **values: Any) -> dict[str, Any]:
         """Return its block for a study file, with the values of some hyper-parameters, an option's as "table.name"."""
@@ -118,6 +125,18 @@ def without_extras(study: Study) -> Study:
     }
     changes |= {"surface": None} if "surface" in Study.model_fields else {}
     return study.model_copy(update=changes)
+
+
+def check_ended(study: Study, results: Results) -> None:
+    """Refuse results of trials that ran out of time: what their losses would have been is not known."""
+    if study.max_seconds is None:
+        return
+    status = results.table("trials", columns=["status"], filter=pc.field("in_study"))["status"].to_pandas()
+    if (status == "timeout").any() or (study.landscapes and len(status) < make_swarm_plan(study).trials):
+        text = (
+            f"max_seconds = {study.max_seconds:g} was over before all trials ended; the same again goes on from there"
+        )
+        raise InputError(f"{results.path}: {text}")
 
 
 def check_metric(study: Study, by: str | None) -> None:

@@ -36,6 +36,8 @@ def check(study: Study) -> None:
         )
     elif study.starts is not None:
         raise failure("goes with landscapes; problems over data start from 'init'", "starts")
+    elif study.record.trajectories != "auto":
+        raise failure("goes with landscapes", "record", "trajectories", found=study.record.trajectories)
     check_surface(study)
     _check_labels(study)
     _check_metrics(study)

@@ -10,12 +10,17 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, mo
 
 from fastgd._errors import InputError
 from fastgd.problems import Landscape, find_landscape
-from fastgd.study._fields import Block, Count, File, NonNegative, Positive, Seed
+from fastgd.study._fields import Block, Count, File, NonNegative, Own, Positive, Seed, Written, described
 from fastgd.study._tables import read_block
 from fastgd.study._values import as_list, brief, failure, is_number
 
 DIMENSION = 2  # of landscapes that have any number of coordinates
-Numbers = Annotated[list[float], BeforeValidator(as_list), PlainSerializer(brief)]
+SAMPLES = 64  # points of the domain that show a landscape's own scale
+SAME = 1e-5  # of a landscape's own scale: values that differ by less are the same
+AROUND = (1e-3, 1e-4, 1e-5)  # of the domain's size: how far from a minimum nothing may be lower
+Numbers = Annotated[
+    list[float], BeforeValidator(as_list), PlainSerializer(brief), Written("a number, or one for each coordinate")
+]
 
 
 def _pairs(value: Any) -> Any:
@@ -27,42 +32,37 @@ def _pairs(value: Any) -> Any:
     return pairs
 
 
-Domain = Annotated[list[list[float]], BeforeValidator(_pairs)]
+Domain = Annotated[
+    list[list[float]], BeforeValidator(_pairs), Written("`[low, high]`, or such a pair for each coordinate")
+]
 
 
 class LandscapeProblem(Block):
-    """A landscape to be minimised.
+    """A landscape to be minimised."""
 
-    Attributes
-    ----------
-    name : str, optional
-        Its name in the results; the landscape's by default.
-    landscape : str
-        A name of `fastgd.problems.LANDSCAPES`, or "package.module:name".
-    dimension : int
-    noise : float
-        The standard deviation of what is added to each partial derivative in each step.
-    tolerance : float
-        Above the lowest value; steps until it is reached are counted.
-    gradient : str, optional
-        Of a user's function: "package.module:name".
-    domain : list of [low, high], optional
-        In place of the landscape's own.
-    minima : list of points, optional
-        Of a user's function.
-    params : dict
-        The landscape's own parameters that are given.
-    """
-
-    name: str | None = None
-    landscape: str
-    dimension: int
-    noise: NonNegative = 0.0
-    tolerance: Positive = 1e-6
-    gradient: str | None = None
-    domain: Domain | None = None
-    minima: list[list[float]] | None = None
-    params: dict[str, Any] = {}
+    name: str | None = described("Its name in the results.", None, otherwise="the landscape's")
+    landscape: Annotated[str, Written('a name: `fastgd list landscapes`, or `"package.module:name"`')] = described(
+        "The function of a point that is minimised."
+    )
+    dimension: int = described("How many coordinates it has.", otherwise="2, or the landscape's own number")
+    noise: NonNegative = described(
+        "The standard deviation of what is added to each partial derivative in each step, by the seed.", 0.0
+    )
+    tolerance: Positive = described("How far above the lowest value a trial counts as converged.", 1e-6)
+    gradient: Annotated[str, Written('`"package.module:name"`')] | None = described(
+        "The gradient of a function of your own.", None, otherwise="by differences"
+    )
+    domain: Domain | None = described(
+        "What pictures show, and where starts are drawn.", None, otherwise="the landscape's own"
+    )
+    minima: Annotated[list[list[float]], Written("a list of points")] | None = described(
+        "The minima that you know of a function of your own.", None, otherwise="the landscape's own"
+    )
+    params: Annotated[dict[str, Any], Own("its own keys"), Written("a number, or a list")] = described(
+        "Every number of the landscape, as [its section](landscapes.md#the-landscapes) names them.",
+        {},
+        otherwise="the landscape's",
+    )
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
@@ -93,7 +93,23 @@ class LandscapeProblem(Block):
         if self.minima is None:
             return self.record.minima(self.instance(), self.dimension)
         points = np.array(self.minima, np.float64)
-        return points[np.argsort(self.record.values(self.instance(), points.T), kind="stable")]
+        return points[np.argsort(self.values(points.T), kind="stable")]
+
+    def values(self, points: Any) -> np.ndarray[Any, Any]:
+        """Return the values at points (d, k)."""
+        return self.record.values(self.instance(), points)
+
+    def levels(self) -> tuple[float, float]:
+        """Return the lowest value and the median at points that fill the domain evenly, or the highest if these agree.
+
+        How far they are apart is the landscape's own scale: what makes a difference between values large or small.
+        """
+        found = self.values(_evenly(self.box()))
+        found = found[np.isfinite(found)]
+        if not len(found):
+            return 0.0, 0.0
+        low, middle = float(found.min()), float(np.median(found))
+        return low, middle if middle > low else float(found.max())
 
 
 def read_landscape(block: Mapping[str, Any]) -> LandscapeProblem:
@@ -123,6 +139,16 @@ def read_landscape(block: Mapping[str, Any]) -> LandscapeProblem:
     return problem
 
 
+def _evenly(box: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return points (d, SAMPLES) that fill a box evenly: the additive sequence of the generalised golden ratio."""
+    d, ratio = len(box), 2.0
+    for _ in range(64):  # to the root of x^(d + 1) = x + 1
+        ratio = (1 + ratio) ** (1 / (d + 1))
+    steps = ratio ** -np.arange(1.0, d + 1)[:, None]
+    share = (0.5 + steps * np.arange(1, SAMPLES + 1)) % 1
+    return np.asarray(box[:, :1] + share * (box[:, 1:] - box[:, :1]))
+
+
 def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
@@ -134,44 +160,86 @@ def _check_points(problem: LandscapeProblem) -> None:
             raise failure(f"must have {d} coordinates", "minima", index, found=point)
     if problem.domain is not None and len(problem.domain) not in (1, d):
         raise failure(f"must be one pair [low, high], or {d} of them", "domain", found=problem.domain)
+    for index, point in enumerate(problem.minima or []):
+        fault, steep = no_minimum(problem, np.array(point))
+        if steep:
+            raise failure(f"must be a minimum; {fault}", "minima", index, found=point)
+
+
+def no_minimum(problem: LandscapeProblem, point: np.ndarray[Any, Any]) -> tuple[str, bool]:
+    """Return why a point is no minimum, "" where it is one, and whether it is on a slope: not even near one.
+
+    A slope is steep that leads through the landscape's own scale within the domain.
+    """
+    value = float(problem.values(point[:, None])[0])
+    if not np.isfinite(value):
+        return f"the value there is {value}", True
+    around, values = _around(problem, point)
+    best = int(np.argmin(values))
+    box, (low, middle) = problem.box(), problem.levels()
+    scale, size = middle - min(low, value), float(np.linalg.norm(box[:, 1] - box[:, 0]))
+    if values[best] >= value - SAME * scale - 1e-12 * abs(value):
+        return "", False
+    lower = ", ".join(f"{number:.6g}" for number in around[:4, best])
+    lower += ", ..." if len(point) > 4 else ""
+    slopes = (value - values) / np.linalg.norm(around - point[:, None], axis=0).clip(1e-300)
+    steep = bool(slopes.max() > scale / size)
+    return f"the value there is {value:.6g}, and close by, at [{lower}], it is {values[best]:.6g}", steep
+
+
+def _around(problem: LandscapeProblem, point: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
+    """Return points (d, k) close to one, and their values (k,): along each coordinate and downhill.
+
+    They are within the domain if the point is: at its edge a minimum needs no flat ground.
+    """
+    box, here = problem.box(), point[:, None]
+    inside = bool(np.all((box[:, 0] <= point) & (point <= box[:, 1])))
+    low, high = (box[:, :1], box[:, 1:]) if inside else (np.full_like(here, -np.inf), np.full_like(here, np.inf))
+    found = []
+    for share in AROUND:
+        steps = share * np.diag(box[:, 1] - box[:, 0])
+        up, down = np.clip(here + steps, low, high), np.clip(here - steps, low, high)
+        with np.errstate(invalid="ignore", over="ignore"):
+            falls = np.nan_to_num(problem.values(down) - problem.values(up), posinf=0.0, neginf=0.0)
+        size = float(np.linalg.norm(falls)) or 1.0
+        found += [up, down, np.clip(here + (steps @ falls / size)[:, None], low, high)]
+    around = np.concatenate(found, axis=1)
+    return around, np.nan_to_num(problem.values(around), nan=np.inf)
 
 
 KINDS = ("points", "grid", "uniform", "normal", "sobol", "path")
+ALONE = "no other kind of starts"
+OF_BOX = "`grid`, `uniform`, `sobol`"
+GridPoints = Annotated[
+    list[Annotated[int, Field(ge=2)]],
+    BeforeValidator(as_list),
+    PlainSerializer(brief),
+    Written("a whole number from 2, or one for each coordinate"),
+]
 
 
 class Starts(Block):
-    """Where the trials of a landscape study start: exactly one of the kinds; none is the landscape's own start.
+    """Where the trials of a landscape study start: exactly one of the kinds; none is the landscape's own start."""
 
-    Attributes
-    ----------
-    points : list of points, optional
-    grid : int or list of int, optional
-        Points along each coordinate, ends included.
-    uniform, normal, sobol : int, optional
-        How many are drawn: uniformly; from a normal distribution; from Sobol's sequence, scrambled.
-    path : str, optional
-        A .csv, .parquet or .npy file with a row for each start.
-    low, high : float or list of float, optional
-        The box of grid, uniform and sobol; by default the landscape's domain.
-    center : float or list of float, optional
-        Of `normal`: by default the landscape's start.
-    scale : float
-        Of `normal`: its standard deviation.
-    seed : int
-        Of what is drawn.
-    """
-
-    points: Annotated[list[Numbers], Field(min_length=1)] | None = None
-    grid: Annotated[list[Annotated[int, Field(ge=2)]], BeforeValidator(as_list), PlainSerializer(brief)] | None = None
-    uniform: Count | None = None
-    normal: Count | None = None
-    sobol: Count | None = None
-    path: File | None = None
-    low: Numbers | None = None
-    high: Numbers | None = None
-    center: Numbers | None = None
-    scale: Positive = 1.0
-    seed: Seed = 0
+    points: Annotated[list[Numbers], Field(min_length=1), Written("a list of points")] | None = described(
+        "The starts themselves.", None, goes_with=ALONE
+    )
+    grid: GridPoints | None = described(
+        "Points along each coordinate of the box, its ends included.", None, goes_with=ALONE
+    )
+    uniform: Count | None = described("How many are drawn in the box.", None, goes_with=ALONE)
+    normal: Count | None = described("How many are drawn around `center`.", None, goes_with=ALONE)
+    sobol: Count | None = described(
+        "How many are taken of Sobol's sequence in the box, scrambled.", None, goes_with=ALONE
+    )
+    path: File | None = described("A .csv, .parquet or .npy file with a row for each start.", None, goes_with=ALONE)
+    low: Numbers | None = described("Where the box begins.", None, goes_with=OF_BOX, otherwise="the domain's")
+    high: Numbers | None = described("Where the box ends.", None, goes_with=OF_BOX, otherwise="the domain's")
+    center: Numbers | None = described(
+        "The point around which they are drawn.", None, goes_with="`normal`", otherwise="the customary start"
+    )
+    scale: Positive = described("The standard deviation of what is drawn.", 1.0, goes_with="`normal`")
+    seed: Seed = described("Of what is drawn.", 0, goes_with="`uniform`, `normal`, `sobol`")
 
     @property
     def kind(self) -> str | None:
@@ -187,12 +255,18 @@ class Starts(Block):
         for key, kinds in {"low": boxed, "high": boxed, "center": ("normal",)}.items():
             if getattr(self, key) is not None and self.kind not in kinds:
                 raise failure(f"goes with {', '.join(kinds)}", key, found=getattr(self, key))
+        if self.scale != 1 and self.normal is None:
+            raise failure("goes with normal", "scale", found=self.scale)
         if "seed" in self.model_fields_set and self.seed and self.kind not in drawn:
             raise failure(f"goes with {', '.join(drawn)}", "seed", found=self.seed)
         return self
 
 
-Trajectories = Annotated[Any, AfterValidator(lambda value: _trajectories(value))]
+Trajectories = Annotated[
+    Any,
+    AfterValidator(lambda value: _trajectories(value)),
+    Written('`"auto"`, `"all"`, a whole number from 0, or a list of starts\' numbers from 0'),
+]
 
 
 def _trajectories(value: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, model_validator
 
-from fastgd.study._fields import Block
+from fastgd.study._fields import Block, Written, described
 from fastgd.study._values import as_list, brief, failure, is_point
 
 if TYPE_CHECKING:
@@ -26,31 +26,38 @@ def _at(value: Any) -> Any:
     raise failure("must be 'zeros' or a list of numbers, one for each parameter", found=value)
 
 
-Pair = Annotated[list[float], BeforeValidator(as_list), PlainSerializer(brief)]
-Whole = Annotated[int, Field(ge=0)]
+Pair = Annotated[
+    list[float], BeforeValidator(as_list), PlainSerializer(brief), Written("a number, or one for each axis")
+]
+Axes = Annotated[
+    list[Annotated[int, Field(ge=0)]],
+    Field(min_length=1, max_length=2),
+    Written("a list of one or two whole numbers from 0"),
+]
+Points = Annotated[
+    list[Annotated[int, Field(ge=2)]],
+    BeforeValidator(as_list),
+    PlainSerializer(brief),
+    Written("a whole number from 2, or one for each axis"),
+]
 
 
 class SurfaceBlock(Block):
-    """The grid of an error surface.
+    """The grid of an error surface."""
 
-    Attributes
-    ----------
-    parameters : list of int, optional
-        Two of the problem's parameters, from 0 (of data, the intercept is the last), or one: a line. By default the
-        first two.
-    low, high : float or list of two float, optional
-        Where the axes begin and end; for landscapes by default the domain.
-    num : int or list of two int, optional
-        Points along the axes; by default 240, or 1,000 along a line.
-    at : "zeros" or list of float, optional
-        Where the other parameters stay; for landscapes by default at the lowest known minimum.
-    """
-
-    parameters: Annotated[list[Whole], Field(min_length=1, max_length=2)] | None = None
-    low: Pair | None = None
-    high: Pair | None = None
-    num: Annotated[list[Annotated[int, Field(ge=2)]], BeforeValidator(as_list), PlainSerializer(brief)] | None = None
-    at: Annotated[Any, PlainValidator(_at)] | None = None
+    parameters: Axes | None = described(
+        "The parameters that vary: two, or one for a line. Of data, the intercept is the last.",
+        None,
+        otherwise="the first two",
+    )
+    low: Pair | None = described(
+        "Where the axes begin.", None, otherwise="of data required, of landscapes the domain's"
+    )
+    high: Pair | None = described("Where the axes end.", None, otherwise="of data required, of landscapes the domain's")
+    num: Points | None = described("Points along the axes.", None, otherwise="240; along a line 1,000")
+    at: Annotated[Any, PlainValidator(_at), Written('`"zeros"`, or a list of all parameters')] | None = described(
+        "Where the other parameters stay.", None, otherwise="zeros; of landscapes the lowest known minimum"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

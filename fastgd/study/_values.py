@@ -1,6 +1,6 @@
 """What may stand for one value in a study file: the value, a list of values, or a grid; and the checks on it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from fastgd._errors import InputError, nearest
+from fastgd.optimizers._options import TABLES
 
 T = TypeVar("T")
 SPACING: dict[str, Any] = {"log": np.geomspace, "linear": np.linspace}
@@ -20,6 +21,29 @@ def failure(message: str, *path: str | int, found: Any = None) -> ValidationErro
     # braces would be read as a template: the message travels as a value
     kind = PydanticCustomError("study", "{message}", {"message": message})
     return ValidationError.from_exception_data("study", [InitErrorDetails(type=kind, loc=path, input=found)])
+
+
+# Whose lists are lists of tables.
+_TABLES = ("problem", "optimizer", "schedule", "then", "also", "line_search", *TABLES)
+
+
+def refuse_empty_lists(fields: Mapping[str, Any]) -> None:
+    """Raise a validation error that names each list in a study's fields, however deep, that has nothing in it."""
+    errors = []
+    for path in _empty_lists(fields, ()):
+        what = "table" if path[-1] in _TABLES else "value"
+        kind = PydanticCustomError("study", "{message}", {"message": f"is an empty list; give at least one {what}"})
+        errors.append(InitErrorDetails(type=kind, loc=path, input=None))
+    if errors:
+        raise ValidationError.from_exception_data("study", errors)
+
+
+def _empty_lists(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+    if isinstance(value, list) and not value:
+        yield path
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from _empty_lists(item, (*path, key))
 
 
 def shown(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from fastgd.engine.spec import CohortSpec, cohort_bytes
 from fastgd.optimizers._coast import STEP
 from fastgd.study._tables import Search
 from fastgd.study.config import Schedule
+from fastgd.study.costs import NOTHING_BESIDE, Workload
 from fastgd.study.summary import CohortSummary
 
 Array = npt.NDArray[Any]
@@ -35,6 +37,8 @@ class CohortPlan:
         The schedules of its lanes.
     which : ndarray (G,)
         Each lane's schedule.
+    configurations : list of str
+        The name of each lane's configuration, which trials of other seeds share.
     ids : list of list of str
         Each lane's trials: one, or one for each seed where nothing is random.
     seeds : tuple of int
@@ -52,6 +56,8 @@ class CohortPlan:
         Entries of a row, on average; d for dense rows.
     sparse : str, optional
         What stands in the column `sparse`.
+    workload : Workload, optional
+        What is measured and kept, as far as its costs hang on it.
     """
 
     index: int
@@ -60,6 +66,7 @@ class CohortPlan:
     spec: CohortSpec
     schedules: tuple[Schedule, ...]
     which: Array
+    configurations: list[str]
     ids: list[list[str]]
     seeds: tuple[int, ...]
     dtype: str
@@ -70,6 +77,7 @@ class CohortPlan:
     search: Search | None = None
     entries: float = 0.0
     sparse: str | None = None
+    workload: Workload = NOTHING_BESIDE
 
     @property
     def lanes(self) -> int:
@@ -115,14 +123,25 @@ class CohortPlan:
     def flops(self) -> float:
         """Floating-point operations of training and of the exact loss at checkpoints."""
         steps = 2.0 if self.baseline else 4.0 + 4.0 * (self.search is not None)  # both sets of margins of a search
-        rows = steps * self.epochs + 4.0 * self.snapshots(self.steps) + 2.0 * len(self.checkpoints)
+        rows = steps * self.epochs + 4.0 * self.snapshots(self.steps) + 2.0 * self.evaluated
         dense = self.steps * self.d if self.spec.kernel.sparse and self.spec.untouched == STEP else 0.0
         return (rows * self.n * max(1.0, self.entries) + 8.0 * dense) * self.lanes
 
     @property
     def passes(self) -> float:
         """Passes over the training rows, checkpoints included."""
-        return self.epochs * (2 if self.search else 1) + self.snapshots(self.steps) + len(self.checkpoints)
+        return self.epochs * (2 if self.search else 1) + self.snapshots(self.steps) + self.evaluated
+
+    @property
+    def evaluated(self) -> float:
+        """Passes over the training rows at checkpoints: between the first and the last, over a subsample of them."""
+        exact = min(2, len(self.checkpoints))
+        return exact + (len(self.checkpoints) - exact) * self.sampled / self.n
+
+    @property
+    def sampled(self) -> int:
+        """The training rows that are evaluated between the first and the last checkpoint."""
+        return min(self.n, self.workload.rows or self.n)
 
     @property
     def variant(self) -> str:
@@ -145,8 +164,9 @@ class CohortPlan:
     def select(self, keep: Array) -> "CohortPlan":
         """Return the cohort with some of its lanes, in the same kernel."""
         spec = replace(self.spec, hyper=self.spec.hyper[keep], l2=self.spec.l2[keep])
-        ids = [self.ids[lane] for lane in np.flatnonzero(keep)]
-        return replace(self, spec=spec, which=self.which[keep], ids=ids)
+        lanes = np.flatnonzero(keep)
+        configurations, ids = [self.configurations[lane] for lane in lanes], [self.ids[lane] for lane in lanes]
+        return replace(self, spec=spec, which=self.which[keep], configurations=configurations, ids=ids)
 
     def summary(self) -> CohortSummary:
         """Return the cohort in numbers."""
@@ -163,3 +183,14 @@ class CohortPlan:
             passes=self.passes,
             flops=self.flops,
         )
+
+
+def without(cohorts: Sequence[CohortPlan], stored: Collection[str]) -> list[CohortPlan]:
+    """Return what is left of each cohort beside the trials that are stored."""
+    left = []
+    for cohort in cohorts:
+        keep = np.array([not stored or any(trial not in stored for trial in ids) for ids in cohort.ids])
+        if keep.any():
+            rest = cohort.select(keep)
+            left.append(replace(rest, ids=[[trial for trial in ids if trial not in stored] for ids in rest.ids]))
+    return left

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from fastgd._errors import InputError
+from fastgd._system import expanded
 from fastgd.datasets import DATASETS, misplaced_key
 from fastgd.problems import find_loss
 from fastgd.study._blocks import OptimizerBlock, Optimizers, Schedule, Schedules
@@ -31,10 +32,12 @@ from fastgd.study._fields import (
     Block,
     Columns,
     Count,
+    Csv,
     Dataset,
     Every,
     File,
     FolderName,
+    Format,
     HeldOut,
     Init,
     Label,
@@ -45,13 +48,15 @@ from fastgd.study._fields import (
     Seed,
     Several,
     Synthetic,
+    Written,
     ZeroBased,
+    described,
 )
 from fastgd.study._landscapes import LandscapeProblem, Starts, Trajectories, read_landscape
 from fastgd.study._messages import input_error
 from fastgd.study._overrides import override
 from fastgd.study._surface import SurfaceBlock
-from fastgd.study._values import as_list, brief, failure, plain
+from fastgd.study._values import as_list, brief, failure, plain, refuse_empty_lists
 
 __all__ = [
     "METRICS",
@@ -66,28 +71,63 @@ __all__ = [
 ]
 
 
+LossName = Annotated[
+    str,
+    AfterValidator(lambda name: find_loss(name).name),
+    Written('a name (`fastgd list losses`), or `"module:loss"`'),
+]
+
+
 class Problem(Block):
     """What is minimised: a loss of a linear model over a dataset, with a penalty.
 
     Of `dataset`, `path` and `synthetic` at most one is given; none, where arrays are given to `fastgd.run`.
     """
 
-    name: str | None = None
-    loss: Annotated[str, AfterValidator(lambda name: find_loss(name).name)]
-    dataset: Dataset | None = None
-    path: File | None = None
-    synthetic: Synthetic | None = None
-    target: str | None = None
-    zero_based: ZeroBased = "auto"
-    n_features: Columns | None = None
-    positive: Label | None = None
-    intercept: bool = False
-    standardize: bool = False
-    l2: Several[NonNegative] = [0.0]
-    validation: HeldOut = 0.0
-    split_seed: Seed = 0
-    layout: Literal["auto", "dense", "sparse"] = "auto"
-    sparse: Literal["exact", "masked"] = "exact"
+    name: str | None = described("Its name in the results.", None, otherwise="the data's name")
+    loss: LossName = described("What is summed over the rows, a function of a row's margin and target.")
+    dataset: Dataset | None = described("Rows by name.", None, goes_with="none of `path`, `synthetic`")
+    path: File | None = described(
+        "Rows from a file: [its formats](data.md#files).", None, goes_with="none of `dataset`, `synthetic`"
+    )
+    synthetic: Synthetic | None = described("Rows that are drawn.", None, goes_with="none of `dataset`, `path`")
+    target: str | None = described(
+        "The column of the target.", None, goes_with="`path` of a table", otherwise="the dataset's own"
+    )
+    format: Format | None = described(
+        "What the files are.", None, goes_with="`path`", otherwise="what the file's extension says"
+    )
+    csv: Csv | None = described("How text tables are written.", None, goes_with="`path` of a text table")
+    zero_based: ZeroBased = described(
+        'Whether the first column has the index 0; `"auto"`: it is found out.', "auto", goes_with="`path` of svmlight"
+    )
+    n_features: Columns | None = described(
+        "How many columns there are, where the file may end earlier.",
+        None,
+        goes_with="`path` of svmlight, or of a Parquet file of lists",
+        otherwise="the largest index",
+    )
+    positive: Label | None = described(
+        "This label becomes 1, every other one 0.", None, otherwise="the targets as they stand"
+    )
+    intercept: bool = described("Whether there is one more parameter, the last, which no penalty touches.", False)
+    standardize: bool = described(
+        "Whether each column is shifted and scaled to mean 0 and deviation 1 of the training rows; sparse ones are "
+        "scaled alone.",
+        False,
+    )
+    l2: Several[NonNegative] = described("The penalty `l2/2 |w|^2`, a part of the objective.", [0.0])
+    validation: HeldOut = described(
+        "What is held out of training: a share of the rows, or all rows of another file.", 0.0
+    )
+    split_seed: Seed = described("Decides alone which rows are held out.", 0, goes_with="`validation` as a fraction")
+    layout: Literal["auto", "dense", "sparse"] = described('How rows are kept; `"auto"`: as the source is.', "auto")
+    sparse: Literal["exact", "masked"] = described(
+        "What becomes of parameters that a mini-batch does not touch: they take their steps all the same, or "
+        "[rest](data.md#dense-and-sparse).",
+        "exact",
+        goes_with="sparse rows",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -96,32 +136,70 @@ class Problem(Block):
             raise failure(f"has {' and '.join(given)}; give one of them")
         if self.dataset is not None and self.target not in (None, own := DATASETS[self.dataset].target):
             raise failure(f": the dataset {self.dataset!r} has the target {own!r}", "target", found=self.target)
-        if misplaced := misplaced_key(self.path, self.zero_based, self.n_features):
+        if misplaced := misplaced_key(self.files, dict(self)):
             key, use = misplaced
             raise failure(use, key, found=getattr(self, key))
         return self
 
+    @property
+    def files(self) -> list[str]:
+        """The files of the problem, which are read by the same keys: of training rows, and of those held out."""
+        return [file for file in (self.path, self.validation) if isinstance(file, str)]
+
 
 class Stop(Block):
-    """When a trial ends before its budget: at a target, by divergence, by standing still."""
+    """When a trial ends before its budget: at a target, by divergence, by standing still.
 
-    target: float | None = None
-    diverge: Positive = 1e3
-    patience: Count | None = None
+    `diverge` is how far the objective may rise, relative to that at the start or to the loss's own scale.
+    """
+
+    target: float | None = described(
+        "The training objective at which a trial ends as `target`, seen at checkpoints.", None, goes_with="data"
+    )
+    diverge: Positive = described(
+        "A trial ends as `diverged` when its objective has risen above that at the start by more than this multiple.",
+        1e3,
+    )
+    patience: Count | None = described(
+        "A trial ends as `stalled` after so many epochs in which its objective improved by less than 1e-4 of itself.",
+        None,
+        goes_with="data",
+    )
 
 
 class Record(Block):
-    """What is recorded of a trial, and when; `trajectories` are of landscapes: whose every step is kept."""
+    """What is recorded of a trial, and when."""
 
-    every: Every = "epoch"
-    metrics: Metrics = list(ALWAYS_RECORDED)
-    parameters: Literal["none", "best", "all"] = "none"
-    trajectories: Trajectories = "auto"
+    every: Every = described(
+        'The checkpoints: `"epoch"`, the end of every epoch (on landscapes every step), or `{ log = k }`, k of them, '
+        "equally spaced in the logarithm of the steps.",
+        "epoch",
+        otherwise='`"epoch"`; of landscapes `{ log = 10 }`',
+    )
+    metrics: Metrics = described("What is measured at checkpoints, besides the default.", list(ALWAYS_RECORDED))
+    parameters: Literal["none", "best", "all"] = described(
+        "Whose final parameters are stored: of the best trials of each optimizer, or of all.",
+        "none",
+        goes_with="data",
+    )
+    trajectories: Trajectories = described(
+        'Which starts\' every step is stored: `"all"`, so many, or these; `"auto"`: those of small studies.',
+        "auto",
+        goes_with="landscapes",
+    )
+    rows: Count | None = described(
+        "Of how many training rows the loss is taken between the first and the last checkpoint of a trial, which are "
+        "exact: a fixed subsample. The validation loss is always exact.",
+        None,
+        goes_with="data",
+        otherwise="all rows",
+    )
 
     @model_serializer(mode="wrap")
     def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # what is not set is left out: the identity of trials hangs on it
-        return {key: value for key, value in handler(self).items() if (key, value) != ("trajectories", "auto")}
+        unset = (("trajectories", "auto"), ("rows", None))
+        return {key: value for key, value in handler(self).items() if (key, value) not in unset}
 
 
 def _problem(value: Any, info: ValidationInfo) -> Problem | LandscapeProblem:
@@ -155,22 +233,57 @@ class Study(Block):
     [0.0001, 0.001, 0.01, 0.1, 1.0]
     """
 
-    name: FolderName
-    epochs: Count | None = None
-    steps: Count | None = None
-    seed: Several[Seed] = [0]
-    batch_size: Several[Rows] = ["full"]
-    dtype: Literal["float64", "float32"] = "float64"
-    order: Literal["shuffle", "sequential"] = "shuffle"
-    init: Init = "zeros"
-    max_seconds: Positive | None = None
-    problem: Annotated[Problems, Field(min_length=1), BeforeValidator(as_list), PlainSerializer(brief)]
-    optimizer: Annotated[Optimizers, Field(min_length=1)]
-    schedule: Schedules = [Schedule(name="constant")]
-    stop: Stop = Stop()
-    record: Record = Record()
-    starts: Starts | None = None
-    surface: SurfaceBlock | None = None
+    name: FolderName = described("The study's name, and that of the folder of its results, `results/NAME`.")
+    epochs: Count | None = described(
+        "How often each trial passes over the training rows.", None, goes_with="data, in place of `steps`"
+    )
+    steps: Count | None = described(
+        "How many steps each trial takes.", None, goes_with="landscapes; data, in place of `epochs`"
+    )
+    seed: Several[Seed] = described(
+        "Of all that is random in a trial: the order of rows, a drawn start, noise. It never decides the data's split.",
+        [0],
+        goes_with="data; landscapes with `noise`",
+    )
+    batch_size: Several[Rows] = described(
+        'The rows whose mean gradient makes a step; `"full"`: all training rows.', ["full"], goes_with="data"
+    )
+    dtype: Literal["float64", "float32"] = described("The type of parameters and rows.", "float64")
+    order: Literal["shuffle", "sequential"] = described(
+        "Whether each epoch visits the rows in an order of its own, or as they stand.", "shuffle", goes_with="data"
+    )
+    init: Init = described(
+        "Where all trials start: at zeros, at a point drawn with this deviation for each seed, or at this point.",
+        "zeros",
+        goes_with="data; landscapes have `[starts]`",
+    )
+    max_seconds: Positive | None = described(
+        "After so many seconds the trials that are not done end as `timeout`; the next run of the study runs them "
+        "again.",
+        None,
+        otherwise="no limit",
+    )
+    problem: Annotated[Problems, Field(min_length=1), BeforeValidator(as_list), PlainSerializer(brief)] = described(
+        "What is minimised: rows of data with a loss, or a landscape."
+    )
+    optimizer: Annotated[Optimizers, Field(min_length=1)] = described(
+        "The update rules, with the values of their numbers."
+    )
+    schedule: Schedules = described(
+        "What multiplies the rates, or gives other numbers their values, from epoch to epoch or from step to step.",
+        [Schedule(name="constant")],
+        otherwise="every rate is constant",
+    )
+    stop: Stop = described("When a trial ends before its budget.", Stop())
+    record: Record = described("What is stored of a trial, and when.", Record())
+    starts: Starts | None = described(
+        "Where the trials start.", None, goes_with="landscapes", otherwise="the landscape's customary start"
+    )
+    surface: SurfaceBlock | None = described(
+        "The grid over which the objective is computed besides the trials.",
+        None,
+        otherwise="of data none, of landscapes over the domain",
+    )
 
     def __init__(self, **fields: Any) -> None:
         self._fill(plain(fields))
@@ -191,10 +304,11 @@ class Study(Block):
         InputError
             The file cannot be read, or says something that is not valid: the file, the key and what would be valid.
         """
-        fields = _parse(Path(path))
+        file = expanded(path)
+        fields = _parse(file)
         overridden = override(fields, set)
         study = cls.__new__(cls)
-        study._fill(fields, file=str(path), folder=Path(path).resolve().parent, overridden=overridden)
+        study._fill(fields, file=str(path), folder=file.resolve().parent, overridden=overridden)
         return study
 
     @property
@@ -222,6 +336,7 @@ class Study(Block):
         """Validate into this instance, as pydantic's own `__init__` does, with a context and this package's errors."""
         fields = _with_defaults(fields)
         try:
+            refuse_empty_lists(fields)
             self.__pydantic_validator__.validate_python(fields, self_instance=self, context=folder)
         except ValidationError as error:
             raise input_error(error, fields, file, overridden) from None
@@ -243,7 +358,7 @@ def _with_defaults(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin with a mark
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except OSError as error:

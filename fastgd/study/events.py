@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from fastgd.analysis import Results
-    from fastgd.study.summary import PlanSummary
+    from fastgd.study.summary import Cost, PlanSummary
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,13 @@ class Planned:
     """The plan is made: how much there is to do."""
 
     summary: PlanSummary
+
+
+@dataclass(frozen=True)
+class Searching:
+    """The first round of a search of rates is planned: what all rounds are expected to cost, if they go as most do."""
+
+    cost: Cost
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,8 @@ class Progress:
     seconds_left : float or None
         An estimate for all that is left; None: not known yet.
     unit : {"epoch", "step"}
+    share : float
+        How much of all the study's work is done, from 0 to 1.
     """
 
     cohort: int
@@ -73,6 +82,7 @@ class Progress:
     rate: float
     seconds_left: float | None
     unit: str = "epoch"
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,5 +120,14 @@ class Finished:
 
 
 Event: TypeAlias = (
-    Loading | Planned | Compiling | CohortStarted | Progress | Surveying | CohortFinished | Warning_ | Finished
+    Loading
+    | Planned
+    | Searching
+    | Compiling
+    | CohortStarted
+    | Progress
+    | Surveying
+    | CohortFinished
+    | Warning_
+    | Finished
 )

@@ -22,9 +22,9 @@ from fastgd.study.events import CohortFinished, CohortStarted, Compiling, Event,
 from fastgd.study.metrics import Recorder, measures_of
 from fastgd.study.plan import Plan
 from fastgd.study.schedule import CohortSchedule
-from fastgd.study.stopping import Stopping
+from fastgd.study.stopping import Stopping, loss_scale
 from fastgd.study.stopwatch import Stopwatch
-from fastgd.study.trials import TrialRecords
+from fastgd.study.trials import Finalists, TrialRecords
 
 Array = npt.NDArray[Any]
 PROGRESS_SECONDS = 0.2
@@ -61,6 +61,7 @@ class Execution:
         self.threads, self.watch, self.emit = threads, watch, emit
         self.trials = plan.trials.set_index("trial_id", drop=False)
         self.deadline = time.perf_counter() + study.max_seconds if study.max_seconds else np.inf
+        self.keep, self.finalists = study.record.parameters, Finalists()
         self.total = len(plan.trials)
         self.done = self.total
         self.diverged = 0
@@ -69,20 +70,31 @@ class Execution:
 
     def run(self, cohorts: Sequence[CohortPlan]) -> None:
         """Run the cohorts and commit each."""
+        self._run(cohorts, lambda cohort: self.folder.cohort(cohort.cohort_id))
+
+    def run_for_parameters(self, cohorts: Sequence[CohortPlan]) -> None:
+        """Run trials again whose results are stored, for their final parameters alone."""
+        self.keep = "all"
+        self._run(cohorts, lambda _: self.folder.parameters())
+
+    def _run(self, cohorts: Sequence[CohortPlan], writer_of: Callable[[CohortPlan], CohortWriter]) -> None:
         self.done = self.total - sum(len(ids) for cohort in cohorts for ids in cohort.ids)
         self._work = sum(cohort.flops for cohort in cohorts)
         for index, cohort in enumerate(cohorts):
-            with self.folder.cohort(cohort.cohort_id) as writer:
+            with writer_of(cohort) as writer:
                 _CohortRun(self, cohort, writer, index, len(cohorts)).run()
             self._finished += cohort.flops
 
-    def seconds_left(self, cohort: CohortPlan, share: float) -> float | None:
-        """Estimate the rest from the work done so far, of which this cohort did a share; None: too early to tell."""
-        done = self._finished + share * cohort.flops
-        if done < 0.005 * self._work:
+    def share(self, cohort: CohortPlan, share: float) -> float:
+        """Return how much of the work is done, where this cohort did a share of its own."""
+        return (self._finished + share * cohort.flops) / self._work
+
+    def seconds_left(self, done: float) -> float | None:
+        """Estimate the rest from the share of the work that is done; None: too early to tell."""
+        if done < 0.005:
             return None
         spent = self.watch.seconds["train"] + self.watch.seconds["evaluate"] - self._computing
-        return spent * (self._work / done - 1)
+        return spent * (1 / done - 1)
 
 
 class _CohortRun:
@@ -97,8 +109,8 @@ class _CohortRun:
             self.cohort: Cohort = Guesses(plan.spec, data.X, data.y, execution.threads, plan.steps)
         else:
             self.cohort = Cohort(plan.spec, data.X, data.y, execution.threads, self.schedule)
-        self.recorder = Recorder(data, plan.spec.loss, execution.study.record.metrics)
-        self.records = TrialRecords(plan.lanes, execution.study.record.parameters)
+        self.recorder = Recorder(data, plan.spec.loss, execution.study.record.metrics, execution.study.record.rows)
+        self.records = TrialRecords(plan.lanes)
         self.seconds = dict(execution.watch.seconds)
         self._shown = 0.0
 
@@ -139,18 +151,18 @@ class _CohortRun:
             self.cohort.compile("grad_norm" in metrics, measures_of(metrics))
 
     def _start(self) -> Stopping:
-        metrics = self._record()
-        stopping = Stopping.start(self.execution.study.stop, metrics["loss"], self.plan.baseline)
-        self._judge(stopping, metrics)
+        metrics = self.recorder.record(self.cohort, self._poll)
+        self._keep(metrics)
+        scale = loss_scale(self.execution.data[self.plan.problem], self.plan.spec.loss)
+        stopping = Stopping.start(self.execution.study.stop, metrics["loss"], self.plan.baseline, scale)
+        self._end(*self._judge(stopping, metrics))
         return stopping
 
-    def _record(self) -> dict[str, Array]:
+    def _keep(self, metrics: dict[str, Array]) -> None:
         """Record a checkpoint; where it ends an epoch, the schedules with feedback are judged on its bits."""
-        metrics = self.recorder.record(self.cohort, self._poll)
         self._write(metrics)
         if self.schedule.feedback and self.cohort.t % self.plan.batches == 0:
             self.schedule.judge(self.cohort.t, self.cohort.alive, metrics["validation_loss"])
-        return metrics
 
     def _advance(self, step: int) -> bool:
         """Go on to a checkpoint; False where the time is over before."""
@@ -176,11 +188,19 @@ class _CohortRun:
         return range((self.cohort.t // batches + 1) * batches, step, batches)
 
     def _checkpoint(self, stopping: Stopping, reached: bool) -> None:
-        metrics = self._record()
-        self._judge(stopping, metrics)
+        over = not reached or time.perf_counter() > self.execution.deadline
+        last = over or self.cohort.t == self.plan.steps
+        metrics = self.recorder.record(self.cohort, self._poll, exact=last)
+        status, reasons = self._judge(stopping, metrics)
+        ended = status != ""
+        if self.recorder.sampled and not last and ended.any():  # the last values of a trial are those of all rows
+            exact = self.recorder.record(self.cohort, self._poll)
+            metrics = {name: np.where(ended, exact[name], values) for name, values in metrics.items()}
+        self._keep(metrics)
+        self._end(status, reasons)
         if self.cohort.t == self.plan.steps:
             self._end_all("completed", "")
-        elif not reached or time.perf_counter() > self.execution.deadline:
+        elif over:
             self._end_timeout()
 
     def _end_timeout(self) -> None:
@@ -190,10 +210,9 @@ class _CohortRun:
         lanes = len(self.cohort.alive)
         self._end(np.full(lanes, status, object), [reason] * lanes)
 
-    def _judge(self, stopping: Stopping, metrics: dict[str, Array]) -> None:
+    def _judge(self, stopping: Stopping, metrics: dict[str, Array]) -> tuple[Array, list[str]]:
         epoch = self.cohort.t / self.plan.batches
-        status, reasons = stopping.judge(self.cohort.alive, metrics["loss"], epoch)
-        self._end(status, reasons)
+        return stopping.judge(self.cohort.alive, metrics["loss"], epoch)
 
     def _end(self, status: Array, reasons: list[str]) -> None:
         """Retire the lanes whose status is set."""
@@ -201,7 +220,7 @@ class _CohortRun:
         if not ended.any():
             return
         lanes, bad = self.cohort.alive, self.cohort.first_bad_step()
-        parameters = self.records.wanted_parameters(lanes, ended, self.cohort.parameters)
+        parameters = self._final_parameters(lanes, np.flatnonzero(ended))
         for position in np.flatnonzero(ended):
             first = int(bad[position]) if status[position] == "diverged" else 0
             reason = reasons[position]
@@ -214,6 +233,22 @@ class _CohortRun:
         self.execution.done += sum(ids)
         self.execution.diverged += sum(np.array(ids)[status[ended] == "diverged"])
         self.cohort.retire(~ended)
+
+    def _final_parameters(self, lanes: Array, ended: Array) -> dict[int, Array]:
+        """Return the parameters of lanes that end, by position, where they are stored; keep those that may be later."""
+        keep, finalists = self.execution.keep, self.execution.finalists
+        if keep == "all":
+            W = self.cohort.parameters()
+            return {int(position): W[position] for position in ended}
+        if keep == "best":
+            key = self.plan.label, self.plan.spec.rule.optimizer.name, self.plan.seeds
+            scores = self.records.scores(lanes[ended])
+            chosen = finalists.among(key, scores, self.plan.d + self.plan.spec.intercept)
+            W = self.cohort.parameters() if len(chosen) else np.zeros(0)
+            for place in chosen:
+                ids = self.plan.ids[lanes[ended[place]]]
+                finalists.add(key, float(scores[place]), ids, W[ended[place]].copy())
+        return {}
 
     def _write(self, metrics: dict[str, Array]) -> None:
         lanes, step = self.cohort.alive, self.cohort.t
@@ -268,6 +303,7 @@ class _CohortRun:
         execution, cohort, plan = self.execution, self.cohort, self.plan
         train = self.watch.seconds["train"] - self.seconds["train"]
         samples = self._samples(cohort.t) * len(cohort.alive)
+        share = execution.share(plan, cohort.t / plan.steps)
         execution.emit(
             Progress(
                 cohort=self.index,
@@ -279,7 +315,8 @@ class _CohortRun:
                 done=execution.done,
                 trials=execution.total,
                 rate=samples / train if train else 0.0,
-                seconds_left=execution.seconds_left(plan, cohort.t / plan.steps),
+                seconds_left=execution.seconds_left(share),
+                share=share,
             )
         )
 

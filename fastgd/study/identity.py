@@ -1,16 +1,76 @@
-"""A trial's name: a hash of all that decides its numbers, and of nothing else."""
+"""A trial's name: a hash of all that decides its numbers, and of nothing else.
+
+No name, path, version, thread or machine is in it, so a study that is extended finds its trials again. Numbers count to
+12 significant digits: `0.1 + 0.2` and `0.3` name one trial.
+"""
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fastgd.engine.spec import CohortSpec
+from fastgd.optimizers._coast import Coast
+from fastgd.optimizers._rules import Rule
 from fastgd.study.config import Problem, Schedule, Study
 
-LATER = ("eps_hat",)  # choices that older trials were made without
+Array = npt.NDArray[Any]
+
+VERSION = 2  # of what is hashed: it changes with the schema of the results, and then all names do
+DIGITS = 12  # significant ones, to which numbers are told apart
+EXACT = 2**53  # below it, whole numbers of float64 are whole
+
+
+def canonical(value: Any) -> Any:
+    """Return a value in the one form in which it is hashed: plain, with numbers rounded to `DIGITS` digits."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray):
+        return [canonical(each) for each in value.tolist()]
+    if isinstance(value, Mapping):
+        return {str(key): canonical(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(each) for each in value]
+    if isinstance(value, float):
+        return _rounded(value)
+    return value
+
+
+def _rounded(value: float) -> float | int | str:
+    if not math.isfinite(value):
+        return str(value)
+    rounded = float(f"{value:.{DIGITS}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < EXACT else rounded
+
+
+def digest(value: Any) -> Any:
+    """Return the hash of a canonical value, to which more can be added."""
+    return hashlib.blake2b(json.dumps([VERSION, canonical(value)], sort_keys=True).encode(), digest_size=10)
+
+
+def rows_of(values: Array) -> list[bytes]:
+    """Return each row (k,) of numbers (G, k) as what is hashed of it."""
+    distinct, places = np.unique(np.asarray(values, np.float64), return_inverse=True)
+    rounded = np.array([float(f"{value:.{DIGITS}g}") for value in distinct]) + 0.0  # no negative zero
+    return [row.tobytes() for row in np.ascontiguousarray(rounded[places].reshape(np.shape(values)), dtype="<f8")]
+
+
+def names(shared: Any, rows: Sequence[bytes]) -> list[str]:
+    """Return a name for each row, beside what all of them share."""
+    prefix = digest(shared)
+    found = []
+    for row in rows:
+        own = prefix.copy()
+        own.update(row)
+        found.append(str(own.hexdigest()))
+    return found
+
+
+# --- trials over data -------------------------------------------------------------------------------------------------
 
 
 def trial_ids(
@@ -20,10 +80,13 @@ def trial_ids(
     spec: CohortSpec,
     schedules: Sequence[Schedule],
     seeds: Sequence[int],
-) -> list[list[str]]:
-    """Return the ids of each lane's trials, one for each seed.
+    steps: int,
+    checkpoints: Array,
+) -> tuple[list[str], list[list[str]]]:
+    """Return the names of each lane's configuration, and of its trials, one for each seed.
 
-    No name, path, version, thread or machine is in them: a study that is extended finds its trials again.
+    A configuration is all that its trials share: what rankings take the median over. A trial has, besides, a seed, and
+    the kernel that gives its bits, as far as these depend on the lanes around it.
 
     Parameters
     ----------
@@ -36,62 +99,50 @@ def trial_ids(
     schedules : sequence of Schedule
         Each lane's.
     seeds : sequence of int
+    steps : int
+        The budget.
+    checkpoints : ndarray of int
     """
-    prefixes = [_digest(json.dumps([_shared(study, problem, fingerprint, spec), seed])) for seed in seeds]
+    shared = _shared(study, problem, fingerprint, spec) | {"steps": steps, "checkpoints": checkpoints}
     distinct = {id(schedule): schedule for schedule in schedules}
-    named = {key: json.dumps(schedule.model_dump(), sort_keys=True).encode() for key, schedule in distinct.items()}
-    values = np.ascontiguousarray(np.column_stack([spec.hyper, spec.l2]), dtype="<f8")
-
-    def identify(prefix: Any, row: bytes, schedule: bytes) -> str:
-        digest = prefix.copy()
-        digest.update(row)
-        digest.update(schedule)
-        return str(digest.hexdigest())
-
-    return [
-        [identify(prefix, row.tobytes(), named[id(schedule)]) for prefix in prefixes]
-        for row, schedule in zip(values, schedules, strict=True)
-    ]
+    named = {key: digest(schedule.model_dump()).digest() for key, schedule in distinct.items()}
+    values = rows_of(np.column_stack([spec.hyper, spec.l2]))
+    rows = [row + named[id(schedule)] for row, schedule in zip(values, schedules, strict=True)]
+    by_seed = [names([shared, bits_of(spec), seed], rows) for seed in seeds]
+    return names(shared, rows), [list(ids) for ids in zip(*by_seed, strict=True)]
 
 
-def _digest(text: str) -> Any:
-    return hashlib.blake2b(text.encode(), digest_size=10)
+def bits_of(spec: CohortSpec) -> list[Any]:
+    """Return what decides a lane's bits beside its own numbers, and may depend on the other lanes of its cohort."""
+    coast = spec.untouched
+    if not isinstance(coast, Coast):
+        return [spec.kernel.family, coast if spec.kernel.sparse else None]
+    return [spec.kernel.family, coast.entries, coast.ones, coast.shared, coast.horizon, spec.window]
+
+
+def rule_of(rule: Rule) -> list[Any]:
+    """Return what decides a rule's steps, beside its numbers; an edited rule of a user's own is another rule."""
+    optimizer = rule.optimizer
+    source = optimizer.source if optimizer.foreign else None
+    return [optimizer.name, source, rule.choices, list(rule.fields), rule.options]
 
 
 def _shared(study: Study, problem: Problem, fingerprint: str, spec: CohortSpec) -> dict[str, Any]:
-    optimizer = spec.rule.optimizer
-    return _added(spec) | {
+    search = spec.line_search
+    return {
         "data": fingerprint,
-        "loss": problem.loss,
+        "loss": [problem.loss, spec.loss.source] if spec.loss.foreign else problem.loss,  # an edited one is another
         "intercept": problem.intercept,
-        "optimizer": [optimizer.name, _choices(spec), list(optimizer.hyper)],
-        "source": optimizer.source if optimizer.foreign else None,  # a user's edited rule is another rule
+        "rule": rule_of(spec.rule),
+        "estimator": spec.estimator,
+        "line_search": None if search is None else [type(search).__name__, search._asdict()],
         "batch_size": spec.batch_size,
+        "shuffled": spec.shuffled,
         "dtype": study.dtype,
         "layout": "sparse" if spec.kernel.sparse else "dense",
         "sparse": problem.sparse if spec.kernel.sparse else None,
-        "order": study.order,
         "init": study.init,
-        "budget": [study.epochs, study.steps],
         "stop": study.stop.model_dump(),
-        "record": study.record.model_dump(),
+        "metrics": study.record.metrics,
+        "rows": study.record.rows,
     }
-
-
-def _choices(spec: CohortSpec) -> list[tuple[str, Any]]:
-    """The rule's choices; those that came later only where they are not the default."""
-    return [(name, value) for name, value in spec.rule.choices if value or name not in LATER]
-
-
-def _added(spec: CohortSpec) -> dict[str, Any]:
-    """What is there only where it is used: the names of trials without it stay as they are."""
-    added: dict[str, Any] = {}
-    if spec.loss.foreign:  # a user's edited loss is another loss
-        added["loss_source"] = spec.loss.source
-    if spec.rule.options:
-        added["options"] = spec.rule.options
-    if spec.estimator != "none":
-        added["estimator"] = spec.estimator
-    if spec.line_search is not None:
-        added["line_search"] = [type(spec.line_search).__name__, spec.line_search._asdict()]
-    return added

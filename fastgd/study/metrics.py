@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.datasets import Data
+from fastgd.datasets._csr import take
 from fastgd.engine.cohort import Cohort
+from fastgd.engine.order import subsample
 from fastgd.problems import LOSSES, ZERO_ONE, Loss
 from fastgd.study import effective_rates
 from fastgd.study._checks import NEEDS_TARGETS
@@ -33,6 +35,12 @@ def measures_of(metrics: Sequence[str]) -> list[Loss]:
     return [measure for name, measure in (("accuracy", ZERO_ONE), ("r2", LOSSES["squared"])) if name in names]
 
 
+def _subsample(data: Data, rows: int) -> tuple[Any, Array]:
+    """Return the same training rows of the same data, whatever the study is."""
+    which = subsample(len(data.y), rows)
+    return data.X[which] if isinstance(data.X, np.ndarray) else take(data.X, which), data.y[which]
+
+
 class Recorder:
     """Measures a cohort at checkpoints.
 
@@ -42,15 +50,24 @@ class Recorder:
     loss : Loss
     metrics : sequence of str
         Those that the study asks for; what the loss's targets do not have is left out.
+    rows : int, optional
+        How many training rows stand for all of them where `record` need not be exact: a fixed subsample.
+
+    Attributes
+    ----------
+    sampled : bool
+        Whether there is a subsample.
     """
 
-    def __init__(self, data: Data, loss: Loss, metrics: Sequence[str]) -> None:
+    def __init__(self, data: Data, loss: Loss, metrics: Sequence[str], rows: int | None = None) -> None:
         self._loss = loss
         self._metrics = [name for name in metrics if _fits(name, loss)]
         self._classes = effective_rates.classes_of(data) if effective_rates.METRIC in self._metrics else {}
         self._sets: list[tuple[str, Any, Array]] = [("", data.X, data.y)]
         if data.X_validation is not None and data.y_validation is not None:
             self._sets.append(("validation_", data.X_validation, data.y_validation))
+        self.sampled = rows is not None and rows < len(data.y)
+        self._subsets = [("", *_subsample(data, rows or 0)), *self._sets[1:]] if self.sampled else self._sets
 
     def _measures(self, prefix: str) -> list[Loss]:
         wanted = [self._loss]
@@ -61,12 +78,16 @@ class Recorder:
         return wanted
 
     @np.errstate(over="ignore", invalid="ignore")  # a trial that diverges is data
-    def record(self, cohort: Cohort, poll: Callable[[], None]) -> dict[str, Array]:
-        """Return the metrics of the lanes that are alive, each (alive,) float64."""
-        sets = [(X, y, self._measures(prefix)) for prefix, X, y in self._sets]
+    def record(self, cohort: Cohort, poll: Callable[[], None], exact: bool = True) -> dict[str, Array]:
+        """Return the metrics of the lanes that are alive, each (alive,) float64.
+
+        Where they need not be exact, the loss, accuracy and r2 of the training rows are those of the subsample.
+        """
+        of_rows = self._sets if exact else self._subsets
+        sets = [(X, y, self._measures(prefix)) for prefix, X, y in of_rows]
         measured = cohort.measure(sets, poll)
         values = {"param_norm": np.sqrt(measured.squares)}
-        for (prefix, _, y), (_, _, wanted), sums in zip(self._sets, sets, measured.sums, strict=True):
+        for (prefix, _, y), (_, _, wanted), sums in zip(of_rows, sets, measured.sums, strict=True):
             means = dict(zip([measure.name for measure in wanted], sums / len(y), strict=True))
             values[f"{prefix}loss"] = means[self._loss.name]
             if f"{prefix}accuracy" in self._metrics:

@@ -13,13 +13,14 @@ from scipy.spatial import cKDTree
 
 from fastgd.engine.swarm import Reading
 from fastgd.store.swarm import Names
+from fastgd.study._landscapes import SAME, LandscapeProblem
 
 Array = npt.NDArray[Any]
 TAIL = (64, 32, 16, 8, 4, 2, 1)  # steps before the end at which trials are read
 REST = 1e-6  # of the domain's size: who moved less in all these steps rests
-FLAT = 1e-3  # of the gradient's size at the start: less is no slope
+FLAT = 1e-3  # of the gradient's size at the start, or of the landscape's own slope: less is no slope
 NEAR = 0.05  # of the domain's size: who is further from a minimum is not at it
-CLOSE = 1e-3  # of the depth: a value so little above a minimum's is one at it
+CLOSE = 1e-3  # of the depth between known minima: a value so little above a minimum's is one at it
 RECENT = 4  # of the readings, against those before
 PROGRESS = 0.5  # of the value above the lowest: who has come down less since then makes none
 RETURNS = 1.5  # times as far as in half the steps: who travels gets twice as far
@@ -66,18 +67,48 @@ class Ground:
     values : ndarray (k,)
         Their values.
     tolerance : float
-        Above the lowest value: who is below it has converged.
+        Above the lowest value: who ends within it has converged.
+    floor : float
+        The lowest value that is known, of a minimum or within the domain.
+    scale : float
+        The landscape's own scale: how high a point of the domain is above the floor, in the median.
     """
 
     box: Array
     minima: Array
     values: Array
     tolerance: float
+    floor: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, problem: LandscapeProblem) -> "Ground":
+        """Return what is known of a problem's landscape."""
+        minima = problem.known_minima()
+        values = np.asarray(problem.values(minima.T), np.float64) if len(minima) else np.zeros(0)
+        levels = np.array(problem.levels())
+        floor = min((*values[:1], levels[0]))
+        return cls(problem.box(), minima, values, problem.tolerance, floor, levels[1] - floor)
 
     @property
     def size(self) -> float:
         """The diagonal of the domain."""
         return float(np.linalg.norm(self.box[:, 1] - self.box[:, 0]))
+
+    @property
+    def slope(self) -> float:
+        """The landscape's own slope."""
+        return self.scale / self.size
+
+    def below(self, loss: Array) -> Array:
+        """Return whether values are below the lowest one that is known, by more than rounding makes of it."""
+        lowest = -np.inf if self.lowest is None else self.lowest
+        return np.asarray(loss < lowest - self.same)
+
+    @property
+    def same(self) -> float:
+        """By how much values may differ that count as the same."""
+        return max(self.tolerance, SAME * self.scale, CLOSE * float(np.ptp(self.values)) if len(self.values) else 0.0)
 
     @property
     def lowest(self) -> float | None:
@@ -99,19 +130,21 @@ def judge(ground: Ground, first: Reading, tail: list[Reading], died: Array, step
         The first step after which a trial was not finite, or 0.
     steps : int
     diverge : float
-        How far the value may rise or, where no lowest value is known, fall, relative to that at the start.
+        How far the value may rise or, where no lowest value is known, fall, relative to how high the start is above the
+        floor, or to the landscape's own scale where that is more.
     """
     end, lowest = tail[-1], ground.lowest
-    lost, why = _diverged(first, end, died, diverge, bounded=lowest is not None)
+    lost, why = _diverged(ground, first, end, died, diverge)
     rests = _rests(ground, tail)
     nearest, at_minimum = _nearest(ground, end)
     status = np.full(len(lost), COMPLETED)
-    status[~rests & _cycles(tail, lowest or 0.0)] = CYCLING
-    status[rests & (end.grad_norm <= FLAT * np.maximum(1, first.grad_norm))] = TRAPPED
+    status[~rests & _cycles(tail, lowest)] = CYCLING
+    status[rests & (end.grad_norm <= FLAT * np.maximum(ground.slope, first.grad_norm))] = TRAPPED
     if lowest is not None:
         at_lowest = ground.values[nearest] <= lowest + max(ground.tolerance, 1e-12)
         status[rests & at_minimum & ~at_lowest] = TRAPPED
-        status[(end.loss <= lowest + ground.tolerance) | (rests & at_minimum & at_lowest)] = CONVERGED
+        reached = (end.loss <= lowest + ground.tolerance) & ~ground.below(end.loss)
+        status[reached | (rests & at_minimum & at_lowest)] = CONVERGED
     status[lost] = DIVERGED
     known = at_minimum & np.isin(status, (CONVERGED, TRAPPED))
     return Outcomes(
@@ -126,7 +159,7 @@ def judge_guesses(ground: Ground, end: Reading, steps: int) -> Outcomes:
     """Return what became of trials that looked at points and kept the best."""
     nearest, at_minimum = _nearest(ground, end)
     lowest = -np.inf if ground.lowest is None else ground.lowest
-    reached = end.loss <= lowest + ground.tolerance
+    reached = (end.loss <= lowest + ground.tolerance) & ~ground.below(end.loss)
     return Outcomes(
         status=Names(STATUSES, np.where(reached, CONVERGED, COMPLETED)),
         reason=Names(["it looked at all of its points", "it reached the tolerance"], reached.astype(np.int64)),
@@ -145,22 +178,30 @@ def _rests(ground: Ground, tail: list[Reading]) -> Array:
     return np.asarray(_moved(tail).max(axis=0) <= REST * ground.size)
 
 
-def _cycles(tail: list[Reading], lowest: float) -> Array:
-    """Whether trials come back to where they were, and their values have not fallen much."""
+def _cycles(tail: list[Reading], lowest: float | None) -> Array:
+    """Whether trials come back to where they were, and their values have not fallen much.
+
+    Where no lowest value is known, that of the trial's own readings stands for it; who is then lower than ever falls.
+    """
     moved = _moved(tail)
     if len(tail) <= RECENT:
         return np.zeros(moved.shape[1], bool)
     with np.errstate(invalid="ignore", over="ignore"):
-        above = np.array([reading.loss - lowest for reading in tail])
-        high = above[-RECENT:].max(axis=0) >= PROGRESS * above[:-RECENT].max(axis=0)
+        loss = np.array([reading.loss for reading in tail])
+        before, recent = loss[:-RECENT], loss[-RECENT:]
+        base = loss.min(axis=0) if lowest is None else np.minimum(lowest, loss.min(axis=0))
+        high = recent.max(axis=0) - base >= PROGRESS * (before.max(axis=0) - base)
+        if lowest is None:
+            high &= recent.max(axis=0) >= before.min(axis=0)
     return np.asarray(high & (moved[0] <= RETURNS * moved[1:].max(axis=0)))
 
 
-def _diverged(first: Reading, end: Reading, died: Array, diverge: float, bounded: bool) -> tuple[Array, Array]:
+def _diverged(ground: Ground, first: Reading, end: Reading, died: Array, diverge: float) -> tuple[Array, Array]:
     """Whether trials diverged, and which of `_LOST` is why; where there is a minimum, none falls without end."""
     with np.errstate(invalid="ignore", over="ignore"):
-        bound = diverge * np.maximum(1, np.abs(first.loss))
-        risen, fallen = end.loss - first.loss > bound, (first.loss - end.loss > bound) & (not bounded)
+        bound = diverge * np.maximum(ground.scale, np.abs(first.loss - ground.floor))
+        bound[bound == 0] = np.inf  # on a plain at whose height it starts, nothing says what is much
+        risen, fallen = end.loss - first.loss > bound, (first.loss - end.loss > bound) & (ground.lowest is None)
     gone = (died > 0) | ~np.isfinite(end.loss)
     return gone | risen | fallen, np.select([gone, risen, fallen], [0, 1, 2], 0)
 
@@ -173,9 +214,8 @@ def _nearest(ground: Ground, end: Reading) -> tuple[Array, Array]:
         return nearest, np.zeros(lanes, bool)
     finite = np.isfinite(end.positions).all(axis=0)
     distance[finite], nearest[finite] = cKDTree(ground.minima).query(end.positions[:, finite].T)
-    depth = max(1.0, float(np.ptp(ground.values)))
     with np.errstate(invalid="ignore"):
-        close = end.loss - ground.values[nearest] <= max(ground.tolerance, CLOSE * depth)
+        close = np.abs(end.loss - ground.values[nearest]) <= ground.same
     return nearest, (distance <= NEAR * ground.size) & close
 
 

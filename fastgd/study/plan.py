@@ -24,10 +24,12 @@ from fastgd.problems import find_loss
 from fastgd.study._tables import Search
 from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
+from fastgd.study.costs import Pace, Survey, cohort_cost, survey_cost, total, workload
 from fastgd.study.identity import trial_ids
-from fastgd.study.notes import cohort_notes, data_notes, distinct
+from fastgd.study.notes import cohort_notes, data_notes, distinct, evaluation_notes
 from fastgd.study.sparsity import MASKED, sparse_column, with_untouched
-from fastgd.study.summary import PlanSummary
+from fastgd.study.summary import Cost, PlanSummary
+from fastgd.study.surfaces import make_grid
 
 Array = npt.NDArray[Any]
 
@@ -43,10 +45,22 @@ class Plan:
     cohorts: list[CohortPlan]
     trials: pd.DataFrame
     notes: tuple[str, ...] = ()
+    surveys: tuple[Survey, ...] = ()
+    data_bytes: int = 0
 
-    def summary(self) -> PlanSummary:
-        """Return the plan in numbers."""
-        rows = [cohort.summary() for cohort in self.cohorts]
+    def table(self) -> pd.DataFrame:
+        """Return a row for each trial."""
+        return self.trials
+
+    def cost(self, threads: int | None = None) -> Cost:
+        """Return what it is expected to cost, with so many threads on this machine."""
+        pace = Pace.of(threads)
+        parts = [cohort_cost(cohort, pace) for cohort in self.cohorts]
+        return total([*parts, *(survey_cost(survey, pace) for survey in self.surveys)], self.data_bytes)
+
+    def summary(self, threads: int | None = None) -> PlanSummary:
+        """Return the plan in numbers; costs are those with so many threads."""
+        rows, cost = [cohort.summary() for cohort in self.cohorts], self.cost(threads)
         lanes = sum(row.lanes for row in rows)
         padded = sum(cohort.padding for cohort in self.cohorts)
         return PlanSummary(
@@ -58,7 +72,8 @@ class Plan:
             budget=MEMORY_BUDGET,
             passes=sum(row.passes for row in rows),
             flops=sum(row.flops for row in rows),
-            notes=self.notes,
+            cost=cost,
+            notes=(*self.notes, *evaluation_notes(cost)),
         )
 
 
@@ -92,7 +107,7 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
     """
     cohorts: list[CohortPlan] = []
     tables: list[pd.DataFrame] = []
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     for index, (problem, rows, label) in enumerate(zip(study.data_problems, data, labels(study, data), strict=True)):
         n = len(rows.y)
         _check_parameters(study, problem, rows, label)
@@ -100,12 +115,43 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
             for batch_size in [n] if method.baseline else _batch_sizes(study, label, n):
                 for seeds in _seed_groups(study, batch_size == n and not method.rule.optimizer.drawn):
                     cohort = _cohort(study, index, rows, label, method, lanes, batch_size, seeds)
-                    cohort = cohort.select(_first_seen(cohort.ids, seen))
+                    cohort = cohort.select(_first_seen(cohort, seen))
                     if cohort.lanes:
                         cohorts += _split(cohort)
                         tables.append(_table(problem, rows, cohort))
     numbered = [replace(cohort, index=number) for number, cohort in enumerate(cohorts)]
-    return Plan(numbered, pd.concat(tables, ignore_index=True), distinct(data_notes(data), cohort_notes(numbered)))
+    surveys = _surveys(study, data)
+    held = sum(_bytes(rows) for rows in {id(rows): rows for rows in data}.values())
+    notes = distinct(data_notes(data), cohort_notes(numbered))
+    return Plan(numbered, pd.concat(tables, ignore_index=True), notes, surveys, held)
+
+
+def _surveys(study: Study, data: Sequence[Data]) -> tuple[Survey, ...]:
+    """The error surfaces that a study asks for."""
+    if study.surface is None:
+        return ()
+    surveys = []
+    for problem, rows in zip(study.data_problems, data, strict=True):
+        parameters = rows.X.shape[1] + problem.intercept
+        grid = make_grid(study.surface, np.zeros((parameters, 2)), np.zeros(parameters))
+        entries = _entries(rows)
+        surveys.append(
+            Survey(grid.count, len(rows.y), parameters, entries, study.dtype, find_loss(problem.loss), rows.sparse)
+        )
+    return tuple(surveys)
+
+
+def _entries(data: Data) -> float:
+    """Entries of a row, on average; of dense rows all."""
+    return (data.nonzeros or 0) / len(data.y) if data.sparse else float(data.X.shape[1])
+
+
+def _bytes(data: Data) -> int:
+    """Bytes of the prepared rows."""
+    arrays: list[Any] = [data.y, data.y_validation]
+    for X in (data.X, data.X_validation):
+        arrays += [X] if X is None or isinstance(X, np.ndarray) else [X.data, X.indices, X.indptr]
+    return sum(array.nbytes for array in arrays if array is not None)
 
 
 def labels(study: Study, data: Sequence[Data]) -> list[str]:
@@ -257,6 +303,9 @@ def _cohort(
         spec = _fitting(spec, problem, data, lanes.schedules)
     batches = -(-n // batch_size)
     steps = study.steps or (study.epochs or 1) * batches
+    checkpoints = _checkpoints(study, steps, batches)
+    schedules = [lanes.schedules[which] for which in lanes.which]
+    configurations, ids = trial_ids(study, problem, data.fingerprint, spec, schedules, seeds, steps, checkpoints)
     return CohortPlan(
         index=0,
         problem=index,
@@ -264,16 +313,18 @@ def _cohort(
         spec=spec,
         schedules=lanes.schedules,
         which=lanes.which,
-        ids=trial_ids(study, problem, data.fingerprint, spec, [lanes.schedules[w] for w in lanes.which], seeds),
+        configurations=configurations,
+        ids=ids,
         seeds=seeds,
         dtype=study.dtype,
         n=n,
         d=data.X.shape[1],
         steps=steps,
-        checkpoints=_checkpoints(study, steps, batches),
+        checkpoints=checkpoints,
         search=method.search,
-        entries=(data.nonzeros or 0) / n if data.sparse else data.X.shape[1],
+        entries=_entries(data),
         sparse=sparse_column(spec, problem),
+        workload=workload(study, data, batch_size, _has_feedback(lanes.schedules)),
     )
 
 
@@ -296,6 +347,12 @@ def _fitting(spec: CohortSpec, problem: Problem, data: Data, schedules: Sequence
         spec = replace(spec, kernel=replace(spec.kernel, lanes=lanes // 2))
 
 
+def _has_feedback(schedules: Sequence[Schedule]) -> bool:
+    """Whether one of them waits for the validation loss at each epoch's end."""
+    drivers = (driver for schedule in schedules for driver in schedule.drivers)
+    return any(part.record.feedback for driver in drivers for part in driver.parts)
+
+
 def _checkpoints(study: Study, steps: int, batches: int) -> Array:
     if isinstance(study.record.every, dict):
         log = np.geomspace(1, steps, study.record.every["log"])
@@ -303,13 +360,23 @@ def _checkpoints(study: Study, steps: int, batches: int) -> Array:
     return np.unique(np.append(np.arange(0, steps, batches), steps))
 
 
-def _first_seen(ids: list[list[str]], seen: set[str]) -> Array:
-    """Which lanes are new: grids may overlap, and a trial runs once."""
-    keep = np.ones(len(ids), bool)
-    for lane, trials in enumerate(ids):
+def _first_seen(cohort: CohortPlan, seen: dict[str, int]) -> Array:
+    """Which lanes are new: grids may overlap, and a trial runs once; `seen` are the problems of those before."""
+    keep = np.ones(cohort.lanes, bool)
+    for lane, trials in enumerate(cohort.ids):
         keep[lane] = trials[0] not in seen
-        seen.update(trials)
+        if (other := seen.setdefault(trials[0], cohort.problem)) != cohort.problem:
+            raise InputError(repeated(other, cohort.problem, cohort.label))
+        seen.update(dict.fromkeys(trials, cohort.problem))
     return keep
+
+
+def repeated(first: int, second: int, label: str) -> str:
+    """Say that a problem has trials of another one: under two names they would be two results that are one."""
+    return (
+        f"problem.{second} ({label!r}) repeats trials of problem.{first}: the same data, objective and l2 under "
+        "another name; leave one of them out"
+    )
 
 
 def _split(cohort: CohortPlan) -> Iterator[CohortPlan]:
@@ -337,6 +404,7 @@ def _table(problem: Problem, data: Data, cohort: CohortPlan) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "trial_id": list(itertools.chain(*cohort.ids)),
+            "configuration": np.array(cohort.configurations, object)[lanes],
             "problem": cohort.label,
             "dataset": data.dataset,
             "loss": problem.loss,

@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 
 from fastgd._errors import InputError
+from fastgd._system import expanded
 from fastgd.analysis import Results
-from fastgd.study._candidates import Candidate, candidates_of, check_metric, study_with, without_extras
+from fastgd.study._candidates import Candidate, candidates_of, check_ended, check_metric, study_with, without_extras
 from fastgd.study._fields import ALWAYS_RECORDED
 from fastgd.study.config import Schedule, Study
-from fastgd.study.runner import OnEvent, run
+from fastgd.study.reports import OnEvent
+from fastgd.study.runner import run
 from fastgd.study.sweeps import Sweep, sweeps_of
 
 LOW, HIGH, STEPS = 1e-6, 10.0, 300
@@ -33,8 +35,8 @@ class RangeTest:
     answers : pandas.DataFrame
         A row for each configuration, with the columns of `Results.best` that tell configurations apart and
         `suggestion`, the rate to try: a tenth of `least`, that of the least loss; `steepest`, the rate at which the
-        loss falls most within a factor of it; `blow_up`, that at which the loss is above the start's again. NaN where
-        there is none.
+        loss falls most along the logarithm of the rate; `blow_up`, that at which the loss is above the start's again.
+        NaN where there is none.
     left_out : list of str
         The optimizers without a rate to test.
     """
@@ -55,12 +57,13 @@ def range_test(
     by: str | None = None,
     data: tuple[Any, Any] | None = None,
     threads: int | None = None,
+    progress: bool = True,
     on_event: OnEvent | None = None,
 ) -> RangeTest:
     """Let the rate of every optimizer grow from step to step, and see where the loss falls and where it blows up.
 
     This is the range test of Smith (2017), https://arxiv.org/abs/1506.01186, with exact losses over all rows: a few
-    hundred steps in place of a search. The rate takes the place of all schedules of the study. The runs are a study of
+    hundred steps in place of a search. The study's own schedules are left out. The runs are a study of
     their own in the folder `range-test`; the same call again runs nothing anew.
 
     Parameters
@@ -72,7 +75,7 @@ def range_test(
         The first and the last rate.
     steps : int
         The number of steps between them.
-    by, data, threads, on_event
+    by, data, threads, progress, on_event
         As for `fastgd.tune`.
 
     Returns
@@ -91,9 +94,10 @@ def range_test(
     tested = [candidate for candidate in candidates if candidate.rates]
     if not tested:
         raise InputError("no optimizer of the study has a rate to test")
-    path = Path("results", f"{study.name}-tune") if out is None else Path(out)
+    path = Path("results", f"{study.name}-tune") if out is None else expanded(out)
     sweep = _sweeping(study, tested, low, high, steps)
-    results = run(sweep, path / FOLDER, data=data, threads=threads, on_event=on_event)
+    results = run(sweep, path / FOLDER, data=data, threads=threads, progress=progress, on_event=on_event)
+    check_ended(sweep, results)
     answers = _answers(results, sweeps_of(results, by))
     left_out = list(dict.fromkeys(candidate.block.name for candidate in candidates if not candidate.rates))
     return RangeTest(results, results.metric(by), answers, left_out)

@@ -80,6 +80,21 @@ class Grid:
         inner = max(1, min(needed, (self.points - 3) // 2))
         return _tidy(rate for ends in ((low, best), (best, high)) for rate in np.geomspace(*ends, inner + 2)[1:-1])
 
+    def foreseen(self) -> tuple[int, int]:
+        """Return how many rates a search tries where the best one lies inside: from the first grid, and about the best.
+
+        The second are those that have the whole budget, after a search with a part of it.
+        """
+        best = math.sqrt(self.low * self.high) * self.step**0.25
+        return self._tries(self.first(), best), self._tries(self.around(best), best)
+
+    def _tries(self, rates: list[float], best: float) -> int:
+        tried: dict[float, float] = {}
+        while rates:
+            tried |= {rate: abs(math.log(rate / best)) for rate in rates}
+            rates = self.after(tried)
+        return len(tried)
+
     def _beyond(self, towards: list[float], up: bool) -> list[float]:
         """Rates beyond the last one: as far apart as the last two, in steps that grow to those of the first grid."""
         rate = towards[-1]

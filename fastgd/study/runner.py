@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from fastgd._errors import InputError, nearest
+from fastgd._jit import require_compiler
+from fastgd._system import expanded
 from fastgd._threads import Threads
 from fastgd._vectors import register_bits
 from fastgd.analysis import Results
@@ -22,20 +24,23 @@ from fastgd.problems import find_loss
 from fastgd.store.folder import Folder
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import COORDINATES
-from fastgd.study.cohort_plan import CohortPlan
+from fastgd.study.cohort_plan import without
 from fastgd.study.config import Problem, Study
 from fastgd.study.data_surfaces import DataSurfaces
-from fastgd.study.events import Event, Finished, Loading, Planned, Warning_
+from fastgd.study.events import Finished, Loading, Planned, Warning_
 from fastgd.study.execution import Execution
+from fastgd.study.final_parameters import store_parameters
 from fastgd.study.metrics import LOSS_EVALUATIONS, columns_of
 from fastgd.study.plan import MEMORY_BUDGET, Plan, labels, make_plan
+from fastgd.study.reports import OnEvent, reported
+from fastgd.study.standing import standing
 from fastgd.study.stopwatch import Stopwatch
-from fastgd.study.summary import PlanSummary
 from fastgd.study.surfaces import write_landscape_surfaces
-from fastgd.study.swarm_plan import make_swarm_plan
+from fastgd.study.swarm_plan import StudyPlan, make_swarm_plan
 from fastgd.study.swarm_run import Landscapes
+from fastgd.study.turns import in_turns
 
-OnEvent = Callable[[Event], None]
+NAMED = ("problem", "dataset")  # the columns of what has a name that is not part of what it is
 
 
 def run(
@@ -47,6 +52,7 @@ def run(
     threads: int | None = None,
     trial: str | None = None,
     allow_mixed: bool = False,
+    progress: bool = True,
     on_event: OnEvent | None = None,
 ) -> Results:
     """Run every trial of a study that its folder does not hold yet, or holds as `timeout`.
@@ -57,7 +63,7 @@ def run(
     out : path, optional
         The folder of the results: by default `results/<name>`, and for one trial `results/<name>.<trial>`.
     data : (X, y), optional
-        Arrays (n, d) and (n,) in place of the problems' datasets.
+        Arrays or tables, (n, d) and (n,), in place of the problems' datasets.
     fresh : bool
         Move an old folder aside and start anew.
     threads : int, optional
@@ -66,6 +72,8 @@ def run(
         Run this trial alone; its bits are those that it has in the whole study.
     allow_mixed : bool
         Extend results that another fastgd, Numba or CPU model computed.
+    progress : bool
+        Show on standard error how far the run is, where that is a terminal, or in a notebook.
     on_event : callable, optional
         Receives what `fastgd.study.events` describes.
 
@@ -80,51 +88,73 @@ def run(
     KeyboardInterrupt
         The run was interrupted; finished cohorts are stored, and the same call goes on from there.
     """
-    watch, emit = Stopwatch("load"), _ignore if on_event is None else on_event
-    if study.landscapes:
-        if data is not None:
-            raise InputError("the problems are landscapes, and arrays were given; leave one of them out")
-        return _run_landscapes(study, watch, emit, out, fresh, threads, trial, allow_mixed)
+    require_compiler()
+    if study.landscapes and data is not None:
+        raise InputError("the problems are landscapes, and arrays were given; leave one of them out")
+    with reported(on_event, progress) as emit:
+        if study.landscapes:
+            results = _run_landscapes(study, emit, out, fresh, threads, trial, allow_mixed)
+        else:
+            results = _run_data(study, data, emit, out, fresh, threads, trial, allow_mixed)
+        emit(Finished(results))
+    return results
+
+
+def _run_data(
+    study: Study,
+    data: tuple[Any, Any] | None,
+    emit: OnEvent,
+    out: str | Path | None,
+    fresh: bool,
+    threads: int | None,
+    trial: str | None,
+    allow_mixed: bool,
+) -> Results:
+    """Run a study on data; the parameters are those of `run`."""
+    watch = Stopwatch("load")
     prepared = load_data(study, data, emit)
     watch.enter("plan")
     whole = make_plan(study, prepared)
     plan = whole if trial is None else only(whole, trial)
-    _announce(plan.summary(), emit)
-    watch.enter("store")
     path = folder_of(study, out, trial)
+    _announce(plan, study, None if fresh else path, threads, emit)
+    watch.enter("store")
     with Threads(threads) as pool, _open(path, study, whole, prepared, pool.count, fresh, allow_mixed) as folder:
         again = folder.timed_out().intersection(plan.trials["trial_id"])
-        if again:
-            emit(Warning_(f"{len(again):,} trials ran out of time before: they are run again"))
-        missing = _missing(plan.cohorts, folder.committed() - again)
+        turns = in_turns(plan.cohorts, lambda cohort: (cohort.problem, cohort.spec.rule.optimizer.name))
+        missing = without(turns, folder.committed() - again)
         execution = Execution(study, plan, prepared, folder, pool, watch, emit)
         execution.run(missing)
         watch.enter("store")
+        in_study = whole.trials["trial_id"].tolist()
+        names = {column: dict(zip(in_study, whole.trials[column], strict=True)) for column in NAMED}
+        if study.record.parameters != "none":
+            folder.settle(in_study, names)  # so that the ranking is that of the study as it is now
+            store_parameters(plan, folder, execution, emit)
         if trial is None:
             DataSurfaces(study, prepared, pool, watch, emit, execution.deadline).write(path)
-        folder.finish(whole.trials["trial_id"].tolist(), timings=watch.seconds)
-    results = load_results(path)
-    emit(Finished(results))
-    return results
+        folder.finish(in_study, names=names, timings=watch.seconds)
+    return load_results(path)
 
 
-def _announce(summary: PlanSummary, emit: OnEvent) -> None:
-    """Report a plan, and what its user should know of it."""
+def _announce(plan: Plan | StudyPlan, study: Study, path: Path | None, threads: int | None, emit: OnEvent) -> None:
+    """Report a plan, and what its user should know of it and of the results that a folder holds already."""
+    summary = plan.summary(threads)
     emit(Planned(summary))
-    for note in summary.notes:
+    found = None if path is None else standing(path, study, plan.table())
+    for note in (*summary.notes, *(found.notes if found else ())):
         emit(Warning_(note))
 
 
 def folder_of(study: Study, out: str | Path | None, trial: str | None) -> Path:
     """Return the folder of a study's results, or of one trial's: the one that is named, or its own in `results`."""
     if out is not None:
-        return Path(out)
+        return expanded(out)
     return Path("results") / (study.name if trial is None else f"{study.name}.{trial.replace(':', '.')}")
 
 
 def _run_landscapes(
     study: Study,
-    watch: Stopwatch,
     emit: OnEvent,
     out: str | Path | None,
     fresh: bool,
@@ -133,12 +163,12 @@ def _run_landscapes(
     allow_mixed: bool,
 ) -> Results:
     """Run a study on landscapes; the parameters are those of `run`."""
-    watch.enter("plan")
+    watch = Stopwatch("plan")
     whole = make_swarm_plan(study)
     plan = whole if trial is None else whole.only(trial)
-    _announce(plan.summary(), emit)
-    watch.enter("store")
     path = folder_of(study, out, trial)
+    _announce(plan, study, None if fresh else path, threads, emit)
+    watch.enter("store")
     rules = [swarm.spec.rule for swarm in whole.swarms]
     numbers = [name for swarm in whole.swarms for name in swarm.numbers]
     with (
@@ -161,29 +191,25 @@ def _run_landscapes(
         Landscapes(study, folder, pool, watch, emit).run(plan)
         watch.enter("store")
         write_landscape_surfaces(study, path)
-        folder.finish(whole.starts(), timings=watch.seconds)
-    results = load_results(path)
-    emit(Finished(results))
-    return results
+        names = {"problem": {name: swarm.label for swarm in whole.swarms for name in swarm.ids}}
+        folder.finish(whole.starts(), names=names, timings=watch.seconds)
+    return load_results(path)
 
 
 def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list[Data]:
     """Load and prepare the data of every problem; problems that ask for the same share it."""
+    if data is not None and not (isinstance(data, tuple | list) and len(data) == 2):
+        raise InputError(f"data must be a pair, (X, y); found {type(data).__name__}")
     sources: dict[str, Dataset] = {}
     prepared: dict[str, Data] = {}
     result = []
     for index, problem in enumerate(study.data_problems):
-        key = repr((_source_key(problem), find_loss(problem.loss).targets, _preparation(problem)))
+        key = repr((_source(problem), find_loss(problem.loss).targets, _preparation(problem)))
         if key not in prepared:
             dataset = _dataset(index, problem, data, sources, emit)
             prepared[key] = _prepared(index, problem, dataset, study.dtype)
         result.append(prepared[key])
     return result
-
-
-def _source_key(problem: Problem) -> tuple[Any, ...]:
-    origin = problem.dataset, problem.path, str(problem.synthetic)
-    return *origin, problem.target, problem.zero_based, problem.n_features
 
 
 def _preparation(problem: Problem) -> tuple[Any, ...]:
@@ -193,7 +219,7 @@ def _preparation(problem: Problem) -> tuple[Any, ...]:
 def _dataset(
     index: int, problem: Problem, data: tuple[Any, Any] | None, sources: dict[str, Dataset], emit: OnEvent
 ) -> Dataset:
-    key = repr(_source_key(problem))
+    key = repr(_source(problem))
     if key not in sources:
         given = problem.dataset or problem.path or problem.synthetic
         if data is None and given is None:
@@ -205,15 +231,20 @@ def _dataset(
     return sources[key]
 
 
-def _source(problem: Problem, path: str | None = None) -> Source:
-    """Return where a problem's rows come from, or those of a second file, which is read by the same keys."""
-    keys: dict[str, Any] = {key: getattr(problem, key) for key in ("target", "zero_based", "n_features")}
-    if path is not None:
-        return Source(path=path, **keys)
+def _source(problem: Problem, held_out: str | None = None) -> Source:
+    """Return where a problem's rows come from, or those of the file that is held out, read by the same keys."""
+    path = held_out or problem.path
     synthetic: Any = problem.synthetic
     if synthetic is not None and not isinstance(synthetic, dict):
         synthetic = synthetic.model_dump(exclude_none=True)
-    return Source(dataset=problem.dataset, path=problem.path, synthetic=synthetic, **keys)
+    source = Source(
+        dataset=None if held_out else problem.dataset,
+        path=path,
+        synthetic=None if held_out else synthetic,
+        beside=tuple(file for file in problem.files if file != path),
+        **{key: getattr(problem, key) for key in ("target", "format", "csv", "zero_based", "n_features")},
+    )
+    return source.with_own_keys()
 
 
 def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Data:
@@ -243,24 +274,8 @@ def only(plan: Plan, trial: str) -> Plan:
                 seed = cohort.seeds[ids.index(trial)]
                 alone = replace(cohort.select(keep), ids=[[trial]], seeds=(seed,), index=0)
                 row = plan.trials[plan.trials["trial_id"] == trial].reset_index(drop=True)
-                return replace(plan, cohorts=[alone], trials=row)
+                return replace(plan, cohorts=[alone], trials=row, surveys=())
     raise InputError(f"the study has no trial {trial!r}; {nearest(trial, plan.trials['trial_id'].head(1000))}")
-
-
-def _ignore(event: Event) -> None:
-    """Do nothing."""
-
-
-def _missing(cohorts: Sequence[CohortPlan], committed: Collection[str]) -> list[CohortPlan]:
-    """What is left of each cohort."""
-    missing = []
-    for cohort in cohorts:
-        keep = np.array([not committed or any(trial not in committed for trial in ids) for ids in cohort.ids])
-        if keep.any():
-            rest = cohort.select(keep)
-            ids = [[trial for trial in trials if trial not in committed] for trials in rest.ids]
-            missing.append(replace(rest, ids=ids))
-    return missing
 
 
 def _open(

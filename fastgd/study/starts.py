@@ -9,10 +9,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from fastgd._errors import InputError
+from fastgd._noise import normal_numbers, stream_keys, uniform_numbers
+from fastgd.engine.order import stream_key
 from fastgd.study._landscapes import LandscapeProblem, Starts
+from fastgd.study.identity import digest, rows_of
 
 Array = npt.NDArray[np.float64]
 MOST = 1 << 26  # starts of a study
+SOBOL_BITS = 30  # of a coordinate of Sobol's sequence, which repeats after 2^30 points
 SUFFIXES = (".csv", ".parquet", ".npy")
 
 
@@ -29,34 +33,55 @@ def make_starts(starts: Starts | None, problem: LandscapeProblem) -> Array:
     d = problem.dimension
     if starts is None or starts.kind is None:
         return problem.record.start(d)[None]
-    box = problem.box()
-    low = np.resize(starts.low, d) if starts.low is not None else box[:, 0]
-    high = np.resize(starts.high, d) if starts.high is not None else box[:, 1]
-    if not np.all(low < high):
-        raise InputError(f"starts.low = {low.tolist()} must be below starts.high = {high.tolist()}")
+    first, second = _ends(starts, problem)
     match starts.kind:
         case "points":
             return np.array(starts.points, np.float64)
         case "grid":
-            return _grid(np.resize(starts.grid or [], d), low, high)
+            return _grid(_counts(starts, d), first, second)
         case "uniform":
-            return np.asarray(low + (high - low) * _uniform(starts.uniform or 0, d, starts.seed))
+            return first + (second - first) * _uniform(starts.uniform or 0, d, starts.seed)
         case "sobol":
-            return np.asarray(low + (high - low) * _sobol(starts.sobol or 0, d, starts.seed))
+            return first + (second - first) * _sobol(starts.sobol or 0, d, starts.seed)
         case "normal":
-            center = np.resize(starts.center, d) if starts.center is not None else problem.record.start(d)
-            drawn = np.random.Generator(np.random.Philox(starts.seed)).standard_normal((starts.normal or 0, d))
-            return np.asarray(center + starts.scale * drawn)
+            return first + second * _normal(starts.normal or 0, d, starts.seed)
     return _read(Path(starts.path or ""), d)
 
 
 def fingerprint(starts: Starts | None, problem: LandscapeProblem, points: Array) -> str:
-    """Return a hash of what start number i is, whatever i: drawing more starts does not change it."""
+    """Return a hash of what start number i is, whatever i: drawing more starts does not change it.
+
+    Of starts that are drawn it holds the first raw numbers of their stream, which are the same on every machine.
+    """
     kind = starts.kind if starts is not None else None
-    if starts is None or kind not in ("uniform", "normal", "sobol"):
-        return hashlib.blake2b(np.ascontiguousarray(points, "<f8").tobytes(), digest_size=10).hexdigest()
-    own = starts.model_dump(exclude={kind})
-    return hashlib.blake2b(repr((kind, own, problem.box().tolist())).encode(), digest_size=10).hexdigest()
+    content: list[Any]
+    if starts is None or kind in (None, "points"):
+        content = [row.hex() for row in rows_of(points)]
+    elif kind == "path":
+        content = [hashlib.sha256(np.ascontiguousarray(points, "<f8").tobytes()).hexdigest()]
+    elif kind == "grid":
+        content = [kind, _counts(starts, problem.dimension), *_ends(starts, problem)]
+    else:
+        raw = _uniform(1, problem.dimension, starts.seed)[0]
+        content = [kind, [number.hex() for number in raw.tolist()], *_ends(starts, problem)]
+    return str(digest(content).hexdigest())
+
+
+def _ends(starts: Starts, problem: LandscapeProblem) -> tuple[Array, Array]:
+    """Return the lower and upper ends (d,) of the box in which starts lie; of normal ones, center and scale."""
+    d, box = problem.dimension, problem.box()
+    if starts.kind == "normal":
+        center = np.resize(starts.center, d) if starts.center is not None else problem.record.start(d)
+        return np.asarray(center, np.float64), np.full(d, starts.scale)
+    low = np.resize(starts.low, d) if starts.low is not None else box[:, 0]
+    high = np.resize(starts.high, d) if starts.high is not None else box[:, 1]
+    if not np.all(low < high):
+        raise InputError(f"starts.low = {low.tolist()} must be below starts.high = {high.tolist()}")
+    return np.asarray(low, np.float64), np.asarray(high, np.float64)
+
+
+def _counts(starts: Starts, d: int) -> Any:
+    return np.resize(starts.grid or [], d)
 
 
 def _grid(counts: Any, low: Array, high: Array) -> Array:
@@ -66,15 +91,28 @@ def _grid(counts: Any, low: Array, high: Array) -> Array:
     return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
 
 
+def _streams(seed: int, count: int) -> Any:
+    """The keys of each start's own stream of numbers."""
+    return stream_keys(stream_key(seed, "starts"), np.arange(count))
+
+
 def _uniform(count: int, d: int, seed: int) -> Array:
-    return np.random.Generator(np.random.Philox(seed)).random((count, d))
+    return uniform_numbers(_streams(seed, count), 0, d)
+
+
+def _normal(count: int, d: int, seed: int) -> Array:
+    keys = _streams(seed, count)
+    return np.stack([normal_numbers(keys, i) for i in range(d)], axis=1)
 
 
 def _sobol(count: int, d: int, seed: int) -> Array:
+    """Sobol's sequence, each coordinate shifted digit by digit by a number of the seed's, which keeps its balance."""
     from scipy.stats import qmc
 
     whole = 1 << max(0, count - 1).bit_length()  # a power of two is balanced; the first of them are what is asked for
-    return np.asarray(qmc.Sobol(d, scramble=True, rng=seed).random(whole)[:count])
+    digits = (qmc.Sobol(d, scramble=False, bits=SOBOL_BITS).random(whole)[:count] * 2.0**53).astype(np.uint64)
+    shift = (_uniform(1, d, seed)[0] * 2.0**53).astype(np.uint64) - np.uint64(1)
+    return np.asarray((digits ^ shift) * 2.0**-53)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -6,10 +6,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.datasets import Data
+from fastgd.problems import Loss
 from fastgd.study.config import Stop
 
 Array = npt.NDArray[Any]
 RELATIVE_IMPROVEMENT = 1e-4
+
+
+def loss_scale(data: Data, loss: Loss) -> float:
+    """Return a loss's own scale on some data: the mean, over the training rows, of its size where the margin is 0.
+
+    It changes with the targets as the objective does: a thousandth of the targets is a millionth of the squared loss.
+    """
+    with np.errstate(over="ignore"):
+        return float(np.mean(np.abs(loss.value(0.0, data.y)), dtype=np.float64))
 
 
 @dataclass
@@ -24,6 +35,9 @@ class Stopping:
         The epoch of that improvement.
     guessing : bool
         Whether the lanes look at points: these end early at their target alone.
+    scale : float
+        The loss's own scale (see `loss_scale`). A rise is judged relative to the objective at the start, or to this
+        where a start is so good that its objective is no measure.
     """
 
     stop: Stop
@@ -31,11 +45,12 @@ class Stopping:
     best: Array
     since: Array
     guessing: bool = False
+    scale: float = 1.0
 
     @classmethod
-    def start(cls, stop: Stop, loss: Array, guessing: bool = False) -> "Stopping":
+    def start(cls, stop: Stop, loss: Array, guessing: bool = False, scale: float = 1.0) -> "Stopping":
         """Begin with the objective at the start."""
-        return cls(stop, loss.copy(), loss.copy(), np.zeros(len(loss)), guessing)
+        return cls(stop, loss.copy(), loss.copy(), np.zeros(len(loss)), guessing, scale)
 
     def judge(self, lanes: Array, loss: Array, epoch: float) -> tuple[Array, list[str]]:
         """Return each lane's status ("" goes on) and the reason in words.
@@ -59,8 +74,8 @@ class Stopping:
             status[epoch - self.since[lanes] >= self.stop.patience] = "stalled"
         if self.stop.target is not None:
             status[loss <= self.stop.target] = "target"
-        with np.errstate(invalid="ignore"):
-            risen = loss - first > self.stop.diverge * np.maximum(1, np.abs(first))
+        with np.errstate(invalid="ignore", over="ignore"):
+            risen = loss - first > self.stop.diverge * np.maximum(self.scale, np.abs(first))
         status[risen | ~np.isfinite(loss)] = "diverged"
         if self.guessing:
             status[status != "target"] = ""

@@ -4,6 +4,46 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a study, or a part of it, is expected to take.
+
+    Attributes
+    ----------
+    training, evaluation, storing : float
+        Seconds. Compiling kernels that are not in the cache comes on top.
+    disk, memory : float
+        Bytes: of the results' files, and in memory at the peak.
+    """
+
+    training: float = 0.0
+    evaluation: float = 0.0
+    storing: float = 0.0
+    disk: float = 0.0
+    memory: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all of it."""
+        return self.training + self.evaluation + self.storing
+
+    def times(self, factor: float) -> "Cost":
+        """Return the cost of so many times as much, one after the other."""
+        return Cost(
+            factor * self.training, factor * self.evaluation, factor * self.storing, factor * self.disk, self.memory
+        )
+
+    def __add__(self, other: "Cost") -> "Cost":
+        """Return what both cost, one after the other: the memory is that of the larger one."""
+        return Cost(
+            self.training + other.training,
+            self.evaluation + other.evaluation,
+            self.storing + other.storing,
+            self.disk + other.disk,
+            max(self.memory, other.memory),
+        )
+
+
+@dataclass(frozen=True)
 class CohortSummary:
     """A cohort in a plan's printed summary."""
 
@@ -23,7 +63,7 @@ class CohortSummary:
 class PlanSummary:
     """A plan in numbers; `bytes` is the largest cohort's, of which only one is in memory at a time.
 
-    `notes` say, in words, what costs more than one might expect.
+    `cost` is what all of it is expected to take, and `notes` say in words what costs more than one might expect.
     """
 
     trials: int
@@ -34,4 +74,5 @@ class PlanSummary:
     budget: int
     passes: float
     flops: float
+    cost: Cost = Cost()
     notes: tuple[str, ...] = ()

@@ -1,24 +1,28 @@
 """From a study on landscapes to its swarms: configurations of one rule, schedule and seed, from all starts."""
 
-import hashlib
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from fastgd._errors import InputError, nearest
 from fastgd.engine.swarm import SwarmSpec
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
+from fastgd.study._surface import SurfaceBlock
 from fastgd.study._tables import Search
 from fastgd.study.config import LandscapeProblem, OptimizerBlock, Schedule, Study
-from fastgd.study.identity import LATER
+from fastgd.study.costs import Pace, surface_cost, swarm_cost, total
+from fastgd.study.identity import names, rows_of, rule_of
+from fastgd.study.notes import distinct, minima_notes, recording_notes, schedule_notes
+from fastgd.study.plan import repeated
 from fastgd.study.starts import fingerprint, make_starts
-from fastgd.study.summary import CohortSummary, PlanSummary
+from fastgd.study.summary import CohortSummary, Cost, PlanSummary
+from fastgd.study.surfaces import make_grid
 
 Array = npt.NDArray[Any]
 PART = 1 << 17  # lanes in memory at a time, at most
@@ -42,8 +46,8 @@ class SwarmPlan:
     seed : int
     hyper : ndarray (C, hyper)
         The configurations.
-    ids : list of str (C,)
-        Their names.
+    configurations, ids : list of str (C,)
+        Their names, without and with the seed.
     starts : ndarray (S, d)
     lanes : ndarray of int
         Those that are to run: lane `c * S + s` is configuration c from start s.
@@ -61,6 +65,7 @@ class SwarmPlan:
     schedule: Schedule
     seed: int
     hyper: Array
+    configurations: list[str]
     ids: list[str]
     starts: Array
     lanes: Array
@@ -92,16 +97,28 @@ class SwarmPlan:
         most = min(PART, MEMORY_BUDGET // self.bytes_a_lane)
         return max(1, most // self.spec.width) * self.spec.width
 
-    def parts(self) -> Iterator[Array]:
-        """Yield the lanes that are in memory together."""
-        for first in range(0, len(self.lanes), self.together):
-            yield self.lanes[first : first + self.together]
-
     def without(self, stored: Mapping[str, Array]) -> "SwarmPlan":
         """Return what is left of it, from the starts of each configuration that are stored."""
         S = len(self.starts)
         done = [c * S + stored[name] for c, name in enumerate(self.ids) if name in stored]
         return replace(self, lanes=np.setdiff1d(self.lanes, np.concatenate(done))) if done else self
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for each configuration."""
+        return pd.DataFrame(
+            {
+                "trial_id": self.ids,
+                "configuration": self.configurations,
+                "problem": self.label,
+                "optimizer": self.spec.rule.optimizer.name,
+                "variant": self.variant,
+                **self.numbers,
+                "schedule": self.schedule.label,
+                **{f"schedule.{key}": value for key, value in self.schedule.numbers.items()},
+                "seed": self.seed,
+                "starts": len(self.starts),
+            }
+        )
 
     def summary(self) -> CohortSummary:
         """Return it in numbers."""
@@ -128,11 +145,16 @@ class StudyPlan:
 
     swarms: list[SwarmPlan]
     notes: tuple[str, ...] = ()
+    surfaces: tuple[int, ...] = ()  # the points of each landscape's
 
     @property
     def trials(self) -> int:
         """How many trials there are."""
         return sum(len(swarm.lanes) for swarm in self.swarms)
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for each configuration, with the number of its starts."""
+        return pd.concat([swarm.table() for swarm in self.swarms], ignore_index=True)
 
     def ids(self) -> list[str]:
         """The names of the configurations."""
@@ -142,9 +164,15 @@ class StudyPlan:
         """The number of starts of each configuration."""
         return {name: len(swarm.starts) for swarm in self.swarms for name in swarm.ids}
 
-    def summary(self) -> PlanSummary:
-        """Return the plan in numbers."""
-        rows = [swarm.summary() for swarm in self.swarms]
+    def cost(self, threads: int | None = None) -> Cost:
+        """Return what it is expected to cost, with so many threads on this machine."""
+        pace = Pace.of(threads)
+        parts = [swarm_cost(swarm, pace) for swarm in self.swarms]
+        return total([*parts, *map(surface_cost, self.surfaces)], ranked=self.trials)
+
+    def summary(self, threads: int | None = None) -> PlanSummary:
+        """Return the plan in numbers; costs are those with so many threads."""
+        rows, cost = [swarm.summary() for swarm in self.swarms], self.cost(threads)
         padded = sum(row.lanes / (1 - row.padding) - row.lanes for row in rows)
         return PlanSummary(
             trials=self.trials,
@@ -155,7 +183,8 @@ class StudyPlan:
             budget=0,
             passes=0.0,
             flops=sum(row.flops for row in rows),
-            notes=self.notes,
+            cost=cost,
+            notes=(*self.notes, *recording_notes(cost)),
         )
 
     def only(self, trial: str) -> "StudyPlan":
@@ -181,7 +210,7 @@ def make_swarm_plan(study: Study) -> StudyPlan:
         The starts cannot be made, or more trajectories are asked for than can be kept.
     """
     swarms: list[SwarmPlan] = []
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     for index, problem in enumerate(study.landscapes):
         starts = make_starts(study.starts, problem)
         origin = fingerprint(study.starts, problem, starts)
@@ -189,10 +218,19 @@ def make_swarm_plan(study: Study) -> StudyPlan:
             for seed in study.seed if problem.noise or rule.optimizer.drawn else study.seed[:1]:
                 swarm = _swarm(study, index, starts, origin, block, rule, schedule, seed)
                 new = [name not in seen for name in swarm.ids]
-                seen.update(swarm.ids)
+                for name in swarm.ids:
+                    if (other := seen.setdefault(name, index)) != index:
+                        raise InputError(repeated(other, index, swarm.label))
                 if any(new):
                     swarms.append(_select(swarm, np.array(new)))
-    return StudyPlan(_following(study, swarms))
+    notes = distinct(minima_notes(study.landscapes), *(schedule_notes(swarm.schedule, swarm.steps) for swarm in swarms))
+    surfaces = tuple(_surface_points(study, problem) for problem in study.landscapes)
+    return StudyPlan(_following(study, swarms), notes, surfaces)
+
+
+def _surface_points(study: Study, problem: LandscapeProblem) -> int:
+    """The points of a landscape's error surface."""
+    return make_grid(study.surface or SurfaceBlock(), problem.box(), np.zeros(problem.dimension)).count
 
 
 def _methods(study: Study) -> Iterator[tuple[OptimizerBlock, Rule, Schedule]]:
@@ -232,6 +270,8 @@ def _swarm(
     domain = {name: [np.nan] for name in rule.fields}  # where a baseline's points lie if the study does not say
     axes = [np.asarray(values, np.float64) for values in (block.grids or domain).values()]
     hyper = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
+    shared, rows = _shared(study, problem, origin, spec, schedule, block.line_search), rows_of(hyper)
+    drawn = [seed] if problem.noise or rule.optimizer.drawn else []
     return SwarmPlan(
         problem=index,
         label=problem.label,
@@ -239,7 +279,8 @@ def _swarm(
         schedule=schedule,
         seed=seed,
         hyper=hyper,
-        ids=_ids(study, problem, origin, spec, schedule, block.line_search, seed, hyper),
+        configurations=names(shared, rows),
+        ids=names([shared, drawn], rows),
         starts=starts,
         lanes=np.arange(len(hyper) * len(starts)),
         steps=steps,
@@ -256,54 +297,41 @@ def _checkpoints(study: Study, steps: int) -> Array:
     return np.arange(steps + 1)
 
 
-def _ids(
+def _shared(
     study: Study,
     problem: LandscapeProblem,
     origin: str,
     spec: SwarmSpec,
     schedule: Schedule,
     search: Search | None,
-    seed: int,
-    hyper: Array,
-) -> list[str]:
-    """Return the configurations' names: a hash of all that decides their numbers, and of nothing else."""
-    optimizer, landscape = spec.rule.optimizer, spec.landscape
-    shared = {
-        "landscape": [landscape.name, problem.dimension, problem.params, problem.gradient, problem.domain],
-        "sources": [each.source for each in (landscape, optimizer) if each.foreign],
-        "noise": [problem.noise, seed] if problem.noise else None,
-        "threshold": spec.threshold,
+) -> dict[str, Any]:
+    """Return all that decides the numbers of configurations, beside their hyper-parameters and the seed."""
+    landscape = spec.landscape
+    return {
+        "landscape": [landscape.name, landscape.source if landscape.foreign else None, problem.params],
+        "gradient": problem.gradient,
+        "domain": spec.box,
+        "noise": problem.noise,
+        "tolerance": problem.tolerance,
         "minima": problem.minima,
         "starts": origin,
-        "optimizer": [
-            optimizer.name,
-            [(name, value) for name, value in spec.rule.choices if value or name not in LATER],
-            list(spec.rule.fields),
-            spec.rule.options,
-        ],
+        "rule": rule_of(spec.rule),
         "schedule": schedule.model_dump(),
-        "search": search.model_dump() if search else None,
+        "search": None if search is None else [type(search.instance).__name__, search.instance._asdict()],
         "dtype": study.dtype,
         "steps": study.steps,
         "diverge": study.stop.diverge,
         "record": [study.record.every, study.record.trajectories],
     }
-    if optimizer.drawn:
-        shared["seed"] = seed
-    prefix = hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=10)
-    names = []
-    for row in np.ascontiguousarray(hyper, "<f8"):
-        digest = prefix.copy()
-        digest.update(row.tobytes())
-        names.append(digest.hexdigest())
-    return names
 
 
 def _select(swarm: SwarmPlan, keep: Array) -> SwarmPlan:
     if keep.all():
         return swarm
-    ids = [name for name, wanted in zip(swarm.ids, keep, strict=True) if wanted]
-    return replace(swarm, hyper=swarm.hyper[keep], ids=ids, lanes=np.arange(len(ids) * len(swarm.starts)))
+    kept = np.flatnonzero(keep)
+    configurations, ids = [swarm.configurations[c] for c in kept], [swarm.ids[c] for c in kept]
+    lanes = np.arange(len(ids) * len(swarm.starts))
+    return replace(swarm, hyper=swarm.hyper[keep], configurations=configurations, ids=ids, lanes=lanes)
 
 
 def _following(study: Study, swarms: Sequence[SwarmPlan]) -> list[SwarmPlan]:

@@ -21,15 +21,21 @@ from fastgd.study.stopwatch import Stopwatch
 from fastgd.study.swarm_plan import StudyPlan, SwarmPlan
 from fastgd.study.swarms import compile_swarm, kernel_of, make_swarm, rates_of
 from fastgd.study.trajectories import follow
+from fastgd.study.turns import in_turns
 
 Array = npt.NDArray[Any]
 PROGRESS_SECONDS = 0.2
 # What an interruption can lose beside the part that runs: rows of curves, some 100 MB, which compaction leaves alone.
 COMMIT_ROWS, COMMIT_SECONDS = 8_000_000, 20.0
+LEAST_SECONDS = 0.25  # of computing that a run does and stores, however short its time is: starting takes longer
 
 
 class Landscapes:
     """The run of a study's missing swarms.
+
+    Their optimizers take turns, commit by commit. Under a deadline a part is small enough for all to have a share of
+    the time that is left, and the first commit of a run is made in any case: however short the time is, a study that
+    is run again and again comes to its end.
 
     Parameters
     ----------
@@ -49,63 +55,108 @@ class Landscapes:
         self.watch, self.emit = watch, emit
         self.deadline = time.perf_counter() + study.max_seconds if study.max_seconds else np.inf
         self.total = self.done = self.diverged = 0
+        self.lower: dict[str, float] = {}  # by problem: a value that is below that of all minima that are known
+        self.stored = False  # whether this run has stored anything
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is over, and the run may end."""
+        return self.stored and time.perf_counter() > self.deadline
 
     def run(self, plan: StudyPlan) -> None:
         """Run what the folder lacks."""
-        stored = self.folder.starts()
-        missing = [swarm for swarm in (each.without(stored) for each in plan.swarms) if len(swarm.lanes)]
+        missing = self._missing(plan)
         self.total, self.done = plan.trials, plan.trials - sum(len(swarm.lanes) for swarm in missing)
-        for index, swarm in enumerate(missing):
-            if time.perf_counter() > self.deadline:
-                break
-            _SwarmRun(self, swarm, index, len(missing)).run()
+        turns = deque(_SwarmRun(self, swarm, index, len(missing)) for index, swarm in enumerate(missing))
+        while turns and not self.over:
+            swarm = turns.popleft()
+            swarm.go_on(len(turns))
+            if len(swarm.left):
+                turns.append(swarm)
+        for label, value in self.lower.items():
+            text = "is below all minima that are known of it: these are not the lowest"
+            self.emit(Warning_(f"{label}: the value {value:.6g}, which a trial found, {text}"))
         if left := self.total - self.done:
             self.emit(Warning_(f"max_seconds was over: {left:,} trials are left for the next run of the study"))
 
+    def _missing(self, plan: StudyPlan) -> list[SwarmPlan]:
+        """What the folder lacks of each swarm: first that of which it has least, else in turns."""
+        stored = self.folder.starts()
+        ordered = in_turns(plan.swarms, lambda swarm: (swarm.problem, swarm.spec.rule.optimizer.name))
+        rest = [(swarm, swarm.without(stored)) for swarm in ordered]
+        rest.sort(key=lambda pair: -len(pair[1].lanes) / len(pair[0].lanes))
+        return [missing for _, missing in rest if len(missing.lanes)]
+
 
 class _SwarmRun:
-    """One swarm, part by part."""
+    """One swarm, part by part; `left` are the lanes that are still to be run."""
 
     def __init__(self, owner: Landscapes, plan: SwarmPlan, index: int, total: int) -> None:
         self.owner, self.plan, self.index, self.total = owner, plan, index, total
         self.problem = owner.study.landscapes[plan.problem]
-        minima = self.problem.known_minima()
-        values = plan.spec.landscape.values(plan.spec.p, minima.T) if len(minima) else np.zeros(0)
-        self.ground = Ground(plan.spec.box, minima, values, self.problem.tolerance)
+        self.ground = Ground.of(self.problem)
         self.rates = rates_of(plan)
-        self.diverged = self.t = 0
+        self.left = plan.lanes
+        self.seconds = self.speed = 0.0  # spent so far; lanes computed a second, once some are
+        self.diverged = self.t = self.running = 0
         self._shown = 0.0
 
-    def run(self) -> None:
-        owner, plan = self.owner, self.plan
-        began = time.perf_counter()
-        owner.emit(CohortStarted(self.index, self.total, len(plan.lanes), plan.spec.kernel))
-        parts = deque(plan.parts())
+    def go_on(self, others: int) -> None:
+        """Run some of the lanes and commit them; where the time is over before, they stay.
+
+        others : int
+            The number of other swarms that wait.
+        """
+        owner, began = self.owner, time.perf_counter()
+        if not self.seconds:
+            owner.emit(CohortStarted(self.index, self.total, len(self.plan.lanes), self.plan.spec.kernel))
         try:
-            while parts:
-                with owner.folder.swarm() as writer:
-                    self._run_parts(writer, parts)
+            with owner.folder.swarm() as writer:
+                done = self._run_parts(writer, others)
         except _TimeIsOver:
             return
-        seconds = time.perf_counter() - began
-        owner.emit(CohortFinished(self.index, self.total, len(plan.lanes), self.diverged, seconds))
+        self.left, self.running = self.left[done:], 0
+        owner.done, owner.stored = owner.done + done, True
+        self.seconds += time.perf_counter() - began
+        if not len(self.left):
+            lanes = len(self.plan.lanes)
+            owner.emit(CohortFinished(self.index, self.total, lanes, self.diverged, self.seconds))
 
-    def _run_parts(self, writer: SwarmWriter, parts: "deque[Array]") -> None:
-        """Run parts until what an interruption would lose is worth a commit, and commit them."""
-        owner, began, rows = self.owner, time.perf_counter(), 0
-        done: list[Array] = []
-        while parts and rows < COMMIT_ROWS and time.perf_counter() - began < COMMIT_SECONDS:
-            done.append(parts.popleft())
-            self._run_part(writer, done[-1])
-            rows += len(self.plan.checkpoints) * len(done[-1])
-        followed = np.intersect1d(self.plan.followed, np.concatenate(done))
+    def _run_parts(self, writer: SwarmWriter, others: int) -> int:
+        """Run parts until what an interruption would lose is worth a commit, and commit them; return their lanes."""
+        owner, done, rows, seconds = self.owner, 0, 0, 0.0
+        enough = COMMIT_SECONDS if owner.deadline == np.inf else 0.0 if owner.stored else LEAST_SECONDS
+        while not done or (done < len(self.left) and rows < COMMIT_ROWS and seconds < enough):
+            part = self.left[done : done + self._fitting(others)]
+            self.running, before = len(part), _computed(owner.watch)
+            self._run_part(writer, part)
+            spent = max(_computed(owner.watch) - before, 1e-6)
+            self.speed, seconds = len(part) / spent, seconds + spent
+            done += len(part)
+            rows += len(self.plan.checkpoints) * len(part)
+        followed = np.intersect1d(self.plan.followed, self.left[:done])
         owner.watch.enter("evaluate")
         if len(followed):
             swarm = make_swarm(self.plan, followed, owner.threads)
             follow(self.plan, followed, swarm, self.rates, writer, self._poll)
         with owner.watch.stage("store"):
-            writer.commit(f"{self.plan.ids[0]}, lane {done[0][0]}")
-        owner.done += sum(map(len, done))
+            writer.commit(f"{self.plan.ids[0]}, lane {self.left[0]}")
+        return done
+
+    def _fitting(self, others: int) -> int:
+        """How many lanes come next: what memory holds, and under a deadline no more than will be done in time.
+
+        At first, when it is not known how long they take, that is a single group. The time that is left is shared with
+        the other swarms; two shares are kept back, for storing and for what takes longer than was foreseen.
+        """
+        owner = self.owner
+        if owner.deadline == np.inf:
+            return self.plan.together
+        least = 0.0 if owner.stored else LEAST_SECONDS
+        share = max(least, (owner.deadline - time.perf_counter()) / (others + 3))
+        width = self.plan.spec.width
+        groups = min(share * self.speed, self.plan.together) // width
+        return max(1, int(groups)) * width
 
     def _run_part(self, writer: SwarmWriter, lanes: Array) -> None:
         watch, plan = self.owner.watch, self.plan
@@ -116,6 +167,7 @@ class _SwarmRun:
             self._compile(swarm)
         which, start = np.divmod(lanes, len(plan.starts))
         names = {"trial_id": Names(plan.ids, which), "start": start}
+        configuration = {"configuration": Names(plan.configurations, which)}
         first, best, tail = swarm.read(), np.full(len(lanes), np.inf), []
         recorded = set(plan.checkpoints.tolist())
         stops = sorted({*recorded, *(step for ago in TAIL if (step := plan.steps - ago) >= 0), plan.steps})
@@ -138,12 +190,15 @@ class _SwarmRun:
         lost = int(np.count_nonzero(outcomes.status.codes == DIVERGED))
         self.diverged += lost
         self.owner.diverged += lost
+        found = np.min(best, where=np.isfinite(best), initial=np.inf)
+        if self.ground.below(found):
+            self.owner.lower[plan.label] = min(self.owner.lower.get(plan.label, np.inf), float(found))
         spent = {f"{stage}_seconds": watch.seconds[stage] - before[stage] for stage in ("compile", "train", "evaluate")}
         tolerance = swarm.steps_to_tolerance(tail[-1].loss)
         with watch.stage("store"):
             found = {"best_loss": best, "steps_to_tolerance": np.ma.masked_less(tolerance, 0)}
             rows = self._trial_rows(which, outcomes, first, tail[-1])
-            writer.append("trials", len(lanes), names | rows | found | spent)
+            writer.append("trials", len(lanes), names | configuration | rows | found | spent)
 
     def _compile(self, swarm: Swarm) -> None:
         self.owner.emit(Compiling(kernel_of(self.plan)))
@@ -192,13 +247,13 @@ class _SwarmRun:
         return own | numbers | schedule | found | points
 
     def _poll(self) -> None:
-        now = time.perf_counter()
-        if now > self.owner.deadline:
+        owner, plan = self.owner, self.plan
+        if owner.over:
             raise _TimeIsOver
+        now = time.perf_counter()
         if now - self._shown < PROGRESS_SECONDS:
             return
         self._shown = now
-        owner, plan = self.owner, self.plan
         owner.emit(
             Progress(
                 cohort=self.index,
@@ -206,14 +261,19 @@ class _SwarmRun:
                 epoch=float(self.t),
                 epochs=float(plan.steps),
                 unit="step",
-                alive=len(plan.lanes),
+                alive=self.running,
                 diverged=owner.diverged,
                 done=owner.done,
                 trials=owner.total,
                 rate=0.0,
                 seconds_left=None,
+                share=(owner.done + self.running * self.t / plan.steps) / owner.total,
             )
         )
+
+
+def _computed(watch: Stopwatch) -> float:
+    return watch.seconds["train"] + watch.seconds["evaluate"]
 
 
 def _coordinates(prefix: str, positions: Array) -> dict[str, Array]:

@@ -140,11 +140,12 @@ def _resampled(curve: pd.DataFrame, metric: str, rates: Array) -> Array:
 
 
 def _smoothed(loss: Array, rates: Array, start: float) -> Array:
-    """Averages over neighbouring rates, in which a loss above twice the start's counts as that.
+    """Averages over neighbouring rates, in which no loss counts as further above the start's than the least is below.
 
     They are averages of logarithms, where the loss spans decades: else the first high values would hide the low ones.
     """
-    values = np.minimum(loss, start + abs(start))
+    least = float(np.min(loss))
+    values = np.minimum(loss, start + max(start - least, 0.0)) if np.isfinite(least) else np.full_like(loss, start)
     decades = values.min() > 0 and values.max() > DECADES * values.min()
     spacing = math.log10(rates[1] / rates[0])
     reach = min(math.ceil(3 * WIDTH / spacing), POINTS - 1)

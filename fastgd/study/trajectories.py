@@ -12,7 +12,8 @@ from fastgd.store.swarm import Names, SwarmWriter
 from fastgd.study.swarm_plan import SwarmPlan
 
 Array = npt.NDArray[Any]
-ROWS = 1 << 17  # that are written at a time
+ROWS = 1 << 17  # that are written at a time, and
+STATES = 1 << 25  # the bytes of the states that they are read from, at most
 
 
 def follow(
@@ -25,56 +26,64 @@ def follow(
 ) -> None:
     """Run lanes from their start, step by step, and write where they are before each step and after the last.
 
-    Their bits are those of the whole run: a lane's arithmetic does not depend on where calls are cut.
+    Their bits are those of the whole run: a lane's arithmetic does not depend on where calls are cut. States are kept
+    as they are and read many at a time: to read a step by itself takes much longer than to take it.
     """
     which, start = np.divmod(lanes, len(plan.starts))
     d, count = plan.spec.d, len(lanes)
-    names = {
-        "trial_id": Names(plan.ids, np.repeat(which, d)),
-        "start": np.repeat(start, d),
-        "coordinate": np.tile(np.arange(d), count),
-    }
-    waiting: list[dict[str, Any]] = []
-    for step in range(plan.steps + 1):
-        if step:
-            swarm.advance(1, poll)
-        waiting.append(_rows(plan, swarm, step, np.repeat(swarm.line.rates if swarm.line else rates(step)[which], d)))
-        if len(waiting) * count * d >= ROWS or step == plan.steps:
-            writer.append("trajectories", len(waiting) * count * d, _together(waiting, names))
-            waiting = []
+    most = max(1, min(ROWS // (count * d), STATES // swarm.groups.state.nbytes))
+    swarm.compile()
+    for first in range(0, plan.steps + 1, most):
+        steps = np.arange(first, min(first + most, plan.steps + 1))
+        taken, lr = [], []
+        for step in steps.tolist():
+            if step:
+                swarm.advance(1, poll)
+            taken.append(swarm.moment())
+            lr.append(swarm.line.rates if swarm.line else rates(step)[which])
+        names = {
+            "trial_id": Names(plan.ids, np.tile(np.repeat(which, d), len(steps))),
+            "start": np.tile(np.repeat(start, d), len(steps)),
+            "coordinate": np.tile(np.arange(d), len(steps) * count),
+        }
+        numbers = {"step": np.repeat(steps, count * d), "lr": np.repeat(np.concatenate(lr), d)}
+        rows = names | numbers | _rows(plan, swarm.moments(taken), steps)
+        writer.append("trajectories", len(steps) * count * d, rows)
 
 
-def _rows(plan: SwarmPlan, swarm: Swarm, step: int, lr: Array) -> dict[str, Any]:
-    reading, rule, d = swarm.read(), plan.spec.rule, plan.spec.d
-    slots = swarm.slots()
-    gradient = plan.spec.landscape.gradients(plan.spec.p, reading.positions, step + 1)
+def _rows(plan: SwarmPlan, seen: Swarm, steps: Array) -> dict[str, Any]:
+    """What is read of the lanes after each of the steps: a row for each coordinate of each lane."""
+    reading, slots = seen.read(), seen.slots()
     rows = {
-        "step": np.full(len(lr), step),
-        "loss": np.repeat(reading.loss, d),
-        "lr": lr,
+        "loss": np.repeat(reading.loss, plan.spec.d),
         "x": reading.positions.T.ravel(),
-        "gradient": gradient.T.ravel(),
+        "gradient": _gradients(plan, reading.positions, steps).T.ravel(),
     }
-    for name, slot in zip(rule.slot_names, slots, strict=True):
+    for name, slot in zip(plan.spec.rule.slot_names, slots, strict=True):
         rows[f"slot.{name}"] = slot.T.ravel()
-    effective = _effective(rule, swarm, slots, step)
+    effective = _effective(plan.spec.rule, seen, slots, steps)
     return rows if effective is None else rows | {"effective_lr": effective.T.ravel()}
 
 
-def _effective(rule: Rule, swarm: Swarm, slots: Array, step: int) -> Array | None:
-    """Return the rate that multiplies each coordinate's gradient (d, lanes); None where a rule has none."""
+def _gradients(plan: SwarmPlan, positions: Array, steps: Array) -> Array:
+    """The gradients (d, steps * lanes) that the next steps are given, without noise."""
+    landscape, p = plan.spec.landscape, plan.spec.p
+    if landscape.gradient_at is None:
+        return landscape.gradients(p, positions)
+    each = zip(np.split(positions, len(steps), axis=1), steps.tolist(), strict=True)
+    return np.concatenate([landscape.gradients(p, x, step + 1) for x, step in each], axis=1)
+
+
+def _effective(rule: Rule, seen: Swarm, slots: Array, steps: Array) -> Array | None:
+    """Return the rate that multiplies each coordinate's gradient (d, steps * lanes); None where a rule has none."""
     cls: Any = rule.optimizer.cls
     if not hasattr(cls, "effective") or rule.options:
         return None
-    h = rule.instance(dict(zip(rule.fields, swarm.hyper_now().T, strict=True)))
-    with np.errstate(all="ignore"):
-        rate = cls.effective(h, max(1, step), tuple(swarm.memory()), tuple(slots))
-    return np.broadcast_to(rate, slots.shape[1:] if len(slots) else (swarm.spec.d, len(swarm.which)))
-
-
-def _together(blocks: list[dict[str, Any]], names: dict[str, Any]) -> dict[str, Any]:
-    steps = len(blocks)
-    columns = {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
-    trial = names["trial_id"]
-    repeated: dict[str, Any] = {key: np.tile(names[key], steps) for key in ("start", "coordinate")}
-    return columns | repeated | {"trial_id": Names(trial.names, np.tile(trial.codes, steps))}
+    d, lanes = seen.spec.d, len(seen.which) // len(steps)
+    hyper, memory, rates = seen.hyper_now().T, seen.memory(), np.empty((d, len(seen.which)))
+    for number, step in enumerate(steps.tolist()):
+        own = slice(number * lanes, (number + 1) * lanes)
+        h = rule.instance(dict(zip(rule.fields, hyper[:, own], strict=True)))
+        with np.errstate(all="ignore"):
+            rates[:, own] = cls.effective(h, max(1, step), tuple(memory[:, own]), tuple(slots[..., own]))
+    return rates

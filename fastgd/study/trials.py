@@ -1,7 +1,7 @@
 """What becomes of each lane of a cohort while it runs: the columns of its trials that the plan cannot know."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,19 +10,40 @@ import pandas as pd
 Array = npt.NDArray[Any]
 
 
-class TrialRecords:
-    """Status, steps, final and best losses of a cohort's lanes, and the parameters that are to be kept.
+class Finalists:
+    """The final parameters of trials that may turn out to be the best, until the ranking tells which ones are.
 
-    Parameters
-    ----------
-    lanes : int
-    parameters : {"none", "best", "all"}
-        Whose final parameters are kept; "best": those of the cohort's trial with the lowest final validation loss, or
-        loss where nothing is held out.
+    Of each problem, optimizer and seed, a few with the lowest final loss: what is missing in the end is run again.
     """
 
-    def __init__(self, lanes: int, parameters: Literal["none", "best", "all"]) -> None:
-        self._keep = parameters
+    MOST, BYTES = 8, 32 << 20
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, list[tuple[float, Sequence[str], Array]]] = {}
+
+    def among(self, key: Hashable, scores: Array, d: int) -> Array:
+        """Return the places of those scores (k,) that are among the lowest so far, of parameters (d,)."""
+        room = max(1, min(self.MOST, self.BYTES // (8 * d)))
+        own = self._kept.get(key, [])
+        bar = own[room - 1][0] if len(own) >= room else np.inf
+        lowest = np.argsort(scores, kind="stable")[:room]
+        return lowest[scores[lowest] < bar]
+
+    def add(self, key: Hashable, score: float, ids: Sequence[str], parameters: Array) -> None:
+        """Keep a trial's parameters (d,), by its ids under each seed."""
+        room = max(1, min(self.MOST, self.BYTES // (8 * len(parameters))))
+        own = [*self._kept.get(key, []), (score, ids, parameters)]
+        self._kept[key] = sorted(own, key=lambda kept: kept[0])[:room]
+
+    def parameters(self) -> dict[str, Array]:
+        """The parameters (d,) that are kept, by trial."""
+        return {trial: own for kept in self._kept.values() for _, ids, own in kept for trial in ids}
+
+
+class TrialRecords:
+    """Status, steps, final and best losses of a cohort's lanes, and the parameters that are stored."""
+
+    def __init__(self, lanes: int) -> None:
         self._status = np.full(lanes, "", object)
         self._reason = np.full(lanes, "", object)
         self._steps = np.zeros(lanes, np.int64)
@@ -43,24 +64,8 @@ class TrialRecords:
                 best = self._losses[f"best_{name}"]
                 best[lanes] = np.fmin(best[lanes], metrics[name])
 
-    def wanted_parameters(self, lanes: Array, ended: Array, read: Callable[[], Array]) -> dict[int, Array]:
-        """Return, by position, the parameters of the ending lanes that are to be kept."""
-        if self._keep == "none":
-            return {}
-        positions = np.flatnonzero(ended)
-        if self._keep == "best":
-            score = self._score(lanes[positions])
-            if not np.isfinite(score).any():
-                return {}
-            best = positions[int(np.nanargmin(score))]
-            if any(self._score(np.array([lane]))[0] <= np.nanmin(score) for lane in self._parameters):
-                return {}
-            self._parameters.clear()
-            positions = np.array([best])
-        W = read()
-        return {int(position): W[position] for position in positions}
-
-    def _score(self, lanes: Array) -> Array:
+    def scores(self, lanes: Array) -> Array:
+        """Return the final validation losses, or losses where nothing is held out, of some lanes."""
         return self._losses["final_validation_loss" if self._validated else "final_loss"][lanes]
 
     def end(self, lane: int, status: str, reason: str, steps: int, parameters: Array | None) -> None:

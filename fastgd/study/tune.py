@@ -11,11 +11,21 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from fastgd._errors import InputError
+from fastgd._system import expanded
 from fastgd.analysis import Results
-from fastgd.study._candidates import Candidate, candidates_of, check_metric, study_with, without_extras
+from fastgd.study._candidates import (
+    Candidate,
+    candidates_of,
+    check_ended,
+    check_metric,
+    study_with,
+    without_extras,
+)
 from fastgd.study.config import Study
+from fastgd.study.events import Event, Planned, Searching
 from fastgd.study.rate_search import Grid, best_rate, excess, flat_range, neighbours
-from fastgd.study.runner import OnEvent, run
+from fastgd.study.reports import OnEvent, reported
+from fastgd.study.runner import run
 from fastgd.study.tuning import AT_END, BRACKETED, DIVERGED, NO_RATE, STUDY, Round, Tuning
 
 LOW, HIGH = 1e-4, 1.0  # the first grid of an optimizer whose study names a single rate
@@ -36,6 +46,7 @@ def tune(
     by: str | None = None,
     data: tuple[Any, Any] | None = None,
     threads: int | None = None,
+    progress: bool = True,
     on_event: OnEvent | None = None,
 ) -> Tuning:
     """Find the best learning rate of every optimizer of a study, from coarse to fine.
@@ -43,7 +54,8 @@ def tune(
     The first round is a logarithmic grid of rates with a part of the study's budget. Each further one is a finer grid
     between the neighbours of the best rate, or goes on beyond the end at which the best rate lies. Once the neighbours
     are close enough, five rates about the best one are given the whole budget, and the search goes on with it until
-    that best rate is bracketed, too.
+    that best rate is bracketed, too. An optimizer with a schedule has the whole budget in every round: in a part of it
+    the schedule would have another shape (a cosine over one epoch is a constant), which favours other rates.
 
     Every round is a study in a folder `round-0`, `round-1`, ... of its own: the same call again runs nothing anew, and
     goes on where it was interrupted. The other hyper-parameters keep their grids in all rounds; the best combination
@@ -62,10 +74,11 @@ def tune(
     points : int
         The number of rates in a grid.
     epochs, steps : int, optional
-        The budget of the rounds before the last ones; by default a fifth of the study's, at least 1.
+        The budget of the rounds before the last ones, for optimizers whose rate is constant; by default a fifth of the
+        study's, at least 1.
     by : {"validation_loss", "loss"}, optional
         The loss to judge by, as for `Results.best`: at the end, the median over the seeds, diverged trials last.
-    data, threads, on_event
+    data, threads, progress, on_event
         As for `fastgd.run`.
 
     Returns
@@ -75,7 +88,8 @@ def tune(
     Raises
     ------
     InputError
-        The options make no search, or the study cannot run.
+        The options make no search, the study cannot run, or `max_seconds` was over before a round's trials ended: the
+        same call goes on from there.
     KeyboardInterrupt
         The search was interrupted; the same call goes on from there.
     """
@@ -84,14 +98,17 @@ def tune(
     check_metric(study, by)
     candidates = candidates_of(study)
     grids = {index: _grid(one, low, high, points, factor) for index, one in enumerate(candidates) if one.rates}
-    path = Path("results", f"{study.name}-tune") if out is None else Path(out)
-    search = _Search(study, path, candidates, grids, by, {"data": data, "threads": threads, "on_event": on_event})
+    path = Path("results", f"{study.name}-tune") if out is None else expanded(out)
     whole = _budget(study)
     given = {key: value for key, value in (("epochs", epochs), ("steps", steps)) if value is not None}
     part = given or _part(whole)
-    if part != whole and grids:
-        search.until_bracketed(part, {index: grid.first() for index, grid in grids.items()})
-    search.until_bracketed(whole, search.beginnings(), full=True)
+    with reported(on_event, progress) as emit:
+        options = {"data": data, "threads": threads, "progress": False, "on_event": emit}
+        search = _Search(study, path, candidates, grids, by, options)
+        if part != whole:
+            steady = {index: grid.first() for index, grid in grids.items() if candidates[index].steady}
+            search.until_bracketed(part, steady)
+        search.until_bracketed(whole, search.beginnings(), full=True)
     return search.finish(factor)
 
 
@@ -180,10 +197,10 @@ class _Search:
 
     def beginnings(self) -> dict[int, list[float]]:
         """Return the first rates with the whole budget: about the best ones so far, or the first grid."""
-        if not self.rounds:
-            return {index: grid.first() for index, grid in self.grids.items()}
-        best = ((line.candidate, best_rate(line.tried(full=False))) for line in self.lines.values())
-        return _union((index, self.grids[index].around(rate)) for index, rate in best if rate is not None)
+        best = [(line.candidate, best_rate(line.tried(full=False))) for line in self.lines.values()]
+        tried = {index for index, _ in best}
+        fresh = {index: grid.first() for index, grid in self.grids.items() if index not in tried}
+        return fresh | _union((index, self.grids[index].around(rate)) for index, rate in best if rate is not None)
 
     def _round(self, budget: Budget, rates: Mapping[int, list[float]], others: Iterable[int], full: bool) -> None:
         number = len(self.rounds)
@@ -191,10 +208,33 @@ class _Search:
         blocks += [self.candidates[index].with_values(lr=own) for index, own in sorted(rates.items())]
         changes = {"epochs": None, "steps": None, **budget, "name": f"{self.study.name}-round-{number}"}
         study = study_with(without_extras(self.study), blocks, **changes)
-        results = run(study, self.path / f"round-{number}", **self.options)
+        options = self.options
+        if not number and (emit := options["on_event"]) and (factor := self._foreseen(budget, rates, full)):
+            options = {**options, "on_event": lambda event: self._tell(event, emit, factor)}
+        results = run(study, self.path / f"round-{number}", **options)
+        check_ended(study, results)
         self.by = results.metric(self.by)
         trials = self._take_in(results, number, full)
         self.rounds.append(Round(results.path.name, budget, full, trials))
+
+    def _foreseen(self, budget: Budget, rates: Mapping[int, list[float]], full: bool) -> float:
+        """Return how many times as much as the first round all rounds are expected to cost; 0: not known."""
+        whole = _budget(self.study)
+        if not rates or budget.keys() != whole.keys():
+            return 0.0
+        share = min(value / whole[key] for key, value in budget.items())
+        total = 0.0
+        for index, grid in self.grids.items():
+            searched, about = grid.foreseen()
+            total += searched if full or index not in rates else share * searched + about
+        return total / (share * sum(map(len, rates.values())))
+
+    @staticmethod
+    def _tell(event: Event, emit: OnEvent, factor: float) -> None:
+        """Pass an event of the first round on, and after its plan what the whole search is expected to cost."""
+        emit(event)
+        if isinstance(event, Planned):
+            emit(Searching(event.summary.cost.times(factor)))
 
     def _take_in(self, results: Results, number: int, full: bool) -> int:
         """Add a round's points to each line; return its trials."""
@@ -207,7 +247,7 @@ class _Search:
                 known = dict(zip(cell, map(_or_none, values), strict=True))
                 line = self.lines.setdefault((index, *known.values()), _Line(index, known))
                 line.points += _points(rows, f"final_{self.by}", number, full)
-        return int(ranking["seeds"].sum())
+        return int(_trials(ranking).sum())
 
     def finish(self, factor: float) -> Tuning:
         """Write the answers, and the study at the best rates."""
@@ -295,13 +335,18 @@ def _points(rows: pd.DataFrame, value: str, number: int, full: bool) -> Iterator
         loss = float(best["loss"])
         loss = math.inf if math.isnan(loss) else loss
         row = {str(name): item for name, item in best.items()}
-        yield _Point(number, full, float(rate), loss, row, start, int(own["seeds"].sum()))
+        yield _Point(number, full, float(rate), loss, row, start, int(_trials(own).sum()))
+
+
+def _trials(ranked: Any) -> Any:
+    """How many trials a row of a ranking is of, or each of its rows."""
+    return ranked["seeds"] * ranked.get("starts", 1)
 
 
 def _described(point: _Point) -> dict[str, Any]:
     """A point as a row of a table."""
     spread = {name: float(point.row[name]) for name in ("loss_min", "loss_max")}
-    counts = {name: int(point.row[name]) for name in ("seeds", "diverged")}
+    counts = {"seeds": _trials(point.row), "diverged": int(point.row["diverged"])}
     return {"round": point.round, "full": point.full, "lr": point.lr, "loss": point.loss, **spread, **counts}
 
 

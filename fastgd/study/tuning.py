@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fastgd._errors import InputError
+from fastgd._system import expanded
 
 FILE, STUDY = "tune.json", "tuned.toml"
 BRACKETED, AT_END, DIVERGED, NO_RATE = "bracketed", "at an end", "diverged", "no rate"
@@ -95,12 +96,13 @@ class Tuning:
         InputError
             The folder holds none, or it is damaged.
         """
-        file = Path(path) / FILE
+        path = expanded(path)
+        file = path / FILE
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
             tables = {name: _table(found[name], _INFINITE[name]) for name in _INFINITE}
             rounds = [Round(**fields) for fields in found["rounds"]]
-            return cls(Path(path), found["name"], found["metric"], found["factor"], rounds, **tables)
+            return cls(path, found["name"], found["metric"], found["factor"], rounds, **tables)
         except FileNotFoundError:
             raise InputError(f"{path} holds no finished search of rates: there is no {file}") from None
         except OSError as error:

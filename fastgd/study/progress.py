@@ -1,8 +1,9 @@
-"""A run's events on standard error: two live lines on a terminal, plain lines elsewhere."""
+"""A run's events on standard error: two live lines on a terminal or in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from typing import Self
 
 from rich.console import Console, Group
@@ -11,10 +12,51 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from fastgd.cli.consoles import amount, count, errors, seconds
-from fastgd.study.events import CohortStarted, Compiling, Event, Loading, Planned, Progress, Surveying, Warning_
+from fastgd._numbers import number
+from fastgd.study.events import (
+    CohortStarted,
+    Compiling,
+    Event,
+    Loading,
+    Planned,
+    Progress,
+    Searching,
+    Surveying,
+    Warning_,
+)
+from fastgd.study.words import amount, cost_text, count, seconds
 
 LINE_EVERY = 5.0  # seconds between plain lines
+PIPE_WIDTH = 200  # a pipe has no width: wide enough for every table
+
+
+class _Output(Console):
+    """A console whose reader may be gone: progress that nobody reads is left out, other output is an error."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        if not self.stderr:
+            raise
+
+
+def console(stderr: bool = False) -> Console:
+    """Return the console of standard output, or of standard error."""
+    made = _Output(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal and not made.is_jupyter:
+        made.width = PIPE_WIDTH
+    return made
+
+
+def errors() -> Console:
+    """Return the console of standard error."""
+    return console(stderr=True)
+
+
+def _is_live(where: Console) -> bool:
+    """Whether lines that stand there can be replaced; notebooks need a package of their own for it."""
+    if where.is_jupyter:
+        return find_spec("ipywidgets") is not None
+    return where.is_terminal and not where.is_dumb_terminal
 
 
 class Reporter:
@@ -28,6 +70,7 @@ class Reporter:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or errors()
+        self._is_live = _is_live(self._console)
         self._bar = Bar(
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}")
         )
@@ -40,7 +83,7 @@ class Reporter:
         self.progress: Progress | None = None  # the last one
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._is_live:
             self._live.start()
         return self
 
@@ -53,7 +96,10 @@ class Reporter:
             case Loading(dataset):
                 self._say(f"loading {dataset}")
             case Planned(summary):
-                self._say(f"planned {count(summary.trials, 'trial')} in {count(len(summary.cohorts), 'cohort')}")
+                what = f"{count(summary.trials, 'trial')} in {count(len(summary.cohorts), 'cohort')}"
+                self._console.print(f"planned {what}: {cost_text(summary.cost)}", soft_wrap=True)
+            case Searching(cost):
+                self._console.print(f"all rounds of the search: {cost_text(cost)}", soft_wrap=True)
             case Compiling(what) if what not in self._compiled:
                 self._compiled.add(what)
                 self._say(f"compiling {what} (or loading it from the cache)")
@@ -68,28 +114,27 @@ class Reporter:
                 self._console.print(f"warning: {message}", soft_wrap=True)
 
     def _say(self, text: str) -> None:
-        if self._console.is_terminal:
+        if self._is_live:
             self._bar.update(self._task, description=text, left="")
         else:
             self._console.print(text, soft_wrap=True)
 
     def _advance(self, event: Progress) -> None:
-        how_far = f"{event.unit} {event.epoch:.4g}/{event.epochs:.4g}"
+        how_far = f"{event.unit} {number(event.epoch, 4)}/{number(event.epochs, 4)}"
         where = f"cohort {event.cohort + 1}/{event.cohorts}, {how_far}"
         left = "" if event.seconds_left is None else f"{seconds(event.seconds_left)} left"
         detail = f"{event.alive:,} alive, {event.diverged:,} diverged, {event.done:,} of {event.trials:,} trials done"
         if event.rate:
             detail += f", {amount(event.rate)} samples x lanes/s"
-        if self._console.is_terminal:
-            completed = (event.cohort + event.epoch / max(event.epochs, 1e-12)) / event.cohorts
-            self._bar.update(self._task, description=where, completed=completed, left=left)
+        if self._is_live:
+            self._bar.update(self._task, description=where, completed=event.share, left=left)
             self._detail.plain = detail
         else:
             self._line(": ".join((where, ", ".join(filter(None, (detail, left))))))
 
     def _survey(self, event: Surveying) -> None:
         where, detail = f"error surface of {event.problem}", f"{event.done:,} of {event.points:,} points"
-        if self._console.is_terminal:
+        if self._is_live:
             self._bar.update(self._task, description=where, completed=event.done / event.points, left="")
             self._detail.plain = detail
         else:

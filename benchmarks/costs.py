@@ -1,0 +1,130 @@
+"""What the plan says that studies cost, beside what they take: `python -m benchmarks.costs [NAME ...] [--wall]`.
+
+The constants of `fastgd/study/costs.py` were found by this. Each study runs in a process of its own, twice: the second
+counts, as its kernels are in the cache then. Unless `--wall` is given there is one thread, and seconds are those of the
+processor's clock, which other processes do not disturb.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import fastgd
+from fastgd import Study
+from fastgd.study import stopwatch
+from fastgd.study.events import Planned
+
+RATES: dict[str, Any] = {"lr": {"log": [1e-4, 1e-2], "num": 16}}
+
+
+def over_data(n: int, d: int, optimizers: dict[str, dict[str, Any]], **fields: Any) -> Study:
+    """Return a study over synthetic rows; `optimizers` gives the keys of each."""
+    blocks = [{"name": name, **keys} for name, keys in optimizers.items()]
+    synthetic = {"n": n, "d": d, **fields.pop("synthetic", {})}
+    problem = {"loss": fields.pop("loss", "logistic"), "synthetic": synthetic, "validation": 0.1}
+    return Study(name="costs", problem=problem, optimizer=blocks, **fields)
+
+
+def on_landscape(landscape: str, starts: dict[str, Any], optimizers: list[str], **fields: Any) -> Study:
+    """Return a study on a landscape."""
+    blocks = [{"name": name, "lr": {"log": [1e-4, 1e-2], "num": 4}} for name in optimizers]
+    return Study(name="costs", problem={"landscape": landscape}, starts=starts, optimizer=blocks, **fields)
+
+
+STUDIES = {
+    "tiles": lambda: over_data(100_000, 50, {"sgd": RATES, "adam": RATES}, epochs=5, batch_size=[64, 1024]),
+    "one row": lambda: over_data(30_000, 50, {"sgd": RATES, "adam": RATES}, epochs=3, batch_size=1),
+    "wide": lambda: over_data(20_000, 1_000, {"sgd": RATES, "adam": RATES}, epochs=3, batch_size=64),
+    "float32": lambda: over_data(100_000, 50, {"adam": RATES}, epochs=5, batch_size=64, dtype="float32"),
+    "single": lambda: over_data(100_000, 50, {"sgd": {"lr": 1e-3}, "adam": {"lr": 1e-3}}, epochs=10, batch_size=64),
+    "large batches": lambda: over_data(100_000, 50, {"sgd": RATES, "adam": RATES}, steps=40),
+    "estimators": lambda: over_data(
+        50_000, 50, {"sgd": {**RATES, "estimator": ["svrg", "saga"]}}, epochs=5, batch_size=64
+    ),
+    "line search": lambda: over_data(
+        50_000, 50, {"sgd": {"lr": 1.0, "line_search": {"kind": "armijo"}}}, steps=60, loss="squared"
+    ),
+    "baseline": lambda: over_data(20_000, 20, {"random_search": {"low": -1.0, "high": 1.0}}, steps=2_000),
+    "surface": lambda: over_data(
+        20_000, 20, {"sgd": {"lr": 1e-3}}, steps=5, surface={"low": -1, "high": 1, "num": 100}
+    ),
+    "sparse": lambda: over_data(
+        20_000, 20_000, {"sgd": RATES, "momentum": RATES, "adam": RATES}, epochs=2, batch_size=[1, 64],
+        synthetic={"nonzeros": 50},
+    ),
+    "checkpoints": lambda: over_data(
+        100_000, 20, {"sgd": RATES}, epochs=2, batch_size=64, record={"every": {"log": 200}, "metrics": ["accuracy"]}
+    ),
+    "subsample": lambda: over_data(
+        100_000, 20, {"sgd": RATES}, epochs=2, batch_size=64, record={"every": {"log": 200}, "rows": 5_000}
+    ),
+    "norms": lambda: over_data(
+        20_000, 50, {"sgd": RATES}, epochs=50, batch_size=256, record={"metrics": ["grad_norm"], "parameters": "all"}
+    ),
+    "basins": lambda: on_landscape("himmelblau", {"grid": 200}, ["momentum"], steps=500),
+    "heavy": lambda: on_landscape(
+        "ackley", {"uniform": 20_000}, ["adam", "adadelta"], steps=2_000, record={"every": {"log": 3}}
+    ),
+    "dimensions": lambda: on_landscape(
+        "rosenbrock", {"uniform": 2_000}, ["sgd", "adam"], steps=1_000, record={"every": {"log": 5}}
+    ),
+    "trajectories": lambda: on_landscape(
+        "rosenbrock", {"uniform": 3}, ["sgd", "momentum", "adam"], steps=1_000, record={"trajectories": "all"}
+    ),
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="by default all")
+    parser.add_argument("--wall", action="store_true", help="all threads, and the seconds that pass")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(_run(given.names[0], given.wall)))
+        return
+    print(f"{'':14} seconds: predicted (train, evaluate, store), measured, ratio; disk and memory: MB, ratio")
+    for name in given.names or STUDIES:
+        command = [sys.executable, "-m", "benchmarks.costs", name, "--one", *(["--wall"] if given.wall else [])]
+        for _ in range(2):
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+        print(_line(name, json.loads(done.stdout)), flush=True)
+
+
+def _run(name: str, wall: bool) -> dict[str, Any]:
+    """Run a study; return what was predicted and what was measured."""
+    if not wall:
+        stopwatch.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
+    planned: list[Planned] = []
+    with tempfile.TemporaryDirectory() as folder:
+        events = lambda event: planned.append(event) if isinstance(event, Planned) else None  # noqa: E731
+        results = fastgd.run(STUDIES[name](), folder + "/run", threads=None if wall else 1, on_event=events)
+        disk = sum(file.stat().st_size for file in Path(folder).rglob("*"))
+        results.best()
+    cost = planned[0].summary.cost
+    return {
+        "predicted": [cost.training, cost.evaluation, cost.storing],
+        "measured": [results.timings[stage] for stage in ("train", "evaluate", "store")],
+        "disk": [cost.disk / 1e6, disk / 1e6],
+        "memory": [cost.memory / 1e6, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6],
+    }
+
+
+def _line(name: str, found: dict[str, Any]) -> str:
+    def ratio(pair: list[float]) -> str:
+        return f"{pair[0]:8.2f} {pair[1]:8.2f} {pair[0] / pair[1]:5.2f}"
+
+    parts = [f"({', '.join(f'{value:.2f}' for value in found[key])})" for key in ("predicted", "measured")]
+    sums = [sum(found["predicted"]), sum(found["measured"])]
+    return f"{name:14} {ratio(sums)} {' '.join(parts):46} | {ratio(found['disk'])} | {ratio(found['memory'])}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Write docs/study.md: the study file with every key of every table, as the models describe them."""
+
+from itertools import groupby
+from pathlib import Path
+
+from fastgd.study._fields import METRICS
+from fastgd.study.keys import Key, keys
+
+PAGE = Path(__file__).with_name("study.md")
+HEAD = """# The study file
+
+A study is one TOML file: what is minimised, by which optimizers, with which values of their numbers. This page has
+every key; `fastgd list keys` prints them, and `make docs` writes the page. From Python, the same keys are the arguments
+of `fastgd.Study(...)`, with dictionaries as tables.
+
+The smallest study trains one model once:
+
+```toml
+name = "smallest"
+epochs = 10
+
+[problem]
+loss = "logistic"
+dataset = "breast_cancer"
+
+[[optimizer]]
+name = "adam"
+lr = 0.01
+```
+
+## Several values
+
+Where a type says *or several*, a key holds one value, a list, or (numbers that need not be whole) a grid:
+
+```toml
+[[optimizer]]
+name = "momentum"
+lr = { log = [1e-4, 1e1], num = 24 }           # 24 rates, equally spaced in the logarithm, both ends included
+momentum = { linear = [0.5, 0.9], num = 3 }    # 0.5, 0.7 and 0.9
+clip = { norm = [0.1, 1.0] }                   # numbers of an option's table, too
+```
+
+- **Lists in one table are crossed**: this block has 24 x 3 x 2 configurations.
+- **Tables of one name are alternatives**: a second `[[optimizer]]` adds its configurations to those of the first, and
+  is never crossed with it. `[[problem]]` and `[[schedule]]` likewise. Where there is one, `[optimizer]` will do, or
+  `optimizer = { name = "adam", lr = 0.01 }`; a list of such tables is several.
+- **Problems, optimizers, schedules, `batch_size` and `seed` are crossed with each other.** Each combination is a
+  *trial*, which makes one curve. An optimizer with a `schedule` of its own takes that in place of the study's.
+- Seeds are no configurations: rankings take the median over them.
+- A value that stands twice in a list, a key that does not exist, and a value out of its bounds are refused, with a
+  message that names the key.
+
+On the command line `--set optimizer.0.lr=0.1` replaces a value for one run: the path counts blocks from 0.
+
+`fastgd run STUDY.toml --dry-run` prints the plan: how many trials the file makes, and how they will run. Trials of the
+same problem, optimizer, batch size and seed run together, as a *cohort*, because they see the same rows in the same
+order; in the plan they are its *lanes*. Lanes are computed four or more at a time, which may leave some of a vector
+unused: that is *padding*. A *pass* reads all training rows once, for all lanes of a cohort.
+
+## A study with most of its tables
+
+```toml
+name = "full"
+epochs = 5                                     # or steps = 2000
+seed = [0, 1, 2]
+batch_size = [32, "full"]
+dtype = "float64"
+order = "shuffle"
+init = { normal = 0.1 }
+max_seconds = 3600
+
+[problem]                                      # or several [[problem]]
+loss = "logistic"
+dataset = "breast_cancer"                      # or path = "train.csv", or synthetic = { n = 1_000_000, d = 100 }
+intercept = true
+standardize = true
+l2 = [0.0, 1e-3]
+validation = 0.2
+split_seed = 0
+
+[[optimizer]]
+name = "momentum"
+lr = { log = [1e-3, 1e0], num = 4 }
+momentum = [0.5, 0.9]
+form = "lecture"
+
+[[optimizer]]
+name = "adam"
+lr = { log = [1e-4, 1e-1], num = 4 }
+clip = [{ norm = 1.0 }, { value = 0.1 }]       # a list of tables: alternatives
+averaging = { kind = "ema", decay = 0.99 }
+schedule = { name = "warmup", length = 100 }   # for this optimizer alone
+
+[[schedule]]
+name = "constant"
+
+[[schedule]]
+name = "cosine"
+final = 0.01
+
+[stop]
+target = 0.05
+diverge = 1e3
+patience = 3
+
+[record]
+every = { log = 20 }
+metrics = ["accuracy", "validation_accuracy", "grad_norm"]
+parameters = "best"
+
+[surface]
+parameters = [0, 1]
+low = -3
+high = 3
+num = 50
+```
+
+Studies on landscapes, functions of a few coordinates, have `steps` in place of `epochs`, `[starts]`, and none of the
+keys that go with data:
+
+```toml
+name = "valley"
+steps = 2000
+
+[problem]
+landscape = "rosenbrock"
+noise = 0.1
+
+[starts]
+uniform = 100
+
+[[optimizer]]
+name = "adam"
+lr = { log = [1e-3, 1e-1], num = 3 }
+```
+
+## The keys
+
+"Goes with" says of a key that does not go with everything what it may be combined with; *data* and *landscapes* are the
+two kinds of problems. What a rule, a schedule or a landscape has of its own stands on its page:
+[optimizers](optimizers.md), [baselines](baselines.md), [schedules](schedules.md), [landscapes](landscapes.md).
+"""
+TEXTS = {
+    "study": (
+        "The top of the file",
+        "These stand before the first table. A table may be written in one line, as `stop = { target = 0.3 }`.",
+    ),
+    "problem, of data": (
+        "`[problem]`, of data",
+        "A linear model: a loss of each row's margin `x w`, over rows of [data](data.md).",
+    ),
+    "problem, a landscape": (
+        "`[problem]`, a landscape",
+        "A function of a few coordinates: see [landscapes](landscapes.md).",
+    ),
+    "optimizer": ("`[[optimizer]]`", "An update rule with the values of its numbers, and what is done around it."),
+    "schedule": ("`[[schedule]]`", "See [schedules](schedules.md). With no block, every rate is constant."),
+}
+KEYS = """| key | type | default | meaning | goes with |
+| --- | --- | --- | --- | --- |
+"""
+MEASURED = """| metric | what it is |
+| --- | --- |
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    return HEAD + "".join(_table(table, list(members)) for table, members in groupby(keys(), lambda key: key.table))
+
+
+def _table(table: str, members: list[Key]) -> str:
+    title, text = TEXTS.get(table, (f"`{table}`" if "." in table else f"`[{table}]`", ""))
+    parts = [f"### {title}", text, KEYS + "".join(map(_row, members))]
+    if table == "record":
+        parts.append(MEASURED + "".join(f"| `{name}` | {meaning} |\n" for name, meaning in METRICS.items()))
+    return "\n" + "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+
+def _row(key: Key) -> str:
+    name = f"*{key.name}*" if key.name.startswith("its ") else f"`{key.name.replace(', ', '`, `')}`"
+    cells = [cell.replace("|", "\\|") for cell in (name, key.type, key.default, key.meaning, key.goes_with)]
+    return f"| {' | '.join(cells)} |\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

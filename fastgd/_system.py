@@ -1,0 +1,161 @@
+"""What the system gives this process: folders, locks between processes, processors and memory."""
+
+import errno
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+from fastgd._errors import InputError
+
+ROOT = Path("/")
+WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}  # what such a file system says
+UNKNOWN_MEMORY = 16 << 30  # bytes, where the platform does not tell
+
+
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with "~" replaced by the home folder.
+
+    Raises
+    ------
+    InputError
+        There is none: HOME is not set, and the user is not in the system's list.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f'{path}: "~" stands for no folder: HOME is not set; write the folder out') from None
+
+
+def temporary_folder() -> Path:
+    """Return the path of a folder of this user's own among the temporary ones; OSError where there are none."""
+    return Path(tempfile.gettempdir()) / f"fastgd-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+
+
+# --- locks ------------------------------------------------------------------------------------------------------------
+
+
+def lock_of(path: Path) -> BaseFileLock:
+    """Return the lock between processes that a file stands for; it is not taken yet.
+
+    Some network file systems know no locks: there a second file stands for the lock as long as it exists.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return lock
+    except NotImplementedError:
+        return SoftFileLock(path.with_name(f"{path.name}.held"))
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        return SoftFileLock(path.with_name(f"{path.name}.held"))
+    lock.release()
+    return lock
+
+
+# --- processors and memory --------------------------------------------------------------------------------------------
+
+
+def processors(root: Path = ROOT) -> int:
+    """Return how many processors this process may use: by its affinity, and by the quotas of its control groups.
+
+    A quota of one processor and a half is two: a thread more waits, one less leaves a part of the quota unused.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = [quota / period for quota, period in _cpu_quotas(root) if quota > 0 and period > 0]
+    return max(1, min([count, *(math.ceil(quota) for quota in quotas)]))
+
+
+def memory(root: Path = ROOT) -> int:
+    """Return how many bytes this process may use: the machine's, or a limit of its control groups or its own."""
+    return min(_physical_memory(), *_memory_limits(root), *_own_limits())
+
+
+def _physical_memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return UNKNOWN_MEMORY
+
+
+def _own_limits() -> Iterator[int]:
+    """The limit of the process's address space; none is infinite."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        yield limit
+
+
+def _cpu_quotas(root: Path) -> Iterator[tuple[int, int]]:
+    """The microseconds that may be computed, and of which period; without a limit -1, or nothing."""
+    for folder in _groups(root, "cpu"):
+        quota, *period = _numbers(folder / "cpu.max") or _numbers(folder / "cpu.cfs_quota_us") or [-1]
+        yield quota, (period or _numbers(folder / "cpu.cfs_period_us") or [100_000])[0]
+
+
+def _memory_limits(root: Path) -> Iterator[int]:
+    for folder in _groups(root, "memory"):
+        yield from _numbers(folder / "memory.max") or _numbers(folder / "memory.limit_in_bytes")
+
+
+def _numbers(file: Path) -> list[int]:
+    """The numbers of a control group's file; none where it is not there, or says "max"."""
+    try:
+        return [int(word) for word in file.read_text(encoding="utf-8").split()]
+    except (OSError, ValueError):
+        return []
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """The folders of the control groups that this process is in, with all that lie around them.
+
+    Of version 2 all controllers share one tree; of version 1 each has its own. A container sees a part of the tree,
+    mounted as if it were the whole; where its own path is not below the mount's, the mount is its group.
+    """
+    paths = {kind: path for kind, path in _memberships(root) if kind in ("", controller)}
+    for kind, top, mount in _mounts(root, controller):
+        if kind not in paths:
+            continue
+        inner = Path(paths[kind])
+        below = inner.relative_to(top) if inner.is_relative_to(top) else Path()
+        yield mount / below
+        yield from (mount / each for each in below.parents)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+
+
+def _memberships(root: Path) -> Iterator[tuple[str, str]]:
+    """Controllers (version 2: "") and the path of this process in their tree: lines like `4:cpu,cpuacct:/a/b`."""
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        yield from ((kind, path) for kind in controllers.split(","))
+
+
+def _mounts(root: Path, controller: str) -> Iterator[tuple[str, str, Path]]:
+    """The trees of a controller: it (version 2: ""), which part of the tree is mounted, and where.
+
+    A line is `31 23 0:28 /part /mount/point options - cgroup2 source options`.
+    """
+    for line in _lines(root / "proc/self/mountinfo"):
+        about, _, kind = line.partition(" - ")
+        fields, (system, *_, options) = about.split(), kind.split() or ["", ""]
+        if system == "cgroup2":
+            yield "", fields[3], root / fields[4].lstrip("/")
+        elif system == "cgroup" and controller in options.split(","):
+            yield controller, fields[3], root / fields[4].lstrip("/")

@@ -1,0 +1,186 @@
+"""Text tables: pandas parses them; here are what the header says, and which line of the file a row is."""
+
+import codecs
+import csv
+import io
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from fastgd._errors import InputError
+from fastgd.datasets import _frames
+from fastgd.datasets._csv_keys import WHITESPACE, Csv
+from fastgd.datasets._reading import Reading, opened, target_column
+from fastgd.datasets._record import Dataset, row_number
+from fastgd.datasets.arrays import build
+
+MARKS = (";", "\t", "|", ",")  # what separates columns where it is not what was said
+
+
+def read(file: Path, keys: Reading) -> Dataset:
+    """Return the dataset of a text table."""
+    import pandas as pd
+
+    options = keys.csv
+    target = _check_start(file, keys)
+    arguments = {key: value for key, value in options.given().items() if key != "compression"}
+    with opened(file, options.compression) as stream, warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            # index_col: too many fields are no index
+            frame: Any = pd.read_csv(
+                stream, index_col=False, **{**arguments, "header": options.header_row}, **options.engine
+            )
+        except pd.errors.ParserWarning as error:
+            raise _too_many(file, options) from error
+    if frame.empty:
+        raise InputError(f"{file}: a header, but no rows")
+
+    def place(row: int) -> str:
+        return _line(file, options, row)
+
+    y = frame.pop(next(name for name in frame.columns if str(name) == target))
+    features = tuple(str(name) for name in frame.columns)
+    return build(str(file), _frames.numbers(frame, str(file), place), y.to_numpy(), features, place=place)
+
+
+def _check_start(file: Path, keys: Reading) -> str:
+    """Check the names, and that the rows fit them, before all is read; return the target."""
+    options = keys.csv
+    with opened(file, options.compression) as stream, _text(stream, options) as text:
+        records = _records(text, options)
+        head = [] if options.header_row is None else [fields for _, fields in islice(records, options.header_row + 1)]
+        first = next(records, (0, []))[1]
+        if options.header_row is not None:
+            if len(head) <= options.header_row and (head or options.header_row):
+                raise InputError(f"{file}: there is no line {options.header_row} for the header")
+            columns = head[-1] if head else []  # none: pandas says that there is nothing
+        else:
+            columns = [str(j) for j in range(len(first))]
+        fields_of_a_row = len(columns)
+        if options.names is not None:
+            columns = _named(columns, options, file)
+        elif columns:
+            columns = _checked(_used(columns, options), keys, file)
+        if not columns:
+            return keys.target or ""
+        target = target_column(columns, keys.target, file, _separator(columns, options))
+        # pandas itself counts the fields of rows unless columns are chosen
+        rows = chain([first], () if options.usecols is None else (fields for _, fields in records))
+        if any(_longer(row, fields_of_a_row) for row in rows):
+            raise _too_many(file, options)
+    return target
+
+
+def _named(columns: list[str], options: Csv, file: Path) -> list[str]:
+    """Return the names that are given for a file's columns, of which there must be as many."""
+    names = options.names or []
+    wide = len(columns) if options.usecols is None else len(options.usecols)
+    if columns and len(names) not in (wide, len(columns)):
+        raise InputError(f"{file}: csv.names has {len(names)} names, and the file {wide} columns")
+    if options.usecols is None or len(names) == wide < len(columns):
+        return names
+    return _used(names, options)
+
+
+def _used(columns: list[str], options: Csv) -> list[str]:
+    """Return the names that `usecols` keeps, in the order of the file."""
+    if options.usecols is None:
+        return columns
+    return [name for j, name in enumerate(columns) if j in options.usecols or name in options.usecols]
+
+
+def _checked(columns: list[str], keys: Reading, file: Path) -> list[str]:
+    """Return the names of a header, or refuse a first row of data, names that stand twice, and no name."""
+    if keys.csv.header_row is None:
+        return columns
+    if keys.csv.header == "infer" and _are_data(columns, keys.target):
+        raise InputError(
+            f"{file}: the first line is read as the header, and its names are numbers: {', '.join(columns[:5])}"
+            f"{', ...' if len(columns) > 5 else ''}; csv = {{ header = false }} says that there is no header "
+            '(the columns are "0", "1", ..., or csv.names), header = 0 that these are the names'
+        )
+    if twice := next((name for name in columns if name and columns.count(name) > 1), None):
+        raise InputError(f"{file}: there are {columns.count(twice)} columns {twice!r}; each needs a name of its own")
+    if any(not name.strip() for name in columns):
+        raise InputError(
+            f"{file}: column {[bool(name.strip()) for name in columns].index(False) + 1} has no name, as the index has "
+            "that pandas writes; leave it out (csv.usecols), or name all columns (csv.names with header = 0)"
+        )
+    return columns
+
+
+def _are_data(columns: list[str], target: str | None) -> bool:
+    """Whether names look like a row: all are numbers, or all but the target, and these do not just count."""
+    features = [name for name in columns if name != target]
+    counts = all(map(str.isdigit, features))
+    return all(map(_is_numeric, columns)) or (len(features) > 1 and all(map(_is_numeric, features)) and not counts)
+
+
+def _is_numeric(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return name.strip().lower().lstrip("+-") not in ("nan", "inf", "infinity")
+
+
+def _longer(fields: list[str], columns: int) -> bool:
+    return any(field.strip() for field in fields[columns:])  # separators at the end of lines separate nothing
+
+
+def _too_many(file: Path, options: Csv) -> InputError:
+    first = "first" if options.header_row is None else "header"
+    return InputError(f"{file}: the rows have more fields than the {first if options.names is None else 'names'}")
+
+
+def _separator(columns: list[str], options: Csv) -> str:
+    """Return a hint where there is one column alone: another separator than the file's was used."""
+    if len(columns) > 1 or options.usecols is not None:
+        return ""
+    found = next((mark for mark in MARKS if mark != options.sep and mark in columns[0]), None)
+    if found is not None:
+        shown = "\\t" if found == "\t" else found
+        return f'; one column alone: is it separated by "{shown}"? csv = {{ sep = "{shown}" }}'
+    return '; one column alone: is it separated by ";" or a tab? csv = { sep = ";" } or { sep = "\\t" }'
+
+
+def _text(stream: Any, options: Csv) -> io.TextIOWrapper:
+    encoding = "utf-8-sig" if codecs.lookup(options.encoding).name == "utf-8" else options.encoding
+    return io.TextIOWrapper(stream, encoding=encoding, newline="")
+
+
+def _records(lines: Iterable[str], options: Csv) -> Iterator[tuple[int, list[str]]]:
+    """Yield the fields of each record that is not blank, with the line, from 1, on which it starts."""
+    skipped = range(options.skiprows) if isinstance(options.skiprows, int) else set(options.skiprows)
+    number = 0
+
+    def kept() -> Iterator[str]:
+        nonlocal number
+        for number, line in enumerate(lines, start=1):
+            if number - 1 not in skipped:
+                yield line
+
+    if len(options.sep) > 1:
+        split: Callable[[str], list[str]] = str.split if options.sep == WHITESPACE else re.compile(options.sep).split
+        yield from ((number, split(line.rstrip("\r\n"))) for line in kept() if line.strip())
+        return
+    reader, before = csv.reader(kept(), delimiter=options.sep), 0
+    for fields in reader:
+        taken, before = reader.line_num - before, reader.line_num
+        if fields and (len(fields) > 1 or fields[0].strip()):
+            yield number - taken + 1, fields
+
+
+def _line(file: Path, options: Csv, row: int) -> str:
+    """Return the line of a row of the table; its number where lines are not told apart as pandas does."""
+    first = 0 if options.header_row is None else options.header_row + 1
+    try:
+        with opened(file, options.compression) as stream, _text(stream, options) as text:
+            found = next(islice(_records(text, options), first + row, None), None)
+    except (OSError, ValueError, csv.Error):
+        found = None
+    return row_number(row) if found is None else f"line {found[0]}"

@@ -1,0 +1,116 @@
+"""Parquet: a file, or a folder of files that have the same columns, and maybe folders that name a value of one more."""
+
+from pathlib import Path
+from typing import Any
+
+from fastgd._errors import InputError
+from fastgd.datasets import _frames, _lists
+from fastgd.datasets._reading import Reading, reading, target_column
+from fastgd.datasets._record import Dataset
+from fastgd.datasets.arrays import build
+
+
+def read(file: Path, keys: Reading) -> Dataset:
+    """Return the dataset of a table of columns, or of one of lists."""
+    import pyarrow.dataset as ds
+
+    files = _files(file)
+    schema = _common_schema(files)
+    partitions = _partitions(file, files, schema.names)
+    base = str(file if file.is_dir() else file.parent)
+    # its parts are named one by one: the folders that a single file lies in are no columns of it
+    whole: Any = ds.dataset(
+        [str(part) for part in files], format="parquet", partitioning="hive", partition_base_dir=base
+    )
+    index = _frames.stored_index(schema)
+    types = {
+        field.name: field.type
+        for field in whole.schema
+        if field.name in partitions or (field.name in schema.names and field.name not in index)
+    }
+    if keys.target in index:
+        raise InputError(f"{file}: column {keys.target!r} is the index that pandas stored; reset_index() frees it")
+    notes = _frames.index_note(index)
+    if partitions:
+        notes = (*notes, f"columns that are made of the names of folders: {', '.join(map(repr, partitions))}")
+    if _lists.is_of_lists(types, file):
+        target = _lists.target(types, keys.target, file)
+        X, y = _lists.read(whole.to_table(columns=[*_lists.COLUMNS, target]), file, target, keys.n_features)
+        return build(str(file), X, y, notes=notes)
+    if keys.n_features is not None:
+        raise InputError(f"{file}: n_features = {keys.n_features} is for a table of lists; this one has columns")
+    return _of_columns(whole.to_table(columns=list(types)), file, keys, notes)
+
+
+def _of_columns(table: Any, file: Path, keys: Reading, notes: tuple[str, ...]) -> Dataset:
+    if not table.num_columns:
+        raise InputError(f"{file}: there are no columns")
+    target = target_column(table.column_names, keys.target, file)
+    if not table.num_rows:
+        raise InputError(f"{file}: columns, but no rows")
+    frame = table.to_pandas(ignore_metadata=True)
+    y = frame.pop(target).to_numpy()
+    return build(str(file), _frames.numbers(frame, str(file)), y, tuple(map(str, frame.columns)), notes)
+
+
+def _files(file: Path) -> list[Path]:
+    """Return the parts of a table, in the order of their names; those that begin with . or _ hold no rows."""
+    if not file.is_dir():
+        return [file]
+    inner = (path for path in sorted(file.rglob("*")) if path.is_file())
+    files = [path for path in inner if not any(part[0] in "._" for part in path.relative_to(file).parts)]
+    if not files:
+        raise InputError(f"{file}: the folder holds no files")
+    return files
+
+
+def _common_schema(files: list[Path]) -> Any:
+    """Return the schema that all parts have, or name the first part and column that differ."""
+    first: Any = None
+    for file in files:
+        schema = _schema(file)
+        first = schema if first is None else first
+        ours, theirs = _types(first), _types(schema)
+        for name in (*theirs, *ours):
+            if name not in ours or name not in theirs:
+                has, lacks = (file, files[0]) if name not in ours else (files[0], file)
+                raise InputError(
+                    f"{has}: there is a column {name!r} that {lacks} does not have; parts must have the same"
+                )
+            if ours[name] != theirs[name]:
+                raise InputError(f"{file}: column {name!r} holds {theirs[name]}, and in {files[0]} {ours[name]}")
+    return first
+
+
+def _schema(file: Path) -> Any:
+    import pyarrow.parquet as pq
+
+    with reading(file):
+        schema = pq.read_schema(file)
+    if twice := next((name for name in schema.names if schema.names.count(name) > 1), None):
+        raise InputError(
+            f"{file}: there are {schema.names.count(twice)} columns {twice!r}; each needs a name of its own"
+        )
+    return schema
+
+
+def _types(schema: Any) -> dict[str, Any]:
+    """Return the types of the columns by name; an index that pandas stored is none, and may be in some parts alone."""
+    index = _frames.stored_index(schema)
+    return {field.name: field.type for field in schema if field.name not in index}
+
+
+def _partitions(file: Path, files: list[Path], columns: list[str]) -> list[str]:
+    """Return the columns that the names of folders make: fold=1/a.parquet has the column fold."""
+    names: dict[str, None] = {}
+    for path in files:
+        folders = path.parent.relative_to(file).parts if file.is_dir() else ()
+        own = dict.fromkeys(folder.partition("=")[0] for folder in folders if "=" in folder)
+        if path != files[0] and list(own) != list(names):
+            raise InputError(
+                f"{path}: its folders name {list(own) or 'no column'}, and those of {files[0]} {list(names)}"
+            )
+        names = own
+    if both := [name for name in names if name in columns]:
+        raise InputError(f"{file}: there is a column {both[0]!r} in the files, and folders name another one")
+    return list(names)

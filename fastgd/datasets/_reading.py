@@ -1,0 +1,115 @@
+"""What all readers of files share: their keys, decompression, and one error for what libraries raise."""
+
+import bz2
+import gzip
+import io
+import lzma
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
+
+from fastgd._errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from fastgd.datasets._csv_keys import Csv
+
+ZeroBased = bool | Literal["auto"]
+Format = Literal["svm", "csv", "parquet", "npz"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+EXTENSIONS: dict[str, Format] = {
+    ".svm": "svm",
+    ".libsvm": "svm",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".npz": "npz",
+}
+COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip", ".zst": "zstd"}
+TEXTS = ("svm", "csv")  # what may be compressed as a whole
+MOST_SHOWN = 12
+
+
+class Reading(NamedTuple):
+    """How a file is read: the keys of `load_file`."""
+
+    target: str | None
+    zero_based: ZeroBased
+    n_features: int | None
+    csv: "Csv"
+    beside: tuple[Path, ...]  # the other .svm files of the same problem, which count their columns alike
+
+
+def format_of(path: str | Path, stated: Format | None = None) -> Format | None:
+    """Return what a file is: as stated, or by its name; None where neither says it."""
+    if stated is not None:
+        return stated
+    name = Path(path)
+    inner = Path(name.stem).suffix if name.suffix.lower() in COMPRESSED else name.suffix
+    found = EXTENSIONS.get(inner.lower())
+    return None if inner != name.suffix and found not in TEXTS else found
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Turn what libraries raise over a missing or corrupt file into InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: there is no such file") from error
+    except UnicodeDecodeError as error:
+        hint = 'csv = { encoding = "latin-1" }, for example, says what it is'
+        raise InputError(
+            f"{file} cannot be read: it is no text in {error.encoding} ({error.reason}); {hint}"
+        ) from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ").partition("\n")[0]
+        raise InputError(f"{file} cannot be read: {reason or type(error).__name__}") from error
+
+
+@contextmanager
+def opened(file: Path, compression: str = "infer") -> Iterator[IO[bytes]]:
+    """Open a text file as bytes, decompressed as `compression` says, or as its name does."""
+    kind = COMPRESSED.get(file.suffix.lower()) if compression == "infer" else compression
+    if kind == "zip":
+        with zipfile.ZipFile(file) as archive:
+            members = [name for name in archive.namelist() if not name.endswith("/")]
+            if len(members) != 1:
+                raise InputError(f"{file}: an archive must hold one file; found {', '.join(members) or 'none'}")
+            with archive.open(members[0]) as stream:
+                yield stream
+        return
+    with _stream(file, kind) as stream:
+        yield stream
+
+
+def _stream(file: Path, kind: str | None) -> IO[bytes]:
+    if kind == "zstd":
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.input_stream(str(file), compression="zstd"))
+    openers: dict[str | None, Any] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+    return cast("IO[bytes]", openers.get(kind, open)(file, "rb"))
+
+
+def target_column(columns: list[str], target: str | None, file: Path, advice: str = "") -> str:
+    """Return the target, which must be one of the columns; `advice` ends the message that it is not."""
+    if target is None:
+        raise InputError(f"{file}: which column is the target? target = {columns[-1]!r}, for example{advice}")
+    if target not in columns:
+        close = nearest(target, columns)
+        hint = f"{close} " if close.startswith("did you mean") else ""
+        raise InputError(f"{file}: there is no column {target!r}; {hint}{_valid(columns)}{advice}")
+    if columns.count(target) > 1:
+        raise InputError(f"{file}: there are {columns.count(target)} columns {target!r}; the target must be one")
+    return target
+
+
+def _valid(columns: list[str]) -> str:
+    rest = len(columns) - MOST_SHOWN
+    shown = [name if len(name) <= 80 else f"{name[:77]}..." for name in columns[:MOST_SHOWN]]
+    return f"valid: {', '.join(shown)}" + (f" and {rest:,} more" if rest > 0 else "")

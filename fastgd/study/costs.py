@@ -1,0 +1,368 @@
+"""What a study is expected to cost: seconds from the machine's measured limits, bytes on disk and in memory.
+
+Each part of a run is so many multiply-adds at the machine's peak and so many bytes at its bandwidth
+(`engine/machine.py`), by the constants below. They were measured by `python -m benchmarks.costs`, which prints what it
+predicts beside what it finds: a study that runs alone is meant to take between half and twice of what is said here.
+Lanes that end early cost less, and compiling kernels that are not in the cache comes on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil, log
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from fastgd._threads import available_threads
+from fastgd.engine.machine import Machine, limits
+from fastgd.engine.shapes import Kernel, point_kernel
+from fastgd.optimizers._coast import STEP, Coast
+from fastgd.problems import Loss
+from fastgd.study.effective_rates import COLUMNS, METRIC
+from fastgd.study.operations import Operations, of_landscape, of_loss, of_rule
+from fastgd.study.summary import Cost
+
+if TYPE_CHECKING:
+    from fastgd.datasets import Data
+    from fastgd.study.cohort_plan import CohortPlan
+    from fastgd.study.config import Study
+    from fastgd.study.swarm_plan import SwarmPlan
+
+# --- constants: measured on a Xeon with AVX-512, by the processors' clocks, the least of several --------------------
+
+# Multiply-adds at the peak that an operation on a vector of lanes takes.
+WEIGHTS = {"simple": 1.3, "division": 24.0, "root": 32.0, "function": 60.0}
+PEAK_OF_ROWS = 0.85  # what products of rows and lanes reach of it
+NARROW = {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}  # what a lane costs more in a tile of so many half registers (engine.shapes)
+SLOT = 5.0  # multiply-adds that reading and writing a parameter or a slot takes
+NOISE: Operations = Operations({"simple": 12, "root": 1, "function": 2})  # a normal number
+MEASURE: Operations = Operations({"simple": 6})  # accuracy or r2, of margins that are there
+COASTING = {False: 65.0, True: 350.0}  # multiply-adds of a parameter that catches up: linear, or with a series
+SINGLE_READS = 1.5  # how often one lane's kernel reads a row
+SPARSE_BANDWIDTH = 1.4  # of looking up parameters, against that of long arrays
+TOUCHES = {"train": 3, "evaluate": 1}  # reads and writes of a lane's parameter for an entry
+ENTRY = {"train": 8e-9, "evaluate": 3.5e-9}  # seconds of an entry and tile, beside
+ROW_OF_SINGLE = 25e-9  # seconds of a row in one lane's kernel
+STEP_OF_TILE = {False: 1e-6, True: 0.1e-6}  # seconds of a step and tile, by whether rows are sparse
+CALL = 0.2e-3  # seconds of a call of kernels, which ends with an epoch, at a checkpoint and with a large batch
+CHECKPOINT = 1.2e-3  # seconds of a cohort's checkpoint, and of its gradient's norm, beside the sums
+UNMOVED = 0.15e-3  # seconds of a checkpoint at which nothing has moved since the one before
+LINE_EVALUATIONS = 12  # of a line search in each step
+RATE_OF_FEATURE = 50e-9  # seconds of a feature and lane of the metric effective_lr
+# Storing: seconds of a cohort's files, of a checkpoint's rows and of each of them, of a number of a swarm's; bytes of a
+# trial, and those that compression leaves of a number's eight.
+COHORT_FILES, CURVE_ROWS, CURVE_ROW, SWARM_VALUE = 12e-3, 0.2e-3, 3e-6, 70e-9
+FOLDER, FOLDER_BYTES = 0.3, 26_000  # of any results: their files, and importing what writes them
+TRIAL_BYTES, VALUE_BYTES = 40, 5.0
+SWARM_VALUES = 12  # numbers of a swarm's trial, beside its coordinates, in bytes that are left of them
+# Swarms: seconds of a reading beside its coordinates, of a coordinate; of a step of a trajectory and of its rows.
+READING, READING_OF_COORDINATE = 60e-9, 40e-9
+FOLLOWED_STEP, FOLLOWED_ROW = 80e-6, 0.5e-6
+# Memory: what a process with the compiler takes, what the ranking at the end reads of a swarm's trial, and how many
+# tables of a swarm's checkpoints wait to be written, with what writing one takes.
+PROCESS, RANKED_TRIAL, WAITING_TABLES = 370e6, 180, 10
+
+
+class Pace(NamedTuple):
+    """A machine's limits with so many threads."""
+
+    machine: Machine
+    threads: int
+
+    @classmethod
+    def of(cls, threads: int | None) -> Pace:
+        """Return this machine's; by default with all threads that the process may use."""
+        return cls(limits(threads), threads or available_threads())
+
+    def speed(self, dtype: str) -> Speed:
+        """Return how fast each thread is where all of them work."""
+        peak = self.machine.gflops_float32 if dtype == "float32" else self.machine.gflops_float64
+        return Speed(2e-9 * self.threads / peak, 1e-9 * self.threads / self.machine.gbytes, self.threads)
+
+
+class Speed(NamedTuple):
+    """Seconds of a multiply-add of one lane, and of a byte that is read in order, of each of `threads`."""
+
+    operation: float
+    byte: float
+    threads: int
+
+    def of_operations(self, counts: Operations) -> float:
+        """Return the seconds of operations on one lane."""
+        return self.operation * sum(WEIGHTS[kind] * number for kind, number in counts.items())
+
+    def shared(self, seconds: float, tasks: int) -> float:
+        """Return the wall time of tasks that take so many seconds together, on all threads."""
+        return seconds * ceil(tasks / self.threads) / tasks
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What costs of a cohort hang on, beside what its plan says.
+
+    Attributes
+    ----------
+    rows : int
+        How many training rows are evaluated between the first and the last checkpoint; 0: all.
+    held_out : int
+        Validation rows.
+    measures, held_out_measures : int
+        What is summed over them.
+    columns : int
+        Numbers of a row of curves that change from row to row.
+    gradient_norm, effective_rates : bool
+        Whether they are measured.
+    feedback : bool
+        Whether the validation loss is taken at each epoch's end.
+    touched : float
+        Features of a batch of sparse rows.
+    parameters : {"none", "best", "all"}
+        Whose final parameters are kept.
+    """
+
+    rows: int = 0
+    held_out: int = 0
+    measures: int = 1
+    held_out_measures: int = 1
+    columns: int = 3
+    gradient_norm: bool = False
+    effective_rates: bool = False
+    feedback: bool = False
+    touched: float = 0.0
+    parameters: str = "none"
+
+
+NOTHING_BESIDE = Workload()  # the loss over the training rows
+
+
+def workload(study: Study, data: Data, batch_size: int, feedback: bool) -> Workload:
+    """Return what a cohort's costs hang on, from a study and its data."""
+    metrics, held_out = study.record.metrics, len(data.y_validation) if data.y_validation is not None else 0
+    summed = [name for name in metrics if name.removeprefix("validation_") in ("accuracy", "r2")]
+    own = sum(not name.startswith("validation_") for name in summed)
+    columns = len(metrics) + (len(COLUMNS) - 1) * (METRIC in metrics) - (not held_out)
+    return Workload(
+        rows=study.record.rows or 0,
+        held_out=held_out,
+        measures=1 + own,
+        held_out_measures=1 + len(summed) - own,
+        columns=columns,
+        gradient_norm="grad_norm" in metrics,
+        effective_rates=METRIC in metrics,
+        feedback=feedback,
+        touched=float((1 - (1 - np.minimum(data.frequencies, 1.0)) ** batch_size).sum()) if data.sparse else 0.0,
+        parameters=study.record.parameters,
+    )
+
+
+# --- cohorts ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a problem and the tiles that pass over them."""
+
+    kernel: Kernel
+    lanes: int
+    features: int
+    entries: float
+    itemsize: int
+    loss: Loss
+    speed: Speed
+
+    @property
+    def tiles(self) -> int:
+        return self.kernel.tiles(self.lanes)
+
+    @property
+    def single(self) -> bool:
+        return self.kernel.lanes == 1
+
+    def _of_lane(self, multiply_adds: float, operations: float) -> float:
+        """Seconds of a row and lane: products at what rows reach of the peak, and what a loss takes."""
+        narrow = 1.0 if self.single else NARROW[min(8, max(1, self.kernel.lanes * self.itemsize // 32))]
+        return narrow * (self.speed.operation * multiply_adds / PEAK_OF_ROWS + operations)
+
+    def seconds(self, what: str, measures: int = 1) -> float:
+        """Return the seconds of a row and a tile; training goes over it twice."""
+        passes = 2 if what == "train" else 1
+        loss = self.speed.of_operations(of_loss(self.loss, derivative=what == "train"))
+        loss += (measures - 1) * self.speed.of_operations(MEASURE)
+        width = self.kernel.lanes * self.itemsize
+        if self.kernel.sparse:
+            look_up = TOUCHES[what] * width * self.speed.byte / SPARSE_BANDWIDTH
+            return self.kernel.lanes * loss + self.entries * (ENTRY[what] + look_up)
+        reads = passes if self.kernel.parts else SINGLE_READS if self.single and what == "train" else 1.0
+        row = reads * self.features * self.itemsize * self.speed.byte
+        return row + ROW_OF_SINGLE * self.single + self.kernel.lanes * self._of_lane(passes * self.features, loss)
+
+    def over(self, rows: float, what: str, measures: int = 1) -> float:
+        """Return the wall time of a pass over so many rows, which threads share."""
+        parts = 1 if what == "train" else ceil(rows / 4096)
+        tasks = self.tiles * max(self.kernel.parts, parts, 1)
+        return self.speed.shared(rows * self.tiles * self.seconds(what, measures), tasks)
+
+
+def cohort_cost(plan: CohortPlan, pace: Pace) -> Cost:
+    """Return what a cohort is expected to cost; its memory is that of its lanes and of what waits to be stored."""
+    speed = pace.speed(plan.dtype)
+    rows = _Rows(plan.spec.kernel, plan.lanes, plan.d, plan.entries, plan.itemsize, plan.spec.loss, speed)
+    trials = sum(map(len, plan.ids))
+    curves, work = len(plan.checkpoints) * trials, plan.workload
+    kept = {"none": 0, "best": 1, "all": trials}[work.parameters] * (plan.d + plan.spec.intercept)
+    return Cost(
+        training=_training(plan, rows),
+        evaluation=_evaluation(plan, rows),
+        storing=COHORT_FILES + CURVE_ROW * curves + CURVE_ROWS * len(plan.checkpoints),
+        disk=curves * (1 + VALUE_BYTES * work.columns) + trials * TRIAL_BYTES + 8.0 * kept,
+        memory=plan.bytes + 9.0 * (work.columns + 7) * min(curves, 1 << 17) + 8.0 * kept + _subsample_bytes(plan),
+    )
+
+
+def _subsample_bytes(plan: CohortPlan) -> float:
+    rows = plan.sampled
+    return rows * plan.entries * (plan.itemsize + 4 * plan.spec.kernel.sparse) if rows < plan.n else 0.0
+
+
+def _training(plan: CohortPlan, rows: _Rows) -> float:
+    spec, calls = plan.spec, CALL * (ceil(plan.epochs) + len(plan.checkpoints))
+    if plan.baseline:
+        boxes = len(np.unique(spec.hyper, axis=0))
+        parameters, sparse = plan.d + spec.intercept, spec.kernel.sparse
+        points = _points(parameters, plan.entries, plan.itemsize, spec.loss, sparse, rows.speed)
+        return calls + boxes * plan.steps * points.over(plan.n, "evaluate") / points.lanes
+    snapshots = plan.snapshots(plan.steps) * rows.over(plan.n, "train")
+    if spec.line_search is not None:
+        margins = 2 * rows.over(plan.n, "evaluate", 0)
+        lane = rows.speed.of_operations(of_loss(spec.loss)) + 2 * SLOT * rows.speed.operation  # margins are kept
+        values = plan.n * rows.tiles * spec.kernel.lanes * lane / rows.speed.threads
+        snapshots += plan.steps * (margins + LINE_EVALUATIONS * (values + CALL))
+    step = plan.n / plan.batches * rows.seconds("train") * rows.tiles + rows.tiles * _update(plan, rows)
+    calls += CALL * plan.steps if spec.kernel.parts else 0.0
+    return calls + snapshots + plan.steps * rows.speed.shared(step, rows.tiles * max(1, spec.kernel.parts))
+
+
+def _update(plan: CohortPlan, rows: _Rows) -> float:
+    """Return the seconds of a rule's step on the parameters of a tile."""
+    spec, speed, lanes = plan.spec, rows.speed, plan.spec.kernel.lanes
+    sparse = spec.kernel.sparse and not spec.kernel.parts
+    parameters = plan.workload.touched if sparse and spec.untouched != STEP else float(plan.d)
+    parameter = speed.of_operations(of_rule(spec.rule)) + SLOT * (1 + spec.rule.slots) * speed.operation
+    if sparse and isinstance(spec.untouched, Coast):
+        parameter += COASTING[spec.untouched.replays] * speed.operation
+    return STEP_OF_TILE[sparse and spec.untouched != STEP] + parameters * lanes * parameter
+
+
+def _evaluation(plan: CohortPlan, rows: _Rows) -> float:
+    work, checkpoints, unmoved = plan.workload, len(plan.checkpoints), 0.0
+    if plan.baseline:  # what was measured of the best point holds until there is a better one: the n-th is, once in n
+        moves = min(checkpoints, 1 + ceil(plan.lanes * log(1 + plan.steps)))
+        checkpoints, unmoved = moves, (checkpoints - moves) * UNMOVED
+    exact = min(checkpoints, 2)
+    seconds = checkpoints * CHECKPOINT + exact * rows.over(plan.n, "evaluate", work.measures)
+    seconds += (checkpoints - exact) * rows.over(plan.sampled, "evaluate", work.measures)
+    if work.held_out:
+        seconds += checkpoints * rows.over(work.held_out, "evaluate", work.held_out_measures)
+        seconds += work.feedback * max(0.0, plan.epochs - checkpoints) * rows.over(work.held_out, "evaluate")
+    if work.gradient_norm:
+        seconds += checkpoints * (0.5 * CHECKPOINT + _tiled(rows).over(plan.n, "train"))
+    return unmoved + seconds + work.effective_rates * checkpoints * plan.lanes * plan.d * RATE_OF_FEATURE
+
+
+def _tiled(rows: _Rows) -> _Rows:
+    """The rows with the tiles that sum a gradient's norm, in two parts: single lanes go into the smallest one."""
+    lanes = 32 // rows.itemsize if rows.single else rows.kernel.lanes
+    kernel = Kernel(lanes, parts=2, sparse=rows.kernel.sparse)
+    return _Rows(kernel, rows.lanes, rows.features, rows.entries, rows.itemsize, rows.loss, rows.speed)
+
+
+def _points(parameters: int, entries: float, itemsize: int, loss: Loss, sparse: bool, speed: Speed) -> _Rows:
+    """Return the rows with a tile of points for each thread."""
+    kernel = point_kernel(parameters, itemsize, sparse=sparse)
+    return _Rows(kernel, kernel.lanes * speed.threads, parameters, entries, itemsize, loss, speed)
+
+
+# --- error surfaces ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Survey:
+    """An error surface over data that a study asks for: its points, and what each of them costs."""
+
+    points: int
+    n: int
+    parameters: int
+    entries: float
+    dtype: str
+    loss: Loss
+    sparse: bool
+
+
+def survey_cost(survey: Survey, pace: Pace) -> Cost:
+    """Return what an error surface over data is expected to cost."""
+    speed = pace.speed(survey.dtype)
+    itemsize = np.dtype(survey.dtype).itemsize
+    points = _points(survey.parameters, survey.entries, itemsize, survey.loss, survey.sparse, speed)
+    seconds = survey.points * points.over(survey.n, "evaluate") / points.lanes
+    return surface_cost(survey.points) + Cost(evaluation=seconds)
+
+
+def surface_cost(points: int) -> Cost:
+    """Return what storing an error surface costs; a landscape's values take no time that counts."""
+    return Cost(storing=COHORT_FILES, disk=7.0 * points + 1_000, memory=24.0 * points)
+
+
+# --- swarms -----------------------------------------------------------------------------------------------------------
+
+
+def swarm_cost(plan: SwarmPlan, pace: Pace) -> Cost:
+    """Return what a swarm is expected to cost; its memory is that of the lanes and rows that are there together."""
+    spec, lanes, d = plan.spec, len(plan.lanes), plan.spec.d
+    speed, threads = pace.speed(spec.dtype), pace.threads
+    groups = ceil(lanes / spec.width)
+    step = speed.of_operations(_swarm_step(plan)) * groups * spec.width * plan.steps
+    curves, shown = len(plan.checkpoints) * lanes, min(d, 8)
+    columns = 7 + shown + bool(plan.search)
+    followed, slots = len(plan.followed) * (plan.steps + 1), spec.rule.slots
+    together = min(lanes, plan.together)
+    return Cost(
+        training=speed.shared(step, min(groups, 64)) * (1 + bool(plan.search) * LINE_EVALUATIONS),
+        evaluation=(curves + 3 * lanes) * (READING + READING_OF_COORDINATE * d)
+        + bool(followed) * (plan.steps + 1) * FOLLOWED_STEP
+        + followed * d * FOLLOWED_ROW,
+        storing=COHORT_FILES + curves * columns * SWARM_VALUE / min(2, threads),  # by a thread of its own
+        disk=curves * VALUE_BYTES * (3 + shown)
+        + lanes * (SWARM_VALUES + VALUE_BYTES * shown)
+        + followed * d * 8.0 * (2.5 + slots),
+        memory=together * (plan.bytes_a_lane + WAITING_TABLES * 8.0 * columns),
+    )
+
+
+def _swarm_step(plan: SwarmPlan) -> Operations:
+    """The operations of a step of one lane: its gradient, noise, the rule, and the value where steps are counted."""
+    spec = plan.spec
+    counts = of_landscape(spec.landscape, spec.p, spec.d, value=spec.threshold is not None)
+    for own in (of_rule(spec.rule), NOISE if spec.noise else Operations()):
+        counts.update({kind: number * spec.d for kind, number in own.items()})
+    return counts
+
+
+# --- together ---------------------------------------------------------------------------------------------------------
+
+
+def total(parts: Iterable[Cost], data: float = 0.0, ranked: int = 0) -> Cost:
+    """Return the cost of a study: its parts one after another, its files, and the process that runs it.
+
+    Parameters
+    ----------
+    parts : iterable of Cost
+    data : float
+        Bytes of the prepared rows; while they are made, there are two copies of them.
+    ranked : int
+        Trials of swarms, which the ranking at the end reads.
+    """
+    found = sum(parts, Cost())
+    memory = PROCESS + data + max(found.memory, data) + RANKED_TRIAL * ranked
+    return Cost(found.training, found.evaluation, found.storing + FOLDER, found.disk + FOLDER_BYTES, memory)

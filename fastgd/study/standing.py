@@ -1,0 +1,146 @@
+"""What a results folder holds of a study: which trials are missing there, which will run again, and why."""
+
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fastgd._errors import InputError
+from fastgd.store.manifest import SCHEMA, Manifest
+from fastgd.store.snapshot import Snapshot
+from fastgd.study.config import Study
+
+# Keys of a study file that add trials, or that decide no number: a change of them runs nothing again.
+NOT_DECISIVE = ("name", "optimizer", "schedule", "seed", "batch_size", "max_seconds", "surface")
+NOT_DECISIVE_BELOW = ("record.parameters", "problem.name", "problem.path", "problem.dataset", "problem.l2")
+# Columns in which a trial that runs again may differ from its stored results.
+MAY_DIFFER = ("trial_id", "configuration", "dataset", "n", "d", "dtype", "layout", "sparse", "kernel", "starts")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a folder holds of a study.
+
+    Attributes
+    ----------
+    path : Path
+    held, missing : int
+        The study's trials that are stored, and those that are not.
+    timed_out : int
+        Of those stored, how many ran out of time, and will run again.
+    notes : tuple of str
+        What will run again though it is stored, and why.
+    """
+
+    path: Path
+    held: int
+    missing: int
+    timed_out: int
+    notes: tuple[str, ...]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All of it in words."""
+        total = self.held + self.missing
+        return f"{self.path} holds {self.held:,} of the {total:,} trials, and {self.missing:,} are missing", *self.notes
+
+
+def standing(path: Path, study: Study, planned: pd.DataFrame) -> Standing | None:
+    """Return what a folder holds of a study's plan; None: it holds no results.
+
+    Parameters
+    ----------
+    path : Path
+    study : Study
+    planned : pandas.DataFrame
+        A row for each trial of the plan, or on landscapes for each configuration with the number of its `starts`.
+
+    Raises
+    ------
+    InputError
+        The folder's results are damaged.
+    """
+    if not (path / "manifest.json").exists() or Manifest.read(path).schema != SCHEMA:
+        return None
+    snapshot = Snapshot.read(path)
+    stored = _stored(snapshot)
+    known = stored.set_index("trial_id")["stored"] if len(stored) else pd.Series(dtype=int)
+    weights = planned["starts"] if "starts" in planned else pd.Series(1, planned.index)
+    held = int(weights.clip(upper=planned["trial_id"].map(known).fillna(0)).sum())
+    late = snapshot.trial_ids("timeout").intersection(planned["trial_id"]) if snapshot.trials else set()
+    notes = [*_changed(path, study, planned, stored, weights), *_unkept(study, snapshot, planned, late)]
+    if late:
+        notes.append(f"{len(late):,} trials ran out of time before: they are run again")
+    return Standing(path, held, int(weights.sum()) - held, len(late), tuple(notes))
+
+
+def _stored(snapshot: Snapshot) -> pd.DataFrame:
+    """A row for each stored trial, or configuration, with what it is and how many rows it has."""
+    if not snapshot.trials:
+        return pd.DataFrame({"trial_id": [], "stored": []})
+    names = [name for name in snapshot.columns.trials.names if name not in ("start", "in_study")]
+    trials = snapshot.dataset("trials")
+    counts = trials.to_table(columns=["trial_id"]).to_pandas()["trial_id"].value_counts().rename("stored")
+    counts.index = counts.index.astype(str)
+    found = [
+        batch.to_pandas().astype({"trial_id": str}).drop_duplicates("trial_id")
+        for batch in trials.to_batches(columns=[*names, "in_study"])
+    ]
+    distinct: pd.DataFrame = pd.concat(found).drop_duplicates("trial_id").join(counts, on="trial_id")
+    return distinct
+
+
+def _changed(
+    path: Path, study: Study, planned: pd.DataFrame, stored: pd.DataFrame, weights: pd.Series
+) -> Iterator[str]:
+    """Say which trials of the folder's study will run again as others, and which key of the file is why."""
+    if not len(stored):
+        return
+    old = stored[stored["in_study"]]
+    new = planned.assign(starts=weights)[~planned["trial_id"].isin(stored["trial_id"])]
+    key = [name for name in planned if name in old and name not in MAY_DIFFER]
+    again = new.astype({"problem": str}).merge(_plain(old[key]).drop_duplicates(), on=key) if key else new[:0]
+    if len(again):
+        why = ", ".join(_different(path, study)) or "their data, their code or the number of trials beside them"
+        yield f"{int(again['starts'].sum()):,} trials of {path} will run again because {why} changed"
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose names are text: those of landscapes are stored as categories."""
+    texts = [name for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)]
+    plain: pd.DataFrame = frame.astype(dict.fromkeys(texts, str))
+    return plain
+
+
+def _different(path: Path, study: Study) -> list[str]:
+    """Return the keys of the study file that decide numbers, and that differ from those of the folder's study."""
+    try:
+        old = _flat(tomllib.loads((path / "study.toml").read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path / 'study.toml'}: {error}") from error
+    new = _flat(tomllib.loads(study.to_toml()))
+    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    return [key for key in keys if key.split(".")[0] not in NOT_DECISIVE and key not in NOT_DECISIVE_BELOW]
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a table's values by their key paths; those of several tables of a name stand in one list."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        tables = value if isinstance(value, list) and value and isinstance(value[0], Mapping) else [value]
+        for each in tables:
+            below = _flat(each, f"{prefix}{key}.") if isinstance(each, Mapping) else {f"{prefix}{key}": each}
+            for name, found in below.items():
+                flat.setdefault(name, []).append(found)
+    return flat
+
+
+def _unkept(study: Study, snapshot: Snapshot, planned: pd.DataFrame, late: Collection[str]) -> Iterator[str]:
+    if study.record.parameters != "all" or study.landscapes:
+        return
+    stored = snapshot.trial_ids().intersection(planned["trial_id"]) - set(late)
+    if unkept := stored - snapshot.parameter_ids():
+        yield f'{len(unkept):,} trials will run again for record.parameters = "all": theirs were not kept'

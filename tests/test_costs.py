@@ -1,0 +1,339 @@
+"""What a study is said to cost: parts that add up, that grow with what grows, and that fit what is found on disk and in
+memory. Seconds are compared with nothing: `python -m benchmarks.costs` does that.
+"""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from landscape_studies import study as landscape_study
+from rich.console import Console
+from scipy.sparse import csr_array
+from small_studies import Log, rows, run, study_of
+from test_cli import fastgd_cli
+
+import fastgd
+from fastgd import InputError, Study
+from fastgd.cli.plans import cost_text
+from fastgd.cli.progress import Reporter
+from fastgd.datasets import from_arrays, prepare
+from fastgd.engine import machine
+from fastgd.engine.machine import Machine
+from fastgd.optimizers import OPTIMIZERS, find
+from fastgd.optimizers._rules import Rule
+from fastgd.problems import LANDSCAPES, LOSSES
+from fastgd.study import notes, operations
+from fastgd.study.costs import Pace, cohort_cost, swarm_cost
+from fastgd.study.events import Planned, Searching
+from fastgd.study.plan import make_plan
+from fastgd.study.rate_search import Grid
+from fastgd.study.summary import Cost
+from fastgd.study.swarm_plan import make_swarm_plan
+
+N, D = 400, 6
+SGD = {"name": "sgd", "lr": [0.1, 0.2, 0.3, 0.4, 0.5]}
+PACE = Pace(Machine(100.0, 200.0, 20.0), 2)
+# Every engine over data: changes of a study, and whether its rows are sparse.
+ENGINES = {
+    "tile": ({"optimizer": SGD}, False),
+    "sums": ({"optimizer": {**SGD, "name": "lamb"}}, False),
+    "single": ({"optimizer": {"name": "adam", "lr": 0.1}}, False),
+    "large": ({"optimizer": SGD, "batch_size": "full", "epochs": 20}, False),
+    "svrg": ({"optimizer": {**SGD, "estimator": "svrg"}}, False),
+    "saga": ({"optimizer": {**SGD, "estimator": "saga"}}, False),
+    "search": (
+        {"optimizer": {"name": "sgd", "lr": 1.0, "line_search": {"kind": "armijo"}}, "batch_size": "full"},
+        False,
+    ),
+    "baseline": ({"optimizer": {"name": "random_search", "low": -1.0, "high": 1.0}}, False),
+    "sparse": ({"optimizer": SGD}, True),
+    "coasting": ({"optimizer": {**SGD, "name": "adam"}}, True),
+    "dense updates": ({"optimizer": {**SGD, "name": "lamb"}}, True),
+    "sparse batch": ({"optimizer": SGD, "batch_size": "full"}, True),
+}
+
+
+def plan_of(n=N, d=D, sparse=False, validation=0.0, **changes):
+    """The plan of a small study over so many rows."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, d)) * (rng.random((n, d)) < 0.5)
+    problem = {"loss": "logistic", "intercept": True, "validation": validation}
+    study = study_of(**{"epochs": 5, "problem": problem, **changes})
+    dataset = from_arrays(csr_array(X) if sparse else X, (X[:, 0] > 0).astype(float))
+    return make_plan(study, [prepare(dataset, targets="binary", dtype=study.dtype, validation=validation)])
+
+
+def cost_of(pace=PACE, **changes):
+    costs = [cohort_cost(cohort, pace) for cohort in plan_of(**changes).cohorts]
+    return sum(costs, Cost())
+
+
+def swarm_cost_of(pace=PACE, **changes):
+    study = landscape_study(**{"record": {"trajectories": 0}, **changes})
+    return sum((swarm_cost(swarm, pace) for swarm in make_swarm_plan(study).swarms), Cost())
+
+
+def test_costs_add_up():
+    one, other = Cost(1.0, 2.0, 3.0, 100.0, 5.0), Cost(0.5, 0.25, 0.125, 10.0, 7.0)
+    assert (one.seconds, (one + other).seconds) == (6.0, 6.875)
+    assert (one + other).disk == 110
+    assert (one + other).memory == 7, "one after the other"
+    summary = plan_of(optimizer=SGD).summary()
+    assert set(asdict(summary)["cost"]) == {"training", "evaluation", "storing", "disk", "memory"}
+    assert json.loads(json.dumps(asdict(summary.cost)))
+    assert min(asdict(summary.cost).values()) > 0
+    assert summary.cost.memory > summary.bytes, "the process is counted too"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_costs_more_with_more_work(engine):
+    changes, sparse = ENGINES[engine]
+    changes = {"sparse": sparse, "batch_size": 32, **changes}
+    small, kind = cost_of(**changes), changes["optimizer"]
+    assert all(value > 0 for value in asdict(small).values())
+    longer = cost_of(**{**changes, "epochs": 2 * changes.get("epochs", 5)})
+    assert longer.training > small.training
+    assert longer.evaluation > small.evaluation
+    assert longer.disk > small.disk
+    more = cost_of(n=64 * N, **changes)
+    assert more.training > small.training
+    assert more.evaluation > small.evaluation
+    assert cost_of(d=20 * D, **changes).training > small.training
+    if isinstance(kind.get("lr"), list):
+        many = cost_of(**{**changes, "optimizer": {**kind, "lr": np.geomspace(1e-3, 1, 200).tolist()}})
+        assert many.training > small.training
+        assert many.evaluation > small.evaluation
+        assert many.memory > small.memory
+    slower = cost_of(Pace(Machine(10.0, 20.0, 2.0), 2), **changes)
+    assert slower.training > small.training
+    assert slower.evaluation > small.evaluation
+    alone = cost_of(Pace(Machine(50.0, 100.0, 10.0), 1), **changes)
+    assert alone.training >= small.training, "half of the machine is not faster"
+
+
+def test_what_is_recorded_costs():
+    base = {"optimizer": SGD, "validation": 0.25, "n": 20_000}
+    plain = cost_of(**base)
+    for metrics in (["accuracy"], ["grad_norm"], ["validation_accuracy"]):
+        found = cost_of(**base, record={"metrics": metrics})
+        assert found.evaluation > plain.evaluation, metrics
+        assert found.disk > plain.disk
+        assert found.training == plain.training
+    often = cost_of(**base, record={"every": {"log": 100}})
+    assert often.evaluation > 5 * plain.evaluation
+    assert often.storing > plain.storing
+    fewer = cost_of(**base, record={"every": {"log": 100}, "rows": 500})
+    assert fewer.evaluation < often.evaluation
+    assert fewer.training == often.training
+    assert cost_of(**base, record={"parameters": "all"}).disk > plain.disk
+    feedback = cost_of(**base, record={"every": {"log": 2}}, schedule=[{"name": "plateau"}])
+    assert feedback.evaluation > cost_of(**base, record={"every": {"log": 2}}).evaluation
+
+
+def test_swarms_cost_more_with_more_work():
+    small = swarm_cost_of()
+    assert all(value > 0 for value in asdict(small).values())
+    assert swarm_cost_of(steps=3_000).training > 5 * small.training
+    more = swarm_cost_of(starts={"grid": 100})
+    assert more.training > 5 * small.training
+    assert more.disk > 5 * small.disk
+    assert more.memory > small.memory
+    assert swarm_cost_of(record={"every": "epoch", "trajectories": 0}).disk > 5 * small.disk
+    assert swarm_cost_of(record={"trajectories": 2}).disk > swarm_cost_of(record={"trajectories": 0}).disk
+    assert swarm_cost_of(problem={"landscape": "himmelblau", "noise": 0.1}).training > 2 * small.training
+    assert swarm_cost_of(problem={"landscape": "ackley"}).training > 2 * small.training
+    wide = {"problem": {"landscape": "rosenbrock", "dimension": 40}, "starts": {"uniform": 400}}
+    assert swarm_cost_of(**wide).training > 10 * small.training
+
+
+def test_error_surfaces_are_part_of_the_total():
+    surface = {"low": -1, "high": 1, "num": 500}
+    without, whole = plan_of(optimizer=SGD).cost(), plan_of(optimizer=SGD, surface=surface).cost()
+    assert whole.evaluation > without.evaluation
+    assert whole.disk - without.disk > 500 * 500
+    small, large = (make_swarm_plan(landscape_study(surface={"num": num})).summary().cost.disk for num in (10, 1_000))
+    assert large - small > 5e6
+
+
+def test_one_trial_costs_less_than_all():
+    from fastgd.study.runner import only
+
+    plan = plan_of(optimizer=SGD, surface={"low": -1, "high": 1, "num": 500})
+    one = only(plan, plan.trials["trial_id"][0])
+    assert one.cost().evaluation < plan.cost().evaluation
+    assert one.surveys == (), "a trial alone draws no surface"
+    swarms = make_swarm_plan(landscape_study())
+    name = swarms.ids()[0]
+    assert swarms.only(f"{name}:3").cost().disk < swarms.cost().disk
+
+
+# --- against what is found --------------------------------------------------------------------------------------------
+
+
+def bytes_in(path):
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize("changes", [
+    {"optimizer": SGD, "epochs": 200, "record": {"metrics": ["accuracy", "grad_norm"]}},
+    {"optimizer": SGD, "epochs": 40, "seed": list(range(12)), "record": {"parameters": "all"}},
+])  # fmt: skip
+def test_disk_of_data(tmp_path, changes):
+    log = Log()
+    run(tmp_path / "r", log=log, **changes)
+    (planned,) = log.of(Planned)
+    assert 0.4 < planned.summary.cost.disk / bytes_in(tmp_path / "r") < 2.5
+
+
+@pytest.mark.parametrize("changes", [
+    {"starts": {"grid": 60}},
+    {"starts": {"uniform": 3_000}, "problem": {"landscape": "himmelblau", "noise": 1.0}},
+    {"starts": {"grid": 4}, "record": {"trajectories": "all"}, "steps": 1_000},
+])  # fmt: skip
+def test_disk_of_landscapes(tmp_path, changes):
+    log = Log()
+    fastgd.run(landscape_study(**changes), tmp_path / "r", on_event=log)
+    (planned,) = log.of(Planned)
+    assert 0.4 < planned.summary.cost.disk / bytes_in(tmp_path / "r") < 2.5
+
+
+MEASURE = """
+import resource, sys
+import fastgd
+from fastgd.study.events import Planned, Searching
+seen = []
+results = fastgd.run(fastgd.Study.from_toml(sys.argv[1]), sys.argv[2], on_event=seen.append)
+results.best()
+cost = next(event for event in seen if isinstance(event, Planned)).summary.cost
+print(cost.memory, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+@pytest.mark.parametrize("study", [
+    Study(
+        name="rows",
+        steps=3,
+        batch_size=64,
+        problem={"loss": "squared", "synthetic": {"n": 200_000, "d": 200}},
+        optimizer={"name": "sgd", "lr": 1e-3},
+    ),
+    landscape_study(starts={"uniform": 300_000}, steps=5, optimizer=[{"name": "sgd", "lr": 1e-3}]),
+], ids=["rows", "swarm"])  # fmt: skip
+def test_memory(tmp_path, study):
+    file = tmp_path / "study.toml"
+    file.write_text(study.to_toml())
+    command = [sys.executable, "-c", MEASURE, str(file), str(tmp_path / "r")]
+    said, found = map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+    assert 0.5 < said / found < 2
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+def test_costs_in_words():
+    text = cost_text(Cost(35.0, 4.0, 1.0, 120e6, 300e6))
+    assert text == "about 40 s (training 35 s, evaluation 4.0 s, storing 1.0 s), 120 MB on disk, 300 MB of memory"
+
+
+LINE = (
+    r"about [\d.]+ (ms|s|min)( \d+ s)? \(training .+, evaluation .+, storing .+\), [\d.]+ [kMG]B on disk, "
+    r"[\d.]+ [MG]B of memory"
+)
+
+
+def test_the_plan_and_the_first_lines_of_a_run_say_it(tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text(landscape_study().to_toml())
+    plan, _ = fastgd_cli("run", str(file), "--dry-run")
+    assert re.search(f"^{LINE}; compiling kernels that are not in the cache comes on top$", plan, re.MULTILINE)
+    slower, _ = fastgd_cli("run", str(file), "--dry-run", "--threads", "1")
+    assert re.search(LINE, slower)
+    written = io.StringIO()
+    reporter = Reporter(Console(file=written, width=200))
+    reporter(Planned(make_swarm_plan(landscape_study()).summary()))
+    assert re.fullmatch(f"planned 1,200 trials in 2 cohorts: {LINE}\n", written.getvalue())
+
+
+def test_a_search_says_what_all_of_its_rounds_cost(tmp_path):
+    log = Log()
+    study = study_of(epochs=20, optimizer={"name": "sgd", "lr": [1e-3, 10.0]})
+    fastgd.tune(study, tmp_path / "t", data=rows(), on_event=log)
+    (said,) = log.of(Searching)
+    rounds = [event.summary.cost for event in log.of(Planned)]
+    assert len(rounds) > 2
+    assert 0.3 < said.cost.training / sum(cost.training for cost in rounds) < 3
+    assert said.cost.memory == rounds[0].memory
+    written = io.StringIO()
+    Reporter(Console(file=written, width=200))(said)
+    assert re.fullmatch(f"all rounds of the search: {LINE}\n", written.getvalue())
+
+
+@pytest.mark.parametrize("grid", [Grid(1e-4, 1.0), Grid(1e-3, 0.1), Grid(1e-5, 1.0, 5), Grid(1e-2, 1.0, 9, 1.05)])
+def test_the_rates_of_a_search_are_foreseen(grid):
+    searched, about = grid.foreseen()
+    assert grid.points < searched < 10 * grid.points
+    assert about == 5, "the best one is bracketed at once"
+
+
+def test_a_note_where_evaluation_outweighs_training(monkeypatch):
+    often = {"optimizer": SGD, "record": {"every": {"log": 50}}}
+    assert not any("evaluation" in note for note in plan_of(**often).notes), "of a study of milliseconds it matters not"
+    monkeypatch.setattr(notes, "NOTED_SECONDS", 0.0)
+    assert any("evaluation is expected to take" in note and "record.rows" in note for note in plan_of(**often).notes)
+    rare = {"optimizer": SGD, "epochs": 3_000, "record": {"every": {"log": 2}}}
+    assert not any("evaluation" in note for note in plan_of(**rare).notes)
+    assert any("recording is expected to take" in note for note in make_swarm_plan(landscape_study()).notes)
+
+
+# --- what they are made of --------------------------------------------------------------------------------------------
+
+
+def test_operations_are_counted():
+    assert operations.of_rule(Rule.of(find("sgd"), {})) == {"simple": 4}
+    adam = operations.of_rule(Rule.of(find("adam"), {}))
+    assert (adam["root"], adam["division"], adam["function"]) == (1, 1, 0)
+    clipped = operations.of_rule(Rule.of(find("sgd"), {}, {"clip": "norm"}))
+    assert clipped["simple"] > 4
+    assert operations.of_loss(LOSSES["squared"], derivative=True) == {"simple": 1}
+    assert operations.of_loss(LOSSES["poisson"])["function"] == 1
+    rosenbrock, levy = LANDSCAPES["rosenbrock"], LANDSCAPES["levy"]
+    few, many = (operations.of_landscape(rosenbrock, rosenbrock.instance(), d)["simple"] for d in (10, 1_000))
+    assert 80 < many / few < 120
+    assert operations.of_landscape(levy, levy.instance(), 2)["function"] > 0
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_rule_is_counted_and_not_guessed(name):
+    rule = Rule.of(find(name), {})
+    found = operations.of_rule(rule)
+    assert found["simple"] > 0
+    broken = replace(find(name), cls=type("Broken", (find(name).cls,), {"rule": lambda h, c, w, g, s: float(w)}))
+    assert operations.of_rule(Rule.of(broken, {}))["simple"] == 6 + 4 * rule.slots, "what cannot be counted is guessed"
+
+
+def test_limits_are_measured_once_for_a_machine(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine._jit, "CACHE", tmp_path)
+    machine.limits.cache_clear()
+    first = machine.limits(1)
+    (file,) = tmp_path.iterdir()
+    assert Machine(*json.loads(file.read_text())) == first
+    assert min(first) > 0
+    file.write_text(json.dumps([1.0, 2.0, 3.0]))
+    assert machine.limits(1) == first, "this process knows them"
+    machine.limits.cache_clear()
+    assert machine.limits(1) == (1.0, 2.0, 3.0)
+    file.write_text("damaged")
+    machine.limits.cache_clear()
+    assert min(machine.limits(1)) > 0
+    assert json.loads(file.read_text()) != [1.0, 2.0, 3.0]
+    machine.limits.cache_clear()
+
+
+def test_rows_are_of_data():
+    with pytest.raises(InputError, match=r"record\.rows goes with problems over data"):
+        landscape_study(record={"rows": 10})

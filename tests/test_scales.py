@@ -1,0 +1,187 @@
+"""Verdicts on losses do not depend on their units: on the scale of the targets, and for landscapes on any offset."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_studies import run
+
+from fastgd.datasets import from_arrays, prepare
+from fastgd.engine.swarm import Reading
+from fastgd.problems import LOSSES
+from fastgd.schedules import SCHEDULES
+from fastgd.study.config import Stop
+from fastgd.study.outcomes import TAIL, Ground, judge
+from fastgd.study.rate_search import excess, flat_range
+from fastgd.study.stopping import Stopping, loss_scale
+from fastgd.study.sweeps import POINTS, Sweep, _smoothed
+
+SCALES = st.integers(-400, 400).map(lambda power: 2.0**power)  # powers of two: no rounding decides
+
+# --- divergence over data ---------------------------------------------------------------------------------------------
+
+
+def sgd(*rates):
+    return {"name": "sgd", "lr": list(rates)}
+
+
+@pytest.mark.parametrize("y", [1.0, 1e-4, 1e4, -1e-80])
+def test_a_loss_that_rises_without_end_diverges_whatever_the_targets_unit(tmp_path, y):
+    data = np.array([[1.0]]), np.array([y])
+    fields = {"problem": {"loss": "squared"}, "batch_size": "full", "epochs": None, "steps": 100}
+    trials = run(tmp_path / "r", data, optimizer=sgd(0.5, 2.1), **fields).trials.set_index("lr")
+    assert trials["status"].to_dict() == {0.5: "completed", 2.1: "diverged"}
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_a_trial_that_starts_at_its_optimum_and_hovers_does_not_diverge(tmp_path, unit):
+    random = np.random.default_rng(0)
+    X = random.standard_normal((64, 2))
+    y = unit * (X @ [1.0, -2.0])  # without noise: the objective at the start is that of rounding
+    fields = {"problem": {"loss": "squared"}, "batch_size": 4, "epochs": 30, "init": {"point": [unit, -2 * unit]}}
+    trials = run(tmp_path / "r", (X, y + 1e-9 * unit * random.standard_normal(64)), optimizer=sgd(0.3), **fields).trials
+    assert trials["status"].tolist() == ["completed"]
+
+
+def _first_verdicts(losses, scale):
+    stopping = Stopping.start(Stop(patience=3), np.array(losses[:1]), scale=scale)
+    return [stopping.judge(np.arange(1), np.array([loss]), epoch)[0][0] for epoch, loss in enumerate(losses)]
+
+
+@given(losses=st.lists(st.integers(-(10**6), 10**9).map(lambda k: k / 64), min_size=2, max_size=8), unit=SCALES)
+def test_the_rules_of_stopping_know_no_unit(losses, unit):
+    scaled = [loss * unit for loss in losses]
+    assert _first_verdicts(scaled, 2.0 * unit) == _first_verdicts(losses, 2.0)
+
+
+@pytest.mark.parametrize("start", [0.0, -1e-12, 1e-12])
+def test_a_perfect_start_is_judged_by_the_losss_own_scale(start):
+    assert _first_verdicts([start, 1.9e3, 2.1e3], 2.0) == ["", "", "diverged"]
+
+
+@pytest.mark.parametrize(("level", "verdict"), [(-1.0, "stalled"), (0.0, "stalled")])
+def test_standing_still_at_or_below_zero_is_standing_still(level, verdict):
+    assert _first_verdicts([level] * 5, 1.0)[3:] == [verdict, verdict]
+    assert _first_verdicts([level - 0.01 * k for k in range(6)], 1.0) == [""] * 6
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_has_a_scale_of_its_own(name):
+    targets = LOSSES[name].targets
+    y = {"binary": [0.0, 1.0], "unit": [0.0, 1.0], "real": [-3.0, 5.0], "count": [0.0, 7.0]}[targets]
+    data = prepare(from_arrays(np.ones((2, 1)), np.array(y)), targets=targets, dtype="float64")
+    expected = {"logistic": math.log(2), "squared": 8.5, "huber": 3.5, "sigmoid_squared": 0.125}.get(name, 1.0)
+    assert loss_scale(data, LOSSES[name]) == pytest.approx(expected)
+
+
+# --- outcomes on landscapes -------------------------------------------------------------------------------------------
+
+SIZE = np.array([[-2.0, 2.0], [-2.0, 2.0]])
+CURVATURE = np.array([[1.0], [20.0]])
+
+
+def readings(rate, start, steps=300):
+    """Plain descent on a bowl: its start, its last readings, and its steps."""
+    w, path = np.array(start).T.astype(float), []
+    with np.errstate(all="ignore"):
+        for _ in range(steps + 1):
+            path.append(w)
+            w = w - rate * CURVATURE * w
+    return path[0], [path[steps - ago] for ago in (*TAIL, 0)]
+
+
+def outcome(rate, start, unit, offset, minimum):
+    def read(w):
+        with np.errstate(all="ignore"):
+            values = unit * 0.5 * (CURVATURE * w * w).sum(axis=0) + offset
+            return Reading(w, values, unit * np.linalg.norm(CURVATURE * w, axis=0))
+
+    first, tail = readings(rate, start)
+    minima = np.zeros((1, 2)) if minimum else np.zeros((0, 2))
+    ground = Ground(SIZE, minima, np.full(len(minima), offset), unit * 1e-9, offset, unit * 10.0)
+    died = np.zeros(first.shape[1], int)
+    found = judge(ground, read(first), [read(w) for w in tail], died, 300, 1e3)
+    return found.status.names[found.status.codes[0]]
+
+
+@pytest.mark.parametrize("minimum", [True, False])
+@pytest.mark.parametrize("start", [[[1.0, 1.0]], [[1e-9, 1e-9]]])
+@given(unit=st.sampled_from([1e-12, 1e-3, 1.0, 1e9]), offset=st.sampled_from([-100.0, 0.0, 3.0]))
+def test_outcomes_know_no_unit_and_no_offset(minimum, start, unit, offset):
+    near = start[0][0] < 1e-3
+    at_rest = "converged" if minimum else "trapped"
+    expected = {1e-5: at_rest if near else "completed", 0.05: at_rest}
+    if not near:
+        expected |= {0.1: "cycling", 0.105: "diverged"}
+    for rate, status in expected.items():
+        assert outcome(rate, start, unit, unit * offset, minimum) == status, rate
+
+
+def test_who_is_below_all_known_minima_has_not_converged():
+    ground = Ground(SIZE, np.zeros((1, 2)), np.array([7.0]), 1e-6, 0.0, 10.0)
+    rest = Reading(np.array([[1.0], [1.0]]), np.array([2.0]), np.array([0.0]))
+    found = judge(ground, rest, [rest] * (len(TAIL) + 1), np.zeros(1, int), 300, 1e3)
+    assert found.status.names[found.status.codes[0]] == "trapped"
+
+
+# --- schedules with feedback ------------------------------------------------------------------------------------------
+
+
+def plateau(losses, **keys):
+    rule = SCHEDULES["plateau"].cls(**keys)
+    state, before, values = rule.begin(1), np.array([np.nan]), []
+    for loss in losses:
+        state = rule.judge(state, before, np.array([loss]))
+        before, values = np.array([loss]), [*values, float(state.value[0])]
+    return values
+
+
+@pytest.mark.parametrize("mode", ["rel", "abs"])
+@pytest.mark.parametrize("level", [-1.0, 0.0, 1.0, -1e-9, 1e9])
+def test_a_constant_loss_is_a_plateau_whatever_its_sign(level, mode):
+    found = plateau([level] * 8, patience=2.0, threshold_mode=mode)
+    np.testing.assert_allclose(found, [1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01])
+
+
+@given(level=st.integers(-(10**6), 10**6).map(lambda k: k / 16), threshold=st.floats(0.01, 2))
+def test_the_margin_of_a_plateau_is_relative_to_the_size_of_the_best(level, threshold):
+    margin = threshold * abs(level)
+    slight, clear = level - 0.9 * margin, level - 1.1 * margin - 1e-9
+    assert plateau([level, slight], patience=0.0, threshold=threshold)[-1] == pytest.approx(
+        0.1 if slight >= level - margin else 1.0
+    )
+    assert plateau([level, clear], patience=0.0, threshold=threshold)[-1] == 1
+
+
+@pytest.mark.parametrize("offset", [-10.0, 0.0, 10.0])
+def test_a_rise_is_a_rise_below_zero_too(offset):
+    rule = SCHEDULES["halve_on_rise"].cls()
+    state = rule.judge(rule.begin(3), np.zeros(3) + offset, np.array([-1.0, 0.0, 1.0]) + offset)
+    assert state.value.tolist() == [1.0, 1.0, 0.5]
+
+
+# --- searches of rates ------------------------------------------------------------------------------------------------
+
+
+@given(offset=st.sampled_from([-100.0, -1.0, 0.0, 7.0]), unit=st.sampled_from([1e-6, 1.0, 1e6]))
+def test_flat_ranges_know_no_unit_and_no_offset(offset, unit):
+    losses = {0.001: 0.99, 0.01: 0.04, 0.1: 0.0, 1.0: 0.03, 10.0: math.inf}
+    tried = {rate: unit * (loss + offset) for rate, loss in losses.items()}
+    assert flat_range(excess(tried, unit * (1.0 + offset)), 0.1) == (0.01, 1.0)
+
+
+@given(offset=st.sampled_from([-100.0, -1.0, -0.5, 7.0]), unit=st.sampled_from([1e-6, 1.0, 1e6]))
+def test_range_tests_know_no_unit_and_no_offset(offset, unit):
+    rates = np.geomspace(1e-6, 10.0, POINTS)
+    place = np.log10(rates) + 2
+    loss = np.where(place < 0, 1 / (1 + np.exp(4 * (place + 1))), 0.02 * np.exp(5 * place))
+    loss[rates > 3] = np.inf
+
+    def found(unit, offset):
+        values, start = unit * (loss + offset), unit * (1 + offset)
+        sweep = Sweep({}, rates, values, _smoothed(values, rates, start), start)
+        return sweep.least, sweep.steepest, sweep.blow_up, sweep.suggestion
+
+    np.testing.assert_allclose(found(unit, offset), found(1.0, -0.5), rtol=0.1)
