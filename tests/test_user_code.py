@@ -205,11 +205,6 @@ def test_the_examples_of_the_docs_are_what_they_say(module):
     assert find("my_rules:Powered").hyper == {"lr": None, "beta": 0.9, "power": 0.5}
     assert Rule.of(find("my_rules:Powered"), {}).linear_in_rate
     assert find_loss("my_losses:pinball").targets == "real"
-    blocks = re.findall(r"```python\n(.*?)```", (PACKAGE.parent / "CONTRIBUTING.md").read_text(), re.DOTALL)
-    types = "from typing import NamedTuple\nimport numpy as np\n"
-    types += "from fastgd.optimizers import Decay, Rate, Slots, Step, Value, optimizer\n"
-    module("my_signum", types + blocks[0].replace('    name="signum",\n', ""))
-    assert find("my_signum:Signum").slots == ("mean",)
 
 
 # --- without a file ---------------------------------------------------------------------------------------------------
