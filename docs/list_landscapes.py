@@ -77,7 +77,7 @@ starts, or more rates, run alone. `fastgd run STUDY.toml --trial ID:START` runs 
 ## A function of your own
 
 A study may name a function of a point in a module of yours, which lies in the folder where `fastgd` is started. It is
-evaluated at many points at once, so it is written with arithmetic, `x ** 2` and NumPy's element-wise functions
+evaluated at many points at once, so it is written with arithmetic, `x ** p` and NumPy's element-wise functions
 (`np.where` in place of `if`):
 
 ```python

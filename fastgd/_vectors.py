@@ -40,11 +40,12 @@ class Vector(types.Type):
 
 
 class Mask(types.Type):
-    """The outcome of comparing two vectors: one bit a lane, for `np.where`."""
+    """The outcome of comparing two vectors of a type: one bit a lane, for `np.where`."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, element: Any, count: int) -> None:
+        self.element = element
         self.count = count
-        super().__init__(name=f"Mask({count})")
+        super().__init__(name=f"Mask({element} x {count})")
 
 
 def _ir_element(element):
@@ -108,7 +109,7 @@ def elementwise(functions: tuple[Any, ...], arity: int, emit: Callable[..., Any]
             numbers = all(isinstance(a, (Vector, types.Number)) for a in args)
             if kws or len(args) != arity or not vectors or not numbers or any(v != vectors[0] for v in vectors):
                 return None
-            return signature(Mask(vectors[0].count) if mask else vectors[0], *args)
+            return signature(Mask(vectors[0].element, vectors[0].count) if mask else vectors[0], *args)
 
     def lower(context, builder, sig, args):
         wanted = next(a for a in sig.args if isinstance(a, Vector))
@@ -189,9 +190,9 @@ elementwise((np.minimum,), 2, _select("<"))
 class _Where(AbstractTemplate):
     def generic(self, args: Any, kws: Any) -> Any:
         vectors = [a for a in args[1:] if isinstance(a, Vector)]
-        if kws or len(args) != 3 or not isinstance(args[0], Mask) or not vectors:
+        if kws or len(args) != 3 or not isinstance(args[0], Mask):
             return None
-        return signature(vectors[0], *args)
+        return signature(vectors[0] if vectors else Vector(args[0].element, args[0].count), *args)
 
 
 def _lower_where(context, builder, sig, args):
@@ -199,27 +200,25 @@ def _lower_where(context, builder, sig, args):
     return builder.select(args[0], *values)
 
 
-for _pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
+for _pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector), (types.Number, types.Number)):
     lower_builtin(np.where, Mask, *_pair)(_lower_where)
 
 
 class _Power(AbstractTemplate):
-    """Whole powers that the source names are products; a `pow` for each lane would cost more than a small step."""
+    """Whole powers that the source names are products; any other is the C library's `pow`, a lane at a time."""
 
     prefer_literal = True
 
     def generic(self, args: Any, kws: Any) -> Any:
-        if kws or len(args) != 2 or not any(isinstance(a, Vector) for a in args):
+        vectors = [a for a in args if isinstance(a, Vector)]
+        numbers = all(isinstance(a, (Vector, types.Number)) for a in args)
+        if kws or len(args) != 2 or not vectors or not numbers or any(v != vectors[0] for v in vectors):
             return None
-        if not isinstance(args[0], Vector) or not isinstance(args[1], types.IntegerLiteral):
-            raise TypingError(
-                "a vector is raised to whole literal powers only; write x ** 3, np.sqrt(x), np.exp(y * np.log(x)), or "
-                "fastgd._math.power for a whole exponent that is known when the kernel runs"
-            )
-        return signature(args[0], *args)
+        literal = isinstance(args[0], Vector) and isinstance(args[1], types.IntegerLiteral)
+        return signature(vectors[0], *(args if literal else map(types.unliteral, args)))
 
 
-def _lower_power(context, builder, sig, args):
+def _lower_whole_power(context, builder, sig, args):
     exponent, one = sig.args[1].literal_value, constant(args[0].type, 1.0)
     power = _whole_power(builder, args[0], abs(exponent)) if exponent else one
     return builder.fdiv(one, power) if exponent < 0 else power
@@ -233,9 +232,22 @@ def _whole_power(builder, x, exponent: int):
     return builder.fmul(square, x) if exponent % 2 else square
 
 
-for _operator in (operator.pow, operator.ipow):
-    infer_global(_operator)(type("VectorPower", (_Power,), {"key": _operator}))
-    lower_builtin(_operator, Vector, types.IntegerLiteral)(_lower_power)
+def _lower_power(context, builder, sig, args):
+    """In float64 for either type: the places of an exponent count."""
+    wide = Vector(types.float64, sig.return_type.count)
+    double, kind = context.get_value_type(wide), context.get_value_type(sig.return_type)
+    values = [_as_vector(context, builder, v, t, wide) for v, t in zip(args, sig.args, strict=True)]
+    values = [v if v.type == double else builder.fpext(v, double) for v in values]
+    power = call_llvm(builder, "pow", *values)
+    return power if kind == double else builder.fptrunc(power, kind)
+
+
+for _function in (operator.pow, operator.ipow, np.power):
+    _kind = type("VectorPower", (_Power,), {"key": _function})
+    infer_global(_function)(_kind) if _is_operator(_function) else infer_global(_function, types.Function(_kind))
+    lower_builtin(_function, Vector, types.IntegerLiteral)(_lower_whole_power)
+    for _pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
+        lower_builtin(_function, *_pair)(_lower_power)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

@@ -135,3 +135,13 @@ def test_the_study_file_keeps_it(tmp_path):
     path.write_text(study.to_toml())
     assert fastgd.Study.from_toml(path) == study
     assert [block.hyper["lr"] for block in study.optimizer] == [[1.0]] * 4 + [[3.0]]
+
+
+def test_lists_that_differ_in_a_late_digit_have_names_of_their_own():
+    """Trials of the one would be taken for seeds of the other."""
+    lists = ([0.1, 0.123456781], [0.1, 0.123456789])
+    study = study_of(**full(optimizer={"name": "sgd", "line_search": [{"kind": "best", "rates": r} for r in lists]}))
+    labels = [block.line_search.label for block in study.optimizer]
+    assert labels == ["line_search=best(0.1, 0.123456781)", "line_search=best(0.1, 0.123456789)"]
+    schedules = [{"name": "piecewise", "at": [1, 2], "values": [1.0, value]} for value in (0.123456781, 0.123456789)]
+    assert len({schedule.label for schedule in study_of(schedule=schedules).schedule}) == 2

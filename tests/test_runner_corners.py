@@ -71,7 +71,7 @@ def test_cohorts_that_come_too_late_end_as_timeout_without_being_measured(tmp_pa
             "import fastgd\nfrom typing import NamedTuple\n\n@fastgd.optimizer()\nclass Rule(NamedTuple):\n"
             "    lr: float\n\n    def rule(h, c, w, g, s):\n"
             "        if g > 0:\n            return w - h.lr, s\n        return w + h.lr, s\n",
-            "np.where in place of `if`",
+            r"line 9 of .*`g > 0`: lanes differ, so there is no `if`",
         ),
     ],
 )

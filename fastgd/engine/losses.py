@@ -10,6 +10,7 @@ from numba.extending import overload, register_jitable
 import fastgd._vector_math  # noqa: F401 (losses use exp on vectors)
 from fastgd._jit import jit
 from fastgd._static import Static, address_of, static
+from fastgd._user_modules import reached
 from fastgd._vectors import load, spread, store, total, wide, zeros
 from fastgd.engine.shapes import Shape
 from fastgd.problems import Loss
@@ -32,16 +33,23 @@ def log_terms(loss, z, y):
     raise NotImplementedError("called from kernels only")
 
 
+def _compiled(loss: Loss, function: Any) -> Any:
+    """Return a loss's function for kernels, and make those of a user's known that it calls."""
+    for helper in reached([function]) if loss.foreign else ():
+        register_jitable(helper)
+    return register_jitable(function)
+
+
 @overload(derivative, strict=False)
 def _derivative(loss, z, y):
-    function = register_jitable(loss.value.derivative)
+    function = _compiled(loss.value, loss.value.derivative)
     return lambda loss, z, y: function(z, y)
 
 
 @overload(value, strict=False)
 def _value(loss, z, y):
     if loss.value.log_terms is None:
-        function = register_jitable(loss.value.value)
+        function = _compiled(loss.value, loss.value.value)
         return lambda loss, z, y: function(z, y)
     terms = register_jitable(loss.value.log_terms)
 

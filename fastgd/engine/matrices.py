@@ -263,7 +263,7 @@ def lost(typingctx, w, y, after):
         none = builder.fmul(args[0], zero)
         return builder.and_(builder.fcmp_ordered("==", none, zero), builder.fcmp_unordered("uno", total, total))
 
-    return Mask(w.count)(w, y, after), codegen
+    return Mask(w.element, w.count)(w, y, after), codegen
 
 
 @intrinsic

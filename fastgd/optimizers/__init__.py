@@ -22,12 +22,36 @@ from fastgd.optimizers import (  # noqa: F401 (registers)
     _schedule_free,
     _sign,
 )
-from fastgd.optimizers._record import BASELINES, OPTIMIZERS, Optimizer, find, optimizer
+from fastgd.optimizers._record import (
+    BASELINES,
+    OPTIMIZERS,
+    Decay,
+    NonNegative,
+    Optimizer,
+    Rate,
+    Slots,
+    Step,
+    Value,
+    find,
+    optimizer,
+)
 
 if TYPE_CHECKING:
     from fastgd.optimizers.arrays import ArrayOptimizer
 
-__all__ = ["BASELINES", "OPTIMIZERS", "Optimizer", "find", "optimizer"]
+__all__ = [
+    "BASELINES",
+    "OPTIMIZERS",
+    "Decay",
+    "NonNegative",
+    "Optimizer",
+    "Rate",
+    "Slots",
+    "Step",
+    "Value",
+    "find",
+    "optimizer",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,25 +5,26 @@ decay, by a penalty. Where such a step is a linear map of the parameter and what
 one product of small matrices, and a parameter is brought up to date when it is needed again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastgd._errors import InputError
+from fastgd._traced import Traced, is_one
 from fastgd.optimizers._compose import jitable
+from fastgd.optimizers._proofs import linear_in_rate, linear_map
 from fastgd.optimizers._record import Lazy, Optimizer
-from fastgd.optimizers._rules import Around, Rule
+from fastgd.optimizers._rules import Rule
 from fastgd.optimizers._series import TERMS, series
 
 Array = npt.NDArray[Any]
 Entry = tuple[int, int]
 
 REST, STEP = "rest", "step"  # an untouched parameter stays where it is; it is updated in every step
-EARLY, LATE = (1, 2, 3, 10, 100, 300), (10, 100, 2000, 10**6, 10**9)  # the steps at which a rule is looked at
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def step_of(rule: Rule, drift: bool) -> Callable[..., Any]:
     return plain
 
 
-# --- finding it -------------------------------------------------------------------------------------------------------
+# --- proving it -------------------------------------------------------------------------------------------------------
 
 
 def coasting(
@@ -191,18 +192,25 @@ def coasting(
         return STEP
     if changes_state(rule) and set(scheduled) - {"lr"}:
         return STEP  # what a state is made of would change under it
-    if _clips(rule) and (penalised or drift):
-        return STEP  # what is clipped only where it is large looks linear where it is not
-    look = _Look(rule, *_distinct(hyper, l2), scheduled, drift)
-    matrices = look.matrices()
-    if not look.linear(matrices):
+    if lifts(rule) and rule.optimizer.foreign and not rule.optimizer.quotients:
+        _check_declared(rule, hyper)
+    size, step = size_of(rule, drift), step_of(rule, drift)
+    values = dict(zip(rule.fields, hyper.T, strict=True)) | {name: Traced() for name in scheduled}
+    rows = linear_map(step, rule.instance(values), rule.coefficients, l2, size)
+    if rows is None:
         return STEP
-    entries, ones = _structure(matrices, full=bool(rule.options))
-    if not entries and len(ones) == look.size:
+    entries, ones = _structure(rows)
+    if not entries and len(ones) == size:
         return REST
-    moves_nothing_else = all(k != 0 for _, k in entries)
-    shared = same and rule.linear_in_rate and 0 in ones and moves_nothing_else and _same_but_rate(rule, hyper)
-    return Coast(rule, entries, ones, drift, shared and not penalised, _horizon(rule, hyper))
+    shared = (
+        same
+        and not (penalised or rule.has_readout)
+        and 0 in ones
+        and all(k != 0 for _, k in entries)
+        and linear_in_rate(rule, lambda h, c, x: step(h, c, 0.0, x), size, moving=False)
+        and _same_but_rate(rule, hyper)
+    )
+    return Coast(rule, entries, ones, drift, shared, _horizon(rule, hyper))
 
 
 def lazy_of(record: Optimizer) -> tuple[Lazy, Lazy]:
@@ -223,79 +231,46 @@ def _lazy(rule: Rule, hyper: Array, l2: Array) -> Lazy:
     return "cutoff" if np.isnan(np.array(state, np.float64)).any() else "closed"
 
 
-def _distinct(hyper: Array, l2: Array) -> tuple[Array, Array]:
-    """The lanes to look at: of many, those with the extremes of each column."""
-    rows = np.unique(np.column_stack([hyper, l2]), axis=0)
-    if len(rows) > 64:
-        rows = rows[np.unique([*rows.argmin(axis=0), *rows.argmax(axis=0)])]
-    return rows[:, :-1], rows[:, -1]
-
-
-def _clips(rule: Rule) -> bool:
-    """Whether an option changes the gradient on its way in."""
-    while isinstance(rule, Around):
-        if hasattr(rule.option.cls, "gradient"):
-            return True
-        rule = rule.inner
-    return False
-
-
 def _same_but_rate(rule: Rule, hyper: Array) -> bool:
     others = np.delete(hyper, list(rule.fields).index("lr"), axis=1)
     return bool((others == others[0]).all())
 
 
-class _Look:
-    """Steps of a rule as NumPy computes them, for some lanes (k,) at once."""
+def _check_declared(rule: Rule, hyper: Array) -> None:
+    """Refuse a rule of a user's own whose `coast` is not its step: some gradients, then steps without one in both ways.
 
-    def __init__(self, rule: Rule, hyper: Array, l2: Array, scheduled: Sequence[str], drift: bool) -> None:
-        columns = dict(zip(rule.fields, hyper.T, strict=True))
-        generic = dict.fromkeys(scheduled, np.full(len(hyper), 0.5))
-        self.h, self.l2 = rule.instance(columns | generic), l2
-        self.size, self.step = size_of(rule, drift), step_of(rule, drift)
-        self.quantities, memory = [], tuple(np.full(len(hyper), value) for value in rule.memory)
-        last = EARLY[-1] if rule.memory else 3
-        with np.errstate(all="ignore"):
-            for t in range(1, last + 1):
-                c, memory = rule.functions.prepare(self.h, t, memory)
-                if t in EARLY:
-                    self.quantities.append(c)
-            if not rule.memory:
-                self.quantities += [rule.functions.prepare(self.h, t, ())[0] for t in LATE]
-
-    def _apply(self, c: Any, x: Array) -> Array:
-        """The state (k, size) after a step from x (size,)."""
-        with np.errstate(all="ignore"):
-            state = self.step(self.h, c, self.l2, tuple(np.full(len(self.l2), value) for value in x))
-        return np.stack([np.broadcast_to(value, self.l2.shape) for value in state], axis=1)
-
-    def matrices(self) -> Array:
-        """The matrices (steps, k, size, size), from what a step does to unit vectors."""
-        units = np.eye(self.size)
-        return np.array([np.stack([self._apply(c, unit) for unit in units], axis=-1) for c in self.quantities])
-
-    def linear(self, matrices: Array) -> bool:
-        """Whether a step is that matrix also elsewhere; slots may be roots of something, and are not negative."""
-        points = np.random.default_rng(0).uniform(0.1, 2.0, (4, self.size))
-        points[::2, 0] *= -1
-        points = np.vstack([points, np.zeros(self.size), 1e-3 * points[:1], 1e3 * points[:1]])
-        return all(
-            np.allclose(self._apply(c, x), matrix @ x, rtol=1e-9, atol=1e-14)
-            for (c, matrix), x in product(zip(self.quantities, matrices, strict=True), points)
-        )
-
-
-def _structure(matrices: Array, full: bool) -> tuple[tuple[Entry, ...], tuple[int, ...]]:
-    """The entries of products of such matrices, and where the diagonal stays 1.
-
-    full: nothing is left out, since what has been seen may not be all: an option may do something rarely.
+    What is built in is compared with dense data in the tests.
     """
-    size = matrices.shape[-1]
-    flat = matrices.reshape(-1, size, size)
-    ways = (flat != 0).any(axis=0) | np.eye(size, dtype=bool) | full
+    h, functions = rule.instance(dict(zip(rule.fields, hyper.T, strict=True))), rule.functions
+    rng, lanes = np.random.default_rng(0), len(hyper)
+    memory = tuple(np.full(lanes, value) for value in rule.memory)
+    lift, lower, coast = lift_of(rule), lower_of(rule), rule.optimizer.cls.coast  # type: ignore[attr-defined]
+    w = rng.standard_normal((4, lanes))
+    s = functions.start(h, w)
+    for t in range(1, 60):
+        g = rng.standard_normal((4, lanes)) if t % 20 < 8 else np.zeros((4, lanes))
+        with np.errstate(all="ignore"):
+            c, memory = functions.prepare(h, t, memory)
+            y = lift(h, w, s)
+            x, y = coast(h, c, w, y)
+            found = (x, *lower(h, s, y))
+            w, s = functions.update(h, c, w, g, s)
+        known = np.all([np.isfinite(np.broadcast_to(value, w.shape)) for value in (x, *y)], axis=0)
+        same = [np.allclose((one - other)[known], 0, atol=1e-6) for one, other in zip(found, (w, *s), strict=True)]
+        if not (g.any() or all(same)):
+            name = rule.optimizer.name
+            raise InputError(f"optimizer {name!r}: its coast is not its rule without a gradient, in step {t} for one")
+
+
+def _structure(rows: Sequence[Mapping[int, Any]]) -> tuple[tuple[Entry, ...], tuple[int, ...]]:
+    """The entries of products of matrices with these rows, and where the diagonal stays 1."""
+    size = len(rows)
+    ways: Array = np.eye(size, dtype=bool)
+    for i, row in enumerate(rows):
+        ways[i, list(row)] = True
     for _ in range(size):
         ways = ways @ ways
-    alone = ~(ways & ways.T & ~np.eye(size, dtype=bool)).any(axis=1)  # no way leads back to it
-    ones = tuple(i for i in range(size) if alone[i] and (flat[:, i, i] == 1).all())
+    alone = ~np.any(ways & ways.T & ~np.eye(size, dtype=bool), axis=1)  # no way leads back to it
+    ones = tuple(i for i in range(size) if alone[i] and is_one(rows[i].get(i, 0.0)))
     entries = [(i, k) for i in range(size) for k in range(size) if ways[i, k] and not (i == k and i in ones)]
     return tuple(entries), ones

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from numba.extending import register_jitable
 
+from fastgd._user_modules import functions_of, reached
 from fastgd.optimizers._options import Option
 from fastgd.optimizers._record import Optimizer
 
@@ -39,6 +40,8 @@ class Functions(NamedTuple):
 def plain(optimizer: Optimizer) -> Functions:
     """Return the functions of an optimizer without options."""
     cls: Any = optimizer.cls
+    for helper in reached(functions_of(cls)) if optimizer.foreign else ():  # what a user's functions call
+        jitable(helper)
     rounds: tuple[tuple[Callable[..., Any], Callable[..., Any]], ...] = ()
     if hasattr(cls, "measure"):
         rounds = ((_measure(cls, optimizer.batch_loss), _conclude(cls, optimizer.batch_loss)),)

@@ -23,7 +23,7 @@ from fastgd.optimizers import _series
 from fastgd.optimizers._compose import jitable
 
 overload(_math.exp, strict=False)(lambda z: lambda z: np.exp(z))
-overload(_math.power, strict=False)(lambda x, t: _math.power)
+overload(_math.power, strict=False)(lambda x, t: _math.whole_power)
 overload(_math.sigmoid, strict=False)(lambda z: _math.sigmoid)
 overload(_series.series, strict=False)(lambda m, v, eps: _series.series)
 overload(_series.decayed, strict=False)(lambda q, beta, growth: _series.decayed)

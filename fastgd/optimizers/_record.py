@@ -2,13 +2,10 @@
 it.
 """
 
-import hashlib
-import importlib
 import inspect
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
@@ -16,6 +13,8 @@ from annotated_types import Ge, Gt, Lt
 
 from fastgd._errors import InputError, nearest
 from fastgd._registry import Registry
+from fastgd._user_modules import find_attribute, functions_of, modules_of, source_of
+from fastgd.optimizers._user_rules import check_rule
 
 Value: TypeAlias = Any  # a number, an array, or a kernel's vector of lanes
 Slots: TypeAlias = tuple[Any, ...]
@@ -57,11 +56,9 @@ class Optimizer:
         The categorical choices; the first is the default. They are part of a kernel's type.
     annotations : mapping of str to Any
         The type of each field with its bounds.
-    source : str
-        A hash of the source of its module: what makes an edited rule another rule.
     lazy : tuple of {"closed", "cutoff", "none"}
-        How untouched parameters are brought up to date on sparse data: without a penalty, and with l2 > 0. It says what
-        `optimizers._coast` finds out, for those who do not compile anything.
+        How untouched parameters are brought up to date on sparse data: without a penalty, and with l2 > 0. It tells
+        those who do not compile anything what `optimizers._coast` proves of a built-in rule; nothing rests on it.
     quotients : tuple of (int, int)
         The slots m and v of each `m / (sqrt(v) + eps)` in its step: see `optimizers._series`.
     drawn : bool
@@ -79,10 +76,14 @@ class Optimizer:
     hyper: Mapping[str, float | None]
     options: Mapping[str, tuple[Any, ...]]
     annotations: Mapping[str, Any]
-    source: str
     lazy: tuple[Lazy, Lazy]
     quotients: tuple[tuple[int, int], ...] = ()
     drawn: bool = False
+
+    @cached_property
+    def source(self) -> str:
+        """A hash of the text that it is made of, in all modules of its user's: an edited rule is another rule."""
+        return source_of(self.cls.__module__, functions_of(self.cls))
 
     @property
     def summary(self) -> str:
@@ -148,7 +149,8 @@ def optimizer(
         The iterate that is reported, when it is not the state.
     `coast(h, c, w, y) -> (w, y)`, with `lift(h, w, s) -> y` and `lower(h, s, y) -> s`, optional
         For sparse data: a step without a gradient in numbers y in which it is linear (by default the slots), what they
-        are made of, and the slots after some steps. Rules whose step is linear as it stands need none of them. NaN in y
+        are made of, and the slots after some steps. Rules whose step is linear as it stands need none of them: that is
+        proven from their text, and where it cannot be, every step updates all parameters. NaN in y
         says that they do not serve here: the steps are then taken one by one, at most `horizon(h)` of them, after which
         nothing but decay is left.
     `effective(h, t, m, s) -> rate`, optional
@@ -168,7 +170,8 @@ def optimizer(
     batch_loss : bool
         Whether `conclude` needs the objective of the batch.
     lazy : tuple of str, optional
-        As the record has it, where it is not ("closed", "none"), and not ("none", "none") with `measure`.
+        Of a built-in rule: as the record has it, where it is not ("closed", "none"), and not ("none", "none") with
+        `measure`.
     quotients : tuple of (int, int)
         As the record has them: in `coast`, six terms of each stand in y behind the slots, in place of `lift`.
     family, witness, reference : str
@@ -200,11 +203,12 @@ def describe(cls: type, name: str, given: Mapping[str, Any]) -> Optimizer:
         if values is None:
             hyper[field] = defaults.get(field)
         else:
+            if field not in defaults:
+                raise InputError(f"optimizer {name!r}: the choice {field!r} needs a default")
             first = defaults[field]
             options[field] = (first, *(value for value in values if value != first))
-    module = inspect.getsource(sys.modules[cls.__module__])  # a rule may use what stands beside it
-    source = hashlib.sha256(module.encode()).hexdigest()[:16]
-    described: dict[str, Any] = {"hyper": hyper, "options": options, "annotations": annotations, "source": source}
+    modules_of(cls.__module__)  # their text, as they are imported
+    described: dict[str, Any] = {"hyper": hyper, "options": options, "annotations": annotations}
     return Optimizer(name=name, cls=cls, **described, **given)
 
 
@@ -216,25 +220,19 @@ def find(name: str) -> Optimizer:
     Raises
     ------
     InputError
-        There is no such optimizer, module or class, or the class is not decorated with `fastgd.optimizer`.
+        There is no such optimizer, module or class, the class is not decorated with `fastgd.optimizer`, or its
+        functions do what kernels cannot.
     """
     if ":" not in name:
         known = {**OPTIMIZERS, **BASELINES}
         if name not in known:
             raise InputError(f"there is no optimizer {name!r}; {nearest(name, known)}")
+        check_rule(known[name])
         return known[name]
-    module_name, _, attribute = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # the user's module may raise anything
-        raise InputError(f"optimizer {name!r}: cannot import the module {module_name!r}: {error}") from error
-    cls = getattr(module, attribute, None)
-    if cls is None:
-        names = [key for key, value in vars(module).items() if hasattr(value, "optimizer")]
-        raise InputError(f"optimizer {name!r}: the module has no {attribute!r}; {nearest(attribute, names)}")
+    cls = find_attribute("optimizer", name)
     record = getattr(cls, "optimizer", None)
     if not isinstance(record, Optimizer):
+        attribute = name.partition(":")[2]
         raise InputError(f"optimizer {name!r}: decorate the NamedTuple {attribute!r} with @fastgd.optimizer(...)")
+    check_rule(record)
     return record

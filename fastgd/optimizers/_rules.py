@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fastgd.optimizers._compose import Functions, around, plain
 from fastgd.optimizers._options import MOVES, PROXIMAL, TABLES, Option, kinds
+from fastgd.optimizers._proofs import linear_in_rate, moves
 from fastgd.optimizers._record import Optimizer
 
 Array = npt.NDArray[Any]
@@ -167,40 +168,35 @@ class Rule:
         known = {name: 0.5 if value is None else value for name, value in self.fields.items()}
         return self.instance(known | {name: value for name, value in values.items() if name in known})
 
-    def _second_step(self, w: float, lr: float = 0.25) -> tuple[float, tuple[float, ...]]:
-        """A step of a single parameter from given numbers, which shows what a rule's steps have in common."""
-        h, functions, slots = self.example(lr=lr), self.functions, tuple(0.1 + 0.1 * s for s in range(self.slots))
-        _, m = functions.prepare(h, 1, self.memory)
-        c, m = functions.prepare(h, 2, m)
-        for measure, conclude in functions.rounds:
-            c, m = conclude(h, c, 2, m, measure(h, c, w, 0.3, slots, 0.0), 0.5)
-        w, s = functions.update(h, c, w, 0.3, slots)
-        return float(w), s
-
     @cached_property
     def linear_in_rate(self) -> bool:
-        """Whether a step is `lr` times a direction, and the slots do not depend on `lr`."""
-        if "lr" not in self.fields or self.measures or self.has_readout:
+        """Whether a step is proven to be `lr` times a direction, and the slots not to depend on `lr`."""
+        if self.measures or self.has_readout:
             return False
-        start = 0.7
-        (one, slots), (two, others) = (self._second_step(start, lr) for lr in (0.25, 0.5))
-        return bool(np.isclose(two - start, 2 * (one - start), rtol=1e-12)) and slots == others
+
+        def step(h: Any, c: Any, x: Any) -> Any:
+            w, s = self.functions.update(h, c, x[0], x[1], x[2:])
+            return (w, *s)
+
+        return linear_in_rate(self, step, 2 + self.slots)
 
     @cached_property
     def moves(self) -> bool:
-        """Whether a step goes on from where the parameter is; dual averaging places it from sums instead."""
-        (low, _), (high, _) = (self._second_step(w) for w in (0.2, 0.21))
-        return not self.has_readout and high - low > 0.005  # moved by half as much at least, with its decay
+        """Whether a step is proven to go on from where the parameter is; dual averaging places it from sums instead."""
+        return not self.has_readout and moves(self)
 
     def refuses(self, needs: str) -> str:
         """Say why an option does not go with this rule; empty: it does."""
+        known = "as far as its text proves" if self.optimizer.foreign else ""
         if needs == PROXIMAL and not self.linear_in_rate:
-            return "its step is not the rate times a direction, and a proximal step's threshold is the rate times l1"
-        if needs == MOVES and not self.moves:
-            if self.has_readout:
-                return "it reports another point than the one from which it steps, so a move would not be seen"
-            return "it computes the parameters anew in each step, from sums of all gradients, which would undo a move"
-        return ""
+            why = "its step is not the rate times a direction, and a proximal step's threshold is the rate times l1"
+        elif needs == MOVES and self.has_readout:
+            return "it reports another point than the one from which it steps, so a move would not be seen"
+        elif needs == MOVES and not self.moves:
+            why = "it computes the parameters anew in each step, from sums of all gradients, which would undo a move"
+        else:
+            return ""
+        return f"{known}, {why}".removeprefix(", ")
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,11 +2,9 @@
 it.
 """
 
-import hashlib
 import inspect
 import math
 import operator
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -19,6 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastgd._errors import InputError, nearest
 from fastgd._registry import Registry
+from fastgd._user_modules import modules_of, reached, source_of
 from fastgd.problems._differences import differences
 
 Value: TypeAlias = Any  # a number, an array, or a kernel's vector of lanes
@@ -116,21 +115,14 @@ class Landscape:
 
     @cached_property
     def source(self) -> str:
-        """A hash of the source of its module, and of those of a user's helpers: an edited landscape is another one."""
-        helpers = {helper.__module__ for helper in self.helpers}
-        modules = sorted({self.module, *(name for name in helpers if not name.startswith("fastgd."))})
-        text = "".join(inspect.getsource(sys.modules[module]) for module in modules)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """A hash of the text that it is made of, in all modules of its user's: an edited landscape is another one."""
+        return source_of(self.module, self.helpers)
 
     @cached_property
     def helpers(self) -> tuple[FunctionType, ...]:
         """The plain functions that kernels must be told of: value, gradients, and what they call."""
-        found: dict[FunctionType, None] = {}
         gradients = (self.gradient_for(dtype) for dtype in (np.float32, np.float64))
-        for top in (self.value, self.gradient, self.gradient_at, *gradients):
-            if isinstance(top, FunctionType):
-                _collect(top, found)
-        return tuple(found)
+        return reached([self.value, self.gradient, self.gradient_at, *gradients])
 
     def gradient_for(self, dtype: DTypeLike) -> Callable[[Parameters, Point, Any], None]:
         """Return `gradient`; where it is taken by differences, with the step that suits numbers of this type."""
@@ -282,6 +274,7 @@ def landscape(
             projected=projected,
             difference=not hasattr(cls, "gradient"),
         )
+        modules_of(cls.__module__)  # their text, as they are imported
         cls.landscape = record  # type: ignore[attr-defined]
         if name is not None:
             LANDSCAPES.add(record)
@@ -305,14 +298,3 @@ def _bounds(annotation: Any) -> Iterator[tuple[str, Callable[[Any], Any]]]:
             if isinstance(bound, kind):
                 limit = getattr(bound, attribute)
                 yield f"{sign} {limit:g}", partial(lambda at, test, v: test(v, at), limit, holds)
-
-
-def _collect(function: FunctionType, found: dict[FunctionType, None]) -> None:
-    """Add a function and the plain functions that it names, NumPy's and those that kernels know left out."""
-    if function in found or function.__module__.partition(".")[0] == "numpy" or function.__module__ == "fastgd._math":
-        return
-    found[function] = None
-    named = inspect.getclosurevars(function)
-    for helper in (*named.globals.values(), *named.nonlocals.values()):
-        if isinstance(helper, FunctionType):
-            _collect(helper, found)

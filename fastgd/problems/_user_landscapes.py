@@ -1,17 +1,17 @@
 """Landscapes by name: built-in ones, users' classes, and users' plain functions."""
 
-import importlib
-import os
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgd._errors import InputError, nearest
+from fastgd._errors import InputError
+from fastgd._lanes import Condition, Lane, Point
+from fastgd._user_code import check_syntax, dry_call, has_compiled
+from fastgd._user_modules import find_attribute
 from fastgd.problems._differences import differences
 from fastgd.problems._landscape import LANDSCAPES, MOST, Array, Landscape
 
@@ -50,35 +50,14 @@ def find_landscape(name: str, gradient: str | None = None) -> Landscape:
         if gradient is not None:
             raise InputError(f"landscape {name!r} has a gradient; gradient = {gradient!r} goes with functions of yours")
         return LANDSCAPES.find(name)
-    found = _attribute("landscape", name)
+    found = find_attribute("landscape", name)
     record = getattr(found, "landscape", None)
     if not isinstance(record, Landscape):
-        df = None if gradient is None else _function("gradient", gradient, _attribute("gradient", gradient))
+        df = None if gradient is None else _function("gradient", gradient, find_attribute("gradient", gradient))
         record = _of_function(name, _function("landscape", name, found), gradient or "", df)
     elif gradient is not None:
         raise InputError(f"landscape {name!r} is a class: write its gradient there instead of {gradient!r}")
     return _checked(record, gradient or f"{name}.gradient")
-
-
-def _attribute(kind: str, name: str) -> Any:
-    """Return what "package.module:name" names."""
-    module_name, _, attribute = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # the user's module may raise anything
-        raise InputError(f"{kind} {name!r}: cannot import the module {module_name!r}: {error}") from error
-    if not hasattr(module, attribute):
-        raise InputError(f"{kind} {name!r}: the module has no {attribute!r}; {nearest(attribute, _candidates(module))}")
-    return getattr(module, attribute)
-
-
-def _candidates(module: ModuleType) -> list[str]:
-    own = (FunctionType, type)
-    return [
-        key for key, value in vars(module).items() if isinstance(value, own) and value.__module__ == module.__name__
-    ]
 
 
 def _function(kind: str, name: str, found: Any) -> FunctionType:
@@ -122,6 +101,7 @@ def _of_function(name: str, f: FunctionType, gradient: str, df: FunctionType | N
 @cache
 def _checked(record: Landscape, gradient: str) -> Landscape:
     """Return the record with the dimensions that it can have; InputError where its gradient is not its value's."""
+    _check_kernels(record)
     dimensions = [d for d, _ in zip(_evaluable(record), range(_DIMENSIONS), strict=False)]
     if not dimensions:
         raise InputError(f"landscape {record.name!r} cannot be evaluated in any dimension up to {record.dimension[1]}")
@@ -132,6 +112,38 @@ def _checked(record: Landscape, gradient: str) -> Landscape:
                 f"it differs from differences of the value by more than {_TOLERANCE:g} of its size in {d} dimensions"
             )
     return replace(record, dimension=(dimensions[0], record.dimension[1]))
+
+
+def _check_kernels(record: Landscape) -> None:
+    """Raise InputError where a landscape's functions do what kernels cannot."""
+    what = f"landscape {record.name!r}"
+    functions = (record.value, *(() if record.difference else (record.gradient, record.gradient_at)))
+    check_syntax(what, functions)
+    if has_compiled(functions):
+        return
+    seen = 0
+    for d in range(record.dimension[0], record.dimension[1] + 1):
+        try:
+            _check_at(what, record, d)
+        except IndexError:
+            continue
+        seen += 1
+        if seen == _DIMENSIONS:
+            return
+
+
+def _check_at(what: str, record: Landscape, d: int) -> None:
+    p = dry_call(what, record.instance)
+    if hasattr(record.cls, "minima"):
+        dry_call(what, record.cls.minima, p, d)
+    found = dry_call(what, record.value, p, Point(d))
+    if not isinstance(found, Lane) or isinstance(found, Condition):
+        raise InputError(f"{what}: returns no value of the point, but a {type(found).__name__}")
+    if not record.difference:
+        dry_call(what, record.gradient, p, Point(d), Point(d))
+    if record.gradient_at is not None:
+        for t in (1, 2, 3):
+            dry_call(what, record.gradient_at, p, Point(d), t, Point(d))
 
 
 def _some_points(record: Landscape, d: int) -> Array:

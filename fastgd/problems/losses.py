@@ -31,6 +31,8 @@ class Loss:
         `value(z, y)` and its derivative by z. Without branches on values: kernels call them on vectors of lanes.
     log_terms : callable, optional
         `log_terms(z, y)` gives a and e, 0 <= e <= 1, of a value `a + log(1 + e)`: several rows then share a logarithm.
+    source : str
+        Of a user's own: a hash of the text that it is made of. An edited loss is another loss.
     """
 
     name: str
@@ -39,10 +41,16 @@ class Loss:
     value: Callable[[Any, Any], Any]
     derivative: Callable[[Any, Any], Any]
     log_terms: Callable[[Any, Any], Any] | None = None
+    source: str = ""
 
     def __repr__(self) -> str:
         """Its identity in a kernel's type: the same in every process."""
-        return f"loss {self.name}"
+        return f"loss {self.name} {self.source}".rstrip()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is a user's own."""
+        return self.source != ""
 
 
 LOSSES: Registry[Loss] = Registry("loss")

@@ -70,7 +70,7 @@ def describe(block: Mapping[str, Any]) -> str:
 
 def _word(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return f"[{', '.join(f'{number:g}' for number in value)}]"
+        return f"[{', '.join(f'{number:.12g}' for number in value)}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

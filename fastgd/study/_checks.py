@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from fastgd._errors import nearest
 from fastgd.optimizers import find
 from fastgd.optimizers._options import kinds
-from fastgd.problems import LOSSES
+from fastgd.problems import LOSSES, find_loss
 from fastgd.schedules import chained
 from fastgd.study._landscape_checks import check_landscapes
 from fastgd.study._surface import check_surface
@@ -67,7 +67,7 @@ def _check_metrics(study: Study) -> None:
         quantity = metric.removeprefix("validation_")
         targets = NEEDS_TARGETS.get(quantity)
         problems = [
-            problem for problem in study.data_problems if targets is None or LOSSES[problem.loss].targets in targets
+            problem for problem in study.data_problems if targets is None or find_loss(problem.loss).targets in targets
         ]
         if not problems and not study.landscapes:
             losses = ", ".join(name for name, loss in LOSSES.items() if loss.targets in (targets or ()))
@@ -154,7 +154,8 @@ def _refused_search(study: Study, rule: Rule, block: OptimizerBlock) -> str:
         sizes = ", ".join(str(size) for size in study.batch_size if size != "full")
         return f"is for full batches, on which the objective is exact; batch_size has {sizes}"
     if not rule.linear_in_rate:
-        return f"needs a step that is 'lr' times a direction, and that of '{block.name}' is not"
+        known = ", as far as its text proves" if rule.optimizer.foreign else ""
+        return f"needs a step that is 'lr' times a direction, and that of '{block.name}' is not{known}"
     if other := [option.table for option in block.around if option.table not in ("clip", "averaging")]:
         return f"does not go with '{other[0]}', which moves the iterate after the step"
     if block.estimator != ["none"]:

@@ -66,7 +66,7 @@ class Search(Block):
     @property
     def label(self) -> str:
         """Its name in the results, with what is not a number."""
-        lists = [", ".join(f"{item:g}" for item in v) for v in self.values.values() if isinstance(v, tuple)]
+        lists = [", ".join(f"{item:.12g}" for item in v) for v in self.values.values() if isinstance(v, tuple)]
         return f"line_search={self.kind}" + "".join(f"({text})" for text in lists)
 
     @property

@@ -23,7 +23,7 @@ from pydantic import (
 from fastgd._errors import InputError
 from fastgd._system import expanded
 from fastgd.datasets import DATASETS, misplaced_key
-from fastgd.problems import LOSSES
+from fastgd.problems import find_loss
 from fastgd.study._blocks import OptimizerBlock, Optimizers, Schedule, Schedules
 from fastgd.study._checks import check
 from fastgd.study._fields import (
@@ -71,7 +71,11 @@ __all__ = [
 ]
 
 
-LossName = Annotated[str, AfterValidator(lambda name: LOSSES.find(name).name), Written("a name: `fastgd list losses`")]
+LossName = Annotated[
+    str,
+    AfterValidator(lambda name: find_loss(name).name),
+    Written('a name (`fastgd list losses`), or `"module:loss"`'),
+]
 
 
 class Problem(Block):

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fastgd._jit import compile_lock
 from fastgd._threads import Threads
 from fastgd.datasets import Data
 from fastgd.engine.objective import Objective
-from fastgd.problems import LOSSES
+from fastgd.problems import find_loss
 from fastgd.store.surfaces import Surface, SurfaceInfo, holds_surface, keep_surfaces, write_surface
+from fastgd.study.compiling import compiling
 from fastgd.study.config import Problem, Study
 from fastgd.study.events import Compiling, Event, Surveying, Warning_
 from fastgd.study.plan import labels
@@ -69,19 +69,20 @@ class DataSurfaces:
         assert self.study.surface is not None
         grid = make_grid(self.study.surface, np.zeros((parameters, 2)), np.zeros(parameters))
         info = SurfaceInfo(problem=name, parameters=grid.axes, at=grid.at.tolist(), minima=[], values=[])
+        loss = repr(find_loss(problem.loss)).removeprefix("loss ")  # a user's with the hash of its source
         text = specification(
-            grid, info, data=data.fingerprint, loss=problem.loss, l2=problem.l2[0], intercept=problem.intercept,
+            grid, info, data=data.fingerprint, loss=loss, l2=problem.l2[0], intercept=problem.intercept,
             dtype=self.study.dtype, sparse=data.sparse,
         )  # fmt: skip
         if not holds_surface(folder, number, text):
-            loss = self._values(grid, problem, data, name)
+            values = self._values(grid, problem, data, name)
             with self.watch.stage("store"):
-                write_surface(folder, number, Surface(info, grid.x, grid.y, loss), text)
+                write_surface(folder, number, Surface(info, grid.x, grid.y, values), text)
 
     def _values(self, grid: Grid, problem: Problem, data: Data, name: str) -> Array:
         """Return the objective (nx, ny), with the first of the problem's penalties."""
-        objective = Objective(LOSSES[problem.loss], data.X, data.y, problem.intercept, self.threads)
-        with self.watch.stage("compile"), compile_lock():
+        objective = Objective(find_loss(problem.loss), data.X, data.y, problem.intercept, self.threads)
+        with self.watch.stage("compile"), compiling(objective.spec.loss):
             self.emit(Compiling(f"{problem.loss}, {objective.spec.kernel.name}, {self.study.dtype}"))
             objective.compile()
         done = 0

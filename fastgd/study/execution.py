@@ -8,10 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba.core.errors import NumbaError
 
-from fastgd._errors import InputError
-from fastgd._jit import compile_lock
 from fastgd._threads import Threads
 from fastgd.datasets import Data
 from fastgd.engine.cohort import Cohort
@@ -19,6 +16,7 @@ from fastgd.engine.guesses import Guesses
 from fastgd.store.cohort import CohortWriter
 from fastgd.store.folder import Folder
 from fastgd.study.cohort_plan import CohortPlan
+from fastgd.study.compiling import compiling
 from fastgd.study.config import Study
 from fastgd.study.events import CohortFinished, CohortStarted, Compiling, Event, Progress
 from fastgd.study.metrics import Recorder, measures_of
@@ -148,18 +146,9 @@ class _CohortRun:
             self._checkpoint(stopping, reached)
 
     def _compile(self) -> None:
-        try:
-            with compile_lock():
-                metrics = self.execution.study.record.metrics
-                self.cohort.compile("grad_norm" in metrics, measures_of(metrics))
-        except NumbaError as error:
-            optimizer = self.plan.spec.rule.optimizer
-            if not optimizer.foreign:
-                raise
-            raise InputError(
-                f"optimizer {optimizer.name!r}: its functions do not compile; they may use arithmetic and NumPy's "
-                f"element-wise functions, and np.where in place of `if`. Numba says: {_last_line(error)}"
-            ) from error
+        with compiling(self.plan.spec.rule.optimizer, self.plan.spec.loss):
+            metrics = self.execution.study.record.metrics
+            self.cohort.compile("grad_norm" in metrics, measures_of(metrics))
 
     def _start(self) -> Stopping:
         metrics = self.recorder.record(self.cohort, self._poll)
@@ -330,12 +319,6 @@ class _CohortRun:
                 share=share,
             )
         )
-
-
-def _last_line(error: Exception) -> str:
-    """The line of Numba's report that says what was wrong: it explains the innermost function first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if "Cannot" in line or "No implementation" in line), lines[0])
 
 
 class _TimeIsOver(Exception):  # noqa: N818

@@ -131,7 +131,7 @@ def _shared(study: Study, problem: Problem, fingerprint: str, spec: CohortSpec) 
     search = spec.line_search
     return {
         "data": fingerprint,
-        "loss": problem.loss,
+        "loss": [problem.loss, spec.loss.source] if spec.loss.foreign else problem.loss,  # an edited one is another
         "intercept": problem.intercept,
         "rule": rule_of(spec.rule),
         "estimator": spec.estimator,

@@ -20,7 +20,7 @@ from fastgd.engine.shapes import Kernel, choose_kernel, point_kernel
 from fastgd.engine.spec import CohortSpec, cohort_bytes
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
-from fastgd.problems import LOSSES
+from fastgd.problems import find_loss
 from fastgd.study._tables import Search
 from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
@@ -136,7 +136,7 @@ def _surveys(study: Study, data: Sequence[Data]) -> tuple[Survey, ...]:
         grid = make_grid(study.surface, np.zeros((parameters, 2)), np.zeros(parameters))
         entries = _entries(rows)
         surveys.append(
-            Survey(grid.count, len(rows.y), parameters, entries, study.dtype, LOSSES[problem.loss], rows.sparse)
+            Survey(grid.count, len(rows.y), parameters, entries, study.dtype, find_loss(problem.loss), rows.sparse)
         )
     return tuple(surveys)
 
@@ -289,7 +289,7 @@ def _cohort(
         hyper=lanes.hyper,
         l2=lanes.l2,
         scheduled=tuple(name for name in rule.fields if name in driven),
-        loss=LOSSES[problem.loss],
+        loss=find_loss(problem.loss),
         batch_size=batch_size,
         shuffled=study.order == "shuffle" and batch_size < n,
         intercept=problem.intercept,

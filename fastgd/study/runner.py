@@ -20,7 +20,7 @@ from fastgd.analysis import Results
 from fastgd.analysis import load as load_results
 from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
 from fastgd.engine.machine import cpu_model
-from fastgd.problems import LOSSES
+from fastgd.problems import find_loss
 from fastgd.store.folder import Folder
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import COORDINATES
@@ -204,7 +204,7 @@ def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list
     prepared: dict[str, Data] = {}
     result = []
     for index, problem in enumerate(study.data_problems):
-        key = repr((_source(problem), LOSSES[problem.loss].targets, _preparation(problem)))
+        key = repr((_source(problem), find_loss(problem.loss).targets, _preparation(problem)))
         if key not in prepared:
             dataset = _dataset(index, problem, data, sources, emit)
             prepared[key] = _prepared(index, problem, dataset, study.dtype)
@@ -255,7 +255,7 @@ def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Dat
     try:
         return prepare(
             dataset,
-            targets=LOSSES[problem.loss].targets,
+            targets=find_loss(problem.loss).targets,
             positive=problem.positive,
             standardize=problem.standardize,
             validation=held,

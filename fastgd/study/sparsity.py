@@ -8,7 +8,7 @@ import numpy as np
 from fastgd._errors import InputError
 from fastgd.datasets import Data
 from fastgd.engine.spec import CohortSpec, most_entries, window_steps
-from fastgd.optimizers._coast import REST, STEP, coasting
+from fastgd.optimizers._coast import REST, STEP, coasting, lifts
 from fastgd.study.config import Problem, Schedule
 
 EXACT, MASKED, DENSE_UPDATES = "exact", "masked", "exact, dense updates"  # what stands in the column `sparse`
@@ -91,6 +91,8 @@ def dense_updates_note(spec: CohortSpec) -> str:
         why = "has no closed form with l2 > 0"
     elif spec.estimator != "none":
         why = f"has no closed form with estimator = {spec.estimator!r}"
+    elif spec.rule.optimizer.foreign and not lifts(spec.rule):
+        why = "is not proven to take a linear step where there is no gradient"
     else:
         why = "has no closed form with these options and schedules"
     return f"{name} {why}: each step updates all parameters, not only those of its batch"

@@ -1,20 +1,17 @@
 """The lanes of a plan as swarms of the engine: made, compiled, with the values of their schedules."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba.core.errors import NumbaError
 
-from fastgd._errors import InputError
-from fastgd._jit import compile_lock
 from fastgd._noise import stream_keys
 from fastgd._threads import Threads
 from fastgd.engine.swarm import Swarm
 from fastgd.engine.swarm_guesses import SwarmGuesses
 from fastgd.schedules import chained
+from fastgd.study.compiling import compiling
 from fastgd.study.swarm_plan import StudyPlan, SwarmPlan
 
 Array = npt.NDArray[Any]
@@ -33,20 +30,8 @@ def make_swarm(plan: SwarmPlan, lanes: Array, threads: Threads) -> Swarm:
 
 def compile_swarm(swarm: Swarm) -> None:
     """Compile what a swarm calls, under the cache's lock; a user's function that does not compile is named."""
-    landscape, optimizer = swarm.spec.landscape, swarm.spec.rule.optimizer
-    try:
-        with compile_lock():
-            swarm.compile()
-    except NumbaError as error:
-        if not (landscape.foreign or optimizer.foreign):
-            raise
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        found = [line for line in lines if "Cannot" in line or "No implementation" in line]
-        text = re.sub(r" at 0x[0-9a-f]+", "", found[-1] if found else lines[0])
-        raise InputError(
-            f"{(landscape if landscape.foreign else optimizer).name!r}: its functions do not compile; they may use "
-            f"arithmetic and NumPy's element-wise functions, and np.where in place of `if`. Numba says: {text}"
-        ) from error
+    with compiling(swarm.spec.landscape, swarm.spec.rule.optimizer):
+        swarm.compile()
 
 
 def compile_swarms(plan: StudyPlan, note: Callable[[str], None]) -> int:
