@@ -72,7 +72,7 @@ starts, or more rates, run alone. `fastgd run STUDY.toml --trial ID:START` runs 
 - `results.surfaces`: the values over the domain, so that pictures need no kernels.
 
 `fastgd plot DIR --kind contour` draws the walks on a map; other kinds are `surface`, `basins`, `phase`, `traces` and
-`animate`.
+`animate`; [pictures](pictures.md) tells what their limits mean.
 
 ## A function of your own
 
