@@ -3,6 +3,16 @@
 from fastgd.problems import classic_landscapes, lecture_landscapes, rugged_landscapes  # noqa: F401 (registers)
 from fastgd.problems._landscape import LANDSCAPES, Landscape, landscape
 from fastgd.problems._user_landscapes import find_landscape
-from fastgd.problems.losses import LOSSES, MEASURES, ZERO_ONE, Loss
+from fastgd.problems.losses import LOSSES, MEASURES, SQUARED_ERRORS, ZERO_ONE, Loss
 
-__all__ = ["LANDSCAPES", "LOSSES", "MEASURES", "ZERO_ONE", "Landscape", "Loss", "find_landscape", "landscape"]
+__all__ = [
+    "LANDSCAPES",
+    "LOSSES",
+    "MEASURES",
+    "SQUARED_ERRORS",
+    "ZERO_ONE",
+    "Landscape",
+    "Loss",
+    "find_landscape",
+    "landscape",
+]

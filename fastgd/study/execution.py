@@ -139,7 +139,7 @@ class _CohortRun:
         try:
             with compile_lock():
                 metrics = self.execution.study.record.metrics
-                self.cohort.compile("grad_norm" in metrics, measures_of(metrics))
+                self.cohort.compile("grad_norm" in metrics, measures_of(metrics, self.plan.spec.loss))
         except NumbaError as error:
             optimizer = self.plan.spec.rule.optimizer
             if not optimizer.foreign:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fastgd.datasets import Data
 from fastgd.engine.cohort import Cohort
-from fastgd.problems import LOSSES, ZERO_ONE, Loss
+from fastgd.problems import SQUARED_ERRORS, ZERO_ONE, Loss
 from fastgd.study import effective_rates
 from fastgd.study._checks import NEEDS_TARGETS
 
@@ -16,9 +16,12 @@ Array = npt.NDArray[Any]
 LOSS_EVALUATIONS = "loss_evaluations"  # of the line search so far, where there is one
 
 
-def _fits(metric: str, loss: Loss) -> bool:
-    """Whether a loss's targets have a metric."""
-    return loss.targets in NEEDS_TARGETS.get(metric.removeprefix("validation_"), (loss.targets,))
+def fits(metric: str, loss: Loss, y: Array | None = None) -> bool:
+    """Whether a loss has a metric; where `y` is given, of these targets: a share of hits is of labels, not of numbers."""
+    quantity = metric.removeprefix("validation_")
+    if loss.targets not in NEEDS_TARGETS.get(quantity, (loss.targets,)):
+        return False
+    return quantity != "accuracy" or y is None or bool(np.all((y == 0) | (y == 1)))
 
 
 def columns_of(metrics: Sequence[str]) -> list[str]:
@@ -27,10 +30,11 @@ def columns_of(metrics: Sequence[str]) -> list[str]:
     return [column for name in metrics for column in several.get(name, (name,))]
 
 
-def measures_of(metrics: Sequence[str]) -> list[Loss]:
-    """Return what is summed over rows for these metrics, beside the loss."""
+def measures_of(metrics: Sequence[str], loss: Loss) -> list[Loss]:
+    """Return what is summed over rows for these metrics of a loss, beside itself."""
     names = {name.removeprefix("validation_") for name in metrics}
-    return [measure for name, measure in (("accuracy", ZERO_ONE), ("r2", LOSSES["squared"])) if name in names]
+    found = [ZERO_ONE] if "accuracy" in names else []
+    return found + [SQUARED_ERRORS[loss.name]] if "r2" in names and loss.name in SQUARED_ERRORS else found
 
 
 class Recorder:
@@ -46,19 +50,19 @@ class Recorder:
 
     def __init__(self, data: Data, loss: Loss, metrics: Sequence[str]) -> None:
         self._loss = loss
-        self._metrics = [name for name in metrics if _fits(name, loss)]
-        self._classes = effective_rates.classes_of(data) if effective_rates.METRIC in self._metrics else {}
         self._sets: list[tuple[str, Any, Array]] = [("", data.X, data.y)]
         if data.X_validation is not None and data.y_validation is not None:
             self._sets.append(("validation_", data.X_validation, data.y_validation))
+        targets = {prefix: y for prefix, _, y in self._sets}
+        self._metrics = [
+            name for name in metrics if fits(name, loss, targets.get("validation_" * name.startswith("validation_")))
+        ]
+        self._classes = effective_rates.classes_of(data) if effective_rates.METRIC in self._metrics else {}
 
     def _measures(self, prefix: str) -> list[Loss]:
-        wanted = [self._loss]
-        if f"{prefix}accuracy" in self._metrics:
-            wanted.append(ZERO_ONE)
-        if f"{prefix}r2" in self._metrics:
-            wanted.append(LOSSES["squared"])
-        return wanted
+        """What is summed over a set of rows; a loss that is its own squared error once."""
+        own = [name.removeprefix(prefix) for name in self._metrics if name.startswith("validation_") == bool(prefix)]
+        return list({measure.name: measure for measure in (self._loss, *measures_of(own, self._loss))}.values())
 
     @np.errstate(over="ignore", invalid="ignore")  # a trial that diverges is data
     def record(self, cohort: Cohort, poll: Callable[[], None]) -> dict[str, Array]:
@@ -72,8 +76,10 @@ class Recorder:
             if f"{prefix}accuracy" in self._metrics:
                 values[f"{prefix}accuracy"] = 1 - means["zero_one"]
             if f"{prefix}r2" in self._metrics:
-                spread = float(np.var(y, dtype=np.float64))
-                values[f"{prefix}r2"] = 1 - 2 * means["squared"] / spread if spread else np.full(len(sums[0]), np.nan)
+                error = means[SQUARED_ERRORS[self._loss.name].name]
+                # Of targets that are all the same, rounding alone would make a variance.
+                spread = float(np.var(y, dtype=np.float64)) if np.ptp(y) > 0 else np.nan
+                values[f"{prefix}r2"] = 1 - 2 * error / spread
         l2 = cohort.spec.l2[cohort.alive]
         values["loss"] = values["loss"] + np.where(l2 > 0, 0.5 * l2 * measured.penalised, 0)  # 0 x infinity is 0 here
         if "grad_norm" in self._metrics:

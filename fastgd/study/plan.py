@@ -25,7 +25,7 @@ from fastgd.study._tables import Search
 from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 from fastgd.study.identity import trial_ids
-from fastgd.study.notes import cohort_notes, data_notes, distinct
+from fastgd.study.notes import cohort_notes, data_notes, distinct, metric_notes
 from fastgd.study.sparsity import MASKED, sparse_column, with_untouched
 from fastgd.study.summary import PlanSummary
 
@@ -105,7 +105,8 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
                         cohorts += _split(cohort)
                         tables.append(_table(problem, rows, cohort))
     numbered = [replace(cohort, index=number) for number, cohort in enumerate(cohorts)]
-    return Plan(numbered, pd.concat(tables, ignore_index=True), distinct(data_notes(data), cohort_notes(numbered)))
+    notes = distinct(data_notes(data), metric_notes(study, data), cohort_notes(numbered))
+    return Plan(numbered, pd.concat(tables, ignore_index=True), notes)
 
 
 def labels(study: Study, data: Sequence[Data]) -> list[str]:
