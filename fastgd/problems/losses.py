@@ -147,7 +147,7 @@ def _flat(z: Any, y: Any) -> Any:  # noqa: ARG001
 
 ZERO_ONE = Loss("zero_one", "1 where z > 0 and the label do not agree", "binary", _zero_one, _flat)
 
-# Half the squared error of what a margin predicts, on the scale of y. A loss of classes is not here: its margin has a side.
+# Half the squared error of what a margin predicts, on the scale of y. The margin of a loss of classes has a side only.
 SQUARED_ERRORS: dict[str, Loss] = {
     "squared": LOSSES["squared"],
     "huber": LOSSES["squared"],

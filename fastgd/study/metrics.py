@@ -17,7 +17,7 @@ LOSS_EVALUATIONS = "loss_evaluations"  # of the line search so far, where there 
 
 
 def fits(metric: str, loss: Loss, y: Array | None = None) -> bool:
-    """Whether a loss has a metric; where `y` is given, of these targets: a share of hits is of labels, not of numbers."""
+    """Whether a loss has a metric; where `y` is given, of these targets: hits are counted of labels, not of numbers."""
     quantity = metric.removeprefix("validation_")
     if loss.targets not in NEEDS_TARGETS.get(quantity, (loss.targets,)):
         return False
@@ -34,7 +34,7 @@ def measures_of(metrics: Sequence[str], loss: Loss) -> list[Loss]:
     """Return what is summed over rows for these metrics of a loss, beside itself."""
     names = {name.removeprefix("validation_") for name in metrics}
     found = [ZERO_ONE] if "accuracy" in names else []
-    return found + [SQUARED_ERRORS[loss.name]] if "r2" in names and loss.name in SQUARED_ERRORS else found
+    return [*found, SQUARED_ERRORS[loss.name]] if "r2" in names and loss.name in SQUARED_ERRORS else found
 
 
 class Recorder:
@@ -69,7 +69,7 @@ class Recorder:
         """Return the metrics of the lanes that are alive, each (alive,) float64."""
         sets = [(X, y, self._measures(prefix)) for prefix, X, y in self._sets]
         measured = cohort.measure(sets, poll)
-        values = {"param_norm": np.sqrt(measured.squares)}
+        values = {"param_norm": measured.norms}
         for (prefix, _, y), (_, _, wanted), sums in zip(self._sets, sets, measured.sums, strict=True):
             means = dict(zip([measure.name for measure in wanted], sums / len(y), strict=True))
             values[f"{prefix}loss"] = means[self._loss.name]
