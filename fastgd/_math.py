@@ -32,6 +32,8 @@ def exp(z: Any) -> Any:
         return np.exp(z)
 
 
+TINY = 2.0**-126  # the smallest normal number of float32: what keeps 0 / 0 from being no number
+
 # Squares of numbers beyond these are kept in units of their own: those of the largest floats would be infinite, and
 # those of the smallest ones zero.
 LARGE, SMALL = 2.0**480, 2.0**-480

@@ -247,10 +247,11 @@ class Swarm:
 
     def stand_as(self, other: "Swarm") -> None:
         """Take over where another swarm of the same lanes is, and what its rule keeps."""
-        rows = np.concatenate([other.positions(), other.slots().reshape(-1, len(self.which))])[:, self._filled]
-        blocks = self.groups.state.reshape(len(self.groups.state), -1, self.spec.width)
+        groups, slots = len(self.groups.state), other.slots().reshape(-1, len(self.which))
+        rows = np.concatenate([other.positions(), slots])[:, self._filled]
+        blocks = self.groups.state.reshape(groups, -1, self.spec.width)
         blocks[:, : len(rows)] = rows.reshape(len(rows), -1, self.spec.width).swapaxes(0, 1)
-        memory = other.memory()[:, self._filled].reshape(self.spec.rule.numbers, -1, self.spec.width)
+        memory = other.memory()[:, self._filled].reshape(self.spec.rule.numbers, groups, self.spec.width)
         self.groups.memory[:] = memory.swapaxes(0, 1).reshape(self.groups.memory.shape)
         self.t = other.t
 
@@ -336,7 +337,7 @@ class Swarm:
     def memory(self) -> Array:
         """Return what the rule keeps for each trial (numbers, lanes)."""
         rows = self.groups.memory.reshape(len(self.groups.state), self.spec.rule.numbers, self.spec.width)
-        return rows.transpose(1, 0, 2).reshape(self.spec.rule.numbers, -1)[:, self.places]
+        return rows.transpose(1, 0, 2).reshape(self.spec.rule.numbers, len(self.groups.died))[:, self.places]
 
     def died(self) -> Array:
         """Return the first step after which a lane was not finite (lanes,), or 0."""

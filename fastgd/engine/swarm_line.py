@@ -58,7 +58,9 @@ class SwarmLine:
         """A swarm in float64 that takes the steps at rate 1: (x - d) - x has what digits x leaves of d."""
         swarm = self.swarm
         spec, keys = replace(swarm.spec, dtype="float64", threshold=None), swarm.groups.keys[swarm.places]
-        made = type(swarm)(spec, swarm.hyper, swarm.which, swarm.positions().T, keys, swarm.threads, swarm.schedule)
+        made: Swarm = swarm.__class__(
+            spec, swarm.hyper, swarm.which, swarm.positions().T, keys, swarm.threads, swarm.schedule
+        )
         made.set_hyper(self.row, np.ones(len(self.rates)))
         return made
 

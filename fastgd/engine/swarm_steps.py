@@ -184,7 +184,7 @@ def run_group(rule, landscape, first, second, shape, terrain, arrays, places, t,
     places : (of the group's block in the state, of its memory, of the first row, of a row after another, of its keys).
     """
     state, memory, table, exact, keys, scratch = arrays
-    block, kept, row, stride, key = places
+    block, of_memory, row, stride, key = places
     W, d = static(shape, "width"), terrain.box.shape[0]
     hyper, slots = static(rule, "hyper") * W, static(rule, "slots")
     marks = block + (1 + slots) * d * W
@@ -194,7 +194,7 @@ def run_group(rule, landscape, first, second, shape, terrain, arrays, places, t,
     copy(shape, state, block, x)
     copy(shape, state, block + d * W, s)
     d = len(x)
-    m = rows(rule, shape, memory, kept, "numbers")
+    m = rows(rule, shape, memory, of_memory, "numbers")
     waits, count = load(shape, state, marks), load(shape, state, marks + W)
     h = lane(rule, shape, table, row)
     for k in range(steps):
@@ -228,7 +228,7 @@ def run_group(rule, landscape, first, second, shape, terrain, arrays, places, t,
         finite = finite + x[j] * 0
     copy_back(shape, x, state, block)
     copy_back(shape, s, state, block + d * W)
-    store_rows(rule, shape, memory, kept, m)
+    store_rows(rule, shape, memory, of_memory, m)
     store(state, marks, waits)
     store(state, marks + W, count)
     return total(finite) == 0

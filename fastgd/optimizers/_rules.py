@@ -132,10 +132,11 @@ class Rule:
         """Return hyper-parameters (lanes, hyper) as kernels take them: an eps of 0 is the smallest normal float.
 
         Added to the root of a float that is not 0, it changes no digit. A parameter that has had no gradient divides
-        0 by it, and stays where it is: as it does on sparse rows, where it is not looked at.
+        0 by it, and stays where it is: as it does on sparse rows, where it is not looked at. Optimizers that sum over
+        parameters compare eps with norms, which may be smaller, and see to it themselves.
         """
         names, hyper = list(self.fields), np.array(hyper, np.float64)
-        if "eps" in names:
+        if "eps" in names and not self.measures:
             eps = hyper[:, names.index("eps")]
             eps[eps == 0] = np.finfo(dtype).tiny
         return hyper
