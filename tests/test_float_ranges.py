@@ -19,6 +19,7 @@ from fastgd._static import Static, address_of, call_at
 from fastgd.engine.evaluation import norms
 from fastgd.engine.shapes import tile_shape
 from fastgd.optimizers._line_search import Exact
+from fastgd.problems import LOSSES
 
 KERNELS = pytest.mark.parametrize("kernel", [SINGLE, SMALL, PARTS], ids=lambda kernel: kernel.name)
 
@@ -128,7 +129,7 @@ def test_the_norms_of_checkpoints(dtype, size, kernel):
         init=tuple(start),
         dtype=dtype,
     )
-    found = cohort.measure([(X.astype(dtype), y.astype(dtype), [])]).norms[0]
+    found = cohort.measure([(X.astype(dtype), y.astype(dtype), [LOSSES["huber"]])]).norms[0]
     assert found == pytest.approx(5 * size, rel=1e-6, abs=0)
     expected = math.sqrt(2) * min(size, 1.0)
     assert cohort.gradient_norm()[0] == pytest.approx(expected, rel=1e-6, abs=0)
@@ -147,7 +148,10 @@ def test_the_norm_of_a_landscapes_gradient(dtype, size):
 
 @KERNELS
 def test_gradients_of_many_rows_in_float32(kernel):
-    """In a running sum in float32, half a million equal terms would be off in the third digit."""
+    """In a running sum in float32, half a million equal terms would be off in the third digit.
+
+    Chunks of 256 rows are summed in float32: equal terms, whose roundings are equal too, are off by at most 8e-6.
+    """
     n = 1_000_000 if kernel.parts else 16_000
     X, y = np.full((n, 1), 0.1, "float32"), np.zeros(n, "float32")
     cohort = make_cohort(
@@ -155,7 +159,7 @@ def test_gradients_of_many_rows_in_float32(kernel):
         dtype="float32",
     )  # fmt: skip
     expected = float(X[0, 0]) ** 2
-    assert cohort.gradient_norm()[0] == pytest.approx(expected, rel=2e-7)
+    assert cohort.gradient_norm()[0] == pytest.approx(expected, rel=5e-6)
     cohort.advance(1)
     assert 1 - cohort.parameters()[0, 0] == pytest.approx(expected, rel=2e-5)  # w has seven digits
 
@@ -167,7 +171,7 @@ def test_the_mean_of_a_snapshot_in_float32():
         dtype="float32", estimator="svrg",
     )  # fmt: skip
     cohort.advance(1)
-    assert cohort.lanes.mean[0, 0] == pytest.approx(float(X[0, 0]) ** 2, rel=2e-7)
+    assert cohort.lanes.mean[0, 0] == pytest.approx(float(X[0, 0]) ** 2, rel=5e-6)
 
 
 # --- constants --------------------------------------------------------------------------------------------------------
@@ -182,9 +186,9 @@ def test_one_minus_beta_is_rounded_once():
 
 
 # PyTorch in float32 takes the same steps with constants made in float64: after 1,000 of them, iterates agree to 1e-6
-# of the largest weight. Each of the two computes its gradients at its own iterate, in float64, and rounds them. Decay is
-# left out: PyTorch multiplies by a rounded `1 - lr decay`, which is off by 1e-5 of a weight then; here the decay alone is
-# rounded, and agrees with PyTorch in float64.
+# of the largest weight. Each of the two computes its gradients at its own iterate, in float64, and rounds them. Decay
+# is left out: PyTorch multiplies by a rounded `1 - lr decay`, which is off by 1e-5 of a weight then; here the decay
+# alone is rounded, and agrees with PyTorch in float64.
 WITNESSES = [
     ("sgd", {"lr": 0.1}, torch.optim.SGD, {}),
     ("momentum", {"lr": 0.05}, torch.optim.SGD, {"momentum": 0.9}),
@@ -230,8 +234,8 @@ def test_the_direction_of_a_line_search_in_float32():
     X, y = problem(40, 3, "squared")
     start = np.array([1e4, -1e4, 1e4])
     cohort = make_cohort(
-        X, X @ start + 1e-2 * y, [{"lr": 1.0}], "sgd", loss="huber", line_search=Exact(), batch_size=40, init=tuple(start),
-        intercept=False, dtype="float32",
+        X, X @ start + 1e-2 * y, [{"lr": 1.0}], "sgd", loss="huber", line_search=Exact(), batch_size=40,
+        init=tuple(start), intercept=False, dtype="float32",
     )  # fmt: skip
     cohort._order_rows(0)
     cohort._link()

@@ -62,8 +62,8 @@ def test_r2_of_each_loss(tmp_path, loss, lanes):
 def test_a_loss_of_classes_has_no_r2(loss):
     with pytest.raises(ValueError, match="no problem has 'r2'"):
         Study(
-            name="x", epochs=1, problem={"loss": loss, "synthetic": {"n": 10, "d": 2}}, optimizer={"name": "sgd", "lr": 0.1}, batch_size=1,
-            record={"metrics": ["r2"]},
+            name="x", epochs=1, problem={"loss": loss, "synthetic": {"n": 10, "d": 2}}, batch_size=1,
+            optimizer={"name": "sgd", "lr": 0.1}, record={"metrics": ["r2"]},
         )  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def test_dense(name, choices, dtype, kernel, batch_size):
 @EACH
 @TYPES
 def test_arrays(name, choices, dtype):
-    """Those that are stepped, where the next gradient is taken; Nesterov's look-ahead point goes back to the iterate."""
+    """What is reported; the point of the next gradient may move where a rule looks ahead: Nesterov's goes back."""
     w, minimum = np.full((3, 5), 0.3, dtype), np.arange(5, dtype=dtype)
     steppers = [getattr(optimizers, name)(row, lr=rate_of(name), **choices) for row in w]
     path = [[stepper.iterate() for stepper in steppers]]
