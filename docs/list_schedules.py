@@ -30,6 +30,10 @@ final = [0.0, 0.01]                # a list or a grid makes several schedules
 ```
 
 - A schedule of `lr` is a factor of the optimizer's rate; one of another hyper-parameter gives its value.
+- A rate of 0, as at the start of a warm-up or the end of a decay, is a step of 0: the iterate that is reported stands
+  still, to the last bit but for what coasts on sparse rows, which is right to rounding. A rule goes on to average
+  gradients meanwhile; one with the rate in its velocity or its sums says in its text what waits. Options around a rule
+  go on: an average moves towards the iterate, and look-ahead steps go back to the slow one.
 - The index of a schedule counts epochs or steps, as the schedule is usually defined; `per` overrides it.
 - `end` below is where the schedule ends: over T epochs or steps its last index, T - 1. With `horizon = "torch"` it is
   T, one past the last, as PyTorch has it. (`one_cycle` ends at the last index in PyTorch too.)

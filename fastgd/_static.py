@@ -62,6 +62,8 @@ def static(typingctx, constant, name):
 def call_at(typingctx, address, shape, arguments):
     """`call_at(address, shape, (a, b, ...))`: call the kernel `f(static, shape, a, b, ...)` by its address.
 
+    An error in the kernel is raised by its caller.
+
     Arrays must be C-contiguous, whole numbers are int64: what `address_of` compiles kernels for.
     """
     kinds = tuple(types.unliteral(kind) for kind in arguments)
@@ -75,7 +77,9 @@ def call_at(typingctx, address, shape, arguments):
         cast = [context.cast(builder, value, found, kind) for value, found, kind in values]
         pointer = builder.inttoptr(args[0], context.call_conv.get_function_type(types.none, wanted).as_pointer())
         given = [context.get_dummy_value(), context.get_dummy_value(), *cast]
-        context.call_conv.call_function(builder, pointer, types.none, wanted, given)
+        status, _ = context.call_conv.call_function(builder, pointer, types.none, wanted, given)
+        with cgutils.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
         return context.get_dummy_value()
 
     return types.void(types.int64, shape, arguments), codegen

@@ -330,11 +330,28 @@ def wide(typingctx, vector):
     result = Vector(types.float64, vector.count)
 
     def codegen(context, builder, sig, args):
-        if vector.element == types.float64:
-            return args[0]
-        return builder.fpext(args[0], context.get_value_type(result))
+        return convert(builder, args[0], context.get_value_type(result))
 
     return result(vector), codegen
+
+
+def convert(builder, value, kind):
+    """The instructions of a vector in another type of elements."""
+    if value.type == kind:
+        return value
+    wider = isinstance(kind.element, ir.DoubleType)
+    return builder.fpext(value, kind) if wider else builder.fptrunc(value, kind)
+
+
+@intrinsic
+def cast(typingctx, vector, array):
+    """`cast(vector, array)`: its elements in the type of an array."""
+    result = Vector(array.dtype, vector.count)
+
+    def codegen(context, builder, sig, args):
+        return convert(builder, args[0], context.get_value_type(result))
+
+    return result(vector, array), codegen
 
 
 @intrinsic

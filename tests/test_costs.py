@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from fastgd.cli.progress import Reporter
 from landscape_studies import study as landscape_study
 from rich.console import Console
 from scipy.sparse import csr_array
@@ -20,7 +21,6 @@ from test_cli import fastgd_cli
 import fastgd
 from fastgd import InputError, Study
 from fastgd.cli.plans import cost_text
-from fastgd.cli.progress import Reporter
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine import machine
 from fastgd.engine.machine import Machine

@@ -106,7 +106,10 @@ def warmup(path: Path | None) -> None:
     from fastgd.study.metrics import measures_of
 
     metrics = [] if study is None else study.record.metrics
-    measured: dict[str, Any] = {"gradient_norm": "grad_norm" in metrics, "measures": measures_of(metrics)}
+    measured: dict[str, Any] = {
+        "gradient_norm": "grad_norm" in metrics,
+        "measures": lambda loss: measures_of(metrics, loss),
+    }
     with Reporter() as reporter:
         if study is None:
             specs = list(all_specs())

@@ -18,11 +18,23 @@ from fastgd.engine.evaluation import Evaluation, Measures
 from fastgd.engine.line_search import DirectionLine
 from fastgd.engine.losses import losses_address, residuals_address
 from fastgd.engine.order import identity, shuffle, start_values
-from fastgd.engine.rows import CHUNK, PLAIN, SAGA, SNAPSHOT, SVRG, Lanes, Rows, SparseRows, make_rows, part_rows
+from fastgd.engine.rows import (
+    CHUNK,
+    PLAIN,
+    SAGA,
+    SNAPSHOT,
+    SVRG,
+    Lanes,
+    Rows,
+    Scratch,
+    SparseRows,
+    make_rows,
+    part_rows,
+)
 from fastgd.engine.rules import Calls, calls_of, read_iterate
 from fastgd.engine.spec import CohortSpec
 from fastgd.engine.steps import BLOCKS
-from fastgd.engine.tiles import TileLayout, make_scratch
+from fastgd.engine.tiles import TileLayout, is_double, make_scratch
 from fastgd.engine.touching import Touching
 from fastgd.optimizers._coast import STEP
 from fastgd.problems import Loss
@@ -103,15 +115,17 @@ class Cohort:
         tiles, L = self.spec.kernel.tiles(count), self.layout.shape.lanes
         rule, parameters = self.spec.rule, self.layout.parameters
         self._members = self.alive  # the lanes in the tiles: those that end stay there until a tile is free
-        hyper = self.spec.hyper_rows()[:, :, self.alive]
+        values = self.spec.hyper_rows(self.dtype)[:, :, self.alive].reshape(-1, count)
+        hyper = self.layout.spread(values, self.dtype)
         memory = np.array(rule.memory, np.float64)
         kept = 0 if self.spec.estimator == "none" else parameters
         self.lanes = Lanes(
             state=aligned((tiles, (1 + rule.slots) * parameters * L), self.dtype),
-            hyper=self.layout.spread(hyper.reshape(-1, count), self.dtype),
-            scheduled=np.zeros((1, tiles, len(self.spec.scheduled) * L), self.dtype),
+            hyper=hyper,
+            exact=hyper if is_double(self.dtype) else self.layout.spread(values, np.float64),
+            scheduled=np.zeros((1, tiles, len(self.spec.scheduled) * L)),
             which=self._which,
-            memory=self.layout.spread(np.repeat(memory[:, None], count, axis=1), self.dtype),
+            memory=self.layout.spread(np.repeat(memory[:, None], count, axis=1), np.float64),
             bad=np.zeros((tiles, self.spec.kernel.lanes), np.int64),
             estimator=ESTIMATORS[self.spec.estimator],
             table=aligned((tiles, self.n * L if kept else 0), self.dtype),
@@ -121,11 +135,14 @@ class Cohort:
         large = self.spec.kernel.parts > 0
         small = self.spec.batch_size <= CHUNK and not self.layout.single and not rule.functions.rounds
         small = (small and not self.spec.kernel.sparse) or self.touching is not None
-        gradient = 0 if large else BLOCKS * self.layout.shape.rows if small else parameters + self.layout.single
+        gradient = BLOCKS * self.layout.shape.rows if small else parameters + self.layout.single
+        if large and is_double(self.dtype):
+            gradient = 0  # the first of the parts
         rows = min(CHUNK, self.spec.batch_size) + 2 * self.layout.shape.width  # losses of rows need a vector behind
         room = (rows, L, gradient, max(rule.counts.quantities), max(rule.counts.sums, default=0))
-        self.scratch = [make_scratch(*room, self.dtype, self.layout.single) for _ in range(self.workers)]
-        self._gradients = aligned((self.spec.kernel.parts, tiles, parameters * L if large else 0), self.dtype)
+        how = {"single": self.layout.single, "total": self.spec.batch_size > CHUNK and not large}
+        self.scratch = [make_scratch(*room, self.dtype, **how) for _ in range(self.workers)]
+        self._gradients = aligned((self.spec.kernel.parts, tiles, parameters * L if large else 0), np.float64)
         self._losses = np.zeros((self.spec.kernel.parts, tiles, L))
         if self.touching:
             self.touching.allocate()
@@ -147,6 +164,8 @@ class Cohort:
             self.touching.compile()
         if self.line:
             self.line.compile()
+            kernel, arguments = self._apply_in_double_call(0, self._lanes_in_double())
+            kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
 
     def _link(self) -> None:
         """Make sure of the addresses that the kernels call."""
@@ -203,7 +222,7 @@ class Cohort:
         if self.schedule is None or not self.spec.scheduled:
             return
         values = self.schedule(self.t, steps)[:, :, self._members]
-        spread = [self.layout.spread(row, self.dtype) for row in values]
+        spread = [self.layout.spread(row, np.float64) for row in values]
         self.lanes = self.lanes._replace(scheduled=np.ascontiguousarray(np.stack(spread)))
         if self.touching:
             self.touching.schedule(steps)
@@ -259,20 +278,43 @@ class Cohort:
         """Put rates of the lanes in the tiles in the place of the scheduled ones."""
         scheduled, row = self.lanes.scheduled.copy(), self.spec.scheduled.index("lr")
         L = self.layout.shape.lanes
-        scheduled[0, :, row * L : (row + 1) * L] = self.layout.spread(rates[None], self.dtype)
+        scheduled[0, :, row * L : (row + 1) * L] = self.layout.spread(rates[None], np.float64)
         self.lanes = self.lanes._replace(scheduled=scheduled)
 
     def direction(self) -> Array:
-        """Return what a step at rate 1 would add to the parameters (tiles, parameters * L); changes no state."""
+        """Return what a step at rate 1 would add to the parameters (tiles, parameters * L); changes no state.
+
+        The step is taken in float64: of a small step from large parameters, their difference would keep few digits.
+        """
         kept, parameters = self.lanes, self.layout.parameters * self.layout.shape.lanes
-        self.lanes = kept._replace(state=kept.state.copy(), memory=kept.memory.copy(), hyper=kept.hyper.copy())
         try:
             self._drive_rate(np.ones(len(self._members)))
-            self._apply(self.n)
-            stepped = self.lanes.state
+            lanes = self._lanes_in_double()
+            calls = [self._apply_in_double_call(worker, lanes) for worker in range(self.workers)]
+            self.threads.run([call(kernel, arguments) for kernel, arguments in calls])
         finally:
             self.lanes = kept
-        return np.ascontiguousarray(stepped[:, :parameters] - kept.state[:, :parameters])
+        self._gradients[1:] = self._losses[1:] = 0
+        return np.ascontiguousarray(lanes.state[:, :parameters] - kept.state[:, :parameters])
+
+    def _lanes_in_double(self) -> Lanes:
+        """Return a copy of the lanes in float64."""
+        kept, exact = self.lanes, self.lanes.exact.copy()
+        state, table, mean = (array.astype(np.float64) for array in (kept.state, kept.table, kept.mean))
+        return kept._replace(state=state, hyper=exact, exact=exact, memory=kept.memory.copy(), table=table, mean=mean)
+
+    @cached_property
+    def _in_double(self) -> tuple[Calls, list[Scratch]]:
+        """The rule's kernels in float64, and the threads' memory."""
+        rule, L = self.spec.rule, self.layout.shape.lanes
+        room = (0, L, 0, max(rule.counts.quantities), max(rule.counts.sums, default=0))
+        scratch = [make_scratch(*room, np.float64, single=False) for _ in range(self.threads.count)]
+        return calls_of(rule, self.layout.shape, np.float64), scratch
+
+    def _apply_in_double_call(self, worker: int, lanes: Lanes) -> tuple[Any, tuple[Any, ...]]:
+        kernel, (_, shape, _, gradients, losses, _, *others) = self._apply_call(worker, self.n)
+        calls, scratch = self._in_double
+        return kernel, (calls, shape, lanes, gradients, losses, scratch[worker], *others)
 
     def summed_gradient(self) -> Array:
         """Return the gradient of the last full batch, without penalty, once applied (tiles, parameters, L)."""
@@ -346,7 +388,7 @@ class Cohort:
         row = list(self.spec.rule.fields).index(name)
         if name not in self.spec.scheduled:
             return self.spec.hyper[self.alive, row]
-        return self.layout.gather(self.lanes.hyper)[row, self.places].astype(np.float64)
+        return self.layout.gather(self.lanes.exact)[row, self.places]
 
     def parameters(self) -> Array:
         """Return the reported iterates (alive, d + intercept) in float64."""
@@ -392,9 +434,9 @@ class Cohort:
         for new, before in ((self.lanes.table, old.table), (self.lanes.mean, old.mean)):
             new[:] = self.layout.spread(self.layout.gather(before)[:, old_places], self.dtype)
         # With its scheduled values: what is reported may depend on those of the last step.
-        hyper, memory = (self.layout.gather(rows)[:, old_places] for rows in (old.hyper, old.memory))
-        self.lanes = self.lanes._replace(
-            hyper=self.layout.spread(hyper, self.dtype), memory=self.layout.spread(memory, self.dtype)
-        )
+        exact, memory = (self.layout.gather(rows)[:, old_places] for rows in (old.exact, old.memory))
+        self.lanes.hyper[:] = self.layout.spread(exact, self.dtype)
+        self.lanes.exact[:] = self.layout.spread(exact, np.float64)
+        self.lanes.memory[:] = self.layout.spread(memory, np.float64)
         if self.touching and past:
             self.touching.retire(past, old_places)

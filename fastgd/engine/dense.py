@@ -7,7 +7,7 @@ import numpy as np
 
 from fastgd._jit import jit
 from fastgd._static import static
-from fastgd._vectors import load, prefetch, store, zeros
+from fastgd._vectors import cast, load, prefetch, store, zeros
 from fastgd.engine.blocks import gradient_block, margin_block
 from fastgd.engine.rows import MOST_ROWS
 
@@ -80,7 +80,7 @@ def add_intercept_gradient(shape, count, Z, G, g):
     for v in range(0, L, static(shape, "width")):
         total = load(shape, G, g + v)
         for i in range(count):
-            total = total + load(shape, Z, i * L + v)
+            total = total + cast(load(shape, Z, i * L + v), G)
         store(G, g + v, total)
 
 

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from fastgd._math import LARGE, SMALL
 from fastgd._static import Static
 from fastgd._threads import CALL_SECONDS, call
 from fastgd._vectors import aligned
@@ -19,7 +20,7 @@ from fastgd.engine.losses import losses_address, residuals_address
 from fastgd.engine.order import identity
 from fastgd.engine.rows import CHUNK, PLAIN, Rows, Scratch, SparseRows, make_rows, part_rows
 from fastgd.engine.shapes import Kernel
-from fastgd.engine.tiles import TileLayout, make_scratch
+from fastgd.engine.tiles import TileLayout, is_double, make_scratch
 from fastgd.problems import Loss
 
 if TYPE_CHECKING:
@@ -32,11 +33,23 @@ silently = np.errstate(over="ignore", invalid="ignore")  # a trial that diverges
 
 @dataclass(frozen=True)
 class Measures:
-    """Sums (measures, alive) over each set of rows, and |w|^2 (alive,) with the intercept and without."""
+    """Sums (measures, alive) over each set of rows, |w|^2 (alive,) with the intercept and without, and |w|."""
 
     sums: list[Array]
     squares: Array
     penalised: Array
+    norms: Array
+
+
+def norms(columns: Array) -> Array:
+    """Return the norm of each column in float64, also where squares have no place among floats."""
+    found = np.sqrt(np.square(columns, dtype=np.float64).sum(axis=0))
+    plain = (found > SMALL) & (found < LARGE)
+    if not plain.all():
+        largest = np.abs(columns).max(axis=0).astype(np.float64)
+        scale = np.where(np.isfinite(largest) & (largest > 0), largest, 1.0)
+        found = np.where(plain, found, scale * np.sqrt(np.square(columns / scale).sum(axis=0)))
+    return np.asarray(found)
 
 
 class Evaluation:
@@ -48,13 +61,16 @@ class Evaluation:
         kernel = Kernel(32 // itemsize) if spec.kernel.lanes == 1 else spec.kernel
         self.tiles = TileLayout(kernel, itemsize, cohort.d, spec.intercept)
         self.scratch = self._make_scratch(cohort.layout)
-        self.tile_scratch = self._make_scratch(self.tiles) if cohort.layout.single else self.scratch
+        self.tile_scratch = self._make_scratch(self.tiles, self.tiles.parameters)
 
-    def _make_scratch(self, layout: TileLayout) -> list[Scratch]:
-        """Return each thread's working memory."""
+    def _make_scratch(self, layout: TileLayout, gradient: int = 0) -> list[Scratch]:
+        """Return each thread's working memory, with room for a chunk's gradient where that is not summed in float64."""
         lanes, dtype = layout.shape.lanes, self.cohort.dtype
         room = CHUNK + 2 * layout.shape.width
-        return [make_scratch(room, lanes, 0, 0, 0, dtype, layout.single) for _ in range(self.cohort.threads.count)]
+        gradient = 0 if is_double(dtype) or self.cohort.spec.kernel.sparse else gradient
+        return [
+            make_scratch(room, lanes, gradient, 0, 0, dtype, layout.single) for _ in range(self.cohort.threads.count)
+        ]
 
     def _weights(self) -> Array:
         """Return the reported iterates (tiles, >= parameters * L) in tiles."""
@@ -77,7 +93,7 @@ class Evaluation:
         for measure in (cohort.spec.loss, *measures):
             self._address(measure)
         if gradient_norm:
-            arguments = self._gradient_arguments(state, np.zeros((1, 1, 1), state.dtype), (False, PLAIN), (0,) * 7)
+            arguments = self._gradient_arguments(state, np.zeros((1, 1, 1)), (False, PLAIN), (0,) * 7)
             steps.accumulate.compile(tuple(numba.typeof(argument) for argument in arguments))
 
     @silently
@@ -89,10 +105,11 @@ class Evaluation:
         # Tile by tile: a column's sum then has the same order wherever the lane stands.
         tiles = cohort.layout.tiles(W)
         penalised = np.concatenate([np.square(tile[:d], dtype=np.float64).sum(axis=0) for tile in tiles])[places]
+        found = np.concatenate([norms(tile) for tile in tiles])[places]
         if not cohort.spec.intercept:
-            return Measures(sums, penalised, penalised)
+            return Measures(sums, penalised, penalised, found)
         bias = np.concatenate([np.square(tile[d], dtype=np.float64) for tile in tiles])[places]
-        return Measures(sums, penalised + bias, penalised)
+        return Measures(sums, penalised + bias, penalised, found)
 
     def _sums(self, W: Array, X: Any, y: Array, measures: Sequence[Loss], poll: Callable[[], None]) -> Array:
         addresses = np.array([self._address(measure) for measure in measures], np.int64)
@@ -145,7 +162,7 @@ class Evaluation:
     def sum_gradients(self, W: Array, how: tuple[bool, int], poll: Callable[[], None]) -> Array:
         """Return the mean gradient of all rows without the penalty at W, in parts (parts, tiles, parameters * L)."""
         cohort = self.cohort
-        gradients = aligned((GRADIENT_PARTS, len(W), self.tiles.parameters * self.tiles.lanes), cohort.dtype)
+        gradients = aligned((GRADIENT_PARTS, len(W), self.tiles.parameters * self.tiles.lanes), np.float64)
         size, workers = part_rows(cohort.n, GRADIENT_PARTS), min(cohort.threads.count, GRADIENT_PARTS * len(W))
         work = 4.0 * GRADIENT_PARTS * cohort.entries * len(W) * self.tiles.lanes
         count = max(1, int(CALL_SECONDS * cohort.rate / work) // CHUNK) * CHUNK
@@ -157,10 +174,9 @@ class Evaluation:
         return gradients
 
     def _tile_gradient_norm(self, parts: Array, weights: Array, l2: Array) -> Array:
-        gradient = parts.sum(axis=0, dtype=np.float64).reshape(-1, self.tiles.lanes)
+        gradient = parts.sum(axis=0).reshape(-1, self.tiles.lanes)
         gradient[: self.tiles.d] += l2 * weights[: self.tiles.d]
-        norms: Array = np.sqrt(np.square(gradient, out=gradient).sum(axis=0))
-        return norms
+        return norms(gradient)
 
     def _gradient_arguments(
         self, W: Array, gradients: Array, how: tuple[bool, int], span: tuple[int, ...]

@@ -46,7 +46,9 @@ class Groups(NamedTuple):
     ----------
     state : ndarray (groups * numbers * width,)
         The groups' blocks.
-    hyper : ndarray (owners * hyper * width,)
+    memory : ndarray (groups * numbers * width,) float64
+        What the rule keeps for each trial.
+    hyper : ndarray (owners * hyper * width,) float64
         The hyper-parameters of the lanes.
     owner : ndarray (groups,) int64
         The row of `hyper` that is a group's.
@@ -57,6 +59,7 @@ class Groups(NamedTuple):
     """
 
     state: Any
+    memory: Any
     hyper: Any
     owner: Any
     keys: Any
@@ -91,16 +94,19 @@ class Work(NamedTuple):
     ----------
     table : ndarray (CHUNK * stride,)
         A row for each step: hyper-parameters, then quantities.
+    exact : ndarray (CHUNK * stride,) float64
+        The same before it is rounded; the table itself, where that is float64.
     stride : int
     saved : ndarray
         A group's block before a chunk of steps.
     scratch : ndarray (d * width,)
         A gradient.
-    memory : ndarray (numbers * width,)
-        What the rule keeps for each trial.
+    memory : ndarray (numbers * width,) float64
+        What the rule keeps for each trial; of a group before a chunk of steps, where it sums over coordinates.
     """
 
     table: Any
+    exact: Any
     stride: Any
     saved: Any
     scratch: Any

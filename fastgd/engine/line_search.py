@@ -151,21 +151,21 @@ class DirectionLine:
         return self.rates[lanes]
 
     def _look(self, direction: Array) -> None:
-        """Take in a direction (tiles, parameters * L): the margins, and the objective's terms beside the losses."""
+        """Take in a direction (tiles, parameters * L) float64: its margins, and what is added to the losses."""
         cohort, state = self.cohort, self.cohort.lanes.state
-        tiles, L = len(state), cohort.layout.lanes
+        tiles, L, P = len(state), cohort.layout.lanes, direction.astype(cohort.dtype, copy=False)
         if len(self._Z) != tiles:  # at first, and when lanes have ended
             self._Z, self._P = (aligned((tiles, cohort.n * L), cohort.dtype) for _ in range(2))
         step = max(1, int(CALL_SECONDS * cohort.rate / (4.0 * cohort.d * tiles * L)) // CHUNK) * CHUNK
         for low in range(0, cohort.n, step):
-            self._run(project, self._project_call, state, direction, self._Z, self._P, (low, min(cohort.n, low + step)))
+            self._run(project, self._project_call, state, P, self._Z, self._P, (low, min(cohort.n, low + step)))
         self._measure_start(direction)
 
     def _measure_start(self, direction: Array) -> None:
         cohort = self.cohort
         l2, d = cohort.spec.l2[cohort.alive], cohort.d
         W, P = (cohort.layout.blocks(values, 0).astype(np.float64) for values in (cohort.lanes.state, direction))
-        G = cohort.summed_gradient().astype(np.float64)
+        G = cohort.summed_gradient()
 
         def products(a: Array, b: Array) -> Array:
             return np.concatenate([(x * y).sum(axis=0) for x, y in zip(a, b, strict=True)])[cohort.places]

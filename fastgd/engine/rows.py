@@ -65,9 +65,10 @@ class Lanes(NamedTuple):
 
     state : (tiles, (1 + slots) * (d + intercept) * L), the parameters first
     hyper : (tiles, 2 * (hyper + 1) * L): for the weights, then for the intercept; the last row of each is l2
-    scheduled : (1 or steps, tiles, m * L), the values of the m scheduled hyper-parameters at each step
+    exact : the same in float64, of which a step's quantities are made; `hyper` itself, where that is float64
+    scheduled : (1 or steps, tiles, m * L) float64, the values of the m scheduled hyper-parameters at each step
     which : (2, m), their rows in each half of hyper, or -1: an intercept's decay stays zero
-    memory : (tiles, numbers * L), what the rule keeps for each lane
+    memory : (tiles, numbers * L) float64, what the rule keeps for each lane
     bad : (tiles, L), the first step with a residual that is not finite, or 0
     estimator : how gradients are estimated: PLAIN, SVRG or SAGA
     table : (tiles, n * L), each row's residual at an earlier point, where an estimator keeps them
@@ -76,6 +77,7 @@ class Lanes(NamedTuple):
 
     state: Any
     hyper: Any
+    exact: Any
     scheduled: Any
     which: Any
     memory: Any
@@ -100,8 +102,10 @@ class Points(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """A thread's memory: offsets (CHUNK,), targets (CHUNK,), margins, gradient, the step's quantities, check (L,), the
-    batch's loss (L,) float64, and a round's sums (sums * width,) float64.
+    """A thread's memory: offsets (CHUNK,), targets (CHUNK,), margins, gradient, the step's quantities, check (L,).
+
+    In float64: the gradient of a batch of several chunks, the quantities before they are rounded, the batch's loss (L,)
+    and a round's sums (sums * width,). A cohort in float64 has one gradient, and its quantities once.
     """
 
     offsets: Any
@@ -110,6 +114,8 @@ class Scratch(NamedTuple):
     G: Any
     c: Any
     check: Any
+    total: Any
+    exact_c: Any
     loss: Any
     sums: Any
 

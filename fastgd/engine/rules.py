@@ -12,12 +12,13 @@ from numba import types
 
 from fastgd._jit import jit
 from fastgd._static import Static, address_of, static
-from fastgd._vectors import load, prefetch, spread, store
+from fastgd._vectors import cast, load, prefetch, spread, store, wide
 from fastgd.engine.coast import CoastCalls, coast_calls_of
 from fastgd.engine.shapes import Shape
 from fastgd.optimizers._coast import Coast
 from fastgd.optimizers._kernels import (
     add_terms,
+    cast_all,
     conclude_sums,
     lane,
     load_slots,
@@ -50,41 +51,50 @@ class Calls(NamedTuple):
 
 
 @jit
-def begin_step(rule, shape, hyper, scheduled, first, which, memory, t, c):
-    """Put a step's values scheduled[first:] into both halves of `hyper`, and prepare the quantities of step t."""
+def begin_step(rule, shape, hyper, exact, scheduled, first, which, memory, t, exact_c, c):
+    """Put a step's values scheduled[first:] into both halves of `hyper`, and prepare the quantities of step t.
+
+    What is exact is float64, and so are `scheduled` and `memory`.
+    """
     L, half = static(shape, "lanes"), hyper.shape[0] // 2
     for v in range(0, L, static(shape, "width")):
         for part in range(2):
             for m in range(which.shape[1]):
                 if which[part, m] >= 0:
-                    store(hyper, part * half + which[part, m] * L + v, load(shape, scheduled, first + m * L + v))
-        prepare_step(rule, shape, hyper, memory, c, v, t)
+                    at, number = part * half + which[part, m] * L + v, load(shape, scheduled, first + m * L + v)
+                    store(exact, at, number)
+                    store(hyper, at, cast(number, hyper))
+        prepare_step(rule, shape, exact, memory, exact_c, c, v, t)
 
 
 @jit
-def weigh(step, shape, state, hyper, c, feature, count, stride, G, v, used, sums):
-    """Add to `sums` (sums * width,) float64 the terms of some parameters in the lanes at v; the first `used` count."""
+def weigh(step, shape, state, exact, exact_c, feature, count, stride, G, v, used, sums):
+    """Add to `sums` (sums * width,) float64 the terms of some parameters in the lanes at v; the first `used` count.
+
+    The terms are float64: squares of float32 numbers leave the range of these.
+    """
     L = static(shape, "lanes")
     l2_row = static(step, "hyper") * L
     totals = rows(step, shape, sums, 0, "sums")
     for j in range(feature, feature + count):
         at = j * L + v
-        w, l2 = load(shape, state, at), load(shape, hyper, l2_row + v)
-        slots, quantities = load_slots(step, shape, state, at, stride), rows(step, shape, c, v, "quantities")
-        h, gradient = lane(step, shape, hyper, v), load(shape, G, at) + l2 * w
+        w, l2 = wide(load(shape, state, at)), load(shape, exact, l2_row + v)
+        slots = cast_all(load_slots(step, shape, state, at, stride), exact)
+        quantities = rows(step, shape, exact_c, v, "quantities")
+        h, gradient = lane(step, shape, exact, v), wide(load(shape, G, at)) + l2 * w
         totals = add_terms(totals, measure(step, h, quantities, w, gradient, slots, l2), used)
     store_rows(step, shape, sums, 0, totals)
 
 
 @jit
-def conclude_round(step, shape, hyper, memory, c, t, v, sums, loss, across):
+def conclude_round(step, shape, exact, memory, exact_c, c, t, v, sums, loss, across):
     """Conclude a round in the lanes at v from its sums and the batch's loss (L,) float64, and clear the sums.
 
     Where `across`, the lanes of a vector are parts of one lane.
     """
     totals = rows(step, shape, sums, 0, "sums")
     batch = spread(shape, loss[0]) if across else load(shape, loss, v)
-    conclude_sums(step, shape, hyper, memory, c, v, t, totals, batch, across)
+    conclude_sums(step, shape, exact, memory, exact_c, c, v, t, totals, batch, across)
     store_rows(step, shape, sums, 0, no_sums(step, shape))
 
 
@@ -172,15 +182,16 @@ def read_iterate(rule, shape, state, hyper, out, first, step):
 def calls_of(rule: Rule, shape: Shape, dtype: Any) -> Calls:
     """Compile, or load, what drivers of this shape call of a rule."""
     array = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
-    table, sums = types.Array(types.int64, 2, "C"), types.Array(types.float64, 1, "C")
+    table, exact = types.Array(types.int64, 2, "C"), types.Array(types.float64, 1, "C")
     n, kinds = types.int64, [numba.typeof(Static(rule)), numba.typeof(Static(shape))]
-    begin = address_of(begin_step, (*kinds, array, array, n, table, array, n, array))
+    begin = address_of(begin_step, (*kinds, array, exact, exact, n, table, exact, n, exact, array))
     apply = address_of(apply_rule, (*kinds, array, array, array, n, n, n, array, n))
     rounds = np.zeros((len(rule.functions.rounds), 2), np.int64)
     for index, addresses in enumerate(rounds):
         step = (numba.typeof(Static(Round(rule, index))), kinds[1])
-        addresses[0] = address_of(weigh, (*step, array, array, array, n, n, n, array, n, n, sums))
-        addresses[1] = address_of(conclude_round, (*step, array, array, array, n, n, sums, sums, types.boolean))
+        addresses[0] = address_of(weigh, (*step, array, exact, exact, n, n, n, array, n, n, exact))
+        conclude = (exact, exact, exact, array, n, n, exact, exact, types.boolean)
+        addresses[1] = address_of(conclude_round, (*step, *conclude))
     return Calls(begin, rounds, apply, rule.batch_loss)
 
 

@@ -11,7 +11,8 @@ from fastgd._vectors import spread, store
 from fastgd.engine.dense import gather, prefetch_rows
 from fastgd.engine.feature_blocks import dot_block, outer_block
 from fastgd.engine.rows import CHUNK
-from fastgd.engine.steps import begin_step, clear
+from fastgd.engine.steps import begin_step
+from fastgd.engine.sums import add_chunk, clear, clear_chunk, rounded
 
 
 @jit
@@ -57,18 +58,24 @@ def add_gradient(shape, data, count, scratch, G):
 
 
 @jit(inline="always")
-def sum_rounds(calls, shape, state, hyper, memory, scratch, t, d, intercept):
+def sum_rounds(calls, shape, state, exact, memory, scratch, t, d, intercept):
     """Sum what the rule measures over a lane's parameters, and conclude its quantities; as in the tile kernel."""
-    half, width, G, c, sums = hyper.shape[0] // 2, static(shape, "width"), scratch.G, scratch.c, scratch.sums
+    half, width, G, exact_c, sums = (
+        exact.shape[0] // 2,
+        static(shape, "width"),
+        scratch.G,
+        scratch.exact_c,
+        scratch.sums,
+    )
     whole, rest = d // width, d % width
     vectors = whole + (rest > 0)
     stride = (vectors + intercept) * width
     for r in range(calls.rounds.shape[0]):
         weigh, conclude = calls.rounds[r, 0], calls.rounds[r, 1]
-        call_at(weigh, shape, (state, hyper[:half], c, 0, whole, stride, G, 0, width, sums))
-        call_at(weigh, shape, (state, hyper[:half], c, whole, vectors - whole, stride, G, 0, rest, sums))
-        call_at(weigh, shape, (state, hyper[half:], c, vectors, int(intercept), stride, G, 0, 1, sums))
-        call_at(conclude, shape, (hyper, memory, c, t, 0, sums, scratch.loss, True))
+        call_at(weigh, shape, (state, exact[:half], exact_c, 0, whole, stride, G, 0, width, sums))
+        call_at(weigh, shape, (state, exact[:half], exact_c, whole, vectors - whole, stride, G, 0, rest, sums))
+        call_at(weigh, shape, (state, exact[half:], exact_c, vectors, int(intercept), stride, G, 0, 1, sums))
+        call_at(conclude, shape, (exact, memory, exact_c, scratch.c, t, 0, sums, scratch.loss, True))
 
 
 @jit(inline="always")
@@ -81,7 +88,10 @@ def lane_step(calls, shape, data, lanes, scratch, batch, index, intercept):
     stride, half = (vectors + intercept) * width, hyper.shape[0] // 2
     scale = data.X.dtype.type(1.0 / (stop - start))
     begin_step(calls, shape, lanes, index, at, t, scratch)
-    clear(shape, scratch.G, 0, vectors + 1)
+    G, total, many = scratch.G, scratch.total, stop - start > CHUNK
+    clear(shape, G, 0, vectors + 1)
+    if many:
+        clear(shape, total, 0, vectors + 1)
     scratch.loss[0] = 0
     for low in range(start, stop, CHUNK):
         count = min(CHUNK, stop - low)
@@ -91,15 +101,21 @@ def lane_step(calls, shape, data, lanes, scratch, batch, index, intercept):
         call_at(data.residuals, shape, (scratch.Z, scratch.y, count, scale, scratch.check))
         if scratch.check[0] != scratch.check[0] and bad[0] == 0:
             bad[0] = t
-        add_gradient(shape, data, count, scratch, scratch.G)
+        if many:
+            clear_chunk(shape, G, total, vectors + 1)
+        add_gradient(shape, data, count, scratch, G)
         if intercept:
             for i in range(count):
-                scratch.G[vectors * width] += scratch.Z[i]
+                G[vectors * width] += scratch.Z[i]
+        if many:
+            add_chunk(shape, G, total, vectors + 1)
+    if many:
+        rounded(shape, total, G, vectors + 1)
     scratch.loss[0] *= 1.0 / (stop - start)
-    sum_rounds(calls, shape, state, hyper, lanes.memory[index], scratch, t, d, intercept)
-    call_at(calls.apply, shape, (state, hyper[:half], scratch.c, 0, vectors, stride, scratch.G, 0))
+    sum_rounds(calls, shape, state, lanes.exact[index], lanes.memory[index], scratch, t, d, intercept)
+    call_at(calls.apply, shape, (state, hyper[:half], scratch.c, 0, vectors, stride, G, 0))
     if intercept:
-        call_at(calls.apply, shape, (state, hyper[half:], scratch.c, vectors, 1, stride, scratch.G, vectors * width))
+        call_at(calls.apply, shape, (state, hyper[half:], scratch.c, vectors, 1, stride, G, vectors * width))
 
 
 @jit

@@ -4,7 +4,7 @@ import numpy as np
 
 from fastgd._jit import jit
 from fastgd._static import static
-from fastgd._vectors import load, store, zeros
+from fastgd._vectors import cast, load, store, zeros
 from fastgd.engine.blocks import sparse_margin_block
 from fastgd.engine.dense import add_intercept_gradient
 
@@ -38,7 +38,7 @@ def margins(shape, data, count, W, intercept, scratch, ahead):
 
 @jit
 def add_gradient(shape, data, count, intercept, scratch, G):
-    """Add to G (d + intercept, L) the gradient of the rows that were gathered; R is in Z."""
+    """Add to G (d + intercept, L), which may be float64, the gradient of the rows that were gathered; R is in Z."""
     L, Z = static(shape, "lanes"), scratch.Z
     for i in range(count):
         first, end = data.indptr[scratch.offsets[i]], data.indptr[scratch.offsets[i] + 1]
@@ -46,7 +46,7 @@ def add_gradient(shape, data, count, intercept, scratch, G):
         for k in range(end - first):
             x, at = values[k], np.int64(features[k]) * L
             for v in range(0, L, static(shape, "width")):
-                store(G, at + v, load(shape, G, at + v) + load(shape, Z, i * L + v) * x)
+                store(G, at + v, load(shape, G, at + v) + cast(load(shape, Z, i * L + v), G) * x)
     if intercept:
         add_intercept_gradient(shape, count, Z, G, data.d * L)
 

@@ -14,7 +14,8 @@ from fastgd._vectors import load, store, total, zeros
 from fastgd.engine.dense import add_intercept_gradient
 from fastgd.engine.rows import CHUNK, PLAIN
 from fastgd.engine.sparse import row_margins
-from fastgd.engine.steps import blend, clear, note_bad, recall
+from fastgd.engine.steps import blend, note_bad, recall
+from fastgd.engine.sums import clear
 
 STEPS = 256  # whose features are listed before the worker turns to its next tile
 ROWS = 4096  # taken one at a time before it does: what a tile needs most stays in the cache
@@ -118,6 +119,7 @@ def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, in
     X, indices, indptr, y, order, n, d = data.X, data.indices, data.indptr, data.y, data.order, data.y.shape[0], data.d
     state, hyper, memory, bad = lanes.state[tile], lanes.hyper[tile], lanes.memory[tile], lanes.bad[tile]
     scheduled, which, estimator = lanes.scheduled.reshape(-1), lanes.which, lanes.estimator
+    exact, exact_c = lanes.exact[tile], scratch.exact_c
     table, mean = lanes.table[tile], lanes.mean[tile]
     of_weights, of_intercept = hyper[: hyper.shape[0] // 2], hyper[hyper.shape[0] // 2 :]
     Z, c, check, targets, bias_gradient = scratch.Z, scratch.c, scratch.check, scratch.y, scratch.G
@@ -128,6 +130,7 @@ def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, in
     last_steps, nodes, rights, ratio = past.last[tile], past.nodes[tile], past.rights[tile], past.ratio[tile]
     kept_c, kept_h, horizon = past.kept_c[tile], past.kept_h[tile], past.horizon
     of_one, memory_of_one, c_of_one = past.hyper[tile], past.memory[tile], past.c[tile]
+    exact_of_one, exact_c_of_one = past.exact[tile], past.exact_c[tile]
     scheduled_of_one, weights_of_one = past.scheduled.reshape(-1), of_one[: of_one.shape[0] // 2]
     for step in range(steps):
         now, start = taken + step, (first_batch + step) * b
@@ -135,7 +138,7 @@ def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, in
         scale, share = kind(1.0 / rows), kind(rows / n)
         at = (min(place + step, last) * tiles + tile) * values * L
         if calls.begin:
-            call_at(calls.begin, shape, (hyper, scheduled, at, which, memory, t + step, c))
+            call_at(calls.begin, shape, (hyper, exact, scheduled, at, which, memory, t + step, exact_c, c))
         begin, count = (
             entries_of(indptr, order, start) if single else (ends[step, 0], ends[step + 1, 0] - ends[step, 0])
         )
@@ -173,7 +176,9 @@ def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, in
             call_at(calls.keep, shape, (of_weights, c, kept_c, kept_h, now))
         if calls.remember and calls.shared:
             if calls.begin:
-                call_at(calls.begin, shape, (of_one, scheduled_of_one, at, which, memory_of_one, t + step, c_of_one))
+                call_at(calls.begin, shape, (
+                    of_one, exact_of_one, scheduled_of_one, at, which, memory_of_one, t + step, exact_c_of_one, c_of_one
+                ))  # fmt: skip
             call_at(calls.remember, shape, (weights_of_one, c_of_one, nodes, rights, now, size))
         elif calls.remember:
             call_at(calls.remember, shape, (of_weights, c, nodes, rights, now, size))

@@ -65,9 +65,9 @@ class CohortSpec:
     window: int = 0
     listed: int = 0
 
-    def hyper_rows(self) -> Array:
-        """Return the rows of `Lanes.hyper` (2, hyper + 1, G): an intercept has no penalty and no decay."""
-        weights = np.vstack([self.hyper.T, self.l2])
+    def hyper_rows(self, dtype: Any) -> Array:
+        """Return the rows of `Lanes.exact` (2, hyper + 1, G): an intercept has no penalty and no decay."""
+        weights = np.vstack([self.rule.usable(self.hyper, dtype).T, self.l2])
         intercept = weights.copy()
         intercept[-1] = 0
         names = list(self.rule.fields)
@@ -128,13 +128,14 @@ def cohort_bytes(spec: CohortSpec, n: int, d: int, lanes: int, itemsize: int) ->
     columns = spec.kernel.tiles(lanes) * (single_shape(itemsize).width if spec.kernel.lanes == 1 else spec.kernel.lanes)
     rows = (d + spec.intercept) // (single_shape(itemsize).width if spec.kernel.lanes == 1 else 1) + 2
     coasts = isinstance(spec.untouched, Coast)
-    gradients = spec.kernel.parts or (not spec.kernel.sparse or spec.untouched == STEP)
+    wide = 8 // itemsize  # sums of many rows, and the step that gives a line search its direction, are in float64
+    gradients = wide * spec.kernel.parts or (not spec.kernel.sparse or spec.untouched == STEP)
     copies = 1 + spec.rule.slots + (spec.rule.has_readout or coasts) + gradients
     tables = 0
     if spec.estimator != "none":
         copies, tables = copies + 1, 1
     if spec.line_search is not None:
-        copies, tables = copies + 2 + spec.rule.slots, 2
+        copies, tables = copies + wide * (2 + spec.rule.slots) + 1, 2
     window = 0
     if isinstance(spec.untouched, Coast):
         window = spec.kernel.tiles(lanes) * (spec.window * _step_bytes(spec.untouched, spec, itemsize) + 4 * d)

@@ -7,10 +7,11 @@ import numpy as np
 
 from fastgd._jit import jit
 from fastgd._static import call_at, static
-from fastgd._vectors import load, store, zeros
+from fastgd._vectors import load, store
 from fastgd.engine import dense, sparse
 from fastgd.engine.dense import add_feature_gradients, add_intercept_gradient
 from fastgd.engine.rows import CHUNK, PLAIN, SAGA, SNAPSHOT, SVRG, Points, by_rows
+from fastgd.engine.sums import add_chunk, clear, clear_chunk, place_of, rounded
 
 BLOCKS = 4  # register blocks of features whose gradient is handed to the rule at once
 
@@ -18,13 +19,6 @@ gather = by_rows(dense.gather, sparse.gather)
 margins = by_rows(dense.margins, sparse.margins)
 add_gradient = by_rows(dense.add_gradient, sparse.add_gradient)
 in_blocks = by_rows(dense.in_blocks, sparse.in_blocks)
-
-
-@jit
-def clear(shape, array, start, count):
-    """Set `count` rows of L lanes to zero."""
-    for v in range(0, count * static(shape, "lanes"), static(shape, "width")):
-        store(array, start + v, zeros(shape, array))
 
 
 @jit
@@ -52,17 +46,17 @@ def apply_all(calls, shape, state, hyper, c, d, intercept, G):
 
 
 @jit(inline="always")
-def sum_rounds(calls, shape, state, hyper, memory, scratch, t, d, intercept, G):
+def sum_rounds(calls, shape, state, exact, memory, scratch, t, d, intercept, G):
     """Sum what the rule measures over all parameters, and conclude its quantities of the step, round by round."""
-    L, half = static(shape, "lanes"), hyper.shape[0] // 2
-    width, stride, c, sums = static(shape, "width"), (d + intercept) * L, scratch.c, scratch.sums
+    L, half, exact_c, c, sums = static(shape, "lanes"), exact.shape[0] // 2, scratch.exact_c, scratch.c, scratch.sums
+    width, stride = static(shape, "width"), (d + intercept) * L
     for r in range(calls.rounds.shape[0]):
         weigh, conclude = calls.rounds[r, 0], calls.rounds[r, 1]
         for v in range(0, L, width):
-            call_at(weigh, shape, (state, hyper[:half], c, 0, d, stride, G, v, width, sums))
+            call_at(weigh, shape, (state, exact[:half], exact_c, 0, d, stride, G, v, width, sums))
             if intercept:
-                call_at(weigh, shape, (state, hyper[half:], c, d, 1, stride, G, v, width, sums))
-            call_at(conclude, shape, (hyper, memory, c, t, v, sums, scratch.loss, False))
+                call_at(weigh, shape, (state, exact[half:], exact_c, d, 1, stride, G, v, width, sums))
+            call_at(conclude, shape, (exact, memory, exact_c, c, t, v, sums, scratch.loss, False))
 
 
 @jit
@@ -106,6 +100,15 @@ def residual_chunk(shape, data, low, count, scale, points, t, ahead, intercept, 
 
 
 @jit(inline="always")
+def sum_chunk(shape, data, count, intercept, scratch, total):
+    """Add to a float64 total (d + intercept, L) the gradient of the rows that were gathered."""
+    G, parameters = place_of(data, total, scratch.G), data.d + intercept
+    clear_chunk(shape, G, total, parameters)
+    add_gradient(shape, data, count, intercept, scratch, G)
+    add_chunk(shape, G, total, parameters)
+
+
+@jit(inline="always")
 def finish_small_batch(calls, shape, data, count, lanes, tile, share, intercept, scratch):
     """Finish the gradient of some features and hand it to the rule: it never leaves the first-level cache."""
     L, block, d, G = static(shape, "lanes"), static(shape, "rows"), data.d, scratch.G
@@ -133,15 +136,16 @@ def finish_large_batch(calls, shape, lanes, tile, t, share, d, intercept, G, scr
     """Hand a whole gradient G (d + intercept, L) to the rule."""
     state, hyper = lanes.state[tile], lanes.hyper[tile]
     blend(shape, lanes.estimator, lanes.mean[tile], 0, d + intercept, share, G, 0)
-    sum_rounds(calls, shape, state, hyper, lanes.memory[tile], scratch, t, d, intercept, G)
+    sum_rounds(calls, shape, state, lanes.exact[tile], lanes.memory[tile], scratch, t, d, intercept, G)
     apply_all(calls, shape, state, hyper, scratch.c, d, intercept, G)
 
 
 @jit
 def begin_step(calls, shape, lanes, tile, index, t, scratch):
     """Put a step's scheduled values into their places, and prepare the rule's quantities of step t."""
-    hyper, scheduled, memory = lanes.hyper[tile], lanes.scheduled[index, tile], lanes.memory[tile]
-    call_at(calls.begin, shape, (hyper, scheduled, 0, lanes.which, memory, t, scratch.c))
+    hyper, exact, memory = lanes.hyper[tile], lanes.exact[tile], lanes.memory[tile]
+    scheduled = lanes.scheduled[index, tile]
+    call_at(calls.begin, shape, (hyper, exact, scheduled, 0, lanes.which, memory, t, scratch.exact_c, scratch.c))
 
 
 @jit
@@ -166,12 +170,20 @@ def tile_step(calls, shape, data, lanes, scratch, batch, tile, intercept):
         residual_chunk(shape, data, start, stop - start, scale, points, t, ahead, intercept, scratch)
         finish_small_batch(calls, shape, data, stop - start, lanes, tile, share, intercept, scratch)
         return
-    clear(shape, scratch.G, 0, data.d + intercept)
+    parameters, total, many = data.d + intercept, scratch.total, stop - start > CHUNK
+    clear(shape, scratch.G, 0, parameters)
+    if many:
+        clear(shape, total, 0, parameters)
     clear(shape, scratch.loss, 0, 1)
     for low in range(start, stop, CHUNK):
         count = min(CHUNK, stop - low)
         residual_chunk(shape, data, low, count, scale, points, t, ahead, intercept, scratch)
-        add_gradient(shape, data, count, intercept, scratch, scratch.G)
+        if many:
+            sum_chunk(shape, data, count, intercept, scratch, total)
+        else:
+            add_gradient(shape, data, count, intercept, scratch, scratch.G)
+    if many:
+        rounded(shape, total, scratch.G, parameters)
     scale_losses(shape, scratch.loss, 1.0 / (stop - start))
     finish_large_batch(calls, shape, lanes, tile, t, share, data.d, intercept, scratch.G, scratch)
 
@@ -199,6 +211,8 @@ def advance(calls, shape, data, lanes, scratch, span, intercept):
 def accumulate(how, shape, data, W, lanes, gradients, losses, scratch, span, intercept):
     """Add part of a large batch to gradients (parts, tiles, (d + intercept) * L), and to losses (parts, tiles, L).
 
+    Both are float64.
+
     The batch is cut into parts, each summed by itself: a fixed order whatever the number of threads. One call takes the
     rows `low` to `high` of every part, so that it stays short.
 
@@ -215,7 +229,7 @@ def accumulate(how, shape, data, W, lanes, gradients, losses, scratch, span, int
         for start in range(part * size + low, last, CHUNK):
             count = min(CHUNK, last - start)
             residual_chunk(shape, data, start, count, scale, points, t, last, intercept, scratch)
-            add_gradient(shape, data, count, intercept, scratch, gradients[part, tile])
+            sum_chunk(shape, data, count, intercept, scratch, gradients[part, tile])
 
 
 @jit
@@ -233,8 +247,9 @@ def apply_gradients(calls, shape, lanes, gradients, losses, scratch, span, d, in
     """Add a large batch's gradient part by part, and take the rule's step; span: (worker, workers, t, rows, n)."""
     worker, workers, t, count, n = span
     for tile in range(worker, gradients.shape[1], workers):
-        G, loss = add_parts(shape, gradients, tile), add_parts(shape, losses, tile)
+        total, loss = add_parts(shape, gradients, tile), add_parts(shape, losses, tile)
         for index in range(loss.shape[0]):
             scratch.loss[index] = loss[index] * (1.0 / count)
         begin_step(calls, shape, lanes, tile, 0, t, scratch)
-        finish_large_batch(calls, shape, lanes, tile, t, gradients.dtype.type(count / n), d, intercept, G, scratch)
+        G, share = rounded(shape, total, scratch.G, d + intercept), lanes.state.dtype.type(count / n)
+        finish_large_batch(calls, shape, lanes, tile, t, share, d, intercept, G, scratch)

@@ -17,6 +17,7 @@ from fastgd._vectors import aligned, register_bits
 from fastgd.engine.groups import BLOCK, CHUNK, SMALL, Groups, SwarmShape, Terrain, Values, Work
 from fastgd.engine.swarm_line import SwarmLine
 from fastgd.engine.swarm_steps import advance_groups, measure_groups
+from fastgd.engine.tiles import in_double
 from fastgd.optimizers._rules import Round, Rule
 from fastgd.problems import Landscape
 
@@ -78,8 +79,8 @@ class SwarmSpec:
 
     @property
     def numbers(self) -> int:
-        """What a lane keeps: coordinates, slots, the rule's memory, the marks of the tolerance."""
-        return (1 + self.rule.slots) * self.d + self.rule.numbers + 2
+        """What a lane keeps in its group's block: coordinates, slots, the marks of the tolerance."""
+        return (1 + self.rule.slots) * self.d + 2
 
     @property
     def kernel(self) -> str:
@@ -163,7 +164,7 @@ class Swarm:
     def _lay_out(self, starts: Array, keys: Array) -> None:
         """Place the lanes in groups: a configuration with many of them has groups of its own."""
         spec, W, lanes = self.spec, self.spec.width, len(self.which)
-        counts = np.bincount(self.which, minlength=len(self.hyper))
+        counts, hyper = np.bincount(self.which, minlength=len(self.hyper)), spec.rule.usable(self.hyper, self.dtype)
         apart = counts.min() >= W and spec.line_search is None
         if apart:
             begins = np.concatenate([[0], np.cumsum(-(-counts // W) * W)])
@@ -176,34 +177,36 @@ class Swarm:
         filled = self._filled = np.searchsorted(self.places, np.arange(groups * W), side="right") - 1
         own = self.which[filled].reshape(groups, W)
         if apart:
-            owner, rows = own[:, 0].astype(np.int64), np.repeat(self.hyper[:, :, None], W, axis=2)
+            owner, rows = own[:, 0].astype(np.int64), np.repeat(hyper[:, :, None], W, axis=2)
         else:
-            owner, rows = np.arange(groups), self.hyper[own].transpose(0, 2, 1)
+            owner, rows = np.arange(groups), hyper[own].transpose(0, 2, 1)
         self.groups = Groups(
             state=aligned((groups, spec.numbers * W), self.dtype),
-            hyper=np.ascontiguousarray(rows.reshape(len(rows), -1), self.dtype),
+            memory=np.repeat(np.tile(np.array(spec.rule.memory, np.float64), (groups, 1)), W, axis=1),
+            hyper=np.ascontiguousarray(rows.reshape(len(rows), -1), np.float64),
             owner=owner,
             keys=keys[filled],
             died=np.zeros(groups * W, np.int64),
         )
-        flat = {"state": self.groups.state.reshape(-1), "hyper": self.groups.hyper.reshape(-1)}
+        flat = {name: getattr(self.groups, name).reshape(-1) for name in ("state", "memory", "hyper")}
         self._flat = self.groups._replace(**flat)
         start = starts[filled].T
-        memory = np.broadcast_to(np.array(spec.rule.memory)[:, None], (spec.rule.numbers, groups * W))
         slots = spec.rule.start(self.hyper[own.ravel()], start)
         marks = np.array([[1.0], [0.0]]) + np.zeros(groups * W)
-        blocks = np.concatenate([start, *(np.asarray(slot, np.float64) for slot in slots), memory, marks])
+        blocks = np.concatenate([start, *(np.asarray(slot, np.float64) for slot in slots), marks])
         self.groups.state[:] = blocks.reshape(-1, groups, W).transpose(1, 0, 2).reshape(groups, -1)
 
     def _make_work(self) -> Work:
         W, rule = self.spec.width, self.spec.rule
         stride = (rule.hyper + max(rule.counts.quantities)) * W
+        table = aligned((CHUNK * stride,), self.dtype)
         return Work(
-            table=aligned((CHUNK * stride,), self.dtype),
+            table=table,
+            exact=in_double(table),
             stride=stride,
             saved=aligned((self.spec.numbers * W,), self.dtype),
             scratch=aligned((self.spec.d * W,), self.dtype),
-            memory=aligned((rule.numbers * W,), self.dtype),
+            memory=aligned((rule.numbers * W,), np.float64),
         )
 
     def _rows(self, first: int, count: int) -> Array:
@@ -218,6 +221,8 @@ class Swarm:
         """Compile, or load from the cache, the kernels."""
         # To find the kernel by the types of its arguments takes longer than a step of a few lanes: it is found once.
         self._advance = self._compile(advance_groups, self._advance_call(0, 0, self._values(1))[1])
+        if self.line:
+            self._compile(*self.line.double._advance_call(0, 0, self.line.double._values(1)))
         self._compile(*self._measure_call(self.groups.state, np.empty((1, 1)), (0, 0), 0))
 
     @staticmethod
@@ -242,6 +247,16 @@ class Swarm:
         self.threads.run([call(*self._advance_call(worker, count, values)) for worker in range(self.workers)])
         self._rate_of_steps = len(self.groups.died) * count / max(time.perf_counter() - began, 1e-6)
         self.t += count
+
+    def stand_as(self, other: "Swarm") -> None:
+        """Take over where another swarm of the same lanes is, and what its rule keeps."""
+        groups, slots = len(self.groups.state), other.slots().reshape(-1, len(self.which))
+        rows = np.concatenate([other.positions(), slots])[:, self._filled]
+        blocks = self.groups.state.reshape(groups, -1, self.spec.width)
+        blocks[:, : len(rows)] = rows.reshape(len(rows), -1, self.spec.width).swapaxes(0, 1)
+        memory = other.memory()[:, self._filled].reshape(self.spec.rule.numbers, groups, self.spec.width)
+        self.groups.memory[:] = memory.swapaxes(0, 1).reshape(self.groups.memory.shape)
+        self.t = other.t
 
     def set_hyper(self, row: int, values: Array) -> None:
         """Give a hyper-parameter other values (lanes,), where each lane has its own."""
@@ -277,7 +292,7 @@ class Swarm:
         )  # fmt: skip
 
     def measure(self, positions: Array) -> Array:
-        """Return points, values and squared norms of gradients (d + 2, groups * width) in float64.
+        """Return points, values and norms of gradients (d + 2, groups * width) in float64.
 
         positions : ndarray (groups, >= d * width)
         """
@@ -293,7 +308,7 @@ class Swarm:
         rows = self.measure(self._reported() if self.spec.rule.has_readout else self.groups.state)
         if len(self.places) < rows.shape[1]:
             rows = rows[:, self.places]
-        return Reading(rows[:-2], rows[-2], np.sqrt(rows[-1]))
+        return Reading(rows[:-2], rows[-2], rows[-1])
 
     def _reported(self) -> Array:
         """The reported iterates (groups, d * width)."""
@@ -341,7 +356,8 @@ class Swarm:
 
     def memory(self) -> Array:
         """Return what the rule keeps for each trial (numbers, lanes)."""
-        return self._rows((1 + self.spec.rule.slots) * self.spec.d, self.spec.rule.numbers)
+        rows = self.groups.memory.reshape(len(self.groups.state), self.spec.rule.numbers, self.spec.width)
+        return rows.transpose(1, 0, 2).reshape(self.spec.rule.numbers, len(self.groups.died))[:, self.places]
 
     def died(self) -> Array:
         """Return the first step after which a lane was not finite (lanes,), or 0."""

@@ -1,6 +1,8 @@
 """Line searches on landscapes: the value of each lane along the direction of its next step."""
 
 import weakref
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,16 +53,22 @@ class SwarmLine:
             self.rates = swarm.spec.line_search.search(self, self.largest, self.rates)
         swarm.set_hyper(self.row, self.rates)
 
-    def _ask_direction(self) -> Array:
-        """Where a step at rate 1 would lead: it is taken, and taken back."""
+    @cached_property
+    def double(self) -> "Swarm":
+        """A swarm in float64 that takes the steps at rate 1: (x - d) - x has what digits x leaves of d."""
         swarm = self.swarm
-        swarm.set_hyper(self.row, np.ones(len(self.rates)))
-        state, died = swarm.groups.state.copy(), swarm.groups.died.copy()
-        swarm.step(1)
-        moved = swarm.positions() - self._x
-        swarm.groups.state[:], swarm.groups.died[:] = state, died
-        swarm.t -= 1
-        return moved
+        spec, keys = replace(swarm.spec, dtype="float64", threshold=None), swarm.groups.keys[swarm.places]
+        made: Swarm = swarm.__class__(
+            spec, swarm.hyper, swarm.which, swarm.positions().T, keys, swarm.threads, swarm.schedule
+        )
+        made.set_hyper(self.row, np.ones(len(self.rates)))
+        return made
+
+    def _ask_direction(self) -> Array:
+        """Where a step at rate 1 would lead."""
+        self.double.stand_as(self.swarm)
+        self.double.step(1)
+        return self.double.positions() - self._x
 
     def _values(self, X: Array) -> Array:
         spec = self.swarm.spec

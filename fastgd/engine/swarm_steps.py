@@ -1,8 +1,8 @@
 """The steps of a swarm: many starts on a landscape, a vector of lanes at a time, many steps without touching memory.
 
 A **group** is a vector of lanes with all that it needs in one contiguous block: d coordinates, the rule's slots of
-each, the numbers that the rule keeps for each trial, and two marks of the tolerance. Where there are few coordinates
-the block is copied to registers, steps are taken there, and it is written back.
+each, and two marks of the tolerance. Where there are few coordinates the block is copied to registers, steps are taken
+there, and it is written back. The numbers that the rule keeps for each trial are float64, and stand elsewhere.
 """
 
 from typing import Any
@@ -13,6 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from fastgd._jit import jit
+from fastgd._math import root, squares
 from fastgd._noise import normal
 from fastgd._static import static
 from fastgd._vectors import load, store, total, wide, zeros
@@ -21,10 +22,10 @@ from fastgd.engine.points import Point, point
 from fastgd.optimizers._compose import jitable
 from fastgd.optimizers._kernels import (
     add_terms,
+    cast_all,
     conclude,
     lane,
     measure,
-    narrow,
     no_sums,
     prepare,
     prepare_step,
@@ -126,13 +127,13 @@ def _slots_at(context, builder, kind: Point, args, count: int):
 
 @jit
 def one_round(step, shape, like, h, c, t, m, x, g, s, f):
-    """The quantities and the memory after a round of sums."""
+    """The quantities and the memory after a round of sums, all of them in float64 as `like` is."""
     d, nothing = len(x), zeros(shape, like)
     sums = no_sums(step, shape)
     for j in range(d):
-        terms = measure(step, h, c, x[j], g[j], pick(step, s, j, d), nothing)
+        terms = measure(step, h, c, wide(x[j]), wide(g[j]), cast_all(pick(step, s, j, d), like), nothing)
         sums = add_terms(sums, terms, static(shape, "width"))
-    return conclude(step, h, c, t, m, narrow(like, sums, False), f)
+    return conclude(step, h, c, t, m, sums, f)
 
 
 def after_rounds(rule, first, second, shape, like, h, t, m, x, g, s, f):
@@ -179,22 +180,22 @@ def run_group(rule, landscape, first, second, shape, terrain, arrays, places, t,
     """Take steps t + 1 ... t + steps of a group; whether all coordinates are finite then.
 
     first, second : the Statics of two rounds of sums, or None.
-    arrays : (state, table, keys, scratch); a row of the table is a step's hyper-parameters and quantities.
-    places : (of the group's block in the state, of the first row, of a row after another, of the group's keys).
+    arrays : (state, memory, table, exact, keys, scratch); a row of the tables is a step's numbers.
+    places : (of the group's block in the state, of its memory, of the first row, of a row after another, of its keys).
     """
-    state, table, keys, scratch = arrays
-    block, row, stride, key = places
+    state, memory, table, exact, keys, scratch = arrays
+    block, of_memory, row, stride, key = places
     W, d = static(shape, "width"), terrain.box.shape[0]
-    hyper, slots, numbers = static(rule, "hyper") * W, static(rule, "slots"), static(rule, "numbers")
-    memory = block + (1 + slots) * d * W
+    hyper, slots = static(rule, "hyper") * W, static(rule, "slots")
+    marks = block + (1 + slots) * d * W
     x = point(shape, state, block, d, "one")
     s = point(shape, state, block + d * W, slots * d, "slots")
     g = point(shape, scratch, 0, d, "one")
     copy(shape, state, block, x)
     copy(shape, state, block + d * W, s)
     d = len(x)
-    m = rows(rule, shape, state, memory, "numbers")
-    waits, count = load(shape, state, memory + numbers * W), load(shape, state, memory + (numbers + 1) * W)
+    m = rows(rule, shape, memory, of_memory, "numbers")
+    waits, count = load(shape, state, marks), load(shape, state, marks + W)
     h = lane(rule, shape, table, row)
     for k in range(steps):
         at = row + k * stride
@@ -213,7 +214,9 @@ def run_group(rule, landscape, first, second, shape, terrain, arrays, places, t,
         if first is None:
             c = rows(rule, shape, table, at + hyper, "coefficients")
         else:
-            c, m = after_rounds(rule, first, second, shape, state, h, t + k + 1, m, x, g, s, f)
+            known = lane(rule, shape, exact, at)
+            made, m = after_rounds(rule, first, second, shape, exact, known, t + k + 1, m, x, g, s, wide(f))
+            c = cast_all(made, state)
         for j in range(d):
             moved, kept = update(rule, h, c, x[j], g[j], pick(rule, s, j, d))
             if static(shape, "projected"):
@@ -225,9 +228,9 @@ def run_group(rule, landscape, first, second, shape, terrain, arrays, places, t,
         finite = finite + x[j] * 0
     copy_back(shape, x, state, block)
     copy_back(shape, s, state, block + d * W)
-    store_rows(rule, shape, state, memory, m)
-    store(state, memory + numbers * W, waits)
-    store(state, memory + (numbers + 1) * W, count)
+    store_rows(rule, shape, memory, of_memory, m)
+    store(state, marks, waits)
+    store(state, marks + W, count)
     return total(finite) == 0
 
 
@@ -239,22 +242,25 @@ def copy_numbers(source, first, count, target, to):
 
 
 @jit
-def fill_table(rule, shape, hyper, first, memory, scheduled, span, table, stride):
+def fill_table(rule, shape, hyper, first, memory, scheduled, span, table, exact, stride):
     """Write the hyper-parameters of steps t + 1 ... t + steps and the rule's quantities, a row a step.
 
-    hyper : those that stand at `first`; memory : that after step t; it is advanced.
+    hyper : those that stand at `first`; memory : that after step t; it is advanced. `exact` is float64 as they are, and
+    rounded to the table, which may be the same.
     scheduled : Values; span : (the row of its values for step t + 1, t, steps).
     """
     low, t, steps = span
     W, size = static(shape, "width"), static(rule, "hyper") * static(shape, "width")
     for k in range(steps):
-        row = table[k * stride :]
+        row, rounded = exact[k * stride :], table[k * stride :]
         copy_numbers(hyper, first, size, row, 0)
         for m in range(scheduled.which.shape[0]):
             at, number = scheduled.which[m] * W, scheduled.values[low + k, m]
             for i in range(at, at + W):
                 row[i] = number * row[i] if m == scheduled.rate else number
-        prepare_step(rule, shape, row, memory, row[size:], 0, t + k + 1)
+        prepare_step(rule, shape, row, memory, row[size:], rounded[size:], 0, t + k + 1)
+        if table.itemsize != exact.itemsize:
+            copy_numbers(row, 0, size, rounded, 0)
 
 
 @jit
@@ -280,44 +286,49 @@ def advance_groups(rule, landscape, rounds, shape, terrain, groups, scheduled, w
     """
     W, d = static(shape, "width"), terrain.box.shape[0]
     hypers, numbers = static(rule, "hyper") * W, static(rule, "numbers") * W
-    state, hyper, owners, keys, died = groups.state, groups.hyper, groups.owner, groups.keys, groups.died
-    table, stride, saved, memory = work.table, work.stride, work.saved, work.memory
-    arrays, size = (state, table, keys, work.scratch), saved.shape[0]
+    state, kept, hyper, owners = groups.state, groups.memory, groups.hyper, groups.owner
+    keys, died = groups.keys, groups.died
+    table, exact, stride, saved, memory = work.table, work.exact, work.stride, work.saved, work.memory
+    arrays, size = (state, kept, table, exact, keys, work.scratch), saved.shape[0]
     one, two = rounds
     for first in range(low, high, BLOCK):
         for begin in range(0, steps, CHUNK):
             filled, count = -1, min(CHUNK, steps - begin)
             for group in range(first, min(first + BLOCK, high)):
                 block, owner = group * size, owners[group]
-                of_memory = block + (1 + static(rule, "slots")) * d * W
                 if owner != filled:
                     # The memory of lanes that share their hyper-parameters is the same unless sums are in it.
-                    copy_numbers(state, of_memory, numbers, memory, 0)
+                    copy_numbers(kept, group * numbers, numbers, memory, 0)
                     span = (begin, t + begin, count)
-                    fill_table(rule, shape, hyper, owner * hypers, memory, scheduled, span, table, stride)
+                    fill_table(rule, shape, hyper, owner * hypers, memory, scheduled, span, table, exact, stride)
                     filled = owner
                 copy_numbers(state, block, size, saved, 0)
+                if one is not None:
+                    copy_numbers(kept, group * numbers, numbers, memory, 0)
                 done, many = 0, count
                 while done < count:
-                    places, now = (block, done * stride, stride, group * W), t + begin + done
+                    places = (block, group * numbers, done * stride, stride, group * W)
+                    now = t + begin + done
                     alive = run_group(rule, landscape, one, two, shape, terrain, arrays, places, now, many)
                     if many > 1 and not alive and dying(shape, state, block, d, died, group * W, 0):
                         copy_numbers(saved, 0, size, state, block)  # once more, step by step, to see when
+                        if one is not None:
+                            copy_numbers(memory, 0, numbers, kept, group * numbers)
                         done, many = 0, 1
                         continue
                     done += many
                     if many == 1:
                         dying(shape, state, block, d, died, group * W, now + 1)
                 if static(rule, "numbers") and one is None:
-                    copy_numbers(memory, 0, numbers, state, of_memory)
+                    copy_numbers(memory, 0, numbers, kept, group * numbers)
 
 
 @jit
 def measure_groups(landscape, shape, terrain, positions, stride, scratch, out, low, high):
-    """Write what is read of groups: their points, the values there, and the squared norms of the gradients.
+    """Write what is read of groups: their points, the values there, and the norms of the gradients.
 
     positions : flat; those of a group, d * width, stand `stride` apart.
-    out : flat, of (d + 2, groups * width) float64: a row for each coordinate, the values, the squares.
+    out : flat, of (d + 2, groups * width) float64: a row for each coordinate, the values, the norms.
     """
     W, d = static(shape, "width"), terrain.box.shape[0]
     lanes = out.shape[0] // (d + 2)
@@ -326,10 +337,11 @@ def measure_groups(landscape, shape, terrain, positions, stride, scratch, out, l
         g = point(shape, scratch, 0, d, "one")
         copy(shape, positions, group * stride, x)
         gradient(landscape, terrain.p, x, g)
-        squared = wide(g[0]) * wide(g[0])
+        large, rest, small = squares(wide(g[0]))
         for j in range(1, len(x)):
-            squared = squared + wide(g[j]) * wide(g[j])
+            own = squares(wide(g[j]))
+            large, rest, small = large + own[0], rest + own[1], small + own[2]
         for j in range(len(x)):
             store(out, j * lanes + group * W, wide(x[j]))
         store(out, d * lanes + group * W, wide(value(landscape, terrain.p, x)))
-        store(out, (d + 1) * lanes + group * W, squared)
+        store(out, (d + 1) * lanes + group * W, root((large, rest, small)))

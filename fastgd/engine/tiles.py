@@ -84,15 +84,30 @@ class TileLayout:
                 own[:, some.shape[1] :] = columns[:, -1:]
 
 
-def make_scratch(rows: int, lanes: int, gradient: int, quantities: int, sums: int, dtype: Any, single: bool) -> Scratch:
-    """Return a thread's working memory; `gradient` in rows of L lanes."""
+def make_scratch(
+    rows: int, lanes: int, gradient: int, quantities: int, sums: int, dtype: Any, single: bool, *, total: bool = False
+) -> Scratch:
+    """Return a thread's working memory; `gradient` in rows of L lanes; `total`: whether batches have many chunks."""
+    G, c = aligned((max(1, gradient) * lanes,), dtype), aligned((max(1, quantities) * lanes,), dtype)
     return Scratch(
         np.zeros(CHUNK + MOST_ROWS, np.int64),
         aligned((CHUNK + 64,), dtype),
         aligned((rows if single else (rows + MOST_ROWS) * lanes,), dtype),
-        aligned((max(1, gradient) * lanes,), dtype),
-        aligned((max(1, quantities) * lanes,), dtype),
+        G,
+        c,
         aligned((lanes,), dtype),
+        G if is_double(dtype) else aligned((len(G) if total else 0,), np.float64),
+        in_double(c),
         aligned((lanes,), np.float64),
         aligned((sums * lanes,), np.float64),
     )
+
+
+def is_double(dtype: Any) -> bool:
+    """Whether a type is float64."""
+    return bool(np.dtype(dtype) == np.float64)
+
+
+def in_double(array: Array) -> Array:
+    """Return an array of this shape in float64; the array itself, where it is that."""
+    return array if is_double(array.dtype) else aligned(array.shape, np.float64)

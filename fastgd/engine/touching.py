@@ -15,6 +15,7 @@ from fastgd.engine import sparse_steps
 from fastgd.engine.rules import SparseCalls, sparse_calls_of
 from fastgd.engine.sparse_steps import STEPS, Touched
 from fastgd.engine.spec import most_entries
+from fastgd.engine.tiles import in_double
 from fastgd.engine.window import Past, catch_up_all, read_coasted
 from fastgd.optimizers._coast import Coast
 
@@ -77,15 +78,19 @@ class Touching:
             width, fields = (1, rule.hyper + 1) if coast.shared else (L, 0)
         size, levels = cohort.spec.window * used, (cohort.spec.window.bit_length() + 1) * used
         steps = size if coast is not None and coast.replays else 0
+        hyper = aligned((tiles, 2 * fields * L), dtype)
+        c = aligned((tiles, max(rule.counts.quantities) * L * bool(fields)), dtype)
         past = Past(
             last=np.zeros((tiles, cohort.d * used), np.int32),
             nodes=aligned((tiles, 2 * size * numbers * width), dtype),
             rights=aligned((tiles, levels * numbers * width), dtype),
             ratio=aligned((tiles, L * used), dtype),
-            hyper=aligned((tiles, 2 * fields * L), dtype),
-            memory=aligned((tiles, rule.numbers * L * bool(fields)), dtype),
-            c=aligned((tiles, max(rule.counts.quantities) * L * bool(fields)), dtype),
-            scheduled=np.zeros((1, tiles, len(cohort.spec.scheduled) * L * bool(fields)), dtype),
+            hyper=hyper,
+            exact=in_double(hyper),
+            memory=aligned((tiles, rule.numbers * L * bool(fields)), np.float64),
+            c=c,
+            exact_c=in_double(c),
+            scheduled=np.zeros((1, tiles, len(cohort.spec.scheduled) * L * bool(fields))),
             kept_c=aligned((tiles, steps * rule.coefficients * L), dtype),
             kept_h=aligned((tiles, steps * (rule.hyper + 1) * L * bool(cohort.spec.scheduled)), dtype),
             horizon=coast.horizon if coast is not None else 0,
@@ -93,9 +98,9 @@ class Touching:
         if coast is not None and coast.shared:
             rate = list(rule.fields).index("lr")
             past.ratio[:] = cohort.layout.spread(cohort.spec.hyper[cohort.alive, rate][None], dtype)
-            one = cohort.spec.hyper_rows()[:, :, :1].copy()
+            one = cohort.spec.hyper_rows(dtype)[:, :, :1].copy()
             one[:, rate] = 1.0
-            past.hyper[:] = np.repeat(one.reshape(-1), L)
+            past.hyper[:] = past.exact[:] = np.repeat(one.reshape(-1), L)
             past.memory[:] = np.repeat(np.array(rule.memory, np.float64), L)
         return past
 
@@ -123,7 +128,7 @@ class Touching:
             return
         values = self.cohort.schedule.reference(self.cohort.t, steps)  # type: ignore[union-attr]
         L, tiles = self.cohort.layout.shape.lanes, len(self.cohort.lanes.state)
-        rows = np.repeat(np.asarray(values, self.cohort.dtype), L, axis=1)
+        rows = np.repeat(np.asarray(values, np.float64), L, axis=1)
         self.past = self.past._replace(scheduled=np.ascontiguousarray(np.repeat(rows[:, None], tiles, axis=1)))
 
     def advance_call(self, worker: int, span: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
@@ -193,7 +198,7 @@ class Touching:
         for kept, before in ((new.kept_c, old.kept_c), (new.kept_h, old.kept_h)):
             kept[:] = layout.spread(layout.gather(before)[:, places], dtype)
         if self.coast.shared:
-            for name in ("nodes", "rights", "memory", "c", "hyper"):
+            for name in ("nodes", "rights", "memory", "c", "exact_c", "hyper", "exact"):
                 getattr(new, name)[:] = getattr(old, name)[0]
             return
         for name in ("nodes", "rights"):

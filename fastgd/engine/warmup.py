@@ -22,7 +22,7 @@ def compile_kernels(
     note: Callable[[str], None],
     *,
     gradient_norm: bool = False,
-    measures: Sequence[Loss] = (),
+    measures: Callable[[Loss], Sequence[Loss]] = lambda loss: (),  # noqa: ARG005
 ) -> int:
     """Compile what cohorts of these specs and dtypes call; return how many distinct kernels there were.
 
@@ -33,8 +33,8 @@ def compile_kernels(
         Receives the name of each before it is compiled.
     gradient_norm : bool
         Whether the gradient's norm is measured.
-    measures : sequence of Loss
-        What is measured beside the loss.
+    measures : callable
+        Returns what is measured beside a loss.
     """
     done: set[str] = set()
     with Threads(1) as threads:
@@ -51,7 +51,7 @@ def compile_kernels(
             if spec.kernel.sparse:
                 X = csr_array(X)
             with compile_lock():
-                Cohort(spec, X, np.zeros(2, dtype), threads).compile(gradient_norm, measures)
+                Cohort(spec, X, np.zeros(2, dtype), threads).compile(gradient_norm, measures(spec.loss))
     return len(done)
 
 

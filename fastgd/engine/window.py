@@ -19,7 +19,8 @@ class Past(NamedTuple):
         last; where all lanes share the matrices, one number stands for L
     rights : (tiles, levels * numbers * L): the products of nodes that every range up to now ends with, by level
     ratio : (tiles, L), each lane's rate where the matrices are for a rate of 1
-    hyper, memory, c : (tiles, ...), the hyper-parameters, memory and quantities of a lane with a rate of 1, L times
+    hyper, exact, memory, c, exact_c : (tiles, ...), the hyper-parameters, memory and quantities of a lane with a rate
+        of 1, L times, as `Lanes` and `Scratch` have them
     scheduled : (1 or steps, tiles, m * L), its scheduled values
     kept_c : (tiles, size * coefficients * L), the quantities of all steps, where some may have to be taken one by one
     kept_h : (tiles, size * fields * L), the hyper-parameters of weights then, where they are scheduled
@@ -31,8 +32,10 @@ class Past(NamedTuple):
     rights: Any
     ratio: Any
     hyper: Any
+    exact: Any
     memory: Any
     c: Any
+    exact_c: Any
     scheduled: Any
     kept_c: Any
     kept_h: Any

@@ -37,15 +37,16 @@ class Adam(NamedTuple):
     eps_hat: bool = False
 
     def prepare(h, t: int) -> Slots:
+        rest = 1 - h.beta1, 1 - h.beta2
         if h.bias_correction and h.eps_hat:
-            return h.lr * np.sqrt(1 - power(h.beta2, t)) / (1 - power(h.beta1, t)), h.lr * 0 + 1
+            return h.lr * np.sqrt(1 - power(h.beta2, t)) / (1 - power(h.beta1, t)), h.lr * 0 + 1, *rest
         if h.bias_correction:
-            return h.lr / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t))
-        return h.lr, h.lr * 0 + 1
+            return h.lr / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t)), *rest
+        return h.lr, h.lr * 0 + 1, *rest
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = h.beta1 * s[0] + (1 - h.beta1) * g
-        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
+        m = h.beta1 * s[0] + c[2] * g
+        v = h.beta2 * s[1] + c[3] * g * g
         if h.eps_inside:
             return w - c[0] * m / np.sqrt(v * c[1] + h.eps), (m, v)
         return w - c[0] * m / (np.sqrt(v * c[1]) + h.eps), (m, v)
@@ -85,11 +86,11 @@ class AMSGrad(NamedTuple):
     eps: NonNegative = 1e-8
 
     def prepare(h, t: int) -> Slots:
-        return h.lr / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t))
+        return h.lr / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t)), 1 - h.beta1, 1 - h.beta2
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = h.beta1 * s[0] + (1 - h.beta1) * g
-        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
+        m = h.beta1 * s[0] + c[2] * g
+        v = h.beta2 * s[1] + c[3] * g * g
         u = np.maximum(s[2], v)
         return w - c[0] * m / (np.sqrt(u * c[1]) + h.eps), (m, v, u)
 
@@ -125,11 +126,11 @@ class AdamW(NamedTuple):
     weight_decay: NonNegative = 0.01
 
     def prepare(h, t: int) -> Slots:
-        return h.lr / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t))
+        return h.lr / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t)), 1 - h.beta1, 1 - h.beta2
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = h.beta1 * s[0] + (1 - h.beta1) * g
-        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
+        m = h.beta1 * s[0] + c[2] * g
+        v = h.beta2 * s[1] + c[3] * g * g
         w = w - h.lr * h.weight_decay * w
         return w - c[0] * m / (np.sqrt(v * c[1]) + h.eps), (m, v)
 
@@ -165,10 +166,10 @@ class Adamax(NamedTuple):
     eps: NonNegative = 1e-8
 
     def prepare(h, t: int) -> Slots:
-        return (h.lr / (1 - power(h.beta1, t)),)
+        return h.lr / (1 - power(h.beta1, t)), 1 - h.beta1
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = h.beta1 * s[0] + (1 - h.beta1) * g
+        m = h.beta1 * s[0] + c[1] * g
         u = np.maximum(h.beta2 * s[1], np.abs(g) + h.eps)
         return w - c[0] * m / u, (m, u)
 
@@ -222,11 +223,11 @@ class NAdam(NamedTuple):
         following = h.beta1 * (1 - 0.5 * exp(LOG_NADAM * (t + 1) * h.momentum_decay))
         product = m[0] * now
         of_gradient, of_mean = h.lr * (1 - now) / (1 - product), h.lr * following / (1 - product * following)
-        return (of_gradient, of_mean, 1 / (1 - power(h.beta2, t))), (product,)
+        return (of_gradient, of_mean, 1 / (1 - power(h.beta2, t)), 1 - h.beta1, 1 - h.beta2), (product,)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = h.beta1 * s[0] + (1 - h.beta1) * g
-        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
+        m = h.beta1 * s[0] + c[3] * g
+        v = h.beta2 * s[1] + c[4] * g * g
         w = w - h.lr * h.weight_decay * w
         return w - (c[0] * g + c[1] * m) / (np.sqrt(v * c[2]) + h.eps), (m, v)
 
@@ -275,11 +276,11 @@ class RAdam(NamedTuple):
         squared = (known - 4) * (known - 2) * rho / ((rho - 4) * (rho - 2) * known)
         lr = h.lr / (1 - power(h.beta1, t))
         adaptive = np.where(now > 5, lr * np.sqrt(squared * (1 - power(h.beta2, t))), 0)
-        return (np.where(now > 5, 0, lr), adaptive), (weights, ages)
+        return (np.where(now > 5, 0, lr), adaptive, 1 - h.beta1, 1 - h.beta2), (weights, ages)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = h.beta1 * s[0] + (1 - h.beta1) * g
-        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
+        m = h.beta1 * s[0] + c[2] * g
+        v = h.beta2 * s[1] + c[3] * g * g
         w = w - h.lr * h.weight_decay * w
         return w - m * (c[0] + c[1] / (np.sqrt(v) + h.eps)), (m, v)
 
@@ -321,11 +322,11 @@ class LaProp(NamedTuple):
     eps: NonNegative = 1e-15
 
     def prepare(h, t: int) -> Slots:
-        return h.lr / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t))
+        return h.lr / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t)), 1 - h.beta1, 1 - h.beta2
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
-        m = h.beta1 * s[0] + (1 - h.beta1) * g / (np.sqrt(v * c[1]) + h.eps)
+        v = h.beta2 * s[1] + c[3] * g * g
+        m = h.beta1 * s[0] + c[2] * g / (np.sqrt(v * c[1]) + h.eps)
         return w - c[0] * m, (m, v)
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:

@@ -33,11 +33,12 @@ class NAdamW(NamedTuple):
     def prepare(h, t: int) -> Slots:
         beta1_t = power(h.beta1, t)
         of_mean = h.lr * h.beta1 / (1 - h.beta1 * beta1_t)
-        return of_mean, h.lr * (1 - h.beta1) / (1 - beta1_t), 1 / (1 - power(h.beta2, t))
+        of_gradient = h.lr * (1 - h.beta1) / (1 - beta1_t)
+        return of_mean, of_gradient, 1 / (1 - power(h.beta2, t)), 1 - h.beta1, 1 - h.beta2
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = h.beta1 * s[0] + (1 - h.beta1) * g
-        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
+        m = h.beta1 * s[0] + c[3] * g
+        v = h.beta2 * s[1] + c[4] * g * g
         w = w - h.lr * h.weight_decay * w
         return w - (c[0] * m + c[1] * g) / (np.sqrt(v * c[2]) + h.eps), (m, v)
 
@@ -75,11 +76,11 @@ class AdaBelief(NamedTuple):
     eps_root: NonNegative = 1e-16
 
     def prepare(h, t: int) -> Slots:
-        return h.lr / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t))
+        return h.lr / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t)), 1 - h.beta1, 1 - h.beta2
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = h.beta1 * s[0] + (1 - h.beta1) * g
-        v = h.beta2 * s[1] + (1 - h.beta2) * (g - m) * (g - m) + h.eps_root
+        m = h.beta1 * s[0] + c[2] * g
+        v = h.beta2 * s[1] + c[3] * (g - m) * (g - m) + h.eps_root
         return w - c[0] * m / (np.sqrt(v * c[1]) + h.eps), (m, v)
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:
@@ -94,7 +95,7 @@ class AdaBelief(NamedTuple):
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         square = h.beta1 * h.beta1 * y[2]
-        v = h.beta2 * y[1] + (1 - h.beta2) * square + h.eps_root * y[3]
+        v = h.beta2 * y[1] + c[3] * square + h.eps_root * y[3]
         return w, (h.beta1 * y[0], v, square, y[3], y[4])
 
 
@@ -127,14 +128,15 @@ class Adan(NamedTuple):
         of_mean = h.lr / (1 - power(h.beta1, t))
         of_difference = h.lr * (1 - h.beta2) / (1 - power(h.beta2, t))
         has_last = h.lr * 0 + (0.0 if t == 1 else 1.0)
-        return of_mean, of_difference, 1 / (1 - power(h.beta3, t)), has_last
+        rest = 1 - h.beta1, 1 - h.beta2, 1 - h.beta3
+        return of_mean, of_difference, 1 / (1 - power(h.beta3, t)), has_last, *rest
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         difference = c[3] * (g - s[3])
-        ahead = g + (1 - h.beta2) * difference
-        m = h.beta1 * s[0] + (1 - h.beta1) * g
-        d = h.beta2 * s[1] + (1 - h.beta2) * difference
-        n = h.beta3 * s[2] + (1 - h.beta3) * ahead * ahead
+        ahead = g + c[5] * difference
+        m = h.beta1 * s[0] + c[4] * g
+        d = h.beta2 * s[1] + c[5] * difference
+        n = h.beta3 * s[2] + c[6] * ahead * ahead
         w = w - h.lr * h.weight_decay * w
         return w - (c[0] * m + c[1] * d) / (np.sqrt(n * c[2] + h.eps_root) + h.eps), (m, d, n, g)
 
@@ -149,9 +151,9 @@ class Adan(NamedTuple):
         return *s, s[3] * s[3], s[0] * np.nan
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
-        difference, share = -c[3] * y[3], (1 - h.beta2) * c[3]
-        d = h.beta2 * y[1] + (1 - h.beta2) * difference
-        n = h.beta3 * y[2] + (1 - h.beta3) * share * share * y[4]
+        difference, share = -c[3] * y[3], c[5] * c[3]
+        d = h.beta2 * y[1] + c[5] * difference
+        n = h.beta3 * y[2] + c[6] * share * share * y[4]
         return w - h.lr * h.weight_decay * w, (h.beta1 * y[0], d, n, y[3] * 0, y[4] * 0, y[5])
 
 
@@ -180,12 +182,12 @@ class Yogi(NamedTuple):
         return h.initial, h.initial
 
     def prepare(h, t: int) -> Slots:
-        return h.lr / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t))
+        return h.lr / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t)), 1 - h.beta1, 1 - h.beta2
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = h.beta1 * s[0] + (1 - h.beta1) * g
+        m = h.beta1 * s[0] + c[2] * g
         square = g * g
-        v = s[1] - (1 - h.beta2) * np.sign(s[1] - square) * square
+        v = s[1] - c[3] * np.sign(s[1] - square) * square
         return w - c[0] * m / (np.sqrt(v * c[1]) + h.eps), (m, v)
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:
@@ -222,15 +224,15 @@ class ADOPT(NamedTuple):
 
     def prepare(h, t: int) -> Slots:
         if t == 1:
-            return h.beta1 * 0 + 1, h.beta2 * 0, h.lr * 0
-        return h.beta1, h.beta2, h.lr * 0 + np.sqrt(np.sqrt(t - 1))
+            return h.beta1 * 0 + 1, h.beta2 * 0, h.lr * 0, h.beta1 * 0, h.beta2 * 0 + 1
+        return h.beta1, h.beta2, h.lr * 0 + np.sqrt(np.sqrt(t - 1)), 1 - h.beta1, 1 - h.beta2
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         scaled = g / np.maximum(np.sqrt(s[1]), h.eps)
         if h.clipping:
-            scaled = np.where(np.abs(scaled) > c[2], c[2] * np.sign(scaled), scaled)
-        m = c[0] * s[0] + (1 - c[0]) * scaled
-        v = c[1] * s[1] + (1 - c[1]) * g * g
+            scaled = np.minimum(np.maximum(scaled, -c[2]), c[2])
+        m = c[0] * s[0] + c[3] * scaled
+        v = c[1] * s[1] + c[4] * g * g
         return w - h.lr * m, (m, v)
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:
@@ -270,12 +272,13 @@ class AdEMAMix(NamedTuple):
         last = -1 / np.log1p((1 - h.beta3) / np.maximum(h.beta3, 1e-30))
         beta3 = np.where(done < 1, np.exp(1 / ((1 - done) * first + done * last)), h.beta3)
         of_mean = h.lr / (1 - power(h.beta1, t))
-        return of_mean, h.lr * h.alpha * done, beta3, 1 / (1 - power(h.beta2, t))
+        rest = 1 - h.beta1, 1 - beta3, 1 - h.beta2
+        return of_mean, h.lr * h.alpha * done, beta3, 1 / (1 - power(h.beta2, t)), *rest
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = h.beta1 * s[0] + (1 - h.beta1) * g
-        slow = c[2] * s[1] + (1 - c[2]) * g
-        v = h.beta2 * s[2] + (1 - h.beta2) * g * g
+        m = h.beta1 * s[0] + c[4] * g
+        slow = c[2] * s[1] + c[5] * g
+        v = h.beta2 * s[2] + c[6] * g * g
         w = w - h.lr * h.weight_decay * w
         return w - (c[0] * m + c[1] * slow) / (np.sqrt(v * c[3]) + h.eps), (m, slow, v)
 
@@ -319,14 +322,15 @@ class OptimisticAdam(NamedTuple):
     def prepare(h, t: int) -> Slots:
         beta1_t = power(h.beta1, t)
         beta = h.beta * (0.0 if t == 1 else 1.0)
+        of_square, rest = 1 / (1 - power(h.beta2, t)), (1 - h.beta1, 1 - h.beta2)
         if h.nesterov:
             of_mean = h.beta1 / (1 - h.beta1 * beta1_t)
-            return of_mean, (1 - h.beta1) / (1 - beta1_t), 1 / (1 - power(h.beta2, t)), beta
-        return 1 / (1 - beta1_t), h.beta1 * 0, 1 / (1 - power(h.beta2, t)), beta
+            return of_mean, (1 - h.beta1) / (1 - beta1_t), of_square, beta, *rest
+        return 1 / (1 - beta1_t), h.beta1 * 0, of_square, beta, *rest
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = h.beta1 * s[0] + (1 - h.beta1) * g
-        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
+        m = h.beta1 * s[0] + c[4] * g
+        v = h.beta2 * s[1] + c[5] * g * g
         r = (c[0] * m + c[1] * g) / (np.sqrt(v * c[2]) + h.eps)
         return w - h.lr * ((h.alpha + c[3]) * r - c[3] * s[2]), (m, v, r)
 

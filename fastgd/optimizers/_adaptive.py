@@ -69,8 +69,11 @@ class RMSprop(NamedTuple):
     eps: NonNegative = 1e-8
     eps_inside: bool = False
 
+    def prepare(h, t: int) -> Slots:
+        return (1 - h.alpha,)
+
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        v = h.alpha * s[0] + (1 - h.alpha) * g * g
+        v = h.alpha * s[0] + c[0] * g * g
         if h.eps_inside:
             return w - h.lr * g / np.sqrt(v + h.eps), (v,)
         return w - h.lr * g / (np.sqrt(v) + h.eps), (v,)
@@ -94,8 +97,11 @@ class RMSpropMomentum(NamedTuple):
     eps: NonNegative = 1e-8
     momentum: Decay = 0.9
 
+    def prepare(h, t: int) -> Slots:
+        return (1 - h.alpha,)
+
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        v = h.alpha * s[0] + (1 - h.alpha) * g * g
+        v = h.alpha * s[0] + c[0] * g * g
         u = h.momentum * s[1] + g / (np.sqrt(v) + h.eps)
         return w - h.lr * u, (v, u)
 
@@ -122,9 +128,12 @@ class RMSpropCentered(NamedTuple):
     eps: NonNegative = 1e-8
     momentum: Decay = 0.0
 
+    def prepare(h, t: int) -> Slots:
+        return (1 - h.alpha,)
+
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        v = h.alpha * s[0] + (1 - h.alpha) * g * g
-        m = h.alpha * s[1] + (1 - h.alpha) * g
+        v = h.alpha * s[0] + c[0] * g * g
+        m = h.alpha * s[1] + c[0] * g
         variance = np.maximum(v - m * m, 0)  # the difference of rounded numbers may be less
         u = h.momentum * s[2] + g / (np.sqrt(variance) + h.eps)
         return w - h.lr * u, (v, m, u)
@@ -150,10 +159,13 @@ class Adadelta(NamedTuple):
     rho: Decay = 0.9
     eps: NonNegative = 1e-6
 
+    def prepare(h, t: int) -> Slots:
+        return (1 - h.rho,)
+
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        v = h.rho * s[0] + (1 - h.rho) * g * g
+        v = h.rho * s[0] + c[0] * g * g
         x = np.sqrt(s[1] + h.eps) / np.sqrt(v + h.eps) * g
-        return w - h.lr * x, (v, h.rho * s[1] + (1 - h.rho) * x * x)
+        return w - h.lr * x, (v, h.rho * s[1] + c[0] * x * x)
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:
         return h.lr * np.sqrt(s[1] + h.eps) / np.sqrt(s[0] + h.eps)
@@ -170,8 +182,8 @@ class Rprop(NamedTuple):
     """Rprop: `w -= step sign(g)`, with a step of each parameter's own, `step *= eta_plus` or `eta_minus`.
 
     It grows while the gradient keeps its sign. Where the sign changes it shrinks, and the parameter and its next step
-    stay as they are. `lr` is the step at the start alone, so a schedule of it does nothing. For full batches: the noise
-    of small ones changes signs.
+    stay as they are. `lr` is the step at the start alone, so a schedule of it does nothing, but that nothing moves
+    while it is 0. For full batches: the noise of small ones changes signs.
     """
 
     lr: Rate
@@ -188,7 +200,7 @@ class Rprop(NamedTuple):
         factor = np.where(agree > 0, h.eta_plus, np.where(agree < 0, h.eta_minus, 1))
         step = np.minimum(np.maximum(s[1] * factor, h.step_min), h.step_max)
         g = np.where(agree < 0, 0, g)
-        return w - step * np.sign(g), (g, step)
+        return np.where(h.lr > 0, w - step * np.sign(g), w), (g, np.where(h.lr > 0, step, s[1]))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         return w, (y[0] * 0, y[1])

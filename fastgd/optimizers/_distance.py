@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastgd._math import power
+from fastgd._math import TINY, hypot, power, root, squares
 from fastgd.optimizers._record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
 
 @optimizer(
     name="dog",
     slots=("start",),
-    memory={"distance": 0.0, "sum_of_squares": 0.0},
+    memory={"distance": 0.0, "norm": 0.0},
     family="parameter-free",
     witness="optax.contrib.dog",
     reference="Ivgi, Hinder & Carmon (2023), https://arxiv.org/abs/2302.12022",
@@ -32,25 +32,25 @@ class DoG(NamedTuple):
         return (w,)
 
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
-        return (w - s[0]) * (w - s[0]), g * g, s[0] * s[0]
+        return squares(w - s[0]) + squares(g) + squares(s[0])
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
-        distance = np.maximum(m[0], np.maximum(h.init_step * (1 + np.sqrt(sums[2])), np.sqrt(sums[0])))
-        squares = m[1] + sums[1]
-        scale = np.sqrt(squares + h.eps)
-        return (h.lr * distance / np.where(scale > 0, scale, 1),), (distance, squares)
+        distance = np.maximum(m[0], np.maximum(h.init_step * (1 + root(sums[6:])), root(sums[:3])))
+        norm = hypot(m[1], root(sums[3:6]))
+        scale = hypot(norm, np.sqrt(h.eps))
+        return (h.lr * distance / np.where(scale > 0, scale, 1),), (distance, norm)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         return w - c[0] * g, s
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:
-        return h.lr * m[0] / np.sqrt(m[1] + h.eps)
+        return h.lr * m[0] / hypot(m[1], np.sqrt(h.eps))
 
 
 @optimizer(
     name="dowg",
     slots=("start",),
-    memory={"squared_distance": 0.0, "weighted_squares": 0.0},
+    memory={"distance": 0.0, "weighted_norm": 0.0},
     family="parameter-free",
     witness="optax.contrib.dowg",
     reference="Khaled, Mishchenko & Jin (2023), https://arxiv.org/abs/2305.16284",
@@ -71,19 +71,19 @@ class DoWG(NamedTuple):
         return (w,)
 
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
-        return (w - s[0]) * (w - s[0]), g * g
+        return squares(w - s[0]) + squares(g)
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
-        distance = np.maximum(m[0], np.maximum(h.init_estim_sq_dist, sums[0]))
-        squares = m[1] + distance * sums[1]
-        scale = np.sqrt(squares) + h.eps
-        return (h.lr * distance / np.where(scale > 0, scale, 1),), (distance, squares)
+        distance = np.maximum(m[0], np.maximum(np.sqrt(h.init_estim_sq_dist), root(sums[:3])))
+        norm = hypot(m[1], distance * root(sums[3:]))
+        scale = norm + h.eps
+        return (h.lr * distance * (distance / np.where(scale > 0, scale, 1)),), (distance, norm)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         return w - c[0] * g, s
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:
-        return h.lr * m[0] / (np.sqrt(m[1]) + h.eps)
+        return h.lr * m[0] * (m[0] / (m[1] + h.eps))
 
 
 @optimizer(
@@ -112,21 +112,22 @@ class DAdaptSGD(NamedTuple):
         return w, 0.0
 
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
-        return g * g, g * s[1], s[1] * s[1]
+        return (*squares(g), g * s[1], s[1] * s[1])
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
         distance = np.maximum(m[0], h.d0)
-        first: Value = np.where(m[1] > 0, m[1], np.sqrt(sums[0]))
+        norm = root(sums[:3])
+        first: Value = np.where(m[1] > 0, m[1], norm)
         step = h.lr * distance / np.where(first > 0, first, 1)
-        products = m[2] + step * sums[1]
+        products = m[2] + step * sums[3]
         # |s + k g|^2 term by term: k is not known before the sums. It is not small where the products are positive.
-        squared: Value = np.maximum(sums[2] + 2 * step * sums[1] + step * step * sums[0], 0)
+        squared: Value = np.maximum(sums[4] + 2 * step * sums[3] + (step * norm) * (step * norm), 0)
         bound = 2 * products / np.where(squared > 0, np.sqrt(squared), 1)
-        return (step,), (np.maximum(distance, bound), first, products)
+        return (step, 1 - h.momentum), (np.maximum(distance, bound), first, products)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         sum_ = s[1] + c[0] * g
-        return h.momentum * w + (1 - h.momentum) * (s[0] - sum_), (s[0], sum_)
+        return np.where(h.lr > 0, h.momentum * w + c[1] * (s[0] - sum_), w), (s[0], sum_)
 
 
 @optimizer(
@@ -144,8 +145,8 @@ class DAdaptAdam(NamedTuple):
     falls, is the rate: with `b = sqrt(beta2)`, `P = b P + (1 - b) k sum g s / (sqrt(v) + eps)` from s and v before they
     are changed and `s = b s + (1 - b) k g`, `d = max(d, P / ((1 - b) |s|_1))`; the next step is the first to have it.
     The decay is not part of the objective that is reported; where it keeps w from the minimum, d grows for ever: leave
-    it small. The defaults are optax's; `lr` is a factor to leave at 1, and a schedule's. For Adam without a search over
-    rates.
+    it small. The defaults are optax's; `lr` is a factor to leave at 1, and a schedule's; where it is 0, m waits with w.
+    For Adam without a search over rates.
     """
 
     lr: Rate = 1.0
@@ -158,22 +159,23 @@ class DAdaptAdam(NamedTuple):
     def prepare(h, t: int, m: Slots) -> tuple[Slots, Slots]:
         distance = np.maximum(m[0], h.d0)
         step = h.lr * distance * np.sqrt(1 - power(h.beta2, t)) / (1 - power(h.beta1, t))
-        return (step, np.sqrt(h.beta2)), (distance, m[1])
+        root_beta = np.sqrt(h.beta2)
+        return (step, root_beta, 1 - root_beta, 1 - h.beta1, 1 - h.beta2), (distance, m[1])
 
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
-        return g * s[2] / (np.sqrt(s[1]) + h.eps), np.abs(c[1] * s[2] + (1 - c[1]) * c[0] * g)
+        return g * s[2] / (np.sqrt(s[1]) + h.eps), np.abs(c[1] * s[2] + c[2] * c[0] * g)
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
-        products = c[1] * m[1] + (1 - c[1]) * c[0] * sums[0]
-        bound = products / np.where(sums[1] > 0, (1 - c[1]) * sums[1], 1)
+        products = c[1] * m[1] + c[2] * c[0] * sums[0]
+        bound = products / np.where(sums[1] > 0, c[2] * sums[1], 1)
         return c, (np.maximum(m[0], bound), products)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = h.beta1 * s[0] + (1 - h.beta1) * c[0] * g
-        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
-        sum_ = c[1] * s[2] + (1 - c[1]) * c[0] * g
-        w = w - h.weight_decay * c[0] * w
-        return w - m / (np.sqrt(v) + h.eps), (m, v, sum_)
+        m = np.where(h.lr > 0, h.beta1 * s[0] + c[3] * c[0] * g, s[0])
+        v = h.beta2 * s[1] + c[4] * g * g
+        sum_ = c[1] * s[2] + c[2] * c[0] * g
+        moved = w - h.weight_decay * c[0] * w - m / (np.sqrt(v) + h.eps)
+        return np.where(h.lr > 0, moved, w), (m, v, sum_)
 
 
 @optimizer(
@@ -211,7 +213,7 @@ class Prodigy(NamedTuple):
         distance = np.maximum(m[0], h.d0)
         step = h.lr * distance * np.sqrt(1 - power(h.beta2, t)) / (1 - power(h.beta1, t))
         weight = distance / h.d0 * (distance if h.safeguard_warmup else step)
-        return (distance, step, weight, np.sqrt(h.beta2)), (distance, m[1])
+        return (distance, step, weight, np.sqrt(h.beta2), 1 - h.beta1, 1 - h.beta2), (distance, m[1])
 
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
         return g * (s[3] - w), np.abs(c[3] * s[2] + c[2] * g)
@@ -219,11 +221,11 @@ class Prodigy(NamedTuple):
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
         products = c[3] * m[1] + c[0] / h.d0 * c[1] * sums[0]
         distance = np.maximum(m[0], h.d_coef * products / np.where(sums[1] > 0, sums[1], 1))
-        return (c[0], c[1], c[2], c[3], distance * h.eps), (distance, products)
+        return (*c, np.maximum(distance * h.eps, TINY)), (distance, products)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = h.beta1 * s[0] + (1 - h.beta1) * c[0] * g
-        v = h.beta2 * s[1] + (1 - h.beta2) * c[0] * c[0] * g * g
+        m = h.beta1 * s[0] + c[4] * c[0] * g
+        v = h.beta2 * s[1] + c[5] * c[0] * c[0] * g * g
         sum_ = c[3] * s[2] + c[2] * g
         w = w - h.weight_decay * c[1] * w
-        return w - c[1] * m / (np.sqrt(v) + c[4]), (m, v, sum_, s[3])
+        return w - c[1] * m / (np.sqrt(v) + c[6]), (m, v, sum_, s[3])

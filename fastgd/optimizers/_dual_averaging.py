@@ -21,8 +21,9 @@ class FTRL(NamedTuple):
     Here `q = (beta + sqrt(n)) / lr` is the inverse of the parameter's rate and `sigma` its change in this step, also
     under a schedule. The proximal point w is recomputed from (z, n) in each step: zeros are exact, which makes it the
     rule for sparse models. In the first step sigma is q, so that a start beside the origin is where the rule stands.
-    With lambda1 = lambda2 = 0 it is AdaGrad. beta is the paper's; lambda1 and lambda2 weigh an intercept as well, and
-    are not part of the objective that is reported.
+    With lambda1 = lambda2 = 0 it is AdaGrad. A rate of 0 is the limit of small ones: w stands still, n sums, and the
+    gradient is not in z, where q is that of the last rate above 0. beta is the paper's; lambda1 and lambda2 weigh an
+    intercept as well, and are not part of the objective that is reported.
     """
 
     lr: Rate
@@ -31,13 +32,16 @@ class FTRL(NamedTuple):
     lambda2: NonNegative = 0.0
 
     def prepare(h, t: int, m: Slots) -> tuple[Slots, Slots]:
-        return (1 / h.lr, m[0]), (1 / h.lr,)
+        moves = np.where(h.lr > 0, h.lr * 0 + 1, 0)
+        inverse = np.where(h.lr > 0, 1 / np.where(h.lr > 0, h.lr, 1), m[0])
+        return (inverse, m[0], moves), (inverse,)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         n = s[1] + g * g
         q = (h.beta + np.sqrt(n)) * c[0]
-        z = s[0] + g - (q - (h.beta + np.sqrt(s[1])) * c[1]) * w
-        return np.where(np.abs(z) <= h.lambda1, 0, (np.sign(z) * h.lambda1 - z) / (q + h.lambda2)), (z, n)
+        z = s[0] + c[2] * g - (q - (h.beta + np.sqrt(s[1])) * c[1]) * w
+        placed = np.where(np.abs(z) <= h.lambda1, 0, (np.sign(z) * h.lambda1 - z) / (q + h.lambda2))
+        return np.where(c[2] > 0, placed, w), (z, n)
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:
         return h.lr / (h.beta + np.sqrt(s[1]))
@@ -62,7 +66,8 @@ class MADGRAD(NamedTuple):
     """MADGRAD: `s += a g; v += a g^2; w = momentum w + (1 - momentum) (x0 - s / (cbrt(v) + eps))`.
 
     x0 is the start, and `a = (lr + eps) sqrt(t)`: later gradients weigh more, which the cube root makes up for. Good
-    rates are found by a search of their own: they are not those of Adam or of plain descent.
+    rates are found by a search of their own: they are not those of Adam or of plain descent. At a rate of 0, `a` is 0,
+    and w, which would go on to where the sums have it, waits.
     """
 
     lr: Rate
@@ -70,7 +75,7 @@ class MADGRAD(NamedTuple):
     eps: NonNegative = 1e-6
 
     def prepare(h, t: int) -> Slots:
-        return ((h.lr + h.eps) * np.sqrt(t),)
+        return np.where(h.lr > 0, (h.lr + h.eps) * np.sqrt(t), 0), 1 - h.momentum
 
     def start(h, w: Value) -> Slots:
         return w, 0.0, 0.0
@@ -79,7 +84,7 @@ class MADGRAD(NamedTuple):
         total = s[1] + c[0] * g
         v = s[2] + c[0] * g * g
         z = s[0] - total / (np.cbrt(v) + h.eps)
-        return h.momentum * w + (1 - h.momentum) * z, (s[0], total, v)
+        return np.where(h.lr > 0, h.momentum * w + c[1] * z, w), (s[0], total, v)
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:
         return (h.lr + h.eps) * np.sqrt(t) / (np.cbrt(s[2]) + h.eps)
@@ -88,7 +93,7 @@ class MADGRAD(NamedTuple):
         return (s[0] - s[1] / (np.cbrt(s[2]) + h.eps),)
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
-        return h.momentum * w + (1 - h.momentum) * y[0], y
+        return np.where(h.lr > 0, h.momentum * w + c[1] * y[0], w), y
 
     def lower(h, s: Slots, y: Slots) -> Slots:
         return s

@@ -18,13 +18,16 @@ from numba.extending import intrinsic, overload
 from fastgd import _math, _vector_math  # noqa: F401 (rules use exp on vectors)
 from fastgd._jit import jit
 from fastgd._static import ChoiceType
-from fastgd._vectors import I32, Vector, address, llvm_function, splat, vector_suffix
+from fastgd._vectors import I32, Vector, address, convert, llvm_function, splat, vector_suffix
 from fastgd.optimizers import _series
 from fastgd.optimizers._compose import jitable
 
 overload(_math.exp, strict=False)(lambda z: lambda z: np.exp(z))
 overload(_math.power, strict=False)(lambda x, t: _math.whole_power)
 overload(_math.sigmoid, strict=False)(lambda z: _math.sigmoid)
+overload(_math.squares, strict=False)(lambda x: _math.squares)
+overload(_math.root, strict=False)(lambda sums: _math.root)
+overload(_math.hypot, strict=False)(lambda x, y: _math.hypot)
 overload(_series.series, strict=False)(lambda m, v, eps: _series.series)
 overload(_series.decayed, strict=False)(lambda q, beta, growth: _series.decayed)
 overload(_series.quotient, strict=False)(lambda q, scale: _series.quotient)
@@ -166,8 +169,7 @@ def add_terms(typingctx, sums, terms, remaining):
         results = []
         pairs = zip(*(cgutils.unpack_tuple(builder, each) for each in args[:2]), strict=True)
         for total, term in pairs:
-            wide = term if term.type == kind else builder.fpext(term, kind)
-            added = builder.fadd(total, wide)
+            added = builder.fadd(total, term)
             results.append(builder.select(here, added, total))
         return context.make_tuple(builder, sums, results)
 
@@ -175,36 +177,49 @@ def add_terms(typingctx, sums, terms, remaining):
 
 
 @intrinsic
-def narrow(typingctx, like, sums, across):
-    """`narrow(array, sums, across)`: the sums in the array's type; those of all lanes together where `across`."""
-    vector = Vector(like.dtype, sums.dtype.count)
-    result = types.UniTuple(vector, len(sums))
+def across_lanes(typingctx, sums, across):
+    """`across_lanes(sums, across)`: the sums; where `across`, those of all lanes together."""
 
     def codegen(context, builder, sig, args):
-        kind, results = context.get_value_type(vector), []
-        for total in cgutils.unpack_tuple(builder, args[1]):
+        results = []
+        for total in cgutils.unpack_tuple(builder, args[0]):
             name = f"llvm.vector.reduce.fadd.{vector_suffix(total.type)}"
             element = total.type.element
             reduce = llvm_function(builder, name, element, [element, total.type])
-            together = splat(builder, builder.call(reduce, [ir.Constant(element, 0.0), total]), vector.count)
-            chosen = builder.select(args[2], together, total)
-            results.append(chosen if chosen.type == kind else builder.fptrunc(chosen, kind))
-        return context.make_tuple(builder, result, results)
+            together = splat(builder, builder.call(reduce, [ir.Constant(element, 0.0), total]), total.type.count)
+            results.append(builder.select(args[1], together, total))
+        return context.make_tuple(builder, sums, results)
 
-    return result(like, sums, types.boolean), codegen
+    return sums(sums, types.boolean), codegen
+
+
+@intrinsic
+def cast_all(typingctx, vectors, array):
+    """`cast_all(vectors, array)`: a tuple of vectors with their elements in the type of an array."""
+    result = types.UniTuple(Vector(array.dtype, vectors.dtype.count), len(vectors)) if len(vectors) else vectors
+
+    def codegen(context, builder, sig, args):
+        if not len(vectors):
+            return args[0]
+        kind = context.get_value_type(result.dtype)
+        values = [convert(builder, value, kind) for value in cgutils.unpack_tuple(builder, args[0])]
+        return context.make_tuple(builder, result, values)
+
+    return result(vectors, array), codegen
 
 
 @intrinsic
 def store_rows(typingctx, rule, shape, array, index, values):
-    """Store a tuple of vectors as rows of `shape.lanes` at l: the inverse of `rows`."""
+    """Store a tuple of vectors as rows of `shape.lanes` at l, in the array's type: the inverse of `rows`."""
     vector = _vector(rule, shape, array)
 
     def codegen(context, builder, sig, args):
         items = cgutils.unpack_tuple(builder, args[4]) if len(values) else ()
         for row, item in enumerate(items):
             at = builder.add(args[3], ir.Constant(args[3].type, row * shape.value.lanes))
-            pointer = address(context, builder, sig.args[2], args[2], at, context.get_value_type(vector))
-            builder.store(item, pointer, align=vector.element.bitwidth // 8)
+            kind = context.get_value_type(vector)
+            pointer = address(context, builder, sig.args[2], args[2], at, kind)
+            builder.store(convert(builder, item, kind), pointer, align=vector.element.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(rule, shape, array, types.intp, values), codegen
@@ -266,22 +281,26 @@ def _readout(rule, h, w, s):
 
 
 # --- a step's quantities ----------------------------------------------------------------------------------------------
+# They are made in float64, from hyper-parameters and memory in float64, and rounded once: `1 - beta` of a rounded beta
+# would be far from it. For a cohort in float64, `exact` and `rounded` may be the same array.
 
 
 @jit
-def prepare_step(rule, shape, hyper, memory, c, v, t):
-    """Prepare the quantities of step t in the lanes at v."""
+def prepare_step(rule, shape, hyper, memory, exact, rounded, v, t):
+    """Prepare the quantities of step t in the lanes at v; all arrays but `rounded` are float64."""
     h, kept = lane(rule, shape, hyper, v), rows(rule, shape, memory, v, "numbers")
     quantities, kept = prepare(rule, h, t, kept)
-    store_rows(rule, shape, c, v, quantities)
+    store_rows(rule, shape, exact, v, quantities)
+    store_rows(rule, shape, rounded, v, quantities)
     store_rows(rule, shape, memory, v, kept)
 
 
 @jit
-def conclude_sums(step, shape, hyper, memory, c, v, t, sums, loss, across):
-    """Conclude a round from sums over the parameters and the batch's loss, vectors of float64; `across`: see narrow."""
+def conclude_sums(step, shape, hyper, memory, exact, rounded, v, t, sums, loss, across):
+    """Conclude a round from sums over the parameters and the batch's loss; `across`: see `across_lanes`."""
     h, kept = lane(step, shape, hyper, v), rows(step, shape, memory, v, "numbers")
-    totals, batch = narrow(hyper, sums, across), narrow(hyper, (loss,), False)[0]
-    quantities, kept = conclude(step, h, rows(step, shape, c, v, "quantities"), t, kept, totals, batch)
-    store_rows(step, shape, c, v, quantities)
+    known, totals = rows(step, shape, exact, v, "quantities"), across_lanes(sums, across)
+    quantities, kept = conclude(step, h, known, t, kept, totals, loss)
+    store_rows(step, shape, exact, v, quantities)
+    store_rows(step, shape, rounded, v, quantities)
     store_rows(step, shape, memory, v, kept)

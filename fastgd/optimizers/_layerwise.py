@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastgd._math import power
+from fastgd._math import TINY, hypot, power, root, squares
 from fastgd.optimizers._record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
 
@@ -20,8 +20,8 @@ class LARS(NamedTuple):
 
     `trust` is the `trust_coefficient`, and r is 1 where w or g is zero, as in optax. A step has the length of a
     fraction of the parameters, whatever the scale of the gradient: rates are some hundred times those of momentum. The
-    paper's decay is part of g: `l2` of the problem. For large batches; it needs a start that is not zero, or else its
-    first step is one of plain momentum.
+    paper's decay is part of g: `l2` of the problem. At a rate of 0 the velocity, in which the rate is, waits with w.
+    For large batches; it needs a start that is not zero, or else its first step is one of plain momentum.
     """
 
     lr: Rate
@@ -30,17 +30,17 @@ class LARS(NamedTuple):
     eps: NonNegative = 0.0
 
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
-        return w * w, g * g
+        return squares(w) + squares(g)
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
-        size, steepness = np.sqrt(sums[0]), np.sqrt(sums[1])
+        size, steepness = root(sums[:3]), root(sums[3:])
         ratio = h.trust_coefficient * size / np.where(steepness > 0, steepness + h.eps, 1)
         ratio = np.where(size > 0, np.where(steepness > 0, ratio, 1), 1)
         return (h.lr * ratio,), m
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         u = h.momentum * s[0] + c[0] * g
-        return w - u, (u,)
+        return np.where(h.lr > 0, w - u, w), (np.where(h.lr > 0, u, s[0]),)
 
 
 @optimizer(
@@ -65,30 +65,30 @@ class LAMB(NamedTuple):
     weight_decay: NonNegative = 0.0
 
     def prepare(h, t: int) -> Slots:
-        return 1 / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t))
+        return 1 / (1 - power(h.beta1, t)), 1 / (1 - power(h.beta2, t)), 1 - h.beta1, 1 - h.beta2
 
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
-        m = h.beta1 * s[0] + (1 - h.beta1) * g
-        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
-        u = c[0] * m / (np.sqrt(v * c[1]) + h.eps) + h.weight_decay * w
-        return w * w, u * u
+        m = h.beta1 * s[0] + c[2] * g
+        v = h.beta2 * s[1] + c[3] * g * g
+        u = c[0] * m / (np.sqrt(v * c[1]) + np.maximum(h.eps, TINY)) + h.weight_decay * w
+        return squares(w) + squares(u)
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
-        size, length = np.sqrt(sums[0]), np.sqrt(sums[1])
+        size, length = root(sums[:3]), root(sums[3:])
         ratio = np.where(length > 0, size, 1) / np.where(length > 0, length, 1)
-        return (c[0], c[1], h.lr * np.where(size > 0, ratio, 1)), m
+        return (*c, h.lr * np.where(size > 0, ratio, 1)), m
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = h.beta1 * s[0] + (1 - h.beta1) * g
-        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
-        u = c[0] * m / (np.sqrt(v * c[1]) + h.eps) + h.weight_decay * w
-        return w - c[2] * u, (m, v)
+        m = h.beta1 * s[0] + c[2] * g
+        v = h.beta2 * s[1] + c[3] * g * g
+        u = c[0] * m / (np.sqrt(v * c[1]) + np.maximum(h.eps, TINY)) + h.weight_decay * w
+        return w - c[4] * u, (m, v)
 
 
 @optimizer(
     name="novograd",
     slots=("velocity",),
-    memory={"mean_square": 0.0},
+    memory={"scale": 0.0},
     family="layer-wise",
     witness="optax.novograd",
     reference="Ginsburg et al. (2019), https://arxiv.org/abs/1905.11286",
@@ -108,21 +108,20 @@ class NovoGrad(NamedTuple):
     weight_decay: NonNegative = 0.0
 
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
-        return (g * g,)
+        return squares(g)
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
-        v = h.beta2 * m[0] + (1 - h.beta2) * sums[0]
-        if t == 1:
-            v = sums[0]
-        scale = np.sqrt(v) + h.eps
-        return (1 / np.where(scale > 0, scale, 1),), (v,)
+        norm = root(sums)
+        scale = norm if t == 1 else hypot(np.sqrt(h.beta2) * m[0], np.sqrt(1 - h.beta2) * norm)
+        divisor = scale + h.eps
+        return (1 / np.where(divisor > 0, divisor, 1),), (scale,)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         u = h.beta1 * s[0] + c[0] * g + h.weight_decay * w
         return w - h.lr * u, (u,)
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:
-        return h.lr / (np.sqrt(m[0]) + h.eps)
+        return h.lr / (m[0] + h.eps)
 
 
 @optimizer(
@@ -151,17 +150,17 @@ class StableAdamW(NamedTuple):
     def prepare(h, t: int) -> Slots:
         first = h.beta1 * (1 - power(h.beta1, t - 1)) / (1 - power(h.beta1, t))
         second = h.beta2 * (1 - power(h.beta2, t - 1)) / (1 - power(h.beta2, t))
-        return first, second
+        return first, second, 1 - first, 1 - second
 
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
-        v = c[1] * s[1] + (1 - c[1]) * g * g
-        return g * g / np.maximum(v, h.eps * h.eps), g * 0 + 1  # the number of parameters
+        v = c[1] * s[1] + c[3] * g * g
+        return g * g / np.maximum(v, np.maximum(h.eps * h.eps, TINY)), g * 0 + 1  # the number of parameters
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
-        return (c[0], c[1], h.lr / np.maximum(np.sqrt(sums[0] / sums[1]), 1)), m
+        return (*c, h.lr / np.maximum(np.sqrt(sums[0] / sums[1]), 1)), m
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = c[0] * s[0] + (1 - c[0]) * g
-        v = c[1] * s[1] + (1 - c[1]) * g * g
+        m = c[0] * s[0] + c[2] * g
+        v = c[1] * s[1] + c[3] * g * g
         w = w - h.lr * h.weight_decay * w
-        return w - c[2] * m / (np.sqrt(v) + h.eps), (m, v)
+        return w - c[4] * m / (np.sqrt(v) + np.maximum(h.eps, TINY)), (m, v)

@@ -25,9 +25,12 @@ class SM3(NamedTuple):
     momentum: Decay = 0.9
     eps: NonNegative = 1e-8
 
+    def prepare(h, t: int) -> Slots:
+        return (1 - h.momentum,)
+
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         v = s[0] + g * g
-        u = h.momentum * s[1] + (1 - h.momentum) * g / np.sqrt(v + h.eps)
+        u = h.momentum * s[1] + c[0] * g / np.sqrt(v + h.eps)
         return w - h.lr * u, (v, u)
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from annotated_types import Gt
 
-from fastgd._math import power
+from fastgd._math import hypot, power, root, squares
 from fastgd.optimizers._record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
 STILL = float(np.finfo(float).eps)  # a squared norm of at most this is a zero gradient, as in optax
@@ -45,20 +45,20 @@ class Polyak(NamedTuple):
     form: Literal["sps", "sps+", "adasps"] = "sps"
 
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
-        return (g * g,)
+        return squares(g)
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
-        norm = sums[0] + h.eps
-        still = norm <= STILL
+        norm = hypot(root(sums), np.sqrt(h.eps))
+        still = norm * norm <= STILL
         norm = np.where(still, 1.0, norm)
         if h.form == "sps":
-            return (h.lr * np.where(still, 0.0, np.minimum((loss - h.optimum) / norm, h.max_lr)),), m
+            return (h.lr * np.where(still, 0.0, np.minimum((loss - h.optimum) / norm / norm, h.max_lr)),), m
         gap = np.maximum(loss - h.optimum, 0)
         if h.form == "sps+":
-            return (h.lr * np.where(still, 0.0, np.minimum(gap / norm, h.max_lr)),), m
+            return (h.lr * np.where(still, 0.0, np.minimum(gap / norm / norm, h.max_lr)),), m
         first, total = np.where(m[0] > 0, m[0], gap), m[1] + gap
         last = h.max_lr if t == 1 else m[2]
-        step = np.minimum(gap / norm * np.sqrt(first / np.where(total > 0, total, 1.0)), last)
+        step = np.minimum(gap / norm / norm * np.sqrt(first / np.where(total > 0, total, 1.0)), last)
         # A batch without a gradient says nothing of the next steps.
         return (h.lr * np.where(still, 0.0, step),), (first, total, np.where(still, last, step))
 
@@ -95,31 +95,35 @@ class MoMo(NamedTuple):
     adapt_lower_bound: bool = False
 
     def prepare(h, t: int, m: Slots) -> tuple[Slots, Slots]:
-        return (h.beta * 0 if t == 1 else h.beta,), m
+        beta = h.beta * 0 if t == 1 else h.beta
+        return (beta, 1 - beta), m
 
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
-        d = c[0] * s[0] + (1 - c[0]) * g
+        d = c[0] * s[0] + c[1] * g
         shrink = 1 / (1 + h.lr * h.weight_decay)  # of this parameter: 1 for an intercept
-        return g * w, d * w, d * d, shrink * d * w, shrink * d * d
+        return (g * w, d * w, shrink * d * w, *squares(d), *squares(np.sqrt(shrink) * d))
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
-        beta, along, norm, along_decayed, norm_decayed = c[0], sums[1], sums[2], sums[3], sums[4]
-        objective = beta * m[0] + (1 - beta) * loss
-        product = beta * m[1] + (1 - beta) * sums[0]
+        beta, along, along_decayed = c[0], sums[1], sums[2]
+        norm, norm_decayed = root(sums[3:6]), root(sums[6:])
+        objective = beta * m[0] + c[1] * loss
+        product = beta * m[1] + c[1] * sums[0]
         bound = h.lower_bound if t == 1 else m[2]
         model = objective - product + along_decayed
         if h.adapt_lower_bound:
             bound = np.where(model < bound, np.maximum(model / 2, h.lower_bound), bound)
-        still = norm <= STILL
-        step = np.maximum(model - bound, 0) / np.where(still, 1.0, norm_decayed)
+        still = norm * norm <= STILL
+        norm_decayed = np.where(still, 1.0, norm_decayed)
+        step = np.maximum(model - bound, 0) / norm_decayed / norm_decayed
         step = np.minimum(h.lr, np.where(still, 0.0, step))
         if h.adapt_lower_bound:
-            bound = np.maximum(objective - product + along - step * norm / 2, h.lower_bound)
-        return (beta, step), (objective, product, bound)
+            bound = np.maximum(objective - product + along - step * norm * norm / 2, h.lower_bound)
+        return (beta, c[1], step), (objective, product, bound)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        d = c[0] * s[0] + (1 - c[0]) * g
-        return w / (1 + h.lr * h.weight_decay) - c[1] * d, (d,)
+        d = c[0] * s[0] + c[1] * g
+        decay = h.lr * h.weight_decay
+        return w - decay / (1 + decay) * w - c[2] * d, (d,)
 
 
 @optimizer(
@@ -149,19 +153,19 @@ class MoMoAdam(NamedTuple):
     adapt_lower_bound: bool = False
 
     def prepare(h, t: int, m: Slots) -> tuple[Slots, Slots]:
-        return (1 - power(h.beta1, t), 1 / (1 - power(h.beta2, t))), m
+        return (1 - power(h.beta1, t), 1 / (1 - power(h.beta2, t)), 1 - h.beta1, 1 - h.beta2), m
 
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
-        d = h.beta1 * s[0] + (1 - h.beta1) * g
-        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
+        d = h.beta1 * s[0] + c[2] * g
+        v = h.beta2 * s[1] + c[3] * g * g
         square = d * d / (h.eps + np.sqrt(v * c[1]))
         shrink = 1 / (1 + h.lr * h.weight_decay)  # of this parameter: 1 for an intercept
         return g * w, d * w, square, shrink * d * w, shrink * square
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
         b, along, norm, along_decayed, norm_decayed = c[0], sums[1], sums[2], sums[3], sums[4]
-        objective = h.beta1 * m[0] + (1 - h.beta1) * loss
-        product = h.beta1 * m[1] + (1 - h.beta1) * sums[0]
+        objective = h.beta1 * m[0] + c[2] * loss
+        product = h.beta1 * m[1] + c[2] * sums[0]
         bound = h.lower_bound if t == 1 else m[2]
         model = objective - product + along_decayed
         if h.adapt_lower_bound:
@@ -171,9 +175,10 @@ class MoMoAdam(NamedTuple):
         step = np.minimum(h.lr / b, np.where(still, 0.0, step))
         if h.adapt_lower_bound:
             bound = np.maximum((objective - product + along - step * norm / 2) / b, h.lower_bound)
-        return (c[1], step), (objective, product, bound)
+        return (c[1], step, c[2], c[3]), (objective, product, bound)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        d = h.beta1 * s[0] + (1 - h.beta1) * g
-        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
-        return w / (1 + h.lr * h.weight_decay) - c[1] * d / (h.eps + np.sqrt(v * c[0])), (d, v)
+        d = h.beta1 * s[0] + c[2] * g
+        v = h.beta2 * s[1] + c[3] * g * g
+        decay = h.lr * h.weight_decay
+        return w - decay / (1 + decay) * w - c[1] * d / (h.eps + np.sqrt(v * c[0])), (d, v)

@@ -14,6 +14,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le, MultipleOf
 
 from fastgd._errors import InputError, nearest
+from fastgd._math import root, squares
 from fastgd._registry import Registry
 from fastgd.optimizers._record import C, Decay, NonNegative, Rate, Slots, Step, Value
 
@@ -194,10 +195,10 @@ class ClipNorm(NamedTuple):
     norm: Rate
 
     def measure(o, g: Value) -> Slots:
-        return (g * g,)
+        return squares(g)
 
     def conclude(o, sums: Slots) -> Slots:
-        return (np.minimum(o.norm / (np.sqrt(sums[0]) + 1e-6), 1),)
+        return (np.minimum(o.norm / (root(sums) + 1e-6), 1),)
 
     def gradient(o, c: Slots, g: Value) -> Value:
         return g * c[0]
@@ -223,7 +224,8 @@ class Proximal(NamedTuple):
     l2: NonNegative = 0.0
 
     def after(o, h: Any, c: Slots, w: Value, x: Value, s: Slots) -> Step:
-        return np.sign(w) * np.maximum(np.abs(w) - h.lr * o.l1, 0) / (1 + h.lr * o.l2), s
+        w, shrink = np.sign(w) * np.maximum(np.abs(w) - h.lr * o.l1, 0), h.lr * o.l2
+        return w - shrink / (1 + shrink) * w, s  # 1 + shrink, rounded, would lose most of a small one
 
 
 @option(
@@ -238,8 +240,8 @@ class Proximal(NamedTuple):
 class Lookahead(NamedTuple):
     """Look-ahead steps: after every `every` steps, `slow += alpha (w - slow); w = slow`. The slow iterate is reported.
 
-    The rule's own state goes on unchanged. The defaults are the paper's. It calms rules that oscillate, and lets larger
-    rates be used.
+    The rule's own state goes on unchanged, and at a rate of 0 w still goes back to `slow`. The defaults are the
+    paper's. It calms rules that oscillate, and lets larger rates be used.
     """
 
     every: Period = 5.0
@@ -265,7 +267,8 @@ class ExponentialAverage(NamedTuple):
     """Exponential average of the iterates, `a = decay a + (1 - decay) w`, which is reported in place of w.
 
     From step `start + 1` on, whose iterate begins the average; until then the iterate itself is reported. The rule does
-    not see it. For mini-batches with a constant rate: the average lies where the rule circles around.
+    not see it. While the rate is 0 the average goes on towards w. For mini-batches with a constant rate: the average
+    lies where the rule circles around.
     """
 
     decay: Decay = 0.999
@@ -294,8 +297,9 @@ class ExponentialAverage(NamedTuple):
 class PolyakAverage(NamedTuple):
     """Polyak's and Ruppert's average, the mean of the iterates from step `start + 1` on, which is reported.
 
-    Until then the iterate itself is reported. The rule does not see it. For mini-batches with a rate that falls slowly
-    or not at all: the average converges at the best possible rate for convex objectives.
+    Until then the iterate itself is reported. The rule does not see it. Steps at a rate of 0 count as any. For
+    mini-batches with a rate that falls slowly or not at all: the average converges at the best possible rate for convex
+    objectives.
     """
 
     start: Steps = 0.0

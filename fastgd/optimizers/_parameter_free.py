@@ -37,7 +37,8 @@ class COCOB(NamedTuple):
         largest = np.maximum(s[2], size)
         sizes = s[3] + size
         reward = np.maximum(s[4] - g * (w - s[0]), 0)
-        bet = sum_ / (largest * np.maximum(sizes + largest, h.alpha * largest))
+        stake = largest * np.maximum(sizes + largest, h.alpha * largest)
+        bet = sum_ / np.where(stake > 0, stake, 1)
         return s[0] + bet * (largest + reward), (s[0], sum_, largest, sizes, reward)
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:

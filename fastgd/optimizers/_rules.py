@@ -3,7 +3,7 @@
 An option around a rule is a rule again, so that whoever calls a rule does not know what it is made of.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -129,6 +129,19 @@ class Rule:
         h = self.instance(dict(zip(self.fields, hyper.T, strict=True)))
         return tuple(np.broadcast_to(slot, w.shape) for slot in self.functions.start(h, w))
 
+    def usable(self, hyper: Array, dtype: Any) -> Array:
+        """Return hyper-parameters (lanes, hyper) as kernels take them: an eps of 0 is the smallest normal float.
+
+        Added to the root of a float that is not 0, it changes no digit. A parameter that has had no gradient divides
+        0 by it, and stays where it is: as it does on sparse rows, where it is not looked at. Optimizers that sum over
+        parameters compare eps with norms, which may be smaller, and see to it themselves.
+        """
+        names, hyper = list(self.fields), np.array(hyper, np.float64)
+        if "eps" in names and not self.measures:
+            eps = hyper[:, names.index("eps")]
+            eps[eps == 0] = np.finfo(dtype).tiny
+        return hyper
+
     def instance(self, values: Mapping[str, Any]) -> Any:
         """Return `h` with these numeric values and this rule's choices."""
         return self.optimizer.cls(**values, **dict(self.choices))
@@ -184,6 +197,22 @@ class Rule:
     def moves(self) -> bool:
         """Whether a step is proven to go on from where the parameter is; dual averaging places it from sums instead."""
         return not self.has_readout and moves(self)
+
+    def refuses_zeros(self, needs: str, zeros: Iterable[str]) -> str:
+        """Say why an option does not go with this rule where some hyper-parameters are 0; empty: it does."""
+        for name in zeros:
+            if needs == MOVES and self._places(**{name: 0.0}):
+                return f"with {name} = 0 it places a parameter from sums: a point that is moved would be lost"
+        return ""
+
+    def _places(self, **values: float) -> bool:
+        """Whether a step with these values does not depend on where the parameter is."""
+        h, functions, slots = self.example(**values), self.functions, tuple(0.1 + 0.1 * s for s in range(self.slots))
+        if functions.rounds:
+            return False
+        c, _ = functions.prepare(h, 1, self.memory)
+        low, high = (functions.update(h, c, w, 0.3, slots)[0] for w in (0.2, 0.3))
+        return bool(low == high)
 
     def refuses(self, needs: str) -> str:
         """Say why an option does not go with this rule; empty: it does."""

@@ -25,7 +25,8 @@ class ScheduleFreeSGD(NamedTuple):
 
     x is the average of all z, weighted by the largest rate so far to the power `weight_lr_power`: `c = 1 / t` while the
     rate is constant, and a warm-up counts for less. The state is y, where gradients are taken; x is reported. For runs
-    whose length is not known beforehand; large rates suit it. A schedule should warm up, and not fall.
+    whose length is not known beforehand; large rates suit it. A schedule should warm up, and not fall; a step at a rate
+    of 0 has no weight.
     """
 
     lr: Rate
@@ -37,9 +38,9 @@ class ScheduleFreeSGD(NamedTuple):
     # z, factors that do not quite add up to 1 would let x drift with every step.
     def prepare(h, t: int, m: Slots) -> tuple[Slots, Slots]:
         rate = np.maximum(m[0], h.lr)
-        growth = (rate - m[0]) / np.maximum(m[0], 1e-30)
-        weights = m[1] * np.exp(-h.weight_lr_power * np.log1p(growth)) + 1
-        share = 1 / weights
+        growth = np.where(m[0] > 0, (rate - m[0]) / np.where(m[0] > 0, m[0], 1), 0)
+        weights = m[1] * np.exp(-h.weight_lr_power * np.log1p(growth)) + np.where(h.lr > 0, h.lr * 0 + 1, 0)
+        share = np.where(h.lr > 0, 1 / np.maximum(weights, 1), 0)
         return (1 - share,), (rate, weights)
 
     def start(h, w: Value) -> Slots:
@@ -48,7 +49,7 @@ class ScheduleFreeSGD(NamedTuple):
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         step = h.lr * g
         z = s[0] - step
-        return z + c[0] * (w - s[0] + h.beta * step), (z,)
+        return np.where(h.lr > 0, z + c[0] * (w - s[0] + h.beta * step), w), (z,)
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:
         return h.lr
@@ -82,19 +83,19 @@ class ScheduleFreeAdamW(NamedTuple):
 
     def prepare(h, t: int, m: Slots) -> tuple[Slots, Slots]:
         rate = np.maximum(m[0], h.lr)
-        growth = (rate - m[0]) / np.maximum(m[0], 1e-30)
-        weights = m[1] * np.exp(-h.weight_lr_power * np.log1p(growth)) + 1
-        share = 1 / weights
-        return (1 - share, 1 / (1 - power(h.beta2, t))), (rate, weights)
+        growth = np.where(m[0] > 0, (rate - m[0]) / np.where(m[0] > 0, m[0], 1), 0)
+        weights = m[1] * np.exp(-h.weight_lr_power * np.log1p(growth)) + np.where(h.lr > 0, h.lr * 0 + 1, 0)
+        share = np.where(h.lr > 0, 1 / np.maximum(weights, 1), 0)
+        return (1 - share, 1 / (1 - power(h.beta2, t)), 1 - h.beta2), (rate, weights)
 
     def start(h, w: Value) -> Slots:
         return w, 0.0
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        v = h.beta2 * s[1] + (1 - h.beta2) * g * g
+        v = h.beta2 * s[1] + c[2] * g * g
         step = h.lr * (g / (np.sqrt(v * c[1]) + h.eps) + h.weight_decay * w)
         z = s[0] - step
-        return z + c[0] * (w - s[0] + h.beta1 * step), (z, v)
+        return np.where(h.lr > 0, z + c[0] * (w - s[0] + h.beta1 * step), w), (z, v)
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:
         return h.lr / (np.sqrt(s[1] / (1 - power(h.beta2, t))) + h.eps)

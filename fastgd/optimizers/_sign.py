@@ -44,8 +44,11 @@ class Signum(NamedTuple):
     lr: Rate
     beta: Decay = 0.9
 
+    def prepare(h, t: int) -> Slots:
+        return (1 - h.beta,)
+
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        m = h.beta * s[0] + (1 - h.beta) * g
+        m = h.beta * s[0] + c[0] * g
         return w - h.lr * np.sign(m), (m,)
 
     # The sign lasts: a mean that is rounded stays the smallest number there is and not zero, if beta > 1 / 2.
@@ -78,9 +81,12 @@ class Lion(NamedTuple):
     beta2: Decay = 0.99
     weight_decay: NonNegative = 1e-3
 
+    def prepare(h, t: int) -> Slots:
+        return 1 - h.beta1, 1 - h.beta2
+
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        direction = np.sign(h.beta1 * s[0] + (1 - h.beta1) * g)
-        m = h.beta2 * s[0] + (1 - h.beta2) * g
+        direction = np.sign(h.beta1 * s[0] + c[0] * g)
+        m = h.beta2 * s[0] + c[1] * g
         w = w - h.lr * h.weight_decay * w
         return w - h.lr * direction, (m,)
 

@@ -20,9 +20,10 @@ from fastgd._errors import InputError, nearest
 from fastgd._jit import jit
 from fastgd._static import Static, static
 from fastgd._threads import Threads, available_threads, call
-from fastgd._vectors import aligned, load, prefetch, register_bits, spread, store
+from fastgd._vectors import aligned, load, prefetch, register_bits, spread, store, wide
 from fastgd.optimizers._kernels import (
     add_terms,
+    cast_all,
     conclude_sums,
     lane,
     load_slots,
@@ -91,8 +92,10 @@ class ArrayOptimizer:
         rule, self._values = _rule_of(record, values)
         width = register_bits()[0] // 8 // w.itemsize
         self._rule, self._shape = Static(rule), Static(Width(width, width))
-        self._hyper = self._spread(list(self._values.values()))
-        self._memory = self._spread(list(rule.memory))
+        self._set_hyper()
+        # A step's quantities are made of numbers in float64, and then rounded to the type of w.
+        self._memory = self._spread(list(rule.memory), np.float64)
+        self._exact_c = self._spread([0.0] * max(rule.counts.quantities), np.float64)
         self._c = self._spread([0.0] * max(rule.counts.quantities))
         # Slots lie a line more than whole pages apart: at equal offsets in a page they would share the cache's sets.
         self._stride = -(-(w.size + width) // PAGE) * PAGE + 64 // w.itemsize
@@ -134,10 +137,10 @@ class ArrayOptimizer:
         if self.record.batch_loss and loss is None:
             raise InputError(f"{self.record.name} needs the objective at w: step(g, loss=...)")
         if values:
-            self._values = _checked(self._rule.value, {**self._values, **values})
-            self._hyper = self._spread(list(self._values.values()))
+            self._values = _checked(self._rule.value, {**self._values, **values}, rate_of_zero=True)
+            self._set_hyper()
         self.t += 1
-        prepare_step(self._rule, self._shape, self._hyper, self._memory, self._c, 0, self.t)
+        prepare_step(self._rule, self._shape, self._exact, self._memory, self._exact_c, self._c, 0, self.t)
         w, g = self.w.reshape(-1), np.ascontiguousarray(g).reshape(-1)
         for index in range(len(self._rule.value.functions.rounds)):
             self._conclude(Round(self._rule.value, index), w, g, loss)
@@ -149,14 +152,15 @@ class ArrayOptimizer:
         totals = np.zeros((blocks, step.sums * self._shape.value.width))
         cuts = [blocks * worker // workers for worker in range(workers + 1)]
         whole = w.size - w.size % self._shape.value.width
-        fixed = (Static(step), self._shape, self._hyper, self._c, self._stride)
+        fixed = (Static(step), self._shape, self._exact, self._exact_c, self._stride)
         spans = itertools.pairwise(cuts)
         self._pool.run([call(measure_blocks, (*fixed, w, g, self._slots, totals, whole, *span)) for span in spans])
         sums = totals.sum(axis=0)
         if whole < w.size:
             self._rest[:, : w.size - whole] = w[whole:], g[whole:]
             measure_rest(*fixed, *self._rest, self._slots[whole:], sums, w.size - whole)
-        conclude_step(Static(step), self._shape, self._hyper, self._memory, self._c, self.t, sums, float(loss or 0))
+        numbers = self._exact, self._memory, self._exact_c, self._c
+        conclude_step(Static(step), self._shape, *numbers, self.t, sums, float(loss or 0))
 
     def iterate(self) -> Array:
         """Return the iterate that the rule reports: a copy of w, unless it is an average or the like."""
@@ -165,9 +169,15 @@ class ArrayOptimizer:
             self._each(read_range, out.reshape(-1), out.reshape(-1))
         return out
 
-    def _spread(self, numbers: list[float]) -> Array:
+    def _spread(self, numbers: list[float], dtype: Any = None) -> Array:
         width = self._shape.value.width
-        return np.ascontiguousarray(np.repeat(np.array(numbers, self.w.dtype), width))
+        return np.ascontiguousarray(np.repeat(np.array(numbers, dtype or self.w.dtype), width))
+
+    def _set_hyper(self) -> None:
+        """Put the hyper-parameters where kernels read them."""
+        values = np.array([list(self._values.values())], np.float64)
+        usable = self._rule.value.usable(values, self.w.dtype)[0].tolist()
+        self._exact, self._hyper = self._spread(usable, np.float64), self._spread(usable)
 
     def _each(self, kernel: Any, w: Array, g: Array) -> None:
         """Run a kernel over all parameters: whole vectors side by side, then what is left over in a copy."""
@@ -201,6 +211,10 @@ def _rule_of(record: Optimizer, given: dict[str, Any]) -> tuple[Rule, dict[str, 
         if why := rule.base.refuses(option.needs):
             raise InputError(f"{record.name} does not go with {option.table}: {why}")
     numbers = {name: value for name, value in given.items() if name not in (*tables, *choices)}
+    zeros = [name for name, value in {**rule.base.fields, **numbers}.items() if value == 0]
+    for option in chosen(options):
+        if why := rule.base.refuses_zeros(option.needs, zeros):
+            raise InputError(f"{record.name} does not go with {option.table}: {why}")
     of_options = {f"{table}.{key}": v for table, values in tables.items() for key, v in values.items() if key != "kind"}
     return rule, _checked(rule, numbers | of_options)
 
@@ -212,8 +226,8 @@ def _kind_of(record: Optimizer, table: str, values: dict[str, Any]) -> str:
         raise InputError(f"{record.name}: {table}: {error}") from None
 
 
-def _checked(rule: Rule, given: dict[str, Any]) -> dict[str, float]:
-    """Return the value of each hyper-parameter in order, defaults filled in."""
+def _checked(rule: Rule, given: dict[str, Any], *, rate_of_zero: bool = False) -> dict[str, float]:
+    """Return the value of each hyper-parameter in order, defaults filled in; a schedule may give a rate of 0."""
     record, complete = rule.optimizer, {**rule.fields, **given}
     for name in complete:
         if name not in rule.fields:
@@ -221,6 +235,8 @@ def _checked(rule: Rule, given: dict[str, Any]) -> dict[str, float]:
     for name, value in complete.items():
         if value is None:
             raise InputError(f"{record.name} needs {name!r}")
+        if name == "lr" and rate_of_zero and value == 0:
+            continue
         try:
             TypeAdapter(rule.annotations[name]).validate_python(value)
         except ValidationError as error:
@@ -233,35 +249,35 @@ def _checked(rule: Rule, given: dict[str, Any]) -> dict[str, float]:
 
 
 @jit
-def conclude_step(step, shape, hyper, memory, c, t, sums, loss):
+def conclude_step(step, shape, exact, memory, exact_c, c, t, sums, loss):
     """Conclude the quantities of step t from sums (terms * width,) float64, each of which is spread over a vector."""
     totals = rows(step, shape, sums, 0, "sums")
-    conclude_sums(step, shape, hyper, memory, c, 0, t, totals, spread(shape, loss), True)
+    conclude_sums(step, shape, exact, memory, exact_c, c, 0, t, totals, spread(shape, loss), True)
 
 
 @jit
-def _terms_at(step, shape, hyper, c, w, g, slots, i, stride):
-    """The terms of the parameters at i."""
-    h, quantities = lane(step, shape, hyper, 0), rows(step, shape, c, 0, "quantities")
-    at, s = load(shape, w, i), load_slots(step, shape, slots, i - stride, stride)
-    return measure(step, h, quantities, at, load(shape, g, i), s, at * 0)
+def _terms_at(step, shape, exact, exact_c, w, g, slots, i, stride):
+    """The terms of the parameters at i, in float64."""
+    h, quantities = lane(step, shape, exact, 0), rows(step, shape, exact_c, 0, "quantities")
+    at, s = wide(load(shape, w, i)), cast_all(load_slots(step, shape, slots, i - stride, stride), exact)
+    return measure(step, h, quantities, at, wide(load(shape, g, i)), s, at * 0)
 
 
 @jit
-def measure_blocks(step, shape, hyper, c, stride, w, g, slots, totals, whole, first, last):
+def measure_blocks(step, shape, exact, exact_c, stride, w, g, slots, totals, whole, first, last):
     """Write the sums over blocks first ... last of the parameters before `whole` to totals (blocks, terms * width)."""
     width = static(shape, "width")
     for block in range(first, last):
         sums = no_sums(step, shape)
         for i in range(block * BLOCK, min(whole, (block + 1) * BLOCK), width):
-            sums = add_terms(sums, _terms_at(step, shape, hyper, c, w, g, slots, i, stride), width)
+            sums = add_terms(sums, _terms_at(step, shape, exact, exact_c, w, g, slots, i, stride), width)
         store_rows(step, shape, totals[block], 0, sums)
 
 
 @jit
-def measure_rest(step, shape, hyper, c, stride, w, g, slots, sums, used):
+def measure_rest(step, shape, exact, exact_c, stride, w, g, slots, sums, used):
     """Add the terms of `used` parameters, less than a vector, to sums (terms * width,)."""
-    terms = _terms_at(step, shape, hyper, c, w, g, slots, 0, stride)
+    terms = _terms_at(step, shape, exact, exact_c, w, g, slots, 0, stride)
     store_rows(step, shape, sums, 0, add_terms(rows(step, shape, sums, 0, "sums"), terms, used))
 
 

@@ -141,7 +141,12 @@ for _loss in (
 
 
 def _zero_one(z: Any, y: Any) -> Any:
-    return np.where(z > 0, 1 - y, y)
+    return np.where(z > 0, 1 - y, np.where(z <= 0, y, z))  # a margin that is no number predicts nothing
+
+
+def _squared_of_exp(z: Any, y: Any) -> Any:
+    r = exp(z) - y
+    return r * r * 0.5
 
 
 def _flat(z: Any, y: Any) -> Any:  # noqa: ARG001
@@ -150,5 +155,13 @@ def _flat(z: Any, y: Any) -> Any:  # noqa: ARG001
 
 ZERO_ONE = Loss("zero_one", "1 where z > 0 and the label do not agree", "binary", _zero_one, _flat)
 
+# Half the squared error of what a margin predicts, on the scale of y. The margin of a loss of classes has a side only.
+SQUARED_ERRORS: dict[str, Loss] = {
+    "squared": LOSSES["squared"],
+    "huber": LOSSES["squared"],
+    "sigmoid_squared": LOSSES["sigmoid_squared"],
+    "poisson": Loss("squared_of_exp", "(e^z - y)^2 / 2", "count", _squared_of_exp, _flat),
+}
+
 # What can be summed over the rows at a checkpoint: the losses, and what only measures.
-MEASURES: tuple[Loss, ...] = (*LOSSES.values(), ZERO_ONE)
+MEASURES: tuple[Loss, ...] = (*LOSSES.values(), ZERO_ONE, SQUARED_ERRORS["poisson"])

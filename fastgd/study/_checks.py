@@ -137,7 +137,9 @@ def _check_method(study: Study, block: OptimizerBlock, index: int) -> None:
     for choices in itertools.product(*block.options.values()):
         rule = Rule.of(record, dict(zip(block.options, choices, strict=True)))
         for option in block.around:
-            if why := rule.refuses(kinds(option.table)[option.kind].needs):
+            needs = kinds(option.table)[option.kind].needs
+            zeros = [name for name, values in block.grids.items() if 0 in values]
+            if why := rule.refuses(needs) or rule.refuses_zeros(needs, zeros):
                 raise failure(f": does not go with '{block.name}': {why}", *path, option.table)
         if block.line_search and (why := _refused_search(study, rule, block)):
             raise failure(f": {why}", *path, "line_search")

@@ -148,7 +148,7 @@ class _CohortRun:
     def _compile(self) -> None:
         with compiling(self.plan.spec.rule.optimizer, self.plan.spec.loss):
             metrics = self.execution.study.record.metrics
-            self.cohort.compile("grad_norm" in metrics, measures_of(metrics))
+            self.cohort.compile("grad_norm" in metrics, measures_of(metrics, self.plan.spec.loss))
 
     def _start(self) -> Stopping:
         metrics = self.recorder.record(self.cohort, self._poll)

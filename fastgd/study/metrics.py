@@ -10,7 +10,7 @@ from fastgd.datasets import Data
 from fastgd.datasets._csr import take
 from fastgd.engine.cohort import Cohort
 from fastgd.engine.order import subsample
-from fastgd.problems import LOSSES, ZERO_ONE, Loss
+from fastgd.problems import SQUARED_ERRORS, ZERO_ONE, Loss
 from fastgd.study import effective_rates
 from fastgd.study._checks import NEEDS_TARGETS
 
@@ -18,9 +18,12 @@ Array = npt.NDArray[Any]
 LOSS_EVALUATIONS = "loss_evaluations"  # of the line search so far, where there is one
 
 
-def _fits(metric: str, loss: Loss) -> bool:
-    """Whether a loss's targets have a metric."""
-    return loss.targets in NEEDS_TARGETS.get(metric.removeprefix("validation_"), (loss.targets,))
+def fits(metric: str, loss: Loss, y: Array | None = None) -> bool:
+    """Whether a loss has a metric; where `y` is given, of these targets: hits are counted of labels, not of numbers."""
+    quantity = metric.removeprefix("validation_")
+    if loss.targets not in NEEDS_TARGETS.get(quantity, (loss.targets,)):
+        return False
+    return quantity != "accuracy" or y is None or bool(np.all((y == 0) | (y == 1)))
 
 
 def columns_of(metrics: Sequence[str]) -> list[str]:
@@ -29,10 +32,11 @@ def columns_of(metrics: Sequence[str]) -> list[str]:
     return [column for name in metrics for column in several.get(name, (name,))]
 
 
-def measures_of(metrics: Sequence[str]) -> list[Loss]:
-    """Return what is summed over rows for these metrics, beside the loss."""
+def measures_of(metrics: Sequence[str], loss: Loss) -> list[Loss]:
+    """Return what is summed over rows for these metrics of a loss, beside itself."""
     names = {name.removeprefix("validation_") for name in metrics}
-    return [measure for name, measure in (("accuracy", ZERO_ONE), ("r2", LOSSES["squared"])) if name in names]
+    found = [ZERO_ONE] if "accuracy" in names else []
+    return [*found, SQUARED_ERRORS[loss.name]] if "r2" in names and loss.name in SQUARED_ERRORS else found
 
 
 def _subsample(data: Data, rows: int) -> tuple[Any, Array]:
@@ -61,21 +65,21 @@ class Recorder:
 
     def __init__(self, data: Data, loss: Loss, metrics: Sequence[str], rows: int | None = None) -> None:
         self._loss = loss
-        self._metrics = [name for name in metrics if _fits(name, loss)]
-        self._classes = effective_rates.classes_of(data) if effective_rates.METRIC in self._metrics else {}
         self._sets: list[tuple[str, Any, Array]] = [("", data.X, data.y)]
         if data.X_validation is not None and data.y_validation is not None:
             self._sets.append(("validation_", data.X_validation, data.y_validation))
         self.sampled = rows is not None and rows < len(data.y)
         self._subsets = [("", *_subsample(data, rows or 0)), *self._sets[1:]] if self.sampled else self._sets
+        targets = {prefix: y for prefix, _, y in self._sets}
+        self._metrics = [
+            name for name in metrics if fits(name, loss, targets.get("validation_" * name.startswith("validation_")))
+        ]
+        self._classes = effective_rates.classes_of(data) if effective_rates.METRIC in self._metrics else {}
 
     def _measures(self, prefix: str) -> list[Loss]:
-        wanted = [self._loss]
-        if f"{prefix}accuracy" in self._metrics:
-            wanted.append(ZERO_ONE)
-        if f"{prefix}r2" in self._metrics:
-            wanted.append(LOSSES["squared"])
-        return wanted
+        """What is summed over a set of rows; a loss that is its own squared error once."""
+        own = [name.removeprefix(prefix) for name in self._metrics if name.startswith("validation_") == bool(prefix)]
+        return list({measure.name: measure for measure in (self._loss, *measures_of(own, self._loss))}.values())
 
     @np.errstate(over="ignore", invalid="ignore")  # a trial that diverges is data
     def record(self, cohort: Cohort, poll: Callable[[], None], exact: bool = True) -> dict[str, Array]:
@@ -86,15 +90,17 @@ class Recorder:
         of_rows = self._sets if exact else self._subsets
         sets = [(X, y, self._measures(prefix)) for prefix, X, y in of_rows]
         measured = cohort.measure(sets, poll)
-        values = {"param_norm": np.sqrt(measured.squares)}
+        values = {"param_norm": measured.norms}
         for (prefix, _, y), (_, _, wanted), sums in zip(of_rows, sets, measured.sums, strict=True):
             means = dict(zip([measure.name for measure in wanted], sums / len(y), strict=True))
             values[f"{prefix}loss"] = means[self._loss.name]
             if f"{prefix}accuracy" in self._metrics:
                 values[f"{prefix}accuracy"] = 1 - means["zero_one"]
             if f"{prefix}r2" in self._metrics:
-                spread = float(np.var(y, dtype=np.float64))
-                values[f"{prefix}r2"] = 1 - 2 * means["squared"] / spread if spread else np.full(len(sums[0]), np.nan)
+                error = means[SQUARED_ERRORS[self._loss.name].name]
+                # Of targets that are all the same, rounding alone would make a variance.
+                spread = float(np.var(y, dtype=np.float64)) if np.ptp(y) > 0 else np.nan
+                values[f"{prefix}r2"] = 1 - 2 * error / spread
         l2 = cohort.spec.l2[cohort.alive]
         values["loss"] = values["loss"] + np.where(l2 > 0, 0.5 * l2 * measured.penalised, 0)  # 0 x infinity is 0 here
         if "grad_norm" in self._metrics:

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fastgd.datasets import Data
+from fastgd.problems import find_loss
 from fastgd.schedules import unreached
 from fastgd.study._landscapes import LandscapeProblem, no_minimum
 from fastgd.study.cohort_plan import CohortPlan
-from fastgd.study.config import Schedule
+from fastgd.study.config import Schedule, Study
 from fastgd.study.sparsity import dense_updates_note
 from fastgd.study.summary import Cost
 
@@ -18,6 +19,18 @@ NOTED_SECONDS = 5.0  # what takes less is not worth a note
 def data_notes(data: Sequence[Data]) -> list[str]:
     """Return what was left out or changed while rows were read and prepared, with the name of their dataset."""
     return [f"{rows.dataset}: {note}" for rows in data for note in rows.notes]
+
+
+def metric_notes(study: Study, data: Sequence[Data]) -> list[str]:
+    """Return which metrics of a problem stay empty because of its targets."""
+    if not any(name.endswith("accuracy") for name in study.record.metrics):
+        return []
+    soft = [
+        rows.dataset
+        for problem, rows in zip(study.data_problems, data, strict=True)
+        if find_loss(problem.loss).targets == "unit" and not np.isin(rows.y, (0, 1)).all()
+    ]
+    return [f"{dataset}: accuracy is not recorded, as its targets are not only 0 and 1" for dataset in soft]
 
 
 def cohort_notes(cohorts: Iterable[CohortPlan]) -> list[str]:

@@ -26,7 +26,7 @@ from fastgd.study.cohort_plan import CohortPlan
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 from fastgd.study.costs import Pace, Survey, cohort_cost, survey_cost, total, workload
 from fastgd.study.identity import trial_ids
-from fastgd.study.notes import cohort_notes, data_notes, distinct, evaluation_notes
+from fastgd.study.notes import cohort_notes, data_notes, distinct, evaluation_notes, metric_notes
 from fastgd.study.sparsity import MASKED, sparse_column, with_untouched
 from fastgd.study.summary import Cost, PlanSummary
 from fastgd.study.surfaces import make_grid
@@ -122,7 +122,7 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
     numbered = [replace(cohort, index=number) for number, cohort in enumerate(cohorts)]
     surveys = _surveys(study, data)
     held = sum(_bytes(rows) for rows in {id(rows): rows for rows in data}.values())
-    notes = distinct(data_notes(data), cohort_notes(numbered))
+    notes = distinct(data_notes(data), metric_notes(study, data), cohort_notes(numbered))
     return Plan(numbered, pd.concat(tables, ignore_index=True), notes, surveys, held)
 
 

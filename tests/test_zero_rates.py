@@ -1,0 +1,151 @@
+"""A rate of 0 is a step of 0: weights stand still to the bit, and nothing becomes infinite, for every rule."""
+
+import numpy as np
+import pytest
+from cohorts import FEW, PARTS, RATES, SINGLE, SMALL, make_cohort, problem, variants
+from sparse_cohorts import pair
+from swarms import make_swarm
+
+from fastgd import optimizers
+from fastgd.optimizers import OPTIMIZERS
+
+N, D, STEPS, PAUSE = 90, 6, 40, 8
+# Factors of the rate (STEPS,): a warm-up from 0, a decay to 0, and a 0 in the middle, each for some steps.
+WARM_UP, DECAY, MIDDLE = np.linspace(0, 1, STEPS - PAUSE + 1), np.linspace(1, 0, STEPS - PAUSE + 1), np.ones(STEPS)
+WARM_UP, DECAY = np.pad(WARM_UP, (PAUSE - 1, 0)), np.pad(DECAY, (0, PAUSE - 1))
+MIDDLE[15 : 15 + PAUSE] = 0
+SCHEDULES = np.stack([WARM_UP, DECAY, MIDDLE])
+
+EACH = pytest.mark.parametrize(
+    ("name", "choices"),
+    [pytest.param(*each, id=" ".join(map(str, (each[0], *each[1].values())))) for each in variants()],
+)
+TYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
+
+
+class Rates:
+    """Rates per step; each lane has a schedule of its own."""
+
+    per_step = True
+
+    def __init__(self, rate):
+        self.values = rate * SCHEDULES.T[:, None]
+
+    def reference(self, first, steps):
+        raise AssertionError("the lanes have no schedule in common")
+
+    def __call__(self, first, steps):
+        return self.values[first : first + steps]
+
+
+def rate_of(name):
+    return RATES.get(name, FEW)[0]
+
+
+def assert_still(path):
+    """Check a path (STEPS + 1, 3, d), a lane for each schedule."""
+    assert np.isfinite(path).all()
+    for lane, factors in enumerate(SCHEDULES):
+        for step in np.flatnonzero(factors == 0):
+            np.testing.assert_array_equal(
+                path[step + 1, lane], path[step, lane], err_msg=f"schedule {lane}, step {step}"
+            )
+    assert (path[-1] != path[0]).any(axis=-1).all()
+
+
+def path_of(cohort):
+    path = [cohort.parameters()]
+    for _ in range(STEPS):
+        cohort.advance(1)
+        path.append(cohort.parameters())
+    return np.stack(path)
+
+
+def scheduled_cohort(name, choices, dtype, kernel, **options):
+    lanes = [{"lr": rate_of(name), **DECAYS.get(name, {})}] * 3
+    return make_cohort(
+        *problem(N, D), lanes, name, options=choices, kernel=kernel, dtype=dtype, scheduled=("lr",),
+        schedule=Rates(rate_of(name)), init=0.3, l2=1e-3, **options,
+    )  # fmt: skip
+
+
+DECAYS = {name: {"weight_decay": 0.01} for name, record in OPTIMIZERS.items() if "weight_decay" in record.hyper}
+
+
+@EACH
+@TYPES
+@pytest.mark.parametrize(("kernel", "batch_size"), [(SMALL, 32), (SINGLE, 32), (PARTS, N)], ids=lambda k: str(k))
+def test_dense(name, choices, dtype, kernel, batch_size):
+    assert_still(path_of(scheduled_cohort(name, choices, dtype, kernel, batch_size=batch_size)))
+
+
+@EACH
+@TYPES
+def test_arrays(name, choices, dtype):
+    """What is reported; the point of the next gradient may move where a rule looks ahead: Nesterov's goes back."""
+    w, minimum = np.full((3, 5), 0.3, dtype), np.arange(5, dtype=dtype)
+    steppers = [getattr(optimizers, name)(row, lr=rate_of(name), **choices) for row in w]
+    path = [[stepper.iterate() for stepper in steppers]]
+    for step in range(STEPS):
+        for stepper, factors in zip(steppers, SCHEDULES, strict=True):
+            gradient = stepper.w - minimum
+            loss = float(0.5 * gradient @ gradient) if stepper.record.batch_loss else None
+            stepper.step(gradient, lr=rate_of(name) * factors[step], loss=loss)
+        path.append([stepper.iterate() for stepper in steppers])
+    assert_still(np.array(path))
+
+
+class Series:
+    """The schedules one after another, which all lanes share."""
+
+    per_step = True
+    factors = SCHEDULES.reshape(-1)
+
+    def __init__(self, rates):
+        self.rates = np.asarray(rates)
+
+    def reference(self, first, steps):
+        return self.factors[first : first + steps, None]
+
+    def __call__(self, first, steps):
+        return self.reference(first, steps)[:, :, None] * self.rates
+
+
+@EACH
+@TYPES
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_sparse(name, choices, dtype, batch_size):
+    """As dense rows. What coasts is read as a product of matrices, whose rounding depends on the number of steps."""
+    rates = [rate_of(name), 0.7 * rate_of(name)]
+    lanes = [{"lr": rate, **DECAYS.get(name, {})} for rate in rates]
+    how = {"scheduled": ("lr",), "schedule": Series(rates), "init": 0.3, "dtype": dtype, "options": choices}
+    dense, sparse = pair(name, lanes, batch_size=batch_size, **how)
+    close, near = (1e-14, 1e-9) if dtype == "float64" else (3e-7, 3e-4)
+    before = sparse.parameters()
+    for factor in Series.factors:
+        sparse.advance(1)
+        after = sparse.parameters()
+        assert np.isfinite(after).all()
+        if factor == 0:
+            np.testing.assert_allclose(after, before, rtol=close, atol=close)
+        before = after
+    dense.advance(len(Series.factors))
+    np.testing.assert_allclose(after, dense.parameters(), rtol=near, atol=near)
+
+
+@EACH
+@TYPES
+def test_landscapes(name, choices, dtype):
+    swarm = make_swarm(
+        "rosenbrock", name, hyper=[{"lr": rate_of(name) / 100}], choices=choices, dtype=dtype, n=5, scheduled=("lr",),
+        schedule=lambda first, steps: Series.factors[first : first + steps, None],
+        starts=np.random.default_rng(2).uniform(-1, 1, (5, 2)),
+    )  # fmt: skip
+    before = swarm.read().positions
+    for factor in Series.factors:
+        swarm.advance(1)
+        after = swarm.read().positions
+        assert np.isfinite(after).all()
+        if factor == 0:
+            np.testing.assert_array_equal(after, before)
+        before = after
