@@ -281,7 +281,7 @@ class Results:
         found = configuration[(trials["trial_id"] == trial_id).to_numpy()]
         if not len(found):
             raise InputError(f"there is no trial {trial_id!r} in the study of {self.path}")
-        return list(trials["trial_id"][configuration == found[0]])
+        return list(dict.fromkeys(trials["trial_id"][configuration == found[0]]))  # starts share one
 
     def parameters(self, trial_id: str) -> NDArray[np.float64]:
         """Return the final parameters of a trial.
