@@ -212,11 +212,12 @@ class Results:
         trials, configuration, identities = self._configurations
         places = _places(trials, value)
         # In order, the trials of one configuration are neighbours, and the middle one is their median.
-        order = np.lexsort((places["score"], places["epochs"], places["group"], configuration))
+        score, epochs, group = (places[name].to_numpy() for name in ("score", "epochs", "group"))
+        telling = [values for values in (epochs, group) if (values != values[:1]).any()]  # of millions most are equal
+        order = np.lexsort((score, *telling, configuration))
         first = np.flatnonzero(np.diff(configuration[order], prepend=-1))
         count = np.diff(first, append=len(order))
         middle, upper, last = order[first + (count - 1) // 2], order[first + count // 2], order[first + count - 1]
-        score, epochs, group = (places[name].to_numpy() for name in ("score", "epochs", "group"))
         own = (trials["status"] == "timeout").to_numpy()
         columns = {
             value: (score[middle] + score[upper]) / 2,
@@ -252,7 +253,7 @@ class Results:
         """
         columns, value = [*ranking.columns, "end", "rates"], value_of(ranking)
         if "lr" not in ranking or ranking.empty:
-            return ranking.reindex(columns=columns)
+            return ranking.iloc[:0].reindex(columns=columns)
         alike = ranking[[name for name in self.identity if name != "lr"]]
         alike = alike.astype(object).where(alike.notna(), None)
         winners = []
@@ -281,7 +282,7 @@ class Results:
         found = configuration[(trials["trial_id"] == trial_id).to_numpy()]
         if not len(found):
             raise InputError(f"there is no trial {trial_id!r} in the study of {self.path}")
-        return list(trials["trial_id"][configuration == found[0]])
+        return list(dict.fromkeys(trials["trial_id"][configuration == found[0]]))  # starts share one
 
     def parameters(self, trial_id: str) -> NDArray[np.float64]:
         """Return the final parameters of a trial.

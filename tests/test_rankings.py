@@ -116,6 +116,7 @@ def test_rates_that_diverged_were_tried_and_other_settings_were_not(tmp_path):
     assert results.best_at_ends(best).empty, "one rate each"
     lost, ranking = ranked(tmp_path / "lost", trials(2, lr=[1.0, 2.0], status="diverged"))
     assert lost.best_at_ends(ranking).empty
+    assert results.best_at_ends(best.drop(columns="lr")).empty
     with open_folder(tmp_path / "nothing"):
         pass
     assert remarks(load(tmp_path / "nothing"), load(tmp_path / "nothing").best()) == []

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from landscape_studies import study
 from small_studies import run
 
+import fastgd
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine.swarm import Reading
 from fastgd.problems import LOSSES
 from fastgd.schedules import SCHEDULES
-from fastgd.study.config import Stop
+from fastgd.study.config import LandscapeProblem, Stop
 from fastgd.study.outcomes import TAIL, Ground, judge
 from fastgd.study.rate_search import excess, flat_range
 from fastgd.study.stopping import Stopping, loss_scale
@@ -117,6 +119,29 @@ def test_outcomes_know_no_unit_and_no_offset(minimum, start, unit, offset):
         expected |= {0.1: "cycling", 0.105: "diverged"}
     for rate, status in expected.items():
         assert outcome(rate, start, unit, unit * offset, minimum) == status, rate
+
+
+SMALL_BOWL = """
+def bowl(x):
+    return 1e-8 * (x[0] ** 2 + 20 * x[1] ** 2 - 3)
+
+def large_bowl(x):
+    return x[0] ** 2 + 20 * x[1] ** 2
+"""
+
+
+def test_a_landscape_in_a_small_unit_below_zero(tmp_path, monkeypatch):
+    (tmp_path / "my_bowls_of_test.py").write_text(SMALL_BOWL)
+    monkeypatch.syspath_prepend(tmp_path)
+    small, large = (
+        LandscapeProblem(landscape=f"my_bowls_of_test:{name}", dimension=2) for name in ("bowl", "large_bowl")
+    )
+    np.testing.assert_allclose(small.levels(), 1e-8 * (np.array(large.levels()) - 3), rtol=1e-12)
+    rates = {1e3: "completed", 2.45e6: "trapped", 2.55e6: "diverged"}  # the limit is 2 / 4e-7
+    rates = {rate * 2: status for rate, status in rates.items()}
+    fields = {"starts": {"points": [[1.0, 1.0]]}, "optimizer": {"name": "sgd", "lr": [*rates]}, "steps": 1000}
+    trials = fastgd.run(study(problem=small.model_dump(), **fields), tmp_path / "r").trials.set_index("lr")
+    assert trials["status"].astype(str).to_dict() == rates
 
 
 def test_who_is_below_all_known_minima_has_not_converged():

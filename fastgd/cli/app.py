@@ -239,6 +239,8 @@ def best(
 ) -> None:
     """Rank the configurations of a study: the median over their seeds, diverged ones last.
 
+    What a target ended ranks by when it reached it; what ran out of time ranks behind all that ended.
+
     **Examples**
 
     ```

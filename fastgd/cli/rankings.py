@@ -148,7 +148,18 @@ def ranking_table(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame
     counts = [name for name in ("seeds", "starts") if name == over or (name in ranking and (ranking[name] > 1).any())]
     reached = [name for name in ("target_epochs",) if name in ranking]
     late = [name for name in ("timeout",) if name in ranking]
-    shown = ["rank", *_telling(results, ranking), *reached, value, f"range over {over}", *counts, *late, "diverged"]
+    at = ["start"] if over == "starts" else []  # of the trial at the median
+    shown = [
+        "rank",
+        *_telling(results, ranking),
+        *reached,
+        value,
+        f"range over {over}",
+        *at,
+        *counts,
+        *late,
+        "diverged",
+    ]
     if (ranking[counts] == 1).all(axis=None):
         shown.remove(f"range over {over}")
     texts = ("problem", "optimizer", "variant", "schedule", "dtype", "layout", "sparse", f"range over {over}")

@@ -142,7 +142,8 @@ def _losses(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mappin
     losses = [walk.loss if low is None else np.maximum(walk.loss - low, 0.0) for walk in walks]
     start = max(float(loss[0]) for loss in losses)
     seen = np.concatenate(losses)
-    seen = seen[np.isfinite(seen) & (seen <= 1.5 * abs(start))]
+    seen = seen[np.isfinite(seen)]
+    seen = seen[seen <= start + 0.5 * (start - seen.min(initial=start))]
     if low is not None and start > 0:
         floor = max(frame_of(seen, [start], log=True).low, 1e-12 * start)
         axes.set_yscale("log")

@@ -159,8 +159,8 @@ def mark_minima(axes: "Axes", surface: Surface) -> None:
     minima, values = (found[:_MOST_MINIMA] for found in _minima_on(surface))
     if not len(minima):
         return
-    span = float(np.ptp(surface.loss[np.isfinite(surface.loss)]))
-    lowest = values <= values.min(initial=np.inf) + 1e-6 * max(1.0, span)
+    heights = surface.loss[np.isfinite(surface.loss)]
+    lowest = values <= values.min(initial=np.inf) + 1e-6 * float(np.ptp(heights) if len(heights) else 0.0)
     small = MINIMUM | ({"markersize": 8} if len(minima) <= 12 else {"markersize": 4, "markeredgewidth": 0.4})
     axes.plot(*minima[~lowest].T, **small, zorder=6)
     axes.plot(*minima[lowest].T, **MINIMUM, zorder=6)

@@ -146,7 +146,8 @@ def _seen(sweep: Sweep, loss: Any) -> Any:
     """A line up to where it leaves the axes for the first time after its least loss."""
     values = np.array(drawable(loss))
     place = int(np.argmin(sweep.smooth))
-    above = np.flatnonzero(values[place:] > sweep.start + 0.9 * abs(sweep.start))  # smoothed ones go no higher than 1
+    gained = max(sweep.start - float(np.min(sweep.loss)), 0.0)
+    above = np.flatnonzero(values[place:] > sweep.start + 0.9 * gained)  # smoothed ones go no higher than 1
     if len(above):
         values[place + int(above[0]) + 1 :] = np.nan
     return values

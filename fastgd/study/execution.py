@@ -4,6 +4,7 @@ disk.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from fastgd._threads import Threads
 from fastgd.datasets import Data
 from fastgd.engine.cohort import Cohort
 from fastgd.engine.guesses import Guesses
+from fastgd.problems import find_loss
 from fastgd.store.cohort import CohortWriter
 from fastgd.store.folder import Folder
 from fastgd.study.cohort_plan import CohortPlan
@@ -67,6 +69,12 @@ class Execution:
         self.diverged = 0
         self._work = self._finished = 0.0
         self._computing = watch.seconds["train"] + watch.seconds["evaluate"]
+
+    @cached_property
+    def scales(self) -> list[float]:
+        """The own scale of each problem's loss."""
+        problems = zip(self.data, self.study.data_problems, strict=True)
+        return [loss_scale(rows, find_loss(problem.loss)) for rows, problem in problems]
 
     def run(self, cohorts: Sequence[CohortPlan]) -> None:
         """Run the cohorts and commit each."""
@@ -153,8 +161,9 @@ class _CohortRun:
     def _start(self) -> Stopping:
         metrics = self.recorder.record(self.cohort, self._poll)
         self._keep(metrics)
-        scale = loss_scale(self.execution.data[self.plan.problem], self.plan.spec.loss)
-        stopping = Stopping.start(self.execution.study.stop, metrics["loss"], self.plan.baseline, scale)
+        execution, plan = self.execution, self.plan
+        scale = execution.scales[plan.problem]
+        stopping = Stopping.start(execution.study.stop, metrics["loss"], plan.baseline, scale)
         self._end(*self._judge(stopping, metrics))
         return stopping
 

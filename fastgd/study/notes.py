@@ -43,11 +43,14 @@ def cohort_notes(cohorts: Iterable[CohortPlan]) -> list[str]:
     return notes
 
 
-def schedule_notes(schedule: Schedule, steps: int, batches: int = 1) -> list[str]:
-    """Return what of a schedule lies beyond a budget of so many steps, of which an epoch has `batches`."""
+def schedule_notes(schedule: Schedule, steps: int, batches: int | None = None) -> list[str]:
+    """Return what of a schedule lies beyond a budget of so many steps.
+
+    An epoch has `batches` of them; None: there are no epochs, and every schedule counts steps.
+    """
     notes = []
     for driver in schedule.drivers:
-        unit, length = ("step", 1) if driver.per == "step" else ("epoch", batches)
+        unit, length = ("step", 1) if driver.per == "step" or batches is None else ("epoch", batches)
         found = unreached(driver.parts, driver.horizon, -(-steps // length), unit)
         notes += [f"the schedule of {driver.of}: {note}" for note in found]
     return notes

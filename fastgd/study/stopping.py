@@ -20,7 +20,7 @@ def loss_scale(data: Data, loss: Loss) -> float:
     It changes with the targets as the objective does: a thousandth of the targets is a millionth of the squared loss.
     """
     with np.errstate(over="ignore"):
-        return float(np.mean(np.abs(loss.value(0.0, data.y)), dtype=np.float64))
+        return float(np.mean(np.abs(loss.value(0.0, data.y.astype(np.float64)))))
 
 
 @dataclass
