@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastgd._numbers import number
 from fastgd.analysis import Results
 from fastgd.plots._limits import limits
-from fastgd.plots._pages import note, page_of
+from fastgd.plots._pages import TALLEST, note, page_of
 from fastgd.plots._style import GREY, dress, head, key, label, looks, methods, panels, shape, style
 from fastgd.schedules import SCHEDULES, chained, describe, numbers, parts_of, starts
 
@@ -27,6 +27,8 @@ Block = Mapping[str, Any]
 
 # Up to this many schedules of one hyper-parameter share axes.
 _TOGETHER = 4
+# Schedules in a picture: their panels are low.
+_PANELS = 30
 # Points of a line: more cannot be told apart.
 _POINTS = 2000
 # Trials whose recorded rates are read for a schedule with feedback.
@@ -104,10 +106,14 @@ def schedule(results: Results, page: int = 1) -> "Figure":
     trials, study = results.trials[results.trials["in_study"]], results.study
     budget = _Budget(float(study["steps"]), 1, steps=True) if results.on_landscapes else _budget(trials, study)
     drivers = _drivers(study_blocks(study))
-    lines, words = page_of([_recorded(results, whole, block, budget) for whole, block in drivers], page, "schedules")
+    lines, words = _page([_recorded(results, whole, block, budget) for whole, block in drivers], page)
     figure = _draw(lines, budget)
     note(figure, words, "" if results.on_landscapes else _batch_told(trials, [block for _, block in drivers]))
     return figure
+
+
+def _page(lines: Sequence[Line], page: int) -> tuple[list[Line], str]:
+    return page_of(lines, page, "schedules", [TALLEST / _PANELS] * len(lines))
 
 
 def _batch_told(trials: pd.DataFrame, blocks: Sequence[Block]) -> str:
@@ -156,7 +162,7 @@ def sketch(
         The picture.
     """
     budget = _Budget(epochs, batches)
-    lines, words = page_of([_known(block, budget, losses) for _, block in _drivers(blocks)], page, "schedules")
+    lines, words = _page([_known(block, budget, losses) for _, block in _drivers(blocks)], page)
     figure = _draw(lines, budget, x)
     note(figure, words)
     return figure
