@@ -48,6 +48,11 @@ A trial is a configuration from a start: `trial_id` names the configuration, `st
 are Parquet as those of any study ([its files](../results/README.md)), and are resumed and extended likewise: more drawn
 starts, or more rates, run alone. `fastgd run STUDY.toml --trial ID:START` runs one again, with the same bits.
 
+`max_seconds` ends a run, and what was computed until then is stored; the next run of the study goes on from there.
+Optimizers take turns, so that each has some trials. However short `max_seconds` is, a run finishes and stores at least
+some trials (a quarter of a second's work, or one group of starts where that takes longer): a study that is run again
+and again comes to its end.
+
 - `results.trials`: the configuration, `start_0, start_1, ...`, `end_0, ...` (the first 8 coordinates), `final_loss`,
   `best_loss`, `final_grad_norm`, `steps_to_tolerance` (exact: after how many steps the value was first within the
   tolerance of the lowest minimum's), and what became of it:

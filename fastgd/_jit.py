@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from filelock import FileLock
 from numba.core.caching import FunctionCache
 
 from fastgd._errors import InputError
-from fastgd._system import expanded, lock_of, temporary_folder
+from fastgd._system import expanded, knows_locks, temporary_folder
 
 _PACKAGE = Path(__file__).parent
 _SOURCES = ("_*.py", "optimizers/*.py", "problems/*.py", "engine/*.py")
@@ -120,9 +121,10 @@ class _NotCompiled:
 
 
 def _cache_lock() -> AbstractContextManager[Any]:
-    if CACHE:
-        with suppress(OSError):
-            return lock_of(CACHE / "compile.lock")
+    """The cache's lock; where files cannot be locked there is none, and processes may compile the same twice."""
+    with suppress(OSError):
+        if CACHE and knows_locks(CACHE):
+            return FileLock(CACHE / "compile.lock")
     return nullcontext()
 
 

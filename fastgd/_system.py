@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock
 
 from fastgd._errors import InputError
 
@@ -41,24 +41,26 @@ def temporary_folder() -> Path:
 # --- locks ------------------------------------------------------------------------------------------------------------
 
 
+def knows_locks(folder: Path) -> bool:
+    """Whether files of a folder can be locked: some network file systems cannot."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, which locks in another way
+        return True
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in WITHOUT_LOCKS
+    return True
+
+
 def lock_of(path: Path) -> BaseFileLock:
     """Return the lock between processes that a file stands for; it is not taken yet.
 
-    Some network file systems know no locks: there a second file stands for the lock as long as it exists.
+    Where files cannot be locked, a second file stands for the lock as long as it exists.
     """
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return lock
-    except NotImplementedError:
-        return SoftFileLock(path.with_name(f"{path.name}.held"))
-    except OSError as error:
-        if error.errno not in WITHOUT_LOCKS:
-            raise
-        return SoftFileLock(path.with_name(f"{path.name}.held"))
-    lock.release()
-    return lock
+    return FileLock(path) if knows_locks(path.parent) else SoftFileLock(path.with_name(f"{path.name}.held"))
 
 
 # --- processors and memory --------------------------------------------------------------------------------------------
@@ -76,7 +78,7 @@ def processors(root: Path = ROOT) -> int:
 
 def memory(root: Path = ROOT) -> int:
     """Return how many bytes this process may use: the machine's, or a limit of its control groups or its own."""
-    return min(_physical_memory(), *_memory_limits(root), *_own_limits())
+    return min([_physical_memory(), *_memory_limits(root), *_own_limits()])
 
 
 def _physical_memory() -> int:

@@ -285,6 +285,27 @@ def test_trajectories_are_the_steps_between_the_curves(tmp_path):
     np.testing.assert_allclose(second["effective_lr"], 0.1 / np.abs(gradient), rtol=1e-6)
 
 
+def test_steps_of_a_few_trials_are_read_many_at_a_time(tmp_path, monkeypatch):
+    """A step by itself takes longer to read than to take."""
+    from fastgd.engine.swarm import Swarm
+
+    read, reads = Swarm.read, []
+
+    def counted(swarm):
+        reads.append(swarm)
+        return read(swarm)
+
+    monkeypatch.setattr(Swarm, "read", counted)
+    few = {"starts": {"grid": 3}, "record": {"every": {"log": 4}, "trajectories": "all"}}
+    counts = []
+    for steps in (50, 200):
+        reads.clear()
+        found = fastgd.run(study(steps=steps, **few), tmp_path / str(steps))
+        assert len(found.trajectories) == 3 * 9 * (steps + 1) * 2
+        counts.append(len(reads))
+    assert max(counts) < 50, "of 3 swarms"
+
+
 # --- corners ----------------------------------------------------------------------------------------------------------
 
 

@@ -186,3 +186,29 @@ def test_a_value_that_is_no_number_is_not_within_the_tolerance():
     path, *_ = steps_in_numpy(swarm, starts, 60)
     reached = np.stack([swarm.spec.landscape.values(swarm.spec.p, x) for x in path]) <= 1e-6
     assert np.array_equal(swarm.steps_to_tolerance(loss) >= 0, reached.any(axis=0))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "nadam", "schedule_free_sgd"])
+def test_many_moments_are_read_as_each_by_itself(name, dtype):
+    """Also where what is reported depends on the step: a rate that a schedule drives, a readout."""
+    fields = {
+        "scheduled": ("lr",),
+        "schedule": lambda first, steps: 1 / (1.0 + np.arange(first, first + steps)[:, None]),
+    }
+    swarm = make_swarm("rosenbrock", name, n=45, hyper=[{"lr": 1e-3}, {"lr": 1e-4}], dtype=dtype, **fields)
+    alone, taken = [], []
+    for step in range(4):
+        swarm.advance(min(step, 1))
+        reading = swarm.read()
+        alone.append((*reading.positions, reading.loss, reading.grad_norm, *swarm.memory(), *swarm.hyper_now().T,
+                      *swarm.slots().reshape(-1, 45)))  # fmt: skip
+        taken.append(swarm.moment())
+    seen = swarm.moments(taken)
+    reading = seen.read()
+    together = (*reading.positions, reading.loss, reading.grad_norm, *seen.memory(), *seen.hyper_now().T,
+                *seen.slots().reshape(-1, 4 * 45))  # fmt: skip
+    np.testing.assert_array_equal(np.stack(together), np.concatenate([np.stack(each) for each in alone], axis=1))
+    before = swarm.read().positions
+    swarm.advance(1)
+    assert not np.array_equal(swarm.read().positions, before), "the swarm itself goes on"
