@@ -19,7 +19,6 @@ from test_cli import fastgd_cli
 
 import fastgd
 from fastgd import InputError, Study
-from fastgd.cli.plans import cost_text
 from fastgd.cli.progress import Reporter
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine import machine
@@ -114,6 +113,13 @@ def test_every_engine_costs_more_with_more_work(engine):
     assert slower.evaluation > small.evaluation
     alone = cost_of(Pace(Machine(50.0, 100.0, 10.0), 1), **changes)
     assert alone.training >= small.training, "half of the machine is not faster"
+
+
+def test_the_features_that_a_sparse_batch_touches():
+    (cohort,) = plan_of(sparse=True, optimizer=SGD, batch_size=1).cohorts
+    assert cohort.workload.touched == pytest.approx(cohort.entries), "those of a row"
+    (cohort,) = plan_of(sparse=True, optimizer=SGD, batch_size=64).cohorts
+    assert D - 1 < cohort.workload.touched <= D
 
 
 def test_what_is_recorded_costs():
@@ -236,7 +242,7 @@ def test_memory(tmp_path, study):
 
 
 def test_costs_in_words():
-    text = cost_text(Cost(35.0, 4.0, 1.0, 120e6, 300e6))
+    text = Cost(35.0, 4.0, 1.0, 120e6, 300e6).in_words()
     assert text == "about 40 s (training 35 s, evaluation 4.0 s, storing 1.0 s), 120 MB on disk, 300 MB of memory"
 
 

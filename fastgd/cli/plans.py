@@ -5,8 +5,8 @@ from itertools import groupby
 
 from rich.console import RenderableType
 
-from fastgd.cli.consoles import amount, count, seconds, table
-from fastgd.study.summary import CohortSummary, Cost, PlanSummary
+from fastgd.cli.consoles import amount, count, table
+from fastgd.study.summary import CohortSummary, PlanSummary
 
 TEXTS = ("problem", "optimizer", "kernel")
 
@@ -28,20 +28,10 @@ def describe(name: str, summary: PlanSummary) -> list[RenderableType]:
         f"{count(summary.lanes, 'lane')}, "
         f"{summary.padding:.0%} of what is computed is padding",
         f"{amount(summary.bytes, 'B')} of memory for {_what(summary)}, {amount(summary.flops, 'flop')}",
-        f"{cost_text(summary.cost)}; compiling kernels that are not in the cache comes on top",
+        f"{summary.cost.in_words()}; compiling kernels that are not in the cache comes on top",
         *summary.notes,
         "nothing was run: leave out --dry-run to run it",
     ]
-
-
-def cost_text(cost: Cost) -> str:
-    """Return what a study is expected to cost, in words."""
-    parts = ", ".join(
-        f"{name} {seconds(value)}"
-        for name, value in (("training", cost.training), ("evaluation", cost.evaluation), ("storing", cost.storing))
-    )
-    disk, memory = (amount(size, "B") for size in (cost.disk, cost.memory))
-    return f"about {seconds(cost.seconds)} ({parts}), {disk} on disk, {memory} of memory"
 
 
 def _what(summary: PlanSummary) -> str:

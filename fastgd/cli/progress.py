@@ -12,7 +12,6 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from fastgd.cli.consoles import amount, count, errors, seconds
-from fastgd.cli.plans import cost_text
 from fastgd.study.events import (
     CohortStarted,
     Compiling,
@@ -65,9 +64,9 @@ class Reporter:
                 self._say(f"loading {dataset}")
             case Planned(summary):
                 what = f"{count(summary.trials, 'trial')} in {count(len(summary.cohorts), 'cohort')}"
-                self._console.print(f"planned {what}: {cost_text(summary.cost)}", soft_wrap=True)
+                self._console.print(f"planned {what}: {summary.cost.in_words()}", soft_wrap=True)
             case Searching(cost):
-                self._console.print(f"all rounds of the search: {cost_text(cost)}", soft_wrap=True)
+                self._console.print(f"all rounds of the search: {cost.in_words()}", soft_wrap=True)
             case Compiling(what) if what not in self._compiled:
                 self._compiled.add(what)
                 self._say(f"compiling {what} (or loading it from the cache)")

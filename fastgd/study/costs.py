@@ -152,9 +152,17 @@ def workload(study: Study, data: Data, batch_size: int, feedback: bool) -> Workl
         gradient_norm="grad_norm" in metrics,
         effective_rates=METRIC in metrics,
         feedback=feedback,
-        touched=float((1 - (1 - np.minimum(data.frequencies, 1.0)) ** batch_size).sum()) if data.sparse else 0.0,
+        touched=_touched(data, batch_size) if data.sparse else 0.0,
         parameters=study.record.parameters,
     )
+
+
+def _touched(data: Data, batch_size: int) -> float:
+    """Return how many features the entries of a batch have, on average; many features are as frequent as each other."""
+    n = len(data.y)
+    features = np.bincount(np.rint(data.frequencies * n).astype(np.int64))
+    rows = np.flatnonzero(features)
+    return float(features[rows] @ (1 - (1 - rows / n) ** batch_size))
 
 
 # --- cohorts ----------------------------------------------------------------------------------------------------------

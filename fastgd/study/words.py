@@ -1,0 +1,28 @@
+"""Numbers in words, as progress and tables show them."""
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things: 1 trial, 2,000 trials."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def seconds(value: float) -> str:
+    """Return a duration in words: 40 ms, 0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
+    if value < 0.0995:
+        return f"{1000 * value:.0f} ms"
+    if value < 10:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def amount(value: float, unit: str = "") -> str:
+    """Return a number with three digits and a decimal prefix: 1.23 G."""
+    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}".strip()
