@@ -35,7 +35,7 @@ every = { log = 10 }               # checkpoints, the default
 
 Every start is run with every configuration: this study has 50,000 trials. Time, memory and disk grow with trials,
 steps and checkpoints; `fastgd run STUDY.toml --dry-run` says how much of each ([costs](costs.md)). Most of the time
-goes to writing the checkpoints: `every = { log = 2 }` costs a fifth.
+goes to writing the checkpoints: `every = { log = 2 }` writes a third of it.
 
 [The study file](study.md) has all keys: of the [landscape](study.md#problem-a-landscape) (its dimension, noise,
 domain, and what counts as converged), and of the [starts](study.md#starts) (grids, drawn ones, points, files).

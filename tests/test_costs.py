@@ -11,7 +11,6 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from fastgd.cli.progress import Reporter
 from landscape_studies import study as landscape_study
 from rich.console import Console
 from scipy.sparse import csr_array
@@ -20,7 +19,6 @@ from test_cli import fastgd_cli
 
 import fastgd
 from fastgd import InputError, Study
-from fastgd.cli.plans import cost_text
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine import machine
 from fastgd.engine.machine import Machine
@@ -31,6 +29,7 @@ from fastgd.study import notes, operations
 from fastgd.study.costs import Pace, cohort_cost, swarm_cost
 from fastgd.study.events import Planned, Searching
 from fastgd.study.plan import make_plan
+from fastgd.study.progress import Reporter
 from fastgd.study.rate_search import Grid
 from fastgd.study.summary import Cost
 from fastgd.study.swarm_plan import make_swarm_plan
@@ -114,6 +113,13 @@ def test_every_engine_costs_more_with_more_work(engine):
     assert slower.evaluation > small.evaluation
     alone = cost_of(Pace(Machine(50.0, 100.0, 10.0), 1), **changes)
     assert alone.training >= small.training, "half of the machine is not faster"
+
+
+def test_the_features_that_a_sparse_batch_touches():
+    (cohort,) = plan_of(sparse=True, optimizer=SGD, batch_size=1).cohorts
+    assert cohort.workload.touched == pytest.approx(cohort.entries), "those of a row"
+    (cohort,) = plan_of(sparse=True, optimizer=SGD, batch_size=64).cohorts
+    assert D - 1 < cohort.workload.touched <= D
 
 
 def test_what_is_recorded_costs():
@@ -236,7 +242,7 @@ def test_memory(tmp_path, study):
 
 
 def test_costs_in_words():
-    text = cost_text(Cost(35.0, 4.0, 1.0, 120e6, 300e6))
+    text = Cost(35.0, 4.0, 1.0, 120e6, 300e6).in_words()
     assert text == "about 40 s (training 35 s, evaluation 4.0 s, storing 1.0 s), 120 MB on disk, 300 MB of memory"
 
 

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 
 from fastgd.cli.consoles import table
 from fastgd.study.summary import CohortSummary, PlanSummary
-from fastgd.study.words import amount, cost_text, count
+from fastgd.study.words import amount, count
 
 TEXTS = ("problem", "optimizer", "kernel")
 
@@ -32,7 +32,7 @@ def describe(name: str, summary: PlanSummary, standing: Sequence[str] = ()) -> l
         f"{count(summary.lanes, 'lane')}, "
         f"{summary.padding:.0%} of what is computed is padding",
         f"{amount(summary.bytes, 'B')} of memory for {_what(summary)}, {amount(summary.flops, 'flop')}",
-        f"{cost_text(summary.cost)}; compiling kernels that are not in the cache comes on top",
+        f"{summary.cost.in_words()}; compiling kernels that are not in the cache comes on top",
         *summary.notes,
         *standing,
         "nothing was run: leave out --dry-run to run it",

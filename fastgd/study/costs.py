@@ -3,7 +3,7 @@
 Each part of a run is so many multiply-adds at the machine's peak and so many bytes at its bandwidth
 (`engine/machine.py`), by the constants below. They were measured by `python -m benchmarks.costs`, which prints what it
 predicts beside what it finds: a study that runs alone is meant to take between half and twice of what is said here.
-Lanes that end early cost less, and compiling kernels that are not in the cache comes on top.
+Lanes that end early cost less. Starting the program, reading data and compiling kernels come on top.
 """
 
 from __future__ import annotations
@@ -51,14 +51,16 @@ CHECKPOINT = 1.2e-3  # seconds of a cohort's checkpoint, and of its gradient's n
 UNMOVED = 0.15e-3  # seconds of a checkpoint at which nothing has moved since the one before
 LINE_EVALUATIONS = 12  # of a line search in each step
 RATE_OF_FEATURE = 50e-9  # seconds of a feature and lane of the metric effective_lr
-# Storing: seconds of a cohort's files, of a checkpoint's rows and of each of them, of a number of a swarm's; bytes of a
-# trial, and those that compression leaves of a number's eight.
-COHORT_FILES, CURVE_ROWS, CURVE_ROW, SWARM_VALUE = 12e-3, 0.2e-3, 3e-6, 70e-9
-FOLDER, FOLDER_BYTES = 0.3, 26_000  # of any results: their files, and importing what writes them
+# Storing: seconds of a cohort's files, of a checkpoint's rows and of each of them; of a swarm's trial, and of a number
+# of its curves, which a thread of its own writes; bytes of a trial, and those that are left of a number's eight.
+COHORT_FILES, CURVE_ROWS, CURVE_ROW, SWARM_TRIAL, SWARM_VALUE = 12e-3, 0.2e-3, 3e-6, 2e-6, 21e-9
+FOLDER, FOLDER_BYTES = 0.05, 26_000  # of any results
 TRIAL_BYTES, VALUE_BYTES = 40, 5.0
 SWARM_VALUES = 12  # numbers of a swarm's trial, beside its coordinates, in bytes that are left of them
-# Swarms: seconds of a reading beside its coordinates, of a coordinate; of a step of a trajectory and of its rows.
-READING, READING_OF_COORDINATE = 60e-9, 40e-9
+# Swarms: seconds of a lane's reading beside its coordinates, and of a coordinate; the same of what becomes of a trial;
+# of a step of a trajectory, and of its rows.
+READING, READING_OF_COORDINATE = 15e-9, 10e-9
+JUDGED, JUDGED_COORDINATE = 1.3e-6, 0.2e-6
 FOLLOWED_STEP, FOLLOWED_ROW = 80e-6, 0.5e-6
 # Memory: what a process with the compiler takes, what the ranking at the end reads of a swarm's trial, and how many
 # tables of a swarm's checkpoints wait to be written, with what writing one takes.
@@ -152,9 +154,17 @@ def workload(study: Study, data: Data, batch_size: int, feedback: bool) -> Workl
         gradient_norm="grad_norm" in metrics,
         effective_rates=METRIC in metrics,
         feedback=feedback,
-        touched=float((1 - (1 - np.minimum(data.frequencies, 1.0)) ** batch_size).sum()) if data.sparse else 0.0,
+        touched=_touched(data, batch_size) if data.sparse else 0.0,
         parameters=study.record.parameters,
     )
+
+
+def _touched(data: Data, batch_size: int) -> float:
+    """Return how many features the entries of a batch have, on average; many features are as frequent as each other."""
+    n = len(data.y)
+    features = np.bincount(np.rint(data.frequencies * n).astype(np.int64))
+    rows = np.flatnonzero(features)
+    return float(features[rows] @ (1 - (1 - rows / n) ** batch_size))
 
 
 # --- cohorts ----------------------------------------------------------------------------------------------------------
@@ -329,10 +339,11 @@ def swarm_cost(plan: SwarmPlan, pace: Pace) -> Cost:
     together = min(lanes, plan.together)
     return Cost(
         training=speed.shared(step, min(groups, 64)) * (1 + bool(plan.search) * LINE_EVALUATIONS),
-        evaluation=(curves + 3 * lanes) * (READING + READING_OF_COORDINATE * d)
+        evaluation=curves * (READING + READING_OF_COORDINATE * d)
+        + lanes * (JUDGED + JUDGED_COORDINATE * d)
         + bool(followed) * (plan.steps + 1) * FOLLOWED_STEP
         + followed * d * FOLLOWED_ROW,
-        storing=COHORT_FILES + curves * columns * SWARM_VALUE / min(2, threads),  # by a thread of its own
+        storing=COHORT_FILES + lanes * SWARM_TRIAL + curves * columns * SWARM_VALUE / min(2, threads),
         disk=curves * VALUE_BYTES * (3 + shown)
         + lanes * (SWARM_VALUES + VALUE_BYTES * shown)
         + followed * d * 8.0 * (2.5 + slots),

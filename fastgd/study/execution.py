@@ -197,11 +197,11 @@ class _CohortRun:
         return range((self.cohort.t // batches + 1) * batches, step, batches)
 
     def _checkpoint(self, stopping: Stopping, reached: bool) -> None:
-        over = not reached or time.perf_counter() > self.execution.deadline
-        last = over or self.cohort.t == self.plan.steps
+        last = not reached or self.cohort.t == self.plan.steps
         metrics = self.recorder.record(self.cohort, self._poll, exact=last)
+        over = not reached or time.perf_counter() > self.execution.deadline
         status, reasons = self._judge(stopping, metrics)
-        ended = status != ""
+        ended = (status != "") | over
         if self.recorder.sampled and not last and ended.any():  # the last values of a trial are those of all rows
             exact = self.recorder.record(self.cohort, self._poll)
             metrics = {name: np.where(ended, exact[name], values) for name, values in metrics.items()}

@@ -24,7 +24,7 @@ from fastgd.study.events import (
     Surveying,
     Warning_,
 )
-from fastgd.study.words import amount, cost_text, count, seconds
+from fastgd.study.words import amount, count, seconds
 
 LINE_EVERY = 5.0  # seconds between plain lines
 PIPE_WIDTH = 200  # a pipe has no width: wide enough for every table
@@ -97,9 +97,9 @@ class Reporter:
                 self._say(f"loading {dataset}")
             case Planned(summary):
                 what = f"{count(summary.trials, 'trial')} in {count(len(summary.cohorts), 'cohort')}"
-                self._console.print(f"planned {what}: {cost_text(summary.cost)}", soft_wrap=True)
+                self._console.print(f"planned {what}: {summary.cost.in_words()}", soft_wrap=True)
             case Searching(cost):
-                self._console.print(f"all rounds of the search: {cost_text(cost)}", soft_wrap=True)
+                self._console.print(f"all rounds of the search: {cost.in_words()}", soft_wrap=True)
             case Compiling(what) if what not in self._compiled:
                 self._compiled.add(what)
                 self._say(f"compiling {what} (or loading it from the cache)")

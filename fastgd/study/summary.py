@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from fastgd.study.words import amount, seconds
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -25,6 +27,13 @@ class Cost:
     def seconds(self) -> float:
         """Seconds of all of it."""
         return self.training + self.evaluation + self.storing
+
+    def in_words(self) -> str:
+        """Return it as a line of text."""
+        parts = (("training", self.training), ("evaluation", self.evaluation), ("storing", self.storing))
+        spent = ", ".join(f"{name} {seconds(value)}" for name, value in parts)
+        disk, memory = (amount(size, "B") for size in (self.disk, self.memory))
+        return f"about {seconds(self.seconds)} ({spent}), {disk} on disk, {memory} of memory"
 
     def times(self, factor: float) -> "Cost":
         """Return the cost of so many times as much, one after the other."""

@@ -209,7 +209,8 @@ class _Search:
         changes = {"epochs": None, "steps": None, **budget, "name": f"{self.study.name}-round-{number}"}
         study = study_with(without_extras(self.study), blocks, **changes)
         options = self.options
-        if not number and (emit := options["on_event"]) and (factor := self._foreseen(budget, rates, full)):
+        emit, factor = options["on_event"], 0.0 if number else self._foreseen(budget, rates, full)
+        if emit is not None and factor:
             options = {**options, "on_event": lambda event: self._tell(event, emit, factor)}
         results = run(study, self.path / f"round-{number}", **options)
         check_ended(study, results)

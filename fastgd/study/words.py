@@ -1,7 +1,6 @@
 """Numbers in words, as progress and tables show them."""
 
 from fastgd._numbers import number
-from fastgd.study.summary import Cost
 
 
 def count(things: int, noun: str) -> str:
@@ -29,13 +28,3 @@ def amount(value: float, unit: str = "") -> str:
         if abs(value) >= factor:
             return f"{number(value / factor)} {prefix}{unit}"
     return f"{number(value)} {unit}".strip()
-
-
-def cost_text(cost: Cost) -> str:
-    """Return what a study is expected to cost, in words."""
-    parts = ", ".join(
-        f"{name} {seconds(value)}"
-        for name, value in (("training", cost.training), ("evaluation", cost.evaluation), ("storing", cost.storing))
-    )
-    disk, memory = (amount(size, "B") for size in (cost.disk, cost.memory))
-    return f"about {seconds(cost.seconds)} ({parts}), {disk} on disk, {memory} of memory"
