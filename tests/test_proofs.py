@@ -101,6 +101,8 @@ def test_what_rules_of_the_registry_are_able_to_do():
         "adamw", "adamax", "nadam", "radam", "laprop", "nadamw", "adabelief", "adan", "yogi", "adopt", "ademamix",
         "optimistic_adam", "sm3", "signsgd", "signum", "lion",
     }  # fmt: skip
+    reporting = {name for name, rule in plain.items() if rule.has_readout}
+    assert {name for name, rule in plain.items() if not rule.moves} == {"ftrl", "cocob", "dadapt_sgd"} | reporting
     assert not Rule.of(OPTIMIZERS["momentum"], {"form": "lecture"}).linear_in_rate
     assert not Rule.of(OPTIMIZERS["adam"], {}, {"proximal": ""}).linear_in_rate
     assert Rule.of(OPTIMIZERS["adam"], {}, {"clip": "norm"}).linear_in_rate

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgd._traced import Traced, Unproven, every_way, is_one
+from fastgd._traced import Traced, Unproven, every_way
 
 Row = dict[int, Any]
 
@@ -76,12 +76,15 @@ def _quantities(rule: Any, h: Any, t: Any, x: tuple[Any, ...]) -> tuple[Any, Any
 
 
 def moves(rule: Any) -> bool:
-    """Whether a step adds to the parameter, decay left out; dual averaging places it from sums instead."""
-    values = dict(zip(rule.fields, _unknown(len(rule.fields)), strict=True))
-    h = rule.instance(values | dict.fromkeys(rule.penalties, 0.0))
+    """Whether a step goes on from where the parameter is, at the default values and without decay.
+
+    At least half of a move must be left after it; dual averaging places the parameter from sums instead.
+    """
+    h = rule.example(**dict.fromkeys(rule.penalties, 0.0))
     c, s = _unknown(rule.coefficients), _unknown(rule.slots)
     after = _proven(lambda: rule.functions.update(h, c, Traced.symbol("w"), Traced(), s)[0])
-    return isinstance(after, Traced) and after.parts is not None and is_one(after.parts.get("w", 0.0))
+    left = after.parts.get("w", 0.0) if isinstance(after, Traced) and after.parts is not None else 0.0
+    return isinstance(left, float) and left >= 0.5
 
 
 def _unknown(count: int) -> tuple[Traced, ...]:
