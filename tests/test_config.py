@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastgd import InputError
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.study.config import METRICS, Schedule, Study
 
@@ -295,3 +296,15 @@ def test_overrides_reach_lists(tmp_path):
 def test_studies_that_come_along(path):
     study = Study.from_toml(path)
     assert study.name == path.stem
+
+
+def test_a_file_that_begins_with_a_byte_order_mark(tmp_path):
+    """As some editors write it; other encodings are refused by name."""
+    problem = '[problem]\nloss = "squared"\ndataset = "flights"\n'
+    text = f'name = "a"\nepochs = 1\n{problem}[[optimizer]]\nname = "adam"\nlr = 1\n'
+    (tmp_path / "plain.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "marked.toml").write_text(text, encoding="utf-8-sig")
+    assert Study.from_toml(tmp_path / "marked.toml") == Study.from_toml(tmp_path / "plain.toml")
+    (tmp_path / "wide.toml").write_text(text, encoding="utf-16")
+    with pytest.raises(InputError, match=r"wide\.toml: is not text in UTF-8"):
+        Study.from_toml(tmp_path / "wide.toml")
