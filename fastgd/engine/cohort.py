@@ -136,8 +136,8 @@ class Cohort:
         small = self.spec.batch_size <= CHUNK and not self.layout.single and not rule.functions.rounds
         small = (small and not self.spec.kernel.sparse) or self.touching is not None
         gradient = BLOCKS * self.layout.shape.rows if small else parameters + self.layout.single
-        if large and is_double(self.dtype):
-            gradient = 0  # the first of the parts
+        if large:  # in float64 it is the first of the parts
+            gradient = 0 if is_double(self.dtype) else parameters
         rows = min(CHUNK, self.spec.batch_size) + 2 * self.layout.shape.width  # losses of rows need a vector behind
         room = (rows, L, gradient, max(rule.counts.quantities), max(rule.counts.sums, default=0))
         how = {"single": self.layout.single, "total": self.spec.batch_size > CHUNK and not large}
