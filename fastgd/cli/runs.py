@@ -83,8 +83,9 @@ def dry_run(study: Study, out: Path | None, options: Options) -> None:
             cohorts = _plan(study, reporter)
         plan = cohorts if options.trial is None else only(cohorts, options.trial)
     folder = folder_of(study, out, options.trial)
-    found = None if options.fresh else standing(folder, study, plan.table())
-    show(*describe(study.name, plan.summary(options.threads), found.lines if found else ()))
+    found = None if options.fresh else standing(folder, study, plan)
+    summary = plan.summary(options.threads, found.left.cost(options.threads) if found else None)
+    show(*describe(study.name, summary, found.lines if found else ()))
 
 
 def demo(out: Path) -> None:
