@@ -42,26 +42,27 @@ def exp(z: Any) -> Any:
 
 TINY = 2.0**-126  # the smallest normal number of float32: what keeps 0 / 0 from being no number
 
-# Squares of numbers beyond these are kept in units of their own: those of the largest floats would be infinite, and
-# those of the smallest ones zero.
-LARGE, SMALL = 2.0**480, 2.0**-480
+# Squares of the largest floats are infinite, and those of the smallest ones zero: both have units in which they are not.
 UP, DOWN = 2.0**600, 2.0**-600
+MOST, LEAST = 2.0**1000, 2.0**-900  # of a sum of squares in plain units
 
 
 def squares(x: Any) -> tuple[Any, Any, Any]:
-    """Return the square of a number of any size in three parts, which are to be summed each by itself: see `root`."""
-    size = np.abs(x)
-    large, small = np.where(size > LARGE, x * DOWN, 0), np.where(size < SMALL, x * UP, 0)
-    rest = np.where(size > LARGE, 0, np.where(size < SMALL, 0, x))
-    return large * large, rest * rest, small * small
+    """Return the square of a number in three units, which are to be summed each by itself: see `root`."""
+    with np.errstate(over="ignore", under="ignore"):
+        return in_units(x)
+
+
+def in_units(x: Any) -> tuple[Any, Any, Any]:
+    """The same for kernels: without a choice, which would cost more than the squares."""
+    large, small = x * DOWN, x * UP
+    return large * large, x * x, small * small
 
 
 def root(sums: Any) -> Any:
-    """Return the root of summed squares, from the sums of the three parts that `squares` returns."""
-    large, rest, small = sums[0], sums[1], sums[2]
-    above = np.sqrt(large + rest * DOWN * DOWN) * UP
-    among = np.sqrt(rest + small * DOWN * DOWN)
-    return np.where(large > 0, above, np.where(rest <= 0, np.sqrt(small) * DOWN, among))  # a NaN is not <= 0
+    """Return the root of summed squares, from the sums in the three units of `squares`: from the one that has it."""
+    large, rest, small = np.sqrt(sums[0]) * UP, np.sqrt(sums[1]), np.sqrt(sums[2]) * DOWN
+    return np.where(sums[1] > MOST, large, np.where(sums[1] < LEAST, small, rest))  # a NaN is in neither
 
 
 def hypot(x: Any, y: Any) -> Any:

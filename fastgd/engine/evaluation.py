@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from fastgd._math import LARGE, SMALL
+from fastgd._math import LEAST, MOST
 from fastgd._static import Static
 from fastgd._threads import CALL_SECONDS, call
 from fastgd._vectors import aligned
@@ -43,8 +43,8 @@ class Measures:
 
 def norms(columns: Array) -> Array:
     """Return the norm of each column in float64, also where squares have no place among floats."""
-    found = np.sqrt(np.square(columns, dtype=np.float64).sum(axis=0))
-    plain = (found > SMALL) & (found < LARGE)
+    sums = np.square(columns, dtype=np.float64).sum(axis=0)
+    found, plain = np.sqrt(sums), (sums > LEAST) & (sums < MOST)
     if not plain.all():
         largest = np.abs(columns).max(axis=0).astype(np.float64)
         scale = np.where(np.isfinite(largest) & (largest > 0), largest, 1.0)

@@ -25,7 +25,7 @@ from fastgd.optimizers._compose import jitable
 overload(_math.exp, strict=False)(lambda z: lambda z: np.exp(z))
 overload(_math.power, strict=False)(lambda x, t: _math.whole_power)
 overload(_math.sigmoid, strict=False)(lambda z: _math.sigmoid)
-overload(_math.squares, strict=False)(lambda x: _math.squares)
+overload(_math.squares, strict=False)(lambda x: _math.in_units)
 overload(_math.root, strict=False)(lambda sums: _math.root)
 overload(_math.hypot, strict=False)(lambda x, y: _math.hypot)
 overload(_series.series, strict=False)(lambda m, v, eps: _series.series)
