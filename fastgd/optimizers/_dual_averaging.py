@@ -6,6 +6,8 @@ import numpy as np
 
 from fastgd.optimizers._record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
+SLOWEST = 2.0**-100  # the smallest rate whose inverse has a place among floats of float32, with room for a factor
+
 
 @optimizer(
     name="ftrl",
@@ -21,9 +23,9 @@ class FTRL(NamedTuple):
     Here `q = (beta + sqrt(n)) / lr` is the inverse of the parameter's rate and `sigma` its change in this step, also
     under a schedule. The proximal point w is recomputed from (z, n) in each step: zeros are exact, which makes it the
     rule for sparse models. In the first step sigma is q, so that a start beside the origin is where the rule stands.
-    With lambda1 = lambda2 = 0 it is AdaGrad. A rate of 0 is the limit of small ones: w stands still, n sums, and the
-    gradient is not in z, where q is that of the last rate above 0. beta is the paper's; lambda1 and lambda2 weigh an
-    intercept as well, and are not part of the objective that is reported.
+    With lambda1 = lambda2 = 0 it is AdaGrad. A rate of 0 (or below 1e-30) is the limit of small ones: w stands still, n
+    sums, and the gradient is not in z, where q is that of the last rate above it. beta is the paper's; lambda1 and
+    lambda2 weigh an intercept as well, and are not part of the objective that is reported.
     """
 
     lr: Rate
@@ -32,8 +34,8 @@ class FTRL(NamedTuple):
     lambda2: NonNegative = 0.0
 
     def prepare(h, t: int, m: Slots) -> tuple[Slots, Slots]:
-        moves = np.where(h.lr > 0, h.lr * 0 + 1, 0)
-        inverse = np.where(h.lr > 0, 1 / np.where(h.lr > 0, h.lr, 1), m[0])
+        moves = np.where(h.lr > SLOWEST, h.lr * 0 + 1, 0)
+        inverse = np.where(h.lr > SLOWEST, 1 / np.where(h.lr > SLOWEST, h.lr, 1), m[0])
         return (inverse, m[0], moves), (inverse,)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:

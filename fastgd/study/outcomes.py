@@ -141,7 +141,8 @@ def judge(ground: Ground, first: Reading, tail: list[Reading], died: Array, step
     status[~rests & _cycles(tail, lowest)] = CYCLING
     status[rests & (end.grad_norm <= FLAT * np.maximum(ground.slope, first.grad_norm))] = TRAPPED
     if lowest is not None:
-        at_lowest = ground.values[nearest] <= lowest + max(ground.tolerance, 1e-12)
+        rounding = 1e-12 * max(ground.scale, abs(lowest))
+        at_lowest = ground.values[nearest] <= lowest + max(ground.tolerance, rounding)
         status[rests & at_minimum & ~at_lowest] = TRAPPED
         reached = (end.loss <= lowest + ground.tolerance) & ~ground.below(end.loss)
         status[reached | (rests & at_minimum & at_lowest)] = CONVERGED
