@@ -8,10 +8,12 @@ import pytest
 import reference
 import torch
 from cohorts import PARTS, SINGLE, SMALL, make_cohort, problem
+from landscape_studies import study
 from numba import types
 from sparse_cohorts import pair
 from swarms import make_swarm
 
+import fastgd
 from fastgd import _math, optimizers
 from fastgd._errors import InputError
 from fastgd._jit import jit
@@ -156,6 +158,12 @@ def test_the_norm_of_a_landscapes_gradient(dtype, size):
     reading = swarm.read()
     expected = math.hypot(*swarm.spec.landscape.gradients(swarm.spec.p, reading.positions)[:, 0])
     assert reading.grad_norm[0] == pytest.approx(expected, rel=1e-6, abs=0)
+
+
+def test_the_norm_of_a_landscapes_point(tmp_path):
+    fields = {"starts": {"points": [[3e200, -4e200]]}, "optimizer": {"name": "sgd", "lr": 1e-9}, "steps": 1}
+    curves = fastgd.run(study(problem={"landscape": "rosenbrock"}, **fields), tmp_path / "r").curves
+    assert curves["param_norm"].iloc[0] == pytest.approx(5e200)
 
 
 # --- sums of many rows -----------------------------------------------------------------------------------------------

@@ -78,16 +78,8 @@ def scheduled_cohort(name, dtype, kernel, **options):
 DECAYS = {name: {"weight_decay": 0.01} for name, record in OPTIMIZERS.items() if "weight_decay" in record.hyper}
 
 
-@EACH
-@TYPES
-@pytest.mark.parametrize("around", [{}, {"clip": "norm"}, {"clip": "value"}, {"proximal": ""}], ids=str)
-@np.errstate(all="ignore")  # where a branch is not taken
-def test_every_rule(name, choices, dtype, around):
-    """In both types as kernels have them: quantities in float64, and what a step gets of them rounded."""
-    rule, schedules = Rule.of(OPTIMIZERS[name], choices, around), np.stack([*SCHEDULES, VANISHING])
-    if around and rule.inner.refuses(rule.option.needs):
-        pytest.skip("it does not go with this option")
-    given = {"lr": rate_of(name), "clip.norm": 0.5, "clip.value": 0.5, **DECAYS.get(name, {})}
+def path_in_numpy(rule, given, schedules, dtype):
+    """What is reported (steps + 1, schedules, d), with types as in kernels: a step's quantities in float64, rounded."""
     hyper = [given.get(key, 1e-3 if value is None else value) for key, value in rule.fields.items()]
     hyper, rate = np.tile(rule.usable(np.array([hyper]), dtype), (len(schedules), 1)), list(rule.fields).index("lr")
     w, minimum = np.full((5, len(schedules)), 0.3, dtype), np.arange(5, dtype=dtype)[:, None]
@@ -108,7 +100,46 @@ def test_every_rule(name, choices, dtype, around):
         w, s = rule.functions.update(h, tuple(np.asarray(x, dtype) for x in c), w, g, s)
         assert {x.dtype for x in (w, *s)} == {np.dtype(dtype)}
         path.append(rule.functions.readout(h, w, s))
-    assert_still(np.stack(path).swapaxes(1, 2), schedules)
+    return np.stack(path).swapaxes(1, 2)
+
+
+@EACH
+@TYPES
+@pytest.mark.parametrize("around", [{}, {"clip": "norm"}, {"clip": "value"}, {"proximal": ""}], ids=str)
+@np.errstate(all="ignore")  # where a branch is not taken
+def test_every_rule(name, choices, dtype, around):
+    rule, schedules = Rule.of(OPTIMIZERS[name], choices, around), np.stack([*SCHEDULES, VANISHING])
+    if around and rule.inner.refuses(rule.option.needs):
+        pytest.skip("it does not go with this option")
+    given = {"lr": rate_of(name), "clip.norm": 0.5, "clip.value": 0.5, **DECAYS.get(name, {})}
+    assert_still(path_in_numpy(rule, given, schedules, dtype), schedules)
+
+
+def test_ftrl_keeps_its_digits_where_a_rate_rises_again():
+    """Before each restart the rate is 4e5 times as small."""
+    rates = np.tile(0.5 * (1 + np.cos(np.pi * np.arange(1000) / 1000)), (1, 3))
+    for values in ({}, {"lambda1": 0.01, "lambda2": 0.1}):
+        rule, given = Rule.of(OPTIMIZERS["ftrl"], {}), {"lr": 0.1, **values}
+        exact, found = (path_in_numpy(rule, given, rates, dtype) for dtype in ("float64", "float32"))
+        np.testing.assert_allclose(found, exact, rtol=0, atol=5e-4)
+
+
+def test_the_penalties_of_ftrl_may_be_scheduled():
+    """Against its sums as they are published, with a step at a rate of 0."""
+    rule, w, minimum, m = Rule.of(OPTIMIZERS["ftrl"], {}), np.full(4, 0.3), np.linspace(-1, 1, 4), (0.0,) * 3
+    s, z, n, last, at, inverse = (0 * w, 0 * w), 0 * w, 0 * w, 0 * w, w, 0.0
+    for t in range(1, 60):
+        beta, lambda1, lambda2 = 1 + 0.3 * np.cos(t), 0.02 + 0.02 * np.sin(2 * t), 0.1 + 0.1 * np.cos(3 * t)
+        lr, g = 0.0 if t == 7 else 0.1 + 0.05 * np.sin(t), at - minimum
+        h = rule.instance({"lr": lr, "beta": beta, "lambda1": lambda1, "lambda2": lambda2})
+        c, m = rule.functions.prepare(h, t, m)
+        w, s = rule.functions.update(h, c, w, w - minimum, s)
+        n = n + g * g
+        inverse = 1 / lr if lr else inverse
+        z, last = z + g * (lr > 0) - ((beta + np.sqrt(n)) * inverse - last) * at, (beta + np.sqrt(n)) * inverse
+        if lr:
+            at = np.where(np.abs(z) <= lambda1, 0, (np.sign(z) * lambda1 - z) / (last + lambda2))
+        np.testing.assert_allclose(w, at, rtol=1e-12, atol=1e-14)
 
 
 @FEW_OF
