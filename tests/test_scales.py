@@ -165,10 +165,12 @@ def test_a_landscape_in_a_small_unit_below_zero(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("lowest", "scale"), [(-1e12, 1.0), (0.0, 1e12), (1e-15, 1e-15)])
 def test_minima_that_differ_by_rounding_are_all_the_lowest(lowest, scale):
     """And those of a landscape in a small unit that differ by more are not."""
-    for differ, expected in ((1e-13, "converged"), (0.5, "trapped")):
-        values = np.array([lowest, lowest + differ * max(scale, abs(lowest))])
+    size = max(scale, abs(lowest))
+    rounding = 4 * np.spacing(size)
+    for differ, expected in ((rounding, "converged"), (-rounding, "converged"), (size, "trapped")):
+        values = np.array([lowest, lowest + max(differ, 0.0)])
         ground = Ground(SIZE, np.array([[-1.0, 0.0], [1.0, 0.0]]), values, 1e-30, lowest, scale)
-        rest = Reading(np.array([[1.0], [0.0]]), values[1:], np.array([0.0]))
+        rest = Reading(np.array([[1.0], [0.0]]), np.array([lowest + differ]), np.array([0.0]))
         found = judge(ground, rest, [rest] * (len(TAIL) + 1), np.zeros(1, int), 300, 1e3)
         assert found.status.names[found.status.codes[0]] == expected
 
