@@ -95,7 +95,12 @@ def test_a_step_does_not_depend_on_the_scale_of_the_gradient(name, values, dtype
 @pytest.mark.parametrize("name", ["dog", "dowg", "dadapt_sgd", "lars", "sgd"])
 def test_a_small_step_along_the_largest_gradients(name):
     """A rate of 1e-6 / 1e38 would keep one digit or two in float32."""
-    values = {"lars": {"lr": 1e-3}, "sgd": {"lr": 1.0, "clip": {"norm": 1e-4}}}.get(name, {})
+    values = {
+        "dog": {"eps": 0.0},
+        "dowg": {"eps": 0.0},
+        "lars": {"lr": 1e-3},
+        "sgd": {"lr": 1.0, "clip": {"norm": 1e-4}},
+    }.get(name, {})
     steps = []
     for scale in (1.0, 3e38):
         w = np.zeros(3, "float32")
