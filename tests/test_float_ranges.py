@@ -8,10 +8,12 @@ import pytest
 import reference
 import torch
 from cohorts import PARTS, SINGLE, SMALL, make_cohort, problem
+from landscape_studies import study
 from numba import types
 from sparse_cohorts import pair
 from swarms import make_swarm
 
+import fastgd
 from fastgd import _math, optimizers
 from fastgd._errors import InputError
 from fastgd._jit import jit
@@ -91,6 +93,26 @@ def test_a_step_does_not_depend_on_the_scale_of_the_gradient(name, values, dtype
         )
 
 
+@pytest.mark.parametrize("name", ["dog", "dowg", "dadapt_sgd", "lars", "sgd"])
+def test_a_small_step_along_the_largest_gradients(name):
+    """A rate of 1e-6 / 1e38 would keep one digit or two in float32."""
+    values = {
+        "dog": {"eps": 0.0},
+        "dowg": {"eps": 0.0},
+        "lars": {"lr": 1e-3},
+        "sgd": {"lr": 1.0, "clip": {"norm": 1e-4}},
+    }.get(name, {})
+    steps = []
+    for scale in (1.0, 3e38):
+        w = np.zeros(3, "float32")
+        if name == "lars":
+            w += 1
+        rule = getattr(optimizers, name)(w, **values)
+        rule.step(np.array([1.0, -0.5, 0.25], "float32") * np.float32(scale))
+        steps.append(rule.slots["velocity"].copy() if name == "lars" else w)
+    np.testing.assert_allclose(steps[1], steps[0], rtol=2e-6 if name != "sgd" else 3e-6)
+
+
 @pytest.mark.parametrize(("dtype", "size"), [("float32", 1e22), ("float32", 1e37), ("float64", 1e200)])
 def test_a_gradient_that_is_clipped_by_its_norm(dtype, size):
     w = np.zeros(1, dtype)
@@ -142,6 +164,12 @@ def test_the_norm_of_a_landscapes_gradient(dtype, size):
     reading = swarm.read()
     expected = math.hypot(*swarm.spec.landscape.gradients(swarm.spec.p, reading.positions)[:, 0])
     assert reading.grad_norm[0] == pytest.approx(expected, rel=1e-6, abs=0)
+
+
+def test_the_norm_of_a_landscapes_point(tmp_path):
+    fields = {"starts": {"points": [[3e200, -4e200]]}, "optimizer": {"name": "sgd", "lr": 1e-9}, "steps": 1}
+    curves = fastgd.run(study(problem={"landscape": "rosenbrock"}, **fields), tmp_path / "r").curves
+    assert curves["param_norm"].iloc[0] == pytest.approx(5e200)
 
 
 # --- sums of many rows -----------------------------------------------------------------------------------------------
@@ -278,6 +306,26 @@ def test_without_eps_dense_and_sparse_rows_agree(name, dtype):
         assert np.isfinite(cohort.parameters()).all()
     close = 1e-10 if dtype == "float64" else 1e-4
     np.testing.assert_allclose(sparse.parameters(), dense.parameters(), rtol=close, atol=close)
+
+
+def test_an_eps_that_a_type_or_a_schedule_makes_zero():
+    w = np.zeros(2, "float32")
+    optimizers.adam(w, lr=0.1, eps=1e-60).step(np.array([1.0, 0.0], "float32"))
+    np.testing.assert_allclose(w, [-0.1, 0], rtol=1e-6)
+
+    class Vanished:
+        per_step = False
+
+        def __call__(self, first, steps):
+            return np.zeros((1, 1, 2))
+
+    X, y = problem(20, 3)
+    X[:, 1] = 0
+    cohort = make_cohort(X, y, [{"lr": 0.1}] * 2, "adam", scheduled=("eps",), schedule=Vanished(), batch_size=10)
+    cohort.advance(2)
+    assert np.isfinite(cohort.parameters()).all()
+    swarm = make_swarm(name="adam", scheduled=("eps",), schedule=lambda first, steps: np.zeros((steps, 1)))
+    assert (swarm._values(3).values > 0).all()
 
 
 def test_look_ahead_does_not_go_with_a_parameter_that_is_placed():

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from cohorts import make_cohort, problem
 from small_studies import run
 
 from fastgd import Study
+from fastgd.datasets import from_arrays, prepare
 from fastgd.problems import LOSSES, SQUARED_ERRORS, ZERO_ONE
+from fastgd.study.metrics import Recorder
 
 PREDICTIONS = {
     "squared": lambda z: z,
@@ -92,3 +95,13 @@ def test_accuracy_is_of_labels(tmp_path, labels):
 def test_what_is_no_number_predicts_no_label():
     z, y = np.array([np.nan, np.inf, -np.inf]), np.array([1.0, 1.0, 1.0])
     np.testing.assert_array_equal(ZERO_ONE.value(z, y), [np.nan, 0, 1])
+
+
+def test_a_penalty_that_there_is_not_adds_nothing_to_large_weights():
+    X, y = problem(10, 2)
+    lanes = [{"lr": 0.1, "proximal.l1": 0.5, "proximal.l2": 0.0}, {"lr": 0.1, "proximal.l1": 0.0, "proximal.l2": 0.5}]
+    cohort = make_cohort(X, y, lanes, "sgd", around={"proximal": ""}, init=(1e200, 1e200), intercept=False)
+    data = prepare(from_arrays(X, y), targets="binary", dtype="float64")
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = Recorder(data, LOSSES["logistic"], ["composite_loss"])._of_weights(cohort, np.ones(2))
+    np.testing.assert_allclose(found["composite_loss"], [1e200, np.inf])

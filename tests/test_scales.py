@@ -12,7 +12,7 @@ from small_studies import run
 import fastgd
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine.swarm import Reading
-from fastgd.problems import LOSSES
+from fastgd.problems import LOSSES, Loss
 from fastgd.schedules import SCHEDULES
 from fastgd.study.config import LandscapeProblem, Stop
 from fastgd.study.outcomes import TAIL, Ground, judge
@@ -74,8 +74,26 @@ def test_a_loss_has_a_scale_of_its_own(name):
     targets = LOSSES[name].targets
     y = {"binary": [0.0, 1.0], "unit": [0.0, 1.0], "real": [-3.0, 5.0], "count": [0.0, 7.0]}[targets]
     data = prepare(from_arrays(np.ones((2, 1)), np.array(y)), targets=targets, dtype="float64")
-    expected = {"logistic": math.log(2), "squared": 8.5, "huber": 3.5, "sigmoid_squared": 0.125}.get(name, 1.0)
-    assert loss_scale(data, LOSSES[name]) == pytest.approx(expected)
+    expected = {"logistic": math.log(2), "squared": 8.5, "huber": 3.5, "sigmoid_squared": 0.125}
+    expected |= {"poisson": 3.5}  # at a margin of 1: e and 7 - e
+    assert loss_scale(data, LOSSES[name]) == pytest.approx(expected.get(name, 1.0))
+
+
+def test_what_large_counts_overshoot_by_is_no_divergence(tmp_path):
+    """From e^0 to e^17.9 - 17.9 million, and back to a minimum of -12.8 million."""
+    data = np.ones((4, 1)), np.full(4, 1e6)
+    fields = {"problem": {"loss": "poisson"}, "batch_size": "full", "epochs": None, "steps": 300}
+    adam = {"name": "adam", "lr": [1.0]}
+    trial = run(tmp_path / "r", data, optimizer=adam, **fields).trials.iloc[0]
+    assert (trial["status"], trial["final_loss"]) == ("completed", pytest.approx(1e6 - 1e6 * math.log(1e6), rel=1e-3))
+
+
+def test_without_any_scale_only_what_is_not_finite_diverges():
+    """A loss of one's own may be 0, or have no value, at a margin of 0; an objective may begin as infinite."""
+    assert _first_verdicts([0.0, 1e-3, 1e9, math.inf], 0.0) == ["", "", "", "diverged"]
+    assert _first_verdicts([math.inf, 1.0], 1.0)[0] == "diverged"
+    data = prepare(from_arrays(np.ones((2, 1)), np.ones(2)), targets="real", dtype="float64")
+    assert loss_scale(data, Loss("log", "", "real", lambda z, y: np.log(z) * y, lambda z, y: y / z)) == 0
 
 
 # --- outcomes on landscapes -------------------------------------------------------------------------------------------
@@ -144,6 +162,19 @@ def test_a_landscape_in_a_small_unit_below_zero(tmp_path, monkeypatch):
     assert trials["status"].astype(str).to_dict() == rates
 
 
+@pytest.mark.parametrize(("lowest", "scale"), [(-1e12, 1.0), (0.0, 1e12), (1e-15, 1e-15)])
+def test_minima_that_differ_by_rounding_are_all_the_lowest(lowest, scale):
+    """And those of a landscape in a small unit that differ by more are not."""
+    size = max(scale, abs(lowest))
+    rounding = 4 * np.spacing(size)
+    for differ, expected in ((rounding, "converged"), (-rounding, "converged"), (size, "trapped")):
+        values = np.array([lowest, lowest + max(differ, 0.0)])
+        ground = Ground(SIZE, np.array([[-1.0, 0.0], [1.0, 0.0]]), values, 1e-30, lowest, scale)
+        rest = Reading(np.array([[1.0], [0.0]]), np.array([lowest + differ]), np.array([0.0]))
+        found = judge(ground, rest, [rest] * (len(TAIL) + 1), np.zeros(1, int), 300, 1e3)
+        assert found.status.names[found.status.codes[0]] == expected
+
+
 def test_who_is_below_all_known_minima_has_not_converged():
     ground = Ground(SIZE, np.zeros((1, 2)), np.array([7.0]), 1e-6, 0.0, 10.0)
     rest = Reading(np.array([[1.0], [1.0]]), np.array([2.0]), np.array([0.0]))
@@ -185,6 +216,10 @@ def test_a_rise_is_a_rise_below_zero_too(offset):
     rule = SCHEDULES["halve_on_rise"].cls()
     state = rule.judge(rule.begin(3), np.zeros(3) + offset, np.array([-1.0, 0.0, 1.0]) + offset)
     assert state.value.tolist() == [1.0, 1.0, 0.5]
+
+
+def test_a_plateaus_value_never_rises():
+    assert plateau([1.0] * 5, patience=1.0, start=0.1, min=0.5) == [0.1] * 5
 
 
 # --- searches of rates ------------------------------------------------------------------------------------------------

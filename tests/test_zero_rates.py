@@ -1,4 +1,7 @@
-"""A rate of 0 is a step of 0: weights stand still to the bit, and nothing becomes infinite, for every rule."""
+"""A rate of 0 is a step of 0: weights stand still to the bit, and nothing becomes infinite, for every rule.
+
+Every rule is stepped by NumPy, which compiles nothing; a few are in every engine, whose text of a step is the same.
+"""
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from swarms import make_swarm
 
 from fastgd import optimizers
 from fastgd.optimizers import OPTIMIZERS
+from fastgd.optimizers._rules import Rule
 
 N, D, STEPS, PAUSE = 90, 6, 40, 8
 # Factors of the rate (STEPS,): a warm-up from 0, a decay to 0, and a 0 in the middle, each for some steps.
@@ -15,11 +19,13 @@ WARM_UP, DECAY, MIDDLE = np.linspace(0, 1, STEPS - PAUSE + 1), np.linspace(1, 0,
 WARM_UP, DECAY = np.pad(WARM_UP, (PAUSE - 1, 0)), np.pad(DECAY, (0, PAUSE - 1))
 MIDDLE[15 : 15 + PAUSE] = 0
 SCHEDULES = np.stack([WARM_UP, DECAY, MIDDLE])
+VANISHING = 10.0 ** -np.linspace(0, 340, STEPS)  # through all floats that have no inverse, and at last 0
 
-EACH = pytest.mark.parametrize(
-    ("name", "choices"),
-    [pytest.param(*each, id=" ".join(map(str, (each[0], *each[1].values())))) for each in variants()],
-)
+# Those of which engines are tried: they wait for a rate above 0, by a number for each trial, and with sums.
+WAITING = ("ftrl", "dadapt_adam")
+CASES = [pytest.param(*each, id=" ".join(map(str, (each[0], *each[1].values())))) for each in variants()]
+EACH = pytest.mark.parametrize(("name", "choices"), CASES)
+FEW_OF = pytest.mark.parametrize("name", WAITING)
 TYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
@@ -42,15 +48,15 @@ def rate_of(name):
     return RATES.get(name, FEW)[0]
 
 
-def assert_still(path):
-    """Check a path (STEPS + 1, 3, d), a lane for each schedule."""
+def assert_still(path, schedules=SCHEDULES):
+    """Check a path (STEPS + 1, schedules, d), a lane for each schedule."""
     assert np.isfinite(path).all()
-    for lane, factors in enumerate(SCHEDULES):
+    for lane, factors in enumerate(schedules):
         for step in np.flatnonzero(factors == 0):
             np.testing.assert_array_equal(
                 path[step + 1, lane], path[step, lane], err_msg=f"schedule {lane}, step {step}"
             )
-    assert (path[-1] != path[0]).any(axis=-1).all()
+    assert (path[-1] != path[0]).any(axis=-1)[: len(SCHEDULES)].all()
 
 
 def path_of(cohort):
@@ -61,10 +67,10 @@ def path_of(cohort):
     return np.stack(path)
 
 
-def scheduled_cohort(name, choices, dtype, kernel, **options):
+def scheduled_cohort(name, dtype, kernel, **options):
     lanes = [{"lr": rate_of(name), **DECAYS.get(name, {})}] * 3
     return make_cohort(
-        *problem(N, D), lanes, name, options=choices, kernel=kernel, dtype=dtype, scheduled=("lr",),
+        *problem(N, D), lanes, name, kernel=kernel, dtype=dtype, scheduled=("lr",),
         schedule=Rates(rate_of(name)), init=0.3, l2=1e-3, **options,
     )  # fmt: skip
 
@@ -72,19 +78,83 @@ def scheduled_cohort(name, choices, dtype, kernel, **options):
 DECAYS = {name: {"weight_decay": 0.01} for name, record in OPTIMIZERS.items() if "weight_decay" in record.hyper}
 
 
+def path_in_numpy(rule, given, schedules, dtype):
+    """What is reported (steps + 1, schedules, d), with types as in kernels: a step's quantities in float64, rounded."""
+    hyper = [given.get(key, 1e-3 if value is None else value) for key, value in rule.fields.items()]
+    hyper, rate = np.tile(rule.usable(np.array([hyper]), dtype), (len(schedules), 1)), list(rule.fields).index("lr")
+    w, minimum = np.full((5, len(schedules)), 0.3, dtype), np.arange(5, dtype=dtype)[:, None]
+    s = tuple(slot.astype(dtype) for slot in rule.start(hyper, w))
+    m = tuple(np.full(len(schedules), number) for number in rule.memory)
+    path = [w]
+    for t, factors in enumerate(schedules.T, 1):
+        values = hyper.copy()
+        values[:, rate] *= factors
+        exact, h = (rule.instance(dict(zip(rule.fields, v.T, strict=True))) for v in (values, values.astype(dtype)))
+        g, loss = w - minimum, 0.5 * np.square(w - minimum, dtype=float).sum(axis=0)
+        c, m = rule.functions.prepare(exact, t, m)
+        wide = [x.astype(float) for x in (w, g, *s)]
+        for measure, conclude in rule.functions.rounds:
+            terms = measure(exact, c, wide[0], wide[1], tuple(wide[2:]), 0.0)
+            sums = tuple(np.broadcast_to(term, w.shape).sum(axis=0) for term in terms)
+            c, m = conclude(exact, c, t, m, sums, loss)
+        w, s = rule.functions.update(h, tuple(np.asarray(x, dtype) for x in c), w, g, s)
+        assert {x.dtype for x in (w, *s)} == {np.dtype(dtype)}
+        path.append(rule.functions.readout(h, w, s))
+    return np.stack(path).swapaxes(1, 2)
+
+
 @EACH
+@TYPES
+@pytest.mark.parametrize("around", [{}, {"clip": "norm"}, {"clip": "value"}, {"proximal": ""}], ids=str)
+@np.errstate(all="ignore")  # where a branch is not taken
+def test_every_rule(name, choices, dtype, around):
+    rule, schedules = Rule.of(OPTIMIZERS[name], choices, around), np.stack([*SCHEDULES, VANISHING])
+    if around and rule.inner.refuses(rule.option.needs):
+        pytest.skip("it does not go with this option")
+    given = {"lr": rate_of(name), "clip.norm": 0.5, "clip.value": 0.5, **DECAYS.get(name, {})}
+    assert_still(path_in_numpy(rule, given, schedules, dtype), schedules)
+
+
+def test_ftrl_keeps_its_digits_where_a_rate_rises_again():
+    """Before each restart the rate is 4e5 times as small."""
+    rates = np.tile(0.5 * (1 + np.cos(np.pi * np.arange(1000) / 1000)), (1, 3))
+    for values in ({}, {"lambda1": 0.01, "lambda2": 0.1}):
+        rule, given = Rule.of(OPTIMIZERS["ftrl"], {}), {"lr": 0.1, **values}
+        exact, found = (path_in_numpy(rule, given, rates, dtype) for dtype in ("float64", "float32"))
+        np.testing.assert_allclose(found, exact, rtol=0, atol=5e-4)
+
+
+def test_the_penalties_of_ftrl_may_be_scheduled():
+    """Against its sums as they are published, with a step at a rate of 0."""
+    rule, w, minimum, m = Rule.of(OPTIMIZERS["ftrl"], {}), np.full(4, 0.3), np.linspace(-1, 1, 4), (0.0,) * 3
+    s, z, n, last, at, inverse = (0 * w, 0 * w), 0 * w, 0 * w, 0 * w, w, 0.0
+    for t in range(1, 60):
+        beta, lambda1, lambda2 = 1 + 0.3 * np.cos(t), 0.02 + 0.02 * np.sin(2 * t), 0.1 + 0.1 * np.cos(3 * t)
+        lr, g = 0.0 if t == 7 else 0.1 + 0.05 * np.sin(t), at - minimum
+        h = rule.instance({"lr": lr, "beta": beta, "lambda1": lambda1, "lambda2": lambda2})
+        c, m = rule.functions.prepare(h, t, m)
+        w, s = rule.functions.update(h, c, w, w - minimum, s)
+        n = n + g * g
+        inverse = 1 / lr if lr else inverse
+        z, last = z + g * (lr > 0) - ((beta + np.sqrt(n)) * inverse - last) * at, (beta + np.sqrt(n)) * inverse
+        if lr:
+            at = np.where(np.abs(z) <= lambda1, 0, (np.sign(z) * lambda1 - z) / (last + lambda2))
+        np.testing.assert_allclose(w, at, rtol=1e-12, atol=1e-14)
+
+
+@FEW_OF
 @TYPES
 @pytest.mark.parametrize(("kernel", "batch_size"), [(SMALL, 32), (SINGLE, 32), (PARTS, N)], ids=lambda k: str(k))
-def test_dense(name, choices, dtype, kernel, batch_size):
-    assert_still(path_of(scheduled_cohort(name, choices, dtype, kernel, batch_size=batch_size)))
+def test_dense(name, dtype, kernel, batch_size):
+    assert_still(path_of(scheduled_cohort(name, dtype, kernel, batch_size=batch_size)))
 
 
-@EACH
+@FEW_OF
 @TYPES
-def test_arrays(name, choices, dtype):
+def test_arrays(name, dtype):
     """What is reported; the point of the next gradient may move where a rule looks ahead: Nesterov's goes back."""
     w, minimum = np.full((3, 5), 0.3, dtype), np.arange(5, dtype=dtype)
-    steppers = [getattr(optimizers, name)(row, lr=rate_of(name), **choices) for row in w]
+    steppers = [getattr(optimizers, name)(row, lr=rate_of(name)) for row in w]
     path = [[stepper.iterate() for stepper in steppers]]
     for step in range(STEPS):
         for stepper, factors in zip(steppers, SCHEDULES, strict=True):
@@ -111,14 +181,14 @@ class Series:
         return self.reference(first, steps)[:, :, None] * self.rates
 
 
-@EACH
 @TYPES
 @pytest.mark.parametrize("batch_size", [1, 8])
-def test_sparse(name, choices, dtype, batch_size):
+def test_sparse(dtype, batch_size):
     """As dense rows. What coasts is read as a product of matrices, whose rounding depends on the number of steps."""
+    name = "ftrl"
     rates = [rate_of(name), 0.7 * rate_of(name)]
     lanes = [{"lr": rate, **DECAYS.get(name, {})} for rate in rates]
-    how = {"scheduled": ("lr",), "schedule": Series(rates), "init": 0.3, "dtype": dtype, "options": choices}
+    how = {"scheduled": ("lr",), "schedule": Series(rates), "init": 0.3, "dtype": dtype}
     dense, sparse = pair(name, lanes, batch_size=batch_size, **how)
     close, near = (1e-14, 1e-9) if dtype == "float64" else (3e-7, 3e-4)
     before = sparse.parameters()
@@ -133,11 +203,11 @@ def test_sparse(name, choices, dtype, batch_size):
     np.testing.assert_allclose(after, dense.parameters(), rtol=near, atol=near)
 
 
-@EACH
+@FEW_OF
 @TYPES
-def test_landscapes(name, choices, dtype):
+def test_landscapes(name, dtype):
     swarm = make_swarm(
-        "rosenbrock", name, hyper=[{"lr": rate_of(name) / 100}], choices=choices, dtype=dtype, n=5, scheduled=("lr",),
+        "rosenbrock", name, hyper=[{"lr": rate_of(name) / 100}], dtype=dtype, n=5, scheduled=("lr",),
         schedule=lambda first, steps: Series.factors[first : first + steps, None],
         starts=np.random.default_rng(2).uniform(-1, 1, (5, 2)),
     )  # fmt: skip

@@ -221,7 +221,8 @@ class Cohort:
     def _schedule(self, steps: int) -> None:
         if self.schedule is None or not self.spec.scheduled:
             return
-        values = self.schedule(self.t, steps)[:, :, self._members]
+        values = self.schedule(self.t, steps)[:, :, self._members].swapaxes(1, 2)
+        values = self.spec.rule.usable(values, self.dtype, self.spec.scheduled).swapaxes(1, 2)
         spread = [self.layout.spread(row, np.float64) for row in values]
         self.lanes = self.lanes._replace(scheduled=np.ascontiguousarray(np.stack(spread)))
         if self.touching:

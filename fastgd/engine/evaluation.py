@@ -48,7 +48,8 @@ def norms(columns: Array) -> Array:
     if not plain.all():
         largest = np.abs(columns).max(axis=0).astype(np.float64)
         scale = np.where(np.isfinite(largest) & (largest > 0), largest, 1.0)
-        found = np.where(plain, found, scale * np.sqrt(np.square(columns / scale).sum(axis=0)))
+        scaled = columns / scale
+        found = np.where(plain, found, scale * np.sqrt(np.square(scaled, out=scaled).sum(axis=0)))
     return np.asarray(found)
 
 

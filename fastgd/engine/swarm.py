@@ -266,7 +266,8 @@ class Swarm:
     def _values(self, steps: int) -> Values:
         if self.schedule is None or not self.spec.scheduled:
             return Values(np.zeros((0, 0)), self._which[:0], -1)
-        return Values(np.ascontiguousarray(self.schedule(self.t, steps), np.float64), self._which, self._rate)
+        values = self.spec.rule.usable(self.schedule(self.t, steps), self.dtype, self.spec.scheduled)
+        return Values(np.ascontiguousarray(values), self._which, self._rate)
 
     def _share(self, worker: int) -> tuple[int, int]:
         """The groups of a worker: whole blocks."""

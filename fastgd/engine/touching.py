@@ -126,9 +126,10 @@ class Touching:
         """Look up the scheduled values of a lane whose rate is 1."""
         if self.coast is None or not self.coast.shared or not self.cohort.spec.scheduled:
             return
-        values = self.cohort.schedule.reference(self.cohort.t, steps)  # type: ignore[union-attr]
+        values, spec = self.cohort.schedule.reference(self.cohort.t, steps), self.cohort.spec  # type: ignore[union-attr]
+        values = spec.rule.usable(values, self.cohort.dtype, spec.scheduled)
         L, tiles = self.cohort.layout.shape.lanes, len(self.cohort.lanes.state)
-        rows = np.repeat(np.asarray(values, np.float64), L, axis=1)
+        rows = np.repeat(values, L, axis=1)
         self.past = self.past._replace(scheduled=np.ascontiguousarray(np.repeat(rows[:, None], tiles, axis=1)))
 
     def advance_call(self, worker: int, span: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:

@@ -1,4 +1,8 @@
-"""Rules that need no rate: they estimate how far the minimum is from the start, and step accordingly."""
+"""Rules that need no rate: they estimate how far the minimum is from the start, and step accordingly.
+
+A small distance over a large norm has no place among floats of float32, where its root has: gradients are multiplied by
+that twice.
+"""
 
 from typing import NamedTuple
 
@@ -38,10 +42,10 @@ class DoG(NamedTuple):
         distance = np.maximum(m[0], np.maximum(h.init_step * (1 + root(sums[6:])), root(sums[:3])))
         norm = hypot(m[1], root(sums[3:6]))
         scale = hypot(norm, np.sqrt(h.eps))
-        return (h.lr * distance / np.where(scale > 0, scale, 1),), (distance, norm)
+        return (np.sqrt(h.lr * distance / np.where(scale > 0, scale, 1)),), (distance, norm)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        return w - c[0] * g, s
+        return w - c[0] * (c[0] * g), s
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:
         return h.lr * m[0] / hypot(m[1], np.sqrt(h.eps))
@@ -77,10 +81,10 @@ class DoWG(NamedTuple):
         distance = np.maximum(m[0], np.maximum(np.sqrt(h.init_estim_sq_dist), root(sums[:3])))
         norm = hypot(m[1], distance * root(sums[3:]))
         scale = norm + h.eps
-        return (h.lr * distance * (distance / np.where(scale > 0, scale, 1)),), (distance, norm)
+        return (np.sqrt(h.lr * distance * (distance / np.where(scale > 0, scale, 1))),), (distance, norm)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        return w - c[0] * g, s
+        return w - c[0] * (c[0] * g), s
 
     def effective(h, t: int, m: Slots, s: Slots) -> Value:
         return h.lr * m[0] * (m[0] / (m[1] + h.eps))
@@ -123,10 +127,10 @@ class DAdaptSGD(NamedTuple):
         # |s + k g|^2 term by term: k is not known before the sums. It is not small where the products are positive.
         squared: Value = np.maximum(sums[4] + 2 * step * sums[3] + (step * norm) * (step * norm), 0)
         bound = 2 * products / np.where(squared > 0, np.sqrt(squared), 1)
-        return (step, 1 - h.momentum), (np.maximum(distance, bound), first, products)
+        return (np.sqrt(step), 1 - h.momentum), (np.maximum(distance, bound), first, products)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        sum_ = s[1] + c[0] * g
+        sum_ = s[1] + c[0] * (c[0] * g)
         return np.where(h.lr > 0, h.momentum * w + c[1] * (s[0] - sum_), w), (s[0], sum_)
 
 

@@ -36,10 +36,10 @@ class LARS(NamedTuple):
         size, steepness = root(sums[:3]), root(sums[3:])
         ratio = h.trust_coefficient * size / np.where(steepness > 0, steepness + h.eps, 1)
         ratio = np.where(size > 0, np.where(steepness > 0, ratio, 1), 1)
-        return (h.lr * ratio,), m
+        return (np.sqrt(h.lr * ratio),), m  # the root has a place among floats of float32 where the product has none
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
-        u = h.momentum * s[0] + c[0] * g
+        u = h.momentum * s[0] + c[0] * (c[0] * g)
         return np.where(h.lr > 0, w - u, w), (np.where(h.lr > 0, u, s[0]),)
 
 

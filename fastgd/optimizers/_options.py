@@ -198,10 +198,10 @@ class ClipNorm(NamedTuple):
         return squares(g)
 
     def conclude(o, sums: Slots) -> Slots:
-        return (np.minimum(o.norm / (root(sums) + 1e-6), 1),)
+        return (np.sqrt(np.minimum(o.norm / (root(sums) + 1e-6), 1)),)  # the root is no tiny float of float32
 
     def gradient(o, c: Slots, g: Value) -> Value:
-        return g * c[0]
+        return g * c[0] * c[0]
 
 
 @option(

@@ -129,17 +129,17 @@ class Rule:
         h = self.instance(dict(zip(self.fields, hyper.T, strict=True)))
         return tuple(np.broadcast_to(slot, w.shape) for slot in self.functions.start(h, w))
 
-    def usable(self, hyper: Array, dtype: Any) -> Array:
-        """Return hyper-parameters (lanes, hyper) as kernels take them: an eps of 0 is the smallest normal float.
+    def usable(self, hyper: Array, dtype: Any, names: Iterable[str] | None = None) -> Array:
+        """Return hyper-parameters (..., names; default: all) as kernels take them: eps is a normal float, not 0.
 
-        Added to the root of a float that is not 0, it changes no digit. A parameter that has had no gradient divides
-        0 by it, and stays where it is: as it does on sparse rows, where it is not looked at. Optimizers that sum over
-        parameters compare eps with norms, which may be smaller, and see to it themselves.
+        Added to the root of a float that is not 0, the smallest one changes no digit. A parameter that has had no
+        gradient divides 0 by it, and stays where it is: as it does on sparse rows, where it is not looked at.
+        Optimizers that sum over parameters compare eps with norms, which may be smaller, and see to it themselves.
         """
-        names, hyper = list(self.fields), np.array(hyper, np.float64)
+        names, hyper = list(self.fields if names is None else names), np.array(hyper, np.float64)
         if "eps" in names and not self.measures:
-            eps = hyper[:, names.index("eps")]
-            eps[eps == 0] = np.finfo(dtype).tiny
+            eps = hyper[..., names.index("eps")]
+            eps[:] = np.maximum(eps, np.finfo(dtype).tiny)
         return hyper
 
     def instance(self, values: Mapping[str, Any]) -> Any:

@@ -59,7 +59,7 @@ class Plateau(NamedTuple):
         bad = np.where(better | cooling, 0.0, state.bad + 1)
         drop = bad > self.patience
         return PlateauState(
-            np.where(drop, np.maximum(state.value * self.factor, self.min), state.value),
+            np.where(drop, np.minimum(state.value, np.maximum(state.value * self.factor, self.min)), state.value),
             np.where(better, loss, state.best),
             np.where(drop, 0.0, bad),
             np.where(drop, self.cooldown, state.cooling - cooling),

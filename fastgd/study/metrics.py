@@ -118,8 +118,9 @@ class Recorder:
         weights = np.ascontiguousarray(cohort.parameters()[:, : cohort.d])
         penalty = np.zeros(len(weights))
         if "proximal.l1" in cohort.spec.rule.fields:
-            penalty += cohort.value_of("proximal.l1") * np.abs(weights).sum(axis=1)
-            penalty += 0.5 * cohort.value_of("proximal.l2") * np.square(weights).sum(axis=1)
+            l1, l2 = cohort.value_of("proximal.l1"), cohort.value_of("proximal.l2")
+            penalty += np.where(l1 > 0, l1 * np.abs(weights).sum(axis=1), 0)  # 0 x infinity is 0 here, too
+            penalty += np.where(l2 > 0, 0.5 * l2 * np.square(weights).sum(axis=1), 0)
         found = {"composite_loss": loss + penalty, "nonzeros": np.count_nonzero(weights, axis=1).astype(np.float64)}
         return {name: values for name, values in found.items() if name in self._metrics}
 

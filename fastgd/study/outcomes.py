@@ -108,7 +108,13 @@ class Ground:
     @property
     def same(self) -> float:
         """By how much values may differ that count as the same."""
-        return max(self.tolerance, SAME * self.scale, CLOSE * float(np.ptp(self.values)) if len(self.values) else 0.0)
+        spread = float(np.ptp(self.values)) if len(self.values) else 0.0
+        return max(self.tolerance, SAME * self.scale, CLOSE * spread, self.rounding)
+
+    @property
+    def rounding(self) -> float:
+        """By how much values may differ by rounding alone."""
+        return max(1e-12 * self.scale, 16 * float(np.finfo(float).eps) * abs(self.lowest or 0.0))
 
     @property
     def lowest(self) -> float | None:
@@ -141,7 +147,7 @@ def judge(ground: Ground, first: Reading, tail: list[Reading], died: Array, step
     status[~rests & _cycles(tail, lowest)] = CYCLING
     status[rests & (end.grad_norm <= FLAT * np.maximum(ground.slope, first.grad_norm))] = TRAPPED
     if lowest is not None:
-        at_lowest = ground.values[nearest] <= lowest + max(ground.tolerance, 1e-12)
+        at_lowest = ground.values[nearest] <= lowest + max(ground.tolerance, ground.rounding)
         status[rests & at_minimum & ~at_lowest] = TRAPPED
         reached = (end.loss <= lowest + ground.tolerance) & ~ground.below(end.loss)
         status[reached | (rests & at_minimum & at_lowest)] = CONVERGED

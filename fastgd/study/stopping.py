@@ -18,9 +18,14 @@ def loss_scale(data: Data, loss: Loss) -> float:
     """Return a loss's own scale on some data: the mean, over the training rows, of its size where the margin is 0.
 
     It changes with the targets as the objective does: a thousandth of the targets is a millionth of the squared loss.
+    A loss of counts is `e^0` there whatever these are: of its sizes at the margins 0 and 1 the larger one counts. It is
+    0, no scale, where a loss of a user's own has no value there.
     """
-    with np.errstate(over="ignore"):
-        return float(np.mean(np.abs(loss.value(0.0, data.y.astype(np.float64)))))
+    y = data.y.astype(np.float64)
+    margins = (0.0, 1.0) if loss.targets == "count" else (0.0,)
+    with np.errstate(all="ignore"):
+        scale = float(np.mean(np.max([np.abs(loss.value(z, y)) for z in margins], axis=0)))
+    return scale if np.isfinite(scale) else 0.0
 
 
 @dataclass
@@ -64,9 +69,10 @@ class Stopping:
         epoch : float
             Epochs so far.
         """
-        first = self.first[lanes]
-        better = loss < self.best[lanes] - RELATIVE_IMPROVEMENT * np.abs(self.best[lanes])
-        self.best[lanes] = np.where(better, loss, self.best[lanes])
+        first, best = self.first[lanes], self.best[lanes]
+        with np.errstate(invalid="ignore"):
+            better = loss < best - RELATIVE_IMPROVEMENT * np.abs(best)
+        self.best[lanes] = np.where(better, loss, best)
         self.since[lanes] = np.where(better, epoch, self.since[lanes])
 
         status = np.full(len(lanes), "", object)
@@ -75,7 +81,8 @@ class Stopping:
         if self.stop.target is not None:
             status[loss <= self.stop.target] = "target"
         with np.errstate(invalid="ignore", over="ignore"):
-            risen = loss - first > self.stop.diverge * np.maximum(self.scale, np.abs(first))
+            bound = self.stop.diverge * np.maximum(self.scale, np.abs(first))
+            risen = (loss - first > bound) & (bound > 0)  # from 0 without a scale, nothing says what is much
         status[risen | ~np.isfinite(loss)] = "diverged"
         if self.guessing:
             status[status != "target"] = ""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd._threads import Threads
+from fastgd.engine.evaluation import norms
 from fastgd.engine.swarm import Reading, Swarm
 from fastgd.store.folder import Folder
 from fastgd.store.schema import COORDINATES
@@ -209,7 +210,7 @@ class _SwarmRun:
     def _curve_rows(self, swarm: Swarm, which: Array, reading: Reading) -> dict[str, Any]:
         """The rows of a checkpoint, but for what names them; `which` is the configuration of each."""
         with np.errstate(over="ignore", invalid="ignore"):
-            norm = np.linalg.norm(reading.positions, axis=0)
+            norm = norms(reading.positions)
         rows = {"step": swarm.t, "loss": reading.loss, "grad_norm": reading.grad_norm, "param_norm": norm}
         rows["lr"] = swarm.line.rates if swarm.line else self.rates(swarm.t)[which]
         if swarm.line:
