@@ -23,7 +23,7 @@ import numpy as np
 from fastgd._errors import InputError, nearest
 
 PACKAGE = Path(__file__).parent
-_OF_EVERY_NAMEDTUPLE = vars(namedtuple("_Empty", ())).keys()
+_OF_EVERY_NAMEDTUPLE = frozenset(vars(namedtuple("_Empty", ())))  # a view of it would be emptied with the class
 LIBRARIES = {
     Path(folder).resolve()
     for folder in (
@@ -87,15 +87,17 @@ def reached(functions: Iterable[Any]) -> tuple[FunctionType, ...]:
 
 
 def named_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield what a function's code names, attributes of the user's modules included."""
+    """Yield what a function's code names, attributes of the user's modules included, and of modules in these."""
     names = list(_names(function.__code__))
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     values = [(name, cell.cell_contents) for name, cell in cells]
     values += [(name, function.__globals__[name]) for name in names if name in function.__globals__]
-    for name, value in values:
+    modules: list[ModuleType] = []
+    for name, value in values:  # which grow on the way
         yield name, value
-        if isinstance(value, ModuleType) and _is_users(value):
-            yield from ((f"{name}.{part}", vars(value)[part]) for part in names if part in vars(value))
+        if isinstance(value, ModuleType) and value not in modules and _is_users(value):
+            modules.append(value)
+            values += [(f"{name}.{part}", vars(value)[part]) for part in names if part in vars(value)]
 
 
 def _names(code: CodeType) -> Iterator[str]:
@@ -114,14 +116,15 @@ def source_of(module: str, functions: Iterable[Any]) -> str:
     functions = reached(functions)
     digest = hashlib.sha256()
     for name in modules_of(module, functions):
-        digest.update(_text(sys.modules[name]) or b"")
+        text = _text(sys.modules[name]) or b""
+        digest.update(f"{len(text)};".encode() + text)
     if module.partition(".")[0] != PACKAGE.name:
         for function in sorted(functions, key=lambda function: (home_of(function), function.__qualname__)):
             for name, value in sorted(named_by(function), key=lambda pair: pair[0]):
                 digest.update(f"{name}={_constant(value)};".encode())
+            digest.update(_constant(function.__defaults__ or ()).encode())
             if _text(sys.modules.get(home_of(function))) is None:
                 digest.update(_code(function.__code__).encode())
-                digest.update(repr(function.__defaults__).encode())
     return digest.hexdigest()[:16]
 
 
@@ -186,10 +189,11 @@ def _imports(module: ModuleType) -> Iterator[str]:
 
 def _is_users(module: ModuleType) -> bool:
     """Whether a module is neither fastgd's nor of an installed library."""
+    if module.__name__ == "__main__":
+        return True
     file = getattr(module, "__file__", None)
-    if module.__name__ == "__main__" or file is None:
-        return module.__name__ == "__main__"
-    return file_is_users(file)
+    folders = getattr(module, "__path__", ())  # of a package without a file of its own
+    return any(map(file_is_users, folders if file is None else [file]))
 
 
 def file_is_users(file: str) -> bool:

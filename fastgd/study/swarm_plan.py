@@ -116,7 +116,7 @@ class SwarmPlan:
                 "schedule": self.schedule.label,
                 **{f"schedule.{key}": value for key, value in self.schedule.numbers.items()},
                 "seed": self.seed,
-                "starts": len(self.starts),
+                "starts": np.bincount(self.lanes // len(self.starts), minlength=len(self.ids)),
             }
         )
 
@@ -217,8 +217,9 @@ def make_swarm_plan(study: Study) -> StudyPlan:
         for block, rule, schedule in _methods(study):
             for seed in study.seed if problem.noise or rule.optimizer.drawn else study.seed[:1]:
                 swarm = _swarm(study, index, starts, origin, block, rule, schedule, seed)
-                new = [name not in seen for name in swarm.ids]
-                for name in swarm.ids:
+                new = []
+                for name in swarm.ids:  # one by one: a list may hold a number twice, but for its last digits
+                    new.append(name not in seen)
                     if (other := seen.setdefault(name, index)) != index:
                         raise InputError(repeated(other, index, swarm.label))
                 if any(new):
