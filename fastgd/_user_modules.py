@@ -120,12 +120,34 @@ def source_of(module: str, functions: Iterable[Any]) -> str:
         digest.update(f"{len(text)};".encode() + text)
     if module.partition(".")[0] != PACKAGE.name:
         for function in sorted(functions, key=lambda function: (home_of(function), function.__qualname__)):
-            for name, value in sorted(named_by(function), key=lambda pair: pair[0]):
-                digest.update(f"{name}={_constant(value)};".encode())
+            digest.update(repr(_frozen(function)).encode())
             digest.update(_constant(function.__defaults__ or ()).encode())
             if _text(sys.modules.get(home_of(function))) is None:
                 digest.update(_code(function.__code__).encode())
     return digest.hexdigest()[:16]
+
+
+_constants: dict[FunctionType, list[tuple[str, str]]] = {}
+
+
+def _frozen(function: FunctionType) -> list[tuple[str, str]]:
+    """Return the constants that a function reads, by name."""
+    texts = sorted((name, _constant(value)) for name, value in named_by(function))
+    now = [(name, text) for name, text in texts if text]
+    before = _constants.setdefault(function, now)
+    if changed := sorted({name for name, _ in set(before) ^ set(now)}):
+        name = function.__qualname__
+        raise InputError(
+            f"{name} reads {changed[0]}, which has changed since it was first used, and its machine code keeps what it "
+            f"was: define {name} anew, or reload {home_of(function)}"
+        )
+    return now
+
+
+def check_constants(functions: Iterable[Any]) -> None:
+    """Raise InputError where a constant that these functions read, or what they call, is not what it was."""
+    for function in reached(functions):
+        _frozen(function)
 
 
 def _constant(value: Any) -> str:

@@ -19,6 +19,7 @@ from fastgd._user_modules import functions_of, modules_of, reached
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
 from fastgd.problems import find_landscape, find_loss
+from fastgd.study.identity import rule_of
 
 PACKAGE = Path(fastgd.__file__).parent
 
@@ -131,6 +132,22 @@ def test_a_constant_that_no_text_shows_makes_another_rule(module, monkeypatch, f
         module("own_rule", rule(imports=imports, before=before, factor=factor))
         found.append(find("own_rule:Mine").source)
     assert found[0] == found[1] != found[2]
+
+
+def test_a_constant_that_changes_while_it_is_in_use_is_refused(module):
+    """What was compiled keeps its value: neither would its name be new, nor its numbers."""
+    helper = "FACTOR = 1.0\n\ndef factor():\n    return FACTOR\n"
+    module("own_helper", helper)
+    module("own_rule", rule(imports="import own_helper", factor="own_helper.factor()"))
+    assert rule_of(Rule.of(find("own_rule:Mine"), {}))[1] == rule_of(Rule.of(find("own_rule:Mine"), {}))[1]
+    sys.modules["own_helper"].FACTOR = 3.0
+    with pytest.raises(InputError, match="factor reads FACTOR, which has changed since it was"):
+        rule_of(Rule.of(find("own_rule:Mine"), {}))
+    module("own_rule", rule(imports="import own_helper", factor="2 * own_helper.factor()"))
+    with pytest.raises(InputError, match="define factor anew, or reload own_helper"):
+        rule_of(Rule.of(find("own_rule:Mine"), {}))
+    importlib.reload(sys.modules["own_helper"])
+    rule_of(Rule.of(find("own_rule:Mine"), {}))
 
 
 def test_a_rule_is_made_of_what_its_class_says_alone(module):
