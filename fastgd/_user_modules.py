@@ -5,6 +5,7 @@ text of all of them, and by the constants that its functions read: kernels freez
 """
 
 import ast
+import dis
 import hashlib
 import importlib
 import os
@@ -91,7 +92,8 @@ def named_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
     names = list(_names(function.__code__))
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     values = [(name, cell.cell_contents) for name, cell in cells]
-    values += [(name, function.__globals__[name]) for name in names if name in function.__globals__]
+    own = function.__globals__
+    values += [(name, own[name]) for name in _globals(function.__code__) if name in own]
     modules: list[ModuleType] = []
     for name, value in values:  # which grow on the way
         yield name, value
@@ -105,6 +107,14 @@ def _names(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)
+
+
+def _globals(code: CodeType) -> Iterator[str]:
+    """Yield the names that are looked up in the module: of `h.lr`, `lr` is none of them."""
+    yield from {each.argval: None for each in dis.get_instructions(code) if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _globals(constant)
 
 
 def source_of(module: str, functions: Iterable[Any]) -> str:
@@ -139,7 +149,7 @@ def _frozen(function: FunctionType) -> list[tuple[str, str]]:
         name = function.__qualname__
         raise InputError(
             f"{name} reads {changed[0]}, which has changed since it was first used, and its machine code keeps what it "
-            f"was: define {name} anew, or reload {home_of(function)}"
+            f"was: define {name} anew, or reload {home_of(function)} and what imports it"
         )
     return now
 

@@ -15,7 +15,7 @@ import pytest
 import fastgd
 from fastgd._errors import InputError
 from fastgd._user_code import refused_by_compiler
-from fastgd._user_modules import functions_of, modules_of, reached
+from fastgd._user_modules import functions_of, modules_of, reached, source_of
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
 from fastgd.problems import find_landscape, find_loss
@@ -148,6 +148,14 @@ def test_a_constant_that_changes_while_it_is_in_use_is_refused(module):
         rule_of(Rule.of(find("own_rule:Mine"), {}))
     importlib.reload(sys.modules["own_helper"])
     rule_of(Rule.of(find("own_rule:Mine"), {}))
+
+
+def test_a_variable_that_is_called_as_a_hyper_parameter_is_none_of_the_rule(module):
+    module("own_rule", rule())
+    before = rule_of(Rule.of(find("own_rule:Mine"), {}))
+    sys.modules["own_rule"].lr = 5.0
+    assert rule_of(Rule.of(find("own_rule:Mine"), {})) == before
+    assert source_of("own_rule", functions_of(find("own_rule:Mine").cls)) == before[1][0]
 
 
 def test_a_rule_is_made_of_what_its_class_says_alone(module):
