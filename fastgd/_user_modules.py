@@ -137,25 +137,25 @@ def source_of(module: str, functions: Iterable[Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-_constants: dict[FunctionType, list[tuple[str, str]]] = {}
+_read: dict[FunctionType, list[tuple[str, Any]]] = {}
 
 
 def _frozen(function: FunctionType) -> list[tuple[str, str]]:
     """Return the constants that a function reads, by name."""
-    texts = sorted((name, _constant(value)) for name, value in named_by(function))
-    now = [(name, text) for name, text in texts if text]
-    before = _constants.setdefault(function, now)
+    named = sorted(named_by(function), key=lambda pair: pair[0])
+    now = [(name, value if isinstance(value, FunctionType) else _constant(value)) for name, value in named]
+    before = _read.setdefault(function, now)
     if changed := sorted({name for name, _ in set(before) ^ set(now)}):
         name = function.__qualname__
         raise InputError(
             f"{name} reads {changed[0]}, which has changed since it was first used, and its machine code keeps what it "
             f"was: define {name} anew, or reload {home_of(function)} and what imports it"
         )
-    return now
+    return [(name, text) for name, text in now if text and isinstance(text, str)]
 
 
-def check_constants(functions: Iterable[Any]) -> None:
-    """Raise InputError where a constant that these functions read, or what they call, is not what it was."""
+def check_unchanged(functions: Iterable[Any]) -> None:
+    """Raise InputError where a constant that these functions read, or a function that they call, is not what it was."""
     for function in reached(functions):
         _frozen(function)
 

@@ -147,6 +147,9 @@ def test_a_constant_that_changes_while_it_is_in_use_is_refused(module):
     with pytest.raises(InputError, match="define factor anew, or reload own_helper"):
         rule_of(Rule.of(find("own_rule:Mine"), {}))
     importlib.reload(sys.modules["own_helper"])
+    with pytest.raises(InputError, match=r"prepare reads own_helper\.factor, which has changed"):
+        rule_of(Rule.of(find("own_rule:Mine"), {}))
+    importlib.reload(sys.modules["own_rule"])
     rule_of(Rule.of(find("own_rule:Mine"), {}))
 
 

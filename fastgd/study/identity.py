@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastgd._user_modules import check_constants, functions_of
+from fastgd._user_modules import check_unchanged, functions_of
 from fastgd.engine.spec import CohortSpec
 from fastgd.optimizers._coast import Coast
 from fastgd.optimizers._rules import Rule
@@ -129,7 +129,7 @@ def rule_of(rule: Rule) -> list[Any]:
     optimizer = rule.optimizer
     source = None
     if optimizer.foreign:
-        check_constants(functions_of(optimizer.cls))
+        check_unchanged(functions_of(optimizer.cls))
         source = [optimizer.source, optimizer.memory]
     return [optimizer.name, source, rule.choices, list(rule.fields), rule.options]
 
@@ -137,7 +137,7 @@ def rule_of(rule: Rule) -> list[Any]:
 def _shared(study: Study, problem: Problem, fingerprint: str, n: int, spec: CohortSpec) -> dict[str, Any]:
     search, rows = spec.line_search, study.record.rows
     if spec.loss.foreign:
-        check_constants((spec.loss.value, spec.loss.derivative))
+        check_unchanged((spec.loss.value, spec.loss.derivative))
     return {
         "data": fingerprint,
         "loss": [problem.loss, spec.loss.source] if spec.loss.foreign else problem.loss,  # an edited one is another

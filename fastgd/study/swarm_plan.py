@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fastgd._errors import InputError, nearest
-from fastgd._user_modules import check_constants
+from fastgd._user_modules import check_unchanged
 from fastgd.engine.swarm import SwarmSpec
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
@@ -310,7 +310,7 @@ def _shared(
     """Return all that decides the numbers of configurations, beside their hyper-parameters and the seed."""
     landscape = spec.landscape
     if landscape.foreign:
-        check_constants(landscape.helpers)
+        check_unchanged(landscape.helpers)
     return {
         "landscape": [landscape.name, landscape.source if landscape.foreign else None, problem.params],
         "gradient": problem.gradient,
