@@ -296,4 +296,4 @@ def test_progress_of_what_runs_again_for_its_parameters(tmp_path, monkeypatch):
     run(tmp_path / "r", log=seen.append, epochs=3, optimizer=more, record={"parameters": "all"})
     progress = [event for event in seen if isinstance(event, execution.Progress)]
     assert {event.cohorts for event in progress} == {1}, "one for the new trial, one for the old ones' parameters"
-    assert all(0 < event.share <= 1 and (event.seconds_left or 0) >= 0 for event in progress)
+    assert all(0 <= event.share <= 1 and (event.seconds_left or 0) >= 0 for event in progress)
