@@ -5,6 +5,7 @@ text of all of them, and by the constants that its functions read: kernels freez
 """
 
 import ast
+import dis
 import hashlib
 import importlib
 import os
@@ -23,7 +24,7 @@ import numpy as np
 from fastgd._errors import InputError, nearest
 
 PACKAGE = Path(__file__).parent
-_OF_EVERY_NAMEDTUPLE = vars(namedtuple("_Empty", ())).keys()
+_OF_EVERY_NAMEDTUPLE = frozenset(vars(namedtuple("_Empty", ())))  # a view of it would be emptied with the class
 LIBRARIES = {
     Path(folder).resolve()
     for folder in (
@@ -87,15 +88,18 @@ def reached(functions: Iterable[Any]) -> tuple[FunctionType, ...]:
 
 
 def named_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield what a function's code names, attributes of the user's modules included."""
+    """Yield what a function's code names, attributes of the user's modules included, and of modules in these."""
     names = list(_names(function.__code__))
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     values = [(name, cell.cell_contents) for name, cell in cells]
-    values += [(name, function.__globals__[name]) for name in names if name in function.__globals__]
-    for name, value in values:
+    own = function.__globals__
+    values += [(name, own[name]) for name in _globals(function.__code__) if name in own]
+    modules: list[ModuleType] = []
+    for name, value in values:  # which grow on the way
         yield name, value
-        if isinstance(value, ModuleType) and _is_users(value):
-            yield from ((f"{name}.{part}", vars(value)[part]) for part in names if part in vars(value))
+        if isinstance(value, ModuleType) and value not in modules and _is_users(value):
+            modules.append(value)
+            values += [(f"{name}.{part}", vars(value)[part]) for part in names if part in vars(value)]
 
 
 def _names(code: CodeType) -> Iterator[str]:
@@ -103,6 +107,14 @@ def _names(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)
+
+
+def _globals(code: CodeType) -> Iterator[str]:
+    """Yield the names that are looked up in the module: of `h.lr`, `lr` is none of them."""
+    yield from {each.argval: None for each in dis.get_instructions(code) if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _globals(constant)
 
 
 def source_of(module: str, functions: Iterable[Any]) -> str:
@@ -114,15 +126,38 @@ def source_of(module: str, functions: Iterable[Any]) -> str:
     functions = reached(functions)
     digest = hashlib.sha256()
     for name in modules_of(module, functions):
-        digest.update(_text(sys.modules[name]) or b"")
+        text = _text(sys.modules[name]) or b""
+        digest.update(f"{len(text)};".encode() + text)
     if module.partition(".")[0] != PACKAGE.name:
         for function in sorted(functions, key=lambda function: (home_of(function), function.__qualname__)):
-            for name, value in sorted(named_by(function), key=lambda pair: pair[0]):
-                digest.update(f"{name}={_constant(value)};".encode())
+            digest.update(repr(_frozen(function)).encode())
+            digest.update(_constant(function.__defaults__ or ()).encode())
             if _text(sys.modules.get(home_of(function))) is None:
                 digest.update(_code(function.__code__).encode())
-                digest.update(repr(function.__defaults__).encode())
     return digest.hexdigest()[:16]
+
+
+_read: dict[FunctionType, list[tuple[str, Any]]] = {}
+
+
+def _frozen(function: FunctionType) -> list[tuple[str, str]]:
+    """Return the constants that a function reads, by name."""
+    named = sorted(named_by(function), key=lambda pair: pair[0])
+    now = [(name, value if isinstance(value, FunctionType) else _constant(value)) for name, value in named]
+    before = _read.setdefault(function, now)
+    if changed := sorted({name for name, _ in set(before) ^ set(now)}):
+        name = function.__qualname__
+        raise InputError(
+            f"{name} reads {changed[0]}, which has changed since it was first used, and its machine code keeps what it "
+            f"was: define {name} anew, or reload {home_of(function)} and what imports it"
+        )
+    return [(name, text) for name, text in now if text and isinstance(text, str)]
+
+
+def check_unchanged(functions: Iterable[Any]) -> None:
+    """Raise InputError where a constant that these functions read, or a function that they call, is not what it was."""
+    for function in reached(functions):
+        _frozen(function)
 
 
 def _constant(value: Any) -> str:
@@ -186,10 +221,11 @@ def _imports(module: ModuleType) -> Iterator[str]:
 
 def _is_users(module: ModuleType) -> bool:
     """Whether a module is neither fastgd's nor of an installed library."""
+    if module.__name__ == "__main__":
+        return True
     file = getattr(module, "__file__", None)
-    if module.__name__ == "__main__" or file is None:
-        return module.__name__ == "__main__"
-    return file_is_users(file)
+    folders = getattr(module, "__path__", ())  # of a package without a file of its own
+    return any(map(file_is_users, folders if file is None else [file]))
 
 
 def file_is_users(file: str) -> bool:

@@ -385,6 +385,18 @@ def test_the_fingerprint_knows_all_that_changes_the_numbers():
     assert same.fingerprint == prints[0]
 
 
+def test_the_fingerprint_knows_which_validation_column_is_which():
+    """The same numbers under two headers are two sets of held-out rows."""
+    X, y = RNG.normal(size=(20, 3)), np.arange(20) % 2
+    training = from_arrays(pd.DataFrame(X, columns=list("abc")), y)
+    found = [
+        prepare(training, targets="binary", validation=from_arrays(pd.DataFrame(X, columns=list(names)), y))
+        for names in ("abc", "bac")
+    ]
+    assert not np.array_equal(found[0].X_validation, found[1].X_validation)
+    assert found[0].fingerprint != found[1].fingerprint
+
+
 def test_the_fingerprint_is_the_same_in_another_process():
     script = (
         "from fastgd.datasets import Source, load, prepare; d = load(Source(dataset='iris'));"

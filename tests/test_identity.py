@@ -59,6 +59,13 @@ def test_the_same_number_twice_is_one_trial(tmp_path):
     assert results.best()["seeds"].tolist() == [2] * 4
 
 
+def test_the_same_number_twice_in_a_list_is_one_trial():
+    twice = {"name": "sgd", "lr": [0.1 + 0.2, 0.3, 0.1]}
+    assert len(set(twice["lr"])) == 3
+    for ids in (swarm_ids(optimizer=twice), ids_of(optimizer=twice)):
+        assert len(ids) == len(set(ids)) == 2
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.floats(min_value=1e-300, max_value=1e300), st.integers(-2, 2))
 def test_numbers_are_told_apart_to_twelve_digits(value, steps):
@@ -89,6 +96,7 @@ def test_numbers_have_one_form():
         ({"init": {"normal": 0.1 + 0.2}}, {"init": {"normal": 0.3}}),
         ({"steps": 15, "epochs": None}, {"epochs": 3}),
         ({"record": {"parameters": "all"}}, {"record": {"parameters": "none"}}),
+        ({"record": {"rows": 130}}, {"record": {}}),
         ({"record": {"metrics": ["loss"]}}, {"record": {"metrics": ["param_norm", "loss"]}}),
         ({"batch_size": "full", "order": "shuffle"}, {"batch_size": "full", "order": "sequential"}),
     ],
@@ -160,6 +168,36 @@ def test_what_runs_again_is_said_with_its_reason(tmp_path):
     assert not log.of(Warning_)
 
 
+def test_a_problem_or_a_start_more_is_no_reason_to_run_again(tmp_path):
+    run(tmp_path / "r")
+    log = Log()
+    problems = [{"loss": "logistic", "intercept": True}, {"loss": "hinge", "positive": 1.0}]
+    run(tmp_path / "r", log=log, problem=problems, stop={"patience": 3})
+    assert [event.message for event in log.of(Warning_)] == [
+        f"4 trials of {tmp_path / 'r'} will run again because stop.patience changed"
+    ]
+    fastgd.run(fastgd.Study(**VALLEY, starts={"uniform": 2}), tmp_path / "valley")
+    more = fastgd.Study(**{**VALLEY, "steps": 30}, starts={"uniform": 3})
+    (note,) = standing(tmp_path / "valley", more, make_swarm_plan(more).table()).notes
+    assert note == f"3 trials of {tmp_path / 'valley'} will run again because steps changed"
+
+
+def test_what_an_interruption_left_has_its_reason(tmp_path, monkeypatch):
+    """The study file that the folder holds is that of the run that was interrupted."""
+    run(tmp_path / "r")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fastgd.study.execution.Execution.run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "r", epochs=5)
+    log = Log()
+    run(tmp_path / "r", log=log, epochs=5)
+    assert "the study before a run that was interrupted" in log.of(Warning_)[0].message
+
+
 def test_a_dry_run_says_what_a_folder_lacks(tmp_path):
     run(tmp_path / "r")
     more = {"optimizer": {"name": "momentum", "lr": [0.01, 0.03, 0.1, 0.3, 1.0]}}
@@ -174,6 +212,8 @@ def test_a_dry_run_says_what_a_folder_lacks(tmp_path):
     assert (found.held, found.missing, found.notes) == (5, 3, ())
     assert found.left.trials == 3
     longer = fastgd.Study(**{**VALLEY, "steps": 30}, starts={"uniform": 5})
+    one = make_swarm_plan(longer).only(f"{make_swarm_plan(longer).ids()[0]}:3")
+    assert standing(tmp_path / "valley", longer, one).missing == 1
     found = standing(tmp_path / "valley", longer, make_swarm_plan(longer))
     assert found.notes == (f"5 trials of {tmp_path / 'valley'} will run again because steps changed",)
 
@@ -250,7 +290,9 @@ def test_hyper_parameters_are_called_almost_anything(tmp_path, monkeypatch, land
     assert sorted(results.best()["start_lr"]) == [0.5, 1.0]
 
 
-@pytest.mark.parametrize("name", ["start_0", "end_12", "rank", "seeds", "method", "diverged", "final_loss_min"])
+@pytest.mark.parametrize(
+    "name", ["start_0", "end_12", "rank", "seeds", "method", "diverged", "timeout", "rates", "final_loss_min"]
+)
 def test_names_of_columns_are_refused(tmp_path, monkeypatch, name):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / f"own_{name}.py").write_text(RULE.format(name=name))

@@ -286,3 +286,14 @@ def test_progress_counts_what_ended(tmp_path, monkeypatch):
     )  # fmt: skip
     last = [event for event in seen if isinstance(event, execution.Progress)][-1]
     assert (last.trials, last.diverged, last.alive) == (4, 2, 1), "each seed of a shared lane is a trial"
+
+
+def test_progress_of_what_runs_again_for_its_parameters(tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, "PROGRESS_SECONDS", 0.0)
+    seen = []
+    run(tmp_path / "r", optimizer=momentum(0.01, 0.02, 0.03))
+    more = momentum(0.01, 0.02, 0.03, 0.04)
+    run(tmp_path / "r", log=seen.append, epochs=3, optimizer=more, record={"parameters": "all"})
+    progress = [event for event in seen if isinstance(event, execution.Progress)]
+    assert {event.cohorts for event in progress} == {1}, "one for the new trial, one for the old ones' parameters"
+    assert all(0 <= event.share <= 1 and (event.seconds_left or 0) >= 0 for event in progress)

@@ -1,5 +1,6 @@
 """Users' own code: told apart by everything that it is made of, and refused in one message that names the line."""
 
+import gc
 import importlib
 import json
 import os
@@ -14,10 +15,11 @@ import pytest
 import fastgd
 from fastgd._errors import InputError
 from fastgd._user_code import refused_by_compiler
-from fastgd._user_modules import modules_of
+from fastgd._user_modules import functions_of, modules_of, reached, source_of
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
 from fastgd.problems import find_landscape, find_loss
+from fastgd.study.identity import rule_of
 
 PACKAGE = Path(fastgd.__file__).parent
 
@@ -120,14 +122,66 @@ def test_a_package_of_ones_own_counts_whole(tmp_path, monkeypatch):
     assert found[0] != found[1]
 
 
-def test_a_constant_that_no_text_shows_makes_another_rule(module, monkeypatch):
+@pytest.mark.parametrize("factor", ["FACTOR", "of_default()"])
+def test_a_constant_that_no_text_shows_makes_another_rule(module, monkeypatch, factor):
     """Kernels freeze the value, wherever it came from."""
-    found = []
+    found, before = [], "def of_default(x=FACTOR):\n    return x\n"
     for value in ("1.0", "1.0", "2.0"):
         monkeypatch.setenv("OWN_FACTOR", value)
-        module("own_rule", rule(imports="import os\nFACTOR = float(os.environ['OWN_FACTOR'])", factor="FACTOR"))
+        imports = "import os\nFACTOR = float(os.environ['OWN_FACTOR'])"
+        module("own_rule", rule(imports=imports, before=before, factor=factor))
         found.append(find("own_rule:Mine").source)
     assert found[0] == found[1] != found[2]
+
+
+def test_a_constant_that_changes_while_it_is_in_use_is_refused(module):
+    """What was compiled keeps its value: neither would its name be new, nor its numbers."""
+    helper = "FACTOR = 1.0\n\ndef factor():\n    return FACTOR\n"
+    module("own_helper", helper)
+    module("own_rule", rule(imports="import own_helper", factor="own_helper.factor()"))
+    assert rule_of(Rule.of(find("own_rule:Mine"), {}))[1] == rule_of(Rule.of(find("own_rule:Mine"), {}))[1]
+    sys.modules["own_helper"].FACTOR = 3.0
+    with pytest.raises(InputError, match="factor reads FACTOR, which has changed since it was"):
+        rule_of(Rule.of(find("own_rule:Mine"), {}))
+    module("own_rule", rule(imports="import own_helper", factor="2 * own_helper.factor()"))
+    with pytest.raises(InputError, match="define factor anew, or reload own_helper"):
+        rule_of(Rule.of(find("own_rule:Mine"), {}))
+    importlib.reload(sys.modules["own_helper"])
+    with pytest.raises(InputError, match=r"prepare reads own_helper\.factor, which has changed"):
+        rule_of(Rule.of(find("own_rule:Mine"), {}))
+    importlib.reload(sys.modules["own_rule"])
+    rule_of(Rule.of(find("own_rule:Mine"), {}))
+
+
+def test_a_variable_that_is_called_as_a_hyper_parameter_is_none_of_the_rule(module):
+    module("own_rule", rule())
+    before = rule_of(Rule.of(find("own_rule:Mine"), {}))
+    sys.modules["own_rule"].lr = 5.0
+    assert rule_of(Rule.of(find("own_rule:Mine"), {})) == before
+    assert source_of("own_rule", functions_of(find("own_rule:Mine").cls)) == before[1][0]
+
+
+def test_a_rule_is_made_of_what_its_class_says_alone(module):
+    """What every NamedTuple has is no part of it, whether or not garbage was collected meanwhile."""
+    gc.collect()
+    module("own_rule", rule())
+    assert {function.__name__ for function in functions_of(find("own_rule:Mine").cls)} == {"prepare", "rule"}
+
+
+@pytest.mark.parametrize("first", ["", None])
+def test_functions_of_modules_in_packages_are_reached(tmp_path, monkeypatch, first):
+    """As `package.module.function`, also where the package has no file of its own."""
+    monkeypatch.syspath_prepend(tmp_path)
+    package = f"own_folder_{first is None}"
+    (tmp_path / package).mkdir()
+    if first is not None:
+        (tmp_path / package / "__init__.py").write_text(first)
+    (tmp_path / package / "numbers.py").write_text("def factor():\n    return 2.0\n")
+    (tmp_path / f"of_{package}.py").write_text(
+        rule(imports=f"import {package}.numbers", factor=f"{package}.numbers.factor()")
+    )
+    found = reached(functions_of(find(f"of_{package}:Mine").cls))
+    assert "factor" in {function.__name__ for function in found}
 
 
 def test_what_is_edited_after_the_import_is_not_what_runs(module):

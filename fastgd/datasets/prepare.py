@@ -98,6 +98,8 @@ def prepare(
         X_validation = _transformed(split.other, None, scaling, dtype)
         y_validation = _cast(other_y, dtype, split.other.name)
         parts += [split.other.fingerprint, other_y]
+        if isinstance(validation, Dataset) and validation.features != source.features:
+            parts.append(_places(validation, source).astype(np.int64, copy=False))  # which column is which
     if source.sparse or dataset.sparse:
         parts.append(f"layout={'sparse' if dataset.sparse else 'dense'}")
     of_held = (

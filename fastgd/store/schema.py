@@ -118,7 +118,8 @@ _TAKEN = {*_BEFORE_HYPER, *_BEFORE_SCHEDULE, *_AFTER_SCHEDULE}
 _TAKEN |= {*_BEFORE_HYPER_OF_SWARM, *_BEFORE_SCHEDULE_OF_SWARM, *_AFTER_SCHEDULE_OF_SWARM}
 # What rankings and pictures add to these.
 _LOSSES = {name for name in _AFTER_SCHEDULE if name.startswith(("final_", "best_"))}
-_TAKEN |= {"rank", "seeds", "starts", "diverged", "method"}
+_TAKEN |= {"rank", "seeds", "starts", "diverged", "timeout", "target_epochs", "method"}
+_TAKEN |= {"end", "rates", "value", "settings", "trial_ids", "run"}
 _TAKEN |= {f"{name}_{end}" for name in _LOSSES for end in ("min", "max")}
 _POINT = re.compile(r"(start|end)_\d+")  # a coordinate where a trial on a landscape starts or ends
 _PREFIX = "schedule."

@@ -67,8 +67,7 @@ class Execution:
         self.total = len(plan.trials)
         self.done = self.total
         self.diverged = 0
-        self._work = self._finished = 0.0
-        self._computing = watch.seconds["train"] + watch.seconds["evaluate"]
+        self._work = self._finished = self._computing = 0.0
 
     @cached_property
     def scales(self) -> list[float]:
@@ -87,7 +86,8 @@ class Execution:
 
     def _run(self, cohorts: Sequence[CohortPlan], writer_of: Callable[[CohortPlan], CohortWriter]) -> None:
         self.done = self.total - sum(len(ids) for cohort in cohorts for ids in cohort.ids)
-        self._work = sum(cohort.flops for cohort in cohorts)
+        self._work, self._finished = sum(cohort.flops for cohort in cohorts), 0.0
+        self._computing = self.watch.seconds["train"] + self.watch.seconds["evaluate"]
         for index, cohort in enumerate(cohorts):
             with writer_of(cohort) as writer:
                 _CohortRun(self, cohort, writer, index, len(cohorts)).run()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastgd._user_modules import check_unchanged, functions_of
 from fastgd.engine.spec import CohortSpec
 from fastgd.optimizers._coast import Coast
 from fastgd.optimizers._rules import Rule
@@ -77,6 +78,7 @@ def trial_ids(
     study: Study,
     problem: Problem,
     fingerprint: str,
+    n: int,
     spec: CohortSpec,
     schedules: Sequence[Schedule],
     seeds: Sequence[int],
@@ -94,6 +96,8 @@ def trial_ids(
         What the trials share.
     fingerprint : str
         Of the data, as prepared.
+    n : int
+        Their training rows.
     spec : CohortSpec
         Rule, batch size and loss, and each lane's values.
     schedules : sequence of Schedule
@@ -103,7 +107,7 @@ def trial_ids(
         The budget.
     checkpoints : ndarray of int
     """
-    shared = _shared(study, problem, fingerprint, spec) | {"steps": steps, "checkpoints": checkpoints}
+    shared = _shared(study, problem, fingerprint, n, spec) | {"steps": steps, "checkpoints": checkpoints}
     distinct = {id(schedule): schedule for schedule in schedules}
     named = {key: digest(schedule.model_dump()).digest() for key, schedule in distinct.items()}
     values = rows_of(np.column_stack([spec.hyper, spec.l2]))
@@ -123,12 +127,17 @@ def bits_of(spec: CohortSpec) -> list[Any]:
 def rule_of(rule: Rule) -> list[Any]:
     """Return what decides a rule's steps, beside its numbers; an edited rule of a user's own is another rule."""
     optimizer = rule.optimizer
-    source = optimizer.source if optimizer.foreign else None
+    source = None
+    if optimizer.foreign:
+        check_unchanged(functions_of(optimizer.cls))
+        source = [optimizer.source, optimizer.memory]
     return [optimizer.name, source, rule.choices, list(rule.fields), rule.options]
 
 
-def _shared(study: Study, problem: Problem, fingerprint: str, spec: CohortSpec) -> dict[str, Any]:
-    search = spec.line_search
+def _shared(study: Study, problem: Problem, fingerprint: str, n: int, spec: CohortSpec) -> dict[str, Any]:
+    search, rows = spec.line_search, study.record.rows
+    if spec.loss.foreign:
+        check_unchanged((spec.loss.value, spec.loss.derivative))
     return {
         "data": fingerprint,
         "loss": [problem.loss, spec.loss.source] if spec.loss.foreign else problem.loss,  # an edited one is another
@@ -144,5 +153,5 @@ def _shared(study: Study, problem: Problem, fingerprint: str, spec: CohortSpec) 
         "init": study.init,
         "stop": study.stop.model_dump(),
         "metrics": study.record.metrics,
-        "rows": study.record.rows,
+        "rows": rows if rows is not None and rows < n else None,  # more are all of them
     }

@@ -311,7 +311,7 @@ def _cohort(
     steps = study.steps or (study.epochs or 1) * batches
     checkpoints = _checkpoints(study, steps, batches)
     schedules = [lanes.schedules[which] for which in lanes.which]
-    configurations, ids = trial_ids(study, problem, data.fingerprint, spec, schedules, seeds, steps, checkpoints)
+    configurations, ids = trial_ids(study, problem, data.fingerprint, n, spec, schedules, seeds, steps, checkpoints)
     return CohortPlan(
         index=0,
         problem=index,

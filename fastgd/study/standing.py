@@ -11,6 +11,7 @@ import pandas as pd
 from fastgd._errors import InputError
 from fastgd.store.manifest import SCHEMA, Manifest
 from fastgd.store.snapshot import Snapshot
+from fastgd.study._values import as_list
 from fastgd.study.config import Study
 from fastgd.study.plan import Plan
 from fastgd.study.swarm_plan import StudyPlan
@@ -18,6 +19,7 @@ from fastgd.study.swarm_plan import StudyPlan
 # Keys of a study file that add trials, or that decide no number: a change of them runs nothing again.
 NOT_DECISIVE = ("name", "optimizer", "schedule", "seed", "batch_size", "max_seconds", "surface")
 NOT_DECISIVE_BELOW = ("record.parameters", "problem.name", "problem.path", "problem.dataset", "problem.l2")
+COUNTS = ("starts.uniform", "starts.normal", "starts.sobol")  # the first of many are the few
 # Columns in which a trial that runs again may differ from its stored results.
 MAY_DIFFER = ("trial_id", "configuration", "dataset", "n", "d", "dtype", "layout", "sparse", "kernel", "starts")
 
@@ -103,12 +105,15 @@ def _changed(
     """Say which trials of the folder's study will run again as others, and which key of the file is why."""
     if not len(stored):
         return
-    old = stored[stored["in_study"]]
-    new = planned.assign(starts=weights)[~planned["trial_id"].isin(stored["trial_id"])]
+    was, will_be = (frame["trial_id"].astype(object) for frame in (stored, planned))  # pandas' own texts are slow here
+    old = stored[stored["in_study"] & ~was.isin(will_be)]
+    new = planned.assign(starts=weights)[~will_be.isin(was)]
     key = [name for name in planned if name in old and name not in MAY_DIFFER]
     again = new.astype({"problem": str}).merge(_plain(old[key]).drop_duplicates(), on=key) if key else new[:0]
     if len(again):
-        why = ", ".join(_different(path, study)) or "their data, their code or the number of trials beside them"
+        before = "" if Manifest.read(path).ended else ", the study before a run that was interrupted"
+        unsaid = f"their data, their code{before} or the number of trials beside them"
+        why = ", ".join(_different(path, study)) or unsaid
         yield f"{int(again['starts'].sum()):,} trials of {path} will run again because {why} changed"
 
 
@@ -122,11 +127,16 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
 def _different(path: Path, study: Study) -> list[str]:
     """Return the keys of the study file that decide numbers, and that differ from those of the folder's study."""
     try:
-        old = _flat(tomllib.loads((path / "study.toml").read_text(encoding="utf-8")))
+        old = tomllib.loads((path / "study.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path / 'study.toml'}: {error}") from error
-    new = _flat(tomllib.loads(study.to_toml()))
+    new = tomllib.loads(study.to_toml())
+    problems = [as_list(each.get("problem", [])) for each in (old, new)]
+    for each, own in zip((old, new), problems, strict=True):  # a problem more or less changes no other
+        each["problem"] = own[: min(map(len, problems))]
+    old, new = _flat(old), _flat(new)
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    keys = [key for key in keys if not (key in COUNTS and key in old and key in new)]
     return [key for key in keys if key.split(".")[0] not in NOT_DECISIVE and key not in NOT_DECISIVE_BELOW]
 
 

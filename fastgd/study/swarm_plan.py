@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fastgd._errors import InputError, nearest
+from fastgd._user_modules import check_unchanged
 from fastgd.engine.swarm import SwarmSpec
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
@@ -117,7 +118,7 @@ class SwarmPlan:
                 "schedule": self.schedule.label,
                 **{f"schedule.{key}": value for key, value in self.schedule.numbers.items()},
                 "seed": self.seed,
-                "starts": len(self.starts),
+                "starts": np.bincount(self.lanes // len(self.starts), minlength=len(self.ids)),
             }
         )
 
@@ -223,8 +224,9 @@ def make_swarm_plan(study: Study) -> StudyPlan:
         for block, rule, schedule in _methods(study):
             for seed in study.seed if problem.noise or rule.optimizer.drawn else study.seed[:1]:
                 swarm = _swarm(study, index, starts, origin, block, rule, schedule, seed)
-                new = [name not in seen for name in swarm.ids]
-                for name in swarm.ids:
+                new = []
+                for name in swarm.ids:  # one by one: a list may hold a number twice, but for its last digits
+                    new.append(name not in seen)
                     if (other := seen.setdefault(name, index)) != index:
                         raise InputError(repeated(other, index, swarm.label))
                 if any(new):
@@ -313,6 +315,8 @@ def _shared(
 ) -> dict[str, Any]:
     """Return all that decides the numbers of configurations, beside their hyper-parameters and the seed."""
     landscape = spec.landscape
+    if landscape.foreign:
+        check_unchanged(landscape.helpers)
     return {
         "landscape": [landscape.name, landscape.source if landscape.foreign else None, problem.params],
         "gradient": problem.gradient,
