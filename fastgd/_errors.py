@@ -14,10 +14,10 @@ class InputError(ValueError):
     """
 
 
-def nearest(found: str, valid: Iterable[str]) -> str:
+def nearest(found: object, valid: Iterable[str]) -> str:
     """Return "did you mean 'x'?" or, where nothing is near, the list of valid names."""
     names = sorted(valid)
-    close = get_close_matches(found, names, n=1)
+    close = get_close_matches(str(found), names, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
     rest = len(names) - MOST_SHOWN

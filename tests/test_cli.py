@@ -189,6 +189,8 @@ MISTAKES = [
     (["best", "nowhere"], "error: nowhere holds no fastgd results"),
     (["best", "nowhere", "--by", "accuracy"], "error: --by: there is no 'accuracy'; valid: loss, validation_loss"),
     (["plot", "nowhere", "--kind", "curves"], "error: nowhere holds no fastgd results"),
+    (["plot", "study.toml"], "error: study.toml is a file, and results are a folder"),
+    (["plot", "study.toml", "-k", "schedule", "--set", "page=2"], "error: --set page: the schedules of a study that"),
     (["list", "optimisers"], "error: fastgd list: there is no 'optimisers'; did you mean 'optimizers'?"),
     (["list", "nothing"], "error: fastgd list: there is no 'nothing'; valid: baselines, datasets, keys, landscapes,"),
     (["best", "nowhere", "--at", "end"], "error: --at: there is no 'end'; valid: best, final"),
