@@ -138,3 +138,11 @@ def test_a_value_below_all_known_minima_is_reported_and_no_trial_that_has_one_ha
     assert "below all minima that are known" in warning
     both = with_minima(module, [higher, 0.0], [lowest, 0.0], name="wells", **fields)
     assert fastgd.run(both, tmp_path / "both").trials["status"].tolist() == ["trapped", "converged"]
+
+
+def test_a_plan_does_not_print_a_hundred_notes():
+    schedule = {"name": "warmup", "length": list(range(1000, 1100))}
+    study = study_of(epochs=10, schedule=schedule, problem={"loss": "logistic", "validation": 0.01})
+    plan = make_plan(study, load_data(study, rows(), lambda _: None))
+    assert len(plan.notes) == 100
+    assert plan.summary().notes[20:] == ("... and 80 more of this kind",)
