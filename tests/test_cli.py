@@ -235,8 +235,8 @@ def test_progress_is_plain_lines_where_there_is_no_terminal():
     lines = play(Console(file=io.StringIO(), width=200, highlight=False, markup=False)).splitlines()
     assert lines == [
         "loading flights",
-        "planned 1,288 trials in 18 cohorts: about 3.5 s (training 2.0 s, evaluation 1.0 s, storing 0.5 s), 1 MB on disk, "
-        "400 MB of memory",
+        "planned 1,288 trials in 18 cohorts: about 3.5 s (training 2.0 s, evaluation 1.0 s, storing 0.5 s), "
+        "1 MB on disk, 400 MB of memory",
         "compiling the dense tile of adam in float64 (or loading it from the cache)",
         "cohort 3/18, epoch 0/10: 14 alive, 23 diverged, 132 of 1,288 trials done, 1.23 G samples x lanes/s, 34 s left",
         "note: [odd] things",
