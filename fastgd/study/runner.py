@@ -21,7 +21,8 @@ from fastgd.analysis import load as load_results
 from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
 from fastgd.engine.machine import cpu_model
 from fastgd.problems import find_loss
-from fastgd.store.folder import Folder
+from fastgd.store.files import writing
+from fastgd.store.folder import Folder, refuse_foreign
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import COORDINATES
 from fastgd.study.cohort_plan import without
@@ -301,6 +302,20 @@ def _open(
         fresh=fresh,
         allow_mixed=allow_mixed,
     )
+
+
+def refusal(path: Path, study: Study, allow_mixed: bool) -> str:
+    """Say why a run of a study would be refused in a folder; empty: it would not, if the data are the same."""
+    try:
+        if (path / "manifest.json").exists():
+            previous = Manifest.read(path)
+            _manifest(study, previous.fingerprints, (), 1).extending(previous, path, allow_mixed)
+        else:
+            with writing(path):
+                refuse_foreign(path)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _manifest(study: Study, fingerprints: Mapping[str, str], notes: Sequence[str], threads: int) -> Manifest:
