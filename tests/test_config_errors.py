@@ -408,3 +408,15 @@ def test_a_grid_without_values_is_one_message(num):
 def test_a_message_does_not_list_all_trials():
     assert nearest("zebra", map(str, range(1000))).endswith(" and 940 more")
     assert nearest("zebra", ["one", "two"]) == "valid: one, two"
+
+
+def test_three_arrays_are_no_pair():
+    study = fastgd.Study(name="a", epochs=1, problem={"loss": "squared"}, optimizer={"name": "sgd", "lr": 1})
+    with pytest.raises(InputError, match=r"data must be a pair, \(X, y\); found tuple of 3"):
+        fastgd.run(study, data=([[1.0]], [1.0], [1.0]))
+
+
+def test_a_path_is_no_study():
+    for use in (fastgd.run, fastgd.tune, fastgd.range_test):
+        with pytest.raises(InputError, match=r"a fastgd\.Study is needed, found str: fastgd\.Study\.from_toml"):
+            use("study.toml")

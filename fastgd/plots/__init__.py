@@ -121,6 +121,8 @@ def plot(results: Results, kind: str, **options: Any) -> "Figure":
     InputError
         There is no such kind, it has no such option, or the results lack what it needs.
     """
+    if isinstance(results, str | Path):
+        raise InputError(f"results are needed, not their folder: fastgd.load({str(results)!r}) reads them")
     found = PLOTS.find(kind)
     known = dict(list(signature(found.draw).parameters.items())[1:])
     if unknown := [name for name in options if name not in known]:

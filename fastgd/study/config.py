@@ -349,6 +349,13 @@ class Study(Block):
         return self
 
 
+def require_study(found: object) -> None:
+    """Refuse what is no study, such as the path of one."""
+    if not isinstance(found, Study):
+        kind = type(found).__name__
+        raise InputError(f"a fastgd.Study is needed, found {kind}: fastgd.Study.from_toml(path) reads a study file")
+
+
 def _with_defaults(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a study's fields; landscapes, whose epochs are steps, are recorded at a few of them unless they say so."""
     problems, record = as_list(fields.get("problem")), fields.get("record", {})
