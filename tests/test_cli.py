@@ -140,6 +140,7 @@ def test_list_tells_defaults():
     assert adam["options"]["bias_correction"] == [True, False]
     assert adam["bytes_a_parameter"] == 24
     assert "lr, beta1=0.9" in fastgd_cli("list", "optimizers")[0]
+    assert re.search(r"2 to 1,000 +\[-2.048, 2.048\] +b=100", fastgd_cli("list", "landscapes")[0])
 
 
 def test_best(folder):

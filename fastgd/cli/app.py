@@ -118,7 +118,10 @@ def run(
         int | None, typer.Option("--threads", "-j", min=1, help="Threads; their number never changes a result.")
     ] = None,
     trial: Annotated[
-        str | None, typer.Option("--trial", help="Run this trial alone, with the same bits.", metavar="ID")
+        str | None,
+        typer.Option(
+            "--trial", help="Run this trial alone, with the same bits; on landscapes ID or ID:START.", metavar="ID"
+        ),
     ] = None,
     allow_mixed: Annotated[
         bool,
