@@ -315,7 +315,7 @@ def plot(
     fastgd plot studies/schedules.toml --kind schedule -o schedules.png
     fastgd plot results/basins --kind basins --set color=steps
     fastgd plot results/valley --kind animate -o valley.gif
-    fastgd plot results/many --kind sensitivity --set page=2
+    fastgd plot results/ill_conditioned --kind sensitivity --set 'problem=condition 10'
     ```
     """
     from fastgd.cli import rankings, tunings
