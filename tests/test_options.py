@@ -307,7 +307,7 @@ def test_what_a_rule_allows_is_what_its_functions_do(name):
     [
         (
             {"name": "lamb", "proximal": {"l1": 0.1}},
-            r"\.proximal: does not go with 'lamb': its step is not a rate times",
+            r"\.proximal: does not go with 'lamb': its step is not the rate times",
         ),
         (
             {"name": "momentum", "form": ["torch", "lecture"], "proximal": {}},
@@ -369,7 +369,7 @@ def test_a_step_on_an_array_takes_options(name, options, later, size, dtype):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("lamb", {"proximal": {"l1": 0.1}}, "lamb does not go with proximal: its step is not a rate times a direction"),
+        ("lamb", {"proximal": {"l1": 0.1}}, "lamb does not go with proximal: its step is not the rate times a direction"),
         ("ftrl", {"lookahead": {}}, "ftrl does not go with lookahead: it computes the parameters anew"),
         (
             "nesterov",
