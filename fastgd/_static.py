@@ -3,12 +3,14 @@
 import operator
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.core.pythonapi import NativeValue
 from numba.extending import intrinsic, models, overload, register_model, typeof_impl, unbox
+from numpy.typing import NDArray
 
 
 class Static:
@@ -62,7 +64,9 @@ def static(typingctx, constant, name):
 def call_at(typingctx, address, shape, arguments):
     """`call_at(address, shape, (a, b, ...))`: call the kernel `f(static, shape, a, b, ...)` by its address.
 
-    An error in the kernel is raised by its caller.
+    An error in it is noted in the row that the address is of, and raised when the call from Python has ended (see
+    `raise_failed`): to leave the driver at once would cost it a tenth, since Numba then counts the references of each
+    view that it makes.
 
     Arrays must be C-contiguous, whole numbers are int64: what `address_of` compiles kernels for.
     """
@@ -75,21 +79,37 @@ def call_at(typingctx, address, shape, arguments):
     def codegen(context, builder, sig, args):
         values = zip(cgutils.unpack_tuple(builder, args[2]), arguments, wanted[2:], strict=True)
         cast = [context.cast(builder, value, found, kind) for value, found, kind in values]
-        pointer = builder.inttoptr(args[0], context.call_conv.get_function_type(types.none, wanted).as_pointer())
+        row = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        kind = context.call_conv.get_function_type(types.none, wanted).as_pointer()
+        pointer = builder.inttoptr(builder.load(row), kind)
         given = [context.get_dummy_value(), context.get_dummy_value(), *cast]
         status, _ = context.call_conv.call_function(builder, pointer, types.none, wanted, given)
         with cgutils.if_unlikely(builder, status.is_error):
-            context.call_conv.return_status_propagate(builder, status)
+            builder.store(ir.Constant(ir.IntType(64), 1), builder.gep(row, [ir.Constant(ir.IntType(32), 1)]))
         return context.get_dummy_value()
 
     return types.void(types.int64, shape, arguments), codegen
+
+
+# Of each kernel that is called by its address: where its code stands, and whether it has failed.
+_called: dict[int, tuple[str, NDArray[np.int64]]] = {}
 
 
 def address_of(kernel: Any, kinds: tuple[Any, ...]) -> int:
     """Compile a kernel for these types, or load it from the cache, and return the address to call it by."""
     kernel.compile(kinds)
     compiled = kernel.overloads[kinds]
-    return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+    code = int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+    _, row = _called.setdefault(code, (compiled.fndesc.qualname, np.array([code, 0], np.int64)))
+    return int(row.ctypes.data)
+
+
+def raise_failed() -> None:
+    """Raise RuntimeError where a kernel that was called by its address has failed."""
+    for name, row in _called.values():
+        if row[1]:
+            row[1] = 0
+            raise RuntimeError(f"the kernel {name} failed")
 
 
 class ChoiceType(types.Type):

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from fastgd._errors import InputError
+from fastgd._static import raise_failed
 from fastgd._system import processors
 
 CALL_SECONDS = 0.05  # what a kernel call should last: short for Ctrl-C and progress, long against its start
@@ -49,11 +50,12 @@ class Threads:
         """Run the calls side by side and wait for all of them; the first error is raised."""
         if len(calls) == 1:
             calls[0]()
-            return
-        futures = [self._pool.submit(call) for call in calls]
-        wait(futures)
-        for future in futures:
-            future.result()
+        else:
+            futures = [self._pool.submit(call) for call in calls]
+            wait(futures)
+            for future in futures:
+                future.result()
+        raise_failed()
 
     def __enter__(self) -> "Threads":
         return self

@@ -16,6 +16,7 @@ from fastgd import _math, optimizers
 from fastgd._errors import InputError
 from fastgd._jit import jit
 from fastgd._static import Static, address_of, call_at
+from fastgd._threads import Threads, call
 from fastgd.engine.evaluation import norms
 from fastgd.engine.shapes import tile_shape
 from fastgd.optimizers._line_search import Exact
@@ -260,10 +261,11 @@ def test_an_error_in_a_kernel_that_is_called_by_its_address_is_raised():
     shape, x = Static(tile_shape(4, 8)), np.array([1.0, 0.0])
     kind = numba.typeof(shape)
     address = address_of(failing, (kind, kind, types.Array(types.float64, 1, "C")))
-    with pytest.raises(ValueError, match="from below"):
-        calling(address, shape, x)
-    assert x[1] == 0
-    calling(address, shape, -x)
+    with Threads(2) as threads:
+        for count in (1, 2):
+            with pytest.raises(RuntimeError, match="the kernel failing failed"):
+                threads.run([call(calling, (address, shape, x))] * count)
+        threads.run([call(calling, (address, shape, -x))])
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -163,16 +163,18 @@ def test_what_runs_again_is_said_with_its_reason(tmp_path):
 def test_a_dry_run_says_what_a_folder_lacks(tmp_path):
     run(tmp_path / "r")
     more = {"optimizer": {"name": "momentum", "lr": [0.01, 0.03, 0.1, 0.3, 1.0]}}
-    found = standing(tmp_path / "r", study_of(**more), plan_of(**more).table())
+    found = standing(tmp_path / "r", study_of(**more), plan_of(**more))
     assert (found.held, found.missing, found.timed_out) == (4, 1, 0)
     assert found.lines == (f"{tmp_path / 'r'} holds 4 of the 5 trials, and 1 are missing",)
-    assert standing(tmp_path / "none", study_of(), plan_of().table()) is None
+    assert sum(cohort.lanes for cohort in found.left.cohorts) == 1
+    assert standing(tmp_path / "none", study_of(), plan_of()) is None
     fastgd.run(fastgd.Study(**VALLEY, starts={"uniform": 5}), tmp_path / "valley")
     wider = fastgd.Study(**VALLEY, starts={"uniform": 8})
-    found = standing(tmp_path / "valley", wider, make_swarm_plan(wider).table())
+    found = standing(tmp_path / "valley", wider, make_swarm_plan(wider))
     assert (found.held, found.missing, found.notes) == (5, 3, ())
+    assert found.left.trials == 3
     longer = fastgd.Study(**{**VALLEY, "steps": 30}, starts={"uniform": 5})
-    found = standing(tmp_path / "valley", longer, make_swarm_plan(longer).table())
+    found = standing(tmp_path / "valley", longer, make_swarm_plan(longer))
     assert found.notes == (f"5 trials of {tmp_path / 'valley'} will run again because steps changed",)
 
 

@@ -369,7 +369,11 @@ def test_a_step_on_an_array_takes_options(name, options, later, size, dtype):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("lamb", {"proximal": {"l1": 0.1}}, "lamb does not go with proximal: its step is not the rate times a direction"),
+        (
+            "lamb",
+            {"proximal": {"l1": 0.1}},
+            "lamb does not go with proximal: its step is not the rate times a direction",
+        ),
         ("ftrl", {"lookahead": {}}, "ftrl does not go with lookahead: it computes the parameters anew"),
         (
             "nesterov",

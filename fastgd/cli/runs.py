@@ -84,9 +84,10 @@ def dry_run(study: Study, out: Path | None, options: Options) -> None:
         plan = cohorts if options.trial is None else only(cohorts, options.trial)
     folder = folder_of(study, out, options.trial)
     refused = "" if options.fresh else refusal(folder, study, options.allow_mixed)
-    found = None if options.fresh or refused else standing(folder, study, plan.table())
+    found = None if options.fresh or refused else standing(folder, study, plan)
+    summary = plan.summary(options.threads, found.left.cost(options.threads) if found else None)
     lines = [f"a run would be refused: {refused}"] if refused else found.lines if found else ()
-    show(*describe(study.name, plan.summary(options.threads), lines))
+    show(*describe(study.name, summary, lines))
 
 
 def demo(out: Path) -> None:

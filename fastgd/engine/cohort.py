@@ -183,7 +183,7 @@ class Cohort:
 
     @cached_property
     def _calls(self) -> Calls:
-        return calls_of(self.spec.rule, self.layout.shape, self.dtype)
+        return calls_of(self.spec.rule, self.layout.shape, self.dtype, scheduled=bool(self.spec.scheduled))
 
     def advance(self, steps: int, poll: Callable[[], None] = lambda: None) -> None:
         """Take steps, in calls of some 50 ms; `poll` is called after each."""

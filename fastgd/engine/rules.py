@@ -38,6 +38,7 @@ class Calls(NamedTuple):
     """A rule's kernels by their addresses, and what it needs of a driver.
 
     begin, apply : int
+        `begin` is 0 where there is nothing to do before a step.
     rounds : ndarray (rounds, 2) int64
         `weigh` and `conclude_round` of each round of sums.
     losses : bool
@@ -179,7 +180,7 @@ def read_iterate(rule, shape, state, hyper, out, first, step):
                 store(out[tile], at + v, readout(rule, h, load(shape, state[tile], at + v), s))
 
 
-def calls_of(rule: Rule, shape: Shape, dtype: Any) -> Calls:
+def calls_of(rule: Rule, shape: Shape, dtype: Any, *, scheduled: bool = True) -> Calls:
     """Compile, or load, what drivers of this shape call of a rule."""
     array = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
     table, exact = types.Array(types.int64, 2, "C"), types.Array(types.float64, 1, "C")
@@ -192,7 +193,8 @@ def calls_of(rule: Rule, shape: Shape, dtype: Any) -> Calls:
         addresses[0] = address_of(weigh, (*step, array, exact, exact, n, n, n, array, n, n, exact))
         conclude = (exact, exact, exact, array, n, n, exact, exact, types.boolean)
         addresses[1] = address_of(conclude_round, (*step, *conclude))
-    return Calls(begin, rounds, apply, rule.batch_loss)
+    prepares = scheduled or rule.counts.quantities[0] or rule.memory
+    return Calls(begin if prepares else 0, rounds, apply, rule.batch_loss)
 
 
 class SparseCalls(NamedTuple):
@@ -224,9 +226,7 @@ def sparse_calls_of(
     array = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
     features, n = types.Array(types.int32, 1, "C"), types.int64
     common = (numba.typeof(Static(rule)), numba.typeof(Static(shape)), array, array, array, features, n, n, n)
-    calls = calls_of(rule, shape, dtype)
-    if not scheduled and not rule.counts.quantities[0] and not rule.memory:
-        calls = calls._replace(begin=0)
+    calls = calls_of(rule, shape, dtype, scheduled=scheduled)
     row = address_of(apply_row, (*common, array, array, n, n)) if rows else 0
     touched = 0 if rows else address_of(apply_touched, (*common, array))
     more = coast_calls_of(coast, shape, dtype) if coast else CoastCalls(0, 0, 0, 0)

@@ -112,7 +112,8 @@ def lane_step(calls, shape, data, lanes, scratch, batch, index, intercept):
     if many:
         rounded(shape, total, G, vectors + 1)
     scratch.loss[0] *= 1.0 / (stop - start)
-    sum_rounds(calls, shape, state, lanes.exact[index], lanes.memory[index], scratch, t, d, intercept)
+    if calls.rounds.shape[0] > 0:
+        sum_rounds(calls, shape, state, lanes.exact[index], lanes.memory[index], scratch, t, d, intercept)
     call_at(calls.apply, shape, (state, hyper[:half], scratch.c, 0, vectors, stride, G, 0))
     if intercept:
         call_at(calls.apply, shape, (state, hyper[half:], scratch.c, vectors, 1, stride, G, vectors * width))

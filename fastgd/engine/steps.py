@@ -143,6 +143,8 @@ def finish_large_batch(calls, shape, lanes, tile, t, share, d, intercept, G, scr
 @jit
 def begin_step(calls, shape, lanes, tile, index, t, scratch):
     """Put a step's scheduled values into their places, and prepare the rule's quantities of step t."""
+    if calls.begin == 0:
+        return
     hyper, exact, memory = lanes.hyper[tile], lanes.exact[tile], lanes.memory[tile]
     scheduled = lanes.scheduled[index, tile]
     call_at(calls.begin, shape, (hyper, exact, scheduled, 0, lanes.which, memory, t, scratch.exact_c, scratch.c))

@@ -16,7 +16,7 @@ from fastgd._jit import jit
 from fastgd._math import root, squares
 from fastgd._noise import normal
 from fastgd._static import static
-from fastgd._vectors import load, store, total, wide, zeros
+from fastgd._vectors import cast, load, store, total, wide, zeros
 from fastgd.engine.groups import BLOCK, CHUNK
 from fastgd.engine.points import Point, point
 from fastgd.optimizers._compose import jitable
@@ -242,25 +242,31 @@ def copy_numbers(source, first, count, target, to):
 
 
 @jit
-def fill_table(rule, shape, hyper, first, memory, scheduled, span, table, exact, stride):
+def fill_table(rule, shape, hyper, first, memory, scheduled, span, table, exact, stride, sums):
     """Write the hyper-parameters of steps t + 1 ... t + steps and the rule's quantities, a row a step.
 
     hyper : those that stand at `first`; memory : that after step t; it is advanced. `exact` is float64 as they are, and
-    rounded to the table, which may be the same.
+    rounded to the table, which may be the same. Where it is not, rows of it are needed only of a rule that sums over
+    coordinates, or for scheduled values: light rules would wait for this memory.
     scheduled : Values; span : (the row of its values for step t + 1, t, steps).
     """
     low, t, steps = span
     W, size = static(shape, "width"), static(rule, "hyper") * static(shape, "width")
+    apart, own = table.itemsize != exact.itemsize, hyper[first : first + size]
+    changing = sums or not apart or scheduled.which.shape[0] > 0
     for k in range(steps):
         row, rounded = exact[k * stride :], table[k * stride :]
-        copy_numbers(hyper, first, size, row, 0)
+        if changing:
+            copy_numbers(own, 0, size, row, 0)
         for m in range(scheduled.which.shape[0]):
             at, number = scheduled.which[m] * W, scheduled.values[low + k, m]
             for i in range(at, at + W):
                 row[i] = number * row[i] if m == scheduled.rate else number
-        prepare_step(rule, shape, row, memory, row[size:], rounded[size:], 0, t + k + 1)
-        if table.itemsize != exact.itemsize:
-            copy_numbers(row, 0, size, rounded, 0)
+        values = row if changing else own
+        prepare_step(rule, shape, values, memory, row[size:], rounded[size:], 0, t + k + 1)
+        if apart:
+            for i in range(0, size, W):
+                store(rounded, i, cast(load(shape, values, i), rounded))
 
 
 @jit
@@ -300,7 +306,8 @@ def advance_groups(rule, landscape, rounds, shape, terrain, groups, scheduled, w
                     # The memory of lanes that share their hyper-parameters is the same unless sums are in it.
                     copy_numbers(kept, group * numbers, numbers, memory, 0)
                     span = (begin, t + begin, count)
-                    fill_table(rule, shape, hyper, owner * hypers, memory, scheduled, span, table, exact, stride)
+                    own = owner * hypers
+                    fill_table(rule, shape, hyper, own, memory, scheduled, span, table, exact, stride, one is not None)
                     filled = owner
                 copy_numbers(state, block, size, saved, 0)
                 if one is not None:

@@ -230,7 +230,7 @@ class ADOPT(NamedTuple):
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         scaled = g / np.maximum(np.sqrt(s[1]), h.eps)
         if h.clipping:
-            scaled = np.minimum(np.maximum(scaled, -c[2]), c[2])
+            scaled = np.where(np.abs(scaled) > c[2], c[2] * np.sign(scaled), scaled)
         m = c[0] * s[0] + c[3] * scaled
         v = c[1] * s[1] + c[4] * g * g
         return w - h.lr * m, (m, v)

@@ -117,7 +117,8 @@ class MoMo(NamedTuple):
         step = np.maximum(model - bound, 0) / norm_decayed / norm_decayed
         step = np.minimum(h.lr, np.where(still, 0.0, step))
         if h.adapt_lower_bound:
-            bound = np.maximum(objective - product + along - step * norm * norm / 2, h.lower_bound)
+            reached = np.maximum(objective - product + along - step * norm * norm / 2, h.lower_bound)
+            bound = np.where(h.lr > 0, reached, bound)  # a step that is not taken reaches nothing
         return (beta, c[1], step), (objective, product, bound)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
@@ -174,7 +175,8 @@ class MoMoAdam(NamedTuple):
         step = np.maximum(model - b * bound, 0) / np.where(still, 1.0, norm_decayed)
         step = np.minimum(h.lr / b, np.where(still, 0.0, step))
         if h.adapt_lower_bound:
-            bound = np.maximum((objective - product + along - step * norm / 2) / b, h.lower_bound)
+            reached = np.maximum((objective - product + along - step * norm / 2) / b, h.lower_bound)
+            bound = np.where(h.lr > 0, reached, bound)  # a step that is not taken reaches nothing
         return (c[1], step, c[2], c[3]), (objective, product, bound)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:

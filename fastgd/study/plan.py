@@ -21,8 +21,9 @@ from fastgd.engine.spec import CohortSpec, cohort_bytes
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
 from fastgd.problems import find_loss
+from fastgd.store.snapshot import Snapshot
 from fastgd.study._tables import Search
-from fastgd.study.cohort_plan import CohortPlan
+from fastgd.study.cohort_plan import CohortPlan, without
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 from fastgd.study.costs import Pace, Survey, cohort_cost, survey_cost, total, workload
 from fastgd.study.identity import trial_ids
@@ -52,15 +53,20 @@ class Plan:
         """Return a row for each trial."""
         return self.trials
 
+    def left(self, snapshot: Snapshot) -> "Plan":
+        """Return the plan of what a folder does not hold."""
+        stored = snapshot.trial_ids() - snapshot.trial_ids("timeout") if snapshot.trials else set()
+        return replace(self, cohorts=without(self.cohorts, stored))
+
     def cost(self, threads: int | None = None) -> Cost:
         """Return what it is expected to cost, with so many threads on this machine."""
         pace = Pace.of(threads)
         parts = [cohort_cost(cohort, pace) for cohort in self.cohorts]
         return total([*parts, *(survey_cost(survey, pace) for survey in self.surveys)], self.data_bytes)
 
-    def summary(self, threads: int | None = None) -> PlanSummary:
-        """Return the plan in numbers; costs are those with so many threads."""
-        rows, cost = [cohort.summary() for cohort in self.cohorts], self.cost(threads)
+    def summary(self, threads: int | None = None, cost: Cost | None = None) -> PlanSummary:
+        """Return the plan in numbers; costs are those with so many threads, or those of what is left to run of it."""
+        rows, cost = [cohort.summary() for cohort in self.cohorts], cost or self.cost(threads)
         lanes = sum(row.lanes for row in rows)
         padded = sum(cohort.padding for cohort in self.cohorts)
         return PlanSummary(

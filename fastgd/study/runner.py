@@ -141,9 +141,9 @@ def _run_data(
 
 def _announce(plan: Plan | StudyPlan, study: Study, path: Path | None, threads: int | None, emit: OnEvent) -> None:
     """Report a plan, and what its user should know of it and of the results that a folder holds already."""
-    summary = plan.summary(threads)
+    found = None if path is None else standing(path, study, plan)
+    summary = plan.summary(threads, found.left.cost(threads) if found else None)
     emit(Planned(summary))
-    found = None if path is None else standing(path, study, plan.table())
     for note in (*summary.notes, *(found.notes if found else ())):
         emit(Warning_(note))
 

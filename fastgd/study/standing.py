@@ -12,6 +12,8 @@ from fastgd._errors import InputError
 from fastgd.store.manifest import SCHEMA, Manifest
 from fastgd.store.snapshot import Snapshot
 from fastgd.study.config import Study
+from fastgd.study.plan import Plan
+from fastgd.study.swarm_plan import StudyPlan
 
 # Keys of a study file that add trials, or that decide no number: a change of them runs nothing again.
 NOT_DECISIVE = ("name", "optimizer", "schedule", "seed", "batch_size", "max_seconds", "surface")
@@ -33,6 +35,8 @@ class Standing:
         Of those stored, how many ran out of time, and will run again.
     notes : tuple of str
         What will run again though it is stored, and why.
+    left : Plan or StudyPlan
+        The plan of what is to run.
     """
 
     path: Path
@@ -40,6 +44,7 @@ class Standing:
     missing: int
     timed_out: int
     notes: tuple[str, ...]
+    left: Plan | StudyPlan
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -48,15 +53,14 @@ class Standing:
         return f"{self.path} holds {self.held:,} of the {total:,} trials, and {self.missing:,} are missing", *self.notes
 
 
-def standing(path: Path, study: Study, planned: pd.DataFrame) -> Standing | None:
+def standing(path: Path, study: Study, plan: Plan | StudyPlan) -> Standing | None:
     """Return what a folder holds of a study's plan; None: it holds no results.
 
     Parameters
     ----------
     path : Path
     study : Study
-    planned : pandas.DataFrame
-        A row for each trial of the plan, or on landscapes for each configuration with the number of its `starts`.
+    plan : Plan or StudyPlan
 
     Raises
     ------
@@ -65,7 +69,7 @@ def standing(path: Path, study: Study, planned: pd.DataFrame) -> Standing | None
     """
     if not (path / "manifest.json").exists() or Manifest.read(path).schema != SCHEMA:
         return None
-    snapshot = Snapshot.read(path)
+    snapshot, planned = Snapshot.read(path), plan.table()
     stored = _stored(snapshot)
     known = stored.set_index("trial_id")["stored"] if len(stored) else pd.Series(dtype=int)
     weights = planned["starts"] if "starts" in planned else pd.Series(1, planned.index)
@@ -74,7 +78,7 @@ def standing(path: Path, study: Study, planned: pd.DataFrame) -> Standing | None
     notes = [*_changed(path, study, planned, stored, weights), *_unkept(study, snapshot, planned, late)]
     if late:
         notes.append(f"{len(late):,} trials ran out of time before: they are run again")
-    return Standing(path, held, int(weights.sum()) - held, len(late), tuple(notes))
+    return Standing(path, held, int(weights.sum()) - held, len(late), tuple(notes), plan.left(snapshot))
 
 
 def _stored(snapshot: Snapshot) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from fastgd._errors import InputError, nearest
 from fastgd.engine.swarm import SwarmSpec
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
+from fastgd.store.snapshot import Snapshot
 from fastgd.study._surface import SurfaceBlock
 from fastgd.study._tables import Search
 from fastgd.study.config import LandscapeProblem, OptimizerBlock, Schedule, Study
@@ -164,15 +165,20 @@ class StudyPlan:
         """The number of starts of each configuration."""
         return {name: len(swarm.starts) for swarm in self.swarms for name in swarm.ids}
 
+    def left(self, snapshot: Snapshot) -> "StudyPlan":
+        """Return the plan of what a folder does not hold."""
+        swarms = [swarm.without(snapshot.starts()) for swarm in self.swarms] if snapshot.trials else self.swarms
+        return replace(self, swarms=[swarm for swarm in swarms if len(swarm.lanes)])
+
     def cost(self, threads: int | None = None) -> Cost:
         """Return what it is expected to cost, with so many threads on this machine."""
         pace = Pace.of(threads)
         parts = [swarm_cost(swarm, pace) for swarm in self.swarms]
         return total([*parts, *map(surface_cost, self.surfaces)], ranked=self.trials)
 
-    def summary(self, threads: int | None = None) -> PlanSummary:
-        """Return the plan in numbers; costs are those with so many threads."""
-        rows, cost = [swarm.summary() for swarm in self.swarms], self.cost(threads)
+    def summary(self, threads: int | None = None, cost: Cost | None = None) -> PlanSummary:
+        """Return the plan in numbers; costs are those with so many threads, or those of what is left to run of it."""
+        rows, cost = [swarm.summary() for swarm in self.swarms], cost or self.cost(threads)
         padded = sum(row.lanes / (1 - row.padding) - row.lanes for row in rows)
         return PlanSummary(
             trials=self.trials,
