@@ -72,10 +72,10 @@ def test_run_again_has_nothing_to_do(finished):
 def test_extending_runs_what_is_new(finished, tmp_path):
     study, _, _, _ = finished
     folder = tmp_path / "results"
-    fastgd_cli("run", study, "--out", folder, "--set", "optimizer.0.lr=0.1")
-    fastgd_cli("run", study, "--out", folder, "--set", "optimizer.0.lr=[0.1, 0.2]")
+    fastgd_cli("run", study, "--out", folder, "--set", "optimizer.0.lr=[0.1, 0.3]")
+    fastgd_cli("run", study, "--out", folder, "--set", "optimizer.0.lr=[0.1, 0.2, 0.3]")
     trials = fastgd.load(folder).trials
-    assert sorted(trials["lr"]) == [0.1] * 4 + [0.2] * 4
+    assert sorted(trials["lr"]) == [0.1] * 4 + [0.2] * 4 + [0.3] * 4
     assert trials["in_study"].all()
 
 
