@@ -89,7 +89,7 @@ name = "adam"
 lr = { log = [1e-4, 1e-1], num = 4 }
 clip = [{ norm = 1.0 }, { value = 0.1 }]       # a list of tables: alternatives
 averaging = { kind = "ema", decay = 0.99 }
-schedule = { name = "warmup", length = 100 }   # for this optimizer alone
+schedule = { name = "warmup", length = 2, per = "epoch" }   # for this optimizer alone
 
 [[schedule]]
 name = "constant"

@@ -61,10 +61,10 @@ plan makes several cohorts of them.
 SEARCHED = """
 ## Line searches
 
-With `batch_size = "full"` and rules whose step is `lr` times a direction. The margins of the parameters and of the
-direction are kept, two numbers a row and trial: a step passes over the features twice, however often the objective is
-evaluated. `lr` (1 where it is left out) is the unit of the rates; what is recorded as `lr` is the rate that was chosen,
-and `loss_evaluations` counts evaluations along directions.
+With `batch_size = "full"`, or on a landscape, and rules whose step is `lr` times a direction. Over data, the margins of
+the parameters and of the direction are kept, two numbers a row and trial: a step passes over the features twice,
+however often the objective is evaluated. `lr` (1 where it is left out) is the unit of the rates; what is recorded as
+`lr` is the rate that was chosen, and `loss_evaluations` counts evaluations along directions.
 """
 
 

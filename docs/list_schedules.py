@@ -34,7 +34,8 @@ final = [0.0, 0.01]                # a list or a grid makes several schedules
   still, to the last bit but for what coasts on sparse rows, which is right to rounding. A rule goes on to average
   gradients meanwhile; one with the rate in its velocity or its sums says in its text what waits. Options around a rule
   go on: an average moves towards the iterate, and look-ahead steps go back to the slow one.
-- The index of a schedule counts epochs or steps, as the schedule is usually defined; `per` overrides it.
+- The index of a schedule counts epochs or steps, as the schedule is usually defined; `per` overrides it. On
+  landscapes an epoch is a step.
 - `end` below is where the schedule ends: over T epochs or steps its last index, T - 1. With `horizon = "torch"` it is
   T, one past the last, as PyTorch has it. (`one_cycle` ends at the last index in PyTorch too.)
 - **Chains.** Any schedule may last for `length` indices, `then` another one follows, which counts from 0 again over

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST_SHOWN = 60  # names in a message: all optimizers, but not all trials
+
 
 class InputError(ValueError):
     """The user's input is wrong.
@@ -12,8 +14,11 @@ class InputError(ValueError):
     """
 
 
-def nearest(found: str, valid: Iterable[str]) -> str:
+def nearest(found: object, valid: Iterable[str]) -> str:
     """Return "did you mean 'x'?" or, where nothing is near, the list of valid names."""
     names = sorted(valid)
-    close = get_close_matches(found, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(names)}"
+    close = get_close_matches(str(found), names, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    rest = len(names) - MOST_SHOWN
+    return f"valid: {', '.join(names[:MOST_SHOWN])}" + (f" and {rest:,} more" if rest > 0 else "")

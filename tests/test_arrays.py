@@ -79,7 +79,8 @@ def test_a_rule_of_ones_own_on_an_array():
     [
         ([0.0], {"lr": 1}, "adam: w must be a C-contiguous array of float32 or float64, not this list"),
         (np.zeros(3, int), {"lr": 1}, "not this array of int64"),
-        (np.zeros((3, 4)).T, {"lr": 1}, "C-contiguous"),
+        (np.zeros((3, 4)).T, {"lr": 1}, "C-contiguous .* not this array of float64 that is strided"),
+        (np.frombuffer(bytes(24)), {"lr": 1}, "not this array of float64 that is read-only"),
         (np.zeros(3), {}, "adam needs 'lr'"),
         (np.zeros(3), {"lr": -1}, "adam: lr = -1: input should be greater than 0"),
         (np.zeros(3), {"lr": 1, "beta": 0.5}, "adam has no 'beta'; did you mean 'beta2'?"),

@@ -24,6 +24,7 @@ from fastgd.study import events
 from fastgd.study._fields import METRICS
 from fastgd.study.keys import keys
 from fastgd.study.progress import Reporter
+from fastgd.study.summary import Cost
 from fastgd.study.words import amount, seconds
 
 COMMANDS = ["run", "demo", "tune", "best", "plot", "list", "info", "warmup"]
@@ -139,6 +140,7 @@ def test_list_tells_defaults():
     assert adam["options"]["bias_correction"] == [True, False]
     assert adam["bytes_a_parameter"] == 24
     assert "lr, beta1=0.9" in fastgd_cli("list", "optimizers")[0]
+    assert re.search(r"2 to 1,000 +\[-2.048, 2.048\] +b=100", fastgd_cli("list", "landscapes")[0])
 
 
 def test_best(folder):
@@ -189,6 +191,8 @@ MISTAKES = [
     (["best", "nowhere"], "error: nowhere holds no fastgd results"),
     (["best", "nowhere", "--by", "accuracy"], "error: --by: there is no 'accuracy'; valid: loss, validation_loss"),
     (["plot", "nowhere", "--kind", "curves"], "error: nowhere holds no fastgd results"),
+    (["plot", "study.toml"], "error: study.toml is a file, and results are a folder"),
+    (["plot", "study.toml", "-k", "schedule", "--set", "page=2"], "error: --set page: the schedules of a study that"),
     (["list", "optimisers"], "error: fastgd list: there is no 'optimisers'; did you mean 'optimizers'?"),
     (["list", "nothing"], "error: fastgd list: there is no 'nothing'; valid: baselines, datasets, keys, landscapes,"),
     (["best", "nowhere", "--at", "end"], "error: --at: there is no 'end'; valid: best, final"),
@@ -219,7 +223,7 @@ def play(console):
     reporter = Reporter(console)
     with reporter:
         reporter(events.Loading("flights"))
-        reporter(events.Planned(SimpleNamespace(trials=1288, cohorts=[None] * 18)))
+        reporter(events.Planned(SimpleNamespace(trials=1288, cohorts=[None] * 18, cost=Cost(2.0, 1.0, 0.5, 1e6, 4e8))))
         reporter(events.Compiling("the dense tile of adam in float64"))
         reporter(events.Compiling("the dense tile of adam in float64"))  # of the next cohort: said once
         for epoch in range(10):
@@ -232,10 +236,11 @@ def test_progress_is_plain_lines_where_there_is_no_terminal():
     lines = play(Console(file=io.StringIO(), width=200, highlight=False, markup=False)).splitlines()
     assert lines == [
         "loading flights",
-        "planned 1,288 trials in 18 cohorts",
+        "planned 1,288 trials in 18 cohorts: about 3.5 s (training 2.0 s, evaluation 1.0 s, storing 0.5 s), "
+        "1 MB on disk, 400 MB of memory",
         "compiling the dense tile of adam in float64 (or loading it from the cache)",
         "cohort 3/18, epoch 0/10: 14 alive, 23 diverged, 132 of 1,288 trials done, 1.23 G samples x lanes/s, 34 s left",
-        "warning: [odd] things",
+        "note: [odd] things",
     ]
 
 

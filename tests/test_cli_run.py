@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -71,10 +72,10 @@ def test_run_again_has_nothing_to_do(finished):
 def test_extending_runs_what_is_new(finished, tmp_path):
     study, _, _, _ = finished
     folder = tmp_path / "results"
-    fastgd_cli("run", study, "--out", folder, "--set", "optimizer.0.lr=0.1")
-    fastgd_cli("run", study, "--out", folder, "--set", "optimizer.0.lr=[0.1, 0.2]")
+    fastgd_cli("run", study, "--out", folder, "--set", "optimizer.0.lr=[0.1, 0.3]")
+    fastgd_cli("run", study, "--out", folder, "--set", "optimizer.0.lr=[0.1, 0.2, 0.3]")
     trials = fastgd.load(folder).trials
-    assert sorted(trials["lr"]) == [0.1] * 4 + [0.2] * 4
+    assert sorted(trials["lr"]) == [0.1] * 4 + [0.2] * 4 + [0.3] * 4
     assert trials["in_study"].all()
 
 
@@ -117,6 +118,16 @@ def test_dry_run_prints_the_plan_and_writes_nothing(finished, tmp_path, monkeypa
     assert "of memory for the largest cohort" in lines[5]
     assert "passes over the data" in lines[5]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_tells_that_a_folder_would_be_refused(tmp_path):
+    (tmp_path / "study.toml").write_text(STUDY)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("dear")
+    schema_1 = Path(__file__).parent / "data" / "schema_1" / "rates"
+    for folder, why in ((tmp_path / "other", "is not empty and holds no fastgd results"), (schema_1, "has schema 1")):
+        out, _ = fastgd_cli("run", tmp_path / "study.toml", "--dry-run", "--out", folder)
+        assert f"a run would be refused: {folder} {why}" in out
 
 
 @pytest.mark.parametrize("kind", ["curves", "sensitivity", "heatmap"])

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from fastgd import InputError
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.study.config import METRICS, Schedule, Study
+from fastgd.study.plan import make_plan
+from fastgd.study.runner import load_data
+from fastgd.study.swarm_plan import make_swarm_plan
 
 ROOT = Path(__file__).parent.parent
 STUDIES = [*sorted(ROOT.glob("studies/**/*.toml")), ROOT / "fastgd/data/demo.toml"]
@@ -294,8 +297,13 @@ def test_overrides_reach_lists(tmp_path):
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_studies_that_come_along(path):
+    """They can be read and planned, with the data that they name."""
     study = Study.from_toml(path)
     assert study.name == path.stem
+    if study.landscapes:
+        make_swarm_plan(study)
+    else:
+        make_plan(study, load_data(study, None, lambda _: None))
 
 
 def test_a_file_that_begins_with_a_byte_order_mark(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastgd
-from fastgd._errors import InputError
+from fastgd._errors import InputError, nearest
 from fastgd.study.config import Study
 
 STUDY = """
@@ -403,3 +403,20 @@ def test_every_empty_list_is_one_message(fields, key, value, path):
 def test_a_grid_without_values_is_one_message(num):
     with pytest.raises(InputError, match=rf"optimizer\.lr\.num must be a whole number of at least 2, found {num}"):
         fastgd.Study(**{**DATA, "optimizer": {"name": "sgd", "lr": {"log": [1, 2], "num": num}}})
+
+
+def test_a_message_does_not_list_all_trials():
+    assert nearest("zebra", map(str, range(1000))).endswith(" and 940 more")
+    assert nearest("zebra", ["one", "two"]) == "valid: one, two"
+
+
+def test_three_arrays_are_no_pair():
+    study = fastgd.Study(name="a", epochs=1, problem={"loss": "squared"}, optimizer={"name": "sgd", "lr": 1})
+    with pytest.raises(InputError, match=r"data must be a pair, \(X, y\); found tuple of 3"):
+        fastgd.run(study, data=([[1.0]], [1.0], [1.0]))
+
+
+def test_a_path_is_no_study():
+    for use in (fastgd.run, fastgd.tune, fastgd.range_test):
+        with pytest.raises(InputError, match=r"a fastgd\.Study is needed, found str: fastgd\.Study\.from_toml"):
+            use("study.toml")

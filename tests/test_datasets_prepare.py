@@ -130,7 +130,7 @@ def test_a_sum_that_rounds_is_constant():
         data = prepare(from_arrays(X, np.zeros(1000)), targets="real", standardize=True, layout=layout, validation=held)
         for found, expected in ((data.X, X), (data.X_validation, held.X)):
             np.testing.assert_array_equal(found if layout == "dense" else found.toarray(), expected)
-        assert data.notes == ("1 constant columns are not standardised (1 of them constant but for rounding)",)
+        assert data.notes == ("1 constant column is not standardised (constant but for rounding)",)
 
 
 @settings(max_examples=200, deadline=None)

@@ -178,7 +178,7 @@ def test_a_problem_or_a_start_more_is_no_reason_to_run_again(tmp_path):
     ]
     fastgd.run(fastgd.Study(**VALLEY, starts={"uniform": 2}), tmp_path / "valley")
     more = fastgd.Study(**{**VALLEY, "steps": 30}, starts={"uniform": 3})
-    (note,) = standing(tmp_path / "valley", more, make_swarm_plan(more).table()).notes
+    (note,) = standing(tmp_path / "valley", more, make_swarm_plan(more)).notes
     assert note == f"3 trials of {tmp_path / 'valley'} will run again because steps changed"
 
 

@@ -98,6 +98,8 @@ def test_the_same_record_is_found_again():
         (f"{MINE}:Undecorated", None, "neither a function nor a NamedTuple decorated"),
         (f"{MINE}:valley", f"{MINE}:valley_gradien", "gradient .* did you mean 'valley_gradient'"),
         (f"{MINE}:valley", f"{MINE}:NUMBER", "gradient 'landscape_functions:NUMBER' is not a function"),
+        (f"{MINE}:valley", f"{MINE}:bowl", r"must be a function of \(x, g\) that fills g; it is one of \(x\)"),
+        (f"{MINE}:valley_gradient", None, r"must be a function of \(x\); it is one of \(x, g\)"),
         (f"{MINE}:valley", f"{MINE}:wrong_gradient", "'landscape_functions:wrong_gradient' is not that of '.*:valley'"),
         (f"{MINE}:branching", None, r"branching, line 40 of .*, `x\[0\] > 0`: lanes differ"),
         (f"{MINE}:of_math", None, r"`math.sin\(x\[0\]\)`: a value is no single number"),

@@ -387,7 +387,7 @@ def test_a_step_on_an_array_takes_options(name, options, later, size, dtype):
         ),
         ("adam", {"clip": {"kind": "size"}}, "adam: clip: there is no kind 'size'"),
         ("adam", {"clip": {"norm": -1.0}}, "adam: clip.norm = -1.0: input should be greater than 0"),
-        ("adam", {"clip": {"norm": 1.0, "value": 1.0}}, "adam: clip: norm and value does not tell which"),
+        ("adam", {"clip": {"norm": 1.0, "value": 1.0}}, "adam: clip: norm and value do not tell which"),
     ],
 )
 def test_what_does_not_fit_an_array_is_named(name, options, message):

@@ -88,6 +88,12 @@ def test_what_cannot_be_drawn_or_saved_is_one_message(two, tmp_path):
         save(curves(two), tmp_path / "nowhere" / "a.png")
     with pytest.raises(InputError, match="no metric 'los'; did you mean 'loss'"):
         curves(two, metric="los")
+    with pytest.raises(InputError, match=r"not their folder: fastgd\.load\('results/a'\) reads them"):
+        plot("results/a", "curves")
+    with pytest.raises(InputError, match="no metric 3; valid: "):
+        curves(two, metric=3)
+    with pytest.raises(InputError, match="spread must be true or false, found 'no'"):
+        plot(two, "curves", spread="no")
     with pytest.raises(InputError, match="no horizontal axis 'epochs'; did you mean 'epoch'"):
         curves(two, x="epochs")
     with pytest.raises(InputError, match="no hyper-parameter 'momentun'; did you mean 'momentum'"):

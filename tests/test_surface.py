@@ -199,10 +199,11 @@ def test_a_landscape_of_many_coordinates_shows_those_that_are_asked_for(tmp_path
         ({**BOX, "num": [2, 3, 4]}, r"surface\.num must be a number, or one for each of the two axes"),
         ({**BOX, "num": 100_000}, r"surface\.num makes more than 67,108,864 points"),
         ({**BOX, "parameters": [1, 1]}, r"surface\.parameters must be two different parameters"),
+        ({**BOX, "parameters": [0, 1, 2]}, r"surface\.parameters must have at most 2 items, found \[0, 1, 2\]"),
         ({**BOX, "parameters": [0, -1]}, r"surface\.parameters\.1 must be at least 0"),
         ({**BOX, "at": "ones"}, r"surface\.at must be 'zeros' or a list of numbers"),
         ({**BOX, "points": 3}, r"surface\.points is not a known key"),
-        ({**BOX, "parameters": [0, 6]}, r"surface\.parameters = \[0, 6\]: there are 6 parameters, from 0 of 'arrays"),
+        ({**BOX, "parameters": [0, 6]}, r"surface\.parameters = \[0, 6\]: valid are 0 to 5, the parameters of 'arrays"),
         (
             {**BOX, "at": [0.0] * 5},
             r"surface\.at has 5 numbers, and there are 6 parameters of 'arrays/logistic': 5 fea",
@@ -216,7 +217,7 @@ def test_what_does_not_fit_is_refused(tmp_path, surface, message):
 
 
 def test_a_landscape_has_no_more_parameters_than_coordinates(tmp_path):
-    with pytest.raises(InputError, match=r"surface: 'rosenbrock': surface\.parameters = \[0, 2\]: there are 2"):
+    with pytest.raises(InputError, match=r"surface: 'rosenbrock': surface\.parameters = \[0, 2\]: valid are 0 to 1"):
         on_landscape(tmp_path, surface={"parameters": [0, 2]})
     with pytest.raises(InputError, match=r"surface\.low must be below high"):
         on_landscape(tmp_path, surface={"low": 1e6})

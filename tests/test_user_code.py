@@ -341,6 +341,7 @@ MISTAKES = {
     "integer division": ("return w - m // 2, (m,)", "`m // 2`: // is not available; write np.floor(x / y)"),
     "a remainder": ("return w - m % 2, (m,)", "`m % 2`: % is not available; write x - y * np.floor(x / y)"),
     "an array": ("return w - np.ones(3) * m, (m,)", "a value does not go with a ndarray"),
+    "random numbers": ("return w - m * np.random.rand(), (m,)", "random numbers; a trial has the same bits"),
     "assert": ("assert h.lr > 0; return w - m, (m,)", "assert; nothing is raised in a kernel"),
 }
 
@@ -464,3 +465,19 @@ def test_a_mistake_in_a_landscape_is_one_message(module, body, message):
     assert message in text
     if "tuple" not in message:
         assert "f, line 6 of own_ground.py" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("@fastgd.optimizer()\nclass Mine:\n    lr: float", "must be a NamedTuple: class Mine"),
+        (
+            "@fastgd.optimizer()\nclass Mine(NamedTuple):\n    lr: float\n    form: str = 'a'",
+            "'form' is text; a choice is",
+        ),
+    ],
+)
+def test_a_class_that_is_no_rule_is_one_message(module, text, message):
+    module("own_class", f"from typing import NamedTuple\nimport fastgd\n\n\n{text}\n")
+    with pytest.raises(InputError, match=message):
+        find("own_class:Mine")

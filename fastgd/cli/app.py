@@ -118,7 +118,10 @@ def run(
         int | None, typer.Option("--threads", "-j", min=1, help="Threads; their number never changes a result.")
     ] = None,
     trial: Annotated[
-        str | None, typer.Option("--trial", help="Run this trial alone, with the same bits.", metavar="ID")
+        str | None,
+        typer.Option(
+            "--trial", help="Run this trial alone, with the same bits; on landscapes ID or ID:START.", metavar="ID"
+        ),
     ] = None,
     allow_mixed: Annotated[
         bool,
@@ -312,7 +315,7 @@ def plot(
     fastgd plot studies/schedules.toml --kind schedule -o schedules.png
     fastgd plot results/basins --kind basins --set color=steps
     fastgd plot results/valley --kind animate -o valley.gif
-    fastgd plot results/many --kind sensitivity --set page=2
+    fastgd plot results/ill_conditioned --kind sensitivity --set 'problem=condition 10'
     ```
     """
     from fastgd.cli import rankings, tunings

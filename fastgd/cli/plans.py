@@ -33,7 +33,7 @@ def describe(name: str, summary: PlanSummary, standing: Sequence[str] = ()) -> l
         f"{summary.padding:.0%} of what is computed is padding",
         f"{amount(summary.bytes, 'B')} of memory for {_what(summary)}, {amount(summary.flops, 'flop')}",
         f"{summary.cost.in_words()}; compiling kernels that are not in the cache comes on top",
-        *summary.notes,
+        *(f"note: {text}" for text in summary.notes),
         *standing,
         "nothing was run: leave out --dry-run to run it",
     ]

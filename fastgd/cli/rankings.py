@@ -43,11 +43,13 @@ def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str
     from fastgd.plots import PLOTS
     from fastgd.study._overrides import override
 
-    if kind == "schedule" and folder.suffix == ".toml":
-        _sketch(folder, output or folder.with_suffix(".png"))
-        return
     options: dict[str, Any] = {}
     override(options, assignments)
+    if kind == "schedule" and folder.suffix == ".toml":
+        if options:
+            raise InputError(f"--set {', '.join(options)}: the schedules of a study that has not run have no options")
+        _sketch(folder, output or folder.with_suffix(".png"))
+        return
     draw(load(folder), kind, output or folder / f"{kind}{PLOTS.find(kind).suffix}", options)
 
 

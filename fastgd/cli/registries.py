@@ -24,7 +24,7 @@ def listing(kind: Kind) -> Table:
     rows = records(kind)
     columns = [key for key in rows[0] if key not in _NOT_SHOWN[kind]]
     numbers = [key for key in columns if all(isinstance(row[key], int | None) for row in rows)]
-    cells = ([_cell(row[key]) for key in columns] for row in rows)
+    cells = ([_OF_LANDSCAPES.get(key, _cell)(row[key]) for key in columns] for row in rows)
     return table(kind, columns, cells, numbers)
 
 
@@ -44,6 +44,12 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         return number(value, 6)
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_OF_LANDSCAPES: dict[str, Callable[[Any], str]] = {
+    "dimension": lambda ends: " to ".join(f"{end:,}" for end in ends),
+    "domain": lambda pairs: ", ".join(f"[{low:g}, {high:g}]" for low, high in pairs),
+}
 
 
 def _optimizers() -> Rows:

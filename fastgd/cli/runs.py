@@ -70,7 +70,7 @@ def _kept(folder: Path, reporter: Reporter) -> str:
 def dry_run(study: Study, out: Path | None, options: Options) -> None:
     """Print the plan of a study, or of one trial, and what its folder holds of it; nothing is computed or written."""
     from fastgd.cli.plans import describe
-    from fastgd.study.runner import folder_of, only
+    from fastgd.study.runner import folder_of, only, refusal
     from fastgd.study.standing import standing
     from fastgd.study.swarm_plan import make_swarm_plan
 
@@ -83,9 +83,11 @@ def dry_run(study: Study, out: Path | None, options: Options) -> None:
             cohorts = _plan(study, reporter)
         plan = cohorts if options.trial is None else only(cohorts, options.trial)
     folder = folder_of(study, out, options.trial)
-    found = None if options.fresh else standing(folder, study, plan)
+    refused = "" if options.fresh else refusal(folder, study, options.allow_mixed)
+    found = None if options.fresh or refused else standing(folder, study, plan)
     summary = plan.summary(options.threads, found.left.cost(options.threads) if found else None)
-    show(*describe(study.name, summary, found.lines if found else ()))
+    lines = [f"a run would be refused: {refused}"] if refused else found.lines if found else ()
+    show(*describe(study.name, summary, lines))
 
 
 def demo(out: Path) -> None:

@@ -33,8 +33,10 @@ class Scaling(NamedTuple):
         """What was left alone, in words."""
         if not self.constant:
             return ()
-        rounded = f" ({self.rounded:,} of them constant but for rounding)" if self.rounded else ""
-        return (f"{self.constant} constant columns are not standardised{rounded}",)
+        columns = "constant column is" if self.constant == 1 else "constant columns are"
+        some = "" if self.rounded == self.constant else f"{self.rounded:,} of them "
+        rounded = f" ({some}constant but for rounding)" if self.rounded else ""
+        return (f"{self.constant:,} {columns} not standardised{rounded}",)
 
 
 class _Split(NamedTuple):

@@ -108,7 +108,8 @@ def kind_of(table: str, given: Mapping[str, Any]) -> str:
         return fits[0] if fits else next(iter(records))
     hints = [f"kind = {kind!r} ({', '.join(record.hyper)})" for kind, record in records.items()]
     found = " and ".join(sorted(keys)) if keys else "an empty table"
-    raise InputError(f"{found} does not tell which kind is meant; give {' or '.join(hints)}")
+    does = "do" if len(keys) > 1 else "does"
+    raise InputError(f"{found} {does} not tell which kind is meant; give {' or '.join(hints)}")
 
 
 def _required(record: Option) -> set[str]:

@@ -194,13 +194,17 @@ def optimizer(
 
 def describe(cls: type, name: str, given: Mapping[str, Any]) -> Optimizer:
     """Return the record of a NamedTuple of hyper-parameters, with what is given and what its fields say."""
+    if not hasattr(cls, "_field_defaults"):
+        raise InputError(f"optimizer {name!r} must be a NamedTuple: class {cls.__name__}(NamedTuple)")
     annotations = get_type_hints(cls, include_extras=True)
-    defaults: Mapping[str, Any] = cls._field_defaults  # type: ignore[attr-defined]
+    defaults: Mapping[str, Any] = cls._field_defaults
     hyper: dict[str, float | None] = {}
     options: dict[str, tuple[Any, ...]] = {}
     for field, kind in annotations.items():
         values = (False, True) if kind is bool else get_args(kind) if get_origin(kind) is Literal else None
         if values is None:
+            if isinstance(defaults.get(field), str):
+                raise InputError(f"optimizer {name!r}: {field!r} is text; a choice is a Literal of strings, or a bool")
             hyper[field] = defaults.get(field)
         else:
             if field not in defaults:

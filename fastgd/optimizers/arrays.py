@@ -85,8 +85,11 @@ class ArrayOptimizer:
     """
 
     def __init__(self, record: Optimizer, w: Array, *, threads: int | None = None, **values: Any) -> None:
-        if not isinstance(w, np.ndarray) or w.dtype not in (np.float32, np.float64) or not w.flags.c_contiguous:
-            found = f"array of {w.dtype}" if isinstance(w, np.ndarray) else type(w).__name__
+        if not isinstance(w, np.ndarray) or w.dtype not in (np.float32, np.float64) or not w.flags.carray:
+            found = type(w).__name__
+            if isinstance(w, np.ndarray):
+                fault = "" if w.flags.carray else " that is strided" if w.flags.writeable else " that is read-only"
+                found = f"array of {w.dtype}{fault}"
             raise InputError(f"{record.name}: w must be a C-contiguous array of float32 or float64, not this {found}")
         self.record, self.w, self.t = record, w, 0
         rule, self._values = _rule_of(record, values)

@@ -121,10 +121,15 @@ def plot(results: Results, kind: str, **options: Any) -> "Figure":
     InputError
         There is no such kind, it has no such option, or the results lack what it needs.
     """
+    if isinstance(results, str | Path):
+        raise InputError(f"results are needed, not their folder: fastgd.load({str(results)!r}) reads them")
     found = PLOTS.find(kind)
-    known = list(signature(found.draw).parameters)[1:]
+    known = dict(list(signature(found.draw).parameters.items())[1:])
     if unknown := [name for name in options if name not in known]:
         raise InputError(f"a picture of kind {kind!r} has no option {unknown[0]!r}; {nearest(unknown[0], known)}")
+    for name, value in options.items():
+        if "bool" in str(known[name].annotation) and not isinstance(value, bool | None):
+            raise InputError(f"{name} must be true or false, found {value!r}")
     return found.draw(results, **options)
 
 

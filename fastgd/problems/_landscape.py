@@ -255,9 +255,11 @@ def landscape(
     """
 
     def register(cls: C) -> C:
+        if not hasattr(cls, "_field_defaults") or not hasattr(cls, "value"):
+            raise InputError(f"landscape {cls.__name__!r} must be a NamedTuple with a function value(p, x)")
         pairs = domain if isinstance(domain[0], tuple) else (domain,)
         first = tuple(low + (high - low) / 4 for low, high in pairs) if start is None else tuple(np.ravel(start))
-        value: Any = cls.value  # type: ignore[attr-defined]
+        value: Any = cls.value
         record = Landscape(
             name=name or f"{cls.__module__}:{cls.__name__}",
             cls=cls,
@@ -268,7 +270,7 @@ def landscape(
             dimension=dimension,
             domain=pairs,
             customary_start=first,
-            parameters=dict(cls._field_defaults),  # type: ignore[attr-defined]
+            parameters=dict(cls._field_defaults),
             annotations=get_type_hints(cls, include_extras=True),
             reference=reference,
             projected=projected,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from inspect import signature
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -68,6 +69,13 @@ def _function(kind: str, name: str, found: Any) -> FunctionType:
             if kind == "landscape"
             else f"{kind} {name!r} is not a function"
         )
+    takes = ("x", "g") if kind == "gradient" else ("x",)
+    try:
+        signature(found).bind(*takes)
+    except TypeError:
+        fills = " that fills g" if kind == "gradient" else ""
+        text = f"must be a function of ({', '.join(takes)}){fills}; it is one of {signature(found)}"
+        raise InputError(f"{kind} {name!r} {text}") from None
     return found
 
 

@@ -141,13 +141,13 @@ def unreached(parts: Sequence[Part], horizon: Horizon, total: int, unit: str) ->
     found: list[str] = []
     for part, start in zip(parts, starts(parts), strict=True):
         if start >= total:
-            why = "what comes before it lasts to the end" if start == np.inf else f"it would at {unit} {start:,.0f}"
-            return [*found, f"'{part.name}' never begins: {why}, and there are {total:,} {unit}s"]
+            why = f"it would at {unit} {start:,.0f}, and there are {total:,} {unit}s, from 0"
+            return [*found, f"'{part.name}' never begins: {why}"]
         left = total - int(start)
         count = left if part.length is None else min(part.length, left)
         if part.length is not None and part.span(horizon, left) > left - 1 and part.name != "constant":
             end = f"its end is at {unit} {start + part.length:,.0f}"
-            found.append(f"'{part.name}' is longer than the budget: {end}, and there are {total:,} {unit}s")
+            found.append(f"'{part.name}' is longer than the budget: {end}, and there are {total:,} {unit}s, from 0")
         if what := part.record.unreached(part.params, count):
             found.append(f"'{part.name}' has {count:,} {unit}s: {what}")
     return found

@@ -8,6 +8,7 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
+from fastgd._numbers import number
 from fastgd.schedules._record import Index, NonNegative, Positive, schedule
 
 
@@ -69,7 +70,7 @@ class CosineRestarts(NamedTuple):
         edges = self._restarts(float(count))
         cycle = int(np.searchsorted(edges, count * (1 + 1e-12), side="right")) - 1
         done, period = count - edges[cycle], edges[cycle + 1] - edges[cycle]
-        return f"its last period is cut: {done:g} of {period:g}" if done > 1e-9 * period else ""
+        return f"its last period is cut after {number(done)} of {number(period)}" if done > 1e-9 * period else ""
 
     def _restarts(self, last: float) -> NDArray[np.float64]:
         """Return 0 and the indices of the restarts, up to the first after the last index."""

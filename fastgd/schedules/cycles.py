@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from annotated_types import Ge, Gt, Lt
 
+from fastgd._numbers import number
 from fastgd.schedules._record import Index, NonNegative, Positive, schedule
 
 Share = Annotated[float, Gt(0), Lt(1)]
@@ -45,10 +46,10 @@ class Cyclic(NamedTuple):
 
     def unreached(self, count: int) -> str:
         if count <= self.up:
-            return f"its peak, at {self.up:g}, is never reached"
+            return f"its peak, at {number(self.up)}, is never reached"
         period = self.up + (self.up if self.down is None else self.down)
         done = count % period
-        return f"its last cycle is cut: {done:g} of {period:g}" if done else ""
+        return f"its last cycle is cut after {number(done)} of {number(period)}" if done else ""
 
     def _amplitude(self, i: Index, cycle: Index) -> Index:
         match self.mode:
@@ -180,4 +181,4 @@ class Sutskever(NamedTuple):
         return np.minimum(1 - 0.5 / (np.floor(i / self.every) + 1), self.max)
 
     def unreached(self, count: int) -> str:
-        return f"it stays at its first value: it changes at {self.every:g} first" if count <= self.every else ""
+        return f"it keeps its first value until {number(self.every)}" if count <= self.every else ""

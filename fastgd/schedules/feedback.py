@@ -34,9 +34,9 @@ class Plateau(NamedTuple):
 
     An epoch is better when its loss is below `best - threshold |best|`, or `best - threshold` with `threshold_mode =
     "abs"`. For `cooldown` epochs after a drop nothing is counted. The value never falls below `min`, a fraction of the
-    rate as `start` is. The defaults are PyTorch's; its `eps`, which suppresses drops of less than 1e-8, is left out,
-    and for losses below 0 its `best (1 - threshold)`, which is above the best one: there it never acts. Use it where
-    the best time for a drop is not known: each trial finds its own.
+    rate as `start` is. The defaults are PyTorch's. Its `eps`, which suppresses drops of less than 1e-8, is left out.
+    Its margin `best (1 - threshold)` is above the best loss where that is negative, so that it never acts there; this
+    one does. Use it where the best time for a drop is not known: each trial finds its own.
     """
 
     factor: Share = 0.1

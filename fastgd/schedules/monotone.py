@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from annotated_types import Ge
 
+from fastgd._numbers import number
 from fastgd.schedules._record import Index, NonNegative, Positive, schedule
 
 Places = tuple[NonNegative, ...]
@@ -21,7 +22,8 @@ def rising(places: Places) -> bool:
 def _beyond(what: str, places: Places, count: int) -> str:
     """Say which places the indices below `count` do not come to."""
     late = [place for place in places if place > count - 1]
-    return f"its {what}s at {', '.join(f'{place:g}' for place in late)} are never reached" if late else ""
+    subject, verb = (f"{what}s", "are") if len(late) > 1 else (what, "is")
+    return f"its {subject} at {', '.join(map(number, late))} {verb} never reached" if late else ""
 
 
 @schedule("constant", witness="torch.optim.lr_scheduler.ConstantLR")
@@ -112,7 +114,7 @@ class Step(NamedTuple):
         return self.start * self.factor ** np.floor(i / self.every)
 
     def unreached(self, count: int) -> str:
-        return f"its first drop, at {self.every:g}, never comes" if count <= self.every else ""
+        return f"its first drop, at {number(self.every)}, never comes" if count <= self.every else ""
 
 
 @schedule("multistep", witness="torch.optim.lr_scheduler.MultiStepLR", example={"milestones": (50.0, 75.0)})

@@ -111,7 +111,7 @@ class Folder:
         with ExitStack() as stack, writing(path):
             if fresh and (path / "manifest.json").exists():
                 _move_aside(path, stack)
-            _refuse_foreign(path)
+            refuse_foreign(path)
             path.mkdir(parents=True, exist_ok=True)
             _lock(path, stack)
             previous = Manifest.read(path) if (path / "manifest.json").exists() else None
@@ -273,7 +273,7 @@ def _move_aside(path: Path, stack: ExitStack) -> None:
     fsync_folder(path.parent)
 
 
-def _refuse_foreign(path: Path) -> None:
+def refuse_foreign(path: Path) -> None:
     """Raise InputError where the folder holds something else than results."""
     if not path.exists() or (path / "manifest.json").exists():
         return

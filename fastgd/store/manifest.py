@@ -76,7 +76,9 @@ class Manifest:
         path = folder / "manifest.json"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
+        except NotADirectoryError:
+            raise InputError(f"{folder} is a file, and results are a folder, such as results/NAME") from None
+        except FileNotFoundError:
             raise InputError(f"{folder} holds no fastgd results: it has no manifest.json") from None
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error

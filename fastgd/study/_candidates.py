@@ -13,7 +13,7 @@ from fastgd._errors import InputError, nearest
 from fastgd.analysis import METRICS, Results
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
-from fastgd.study.config import OptimizerBlock, Study
+from fastgd.study.config import OptimizerBlock, Study, require_study
 from fastgd.study.sparsity import MASKED
 from fastgd.study.swarm_plan import make_swarm_plan
 
@@ -141,6 +141,7 @@ def check_ended(study: Study, results: Results) -> None:
 
 def check_metric(study: Study, by: str | None) -> None:
     """Refuse a loss that no trial will have, before any is run."""
+    require_study(study)
     if by is not None and by not in METRICS:
         raise InputError(f"rates cannot be judged by {by!r}; {nearest(by, METRICS)}")
     if by == "validation_loss" and not any(problem.validation for problem in study.data_problems):

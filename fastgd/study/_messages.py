@@ -74,6 +74,8 @@ def _text(details: ErrorDetails) -> str:
         return "is missing"
     if kind == "too_short":
         return "is an empty list; give at least one"
+    if kind == "too_long":
+        return f"must have at most {context['max_length']:,} items, found {shown(found)}"
     if kind == "study":
         return f"{context['message']}" + (f", found {shown(found)}" if found is not None else "")
     if kind == "value_error":

@@ -80,7 +80,7 @@ class SurfaceBlock(Block):
     def fault(self, parameters: int) -> str:
         """Say what does not fit a problem with so many parameters; empty: everything does."""
         if max(self.axes(parameters)) >= parameters:
-            return f"surface.parameters = {self.axes(parameters)}: there are {parameters:,} parameters, from 0"
+            return f"surface.parameters = {self.axes(parameters)}: valid are 0 to {parameters - 1:,}, the parameters"
         if isinstance(self.at, list) and len(self.at) != parameters:
             return f"surface.at has {len(self.at):,} numbers, and there are {parameters:,} parameters"
         return ""

@@ -84,7 +84,7 @@ class Problem(Block):
     Of `dataset`, `path` and `synthetic` at most one is given; none, where arrays are given to `fastgd.run`.
     """
 
-    name: str | None = described("Its name in the results.", None, otherwise="the data's name")
+    name: str | None = described("Its name in the results.", None, otherwise="data and loss, as `iris/logistic`")
     loss: LossName = described("What is summed over the rows, a function of a row's margin and target.")
     dataset: Dataset | None = described("Rows by name.", None, goes_with="none of `path`, `synthetic`")
     path: File | None = described(
@@ -157,7 +157,9 @@ class Stop(Block):
         "The training objective at which a trial ends as `target`, seen at checkpoints.", None, goes_with="data"
     )
     diverge: Positive = described(
-        "A trial ends as `diverged` when its objective has risen above that at the start by more than this multiple.",
+        "A trial ends as `diverged` when its objective has risen above that at the start by more than so many times "
+        "the objective at the start, or times the loss's own scale where that is more; of landscapes, times "
+        "[a height](landscapes.md#what-is-stored).",
         1e3,
     )
     patience: Count | None = described(
@@ -176,9 +178,9 @@ class Record(Block):
         "epoch",
         otherwise='`"epoch"`; of landscapes `{ log = 10 }`',
     )
-    metrics: Metrics = described("What is measured at checkpoints, besides the default.", list(ALWAYS_RECORDED))
+    metrics: Metrics = described("What is measured at checkpoints; the default ones always are.", list(ALWAYS_RECORDED))
     parameters: Literal["none", "best", "all"] = described(
-        "Whose final parameters are stored: of the best trials of each optimizer, or of all.",
+        "Whose final parameters are stored: of all seeds of each optimizer's best configuration, or of all trials.",
         "none",
         goes_with="data",
     )
@@ -243,7 +245,7 @@ class Study(Block):
     seed: Several[Seed] = described(
         "Of all that is random in a trial: the order of rows, a drawn start, noise. It never decides the data's split.",
         [0],
-        goes_with="data; landscapes with `noise`",
+        goes_with="data; landscapes with `noise` or `random_search`",
     )
     batch_size: Several[Rows] = described(
         'The rows whose mean gradient makes a step; `"full"`: all training rows.', ["full"], goes_with="data"
@@ -345,6 +347,13 @@ class Study(Block):
     def _consistent(self) -> Self:
         check(self)
         return self
+
+
+def require_study(found: object) -> None:
+    """Refuse what is no study, such as the path of one."""
+    if not isinstance(found, Study):
+        kind = type(found).__name__
+        raise InputError(f"a fastgd.Study is needed, found {kind}: fastgd.Study.from_toml(path) reads a study file")
 
 
 def _with_defaults(fields: Mapping[str, Any]) -> Mapping[str, Any]:

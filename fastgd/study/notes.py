@@ -14,6 +14,7 @@ from fastgd.study.sparsity import dense_updates_note
 from fastgd.study.summary import Cost
 
 NOTED_SECONDS = 5.0  # what takes less is not worth a note
+MOST_SHOWN = 20  # notes on a plan's cohorts; the manifest has all of them
 
 
 def data_notes(data: Sequence[Data]) -> list[str]:
@@ -96,6 +97,12 @@ def recording_notes(cost: Cost) -> list[str]:
 
 def _times(one: float, other: float) -> str:
     return f"{one / other:.2g} times" if one < 100 * other else "more than 100 times"
+
+
+def in_short(notes: Sequence[str]) -> tuple[str, ...]:
+    """Return the first notes, and how many more there are."""
+    more = len(notes) - MOST_SHOWN
+    return (*notes[:MOST_SHOWN], f"... and {more:,} more of this kind") if more > 1 else tuple(notes)
 
 
 def distinct(*notes: Iterable[str]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from fastgd.study.cohort_plan import CohortPlan, without
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 from fastgd.study.costs import Pace, Survey, cohort_cost, survey_cost, total, workload
 from fastgd.study.identity import trial_ids
-from fastgd.study.notes import cohort_notes, data_notes, distinct, evaluation_notes, metric_notes
+from fastgd.study.notes import cohort_notes, data_notes, distinct, evaluation_notes, in_short, metric_notes
 from fastgd.study.sparsity import MASKED, sparse_column, with_untouched
 from fastgd.study.summary import Cost, PlanSummary
 from fastgd.study.surfaces import make_grid
@@ -79,7 +79,7 @@ class Plan:
             passes=sum(row.passes for row in rows),
             flops=sum(row.flops for row in rows),
             cost=cost,
-            notes=(*self.notes, *evaluation_notes(cost)),
+            notes=(*in_short(self.notes), *evaluation_notes(cost)),
         )
 
 

@@ -111,7 +111,7 @@ class Reporter:
             case Surveying():
                 self._survey(event)
             case Warning_(message):
-                self._console.print(f"warning: {message}", soft_wrap=True)
+                self._console.print(f"note: {message}", soft_wrap=True)
 
     def _say(self, text: str) -> None:
         if self._is_live:

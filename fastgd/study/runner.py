@@ -21,11 +21,12 @@ from fastgd.analysis import load as load_results
 from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
 from fastgd.engine.machine import cpu_model
 from fastgd.problems import find_loss
-from fastgd.store.folder import Folder
+from fastgd.store.files import writing
+from fastgd.store.folder import Folder, refuse_foreign
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import COORDINATES
 from fastgd.study.cohort_plan import without
-from fastgd.study.config import Problem, Study
+from fastgd.study.config import Problem, Study, require_study
 from fastgd.study.data_surfaces import DataSurfaces
 from fastgd.study.events import Finished, Loading, Planned, Warning_
 from fastgd.study.execution import Execution
@@ -88,6 +89,7 @@ def run(
     KeyboardInterrupt
         The run was interrupted; finished cohorts are stored, and the same call goes on from there.
     """
+    require_study(study)
     require_compiler()
     if study.landscapes and data is not None:
         raise InputError("the problems are landscapes, and arrays were given; leave one of them out")
@@ -199,7 +201,8 @@ def _run_landscapes(
 def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list[Data]:
     """Load and prepare the data of every problem; problems that ask for the same share it."""
     if data is not None and not (isinstance(data, tuple | list) and len(data) == 2):
-        raise InputError(f"data must be a pair, (X, y); found {type(data).__name__}")
+        many = f" of {len(data)}" if isinstance(data, tuple | list) else ""
+        raise InputError(f"data must be a pair, (X, y); found {type(data).__name__}{many}")
     sources: dict[str, Dataset] = {}
     prepared: dict[str, Data] = {}
     result = []
@@ -301,6 +304,20 @@ def _open(
         fresh=fresh,
         allow_mixed=allow_mixed,
     )
+
+
+def refusal(path: Path, study: Study, allow_mixed: bool) -> str:
+    """Say why a run of a study would be refused in a folder; empty: it would not, if the data are the same."""
+    try:
+        if (path / "manifest.json").exists():
+            previous = Manifest.read(path)
+            _manifest(study, previous.fingerprints, (), 1).extending(previous, path, allow_mixed)
+        else:
+            with writing(path):
+                refuse_foreign(path)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _manifest(study: Study, fingerprints: Mapping[str, str], notes: Sequence[str], threads: int) -> Manifest:

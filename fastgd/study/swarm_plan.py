@@ -20,7 +20,7 @@ from fastgd.study._tables import Search
 from fastgd.study.config import LandscapeProblem, OptimizerBlock, Schedule, Study
 from fastgd.study.costs import Pace, surface_cost, swarm_cost, total
 from fastgd.study.identity import names, rows_of, rule_of
-from fastgd.study.notes import distinct, minima_notes, recording_notes, schedule_notes
+from fastgd.study.notes import distinct, in_short, minima_notes, recording_notes, schedule_notes
 from fastgd.study.plan import repeated
 from fastgd.study.starts import fingerprint, make_starts
 from fastgd.study.summary import CohortSummary, Cost, PlanSummary
@@ -191,7 +191,7 @@ class StudyPlan:
             passes=0.0,
             flops=sum(row.flops for row in rows),
             cost=cost,
-            notes=(*self.notes, *recording_notes(cost)),
+            notes=(*in_short(self.notes), *recording_notes(cost)),
         )
 
     def only(self, trial: str) -> "StudyPlan":
