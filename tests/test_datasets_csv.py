@@ -43,10 +43,40 @@ def test_two_columns_of_one_name_are_refused(tmp_path, text):
     assert refusal(write(tmp_path / "a.csv", text)) == f": there are {count}"
 
 
+@pytest.mark.parametrize("text", ["y,x, y\n1,2,3\n", "x ,x,y\n1,2,3\n"])
+def test_two_columns_of_one_name_but_for_spaces_are_refused(tmp_path, text):
+    assert " but for spaces; each needs a name of its own" in refusal(write(tmp_path / "a.csv", text))
+
+
+def test_columns_without_names_are_named_by_their_places(tmp_path):
+    path = write(tmp_path / "a.csv", "1,2,3\n4,-9,6\n")
+    assert read(path, "2", header=False, usecols=["0", "2"]).X.tolist() == [[1], [4]]
+    assert refusal(path, "2", header=False, na_values={"1": -9}).startswith(": line 2, column '1': found nan")
+
+
+def test_marks_within_numbers_that_are_quoted(tmp_path):
+    path = write(tmp_path / "a.csv", 'x,y\n"1,500",2\n')
+    assert read(path, thousands=",").X.tolist() == [[1500]]
+    assert read(path, decimal=",").X.tolist() == [[1.5]]
+
+
+def test_a_separator_that_is_no_ascii(tmp_path):
+    assert read(write(tmp_path / "a.csv", "x§y\n1§2\n"), sep="§").X.tolist() == [[1]]
+
+
+def test_a_compressed_file_whose_name_does_not_say_so(tmp_path):
+    path = write(tmp_path / "a.csv", gzip.compress(b"x,y\n1,2\n"))
+    assert refusal(path).endswith('a.csv.gz; or, for a text table, csv = { compression = "gzip" }')
+    assert read(path, compression="gzip").X.tolist() == [[1]]
+
+
 def test_a_column_that_is_not_read_may_stand_twice(tmp_path):
     path = write(tmp_path / "a.csv", "x,x,y\n1,2,3\n")
     assert "2 columns 'x'" in refusal(path)
-    assert read(path, usecols=[1, 2]).X.tolist() == [[2]]
+    rest = read(path, usecols=[1, 2])
+    assert (rest.X.tolist(), rest.features) == ([[2]], ("x",))
+    assert read(write(path, "y,x,y\n1,2,3\n"), usecols=[1, 2]).y.tolist() == [3]
+    write(path, "x,x,y\n1,2,3\n")
     assert "2 columns 'x'" in refusal(path, usecols=["x", "y"])
 
 
@@ -157,7 +187,7 @@ def test_an_archive_of_two_files(tmp_path):
         ({"decmal": ";"}, "csv.decmal is no key; did you mean 'decimal'?"),
         ({"sep": ""}, "csv.sep: must be a text of at least one character; found ''"),
         ({"sep": "(("}, "csv: sep = '((' is no regular expression"),
-        ({"decimal": ",", "sep": ","}, "csv: sep, decimal and thousands must differ"),
+        ({"decimal": ",", "thousands": ","}, "csv: decimal and thousands must differ"),
         ({"thousands": ",,"}, "csv.thousands: must be one character; found ',,'"),
         (
             {"header": True},
@@ -167,6 +197,7 @@ def test_an_archive_of_two_files(tmp_path):
         ({"names": ["a", "a"]}, "csv: names has 'a' twice"),
         ({"usecols": ["a", 1]}, "csv.usecols: must be a list of names, or of places from 0; found ['a', 1]"),
         ({"encoding": "utf-99"}, "csv: there is no encoding 'utf-99'"),
+        ({"encoding": "base64"}, "csv: there is no encoding 'base64'"),
         ({"compression": "rar"}, "csv.compression: Input should be 'infer'"),
         (
             {"na_values": [[1]]},
@@ -177,6 +208,7 @@ def test_an_archive_of_two_files(tmp_path):
         ({"header": 7}, ": there is no line 7 for the header"),
         ({"usecols": ["q", "y"]}, " cannot be read: Usecols do not match columns"),
         ({"na_values": {"a": 1}}, ": line 2, column 'a': found nan; every feature must be a finite number"),
+        ({"na_values": {"A": 1}}, ": csv.na_values has a column 'A'; valid: a, b, y"),
     ],
 )
 def test_keys_that_will_not_do(tmp_path, csv, message):

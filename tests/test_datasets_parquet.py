@@ -135,3 +135,20 @@ def test_values_as_they_stand(tmp_path):
     assert refusal(path).startswith("a.parquet: column 'b' is categorical, and not numeric: row 1 holds 'u'")
     pq.write_table(pa.table({"y": [0, 1]}), path)
     assert refusal(path).startswith("a.parquet: X must have rows and columns")
+
+
+def test_names_of_folders_that_are_quoted_or_stand_twice(tmp_path):
+    part(tmp_path / "d.parquet" / "my%20fold=3" / "a", ROWS)
+    assert read(tmp_path / "d.parquet").features == ("x", "my fold")
+    part(tmp_path / "e.parquet" / "fold=1" / "fold=2" / "a", ROWS)
+    assert "2 columns 'fold'" in refusal(tmp_path / "e.parquet")
+
+
+def test_names_that_differ_by_spaces(tmp_path):
+    part(tmp_path / "a.parquet", {" y": [0.0, 1.0], **ROWS})
+    assert "2 columns 'y' but for spaces" in refusal(tmp_path / "a.parquet")
+
+
+def test_decimals_that_float64_would_round(tmp_path):
+    part(tmp_path / "a.parquet", {"x": [1.0, 2.0], "y": [Decimal(2**53 + 1), Decimal(1)]})
+    assert refusal(tmp_path / "a.parquet").startswith("a.parquet: row 1: the target is 9007199254740993; ")

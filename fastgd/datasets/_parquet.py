@@ -2,16 +2,35 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from fastgd._errors import InputError
 from fastgd.datasets import _frames, _lists
-from fastgd.datasets._reading import Reading, reading, target_column
+from fastgd.datasets._reading import Reading, check_names, reading, target_column
 from fastgd.datasets._record import Dataset
 from fastgd.datasets.arrays import build
 
 
 def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of a table of columns, or of one of lists."""
+    whole, types, notes = _opened(file, keys.target)
+    if _lists.is_of_lists(types, file):
+        target = _lists.target(types, keys.target, file)
+        X, y = _lists.read(whole.to_table(columns=[*_lists.COLUMNS, target]), file, target, keys.n_features)
+        return build(str(file), X, y, notes=notes)
+    if keys.n_features is not None:
+        raise InputError(f"{file}: n_features = {keys.n_features} is for a table of lists; this one has columns")
+    return _of_columns(whole.to_table(columns=list(types)), file, keys, notes)
+
+
+def read_frame(file: Path) -> Any:
+    """Return all columns as pandas has them, without the index that it stored."""
+    whole, types, _ = _opened(file, None)
+    return whole.to_table(columns=list(types)).to_pandas(ignore_metadata=True)
+
+
+def _opened(file: Path, target: str | None) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
+    """Return a table that is not read yet, the types of its columns, and what is to be noted of them."""
     import pyarrow.dataset as ds
 
     files = _files(file)
@@ -28,18 +47,12 @@ def read(file: Path, keys: Reading) -> Dataset:
         for field in whole.schema
         if field.name in partitions or (field.name in schema.names and field.name not in index)
     }
-    if keys.target in index:
-        raise InputError(f"{file}: column {keys.target!r} is the index that pandas stored; reset_index() frees it")
+    if target in index:
+        raise InputError(f"{file}: column {target!r} is the index that pandas stored; reset_index() frees it")
     notes = _frames.index_note(index)
     if partitions:
         notes = (*notes, f"columns that are made of the names of folders: {', '.join(map(repr, partitions))}")
-    if _lists.is_of_lists(types, file):
-        target = _lists.target(types, keys.target, file)
-        X, y = _lists.read(whole.to_table(columns=[*_lists.COLUMNS, target]), file, target, keys.n_features)
-        return build(str(file), X, y, notes=notes)
-    if keys.n_features is not None:
-        raise InputError(f"{file}: n_features = {keys.n_features} is for a table of lists; this one has columns")
-    return _of_columns(whole.to_table(columns=list(types)), file, keys, notes)
+    return whole, types, notes
 
 
 def _of_columns(table: Any, file: Path, keys: Reading, notes: tuple[str, ...]) -> Dataset:
@@ -87,10 +100,7 @@ def _schema(file: Path) -> Any:
 
     with reading(file):
         schema = pq.read_schema(file)
-    if twice := next((name for name in schema.names if schema.names.count(name) > 1), None):
-        raise InputError(
-            f"{file}: there are {schema.names.count(twice)} columns {twice!r}; each needs a name of its own"
-        )
+    check_names(schema.names, file)
     return schema
 
 
@@ -102,15 +112,16 @@ def _types(schema: Any) -> dict[str, Any]:
 
 def _partitions(file: Path, files: list[Path], columns: list[str]) -> list[str]:
     """Return the columns that the names of folders make: fold=1/a.parquet has the column fold."""
-    names: dict[str, None] = {}
+    names: list[str] = []
     for path in files:
         folders = path.parent.relative_to(file).parts if file.is_dir() else ()
-        own = dict.fromkeys(folder.partition("=")[0] for folder in folders if "=" in folder)
-        if path != files[0] and list(own) != list(names):
+        own = [unquote(folder.partition("=")[0]) for folder in folders if "=" in folder]
+        check_names(own, path)
+        if path != files[0] and own != names:
             raise InputError(
-                f"{path}: its folders name {list(own) or 'no column'}, and those of {files[0]} {list(names) or 'none'}"
+                f"{path}: its folders name {own or 'no column'}, and those of {files[0]} {names or 'none'}"
             )
         names = own
     if both := [name for name in names if name in columns]:
         raise InputError(f"{file}: there is a column {both[0]!r} in the files, and folders name another one")
-    return list(names)
+    return names

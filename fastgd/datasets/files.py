@@ -104,7 +104,7 @@ def _npz(file: Path, _keys: Reading) -> Dataset:
             raise InputError(f"{file}: one array alone; an .npz file must hold the arrays X and y")
         if missing := {"X", "y"}.difference(archive.files):
             raise InputError(f"{file}: no array {min(missing)!r}: found {', '.join(archive.files) or 'none'}")
-        return build(str(file), archive["X"], archive["y"])
+        return build(str(file), np.asarray(archive["X"]), np.asarray(archive["y"]))
 
 
 READERS: dict[Format, Callable[[Path, Reading], Dataset]] = {

@@ -67,6 +67,9 @@ def _against_others(y: NDArray[Any], positive: Label, name: str) -> Floats:
     if len(meant) != 1:
         found = "no row has" if not meant else "several are"
         raise InputError(f"{name}: {found} the label positive = {positive!r}; {_listed(labels)}")
+    alike = [label for label in labels if isinstance(label, str) and label.strip() == str(meant[0]).strip()]
+    if len(alike) > 1:
+        raise InputError(f"{name}: the labels {', '.join(map(repr, alike))} differ by spaces alone; which are meant?")
     mapped: Floats = (y == meant[0]).astype(np.float64)
     return mapped
 
