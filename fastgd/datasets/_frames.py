@@ -1,7 +1,6 @@
 """Tables of other libraries: from what was given to pandas, and from pandas to numbers."""
 
 import warnings
-from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from math import isfinite
@@ -119,10 +118,10 @@ def _objects(column: "pd.Series[Any]", label: str, where: str, place: Place) -> 
     )
 
 
-def shown(value: Any, as_text: Callable[[Any], str] = repr) -> str:
+def shown(value: Any) -> str:
     """Return a value as messages show it, which is in part where it is long."""
-    text = as_text(value)
-    return text if len(text) <= 90 else f"{text[:87]}..."
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def is_number(value: Any) -> bool:

@@ -87,7 +87,7 @@ def _bad_line(file: Path, zero_based: ZeroBased, reason: str) -> str:
         except (ValueError, OverflowError):
             lines = lines[:half]
     token = _bad_token(_tokens(lines[0]), 0 if zero_based else 1) if lines else None
-    return f"line {first}: {shown(reason.rstrip('.'), str)}" + (
+    return f"line {first}: {reason.rstrip('.')[:120]}" + (
         "" if token is None else f"; found {shown(token.decode(errors='replace'))}"
     )
 
