@@ -60,6 +60,16 @@ def test_marks_within_numbers_that_are_quoted(tmp_path):
     assert read(path, decimal=",").X.tolist() == [[1.5]]
 
 
+@pytest.mark.parametrize("field", ["1.5", "01.02.2020", "1000.000", "1.000,5.0", "1.000.00", ".500", "1..000"])
+def test_marks_that_do_not_stand_between_thousands_are_refused(tmp_path, field):
+    path = write(tmp_path / "a.csv", f"x;y;d\n1.000;0;1\n\n{field};1;1.2.2020\n")
+    keys = {"sep": ";", "decimal": ",", "thousands": "."}
+    assert refusal(path, usecols=["x", "y"], **keys).startswith(f": line 4 holds {field!r}, where '.' does not stand")
+    for good, value in (("-1.000.000,5", -1000000.5), ("12.34.567", 1234567), ("1.000e3", 1e6), ("999,5", 999.5)):
+        write(path, f"x;y;d\n1.000;0;1\n{good};1;1.2.2020\n")
+        assert read(path, usecols=["x", "y"], **keys).X.tolist() == [[1000], [value]]
+
+
 def test_a_separator_that_is_no_ascii(tmp_path):
     assert read(write(tmp_path / "a.csv", "x§y\n1§2\n"), sep="§").X.tolist() == [[1]]
 

@@ -69,7 +69,7 @@ def _check_start(file: Path, keys: Reading, has_target: bool) -> tuple[list[str]
     with opened(file, options.compression) as stream, _text(stream, options) as text:
         records = _records(text, options)
         head = [] if options.header_row is None else [fields for _, fields in islice(records, options.header_row + 1)]
-        first = next(records, (0, []))[1]
+        line, first = next(records, (0, []))
         if options.header_row is not None:
             if len(head) <= options.header_row and (head or options.header_row):
                 raise InputError(f"{file}: there is no line {options.header_row} for the header")
@@ -77,6 +77,7 @@ def _check_start(file: Path, keys: Reading, has_target: bool) -> tuple[list[str]
         else:
             columns = [str(j) for j in range(len(first))]
         width, known = len(columns), [*columns, *(options.names or [])]
+        places = _places(options.names or columns, options, width)
         if options.names is not None:
             columns = _named(columns, options, file)
         elif columns:
@@ -87,9 +88,12 @@ def _check_start(file: Path, keys: Reading, has_target: bool) -> tuple[list[str]
         if has_target:
             target_column(columns, keys.target, file, _separator(columns, options))
         # pandas itself counts the fields of rows unless columns are chosen
-        rows = chain([first], () if options.usecols is None else (fields for _, fields in records))
-        if any(_longer(row, width) for row in rows):
-            raise _too_many(file, options)
+        all_rows = options.usecols is not None or options.thousands is not None
+        for number, fields in chain([(line, first)], records if all_rows else ()):
+            if _longer(fields, width):
+                raise _too_many(file, options)
+            if options.thousands is not None:
+                _check_groups([fields[j] for j in places if j < len(fields)], options, f"{file}: line {number}")
     return columns, width
 
 
@@ -98,6 +102,23 @@ def _check_marks(options: Csv, columns: list[str], file: Path) -> None:
     for name in options.na_values if isinstance(options.na_values, dict) else ():
         if str(name) not in columns:
             raise InputError(f"{file}: csv.na_values has a column {name!r}; {nearest(str(name), columns)}")
+
+
+def _places(names: list[str], options: Csv, width: int) -> list[int]:
+    """Return the places of the columns that are read."""
+    used = range(width) if options.usecols is None else options.usecols
+    return [j for j in range(width) if j in used or (j < len(names) and names[j] in used)]
+
+
+def _check_groups(fields: list[str], options: Csv, where: str) -> None:
+    """Refuse numbers whose thousands are not marked as such: pandas makes 15 of 1,5 and 1022020 of 01.02.2020."""
+    mark, point = options.thousands or "", options.decimal
+    t, p = re.escape(mark), re.escape(point)
+    grouped = rf"[+-]?\d{{1,3}}(({t}\d{{3}})+|({t}\d\d)+{t}\d{{3}})({p}\d*)?(e[+-]?\d+)?"  # also 12,34,567
+    for field in map(str.strip, fields):
+        plain = field.replace(mark, "").replace(point, ".")
+        if mark in field and is_numeric(plain) and not re.fullmatch(grouped, field, re.IGNORECASE):
+            raise InputError(f"{where} holds {field!r}, where {mark!r} does not stand between thousands")
 
 
 def _named(columns: list[str], options: Csv, file: Path) -> list[str]:
@@ -115,7 +136,8 @@ def _used(columns: list[str], options: Csv) -> list[str]:
     """Return the names that `usecols` keeps, in the order of the file."""
     if options.usecols is None:
         return columns
-    return [name for j, name in enumerate(columns) if j in options.usecols or name in options.usecols]
+    used = set(options.usecols)
+    return [name for j, name in enumerate(columns) if j in used or name in used]
 
 
 def _checked(columns: list[str], keys: Reading, file: Path) -> list[str]:

@@ -42,11 +42,8 @@ def _opened(file: Path, target: str | None) -> tuple[Any, dict[str, Any], tuple[
         [str(part) for part in files], format="parquet", partitioning="hive", partition_base_dir=base
     )
     index = _frames.stored_index(schema)
-    types = {
-        field.name: field.type
-        for field in whole.schema
-        if field.name in partitions or (field.name in schema.names and field.name not in index)
-    }
+    kept = {*schema.names, *partitions}.difference(index)
+    types = {field.name: field.type for field in whole.schema if field.name in kept}
     if target in index:
         raise InputError(f"{file}: column {target!r} is the index that pandas stored; reset_index() frees it")
     notes = _frames.index_note(index)
