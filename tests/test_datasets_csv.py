@@ -70,6 +70,14 @@ def test_marks_that_do_not_stand_between_thousands_are_refused(tmp_path, field):
         assert read(path, usecols=["x", "y"], **keys).X.tolist() == [[1000], [value]]
 
 
+def test_spaces_in_quotes_do_not_separate(tmp_path):
+    path = write(tmp_path / "a.csv", '"my x" y\n1 "no way"\n2 yes\n\n3 ""\n')
+    assert refusal(path, sep=r"\s+") == ": line 5 has no target: found nan"
+    write(path, '"my x" y\n1 "no way"\n2 yes\n')
+    dataset = read(path, sep=r"\s+")
+    assert (dataset.features, dataset.y.tolist()) == (("my x",), ["no way", "yes"])
+
+
 def test_a_separator_that_is_no_ascii(tmp_path):
     assert read(write(tmp_path / "a.csv", "x§y\n1§2\n"), sep="§").X.tolist() == [[1]]
 
@@ -118,6 +126,8 @@ def test_the_index_that_pandas_writes_is_no_feature(tmp_path):
     pd.DataFrame({"x": [1.5, 2.5], "y": [0, 1]}).to_csv(tmp_path / "a.csv")
     assert refusal(tmp_path / "a.csv").startswith(": column 1 has no name, as the index has that pandas writes")
     assert read(tmp_path / "a.csv", usecols=["x", "y"]).X.tolist() == [[1.5], [2.5]]
+    pd.read_csv(tmp_path / "a.csv").to_csv(tmp_path / "a.csv", index=False)
+    assert refusal(tmp_path / "a.csv").startswith(": column 1 has no name, as the index has that pandas writes")
 
 
 @pytest.mark.parametrize(
@@ -144,6 +154,7 @@ def test_one_column_alone_hints_at_the_separator(tmp_path, text, hint, target):
         ("a;b;y\n1,5;2;0\n1.003,25;-4;1\n", {"sep": ";", "decimal": ",", "thousands": "."}),
         ("a\tb\ty\n1.5\t2\t0\n1003.25\t-4\t1\n", {"sep": "\t"}),
         ("  a b   y\n1.5  2 0\n1003.25\t-4 1\n", {"sep": r"\s+"}),
+        ('"a" "b" y\n1.5 "2" 0\n1003.25 -4 1\n', {"sep": r"\s+"}),
         ("a||b||y\n1.5||2||0\n1003.25||-4||1\n", {"sep": r"\|\|"}),
         ("1.5,2,0\n1003.25,-4,1\n", {"names": ["a", "b", "y"]}),
         ("p,q,r\n1.5,2,0\n1003.25,-4,1\n", {"names": ["a", "b", "y"], "header": 0}),
@@ -218,6 +229,10 @@ def test_an_archive_of_two_files(tmp_path):
         ({"header": 7}, ": there is no line 7 for the header"),
         ({"usecols": ["q", "y"]}, " cannot be read: Usecols do not match columns"),
         ({"na_values": {"a": 1}}, ": line 2, column 'a': found nan; every feature must be a finite number"),
+        (
+            {"names": ["p", "q", "y"], "header": 0, "na_values": {"a": 1}},
+            ": csv.na_values has a column 'a'; valid: p, q",
+        ),
         ({"na_values": {"A": 1}}, ": csv.na_values has a column 'A'; valid: a, b, y"),
     ],
 )

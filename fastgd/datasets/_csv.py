@@ -17,6 +17,7 @@ from fastgd.datasets._reading import Reading, check_names, opened, target_column
 from fastgd.datasets._record import Dataset, Place, row_number
 from fastgd.datasets.arrays import build
 
+UNNAMED = re.compile(r"Unnamed: \d+")  # how pandas calls a column without a name, also where it writes it again
 MARKS = (";", "\t", "|", ",")  # what separates columns where it is not what was said
 
 
@@ -76,8 +77,8 @@ def _check_start(file: Path, keys: Reading, has_target: bool) -> tuple[list[str]
             columns = head[-1] if head else []  # none: pandas says that there is nothing
         else:
             columns = [str(j) for j in range(len(first))]
-        width, known = len(columns), [*columns, *(options.names or [])]
-        places = _places(options.names or columns, options, width)
+        width, known = len(columns), options.names or columns
+        places = _places(known, options, width)
         if options.names is not None:
             columns = _named(columns, options, file)
         elif columns:
@@ -151,9 +152,10 @@ def _checked(columns: list[str], keys: Reading, file: Path) -> list[str]:
             '(the columns are "0", "1", ..., or csv.names), header = 0 that these are the names'
         )
     check_names([name for name in columns if name.strip()], file)
-    if any(not name.strip() for name in columns):
+    named = [bool(name.strip()) and not UNNAMED.fullmatch(name) for name in columns]
+    if not all(named):
         raise InputError(
-            f"{file}: column {[bool(name.strip()) for name in columns].index(False) + 1} has no name, as the index has "
+            f"{file}: column {named.index(False) + 1} has no name, as the index has "
             "that pandas writes; leave it out (csv.usecols), or name all columns (csv.names with header = 0)"
         )
     return columns
@@ -212,7 +214,7 @@ def _records(lines: Iterable[str], options: Csv) -> Iterator[tuple[int, list[str
                 yield line
 
     if len(options.sep) > 1:
-        split: Callable[[str], list[str]] = str.split if options.sep == WHITESPACE else re.compile(options.sep).split
+        split: Callable[[str], list[str]] = _words if options.sep == WHITESPACE else re.compile(options.sep).split
         yield from ((number, split(line.rstrip("\r\n"))) for line in kept() if line.strip())
         return
     reader, before = csv.reader(kept(), delimiter=options.sep), 0
@@ -220,6 +222,12 @@ def _records(lines: Iterable[str], options: Csv) -> Iterator[tuple[int, list[str
         taken, before = reader.line_num - before, reader.line_num
         if fields and (len(fields) > 1 or fields[0].strip()):
             yield number - taken + 1, fields
+
+
+def _words(line: str) -> list[str]:
+    """Return what spaces separate, as pandas' fast parser does: spaces in quotes do not."""
+    found = re.findall(r'"(?:[^"]|"")*"|\S+', line)
+    return [word[1:-1].replace('""', '"') if word.startswith('"') else word for word in found]
 
 
 def _line(file: Path, options: Csv, row: int) -> str:
