@@ -152,3 +152,10 @@ def test_names_that_differ_by_spaces(tmp_path):
 def test_decimals_that_float64_would_round(tmp_path):
     part(tmp_path / "a.parquet", {"x": [1.0, 2.0], "y": [Decimal(2**53 + 1), Decimal(1)]})
     assert refusal(tmp_path / "a.parquet").startswith("a.parquet: row 1: the target is 9007199254740993; ")
+
+
+def test_a_table_whose_features_are_all_in_its_index(tmp_path):
+    part(tmp_path / "a.parquet", pd.DataFrame(ROWS).set_index("x"))
+    assert refusal(tmp_path / "a.parquet").endswith(
+        "found shape (2, 0); the index that pandas stored is no feature: 'x'"
+    )

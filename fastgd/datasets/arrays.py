@@ -80,7 +80,8 @@ def build(
 ) -> Dataset:
     """Check an array or scipy sparse matrix X and its targets; `name` stands first in every message."""
     if X.ndim != 2 or 0 in X.shape:
-        raise InputError(f"{name}: X must have rows and columns, (n, d); found shape {X.shape}")
+        noted = "".join(f"; {note}" for note in notes)  # of columns that are left out
+        raise InputError(f"{name}: X must have rows and columns, (n, d); found shape {X.shape}{noted}")
     if X.dtype == object and isinstance(X, np.ndarray):
         import pandas as pd
 
