@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastgd._errors import InputError
-from fastgd.datasets import Csv, Source, load
+from fastgd.datasets import Csv, Source, load, prepare
 from fastgd.study.config import Study
 from fastgd.study.runner import load_data
 
@@ -76,6 +76,12 @@ def test_spaces_in_quotes_do_not_separate(tmp_path):
     write(path, '"my x" y\n1 "no way"\n2 yes\n')
     dataset = read(path, sep=r"\s+")
     assert (dataset.features, dataset.y.tolist()) == (("my x",), ["no way", "yes"])
+
+
+def test_one_word_among_many_numbers_is_named_with_its_line(tmp_path):
+    path = write(tmp_path / "a.csv", "x,y\n" + "".join(f"1,{i}.5\n" for i in range(40)) + "\n1,oops\n1,no\n")
+    with pytest.raises(InputError, match=r"^a.csv: line 43 has target 'oops', which is no number"):
+        prepare(read(path), targets="real")
 
 
 def test_a_separator_that_is_no_ascii(tmp_path):
