@@ -226,8 +226,7 @@ def _records(lines: Iterable[str], options: Csv) -> Iterator[tuple[int, list[str
 
 def _words(line: str) -> list[str]:
     """Return what spaces separate, as pandas' fast parser does: spaces in quotes do not."""
-    found = re.findall(r'"(?:[^"]|"")*"|\S+', line)
-    return [word[1:-1].replace('""', '"') if word.startswith('"') else word for word in found]
+    return [word or quoted.replace('""', '"') for quoted, word in re.findall(r'"((?:[^"]|"")*)"|(\S+)', line)]
 
 
 def _line(file: Path, options: Csv, row: int) -> str:
