@@ -159,3 +159,13 @@ def test_a_table_whose_features_are_all_in_its_index(tmp_path):
     assert refusal(tmp_path / "a.parquet").endswith(
         "found shape (2, 0); the index that pandas stored is no feature: 'x'"
     )
+
+
+@pytest.mark.parametrize("values", [["1", "1700000000000"], ["0.5", "2"], ["-1e-3", ".25"]])
+def test_partitions_that_are_numbers_of_any_size(tmp_path, values):
+    for value in values:
+        part(tmp_path / "d.parquet" / f"t={value}" / "a.parquet", ROWS)
+    assert sorted({row[1] for row in read(tmp_path / "d.parquet").X.tolist()}) == sorted(map(float, values))
+    part(tmp_path / "d.parquet" / "t=__HIVE_DEFAULT_PARTITION__" / "a.parquet", ROWS)
+    assert "column 't': found nan" in refusal(tmp_path / "d.parquet")
+    assert "has no target: found nan" in refusal(tmp_path / "d.parquet", "t")

@@ -1,5 +1,6 @@
 """Parquet: a file, or a folder of files that have the same columns, and maybe folders that name a value of one more."""
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -9,6 +10,8 @@ from fastgd.datasets import _frames, _lists
 from fastgd.datasets._reading import Reading, check_names, reading, target_column
 from fastgd.datasets._record import Dataset
 from fastgd.datasets.arrays import build
+
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # how a folder is called that has none
 
 
 def read(file: Path, keys: Reading) -> Dataset:
@@ -31,6 +34,7 @@ def read_frame(file: Path) -> Any:
 
 def _opened(file: Path, target: str | None) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
     """Return a table that is not read yet, the types of its columns, and what is to be noted of them."""
+    import pyarrow as pa
     import pyarrow.dataset as ds
 
     files = _files(file)
@@ -38,9 +42,11 @@ def _opened(file: Path, target: str | None) -> tuple[Any, dict[str, Any], tuple[
     partitions = _partitions(file, files, schema.names)
     base = str(file if file.is_dir() else file.parent)
     # its parts are named one by one: the folders that a single file lies in are no columns of it
-    whole: Any = ds.dataset(
-        [str(part) for part in files], format="parquet", partitioning="hive", partition_base_dir=base
+    folders: Any = ds.partitioning(
+        pa.schema({name: _type_of(held) for name, held in partitions.items()}), flavor="hive"
     )
+    parts = [str(part) for part in files]
+    whole: Any = ds.dataset(parts, format="parquet", partitioning=folders, partition_base_dir=base)
     index = _frames.stored_index(schema)
     kept = {*schema.names, *partitions}.difference(index)
     types = {field.name: field.type for field in whole.schema if field.name in kept}
@@ -107,18 +113,30 @@ def _types(schema: Any) -> dict[str, Any]:
     return {field.name: field.type for field in schema if field.name not in index}
 
 
-def _partitions(file: Path, files: list[Path], columns: list[str]) -> list[str]:
-    """Return the columns that the names of folders make: fold=1/a.parquet has the column fold."""
-    names: list[str] = []
+def _partitions(file: Path, files: list[Path], columns: list[str]) -> dict[str, set[str]]:
+    """Return the columns that the names of folders make, with their values: fold=1/a.parquet has the column fold."""
+    values: dict[str, set[str]] = {}
     for path in files:
         folders = path.parent.relative_to(file).parts if file.is_dir() else ()
-        own = [unquote(folder.partition("=")[0]) for folder in folders if "=" in folder]
+        pairs = [unquote(folder).partition("=")[::2] for folder in folders if "=" in folder]
+        own = [name for name, _ in pairs]
         check_names(own, path)
-        if path != files[0] and own != names:
-            raise InputError(
-                f"{path}: its folders name {own or 'no column'}, and those of {files[0]} {names or 'none'}"
-            )
-        names = own
-    if both := [name for name in names if name in columns]:
+        if path != files[0] and own != list(values):
+            theirs = list(values) or "none"
+            raise InputError(f"{path}: its folders name {own or 'no column'}, and those of {files[0]} {theirs}")
+        for name, value in pairs:
+            values.setdefault(name, set()).add(value)
+    if both := [name for name in values if name in columns]:
         raise InputError(f"{file}: there is a column {both[0]!r} in the files, and folders name another one")
-    return names
+    return values
+
+
+def _type_of(values: set[str]) -> Any:
+    """Return the type of a column of folders: pyarrow's own guess is int32 or text."""
+    import pyarrow as pa
+
+    known = values - {NO_VALUE}
+    if known and all(re.fullmatch(r"-?\d{1,18}", value) for value in known):
+        return pa.int64()
+    number = r"-?(\d{1,15}(\.\d*)?|\.\d+)(e[+-]?\d+)?"
+    return pa.float64() if known and all(re.fullmatch(number, value, re.I) for value in known) else pa.string()
