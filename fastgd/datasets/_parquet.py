@@ -42,11 +42,13 @@ def _opened(file: Path, target: str | None) -> tuple[Any, dict[str, Any], tuple[
     partitions = _partitions(file, files, schema.names)
     base = str(file if file.is_dir() else file.parent)
     # its parts are named one by one: the folders that a single file lies in are no columns of it
-    folders: Any = ds.partitioning(
-        pa.schema({name: _type_of(held) for name, held in partitions.items()}), flavor="hive"
+    folders = pa.schema({name: _type_of(values) for name, values in partitions.items()})
+    whole: Any = ds.dataset(
+        [str(part) for part in files],
+        format="parquet",
+        partitioning=ds.partitioning(folders, flavor="hive"),
+        partition_base_dir=base,
     )
-    parts = [str(part) for part in files]
-    whole: Any = ds.dataset(parts, format="parquet", partitioning=folders, partition_base_dir=base)
     index = _frames.stored_index(schema)
     kept = {*schema.names, *partitions}.difference(index)
     types = {field.name: field.type for field in whole.schema if field.name in kept}
@@ -118,7 +120,7 @@ def _partitions(file: Path, files: list[Path], columns: list[str]) -> dict[str, 
     values: dict[str, set[str]] = {}
     for path in files:
         folders = path.parent.relative_to(file).parts if file.is_dir() else ()
-        pairs = [unquote(folder).partition("=")[::2] for folder in folders if "=" in folder]
+        pairs = [tuple(map(unquote, folder.split("=", 1))) for folder in folders if "=" in folder]
         own = [name for name, _ in pairs]
         check_names(own, path)
         if path != files[0] and own != list(values):
