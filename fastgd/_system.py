@@ -145,8 +145,9 @@ def _lines(file: Path) -> list[str]:
 def _memberships(root: Path) -> Iterator[tuple[str, str]]:
     """Controllers (version 2: "") and the path of this process in their tree: lines like `4:cpu,cpuacct:/a/b`."""
     for line in _lines(root / "proc/self/cgroup"):
-        _, controllers, path = line.split(":", 2)
-        yield from ((kind, path) for kind in controllers.split(","))
+        fields = line.split(":", 2)
+        if len(fields) == 3:  # a sandbox may write lines of another form
+            yield from ((kind, fields[2]) for kind in fields[1].split(","))
 
 
 def _mounts(root: Path, controller: str) -> Iterator[tuple[str, str, Path]]:
@@ -156,8 +157,10 @@ def _mounts(root: Path, controller: str) -> Iterator[tuple[str, str, Path]]:
     """
     for line in _lines(root / "proc/self/mountinfo"):
         about, _, kind = line.partition(" - ")
-        fields, (system, *_, options) = about.split(), kind.split() or ["", ""]
-        if system == "cgroup2":
+        fields, words = about.split(), kind.split()
+        if len(fields) < 5 or not words:
+            continue
+        if words[0] == "cgroup2":
             yield "", fields[3], root / fields[4].lstrip("/")
-        elif system == "cgroup" and controller in options.split(","):
+        elif words[0] == "cgroup" and controller in words[-1].split(","):
             yield controller, fields[3], root / fields[4].lstrip("/")

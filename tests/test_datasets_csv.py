@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastgd._errors import InputError
-from fastgd.datasets import Csv, Source, load
+from fastgd.datasets import Csv, Source, load, prepare
 from fastgd.study.config import Study
 from fastgd.study.runner import load_data
 
@@ -43,10 +43,64 @@ def test_two_columns_of_one_name_are_refused(tmp_path, text):
     assert refusal(write(tmp_path / "a.csv", text)) == f": there are {count}"
 
 
+@pytest.mark.parametrize("text", ["y,x, y\n1,2,3\n", "x ,x,y\n1,2,3\n"])
+def test_two_columns_of_one_name_but_for_spaces_are_refused(tmp_path, text):
+    assert " but for spaces; each needs a name of its own" in refusal(write(tmp_path / "a.csv", text))
+
+
+def test_columns_without_names_are_named_by_their_places(tmp_path):
+    path = write(tmp_path / "a.csv", "1,2,3\n4,-9,6\n")
+    assert read(path, "2", header=False, usecols=["0", "2"]).X.tolist() == [[1], [4]]
+    assert refusal(path, "2", header=False, na_values={"1": -9}).startswith(": line 2, column '1': found nan")
+
+
+def test_marks_within_numbers_that_are_quoted(tmp_path):
+    path = write(tmp_path / "a.csv", 'x,y\n"1,500",2\n')
+    assert read(path, thousands=",").X.tolist() == [[1500]]
+    assert read(path, decimal=",").X.tolist() == [[1.5]]
+
+
+@pytest.mark.parametrize("field", ["1.5", "01.02.2020", "1000.000", "1.000,5.0", "1.000.00", ".500", "1..000"])
+def test_marks_that_do_not_stand_between_thousands_are_refused(tmp_path, field):
+    path = write(tmp_path / "a.csv", f"x;y;d\n1.000;0;1\n\n{field};1;1.2.2020\n")
+    keys = {"sep": ";", "decimal": ",", "thousands": "."}
+    assert refusal(path, usecols=["x", "y"], **keys).startswith(f": line 4 holds {field!r}, where '.' does not stand")
+    for good, value in (("-1.000.000,5", -1000000.5), ("12.34.567", 1234567), ("1.000e3", 1e6), ("999,5", 999.5)):
+        write(path, f"x;y;d\n1.000;0;1\n{good};1;1.2.2020\n")
+        assert read(path, usecols=["x", "y"], **keys).X.tolist() == [[1000], [value]]
+
+
+def test_spaces_in_quotes_do_not_separate(tmp_path):
+    path = write(tmp_path / "a.csv", '"my x" y\n1 "no way"\n2 yes\n\n3 ""\n')
+    assert refusal(path, sep=r"\s+") == ": line 5 has no target: found nan"
+    write(path, '"my x" y\n1 "no way"\n2 yes\n')
+    dataset = read(path, sep=r"\s+")
+    assert (dataset.features, dataset.y.tolist()) == (("my x",), ["no way", "yes"])
+
+
+def test_one_word_among_many_numbers_is_named_with_its_line(tmp_path):
+    path = write(tmp_path / "a.csv", "x,y\n" + "".join(f"1,{i}.5\n" for i in range(40)) + "\n1,oops\n1,no\n")
+    with pytest.raises(InputError, match=r"^a.csv: line 43 has target 'oops', which is no number"):
+        prepare(read(path), targets="real")
+
+
+def test_a_separator_that_is_no_ascii(tmp_path):
+    assert read(write(tmp_path / "a.csv", "x§y\n1§2\n"), sep="§").X.tolist() == [[1]]
+
+
+def test_a_compressed_file_whose_name_does_not_say_so(tmp_path):
+    path = write(tmp_path / "a.csv", gzip.compress(b"x,y\n1,2\n"))
+    assert refusal(path).endswith('a.csv.gz; or, for a text table, csv = { compression = "gzip" }')
+    assert read(path, compression="gzip").X.tolist() == [[1]]
+
+
 def test_a_column_that_is_not_read_may_stand_twice(tmp_path):
     path = write(tmp_path / "a.csv", "x,x,y\n1,2,3\n")
     assert "2 columns 'x'" in refusal(path)
-    assert read(path, usecols=[1, 2]).X.tolist() == [[2]]
+    rest = read(path, usecols=[1, 2])
+    assert (rest.X.tolist(), rest.features) == ([[2]], ("x",))
+    assert read(write(path, "y,x,y\n1,2,3\n"), usecols=[1, 2]).y.tolist() == [3]
+    write(path, "x,x,y\n1,2,3\n")
     assert "2 columns 'x'" in refusal(path, usecols=["x", "y"])
 
 
@@ -78,6 +132,8 @@ def test_the_index_that_pandas_writes_is_no_feature(tmp_path):
     pd.DataFrame({"x": [1.5, 2.5], "y": [0, 1]}).to_csv(tmp_path / "a.csv")
     assert refusal(tmp_path / "a.csv").startswith(": column 1 has no name, as the index has that pandas writes")
     assert read(tmp_path / "a.csv", usecols=["x", "y"]).X.tolist() == [[1.5], [2.5]]
+    pd.read_csv(tmp_path / "a.csv").to_csv(tmp_path / "a.csv", index=False)
+    assert refusal(tmp_path / "a.csv").startswith(": column 1 has no name, as the index has that pandas writes")
 
 
 @pytest.mark.parametrize(
@@ -104,6 +160,7 @@ def test_one_column_alone_hints_at_the_separator(tmp_path, text, hint, target):
         ("a;b;y\n1,5;2;0\n1.003,25;-4;1\n", {"sep": ";", "decimal": ",", "thousands": "."}),
         ("a\tb\ty\n1.5\t2\t0\n1003.25\t-4\t1\n", {"sep": "\t"}),
         ("  a b   y\n1.5  2 0\n1003.25\t-4 1\n", {"sep": r"\s+"}),
+        ('"a" "b" y\n1.5 "2" 0\n1003.25 -4 1\n', {"sep": r"\s+"}),
         ("a||b||y\n1.5||2||0\n1003.25||-4||1\n", {"sep": r"\|\|"}),
         ("1.5,2,0\n1003.25,-4,1\n", {"names": ["a", "b", "y"]}),
         ("p,q,r\n1.5,2,0\n1003.25,-4,1\n", {"names": ["a", "b", "y"], "header": 0}),
@@ -157,7 +214,7 @@ def test_an_archive_of_two_files(tmp_path):
         ({"decmal": ";"}, "csv.decmal is no key; did you mean 'decimal'?"),
         ({"sep": ""}, "csv.sep: must be a text of at least one character; found ''"),
         ({"sep": "(("}, "csv: sep = '((' is no regular expression"),
-        ({"decimal": ",", "sep": ","}, "csv: sep, decimal and thousands must differ"),
+        ({"decimal": ",", "thousands": ","}, "csv: decimal and thousands must differ"),
         ({"thousands": ",,"}, "csv.thousands: must be one character; found ',,'"),
         (
             {"header": True},
@@ -167,6 +224,7 @@ def test_an_archive_of_two_files(tmp_path):
         ({"names": ["a", "a"]}, "csv: names has 'a' twice"),
         ({"usecols": ["a", 1]}, "csv.usecols: must be a list of names, or of places from 0; found ['a', 1]"),
         ({"encoding": "utf-99"}, "csv: there is no encoding 'utf-99'"),
+        ({"encoding": "base64"}, "csv: there is no encoding 'base64'"),
         ({"compression": "rar"}, "csv.compression: Input should be 'infer'"),
         (
             {"na_values": [[1]]},
@@ -177,6 +235,11 @@ def test_an_archive_of_two_files(tmp_path):
         ({"header": 7}, ": there is no line 7 for the header"),
         ({"usecols": ["q", "y"]}, " cannot be read: Usecols do not match columns"),
         ({"na_values": {"a": 1}}, ": line 2, column 'a': found nan; every feature must be a finite number"),
+        (
+            {"names": ["p", "q", "y"], "header": 0, "na_values": {"a": 1}},
+            ": csv.na_values has a column 'a'; valid: p, q",
+        ),
+        ({"na_values": {"A": 1}}, ": csv.na_values has a column 'A'; valid: a, b, y"),
     ],
 )
 def test_keys_that_will_not_do(tmp_path, csv, message):

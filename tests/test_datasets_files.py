@@ -224,3 +224,8 @@ def test_paths_that_will_not_do(tmp_path):
     assert "Is a directory" in refusal(tmp_path / "folder.csv", "y")
     write(tmp_path / "a.svm", GOOD)
     assert refusal(tmp_path / "a.svm", "y").startswith(": target = 'y' is for .csv and .parquet; a .svm file knows")
+
+
+def test_a_home_folder_that_is_not_there():
+    with pytest.raises(InputError, match=r"^~no_such_user/a\.csv: "):
+        load(Source(path="~no_such_user/a.csv", target="y"))

@@ -135,3 +135,37 @@ def test_values_as_they_stand(tmp_path):
     assert refusal(path).startswith("a.parquet: column 'b' is categorical, and not numeric: row 1 holds 'u'")
     pq.write_table(pa.table({"y": [0, 1]}), path)
     assert refusal(path).startswith("a.parquet: X must have rows and columns")
+
+
+def test_names_of_folders_that_are_quoted_or_stand_twice(tmp_path):
+    part(tmp_path / "d.parquet" / "my%20fold=3" / "a", ROWS)
+    assert read(tmp_path / "d.parquet").features == ("x", "my fold")
+    part(tmp_path / "e.parquet" / "fold=1" / "fold=2" / "a", ROWS)
+    assert "2 columns 'fold'" in refusal(tmp_path / "e.parquet")
+
+
+def test_names_that_differ_by_spaces(tmp_path):
+    part(tmp_path / "a.parquet", {" y": [0.0, 1.0], **ROWS})
+    assert "2 columns 'y' but for spaces" in refusal(tmp_path / "a.parquet")
+
+
+def test_decimals_that_float64_would_round(tmp_path):
+    part(tmp_path / "a.parquet", {"x": [1.0, 2.0], "y": [Decimal(2**53 + 1), Decimal(1)]})
+    assert refusal(tmp_path / "a.parquet").startswith("a.parquet: row 1: the target is 9007199254740993; ")
+
+
+def test_a_table_whose_features_are_all_in_its_index(tmp_path):
+    part(tmp_path / "a.parquet", pd.DataFrame(ROWS).set_index("x"))
+    assert refusal(tmp_path / "a.parquet").endswith(
+        "found shape (2, 0); the index that pandas stored is no feature: 'x'"
+    )
+
+
+@pytest.mark.parametrize("values", [["1", "1700000000000"], ["0.5", "2"], ["-1e-3", ".25"]])
+def test_partitions_that_are_numbers_of_any_size(tmp_path, values):
+    for value in values:
+        part(tmp_path / "d.parquet" / f"t={value}" / "a.parquet", ROWS)
+    assert sorted({row[1] for row in read(tmp_path / "d.parquet").X.tolist()}) == sorted(map(float, values))
+    part(tmp_path / "d.parquet" / "t=__HIVE_DEFAULT_PARTITION__" / "a.parquet", ROWS)
+    assert "column 't': found nan" in refusal(tmp_path / "d.parquet")
+    assert "has no target: found nan" in refusal(tmp_path / "d.parquet", "t")

@@ -288,6 +288,12 @@ def test_positive_finds_the_label_that_is_written_otherwise(y, positive, mapped)
     assert targets_of(y, "binary", positive) == mapped
 
 
+@pytest.mark.parametrize("positive", ["a", " a"])
+def test_labels_that_differ_by_spaces_alone_are_refused(positive):
+    with pytest.raises(InputError, match="the labels ' a', 'a' differ by spaces alone"):
+        targets_of(["a", " a", "b"], "binary", positive)
+
+
 @pytest.mark.parametrize(
     ("y", "positive", "message"),
     [

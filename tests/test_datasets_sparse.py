@@ -73,6 +73,14 @@ def test_other_numbers_become_float64(dtype):
     np.testing.assert_array_equal(from_arrays(sp.csr_array(table), np.zeros(60)).X.toarray(), table)
 
 
+@pytest.mark.parametrize("form", [sp.coo_array, sp.csr_array, sp.csc_array])
+def test_duplicates_of_small_integers_do_not_wrap_around(form):
+    places = ([0, 0], [0, 0]) if form is sp.coo_array else ([0, 0], [0, 2])
+    values = np.array([100, 100], np.int8)
+    X = form((values, places) if form is sp.coo_array else (values, *places), shape=(1, 1))
+    assert from_arrays(X, [0]).X.toarray() == 200
+
+
 def test_the_fingerprint_is_of_the_canonical_content():
     table, y = random_table(), np.zeros(60)
     X = sp.csr_array(table)

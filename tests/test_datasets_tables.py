@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,8 +94,10 @@ def test_objects_that_are_numbers_are_numbers():
 @given(st.lists(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**30), max_value=10**30), min_size=1))
 def test_decimals_become_the_nearest_float(values):
     column = np.array(values, dtype=object)
-    dataset = from_arrays(column[:, None], column)
-    assert dataset.X[:, 0].tolist() == dataset.y.tolist() == [float(value) for value in values]
+    floats = [float(value) for value in values]
+    assert from_arrays(column[:, None], np.zeros(len(column))).X[:, 0].tolist() == floats
+    small = [max(-(2**53), min(value, 2**53)) for value in column]  # whole numbers beyond are refused as targets
+    assert from_arrays(column[:, None], small).y.tolist() == [max(-(2.0**53), min(x, 2.0**53)) for x in floats]
 
 
 @pytest.mark.parametrize(
@@ -125,6 +128,9 @@ def test_columns_that_will_not_do(column, found):
         ([[1, None], [2, 3]], "column 'x1' is not numeric: row 1 holds None"),
         (np.array([[1, "2"], [2, 3]], dtype=object), "column 'x1' is not numeric: row 1 holds '2'"),
         ([[1, 2], [1]], "X is no array: "),
+        ([np.ma.masked_array([1, 2], [0, 1]), [1]], "X is no array: "),
+        ([[Fraction(10**400), 1], [2, 3]], "column 'x0' is not numeric: row 1 holds Fraction(1000"),
+        (ds.dataset(pa.table({"x": [1, 2]})), r"X must have rows and columns, (n, d); found shape ()"),
         (None, r"X must have rows and columns, (n, d); found shape ()"),
     ],
 )
@@ -148,6 +154,9 @@ def test_lists_that_will_not_do(X, found):
         ([b"\xff", b"a"], r"the label b'\xff' is no text in UTF-8"),
         ([0, 2**53 + 1], "row 2: the target is 9007199254740993; whole numbers are exact up to 2**53 alone"),
         ([0.5, np.int64(2**53 + 1)], "row 2: the target is 9007199254740993; whole numbers are exact up to 2**53"),
+        ([Decimal(2**53 + 1), 1], "row 1: the target is 9007199254740993; whole numbers are exact"),
+        ([Fraction(10**400), 1], "y must hold numbers or labels; found object: row 1 holds Fraction(1000"),
+        (np.array(["a", None], np.dtypes.StringDType(na_object=None)), "row 2 has no target: found None"),
         (np.array([0, -(2**60)]), "row 2: the target is -1152921504606846976; whole numbers are exact"),
         (pd.date_range("2020", periods=2), "y must hold numbers or labels; found datetime64"),
     ],

@@ -133,6 +133,37 @@ def test_a_file_of_starts_without_names(tmp_path):
     assert make_starts(own.starts, own.landscapes[0]).tolist() == [[1, 1], [2, 2], [3, 3]]
 
 
+TABLE = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+
+
+@pytest.mark.parametrize(
+    ("suffix", "write", "message"),
+    [
+        (".csv", lambda path: path.write_text("0,1\n2,2\n"), "the first line, 0,1, may be a point or names"),
+        (".csv", lambda path: path.write_text("nan,1\n2,2\n"), "the first line, nan,1, may be a point or names"),
+        (".csv", TABLE[["a"]].to_csv, "column 1 has no name, as the index has that pandas writes"),
+        (".csv", lambda path: path.write_text("a,b\n1,2\n\n,4\n"), "line 4, column 'a': found nan"),
+        (".csv", lambda path: path.write_text("a,a\n1,2\n"), "there are 2 columns 'a'"),
+        (".parquet", TABLE.astype(str).to_parquet, "column 'a' is not numeric: row 1 holds '1.0'"),
+        (".parquet", TABLE.astype("datetime64[s]").to_parquet, "column 'a' is not numeric: row 1 holds Timestamp"),
+        (".npy", lambda path: np.save(path, np.array([[1, 2j]])), "X must hold real numbers; found complex128"),
+        (".npy", lambda path: np.save(path, np.array([["1", "2"]])), "X must hold real numbers; found <U1"),
+        (".npy", lambda path: np.save(path, np.zeros(2)), "X must have rows and columns"),
+        (".txt", lambda path: path.write_text("1,2"), "must end in one of"),
+    ],
+)
+def test_files_of_starts_that_will_not_do(tmp_path, suffix, write, message):
+    from fastgd.study.starts import make_starts
+
+    path = tmp_path / f"starts{suffix}"
+    write(path)
+    own = study(starts={"path": str(path)})
+    with pytest.raises(InputError) as caught:
+        make_starts(own.starts, own.landscapes[0])
+    assert str(caught.value).startswith(f"starts.path: {path}")
+    assert message in str(caught.value)
+
+
 def test_a_line_search_needs_a_line():
     optimizer = [{"name": "sgd", "line_search": {"kind": "armijo"}}]
     with pytest.raises(InputError, match=r"optimizer.0.line_search: does not go with 'adam_counterexample'"):

@@ -68,6 +68,9 @@ def many(monkeypatch):
         (V1 | {CPU + "cpu.cfs_quota_us": "250000\n"}, 3),
         # a path that lies outside of what is mounted: the mount is this process's group
         (V2 | {"proc/self/cgroup": "0::/../elsewhere\n", TOP + "cpu.max": "200000 100000\n"}, 2),
+        # lines that a sandbox may write are passed over
+        (V2 | {"proc/self/cgroup": "none\n0::/pod/app\n", APP + "cpu.max": "200000 100000\n"}, 2),
+        ({"proc/self/cgroup": "0::/\n", "proc/self/mountinfo": "none / none\n35 - cgroup2\n"}, 64),
         ({"proc/self/cgroup": "0::/pod/app\n", APP + "cpu.max": "200000 100000\n"}, 64),
     ],
 )

@@ -7,6 +7,7 @@ from fastgd.datasets._record import DATASETS, Data, Dataset, DatasetRecord
 from fastgd.datasets.arrays import from_arrays
 from fastgd.datasets.files import misplaced_key
 from fastgd.datasets.load import Source, load
+from fastgd.datasets.points import load_points
 from fastgd.datasets.prepare import prepare
 from fastgd.datasets.synthetic import Synthetic
 
@@ -24,6 +25,7 @@ __all__ = [
     "flights_sparse",
     "from_arrays",
     "load",
+    "load_points",
     "misplaced_key",
     "prepare",
 ]

@@ -42,13 +42,18 @@ def _checked(X: Any) -> Any:
 
     if X.format in ("csr", "csc", "bsr"):
         # around the same arrays: checking a matrix may trim and cast its own
-        X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+        X = type(X)((_summable(X.data), X.indices, X.indptr), shape=X.shape)
         X.check_format(full_check=True)
     elif X.format == "coo":
-        X = type(X)((X.data, X.coords), shape=X.shape)
+        X = type(X)((_summable(X.data), X.coords), shape=X.shape)
     csr = csr_array(X)
     csr.check_format(full_check=True)
     return csr
+
+
+def _summable(data: NDArray[Any]) -> NDArray[Any]:
+    """Return values whose sums are right: duplicates of small integers would wrap around."""
+    return data.astype(np.float64) if data.dtype.kind in "iu" else data
 
 
 def without_zeros(data: Floats, indices: Any, indptr: Any, shape: tuple[int, int]) -> CSR:

@@ -10,23 +10,35 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from fastgd._errors import InputError
+from fastgd._errors import InputError, nearest
 from fastgd.datasets import _frames
 from fastgd.datasets._csv_keys import WHITESPACE, Csv
-from fastgd.datasets._reading import Reading, opened, target_column
-from fastgd.datasets._record import Dataset, row_number
+from fastgd.datasets._reading import Reading, check_names, opened, target_column
+from fastgd.datasets._record import Dataset, Place, row_number
 from fastgd.datasets.arrays import build
 
+UNNAMED = re.compile(r"Unnamed: \d+")  # how pandas calls a column without a name, also where it writes it again
 MARKS = (";", "\t", "|", ",")  # what separates columns where it is not what was said
 
 
 def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of a text table."""
+    frame, place = read_frame(file, keys)
+    y = frame.pop(keys.target).to_numpy()
+    return build(str(file), _frames.numbers(frame, str(file), place), y, tuple(frame.columns), place=place)
+
+
+def read_frame(file: Path, keys: Reading, *, has_target: bool = True) -> tuple[Any, Place]:
+    """Return a text table as pandas has it, and how messages call its rows."""
     import pandas as pd
 
     options = keys.csv
-    target = _check_start(file, keys)
+    columns, width = _check_start(file, keys, has_target)
     arguments = {key: value for key, value in options.given().items() if key != "compression"}
+    if options.header_row is None and options.names is None:
+        arguments["names"] = [str(j) for j in range(width)]  # pandas' are numbers, which no key of a file can name
+    if isinstance(options.na_values, dict):
+        arguments["na_values"] = {str(name): marks for name, marks in options.na_values.items()}
     with opened(file, options.compression) as stream, warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
@@ -38,41 +50,76 @@ def read(file: Path, keys: Reading) -> Dataset:
             raise _too_many(file, options) from error
     if frame.empty:
         raise InputError(f"{file}: a header, but no rows")
+    frame.columns = columns  # pandas renames a second x to x.1, also where usecols leaves the first one out
 
-    def place(row: int) -> str:
-        return _line(file, options, row)
-
-    y = frame.pop(next(name for name in frame.columns if str(name) == target))
-    features = tuple(str(name) for name in frame.columns)
-    return build(str(file), _frames.numbers(frame, str(file), place), y.to_numpy(), features, place=place)
+    return frame, lambda row: _line(file, options, row)
 
 
-def _check_start(file: Path, keys: Reading) -> str:
-    """Check the names, and that the rows fit them, before all is read; return the target."""
+def first_fields(file: Path) -> list[str]:
+    """Return the fields of a file's first line that is not blank; none: it is empty."""
+    with opened(file) as stream, _text(stream, Csv()) as text:
+        return next(_records(text, Csv()), (0, []))[1]
+
+
+def _check_start(file: Path, keys: Reading, has_target: bool) -> tuple[list[str], int]:
+    """Check the names, and that the rows fit them, before all is read.
+
+    Return the names of the columns that are read, and how many the file has.
+    """
     options = keys.csv
     with opened(file, options.compression) as stream, _text(stream, options) as text:
         records = _records(text, options)
         head = [] if options.header_row is None else [fields for _, fields in islice(records, options.header_row + 1)]
-        first = next(records, (0, []))[1]
+        line, first = next(records, (0, []))
         if options.header_row is not None:
             if len(head) <= options.header_row and (head or options.header_row):
                 raise InputError(f"{file}: there is no line {options.header_row} for the header")
             columns = head[-1] if head else []  # none: pandas says that there is nothing
         else:
             columns = [str(j) for j in range(len(first))]
-        fields_of_a_row = len(columns)
+        width, known = len(columns), options.names or columns
+        places = _places(known, options, width)
         if options.names is not None:
             columns = _named(columns, options, file)
         elif columns:
             columns = _checked(_used(columns, options), keys, file)
         if not columns:
-            return keys.target or ""
-        target = target_column(columns, keys.target, file, _separator(columns, options))
+            return [], 0
+        _check_marks(options, known, file)
+        if has_target:
+            target_column(columns, keys.target, file, _separator(columns, options))
         # pandas itself counts the fields of rows unless columns are chosen
-        rows = chain([first], () if options.usecols is None else (fields for _, fields in records))
-        if any(_longer(row, fields_of_a_row) for row in rows):
-            raise _too_many(file, options)
-    return target
+        all_rows = options.usecols is not None or options.thousands is not None
+        for number, fields in chain([(line, first)], records if all_rows else ()):
+            if _longer(fields, width):
+                raise _too_many(file, options)
+            if options.thousands is not None:
+                _check_groups([fields[j] for j in places if j < len(fields)], options, f"{file}: line {number}")
+    return columns, width
+
+
+def _check_marks(options: Csv, columns: list[str], file: Path) -> None:
+    """Refuse marks of missing values for a column that is not there: pandas would read them as values."""
+    for name in options.na_values if isinstance(options.na_values, dict) else ():
+        if str(name) not in columns:
+            raise InputError(f"{file}: csv.na_values has a column {name!r}; {nearest(str(name), columns)}")
+
+
+def _places(names: list[str], options: Csv, width: int) -> list[int]:
+    """Return the places of the columns that are read."""
+    used = range(width) if options.usecols is None else options.usecols
+    return [j for j in range(width) if j in used or (j < len(names) and names[j] in used)]
+
+
+def _check_groups(fields: list[str], options: Csv, where: str) -> None:
+    """Refuse numbers whose thousands are not marked as such: pandas makes 15 of 1,5 and 1022020 of 01.02.2020."""
+    mark, point = options.thousands or "", options.decimal
+    t, p = re.escape(mark), re.escape(point)
+    grouped = rf"[+-]?\d{{1,3}}(({t}\d{{3}})+|({t}\d\d)+{t}\d{{3}})({p}\d*)?(e[+-]?\d+)?"  # also 12,34,567
+    for field in map(str.strip, fields):
+        plain = field.replace(mark, "").replace(point, ".")
+        if mark in field and is_numeric(plain) and not re.fullmatch(grouped, field, re.IGNORECASE):
+            raise InputError(f"{where} holds {field!r}, where {mark!r} does not stand between thousands")
 
 
 def _named(columns: list[str], options: Csv, file: Path) -> list[str]:
@@ -90,7 +137,8 @@ def _used(columns: list[str], options: Csv) -> list[str]:
     """Return the names that `usecols` keeps, in the order of the file."""
     if options.usecols is None:
         return columns
-    return [name for j, name in enumerate(columns) if j in options.usecols or name in options.usecols]
+    used = set(options.usecols)
+    return [name for j, name in enumerate(columns) if j in used or name in used]
 
 
 def _checked(columns: list[str], keys: Reading, file: Path) -> list[str]:
@@ -103,11 +151,11 @@ def _checked(columns: list[str], keys: Reading, file: Path) -> list[str]:
             f"{', ...' if len(columns) > 5 else ''}; csv = {{ header = false }} says that there is no header "
             '(the columns are "0", "1", ..., or csv.names), header = 0 that these are the names'
         )
-    if twice := next((name for name in columns if name and columns.count(name) > 1), None):
-        raise InputError(f"{file}: there are {columns.count(twice)} columns {twice!r}; each needs a name of its own")
-    if any(not name.strip() for name in columns):
+    check_names([name for name in columns if name.strip()], file)
+    named = [bool(name.strip()) and not UNNAMED.fullmatch(name) for name in columns]
+    if not all(named):
         raise InputError(
-            f"{file}: column {[bool(name.strip()) for name in columns].index(False) + 1} has no name, as the index has "
+            f"{file}: column {named.index(False) + 1} has no name, as the index has "
             "that pandas writes; leave it out (csv.usecols), or name all columns (csv.names with header = 0)"
         )
     return columns
@@ -117,10 +165,11 @@ def _are_data(columns: list[str], target: str | None) -> bool:
     """Whether names look like a row: all are numbers, or all but the target, and these do not just count."""
     features = [name for name in columns if name != target]
     counts = all(map(str.isdigit, features))
-    return all(map(_is_numeric, columns)) or (all(map(_is_numeric, features)) and not counts)
+    return all(map(is_numeric, columns)) or (all(map(is_numeric, features)) and not counts)
 
 
-def _is_numeric(name: str) -> bool:
+def is_numeric(name: str) -> bool:
+    """Whether a name is a number, and so is likely to be data."""
     try:
         float(name)
     except ValueError:
@@ -165,7 +214,7 @@ def _records(lines: Iterable[str], options: Csv) -> Iterator[tuple[int, list[str
                 yield line
 
     if len(options.sep) > 1:
-        split: Callable[[str], list[str]] = str.split if options.sep == WHITESPACE else re.compile(options.sep).split
+        split: Callable[[str], list[str]] = _words if options.sep == WHITESPACE else re.compile(options.sep).split
         yield from ((number, split(line.rstrip("\r\n"))) for line in kept() if line.strip())
         return
     reader, before = csv.reader(kept(), delimiter=options.sep), 0
@@ -173,6 +222,11 @@ def _records(lines: Iterable[str], options: Csv) -> Iterator[tuple[int, list[str
         taken, before = reader.line_num - before, reader.line_num
         if fields and (len(fields) > 1 or fields[0].strip()):
             yield number - taken + 1, fields
+
+
+def _words(line: str) -> list[str]:
+    """Return what spaces separate, as pandas' fast parser does: spaces in quotes do not."""
+    return [word or quoted.replace('""', '"') for quoted, word in re.findall(r'"((?:[^"]|"")*)"|(\S+)', line)]
 
 
 def _line(file: Path, options: Csv, row: int) -> str:

@@ -1,6 +1,5 @@
 """The keys of `csv = { ... }`, with the meaning that pandas gives them."""
 
-import codecs
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
@@ -125,14 +124,14 @@ class Csv(BaseModel):
 
     @model_validator(mode="after")
     def _readable(self) -> "Csv":
-        if self.decimal == self.thousands or self.sep in (self.decimal, self.thousands):
-            raise ValueError("sep, decimal and thousands must differ")
+        if self.decimal == self.thousands:
+            raise ValueError("decimal and thousands must differ")
         for key in ("names", "usecols"):
             values = getattr(self, key) or []
             if twice := [value for value in values if values.count(value) > 1]:
                 raise ValueError(f"{key} has {twice[0]!r} twice")
         try:
-            codecs.lookup(self.encoding)
+            "".encode(self.encoding)  # codecs that are not of texts have names too
             re.compile(self.sep)
         except LookupError:
             raise ValueError(f"there is no encoding {self.encoding!r}; 'utf-8', 'latin-1' are two") from None
@@ -172,6 +171,6 @@ class Csv(BaseModel):
     @property
     def engine(self) -> dict[str, Any]:
         """The arguments of pandas' fast parser, or of the one for regular expressions."""
-        if len(self.sep) > 1 and self.sep != WHITESPACE:
+        if len(self.sep.encode()) > 1 and self.sep != WHITESPACE:
             return {"engine": "python"}
         return {"low_memory": False}  # a column has one type, not one for each piece that is read

@@ -2,6 +2,8 @@
 
 import warnings
 from decimal import Decimal
+from fractions import Fraction
+from math import isfinite
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 REAL = (Real, Decimal, np.bool_)
 EXACT = 1 << 53
-TOO_LARGE = 1 << 1024  # whole numbers from here on have no float64
 PANDAS_INDEX = "__index_level_"  # how pandas names the stored column of an index without a name
 
 
@@ -29,7 +30,7 @@ def to_pandas(given: Any) -> Any:
 
     if isinstance(given, np.ndarray | pd.DataFrame | pd.Series | pd.Index | list | tuple) or hasattr(given, "toarray"):
         return given
-    if type(given).__module__.startswith("pyarrow") and hasattr(given, "schema"):
+    if type(given).__module__.startswith("pyarrow") and hasattr(given, "drop_columns"):
         return given.drop_columns(stored_index(given.schema)).to_pandas(ignore_metadata=True)
     if hasattr(given, "collect_schema") and hasattr(given, "collect"):  # polars' LazyFrame
         given = given.collect()
@@ -112,19 +113,26 @@ def _objects(column: "pd.Series[Any]", label: str, where: str, place: Place) -> 
     row = next((i for i in wrong if not categories and not _reads(values[i])), wrong[0])
     kind = "categorical, and not numeric" if categories else "not numeric"
     raise InputError(
-        f"{where}: column {label!r} is {kind}: {place(row)} holds {_shown(values[row])}; drop the "
+        f"{where}: column {label!r} is {kind}: {place(row)} holds {shown(values[row])}; drop the "
         f"column, or encode it as numbers (pandas.get_dummies makes one-hot columns){_marks(values[row], place)}"
     )
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as messages show it, which is in part where it is long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def is_number(value: Any) -> bool:
     """Whether an object is a real number that float64 can hold; booleans are."""
-    return isinstance(value, REAL) and not (isinstance(value, int) and abs(value) >= TOO_LARGE)
+    if not isinstance(value, REAL):
+        return False
+    try:
+        float(value)
+    except (OverflowError, ValueError):  # 10**400, and decimals that signal
+        return False
+    return True
 
 
 def _reads(value: Any) -> bool:
@@ -155,17 +163,23 @@ def _marks(value: Any, place: Place) -> str:
 def of_objects(y: NDArray[Any], name: str, place: Place) -> NDArray[Any]:
     """Return targets (n,) that are objects as numbers or as labels: all of one kind, none missing."""
     if all(map(is_number, y)):
-        check_exact([value if isinstance(value, Integral) else 0 for value in y], name, place)
+        check_exact([_whole(value) for value in y], name, place)
         return np.array([float(value) for value in y])
     if all(isinstance(value, str | bytes) for value in y):
         return np.array([as_text(value, name) for value in y])
     first = y[0]
     kind: Any = (str, bytes) if isinstance(first, str | bytes) else REAL
     row = next(i for i, value in enumerate(y) if not isinstance(value, kind) or not (kind != REAL or is_number(value)))
-    against = f", and {place(0)} {_shown(first)}" if row else ""
+    against = f", and {place(0)} {shown(first)}" if row else ""
     raise InputError(
-        f"{name}: y must hold numbers or labels; found {y.dtype}: {place(row)} holds {_shown(y[row])}{against}"
+        f"{name}: y must hold numbers or labels; found {y.dtype}: {place(row)} holds {shown(y[row])}{against}"
     )
+
+
+def _whole(value: Any) -> int:
+    """Return a number that is exact and whole, a Decimal too; 0 for all others."""
+    exact = isinstance(value, Integral | Fraction | Decimal) and isfinite(value)
+    return int(value) if exact and value == int(value) else 0
 
 
 def as_text(value: str | bytes, name: str) -> str:

@@ -1,38 +1,22 @@
 """Parquet: a file, or a folder of files that have the same columns, and maybe folders that name a value of one more."""
 
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from fastgd._errors import InputError
 from fastgd.datasets import _frames, _lists
-from fastgd.datasets._reading import Reading, reading, target_column
+from fastgd.datasets._reading import Reading, check_names, reading, target_column
 from fastgd.datasets._record import Dataset
 from fastgd.datasets.arrays import build
+
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # how a folder is called that has none
 
 
 def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of a table of columns, or of one of lists."""
-    import pyarrow.dataset as ds
-
-    files = _files(file)
-    schema = _common_schema(files)
-    partitions = _partitions(file, files, schema.names)
-    base = str(file if file.is_dir() else file.parent)
-    # its parts are named one by one: the folders that a single file lies in are no columns of it
-    whole: Any = ds.dataset(
-        [str(part) for part in files], format="parquet", partitioning="hive", partition_base_dir=base
-    )
-    index = _frames.stored_index(schema)
-    types = {
-        field.name: field.type
-        for field in whole.schema
-        if field.name in partitions or (field.name in schema.names and field.name not in index)
-    }
-    if keys.target in index:
-        raise InputError(f"{file}: column {keys.target!r} is the index that pandas stored; reset_index() frees it")
-    notes = _frames.index_note(index)
-    if partitions:
-        notes = (*notes, f"columns that are made of the names of folders: {', '.join(map(repr, partitions))}")
+    whole, types, notes = _opened(file, keys.target)
     if _lists.is_of_lists(types, file):
         target = _lists.target(types, keys.target, file)
         X, y = _lists.read(whole.to_table(columns=[*_lists.COLUMNS, target]), file, target, keys.n_features)
@@ -40,6 +24,40 @@ def read(file: Path, keys: Reading) -> Dataset:
     if keys.n_features is not None:
         raise InputError(f"{file}: n_features = {keys.n_features} is for a table of lists; this one has columns")
     return _of_columns(whole.to_table(columns=list(types)), file, keys, notes)
+
+
+def read_frame(file: Path) -> Any:
+    """Return all columns as pandas has them, without the index that it stored."""
+    whole, types, _ = _opened(file, None)
+    return whole.to_table(columns=list(types)).to_pandas(ignore_metadata=True)
+
+
+def _opened(file: Path, target: str | None) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
+    """Return a table that is not read yet, the types of its columns, and what is to be noted of them."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    files = _files(file)
+    schema = _common_schema(files)
+    partitions = _partitions(file, files, schema.names)
+    base = str(file if file.is_dir() else file.parent)
+    # its parts are named one by one: the folders that a single file lies in are no columns of it
+    folders = pa.schema({name: _type_of(values) for name, values in partitions.items()})
+    whole: Any = ds.dataset(
+        [str(part) for part in files],
+        format="parquet",
+        partitioning=ds.partitioning(folders, flavor="hive"),
+        partition_base_dir=base,
+    )
+    index = _frames.stored_index(schema)
+    kept = {*schema.names, *partitions}.difference(index)
+    types = {field.name: field.type for field in whole.schema if field.name in kept}
+    if target in index:
+        raise InputError(f"{file}: column {target!r} is the index that pandas stored; reset_index() frees it")
+    notes = _frames.index_note(index)
+    if partitions:
+        notes = (*notes, f"columns that are made of the names of folders: {', '.join(map(repr, partitions))}")
+    return whole, types, notes
 
 
 def _of_columns(table: Any, file: Path, keys: Reading, notes: tuple[str, ...]) -> Dataset:
@@ -87,10 +105,7 @@ def _schema(file: Path) -> Any:
 
     with reading(file):
         schema = pq.read_schema(file)
-    if twice := next((name for name in schema.names if schema.names.count(name) > 1), None):
-        raise InputError(
-            f"{file}: there are {schema.names.count(twice)} columns {twice!r}; each needs a name of its own"
-        )
+    check_names(schema.names, file)
     return schema
 
 
@@ -100,17 +115,30 @@ def _types(schema: Any) -> dict[str, Any]:
     return {field.name: field.type for field in schema if field.name not in index}
 
 
-def _partitions(file: Path, files: list[Path], columns: list[str]) -> list[str]:
-    """Return the columns that the names of folders make: fold=1/a.parquet has the column fold."""
-    names: dict[str, None] = {}
+def _partitions(file: Path, files: list[Path], columns: list[str]) -> dict[str, set[str]]:
+    """Return the columns that the names of folders make, with their values: fold=1/a.parquet has the column fold."""
+    values: dict[str, set[str]] = {}
     for path in files:
         folders = path.parent.relative_to(file).parts if file.is_dir() else ()
-        own = dict.fromkeys(folder.partition("=")[0] for folder in folders if "=" in folder)
-        if path != files[0] and list(own) != list(names):
-            raise InputError(
-                f"{path}: its folders name {list(own) or 'no column'}, and those of {files[0]} {list(names) or 'none'}"
-            )
-        names = own
-    if both := [name for name in names if name in columns]:
+        pairs = [tuple(map(unquote, folder.split("=", 1))) for folder in folders if "=" in folder]
+        own = [name for name, _ in pairs]
+        check_names(own, path)
+        if path != files[0] and own != list(values):
+            theirs = list(values) or "none"
+            raise InputError(f"{path}: its folders name {own or 'no column'}, and those of {files[0]} {theirs}")
+        for name, value in pairs:
+            values.setdefault(name, set()).add(value)
+    if both := [name for name in values if name in columns]:
         raise InputError(f"{file}: there is a column {both[0]!r} in the files, and folders name another one")
-    return list(names)
+    return values
+
+
+def _type_of(values: set[str]) -> Any:
+    """Return the type of a column of folders: pyarrow's own guess is int32 or text."""
+    import pyarrow as pa
+
+    known = values - {NO_VALUE}
+    if known and all(re.fullmatch(r"-?\d{1,18}", value) for value in known):
+        return pa.int64()
+    number = r"-?(\d{1,15}(\.\d*)?|\.\d+)(e[+-]?\d+)?"
+    return pa.float64() if known and all(re.fullmatch(number, value, re.I) for value in known) else pa.string()

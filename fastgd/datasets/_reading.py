@@ -29,6 +29,7 @@ EXTENSIONS: dict[str, Format] = {
     ".npz": "npz",
 }
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip", ".zst": "zstd"}
+STARTS = {b"\x1f\x8b": ".gz", b"BZh91AY": ".bz2", b"\xfd7zXZ\0": ".xz", b"PK\3\4": ".zip", b"(\xb5/\xfd": ".zst"}
 TEXTS = ("svm", "csv")  # what may be compressed as a whole
 MOST_SHOWN = 12
 
@@ -85,7 +86,18 @@ def opened(file: Path, compression: str = "infer") -> Iterator[IO[bytes]]:
                 yield stream
         return
     with _stream(file, kind) as stream:
+        if kind is None:
+            _check_plain(file, stream.peek(8))  # type: ignore[attr-defined]
         yield stream
+
+
+def _check_plain(file: Path, start: bytes) -> None:
+    """Refuse a compressed file whose name does not say so, by its first bytes."""
+    if (suffix := next((suffix for mark, suffix in STARTS.items() if start.startswith(mark)), None)) is not None:
+        raise InputError(
+            f"{file}: the file is compressed, which its name must say: {file.name}{suffix}; or, for a text table, "
+            f'csv = {{ compression = "{COMPRESSED[suffix]}" }}'
+        )
 
 
 def _stream(file: Path, kind: str | None) -> IO[bytes]:
@@ -108,6 +120,16 @@ def target_column(columns: list[str], target: str | None, file: Path, advice: st
     if columns.count(target) > 1:
         raise InputError(f"{file}: there are {columns.count(target)} columns {target!r}; the target must be one")
     return target
+
+
+def check_names(columns: list[str], file: Path) -> None:
+    """Refuse names that stand twice, also but for spaces: where one is the target, the other would leak it."""
+    bare = [name.strip() for name in columns]
+    if len(set(bare)) == len(bare):
+        return
+    twice = next(name for name in bare if bare.count(name) > 1)
+    spaces = "" if columns.count(twice) == bare.count(twice) else " but for spaces"
+    raise InputError(f"{file}: there are {bare.count(twice)} columns {twice!r}{spaces}; each needs a name of its own")
 
 
 def _valid(columns: list[str]) -> str:

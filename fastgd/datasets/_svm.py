@@ -10,6 +10,7 @@ from typing import IO
 
 from fastgd._errors import InputError
 from fastgd.datasets._csr import MOST_COLUMNS, check_columns
+from fastgd.datasets._frames import shown
 from fastgd.datasets._reading import Reading, ZeroBased, opened, reading
 from fastgd.datasets._record import Dataset, row_number
 from fastgd.datasets.arrays import build
@@ -86,8 +87,8 @@ def _bad_line(file: Path, zero_based: ZeroBased, reason: str) -> str:
         except (ValueError, OverflowError):
             lines = lines[:half]
     token = _bad_token(_tokens(lines[0]), 0 if zero_based else 1) if lines else None
-    return f"line {first}: {reason.rstrip('.')}" + (
-        "" if token is None else f"; found {token.decode(errors='replace')!r}"
+    return f"line {first}: {reason.rstrip('.')[:120]}" + (
+        "" if token is None else f"; found {shown(token.decode(errors='replace'))}"
     )
 
 

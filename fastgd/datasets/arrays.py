@@ -33,24 +33,32 @@ def from_arrays(X: Any, y: Any, name: str = "arrays") -> Dataset:
     """
     if not isinstance(X, np.ndarray) or not isinstance(y, np.ndarray):
         _frames.check_aligned(X, y, name)
-        X, y = _frames.to_pandas(X), _frames.to_pandas(y)
+        X, y = _table(X, "X", name), _table(y, "y", name)
     if hasattr(X, "columns") and hasattr(X, "isetitem"):  # pandas' frame: it is not imported for arrays
         features = tuple(str(column) for column in X.columns)
         return build(name, _frames.numbers(X, name), y, features)
     return build(name, X if hasattr(X, "toarray") else _array(X, "X", name), y)
 
 
+def _table(given: Any, what: str, name: str) -> Any:
+    try:
+        return _frames.to_pandas(given)
+    except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:  # a type that the other side lacks
+        raise InputError(f"{name}: {what} cannot be read from {type(given).__name__}: {error}") from error
+
+
 def _array(given: Any, what: str, name: str, dtype: Any = None) -> NDArray[Any]:
     """Return an array_like as an array; a mask that hides something is refused."""
-    mask = _mask(given)
+    try:
+        mask = _mask(given)
+        array = np.asarray(given, dtype=dtype)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{name}: {what} is no array: {error}") from error
     if mask.any():
         at = np.argwhere(mask)[0]
         column = f", column 'x{at[1]}'" if what == "X" and len(at) > 1 else ""
         raise InputError(f"{name}: {row_number(at[0])}{column}: {what} is masked there; fastgd fills in no values")
-    try:
-        return np.asarray(given, dtype=dtype)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{name}: {what} is no array: {error}") from error
+    return array
 
 
 def _mask(given: Any) -> NDArray[np.bool_]:
@@ -72,7 +80,8 @@ def build(
 ) -> Dataset:
     """Check an array or scipy sparse matrix X and its targets; `name` stands first in every message."""
     if X.ndim != 2 or 0 in X.shape:
-        raise InputError(f"{name}: X must have rows and columns, (n, d); found shape {X.shape}")
+        noted = "".join(f"; {note}" for note in notes)  # of columns that are left out
+        raise InputError(f"{name}: X must have rows and columns, (n, d); found shape {X.shape}{noted}")
     if X.dtype == object and isinstance(X, np.ndarray):
         import pandas as pd
 
@@ -138,13 +147,13 @@ def _targets(values: Any, name: str, place: Place) -> NDArray[Any]:
         y = y[:, 0]
     if y.ndim != 1:
         raise InputError(f"{name}: y must have one value a row, (n,); found shape {y.shape}")
+    if y.dtype.kind == "T":
+        y = y.astype(object)  # what is missing is an object of the user's choice
     missing = np.flatnonzero(pd.isna(y))
     if missing.size:
         raise InputError(f"{name}: {place(missing[0])} has no target: found {y[missing[0]]}")
     if y.dtype.kind == "O" and y.size:
         y = _frames.of_objects(y, name, place)
-    elif y.dtype.kind == "T":
-        y = np.array(y.tolist(), dtype=str)
     elif y.dtype.kind == "S":
         y = np.array([_frames.as_text(label, name) for label in y.tolist()], dtype=str)
     if y.dtype.kind == "U":

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastgd._errors import InputError
+from fastgd._system import expanded
 from fastgd.datasets import _csv, _parquet, _svm
 from fastgd.datasets._csv_keys import Csv
 from fastgd.datasets._reading import (
@@ -76,13 +77,13 @@ def load_file(
     InputError
         Naming the file, and where there is one the row and column.
     """
-    file, kind = Path(path).expanduser(), format_of(path, format)
+    file, kind = expanded(path), format_of(path, format)
     if kind is None:
         raise _unknown(path)
     if kind not in WITH_TARGET and target is not None:
         what = file.suffix.lower() if EXTENSIONS.get(file.suffix.lower()) == kind else f".{kind}"
         raise InputError(f"{path}: target = {target!r} is for .csv and .parquet; a {what} file knows its own target")
-    others = tuple(Path(other).expanduser() for other in beside if format_of(other, format) == "svm")
+    others = tuple(expanded(other) for other in beside if format_of(other, format) == "svm")
     with reading(file):
         dataset = READERS[kind](file, Reading(target, zero_based, n_features, Csv.of(csv), others))
     return replace(dataset, name=file.name)
@@ -104,7 +105,7 @@ def _npz(file: Path, _keys: Reading) -> Dataset:
             raise InputError(f"{file}: one array alone; an .npz file must hold the arrays X and y")
         if missing := {"X", "y"}.difference(archive.files):
             raise InputError(f"{file}: no array {min(missing)!r}: found {', '.join(archive.files) or 'none'}")
-        return build(str(file), archive["X"], archive["y"])
+        return build(str(file), np.asarray(archive["X"]), np.asarray(archive["y"]))
 
 
 READERS: dict[Format, Callable[[Path, Reading], Dataset]] = {

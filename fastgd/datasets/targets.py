@@ -41,7 +41,7 @@ def numeric_targets(
     if positive is not None:
         return _against_others(y, positive, name)
     if y.dtype.kind == "U":
-        y = _words(y, targets, name)
+        y = _words(y, targets, name, place)
     if targets in ("binary", "unit") and np.all(np.abs(y) == 1) and y.min() < 0:
         return (y > 0).astype(np.float64)
     wrong = np.flatnonzero(~_fits(y, targets))
@@ -67,6 +67,9 @@ def _against_others(y: NDArray[Any], positive: Label, name: str) -> Floats:
     if len(meant) != 1:
         found = "no row has" if not meant else "several are"
         raise InputError(f"{name}: {found} the label positive = {positive!r}; {_listed(labels)}")
+    alike = [label for label in labels if isinstance(label, str) and label.strip() == str(meant[0]).strip()]
+    if len(alike) > 1:
+        raise InputError(f"{name}: the labels {', '.join(map(repr, alike))} differ by spaces alone; which are meant?")
     mapped: Floats = (y == meant[0]).astype(np.float64)
     return mapped
 
@@ -97,13 +100,17 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _words(y: NDArray[Any], targets: Targets, name: str) -> Floats:
+def _words(y: NDArray[Any], targets: Targets, name: str, place: Place) -> Floats:
     """Return 0 and 1 for the words that say no and yes."""
     labels = _labels(y)
     for words in WORDS:
         if {label.lower() for label in labels} <= set(words):
             return np.isin(y, [label for label in labels if words[label.lower()]]).astype(np.float64)
-    raise _misfit(y, targets, "the targets are words", name)
+    found, others = "the targets are words", [label for label in labels if _number(label) is None]
+    if 0 < len(others) < len(labels):  # one word makes words of all numbers of a text file
+        row = int(np.flatnonzero(np.isin(y, others))[0])
+        found = f"{place(row)} has target {str(y[row])!r}, which is no number"
+    raise _misfit(y, targets, found, name)
 
 
 def _misfit(y: NDArray[Any], targets: Targets, found: str, name: str) -> InputError:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from fastgd._errors import InputError
 from fastgd._noise import normal_numbers, stream_keys, uniform_numbers
+from fastgd.datasets import load_points
 from fastgd.engine.order import stream_key
 from fastgd.study._landscapes import LandscapeProblem, Starts
 from fastgd.study.identity import digest, rows_of
@@ -17,7 +17,6 @@ from fastgd.study.identity import digest, rows_of
 Array = npt.NDArray[np.float64]
 MOST = 1 << 26  # starts of a study
 SOBOL_BITS = 30  # of a coordinate of Sobol's sequence, which repeats after 2^30 points
-SUFFIXES = (".csv", ".parquet", ".npy")
 
 
 def make_starts(starts: Starts | None, problem: LandscapeProblem) -> Array:
@@ -115,35 +114,13 @@ def _sobol(count: int, d: int, seed: int) -> Array:
     return np.asarray((digits ^ shift) * 2.0**-53)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    """Read a table with or without names of its columns."""
-    frame = pd.read_csv(path)
-    try:
-        [float(name) for name in frame.columns]
-    except ValueError:
-        return frame
-    return pd.read_csv(path, header=None)
-
-
 def _read(path: Path, d: int) -> Array:
     """Read a row for each start, from a table with d columns of numbers."""
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"starts.path: {path} must end in one of {', '.join(SUFFIXES)}")
     try:
-        if path.suffix == ".npy":
-            points = np.load(path, allow_pickle=False)
-        else:
-            frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-            points = frame.to_numpy(dtype=np.float64)
-    except FileNotFoundError:
-        raise InputError(f"starts.path: {path}: there is no such file") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"starts.path: {path} cannot be read as numbers: {error}") from None
-    points = np.asarray(points, np.float64)
-    if points.ndim != 2 or points.shape[1] != d or not len(points):
+        points = load_points(path)
+    except InputError as error:
+        raise InputError(f"starts.path: {error}") from None
+    if points.shape[1] != d:
         found = f"starts.path: {path} has shape {points.shape}"
         raise InputError(f"{found}; it must have {d} columns, a row for each start")
-    if not np.isfinite(points).all():
-        row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
-        raise InputError(f"starts.path: {path}, row {row}: {points[row].tolist()} must be finite numbers")
     return points
