@@ -42,7 +42,7 @@ def exp(z: Any) -> Any:
 
 TINY = 2.0**-126  # the smallest normal number of float32: what keeps 0 / 0 from being no number
 
-# Squares of the largest floats are infinite, and those of the smallest ones zero: both have units in which they are not.
+# Squares of the largest floats are infinite, and those of the smallest ones zero, but not in units of their own.
 UP, DOWN = 2.0**600, 2.0**-600
 MOST, LEAST = 2.0**1000, 2.0**-900  # of a sum of squares in plain units
 
