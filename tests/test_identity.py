@@ -119,6 +119,12 @@ def test_what_decides_numbers_is_in_every_name(changes):
     assert not set(ids_of(**changes)) & set(ids_of())
 
 
+def test_names_of_trials_stay():
+    """Written down: results on disk are found again by later versions of this schema."""
+    assert ids_of()[:2] == ["7a93a00c1fbdb1e30f7b", "4c4eab1dbffab97a0d2c"]
+    assert swarm_ids(starts={"uniform": 5}) == ["2e8d139b7a5db5f0b705"]
+
+
 # --- extended and run anew --------------------------------------------------------------------------------------------
 
 
