@@ -369,7 +369,7 @@ def test_results_of_the_first_schema_can_be_read(tmp_path):
     assert len(results.curves) == 28 * 4
     swarm = fastgd.load(SCHEMA_1 / "valley")
     assert swarm.best()["trial_id"].tolist()[0] == "23be2b1029c85c649f41"
-    assert swarm.best()["seeds"].tolist() == [5, 5, 5]
+    assert swarm.best()["starts"].tolist() == [5, 5, 5]
     from fastgd import plots
 
     for found, kind in ((results, "curves"), (results, "sensitivity"), (swarm, "traces")):

@@ -227,8 +227,9 @@ def test_the_best_of_a_study_that_grows(tmp_path):
     """Another configuration becomes the best one: its parameters are stored too."""
     record = {"parameters": "best"}
     few = run(tmp_path / "r", optimizer={"name": "momentum", "lr": [1e-4, 2e-4, 3e-4]}, record=record)
+    first = few.best()["trial_id"][0]  # read now: the folder is about to grow
     more = run(tmp_path / "r", optimizer={"name": "momentum", "lr": [1e-4, 2e-4, 3e-4, 1e-2]}, record=record)
-    assert few.best()["trial_id"][0] != more.best()["trial_id"][0]
+    assert first != more.best()["trial_id"][0]
     assert len(more.parameters(more.best()["trial_id"][0])) == D + 1
 
 
