@@ -298,10 +298,12 @@ def test_a_note_where_evaluation_outweighs_training(monkeypatch):
         "of a study of milliseconds it matters not"
     )
     monkeypatch.setattr(notes, "NOTED_SECONDS", 0.0)
-    assert any("evaluation is expected to take" in note and "record.rows" in note for note in plan_of(**often).notes)
+    assert any(
+        "evaluation is expected to take" in note and "record.rows" in note for note in plan_of(**often).summary().notes
+    )
     rare = {"optimizer": SGD, "epochs": 3_000, "record": {"every": {"log": 2}}}
-    assert not any("evaluation" in note for note in plan_of(**rare).notes)
-    assert any("recording is expected to take" in note for note in make_swarm_plan(landscape_study()).notes)
+    assert not any("evaluation" in note for note in plan_of(**rare).summary().notes)
+    assert any("recording is expected to take" in note for note in make_swarm_plan(landscape_study()).summary().notes)
 
 
 # --- what they are made of --------------------------------------------------------------------------------------------
