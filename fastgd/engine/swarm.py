@@ -329,18 +329,23 @@ class Swarm:
                 rows[:, row] = number * rows[:, row] if m == self._rate else number
         return rows
 
-    def moment(self) -> tuple[Array, Array]:
+    def moment(self) -> tuple[Array, Array, Array]:
         """Return what `moments` needs to read the lanes as they are now: copies."""
-        return self.groups.state.copy(), self._now()
+        return self.groups.state.copy(), self.groups.memory.copy(), self._now()
 
-    def moments(self, taken: Sequence[tuple[Array, Array]]) -> "Swarm":
+    def moments(self, taken: Sequence[tuple[Array, Array, Array]]) -> "Swarm":
         """Return a swarm whose lanes are this one's at several moments, one after another: to be read, not advanced.
 
         Reading takes as long for many moments as for one, where lanes are few.
         """
-        states, hyper = (np.concatenate(parts) for parts in zip(*taken, strict=True))
+        states, memory, hyper = (np.concatenate(parts) for parts in zip(*taken, strict=True))
         seen, groups, times = copy.copy(self), self.groups, len(taken)
-        own = {"state": states, "hyper": hyper.reshape(len(hyper), -1), "owner": np.arange(len(states))}
+        own = {
+            "state": states,
+            "memory": memory,
+            "hyper": hyper.reshape(len(hyper), -1),
+            "owner": np.arange(len(states)),
+        }
         seen.groups = groups._replace(**own, keys=np.tile(groups.keys, times), died=np.tile(groups.died, times))
         seen.places = (len(groups.died) * np.arange(times)[:, None] + self.places).ravel()
         seen.which, seen.schedule = np.tile(self.which, times), None  # its values stand in the hyper-parameters
