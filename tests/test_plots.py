@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from store_samples import OPTIMIZERS, block, commit, open_folder, trials, write_study
+from store_samples import OPTIMIZERS, block, commit, configured, open_folder, trials, write_study
 
 from fastgd._errors import InputError
 from fastgd.analysis import load
@@ -253,7 +253,7 @@ def test_heatmap_over_columns_that_are_no_numbers(tmp_path):
     with open_folder(tmp_path) as folder:
         rows = trials(9, lr=[0.1, 0.2, 0.3] * 3)
         rows["schedule"] = [name for name in ("constant", "cosine", "step") for _ in range(3)]
-        commit(folder, rows)
+        commit(folder, configured(rows))
     axes = heatmap(load(tmp_path)).axes[0]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["constant", "cosine", "step"]
     assert axes.get_xscale() == "linear"
