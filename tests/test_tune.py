@@ -206,7 +206,11 @@ def test_rounds_that_run_out_of_time_are_no_answer(tmp_path):
         tune(tmp_path / "q", study=study)
     with pytest.raises(InputError, match="range-test: max_seconds = 1e-09 was over before all trials ended"):
         fastgd.range_test(study, tmp_path / "q", data=quadratic(), threads=2)
-    swarm = {"steps": 20, "problem": {"landscape": "booth"}, "starts": {"uniform": 8}}
+    swarm = {
+        "steps": 20_000,
+        "problem": {"landscape": "booth"},
+        "starts": {"uniform": 40_000},
+    }  # a run does less at least
     study = fastgd.Study(name="late", optimizer={"name": "sgd", "lr": [1e-3, 1e-2]}, max_seconds=1e-9, **swarm)
     with pytest.raises(InputError, match="round-0: max_seconds = 1e-09 was over before all trials ended"):
         fastgd.tune(study, tmp_path / "v", threads=2)
