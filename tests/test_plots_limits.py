@@ -242,7 +242,7 @@ def test_fifty_problems_are_pages_of_bounded_height(kind, fifty):
     first = plot(fifty, kind)
     inside(first)
     words, *others = notes_of(first)
-    assert others == (["not shown, as they vary in one of the two only: sgd"] if kind == "heatmap" else [])
+    assert others == (["not shown, as only one hyper-parameter of theirs varies: sgd"] if kind == "heatmap" else [])
     pages = int(words.split(":")[0].split()[-1])
     assert words.startswith(f"page 1 of {pages}: problems 1 to ")
     assert words.endswith(" of 50; page=2 shows the next")

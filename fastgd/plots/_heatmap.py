@@ -200,7 +200,7 @@ def left_out(order: Iterable[str], maps: Iterable[Map]) -> str:
     """Return which methods have no map, in words; empty where all have one."""
     shown = {found.method for found in maps}
     missing = [name for name in order if name not in shown]
-    return f"not shown, as they vary in one of the two only: {', '.join(missing)}" if missing else ""
+    return f"not shown, as only one hyper-parameter of theirs varies: {', '.join(missing)}" if missing else ""
 
 
 def _draw(axes: "Axes", found: Map, x: str, norm: "Normalize") -> None:
