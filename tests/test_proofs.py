@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from sparse_cohorts import pair, run
 from test_sparse_studies import planned, study_of
 
+import fastgd
 from fastgd._errors import InputError
 from fastgd._traced import Traced, Unproven, every_way
 from fastgd.optimizers import OPTIMIZERS, Decay, NonNegative, Rate, optimizer
 from fastgd.optimizers._coast import REST, STEP, Coast, coasting, size_of, step_of
 from fastgd.optimizers._proofs import linear_map
 from fastgd.optimizers._rules import Rule
+from fastgd.optimizers.arrays import ArrayOptimizer
 
 OPTIONS = ({}, {"clip": "value"}, {"lookahead": ""}, {"averaging": "ema"}, {"averaging": "polyak"}, {"proximal": ""})
 STEPS = (1, 2, 3, 6, 7, 14, 49, 100, 1001)
@@ -162,6 +164,17 @@ class WronglyCoasting(NamedTuple):
         return w - h.lr * y[0], y
 
 
+@optimizer()
+class Forgetting(NamedTuple):
+    """Descent from a share of where the parameter is."""
+
+    lr: Rate
+    a: NonNegative = 0.1
+
+    def rule(h, c, w, g, s):  # noqa: N805
+        return (1 - h.a) * w - h.lr * g, s
+
+
 LANES = [{"lr": 0.05}, {"lr": 0.2}]
 
 
@@ -187,6 +200,41 @@ def test_a_clamped_step_is_not_linear_in_the_rate_but_rests():
     assert rule.refuses("proximal")
     assert coasting(rule, np.array([[0.1]]), np.zeros(1)) == REST
     assert coasting(rule, np.array([[0.1]]), np.ones(1)) == STEP
+
+
+@pytest.mark.parametrize(
+    ("keys", "schedule", "message"),
+    [
+        (
+            {"a": 1.0},
+            {"name": "constant"},
+            "as far as its text proves, with lr = 0.1, a = 1 less than half of a move is left",
+        ),
+        (
+            {"a": [0.2, 0.8], "lr": [0.1, 0.2]},
+            {"name": "constant"},
+            "with lr = 0.1, a = 0.8 less than half of a move is left",
+        ),
+        ({}, {"name": "linear", "of": "a"}, "not known how much of a move is left after a step where a changes"),
+    ],
+)
+def test_a_rule_is_refused_for_look_ahead_by_the_values_of_the_study(keys, schedule, message):
+    """What it does at its default values says nothing of others."""
+
+    def ask(schedule, **more):
+        block = {"name": "test_proofs:Forgetting", "lr": 0.1, "lookahead": {}, **more}
+        fields = {"epochs": 2, "batch_size": 8, "problem": {"loss": "logistic"}}
+        fastgd.Study(name="moves", optimizer=block, schedule=schedule, **fields)
+
+    with pytest.raises(InputError, match=rf"lookahead: does not go with 'test_proofs:Forgetting': .*{message}"):
+        ask(schedule, **keys)
+    ask({"name": "linear"}, a=[0.2, 0.5], lr=[0.1, 1.0])
+
+
+def test_a_later_value_of_a_step_on_an_array_is_refused_as_the_first_is():
+    made = ArrayOptimizer(Forgetting.optimizer, np.zeros(3), lr=0.1, lookahead={})
+    with pytest.raises(InputError, match=r"Forgetting does not go with lookahead: .*a = 1 less than half"):
+        made.step(np.ones(3), a=1.0)
 
 
 def test_what_is_not_proven_updates_all_parameters_and_the_plan_says_so():

@@ -4,12 +4,12 @@ A proof holds for every step, every state and every value that it takes for unkn
 not done with it: where a step is not proven to be linear, for instance, each step updates all parameters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from fastgd._traced import Traced, Unproven, every_way
+from fastgd._traced import Traced, Unknown, Unproven, every_way
 
 Row = dict[int, Any]
 
@@ -75,16 +75,17 @@ def _quantities(rule: Any, h: Any, t: Any, x: tuple[Any, ...]) -> tuple[Any, Any
     return c, kept
 
 
-def moves(rule: Any) -> bool:
-    """Whether a step goes on from where the parameter is, at the default values and without decay.
+def share_of_move(rule: Any, values: Mapping[str, Any]) -> Any:
+    """Return how much of a move of the parameter is left after a step without decay, or None: it is not proven.
 
-    At least half of a move must be left after it; dual averaging places the parameter from sums instead.
+    values : mapping of str to Any
+        Every hyper-parameter: a number, an array, or `Traced` where it changes. The share is a number or an array, too.
     """
-    h = rule.example(**dict.fromkeys(rule.penalties, 0.0))
+    h = rule.instance({**values, **dict.fromkeys(rule.penalties, 0.0)})
     c, s = _unknown(rule.coefficients), _unknown(rule.slots)
-    after = _proven(lambda: rule.functions.update(h, c, Traced.symbol("w"), Traced(), s)[0])
-    left = after.parts.get("w", 0.0) if isinstance(after, Traced) and after.parts is not None else 0.0
-    return isinstance(left, float) and left >= 0.5
+    after = _proven(lambda: _form(rule.functions.update(h, c, Traced.symbol("w"), Traced(), s)[0]))
+    share = None if after is None or after.parts is None else after.parts.get("w", 0.0)
+    return None if isinstance(share, Unknown) else share
 
 
 def _unknown(count: int) -> tuple[Traced, ...]:

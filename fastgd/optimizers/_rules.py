@@ -3,17 +3,20 @@
 An option around a rule is a rule again, so that whoever calls a rule does not know what it is made of.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fastgd._numbers import number
+from fastgd._traced import Traced
 from fastgd.optimizers._compose import Functions, around, plain
 from fastgd.optimizers._options import MOVES, PROXIMAL, TABLES, Option, kinds
-from fastgd.optimizers._proofs import linear_in_rate, moves
+from fastgd.optimizers._proofs import linear_in_rate, share_of_move
 from fastgd.optimizers._record import Optimizer
 
 Array = npt.NDArray[Any]
@@ -104,7 +107,7 @@ class Rule:
         """The names of the options around it, from the inside out."""
         return ()
 
-    @property
+    @cached_property
     def base(self) -> "Rule":
         """The rule without options."""
         return Rule(self.optimizer, self.choices)
@@ -177,9 +180,12 @@ class Rule:
         """The number of quantities that the step gets."""
         return self.counts.quantities[-1]
 
-    def example(self, **values: float) -> Any:
-        known = {name: 0.5 if value is None else value for name, value in self.fields.items()}
-        return self.instance(known | {name: value for name, value in values.items() if name in known})
+    def example(self) -> Any:
+        return self.instance(self._defaults)
+
+    @property
+    def _defaults(self) -> dict[str, float]:
+        return {name: 0.5 if value is None else value for name, value in self.fields.items()}
 
     @cached_property
     def linear_in_rate(self) -> bool:
@@ -195,34 +201,50 @@ class Rule:
 
     @cached_property
     def moves(self) -> bool:
-        """Whether a step is proven to go on from where the parameter is; dual averaging places it from sums instead."""
-        return not self.has_readout and moves(self)
+        """Whether a step with the default values goes on from where the parameter is: dual averaging does not."""
+        return not (self.has_readout or self._undoes({}))
 
-    def refuses_zeros(self, needs: str, zeros: Iterable[str]) -> str:
-        """Say why an option does not go with this rule where some hyper-parameters are 0; empty: it does."""
-        for name in zeros:
-            if needs == MOVES and self._places(**{name: 0.0}):
-                return f"with {name} = 0 it places a parameter from sums: a point that is moved would be lost"
-        return ""
+    def _undoes(self, values: Mapping[str, Sequence[float]], scheduled: Iterable[str] = ()) -> str:
+        """Say when a step is not proven to leave half of a move of the parameter; empty: it always is."""
+        grid = {name: values.get(name, [default]) for name, default in self._defaults.items()}
+        changing = [name for name in scheduled if name in grid]
+        axes = dict(zip(grid, np.ix_(*grid.values()), strict=True))
+        share = share_of_move(self, {**axes, **{name: Traced() for name in changing}})
+        if share is None:
+            when = f" where {' and '.join(changing)} changes" if changing else ""
+            return f"it is not known how much of a move is left after a step{when}"
+        lost = np.argwhere(~(np.broadcast_to(share, [len(each) for each in grid.values()]) >= 0.5))
+        if not len(lost):
+            return ""
+        found = {name: grid[name][place] for name, place in zip(grid, lost[0], strict=True)}
+        told = [f"{name} = {number(value)}" for name, value in found.items() if value != self.fields[name]]
+        return f"with {', '.join(told)} less than half of a move is left after a step"
 
-    def _places(self, **values: float) -> bool:
-        """Whether a step with these values does not depend on where the parameter is."""
-        h, functions, slots = self.example(**values), self.functions, tuple(0.1 + 0.1 * s for s in range(self.slots))
-        if functions.rounds:
-            return False
-        c, _ = functions.prepare(h, 1, self.memory)
-        low, high = (functions.update(h, c, w, 0.3, slots)[0] for w in (0.2, 0.3))
-        return bool(low == high)
+    def refuses(
+        self,
+        needs: str,
+        values: Mapping[str, Sequence[float]] = MappingProxyType({}),
+        scheduled: Iterable[str] = (),
+    ) -> str:
+        """Say why an option does not go with this rule; empty: it does.
 
-    def refuses(self, needs: str) -> str:
-        """Say why an option does not go with this rule; empty: it does."""
+        Parameters
+        ----------
+        needs : str
+            What the option needs of a rule.
+        values : mapping of str to sequence of float
+            What the hyper-parameters may be, in all combinations; by default their defaults.
+        scheduled : iterable of str
+            Those that take other values in the run.
+        """
         known = "as far as its text proves" if self.optimizer.foreign else ""
         if needs == PROXIMAL and not self.linear_in_rate:
             why = "its step is not the rate times a direction, and a proximal step's threshold is the rate times l1"
         elif needs == MOVES and self.has_readout:
             return "it reports another point than the one from which it steps, so a move would not be seen"
-        elif needs == MOVES and not self.moves:
-            why = "it computes the parameters anew in each step, from sums of all gradients, which would undo a move"
+        elif needs == MOVES and (why := self._undoes(values, scheduled)):
+            anew = "it computes the parameters anew in each step, from sums of all gradients, which would undo a move"
+            why = why if self.moves else anew
         else:
             return ""
         return f"{known}, {why}".removeprefix(", ")

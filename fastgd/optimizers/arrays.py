@@ -36,9 +36,9 @@ from fastgd.optimizers._kernels import (
     store_slots,
     update,
 )
-from fastgd.optimizers._options import TABLES, kind_of
+from fastgd.optimizers._options import OPTIONS, TABLES, kind_of
 from fastgd.optimizers._record import Optimizer
-from fastgd.optimizers._rules import Round, Rule, chosen
+from fastgd.optimizers._rules import Round, Rule
 
 Array = npt.NDArray[Any]
 SMALL = 1 << 16  # parameters that one thread steps sooner than it wakes another
@@ -210,14 +210,7 @@ def _rule_of(record: Optimizer, given: dict[str, Any]) -> tuple[Rule, dict[str, 
         if value not in record.options[name]:
             raise InputError(f"{record.name}: {name} = {value!r}; valid: {', '.join(map(repr, record.options[name]))}")
     rule = Rule.of(record, choices, options)
-    for option in chosen(options):
-        if why := rule.base.refuses(option.needs):
-            raise InputError(f"{record.name} does not go with {option.table}: {why}")
     numbers = {name: value for name, value in given.items() if name not in (*tables, *choices)}
-    zeros = [name for name, value in {**rule.base.fields, **numbers}.items() if value == 0]
-    for option in chosen(options):
-        if why := rule.base.refuses_zeros(option.needs, zeros):
-            raise InputError(f"{record.name} does not go with {option.table}: {why}")
     of_options = {f"{table}.{key}": v for table, values in tables.items() for key, v in values.items() if key != "kind"}
     return rule, _checked(rule, numbers | of_options)
 
@@ -245,6 +238,9 @@ def _checked(rule: Rule, given: dict[str, Any], *, rate_of_zero: bool = False) -
         except ValidationError as error:
             message = error.errors()[0]["msg"].lower()
             raise InputError(f"{record.name}: {name} = {value!r}: {message}") from None
+    for option in map(OPTIONS.find, rule.options):
+        if why := rule.base.refuses(option.needs, {name: [complete[name]] for name in rule.base.fields}):
+            raise InputError(f"{record.name} does not go with {option.table}: {why}")
     return complete
 
 

@@ -134,12 +134,13 @@ def _check_method(study: Study, block: OptimizerBlock, index: int) -> None:
     from fastgd.optimizers._rules import Rule  # imports Numba, which few studies need before they run
 
     record, path = find(block.name), ("optimizer", index)
+    drivers = [driver.of for schedule in block.schedules(study.schedule) for driver in schedule.drivers]
+    scheduled = dict.fromkeys(name for name in drivers if name != "lr")  # that of lr is a share of the rate
     for choices in itertools.product(*block.options.values()):
         rule = Rule.of(record, dict(zip(block.options, choices, strict=True)))
         for option in block.around:
             needs = kinds(option.table)[option.kind].needs
-            zeros = [name for name, values in block.grids.items() if 0 in values]
-            if why := rule.refuses(needs) or rule.refuses_zeros(needs, zeros):
+            if why := rule.refuses(needs, block.hyper, scheduled):
                 raise failure(f": does not go with '{block.name}': {why}", *path, option.table)
         if block.line_search and (why := _refused_search(study, rule, block)):
             raise failure(f": {why}", *path, "line_search")
