@@ -74,6 +74,9 @@ class Symbol:
     __pow__, __rpow__ = _operator("power")
     __floordiv__, __rfloordiv__ = _operator("floor_divide")
     __mod__, __rmod__ = _operator("remainder")
+    __divmod__, __rdivmod__ = _operator("divmod")
+    __lshift__, __rlshift__ = _operator("left_shift")
+    __rshift__, __rrshift__ = _operator("right_shift")
     __lt__, __gt__ = _operator("less")[0], _operator("greater")[0]
     __le__, __ge__ = _operator("less_equal")[0], _operator("greater_equal")[0]
     __eq__, __ne__ = _operator("equal")[0], _operator("not_equal")[0]
@@ -128,10 +131,10 @@ class Lane(Symbol):
             "write np.where(x > 0, a, b), np.maximum or np.minimum"
         )
 
-    def __float__(self) -> float:
-        raise Unsupported(f"a value is no single number, which `math`, float and int need; {AVAILABLE}")
+    def __float__(self, *_: Any) -> float:
+        raise Unsupported(f"a value is no single number, which `math`, float, round and np.array need; {AVAILABLE}")
 
-    __int__ = __index__ = __complex__ = __round__ = __trunc__ = __float__
+    __int__ = __index__ = __complex__ = __round__ = __trunc__ = __array__ = __float__
 
     def __str__(self) -> str:
         raise Unsupported("values have no text in a kernel: print, f-strings and str are not available")
@@ -147,12 +150,18 @@ class Lane(Symbol):
     def __getitem__(self, *_: Any) -> Any:
         return len(self)
 
-    __setitem__ = __contains__ = __iter__ = __pos__ = __invert__ = __matmul__ = __getitem__
+    __setitem__ = __contains__ = __iter__ = __matmul__ = __getitem__
+
+    def __pos__(self) -> Any:
+        raise Unsupported("a sign + is not available; leave it out")
 
     def __and__(self, *_: Any) -> Any:
-        raise Unsupported("conditions are not joined with & or |; write np.where(a > 0, np.where(b > 0, x, y), y)")
+        raise Unsupported(
+            "conditions are not joined with & or |, nor turned round with ~; "
+            "write np.where(a > 0, np.where(b > 0, x, y), y)"
+        )
 
-    __or__ = __xor__ = __rand__ = __ror__ = __rxor__ = __and__
+    __or__ = __xor__ = __rand__ = __ror__ = __rxor__ = __invert__ = __and__
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -166,6 +175,7 @@ class Condition(Lane):
 
 def _shown(name: str) -> str:
     signs = {"floor_divide": "//", "remainder": "%", "equal": "==", "not_equal": "!="}
+    signs |= {"divmod": "divmod", "left_shift": "<<", "right_shift": ">>"}
     return signs.get(name, f"np.{name}")
 
 

@@ -106,7 +106,7 @@ def address_of(kernel: Any, kinds: tuple[Any, ...]) -> int:
 
 def raise_failed() -> None:
     """Raise RuntimeError where a kernel that was called by its address has failed."""
-    for name, row in _called.values():
+    for name, row in list(_called.values()):  # other threads may add to it
         if row[1]:
             row[1] = 0
             raise RuntimeError(f"the kernel {name} failed")

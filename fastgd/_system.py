@@ -25,12 +25,14 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     InputError
-        There is none: HOME is not set, and the user is not in the system's list.
+        There is none: HOME is not set, or the system does not know the user.
     """
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise InputError(f'{path}: "~" stands for no folder: HOME is not set; write the folder out') from None
+        name = Path(path).parts[0]
+        why = "HOME is not set" if name == "~" else f"there is no user {name[1:]!r}"
+        raise InputError(f'{path}: "{name}" stands for no folder: {why}; write the folder out') from None
 
 
 def temporary_folder() -> Path:
@@ -89,14 +91,13 @@ def _physical_memory() -> int:
 
 
 def _own_limits() -> Iterator[int]:
-    """The limit of the process's address space; none is infinite."""
+    """The limits of the process's address space and of its data; none is infinite."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY:
-        yield limit
+    limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
+    yield from (limit for limit in limits if limit != resource.RLIM_INFINITY)
 
 
 def _cpu_quotas(root: Path) -> Iterator[tuple[int, int]]:

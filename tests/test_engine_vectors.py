@@ -153,6 +153,15 @@ def _where(shape, a, b, out):
 
 
 @jit
+def _by_name(shape, a, b, out):
+    for i in range(0, a.shape[0], static(shape, "width")):
+        x, y = load(shape, a, i), load(shape, b, i)
+        x = np.subtract(np.multiply(2, np.divide(np.add(x, y), y)), np.negative(x))
+        less = np.where(np.less(x, y), x, np.where(np.less_equal(x, 1), 1.0, y))
+        store(out, i, np.where(np.greater(x, 3), less, np.where(np.greater_equal(x, 2), y, less)))
+
+
+@jit
 def _roots_and_signs(shape, a, b, out):
     for i in range(0, a.shape[0], static(shape, "width")):
         store(out, i, np.sign(load(shape, a, i)) * np.sqrt(np.abs(load(shape, b, i))))
@@ -194,6 +203,17 @@ def test_comparisons_with_what_is_not_a_number_are_false(dtype):
     less = np.where(a < b, 1, np.where(a <= b, 2, 3))
     greater = np.where(a > b, 10, np.where(a >= b, 20, 30))
     np.testing.assert_array_equal(in_kernel(_where, a, b, dtype=dtype), less + greater)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_operators_by_their_names(dtype):
+    def formula(x, y):
+        x = 2 * ((x + y) / y) + x
+        less = np.where(x < y, x, np.where(x <= 1, 1.0, y))
+        return np.where(x > 3, less, np.where(x >= 2, y, less))
+
+    a, b = pairs([0.5, 1.0, -2.0, 4.0])
+    np.testing.assert_array_equal(in_kernel(_by_name, a, b, dtype=dtype), quiet(formula, a, b, dtype=dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -232,6 +232,8 @@ def test_a_home_that_is_named_by_a_tilde(sample, tmp_path, monkeypatch):
     from fastgd.study.runner import folder_of
 
     assert folder_of(None, "~/sample", None) == sample
+    with pytest.raises(InputError, match="\"~a-stranger\" stands for no folder: there is no user 'a-stranger'"):
+        fastgd.load("~a-stranger/sample")
 
 
 def test_a_cache_that_is_a_file_and_no_temporary_folder(tmp_path):

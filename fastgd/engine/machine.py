@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,15 +114,14 @@ def limits(threads: int | None = None) -> Machine:
     """
     count = threads or available_threads()
     file = _limits_file(count)
-    try:
-        return Machine(*map(float, json.loads(file.read_text(encoding="utf-8")))) if file else _measure_few(count)
-    except (OSError, ValueError, TypeError):  # not there yet, or damaged
-        return _measure_few(count)
-
-
-def _measure_few(count: int) -> Machine:
-    with Threads(count) as threads:
-        return _keep(measure(threads, _FEW_ELEMENTS), count)
+    with suppress(OSError, ValueError, TypeError):  # it is not there yet, or damaged
+        if file:
+            return Machine(*map(float, json.loads(file.read_text(encoding="utf-8"))))
+    with Threads(count) as pool:
+        found = measure(pool, _FEW_ELEMENTS)
+    if file:
+        _keep(found, file)
+    return found
 
 
 def _limits_file(count: int) -> Path | None:
@@ -130,15 +130,13 @@ def _limits_file(count: int) -> Path | None:
     return _jit.CACHE / f"limits-{name}.json" if _jit.CACHE else None
 
 
-def _keep(machine: Machine, count: int) -> Machine:
-    if file := _limits_file(count):
-        part = file.with_suffix(f".{os.getpid()}")
-        try:
-            part.write_text(json.dumps(machine), encoding="utf-8")
-            part.replace(file)
-        except OSError:  # a full disk: they are measured anew next time
-            part.unlink(missing_ok=True)
-    return machine
+def _keep(machine: Machine, file: Path) -> None:
+    part = file.with_suffix(f".{os.getpid()}")
+    try:
+        part.write_text(json.dumps(machine), encoding="utf-8")
+        part.replace(file)
+    except OSError:  # a full disk: they are measured anew next time
+        part.unlink(missing_ok=True)
 
 
 def info() -> dict[str, Any]:
