@@ -175,6 +175,20 @@ class Forgetting(NamedTuple):
         return (1 - h.a) * w - h.lr * g, s
 
 
+@optimizer()
+class Divided(NamedTuple):
+    """Descent by an inverse that is infinite at its default."""
+
+    lr: Rate
+    damping: NonNegative = 0.0
+
+    def prepare(h, t):  # noqa: N805
+        return (1 / h.damping,)
+
+    def rule(h, c, w, g, s):  # noqa: N805
+        return w - h.lr / (1 + c[0]) * g, s
+
+
 LANES = [{"lr": 0.05}, {"lr": 0.2}]
 
 
@@ -191,6 +205,12 @@ def test_a_branch_that_is_rarely_taken_is_part_of_the_proof():
     assert {(0, 0), (0, 1), (1, 1)} == set(coast.entries)
     assert not coast.shared  # the decay is not a rate times something
     assert not Rule.of(Sevens.optimizer, {}).linear_in_rate
+
+
+def test_a_division_by_a_default_of_zero_is_infinite_as_in_kernels():
+    rule = Rule.of(Divided.optimizer, {})
+    assert rule.counts.quantities == (1,)
+    assert coasting(rule, np.array([[0.1, 0.0]]), np.zeros(1)) == REST
 
 
 def test_a_clamped_step_is_not_linear_in_the_rate_but_rests():

@@ -162,15 +162,16 @@ class Rule:
     # --- what follows from the functions ------------------------------------------------------------------------------
 
     @cached_property
+    @np.errstate(all="ignore")
     def counts(self) -> Counts:
         """The numbers of quantities and sums, found by a step on numbers."""
-        h, functions = self.example(), self.functions
-        slots = functions.start(h, 0.5)
+        h, functions, half = self.example(), self.functions, np.float64(0.5)
+        slots = functions.start(h, half)
         c, m = functions.prepare(h, 1, self.memory)
         quantities, sums = [len(c)], []
         for measure, conclude in functions.rounds:
-            terms = measure(h, c, 0.5, 0.5, slots, 0.5)
-            c, m = conclude(h, c, 1, m, terms, 0.5)
+            terms = measure(h, c, half, half, slots, half)
+            c, m = conclude(h, c, 1, m, terms, half)
             sums.append(len(terms))
             quantities.append(len(c))
         return Counts(tuple(quantities), tuple(sums))
@@ -184,8 +185,9 @@ class Rule:
         return self.instance(self._defaults)
 
     @property
-    def _defaults(self) -> dict[str, float]:
-        return {name: 0.5 if value is None else value for name, value in self.fields.items()}
+    def _defaults(self) -> dict[str, np.float64]:
+        """Values of the hyper-parameters that divide by zero as kernels do, and raise nothing."""
+        return {name: np.float64(0.5 if value is None else value) for name, value in self.fields.items()}
 
     @cached_property
     def linear_in_rate(self) -> bool:

@@ -1,6 +1,7 @@
 """Losses by name: built-in ones, and users' functions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from types import FunctionType
 from typing import Any, TypeVar, get_args
@@ -81,8 +82,7 @@ def _checked(record: Loss, name: str) -> Loss:
         if not isinstance(found, Lane) or isinstance(found, Condition):
             raise InputError(f"{what}: {line_of(function)}: returns no value of z and y, but a {type(found).__name__}")
     _check_derivative(what, record)
-    source = source_of(record.value.__module__, functions)
-    return Loss(name, record.summary, record.targets, record.value, record.derivative, source=source)
+    return replace(record, name=name, source=source_of(record.value.__module__, functions))
 
 
 def _check_derivative(what: str, record: Loss) -> None:
