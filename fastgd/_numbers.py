@@ -1,7 +1,6 @@
 """Numbers in words: one short form for tables, messages and pictures."""
 
-import math
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -25,4 +24,4 @@ def number(value: Any, digits: int = 3) -> str:
 
 def is_whole(value: Any) -> bool:
     """Return whether a number is a whole one, whatever its type."""
-    return isinstance(value, Integral) or (isinstance(value, float) and math.isfinite(value) and value.is_integer())
+    return isinstance(value, Real) and float(value).is_integer()

@@ -13,6 +13,7 @@ import numpy as np
 from annotated_types import Gt, Lt
 from numpy.typing import NDArray
 
+from fastgd._numbers import number
 from fastgd.schedules._record import Index, NonNegative, Positive, schedule
 
 Lanes = NDArray[np.float64]
@@ -67,7 +68,8 @@ class Plateau(NamedTuple):
 
     def unreached(self, count: int) -> str:
         first = self.patience + 2  # the first epoch is the best one so far, and bad ones follow
-        return f"its first drop, at {first:g} if the first epoch stays the best, never comes" if count <= first else ""
+        drop = f"its first drop, at {number(first)} if the first epoch stays the best,"
+        return f"{drop} never comes" if count <= first else ""
 
     def _bar(self, best: Lanes) -> Lanes:
         """What a loss must be below to be better; any is, where there is no best one yet."""
