@@ -83,7 +83,6 @@ intercept = true
 standardize = true
 l2 = { log = [1e-6, 1e-2], num = 3 }
 validation = "more.csv"
-split_seed = 7
 layout = "dense"
 sparse = "masked"
 
@@ -92,6 +91,7 @@ name = "b"
 loss = "squared"
 synthetic = { n = 1000, d = 10, task = "regression" }
 validation = 0.25
+split_seed = 7
 
 [[optimizer]]
 name = "momentum"

@@ -95,13 +95,12 @@ def _named(trials: pa.Table, names: Names) -> pa.Table:
 
 def _are_renamed(snapshot: Snapshot, names: Names) -> bool:
     """Whether a trial's problem or dataset is called otherwise now."""
-    if not names or not snapshot.trials:
+    if not names:
         return False
-    rows = snapshot.distinct(["trial_id", *names])
+    stored = snapshot.first_rows(list(names))
     return any(
-        known.get(trial, own) != own
-        for trial, *stored in rows
-        for own, known in zip(stored, names.values(), strict=True)
+        (stored.index.to_series().map(known).fillna(stored[column]) != stored[column]).any()
+        for column, known in names.items()
     )
 
 

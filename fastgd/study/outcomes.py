@@ -141,10 +141,11 @@ def judge(ground: Ground, first: Reading, tail: list[Reading], died: Array, step
     """
     end, lowest = tail[-1], ground.lowest
     lost, why = _diverged(ground, first, end, died, diverge)
-    rests = _rests(ground, tail)
+    moved = _moved(tail)
+    rests = moved.max(axis=0) <= REST * ground.size
     nearest, at_minimum = _nearest(ground, end)
     status = np.full(len(lost), COMPLETED)
-    status[~rests & _cycles(tail, lowest)] = CYCLING
+    status[~rests & _cycles(moved, tail, lowest)] = CYCLING
     status[rests & (end.grad_norm <= FLAT * np.maximum(ground.slope, first.grad_norm))] = TRAPPED
     if lowest is not None:
         at_lowest = ground.values[nearest] <= lowest + max(ground.tolerance, ground.rounding)
@@ -180,16 +181,11 @@ def _moved(tail: list[Reading]) -> Array:
         return np.array([np.linalg.norm(tail[-1].positions - before.positions, axis=0) for before in tail[:-1]])
 
 
-def _rests(ground: Ground, tail: list[Reading]) -> Array:
-    return np.asarray(_moved(tail).max(axis=0) <= REST * ground.size)
-
-
-def _cycles(tail: list[Reading], lowest: float | None) -> Array:
+def _cycles(moved: Array, tail: list[Reading], lowest: float | None) -> Array:
     """Whether trials come back to where they were, and their values have not fallen much.
 
     Where no lowest value is known, that of the trial's own readings stands for it; who is then lower than ever falls.
     """
-    moved = _moved(tail)
     if len(tail) <= RECENT:
         return np.zeros(moved.shape[1], bool)
     with np.errstate(invalid="ignore", over="ignore"):

@@ -55,8 +55,7 @@ class Plan:
 
     def left(self, snapshot: Snapshot) -> "Plan":
         """Return the plan of what a folder does not hold."""
-        stored = snapshot.trial_ids() - snapshot.trial_ids("timeout") if snapshot.trials else set()
-        return replace(self, cohorts=without(self.cohorts, stored))
+        return replace(self, cohorts=without(self.cohorts, snapshot.trial_ids() - snapshot.trial_ids("timeout")))
 
     def cost(self, threads: int | None = None) -> Cost:
         """Return what it is expected to cost, with so many threads on this machine."""

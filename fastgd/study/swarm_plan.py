@@ -168,7 +168,8 @@ class StudyPlan:
 
     def left(self, snapshot: Snapshot) -> "StudyPlan":
         """Return the plan of what a folder does not hold."""
-        swarms = [swarm.without(snapshot.starts()) for swarm in self.swarms] if snapshot.trials else self.swarms
+        stored = snapshot.starts()
+        swarms = [swarm.without(stored) for swarm in self.swarms]
         return replace(self, swarms=[swarm for swarm in swarms if len(swarm.lanes)])
 
     def cost(self, threads: int | None = None) -> Cost:
