@@ -101,9 +101,11 @@ class SwarmPlan:
 
     def without(self, stored: Mapping[str, Array]) -> "SwarmPlan":
         """Return what is left of it, from the starts of each configuration that are stored."""
-        S = len(self.starts)
-        done = [c * S + stored[name] for c, name in enumerate(self.ids) if name in stored]
-        return replace(self, lanes=np.setdiff1d(self.lanes, np.concatenate(done))) if done else self
+        done = np.zeros((len(self.ids), len(self.starts)), bool)
+        for own, name in zip(done, self.ids, strict=True):
+            starts = stored.get(name, np.arange(0))
+            own[starts[starts < len(own)]] = True  # the study may have had more of them
+        return replace(self, lanes=self.lanes[~done.ravel()[self.lanes]])
 
     def table(self) -> pd.DataFrame:
         """Return a row for each configuration."""
