@@ -22,6 +22,7 @@ from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
 from fastgd.problems import find_loss
 from fastgd.store.snapshot import Snapshot
+from fastgd.study._checks import same_name
 from fastgd.study._tables import Search
 from fastgd.study.cohort_plan import CohortPlan, without
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
@@ -171,12 +172,8 @@ def labels(study: Study, data: Sequence[Data]) -> list[str]:
         problem.name or f"{rows.dataset}/{problem.loss}"
         for problem, rows in zip(study.data_problems, data, strict=True)
     ]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise InputError(
-                f"problem.{index} is called {name!r}, as problem.{names.index(name)} is; give each a name of its own: "
-                'name = "..."'
-            )
+    if fault := same_name(names):
+        raise InputError(fault)
     return names
 
 
