@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fastgd._errors import InputError
+from fastgd._errors import InputError, nearest
 from fastgd.datasets import Data
 from fastgd.engine.evaluate import BLOCK
 from fastgd.engine.shapes import Kernel, choose_kernel, point_kernel
@@ -57,6 +57,18 @@ class Plan:
     def left(self, snapshot: Snapshot) -> "Plan":
         """Return the plan of what a folder does not hold."""
         return replace(self, cohorts=without(self.cohorts, snapshot.trial_ids() - snapshot.trial_ids("timeout")))
+
+    def only(self, trial: str) -> "Plan":
+        """Return the plan of one trial: its lane of its cohort, in the kernel that it has in the whole study."""
+        for cohort in self.cohorts:
+            for lane, ids in enumerate(cohort.ids):
+                if trial in ids:
+                    seed = cohort.seeds[ids.index(trial)]
+                    alone = cohort.select(np.arange(cohort.lanes) == lane)
+                    alone = replace(alone, ids=[[trial]], seeds=(seed,), index=0)
+                    row = self.trials[self.trials["trial_id"] == trial].reset_index(drop=True)
+                    return replace(self, cohorts=[alone], trials=row, surveys=())
+        raise InputError(f"the study has no trial {trial!r}; {nearest(trial, self.trials['trial_id'].head(1000))}")
 
     def cost(self, threads: int | None = None) -> Cost:
         """Return what it is expected to cost, with so many threads on this machine."""

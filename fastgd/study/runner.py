@@ -4,14 +4,11 @@ import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from fastgd._errors import InputError, nearest
+from fastgd._errors import InputError
 from fastgd._jit import require_compiler
 from fastgd._system import expanded
 from fastgd._threads import Threads
@@ -41,7 +38,7 @@ from fastgd.study.swarm_plan import StudyPlan, make_swarm_plan
 from fastgd.study.swarm_run import Landscapes
 from fastgd.study.turns import in_turns
 
-NAMED = ("problem", "dataset")  # the columns of what has a name that is not part of what it is
+NAMED = ("problem", "dataset")  # columns of names that are in no trial's id, and that a user may change
 
 
 class _Options(NamedTuple):
@@ -120,7 +117,7 @@ def _run_data(study: Study, data: tuple[Any, Any] | None, options: _Options, emi
     prepared = load_data(study, data, emit)
     watch.enter("plan")
     whole = make_plan(study, prepared)
-    plan = whole if trial is None else only(whole, trial)
+    plan = whole if trial is None else whole.only(trial)
     _announce(plan, study, options, emit)
     watch.enter("store")
     with Threads(options.threads) as pool, _open(study, whole, prepared, options, pool.count) as folder:
@@ -241,19 +238,6 @@ def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Dat
         )
     except InputError as error:
         raise InputError(f"problem.{index} (loss {problem.loss!r}): {error}") from None
-
-
-def only(plan: Plan, trial: str) -> Plan:
-    """Return the plan of one trial: its lane of its cohort, in the kernel that it has in the whole study."""
-    for cohort in plan.cohorts:
-        for lane, ids in enumerate(cohort.ids):
-            if trial in ids:
-                keep = np.arange(cohort.lanes) == lane
-                seed = cohort.seeds[ids.index(trial)]
-                alone = replace(cohort.select(keep), ids=[[trial]], seeds=(seed,), index=0)
-                row = plan.trials[plan.trials["trial_id"] == trial].reset_index(drop=True)
-                return replace(plan, cohorts=[alone], trials=row, surveys=())
-    raise InputError(f"the study has no trial {trial!r}; {nearest(trial, plan.trials['trial_id'].head(1000))}")
 
 
 def _open(study: Study, plan: Plan, data: Sequence[Data], options: _Options, threads: int) -> Folder:

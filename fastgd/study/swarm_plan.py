@@ -149,7 +149,7 @@ class StudyPlan:
 
     swarms: list[SwarmPlan]
     notes: tuple[str, ...] = ()
-    surfaces: tuple[int, ...] = ()  # the points of each landscape's
+    surfaces: tuple[int, ...] = ()  # how many points each landscape's error surface has
 
     @property
     def trials(self) -> int:
