@@ -213,7 +213,8 @@ class Results:
         places = _places(trials, value)
         # In order, the trials of one configuration are neighbours, and the middle one is their median.
         score, epochs, group = (places[name].to_numpy() for name in ("score", "epochs", "group"))
-        telling = [values for values in (epochs, group) if (values != values[:1]).any()]  # of millions most are equal
+        # To sort millions of trials by what is the same for all of them would take time for nothing.
+        telling = [values for values in (epochs, group) if (values != values[:1]).any()]
         order = np.lexsort((score, *telling, configuration))
         first = np.flatnonzero(np.diff(configuration[order], prepend=-1))
         count = np.diff(first, append=len(order))
@@ -278,11 +279,9 @@ class Results:
 
     def seeds_of(self, trial_id: str) -> list[str]:
         """Return the ids of the trials in the study with a trial's configuration: one a seed, itself among them."""
-        trials, configuration, _ = self._configurations
-        found = configuration[(trials["trial_id"] == trial_id).to_numpy()]
-        if not len(found):
+        if trial_id not in self._seeds:
             raise InputError(f"there is no trial {trial_id!r} in the study of {self.path}")
-        return list(dict.fromkeys(trials["trial_id"][configuration == found[0]]))  # starts share one
+        return list(self._seeds[trial_id])
 
     def parameters(self, trial_id: str) -> NDArray[np.float64]:
         """Return the final parameters of a trial.
@@ -305,6 +304,14 @@ class Results:
         return np.asarray(rows["parameters"][0].values, dtype=np.float64)
 
     @cached_property
+    def _seeds(self) -> dict[str, list[str]]:
+        """For each trial in the study the ids of those with its configuration; starts share one id."""
+        trials, configuration, _ = self._configurations
+        ids = pd.DataFrame({"trial": trials["trial_id"], "own": configuration}).drop_duplicates().astype({"trial": str})
+        alike = [own.tolist() for _, own in ids.groupby("own", sort=False)["trial"]]
+        return {trial: own for own in alike for trial in own}
+
+    @cached_property
     def _configurations(self) -> tuple[pd.DataFrame, NDArray[np.int64], pd.DataFrame]:
         """The trials in the study, for each the number of its configuration, and what the configurations are."""
         if self.on_landscapes:
@@ -318,14 +325,8 @@ class Results:
         """The same for landscapes, whose trials may be many millions: their names tell configurations apart."""
         names = ["trial_id", "start", "seed", "status", "final_loss", "best_loss"]
         trials: pd.DataFrame = self.table("trials", columns=names, filter=pc.field("in_study")).to_pandas()
-        found: dict[str, pd.DataFrame] = {}
-        for batch in self._snapshot.dataset("trials").to_batches(columns=["trial_id", "configuration", *self.identity]):
-            rows = batch.to_pandas().drop_duplicates("trial_id").astype({"trial_id": str, "configuration": str})
-            found |= {row: rows.iloc[[k]] for k, row in enumerate(rows["trial_id"]) if row not in found}
-        codes, used = pd.factorize(trials["trial_id"].astype(str) if not len(trials) else trials["trial_id"])
-        identities = [found[str(name)] for name in used]
-        columns = ["configuration", *self.identity]
-        table = pd.concat(identities)[columns] if identities else trials.reindex(columns=columns)
+        codes, used = pd.factorize(trials["trial_id"])
+        table = self._snapshot.first_rows(["configuration", *self.identity]).loc[list(map(str, used))]
         # A configuration is one whatever its seed: seeds are to be the median's, as starts are.
         numbers = self._numbered(table)
         first = np.flatnonzero(~pd.Series(numbers).duplicated())

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,7 +84,6 @@ intercept = true
 standardize = true
 l2 = { log = [1e-6, 1e-2], num = 3 }
 validation = "more.csv"
-split_seed = 7
 layout = "dense"
 sparse = "masked"
 
@@ -92,6 +92,7 @@ name = "b"
 loss = "squared"
 synthetic = { n = 1000, d = 10, task = "regression" }
 validation = 0.25
+split_seed = 7
 
 [[optimizer]]
 name = "momentum"
@@ -185,6 +186,7 @@ def test_python_values_are_taken_as_they_come(tmp_path, monkeypatch):
         batch_size=(16, "full"),
         problem={"loss": "squared", "path": tmp_path / "a.npz", "validation": "b.npz"},
         optimizer=[{"name": "sgd", "lr": np.array([0.1, 0.2])}, {"name": "adadelta", "rho": np.float64(0.5)}],
+        schedule={"name": "multistep", "milestones": pd.Series([1, 3]), "factor": 0.5},
     )
     assert study.epochs == 4
     assert study.seed == [0, 1, 2]
@@ -193,6 +195,7 @@ def test_python_values_are_taken_as_they_come(tmp_path, monkeypatch):
     assert study.problem[0].validation == str(tmp_path / "b.npz")
     assert study.optimizer[0].hyper["lr"] == [0.1, 0.2]
     assert study.optimizer[1].hyper == {"lr": [1.0], "rho": [0.5], "eps": [1e-6]}
+    assert study.schedule[0].params["milestones"] == (1, 3)
 
 
 def test_a_source_of_data_may_be_left_to_run():

@@ -129,6 +129,13 @@ MISTAKES = [
         "must be a fraction from 0 to below 1, or the path",
     ),
     ("validation = 0.1", "split_seed = 1.0", "problem.split_seed", "must be a whole number, found 1.0"),
+    ("validation = 0.1", "split_seed = 1", "problem.split_seed", "goes with validation as a fraction, found 1"),
+    (
+        "validation = 0.1",
+        'split_seed = 1\nvalidation = "held_out.csv"',
+        "problem.split_seed",
+        "goes with validation as a fraction, found 1",
+    ),
     # optimizers
     ('name = "momentum"', "", "optimizer.0.name", "is missing"),
     ('name = "momentum"', 'name = "momentun"', "optimizer.0.name", ": there is no optimizer 'momentun'; did you mean"),

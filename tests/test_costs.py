@@ -167,10 +167,8 @@ def test_error_surfaces_are_part_of_the_total():
 
 
 def test_one_trial_costs_less_than_all():
-    from fastgd.study.runner import only
-
     plan = plan_of(optimizer=SGD, surface={"low": -1, "high": 1, "num": 500})
-    one = only(plan, plan.trials["trial_id"][0])
+    one = plan.only(plan.trials["trial_id"][0])
     assert one.cost().evaluation < plan.cost().evaluation
     assert one.surveys == (), "a trial alone draws no surface"
     swarms = make_swarm_plan(landscape_study())

@@ -317,6 +317,22 @@ def test_fewer_starts_leave_the_study(tmp_path):
     assert few.best()["starts"].tolist() == [10] * 3
 
 
+def test_starts_that_left_the_study_are_of_their_configuration_alone():
+    from fastgd.study.swarm_plan import make_swarm_plan
+
+    swarm = make_swarm_plan(study(starts={"uniform": 5})).swarms[0]
+    left = swarm.without({swarm.ids[0]: np.arange(10)})
+    np.testing.assert_array_equal(left.lanes, swarm.lanes[5:])
+    np.testing.assert_array_equal(swarm.without({swarm.ids[1]: np.array([1, 7])}).lanes, [0, 1, 2, 3, 4, 5, 7, 8, 9])
+
+
+def test_a_run_with_nothing_to_do_writes_no_results_again(tmp_path):
+    for _ in range(2):
+        fastgd.run(study(steps=20, starts={"uniform": 5}, record={"trajectories": 0}), tmp_path)
+        files = sorted(path.name for path in (tmp_path / "trials").iterdir())
+        assert files == ["0001-000000.parquet"]
+
+
 def test_outcomes_do_not_depend_on_what_is_recorded(tmp_path):
     fields = {"steps": 120, "starts": {"uniform": 200}}
     few = fastgd.run(study(**fields), tmp_path / "few")

@@ -55,6 +55,17 @@ def test_allow_mixed_extends_and_says_so(stored):
     refused(stored, "holds the study", name="other", allow_mixed=True)
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_problem_that_is_renamed_leaves_its_name_to_other_data(stored, at_once):
+    old, both = {"moved": "f" * 64}, {"moved": "f" * 64, "flights": "d" * 64}
+    for number, fingerprints in enumerate([both] if at_once else [old, both]):
+        with open_folder(stored, fingerprints=fingerprints, study_hash=f"6{number}") as folder:
+            folder.finish(list(folder.committed()))
+        assert Manifest.read(stored).fingerprints == fingerprints
+    refused(stored, "other data for the problem 'flights'", fingerprints={**both, "flights": "0" * 64})
+    refused(stored, "other data for the problem 'flights'", fingerprints={"moved": "f" * 64, "flights": "f" * 64})
+
+
 def test_a_study_may_gain_a_problem(stored):
     both = {"flights": "f" * 64, "digits": "d" * 64}
     with open_folder(stored, fingerprints=both, study_hash="6") as folder:

@@ -148,23 +148,11 @@ def ranking_table(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame
     """Return the table of some rows of a ranking, with the columns in which its configurations differ."""
     value, over = value_of(ranking), results.repeats
     counts = [name for name in ("seeds", "starts") if name == over or (name in ranking and (ranking[name] > 1).any())]
-    reached = [name for name in ("target_epochs",) if name in ranking]
-    late = [name for name in ("timeout",) if name in ranking]
-    at = ["start"] if over == "starts" else []  # of the trial at the median
-    shown = [
-        "rank",
-        *_telling(results, ranking),
-        *reached,
-        value,
-        f"range over {over}",
-        *at,
-        *counts,
-        *late,
-        "diverged",
-    ]
-    if (ranking[counts] == 1).all(axis=None):
-        shown.remove(f"range over {over}")
-    texts = ("problem", "optimizer", "variant", "schedule", "dtype", "layout", "sparse", f"range over {over}")
+    at, spread = ["start"] if over == "starts" else [], f"range over {over}"  # the start of the trial at the median
+    columns = ["rank", *_telling(results, ranking), "target_epochs", value, spread, *at, *counts, "timeout", "diverged"]
+    there = {*ranking} if (ranking[counts] == 1).all(axis=None) else {*ranking, spread}
+    shown = [column for column in columns if column in there]
+    texts = ("problem", "optimizer", "variant", "schedule", "dtype", "layout", "sparse", spread)
     cells = ([_cell(row, column, value) for column in shown] for row in rows.to_dict("records"))
     return table(title, shown, cells, [column for column in shown if column not in texts])
 

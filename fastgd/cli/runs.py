@@ -70,18 +70,18 @@ def _kept(folder: Path, reporter: Reporter) -> str:
 def dry_run(study: Study, out: Path | None, options: Options) -> None:
     """Print the plan of a study, or of one trial, and what its folder holds of it; nothing is computed or written."""
     from fastgd.cli.plans import describe
-    from fastgd.study.runner import folder_of, only, refusal
+    from fastgd.study.runner import folder_of, refusal
     from fastgd.study.standing import standing
     from fastgd.study.swarm_plan import make_swarm_plan
 
     plan: Plan | StudyPlan
     if study.landscapes:
-        swarms = make_swarm_plan(study)
-        plan = swarms if options.trial is None else swarms.only(options.trial)
+        plan = make_swarm_plan(study)
     else:
         with Reporter() as reporter:
-            cohorts = _plan(study, reporter)
-        plan = cohorts if options.trial is None else only(cohorts, options.trial)
+            plan = _plan(study, reporter)
+    if options.trial is not None:
+        plan = plan.only(options.trial)
     folder = folder_of(study, out, options.trial)
     refused = "" if options.fresh else refusal(folder, study, options.allow_mixed)
     found = None if options.fresh or refused else standing(folder, study, plan)

@@ -1,16 +1,12 @@
-"""The configurations of studies on landscapes, ranked without reading what millions of trials hold besides."""
+"""The configurations of studies on landscapes that a picture shows."""
 
 from collections.abc import Container, Sequence
-from typing import Any
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
-from fastgd.analysis import LOST, Results, with_methods
+from fastgd.analysis import Results, with_methods
 from fastgd.plots._style import methods, settings, varied
 from fastgd.store.surfaces import Surface
 
@@ -62,19 +58,8 @@ def ranked(results: Results) -> pd.DataFrame:
         A row a configuration, the best first within each problem: the columns of `Results.identity`, `method`, `value`
         (the median of the final loss, infinite where trials diverged) and `trial_ids` (a list: one a seed).
     """
-    scores = results.table("trials", columns=["trial_id", "status", "final_loss"], filter=pc.field("in_study"))
-    scores = scores.to_pandas()
-    about = _identities(results, scores["trial_id"])
-    about["configuration"] = about.groupby(results.identity, dropna=False, sort=False, observed=True).ngroup()
-    position = about.set_index("trial_id")["configuration"]
-    codes = position.reindex(scores["trial_id"].cat.categories).to_numpy()[scores["trial_id"].cat.codes]
-    lost = scores["status"].isin(LOST).to_numpy()
-    values = _medians(np.where(lost, np.inf, scores["final_loss"].to_numpy()), codes.astype(np.int64))
-    ids = about.groupby("configuration", sort=True)["trial_id"].agg(list)
-    table = about.drop_duplicates("configuration").assign(value=values, trial_ids=ids.to_numpy())
-    table = table.drop(columns=["trial_id", "configuration"]).reset_index(drop=True)
-    problem = pd.factorize(table["problem"])[0]
-    return table.iloc[np.lexsort((table["value"], problem))].reset_index(drop=True)
+    table = with_methods(results.best()).rename(columns={"final_loss": "value"})
+    return table.assign(trial_ids=table["trial_id"].map(results.seeds_of)).drop(columns="trial_id")
 
 
 def chosen_of(
@@ -128,30 +113,6 @@ def _seeds(results: Results) -> dict[str, int]:
     table = results.table("trials", columns=["trial_id", "seed"], filter=pc.field("in_study")).to_pandas()
     table = table.drop_duplicates("trial_id")
     return dict(zip(table["trial_id"].astype(str), table["seed"].astype(int), strict=True))
-
-
-def _identities(results: Results, names: "pd.Series[Any]") -> pd.DataFrame:
-    """Return what was run, a row for each name of a configuration."""
-    columns = ["trial_id", *results.identity]
-    # Most have a start 0, and the row of one start tells as much as a million.
-    table = results.table("trials", columns=columns, filter=pc.field("in_study") & (pc.field("start") == 0))
-    if table.num_rows < names.nunique():
-        table = results.table("trials", columns=columns, filter=pc.field("in_study"))
-    about = _plain(table).to_pandas().drop_duplicates("trial_id", ignore_index=True)
-    return with_methods(about)
-
-
-def _plain(table: pa.Table) -> pa.Table:
-    """Return a table whose names are strings."""
-    types = [pa.string() if pa.types.is_dictionary(field.type) else field.type for field in table.schema]
-    return table.cast(pa.schema(list(zip(table.column_names, types, strict=True))))
-
-
-def _medians(scores: NDArray[np.float64], codes: NDArray[np.int64]) -> list[float]:
-    order = np.argsort(codes, kind="stable")
-    ends = np.cumsum(np.bincount(codes))[:-1]
-    with np.errstate(invalid="ignore"):
-        return [float(np.median(part)) for part in np.split(scores[order], ends)]
 
 
 def _telling(results: Results, ranking: pd.DataFrame) -> dict[str, list[str]]:

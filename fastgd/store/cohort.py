@@ -125,7 +125,8 @@ class ParameterWriter(CohortWriter):
     def commit_parameters(self) -> None:
         """Make the parameters count."""
         folder = self._folder
-        with folder.clock, folder.recording():
+        with folder.clock:
+            folder.begin()
             files = {"parameters": self._parameters.publish()}
             schema = commit_schema(folder.columns.trials, folder.manifest.footer(), files)
             part = part_name(folder.generation, self._number)

@@ -95,22 +95,19 @@ def _named(trials: pa.Table, names: Names) -> pa.Table:
 
 def _are_renamed(snapshot: Snapshot, names: Names) -> bool:
     """Whether a trial's problem or dataset is called otherwise now."""
-    if not names or not snapshot.trials:
+    if not names:
         return False
-    rows = snapshot.distinct(["trial_id", *names])
+    stored = snapshot.first_rows(list(names))
     return any(
-        known.get(trial, own) != own
-        for trial, *stored in rows
-        for own, known in zip(stored, names.values(), strict=True)
+        (stored.index.to_series().map(known).fillna(stored[column]) != stored[column]).any()
+        for column, known in names.items()
     )
 
 
 def _is_compact(snapshot: Snapshot, columns: Columns, in_study: Collection[str]) -> bool:
     if len(snapshot.trials) != 1:
         return not snapshot.trials
-    if snapshot.columns != columns:
-        return False
-    for kind in ("curves", "trajectories"):
+    for kind in ("trials", "curves", "trajectories"):
         if any(not snapshot.schemas[path].equals(getattr(columns, kind)) for path in getattr(snapshot, kind)):
             return False
     names = ["trial_id", "in_study"] + (["start"] if isinstance(in_study, Mapping) else [])
@@ -120,10 +117,11 @@ def _is_compact(snapshot: Snapshot, columns: Columns, in_study: Collection[str])
 
 def _among(trials: pa.Table, in_study: Collection[str]) -> pa.Array:
     """Whether each row is of the study; of configurations with a number of starts, those below it."""
-    found = pc.is_in(trials["trial_id"].cast(pa.string()), pa.array(list(in_study), type=pa.string()))
     if isinstance(in_study, Mapping):
-        limits = trials["trial_id"].to_pandas().astype(str).map(in_study).fillna(0)
-        found = pc.and_(found, pc.less(trials["start"], pa.array(limits.to_numpy(np.int64))))
+        limits = trials["trial_id"].to_pandas().map(in_study).astype(np.float64).fillna(0)
+        found = pc.less(trials["start"], pa.array(limits.to_numpy()))
+    else:
+        found = pc.is_in(trials["trial_id"].cast(pa.string()), pa.array(list(in_study), type=pa.string()))
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 

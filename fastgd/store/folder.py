@@ -184,18 +184,16 @@ class Folder:
         again = self._timed_out.intersection(trial_ids)
         if len(set(trial_ids)) != len(trial_ids) or not (self._committed - again).isdisjoint(trial_ids):
             raise ValueError("a trial can be committed only once")
-        with self.recording():
-            if again:
-                self._drop(again)
-            yield
+        self.begin()
+        if again:
+            self._drop(again)
+        yield
         self._committed.update(trial_ids)
 
-    @contextmanager
-    def recording(self) -> Iterator[None]:
-        """Write the manifest of a run that stores something before the block stores it."""
+    def begin(self) -> None:
+        """Write the manifest of a run that is about to store something."""
         if not self._manifest_is_written:
             self._write_manifest()
-        yield
 
     def _drop(self, trial_ids: set[str]) -> None:
         """Make room for what takes the place of some trials' results: they stand until it is about to be committed."""

@@ -136,7 +136,9 @@ class Manifest:
             )
         mixed = (f"up to {self.started} computed with {changes}",) if changes else ()
         notes = tuple(dict.fromkeys(previous.notes + self.notes + mixed))
-        return replace(self, notes=notes, fingerprints={**previous.fingerprints, **self.fingerprints})
+        moved = _moved(self.fingerprints, previous.fingerprints)
+        others = {problem: data for problem, data in previous.fingerprints.items() if data not in moved}
+        return replace(self, notes=notes, fingerprints={**others, **self.fingerprints})
 
     def _changes(self, previous: "Manifest") -> str:
         """Return in words what bits may depend on and differs: "numba 0.68.1 (now 0.69.0)"."""
@@ -148,12 +150,17 @@ class Manifest:
         return ", ".join(f"{what} {old} (now {new})" for what, (old, new) in pairs.items() if old != new)
 
 
+def _moved(new: Mapping[str, str], old: Mapping[str, str]) -> set[str]:
+    """Return the data of which a problem is, under a name that had other data before or none."""
+    return {data for problem, data in new.items() if old.get(problem) != data}
+
+
 def _other_data(new: Mapping[str, str], old: Mapping[str, str]) -> str | None:
     """Return in words the problem whose data differ, if one does.
 
-    A study may gain and lose problems; with none of its data in common it is another study.
+    A study may gain and lose problems, and give them other names; with none of its data in common it is another study.
     """
     for problem in new.keys() & old.keys():
-        if new[problem] != old[problem]:
+        if new[problem] != old[problem] and old[problem] not in _moved(new, old):
             return f"the problem {problem!r}"
     return None if set(new.values()) & set(old.values()) else "every problem of this study"

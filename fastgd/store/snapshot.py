@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from errno import ENOENT
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
@@ -111,13 +111,17 @@ class Snapshot:
         found = self.dataset("trials").to_table(columns=["trial_id"], filter=chosen)["trial_id"]
         return set(pc.unique(found.cast(pa.string())).to_pylist())
 
-    def distinct(self, columns: Sequence[str]) -> list[tuple[Any, ...]]:
-        """Return the distinct rows of these columns of the trials, in the order in which they first stand."""
-        found: dict[tuple[Any, ...], None] = {}
-        for batch in self.dataset("trials").to_batches(columns=list(columns)):
-            rows = batch.to_pandas().drop_duplicates().astype(dict.fromkeys(columns, str))
-            found |= dict.fromkeys(rows.itertuples(index=False, name=None))
-        return list(found)
+    def first_rows(self, columns: Sequence[str]) -> pd.DataFrame:
+        """Return these columns of the first row of each `trial_id`, which is the index.
+
+        On landscapes there is a row for each start, and all rows of a `trial_id` have the same configuration.
+        """
+        trials, names = self.dataset("trials"), ["trial_id", *columns]
+        found = [trials.schema.empty_table().select(names).to_pandas()]
+        found += [batch.to_pandas().drop_duplicates("trial_id") for batch in trials.to_batches(columns=names)]
+        texts = dict.fromkeys(found[0].select_dtypes("category"), object)
+        rows: pd.DataFrame = pd.concat([each.astype(texts) for each in found]).drop_duplicates("trial_id")
+        return rows.set_index("trial_id")
 
     def parameter_ids(self) -> set[str]:
         """Return the trials whose parameters are stored."""

@@ -122,8 +122,8 @@ def without_extras(study: Study) -> Study:
     changes: dict[str, Any] = {
         "stop": study.stop.model_copy(update={"target": None}),
         "record": study.record.model_copy(update=record),
+        "surface": None,
     }
-    changes |= {"surface": None} if "surface" in Study.model_fields else {}
     return study.model_copy(update=changes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,11 +50,20 @@ def check(study: Study) -> None:
             _check_schedule(study, schedule, block, index)
 
 
+def same_name(names: Sequence[str | None]) -> str:
+    """Say which problem has the name of another one; empty: none has."""
+    for index, name in enumerate(names):
+        if name is not None and name in names[:index]:
+            first = f"problem.{index} is called {name!r}, as problem.{names.index(name)} is"
+            return f'{first}; give each a name of its own: name = "..."'
+    return ""
+
+
 def _check_labels(study: Study) -> None:
-    labels = [problem.name for problem in study.data_problems if problem.name is not None]
-    labels += [problem.label for problem in study.landscapes]
-    if len(set(labels)) < len(labels):
-        raise failure("have the same name twice; a name tells problems apart", "problem", found=labels)
+    """Refuse two problems with one name, as far as it does not hang on their data."""
+    landscapes = [problem.label for problem in study.landscapes]
+    if fault := same_name(landscapes or [problem.name for problem in study.data_problems]):
+        raise failure(fault)
 
 
 def _check_metrics(study: Study) -> None:

@@ -92,10 +92,10 @@ def brief(values: list[Any]) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return a value with NumPy scalars, arrays, tuples, ranges, paths and models made into what TOML has."""
+    """Return a value with arrays, series, NumPy's scalars, tuples, ranges, paths and models made into what TOML has."""
     if isinstance(value, BaseModel):
         return value.model_dump(exclude_none=True)
-    if isinstance(value, np.ndarray | np.generic):
+    if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, Path):
         return str(value)

@@ -136,6 +136,8 @@ class Problem(Block):
             raise failure(f"has {' and '.join(given)}; give one of them")
         if self.dataset is not None and self.target not in (None, own := DATASETS[self.dataset].target):
             raise failure(f": the dataset {self.dataset!r} has the target {own!r}", "target", found=self.target)
+        if self.split_seed and not (isinstance(self.validation, float) and self.validation):
+            raise failure("goes with validation as a fraction", "split_seed", found=self.split_seed)
         if misplaced := misplaced_key(self.files, dict(self)):
             key, use = misplaced
             raise failure(use, key, found=getattr(self, key))

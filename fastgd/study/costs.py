@@ -51,20 +51,23 @@ CHECKPOINT = 1.2e-3  # seconds of a cohort's checkpoint, and of its gradient's n
 UNMOVED = 0.15e-3  # seconds of a checkpoint at which nothing has moved since the one before
 LINE_EVALUATIONS = 12  # of a line search in each step
 RATE_OF_FEATURE = 50e-9  # seconds of a feature and lane of the metric effective_lr
-# Storing: seconds of a cohort's files, of a checkpoint's rows and of each of them; of a swarm's trial, and of a number
-# of its curves, which a thread of its own writes; bytes of a trial, and those that are left of a number's eight.
-COHORT_FILES, CURVE_ROWS, CURVE_ROW, SWARM_TRIAL, SWARM_VALUE = 12e-3, 0.2e-3, 3e-6, 2e-6, 21e-9
-FOLDER, FOLDER_BYTES = 0.05, 26_000  # of any results
-TRIAL_BYTES, VALUE_BYTES = 40, 5.0
-SWARM_VALUES = 12  # numbers of a swarm's trial, beside its coordinates, in bytes that are left of them
-# Swarms: seconds of a lane's reading beside its coordinates, and of a coordinate; the same of what becomes of a trial;
-# of a step of a trajectory, and of its rows.
-READING, READING_OF_COORDINATE = 15e-9, 10e-9
-JUDGED, JUDGED_COORDINATE = 1.3e-6, 0.2e-6
-FOLLOWED_STEP, FOLLOWED_ROW = 80e-6, 0.5e-6
-# Memory: what a process with the compiler takes, what the ranking at the end reads of a swarm's trial, and how many
-# tables of a swarm's checkpoints wait to be written, with what writing one takes.
-PROCESS, RANKED_TRIAL, WAITING_TABLES = 370e6, 180, 10
+# Storing.
+COHORT_FILES = 12e-3  # seconds of a cohort's files
+CURVE_ROWS, CURVE_ROW = 0.2e-3, 3e-6  # seconds of a cohort's checkpoint, and of each of its rows
+SWARM_TRIAL = 2e-6  # seconds of a trial of a swarm
+SWARM_VALUE = 21e-9  # seconds of a number of a swarm's curves, which a thread of its own writes
+FOLDER, FOLDER_BYTES = 0.05, 26_000  # seconds and bytes of any results
+TRIAL_BYTES = 40  # of a cohort's trial, compressed
+VALUE_BYTES = 5.0  # of a number, compressed from 8
+SWARM_VALUES = 12  # bytes of a swarm's trial, compressed, beside its coordinates
+# Swarms: seconds.
+READING, READING_OF_COORDINATE = 15e-9, 10e-9  # of a lane's checkpoint, and of each coordinate there
+JUDGED, JUDGED_COORDINATE = 1.3e-6, 0.2e-6  # of judging what became of a trial, and of each coordinate
+FOLLOWED_STEP, FOLLOWED_ROW = 80e-6, 0.5e-6  # of a step of trajectories, and of each row
+# Memory.
+PROCESS = 370e6  # bytes of a process with the compiler
+RANKED_TRIAL = 180  # bytes that the ranking at the end reads of a swarm's trial
+WAITING_TABLES = 10  # tables of a swarm's checkpoints that wait to be written, with what writing one takes
 
 
 class Pace(NamedTuple):

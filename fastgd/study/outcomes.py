@@ -17,13 +17,13 @@ from fastgd.study._landscapes import SAME, LandscapeProblem
 
 Array = npt.NDArray[Any]
 TAIL = (64, 32, 16, 8, 4, 2, 1)  # steps before the end at which trials are read
-REST = 1e-6  # of the domain's size: who moved less in all these steps rests
-FLAT = 1e-3  # of the gradient's size at the start, or of the landscape's own slope: less is no slope
-NEAR = 0.05  # of the domain's size: who is further from a minimum is not at it
-CLOSE = 1e-3  # of the depth between known minima: a value so little above a minimum's is one at it
-RECENT = 4  # of the readings, against those before
-PROGRESS = 0.5  # of the value above the lowest: who has come down less since then makes none
-RETURNS = 1.5  # times as far as in half the steps: who travels gets twice as far
+REST = 1e-6  # of the domain's size: a trial whose last readings moved by less counts as at rest
+FLAT = 1e-3  # of the gradient's size at the start, or of the landscape's own slope: a smaller gradient is no slope
+NEAR = 0.05  # of the domain's size: a trial that is further from a minimum is not at it
+CLOSE = 1e-3  # of the difference between known minima's values: a value that is closer to a minimum's is one at it
+RECENT = 4  # readings at the end are compared with those before them:
+PROGRESS = 0.5  # a trial that keeps more than this part of its height above the lowest value makes no progress
+RETURNS = 1.5  # a trial that travels gets twice as far in twice the steps; one that cycles gets less than this times
 
 STATUSES = ("converged", "trapped", "cycling", "diverged", "completed")
 CONVERGED, TRAPPED, CYCLING, DIVERGED, COMPLETED = range(len(STATUSES))
@@ -67,7 +67,7 @@ class Ground:
     values : ndarray (k,)
         Their values.
     tolerance : float
-        Above the lowest value: who ends within it has converged.
+        A trial that ends by no more than this above the lowest value has converged.
     floor : float
         The lowest value that is known, of a minimum or within the domain.
     scale : float
@@ -141,10 +141,11 @@ def judge(ground: Ground, first: Reading, tail: list[Reading], died: Array, step
     """
     end, lowest = tail[-1], ground.lowest
     lost, why = _diverged(ground, first, end, died, diverge)
-    rests = _rests(ground, tail)
+    moved = _moved(tail)
+    rests = moved.max(axis=0) <= REST * ground.size
     nearest, at_minimum = _nearest(ground, end)
     status = np.full(len(lost), COMPLETED)
-    status[~rests & _cycles(tail, lowest)] = CYCLING
+    status[~rests & _cycles(moved, tail, lowest)] = CYCLING
     status[rests & (end.grad_norm <= FLAT * np.maximum(ground.slope, first.grad_norm))] = TRAPPED
     if lowest is not None:
         at_lowest = ground.values[nearest] <= lowest + max(ground.tolerance, ground.rounding)
@@ -180,16 +181,12 @@ def _moved(tail: list[Reading]) -> Array:
         return np.array([np.linalg.norm(tail[-1].positions - before.positions, axis=0) for before in tail[:-1]])
 
 
-def _rests(ground: Ground, tail: list[Reading]) -> Array:
-    return np.asarray(_moved(tail).max(axis=0) <= REST * ground.size)
-
-
-def _cycles(tail: list[Reading], lowest: float | None) -> Array:
+def _cycles(moved: Array, tail: list[Reading], lowest: float | None) -> Array:
     """Whether trials come back to where they were, and their values have not fallen much.
 
-    Where no lowest value is known, that of the trial's own readings stands for it; who is then lower than ever falls.
+    Where no lowest value is known, that of the trial's own readings stands for it. A trial that is then lower than ever
+    before is still falling.
     """
-    moved = _moved(tail)
     if len(tail) <= RECENT:
         return np.zeros(moved.shape[1], bool)
     with np.errstate(invalid="ignore", over="ignore"):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fastgd._errors import InputError
+from fastgd._errors import InputError, nearest
 from fastgd.datasets import Data
 from fastgd.engine.evaluate import BLOCK
 from fastgd.engine.shapes import Kernel, choose_kernel, point_kernel
@@ -22,6 +22,7 @@ from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
 from fastgd.problems import find_loss
 from fastgd.store.snapshot import Snapshot
+from fastgd.study._checks import same_name
 from fastgd.study._tables import Search
 from fastgd.study.cohort_plan import CohortPlan, without
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
@@ -55,8 +56,19 @@ class Plan:
 
     def left(self, snapshot: Snapshot) -> "Plan":
         """Return the plan of what a folder does not hold."""
-        stored = snapshot.trial_ids() - snapshot.trial_ids("timeout") if snapshot.trials else set()
-        return replace(self, cohorts=without(self.cohorts, stored))
+        return replace(self, cohorts=without(self.cohorts, snapshot.trial_ids() - snapshot.trial_ids("timeout")))
+
+    def only(self, trial: str) -> "Plan":
+        """Return the plan of one trial: its lane of its cohort, in the kernel that it has in the whole study."""
+        for cohort in self.cohorts:
+            for lane, ids in enumerate(cohort.ids):
+                if trial in ids:
+                    seed = cohort.seeds[ids.index(trial)]
+                    alone = cohort.select(np.arange(cohort.lanes) == lane)
+                    alone = replace(alone, ids=[[trial]], seeds=(seed,), index=0)
+                    row = self.trials[self.trials["trial_id"] == trial].reset_index(drop=True)
+                    return replace(self, cohorts=[alone], trials=row, surveys=())
+        raise InputError(f"the study has no trial {trial!r}; {nearest(trial, self.trials['trial_id'].head(1000))}")
 
     def cost(self, threads: int | None = None) -> Cost:
         """Return what it is expected to cost, with so many threads on this machine."""
@@ -172,12 +184,8 @@ def labels(study: Study, data: Sequence[Data]) -> list[str]:
         problem.name or f"{rows.dataset}/{problem.loss}"
         for problem, rows in zip(study.data_problems, data, strict=True)
     ]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise InputError(
-                f"problem.{index} is called {name!r}, as problem.{names.index(name)} is; give each a name of its own: "
-                'name = "..."'
-            )
+    if fault := same_name(names):
+        raise InputError(fault)
     return names
 
 

@@ -4,14 +4,11 @@ import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from fastgd._errors import InputError, nearest
+from fastgd._errors import InputError
 from fastgd._jit import require_compiler
 from fastgd._system import expanded
 from fastgd._threads import Threads
@@ -41,7 +38,17 @@ from fastgd.study.swarm_plan import StudyPlan, make_swarm_plan
 from fastgd.study.swarm_run import Landscapes
 from fastgd.study.turns import in_turns
 
-NAMED = ("problem", "dataset")  # the columns of what has a name that is not part of what it is
+NAMED = ("problem", "dataset")  # columns of names that are in no trial's id, and that a user may change
+
+
+class _Options(NamedTuple):
+    """How a study is run, and in which folder; the fields are parameters of `run`."""
+
+    path: Path
+    fresh: bool
+    threads: int | None
+    trial: str | None
+    allow_mixed: bool
 
 
 def run(
@@ -93,35 +100,27 @@ def run(
     require_compiler()
     if study.landscapes and data is not None:
         raise InputError("the problems are landscapes, and arrays were given; leave one of them out")
+    options = _Options(folder_of(study, out, trial), fresh, threads, trial, allow_mixed)
     with reported(on_event, progress) as emit:
         if study.landscapes:
-            results = _run_landscapes(study, emit, out, fresh, threads, trial, allow_mixed)
+            _run_landscapes(study, options, emit)
         else:
-            results = _run_data(study, data, emit, out, fresh, threads, trial, allow_mixed)
+            _run_data(study, data, options, emit)
+        results = load_results(options.path)
         emit(Finished(results))
     return results
 
 
-def _run_data(
-    study: Study,
-    data: tuple[Any, Any] | None,
-    emit: OnEvent,
-    out: str | Path | None,
-    fresh: bool,
-    threads: int | None,
-    trial: str | None,
-    allow_mixed: bool,
-) -> Results:
-    """Run a study on data; the parameters are those of `run`."""
-    watch = Stopwatch("load")
+def _run_data(study: Study, data: tuple[Any, Any] | None, options: _Options, emit: OnEvent) -> None:
+    """Run a study on data."""
+    watch, trial = Stopwatch("load"), options.trial
     prepared = load_data(study, data, emit)
     watch.enter("plan")
     whole = make_plan(study, prepared)
-    plan = whole if trial is None else only(whole, trial)
-    path = folder_of(study, out, trial)
-    _announce(plan, study, None if fresh else path, threads, emit)
+    plan = whole if trial is None else whole.only(trial)
+    _announce(plan, study, options, emit)
     watch.enter("store")
-    with Threads(threads) as pool, _open(path, study, whole, prepared, pool.count, fresh, allow_mixed) as folder:
+    with Threads(options.threads) as pool, _open(study, whole, prepared, options, pool.count) as folder:
         again = folder.timed_out().intersection(plan.trials["trial_id"])
         turns = in_turns(plan.cohorts, lambda cohort: (cohort.problem, cohort.spec.rule.optimizer.name))
         missing = without(turns, folder.committed() - again)
@@ -134,15 +133,14 @@ def _run_data(
             folder.settle(in_study, names)  # so that the ranking is that of the study as it is now
             store_parameters(plan, folder, execution, emit)
         if trial is None:
-            DataSurfaces(study, prepared, pool, watch, emit, execution.deadline).write(path)
+            DataSurfaces(study, prepared, pool, watch, emit, execution.deadline).write(options.path)
         folder.finish(in_study, names=names, timings=watch.seconds)
-    return load_results(path)
 
 
-def _announce(plan: Plan | StudyPlan, study: Study, path: Path | None, threads: int | None, emit: OnEvent) -> None:
+def _announce(plan: Plan | StudyPlan, study: Study, options: _Options, emit: OnEvent) -> None:
     """Report a plan, and what its user should know of it and of the results that a folder holds already."""
-    found = None if path is None else standing(path, study, plan)
-    summary = plan.summary(threads, found.left.cost(threads) if found else None)
+    found = None if options.fresh else standing(options.path, study, plan)
+    summary = plan.summary(options.threads, found.left.cost(options.threads) if found else None)
     emit(Planned(summary))
     for note in (*summary.notes, *(found.notes if found else ())):
         emit(Warning_(note))
@@ -155,47 +153,19 @@ def folder_of(study: Study, out: str | Path | None, trial: str | None) -> Path:
     return Path("results") / (study.name if trial is None else f"{study.name}.{trial.replace(':', '.')}")
 
 
-def _run_landscapes(
-    study: Study,
-    emit: OnEvent,
-    out: str | Path | None,
-    fresh: bool,
-    threads: int | None,
-    trial: str | None,
-    allow_mixed: bool,
-) -> Results:
-    """Run a study on landscapes; the parameters are those of `run`."""
-    watch = Stopwatch("plan")
+def _run_landscapes(study: Study, options: _Options, emit: OnEvent) -> None:
+    """Run a study on landscapes."""
+    watch, trial = Stopwatch("plan"), options.trial
     whole = make_swarm_plan(study)
     plan = whole if trial is None else whole.only(trial)
-    path = folder_of(study, out, trial)
-    _announce(plan, study, None if fresh else path, threads, emit)
+    _announce(plan, study, options, emit)
     watch.enter("store")
-    rules = [swarm.spec.rule for swarm in whole.swarms]
-    numbers = [name for swarm in whole.swarms for name in swarm.numbers]
-    with (
-        Threads(threads) as pool,
-        Folder.open(
-            path,
-            manifest=_manifest(
-                study, {p.label: f"landscape {p.landscape}" for p in study.landscapes}, whole.notes, pool.count
-            ),
-            study_toml=study.to_toml(),
-            hyper=list(dict.fromkeys(numbers)),
-            schedule_params=sorted({key for swarm in whole.swarms for key in swarm.schedule.numbers}),
-            metrics=[LOSS_EVALUATIONS] if any(swarm.search for swarm in whole.swarms) else [],
-            coordinates=min(COORDINATES, max(problem.dimension for problem in study.landscapes)),
-            slots=[name for rule in rules for name in rule.slot_names],
-            fresh=fresh,
-            allow_mixed=allow_mixed,
-        ) as folder,
-    ):
+    with Threads(options.threads) as pool, _open_for_swarms(study, whole, options, pool.count) as folder:
         Landscapes(study, folder, pool, watch, emit).run(plan)
         watch.enter("store")
-        write_landscape_surfaces(study, path)
+        write_landscape_surfaces(study, options.path)
         names = {"problem": {name: swarm.label for swarm in whole.swarms for name in swarm.ids}}
         folder.finish(whole.starts(), names=names, timings=watch.seconds)
-    return load_results(path)
 
 
 def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list[Data]:
@@ -270,39 +240,36 @@ def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Dat
         raise InputError(f"problem.{index} (loss {problem.loss!r}): {error}") from None
 
 
-def only(plan: Plan, trial: str) -> Plan:
-    """Return the plan of one trial: its lane of its cohort, in the kernel that it has in the whole study."""
-    for cohort in plan.cohorts:
-        for lane, ids in enumerate(cohort.ids):
-            if trial in ids:
-                keep = np.arange(cohort.lanes) == lane
-                seed = cohort.seeds[ids.index(trial)]
-                alone = replace(cohort.select(keep), ids=[[trial]], seeds=(seed,), index=0)
-                row = plan.trials[plan.trials["trial_id"] == trial].reset_index(drop=True)
-                return replace(plan, cohorts=[alone], trials=row, surveys=())
-    raise InputError(f"the study has no trial {trial!r}; {nearest(trial, plan.trials['trial_id'].head(1000))}")
-
-
-def _open(
-    path: Path, study: Study, plan: Plan, data: Sequence[Data], threads: int, fresh: bool, allow_mixed: bool
-) -> Folder:
-    hyper = dict.fromkeys(name for cohort in plan.cohorts for name in cohort.numbers)
-    searches = [cohort for cohort in plan.cohorts if cohort.search]
-    schedule = [str(name) for name in plan.trials if str(name).startswith("schedule.")]
+def _open(study: Study, plan: Plan, data: Sequence[Data], options: _Options, threads: int) -> Folder:
+    """Open the folder of a study on data."""
+    fingerprints = {name: rows.fingerprint for name, rows in zip(labels(study, data), data, strict=True)}
+    notes = (*plan.notes, f"cohorts of at most {MEMORY_BUDGET:,} bytes")
     return Folder.open(
-        path,
-        manifest=_manifest(
-            study,
-            {name: rows.fingerprint for name, rows in zip(labels(study, data), data, strict=True)},
-            (*plan.notes, f"cohorts of at most {MEMORY_BUDGET:,} bytes"),
-            threads,
-        ),
+        options.path,
+        manifest=_manifest(study, fingerprints, notes, threads),
         study_toml=study.to_toml(),
-        hyper=list(hyper),
-        schedule_params=schedule,
-        metrics=[*columns_of(study.record.metrics), *(LOSS_EVALUATIONS for _ in searches[:1])],
-        fresh=fresh,
-        allow_mixed=allow_mixed,
+        hyper=[name for cohort in plan.cohorts for name in cohort.numbers],
+        schedule_params=[str(name) for name in plan.trials if str(name).startswith("schedule.")],
+        metrics=[*columns_of(study.record.metrics), *(LOSS_EVALUATIONS for cohort in plan.cohorts if cohort.search)],
+        fresh=options.fresh,
+        allow_mixed=options.allow_mixed,
+    )
+
+
+def _open_for_swarms(study: Study, plan: StudyPlan, options: _Options, threads: int) -> Folder:
+    """Open the folder of a study on landscapes."""
+    fingerprints = {problem.label: f"landscape {problem.landscape}" for problem in study.landscapes}
+    return Folder.open(
+        options.path,
+        manifest=_manifest(study, fingerprints, plan.notes, threads),
+        study_toml=study.to_toml(),
+        hyper=[name for swarm in plan.swarms for name in swarm.numbers],
+        schedule_params=sorted({key for swarm in plan.swarms for key in swarm.schedule.numbers}),
+        metrics=[LOSS_EVALUATIONS for swarm in plan.swarms if swarm.search],
+        coordinates=min(COORDINATES, max(problem.dimension for problem in study.landscapes)),
+        slots=[name for swarm in plan.swarms for name in swarm.spec.rule.slot_names],
+        fresh=options.fresh,
+        allow_mixed=options.allow_mixed,
     )
 
 

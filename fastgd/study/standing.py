@@ -72,56 +72,28 @@ def standing(path: Path, study: Study, plan: Plan | StudyPlan) -> Standing | Non
     if not (path / "manifest.json").exists() or Manifest.read(path).schema != SCHEMA:
         return None
     snapshot, planned = Snapshot.read(path), plan.table()
-    stored = _stored(snapshot)
-    known = stored.set_index("trial_id")["stored"] if len(stored) else pd.Series(dtype=int)
+    rows = snapshot.dataset("trials").to_table(columns=["trial_id"])["trial_id"].to_pandas().astype(str).value_counts()
     weights = planned["starts"] if "starts" in planned else pd.Series(1, planned.index)
-    held = int(weights.clip(upper=planned["trial_id"].map(known).fillna(0)).sum())
-    late = snapshot.trial_ids("timeout").intersection(planned["trial_id"]) if snapshot.trials else set()
-    notes = [*_changed(path, study, planned, stored, weights), *_unkept(study, snapshot, planned, late)]
+    held = int(weights.clip(upper=planned["trial_id"].map(rows).fillna(0)).sum())
+    late = snapshot.trial_ids("timeout").intersection(planned["trial_id"])
+    notes = [*_changed(path, study, planned.assign(starts=weights), snapshot), *_unkept(study, snapshot, planned, late)]
     if late:
         notes.append(f"{len(late):,} trials ran out of time before: they are run again")
     return Standing(path, held, int(weights.sum()) - held, len(late), tuple(notes), plan.left(snapshot))
 
 
-def _stored(snapshot: Snapshot) -> pd.DataFrame:
-    """A row for each stored trial, or configuration, with what it is and how many rows it has."""
-    if not snapshot.trials:
-        return pd.DataFrame({"trial_id": [], "stored": []})
-    names = [name for name in snapshot.columns.trials.names if name not in ("start", "in_study")]
-    trials = snapshot.dataset("trials")
-    counts = trials.to_table(columns=["trial_id"]).to_pandas()["trial_id"].value_counts().rename("stored")
-    counts.index = counts.index.astype(str)
-    found = [
-        batch.to_pandas().astype({"trial_id": str}).drop_duplicates("trial_id")
-        for batch in trials.to_batches(columns=[*names, "in_study"])
-    ]
-    distinct: pd.DataFrame = pd.concat(found).drop_duplicates("trial_id").join(counts, on="trial_id")
-    return distinct
-
-
-def _changed(
-    path: Path, study: Study, planned: pd.DataFrame, stored: pd.DataFrame, weights: pd.Series
-) -> Iterator[str]:
+def _changed(path: Path, study: Study, planned: pd.DataFrame, snapshot: Snapshot) -> Iterator[str]:
     """Say which trials of the folder's study will run again as others, and which key of the file is why."""
-    if not len(stored):
-        return
-    was, will_be = (frame["trial_id"].astype(object) for frame in (stored, planned))  # pandas' own texts are slow here
-    old = stored[stored["in_study"] & ~was.isin(will_be)]
-    new = planned.assign(starts=weights)[~will_be.isin(was)]
-    key = [name for name in planned if name in old and name not in MAY_DIFFER]
-    again = new.astype({"problem": str}).merge(_plain(old[key]).drop_duplicates(), on=key) if key else new[:0]
+    names = snapshot.columns.trials.names
+    key = [str(name) for name in planned if name in names and name not in MAY_DIFFER]
+    stored, wanted = snapshot.first_rows([*key, "in_study"]), planned["trial_id"].astype(object)
+    old, new = stored[stored["in_study"] & ~stored.index.isin(wanted)], planned[~wanted.isin(stored.index)]
+    again = new.merge(old[key].drop_duplicates(), on=key)
     if len(again):
         before = "" if Manifest.read(path).ended else ", the study before a run that was interrupted"
         unsaid = f"their data, their code{before} or the number of trials beside them"
         why = ", ".join(_different(path, study)) or unsaid
         yield f"{int(again['starts'].sum()):,} trials of {path} will run again because {why} changed"
-
-
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame whose names are text: those of landscapes are stored as categories."""
-    texts = [name for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)]
-    plain: pd.DataFrame = frame.astype(dict.fromkeys(texts, str))
-    return plain
 
 
 def _different(path: Path, study: Study) -> list[str]:

@@ -101,9 +101,11 @@ class SwarmPlan:
 
     def without(self, stored: Mapping[str, Array]) -> "SwarmPlan":
         """Return what is left of it, from the starts of each configuration that are stored."""
-        S = len(self.starts)
-        done = [c * S + stored[name] for c, name in enumerate(self.ids) if name in stored]
-        return replace(self, lanes=np.setdiff1d(self.lanes, np.concatenate(done))) if done else self
+        done = np.zeros((len(self.ids), len(self.starts)), bool)
+        for own, name in zip(done, self.ids, strict=True):
+            starts = stored.get(name, np.arange(0))
+            own[starts[starts < len(own)]] = True  # the study may have had more of them
+        return replace(self, lanes=self.lanes[~done.ravel()[self.lanes]])
 
     def table(self) -> pd.DataFrame:
         """Return a row for each configuration."""
@@ -147,7 +149,7 @@ class StudyPlan:
 
     swarms: list[SwarmPlan]
     notes: tuple[str, ...] = ()
-    surfaces: tuple[int, ...] = ()  # the points of each landscape's
+    surfaces: tuple[int, ...] = ()  # how many points each landscape's error surface has
 
     @property
     def trials(self) -> int:
@@ -168,7 +170,8 @@ class StudyPlan:
 
     def left(self, snapshot: Snapshot) -> "StudyPlan":
         """Return the plan of what a folder does not hold."""
-        swarms = [swarm.without(snapshot.starts()) for swarm in self.swarms] if snapshot.trials else self.swarms
+        stored = snapshot.starts()
+        swarms = [swarm.without(stored) for swarm in self.swarms]
         return replace(self, swarms=[swarm for swarm in swarms if len(swarm.lanes)])
 
     def cost(self, threads: int | None = None) -> Cost:

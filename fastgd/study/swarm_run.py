@@ -28,7 +28,7 @@ Array = npt.NDArray[Any]
 PROGRESS_SECONDS = 0.2
 # What an interruption can lose beside the part that runs: rows of curves, some 100 MB, which compaction leaves alone.
 COMMIT_ROWS, COMMIT_SECONDS = 8_000_000, 20.0
-LEAST_SECONDS = 0.25  # of computing that a run does and stores, however short its time is: starting takes longer
+LEAST_SECONDS = 0.25  # a run computes at least so long and stores it, even if max_seconds is shorter
 
 
 class Landscapes:
@@ -56,7 +56,7 @@ class Landscapes:
         self.watch, self.emit = watch, emit
         self.deadline = time.perf_counter() + study.max_seconds if study.max_seconds else np.inf
         self.total = self.done = self.diverged = 0
-        self.lower: dict[str, float] = {}  # by problem: a value that is below that of all minima that are known
+        self.lower: dict[str, float] = {}  # by problem: the lowest value found, if below those of all known minima
         self.stored = False  # whether this run has stored anything
 
     @property

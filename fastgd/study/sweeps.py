@@ -88,7 +88,7 @@ def sweeps_of(results: Results, by: str | None = None) -> list[Sweep]:
         The results hold no sweep: no rate grew during a trial.
     """
     metric = results.metric(by)
-    ranking = with_methods(results.best(by).astype({"variant": object}))
+    ranking = with_methods(results.best(by))
     if ranking.empty:
         raise InputError(f"{results.path} holds no trials of its study yet: there is nothing to draw")
     found = list(_sweeps(results, ranking, metric))
@@ -107,9 +107,7 @@ def _sweeps(results: Results, ranking: pd.DataFrame, metric: str) -> Iterator[Sw
     for configuration in ranking.to_dict("records"):
         rates = _rates(configuration)
         if rates is not None:
-            trials = pd.concat(
-                [by_trial[trial] for trial in dict.fromkeys(results.seeds_of(configuration["trial_id"]))]
-            )
+            trials = pd.concat([by_trial[trial] for trial in results.seeds_of(configuration["trial_id"])])
             seeds = [own for _, own in trials.groupby(keys, observed=True)]
             loss = np.median([_resampled(own, metric, rates) for own in seeds], axis=0)
             start = float(np.median([own[metric].iloc[0] for own in seeds]))

@@ -23,17 +23,19 @@ class Finalists:
 
     def among(self, key: Hashable, scores: Array, d: int) -> Array:
         """Return the places of those scores (k,) that are among the lowest so far, of parameters (d,)."""
-        room = max(1, min(self.MOST, self.BYTES // (8 * d)))
-        own = self._kept.get(key, [])
+        room, own = self._room(d), self._kept.get(key, [])
         bar = own[room - 1][0] if len(own) >= room else np.inf
         lowest = np.argsort(scores, kind="stable")[:room]
         return lowest[scores[lowest] < bar]
 
     def add(self, key: Hashable, score: float, ids: Sequence[str], parameters: Array) -> None:
         """Keep a trial's parameters (d,), by its ids under each seed."""
-        room = max(1, min(self.MOST, self.BYTES // (8 * len(parameters))))
         own = [*self._kept.get(key, []), (score, ids, parameters)]
-        self._kept[key] = sorted(own, key=lambda kept: kept[0])[:room]
+        self._kept[key] = sorted(own, key=lambda kept: kept[0])[: self._room(len(parameters))]
+
+    def _room(self, d: int) -> int:
+        """How many of one problem, optimizer and seed are kept."""
+        return max(1, min(self.MOST, self.BYTES // (8 * d)))
 
     def parameters(self) -> dict[str, Array]:
         """The parameters (d,) that are kept, by trial."""

@@ -120,7 +120,7 @@ def _grid(candidate: Candidate, low: float | None, high: float | None, points: i
 
 
 def _budget(study: Study) -> Budget:
-    return {key: value for key in ("epochs", "steps") if (value := getattr(study, key, None)) is not None}
+    return {"epochs": study.epochs} if study.epochs is not None else {"steps": study.steps or 0}
 
 
 def _part(budget: Budget) -> Budget:
@@ -210,7 +210,7 @@ class _Search:
         study = study_with(without_extras(self.study), blocks, **changes)
         options = self.options
         emit, factor = options["on_event"], 0.0 if number else self._foreseen(budget, rates, full)
-        if emit is not None and factor:
+        if factor:
             options = {**options, "on_event": lambda event: self._tell(event, emit, factor)}
         results = run(study, self.path / f"round-{number}", **options)
         check_ended(study, results)
@@ -240,7 +240,6 @@ class _Search:
     def _take_in(self, results: Results, number: int, full: bool) -> int:
         """Add a round's points to each line; return its trials."""
         ranking = results.best(self.by)
-        ranking = ranking.astype(dict.fromkeys(ranking.select_dtypes("category"), object))
         ranking["start"] = ranking["trial_id"].map(_starts(results, str(self.by)))
         cell = [name for name in results.identity if name not in (*results.hyper, *_OWN, *_OF_PROBLEM)]
         for index, candidate in enumerate(self.candidates):
