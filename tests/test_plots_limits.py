@@ -19,6 +19,8 @@ from fastgd._numbers import number
 from fastgd.analysis import load
 from fastgd.cli.app import app
 from fastgd.plots import curves, heatmap, plot, sensitivity, tune
+from fastgd.plots._basins import Basins
+from fastgd.plots._basins import _handles as key_of_basins
 from fastgd.plots._contour import draw, names
 from fastgd.plots._limits import OUTSIDE, frame_of, limits, mark_outside, tell_outside
 from fastgd.plots._map import Height, cut_told, levels_of, map_handles
@@ -391,6 +393,13 @@ def test_minima_beside_a_cut_are_not_marked():
     assert [handle.get_label() for handle in map_handles([(both, [])])] == ["minimum (1 more beside the cut)"]
     assert map_handles([(ground, [])]) == []
     assert [handle.get_label() for handle in map_handles([(surface(minima=[(0, 0)]), [])])] == ["minimum"]
+
+
+def test_a_key_of_basins_names_minima_in_the_coordinates_of_the_map():
+    ground = surface(at=[7.0, 0.0, 0.5], minima=[(7, 0, 0.5), (8, 0.5, 0)], parameters=(1, 2))
+    one = Basins("p", "sgd", "", np.zeros((2, 2)), np.array([0, 1]), np.full(2, np.nan))
+    labels = [handle.get_label() for handle in key_of_basins([one], ground, "minimum")]
+    assert labels == ["(0, 0.5)", "(0.5, 0)", "minimum (1 more beside the cut)"]
 
 
 def test_walks_are_drawn_in_the_coordinates_of_the_map():

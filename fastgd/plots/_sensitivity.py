@@ -123,7 +123,7 @@ def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, 
         where = f" at {number(best[hyper])}" if np.isfinite(best["value"]) else ""
         if np.isnan(best[hyper]):  # a rule without this hyper-parameter
             axes.axhline(
-                drawable(best["value"]),
+                float(drawable(best["value"])),
                 color=look.color,
                 linestyle=(0, (1, 2)),
                 label=f"{method}  {settled}",
