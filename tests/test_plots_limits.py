@@ -102,6 +102,15 @@ def test_what_lies_outside_is_marked_and_counted():
     ]
 
 
+def test_marks_stay_on_a_logarithmic_axis():
+    figure = Figure(layout="constrained")
+    axes, x, y = figure.subplots(), np.arange(9.0), np.array([9.0] * 3 + [0.5] * 6)
+    axes.set(xscale="log", xlim=(1, 8), ylim=(0, 1))
+    mark_outside(axes, x, y, "black", first=True)
+    assert [line.get_xdata().tolist() for line in outside(axes)] == [[1.0]]
+    figure.draw_without_rendering()  # a mark at 0 would leave no room for the axes
+
+
 # --- pictures with extremes -------------------------------------------------------------------------------------------
 
 
