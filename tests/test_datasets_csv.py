@@ -120,6 +120,20 @@ def test_a_first_row_of_data_is_no_header(tmp_path, text, target):
     assert (named.features, named.fingerprint) == (("a", "b"), dataset.fingerprint)
 
 
+@pytest.mark.parametrize(
+    ("text", "target", "csv"),
+    [
+        ("1,5;2,5;3\n1,0;2,0;3\n", "3", {"sep": ";", "decimal": ","}),
+        ("1.5;1,5;a,b\n1,0;2,0;3\n", "a,b", {"sep": ";", "decimal": ","}),
+        ("1 000;2 000;0\n1 001;2 000;1\n", "0", {"sep": ";", "thousands": " "}),
+        ("NA,2.5,0\n1.5,2.5,1\n", "0", {}),
+        ("-inf,2.5,yes\n1.5,2.5,no\n", "yes", {}),
+    ],
+)
+def test_a_first_row_is_data_also_in_the_notation_of_its_file(tmp_path, text, target, csv):
+    assert "csv = { header = false }" in refusal(write(tmp_path / "a.csv", text), target, **csv)
+
+
 def test_names_that_are_numbers_can_be_names(tmp_path):
     pd.DataFrame(np.eye(3)).to_csv(tmp_path / "a.csv", index=False)
     assert "names are numbers: 0, 1, 2;" in refusal(tmp_path / "a.csv", "2")

@@ -46,7 +46,7 @@ def test_basins_are_an_image_of_the_grid(swarm):
 
 def test_slow_starts_are_darker(swarm):
     row = chosen_of(swarm, methods(swarm), None).iloc[0]
-    one = _read(swarm, row)
+    one = _read(swarm, row, (0, 1))
     norm = mpl.colors.LogNorm(10, 300, clip=True)
     colors = by_minimum(np.zeros(3, int), np.array([10.0, 50.0, 300.0]), hues(np.zeros((1, 2))), norm)
     assert (np.diff(colors[:, :3].astype(int).sum(axis=1)) < 0).all()

@@ -19,6 +19,8 @@ from fastgd._numbers import number
 from fastgd.analysis import load
 from fastgd.cli.app import app
 from fastgd.plots import curves, heatmap, plot, sensitivity, tune
+from fastgd.plots._basins import Basins
+from fastgd.plots._basins import _handles as key_of_basins
 from fastgd.plots._contour import draw, names
 from fastgd.plots._limits import OUTSIDE, frame_of, limits, mark_outside, tell_outside
 from fastgd.plots._map import Height, cut_told, levels_of, map_handles
@@ -27,6 +29,7 @@ from fastgd.plots._pages import TALLEST, notes_of, page_of
 from fastgd.plots._range import _mark_beyond, _scale
 from fastgd.plots._rates import _CLASSES, Rates
 from fastgd.plots._rates import _scale as scale_rates
+from fastgd.plots._sensitivity import _mark_beyond as mark_sensitivity
 from fastgd.plots._style import looks, median_of, methods
 from fastgd.plots._traces import _mark_beyond as mark_traces
 from fastgd.plots._traces import _scale as scale_traces
@@ -57,10 +60,12 @@ def outside(axes):
 def test_a_single_extreme_does_not_set_limits(values, extreme, decades):
     seen = 10.0 ** np.array(values) if decades else np.array(values)
     frame = frame_of(np.append(seen, extreme))
-    span = np.ptp(seen)
-    assert frame.high <= seen.max() + (0 if frame.log else 2 * span) or not decades
-    assert frame.low >= (seen.min() / (seen.max() / seen.min()) if frame.log else seen.min() - span) - 1e-12
     assert frame.low <= np.median(seen) <= frame.high
+    scale = np.log10 if frame.log else np.asarray
+    places, (low, high) = scale(seen), scale([frame.low, frame.high])
+    room = np.ptp(places) + 1e-9 * (1 + np.abs(places).max())  # as far as axes go on, but for rounding
+    assert places.min() - room <= low
+    assert high <= places.max() + room
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=300), st.sampled_from([1.0, 9.0]))
@@ -95,6 +100,15 @@ def test_what_lies_outside_is_marked_and_counted():
         "▼ 1 value below, down to 1.7e-187",
         "▲ 1 value above, up to 1e+09",
     ]
+
+
+def test_marks_stay_on_a_logarithmic_axis():
+    figure = Figure(layout="constrained")
+    axes, x, y = figure.subplots(), np.arange(9.0), np.array([9.0] * 3 + [0.5] * 6)
+    axes.set(xscale="log", xlim=(1, 8), ylim=(0, 1))
+    mark_outside(axes, x, y, "black", first=True)
+    assert [line.get_xdata().tolist() for line in outside(axes)] == [[1.0]]
+    figure.draw_without_rendering()  # a mark at 0 would leave no room for the axes
 
 
 # --- pictures with extremes -------------------------------------------------------------------------------------------
@@ -137,6 +151,15 @@ def test_sensitivity_is_not_stretched_by_one_seed(extreme):
     rows = {line.get_marker(): line.get_xdata().tolist() for line in strip.lines}
     assert rows == {"x": [pytest.approx(1.0)], "o": [pytest.approx(lr[12])]}
     assert {"diverged", "without a loss"} <= set(texts(figure))
+
+
+def test_the_best_keeps_its_outline_at_the_edge_beside_a_rate_without_a_loss():
+    axes, losses = Figure().subplots(), [1e-9, 0.5, np.nan]
+    axes.set_ylim(0.3, 0.7)
+    ranking = pd.DataFrame({"method": "sgd", "lr": [0.1, 1.0, 10.0], "value": losses, "value_min": losses})
+    mark_sensitivity(axes, ranking, "lr", looks(["sgd"]))
+    marks = [line.get_markeredgecolor() for line in outside(axes) if line.get_xdata().tolist() == [0.1]]
+    assert marks == ["white", "black"]
 
 
 def test_a_heatmap_is_not_stretched_and_what_it_cannot_show_is_told(tmp_path):
@@ -379,6 +402,13 @@ def test_minima_beside_a_cut_are_not_marked():
     assert [handle.get_label() for handle in map_handles([(both, [])])] == ["minimum (1 more beside the cut)"]
     assert map_handles([(ground, [])]) == []
     assert [handle.get_label() for handle in map_handles([(surface(minima=[(0, 0)]), [])])] == ["minimum"]
+
+
+def test_a_key_of_basins_names_minima_in_the_coordinates_of_the_map():
+    ground = surface(at=[7.0, 0.0, 0.5], minima=[(7, 0, 0.5), (8, 0.5, 0)], parameters=(1, 2))
+    one = Basins("p", "sgd", "", np.zeros((2, 2)), np.array([0, 1]), np.full(2, np.nan))
+    labels = [handle.get_label() for handle in key_of_basins([one], ground, "minimum")]
+    assert labels == ["(0, 0.5)", "(0.5, 0)", "minimum (1 more beside the cut)"]
 
 
 def test_walks_are_drawn_in_the_coordinates_of_the_map():

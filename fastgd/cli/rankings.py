@@ -90,7 +90,7 @@ def draw(results: Results, kind: str, output: Path, options: Mapping[str, Any] |
 
 def notes(figure: "Figure") -> list[str]:
     """Return what a picture says that it does not show."""
-    from fastgd.plots._pages import notes_of
+    from fastgd.plots import notes_of
 
     return [f"{words} (--set page=N)" if words.startswith("page ") else words for words in notes_of(figure)]
 

@@ -7,6 +7,8 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
+from math import isfinite
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from fastgd.datasets._record import Dataset, Place, row_number
 from fastgd.datasets.arrays import build
 
 UNNAMED = re.compile(r"Unnamed: \d+")  # how pandas calls a column without a name, also where it writes it again
+MISSING = ("na", "n/a", "nan", "null", "none", "inf", "infinity")  # in a row of numbers; what is empty is no name
 MARKS = (";", "\t", "|", ",")  # what separates columns where it is not what was said
 
 
@@ -117,9 +120,13 @@ def _check_groups(fields: list[str], options: Csv, where: str) -> None:
     t, p = re.escape(mark), re.escape(point)
     grouped = rf"[+-]?\d{{1,3}}(({t}\d{{3}})+|({t}\d\d)+{t}\d{{3}})({p}\d*)?(e[+-]?\d+)?"  # also 12,34,567
     for field in map(str.strip, fields):
-        plain = field.replace(mark, "").replace(point, ".")
-        if mark in field and is_numeric(plain) and not re.fullmatch(grouped, field, re.IGNORECASE):
+        if mark in field and is_numeric(_plain(field, options)) and not re.fullmatch(grouped, field, re.IGNORECASE):
             raise InputError(f"{where} holds {field!r}, where {mark!r} does not stand between thousands")
+
+
+def _plain(field: str, options: Csv) -> str:
+    """Return a number as Python writes it."""
+    return field.replace(options.thousands or "", "").replace(options.decimal, ".")
 
 
 def _named(columns: list[str], options: Csv, file: Path) -> list[str]:
@@ -145,7 +152,7 @@ def _checked(columns: list[str], keys: Reading, file: Path) -> list[str]:
     """Return the names of a header, or refuse a first row of data, names that stand twice, and no name."""
     if keys.csv.header_row is None:
         return columns
-    if keys.csv.header == "infer" and _are_data(columns, keys.target):
+    if keys.csv.header == "infer" and _are_data(columns, keys):
         raise InputError(
             f"{file}: the first line is read as the header, and its names are numbers: {', '.join(columns[:5])}"
             f"{', ...' if len(columns) > 5 else ''}; csv = {{ header = false }} says that there is no header "
@@ -161,20 +168,24 @@ def _checked(columns: list[str], keys: Reading, file: Path) -> list[str]:
     return columns
 
 
-def _are_data(columns: list[str], target: str | None) -> bool:
-    """Whether names look like a row: all are numbers, or all but the target, and these do not just count."""
-    features = [name for name in columns if name != target]
-    counts = all(map(str.isdigit, features))
-    return all(map(is_numeric, columns)) or (all(map(is_numeric, features)) and not counts)
+def _are_data(columns: list[str], keys: Reading) -> bool:
+    """Whether names look like a row: all are numbers or missing, or all but the target, and these do not just count."""
+
+    def are_values(names: list[str]) -> bool:
+        missing = [name.strip().lower().lstrip("+-") in MISSING for name in names]
+        numeric = [is_numeric(_plain(name, keys.csv)) for name in names]
+        return any(numeric) and all(map(or_, numeric, missing))
+
+    features = [name for name in columns if name != keys.target]
+    return are_values(columns) or (are_values(features) and not all(map(str.isdigit, features)))
 
 
 def is_numeric(name: str) -> bool:
-    """Whether a name is a number, and so is likely to be data."""
+    """Whether a name is a finite number, and so is likely to be data."""
     try:
-        float(name)
+        return isfinite(float(name))
     except ValueError:
         return False
-    return name.strip().lower().lstrip("+-") not in ("nan", "inf", "infinity")
 
 
 def _longer(fields: list[str], columns: int) -> bool:

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
-from fastgd._errors import InputError, nearest
+from fastgd.datasets._keys import checked
 
 WHITESPACE = r"\s+"
 Check = Callable[[Any], bool]
@@ -143,19 +143,7 @@ class Csv(BaseModel):
     @classmethod
     def of(cls, given: "Mapping[str, Any] | Csv | None") -> "Csv":
         """Return the keys of a mapping, or raise InputError."""
-        if isinstance(given, Csv):
-            return given
-        for key in given or {}:
-            if key not in cls.model_fields:
-                raise InputError(f"csv.{key} is no key; {nearest(str(key), cls.model_fields)}")
-        try:
-            return cls.model_validate(dict(given or {}))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            key = ".".join(["csv", *map(str, first["loc"][:1])])
-            message = first["msg"].removeprefix("Value error, ")
-            found = "" if first["type"] == "value_error" else f"; found {first['input']!r}"
-            raise InputError(f"{key}: {message}{found}") from None
+        return given if isinstance(given, Csv) else checked(cls, "csv", given or {})
 
     def given(self) -> dict[str, Any]:
         """Return the keys that differ from their defaults, as a study file has them."""

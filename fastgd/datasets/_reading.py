@@ -10,12 +10,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
+from typing import IO, Any, Literal, NamedTuple, cast, get_args
 
 from fastgd._errors import InputError, nearest
-
-if TYPE_CHECKING:
-    from fastgd.datasets._csv_keys import Csv
+from fastgd.datasets._csv_keys import Csv
 
 ZeroBased = bool | Literal["auto"]
 Format = Literal["svm", "csv", "parquet", "npz"]
@@ -40,7 +38,7 @@ class Reading(NamedTuple):
     target: str | None
     zero_based: ZeroBased
     n_features: int | None
-    csv: "Csv"
+    csv: Csv
     beside: tuple[Path, ...]  # the other .svm files of the same problem, which count their columns alike
 
 

@@ -27,7 +27,7 @@ def load_points(file: Path) -> NDArray[np.float64]:
         Naming the file, and where there is one the row and column.
     """
     with reading(file):
-        match file.suffix:
+        match file.suffix.lower():
             case ".csv":
                 points = _of_csv(file)
             case ".parquet":

@@ -11,14 +11,13 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     SerializerFunctionWrapHandler,
-    ValidationError,
     model_serializer,
     model_validator,
 )
 
-from fastgd._errors import InputError, nearest
 from fastgd.datasets import _zipf
 from fastgd.datasets._csr import MOST_COLUMNS
+from fastgd.datasets._keys import checked
 from fastgd.datasets._record import CSR, DATASETS, Dataset, DatasetRecord, Floats, check_memory
 from fastgd.datasets.arrays import build
 
@@ -90,15 +89,7 @@ class Synthetic(BaseModel):
     @classmethod
     def of(cls, keys: Mapping[str, Any]) -> "Synthetic":
         """Return the checked keys, or raise InputError naming the first that is wrong."""
-        try:
-            return cls(**keys)
-        except ValidationError as error:
-            first = error.errors()[0]
-        key = ".".join(["synthetic", *map(str, first["loc"])])
-        if first["type"] == "extra_forbidden":
-            raise InputError(f"{key} is no key; {nearest(str(first['loc'][-1]), cls.model_fields)}")
-        found = "" if first["type"] in ("missing", "value_error") else f"; found {first['input']!r}"
-        raise InputError(f"{key}: {first['msg'].removeprefix('Value error, ')}{found}")
+        return checked(cls, "synthetic", keys)
 
     @property
     def name(self) -> str:

@@ -215,7 +215,8 @@ class Rule:
         if share is None:
             when = f" where {' and '.join(changing)} changes" if changing else ""
             return f"it is not known how much of a move is left after a step{when}"
-        lost = np.argwhere(~(np.broadcast_to(share, [len(each) for each in grid.values()]) >= 0.5))
+        share = np.reshape(share, np.shape(share) or [1] * len(grid))  # its length is 1 along what has no part in it
+        lost = np.argwhere(~(share >= 0.5))
         if not len(lost):
             return ""
         found = {name: grid[name][place] for name, place in zip(grid, lost[0], strict=True)}

@@ -15,6 +15,7 @@ from fastgd.plots._basins import basins
 from fastgd.plots._contour import contour
 from fastgd.plots._curves import curves
 from fastgd.plots._heatmap import heatmap
+from fastgd.plots._pages import notes_of
 from fastgd.plots._phase import phase
 from fastgd.plots._range import range_
 from fastgd.plots._rates import rates
@@ -38,6 +39,7 @@ __all__ = [
     "contour",
     "curves",
     "heatmap",
+    "notes_of",
     "phase",
     "plot",
     "range_",

@@ -26,7 +26,7 @@ from fastgd.plots._basin_colors import (
 )
 from fastgd.plots._configurations import check_landscapes, chosen_of, surfaces_of
 from fastgd.plots._heatmap import LOST, beyond
-from fastgd.plots._map import MINIMUM, coordinate, fit, mark_minima, proportion
+from fastgd.plots._map import coordinate, fit, from_above, map_handles, mark_minima, proportion
 from fastgd.plots._pages import TALLEST, note, page_of
 from fastgd.plots._phase import shades, step_bar
 from fastgd.plots._style import figure_of, head, key, looks, panels, shape, style
@@ -133,8 +133,7 @@ def basins(
             axes.set_aspect("equal" if proportion(surface) else "auto")
             return figure_of(axes)
         figure = _figure(found, surfaces, color, {name: look.color for name, look in looks(order).items()})
-        if words:
-            note(figure, words)
+        note(figure, words)
         return figure
 
 
@@ -179,7 +178,7 @@ def _figure(
     return figure
 
 
-def _read(results: Results, row: Any, parameters: Sequence[int] = (0, 1)) -> Basins:
+def _read(results: Results, row: Any, parameters: Sequence[int]) -> Basins:
     starts = [f"start_{place}" for place in parameters]
     columns = [*starts, "status", "minimum", "steps_to_tolerance"]
     own = pc.field("in_study") & (pc.field("trial_id") == row["trial_id"])
@@ -238,8 +237,7 @@ def _draw(axes: "Axes", one: Basins, surface: Surface, norm: "Normalize", color:
     if color == "steps":
         colors = by_steps(one.codes, one.steps, shades(), norm)
     else:
-        minima = np.array(surface.info.minima, dtype=np.float64).reshape(-1, len(surface.info.at))[:, :2]
-        colors = by_minimum(one.codes, one.steps, hues(minima), norm)
+        colors = by_minimum(one.codes, one.steps, hues(from_above(surface)), norm)
     grid = grid_of(one.points)
     if grid is None and len(one.points) <= _DOTS:
         size = min(60.0, 0.9 * (72 * 2.2) ** 2 / len(one.points))  # square points: most of the axes
@@ -294,12 +292,11 @@ def _name_axes(grid: "Sequence[Axes]", surface: Surface) -> None:
 
 
 def _handles(found: Sequence[Basins], surface: Surface, color: str) -> "list[Artist]":
-    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     seen = set(np.unique(np.concatenate([np.unique(one.codes) for one in found])).tolist())
-    minima = np.array(surface.info.minima, dtype=np.float64).reshape(-1, len(surface.info.at))
-    colors, handles = hues(minima[:, :2]), list[Any]()
+    minima, handles = from_above(surface), list[Any]()
+    colors = hues(minima)
     if color == "minimum" and len(minima) <= len(colors) and len(minima) <= 8:
         handles = [Patch(facecolor=colors[k], label=_point(minima[k])) for k in range(len(minima)) if k in seen]
     elif color == "minimum":
@@ -312,8 +309,8 @@ def _handles(found: Sequence[Basins], surface: Surface, color: str) -> "list[Art
             handles.append(Patch(label=name, **LOST) if code == DIVERGED else Patch(facecolor=grey, label=name))
     if color == "minimum" and any(np.isfinite(one.steps).any() for one in found):
         handles.append(Patch(facecolor=_DARK, label="darker: more steps to the tolerance"))
-    return [*handles, Line2D([], [], **MINIMUM, label="minimum")] if len(minima) else handles
+    return [*handles, *map_handles([(surface, [])])]
 
 
 def _point(minimum: Array) -> str:
-    return f"({', '.join(map(number, minimum[:2]))})"
+    return f"({', '.join(map(number, minimum))})"

@@ -126,6 +126,9 @@ def mark_outside(axes: "Axes", x: Array, y: Array, color: str, *, first: bool = 
     first : bool
         Whether `y` are points of a line: where it leaves the axes, there is one triangle.
     """
+    left, right = sorted(axes.get_xlim())
+    seen = (x >= left) & (x <= right)  # a step 0 has no place on a logarithmic axis
+    x, y = x[seen], y[seen]
     low, high = sorted(axes.get_ylim())
     style: dict[str, Any] = {"markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.5, "linestyle": ""}
     for beyond, edge, marker in ((y < low, 0.0, "v"), (y > high, 1.0, "^")):

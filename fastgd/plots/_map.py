@@ -194,11 +194,15 @@ def inside(surface: Surface) -> Array:
 
 def _minima_on(surface: Surface) -> tuple[Array, Array]:
     """Return the minima on the map, and their values."""
-    info, minima = surface.info, _minima(surface)
-    seen = minima[:, list(info.parameters)]
+    seen = from_above(surface)
     low, high = (surface.x[0], surface.y[0]), (surface.x[-1], surface.y[-1])
-    kept = ((seen >= low) & (seen <= high)).all(axis=1) & _in_cut(surface, minima)
-    return seen[kept], np.array(info.values, dtype=np.float64)[kept]
+    kept = ((seen >= low) & (seen <= high)).all(axis=1) & _in_cut(surface, _minima(surface))
+    return seen[kept], np.array(surface.info.values, dtype=np.float64)[kept]
+
+
+def from_above(surface: Surface) -> Array:
+    """Return all known minima (k, 2) in the coordinates of the map, those beside its cut included."""
+    return _minima(surface)[:, list(surface.info.parameters)]
 
 
 def _minima(surface: Surface) -> Array:

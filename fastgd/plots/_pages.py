@@ -93,5 +93,5 @@ def note(figure: "Figure", *words: str) -> None:
 
 
 def notes_of(figure: "Figure") -> list[str]:
-    """Return the lines of `note`."""
+    """Return what a picture says above it of what it does not show, line by line."""
     return figure.get_suptitle().splitlines()

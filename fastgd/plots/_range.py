@@ -17,6 +17,7 @@ from fastgd.plots._style import (
     key,
     label,
     looks,
+    mark_start,
     measure,
     median_of,
     methods,
@@ -129,8 +130,7 @@ def _draw(axes: "Axes", sweeps: Sequence[Sweep], chosen: Mapping[str, Look], tel
         )
         if sweep.suggestion == sweep.suggestion:
             height = np.interp(np.log(sweep.suggestion), np.log(sweep.rates), sweep.smooth)
-            outlined = {**look.line(9), "markeredgecolor": "black", "markeredgewidth": 0.9}
-            axes.plot(sweep.suggestion, height, **outlined, zorder=5)
+            axes.plot(sweep.suggestion, height, **look.outlined(9), zorder=5)
     legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), title="rate to try", alignment="left")
     legend.get_title().set_color(GREY)
 
@@ -158,15 +158,12 @@ def _scale(axes: "Axes", sweeps: Sequence[Sweep]) -> None:
     start = float(np.median([sweep.start for sweep in sweeps]))
     lowest = np.array([np.min(sweep.smooth) for sweep in sweeps])
     limits(axes, np.minimum(lowest, start), [start])
-    least = axes.get_ylim()[0]
     low, high = axes.get_ylim()
     log = axes.get_yscale() == "log"
-    axes.set_ylim(low, high * (high / low) ** (_ROOM / 2) if log else high + _ROOM * (start - least or 1.0))
+    axes.set_ylim(low, high * (high / low) ** (_ROOM / 2) if log else high + _ROOM * (start - low or 1.0))
     axes.set_xscale("log")
     axes.set_xlim(_left(sweeps), max(float(sweep.rates[-1]) for sweep in sweeps))
-    axes.axhline(start, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
-    axes.annotate("start", (0, start), (3, 2), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-                  fontsize=7.5, color=GREY, annotation_clip=True)  # fmt: skip
+    mark_start(axes, start)
 
 
 def _mark_beyond(axes: "Axes", sweeps: Sequence[Sweep], chosen: Mapping[str, Look]) -> None:

@@ -20,6 +20,7 @@ from fastgd.plots._style import (
     label,
     looks,
     lost_words,
+    mark_start,
     measure,
     median_of,
     methods,
@@ -122,7 +123,7 @@ def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, 
         where = f" at {number(best[hyper])}" if np.isfinite(best["value"]) else ""
         if np.isnan(best[hyper]):  # a rule without this hyper-parameter
             axes.axhline(
-                np.clip(best["value"], -1e30, 1e30),
+                float(drawable(best["value"])),
                 color=look.color,
                 linestyle=(0, (1, 2)),
                 label=f"{method}  {settled}",
@@ -140,8 +141,7 @@ def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, 
             label=f"{method}  {settled}{where}",
             zorder=3,
         )
-        outlined = {**look.line(8), "markeredgecolor": "black", "markeredgewidth": 0.8}
-        axes.plot(best[hyper], best["value"], **outlined, zorder=5)
+        axes.plot(best[hyper], best["value"], **look.outlined(8), zorder=5)
     legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), title=f"best {label(hyper)}", alignment="left")
     legend.get_title().set_color(GREY)
 
@@ -151,9 +151,7 @@ def _scale(axes: "Axes", ranking: pd.DataFrame, hyper: str, start: float) -> Non
     dress(axes)
     values = np.append(ranking["value"], ranking["value_min"]).astype(np.float64)
     limits(axes, values[values <= start] if (values < start).any() else values, always=[start])
-    axes.axhline(start, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
-    axes.annotate("start", (0, start), (3, 2), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-                  fontsize=7.5, color=GREY, annotation_clip=True)  # fmt: skip
+    mark_start(axes, start)
     x = np.unique(ranking[hyper].dropna().to_numpy(dtype=np.float64))
     if spans_decades(x, 10):
         axes.set_xscale("log")
@@ -165,14 +163,14 @@ def _scale(axes: "Axes", ranking: pd.DataFrame, hyper: str, start: float) -> Non
 def _mark_beyond(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
     """Mark and count what lies outside the axes."""
     best = ranking[ranking[hyper].notna()].drop_duplicates(["method", hyper])
-    for method, rows in best.groupby("method", sort=False):
+    for method, rows in best.groupby("method", sort=False):  # best first
+        look = chosen[str(method)]
         x, y, low = (rows[name].to_numpy(dtype=np.float64) for name in (hyper, "value", "value_min"))
         beyond = np.where(low < axes.get_ylim()[0], low, np.where(np.isinf(y), np.nan, y))
-        mark_outside(axes, x, beyond, chosen[str(method)].color)
-        if (best_of := rows.iloc[int(np.argmin(y))])["value"] < axes.get_ylim()[0]:  # the mark of the best, at the edge
-            outlined = {**chosen[str(method)].line(8), "markeredgecolor": "black", "markeredgewidth": 0.8}
+        mark_outside(axes, x, beyond, look.color)
+        if y[0] < axes.get_ylim()[0]:  # the mark of the best, at the edge
             edge = axes.get_xaxis_transform()
-            axes.plot(best_of[hyper], 0.0, **outlined, transform=edge, clip_on=False, zorder=8, gid=OUTSIDE)
+            axes.plot(x[0], 0.0, **look.outlined(8), transform=edge, clip_on=False, zorder=8, gid=OUTSIDE)
     low, high = (best[name].to_numpy(dtype=np.float64) for name in ("value_min", "value"))
     tell_outside(axes, low, high, "point")
 

@@ -110,6 +110,10 @@ class Look:
             "markeredgewidth": 0.4,
         }
 
+    def outlined(self, markersize: float) -> dict[str, Any]:
+        """Return matplotlib's parameters of a mark that stands out: of the best value, or the one to try."""
+        return {**self.line(markersize), "markeredgecolor": "black", "markeredgewidth": 0.8}
+
 
 def looks(names: Sequence[Name]) -> dict[Name, Look]:
     """Return a look for each name, all different: of fifteen each has a colour and a marker of its own."""
@@ -144,6 +148,13 @@ def head(axes: "Axes", title: str, subtitle: str, remark: str, color: str, width
     axes.set_title(title, color=text_color(color), fontweight="bold", pad=4 + 9.5 * len(lines))
     axes.annotate("\n".join(lines), (0, 1), (0, 3), va="bottom", **_SMALL)
     axes.annotate(remark, (1, 1), (0, 4 + 9.5 * len(lines)), ha="right", va="bottom", **_SMALL)
+
+
+def mark_start(axes: "Axes", loss: float) -> None:
+    """Draw the loss before the first step as a dotted line with its name."""
+    axes.axhline(loss, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+    axes.annotate("start", (0, loss), (3, 2), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+                  fontsize=7.5, color=GREY, annotation_clip=True)  # fmt: skip
 
 
 def name_axes(figure: "Figure", x: str, y: str) -> None:

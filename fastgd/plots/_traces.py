@@ -107,7 +107,7 @@ def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, c
     several = len({walk.problem for walk in walks}) > 1
     for column, walk in enumerate(walks):
         for axes, names in zip(grid[:, column], rows, strict=True):
-            _panel(axes, walk, names[column], shown, last)
+            _panel(axes, walk, names[column], shown, last, log)
         words = ", ".join(filter(None, [walk.problem if several else "", walk.settings]))
         head(grid[0, column], walk.method, words, "", colors[walk.method], width - 0.4)
     for panels, names in zip(grid, rows, strict=True):
@@ -152,14 +152,14 @@ def _rows(walks: Sequence[Walk]) -> list[list[str | None]]:
     return [*rows, effective] if any(effective) else rows
 
 
-def _panel(axes: "Axes", walk: Walk, name: str | None, shown: Sequence[int], last: int) -> None:
-    """Draw a quantity of a walk: a line for each coordinate."""
+def _panel(axes: "Axes", walk: Walk, name: str | None, shown: Sequence[int], last: int, log: bool) -> None:
+    """Draw a quantity of a walk: a line for each coordinate. A logarithmic axis of steps has no place for step 0."""
     if name is None:
         axes.set_visible(False)
         return
     dress(axes)
     values = walk.x if name == "x" else walk.more[name]
-    kept = (walk.step <= last) & (walk.step >= (1 if name == _EFFECTIVE else 0))
+    kept = (walk.step <= last) & (walk.step >= (log or name == _EFFECTIVE))
     for number in shown:
         seen = np.where(np.isfinite(values[kept, number]), values[kept, number], np.nan)
         axes.plot(walk.step[kept], seen, color=_COLORS[number], linestyle=_DASHES[number], linewidth=1.3)
