@@ -90,6 +90,7 @@ def test_usual_values_are_all_inside_and_what_must_be_shown_is():
 
 def test_what_lies_outside_is_marked_and_counted():
     axes = Figure().subplots()
+    axes.set_xlim(0, 7)
     x, y = np.arange(8.0), np.array([0.5, 1.7e-187, 0.4, 0.6, np.inf, 1e9, np.nan, 0.55])
     limits(axes, y)
     mark_outside(axes, x, y, "black")

@@ -1,6 +1,6 @@
 """Animations: optimizers that walk a contour map, beside their loss curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastgd.analysis import Results
 from fastgd.plots._contour import names, walks_on_maps
-from fastgd.plots._limits import frame_of, limits
+from fastgd.plots._limits import FAR, drawable, frame_of, limits
 from fastgd.plots._map import START, around, draw_map, mark_minima, proportion
 from fastgd.plots._pages import note
 from fastgd.plots._style import Look, dress, key, label, methods, style
@@ -131,20 +131,19 @@ def _map(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mapping[s
 def _losses(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
     """Prepare the axes of the losses: above the lowest value, on a logarithmic scale, where that is known."""
     low = ground.info.values[0] if ground.info.values else None
-    start = max(float(walk.loss[0]) for walk in walks)
-    least = min(float(np.nanmin(walk.loss)) for walk in walks)
-    if low is not None and least < low - 1e-9 * max(1.0, abs(start)):
+    seen = np.concatenate([walk.loss for walk in walks])
+    seen, start = seen[np.abs(seen) < FAR], _start(walk.loss for walk in walks)
+    if low is not None and seen.min(initial=np.inf) < low - 1e-9 * max(1.0, abs(start)):
         low = None  # it is not the lowest
     dress(axes)
     last = max(walk.step[-1] for walk in walks)
     axes.set_xlim((1, 1.3 * last) if last > _LONG else (0, 1.04 * last))
     axes.set_xscale("log" if last > _LONG else "linear")
     losses = [walk.loss if low is None else np.maximum(walk.loss - low, 0.0) for walk in walks]
-    start = max(float(loss[0]) for loss in losses)
-    seen = np.concatenate(losses)
-    seen = seen[np.isfinite(seen)]
+    start, seen = _start(losses), np.concatenate(losses)
+    seen = seen[np.abs(seen) < FAR]
     seen = seen[seen <= start + 0.5 * (start - seen.min(initial=start))]
-    if low is not None and start > 0:
+    if low is not None and start > 1 / FAR:
         floor = max(frame_of(seen, [start], log=True).low, 1e-12 * start)
         axes.set_yscale("log")
         axes.set_ylim(floor / 2, 2 * start)
@@ -154,6 +153,11 @@ def _losses(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mappin
     axes.set_xlabel(label("step"))
     axes.set_ylabel("loss" if low is None else "loss above the lowest value")
     return [
-        _Mover(axes, np.column_stack([walk.step, loss]), chosen[walk.trial_id], 1.6, halo=False)
+        _Mover(axes, np.column_stack([walk.step, drawable(loss)]), chosen[walk.trial_id], 1.6, halo=False)
         for walk, loss in zip(walks, losses, strict=True)
     ]
+
+
+def _start(losses: Iterable[Array]) -> float:
+    """Return the highest loss at the start that axes can show."""
+    return max((float(loss[0]) for loss in losses if abs(loss[0]) < FAR), default=0.0)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd._numbers import is_whole, number
-from fastgd.plots._limits import spans_decades
+from fastgd.plots._limits import placed, spans_decades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ class Cells:
 def cells(axes: "Axes", axis: str, values: NDArray[Any]) -> Cells:
     """Lay an axis out: logarithmic for a grid over decades, linear for equal steps, else cells of equal size."""
     count = len(values)
-    numbers = values.astype(np.float64) if values.dtype.kind in "if" else np.zeros(0)
+    numbers = values.astype(np.float64) if values.dtype.kind in "if" and placed(values).all() else np.zeros(0)
     if count >= _MANY and _equal_steps(numbers):
         return Cells(numbers, _edges(numbers))
     if count >= _MANY and spans_decades(numbers, 10):

@@ -2,11 +2,13 @@
 
 from collections.abc import Container, Sequence
 
+import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
 from fastgd._errors import InputError, nearest
 from fastgd.analysis import Results, with_methods
+from fastgd.plots._limits import FAR
 from fastgd.plots._style import methods, settings, varied
 from fastgd.store.surfaces import Surface
 
@@ -46,7 +48,23 @@ def surfaces_of(results: Results, kind: str) -> dict[str, Surface]:
         )
     if not found:
         raise InputError(f"{results.path} holds no surface to draw on: run its study again, which computes it")
+    for name, surface in found.items():
+        if fault := _undrawable(surface):
+            raise InputError(
+                f"a picture of kind {kind!r} has no place for the surface of {name!r} in {results.path}: {fault}"
+            )
     return found
+
+
+def _undrawable(surface: Surface) -> str:
+    """Say why no axes hold a surface; empty: some do."""
+    for axis, name in ((surface.x, "first"), (surface.y, "second")):
+        low, high = float(axis[0]), float(axis[-1])
+        if max(-low, high) > FAR or high - low < 1 / FAR:
+            return f"its {name} axis goes from {low:g} to {high:g}, and axes have a width from {1 / FAR:g} to {FAR:g}"
+    if not (np.abs(surface.loss) < FAR).any():
+        return f"none of its values is a number below {FAR:g}"
+    return ""
 
 
 def ranked(results: Results) -> pd.DataFrame:

@@ -19,7 +19,11 @@ OUTSIDE = "outside"  # the gid of what stands for values beyond the axes
 _TAIL = 0.1  # of the values, at either end: what they reach is not what most values need
 _LINES_REACH = 3.0  # of whole lines, which are fewer than values
 _DECADES = 30  # the ratio from which on values are seen on a logarithmic axis
-_FAR = 1e30  # numbers beyond it break matplotlib's transforms, and are outside of any axes
+FAR = 1e30  # numbers beyond it break matplotlib's transforms, and are outside of any axes
+_NEAR = 1e-250  # on a logarithmic axis, numbers below it count as 0, which has no place there: margins have room
+
+
+_WIDE = 1e100  # of hyper-parameters along an axis, whose ticks and margins lie beyond
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,13 @@ class Frame:
 
 def drawable(values: Array) -> Array:
     """Return values with infinity, which would break a line, as a number far outside the axes."""
-    return np.clip(values, -_FAR, _FAR)
+    return np.clip(values, -FAR, FAR)
+
+
+def placed(values: Any) -> Any:
+    """Return which values of a hyper-parameter have a place on an axis: not the very large, nor the very small ones."""
+    size = np.abs(values)
+    return ~((size > _WIDE) | ((size > 0) & (size < 1 / _WIDE)))
 
 
 def spans_decades(values: Array, ratio: float) -> bool:
@@ -64,13 +74,13 @@ def frame_of(
         With another one than 1, the middle values fill 1 / (1 + 2 reach) of the axes at least.
     """
     seen = np.asarray(values, dtype=np.float64).ravel()
-    seen, kept = seen[np.abs(seen) < _FAR], np.array([value for value in always if abs(value) < _FAR])
-    positive = seen[seen > 0]
+    seen, kept = seen[np.abs(seen) < FAR], np.array([value for value in always if abs(value) < FAR])
+    positive = seen[seen > _NEAR]
     if log is None:
         few = np.count_nonzero(seen < 0) <= tail * len(seen)
         log = bool(few and len(positive)) and spans_decades(np.append(_middle(positive, tail), kept), _DECADES)
     if log:
-        seen, kept = positive, kept[kept > 0]
+        seen, kept = positive, kept[kept > _NEAR]
     if not len(seen) + len(kept):
         return Frame(1.0, 10.0, True) if log else Frame(0.0, 1.0, False)
     scale = np.log if log else np.asarray

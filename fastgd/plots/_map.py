@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd._numbers import number
-from fastgd.plots._limits import OUTSIDE, frame_of
+from fastgd.plots._limits import FAR, OUTSIDE, frame_of
 from fastgd.plots._style import GREY, Look
 from fastgd.plots._walks import Walk
 from fastgd.store.surfaces import Surface
@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 LEVELS = 22
 # Of the surface lies below this height, in which differences are shown as they are; above it by their ratios.
 _VALLEY = 0.02
+_PLAIN = 1e-250  # differences below it are none
 _TAIL = 0.001  # of a surface, at either end: what fewer points reach does not set heights and colours
 # From the valleys up: pale where walks end, so that their lines stand out there.
 _TERRAIN = ("#fdfcf7", "#eef1ec", "#d5e0e2", "#b3c7d2", "#8fabbf", "#7393ac")
@@ -65,9 +66,11 @@ class Height:
     """
 
     def __init__(self, surface: Surface) -> None:
-        seen = surface.loss[np.isfinite(surface.loss)]
-        self.low = float(min([frame_of(seen, log=False, tail=_TAIL).low, *surface.info.values]))
-        self.scale = float(np.quantile(np.maximum(seen - self.low, 0.0), _VALLEY)) or 1.0
+        seen = surface.loss[np.abs(surface.loss) < FAR]
+        lowest = [value for value in surface.info.values if abs(value) < FAR]
+        self.low = float(min([frame_of(seen, log=False, tail=_TAIL).low, *lowest]))
+        valley = float(np.quantile(np.maximum(seen - self.low, 0.0), _VALLEY))
+        self.scale = valley if valley > _PLAIN else 1.0
         self.top = np.inf
         self.top = frame_of(self(seen), log=False, tail=_TAIL).high
 
@@ -120,7 +123,8 @@ def levels_of(heights: Array) -> Array:
     seen = heights[np.isfinite(heights)]
     shares = np.linspace(0.0, 1.0, LEVELS)
     steps = np.linspace(seen.min(), seen.max(), LEVELS)
-    return np.unique((steps + np.quantile(seen, shares)) / 2)
+    levels = np.unique((steps + np.quantile(seen, shares)) / 2)
+    return levels if len(levels) > 1 else levels[0] + np.array([0.0, 1.0])  # a plain has one
 
 
 def proportion(surface: Surface) -> float | None:
@@ -159,7 +163,7 @@ def mark_minima(axes: "Axes", surface: Surface) -> None:
     minima, values = (found[:_MOST_MINIMA] for found in _minima_on(surface))
     if not len(minima):
         return
-    heights = surface.loss[np.isfinite(surface.loss)]
+    heights = surface.loss[np.abs(surface.loss) < FAR]
     lowest = values <= values.min(initial=np.inf) + 1e-6 * float(np.ptp(heights) if len(heights) else 0.0)
     small = MINIMUM | ({"markersize": 8} if len(minima) <= 12 else {"markersize": 4, "markeredgewidth": 0.4})
     axes.plot(*minima[~lowest].T, **small, zorder=6)

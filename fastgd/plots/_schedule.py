@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastgd._numbers import number
 from fastgd.analysis import Results
-from fastgd.plots._limits import limits
+from fastgd.plots._limits import FAR, drawable, limits
 from fastgd.plots._pages import TALLEST, note, page_of
 from fastgd.plots._style import GREY, dress, head, key, label, looks, methods, panels, shape, style
 from fastgd.schedules import SCHEDULES, chained, describe, numbers, parts_of, starts
@@ -338,14 +338,14 @@ def _small_multiples(lines: Sequence[Line]) -> "Figure":
 
 def _line(axes: "Axes", line: Line, color: str, **options: Any) -> None:
     draw: Any = f"steps-{line.held}" if line.held else "default"
-    axes.plot(line.x, line.value, color=color, linewidth=1.8, drawstyle=draw, zorder=3, **options)
+    axes.plot(line.x, drawable(line.value), color=color, linewidth=1.8, drawstyle=draw, zorder=3, **options)
     if line.low is not line.value:
         _fill(axes, line, line.low, line.high, color=color, alpha=0.15)
 
 
 def _fill(axes: "Axes", line: Line, low: Any, high: Array, **options: Any) -> None:
     step: Any = line.held or None
-    axes.fill_between(line.x, low, high, linewidth=0, zorder=2, step=step, **options)
+    axes.fill_between(line.x, drawable(low), drawable(high), linewidth=0, zorder=2, step=step, **options)
 
 
 def _scale(axes: "Axes", lines: Sequence[Line]) -> None:
@@ -353,6 +353,7 @@ def _scale(axes: "Axes", lines: Sequence[Line]) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
     seen = np.concatenate([values for line in lines for values in (line.low, line.high)])
+    seen = seen[np.abs(seen) < FAR] if (np.abs(seen) < FAR).any() else np.zeros(1)
     if seen.min() > 0 and any(np.median(line.value) < 0.05 * line.value.max() for line in lines):
         limits(axes, seen, [seen.min(), seen.max()])  # the ends of a schedule are no accidents
         axes.yaxis.set_major_locator(LogLocator(numticks=6))

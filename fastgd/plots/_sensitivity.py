@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastgd._errors import InputError, nearest
 from fastgd._numbers import number
 from fastgd.analysis import Results
-from fastgd.plots._limits import OUTSIDE, drawable, limits, mark_outside, spans_decades, tell_outside
+from fastgd.plots._limits import OUTSIDE, drawable, limits, mark_outside, placed, spans_decades, tell_outside
 from fastgd.plots._pages import note, only, page_of
 from fastgd.plots._style import (
     GREY,
@@ -89,6 +89,7 @@ def sensitivity(
     numeric = [name for name in results.identity if name not in ("n", "d") and ranking[name].dtype.kind in "if"]
     if hyper not in numeric or ranking[hyper].isna().all():
         raise InputError(f"this study has no hyper-parameter {hyper!r}; {nearest(hyper, numeric)}")
+    ranking, far = _placed(ranking, hyper)
     start = start_of(results, metric)
     tables = {str(name): rows for name, rows in ranking.groupby("problem", sort=False)}
     every = {name: _lost(tables[name], hyper, chosen) for name in only(tables, problem)}
@@ -111,8 +112,18 @@ def sensitivity(
                 strip.set_title(name)
         values = np.concatenate([values for names in lost.values() for _, values in names.values()] or [np.zeros(0)])
         key(figure, _handles(pd.concat([tables[name] for name in shown]), values, results))
-        note(figure, words)
+        note(figure, words, far)
     return figure
+
+
+def _placed(ranking: pd.DataFrame, hyper: str) -> tuple[pd.DataFrame, str]:
+    """Return the configurations whose value of a hyper-parameter has a place on an axis, and how many have none."""
+    near = placed(ranking[hyper])
+    if not near.any():
+        raise InputError(f"no value of {label(hyper)} has a place on an axis: they are {ranking[hyper].tolist()[:8]}")
+    far = int(ranking.loc[~near, hyper].nunique())
+    values = "1 value" if far == 1 else f"{far:,} values"
+    return ranking[near], f"not shown: {values} of {label(hyper)} too large or too small for an axis" if far else ""
 
 
 def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:

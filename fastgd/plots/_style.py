@@ -127,10 +127,13 @@ def looks(names: Sequence[Name]) -> dict[Name, Look]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Set matplotlib's parameters while a figure is made, and put them back."""
+    """Set matplotlib's parameters while a figure is made, and put them back.
+
+    Trials that diverge are data, and so are numbers that have no place on an axis: no warning is due for these.
+    """
     import matplotlib as mpl
 
-    with mpl.rc_context(_RC):  # type: ignore[arg-type]
+    with mpl.rc_context(_RC), np.errstate(over="ignore", invalid="ignore"):  # type: ignore[arg-type]
         yield
 
 
@@ -209,7 +212,7 @@ def scale_x(axes: "Axes", x: NDArray[np.float64]) -> None:
         axes.set_xscale("log")
         axes.set_xlim(x[x > 0][0], x[-1])
     else:
-        axes.set_xlim(x[0], x[-1])
+        axes.set_xlim(x[0], x[-1] if len(x) > 1 else x[0] + 1)  # none but the start
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
 
 

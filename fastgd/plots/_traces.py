@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastgd._errors import InputError
 from fastgd.analysis import Results
-from fastgd.plots._limits import limits, mark_outside, tell_outside
+from fastgd.plots._limits import FAR, limits, mark_outside, tell_outside
 from fastgd.plots._pages import TALLEST, note, page_of
 from fastgd.plots._style import dress, head, key, label, looks, methods, style
 from fastgd.plots._walks import Walk, starts_told, walks_of
@@ -161,7 +161,7 @@ def _panel(axes: "Axes", walk: Walk, name: str | None, shown: Sequence[int], las
     values = walk.x if name == "x" else walk.more[name]
     kept = (walk.step <= last) & (walk.step >= (log or name == _EFFECTIVE))
     for number in shown:
-        seen = np.where(np.isfinite(values[kept, number]), values[kept, number], np.nan)
+        seen = np.where(np.abs(values[kept, number]) < FAR, values[kept, number], np.nan)
         axes.plot(walk.step[kept], seen, color=_COLORS[number], linestyle=_DASHES[number], linewidth=1.3)
     if name == "gradient":
         axes.axhline(0.0, color="#bdbdbd", linewidth=0.7, zorder=1, gid="zero")

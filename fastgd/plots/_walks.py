@@ -78,9 +78,10 @@ class Walk:
 
     @property
     def end(self) -> Array:
-        """The last point (2,) of the path that can be drawn."""
+        """The last point (2,) of the path that can be drawn; NaN where not even the start can."""
         path = self.path
-        last: Array = path[np.isfinite(path).all(axis=1)][-1]
+        drawn = path[np.isfinite(path).all(axis=1)]
+        last: Array = drawn[-1] if len(drawn) else np.full(2, np.nan)
         return last
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -274,6 +275,8 @@ def _baseline(record: Optimizer, block: Mapping[str, Any]) -> OptimizerBlock:
     for low, high in itertools.product(given.get("low", []), given.get("high", [])):
         if low >= high:
             raise failure(f"must be below high = {high:g}", "low", found=low)
+        if math.isinf(high - low):
+            raise failure(f"is too far below high = {high:g} for a number", "low", found=low)
     return OptimizerBlock(name=record.name, hyper=given, options={})
 
 

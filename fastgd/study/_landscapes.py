@@ -17,6 +17,7 @@ from fastgd.study._values import as_list, brief, failure, is_number
 DIMENSION = 2  # of landscapes that have any number of coordinates
 SAMPLES = 64  # points of the domain that show a landscape's own scale
 SAME = 1e-5  # of a landscape's own scale: values that differ by less are the same
+NARROWEST, WIDEST = 1e-150, 1e150  # domains: the squares of their sizes are numbers
 AROUND = (1e-3, 1e-4, 1e-5)  # of the domain's size: how far from a minimum nothing may be lower
 Numbers = Annotated[
     list[float], BeforeValidator(as_list), PlainSerializer(brief), Written("a number, or one for each coordinate")
@@ -160,6 +161,11 @@ def _check_points(problem: LandscapeProblem) -> None:
             raise failure(f"must have {d} coordinates", "minima", index, found=point)
     if problem.domain is not None and len(problem.domain) not in (1, d):
         raise failure(f"must be one pair [low, high], or {d} of them", "domain", found=problem.domain)
+    with np.errstate(over="ignore"):
+        diagonal = float(np.linalg.norm(np.diff(problem.box())))
+    if not NARROWEST <= diagonal <= WIDEST:
+        text = f"must have a diagonal from {NARROWEST:g} to {WIDEST:g}, by which distances are judged"
+        raise failure(text, "domain", found=problem.domain)
     for index, point in enumerate(problem.minima or []):
         fault, steep = no_minimum(problem, np.array(point))
         if steep:

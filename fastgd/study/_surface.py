@@ -105,3 +105,6 @@ def check_surface(study: Study) -> None:
 def _check_ends(low: Array, high: Array, *path: str) -> None:
     if not np.all(low < high):
         raise failure(f"must be below high = {high.tolist()}", *path, "low", found=low.tolist())
+    with np.errstate(over="ignore"):
+        if not np.isfinite(high - low).all():
+            raise failure(f"is too far below high = {high.tolist()} for a number", *path, "low", found=low.tolist())

@@ -217,6 +217,7 @@ def _nearest(ground: Ground, end: Reading) -> tuple[Array, Array]:
         return nearest, np.zeros(lanes, bool)
     finite = np.isfinite(end.positions).all(axis=0)
     distance[finite], nearest[finite] = cKDTree(ground.minima).query(end.positions[:, finite].T)
+    nearest[np.isinf(distance)] = 0  # too far for a distance: the query has no answer, and it is at none
     with np.errstate(invalid="ignore"):
         close = np.abs(end.loss - ground.values[nearest]) <= ground.same
     return nearest, (distance <= NEAR * ground.size) & close

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fastgd._errors import InputError
@@ -13,6 +14,7 @@ from fastgd.analysis import Results
 from fastgd.study._candidates import Candidate, candidates_of, check_ended, check_metric, study_with, without_extras
 from fastgd.study._fields import ALWAYS_RECORDED
 from fastgd.study.config import Schedule, Study
+from fastgd.study.rate_search import range_fault
 from fastgd.study.reports import OnEvent
 from fastgd.study.runner import run
 from fastgd.study.sweeps import Sweep, sweeps_of
@@ -47,6 +49,7 @@ class RangeTest:
     left_out: list[str]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # trials that diverge are data
 def range_test(
     study: Study,
     out: str | Path | None = None,
@@ -87,8 +90,8 @@ def range_test(
     InputError
         The options make no test, no optimizer has a rate, or the study cannot run.
     """
-    if not 0 < low < high < math.inf:
-        raise InputError(f"a rate cannot grow from {low:g} to {high:g}: 0 < low < high must hold")
+    if fault := range_fault(low, high):
+        raise InputError(f"a rate cannot grow from {low:g} to {high:g}: {fault}")
     check_metric(study, by)
     candidates = candidates_of(study)
     tested = [candidate for candidate in candidates if candidate.rates]

@@ -8,7 +8,8 @@ import numpy as np
 
 from fastgd._errors import InputError
 
-LEAST_FACTOR, FEWEST_POINTS = 1.01, 3
+LEAST_FACTOR, MOST_FACTOR, FEWEST_POINTS = 1.01, 1e6, 3
+LEAST_RATE, MOST_RATE = 1e-100, 1e100  # of a first grid, or a range test: ratios of rates are numbers, too
 REACH = 1e6  # how far beyond an end of the first grid a search may go
 FLAT = 0.05  # of the way from the best loss to that at the start
 
@@ -38,12 +39,14 @@ class Grid:
     factor: float = 1.3
 
     def __post_init__(self) -> None:
-        if not 0 < self.low < self.high < math.inf:
-            raise InputError(f"rates from {self.low:g} to {self.high:g} are no grid: 0 < low < high must hold")
+        if fault := range_fault(self.low, self.high):
+            raise InputError(f"rates from {self.low:g} to {self.high:g} are no grid: {fault}")
         if self.points < FEWEST_POINTS:
             raise InputError(f"points must be at least {FEWEST_POINTS}, found {self.points}")
-        if not LEAST_FACTOR <= self.factor < math.inf:
-            raise InputError(f"factor must be at least {LEAST_FACTOR}, found {self.factor:g}")
+        if not LEAST_FACTOR <= self.factor <= MOST_FACTOR:
+            raise InputError(
+                f"factor must be at least {LEAST_FACTOR} and at most {MOST_FACTOR:g}, found {self.factor:g}"
+            )
 
     @property
     def step(self) -> float:
@@ -96,7 +99,10 @@ class Grid:
         return len(tried)
 
     def _beyond(self, towards: list[float], up: bool) -> list[float]:
-        """Rates beyond the last one: as far apart as the last two, in steps that grow to those of the first grid."""
+        """Rates beyond the last one: as far apart as the last two, in steps that grow.
+
+        They grow to those of the first grid, or to the factor: a narrow grid is left in few rounds.
+        """
         rate = towards[-1]
         ratio = max(towards[-2:]) / min(towards[-2:]) if len(towards) > 1 else self.step
         ratio = self.step if math.isclose(ratio, self.step, rel_tol=1e-3) else ratio
@@ -106,8 +112,17 @@ class Grid:
             if not self.low / REACH * 0.999 <= rate <= self.high * REACH * 1.001:
                 break
             found.append(rate)
-            ratio = min(ratio**2, max(self.step, ratio))
+            ratio = min(ratio**2, max(self.step, ratio, self.factor))
         return _tidy(found)
+
+
+def range_fault(low: float, high: float) -> str:
+    """Say what is wrong with the ends of a range of rates; empty: nothing."""
+    if not 0 < low < high < math.inf:
+        return "0 < low < high must hold"
+    if not LEAST_RATE <= low < high <= MOST_RATE:
+        return f"both must be from {LEAST_RATE:g} to {MOST_RATE:g}"
+    return f"high must be at least {LEAST_FACTOR} low" if high < LEAST_FACTOR * low else ""
 
 
 def best_rate(tried: Mapping[float, float]) -> float | None:

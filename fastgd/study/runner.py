@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastgd._errors import InputError
 from fastgd._jit import require_compiler
 from fastgd._system import expanded
@@ -51,6 +53,7 @@ class _Options(NamedTuple):
     allow_mixed: bool
 
 
+@np.errstate(over="ignore", invalid="ignore")  # trials that diverge are data
 def run(
     study: Study,
     out: str | Path | None = None,

@@ -27,8 +27,17 @@ def make_starts(starts: Starts | None, problem: LandscapeProblem) -> Array:
     Raises
     ------
     InputError
-        A file does not hold starts, or there are too many.
+        A file does not hold starts, there are too many, or their coordinates are too large for numbers.
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        points = _points(starts, problem)
+    if not np.isfinite(points).all():
+        point = points[np.flatnonzero(~np.isfinite(points).all(axis=1))[0]]
+        raise InputError(f"starts: {point.tolist()} is none; low, high, center and scale must make finite numbers")
+    return points
+
+
+def _points(starts: Starts | None, problem: LandscapeProblem) -> Array:
     d = problem.dimension
     if starts is None or starts.kind is None:
         return problem.record.start(d)[None]

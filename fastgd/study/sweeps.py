@@ -79,6 +79,7 @@ class Sweep:
         return math.nan if place is None else _readable(float(self.rates[place]))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # trials that diverge are data
 def sweeps_of(results: Results, by: str | None = None) -> list[Sweep]:
     """Return the sweeps of a range test, those of one problem and optimizer the lowest first.
 

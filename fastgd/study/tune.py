@@ -33,6 +33,7 @@ SHARE = 5  # the rounds before the last ones have a fifth of the budget
 Budget: TypeAlias = dict[str, int]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # trials that diverge are data
 def tune(
     study: Study,
     out: str | Path | None = None,

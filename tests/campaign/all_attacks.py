@@ -1,6 +1,7 @@
 """The attacks, in the order of the table."""
 
 from campaign.attack import Attack
+from campaign.extremes import ATTACK as EXTREMES
 from campaign.processes import COLD_STARTS, DAMAGED_KERNELS, FORKS
 
-ATTACKS: tuple[Attack, ...] = (FORKS, COLD_STARTS, DAMAGED_KERNELS)
+ATTACKS: tuple[Attack, ...] = (FORKS, COLD_STARTS, DAMAGED_KERNELS, EXTREMES)
