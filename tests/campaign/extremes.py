@@ -43,6 +43,7 @@ PICTURES = ("curves", "sensitivity", "heatmap", "schedule", "rates")
 OF_LANDSCAPES = ("contour", "surface", "basins", "phase", "traces", "animate")
 PASSING = ["cohort_id", "cohort_lanes", "compile_seconds", "train_seconds", "evaluate_seconds", "in_study"]
 NAMES = ["trial_id", "configuration"]  # which all starts of a study decide together
+SHARE_DRAWN = 0.4  # of the studies have a picture drawn, which takes longer than to run them
 Fields = dict[str, Any]
 
 
@@ -57,8 +58,10 @@ def make(random: np.random.Generator, tries: int, folder: Path) -> Found:
         if schedule >= 0 and name not in SEARCHES:
             template["schedule"] = copy.deepcopy(SCHEDULES[schedule])
         study, changed = replaced(template | {"rows": rows()}, random)
+        own = folder / str(number)
+        drawn = random.random() < SHARE_DRAWN
         fault, results = checked(
-            written(study, own := folder / str(number)), own / "results", lambda kinds: [str(random.choice(kinds))]
+            written(study, own), own / "results", lambda kinds, drawn=drawn: [str(random.choice(kinds))] * drawn
         )
         if not fault and results is not None:
             if (key := f"{name} {max(schedule, -1)}") not in ordinary:
