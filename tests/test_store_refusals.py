@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -180,7 +181,7 @@ def test_a_full_disk_is_one_message_and_loses_nothing(tmp_path, monkeypatch):
 
     with open_folder(tmp_path) as folder:
         first = commit(folder, trials(2))
-        monkeypatch.setattr(store_files, "create", lambda path: open("/dev/full", "w+b"))
+        monkeypatch.setattr(store_files, "create", lambda path: Path("/dev/full").open("w+b"))  # noqa: SIM115
         with pytest.raises(InputError, match=r"cannot write to .*curves.*No space left"):
             commit(folder, trials(2, "u"))
         monkeypatch.undo()

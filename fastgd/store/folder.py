@@ -292,8 +292,8 @@ def refuse_links(path: Path) -> None:
     for name in (*KINDS, SURFACES, DAMAGED):
         if (path / name).is_symlink():
             raise InputError(
-                f"{path / name} is a symbolic link, and fastgd writes and deletes only in folders of its own: remove it. "
-                f"The results folder as a whole may be a link"
+                f"{path / name} is a symbolic link, and fastgd writes and deletes only in folders of its own: "
+                f"remove it. The results folder as a whole may be a link"
             )
 
 

@@ -28,7 +28,7 @@ _POSITION = np.dtype([("offset", "<u8"), ("length", "<u4")])  # of a page header
 _HEADER_BYTES = 1 << 16  # more than any header has: statistics hold at most 4,096 bytes for each end
 
 
-class Damage(ValueError):
+class DamageError(ValueError):
     """The bytes of a file are not those that were written; the message says where."""
 
 
@@ -64,16 +64,16 @@ def check(file: BinaryIO) -> bool:
 
     Raises
     ------
-    Damage
+    DamageError
         The file has changed since it was sealed.
     """
     tail = read_tail(file)
     if _at(file, 0, len(MAGIC)) != MAGIC:
-        raise Damage("its first bytes are not those of a Parquet file")
+        raise DamageError("its first bytes are not those of a Parquet file")
     if tail.digest is None:
         return False
     if _digest(file, tail.positions, tail.footer) != tail.digest:
-        raise Damage("its footer or its page headers do not match their checksum")
+        raise DamageError("its footer or its page headers do not match their checksum")
     return True
 
 
@@ -82,16 +82,16 @@ def read_tail(file: BinaryIO) -> Tail:
 
     Raises
     ------
-    Damage
+    DamageError
         It is none, or was cut short.
     """
     size = os.fstat(file.fileno()).st_size
     if size < len(MAGIC) + _ENDING.size:
-        raise Damage(f"it has {size} bytes, too few for a Parquet file")
+        raise DamageError(f"it has {size} bytes, too few for a Parquet file")
     length, magic = _ENDING.unpack(_at(file, size - _ENDING.size, _ENDING.size))
     footer_at = size - _ENDING.size - length
     if magic != MAGIC or footer_at < len(MAGIC):
-        raise Damage("it does not end as a Parquet file: it was cut short or overwritten")
+        raise DamageError("it does not end as a Parquet file: it was cut short or overwritten")
     footer = _at(file, footer_at, size - footer_at)
     none = Tail(footer_at, footer, np.zeros(0, _POSITION), None)
     if footer_at < len(MAGIC) + _FIXED.size:
@@ -101,7 +101,7 @@ def read_tail(file: BinaryIO) -> Tail:
         return none
     begin = footer_at - _FIXED.size - count * _POSITION.itemsize
     if begin < len(MAGIC):
-        raise Damage("its seal is not as it was written")
+        raise DamageError("its seal is not as it was written")
     positions = np.frombuffer(_at(file, begin, count * _POSITION.itemsize), _POSITION)
     return Tail(footer_at, footer, positions, digest)
 
@@ -111,7 +111,7 @@ def _digest(file: BinaryIO, positions: NDArray[np.void], footer: bytes) -> bytes
     size = os.fstat(file.fileno()).st_size
     for offset, length in positions.tolist():
         if offset + length > size:
-            raise Damage("its seal is not as it was written")
+            raise DamageError("its seal is not as it was written")
         digest.update(_at(file, offset, length))
     digest.update(footer)
     return digest.digest()

@@ -130,8 +130,8 @@ class Snapshot:
         if (again := rows.duplicated()).any():
             first = ":".join(map(str, rows[again].iloc[0]))
             raise InputError(
-                f"{int(again.sum()):,} trials stand twice in {self.folder / 'trials'}, {first} for one: remove the part "
-                f"that was copied, or see `fastgd verify {self.folder} --repair`"
+                f"{int(again.sum()):,} trials stand twice in {self.folder / 'trials'}, {first} for one: remove the "
+                f"part that was copied, or see `fastgd verify {self.folder} --repair`"
             )
 
     @cached_property

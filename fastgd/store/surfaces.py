@@ -133,7 +133,7 @@ def _home(folder: Path) -> str:
 
 
 def read_surface(path: Path, home: str) -> Surface:
-    """Return a surface of the results folder with the id `home`; InputError where it is damaged, or none of fastgd's."""
+    """Return a surface of the folder with the id `home`; InputError where it is damaged or of another origin."""
     text = about_own(path, home).names(SURFACE)
     if not text:
         raise InputError(f"{path} was not written by fastgd: move it out of the results folder")

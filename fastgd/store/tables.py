@@ -10,7 +10,7 @@ import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
 from fastgd._errors import InputError
-from fastgd.store.seal import Damage, check
+from fastgd.store.seal import DamageError, check
 
 PART, FOLDER = b"fastgd.part", b"fastgd.folder"  # in a footer: the file's own name, the id of its results folder
 SCHEMA, SURFACE = b"fastgd.schema", b"fastgd.surface"  # one of them stands in every file that fastgd wrote
@@ -29,7 +29,8 @@ class About(NamedTuple):
 
     def names(self, key: bytes) -> str:
         """Return an entry of the metadata; empty: there is none."""
-        return (self.schema.metadata or {}).get(key, b"").decode(errors="replace")
+        found: bytes = (self.schema.metadata or {}).get(key, b"")
+        return found.decode(errors="replace")
 
 
 def damaged(path: Path, why: object) -> InputError:
@@ -48,7 +49,7 @@ def reading(path: Path) -> Iterator[None]:
         if error.errno is not None and error.filename is not None:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
         raise damaged(path, error) from error
-    except (pa.ArrowException, Damage) as error:
+    except (pa.ArrowException, DamageError) as error:
         raise damaged(path, error) from error
 
 
@@ -65,7 +66,7 @@ def about(path: Path) -> About:
         found = pq.read_metadata(file)
         what = About(found.schema.to_arrow_schema(), found.num_rows, sealed)
         if bool(what.names(PART)) != sealed:
-            raise Damage("its seal is gone")
+            raise DamageError("its seal is gone")
     return what
 
 
