@@ -10,7 +10,7 @@ endif
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: demo pictures gallery docs test lint types layers tests bench bench-quick peers clean
+.PHONY: demo pictures gallery docs test lint types layers tests campaign bench bench-quick peers clean
 
 demo: $(VENV)/.installed ## the built-in study on the bundled flights
 	$(BIN)/fastgd demo
@@ -39,6 +39,10 @@ layers: $(STAMP)
 
 tests: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+SEED ?= 0
+campaign: $(STAMP) ## attacks on all that may go wrong, for some 40 minutes, into docs/reliability.md
+	PYTHONPATH=tests $(BIN)/python -m campaign --seed $(SEED)
 
 bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast; of the rules, a few
 	$(BIN)/asv machine --yes > /dev/null

@@ -1,63 +1,13 @@
-"""The only place that compiles: one decorator, with the flags and the cache that every kernel shares.
+"""The only place that compiles: one decorator, with the flags and the cache that every kernel shares."""
 
-Numba's cache does not see an edited callee in another file, so the folder is named after a hash of all sources that
-kernels are made of. Where nothing is writable the cache moves to a temporary folder, and then is left out; where the
-disk is full, a kernel stays out of it.
-"""
-
-import hashlib
-import os
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import numba
-from filelock import FileLock
-from numba.core.caching import FunctionCache
 
+from fastgd import _cache
 from fastgd._errors import InputError
-from fastgd._system import expanded, knows_locks, temporary_folder
-
-_PACKAGE = Path(__file__).parent
-_SOURCES = ("_*.py", "optimizers/*.py", "problems/*.py", "engine/*.py")
-
-
-def source_hash(package: Path = _PACKAGE) -> str:
-    """Return a hash of every source file that machine code depends on."""
-    digest = hashlib.sha256()
-    for file in sorted(file for pattern in _SOURCES for file in package.glob(pattern)):
-        digest.update(file.relative_to(package).as_posix().encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _candidates() -> Iterator[Callable[[], Path]]:
-    if chosen := os.environ.get("FASTGD_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR"):
-        yield lambda: expanded(chosen)
-    elif sys.platform == "win32":
-        yield lambda: expanded(os.environ.get("LOCALAPPDATA", "~")) / "fastgd"
-    elif sys.platform == "darwin":
-        yield lambda: expanded("~/Library/Caches/fastgd")
-    else:
-        yield lambda: expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "fastgd"
-    yield temporary_folder
-
-
-def _writable_cache() -> Path | None:
-    for candidate in _candidates():
-        # no home folder, no temporary one, no right to write there: each is a reason to try the next
-        with suppress(OSError, InputError):
-            folder = candidate().absolute() / f"kernels-{source_hash()}"
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                return folder
-    return None
-
-
-CACHE: Path | None = _writable_cache()
 
 
 def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, inline: str = "never") -> Any:
@@ -82,12 +32,8 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, i
         return _NotCompiled()
     kernel = numba.njit(function, error_model="numpy", parallel=parallel, inline=inline, nogil=True)
     kernel.get_call_template = _without_literals(kernel.get_call_template)
-    if CACHE:
-        previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(CACHE)
-        try:
-            kernel._cache = _Cache(function)
-        finally:
-            numba.config.CACHE_DIR = previous
+    if _cache.CACHE:
+        kernel._cache = _cache.KernelCache(function, _cache.CACHE)
     return kernel
 
 
@@ -120,29 +66,9 @@ class _NotCompiled:
     compile = __call__
 
 
-def _cache_lock() -> AbstractContextManager[Any]:
-    """The cache's lock; where files cannot be locked there is none, and processes may compile the same twice."""
-    with suppress(OSError):
-        if CACHE and knows_locks(CACHE):
-            return FileLock(CACHE / "compile.lock")
-    return nullcontext()
-
-
-# One lock for the process: whoever compiles holds it, and takes it again for what is compiled on the way.
-_lock = _cache_lock()
-
-
 @contextmanager
 def compile_lock() -> Iterator[None]:
     """Hold the cache while compiling, so that other processes wait for the result instead of compiling it too."""
     require_compiler()
-    with _lock:
+    with _cache.compile_lock:
         yield
-
-
-class _Cache(FunctionCache):  # type: ignore[misc]
-    """Numba's cache of a function, which reads, changes and writes its index without a lock."""
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        with compile_lock(), suppress(OSError):
-            super().save_overload(sig, data)

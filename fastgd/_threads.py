@@ -5,6 +5,7 @@ calls), and its threading layers abort on a fork or when entered twice. Calls la
 costs microseconds.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
@@ -27,7 +28,7 @@ def available_threads() -> int:
 
 
 class Threads:
-    """A pool of workers.
+    """A pool of workers. A child that was forked, which has no threads but one, starts its own.
 
     Parameters
     ----------
@@ -44,13 +45,18 @@ class Threads:
         if count is not None and count < 1:
             raise InputError(f"threads = {count}: give 1 or more, or leave it out to use all processors")
         self.count = count or available_threads()
-        self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="fastgd")
+        self._start()
+
+    def _start(self) -> None:
+        self._process, self._pool = os.getpid(), ThreadPoolExecutor(self.count, thread_name_prefix="fastgd")
 
     def run(self, calls: Sequence[Callable[[], Any]]) -> None:
         """Run the calls side by side and wait for all of them; the first error is raised."""
         if len(calls) == 1:
             calls[0]()
         else:
+            if self._process != os.getpid():
+                self._start()
             futures = [self._pool.submit(call) for call in calls]
             wait(futures)
             for future in futures:

@@ -331,20 +331,20 @@ def test_every_rule_is_counted_and_not_guessed(name):
 
 
 def test_limits_are_measured_once_for_a_machine(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine._jit, "CACHE", tmp_path)
+    monkeypatch.setattr(machine._cache, "CACHE", tmp_path)
     machine.limits.cache_clear()
     first = machine.limits(1)
     (file,) = tmp_path.iterdir()
-    assert Machine(*json.loads(file.read_text())) == first
+    assert Machine(*json.loads(machine._cache.verified(file))) == first
     assert min(first) > 0
-    file.write_text(json.dumps([1.0, 2.0, 3.0]))
+    machine._cache.write_verified(file, json.dumps([1.0, 2.0, 3.0]).encode())
     assert machine.limits(1) == first, "this process knows them"
     machine.limits.cache_clear()
     assert machine.limits(1) == (1.0, 2.0, 3.0)
     file.write_text("damaged")
     machine.limits.cache_clear()
     assert min(machine.limits(1)) > 0
-    assert json.loads(file.read_text()) != [1.0, 2.0, 3.0]
+    assert Machine(*json.loads(machine._cache.verified(file))) == machine.limits(1)
     machine.limits.cache_clear()
 
 

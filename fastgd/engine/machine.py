@@ -3,7 +3,6 @@
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -14,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgd import _jit
+from fastgd import _cache
+from fastgd._jit import jit
 from fastgd._static import Static, static
 from fastgd._system import memory
 from fastgd._threads import Threads, available_threads, call
@@ -54,7 +54,7 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-@_jit.jit
+@jit
 def _multiply_adds(shape, values, rounds):
     w = static(shape, "width")
     x = load(shape, values, 0)
@@ -66,7 +66,7 @@ def _multiply_adds(shape, values, rounds):
     store(values, w, ((a + b) + (c + d)) + ((e + f) + (g + h)) + ((i + j) + (k + m)))
 
 
-@_jit.jit
+@jit
 def _triad(a, b, c, scale):
     for i in range(a.shape[0]):
         a[i] = b[i] + scale * c[i]
@@ -116,27 +116,18 @@ def limits(threads: int | None = None) -> Machine:
     file = _limits_file(count)
     with suppress(OSError, ValueError, TypeError):  # it is not there yet, or damaged
         if file:
-            return Machine(*map(float, json.loads(file.read_text(encoding="utf-8"))))
+            return Machine(*map(float, json.loads(_cache.verified(file))))
     with Threads(count) as pool:
         found = measure(pool, _FEW_ELEMENTS)
     if file:
-        _keep(found, file)
+        _cache.write_verified(file, json.dumps(found).encode())
     return found
 
 
 def _limits_file(count: int) -> Path | None:
     """Where the yardsticks of so many threads are kept: the cache's folder may be shared by machines."""
     name = hashlib.sha256(f"{cpu_model()} {count}".encode()).hexdigest()[:16]
-    return _jit.CACHE / f"limits-{name}.json" if _jit.CACHE else None
-
-
-def _keep(machine: Machine, file: Path) -> None:
-    part = file.with_suffix(f".{os.getpid()}")
-    try:
-        part.write_text(json.dumps(machine), encoding="utf-8")
-        part.replace(file)
-    except OSError:  # a full disk: they are measured anew next time
-        part.unlink(missing_ok=True)
+    return _cache.CACHE / f"limits-{name}.json" if _cache.CACHE else None
 
 
 def info() -> dict[str, Any]:
@@ -153,7 +144,7 @@ def info() -> dict[str, Any]:
             "memory_gb": round(memory() / 1e9, 1),
             "simd_bits": register_bits()[0],
             "threading_layer": "threads (kernels release the interpreter's lock)",
-            "cache": str(_jit.CACHE) if _jit.CACHE else None,
+            "cache": str(_cache.CACHE) if _cache.CACHE else None,
             "bandwidth_gb_per_s": round(machine.gbytes, 1),
             "fma_peak_gflops": {
                 "float64": round(machine.gflops_float64, 1),

@@ -1,0 +1,206 @@
+"""The kernel cache: what stands in it is what was written, is this user's alone, and keeps nobody waiting for ever."""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import fastgd
+from fastgd import _cache
+
+PACKAGE = Path(fastgd.__file__).parent.parent
+needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives folders away")
+
+
+# --- what stands in it ------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_what_was_written(tmp_path):
+    _cache.write_verified(tmp_path / "a.kernel", b"machine code")
+    assert _cache.verified(tmp_path / "a.kernel") == b"machine code"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.kernel"], "no temporary file stays"
+    with pytest.raises(FileNotFoundError):
+        _cache.verified(tmp_path / "b.kernel")
+
+
+@pytest.mark.parametrize("damage", ["emptied", "cut", "longer", "flipped", "digest flipped", "renamed"])
+def test_a_damaged_file_is_set_aside(damage, tmp_path, caplog):
+    path = tmp_path / "a.kernel"
+    _cache.write_verified(path, b"machine code")
+    content = path.read_bytes()
+    flipped = content[:-1] + bytes([content[-1] ^ 1])
+    changed = {"emptied": b"", "cut": content[:-1], "longer": content + b"0", "flipped": flipped}
+    if damage == "renamed":  # an entry of other types
+        path = path.replace(tmp_path / "b.kernel")
+    else:
+        path.write_bytes(changed.get(damage, bytes([content[0] ^ 1]) + content[1:]))
+    assert _cache.verified(path) == b""
+    assert not path.exists()
+    assert f"{path} of the kernel cache is damaged" in caplog.text
+
+
+def test_a_full_disk_costs_the_cache_alone(tmp_path):
+    """No file may grow past some bytes, as on a disk that is full: nothing is cached, and everything runs."""
+    code = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from fastgd import _cache
+from fastgd.engine.order import shuffle
+import numpy as np
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+order = np.empty(5, np.int32)
+shuffle(order, 0, 0)
+print(sorted(order.tolist()), sorted(path.name for path in _cache.CACHE.iterdir()))
+"""
+    environment = os.environ | {"FASTGD_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(PACKAGE)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (done.stdout, done.stderr) == ("[0, 1, 2, 3, 4] []\n", "")
+
+
+# --- whose it is ------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_made_for_this_user_alone(tmp_path):
+    folder = _cache.private(tmp_path / "a" / "kernels")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert _cache.private(folder) == folder
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_a_folder_that_others_write_to_is_not_used(mode, tmp_path):
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels").chmod(mode)
+    with pytest.raises(PermissionError, match="not this user's alone"):
+        _cache.private(tmp_path / "kernels")
+
+
+def test_a_link_is_not_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (tmp_path / "kernels").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PermissionError):
+        _cache.private(tmp_path / "kernels")
+
+
+def cache_of(tmp_path, code="print(_cache.CACHE)", **environment):
+    names = {"PYTHONPATH": str(PACKAGE), "TMPDIR": str(tmp_path), "FASTGD_CACHE_DIR": "/dev/null/none"}
+    done = subprocess.run(
+        [sys.executable, "-c", f"from fastgd import _cache\n{code}"],
+        capture_output=True, text=True, env=os.environ | names | environment, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@needs_root
+@pytest.mark.parametrize("foreign", ["fastgd-0", "fastgd-0/kernels-{}"])
+def test_the_temporary_folder_of_a_stranger_is_not_used(foreign, tmp_path):
+    """Everybody can make folders there, under any name."""
+    folder = tmp_path / foreign.format(_cache.source_hash())
+    folder.mkdir(parents=True)
+    os.chown(folder, 12345, 12345)
+    assert cache_of(tmp_path) == "None"
+
+
+def test_the_temporary_folder_is_private(tmp_path):
+    found = Path(cache_of(tmp_path))
+    assert found.is_relative_to(tmp_path)
+    assert [folder.stat().st_mode & 0o777 for folder in (found, found.parent)] == [0o700, 0o700]
+
+
+# --- who may compile --------------------------------------------------------------------------------------------------
+
+
+def test_locks_are_taken_in_one_order(monkeypatch, tmp_path):
+    """Whoever has the cache has Numba's lock already, which Numba takes before it asks for the cache."""
+    seen = []
+
+    def take(_):
+        seen.append(_cache.global_compiler_lock.is_locked())
+
+    monkeypatch.setattr(_cache, "_take_file", take)
+    with _cache.compile_lock, _cache.compile_lock:
+        pass
+    assert seen == [True]
+    assert not _cache.global_compiler_lock.is_locked()
+
+
+@pytest.fixture
+def other_process(tmp_path):
+    """A process that holds the cache and stands still."""
+    code = "import sys\nwith _cache.compile_lock:\n    print('held', flush=True)\n    sys.stdin.read()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from fastgd import _cache\n{code}"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"FASTGD_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(PACKAGE)},
+    )  # fmt: skip
+    with process:
+        process.stdout.readline()
+        yield process, next(tmp_path.iterdir())
+        process.kill()
+
+
+def test_who_is_waited_for_is_told_and_not_for_ever(other_process, monkeypatch, caplog):
+    process, cache = other_process
+    monkeypatch.setattr(_cache, "TOLD_AFTER", 0.1)
+    monkeypatch.setattr(_cache, "GIVEN_UP_AFTER", 1.0)
+    assert _cache._take_file(cache) is None
+    waiting, left = (record.getMessage() for record in caplog.records)
+    assert waiting.startswith(f"waiting for process {process.pid} on ")
+    assert "which compiles kernels since" in waiting
+    assert left.endswith("no new kernel for 1 s, compiling without it")
+
+
+def test_a_process_that_goes_on_compiling_is_waited_for(other_process, monkeypatch, caplog):
+    process, cache = other_process
+    monkeypatch.setattr(_cache, "GIVEN_UP_AFTER", 1.0)
+
+    def compile_on():
+        for number in range(4):
+            time.sleep(0.5)
+            _cache.write_verified(cache / f"{number}.kernel", b"")
+        process.stdin.close()
+
+    thread = threading.Thread(target=compile_on)
+    thread.start()
+    lock = _cache._take_file(cache)
+    thread.join()
+    assert lock is not None
+    lock.release()
+    assert caplog.record_tuples == []
+    assert f'"process": {os.getpid()}' in (cache / "holder.json").read_text()
+
+
+def test_who_holds_it_may_be_unknown(tmp_path):
+    for text in ("", "[]", '{"process": 1}', "\xff"):
+        (tmp_path / "holder.json").write_text(text, encoding="latin-1")
+        assert _cache._holder(tmp_path).startswith("another process")
+
+
+def test_a_fork_waits_for_a_thread_that_compiles():
+    """Its lock would stay held in the child for good."""
+    child = []
+
+    def fork():
+        process = os.fork()
+        if not process:
+            os._exit(int(_cache.global_compiler_lock._lock.acquire(timeout=1)))
+        child.append(os.waitpid(process, 0)[1])
+
+    with _cache.compile_lock:
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join(0.3)
+        assert child == []
+    thread.join()
+    assert os.waitstatus_to_exitcode(child[0]) == 1
+
+
+def test_messages_reach_the_terminal_by_themselves():
+    """Python prints what nobody has asked to handle."""
+    assert logging.getLogger("fastgd").level == logging.NOTSET
+    assert logging.lastResort.level <= logging.WARNING
