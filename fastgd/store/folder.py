@@ -22,6 +22,7 @@ from fastgd.store.manifest import Manifest
 from fastgd.store.schema import Columns
 from fastgd.store.snapshot import KINDS, Snapshot
 from fastgd.store.surfaces import FOLDER as SURFACES
+from fastgd.store.surfaces import own_surfaces
 from fastgd.store.swarm import SwarmWriter
 
 DAMAGED = "damaged"  # the folder in a results folder that takes what `fastgd verify --repair` sets aside
@@ -243,8 +244,13 @@ class Folder:
         if self._manifest_is_written:
             ended = (ended or datetime.now(UTC)).astimezone(UTC)
             seconds = {**(timings or {}), "store": self.clock.seconds}
-            parts = Snapshot.read(self.path).parts
-            self.manifest = replace(self.manifest, ended=ended.isoformat(), timings=seconds, parts=parts)
+            self.manifest = replace(
+                self.manifest,
+                ended=ended.isoformat(),
+                timings=seconds,
+                parts=Snapshot.read(self.path).parts,
+                surfaces=own_surfaces(self.path, self.manifest.folder),
+            )
             self._write_manifest()
 
     def settle(self, in_study: Collection[str], names: Names | None = None) -> None:

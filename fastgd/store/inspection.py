@@ -21,8 +21,8 @@ from fastgd.store.manifest import Manifest, read_study
 from fastgd.store.schema import PARAMETERS, Columns
 from fastgd.store.snapshot import ATTACHED, KINDS, Snapshot, attached, numbers_of
 from fastgd.store.surfaces import FOLDER as SURFACES
-from fastgd.store.surfaces import read_surface, surface_files
-from fastgd.store.tables import FOLDER, About, about, about_own, opened
+from fastgd.store.surfaces import missing_surfaces, read_surface, surface_files
+from fastgd.store.tables import FOLDER, About, about, about_own, is_of_others, opened
 
 _STARTS = 1 << 40  # more than a configuration has
 
@@ -226,7 +226,7 @@ class Inspection:
             self._wrong(path, "is missing")
         except InputError as error:
             self._wrong(path, error)
-            self.aside.append(path)
+            self.aside += [] if is_of_others(path) else [path]
         return None
 
     def _find_attached(self) -> None:
@@ -256,6 +256,11 @@ class Inspection:
             for path in _files(self.path / kind):
                 if path not in self._named:
                     self._find_unnamed(path)
+        for path in missing_surfaces(self.path) if self.manifest else ():
+            self._wrong(path, "is missing")
+        for path in sorted((self.path / SURFACES).glob("[!.]*.parquet")):
+            if is_of_others(path):
+                self._note(path, "is not part of the results")
         for path in surface_files(self.path):
             try:
                 read_surface(path, self.home)
@@ -298,6 +303,8 @@ class Inspection:
                     table = file.read_row_group(group, columns=columns, use_threads=False)
                     table.validate(full=True)
                     yield table
+                except MemoryError:
+                    raise
                 except (pa.ArrowException, OSError):
                     yield None
 

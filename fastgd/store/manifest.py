@@ -14,9 +14,9 @@ from fastgd.store.files import write_text
 # The version of the layout on disk and of what trials' names are made of. Folders of earlier ones can be read; a folder
 # of another one is never written to, since its trials would not be found again.
 SCHEMA, READABLE = 2, (1, 2)
-LATER = ("folder", "parts")  # fields that manifests of earlier versions lack
+LATER = ("folder", "parts", "surfaces")  # fields that manifests of earlier versions lack
 CHECKSUM = "checksum"
-_OF_A_RUN = ("ended", "timings", "parts")  # what is not known while files are written
+_OF_A_RUN = ("ended", "timings", "parts", "surfaces")  # what is not known while files are written
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Manifest:
     parts : dict
         The trials files that counted when the last run ended, with the rows of each. What counts later is of a newer
         generation, or more.
+    surfaces : list of str
+        The files of surfaces that stood there then.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Manifest:
     schema: int = SCHEMA
     folder: str = ""
     parts: dict[str, int] = field(default_factory=dict)
+    surfaces: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -130,7 +133,7 @@ class Manifest:
     @classmethod
     def from_footer(cls, text: str, path: Path) -> "Manifest":
         """Return the manifest that the footer of a part repeats (`path`, for messages), as of a run that goes on."""
-        return cls._parse({**json.loads(text), "ended": None, "timings": {}, "parts": {}}, path)
+        return cls._parse({**json.loads(text), "ended": None, "timings": {}}, path)
 
     def extending(self, previous: "Manifest", folder: Path, allow_mixed: bool) -> "Manifest":
         """Return this manifest as the extension of the previous one in the same folder.

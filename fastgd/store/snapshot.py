@@ -184,7 +184,7 @@ class Snapshot:
         """Name the file that is damaged, which a dataset does not."""
         try:
             yield
-        except FileNotFoundError:
+        except (FileNotFoundError, MemoryError):
             raise
         except (pa.ArrowException, OSError) as error:
             find_damage(getattr(self, kind))

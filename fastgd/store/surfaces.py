@@ -14,7 +14,7 @@ from fastgd._errors import InputError
 from fastgd.store.files import TableFile, make_folders, remove
 from fastgd.store.manifest import Manifest
 from fastgd.store.tables import FOLDER as HOME
-from fastgd.store.tables import SURFACE, about_own, groups, is_own, reading
+from fastgd.store.tables import SURFACE, about_own, groups, is_of_others, is_own, reading
 
 Array = NDArray[np.float64]
 FOLDER = "surfaces"
@@ -115,21 +115,41 @@ def read_surfaces(folder: Path) -> list[Surface]:
     InputError
         A file is damaged, or is none of fastgd's.
     """
+    if missing := missing_surfaces(folder):
+        raise InputError(f"{missing[0]} is missing: restore it, or run the study again, which computes it")
     return [read_surface(path, _home(folder)) for path in surface_files(folder)]
 
 
+def missing_surfaces(folder: Path) -> list[Path]:
+    """Return the files that stood there when a run ended, and that no run has begun to change since."""
+    manifest = _manifest(folder)
+    if manifest is None or not manifest.ended:
+        return []
+    return [folder / FOLDER / name for name in manifest.surfaces if not (folder / FOLDER / name).exists()]
+
+
 def surface_files(folder: Path) -> list[Path]:
-    """Return the files of a results folder that have the names of surfaces."""
+    """Return the files of a results folder that have the names of surfaces, those of others left out."""
     found = sorted((folder / FOLDER).glob("*.parquet"))
-    return [path for path in found if re.fullmatch(r"\d{4,}", path.stem)]
+    return [path for path in found if re.fullmatch(r"\d{4,}", path.stem) and not is_of_others(path)]
+
+
+def own_surfaces(folder: Path, home: str) -> list[str]:
+    """Return the names of the surfaces of the results folder with the id `home`."""
+    return [path.name for path in surface_files(folder) if is_own(path, home)]
 
 
 def _path(folder: Path, number: int) -> Path:
     return folder / FOLDER / f"{number:04d}.parquet"
 
 
+def _manifest(folder: Path) -> Manifest | None:
+    return Manifest.read(folder) if (folder / "manifest.json").exists() else None
+
+
 def _home(folder: Path) -> str:
-    return Manifest.read(folder).folder if (folder / "manifest.json").exists() else ""
+    manifest = _manifest(folder)
+    return manifest.folder if manifest else ""
 
 
 def read_surface(path: Path, home: str) -> Surface:

@@ -40,10 +40,10 @@ def damaged(path: Path, why: object) -> InputError:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Report a file that cannot be read as what it is; that a file is missing is passed on."""
+    """Report a file that cannot be read as what it is; that a file is missing, or memory, is passed on."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, MemoryError):
         raise
     except OSError as error:
         if error.errno is not None and error.filename is not None:
@@ -76,10 +76,12 @@ def about_own(path: Path, folder: str) -> About:
     Raises
     ------
     InputError
-        The file is damaged, another part under this name, or one of another results folder.
+        The file is damaged, another part under this name, one of another results folder, or none of fastgd's.
     """
     what = about(path)
     named, home = what.names(PART), what.names(FOLDER)
+    if not _is_marked(what):
+        raise InputError(f"{path} was not written by fastgd: move it out of the results folder")
     if what.sealed and named != part_of(path):
         raise InputError(
             f"{path} is {named} under another name: give it back its name, remove the copy, or see "
@@ -100,12 +102,24 @@ def part_of(path: Path) -> str:
 
 def is_own(path: Path, folder: str) -> bool:
     """Whether a file is one that fastgd wrote to this place: only such are deleted. Links never are."""
+    if path.is_symlink() or path.parent.is_symlink():
+        return False
     try:
-        if path.is_symlink() or path.parent.is_symlink():
-            return False
-        what = about_own(path, folder)
+        about_own(path, folder)
     except (InputError, OSError):
         return False
+    return True
+
+
+def is_of_others(path: Path) -> bool:
+    """Whether a file is a good one that fastgd did not write: it is left where it stands."""
+    try:
+        return not _is_marked(about(path))
+    except (InputError, OSError):
+        return False
+
+
+def _is_marked(what: About) -> bool:
     return bool(what.names(SCHEMA) or what.names(SURFACE))
 
 
