@@ -241,7 +241,7 @@ def test_a_part_of_an_earlier_version_that_stands_twice_is_refused(tmp_path):
     shutil.copytree(LEGACY / "rates", tmp_path / "r")
     path = the(tmp_path / "r", "trials")
     shutil.copy(path, path.with_name("0001-000001.parquet"))
-    with pytest.raises(InputError, match="trials stand twice .*fastgd verify"):
+    with pytest.raises(InputError, match=r"trials stand twice .*fastgd verify"):
         fastgd.load(tmp_path / "r")
     assert any("twice" in each.problem for each in fastgd.verify(tmp_path / "r").findings)
 
