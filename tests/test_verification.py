@@ -282,6 +282,19 @@ def test_folders_of_earlier_versions_get_an_id_when_they_are_extended(tmp_path):
     assert len(fastgd.load(tmp_path / "r").trials) == 40
 
 
+def test_a_surface_that_is_gone_is_missed(stored):
+    axis = np.arange(3.0)
+    with open_folder(stored, study_toml=STUDY, study_hash="6") as folder:
+        folder.begin()
+        write_surface(stored, 0, Surface(SurfaceInfo("p", (0, 1), [0.0], [], []), axis, axis, np.outer(axis, axis)), "")
+        folder.finish(list(folder.committed()))
+    assert len(fastgd.load(stored).surfaces) == 1
+    (stored / "surfaces" / "0000.parquet").unlink()
+    with pytest.raises(InputError, match=r"surfaces/0000\.parquet is missing: restore it, or run the study again"):
+        _ = fastgd.load(stored).surfaces
+    assert [each.file for each in fastgd.verify(stored).findings] == ["surfaces/0000.parquet"]
+
+
 # --- files of others, and links
 
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,7 +84,7 @@ def verify(path: str | Path, repair: bool = False) -> Verification:
     """
     path = expanded(path).absolute()
     if not repair:
-        return _found(Inspection(path))
+        return _found(_inspected(path))
     with ExitStack() as stack, writing(path):
         if not path.is_dir():
             Manifest.read(path)  # which says what is there instead
@@ -95,6 +95,18 @@ def verify(path: str | Path, repair: bool = False) -> Verification:
             return _found(found)
         aside = _repair(found)
         return replace(_found(found), repaired=True, aside=aside, left=tuple(Inspection(path).findings))
+
+
+def _inspected(path: Path) -> Inspection:
+    """Inspect a folder that another process may write to: only what is found twice is wrong."""
+    before = None
+    for _ in range(4):
+        with suppress(FileNotFoundError):  # compacted away
+            found = Inspection(path)
+            if not found.findings or (before and before.findings == found.findings):
+                return found
+            before = found
+    raise InputError(f"another process changes {path}: wait for it, and verify again")
 
 
 def _found(found: Inspection) -> Verification:
