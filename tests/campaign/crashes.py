@@ -111,7 +111,8 @@ def two_processes(random: np.random.Generator, tries: int, folder: Path) -> Foun
                     failures.append(f"a reader of {place} during a run of {name}: {wrong}")
             verified = outcome(lambda place=place: str(fastgd.verify(place).findings or ""))
             ended = process.end()
-            wrong = refused or verified or (ended["said"] if ended["status"] else problems(place, name, finished(name)[1]))
+            wrong = ended["said"] if ended["status"] else problems(place, name, finished(name)[1])
+            wrong = refused or verified or wrong
             if wrong:
                 failures.append(f"{name} in {place}, with a second writer: {wrong}")
     return Found(tries, failures)

@@ -1,5 +1,6 @@
 """Parts that are doubled, swapped, of another study, deleted or cut short, among files of others and links."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,9 @@ def parts(random: np.random.Generator, tries: int, folder: Path) -> Found:
         pd.DataFrame({"thesis": [1.0]}).to_parquet(theirs / "mine.parquet")
         done, kept = _ACTIONS[random.integers(len(_ACTIONS))](random, place, folder / name / "other", theirs)
         before = {path: path.read_bytes() for path in [*theirs.iterdir(), *kept]}
-        wrong = _went_wrong(place, name, expected[name]["whole"], expected[name][state], links="link" in done)
+        # A commit record of a run that has not ended is missed by nobody: its trials are computed again.
+        reads = None if state == "begun" and re.match(r"trials.*deleted", done) else expected[name][state]
+        wrong = _went_wrong(place, name, expected[name]["whole"], reads, links="link" in done)
         changed = [path.name for path in before if not path.exists() or path.read_bytes() != before[path]]
         if wrong or changed:
             failures.append(f"{done} in {place} ({name}, {state}): {wrong or f'{changed} of others were changed'}")
@@ -39,8 +42,8 @@ def parts(random: np.random.Generator, tries: int, folder: Path) -> Found:
     return Found(tries, failures)
 
 
-def _went_wrong(place: Path, name: str, whole: dict, before: dict, *, links: bool) -> str:
-    reading = outcome(lambda: differences(content(place), before))
+def _went_wrong(place: Path, name: str, whole: dict, before: dict | None, *, links: bool) -> str:
+    reading = outcome(lambda: differences(content(place), before or content(place)))
     if reading:
         return f"read as another: {reading}"
     if wrong := outcome(lambda: run(name, place) or ""):
@@ -146,4 +149,5 @@ ATTACK = Attack(
     make=parts,
     tries=200,
     few=6,
+    beyond="a commit record that is deleted before its run has ended: its trials count as not computed yet",
 )
