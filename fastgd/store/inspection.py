@@ -24,7 +24,7 @@ from fastgd.store.surfaces import FOLDER as SURFACES
 from fastgd.store.surfaces import missing_surfaces, read_surface, surface_files
 from fastgd.store.tables import FOLDER, About, about, about_own, is_of_others, opened
 
-_STARTS = 1 << 40  # more than a configuration has
+_STARTS = 1 << 32  # more than a configuration has
 
 
 @dataclass(frozen=True)
