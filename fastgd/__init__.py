@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fastgd._errors import InputError
     from fastgd.analysis import Results, load
     from fastgd.optimizers import optimizer
+    from fastgd.store.verification import verify
     from fastgd.study.config import Study
     from fastgd.study.range_test import range_test
     from fastgd.study.runner import run
@@ -41,6 +42,7 @@ __all__ = [
     "run",
     "schedules",
     "tune",
+    "verify",
 ]
 
 _HOMES = {
@@ -52,6 +54,7 @@ _HOMES = {
     "range_test": "fastgd.study.range_test",
     "run": "fastgd.study.runner",
     "tune": "fastgd.study.tune",
+    "verify": "fastgd.store.verification",
 }
 _MODULES = ("analysis", "datasets", "optimizers", "plots", "problems", "schedules")
 

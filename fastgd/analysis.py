@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
 from fastgd._system import expanded
-from fastgd.store.manifest import Manifest
+from fastgd.store.manifest import Manifest, read_study
 from fastgd.store.snapshot import Snapshot
 from fastgd.store.surfaces import Surface, read_surfaces
 
@@ -84,7 +84,7 @@ class Results:
     @cached_property
     def study(self) -> dict[str, Any]:
         """The normalised study file."""
-        return tomllib.loads((self.path / "study.toml").read_text(encoding="utf-8"))
+        return tomllib.loads(read_study(self.path))
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -344,12 +344,10 @@ class Results:
     def table(self, kind: str, **options: Any) -> pa.Table:
         """Read a dataset's table: `trials`, `curves` or `parameters`, with the options of `Dataset.to_table`."""
         try:
-            return self._snapshot.dataset(kind).to_table(**options)
+            return self._snapshot.table(kind, **options)
         except FileNotFoundError:  # a run that ended has compacted the files since the folder was opened
             self._snapshot = Snapshot.read(self.path)
-            return self._snapshot.dataset(kind).to_table(**options)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"the {kind} in {self.path} are damaged: {error}") from error
+            return self._snapshot.table(kind, **options)
 
 
 def _places(trials: pd.DataFrame, value: str) -> pd.DataFrame:

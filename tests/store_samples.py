@@ -47,7 +47,10 @@ def manifest(**changes) -> Manifest:
 def open_folder(
     path: Path, *, hyper=("lr",), schedule_params=(), metrics=(), study_toml='name = "sample"\n', **options
 ):
-    """Open a folder; what is no option of Folder.open changes the manifest."""
+    """Open a folder; what is no option of Folder.open changes the manifest. Another `study_hash` is another study."""
+    if "study_hash" in options:
+        study_toml += f"# {options['study_hash']}\n"
+    options["study_hash"] = hashlib.sha256(study_toml.encode()).hexdigest()
     ours = {name: options.pop(name) for name in ("fresh", "allow_mixed") if name in options}
     return Folder.open(
         path,

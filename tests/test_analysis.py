@@ -186,7 +186,7 @@ def test_damaged_curves_are_one_message(study, tmp_path):
     content = bytearray(path.read_bytes())
     content[100:4000] = bytes(3900)
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"the curves in .* are damaged"):
+    with pytest.raises(InputError, match=rf"{path.name} is damaged.*fastgd verify"):
         _ = load(tmp_path).curves
 
 

@@ -125,7 +125,9 @@ def test_files_are_compressed_split_and_say_where_they_come_from(tmp_path):
         assert file.schema_arrow.field("trial_id").type == pa.string()
         footer = file.schema_arrow.metadata
         assert footer[b"fastgd.version"] == b"0.1.0"
-        assert footer[b"fastgd.study_hash"] == b"5" * 16
+        assert footer[b"fastgd.study_hash"].decode() == folder.manifest.study_hash
+        assert footer[b"fastgd.part"].decode() == f"{kind}/{path.name}"
+        assert footer[b"fastgd.folder"].decode() == Manifest.read(tmp_path).folder
         assert json.loads(footer[b"fastgd.fingerprints"]) == {"flights": "f" * 64}
 
 
@@ -196,8 +198,10 @@ def test_trials_that_ran_out_of_time_are_replaced(tmp_path, monkeypatch, finishe
 def test_orphans_and_temporary_files_are_ignored_and_swept(tmp_path):
     with open_folder(tmp_path) as folder:
         commit(folder, trials(2))
-    orphan = tmp_path / "curves" / "0000-000001-00.parquet"
-    orphan.write_bytes((tmp_path / "curves" / "0000-000000-00.parquet").read_bytes())
+        with folder.cohort("c") as cohort:
+            cohort.append(block(["x"], 0))
+            cohort._curves.publish()
+    assert (tmp_path / "curves" / "0000-000001-00.parquet").exists()
     for name in ("curves/.0000-000002-00.parquet", "trials/.0000-000002.parquet", ".manifest.json", ".study.toml"):
         (tmp_path / name).write_bytes(b"torn")
     assert Snapshot.read(tmp_path).dataset("curves").count_rows() == 6

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -100,14 +101,17 @@ def test_damage_is_named(stored):
     path.write_text(text[:40])
     refused(stored, "manifest.json is damaged")
     path.write_text(text.replace('"schema": 2', '"schema": 3'))
+    refused(stored, "manifest.json is damaged: it does not match its checksum.*fastgd verify")
+    without = text.replace('"checksum"', '"other"')  # as earlier versions wrote them
+    path.write_text(without.replace('"schema": 2', '"schema": 3'))
     refused(stored, "has schema 3, and this fastgd reads schemas 1 and 2")
-    path.write_text(text.replace('"cpu"', '"gpu"'))
+    path.write_text(without.replace('"cpu"', '"gpu"'))
     refused(stored, "damaged: it lacks 'cpu'")
     path.write_text(text)
     (record,) = (stored / "trials").glob("*.parquet")
     content = record.read_bytes()
     record.write_bytes(content[: len(content) // 2])
-    refused(stored, f"cannot read .*{record.name}.*--fresh")
+    refused(stored, f"{record.name} is damaged.*it was cut short.*fastgd verify {stored} --repair")
     record.write_bytes(content)
     (curves,) = (stored / "curves").glob("*.parquet")
     curves.rename(stored / "elsewhere.parquet")
@@ -117,6 +121,8 @@ def test_damage_is_named(stored):
     refused(stored, "mine.parquet was not written by fastgd")
     (stored / "trials" / "mine.parquet").rename(stored / "trials" / "0000-000009.parquet")
     refused(stored, "000009.parquet was not written by fastgd")
+    (stored / "trials" / "0000-000009.parquet").write_bytes(record.read_bytes())
+    refused(stored, "000009.parquet is trials/0000-000000.parquet under another name")
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
@@ -175,10 +181,7 @@ def test_a_full_disk_is_one_message_and_loses_nothing(tmp_path, monkeypatch):
 
     with open_folder(tmp_path) as folder:
         first = commit(folder, trials(2))
-        genuine = store_files.Path.open
-        monkeypatch.setattr(
-            store_files.Path, "open", lambda path, mode="r": genuine(store_files.Path("/dev/full"), mode)
-        )
+        monkeypatch.setattr(store_files, "create", lambda path: Path("/dev/full").open("w+b"))  # noqa: SIM115
         with pytest.raises(InputError, match=r"cannot write to .*curves.*No space left"):
             commit(folder, trials(2, "u"))
         monkeypatch.undo()

@@ -326,6 +326,32 @@ def plot(
         rankings.plot(folder, kind, output, assignments or [])
 
 
+@app.command()
+def verify(
+    folder: Folder,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Move what is damaged aside; the next run computes what it held.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Check every byte of a folder of results, and whether its files fit together.
+
+    Each file's checksums and columns, one row a trial, whole curves, the parts that the manifest names, the study file.
+    The exit code is 1 where something is wrong, or was. `--repair` deletes nothing: bad files go to DIR/damaged.
+
+    **Examples**
+
+    ```
+    fastgd verify results/flights
+    fastgd verify results/flights --repair
+    ```
+    """
+    from fastgd.cli import verifications
+
+    if not verifications.command(folder, repair, as_json=json):
+        raise typer.Exit(1)
+
+
 @app.command("list")
 def list_(
     kind: Annotated[str, typer.Argument(help=f"What to list: {', '.join(Kind)}.", metavar="KIND")],

@@ -3,7 +3,7 @@
 Trials that ran out of time and were run again go on the way.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -12,17 +12,18 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fastgd.store.files import TableFile
 from fastgd.store.schema import PARAMETERS, Columns, conform
 from fastgd.store.snapshot import ATTACHED, Snapshot, commit_schema, part_name
+from fastgd.store.tables import groups, opened
 
 # A file that has grown to this size is closed, and later compactions leave it alone, so that extending a large study
 # does not write all of it again.
 FILE_BYTES = 256 << 20
-NONE = pa.array([], type=pa.string())
 Names: TypeAlias = Mapping[str, Mapping[str, str]]  # of each column: what stands there for each trial
+Which: TypeAlias = Callable[[pa.Table], pa.Array | pa.ChunkedArray]  # which rows of a table, of any kind
+Bad: TypeAlias = Mapping[Path, Collection[int]]  # the row groups of files that cannot be read
 
 
 def compact(
@@ -46,38 +47,40 @@ def compact(
     """
     renamed = names if _are_renamed(snapshot, names) else {}
     if renamed or not _is_compact(snapshot, columns, in_study):
-        _rewrite(snapshot, columns, footer, in_study=in_study, names=renamed)
+        rewrite(snapshot, columns, footer, in_study=in_study, names=renamed)
 
 
 def drop(snapshot: Snapshot, columns: Columns, trial_ids: Collection[str], footer: Mapping[str, str]) -> None:
     """Write the parts again as one without some trials; the other parameters are those of `compact`."""
-    _rewrite(snapshot, columns, footer, without=pa.array(list(trial_ids), type=pa.string()))
+    ids = pa.array(list(trial_ids), type=pa.string())
+    rewrite(snapshot, columns, footer, without=lambda table: pc.is_in(table["trial_id"].cast(pa.string()), ids))
 
 
-def _rewrite(
+def rewrite(
     snapshot: Snapshot,
     columns: Columns,
     footer: Mapping[str, str],
     in_study: Collection[str] | None = None,
     names: Names = MappingProxyType({}),
-    without: pa.Array = NONE,
+    without: Which | None = None,
+    bad: Bad = MappingProxyType({}),
 ) -> None:
-    """Write the next generation.
+    """Write the next generation, without some rows, and without what cannot be read.
 
     Its part counts from the moment that its trials file takes its name, and the old ones no longer do: a crash before
     it leaves orphans, a crash after it leaves void parts, and the next sweep deletes either.
     """
-    part = part_name(snapshot.generation + 1, 0)
+    part = part_name(snapshot.next_generation, 0)
     files = {}
     for kind in ATTACHED:
         paths: tuple[Path, ...] = getattr(snapshot, kind)
         wanted = PARAMETERS if kind == "parameters" else getattr(columns, kind)
-        old = [path for path in paths if kind != "parameters" and not snapshot.schemas[path].equals(wanted)]
-        files[kind] = _merge(paths, old, snapshot.folder / kind / part, wanted, footer, without)
+        old = [path for path in paths if path in bad or not snapshot.files[path].schema.equals(wanted)]
+        files[kind] = _merge(paths, old, snapshot.folder / kind / part, wanted, footer, without, bad)
     schema = commit_schema(columns.trials, footer, files)
     with TableFile(snapshot.folder / "trials" / f"{part}.parquet", schema) as record:
         position = columns.trials.get_field_index("in_study")
-        for table in _tables(snapshot.trials, columns.trials, without):
+        for table in _tables(snapshot.trials, columns.trials, without, bad):
             counts = table if in_study is None else table.set_column(position, "in_study", [_among(table, in_study)])
             record.write(_named(counts, names))
         record.publish(empty=True)
@@ -108,10 +111,10 @@ def _is_compact(snapshot: Snapshot, columns: Columns, in_study: Collection[str])
     if len(snapshot.trials) != 1:
         return not snapshot.trials
     for kind in ("trials", "curves", "trajectories"):
-        if any(not snapshot.schemas[path].equals(getattr(columns, kind)) for path in getattr(snapshot, kind)):
+        if any(not snapshot.files[path].schema.equals(getattr(columns, kind)) for path in getattr(snapshot, kind)):
             return False
     names = ["trial_id", "in_study"] + (["start"] if isinstance(in_study, Mapping) else [])
-    stored = snapshot.dataset("trials").to_table(columns=names)
+    stored = snapshot.table("trials", columns=names)
     return bool(_among(stored, in_study).equals(stored["in_study"].combine_chunks()))
 
 
@@ -131,11 +134,12 @@ def _merge(
     part: Path,
     schema: pa.Schema,
     footer: Mapping[str, str],
-    without: pa.Array,
+    without: Which | None,
+    bad: Bad,
 ) -> list[str]:
     """Return the names of files that hold the rows of `files`: the large ones as they are, the others merged.
 
-    Those of an `old` schema, and those with trials that are to go, are always written again.
+    Those in `old`, and those with trials that are to go, are always written again.
     """
     old = [path for path in files if path in old or _holds(path, without)]
     rest = [path for path in files if path in old or path.stat().st_size < FILE_BYTES // 2]
@@ -143,7 +147,7 @@ def _merge(
         rest = []
     kept = [path for path in files if path not in rest]
     names = [path.name for path in kept]
-    tables = _tables(rest, schema, without)
+    tables = _tables(rest, schema, without, bad)
     for first in tables:
         target = part.with_name(f"{part.name}-{len(names):02d}.parquet")
         with TableFile(target, schema.with_metadata(footer)) as merged:
@@ -155,20 +159,17 @@ def _merge(
     return names
 
 
-def _holds(path: Path, trial_ids: pa.Array) -> bool:
-    if not len(trial_ids):
+def _holds(path: Path, which: Which | None) -> bool:
+    if which is None:
         return False
-    with pq.ParquetFile(path) as file:
-        groups = (file.read_row_group(group, columns=["trial_id"]) for group in range(file.num_row_groups))
-        return any(pc.any(pc.is_in(group["trial_id"].cast(pa.string()), trial_ids)).as_py() for group in groups)
+    with opened(path) as file:
+        keys = [name for name in ("trial_id", "start") if name in file.schema_arrow.names]
+    return any(pc.any(which(group)).as_py() for group in groups(path, columns=keys))
 
 
-def _tables(files: Sequence[Path], schema: pa.Schema, without: pa.Array) -> Iterator[pa.Table]:
+def _tables(files: Sequence[Path], schema: pa.Schema, without: Which | None, bad: Bad) -> Iterator[pa.Table]:
     """Read files row group by row group, which bounds the memory, with the union schema."""
     for path in files:
-        with pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):
-                table = conform(file.read_row_group(group, use_threads=False), schema)
-                if len(without):
-                    table = table.filter(pc.invert(pc.is_in(table["trial_id"].cast(pa.string()), without)))
-                yield table
+        for group in groups(path, without=bad.get(path, ())):
+            table = conform(group, schema)
+            yield table if without is None else table.filter(pc.invert(without(table)))

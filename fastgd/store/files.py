@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastgd._errors import InputError
+from fastgd.store.seal import seal
+from fastgd.store.tables import PART, part_of
 
 # A row group is full at this many rows (fewer make files that are larger and slower to scan) or bytes (parameters).
 ROW_GROUP = 131_072
@@ -30,19 +32,26 @@ def temporary(target: Path) -> Path:
     return target.with_name("." + target.name)
 
 
+def create(path: Path) -> BinaryIO:
+    """Create a file under a temporary name; what a killed process left there goes, and no link is followed."""
+    path.unlink(missing_ok=True)
+    return path.open("x+b")
+
+
 def write_text(target: Path, text: str) -> None:
     """Replace a text file by a new version, durably."""
-    with writing(target), temporary(target).open("wb") as file:
+    with writing(target), create(temporary(target)) as file:
         file.write(text.encode())
         _publish(file, target)
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Delete files, durably."""
+    """Delete files, durably; links, and what stands behind them, are left alone."""
     folders = set()
     for path in paths:
-        path.unlink(missing_ok=True)
-        folders.add(path.parent)
+        if not path.is_symlink() and not path.parent.is_symlink():
+            path.unlink(missing_ok=True)
+            folders.add(path.parent)
     for folder in folders:
         fsync_folder(folder)
 
@@ -73,7 +82,7 @@ def _publish(file: BinaryIO, target: Path) -> None:
 
 
 class TableFile:
-    """A Parquet file that streams to a temporary name and takes its own when it is published.
+    """A Parquet file that streams to a temporary name, and is sealed and takes its own when it is published.
 
     As a context manager it drops what was not published.
 
@@ -82,7 +91,7 @@ class TableFile:
     target : Path
         Where the file will stand.
     schema : pyarrow.Schema
-        Its columns; the schema's metadata becomes the footer's.
+        Its columns; the schema's metadata becomes the footer's, with the file's own name.
     """
 
     def __init__(self, target: Path, schema: pa.Schema) -> None:
@@ -119,14 +128,14 @@ class TableFile:
 
         empty: make it appear also without rows.
         """
-        if empty:
-            self._open()
-        if self._writer is None and not self._rows:
+        if self._writer is None and not self._rows and not empty:
             return []
         with writing(self.target):
+            self._open()
             self._flush(self._rows)
             assert self._file is not None
             self._writer.close()
+            seal(self._file)
             _publish(self._file, self.target)
         return [self.target.name]
 
@@ -134,7 +143,7 @@ class TableFile:
         """Drop what was written and not published."""
         self._pending = []
         if self._file:
-            for part in (self._writer, self._file):
+            for part in filter(None, (self._writer, self._file)):
                 with suppress(OSError):  # a full disk may be why the file is dropped
                     part.close()
             temporary(self.target).unlink(missing_ok=True)
@@ -150,13 +159,15 @@ class TableFile:
 
     def _open(self) -> pq.ParquetWriter:
         if self._writer is None:
-            self._file = temporary(self.target).open("wb")
+            self._file = create(temporary(self.target))
             self._writer = pq.ParquetWriter(
                 self._file,
-                self.schema,
+                self.schema.with_metadata({**(self.schema.metadata or {}), PART: part_of(self.target).encode()}),
                 compression="zstd",
                 use_dictionary=_leaves(self.schema, _is_name),
                 use_byte_stream_split=_leaves(self.schema, pa.types.is_floating),
+                write_page_checksum=True,
+                max_rows_per_page=ROW_GROUP,
             )
         return self._writer
 

@@ -1,6 +1,7 @@
 """A results folder open for writing: created or extended under a lock, refused where it would mix what must not mix."""
 
 import time
+import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,8 +20,12 @@ from fastgd.store.compaction import Names, compact, drop
 from fastgd.store.files import fsync_folder, make_folders, write_text, writing
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import Columns
-from fastgd.store.snapshot import Snapshot
+from fastgd.store.snapshot import KINDS, Snapshot
+from fastgd.store.surfaces import FOLDER as SURFACES
+from fastgd.store.surfaces import own_surfaces
 from fastgd.store.swarm import SwarmWriter
+
+DAMAGED = "damaged"  # the folder in a results folder that takes what `fastgd verify --repair` sets aside
 
 
 class Clock:
@@ -52,12 +57,12 @@ class Folder:
         The generation of the parts that count.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, columns: Columns, lock: ExitStack) -> None:
+    def __init__(self, path: Path, manifest: Manifest, columns: Columns, held: ExitStack) -> None:
         self.path = path
         self.manifest = manifest
         self.columns = columns
         self.clock = Clock()
-        self._lock = lock
+        self._held = held
         self._manifest_is_written = False
         self._committed: set[str] = set()
         self._timed_out: set[str] = set()
@@ -113,11 +118,16 @@ class Folder:
                 _move_aside(path, stack)
             refuse_foreign(path)
             path.mkdir(parents=True, exist_ok=True)
-            _lock(path, stack)
-            previous = Manifest.read(path) if (path / "manifest.json").exists() else None
-            if previous:
+            lock(path, stack)
+            refuse_links(path)
+            if (path / "manifest.json").exists():
+                previous = Manifest.read(path)
                 manifest = manifest.extending(previous, path, allow_mixed)
+            else:
+                previous = None
+                manifest = replace(manifest, folder=uuid.uuid4().hex)
             snapshot = Snapshot.read(path)
+            snapshot.require_single()
             own = Columns(tuple(hyper), tuple(schedule_params), tuple(metrics), coordinates, tuple(slots))
             columns = snapshot.columns | own
             folder = cls(path, manifest, columns, stack.pop_all())
@@ -131,6 +141,10 @@ class Folder:
     def _prepare(self, previous: Manifest | None, study_toml: str, snapshot: Snapshot) -> None:
         """Write what says what the folder is, and sweep."""
         with self.clock, writing(self.path):
+            if previous and not previous.folder:  # an earlier version's: from here on its files name it
+                previous = replace(previous, folder=uuid.uuid4().hex)
+                previous.write(self.path)
+                self.manifest = replace(self.manifest, folder=previous.folder)
             # The manifest of a run that ended stands until another one computes something.
             if previous is None or not previous.ended or _study(previous) != _study(self.manifest):
                 self._write_manifest()
@@ -149,7 +163,7 @@ class Folder:
 
     def close(self) -> None:
         """Let go of the lock."""
-        self._lock.close()
+        self._held.close()
 
     def committed(self) -> set[str]:
         """Return the ids of the trials whose results are stored."""
@@ -198,7 +212,7 @@ class Folder:
     def _drop(self, trial_ids: set[str]) -> None:
         """Make room for what takes the place of some trials' results: they stand until it is about to be committed."""
         drop(Snapshot.read(self.path), self.columns, trial_ids, self.manifest.footer())
-        self.generation += 1
+        self.generation = Snapshot.read(self.path).generation
         self._timed_out -= trial_ids
         self._committed -= trial_ids
 
@@ -230,7 +244,13 @@ class Folder:
         if self._manifest_is_written:
             ended = (ended or datetime.now(UTC)).astimezone(UTC)
             seconds = {**(timings or {}), "store": self.clock.seconds}
-            self.manifest = replace(self.manifest, ended=ended.isoformat(), timings=seconds)
+            self.manifest = replace(
+                self.manifest,
+                ended=ended.isoformat(),
+                timings=seconds,
+                parts=Snapshot.read(self.path).parts,
+                surfaces=own_surfaces(self.path, self.manifest.folder),
+            )
             self._write_manifest()
 
     def settle(self, in_study: Collection[str], names: Names | None = None) -> None:
@@ -251,29 +271,41 @@ def _study(manifest: Manifest) -> tuple[object, ...]:
     return manifest.study_hash, manifest.fingerprints, manifest.notes
 
 
-def _lock(path: Path, stack: ExitStack) -> None:
-    """Lock the folder until the stack is closed."""
-    lock = lock_of(path / ".lock")
+def lock(path: Path, stack: ExitStack) -> None:
+    """Lock a results folder until the stack is closed; InputError where another process holds it."""
+    if (path / ".lock").is_symlink():
+        raise InputError(f"{path / '.lock'} is a symbolic link, which fastgd does not write through: remove it")
+    file_lock = lock_of(path / ".lock")
     try:
-        lock.acquire(timeout=0)
+        file_lock.acquire(timeout=0)
     except Timeout:
-        held = Path(lock.lock_file)
+        held = Path(file_lock.lock_file)
         left = "" if held.name == ".lock" else f"; if no process does, one was killed: delete {held.name} there"
         raise InputError(
             f"another process writes to {path}: wait for it, or choose another folder with --out{left}"
         ) from None
-    stack.callback(lock.release)
+    stack.callback(file_lock.release)
 
 
 def _move_aside(path: Path, stack: ExitStack) -> None:
-    _lock(path, stack)  # kept: the folder goes away under whoever is about to lock it
+    lock(path, stack)  # kept: the folder goes away under whoever is about to lock it
     path.rename(path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"))
     fsync_folder(path.parent)
+
+
+def refuse_links(path: Path) -> None:
+    """Raise InputError where a folder of the results is a link: files would be written and swept somewhere else."""
+    for name in (*KINDS, SURFACES, DAMAGED):
+        if (path / name).is_symlink():
+            raise InputError(
+                f"{path / name} is a symbolic link, and fastgd writes and deletes only in folders of its own: "
+                f"remove it. The results folder as a whole may be a link"
+            )
 
 
 def refuse_foreign(path: Path) -> None:
     """Raise InputError where the folder holds something else than results."""
     if not path.exists() or (path / "manifest.json").exists():
         return
-    if any(entry.name not in (".lock", ".lock.held", ".manifest.json") for entry in path.iterdir()):
+    if any(entry.name not in (".lock", ".lock.held", ".manifest.json", DAMAGED) for entry in path.iterdir()):
         raise InputError(f"{path} is not empty and holds no fastgd results: choose another folder with --out")

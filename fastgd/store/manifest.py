@@ -1,6 +1,8 @@
 """The manifest of a results folder: who computed what, with which data and versions, on which machine."""
 
+import hashlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -12,6 +14,9 @@ from fastgd.store.files import write_text
 # The version of the layout on disk and of what trials' names are made of. Folders of earlier ones can be read; a folder
 # of another one is never written to, since its trials would not be found again.
 SCHEMA, READABLE = 2, (1, 2)
+LATER = ("folder", "parts", "surfaces")  # fields that manifests of earlier versions lack
+CHECKSUM = "checksum"
+_OF_A_RUN = ("ended", "timings", "parts", "surfaces")  # what is not known while files are written
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,13 @@ class Manifest:
         Seconds of the last run that computed anything: load, plan, compile, train, evaluate, store.
     schema : int
         The version of the layout on disk.
+    folder : str
+        The id of the results folder, made with it: what its files' footers name. Empty in those of earlier versions.
+    parts : dict
+        The trials files that counted when the last run ended, with the rows of each. What counts later is of a newer
+        generation, or more.
+    surfaces : list of str
+        The files of surfaces that stood there then.
     """
 
     name: str
@@ -63,6 +75,9 @@ class Manifest:
     notes: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     schema: int = SCHEMA
+    folder: str = ""
+    parts: dict[str, int] = field(default_factory=dict)
+    surfaces: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -83,7 +98,9 @@ class Manifest:
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
         except ValueError as error:
-            raise InputError(f"{path} is damaged: {error}") from error
+            raise _damaged(path, error) from error
+        if isinstance(content, dict) and content.get(CHECKSUM, _checksum(content)) != _checksum(content):
+            raise _damaged(path, "it does not match its checksum")
         return cls._parse(content, path)
 
     @classmethod
@@ -91,14 +108,16 @@ class Manifest:
         found = content.get("schema") if isinstance(content, dict) else None
         if found not in READABLE:
             raise InputError(f"{path} has schema {found!r}, and this fastgd reads schemas 1 and {SCHEMA}")
-        if missing := [f.name for f in fields(cls) if f.name not in content]:
+        if missing := [f.name for f in fields(cls) if f.name not in content and f.name not in LATER]:
             raise InputError(f"{path} is damaged: it lacks {missing[0]!r}")
-        known = {f.name: content[f.name] for f in fields(cls)}
+        known = {f.name: content[f.name] for f in fields(cls) if f.name in content}
         return cls(**{**known, "notes": tuple(known["notes"])})
 
     def write(self, folder: Path) -> None:
         """Replace the folder's manifest."""
-        write_text(folder / "manifest.json", json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+        content = asdict(self)
+        content[CHECKSUM] = _checksum(content)
+        write_text(folder / "manifest.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def footer(self) -> dict[str, str]:
         """Return the metadata that the footer of each Parquet file repeats."""
@@ -107,7 +126,14 @@ class Manifest:
             "fastgd.schema": str(self.schema),
             "fastgd.study_hash": self.study_hash,
             "fastgd.fingerprints": json.dumps(self.fingerprints),
+            "fastgd.folder": self.folder,
+            "fastgd.manifest": json.dumps({k: v for k, v in asdict(self).items() if k not in _OF_A_RUN}),
         }
+
+    @classmethod
+    def from_footer(cls, text: str, path: Path) -> "Manifest":
+        """Return the manifest that the footer of a part repeats (`path`, for messages), as of a run that goes on."""
+        return cls._parse({**json.loads(text), "ended": None, "timings": {}}, path)
 
     def extending(self, previous: "Manifest", folder: Path, allow_mixed: bool) -> "Manifest":
         """Return this manifest as the extension of the previous one in the same folder.
@@ -138,7 +164,8 @@ class Manifest:
         notes = tuple(dict.fromkeys(previous.notes + self.notes + mixed))
         moved = _moved(self.fingerprints, previous.fingerprints)
         others = {problem: data for problem, data in previous.fingerprints.items() if data not in moved}
-        return replace(self, notes=notes, fingerprints={**others, **self.fingerprints})
+        fingerprints = {**others, **self.fingerprints}
+        return replace(self, notes=notes, fingerprints=fingerprints, folder=previous.folder, parts=previous.parts)
 
     def _changes(self, previous: "Manifest") -> str:
         """Return in words what bits may depend on and differs: "numba 0.68.1 (now 0.69.0)"."""
@@ -148,6 +175,41 @@ class Manifest:
             "CPU": (previous.cpu, self.cpu),
         }
         return ", ".join(f"{what} {old} (now {new})" for what, (old, new) in pairs.items() if old != new)
+
+
+def read_study(folder: Path) -> str:
+    """Return the study file of a results folder, which is the one that its manifest names.
+
+    Raises
+    ------
+    InputError
+        It is missing, or another one.
+    """
+    path = folder / "study.toml"
+    for _ in range(3):  # a run that begins writes the manifest, and then the study
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            raise InputError(f"{path} is missing: run the study again in {folder}, which writes it") from None
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
+        if hashlib.sha256(text).hexdigest() == Manifest.read(folder).study_hash:
+            return text.decode()
+        time.sleep(0.02)
+    raise InputError(
+        f"{path} is not the study that manifest.json names: it was changed, or a run was interrupted before it was "
+        f"written. Run the study again in {folder}, which writes it, or see `fastgd verify {folder}`"
+    )
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    """Return the hash of a manifest's content, its checksum left out."""
+    text = json.dumps({k: v for k, v in content.items() if k != CHECKSUM}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _damaged(path: Path, why: object) -> InputError:
+    return InputError(f"{path} is damaged: {why}; restore it, or see `fastgd verify {path.parent} --repair`")
 
 
 def _moved(new: Mapping[str, str], old: Mapping[str, str]) -> set[str]:

@@ -6,26 +6,31 @@ the next generation: the moment that its trials file takes its name, every older
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import ENOENT
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
 from fastgd.store.files import remove
+from fastgd.store.manifest import Manifest
 from fastgd.store.schema import PARAMETERS, Columns
+from fastgd.store.tables import FORMAT, About, about_own, damaged, find_damage, is_own
 
 ATTACHED = ("curves", "parameters", "trajectories")  # what a commit record names
 KINDS = ("trials", *ATTACHED)
+_NAMES = {kind: re.compile(r"\.?(\d{4,})-(\d{6,})" + (r"-\d{2,}" if kind in ATTACHED else "")) for kind in KINDS}
 
 
 def part_name(generation: int, number: int) -> str:
@@ -39,6 +44,18 @@ def commit_schema(schema: pa.Schema, footer: Mapping[str, str], files: Mapping[s
     return schema.with_metadata({**footer, **named})
 
 
+def numbers_of(path: Path) -> tuple[int, int] | None:
+    """Return the generation and the number of a part by its file's name; None: no part is called so."""
+    found = _NAMES[path.parent.name].fullmatch(path.stem) if path.suffix == ".parquet" else None
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def attached(record: About, kind: str) -> list[str] | None:
+    """Return the files of a kind that a commit record names; None: it says nothing of the kind."""
+    text = record.names(f"fastgd.{kind}".encode())
+    return list(map(str, json.loads(text))) if text else None
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """The files of a results folder that count, as they stood when it was read.
@@ -49,8 +66,8 @@ class Snapshot:
         The results folder.
     trials, curves, parameters, trajectories : tuple of Path
         The files, in the order of writing.
-    schemas : mapping of Path to pyarrow.Schema
-        The schemas of the files, those of parameters left out.
+    files : mapping of Path to About
+        What their footers say.
     """
 
     folder: Path
@@ -58,7 +75,7 @@ class Snapshot:
     curves: tuple[Path, ...]
     parameters: tuple[Path, ...]
     trajectories: tuple[Path, ...]
-    schemas: Mapping[Path, pa.Schema]
+    files: Mapping[Path, About]
 
     @classmethod
     def read(cls, folder: Path) -> "Snapshot":
@@ -67,28 +84,61 @@ class Snapshot:
         Raises
         ------
         InputError
-            A file is damaged, missing, or was not written by fastgd.
+            A file is damaged, missing, another one under its name, or was not written by fastgd.
         """
         for _ in range(3):  # a run that ends may compact files away while they are looked for
             try:
                 return cls._read(folder)
             except FileNotFoundError as error:
                 missing = error.filename or folder
-        raise InputError(f"{missing} is missing: restore it, or start anew with --fresh")
+        raise InputError(
+            f"{missing} is missing: restore it, or `fastgd verify {folder} --repair` and run the study again"
+        )
 
     @classmethod
     def _read(cls, folder: Path) -> "Snapshot":
+        # The manifest is read first: what counts can only have become more since it was written.
+        manifest = Manifest.read(folder) if (folder / "manifest.json").exists() else None
+        home = manifest.folder if manifest else ""
         trials = _newest_generation(folder / "trials")
-        schemas = {path: _schema(path) for path in trials}
-        curves, parameters, trajectories = (_named(folder, kind, schemas) for kind in ATTACHED)
-        own = {path: _schema(path) for path in (*curves, *trajectories)}
-        return cls(folder, trials, curves, parameters, trajectories, {**schemas, **own})
+        files = {path: about_own(path, home) for path in trials}
+        attached = {kind: _named(folder, kind, files) for kind in ATTACHED}
+        files |= {path: about_own(path, home) for paths in attached.values() for path in paths}
+        snapshot = cls(folder, trials, **attached, files=files)
+        snapshot._require_parts(manifest.parts if manifest else {})
+        if len(trials) > 1 and not all(files[path].sealed for path in trials):
+            snapshot.require_single()  # sealed files say which part they are, and cannot stand twice
+        return snapshot
+
+    def _require_parts(self, parts: Mapping[str, int]) -> None:
+        """Raise FileNotFoundError where a part that counted when the last run ended is not there."""
+        rows = self.parts
+        for name, count in parts.items():
+            path = self.folder / "trials" / name
+            generation = (numbers_of(path) or (0, 0))[0]
+            if generation < self.generation:
+                continue
+            if name not in rows:
+                raise FileNotFoundError(ENOENT, "missing", str(path))
+            if rows[name] != count:
+                raise damaged(path, f"it has {rows[name]:,} rows, and manifest.json says {count:,}")
+
+    def require_single(self) -> None:
+        """Raise InputError where a trial stands twice."""
+        names = ["trial_id"] + (["start"] if self.columns.coordinates is not None else [])
+        rows = self.table("trials", columns=names).to_pandas()
+        if (again := rows.duplicated()).any():
+            first = ":".join(map(str, rows[again].iloc[0]))
+            raise InputError(
+                f"{int(again.sum()):,} trials stand twice in {self.folder / 'trials'}, {first} for one: remove the "
+                f"part that was copied, or see `fastgd verify {self.folder} --repair`"
+            )
 
     @cached_property
     def columns(self) -> Columns:
         """The union of the files' columns."""
         kinds = (self.trials, self.curves, self.trajectories)
-        return Columns.of(*([name for path in files for name in self.schemas[path].names] for files in kinds))
+        return Columns.of(*([name for path in files for name in self.files[path].schema.names] for files in kinds))
 
     @property
     def generation(self) -> int:
@@ -96,19 +146,54 @@ class Snapshot:
         return _numbers(self.trials[-1])[0] if self.trials else 0
 
     @property
+    def parts(self) -> dict[str, int]:
+        """The trials files with their rows, as the manifest names them."""
+        return {path.name: self.files[path].rows for path in self.trials}
+
+    @property
     def next_number(self) -> int:
-        """The number of the next part."""
-        return _numbers(self.trials[-1])[1] + 1 if self.trials else 0
+        """The number of the next part: no file of any kind has it, one of somebody else's neither."""
+        taken = [number for generation, number in _taken(self.folder) if generation == self.generation]
+        return max(taken, default=-1) + 1
+
+    @property
+    def next_generation(self) -> int:
+        """The number of the next generation, likewise."""
+        return max((generation for generation, _ in _taken(self.folder)), default=self.generation) + 1
 
     def dataset(self, kind: str) -> pds.Dataset:
         """Return the files of a kind as one dataset with the union schema."""
         schema = PARAMETERS if kind == "parameters" else getattr(self.columns, kind)
-        return pds.dataset([str(path) for path in getattr(self, kind)], schema=schema, format="parquet")
+        return pds.dataset([str(path) for path in getattr(self, kind)], schema=schema, format=FORMAT)
+
+    def table(self, kind: str, **options: Any) -> pa.Table:
+        """Return the rows of a kind, with the options of `Dataset.to_table`.
+
+        Raises
+        ------
+        FileNotFoundError
+            A run that ended has compacted the files since the snapshot was read.
+        InputError
+            A file is damaged.
+        """
+        with self._naming(kind):
+            return self.dataset(kind).to_table(**options)
+
+    @contextmanager
+    def _naming(self, kind: str) -> Iterator[None]:
+        """Name the file that is damaged, which a dataset does not."""
+        try:
+            yield
+        except (FileNotFoundError, MemoryError):
+            raise
+        except (pa.ArrowException, OSError) as error:
+            find_damage(getattr(self, kind))
+            raise damaged(self.folder / kind / "*.parquet", error) from error
 
     def trial_ids(self, status: str | None = None) -> set[str]:
         """Return the trials that are committed; those with a status."""
         chosen = None if status is None else pds.field("status") == status
-        found = self.dataset("trials").to_table(columns=["trial_id"], filter=chosen)["trial_id"]
+        found = self.table("trials", columns=["trial_id"], filter=chosen)["trial_id"]
         return set(pc.unique(found.cast(pa.string())).to_pylist())
 
     def first_rows(self, columns: Sequence[str]) -> pd.DataFrame:
@@ -118,29 +203,44 @@ class Snapshot:
         """
         trials, names = self.dataset("trials"), ["trial_id", *columns]
         found = [trials.schema.empty_table().select(names).to_pandas()]
-        found += [batch.to_pandas().drop_duplicates("trial_id") for batch in trials.to_batches(columns=names)]
+        with self._naming("trials"):
+            found += [batch.to_pandas().drop_duplicates("trial_id") for batch in trials.to_batches(columns=names)]
         texts = dict.fromkeys(found[0].select_dtypes("category"), object)
         rows: pd.DataFrame = pd.concat([each.astype(texts) for each in found]).drop_duplicates("trial_id")
         return rows.set_index("trial_id")
 
     def parameter_ids(self) -> set[str]:
         """Return the trials whose parameters are stored."""
-        return set(self.dataset("parameters").to_table(columns=["trial_id"])["trial_id"].to_pylist())
+        return set(self.table("parameters", columns=["trial_id"])["trial_id"].to_pylist())
 
     def starts(self) -> dict[str, NDArray[np.int64]]:
         """Return the starts of each configuration that are committed, of a study on landscapes."""
         if self.columns.coordinates is None:
             return {}
-        table = self.dataset("trials").to_table(columns=["trial_id", "start"])
+        table = self.table("trials", columns=["trial_id", "start"])
         groups = table.to_pandas().groupby("trial_id", observed=True)["start"]
         return {str(name): np.sort(starts.to_numpy()) for name, starts in groups}
 
     def sweep(self) -> None:
-        """Delete what does not count: temporary files, curves without a commit record, parts that were compacted."""
-        counts = {*self.trials, *self.curves, *self.parameters, *self.trajectories}
-        found = [path for kind in KINDS for path in (self.folder / kind).glob("*.parquet")]
+        """Delete what does not count: temporary files, curves without a commit record, parts that were compacted.
+
+        Only files that fastgd wrote to this place go: those with a temporary name, and those whose footer says so.
+        """
+        home = Manifest.read(self.folder).folder
+        found = [path for path in _parts(self.folder) if path not in self.files]
+        void = [path for path in found if path.name.startswith(".") or is_own(path, home)]
         texts = [self.folder / ".manifest.json", self.folder / ".study.toml"]
-        remove([path for path in found if path not in counts] + [path for path in texts if path.exists()])
+        remove(void + [path for path in texts if path.is_file()])
+
+
+def _parts(folder: Path) -> list[Path]:
+    """Return the files of a results folder that have the names of parts, temporary ones among them."""
+    found = [path for kind in KINDS for path in sorted((folder / kind).glob("*.parquet"))]
+    return [path for path in found if numbers_of(path) and path.is_file()]
+
+
+def _taken(folder: Path) -> list[tuple[int, int]]:
+    return [numbers for path in _parts(folder) if (numbers := numbers_of(path))]
 
 
 def _newest_generation(folder: Path) -> tuple[Path, ...]:
@@ -150,32 +250,21 @@ def _newest_generation(folder: Path) -> tuple[Path, ...]:
 
 
 def _numbers(path: Path) -> tuple[int, int]:
-    try:
-        generation, number = path.stem.split("-")
-        return int(generation), int(number)
-    except ValueError:
-        raise InputError(f"{path} was not written by fastgd: move it out of the results folder") from None
+    found = numbers_of(path)
+    if found is None:
+        raise InputError(f"{path} was not written by fastgd: move it out of the results folder")
+    return found
 
 
-def _schema(path: Path) -> pa.Schema:
-    try:
-        return pq.read_schema(path)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"cannot read {path} ({error}): restore it, or start anew with --fresh") from error
-
-
-def _named(folder: Path, kind: str, records: Mapping[Path, pa.Schema]) -> tuple[Path, ...]:
+def _named(folder: Path, kind: str, records: Mapping[Path, About]) -> tuple[Path, ...]:
     """Return the files of a kind that the commit records name."""
-    key = f"fastgd.{kind}".encode()
     present = {path.name for path in (folder / kind).glob("*.parquet")}
     files = []
-    for path, schema in records.items():
-        metadata = schema.metadata or {}
-        if key not in metadata and kind != "trajectories":  # which earlier versions did not have
+    for path, record in records.items():
+        named = attached(record, kind)
+        if named is None and kind != "trajectories":  # which earlier versions did not have
             raise InputError(f"{path} was not written by fastgd: move it out of the results folder")
-        for name in json.loads(metadata.get(key, b"[]")):
+        for name in named or ():
             if name not in present:
                 raise FileNotFoundError(ENOENT, "missing", str(folder / kind / name))
             files.append(folder / kind / name)

@@ -1,22 +1,24 @@
 """Surfaces of error in a results folder: the objective over two parameters, as a grid that pictures read."""
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
 from fastgd.store.files import TableFile, make_folders, remove
+from fastgd.store.manifest import Manifest
+from fastgd.store.tables import FOLDER as HOME
+from fastgd.store.tables import SURFACE, about_own, groups, is_of_others, is_own, reading
 
 Array = NDArray[np.float64]
 FOLDER = "surfaces"
 _SCHEMA = pa.schema({"x": pa.float64(), "y": pa.float64(), "loss": pa.float64()})
-_KEY = b"fastgd.surface"
 _SPECIFICATION = b"fastgd.surface.specification"
 
 
@@ -78,27 +80,31 @@ def write_surface(folder: Path, number: int, surface: Surface, specification: st
     specification : str
         All that decides its numbers: what `holds_surface` compares.
     """
+    path = _path(folder, number)
     make_folders(folder / FOLDER)
+    if path.is_symlink() or (path.exists() and not is_own(path, _home(folder))):
+        raise InputError(
+            f"{path} is damaged or was not written by fastgd, and a surface is to stand there: move it away, or see "
+            f"`fastgd verify {folder} --repair`"
+        )
     x, y = (axis.ravel() for axis in np.meshgrid(surface.x, surface.y, indexing="ij"))
-    about = {_KEY: json.dumps(asdict(surface.info)).encode(), _SPECIFICATION: specification.encode()}
+    about = {SURFACE: json.dumps(asdict(surface.info)).encode(), _SPECIFICATION: specification.encode()}
+    about[HOME] = _home(folder).encode()
     schema = _SCHEMA.with_metadata(about)
-    with TableFile(_path(folder, number), schema) as file:
+    with TableFile(path, schema) as file:
         file.write(pa.table([x, y, surface.loss.ravel()], schema=schema))
         file.publish()
 
 
 def holds_surface(folder: Path, number: int, specification: str) -> bool:
     """Whether the surface of problem `number` stands there, and is what would be computed."""
-    try:
-        metadata = pq.read_schema(_path(folder, number)).metadata or {}
-    except (pa.ArrowInvalid, OSError):
-        return False  # it is written anew
-    return bool(metadata.get(_SPECIFICATION) == specification.encode())
+    path = _path(folder, number)
+    return is_own(path, _home(folder)) and about_own(path, _home(folder)).names(_SPECIFICATION) == specification
 
 
 def keep_surfaces(folder: Path, count: int) -> None:
     """Delete the surfaces of problems that the study no longer has."""
-    remove([path for path in _files(folder) if int(path.stem) >= count])
+    remove([path for path in surface_files(folder) if int(path.stem) >= count and is_own(path, _home(folder))])
 
 
 def read_surfaces(folder: Path) -> list[Surface]:
@@ -109,23 +115,51 @@ def read_surfaces(folder: Path) -> list[Surface]:
     InputError
         A file is damaged, or is none of fastgd's.
     """
-    return [_read(path) for path in _files(folder)]
+    if missing := missing_surfaces(folder):
+        raise InputError(f"{missing[0]} is missing: restore it, or run the study again, which computes it")
+    return [read_surface(path, _home(folder)) for path in surface_files(folder)]
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted((folder / FOLDER).glob("[0-9]*.parquet"))
+def missing_surfaces(folder: Path) -> list[Path]:
+    """Return the files that stood there when a run ended, and that no run has begun to change since."""
+    manifest = _manifest(folder)
+    if manifest is None or not manifest.ended:
+        return []
+    return [folder / FOLDER / name for name in manifest.surfaces if not (folder / FOLDER / name).exists()]
+
+
+def surface_files(folder: Path) -> list[Path]:
+    """Return the files of a results folder that have the names of surfaces, those of others left out."""
+    found = sorted((folder / FOLDER).glob("*.parquet"))
+    return [path for path in found if re.fullmatch(r"\d{4,}", path.stem) and not is_of_others(path)]
+
+
+def own_surfaces(folder: Path, home: str) -> list[str]:
+    """Return the names of the surfaces of the results folder with the id `home`."""
+    return [path.name for path in surface_files(folder) if is_own(path, home)]
 
 
 def _path(folder: Path, number: int) -> Path:
     return folder / FOLDER / f"{number:04d}.parquet"
 
 
-def _read(path: Path) -> Surface:
-    try:
-        table = pq.read_table(path)
-        found: dict[str, Any] = json.loads(table.schema.metadata[_KEY])
-    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged or was not written by fastgd: {error}") from error
+def _manifest(folder: Path) -> Manifest | None:
+    return Manifest.read(folder) if (folder / "manifest.json").exists() else None
+
+
+def _home(folder: Path) -> str:
+    manifest = _manifest(folder)
+    return manifest.folder if manifest else ""
+
+
+def read_surface(path: Path, home: str) -> Surface:
+    """Return a surface of the folder with the id `home`; InputError where it is damaged or of another origin."""
+    text = about_own(path, home).names(SURFACE)
+    if not text:
+        raise InputError(f"{path} was not written by fastgd: move it out of the results folder")
+    found: dict[str, Any] = json.loads(text)
     info = SurfaceInfo(**{**found, "parameters": tuple(found["parameters"])})
-    x, y = (np.unique(table[name].to_numpy()) for name in ("x", "y"))
-    return Surface(info, x, y, table["loss"].to_numpy().reshape(len(x), len(y)))
+    with reading(path):
+        table = pa.concat_tables(groups(path))
+        x, y = (np.unique(table[name].to_numpy()) for name in ("x", "y"))
+        return Surface(info, x, y, table["loss"].to_numpy().reshape(len(x), len(y)))

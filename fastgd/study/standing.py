@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fastgd._errors import InputError
-from fastgd.store.manifest import SCHEMA, Manifest
+from fastgd.store.manifest import SCHEMA, Manifest, read_study
 from fastgd.store.snapshot import Snapshot
 from fastgd.study._values import as_list
 from fastgd.study.config import Study
@@ -72,7 +72,7 @@ def standing(path: Path, study: Study, plan: Plan | StudyPlan) -> Standing | Non
     if not (path / "manifest.json").exists() or Manifest.read(path).schema != SCHEMA:
         return None
     snapshot, planned = Snapshot.read(path), plan.table()
-    rows = snapshot.dataset("trials").to_table(columns=["trial_id"])["trial_id"].to_pandas().astype(str).value_counts()
+    rows = snapshot.table("trials", columns=["trial_id"])["trial_id"].to_pandas().astype(str).value_counts()
     weights = planned["starts"] if "starts" in planned else pd.Series(1, planned.index)
     held = int(weights.clip(upper=planned["trial_id"].map(rows).fillna(0)).sum())
     late = snapshot.trial_ids("timeout").intersection(planned["trial_id"])
@@ -99,9 +99,9 @@ def _changed(path: Path, study: Study, planned: pd.DataFrame, snapshot: Snapshot
 def _different(path: Path, study: Study) -> list[str]:
     """Return the keys of the study file that decide numbers, and that differ from those of the folder's study."""
     try:
-        old = tomllib.loads((path / "study.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path / 'study.toml'}: {error}") from error
+        old = tomllib.loads(read_study(path))
+    except InputError:
+        return []  # it is not the study that the trials are of; the run writes it anew
     new = tomllib.loads(study.to_toml())
     problems = [as_list(each.get("problem", [])) for each in (old, new)]
     for each, own in zip((old, new), problems, strict=True):  # a problem more or less changes no other

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from fastgd._errors import InputError
 from fastgd._system import expanded
 from fastgd.analysis import Results
+from fastgd.store.files import remove, write_text
 from fastgd.study._candidates import (
     Candidate,
     candidates_of,
@@ -29,6 +30,7 @@ from fastgd.study.runner import run
 from fastgd.study.tuning import AT_END, BRACKETED, DIVERGED, NO_RATE, STUDY, Round, Tuning
 
 LOW, HIGH = 1e-4, 1.0  # the first grid of an optimizer whose study names a single rate
+_MARK = "that `fastgd tune` found"  # in the first line of the study at the best rates
 SHARE = 5  # the rounds before the last ones have a fifth of the budget
 Budget: TypeAlias = dict[str, int]
 
@@ -310,13 +312,12 @@ class _Search:
                 blocks[repr(block)] = block
         file = self.path / STUDY
         if not blocks:
-            file.unlink(missing_ok=True)
+            if file.is_file() and _MARK in file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]:
+                remove([file])
             return
         study = study_with(self.study, blocks.values(), name=f"{self.study.name}-tuned")
-        head = (
-            f"# {self.study.name} with each optimizer at the best rate that `fastgd tune` found: `fastgd run {file}`.\n"
-        )
-        file.write_text(f"{head}\n{study.to_toml()}", encoding="utf-8")
+        head = f"# {self.study.name} with each optimizer at the best rate {_MARK}: `fastgd run {file}`.\n"
+        write_text(file, f"{head}\n{study.to_toml()}")
 
 
 # What tells candidates apart, beside numbers; and what a problem's name says already.

@@ -12,6 +12,7 @@ import pandas as pd
 
 from fastgd._errors import InputError
 from fastgd._system import expanded
+from fastgd.store.files import write_text
 
 FILE, STUDY = "tune.json", "tuned.toml"
 BRACKETED, AT_END, DIVERGED, NO_RATE = "bracketed", "at an end", "diverged", "no rate"
@@ -113,7 +114,7 @@ class Tuning:
     def save(self) -> None:
         """Write `tune.json`."""
         text = json.dumps(self.record(), indent=1, allow_nan=False)
-        (self.path / FILE).write_text(f"{text}\n", encoding="utf-8")
+        write_text(self.path / FILE, f"{text}\n")
 
     def record(self) -> dict[str, Any]:
         """Return all of it as what JSON can say; what is infinite or not there is None."""

@@ -1,0 +1,185 @@
+"""The seal of a Parquet file: what makes a changed bit anywhere in it be found, cheaply, when the file is opened.
+
+The checksums of Parquet cover the bodies of pages, and neither their headers nor the footer: a flipped bit in a header
+can let a reader take a column for one of another encoding. Between the last page and the footer a file may hold bytes
+that no reader looks at. There stands the seal:
+
+    PAR1, pages | positions of the page headers | digest, their number, MARK | footer, its length, PAR1
+
+The digest is SHA-256 over the headers, the positions and the footer, so that opening a file reads some kilobytes of
+each 100 MB. Bodies are checked by whoever reads them.
+"""
+
+import hashlib
+import os
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+MARK = b"fastgd seal 1\n\0\0"
+MAGIC = b"PAR1"
+_FIXED = struct.Struct(f"<32sQ{len(MARK)}s")
+_ENDING = struct.Struct("<I4s")  # the footer's length, and the magic number
+_POSITION = np.dtype([("offset", "<u8"), ("length", "<u4")])  # of a page header
+_HEADER_BYTES = 1 << 16  # more than any header has: statistics hold at most 4,096 bytes for each end
+
+
+class DamageError(ValueError):
+    """The bytes of a file are not those that were written; the message says where."""
+
+
+class Tail(NamedTuple):
+    """The end of a Parquet file.
+
+    footer_at: where its footer begins; footer: with its length and the magic number; positions: of the page headers;
+    digest: None in a file without a seal.
+    """
+
+    footer_at: int
+    footer: bytes
+    positions: NDArray[np.void]
+    digest: bytes | None
+
+
+def seal(file: BinaryIO) -> None:
+    """Put the seal of a finished Parquet file in front of its footer; the file stays open at its end."""
+    file.flush()
+    tail = read_tail(file)
+    found = pq.read_metadata(file)
+    chunks = [found.row_group(g).column(c) for g in range(found.num_row_groups) for c in range(found.num_columns)]
+    starts = [(_start(chunk), chunk.total_compressed_size) for chunk in chunks]
+    pages = [page for start, size in starts for page in _pages(file, start, size)]
+    positions = np.array(pages, dtype=_POSITION)
+    digest = _digest(file, positions, tail.footer)
+    file.seek(tail.footer_at)
+    file.write(positions.tobytes() + _FIXED.pack(digest, len(positions), MARK) + tail.footer)
+
+
+def check(file: BinaryIO) -> bool:
+    """Check a file's seal, which covers all but the bodies of pages; return whether it has one.
+
+    Raises
+    ------
+    DamageError
+        The file has changed since it was sealed.
+    """
+    tail = read_tail(file)
+    if _at(file, 0, len(MAGIC)) != MAGIC:
+        raise DamageError("its first bytes are not those of a Parquet file")
+    if tail.digest is None:
+        return False
+    if _digest(file, tail.positions, tail.footer) != tail.digest:
+        raise DamageError("its footer or its page headers do not match their checksum")
+    return True
+
+
+def read_tail(file: BinaryIO) -> Tail:
+    """Return the end of a Parquet file.
+
+    Raises
+    ------
+    DamageError
+        It is none, or was cut short.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if size < len(MAGIC) + _ENDING.size:
+        raise DamageError(f"it has {size} bytes, too few for a Parquet file")
+    length, magic = _ENDING.unpack(_at(file, size - _ENDING.size, _ENDING.size))
+    footer_at = size - _ENDING.size - length
+    if magic != MAGIC or footer_at < len(MAGIC):
+        raise DamageError("it does not end as a Parquet file: it was cut short or overwritten")
+    footer = _at(file, footer_at, size - footer_at)
+    none = Tail(footer_at, footer, np.zeros(0, _POSITION), None)
+    if footer_at < len(MAGIC) + _FIXED.size:
+        return none
+    digest, count, mark = _FIXED.unpack(_at(file, footer_at - _FIXED.size, _FIXED.size))
+    if mark != MARK:
+        return none
+    begin = footer_at - _FIXED.size - count * _POSITION.itemsize
+    if begin < len(MAGIC):
+        raise DamageError("its seal is not as it was written")
+    positions = np.frombuffer(_at(file, begin, count * _POSITION.itemsize), _POSITION)
+    return Tail(footer_at, footer, positions, digest)
+
+
+def _digest(file: BinaryIO, positions: NDArray[np.void], footer: bytes) -> bytes:
+    digest = hashlib.sha256(positions.tobytes())
+    size = os.fstat(file.fileno()).st_size
+    for offset, length in positions.tolist():
+        if offset + length > size:
+            raise DamageError("its seal is not as it was written")
+        digest.update(_at(file, offset, length))
+    digest.update(footer)
+    return digest.digest()
+
+
+def _at(file: BinaryIO, offset: int, length: int) -> bytes:
+    file.seek(offset)
+    return file.read(length)
+
+
+def _start(chunk: pq.ColumnChunkMetaData) -> int:
+    """Return where a column chunk begins: with its dictionary, where it has one."""
+    return int(min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset))))
+
+
+def _pages(file: BinaryIO, start: int, size: int) -> Iterator[tuple[int, int]]:
+    """Walk the pages of a column chunk: where each header stands, and its length."""
+    end = start + size
+    while start < end:
+        length, body = _header(_at(file, start, min(_HEADER_BYTES, end - start)))
+        yield start, length
+        start += length + body
+
+
+def _header(data: bytes) -> tuple[int, int]:
+    """Return the length of the page header at the start of `data`, and that of the body after it."""
+    reader = _Compact(data)
+    fields = reader.struct()
+    return reader.at, fields[3]
+
+
+class _Compact:
+    """Reads what a page header is written in: Thrift's compact protocol, as far as headers use it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def struct(self) -> dict[int, int]:
+        """Pass a struct; return its whole numbers by their field."""
+        fields: dict[int, int] = {}
+        field = 0
+        while kind := self._byte():
+            delta, kind = kind >> 4, kind & 15
+            field = field + delta if delta else self._number()
+            if kind in (3, 4, 5, 6):  # i8, i16, i32, i64
+                fields[field] = self._byte() if kind == 3 else self._number()
+            elif kind == 8:  # bytes
+                length = self._varint()
+                self.at += length
+            elif kind == 12:
+                self.struct()
+            elif kind not in (1, 2):  # true, false
+                raise NotImplementedError(f"a page header has a field of the type {kind}")
+        return fields
+
+    def _byte(self) -> int:
+        self.at += 1
+        return self.data[self.at - 1]
+
+    def _varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self._byte()
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    def _number(self) -> int:
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)
