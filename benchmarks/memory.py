@@ -25,7 +25,9 @@ def over_data(n: int, d: int, optimizers: dict[str, dict[str, Any]], **fields: A
     """Return a study over synthetic rows; `optimizers` gives the keys of each, `problem` those of the problem."""
     blocks = [{"name": name, **keys} for name, keys in optimizers.items()]
     synthetic = {"n": n, "d": d, **fields.pop("synthetic", {})}
-    problem = {"loss": "logistic", "synthetic": synthetic, **fields.pop("problem", {})}
+    problems = fields.pop("problem", {})
+    each = problems if isinstance(problems, list) else [problems]
+    problem = [{"loss": "logistic", "synthetic": synthetic, **own} for own in each]
     return Study(**{"name": "memory", "problem": problem, "optimizer": blocks, "batch_size": 64, "steps": 3, **fields})
 
 
@@ -40,10 +42,8 @@ STUDIES = {
     "held out": lambda: over_data(200_000, 200, {"sgd": RATES}, problem={"validation": 0.2, "standardize": True}),
     "float32": lambda: over_data(200_000, 200, {"adam": RATES}, dtype="float32", problem={"validation": 0.2}),
     "problems": lambda: over_data(
-        100_000, 200, ONE, problem=[
-            {"loss": loss, "synthetic": {"n": 100_000, "d": 200, "seed": seed}, "validation": 0.1}
-            for seed, loss in enumerate(("logistic", "hinge", "squared_hinge"))
-        ],
+        100_000, 200, ONE,
+        problem=[{"loss": loss, "validation": 0.1, "name": loss} for loss in ("logistic", "hinge", "squared_hinge")],
     ),
     "wide tiles": lambda: over_data(2_000, 20_000, {"adam": rates(64)}),
     "lanes that end": lambda: over_data(2_000, 20_000, {"adam": {"lr": {"log": [1e-4, 1e60], "num": 64}}}, steps=60),

@@ -6,7 +6,7 @@ what processes of their own were found to take.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,14 +34,15 @@ if TYPE_CHECKING:
 UNKNOWN = 230e6  # bytes of a process that has read its study, where the platform does not tell
 LOADING = 60e6  # of the compiler's libraries and the first kernels, loaded from the cache
 KERNEL = 1.7e6  # of the kernels of each further rule or shape
-ENDING = 6e6  # of reading results back, beside their rows
+REST = 11e6  # of files, threads and modules that are imported late
 CURVE_ROW = 131_072  # rows of curves that wait for their file, at most
 VALUE = 18.0  # bytes of a number among them: in a buffer, in a table, and while it is compressed
 ROW = 60.0  # of such a row, beside its numbers
-PARAMETERS = 110e6  # of final parameters on their way to the disk, at most; and
+PARAMETERS = 120e6  # of final parameters on their way to the disk, at most; and
 PARAMETER = 3.5  # copies of them, where they are fewer
+READ_AGAIN = 10e6  # of the folder that is looked through for those that it lacks
 FINALISTS = 32e6  # of the parameters that are kept of each problem, optimizer and seed, until the best are known
-TRIAL = 1_600  # of a trial of a cohort, in the tables of the end
+TRIAL = 3_200  # of a trial of a cohort, in the tables of the end
 RANKED = 225  # of a swarm's trial, in the ranking of the end; and
 KEPT = 0.5  # of the memory of its lanes, which the system has not got back by then
 POINT = 24  # of an error surface
@@ -51,7 +52,7 @@ OTHER_THREADS = 3  # that write and read files, beside those that compute here a
 WAITING = AHEAD + 3  # tables of a swarm's checkpoints: that wait, that is written, that fills a row group, and is made
 TRIAL_OF_SWARM = 140  # bytes of a row of its trials, beside coordinates and hyper-parameters
 ROWS = 131_072  # of trajectories that are made together, at most; and
-FOLLOWED = 80.0  # bytes of what each is read from
+FOLLOWED = 200.0  # bytes of what each is read from
 
 
 def expected(unit: float, end: float, kernels: int) -> float:
@@ -67,12 +68,13 @@ def expected(unit: float, end: float, kernels: int) -> float:
     """
     use = memory_use()
     now = use.resident or UNKNOWN
-    return max(use.peak, now + loading(kernels) + max(unit, end + ENDING))
+    return max(use.peak, now + loading(kernels) + max(unit, end) + REST)
 
 
 def loading(kernels: int) -> float:
     """Return what so many kernels take that this process has not loaded yet."""
-    loaded = any(kernel.signatures for kernel in (evaluate_blocks, evaluate_single_blocks, measure_groups))
+    kernels_of_all = (evaluate_blocks, evaluate_single_blocks, measure_groups)
+    loaded = any(getattr(kernel, "signatures", ()) for kernel in kernels_of_all)  # none, where nothing is compiled
     return LOADING * (not loaded) + KERNEL * kernels
 
 
@@ -108,7 +110,7 @@ def room(kernels: int = 1, threads: int | None = None) -> Room:
     where it gets no memory, so there must be enough of it in any case. Threads take addresses, most of which are never
     written to.
     """
-    compiling = loading(kernels) + COMPILER * (kernels > 0) + COMPILED * kernels
+    compiling = REST + loading(kernels) + COMPILER * (kernels > 0) + COMPILED * kernels
     started = (threads or available_threads()) + pa.cpu_count() + OTHER_THREADS
     apart = {"RLIMIT_AS": ARENA + (STACK + ARENA) * started, "RLIMIT_DATA": 1.5 * STACK * started}
     rooms = (Room(limit.left - compiling - apart.get(limit.name, 0.0), limit) for limit in memory_limits())
@@ -117,7 +119,7 @@ def room(kernels: int = 1, threads: int | None = None) -> Room:
 
 def require(threads: int | None = None) -> None:
     """Raise InputError where this process has not the memory for any study."""
-    room(1, threads).require(ENDING, "a study, however small,", "raise it")
+    room(1, threads).require(0.0, "a study, however small,", "raise it")
 
 
 @contextmanager
@@ -128,10 +130,12 @@ def within_memory(path: Path) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "start new thread" not in str(error):
             raise
+        kept = f"what was done is kept in {path}, and the same command goes on from there"
+        done = kept if path.exists() else "nothing was written"
         tightest = min(memory_limits(), key=lambda limit: limit.left)
         raise InputError(
-            f"the memory does not suffice ({tightest.name} limit: {amount(tightest.most, 'B')}): what was done is kept "
-            f"in {path}, and the same command goes on from there; fewer --threads, or more memory, may help"
+            f"the memory does not suffice ({tightest.name} limit: {amount(tightest.most, 'B')}): {done}; "
+            "fewer --threads, or more memory, may help"
         ) from error
 
 
@@ -182,10 +186,17 @@ def _recording(plan: CohortPlan) -> float:
     return curves * (VALUE * (plan.workload.columns + 7) + ROW) + TRIAL * trials + parameters[plan.workload.parameters]
 
 
-def finalists(plan: CohortPlan) -> float:
-    """Return the bytes of final parameters that are kept of a cohort's problem, optimizer and seeds until the end."""
-    kept = 8.0 * (plan.d + plan.spec.intercept)
-    return min(max(FINALISTS, kept), kept * min(8, plan.lanes)) if plan.workload.parameters == "best" else 0.0
+def at_end(cohorts: Iterable[CohortPlan], trials: int) -> float:
+    """Return what the end takes: the tables of all trials, and the final parameters that are stored or kept."""
+    kept, stored = {}, 0.0
+    for cohort in cohorts:
+        parameters, which = 8.0 * (cohort.d + cohort.spec.intercept), cohort.workload.parameters
+        if which == "best":
+            most = min(max(FINALISTS, parameters), 8 * parameters)
+            kept[cohort.label, cohort.spec.rule.optimizer.name, cohort.seeds] = most
+        stored += (which == "all") * parameters * sum(map(len, cohort.ids))
+    again = READ_AGAIN * (bool(kept) or stored > 0)
+    return TRIAL * trials + sum(kept.values()) + min(PARAMETER * stored, PARAMETERS) + again
 
 
 def of_points(parameters: int, itemsize: int, entries: float, *, sparse: bool) -> float:

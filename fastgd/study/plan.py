@@ -75,18 +75,12 @@ class Plan:
         pace = Pace.of(threads)
         parts = [cohort_cost(cohort, pace) for cohort in self.cohorts]
         parts += [survey_cost(survey, pace) for survey in self.surveys]
-        return total(parts, self._end_bytes, self._kernels)
+        return total(parts, memory.at_end(self.cohorts, len(self.trials)), self._kernels)
 
     @property
     def _kernels(self) -> int:
         """How many rules and shapes of kernels there are."""
         return len({(cohort.spec.rule.optimizer.name, cohort.variant, cohort.spec.kernel) for cohort in self.cohorts})
-
-    @property
-    def _end_bytes(self) -> float:
-        """What the end takes: the tables of all trials, and the parameters that are kept until then."""
-        kept = {(cohort.label, cohort.spec.rule.optimizer.name, cohort.seeds): cohort for cohort in self.cohorts}
-        return memory.TRIAL * len(self.trials) + sum(memory.finalists(cohort) for cohort in kept.values())
 
     def within_limits(self, threads: int | None = None) -> "Plan":
         """Return the plan in cohorts that fit into the memory that this process may use; it changes no bits.
@@ -105,7 +99,8 @@ class Plan:
         for survey in self.surveys:
             room.require(memory.of_survey(survey), "the error surface", "a coarser grid takes less")
         ranking = f"the ranking of {len(self.trials):,} trials"
-        room.require(self._end_bytes + memory.ENDING, ranking, "fewer trials take less")
+        end = memory.at_end(self.cohorts, len(self.trials))
+        room.require(end, ranking, 'fewer trials, or record.parameters = "none", take less')
         return replace(self, cohorts=[replace(cohort, index=number) for number, cohort in enumerate(cohorts)])
 
     def summary(self, threads: int | None = None, cost: Cost | None = None) -> PlanSummary:
@@ -431,6 +426,8 @@ def _split(cohort: CohortPlan) -> Iterator[CohortPlan]:
 
 def _fitting_pieces(cohort: CohortPlan, room: float) -> list[CohortPlan]:
     """Cut a cohort into pieces of whole tiles that take no more memory than there is, if they are small enough then."""
+    if memory.of_cohort(cohort) <= room:
+        return [cohort]
     tile = cohort.spec.kernel.lanes
     lanes = -(-cohort.lanes // tile) * tile
     places = np.arange(cohort.lanes)

@@ -98,7 +98,13 @@ class SwarmPlan:
         """Bytes of a lane: its block, what is read of it and when it is made, and what it is judged by."""
         spec, ends = self.spec, 2 + sum(ago <= self.steps for ago in TAIL)
         block = spec.numbers * np.dtype(spec.dtype).itemsize + 8 * (spec.rule.numbers + spec.rule.hyper)
-        return block + 8 * (ends * (spec.d + 2) + 2 * spec.d + JUDGING)
+        return int(self._filled * (block + 8 * (ends * (spec.d + 2) + 2 * spec.d + JUDGING)))
+
+    @property
+    def _filled(self) -> float:
+        """How many places in groups a lane takes: a configuration has groups of its own, if it fills one."""
+        starts, width = len(self.starts), self.spec.width
+        return -(-starts // width) * width / starts if starts >= width else 1.0
 
     @property
     def together(self) -> int:
@@ -212,9 +218,7 @@ class StudyPlan:
             name = f"a group of lanes of {swarm.label}, {swarm.spec.rule.optimizer.name},"
             room.require(memory.of_swarm(swarms[-1]), name, "fewer starts, or a smaller dimension, take less")
         plan = replace(self, swarms=swarms)
-        room.require(
-            plan._end_bytes + memory.ENDING, f"the ranking of {self.trials:,} trials", "fewer starts take less"
-        )
+        room.require(plan._end_bytes, f"the ranking of {self.trials:,} trials", "fewer starts take less")
         return plan
 
     def summary(self, threads: int | None = None, cost: Cost | None = None) -> PlanSummary:
