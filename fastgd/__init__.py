@@ -64,6 +64,8 @@ def __getattr__(name: str) -> Any:
         return import_module(f"fastgd.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in ("run", "tune", "range_test"):
+        import_module("fastgd._system").make_room()
     return getattr(import_module(_HOMES[name]), name)
 
 

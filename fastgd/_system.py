@@ -3,9 +3,11 @@
 import errno
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import BaseFileLock, FileLock, SoftFileLock
 
@@ -14,6 +16,9 @@ from fastgd._errors import InputError
 ROOT = Path("/")
 WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}  # what such a file system says
 UNKNOWN_MEMORY = 16 << 30  # bytes, where the platform does not tell
+# Bytes of addresses, and of data, that importing NumPy, SciPy, pandas, Arrow and Numba takes; and a thread of theirs.
+LIBRARIES = {"RLIMIT_AS": 720e6, "RLIMIT_DATA": 280e6}
+THREAD = 20_000_000
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
@@ -78,9 +83,75 @@ def processors(root: Path = ROOT) -> int:
     return max(1, min([count, *(math.ceil(quota) for quota in quotas)]))
 
 
+class MemoryUse(NamedTuple):
+    """Bytes of memory that this process has: in the machine, at the most so far, as addresses, of these its data."""
+
+    resident: int
+    peak: int
+    addresses: int
+    data: int
+
+
+class MemoryLimit(NamedTuple):
+    """A limit to the memory of this process: its name, bytes, and how many of them are taken."""
+
+    name: str
+    most: int
+    taken: int
+
+    @property
+    def left(self) -> int:
+        """The bytes that this process may still take."""
+        return max(0, self.most - self.taken)
+
+
+def memory_use(root: Path = ROOT) -> MemoryUse:
+    """Return how much memory this process has; zeros where the platform does not tell."""
+    lines = (line.split() for line in _lines(root / "proc/self/status"))
+    sizes = {words[0]: 1024 * int(words[1]) for words in lines if len(words) == 3 and words[2] == "kB"}
+    resident, peak, addresses, data = (sizes.get(f"{name}:", 0) for name in ("VmRSS", "VmHWM", "VmSize", "VmData"))
+    return MemoryUse(resident, max(resident, peak), addresses, data)
+
+
+def memory_limits(root: Path = ROOT) -> list[MemoryLimit]:
+    """Return the limits to this process's memory: the machine's, those of its control groups, and its own.
+
+    Its own ones count addresses, also those where nothing has been written yet.
+    """
+    use = memory_use(root)
+    groups = (MemoryLimit("its control group's", most, use.resident) for most in _memory_limits(root))
+    taken = {"RLIMIT_AS": use.addresses, "RLIMIT_DATA": use.data}
+    own = (MemoryLimit(name, most, taken[name]) for name, most in _own_limits())
+    return [MemoryLimit("the machine's", _physical_memory(), use.resident), *groups, *own]
+
+
 def memory(root: Path = ROOT) -> int:
     """Return how many bytes this process may use: the machine's, or a limit of its control groups or its own."""
-    return min([_physical_memory(), *_memory_limits(root), *_own_limits()])
+    return min(limit.most for limit in memory_limits(root))
+
+
+def make_room() -> None:
+    """Prepare for the libraries where this process has a limit of its own; see `LIBRARIES`.
+
+    Call it before they are imported: some abort without memory, or wait for it for ever. Arrow's usual allocator would
+    reserve 1 GB of addresses at once, which nothing else may use then.
+
+    Raises
+    ------
+    InputError
+        They would not find room.
+    """
+    own = [limit for limit in memory_limits() if limit.name in LIBRARIES]
+    if own and "pyarrow" not in sys.modules:
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    missing = {name for name in ("numpy", "scipy", "llvmlite", "pyarrow") if name not in sys.modules}
+    for limit in own:
+        needed = int(LIBRARIES[limit.name] * len(missing) / 4) + THREAD * (os.cpu_count() or 1)
+        if limit.left < needed:
+            raise InputError(
+                f"the libraries that fastgd uses need {needed / 1e6:,.0f} MB of addresses, and {limit.name} = "
+                f"{limit.most / 1e6:,.0f} MB leaves {limit.left / 1e6:,.0f} MB: raise it (see ulimit -v and -d)"
+            )
 
 
 def _physical_memory() -> int:
@@ -90,14 +161,14 @@ def _physical_memory() -> int:
         return UNKNOWN_MEMORY
 
 
-def _own_limits() -> Iterator[int]:
+def _own_limits() -> Iterator[tuple[str, int]]:
     """The limits of the process's address space and of its data; none is infinite."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
-    yield from (limit for limit in limits if limit != resource.RLIM_INFINITY)
+    limits = ((name, resource.getrlimit(getattr(resource, name))[0]) for name in ("RLIMIT_AS", "RLIMIT_DATA"))
+    yield from ((name, limit) for name, limit in limits if limit != resource.RLIM_INFINITY)
 
 
 def _cpu_quotas(root: Path) -> Iterator[tuple[int, int]]:

@@ -324,7 +324,9 @@ class Results:
     def _configurations_of_swarms(self) -> tuple[pd.DataFrame, NDArray[np.int64], pd.DataFrame]:
         """The same for landscapes, whose trials may be many millions: their names tell configurations apart."""
         names = ["trial_id", "start", "seed", "status", "final_loss", "best_loss"]
-        trials: pd.DataFrame = self.table("trials", columns=names, filter=pc.field("in_study")).to_pandas()
+        table = self.table("trials", columns=names, filter=pc.field("in_study"))
+        trials: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)  # a column at a time, not a copy
+        del table
         codes, used = pd.factorize(trials["trial_id"])
         table = self._snapshot.first_rows(["configuration", *self.identity]).loc[list(map(str, used))]
         # A configuration is one whatever its seed: seeds are to be the median's, as starts are.
@@ -358,8 +360,8 @@ def _places(trials: pd.DataFrame, value: str) -> pd.DataFrame:
     unknown = ((status == "timeout").to_numpy() | np.isnan(score)) & ~lost
     score[lost], score[unknown] = np.inf, np.nan
     group = np.select([lost, reached, unknown], [GONE, REACHED, UNKNOWN], ENDED)
-    epochs = trials["epochs"].to_numpy(dtype=np.float64) if reached.any() else np.zeros(len(trials))
-    return pd.DataFrame({"group": group, "epochs": np.where(reached, epochs, 0.0), "score": score})
+    epochs = np.where(reached, trials["epochs"].to_numpy(dtype=np.float64), 0.0) if reached.any() else 0.0
+    return pd.DataFrame({"group": group.astype(np.int8), "epochs": epochs, "score": score})
 
 
 def _extreme(of: np.ufunc, values: NDArray[np.float64], first: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -115,7 +115,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(finished, tmp_path, monkeypa
     assert re.fullmatch(r"optimizer +batch size +cohorts +lanes +padding +kernel +memory +passes +work", lines[1])
     assert lines[2].split()[:4] == ["momentum", "32", "3", "18"]
     assert lines[4].startswith("18 trials in 3 cohorts: 18 lanes, ")
-    assert "of memory for the largest cohort" in lines[5]
+    assert "the largest part takes" in lines[5]
     assert "passes over the data" in lines[5]
     assert list(tmp_path.iterdir()) == []
 

@@ -5,8 +5,6 @@ memory. Seconds are compared with nothing: `python -m benchmarks.costs` does tha
 import io
 import json
 import re
-import subprocess
-import sys
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -18,7 +16,7 @@ from small_studies import Log, rows, run, study_of
 from test_cli import fastgd_cli
 
 import fastgd
-from fastgd import InputError, Study
+from fastgd import InputError
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine import machine
 from fastgd.engine.machine import Machine
@@ -204,42 +202,6 @@ def test_disk_of_landscapes(tmp_path, changes):
     fastgd.run(landscape_study(**changes), tmp_path / "r", on_event=log)
     (planned,) = log.of(Planned)
     assert 0.4 < planned.summary.cost.disk / bytes_in(tmp_path / "r") < 2.5
-
-
-MEASURE = """
-import resource, sys
-from pathlib import Path
-import fastgd
-from fastgd.study.events import Planned, Searching
-seen = []
-results = fastgd.run(fastgd.Study.from_toml(sys.argv[1]), sys.argv[2], on_event=seen.append)
-results.best()
-cost = next(event for event in seen if isinstance(event, Planned)).summary.cost
-status = Path("/proc/self/status")
-if status.exists():  # what getrusage tells there holds the memory of the process that started this one
-    peak = 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-else:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-print(cost.memory, peak)
-"""
-
-
-@pytest.mark.parametrize("study", [
-    Study(
-        name="rows",
-        steps=3,
-        batch_size=64,
-        problem={"loss": "squared", "synthetic": {"n": 200_000, "d": 200}},
-        optimizer={"name": "sgd", "lr": 1e-3},
-    ),
-    landscape_study(starts={"uniform": 300_000}, steps=5, optimizer=[{"name": "sgd", "lr": 1e-3}]),
-], ids=["rows", "swarm"])  # fmt: skip
-def test_memory(tmp_path, study):
-    file = tmp_path / "study.toml"
-    file.write_text(study.to_toml())
-    command = [sys.executable, "-c", MEASURE, str(file), str(tmp_path / "r")]
-    said, found = map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
-    assert 0.5 < said / found < 2
 
 
 # --- in words ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from fastgd import InputError, __version__
+from fastgd._system import make_room
 from fastgd.cli.choices import At, By, Kind
 
 
@@ -22,6 +23,7 @@ class _Program(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
+            make_room()
             return super().invoke(ctx)
         except InputError as error:
             sys.stderr.write(f"error: {error}\n")
@@ -30,6 +32,9 @@ class _Program(TyperGroup):
             if error.param is None or not error.message:  # what is missing is told with the usage
                 raise
             sys.stderr.write(f"error: {_told(error)}\n")
+            raise typer.Exit(2) from None
+        except MemoryError:
+            sys.stderr.write("error: the memory that this process may use does not suffice\n")
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             sys.stderr.write("interrupted\n")

@@ -31,7 +31,7 @@ def describe(name: str, summary: PlanSummary, standing: Sequence[str] = ()) -> l
         f"{count(summary.trials, 'trial')} in {count(len(summary.cohorts), 'cohort')}: "
         f"{count(summary.lanes, 'lane')}, "
         f"{summary.padding:.0%} of what is computed is padding",
-        f"{amount(summary.bytes, 'B')} of memory for {_what(summary)}, {amount(summary.flops, 'flop')}",
+        _work(summary),
         f"{summary.cost.in_words()}; compiling kernels that are not in the cache comes on top",
         *(f"note: {text}" for text in summary.notes),
         *standing,
@@ -39,11 +39,9 @@ def describe(name: str, summary: PlanSummary, standing: Sequence[str] = ()) -> l
     ]
 
 
-def _what(summary: PlanSummary) -> str:
-    if not summary.passes:
-        return "the lanes that are there together"
-    budget = amount(summary.budget, "B")
-    return f"the largest cohort (at most {budget}), {summary.passes:,.0f} passes over the data"
+def _work(summary: PlanSummary) -> str:
+    passes = f", {summary.passes:,.0f} passes over the data" if summary.passes else ""
+    return f"{amount(summary.flops, 'flop')}{passes}; the largest part takes {amount(summary.bytes, 'B')} of the memory"
 
 
 def _kind(cohort: CohortSummary) -> tuple[str, str, int, str]:

@@ -70,11 +70,13 @@ def _kept(folder: Path, reporter: Reporter) -> str:
 def dry_run(study: Study, out: Path | None, options: Options) -> None:
     """Print the plan of a study, or of one trial, and what its folder holds of it; nothing is computed or written."""
     from fastgd.cli.plans import describe
+    from fastgd.study import memory
     from fastgd.study.runner import folder_of, refusal
     from fastgd.study.standing import standing
     from fastgd.study.swarm_plan import make_swarm_plan
 
     plan: Plan | StudyPlan
+    memory.require(options.threads)
     if study.landscapes:
         plan = make_swarm_plan(study)
     else:
@@ -82,6 +84,7 @@ def dry_run(study: Study, out: Path | None, options: Options) -> None:
             plan = _plan(study, reporter)
     if options.trial is not None:
         plan = plan.only(options.trial)
+    plan = plan.within_limits(options.threads)
     folder = folder_of(study, out, options.trial)
     refused = "" if options.fresh else refusal(folder, study, options.allow_mixed)
     found = None if options.fresh or refused else standing(folder, study, plan)
@@ -101,6 +104,9 @@ def demo(out: Path) -> None:
 
 def warmup(path: Path | None) -> None:
     """Compile what a study needs, or every built-in optimizer."""
+    from fastgd.study import memory
+
+    memory.require()
     study = None if path is None else Study.from_toml(path)
     if study is not None and study.landscapes:
         _warm_swarms(study)

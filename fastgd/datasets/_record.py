@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastgd._errors import InputError
 from fastgd._registry import Registry
-from fastgd._system import memory
+from fastgd._system import memory_limits
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -195,12 +195,14 @@ def digest(*parts: str | NDArray[Any]) -> str:
 def check_memory(size: int, what: str, form: str, advice: str = "") -> None:
     """Raise InputError where arrays of `size` bytes would fill more than half of the memory.
 
-    Half, because preparation may hold a second copy. The memory is what this process may use: the machine's, or less
-    where a container or the process has a limit.
+    Half, because preparation may hold a second copy; and no more than is left. The memory is what this process may use:
+    the machine's, or less where a container or the process has a limit.
     """
-    available = memory()
-    if size > available // 2:
+    limits = memory_limits()
+    available, left = min(limit.most for limit in limits), min(limit.left for limit in limits)
+    if size > min(available // 2, left):
+        half = "half of" if size > available // 2 else f"the {left / 1e9:,.1f} GB that are left of"
         raise InputError(
             f"{what} take {size / 1e9:,.1f} GB as {form}, "
-            f"more than half of the {available / 1e9:,.1f} GB that this process may use{advice}"
+            f"more than {half} the {available / 1e9:,.1f} GB that this process may use{advice}"
         )

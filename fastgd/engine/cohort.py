@@ -111,16 +111,22 @@ class Cohort:
         self._evaluation = Evaluation(self)
         self.line = DirectionLine(self) if spec.line_search else None
 
-    def _allocate(self, count: int) -> None:
+    def _allocate(self, count: int, kept: tuple[Array, Array, Array] | None = None) -> None:
+        """Make room for so many lanes; `kept`: state, table and mean, where they are there already."""
         tiles, L = self.spec.kernel.tiles(count), self.layout.shape.lanes
         rule, parameters = self.spec.rule, self.layout.parameters
         self._members = self.alive  # the lanes in the tiles: those that end stay there until a tile is free
         values = self.spec.hyper_rows(self.dtype)[:, :, self.alive].reshape(-1, count)
         hyper = self.layout.spread(values, self.dtype)
         memory = np.array(rule.memory, np.float64)
-        kept = 0 if self.spec.estimator == "none" else parameters
+        estimated = 0 if self.spec.estimator == "none" else parameters
+        state, table, mean = kept or (
+            aligned((tiles, (1 + rule.slots) * parameters * L), self.dtype),
+            aligned((tiles, self.n * L if estimated else 0), self.dtype),
+            aligned((tiles, estimated * L), self.dtype),
+        )
         self.lanes = Lanes(
-            state=aligned((tiles, (1 + rule.slots) * parameters * L), self.dtype),
+            state=state,
             hyper=hyper,
             exact=hyper if is_double(self.dtype) else self.layout.spread(values, np.float64),
             scheduled=np.zeros((1, tiles, len(self.spec.scheduled) * L)),
@@ -128,8 +134,8 @@ class Cohort:
             memory=self.layout.spread(np.repeat(memory[:, None], count, axis=1), np.float64),
             bad=np.zeros((tiles, self.spec.kernel.lanes), np.int64),
             estimator=ESTIMATORS[self.spec.estimator],
-            table=aligned((tiles, self.n * L if kept else 0), self.dtype),
-            mean=aligned((tiles, kept * L), self.dtype),
+            table=table,
+            mean=mean,
         )
         self.workers = min(self.threads.count, max(1, self.spec.kernel.parts) * tiles)
         large = self.spec.kernel.parts > 0
@@ -391,10 +397,15 @@ class Cohort:
             return self.spec.hyper[self.alive, row]
         return self.layout.gather(self.lanes.exact)[row, self.places]
 
-    def parameters(self) -> Array:
-        """Return the reported iterates (alive, d + intercept) in float64."""
-        block = self.layout.blocks(self.iterate(), 0)
-        return self.layout.columns(block)[:, self.places].T.astype(np.float64)
+    def parameters(self, which: Array | None = None) -> Array:
+        """Return the reported iterates (alive, d + intercept) in float64; `which`: of these positions only."""
+        places, blocks = self.places if which is None else self.places[which], self.layout.blocks(self.iterate(), 0)
+        out = np.empty((len(places), self.d + self.spec.intercept))
+        tiles, columns = np.divmod(places, self.layout.lanes)
+        for tile in np.unique(tiles):  # one by one: no copy of all of them is made
+            own = tiles == tile
+            out[own] = self.layout.columns(blocks[tile : tile + 1])[:, columns[own]].T
+        return out
 
     def first_bad_step(self) -> Array:
         """Return the first step with a residual that was not finite (alive,), or 0."""
@@ -427,13 +438,9 @@ class Cohort:
         old, old_places = self.lanes, places
         past = self.touching and self.touching.past
         self.alive, self.places = kept, np.arange(len(kept))
-        self._allocate(len(kept))
-        for row in range(1 + self.spec.rule.slots):
-            columns = self.layout.columns(self.layout.blocks(old.state, row))[:, old_places]
-            self.layout.put(self.layout.blocks(self.lanes.state, row), columns)
+        state, table, mean = (self.layout.pack(values, old_places) for values in (old.state, old.table, old.mean))
+        self._allocate(len(kept), (state, table, mean))
         self.lanes.bad.reshape(-1)[: len(kept)] = old.bad.reshape(-1)[old_places]
-        for new, before in ((self.lanes.table, old.table), (self.lanes.mean, old.mean)):
-            new[:] = self.layout.spread(self.layout.gather(before)[:, old_places], self.dtype)
         # With its scheduled values: what is reported may depend on those of the last step.
         exact, memory = (self.layout.gather(rows)[:, old_places] for rows in (old.exact, old.memory))
         self.lanes.hyper[:] = self.layout.spread(exact, self.dtype)

@@ -16,7 +16,7 @@ import numpy as np
 from fastgd import _cache
 from fastgd._jit import jit
 from fastgd._static import Static, static
-from fastgd._system import memory
+from fastgd._system import memory, memory_limits
 from fastgd._threads import Threads, available_threads, call
 from fastgd._vectors import aligned, load, register_bits, store
 from fastgd.engine.shapes import tile_shape
@@ -97,7 +97,8 @@ def measure(threads: Threads | None = None, elements: int = _ELEMENTS) -> Machin
         values = [aligned((2 * lanes,), dtype) for _ in range(threads.count)]
         seconds = _fastest(threads, [call(_multiply_adds, (shape, array, _ROUNDS)) for array in values])
         peaks.append(2.0 * 12 * lanes * _ROUNDS * threads.count / seconds / 1e9)
-    each = min(elements, memory() // 100) // threads.count  # a quarter of the memory at most
+    left = min(limit.left for limit in memory_limits())
+    each = min(elements, left // 100) // threads.count  # a quarter of the memory that is left, at most
     arrays = [np.ones((3, each)) for _ in range(threads.count)]
     seconds = _fastest(threads, [call(_triad, (*triple, 3.0)) for triple in arrays])
     return Machine(peaks[0], peaks[1], 3.0 * 8 * each * threads.count / seconds / 1e9)

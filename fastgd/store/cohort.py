@@ -16,8 +16,8 @@ from fastgd.store.snapshot import commit_schema, part_name
 if TYPE_CHECKING:
     from fastgd.store.folder import Folder
 
-# Values that go to a row group of parameters: 32 MB of float64.
-_VALUES_AT_ONCE = 1 << 22
+# Values that become a table of parameters at a time: 16 MB of float64.
+_VALUES_AT_ONCE = 1 << 21
 
 
 class CohortWriter:

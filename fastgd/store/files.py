@@ -15,7 +15,7 @@ from fastgd.store.tables import PART, part_of
 
 # A row group is full at this many rows (fewer make files that are larger and slower to scan) or bytes (parameters).
 ROW_GROUP = 131_072
-_ROW_GROUP_BYTES = 64 << 20
+_ROW_GROUP_BYTES = 32 << 20  # what writes or compacts them holds some three times as much
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from fastgd.store.snapshot import commit_schema, part_name
 if TYPE_CHECKING:
     from fastgd.store.folder import Folder
 
-AHEAD = 4  # tables that wait to be written, at most: what bounds the memory
-KINDS = ("curves", "trajectories", "trials")
+AHEAD = 2  # tables that wait to be written, at most: what bounds the memory
+BESIDE = ("curves", "trajectories")  # tables beside the trials
 
 
 class SwarmWriter:
@@ -31,12 +31,12 @@ class SwarmWriter:
     def __init__(self, folder: "Folder", number: int) -> None:
         self._folder, self._part = folder, part_name(folder.generation, number)
         footer = folder.manifest.footer()
-        self._schemas: dict[str, pa.Schema] = {kind: getattr(folder.columns, kind) for kind in KINDS}
+        self._schemas: dict[str, pa.Schema] = {kind: getattr(folder.columns, kind) for kind in ("trials", *BESIDE)}
         self._files = {
             kind: TableFile(folder.path / kind / f"{self._part}-00.parquet", self._schemas[kind].with_metadata(footer))
-            for kind in KINDS[:2]
+            for kind in BESIDE
         }
-        self._trials: list[pa.Table] = []
+        self._named: dict[str, list[str]] = {}  # the files that the trials' own, the commit record, names
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="fastgd-store")
         self._waiting: list[Future[None]] = []
 
@@ -57,18 +57,28 @@ class SwarmWriter:
         rows : int
         columns : mapping of str to array_like
             Arrays (rows,), scalars that hold for all rows, and names: a string for all rows, or `Names`. What is
-            absent is null.
+            absent is null. From the first trials on there are rows only of what had some before.
         """
         table = pa.table(
             [_column(columns.get(field.name), field.type, rows) for field in self._schemas[kind]],
             schema=self._schemas[kind],
         )
         if kind == "trials":
-            self._trials.append(table)
-            return
+            self._begin_trials()
+        elif kind not in self._named:
+            if "trials" in self._files:
+                raise ValueError(f"{kind} came after trials, whose file names those before")
+            self._named[kind] = [self._files[kind].target.name]
         while len(self._waiting) >= AHEAD:
             self._waiting.pop(0).result()
         self._waiting.append(self._pool.submit(self._write, kind, table))
+
+    def _begin_trials(self) -> None:
+        """Begin the trials' file: it streams as the others do, and its footer names those that have rows by now."""
+        if "trials" not in self._files:
+            schema = commit_schema(self._schemas["trials"], self._folder.manifest.footer(), self._named)
+            target = self._folder.path / "trials" / f"{self._part}.parquet"
+            self._files["trials"] = TableFile(target, schema)
 
     def _write(self, kind: str, table: pa.Table) -> None:
         make_folders(self._files[kind].target.parent)
@@ -80,12 +90,8 @@ class SwarmWriter:
             future.result()
         self._waiting.clear()
         with self._folder.clock, self._folder.committing([key]):
-            files = {kind: file.publish() for kind, file in self._files.items()}
-            schema = commit_schema(self._schemas["trials"], self._folder.manifest.footer(), files)
-            with TableFile(self._folder.path / "trials" / f"{self._part}.parquet", schema) as record:
-                for table in self._trials:
-                    record.write(table)
-                record.publish()
+            for kind in (*BESIDE, "trials"):
+                self._files[kind].publish()
 
 
 class Names:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fastgd.engine.spec import CohortSpec, cohort_bytes
 from fastgd.optimizers._coast import STEP
+from fastgd.study import memory
 from fastgd.study._tables import Search
 from fastgd.study.config import Schedule
 from fastgd.study.costs import NOTHING_BESIDE, Workload
@@ -179,7 +180,7 @@ class CohortPlan:
             lanes=self.lanes,
             padding=padding / (padding + self.lanes),
             kernel=self.spec.kernel.name,
-            bytes=self.bytes,
+            bytes=round(memory.of_cohort(self)),
             passes=self.passes,
             flops=self.flops,
         )

@@ -9,7 +9,7 @@ Lanes that end early cost less. Starting the program, reading data and compiling
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, log
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +20,7 @@ from fastgd.engine.machine import Machine, limits
 from fastgd.engine.shapes import Kernel, point_kernel
 from fastgd.optimizers._coast import STEP, Coast
 from fastgd.problems import Loss
+from fastgd.study import memory
 from fastgd.study.effective_rates import COLUMNS, METRIC
 from fastgd.study.operations import Operations, of_landscape, of_loss, of_rule
 from fastgd.study.summary import Cost
@@ -64,10 +65,6 @@ SWARM_VALUES = 12  # bytes of a swarm's trial, compressed, beside its coordinate
 READING, READING_OF_COORDINATE = 15e-9, 10e-9  # of a lane's checkpoint, and of each coordinate there
 JUDGED, JUDGED_COORDINATE = 1.3e-6, 0.2e-6  # of judging what became of a trial, and of each coordinate
 FOLLOWED_STEP, FOLLOWED_ROW = 80e-6, 0.5e-6  # of a step of trajectories, and of each row
-# Memory.
-PROCESS = 370e6  # bytes of a process with the compiler
-RANKED_TRIAL = 180  # bytes that the ranking at the end reads of a swarm's trial
-WAITING_TABLES = 10  # tables of a swarm's checkpoints that wait to be written, with what writing one takes
 
 
 class Pace(NamedTuple):
@@ -123,6 +120,8 @@ class Workload:
         Whether the validation loss is taken at each epoch's end.
     touched : float
         Features of a batch of sparse rows.
+    of_weights : bool
+        Whether metrics are made of all weights.
     parameters : {"none", "best", "all"}
         Whose final parameters are kept.
     """
@@ -136,6 +135,7 @@ class Workload:
     effective_rates: bool = False
     feedback: bool = False
     touched: float = 0.0
+    of_weights: bool = False
     parameters: str = "none"
 
 
@@ -158,6 +158,7 @@ def workload(study: Study, data: Data, batch_size: int, feedback: bool) -> Workl
         effective_rates=METRIC in metrics,
         feedback=feedback,
         touched=_touched(data, batch_size) if data.sparse else 0.0,
+        of_weights=not {"composite_loss", "nonzeros"}.isdisjoint(metrics),
         parameters=study.record.parameters,
     )
 
@@ -219,7 +220,7 @@ class _Rows:
 
 
 def cohort_cost(plan: CohortPlan, pace: Pace) -> Cost:
-    """Return what a cohort is expected to cost; its memory is that of its lanes and of what waits to be stored."""
+    """Return what a cohort is expected to cost."""
     speed = pace.speed(plan.dtype)
     rows = _Rows(plan.spec.kernel, plan.lanes, plan.d, plan.entries, plan.itemsize, plan.spec.loss, speed)
     trials = sum(map(len, plan.ids))
@@ -230,13 +231,8 @@ def cohort_cost(plan: CohortPlan, pace: Pace) -> Cost:
         evaluation=_evaluation(plan, rows),
         storing=COHORT_FILES + CURVE_ROW * curves + CURVE_ROWS * len(plan.checkpoints),
         disk=curves * (1 + VALUE_BYTES * work.columns) + trials * TRIAL_BYTES + 8.0 * kept,
-        memory=plan.bytes + 9.0 * (work.columns + 7) * min(curves, 1 << 17) + 8.0 * kept + _subsample_bytes(plan),
+        memory=memory.of_cohort(plan),
     )
-
-
-def _subsample_bytes(plan: CohortPlan) -> float:
-    rows = plan.sampled
-    return rows * plan.entries * (plan.itemsize + 4 * plan.spec.kernel.sparse) if rows < plan.n else 0.0
 
 
 def _training(plan: CohortPlan, rows: _Rows) -> float:
@@ -319,19 +315,19 @@ def survey_cost(survey: Survey, pace: Pace) -> Cost:
     itemsize = np.dtype(survey.dtype).itemsize
     points = _points(survey.parameters, survey.entries, itemsize, survey.loss, survey.sparse, speed)
     seconds = survey.points * points.over(survey.n, "evaluate") / points.lanes
-    return surface_cost(survey.points) + Cost(evaluation=seconds)
+    return replace(surface_cost(survey.points) + Cost(evaluation=seconds), memory=memory.of_survey(survey))
 
 
 def surface_cost(points: int) -> Cost:
     """Return what storing an error surface costs; a landscape's values take no time that counts."""
-    return Cost(storing=COHORT_FILES, disk=7.0 * points + 1_000, memory=24.0 * points)
+    return Cost(storing=COHORT_FILES, disk=7.0 * points + 1_000, memory=memory.POINT * points)
 
 
 # --- swarms -----------------------------------------------------------------------------------------------------------
 
 
 def swarm_cost(plan: SwarmPlan, pace: Pace) -> Cost:
-    """Return what a swarm is expected to cost; its memory is that of the lanes and rows that are there together."""
+    """Return what a swarm is expected to cost."""
     spec, lanes, d = plan.spec, len(plan.lanes), plan.spec.d
     speed, threads = pace.speed(spec.dtype), pace.threads
     groups = ceil(lanes / spec.width)
@@ -339,7 +335,6 @@ def swarm_cost(plan: SwarmPlan, pace: Pace) -> Cost:
     curves, shown = len(plan.checkpoints) * lanes, min(d, 8)
     columns = 7 + shown + bool(plan.search)
     followed, slots = len(plan.followed) * (plan.steps + 1), spec.rule.slots
-    together = min(lanes, plan.together)
     return Cost(
         training=speed.shared(step, min(groups, 64)) * (1 + bool(plan.search) * LINE_EVALUATIONS),
         evaluation=curves * (READING + READING_OF_COORDINATE * d)
@@ -350,7 +345,7 @@ def swarm_cost(plan: SwarmPlan, pace: Pace) -> Cost:
         disk=curves * VALUE_BYTES * (3 + shown)
         + lanes * (SWARM_VALUES + VALUE_BYTES * shown)
         + followed * d * 8.0 * (2.5 + slots),
-        memory=together * (plan.bytes_a_lane + WAITING_TABLES * 8.0 * columns),
+        memory=memory.of_swarm(plan),
     )
 
 
@@ -366,17 +361,17 @@ def _swarm_step(plan: SwarmPlan) -> Operations:
 # --- together ---------------------------------------------------------------------------------------------------------
 
 
-def total(parts: Iterable[Cost], data: float = 0.0, ranked: int = 0) -> Cost:
+def total(parts: Iterable[Cost], end: float, kernels: int) -> Cost:
     """Return the cost of a study: its parts one after another, its files, and the process that runs it.
 
     Parameters
     ----------
     parts : iterable of Cost
-    data : float
-        Bytes of the prepared rows; while they are made, there are two copies of them.
-    ranked : int
-        Trials of swarms, which the ranking at the end reads.
+    end : float
+        Bytes in memory at the end, when results are merged and ranked.
+    kernels : int
+        How many rules and shapes of kernels there are.
     """
     found = sum(parts, Cost())
-    memory = PROCESS + data + max(found.memory, data) + RANKED_TRIAL * ranked
-    return Cost(found.training, found.evaluation, found.storing + FOLDER, found.disk + FOLDER_BYTES, memory)
+    most = memory.expected(found.memory, end, kernels)
+    return Cost(found.training, found.evaluation, found.storing + FOLDER, found.disk + FOLDER_BYTES, most)

@@ -30,6 +30,7 @@ from fastgd.study.trials import Finalists, TrialRecords
 
 Array = npt.NDArray[Any]
 PROGRESS_SECONDS = 0.2
+PARAMETERS_AT_ONCE = 1 << 21  # final parameters that are read and stored together, which bounds the memory: 16 MB
 
 
 class Execution:
@@ -229,35 +230,36 @@ class _CohortRun:
         if not ended.any():
             return
         lanes, bad = self.cohort.alive, self.cohort.first_bad_step()
-        parameters = self._final_parameters(lanes, np.flatnonzero(ended))
+        self._keep_parameters(lanes, np.flatnonzero(ended))
         for position in np.flatnonzero(ended):
             first = int(bad[position]) if status[position] == "diverged" else 0
             reason = reasons[position]
             if first:
                 reason += f"; the first residual that is not finite came in step {first}"
-            self.records.end(
-                lanes[position], status[position], reason, first or self.cohort.t, parameters.get(int(position))
-            )
+            self.records.end(lanes[position], status[position], reason, first or self.cohort.t)
         ids = [len(self.plan.ids[lane]) for lane in lanes[ended]]
         self.execution.done += sum(ids)
         self.execution.diverged += sum(np.array(ids)[status[ended] == "diverged"])
         self.cohort.retire(~ended)
 
-    def _final_parameters(self, lanes: Array, ended: Array) -> dict[int, Array]:
-        """Return the parameters of lanes that end, by position, where they are stored; keep those that may be later."""
+    def _keep_parameters(self, lanes: Array, ended: Array) -> None:
+        """Store the parameters of lanes that end, or keep those that may be stored later."""
         keep, finalists = self.execution.keep, self.execution.finalists
         if keep == "all":
-            W = self.cohort.parameters()
-            return {int(position): W[position] for position in ended}
+            positions = np.repeat(ended, [len(self.plan.ids[lane]) for lane in lanes[ended]])
+            ids = [trial for lane in lanes[ended] for trial in self.plan.ids[lane]]
+            some = max(1, PARAMETERS_AT_ONCE // (self.plan.d + self.plan.spec.intercept))
+            with self.watch.stage("store"):
+                for first in range(0, len(ids), some):
+                    part = slice(first, first + some)
+                    self.writer.parameters(ids[part], self.cohort.parameters(positions[part]))
         if keep == "best":
             key = self.plan.label, self.plan.spec.rule.optimizer.name, self.plan.seeds
             scores = self.records.scores(lanes[ended])
             chosen = finalists.among(key, scores, self.plan.d + self.plan.spec.intercept)
-            W = self.cohort.parameters() if len(chosen) else np.zeros(0)
-            for place in chosen:
-                ids = self.plan.ids[lanes[ended[place]]]
-                finalists.add(key, float(scores[place]), ids, W[ended[place]].copy())
-        return {}
+            W = self.cohort.parameters(ended[chosen]) if len(chosen) else np.zeros(0)
+            for place, parameters in zip(chosen, W, strict=True):
+                finalists.add(key, float(scores[place]), self.plan.ids[lanes[ended[place]]], parameters.copy())
 
     def _write(self, metrics: dict[str, Array]) -> None:
         lanes, step = self.cohort.alive, self.cohort.t
@@ -291,10 +293,6 @@ class _CohortRun:
             train_seconds=seconds["train"],
             evaluate_seconds=seconds["evaluate"],
         )
-        kept = self.records.parameters()
-        if kept:
-            ids = [trial for lane in kept for trial in self.plan.ids[lane]]
-            self.writer.parameters(ids, np.stack([kept[lane] for lane in kept for _ in self.plan.ids[lane]]))
         self.writer.commit(trials)
 
     # --- between kernel calls -----------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
 from fastgd.problems import find_loss
 from fastgd.store.snapshot import Snapshot
+from fastgd.study import memory
 from fastgd.study._checks import same_name
 from fastgd.study._tables import Search
 from fastgd.study.cohort_plan import CohortPlan, without
@@ -48,7 +49,6 @@ class Plan:
     trials: pd.DataFrame
     notes: tuple[str, ...] = ()
     surveys: tuple[Survey, ...] = ()
-    data_bytes: int = 0
 
     def table(self) -> pd.DataFrame:
         """Return a row for each trial."""
@@ -74,7 +74,34 @@ class Plan:
         """Return what it is expected to cost, with so many threads on this machine."""
         pace = Pace.of(threads)
         parts = [cohort_cost(cohort, pace) for cohort in self.cohorts]
-        return total([*parts, *(survey_cost(survey, pace) for survey in self.surveys)], self.data_bytes)
+        parts += [survey_cost(survey, pace) for survey in self.surveys]
+        return total(parts, memory.at_end(self.cohorts, len(self.trials)), self._kernels)
+
+    @property
+    def _kernels(self) -> int:
+        """How many rules and shapes of kernels there are."""
+        return len({(cohort.spec.rule.optimizer.name, cohort.variant, cohort.spec.kernel) for cohort in self.cohorts})
+
+    def within_limits(self, threads: int | None = None) -> "Plan":
+        """Return the plan in cohorts that fit into the memory that this process may use; it changes no bits.
+
+        Raises
+        ------
+        InputError
+            The smallest ones do not.
+        """
+        room = memory.room(self._kernels, threads)
+        cohorts = [piece for cohort in self.cohorts for piece in _fitting_pieces(cohort, room.left)]
+        advice = 'fewer features, dtype = "float32" or record.parameters = "none" take less'
+        for cohort in cohorts:
+            name = f"a cohort of {cohort.label}, {cohort.spec.rule.optimizer.name},"
+            room.require(memory.of_cohort(cohort), name, advice)
+        for survey in self.surveys:
+            room.require(memory.of_survey(survey), "the error surface", "a coarser grid takes less")
+        ranking = f"the ranking of {len(self.trials):,} trials"
+        end = memory.at_end(self.cohorts, len(self.trials))
+        room.require(end, ranking, 'fewer trials, or record.parameters = "none", take less')
+        return replace(self, cohorts=[replace(cohort, index=number) for number, cohort in enumerate(cohorts)])
 
     def summary(self, threads: int | None = None, cost: Cost | None = None) -> PlanSummary:
         """Return the plan in numbers; costs are those with so many threads, or those of what is left to run of it."""
@@ -139,9 +166,8 @@ def make_plan(study: Study, data: Sequence[Data]) -> Plan:
                         tables.append(_table(problem, rows, cohort))
     numbered = [replace(cohort, index=number) for number, cohort in enumerate(cohorts)]
     surveys = _surveys(study, data)
-    held = sum(_bytes(rows) for rows in {id(rows): rows for rows in data}.values())
     notes = distinct(data_notes(data), metric_notes(study, data), cohort_notes(numbered))
-    return Plan(numbered, pd.concat(tables, ignore_index=True), notes, surveys, held)
+    return Plan(numbered, pd.concat(tables, ignore_index=True), notes, surveys)
 
 
 def _surveys(study: Study, data: Sequence[Data]) -> tuple[Survey, ...]:
@@ -162,14 +188,6 @@ def _surveys(study: Study, data: Sequence[Data]) -> tuple[Survey, ...]:
 def _entries(data: Data) -> float:
     """Entries of a row, on average; of dense rows all."""
     return (data.nonzeros or 0) / len(data.y) if data.sparse else float(data.X.shape[1])
-
-
-def _bytes(data: Data) -> int:
-    """Bytes of the prepared rows."""
-    arrays: list[Any] = [data.y, data.y_validation]
-    for X in (data.X, data.X_validation):
-        arrays += [X] if X is None or isinstance(X, np.ndarray) else [X.data, X.indices, X.indptr]
-    return sum(array.nbytes for array in arrays if array is not None)
 
 
 def labels(study: Study, data: Sequence[Data]) -> list[str]:
@@ -404,6 +422,18 @@ def _split(cohort: CohortPlan) -> Iterator[CohortPlan]:
         keep = np.zeros(cohort.lanes, bool)
         keep[start : start + tiles * tile] = True
         yield cohort.select(keep)
+
+
+def _fitting_pieces(cohort: CohortPlan, room: float) -> list[CohortPlan]:
+    """Cut a cohort into pieces of whole tiles that take no more memory than there is, if they are small enough then."""
+    if memory.of_cohort(cohort) <= room:
+        return [cohort]
+    tile = cohort.spec.kernel.lanes
+    lanes = -(-cohort.lanes // tile) * tile
+    places = np.arange(cohort.lanes)
+    while lanes > tile and memory.of_cohort(cohort.select(places < lanes)) > room:
+        lanes = -(-lanes // tile // 2) * tile
+    return [cohort.select(places // lanes == piece) for piece in range(-(-cohort.lanes // lanes))]
 
 
 def _table(problem: Problem, data: Data, cohort: CohortPlan) -> pd.DataFrame:

@@ -30,6 +30,8 @@ from fastgd.study.data_surfaces import DataSurfaces
 from fastgd.study.events import Finished, Loading, Planned, Warning_
 from fastgd.study.execution import Execution
 from fastgd.study.final_parameters import store_parameters
+from fastgd.study.memory import release, within_memory
+from fastgd.study.memory import require as require_memory
 from fastgd.study.metrics import LOSS_EVALUATIONS, columns_of
 from fastgd.study.plan import MEMORY_BUDGET, Plan, labels, make_plan
 from fastgd.study.reports import OnEvent, reported
@@ -104,11 +106,13 @@ def run(
     if study.landscapes and data is not None:
         raise InputError("the problems are landscapes, and arrays were given; leave one of them out")
     options = _Options(folder_of(study, out, trial), fresh, threads, trial, allow_mixed)
-    with reported(on_event, progress) as emit:
+    require_memory(threads)
+    with reported(on_event, progress) as emit, within_memory(options.path):
         if study.landscapes:
             _run_landscapes(study, options, emit)
         else:
             _run_data(study, data, options, emit)
+        release()
         results = load_results(options.path)
         emit(Finished(results))
     return results
@@ -120,7 +124,7 @@ def _run_data(study: Study, data: tuple[Any, Any] | None, options: _Options, emi
     prepared = load_data(study, data, emit)
     watch.enter("plan")
     whole = make_plan(study, prepared)
-    plan = whole if trial is None else whole.only(trial)
+    plan = (whole if trial is None else whole.only(trial)).within_limits(options.threads)
     _announce(plan, study, options, emit)
     watch.enter("store")
     with Threads(options.threads) as pool, _open(study, whole, prepared, options, pool.count) as folder:
@@ -160,7 +164,7 @@ def _run_landscapes(study: Study, options: _Options, emit: OnEvent) -> None:
     """Run a study on landscapes."""
     watch, trial = Stopwatch("plan"), options.trial
     whole = make_swarm_plan(study)
-    plan = whole if trial is None else whole.only(trial)
+    plan = (whole if trial is None else whole.only(trial)).within_limits(options.threads)
     _announce(plan, study, options, emit)
     watch.enter("store")
     with Threads(options.threads) as pool, _open_for_swarms(study, whole, options, pool.count) as folder:

@@ -15,12 +15,14 @@ from fastgd.engine.swarm import SwarmSpec
 from fastgd.optimizers import find
 from fastgd.optimizers._rules import Rule
 from fastgd.store.snapshot import Snapshot
+from fastgd.study import memory
 from fastgd.study._surface import SurfaceBlock
 from fastgd.study._tables import Search
 from fastgd.study.config import LandscapeProblem, OptimizerBlock, Schedule, Study
 from fastgd.study.costs import Pace, surface_cost, swarm_cost, total
 from fastgd.study.identity import names, rows_of, rule_of
 from fastgd.study.notes import distinct, in_short, minima_notes, recording_notes, schedule_notes
+from fastgd.study.outcomes import TAIL
 from fastgd.study.plan import repeated
 from fastgd.study.starts import fingerprint, make_starts
 from fastgd.study.summary import CohortSummary, Cost, PlanSummary
@@ -29,7 +31,7 @@ from fastgd.study.surfaces import make_grid
 Array = npt.NDArray[Any]
 PART = 1 << 17  # lanes in memory at a time, at most
 MEMORY_BUDGET = 1 << 30  # bytes of those lanes
-READINGS = 12  # of a lane's coordinates that are there together, in float64: of its start, of its last steps, copies
+JUDGING = 30  # numbers of a lane by which it is placed and judged
 MOST_ROWS = 20_000_000  # of trajectories
 AUTO_ROWS = 1_000_000  # of trajectories that are recorded unasked
 
@@ -59,6 +61,8 @@ class SwarmPlan:
         The lanes of which every step is recorded.
     search : Search, optional
         What chooses the rate of each step.
+    most : float
+        How many lanes may be in memory at a time, at most.
     """
 
     problem: int
@@ -75,6 +79,7 @@ class SwarmPlan:
     checkpoints: Array
     followed: Array
     search: Search | None = None
+    most: float = np.inf
 
     @property
     def variant(self) -> str:
@@ -90,13 +95,21 @@ class SwarmPlan:
 
     @property
     def bytes_a_lane(self) -> int:
-        """Bytes of a lane: its block, and what is read of it."""
-        return self.spec.numbers * np.dtype(self.spec.dtype).itemsize + READINGS * 8 * (self.spec.d + 2)
+        """Bytes of a lane: its block, what is read of it and when it is made, and what it is judged by."""
+        spec, ends = self.spec, 2 + sum(ago <= self.steps for ago in TAIL)
+        block = spec.numbers * np.dtype(spec.dtype).itemsize + 8 * (spec.rule.numbers + spec.rule.hyper)
+        return int(self._filled * (block + 8 * (ends * (spec.d + 2) + 2 * spec.d + JUDGING)))
+
+    @property
+    def _filled(self) -> float:
+        """How many places in groups a lane takes: a configuration has groups of its own, if it fills one."""
+        starts, width = len(self.starts), self.spec.width
+        return -(-starts // width) * width / starts if starts >= width else 1.0
 
     @property
     def together(self) -> int:
         """How many lanes are in memory at a time: whole groups."""
-        most = min(PART, MEMORY_BUDGET // self.bytes_a_lane)
+        most = int(min(PART, self.most, MEMORY_BUDGET // self.bytes_a_lane))
         return max(1, most // self.spec.width) * self.spec.width
 
     def without(self, stored: Mapping[str, Array]) -> "SwarmPlan":
@@ -128,7 +141,6 @@ class SwarmPlan:
         """Return it in numbers."""
         name, W = self.spec.rule.optimizer.name, self.spec.width
         padding = -len(self.lanes) % W
-        lanes = min(self.together, len(self.lanes))
         return CohortSummary(
             problem=self.label,
             optimizer=f"{name} ({self.variant})" if self.variant else name,
@@ -137,7 +149,7 @@ class SwarmPlan:
             lanes=len(self.lanes),
             padding=padding / max(1, padding + len(self.lanes)),
             kernel=self.spec.kernel,
-            bytes=lanes * self.bytes_a_lane,
+            bytes=round(memory.of_swarm(self)),
             passes=0.0,
             flops=float(len(self.lanes)) * self.steps * self.spec.d * (10 + 8 * self.spec.rule.slots),
         )
@@ -178,7 +190,36 @@ class StudyPlan:
         """Return what it is expected to cost, with so many threads on this machine."""
         pace = Pace.of(threads)
         parts = [swarm_cost(swarm, pace) for swarm in self.swarms]
-        return total([*parts, *map(surface_cost, self.surfaces)], ranked=self.trials)
+        return total([*parts, *map(surface_cost, self.surfaces)], self._end_bytes, self._kernels)
+
+    @property
+    def _end_bytes(self) -> float:
+        """What the end takes: the ranking, beside what the system has not got back of the largest swarm's memory."""
+        kept = memory.KEPT * max((memory.of_swarm(swarm) for swarm in self.swarms), default=0.0)
+        return kept + memory.RANKED * self.trials
+
+    @property
+    def _kernels(self) -> int:
+        """How many rules there are on each landscape, with kernels of their own."""
+        return len({(swarm.spec.rule.optimizer.name, swarm.variant, swarm.label) for swarm in self.swarms})
+
+    def within_limits(self, threads: int | None = None) -> "StudyPlan":
+        """Return the plan with so many lanes together as this process has the memory for; it changes no bits.
+
+        Raises
+        ------
+        InputError
+            Not even the fewest fit.
+        """
+        room, swarms = memory.room(self._kernels, threads), []
+        for swarm in self.swarms:
+            most = (room.left - 8.0 * len(swarm.lanes)) / memory.of_lane(swarm)
+            swarms.append(replace(swarm, most=max(1.0, most)))
+            name = f"a group of lanes of {swarm.label}, {swarm.spec.rule.optimizer.name},"
+            room.require(memory.of_swarm(swarms[-1]), name, "fewer starts, or a smaller dimension, take less")
+        plan = replace(self, swarms=swarms)
+        room.require(plan._end_bytes, f"the ranking of {self.trials:,} trials", "fewer starts take less")
+        return plan
 
     def summary(self, threads: int | None = None, cost: Cost | None = None) -> PlanSummary:
         """Return the plan in numbers; costs are those with so many threads, or those of what is left to run of it."""

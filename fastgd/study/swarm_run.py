@@ -125,21 +125,20 @@ class _SwarmRun:
 
     def _run_parts(self, writer: SwarmWriter, others: int) -> int:
         """Run parts until what an interruption would lose is worth a commit, and commit them; return their lanes."""
-        owner, done, rows, seconds = self.owner, 0, 0, 0.0
+        owner, done, rows, seconds, follows = self.owner, 0, 0, 0.0, False
         enough = COMMIT_SECONDS if owner.deadline == np.inf else 0.0 if owner.stored else LEAST_SECONDS
         while not done or (done < len(self.left) and rows < COMMIT_ROWS and seconds < enough):
             part = self.left[done : done + self._fitting(others)]
+            followed = np.intersect1d(self.plan.followed, part)
+            if done and bool(len(followed)) != follows:  # a part of the folder has trajectories from the start, or none
+                break
+            follows = bool(len(followed))
             self.running, before = len(part), _computed(owner.watch)
-            self._run_part(writer, part)
+            self._run_part(writer, part, followed)
             spent = max(_computed(owner.watch) - before, 1e-6)
             self.speed, seconds = len(part) / spent, seconds + spent
             done += len(part)
             rows += len(self.plan.checkpoints) * len(part)
-        followed = np.intersect1d(self.plan.followed, self.left[:done])
-        owner.watch.enter("evaluate")
-        if len(followed):
-            swarm = make_swarm(self.plan, followed, owner.threads)
-            follow(self.plan, followed, swarm, self.rates, writer, self._poll)
         with owner.watch.stage("store"):
             writer.commit(f"{self.plan.ids[0]}, lane {self.left[0]}")
         return done
@@ -159,7 +158,7 @@ class _SwarmRun:
         groups = min(share * self.speed, self.plan.together) // width
         return max(1, int(groups)) * width
 
-    def _run_part(self, writer: SwarmWriter, lanes: Array) -> None:
+    def _run_part(self, writer: SwarmWriter, lanes: Array, followed: Array) -> None:
         watch, plan = self.owner.watch, self.plan
         before = dict(watch.seconds)
         watch.enter("evaluate")
@@ -196,6 +195,8 @@ class _SwarmRun:
             self.owner.lower[plan.label] = min(self.owner.lower.get(plan.label, np.inf), float(found))
         spent = {f"{stage}_seconds": watch.seconds[stage] - before[stage] for stage in ("compile", "train", "evaluate")}
         tolerance = swarm.steps_to_tolerance(tail[-1].loss)
+        if len(followed):
+            follow(plan, followed, make_swarm(plan, followed, self.owner.threads), self.rates, writer, self._poll)
         with watch.stage("store"):
             found = {"best_loss": best, "steps_to_tolerance": np.ma.masked_less(tolerance, 0)}
             rows = self._trial_rows(which, outcomes, first, tail[-1])

@@ -43,7 +43,7 @@ class Finalists:
 
 
 class TrialRecords:
-    """Status, steps, final and best losses of a cohort's lanes, and the parameters that are stored."""
+    """Status, steps, final and best losses of a cohort's lanes."""
 
     def __init__(self, lanes: int) -> None:
         self._status = np.full(lanes, "", object)
@@ -54,7 +54,6 @@ class TrialRecords:
             for when in ("final", "best")
             for name in ("loss", "validation_loss")
         }
-        self._parameters: dict[int, Array] = {}
         self._measured = self._validated = False
 
     def observe(self, lanes: Array, metrics: dict[str, Array]) -> None:
@@ -70,19 +69,13 @@ class TrialRecords:
         """Return the final validation losses, or losses where nothing is held out, of some lanes."""
         return self._losses["final_validation_loss" if self._validated else "final_loss"][lanes]
 
-    def end(self, lane: int, status: str, reason: str, steps: int, parameters: Array | None) -> None:
+    def end(self, lane: int, status: str, reason: str, steps: int) -> None:
         """Note how a lane ended."""
         self._status[lane], self._reason[lane], self._steps[lane] = status, reason, steps
-        if parameters is not None:
-            self._parameters[int(lane)] = parameters
 
     def count(self, status: str) -> int:
         """The number of lanes with a status."""
         return int(np.sum(self._status == status))
-
-    def parameters(self) -> dict[int, Array]:
-        """The parameters (d + intercept,) that were kept, by lane."""
-        return self._parameters
 
     def rows(self, ids: Sequence[Sequence[str]], batches: int) -> pd.DataFrame:
         """Return a row for each trial of each lane."""

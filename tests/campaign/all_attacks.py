@@ -1,5 +1,6 @@
 """The attacks, in the order of the table."""
 
+from campaign import memory_limits
 from campaign.attack import Attack
 from campaign.crashes import FULL_DISK, KILLS, TWO_PROCESSES
 from campaign.extremes import ATTACK as EXTREMES
@@ -10,5 +11,5 @@ from campaign.processes import COLD_STARTS, DAMAGED_KERNELS, FORKS
 ATTACKS: tuple[Attack, ...] = (
     *(KILLS, TWO_PROCESSES, FULL_DISK, FLIPPED_BITS, PARTS),
     *(FORKS, COLD_STARTS, DAMAGED_KERNELS),
-    EXTREMES,
+    *(EXTREMES, memory_limits.ATTACK),
 )

@@ -1,0 +1,144 @@
+"""Memory: plans against what processes of their own take, and runs that have less than they would like to have."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from campaign.attack import python
+from campaign.memory_limits import LIMITED
+from landscape_studies import study as landscape_study
+from small_studies import assert_same, run, study_of
+from test_costs import SGD, plan_of
+
+import fastgd
+from fastgd import InputError, _system
+from fastgd._system import MemoryLimit, MemoryUse
+from fastgd.study import memory
+from fastgd.study.execution import Execution
+from fastgd.study.swarm_plan import make_swarm_plan
+
+ROOT = Path(__file__).parent.parent
+LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the platform does not tell a peak")
+# What two runs of one study differ by: threads allocate in another order. A plan may be below by so much.
+NOISE = 1.02
+
+
+@LINUX
+@pytest.mark.parametrize("name", ["rows", "wide tiles", "all parameters", "sparse, exact", "few steps"])
+def test_a_plan_is_what_a_process_takes(name):
+    command = [sys.executable, "-m", "benchmarks.memory", name, "--one"]
+    for _ in range(2):  # the first one compiles
+        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    said, found, _ = json.loads(done.stdout)
+    assert found / NOISE < said < 1.2 * found
+
+
+def test_the_process_as_it_is_counts(monkeypatch):
+    plan = plan_of(optimizer=SGD)
+    monkeypatch.setattr(memory, "memory_use", lambda: MemoryUse(10**9, 10**9, 0, 0))
+    large = plan.cost().memory
+    assert large > 10**9
+    monkeypatch.setattr(memory, "memory_use", lambda: MemoryUse(10**9, 10**10, 0, 0))
+    assert plan.cost().memory == 10**10, "what there was already is more"
+    monkeypatch.setattr(memory, "memory_use", lambda: MemoryUse(0, 0, 0, 0))
+    assert 10**8 < plan.cost().memory < large, "where the platform does not tell"
+
+
+# --- under limits -----------------------------------------------------------------------------------------------------
+
+
+def leaving(monkeypatch, size):
+    """Let a limit leave so many bytes for the parts of a study."""
+    limit = MemoryLimit("the machine's", 2 * 10**9, 10**9)
+    monkeypatch.setattr(memory, "room", lambda *_: memory.Room(size, limit))
+
+
+def test_cohorts_become_smaller_where_there_is_less_memory(tmp_path, monkeypatch):
+    rates = {"name": "adam", "lr": np.geomspace(1e-4, 1.0, 40).tolist()}
+    (whole,) = plan_of(optimizer=rates).cohorts
+    results = run(tmp_path / "whole", optimizer=rates)
+    tile = plan_of(optimizer=rates).cohorts[0].select(np.arange(40) < whole.spec.kernel.lanes)
+    leaving(monkeypatch, (memory.of_cohort(whole) + memory.of_cohort(tile)) / 2)
+    pieces = plan_of(optimizer=rates).within_limits().cohorts
+    assert len(pieces) > 1
+    assert [piece.index for piece in pieces] == list(range(len(pieces)))
+    assert [ids for piece in pieces for ids in piece.ids] == whole.ids
+    assert {piece.spec.kernel for piece in pieces} == {whole.spec.kernel}
+    assert_same(run(tmp_path / "pieces", optimizer=rates), results)
+
+
+def test_parts_of_swarms_become_smaller_where_there_is_less_memory(tmp_path, monkeypatch):
+    whole = make_swarm_plan(landscape_study())
+    need = max(memory.of_swarm(swarm) for swarm in whole.swarms)
+    leaving(monkeypatch, 10 * need)
+    results = fastgd.run(landscape_study(), tmp_path / "whole")
+    leaving(monkeypatch, need / 2)
+    assert max(swarm.together for swarm in whole.within_limits().swarms) < 400
+    found = fastgd.run(landscape_study(), tmp_path / "parts")
+    for name in ("trials", "curves"):
+        key = ["trial_id", "start"] + ["step"] * (name == "curves")
+        drop = ["compile_seconds", "train_seconds", "evaluate_seconds"] * (name == "trials")
+        tables = [getattr(each, name).drop(columns=drop).astype({"trial_id": str}) for each in (found, results)]
+        one, other = (table.sort_values(key).reset_index(drop=True) for table in tables)
+        assert one.astype(object).equals(other.astype(object))
+
+
+@pytest.mark.parametrize("study", [study_of(problem={"loss": "logistic", "dataset": "flights"}), landscape_study()])
+def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, monkeypatch, study):
+    leaving(monkeypatch, 1_000.0)
+    with pytest.raises(InputError, match=r"takes .+ at the least, and of the machine's limit, 2 GB, 1 GB are left"):
+        fastgd.run(study, tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_parts_that_no_cut_makes_smaller(monkeypatch):
+    plan = plan_of(optimizer=SGD, surface={"low": -1, "high": 1, "num": 2_000})
+    leaving(monkeypatch, memory.of_survey(plan.surveys[0]) - 1)
+    with pytest.raises(InputError, match=r"the error surface takes .*a coarser grid"):
+        plan.within_limits()
+
+
+@pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("can't start new thread")])
+def test_memory_that_runs_out_is_one_message(tmp_path, monkeypatch, error):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(Execution, "run", fails)
+    with pytest.raises(InputError, match=r"the memory does not suffice .*what was done is kept in .*r, and the same"):
+        run(tmp_path / "r")
+    monkeypatch.undo()
+    assert len(run(tmp_path / "r").trials) == 4
+
+
+def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(Execution, "run", fails)
+    with pytest.raises(RuntimeError, match="a fault"):
+        run(tmp_path / "r")
+
+
+@LINUX
+@pytest.mark.parametrize("limit", ["300000000", "800000000", "1100000000"])
+def test_a_process_that_is_too_small_for_the_libraries_or_the_compiler(tmp_path, limit):
+    """The system's limits on addresses, for which some libraries would wait for ever."""
+    pytest.importorskip("resource")
+    (tmp_path / "study.toml").write_text(landscape_study().to_toml())
+    done = python("-c", LIMITED, "RLIMIT_AS", limit, "run", "study.toml", "--out", "r", cwd=tmp_path, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_memory_in_use(tmp_path):
+    assert _system.memory_use(tmp_path) == MemoryUse(0, 0, 0, 0), "where the platform does not tell"
+    status = tmp_path / "proc/self/status"
+    status.parent.mkdir(parents=True)
+    status.write_text("Name:\tx\nVmHWM:\t 30 kB\nVmRSS:\t 20 kB\nVmSize:\t 90 kB\nVmData:\t 40 kB\nThreads:\t3\n")
+    assert _system.memory_use(tmp_path) == MemoryUse(20 << 10, 30 << 10, 90 << 10, 40 << 10)
+    assert MemoryLimit("RLIMIT_AS", 10, 30).left == 0
