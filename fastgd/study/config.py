@@ -56,7 +56,7 @@ from fastgd.study._landscapes import LandscapeProblem, Starts, Trajectories, rea
 from fastgd.study._messages import input_error
 from fastgd.study._overrides import override
 from fastgd.study._surface import SurfaceBlock
-from fastgd.study._values import as_list, brief, failure, plain, refuse_empty_lists
+from fastgd.study._values import as_list, brief, failure, plain, refuse_malformed, tables
 
 __all__ = [
     "METRICS",
@@ -267,7 +267,7 @@ class Study(Block):
         None,
         otherwise="no limit",
     )
-    problem: Annotated[Problems, Field(min_length=1), BeforeValidator(as_list), PlainSerializer(brief)] = described(
+    problem: Annotated[Problems, Field(min_length=1), BeforeValidator(tables), PlainSerializer(brief)] = described(
         "What is minimised: rows of data with a loss, or a landscape."
     )
     optimizer: Annotated[Optimizers, Field(min_length=1)] = described(
@@ -340,7 +340,7 @@ class Study(Block):
         """Validate into this instance, as pydantic's own `__init__` does, with a context and this package's errors."""
         fields = _with_defaults(fields)
         try:
-            refuse_empty_lists(fields)
+            refuse_malformed(fields)
             self.__pydantic_validator__.validate_python(fields, self_instance=self, context=folder)
         except ValidationError as error:
             raise input_error(error, fields, file, overridden) from None

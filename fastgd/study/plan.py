@@ -7,6 +7,7 @@ machine's load. What it decides about a trial's kernel therefore holds whenever 
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from fastgd.optimizers._rules import Rule
 from fastgd.problems import find_loss
 from fastgd.store.snapshot import Snapshot
 from fastgd.study._checks import same_name
+from fastgd.study._fields import LARGEST, MOST_CHECKPOINTS
 from fastgd.study._tables import Search
 from fastgd.study.cohort_plan import CohortPlan, without
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
@@ -271,14 +273,16 @@ def _seed_groups(study: Study, nothing_drawn: bool) -> list[tuple[int, ...]]:
 
 def _lanes(study: Study, problem: Problem, blocks: Sequence[OptimizerBlock]) -> _Lanes:
     schedules: list[Schedule] = []
+    places: dict[str, int] = {}
     grids: list[Array] = []
     for block in blocks:
         for schedule in block.schedules(study.schedule):
-            if schedule not in schedules:
+            place = places.setdefault(repr(schedule), len(schedules))
+            if place == len(schedules):
                 schedules.append(schedule)
             axes = [np.asarray(values, np.float64) for values in (*block.grids.values(), problem.l2)]
             mesh = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
-            grids.append(np.column_stack([mesh, np.full(len(mesh), schedules.index(schedule))]))
+            grids.append(np.column_stack([mesh, np.full(len(mesh), place)]))
     grid = np.concatenate(grids)
     return _Lanes(grid[:, :-2], grid[:, -2], tuple(schedules), grid[:, -1].astype(np.int64))
 
@@ -317,7 +321,7 @@ def _cohort(
         spec = _fitting(spec, problem, data, lanes.schedules)
     batches = -(-n // batch_size)
     steps = study.steps or (study.epochs or 1) * batches
-    checkpoints = _checkpoints(study, steps, batches)
+    checkpoints = checkpoints_of(study, steps, batches)
     schedules = [lanes.schedules[which] for which in lanes.which]
     configurations, ids = trial_ids(study, problem, data.fingerprint, n, spec, schedules, seeds, steps, checkpoints)
     return CohortPlan(
@@ -367,11 +371,41 @@ def _has_feedback(schedules: Sequence[Schedule]) -> bool:
     return any(part.record.feedback for driver in drivers for part in driver.parts)
 
 
-def _checkpoints(study: Study, steps: int, batches: int) -> Array:
+def checkpoints_of(study: Study, steps: int, batches: int) -> Array:
+    """Return the steps at which trials of so many steps are recorded, from 0 on; an epoch has `batches` of them.
+
+    Raises
+    ------
+    InputError
+        There are more steps, or more checkpoints, than a trial may have.
+    """
+    if steps > LARGEST:
+        raise InputError(f"epochs = {study.epochs:,} are {steps:,} steps of {batches:,} an epoch; the most are 2^53")
     if isinstance(study.record.every, dict):
-        log = np.geomspace(1, steps, study.record.every["log"])
-        return np.unique(np.concatenate([[0], np.rint(log).astype(np.int64), [steps]]))
-    return np.unique(np.append(np.arange(0, steps, batches), steps))
+        return _logarithmic(steps, study.record.every["log"])
+    if (count := -(-steps // batches) + 1) > MOST_CHECKPOINTS:
+        key = "steps" if study.epochs is None else "epochs"
+        raise InputError(
+            f"record.every = 'epoch': {key} = {getattr(study, key):,} make {count:,} checkpoints of a trial; the most "
+            f"are {MOST_CHECKPOINTS:,}; record.every = {{ log = 1000 }} makes fewer"
+        )
+    return _regular(steps, batches)
+
+
+@lru_cache(8)  # cohorts share them: there may be many, of a million checkpoints each
+def _logarithmic(steps: int, count: int) -> Array:
+    log = np.geomspace(1, steps, count)
+    return _read_only(np.unique(np.concatenate([[0], np.rint(log).astype(np.int64), [steps]])))
+
+
+@lru_cache(8)
+def _regular(steps: int, batches: int) -> Array:
+    return _read_only(np.append(np.arange(0, steps, batches), steps))
+
+
+def _read_only(array: Array) -> Array:
+    array.setflags(write=False)
+    return array
 
 
 def _first_seen(cohort: CohortPlan, seen: dict[str, int]) -> Array:
