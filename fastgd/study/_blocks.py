@@ -257,9 +257,7 @@ def _optimizers(block: Any) -> list[OptimizerBlock]:
     }
     return [
         OptimizerBlock(**common, around=[option for option in around if option], line_search=search, schedule=schedule)
-        for *around, search, schedule in combined(
-            [None] if read[key] is None else read[key] for key in alternatives
-        )
+        for *around, search, schedule in combined([None] if read[key] is None else read[key] for key in alternatives)
     ]
 
 

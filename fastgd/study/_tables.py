@@ -128,10 +128,7 @@ def _searches(block: Any) -> list[Search]:
         fields[key] = (values, ... if default is None else [default])
     read = read_block(block, "line_search", fields)
     axes = [read[key] for key in record.fields]
-    return [
-        Search(kind=record.name, values=dict(zip(record.fields, values, strict=True)))
-        for values in combined(axes)
-    ]
+    return [Search(kind=record.name, values=dict(zip(record.fields, values, strict=True))) for values in combined(axes)]
 
 
 def around_of(table: str) -> Any:
