@@ -101,11 +101,8 @@ class Block(BaseModel):
 
 def _folder_name(name: str) -> str:
     if not re.fullmatch(r"\w[\w .+=@-]*", name) or name.endswith((" ", ".")) or len(name.encode()) > LONGEST_NAME:
-        raise failure(
-            f"must be letters, digits, spaces and any of _ . + - = @, at most {LONGEST_NAME} of them "
-            "(it names the folder of results)",
-            found=name,
-        )
+        words = "must be letters, digits, spaces and any of _ . + - = @"
+        raise failure(f"{words} (it names the folder of results), and at most {LONGEST_NAME} of them", found=name)
     return name
 
 

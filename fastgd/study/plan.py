@@ -16,6 +16,7 @@ import pandas as pd
 
 from fastgd._errors import InputError, nearest
 from fastgd.datasets import Data
+from fastgd.datasets._record import check_memory
 from fastgd.engine.evaluate import BLOCK
 from fastgd.engine.shapes import Kernel, choose_kernel, point_kernel
 from fastgd.engine.spec import CohortSpec, cohort_bytes
@@ -38,6 +39,7 @@ from fastgd.study.surfaces import make_grid
 Array = npt.NDArray[Any]
 
 MEMORY_BUDGET = 2 << 30  # bytes of a cohort's lanes: a plan that needs more is split, which changes no bits
+PARAMETER = 64  # bytes, at least, of a parameter in the smallest tile, and of what is known of its column
 MOST_LANES = 4096  # of a cohort: what an interruption can lose
 MOST_WORK = 4e9  # multiply-adds of a step over all lanes: a kernel call takes a whole one, and must stay short
 
@@ -250,6 +252,7 @@ def _check_parameters(study: Study, problem: Problem, data: Data, label: str) ->
     """Refuse a start and a surface that do not have the number of a problem's parameters."""
     start, d = _start(study), data.X.shape[1]
     count = d + problem.intercept
+    check_memory(PARAMETER * count, f"{label}: the parameters of a few trials, {count:,} each,", "float64")
     features = f"{d:,} feature{'s' * (d > 1)}" + (", and the intercept comes last" if problem.intercept else "")
     if isinstance(start, tuple) and len(start) != count:
         raise InputError(f"init.point has {len(start):,} numbers, and {label!r} needs {count:,}: {features}")
