@@ -3,8 +3,9 @@
 import json
 import re
 import tomllib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 MOST_DOTS = 100  # of a key: the parser's time grows with their square
 _DOTTED = re.compile(rf"(?:\.[ \t]{{0,9}}[\w\"'-]{{1,99}}[ \t]{{0,9}}){{{MOST_DOTS}}}")
@@ -34,3 +35,54 @@ def _parsed(parse: Callable[[Any], Any], text: str | bytes) -> Any:
         if digits is None:
             raise
         raise ValueError(f"a whole number of {int(digits[1]):,} digits; it must fit in 64 bits") from None
+
+
+WORDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a table",
+    NoneType: "null",
+}
+WORDS |= dict.fromkeys((list, tuple), "a list")
+
+
+def fault_of(cls: type, found: Mapping[str, Any]) -> str:
+    """Return which value has not the type of its field in a dataclass, and what it must be; "": all have theirs."""
+    for name, kind in get_type_hints(cls).items():
+        if name in found and not _is(found[name], kind):
+            return f"{name} must be {_in_words(kind)}, found {shortened(found[name])}"
+    return ""
+
+
+def shortened(value: Any) -> str:
+    """Return a value in a few letters, whatever it is."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value that a parser returned has a type: tuples are lists there, and whole numbers are numbers too."""
+    origin, inner = get_origin(kind) or kind, get_args(kind)
+    if origin is UnionType:
+        return any(_is(value, each) for each in inner)
+    if origin is Any:
+        return True
+    if origin is dict:
+        return isinstance(value, dict) and all(_is(each, inner[1]) for each in value.values())
+    if origin is tuple and inner[-1] is not Ellipsis:
+        return isinstance(value, list) and len(value) == len(inner) and all(map(_is, value, inner))
+    if origin in (list, tuple):
+        return isinstance(value, list) and all(_is(each, inner[0]) for each in value)
+    if origin is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, origin) and isinstance(value, bool) == (origin is bool)
+
+
+def _in_words(kind: Any) -> str:
+    origin, inner = get_origin(kind) or kind, get_args(kind)
+    if origin is UnionType:
+        return " or ".join(map(_in_words, inner))
+    of = f", each {_in_words(inner[-1] if origin is dict else inner[0])}" if inner else ""
+    return f"{WORDS.get(origin, origin.__name__)}{of}"

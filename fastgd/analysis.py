@@ -1,6 +1,5 @@
 """Results read back: trials, curves, ranking and parameters as pandas and NumPy, without Numba or the engine."""
 
-import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pyarrow.dataset as pds
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
+from fastgd._parsing import fault_of, from_toml
 from fastgd._system import expanded
 from fastgd.store.manifest import Manifest
 from fastgd.store.snapshot import Snapshot
@@ -53,6 +53,27 @@ def with_methods(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(method=frame["optimizer"].astype(str) + (" (" + variant + ")").where(variant != "", ""))
 
 
+class _Study:
+    """What readers of results take from a study file, as far as it is there."""
+
+    epochs: int
+    steps: int
+    optimizer: list[dict[str, Any]]
+    schedule: list[dict[str, Any]]
+
+
+def _unnamed(study: dict[str, Any]) -> str:
+    """Return which block of a study has no name, also among those in others, or ""."""
+    blocks = [
+        (f"{key}.{index}", block) for key in ("optimizer", "schedule") for index, block in enumerate(study.get(key, []))
+    ]
+    for path, block in blocks:  # which grow on the way
+        if not isinstance(block, dict) or not isinstance(block.get("name"), str):
+            return f"{path} must be a table with a name"
+        blocks += [(f"{path}.{key}", block[key]) for key in ("schedule", "then", "also") if key in block]
+    return ""
+
+
 class Results:
     """The results of a study.
 
@@ -84,7 +105,16 @@ class Results:
     @cached_property
     def study(self) -> dict[str, Any]:
         """The normalised study file."""
-        return tomllib.loads((self.path / "study.toml").read_text(encoding="utf-8"))
+        file = self.path / "study.toml"
+        try:
+            found = from_toml(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"cannot read {file}: {error.strerror}") from error
+        except ValueError as error:
+            raise InputError(f"{file} is damaged: {error}") from error
+        if fault := fault_of(_Study, found) or _unnamed(found):
+            raise InputError(f"{file} is damaged: {fault}")
+        return found
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -348,7 +378,7 @@ class Results:
         except FileNotFoundError:  # a run that ended has compacted the files since the folder was opened
             self._snapshot = Snapshot.read(self.path)
             return self._snapshot.dataset(kind).to_table(**options)
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise InputError(f"the {kind} in {self.path} are damaged: {error}") from error
 
 

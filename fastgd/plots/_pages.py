@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastgd._errors import InputError, nearest
+from fastgd._escape import for_picture
 from fastgd.plots._style import GREY
 
 if TYPE_CHECKING:
@@ -89,9 +90,9 @@ def note(figure: "Figure", *words: str) -> None:
     if told := [sentence for sentence in words if sentence]:
         width = int(17 * figure.get_figwidth())  # letters of that size
         lines = [line for sentence in told for line in textwrap.wrap(sentence, width)]
-        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=8, color=GREY)
+        figure.suptitle("\n".join(map(for_picture, lines)), x=0.01, ha="left", fontsize=8, color=GREY)
 
 
 def notes_of(figure: "Figure") -> list[str]:
     """Return what a picture says above it of what it does not show, line by line."""
-    return figure.get_suptitle().splitlines()
+    return [line.replace(r"\$", "$") for line in figure.get_suptitle().splitlines()]

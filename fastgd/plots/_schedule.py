@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fastgd._escape import for_picture
 from fastgd._numbers import number
 from fastgd.analysis import Results
 from fastgd.plots._limits import limits
@@ -305,7 +306,12 @@ def _shared(groups: Mapping[str, Sequence[Line]]) -> "Figure":
         dress(axes)
         axes.tick_params(labelbottom=axes is rows[-1])
         for line, look in zip(lines, looks([str(place) for place in range(len(lines))]).values(), strict=True):
-            _line(axes, line, look.color, label="\n".join([line.name, *textwrap.wrap(line.settings, 28)]))
+            _line(
+                axes,
+                line,
+                look.color,
+                label="\n".join(map(for_picture, [line.name, *textwrap.wrap(line.settings, 28)])),
+            )
         _scale(axes, lines)
         axes.set_ylabel(_axis(of))
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), labelspacing=0.9)

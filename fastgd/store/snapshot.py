@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
+from fastgd._parsing import from_json, shortened
 from fastgd.store.files import remove
 from fastgd.store.schema import PARAMETERS, Columns
 
@@ -166,6 +167,17 @@ def _schema(path: Path) -> pa.Schema:
         raise InputError(f"cannot read {path} ({error}): restore it, or start anew with --fresh") from error
 
 
+def _names(path: Path, text: bytes) -> list[str]:
+    """Return the names of files that a footer has."""
+    try:
+        names = from_json(text)
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path} is damaged: its footer has {shortened(names)}, and not the names of files")
+    return names
+
+
 def _named(folder: Path, kind: str, records: Mapping[Path, pa.Schema]) -> tuple[Path, ...]:
     """Return the files of a kind that the commit records name."""
     key = f"fastgd.{kind}".encode()
@@ -175,7 +187,7 @@ def _named(folder: Path, kind: str, records: Mapping[Path, pa.Schema]) -> tuple[
         metadata = schema.metadata or {}
         if key not in metadata and kind != "trajectories":  # which earlier versions did not have
             raise InputError(f"{path} was not written by fastgd: move it out of the results folder")
-        for name in json.loads(metadata.get(key, b"[]")):
+        for name in _names(path, metadata.get(key, b"[]")):
             if name not in present:
                 raise FileNotFoundError(ENOENT, "missing", str(folder / kind / name))
             files.append(folder / kind / name)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
+from fastgd._parsing import fault_of, from_json
 from fastgd.store.files import TableFile, make_folders, remove
 
 Array = NDArray[np.float64]
@@ -123,9 +124,11 @@ def _path(folder: Path, number: int) -> Path:
 def _read(path: Path) -> Surface:
     try:
         table = pq.read_table(path)
-        found: dict[str, Any] = json.loads(table.schema.metadata[_KEY])
-    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
+        found: dict[str, Any] = from_json(table.schema.metadata[_KEY])
+        if fault := fault_of(SurfaceInfo, found):
+            raise ValueError(fault)
+        info = SurfaceInfo(**{**found, "parameters": tuple(found["parameters"])})
+        x, y = (np.unique(table[name].to_numpy()) for name in ("x", "y"))
+        return Surface(info, x, y, table["loss"].to_numpy().reshape(len(x), len(y)))
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged or was not written by fastgd: {error}") from error
-    info = SurfaceInfo(**{**found, "parameters": tuple(found["parameters"])})
-    x, y = (np.unique(table[name].to_numpy()) for name in ("x", "y"))
-    return Surface(info, x, y, table["loss"].to_numpy().reshape(len(x), len(y)))
