@@ -243,7 +243,12 @@ MISTAKES = [
     ('metrics = ["loss"]', 'metrics = ["los"]', "record.metrics.0", ": there is no metric 'los'; did you mean 'los"),
     ('metrics = ["loss"]', 'metrics = "loss"', "record.metrics", "must be a list, found 'loss'"),
     ('metrics = ["loss"]', 'metrics = ["r2"]', "record.metrics", ": no problem has 'r2', which needs a loss of squar"),
-    ('metrics = ["loss"]', 'every = "step"', "record.every", "must be 'epoch' or { log = k } with k from 2 to 1,000,000"),
+    (
+        'metrics = ["loss"]',
+        'every = "step"',
+        "record.every",
+        "must be 'epoch' or { log = k } with k from 2 to 1,000,000",
+    ),
     (
         'metrics = ["loss"]',
         "every = { log = 1 }",

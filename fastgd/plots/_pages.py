@@ -1,8 +1,10 @@
 """Pages: pictures of many problems or optimizers have a bounded size, and say what they leave out."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastgd._errors import InputError, nearest
@@ -83,6 +85,17 @@ def only(names: Iterable[Any], problem: str | None) -> list[str]:
     if problem not in known:
         raise InputError(f"there is no problem {problem!r} to draw; {nearest(problem, known)}")
     return [problem]
+
+
+@contextmanager
+def drawn_from(file: Path) -> Iterator[None]:
+    """Refuse a file in a results folder whose values no picture can show: it may say anything."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: what it says cannot be drawn: {error}") from error
 
 
 def note(figure: "Figure", *words: str) -> None:

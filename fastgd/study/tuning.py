@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fastgd._errors import InputError
-from fastgd._parsing import fault_of, from_json
+from fastgd._parsing import fault_of, from_json, shortened
 from fastgd._system import expanded
 
 FILE, STUDY = "tune.json", "tuned.toml"
@@ -105,6 +105,8 @@ class Tuning:
             _check(cls, {key: value for key, value in found.items() if key not in _INFINITE and key != "rounds"})
             for one in found["rounds"]:
                 _check(Round, one)
+            if [*{unit for one in found["rounds"] for unit in one["budget"]}] not in ([], ["epochs"], ["steps"]):
+                raise ValueError("the budgets of its rounds must be epochs, or steps")
             tables = {name: _table(found[name], _INFINITE[name]) for name in _INFINITE}
             rounds = [Round(**fields) for fields in found["rounds"]]
             return cls(path, found["name"], found["metric"], found["factor"], rounds, **tables)
@@ -169,6 +171,9 @@ def _check(cls: type, found: Mapping[str, Any]) -> None:
 
 
 def _table(rows: list[Mapping[str, Any]], infinite: tuple[str, ...]) -> pd.DataFrame:
+    for value in (value for row in rows for value in row.values()):
+        if isinstance(value, list | dict):
+            raise ValueError(f"a row holds {shortened(value)}, and must hold texts and numbers")
     table = pd.DataFrame(rows)
     for name in set(_NUMBERS).intersection(table.columns):
         table[name] = pd.to_numeric(table[name])

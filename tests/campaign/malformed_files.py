@@ -191,6 +191,8 @@ def read(path: Path) -> None:
 
 
 def make(random: np.random.Generator, tries: int, folder: Path) -> Found:
+    import sklearn.datasets  # noqa: F401 (the first one takes its time)
+
     failures = []
     for _ in range(tries):
         suffix, content = file(random)
