@@ -62,7 +62,10 @@ def test_a_second_signal_ends_while_c_code_runs_in_the_main_thread():
 
 
 def test_a_signal_that_is_ignored_stays_ignored(study, tmp_path):
-    code = "import signal; from fastgd.cli import signals\nwith signals.handled(): print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+    code = (
+        "from signal import SIG_IGN, SIGHUP, getsignal; from fastgd.cli import signals\n"
+        "with signals.handled(): print(getsignal(SIGHUP) == SIG_IGN)"
+    )
     command = f"nohup {sys.executable} -c '{code}'"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=PACKAGE, check=True)
     assert done.stdout == "True\n"

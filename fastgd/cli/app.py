@@ -154,7 +154,8 @@ def run(
     """Run a study, or what is missing of it.
 
     Running it again resumes: finished trials are kept, and a study that was extended (more rates, another optimizer)
-    runs only what is new. Ctrl-C stops within a second and keeps what was done.
+    runs only what is new. Ctrl-C, SIGTERM and SIGHUP stop within a second and keep what was done (exit codes 130, 143
+    and 129); a second one ends at once.
 
     **Examples**
 
