@@ -57,7 +57,7 @@ clip = { norm = [0.1, 1.0] }                   # numbers of an option's table, t
 
 On the command line `--set optimizer.0.lr=0.1` replaces a value for one run: the path counts blocks from 0.
 
-`fastgd run STUDY.toml --dry-run` prints the plan, and imports no module that the study names: how many trials the file makes, and how they will run. Trials of the
+`fastgd run STUDY.toml --dry-run` prints the plan: how many trials the file makes, and how they will run. Trials of the
 same problem, optimizer, batch size and seed run together, as a *cohort*, because they see the same rows in the same
 order; in the plan they are its *lanes*. Lanes are computed four or more at a time, which may leave some of a vector
 unused: that is *padding*. A *pass* reads all training rows once, for all lanes of a cohort.

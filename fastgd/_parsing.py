@@ -84,5 +84,6 @@ def _in_words(kind: Any) -> str:
     origin, inner = get_origin(kind) or kind, get_args(kind)
     if origin is UnionType:
         return " or ".join(map(_in_words, inner))
-    of = f", each {_in_words(inner[-1] if origin is dict else inner[0])}" if inner else ""
+    each = (inner[-1] if origin is dict else inner[0]) if inner else Any
+    of = "" if each is Any else f", each {_in_words(each)}"
     return f"{WORDS.get(origin, origin.__name__)}{of}"

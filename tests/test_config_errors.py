@@ -59,7 +59,7 @@ MISTAKES = [
     ("epochs = 3", "epochs = true", "epochs", "must be a whole number, found true"),
     ("epochs = 3", "epochs = 'ten'", "epochs", "must be a whole number, found 'ten'"),
     ("epochs = 3", "steps = 1e3", "steps", "must be a whole number, found 1000.0"),
-    ("epochs = 3", f"steps = {10**30}", "steps", "must be at most 9007199254740992, found 1000000"),
+    ("epochs = 3", f"steps = {10**30}", "steps", "must be a whole number of at most 64 bits, found one of 100"),
     ("seed = [0, 1]", "seed = [0, -1]", "seed.1", "must be at least 0, found -1"),
     ("seed = [0, 1]", "seed = -1", "seed", "must be at least 0, found -1"),
     ("seed = [0, 1]", "seed = [0, 1, 0]", "seed.2", "stands twice in the list, found 0"),

@@ -48,17 +48,18 @@ def test_tables_and_lines_of_the_command_line(capsys):
 @pytest.mark.parametrize("terminal", [False, True])
 def test_progress(terminal):
     where = console()
-    where.file, where._force_terminal = io.StringIO(), terminal
+    where.file, where._force_terminal, where.width = io.StringIO(), terminal, 200
     with Reporter(where) as reporter:
         reporter(Loading(NASTY))
-    assert "\x1b[31m" not in where.file.getvalue()
-    assert "[red]x[/]" in where.file.getvalue()
+        reporter._live.refresh()
+    assert "\x1b[31mred" not in where.file.getvalue()
+    assert "\\x1b[31mred\\u202e [red]x[/] \\n" in where.file.getvalue()
 
 
 def test_pictures_of_problems_with_any_name(tmp_path):
     problem = {"loss": "logistic", "synthetic": {"n": 60, "d": 2}}
     results = run(tmp_path / "r", problem=[{**problem, "name": NASTY}, {**problem, "l2": 0.1, "name": "$x_1$ $"}])
-    for kind in ("curves", "sensitivity", "schedule", "heatmap"):
+    for kind in ("curves", "sensitivity", "schedule"):
         plots.save(plots.plot(results, kind), tmp_path / f"{kind}.svg")
     assert rankings.remarks(results, results.best())
 
