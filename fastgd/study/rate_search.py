@@ -8,7 +8,7 @@ import numpy as np
 
 from fastgd._errors import InputError
 
-LEAST_FACTOR, FEWEST_POINTS = 1.01, 3
+LEAST_FACTOR, FEWEST_POINTS, MOST_POINTS = 1.01, 3, 1_000
 REACH = 1e6  # how far beyond an end of the first grid a search may go
 FLAT = 0.05  # of the way from the best loss to that at the start
 
@@ -42,6 +42,8 @@ class Grid:
             raise InputError(f"rates from {self.low:g} to {self.high:g} are no grid: 0 < low < high must hold")
         if self.points < FEWEST_POINTS:
             raise InputError(f"points must be at least {FEWEST_POINTS}, found {self.points}")
+        if self.points > MOST_POINTS:
+            raise InputError(f"points must be at most {MOST_POINTS:,}, found {self.points:,}")
         if not LEAST_FACTOR <= self.factor < math.inf:
             raise InputError(f"factor must be at least {LEAST_FACTOR}, found {self.factor:g}")
 
