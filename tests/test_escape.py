@@ -48,7 +48,8 @@ def test_tables_and_lines_of_the_command_line(capsys):
 @pytest.mark.parametrize("terminal", [False, True])
 def test_progress(terminal):
     where = console()
-    where.file, where._force_terminal, where.width = io.StringIO(), terminal, 200
+    where.file, where.width = io.StringIO(), 200
+    where._force_terminal = where.is_interactive = terminal
     with Reporter(where) as reporter:
         reporter(Loading(NASTY))
         reporter._live.refresh()
