@@ -61,6 +61,20 @@ def test_a_second_signal_ends_while_c_code_runs_in_the_main_thread():
     process.stdout.close()
 
 
+def test_an_interruption_that_python_ignores_is_raised_again():
+    """As in a finalizer, or a callback of C code."""
+    code = (
+        "import time\nfrom fastgd.cli import signals\n"
+        "class Slow:\n    def __del__(self):\n        print('ready', flush=True)\n        time.sleep(2)\n"
+        "try:\n    with signals.handled():\n        Slow()\n        while True: time.sleep(0.01)\n"
+        "except KeyboardInterrupt:\n    print('interrupted', signals.code())"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, cwd=PACKAGE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30) == ("interrupted 143\n", "")
+
+
 def test_a_signal_that_is_ignored_stays_ignored(study, tmp_path):
     code = (
         "from signal import SIG_IGN, SIGHUP, getsignal; from fastgd.cli import signals\n"

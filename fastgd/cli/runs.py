@@ -74,8 +74,7 @@ def run(study: Study, out: Path | None, options: Options) -> Results:
     reporter = Reporter()
     try:
         with reporter:
-            on_event = signals.minding(reporter)
-            results = runner.run(study, folder, **asdict(options), progress=False, on_event=on_event)
+            results = runner.run(study, folder, **asdict(options), progress=False, on_event=reporter)
         if not reporter.cohorts:
             errors().print(f"nothing to run: every trial is in {folder} (--fresh starts anew)", soft_wrap=True)
         rankings.summary(results)

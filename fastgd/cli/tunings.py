@@ -103,10 +103,9 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 def _reported(path: Path) -> Iterator[Callable[[Event], None]]:
     """Show the progress of several runs on standard error."""
     reporter = Reporter()
-    show_event = signals.minding(reporter)
 
     def on_event(event: Event) -> None:
-        show_event(event)
+        reporter(event)
         if isinstance(event, Finished):
             errors().print(f"{event.results.path.name}: {count(len(event.results.trials), 'trial')}", soft_wrap=True)
 

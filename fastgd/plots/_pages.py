@@ -7,6 +7,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from fastgd._errors import InputError, nearest
 from fastgd._escape import for_picture
 from fastgd.plots._style import GREY
@@ -91,7 +93,8 @@ def only(names: Iterable[Any], problem: str | None) -> list[str]:
 def drawn_from(file: Path) -> Iterator[None]:
     """Refuse a file in a results folder whose values no picture can show: it may say anything."""
     try:
-        yield
+        with np.errstate(all="ignore"):
+            yield
     except InputError:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -171,6 +171,6 @@ ATTACK = Attack(
     test="tests/test_malformed_manifests.py",
     make=make,
     tries=1_000,
-    few=40,
+    few=20,
     beyond="rows that are wrong: checksums find them",
 )
