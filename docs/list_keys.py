@@ -3,7 +3,12 @@
 from itertools import groupby
 from pathlib import Path
 
-from fastgd.study._fields import METRICS
+from fastgd.study._checks import MOST_COHORTS, MOST_LANES, MOST_TRIALS
+from fastgd.study._fields import METRICS, MOST_CHECKPOINTS
+from fastgd.study._landscapes import MOST_STARTS
+from fastgd.study._surface import MOST_POINTS
+from fastgd.study._values import MOST_LEVELS, MOST_TABLES, MOST_VALUES
+from fastgd.study.config import LARGEST_FILE
 from fastgd.study.keys import Key, keys
 
 PAGE = Path(__file__).with_name("study.md")
@@ -164,9 +169,34 @@ MEASURED = """| metric | what it is |
 """
 
 
+BOUNDS = f"""
+## Bounds
+
+A study is refused, with a message that names the key, where it asks for more than
+
+| what | the most |
+| --- | ---: |
+| trials over data, or configurations on landscapes | {MOST_TRIALS:,} |
+| cohorts | {MOST_COHORTS:,} |
+| trials on landscapes: configurations times starts | {MOST_LANES:,} |
+| starts | {MOST_STARTS:,} |
+| values of a grid | {MOST_VALUES:,} |
+| checkpoints of a trial | {MOST_CHECKPOINTS:,} |
+| steps of a trial, and any count | 2^53 |
+| points of an error surface | {MOST_POINTS:,} |
+| tables of one name, or alternatives that one makes | {MOST_TABLES:,} |
+| tables and lists within each other | {MOST_LEVELS} |
+| bytes of the file | {LARGEST_FILE:,} |
+
+Data, starts and parameters that would fill more than half of the memory are refused, too.
+[security.md](security.md) says what a study of somebody else's can do.
+"""
+
+
 def page() -> str:
     """Return the page."""
-    return HEAD + "".join(_table(table, list(members)) for table, members in groupby(keys(), lambda key: key.table))
+    tables = (_table(table, list(members)) for table, members in groupby(keys(), lambda key: key.table))
+    return HEAD + "".join(tables) + BOUNDS
 
 
 def _table(table: str, members: list[Key]) -> str:

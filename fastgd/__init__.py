@@ -9,6 +9,12 @@ Names and modules are imported when they are first used: `import fastgd` stays q
 Numba. `fastgd.optimizers.adam(w, lr=1e-3)` and `fastgd.plots.plot(results, "curves")` need no further import.
 """
 
+import sys
+
+if sys.argv[:1] == ["-m"] and " -m fastgd " in f"{' '.join(sys.orig_argv)} " and not sys.flags.safe_path:
+    # `python -m` looks for modules in the current folder first: a typing.py or numpy.py there would be run
+    del sys.path[0]
+
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any

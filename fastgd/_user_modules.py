@@ -13,7 +13,10 @@ import site
 import sys
 import sysconfig
 from collections import namedtuple
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import resolve_name
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -35,8 +38,60 @@ LIBRARIES = {
 }
 
 
+_before_import: ContextVar[Callable[[str, str], None] | None] = ContextVar("before_import", default=None)
+
+
+@contextmanager
+def before_imports(hook: Callable[[str, str], None]) -> Iterator[None]:
+    """Call `hook(kind, name)` before a user's module is imported; what it raises keeps the module from being run."""
+    token = _before_import.set(hook)
+    try:
+        yield
+    finally:
+        _before_import.reset(token)
+
+
+def refuse_import(kind: str, name: str) -> None:
+    """Keep users' modules from being imported: a hook."""
+    raise InputError(
+        f"{kind} {name!r}: users' modules are not to be imported (--no-plugins, plugins=False), and this is one: "
+        f"{origin_of(name)}"
+    )
+
+
+def origin_of(name: str) -> str:
+    """Return "module (from file)" of what "module:name" would import, without running anything of it."""
+    module = name.partition(":")[0]
+    try:
+        spec = _spec(module)
+    except Exception:  # finders of other packages may raise anything
+        spec = None
+    if spec is None:
+        return f"{module} (which is not found)"
+    file = Path(spec.origin or "")
+    if not spec.has_location:
+        return f"{module} (of Python itself)" if spec.origin else f"{module} (a folder without a file of its own)"
+    here = Path.cwd()
+    return f"{module} (from {f'./{file.relative_to(here)}' if file.is_relative_to(here) else file})"
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Return where a module would be found; unlike importlib's own, it does not import the packages around it."""
+    spec, path, known = None, None, ""
+    for part in module.split("."):
+        known = f"{known}.{part}".lstrip(".")
+        found = (finder.find_spec(known, path) for finder in sys.meta_path)
+        spec = next((each for each in found if each), None)
+        if spec is None and path is None:
+            spec = PathFinder.find_spec(known, [os.getcwd()])
+        if spec is None:
+            return None
+        path = list(spec.submodule_search_locations or ())
+    return spec
+
+
 def find_attribute(kind: str, name: str) -> Any:
-    """Return what "package.module:name" names; a module is looked for where Python looks, the current folder included.
+    """Return what "package.module:name" names; a module is looked for where Python looks, then in the current folder.
 
     Raises
     ------
@@ -44,13 +99,15 @@ def find_attribute(kind: str, name: str) -> Any:
         There is no such module, it cannot be imported, or it has no such name.
     """
     module_name, _, attribute = name.partition(":")
+    if hook := _before_import.get():
+        hook(kind, name)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(module_name)
     except InputError:
         raise
-    except Exception as error:  # the user's module may raise anything
+    except (Exception, SystemExit) as error:  # the user's module may raise anything
         raise InputError(f"{kind} {name!r}: cannot import the module {module_name!r}: {error}") from error
     if not hasattr(module, attribute):
         own = {key: value for key, value in vars(module).items() if home_of(value) == module_name}

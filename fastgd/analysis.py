@@ -1,6 +1,5 @@
 """Results read back: trials, curves, ranking and parameters as pandas and NumPy, without Numba or the engine."""
 
-import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pyarrow.dataset as pds
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
+from fastgd._parsing import fault_of, from_toml
 from fastgd._system import expanded
 from fastgd.store.manifest import Manifest, read_study
 from fastgd.store.snapshot import Snapshot
@@ -53,6 +53,27 @@ def with_methods(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(method=frame["optimizer"].astype(str) + (" (" + variant + ")").where(variant != "", ""))
 
 
+class _Study:
+    """What readers of results take from a study file, as far as it is there."""
+
+    epochs: int
+    steps: int
+    optimizer: list[dict[str, Any]]
+    schedule: list[dict[str, Any]]
+
+
+def _unnamed(study: dict[str, Any]) -> str:
+    """Return which block of a study has no name, also among those in others, or ""."""
+    blocks = [
+        (f"{key}.{index}", block) for key in ("optimizer", "schedule") for index, block in enumerate(study.get(key, []))
+    ]
+    for path, block in blocks:  # which grow on the way
+        if not isinstance(block, dict) or not isinstance(block.get("name"), str):
+            return f"{path} must be a table with a name"
+        blocks += [(f"{path}.{key}", block[key]) for key in ("schedule", "then", "also") if key in block]
+    return ""
+
+
 class Results:
     """The results of a study.
 
@@ -84,7 +105,14 @@ class Results:
     @cached_property
     def study(self) -> dict[str, Any]:
         """The normalised study file."""
-        return tomllib.loads(read_study(self.path))
+        file, text = self.path / "study.toml", read_study(self.path)
+        try:
+            found = from_toml(text)
+        except ValueError as error:
+            raise InputError(f"{file} is damaged: {error}") from error
+        if fault := fault_of(_Study, found) or _unnamed(found):
+            raise InputError(f"{file} is damaged: {fault}")
+        return found
 
     @cached_property
     def trials(self) -> pd.DataFrame:

@@ -369,6 +369,7 @@ MISTAKES = [
     ({"factor": 1.0}, "factor must be at least 1.01, found 1"),
     ({"factor": math.nan}, "factor must be at least 1.01, found nan"),
     ({"points": 2}, "points must be at least 3, found 2"),
+    ({"points": 10**9}, "points must be at most 1,000, found 1,000,000,000"),
     ({"low": 1.0, "high": 0.1}, "rates from 1 to 0.1 are no grid"),
     ({"low": -1.0}, "rates from -1 to 1 are no grid"),
     ({"high": math.inf}, "rates from 0.0001 to inf are no grid"),

@@ -11,12 +11,16 @@ import typer
 from typer.core import TyperGroup
 
 from fastgd import InputError, __version__
+from fastgd._escape import for_terminal
 from fastgd._system import make_room
+from fastgd.cli import signals
 from fastgd.cli.choices import At, By, Kind
+
+LONGEST = 10_000  # letters of a line of a message
 
 
 class _Program(TyperGroup):
-    """Turns what went wrong into a line and an exit code: 2 for the user's input, 130 for an interruption.
+    """Turns what went wrong into a line and an exit code: 2 for the user's input, those of `signals` for interruptions.
 
     Whoever reads the output may stop when they have seen enough (`| head`): that is no error.
     """
@@ -26,7 +30,8 @@ class _Program(TyperGroup):
             make_room()
             return super().invoke(ctx)
         except InputError as error:
-            sys.stderr.write(f"error: {error}\n")
+            for line in f"error: {error}".split("\n"):  # of which our own messages may have several
+                sys.stderr.write(f"{for_terminal(line[:LONGEST])}\n")
             raise typer.Exit(2) from None
         except typer.BadParameter as error:
             if error.param is None or not error.message:  # what is missing is told with the usage
@@ -37,8 +42,8 @@ class _Program(TyperGroup):
             sys.stderr.write("error: the memory that this process may use does not suffice\n")
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            sys.stderr.write("interrupted\n")
-            raise typer.Exit(130) from None
+            sys.stderr.write("interrupted: what was done is kept, and the same command goes on from there\n")
+            raise typer.Exit(signals.code()) from None
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written goes nowhere
             raise typer.Exit(0) from None
@@ -66,8 +71,15 @@ def main() -> None:
     """Run the command line."""
     _open_streams()
     try:
-        app()
+        with signals.handled():
+            app()
+    except SystemExit as error:
+        if error.code and signals.received():  # whatever else came of it
+            sys.exit(signals.code())
+        raise
     except OSError as error:
+        if signals.received():  # such as a terminal that is gone
+            sys.exit(signals.code())
         if error.errno != errno.ENOSPC or error.filename is not None:
             raise
         sys.stderr.write(f"error: cannot write on standard output: {error.strerror}\n")
@@ -103,6 +115,17 @@ def program(
 
 Folder = Annotated[Path, typer.Argument(help="A folder of results, as written by fastgd run.", metavar="DIR")]
 NAMES = {choice: "|".join(choice) for choice in (By, At)}
+Threads = Annotated[
+    int | None, typer.Option("--threads", "-j", min=1, max=1024, help="Threads; their number never changes a result.")
+]
+Plugins = Annotated[
+    bool | None,
+    typer.Option(
+        "--plugins/--no-plugins",
+        help="Whether modules of your own that the study names are imported.  [default: yes; for --dry-run no]",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, alone, on standard output.")]
 
 
@@ -119,9 +142,7 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start anew: an old folder is moved aside, never deleted.")
     ] = False,
-    threads: Annotated[
-        int | None, typer.Option("--threads", "-j", min=1, help="Threads; their number never changes a result.")
-    ] = None,
+    threads: Threads = None,
     trial: Annotated[
         str | None,
         typer.Option(
@@ -133,11 +154,13 @@ def run(
         typer.Option("--allow-mixed", help="Extend results that another version or processor made."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, run nothing.")] = False,
+    plugins: Plugins = None,
 ) -> None:
     """Run a study, or what is missing of it.
 
     Running it again resumes: finished trials are kept, and a study that was extended (more rates, another optimizer)
-    runs only what is new. Ctrl-C stops within a second and keeps what was done.
+    runs only what is new. Ctrl-C, SIGTERM and SIGHUP stop within a second and keep what was done (exit codes 130, 143
+    and 129); a second one ends at once.
 
     **Examples**
 
@@ -151,11 +174,10 @@ def run(
     from fastgd.cli import runs
 
     options = runs.Options(fresh=fresh, threads=threads, trial=trial, allow_mixed=allow_mixed)
-    loaded = runs.read(study, assignments or [])
     if dry_run:
-        runs.dry_run(loaded, out, options)
+        runs.dry_run(study, assignments or [], out, options, plugins=bool(plugins))
     else:
-        runs.run(loaded, out, options)
+        runs.run(runs.read(study, assignments or [], plugins=plugins is not False), out, options)
 
 
 @app.command()
@@ -206,10 +228,9 @@ def tune(
     range_test: Annotated[
         bool, typer.Option("--range-test", help="One run with a growing rate, by default from 1e-6 to 10.")
     ] = False,
-    threads: Annotated[
-        int | None, typer.Option("--threads", "-j", min=1, help="Threads; their number never changes a result.")
-    ] = None,
+    threads: Threads = None,
     json: Json = False,
+    plugins: Plugins = None,
 ) -> None:
     """Search the best learning rate of every optimizer of a study, from coarse to fine.
 
@@ -231,7 +252,7 @@ def tune(
     options: dict[str, Any] = {"factor": factor, "low": low, "high": high, "points": points, "epochs": epochs}
     options |= {"steps": steps, "by": by and By.of(by, "--by").value, "threads": threads}
     command = tunings.range_test if range_test else tunings.tune
-    command(runs.read(study, assignments or []), out, options, as_json=json)
+    command(runs.read(study, assignments or [], plugins=plugins is not False), out, options, as_json=json)
 
 
 @app.command()
@@ -400,6 +421,7 @@ def warmup(
     everything: Annotated[
         bool, typer.Option("--all", help="Every built-in optimizer: what is done without a study, too.")
     ] = False,
+    plugins: Plugins = None,
 ) -> None:
     """Compile what a study needs, under a lock, so that runs start at once.
 
@@ -410,4 +432,4 @@ def warmup(
 
     if study is not None and everything:
         raise InputError("give a study or --all, not both")
-    runs.warmup(study)
+    runs.warmup(None if study is None else runs.read(study, [], plugins=plugins is not False))

@@ -55,12 +55,18 @@ def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str
 
 def _sketch(file: Path, output: Path) -> None:
     """Draw the schedules of a study that need not have run; its data say how many steps an epoch has."""
-    from fastgd import Study, plots
+    from fastgd import plots
+    from fastgd.cli import runs
     from fastgd.study.events import Event
     from fastgd.study.plan import make_plan
     from fastgd.study.runner import load_data
 
-    study = Study.from_toml(file)
+    study, imports = runs.read_without_plugins(file, [])
+    if study is None:
+        raise InputError(
+            f"{file}: a picture imports nothing, and there is nothing to draw without: {'; '.join(imports)}"
+        )
+    show(*imports)
     if study.landscapes:  # whose epochs are steps
         blocks = plots.study_blocks(study.model_dump(exclude_none=True))
         plots.save(plots.sketch(blocks, study.steps or 1, 1), output)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fastgd._errors import InputError
+from fastgd._user_modules import before_imports, origin_of, refuse_import
 from fastgd.analysis import Results, load
-from fastgd.cli import rankings
+from fastgd.cli import rankings, signals
 from fastgd.cli.consoles import show
-from fastgd.study.config import Study
+from fastgd.study.config import Study, read_fields
 from fastgd.study.events import Compiling
+from fastgd.study.plugins import plugins_of, without_plugins
 from fastgd.study.progress import Reporter, errors
 from fastgd.study.words import count
 
@@ -34,9 +36,34 @@ class Options:
     allow_mixed: bool = False
 
 
-def read(path: Path, assignments: Sequence[str]) -> Study:
-    """Return the study of a file, with the replacements of the command line."""
-    return Study.from_toml(path, set=assignments)
+def read(path: Path, assignments: Sequence[str], *, plugins: bool) -> Study:
+    """Return the study of a file, with the replacements of the command line.
+
+    Modules of its user's are named before they are imported, or refused.
+    """
+    named: set[str] = set()
+
+    def name_it(kind: str, name: str) -> None:
+        if (module := name.partition(":")[0]) not in named:
+            named.add(module)
+            errors().print(f"importing {origin_of(name)}, for {kind} {name!r}", soft_wrap=True)
+
+    with before_imports(name_it if plugins else refuse_import):
+        return Study.from_toml(path, set=assignments)
+
+
+def read_without_plugins(path: Path, assignments: Sequence[str]) -> tuple[Study | None, list[str]]:
+    """Return what of a study needs no module of its user's, and in words what would be imported for all of it.
+
+    The study is None where nothing of it can be said without.
+    """
+    fields, _, overridden = read_fields(path, assignments)
+    named = plugins_of(fields)
+    if not named:
+        return Study.of_fields(fields, path, overridden), []
+    rest = without_plugins(fields)
+    study = None if rest is None else Study.of_fields(rest, path, overridden)
+    return study, [f"would import {origin_of(name)}, for {kind} {name!r}" for kind, name in named]
 
 
 def run(study: Study, out: Path | None, options: Options) -> Results:
@@ -48,12 +75,12 @@ def run(study: Study, out: Path | None, options: Options) -> Results:
     try:
         with reporter:
             results = runner.run(study, folder, **asdict(options), progress=False, on_event=reporter)
+        if not reporter.cohorts:
+            errors().print(f"nothing to run: every trial is in {folder} (--fresh starts anew)", soft_wrap=True)
+        rankings.summary(results)
     except KeyboardInterrupt:
         errors().print(_kept(folder, reporter), soft_wrap=True)
-        raise typer.Exit(130) from None
-    if not reporter.cohorts:
-        errors().print(f"nothing to run: every trial is in {folder} (--fresh starts anew)", soft_wrap=True)
-    rankings.summary(results)
+        raise typer.Exit(signals.code()) from None
     return results
 
 
@@ -67,8 +94,22 @@ def _kept(folder: Path, reporter: Reporter) -> str:
     return f"interrupted: {kept:,}{of} trials are kept in {folder}; the same command (without --fresh) runs the others"
 
 
-def dry_run(study: Study, out: Path | None, options: Options) -> None:
-    """Print the plan of a study, or of one trial, and what its folder holds of it; nothing is computed or written."""
+def dry_run(
+    path: Path, assignments: Sequence[str], out: Path | None, options: Options, *, plugins: bool = False
+) -> None:
+    """Print the plan of a study, or of one trial, and what its folder holds of it; nothing is computed or written.
+
+    Modules of the study's user are imported with `plugins` only; else the plan is that of what needs none.
+    """
+    study, imports = (read(path, assignments, plugins=True), []) if plugins else read_without_plugins(path, assignments)
+    if imports:
+        left = "the plan is that of the study without them" if study else "there is no plan without them"
+        show(*imports, f"{left}: --dry-run --plugins imports them, and plans all of it", *([""] if study else []))
+    if study is not None:
+        _print_plan(study, out, options)
+
+
+def _print_plan(study: Study, out: Path | None, options: Options) -> None:
     from fastgd.cli.plans import describe
     from fastgd.study import memory
     from fastgd.study.runner import folder_of, refusal
@@ -102,12 +143,11 @@ def demo(out: Path) -> None:
         rankings.draw(results, kind, out / f"{kind}.png")
 
 
-def warmup(path: Path | None) -> None:
+def warmup(study: Study | None) -> None:
     """Compile what a study needs, or every built-in optimizer."""
     from fastgd.study import memory
 
     memory.require()
-    study = None if path is None else Study.from_toml(path)
     if study is not None and study.landscapes:
         _warm_swarms(study)
         return

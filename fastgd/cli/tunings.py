@@ -12,7 +12,7 @@ from rich.table import Table
 from fastgd._errors import InputError
 from fastgd._system import expanded
 from fastgd.analysis import load
-from fastgd.cli import rankings
+from fastgd.cli import rankings, signals
 from fastgd.cli.consoles import cell, show, show_json, table, whole
 from fastgd.study.config import Study
 from fastgd.study.events import Event, Finished
@@ -115,7 +115,7 @@ def _reported(path: Path) -> Iterator[Callable[[Event], None]]:
     except KeyboardInterrupt:
         text = f"interrupted: what was done is kept in {path}; the same command goes on from there"
         errors().print(text, soft_wrap=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(signals.code()) from None
     if not reporter.cohorts:
         errors().print(f"nothing to run: every trial is in {path}", soft_wrap=True)
 

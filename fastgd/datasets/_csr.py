@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
-from fastgd.datasets._record import CSR, Floats
+from fastgd.datasets._record import CSR, Floats, check_memory
 
 MOST_COLUMNS = 2**31 - 1
 FORM: Any = ("C", "A", "W")  # contiguous, aligned, writeable
@@ -111,6 +111,7 @@ def moments(X: CSR) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     Two passes over the non-zeros: the zeros of a column are counted, and add their number times the squared mean.
     """
     n, d = X.shape
+    check_memory(40 * d, f"the means and deviations of {d:,} columns", "float64")
     counts = np.bincount(X.indices, minlength=d)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = np.bincount(X.indices, X.data, d) / n

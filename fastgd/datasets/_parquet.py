@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from fastgd._errors import InputError
 from fastgd.datasets import _frames, _lists
 from fastgd.datasets._reading import Reading, check_names, reading, target_column
-from fastgd.datasets._record import Dataset
+from fastgd.datasets._record import Dataset, check_memory
 from fastgd.datasets.arrays import build
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # how a folder is called that has none
@@ -39,6 +39,7 @@ def _opened(file: Path, target: str | None) -> tuple[Any, dict[str, Any], tuple[
 
     files = _files(file)
     schema = _common_schema(files)
+    _check_size(file, files)
     partitions = _partitions(file, files, schema.names)
     base = str(file if file.is_dir() else file.parent)
     # its parts are named one by one: the folders that a single file lies in are no columns of it
@@ -98,6 +99,23 @@ def _common_schema(files: list[Path]) -> Any:
             if ours[name] != theirs[name]:
                 raise InputError(f"{file}: column {name!r} holds {theirs[name]}, and in {files[0]} {ours[name]}")
     return first
+
+
+def _check_size(file: Path, files: list[Path]) -> None:
+    """Refuse a table that memory does not hold, by what its footers say: a value may stand for a million rows."""
+    import pyarrow.parquet as pq
+
+    size, rows = 0, 0
+    for part in files:
+        with reading(part):
+            found = pq.read_metadata(part)
+            rows += found.num_rows
+            for index in range(found.num_row_groups):
+                group = found.row_group(index)
+                parts = [group.column(j) for j in range(group.num_columns)]
+                size += sum(max(8 * each.num_values, each.total_uncompressed_size) for each in parts)
+    columns = len(pq.read_schema(files[0]).names)
+    check_memory(max(size, 8 * rows * columns), f"{file}: {rows:,} rows of {columns:,} columns", "a table")
 
 
 def _schema(file: Path) -> Any:

@@ -5,6 +5,8 @@ import csv
 import gzip
 import io
 import lzma
+import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,8 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, cast, get_args
 
+import numpy as np
+
 from fastgd._errors import InputError, nearest
+from fastgd._system import memory
 from fastgd.datasets._csv_keys import Csv
+from fastgd.datasets._record import check_memory
 
 ZeroBased = bool | Literal["auto"]
 Format = Literal["svm", "csv", "parquet", "npz"]
@@ -30,6 +36,13 @@ COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip", ".zst": 
 STARTS = {b"\x1f\x8b": ".gz", b"BZh91AY": ".bz2", b"\xfd7zXZ\0": ".xz", b"PK\3\4": ".zip", b"(\xb5/\xfd": ".zst"}
 TEXTS = ("svm", "csv")  # what may be compressed as a whole
 MOST_SHOWN = 12
+# What libraries raise over files that are corrupt, or of a kind that they do not read.
+CORRUPT = (
+    *(OSError, ValueError, EOFError, NotImplementedError, OverflowError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, csv.Error, tokenize.TokenError),
+)
+MOST_RATIO = 200  # of what is unpacked to the file: more is no table that somebody wrote
+UNSUSPECTED = 1 << 30  # bytes that may be unpacked whatever the ratio
 
 
 class Reading(NamedTuple):
@@ -66,7 +79,9 @@ def reading(file: Path) -> Iterator[None]:
         raise InputError(
             f"{file} cannot be read: it is no text in {error.encoding} ({error.reason}); {hint}"
         ) from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, csv.Error) as error:
+    except MemoryError as error:
+        raise InputError(f"{file} cannot be read: it takes more memory than this process gets") from error
+    except CORRUPT as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ").partition("\n")[0]
         raise InputError(f"{file} cannot be read: {reason or type(error).__name__}") from error
 
@@ -75,18 +90,66 @@ def reading(file: Path) -> Iterator[None]:
 def opened(file: Path, compression: str = "infer") -> Iterator[IO[bytes]]:
     """Open a text file as bytes, decompressed as `compression` says, or as its name does."""
     kind = COMPRESSED.get(file.suffix.lower()) if compression == "infer" else compression
+    size = file.stat().st_size
+    if kind is None:
+        check_memory(size, f"{file}: {size:,} bytes", "text")
     if kind == "zip":
         with zipfile.ZipFile(file) as archive:
             members = [name for name in archive.namelist() if not name.endswith("/")]
             if len(members) != 1:
                 raise InputError(f"{file}: an archive must hold one file; found {', '.join(members) or 'none'}")
             with archive.open(members[0]) as stream:
-                yield stream
+                yield io.BufferedReader(_Unpacked(file, stream))
         return
     with _stream(file, kind) as stream:
         if kind is None:
             _check_plain(file, stream.peek(8))  # type: ignore[attr-defined]
-        yield stream
+            yield stream
+        else:
+            yield io.BufferedReader(_Unpacked(file, stream))
+
+
+class _Unpacked(io.RawIOBase):
+    """What a compressed file unpacks to; a few bytes may stand for more than there is room for."""
+
+    def __init__(self, file: Path, stream: IO[bytes]) -> None:
+        self._file, self._stream = file, stream
+        self._suspect = max(UNSUSPECTED, MOST_RATIO * file.stat().st_size)
+        self._room, self._bytes = memory() // 2, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        found = self._stream.read(len(buffer))
+        buffer[: len(found)] = found
+        self._bytes += len(found)
+        if self._bytes > self._room:
+            check_memory(self._bytes, f"{self._file}: {self._bytes:,} bytes and more, unpacked,", "text")
+        if self._bytes > self._suspect:
+            raise InputError(
+                f"{self._file}: unpacks to more than {MOST_RATIO} times its size, and more than {UNSUSPECTED:,} bytes; "
+                "if these are data, unpack it first"
+            )
+        return len(found)
+
+
+def check_file(file: Path) -> None:
+    """Refuse pipes and devices, which may never end, and of which no second look is to be had."""
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise InputError(f"{file}: is a pipe or a device; data are read from files")
+
+
+def check_array(file: Path, name: str, stream: IO[bytes], size: int | None = None) -> None:
+    """Refuse an array in NumPy's format whose header says more than its `size` bytes hold, or than memory does."""
+    version = np.lib.format.read_magic(stream)
+    read: Any = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    size = file.stat().st_size if size is None else size
+    needed = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and needed > size:
+        raise InputError(f"{file}: {name} is cut: {shape} of {dtype} take {needed:,} bytes, and there are {size:,}")
+    check_memory(needed, f"{file}: {name}, {shape} of {dtype},", "an array")
 
 
 def _check_plain(file: Path, start: bytes) -> None:

@@ -21,6 +21,8 @@ from fastgd.datasets._reading import (
     Format,
     Reading,
     ZeroBased,
+    check_array,
+    check_file,
     format_of,
     reading,
 )
@@ -85,6 +87,7 @@ def load_file(
         raise InputError(f"{path}: target = {target!r} is for .csv and .parquet; a {what} file knows its own target")
     others = tuple(expanded(other) for other in beside if format_of(other, format) == "svm")
     with reading(file):
+        check_file(file)
         dataset = READERS[kind](file, Reading(target, zero_based, n_features, Csv.of(csv), others))
     return replace(dataset, name=file.name)
 
@@ -105,6 +108,10 @@ def _npz(file: Path, _keys: Reading) -> Dataset:
             raise InputError(f"{file}: one array alone; an .npz file must hold the arrays X and y")
         if missing := {"X", "y"}.difference(archive.files):
             raise InputError(f"{file}: no array {min(missing)!r}: found {', '.join(archive.files) or 'none'}")
+        packed: Any = archive.zip
+        for member in ("X.npy", "y.npy"):
+            with packed.open(member) as array:
+                check_array(file, member[0], array, packed.getinfo(member).file_size)
         return build(str(file), np.asarray(archive["X"]), np.asarray(archive["y"]))
 
 

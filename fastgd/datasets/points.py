@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fastgd._errors import InputError
 from fastgd.datasets import _csv, _frames, _parquet
 from fastgd.datasets._csv_keys import Csv
-from fastgd.datasets._reading import Reading, reading
+from fastgd.datasets._reading import Reading, check_array, check_file, reading
 from fastgd.datasets._record import Dataset
 from fastgd.datasets.arrays import build
 
@@ -27,6 +27,7 @@ def load_points(file: Path) -> NDArray[np.float64]:
         Naming the file, and where there is one the row and column.
     """
     with reading(file):
+        check_file(file)
         match file.suffix.lower():
             case ".csv":
                 points = _of_csv(file)
@@ -35,6 +36,8 @@ def load_points(file: Path) -> NDArray[np.float64]:
                 points = build(str(file), _frames.numbers(frame, str(file)), np.zeros(len(frame)), tuple(frame.columns))
             case ".npy":
                 with file.open("rb") as stream:
+                    check_array(file, "the array", stream)
+                    stream.seek(0)
                     array = np.asarray(np.load(stream, allow_pickle=False))
                 points = build(str(file), array, np.zeros(array.shape[:1]))
             case _:

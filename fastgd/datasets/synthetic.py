@@ -113,11 +113,13 @@ def _gaussian(spec: Synthetic, shape: np.random.Generator, rows: np.random.Gener
 
     The true weights w have no preferred direction.
     """
-    check_memory(8 * spec.n * spec.d, f"{spec.name}: {spec.n:,} rows x {spec.d:,} columns", "dense float64")
+    layers = (spec.d - 1).bit_length() + 1
+    what = f"{spec.name}: {spec.n:,} rows x {spec.d:,} columns"
+    check_memory(8 * (spec.n + layers) * spec.d, what, "dense float64")
     scale = spec.condition ** (-0.5 * np.linspace(0, 1, spec.d))
     weights = shape.standard_normal(spec.d) * scale
     weights /= np.sqrt(np.sum(weights * weights))
-    pairs = [_random_pairs(spec.d, shape) for _ in range((spec.d - 1).bit_length() + 1)]
+    pairs = [_random_pairs(spec.d, shape) for _ in range(layers)]
 
     X, margin = np.empty((spec.n, spec.d)), np.empty(spec.n)
     step = max(1, BLOCK // spec.d)

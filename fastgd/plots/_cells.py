@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgd._escape import for_picture
 from fastgd._numbers import is_whole, number
 from fastgd.plots._limits import placed, spans_decades
 
@@ -47,7 +48,7 @@ def _label(axes: "Axes", axis: str, places: Array, values: NDArray[Any]) -> None
     from matplotlib.ticker import NullLocator
 
     shown = slice(0, None, math.ceil(len(values) / _LABELS[axis]))
-    words = [value if isinstance(value, str) else number(value) for value in values[shown]]
+    words = [for_picture(value) if isinstance(value, str) else number(value) for value in values[shown]]
     axes.set(**{f"{axis}ticks": places[shown], f"{axis}ticklabels": words})
     getattr(axes, f"{axis}axis").set_minor_locator(NullLocator())
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastgd._errors import InputError, nearest
+from fastgd._escape import for_picture
 from fastgd.analysis import Results
 from fastgd.plots._configurations import surfaces_of
 from fastgd.plots._map import (
@@ -107,7 +108,7 @@ def _figure(maps: "Sequence[tuple[Surface, list[Walk]]]", chosen: Mapping[str, L
         draw(axes, surface, walks, chosen)
         list_below(axes, names(surface, walks, chosen), width)
         if named:
-            axes.set_title(surface.info.problem)
+            axes.set_title(for_picture(surface.info.problem))
     key(figure, map_handles(maps))
     fit(figure, grid, [surface for surface, _ in maps], rows)
     return figure
@@ -167,7 +168,11 @@ def names(surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -
         own = [walk for walk in walks if walk.trial_id == name]
         lost = [walk.status == "diverged" for walk in own]
         gone = [beside(surface, walk.end) and walk.status != "diverged" for walk in own]
-        words = [own[0].name, _share(lost, "diverge", "diverges"), _share(gone, "end off the map", "ends off the map")]
+        words = [
+            for_picture(own[0].name),
+            _share(lost, "diverge", "diverges"),
+            _share(gone, "end off the map", "ends off the map"),
+        ]
         look = chosen[name].line(6) | {"markeredgecolor": "#222222", "markeredgewidth": 0.6}
         lines.append(Line2D([], [], **look, linewidth=1.6, label=", ".join(filter(None, words))))
     return list(lines)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastgd._escape import for_picture
 from fastgd.analysis import Results
 from fastgd.plots._bundles import Bundle, bundles_of
 from fastgd.plots._limits import drawable, limits, mark_outside, tell_outside, usual
@@ -127,7 +128,7 @@ def _small_multiples(bundles: Sequence[Bundle], everyone: Sequence[Bundle], chos
         _mark_end(axes, bundle, look)
         head(axes, bundle.optimizer, bundle.settings, _diverged(bundle.diverged), look.color, width - 0.3)
         if several:
-            axes.set_title(bundle.problem, loc="right", color=GREY, fontsize=8)
+            axes.set_title(for_picture(bundle.problem), loc="right", color=GREY, fontsize=8)
         _scale(axes, peers)
         _mark_beyond(axes, [bundle], chosen)
         ends = bundle.values[:, -1]
@@ -154,7 +155,7 @@ def _overview(problems: Mapping[str, Sequence[Bundle]], chosen: Mapping[str, Loo
         tell_outside(axes, ends, ends, "line")
         _name_ends(axes, bundles, chosen)
         if named:
-            axes.set_title(problem)
+            axes.set_title(for_picture(problem))
     return figure
 
 
@@ -232,7 +233,13 @@ def _name_ends(axes: "Axes", bundles: Sequence[Bundle], chosen: Mapping[str, Loo
             clip_on=False,
         )
         axes.text(
-            1.08, place, _name(bundle), color=text_color(look.color), fontsize=8, va="center", transform=axes.transAxes
+            1.08,
+            place,
+            for_picture(_name(bundle)),
+            color=text_color(look.color),
+            fontsize=8,
+            va="center",
+            transform=axes.transAxes,
         )
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
+from fastgd._escape import for_picture
 from fastgd._numbers import number
 from fastgd.analysis import Results
 from fastgd.plots._cells import cells
@@ -116,7 +117,7 @@ def heatmap(
                 _draw(axes, found, x, norm)
                 head(axes, found.optimizer, found.best, "", chosen[found.method].color, 2.0)
             bar = part.colorbar(ScalarMappable(norm, _colors()), ax=grid, extend=beyond(values, norm), pad=0.02)
-            bar.set_label(f"{at} {measure(results, metric)}" + (f", {name}" if len(problems) > 1 else ""))
+            bar.set_label(f"{at} {measure(results, metric)}" + (f", {for_picture(name)}" if len(problems) > 1 else ""))
             bar.outline.set_visible(False)
             if isinstance(norm, PowerNorm):  # at equal steps of colour, the best value among them
                 marks = norm.inverse(np.linspace(0.0, 1.0, 5))

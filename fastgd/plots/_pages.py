@@ -1,11 +1,16 @@
 """Pages: pictures of many problems or optimizers have a bounded size, and say what they leave out."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from fastgd._errors import InputError, nearest
+from fastgd._escape import for_picture
 from fastgd.plots._style import GREY
 
 if TYPE_CHECKING:
@@ -84,14 +89,26 @@ def only(names: Iterable[Any], problem: str | None) -> list[str]:
     return [problem]
 
 
+@contextmanager
+def drawn_from(file: Path) -> Iterator[None]:
+    """Refuse a file in a results folder whose values no picture can show: it may say anything."""
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: what it says cannot be drawn: {error}") from error
+
+
 def note(figure: "Figure", *words: str) -> None:
     """Say above a picture what it does not show; the command that draws it prints the same sentences."""
     if told := [sentence for sentence in words if sentence]:
         width = int(17 * figure.get_figwidth())  # letters of that size
         lines = [line for sentence in told for line in textwrap.wrap(sentence, width)]
-        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=8, color=GREY)
+        figure.suptitle("\n".join(map(for_picture, lines)), x=0.01, ha="left", fontsize=8, color=GREY)
 
 
 def notes_of(figure: "Figure") -> list[str]:
     """Return what a picture says above it of what it does not show, line by line."""
-    return figure.get_suptitle().splitlines()
+    return [line.replace(r"\$", "$") for line in figure.get_suptitle().splitlines()]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from fastgd._escape import for_picture
 from fastgd._numbers import number
 from fastgd.analysis import Results
 from fastgd.plots._limits import drawable, limits, mark_outside, tell_outside
@@ -79,7 +80,7 @@ def range_(results: Results, by: str | None = None, problem: str | None = None, 
             axes.set_xlabel(label("lr"))
             axes.set_ylabel(measure(results, metric))
             if len(every) > 1:
-                axes.set_title(name)
+                axes.set_title(for_picture(name))
         _key(figure, [sweep for own in cells.values() for sweep in own], results.repeats)
         note(figure, words)
     return figure
@@ -139,7 +140,7 @@ def _name(sweep: Sweep, telling: Sequence[str]) -> str:
     """A method, the rate to try, and what tells its configurations apart."""
     rate = number(sweep.suggestion) if sweep.suggestion == sweep.suggestion else "none"
     own = settings(pd.Series({**sweep.configuration, "variant": ""}), telling)
-    return f"{sweep.configuration['method']}  {rate}" + (f"\n{own}" if own else "")
+    return for_picture(f"{sweep.configuration['method']}  {rate}") + (f"\n{for_picture(own)}" if own else "")
 
 
 def _seen(sweep: Sweep, loss: Any) -> Any:

@@ -11,10 +11,11 @@ import pandas as pd
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fastgd._escape import for_picture
 from fastgd._numbers import number
 from fastgd.analysis import Results
 from fastgd.plots._limits import FAR, drawable, limits
-from fastgd.plots._pages import TALLEST, note, page_of
+from fastgd.plots._pages import TALLEST, drawn_from, note, page_of
 from fastgd.plots._style import GREY, dress, head, key, label, looks, methods, panels, shape, style
 from fastgd.schedules import SCHEDULES, chained, describe, numbers, parts_of, starts
 
@@ -104,10 +105,11 @@ def schedule(results: Results, page: int = 1) -> "Figure":
     """
     methods(results)  # or there is nothing to draw
     trials, study = results.trials[results.trials["in_study"]], results.study
-    budget = _Budget(float(study["steps"]), 1, steps=True) if results.on_landscapes else _budget(trials, study)
-    drivers = _drivers(study_blocks(study))
-    lines, words = _page([_recorded(results, whole, block, budget) for whole, block in drivers], page)
-    figure = _draw(lines, budget)
+    with drawn_from(results.path / "study.toml"):
+        budget = _Budget(float(study["steps"]), 1, steps=True) if results.on_landscapes else _budget(trials, study)
+        drivers = _drivers(study_blocks(study))
+        lines, words = _page([_recorded(results, whole, block, budget) for whole, block in drivers], page)
+        figure = _draw(lines, budget)
     note(figure, words, "" if results.on_landscapes else _batch_told(trials, [block for _, block in drivers]))
     return figure
 
@@ -305,7 +307,12 @@ def _shared(groups: Mapping[str, Sequence[Line]]) -> "Figure":
         dress(axes)
         axes.tick_params(labelbottom=axes is rows[-1])
         for line, look in zip(lines, looks([str(place) for place in range(len(lines))]).values(), strict=True):
-            _line(axes, line, look.color, label="\n".join([line.name, *textwrap.wrap(line.settings, 28)]))
+            _line(
+                axes,
+                line,
+                look.color,
+                label="\n".join(map(for_picture, [line.name, *textwrap.wrap(line.settings, 28)])),
+            )
         _scale(axes, lines)
         axes.set_ylabel(_axis(of))
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), labelspacing=0.9)

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
+from fastgd._escape import for_picture
 from fastgd._numbers import number
 from fastgd.analysis import Results
 from fastgd.plots._limits import OUTSIDE, drawable, limits, mark_outside, placed, spans_decades, tell_outside
@@ -109,7 +110,7 @@ def sensitivity(
             axes.set_xlabel(label(hyper))
             axes.set_ylabel(f"{at} {measure(results, metric)}")
             if len(tables) > 1:
-                strip.set_title(name)
+                strip.set_title(for_picture(name))
         values = np.concatenate([values for names in lost.values() for _, values in names.values()] or [np.zeros(0)])
         key(figure, _handles(pd.concat([tables[name] for name in shown]), values, results))
         note(figure, words, far)
@@ -137,7 +138,7 @@ def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, 
                 float(drawable(best["value"])),
                 color=look.color,
                 linestyle=(0, (1, 2)),
-                label=f"{method}  {settled}",
+                label=for_picture(f"{method}  {settled}"),
             )
             continue
         line = rows.drop_duplicates(hyper).sort_values(hyper)
@@ -149,7 +150,7 @@ def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, 
             **look.line(4),
             linewidth=1.5,
             markevery=max(1, len(x) // 24),
-            label=f"{method}  {settled}{where}",
+            label=for_picture(f"{method}  {settled}{where}"),
             zorder=3,
         )
         axes.plot(best[hyper], best["value"], **look.outlined(8), zorder=5)
@@ -206,7 +207,7 @@ def _mark_lost(
     strip.set_xscale(axes.get_xscale())
     strip.set_xlim(axes.get_xlim())
     strip.set_ylim(len(lost) - 0.4, -0.6)
-    strip.set_yticks(range(len(lost)), labels=list(lost))
+    strip.set_yticks(range(len(lost)), labels=[for_picture(name) for name in lost])
     for tick, name in zip(strip.get_yticklabels(), lost, strict=True):
         tick.set_color(text_color(chosen[name].color))
     strip.xaxis.set_visible(False)

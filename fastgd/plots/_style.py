@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
+from fastgd._escape import for_picture
 from fastgd._numbers import number
 from fastgd.analysis import Results, with_methods
 
@@ -148,9 +149,9 @@ def dress(axes: "Axes") -> None:
 def head(axes: "Axes", title: str, subtitle: str, remark: str, color: str, width: float) -> None:
     """Put a title above axes of a width in inches: in bold, with a small remark at its right and a small line below."""
     lines = textwrap.wrap(subtitle, int(width * 19))  # letters of that size to an inch
-    axes.set_title(title, color=text_color(color), fontweight="bold", pad=4 + 9.5 * len(lines))
-    axes.annotate("\n".join(lines), (0, 1), (0, 3), va="bottom", **_SMALL)
-    axes.annotate(remark, (1, 1), (0, 4 + 9.5 * len(lines)), ha="right", va="bottom", **_SMALL)
+    axes.set_title(for_picture(title), color=text_color(color), fontweight="bold", pad=4 + 9.5 * len(lines))
+    axes.annotate("\n".join(map(for_picture, lines)), (0, 1), (0, 3), va="bottom", **_SMALL)
+    axes.annotate(for_picture(remark), (1, 1), (0, 4 + 9.5 * len(lines)), ha="right", va="bottom", **_SMALL)
 
 
 def mark_start(axes: "Axes", loss: float) -> None:
@@ -200,7 +201,7 @@ def list_below(axes: "Axes", handles: "Sequence[Artist]", width: float = 6.0, po
 
 def label(name: str) -> str:
     """Return a column's name as it stands on an axis."""
-    return LABELS.get(name, name.removeprefix("schedule."))
+    return LABELS.get(name) or for_picture(name.removeprefix("schedule."))
 
 
 def scale_x(axes: "Axes", x: NDArray[np.float64]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgd._escape import for_picture
 from fastgd._numbers import number
 from fastgd.analysis import Results
 from fastgd.plots._contour import names, page_of_maps, walks_on_maps
@@ -117,7 +118,7 @@ def _figure(
         _draw(axes, ground, walks, chosen, view)
         list_below(axes, names(ground, walks, chosen), width, points=10)
         if named:
-            axes.set_title(ground.info.problem)
+            axes.set_title(for_picture(ground.info.problem))
     key(figure, map_handles(maps))
     return figure
 

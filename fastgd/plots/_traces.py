@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
+from fastgd._escape import for_picture
 from fastgd.analysis import Results
 from fastgd.plots._limits import FAR, limits, mark_outside, tell_outside
 from fastgd.plots._pages import TALLEST, note, page_of
@@ -193,7 +194,7 @@ def _scale(panels: "Sequence[Axes]", names: Sequence[str | None], log_steps: boo
         axes.yaxis.set_minor_locator(_no_ticks())
         axes.tick_params(labelsize=7.5, labelleft=place == 0 or not together)
         if place == 0 or not together:
-            axes.set_ylabel(_name(name), fontsize=8)
+            axes.set_ylabel(for_picture(_name(name)), fontsize=8)
 
 
 def _lines(axes: "Axes") -> "list[Line2D]":

@@ -11,9 +11,9 @@ from fastgd._errors import InputError
 from fastgd._numbers import number
 from fastgd.analysis import with_methods
 from fastgd.plots._limits import limits, mark_outside, tell_outside
-from fastgd.plots._pages import note, page_of
+from fastgd.plots._pages import drawn_from, note, page_of
 from fastgd.plots._style import GREY, Look, dress, head, key, label, looks, settings, shape, style
-from fastgd.study.tuning import AT_END, DIVERGED, FOUND, NO_RATE, Tuning, telling
+from fastgd.study.tuning import AT_END, DIVERGED, FILE, FOUND, NO_RATE, Tuning, telling
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,7 @@ def tune(tuning: Tuning, page: int = 1) -> "Figure":
     rows, columns = shape(len(shown))
     width = 3.1 if columns < 4 else 2.6
     rounds = 0.07 * len(tuning.rounds) + 0.1
-    with style():
+    with style(), drawn_from(tuning.path / FILE):
         layout = ConstrainedLayoutEngine(hspace=0.0, h_pad=0.02)  # a strip belongs to the axes above it
         figure = Figure(figsize=(0.4 + width * columns, 0.5 + (2.75 + rounds) * rows), layout=layout)
         grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[2.1, rounds] * rows)

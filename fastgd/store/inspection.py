@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from fastgd._errors import InputError
 from fastgd.store.manifest import Manifest, read_study
 from fastgd.store.schema import PARAMETERS, Columns
+from fastgd.store.seal import DamageError
 from fastgd.store.snapshot import ATTACHED, KINDS, Snapshot, attached, numbers_of
 from fastgd.store.surfaces import FOLDER as SURFACES
 from fastgd.store.surfaces import missing_surfaces, read_surface, surface_files
-from fastgd.store.tables import FOLDER, About, about, about_own, is_of_others, opened
+from fastgd.store.tables import FOLDER, About, about, about_own, damaged, is_of_others, opened
 
 _STARTS = 1 << 32  # more than a configuration has
 
@@ -198,10 +199,8 @@ class Inspection:
         self.torn = False  # whether a commit record is gone, and with it the names of its trials
         self.home = self.manifest.folder if self.manifest else ""
         for path in _files(self.path / "trials"):
-            own = self._own(path)
-            if own and attached(own, "curves") is None:
-                self._wrong(path, "was not written by fastgd: move it out of the results folder")
-            elif own and numbers_of(path):
+            own = self._record(path)
+            if own and numbers_of(path):
                 found[path] = own
                 self.home = self.home or own.names(FOLDER)
             self.torn |= not own
@@ -228,6 +227,20 @@ class Inspection:
             self._wrong(path, error)
             self.aside += [] if is_of_others(path) else [path]
         return None
+
+    def _record(self, path: Path) -> About | None:
+        """Return what a file in the place of a commit record says; None where it is none, which is noted."""
+        own = self._own(path)
+        try:
+            named = [attached(own, kind) for kind in ATTACHED] if own else []
+        except DamageError as error:
+            self._wrong(path, damaged(path, error))
+            self.aside.append(path)
+            return None
+        if own and named[0] is None:
+            self._wrong(path, "was not written by fastgd: move it out of the results folder")
+            return None
+        return own
 
     def _find_attached(self) -> None:
         """Find what the records name; of a kind, the files with the numbers of their records."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgd._errors import InputError
+from fastgd._parsing import fault_of, from_json
 from fastgd.store.files import write_text
 
 # The version of the layout on disk and of what trials' names are made of. Folders of earlier ones can be read; a folder
@@ -90,7 +91,7 @@ class Manifest:
         """
         path = folder / "manifest.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = from_json(path.read_text(encoding="utf-8"))
         except NotADirectoryError:
             raise InputError(f"{folder} is a file, and results are a folder, such as results/NAME") from None
         except FileNotFoundError:
@@ -106,11 +107,13 @@ class Manifest:
     @classmethod
     def _parse(cls, content: Any, path: Path) -> "Manifest":
         found = content.get("schema") if isinstance(content, dict) else None
-        if found not in READABLE:
+        if not isinstance(found, int) or found not in READABLE:
             raise InputError(f"{path} has schema {found!r}, and this fastgd reads schemas 1 and {SCHEMA}")
         if missing := [f.name for f in fields(cls) if f.name not in content and f.name not in LATER]:
             raise InputError(f"{path} is damaged: it lacks {missing[0]!r}")
         known = {f.name: content[f.name] for f in fields(cls) if f.name in content}
+        if fault := fault_of(cls, known):
+            raise _damaged(path, fault)
         return cls(**{**known, "notes": tuple(known["notes"])})
 
     def write(self, folder: Path) -> None:
@@ -133,7 +136,11 @@ class Manifest:
     @classmethod
     def from_footer(cls, text: str, path: Path) -> "Manifest":
         """Return the manifest that the footer of a part repeats (`path`, for messages), as of a run that goes on."""
-        return cls._parse({**json.loads(text), "ended": None, "timings": {}}, path)
+        try:
+            content = from_json(text)
+        except ValueError as error:
+            raise _damaged(path, error) from error
+        return cls._parse({**content, "ended": None, "timings": {}} if isinstance(content, dict) else content, path)
 
     def extending(self, previous: "Manifest", folder: Path, allow_mixed: bool) -> "Manifest":
         """Return this manifest as the extension of the previous one in the same folder.

@@ -23,14 +23,18 @@ import pyarrow.dataset as pds
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
+from fastgd._parsing import from_json, shortened
 from fastgd.store.files import remove
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import PARAMETERS, Columns
-from fastgd.store.tables import FORMAT, About, about_own, damaged, find_damage, is_own
+from fastgd.store.seal import DamageError
+from fastgd.store.tables import FORMAT, About, about_own, damaged, find_damage, is_own, reading
 
 ATTACHED = ("curves", "parameters", "trajectories")  # what a commit record names
 KINDS = ("trials", *ATTACHED)
-_NAMES = {kind: re.compile(r"\.?(\d{4,})-(\d{6,})" + (r"-\d{2,}" if kind in ATTACHED else "")) for kind in KINDS}
+_NAMES = {
+    kind: re.compile(rf"\.?(\d{{4,}})-(\d{{6,}}){r'-\d{2,}' if kind in ATTACHED else ''}\.parquet") for kind in KINDS
+}
 
 
 def part_name(generation: int, number: int) -> str:
@@ -46,14 +50,29 @@ def commit_schema(schema: pa.Schema, footer: Mapping[str, str], files: Mapping[s
 
 def numbers_of(path: Path) -> tuple[int, int] | None:
     """Return the generation and the number of a part by its file's name; None: no part is called so."""
-    found = _NAMES[path.parent.name].fullmatch(path.stem) if path.suffix == ".parquet" else None
+    found = _NAMES[path.parent.name].fullmatch(path.name)
     return (int(found[1]), int(found[2])) if found else None
 
 
 def attached(record: About, kind: str) -> list[str] | None:
-    """Return the files of a kind that a commit record names; None: it says nothing of the kind."""
+    """Return the files of a kind that a commit record names; None: it says nothing of the kind.
+
+    Raises
+    ------
+    DamageError
+        What it says are no names.
+    """
     text = record.names(f"fastgd.{kind}".encode())
-    return list(map(str, json.loads(text))) if text else None
+    if not text:
+        return None
+    try:
+        names = from_json(text)
+    except ValueError as error:
+        raise DamageError(f"its footer: {error}") from error
+    pattern = _NAMES[kind]
+    if not isinstance(names, list) or not all(isinstance(each, str) and pattern.fullmatch(each) for each in names):
+        raise DamageError(f"its footer has {shortened(names)}, and not the names of files")
+    return names
 
 
 @dataclass(frozen=True)
@@ -261,7 +280,8 @@ def _named(folder: Path, kind: str, records: Mapping[Path, About]) -> tuple[Path
     present = {path.name for path in (folder / kind).glob("*.parquet")}
     files = []
     for path, record in records.items():
-        named = attached(record, kind)
+        with reading(path):
+            named = attached(record, kind)
         if named is None and kind != "trajectories":  # which earlier versions did not have
             raise InputError(f"{path} was not written by fastgd: move it out of the results folder")
         for name in named or ():

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
+from fastgd._parsing import fault_of, from_json
 from fastgd.store.files import TableFile, make_folders, remove
 from fastgd.store.manifest import Manifest
+from fastgd.store.seal import DamageError
 from fastgd.store.tables import FOLDER as HOME
 from fastgd.store.tables import SURFACE, about_own, groups, is_of_others, is_own, reading
 
@@ -157,9 +159,22 @@ def read_surface(path: Path, home: str) -> Surface:
     text = about_own(path, home).names(SURFACE)
     if not text:
         raise InputError(f"{path} was not written by fastgd: move it out of the results folder")
-    found: dict[str, Any] = json.loads(text)
-    info = SurfaceInfo(**{**found, "parameters": tuple(found["parameters"])})
     with reading(path):
+        found = _info(text)
+        info = SurfaceInfo(**{**found, "parameters": tuple(found["parameters"])})
         table = pa.concat_tables(groups(path))
         x, y = (np.unique(table[name].to_numpy()) for name in ("x", "y"))
         return Surface(info, x, y, table["loss"].to_numpy().reshape(len(x), len(y)))
+
+
+def _info(text: str) -> dict[str, Any]:
+    """Return what a footer says of a surface; DamageError: it is something else."""
+    try:
+        found = from_json(text)
+    except ValueError as error:
+        raise DamageError(f"its footer: {error}") from error
+    if not isinstance(found, dict) or set(found) != {field.name for field in fields(SurfaceInfo)}:
+        raise DamageError("its footer does not say what surface it is")
+    if fault := fault_of(SurfaceInfo, found):
+        raise DamageError(fault)
+    return found

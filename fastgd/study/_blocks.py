@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, PlainValidator, model_serializer
+from pydantic import AfterValidator, PlainValidator, model_serializer
 
 from fastgd.optimizers import Optimizer, find
 from fastgd.optimizers._estimators import ESTIMATORS
@@ -21,12 +21,11 @@ from fastgd.study._tables import (
     Searches,
     around_of,
     flattened,
-    list_of,
-    lists,
+    lists_of,
     read_block,
     several,
 )
-from fastgd.study._values import brief, choice, distinct, failure, named
+from fastgd.study._values import brief, choice, combined, failure, named
 
 
 class Piece(Block):
@@ -174,7 +173,7 @@ def _keys(record: ScheduleRecord) -> dict[str, Any]:
             kind = Annotated[Any, PlainValidator(partial(choice, valid=record.choices[key]))]
         values: Any = several[kind]
         if key in record.lists:
-            values = Annotated[list_of[kind], BeforeValidator(lists), AfterValidator(distinct)]
+            values = lists_of(kind)
         if key in record.required:
             fields[key] = (values, ...)
         else:
@@ -199,7 +198,7 @@ def _variants(block: Any, what: Callable[[ScheduleRecord], dict[str, Any]]) -> I
         )
     axes = {key: read.pop(key) for key in (*record.params, "length", "then", "also") if key in read}
     axes = {key: values for key, values in axes.items() if values is not None}
-    for values in itertools.product(*axes.values()):
+    for values in combined(axes.values()):
         chosen = dict(zip(axes, values, strict=True))
         params = {key: chosen.pop(key) for key in record.params if key in chosen}
         if fault := record.fault(params):
@@ -259,9 +258,7 @@ def _optimizers(block: Any) -> list[OptimizerBlock]:
     }
     return [
         OptimizerBlock(**common, around=[option for option in around if option], line_search=search, schedule=schedule)
-        for *around, search, schedule in itertools.product(
-            *([None] if read[key] is None else read[key] for key in alternatives)
-        )
+        for *around, search, schedule in combined([None] if read[key] is None else read[key] for key in alternatives)
     ]
 
 

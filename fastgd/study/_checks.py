@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from fastgd.optimizers import find
 from fastgd.optimizers._options import kinds
 from fastgd.problems import LOSSES, find_loss
 from fastgd.schedules import chained
+from fastgd.study._fields import MOST_CHECKPOINTS
 from fastgd.study._landscape_checks import check_landscapes
+from fastgd.study._landscapes import start_count
 from fastgd.study._surface import check_surface
 from fastgd.study._values import failure
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 NEEDS_TARGETS = {"accuracy": ("binary", "unit"), "r2": ("real", "unit", "count")}
 LONGEST_LOOK = 1000
+MOST_TRIALS, MOST_COHORTS = 200_000, 20_000  # of a study over data; on landscapes of configurations
+MOST_LANES = 1 << 28  # trials on landscapes: each configuration from each start
 Path = tuple[str | int, ...]
 
 
@@ -39,6 +44,8 @@ def check(study: Study) -> None:
         raise failure("goes with landscapes; problems over data start from 'init'", "starts")
     elif study.record.trajectories != "auto":
         raise failure("goes with landscapes", "record", "trajectories", found=study.record.trajectories)
+    _check_size(study)
+    _check_checkpoints(study)
     check_surface(study)
     _check_labels(study)
     _check_metrics(study)
@@ -48,6 +55,40 @@ def check(study: Study) -> None:
             raise failure("is missing: where the points of the box begin", "optimizer", index, "low")
         for schedule in block.schedules(study.schedule):
             _check_schedule(study, schedule, block, index)
+
+
+def _check_size(study: Study) -> None:
+    """Refuse more trials than can be planned, before anything of that size is made; lists in a study are crossed."""
+    methods: dict[str, int] = {}
+    configurations = 0
+    for block in study.optimizer:
+        choices = prod(map(len, block.options.values())) * len(block.estimator)
+        methods[repr((block.name, block.kinds, block.line_search))] = choices
+        configurations += choices * prod(map(len, block.grids.values())) * len(block.schedules(study.schedule))
+    seeds = len(study.seed)
+    if study.landscapes:
+        starts = sum(start_count(study.starts, problem) for problem in study.landscapes)
+        _refuse_more(MOST_TRIALS, "configurations", configurations, ("seeds", seeds), ("problems", len(study.problem)))
+        _refuse_more(MOST_LANES, "trials", configurations, ("seeds", seeds), ("starts", starts))
+        return
+    penalties, batches = sum(len(problem.l2) for problem in study.data_problems), len(study.batch_size)
+    more = ("batch sizes", batches), ("seeds", seeds)
+    _refuse_more(MOST_TRIALS, "trials", configurations, ("problems and l2", penalties), *more)
+    _refuse_more(MOST_COHORTS, "cohorts", sum(methods.values()), ("problems", len(study.problem)), *more)
+
+
+def _refuse_more(most: int, what: str, optimizers: int, *factors: tuple[str, int]) -> None:
+    if (found := optimizers * prod(count for _, count in factors)) > most:
+        crossed = " x ".join(f"{count:,} ({name})" for name, count in (("optimizers, schedules", optimizers), *factors))
+        raise failure(f"the lists of the study make {found:,} {what}, {crossed}; the most are {most:,}")
+
+
+def _check_checkpoints(study: Study) -> None:
+    """Refuse more checkpoints than a trial may have, where the data need not tell how many there are."""
+    key = "steps" if study.landscapes else "epochs"
+    if study.record.every == "epoch" and (length := getattr(study, key) or 0) >= MOST_CHECKPOINTS:
+        found = f"'epoch' makes a checkpoint of each of the {length:,} {key}; the most are {MOST_CHECKPOINTS:,}"
+        raise failure(f"= {found}; {{ log = 1000 }} makes fewer", "record", "every")
 
 
 def same_name(names: Sequence[str | None]) -> str:

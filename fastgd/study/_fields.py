@@ -38,6 +38,8 @@ METRICS = {
     "effective_lr": "quantiles of the rates by which a rule multiplies the gradients of rare and frequent features",
 }
 LARGEST = 2**53
+LONGEST_NAME = 200  # letters of a study's name, which file systems take
+MOST_CHECKPOINTS = 1_000_000  # of a trial
 
 T = TypeVar("T")
 
@@ -98,10 +100,9 @@ class Block(BaseModel):
 
 
 def _folder_name(name: str) -> str:
-    if not re.fullmatch(r"\w[\w .+=@-]*", name) or name.endswith((" ", ".")):
-        raise failure(
-            "must be letters, digits, spaces and any of _ . + - = @ (it names the folder of results)", found=name
-        )
+    if not re.fullmatch(r"\w[\w .+=@-]*", name) or name.endswith((" ", ".")) or len(name.encode()) > LONGEST_NAME:
+        words = "must be letters, digits, spaces and any of _ . + - = @"
+        raise failure(f"{words} (it names the folder of results), and at most {LONGEST_NAME} of them", found=name)
     return name
 
 
@@ -122,9 +123,11 @@ def _init(value: Any) -> Any:
 
 
 def _every(value: Any) -> Any:
-    if value == "epoch" or (isinstance(value, dict) and list(value) == ["log"] and is_whole(value["log"], 2)):
+    if value == "epoch":
         return value
-    raise failure("must be 'epoch' or { log = k } with k of at least 2", found=value)
+    if isinstance(value, dict) and list(value) == ["log"] and is_whole(k := value["log"], 2) and k <= MOST_CHECKPOINTS:
+        return value
+    raise failure(f"must be 'epoch' or {{ log = k }} with k from 2 to {MOST_CHECKPOINTS:,}", found=value)
 
 
 def _metric(name: str) -> str:

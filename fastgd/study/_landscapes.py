@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, mo
 
 from fastgd._errors import InputError
 from fastgd.problems import Landscape, find_landscape
-from fastgd.study._fields import Block, Count, File, NonNegative, Own, Positive, Seed, Written, described
+from fastgd.study._fields import Block, File, NonNegative, Own, Positive, Seed, Written, described
 from fastgd.study._tables import read_block
 from fastgd.study._values import as_list, brief, failure, is_number
 
@@ -18,6 +19,8 @@ DIMENSION = 2  # of landscapes that have any number of coordinates
 SAMPLES = 64  # points of the domain that show a landscape's own scale
 SAME = 1e-5  # of a landscape's own scale: values that differ by less are the same
 NARROWEST, WIDEST = 1e-150, 1e150  # domains: the squares of their sizes are numbers
+MOST_STARTS = 1 << 26  # of a problem
+MOST_MINIMA = 1_000  # that a study gives: at each of them the function is looked at
 AROUND = (1e-3, 1e-4, 1e-5)  # of the domain's size: how far from a minimum nothing may be lower
 Numbers = Annotated[
     list[float], BeforeValidator(as_list), PlainSerializer(brief), Written("a number, or one for each coordinate")
@@ -56,7 +59,7 @@ class LandscapeProblem(Block):
     domain: Domain | None = described(
         "What pictures show, and where starts are drawn.", None, otherwise="the landscape's own"
     )
-    minima: Annotated[list[list[float]], Written("a list of points")] | None = described(
+    minima: Annotated[list[list[float]], Field(max_length=MOST_MINIMA), Written("a list of points")] | None = described(
         "The minima that you know of a function of your own.", None, otherwise="the landscape's own"
     )
     params: Annotated[dict[str, Any], Own("its own keys"), Written("a number, or a list")] = described(
@@ -224,6 +227,9 @@ GridPoints = Annotated[
 ]
 
 
+Drawn = Annotated[int, Field(ge=1, le=MOST_STARTS)]
+
+
 class Starts(Block):
     """Where the trials of a landscape study start: exactly one of the kinds; none is the landscape's own start."""
 
@@ -233,9 +239,9 @@ class Starts(Block):
     grid: GridPoints | None = described(
         "Points along each coordinate of the box, its ends included.", None, goes_with=ALONE
     )
-    uniform: Count | None = described("How many are drawn in the box.", None, goes_with=ALONE)
-    normal: Count | None = described("How many are drawn around `center`.", None, goes_with=ALONE)
-    sobol: Count | None = described(
+    uniform: Drawn | None = described("How many are drawn in the box.", None, goes_with=ALONE)
+    normal: Drawn | None = described("How many are drawn around `center`.", None, goes_with=ALONE)
+    sobol: Drawn | None = described(
         "How many are taken of Sobol's sequence in the box, scrambled.", None, goes_with=ALONE
     )
     path: File | None = described("A .csv, .parquet or .npy file with a row for each start.", None, goes_with=ALONE)
@@ -266,6 +272,15 @@ class Starts(Block):
         if "seed" in self.model_fields_set and self.seed and self.kind not in drawn:
             raise failure(f"goes with {', '.join(drawn)}", "seed", found=self.seed)
         return self
+
+
+def start_count(starts: Starts | None, problem: LandscapeProblem) -> int:
+    """Return how many starts a problem has; one, where a file tells."""
+    if starts is None or starts.kind in (None, "path"):
+        return 1
+    if starts.grid is not None:
+        return prod(np.resize(starts.grid, problem.dimension).tolist())
+    return len(starts.points or ()) or starts.uniform or starts.normal or starts.sobol or 1
 
 
 Trajectories = Annotated[

@@ -1,10 +1,12 @@
 """`--set optimizer.0.lr=0.1`: values of a study file replaced from the command line."""
 
+import re
 import tomllib
 from collections.abc import Sequence
 from typing import Any
 
 from fastgd._errors import InputError
+from fastgd._parsing import from_toml
 
 
 def override(study: dict[str, Any], assignments: Sequence[str]) -> list[str]:
@@ -50,12 +52,14 @@ def _assign(study: dict[str, Any], assignment: str) -> str:
 
 def _value(assignment: str, text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return from_toml(f"value = {text}")["value"]
+    except ValueError as error:
         # `--set dtype=float32` without quotes, which the shell would eat
-        if text and text[0] not in "[{\"'" and "\n" not in text:
+        bare = isinstance(error, tomllib.TOMLDecodeError) and "\n" not in text
+        if bare and text and text[0] not in "[{\"'":
             return text
-        raise InputError(f"--set {assignment}: {text!r} is not a TOML value") from None
+        found = f"{text!r} is not a TOML value" if isinstance(error, tomllib.TOMLDecodeError) else str(error)
+        raise InputError(f"--set {assignment}: {found}") from None
 
 
 def _step(assignment: str, place: Any, key: str, path: str) -> Any:
@@ -71,7 +75,7 @@ def _step(assignment: str, place: Any, key: str, path: str) -> Any:
 
 
 def _index(assignment: str, place: list[Any], key: str, path: str) -> int:
-    if not key.isdecimal() or int(key) >= len(place):
+    if not re.fullmatch(r"\d{1,9}", key) or int(key) >= len(place):
         valid = f"{path}.0" + (f" to {path}.{len(place) - 1}" if len(place) > 1 else "")
         raise InputError(f"--set {assignment}: the study has {valid}, and no {path}.{key}")
     return int(key)

@@ -13,7 +13,7 @@ from fastgd._errors import InputError
 from fastgd.optimizers._line_search import LINE_SEARCHES
 from fastgd.optimizers._options import kind_of, kinds
 from fastgd.study._fields import Block, Several
-from fastgd.study._values import as_list, brief, distinct, failure, named
+from fastgd.study._values import as_list, brief, combined, distinct, failure, named, tables
 
 several: Any = Several  # of types that are known at run time only
 list_of: Any = list
@@ -83,15 +83,21 @@ def read_block(block: Mapping[str, Any], what: str, fields: dict[str, Any]) -> d
 
 def flattened(read: Callable[[Any], list[Any]]) -> BeforeValidator:
     """Read a table or a list of tables, each of which may make several blocks."""
-    tables: TypeAdapter[list[list[Any]]] = TypeAdapter(list[Annotated[Any, PlainValidator(read)]])
-    return BeforeValidator(lambda value: list(itertools.chain(*tables.validate_python(as_list(value)))))
+    adapter: TypeAdapter[list[list[Any]]] = TypeAdapter(list[Annotated[Any, PlainValidator(read)]])
+    return BeforeValidator(lambda value: list(itertools.chain(*adapter.validate_python(tables(value)))))
 
 
 def lists(value: Any) -> list[tuple[Any, ...]]:
     """Read one list of numbers, or a list of such lists, as several values."""
     items = as_list(value)
     several_lists = items if items and isinstance(items[0], list) else [items]
-    return [tuple(distinct(as_list(item))) for item in several_lists]
+    return [tuple(as_list(item)) for item in several_lists]
+
+
+def lists_of(kind: Any) -> Any:
+    """Return the type of several lists of numbers, none of which has a number twice."""
+    own = Annotated[kind, AfterValidator(distinct)]
+    return Annotated[list_of[own], BeforeValidator(lists), AfterValidator(distinct)]
 
 
 def _around(table: str, block: Any) -> list[Around]:
@@ -118,14 +124,11 @@ def _searches(block: Any) -> list[Search]:
         kind = record.annotations[key]
         values = several[kind]
         if isinstance(default, tuple) or default is None:
-            values = Annotated[list_of[kind], BeforeValidator(lists), AfterValidator(distinct)]
+            values = lists_of(kind)
         fields[key] = (values, ... if default is None else [default])
     read = read_block(block, "line_search", fields)
     axes = [read[key] for key in record.fields]
-    return [
-        Search(kind=record.name, values=dict(zip(record.fields, values, strict=True)))
-        for values in itertools.product(*axes)
-    ]
+    return [Search(kind=record.name, values=dict(zip(record.fields, values, strict=True))) for values in combined(axes)]
 
 
 def around_of(table: str) -> Any:

@@ -1,7 +1,8 @@
 """What may stand for one value in a study file: the value, a list of values, or a grid; and the checks on it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from math import inf
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import product
+from math import inf, prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,9 @@ from fastgd._errors import InputError, nearest
 from fastgd.optimizers._options import TABLES
 
 T = TypeVar("T")
+MOST_VALUES = 100_000  # of a grid
+MOST_TABLES = 5_000  # of one name, and alternatives that lists in their tables make
+MOST_LEVELS = 40  # of tables and lists within each other: validation goes down with them
 SPACING: dict[str, Any] = {"log": np.geomspace, "linear": np.linspace}
 
 
@@ -27,23 +31,31 @@ def failure(message: str, *path: str | int, found: Any = None) -> ValidationErro
 _TABLES = ("problem", "optimizer", "schedule", "then", "also", "line_search", *TABLES)
 
 
-def refuse_empty_lists(fields: Mapping[str, Any]) -> None:
-    """Raise a validation error that names each list in a study's fields, however deep, that has nothing in it."""
+def refuse_malformed(fields: Mapping[str, Any]) -> None:
+    """Raise a validation error that names what no key takes, however deep it stands in a study's fields.
+
+    That are lists with nothing in them, whole numbers that do not fit in 64 bits, and what is nested too deeply.
+    """
     errors = []
-    for path in _empty_lists(fields, ()):
-        what = "table" if path[-1] in _TABLES else "value"
-        kind = PydanticCustomError("study", "{message}", {"message": f"is an empty list; give at least one {what}"})
+    for path, message in _malformed(fields, ()):
+        kind = PydanticCustomError("study", "{message}", {"message": message})
         errors.append(InitErrorDetails(type=kind, loc=path, input=None))
     if errors:
         raise ValidationError.from_exception_data("study", errors)
 
 
-def _empty_lists(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+def _malformed(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, int) and value.bit_length() > 63:
+        yield path, f"must be a whole number of at most 64 bits, found one of {value.bit_length():,}"
+    if not isinstance(value, list | Mapping):
+        return
     if isinstance(value, list) and not value:
-        yield path
-    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in items:
-        yield from _empty_lists(item, (*path, key))
+        yield path, f"is an empty list; give at least one {'table' if path[-1] in _TABLES else 'value'}"
+    if len(path) > MOST_LEVELS:
+        yield path[:1], f"has more than {MOST_LEVELS} tables and lists within each other"
+        return
+    for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+        yield from _malformed(item, (*path, key))
 
 
 def shown(value: Any) -> str:
@@ -84,6 +96,22 @@ def known_keys(block: Any, valid: Iterable[str]) -> Any:
 def as_list(value: Any) -> list[Any]:
     """Return a list as it is, and anything else as a list of one."""
     return value if isinstance(value, list) else [value]
+
+
+def tables(value: Any) -> list[Any]:
+    """Return a table, or a list of tables, as a list that is not too long."""
+    found = as_list(value)
+    if len(found) > MOST_TABLES:
+        raise failure(f"must be at most {MOST_TABLES:,} tables, found {len(found):,}")
+    return found
+
+
+def combined(axes: Iterable[Collection[T]]) -> Iterator[tuple[T, ...]]:
+    """Return every combination of values, one of each axis, or fail where there would be too many tables of them."""
+    axes = list(axes)
+    if (count := prod(map(len, axes))) > MOST_TABLES:
+        raise failure(f"must be at most {MOST_TABLES:,} combinations, found lists that make {count:,}")
+    return product(*axes)
 
 
 def brief(values: list[Any]) -> Any:
@@ -134,9 +162,10 @@ def explicit(value: Any) -> Any:
         raise failure("must be two different numbers, [lo, hi]", kind, found=ends)
     if kind == "log" and min(ends) <= 0:
         raise failure("must have both ends greater than 0 (a linear grid need not)", kind, found=ends)
-    if not is_whole(num, 2):
-        raise failure("must be a whole number of at least 2", "num", found=num)
-    values = SPACING[kind](float(ends[0]), float(ends[1]), num)
+    if not is_whole(num, 2) or num > MOST_VALUES:
+        raise failure(f"must be a whole number from 2 to {MOST_VALUES:,}", "num", found=num)
+    with np.errstate(all="ignore"):
+        values = SPACING[kind](float(ends[0]), float(ends[1]), num)
     # 12 digits: readable rates, and the same ones on machines whose powers differ in the last bit
     return [float(ends[0]), *(float(f"{inner:.12g}") for inner in values[1:-1]), float(ends[1])]
 

@@ -1,7 +1,7 @@
 """The study file: what may stand in it, as models that are the Python face too."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -21,7 +21,9 @@ from pydantic import (
 )
 
 from fastgd._errors import InputError
+from fastgd._parsing import from_toml
 from fastgd._system import expanded
+from fastgd._user_modules import before_imports, refuse_import
 from fastgd.datasets import DATASETS, misplaced_key
 from fastgd.problems import find_loss
 from fastgd.study._blocks import OptimizerBlock, Optimizers, Schedule, Schedules
@@ -56,7 +58,7 @@ from fastgd.study._landscapes import LandscapeProblem, Starts, Trajectories, rea
 from fastgd.study._messages import input_error
 from fastgd.study._overrides import override
 from fastgd.study._surface import SurfaceBlock
-from fastgd.study._values import as_list, brief, failure, plain, refuse_empty_lists
+from fastgd.study._values import as_list, brief, failure, plain, refuse_malformed, tables
 
 __all__ = [
     "METRICS",
@@ -217,6 +219,7 @@ def _problem(value: Any, info: ValidationInfo) -> Problem | LandscapeProblem:
 
 Problems = list[Annotated[Problem | LandscapeProblem, PlainValidator(_problem)]]
 LANDSCAPE_CHECKPOINTS = 10
+LARGEST_FILE = 4_000_000  # bytes of a study: its parser is slow
 
 
 class Study(Block):
@@ -267,7 +270,7 @@ class Study(Block):
         None,
         otherwise="no limit",
     )
-    problem: Annotated[Problems, Field(min_length=1), BeforeValidator(as_list), PlainSerializer(brief)] = described(
+    problem: Annotated[Problems, Field(min_length=1), BeforeValidator(tables), PlainSerializer(brief)] = described(
         "What is minimised: rows of data with a loss, or a landscape."
     )
     optimizer: Annotated[Optimizers, Field(min_length=1)] = described(
@@ -290,10 +293,14 @@ class Study(Block):
     )
 
     def __init__(self, **fields: Any) -> None:
-        self._fill(plain(fields))
+        try:
+            values = plain(fields)
+        except RecursionError:
+            raise InputError("the study's tables and lists are nested too deeply") from None
+        self._fill(values)
 
     @classmethod
-    def from_toml(cls, path: str | PathLike[str], set: Sequence[str] = ()) -> Self:
+    def from_toml(cls, path: str | PathLike[str], set: Sequence[str] = (), *, plugins: bool = True) -> Self:
         """Read a study file.
 
         Parameters
@@ -302,17 +309,23 @@ class Study(Block):
             The TOML file. Relative paths in it start from its folder.
         set : sequence of str
             Values to replace, as "optimizer.0.lr=0.1".
+        plugins : bool
+            Whether modules that the study names ("module:Name") are imported, which runs what is in them; False:
+            a study that names one is refused.
 
         Raises
         ------
         InputError
             The file cannot be read, or says something that is not valid: the file, the key and what would be valid.
         """
-        file = expanded(path)
-        fields = _parse(file)
-        overridden = override(fields, set)
+        with nullcontext() if plugins else before_imports(refuse_import):
+            return cls.of_fields(*read_fields(path, set))
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, Any], path: str | PathLike[str], overridden: Sequence[str] = ()) -> Self:
+        """Return the study of a file's tables, as `read_fields` returns them."""
         study = cls.__new__(cls)
-        study._fill(fields, file=str(path), folder=file.resolve().parent, overridden=overridden)
+        study._fill(fields, file=str(path), folder=expanded(path).resolve().parent, overridden=overridden)
         return study
 
     @property
@@ -340,7 +353,7 @@ class Study(Block):
         """Validate into this instance, as pydantic's own `__init__` does, with a context and this package's errors."""
         fields = _with_defaults(fields)
         try:
-            refuse_empty_lists(fields)
+            refuse_malformed(fields)
             self.__pydantic_validator__.validate_python(fields, self_instance=self, context=folder)
         except ValidationError as error:
             raise input_error(error, fields, file, overridden) from None
@@ -349,6 +362,18 @@ class Study(Block):
     def _consistent(self) -> Self:
         check(self)
         return self
+
+
+def read_fields(
+    path: str | PathLike[str], set: Sequence[str] = ()
+) -> tuple[dict[str, Any], str | PathLike[str], list[str]]:
+    """Return the tables of a study file as they stand there, with values replaced; its path; and which were replaced.
+
+    Nothing of it is checked, and nothing that it names is imported.
+    """
+    fields = _parse(expanded(path))
+    overridden = override(fields, set)
+    return fields, path, overridden
 
 
 def require_study(found: object) -> None:
@@ -369,12 +394,19 @@ def _with_defaults(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin with a mark
+        with path.open("rb") as file:
+            text = file.read(LARGEST_FILE + 1)
+        if len(text) > LARGEST_FILE:
+            raise InputError(f"{path}: is larger than {LARGEST_FILE:,} bytes, and no study; long lists go into files")
+        lines = text.decode("utf-8-sig")  # some editors begin with a mark
+        return from_toml(lines.replace("\r\n", "\n").replace("\r", "\n"))
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not text in UTF-8, as TOML is") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise InputError(f"{path}: is not valid TOML: {error}") from None

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ def canonical(value: Any) -> Any:
     """Return a value in the one form in which it is hashed: plain, with numbers rounded to `DIGITS` digits."""
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, np.ndarray) and value.dtype.kind == "i":
+        return value.tolist()
     if isinstance(value, np.ndarray):
         return [canonical(each) for each in value.tolist()]
     if isinstance(value, Mapping):
@@ -48,9 +51,30 @@ def _rounded(value: float) -> float | int | str:
     return int(rounded) if rounded.is_integer() and abs(rounded) < EXACT else rounded
 
 
-def digest(value: Any) -> Any:
-    """Return the hash of a canonical value, to which more can be added."""
-    return hashlib.blake2b(json.dumps([VERSION, canonical(value)], sort_keys=True).encode(), digest_size=10)
+def digest(*values: Any) -> Any:
+    """Return the hash of a value, or of a list of several, to which more can be added; texts are as `written`."""
+    texts = [value if isinstance(value, Written) else written(value) for value in values]
+    text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    return hashlib.blake2b(f"[{VERSION}, {text}]".encode(), digest_size=10)
+
+
+class Written(str):
+    """What is hashed of a value, written once for many hashes."""
+
+
+def written(value: Any) -> Written:
+    """Return the text that is hashed of a value, in its canonical form."""
+    if isinstance(value, Mapping):
+        return Written("{" + ", ".join(f"{json.dumps(str(key))}: {written(value[key])}" for key in sorted(value)) + "}")
+    if isinstance(value, np.ndarray) and value.dtype.kind == "i" and not value.flags.writeable:
+        return _written_once(value.tobytes(), value.dtype)
+    return Written(json.dumps(canonical(value), sort_keys=True))
+
+
+@lru_cache(4)
+def _written_once(numbers: bytes, dtype: np.dtype[Any]) -> Written:
+    """Return the same of whole numbers that many values share: those of a million checkpoints take a while."""
+    return Written(json.dumps(np.frombuffer(numbers, dtype).tolist()))
 
 
 def rows_of(values: Array) -> list[bytes]:
@@ -60,9 +84,9 @@ def rows_of(values: Array) -> list[bytes]:
     return [row.tobytes() for row in np.ascontiguousarray(rounded[places].reshape(np.shape(values)), dtype="<f8")]
 
 
-def names(shared: Any, rows: Sequence[bytes]) -> list[str]:
+def names(rows: Sequence[bytes], *shared: Any) -> list[str]:
     """Return a name for each row, beside what all of them share."""
-    prefix = digest(shared)
+    prefix = digest(*shared)
     found = []
     for row in rows:
         own = prefix.copy()
@@ -107,13 +131,13 @@ def trial_ids(
         The budget.
     checkpoints : ndarray of int
     """
-    shared = _shared(study, problem, fingerprint, n, spec) | {"steps": steps, "checkpoints": checkpoints}
+    shared = written(_shared(study, problem, fingerprint, n, spec) | {"steps": steps, "checkpoints": checkpoints})
     distinct = {id(schedule): schedule for schedule in schedules}
     named = {key: digest(schedule.model_dump()).digest() for key, schedule in distinct.items()}
     values = rows_of(np.column_stack([spec.hyper, spec.l2]))
     rows = [row + named[id(schedule)] for row, schedule in zip(values, schedules, strict=True)]
-    by_seed = [names([shared, bits_of(spec), seed], rows) for seed in seeds]
-    return names(shared, rows), [list(ids) for ids in zip(*by_seed, strict=True)]
+    by_seed = [names(rows, shared, bits_of(spec), seed) for seed in seeds]
+    return names(rows, shared), [list(ids) for ids in zip(*by_seed, strict=True)]
 
 
 def bits_of(spec: CohortSpec) -> list[Any]:

@@ -7,6 +7,7 @@ machine's load. What it decides about a trial's kernel therefore holds whenever 
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 
 from fastgd._errors import InputError, nearest
 from fastgd.datasets import Data
+from fastgd.datasets._record import check_memory
 from fastgd.engine.evaluate import BLOCK
 from fastgd.engine.shapes import Kernel, choose_kernel, point_kernel
 from fastgd.engine.spec import CohortSpec, cohort_bytes
@@ -24,6 +26,7 @@ from fastgd.problems import find_loss
 from fastgd.store.snapshot import Snapshot
 from fastgd.study import memory
 from fastgd.study._checks import same_name
+from fastgd.study._fields import LARGEST, MOST_CHECKPOINTS
 from fastgd.study._tables import Search
 from fastgd.study.cohort_plan import CohortPlan, without
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
@@ -37,6 +40,7 @@ from fastgd.study.surfaces import make_grid
 Array = npt.NDArray[Any]
 
 MEMORY_BUDGET = 2 << 30  # bytes of a cohort's lanes: a plan that needs more is split, which changes no bits
+PARAMETER = 64  # bytes, at least, of a parameter in the smallest tile, and of what is known of its column
 MOST_LANES = 4096  # of a cohort: what an interruption can lose
 MOST_WORK = 4e9  # multiply-adds of a step over all lanes: a kernel call takes a whole one, and must stay short
 
@@ -266,6 +270,7 @@ def _check_parameters(study: Study, problem: Problem, data: Data, label: str) ->
     """Refuse a start and a surface that do not have the number of a problem's parameters."""
     start, d = _start(study), data.X.shape[1]
     count = d + problem.intercept
+    check_memory(PARAMETER * count, f"{label}: the parameters of a few trials, {count:,} each,", "float64")
     features = f"{d:,} feature{'s' * (d > 1)}" + (", and the intercept comes last" if problem.intercept else "")
     if isinstance(start, tuple) and len(start) != count:
         raise InputError(f"init.point has {len(start):,} numbers, and {label!r} needs {count:,}: {features}")
@@ -289,14 +294,16 @@ def _seed_groups(study: Study, nothing_drawn: bool) -> list[tuple[int, ...]]:
 
 def _lanes(study: Study, problem: Problem, blocks: Sequence[OptimizerBlock]) -> _Lanes:
     schedules: list[Schedule] = []
+    places: dict[str, int] = {}
     grids: list[Array] = []
     for block in blocks:
         for schedule in block.schedules(study.schedule):
-            if schedule not in schedules:
+            place = places.setdefault(repr(schedule), len(schedules))
+            if place == len(schedules):
                 schedules.append(schedule)
             axes = [np.asarray(values, np.float64) for values in (*block.grids.values(), problem.l2)]
             mesh = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
-            grids.append(np.column_stack([mesh, np.full(len(mesh), schedules.index(schedule))]))
+            grids.append(np.column_stack([mesh, np.full(len(mesh), place)]))
     grid = np.concatenate(grids)
     return _Lanes(grid[:, :-2], grid[:, -2], tuple(schedules), grid[:, -1].astype(np.int64))
 
@@ -335,7 +342,7 @@ def _cohort(
         spec = _fitting(spec, problem, data, lanes.schedules)
     batches = -(-n // batch_size)
     steps = study.steps or (study.epochs or 1) * batches
-    checkpoints = _checkpoints(study, steps, batches)
+    checkpoints = checkpoints_of(study, steps, batches)
     schedules = [lanes.schedules[which] for which in lanes.which]
     configurations, ids = trial_ids(study, problem, data.fingerprint, n, spec, schedules, seeds, steps, checkpoints)
     return CohortPlan(
@@ -385,11 +392,41 @@ def _has_feedback(schedules: Sequence[Schedule]) -> bool:
     return any(part.record.feedback for driver in drivers for part in driver.parts)
 
 
-def _checkpoints(study: Study, steps: int, batches: int) -> Array:
+def checkpoints_of(study: Study, steps: int, batches: int) -> Array:
+    """Return the steps at which trials of so many steps are recorded, from 0 on; an epoch has `batches` of them.
+
+    Raises
+    ------
+    InputError
+        There are more steps, or more checkpoints, than a trial may have.
+    """
+    if steps > LARGEST:
+        raise InputError(f"epochs = {study.epochs:,} are {steps:,} steps of {batches:,} an epoch; the most are 2^53")
     if isinstance(study.record.every, dict):
-        log = np.geomspace(1, steps, study.record.every["log"])
-        return np.unique(np.concatenate([[0], np.rint(log).astype(np.int64), [steps]]))
-    return np.unique(np.append(np.arange(0, steps, batches), steps))
+        return _logarithmic(steps, study.record.every["log"])
+    if (count := -(-steps // batches) + 1) > MOST_CHECKPOINTS:
+        key = "steps" if study.epochs is None else "epochs"
+        raise InputError(
+            f"record.every = 'epoch': {key} = {getattr(study, key):,} make {count:,} checkpoints of a trial; the most "
+            f"are {MOST_CHECKPOINTS:,}; record.every = {{ log = 1000 }} makes fewer"
+        )
+    return _regular(steps, batches)
+
+
+@lru_cache(8)  # cohorts share them: there may be many, of a million checkpoints each
+def _logarithmic(steps: int, count: int) -> Array:
+    log = np.geomspace(1, steps, count)
+    return _read_only(np.unique(np.concatenate([[0], np.rint(log).astype(np.int64), [steps]])))
+
+
+@lru_cache(8)
+def _regular(steps: int, batches: int) -> Array:
+    return _read_only(np.append(np.arange(0, steps, batches), steps))
+
+
+def _read_only(array: Array) -> Array:
+    array.setflags(write=False)
+    return array
 
 
 def _first_seen(cohort: CohortPlan, seen: dict[str, int]) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from importlib.util import find_spec
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from fastgd._escape import for_terminal
 from fastgd._numbers import number
 from fastgd.study.events import (
     CohortStarted,
@@ -31,7 +32,14 @@ PIPE_WIDTH = 200  # a pipe has no width: wide enough for every table
 
 
 class _Output(Console):
-    """A console whose reader may be gone: progress that nobody reads is left out, other output is an error."""
+    """A console that prints text as it is, also text that comes from files, whatever that would do to a terminal.
+
+    Its reader may be gone: progress that nobody reads is left out, other output is an error.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text, of a line or a table's cell, without anything in it that does not print."""
+        return super().render_str(for_terminal(text), **options)
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -72,7 +80,10 @@ class Reporter:
         self._console = console or errors()
         self._is_live = _is_live(self._console)
         self._bar = Bar(
-            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}")
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
         )
         self._task = self._bar.add_task("starting", total=1.0, left="")
         self._detail = Text(style="dim")
@@ -115,7 +126,7 @@ class Reporter:
 
     def _say(self, text: str) -> None:
         if self._is_live:
-            self._bar.update(self._task, description=text, left="")
+            self._bar.update(self._task, description=for_terminal(text), left="")
         else:
             self._console.print(text, soft_wrap=True)
 
@@ -135,7 +146,8 @@ class Reporter:
     def _survey(self, event: Surveying) -> None:
         where, detail = f"error surface of {event.problem}", f"{event.done:,} of {event.points:,} points"
         if self._is_live:
-            self._bar.update(self._task, description=where, completed=event.done / event.points, left="")
+            described = for_terminal(where)
+            self._bar.update(self._task, description=described, completed=event.done / event.points, left="")
             self._detail.plain = detail
         else:
             self._line(f"{where}: {detail}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastgd._errors import InputError
 
-LEAST_FACTOR, MOST_FACTOR, FEWEST_POINTS = 1.01, 1e6, 3
+LEAST_FACTOR, MOST_FACTOR, FEWEST_POINTS, MOST_POINTS = 1.01, 1e6, 3, 1_000
 LEAST_RATE, MOST_RATE = 1e-100, 1e100  # of a first grid, or a range test: ratios of rates are numbers, too
 REACH = 1e6  # how far beyond an end of the first grid a search may go
 FLAT = 0.05  # of the way from the best loss to that at the start
@@ -43,6 +43,8 @@ class Grid:
             raise InputError(f"rates from {self.low:g} to {self.high:g} are no grid: {fault}")
         if self.points < FEWEST_POINTS:
             raise InputError(f"points must be at least {FEWEST_POINTS}, found {self.points}")
+        if self.points > MOST_POINTS:
+            raise InputError(f"points must be at most {MOST_POINTS:,}, found {self.points:,}")
         if not LEAST_FACTOR <= self.factor <= MOST_FACTOR:
             raise InputError(
                 f"factor must be at least {LEAST_FACTOR} and at most {MOST_FACTOR:g}, found {self.factor:g}"

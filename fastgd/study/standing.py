@@ -1,6 +1,5 @@
 """What a results folder holds of a study: which trials are missing there, which will run again, and why."""
 
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from fastgd._errors import InputError
+from fastgd._parsing import from_toml
 from fastgd.store.manifest import SCHEMA, Manifest, read_study
 from fastgd.store.snapshot import Snapshot
 from fastgd.study._values import as_list
@@ -99,10 +99,10 @@ def _changed(path: Path, study: Study, planned: pd.DataFrame, snapshot: Snapshot
 def _different(path: Path, study: Study) -> list[str]:
     """Return the keys of the study file that decide numbers, and that differ from those of the folder's study."""
     try:
-        old = tomllib.loads(read_study(path))
-    except InputError:
+        old = from_toml(read_study(path))
+    except (InputError, ValueError):
         return []  # it is not the study that the trials are of; the run writes it anew
-    new = tomllib.loads(study.to_toml())
+    new = from_toml(study.to_toml())
     problems = [as_list(each.get("problem", [])) for each in (old, new)]
     for each, own in zip((old, new), problems, strict=True):  # a problem more or less changes no other
         each["problem"] = own[: min(map(len, problems))]

@@ -1,6 +1,7 @@
 """Where the trials of a landscape study start."""
 
 import hashlib
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import numpy.typing as npt
 from fastgd._errors import InputError
 from fastgd._noise import normal_numbers, stream_keys, uniform_numbers
 from fastgd.datasets import load_points
+from fastgd.datasets._record import check_memory
 from fastgd.engine.order import stream_key
-from fastgd.study._landscapes import LandscapeProblem, Starts
+from fastgd.study._landscapes import MOST_STARTS, LandscapeProblem, Starts, start_count
 from fastgd.study.identity import digest, rows_of
 
 Array = npt.NDArray[np.float64]
-MOST = 1 << 26  # starts of a study
+COPIES = 3  # of the starts, while they are made
 SOBOL_BITS = 30  # of a coordinate of Sobol's sequence, which repeats after 2^30 points
 
 
@@ -42,6 +44,8 @@ def _points(starts: Starts | None, problem: LandscapeProblem) -> Array:
     if starts is None or starts.kind is None:
         return problem.record.start(d)[None]
     first, second = _ends(starts, problem)
+    if (count := start_count(starts, problem)) <= MOST_STARTS:
+        check_memory(COPIES * 8 * count * d, f"starts: {count:,} points of {d:,} coordinates", "float64")
     match starts.kind:
         case "points":
             return np.array(starts.points, np.float64)
@@ -93,8 +97,8 @@ def _counts(starts: Starts, d: int) -> Any:
 
 
 def _grid(counts: Any, low: Array, high: Array) -> Array:
-    if (total := float(np.prod(counts.astype(np.float64)))) > MOST:
-        raise InputError(f"starts.grid = {counts.tolist()} makes {total:,.0f} starts; the most are {MOST:,}")
+    if (total := prod(counts.tolist())) > MOST_STARTS:
+        raise InputError(f"starts.grid = {counts.tolist()} makes {total:,} starts; the most are {MOST_STARTS:,}")
     axes = [np.linspace(a, b, count) for a, b, count in zip(low, high, counts, strict=True)]
     return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
 

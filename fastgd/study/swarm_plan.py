@@ -23,7 +23,7 @@ from fastgd.study.costs import Pace, surface_cost, swarm_cost, total
 from fastgd.study.identity import names, rows_of, rule_of
 from fastgd.study.notes import distinct, in_short, minima_notes, recording_notes, schedule_notes
 from fastgd.study.outcomes import TAIL
-from fastgd.study.plan import repeated
+from fastgd.study.plan import checkpoints_of, repeated
 from fastgd.study.starts import fingerprint, make_starts
 from fastgd.study.summary import CohortSummary, Cost, PlanSummary
 from fastgd.study.surfaces import make_grid
@@ -331,22 +331,15 @@ def _swarm(
         schedule=schedule,
         seed=seed,
         hyper=hyper,
-        configurations=names(shared, rows),
-        ids=names([shared, drawn], rows),
+        configurations=names(rows, shared),
+        ids=names(rows, shared, drawn),
         starts=starts,
         lanes=np.arange(len(hyper) * len(starts)),
         steps=steps,
-        checkpoints=_checkpoints(study, steps),
+        checkpoints=checkpoints_of(study, steps, 1),
         followed=np.arange(0),
         search=block.line_search,
     )
-
-
-def _checkpoints(study: Study, steps: int) -> Array:
-    if isinstance(study.record.every, dict):
-        log = np.geomspace(1, steps, study.record.every["log"])
-        return np.unique(np.concatenate([[0], np.rint(log).astype(np.int64), [steps]]))
-    return np.arange(steps + 1)
 
 
 def _shared(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fastgd._errors import InputError
+from fastgd._parsing import fault_of, from_json, shortened
 from fastgd._system import expanded
 from fastgd.store.files import write_text
 
@@ -21,6 +22,7 @@ FOUND = (
     *("status", "lr", "low", "high", "loss", "loss_min", "loss_max", "start", "flat_low", "flat_high"),
     *("seeds", "diverged", "rates", "rounds", "trials"),
 )
+_NUMBERS = tuple(name for name in FOUND if name != "status")
 # The infinite ones of each table: JSON has no number for them.
 _INFINITE = {"answers": ("loss", "loss_min", "loss_max"), "points": ("loss", "loss_min", "loss_max")}
 
@@ -100,7 +102,12 @@ class Tuning:
         path = expanded(path)
         file = path / FILE
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = from_json(file.read_text(encoding="utf-8"))
+            _check(cls, {key: value for key, value in found.items() if key not in _INFINITE and key != "rounds"})
+            for one in found["rounds"]:
+                _check(Round, one)
+            if [*{unit for one in found["rounds"] for unit in one["budget"]}] not in ([], ["epochs"], ["steps"]):
+                raise ValueError("the budgets of its rounds must be epochs, or steps")
             tables = {name: _table(found[name], _INFINITE[name]) for name in _INFINITE}
             rounds = [Round(**fields) for fields in found["rounds"]]
             return cls(path, found["name"], found["metric"], found["factor"], rounds, **tables)
@@ -108,7 +115,7 @@ class Tuning:
             raise InputError(f"{path} holds no finished search of rates: there is no {file}") from None
         except OSError as error:
             raise InputError(f"{file} cannot be read: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{file} is damaged: {error}") from error
 
     def save(self) -> None:
@@ -159,8 +166,18 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _check(cls: type, found: Mapping[str, Any]) -> None:
+    if fault := fault_of(cls, found):
+        raise ValueError(fault)
+
+
 def _table(rows: list[Mapping[str, Any]], infinite: tuple[str, ...]) -> pd.DataFrame:
+    for value in (value for row in rows for value in row.values()):
+        if isinstance(value, list | dict):
+            raise ValueError(f"a row holds {shortened(value)}, and must hold texts and numbers")
     table = pd.DataFrame(rows)
+    for name in set(_NUMBERS).intersection(table.columns):
+        table[name] = pd.to_numeric(table[name])
     for name in table.columns:
         if table[name].isna().all():
             table[name] = table[name].astype(np.float64)

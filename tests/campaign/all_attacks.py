@@ -1,6 +1,6 @@
 """The attacks, in the order of the table."""
 
-from campaign import memory_limits
+from campaign import malformed_files, malformed_studies, manifests, memory_limits, signals
 from campaign.attack import Attack
 from campaign.crashes import FULL_DISK, KILLS, TWO_PROCESSES
 from campaign.extremes import ATTACK as EXTREMES
@@ -9,7 +9,7 @@ from campaign.parts import ATTACK as PARTS
 from campaign.processes import COLD_STARTS, DAMAGED_KERNELS, FORKS
 
 ATTACKS: tuple[Attack, ...] = (
-    *(KILLS, TWO_PROCESSES, FULL_DISK, FLIPPED_BITS, PARTS),
-    *(FORKS, COLD_STARTS, DAMAGED_KERNELS),
-    *(EXTREMES, memory_limits.ATTACK),
+    *(KILLS, TWO_PROCESSES, FULL_DISK, FLIPPED_BITS, PARTS, manifests.ATTACK),
+    *(signals.ATTACK, FORKS, COLD_STARTS, DAMAGED_KERNELS, memory_limits.ATTACK),
+    *(malformed_studies.ATTACK, malformed_files.ATTACK, EXTREMES),
 )

@@ -1,0 +1,88 @@
+"""What ends a command early: Ctrl-C, SIGTERM and SIGHUP alike, so that what is done is kept and a message says so.
+
+The first of them raises KeyboardInterrupt between two bytecodes of the main thread, as Ctrl-C always does. The second
+one ends the process at once, with the exit code of the first: a thread of its own waits for it, since the main thread
+may be in a kernel or in the compiler for seconds. Both let go of the interpreter's lock; code that does not (some
+parsers of data files) is waited for. Where the first one comes while a finalizer or a callback of C code runs, Python
+ignores what it raises: it is raised again.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from select import select
+from typing import Any
+
+AGAIN = 0.1  # seconds after which an interruption that was lost is raised again
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+_received: list[int] = []
+_lost = threading.Event()
+
+
+@contextmanager
+def handled() -> Iterator[None]:
+    """End the block as described above; a signal that is ignored, as SIGHUP is under nohup, stays ignored."""
+    numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    terminals = [file for file in (1, 2) if os.isatty(file)]
+    if os.name == "posix":  # elsewhere pipes cannot be waited for
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        threading.Thread(target=_watch, args=(reader, numbers), name="fastgd-signals", daemon=True).start()
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # a byte is there before any Python runs
+    for number in numbers:
+        signal.signal(number, lambda number, _: _interrupt(number, terminals))
+    ignored, sys.unraisablehook = sys.unraisablehook, _noting(sys.unraisablehook)
+    try:
+        yield
+    finally:
+        sys.unraisablehook = ignored
+        for number in numbers:  # nothing is left to be kept
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _watch(reader: int, numbers: list[int]) -> None:
+    """End the process when a second signal arrives, and raise the first one again where it was lost."""
+    seen: list[int] = []
+    while len(seen) < 2:
+        if select([reader], [], [], AGAIN if seen else None)[0]:
+            seen += [number for number in os.read(reader, 1) if number in numbers]
+        elif _lost.is_set():
+            _lost.clear()
+            main = ctypes.c_ulong(threading.main_thread().ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(KeyboardInterrupt))
+    os._exit(128 + seen[0])
+
+
+def _noting(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what Python calls for exceptions that it ignores: interruptions are noted, others told as before."""
+
+    def note(ignored: Any) -> None:
+        if issubclass(ignored.exc_type, KeyboardInterrupt) and _received:
+            _lost.set()
+        else:
+            hook(ignored)
+
+    return note
+
+
+def _interrupt(number: int, terminals: list[int]) -> None:
+    _received.append(number)
+    for file in terminals:
+        if not os.isatty(file):  # it was closed, which is why: what is still said goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), file)
+    raise KeyboardInterrupt
+
+
+def received() -> bool:
+    """Whether one of them arrived."""
+    return bool(_received)
+
+
+def code() -> int:
+    """Return the exit code of a command that was interrupted: 130, 143 or 129."""
+    return 128 + (_received[0] if _received else signal.SIGINT)

@@ -1,0 +1,38 @@
+"""Modules of users' own that a study names, told from its tables alone: nothing is imported for it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastgd.study._values import as_list
+
+# Where such a name may stand: the table, the key, and what it is.
+NAMED = (
+    ("optimizer", "name", "optimizer"),
+    ("problem", "loss", "loss"),
+    ("problem", "landscape", "landscape"),
+    ("problem", "gradient", "gradient"),
+)
+
+
+def plugins_of(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what a study names as "module:name", with its kind: optimizer, loss, landscape or gradient."""
+    found = [(kind, name) for table, key, kind in NAMED for name in _foreign(fields, table, key)]
+    return list(dict.fromkeys(found))
+
+
+def without_plugins(fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the tables of a study without the optimizers that are users' own; None where nothing is left to plan."""
+    if any(name for table, key, _ in NAMED[1:] for name in _foreign(fields, table, key)):
+        return None
+    rest = [block for block in as_list(fields.get("optimizer")) if not _is_foreign(block, "name")]
+    return {**fields, "optimizer": rest} if rest else None
+
+
+def _foreign(fields: Mapping[str, Any], table: str, key: str) -> Iterator[str]:
+    for block in as_list(fields.get(table)):
+        if _is_foreign(block, key):
+            yield block[key]
+
+
+def _is_foreign(block: Any, key: str) -> bool:
+    return isinstance(block, Mapping) and isinstance(block.get(key), str) and ":" in block[key]

@@ -1,0 +1,118 @@
+"""Signals to the command line, in real processes."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from campaign.attack import PACKAGE
+from campaign.signals import SOON, STUDY, end, start, when
+
+import fastgd
+
+
+@pytest.fixture
+def study(tmp_path):
+    path = tmp_path / "long.toml"
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_what_is_done_is_kept_and_said(study, tmp_path, number, code):
+    process = start(study, "run", str(study), "--out", str(tmp_path / "r"))
+    when(process, "epoch")
+    said, spent = end(process, number, None, 0)
+    assert process.returncode == code, said
+    assert spent < SOON
+    assert "the same command (without --fresh) runs the others" in said
+    assert "Traceback" not in said
+    fastgd.load(tmp_path / "r")
+
+
+@pytest.mark.parametrize("moment", ["loading", "compiling"])
+@pytest.mark.parametrize(("first", "second"), [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGHUP)])
+def test_a_second_signal_ends_at_once_with_the_first_ones_code(study, tmp_path, first, second, moment):
+    process = start(study, "run", str(study), "--out", str(tmp_path / "r"))
+    when(process, moment)
+    said, spent = end(process, first, second, 0.0)
+    assert process.returncode == 128 + first, said
+    assert spent < SOON
+
+
+def test_a_second_signal_ends_while_c_code_runs_in_the_main_thread():
+    """The first one is not even seen by Python there."""
+    code = (
+        "import hashlib\nfrom fastgd.cli import signals\n"
+        "with signals.handled():\n    print('ready', flush=True)\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 2_000_000_000)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=PACKAGE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    start = time.monotonic()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        time.sleep(0.2)
+        process.send_signal(number)
+    assert process.wait(timeout=SOON) == 143
+    assert time.monotonic() - start < SOON
+    process.stdout.close()
+
+
+def test_an_interruption_that_python_ignores_is_raised_again():
+    """As in a finalizer, or a callback of C code."""
+    code = (
+        "import time\nfrom fastgd.cli import signals\n"
+        "class Slow:\n    def __del__(self):\n        print('ready', flush=True)\n        time.sleep(2)\n"
+        "try:\n    with signals.handled():\n        Slow()\n        while True: time.sleep(0.01)\n"
+        "except KeyboardInterrupt:\n    print('interrupted', signals.code())"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, cwd=PACKAGE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30) == ("interrupted 143\n", "")
+
+
+def test_a_signal_that_is_ignored_stays_ignored(study, tmp_path):
+    code = (
+        "from signal import SIG_IGN, SIGHUP, getsignal; from fastgd.cli import signals\n"
+        "with signals.handled(): print(getsignal(SIGHUP) == SIG_IGN)"
+    )
+    command = f"nohup {sys.executable} -c '{code}'"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=PACKAGE, check=True)
+    assert done.stdout == "True\n"
+
+
+@pytest.mark.parametrize("command", [["tune", "{}"], ["warmup", "{}"], ["demo", "--out", "demo"]])
+def test_every_command_that_runs(study, command):
+    process = start(study, *(word.format(study) for word in command))
+    when(process, "ing ")  # loading, compiling
+    said, _ = end(process, signal.SIGTERM, None, 0)
+    assert process.returncode == 143, said
+    assert "interrupted: " in said
+    assert "Traceback" not in said
+
+
+def test_a_terminal_that_is_closed_ends_a_run_in_peace(study, tmp_path):
+    """The hang-up comes with a terminal that takes no words any more."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["PYTHONPATH"] = str(PACKAGE)
+        command = [sys.executable, "-m", "fastgd", "run", str(study), "--out", str(tmp_path / "r")]
+        os.execv(sys.executable, command)
+    said = b""
+    while b"alive" not in said:
+        said += os.read(terminal, 10_000)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129
+    fastgd.load(tmp_path / "r")
+
+
+def test_the_library_installs_no_handlers():
+    code = (
+        "import signal, fastgd\nbefore = [signal.getsignal(n) for n in (2, 15, 1)]\n"
+        "fastgd.run, fastgd.tune, fastgd.Study\nassert before == [signal.getsignal(n) for n in (2, 15, 1)]"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=PACKAGE, check=True)
