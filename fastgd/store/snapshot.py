@@ -32,9 +32,8 @@ from fastgd.store.tables import FORMAT, About, about_own, damaged, find_damage, 
 
 ATTACHED = ("curves", "parameters", "trajectories")  # what a commit record names
 KINDS = ("trials", *ATTACHED)
-_NAMES = {
-    kind: re.compile(rf"\.?(\d{{4,}})-(\d{{6,}}){r'-\d{2,}' if kind in ATTACHED else ''}\.parquet") for kind in KINDS
-}
+_OF_FILE = {kind: r"-\d{2,}" if kind in ATTACHED else "" for kind in KINDS}
+_NAMES = {kind: re.compile(r"\.?(\d{4,})-(\d{6,})" + number + r"\.parquet") for kind, number in _OF_FILE.items()}
 
 
 def part_name(generation: int, number: int) -> str:
