@@ -75,11 +75,11 @@ def main() -> None:
             app()
     except SystemExit as error:
         if error.code and signals.received():  # whatever else came of it
-            sys.exit(signals.code())
+            signals.leave()
         raise
     except OSError as error:
         if signals.received():  # such as a terminal that is gone
-            sys.exit(signals.code())
+            signals.leave()
         if error.errno != errno.ENOSPC or error.filename is not None:
             raise
         sys.stderr.write(f"error: cannot write on standard output: {error.strerror}\n")

@@ -13,9 +13,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from select import select
-from typing import Any
+from typing import Any, NoReturn
 
 AGAIN = 0.1  # seconds after which an interruption that was lost is raised again
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
@@ -41,8 +41,8 @@ def handled() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = ignored
-        for number in numbers:  # nothing is left to be kept
-            signal.signal(number, signal.SIG_DFL)
+        for number in numbers:  # nothing is left to be kept; of a second one the thread alone takes notice
+            signal.signal(number, (lambda *_: None) if _received else signal.SIG_DFL)
 
 
 def _watch(reader: int, numbers: list[int]) -> None:
@@ -81,6 +81,14 @@ def _interrupt(number: int, terminals: list[int]) -> None:
 def received() -> bool:
     """Whether one of them arrived."""
     return bool(_received)
+
+
+def leave() -> NoReturn:
+    """End an interrupted command, whose work is closed by now: Python's own end would let a second signal kill it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a terminal that is gone, a stream that is closed
+            stream.flush()
+    os._exit(code())
 
 
 def code() -> int:

@@ -76,7 +76,7 @@ def _fault(random: np.random.Generator, study: Path, folder: Path) -> str:
     process = start(study, "run", str(study), "--out", str(folder))
     said = when(process, moment)
     time.sleep(0.3 * random.random())
-    later, spent = end(process, number, again, 0.2 * random.random())
+    later, spent = end(process, number, again, 0.05 + 0.2 * random.random())
     what = f"{signal.Signals(number).name}" + (f", {signal.Signals(again).name}" if again else "") + f" when {moment!r}"
     if process.returncode != 128 + number:
         return f"{what}: exit code {process.returncode}, {(said + later)[-300:]!r}"
