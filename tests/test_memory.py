@@ -71,13 +71,14 @@ def test_cohorts_become_smaller_where_there_is_less_memory(tmp_path, monkeypatch
 
 
 def test_parts_of_swarms_become_smaller_where_there_is_less_memory(tmp_path, monkeypatch):
-    whole = make_swarm_plan(landscape_study())
+    study = landscape_study(record={"trajectories": 0})
+    whole = make_swarm_plan(study)
     need = max(memory.of_swarm(swarm) for swarm in whole.swarms)
     leaving(monkeypatch, 10 * need)
-    results = fastgd.run(landscape_study(), tmp_path / "whole")
+    results = fastgd.run(study, tmp_path / "whole")
     leaving(monkeypatch, need / 2)
     assert max(swarm.together for swarm in whole.within_limits().swarms) < 400
-    found = fastgd.run(landscape_study(), tmp_path / "parts")
+    found = fastgd.run(study, tmp_path / "parts")
     for name in ("trials", "curves"):
         key = ["trial_id", "start"] + ["step"] * (name == "curves")
         drop = ["compile_seconds", "train_seconds", "evaluate_seconds"] * (name == "trials")

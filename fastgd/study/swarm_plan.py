@@ -213,10 +213,11 @@ class StudyPlan:
         """
         room, swarms = memory.room(self._kernels, threads), []
         for swarm in self.swarms:
-            most = (room.left - 8.0 * len(swarm.lanes)) / memory.of_lane(swarm)
+            apart = 8.0 * len(swarm.lanes) + memory.of_trajectories(swarm)
+            most = (room.left - apart) / memory.of_lane(swarm)
             swarms.append(replace(swarm, most=max(1.0, most)))
             name = f"a group of lanes of {swarm.label}, {swarm.spec.rule.optimizer.name},"
-            room.require(memory.of_swarm(swarms[-1]), name, "fewer starts, or a smaller dimension, take less")
+            room.require(memory.of_swarm(swarms[-1]), name, "fewer starts, dimensions or trajectories take less")
         plan = replace(self, swarms=swarms)
         room.require(plan._end_bytes, f"the ranking of {self.trials:,} trials", "fewer starts take less")
         return plan
