@@ -47,7 +47,7 @@ STUDIES = {
     ),
     "wide tiles": lambda: over_data(2_000, 20_000, {"adam": rates(64)}),
     "lanes that end": lambda: over_data(2_000, 20_000, {"adam": {"lr": {"log": [1e-4, 1e60], "num": 64}}}, steps=60),
-    "average": lambda: over_data(2_000, 20_000, {"adam": {**RATES, "average": {"kind": "ema"}}}),
+    "average": lambda: over_data(2_000, 20_000, {"adam": {**RATES, "averaging": {"kind": "ema"}}}),
     "large batches": lambda: over_data(100_000, 1_000, {"adam": RATES}, batch_size="full"),
     "large and wide": lambda: over_data(5_000, 20_000, {"adam": RATES}, batch_size="full"),
     "estimators": lambda: over_data(400_000, 20, {"sgd": {**RATES, "estimator": ["svrg", "saga"]}}),
