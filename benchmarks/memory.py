@@ -1,11 +1,13 @@
 """What the plan says that studies take of memory, beside what they took: `python -m benchmarks.memory [NAME ...]`.
 
 The constants of `fastgd/study/memory.py` were found by this. Each study runs in a process of its own, twice: the second
-counts, as its kernels are in the cache then. What was found is the process's peak, as Linux tells it.
+counts, as its kernels are in the cache then. With `--cold` the first one does, with an empty cache. What was found is
+the process's peak, as Linux tells it.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from fastgd.study.events import Planned
 
 ONE: dict[str, Any] = {"sgd": {"lr": 1e-3}}
 SPARSE = {"synthetic": {"nonzeros": 75}}
+RULES = ["sgd", "momentum", "nesterov", "adam", "adamw", "adagrad", "rmsprop", "lion", "nadam", "amsgrad", "madgrad"]
 
 
 def over_data(n: int, d: int, optimizers: dict[str, dict[str, Any]], **fields: Any) -> Study:
@@ -92,12 +95,16 @@ STUDIES = {
         "rosenbrock", {"uniform": 300}, ["adam"], steps=1_000, record={"trajectories": "all"}
     ),
     "few starts": lambda: on_landscape("himmelblau", {"uniform": 10}, ["sgd", "adam"], steps=5),
+    "rules": lambda: over_data(2_000, 50, dict.fromkeys([*RULES, "lamb"], RATES)),
+    "sparse, rules": lambda: over_data(2_000, 5_000, dict.fromkeys([*RULES, "ftrl"], RATES), **SPARSE),
+    "landscape, rules": lambda: on_landscape("himmelblau", {"uniform": 50}, RULES, steps=20),
 }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="by default all")
+    parser.add_argument("--cold", action="store_true", help="with nothing in the kernel cache")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
@@ -106,8 +113,10 @@ def main() -> None:
     print(f"{'MB of memory':24} planned  measured  ratio    beside the process as it was: planned  measured")
     for name in given.names or STUDIES:
         command = [sys.executable, "-m", "benchmarks.memory", name, "--one"]
-        for _ in range(2):
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
+        with tempfile.TemporaryDirectory() as cache:
+            environment = os.environ | ({"FASTGD_CACHE_DIR": cache} if given.cold else {})
+            for _ in range(1 if given.cold else 2):
+                done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         said, found, before = (value / 1e6 for value in json.loads(done.stdout))
         beside = f"{said - before:8.1f} {found - before:8.1f}"
         print(f"{name:24} {said:8.1f} {found:8.1f} {said / found:6.2f}  {beside}", flush=True)

@@ -1,6 +1,7 @@
 """Memory: plans against what processes of their own take, and runs that have less than they would like to have."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from test_costs import SGD, plan_of
 import fastgd
 from fastgd import InputError, _system
 from fastgd._system import MemoryLimit, MemoryUse
-from fastgd.study import memory
+from fastgd.study import compiling, memory
 from fastgd.study.execution import Execution
 from fastgd.study.swarm_plan import make_swarm_plan
 
@@ -36,6 +37,31 @@ def test_a_plan_is_what_a_process_takes(name):
     assert found / NOISE < said < 1.2 * found
 
 
+@LINUX
+@pytest.mark.parametrize("name", ["few starts", "rows"])
+def test_a_plan_knows_what_is_to_be_compiled(name, tmp_path):
+    command = [sys.executable, "-m", "benchmarks.memory", name, "--one"]
+    environment = os.environ | {"FASTGD_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, env=environment)
+    said, found, _ = json.loads(done.stdout)
+    assert found / NOISE < said < 1.2 * found
+
+
+def test_what_was_compiled_is_noted(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiling._cache, "CACHE", tmp_path)
+    monkeypatch.setattr(compiling, "_compiled", set())
+    plan = plan_of(optimizer=SGD)
+    assert plan.summary().to_compile == plan.summary().methods == 1
+    before = plan.cost().memory
+    compiling.note_compiled(plan.cohorts[0].method)
+    assert plan.summary().to_compile == 0
+    assert plan.cost().memory < before
+    monkeypatch.setattr(compiling, "_compiled", set())
+    assert plan.summary().to_compile == 0, "another process knows it by the cache"
+    monkeypatch.setattr(compiling._cache, "CACHE", None)
+    assert plan.summary().to_compile == 1
+
+
 def test_the_process_as_it_is_counts(monkeypatch):
     plan = plan_of(optimizer=SGD)
     monkeypatch.setattr(memory, "memory_use", lambda: MemoryUse(10**9, 10**9, 0, 0))
@@ -53,7 +79,7 @@ def test_the_process_as_it_is_counts(monkeypatch):
 def leaving(monkeypatch, size):
     """Let a limit leave so many bytes for the parts of a study."""
     limit = MemoryLimit("the machine's", 2 * 10**9, 10**9)
-    monkeypatch.setattr(memory, "room", lambda *_: memory.Room(size, limit))
+    monkeypatch.setattr(memory, "room", lambda *_, **__: memory.Room(size, limit))
 
 
 def test_cohorts_become_smaller_where_there_is_less_memory(tmp_path, monkeypatch):

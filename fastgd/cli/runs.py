@@ -20,6 +20,7 @@ from fastgd.study.progress import Reporter, errors
 from fastgd.study.words import count
 
 if TYPE_CHECKING:
+    from fastgd.study.cohort_plan import CohortPlan
     from fastgd.study.plan import Plan
     from fastgd.study.swarm_plan import StudyPlan
 
@@ -152,6 +153,7 @@ def warmup(study: Study | None) -> None:
         _warm_swarms(study)
         return
     from fastgd.engine.warmup import all_specs, compile_kernels
+    from fastgd.study.compiling import note_compiled
     from fastgd.study.metrics import measures_of
 
     metrics = [] if study is None else study.record.metrics
@@ -160,11 +162,15 @@ def warmup(study: Study | None) -> None:
         "measures": lambda loss: measures_of(metrics, loss),
     }
     with Reporter() as reporter:
+        cohorts: list[CohortPlan] = []
         if study is None:
             specs = list(all_specs())
         else:
-            specs = [(cohort.spec, cohort.dtype) for cohort in _plan(study, reporter).cohorts]
+            cohorts = _plan(study, reporter).cohorts
+            specs = [(cohort.spec, cohort.dtype) for cohort in cohorts]
         kernels = compile_kernels(specs, lambda what: reporter(Compiling(what)), **measured)
+        for cohort in cohorts:
+            note_compiled(cohort.method)
     show(f"{count(kernels, 'kernel')} compiled and cached")
 
 

@@ -111,6 +111,14 @@ class CohortPlan:
         return hashlib.blake2b("".join(itertools.chain(*self.ids)).encode(), digest_size=6).hexdigest()
 
     @property
+    def method(self) -> str:
+        """What decides which kernels it calls."""
+        spec, measured = self.spec, (self.workload.gradient_norm, self.workload.measures)
+        rows = (repr(spec.untouched), spec.batch_size == 1) if spec.kernel.sparse else ()
+        method = (spec.estimator, type(spec.line_search).__name__, rows, measured)
+        return f"{spec.rule!r} {spec.kernel!r} {self.dtype} {spec.loss!r} {method}"
+
+    @property
     def itemsize(self) -> int:
         """Bytes of an element."""
         return np.dtype(self.dtype).itemsize

@@ -8,7 +8,7 @@ Lanes that end early cost less. Starting the program, reading data and compiling
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import ceil, log
 from typing import TYPE_CHECKING, NamedTuple
@@ -361,7 +361,7 @@ def _swarm_step(plan: SwarmPlan) -> Operations:
 # --- together ---------------------------------------------------------------------------------------------------------
 
 
-def total(parts: Iterable[Cost], end: float, kernels: int) -> Cost:
+def total(parts: Iterable[Cost], end: float, methods: Mapping[str, str]) -> Cost:
     """Return the cost of a study: its parts one after another, its files, and the process that runs it.
 
     Parameters
@@ -369,9 +369,9 @@ def total(parts: Iterable[Cost], end: float, kernels: int) -> Cost:
     parts : iterable of Cost
     end : float
         Bytes in memory at the end, when results are merged and ranked.
-    kernels : int
-        How many rules and shapes of kernels there are.
+    methods : mapping of str to str
+        What has kernels of its own, and of which kind; see `memory.expected`.
     """
     found = sum(parts, Cost())
-    most = memory.expected(found.memory, end, kernels)
+    most = memory.expected(found.memory, end, methods)
     return Cost(found.training, found.evaluation, found.storing + FOLDER, found.disk + FOLDER_BYTES, most)

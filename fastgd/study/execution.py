@@ -18,7 +18,7 @@ from fastgd.problems import find_loss
 from fastgd.store.cohort import CohortWriter
 from fastgd.store.folder import Folder
 from fastgd.study.cohort_plan import CohortPlan
-from fastgd.study.compiling import compiling
+from fastgd.study.compiling import compiling, note_compiled
 from fastgd.study.config import Study
 from fastgd.study.events import CohortFinished, CohortStarted, Compiling, Event, Progress
 from fastgd.study.metrics import Recorder, measures_of
@@ -158,6 +158,7 @@ class _CohortRun:
         with compiling(self.plan.spec.rule.optimizer, self.plan.spec.loss):
             metrics = self.execution.study.record.metrics
             self.cohort.compile("grad_norm" in metrics, measures_of(metrics, self.plan.spec.loss))
+        note_compiled(self.plan.method)
 
     def _start(self) -> Stopping:
         metrics = self.recorder.record(self.cohort, self._poll)

@@ -6,7 +6,7 @@ what processes of their own were found to take.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,6 +23,7 @@ from fastgd.engine.shapes import point_kernel
 from fastgd.engine.swarm_steps import measure_groups
 from fastgd.store.schema import COORDINATES
 from fastgd.store.swarm import AHEAD
+from fastgd.study.compiling import is_compiled
 from fastgd.study.effective_rates import AT_ONCE
 from fastgd.study.words import amount
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = 230e6  # bytes of a process that has read its study, where the platform does not tell
 LOADING = 60e6  # of the compiler's libraries and the first kernels, loaded from the cache
-KERNEL = 1.7e6  # of the kernels of each further rule or shape
+KERNEL = {"dense": 1.7e6, "sparse": 1.7e6, "swarm": 4e6}  # of the kernels of each method
 REST = 11e6  # of files, threads and modules that are imported late
 CURVE_ROW = 131_072  # rows of curves that wait for their file, at most
 VALUE = 18.0  # bytes of a number among them: in a buffer, in a table, and while it is compressed
@@ -46,7 +47,9 @@ TRIAL = 3_600  # of a trial of a cohort, in the tables of the end
 RANKED = 225  # of a swarm's trial, in the ranking of the end; and
 KEPT = 0.5  # of the memory of its lanes, which the system has not got back by then
 POINT = 24  # of an error surface
-COMPILER, COMPILED = 90e6, 18e6  # of compiling kernels that are not in the cache, and of those of each rule or shape
+COMPILER = 50e6  # of compiling kernels that are not in the cache, and
+COMPILED = {"dense": 7e6, "sparse": 28e6, "swarm": 12e6}  # of those of each method
+RESERVE = 40e6  # that the compiler, which ends the process where it gets no memory, has beside that
 STACK, ARENA = 8.4e6, 67e6  # addresses of a thread: of its stack, and of its part of the C library's memory
 OTHER_THREADS = 3  # that write and read files, beside those that compute here and in Arrow
 WAITING = AHEAD + 3  # tables of a swarm's checkpoints: that wait, that is written, that fills a row group, and is made
@@ -55,8 +58,8 @@ ROWS = 131_072  # of trajectories that are made together, at most; and
 FOLLOWED = 200.0  # bytes of what each is read from
 
 
-def expected(unit: float, end: float, kernels: int) -> float:
-    """Return the most that this process will have taken, with so many kernels that it calls.
+def expected(unit: float, end: float, methods: Mapping[str, str]) -> float:
+    """Return the most that this process will have taken.
 
     Parameters
     ----------
@@ -64,18 +67,25 @@ def expected(unit: float, end: float, kernels: int) -> float:
         Bytes of the largest part of the study that is in memory at a time.
     end : float
         Bytes that its end takes, when no part is there any more.
-    kernels : int
+    methods : mapping of str to {"dense", "sparse", "swarm"}
+        What has kernels of its own, and of which kind.
     """
     use = memory_use()
     now = use.resident or UNKNOWN
-    return max(use.peak, now + loading(kernels) + max(unit, end) + REST)
+    new = [kind for method, kind in methods.items() if not is_compiled(method)]
+    return max(use.peak, now + loading(methods.values()) + compiling(new) + max(unit, end) + REST)
 
 
-def loading(kernels: int) -> float:
-    """Return what so many kernels take that this process has not loaded yet."""
+def loading(kinds: Iterable[str]) -> float:
+    """Return what the kernels of methods of some kinds take, as if this process had loaded none of them."""
     kernels_of_all = (evaluate_blocks, evaluate_single_blocks, measure_groups)
     loaded = any(getattr(kernel, "signatures", ()) for kernel in kernels_of_all)  # none, where nothing is compiled
-    return LOADING * (not loaded) + KERNEL * kernels
+    return LOADING * (not loaded) + sum(KERNEL[kind] for kind in kinds)
+
+
+def compiling(kinds: Collection[str]) -> float:
+    """Return what compiling the kernels of methods of some kinds takes, and keeps."""
+    return COMPILER * bool(kinds) + sum(COMPILED[kind] for kind in kinds)
 
 
 def release() -> None:
@@ -103,23 +113,23 @@ class Room(NamedTuple):
             )
 
 
-def room(kernels: int = 1, threads: int | None = None) -> Room:
+def room(kinds: Collection[str] = ("dense",), threads: int | None = None) -> Room:
     """Return the tightest of the limits to this process.
 
     Kernels that are not in the cache are compiled, which needs more than to load them: the compiler aborts the process
     where it gets no memory, so there must be enough of it in any case. Threads take addresses, most of which are never
     written to.
     """
-    compiling = REST + loading(kernels) + COMPILER * (kernels > 0) + COMPILED * kernels
+    taken = REST + loading(kinds) + compiling(kinds) + RESERVE
     started = (threads or available_threads()) + pa.cpu_count() + OTHER_THREADS
     apart = {"RLIMIT_AS": ARENA + (STACK + ARENA) * started, "RLIMIT_DATA": 1.5 * STACK * started}
-    rooms = (Room(limit.left - compiling - apart.get(limit.name, 0.0), limit) for limit in memory_limits())
+    rooms = (Room(limit.left - taken - apart.get(limit.name, 0.0), limit) for limit in memory_limits())
     return min(rooms, key=lambda room: room.left)
 
 
 def require(threads: int | None = None) -> None:
     """Raise InputError where this process has not the memory for any study."""
-    room(1, threads).require(0.0, "a study, however small,", "raise it")
+    room(threads=threads).require(0.0, "a study, however small,", "raise it")
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from fastgd.study._checks import same_name
 from fastgd.study._fields import LARGEST, MOST_CHECKPOINTS
 from fastgd.study._tables import Search
 from fastgd.study.cohort_plan import CohortPlan, without
+from fastgd.study.compiling import is_compiled
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 from fastgd.study.costs import Pace, Survey, cohort_cost, survey_cost, total, workload
 from fastgd.study.identity import trial_ids
@@ -79,12 +80,11 @@ class Plan:
         pace = Pace.of(threads)
         parts = [cohort_cost(cohort, pace) for cohort in self.cohorts]
         parts += [survey_cost(survey, pace) for survey in self.surveys]
-        return total(parts, memory.at_end(self.cohorts, len(self.trials)), self._kernels)
+        return total(parts, memory.at_end(self.cohorts, len(self.trials)), self._methods)
 
     @property
-    def _kernels(self) -> int:
-        """How many rules and shapes of kernels there are."""
-        return len({(cohort.spec.rule.optimizer.name, cohort.variant, cohort.spec.kernel) for cohort in self.cohorts})
+    def _methods(self) -> dict[str, str]:
+        return {cohort.method: "sparse" if cohort.spec.kernel.sparse else "dense" for cohort in self.cohorts}
 
     def within_limits(self, threads: int | None = None) -> "Plan":
         """Return the plan in cohorts that fit into the memory that this process may use; it changes no bits.
@@ -94,7 +94,7 @@ class Plan:
         InputError
             The smallest ones do not.
         """
-        room = memory.room(self._kernels, threads)
+        room = memory.room(self._methods.values(), threads)
         cohorts = [piece for cohort in self.cohorts for piece in _fitting_pieces(cohort, room.left)]
         advice = 'fewer features, dtype = "float32" or record.parameters = "none" take less'
         for cohort in cohorts:
@@ -121,6 +121,8 @@ class Plan:
             budget=MEMORY_BUDGET,
             passes=sum(row.passes for row in rows),
             flops=sum(row.flops for row in rows),
+            methods=len(self._methods),
+            to_compile=sum(not is_compiled(method) for method in self._methods),
             cost=cost,
             notes=(*in_short(self.notes), *evaluation_notes(cost)),
         )

@@ -72,7 +72,8 @@ class CohortSummary:
 class PlanSummary:
     """A plan in numbers; `bytes` is the largest cohort's, of which only one is in memory at a time.
 
-    `cost` is what all of it is expected to take, and `notes` say in words what costs more than one might expect.
+    `cost` is what all of it is expected to take, and `notes` say in words what costs more than one might expect. Of
+    `methods` with kernels of their own, those of `to_compile` are not in the cache.
     """
 
     trials: int
@@ -84,4 +85,6 @@ class PlanSummary:
     passes: float
     flops: float
     cost: Cost = Cost()
+    methods: int = 0
+    to_compile: int = 0
     notes: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from fastgd.store.snapshot import Snapshot
 from fastgd.study import memory
 from fastgd.study._surface import SurfaceBlock
 from fastgd.study._tables import Search
+from fastgd.study.compiling import is_compiled
 from fastgd.study.config import LandscapeProblem, OptimizerBlock, Schedule, Study
 from fastgd.study.costs import Pace, surface_cost, swarm_cost, total
 from fastgd.study.identity import names, rows_of, rule_of
@@ -92,6 +93,15 @@ class SwarmPlan:
         values = dict(zip(self.spec.rule.fields, self.hyper.T, strict=True))
         fixed = self.search.numbers if self.search else {}
         return values | {name: np.full(len(self.hyper), value) for name, value in fixed.items()}
+
+    @property
+    def method(self) -> str:
+        """What decides which kernels it calls."""
+        spec = self.spec
+        land = f"{spec.landscape.name} {spec.landscape.source} {spec.d if spec.d <= 4 else 'many'}"
+        search = type(spec.line_search).__name__
+        counted = (bool(spec.noise), spec.threshold is not None, bool(spec.scheduled), len(self.followed) > 0)
+        return f"{spec.rule!r} on {land}, {spec.kernel}, {spec.dtype}, {search}, {counted}"
 
     @property
     def bytes_a_lane(self) -> int:
@@ -190,7 +200,7 @@ class StudyPlan:
         """Return what it is expected to cost, with so many threads on this machine."""
         pace = Pace.of(threads)
         parts = [swarm_cost(swarm, pace) for swarm in self.swarms]
-        return total([*parts, *map(surface_cost, self.surfaces)], self._end_bytes, self._kernels)
+        return total([*parts, *map(surface_cost, self.surfaces)], self._end_bytes, self._methods)
 
     @property
     def _end_bytes(self) -> float:
@@ -199,9 +209,8 @@ class StudyPlan:
         return kept + memory.RANKED * self.trials
 
     @property
-    def _kernels(self) -> int:
-        """How many rules there are on each landscape, with kernels of their own."""
-        return len({(swarm.spec.rule.optimizer.name, swarm.variant, swarm.label) for swarm in self.swarms})
+    def _methods(self) -> dict[str, str]:
+        return {swarm.method: "swarm" for swarm in self.swarms}
 
     def within_limits(self, threads: int | None = None) -> "StudyPlan":
         """Return the plan with so many lanes together as this process has the memory for; it changes no bits.
@@ -211,7 +220,7 @@ class StudyPlan:
         InputError
             Not even the fewest fit.
         """
-        room, swarms = memory.room(self._kernels, threads), []
+        room, swarms = memory.room(self._methods.values(), threads), []
         for swarm in self.swarms:
             apart = 8.0 * len(swarm.lanes) + memory.of_trajectories(swarm)
             most = (room.left - apart) / memory.of_lane(swarm)
@@ -235,6 +244,8 @@ class StudyPlan:
             budget=0,
             passes=0.0,
             flops=sum(row.flops for row in rows),
+            methods=len(self._methods),
+            to_compile=sum(not is_compiled(method) for method in self._methods),
             cost=cost,
             notes=(*in_short(self.notes), *recording_notes(cost)),
         )

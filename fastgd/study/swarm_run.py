@@ -204,7 +204,7 @@ class _SwarmRun:
 
     def _compile(self, swarm: Swarm) -> None:
         self.owner.emit(Compiling(kernel_of(self.plan)))
-        compile_swarm(swarm)
+        compile_swarm(swarm, self.plan.method)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 

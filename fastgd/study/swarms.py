@@ -11,7 +11,7 @@ from fastgd._threads import Threads
 from fastgd.engine.swarm import Swarm
 from fastgd.engine.swarm_guesses import SwarmGuesses
 from fastgd.schedules import chained
-from fastgd.study.compiling import compiling
+from fastgd.study.compiling import compiling, note_compiled
 from fastgd.study.swarm_plan import StudyPlan, SwarmPlan
 
 Array = npt.NDArray[Any]
@@ -28,10 +28,11 @@ def make_swarm(plan: SwarmPlan, lanes: Array, threads: Threads) -> Swarm:
     return Swarm(*lanes_of, schedule_of(plan))
 
 
-def compile_swarm(swarm: Swarm) -> None:
+def compile_swarm(swarm: Swarm, method: str) -> None:
     """Compile what a swarm calls, under the cache's lock; a user's function that does not compile is named."""
     with compiling(swarm.spec.landscape, swarm.spec.rule.optimizer):
         swarm.compile()
+    note_compiled(method)
 
 
 def compile_swarms(plan: StudyPlan, note: Callable[[str], None]) -> int:
@@ -46,10 +47,10 @@ def compile_swarms(plan: StudyPlan, note: Callable[[str], None]) -> int:
     done = set()
     with Threads(1) as threads:
         for swarm in plan.swarms:
-            if (name := kernel_of(swarm)) not in done:
-                note(name)
-                compile_swarm(make_swarm(swarm, swarm.lanes[:1], threads))
-                done.add(name)
+            if swarm.method not in done:
+                note(kernel_of(swarm))
+                compile_swarm(make_swarm(swarm, swarm.lanes[:1], threads), swarm.method)
+                done.add(swarm.method)
     return len(done)
 
 
