@@ -1,11 +1,13 @@
 """What results folders say of themselves: checked by type, refused with one message that names file and key."""
 
+import hashlib
 import json
 import shutil
 
 import pyarrow.parquet as pq
 import pytest
 from campaign.manifests import results as make_results
+from campaign.manifests import unseal
 
 import fastgd
 from fastgd import InputError
@@ -26,6 +28,12 @@ def folder(whole, tmp_path):
     return tmp_path / "r"
 
 
+def write_study(folder, text):
+    """Put a study in the place of a folder's own, as if it was that of the manifest."""
+    (folder / "study.toml").write_text(text)
+    unseal(folder / "manifest.json", study_hash=hashlib.sha256(text.encode()).hexdigest())
+
+
 # key, value, what the message says of them
 WRONG = [
     ("packages", [], "packages must be a table, each text, found []"),
@@ -42,10 +50,17 @@ WRONG = [
 @pytest.mark.parametrize(("key", "value", "message"), WRONG, ids=[f"{row[0]}={row[1]}" for row in WRONG])
 def test_a_manifest_is_checked_by_type(folder, key, value, message):
     file = folder / "manifest.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    unseal(file, **{key: value})
     with pytest.raises(InputError) as caught:
         fastgd.load(folder)
-    assert str(caught.value) == f"{file} is damaged: {message}"
+    assert str(caught.value).startswith(f"{file} is damaged: {message}; restore it, or see `fastgd verify ")
+
+
+def test_what_was_changed_is_damaged(folder):
+    file = folder / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"threads": 77}))
+    with pytest.raises(InputError, match=r"manifest\.json is damaged: it does not match its checksum"):
+        fastgd.load(folder)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +89,7 @@ def test_a_manifest_that_is_none(folder, text, message):
     ],
 )
 def test_a_study_file_in_a_folder(folder, text, message):
-    (folder / "study.toml").write_text(text)
+    write_study(folder, text)
     for read in (lambda results: results.study, lambda results: plot(results, "schedule")):
         with pytest.raises(InputError) as caught:
             read(fastgd.load(folder))
@@ -82,9 +97,7 @@ def test_a_study_file_in_a_folder(folder, text, message):
 
 
 def test_schedules_that_cannot_be_drawn(folder):
-    (folder / "study.toml").write_text(
-        'epochs = 2\noptimizer = [{ name = "sgd" }]\nschedule = [{ name = "cosine", final = "x" }]'
-    )
+    write_study(folder, 'epochs = 2\noptimizer = [{ name = "sgd" }]\nschedule = [{ name = "cosine", final = "x" }]')
     with pytest.raises(InputError, match=r"study\.toml: what it says cannot be drawn"):
         plot(fastgd.load(folder), "schedule")
 

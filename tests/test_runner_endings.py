@@ -201,7 +201,7 @@ class Late:
 def test_timeout(tmp_path, monkeypatch, batch_size):
     """The cohort that trains is measured where it is; those that would follow never begin."""
     results = run(
-        tmp_path / "r", log=Late(monkeypatch), max_seconds=60, epochs=10**6,
+        tmp_path / "r", log=Late(monkeypatch), max_seconds=60, epochs=9 * 10**5,
         batch_size=batch_size, seed=[0, 1], init={"normal": 0.1},
     )  # fmt: skip
     trials = results.trials

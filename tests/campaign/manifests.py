@@ -92,7 +92,7 @@ def damage(folder: Path, name: str, random: np.random.Generator) -> Path:
         with path.open("r+b") as file:
             seal(file)
         return path
-    _unseal(folder / "manifest.json")
+    unseal(folder / "manifest.json")
     path = folder / name
     text = path.read_text()
     if random.random() < 0.25:
@@ -104,11 +104,11 @@ def damage(folder: Path, name: str, random: np.random.Generator) -> Path:
         import tomllib
 
         path.write_text(_toml(_changed(tomllib.loads(text), random)))
-        _unseal(folder / "manifest.json", study_hash=hashlib.sha256(path.read_bytes()).hexdigest())
+        unseal(folder / "manifest.json", study_hash=hashlib.sha256(path.read_bytes()).hexdigest())
     return path
 
 
-def _unseal(path: Path, **changes: str) -> None:
+def unseal(path: Path, **changes: Any) -> None:
     """Take its checksum from a manifest, as in those of earlier versions: what it says is then taken as it stands."""
     content = json.loads(path.read_text()) | changes
     content.pop("checksum", None)
