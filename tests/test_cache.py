@@ -181,6 +181,7 @@ def test_who_holds_it_may_be_unknown(tmp_path):
         assert _cache._holder(tmp_path).startswith("another process")
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # of libraries that other tests have imported
 def test_a_fork_waits_for_a_thread_that_compiles():
     """Its lock would stay held in the child for good."""
     child = []

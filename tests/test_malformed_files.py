@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastgd import InputError, Study
+from fastgd._system import MemoryLimit
 from fastgd.datasets import Source, _reading, _record, load, load_points
 from fastgd.study.plan import make_plan
 from fastgd.study.runner import load_data
@@ -24,7 +25,7 @@ def npy(shape, content=b"\0" * 64):
 @pytest.fixture
 def small_memory(monkeypatch):
     """Of a process that may use 100 kB."""
-    monkeypatch.setattr(_record, "memory", lambda: 100_000)
+    monkeypatch.setattr(_record, "memory_limits", lambda: [MemoryLimit("the machine's", 100_000, 0)])
     monkeypatch.setattr(_reading, "memory", lambda: 100_000)
 
 
@@ -87,7 +88,7 @@ def test_an_index_whose_parameters_memory_does_not_hold(tmp_path, monkeypatch, s
     problem = {"loss": "logistic", "path": str(file)} | ({"target": "y"} if suffix == "parquet" else {})
     study = Study(name="a", epochs=1, problem=problem, optimizer={"name": "sgd", "lr": 0.1})
     data = load_data(study, None, lambda _: None)
-    monkeypatch.setattr(_record, "memory", lambda: 16_000_000_000)
+    monkeypatch.setattr(_record, "memory_limits", lambda: [MemoryLimit("the machine's", 16_000_000_000, 0)])
     with pytest.raises(InputError, match=r"the parameters of a few trials, 200,000,000 each, take 12.8 GB as float64"):
         make_plan(study, data)
 

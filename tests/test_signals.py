@@ -95,6 +95,7 @@ def test_every_command_that_runs(study, command):
     assert "Traceback" not in said
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # of libraries that other tests have imported
 def test_a_terminal_that_is_closed_ends_a_run_in_peace(study, tmp_path):
     """The hang-up comes with a terminal that takes no words any more."""
     pid, terminal = pty.fork()

@@ -51,9 +51,9 @@ def check_committed(folder: Path, done: list[str]) -> None:
         assert results.parameters(trial_id).shape == (3,)
 
 
-@pytest.mark.parametrize(("where", "stride"), [("files", 1), ("lines", 197)])
+@pytest.mark.parametrize(("where", "stride"), [("files", 1), ("lines", 1_201)])
 def test_a_kill_loses_and_doubles_nothing(tmp_path, reference, where, stride, monkeypatch):
-    """Kill before each change to a file, and at lines of the store's code: every 197th, as every one takes minutes."""
+    """Kill before each change to a file, and at lines of the store's code: every 1,201st, as all take minutes."""
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
     subprocess.run([sys.executable, VICTIM, tmp_path, where, str(stride)], check=True, timeout=300)
     killed = sorted(path for path in tmp_path.iterdir() if path.is_dir())

@@ -149,7 +149,7 @@ KILLS = Attack(
     name="kills",
     promise="After SIGKILL at any time, the next run ends with the same bits: no trial is lost or doubled, and no "
     "temporary file stays",
-    test="test_store_crash.py",
+    test="tests/test_store_crash.py",
     make=kills,
     tries=200,
     few=6,
@@ -158,7 +158,7 @@ KILLS = Attack(
 TWO_PROCESSES = Attack(
     name="two processes",
     promise="A second writer is refused with one message; readers see whole trials only, at any time",
-    test="test_store_refusals.py",
+    test="tests/test_store_refusals.py",
     make=two_processes,
     tries=30,
     few=1,
@@ -168,7 +168,7 @@ FULL_DISK = Attack(
     name="full disk",
     promise="Where no more can be written, a run ends with one message, what was committed stands, and a later "
     "run goes on",
-    test="test_store_refusals.py",
+    test="tests/test_store_refusals.py",
     make=full_disk,
     tries=60,
     few=2,

@@ -43,7 +43,7 @@ def _place(random: np.random.Generator, path: Path) -> int:
 ATTACK = Attack(
     name="flipped bits",
     promise="A bit that changed in a file of results is found by whoever reads it: the right number, or one message",
-    test="test_verification.py",
+    test="tests/test_verification.py",
     make=flipped_bits,
     tries=1000,
     few=40,

@@ -145,7 +145,7 @@ ATTACK = Attack(
     name="parts",
     promise="Parts that are missing, cut short, doubled, swapped or of another study are refused by name; `fastgd "
     "verify --repair` and the next run make the study whole; files of others and what links lead to are never touched",
-    test="test_verification.py",
+    test="tests/test_verification.py",
     make=parts,
     tries=200,
     few=6,

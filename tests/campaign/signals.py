@@ -32,9 +32,10 @@ lr = { log = [1e-3, 1e-1], num = 4 }
 
 
 def start(study: Path, *arguments: str) -> subprocess.Popen:
-    """Start a command in a process of its own."""
+    """Start a command in a process of its own, which takes SIGHUP as it comes, also where this one ignores it."""
     path = os.pathsep.join([str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "fastgd", *arguments]
+    code = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\nfrom fastgd.cli import main\nmain()"
+    command = [sys.executable, "-c", code, *arguments]
     return subprocess.Popen(
         command,
         cwd=study.parent,
@@ -42,7 +43,6 @@ def start(study: Path, *arguments: str) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
 
 
