@@ -3,15 +3,10 @@
 import argparse
 import re
 import sys
-import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
-from pathlib import Path
 
-import numpy as np
-
-from campaign.all_attacks import ATTACKS
+from campaign.all_attacks import ATTACKS, made
 from campaign.attack import PACKAGE, Found
 
 PAGE = PACKAGE / "docs" / "reliability.md"
@@ -28,7 +23,7 @@ def main() -> int:
     chosen = [index for index, attack in enumerate(ATTACKS) if (options.only or "") in attack.name]
     found: dict[int, Found] = {}
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        making = {pool.submit(_made, index, options.seed, options.scale): index for index in chosen}
+        making = {pool.submit(made, index, options.seed, options.scale): index for index in chosen}
         for done in as_completed(making):
             index = making[done]
             found[index], seconds = done.result()
@@ -36,14 +31,6 @@ def main() -> int:
     if len(chosen) == len(ATTACKS) and options.scale >= 1:
         _write(found, options.seed)
     return int(any(each.failures for each in found.values()))
-
-
-def _made(index: int, seed: int, scale: float) -> tuple[Found, float]:
-    attack, start = ATTACKS[index], time.monotonic()
-    tries = max(1, round(scale * attack.tries))
-    with tempfile.TemporaryDirectory(prefix="fastgd-campaign-") as folder:
-        found = attack.make(np.random.default_rng([seed, *attack.name.encode()]), tries, Path(folder))
-    return found, time.monotonic() - start
 
 
 def _tell(index: int, found: Found, seconds: float) -> None:

@@ -1,7 +1,13 @@
 """The attacks, in the order of the table."""
 
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
 from campaign import malformed_files, malformed_studies, manifests, memory_limits, signals
-from campaign.attack import Attack
+from campaign.attack import Attack, Found
 from campaign.crashes import FULL_DISK, KILLS, TWO_PROCESSES
 from campaign.extremes import ATTACK as EXTREMES
 from campaign.flipped_bits import ATTACK as FLIPPED_BITS
@@ -13,3 +19,12 @@ ATTACKS: tuple[Attack, ...] = (
     *(signals.ATTACK, FORKS, COLD_STARTS, DAMAGED_KERNELS, memory_limits.ATTACK),
     *(malformed_studies.ATTACK, malformed_files.ATTACK, EXTREMES),
 )
+
+
+def made(index: int, seed: int, scale: float) -> tuple[Found, float]:
+    """Make an attack, and return what it found, and the seconds that it took."""
+    attack, start = ATTACKS[index], time.monotonic()
+    tries = max(1, round(scale * attack.tries))
+    with tempfile.TemporaryDirectory(prefix="fastgd-campaign-") as folder:
+        found = attack.make(np.random.default_rng([seed, *attack.name.encode()]), tries, Path(folder))
+    return found, time.monotonic() - start
