@@ -22,7 +22,7 @@ FOUND = (
     *("status", "lr", "low", "high", "loss", "loss_min", "loss_max", "start", "flat_low", "flat_high"),
     *("seeds", "diverged", "rates", "rounds", "trials"),
 )
-_NUMBERS = tuple(name for name in FOUND if name != "status")
+_NUMBERS = ("answer", "round", "l2", "batch_size", *(name for name in FOUND if name != "status"))
 # The infinite ones of each table: JSON has no number for them.
 _INFINITE = {"answers": ("loss", "loss_min", "loss_max"), "points": ("loss", "loss_min", "loss_max")}
 
