@@ -26,5 +26,8 @@ def made(index: int, seed: int, scale: float) -> tuple[Found, float]:
     attack, start = ATTACKS[index], time.monotonic()
     tries = max(1, round(scale * attack.tries))
     with tempfile.TemporaryDirectory(prefix="fastgd-campaign-") as folder:
-        found = attack.make(np.random.default_rng([seed, *attack.name.encode()]), tries, Path(folder))
+        try:
+            found = attack.make(np.random.default_rng([seed, *attack.name.encode()]), tries, Path(folder))
+        except Exception as error:  # so that it does not end the other attacks
+            found = Found(0, [f"the attack itself: {error!r}"])
     return found, time.monotonic() - start

@@ -130,7 +130,8 @@ def damage_kernels(random: np.random.Generator, tries: int, folder: Path) -> Fou
         shutil.copytree(kept, cache)
         files = sorted(path for path in cache.rglob("*") if path.is_file())
         chosen = [files[number] for number in random.choice(len(files), min(10, len(files)), replace=False)]
-        told = [f"{path.name}: {_damage(random, path, files)}" for path in chosen]
+        contents = [path.read_bytes() for path in files]
+        told = [f"{path.name}: {_damage(random, path, contents)}" for path in chosen]
         made += len(told)
         done = python("-c", WORK + KERNELS, str(folder / str(made)), cwd=folder, FASTGD_CACHE_DIR=str(cache))
         failures += _fails(done, f"damaged kernels ({', '.join(told)})")
@@ -141,7 +142,7 @@ def damage_kernels(random: np.random.Generator, tries: int, folder: Path) -> Fou
     return Found(made, failures)
 
 
-def _damage(random: np.random.Generator, path: Path, others: list[Path]) -> str:
+def _damage(random: np.random.Generator, path: Path, contents: list[bytes]) -> str:
     content, way = bytearray(path.read_bytes()), random.integers(6)
     if way == 0:
         path.write_bytes(b"")
@@ -150,7 +151,7 @@ def _damage(random: np.random.Generator, path: Path, others: list[Path]) -> str:
         path.write_bytes(content[: random.integers(len(content) + 1)])
         return "truncated"
     if way == 2:
-        path.write_bytes(others[random.integers(len(others))].read_bytes())
+        path.write_bytes(contents[random.integers(len(contents))])
         return "another one's content"
     if way == 3:
         path.unlink()
