@@ -95,6 +95,8 @@ class Manifest:
         except NotADirectoryError:
             raise InputError(f"{folder} is a file, and results are a folder, such as results/NAME") from None
         except FileNotFoundError:
+            if any((folder / "trials").glob("*.parquet")):
+                raise InputError(f"{path} is missing: restore it, or see `fastgd verify {folder} --repair`") from None
             raise InputError(f"{folder} holds no fastgd results: it has no manifest.json") from None
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
@@ -201,7 +203,10 @@ def read_study(folder: Path) -> str:
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
         if hashlib.sha256(text).hexdigest() == Manifest.read(folder).study_hash:
-            return text.decode()
+            try:
+                return text.decode()
+            except UnicodeDecodeError as error:
+                raise _damaged(path, error) from error
         time.sleep(0.02)
     raise InputError(
         f"{path} is not the study that manifest.json names: it was changed, or a run was interrupted before it was "

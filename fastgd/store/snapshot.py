@@ -28,7 +28,7 @@ from fastgd.store.files import remove
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import PARAMETERS, Columns
 from fastgd.store.seal import DamageError
-from fastgd.store.tables import FORMAT, About, about_own, damaged, find_damage, is_own, reading
+from fastgd.store.tables import FORMAT, About, about_own, damaged, find_damage, is_own, reading, unmarked
 
 ATTACHED = ("curves", "parameters", "trajectories")  # what a commit record names
 KINDS = ("trials", *ATTACHED)
@@ -270,7 +270,7 @@ def _newest_generation(folder: Path) -> tuple[Path, ...]:
 def _numbers(path: Path) -> tuple[int, int]:
     found = numbers_of(path)
     if found is None:
-        raise InputError(f"{path} was not written by fastgd: move it out of the results folder")
+        raise unmarked(path)
     return found
 
 
@@ -282,7 +282,7 @@ def _named(folder: Path, kind: str, records: Mapping[Path, About]) -> tuple[Path
         with reading(path):
             named = attached(record, kind)
         if named is None and kind != "trajectories":  # which earlier versions did not have
-            raise InputError(f"{path} was not written by fastgd: move it out of the results folder")
+            raise unmarked(path)
         for name in named or ():
             if name not in present:
                 raise FileNotFoundError(ENOENT, "missing", str(folder / kind / name))
