@@ -21,7 +21,7 @@ from fastgd._parsing import from_toml
 from fastgd.store.manifest import Manifest, read_study
 from fastgd.store.schema import PARAMETERS, Columns
 from fastgd.store.seal import DamageError
-from fastgd.store.snapshot import ATTACHED, KINDS, Snapshot, attached, numbers_of
+from fastgd.store.snapshot import ATTACHED, KINDS, Snapshot, attached, generation_of, numbers_of
 from fastgd.store.surfaces import FOLDER as SURFACES
 from fastgd.store.surfaces import missing_surfaces, read_surface, surface_files
 from fastgd.store.tables import (
@@ -217,12 +217,12 @@ class Inspection:
                 found[path] = own
                 self.home = self.home or own.names(FOLDER)
             self.torn |= not own and numbers_of(path) is not None
-        generation = max(((numbers_of(path) or (0, 0))[0] for path in found), default=0)
-        self._about = {path: own for path, own in found.items() if (numbers_of(path) or (0, 0))[0] == generation}
+        generation = max(map(generation_of, found), default=0)
+        self._about = {path: own for path, own in found.items() if generation_of(path) == generation}
         self.records = list(self._about)
         for name, rows in (self.manifest.parts if self.manifest else {}).items():
             path = self.path / "trials" / name
-            if (numbers_of(path) or (0, 0))[0] < generation:
+            if generation_of(path) < generation:
                 continue
             if not path.exists():
                 self._wrong(path, "is missing")

@@ -53,6 +53,11 @@ def numbers_of(path: Path) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
+def generation_of(path: Path) -> int:
+    """Return the generation of a part by its file's name; 0 where no part is called so."""
+    return (numbers_of(path) or (0, 0))[0]
+
+
 def attached(record: About, kind: str) -> list[str] | None:
     """Return the files of a kind that a commit record names; None: it says nothing of the kind.
 
@@ -133,8 +138,7 @@ class Snapshot:
         rows = self.parts
         for name, count in parts.items():
             path = self.folder / "trials" / name
-            generation = (numbers_of(path) or (0, 0))[0]
-            if generation < self.generation:
+            if generation_of(path) < self.generation:
                 continue
             if name not in rows:
                 raise FileNotFoundError(ENOENT, "missing", str(path))
