@@ -453,3 +453,22 @@ def test_pipes_are_not_waited_for(stored):
     for use in (fastgd.verify, fastgd.load):
         with pytest.raises(InputError, match="is no file: move it out"):
             use(stored)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "study.toml"])
+def test_what_is_no_file_is_not_read(stored, name):
+    (stored / name).unlink()
+    (stored / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=f"{name} is no file"):
+        _ = fastgd.load(stored).study
+    assert {each.file for each in fastgd.verify(stored).findings} == {name}
+
+
+@pytest.mark.parametrize("name", ["../../mine.parquet", "x/0001-000000.parquet", "0" * 300 + ".parquet", "\0.parquet"])
+@pytest.mark.parametrize("where", ["parts", "surfaces"])
+def test_a_manifest_names_files_of_its_own_folder(stored, name, where):
+    replace(Manifest.read(stored), **{where: {name: 1} if where == "parts" else [name]}).write(stored)
+    with pytest.raises(InputError, match=r"manifest\.json is damaged: .* is not the name of a file of results"):
+        fastgd.load(stored)
+    assert [each.file for each in fastgd.verify(stored).findings] == ["manifest.json"]
+    assert not fastgd.verify(stored, repair=True).left
