@@ -72,7 +72,8 @@ def verify(path: str | Path, repair: bool = False) -> Verification:
         The folder that `fastgd.run` wrote to.
     repair : bool
         Move what is damaged aside, to `damaged/<UTC time>` in the folder, and write what is good anew, so that the next
-        run of the study computes exactly the trials again that lost something. What is good of these goes.
+        run of the study computes exactly the trials again that lost something. Damaged files are kept there whole; what
+        good files hold of these trials is not kept.
 
     Returns
     -------
