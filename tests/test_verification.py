@@ -472,3 +472,14 @@ def test_a_manifest_names_files_of_its_own_folder(stored, name, where):
         fastgd.load(stored)
     assert [each.file for each in fastgd.verify(stored).findings] == ["manifest.json"]
     assert not fastgd.verify(stored, repair=True).left
+
+
+@pytest.mark.parametrize("limit", ["", "max_seconds = 1.0\n"])
+def test_parameters_that_there_was_no_time_for_are_no_damage(tmp_path, limit):
+    rows = configured(trials(20, "a", steps=32))
+    with open_folder(tmp_path / "r", study_toml=f'name = "sample"\n{limit}[record]\nparameters = "all"\n') as folder:
+        commit(folder, rows)
+        folder.finish(rows["trial_id"].tolist())
+    found = fastgd.verify(tmp_path / "r")
+    assert found.ok == bool(limit)
+    assert [each.problem for each in (*found.findings, *found.remarks)] == ["lacks those of trials"]

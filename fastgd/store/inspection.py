@@ -504,9 +504,13 @@ class Inspection:
         asked = isinstance(record, dict) and record.get("parameters") == "all" and "start" not in self.trials
         lacking = (numbers == 0) & self.trials["in_study"].eq(True) & (self.trials["status"] != "timeout")
         lacking &= ~self.trials["lost"] & (asked and self.manifest is not None and self.manifest.ended is not None)
-        for rows, text in ((numbers > 1, "holds the parameters of trials twice"), (lacking, "lacks those of trials")):
+        told = self.remarks if self._study.get("max_seconds") else self.findings  # the time may have been over
+        for rows, text, where in (
+            (numbers > 1, "holds the parameters of trials twice", self.findings),
+            (lacking, "lacks those of trials", told),
+        ):
             if rows.any():
-                self.findings.append(Finding("parameters", text, self.names(self.trials[rows])))
+                where.append(Finding("parameters", text, self.names(self.trials[rows])))
         self.trials["lost"] |= numbers > 1
 
 
