@@ -117,3 +117,16 @@ def test_the_library_installs_no_handlers():
         "fastgd.run, fastgd.tune, fastgd.Study\nassert before == [signal.getsignal(n) for n in (2, 15, 1)]"
     )
     subprocess.run([sys.executable, "-c", code], cwd=PACKAGE, check=True)
+
+
+def test_signals_to_forked_children_are_not_this_process_own():
+    """A pool of a user's module ends its workers by SIGTERM."""
+    code = (
+        "import os, signal, time\nfrom fastgd.cli import signals\n"
+        "def child():\n    pid = os.fork()\n    if not pid:\n        signal.pause()\n    return pid\n"
+        "with signals.handled():\n    children = [child(), child()]\n    time.sleep(0.3)\n"
+        "    for pid in children:\n        os.kill(pid, signal.SIGTERM)\n        os.waitpid(pid, 0)\n"
+        "    time.sleep(0.3)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE, capture_output=True, timeout=60)
+    assert ended.returncode == 0

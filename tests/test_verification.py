@@ -1,8 +1,11 @@
 """Results that changed after they were written are refused by name, and `fastgd verify --repair` saves the rest."""
 
+import hashlib
 import io
 import json
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -363,3 +366,120 @@ def test_the_folder_itself_may_be_a_link(stored):
     write(link, "abc")
     assert len(fastgd.load(link).trials) == 60
     assert fastgd.verify(link).ok
+
+
+def test_a_repair_that_others_files_stand_in_the_way_of_changes_nothing(stored):
+    theirs = stored / "trials" / "mine.parquet"
+    pd.DataFrame({"mine": [1.0]}).to_parquet(theirs)
+    flip(the(stored, "curves"), body_of(the(stored, "curves"), 0, "loss"))
+    before = {name: (stored / name).read_bytes() for name in files(stored)}
+    with pytest.raises(InputError, match=r"mine\.parquet was not written by fastgd: move it out"):
+        fastgd.verify(stored, repair=True)
+    (found,) = (each for each in fastgd.verify(stored).findings if each.file == "trials/mine.parquet")
+    assert not found.trials
+    assert before == {name: (stored / name).read_bytes() for name in before}
+    theirs.unlink()
+    assert not fastgd.verify(stored, repair=True).left
+
+
+def test_a_damaged_file_behind_a_link_is_left_to_the_user(stored):
+    path, real = the(stored, "trials"), stored.parent / "elsewhere.parquet"
+    path.rename(real)
+    path.symlink_to(real)
+    assert fastgd.verify(stored).ok
+    flip(real, real.stat().st_size - 100)
+    before = {name: (stored / name).read_bytes() for name in files(stored)}
+    with pytest.raises(InputError, match="is a symbolic link: restore what it leads to"):
+        fastgd.verify(stored, repair=True)
+    assert before == {name: (stored / name).read_bytes() for name in before}
+
+
+def test_a_copy_of_a_part_of_an_earlier_version_is_told_as_readers_tell_it(tmp_path):
+    shutil.copytree(LEGACY / "rates", tmp_path / "r")
+    path = the(tmp_path / "r", "trials")
+    shutil.copy(path, path.with_name("copy.parquet"))
+    assert [each.file for each in fastgd.verify(tmp_path / "r").findings] == ["trials/copy.parquet"]
+    with pytest.raises(InputError, match=r"copy\.parquet was not written by fastgd"):
+        fastgd.load(tmp_path / "r")
+
+
+def test_what_holds_no_results_is_not_locked(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds no fastgd results"):
+        fastgd.verify(tmp_path, repair=True)
+    assert files(tmp_path) == ["notes.txt"]
+
+
+def test_a_manifest_that_is_gone_is_told_with_the_way_to_get_it_back(stored):
+    (stored / "manifest.json").unlink()
+    for use in (fastgd.load, open_folder):
+        with pytest.raises(InputError, match=r"manifest\.json is missing: .*fastgd verify .* --repair"):
+            use(stored)
+    fastgd.verify(stored, repair=True)
+    write(stored)
+    assert fastgd.verify(stored).ok
+
+
+@pytest.mark.parametrize("text", [b"record = [1]\n", b"a = " + b"[" * 3000, b"x = = 1\n", b"\xff\xfe"])
+def test_a_study_that_is_none_is_told(stored, text):
+    (stored / "study.toml").write_bytes(text)
+    replace(Manifest.read(stored), study_hash=hashlib.sha256(text).hexdigest()).write(stored)
+    assert {each.file for each in fastgd.verify(stored).findings} <= {"study.toml"}
+    if not text.startswith(b"record"):
+        with pytest.raises(InputError, match=r"study\.toml is damaged"):
+            _ = fastgd.load(stored).study
+
+
+@pytest.mark.parametrize("kind", ["trials", "curves"])
+def test_what_cannot_be_read_is_not_taken_for_damaged(stored, kind, monkeypatch):
+    """It may be whole: nothing is moved aside, and no trial computed again, for want of a right."""
+    path, before, opens = the(stored, kind), files(stored), Path.open
+
+    def refusing(self, *options, **named):
+        if self == path:
+            raise PermissionError(13, "Permission denied", str(self))
+        return opens(self, *options, **named)
+
+    monkeypatch.setattr(Path, "open", refusing)
+    for use in (fastgd.verify, fastgd.load, lambda path: fastgd.verify(path, repair=True)):
+        with pytest.raises(InputError, match=f"cannot read {path}: Permission denied"):
+            use(stored)
+    assert set(files(stored)) == {*before, ".lock"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_pipes_are_not_waited_for(stored):
+    os.mkfifo(stored / "trials" / "0001-000009.parquet")
+    for use in (fastgd.verify, fastgd.load):
+        with pytest.raises(InputError, match="is no file: move it out"):
+            use(stored)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "study.toml"])
+def test_what_is_no_file_is_not_read(stored, name):
+    (stored / name).unlink()
+    (stored / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=f"{name} is no file"):
+        _ = fastgd.load(stored).study
+    assert {each.file for each in fastgd.verify(stored).findings} == {name}
+
+
+@pytest.mark.parametrize("name", ["../../mine.parquet", "x/0001-000000.parquet", "0" * 300 + ".parquet", "\0.parquet"])
+@pytest.mark.parametrize("where", ["parts", "surfaces"])
+def test_a_manifest_names_files_of_its_own_folder(stored, name, where):
+    replace(Manifest.read(stored), **{where: {name: 1} if where == "parts" else [name]}).write(stored)
+    with pytest.raises(InputError, match=r"manifest\.json is damaged: .* is not the name of a file of results"):
+        fastgd.load(stored)
+    assert [each.file for each in fastgd.verify(stored).findings] == ["manifest.json"]
+    assert not fastgd.verify(stored, repair=True).left
+
+
+@pytest.mark.parametrize("limit", ["", "max_seconds = 1.0\n"])
+def test_parameters_that_there_was_no_time_for_are_no_damage(tmp_path, limit):
+    rows = configured(trials(20, "a", steps=32))
+    with open_folder(tmp_path / "r", study_toml=f'name = "sample"\n{limit}[record]\nparameters = "all"\n') as folder:
+        commit(folder, rows)
+        folder.finish(rows["trial_id"].tolist())
+    found = fastgd.verify(tmp_path / "r")
+    assert found.ok == bool(limit)
+    assert [each.problem for each in (*found.findings, *found.remarks)] == ["lacks those of trials"]

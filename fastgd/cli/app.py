@@ -363,7 +363,7 @@ def verify(
     """Check every byte of a folder of results, and whether its files fit together.
 
     Each file's checksums and columns, one row a trial, whole curves, the parts that the manifest names, the study file.
-    The exit code is 1 where something is wrong, or was. `--repair` deletes nothing: bad files go to DIR/damaged.
+    The exit code is 1 where something is wrong, or was. `--repair` deletes no damaged file: they go to DIR/damaged.
 
     **Examples**
 

@@ -34,6 +34,7 @@ def handled() -> Iterator[None]:
         os.set_blocking(writer, False)
         threading.Thread(target=_watch, args=(reader, numbers), name="fastgd-signals", daemon=True).start()
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # a byte is there before any Python runs
+        os.register_at_fork(after_in_child=_forget)
     for number in numbers:
         signal.signal(number, lambda number, _: _interrupt(number, terminals))
     ignored, sys.unraisablehook = sys.unraisablehook, _noting(sys.unraisablehook)
@@ -43,6 +44,12 @@ def handled() -> Iterator[None]:
         sys.unraisablehook = ignored
         for number in numbers:  # nothing is left to be kept; of a second one the thread alone takes notice
             signal.signal(number, (lambda *_: None) if _received else signal.SIG_DFL)
+
+
+def _forget() -> None:
+    """Keep the signals of a forked child from this process's watch, whose pipe it shares."""
+    with suppress(ValueError):  # of a child that a thread forked, on some platforms
+        signal.set_wakeup_fd(-1)
 
 
 def _watch(reader: int, numbers: list[int]) -> None:

@@ -307,5 +307,7 @@ def refuse_foreign(path: Path) -> None:
     """Raise InputError where the folder holds something else than results."""
     if not path.exists() or (path / "manifest.json").exists():
         return
+    if any((path / "trials").glob("*.parquet")):
+        Manifest.read(path)  # which says how to get it back
     if any(entry.name not in (".lock", ".lock.held", ".manifest.json", DAMAGED) for entry in path.iterdir()):
         raise InputError(f"{path} is not empty and holds no fastgd results: choose another folder with --out")

@@ -4,12 +4,12 @@ An `Inspection` changes nothing. It goes on where a reader would stop, and knows
 row groups of the others, and which trials have lost something.
 """
 
-import tomllib
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,24 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
+from fastgd._parsing import from_toml
 from fastgd.store.manifest import Manifest, read_study
 from fastgd.store.schema import PARAMETERS, Columns
 from fastgd.store.seal import DamageError
-from fastgd.store.snapshot import ATTACHED, KINDS, Snapshot, attached, numbers_of
+from fastgd.store.snapshot import ATTACHED, KINDS, Snapshot, attached, generation_of, numbers_of
 from fastgd.store.surfaces import FOLDER as SURFACES
 from fastgd.store.surfaces import missing_surfaces, read_surface, surface_files
-from fastgd.store.tables import FOLDER, About, about, about_own, damaged, is_of_others, opened
+from fastgd.store.tables import (
+    FOLDER,
+    About,
+    UnreadableError,
+    about,
+    about_own,
+    damaged,
+    is_of_others,
+    opened,
+    unmarked,
+)
 
 _STARTS = 1 << 32  # more than a configuration has
 
@@ -91,6 +102,8 @@ class Inspection:
         What is wrong, and what is only to be said.
     aside : list of Path
         Files that do not belong where they stand, or hold nothing that can be read.
+    foreign : list of Path
+        Files among the commit records that are none, and keep the folder from being read.
     bad : dict of Path to list of int
         Of files that count: their row groups that cannot be read.
     trials : pandas.DataFrame
@@ -105,9 +118,10 @@ class Inspection:
         self.findings: list[Finding] = []
         self.remarks: list[Finding] = []
         self.aside: list[Path] = []
+        self.foreign: list[Path] = []
         self.bad: dict[Path, list[int]] = {}
         self.strays = False
-        self._study = ""
+        self._study: dict[str, Any] = {}
         self._unnamed: dict[int, dict[str, None]] = {}  # of records, the trials that cannot be read there
         self._kept: list[NDArray[np.int64]] = []  # the places of the trials whose parameters are stored
         self._gaps: set[tuple[str, int]] = set()  # kinds, and numbers of records that miss a file of it
@@ -199,17 +213,16 @@ class Inspection:
         self.torn = False  # whether a commit record is gone, and with it the names of its trials
         self.home = self.manifest.folder if self.manifest else ""
         for path in _files(self.path / "trials"):
-            own = self._record(path)
-            if own and numbers_of(path):
+            if own := self._record(path):
                 found[path] = own
                 self.home = self.home or own.names(FOLDER)
-            self.torn |= not own
-        generation = max(((numbers_of(path) or (0, 0))[0] for path in found), default=0)
-        self._about = {path: own for path, own in found.items() if (numbers_of(path) or (0, 0))[0] == generation}
+            self.torn |= not own and numbers_of(path) is not None
+        generation = max(map(generation_of, found), default=0)
+        self._about = {path: own for path, own in found.items() if generation_of(path) == generation}
         self.records = list(self._about)
         for name, rows in (self.manifest.parts if self.manifest else {}).items():
             path = self.path / "trials" / name
-            if (numbers_of(path) or (0, 0))[0] < generation:
+            if generation_of(path) < generation:
                 continue
             if not path.exists():
                 self._wrong(path, "is missing")
@@ -223,9 +236,14 @@ class Inspection:
             return about_own(path, self.home)
         except FileNotFoundError:
             self._wrong(path, "is missing")
+        except UnreadableError:  # whether it is damaged cannot be told
+            raise
         except InputError as error:
             self._wrong(path, error)
-            self.aside += [] if is_of_others(path) else [path]
+            if not is_of_others(path):
+                self.aside.append(path)
+            elif path.parent.name == "trials":
+                self.foreign.append(path)
         return None
 
     def _record(self, path: Path) -> About | None:
@@ -237,8 +255,9 @@ class Inspection:
             self._wrong(path, damaged(path, error))
             self.aside.append(path)
             return None
-        if own and named[0] is None:
-            self._wrong(path, "was not written by fastgd: move it out of the results folder")
+        if own and (named[0] is None or numbers_of(path) is None):
+            self._wrong(path, unmarked(path))
+            self.foreign.append(path)
             return None
         return own
 
@@ -277,6 +296,8 @@ class Inspection:
         for path in surface_files(self.path):
             try:
                 read_surface(path, self.home)
+            except UnreadableError:
+                raise
             except InputError as error:
                 self._wrong(path, error)
                 self.aside.append(path)
@@ -299,10 +320,10 @@ class Inspection:
     def _read_study(self) -> None:
         if self.manifest is None:
             return
+        path = self.path / "study.toml"
         try:
-            self._study = read_study(self.path)
-        except InputError as error:
-            path = self.path / "study.toml"
+            self._study = from_toml(read_study(self.path))
+        except ValueError as error:  # what it is, or that it is no study
             self._wrong(path, str(error).removeprefix(f"{path} ").partition(". Run")[0])
             self.aside += [path] if path.is_file() else []
 
@@ -370,6 +391,8 @@ class Inspection:
 
     def _rows(self, path: Path, names: list[str], groups: Collection[int]) -> Iterator[pd.DataFrame]:
         """Read columns of some row groups, those that can be read."""
+        if not groups:
+            return
         for group, table in enumerate(self._groups(path, names)):
             if group in groups and table is not None:
                 yield table.to_pandas()
@@ -477,12 +500,17 @@ class Inspection:
         """Find trials whose parameters stand twice, or are not there though the study asks for those of all."""
         kept = np.concatenate([*self._kept, np.zeros(0, np.int64)])
         numbers = np.bincount(kept[kept >= 0], minlength=len(self.trials))
-        asked = tomllib.loads(self._study).get("record", {}).get("parameters") == "all" and "start" not in self.trials
+        record = self._study.get("record")
+        asked = isinstance(record, dict) and record.get("parameters") == "all" and "start" not in self.trials
         lacking = (numbers == 0) & self.trials["in_study"].eq(True) & (self.trials["status"] != "timeout")
         lacking &= ~self.trials["lost"] & (asked and self.manifest is not None and self.manifest.ended is not None)
-        for rows, text in ((numbers > 1, "holds the parameters of trials twice"), (lacking, "lacks those of trials")):
+        told = self.remarks if self._study.get("max_seconds") else self.findings  # the time may have been over
+        for rows, text, where in (
+            (numbers > 1, "holds the parameters of trials twice", self.findings),
+            (lacking, "lacks those of trials", told),
+        ):
             if rows.any():
-                self.findings.append(Finding("parameters", text, self.names(self.trials[rows])))
+                where.append(Finding("parameters", text, self.names(self.trials[rows])))
         self.trials["lost"] |= numbers > 1
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgd._errors import InputError
-from fastgd._parsing import fault_of, from_json
+from fastgd._parsing import fault_of, from_json, shortened
 from fastgd.store.files import write_text
 
 # The version of the layout on disk and of what trials' names are made of. Folders of earlier ones can be read; a folder
@@ -17,6 +18,7 @@ from fastgd.store.files import write_text
 SCHEMA, READABLE = 2, (1, 2)
 LATER = ("folder", "parts", "surfaces")  # fields that manifests of earlier versions lack
 CHECKSUM = "checksum"
+_FILE = re.compile(r"[0-9-]{4,64}\.parquet")
 _OF_A_RUN = ("ended", "timings", "parts", "surfaces")  # what is not known while files are written
 
 
@@ -91,10 +93,12 @@ class Manifest:
         """
         path = folder / "manifest.json"
         try:
-            content = from_json(path.read_text(encoding="utf-8"))
+            content = from_json(_content(path))
         except NotADirectoryError:
             raise InputError(f"{folder} is a file, and results are a folder, such as results/NAME") from None
         except FileNotFoundError:
+            if any((folder / "trials").glob("*.parquet")):
+                raise InputError(f"{path} is missing: restore it, or see `fastgd verify {folder} --repair`") from None
             raise InputError(f"{folder} holds no fastgd results: it has no manifest.json") from None
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
@@ -114,6 +118,9 @@ class Manifest:
         known = {f.name: content[f.name] for f in fields(cls) if f.name in content}
         if fault := fault_of(cls, known):
             raise _damaged(path, fault)
+        named = (*known.get("parts", ()), *known.get("surfaces", ()))
+        if odd := [name for name in named if not _FILE.fullmatch(name)]:
+            raise _damaged(path, f"{shortened(odd[0])} is not the name of a file of results")
         return cls(**{**known, "notes": tuple(known["notes"])})
 
     def write(self, folder: Path) -> None:
@@ -195,18 +202,28 @@ def read_study(folder: Path) -> str:
     path = folder / "study.toml"
     for _ in range(3):  # a run that begins writes the manifest, and then the study
         try:
-            text = path.read_bytes()
+            text = _content(path)
         except FileNotFoundError:
             raise InputError(f"{path} is missing: run the study again in {folder}, which writes it") from None
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
         if hashlib.sha256(text).hexdigest() == Manifest.read(folder).study_hash:
-            return text.decode()
+            try:
+                return text.decode()
+            except UnicodeDecodeError as error:
+                raise _damaged(path, error) from error
         time.sleep(0.02)
     raise InputError(
         f"{path} is not the study that manifest.json names: it was changed, or a run was interrupted before it was "
         f"written. Run the study again in {folder}, which writes it, or see `fastgd verify {folder}`"
     )
+
+
+def _content(path: Path) -> bytes:
+    """Return what stands in a file; a pipe, for which one would wait, or a device, which never ends, is none."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file: move it out of the results folder")
+    return path.read_bytes()
 
 
 def _checksum(content: Mapping[str, Any]) -> str:

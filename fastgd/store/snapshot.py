@@ -28,7 +28,7 @@ from fastgd.store.files import remove
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import PARAMETERS, Columns
 from fastgd.store.seal import DamageError
-from fastgd.store.tables import FORMAT, About, about_own, damaged, find_damage, is_own, reading
+from fastgd.store.tables import FORMAT, About, about_own, damaged, find_damage, is_own, reading, unmarked
 
 ATTACHED = ("curves", "parameters", "trajectories")  # what a commit record names
 KINDS = ("trials", *ATTACHED)
@@ -51,6 +51,11 @@ def numbers_of(path: Path) -> tuple[int, int] | None:
     """Return the generation and the number of a part by its file's name; None: no part is called so."""
     found = _NAMES[path.parent.name].fullmatch(path.name)
     return (int(found[1]), int(found[2])) if found else None
+
+
+def generation_of(path: Path) -> int:
+    """Return the generation of a part by its file's name; 0 where no part is called so."""
+    return (numbers_of(path) or (0, 0))[0]
 
 
 def attached(record: About, kind: str) -> list[str] | None:
@@ -133,8 +138,7 @@ class Snapshot:
         rows = self.parts
         for name, count in parts.items():
             path = self.folder / "trials" / name
-            generation = (numbers_of(path) or (0, 0))[0]
-            if generation < self.generation:
+            if generation_of(path) < self.generation:
                 continue
             if name not in rows:
                 raise FileNotFoundError(ENOENT, "missing", str(path))
@@ -270,7 +274,7 @@ def _newest_generation(folder: Path) -> tuple[Path, ...]:
 def _numbers(path: Path) -> tuple[int, int]:
     found = numbers_of(path)
     if found is None:
-        raise InputError(f"{path} was not written by fastgd: move it out of the results folder")
+        raise unmarked(path)
     return found
 
 
@@ -282,7 +286,7 @@ def _named(folder: Path, kind: str, records: Mapping[Path, About]) -> tuple[Path
         with reading(path):
             named = attached(record, kind)
         if named is None and kind != "trajectories":  # which earlier versions did not have
-            raise InputError(f"{path} was not written by fastgd: move it out of the results folder")
+            raise unmarked(path)
         for name in named or ():
             if name not in present:
                 raise FileNotFoundError(ENOENT, "missing", str(folder / kind / name))

@@ -16,7 +16,7 @@ from fastgd.store.files import TableFile, make_folders, remove
 from fastgd.store.manifest import Manifest
 from fastgd.store.seal import DamageError
 from fastgd.store.tables import FOLDER as HOME
-from fastgd.store.tables import SURFACE, about_own, groups, is_of_others, is_own, reading
+from fastgd.store.tables import SURFACE, about_own, groups, is_of_others, is_own, reading, unmarked
 
 Array = NDArray[np.float64]
 FOLDER = "surfaces"
@@ -158,7 +158,7 @@ def read_surface(path: Path, home: str) -> Surface:
     """Return a surface of the folder with the id `home`; InputError where it is damaged or of another origin."""
     text = about_own(path, home).names(SURFACE)
     if not text:
-        raise InputError(f"{path} was not written by fastgd: move it out of the results folder")
+        raise unmarked(path)
     with reading(path):
         found = _info(text)
         info = SurfaceInfo(**{**found, "parameters": tuple(found["parameters"])})

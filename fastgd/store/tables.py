@@ -1,5 +1,6 @@
 """The one place that opens Parquet files of results: what has changed since it was written is refused, by name."""
 
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,10 @@ FORMAT = pds.ParquetFileFormat(
 )
 
 
+class UnreadableError(InputError):
+    """A file cannot be read, which says nothing of what stands in it."""
+
+
 class About(NamedTuple):
     """What the footer of a file says: its schema, how many rows it has, and whether it is sealed."""
 
@@ -38,6 +43,11 @@ def damaged(path: Path, why: object) -> InputError:
     return InputError(f"{path} is damaged ({why}): restore it, or see `fastgd verify {path.parent.parent} --repair`")
 
 
+def unmarked(path: Path) -> InputError:
+    """Return the message on a file of others that stands in the place of one of fastgd's."""
+    return InputError(f"{path} was not written by fastgd: move it out of the results folder")
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Report a file that cannot be read as what it is; that a file is missing, or memory, is passed on."""
@@ -47,7 +57,7 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno is not None and error.filename is not None:
-            raise InputError(f"cannot read {path}: {error.strerror}") from error
+            raise UnreadableError(f"cannot read {path}: {error.strerror}") from error
         raise damaged(path, error) from error
     except (pa.ArrowException, DamageError) as error:
         raise damaged(path, error) from error
@@ -61,6 +71,9 @@ def about(path: Path) -> About:
     InputError
         The file is damaged, or cannot be read.
     """
+    with reading(path):
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise UnreadableError(f"{path} is no file: move it out of the results folder")
     with reading(path), path.open("rb") as file:
         sealed = check(file)
         found = pq.read_metadata(file)
@@ -81,7 +94,7 @@ def about_own(path: Path, folder: str) -> About:
     what = about(path)
     named, home = what.names(PART), what.names(FOLDER)
     if not _is_marked(what):
-        raise InputError(f"{path} was not written by fastgd: move it out of the results folder")
+        raise unmarked(path)
     if what.sealed and named != part_of(path):
         raise InputError(
             f"{path} is {named} under another name: give it back its name, remove the copy, or see "

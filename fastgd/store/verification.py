@@ -20,6 +20,7 @@ from fastgd.store.folder import DAMAGED, lock, refuse_links
 from fastgd.store.inspection import Finding, Inspection, footer_manifest
 from fastgd.store.manifest import SCHEMA, Manifest
 from fastgd.store.snapshot import Snapshot
+from fastgd.store.tables import unmarked
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def verify(path: str | Path, repair: bool = False) -> Verification:
         The folder that `fastgd.run` wrote to.
     repair : bool
         Move what is damaged aside, to `damaged/<UTC time>` in the folder, and write what is good anew, so that the next
-        run of the study computes exactly the trials again that lost something. Nothing is deleted.
+        run of the study computes exactly the trials again that lost something. Damaged files are kept there whole; what
+        good files hold of these trials is not kept.
 
     Returns
     -------
@@ -86,8 +88,8 @@ def verify(path: str | Path, repair: bool = False) -> Verification:
     if not repair:
         return _found(_inspected(path))
     with ExitStack() as stack, writing(path):
-        if not path.is_dir():
-            Manifest.read(path)  # which says what is there instead
+        if not any((path / "trials").glob("*.parquet")):
+            Manifest.read(path)  # which says what is there instead: there is nothing to lock
         lock(path, stack)
         refuse_links(path)
         found = Inspection(path)
@@ -128,9 +130,14 @@ def _repair(found: Inspection) -> Path | None:
     Bad files get a second name before anything is written, and lose the first when all is: a crash loses none of them.
     """
     path, bad = found.path, [*found.aside, *found.bad]
+    for file in found.foreign:  # before anything is changed: what is the user's to move
+        raise unmarked(file)
+    for file in filter(Path.is_symlink, bad):
+        raise InputError(f"{file} is a symbolic link: restore what it leads to, or remove it, and repair again")
     manifest = found.manifest or footer_manifest([*found.aside_parts, *found.records])
     if manifest is None:
-        raise InputError(f"{path / 'manifest.json'} cannot be restored: no file repeats it; start anew with --fresh")
+        lost = path / "manifest.json"
+        raise InputError(f"{lost} cannot be restored, no file repeats it: move the folder away, and run the study anew")
     if manifest.schema != SCHEMA:
         raise InputError(f"{path} has schema {manifest.schema}, which is only read: restore what is damaged")
     place = path / DAMAGED / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}" if bad else None
@@ -157,7 +164,7 @@ def _keep(files: Iterable[Path], path: Path, place: Path) -> None:
         make_folders(target.parent)
         try:
             os.link(file, target, follow_symlinks=False)
-        except OSError:
+        except (OSError, NotImplementedError):  # the latter: the platform cannot link to a link itself
             shutil.copy2(file, target, follow_symlinks=False)
         fsync_folder(target.parent)
 
