@@ -77,14 +77,25 @@ def private(folder: Path) -> Path:
     Raises
     ------
     OSError
-        It cannot be made, is a link, or belongs to somebody else, or others may write there.
+        It cannot be made, is a link, or belongs to somebody else, others may write there, or may put another in its
+        place.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     if hasattr(os, "geteuid"):  # elsewhere a user's folders are that user's alone
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.geteuid(), 0) or found.st_mode & 0o022:
+        found, around = folder.lstat(), folder.parent.stat()
+        if not stat.S_ISDIR(found.st_mode) or not _is_ours(found) or not (_is_ours(around) or _is_sticky(around)):
             raise PermissionError(f"{folder} is not this user's alone")
     return folder
+
+
+def _is_ours(folder: os.stat_result) -> bool:
+    return folder.st_uid in (os.geteuid(), 0) and not folder.st_mode & 0o022
+
+
+def _is_sticky(folder: os.stat_result) -> bool:
+    """Whether it is as the temporary folder is: everybody makes folders there, and moves none but their own."""
+    return folder.st_uid in (os.geteuid(), 0) and bool(folder.st_mode & stat.S_ISVTX)
 
 
 CACHE: Path | None = _own_cache()

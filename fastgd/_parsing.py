@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-MOST_DOTS = 100  # of a key: the parser's time grows with their square
-_DOTTED = re.compile(rf"(?:\.[ \t]{{0,9}}[\w\"'-]{{1,99}}[ \t]{{0,9}}){{{MOST_DOTS}}}")
+MOST_DOTS = 8  # of a key: the parser's time grows with their square
+_DOTTED = re.compile(rf"(?<![\w\"'.\t -])(?:[\w\"'-]{{1,99}}[ \t]{{0,9}}\.[ \t]{{0,9}}){{{MOST_DOTS}}}")
 
 
 def from_toml(text: str) -> dict[str, Any]:

@@ -80,6 +80,16 @@ def test_a_folder_that_others_write_to_is_not_used(mode, tmp_path):
         _cache.private(tmp_path / "kernels")
 
 
+def test_a_folder_in_whose_place_others_may_put_theirs_is_not_used(tmp_path):
+    around = tmp_path / "around"
+    around.mkdir()
+    around.chmod(0o777)
+    with pytest.raises(PermissionError):
+        _cache.private(around / "kernels")
+    around.chmod(0o1777)  # as the temporary folder: everybody moves but their own
+    assert _cache.private(around / "kernels").is_dir()
+
+
 def test_a_link_is_not_followed(tmp_path):
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "kernels").symlink_to(tmp_path / "elsewhere")

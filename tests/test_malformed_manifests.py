@@ -116,6 +116,14 @@ def test_footers(folder, found):
 )
 def test_what_a_search_left(folder, change):
     file = folder / "tune.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    unseal(file, **change)
     with pytest.raises(InputError, match=r"tune\.json is damaged"):
+        Tuning.load(folder)
+
+
+def test_what_a_search_left_and_was_changed(folder):
+    file = folder / "tune.json"
+    assert Tuning.load(folder).factor == 3.0
+    file.write_text(file.read_text().replace('"factor": 3.0', '"factor": 3.5'))
+    with pytest.raises(InputError, match=r"tune\.json is damaged: it does not match its checksum"):
         Tuning.load(folder)

@@ -104,7 +104,7 @@ class Manifest:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
         except ValueError as error:
             raise _damaged(path, error) from error
-        if isinstance(content, dict) and content.get(CHECKSUM, _checksum(content)) != _checksum(content):
+        if isinstance(content, dict) and content.get(CHECKSUM, checksum_of(content)) != checksum_of(content):
             raise _damaged(path, "it does not match its checksum")
         return cls._parse(content, path)
 
@@ -126,7 +126,7 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Replace the folder's manifest."""
         content = asdict(self)
-        content[CHECKSUM] = _checksum(content)
+        content[CHECKSUM] = checksum_of(content)
         write_text(folder / "manifest.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def footer(self) -> dict[str, str]:
@@ -226,8 +226,8 @@ def _content(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _checksum(content: Mapping[str, Any]) -> str:
-    """Return the hash of a manifest's content, its checksum left out."""
+def checksum_of(content: Mapping[str, Any]) -> str:
+    """Return the hash of what a JSON file says, its checksum left out."""
     text = json.dumps({k: v for k, v in content.items() if k != CHECKSUM}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

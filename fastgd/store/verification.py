@@ -166,6 +166,8 @@ def _keep(files: Iterable[Path], path: Path, place: Path) -> None:
             os.link(file, target, follow_symlinks=False)
         except (OSError, NotImplementedError):  # the latter: the platform cannot link to a link itself
             shutil.copy2(file, target, follow_symlinks=False)
+            with target.open("rb") as copy:
+                os.fsync(copy.fileno())
         fsync_folder(target.parent)
 
 

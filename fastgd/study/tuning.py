@@ -14,6 +14,7 @@ from fastgd._errors import InputError
 from fastgd._parsing import fault_of, from_json, shortened
 from fastgd._system import expanded
 from fastgd.store.files import write_text
+from fastgd.store.manifest import CHECKSUM, checksum_of
 
 FILE, STUDY = "tune.json", "tuned.toml"
 BRACKETED, AT_END, DIVERGED, NO_RATE = "bracketed", "at an end", "diverged", "no rate"
@@ -103,6 +104,8 @@ class Tuning:
         file = path / FILE
         try:
             found = from_json(file.read_text(encoding="utf-8"))
+            if found.get(CHECKSUM, checksum_of(found)) != checksum_of(found):
+                raise ValueError("it does not match its checksum")
             _check(cls, {key: value for key, value in found.items() if key not in _INFINITE and key != "rounds"})
             for one in found["rounds"]:
                 _check(Round, one)
@@ -120,7 +123,8 @@ class Tuning:
 
     def save(self) -> None:
         """Write `tune.json`."""
-        text = json.dumps(self.record(), indent=1, allow_nan=False)
+        record = self.record()
+        text = json.dumps({**record, CHECKSUM: checksum_of(record)}, indent=1, allow_nan=False)
         write_text(self.path / FILE, f"{text}\n")
 
     def record(self) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def damage(folder: Path, name: str, random: np.random.Generator) -> Path:
             seal(file)
         return path
     unseal(folder / "manifest.json")
+    unseal(folder / "tune.json")
     path = folder / name
     text = path.read_text()
     if random.random() < 0.25:
@@ -109,7 +110,7 @@ def damage(folder: Path, name: str, random: np.random.Generator) -> Path:
 
 
 def unseal(path: Path, **changes: Any) -> None:
-    """Take its checksum from a manifest, as in those of earlier versions: what it says is then taken as it stands."""
+    """Take its checksum from a file, as in those of earlier versions: what it says is then taken as it stands."""
     content = json.loads(path.read_text()) | changes
     content.pop("checksum", None)
     path.write_text(json.dumps(content))
