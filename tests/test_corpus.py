@@ -36,7 +36,7 @@ def test_a_study_is_planned_or_refused_by_the_command_line(study, tmp_path):
 
 @pytest.mark.parametrize("study", sorted((CORPUS / "extremes").glob("*.toml")), ids=lambda path: path.stem)
 def test_an_extreme_study_runs_to_its_end_or_is_refused(study, tmp_path):
-    kinds = ("curves", "sensitivity", "contour", "animate")
+    kinds = ("curves", "sensitivity", "contour", "traces", "animate")
     found, _ = checked(study, tmp_path / "results", lambda there: [kind for kind in there if kind in kinds])
     assert not found, found
 

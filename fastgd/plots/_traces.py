@@ -147,7 +147,9 @@ def _rows(walks: Sequence[Walk]) -> list[list[str | None]]:
         own.append(sorted(slots, key=lambda name: any(word in name for word in _SQUARES)))
     most = max(len(slots) for slots in own)
     padded = [[None] * (most - len(slots)) + slots for slots in own]
-    rows: list[list[str | None]] = [[name] * len(walks) for name in _FIXED]
+    rows: list[list[str | None]] = [["x"] * len(walks)]
+    if any("gradient" in walk.more for walk in walks):  # one that is no number in any step is not there
+        rows.append(["gradient" if "gradient" in walk.more else None for walk in walks])
     rows += [list(row) for row in zip(*padded, strict=True)]
     effective = [_EFFECTIVE if _EFFECTIVE in walk.more else None for walk in walks]
     return [*rows, effective] if any(effective) else rows
