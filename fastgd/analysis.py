@@ -1,6 +1,5 @@
 """Results read back: trials, curves, ranking and parameters as pandas and NumPy, without Numba or the engine."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastgd._errors import InputError, nearest
 from fastgd._parsing import fault_of, from_toml
+from fastgd._properties import cached_property
 from fastgd._system import expanded
 from fastgd.store.manifest import Manifest, read_study
 from fastgd.store.snapshot import Snapshot

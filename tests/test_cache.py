@@ -12,6 +12,7 @@ import pytest
 
 import fastgd
 from fastgd import _cache
+from fastgd._properties import cached_property
 
 PACKAGE = Path(fastgd.__file__).parent.parent
 needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives folders away")
@@ -50,6 +51,7 @@ def test_a_full_disk_costs_the_cache_alone(tmp_path):
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from fastgd import _cache
+from fastgd._properties import cached_property
 from fastgd.engine.order import shuffle
 import numpy as np
 limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -215,3 +217,26 @@ def test_messages_reach_the_terminal_by_themselves():
     """Python prints what nobody has asked to handle."""
     assert logging.getLogger("fastgd").level == logging.NOTSET
     assert logging.lastResort.level <= logging.WARNING
+
+
+def test_a_fork_does_not_keep_what_another_thread_computes():
+    """Python 3.11 guards each cached property with a lock of its class, which would stay held in the child."""
+    computing, done = threading.Event(), threading.Event()
+
+    class Slow:
+        @cached_property
+        def value(self):
+            computing.set()
+            return done.wait(10)
+
+    thread = threading.Thread(target=lambda: Slow().value)
+    thread.start()
+    computing.wait()
+    other = Slow()
+    quick = threading.Thread(target=lambda: other.value, daemon=True)
+    computing.clear()
+    quick.start()
+    assert computing.wait(5), "another object's value waits for no lock"
+    done.set()
+    thread.join()
+    quick.join()

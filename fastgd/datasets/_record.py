@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgd._errors import InputError
+from fastgd._properties import cached_property
 from fastgd._registry import Registry
 from fastgd._system import memory_limits
 

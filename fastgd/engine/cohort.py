@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any, Protocol
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
+from fastgd._properties import cached_property
 from fastgd._static import Static
 from fastgd._threads import CALL_SECONDS, Threads, call
 from fastgd._vectors import aligned

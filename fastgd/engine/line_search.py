@@ -7,7 +7,6 @@ objective is evaluated.
 
 import weakref
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd._jit import jit
+from fastgd._properties import cached_property
 from fastgd._static import Static, call_at, static
 from fastgd._threads import CALL_SECONDS, call
 from fastgd._vectors import aligned, load, store, wide

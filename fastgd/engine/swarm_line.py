@@ -2,11 +2,12 @@
 
 import weakref
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from fastgd._properties import cached_property
 
 if TYPE_CHECKING:
     from fastgd.engine.swarm import Swarm

@@ -1,13 +1,13 @@
 """A sparse cohort's own part: the features of its batches, and the window of steps in which parameters coast."""
 
 import weakref
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
+from fastgd._properties import cached_property
 from fastgd._static import Static
 from fastgd._threads import call
 from fastgd._vectors import aligned

@@ -7,13 +7,13 @@ one product of small matrices, and a parameter is brought up to date when it is 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastgd._errors import InputError
+from fastgd._properties import cached_property
 from fastgd._traced import Traced, is_one
 from fastgd.optimizers._compose import jitable
 from fastgd.optimizers._proofs import linear_in_rate, linear_map

@@ -5,13 +5,13 @@ it.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Lt
 
 from fastgd._errors import InputError, nearest
+from fastgd._properties import cached_property
 from fastgd._registry import Registry
 from fastgd._user_modules import find_attribute, functions_of, modules_of, source_of
 from fastgd.optimizers._user_rules import check_rule

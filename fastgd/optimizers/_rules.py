@@ -5,7 +5,6 @@ An option around a rule is a rule again, so that whoever calls a rule does not k
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd._numbers import number
+from fastgd._properties import cached_property
 from fastgd._traced import Traced
 from fastgd.optimizers._compose import Functions, around, plain
 from fastgd.optimizers._options import MOVES, PROXIMAL, TABLES, Option, kinds

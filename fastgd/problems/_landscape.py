@@ -7,7 +7,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from types import FunctionType
 from typing import Annotated, Any, TypeAlias, TypeVar, get_origin, get_type_hints
 
@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Lt
 from numpy.typing import DTypeLike, NDArray
 
 from fastgd._errors import InputError, nearest
+from fastgd._properties import cached_property
 from fastgd._registry import Registry
 from fastgd._user_modules import modules_of, reached, source_of
 from fastgd.problems._differences import differences

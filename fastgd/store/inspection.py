@@ -7,7 +7,6 @@ row groups of the others, and which trials have lost something.
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from fastgd._errors import InputError
 from fastgd._parsing import from_toml
+from fastgd._properties import cached_property
 from fastgd.store.manifest import Manifest, read_study
 from fastgd.store.schema import PARAMETERS, Columns
 from fastgd.store.seal import DamageError

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import ENOENT
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from fastgd._errors import InputError
 from fastgd._parsing import from_json, shortened
+from fastgd._properties import cached_property
 from fastgd.store.files import remove
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import PARAMETERS, Columns

@@ -4,12 +4,12 @@ disk.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastgd._properties import cached_property
 from fastgd._threads import Threads
 from fastgd.datasets import Data
 from fastgd.engine.cohort import Cohort
