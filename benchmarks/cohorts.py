@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgd._threads import Threads
-from fastgd.engine.cohort import Cohort
+from fastgd.core.threads import Threads
+from fastgd.engine.rows.cohort import Cohort
+from fastgd.engine.rows.spec import CohortSpec, window_steps
 from fastgd.engine.shapes import choose_kernel
-from fastgd.engine.spec import CohortSpec, window_steps
 from fastgd.optimizers import find
-from fastgd.optimizers._coast import REST, coasting
-from fastgd.optimizers._rules import Rule
+from fastgd.optimizers.coasting import REST, coasting
+from fastgd.optimizers.rule import Rule
 from fastgd.problems import LOSSES
 
 SEED = 0

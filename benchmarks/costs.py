@@ -1,6 +1,6 @@
 """What the plan says that studies cost, beside what they take: `python -m benchmarks.costs [NAME ...] [--wall]`.
 
-The constants of `fastgd/study/costs.py` were found by this. Each study runs in a process of its own, twice: the second
+The constants of `fastgd/plan/costs.py` were found by this. Each study runs in a process of its own, twice: the second
 counts, as its kernels are in the cache then. Unless `--wall` is given there is one thread, and seconds are those of the
 processor's clock, which other processes do not disturb.
 """
@@ -18,8 +18,8 @@ from typing import Any
 
 import fastgd
 from fastgd import Study
-from fastgd.study import stopwatch
-from fastgd.study.events import Planned
+from fastgd.runs import clock as the_clock
+from fastgd.runs.reporting.events import Planned
 
 RATES: dict[str, Any] = {"lr": {"log": [1e-4, 1e-2], "num": 16}}
 
@@ -101,7 +101,7 @@ def main() -> None:
 def _run(name: str, wall: bool) -> dict[str, Any]:
     """Run a study; return what was predicted and what was measured."""
     clock = time.perf_counter if wall else time.process_time
-    stopwatch.time = SimpleNamespace(perf_counter=clock)  # type: ignore[assignment]
+    the_clock.time = SimpleNamespace(perf_counter=clock)  # type: ignore[assignment]
     planned: list[Planned] = []
     for first in (
         over_data(100, 2, {"sgd": {"lr": 0.1}}, epochs=1),

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.cohorts import make_cohort
 from benchmarks.timing import fastest
-from fastgd._threads import Threads
+from fastgd.core.threads import Threads
 from fastgd.engine import machine
 from fastgd.problems import LOSSES
 

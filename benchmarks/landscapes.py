@@ -12,11 +12,11 @@ import numpy as np
 import fastgd
 from benchmarks.timing import fastest, ratio
 from fastgd import Study
-from fastgd._noise import stream_keys
-from fastgd._threads import Threads
-from fastgd.engine.swarm import Swarm, SwarmSpec
+from fastgd.core.random import stream_keys
+from fastgd.core.threads import Threads
+from fastgd.engine.swarm.swarm import Swarm, SwarmSpec
 from fastgd.optimizers import find
-from fastgd.optimizers._rules import Rule
+from fastgd.optimizers.rule import Rule
 from fastgd.problems import find_landscape
 
 PROFILE = os.environ.get("FASTGD_BENCH", "quick")

@@ -1,6 +1,6 @@
 """What the plan says that studies take of memory, beside what they took: `python -m benchmarks.memory [NAME ...]`.
 
-The constants of `fastgd/study/memory.py` were found by this. Each study runs in a process of its own, twice: the second
+The constants of `fastgd/plan/memory.py` were found by this. Each study runs in a process of its own, twice: the second
 counts, as its kernels are in the cache then. With `--cold` the first one does, with an empty cache. What was found is
 the process's peak, as Linux tells it.
 """
@@ -16,8 +16,8 @@ from typing import Any
 import fastgd
 from benchmarks.costs import RATES, on_landscape
 from fastgd import Study
-from fastgd._system import memory_use
-from fastgd.study.events import Planned
+from fastgd.common.system import memory_use
+from fastgd.runs.reporting.events import Planned
 
 ONE: dict[str, Any] = {"sgd": {"lr": 1e-3}}
 SPARSE = {"synthetic": {"nonzeros": 75}}

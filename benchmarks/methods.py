@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.cohorts import make_cohort
 from benchmarks.timing import ratio
-from fastgd._threads import Threads
-from fastgd.optimizers._line_search import Armijo, Best, Exact
+from fastgd.core.threads import Threads
+from fastgd.optimizers.line_search import Armijo, Best, Exact
 
 PROFILE = os.environ.get("FASTGD_BENCH", "quick")
 ROWS = {"quick": 50_000, "full": 500_000}[PROFILE]

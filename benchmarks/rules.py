@@ -9,10 +9,10 @@ import numpy as np
 
 from benchmarks.timing import seconds
 from fastgd import optimizer
-from fastgd._jit import jit
+from fastgd.core.compile import jit
 from fastgd.optimizers import OPTIMIZERS, Optimizer
-from fastgd.optimizers._record import Rate
 from fastgd.optimizers.arrays import ArrayOptimizer, step_range
+from fastgd.optimizers.record import Rate
 
 PROFILE = os.environ.get("FASTGD_BENCH", "quick")
 LARGE = {"quick": 16_000_000, "full": 50_000_000}[PROFILE]  # float32: no stream of them stays in a cache

@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.cohorts import make_cohort
 from benchmarks.timing import ratio
-from fastgd._threads import Threads, available_threads
-from fastgd.datasets.synthetic import Synthetic, make
+from fastgd.core.threads import Threads, available_threads
+from fastgd.datasets.sources.synthetic import Synthetic, make
 
 PROFILE = os.environ.get("FASTGD_BENCH", "quick")
 ROWS = {"quick": 20_000, "full": 200_000}[PROFILE]

@@ -13,9 +13,9 @@ from PIL import Image
 
 import fastgd
 from fastgd import plots
-from fastgd._numbers import number
-from fastgd.plots._limits import limits
-from fastgd.plots._style import dress, key, label, looks, style
+from fastgd.common.numbers import number
+from fastgd.plots.limits import limits
+from fastgd.plots.style import dress, key, label, looks, style
 
 WIDTH = 1100  # pixels
 WORDS = {"lr": "rate", "batch_size": "batch size", "schedule": "", "optimizer": "", "variant": "", "seed": None}

@@ -3,13 +3,13 @@
 from itertools import groupby
 from pathlib import Path
 
-from fastgd.study._checks import MOST_COHORTS, MOST_LANES, MOST_TRIALS
-from fastgd.study._fields import METRICS, MOST_CHECKPOINTS
-from fastgd.study._landscapes import MOST_STARTS
-from fastgd.study._surface import MOST_POINTS
-from fastgd.study._values import MOST_LEVELS, MOST_TABLES, MOST_VALUES
+from fastgd.study.checks import MOST_COHORTS, MOST_LANES, MOST_TRIALS
 from fastgd.study.config import LARGEST_FILE
+from fastgd.study.fields import METRICS, MOST_CHECKPOINTS
 from fastgd.study.keys import Key, keys
+from fastgd.study.landscapes import MOST_STARTS
+from fastgd.study.surface import MOST_POINTS
+from fastgd.study.values import MOST_LEVELS, MOST_TABLES, MOST_VALUES
 
 PAGE = Path(__file__).with_name("study.md")
 HEAD = """# The study file

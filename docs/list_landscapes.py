@@ -113,7 +113,7 @@ h)) - (f(x + 2h) - f(x - 2h))) / 12h` with `h = eps^(1/5) max(1, |x_j|)`: some 1
 is given is compared with it. `minima` names the minima that you know: a point is refused where the ground around it
 is as steep as the domain is on the whole, unless it is at the domain's edge; one that is near a minimum, and is none,
 has a note in the plan. A NamedTuple with parameters, decorated with `fastgd.problems.landscape`, has all that the
-built-in ones have: see `fastgd/problems/classic_landscapes.py`.
+built-in ones have: see `fastgd/problems/landscapes/classic.py`.
 
 ## The landscapes
 

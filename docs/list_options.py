@@ -4,9 +4,9 @@ import inspect
 from pathlib import Path
 from textwrap import fill
 
-from fastgd.optimizers._estimators import ESTIMATORS, Estimator
-from fastgd.optimizers._line_search import LINE_SEARCHES, LineSearch
-from fastgd.optimizers._options import TABLES, Option, kinds
+from fastgd.optimizers.estimators import ESTIMATORS, Estimator
+from fastgd.optimizers.line_search import LINE_SEARCHES, LineSearch
+from fastgd.optimizers.options import TABLES, Option, kinds
 
 PAGE = Path(__file__).with_name("options.md")
 HEAD = """# Options, estimators and line searches

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastgd import analysis, datasets, optimizers, plots, problems, schedules
-    from fastgd._errors import InputError
     from fastgd.analysis import Results, load
+    from fastgd.common.errors import InputError
     from fastgd.optimizers import optimizer
+    from fastgd.runs.runner import run
+    from fastgd.search.range_test import range_test
+    from fastgd.search.tune import tune
     from fastgd.store.verification import verify
     from fastgd.study.config import Study
-    from fastgd.study.range_test import range_test
-    from fastgd.study.runner import run
-    from fastgd.study.tune import tune
 
 __version__ = version("fastgd")
 
@@ -52,14 +52,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "InputError": "fastgd._errors",
+    "InputError": "fastgd.common.errors",
     "Results": "fastgd.analysis",
     "Study": "fastgd.study.config",
     "load": "fastgd.analysis",
     "optimizer": "fastgd.optimizers",
-    "range_test": "fastgd.study.range_test",
-    "run": "fastgd.study.runner",
-    "tune": "fastgd.study.tune",
+    "range_test": "fastgd.search.range_test",
+    "run": "fastgd.runs.runner",
+    "tune": "fastgd.search.tune",
     "verify": "fastgd.store.verification",
 }
 _MODULES = ("analysis", "datasets", "optimizers", "plots", "problems", "schedules")
@@ -71,7 +71,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in ("run", "tune", "range_test"):
-        import_module("fastgd._system").make_room()
+        import_module("fastgd.common.system").make_room()
     return getattr(import_module(_HOMES[name]), name)
 
 

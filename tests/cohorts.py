@@ -6,12 +6,12 @@ from itertools import product
 import numpy as np
 import pytest
 
-from fastgd._threads import Threads
-from fastgd.engine.cohort import Cohort
+from fastgd.core.threads import Threads
+from fastgd.engine.rows.cohort import Cohort
+from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.shapes import Kernel, choose_kernel
-from fastgd.engine.spec import CohortSpec
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.optimizers._rules import Rule
+from fastgd.optimizers.rule import Rule
 from fastgd.problems import LOSSES
 
 # Changes to the defaults, and rates for 1,000 steps on `problem`; FEW for an optimizer that is not here. Adaptive rules

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 import fastgd
-from fastgd.study.events import CohortFinished, CohortStarted
+from fastgd.runs.reporting.events import CohortFinished, CohortStarted
 
 N, D = 130, 5  # 5 batches of 32 an epoch, the last of 2 rows
 # What a run may have otherwise: times, and which cohort a trial ran in.

@@ -6,10 +6,10 @@ from functools import cache
 import numpy as np
 from cohorts import FEW, RATES, grid, make_cohort
 
-from fastgd.datasets._csr import from_dense
-from fastgd.engine.cohort import Cohort
+from fastgd.datasets.csr import from_dense
+from fastgd.engine.rows.cohort import Cohort
 from fastgd.engine.shapes import Kernel
-from fastgd.optimizers._coast import REST, coasting
+from fastgd.optimizers.coasting import REST, coasting
 
 WINDOW = 64
 STEPS = 3 * 300 + 40  # more than three epochs at b = 1, and many windows

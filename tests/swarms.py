@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from fastgd._noise import normal_numbers, stream_keys
-from fastgd._threads import Threads
-from fastgd.engine.swarm import Swarm, SwarmSpec
+from fastgd.core.random import normal_numbers, stream_keys
+from fastgd.core.threads import Threads
+from fastgd.engine.swarm.swarm import Swarm, SwarmSpec
 from fastgd.optimizers import find
-from fastgd.optimizers._rules import Rule
+from fastgd.optimizers.rule import Rule
 from fastgd.problems import find_landscape
 
 LR = 1e-3

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from store_samples import OPTIMIZERS, commit, configured, open_folder, trials, write_study
 
-from fastgd._errors import InputError
 from fastgd.analysis import load
+from fastgd.common.errors import InputError
 from fastgd.store import Snapshot
 
 

@@ -9,11 +9,11 @@ from test_surface import objective
 
 import fastgd
 from fastgd import InputError
-from fastgd._noise import stream_keys, uniform_numbers
+from fastgd.core.random import stream_keys, uniform_numbers
 from fastgd.optimizers import BASELINES, OPTIMIZERS
-from fastgd.optimizers._baselines import points_per_axis
+from fastgd.optimizers.baselines import points_per_axis
 from fastgd.plots import plot
-from fastgd.study.events import CohortStarted
+from fastgd.runs.reporting.events import CohortStarted
 
 RANDOM = {"name": "random_search", "low": -1, "high": 1.5}
 GRID = {"name": "grid", "low": -1, "high": 1.5}
@@ -326,7 +326,7 @@ def test_on_landscapes_seeds_draw_anew_and_budgets_do_not(tmp_path):
 
 def test_on_landscapes_one_trial_has_the_bits_of_all(tmp_path, monkeypatch):
     _, whole = on_landscape(tmp_path / "whole", threads=1)
-    monkeypatch.setattr("fastgd.engine.swarm_guesses.AT_ONCE", 64)
+    monkeypatch.setattr("fastgd.engine.swarm.guesses.AT_ONCE", 64)
     for name in BASELINES:
         row = whole.trials[whole.trials["optimizer"] == name].iloc[1]
         _, alone = on_landscape(tmp_path / name, trial=f"{row['trial_id']}:{row['start']}", threads=2)

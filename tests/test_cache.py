@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import fastgd
-from fastgd import _cache
-from fastgd._properties import cached_property
+from fastgd.common.properties import cached_property
+from fastgd.core import cache as the_cache
 
 PACKAGE = Path(fastgd.__file__).parent.parent
 needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives folders away")
@@ -22,17 +22,17 @@ needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0,
 
 
 def test_a_file_is_what_was_written(tmp_path):
-    _cache.write_verified(tmp_path / "a.kernel", b"machine code")
-    assert _cache.verified(tmp_path / "a.kernel") == b"machine code"
+    the_cache.write_verified(tmp_path / "a.kernel", b"machine code")
+    assert the_cache.verified(tmp_path / "a.kernel") == b"machine code"
     assert [path.name for path in tmp_path.iterdir()] == ["a.kernel"], "no temporary file stays"
     with pytest.raises(FileNotFoundError):
-        _cache.verified(tmp_path / "b.kernel")
+        the_cache.verified(tmp_path / "b.kernel")
 
 
 @pytest.mark.parametrize("damage", ["emptied", "cut", "longer", "flipped", "digest flipped", "renamed"])
 def test_a_damaged_file_is_set_aside(damage, tmp_path, caplog):
     path = tmp_path / "a.kernel"
-    _cache.write_verified(path, b"machine code")
+    the_cache.write_verified(path, b"machine code")
     content = path.read_bytes()
     flipped = content[:-1] + bytes([content[-1] ^ 1])
     changed = {"emptied": b"", "cut": content[:-1], "longer": content + b"0", "flipped": flipped}
@@ -40,7 +40,7 @@ def test_a_damaged_file_is_set_aside(damage, tmp_path, caplog):
         path = path.replace(tmp_path / "b.kernel")
     else:
         path.write_bytes(changed.get(damage, bytes([content[0] ^ 1]) + content[1:]))
-    assert _cache.verified(path) == b""
+    assert the_cache.verified(path) == b""
     assert not path.exists()
     assert f"{path} of the kernel cache is damaged" in caplog.text
 
@@ -51,8 +51,8 @@ def test_a_full_disk_costs_the_cache_alone(tmp_path):
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from fastgd import _cache
-from fastgd._properties import cached_property
-from fastgd.engine.order import shuffle
+from fastgd.common.properties import cached_property
+from fastgd.engine.rows.order import shuffle
 import numpy as np
 limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
@@ -69,9 +69,9 @@ print(sorted(order.tolist()), sorted(path.name for path in _cache.CACHE.iterdir(
 
 
 def test_a_folder_is_made_for_this_user_alone(tmp_path):
-    folder = _cache.private(tmp_path / "a" / "kernels")
+    folder = the_cache.private(tmp_path / "a" / "kernels")
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert _cache.private(folder) == folder
+    assert the_cache.private(folder) == folder
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
@@ -79,7 +79,7 @@ def test_a_folder_that_others_write_to_is_not_used(mode, tmp_path):
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels").chmod(mode)
     with pytest.raises(PermissionError, match="not this user's alone"):
-        _cache.private(tmp_path / "kernels")
+        the_cache.private(tmp_path / "kernels")
 
 
 def test_a_folder_in_whose_place_others_may_put_theirs_is_not_used(tmp_path):
@@ -87,16 +87,16 @@ def test_a_folder_in_whose_place_others_may_put_theirs_is_not_used(tmp_path):
     around.mkdir()
     around.chmod(0o777)
     with pytest.raises(PermissionError):
-        _cache.private(around / "kernels")
+        the_cache.private(around / "kernels")
     around.chmod(0o1777)  # as the temporary folder: everybody moves but their own
-    assert _cache.private(around / "kernels").is_dir()
+    assert the_cache.private(around / "kernels").is_dir()
 
 
 def test_a_link_is_not_followed(tmp_path):
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "kernels").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(PermissionError):
-        _cache.private(tmp_path / "kernels")
+        the_cache.private(tmp_path / "kernels")
 
 
 def cache_of(tmp_path, code="print(_cache.CACHE)", **environment):
@@ -112,7 +112,7 @@ def cache_of(tmp_path, code="print(_cache.CACHE)", **environment):
 @pytest.mark.parametrize("foreign", ["fastgd-0", "fastgd-0/kernels-{}"])
 def test_the_temporary_folder_of_a_stranger_is_not_used(foreign, tmp_path):
     """Everybody can make folders there, under any name."""
-    folder = tmp_path / foreign.format(_cache.source_hash())
+    folder = tmp_path / foreign.format(the_cache.source_hash())
     folder.mkdir(parents=True)
     os.chown(folder, 12345, 12345)
     assert cache_of(tmp_path) == "None"
@@ -132,13 +132,13 @@ def test_locks_are_taken_in_one_order(monkeypatch, tmp_path):
     seen = []
 
     def take(_):
-        seen.append(_cache.global_compiler_lock.is_locked())
+        seen.append(the_cache.global_compiler_lock.is_locked())
 
-    monkeypatch.setattr(_cache, "_take_file", take)
-    with _cache.compile_lock, _cache.compile_lock:
+    monkeypatch.setattr(the_cache, "_take_file", take)
+    with the_cache.compile_lock, the_cache.compile_lock:
         pass
     assert seen == [True]
-    assert not _cache.global_compiler_lock.is_locked()
+    assert not the_cache.global_compiler_lock.is_locked()
 
 
 @pytest.fixture
@@ -158,9 +158,9 @@ def other_process(tmp_path):
 
 def test_who_is_waited_for_is_told_and_not_for_ever(other_process, monkeypatch, caplog):
     process, cache = other_process
-    monkeypatch.setattr(_cache, "TOLD_AFTER", 0.1)
-    monkeypatch.setattr(_cache, "GIVEN_UP_AFTER", 1.0)
-    assert _cache._take_file(cache) is None
+    monkeypatch.setattr(the_cache, "TOLD_AFTER", 0.1)
+    monkeypatch.setattr(the_cache, "GIVEN_UP_AFTER", 1.0)
+    assert the_cache._take_file(cache) is None
     waiting, left = (record.getMessage() for record in caplog.records)
     assert waiting.startswith(f"waiting for process {process.pid} on ")
     assert "which compiles kernels since" in waiting
@@ -169,17 +169,17 @@ def test_who_is_waited_for_is_told_and_not_for_ever(other_process, monkeypatch, 
 
 def test_a_process_that_goes_on_compiling_is_waited_for(other_process, monkeypatch, caplog):
     process, cache = other_process
-    monkeypatch.setattr(_cache, "GIVEN_UP_AFTER", 1.0)
+    monkeypatch.setattr(the_cache, "GIVEN_UP_AFTER", 1.0)
 
     def compile_on():
         for number in range(4):
             time.sleep(0.5)
-            _cache.write_verified(cache / f"{number}.kernel", b"")
+            the_cache.write_verified(cache / f"{number}.kernel", b"")
         process.stdin.close()
 
     thread = threading.Thread(target=compile_on)
     thread.start()
-    lock = _cache._take_file(cache)
+    lock = the_cache._take_file(cache)
     thread.join()
     assert lock is not None
     lock.release()
@@ -190,7 +190,7 @@ def test_a_process_that_goes_on_compiling_is_waited_for(other_process, monkeypat
 def test_who_holds_it_may_be_unknown(tmp_path):
     for text in ("", "[]", '{"process": 1}', "\xff"):
         (tmp_path / "holder.json").write_text(text, encoding="latin-1")
-        assert _cache._holder(tmp_path).startswith("another process")
+        assert the_cache._holder(tmp_path).startswith("another process")
 
 
 @pytest.mark.filterwarnings("ignore:os.fork")  # of libraries that other tests have imported
@@ -201,10 +201,10 @@ def test_a_fork_waits_for_a_thread_that_compiles():
     def fork():
         process = os.fork()
         if not process:
-            os._exit(int(_cache.global_compiler_lock._lock.acquire(timeout=1)))
+            os._exit(int(the_cache.global_compiler_lock._lock.acquire(timeout=1)))
         child.append(os.waitpid(process, 0)[1])
 
-    with _cache.compile_lock:
+    with the_cache.compile_lock:
         thread = threading.Thread(target=fork)
         thread.start()
         thread.join(0.3)

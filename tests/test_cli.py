@@ -16,16 +16,16 @@ from typer.testing import CliRunner
 
 import fastgd
 from fastgd.cli.app import app
+from fastgd.common.numbers import amount, seconds
 from fastgd.datasets import DATASETS
 from fastgd.optimizers import OPTIMIZERS
+from fastgd.plan.summary import Cost
 from fastgd.problems import LOSSES
+from fastgd.runs.reporting import events
+from fastgd.runs.reporting.display import Reporter
 from fastgd.schedules import SCHEDULES
-from fastgd.study import events
-from fastgd.study._fields import METRICS
+from fastgd.study.fields import METRICS
 from fastgd.study.keys import keys
-from fastgd.study.progress import Reporter
-from fastgd.study.summary import Cost
-from fastgd.study.words import amount, seconds
 
 COMMANDS = ["run", "demo", "tune", "best", "plot", "list", "info", "warmup"]
 

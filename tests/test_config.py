@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from fastgd import InputError
 from fastgd.optimizers import OPTIMIZERS
+from fastgd.plan.cohorts import make_plan
+from fastgd.plan.swarms import make_swarm_plan
+from fastgd.runs.runner import load_data
 from fastgd.study.config import METRICS, Schedule, Study
-from fastgd.study.plan import make_plan
-from fastgd.study.runner import load_data
-from fastgd.study.swarm_plan import make_swarm_plan
 
 ROOT = Path(__file__).parent.parent
 STUDIES = [*sorted(ROOT.glob("studies/**/*.toml")), ROOT / "fastgd/data/demo.toml"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastgd
-from fastgd._errors import InputError, nearest
+from fastgd.common.errors import InputError, nearest
 from fastgd.study.config import Study
 
 STUDY = """

@@ -21,16 +21,16 @@ from fastgd.datasets import from_arrays, prepare
 from fastgd.engine import machine
 from fastgd.engine.machine import Machine
 from fastgd.optimizers import OPTIMIZERS, find
-from fastgd.optimizers._rules import Rule
+from fastgd.optimizers.rule import Rule
+from fastgd.plan import notes, operations
+from fastgd.plan.cohorts import make_plan
+from fastgd.plan.costs import Pace, cohort_cost, swarm_cost
+from fastgd.plan.summary import Cost
+from fastgd.plan.swarms import make_swarm_plan
 from fastgd.problems import LANDSCAPES, LOSSES
-from fastgd.study import notes, operations
-from fastgd.study.costs import Pace, cohort_cost, swarm_cost
-from fastgd.study.events import Planned, Searching
-from fastgd.study.plan import make_plan
-from fastgd.study.progress import Reporter
-from fastgd.study.rate_search import Grid
-from fastgd.study.summary import Cost
-from fastgd.study.swarm_plan import make_swarm_plan
+from fastgd.runs.reporting.display import Reporter
+from fastgd.runs.reporting.events import Planned, Searching
+from fastgd.search.rates import Grid
 
 N, D = 400, 6
 SGD = {"name": "sgd", "lr": [0.1, 0.2, 0.3, 0.4, 0.5]}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.datasets import DATASETS, Source, Synthetic, from_arrays, load, prepare
 
 BUNDLED = [name for name, record in DATASETS.items() if record.load and record.name != "california_housing"]

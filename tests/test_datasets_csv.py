@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.datasets import Csv, Source, load, prepare
+from fastgd.runs.runner import load_data
 from fastgd.study.config import Study
-from fastgd.study.runner import load_data
 
 
 def write(path, text):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.datasets import dump_svmlight_file
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.datasets import Source, load
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)

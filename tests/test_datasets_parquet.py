@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.datasets import Source, load, prepare
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.datasets import Source, from_arrays, load, prepare
 from fastgd.datasets.prepare import held_out
 

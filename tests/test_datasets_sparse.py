@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sparse_tables import FORMATS, TABLES, is_canonical, random_table
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.datasets import from_arrays, prepare
-from fastgd.datasets._record import Numbered
+from fastgd.datasets.record import Numbered
 
 # --- what is accepted
 

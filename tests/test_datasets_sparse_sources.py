@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sparse_tables import TABLES, is_canonical
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.datasets import DATASETS, Source, from_arrays, load, prepare
+from fastgd.runs.runner import load_data
 from fastgd.study import config
-from fastgd.study.runner import load_data
 
 # --- .svm files
 

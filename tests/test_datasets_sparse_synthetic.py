@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sparse_tables import is_canonical
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.datasets import Source, Synthetic, load
-from fastgd.datasets._record import Numbered
+from fastgd.datasets.record import Numbered
 
 # --- synthetic
 

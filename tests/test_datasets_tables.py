@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.datasets import from_arrays
 
 X = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
@@ -260,8 +260,8 @@ def test_polars():
 
 @pytest.mark.parametrize("data", [FRAME, X, (X, Y, Y), [X]])
 def test_data_are_a_pair(data):
+    from fastgd.runs.runner import load_data
     from fastgd.study.config import Study
-    from fastgd.study.runner import load_data
 
     study = Study(name="s", epochs=1, problem={"loss": "squared"}, optimizer={"name": "sgd", "lr": 0.1})
     with pytest.raises(InputError, match=r"^data must be a pair, \(X, y\); found "):

@@ -8,10 +8,10 @@ import pytest
 from pydantic import Field
 
 from fastgd.datasets import Synthetic
-from fastgd.study._fields import Block, NonNegative, Rows, Seed, Several, described
-from fastgd.study._surface import SurfaceBlock
 from fastgd.study.config import Problem, Record, Starts, Stop, Study
+from fastgd.study.fields import Block, NonNegative, Rows, Seed, Several, described
 from fastgd.study.keys import keys, keys_of, words
+from fastgd.study.surface import SurfaceBlock
 
 DOCS = Path(__file__).parent.parent / "docs"
 

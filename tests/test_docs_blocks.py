@@ -20,10 +20,10 @@ from doc_blocks import BLOCKS, LANGUAGES, PAGES, ROOT, completed, small, studies
 import fastgd
 from fastgd.cli.app import app
 from fastgd.cli.choices import Kind
+from fastgd.plan.cohorts import make_plan
+from fastgd.plan.swarms import make_swarm_plan
 from fastgd.plots import PLOTS
-from fastgd.study.plan import make_plan
-from fastgd.study.runner import load_data
-from fastgd.study.swarm_plan import make_swarm_plan
+from fastgd.runs.runner import load_data
 
 STUDIES = {name for page in PAGES for name in studies_of(page)} | {"demo"}
 STUDIES |= {tomllib.loads(file.read_text(encoding="utf-8"))["name"] for file in ROOT.glob("studies/**/*.toml")}

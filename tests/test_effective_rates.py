@@ -13,11 +13,11 @@ import small_studies
 from cohorts import SINGLE, SMALL, grid, make_cohort, variants
 from scipy.sparse import csr_array
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine.shapes import Kernel
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.study.effective_rates import CLASSES, COLUMNS, QUANTILES, classes_of, measure
+from fastgd.runs.effective_rates import CLASSES, COLUMNS, QUANTILES, classes_of, measure
 
 N, D, BATCH, STEPS = 1500, 24, 64, 20
 
@@ -208,7 +208,7 @@ def test_kernels_and_groups_of_lanes_agree(kernel, dtype, monkeypatch):
         by_numpy("rmsprop", {"alpha": 0.99, "eps": 1e-8, "eps_inside": False, **lanes[2]})
     ).items():
         assert whole[column][1] == pytest.approx(expected, rel=1e-9 if dtype == "float64" else 1e-3)
-    monkeypatch.setattr("fastgd.study.effective_rates.AT_ONCE", 2 * (D + 1))
+    monkeypatch.setattr("fastgd.runs.effective_rates.AT_ONCE", 2 * (D + 1))
     for column, values in measured(cohort).items():
         np.testing.assert_array_equal(values, whole[column])
 
@@ -218,7 +218,7 @@ def test_kernels_and_groups_of_lanes_agree(kernel, dtype, monkeypatch):
 
 @pytest.mark.parametrize("form", [np.asarray, csr_array], ids=["dense", "sparse"])
 def test_classes_are_those_of_the_shares(form, monkeypatch):
-    monkeypatch.setattr("fastgd.datasets._record.BLOCK", 100)
+    monkeypatch.setattr("fastgd.datasets.record.BLOCK", 100)
     data = data_of(form(X), y)
     np.testing.assert_array_equal(data.frequencies, (X != 0).mean(axis=0))
     classes = classes_of(data)

@@ -8,7 +8,7 @@ from cohorts import make_cohort, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgd._vectors import aligned
+from fastgd.core.vectors import aligned
 from fastgd.engine.shapes import Kernel
 from fastgd.problems import MEASURES
 

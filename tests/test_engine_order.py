@@ -7,7 +7,7 @@ import pytest
 import reference
 from cohorts import PARTS, SINGLE, SMALL, make_cohort, problem
 
-from fastgd.engine.order import shuffle, start_values, stream_key
+from fastgd.engine.rows.order import shuffle, start_values, stream_key
 
 
 def order(n, seed=0, epoch=0):

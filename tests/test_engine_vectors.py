@@ -5,12 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from fastgd._jit import jit
-from fastgd._math import exp, power, sigmoid
-from fastgd._static import Static, static
-from fastgd._vectors import aligned, load, register_bits, store, total, wide
+from fastgd.core.compile import jit
+from fastgd.core.math import exp, power, sigmoid
+from fastgd.core.static import Static, static
+from fastgd.core.vectors import aligned, load, register_bits, store, total, wide
 from fastgd.engine.shapes import tile_shape
-from fastgd.optimizers import _kernels  # noqa: F401 (teaches Numba the functions of fastgd._math)
+from fastgd.optimizers import kernels  # noqa: F401 (teaches Numba the functions of fastgd.core.math)
 
 DTYPES = ["float64", "float32"]
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e-30, -1e30, np.inf, -np.inf, np.nan]
@@ -251,7 +251,7 @@ def test_wide_is_float64():
     np.testing.assert_array_equal(out, x.astype(np.float64) * 0.1)
 
 
-# --- fastgd._math: NumPy here, vectors there --------------------------------------------------------------------------
+# --- fastgd.core.math: NumPy here, vectors there ---------------------------------------------------------------------
 
 
 @jit

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from small_studies import run
 
 from fastgd import plots
-from fastgd._escape import for_picture, for_terminal
 from fastgd.cli import rankings
-from fastgd.plots._pages import note, notes_of
-from fastgd.study.events import Loading
-from fastgd.study.progress import Reporter, console
+from fastgd.common.escape import for_picture, for_terminal
+from fastgd.plots.pages import note, notes_of
+from fastgd.runs.reporting.display import Reporter, console
+from fastgd.runs.reporting.events import Loading
 
 NASTY = "\x1b[31mred\u202e [red]x[/] \n$\\frac{a$"
 

@@ -14,10 +14,10 @@ from test_runner_resume import Interrupt
 import fastgd
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine.shapes import Kernel
-from fastgd.optimizers._estimators import ESTIMATORS
-from fastgd.study import execution
-from fastgd.study.events import Progress
-from fastgd.study.plan import make_plan
+from fastgd.optimizers.estimators import ESTIMATORS
+from fastgd.plan.cohorts import make_plan
+from fastgd.runs import executor
+from fastgd.runs.reporting.events import Progress
 
 N, D, L2 = 600, 9, 1e-2
 # (kernel, batch): a batch in one piece, one row, several chunks of 256 rows, and parts that are summed side by side.
@@ -285,7 +285,7 @@ def test_a_trial_alone_and_a_resumed_run_have_the_same_bits(tmp_path):
 def test_an_interrupted_run_goes_on_with_the_same_bits(tmp_path, monkeypatch):
     changes = {"optimizer": OPTIMIZER, "seed": [0, 1]}
     whole = small_studies.run(tmp_path / "whole", **changes)
-    monkeypatch.setattr(execution, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(executor, "PROGRESS_SECONDS", 0.0)
     for count in (9, 20):
         with pytest.raises(KeyboardInterrupt):
             small_studies.run(tmp_path / "r", log=Interrupt(Progress, count), **changes)

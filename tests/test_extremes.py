@@ -7,8 +7,8 @@ from landscape_studies import study
 
 import fastgd
 from fastgd import InputError
-from fastgd.study.rate_search import Grid, range_fault
-from fastgd.study.starts import make_starts
+from fastgd.plan.starts import make_starts
+from fastgd.search.rates import Grid, range_fault
 
 
 def test_a_distant_trial_leaves_the_others_as_they_are(tmp_path):

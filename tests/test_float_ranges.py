@@ -14,14 +14,15 @@ from sparse_cohorts import pair
 from swarms import make_swarm
 
 import fastgd
-from fastgd import _math, optimizers
-from fastgd._errors import InputError
-from fastgd._jit import jit
-from fastgd._static import Static, address_of, call_at
-from fastgd._threads import Threads, call
-from fastgd.engine.evaluation import norms
+from fastgd import optimizers
+from fastgd.common.errors import InputError
+from fastgd.core import math as the_math
+from fastgd.core.compile import jit
+from fastgd.core.static import Static, address_of, call_at
+from fastgd.core.threads import Threads, call
+from fastgd.engine.rows.evaluation import norms
 from fastgd.engine.shapes import tile_shape
-from fastgd.optimizers._line_search import Exact
+from fastgd.optimizers.line_search import Exact
 from fastgd.problems import LOSSES
 
 KERNELS = pytest.mark.parametrize("kernel", [SINGLE, SMALL, PARTS], ids=lambda kernel: kernel.name)
@@ -34,18 +35,18 @@ KERNELS = pytest.mark.parametrize("kernel", [SINGLE, SMALL, PARTS], ids=lambda k
 @np.errstate(over="ignore")
 def test_a_norm_of_numbers_of_any_size(scale):
     x = scale * np.array([3.0, -4.0, 1e-3, 0.0])
-    parts = tuple(np.sum(part) for part in _math.squares(x))
+    parts = tuple(np.sum(part) for part in the_math.squares(x))
     expected = math.hypot(*x)
-    assert _math.root(parts) == pytest.approx(expected, rel=1e-14, abs=0)
+    assert the_math.root(parts) == pytest.approx(expected, rel=1e-14, abs=0)
     assert norms(x[:, None])[0] == pytest.approx(expected, rel=1e-14, abs=0)
-    assert _math.hypot(x[0], x[1]) == pytest.approx(math.hypot(x[0], x[1]), rel=1e-14, abs=0)
+    assert the_math.hypot(x[0], x[1]) == pytest.approx(math.hypot(x[0], x[1]), rel=1e-14, abs=0)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_norm_of_what_is_not_finite(bad):
     for x in ([bad, 1.0], [1e300, bad], [1e-300, bad], [bad, 0.0]):
         with np.errstate(all="ignore"):
-            found = _math.root(tuple(np.sum(part) for part in _math.squares(np.array(x))))
+            found = the_math.root(tuple(np.sum(part) for part in the_math.squares(np.array(x))))
             assert np.isnan(found) if np.isnan(bad) else found == np.inf
             assert (
                 np.isnan(norms(np.array(x)[:, None])[0]) if np.isnan(bad) else norms(np.array(x)[:, None])[0] == np.inf

@@ -12,12 +12,13 @@ from small_studies import Log, rows, run, study_of
 
 import fastgd
 from fastgd import InputError
-from fastgd.study import identity, starts
-from fastgd.study.events import Warning_
-from fastgd.study.plan import make_plan
-from fastgd.study.runner import load_data
-from fastgd.study.standing import standing
-from fastgd.study.swarm_plan import make_swarm_plan
+from fastgd.plan import ids as the_ids
+from fastgd.plan import starts
+from fastgd.plan.cohorts import make_plan
+from fastgd.plan.standing import standing
+from fastgd.plan.swarms import make_swarm_plan
+from fastgd.runs.reporting.events import Warning_
+from fastgd.runs.runner import load_data
 
 SCHEMA_1 = Path(__file__).parent / "data" / "schema_1"
 VALLEY = {
@@ -74,17 +75,17 @@ def test_numbers_are_told_apart_to_twelve_digits(value, steps):
         near = np.nextafter(near, np.inf if steps > 0 else 0)
     text = f"{value:.12g}"
     if f"{near:.12g}" == text:
-        assert identity.canonical(float(near)) == identity.canonical(value)
-        assert identity.rows_of(np.array([[near]])) == identity.rows_of(np.array([[value]]))
+        assert the_ids.canonical(float(near)) == the_ids.canonical(value)
+        assert the_ids.rows_of(np.array([[near]])) == the_ids.rows_of(np.array([[value]]))
     other = value * (1 + 1e-10)
-    assert identity.canonical(other) != identity.canonical(value)
-    assert identity.rows_of(np.array([[other]])) != identity.rows_of(np.array([[value]]))
+    assert the_ids.canonical(other) != the_ids.canonical(value)
+    assert the_ids.rows_of(np.array([[other]])) != the_ids.rows_of(np.array([[value]]))
 
 
 def test_numbers_have_one_form():
-    assert identity.canonical({"a": (1.0, np.float64(0.1 + 0.2), -0.0, np.int64(3))}) == {"a": [1, 0.3, 0, 3]}
-    assert identity.canonical([float("nan"), float("inf"), True, None]) == ["nan", "inf", True, None]
-    assert identity.rows_of(np.array([[-0.0]])) == identity.rows_of(np.array([[0.0]]))
+    assert the_ids.canonical({"a": (1.0, np.float64(0.1 + 0.2), -0.0, np.int64(3))}) == {"a": [1, 0.3, 0, 3]}
+    assert the_ids.canonical([float("nan"), float("inf"), True, None]) == ["nan", "inf", True, None]
+    assert the_ids.rows_of(np.array([[-0.0]])) == the_ids.rows_of(np.array([[0.0]]))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_what_an_interruption_left_has_its_reason(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fastgd.study.execution.Execution.run", interrupted)
+        patch.setattr("fastgd.runs.executor.Execution.run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "r", epochs=5)
     log = Log()

@@ -14,9 +14,9 @@ import pytest
 from cohorts import SMALL, make_cohort, problem
 
 import fastgd
-from fastgd import _cache
-from fastgd.engine import steps
-from fastgd.engine.evaluate import evaluate_blocks
+from fastgd.core import cache as the_cache
+from fastgd.engine.linear import tile_steps
+from fastgd.engine.linear.evaluation_steps import evaluate_blocks
 
 PACKAGE = Path(fastgd.__file__).parent
 
@@ -163,14 +163,14 @@ def test_shapes_of_data_and_grids_compile_nothing():
         per_step = True
 
         def __call__(self, first, steps):
-            return np.full((steps, 1, 7), 0.05)
+            return np.full((tile_steps, 1, 7), 0.05)
 
     def work(lanes, n=90, d=4, **options):
         X, y = problem(n, d, options.get("loss", "logistic"))
         cohort = make_cohort(X, y, [{"lr": 0.1, "momentum": 0.3}] * lanes, kernel=SMALL, **options)
         cohort.advance(3)
         cohort.measure([(X, y, [cohort.spec.loss])])
-        return [len(kernel.signatures) for kernel in (steps.advance, evaluate_blocks)]
+        return [len(kernel.signatures) for kernel in (tile_steps.advance, evaluate_blocks)]
 
     before = work(4)
     assert min(before) >= 1
@@ -221,7 +221,7 @@ def test_the_cache_falls_back_to_the_temporary_folder(tmp_path):
 
 
 def test_the_cache_is_where_it_is_wanted(tmp_path):
-    name = f"kernels-{_cache.source_hash()}"
+    name = f"kernels-{the_cache.source_hash()}"
     assert cache_of(FASTGD_CACHE_DIR=str(tmp_path / "a")) == tmp_path / "a" / name
     assert cache_of(NUMBA_CACHE_DIR=str(tmp_path / "b")) == tmp_path / "b" / name
     if sys.platform == "linux":
@@ -232,21 +232,21 @@ def test_every_source_of_a_kernel_is_in_the_hash(tmp_path):
     """Whatever module compiles or is compiled into kernels: editing it changes the name of the cache."""
     copy = tmp_path / "fastgd"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "data"))
-    before = _cache.source_hash(copy)
-    assert before == _cache.source_hash()
+    before = the_cache.source_hash(copy)
+    assert before == the_cache.source_hash()
     marks = ("_jit import", "numba", "llvmlite", "@optimizer(", "LOSSES.add")
     sources = [path for path in copy.rglob("*.py") if any(mark in path.read_text() for mark in marks)]
-    assert {"_momentum.py", "losses.py", "_math.py", "_vectors.py", "dense.py"} <= {
+    assert {"_momentum.py", "losses.py", "core/math.py", "core/vectors.py", "dense.py"} <= {
         path.name for path in copy.rglob("*.py")
     }
     kernels = [path for path in sources if path.parent.name not in ("study", "cli", "store")]
     assert len(kernels) > 8
-    for path in [*kernels, copy / "_math.py"]:
+    for path in [*kernels, copy / "core/math.py"]:
         text = path.read_text()
         path.write_text(text + "\n# edited\n")
-        assert _cache.source_hash(copy) != before, path.name
+        assert the_cache.source_hash(copy) != before, path.name
         path.write_text(text)
-    assert _cache.source_hash(copy) == before
+    assert the_cache.source_hash(copy) == before
 
 
 # --- an optimizer of one's own ----------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from fastgd.problems import find_landscape
     ],
 )
 def test_starts(starts, count):
-    from fastgd.study.starts import make_starts
+    from fastgd.plan.starts import make_starts
 
     own = study(starts=starts) if starts else study(**{"starts": None})
     points = make_starts(own.starts, own.landscapes[0])
@@ -39,7 +39,7 @@ def test_starts(starts, count):
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
 def test_starts_from_a_file(tmp_path, suffix):
-    from fastgd.study.starts import make_starts
+    from fastgd.plan.starts import make_starts
 
     points, path = np.array([[1.0, 2.0], [3.0, 4.5]]), tmp_path / f"starts{suffix}"
     frame = pd.DataFrame(points, columns=["a", "b"])
@@ -126,7 +126,7 @@ def test_a_users_function(tmp_path, monkeypatch):
 
 
 def test_a_file_of_starts_without_names(tmp_path):
-    from fastgd.study.starts import make_starts
+    from fastgd.plan.starts import make_starts
 
     (tmp_path / "starts.csv").write_text("1,1\n2,2\n3,3\n")
     own = study(starts={"path": str(tmp_path / "starts.csv")})
@@ -153,7 +153,7 @@ TABLE = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
     ],
 )
 def test_files_of_starts_that_will_not_do(tmp_path, suffix, write, message):
-    from fastgd.study.starts import make_starts
+    from fastgd.plan.starts import make_starts
 
     path = tmp_path / f"starts{suffix}"
     write(path)

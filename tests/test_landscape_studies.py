@@ -8,7 +8,7 @@ from landscape_studies import FIELDS, study
 import fastgd
 from fastgd import InputError
 from fastgd.problems import find_landscape
-from fastgd.study.events import CohortStarted, Warning_
+from fastgd.runs.reporting.events import CohortStarted, Warning_
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +136,10 @@ def test_a_second_run_has_nothing_to_do_and_more_starts_run_alone(tmp_path):
 
 
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
-    from fastgd.study import swarm_plan, swarm_run
+    from fastgd.plan import swarms
+    from fastgd.runs import swarm_run
 
-    monkeypatch.setattr(swarm_plan, "PART", 100)
+    monkeypatch.setattr(swarms, "PART", 100)
     monkeypatch.setattr(swarm_run, "COMMIT_ROWS", 1)
     calls = []
 
@@ -186,10 +187,10 @@ def hurried(path, monkeypatch, total, **changes):
     """Run a study again and again until nothing is left; return the trials that stood there after each run."""
     counts = []
     with monkeypatch.context() as patch:
-        patch.setattr("fastgd.study.swarm_run.LEAST_SECONDS", 0.0)
+        patch.setattr("fastgd.runs.swarm_run.LEAST_SECONDS", 0.0)
         while not counts or counts[-1] < total:
             events: list = []
-            patch.setattr("fastgd.study.swarm_run.time", Clock())
+            patch.setattr("fastgd.runs.swarm_run.time", Clock())
             fastgd.run(study(**changes), path, on_event=events.append)
             counts.append(len(fastgd.load(path).trials))
             left = [event.message for event in events if isinstance(event, Warning_)]
@@ -224,9 +225,9 @@ def test_many_small_swarms_in_too_short_a_time(tmp_path, monkeypatch):
                   ("constant", "cosine", "linear")]  # fmt: skip
     fields = {"steps": 20, "starts": {"grid": 3}, "optimizer": optimizers}
     patched, seen = monkeypatch, []
-    patched.setattr("fastgd.study.swarm_run.LEAST_SECONDS", 0.0)
+    patched.setattr("fastgd.runs.swarm_run.LEAST_SECONDS", 0.0)
     for number in range(6):
-        patched.setattr("fastgd.study.swarm_run.time", Clock())
+        patched.setattr("fastgd.runs.swarm_run.time", Clock())
         fastgd.run(study(max_seconds=1e-9, **fields), tmp_path)
         trials = fastgd.load(tmp_path).trials
         assert len(trials) == 9 * (number + 1)
@@ -239,8 +240,8 @@ def test_parts_under_a_deadline_share_the_time(monkeypatch):
     """A group at first; then what the time that is left gives each swarm, by the speed that was measured."""
     from types import SimpleNamespace
 
-    from fastgd.study import swarm_run
-    from fastgd.study.swarm_plan import make_swarm_plan
+    from fastgd.plan.swarms import make_swarm_plan
+    from fastgd.runs import swarm_run
 
     monkeypatch.setattr(swarm_run, "time", SimpleNamespace(perf_counter=lambda: 10.0))
     (plan, _) = make_swarm_plan(study(starts={"uniform": 100_000})).swarms
@@ -287,7 +288,7 @@ def test_trajectories_are_the_steps_between_the_curves(tmp_path):
 
 def test_steps_of_a_few_trials_are_read_many_at_a_time(tmp_path, monkeypatch):
     """A step by itself takes longer to read than to take."""
-    from fastgd.engine.swarm import Swarm
+    from fastgd.engine.swarm.swarm import Swarm
 
     read, reads = Swarm.read, []
 
@@ -318,7 +319,7 @@ def test_fewer_starts_leave_the_study(tmp_path):
 
 
 def test_starts_that_left_the_study_are_of_their_configuration_alone():
-    from fastgd.study.swarm_plan import make_swarm_plan
+    from fastgd.plan.swarms import make_swarm_plan
 
     swarm = make_swarm_plan(study(starts={"uniform": 5})).swarms[0]
     left = swarm.without({swarm.ids[0]: np.arange(10)})
@@ -344,7 +345,7 @@ def test_outcomes_do_not_depend_on_what_is_recorded(tmp_path):
 
 
 def test_parts_are_small_where_there_are_many_coordinates():
-    from fastgd.study.swarm_plan import MEMORY_BUDGET, make_swarm_plan
+    from fastgd.plan.swarms import MEMORY_BUDGET, make_swarm_plan
 
     wide = study(problem={"landscape": "rosenbrock", "dimension": 1000}, starts={"uniform": 100_000})
     for swarm in make_swarm_plan(wide).swarms:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import rosen, rosen_der
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.problems import LANDSCAPES, find_landscape
 
 DIMENSIONS = (1, 2, 3, 10, 1000)
@@ -134,7 +134,7 @@ def test_starts_are_in_the_box(record, params, d):
 def test_an_identity_is_the_same_for_the_same_text_only():
     names = [repr(record) for record in LANDSCAPES.values()]
     assert len(set(names)) == len(names)
-    assert repr(LANDSCAPES["beale"]).startswith("landscape fastgd.problems.classic_landscapes:beale ")
+    assert repr(LANDSCAPES["beale"]).startswith("landscape fastgd.problems.landscapes.classic:beale ")
     assert LANDSCAPES["beale"] == find_landscape("beale") != LANDSCAPES["booth"]
     assert len({LANDSCAPES["beale"], find_landscape("beale")}) == 1
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from landscape_functions import valley
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.problems import find_landscape
 
 

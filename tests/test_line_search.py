@@ -8,7 +8,7 @@ import reference
 from cohorts import make_cohort, problem, relative_error
 
 from fastgd.engine.shapes import Kernel
-from fastgd.optimizers._line_search import LINE_SEARCHES, Armijo, Best, Exact
+from fastgd.optimizers.line_search import LINE_SEARCHES, Armijo, Best, Exact
 
 N, D, L2 = 600, 9, 1e-2
 LISTED = (0.1, 0.5, 1.0, 5.0, 10.0)

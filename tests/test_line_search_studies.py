@@ -11,9 +11,9 @@ from test_runner_resume import Interrupt
 
 import fastgd
 from fastgd.datasets import from_arrays, prepare
-from fastgd.study import execution
-from fastgd.study.events import Progress
-from fastgd.study.plan import make_plan
+from fastgd.plan.cohorts import make_plan
+from fastgd.runs import executor
+from fastgd.runs.reporting.events import Progress
 
 OPTIMIZER = {
     "name": "sgd",
@@ -65,7 +65,7 @@ SEARCH = {"kind": "exact"}
 
 def test_an_interrupted_run_goes_on_with_the_same_bits(tmp_path, monkeypatch):
     whole = small_studies.run(tmp_path / "whole", **full())
-    monkeypatch.setattr(execution, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(executor, "PROGRESS_SECONDS", 0.0)
     for count in (5, 40):
         with pytest.raises(KeyboardInterrupt):
             small_studies.run(tmp_path / "r", log=Interrupt(Progress, count), **full())

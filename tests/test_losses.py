@@ -8,9 +8,9 @@ import pytest
 import reference
 from cohorts import SINGLE, make_cohort
 
-from fastgd._static import Static
-from fastgd._vectors import aligned
-from fastgd.engine import losses
+from fastgd.core.static import Static
+from fastgd.core.vectors import aligned
+from fastgd.engine import loss_kernels
 from fastgd.engine.shapes import single_shape, tile_shape
 from fastgd.problems import LOSSES, MEASURES, ZERO_ONE
 
@@ -138,7 +138,7 @@ def test_zero_one_counts_errors():
 
 def add_losses(name, shape, Z, y, out):
     """What the engine calls: losses that can share a logarithm do."""
-    kernel = losses.add_losses if LOSSES[name].log_terms is None else losses.add_log_losses
+    kernel = loss_kernels.add_losses if LOSSES[name].log_terms is None else loss_kernels.add_log_losses
     kernel(Static(LOSSES[name]), Static(shape), Z, y, len(y), out)
 
 
@@ -184,7 +184,7 @@ def test_sums_over_rows_in_kernels(name, dtype, rows):
         for lane in range(8):
             Z, total[:] = aligned((96,), dtype), 0
             Z[:rows] = z[:, lane]
-            losses.add_losses_of_rows(Static(LOSSES[name]), Static(single), Z, targets[:rows], rows, total)
+            loss_kernels.add_losses_of_rows(Static(LOSSES[name]), Static(single), Z, targets[:rows], rows, total)
             np.testing.assert_allclose(total[0], expected[lane], **places)
 
 
@@ -199,12 +199,12 @@ def test_shared_logarithms_keep_what_is_not_finite(name, z):
     np.testing.assert_allclose(out, expected, rtol=1e-14)
 
 
-@pytest.mark.parametrize("kernel", [losses.residuals, losses.residuals_of_rows], ids=["tile", "single"])
+@pytest.mark.parametrize("kernel", [loss_kernels.residuals, loss_kernels.residuals_of_rows], ids=["tile", "single"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("name", "y"), CASES)
 def test_derivatives_in_a_kernel(name, y, dtype, kernel):
     z = representable(dtype)
-    single = kernel is losses.residuals_of_rows
+    single = kernel is loss_kernels.residuals_of_rows
     L = 1 if single else 8
     shape = single_shape(z.itemsize) if single else tile_shape(L, z.itemsize)
     Z, targets, check = aligned((len(z),), dtype), aligned((len(z) // L,), dtype), aligned((L,), dtype)
@@ -222,7 +222,7 @@ def test_derivatives_in_a_kernel(name, y, dtype, kernel):
 def test_a_margin_that_is_not_finite_flags_its_lane_alone(name, bad):
     Z, y, check = aligned((6 * 8,), "float64"), np.ones(6), aligned((8,), "float64")
     Z[3 * 8 + 5] = bad
-    losses.residuals(Static(LOSSES[name]), Static(tile_shape(8, 8)), Z, y, 6, 1.0, check)
+    loss_kernels.residuals(Static(LOSSES[name]), Static(tile_shape(8, 8)), Z, y, 6, 1.0, check)
     np.testing.assert_array_equal(np.isnan(check), np.arange(8) == 5)
 
 

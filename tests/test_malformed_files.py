@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastgd import InputError, Study
-from fastgd._system import MemoryLimit
-from fastgd.datasets import Source, _reading, _record, load, load_points
-from fastgd.study.plan import make_plan
-from fastgd.study.runner import load_data
+from fastgd.common.system import MemoryLimit
+from fastgd.datasets import Source, load, load_points, record
+from fastgd.datasets.readers import reading
+from fastgd.plan.cohorts import make_plan
+from fastgd.runs.runner import load_data
 
 
 def npy(shape, content=b"\0" * 64):
@@ -25,8 +26,8 @@ def npy(shape, content=b"\0" * 64):
 @pytest.fixture
 def small_memory(monkeypatch):
     """Of a process that may use 100 kB."""
-    monkeypatch.setattr(_record, "memory_limits", lambda: [MemoryLimit("the machine's", 100_000, 0)])
-    monkeypatch.setattr(_reading, "memory", lambda: 100_000)
+    monkeypatch.setattr(record, "memory_limits", lambda: [MemoryLimit("the machine's", 100_000, 0)])
+    monkeypatch.setattr(reading, "memory", lambda: 100_000)
 
 
 def test_arrays_whose_header_claims_more_than_there_is(tmp_path):
@@ -61,12 +62,12 @@ def test_text_that_memory_does_not_hold(tmp_path, small_memory, suffix):
 
 
 def test_text_that_unpacks_to_a_thousand_times_its_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(_reading, "UNSUSPECTED", 1 << 20)
+    monkeypatch.setattr(reading, "UNSUSPECTED", 1 << 20)
     file = tmp_path / "rows.svm.gz"
     file.write_bytes(gzip.compress(b"1 1:1\n" * 1_000_000))
     with pytest.raises(InputError, match=r"rows\.svm\.gz: unpacks to more than 200 times its size, .* unpack it first"):
         load(Source(path=str(file)))
-    monkeypatch.setattr(_reading, "UNSUSPECTED", 1 << 30)
+    monkeypatch.setattr(reading, "UNSUSPECTED", 1 << 30)
     assert load(Source(path=str(file))).X.shape == (1_000_000, 1)
 
 
@@ -88,7 +89,7 @@ def test_an_index_whose_parameters_memory_does_not_hold(tmp_path, monkeypatch, s
     problem = {"loss": "logistic", "path": str(file)} | ({"target": "y"} if suffix == "parquet" else {})
     study = Study(name="a", epochs=1, problem=problem, optimizer={"name": "sgd", "lr": 0.1})
     data = load_data(study, None, lambda _: None)
-    monkeypatch.setattr(_record, "memory_limits", lambda: [MemoryLimit("the machine's", 16_000_000_000, 0)])
+    monkeypatch.setattr(record, "memory_limits", lambda: [MemoryLimit("the machine's", 16_000_000_000, 0)])
     with pytest.raises(InputError, match=r"the parameters of a few trials, 200,000,000 each, take 12.8 GB as float64"):
         make_plan(study, data)
 

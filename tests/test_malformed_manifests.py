@@ -12,7 +12,7 @@ from campaign.manifests import unseal
 import fastgd
 from fastgd import InputError
 from fastgd.plots import plot
-from fastgd.study.tuning import Tuning
+from fastgd.search.answer import Tuning
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastgd import InputError, Study
-from fastgd._parsing import MOST_DOTS, from_json, from_toml
-from fastgd.study._values import MOST_LEVELS
-from fastgd.study.plan import make_plan
-from fastgd.study.runner import load_data
+from fastgd.common.parsing import MOST_DOTS, from_json, from_toml
+from fastgd.plan.cohorts import make_plan
+from fastgd.runs.runner import load_data
+from fastgd.study.values import MOST_LEVELS
 
 DATA = {"loss": "logistic", "synthetic": {"n": 60, "d": 3}}
 LANDSCAPE = {"landscape": "himmelblau"}

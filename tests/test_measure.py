@@ -13,9 +13,9 @@ from test_engine_bits import Falling
 import fastgd
 from fastgd import optimizer
 from fastgd.engine.shapes import Kernel
-from fastgd.optimizers._record import Rate
 from fastgd.optimizers.arrays import SMALL as SERIAL
 from fastgd.optimizers.arrays import ArrayOptimizer
+from fastgd.optimizers.record import Rate
 
 N, STEPS, L2 = 600, 20, (0.0, 1e-3, 0.1, 1e-2)
 LANES = [{"lr": lr, "weight_decay": decay} for lr, decay in ((0.1, 0.0), (0.2, 0.05), (0.5, 0.2), (1.0, 0.0))]

@@ -15,11 +15,12 @@ from small_studies import assert_same, run, study_of
 from test_costs import SGD, plan_of
 
 import fastgd
-from fastgd import InputError, _system
-from fastgd._system import MemoryLimit, MemoryUse
-from fastgd.study import compiling, memory
-from fastgd.study.execution import Execution
-from fastgd.study.swarm_plan import make_swarm_plan
+from fastgd import InputError
+from fastgd.common import system
+from fastgd.common.system import MemoryLimit, MemoryUse
+from fastgd.plan import compiled, memory
+from fastgd.plan.swarms import make_swarm_plan
+from fastgd.runs.executor import Execution
 
 ROOT = Path(__file__).parent.parent
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the platform does not tell a peak")
@@ -48,18 +49,18 @@ def test_a_plan_knows_what_is_to_be_compiled(name, tmp_path):
 
 
 def test_what_was_compiled_is_noted(tmp_path, monkeypatch):
-    monkeypatch.setattr(compiling._cache, "CACHE", tmp_path)
-    monkeypatch.setattr(compiling, "_compiled", set())
+    monkeypatch.setattr(compiled._cache, "CACHE", tmp_path)
+    monkeypatch.setattr(compiled, "_compiled", set())
     monkeypatch.setattr(memory, "memory_use", lambda: MemoryUse(10**9, 10**9, 0, 0))  # no peak was higher
     plan = plan_of(optimizer=SGD)
     assert plan.summary().to_compile == plan.summary().methods == 1
     before = plan.cost().memory
-    compiling.note_compiled(plan.cohorts[0].method)
+    compiled.note_compiled(plan.cohorts[0].method)
     assert plan.summary().to_compile == 0
     assert plan.cost().memory < before
-    monkeypatch.setattr(compiling, "_compiled", set())
+    monkeypatch.setattr(compiled, "_compiled", set())
     assert plan.summary().to_compile == 0, "another process knows it by the cache"
-    monkeypatch.setattr(compiling._cache, "CACHE", None)
+    monkeypatch.setattr(compiled._cache, "CACHE", None)
     assert plan.summary().to_compile == 1
 
 
@@ -164,9 +165,9 @@ def test_a_process_that_is_too_small_for_the_libraries_or_the_compiler(tmp_path,
 
 
 def test_memory_in_use(tmp_path):
-    assert _system.memory_use(tmp_path) == MemoryUse(0, 0, 0, 0), "where the platform does not tell"
+    assert system.memory_use(tmp_path) == MemoryUse(0, 0, 0, 0), "where the platform does not tell"
     status = tmp_path / "proc/self/status"
     status.parent.mkdir(parents=True)
     status.write_text("Name:\tx\nVmHWM:\t 30 kB\nVmRSS:\t 20 kB\nVmSize:\t 90 kB\nVmData:\t 40 kB\nThreads:\t3\n")
-    assert _system.memory_use(tmp_path) == MemoryUse(20 << 10, 30 << 10, 90 << 10, 40 << 10)
+    assert system.memory_use(tmp_path) == MemoryUse(20 << 10, 30 << 10, 90 << 10, 40 << 10)
     assert MemoryLimit("RLIMIT_AS", 10, 30).left == 0

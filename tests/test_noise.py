@@ -7,11 +7,11 @@ import pytest
 from numba.core.errors import TypingError
 from scipy import stats
 
-from fastgd import _noise
-from fastgd._jit import jit
-from fastgd._noise import normal, normal_numbers, stream_keys
-from fastgd._static import Static, static
-from fastgd._vectors import store
+from fastgd.core import random
+from fastgd.core.compile import jit
+from fastgd.core.random import normal, normal_numbers, stream_keys
+from fastgd.core.static import Static, static
+from fastgd.core.vectors import store
 
 WIDTHS = [4, 8, 16]
 LIMIT = 4.5  # standard errors: keys are fixed, so a test that passes once passes for ever
@@ -62,14 +62,14 @@ def test_float32_is_rounded_float64(width):
 
 def test_bits_are_those_of_splitmix64():
     """The first outputs from the seed 0, as of Vigna's splitmix64.c and java.util.SplittableRandom's finaliser."""
-    outputs = [int(_noise._outputs(np.zeros(1, np.uint64), n)[0]) for n in (1, 2, 3)]
+    outputs = [int(random._outputs(np.zeros(1, np.uint64), n)[0]) for n in (1, 2, 3)]
     assert outputs == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
 
 
 def test_largest_number_is_finite(monkeypatch):
     """A uniform number is never 0."""
-    monkeypatch.setattr(_noise, "_outputs", lambda keys, output: np.array([0, 2**64 - 1], np.uint64))
-    np.testing.assert_array_equal(_noise._uniform_numbers(np.zeros(2, np.uint64), 1), [2.0**-53, 1])
+    monkeypatch.setattr(random, "_outputs", lambda keys, output: np.array([0, 2**64 - 1], np.uint64))
+    np.testing.assert_array_equal(random._uniform_numbers(np.zeros(2, np.uint64), 1), [2.0**-53, 1])
     assert 8.5 < normal_numbers(np.zeros(2, np.uint64), 0)[0] < 8.6
 
 

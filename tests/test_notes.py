@@ -7,13 +7,13 @@ from small_studies import rows, study_of
 
 import fastgd
 from fastgd import InputError
+from fastgd.plan.cohorts import make_plan
+from fastgd.plan.swarms import make_swarm_plan
 from fastgd.problems import LANDSCAPES
+from fastgd.runs.reporting.events import Warning_
+from fastgd.runs.runner import load_data
 from fastgd.schedules import SCHEDULES
-from fastgd.study._landscapes import no_minimum, read_landscape
-from fastgd.study.events import Warning_
-from fastgd.study.plan import make_plan
-from fastgd.study.runner import load_data
-from fastgd.study.swarm_plan import make_swarm_plan
+from fastgd.study.landscapes import no_minimum, read_landscape
 
 # Of 10 epochs of 5 steps: a schedule, and what its note says; "" where there is nothing to say.
 NOTES = [

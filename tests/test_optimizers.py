@@ -10,7 +10,7 @@ from cohorts import PARTS, SINGLE, SMALL, grid, make_cohort, problem, relative_e
 
 from fastgd import InputError, optimizer, optimizers
 from fastgd.optimizers import OPTIMIZERS, find
-from fastgd.optimizers._record import Rate
+from fastgd.optimizers.record import Rate
 
 STEPS = 300
 L2 = (0.0, 1e-3, 0.0, 1e-2)

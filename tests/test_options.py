@@ -13,8 +13,8 @@ from cohorts import PARTS, SINGLE, SMALL, make_cohort, problem, relative_error
 
 import fastgd
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.optimizers._options import OPTIONS, TABLES, kind_of, kinds
-from fastgd.optimizers._rules import Rule, chosen
+from fastgd.optimizers.options import OPTIONS, TABLES, kind_of, kinds
+from fastgd.optimizers.rule import Rule, chosen
 
 N, D, STEPS = 600, 9, 60
 X, Y = problem(N, D)

@@ -8,7 +8,7 @@ import reference
 import small_studies
 from cohorts import PARTS, SMALL, make_cohort, problem, relative_error
 
-from fastgd.engine.order import start_values
+from fastgd.engine.rows.order import start_values
 
 N, D, STEPS, SEED, SCALE, B, L2 = 600, 9, 1000, 3, 0.3, 64, 1e-2
 X, Y = problem(N, D)

@@ -13,8 +13,8 @@ import fastgd
 from fastgd import InputError
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine.shapes import choose_kernel
-from fastgd.study import plan as planning
-from fastgd.study.plan import make_plan
+from fastgd.plan import cohorts as planning
+from fastgd.plan.cohorts import make_plan
 
 N, D = 100, 3
 X = np.random.default_rng(0).standard_normal((N, D))

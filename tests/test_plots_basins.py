@@ -6,11 +6,11 @@ import pytest
 from landscape_results import phases_in, run, swarm_in
 
 from fastgd.plots import axes
-from fastgd.plots._basin_colors import CYCLING, DIVERGED, by_minimum, hues
-from fastgd.plots._basins import _read, grid_of
-from fastgd.plots._configurations import chosen_of
-from fastgd.plots._phase import PHASES, _ends
-from fastgd.plots._style import methods
+from fastgd.plots.configurations import chosen_of
+from fastgd.plots.landscapes.basin_colors import CYCLING, DIVERGED, by_minimum, hues
+from fastgd.plots.landscapes.basins import _read, grid_of
+from fastgd.plots.studies.phase import PHASES, _ends
+from fastgd.plots.style import methods
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,8 @@ def test_starts_off_a_grid_are_dots_or_the_nearest(tmp_path, monkeypatch):
     results = run(tmp_path / "drawn", starts={"uniform": 300}, record={"trajectories": 0})
     ax = axes(results, "basins")[0]
     assert sum(len(dots.get_offsets()) for dots in ax.collections) == 300
-    monkeypatch.setattr("fastgd.plots._basins._DOTS", 100)
-    monkeypatch.setattr("fastgd.plots._basins._PIXELS", 50)
+    monkeypatch.setattr("fastgd.plots.landscapes.basins._DOTS", 100)
+    monkeypatch.setattr("fastgd.plots.landscapes.basins._PIXELS", 50)
     (image,) = axes(results, "basins")[0].images
     assert image.get_array().shape == (50, 50, 4)
 

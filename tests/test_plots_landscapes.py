@@ -13,12 +13,12 @@ import fastgd
 from fastgd import InputError
 from fastgd.analysis import load
 from fastgd.plots import PLOTS, axes, plot, save
-from fastgd.plots._bundles import bundles_of
-from fastgd.plots._configurations import chosen_of, ranked
-from fastgd.plots._map import Height, apart, around, levels_of
-from fastgd.plots._style import looks, methods
-from fastgd.plots._surface import Relief
-from fastgd.plots._walks import walks_of
+from fastgd.plots.bundles import bundles_of
+from fastgd.plots.configurations import chosen_of, ranked
+from fastgd.plots.landscapes.map import Height, apart, around, levels_of
+from fastgd.plots.landscapes.surface import Relief
+from fastgd.plots.landscapes.walks import walks_of
+from fastgd.plots.style import looks, methods
 
 WALKS = ("contour", "surface", "traces", "animate")
 

@@ -14,29 +14,29 @@ from test_plots import inside
 from test_plots_range import tuning
 from typer.testing import CliRunner
 
-from fastgd._errors import InputError
-from fastgd._numbers import number
 from fastgd.analysis import load
 from fastgd.cli.app import app
+from fastgd.common.errors import InputError
+from fastgd.common.numbers import number
 from fastgd.plots import curves, heatmap, plot, sensitivity, tune
-from fastgd.plots._basins import Basins
-from fastgd.plots._basins import _handles as key_of_basins
-from fastgd.plots._contour import draw, names
-from fastgd.plots._limits import OUTSIDE, frame_of, limits, mark_outside, tell_outside
-from fastgd.plots._map import Height, cut_told, levels_of, map_handles
-from fastgd.plots._map import inside as inside_map
-from fastgd.plots._pages import TALLEST, notes_of, page_of
-from fastgd.plots._range import _mark_beyond, _scale
-from fastgd.plots._rates import _CLASSES, Rates
-from fastgd.plots._rates import _scale as scale_rates
-from fastgd.plots._sensitivity import _mark_beyond as mark_sensitivity
-from fastgd.plots._style import looks, median_of, methods
-from fastgd.plots._traces import _mark_beyond as mark_traces
-from fastgd.plots._traces import _scale as scale_traces
-from fastgd.plots._walks import Walk, looks_of, starts_told
+from fastgd.plots.landscapes.basins import Basins
+from fastgd.plots.landscapes.basins import _handles as key_of_basins
+from fastgd.plots.landscapes.contour import draw, names
+from fastgd.plots.landscapes.map import Height, cut_told, levels_of, map_handles
+from fastgd.plots.landscapes.map import inside as inside_map
+from fastgd.plots.landscapes.traces import _mark_beyond as mark_traces
+from fastgd.plots.landscapes.traces import _scale as scale_traces
+from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told
+from fastgd.plots.limits import OUTSIDE, frame_of, limits, mark_outside, tell_outside
+from fastgd.plots.pages import TALLEST, notes_of, page_of
+from fastgd.plots.studies.range import _mark_beyond, _scale
+from fastgd.plots.studies.rates import _CLASSES, Rates
+from fastgd.plots.studies.rates import _scale as scale_rates
+from fastgd.plots.studies.sensitivity import _mark_beyond as mark_sensitivity
+from fastgd.plots.style import looks, median_of, methods
+from fastgd.runs.effective_rates import FREQUENT, RARE
+from fastgd.search.sweeps import Sweep
 from fastgd.store.surfaces import Surface, SurfaceInfo
-from fastgd.study.effective_rates import FREQUENT, RARE
-from fastgd.study.sweeps import Sweep
 
 EXTREMES = (1.7e-187, 0.0, 1e-30, 1e12, 1e300, np.inf, -np.inf, np.nan)
 PROBLEMS = tuple(f"set{place:02d}" for place in range(50))

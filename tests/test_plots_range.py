@@ -12,11 +12,11 @@ from store_samples import open_folder, write_study
 from test_plots import inside
 
 import fastgd
-from fastgd._errors import InputError
 from fastgd.analysis import load
+from fastgd.common.errors import InputError
 from fastgd.plots import plot, range_, save, tune
-from fastgd.study.sweeps import SUGGESTED, Sweep, sweeps_of
-from fastgd.study.tuning import Round, Tuning
+from fastgd.search.answer import Round, Tuning
+from fastgd.search.sweeps import SUGGESTED, Sweep, sweeps_of
 
 # --- range tests ------------------------------------------------------------------------------------------------------
 

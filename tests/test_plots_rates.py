@@ -7,11 +7,11 @@ from matplotlib.colors import to_hex
 from store_samples import commit, open_folder, trials, write_study
 from test_plots import inside
 
-from fastgd._errors import InputError
 from fastgd.analysis import load
+from fastgd.common.errors import InputError
 from fastgd.plots import plot, rates, save
-from fastgd.plots._rates import _CLASSES, rates_of
-from fastgd.study.effective_rates import CLASSES, COLUMNS, METRIC, QUANTILES
+from fastgd.plots.studies.rates import _CLASSES, rates_of
+from fastgd.runs.effective_rates import CLASSES, COLUMNS, METRIC, QUANTILES
 
 CHECKPOINTS = 5
 

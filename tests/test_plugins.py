@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastgd
-from fastgd._user_modules import origin_of
 from fastgd.study.plugins import plugins_of, without_plugins
+from fastgd.user_code.modules import origin_of
 
 MODULE = """
 from typing import NamedTuple

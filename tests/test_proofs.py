@@ -11,13 +11,13 @@ from sparse_cohorts import pair, run
 from test_sparse_studies import planned, study_of
 
 import fastgd
-from fastgd._errors import InputError
-from fastgd._traced import Traced, Unproven, every_way
+from fastgd.common.errors import InputError
 from fastgd.optimizers import OPTIMIZERS, Decay, NonNegative, Rate, optimizer
-from fastgd.optimizers._coast import REST, STEP, Coast, coasting, size_of, step_of
-from fastgd.optimizers._proofs import linear_map
-from fastgd.optimizers._rules import Rule
 from fastgd.optimizers.arrays import ArrayOptimizer
+from fastgd.optimizers.coasting import REST, STEP, Coast, coasting, size_of, step_of
+from fastgd.optimizers.proofs import linear_map
+from fastgd.optimizers.rule import Rule
+from fastgd.user_code.symbols import Traced, Unproven, every_way
 
 OPTIONS = ({}, {"clip": "value"}, {"lookahead": ""}, {"averaging": "ema"}, {"averaging": "polyak"}, {"proximal": ""})
 STEPS = (1, 2, 3, 6, 7, 14, 49, 100, 1001)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastgd.study.rate_search import REACH, Grid, best_rate, excess, flat_range, neighbours
+from fastgd.search.rates import REACH, Grid, best_rate, excess, flat_range, neighbours
 
 
 def search(grid, loss):

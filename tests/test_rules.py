@@ -7,7 +7,7 @@ import pytest
 import reference
 from cohorts import SMALL, grid, in_python, make_cohort, problem
 
-from fastgd.engine import steps as tile_steps
+from fastgd.engine.linear import tile_steps
 from fastgd.optimizers import OPTIMIZERS
 
 N, D, STEPS = 150, 7, 40

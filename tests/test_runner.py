@@ -11,9 +11,19 @@ from small_studies import D, Log, N, assert_same, numbers, rows, run, study_of
 
 import fastgd
 from fastgd import InputError
-from fastgd.engine.order import start_values
-from fastgd.study import execution, plan
-from fastgd.study.events import CohortFinished, CohortStarted, Compiling, Finished, Loading, Planned, Progress, Warning_
+from fastgd.engine.rows.order import start_values
+from fastgd.plan import cohorts as the_cohorts
+from fastgd.runs import executor
+from fastgd.runs.reporting.events import (
+    CohortFinished,
+    CohortStarted,
+    Compiling,
+    Finished,
+    Loading,
+    Planned,
+    Progress,
+    Warning_,
+)
 
 SEEDS = {"seed": [0, 1], "batch_size": [32, 64]}  # four cohorts
 
@@ -280,7 +290,7 @@ def test_threads_and_memory_change_no_bits(tmp_path, grid, monkeypatch):
     expected = run(tmp_path / "two", **GRIDS[grid])
     assert_same(run(tmp_path / "one", threads=1, **GRIDS[grid]), expected)
     assert_same(run(tmp_path / "three", threads=3, **GRIDS[grid]), expected)
-    monkeypatch.setattr(plan, "MEMORY_BUDGET", 1)
+    monkeypatch.setattr(the_cohorts, "MEMORY_BUDGET", 1)
     log = Log()
     assert_same(run(tmp_path / "split", log=log, **GRIDS[grid]), expected)
     assert max(log.computed) <= 4 < max(expected.trials["cohort_lanes"])
@@ -298,7 +308,7 @@ def test_float32_is_close_to_float64(tmp_path):
 
 
 def test_events_tell_what_happens(tmp_path, monkeypatch):
-    monkeypatch.setattr(execution, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(executor, "PROGRESS_SECONDS", 0.0)
     log = Log()
     X, y = rows()
     X[:, 2] = 1.0

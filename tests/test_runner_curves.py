@@ -5,7 +5,7 @@ import pytest
 import reference
 from small_studies import D, N, rows, run
 
-from fastgd.engine.order import start_values
+from fastgd.engine.rows.order import start_values
 from fastgd.schedules import SCHEDULES
 
 BATCHES, EPOCHS = 5, 4

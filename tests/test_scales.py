@@ -11,14 +11,14 @@ from small_studies import run
 
 import fastgd
 from fastgd.datasets import from_arrays, prepare
-from fastgd.engine.swarm import Reading
+from fastgd.engine.swarm.swarm import Reading
 from fastgd.problems import LOSSES, Loss
+from fastgd.runs.outcomes import TAIL, Ground, judge
+from fastgd.runs.stopping import Stopping, loss_scale
 from fastgd.schedules import SCHEDULES
+from fastgd.search.rates import excess, flat_range
+from fastgd.search.sweeps import POINTS, Sweep, _smoothed
 from fastgd.study.config import LandscapeProblem, Stop
-from fastgd.study.outcomes import TAIL, Ground, judge
-from fastgd.study.rate_search import excess, flat_range
-from fastgd.study.stopping import Stopping, loss_scale
-from fastgd.study.sweeps import POINTS, Sweep, _smoothed
 
 SCALES = st.integers(-400, 400).map(lambda power: 2.0**power)  # powers of two: no rounding decides
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.schedules import SCHEDULES, Part, chained, factors
 
 T = 30

@@ -10,12 +10,12 @@ import pytest
 import reference
 from small_studies import assert_same, rows, run, study_of
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
+from fastgd.plan.cohorts import make_plan
+from fastgd.runs import schedule_values as study_schedule
+from fastgd.runs.runner import load_data
+from fastgd.runs.schedule_values import CohortSchedule
 from fastgd.schedules import SCHEDULES, chained, parts_of
-from fastgd.study import schedule as study_schedule
-from fastgd.study.plan import make_plan
-from fastgd.study.runner import load_data
-from fastgd.study.schedule import CohortSchedule
 
 EPOCHS, BATCHES = 6, 5
 HELD_OUT = {"loss": "logistic", "intercept": True, "validation": 0.3}

@@ -11,7 +11,7 @@ from sparse_cohorts import difference, pair, problem, rates_of, run, sparse_coho
 
 from fastgd.engine.shapes import Kernel
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.optimizers._coast import REST, STEP, Coast
+from fastgd.optimizers.coasting import REST, STEP, Coast
 
 # --- exact ------------------------------------------------------------------------------------------------------------
 
@@ -223,7 +223,7 @@ def test_measures_are_those_of_a_dense_cohort(optimizer):
 
 
 def sparse_rows(X):
-    from fastgd.datasets._csr import from_dense
+    from fastgd.datasets.csr import from_dense
 
     return from_dense(X)
 

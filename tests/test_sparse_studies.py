@@ -7,15 +7,15 @@ from small_studies import assert_same
 from test_runner_resume import Interrupt
 
 import fastgd
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.datasets import from_arrays, prepare
-from fastgd.engine.spec import WINDOW_BYTES, window_steps
+from fastgd.engine.rows.spec import WINDOW_BYTES, window_steps
 from fastgd.engine.warmup import compile_kernels
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.optimizers._coast import lazy_of
-from fastgd.study import plan as planning
-from fastgd.study.events import CohortFinished, Warning_
-from fastgd.study.plan import make_plan
+from fastgd.optimizers.coasting import lazy_of
+from fastgd.plan import cohorts as planning
+from fastgd.plan.cohorts import make_plan
+from fastgd.runs.reporting.events import CohortFinished, Warning_
 
 N, D = 200, 30
 

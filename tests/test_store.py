@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from store_samples import block, commit, files, in_a_child, manifest, open_folder, read, trials
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.store import Columns, Manifest, Snapshot, compaction, curves_schema, trials_schema
 
 TRIALS = """

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from store_samples import commit, files, in_a_child, open_folder, read, trials
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.store import Manifest
 
 
@@ -151,7 +151,7 @@ def test_two_processes_cannot_write_at_once(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "setuid"), reason="needs POSIX permissions")
 def test_a_folder_without_write_permission_is_refused(tmp_path):
     code = """
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 folder = Path(sys.argv[1])
 if os.getuid() == 0:
     os.setgid(65534), os.setuid(65534)  # root may write anywhere

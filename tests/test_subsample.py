@@ -6,7 +6,7 @@ from scipy.sparse import csr_array
 from small_studies import rows, run, study_of
 
 from fastgd import InputError
-from fastgd.engine.order import subsample
+from fastgd.engine.rows.order import subsample
 
 ROWS = 40
 RATES = [0.01, 0.03, 0.1, 0.3]

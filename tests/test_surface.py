@@ -9,8 +9,8 @@ from small_studies import Log, rows, run, study_of
 
 import fastgd
 from fastgd import InputError
-from fastgd.study import data_surfaces
-from fastgd.study.events import Surveying
+from fastgd.runs import data_surfaces
+from fastgd.runs.reporting.events import Surveying
 
 BOX = {"low": -2, "high": [2, 3], "num": [9, 7]}
 LECTURE = np.array([[0.5], [2.5]]), np.array([0.2, 0.9])
@@ -86,7 +86,7 @@ def test_of_one_parameter_it_is_a_line(tmp_path):
 
 def test_threads_and_the_company_of_other_points_change_no_bits(tmp_path, monkeypatch):
     one = run(tmp_path / "one", threads=1, surface=BOX, epochs=1).surfaces[0]
-    monkeypatch.setattr("fastgd.engine.objective.MOST_TILES", 1)
+    monkeypatch.setattr("fastgd.engine.rows.objective.MOST_TILES", 1)
     two = run(tmp_path / "two", threads=2, surface=BOX, epochs=1).surfaces[0]
     np.testing.assert_array_equal(one.loss, two.loss)
 

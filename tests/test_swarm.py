@@ -144,7 +144,7 @@ def test_a_thousand_coordinates():
 
 
 def test_a_line_search_takes_the_best_of_its_rates():
-    from fastgd.optimizers._line_search import LINE_SEARCHES
+    from fastgd.optimizers.line_search import LINE_SEARCHES
 
     rates = (0.1, 0.5, 1, 5, 10)
     search = LINE_SEARCHES["best"].cls(rates=rates)
@@ -162,7 +162,7 @@ def test_a_line_search_takes_the_best_of_its_rates():
 
 
 def test_a_line_search_leaves_other_schedules_alone():
-    from fastgd.optimizers._line_search import LINE_SEARCHES
+    from fastgd.optimizers.line_search import LINE_SEARCHES
 
     def schedule(first, steps):
         return np.minimum(0.9, np.arange(first, first + steps) / 10)[:, None]

@@ -12,8 +12,9 @@ import pytest
 import store_samples
 
 import fastgd
-from fastgd import InputError, _system
-from fastgd.datasets._record import check_memory
+from fastgd import InputError
+from fastgd.common import system
+from fastgd.datasets.record import check_memory
 
 PACKAGE = Path(fastgd.__file__).parent.parent
 
@@ -47,7 +48,7 @@ CPU, MEMORY = "sys/fs/cgroup/cpu,cpuacct/", "sys/fs/cgroup/memory/"
 def many(monkeypatch):
     """A machine of 64 processors and 256 GiB."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
-    monkeypatch.setattr(_system, "_physical_memory", lambda: 256 << 30)
+    monkeypatch.setattr(system, "_physical_memory", lambda: 256 << 30)
 
 
 @pytest.mark.usefixtures("many")
@@ -75,12 +76,12 @@ def many(monkeypatch):
     ],
 )
 def test_threads_follow_the_quotas_of_all_groups_around(tmp_path, files, processors):
-    assert _system.processors(tree(tmp_path, files)) == processors
+    assert system.processors(tree(tmp_path, files)) == processors
 
 
 def test_threads_follow_the_affinity_within_a_quota(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 4}, raising=False)
-    assert _system.processors(tree(tmp_path, V2 | {APP + "cpu.max": "800000 100000\n"})) == 2
+    assert system.processors(tree(tmp_path, V2 | {APP + "cpu.max": "800000 100000\n"})) == 2
 
 
 @pytest.mark.usefixtures("many")
@@ -96,14 +97,14 @@ def test_threads_follow_the_affinity_within_a_quota(tmp_path, monkeypatch):
     ],
 )
 def test_memory_follows_the_limits_of_all_groups_around(tmp_path, files, limit):
-    assert _system.memory(tree(tmp_path, files)) == limit
+    assert system.memory(tree(tmp_path, files)) == limit
 
 
 @pytest.mark.usefixtures("many")
 def test_memory_follows_the_limit_of_the_process(tmp_path, monkeypatch):
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (4 << 30, resource.RLIM_INFINITY))
-    assert _system.memory(tmp_path) == 4 << 30
+    assert system.memory(tmp_path) == 4 << 30
     with pytest.raises(InputError, match=r"rows take 3\.0 GB as dense, more than half of the 4\.3 GB"):
         check_memory(3 * 10**9, "rows", "dense")
 
@@ -229,7 +230,7 @@ def test_a_home_that_is_named_by_a_tilde(sample, tmp_path, monkeypatch):
     assert Path(found.stdout.strip()).parent == tmp_path / "kernels"
     monkeypatch.setenv("HOME", str(sample.parent))
     assert len(fastgd.load("~/sample").trials) == len(fastgd.load(sample).trials)
-    from fastgd.study.runner import folder_of
+    from fastgd.runs.runner import folder_of
 
     assert folder_of(None, "~/sample", None) == sample
     with pytest.raises(InputError, match="\"~a-stranger\" stands for no folder: there is no user 'a-stranger'"):

@@ -9,8 +9,8 @@ from small_studies import Log, rows
 
 import fastgd
 from fastgd import InputError
-from fastgd.study.events import CohortStarted
-from fastgd.study.tuning import Tuning
+from fastgd.runs.reporting.events import CohortStarted
+from fastgd.search.answer import Tuning
 
 STEEP, FLAT, STEPS = 1.0, 0.1, 20  # the eigenvalues of a quadratic: its extreme curvatures
 BEST = 2 / (STEEP + FLAT)
@@ -151,7 +151,7 @@ def test_diverged_at_every_rate_is_an_answer(tmp_path):
 
 
 def test_a_best_rate_at_an_end_is_said_to_be_there(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastgd.study.rate_search.REACH", 10.0)
+    monkeypatch.setattr("fastgd.search.rates.REACH", 10.0)
     tuned = tune(tmp_path / "q", low=1e-5, high=1e-3)
     (answer,) = tuned.answers.to_dict("records")
     assert (answer["status"], answer["lr"]) == ("at an end", tuned.points["lr"].max())

@@ -9,10 +9,10 @@ from rich.console import Console
 from small_studies import Log, assert_same, run
 
 import fastgd
-from fastgd.study import progress
-from fastgd.study.events import CohortStarted, Finished
-from fastgd.study.reports import reported
-from fastgd.study.turns import in_turns
+from fastgd.plan.turns import in_turns
+from fastgd.runs.reporting import display
+from fastgd.runs.reporting.events import CohortStarted, Finished
+from fastgd.runs.reporting.reports import reported
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers())))
@@ -55,7 +55,7 @@ def terminal(monkeypatch):
     """A terminal in place of standard error."""
     shown = io.StringIO()
     made = Console(file=shown, force_terminal=True, width=100, highlight=False, markup=False, legacy_windows=False)
-    monkeypatch.setattr(progress, "errors", lambda: made)
+    monkeypatch.setattr(display, "errors", lambda: made)
     return shown
 
 
@@ -78,23 +78,23 @@ def test_a_run_shows_nothing_where_nobody_would_see_it(tmp_path, capfd):
 
 
 def test_a_notebook_shows_it_in_lines_without_its_package_for_more(monkeypatch):
-    monkeypatch.setattr(progress, "find_spec", lambda name: None)
+    monkeypatch.setattr(display, "find_spec", lambda name: None)
     notebook = Console(file=io.StringIO(), force_jupyter=True, force_terminal=False)
-    assert not progress._is_live(notebook)
-    monkeypatch.setattr(progress, "find_spec", lambda name: object())
-    assert progress._is_live(notebook)
-    assert not progress._is_live(Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"}))
+    assert not display._is_live(notebook)
+    monkeypatch.setattr(display, "find_spec", lambda name: object())
+    assert display._is_live(notebook)
+    assert not display._is_live(Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"}))
 
 
 def test_a_search_shows_one_display_for_all_rounds(tmp_path, terminal, monkeypatch):
     made = []
 
-    class Counted(progress.Reporter):
+    class Counted(display.Reporter):
         def __enter__(self):
             made.append(self)
             return super().__enter__()
 
-    monkeypatch.setattr(progress, "Reporter", Counted)
+    monkeypatch.setattr(display, "Reporter", Counted)
     from small_studies import rows, study_of
 
     fastgd.tune(study_of(optimizer={"name": "sgd", "lr": [0.1, 1.0]}), tmp_path, points=3, data=rows())

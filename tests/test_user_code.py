@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 import fastgd
-from fastgd._errors import InputError
-from fastgd._user_code import refused_by_compiler
-from fastgd._user_modules import functions_of, modules_of, reached, source_of
+from fastgd.common.errors import InputError
 from fastgd.optimizers import find
-from fastgd.optimizers._rules import Rule
+from fastgd.optimizers.rule import Rule
+from fastgd.plan.ids import rule_of
 from fastgd.problems import find_landscape, find_loss
-from fastgd.study.identity import rule_of
+from fastgd.user_code.faults import refused_by_compiler
+from fastgd.user_code.modules import functions_of, modules_of, reached, source_of
 
 PACKAGE = Path(fastgd.__file__).parent
 
@@ -428,7 +428,7 @@ No implementation of function Function(<function update at 0x7fab1e762660>) foun
         def rule(h, c, w, g, s):
     During: typing of get attribute at /somewhere/own_mistake.py (25)
 
-File "fastgd/engine/rules.py", line 106:
+File "fastgd/engine/rule_kernels.py", line 106:
 def apply_rule(rule, shape, state, hyper, c, feature, count, stride, G, g):
 """
 

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 import fastgd
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.problems import LOSSES, find_loss, loss
 
 SHARE = 0.9

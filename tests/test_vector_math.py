@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-import fastgd._vector_math  # noqa: F401 (teaches Numba the functions)
-from fastgd._jit import jit
-from fastgd._static import Static, static
-from fastgd._vectors import load, store
+import fastgd.core.vector_math  # noqa: F401 (teaches Numba the functions)
+from fastgd.core.compile import jit
+from fastgd.core.static import Static, static
+from fastgd.core.vectors import load, store
 
 DTYPES = ["float64", "float32"]
 WIDTHS = [4, 8, 16]

@@ -17,8 +17,8 @@ from store_samples import commit, configured, files, open_folder, read, trials
 from typer.testing import CliRunner
 
 import fastgd
-from fastgd._errors import InputError
 from fastgd.cli.app import app
+from fastgd.common.errors import InputError
 from fastgd.store import Manifest, Snapshot
 from fastgd.store import files as store_files
 from fastgd.store.seal import check, read_tail

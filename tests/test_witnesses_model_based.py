@@ -12,7 +12,7 @@ import reference_model_based
 from cohorts import SMALL, in_python, make_cohort, on_kernels, problem, relative_error
 from scipy.optimize import minimize
 
-from fastgd.engine.order import start_values
+from fastgd.engine.rows.order import start_values
 from fastgd.optimizers import OPTIMIZERS
 
 N, D, STEPS, SEED, SCALE = 600, 9, 1000, 3, 1.0

@@ -8,7 +8,7 @@ import pytest
 import test_witnesses_sums
 from cohorts import SMALL, grid, make_cohort, on_kernels, problem, relative_error
 
-from fastgd.engine.order import start_values
+from fastgd.engine.rows.order import start_values
 from fastgd.optimizers import OPTIMIZERS
 
 jax = pytest.importorskip("jax", reason="the witnesses of these rules are optax's optimizers, which run on jax")

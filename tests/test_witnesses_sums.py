@@ -10,7 +10,7 @@ import reference
 import reference_sums
 from cohorts import grid, in_python, make_cohort, on_kernels, problem, relative_error
 
-from fastgd.engine.order import start_values
+from fastgd.engine.rows.order import start_values
 from fastgd.optimizers import OPTIMIZERS
 
 STEPS, SEED = 1000, 3

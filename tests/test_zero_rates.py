@@ -11,7 +11,7 @@ from swarms import make_swarm
 
 from fastgd import optimizers
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.optimizers._rules import Rule
+from fastgd.optimizers.rule import Rule
 
 N, D, STEPS, PAUSE = 90, 6, 40, 8
 # Factors of the rate (STEPS,): a warm-up from 0, a decay to 0, and a 0 in the middle, each for some steps.

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fastgd import optimizers
-from fastgd._threads import available_threads
+from fastgd.core.threads import available_threads
 
 RULES = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "adagrad": "Adagrad"}
 LR = 1e-3

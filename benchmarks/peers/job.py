@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.cohorts import SEED
-from fastgd.engine.order import shuffle
+from fastgd.engine.rows.order import shuffle
 
 Array = NDArray[np.float64]
 EVALUATION_ROWS = 4096

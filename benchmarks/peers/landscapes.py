@@ -13,7 +13,7 @@ from rich.table import Table
 import fastgd
 from benchmarks.landscapes import DTYPES, RULES, STEPS, jax_steps, study, swarm_steps
 from benchmarks.timing import seconds
-from fastgd._threads import Threads
+from fastgd.core.threads import Threads
 
 CHECKPOINTS = 10
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from benchmarks.cohorts import make_cohort
 from benchmarks.sparse import DTYPES, FEATURES, NONZEROS, RATES, epoch_of, on_all_cores, scikit_learn, zipf
 from benchmarks.timing import seconds
-from fastgd._threads import Threads, available_threads
+from fastgd.core.threads import Threads, available_threads
 
 Runs = dict[str, Callable[[], object]]
 WIDTHS = [10_000, 100_000, 1_000_000, 5_000_000]

@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.cohorts import make_cohort
 from benchmarks.peers.job import Data, Job
 from benchmarks.peers.worker import Forms, Outcome
-from fastgd._threads import Threads, available_threads
+from fastgd.core.threads import Threads, available_threads
 
 
 def forms(job: Job, data: Data) -> Forms:

@@ -11,10 +11,10 @@ import typer
 from typer.core import TyperGroup
 
 from fastgd import InputError, __version__
-from fastgd._escape import for_terminal
-from fastgd._system import make_room
 from fastgd.cli import signals
 from fastgd.cli.choices import At, By, Kind
+from fastgd.common.escape import for_terminal
+from fastgd.common.system import make_room
 
 LONGEST = 10_000  # letters of a line of a message
 

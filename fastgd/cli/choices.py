@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Self
 
-from fastgd._errors import InputError, nearest
+from fastgd.common.errors import InputError, nearest
 
 
 class Choice(StrEnum):

@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from fastgd._numbers import is_whole, number
-from fastgd.study.progress import console
+from fastgd.common.numbers import is_whole, number
+from fastgd.runs.reporting.display import console
 
 
 def show(*parts: RenderableType) -> None:

@@ -6,8 +6,8 @@ from itertools import groupby
 from rich.console import RenderableType
 
 from fastgd.cli.consoles import table
-from fastgd.study.summary import CohortSummary, PlanSummary
-from fastgd.study.words import amount, count
+from fastgd.common.numbers import amount, count
+from fastgd.plan.summary import CohortSummary, PlanSummary
 
 TEXTS = ("problem", "optimizer", "kernel")
 

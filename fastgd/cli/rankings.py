@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 from rich.table import Table
 
-from fastgd._errors import InputError
-from fastgd._numbers import number
 from fastgd.analysis import Results, load, value_of
 from fastgd.cli.choices import At, By
 from fastgd.cli.consoles import cell, show, show_json, table, whole
-from fastgd.study.words import count, seconds
+from fastgd.common.errors import InputError
+from fastgd.common.numbers import count, number, seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +40,7 @@ def best(folder: Path, by: By | None, at: At, top: int | None, *, as_json: bool)
 def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str] = ()) -> None:
     """Draw a folder's results, or the schedules of a study file, into a file and print its name."""
     from fastgd.plots import PLOTS
-    from fastgd.study._overrides import override
+    from fastgd.study.overrides import override
 
     options: dict[str, Any] = {}
     override(options, assignments)
@@ -57,9 +56,9 @@ def _sketch(file: Path, output: Path) -> None:
     """Draw the schedules of a study that need not have run; its data say how many steps an epoch has."""
     from fastgd import plots
     from fastgd.cli import runs
-    from fastgd.study.events import Event
-    from fastgd.study.plan import make_plan
-    from fastgd.study.runner import load_data
+    from fastgd.plan.cohorts import make_plan
+    from fastgd.runs.reporting.events import Event
+    from fastgd.runs.runner import load_data
 
     study, imports = runs.read_without_plugins(file, [])
     if study is None:

@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.table import Table
 
-from fastgd._numbers import number
 from fastgd.cli.choices import Kind
 from fastgd.cli.consoles import table
+from fastgd.common.numbers import number
 
 Rows = list[dict[str, Any]]
 LINK = re.compile(r"\[([^]]+)\]\(([^)#]+)[^)]*\)")  # of Markdown: its text and the page
@@ -74,9 +74,9 @@ def _optimizers() -> Rows:
 
 def _options() -> Rows:
     """What the sub-tables and keys of an optimizer's block may say besides the rule's own keys."""
-    from fastgd.optimizers._estimators import ESTIMATORS
-    from fastgd.optimizers._line_search import LINE_SEARCHES
-    from fastgd.optimizers._options import OPTIONS
+    from fastgd.optimizers.estimators import ESTIMATORS
+    from fastgd.optimizers.line_search import LINE_SEARCHES
+    from fastgd.optimizers.options import OPTIONS
 
     around: list[Any] = [(option.table, option.kind, dict(option.hyper), option) for option in OPTIONS.values()]
     searches: list[Any] = [("line_search", s.name, dict(s.fields), s) for s in LINE_SEARCHES.values()]
@@ -163,7 +163,7 @@ def _datasets() -> Rows:
 
 
 def _metrics() -> Rows:
-    from fastgd.study._fields import METRICS
+    from fastgd.study.fields import METRICS
 
     return [{"name": name, "meaning": meaning} for name, meaning in METRICS.items()]
 

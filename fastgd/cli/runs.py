@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fastgd._errors import InputError
-from fastgd._user_modules import before_imports, origin_of, refuse_import
 from fastgd.analysis import Results, load
 from fastgd.cli import rankings, signals
 from fastgd.cli.consoles import show
+from fastgd.common.errors import InputError
+from fastgd.common.numbers import count
+from fastgd.runs.reporting.display import Reporter, errors
+from fastgd.runs.reporting.events import Compiling
 from fastgd.study.config import Study, read_fields
-from fastgd.study.events import Compiling
 from fastgd.study.plugins import plugins_of, without_plugins
-from fastgd.study.progress import Reporter, errors
-from fastgd.study.words import count
+from fastgd.user_code.modules import before_imports, origin_of, refuse_import
 
 if TYPE_CHECKING:
-    from fastgd.study.cohort_plan import CohortPlan
-    from fastgd.study.plan import Plan
-    from fastgd.study.swarm_plan import StudyPlan
+    from fastgd.plan.cohort import CohortPlan
+    from fastgd.plan.cohorts import Plan
+    from fastgd.plan.swarms import StudyPlan
 
 DEMO_PLOTS = ("curves", "sensitivity", "heatmap")
 
@@ -69,7 +69,7 @@ def read_without_plugins(path: Path, assignments: Sequence[str]) -> tuple[Study 
 
 def run(study: Study, out: Path | None, options: Options) -> Results:
     """Run a study into a folder, showing progress, and print what it found."""
-    from fastgd.study import runner
+    from fastgd.runs import runner
 
     folder = runner.folder_of(study, out, options.trial)
     reporter = Reporter()
@@ -112,10 +112,10 @@ def dry_run(
 
 def _print_plan(study: Study, out: Path | None, options: Options) -> None:
     from fastgd.cli.plans import describe
-    from fastgd.study import memory
-    from fastgd.study.runner import folder_of, refusal
-    from fastgd.study.standing import standing
-    from fastgd.study.swarm_plan import make_swarm_plan
+    from fastgd.plan import memory
+    from fastgd.plan.standing import standing
+    from fastgd.plan.swarms import make_swarm_plan
+    from fastgd.runs.runner import folder_of, refusal
 
     plan: Plan | StudyPlan
     memory.require(options.threads)
@@ -146,15 +146,15 @@ def demo(out: Path) -> None:
 
 def warmup(study: Study | None) -> None:
     """Compile what a study needs, or every built-in optimizer."""
-    from fastgd.study import memory
+    from fastgd.plan import memory
 
     memory.require()
     if study is not None and study.landscapes:
         _warm_swarms(study)
         return
     from fastgd.engine.warmup import all_specs, compile_kernels
-    from fastgd.study.compiling import note_compiled
-    from fastgd.study.metrics import measures_of
+    from fastgd.plan.compiled import note_compiled
+    from fastgd.runs.metrics import measures_of
 
     metrics = [] if study is None else study.record.metrics
     measured: dict[str, Any] = {
@@ -175,8 +175,8 @@ def warmup(study: Study | None) -> None:
 
 
 def _warm_swarms(study: Study) -> None:
-    from fastgd.study.swarm_plan import make_swarm_plan
-    from fastgd.study.swarms import compile_swarms
+    from fastgd.plan.swarms import make_swarm_plan
+    from fastgd.runs.swarms import compile_swarms
 
     with Reporter() as reporter:
         kernels = compile_swarms(make_swarm_plan(study), lambda what: reporter(Compiling(what)))
@@ -185,7 +185,7 @@ def _warm_swarms(study: Study) -> None:
 
 def _plan(study: Study, reporter: Reporter) -> "Plan":
     """Load a study's data and plan it."""
-    from fastgd.study.plan import make_plan
-    from fastgd.study.runner import load_data
+    from fastgd.plan.cohorts import make_plan
+    from fastgd.runs.runner import load_data
 
     return make_plan(study, load_data(study, None, reporter))

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.table import Table
 
-from fastgd._errors import InputError
-from fastgd._system import expanded
 from fastgd.analysis import load
 from fastgd.cli import rankings, signals
 from fastgd.cli.consoles import cell, show, show_json, table, whole
+from fastgd.common.errors import InputError
+from fastgd.common.numbers import count
+from fastgd.common.system import expanded
+from fastgd.runs.reporting.display import Reporter, errors
+from fastgd.runs.reporting.events import Event, Finished
+from fastgd.search.answer import AT_END, BRACKETED, DIVERGED, FOUND, Tuning, records, telling
 from fastgd.study.config import Study
-from fastgd.study.events import Event, Finished
-from fastgd.study.progress import Reporter, errors
-from fastgd.study.tuning import AT_END, BRACKETED, DIVERGED, FOUND, Tuning, records, telling
-from fastgd.study.words import count
 
 if TYPE_CHECKING:
-    from fastgd.study.range_test import RangeTest
+    from fastgd.search.range_test import RangeTest
 
 RANGE = "range-test"
 RATES = ("suggestion", "steepest", "least", "blow_up")  # that a range test finds
@@ -29,7 +29,7 @@ RATES = ("suggestion", "steepest", "least", "blow_up")  # that a range test find
 
 def tune(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json: bool) -> None:
     """Search the best rates of a study's optimizers, and print them."""
-    from fastgd.study.tune import tune as search
+    from fastgd.search.tune import tune as search
 
     path = expanded(out or Path("results", f"{study.name}-tune"))
     with _reported(path) as on_event:
@@ -48,7 +48,7 @@ def tune(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json:
 
 def range_test(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json: bool) -> None:
     """Let the rates of a study's optimizers grow, and print which of them stand out."""
-    from fastgd.study.range_test import range_test as test
+    from fastgd.search.range_test import range_test as test
 
     path = expanded(out or Path("results", f"{study.name}-tune"))
     for name in ("factor", "points", "epochs"):
@@ -71,7 +71,7 @@ def range_test(study: Study, out: Path | None, options: Mapping[str, Any], *, as
 
 def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str] = ()) -> None:
     """Draw what a search or a range test left in its folder."""
-    from fastgd.study._overrides import override
+    from fastgd.study.overrides import override
 
     options: dict[str, Any] = {}
     override(options, assignments)

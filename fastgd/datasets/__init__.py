@@ -1,15 +1,15 @@
 """Datasets: by name, from files, synthetic or in memory; and their preparation for the engine."""
 
-from fastgd.datasets import bundled, flights, flights_sparse
-from fastgd.datasets._csv_keys import Csv
-from fastgd.datasets._reading import FORMATS
-from fastgd.datasets._record import DATASETS, Data, Dataset, DatasetRecord
 from fastgd.datasets.arrays import from_arrays
-from fastgd.datasets.files import misplaced_key
 from fastgd.datasets.load import Source, load
-from fastgd.datasets.points import load_points
 from fastgd.datasets.prepare import prepare
-from fastgd.datasets.synthetic import Synthetic
+from fastgd.datasets.readers.csv_keys import Csv
+from fastgd.datasets.readers.files import misplaced_key
+from fastgd.datasets.readers.points import load_points
+from fastgd.datasets.readers.reading import FORMATS
+from fastgd.datasets.record import DATASETS, Data, Dataset, DatasetRecord
+from fastgd.datasets.sources import bundled, flights, flights_sparse
+from fastgd.datasets.sources.synthetic import Synthetic
 
 __all__ = [
     "DATASETS",

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgd._errors import InputError
-from fastgd.datasets import _frames
-from fastgd.datasets._csr import canonical, row_of
-from fastgd.datasets._record import Dataset, Floats, Matrix, Numbered, Place, digest, row_number
+from fastgd.common.errors import InputError
+from fastgd.datasets.csr import canonical, row_of
+from fastgd.datasets.readers import frames
+from fastgd.datasets.record import Dataset, Floats, Matrix, Numbered, Place, digest, row_number
 
 
 def from_arrays(X: Any, y: Any, name: str = "arrays") -> Dataset:
@@ -32,17 +32,17 @@ def from_arrays(X: Any, y: Any, name: str = "arrays") -> Dataset:
         pandas objects whose indexes differ.
     """
     if not isinstance(X, np.ndarray) or not isinstance(y, np.ndarray):
-        _frames.check_aligned(X, y, name)
+        frames.check_aligned(X, y, name)
         X, y = _table(X, "X", name), _table(y, "y", name)
     if hasattr(X, "columns") and hasattr(X, "isetitem"):  # pandas' frame: it is not imported for arrays
         features = tuple(str(column) for column in X.columns)
-        return build(name, _frames.numbers(X, name), y, features)
+        return build(name, frames.numbers(X, name), y, features)
     return build(name, X if hasattr(X, "toarray") else _array(X, "X", name), y)
 
 
 def _table(given: Any, what: str, name: str) -> Any:
     try:
-        return _frames.to_pandas(given)
+        return frames.to_pandas(given)
     except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:  # a type that the other side lacks
         raise InputError(f"{name}: {what} cannot be read from {type(given).__name__}: {error}") from error
 
@@ -85,7 +85,7 @@ def build(
     if X.dtype == object and isinstance(X, np.ndarray):
         import pandas as pd
 
-        X = _frames.numbers(pd.DataFrame(X, columns=list(Numbered(X.shape[1]))), name, place)
+        X = frames.numbers(pd.DataFrame(X, columns=list(Numbered(X.shape[1]))), name, place)
     if X.dtype.kind not in "biuf":
         raise InputError(f"{name}: X must hold real numbers; found {X.dtype}")
     if isinstance(X, np.ndarray):
@@ -153,16 +153,16 @@ def _targets(values: Any, name: str, place: Place) -> NDArray[Any]:
     if missing.size:
         raise InputError(f"{name}: {place(missing[0])} has no target: found {y[missing[0]]}")
     if y.dtype.kind == "O" and y.size:
-        y = _frames.of_objects(y, name, place)
+        y = frames.of_objects(y, name, place)
     elif y.dtype.kind == "S":
-        y = np.array([_frames.as_text(label, name) for label in y.tolist()], dtype=str)
+        y = np.array([frames.as_text(label, name) for label in y.tolist()], dtype=str)
     if y.dtype.kind == "U":
         # As narrow as the longest label, so that equal labels have equal fingerprints.
         return np.ascontiguousarray(y, dtype=f"U{np.strings.str_len(y).max(initial=1)}")
     if y.dtype.kind not in "biuf":
         raise InputError(f"{name}: y must hold numbers or labels; found {y.dtype}")
     if y.dtype.kind in "iu":
-        _frames.check_exact(y, name, place)
+        frames.check_exact(y, name, place)
     y = np.ascontiguousarray(y, dtype=np.float64)
     infinite = np.flatnonzero(np.isinf(y))
     if infinite.size:

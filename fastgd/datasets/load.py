@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from fastgd._errors import InputError, nearest
-from fastgd.datasets._reading import Format, ZeroBased
-from fastgd.datasets._record import DATASETS, Dataset
-from fastgd.datasets.files import load_file, misplaced_key, takes
-from fastgd.datasets.synthetic import Synthetic, make
+from fastgd.common.errors import InputError, nearest
+from fastgd.datasets.readers.files import load_file, misplaced_key, takes
+from fastgd.datasets.readers.reading import Format, ZeroBased
+from fastgd.datasets.record import DATASETS, Dataset
+from fastgd.datasets.sources.synthetic import Synthetic, make
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgd._errors import InputError
-from fastgd.datasets._csr import at_columns, from_dense, moments, take, without_zeros
-from fastgd.datasets._record import CSR, Data, Dataset, Floats, Matrix, Numbered, check_memory, digest
+from fastgd.common.errors import InputError
+from fastgd.datasets.csr import at_columns, from_dense, moments, take, without_zeros
+from fastgd.datasets.record import CSR, Data, Dataset, Floats, Matrix, Numbered, check_memory, digest
 from fastgd.datasets.targets import Label, Targets, numeric_targets
 
 Rows = NDArray[np.intp]

@@ -5,8 +5,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgd._errors import InputError
-from fastgd.datasets._record import Floats, Place, row_number
+from fastgd.common.errors import InputError
+from fastgd.datasets.record import Floats, Place, row_number
 
 Targets = Literal["binary", "unit", "real", "count"]
 Label = str | int | float

@@ -1,1 +1,5 @@
-"""The engine: cohorts of lanes over dense data, advanced by Numba kernels."""
+"""Lanes and what moves them: shapes of tiles, the kernels of rules and losses, what this machine can do.
+
+`rows` has cohorts over data, `linear` the kernels of linear models, `coast` parameters that a batch does not touch,
+`swarm` landscapes. Specs and arrays come in, arrays go out. The engine knows of no study, no folder and no clock.
+"""

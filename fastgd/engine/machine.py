@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgd import _cache
-from fastgd._jit import jit
-from fastgd._static import Static, static
-from fastgd._system import memory, memory_limits
-from fastgd._threads import Threads, available_threads, call
-from fastgd._vectors import aligned, load, register_bits, store
+from fastgd.common.system import memory, memory_limits
+from fastgd.core import cache as the_cache
+from fastgd.core.compile import jit
+from fastgd.core.static import Static, static
+from fastgd.core.threads import Threads, available_threads, call
+from fastgd.core.vectors import aligned, load, register_bits, store
 from fastgd.engine.shapes import tile_shape
 
 _ELEMENTS = 1 << 24  # of each array of the bandwidth's measurement, float64: past any cache
@@ -117,18 +117,18 @@ def limits(threads: int | None = None) -> Machine:
     file = _limits_file(count)
     with suppress(OSError, ValueError, TypeError):  # it is not there yet, or damaged
         if file:
-            return Machine(*map(float, json.loads(_cache.verified(file))))
+            return Machine(*map(float, json.loads(the_cache.verified(file))))
     with Threads(count) as pool:
         found = measure(pool, _FEW_ELEMENTS)
     if file:
-        _cache.write_verified(file, json.dumps(found).encode())
+        the_cache.write_verified(file, json.dumps(found).encode())
     return found
 
 
 def _limits_file(count: int) -> Path | None:
     """Where the yardsticks of so many threads are kept: the cache's folder may be shared by machines."""
     name = hashlib.sha256(f"{cpu_model()} {count}".encode()).hexdigest()[:16]
-    return _cache.CACHE / f"limits-{name}.json" if _cache.CACHE else None
+    return the_cache.CACHE / f"limits-{name}.json" if the_cache.CACHE else None
 
 
 def info() -> dict[str, Any]:
@@ -145,7 +145,7 @@ def info() -> dict[str, Any]:
             "memory_gb": round(memory() / 1e9, 1),
             "simd_bits": register_bits()[0],
             "threading_layer": "threads (kernels release the interpreter's lock)",
-            "cache": str(_cache.CACHE) if _cache.CACHE else None,
+            "cache": str(the_cache.CACHE) if the_cache.CACHE else None,
             "bandwidth_gb_per_s": round(machine.gbytes, 1),
             "fma_peak_gflops": {
                 "float64": round(machine.gflops_float64, 1),

@@ -7,7 +7,7 @@ so that a trial has the same bits wherever and whenever it runs.
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from fastgd._vectors import register_bits
+from fastgd.core.vectors import register_bits
 
 FEW_LANES = 2  # up to here, vectors over features beat a tile
 LARGE_BATCH = 16_384  # rows of a batch from which its parts are summed in parallel

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastgd._vectors import aligned
-from fastgd.engine.rows import CHUNK, MOST_ROWS, Scratch
+from fastgd.core.vectors import aligned
+from fastgd.engine.rows.arrays import CHUNK, MOST_ROWS, Scratch
 from fastgd.engine.shapes import Kernel, single_shape, sparse_shape, tile_shape
 
 Array = npt.NDArray[Any]

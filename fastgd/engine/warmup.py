@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from fastgd._jit import compile_lock
-from fastgd._threads import Threads
-from fastgd.engine.cohort import Cohort
+from fastgd.core.compile import compile_lock
+from fastgd.core.threads import Threads
+from fastgd.engine.rows.cohort import Cohort
+from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.shapes import LARGE_BATCH, Kernel, choose_kernel
-from fastgd.engine.spec import CohortSpec
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.optimizers._rules import Rule
+from fastgd.optimizers.rule import Rule
 from fastgd.problems import LOSSES, Loss
 
 

@@ -8,21 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastgd.optimizers import (  # noqa: F401 (registers)
-    _adam,
-    _adam_variants,
-    _adaptive,
-    _baselines,
-    _distance,
-    _dual_averaging,
-    _layerwise,
-    _memory_efficient,
-    _model_based,
-    _momentum,
-    _parameter_free,
-    _schedule_free,
-    _sign,
+    baselines,
+    families,
 )
-from fastgd.optimizers._record import (
+from fastgd.optimizers.record import (
     BASELINES,
     OPTIMIZERS,
     Decay,

@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
-from fastgd._errors import InputError, nearest
-from fastgd._jit import jit
-from fastgd._static import Static, static
-from fastgd._threads import Threads, available_threads, call
-from fastgd._vectors import aligned, load, prefetch, register_bits, spread, store, wide
-from fastgd.optimizers._kernels import (
+from fastgd.common.errors import InputError, nearest
+from fastgd.core.compile import jit
+from fastgd.core.static import Static, static
+from fastgd.core.threads import Threads, available_threads, call
+from fastgd.core.vectors import aligned, load, prefetch, register_bits, spread, store, wide
+from fastgd.optimizers.kernels import (
     add_terms,
     cast_all,
     conclude_sums,
@@ -36,9 +36,9 @@ from fastgd.optimizers._kernels import (
     store_slots,
     update,
 )
-from fastgd.optimizers._options import OPTIONS, TABLES, kind_of
-from fastgd.optimizers._record import Optimizer
-from fastgd.optimizers._rules import Round, Rule
+from fastgd.optimizers.options import OPTIONS, TABLES, kind_of
+from fastgd.optimizers.record import Optimizer
+from fastgd.optimizers.rule import Round, Rule
 
 Array = npt.NDArray[Any]
 SMALL = 1 << 16  # parameters that one thread steps sooner than it wakes another

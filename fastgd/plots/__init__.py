@@ -6,25 +6,25 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastgd._errors import InputError, nearest
-from fastgd._registry import Registry
-from fastgd._system import expanded
 from fastgd.analysis import Results
-from fastgd.plots._animate import animate
-from fastgd.plots._basins import basins
-from fastgd.plots._contour import contour
-from fastgd.plots._curves import curves
-from fastgd.plots._heatmap import heatmap
-from fastgd.plots._pages import notes_of
-from fastgd.plots._phase import phase
-from fastgd.plots._range import range_
-from fastgd.plots._rates import rates
-from fastgd.plots._schedule import schedule, sketch, study_blocks
-from fastgd.plots._sensitivity import sensitivity
-from fastgd.plots._style import style
-from fastgd.plots._surface import surface
-from fastgd.plots._traces import traces
-from fastgd.plots._tune import tune
+from fastgd.common.errors import InputError, nearest
+from fastgd.common.registry import Registry
+from fastgd.common.system import expanded
+from fastgd.plots.landscapes.animate import animate
+from fastgd.plots.landscapes.basins import basins
+from fastgd.plots.landscapes.contour import contour
+from fastgd.plots.landscapes.surface import surface
+from fastgd.plots.landscapes.traces import traces
+from fastgd.plots.pages import notes_of
+from fastgd.plots.studies.curves import curves
+from fastgd.plots.studies.heatmap import heatmap
+from fastgd.plots.studies.phase import phase
+from fastgd.plots.studies.range import range_
+from fastgd.plots.studies.rates import rates
+from fastgd.plots.studies.schedule import schedule, sketch, study_blocks
+from fastgd.plots.studies.sensitivity import sensitivity
+from fastgd.plots.studies.tune import tune
+from fastgd.plots.style import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -192,7 +192,7 @@ def save(figure: "Figure", path: str | Path) -> None:
 
 
 def _save_film(figure: "Figure", path: Path) -> None:
-    from fastgd.plots._film import Film, save_film
+    from fastgd.plots.film import Film, save_film
 
     if not isinstance(figure, Film):
         raise InputError(f"cannot write {path}: this picture does not move; its name ends in {', '.join(SUFFIXES)}")

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fastgd._math import exp, sigmoid
-from fastgd._registry import Registry
+from fastgd.common.registry import Registry
+from fastgd.core.math import exp, sigmoid
 
 Targets = Literal["binary", "unit", "real", "count"]
 

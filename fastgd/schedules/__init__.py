@@ -1,8 +1,8 @@
 """Schedules: what a hyper-parameter is worth at an epoch or a step, as pure functions of its index."""
 
 from fastgd.schedules import monotone, inverse, cosines, cycles, feedback  # isort: skip  # in the order of the lists
-from fastgd.schedules._chain import Horizon, Part, chained, describe, factors, numbers, parts_of, starts, unreached
-from fastgd.schedules._record import SCHEDULES, ScheduleRecord, Unit, schedule
+from fastgd.schedules.chain import Horizon, Part, chained, describe, factors, numbers, parts_of, starts, unreached
+from fastgd.schedules.record import SCHEDULES, ScheduleRecord, Unit, schedule
 
 __all__ = [
     "SCHEDULES",

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from annotated_types import Ge, Gt, Lt
 
-from fastgd._numbers import number
-from fastgd.schedules._record import Index, NonNegative, Positive, schedule
+from fastgd.common.numbers import number
+from fastgd.schedules.record import Index, NonNegative, Positive, schedule
 
 Share = Annotated[float, Gt(0), Lt(1)]
 ShareOrNone = Annotated[float, Ge(0), Lt(1)]

@@ -13,8 +13,8 @@ import numpy as np
 from annotated_types import Gt, Lt
 from numpy.typing import NDArray
 
-from fastgd._numbers import number
-from fastgd.schedules._record import Index, NonNegative, Positive, schedule
+from fastgd.common.numbers import number
+from fastgd.schedules.record import Index, NonNegative, Positive, schedule
 
 Lanes = NDArray[np.float64]
 Share = Annotated[float, Gt(0), Lt(1)]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastgd.schedules._record import Index, NonNegative, Positive, schedule
+from fastgd.schedules.record import Index, NonNegative, Positive, schedule
 
 
 @schedule(

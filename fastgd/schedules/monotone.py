@@ -8,8 +8,8 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from annotated_types import Ge
 
-from fastgd._numbers import number
-from fastgd.schedules._record import Index, NonNegative, Positive, schedule
+from fastgd.common.numbers import number
+from fastgd.schedules.record import Index, NonNegative, Positive, schedule
 
 Places = tuple[NonNegative, ...]
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fastgd.store.contents import commit_schema, part_name
 from fastgd.store.curves import CurveFile
 from fastgd.store.files import TableFile, make_folders
 from fastgd.store.schema import PARAMETERS, trials_table
-from fastgd.store.snapshot import commit_schema, part_name
 
 if TYPE_CHECKING:
     from fastgd.store.folder import Folder

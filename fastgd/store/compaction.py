@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fastgd.store.contents import ATTACHED, Snapshot, commit_schema, part_name
 from fastgd.store.files import TableFile
 from fastgd.store.schema import PARAMETERS, Columns, conform
-from fastgd.store.snapshot import ATTACHED, Snapshot, commit_schema, part_name
 from fastgd.store.tables import groups, opened
 
 # A file that has grown to this size is closed, and later compactions leave it alone, so that extending a large study

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.store.seal import seal
 from fastgd.store.tables import PART, part_of
 

@@ -13,14 +13,14 @@ import numpy as np
 from filelock import Timeout
 from numpy.typing import NDArray
 
-from fastgd._errors import InputError
-from fastgd._system import lock_of
+from fastgd.common.errors import InputError
+from fastgd.common.system import lock_of
 from fastgd.store.cohort import CohortWriter, ParameterWriter
 from fastgd.store.compaction import Names, compact, drop
+from fastgd.store.contents import KINDS, Snapshot
 from fastgd.store.files import fsync_folder, make_folders, write_text, writing
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import Columns
-from fastgd.store.snapshot import KINDS, Snapshot
 from fastgd.store.surfaces import FOLDER as SURFACES
 from fastgd.store.surfaces import own_surfaces
 from fastgd.store.swarm import SwarmWriter

@@ -15,13 +15,13 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fastgd._errors import InputError
-from fastgd._parsing import from_toml
-from fastgd._properties import cached_property
+from fastgd.common.errors import InputError
+from fastgd.common.parsing import from_toml
+from fastgd.common.properties import cached_property
+from fastgd.store.contents import ATTACHED, KINDS, Snapshot, attached, generation_of, numbers_of
 from fastgd.store.manifest import Manifest, read_study
 from fastgd.store.schema import PARAMETERS, Columns
 from fastgd.store.seal import DamageError
-from fastgd.store.snapshot import ATTACHED, KINDS, Snapshot, attached, generation_of, numbers_of
 from fastgd.store.surfaces import FOLDER as SURFACES
 from fastgd.store.surfaces import missing_surfaces, read_surface, surface_files
 from fastgd.store.tables import (

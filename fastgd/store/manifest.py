@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from fastgd._errors import InputError
-from fastgd._parsing import fault_of, from_json, shortened
+from fastgd.common.errors import InputError
+from fastgd.common.parsing import fault_of, from_json, shortened
 from fastgd.store.files import write_text
 
 # The version of the layout on disk and of what trials' names are made of. Folders of earlier ones can be read; a folder

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 
 _STRING, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 _NAME = pa.dictionary(pa.int32(), _STRING)  # a name that a million rows share

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fastgd._errors import InputError
-from fastgd._parsing import fault_of, from_json
+from fastgd.common.errors import InputError
+from fastgd.common.parsing import fault_of, from_json
 from fastgd.store.files import TableFile, make_folders, remove
 from fastgd.store.manifest import Manifest
 from fastgd.store.seal import DamageError

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
+from fastgd.store.contents import commit_schema, part_name
 from fastgd.store.files import TableFile, make_folders
-from fastgd.store.snapshot import commit_schema, part_name
 
 if TYPE_CHECKING:
     from fastgd.store.folder import Folder

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
-from fastgd._errors import InputError
+from fastgd.common.errors import InputError
 from fastgd.store.seal import DamageError, check
 
 PART, FOLDER = b"fastgd.part", b"fastgd.folder"  # in a footer: the file's own name, the id of its results folder

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fastgd._errors import InputError
-from fastgd._system import expanded
+from fastgd.common.errors import InputError
+from fastgd.common.system import expanded
 from fastgd.store.compaction import rewrite
+from fastgd.store.contents import Snapshot
 from fastgd.store.files import fsync_folder, make_folders, remove, writing
 from fastgd.store.folder import DAMAGED, lock, refuse_links
 from fastgd.store.inspection import Finding, Inspection, footer_manifest
 from fastgd.store.manifest import SCHEMA, Manifest
-from fastgd.store.snapshot import Snapshot
 from fastgd.store.tables import unmarked
 
 

@@ -20,15 +20,14 @@ from pydantic import (
     model_validator,
 )
 
-from fastgd._errors import InputError
-from fastgd._parsing import from_toml
-from fastgd._system import expanded
-from fastgd._user_modules import before_imports, refuse_import
+from fastgd.common.errors import InputError
+from fastgd.common.parsing import from_toml
+from fastgd.common.system import expanded
 from fastgd.datasets import DATASETS, misplaced_key
 from fastgd.problems import find_loss
-from fastgd.study._blocks import OptimizerBlock, Optimizers, Schedule, Schedules
-from fastgd.study._checks import check
-from fastgd.study._fields import (
+from fastgd.study.blocks import OptimizerBlock, Optimizers, Schedule, Schedules
+from fastgd.study.checks import check
+from fastgd.study.fields import (
     ALWAYS_RECORDED,
     METRICS,
     Block,
@@ -54,11 +53,12 @@ from fastgd.study._fields import (
     ZeroBased,
     described,
 )
-from fastgd.study._landscapes import LandscapeProblem, Starts, Trajectories, read_landscape
-from fastgd.study._messages import input_error
-from fastgd.study._overrides import override
-from fastgd.study._surface import SurfaceBlock
-from fastgd.study._values import as_list, brief, failure, plain, refuse_malformed, tables
+from fastgd.study.landscapes import LandscapeProblem, Starts, Trajectories, read_landscape
+from fastgd.study.messages import input_error
+from fastgd.study.overrides import override
+from fastgd.study.surface import SurfaceBlock
+from fastgd.study.values import as_list, brief, failure, plain, refuse_malformed, tables
+from fastgd.user_code.modules import before_imports, refuse_import
 
 __all__ = [
     "METRICS",

@@ -10,12 +10,12 @@ from annotated_types import MultipleOf
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from fastgd.optimizers._line_search import LINE_SEARCHES
-from fastgd.optimizers._options import TABLES, kinds
-from fastgd.study._fields import Own, Table, Written
-from fastgd.study._landscapes import LandscapeProblem
-from fastgd.study._values import brief
+from fastgd.optimizers.line_search import LINE_SEARCHES
+from fastgd.optimizers.options import TABLES, kinds
 from fastgd.study.config import OptimizerBlock, Problem, Study
+from fastgd.study.fields import Own, Table, Written
+from fastgd.study.landscapes import LandscapeProblem
+from fastgd.study.values import brief
 
 TITLES = {Problem: "problem, of data", LandscapeProblem: "problem, a landscape"}
 WORDS = {int: "a whole number", float: "a number", str: "text", bool: "`true` or `false`"}

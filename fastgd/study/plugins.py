@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fastgd.study._values import as_list
+from fastgd.study.values import as_list
 
 # Where such a name may stand: the table, the key, and what it is.
 NAMED = (

@@ -23,7 +23,7 @@ import fastgd
 from campaign.attack import STALL, Attack, Found
 from campaign.extreme_templates import SCHEDULES, TEMPLATES
 from fastgd.cli.app import app
-from fastgd.study.events import CohortStarted
+from fastgd.runs.reporting.events import CohortStarted
 
 FLOATS = [5e-324, 1e-308, 1e-160, 1e-45, 1e-38, 1e-20, 1e20, 3.4e38, 1e39, 1e160, 1e308, -1e308, -1e160, 0.0, -0.0]
 WHOLE = [0, 1, 2**31, 2**53, 2**63 - 1, -1, -(2**63)]

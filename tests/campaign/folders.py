@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 import fastgd
-from fastgd.study.events import CohortFinished
+from fastgd.runs.reporting.events import CohortFinished
 
 # Several cohorts each, with every kind of file between them.
 DATA = """

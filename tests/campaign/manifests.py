@@ -21,8 +21,8 @@ from campaign.kept import fault, keep
 from campaign.malformed_studies import WEIRD, _at, _damage, _places
 from fastgd.cli import runs, tunings
 from fastgd.cli.choices import At
+from fastgd.search.answer import Tuning
 from fastgd.store.seal import seal
-from fastgd.study.tuning import Tuning
 
 STUDY: dict[str, Any] = {
     "name": "small",

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import fastgd
-import fastgd.study.runner
+import fastgd.runs.runner
 from campaign import folders
 
 

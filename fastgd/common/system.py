@@ -1,0 +1,238 @@
+"""What the system gives this process: folders, locks between processes, processors and memory."""
+
+import errno
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import BaseFileLock, FileLock, SoftFileLock
+
+from fastgd.common.errors import InputError
+
+ROOT = Path("/")
+WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}  # what such a file system says
+UNKNOWN_MEMORY = 16 << 30  # bytes, where the platform does not tell
+# Bytes of addresses, and of data, that importing NumPy, SciPy, pandas, Arrow and Numba takes; and a thread of theirs.
+LIBRARIES = {"RLIMIT_AS": 720e6, "RLIMIT_DATA": 280e6}
+THREAD = 20_000_000
+
+
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with "~" replaced by the home folder.
+
+    Raises
+    ------
+    InputError
+        There is none: HOME is not set, or the system does not know the user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        name = Path(path).parts[0]
+        why = "HOME is not set" if name == "~" else f"there is no user {name[1:]!r}"
+        raise InputError(f'{path}: "{name}" stands for no folder: {why}; write the folder out') from None
+
+
+def temporary_folder() -> Path:
+    """Return the path of a folder of this user's own among the temporary ones; OSError where there are none."""
+    return Path(tempfile.gettempdir()) / f"fastgd-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+
+
+# --- locks ------------------------------------------------------------------------------------------------------------
+
+
+def knows_locks(folder: Path) -> bool:
+    """Whether files of a folder can be locked: some network file systems cannot."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, which locks in another way
+        return True
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in WITHOUT_LOCKS
+    return True
+
+
+def lock_of(path: Path) -> BaseFileLock:
+    """Return the lock between processes that a file stands for; it is not taken yet.
+
+    Where files cannot be locked, a second file stands for the lock as long as it exists.
+    """
+    return FileLock(path) if knows_locks(path.parent) else SoftFileLock(path.with_name(f"{path.name}.held"))
+
+
+# --- processors and memory --------------------------------------------------------------------------------------------
+
+
+def processors(root: Path = ROOT) -> int:
+    """Return how many processors this process may use: by its affinity, and by the quotas of its control groups.
+
+    A quota of one processor and a half is two: a thread more waits, one less leaves a part of the quota unused.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = [quota / period for quota, period in _cpu_quotas(root) if quota > 0 and period > 0]
+    return max(1, min([count, *(math.ceil(quota) for quota in quotas)]))
+
+
+class MemoryUse(NamedTuple):
+    """Bytes of memory that this process has: in the machine, at the most so far, as addresses, of these its data."""
+
+    resident: int
+    peak: int
+    addresses: int
+    data: int
+
+
+class MemoryLimit(NamedTuple):
+    """A limit to the memory of this process: its name, bytes, and how many of them are taken."""
+
+    name: str
+    most: int
+    taken: int
+
+    @property
+    def left(self) -> int:
+        """The bytes that this process may still take."""
+        return max(0, self.most - self.taken)
+
+
+def memory_use(root: Path = ROOT) -> MemoryUse:
+    """Return how much memory this process has; zeros where the platform does not tell."""
+    lines = (line.split() for line in _lines(root / "proc/self/status"))
+    sizes = {words[0]: 1024 * int(words[1]) for words in lines if len(words) == 3 and words[2] == "kB"}
+    resident, peak, addresses, data = (sizes.get(f"{name}:", 0) for name in ("VmRSS", "VmHWM", "VmSize", "VmData"))
+    return MemoryUse(resident, max(resident, peak), addresses, data)
+
+
+def memory_limits(root: Path = ROOT) -> list[MemoryLimit]:
+    """Return the limits to this process's memory: the machine's, those of its control groups, and its own.
+
+    Its own ones count addresses, also those where nothing has been written yet.
+    """
+    use = memory_use(root)
+    groups = (MemoryLimit("its control group's", most, use.resident) for most in _memory_limits(root))
+    taken = {"RLIMIT_AS": use.addresses, "RLIMIT_DATA": use.data}
+    own = (MemoryLimit(name, most, taken[name]) for name, most in _own_limits())
+    return [MemoryLimit("the machine's", _physical_memory(), use.resident), *groups, *own]
+
+
+def memory(root: Path = ROOT) -> int:
+    """Return how many bytes this process may use: the machine's, or a limit of its control groups or its own."""
+    return min(limit.most for limit in memory_limits(root))
+
+
+def make_room() -> None:
+    """Prepare for the libraries where this process has a limit of its own; see `LIBRARIES`.
+
+    Call it before they are imported: some abort without memory, or wait for it for ever. Arrow's usual allocator would
+    reserve 1 GB of addresses at once, which nothing else may use then.
+
+    Raises
+    ------
+    InputError
+        They would not find room.
+    """
+    own = [limit for limit in memory_limits() if limit.name in LIBRARIES]
+    if own and "pyarrow" not in sys.modules:
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    missing = {name for name in ("numpy", "scipy", "llvmlite", "pyarrow") if name not in sys.modules}
+    for limit in own:
+        needed = int(LIBRARIES[limit.name] * len(missing) / 4) + THREAD * (os.cpu_count() or 1)
+        if limit.left < needed:
+            raise InputError(
+                f"the libraries that fastgd uses need {needed / 1e6:,.0f} MB of addresses, and {limit.name} = "
+                f"{limit.most / 1e6:,.0f} MB leaves {limit.left / 1e6:,.0f} MB: raise it (see ulimit -v and -d)"
+            )
+
+
+def _physical_memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return UNKNOWN_MEMORY
+
+
+def _own_limits() -> Iterator[tuple[str, int]]:
+    """The limits of the process's address space and of its data; none is infinite."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limits = ((name, resource.getrlimit(getattr(resource, name))[0]) for name in ("RLIMIT_AS", "RLIMIT_DATA"))
+    yield from ((name, limit) for name, limit in limits if limit != resource.RLIM_INFINITY)
+
+
+def _cpu_quotas(root: Path) -> Iterator[tuple[int, int]]:
+    """The microseconds that may be computed, and of which period; without a limit -1, or nothing."""
+    for folder in _groups(root, "cpu"):
+        quota, *period = _numbers(folder / "cpu.max") or _numbers(folder / "cpu.cfs_quota_us") or [-1]
+        yield quota, (period or _numbers(folder / "cpu.cfs_period_us") or [100_000])[0]
+
+
+def _memory_limits(root: Path) -> Iterator[int]:
+    for folder in _groups(root, "memory"):
+        yield from _numbers(folder / "memory.max") or _numbers(folder / "memory.limit_in_bytes")
+
+
+def _numbers(file: Path) -> list[int]:
+    """The numbers of a control group's file; none where it is not there, or says "max"."""
+    try:
+        return [int(word) for word in file.read_text(encoding="utf-8").split()]
+    except (OSError, ValueError):
+        return []
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """The folders of the control groups that this process is in, with all that lie around them.
+
+    Of version 2 all controllers share one tree; of version 1 each has its own. A container sees a part of the tree,
+    mounted as if it were the whole; where its own path is not below the mount's, the mount is its group.
+    """
+    paths = {kind: path for kind, path in _memberships(root) if kind in ("", controller)}
+    for kind, top, mount in _mounts(root, controller):
+        if kind not in paths:
+            continue
+        inner = Path(paths[kind])
+        below = inner.relative_to(top) if inner.is_relative_to(top) else Path()
+        yield mount / below
+        yield from (mount / each for each in below.parents)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+
+
+def _memberships(root: Path) -> Iterator[tuple[str, str]]:
+    """Controllers (version 2: "") and the path of this process in their tree: lines like `4:cpu,cpuacct:/a/b`."""
+    for line in _lines(root / "proc/self/cgroup"):
+        fields = line.split(":", 2)
+        if len(fields) == 3:  # a sandbox may write lines of another form
+            yield from ((kind, fields[2]) for kind in fields[1].split(","))
+
+
+def _mounts(root: Path, controller: str) -> Iterator[tuple[str, str, Path]]:
+    """The trees of a controller: it (version 2: ""), which part of the tree is mounted, and where.
+
+    A line is `31 23 0:28 /part /mount/point options - cgroup2 source options`.
+    """
+    for line in _lines(root / "proc/self/mountinfo"):
+        about, _, kind = line.partition(" - ")
+        fields, words = about.split(), kind.split()
+        if len(fields) < 5 or not words:
+            continue
+        if words[0] == "cgroup2":
+            yield "", fields[3], root / fields[4].lstrip("/")
+        elif words[0] == "cgroup" and controller in words[-1].split(","):
+            yield controller, fields[3], root / fields[4].lstrip("/")

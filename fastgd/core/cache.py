@@ -1,0 +1,301 @@
+"""The cache of machine code on disk: where it is, what stands in it, and who may compile.
+
+Its folder is named after a hash of all sources that kernels are made of. An entry is one file, which begins with the
+digest of what follows: it is unpickled and run only if it is what was written, and a file that is not is set aside.
+Only this user may write there, as what stands there is run. Where there is no such folder, or where its disk is full,
+kernels are compiled in each process.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import pickle
+import platform
+import socket
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numba
+from filelock import BaseFileLock, FileLock, Timeout
+from numba.core.caching import _Cache
+from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.serialize import dumps
+
+from fastgd.common.errors import InputError
+from fastgd.common.system import expanded, knows_locks, temporary_folder
+
+_PACKAGE = Path(__file__).parent.parent
+_SOURCES = ("core", "user_code", "optimizers", "problems", "engine")  # folders
+_DIGEST = hashlib.sha256().digest_size
+_log = logging.getLogger("fastgd")
+
+# --- where it is ------------------------------------------------------------------------------------------------------
+
+
+def source_hash(package: Path = _PACKAGE) -> str:
+    """Return a hash of every source file that machine code depends on."""
+    digest = hashlib.sha256()
+    for file in sorted(file for folder in _SOURCES for file in (package / folder).rglob("*.py")):
+        digest.update(file.relative_to(package).as_posix().encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _candidates() -> Iterator[Callable[[], Path]]:
+    if chosen := os.environ.get("FASTGD_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR"):
+        yield lambda: expanded(chosen)
+    elif sys.platform == "win32":
+        yield lambda: expanded(os.environ.get("LOCALAPPDATA", "~")) / "fastgd"
+    elif sys.platform == "darwin":
+        yield lambda: expanded("~/Library/Caches/fastgd")
+    else:
+        yield lambda: expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "fastgd"
+    yield lambda: private(temporary_folder())
+
+
+def _own_cache() -> Path | None:
+    for candidate in _candidates():
+        # no home folder, no temporary one, no right to write there: each is a reason to try the next
+        with suppress(OSError, InputError):
+            folder = private(candidate().absolute() / f"kernels-{source_hash()}")
+            if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                return folder
+    return None
+
+
+def private(folder: Path) -> Path:
+    """Return a folder, made if need be, that nobody but its owner can write to: this user, or the system's.
+
+    Raises
+    ------
+    OSError
+        It cannot be made, is a link, or belongs to somebody else, others may write there, or may put another in its
+        place.
+    """
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "geteuid"):  # elsewhere a user's folders are that user's alone
+        found, around = folder.lstat(), folder.parent.stat()
+        if not stat.S_ISDIR(found.st_mode) or not _is_ours(found) or not (_is_ours(around) or _is_sticky(around)):
+            raise PermissionError(f"{folder} is not this user's alone")
+    return folder
+
+
+def _is_ours(folder: os.stat_result) -> bool:
+    return folder.st_uid in (os.geteuid(), 0) and not folder.st_mode & 0o022
+
+
+def _is_sticky(folder: os.stat_result) -> bool:
+    """Whether it is as the temporary folder is: everybody makes folders there, and moves none but their own."""
+    return folder.st_uid in (os.geteuid(), 0) and bool(folder.st_mode & stat.S_ISVTX)
+
+
+CACHE: Path | None = _own_cache()
+
+
+# --- what stands in it ------------------------------------------------------------------------------------------------
+
+
+class KernelCache(_Cache):  # type: ignore[misc]
+    """Numba's cache of one function: a file for each combination of types.
+
+    Numba's own keeps an index of a function's files, which all processes change, and trusts what it reads.
+
+    Parameters
+    ----------
+    function : callable
+        What is compiled.
+    folder : Path
+    """
+
+    def __init__(self, function: Callable[..., Any], folder: Path) -> None:
+        self._function, self._folder = function, folder
+
+    @property
+    def cache_path(self) -> str:
+        """The folder."""
+        return str(self._folder)
+
+    def enable(self) -> None:
+        """Do nothing: it is always enabled, and nobody disables or flushes it."""
+
+    disable = flush = enable
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the machine code for these types, or None: it is not there, or is damaged."""
+        target_context.refresh()  # before anything of it is asked for
+        path = self._path(sig, target_context.codegen())
+        try:
+            content = verified(path)
+            if not content:
+                return None
+            stored, code = pickle.loads(content)
+            return CompileResult._rebuild(target_context, *code) if stored == sig else None
+        except OSError:
+            return None
+        except Exception as error:  # whatever is wrong with it, it can be compiled anew
+            _set_aside(path, str(error))
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep machine code for other processes, where the disk takes it."""
+        if not data.library.has_dynamic_globals:  # addresses of this process
+            write_verified(self._path(sig, data.codegen), dumps((sig, data._reduce())))
+
+    def _path(self, sig: Any, codegen: Any) -> Path:
+        function = self._function
+        closure = tuple(cell.cell_contents for cell in function.__closure__ or ())
+        key = (
+            (function.__module__, function.__qualname__, str(sig), codegen.magic_tuple(), numba.__version__),
+            (sys.version, platform.machine(), function.__code__.co_code, dumps(closure) if closure else b""),
+        )
+        return self._folder / f"{function.__name__}-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.kernel"
+
+
+def write_verified(path: Path, content: bytes) -> None:
+    """Write a file that `verified` reads, at once or not at all; a full disk costs the file and nothing else."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_bytes(_digest(path, content) + content)
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def verified(path: Path) -> bytes:
+    """Return what was written to a file, or nothing: what stands there now is something else, and was set aside.
+
+    Raises
+    ------
+    OSError
+        It is not there, or cannot be read.
+    """
+    content = path.read_bytes()
+    digest, content = content[:_DIGEST], content[_DIGEST:]
+    if digest == _digest(path, content):
+        return content
+    _set_aside(path, "it is not what was written")
+    return b""
+
+
+def _digest(path: Path, content: bytes) -> bytes:
+    """The digest of a file's name and content: a file of another name is another kernel."""
+    return hashlib.sha256(path.name.encode() + len(content).to_bytes(8) + content).digest()
+
+
+def _set_aside(path: Path, why: str) -> None:
+    _log.warning("%s of the kernel cache is damaged (%s): it is set aside and made anew", path, why)
+    with suppress(OSError):
+        path.replace(path.with_name(f".{path.name}.damaged"))
+
+
+# --- who may compile --------------------------------------------------------------------------------------------------
+
+TOLD_AFTER = 5.0  # seconds of waiting for another process until the user is told
+GIVEN_UP_AFTER = 120.0  # seconds without a new kernel, after which the other process is not waited for
+
+
+class CompileLock:
+    """Held while kernels are compiled; a context manager, which may be entered again by who holds it.
+
+    It takes two locks, always in this order, so that no two threads wait for each other: Numba's, for the threads of
+    this process, and that of the cache's file, so that other processes wait for what is compiled instead of compiling
+    it too. Numba takes the first one by itself whenever it compiles or loads a kernel.
+
+    A process that holds the file and stands still keeps nobody: after a while the others compile for themselves.
+    """
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._file: BaseFileLock | None = None
+
+    def __enter__(self) -> None:
+        global_compiler_lock.acquire()
+        self._depth += 1
+        if self._depth == 1:
+            try:
+                self._file = _take_file(CACHE)
+            except BaseException:  # Ctrl-C while it waits
+                self._leave()
+                raise
+
+    def __exit__(self, *_: object) -> None:
+        if self._depth == 1 and self._file:
+            self._file.release()
+            self._file = None
+        self._leave()
+
+    def _leave(self) -> None:
+        self._depth -= 1
+        global_compiler_lock.release()
+
+
+compile_lock = CompileLock()
+
+
+def _take_file(cache: Path | None) -> BaseFileLock | None:
+    """Lock the cache's file; None: there is none, it cannot be locked, or who holds it stands still."""
+    with suppress(OSError):  # the cache is gone, or files cannot be locked: processes may compile the same twice
+        if not cache or not knows_locks(cache):
+            return None
+        lock = FileLock(cache / "compile.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not _wait(lock, cache):
+                return None
+        _write_holder(cache)
+        return lock
+    return None
+
+
+def _wait(lock: BaseFileLock, cache: Path) -> bool:
+    """Wait for a lock, and tell for whom; return whether it was given."""
+    start = moved = time.monotonic()
+    seen, told = cache.stat().st_mtime_ns, False
+    while True:
+        with suppress(Timeout):
+            lock.acquire(timeout=0.2, poll_interval=0.05)
+            return True
+        now, latest = time.monotonic(), cache.stat().st_mtime_ns  # which a new kernel changes
+        moved, seen = (now, latest) if latest != seen else (moved, seen)
+        if now - moved > GIVEN_UP_AFTER:
+            _log.warning("%s: no new kernel for %.0f s, compiling without it", _holder(cache), GIVEN_UP_AFTER)
+            return False
+        if not told and now - start > TOLD_AFTER:
+            told = True
+            _log.warning("waiting for %s", _holder(cache))
+
+
+def _write_holder(cache: Path) -> None:
+    """Write down who holds the cache, for those who wait."""
+    holder = {"process": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%H:%M:%S}"}
+    with suppress(OSError):
+        (cache / "holder.json").write_text(json.dumps(holder), encoding="utf-8")
+
+
+def _holder(cache: Path) -> str:
+    try:
+        found = json.loads((cache / "holder.json").read_text(encoding="utf-8"))
+        who = "process {process} on {host}, which compiles kernels since {since}".format(**found)
+    except (OSError, ValueError, LookupError, TypeError):  # it has just begun, or is an older one
+        who = "another process, which compiles kernels"
+    return f"{who} ({cache / 'compile.lock'})"
+
+
+# A thread that compiles would leave its locks held in a child for good: a fork waits until it is done.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )

@@ -1,0 +1,74 @@
+"""The only place that compiles: one decorator, with the flags and the cache that every kernel shares."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numba
+
+from fastgd.common.errors import InputError
+from fastgd.core import cache
+
+
+def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, inline: str = "never") -> Any:
+    """Compile a kernel on its first call, or load it from the cache.
+
+    `error_model="numpy"` lets divisions vectorise. There is no fast-math: divergence is found by NaN and infinity, and
+    products are contracted where vectors are added (`core/vectors.py`), not where LLVM happens to see it.
+
+    Parameters
+    ----------
+    function : callable
+    parallel : bool
+        Whether `prange` runs on all threads.
+    inline : {"never", "always"}
+        Numba's own inlining, before types, which says nothing about speed: LLVM inlines anyway. A function that is
+        compiled by itself is optimised again with each that calls it, so where one driver calls many large functions,
+        inlining them halves its compile time.
+    """
+    if function is None:
+        return lambda f: jit(f, parallel=parallel, inline=inline)
+    if numba.config.DISABLE_JIT:
+        return _NotCompiled()
+    kernel = numba.njit(function, error_model="numpy", parallel=parallel, inline=inline, nogil=True)
+    kernel.get_call_template = _without_literals(kernel.get_call_template)
+    if cache.CACHE:
+        kernel._cache = cache.KernelCache(function, cache.CACHE)
+    return kernel
+
+
+def _without_literals(template: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a kernel once for all whole numbers that other kernels pass, where Numba would for each 0 and 1 anew."""
+
+    def of_types(args: Any, kws: Any) -> Any:
+        return template(
+            tuple(map(numba.types.unliteral, args)), {name: numba.types.unliteral(kind) for name, kind in kws.items()}
+        )
+
+    return of_types
+
+
+def require_compiler() -> None:
+    """Raise InputError where Numba's compiler is switched off: kernels are not Python that could run without it."""
+    if numba.config.DISABLE_JIT:
+        raise InputError(
+            "fastgd needs Numba's compiler to compute anything, and NUMBA_DISABLE_JIT switches it off: unset it "
+            "(results can be read without it)"
+        )
+
+
+class _NotCompiled:
+    """Stands for a kernel where the compiler is switched off: modules load, and the first use says what is wrong."""
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        require_compiler()
+
+    compile = __call__
+
+
+@contextmanager
+def compile_lock() -> Iterator[None]:
+    """Hold the cache while compiling, so that other processes wait for the result instead of compiling it too."""
+    require_compiler()
+    with cache.compile_lock:
+        yield

@@ -1,0 +1,132 @@
+"""Compile-time constants as arguments of kernels: two values are two specialisations."""
+
+import operator
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.errors import TypingError
+from numba.core.pythonapi import NativeValue
+from numba.extending import intrinsic, models, overload, register_model, typeof_impl, unbox
+from numpy.typing import NDArray
+
+
+class Static:
+    """A hashable value that a kernel knows while it compiles; two values are two specialisations."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+_static_values: dict[str, Any] = {}
+
+
+class StaticType(types.Type):
+    """The type of a `Static`. Its name alone is its identity, so that the cache's index holds no user's class."""
+
+    def __init__(self, value: Any) -> None:
+        name = f"static({value!r})"
+        _static_values[name] = value
+        super().__init__(name=name)
+
+    @property
+    def value(self) -> Any:
+        """The constant."""
+        return _static_values[self.name]
+
+
+@typeof_impl.register(Static)
+def _typeof_static(static: Static, _context) -> StaticType:
+    return StaticType(static.value)
+
+
+register_model(StaticType)(models.OpaqueModel)
+
+
+@unbox(StaticType)
+def _unbox_static(_type, _object, context) -> NativeValue:
+    return NativeValue(context.context.get_dummy_value())
+
+
+@intrinsic(prefer_literal=True)
+def static(typingctx, constant, name):
+    """`static(constant, "name")`: the attribute of a Static's value, a whole number, as a constant."""
+    value = int(getattr(constant.value, name.literal_value))
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(ir.IntType(64), value)
+
+    return types.int64(constant, name), codegen
+
+
+@intrinsic
+def call_at(typingctx, address, shape, arguments):
+    """`call_at(address, shape, (a, b, ...))`: call the kernel `f(static, shape, a, b, ...)` by its address.
+
+    An error in it is noted in the row that the address is of, and raised when the call from Python has ended (see
+    `raise_failed`): to leave the driver at once would cost it a tenth, since Numba then counts the references of each
+    view that it makes.
+
+    Arrays must be C-contiguous, whole numbers are int64: what `address_of` compiles kernels for.
+    """
+    kinds = tuple(types.unliteral(kind) for kind in arguments)
+    for kind in kinds:
+        if isinstance(kind, types.Array) and kind.layout != "C":
+            raise TypingError(f"a kernel that is called by its address takes C-contiguous arrays, not {kind}")
+    wanted = (shape, shape, *(types.int64 if isinstance(kind, types.Integer) else kind for kind in kinds))
+
+    def codegen(context, builder, sig, args):
+        values = zip(cgutils.unpack_tuple(builder, args[2]), arguments, wanted[2:], strict=True)
+        cast = [context.cast(builder, value, found, kind) for value, found, kind in values]
+        row = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        kind = context.call_conv.get_function_type(types.none, wanted).as_pointer()
+        pointer = builder.inttoptr(builder.load(row), kind)
+        given = [context.get_dummy_value(), context.get_dummy_value(), *cast]
+        status, _ = context.call_conv.call_function(builder, pointer, types.none, wanted, given)
+        with cgutils.if_unlikely(builder, status.is_error):
+            builder.store(ir.Constant(ir.IntType(64), 1), builder.gep(row, [ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, shape, arguments), codegen
+
+
+# Of each kernel that is called by its address: where its code stands, and whether it has failed.
+_called: dict[int, tuple[str, NDArray[np.int64]]] = {}
+
+
+def address_of(kernel: Any, kinds: tuple[Any, ...]) -> int:
+    """Compile a kernel for these types, or load it from the cache, and return the address to call it by."""
+    kernel.compile(kinds)
+    compiled = kernel.overloads[kinds]
+    code = int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+    _, row = _called.setdefault(code, (compiled.fndesc.qualname, np.array([code, 0], np.int64)))
+    return int(row.ctypes.data)
+
+
+def raise_failed() -> None:
+    """Raise RuntimeError where a kernel that was called by its address has failed."""
+    for name, row in list(_called.values()):  # other threads may add to it
+        if row[1]:
+            row[1] = 0
+            raise RuntimeError(f"the kernel {name} failed")
+
+
+class ChoiceType(types.Type):
+    """A categorical hyper-parameter in a rule: comparing it with a literal is decided while compiling."""
+
+    def __init__(self, value: str) -> None:
+        self.choice = value
+        super().__init__(name=f"choice({value})")
+
+
+register_model(ChoiceType)(models.OpaqueModel)
+
+
+@overload(operator.eq)
+def _choice_equals(choice, literal):
+    if isinstance(choice, ChoiceType) and isinstance(literal, types.StringLiteral):
+        same = choice.choice == literal.literal_value
+        return lambda choice, literal: same
+    return None

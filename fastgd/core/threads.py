@@ -1,0 +1,70 @@
+"""Workers that run a kernel side by side: threads, since kernels release the interpreter's lock.
+
+A `prange` would do the same at twice the compile time (its wrapper is optimised a second time with everything it
+calls), and its threading layers abort on a fork or when entered twice. Calls last tens of milliseconds; starting one
+costs microseconds.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+from fastgd.common.errors import InputError
+from fastgd.common.system import processors
+from fastgd.core.static import raise_failed
+
+CALL_SECONDS = 0.05  # what a kernel call should last: short for Ctrl-C and progress, long against its start
+
+
+def call(kernel: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[[], Any]:
+    """Return the call, to be made later."""
+    return lambda: kernel(*arguments)
+
+
+def available_threads() -> int:
+    """Return the number of processors that this process may use: neither more than its share, nor other ones."""
+    return processors()
+
+
+class Threads:
+    """A pool of workers. A child that was forked, which has no threads but one, starts its own.
+
+    Parameters
+    ----------
+    count : int, optional
+        The number of threads; by default all processors that the process may use.
+
+    Raises
+    ------
+    InputError
+        The number is not positive.
+    """
+
+    def __init__(self, count: int | None = None) -> None:
+        if count is not None and count < 1:
+            raise InputError(f"threads = {count}: give 1 or more, or leave it out to use all processors")
+        self.count = count or available_threads()
+        self._start()
+
+    def _start(self) -> None:
+        self._process, self._pool = os.getpid(), ThreadPoolExecutor(self.count, thread_name_prefix="fastgd")
+
+    def run(self, calls: Sequence[Callable[[], Any]]) -> None:
+        """Run the calls side by side and wait for all of them; the first error is raised."""
+        if len(calls) == 1:
+            calls[0]()
+        else:
+            if self._process != os.getpid():
+                self._start()
+            futures = [self._pool.submit(call) for call in calls]
+            wait(futures)
+            for future in futures:
+                future.result()
+        raise_failed()
+
+    def __enter__(self) -> "Threads":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()

@@ -1,0 +1,394 @@
+"""Vectors of lanes as Numba values, with NumPy's element-wise functions on them.
+
+A kernel that names its vectors keeps a register block of accumulators where LLVM would spill an array, and needs no
+alias analysis to come out as packed code: rules and losses are called on vectors, so what they compile to does not
+depend on what the optimizer can prove. LLVM splits a vector on machines whose registers are narrower.
+"""
+
+import operator
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.errors import TypingError
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import (
+    intrinsic,
+    lower_builtin,
+    models,
+    register_model,
+)
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+
+
+# --- the vector type --------------------------------------------------------------------------------------------------
+
+
+class Vector(types.Type):
+    """`count` floats of one type, in registers."""
+
+    def __init__(self, element: Any, count: int) -> None:
+        self.element = element
+        self.count = count
+        super().__init__(name=f"Vector({element} x {count})")
+
+
+class Mask(types.Type):
+    """The outcome of comparing two vectors of a type: one bit a lane, for `np.where`."""
+
+    def __init__(self, element: Any, count: int) -> None:
+        self.element = element
+        self.count = count
+        super().__init__(name=f"Mask({element} x {count})")
+
+
+def _ir_element(element):
+    return ir.DoubleType() if element == types.float64 else ir.FloatType()
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: Vector) -> None:
+        super().__init__(manager, fe_type, ir.VectorType(_ir_element(fe_type.element), fe_type.count))
+
+
+@register_model(Mask)
+class _MaskModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: Mask) -> None:
+        super().__init__(manager, fe_type, ir.VectorType(ir.IntType(1), fe_type.count))
+
+
+def splat(builder, scalar, count: int):
+    """Emit a vector of equal elements."""
+    vector = ir.VectorType(scalar.type, count)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, I32(0))
+    return builder.shuffle_vector(
+        first, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(I32, count), [0] * count)
+    )
+
+
+def constant(vector, value):
+    """A vector of equal numbers, of the type of instructions."""
+    return ir.Constant(vector, [value] * vector.count)
+
+
+def _as_vector(context, builder, value, found, wanted: Vector):
+    if isinstance(found, Vector):
+        return value
+    return splat(builder, context.cast(builder, value, found, wanted.element), wanted.count)
+
+
+def llvm_function(builder, name: str, result, arguments: list[Any]):
+    """Declare a function of LLVM's, or of the C library."""
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
+
+
+def vector_suffix(vector) -> str:
+    """Return how LLVM names a type of vectors in its functions: v8f32."""
+    return f"v{vector.count}{'f64' if isinstance(vector.element, ir.DoubleType) else 'f32'}"
+
+
+def call_llvm(builder, name: str, *values):
+    """Emit a call of an element-wise function of LLVM's."""
+    vector = values[0].type
+    function = llvm_function(builder, f"llvm.{name}.{vector_suffix(vector)}", vector, [vector] * len(values))
+    return builder.call(function, list(values))
+
+
+def elementwise(functions: tuple[Any, ...], arity: int, emit: Callable[..., Any], mask: bool = False):
+    """Teach Numba an operator or a NumPy function on vectors, with numbers mixed in.
+
+    At the level of types and instructions: an overload is a function more to compile for each use.
+    """
+
+    class Template(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            vectors = [a for a in args if isinstance(a, Vector)]
+            numbers = all(isinstance(a, (Vector, types.Number)) for a in args)
+            if kws or len(args) != arity or not vectors or not numbers or any(v != vectors[0] for v in vectors):
+                return None
+            return signature(Mask(vectors[0].element, vectors[0].count) if mask else vectors[0], *args)
+
+    def lower(context, builder, sig, args):
+        wanted = next(a for a in sig.args if isinstance(a, Vector))
+        values = [_as_vector(context, builder, v, t, wanted) for v, t in zip(args, sig.args, strict=True)]
+        return emit(builder, *values)
+
+    for function in functions:
+        kind = type("VectorTemplate", (Template,), {"key": function})
+        infer_global(function)(kind) if _is_operator(function) else infer_global(function, types.Function(kind))
+        if arity == 1:
+            lower_builtin(function, Vector)(lower)
+        else:
+            for pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
+                lower_builtin(function, *pair)(lower)
+
+
+def _is_operator(function) -> bool:
+    return getattr(function, "__module__", "") == "_operator"
+
+
+def _compare(predicate: str) -> Callable[..., Any]:
+    return lambda builder, a, b: builder.fcmp_ordered(predicate, a, b)
+
+
+def _select(predicate: str) -> Callable[..., Any]:
+    # NaN must win, as in np.maximum: a diverged lane may not be clamped back to life.
+    def emit(builder, a, b):
+        chosen = builder.select(builder.fcmp_ordered(predicate, a, b), a, b)
+        return builder.select(builder.fcmp_unordered("uno", a, a), a, chosen)
+
+    return emit
+
+
+def _sign(builder, a):
+    zero = ir.Constant(a.type, [0.0] * a.type.count)
+    unit = call_llvm(builder, "copysign", ir.Constant(a.type, [1.0] * a.type.count), a)
+    return builder.select(builder.fcmp_ordered("!=", a, zero), unit, a)  # a NaN stays one
+
+
+def _add(builder, a, b):
+    """`a + b`, as one multiply-add where one of them is a product."""
+    if _is_product(b):
+        return call_llvm(builder, "fma", *b.operands, a)
+    return call_llvm(builder, "fma", *a.operands, b) if _is_product(a) else builder.fadd(a, b)
+
+
+def _subtract(builder, a, b):
+    """`a - b`, likewise."""
+    if _is_product(b):
+        return call_llvm(builder, "fma", builder.fneg(b.operands[0]), b.operands[1], a)
+    return call_llvm(builder, "fma", *a.operands, builder.fneg(b)) if _is_product(a) else builder.fsub(a, b)
+
+
+def _is_product(value) -> bool:
+    # Left to LLVM, copies of a loop's body would contract other products, and bits would depend on where calls are cut.
+    return isinstance(value, ir.Instruction) and value.opname == "fmul"
+
+
+elementwise((operator.add, operator.iadd, np.add), 2, _add)
+elementwise((operator.sub, operator.isub, np.subtract), 2, _subtract)
+elementwise((operator.mul, operator.imul, np.multiply), 2, lambda b, x, y: b.fmul(x, y))
+elementwise((operator.truediv, operator.itruediv, np.divide), 2, lambda b, x, y: b.fdiv(x, y))
+elementwise((operator.neg, np.negative), 1, lambda b, x: b.fneg(x))
+elementwise((operator.lt, np.less), 2, _compare("<"), mask=True)
+elementwise((operator.le, np.less_equal), 2, _compare("<="), mask=True)
+elementwise((operator.gt, np.greater), 2, _compare(">"), mask=True)
+elementwise((operator.ge, np.greater_equal), 2, _compare(">="), mask=True)
+elementwise((np.sqrt,), 1, lambda b, x: call_llvm(b, "sqrt", x))
+elementwise((np.square,), 1, lambda b, x: b.fmul(x, x))
+elementwise((np.abs, abs), 1, lambda b, x: call_llvm(b, "fabs", x))
+elementwise((np.floor,), 1, lambda b, x: call_llvm(b, "floor", x))
+elementwise((np.sign,), 1, _sign)
+elementwise((np.maximum,), 2, _select(">"))
+elementwise((np.minimum,), 2, _select("<"))
+
+
+@infer_global(np.where)
+class _Where(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        vectors = [a for a in args[1:] if isinstance(a, Vector)]
+        if kws or len(args) != 3 or not isinstance(args[0], Mask):
+            return None
+        return signature(vectors[0] if vectors else Vector(args[0].element, args[0].count), *args)
+
+
+def _lower_where(context, builder, sig, args):
+    values = [_as_vector(context, builder, v, t, sig.return_type) for v, t in zip(args[1:], sig.args[1:], strict=True)]
+    return builder.select(args[0], *values)
+
+
+for _pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector), (types.Number, types.Number)):
+    lower_builtin(np.where, Mask, *_pair)(_lower_where)
+
+
+class _Power(AbstractTemplate):
+    """Whole powers that the source names are products; any other is the C library's `pow`, a lane at a time."""
+
+    prefer_literal = True
+
+    def generic(self, args: Any, kws: Any) -> Any:
+        vectors = [a for a in args if isinstance(a, Vector)]
+        numbers = all(isinstance(a, (Vector, types.Number)) for a in args)
+        if kws or len(args) != 2 or not vectors or not numbers or any(v != vectors[0] for v in vectors):
+            return None
+        literal = isinstance(args[0], Vector) and isinstance(args[1], types.IntegerLiteral)
+        return signature(vectors[0], *(args if literal else map(types.unliteral, args)))
+
+
+def _lower_whole_power(context, builder, sig, args):
+    exponent, one = sig.args[1].literal_value, constant(args[0].type, 1.0)
+    power = _whole_power(builder, args[0], abs(exponent)) if exponent else one
+    return builder.fdiv(one, power) if exponent < 0 else power
+
+
+def _whole_power(builder, x, exponent: int):
+    if exponent == 1:
+        return x
+    half = _whole_power(builder, x, exponent // 2)
+    square = builder.fmul(half, half)
+    return builder.fmul(square, x) if exponent % 2 else square
+
+
+def _lower_power(context, builder, sig, args):
+    """In float64 for either type: the places of an exponent count."""
+    wide = Vector(types.float64, sig.return_type.count)
+    double, kind = context.get_value_type(wide), context.get_value_type(sig.return_type)
+    values = [_as_vector(context, builder, v, t, wide) for v, t in zip(args, sig.args, strict=True)]
+    values = [v if v.type == double else builder.fpext(v, double) for v in values]
+    power = call_llvm(builder, "pow", *values)
+    return power if kind == double else builder.fptrunc(power, kind)
+
+
+for _function in (operator.pow, operator.ipow, np.power):
+    _kind = type("VectorPower", (_Power,), {"key": _function})
+    infer_global(_function)(_kind) if _is_operator(_function) else infer_global(_function, types.Function(_kind))
+    lower_builtin(_function, Vector, types.IntegerLiteral)(_lower_whole_power)
+    for _pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
+        lower_builtin(_function, *_pair)(_lower_power)
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def address(context, builder, array_type, array, index, pointee=None):
+    """The address of `array.data[index]`, as a pointer to `pointee`."""
+    pointer = builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+    return builder.bitcast(pointer, ir.PointerType(pointee)) if pointee is not None else pointer
+
+
+@intrinsic
+def load(typingctx, shape, array, index):
+    """`load(shape, array, index)`: the vector at flat `index`; aligned storage is what makes it fast."""
+    vector = Vector(array.dtype, shape.value.width)
+
+    def codegen(context, builder, sig, args):
+        kind = context.get_value_type(vector)
+        return builder.load(
+            address(context, builder, sig.args[1], args[1], args[2], kind), align=array.dtype.bitwidth // 8
+        )
+
+    return vector(shape, array, types.intp), codegen
+
+
+@intrinsic
+def store(typingctx, array, index, value):
+    """`store(array, index, vector)` at a flat index."""
+    if value.element != array.dtype:
+        raise TypingError(f"a {value} would not fit into an array of {array.dtype}")
+
+    def codegen(context, builder, sig, args):
+        kind = context.get_value_type(sig.args[2])
+        builder.store(
+            args[2], address(context, builder, sig.args[0], args[0], args[1], kind), align=array.dtype.bitwidth // 8
+        )
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), codegen
+
+
+@intrinsic
+def spread(typingctx, shape, scalar):
+    """`spread(shape, scalar)`: a vector of equal elements."""
+    vector = Vector(scalar, shape.value.width)
+
+    def codegen(context, builder, sig, args):
+        return splat(builder, args[1], vector.count)
+
+    return vector(shape, scalar), codegen
+
+
+@intrinsic
+def zeros(typingctx, shape, like):
+    """`zeros(shape, array)`: a vector of the array's type."""
+    vector = Vector(like.dtype, shape.value.width)
+
+    def codegen(context, builder, sig, args):
+        return constant(context.get_value_type(vector), 0.0)
+
+    return vector(shape, like), codegen
+
+
+@intrinsic
+def total(typingctx, vector):
+    """`total(vector)`: the sum of its elements, in order."""
+
+    def codegen(context, builder, sig, args):
+        element = context.get_value_type(vector.element)
+        name = f"llvm.vector.reduce.fadd.{vector_suffix(args[0].type)}"
+        function = llvm_function(builder, name, element, [element, args[0].type])
+        return builder.call(function, [ir.Constant(element, 0.0), args[0]])
+
+    return vector.element(vector), codegen
+
+
+@intrinsic
+def wide(typingctx, vector):
+    """`wide(vector)`: its elements in float64."""
+    result = Vector(types.float64, vector.count)
+
+    def codegen(context, builder, sig, args):
+        return convert(builder, args[0], context.get_value_type(result))
+
+    return result(vector), codegen
+
+
+def convert(builder, value, kind):
+    """The instructions of a vector in another type of elements."""
+    if value.type == kind:
+        return value
+    wider = isinstance(kind.element, ir.DoubleType)
+    return builder.fpext(value, kind) if wider else builder.fptrunc(value, kind)
+
+
+@intrinsic
+def cast(typingctx, vector, array):
+    """`cast(vector, array)`: its elements in the type of an array."""
+    result = Vector(array.dtype, vector.count)
+
+    def codegen(context, builder, sig, args):
+        return convert(builder, args[0], context.get_value_type(result))
+
+    return result(vector, array), codegen
+
+
+@intrinsic
+def prefetch(typingctx, array, index):
+    """Ask for the cache line of `array.data[index]`, into the second-level cache."""
+
+    def codegen(context, builder, sig, args):
+        pointer = address(context, builder, sig.args[0], args[0], args[1], ir.IntType(8))
+        function = llvm_function(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer.type, I32, I32, I32])
+        builder.call(function, [pointer, I32(0), I32(3), I32(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
+# --- the machine ------------------------------------------------------------------------------------------------------
+
+
+@cache
+def register_bits() -> tuple[int, int]:
+    """Return the width of this machine's vector registers in bits and their number."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 512, 32
+    if features.get("avx"):
+        return 256, 16
+    return 128, 32 if "aarch64" in llvm.get_process_triple() else 16
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
+    """Return zeros that start on a cache line: 1.4 times in the dense tile."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape)) * dtype.itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)

@@ -1,0 +1,136 @@
+"""Sparse features: the canonical form, and what is done with it. scipy is imported where there are sparse features.
+
+Canonical is a `csr_array` whose rows' columns ascend, without duplicates and stored zeros: float64 or float32 `data`,
+int32 `indices`, int64 `indptr`, contiguous and writeable. So equal matrices have equal arrays, and a kernel has one
+signature for each dtype.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgd.common.errors import InputError
+from fastgd.datasets.record import CSR, Floats, check_memory
+
+MOST_COLUMNS = 2**31 - 1
+FORM: Any = ("C", "A", "W")  # contiguous, aligned, writeable
+BLOCK = 1 << 20  # dense values at a time
+
+
+def canonical(X: Any, name: str) -> CSR:
+    """Return a scipy sparse matrix or array (n, d) of real numbers in the canonical form.
+
+    Duplicates are summed as scipy sums them. The caller's matrix stays as it is; what needs no change is not copied.
+    """
+    if X.shape[1] > MOST_COLUMNS:
+        raise InputError(f"{name}: X has {X.shape[1]:,} columns; sparse data have at most {MOST_COLUMNS:,}")
+    try:
+        csr = _checked(X)
+    except ValueError as error:
+        raise InputError(f"{name}: the sparse matrix is malformed: {error}") from error
+    if not csr.has_canonical_format:
+        csr = csr.copy()
+        csr.sum_duplicates()
+    data = csr.data if csr.dtype in (np.float32, np.float64) else csr.data.astype(np.float64)
+    return without_zeros(data, csr.indices, csr.indptr, csr.shape)
+
+
+def _checked(X: Any) -> Any:
+    """Return the matrix as CSR, on arrays of its own or the caller's, or raise ValueError: C code trusts indices."""
+    from scipy.sparse import csr_array
+
+    if X.format in ("csr", "csc", "bsr"):
+        # around the same arrays: checking a matrix may trim and cast its own
+        X = type(X)((_summable(X.data), X.indices, X.indptr), shape=X.shape)
+        X.check_format(full_check=True)
+    elif X.format == "coo":
+        X = type(X)((_summable(X.data), X.coords), shape=X.shape)
+    csr = csr_array(X)
+    csr.check_format(full_check=True)
+    return csr
+
+
+def _summable(data: NDArray[Any]) -> NDArray[Any]:
+    """Return values whose sums are right: duplicates of small integers would wrap around."""
+    return data.astype(np.float64) if data.dtype.kind in "iu" else data
+
+
+def without_zeros(data: Floats, indices: Any, indptr: Any, shape: tuple[int, int]) -> CSR:
+    """Return the canonical matrix of sorted, distinct indices, some of whose values may be zero."""
+    kept = data != 0
+    if not kept.all():
+        before = np.concatenate([[0], np.cumsum(kept)])  # how many are kept of the first k
+        data, indices, indptr = data[kept], indices[kept], before[indptr]
+    return assembled(data, indices, indptr, shape)
+
+
+def assembled(data: Floats, indices: Any, indptr: Any, shape: tuple[int, int]) -> CSR:
+    """Return the matrix of canonical arrays. scipy's own constructor would give both kinds of index one type."""
+    from scipy.sparse import csr_array
+
+    X: Any = csr_array(shape, dtype=data.dtype)
+    X.data = np.require(data, data.dtype.newbyteorder("="), FORM)
+    X.indices = np.require(indices, np.int32, FORM)
+    X.indptr = np.require(indptr, np.int64, FORM)
+    X.has_canonical_format = True
+    checked: CSR = X
+    return checked
+
+
+def from_dense(X: Floats) -> CSR:
+    """Return the non-zeros of a dense array (n, d)."""
+    from scipy.sparse import csr_array, vstack
+
+    step = max(1, BLOCK // X.shape[1])  # scipy's own temporaries take four times the non-zeros
+    csr: Any = vstack([csr_array(X[start : start + step]) for start in range(0, len(X), step)], format="csr")
+    return assembled(csr.data, csr.indices, csr.indptr, X.shape)
+
+
+def take(X: CSR, rows: NDArray[np.intp] | None) -> CSR:
+    """Return some rows; None: all, X itself."""
+    if rows is None:
+        return X
+    taken: Any = X[rows]
+    return assembled(taken.data, taken.indices, taken.indptr, taken.shape)
+
+
+def at_columns(X: CSR, place: NDArray[np.intp], columns: int) -> CSR:
+    """Return the matrix (n, columns) that has column j of X at place[j], each place once."""
+    from scipy.sparse import csr_array
+
+    moved: Any = csr_array((X.data, place[X.indices], X.indptr), shape=(X.shape[0], columns))
+    if not moved.has_sorted_indices:
+        moved = moved.sorted_indices()
+    return assembled(moved.data, moved.indices, moved.indptr, moved.shape)
+
+
+def moments(X: CSR) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Return the columns' means, standard deviations and whether they are constant, (d,) each, in float64.
+
+    Two passes over the non-zeros: the zeros of a column are counted, and add their number times the squared mean.
+    """
+    n, d = X.shape
+    check_memory(40 * d, f"the means and deviations of {d:,} columns", "float64")
+    counts = np.bincount(X.indices, minlength=d)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.bincount(X.indices, X.data, d) / n
+        centred = X.data - mean[X.indices]
+        square = np.bincount(X.indices, centred * centred, d) + (n - counts) * (mean * mean)
+        deviation = np.sqrt(square / n)
+    constant, full = counts == 0, counts == n
+    if full.any():
+        values = X.data[full[X.indices]].reshape(n, -1)  # such columns have one value in every row
+        constant[full] = (values == values[0]).all(axis=0)
+    return mean, deviation, constant
+
+
+def row_of(indptr: NDArray[np.integer[Any]], position: int) -> int:
+    """Return the row, from 0, of the value at a position of the data."""
+    return int(np.searchsorted(indptr, position, side="right")) - 1
+
+
+def check_columns(found: int, n_features: int, name: str) -> None:
+    """Raise InputError where a file has more columns than its key says."""
+    if found > n_features:
+        raise InputError(f"{name}: there is a column x{found - 1}; n_features = {n_features} ends at x{n_features - 1}")

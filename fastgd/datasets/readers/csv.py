@@ -1,0 +1,251 @@
+"""Text tables: pandas parses them; here are what the header says, and which line of the file a row is."""
+
+import codecs
+import csv
+import io
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from math import isfinite
+from operator import or_
+from pathlib import Path
+from typing import Any
+
+from fastgd.common.errors import InputError, nearest
+from fastgd.datasets.arrays import build
+from fastgd.datasets.readers import frames
+from fastgd.datasets.readers.csv_keys import WHITESPACE, Csv
+from fastgd.datasets.readers.reading import Reading, check_names, opened, target_column
+from fastgd.datasets.record import Dataset, Place, row_number
+
+UNNAMED = re.compile(r"Unnamed: \d+")  # how pandas calls a column without a name, also where it writes it again
+MISSING = ("na", "n/a", "nan", "null", "none", "inf", "infinity")  # in a row of numbers; what is empty is no name
+MARKS = (";", "\t", "|", ",")  # what separates columns where it is not what was said
+
+
+def read(file: Path, keys: Reading) -> Dataset:
+    """Return the dataset of a text table."""
+    frame, place = read_frame(file, keys)
+    y = frame.pop(keys.target).to_numpy()
+    return build(str(file), frames.numbers(frame, str(file), place), y, tuple(frame.columns), place=place)
+
+
+def read_frame(file: Path, keys: Reading, *, has_target: bool = True) -> tuple[Any, Place]:
+    """Return a text table as pandas has it, and how messages call its rows."""
+    import pandas as pd
+
+    options = keys.csv
+    columns, width = _check_start(file, keys, has_target)
+    arguments = {key: value for key, value in options.given().items() if key != "compression"}
+    if options.header_row is None and options.names is None:
+        arguments["names"] = [str(j) for j in range(width)]  # pandas' are numbers, which no key of a file can name
+    if isinstance(options.na_values, dict):
+        arguments["na_values"] = {str(name): marks for name, marks in options.na_values.items()}
+    with opened(file, options.compression) as stream, warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            # index_col: too many fields are no index
+            frame: Any = pd.read_csv(
+                stream, index_col=False, **{**arguments, "header": options.header_row}, **options.engine
+            )
+        except pd.errors.ParserWarning as error:
+            raise _too_many(file, options) from error
+    if frame.empty:
+        raise InputError(f"{file}: a header, but no rows")
+    frame.columns = columns  # pandas renames a second x to x.1, also where usecols leaves the first one out
+
+    return frame, lambda row: _line(file, options, row)
+
+
+def first_fields(file: Path) -> list[str]:
+    """Return the fields of a file's first line that is not blank; none: it is empty."""
+    with opened(file) as stream, _text(stream, Csv()) as text:
+        return next(_records(text, Csv()), (0, []))[1]
+
+
+def _check_start(file: Path, keys: Reading, has_target: bool) -> tuple[list[str], int]:
+    """Check the names, and that the rows fit them, before all is read.
+
+    Return the names of the columns that are read, and how many the file has.
+    """
+    options = keys.csv
+    with opened(file, options.compression) as stream, _text(stream, options) as text:
+        records = _records(text, options)
+        head = [] if options.header_row is None else [fields for _, fields in islice(records, options.header_row + 1)]
+        line, first = next(records, (0, []))
+        if options.header_row is not None:
+            if len(head) <= options.header_row and (head or options.header_row):
+                raise InputError(f"{file}: there is no line {options.header_row} for the header")
+            columns = head[-1] if head else []  # none: pandas says that there is nothing
+        else:
+            columns = [str(j) for j in range(len(first))]
+        width, known = len(columns), options.names or columns
+        places = _places(known, options, width)
+        if options.names is not None:
+            columns = _named(columns, options, file)
+        elif columns:
+            columns = _checked(_used(columns, options), keys, file)
+        if not columns:
+            return [], 0
+        _check_marks(options, known, file)
+        if has_target:
+            target_column(columns, keys.target, file, _separator(columns, options))
+        # pandas itself counts the fields of rows unless columns are chosen
+        all_rows = options.usecols is not None or options.thousands is not None
+        for number, fields in chain([(line, first)], records if all_rows else ()):
+            if _longer(fields, width):
+                raise _too_many(file, options)
+            if options.thousands is not None:
+                _check_groups([fields[j] for j in places if j < len(fields)], options, f"{file}: line {number}")
+    return columns, width
+
+
+def _check_marks(options: Csv, columns: list[str], file: Path) -> None:
+    """Refuse marks of missing values for a column that is not there: pandas would read them as values."""
+    for name in options.na_values if isinstance(options.na_values, dict) else ():
+        if str(name) not in columns:
+            raise InputError(f"{file}: csv.na_values has a column {name!r}; {nearest(str(name), columns)}")
+
+
+def _places(names: list[str], options: Csv, width: int) -> list[int]:
+    """Return the places of the columns that are read."""
+    used = range(width) if options.usecols is None else options.usecols
+    return [j for j in range(width) if j in used or (j < len(names) and names[j] in used)]
+
+
+def _check_groups(fields: list[str], options: Csv, where: str) -> None:
+    """Refuse numbers whose thousands are not marked as such: pandas makes 15 of 1,5 and 1022020 of 01.02.2020."""
+    mark, point = options.thousands or "", options.decimal
+    t, p = re.escape(mark), re.escape(point)
+    grouped = rf"[+-]?\d{{1,3}}(({t}\d{{3}})+|({t}\d\d)+{t}\d{{3}})({p}\d*)?(e[+-]?\d+)?"  # also 12,34,567
+    for field in map(str.strip, fields):
+        if mark in field and is_numeric(_plain(field, options)) and not re.fullmatch(grouped, field, re.IGNORECASE):
+            raise InputError(f"{where} holds {field!r}, where {mark!r} does not stand between thousands")
+
+
+def _plain(field: str, options: Csv) -> str:
+    """Return a number as Python writes it."""
+    return field.replace(options.thousands or "", "").replace(options.decimal, ".")
+
+
+def _named(columns: list[str], options: Csv, file: Path) -> list[str]:
+    """Return the names that are given for a file's columns, of which there must be as many."""
+    names = options.names or []
+    wide = len(columns) if options.usecols is None else len(options.usecols)
+    if columns and len(names) not in (wide, len(columns)):
+        raise InputError(f"{file}: csv.names has {len(names)} names, and the file {wide} columns")
+    if options.usecols is None or len(names) == wide < len(columns):
+        return names
+    return _used(names, options)
+
+
+def _used(columns: list[str], options: Csv) -> list[str]:
+    """Return the names that `usecols` keeps, in the order of the file."""
+    if options.usecols is None:
+        return columns
+    used = set(options.usecols)
+    return [name for j, name in enumerate(columns) if j in used or name in used]
+
+
+def _checked(columns: list[str], keys: Reading, file: Path) -> list[str]:
+    """Return the names of a header, or refuse a first row of data, names that stand twice, and no name."""
+    if keys.csv.header_row is None:
+        return columns
+    if keys.csv.header == "infer" and _are_data(columns, keys):
+        raise InputError(
+            f"{file}: the first line is read as the header, and its names are numbers: {', '.join(columns[:5])}"
+            f"{', ...' if len(columns) > 5 else ''}; csv = {{ header = false }} says that there is no header "
+            '(the columns are "0", "1", ..., or csv.names), header = 0 that these are the names'
+        )
+    check_names([name for name in columns if name.strip()], file)
+    named = [bool(name.strip()) and not UNNAMED.fullmatch(name) for name in columns]
+    if not all(named):
+        raise InputError(
+            f"{file}: column {named.index(False) + 1} has no name, as the index has "
+            "that pandas writes; leave it out (csv.usecols), or name all columns (csv.names with header = 0)"
+        )
+    return columns
+
+
+def _are_data(columns: list[str], keys: Reading) -> bool:
+    """Whether names look like a row: all are numbers or missing, or all but the target, and these do not just count."""
+
+    def are_values(names: list[str]) -> bool:
+        missing = [name.strip().lower().lstrip("+-") in MISSING for name in names]
+        numeric = [is_numeric(_plain(name, keys.csv)) for name in names]
+        return any(numeric) and all(map(or_, numeric, missing))
+
+    features = [name for name in columns if name != keys.target]
+    return are_values(columns) or (are_values(features) and not all(map(str.isdigit, features)))
+
+
+def is_numeric(name: str) -> bool:
+    """Whether a name is a finite number, and so is likely to be data."""
+    try:
+        return isfinite(float(name))
+    except ValueError:
+        return False
+
+
+def _longer(fields: list[str], columns: int) -> bool:
+    return any(field.strip() for field in fields[columns:])  # separators at the end of lines separate nothing
+
+
+def _too_many(file: Path, options: Csv) -> InputError:
+    first = "first" if options.header_row is None else "header"
+    return InputError(f"{file}: the rows have more fields than the {first if options.names is None else 'names'}")
+
+
+def _separator(columns: list[str], options: Csv) -> str:
+    """Return a hint where there is one column alone: another separator than the file's was used."""
+    if len(columns) > 1 or options.usecols is not None:
+        return ""
+    found = next((mark for mark in MARKS if mark != options.sep and mark in columns[0]), None)
+    if found is not None:
+        shown = "\\t" if found == "\t" else found
+        return f'; one column alone: is it separated by "{shown}"? csv = {{ sep = "{shown}" }}'
+    return '; one column alone: is it separated by ";" or a tab? csv = { sep = ";" } or { sep = "\\t" }'
+
+
+def _text(stream: Any, options: Csv) -> io.TextIOWrapper:
+    encoding = "utf-8-sig" if codecs.lookup(options.encoding).name == "utf-8" else options.encoding
+    return io.TextIOWrapper(stream, encoding=encoding, newline="")
+
+
+def _records(lines: Iterable[str], options: Csv) -> Iterator[tuple[int, list[str]]]:
+    """Yield the fields of each record that is not blank, with the line, from 1, on which it starts."""
+    skipped = range(options.skiprows) if isinstance(options.skiprows, int) else set(options.skiprows)
+    number = 0
+
+    def kept() -> Iterator[str]:
+        nonlocal number
+        for number, line in enumerate(lines, start=1):
+            if number - 1 not in skipped:
+                yield line
+
+    if len(options.sep) > 1:
+        split: Callable[[str], list[str]] = _words if options.sep == WHITESPACE else re.compile(options.sep).split
+        yield from ((number, split(line.rstrip("\r\n"))) for line in kept() if line.strip())
+        return
+    reader, before = csv.reader(kept(), delimiter=options.sep), 0
+    for fields in reader:
+        taken, before = reader.line_num - before, reader.line_num
+        if fields and (len(fields) > 1 or fields[0].strip()):
+            yield number - taken + 1, fields
+
+
+def _words(line: str) -> list[str]:
+    """Return what spaces separate, as pandas' fast parser does: spaces in quotes do not."""
+    return [word or quoted.replace('""', '"') for quoted, word in re.findall(r'"((?:[^"]|"")*)"|(\S+)', line)]
+
+
+def _line(file: Path, options: Csv, row: int) -> str:
+    """Return the line of a row of the table; its number where lines are not told apart as pandas does."""
+    first = 0 if options.header_row is None else options.header_row + 1
+    try:
+        with opened(file, options.compression) as stream, _text(stream, options) as text:
+            found = next(islice(_records(text, options), first + row, None), None)
+    except (OSError, ValueError, csv.Error):
+        found = None
+    return row_number(row) if found is None else f"line {found[0]}"

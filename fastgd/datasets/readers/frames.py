@@ -1,0 +1,198 @@
+"""Tables of other libraries: from what was given to pandas, and from pandas to numbers."""
+
+import warnings
+from decimal import Decimal
+from fractions import Fraction
+from math import isfinite
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgd.common.errors import InputError
+from fastgd.datasets.record import Floats, Place, row_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REAL = (Real, Decimal, np.bool_)
+EXACT = 1 << 53
+PANDAS_INDEX = "__index_level_"  # how pandas names the stored column of an index without a name
+
+
+def to_pandas(given: Any) -> Any:
+    """Return a pyarrow or polars table, or a table of any other library, as pandas has it; all else as it is.
+
+    A conversion of its own comes first, then Arrow's protocol of streams, then that of interchange.
+    """
+    import pandas as pd
+
+    if isinstance(given, np.ndarray | pd.DataFrame | pd.Series | pd.Index | list | tuple) or hasattr(given, "toarray"):
+        return given
+    if type(given).__module__.startswith("pyarrow") and hasattr(given, "drop_columns"):
+        return given.drop_columns(stored_index(given.schema)).to_pandas(ignore_metadata=True)
+    if hasattr(given, "collect_schema") and hasattr(given, "collect"):  # polars' LazyFrame
+        given = given.collect()
+    if hasattr(given, "to_pandas"):
+        return given.to_pandas()
+    if hasattr(given, "__arrow_c_stream__"):
+        return _of_stream(given)
+    if hasattr(given, "__dataframe__"):
+        import pyarrow.interchange as protocol
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # about the protocol: there is no other way here
+            return protocol.from_dataframe(given).to_pandas()
+    return given
+
+
+def _of_stream(given: Any) -> Any:
+    """Return what Arrow's protocol shares: a table, or one column."""
+    import pyarrow as pa
+
+    try:
+        return to_pandas(pa.table(given))
+    except pa.ArrowInvalid:
+        return pa.chunked_array(given).to_pandas()
+
+
+def check_aligned(X: Any, y: Any, name: str) -> None:
+    """Refuse pandas objects whose indexes differ: rows are taken by position, and labels say another order.
+
+    A default index on one side alone is refused too: it is what shuffled rows leave where one of the two was reset,
+    and what sorted rows leave where one was not, and only in the first case do the positions fit.
+    """
+    import pandas as pd
+
+    kinds = pd.DataFrame | pd.Series
+    if not (isinstance(X, kinds) and isinstance(y, kinds)) or len(X) != len(y) or X.index.equals(y.index):
+        return
+    ours, theirs = X.index.tolist(), y.index.tolist()
+    row = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b), 0)
+    raise InputError(
+        f"{name}: the indexes of X and y differ: {row_number(row)} is {ours[row]!r} in X and {theirs[row]!r} in y; "
+        "y.loc[X.index] brings y into the order of X, and y.to_numpy() takes the rows by position"
+    )
+
+
+def stored_index(schema: Any) -> list[str]:
+    """Return the columns of a pyarrow schema in which pandas stored a frame's index, which are no features."""
+    described = (schema.pandas_metadata or {}).get("index_columns", [])  # a range is described by a mapping
+    named = {name for name in described if isinstance(name, str)}
+    return [name for name in schema.names if name in named or name.startswith(PANDAS_INDEX)]
+
+
+def index_note(index: list[str]) -> tuple[str, ...]:
+    """Return the note that a stored index with a name is left out."""
+    named = [repr(name) for name in index if not name.startswith(PANDAS_INDEX)]
+    return (f"the index that pandas stored is no feature: {', '.join(named)}",) if named else ()
+
+
+def numbers(frame: "pd.DataFrame", where: str, place: Place = row_number) -> Floats:
+    """Return a table as numbers (n, d), NaN where a value is missing, or name the first column that is not numeric."""
+    dtypes = list(frame.dtypes)
+    if any(dtype.kind not in "biuf" for dtype in dtypes):
+        frame = frame.copy(deep=False)
+        for j, dtype in enumerate(dtypes):
+            if dtype.kind not in "biuf":
+                frame.isetitem(j, _objects(frame.iloc[:, j], str(frame.columns[j]), where, place))
+    single = all(dtype == np.float32 for dtype in dtypes)
+    return frame.to_numpy(dtype=np.float32 if single else np.float64, na_value=np.nan)
+
+
+def _objects(column: "pd.Series[Any]", label: str, where: str, place: Place) -> Floats:
+    """Return a column of objects that are all numbers (Python's, decimals, booleans), or refuse it."""
+    import pandas as pd
+
+    values = column.astype(object).to_numpy()
+    categories = isinstance(column.dtype, pd.CategoricalDtype)  # their numbers are names
+    wrong = range(len(values)) if categories else [i for i, value in enumerate(values) if not is_number(value)]
+    if not len(wrong):
+        return np.array([float(value) for value in values])
+    row = next((i for i in wrong if not categories and not _reads(values[i])), wrong[0])
+    kind = "categorical, and not numeric" if categories else "not numeric"
+    raise InputError(
+        f"{where}: column {label!r} is {kind}: {place(row)} holds {shown(values[row])}; drop the "
+        f"column, or encode it as numbers (pandas.get_dummies makes one-hot columns){_marks(values[row], place)}"
+    )
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages show it, which is in part where it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def is_number(value: Any) -> bool:
+    """Whether an object is a real number that float64 can hold; booleans are."""
+    if not isinstance(value, REAL):
+        return False
+    try:
+        float(value)
+    except (OverflowError, ValueError):  # 10**400, and decimals that signal
+        return False
+    return True
+
+
+def _reads(value: Any) -> bool:
+    """Whether a text could be meant as a number, or nothing is there: others say better what is wrong."""
+    import pandas as pd
+
+    if not isinstance(value, str):
+        return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _marks(value: Any, place: Place) -> str:
+    """Return a hint for numbers of a text file in another notation, such as 1,5 and 1.000,5."""
+    if not (
+        isinstance(value, str)
+        and "," in value
+        and place is not row_number
+        and value.replace(",", "").replace(".", "").strip("+-").isdigit()
+    ):
+        return ""
+    return '; csv = { decimal = "," } or { thousands = "," } says what the comma is'
+
+
+def of_objects(y: NDArray[Any], name: str, place: Place) -> NDArray[Any]:
+    """Return targets (n,) that are objects as numbers or as labels: all of one kind, none missing."""
+    if all(map(is_number, y)):
+        check_exact([_whole(value) for value in y], name, place)
+        return np.array([float(value) for value in y])
+    if all(isinstance(value, str | bytes) for value in y):
+        return np.array([as_text(value, name) for value in y])
+    first = y[0]
+    kind: Any = (str, bytes) if isinstance(first, str | bytes) else REAL
+    row = next(i for i, value in enumerate(y) if not isinstance(value, kind) or not (kind != REAL or is_number(value)))
+    against = f", and {place(0)} {shown(first)}" if row else ""
+    raise InputError(
+        f"{name}: y must hold numbers or labels; found {y.dtype}: {place(row)} holds {shown(y[row])}{against}"
+    )
+
+
+def _whole(value: Any) -> int:
+    """Return a number that is exact and whole, a Decimal too; 0 for all others."""
+    exact = isinstance(value, Integral | Fraction | Decimal) and isfinite(value)
+    return int(value) if exact and value == int(value) else 0
+
+
+def as_text(value: str | bytes, name: str) -> str:
+    """Return a label as text."""
+    try:
+        return value if isinstance(value, str) else value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{name}: the label {value!r} is no text in UTF-8") from None
+
+
+def check_exact(y: Any, name: str, place: Place) -> None:
+    """Refuse whole numbers beyond 2^53: float64 makes one number of two of them, and one class of two labels."""
+    extremes = (y.max(), y.min()) if isinstance(y, np.ndarray) and y.size else (max(y, default=0), min(y, default=0))
+    if max(int(extremes[0]), -int(extremes[1])) > EXACT:
+        row, found = next((i, int(value)) for i, value in enumerate(y) if abs(int(value)) > EXACT)
+        raise InputError(f"{name}: {place(row)}: the target is {found}; whole numbers are exact up to 2**53 alone")

@@ -1,0 +1,162 @@
+"""Parquet: a file, or a folder of files that have the same columns, and maybe folders that name a value of one more."""
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from fastgd.common.errors import InputError
+from fastgd.datasets.arrays import build
+from fastgd.datasets.readers import frames, lists
+from fastgd.datasets.readers.reading import Reading, check_names, reading, target_column
+from fastgd.datasets.record import Dataset, check_memory
+
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # how a folder is called that has none
+
+
+def read(file: Path, keys: Reading) -> Dataset:
+    """Return the dataset of a table of columns, or of one of lists."""
+    whole, types, notes = _opened(file, keys.target)
+    if lists.is_of_lists(types, file):
+        target = lists.target(types, keys.target, file)
+        X, y = lists.read(whole.to_table(columns=[*lists.COLUMNS, target]), file, target, keys.n_features)
+        return build(str(file), X, y, notes=notes)
+    if keys.n_features is not None:
+        raise InputError(f"{file}: n_features = {keys.n_features} is for a table of lists; this one has columns")
+    return _of_columns(whole.to_table(columns=list(types)), file, keys, notes)
+
+
+def read_frame(file: Path) -> Any:
+    """Return all columns as pandas has them, without the index that it stored."""
+    whole, types, _ = _opened(file, None)
+    return whole.to_table(columns=list(types)).to_pandas(ignore_metadata=True)
+
+
+def _opened(file: Path, target: str | None) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
+    """Return a table that is not read yet, the types of its columns, and what is to be noted of them."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    files = _files(file)
+    schema = _common_schema(files)
+    _check_size(file, files)
+    partitions = _partitions(file, files, schema.names)
+    base = str(file if file.is_dir() else file.parent)
+    # its parts are named one by one: the folders that a single file lies in are no columns of it
+    folders = pa.schema({name: _type_of(values) for name, values in partitions.items()})
+    whole: Any = ds.dataset(
+        [str(part) for part in files],
+        format="parquet",
+        partitioning=ds.partitioning(folders, flavor="hive"),
+        partition_base_dir=base,
+    )
+    index = frames.stored_index(schema)
+    kept = {*schema.names, *partitions}.difference(index)
+    types = {field.name: field.type for field in whole.schema if field.name in kept}
+    if target in index:
+        raise InputError(f"{file}: column {target!r} is the index that pandas stored; reset_index() frees it")
+    notes = frames.index_note(index)
+    if partitions:
+        notes = (*notes, f"columns that are made of the names of folders: {', '.join(map(repr, partitions))}")
+    return whole, types, notes
+
+
+def _of_columns(table: Any, file: Path, keys: Reading, notes: tuple[str, ...]) -> Dataset:
+    if not table.num_columns:
+        raise InputError(f"{file}: there are no columns")
+    target = target_column(table.column_names, keys.target, file)
+    if not table.num_rows:
+        raise InputError(f"{file}: columns, but no rows")
+    frame = table.to_pandas(ignore_metadata=True)
+    y = frame.pop(target).to_numpy()
+    return build(str(file), frames.numbers(frame, str(file)), y, tuple(map(str, frame.columns)), notes)
+
+
+def _files(file: Path) -> list[Path]:
+    """Return the parts of a table, in the order of their names; those that begin with . or _ hold no rows."""
+    if not file.is_dir():
+        return [file]
+    inner = (path for path in sorted(file.rglob("*")) if path.is_file())
+    files = [path for path in inner if not any(part[0] in "._" for part in path.relative_to(file).parts)]
+    if not files:
+        raise InputError(f"{file}: the folder holds no files")
+    return files
+
+
+def _common_schema(files: list[Path]) -> Any:
+    """Return the schema that all parts have, or name the first part and column that differ."""
+    first: Any = None
+    for file in files:
+        schema = _schema(file)
+        first = schema if first is None else first
+        ours, theirs = _types(first), _types(schema)
+        for name in (*theirs, *ours):
+            if name not in ours or name not in theirs:
+                has, lacks = (file, files[0]) if name not in ours else (files[0], file)
+                raise InputError(
+                    f"{has}: there is a column {name!r} that {lacks} does not have; parts must have the same"
+                )
+            if ours[name] != theirs[name]:
+                raise InputError(f"{file}: column {name!r} holds {theirs[name]}, and in {files[0]} {ours[name]}")
+    return first
+
+
+def _check_size(file: Path, files: list[Path]) -> None:
+    """Refuse a table that memory does not hold, by what its footers say: a value may stand for a million rows."""
+    import pyarrow.parquet as pq
+
+    size, rows = 0, 0
+    for part in files:
+        with reading(part):
+            found = pq.read_metadata(part)
+            rows += found.num_rows
+            for index in range(found.num_row_groups):
+                group = found.row_group(index)
+                parts = [group.column(j) for j in range(group.num_columns)]
+                size += sum(max(8 * each.num_values, each.total_uncompressed_size) for each in parts)
+    columns = len(pq.read_schema(files[0]).names)
+    check_memory(max(size, 8 * rows * columns), f"{file}: {rows:,} rows of {columns:,} columns", "a table")
+
+
+def _schema(file: Path) -> Any:
+    import pyarrow.parquet as pq
+
+    with reading(file):
+        schema = pq.read_schema(file)
+    check_names(schema.names, file)
+    return schema
+
+
+def _types(schema: Any) -> dict[str, Any]:
+    """Return the types of the columns by name; an index that pandas stored is none, and may be in some parts alone."""
+    index = frames.stored_index(schema)
+    return {field.name: field.type for field in schema if field.name not in index}
+
+
+def _partitions(file: Path, files: list[Path], columns: list[str]) -> dict[str, set[str]]:
+    """Return the columns that the names of folders make, with their values: fold=1/a.parquet has the column fold."""
+    values: dict[str, set[str]] = {}
+    for path in files:
+        folders = path.parent.relative_to(file).parts if file.is_dir() else ()
+        pairs = [tuple(map(unquote, folder.split("=", 1))) for folder in folders if "=" in folder]
+        own = [name for name, _ in pairs]
+        check_names(own, path)
+        if path != files[0] and own != list(values):
+            theirs = list(values) or "none"
+            raise InputError(f"{path}: its folders name {own or 'no column'}, and those of {files[0]} {theirs}")
+        for name, value in pairs:
+            values.setdefault(name, set()).add(value)
+    if both := [name for name in values if name in columns]:
+        raise InputError(f"{file}: there is a column {both[0]!r} in the files, and folders name another one")
+    return values
+
+
+def _type_of(values: set[str]) -> Any:
+    """Return the type of a column of folders: pyarrow's own guess is int32 or text."""
+    import pyarrow as pa
+
+    known = values - {NO_VALUE}
+    if known and all(re.fullmatch(r"-?\d{1,18}", value) for value in known):
+        return pa.int64()
+    number = r"-?(\d{1,15}(\.\d*)?|\.\d+)(e[+-]?\d+)?"
+    return pa.float64() if known and all(re.fullmatch(number, value, re.I) for value in known) else pa.string()

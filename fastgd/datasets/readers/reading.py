@@ -1,0 +1,199 @@
+"""What all readers of files share: their keys, decompression, and one error for what libraries raise."""
+
+import bz2
+import csv
+import gzip
+import io
+import lzma
+import math
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple, cast, get_args
+
+import numpy as np
+
+from fastgd.common.errors import InputError, nearest
+from fastgd.common.system import memory
+from fastgd.datasets.readers.csv_keys import Csv
+from fastgd.datasets.record import check_memory
+
+ZeroBased = bool | Literal["auto"]
+Format = Literal["svm", "csv", "parquet", "npz"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+EXTENSIONS: dict[str, Format] = {
+    ".svm": "svm",
+    ".libsvm": "svm",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".npz": "npz",
+}
+COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip", ".zst": "zstd"}
+STARTS = {b"\x1f\x8b": ".gz", b"BZh91AY": ".bz2", b"\xfd7zXZ\0": ".xz", b"PK\3\4": ".zip", b"(\xb5/\xfd": ".zst"}
+TEXTS = ("svm", "csv")  # what may be compressed as a whole
+MOST_SHOWN = 12
+# What libraries raise over files that are corrupt, or of a kind that they do not read.
+CORRUPT = (
+    *(OSError, ValueError, EOFError, NotImplementedError, OverflowError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, csv.Error, tokenize.TokenError),
+)
+MOST_RATIO = 200  # of what is unpacked to the file: more is no table that somebody wrote
+UNSUSPECTED = 1 << 30  # bytes that may be unpacked whatever the ratio
+
+
+class Reading(NamedTuple):
+    """How a file is read: the keys of `load_file`."""
+
+    target: str | None
+    zero_based: ZeroBased
+    n_features: int | None
+    csv: Csv
+    beside: tuple[Path, ...]  # the other .svm files of the same problem, which count their columns alike
+
+
+def format_of(path: str | Path, stated: Format | None = None) -> Format | None:
+    """Return what a file is: as stated, or by its name; None where neither says it."""
+    if stated is not None:
+        return stated
+    name = Path(path)
+    inner = Path(name.stem).suffix if name.suffix.lower() in COMPRESSED else name.suffix
+    found = EXTENSIONS.get(inner.lower())
+    return None if inner != name.suffix and found not in TEXTS else found
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Turn what libraries raise over a missing or corrupt file into InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: there is no such file") from error
+    except UnicodeDecodeError as error:
+        hint = 'csv = { encoding = "latin-1" }, for example, says what it is'
+        raise InputError(
+            f"{file} cannot be read: it is no text in {error.encoding} ({error.reason}); {hint}"
+        ) from error
+    except MemoryError as error:
+        raise InputError(f"{file} cannot be read: it takes more memory than this process gets") from error
+    except CORRUPT as error:
+        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ").partition("\n")[0]
+        raise InputError(f"{file} cannot be read: {reason or type(error).__name__}") from error
+
+
+@contextmanager
+def opened(file: Path, compression: str = "infer") -> Iterator[IO[bytes]]:
+    """Open a text file as bytes, decompressed as `compression` says, or as its name does."""
+    kind = COMPRESSED.get(file.suffix.lower()) if compression == "infer" else compression
+    size = file.stat().st_size
+    if kind is None:
+        check_memory(size, f"{file}: {size:,} bytes", "text")
+    if kind == "zip":
+        with zipfile.ZipFile(file) as archive:
+            members = [name for name in archive.namelist() if not name.endswith("/")]
+            if len(members) != 1:
+                raise InputError(f"{file}: an archive must hold one file; found {', '.join(members) or 'none'}")
+            with archive.open(members[0]) as stream:
+                yield io.BufferedReader(_Unpacked(file, stream))
+        return
+    with _stream(file, kind) as stream:
+        if kind is None:
+            _check_plain(file, stream.peek(8))  # type: ignore[attr-defined]
+            yield stream
+        else:
+            yield io.BufferedReader(_Unpacked(file, stream))
+
+
+class _Unpacked(io.RawIOBase):
+    """What a compressed file unpacks to; a few bytes may stand for more than there is room for."""
+
+    def __init__(self, file: Path, stream: IO[bytes]) -> None:
+        self._file, self._stream = file, stream
+        self._suspect = max(UNSUSPECTED, MOST_RATIO * file.stat().st_size)
+        self._room, self._bytes = memory() // 2, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        found = self._stream.read(len(buffer))
+        buffer[: len(found)] = found
+        self._bytes += len(found)
+        if self._bytes > self._room:
+            check_memory(self._bytes, f"{self._file}: {self._bytes:,} bytes and more, unpacked,", "text")
+        if self._bytes > self._suspect:
+            raise InputError(
+                f"{self._file}: unpacks to more than {MOST_RATIO} times its size, and more than {UNSUSPECTED:,} bytes; "
+                "if these are data, unpack it first"
+            )
+        return len(found)
+
+
+def check_file(file: Path) -> None:
+    """Refuse pipes and devices, which may never end, and of which no second look is to be had."""
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise InputError(f"{file}: is a pipe or a device; data are read from files")
+
+
+def check_array(file: Path, name: str, stream: IO[bytes], size: int | None = None) -> None:
+    """Refuse an array in NumPy's format whose header says more than its `size` bytes hold, or than memory does."""
+    version = np.lib.format.read_magic(stream)
+    read: Any = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    size = file.stat().st_size if size is None else size
+    needed = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and needed > size:
+        raise InputError(f"{file}: {name} is cut: {shape} of {dtype} take {needed:,} bytes, and there are {size:,}")
+    check_memory(needed, f"{file}: {name}, {shape} of {dtype},", "an array")
+
+
+def _check_plain(file: Path, start: bytes) -> None:
+    """Refuse a compressed file whose name does not say so, by its first bytes."""
+    if (suffix := next((suffix for mark, suffix in STARTS.items() if start.startswith(mark)), None)) is not None:
+        raise InputError(
+            f"{file}: the file is compressed, which its name must say: {file.name}{suffix}; or, for a text table, "
+            f'csv = {{ compression = "{COMPRESSED[suffix]}" }}'
+        )
+
+
+def _stream(file: Path, kind: str | None) -> IO[bytes]:
+    if kind == "zstd":
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.input_stream(str(file), compression="zstd"))
+    openers: dict[str | None, Any] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+    return cast("IO[bytes]", openers.get(kind, open)(file, "rb"))
+
+
+def target_column(columns: list[str], target: str | None, file: Path, advice: str = "") -> str:
+    """Return the target, which must be one of the columns; `advice` ends the message that it is not."""
+    if target is None:
+        raise InputError(f"{file}: which column is the target? target = {columns[-1]!r}, for example{advice}")
+    if target not in columns:
+        close = nearest(target, columns)
+        hint = f"{close} " if close.startswith("did you mean") else ""
+        raise InputError(f"{file}: there is no column {target!r}; {hint}{_valid(columns)}{advice}")
+    if columns.count(target) > 1:
+        raise InputError(f"{file}: there are {columns.count(target)} columns {target!r}; the target must be one")
+    return target
+
+
+def check_names(columns: list[str], file: Path) -> None:
+    """Refuse names that stand twice, also but for spaces: where one is the target, the other would leak it."""
+    bare = [name.strip() for name in columns]
+    if len(set(bare)) == len(bare):
+        return
+    twice = next(name for name in bare if bare.count(name) > 1)
+    spaces = "" if columns.count(twice) == bare.count(twice) else " but for spaces"
+    raise InputError(f"{file}: there are {bare.count(twice)} columns {twice!r}{spaces}; each needs a name of its own")
+
+
+def _valid(columns: list[str]) -> str:
+    rest = len(columns) - MOST_SHOWN
+    shown = [name if len(name) <= 80 else f"{name[:77]}..." for name in columns[:MOST_SHOWN]]
+    return f"valid: {', '.join(shown)}" + (f" and {rest:,} more" if rest > 0 else "")

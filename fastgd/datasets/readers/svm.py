@@ -1,0 +1,114 @@
+"""svmlight files: scikit-learn parses them; here are where columns count from, and the token that will not do."""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+from fastgd.common.errors import InputError
+from fastgd.datasets.arrays import build
+from fastgd.datasets.csr import MOST_COLUMNS, check_columns
+from fastgd.datasets.readers.frames import shown
+from fastgd.datasets.readers.reading import Reading, ZeroBased, opened, reading
+from fastgd.datasets.record import Dataset, row_number
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BLOCK = 1 << 20  # bytes at a time
+COLUMN_0 = re.compile(rb"\s[+-]?0+:")
+FROM_1 = 'columns count from 1, as there is no column 0 (zero_based = "auto")'
+
+
+def read(file: Path, keys: Reading) -> Dataset:
+    """Return the dataset of an svmlight file; with `zero_based = "auto"` all files of a problem count alike."""
+    from sklearn.datasets import load_svmlight_file
+
+    zero_based = keys.zero_based
+    if zero_based == "auto":
+        zero_based = any(map(_has_column_0, (file, *keys.beside)))
+    try:
+        with _lines(file) as lines:
+            X, y = load_svmlight_file(lines, zero_based=zero_based)
+    except (ValueError, OverflowError) as error:
+        reason = error if isinstance(error, ValueError) else f"a column is above {MOST_COLUMNS:,}"
+        raise InputError(f"{file}, {_bad_line(file, zero_based, str(reason))}") from error
+    if keys.n_features is not None:
+        check_columns(X.shape[1], keys.n_features, str(file))
+        X.resize(X.shape[0], keys.n_features)
+    guessed = keys.zero_based == "auto" and not zero_based
+    return build(str(file), X, y, notes=(FROM_1,) if guessed else (), place=lambda row: _line(file, row))
+
+
+@contextmanager
+def _lines(file: Path) -> Iterator[IO[bytes]]:
+    with opened(file) as stream:
+        if stream.peek(3)[:3] == BYTE_ORDER_MARK:  # type: ignore[attr-defined]
+            stream.read(3)
+        yield stream
+
+
+def _has_column_0(file: Path) -> bool:
+    """Whether a file has an index 0, which needs no parsing: lines are looked at where there may be one."""
+    with reading(file), _lines(file) as stream:
+        while lines := stream.readlines(BLOCK):
+            may = COLUMN_0.search(b"".join(lines))
+            if may and any(COLUMN_0.search(line.partition(b"#")[0]) for line in lines):
+                return True
+    return False
+
+
+def _tokens(line: bytes) -> list[bytes]:
+    return line.partition(b"#")[0].split()
+
+
+def _line(file: Path, row: int) -> str:
+    """Return the line of a row, which is not its number where there are comments or blank lines."""
+    try:
+        with _lines(file) as lines:
+            found = next(islice((number for number, line in enumerate(lines, 1) if _tokens(line)), row, None), None)
+    except (OSError, ValueError):
+        found = None
+    return row_number(row) if found is None else f"line {found}"
+
+
+def _bad_line(file: Path, zero_based: ZeroBased, reason: str) -> str:
+    """Return the first line that the parser refuses, with its token: halves are parsed, twice the file at most."""
+    from sklearn.datasets import load_svmlight_file
+
+    with _lines(file) as stream:
+        lines, first = stream.readlines(), 1
+    while len(lines) > 1:
+        half = len(lines) // 2
+        try:
+            load_svmlight_file(BytesIO(b"".join(lines[:half])), zero_based=zero_based)
+            lines, first = lines[half:], first + half
+        except (ValueError, OverflowError):
+            lines = lines[:half]
+    token = _bad_token(_tokens(lines[0]), 0 if zero_based else 1) if lines else None
+    return f"line {first}: {reason.rstrip('.')[:120]}" + (
+        "" if token is None else f"; found {shown(token.decode(errors='replace'))}"
+    )
+
+
+def _bad_token(tokens: Iterable[bytes], least: int) -> bytes | None:
+    """Return the first token that is no label or no `index:value` with an index above those before it."""
+    label, *features = tokens
+    if not _reads(float, label):
+        return label
+    before = least - 1
+    for token in features[features[:1] != [] and features[0].startswith(b"qid:") :]:
+        index, colon, value = token.partition(b":")
+        if not (colon and _reads(int, index) and _reads(float, value) and before < int(index) < MOST_COLUMNS + least):
+            return token
+        before = int(index)
+    return None
+
+
+def _reads(kind: type[int] | type[float], text: bytes) -> bool:
+    try:
+        kind(text)
+    except ValueError:
+        return False
+    return True

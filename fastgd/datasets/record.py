@@ -1,0 +1,208 @@
+"""What a dataset is: the frozen records that loaders return, that the engine sees and that `fastgd list` prints."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgd.common.errors import InputError
+from fastgd.common.properties import cached_property
+from fastgd.common.registry import Registry
+from fastgd.common.system import memory_limits
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Floats = NDArray[np.floating[Any]]
+CSR: TypeAlias = "csr_array[np.floating[Any], tuple[int, int]]"  # texts: scipy is not imported for them
+Matrix: TypeAlias = "Floats | CSR"
+Place = Callable[[int], str]
+BLOCK = 1 << 20  # values that are compared with zero at a time
+
+
+def row_number(index: int) -> str:
+    """Return how messages call the row at an index: rows count from 1."""
+    return f"row {index + 1}"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Numbered(Sequence[str]):
+    """The names x0, x1, ... of `size` columns: made when they are asked for, and equal to the tuple of them."""
+
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        numbers = range(self.size)[index]
+        return f"x{numbers}" if isinstance(numbers, int) else tuple(f"x{j}" for j in numbers)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Numbered):
+            return self.size == other.size
+        return isinstance(other, tuple) and len(other) == self.size and all(map(str.__eq__, self, other))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))  # the hash of what it equals
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Rows as they were loaded, before the split and before targets are mapped.
+
+    Attributes
+    ----------
+    name : str
+        The dataset's name, or its file's.
+    X : ndarray or csr_array (n, d)
+        Finite features, float64, or float32 where the source has that. Dense: C-contiguous. Sparse: the canonical form
+        of `fastgd.datasets.csr`.
+    y : ndarray (n,)
+        Targets: float64, or labels (str).
+    features : sequence of str
+        The d columns' names: a tuple, or `Numbered` where they have none of their own.
+    fingerprint : str
+        SHA-256 of the content of X and y, the same in every process and on every platform.
+    notes : tuple of str
+        What was left out or changed, in words.
+    place : callable
+        Returns how messages call the row at an index: by its number, or by its line in a text file.
+    """
+
+    name: str
+    X: Matrix
+    y: NDArray[Any]
+    features: Sequence[str]
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+    place: Place = row_number
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the source lists non-zeros alone: a second file of the same data may end at a smaller column."""
+        return not isinstance(self.X, np.ndarray)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """What the engine sees.
+
+    Attributes
+    ----------
+    X, y : ndarray or csr_array (n, d), ndarray (n,)
+        The training rows in the study's dtype. Dense: C-contiguous. Sparse: the canonical form of
+        `fastgd.datasets.csr`.
+    X_validation, y_validation : ndarray or csr_array (m, d), ndarray (m,), or None
+        The held-out rows, in the layout of the training rows.
+    features : sequence of str
+        The d columns' names.
+    fingerprint : str
+        SHA-256 of all that decides the numbers: content, split, standardisation, mapping of the targets.
+    dataset : str
+        The dataset's name.
+    notes : tuple of str
+        What was left out or changed, in words.
+    """
+
+    X: Matrix
+    y: Floats
+    X_validation: Matrix | None
+    y_validation: Floats | None
+    features: Sequence[str]
+    fingerprint: str
+    dataset: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the rows are sparse."""
+        return not isinstance(self.X, np.ndarray)
+
+    @property
+    def nonzeros(self) -> int | None:
+        """How many values the training rows store, where they are sparse."""
+        return None if isinstance(self.X, np.ndarray) else int(self.X.nnz)
+
+    @cached_property
+    def frequencies(self) -> Floats:
+        """The share (d,) of the training rows in which each feature is not zero; counted when first asked for."""
+        n, d = self.X.shape
+        if not isinstance(self.X, np.ndarray):
+            return np.asarray(np.bincount(self.X.indices, minlength=d) / n)
+        step = max(1, BLOCK // d)
+        return np.asarray(sum(np.count_nonzero(self.X[at : at + step], axis=0) for at in range(0, n, step)) / n)
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """A dataset that a study file can name.
+
+    Attributes
+    ----------
+    name, summary, source : str
+        For `fastgd list`; `source` says where the rows come from.
+    task : str
+        "classification" or "regression", or "either".
+    rows, columns : int or None
+        n and d; None where the study decides.
+    target : str
+        The name of the target, which a study may state.
+    load : callable or None
+        Returns the dataset; None: the study describes it by a key of its own.
+    """
+
+    name: str
+    summary: str
+    task: str
+    rows: int | None
+    columns: int | None
+    source: str
+    target: str
+    load: Callable[[], Dataset] | None
+
+
+DATASETS: Registry[DatasetRecord] = Registry("dataset")
+
+
+def digest(*parts: str | NDArray[Any]) -> str:
+    """Return the SHA-256 of texts and arrays with their shapes, read in place.
+
+    Numbers are hashed in little-endian order, so that a fingerprint does not depend on the platform.
+    """
+    sha = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            sha.update(f"{len(part)}:{part};".encode())
+        else:
+            array = np.ascontiguousarray(part, dtype=part.dtype.newbyteorder("<"))
+            sha.update(f"{array.dtype.str}{array.shape};".encode())
+            sha.update(array.view(np.uint8).data)
+    return sha.hexdigest()
+
+
+def check_memory(size: int, what: str, form: str, advice: str = "") -> None:
+    """Raise InputError where arrays of `size` bytes would fill more than half of the memory.
+
+    Half, because preparation may hold a second copy; and no more than is left. The memory is what this process may use:
+    the machine's, or less where a container or the process has a limit.
+    """
+    limits = memory_limits()
+    available, left = min(limit.most for limit in limits), min(limit.left for limit in limits)
+    if size > min(available // 2, left):
+        half = "half of" if size > available // 2 else f"the {left / 1e9:,.1f} GB that are left of"
+        raise InputError(
+            f"{what} take {size / 1e9:,.1f} GB as {form}, "
+            f"more than {half} the {available / 1e9:,.1f} GB that this process may use{advice}"
+        )

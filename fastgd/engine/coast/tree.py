@@ -1,0 +1,330 @@
+"""How parameters that a batch does not touch are brought up to date: many steps as one product of small matrices.
+
+A window of steps is kept as a tree of products: a leaf is the matrix of one step, a node that of its two children. The
+product over any range is then made of a few nodes, without a division or a difference: exact to rounding for any
+schedule, also where a factor is zero or negative. At the window's end all parameters are brought up to date.
+"""
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from fastgd.core.compile import jit
+from fastgd.core.static import Static, address_of, static
+from fastgd.core.vectors import load, store
+from fastgd.engine.coast.matrices import (
+    alone,
+    any_lane,
+    bit_length,
+    choose,
+    compose,
+    identity,
+    lost,
+    node,
+    pick,
+    put_node,
+    trailing_zeros,
+    transform,
+    unit,
+)
+from fastgd.engine.shapes import Shape
+from fastgd.optimizers.coasting import Coast, lift_of, lower_of
+from fastgd.optimizers.compose import jitable
+from fastgd.optimizers.kernels import lane, load_slots, readout, rows, store_slots, update
+
+# --- what the rule says -----------------------------------------------------------------------------------------------
+
+
+def columns(coast, h, c, l2):
+    """Return the step's matrix: what it does to each unit state."""
+    raise NotImplementedError("called from kernels only")
+
+
+def lift(coast, h, w, s):
+    """Return the state behind the parameter."""
+    raise NotImplementedError("called from kernels only")
+
+
+def lower(coast, h, s, y):
+    """Return the slots."""
+    raise NotImplementedError("called from kernels only")
+
+
+def drift(coast, shape, mean, at):
+    """Return (the estimator's gradient,), or ()."""
+    raise NotImplementedError("called from kernels only")
+
+
+@overload(columns, strict=False)
+def _columns(coast, h, c, l2):
+    step, size = jitable(coast.value.step), coast.value.size
+
+    def from_column(k):
+        if k == size:
+            return lambda coast, h, c, l2: ()
+        following = jitable(from_column(k + 1))
+        return lambda coast, h, c, l2: (step(h, c, l2, unit(coast, l2, k)), *following(coast, h, c, l2))
+
+    return from_column(0)
+
+
+@overload(lift, strict=False)
+def _lift(coast, h, w, s):
+    function = jitable(lift_of(coast.value.rule))
+    return lambda coast, h, w, s: function(h, w, s)
+
+
+@overload(lower, strict=False)
+def _lower(coast, h, s, y):
+    function = jitable(lower_of(coast.value.rule))
+    return lambda coast, h, s, y: function(h, s, y)
+
+
+@overload(drift, strict=False)
+def _drift(coast, shape, mean, at):
+    if coast.value.drift:
+        return lambda coast, shape, mean, at: (load(shape, mean, at),)
+    return lambda coast, shape, mean, at: ()
+
+
+# --- the tree ---------------------------------------------------------------------------------------------------------
+
+
+@jit
+def keep(coast, shape, hyper, c, kept_c, kept_h, at):
+    """Keep the quantities of the step `at` of the window, and the hyper-parameters where they are scheduled."""
+    L = static(shape, "lanes")
+    counts = (static(coast, "coefficients") * L, (static(coast, "hyper") + 1) * L)
+    for v in range(0, counts[0], static(shape, "width")):
+        store(kept_c, at * counts[0] + v, load(shape, c, v))
+    if kept_h.shape[0] > 0:
+        for v in range(0, counts[1], static(shape, "width")):
+            store(kept_h, at * counts[1] + v, load(shape, hyper, v))
+
+
+@jit
+def remember(coast, shape, hyper, c, nodes, rights, at, size):
+    """Keep the matrix of the step `at` (from 0) of the window of `size` steps, with the products that it completes.
+
+    `hyper` is the half for weights, after its scheduled values of the step, and c the step's quantities.
+    """
+    L = static(shape, "lanes")
+    end = 1 if static(coast, "shared") else L
+    for v in range(0, end, static(shape, "width")):
+        h, quantities = lane(coast, shape, hyper, v), rows(coast, shape, c, v, "coefficients")
+        l2 = load(shape, hyper, static(coast, "hyper") * L + v)
+        place = size + at
+        put_node(coast, shape, nodes, place, v, pick(coast, shape, nodes, columns(coast, h, quantities, l2)))
+        while place & 1 and place > 1:
+            below = compose(coast, node(coast, shape, nodes, place, v), node(coast, shape, nodes, place - 1, v))
+            place >>= 1
+            put_node(coast, shape, nodes, place, v, below)
+        # A range up to now ends with the nodes of its length's bits.
+        right, end_, level, first = identity(coast, shape, nodes), at + 1, 0, size
+        put_node(coast, shape, rights, 0, v, right)
+        while end_ > 0:
+            if end_ & 1:
+                right = compose(coast, right, node(coast, shape, nodes, first + end_ - 1, v))
+            end_, first, level = end_ >> 1, first >> 1, level + 1
+            put_node(coast, shape, rights, level, v, right)
+
+
+@jit(inline="always")
+def product(coast, shape, nodes, rights, start, end, size, v):
+    """Return the matrix of the steps start <= i < end of the window, where `end` is now.
+
+    From the start on, the nodes are as large as its last bits allow; where only the end's bits are left, their product
+    is known. A loop over all levels would branch on bits, which no processor foresees.
+    """
+    matrix = identity(coast, shape, nodes)
+    level, last = trailing_zeros(start), bit_length(start ^ end)
+    while level < last:
+        matrix = compose(coast, node(coast, shape, nodes, (size + start) >> level, v), matrix)
+        start += 1 << level
+        level, last = trailing_zeros(start), bit_length(start ^ end)
+    return compose(coast, node(coast, shape, rights, last, v), matrix)
+
+
+@jit
+def travel(coast, shape, nodes, rights, start, end, size, v, x):
+    """Return the state x after these steps, of lanes with matrices of their own."""
+    level, last = trailing_zeros(start), bit_length(start ^ end)
+    while level < last:
+        x = transform(coast, node(coast, shape, nodes, (size + start) >> level, v), x)
+        start += 1 << level
+        level, last = trailing_zeros(start), bit_length(start ^ end)
+    return transform(coast, node(coast, shape, rights, last, v), x)
+
+
+def together(coast, shape, nodes, rights, start, end, size):
+    """Return what all lanes share of a range of steps: its matrix, or nothing."""
+    raise NotImplementedError("called from kernels only")
+
+
+def arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
+    """Return the state x after a range of steps."""
+    raise NotImplementedError("called from kernels only")
+
+
+@overload(together, strict=False, inline="always")
+def _together(coast, shape, nodes, rights, start, end, size):
+    if coast.value.shared:
+        return lambda coast, shape, nodes, rights, start, end, size: product(
+            coast, shape, nodes, rights, start, end, size, 0
+        )
+    return lambda coast, shape, nodes, rights, start, end, size: ()
+
+
+@overload(arrive, strict=False, inline="always")
+def _arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
+    if not coast.value.shared and coast.value.families:  # a series is summed over the whole range
+        return lambda coast, shape, nodes, rights, shared, ratio, start, end, size, v, x: transform(
+            coast, product(coast, shape, nodes, rights, start, end, size, v), x
+        )
+    if not coast.value.shared:
+        return lambda coast, shape, nodes, rights, shared, ratio, start, end, size, v, x: travel(
+            coast, shape, nodes, rights, start, end, size, v, x
+        )
+
+    def scaled(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
+        # The matrices are for a rate of 1; a step is the rate times a direction. It is taken from zero: the difference
+        # of two parameters would lose digits, and large rates would show it.
+        moved = transform(coast, shared, (x[0] * 0, *x[1:]))
+        return (x[0] + moved[0] * load(shape, ratio, v), *moved[1:])
+
+    return scaled
+
+
+@jit
+def replay(coast, shape, hyper, kept_c, kept_h, start, end, v, w, s):
+    """Return a parameter and its slots after steps that are taken one by one."""
+    L = static(shape, "lanes")
+    scheduled = kept_h.shape[0] > 0
+    for i in range(start, end):
+        c = rows(coast, shape, kept_c, i * static(coast, "coefficients") * L + v, "coefficients")
+        h = (
+            lane(coast, shape, kept_h, i * (static(coast, "hyper") + 1) * L + v)
+            if scheduled
+            else lane(coast, shape, hyper, v)
+        )
+        w, s = update(coast, h, c, w, w * 0, s)
+    return w, s
+
+
+def mend(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, y, before, after):
+    """Return `after`, a parameter and its slots; where the state y was unknown, after steps taken one by one."""
+    raise NotImplementedError("called from kernels only")
+
+
+@overload(mend, strict=False, inline="always")
+def _mend(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, y, before, after):
+    if not coast.value.replays:
+        return lambda coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, y, before, after: after
+    rests = 0 in coast.value.ones  # once nothing behind it has a say
+
+    def mended(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, y, before, after):
+        unknown = lost(before[0], y, after[0])
+        if not any_lane(unknown):
+            return after
+        start, end, size, _ = span
+        stop = min(end, start + horizon)
+        w, s = replay(coast, shape, hyper, kept_c, kept_h, start, stop, v, before[0], before[1])
+        if stop < end:
+            s = after[1]
+            if not rests:
+                w = travel(coast, shape, nodes, rights, stop, end, size, v, alone(coast, w))[0]
+        return np.where(unknown, w, after[0]), choose(unknown, s, after[1])
+
+    return mended
+
+
+@jit(inline="always")
+def coasted(coast, shape, nodes, rights, ratio, kept_c, kept_h, horizon, shared, mean, hyper, span, v, w, s):
+    """Return a parameter and its slots after the steps span[0] <= i < span[1] of the window of span[2]; of lanes at v.
+
+    span[3] is where the parameter stands; what comes before is the tile's part of `Past`. No arrays in tuples: taking
+    them out would count their references.
+    """
+    start, end, size, at = span
+    h = lane(coast, shape, hyper, v)
+    y = lift(coast, h, w, s)
+    x = (w, *y, *drift(coast, shape, mean, at))
+    x = arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x)
+    after = (x[0], lower(coast, h, s, x[1:]))
+    return mend(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, y, (w, s), after)
+
+
+@jit
+def catch_up(
+    coast, shape, state, hyper, mean, features, first, count, stride, last, nodes, rights, ratio, kept_c, kept_h,
+    horizon, now, size,
+):  # fmt: skip
+    """Bring some parameters up to date: to `now` steps of the window. The next step is theirs."""
+    L = static(shape, "lanes")
+    own = features[first : first + count]
+    for u in range(count):
+        j = np.int64(own[u])
+        start = np.int64(last[np.uint64(j)])
+        last[np.uint64(j)] = now + 1
+        if start < now:
+            shared = together(coast, shape, nodes, rights, start, now, size)
+            for v in range(0, L, static(shape, "width")):
+                at = j * L + v
+                w, s = load(shape, state, at), load_slots(coast, shape, state, at, stride)
+                span = (start, now, size, at)
+                w, s = coasted(
+                    coast,
+                    shape,
+                    nodes,
+                    rights,
+                    ratio,
+                    kept_c,
+                    kept_h,
+                    horizon,
+                    shared,
+                    mean,
+                    hyper,
+                    span,
+                    v,
+                    w,
+                    s,
+                )
+                store(state, at, w)
+                store_slots(coast, shape, state, at, stride, s)
+
+
+@jit
+def read_block(coast, shape, state, hyper, count, stride, out, at):
+    """Put the iterates of `count` parameters that are reported into out[at:]."""
+    L = static(shape, "lanes")
+    for v in range(0, L, static(shape, "width")):
+        h = lane(coast, shape, hyper, v)
+        for j in range(0, count * L, L):
+            slots = load_slots(coast, shape, state, j + v, stride)
+            store(out, at + j + v, readout(coast, h, load(shape, state, j + v), slots))
+
+
+class CoastCalls(NamedTuple):
+    """What a driver calls where parameters coast, by address."""
+
+    catch_up: Any
+    remember: Any
+    keep: Any
+    read: Any
+
+
+def coast_calls_of(coast: Coast, shape: Shape, dtype: Any) -> CoastCalls:
+    """Compile, or load, what drivers of this shape call."""
+    array, n = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C"), types.int64
+    features, kinds = types.Array(types.int32, 1, "C"), (numba.typeof(Static(coast)), numba.typeof(Static(shape)))
+    window = (array,) * 5
+    touched = (array, array, array, features, n, n, n, features, *window, n, n, n)
+    return CoastCalls(
+        address_of(catch_up, (*kinds, *touched)),
+        address_of(remember, (*kinds, array, array, array, array, n, n)),
+        address_of(keep, (*kinds, array, array, array, array, n)) if coast.replays else 0,
+        address_of(read_block, (*kinds, array, array, n, n, array, n)),
+    )

@@ -1,0 +1,57 @@
+"""The products of sparse rows: they cost what the entries cost, not what d costs."""
+
+import numpy as np
+
+from fastgd.core.compile import jit
+from fastgd.core.static import static
+from fastgd.core.vectors import cast, load, store, zeros
+from fastgd.engine.linear.blocks import sparse_margin_block
+from fastgd.engine.linear.dense import add_intercept_gradient
+
+
+@jit
+def gather(data, low, count, scratch):
+    """Look up the rows order[low : low + count] and their targets."""
+    for i in range(count):
+        row = data.order[low + i]
+        scratch.offsets[i] = row
+        scratch.y[i] = data.y[row]
+
+
+@jit
+def row_margins(shape, X, indices, first, entries, W, bias, Z, z):
+    """Z[z:] (L) = x W, with W[bias:] (L) where there is an intercept (bias >= 0), for the entries of one row."""
+    for v in range(0, static(shape, "lanes"), static(shape, "width")):
+        store(Z, z + v, load(shape, W, bias + v) if bias >= 0 else zeros(shape, W))
+    sparse_margin_block(shape, X, indices, first, entries, W, Z, z)
+
+
+@jit
+def margins(shape, data, count, W, intercept, scratch, ahead):
+    """Z (count, L) = X W + intercept, for the rows that were gathered."""
+    L = static(shape, "lanes")
+    bias = data.d * L if intercept else -1
+    for i in range(count):
+        first, end = data.indptr[scratch.offsets[i]], data.indptr[scratch.offsets[i] + 1]
+        row_margins(shape, data.X, data.indices, first, end - first, W, bias, scratch.Z, i * L)
+
+
+@jit
+def add_gradient(shape, data, count, intercept, scratch, G):
+    """Add to G (d + intercept, L), which may be float64, the gradient of the rows that were gathered; R is in Z."""
+    L, Z = static(shape, "lanes"), scratch.Z
+    for i in range(count):
+        first, end = data.indptr[scratch.offsets[i]], data.indptr[scratch.offsets[i] + 1]
+        values, features = data.X[first:end], data.indices[first:end]
+        for k in range(end - first):
+            x, at = values[k], np.int64(features[k]) * L
+            for v in range(0, L, static(shape, "width")):
+                store(G, at + v, load(shape, G, at + v) + cast(load(shape, Z, i * L + v), G) * x)
+    if intercept:
+        add_intercept_gradient(shape, count, Z, G, data.d * L)
+
+
+@jit
+def in_blocks(data):
+    """Whether the gradient of a few features at a time can be taken: the entries of a feature lie in any row."""
+    return False

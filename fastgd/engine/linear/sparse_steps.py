@@ -1,0 +1,198 @@
+"""The steps of tiles on sparse mini-batches: only the parameters of features that occur are touched.
+
+A step of one row takes some 200 ns, so a tile takes many at a time, and what a step works with is looked up before the
+first: a view of an array, or an array in a tuple, costs a count of references each time.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgd.core.compile import jit
+from fastgd.core.static import call_at, static
+from fastgd.core.vectors import load, store, total, zeros
+from fastgd.engine.linear.dense import add_intercept_gradient
+from fastgd.engine.linear.sparse import row_margins
+from fastgd.engine.linear.sums import clear
+from fastgd.engine.linear.tile_steps import blend, note_bad, recall
+from fastgd.engine.rows.arrays import CHUNK, PLAIN
+
+STEPS = 256  # whose features are listed before the worker turns to its next tile
+ROWS = 4096  # taken one at a time before it does: what a tile needs most stays in the cache
+
+
+class Touched(NamedTuple):
+    """The features of batches, a worker's memory; of single rows, the data's own lists serve.
+
+    places : (d,) int32, where a feature stands in the list of its batch, while that is made; else -1
+    features : (most,) int32, the lists of some batches, one after another
+    local : (most,) int32, for each entry of their rows the place of its feature in its batch's list
+    ends : (STEPS + 1, 2) int64, where each batch's list and entries begin
+    G : (most * L,), the gradients of a batch's features
+    """
+
+    places: Any
+    features: Any
+    local: Any
+    ends: Any
+    G: Any
+
+
+@jit
+def collect(data, first, steps, b, touched):
+    """List the features of batches, each once, for as many of the steps as there is room for; return their number."""
+    features, entries, n, most = 0, 0, data.order.shape[0], touched.local.shape[0]
+    for step in range(min(steps, STEPS)):
+        start = (first + step) * b
+        begin, entry = features, entries
+        for i in range(start, min(start + b, n)):
+            entry += data.indptr[data.order[i] + 1] - data.indptr[data.order[i]]
+        if entry > most:
+            return step
+        touched.ends[step, 0], touched.ends[step, 1] = features, entries
+        for i in range(start, min(start + b, n)):
+            row = data.order[i]
+            for k in range(data.indptr[row], data.indptr[row + 1]):
+                j = data.indices[k]
+                if touched.places[j] < 0:
+                    touched.places[j] = features - begin
+                    touched.features[features] = j
+                    features += 1
+                touched.local[entries] = touched.places[j]
+                entries += 1
+        for u in range(begin, features):
+            touched.places[touched.features[u]] = -1
+        touched.ends[step + 1, 0], touched.ends[step + 1, 1] = features, entries
+    return min(steps, STEPS)
+
+
+@jit
+def entries_of(indptr, order, at):
+    """Return where the entries of the row order[at] begin, and their number; none behind the last row."""
+    if at >= order.shape[0]:
+        return 0, 0
+    row = order[at]
+    return indptr[row], indptr[row + 1] - indptr[row]
+
+
+@jit
+def batch_margins(shape, X, indices, indptr, order, y, low, rows, W, bias, Z, targets):
+    """Z (rows, L) = X W of the rows order[low : low + rows], with W[bias:] (L) where there is an intercept."""
+    for i in range(rows):
+        first, entries = entries_of(indptr, order, low + i)
+        targets[i] = y[order[low + i]]
+        row_margins(shape, X, indices, first, entries, W, bias, Z, i * static(shape, "lanes"))
+
+
+@jit
+def not_finite(shape, check):
+    """Whether any lane's check is not a number."""
+    checks = zeros(shape, check)
+    for v in range(0, static(shape, "lanes"), static(shape, "width")):
+        checks = checks + load(shape, check, v)
+    whole = total(checks)
+    return whole != whole
+
+
+@jit
+def add_gradients(shape, X, indptr, order, low, rows, local, entry, Z, G):
+    """Add to G (features, L) the gradient of rows whose entries' features stand at local[entry:]; return their end."""
+    L = static(shape, "lanes")
+    for i in range(rows):
+        first, entries = entries_of(indptr, order, low + i)
+        for k in range(entries):
+            x, at = X[np.uint64(first + k)], np.int64(local[np.uint64(entry + k)]) * L
+            for v in range(0, L, static(shape, "width")):
+                store(G, at + v, load(shape, G, at + v) + load(shape, Z, i * L + v) * x)
+        entry += entries
+    return entry
+
+
+@jit
+def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, intercept):
+    """Take steps with one tile.
+
+    span: (first batch of the epoch, number of steps, t of the first, its place among the scheduled values, batch size,
+    steps of the window that were taken before, its size)
+    """
+    first_batch, steps, t, place, b, taken, size = span
+    X, indices, indptr, y, order, n, d = data.X, data.indices, data.indptr, data.y, data.order, data.y.shape[0], data.d
+    state, hyper, memory, bad = lanes.state[tile], lanes.hyper[tile], lanes.memory[tile], lanes.bad[tile]
+    scheduled, which, estimator = lanes.scheduled.reshape(-1), lanes.which, lanes.estimator
+    exact, exact_c = lanes.exact[tile], scratch.exact_c
+    table, mean = lanes.table[tile], lanes.mean[tile]
+    of_weights, of_intercept = hyper[: hyper.shape[0] // 2], hyper[hyper.shape[0] // 2 :]
+    Z, c, check, targets, bias_gradient = scratch.Z, scratch.c, scratch.check, scratch.y, scratch.G
+    features, local, ends, G = touched.features, touched.local, touched.ends, touched.G
+    L, kind, tiles, values = static(shape, "lanes"), X.dtype.type, lanes.state.shape[0], which.shape[1]
+    stride, bias, last = (d + intercept) * L, d * L if intercept else -1, lanes.scheduled.shape[0] - 1
+    single = b == 1 and estimator == PLAIN
+    last_steps, nodes, rights, ratio = past.last[tile], past.nodes[tile], past.rights[tile], past.ratio[tile]
+    kept_c, kept_h, horizon = past.kept_c[tile], past.kept_h[tile], past.horizon
+    of_one, memory_of_one, c_of_one = past.hyper[tile], past.memory[tile], past.c[tile]
+    exact_of_one, exact_c_of_one = past.exact[tile], past.exact_c[tile]
+    scheduled_of_one, weights_of_one = past.scheduled.reshape(-1), of_one[: of_one.shape[0] // 2]
+    for step in range(steps):
+        now, start = taken + step, (first_batch + step) * b
+        rows = min(b, n - start)
+        scale, share = kind(1.0 / rows), kind(rows / n)
+        at = (min(place + step, last) * tiles + tile) * values * L
+        if calls.begin:
+            call_at(calls.begin, shape, (hyper, exact, scheduled, at, which, memory, t + step, exact_c, c))
+        begin, count = (
+            entries_of(indptr, order, start) if single else (ends[step, 0], ends[step + 1, 0] - ends[step, 0])
+        )
+        if calls.catch_up:
+            call_at(calls.catch_up, shape, (
+                state, of_weights, mean, indices if single else features, begin, count, stride, last_steps, nodes,
+                rights, ratio, kept_c, kept_h, horizon, now, size,
+            ))  # fmt: skip
+        clear(shape, G, 0, 0 if single else count)
+        clear(shape, bias_gradient, 0, 1)
+        entry = ends[step, 1]
+        for low in range(start, start + rows, CHUNK):
+            some = min(CHUNK, start + rows - low)
+            batch_margins(shape, X, indices, indptr, order, y, low, some, state, bias, Z, targets)
+            call_at(data.residuals, shape, (Z, targets, some, scale if estimator == PLAIN else kind(1.0), check))
+            if not_finite(shape, check):
+                note_bad(check, bad, t + step)
+            if estimator != PLAIN:
+                recall(shape, estimator, table, order, low, some, scale, Z)
+            if not single:
+                entry = add_gradients(shape, X, indptr, order, low, some, local, entry, Z, G)
+            if intercept:
+                add_intercept_gradient(shape, some, Z, bias_gradient, 0)
+        if single:
+            ahead, more = entries_of(indptr, order, start + 1)
+            call_at(calls.row, shape, (state, of_weights, c, indices, begin, count, stride, X, Z, ahead, more))
+        else:
+            for u in range(count):
+                blend(shape, estimator, mean, np.int64(features[begin + u]) * L, 1, share, G, u * L)
+            call_at(calls.touched, shape, (state, of_weights, c, features, begin, count, stride, G))
+        if intercept:
+            blend(shape, estimator, mean, d * L, 1, share, bias_gradient, 0)
+            call_at(calls.apply, shape, (state, of_intercept, c, d, 1, stride, bias_gradient, 0))
+        if calls.keep:
+            call_at(calls.keep, shape, (of_weights, c, kept_c, kept_h, now))
+        if calls.remember and calls.shared:
+            if calls.begin:
+                call_at(calls.begin, shape, (
+                    of_one, exact_of_one, scheduled_of_one, at, which, memory_of_one, t + step, exact_c_of_one, c_of_one
+                ))  # fmt: skip
+            call_at(calls.remember, shape, (weights_of_one, c_of_one, nodes, rights, now, size))
+        elif calls.remember:
+            call_at(calls.remember, shape, (of_weights, c, nodes, rights, now, size))
+
+
+@jit
+def advance(calls, shape, data, lanes, past, touched, scratch, span, intercept):
+    """Take steps with the tiles of one worker; span as for dense rows, then the steps of the window and its size."""
+    worker, workers, first, steps, t, b, before, size = span
+    taken, alone = 0, b == 1 and lanes.estimator == PLAIN
+    while taken < steps:
+        left = steps - taken
+        some = min(ROWS, left) if alone else collect(data, first + taken, left, b, touched)
+        for tile in range(worker, lanes.state.shape[0], workers):
+            part = (first + taken, some, t + taken, taken, b, before + taken, size)
+            tile_steps(calls, shape, data, lanes, past, touched, scratch, part, tile, intercept)
+        taken += some

@@ -1,0 +1,153 @@
+"""Losses in kernels: compiled for each loss, and called by address, once for a block of rows."""
+
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import overload, register_jitable
+
+import fastgd.core.vector_math  # noqa: F401 (losses use exp on vectors)
+from fastgd.core.compile import jit
+from fastgd.core.static import Static, address_of, static
+from fastgd.core.vectors import load, spread, store, total, wide, zeros
+from fastgd.engine.shapes import Shape
+from fastgd.problems import Loss
+from fastgd.user_code.modules import reached
+
+SHARED_LOG = 8  # rows that share a logarithm: their products stay far below overflow
+
+
+def derivative(loss, z, y):
+    """Return the derivative of a loss, a Static, by z."""
+    raise NotImplementedError("called from kernels only")
+
+
+def value(loss, z, y):
+    """Return the value of a loss, a Static."""
+    raise NotImplementedError("called from kernels only")
+
+
+def log_terms(loss, z, y):
+    """Return a and e of a value `a + log(1 + e)`."""
+    raise NotImplementedError("called from kernels only")
+
+
+def _compiled(loss: Loss, function: Any) -> Any:
+    """Return a loss's function for kernels, and make those of a user's known that it calls."""
+    for helper in reached([function]) if loss.foreign else ():
+        register_jitable(helper)
+    return register_jitable(function)
+
+
+@overload(derivative, strict=False)
+def _derivative(loss, z, y):
+    function = _compiled(loss.value, loss.value.derivative)
+    return lambda loss, z, y: function(z, y)
+
+
+@overload(value, strict=False)
+def _value(loss, z, y):
+    if loss.value.log_terms is None:
+        function = _compiled(loss.value, loss.value.value)
+        return lambda loss, z, y: function(z, y)
+    terms = register_jitable(loss.value.log_terms)
+
+    def of_terms(loss, z, y):
+        a, e = terms(z, y)
+        return a + np.log1p(e)
+
+    return of_terms
+
+
+@overload(log_terms, strict=False)
+def _log_terms(loss, z, y):
+    function = register_jitable(loss.value.log_terms)
+    return lambda loss, z, y: function(z, y)
+
+
+@jit
+def residuals(loss, shape, Z, y, rows, scale, check):
+    """Make of Z (rows, L) the derivative times `scale`; check (L) is NaN in a lane where a value was not finite."""
+    L = static(shape, "lanes")
+    for v in range(0, L, static(shape, "width")):
+        finite = load(shape, Z, v) * 0
+        for i in range(rows):
+            z = load(shape, Z, i * L + v)
+            r = derivative(loss, z, spread(shape, y[i]))
+            finite = finite + (z + r) * 0
+            store(Z, i * L + v, r * scale)
+        store(check, v, finite)
+
+
+@jit
+def residuals_of_rows(loss, shape, Z, y, rows, scale, check):
+    """The same for one lane's margins Z (rows,), a whole number of vectors; check has one element."""
+    finite = load(shape, Z, 0) * 0
+    for i in range(0, rows, static(shape, "width")):
+        z = load(shape, Z, i)
+        r = derivative(loss, z, load(shape, y, i))
+        finite = finite + (z + r) * 0
+        store(Z, i, r * scale)
+    check[0] = total(finite)
+
+
+@jit
+def add_losses(loss, shape, Z, y, rows, out):
+    """Add the values of Z (rows, L) to out (L) float64."""
+    L = static(shape, "lanes")
+    for v in range(0, L, static(shape, "width")):
+        sums = load(shape, out, v)
+        for i in range(rows):
+            sums = sums + wide(value(loss, load(shape, Z, i * L + v), spread(shape, y[i])))
+        store(out, v, sums)
+
+
+@jit
+def add_log_losses(loss, shape, Z, y, rows, out):
+    """The same for values a + log(1 + e): with 1 + p the product of several 1 + e, nothing is lost where e is small."""
+    L = static(shape, "lanes")
+    for v in range(0, L, static(shape, "width")):
+        sums = load(shape, out, v)
+        for low in range(0, rows, SHARED_LOG):
+            p = zeros(shape, Z)
+            for i in range(low, min(low + SHARED_LOG, rows)):
+                a, e = log_terms(loss, load(shape, Z, i * L + v), spread(shape, y[i]))
+                sums = sums + wide(a)
+                p = p * e + (p + e)
+            sums = sums + wide(np.log1p(p))
+        store(out, v, sums)
+
+
+@jit
+def add_losses_of_rows(loss, shape, Z, y, rows, out):
+    """Add the values of one lane's margins Z (rows,), with room for a vector behind the last one, to out[0]."""
+    width = static(shape, "width")
+    whole = rows - rows % width
+    sums = wide(zeros(shape, Z))
+    for i in range(0, whole, width):
+        sums = sums + wide(value(loss, load(shape, Z, i), load(shape, y, i)))
+    out[0] += total(sums)
+    if whole < rows:
+        behind = whole + width
+        store(Z, behind, value(loss, load(shape, Z, whole), load(shape, y, whole)))
+        for i in range(rows - whole):
+            out[0] += Z[behind + i]
+
+
+def residuals_address(loss: Loss, shape: Shape, dtype: Any, single: bool) -> int:
+    """Return the address of `residuals`, or of its form for one lane."""
+    kind, array, kinds = _types(loss, shape, dtype)
+    return address_of(residuals_of_rows if single else residuals, (*kinds, array, array, types.int64, kind, array))
+
+
+def losses_address(loss: Loss, shape: Shape, dtype: Any, single: bool) -> int:
+    """Return the address of `add_losses`, or of the form that suits the loss or one lane."""
+    _, array, kinds = _types(loss, shape, dtype)
+    kernel = add_losses_of_rows if single else add_losses if loss.log_terms is None else add_log_losses
+    return address_of(kernel, (*kinds, array, array, types.int64, types.Array(types.float64, 1, "C")))
+
+
+def _types(loss: Loss, shape: Shape, dtype: Any) -> tuple[Any, Any, tuple[Any, Any]]:
+    kind = numba.from_dtype(np.dtype(dtype))
+    return kind, types.Array(kind, 1, "C"), (numba.typeof(Static(loss)), numba.typeof(Static(shape)))

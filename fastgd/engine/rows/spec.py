@@ -1,0 +1,145 @@
+"""What a cohort computes, and the memory that it takes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.engine.shapes import Kernel, single_shape
+from fastgd.optimizers.coasting import STEP, Coast
+from fastgd.optimizers.rule import Rule
+from fastgd.problems import Loss
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class CohortSpec:
+    """What a cohort computes.
+
+    Attributes
+    ----------
+    rule : Rule
+    hyper : ndarray (G, hyper) float64
+        The numeric hyper-parameters of each lane, in the rule's order.
+    l2 : ndarray (G,) float64
+    scheduled : tuple of str
+        The hyper-parameters that a schedule drives.
+    loss : Loss
+    batch_size : int
+    shuffled : bool
+        Whether each epoch has its own order of the rows.
+    intercept : bool
+    init : "zeros", float or tuple of float
+        The start: zeros, normal with this scale, or a point of all d + intercept parameters.
+    seed : int
+    kernel : Kernel
+    estimator : {"none", "svrg", "saga"}
+        How gradients are estimated; none: by the batch alone.
+    line_search : NamedTuple, optional
+        A line search of `optimizers._line_search`, for full batches; it drives `lr`, which is scheduled then.
+    untouched : Coast, REST or STEP
+        What becomes of parameters that a sparse mini-batch does not touch: they coast, they rest, or they step with all
+        others.
+    window : int
+        The steps after which all parameters that coast are brought up to date; a power of two.
+    listed : int
+        The most entries that a batch of sparse rows can have, where its features are listed.
+    """
+
+    rule: Rule
+    hyper: Array
+    l2: Array
+    scheduled: tuple[str, ...]
+    loss: Loss
+    batch_size: int
+    shuffled: bool
+    intercept: bool
+    init: Any
+    seed: int
+    kernel: Kernel
+    estimator: str = "none"
+    line_search: Any = None
+    untouched: Coast | str = STEP
+    window: int = 0
+    listed: int = 0
+
+    def hyper_rows(self, dtype: Any) -> Array:
+        """Return the rows of `Lanes.exact` (2, hyper + 1, G): an intercept has no penalty and no decay."""
+        weights = np.vstack([self.rule.usable(self.hyper, dtype).T, self.l2])
+        intercept = weights.copy()
+        intercept[-1] = 0
+        names = list(self.rule.fields)
+        for name in self.rule.penalties:
+            intercept[names.index(name)] = 0
+        return np.stack([weights, intercept])
+
+
+def most_entries(indptr: Array, rows: int) -> int:
+    """Return the most entries that so many sparse rows can have together."""
+    lengths = np.diff(indptr)
+    largest = np.partition(lengths, len(lengths) - rows)[len(lengths) - rows :] if rows < len(lengths) else lengths
+    return int(max(1, largest.sum()))
+
+
+WINDOW_BYTES = 16 << 20  # of a tile's window of steps, if its state is not much larger
+FEWEST, MOST = 64, 1 << 20  # steps of a window
+
+
+def window_steps(untouched: Coast | str, spec: CohortSpec, d: int, entries: float, itemsize: int) -> int:
+    """Return the steps after which all parameters of a cohort are brought up to date.
+
+    So many that this costs a sixteenth of what the batches' entries do, if the steps' matrices do not take more than a
+    quarter of the parameters' memory.
+
+    Parameters
+    ----------
+    untouched : Coast, REST or STEP
+    spec : CohortSpec
+    d : int
+    entries : float
+        Of a row, on average.
+    itemsize : int
+    """
+    if isinstance(untouched, str):
+        return 0
+    wanted = 16 * d / max(1.0, min(d, entries * spec.batch_size))
+    state = (1 + spec.rule.slots) * d * spec.kernel.lanes * itemsize
+    room = max(WINDOW_BYTES, state // 4) / _step_bytes(untouched, spec, itemsize)
+    return int(1 << int(np.log2(np.clip(min(wanted, room), FEWEST, MOST))))
+
+
+def _step_bytes(coast: Coast, spec: CohortSpec, itemsize: int) -> int:
+    """The bytes that a tile keeps of a step: two nodes of the tree, and what steps one by one need."""
+    lanes = spec.kernel.lanes
+    numbers = 2 * len(coast.entries) * (1 if coast.shared else lanes)
+    if coast.replays:
+        numbers += lanes * (spec.rule.coefficients + bool(spec.scheduled) * (spec.rule.hyper + 1))
+    return numbers * itemsize
+
+
+def cohort_bytes(spec: CohortSpec, n: int, d: int, lanes: int, itemsize: int) -> int:
+    """Return a cohort's bytes.
+
+    Parameters and slots, the reported iterate, a large batch's partial sums, an estimator's table of residuals, the
+    margins and the second state of a line search, and where parameters coast, the window of steps.
+    """
+    columns = spec.kernel.tiles(lanes) * (single_shape(itemsize).width if spec.kernel.lanes == 1 else spec.kernel.lanes)
+    rows = (d + spec.intercept) // (single_shape(itemsize).width if spec.kernel.lanes == 1 else 1) + 2
+    coasts = isinstance(spec.untouched, Coast)
+    wide = 8 // itemsize  # sums of many rows, and the step that gives a line search its direction, are in float64
+    gradients = wide * spec.kernel.parts or (not spec.kernel.sparse or spec.untouched == STEP)
+    copies = 1 + spec.rule.slots + (spec.rule.has_readout or coasts) + gradients
+    tables = 0
+    if spec.estimator != "none":
+        copies, tables = copies + 1, 1
+    if spec.line_search is not None:
+        copies, tables = copies + wide * (2 + spec.rule.slots) + 1, 2
+    window = 0
+    if isinstance(spec.untouched, Coast):
+        window = spec.kernel.tiles(lanes) * (spec.window * _step_bytes(spec.untouched, spec, itemsize) + 4 * d)
+    if spec.listed:  # at most a worker for each tile
+        lists = min(spec.listed, d) * spec.kernel.lanes * itemsize + 8 * spec.listed + 4 * d
+        window += spec.kernel.tiles(lanes) * lists
+    return (copies * rows + tables * n) * columns * itemsize + window

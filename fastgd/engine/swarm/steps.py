@@ -1,0 +1,354 @@
+"""The steps of a swarm: many starts on a landscape, a vector of lanes at a time, many steps without touching memory.
+
+A **group** is a vector of lanes with all that it needs in one contiguous block: d coordinates, the rule's slots of
+each, and two marks of the tolerance. Where there are few coordinates the block is copied to registers, steps are taken
+there, and it is written back. The numbers that the rule keeps for each trial are float64, and stand elsewhere.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from fastgd.core.compile import jit
+from fastgd.core.math import root, squares
+from fastgd.core.random import normal
+from fastgd.core.static import static
+from fastgd.core.vectors import cast, load, store, total, wide, zeros
+from fastgd.engine.swarm.groups import BLOCK, CHUNK
+from fastgd.engine.swarm.points import Point, point
+from fastgd.optimizers.compose import jitable
+from fastgd.optimizers.kernels import (
+    add_terms,
+    cast_all,
+    conclude,
+    lane,
+    measure,
+    no_sums,
+    prepare,
+    prepare_step,
+    rows,
+    store_rows,
+    update,
+)
+from fastgd.problems import Landscape
+
+# --- landscapes on vectors --------------------------------------------------------------------------------------------
+
+
+def value(landscape, p, x):
+    """Return a landscape's value, a Static, at x."""
+    raise NotImplementedError("called from kernels only")
+
+
+def gradient(landscape, p, x, g):
+    """Fill g with the gradient at x."""
+    raise NotImplementedError("called from kernels only")
+
+
+def step_gradient(landscape, p, x, t, g):
+    """Fill g with the gradient that step t gets at x."""
+    raise NotImplementedError("called from kernels only")
+
+
+def _compiled(landscape: Landscape, function: Any) -> Any:
+    """Return a landscape's function for kernels, and make those known that it calls."""
+    for helper in landscape.helpers:
+        jitable(helper)
+    return jitable(function)
+
+
+@overload(value, strict=False)
+def _value(landscape, p, x):
+    function = _compiled(landscape.value, landscape.value.value)
+    return lambda landscape, p, x: function(p, x)
+
+
+@overload(gradient, strict=False)
+def _gradient(landscape, p, x, g):
+    dtype = str(x.vector.element)
+    function = _compiled(landscape.value, landscape.value.gradient_for(dtype))
+    return lambda landscape, p, x, g: function(p, x, g)
+
+
+@overload(step_gradient, strict=False)
+def _step_gradient(landscape, p, x, t, g):
+    if not landscape.value.online:
+        return lambda landscape, p, x, t, g: gradient(landscape, p, x, g)
+    function = _compiled(landscape.value, landscape.value.gradient_at)
+    return lambda landscape, p, x, t, g: function(p, x, t, g)
+
+
+# --- slots of a coordinate --------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def pick(typingctx, rule, s, j, d):
+    """`pick(rule, s, j, d)`: the slots of coordinate j, from a point of d numbers for each slot."""
+    count = rule.value.slots
+    result = types.UniTuple(s.vector, count)
+
+    def codegen(context, builder, sig, args):
+        pointers = _slots_at(context, builder, s, args[1:], count)
+        align = s.vector.element.bitwidth // 8
+        return context.make_tuple(builder, result, [builder.load(pointer, align=align) for pointer in pointers])
+
+    return result(rule, s, types.intp, types.intp), codegen
+
+
+@intrinsic
+def put(typingctx, rule, s, j, d, slots):
+    """Store what `pick` loads."""
+    count = rule.value.slots
+
+    def codegen(context, builder, sig, args):
+        values = cgutils.unpack_tuple(builder, args[4]) if count else ()
+        align = s.vector.element.bitwidth // 8
+        for pointer, item in zip(_slots_at(context, builder, s, args[1:4], count), values, strict=True):
+            builder.store(item, pointer, align=align)
+        return context.get_dummy_value()
+
+    return types.void(rule, s, types.intp, types.intp, slots), codegen
+
+
+def _slots_at(context, builder, kind: Point, args, count: int):
+    struct = cgutils.create_struct_proxy(kind)(context, builder, value=args[0])
+    at, pointers = args[1], []
+    for _ in range(count):
+        pointers.append(builder.gep(struct.data, [at]))
+        at = builder.add(at, args[2])
+    return pointers
+
+
+# --- rules that sum over the coordinates ------------------------------------------------------------------------------
+
+
+@jit
+def one_round(step, shape, like, h, c, t, m, x, g, s, f):
+    """The quantities and the memory after a round of sums, all of them in float64 as `like` is."""
+    d, nothing = len(x), zeros(shape, like)
+    sums = no_sums(step, shape)
+    for j in range(d):
+        terms = measure(step, h, c, wide(x[j]), wide(g[j]), cast_all(pick(step, s, j, d), like), nothing)
+        sums = add_terms(sums, terms, static(shape, "width"))
+    return conclude(step, h, c, t, m, sums, f)
+
+
+def after_rounds(rule, first, second, shape, like, h, t, m, x, g, s, f):
+    """Return the quantities of a step and the memory after it, for a rule with one round of sums or two."""
+    raise NotImplementedError("called from kernels only")
+
+
+@overload(after_rounds, strict=False)
+def _after_rounds(rule, first, second, shape, like, h, t, m, x, g, s, f):
+    def one(rule, first, second, shape, like, h, t, m, x, g, s, f):
+        c, m = prepare(rule, h, t, m)
+        return one_round(first, shape, like, h, c, t, m, x, g, s, f)
+
+    def two(rule, first, second, shape, like, h, t, m, x, g, s, f):
+        c, m = prepare(rule, h, t, m)
+        concluded, kept = one_round(first, shape, like, h, c, t, m, x, g, s, f)
+        return one_round(second, shape, like, h, concluded, t, kept, x, g, s, f)
+
+    return one if isinstance(second, types.NoneType) else two
+
+
+# --- steps ------------------------------------------------------------------------------------------------------------
+# Arrays are flat, and places in them are numbers: a view of an array costs what a vector's whole step does.
+
+
+@jit
+def copy(shape, array, first, x):
+    """Copy the numbers of an array to a point; nothing, where that is where they are."""
+    if static(shape, "dimension"):
+        for j in range(len(x)):
+            x[j] = load(shape, array, first + j * static(shape, "width"))
+
+
+@jit
+def copy_back(shape, x, array, first):
+    """Copy a point to where it came from."""
+    if static(shape, "dimension"):
+        for j in range(len(x)):
+            store(array, first + j * static(shape, "width"), x[j])
+
+
+@jit
+def run_group(rule, landscape, first, second, shape, terrain, arrays, places, t, steps):
+    """Take steps t + 1 ... t + steps of a group; whether all coordinates are finite then.
+
+    first, second : the Statics of two rounds of sums, or None.
+    arrays : (state, memory, table, exact, keys, scratch); a row of the tables is a step's numbers.
+    places : (of the group's block in the state, of its memory, of the first row, of a row after another, of its keys).
+    """
+    state, memory, table, exact, keys, scratch = arrays
+    block, of_memory, row, stride, key = places
+    W, d = static(shape, "width"), terrain.box.shape[0]
+    hyper, slots = static(rule, "hyper") * W, static(rule, "slots")
+    marks = block + (1 + slots) * d * W
+    x = point(shape, state, block, d, "one")
+    s = point(shape, state, block + d * W, slots * d, "slots")
+    g = point(shape, scratch, 0, d, "one")
+    copy(shape, state, block, x)
+    copy(shape, state, block + d * W, s)
+    d = len(x)
+    m = rows(rule, shape, memory, of_memory, "numbers")
+    waits, count = load(shape, state, marks), load(shape, state, marks + W)
+    h = lane(rule, shape, table, row)
+    for k in range(steps):
+        at = row + k * stride
+        if static(shape, "rereads"):
+            h = lane(rule, shape, table, at)
+        f = zeros(shape, state)
+        if static(shape, "tracked") or static(rule, "batch_loss"):
+            f = value(landscape, terrain.p, x)
+        if static(shape, "tracked"):
+            waits = np.where(f <= terrain.threshold, 0, waits)  # a value that is no number is not within it
+            count = count + waits
+        step_gradient(landscape, terrain.p, x, t + k + 1, g)
+        if static(shape, "noisy"):
+            for j in range(d):
+                g[j] = g[j] + terrain.noise * normal(shape, state, keys, key, (t + k) * d + j)
+        if first is None:
+            c = rows(rule, shape, table, at + hyper, "coefficients")
+        else:
+            known = lane(rule, shape, exact, at)
+            made, m = after_rounds(rule, first, second, shape, exact, known, t + k + 1, m, x, g, s, wide(f))
+            c = cast_all(made, state)
+        for j in range(d):
+            moved, kept = update(rule, h, c, x[j], g[j], pick(rule, s, j, d))
+            if static(shape, "projected"):
+                moved = np.minimum(np.maximum(moved, terrain.box[j, 0]), terrain.box[j, 1])
+            x[j] = moved
+            put(rule, s, j, d, kept)
+    finite = x[0] * 0
+    for j in range(1, d):
+        finite = finite + x[j] * 0
+    copy_back(shape, x, state, block)
+    copy_back(shape, s, state, block + d * W)
+    store_rows(rule, shape, memory, of_memory, m)
+    store(state, marks, waits)
+    store(state, marks + W, count)
+    return total(finite) == 0
+
+
+@jit
+def copy_numbers(source, first, count, target, to):
+    """Copy numbers between flat arrays; an assignment of slices compiles to much more."""
+    for i in range(count):
+        target[to + i] = source[first + i]
+
+
+@jit
+def fill_table(rule, shape, hyper, first, memory, scheduled, span, table, exact, stride, sums):
+    """Write the hyper-parameters of steps t + 1 ... t + steps and the rule's quantities, a row a step.
+
+    hyper : those that stand at `first`; memory : that after step t; it is advanced. `exact` is float64 as they are, and
+    rounded to the table, which may be the same. Where it is not, rows of it are needed only of a rule that sums over
+    coordinates, or for scheduled values: light rules would wait for this memory.
+    scheduled : Values; span : (the row of its values for step t + 1, t, steps).
+    """
+    low, t, steps = span
+    W, size = static(shape, "width"), static(rule, "hyper") * static(shape, "width")
+    apart, own = table.itemsize != exact.itemsize, hyper[first : first + size]
+    changing = sums or not apart or scheduled.which.shape[0] > 0
+    for k in range(steps):
+        row, rounded = exact[k * stride :], table[k * stride :]
+        if changing:
+            copy_numbers(own, 0, size, row, 0)
+        for m in range(scheduled.which.shape[0]):
+            at, number = scheduled.which[m] * W, scheduled.values[low + k, m]
+            for i in range(at, at + W):
+                row[i] = number * row[i] if m == scheduled.rate else number
+        values = row if changing else own
+        prepare_step(rule, shape, values, memory, row[size:], rounded[size:], 0, t + k + 1)
+        if apart:
+            for i in range(0, size, W):
+                store(rounded, i, cast(load(shape, values, i), rounded))
+
+
+@jit
+def dying(shape, state, block, d, died, first, t):
+    """Whether the coordinates of a lane are not finite that was alive; where t > 0, it is noted to have died then."""
+    W, found = static(shape, "width"), False
+    for i in range(W):
+        check = state[block + i] * 0
+        for j in range(1, d):
+            check += state[block + j * W + i] * 0
+        if check != 0 and died[first + i] == 0:
+            found = True
+            if t:
+                died[first + i] = t
+    return found
+
+
+@jit
+def advance_groups(rule, landscape, rounds, shape, terrain, groups, scheduled, work, t, steps, low, high):
+    """Take `steps` steps after step t with the groups low ... high.
+
+    rounds : the Statics of two rounds of sums, or None; scheduled : Values from step t + 1 on; work : of this worker.
+    """
+    W, d = static(shape, "width"), terrain.box.shape[0]
+    hypers, numbers = static(rule, "hyper") * W, static(rule, "numbers") * W
+    state, kept, hyper, owners = groups.state, groups.memory, groups.hyper, groups.owner
+    keys, died = groups.keys, groups.died
+    table, exact, stride, saved, memory = work.table, work.exact, work.stride, work.saved, work.memory
+    arrays, size = (state, kept, table, exact, keys, work.scratch), saved.shape[0]
+    one, two = rounds
+    for first in range(low, high, BLOCK):
+        for begin in range(0, steps, CHUNK):
+            filled, count = -1, min(CHUNK, steps - begin)
+            for group in range(first, min(first + BLOCK, high)):
+                block, owner = group * size, owners[group]
+                if owner != filled:
+                    # The memory of lanes that share their hyper-parameters is the same unless sums are in it.
+                    copy_numbers(kept, group * numbers, numbers, memory, 0)
+                    span = (begin, t + begin, count)
+                    own = owner * hypers
+                    fill_table(rule, shape, hyper, own, memory, scheduled, span, table, exact, stride, one is not None)
+                    filled = owner
+                copy_numbers(state, block, size, saved, 0)
+                if one is not None:
+                    copy_numbers(kept, group * numbers, numbers, memory, 0)
+                done, many = 0, count
+                while done < count:
+                    places = (block, group * numbers, done * stride, stride, group * W)
+                    now = t + begin + done
+                    alive = run_group(rule, landscape, one, two, shape, terrain, arrays, places, now, many)
+                    if many > 1 and not alive and dying(shape, state, block, d, died, group * W, 0):
+                        copy_numbers(saved, 0, size, state, block)  # once more, step by step, to see when
+                        if one is not None:
+                            copy_numbers(memory, 0, numbers, kept, group * numbers)
+                        done, many = 0, 1
+                        continue
+                    done += many
+                    if many == 1:
+                        dying(shape, state, block, d, died, group * W, now + 1)
+                if static(rule, "numbers") and one is None:
+                    copy_numbers(memory, 0, numbers, kept, group * numbers)
+
+
+@jit
+def measure_groups(landscape, shape, terrain, positions, stride, scratch, out, low, high):
+    """Write what is read of groups: their points, the values there, and the norms of the gradients.
+
+    positions : flat; those of a group, d * width, stand `stride` apart.
+    out : flat, of (d + 2, groups * width) float64: a row for each coordinate, the values, the norms.
+    """
+    W, d = static(shape, "width"), terrain.box.shape[0]
+    lanes = out.shape[0] // (d + 2)
+    for group in range(low, high):
+        x = point(shape, positions, group * stride, d, "one")
+        g = point(shape, scratch, 0, d, "one")
+        copy(shape, positions, group * stride, x)
+        gradient(landscape, terrain.p, x, g)
+        large, rest, small = squares(wide(g[0]))
+        for j in range(1, len(x)):
+            own = squares(wide(g[j]))
+            large, rest, small = large + own[0], rest + own[1], small + own[2]
+        for j in range(len(x)):
+            store(out, j * lanes + group * W, wide(x[j]))
+        store(out, d * lanes + group * W, wide(value(landscape, terrain.p, x)))
+        store(out, (d + 1) * lanes + group * W, root((large, rest, small)))

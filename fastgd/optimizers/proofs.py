@@ -1,0 +1,105 @@
+"""What a rule is able to do, proven from its own text: its functions are called with symbols.
+
+A proof holds for every step, every state and every value that it takes for unknown. What cannot be proven of a rule is
+not done with it: where a step is not proven to be linear, for instance, each step updates all parameters.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastgd.user_code.symbols import Traced, Unknown, Unproven, every_way
+
+Row = dict[int, Any]
+
+
+def linear_map(step: Callable[..., Any], h: Any, coefficients: int, l2: Any, size: int) -> list[Row] | None:
+    """Return the matrix of a step `step(h, c, l2, x) -> x` of a state of this size, or None: it is not linear.
+
+    Parameters
+    ----------
+    step : callable
+    h : NamedTuple
+        Hyper-parameters: numbers that stay as they are, and `Traced` for those that change.
+    coefficients : int
+        The number of quantities in c, of which nothing is known.
+    l2 : float or ndarray
+    size : int
+
+    Returns
+    -------
+    list of dict
+        Of each row the entries that are not proven to be zero, by their column.
+    """
+    x = tuple(Traced.symbol(i) for i in range(size))
+    values = _proven(lambda: step(h, _unknown(coefficients), l2, x))
+    rows = None if values is None else [_form(value) for value in values]
+    if rows is None or any(row.parts is None or not row.is_homogeneous for row in rows):
+        return None
+    return [dict(row.parts or {}) for row in rows]
+
+
+def linear_in_rate(rule: Any, step: Callable[..., Any], size: int, *, moving: bool = True) -> bool:
+    """Whether `step(h, c, x) -> x`, of a state of this size, adds `lr` times something to x[0], and `lr` does no more.
+
+    moving : bool
+        Whether it has to; otherwise, x[0] may also stay.
+    """
+    if "lr" not in rule.fields:
+        return False
+    x = _unknown(size)
+    values = dict(zip(rule.fields, _unknown(len(rule.fields)), strict=True))
+    h = rule.instance(values | {"lr": Traced.symbol("lr")})
+
+    def state_after(t: Any) -> tuple[Any, ...]:
+        c, kept = _quantities(rule, h, t, x)
+        return (*step(h, c, x), *kept)
+
+    def holds(after: tuple[Any, ...]) -> bool:
+        first, *others = map(_form, after)
+        added = first.parts is not None and ("lr" in first.parts or not moving) and first.const is x[0].const
+        return added and all(other.parts == {} for other in others)
+
+    return bool(_proven(lambda: all(holds(after) for after in every_way(state_after))))
+
+
+def _quantities(rule: Any, h: Any, t: Any, x: tuple[Any, ...]) -> tuple[Any, Any]:
+    """The quantities of step t and the memory after it, whatever was in memory and whatever sums of terms are."""
+    c, kept = rule.functions.prepare(h, t, _unknown(len(rule.memory)))
+    for measure, conclude in rule.functions.rounds:
+        terms = measure(h, c, x[0], Traced(), x[1:], Traced())
+        if any(_form(term).parts != {} for term in terms):
+            raise Unproven("a sum that depends on the rate")
+        c, kept = conclude(h, c, t, kept, _unknown(len(terms)), Traced())
+    return c, kept
+
+
+def share_of_move(rule: Any, values: Mapping[str, Any]) -> Any:
+    """Return how much of a move of the parameter is left after a step without decay, or None: it is not proven.
+
+    values : mapping of str to Any
+        Every hyper-parameter: a number, an array, or `Traced` where it changes. The share is a number or an array, too.
+    """
+    h = rule.instance({**values, **dict.fromkeys(rule.penalties, 0.0)})
+    c, s = _unknown(rule.coefficients), _unknown(rule.slots)
+    after = _proven(lambda: _form(rule.functions.update(h, c, Traced.symbol("w"), Traced(), s)[0]))
+    share = None if after is None or after.parts is None else after.parts.get("w", 0.0)
+    return None if isinstance(share, Unknown) else share
+
+
+def _unknown(count: int) -> tuple[Traced, ...]:
+    return tuple(Traced() for _ in range(count))
+
+
+def _form(value: Any) -> Traced:
+    return value if isinstance(value, Traced) else Traced(value)
+
+
+def _proven(run: Callable[[], Any]) -> Any:
+    """Return what `run` does; None where a rule does something that no proof goes through."""
+    try:
+        with np.errstate(all="ignore"):
+            return run()
+    except Exception:  # a user's function may do anything with a symbol
+        return None

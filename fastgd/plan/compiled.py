@@ -1,0 +1,49 @@
+"""Kernels are compiled under the cache's lock, and where a user's functions do not compile, one message says why.
+
+What has been compiled is noted beside the kernels, by method: a plan can tell then what is still to be compiled.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from numba.core.errors import NumbaError
+
+from fastgd.core import cache
+from fastgd.core.compile import compile_lock
+from fastgd.optimizers import Optimizer
+from fastgd.problems import Landscape, Loss
+from fastgd.user_code.faults import refused_by_compiler
+
+
+@contextmanager
+def compiling(*records: Optimizer | Landscape | Loss) -> Iterator[None]:
+    """Hold the cache while kernels are compiled that are made of these."""
+    try:
+        with compile_lock():
+            yield
+    except NumbaError as error:
+        raise refused_by_compiler(error, *records) or error from error
+
+
+_compiled: set[str] = set()  # in this process
+
+
+def note_compiled(method: str) -> None:
+    """Note that the kernels of a method, by whatever name, are compiled."""
+    _compiled.add(method)
+    if note := _note_of(method):
+        with suppress(OSError):  # a full disk: the kernels are not there either
+            note.touch()
+
+
+def is_compiled(method: str) -> bool:
+    """Whether the kernels of a method are in this process, or in the cache as far as it was noted."""
+    note = _note_of(method)
+    return method in _compiled or bool(note and note.exists())
+
+
+def _note_of(method: str) -> Path | None:
+    name = hashlib.sha256(method.encode()).hexdigest()[:32]
+    return cache.CACHE / f"{name}.compiled" if cache.CACHE else None

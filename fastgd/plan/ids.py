@@ -1,0 +1,181 @@
+"""A trial's name: a hash of all that decides its numbers, and of nothing else.
+
+No name, path, version, thread or machine is in it, so a study that is extended finds its trials again. Numbers count to
+12 significant digits: `0.1 + 0.2` and `0.3` name one trial.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.engine.rows.spec import CohortSpec
+from fastgd.optimizers.coasting import Coast
+from fastgd.optimizers.rule import Rule
+from fastgd.study.config import Problem, Schedule, Study
+from fastgd.user_code.modules import check_unchanged, functions_of
+
+Array = npt.NDArray[Any]
+
+VERSION = 2  # of what is hashed: it changes with the schema of the results, and then all names do
+DIGITS = 12  # significant ones, to which numbers are told apart
+EXACT = 2**53  # below it, whole numbers of float64 are whole
+
+
+def canonical(value: Any) -> Any:
+    """Return a value in the one form in which it is hashed: plain, with numbers rounded to `DIGITS` digits."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray) and value.dtype.kind == "i":
+        return value.tolist()
+    if isinstance(value, np.ndarray):
+        return [canonical(each) for each in value.tolist()]
+    if isinstance(value, Mapping):
+        return {str(key): canonical(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(each) for each in value]
+    if isinstance(value, float):
+        return _rounded(value)
+    return value
+
+
+def _rounded(value: float) -> float | int | str:
+    if not math.isfinite(value):
+        return str(value)
+    rounded = float(f"{value:.{DIGITS}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < EXACT else rounded
+
+
+def digest(*values: Any) -> Any:
+    """Return the hash of a value, or of a list of several, to which more can be added; texts are as `written`."""
+    texts = [value if isinstance(value, Written) else written(value) for value in values]
+    text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    return hashlib.blake2b(f"[{VERSION}, {text}]".encode(), digest_size=10)
+
+
+class Written(str):
+    """What is hashed of a value, written once for many hashes."""
+
+
+def written(value: Any) -> Written:
+    """Return the text that is hashed of a value, in its canonical form."""
+    if isinstance(value, Mapping):
+        return Written("{" + ", ".join(f"{json.dumps(str(key))}: {written(value[key])}" for key in sorted(value)) + "}")
+    if isinstance(value, np.ndarray) and value.dtype.kind == "i" and not value.flags.writeable:
+        return _written_once(value.tobytes(), value.dtype)
+    return Written(json.dumps(canonical(value), sort_keys=True))
+
+
+@lru_cache(4)
+def _written_once(numbers: bytes, dtype: np.dtype[Any]) -> Written:
+    """Return the same of whole numbers that many values share: those of a million checkpoints take a while."""
+    return Written(json.dumps(np.frombuffer(numbers, dtype).tolist()))
+
+
+def rows_of(values: Array) -> list[bytes]:
+    """Return each row (k,) of numbers (G, k) as what is hashed of it."""
+    distinct, places = np.unique(np.asarray(values, np.float64), return_inverse=True)
+    rounded = np.array([float(f"{value:.{DIGITS}g}") for value in distinct]) + 0.0  # no negative zero
+    return [row.tobytes() for row in np.ascontiguousarray(rounded[places].reshape(np.shape(values)), dtype="<f8")]
+
+
+def names(rows: Sequence[bytes], *shared: Any) -> list[str]:
+    """Return a name for each row, beside what all of them share."""
+    prefix = digest(*shared)
+    found = []
+    for row in rows:
+        own = prefix.copy()
+        own.update(row)
+        found.append(str(own.hexdigest()))
+    return found
+
+
+# --- trials over data -------------------------------------------------------------------------------------------------
+
+
+def trial_ids(
+    study: Study,
+    problem: Problem,
+    fingerprint: str,
+    n: int,
+    spec: CohortSpec,
+    schedules: Sequence[Schedule],
+    seeds: Sequence[int],
+    steps: int,
+    checkpoints: Array,
+) -> tuple[list[str], list[list[str]]]:
+    """Return the names of each lane's configuration, and of its trials, one for each seed.
+
+    A configuration is all that its trials share: what rankings take the median over. A trial has, besides, a seed, and
+    the kernel that gives its bits, as far as these depend on the lanes around it.
+
+    Parameters
+    ----------
+    study, problem
+        What the trials share.
+    fingerprint : str
+        Of the data, as prepared.
+    n : int
+        Their training rows.
+    spec : CohortSpec
+        Rule, batch size and loss, and each lane's values.
+    schedules : sequence of Schedule
+        Each lane's.
+    seeds : sequence of int
+    steps : int
+        The budget.
+    checkpoints : ndarray of int
+    """
+    shared = written(_shared(study, problem, fingerprint, n, spec) | {"steps": steps, "checkpoints": checkpoints})
+    distinct = {id(schedule): schedule for schedule in schedules}
+    named = {key: digest(schedule.model_dump()).digest() for key, schedule in distinct.items()}
+    values = rows_of(np.column_stack([spec.hyper, spec.l2]))
+    rows = [row + named[id(schedule)] for row, schedule in zip(values, schedules, strict=True)]
+    by_seed = [names(rows, shared, bits_of(spec), seed) for seed in seeds]
+    return names(rows, shared), [list(ids) for ids in zip(*by_seed, strict=True)]
+
+
+def bits_of(spec: CohortSpec) -> list[Any]:
+    """Return what decides a lane's bits beside its own numbers, and may depend on the other lanes of its cohort."""
+    coast = spec.untouched
+    if not isinstance(coast, Coast):
+        return [spec.kernel.family, coast if spec.kernel.sparse else None]
+    return [spec.kernel.family, coast.entries, coast.ones, coast.shared, coast.horizon, spec.window]
+
+
+def rule_of(rule: Rule) -> list[Any]:
+    """Return what decides a rule's steps, beside its numbers; an edited rule of a user's own is another rule."""
+    optimizer = rule.optimizer
+    source = None
+    if optimizer.foreign:
+        check_unchanged(functions_of(optimizer.cls))
+        source = [optimizer.source, optimizer.memory]
+    return [optimizer.name, source, rule.choices, list(rule.fields), rule.options]
+
+
+def _shared(study: Study, problem: Problem, fingerprint: str, n: int, spec: CohortSpec) -> dict[str, Any]:
+    search, rows = spec.line_search, study.record.rows
+    if spec.loss.foreign:
+        check_unchanged((spec.loss.value, spec.loss.derivative))
+    return {
+        "data": fingerprint,
+        "loss": [problem.loss, spec.loss.source] if spec.loss.foreign else problem.loss,  # an edited one is another
+        "intercept": problem.intercept,
+        "rule": rule_of(spec.rule),
+        "estimator": spec.estimator,
+        "line_search": None if search is None else [type(search).__name__, search._asdict()],
+        "batch_size": spec.batch_size,
+        "shuffled": spec.shuffled,
+        "dtype": study.dtype,
+        "layout": "sparse" if spec.kernel.sparse else "dense",
+        "sparse": problem.sparse if spec.kernel.sparse else None,
+        "init": study.init,
+        "stop": study.stop.model_dump(),
+        "metrics": study.record.metrics,
+        "rows": rows if rows is not None and rows < n else None,  # more are all of them
+    }

@@ -1,0 +1,248 @@
+"""The memory that a study takes: this process as it is when the plan is made, and what is still to come.
+
+What is to come is counted as the code allocates it, in bytes; `python -m benchmarks.memory` prints what is said beside
+what processes of their own were found to take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from fastgd.common.errors import InputError
+from fastgd.common.numbers import amount
+from fastgd.common.system import MemoryLimit, memory_limits, memory_use
+from fastgd.core.threads import available_threads
+from fastgd.engine.linear.evaluation_steps import BLOCK, evaluate_blocks, evaluate_single_blocks
+from fastgd.engine.rows.objective import BYTES, MOST_TILES, MOST_WORK
+from fastgd.engine.shapes import point_kernel
+from fastgd.engine.swarm.steps import measure_groups
+from fastgd.plan.compiled import is_compiled
+from fastgd.plan.recording import MOST_RATES
+from fastgd.store.schema import COORDINATES
+from fastgd.store.swarm import AHEAD
+
+if TYPE_CHECKING:
+    from fastgd.plan.cohort import CohortPlan
+    from fastgd.plan.costs import Survey
+    from fastgd.plan.swarms import SwarmPlan
+
+UNKNOWN = 230e6  # bytes of a process that has read its study, where the platform does not tell
+LOADING = 60e6  # of the compiler's libraries and the first kernels, loaded from the cache
+KERNEL = {"dense": 1.7e6, "sparse": 1.7e6, "swarm": 4e6}  # of the kernels of each method
+REST = 11e6  # of files, threads and modules that are imported late
+CURVE_ROW = 131_072  # rows of curves that wait for their file, at most
+VALUE = 18.0  # bytes of a number among them: in a buffer, in a table, and while it is compressed
+ROW = 60.0  # of such a row, beside its numbers
+PARAMETERS = 120e6  # of final parameters on their way to the disk, at most; and
+PARAMETER = 3.5  # copies of them, where they are fewer
+READ_AGAIN = 10e6  # of the folder that is looked through for those that it lacks
+FINALISTS = 32e6  # of the parameters that are kept of each problem, optimizer and seed, until the best are known
+TRIAL = 3_600  # of a trial of a cohort, in the tables of the end
+RANKED = 225  # of a swarm's trial, in the ranking of the end; and
+KEPT = 0.5  # of the memory of its lanes, which the system has not got back by then
+POINT = 24  # of an error surface
+COMPILER = 50e6  # of compiling kernels that are not in the cache, and
+COMPILED = {"dense": 7e6, "sparse": 28e6, "swarm": 12e6}  # of those of each method
+RESERVE = 40e6  # that the compiler, which ends the process where it gets no memory, has beside that
+STACK, ARENA = 8.4e6, 67e6  # addresses of a thread: of its stack, and of its part of the C library's memory
+OTHER_THREADS = 3  # that write and read files, beside those that compute here and in Arrow
+WAITING = AHEAD + 3  # tables of a swarm's checkpoints: that wait, that is written, that fills a row group, and is made
+TRIAL_OF_SWARM = 140  # bytes of a row of its trials, beside coordinates and hyper-parameters
+ROWS = 131_072  # of trajectories that are made together, at most; and
+FOLLOWED = 200.0  # bytes of what each is read from
+
+
+def expected(unit: float, end: float, methods: Mapping[str, str]) -> float:
+    """Return the most that this process will have taken.
+
+    Parameters
+    ----------
+    unit : float
+        Bytes of the largest part of the study that is in memory at a time.
+    end : float
+        Bytes that its end takes, when no part is there any more.
+    methods : mapping of str to {"dense", "sparse", "swarm"}
+        What has kernels of its own, and of which kind.
+    """
+    use = memory_use()
+    now = use.resident or UNKNOWN
+    new = [kind for method, kind in methods.items() if not is_compiled(method)]
+    return max(use.peak, now + loading(methods.values()) + compiling(new) + max(unit, end) + REST)
+
+
+def loading(kinds: Iterable[str]) -> float:
+    """Return what the kernels of methods of some kinds take, as if this process had loaded none of them."""
+    kernels_of_all = (evaluate_blocks, evaluate_single_blocks, measure_groups)
+    loaded = any(getattr(kernel, "signatures", ()) for kernel in kernels_of_all)  # none, where nothing is compiled
+    return LOADING * (not loaded) + sum(KERNEL[kind] for kind in kinds)
+
+
+def compiling(kinds: Collection[str]) -> float:
+    """Return what compiling the kernels of methods of some kinds takes, and keeps."""
+    return COMPILER * bool(kinds) + sum(COMPILED[kind] for kind in kinds)
+
+
+def release() -> None:
+    """Give back to the system what Arrow and the C library keep of memory that was freed."""
+    for pool in (pa.default_memory_pool(), pa.system_memory_pool()):
+        pool.release_unused()
+
+
+# --- under limits -----------------------------------------------------------------------------------------------------
+
+
+class Room(NamedTuple):
+    """The bytes that a limit leaves for the parts of a study, beside kernels, their compiler and threads."""
+
+    left: float
+    limit: MemoryLimit
+
+    def require(self, needed: float, what: str, advice: str) -> None:
+        """Raise InputError where something takes more; `advice` says what would take less."""
+        if needed > self.left:
+            apart = self.limit.left - self.left
+            raise InputError(
+                f"{what} takes {amount(needed + apart, 'B')} of memory at the least, and of {self.limit.name} limit, "
+                f"{amount(self.limit.most, 'B')}, {amount(self.limit.left, 'B')} are left: {advice}"
+            )
+
+
+def room(kinds: Collection[str] = ("dense",), threads: int | None = None) -> Room:
+    """Return the tightest of the limits to this process.
+
+    Kernels that are not in the cache are compiled, which needs more than to load them: the compiler aborts the process
+    where it gets no memory, so there must be enough of it in any case. Threads take addresses, most of which are never
+    written to.
+    """
+    taken = REST + loading(kinds) + compiling(kinds) + RESERVE
+    started = (threads or available_threads()) + pa.cpu_count() + OTHER_THREADS
+    apart = {"RLIMIT_AS": ARENA + (STACK + ARENA) * started, "RLIMIT_DATA": 1.5 * STACK * started}
+    rooms = (Room(limit.left - taken - apart.get(limit.name, 0.0), limit) for limit in memory_limits())
+    return min(rooms, key=lambda room: room.left)
+
+
+def require(threads: int | None = None) -> None:
+    """Raise InputError where this process has not the memory for any study."""
+    room(threads=threads).require(0.0, "a study, however small,", "raise it")
+
+
+@contextmanager
+def within_memory(path: Path) -> Iterator[None]:
+    """Report as the user's to mend that the memory, or the threads, that a run asks for are not to be had."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "start new thread" not in str(error):
+            raise
+        kept = f"what was done is kept in {path}, and the same command goes on from there"
+        done = kept if path.exists() else "nothing was written"
+        tightest = min(memory_limits(), key=lambda limit: limit.left)
+        raise InputError(
+            f"the memory does not suffice ({tightest.name} limit: {amount(tightest.most, 'B')}): {done}; "
+            "fewer --threads, or more memory, may help"
+        ) from error
+
+
+# --- over data --------------------------------------------------------------------------------------------------------
+
+
+def of_cohort(plan: CohortPlan) -> float:
+    """Return the bytes of a cohort: its lanes, what measures them, and what waits to be stored."""
+    return plan.bytes + _measuring(plan) + _recording(plan) + _orders(plan)
+
+
+def _orders(plan: CohortPlan) -> float:
+    """The order of the rows, of the training and of the held-out ones as they stand, and a subsample of them."""
+    orders = 4.0 * (plan.n * (1 + plan.spec.shuffled) + plan.workload.held_out)
+    if plan.sampled == plan.n:
+        return orders
+    row = plan.entries * (plan.itemsize + 4 * plan.spec.kernel.sparse) + plan.itemsize + 4
+    return orders + plan.sampled * row + 4.0 * plan.n
+
+
+def _measuring(plan: CohortPlan) -> float:
+    """What checkpoints and estimators make of all parameters."""
+    parameters, spec = plan.d + plan.spec.intercept, plan.spec
+    column, lanes = 8.0 * parameters, plan.lanes + plan.padding
+    found = 2 * column * spec.kernel.lanes  # squares of a tile
+    if plan.workload.gradient_norm or spec.estimator != "none":  # a gradient in two parts, and their sum
+        found = max(
+            found, column * (2 * lanes + 2 * spec.kernel.lanes), 3 * column * lanes * (spec.estimator != "none")
+        )
+    if plan.workload.effective_rates:
+        slots = spec.rule.slots * column * lanes
+        found = max(
+            found, slots * plan.itemsize / 8 + 8.0 * min(MOST_RATES, parameters * lanes) * (3 + spec.rule.slots)
+        )
+    if plan.workload.of_weights:
+        found = max(found, 3 * column * plan.lanes)
+    return found + plan.baseline * of_points(parameters, plan.itemsize, plan.entries, sparse=spec.kernel.sparse)
+
+
+def _recording(plan: CohortPlan) -> float:
+    """What waits to be stored, and the trials that are written at the end."""
+    trials = sum(map(len, plan.ids))
+    curves = min(len(plan.checkpoints) * trials, CURVE_ROW)
+    kept = 8.0 * (plan.d + plan.spec.intercept)
+    parameters = {
+        "none": 0.0,
+        "best": 2 * min(FINALISTS, 8 * kept),
+        "all": min(PARAMETER * kept * trials, PARAMETERS + 2 * kept),
+    }
+    return curves * (VALUE * (plan.workload.columns + 7) + ROW) + TRIAL * trials + parameters[plan.workload.parameters]
+
+
+def at_end(cohorts: Iterable[CohortPlan], trials: int) -> float:
+    """Return what the end takes: the tables of all trials, and the final parameters that are stored or kept."""
+    kept, stored = {}, 0.0
+    for cohort in cohorts:
+        parameters, which = 8.0 * (cohort.d + cohort.spec.intercept), cohort.workload.parameters
+        if which == "best":
+            most = min(max(FINALISTS, parameters), 8 * parameters)
+            kept[cohort.label, cohort.spec.rule.optimizer.name, cohort.seeds] = most
+        stored += (which == "all") * parameters * sum(map(len, cohort.ids))
+    again = READ_AGAIN * (bool(kept) or stored > 0)
+    return TRIAL * trials + sum(kept.values()) + min(PARAMETER * stored, PARAMETERS) + again
+
+
+def of_points(parameters: int, itemsize: int, entries: float, *, sparse: bool) -> float:
+    """Return the bytes of points at which an objective is evaluated together."""
+    kernel = point_kernel(parameters, itemsize, sparse=sparse)
+    by_work = max(2, int(MOST_WORK / (BLOCK * kernel.lanes * max(1.0, entries))))
+    tiles = max(1, min(MOST_TILES, BYTES // (kernel.lanes * parameters * itemsize), by_work))
+    return tiles * kernel.lanes * parameters * (itemsize + 3 * 8.0)
+
+
+def of_survey(survey: Survey) -> float:
+    """Return the bytes of an error surface over data."""
+    itemsize = np.dtype(survey.dtype).itemsize
+    together = of_points(survey.parameters, itemsize, survey.entries, sparse=survey.sparse)
+    return together + POINT * survey.points
+
+
+# --- landscapes -------------------------------------------------------------------------------------------------------
+
+
+def of_swarm(plan: SwarmPlan) -> float:
+    """Return the bytes of a swarm: the lanes that are there together, what waits to be stored, and trajectories."""
+    return min(len(plan.lanes), plan.together) * of_lane(plan) + of_trajectories(plan) + 8.0 * len(plan.lanes)
+
+
+def of_lane(plan: SwarmPlan) -> float:
+    """Return the bytes of a swarm's lane, and of its rows that wait to be stored."""
+    spec, shown = plan.spec, min(plan.spec.d, COORDINATES)
+    curve = 8.0 * (7 + shown + bool(plan.search))
+    trial = TRIAL_OF_SWARM + 8.0 * (2 * shown + spec.rule.hyper)
+    return plan.bytes_a_lane + curve * min(WAITING, len(plan.checkpoints)) + 2 * trial
+
+
+def of_trajectories(plan: SwarmPlan) -> float:
+    """Return the bytes of the states and rows of trajectories that are there together."""
+    rows = min(ROWS, len(plan.followed) * (plan.steps + 1) * plan.spec.d)
+    return rows * (8.0 * (9 + plan.spec.rule.slots) * WAITING + FOLLOWED)

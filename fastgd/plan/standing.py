@@ -1,0 +1,132 @@
+"""What a results folder holds of a study: which trials are missing there, which will run again, and why."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fastgd.common.errors import InputError
+from fastgd.common.parsing import from_toml
+from fastgd.plan.cohorts import Plan
+from fastgd.plan.swarms import StudyPlan
+from fastgd.store.contents import Snapshot
+from fastgd.store.manifest import SCHEMA, Manifest, read_study
+from fastgd.study.config import Study
+from fastgd.study.values import as_list
+
+# Keys of a study file that add trials, or that decide no number: a change of them runs nothing again.
+NOT_DECISIVE = ("name", "optimizer", "schedule", "seed", "batch_size", "max_seconds", "surface")
+NOT_DECISIVE_BELOW = ("record.parameters", "problem.name", "problem.path", "problem.dataset", "problem.l2")
+COUNTS = ("starts.uniform", "starts.normal", "starts.sobol")  # the first of many are the few
+# Columns in which a trial that runs again may differ from its stored results.
+MAY_DIFFER = ("trial_id", "configuration", "dataset", "n", "d", "dtype", "layout", "sparse", "kernel", "starts")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a folder holds of a study.
+
+    Attributes
+    ----------
+    path : Path
+    held, missing : int
+        The study's trials that are stored, and those that are not.
+    timed_out : int
+        Of those stored, how many ran out of time, and will run again.
+    notes : tuple of str
+        What will run again though it is stored, and why.
+    left : Plan or StudyPlan
+        The plan of what is to run.
+    """
+
+    path: Path
+    held: int
+    missing: int
+    timed_out: int
+    notes: tuple[str, ...]
+    left: Plan | StudyPlan
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All of it in words."""
+        total = self.held + self.missing
+        return f"{self.path} holds {self.held:,} of the {total:,} trials, and {self.missing:,} are missing", *self.notes
+
+
+def standing(path: Path, study: Study, plan: Plan | StudyPlan) -> Standing | None:
+    """Return what a folder holds of a study's plan; None: it holds no results.
+
+    Parameters
+    ----------
+    path : Path
+    study : Study
+    plan : Plan or StudyPlan
+
+    Raises
+    ------
+    InputError
+        The folder's results are damaged.
+    """
+    if not (path / "manifest.json").exists() or Manifest.read(path).schema != SCHEMA:
+        return None
+    snapshot, planned = Snapshot.read(path), plan.table()
+    rows = snapshot.table("trials", columns=["trial_id"])["trial_id"].to_pandas().astype(str).value_counts()
+    weights = planned["starts"] if "starts" in planned else pd.Series(1, planned.index)
+    held = int(weights.clip(upper=planned["trial_id"].map(rows).fillna(0)).sum())
+    late = snapshot.trial_ids("timeout").intersection(planned["trial_id"])
+    notes = [*_changed(path, study, planned.assign(starts=weights), snapshot), *_unkept(study, snapshot, planned, late)]
+    if late:
+        notes.append(f"{len(late):,} trials ran out of time before: they are run again")
+    return Standing(path, held, int(weights.sum()) - held, len(late), tuple(notes), plan.left(snapshot))
+
+
+def _changed(path: Path, study: Study, planned: pd.DataFrame, snapshot: Snapshot) -> Iterator[str]:
+    """Say which trials of the folder's study will run again as others, and which key of the file is why."""
+    names = snapshot.columns.trials.names
+    key = [str(name) for name in planned if name in names and name not in MAY_DIFFER]
+    stored, wanted = snapshot.first_rows([*key, "in_study"]), planned["trial_id"].astype(object)
+    old, new = stored[stored["in_study"] & ~stored.index.isin(wanted)], planned[~wanted.isin(stored.index)]
+    again = new.merge(old[key].drop_duplicates(), on=key)
+    if len(again):
+        before = "" if Manifest.read(path).ended else ", the study before a run that was interrupted"
+        unsaid = f"their data, their code{before} or the number of trials beside them"
+        why = ", ".join(_different(path, study)) or unsaid
+        yield f"{int(again['starts'].sum()):,} trials of {path} will run again because {why} changed"
+
+
+def _different(path: Path, study: Study) -> list[str]:
+    """Return the keys of the study file that decide numbers, and that differ from those of the folder's study."""
+    try:
+        old = from_toml(read_study(path))
+    except (InputError, ValueError):
+        return []  # it is not the study that the trials are of; the run writes it anew
+    new = from_toml(study.to_toml())
+    problems = [as_list(each.get("problem", [])) for each in (old, new)]
+    for each, own in zip((old, new), problems, strict=True):  # a problem more or less changes no other
+        each["problem"] = own[: min(map(len, problems))]
+    old, new = _flat(old), _flat(new)
+    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    keys = [key for key in keys if not (key in COUNTS and key in old and key in new)]
+    return [key for key in keys if key.split(".")[0] not in NOT_DECISIVE and key not in NOT_DECISIVE_BELOW]
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a table's values by their key paths; those of several tables of a name stand in one list."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        tables = value if isinstance(value, list) and value and isinstance(value[0], Mapping) else [value]
+        for each in tables:
+            below = _flat(each, f"{prefix}{key}.") if isinstance(each, Mapping) else {f"{prefix}{key}": each}
+            for name, found in below.items():
+                flat.setdefault(name, []).append(found)
+    return flat
+
+
+def _unkept(study: Study, snapshot: Snapshot, planned: pd.DataFrame, late: Collection[str]) -> Iterator[str]:
+    if study.record.parameters != "all" or study.landscapes:
+        return
+    stored = snapshot.trial_ids().intersection(planned["trial_id"]) - set(late)
+    if unkept := stored - snapshot.parameter_ids():
+        yield f'{len(unkept):,} trials will run again for record.parameters = "all": theirs were not kept'

@@ -1,0 +1,137 @@
+"""Films: figures that move, and how they become GIF and MP4 files."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from fastgd.common.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from PIL.Image import Image
+
+Bytes = NDArray[np.uint8]
+
+_DPI = 100  # of a film: a README shows it at 900 pixels
+_LAST = 2500  # milliseconds that the last frame of a GIF stays
+_EXACT = 64  # colours of a GIF's 256 that are those of the picture, not means
+
+
+class Film(Figure):
+    """A figure with frames; it shows the last one, until `go` is called.
+
+    Attributes
+    ----------
+    frames : int
+        Their number.
+    milliseconds : int
+        How long each of them stays.
+    """
+
+    frames: int = 0
+    milliseconds: int = 70
+    _moving: "Sequence[Artist]" = ()
+    _move: Callable[[int], None]
+
+    def animate(self, frames: int, moving: "Sequence[Artist]", move: Callable[[int], None]) -> None:
+        """Say what moves: artists, and a function that puts them where they are in a frame."""
+        self.frames, self._moving, self._move = frames, moving, move
+        self.go(frames - 1)
+
+    def go(self, frame: int) -> None:
+        """Show a frame, from 0."""
+        self._move(frame)
+
+    def pictures(self) -> Iterator[Bytes]:
+        """Yield each frame (height, width, 4); what does not move is drawn once."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        before, dpi = self.canvas, self.dpi
+        canvas: Any = FigureCanvasAgg(self)
+        self.dpi = _DPI
+        try:
+            for artist in self._moving:
+                artist.set_animated(True)
+            canvas.draw()
+            ground = canvas.copy_from_bbox(self.bbox)
+            for frame in range(self.frames):
+                canvas.restore_region(ground)
+                self.go(frame)
+                for artist in sorted(self._moving, key=lambda one: one.get_zorder()):
+                    artist.axes.draw_artist(artist)  # type: ignore[union-attr]
+                yield np.array(canvas.buffer_rgba())
+        finally:
+            for artist in self._moving:
+                artist.set_animated(False)
+            self.dpi = dpi
+            self.set_canvas(before)
+
+
+def save_film(film: Film, path: Path) -> None:
+    """Write a film to a .gif or .mp4 file; the same film gives the same GIF.
+
+    Raises
+    ------
+    InputError
+        An MP4 is wanted, and there is no ffmpeg; or the file cannot be written.
+    """
+    try:
+        (_save_gif if path.suffix.lower() == ".gif" else _save_mp4)(film, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _save_gif(film: Film, path: Path) -> None:
+    from PIL import Image
+
+    pictures = list(film.pictures())
+    # All frames share the colours of the last one, which has all lines: what does not change stays the same pixels,
+    # and costs nothing.
+    palette = _palette(Image.fromarray(pictures[-1][..., :3]))
+    frames = []
+    for picture in _in_palette(pictures, palette):
+        frame = Image.fromarray(picture)
+        frame.putpalette(palette.ravel().tolist())
+        frames.append(frame)
+    durations = [film.milliseconds] * (len(frames) - 1) + [_LAST]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
+
+
+def _palette(image: "Image") -> Bytes:
+    """Return the colours (k, 3) of a film: those of most pixels as they are, others as means of what is left."""
+    from PIL import Image
+
+    counts: Any = image.getcolors(image.width * image.height)
+    exact = [color for _, color in sorted(counts, reverse=True)[:_EXACT]]
+    means: Any = image.quantize(256 - _EXACT, method=Image.Quantize.MEDIANCUT).getpalette()
+    return np.concatenate([exact, np.reshape(means, (-1, 3))])[:256].astype(np.uint8)
+
+
+def _in_palette(pictures: Sequence[Bytes], palette: Bytes) -> Iterator[Bytes]:
+    """Yield pictures as the numbers of their nearest colours; Pillow's own search takes white for a colour near it."""
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(palette.astype(np.float64))
+    known = np.full(1 << 24, -1, dtype=np.int16)  # of every colour there is
+    for picture in pictures:
+        colors = picture[..., :3].astype(np.int64) @ (1 << 16, 1 << 8, 1)
+        new = np.unique(colors[known[colors] < 0])
+        known[new] = tree.query(np.stack([new >> 16, new >> 8 & 255, new & 255], axis=-1))[1]
+        yield known[colors].astype(np.uint8)
+
+
+def _save_mp4(film: Film, path: Path) -> None:
+    from matplotlib.animation import FFMpegWriter
+
+    if not FFMpegWriter.isAvailable():
+        raise InputError(f"cannot write {path}: matplotlib finds no ffmpeg; install it, or write a .gif")
+    rate = round(1000 / film.milliseconds)
+    writer: Any = FFMpegWriter(fps=rate, extra_args=["-pix_fmt", "yuv420p"])
+    with writer.saving(film, str(path), _DPI):
+        for frame in [*range(film.frames), *[film.frames - 1] * (2 * rate)]:
+            film.go(frame)
+            writer.grab_frame()

@@ -1,0 +1,163 @@
+"""Animations: optimizers that walk a contour map, beside their loss curves."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgd.analysis import Results
+from fastgd.plots.landscapes.contour import names, walks_on_maps
+from fastgd.plots.landscapes.map import START, around, draw_map, mark_minima, proportion
+from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told
+from fastgd.plots.limits import FAR, drawable, frame_of, limits
+from fastgd.plots.pages import note
+from fastgd.plots.style import Look, dress, key, label, methods, style
+from fastgd.store.surfaces import Surface
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+    from fastgd.plots.film import Film
+
+Array = NDArray[np.float64]
+
+FRAMES = 110
+_LONG = 200  # steps: of more the axis is logarithmic
+
+
+def animate(
+    results: Results,
+    trials: Sequence[str] | str | None = None,
+    starts: Sequence[int] | int | None = None,
+    problem: str | None = None,
+    zoom: bool = False,
+    frames: int = FRAMES,
+) -> "Film":
+    """Make a film of optimizers that walk the contour map of a landscape, beside their losses.
+
+    Early steps have a frame each; later ones are the further apart, the later: frames stand at equal ratios.
+
+    Parameters
+    ----------
+    results : Results
+        The study's results, with trajectories.
+    trials, starts, problem, zoom
+        As in `contour`; of several problems the first is shown.
+    frames : int
+        How many there are at most.
+
+    Returns
+    -------
+    Film
+        A matplotlib figure that shows the last frame. `save` writes it as .gif or .mp4, and the frame that it shows as
+        a picture; `Film.go` goes to another frame.
+
+    Raises
+    ------
+    InputError
+        The study is none on landscapes, no trajectory was recorded, or the landscape has one coordinate.
+    """
+    from matplotlib.patheffects import Normal, Stroke
+
+    from fastgd.plots.film import Film
+
+    maps = walks_on_maps(results, "animate", trials, starts, problem, single=False)
+    ground, walks = maps[0]
+    if zoom:
+        ground = around(ground, [walk.path for walk in walks])
+    chosen = looks_of(methods(results), walks)
+    with style():
+        figure = Film(figsize=(9.0, 4.9), layout="constrained")
+        share = proportion(ground) or 0.8
+        left, right = figure.subplots(1, 2, width_ratios=[min(1.3, 1 / share), 0.9])
+        moving = [*_map(left, ground, walks, chosen), *_losses(right, ground, walks, chosen)]
+        text = left.text(0.02, 0.98, "", transform=left.transAxes, va="top", fontsize=9, fontweight="bold")
+        text.set_path_effects([Stroke(linewidth=2.5, foreground="white"), Normal()])
+        key(figure, names(ground, walks, chosen))
+        first = f"{ground.info.problem}, the first of {len(maps)} problems; problem= chooses" if len(maps) > 1 else ""
+        note(figure, first, starts_told(walks))
+        steps = _steps(int(max(walk.step[-1] for walk in walks)), frames)
+
+        def move(frame: int) -> None:
+            text.set_text(f"step {steps[frame]:,}")
+            for place in moving:
+                place.go(steps[frame])
+
+        figure.animate(len(steps), [artist for place in moving for artist in place.artists] + [text], move)
+    return figure
+
+
+def _steps(last: int, frames: int) -> NDArray[np.int64]:
+    """Return the steps that have a frame: at equal ratios, hence each of the first ones."""
+    found: NDArray[np.int64] = np.unique(np.rint(np.geomspace(1, last + 1, max(2, frames))).astype(np.int64)) - 1
+    return found
+
+
+class _Mover:
+    """A line up to a step, and the point at its end."""
+
+    def __init__(self, axes: "Axes", points: Array, look: Look, width: float, halo: bool) -> None:
+        from matplotlib.patheffects import Normal, Stroke
+
+        effects = [Stroke(linewidth=width + 1.4, foreground="white", alpha=0.85), Normal()] if halo else []
+        (self.line,) = axes.plot([], [], color=look.color, linewidth=width, path_effects=effects, zorder=3)
+        edge = {"markeredgecolor": "#222222", "markeredgewidth": 0.9}
+        (self.point,) = axes.plot([], [], **look.line(7.5) | edge, zorder=8)
+        self.points = points
+
+    @property
+    def artists(self) -> "list[Artist]":
+        return [self.line, self.point]
+
+    def go(self, step: int) -> None:
+        """Show the way to a step."""
+        seen = self.points[: step + 1]
+        self.line.set_data(*seen.T)
+        self.point.set_data(*seen[-1:].T)
+
+
+def _map(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
+    draw_map(axes, ground)
+    mark_minima(axes, ground)
+    if proportion(ground) is not None:
+        axes.set_aspect("equal")
+    starts = np.unique([walk.path[0] for walk in walks], axis=0)
+    axes.plot(*starts.T, **START, zorder=2.5)
+    return [_Mover(axes, walk.path, chosen[walk.trial_id], 1.5, halo=True) for walk in walks]
+
+
+def _losses(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
+    """Prepare the axes of the losses: above the lowest value, on a logarithmic scale, where that is known."""
+    low = ground.info.values[0] if ground.info.values else None
+    seen = np.concatenate([walk.loss for walk in walks])
+    seen, start = seen[np.abs(seen) < FAR], _start(walk.loss for walk in walks)
+    if low is not None and seen.min(initial=np.inf) < low - 1e-9 * max(1.0, abs(start)):
+        low = None  # it is not the lowest
+    dress(axes)
+    last = max(walk.step[-1] for walk in walks)
+    axes.set_xlim((1, 1.3 * last) if last > _LONG else (0, 1.04 * last))
+    axes.set_xscale("log" if last > _LONG else "linear")
+    losses = [walk.loss if low is None else np.maximum(walk.loss - low, 0.0) for walk in walks]
+    start, seen = _start(losses), np.concatenate(losses)
+    seen = seen[np.abs(seen) < FAR]
+    seen = seen[seen <= start + 0.5 * (start - seen.min(initial=start))]
+    if low is not None and start > 1 / FAR:
+        floor = max(frame_of(seen, [start], log=True).low, 1e-12 * start)
+        axes.set_yscale("log")
+        axes.set_ylim(floor / 2, 2 * start)
+        losses = [np.where(loss > 0, loss, floor / 10) for loss in losses]
+    else:
+        limits(axes, seen, [start])
+    axes.set_xlabel(label("step"))
+    axes.set_ylabel("loss" if low is None else "loss above the lowest value")
+    return [
+        _Mover(axes, np.column_stack([walk.step, drawable(loss)]), chosen[walk.trial_id], 1.6, halo=False)
+        for walk, loss in zip(walks, losses, strict=True)
+    ]
+
+
+def _start(losses: Iterable[Array]) -> float:
+    """Return the highest loss at the start that axes can show."""
+    return max((float(loss[0]) for loss in losses if abs(loss[0]) < FAR), default=0.0)

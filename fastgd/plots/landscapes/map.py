@@ -1,0 +1,316 @@
+"""The map of an objective over two coordinates: its levels, its colours, and what is marked on it."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgd.common.numbers import number
+from fastgd.plots.landscapes.walks import Walk
+from fastgd.plots.limits import FAR, OUTSIDE, frame_of
+from fastgd.plots.style import GREY, Look
+from fastgd.store.surfaces import Surface
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+
+LEVELS = 22
+# Of the surface lies below this height, in which differences are shown as they are; above it by their ratios.
+_VALLEY = 0.02
+_PLAIN = 1e-250  # differences below it are none
+_TAIL = 0.001  # of a surface, at either end: what fewer points reach does not set heights and colours
+# From the valleys up: pale where walks end, so that their lines stand out there.
+_TERRAIN = ("#fdfcf7", "#eef1ec", "#d5e0e2", "#b3c7d2", "#8fabbf", "#7393ac")
+MINIMUM: dict[str, Any] = {
+    "marker": "*",
+    "linestyle": "",
+    "color": "#ffd23f",
+    "markersize": 12,
+    "markeredgecolor": "#222222",
+    "markeredgewidth": 0.8,
+}
+START: dict[str, Any] = {
+    "marker": "o",
+    "linestyle": "",
+    "color": "white",
+    "markersize": 6.5,
+    "markeredgecolor": "#222222",
+    "markeredgewidth": 1.2,
+}
+_DOTS = 40  # steps of a walk that are marked, at most
+APART = 0.018  # of the map's diagonal, between two of them
+_LONG = 8  # diagonals: lines of longer walks, which cross themselves, are thin
+_FEW = 3  # values of parameters that are told
+_MOST_MINIMA = 150  # that are marked: stars that touch hide the map
+
+
+class Height:
+    """What stands for the objective on maps: it grows with its logarithm, but for the lowest valleys.
+
+    Parameters
+    ----------
+    surface : Surface
+
+    Attributes
+    ----------
+    low, scale : float
+        Heights are linear near the lowest value, `low`, and logarithmic from `low + scale` on.
+    top : float
+        The greatest height: single values far above all others have it too.
+    """
+
+    def __init__(self, surface: Surface) -> None:
+        seen = surface.loss[np.abs(surface.loss) < FAR]
+        lowest = [value for value in surface.info.values if abs(value) < FAR]
+        self.low = float(min([frame_of(seen, log=False, tail=_TAIL).low, *lowest]))
+        valley = float(np.quantile(np.maximum(seen - self.low, 0.0), _VALLEY))
+        self.scale = valley if valley > _PLAIN else 1.0
+        self.top = np.inf
+        self.top = frame_of(self(seen), log=False, tail=_TAIL).high
+
+    def __call__(self, loss: Any) -> Any:
+        """Return the heights of losses."""
+        return np.minimum(np.log1p(np.maximum(np.asarray(loss) - self.low, 0.0) / self.scale), self.top)
+
+    def told(self, surface: Surface) -> str:
+        """Return how much of a surface is higher than colours and heights go, in words; empty where nothing is."""
+        highest = self.loss(self.top)
+        above = surface.loss[surface.loss > highest * (1 + 1e-9)]
+        if not len(above):
+            return ""
+        share = max(len(above) / surface.loss.size, 1e-4)
+        return f"cut at {number(highest)}: {share:.2%} of the map is higher, up to {number(above.max())}"
+
+    def loss(self, height: Any) -> Any:
+        """Return the losses of heights."""
+        return self.low + self.scale * np.expm1(np.asarray(height))
+
+
+def terrain() -> "Colormap":
+    """Return the colours of heights."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("terrain", _TERRAIN)
+
+
+def draw_map(axes: "Axes", surface: Surface) -> None:
+    """Draw an objective's contours, filled, with its minima."""
+    height = Height(surface)
+    values = height(surface.loss).T
+    levels = levels_of(values)
+    colors = terrain()(np.linspace(0.0, 1.0, len(levels) - 1))
+    axes.contourf(surface.x, surface.y, values, levels, colors=colors, zorder=0, antialiased=True)
+    axes.contour(surface.x, surface.y, values, levels[1:-1], colors="#5c7d96", linewidths=0.35, alpha=0.55, zorder=0.5)
+    axes.set_xlim(surface.x[0], surface.x[-1])
+    axes.set_ylim(surface.y[0], surface.y[-1])
+    axes.set_xlabel(coordinate(surface, 0))
+    axes.set_ylabel(coordinate(surface, 1))
+    axes.tick_params(length=3, width=0.8, color="#8c8c8c", labelsize=8)
+    axes.spines[:].set_visible(False)
+
+
+def levels_of(heights: Array) -> Array:
+    """Return levels between the lowest and the highest: half way between equal steps of height and equal areas.
+
+    Equal steps alone leave plains empty, equal areas alone hide how steep a slope is.
+    """
+    seen = heights[np.isfinite(heights)]
+    shares = np.linspace(0.0, 1.0, LEVELS)
+    steps = np.linspace(seen.min(), seen.max(), LEVELS)
+    levels = np.unique((steps + np.quantile(seen, shares)) / 2)
+    return levels if len(levels) > 1 else levels[0] + np.array([0.0, 1.0])  # a plain has one
+
+
+def proportion(surface: Surface) -> float | None:
+    """Return the height of a map that is as wide as 1, if its axes have the same scale; None: they need not."""
+    found = float(np.ptp(surface.y) / np.ptp(surface.x))
+    return found if 0.45 <= found <= 2.0 else None
+
+
+def fit(figure: "Figure", panels: "Sequence[Axes]", surfaces: Sequence[Surface], rows: int) -> None:
+    """Give a figure the height at which maps of equal scales fill their places, and their axes these scales.
+
+    Matplotlib's layout leaves too little room for titles and keys where it finds out too late that axes shrink.
+    """
+    wanted = [proportion(surface) for surface in surfaces]
+    highest = max(min(share or 0.8, 1.2) for share in wanted)
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    for _ in range(2):
+        engine.execute(figure)
+        box = panels[0].get_window_extent()
+        missing = (box.width * highest - box.height) / figure.dpi
+        figure.set_size_inches(figure.get_figwidth(), max(1.5, figure.get_figheight() + rows * missing))
+    for axes, share in zip(panels, wanted, strict=True):
+        if share is not None:
+            axes.set_aspect("equal")
+
+
+def coordinate(surface: Surface, axis: int) -> str:
+    """Return the name of a coordinate."""
+    letter = "x" if surface.info.landscape else "w"
+    return f"${letter}_{{{surface.info.parameters[axis]}}}$"
+
+
+def mark_minima(axes: "Axes", surface: Surface) -> None:
+    """Put a star at each minimum, the larger the lower it is."""
+    minima, values = (found[:_MOST_MINIMA] for found in _minima_on(surface))
+    if not len(minima):
+        return
+    heights = surface.loss[np.abs(surface.loss) < FAR]
+    lowest = values <= values.min(initial=np.inf) + 1e-6 * float(np.ptp(heights) if len(heights) else 0.0)
+    small = MINIMUM | ({"markersize": 8} if len(minima) <= 12 else {"markersize": 4, "markeredgewidth": 0.4})
+    axes.plot(*minima[~lowest].T, **small, zorder=6)
+    axes.plot(*minima[lowest].T, **MINIMUM, zorder=6)
+
+
+def around(surface: Surface, paths: Sequence[Array]) -> Surface:
+    """Return the part of a surface in which paths lie, as far as they lie on it, with some room."""
+    points = np.concatenate(paths)
+    corners = np.array([[surface.x[0], surface.y[0]], [surface.x[-1], surface.y[-1]]])
+    points = points[((points >= corners[0]) & (points <= corners[1])).all(axis=1)]
+    if not len(points):
+        return surface
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    # Maps keep their proportions, and stay wide enough for their grid to look smooth.
+    share = max(float(np.max(np.ptp(points, axis=0) / (corners[1] - corners[0]))) * 1.3, 0.1)
+    half = share / 2 * (corners[1] - corners[0])
+    axes, low, high = (surface.x, surface.y), middle - half, middle + half
+    x, y = (np.flatnonzero((axis >= a) & (axis <= b)) for axis, a, b in zip(axes, low, high, strict=True))
+    return Surface(surface.info, surface.x[x], surface.y[y], surface.loss[np.ix_(x, y)])
+
+
+def columns_of(count: int) -> int:
+    """Return how many maps stand side by side."""
+    return {1: 1, 2: 2, 4: 2}.get(count, 3)
+
+
+def inside(surface: Surface) -> Array:
+    """Return the minima on the map."""
+    return _minima_on(surface)[0]
+
+
+def _minima_on(surface: Surface) -> tuple[Array, Array]:
+    """Return the minima on the map, and their values."""
+    seen = from_above(surface)
+    low, high = (surface.x[0], surface.y[0]), (surface.x[-1], surface.y[-1])
+    kept = ((seen >= low) & (seen <= high)).all(axis=1) & _in_cut(surface, _minima(surface))
+    return seen[kept], np.array(surface.info.values, dtype=np.float64)[kept]
+
+
+def from_above(surface: Surface) -> Array:
+    """Return all known minima (k, 2) in the coordinates of the map, those beside its cut included."""
+    return _minima(surface)[:, list(surface.info.parameters)]
+
+
+def _minima(surface: Surface) -> Array:
+    return np.array(surface.info.minima, dtype=np.float64).reshape(-1, max(2, len(surface.info.at)))
+
+
+def _in_cut(surface: Surface, points: Array) -> NDArray[np.bool_]:
+    """Return which of some points (k, d) lie in the plane of a map."""
+    others = _others(surface)
+    there: NDArray[np.bool_] = np.isclose(points[:, others], np.array(surface.info.at)[others], atol=1e-6).all(axis=1)
+    return there
+
+
+def _others(surface: Surface) -> list[int]:
+    """Return the parameters that a map does not vary."""
+    return [place for place in range(len(surface.info.at)) if place not in surface.info.parameters]
+
+
+def cut_told(surface: Surface) -> str:
+    """Return through what a map of more than two parameters is a cut, in words; empty where there are but two."""
+    others, minima = _others(surface), _minima(surface)
+    if not others:
+        return ""
+    at = [surface.info.at[place] for place in others]
+    if len(minima) and _in_cut(surface, minima[:1]).all():
+        words = "a cut through the lowest minimum"
+    elif not any(at):
+        words = f"a cut at zero in the other {_parameters(len(at))}"
+    elif len(at) <= _FEW:
+        letter = "x" if surface.info.landscape else "w"
+        words = "a cut at " + ", ".join(f"${letter}_{{{k}}}$ = {number(v)}" for k, v in zip(others, at, strict=True))
+    else:
+        words = f"a cut at given values of the other {_parameters(len(at))}"
+    return words
+
+
+def _parameters(count: int) -> str:
+    return "parameter" if count == 1 else f"{count:,} parameters"
+
+
+def beside(surface: Surface, point: Array) -> bool:
+    """Return whether a point (2,) lies outside a map."""
+    x, y = point
+    return not (surface.x[0] <= x <= surface.x[-1] and surface.y[0] <= y <= surface.y[-1])
+
+
+def draw_walk(axes: "Axes", walk: Walk, look: Look) -> "list[Artist]":
+    """Draw where a walk went: a line, the steps that can be told apart as dots, and where it ended."""
+    from matplotlib.patheffects import Normal, Stroke
+
+    path = walk.path
+    width = 1.4 if np.nansum(np.hypot(*np.diff(path, axis=0).T)) < _LONG * diagonal(axes) else 0.7
+    halo = [Stroke(linewidth=2.1 * width, foreground="white", alpha=0.85), Normal()]
+    (line,) = axes.plot(
+        *path.T, color=look.color, linestyle=look.linestyle, linewidth=width, path_effects=halo, zorder=3
+    )
+    line.set_gid(f"walk {walk.trial_id}/{walk.start}")
+    told = path[apart(path, APART * diagonal(axes))]
+    (dots,) = axes.plot(*told.T, "o", color=look.color, markersize=3.2, markeredgewidth=0, zorder=4)
+    return [line, dots]
+
+
+def mark_ends(axes: "Axes", walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
+    """Mark where walks started and ended, above all lines; an end beside the map has its mark at the edge."""
+    starts = np.unique([walk.path[0] for walk in walks], axis=0)
+    axes.plot(*starts.T, **START, zorder=7)
+    low, high = np.transpose([axes.get_xlim(), axes.get_ylim()])
+    for walk in walks:
+        place = np.clip(walk.end, low, high)
+        gone = bool((place != walk.end).any())
+        edge = {"markeredgecolor": "#222222", "markeredgewidth": 0.9, "clip_on": not gone}
+        (mark,) = axes.plot(*place, **chosen[walk.trial_id].line(6.5) | edge, zorder=8)
+        if gone:
+            mark.set_gid(OUTSIDE)
+
+
+def diagonal(axes: "Axes") -> float:
+    """Return the length of the map's diagonal."""
+    return float(np.hypot(np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())))
+
+
+def apart(path: Array, least: float) -> list[int]:
+    """Return the first points of a path that are at least so far from the one chosen before."""
+    chosen = [0]
+    for place in range(1, len(path)):
+        if len(chosen) == _DOTS:
+            break
+        if not np.hypot(*(path[place] - path[chosen[-1]])) < least:
+            chosen.append(place)
+    return chosen
+
+
+def map_handles(maps: "Sequence[tuple[Surface, Sequence[Walk]]]") -> "list[Artist]":
+    """Return what a key says of the marks on maps."""
+    from matplotlib.lines import Line2D
+
+    counts = [len(inside(ground)) for ground, _ in maps]
+    marked = sum(min(count, _MOST_MINIMA) for count in counts)
+    name = "minimum" if marked == sum(counts) else f"minimum (the lowest {marked:,} of {sum(counts):,})"
+    beside = sum(np.count_nonzero(~_in_cut(ground, _minima(ground))) for ground, _ in maps)
+    name += f" ({beside:,} more beside the cut)" if beside else ""
+    minima = [Line2D([], [], **MINIMUM, label=name)] if marked else []
+    if not any(walks for _, walks in maps):
+        return list(minima)
+    end = Line2D([], [], color=GREY, marker="s", linestyle="", markersize=5.5, markeredgecolor="#222222", label="end")
+    dots = Line2D([], [], color=GREY, marker=".", linestyle="", markersize=5, label="first steps")
+    return [Line2D([], [], **START, label="start"), dots, end, *minima]

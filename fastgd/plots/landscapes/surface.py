@@ -1,0 +1,342 @@
+"""Surfaces in three dimensions, with the trajectories of optimizers draped over them."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgd.analysis import Results
+from fastgd.common.escape import for_picture
+from fastgd.common.numbers import number
+from fastgd.plots.landscapes.contour import names, page_of_maps, walks_on_maps
+from fastgd.plots.landscapes.map import (
+    APART,
+    MINIMUM,
+    START,
+    Height,
+    apart,
+    around,
+    columns_of,
+    coordinate,
+    cut_told,
+    inside,
+    levels_of,
+    map_handles,
+    terrain,
+)
+from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told
+from fastgd.plots.pages import note
+from fastgd.plots.style import GREY, Look, figure_of, key, list_below, methods, style
+from fastgd.store.surfaces import Surface
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+
+_FACES = 140  # along each axis: finer ones are not seen
+_ASPECT = (1.0, 1.0, 0.55)
+_LIFT = 0.008  # of the height: lines lie on the surface, not in it
+_LIGHT = (300.0, 40.0)  # where it comes from
+# That are tried, in this order: one that shows a little more is no reason to look from elsewhere.
+_VIEWS = [(elevation, azimuth) for elevation in (42.0, 56.0) for azimuth in (-60, -120, -30, -150, 30, 150, 60, 120)]
+_ENOUGH = 0.93
+_LOOKS = 300  # points of walks by which one is chosen
+_MARCH = 120  # points of a ray towards the eye
+_AT_ONCE = 4096  # rays, which bounds the memory
+_LINES = 20_000  # points of contour lines
+WIDTHS = {1: 6.4, 2: 4.2, 3: 3.3}
+
+
+def surface(
+    results: Results,
+    trials: Sequence[str] | str | None = None,
+    starts: Sequence[int] | int | None = None,
+    problem: str | None = None,
+    zoom: bool = False,
+    view: tuple[float, float] | None = None,
+    axes: Any = None,
+    page: int = 1,
+) -> "Figure":
+    """Plot the objective as a surface in three dimensions, and the trajectories on it: axes for each problem.
+
+    Heights are logarithmic above the lowest valleys; a line beside the picture says from where on. What lies behind a
+    ridge is pale.
+
+    Parameters
+    ----------
+    results : Results
+        The study's results, with trajectories.
+    trials, starts, problem, zoom
+        As in `contour`.
+    view : tuple of float, optional
+        Elevation and azimuth of the eye, in degrees; by default whence most of the trajectories is seen.
+    axes : mpl_toolkits.mplot3d.Axes3D, optional
+        Where to draw one problem, in place of a new figure.
+    page : int
+        Of a study of many problems, which of them to draw: the first ones, the next ones, ...
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The picture.
+
+    Raises
+    ------
+    InputError
+        The study is none on landscapes, no trajectory was recorded, or the landscape has one coordinate.
+    """
+    maps = walks_on_maps(results, "surface", trials, starts, problem, single=axes is not None)
+    if zoom:
+        maps = [(around(ground, [walk.path for walk in walks]), walks) for ground, walks in maps]
+    chosen = looks_of(methods(results), [walk for _, walks in maps for walk in walks])
+    with style():
+        if axes is not None:
+            _draw(axes, *maps[0], chosen, view)
+            list_below(axes, [*names(*maps[0], chosen), *map_handles(maps)])
+            return figure_of(axes)
+        shown, words = page_of_maps(maps, page, WIDTHS)
+        figure = _figure(shown, chosen, view, len(maps) > 1)
+        note(figure, words, starts_told([walk for _, walks in shown for walk in walks]))
+        return figure
+
+
+def _figure(
+    maps: "Sequence[tuple[Surface, list[Walk]]]",
+    chosen: Mapping[str, Look],
+    view: tuple[float, float] | None,
+    named: bool,
+) -> "Figure":
+    from matplotlib.figure import Figure
+
+    columns = columns_of(len(maps))
+    rows, width = -(-len(maps) // columns), WIDTHS[columns]
+    figure = Figure(figsize=(width * columns, rows * (0.82 * width + 0.4) + 0.3), layout="constrained")
+    for place, (ground, walks) in enumerate(maps, start=1):
+        axes = figure.add_subplot(rows, columns, place, projection="3d")
+        _draw(axes, ground, walks, chosen, view)
+        list_below(axes, names(ground, walks, chosen), width, points=10)
+        if named:
+            axes.set_title(for_picture(ground.info.problem))
+    key(figure, map_handles(maps))
+    return figure
+
+
+def _draw(
+    axes: Any, ground: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look], view: tuple[float, float] | None
+) -> None:
+    height = Height(ground)
+    relief = Relief(ground.x, ground.y, height(ground.loss), view or _VIEWS[0])
+    relief.view = view or _best_view(relief, walks, inside(ground))
+    axes.set_proj_type("ortho")
+    axes.view_init(*relief.view)
+    axes.set_box_aspect(_ASPECT, zoom=1.0)
+    axes.computed_zorder = False  # which goes by an artist's mean distance: lines would vanish in the surface
+    _draw_ground(axes, ground, relief)
+    for walk in walks:
+        _draw_walk(axes, walk, relief, chosen[walk.trial_id])
+    _mark(axes, ground, walks, relief, chosen)
+    _dress(axes, ground, height, relief)
+
+
+class Relief:
+    """Heights over the unit square: what lies on them, and what of it is seen.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (nx,) and (ny,)
+    z : ndarray of shape (nx, ny)
+        The heights.
+    view : tuple of float
+        Elevation and azimuth of the eye, in degrees.
+    """
+
+    def __init__(self, x: Array, y: Array, z: Array, view: tuple[float, float]) -> None:
+        self.low, self.size = np.array([x[0], y[0]]), np.array([np.ptp(x), np.ptp(y)])
+        self.z, self.top = z, float(np.nanmax(z)) or 1.0
+        self.view = view
+
+    def at(self, points: Array) -> Array:
+        """Return the heights at points (..., 2); NaN beside the relief."""
+        from scipy.ndimage import map_coordinates
+
+        place = (points - self.low) / self.size * (np.array(self.z.shape) - 1)
+        beside = ~((place >= 0) & (place <= np.array(self.z.shape) - 1)).all(axis=-1)
+        heights: Array = map_coordinates(self.z, np.moveaxis(place, -1, 0), order=1, mode="nearest")
+        return np.where(beside, np.nan, heights)
+
+    def drape(self, path: Array) -> Array:
+        """Return points (k, 3) on the relief along the straight lines between those of a path (n, 2)."""
+        share = np.abs(np.diff(path, axis=0)) / self.size
+        pieces = np.nan_to_num(np.ceil(share.max(axis=1, initial=0.0) * _FACES)).clip(1, _FACES).astype(np.int64)
+        parts = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(path[:-1], path[1:], pieces, strict=True)]
+        return self.on(np.concatenate([*parts, path[-1:]]))
+
+    def on(self, points: Array) -> Array:
+        """Return points (k, 2) with their heights; NaN beside the relief."""
+        heights = self.at(points) + _LIFT * self.top
+        on: Array = np.where(np.isnan(heights)[:, None], np.nan, np.column_stack([points, heights]))
+        return on
+
+    def seen(self, points: Array) -> NDArray[np.bool_]:
+        """Return which of some points (k, 3) no part of the relief hides from the eye."""
+        parts = [points[first : first + _AT_ONCE] for first in range(0, len(points), _AT_ONCE)]
+        return np.concatenate([self._seen(part) for part in parts]) if parts else np.zeros(0, bool)
+
+    def _seen(self, points: Array) -> NDArray[np.bool_]:
+        distance = np.linspace(0.01, 1.6, _MARCH)[:, None, None]
+        elevation, azimuth = np.radians(self.view)
+        flat = np.cos(elevation)
+        eye = np.array([flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)])
+        ray = points + distance * eye * np.array([*self.size, self.top]) / _ASPECT
+        with np.errstate(invalid="ignore"):
+            above: NDArray[np.bool_] = self.at(ray[..., :2]) > ray[..., 2]
+        return np.asarray(~above.any(axis=0))
+
+
+def _draw_ground(axes: Any, ground: Surface, relief: Relief) -> None:
+    from matplotlib.colors import LightSource
+
+    every_x, every_y = _strides(ground)
+    x, y, z = ground.x[::every_x], ground.y[::every_y], relief.z[::every_x, ::every_y]
+    level = z / relief.top
+    light = LightSource(*_LIGHT)
+    colors = light.shade(
+        level, terrain(), blend_mode="soft", vert_exag=_ASPECT[2], dx=1 / len(y), dy=1 / len(x), vmin=0.0, vmax=1.0
+    )
+    _draw_levels(axes, ground, relief)
+    faces = axes.plot_surface(
+        *np.meshgrid(x, y, indexing="ij"), z, facecolors=colors, rcount=len(x), ccount=len(y), shade=False,
+        linewidth=0, antialiased=False, zorder=1,
+    )  # fmt: skip
+    faces.set_rasterized(True)
+
+
+def _strides(ground: Surface) -> tuple[int, int]:
+    return -(-len(ground.x) // _FACES), -(-len(ground.y) // _FACES)
+
+
+def _draw_levels(axes: Any, ground: Surface, relief: Relief) -> None:
+    """Draw the contour lines of the map, where they are seen."""
+    from matplotlib.figure import Figure
+
+    every_x, every_y = _strides(ground)
+    x, y, z = ground.x[::every_x], ground.y[::every_y], relief.z[::every_x, ::every_y]
+    found = Figure().subplots().contour(x, y, z.T, levels_of(z)[1:-1]).allsegs
+    length = sum(len(segment) for level in found for segment in level)
+    found = found[:: -(-length // _LINES)]  # of a rugged landscape fewer lines say more
+    gap = np.full((1, 2), np.nan)
+    lines = [part for level in found for segment in level for part in (segment, gap)]
+    if lines:
+        points = relief.on(np.concatenate(lines))
+        axes.plot(
+            *np.where(relief.seen(points)[:, None], points, np.nan).T,
+            color="#4f738d",
+            linewidth=0.4,
+            alpha=0.6,
+            zorder=1.5,
+        )
+
+
+def _best_view(relief: Relief, walks: Sequence[Walk], minima: Array) -> tuple[float, float]:
+    """Return whence most of the walks is seen."""
+    points = np.concatenate([np.empty((0, 3)), *(relief.drape(walk.path) for walk in walks)])
+    if not len(points):
+        return _VIEWS[0]
+    points = points[:: max(1, len(points) // _LOOKS)]
+    # A minimum out of sight is worth a detour, too.
+    points = np.concatenate([points, np.repeat(relief.on(minima[:4]), max(1, len(points) // 16), axis=0)])
+    seen = []
+    for view in _VIEWS:
+        relief.view = view
+        seen.append(np.count_nonzero(relief.seen(points) & np.isfinite(points[:, 2])))
+    return _VIEWS[int(np.argmax(np.array(seen) >= _ENOUGH * max(seen)))]
+
+
+def _draw_walk(axes: Any, walk: Walk, relief: Relief, look: Look) -> None:
+    from matplotlib.patheffects import Normal, Stroke
+
+    line = relief.drape(walk.path)
+    seen = relief.seen(line)
+    axes.plot(*line.T, color=look.color, linewidth=0.9, alpha=0.35, zorder=2)
+    halo = [Stroke(linewidth=3.0, foreground="white", alpha=0.8), Normal()]
+    front = np.where(seen[:, None], line, np.nan)
+    axes.plot(*front.T, color=look.color, linestyle=look.linestyle, linewidth=1.6, path_effects=halo, zorder=3)
+    least = APART * float(np.hypot(*relief.size))
+    dots = relief.on(walk.path[apart(walk.path, least)])
+    shown = np.where(relief.seen(dots)[:, None], dots, np.nan)
+    axes.plot(*shown.T, "o", color=look.color, markersize=3.4, markeredgewidth=0, zorder=4)
+
+
+def _mark(axes: Any, ground: Surface, walks: Sequence[Walk], relief: Relief, chosen: Mapping[str, Look]) -> None:
+    """Mark minima, starts and ends."""
+    minima = relief.on(inside(ground))
+    few = {} if len(minima) <= 12 else {"markersize": 4, "markeredgewidth": 0.4}
+    seen = relief.seen(minima)
+    axes.plot(*minima[seen].T, **MINIMUM | few, zorder=5)
+    axes.plot(*minima[~seen].T, **MINIMUM | few, alpha=0.35, zorder=5)
+    starts = relief.on(np.unique(np.reshape([walk.path[0] for walk in walks], (-1, 2)), axis=0))
+    axes.plot(*starts.T, **START, zorder=6)
+    for walk in walks:
+        edge = {"markeredgecolor": "#222222", "markeredgewidth": 0.9}
+        axes.plot(*relief.on(walk.end[None]).T, **chosen[walk.trial_id].line(6.5) | edge, zorder=7)
+
+
+def _dress(axes: Any, ground: Surface, height: Height, relief: Relief) -> None:
+    """Set limits, few ticks and thin panes."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlim(ground.x[0], ground.x[-1])
+    axes.set_ylim(ground.y[0], ground.y[-1])
+    axes.set_zlim(0.0, relief.top)
+    axes.set_xlabel(coordinate(ground, 0), labelpad=-4)
+    axes.set_ylabel(coordinate(ground, 1), labelpad=-4)
+    words = [
+        f"height: loss, logarithmic from {number(height.low + height.scale)} on",
+        cut_told(ground),
+        height.told(ground),
+    ]
+    axes.text2D(
+        1.0,
+        0.99,
+        "\n".join(filter(None, words)),
+        transform=axes.transAxes,
+        ha="right",
+        va="top",
+        fontsize=7.5,
+        color=GREY,
+    )
+    marks = _marks(height, relief.top)
+    axes.set_zticks(height(marks), labels=[_word(mark) for mark in marks])
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_pane_color((1.0, 1.0, 1.0, 0.0))
+        axis.line.set_color("#b3b3b3")
+        axis._axinfo["grid"].update(color="#ebebeb", linewidth=0.6)
+        axis._axinfo["tick"].update(inward_factor=0.0, outward_factor=0.15)
+        axis.set_tick_params(labelsize=7.5, pad=-2, color="#b3b3b3")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+
+
+def _marks(height: Height, top: float) -> Array:
+    """Return losses for the ticks of the height: decades where there are some, at heights that can be told apart."""
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = (float(height.loss(at)) for at in (0.0, top))
+    if low < 1e-6 * high and top > 3.0:
+        values = 10.0 ** np.arange(np.floor(np.log10(high)), np.log10(height.scale) - 1, -1)
+    else:
+        values = np.array(MaxNLocator(5).tick_values(low, high))[::-1]
+    values = values[(values >= low) & (values <= high)]
+    kept: list[float] = [low] if abs(low) < 1e-6 * high else []
+    for value in values:
+        if all(abs(height(value) - height(other)) > 0.12 * top for other in kept):
+            kept.append(float(value))
+    return np.array(kept)
+
+
+def _word(loss: float) -> str:
+    if loss >= 1e4:
+        return f"$10^{{{np.log10(loss):.0f}}}$" if np.log10(loss) % 1 == 0 else number(loss, 2)
+    return "0" if abs(loss) < 1e-12 else number(loss, 4)

@@ -1,0 +1,180 @@
+"""Limits of axes: they hold what most of a picture's values need, and what lies beyond is marked and counted."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgd.common.numbers import number
+from fastgd.plots.style import GREY
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = NDArray[np.float64]
+
+OUTSIDE = "outside"  # the gid of what stands for values beyond the axes
+_TAIL = 0.1  # of the values, at either end: what they reach is not what most values need
+_LINES_REACH = 3.0  # of whole lines, which are fewer than values
+_DECADES = 30  # the ratio from which on values are seen on a logarithmic axis
+FAR = 1e30  # numbers beyond it break matplotlib's transforms, and are outside of any axes
+_NEAR = 1e-250  # on a logarithmic axis, numbers below it count as 0, which has no place there: margins have room
+
+
+_WIDE = 1e100  # of hyper-parameters along an axis, whose ticks and margins lie beyond
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Which values axes show: those from `low` to `high`, on a logarithmic scale or not."""
+
+    low: float
+    high: float
+    log: bool
+
+
+def drawable(values: Array) -> Array:
+    """Return values with infinity, which would break a line, as a number far outside the axes."""
+    return np.clip(values, -FAR, FAR)
+
+
+def placed(values: Any) -> Any:
+    """Return which values of a hyper-parameter have a place on an axis: not the very large, nor the very small ones."""
+    size = np.abs(values)
+    return ~((size > _WIDE) | ((size > 0) & (size < 1 / _WIDE)))
+
+
+def spans_decades(values: Array, ratio: float) -> bool:
+    """Return whether a logarithmic axis suits the values: positive, and the largest `ratio` times the smallest."""
+    finite = values[np.isfinite(values)]
+    return bool(len(finite)) and finite.min() > 0 and finite.max() / ratio >= finite.min()
+
+
+def frame_of(
+    values: Array, always: Iterable[float] = (), *, log: bool | None = None, tail: float = _TAIL, reach: float = 1.0
+) -> Frame:
+    """Return which values axes are to show: the middle ones fill a third of them at least, whatever the extremes are.
+
+    The middle values are those without the lowest and the highest 10 %, and without one at either end where there are
+    three. From there axes go on to the last value that is no farther away than `reach` times their width.
+
+    Parameters
+    ----------
+    values : ndarray
+        What is drawn; what is not finite has no say.
+    always : iterable of float
+        Values that are shown in any case: the loss at the start.
+    log : bool, optional
+        Whether the scale is logarithmic; by default where the middle values span decades.
+    tail : float
+        The share at either end, in place of 10 %.
+    reach : float
+        With another one than 1, the middle values fill 1 / (1 + 2 reach) of the axes at least.
+    """
+    seen = np.asarray(values, dtype=np.float64).ravel()
+    seen, kept = seen[np.abs(seen) < FAR], np.array([value for value in always if abs(value) < FAR])
+    positive = seen[seen > _NEAR]
+    if log is None:
+        few = np.count_nonzero(seen < 0) <= tail * len(seen)
+        log = bool(few and len(positive)) and spans_decades(np.append(_middle(positive, tail), kept), _DECADES)
+    if log:
+        seen, kept = positive, kept[kept > _NEAR]
+    if not len(seen) + len(kept):
+        return Frame(1.0, 10.0, True) if log else Frame(0.0, 1.0, False)
+    scale = np.log if log else np.asarray
+    places, middle = scale(seen), scale(np.append(_middle(seen, tail), kept))
+    room = reach * float(np.ptp(middle))
+    near = np.append(seen[(places >= middle.min() - room) & (places <= middle.max() + room)], kept)
+    return Frame(float(near.min()), float(near.max()), bool(log))
+
+
+def _middle(values: Array, tail: float) -> Array:
+    """Return the least and the largest of values without their tails."""
+    if len(values) < 3:
+        return values
+    cut = int(np.ceil(tail * (len(values) - 1)))
+    ordered = np.sort(values)
+    return ordered[[cut, -1 - cut]]
+
+
+def usual(lines: Sequence[Array], always: Iterable[float] = ()) -> list[Array]:
+    """Return the lines that have a say in the limits of axes: without those that lie, or reach, far from all others."""
+    ends = np.array([[np.min(y, initial=np.inf, where=np.isfinite(y)), np.max(y, initial=-np.inf, where=np.isfinite(y))]
+                     for y in lines])  # fmt: skip
+    low, high = (frame_of(own, always, reach=_LINES_REACH) for own in ends.T)
+    kept = [y for y, (least, most) in zip(lines, ends, strict=True) if least >= low.low and most <= high.high]
+    return kept or list(lines)
+
+
+def limits(
+    axes: "Axes", seen: Array, always: Iterable[float] = (), *, log: bool | None = None, reach: float = 1.0
+) -> None:
+    """Set the vertical limits of axes as `frame_of` says, with a margin."""
+    frame = frame_of(seen, always, log=log, reach=reach)
+    if frame.log:
+        axes.set_yscale("log")
+        margin = (frame.high / frame.low) ** 0.05 if frame.high > frame.low else 1.5
+        axes.set_ylim(frame.low / margin, frame.high * margin)
+    else:
+        room = 0.05 * (frame.high - frame.low or abs(frame.high) or 1.0)
+        axes.set_ylim(frame.low - room, frame.high + room)
+
+
+def mark_outside(axes: "Axes", x: Array, y: Array, color: str, *, first: bool = False) -> None:
+    """Put triangles at the edge of axes where values lie beyond it.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        With limits that are final.
+    x, y : ndarray (k,)
+        The values.
+    color : str
+        Of the triangles.
+    first : bool
+        Whether `y` are points of a line: where it leaves the axes, there is one triangle.
+    """
+    left, right = sorted(axes.get_xlim())
+    seen = (x >= left) & (x <= right)  # a step 0 has no place on a logarithmic axis
+    x, y = x[seen], y[seen]
+    low, high = sorted(axes.get_ylim())
+    style: dict[str, Any] = {"markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.5, "linestyle": ""}
+    for beyond, edge, marker in ((y < low, 0.0, "v"), (y > high, 1.0, "^")):
+        shown = beyond & ~np.append(False, beyond[:-1]) if first else beyond
+        if shown.any():
+            axes.plot(
+                x[shown], np.full(np.count_nonzero(shown), edge), marker=marker, color=color, clip_on=False, zorder=7,
+                transform=axes.get_xaxis_transform(), gid=OUTSIDE, **style,
+            )  # fmt: skip
+
+
+def tell_outside(axes: "Axes", low: Array, high: Array, noun: str = "value") -> None:
+    """Say in the corners of axes how many of some ranges reach beyond them, and how far.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        With limits that are final.
+    low, high : ndarray (k,)
+        The ends of each; infinite ones are for the picture to tell.
+    noun : str
+        What they are.
+    """
+    least, most = sorted(axes.get_ylim())
+    below, above = low[np.isfinite(low) & (low < least)], high[np.isfinite(high) & (high > most)]
+    style: dict[str, Any] = {
+        "xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "fontsize": 7, "color": GREY,
+        "bbox": {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5}, "zorder": 1.8, "gid": OUTSIDE,
+    }  # fmt: skip
+    if len(below):
+        text = f"▼ {_count(below, noun)} below, down to {number(below.min())}"
+        axes.annotate(text, (1, 0), (-4, 4), va="bottom", **style)
+    if len(above):
+        text = f"▲ {_count(above, noun)} above, up to {number(above.max())}"
+        axes.annotate(text, (1, 1), (-4, -4), va="top", **style)
+
+
+def _count(values: Array, noun: str) -> str:
+    return f"{len(values):,} {noun}" + ("" if len(values) == 1 else "s")

@@ -1,0 +1,114 @@
+"""Pages: pictures of many problems or optimizers have a bounded size, and say what they leave out."""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from fastgd.common.errors import InputError, nearest
+from fastgd.common.escape import for_picture
+from fastgd.plots.style import GREY
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+T = TypeVar("T")
+
+TALLEST = 18.0  # inches of panels
+PANELS = 20  # of small multiples in a picture
+
+
+def page_of(items: Sequence[T], page: int, what: str, heights: Sequence[float] | None = None) -> tuple[list[T], str]:
+    """Return the items of a page, and a sentence that says which they are; it is empty where one page holds all.
+
+    Parameters
+    ----------
+    items : sequence
+        What is to be drawn, in its order.
+    page : int
+        From 1.
+    what : str
+        What the items are: "problems".
+    heights : sequence of float, optional
+        Of each item in inches, where panels of the whole width stand below each other; else `PANELS` make a page.
+
+    Raises
+    ------
+    InputError
+        There is no such page.
+    """
+    inches = heights if heights is not None else [TALLEST / PANELS] * len(items)
+    places = _places(inches)
+    pages = 1 + max(places, default=0)
+    if isinstance(page, bool) or not isinstance(page, int) or not 1 <= page <= pages:
+        there = "there is one page" if pages == 1 else f"there are pages 1 to {pages}"
+        raise InputError(f"this picture has no page {page!r}: {there}")
+    chosen = [place for place, own in enumerate(places) if own == page - 1]
+    if pages == 1:
+        return list(items), ""
+    which = f"{what} {chosen[0] + 1} to {chosen[-1] + 1}" if len(chosen) > 1 else f"{what} {chosen[0] + 1}"
+    other = f"page={page + 1} shows the next" if page < pages else "page=1 shows the first"
+    words = f"page {page} of {pages}: {which} of {len(items)}; {other}"
+    return [items[place] for place in chosen], words
+
+
+def _places(inches: Sequence[float]) -> list[int]:
+    """Return the page of each item, from 0: as many as fit on it, and one at least."""
+    places, page, filled = list[int](), 0, 0.0
+    for height in inches:
+        if filled and filled + height > TALLEST + 1e-9:
+            page, filled = page + 1, 0.0
+        filled += height
+        places.append(page)
+    return places
+
+
+def blocks_of(found: Iterable[T], most: int = PANELS) -> list[list[T]]:
+    """Return what is drawn of each problem, in blocks that fit on a page; items have a `problem`."""
+    groups: list[list[Any]] = [list(own) for _, own in groupby(found, lambda one: one.problem)]  # type: ignore[attr-defined]
+    return [own[first : first + most] for own in groups for first in range(0, len(own), most)]
+
+
+def only(names: Iterable[Any], problem: str | None) -> list[str]:
+    """Return the problems to draw: all of some names, or the one that is asked for.
+
+    Raises
+    ------
+    InputError
+        There is no such problem.
+    """
+    known = list(dict.fromkeys(map(str, names)))
+    if problem is None:
+        return known
+    if problem not in known:
+        raise InputError(f"there is no problem {problem!r} to draw; {nearest(problem, known)}")
+    return [problem]
+
+
+@contextmanager
+def drawn_from(file: Path) -> Iterator[None]:
+    """Refuse a file in a results folder whose values no picture can show: it may say anything."""
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: what it says cannot be drawn: {error}") from error
+
+
+def note(figure: "Figure", *words: str) -> None:
+    """Say above a picture what it does not show; the command that draws it prints the same sentences."""
+    if told := [sentence for sentence in words if sentence]:
+        width = int(17 * figure.get_figwidth())  # letters of that size
+        lines = [line for sentence in told for line in textwrap.wrap(sentence, width)]
+        figure.suptitle("\n".join(map(for_picture, lines)), x=0.01, ha="left", fontsize=8, color=GREY)
+
+
+def notes_of(figure: "Figure") -> list[str]:
+    """Return what a picture says above it of what it does not show, line by line."""
+    return [line.replace(r"\$", "$") for line in figure.get_suptitle().splitlines()]

@@ -1,0 +1,262 @@
+"""Convergence curves: each optimizer's best configuration, and what all of its trials do around it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastgd.analysis import Results
+from fastgd.common.escape import for_picture
+from fastgd.plots.bundles import Bundle, bundles_of
+from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside, usual
+from fastgd.plots.pages import note, only, page_of
+from fastgd.plots.style import (
+    GREY,
+    PALE,
+    Look,
+    dress,
+    head,
+    key,
+    label,
+    looks,
+    measure,
+    median_of,
+    methods,
+    name_axes,
+    panels,
+    scale_x,
+    shape,
+    spread_labels,
+    style,
+    text_color,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Up to this many trials of every optimizer they are drawn as lines, beyond it as quantiles.
+_LINES = 50
+_END = "|"
+_HEIGHT = 3.0  # inches, of the axes of a problem
+
+
+def curves(
+    results: Results,
+    metric: str | None = None,
+    x: str | None = None,
+    spread: bool | None = None,
+    problem: str | None = None,
+    page: int = 1,
+) -> "Figure":
+    """Plot a metric over the training.
+
+    With `spread`, an optimizer has axes of its own: its best configuration stands out before all of its trials and, in
+    grey, the best of the other optimizers. Many trials are drawn as the range of the middle 80 % and their median, in
+    which a trial that diverged counts as infinite from then on. Without, the best configurations share axes. Axes hold
+    what most points of the best configurations need, and the start; triangles mark where one of them leaves the axes,
+    and a line in the corner counts the trials that end outside.
+
+    Parameters
+    ----------
+    results : Results
+        The study's results.
+    metric : str, optional
+        A metric of the curves; by default the loss that `Results.best` ranks by.
+    x : {"epoch", "step", "samples_seen", "train_seconds"}, optional
+        The horizontal axis; by default epochs, on landscapes steps.
+    spread : bool, optional
+        By default True where an optimizer has several configurations and one problem is drawn.
+    problem : str, optional
+        The only one to draw.
+    page : int
+        Of a study of many problems or optimizers, which of them to draw: the first ones, the next ones, ...
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The picture.
+
+    Raises
+    ------
+    InputError
+        The metric or axis does not exist or was not measured; or there is no such problem or page.
+    """
+    chosen = looks(methods(results))
+    metric, x = metric or results.metric(), x or ("step" if results.on_landscapes else "epoch")
+    named = only(results.trials.loc[results.trials["in_study"], "problem"].unique(), problem)
+    heights = [_HEIGHT] * len(named)
+    if spread is None and len(named) > 1:
+        spread = False
+    shown = page_of(named, page, "problems", heights)[0] if spread is False else named
+    problems = bundles_of(results, metric, x, shown)
+    everyone = [bundle for bundles in problems.values() for bundle in bundles]
+    if spread is None:
+        spread = any(bundle.configurations > 1 for bundle in everyone)
+    if spread:
+        own, words = page_of(everyone, page, "optimizers")
+    else:
+        own, words = everyone, page_of(named, page, "problems", heights)[1]
+    with style():
+        figure = _small_multiples(own, everyone, chosen) if spread else _overview(problems, chosen, len(named) > 1)
+        name_axes(figure, label(x), measure(results, metric))
+        _key(figure, own, spread, results.repeats)
+        note(figure, words)
+    return figure
+
+
+def _small_multiples(bundles: Sequence[Bundle], everyone: Sequence[Bundle], chosen: Mapping[str, Look]) -> "Figure":
+    """Draw each optimizer in axes of its own, before the best of everyone on its problem."""
+    from matplotlib.figure import Figure
+
+    lines = _are_lines(bundles)
+    several = len({bundle.problem for bundle in everyone}) > 1
+    rows, columns = shape(len(bundles))
+    width = 2.9 if columns < 4 else 2.3
+    figure = Figure(figsize=(0.6 + width * columns, 0.6 + 2.2 * rows), layout="constrained")
+    for axes, bundle in zip(panels(figure, len(bundles), share_y=not several), bundles, strict=True):
+        peers = [other for other in everyone if other.problem == bundle.problem]
+        for other in peers:
+            axes.plot(other.x, drawable(other.best), color=PALE, linewidth=0.9, zorder=1.5)
+        look = chosen[bundle.method]
+        if lines:
+            axes.plot(bundle.x, drawable(bundle.values.T), color=look.color, linewidth=0.6, alpha=0.4, zorder=2)
+        else:
+            _band(axes, bundle, look)
+        _best_line(axes, bundle, replace(look, linestyle="solid"), 0)  # dashes are for all trials here
+        _mark_end(axes, bundle, look)
+        head(axes, bundle.optimizer, bundle.settings, _diverged(bundle.diverged), look.color, width - 0.3)
+        if several:
+            axes.set_title(for_picture(bundle.problem), loc="right", color=GREY, fontsize=8)
+        _scale(axes, peers)
+        _mark_beyond(axes, [bundle], chosen)
+        ends = bundle.values[:, -1]
+        tell_outside(axes, ends, ends, "trial")
+    return figure
+
+
+def _overview(problems: Mapping[str, Sequence[Bundle]], chosen: Mapping[str, Look], named: bool) -> "Figure":
+    """Draw the best configurations of all optimizers in common axes for each problem, named at their ends."""
+    from matplotlib.figure import Figure
+
+    everyone = [bundle for bundles in problems.values() for bundle in bundles]
+    names = max(len(_name(bundle)) for bundle in everyone)
+    figure = Figure(figsize=(4.8 + 0.062 * names, 0.5 + _HEIGHT * len(problems)), layout="constrained")
+    for axes, (problem, bundles) in zip(
+        figure.subplots(len(problems), 1, squeeze=False).ravel(), problems.items(), strict=True
+    ):
+        for i, bundle in enumerate(bundles):
+            _best_line(axes, bundle, chosen[bundle.method], i)
+            _mark_end(axes, bundle, chosen[bundle.method])
+        _scale(axes, bundles)
+        _mark_beyond(axes, bundles, chosen)
+        ends = np.array([bundle.best[-1] for bundle in bundles])
+        tell_outside(axes, ends, ends, "line")
+        _name_ends(axes, bundles, chosen)
+        if named:
+            axes.set_title(for_picture(problem))
+    return figure
+
+
+def _are_lines(bundles: Sequence[Bundle]) -> bool:
+    return all(len(bundle.values) <= _LINES for bundle in bundles)
+
+
+def _best_line(axes: "Axes", bundle: Bundle, look: Look, i: int) -> None:
+    every = max(1, len(bundle.x) // 8)
+    axes.plot(
+        bundle.x,
+        drawable(bundle.best),
+        **look.line(5),
+        linewidth=1.8,
+        markevery=(i % every, every),  # staggered, so that markers of close lines do not cover each other
+        zorder=4,
+    )
+
+
+def _mark_end(axes: "Axes", bundle: Bundle, look: Look) -> None:
+    """Mark where the best configuration ended, if others went on: from there on its line is its last value."""
+    if _ended_early(bundle):
+        value = np.interp(bundle.end, bundle.x, drawable(bundle.best))
+        axes.plot(bundle.end, value, _END, color=look.color, markersize=8, markeredgewidth=1.6, zorder=5)
+
+
+def _ended_early(bundle: Bundle) -> bool:
+    return bool(np.isfinite(bundle.best[-1]) and bundle.end < 0.98 * bundle.x[-1])
+
+
+def _name(bundle: Bundle) -> str:
+    return f"{bundle.optimizer}  {bundle.settings if np.isfinite(bundle.best[-1]) else 'diverged'}"
+
+
+def _diverged(share: float) -> str:
+    return f"{share:.0%} diverged" if share >= 0.01 else "under 1% diverged" if share else ""
+
+
+def _band(axes: "Axes", bundle: Bundle, look: Look) -> None:
+    """Draw all trials of an optimizer as the range of the middle 80 % and their median."""
+    low, median, high = (drawable(values) for values in bundle.quantiles((0.1, 0.5, 0.9)))
+    axes.fill_between(bundle.x, low, high, color=look.color, alpha=0.13, linewidth=0, zorder=2)
+    axes.plot(bundle.x, median, color=look.color, linewidth=1.1, linestyle=(0, (4, 2)), alpha=0.9, zorder=3)
+
+
+def _scale(axes: "Axes", bundles: Sequence[Bundle]) -> None:
+    """Set limits that show the best curves from the start on, and logarithmic axes where they help."""
+    dress(axes)
+    start = [float(np.median(np.concatenate([bundle.values[:, 0] for bundle in bundles])))]
+    limits(axes, np.concatenate(usual([bundle.best for bundle in bundles], start)), always=start)
+    scale_x(axes, np.concatenate([bundle.x for bundle in bundles]))
+
+
+def _mark_beyond(axes: "Axes", bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> None:
+    """Mark where the best configurations leave the axes."""
+    for bundle in bundles:
+        mark_outside(axes, bundle.x, drawable(bundle.best), chosen[bundle.method].color, first=True)
+
+
+def _name_ends(axes: "Axes", bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> None:
+    """Write each optimizer's name and settings beside the end of its line."""
+    ends = axes.transData.transform([(bundle.x[-1], drawable(bundle.best)[-1]) for bundle in bundles])
+    heights = axes.transAxes.inverted().transform(ends)[:, 1]
+    wanted = np.clip(np.nan_to_num(heights), 0.0, 1.0)
+    for bundle, end, place in zip(bundles, wanted, spread_labels(wanted.tolist(), gap=0.06), strict=True):
+        look = chosen[bundle.method]
+        axes.plot([1.0, 1.04], [end, place], color=PALE, linewidth=0.8, transform=axes.transAxes, clip_on=False)
+        axes.plot(
+            1.055,
+            place,
+            look.marker,
+            color=look.color,
+            markersize=5 * look.size,
+            transform=axes.transAxes,
+            clip_on=False,
+        )
+        axes.text(
+            1.08,
+            place,
+            for_picture(_name(bundle)),
+            color=text_color(look.color),
+            fontsize=8,
+            va="center",
+            transform=axes.transAxes,
+        )
+
+
+def _key(figure: "Figure", bundles: Sequence[Bundle], spread: bool, what: str) -> None:
+    """Say what the lines are."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    name = ", ".join(filter(None, ("best configuration", median_of((bundle.seeds for bundle in bundles), what))))
+    handles: list[Line2D | Patch] = [Line2D([], [], color=GREY, linewidth=2.0, label=name)]
+    if spread and _are_lines(bundles):
+        handles.append(Line2D([], [], color=GREY, linewidth=0.6, alpha=0.6, label="each trial"))
+    elif spread:
+        handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=(0, (4, 2)), label="median of all trials"))
+        handles.append(Patch(facecolor=GREY, alpha=0.25, label="middle 80 % of all trials"))
+    if spread and len(bundles) > 1:
+        handles.append(Line2D([], [], color=PALE, linewidth=0.9, label="best of the others"))
+    if any(_ended_early(bundle) for bundle in bundles):
+        handles.append(Line2D([], [], color=GREY, marker=_END, linestyle="", markeredgewidth=1.6, label="ended"))
+    key(figure, handles)

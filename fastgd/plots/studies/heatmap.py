@@ -1,0 +1,268 @@
+"""Heatmap: where each optimizer ends, over two of its hyper-parameters."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fastgd.analysis import Results
+from fastgd.common.errors import InputError, nearest
+from fastgd.common.escape import for_picture
+from fastgd.common.numbers import number
+from fastgd.plots.cells import cells
+from fastgd.plots.limits import frame_of, spans_decades
+from fastgd.plots.pages import blocks_of, note, only, page_of
+from fastgd.plots.style import (
+    head,
+    key,
+    label,
+    looks,
+    lost_words,
+    measure,
+    methods,
+    panels,
+    ranking_of,
+    settings,
+    shape,
+    start_of,
+    style,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap, Normalize
+    from matplotlib.figure import Figure
+
+_COLORS = "viridis"
+_BELOW = "#e7298a"  # of values below the scale: no colour of it is near
+_ROW = 2.5  # inches
+LOST: dict[str, Any] = {"facecolor": "#f2f2f2", "edgecolor": "#b3b3b3", "hatch": "////", "linewidth": 0}
+STAR: dict[str, Any] = {"marker": "*", "color": "white", "markersize": 11, "markeredgecolor": "black", "linestyle": ""}
+
+# What a configuration is of, in place of how it was run.
+_ABOUT = ("problem", "dataset", "landscape", "loss", "n", "d", "noise", "optimizer", "variant")
+
+Array = NDArray[np.float64]
+
+
+def heatmap(
+    results: Results,
+    x: str = "lr",
+    y: str | None = None,
+    by: str | None = None,
+    at: str = "final",
+    problem: str | None = None,
+    page: int = 1,
+) -> "Figure":
+    """Plot the final loss over two hyper-parameters as colours: axes for each optimizer.
+
+    A cell shows the configuration that is best over all other hyper-parameters, as the median over its seeds. Colours
+    end at the loss before the first step, and are spread such that small differences near the best one show. Single
+    values far below all others do not stretch them: these cells have a colour of their own.
+
+    Parameters
+    ----------
+    results : Results
+        The study's results.
+    x, y : str
+        Columns of the configurations, numbers or not: hyper-parameters, `batch_size`, `l2`, `schedule`, ... By default
+        y is the one of an optimizer with the most values.
+    by, at : str, optional
+        The loss, as in `Results.best`.
+    problem : str, optional
+        The only one to draw.
+    page : int
+        Of a study of many problems or optimizers, which of them to draw: the first ones, the next ones, ...
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The picture.
+
+    Raises
+    ------
+    InputError
+        A column does not exist, or no optimizer has several values of both; or there is no such problem or page.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+
+    chosen = looks(methods(results))
+    metric = results.metric(by)
+    ranking = ranking_of(results, by, at).rename(columns={f"{at}_{metric}": "value"})
+    maps = maps_of(results, ranking, x, y, list(chosen))
+    start = start_of(results, metric)
+    problems = only(dict.fromkeys(found.problem for found in maps), problem)
+    blocks = blocks_of([found for name in problems for found in maps if found.problem == name])
+    rows, columns = shape(max(map(len, blocks)))
+    blocks, words = page_of(
+        blocks, page, "problems" if len(blocks) == len(problems) else "parts", [_ROW * rows] * len(blocks)
+    )
+    with style():
+        size = (1.3 + 2.6 * max(columns, 1.4), 0.5 + _ROW * rows * len(blocks))
+        figure = Figure(figsize=size, layout="constrained")
+        parts, below = np.ravel(figure.subfigures(len(blocks), 1, squeeze=False)), list[Array]()
+        for part, own in zip(parts, blocks, strict=True):
+            name = own[0].problem
+            values = np.concatenate([found.table["value"] for found in maps if found.problem == name])
+            norm = _norm(values, start[name])
+            below.append(values[values < norm.vmin])
+            grid = panels(part, len(own), share_x=False, share_y=False)
+            for axes, found in zip(grid, own, strict=True):
+                _draw(axes, found, x, norm)
+                head(axes, found.optimizer, found.best, "", chosen[found.method].color, 2.0)
+            bar = part.colorbar(ScalarMappable(norm, _colors()), ax=grid, extend=beyond(values, norm), pad=0.02)
+            bar.set_label(f"{at} {measure(results, metric)}" + (f", {for_picture(name)}" if len(problems) > 1 else ""))
+            bar.outline.set_visible(False)
+            if isinstance(norm, PowerNorm):  # at equal steps of colour, the best value among them
+                marks = norm.inverse(np.linspace(0.0, 1.0, 5))
+                bar.set_ticks(marks, labels=[number(mark, 4) for mark in marks])
+            elif not spans_decades(np.array([norm.vmin, norm.vmax]), 1e3):  # few or no powers of ten between
+                bar.ax.yaxis.set_minor_formatter(lambda mark, _: number(mark, 2))
+        shown = np.concatenate([found.table["value"] for own in blocks for found in own])
+        key(figure, _handles(results, shown, np.concatenate(below)))
+        note(figure, words, left_out(chosen, maps))
+    return figure
+
+
+@dataclass(frozen=True)
+class Map:
+    """An optimizer's results on one problem over two columns.
+
+    Parameters
+    ----------
+    problem, method, optimizer : str
+        Their names.
+    y : str
+        The vertical column.
+    table : pandas.DataFrame
+        The best configuration of each cell, best first.
+    best : str
+        The best cell in words.
+    """
+
+    problem: str
+    method: str
+    optimizer: str
+    y: str
+    table: pd.DataFrame
+    best: str
+
+
+def maps_of(
+    results: Results, ranking: pd.DataFrame, x: str, y: str | None, order: list[str], kind: str = "heatmap"
+) -> list[Map]:
+    """Return the maps of the optimizers that have several values of both columns, in the order of the study.
+
+    Parameters
+    ----------
+    results : Results
+    ranking : pandas.DataFrame
+        Configurations, best first, with `method` and a `value`.
+    x, y : str
+        The columns; without y the one with the most values.
+    order : list of str
+        The study's methods.
+    kind : str
+        The picture, for messages.
+
+    Raises
+    ------
+    InputError
+        A column does not exist, or no optimizer has several values of both.
+    """
+    columns = [name for name in results.identity if name not in _ABOUT]
+    for name in (x, y):
+        if name is not None and name not in columns:
+            raise InputError(f"this study has no hyper-parameter {name!r}; {nearest(name, columns)}")
+    maps = []
+    for (problem, method), rows in ranking.groupby(["problem", "method"], sort=False):
+        several = {name: rows[name].nunique() for name in columns if rows[name].nunique() > 1 and name != x}
+        if rows[x].nunique() > 1 and (y in several if y else several):
+            vertical = y or max(several, key=lambda name: several[name])
+            table = rows.dropna(subset=[x, vertical]).drop_duplicates([x, vertical])
+            best = table.iloc[0]
+            words = settings(best, [x, vertical])
+            maps.append(Map(str(problem), str(method), str(best["optimizer"]), vertical, table, words))
+    if not maps:
+        raise InputError(
+            f"no optimizer of this study has several values of {label(x)} and of {label(y) if y else 'another'}: "
+            f"a {kind} needs two hyper-parameters that vary"
+        )
+    return sorted(maps, key=lambda found: order.index(found.method))
+
+
+def left_out(order: Iterable[str], maps: Iterable[Map]) -> str:
+    """Return which methods have no map, in words; empty where all have one."""
+    shown = {found.method for found in maps}
+    missing = [name for name in order if name not in shown]
+    return f"not shown, as only one hyper-parameter of theirs varies: {', '.join(missing)}" if missing else ""
+
+
+def _draw(axes: "Axes", found: Map, x: str, norm: "Normalize") -> None:
+    """Draw the cells of a map, and a star in the best one."""
+    from matplotlib.colors import ListedColormap, LogNorm
+
+    table = found.table.pivot(index=found.y, columns=x, values="value")
+    columns, rows = cells(axes, "x", table.columns.to_numpy()), cells(axes, "y", table.index.to_numpy())
+    values = table.to_numpy(dtype=np.float64)
+    run = found.table.assign(run=True).pivot(index=found.y, columns=x, values="run").notna().to_numpy()
+    # What lies under the cells shows where they are masked: the hatch where even the best configuration diverged.
+    axes.set_facecolor(LOST["facecolor"])
+    axes.patch.set(hatch=LOST["hatch"], edgecolor=LOST["edgecolor"])
+    seen = np.ma.masked_invalid(values)
+    if isinstance(norm, LogNorm):  # which would mask what is not positive
+        seen = np.ma.masked_invalid(np.where(values > 0, values, np.where(np.isnan(values), np.nan, 1e-300)))
+    axes.pcolormesh(columns.edges, rows.edges, seen, norm=norm, cmap=_colors(), rasterized=True)
+    never_run = np.ma.masked_where(run, np.zeros_like(values))
+    axes.pcolormesh(columns.edges, rows.edges, never_run, cmap=ListedColormap(["white"]), rasterized=True)
+    if np.isfinite(values).any():
+        row, column = np.unravel_index(np.argmin(np.where(np.isnan(values), np.inf, values)), values.shape)
+        axes.plot(columns.centers[column], rows.centers[row], **STAR)
+    axes.set_xlabel(label(x))
+    axes.set_ylabel(label(found.y))
+    axes.tick_params(length=3, width=0.8, color="#8c8c8c", labelsize=8)
+    axes.tick_params(which="minor", length=1.5, width=0.6, color="#b3b3b3")
+    axes.spines[:].set_visible(False)
+
+
+def _norm(values: Array, start: float) -> "Normalize":
+    """Return the colour scale from the best loss to the one at the start."""
+    from matplotlib.colors import LogNorm, PowerNorm
+
+    highest = min(float(np.max(values[np.isfinite(values)], initial=-np.inf)), start)
+    frame = frame_of(values[values <= start], always=[highest])
+    return LogNorm(frame.low, frame.high) if frame.log else PowerNorm(0.5, frame.low, frame.high)
+
+
+def _colors() -> "Colormap":
+    import matplotlib as mpl
+
+    return mpl.colormaps[_COLORS].with_extremes(under=_BELOW)
+
+
+def beyond(values: Array, norm: "Normalize") -> str:
+    """Return at which ends of a colour scale values lie beyond it, as matplotlib calls them."""
+    finite = values[np.isfinite(values)]
+    assert norm.vmin is not None
+    assert norm.vmax is not None
+    below, above = bool((finite < norm.vmin).any()), bool((finite > norm.vmax).any())
+    return {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
+
+
+def _handles(results: Results, values: Array, below: Array) -> "list[Artist]":
+    """Say what the marks are; `below`: the values that the scale of their problem does not hold."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Artist] = [Line2D([], [], label="best", **STAR)]
+    if not np.isfinite(values).all():
+        handles.append(Patch(label=lost_words(results, values), **LOST))
+    if len(below):
+        handles.append(Patch(facecolor=_BELOW, label=f"below the scale, down to {number(below.min())}"))
+    return handles

@@ -1,0 +1,232 @@
+"""Sensitivity: where each optimizer ends, against its learning rate or another hyper-parameter."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fastgd.analysis import Results
+from fastgd.common.errors import InputError, nearest
+from fastgd.common.escape import for_picture
+from fastgd.common.numbers import number
+from fastgd.plots.limits import OUTSIDE, drawable, limits, mark_outside, placed, spans_decades, tell_outside
+from fastgd.plots.pages import note, only, page_of
+from fastgd.plots.style import (
+    GREY,
+    Look,
+    dress,
+    key,
+    label,
+    looks,
+    lost_words,
+    mark_start,
+    measure,
+    median_of,
+    methods,
+    ranking_of,
+    start_of,
+    style,
+    text_color,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+Array = NDArray[np.float64]
+_WORDS = ("diverged", "no loss")  # of an infinite best loss, and of one that is not there
+
+
+def sensitivity(
+    results: Results,
+    by: str | None = None,
+    at: str = "final",
+    hyper: str = "lr",
+    problem: str | None = None,
+    page: int = 1,
+) -> "Figure":
+    """Plot the final loss against the learning rate: a line for each optimizer.
+
+    At each rate a line shows the configuration that is best over all other hyper-parameters: the median over its
+    seeds, and their range as a band. Crosses above the axes mark the rates at which even that one diverged. What ends
+    above the loss at the start, and single values far from all others, lie outside the axes: triangles at their edge
+    mark them, and a line in their corner counts them.
+
+    Parameters
+    ----------
+    results : Results
+        The study's results.
+    by, at : str, optional
+        The loss, as in `Results.best`.
+    hyper : str
+        Another numeric hyper-parameter in place of the learning rate.
+    problem : str, optional
+        The only one to draw.
+    page : int
+        Of a study of many problems, which of them to draw: the first ones, the next ones, ...
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The picture.
+
+    Raises
+    ------
+    InputError
+        The hyper-parameter does not exist, or is not a number; or there is no such problem or page.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    chosen = looks(methods(results))
+    metric = results.metric(by)
+    ranking = ranking_of(results, by, at).rename(
+        columns={f"{at}_{metric}{end}": f"value{end}" for end in ("", "_min", "_max")}
+    )
+    numeric = [name for name in results.identity if name not in ("n", "d") and ranking[name].dtype.kind in "if"]
+    if hyper not in numeric or ranking[hyper].isna().all():
+        raise InputError(f"this study has no hyper-parameter {hyper!r}; {nearest(hyper, numeric)}")
+    ranking, far = _placed(ranking, hyper)
+    start = start_of(results, metric)
+    tables = {str(name): rows for name, rows in ranking.groupby("problem", sort=False)}
+    every = {name: _lost(tables[name], hyper, chosen) for name in only(tables, problem)}
+    strips = {name: 0.12 * len(names) + 0.01 for name, names in every.items()}
+    shown, words = page_of(list(every), page, "problems", [3.5 + inches for inches in strips.values()])
+    lost = {name: every[name] for name in shown}
+    heights = [inches for name in shown for inches in (strips[name], 3.0)]
+    with style():
+        layout = ConstrainedLayoutEngine(hspace=0.0)  # a strip belongs to the axes below it
+        figure = Figure(figsize=(7.2, sum(heights) + 0.4 + 0.5 * len(shown)), layout=layout)
+        grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights).reshape(-1, 2)
+        for (strip, axes), name in zip(grid, shown, strict=True):
+            _draw(axes, tables[name], hyper, chosen)
+            _scale(axes, tables[name], hyper, start[name])
+            _mark_beyond(axes, tables[name], hyper, chosen)
+            _mark_lost(strip, axes, lost[name], chosen)
+            axes.set_xlabel(label(hyper))
+            axes.set_ylabel(f"{at} {measure(results, metric)}")
+            if len(tables) > 1:
+                strip.set_title(for_picture(name))
+        values = np.concatenate([values for names in lost.values() for _, values in names.values()] or [np.zeros(0)])
+        key(figure, _handles(pd.concat([tables[name] for name in shown]), values, results))
+        note(figure, words, far)
+    return figure
+
+
+def _placed(ranking: pd.DataFrame, hyper: str) -> tuple[pd.DataFrame, str]:
+    """Return the configurations whose value of a hyper-parameter has a place on an axis, and how many have none."""
+    near = placed(ranking[hyper])
+    if not near.any():
+        raise InputError(f"no value of {label(hyper)} has a place on an axis: they are {ranking[hyper].tolist()[:8]}")
+    far = int(ranking.loc[~near, hyper].nunique())
+    values = "1 value" if far == 1 else f"{far:,} values"
+    return ranking[near], f"not shown: {values} of {label(hyper)} too large or too small for an axis" if far else ""
+
+
+def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
+    """Draw a line for each optimizer, and list them beside the axes, best first."""
+    for method, rows in ranking.groupby("method", sort=False):  # in the order of the ranking
+        look, best = chosen[str(method)], rows.iloc[0]
+        settled = number(best["value"], 5) if np.isfinite(best["value"]) else _WORDS[int(np.isnan(best["value"]))]
+        where = f" at {number(best[hyper])}" if np.isfinite(best["value"]) else ""
+        if np.isnan(best[hyper]):  # a rule without this hyper-parameter
+            axes.axhline(
+                float(drawable(best["value"])),
+                color=look.color,
+                linestyle=(0, (1, 2)),
+                label=for_picture(f"{method}  {settled}"),
+            )
+            continue
+        line = rows.drop_duplicates(hyper).sort_values(hyper)
+        x, y, low, high = (line[name].to_numpy(dtype=np.float64) for name in (hyper, "value", "value_min", "value_max"))
+        axes.fill_between(x, drawable(low), drawable(high), color=look.color, alpha=0.15, linewidth=0, zorder=2)
+        axes.plot(
+            x,
+            np.where(np.isfinite(y), y, np.nan),
+            **look.line(4),
+            linewidth=1.5,
+            markevery=max(1, len(x) // 24),
+            label=for_picture(f"{method}  {settled}{where}"),
+            zorder=3,
+        )
+        axes.plot(best[hyper], best["value"], **look.outlined(8), zorder=5)
+    legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), title=f"best {label(hyper)}", alignment="left")
+    legend.get_title().set_color(GREY)
+
+
+def _scale(axes: "Axes", ranking: pd.DataFrame, hyper: str, start: float) -> None:
+    """Set limits from the least loss to the one at the start, and logarithmic axes where they help."""
+    dress(axes)
+    values = np.append(ranking["value"], ranking["value_min"]).astype(np.float64)
+    limits(axes, values[values <= start] if (values < start).any() else values, always=[start])
+    mark_start(axes, start)
+    x = np.unique(ranking[hyper].dropna().to_numpy(dtype=np.float64))
+    if spans_decades(x, 10):
+        axes.set_xscale("log")
+    if len(x) <= 8:
+        axes.set_xticks(x, labels=[number(value) for value in x])
+        axes.minorticks_off()
+
+
+def _mark_beyond(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
+    """Mark and count what lies outside the axes."""
+    best = ranking[ranking[hyper].notna()].drop_duplicates(["method", hyper])
+    for method, rows in best.groupby("method", sort=False):  # best first
+        look = chosen[str(method)]
+        x, y, low = (rows[name].to_numpy(dtype=np.float64) for name in (hyper, "value", "value_min"))
+        beyond = np.where(low < axes.get_ylim()[0], low, np.where(np.isinf(y), np.nan, y))
+        mark_outside(axes, x, beyond, look.color)
+        if y[0] < axes.get_ylim()[0]:  # the mark of the best, at the edge
+            edge = axes.get_xaxis_transform()
+            axes.plot(x[0], 0.0, **look.outlined(8), transform=edge, clip_on=False, zorder=8, gid=OUTSIDE)
+    low, high = (best[name].to_numpy(dtype=np.float64) for name in ("value_min", "value"))
+    tell_outside(axes, low, high, "point")
+
+
+def _lost(ranking: pd.DataFrame, hyper: str, chosen: Iterable[str]) -> dict[str, tuple[Array, Array]]:
+    """Return for each optimizer where even the best configuration has no finite loss, and its value there."""
+    best = ranking.drop_duplicates(["method", hyper])
+    lost = best[~np.isfinite(best["value"]) & best[hyper].notna()]
+    rows = {name: lost.loc[lost["method"] == name, [hyper, "value"]].to_numpy(dtype=np.float64).T for name in chosen}
+    return {name: (x, values) for name, (x, values) in rows.items() if len(x)}
+
+
+def _mark_lost(
+    strip: "Axes", axes: "Axes", lost: Mapping[str, tuple[Array, Array]], chosen: Mapping[str, Look]
+) -> None:
+    """Fill the strip above the axes: a row for each optimizer, with a cross where it diverged, a ring for no loss."""
+    for row, (name, (x, values)) in enumerate(lost.items()):
+        for there, marker in ((np.isinf(values), "x" if len(x) <= 30 else "|"), (np.isnan(values), "o")):
+            if there.any():
+                own: dict[str, Any] = {"color": chosen[name].color, "markersize": 3.5, "markeredgewidth": 1.0}
+                strip.plot(x[there], np.full(there.sum(), row), marker, **own, markerfacecolor="none")
+    strip.set_xscale(axes.get_xscale())
+    strip.set_xlim(axes.get_xlim())
+    strip.set_ylim(len(lost) - 0.4, -0.6)
+    strip.set_yticks(range(len(lost)), labels=[for_picture(name) for name in lost])
+    for tick, name in zip(strip.get_yticklabels(), lost, strict=True):
+        tick.set_color(text_color(chosen[name].color))
+    strip.xaxis.set_visible(False)
+    strip.tick_params(which="both", length=0, labelsize=7)
+    strip.spines[:].set_visible(False)
+
+
+def _handles(ranking: pd.DataFrame, lost: Array, results: Results) -> "list[Artist]":
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Artist] = []
+    if words := median_of(ranking[results.repeats], results.repeats):
+        handles.append(Line2D([], [], color=GREY, marker="o", markersize=4, label=words))
+        handles.append(Patch(facecolor=GREY, alpha=0.25, label=f"range of the {results.repeats}"))
+    best: dict[str, Any] = {"marker": "o", "markersize": 8, "markeredgecolor": "black"}
+    handles.append(Line2D([], [], color=GREY, linestyle="", label="best", **best))
+    for there, marker in ((np.isinf(lost), "x"), (np.isnan(lost), "o")):
+        if there.any():
+            own: dict[str, Any] = {"marker": marker, "markersize": 4, "markerfacecolor": "none"}
+            handles.append(Line2D([], [], color=GREY, linestyle="", label=lost_words(results, lost[there]), **own))
+    return handles

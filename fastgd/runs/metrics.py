@@ -1,0 +1,125 @@
+"""What a checkpoint records, from the engine's sums."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.datasets import Data
+from fastgd.datasets.csr import take
+from fastgd.engine.rows.cohort import Cohort
+from fastgd.engine.rows.order import subsample
+from fastgd.plan.recording import EFFECTIVE_RATES, LOSS_EVALUATIONS
+from fastgd.problems import SQUARED_ERRORS, ZERO_ONE, Loss
+from fastgd.runs import effective_rates
+from fastgd.study.checks import NEEDS_TARGETS
+
+Array = npt.NDArray[Any]
+
+
+def fits(metric: str, loss: Loss, y: Array | None = None) -> bool:
+    """Whether a loss has a metric; where `y` is given, of these targets: hits are counted of labels, not of numbers."""
+    quantity = metric.removeprefix("validation_")
+    if loss.targets not in NEEDS_TARGETS.get(quantity, (loss.targets,)):
+        return False
+    return quantity != "accuracy" or y is None or bool(np.all((y == 0) | (y == 1)))
+
+
+def measures_of(metrics: Sequence[str], loss: Loss) -> list[Loss]:
+    """Return what is summed over rows for these metrics of a loss, beside itself."""
+    names = {name.removeprefix("validation_") for name in metrics}
+    found = [ZERO_ONE] if "accuracy" in names else []
+    return [*found, SQUARED_ERRORS[loss.name]] if "r2" in names and loss.name in SQUARED_ERRORS else found
+
+
+def _subsample(data: Data, rows: int) -> tuple[Any, Array]:
+    """Return the same training rows of the same data, whatever the study is."""
+    which = subsample(len(data.y), rows)
+    return data.X[which] if isinstance(data.X, np.ndarray) else take(data.X, which), data.y[which]
+
+
+class Recorder:
+    """Measures a cohort at checkpoints.
+
+    Parameters
+    ----------
+    data : Data
+    loss : Loss
+    metrics : sequence of str
+        Those that the study asks for; what the loss's targets do not have is left out.
+    rows : int, optional
+        How many training rows stand for all of them where `record` need not be exact: a fixed subsample.
+
+    Attributes
+    ----------
+    sampled : bool
+        Whether there is a subsample.
+    """
+
+    def __init__(self, data: Data, loss: Loss, metrics: Sequence[str], rows: int | None = None) -> None:
+        self._loss = loss
+        self._sets: list[tuple[str, Any, Array]] = [("", data.X, data.y)]
+        if data.X_validation is not None and data.y_validation is not None:
+            self._sets.append(("validation_", data.X_validation, data.y_validation))
+        self.sampled = rows is not None and rows < len(data.y)
+        self._subsets = [("", *_subsample(data, rows or 0)), *self._sets[1:]] if self.sampled else self._sets
+        targets = {prefix: y for prefix, _, y in self._sets}
+        self._metrics = [
+            name for name in metrics if fits(name, loss, targets.get("validation_" * name.startswith("validation_")))
+        ]
+        self._classes = effective_rates.classes_of(data) if EFFECTIVE_RATES in self._metrics else {}
+
+    def _measures(self, prefix: str) -> list[Loss]:
+        """What is summed over a set of rows; a loss that is its own squared error once."""
+        own = [name.removeprefix(prefix) for name in self._metrics if name.startswith("validation_") == bool(prefix)]
+        return list({measure.name: measure for measure in (self._loss, *measures_of(own, self._loss))}.values())
+
+    @np.errstate(over="ignore", invalid="ignore")  # a trial that diverges is data
+    def record(self, cohort: Cohort, poll: Callable[[], None], exact: bool = True) -> dict[str, Array]:
+        """Return the metrics of the lanes that are alive, each (alive,) float64.
+
+        Where they need not be exact, the loss, accuracy and r2 of the training rows are those of the subsample.
+        """
+        of_rows = self._sets if exact else self._subsets
+        sets = [(X, y, self._measures(prefix)) for prefix, X, y in of_rows]
+        measured = cohort.measure(sets, poll)
+        values = {"param_norm": measured.norms}
+        for (prefix, _, y), (_, _, wanted), sums in zip(of_rows, sets, measured.sums, strict=True):
+            means = dict(zip([measure.name for measure in wanted], sums / len(y), strict=True))
+            values[f"{prefix}loss"] = means[self._loss.name]
+            if f"{prefix}accuracy" in self._metrics:
+                values[f"{prefix}accuracy"] = 1 - means["zero_one"]
+            if f"{prefix}r2" in self._metrics:
+                error = means[SQUARED_ERRORS[self._loss.name].name]
+                # Of targets that are all the same, rounding alone would make a variance.
+                spread = float(np.var(y, dtype=np.float64)) if np.ptp(y) > 0 else np.nan
+                values[f"{prefix}r2"] = 1 - 2 * error / spread
+        l2 = cohort.spec.l2[cohort.alive]
+        values["loss"] = values["loss"] + np.where(l2 > 0, 0.5 * l2 * measured.penalised, 0)  # 0 x infinity is 0 here
+        if "grad_norm" in self._metrics:
+            values["grad_norm"] = cohort.gradient_norm(poll)
+        if {"composite_loss", "nonzeros"} & set(self._metrics):
+            values |= self._of_weights(cohort, values["loss"])
+        if self._classes:
+            values |= effective_rates.measure(cohort, self._classes, poll)
+        if cohort.line:
+            values[LOSS_EVALUATIONS] = cohort.line.evaluations[cohort.alive].astype(np.float64)
+        return values
+
+    def _of_weights(self, cohort: Cohort, loss: Array) -> dict[str, Array]:
+        """Return the loss with the penalty of proximal steps, and the number of weights that are not zero."""
+        weights = np.ascontiguousarray(cohort.parameters()[:, : cohort.d])
+        penalty = np.zeros(len(weights))
+        if "proximal.l1" in cohort.spec.rule.fields:
+            l1, l2 = cohort.value_of("proximal.l1"), cohort.value_of("proximal.l2")
+            penalty += np.where(l1 > 0, l1 * np.abs(weights).sum(axis=1), 0)  # 0 x infinity is 0 here, too
+            penalty += np.where(l2 > 0, 0.5 * l2 * np.square(weights).sum(axis=1), 0)
+        found = {"composite_loss": loss + penalty, "nonzeros": np.count_nonzero(weights, axis=1).astype(np.float64)}
+        return {name: values for name, values in found.items() if name in self._metrics}
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def validation_loss(self, cohort: Cohort, poll: Callable[[], None]) -> Array:
+        """Return the validation losses (alive,) alone: the bits that `record` gives."""
+        _, X, y = self._sets[1]
+        return np.asarray(cohort.measure([(X, y, [self._loss])], poll).sums[0][0] / len(y))

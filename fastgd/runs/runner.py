@@ -1,0 +1,312 @@
+"""Runs a study: loads its data, plans, opens the results' folder, and hands what is missing there to the execution."""
+
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgd.analysis import Results
+from fastgd.analysis import load as load_results
+from fastgd.common.errors import InputError
+from fastgd.common.system import expanded
+from fastgd.core.compile import require_compiler
+from fastgd.core.threads import Threads
+from fastgd.core.vectors import register_bits
+from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
+from fastgd.engine.machine import cpu_model
+from fastgd.plan.cohort import without
+from fastgd.plan.cohorts import MEMORY_BUDGET, Plan, labels, make_plan
+from fastgd.plan.memory import release, within_memory
+from fastgd.plan.memory import require as require_memory
+from fastgd.plan.recording import LOSS_EVALUATIONS, columns_of
+from fastgd.plan.standing import standing
+from fastgd.plan.swarms import StudyPlan, make_swarm_plan
+from fastgd.plan.turns import in_turns
+from fastgd.problems import find_loss
+from fastgd.runs.clock import Stopwatch
+from fastgd.runs.data_surfaces import DataSurfaces
+from fastgd.runs.executor import Execution
+from fastgd.runs.final_parameters import store_parameters
+from fastgd.runs.reporting.events import Finished, Loading, Planned, Warning_
+from fastgd.runs.reporting.reports import OnEvent, reported
+from fastgd.runs.surfaces import write_landscape_surfaces
+from fastgd.runs.swarm_run import Landscapes
+from fastgd.store.files import writing
+from fastgd.store.folder import Folder, refuse_foreign
+from fastgd.store.manifest import Manifest
+from fastgd.store.schema import COORDINATES
+from fastgd.study.config import Problem, Study, require_study
+
+NAMED = ("problem", "dataset")  # columns of names that are in no trial's id, and that a user may change
+
+
+class _Options(NamedTuple):
+    """How a study is run, and in which folder; the fields are parameters of `run`."""
+
+    path: Path
+    fresh: bool
+    threads: int | None
+    trial: str | None
+    allow_mixed: bool
+
+
+@np.errstate(over="ignore", invalid="ignore")  # trials that diverge are data
+def run(
+    study: Study,
+    out: str | Path | None = None,
+    *,
+    data: tuple[Any, Any] | None = None,
+    fresh: bool = False,
+    threads: int | None = None,
+    trial: str | None = None,
+    allow_mixed: bool = False,
+    progress: bool = True,
+    on_event: OnEvent | None = None,
+) -> Results:
+    """Run every trial of a study that its folder does not hold yet, or holds as `timeout`.
+
+    Parameters
+    ----------
+    study : Study
+    out : path, optional
+        The folder of the results: by default `results/<name>`, and for one trial `results/<name>.<trial>`.
+    data : (X, y), optional
+        Arrays or tables, (n, d) and (n,), in place of the problems' datasets.
+    fresh : bool
+        Move an old folder aside and start anew.
+    threads : int, optional
+        By default all processors that the process may use. The number changes no bits.
+    trial : str, optional
+        Run this trial alone; its bits are those that it has in the whole study.
+    allow_mixed : bool
+        Extend results that another fastgd, Numba or CPU model computed.
+    progress : bool
+        Show on standard error how far the run is, where that is a terminal, or in a notebook.
+    on_event : callable, optional
+        Receives what `fastgd.runs.reporting.events` describes.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    InputError
+        The data do not fit the study, or the folder holds something else.
+    KeyboardInterrupt
+        The run was interrupted; finished cohorts are stored, and the same call goes on from there.
+    """
+    require_study(study)
+    require_compiler()
+    if study.landscapes and data is not None:
+        raise InputError("the problems are landscapes, and arrays were given; leave one of them out")
+    options = _Options(folder_of(study, out, trial), fresh, threads, trial, allow_mixed)
+    require_memory(threads)
+    with reported(on_event, progress) as emit, within_memory(options.path):
+        if study.landscapes:
+            _run_landscapes(study, options, emit)
+        else:
+            _run_data(study, data, options, emit)
+        release()
+        results = load_results(options.path)
+        emit(Finished(results))
+    return results
+
+
+def _run_data(study: Study, data: tuple[Any, Any] | None, options: _Options, emit: OnEvent) -> None:
+    """Run a study on data."""
+    watch, trial = Stopwatch("load"), options.trial
+    prepared = load_data(study, data, emit)
+    watch.enter("plan")
+    whole = make_plan(study, prepared)
+    plan = (whole if trial is None else whole.only(trial)).within_limits(options.threads)
+    _announce(plan, study, options, emit)
+    watch.enter("store")
+    with Threads(options.threads) as pool, _open(study, whole, prepared, options, pool.count) as folder:
+        again = folder.timed_out().intersection(plan.trials["trial_id"])
+        turns = in_turns(plan.cohorts, lambda cohort: (cohort.problem, cohort.spec.rule.optimizer.name))
+        missing = without(turns, folder.committed() - again)
+        execution = Execution(study, plan, prepared, folder, pool, watch, emit)
+        execution.run(missing)
+        watch.enter("store")
+        in_study = whole.trials["trial_id"].tolist()
+        names = {column: dict(zip(in_study, whole.trials[column], strict=True)) for column in NAMED}
+        if study.record.parameters != "none":
+            folder.settle(in_study, names)  # so that the ranking is that of the study as it is now
+            store_parameters(plan, folder, execution, emit)
+        if trial is None:
+            DataSurfaces(study, prepared, pool, watch, emit, execution.deadline).write(options.path)
+        folder.finish(in_study, names=names, timings=watch.seconds)
+
+
+def _announce(plan: Plan | StudyPlan, study: Study, options: _Options, emit: OnEvent) -> None:
+    """Report a plan, and what its user should know of it and of the results that a folder holds already."""
+    found = None if options.fresh else standing(options.path, study, plan)
+    summary = plan.summary(options.threads, found.left.cost(options.threads) if found else None)
+    emit(Planned(summary))
+    for note in (*summary.notes, *(found.notes if found else ())):
+        emit(Warning_(note))
+
+
+def folder_of(study: Study, out: str | Path | None, trial: str | None) -> Path:
+    """Return the folder of a study's results, or of one trial's: the one that is named, or its own in `results`."""
+    if out is not None:
+        return expanded(out)
+    return Path("results") / (study.name if trial is None else f"{study.name}.{trial.replace(':', '.')}")
+
+
+def _run_landscapes(study: Study, options: _Options, emit: OnEvent) -> None:
+    """Run a study on landscapes."""
+    watch, trial = Stopwatch("plan"), options.trial
+    whole = make_swarm_plan(study)
+    plan = (whole if trial is None else whole.only(trial)).within_limits(options.threads)
+    _announce(plan, study, options, emit)
+    watch.enter("store")
+    with Threads(options.threads) as pool, _open_for_swarms(study, whole, options, pool.count) as folder:
+        Landscapes(study, folder, pool, watch, emit).run(plan)
+        watch.enter("store")
+        write_landscape_surfaces(study, options.path)
+        names = {"problem": {name: swarm.label for swarm in whole.swarms for name in swarm.ids}}
+        folder.finish(whole.starts(), names=names, timings=watch.seconds)
+
+
+def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list[Data]:
+    """Load and prepare the data of every problem; problems that ask for the same share it."""
+    if data is not None and not (isinstance(data, tuple | list) and len(data) == 2):
+        many = f" of {len(data)}" if isinstance(data, tuple | list) else ""
+        raise InputError(f"data must be a pair, (X, y); found {type(data).__name__}{many}")
+    sources: dict[str, Dataset] = {}
+    prepared: dict[str, Data] = {}
+    result = []
+    for index, problem in enumerate(study.data_problems):
+        key = repr((_source(problem), find_loss(problem.loss).targets, _preparation(problem)))
+        if key not in prepared:
+            dataset = _dataset(index, problem, data, sources, emit)
+            prepared[key] = _prepared(index, problem, dataset, study.dtype)
+        result.append(prepared[key])
+    return result
+
+
+def _preparation(problem: Problem) -> tuple[Any, ...]:
+    held_out = problem.validation
+    rows = _source(problem, held_out) if isinstance(held_out, str) else held_out
+    return problem.positive, problem.standardize, rows, problem.split_seed, problem.layout
+
+
+def _dataset(
+    index: int, problem: Problem, data: tuple[Any, Any] | None, sources: dict[str, Dataset], emit: OnEvent
+) -> Dataset:
+    key = repr(_source(problem))
+    if key not in sources:
+        given = problem.dataset or problem.path or problem.synthetic
+        if data is None and given is None:
+            raise InputError(f"problem.{index} names no data; give one of dataset, path and synthetic")
+        if data is not None and given is not None:
+            raise InputError(f"problem.{index} names data and arrays were given too; leave one of them out")
+        emit(Loading(str(problem.dataset or problem.path or ("arrays" if data else "synthetic"))))
+        sources[key] = from_arrays(*data) if data is not None else load(_source(problem))
+    return sources[key]
+
+
+def _source(problem: Problem, held_out: str | None = None) -> Source:
+    """Return where a problem's rows come from, or those of the file that is held out, read by the same keys."""
+    path = held_out or problem.path
+    synthetic: Any = problem.synthetic
+    if synthetic is not None and not isinstance(synthetic, dict):
+        synthetic = synthetic.model_dump(exclude_none=True)
+    source = Source(
+        dataset=None if held_out else problem.dataset,
+        path=path,
+        synthetic=None if held_out else synthetic,
+        beside=tuple(file for file in problem.files if file != path),
+        **{key: getattr(problem, key) for key in ("target", "format", "csv", "zero_based", "n_features")},
+    )
+    return source.with_own_keys()
+
+
+def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Data:
+    validation = problem.validation
+    held = load(_source(problem, validation)) if isinstance(validation, str) else validation
+    try:
+        return prepare(
+            dataset,
+            targets=find_loss(problem.loss).targets,
+            positive=problem.positive,
+            standardize=problem.standardize,
+            validation=held,
+            split_seed=problem.split_seed,
+            dtype=dtype,
+            layout=problem.layout,
+        )
+    except InputError as error:
+        raise InputError(f"problem.{index} (loss {problem.loss!r}): {error}") from None
+
+
+def _open(study: Study, plan: Plan, data: Sequence[Data], options: _Options, threads: int) -> Folder:
+    """Open the folder of a study on data."""
+    fingerprints = {name: rows.fingerprint for name, rows in zip(labels(study, data), data, strict=True)}
+    notes = (*plan.notes, f"cohorts of at most {MEMORY_BUDGET:,} bytes")
+    return Folder.open(
+        options.path,
+        manifest=_manifest(study, fingerprints, notes, threads),
+        study_toml=study.to_toml(),
+        hyper=[name for cohort in plan.cohorts for name in cohort.numbers],
+        schedule_params=[str(name) for name in plan.trials if str(name).startswith("schedule.")],
+        metrics=[*columns_of(study.record.metrics), *(LOSS_EVALUATIONS for cohort in plan.cohorts if cohort.search)],
+        fresh=options.fresh,
+        allow_mixed=options.allow_mixed,
+    )
+
+
+def _open_for_swarms(study: Study, plan: StudyPlan, options: _Options, threads: int) -> Folder:
+    """Open the folder of a study on landscapes."""
+    fingerprints = {problem.label: f"landscape {problem.landscape}" for problem in study.landscapes}
+    return Folder.open(
+        options.path,
+        manifest=_manifest(study, fingerprints, plan.notes, threads),
+        study_toml=study.to_toml(),
+        hyper=[name for swarm in plan.swarms for name in swarm.numbers],
+        schedule_params=sorted({key for swarm in plan.swarms for key in swarm.schedule.numbers}),
+        metrics=[LOSS_EVALUATIONS for swarm in plan.swarms if swarm.search],
+        coordinates=min(COORDINATES, max(problem.dimension for problem in study.landscapes)),
+        slots=[name for swarm in plan.swarms for name in swarm.spec.rule.slot_names],
+        fresh=options.fresh,
+        allow_mixed=options.allow_mixed,
+    )
+
+
+def refusal(path: Path, study: Study, allow_mixed: bool) -> str:
+    """Say why a run of a study would be refused in a folder; empty: it would not, if the data are the same."""
+    try:
+        if (path / "manifest.json").exists():
+            previous = Manifest.read(path)
+            _manifest(study, previous.fingerprints, (), 1).extending(previous, path, allow_mixed)
+        else:
+            with writing(path):
+                refuse_foreign(path)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _manifest(study: Study, fingerprints: Mapping[str, str], notes: Sequence[str], threads: int) -> Manifest:
+    packages = ("numba", "llvmlite", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn")
+    return Manifest(
+        name=study.name,
+        study_hash=hashlib.sha256(study.to_toml().encode()).hexdigest(),
+        fingerprints=dict(fingerprints),
+        fastgd=importlib.metadata.version("fastgd"),
+        packages={name: importlib.metadata.version(name) for name in packages},
+        python=platform.python_version(),
+        cpu=cpu_model(),
+        threads=threads,
+        simd_bits=register_bits()[0],
+        threading_layer="threads",
+        started=datetime.now(UTC).isoformat(),
+        notes=tuple(dict.fromkeys(notes)),
+    )

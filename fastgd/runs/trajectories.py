@@ -1,0 +1,89 @@
+"""Every step of chosen trials: where they are, the gradient there, and what their rule keeps for each coordinate."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.engine.swarm.swarm import Swarm
+from fastgd.optimizers.rule import Rule
+from fastgd.plan.swarms import SwarmPlan
+from fastgd.store.swarm import Names, SwarmWriter
+
+Array = npt.NDArray[Any]
+ROWS = 1 << 17  # that are written at a time, and
+STATES = 1 << 25  # the bytes of the states that they are read from, at most
+
+
+def follow(
+    plan: SwarmPlan,
+    lanes: Array,
+    swarm: Swarm,
+    rates: Callable[[int], Array],
+    writer: SwarmWriter,
+    poll: Callable[[], None],
+) -> None:
+    """Run lanes from their start, step by step, and write where they are before each step and after the last.
+
+    Their bits are those of the whole run: a lane's arithmetic does not depend on where calls are cut. States are kept
+    as they are and read many at a time: to read a step by itself takes much longer than to take it.
+    """
+    which, start = np.divmod(lanes, len(plan.starts))
+    d, count = plan.spec.d, len(lanes)
+    most = max(1, min(ROWS // (count * d), STATES // swarm.groups.state.nbytes))
+    swarm.compile()
+    for first in range(0, plan.steps + 1, most):
+        steps = np.arange(first, min(first + most, plan.steps + 1))
+        taken, lr = [], []
+        for step in steps.tolist():
+            if step:
+                swarm.advance(1, poll)
+            taken.append(swarm.moment())
+            lr.append(swarm.line.rates if swarm.line else rates(step)[which])
+        names = {
+            "trial_id": Names(plan.ids, np.tile(np.repeat(which, d), len(steps))),
+            "start": np.tile(np.repeat(start, d), len(steps)),
+            "coordinate": np.tile(np.arange(d), len(steps) * count),
+        }
+        numbers = {"step": np.repeat(steps, count * d), "lr": np.repeat(np.concatenate(lr), d)}
+        rows = names | numbers | _rows(plan, swarm.moments(taken), steps)
+        writer.append("trajectories", len(steps) * count * d, rows)
+
+
+def _rows(plan: SwarmPlan, seen: Swarm, steps: Array) -> dict[str, Any]:
+    """What is read of the lanes after each of the steps: a row for each coordinate of each lane."""
+    reading, slots = seen.read(), seen.slots()
+    rows = {
+        "loss": np.repeat(reading.loss, plan.spec.d),
+        "x": reading.positions.T.ravel(),
+        "gradient": _gradients(plan, reading.positions, steps).T.ravel(),
+    }
+    for name, slot in zip(plan.spec.rule.slot_names, slots, strict=True):
+        rows[f"slot.{name}"] = slot.T.ravel()
+    effective = _effective(plan.spec.rule, seen, slots, steps)
+    return rows if effective is None else rows | {"effective_lr": effective.T.ravel()}
+
+
+def _gradients(plan: SwarmPlan, positions: Array, steps: Array) -> Array:
+    """The gradients (d, steps * lanes) that the next steps are given, without noise."""
+    landscape, p = plan.spec.landscape, plan.spec.p
+    if landscape.gradient_at is None:
+        return landscape.gradients(p, positions)
+    each = zip(np.split(positions, len(steps), axis=1), steps.tolist(), strict=True)
+    return np.concatenate([landscape.gradients(p, x, step + 1) for x, step in each], axis=1)
+
+
+def _effective(rule: Rule, seen: Swarm, slots: Array, steps: Array) -> Array | None:
+    """Return the rate that multiplies each coordinate's gradient (d, steps * lanes); None where a rule has none."""
+    cls: Any = rule.optimizer.cls
+    if not hasattr(cls, "effective") or rule.options:
+        return None
+    d, lanes = seen.spec.d, len(seen.which) // len(steps)
+    hyper, memory, rates = seen.hyper_now().T, seen.memory(), np.empty((d, len(seen.which)))
+    for number, step in enumerate(steps.tolist()):
+        own = slice(number * lanes, (number + 1) * lanes)
+        h = rule.instance(dict(zip(rule.fields, hyper[:, own], strict=True)))
+        with np.errstate(all="ignore"):
+            rates[:, own] = cls.effective(h, max(1, step), tuple(memory[:, own]), tuple(slots[..., own]))
+    return rates

@@ -1,0 +1,148 @@
+"""The optimizers of a study one by one, as a search of rates sees them: which results are whose."""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+
+from fastgd.analysis import METRICS, Results
+from fastgd.common.errors import InputError, nearest
+from fastgd.optimizers import find
+from fastgd.optimizers.rule import Rule
+from fastgd.plan.sparsity import MASKED
+from fastgd.plan.swarms import make_swarm_plan
+from fastgd.study.config import OptimizerBlock, Study, require_study
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An optimizer with one variant and one schedule; its other hyper-parameters may be grids.
+
+    Attributes
+    ----------
+    block : OptimizerBlock
+        Its block, without the other alternatives.
+    schedule : Schedule
+        Its schedule; that of the study, where the block has none.
+    """
+
+    block: OptimizerBlock
+    schedule: Any
+
+    @property
+    def rates(self) -> list[float]:
+        """The rates to search among, as the study has them; none where there is nothing to search.
+
+        A line search chooses its rates itself, and a rule whose rate has a default is made to work with it: such a rate
+        is searched only if the study names another one.
+        """
+        given = self.block.hyper.get("lr", [])
+        if self.block.line_search or given == [find(self.block.name).hyper.get("lr")]:
+            return []
+        return given
+
+    @property
+    def steady(self) -> bool:
+        """Whether its rate and all else are constant: trials of a part of the budget are then the same, but shorter."""
+        return all(driver.name == "constant" and driver.then is None for driver in self.schedule.drivers)
+
+    def with_values(self, **values: Any) -> dict[str, Any]:
+        """Return its block for a study file, with the values of some hyper-parameters, an option's as "table.name"."""
+        fields = self.block.model_dump()
+        for name, value in values.items():
+            table, _, key = name.rpartition(".")
+            (fields[table] if table else fields)[key] = value
+        return fields
+
+    def rows(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of trials or of a ranking that are its own."""
+        own = table["optimizer"] == self.block.name
+        masked = table.get("sparse") == MASKED
+        own &= table["variant"].astype(object).fillna("") == np.where(
+            masked, self._variant(masked=True), self._variant()
+        )
+        own &= table["schedule"] == self.schedule.label
+        for name, values in self._numbers.items():
+            own &= table[name].isin(values) if name in table else False
+        rows: pd.DataFrame = table[own]
+        return rows
+
+    @property
+    def _numbers(self) -> dict[str, list[float]]:
+        """What its numbers may be, by their columns; any rate."""
+        grids = {name: values for name, values in self.block.grids.items() if name != "lr"}
+        schedule = {f"schedule.{key}": [value] for key, value in self.schedule.numbers.items()}
+        search = self.block.line_search.numbers if self.block.line_search else {}
+        return {**grids, **schedule, **{name: [value] for name, value in search.items()}}
+
+    def _variant(self, masked: bool = False) -> str:
+        """What stands in the column `variant`."""
+        chosen = {name: values[0] for name, values in self.block.options.items()}
+        if masked and "eps_hat" in chosen:
+            chosen["eps_hat"] = True
+        rule = Rule.of(find(self.block.name), chosen, self.block.kinds)
+        estimator = self.block.estimator[0].replace("none", "")
+        search = self.block.line_search.label if self.block.line_search else ""
+        return ", ".join(filter(None, (rule.variant, estimator, search)))
+
+
+def candidates_of(study: Study) -> list[Candidate]:
+    """Return the optimizers of a study, one for each variant, estimator and schedule."""
+    found = []
+    for block in study.optimizer:
+        schedules = block.schedules(study.schedule)
+        for *choices, estimator in itertools.product(*block.options.values(), block.estimator):
+            options = {name: [value] for name, value in zip(block.options, choices, strict=True)}
+            for schedule in schedules:
+                usual = schedule == study.schedule[0] and len(study.schedule) == 1
+                own = None if usual or block.record.baseline else schedule
+                changes = {"options": options, "estimator": [estimator], "schedule": own}
+                found.append(Candidate(block.model_copy(update=changes), schedule))
+    return list({repr(candidate): candidate for candidate in found}.values())
+
+
+def study_with(study: Study, blocks: Iterable[dict[str, Any]], **changes: Any) -> Study:
+    """Return a study with other optimizers, and with other fields; those that are None are left out."""
+    fields = study.model_dump(exclude_none=True) | {"optimizer": list(blocks)} | changes
+    if len(study.schedule) > 1 and "schedule" not in changes:
+        del fields["schedule"]  # every candidate has its own
+    return Study(**{name: value for name, value in fields.items() if value is not None})
+
+
+def without_extras(study: Study) -> Study:
+    """Return a study whose trials keep their budget, and leave no more than their losses.
+
+    At a target all losses are alike; neither parameters nor trajectories say anything about rates.
+    """
+    record = {"parameters": "none"} | ({"trajectories": 0} if study.landscapes else {})
+    changes: dict[str, Any] = {
+        "stop": study.stop.model_copy(update={"target": None}),
+        "record": study.record.model_copy(update=record),
+        "surface": None,
+    }
+    return study.model_copy(update=changes)
+
+
+def check_ended(study: Study, results: Results) -> None:
+    """Refuse results of trials that ran out of time: what their losses would have been is not known."""
+    if study.max_seconds is None:
+        return
+    status = results.table("trials", columns=["status"], filter=pc.field("in_study"))["status"].to_pandas()
+    if (status == "timeout").any() or (study.landscapes and len(status) < make_swarm_plan(study).trials):
+        text = (
+            f"max_seconds = {study.max_seconds:g} was over before all trials ended; the same again goes on from there"
+        )
+        raise InputError(f"{results.path}: {text}")
+
+
+def check_metric(study: Study, by: str | None) -> None:
+    """Refuse a loss that no trial will have, before any is run."""
+    require_study(study)
+    if by is not None and by not in METRICS:
+        raise InputError(f"rates cannot be judged by {by!r}; {nearest(by, METRICS)}")
+    if by == "validation_loss" and not any(problem.validation for problem in study.data_problems):
+        raise InputError("rates cannot be judged by 'validation_loss': the study holds no data out; judge by 'loss'")

@@ -1,0 +1,158 @@
+"""What a learning-rate range test shows: loss against a rate that grew, and the rates that stand out. Without Numba."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fastgd.analysis import Results, with_methods
+from fastgd.common.errors import InputError
+
+Array = NDArray[np.float64]
+GROWING = "exponential (per=step)"  # the schedule of a range test, by its name in the results
+POINTS = 400  # of the common grid of rates
+# The loss lags behind the rate: when it is least, the rate is too large already. A tenth is fast.ai's rule, and lies in
+# the flat range that `fastgd tune` finds, for every optimizer of studies/first, flights and ill_conditioned.
+SUGGESTED = 0.1
+DECADES = 30  # the ratio of losses from which on they are seen on a logarithmic scale, as in plots
+WIDTH = 0.1  # decades: the standard deviation of the smoothing
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One configuration's loss along a rate that grew: the median over its seeds.
+
+    Attributes
+    ----------
+    configuration : dict
+        Its columns of `Results.best`, and `method`.
+    rates : ndarray (k,)
+        Equally spaced on a logarithmic axis.
+    loss : ndarray (k,)
+        As recorded; infinite from where the median seed diverged.
+    smooth : ndarray (k,)
+        The same, averaged over neighbouring rates.
+    start : float
+        The loss before the first step.
+    """
+
+    configuration: dict[str, Any]
+    rates: Array
+    loss: Array
+    smooth: Array
+    start: float
+
+    @property
+    def least(self) -> float:
+        """The rate of the least smoothed loss; NaN where it never fell below the start's."""
+        return self._rate(self._least)
+
+    @property
+    def steepest(self) -> float:
+        """The rate at which the smoothed loss falls most within a factor of the rate, before it is least."""
+        if self._least is None:
+            return math.nan
+        return self._rate(int(np.argmin(np.diff(self.smooth[: self._least + 1]))) + 1)
+
+    @property
+    def blow_up(self) -> float:
+        """The first rate, above that of the least loss, at which the loss is above the start's; NaN for none."""
+        first = self._least or 0
+        above = np.flatnonzero(self.loss[first:] > self.start)
+        return self._rate(first + int(above[0]) if len(above) else None)
+
+    @property
+    def suggestion(self) -> float:
+        """The rate to try: a tenth of that of the least loss."""
+        return _readable(self.least * SUGGESTED)
+
+    @property
+    def _least(self) -> int | None:
+        place = int(np.argmin(self.smooth))
+        return place if place and self.smooth[place] < self.start else None
+
+    def _rate(self, place: int | None) -> float:
+        return math.nan if place is None else _readable(float(self.rates[place]))
+
+
+@np.errstate(over="ignore", invalid="ignore")  # trials that diverge are data
+def sweeps_of(results: Results, by: str | None = None) -> list[Sweep]:
+    """Return the sweeps of a range test, those of one problem and optimizer the lowest first.
+
+    Raises
+    ------
+    InputError
+        The results hold no sweep: no rate grew during a trial.
+    """
+    metric = results.metric(by)
+    ranking = with_methods(results.best(by))
+    if ranking.empty:
+        raise InputError(f"{results.path} holds no trials of its study yet: there is nothing to draw")
+    found = list(_sweeps(results, ranking, metric))
+    if not found:
+        raise InputError(
+            f"no rate grew in the study of {results.path}: `fastgd tune STUDY.toml --range-test` makes one"
+        )
+    return sorted(found, key=lambda sweep: (str(sweep.configuration["problem"]), float(np.min(sweep.smooth))))
+
+
+def _sweeps(results: Results, ranking: pd.DataFrame, metric: str) -> Iterator[Sweep]:
+    # on landscapes the trials of a configuration are told apart by their starts
+    keys = [name for name in ("trial_id", "start") if name in results.curves]
+    curves = results.curves[[*keys, "step", "lr", metric]].sort_values([*keys, "step"])
+    by_trial = dict(iter(curves.groupby("trial_id", sort=False, observed=True)))
+    for configuration in ranking.to_dict("records"):
+        rates = _rates(configuration)
+        if rates is not None:
+            trials = pd.concat([by_trial[trial] for trial in results.seeds_of(configuration["trial_id"])])
+            seeds = [own for _, own in trials.groupby(keys, observed=True)]
+            loss = np.median([_resampled(own, metric, rates) for own in seeds], axis=0)
+            start = float(np.median([own[metric].iloc[0] for own in seeds]))
+            about = {str(name): value for name, value in configuration.items()}
+            yield Sweep(about, rates, loss, _smoothed(loss, rates, start), start)
+
+
+def _rates(configuration: Mapping[Any, Any]) -> Array | None:
+    """The rates of a configuration whose rate grows in equal ratios from step to step; None for any other."""
+    low, high = (configuration.get(f"schedule.{key}", math.nan) for key in ("start", "final"))
+    if configuration["schedule"] != GROWING or not low < high:
+        return None
+    rates: Array = configuration["lr"] * np.geomspace(low, high, POINTS)
+    return rates
+
+
+def _resampled(curve: pd.DataFrame, metric: str, rates: Array) -> Array:
+    """A trial's loss at common rates; infinite beyond its end."""
+    after = curve.iloc[1:]  # the first row is the start, before any step
+    loss = after[metric].fillna(np.inf).to_numpy()
+    lr = np.log(after["lr"].to_numpy())
+    known = np.isfinite(loss)
+    if not known.any():
+        return np.full(len(rates), np.inf)
+    values = np.interp(np.log(rates), lr[known], loss[known])
+    values[np.log(rates) > lr[known][-1] + 1e-9] = np.inf
+    return np.asarray(values)
+
+
+def _smoothed(loss: Array, rates: Array, start: float) -> Array:
+    """Averages over neighbouring rates, in which no loss counts as further above the start's than the least is below.
+
+    They are averages of logarithms, where the loss spans decades: else the first high values would hide the low ones.
+    """
+    least = float(np.min(loss))
+    values = np.minimum(loss, start + max(start - least, 0.0)) if np.isfinite(least) else np.full_like(loss, start)
+    decades = values.min() > 0 and values.max() > DECADES * values.min()
+    spacing = math.log10(rates[1] / rates[0])
+    reach = min(math.ceil(3 * WIDTH / spacing), POINTS - 1)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) * spacing / WIDTH) ** 2)
+    padded = np.pad(np.log(values) if decades else values, reach, mode="reflect")
+    smooth = np.convolve(padded, weights / weights.sum(), mode="valid")
+    return np.asarray(np.exp(smooth) if decades else smooth)
+
+
+def _readable(rate: float) -> float:
+    return float(f"{rate:.4g}")

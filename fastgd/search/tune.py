@@ -1,0 +1,371 @@
+"""The search of learning rates, from coarse to fine: every round is a study of its own."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+
+from fastgd.analysis import Results
+from fastgd.common.errors import InputError
+from fastgd.common.system import expanded
+from fastgd.runs.reporting.events import Event, Planned, Searching
+from fastgd.runs.reporting.reports import OnEvent, reported
+from fastgd.runs.runner import run
+from fastgd.search.answer import AT_END, BRACKETED, DIVERGED, NO_RATE, STUDY, Round, Tuning
+from fastgd.search.candidates import (
+    Candidate,
+    candidates_of,
+    check_ended,
+    check_metric,
+    study_with,
+    without_extras,
+)
+from fastgd.search.rates import Grid, best_rate, excess, flat_range, neighbours
+from fastgd.store.files import remove, write_text
+from fastgd.study.config import Study
+
+LOW, HIGH = 1e-4, 1.0  # the first grid of an optimizer whose study names a single rate
+_MARK = "that `fastgd tune` found"  # in the first line of the study at the best rates
+SHARE = 5  # the rounds before the last ones have a fifth of the budget
+Budget: TypeAlias = dict[str, int]
+
+
+@np.errstate(over="ignore", invalid="ignore")  # trials that diverge are data
+def tune(
+    study: Study,
+    out: str | Path | None = None,
+    *,
+    factor: float = 1.3,
+    low: float | None = None,
+    high: float | None = None,
+    points: int = 9,
+    epochs: int | None = None,
+    steps: int | None = None,
+    by: str | None = None,
+    data: tuple[Any, Any] | None = None,
+    threads: int | None = None,
+    progress: bool = True,
+    on_event: OnEvent | None = None,
+) -> Tuning:
+    """Find the best learning rate of every optimizer of a study, from coarse to fine.
+
+    The first round is a logarithmic grid of rates with a part of the study's budget. Each further one is a finer grid
+    between the neighbours of the best rate, or goes on beyond the end at which the best rate lies. Once the neighbours
+    are close enough, five rates about the best one are given the whole budget, and the search goes on with it until
+    that best rate is bracketed, too. An optimizer with a schedule has the whole budget in every round: in a part of it
+    the schedule would have another shape (a cosine over one epoch is a constant), which favours other rates.
+
+    Every round is a study in a folder `round-0`, `round-1`, ... of its own: the same call again runs nothing anew, and
+    goes on where it was interrupted. The other hyper-parameters keep their grids in all rounds; the best combination
+    counts.
+
+    Parameters
+    ----------
+    study : Study
+    out : path, optional
+        The folder: by default `results/<name>-tune`.
+    factor : float
+        The search ends where the two rates next to the best one are at most this ratio apart.
+    low, high : float, optional
+        The ends of the first grid: by default those of each optimizer's rates in the study, and 1e-4 and 1 where it has
+        a single one.
+    points : int
+        The number of rates in a grid.
+    epochs, steps : int, optional
+        The budget of the rounds before the last ones, for optimizers whose rate is constant; by default a fifth of the
+        study's, at least 1.
+    by : {"validation_loss", "loss"}, optional
+        The loss to judge by, as for `Results.best`: at the end, the median over the seeds, diverged trials last.
+    data, threads, progress, on_event
+        As for `fastgd.run`.
+
+    Returns
+    -------
+    Tuning
+
+    Raises
+    ------
+    InputError
+        The options make no search, the study cannot run, or `max_seconds` was over before a round's trials ended: the
+        same call goes on from there.
+    KeyboardInterrupt
+        The search was interrupted; the same call goes on from there.
+    """
+    if epochs is not None and steps is not None:
+        raise InputError("give epochs or steps, not both")
+    check_metric(study, by)
+    candidates = candidates_of(study)
+    grids = {index: _grid(one, low, high, points, factor) for index, one in enumerate(candidates) if one.rates}
+    path = Path("results", f"{study.name}-tune") if out is None else expanded(out)
+    whole = _budget(study)
+    given = {key: value for key, value in (("epochs", epochs), ("steps", steps)) if value is not None}
+    part = given or _part(whole)
+    with reported(on_event, progress) as emit:
+        options = {"data": data, "threads": threads, "progress": False, "on_event": emit}
+        search = _Search(study, path, candidates, grids, by, options)
+        if part != whole:
+            steady = {index: grid.first() for index, grid in grids.items() if candidates[index].steady}
+            search.until_bracketed(part, steady)
+        search.until_bracketed(whole, search.beginnings(), full=True)
+    return search.finish(factor)
+
+
+def _grid(candidate: Candidate, low: float | None, high: float | None, points: int, factor: float) -> Grid:
+    """The first grid of an optimizer."""
+    several = len(candidate.rates) > 1
+    ends = (min(candidate.rates), max(candidate.rates)) if several else (LOW, HIGH)
+    return Grid(ends[0] if low is None else low, ends[1] if high is None else high, points, factor)
+
+
+def _budget(study: Study) -> Budget:
+    return {"epochs": study.epochs} if study.epochs is not None else {"steps": study.steps or 0}
+
+
+def _part(budget: Budget) -> Budget:
+    return {key: max(1, math.ceil(value / SHARE)) for key, value in budget.items()}
+
+
+@dataclass(frozen=True)
+class _Point:
+    """The loss at one rate of one round, of the best combination of the other hyper-parameters."""
+
+    round: int
+    full: bool
+    lr: float
+    loss: float
+    row: Mapping[str, Any]
+    start: float
+    trials: int
+
+
+class _Line:
+    """A candidate on one problem with one batch size, and all that was tried."""
+
+    def __init__(self, candidate: int, cell: Mapping[str, Any]) -> None:
+        self.candidate, self.cell = candidate, cell
+        self.points: list[_Point] = []
+
+    def tried(self, full: bool) -> dict[float, float]:
+        """The loss at each rate, after the whole budget or a part of it."""
+        return {point.lr: point.loss for point in self.points if point.full == full}
+
+    def best(self) -> _Point:
+        """The best point, with the whole budget where it was given."""
+        return min(self.points, key=lambda point: (not point.full, point.loss, point.lr))
+
+    def shares(self) -> dict[float, float]:
+        """By how much each rate is worse than the best of its own budget.
+
+        Among the rates that had the whole budget, only those count; beyond them, what a part of it showed.
+        """
+        start, whole = self.best().start, self.tried(full=True)
+        part = {} if not (found := self.tried(full=False)) else excess(found, start)
+        outside = {rate: share for rate, share in part.items() if not whole or not min(whole) <= rate <= max(whole)}
+        return outside | (excess(whole, start) if whole else {})
+
+
+class _Search:
+    """The rounds of a search, one after another."""
+
+    def __init__(
+        self,
+        study: Study,
+        path: Path,
+        candidates: list[Candidate],
+        grids: Mapping[int, Grid],
+        by: str | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        self.study, self.path, self.candidates, self.grids = study, path, candidates, grids
+        self.by, self.options = by, options
+        self.lines: dict[tuple[Any, ...], _Line] = {}
+        self.rounds: list[Round] = []
+
+    def until_bracketed(self, budget: Budget, rates: dict[int, list[float]], full: bool = False) -> None:
+        """Run rounds of one budget until no optimizer has rates to try."""
+        others = [index for index in range(len(self.candidates)) if full and index not in self.grids]
+        while rates or others:
+            self._round(budget, rates, others, full)
+            others = []
+            rates = _union(
+                (line.candidate, self.grids[line.candidate].after(tried))
+                for line in self.lines.values()
+                if line.candidate in self.grids and (tried := line.tried(full))
+            )
+
+    def beginnings(self) -> dict[int, list[float]]:
+        """Return the first rates with the whole budget: about the best ones so far, or the first grid."""
+        best = [(line.candidate, best_rate(line.tried(full=False))) for line in self.lines.values()]
+        tried = {index for index, _ in best}
+        fresh = {index: grid.first() for index, grid in self.grids.items() if index not in tried}
+        return fresh | _union((index, self.grids[index].around(rate)) for index, rate in best if rate is not None)
+
+    def _round(self, budget: Budget, rates: Mapping[int, list[float]], others: Iterable[int], full: bool) -> None:
+        number = len(self.rounds)
+        blocks = [self.candidates[index].with_values() for index in others]
+        blocks += [self.candidates[index].with_values(lr=own) for index, own in sorted(rates.items())]
+        changes = {"epochs": None, "steps": None, **budget, "name": f"{self.study.name}-round-{number}"}
+        study = study_with(without_extras(self.study), blocks, **changes)
+        options = self.options
+        emit, factor = options["on_event"], 0.0 if number else self._foreseen(budget, rates, full)
+        if factor:
+            options = {**options, "on_event": lambda event: self._tell(event, emit, factor)}
+        results = run(study, self.path / f"round-{number}", **options)
+        check_ended(study, results)
+        self.by = results.metric(self.by)
+        trials = self._take_in(results, number, full)
+        self.rounds.append(Round(results.path.name, budget, full, trials))
+
+    def _foreseen(self, budget: Budget, rates: Mapping[int, list[float]], full: bool) -> float:
+        """Return how many times as much as the first round all rounds are expected to cost; 0: not known."""
+        whole = _budget(self.study)
+        if not rates or budget.keys() != whole.keys():
+            return 0.0
+        share = min(value / whole[key] for key, value in budget.items())
+        total = 0.0
+        for index, grid in self.grids.items():
+            searched, about = grid.foreseen()
+            total += searched if full or index not in rates else share * searched + about
+        return total / (share * sum(map(len, rates.values())))
+
+    @staticmethod
+    def _tell(event: Event, emit: OnEvent, factor: float) -> None:
+        """Pass an event of the first round on, and after its plan what the whole search is expected to cost."""
+        emit(event)
+        if isinstance(event, Planned):
+            emit(Searching(event.summary.cost.times(factor)))
+
+    def _take_in(self, results: Results, number: int, full: bool) -> int:
+        """Add a round's points to each line; return its trials."""
+        ranking = results.best(self.by)
+        ranking["start"] = ranking["trial_id"].map(_starts(results, str(self.by)))
+        cell = [name for name in results.identity if name not in (*results.hyper, *_OWN, *_OF_PROBLEM)]
+        for index, candidate in enumerate(self.candidates):
+            for values, rows in candidate.rows(ranking).groupby(cell, dropna=False, sort=False):
+                known = dict(zip(cell, map(_or_none, values), strict=True))
+                line = self.lines.setdefault((index, *known.values()), _Line(index, known))
+                line.points += _points(rows, f"final_{self.by}", number, full)
+        return int(_trials(ranking).sum())
+
+    def finish(self, factor: float) -> Tuning:
+        """Write the answers, and the study at the best rates."""
+        lines = sorted(self.lines.values(), key=lambda line: line.candidate)
+        answers = pd.DataFrame([self._answer(line) for line in lines])
+        points = pd.DataFrame([{"answer": i, **_described(p)} for i, line in enumerate(lines) for p in line.points])
+        self._write_study(lines)
+        tuning = Tuning(self.path, self.study.name, str(self.by), factor, self.rounds, answers, points)
+        tuning.save()
+        return tuning
+
+    def _answer(self, line: _Line) -> dict[str, Any]:
+        candidate, best = self.candidates[line.candidate], line.best()
+        row, found = best.row, _described(best)
+        low = high = flat_low = flat_high = math.nan
+        status = DIVERGED if best.loss == math.inf else NO_RATE
+        if line.candidate in self.grids and status != DIVERGED:
+            low, high = neighbours(line.tried(best.full), best.lr)
+            flat_low, flat_high = flat_range(line.shares(), best.lr)
+            status = BRACKETED if low > 0 and high < math.inf else AT_END
+        schedule = {f"schedule.{key}": value for key, value in candidate.schedule.numbers.items()}
+        settings = {name: None if status == DIVERGED else row[name] for name in self._varied(candidate)}
+        return {
+            **line.cell,
+            **{name: row[name] or "" for name in _OWN},
+            **schedule,
+            **settings,
+            "status": status,
+            "lr": math.nan if status == DIVERGED else best.lr,
+            "low": low or math.nan,
+            "high": high if high < math.inf else math.nan,
+            **{name: found[name] for name in ("loss", "loss_min", "loss_max")},
+            "start": best.start,
+            "flat_low": flat_low,
+            "flat_high": flat_high,
+            "seeds": found["seeds"],
+            "diverged": found["diverged"],
+            "rates": len({point.lr for point in line.points}),
+            "rounds": len({point.round for point in line.points}),
+            "trials": sum(point.trials for point in line.points),
+        }
+
+    def _varied(self, candidate: Candidate) -> list[str]:
+        """The hyper-parameters of an optimizer, beside the rate, of which the study has several values."""
+        values: dict[str, set[float]] = {}
+        for other in self.candidates:
+            if other.block.name == candidate.block.name:
+                for name, grid in other.block.grids.items():
+                    values.setdefault(name, set()).update(grid)
+        return [name for name in candidate.block.grids if name != "lr" and len(values[name]) > 1]
+
+    def _write_study(self, lines: Iterable[_Line]) -> None:
+        """Write the study with every optimizer at its best, once where several problems or batch sizes agree."""
+        blocks: dict[str, dict[str, Any]] = {}
+        for line in lines:
+            best, candidate = line.best(), self.candidates[line.candidate]
+            if best.loss < math.inf:
+                block = candidate.with_values(**{name: best.row[name] for name in candidate.block.grids})
+                blocks[repr(block)] = block
+        file = self.path / STUDY
+        if not blocks:
+            if file.is_file() and _MARK in file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]:
+                remove([file])
+            return
+        study = study_with(self.study, blocks.values(), name=f"{self.study.name}-tuned")
+        head = f"# {self.study.name} with each optimizer at the best rate {_MARK}: `fastgd run {file}`.\n"
+        write_text(file, f"{head}\n{study.to_toml()}")
+
+
+# What tells candidates apart, beside numbers; and what a problem's name says already.
+_OWN = ("optimizer", "variant", "schedule")
+_OF_PROBLEM = ("dataset", "loss", "n", "d", "landscape", "noise", "dtype", "layout", "sparse")
+
+
+def _points(rows: pd.DataFrame, value: str, number: int, full: bool) -> Iterator[_Point]:
+    """The point of each rate: its best row, as they are ranked."""
+    rows = rows.drop(columns="loss", errors="ignore").rename(
+        columns={f"{value}{end}": f"loss{end}" for end in ("", "_min", "_max")}
+    )
+    start = float(rows["start"].median())
+    rates = rows["lr"] if "lr" in rows else pd.Series(np.nan, rows.index)
+    for rate, own in rows.groupby(rates, dropna=False):
+        best = own.iloc[0]
+        loss = float(best["loss"])
+        loss = math.inf if math.isnan(loss) else loss
+        row = {str(name): item for name, item in best.items()}
+        yield _Point(number, full, float(rate), loss, row, start, int(_trials(own).sum()))
+
+
+def _trials(ranked: Any) -> Any:
+    """How many trials a row of a ranking is of, or each of its rows."""
+    return ranked["seeds"] * ranked.get("starts", 1)
+
+
+def _described(point: _Point) -> dict[str, Any]:
+    """A point as a row of a table."""
+    spread = {name: float(point.row[name]) for name in ("loss_min", "loss_max")}
+    counts = {"seeds": _trials(point.row), "diverged": int(point.row["diverged"])}
+    return {"round": point.round, "full": point.full, "lr": point.lr, "loss": point.loss, **spread, **counts}
+
+
+def _union(rates: Iterable[tuple[int, list[float]]]) -> dict[int, list[float]]:
+    """The rates of each candidate on all its problems and batch sizes, which a study crosses."""
+    found: dict[int, set[float]] = {}
+    for index, own in rates:
+        if own:
+            found.setdefault(index, set()).update(own)
+    return {index: sorted(own) for index, own in found.items()}
+
+
+def _starts(results: Results, metric: str) -> dict[str, float]:
+    """The loss of each trial before the first step: on landscapes the median over the starts."""
+    rows = results.table("curves", columns=["trial_id", metric], filter=pc.field("step") == 0).to_pandas()
+    return dict(rows.groupby("trial_id", observed=True)[metric].median())
+
+
+def _or_none(value: Any) -> Any:
+    return None if pd.isna(value) else value

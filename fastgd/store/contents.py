@@ -1,0 +1,294 @@
+"""Which files of a results folder count: the one rule that readers, resuming runs and the sweep share.
+
+A trials file `GGGG-NNNNNN.parquet` is the commit record of part N of generation G; its footer names the curves and
+parameters files that belong to it. Only the highest generation counts. Compaction writes all rows again as one part of
+the next generation: the moment that its trials file takes its name, every older part is void, at once and for good.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import ENOENT
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pds
+from numpy.typing import NDArray
+
+from fastgd.common.errors import InputError
+from fastgd.common.parsing import from_json, shortened
+from fastgd.common.properties import cached_property
+from fastgd.store.files import remove
+from fastgd.store.manifest import Manifest
+from fastgd.store.schema import PARAMETERS, Columns
+from fastgd.store.seal import DamageError
+from fastgd.store.tables import FORMAT, About, about_own, damaged, find_damage, is_own, reading, unmarked
+
+ATTACHED = ("curves", "parameters", "trajectories")  # what a commit record names
+KINDS = ("trials", *ATTACHED)
+_OF_FILE = {kind: r"-\d{2,}" if kind in ATTACHED else "" for kind in KINDS}
+_NAMES = {kind: re.compile(r"\.?(\d{4,})-(\d{6,})" + number + r"\.parquet") for kind, number in _OF_FILE.items()}
+
+
+def part_name(generation: int, number: int) -> str:
+    """Return the name of a part without its suffix; names sort in the order of writing."""
+    return f"{generation:04d}-{number:06d}"
+
+
+def commit_schema(schema: pa.Schema, footer: Mapping[str, str], files: Mapping[str, list[str]]) -> pa.Schema:
+    """Return the schema of a commit record: its footer names the files of each kind that belong to it."""
+    named = {f"fastgd.{kind}": json.dumps(files.get(kind, [])) for kind in ATTACHED}
+    return schema.with_metadata({**footer, **named})
+
+
+def numbers_of(path: Path) -> tuple[int, int] | None:
+    """Return the generation and the number of a part by its file's name; None: no part is called so."""
+    found = _NAMES[path.parent.name].fullmatch(path.name)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def generation_of(path: Path) -> int:
+    """Return the generation of a part by its file's name; 0 where no part is called so."""
+    return (numbers_of(path) or (0, 0))[0]
+
+
+def attached(record: About, kind: str) -> list[str] | None:
+    """Return the files of a kind that a commit record names; None: it says nothing of the kind.
+
+    Raises
+    ------
+    DamageError
+        What it says are no names.
+    """
+    text = record.names(f"fastgd.{kind}".encode())
+    if not text:
+        return None
+    try:
+        names = from_json(text)
+    except ValueError as error:
+        raise DamageError(f"its footer: {error}") from error
+    pattern = _NAMES[kind]
+    if not isinstance(names, list) or not all(isinstance(each, str) and pattern.fullmatch(each) for each in names):
+        raise DamageError(f"its footer has {shortened(names)}, and not the names of files")
+    return names
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The files of a results folder that count, as they stood when it was read.
+
+    Parameters
+    ----------
+    folder : Path
+        The results folder.
+    trials, curves, parameters, trajectories : tuple of Path
+        The files, in the order of writing.
+    files : mapping of Path to About
+        What their footers say.
+    """
+
+    folder: Path
+    trials: tuple[Path, ...]
+    curves: tuple[Path, ...]
+    parameters: tuple[Path, ...]
+    trajectories: tuple[Path, ...]
+    files: Mapping[Path, About]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Snapshot":
+        """Read which files count.
+
+        Raises
+        ------
+        InputError
+            A file is damaged, missing, another one under its name, or was not written by fastgd.
+        """
+        for _ in range(3):  # a run that ends may compact files away while they are looked for
+            try:
+                return cls._read(folder)
+            except FileNotFoundError as error:
+                missing = error.filename or folder
+        raise InputError(
+            f"{missing} is missing: restore it, or `fastgd verify {folder} --repair` and run the study again"
+        )
+
+    @classmethod
+    def _read(cls, folder: Path) -> "Snapshot":
+        # The manifest is read first: what counts can only have become more since it was written.
+        manifest = Manifest.read(folder) if (folder / "manifest.json").exists() else None
+        home = manifest.folder if manifest else ""
+        trials = _newest_generation(folder / "trials")
+        files = {path: about_own(path, home) for path in trials}
+        attached = {kind: _named(folder, kind, files) for kind in ATTACHED}
+        files |= {path: about_own(path, home) for paths in attached.values() for path in paths}
+        snapshot = cls(folder, trials, **attached, files=files)
+        snapshot._require_parts(manifest.parts if manifest else {})
+        if len(trials) > 1 and not all(files[path].sealed for path in trials):
+            snapshot.require_single()  # sealed files say which part they are, and cannot stand twice
+        return snapshot
+
+    def _require_parts(self, parts: Mapping[str, int]) -> None:
+        """Raise FileNotFoundError where a part that counted when the last run ended is not there."""
+        rows = self.parts
+        for name, count in parts.items():
+            path = self.folder / "trials" / name
+            if generation_of(path) < self.generation:
+                continue
+            if name not in rows:
+                raise FileNotFoundError(ENOENT, "missing", str(path))
+            if rows[name] != count:
+                raise damaged(path, f"it has {rows[name]:,} rows, and manifest.json says {count:,}")
+
+    def require_single(self) -> None:
+        """Raise InputError where a trial stands twice."""
+        names = ["trial_id"] + (["start"] if self.columns.coordinates is not None else [])
+        rows = self.table("trials", columns=names).to_pandas()
+        if (again := rows.duplicated()).any():
+            first = ":".join(map(str, rows[again].iloc[0]))
+            raise InputError(
+                f"{int(again.sum()):,} trials stand twice in {self.folder / 'trials'}, {first} for one: remove the "
+                f"part that was copied, or see `fastgd verify {self.folder} --repair`"
+            )
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The union of the files' columns."""
+        kinds = (self.trials, self.curves, self.trajectories)
+        return Columns.of(*([name for path in files for name in self.files[path].schema.names] for files in kinds))
+
+    @property
+    def generation(self) -> int:
+        """The generation of the parts."""
+        return _numbers(self.trials[-1])[0] if self.trials else 0
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """The trials files with their rows, as the manifest names them."""
+        return {path.name: self.files[path].rows for path in self.trials}
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next part: no file of any kind has it, one of somebody else's neither."""
+        taken = [number for generation, number in _taken(self.folder) if generation == self.generation]
+        return max(taken, default=-1) + 1
+
+    @property
+    def next_generation(self) -> int:
+        """The number of the next generation, likewise."""
+        return max((generation for generation, _ in _taken(self.folder)), default=self.generation) + 1
+
+    def dataset(self, kind: str) -> pds.Dataset:
+        """Return the files of a kind as one dataset with the union schema."""
+        schema = PARAMETERS if kind == "parameters" else getattr(self.columns, kind)
+        return pds.dataset([str(path) for path in getattr(self, kind)], schema=schema, format=FORMAT)
+
+    def table(self, kind: str, **options: Any) -> pa.Table:
+        """Return the rows of a kind, with the options of `Dataset.to_table`.
+
+        Raises
+        ------
+        FileNotFoundError
+            A run that ended has compacted the files since the snapshot was read.
+        InputError
+            A file is damaged.
+        """
+        with self._naming(kind):
+            return self.dataset(kind).to_table(**options)
+
+    @contextmanager
+    def _naming(self, kind: str) -> Iterator[None]:
+        """Name the file that is damaged, which a dataset does not."""
+        try:
+            yield
+        except (FileNotFoundError, MemoryError):
+            raise
+        except (pa.ArrowException, OSError) as error:
+            find_damage(getattr(self, kind))
+            raise damaged(self.folder / kind / "*.parquet", error) from error
+
+    def trial_ids(self, status: str | None = None) -> set[str]:
+        """Return the trials that are committed; those with a status."""
+        chosen = None if status is None else pds.field("status") == status
+        found = self.table("trials", columns=["trial_id"], filter=chosen)["trial_id"]
+        return set(pc.unique(found.cast(pa.string())).to_pylist())
+
+    def first_rows(self, columns: Sequence[str]) -> pd.DataFrame:
+        """Return these columns of the first row of each `trial_id`, which is the index.
+
+        On landscapes there is a row for each start, and all rows of a `trial_id` have the same configuration.
+        """
+        trials, names = self.dataset("trials"), ["trial_id", *columns]
+        found = [trials.schema.empty_table().select(names).to_pandas()]
+        with self._naming("trials"):
+            found += [batch.to_pandas().drop_duplicates("trial_id") for batch in trials.to_batches(columns=names)]
+        texts = dict.fromkeys(found[0].select_dtypes("category"), object)
+        rows: pd.DataFrame = pd.concat([each.astype(texts) for each in found]).drop_duplicates("trial_id")
+        return rows.set_index("trial_id")
+
+    def parameter_ids(self) -> set[str]:
+        """Return the trials whose parameters are stored."""
+        return set(self.table("parameters", columns=["trial_id"])["trial_id"].to_pylist())
+
+    def starts(self) -> dict[str, NDArray[np.int64]]:
+        """Return the starts of each configuration that are committed, of a study on landscapes."""
+        if self.columns.coordinates is None:
+            return {}
+        table = self.table("trials", columns=["trial_id", "start"])
+        groups = table.to_pandas().groupby("trial_id", observed=True)["start"]
+        return {str(name): np.sort(starts.to_numpy()) for name, starts in groups}
+
+    def sweep(self) -> None:
+        """Delete what does not count: temporary files, curves without a commit record, parts that were compacted.
+
+        Only files that fastgd wrote to this place go: those with a temporary name, and those whose footer says so.
+        """
+        home = Manifest.read(self.folder).folder
+        found = [path for path in _parts(self.folder) if path not in self.files]
+        void = [path for path in found if path.name.startswith(".") or is_own(path, home)]
+        texts = [self.folder / ".manifest.json", self.folder / ".study.toml"]
+        remove(void + [path for path in texts if path.is_file()])
+
+
+def _parts(folder: Path) -> list[Path]:
+    """Return the files of a results folder that have the names of parts, temporary ones among them."""
+    found = [path for kind in KINDS for path in sorted((folder / kind).glob("*.parquet"))]
+    return [path for path in found if numbers_of(path) and path.is_file()]
+
+
+def _taken(folder: Path) -> list[tuple[int, int]]:
+    return [numbers for path in _parts(folder) if (numbers := numbers_of(path))]
+
+
+def _newest_generation(folder: Path) -> tuple[Path, ...]:
+    parts = sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+    newest = max((_numbers(path)[0] for path in parts), default=0)
+    return tuple(path for path in parts if _numbers(path)[0] == newest)
+
+
+def _numbers(path: Path) -> tuple[int, int]:
+    found = numbers_of(path)
+    if found is None:
+        raise unmarked(path)
+    return found
+
+
+def _named(folder: Path, kind: str, records: Mapping[Path, About]) -> tuple[Path, ...]:
+    """Return the files of a kind that the commit records name."""
+    present = {path.name for path in (folder / kind).glob("*.parquet")}
+    files = []
+    for path, record in records.items():
+        with reading(path):
+            named = attached(record, kind)
+        if named is None and kind != "trajectories":  # which earlier versions did not have
+            raise unmarked(path)
+        for name in named or ():
+            if name not in present:
+                raise FileNotFoundError(ENOENT, "missing", str(folder / kind / name))
+            files.append(folder / kind / name)
+    return tuple(files)

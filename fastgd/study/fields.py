@@ -1,0 +1,215 @@
+"""The types of a study file's keys: what may stand there, and in which form it is kept."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    model_validator,
+)
+
+from fastgd import datasets
+from fastgd.common.errors import nearest
+from fastgd.common.system import expanded
+from fastgd.study.values import brief, choice, distinct, explicit, failure, is_number, is_point, is_whole, known_keys
+
+ALWAYS_RECORDED = ("loss", "validation_loss", "param_norm")
+METRICS = {
+    "loss": "the objective over all training rows, the penalty included; of a landscape its value",
+    "validation_loss": "the mean loss over the held-out rows, without the penalty",
+    "param_norm": "the Euclidean norm of the parameters",
+    "grad_norm": "the Euclidean norm of the objective's gradient over all training rows; of a landscape its slope",
+    "composite_loss": "the loss with the penalty of `proximal` steps",
+    "nonzeros": "how many weights are not zero",
+    "accuracy": "the share of training rows whose class is predicted; of losses of two classes",
+    "validation_accuracy": "the same of the held-out rows",
+    "r2": "the share of the targets' variance that is explained, over the training rows; of losses of numbers",
+    "validation_r2": "the same of the held-out rows",
+    "effective_lr": "quantiles of the rates by which a rule multiplies the gradients of rare and frequent features",
+}
+LARGEST = 2**53
+LONGEST_NAME = 200  # letters of a study's name, which file systems take
+MOST_CHECKPOINTS = 1_000_000  # of a trial
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Written:
+    """How a value is written in a study file: the type of a key, in words; `{}` stands for the type of a list's items.
+
+    Types that a validator of their own reads carry one; of the others the words are made (`fastgd.study.keys`).
+    """
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """The model whose fields are the keys of a table that a validator of its own reads."""
+
+    model: type[BaseModel]
+
+
+@dataclass(frozen=True)
+class Own:
+    """Marks a field that is no key: what it holds are keys that a registered rule brings, and that stand beside.
+
+    `names` says in words which they are.
+    """
+
+    names: str
+
+
+def described(meaning: str, default: Any = ..., *, goes_with: str = "", otherwise: str = "") -> Any:
+    """Return a key of a table with its meaning: what `fastgd list keys` and `docs/study.md` show.
+
+    Parameters
+    ----------
+    meaning : str
+        What it says, in a sentence or two.
+    default : Any
+        Required, if left out.
+    goes_with : str
+        What it may be combined with; empty: everything.
+    otherwise : str
+        What holds where it is left out, if the default does not tell.
+    """
+    return Field(default, description=meaning, json_schema_extra={"goes_with": goes_with, "otherwise": otherwise})
+
+
+class Block(BaseModel):
+    """A table of the study file: its keys are the model's fields, and no others."""
+
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, block: Any) -> Any:
+        return known_keys(block, cls.model_fields)
+
+
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w .+=@-]*", name) or name.endswith((" ", ".")) or len(name.encode()) > LONGEST_NAME:
+        words = "must be letters, digits, spaces and any of _ . + - = @"
+        raise failure(f"{words} (it names the folder of results), and at most {LONGEST_NAME} of them", found=name)
+    return name
+
+
+def _rows(value: Any) -> Any:
+    if value == "full" or is_whole(value, 1):
+        return value
+    raise failure("must be a whole number of at least 1, or 'full'", found=value)
+
+
+def _init(value: Any) -> Any:
+    if value == "zeros":
+        return value
+    if isinstance(value, dict) and list(value) == ["normal"] and is_number(value["normal"]) and value["normal"] > 0:
+        return {"normal": float(value["normal"])}
+    if isinstance(value, dict) and list(value) == ["point"] and is_point(value["point"]):
+        return {"point": [float(number) for number in value["point"]]}
+    raise failure("must be 'zeros', { normal = s } with s > 0, or { point = [ ... ] }", found=value)
+
+
+def _every(value: Any) -> Any:
+    if value == "epoch":
+        return value
+    if isinstance(value, dict) and list(value) == ["log"] and is_whole(k := value["log"], 2) and k <= MOST_CHECKPOINTS:
+        return value
+    raise failure(f"must be 'epoch' or {{ log = k }} with k from 2 to {MOST_CHECKPOINTS:,}", found=value)
+
+
+def _metric(name: str) -> str:
+    if name in METRICS:
+        return name
+    raise failure(f": there is no metric {name!r}; {nearest(name, METRICS)}")
+
+
+def _label(value: Any) -> Any:
+    if isinstance(value, str | bool) or is_number(value):
+        return value
+    raise failure("must be one of the target's labels", found=value)
+
+
+def _file(value: Any, info: ValidationInfo) -> Any:
+    """Make a path absolute; the context is the study file's folder, or None: the study was made in Python."""
+    return str(Path(info.context or Path.cwd(), expanded(value))) if isinstance(value, str) else value
+
+
+def _dataset(name: str) -> str:
+    if datasets.DATASETS.find(name).load is None:
+        raise failure(f": {name!r} is described by a key of its own, {name} = {{ ... }}")
+    return name
+
+
+def _synthetic(value: Any) -> dict[str, Any]:
+    known_keys(value, datasets.Synthetic.model_fields)
+    return datasets.Synthetic.model_validate(value).model_dump()
+
+
+def _csv(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise failure("must be a table", found=value)
+    known_keys(value, datasets.Csv.model_fields)
+    return datasets.Csv.model_validate(dict(value)).given()
+
+
+def _held_out(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, str):
+        return _file(value, info)
+    if is_number(value) and 0 <= value < 1:
+        return float(value)
+    raise failure("must be a fraction from 0 to below 1, or the path of a second file", found=value)
+
+
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Several = Annotated[
+    list[T], BeforeValidator(explicit), AfterValidator(distinct), PlainSerializer(brief), Written("{}, or several")
+]
+FolderName = Annotated[
+    str, AfterValidator(_folder_name), Written("text: letters, digits, spaces and any of `_ . + - = @`")
+]
+Rows = Annotated[int | Literal["full"], PlainValidator(_rows), Written('a whole number from 1, or `"full"`')]
+Init = Annotated[
+    str | dict[str, Any],
+    PlainValidator(_init),
+    Written('`"zeros"`, `{ normal = s }` with s > 0, or `{ point = [...] }`'),
+]
+Every = Annotated[str | dict[str, int], PlainValidator(_every), Written('`"epoch"`, or `{ log = k }` with k from 2')]
+Metrics = Annotated[
+    list[Annotated[str, AfterValidator(_metric)]],
+    # the three that are always there, and those asked for, in one order
+    AfterValidator(lambda names: [name for name in METRICS if name in (*ALWAYS_RECORDED, *names)]),
+    Written("a list of names: `fastgd list metrics`"),
+]
+ZeroBased = Annotated[
+    bool | Literal["auto"],
+    PlainValidator(lambda value: choice(value, (True, False, "auto"))),
+    Written('`true`, `false` or `"auto"`'),
+]
+Format = Annotated[
+    str, PlainValidator(lambda value: choice(value, datasets.FORMATS)), Written("one of " + ", ".join(datasets.FORMATS))
+]
+Csv = Annotated[dict[str, Any], PlainValidator(_csv), Table(datasets.Csv)]
+Columns = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Label = Annotated[str | int | float | bool, PlainValidator(_label), Written("text, a number, `true` or `false`")]
+File = Annotated[str, BeforeValidator(_file), Written("a path, from the study file's folder")]
+Synthetic = Annotated[dict[str, Any], PlainValidator(_synthetic), Table(datasets.Synthetic)]
+Dataset = Annotated[str, AfterValidator(_dataset), Written("a name: `fastgd list datasets`")]
+HeldOut = Annotated[
+    float | str, PlainValidator(_held_out), Written("a fraction from 0 to below 1, or the path of a second file")
+]

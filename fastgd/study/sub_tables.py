@@ -1,0 +1,139 @@
+"""The sub-tables of an `[[optimizer]]` block: options around its rule, and the line search of its steps."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, TypeAdapter, create_model, model_serializer
+
+from fastgd.common.errors import InputError
+from fastgd.optimizers.line_search import LINE_SEARCHES
+from fastgd.optimizers.options import kind_of, kinds
+from fastgd.study.fields import Block, Several
+from fastgd.study.values import as_list, brief, combined, distinct, failure, named, tables
+
+several: Any = Several  # of types that are known at run time only
+list_of: Any = list
+
+
+class Around(Block):
+    """An option around a rule, with its grids.
+
+    Attributes
+    ----------
+    table, kind : str
+        Of `fastgd.optimizers.options.OPTIONS`.
+    numbers : dict of str to list of float
+        Each of its numbers, with its values or its default.
+    """
+
+    table: str
+    kind: str
+    numbers: dict[str, list[float]]
+
+    @model_serializer
+    def _flat(self) -> dict[str, Any]:
+        kind = {"kind": self.kind} if self.kind else {}
+        return {**kind, **{key: brief(values) for key, values in self.numbers.items()}}
+
+
+class Search(Block):
+    """A line search.
+
+    Attributes
+    ----------
+    kind : str
+        A name of `fastgd.optimizers.line_search.LINE_SEARCHES`.
+    values : dict of str to float, int or tuple of float
+        Each of its keys.
+    """
+
+    kind: str
+    values: dict[str, Any]
+
+    @model_serializer
+    def _flat(self) -> dict[str, Any]:
+        return {"kind": self.kind, **self.values}
+
+    @property
+    def instance(self) -> Any:
+        """What the engine gets."""
+        return LINE_SEARCHES[self.kind].cls(**self.values)
+
+    @property
+    def label(self) -> str:
+        """Its name in the results, with what is not a number."""
+        lists = [", ".join(f"{item:.12g}" for item in v) for v in self.values.values() if isinstance(v, tuple)]
+        return f"line_search={self.kind}" + "".join(f"({text})" for text in lists)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Its numbers, by the names of their columns."""
+        return {f"line_search.{key}": float(v) for key, v in self.values.items() if not isinstance(v, tuple)}
+
+
+def read_block(block: Mapping[str, Any], what: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Validate a block against its rule's keys; a list or a grid may stand for each of the rule's values."""
+    model = create_model(what, __base__=Block, **fields)
+    return dict(model.model_validate(dict(block)))
+
+
+def flattened(read: Callable[[Any], list[Any]]) -> BeforeValidator:
+    """Read a table or a list of tables, each of which may make several blocks."""
+    adapter: TypeAdapter[list[list[Any]]] = TypeAdapter(list[Annotated[Any, PlainValidator(read)]])
+    return BeforeValidator(lambda value: list(itertools.chain(*adapter.validate_python(tables(value)))))
+
+
+def lists(value: Any) -> list[tuple[Any, ...]]:
+    """Read one list of numbers, or a list of such lists, as several values."""
+    items = as_list(value)
+    several_lists = items if items and isinstance(items[0], list) else [items]
+    return [tuple(as_list(item)) for item in several_lists]
+
+
+def lists_of(kind: Any) -> Any:
+    """Return the type of several lists of numbers, none of which has a number twice."""
+    own = Annotated[kind, AfterValidator(distinct)]
+    return Annotated[list_of[own], BeforeValidator(lists), AfterValidator(distinct)]
+
+
+def _around(table: str, block: Any) -> list[Around]:
+    if not isinstance(block, Mapping):
+        raise failure("must be a table", found=block)
+    try:
+        kind = kind_of(table, block)
+    except InputError as error:
+        raise failure(f": {error}") from None
+    record = kinds(table)[kind]
+    fields: dict[str, Any] = {"kind": (str | None, None)}
+    for key, default in record.hyper.items():
+        fields[key] = (several[record.annotations[key]], ... if default is None else [default])
+    read = read_block(block, table, fields)
+    return [Around(table=table, kind=kind, numbers={key: read[key] for key in record.hyper})]
+
+
+def _searches(block: Any) -> list[Search]:
+    if not isinstance(block, Mapping):
+        raise failure("must be a table", found=block)
+    record = named(LINE_SEARCHES.find, block.get("kind"), "kind")
+    fields: dict[str, Any] = {"kind": (str, ...)}
+    for key, default in record.fields.items():
+        kind = record.annotations[key]
+        values = several[kind]
+        if isinstance(default, tuple) or default is None:
+            values = lists_of(kind)
+        fields[key] = (values, ... if default is None else [default])
+    read = read_block(block, "line_search", fields)
+    axes = [read[key] for key in record.fields]
+    return [Search(kind=record.name, values=dict(zip(record.fields, values, strict=True))) for values in combined(axes)]
+
+
+def around_of(table: str) -> Any:
+    """Return the type of a sub-table of options: a table, or a list of alternatives."""
+    return Annotated[list[Around], flattened(partial(_around, table))]
+
+
+Searches = Annotated[list[Search], flattened(_searches)]

@@ -1,0 +1,110 @@
+"""`[surface]`: which grid of two parameters a problem's error surface is computed over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, model_validator
+
+from fastgd.study.fields import Block, Written, described
+from fastgd.study.values import as_list, brief, failure, is_point
+
+if TYPE_CHECKING:
+    from fastgd.study.config import Study
+
+Array = npt.NDArray[Any]
+MOST_POINTS = 1 << 26
+
+
+def _at(value: Any) -> Any:
+    if value == "zeros":
+        return value
+    if is_point(value):
+        return [float(number) for number in value]
+    raise failure("must be 'zeros' or a list of numbers, one for each parameter", found=value)
+
+
+Pair = Annotated[
+    list[float], BeforeValidator(as_list), PlainSerializer(brief), Written("a number, or one for each axis")
+]
+Axes = Annotated[
+    list[Annotated[int, Field(ge=0)]],
+    Field(min_length=1, max_length=2),
+    Written("a list of one or two whole numbers from 0"),
+]
+Points = Annotated[
+    list[Annotated[int, Field(ge=2)]],
+    BeforeValidator(as_list),
+    PlainSerializer(brief),
+    Written("a whole number from 2, or one for each axis"),
+]
+
+
+class SurfaceBlock(Block):
+    """The grid of an error surface."""
+
+    parameters: Axes | None = described(
+        "The parameters that vary: two, or one for a line. Of data, the intercept is the last.",
+        None,
+        otherwise="the first two",
+    )
+    low: Pair | None = described(
+        "Where the axes begin.", None, otherwise="of data required, of landscapes the domain's"
+    )
+    high: Pair | None = described("Where the axes end.", None, otherwise="of data required, of landscapes the domain's")
+    num: Points | None = described("Points along the axes.", None, otherwise="240; along a line 1,000")
+    at: Annotated[Any, PlainValidator(_at), Written('`"zeros"`, or a list of all parameters')] | None = described(
+        "Where the other parameters stay.", None, otherwise="zeros; of landscapes the lowest known minimum"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.parameters and len(set(self.parameters)) < len(self.parameters):
+            raise failure("must be two different parameters", "parameters", found=self.parameters)
+        for key in ("low", "high", "num"):
+            values = getattr(self, key)
+            if values is not None and len(values) not in (1, 2):
+                raise failure("must be a number, or one for each of the two axes", key, found=values)
+        if self.num and np.prod(np.resize(self.num, 2).astype(float)) > MOST_POINTS:
+            raise failure(f"makes more than {MOST_POINTS:,} points", "num", found=self.num)
+        if self.low and self.high:
+            _check_ends(np.resize(self.low, 2), np.resize(self.high, 2))
+        return self
+
+    def axes(self, parameters: int) -> list[int]:
+        """Return the parameters that vary, of a problem with so many: two, or one."""
+        return self.parameters if self.parameters is not None else list(range(min(2, parameters)))
+
+    def fault(self, parameters: int) -> str:
+        """Say what does not fit a problem with so many parameters; empty: everything does."""
+        if max(self.axes(parameters)) >= parameters:
+            return f"surface.parameters = {self.axes(parameters)}: valid are 0 to {parameters - 1:,}, the parameters"
+        if isinstance(self.at, list) and len(self.at) != parameters:
+            return f"surface.at has {len(self.at):,} numbers, and there are {parameters:,} parameters"
+        return ""
+
+
+def check_surface(study: Study) -> None:
+    """Refuse a surface that does not fit the problems, as far as it is known without the data."""
+    surface = study.surface
+    if surface is None:
+        return
+    for key in ("low", "high") if study.data_problems else ():
+        if getattr(surface, key) is None:
+            raise failure("is missing: where the axes of the error surface begin and end", "surface", key)
+    for problem in study.landscapes:
+        if fault := surface.fault(problem.dimension):
+            raise failure(f": {problem.label!r}: {fault}", "surface")
+        box = problem.box()[surface.axes(problem.dimension)]
+        low, high = (np.resize(ends, len(box)) for ends in (surface.low or box[:, 0], surface.high or box[:, 1]))
+        _check_ends(low, high, "surface")
+
+
+def _check_ends(low: Array, high: Array, *path: str) -> None:
+    if not np.all(low < high):
+        raise failure(f"must be below high = {high.tolist()}", *path, "low", found=low.tolist())
+    with np.errstate(over="ignore"):
+        if not np.isfinite(high - low).all():
+            raise failure(f"is too far below high = {high.tolist()} for a number", *path, "low", found=low.tolist())

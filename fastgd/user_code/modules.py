@@ -1,0 +1,312 @@
+"""Modules of the user's: how what a study names is found there, and told apart by the text that it is made of.
+
+A rule, a landscape or a loss may use whatever stands in other modules of the user's. What it computes is known by the
+text of all of them, and by the constants that its functions read: kernels freeze these.
+"""
+
+import ast
+import dis
+import hashlib
+import importlib
+import os
+import site
+import sys
+import sysconfig
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import resolve_name
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from fastgd.common.errors import InputError, nearest
+
+PACKAGE = Path(__file__).parent.parent
+_OF_EVERY_NAMEDTUPLE = frozenset(vars(namedtuple("_Empty", ())))  # a view of it would be emptied with the class
+LIBRARIES = {
+    Path(folder).resolve()
+    for folder in (
+        *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
+        *site.getsitepackages(),
+        site.getusersitepackages(),
+    )
+}
+
+
+_before_import: ContextVar[Callable[[str, str], None] | None] = ContextVar("before_import", default=None)
+
+
+@contextmanager
+def before_imports(hook: Callable[[str, str], None]) -> Iterator[None]:
+    """Call `hook(kind, name)` before a user's module is imported; what it raises keeps the module from being run."""
+    token = _before_import.set(hook)
+    try:
+        yield
+    finally:
+        _before_import.reset(token)
+
+
+def refuse_import(kind: str, name: str) -> None:
+    """Keep users' modules from being imported: a hook."""
+    raise InputError(
+        f"{kind} {name!r}: users' modules are not to be imported (--no-plugins, plugins=False), and this is one: "
+        f"{origin_of(name)}"
+    )
+
+
+def origin_of(name: str) -> str:
+    """Return "module (from file)" of what "module:name" would import, without running anything of it."""
+    module = name.partition(":")[0]
+    try:
+        spec = _spec(module)
+    except Exception:  # finders of other packages may raise anything
+        spec = None
+    if spec is None:
+        return f"{module} (which is not found)"
+    file = Path(spec.origin or "")
+    if not spec.has_location:
+        return f"{module} (of Python itself)" if spec.origin else f"{module} (a folder without a file of its own)"
+    here = Path.cwd()
+    return f"{module} (from {f'./{file.relative_to(here)}' if file.is_relative_to(here) else file})"
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Return where a module would be found; unlike importlib's own, it does not import the packages around it."""
+    spec, path, known = None, None, ""
+    for part in module.split("."):
+        known = f"{known}.{part}".lstrip(".")
+        found = (finder.find_spec(known, path) for finder in sys.meta_path)
+        spec = next((each for each in found if each), None)
+        if spec is None and path is None:
+            spec = PathFinder.find_spec(known, [os.getcwd()])
+        if spec is None:
+            return None
+        path = list(spec.submodule_search_locations or ())
+    return spec
+
+
+def find_attribute(kind: str, name: str) -> Any:
+    """Return what "package.module:name" names; a module is looked for where Python looks, then in the current folder.
+
+    Raises
+    ------
+    InputError
+        There is no such module, it cannot be imported, or it has no such name.
+    """
+    module_name, _, attribute = name.partition(":")
+    if hook := _before_import.get():
+        hook(kind, name)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's module may raise anything
+        raise InputError(f"{kind} {name!r}: cannot import the module {module_name!r}: {error}") from error
+    if not hasattr(module, attribute):
+        own = {key: value for key, value in vars(module).items() if home_of(value) == module_name}
+        plain = kind in ("landscape", "gradient")  # which any function may be
+        names = [key for key, value in own.items() if hasattr(value, kind) or (plain and callable(value))]
+        raise InputError(f"{kind} {name!r}: the module has no {attribute!r}; {nearest(attribute, names)}")
+    return getattr(module, attribute)
+
+
+def home_of(value: Any) -> str:
+    """Return the name of the module that a function or class is from."""
+    return str(getattr(value, "__module__", ""))
+
+
+def functions_of(cls: type) -> tuple[FunctionType, ...]:
+    """Return the functions that a NamedTuple's class body holds, without those that every NamedTuple has."""
+    own = {name: value for name, value in vars(cls).items() if name not in _OF_EVERY_NAMEDTUPLE}
+    return tuple(value for value in own.values() if isinstance(value, FunctionType))
+
+
+def reached(functions: Iterable[Any]) -> tuple[FunctionType, ...]:
+    """Return these functions and the plain functions that they name, directly or not.
+
+    NumPy's are left out, those that kernels know (`fastgd.core.math`), and what is no function of Python's.
+    """
+    found: dict[FunctionType, None] = {}
+    waiting = list(functions)
+    while waiting:
+        function = waiting.pop()
+        known = home_of(function).partition(".")[0] == "numpy" or home_of(function) == "fastgd.core.math"
+        if not isinstance(function, FunctionType) or known or function in found:
+            continue
+        found[function] = None
+        waiting += [value for _, value in named_by(function)]
+    return tuple(found)
+
+
+def named_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield what a function's code names, attributes of the user's modules included, and of modules in these."""
+    names = list(_names(function.__code__))
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    values = [(name, cell.cell_contents) for name, cell in cells]
+    own = function.__globals__
+    values += [(name, own[name]) for name in _globals(function.__code__) if name in own]
+    modules: list[ModuleType] = []
+    for name, value in values:  # which grow on the way
+        yield name, value
+        if isinstance(value, ModuleType) and value not in modules and _is_users(value):
+            modules.append(value)
+            values += [(f"{name}.{part}", vars(value)[part]) for part in names if part in vars(value)]
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _globals(code: CodeType) -> Iterator[str]:
+    """Yield the names that are looked up in the module: of `h.lr`, `lr` is none of them."""
+    yield from {each.argval: None for each in dis.get_instructions(code) if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _globals(constant)
+
+
+def source_of(module: str, functions: Iterable[Any]) -> str:
+    """Return a hash of what some functions of a module are made of.
+
+    It covers the text of the module and of every module of the user's that it or they reach, and the constants that the
+    functions read. What has no file, as at a prompt, counts by its byte code.
+    """
+    functions = reached(functions)
+    digest = hashlib.sha256()
+    for name in modules_of(module, functions):
+        text = _text(sys.modules[name]) or b""
+        digest.update(f"{len(text)};".encode() + text)
+    if module.partition(".")[0] != PACKAGE.name:
+        for function in sorted(functions, key=lambda function: (home_of(function), function.__qualname__)):
+            digest.update(repr(_frozen(function)).encode())
+            digest.update(_constant(function.__defaults__ or ()).encode())
+            if _text(sys.modules.get(home_of(function))) is None:
+                digest.update(_code(function.__code__).encode())
+    return digest.hexdigest()[:16]
+
+
+_read: dict[FunctionType, list[tuple[str, Any]]] = {}
+
+
+def _frozen(function: FunctionType) -> list[tuple[str, str]]:
+    """Return the constants that a function reads, by name."""
+    named = sorted(named_by(function), key=lambda pair: pair[0])
+    now = [(name, value if isinstance(value, FunctionType) else _constant(value)) for name, value in named]
+    before = _read.setdefault(function, now)
+    if changed := sorted({name for name, _ in set(before) ^ set(now)}):
+        name = function.__qualname__
+        raise InputError(
+            f"{name} reads {changed[0]}, which has changed since it was first used, and its machine code keeps what it "
+            f"was: define {name} anew, or reload {home_of(function)} and what imports it"
+        )
+    return [(name, text) for name, text in now if text and isinstance(text, str)]
+
+
+def check_unchanged(functions: Iterable[Any]) -> None:
+    """Raise InputError where a constant that these functions read, or a function that they call, is not what it was."""
+    for function in reached(functions):
+        _frozen(function)
+
+
+def _constant(value: Any) -> str:
+    """The text of what a kernel would freeze; empty for anything else."""
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return f"{value.dtype}{value.shape}{hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
+    if isinstance(value, tuple):
+        return f"({','.join(map(_constant, value))})"
+    return repr(value) if isinstance(value, (bool, int, float, complex, str, bytes, np.generic)) else ""
+
+
+def _code(code: CodeType) -> str:
+    constants = [_code(value) if isinstance(value, CodeType) else repr(value) for value in code.co_consts]
+    return repr((code.co_code, code.co_names, code.co_varnames, code.co_freevars, constants))
+
+
+def modules_of(module: str, functions: Iterable[Any] = ()) -> list[str]:
+    """Return the names of a module and of those of the user's that it, or these functions, reach, in order.
+
+    Their text is kept as it is now, which is what was imported.
+    """
+    found: set[str] = set()
+    waiting = [module, *(home_of(function) for function in reached(functions))]
+    while waiting:
+        name = waiting.pop()
+        known = sys.modules.get(name)
+        same_package = name.partition(".")[0] == module.partition(".")[0] != PACKAGE.name
+        if known is None or name in found or not (name == module or same_package or _is_users(known)):
+            continue
+        found.add(name)
+        if name.partition(".")[0] != PACKAGE.name:
+            waiting += [*_imports(known), *_held(known)]
+    return sorted(found)
+
+
+def _held(module: ModuleType) -> Iterator[str]:
+    for value in list(vars(module).values()):
+        yield value.__name__ if isinstance(value, ModuleType) else home_of(value)
+
+
+def _imports(module: ModuleType) -> Iterator[str]:
+    """Yield every module that a module's text may import, wherever it does so."""
+    try:
+        tree = ast.parse(_text(module) or b"")
+    except SyntaxError:  # edited since it was imported
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            if node.level:
+                base = resolve_name(base, module.__package__) if module.__package__ else base.lstrip(".")
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            yield from (".".join(parts[: count + 1]) for count in range(len(parts)))
+
+
+def _is_users(module: ModuleType) -> bool:
+    """Whether a module is neither fastgd's nor of an installed library."""
+    if module.__name__ == "__main__":
+        return True
+    file = getattr(module, "__file__", None)
+    folders = getattr(module, "__path__", ())  # of a package without a file of its own
+    return any(map(file_is_users, folders if file is None else [file]))
+
+
+def file_is_users(file: str) -> bool:
+    """Whether a file is neither fastgd's nor of an installed library."""
+    path = Path(file)
+    if not path.exists():
+        return False
+    folders = path.resolve().parents
+    return PACKAGE not in folders and not any(folder in LIBRARIES for folder in folders)
+
+
+_texts: dict[str, tuple[Any, bytes | None]] = {}
+
+
+def _text(module: ModuleType | None) -> bytes | None:
+    """Return the text of a module as it was when fastgd first saw it, which is what was imported; None: it has no file.
+
+    A module that is reloaded has a new spec, and is read anew.
+    """
+    if module is None:
+        return None
+    known = _texts.get(module.__name__)
+    if known is None or known[0] is not (module.__spec__ or module):
+        path = Path(getattr(module, "__file__", None) or "")
+        known = _texts[module.__name__] = (module.__spec__ or module, path.read_bytes() if path.is_file() else None)
+    return known[1]
