@@ -55,12 +55,12 @@ def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str
 def _sketch(file: Path, output: Path) -> None:
     """Draw the schedules of a study that need not have run; its data say how many steps an epoch has."""
     from fastgd import plots
-    from fastgd.cli import runs
+    from fastgd.cli.studies import read_without_plugins
     from fastgd.plan.cohorts import make_plan
     from fastgd.runs.reporting.events import Event
     from fastgd.runs.runner import load_data
 
-    study, imports = runs.read_without_plugins(file, [])
+    study, imports = read_without_plugins(file, [])
     if study is None:
         raise InputError(
             f"{file}: a picture imports nothing, and there is nothing to draw without: {'; '.join(imports)}"

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
+from fastgd.datasets import frames
 from fastgd.datasets.csr import canonical, row_of
-from fastgd.datasets.readers import frames
 from fastgd.datasets.record import Dataset, Floats, Matrix, Numbered, Place, digest, row_number
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.core.vectors import aligned
-from fastgd.engine.rows.arrays import CHUNK, MOST_ROWS, Scratch
+from fastgd.engine.arrays import CHUNK, MOST_ROWS, Scratch
 from fastgd.engine.shapes import Kernel, single_shape, sparse_shape, tile_shape
 
 Array = npt.NDArray[Any]

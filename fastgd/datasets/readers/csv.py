@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fastgd.common.errors import InputError, nearest
+from fastgd.datasets import frames
 from fastgd.datasets.arrays import build
-from fastgd.datasets.readers import frames
 from fastgd.datasets.readers.csv_keys import WHITESPACE, Csv
 from fastgd.datasets.readers.reading import Reading, check_names, opened, target_column
 from fastgd.datasets.record import Dataset, Place, row_number

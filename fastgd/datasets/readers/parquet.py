@@ -6,8 +6,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from fastgd.common.errors import InputError
+from fastgd.datasets import frames
 from fastgd.datasets.arrays import build
-from fastgd.datasets.readers import frames, lists
+from fastgd.datasets.readers import lists
 from fastgd.datasets.readers.reading import Reading, check_names, reading, target_column
 from fastgd.datasets.record import Dataset, check_memory
 

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
+from fastgd.datasets import frames
 from fastgd.datasets.arrays import build
-from fastgd.datasets.readers import csv, frames, parquet
+from fastgd.datasets.readers import csv, parquet
 from fastgd.datasets.readers.csv_keys import Csv
 from fastgd.datasets.readers.reading import Reading, check_array, check_file, reading
 from fastgd.datasets.record import Dataset

@@ -11,7 +11,7 @@ from typing import IO
 from fastgd.common.errors import InputError
 from fastgd.datasets.arrays import build
 from fastgd.datasets.csr import MOST_COLUMNS, check_columns
-from fastgd.datasets.readers.frames import shown
+from fastgd.datasets.frames import shown
 from fastgd.datasets.readers.reading import Reading, ZeroBased, opened, reading
 from fastgd.datasets.record import Dataset, row_number
 

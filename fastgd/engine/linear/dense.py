@@ -8,8 +8,8 @@ import numpy as np
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import cast, load, prefetch, store, zeros
+from fastgd.engine.arrays import MOST_ROWS
 from fastgd.engine.linear.blocks import gradient_block, margin_block
-from fastgd.engine.rows.arrays import MOST_ROWS
 
 COLUMNS = 128  # features whose weights stay in the cache while all rows of a chunk pass over them
 

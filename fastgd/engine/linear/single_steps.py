@@ -8,11 +8,11 @@ counts.
 from fastgd.core.compile import jit
 from fastgd.core.static import call_at, static
 from fastgd.core.vectors import spread, store
+from fastgd.engine.arrays import CHUNK
 from fastgd.engine.linear.dense import gather, prefetch_rows
 from fastgd.engine.linear.feature_blocks import dot_block, outer_block
 from fastgd.engine.linear.sums import add_chunk, clear, clear_chunk, rounded
 from fastgd.engine.linear.tile_steps import begin_step
-from fastgd.engine.rows.arrays import CHUNK
 
 
 @jit

@@ -11,11 +11,11 @@ import numpy as np
 from fastgd.core.compile import jit
 from fastgd.core.static import call_at, static
 from fastgd.core.vectors import load, store, total, zeros
+from fastgd.engine.arrays import CHUNK, PLAIN
 from fastgd.engine.linear.dense import add_intercept_gradient
 from fastgd.engine.linear.sparse import row_margins
 from fastgd.engine.linear.sums import clear
 from fastgd.engine.linear.tile_steps import blend, note_bad, recall
-from fastgd.engine.rows.arrays import CHUNK, PLAIN
 
 STEPS = 256  # whose features are listed before the worker turns to its next tile
 ROWS = 4096  # taken one at a time before it does: what a tile needs most stays in the cache

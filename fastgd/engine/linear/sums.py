@@ -9,7 +9,7 @@ from numba.extending import overload
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import cast, load, store, zeros
-from fastgd.engine.rows.arrays import SparseRows
+from fastgd.engine.arrays import SparseRows
 
 
 def place_of(data, total, G):

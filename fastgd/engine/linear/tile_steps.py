@@ -8,10 +8,10 @@ import numpy as np
 from fastgd.core.compile import jit
 from fastgd.core.static import call_at, static
 from fastgd.core.vectors import load, store
+from fastgd.engine.arrays import CHUNK, PLAIN, SAGA, SNAPSHOT, SVRG, Points, by_rows
 from fastgd.engine.linear import dense, sparse
 from fastgd.engine.linear.dense import add_feature_gradients, add_intercept_gradient
 from fastgd.engine.linear.sums import add_chunk, clear, clear_chunk, place_of, rounded
-from fastgd.engine.rows.arrays import CHUNK, PLAIN, SAGA, SNAPSHOT, SVRG, Points, by_rows
 
 BLOCKS = 4  # register blocks of features whose gradient is handed to the rule at once
 

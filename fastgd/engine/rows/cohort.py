@@ -12,11 +12,7 @@ from fastgd.common.properties import cached_property
 from fastgd.core.static import Static
 from fastgd.core.threads import CALL_SECONDS, Threads, call
 from fastgd.core.vectors import aligned
-from fastgd.engine.coast.touching import Touching
-from fastgd.engine.linear import single_steps, tile_steps
-from fastgd.engine.linear.tile_steps import BLOCKS
-from fastgd.engine.loss_kernels import losses_address, residuals_address
-from fastgd.engine.rows.arrays import (
+from fastgd.engine.arrays import (
     CHUNK,
     PLAIN,
     SAGA,
@@ -29,6 +25,10 @@ from fastgd.engine.rows.arrays import (
     make_rows,
     part_rows,
 )
+from fastgd.engine.coast.touching import Touching
+from fastgd.engine.linear import single_steps, tile_steps
+from fastgd.engine.linear.tile_steps import BLOCKS
+from fastgd.engine.loss_kernels import losses_address, residuals_address
 from fastgd.engine.rows.evaluation import Evaluation, Measures
 from fastgd.engine.rows.line_search import DirectionLine
 from fastgd.engine.rows.order import identity, shuffle, start_values

@@ -14,10 +14,10 @@ from fastgd.core.math import LEAST, MOST
 from fastgd.core.static import Static
 from fastgd.core.threads import CALL_SECONDS, call
 from fastgd.core.vectors import aligned
+from fastgd.engine.arrays import CHUNK, PLAIN, Rows, Scratch, SparseRows, make_rows, part_rows
 from fastgd.engine.linear import tile_steps
 from fastgd.engine.linear.evaluation_steps import BLOCK, evaluate_blocks, evaluate_single_blocks
 from fastgd.engine.loss_kernels import losses_address, residuals_address
-from fastgd.engine.rows.arrays import CHUNK, PLAIN, Rows, Scratch, SparseRows, make_rows, part_rows
 from fastgd.engine.rows.order import identity
 from fastgd.engine.shapes import Kernel
 from fastgd.engine.tiles import TileLayout, is_double, make_scratch

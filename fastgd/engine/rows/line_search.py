@@ -18,10 +18,10 @@ from fastgd.core.compile import jit
 from fastgd.core.static import Static, call_at, static
 from fastgd.core.threads import CALL_SECONDS, call
 from fastgd.core.vectors import aligned, load, store, wide
+from fastgd.engine.arrays import CHUNK, Rows, SparseRows
 from fastgd.engine.linear.evaluation_steps import BLOCK
 from fastgd.engine.linear.tile_steps import gather, margins
 from fastgd.engine.loss_kernels import losses_address, residuals_address
-from fastgd.engine.rows.arrays import CHUNK, Rows, SparseRows
 from fastgd.engine.rows.order import identity
 from fastgd.engine.tiles import make_scratch
 
