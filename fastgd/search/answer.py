@@ -24,6 +24,10 @@ FOUND = (
     *("seeds", "diverged", "rates", "rounds", "trials"),
 )
 _NUMBERS = ("answer", "round", "l2", "batch_size", *(name for name in FOUND if name != "status"))
+_NEEDED = {
+    "answers": ("problem", "optimizer", "variant", "schedule", *FOUND),
+    "points": ("answer", "round", "full", "lr", "loss", "loss_min", "loss_max", "seeds", "diverged"),
+}
 # The infinite ones of each table: JSON has no number for them.
 _INFINITE = {"answers": ("loss", "loss_min", "loss_max"), "points": ("loss", "loss_min", "loss_max")}
 
@@ -111,7 +115,7 @@ class Tuning:
                 _check(Round, one)
             if [*{unit for one in found["rounds"] for unit in one["budget"]}] not in ([], ["epochs"], ["steps"]):
                 raise ValueError("the budgets of its rounds must be epochs, or steps")
-            tables = {name: _table(found[name], _INFINITE[name]) for name in _INFINITE}
+            tables = {name: _table(found[name], _NEEDED[name], _INFINITE[name]) for name in _NEEDED}
             rounds = [Round(**fields) for fields in found["rounds"]]
             return cls(path, found["name"], found["metric"], found["factor"], rounds, **tables)
         except FileNotFoundError:
@@ -175,7 +179,9 @@ def _check(cls: type, found: Mapping[str, Any]) -> None:
         raise ValueError(fault)
 
 
-def _table(rows: list[Mapping[str, Any]], infinite: tuple[str, ...]) -> pd.DataFrame:
+def _table(rows: list[Mapping[str, Any]], needed: tuple[str, ...], infinite: tuple[str, ...]) -> pd.DataFrame:
+    for name in (name for row in rows for name in needed if name not in row):
+        raise ValueError(f"a row has no {name!r}")
     for value in (value for row in rows for value in row.values()):
         if isinstance(value, list | dict):
             raise ValueError(f"a row holds {shortened(value)}, and must hold texts and numbers")

@@ -348,20 +348,26 @@ class Inspection:
         for kind, files in {"trials": records, **self.attached}.items():
             for path, record in files:
                 own = self._about[path]
-                self._check_schema(path, kind)
+                typed = self._check_schema(path, kind)
                 groups = list(enumerate(table is None for table in self._groups(path)))
-                if bad := [group for group, is_bad in groups if is_bad]:
+                if bad := [group for group, is_bad in groups if is_bad or not typed]:
                     self.bad[path] = bad
                     text = f"{len(bad)} of its {len(groups)} row groups are damaged"
                     self._tell.append((path, text, record))
                 if not own.sealed:
                     self._note(path, "has no checksums: an earlier version of fastgd wrote it")
 
-    def _check_schema(self, path: Path, kind: str) -> None:
+    def _check_schema(self, path: Path, kind: str) -> bool:
+        """Note columns that are none of a file's kind; return whether all are: rows of other types are of no use."""
         wanted = PARAMETERS if kind == "parameters" else getattr(self.columns, kind)
-        for field in self._about[path].schema:
-            if field.name not in wanted.names or wanted.field(field.name).type != field.type:
-                self._wrong(path, f"has a column {field.name!r} of the type {field.type} that is none of its kind's")
+        strange = [
+            field
+            for field in self._about[path].schema
+            if field.name not in wanted.names or wanted.field(field.name).type != field.type
+        ]
+        for field in strange:
+            self._wrong(path, f"has a column {field.name!r} of the type {field.type} that is none of its kind's")
+        return not strange
 
     def _read_trials(self) -> None:
         """Read which trials there are; those of damaged row groups are lost."""
@@ -390,11 +396,12 @@ class Inspection:
             return int(file.num_row_groups)
 
     def _rows(self, path: Path, names: list[str], groups: Collection[int]) -> Iterator[pd.DataFrame]:
-        """Read columns of some row groups, those that can be read."""
+        """Read columns of some row groups, those that can be read and have the types of these columns."""
         if not groups:
             return
+        types = pa.schema([self.columns.trials.field(name) for name in names])
         for group, table in enumerate(self._groups(path, names)):
-            if group in groups and table is not None:
+            if group in groups and table is not None and table.schema.equals(types):
                 yield table.to_pandas()
 
     def _follow(self) -> None:
