@@ -9,9 +9,12 @@ from test_plots import inside
 
 from fastgd.analysis import load
 from fastgd.common.errors import InputError
+from fastgd.plan.recording import EFFECTIVE_RATES as METRIC
+from fastgd.plan.recording import RATE_CLASSES as CLASSES
+from fastgd.plan.recording import RATE_COLUMNS as COLUMNS
+from fastgd.plan.recording import RATE_QUANTILES as QUANTILES
 from fastgd.plots import plot, rates, save
 from fastgd.plots.studies.rates import _CLASSES, rates_of
-from fastgd.runs.effective_rates import CLASSES, COLUMNS, METRIC, QUANTILES
 
 CHECKPOINTS = 5
 

@@ -12,8 +12,9 @@ from small_studies import run
 import fastgd
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine.swarm.swarm import Reading
+from fastgd.plan.recording import TAIL
 from fastgd.problems import LOSSES, Loss
-from fastgd.runs.outcomes import TAIL, Ground, judge
+from fastgd.runs.outcomes import Ground, judge
 from fastgd.runs.stopping import Stopping, loss_scale
 from fastgd.schedules import SCHEDULES
 from fastgd.search.rates import excess, flat_range

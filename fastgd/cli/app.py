@@ -172,12 +172,13 @@ def run(
     ```
     """
     from fastgd.cli import runs
+    from fastgd.cli.studies import read
 
     options = runs.Options(fresh=fresh, threads=threads, trial=trial, allow_mixed=allow_mixed)
     if dry_run:
         runs.dry_run(study, assignments or [], out, options, plugins=bool(plugins))
     else:
-        runs.run(runs.read(study, assignments or [], plugins=plugins is not False), out, options)
+        runs.run(read(study, assignments or [], plugins=plugins is not False), out, options)
 
 
 @app.command()
@@ -247,12 +248,13 @@ def tune(
     fastgd run results/flights-tune/tuned.toml
     ```
     """
-    from fastgd.cli import runs, tunings
+    from fastgd.cli import tunings
+    from fastgd.cli.studies import read
 
     options: dict[str, Any] = {"factor": factor, "low": low, "high": high, "points": points, "epochs": epochs}
     options |= {"steps": steps, "by": by and By.of(by, "--by").value, "threads": threads}
     command = tunings.range_test if range_test else tunings.tune
-    command(runs.read(study, assignments or [], plugins=plugins is not False), out, options, as_json=json)
+    command(read(study, assignments or [], plugins=plugins is not False), out, options, as_json=json)
 
 
 @app.command()
@@ -429,7 +431,8 @@ def warmup(
     once.
     """
     from fastgd.cli import runs
+    from fastgd.cli.studies import read
 
     if study is not None and everything:
         raise InputError("give a study or --all, not both")
-    runs.warmup(None if study is None else runs.read(study, [], plugins=plugins is not False))
+    runs.warmup(None if study is None else read(study, [], plugins=plugins is not False))
