@@ -149,11 +149,18 @@ def _looked_at(file: Path, results: fastgd.Results, chosen: Callable[[Any], Any]
 
 
 def _undefined(results: fastgd.Results) -> str:
-    """Values that are no finite numbers stand in trials that diverged alone; what guesses never saw is infinite."""
-    trials = results.trials[["trial_id", *(["start"] if "start" in results.trials else []), "status", "optimizer"]]
-    curves = results.curves.merge(trials, on=[name for name in ("trial_id", "start") if name in trials])
+    """Values that are no finite numbers stand in trials that diverged alone; what guesses never saw is infinite.
+
+    On a landscape the value may be too large for a float where a trial begins, and come back from there: such trials
+    are judged by where they end.
+    """
+    keys = ["trial_id", *(["start"] if "start" in results.trials else [])]
+    curves = results.curves.merge(results.trials[[*keys, "status", "optimizer"]], on=keys)
     guesses = curves["optimizer"].isin(["grid", "random_search"])
-    odd = curves[~np.isfinite(curves["loss"]) & (curves["status"] != "diverged") & ~guesses]
+    odd = ~np.isfinite(curves["loss"]) & (curves["status"] != "diverged") & ~guesses
+    if "start" in keys:
+        odd &= curves["step"] == curves.groupby(keys, observed=True)["step"].transform("max")
+    odd = curves[odd]
     return f"not finite, and not diverged:\n{odd.head(3).T}" if len(odd) else ""
 
 
