@@ -7,7 +7,7 @@ from rich.console import RenderableType
 
 from fastgd.cli.consoles import table
 from fastgd.common.numbers import amount, count
-from fastgd.plan.summary import CohortSummary, PlanSummary
+from fastgd.plan.summary import PlanSummary, UnitSummary
 
 TEXTS = ("problem", "optimizer", "kernel")
 
@@ -49,11 +49,11 @@ def _work(summary: PlanSummary) -> str:
     return f"{amount(summary.flops, 'flop')}{passes}; the largest part takes {amount(summary.bytes, 'B')} of the memory"
 
 
-def _kind(cohort: CohortSummary) -> tuple[str, str, int, str]:
+def _kind(cohort: UnitSummary) -> tuple[str, str, int, str]:
     return cohort.problem, cohort.optimizer, cohort.batch_size, cohort.kernel
 
 
-def _row(cohorts: Sequence[CohortSummary]) -> dict[str, str]:
+def _row(cohorts: Sequence[UnitSummary]) -> dict[str, str]:
     lanes = sum(cohort.lanes for cohort in cohorts)
     computed = sum(cohort.lanes / (1 - cohort.padding) for cohort in cohorts)
     problem, optimizer, batch_size, kernel = _kind(cohorts[0])

@@ -56,7 +56,7 @@ def _sketch(file: Path, output: Path) -> None:
     """Draw the schedules of a study that need not have run; its data say how many steps an epoch has."""
     from fastgd import plots
     from fastgd.cli.studies import read_without_plugins
-    from fastgd.plan.cohorts import make_plan
+    from fastgd.plan.cohorts import cohorts_of
     from fastgd.runs.reporting.events import Event
     from fastgd.runs.runner import load_data
 
@@ -72,7 +72,7 @@ def _sketch(file: Path, output: Path) -> None:
         show(f"schedule: {output}")
         return
     unseen: list[Event] = []
-    cohorts = make_plan(study, load_data(study, None, unseen.append)).cohorts
+    cohorts = cohorts_of(study, load_data(study, None, unseen.append))
     longest = max(cohorts, key=lambda cohort: cohort.batches)
     blocks = plots.study_blocks(study.model_dump(exclude_none=True))
     plots.save(plots.sketch(blocks, longest.epochs, longest.batches), output)

@@ -9,8 +9,7 @@ import pandas as pd
 
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_toml
-from fastgd.plan.cohorts import Plan
-from fastgd.plan.swarms import StudyPlan
+from fastgd.plan.plan import Plan
 from fastgd.store.contents import Snapshot
 from fastgd.store.manifest import SCHEMA, Manifest, read_study
 from fastgd.study.config import Study
@@ -37,7 +36,7 @@ class Standing:
         Of those stored, how many ran out of time, and will run again.
     notes : tuple of str
         What will run again though it is stored, and why.
-    left : Plan or StudyPlan
+    left : Plan
         The plan of what is to run.
     """
 
@@ -46,7 +45,7 @@ class Standing:
     missing: int
     timed_out: int
     notes: tuple[str, ...]
-    left: Plan | StudyPlan
+    left: Plan
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -55,14 +54,14 @@ class Standing:
         return f"{self.path} holds {self.held:,} of the {total:,} trials, and {self.missing:,} are missing", *self.notes
 
 
-def standing(path: Path, study: Study, plan: Plan | StudyPlan) -> Standing | None:
+def standing(path: Path, study: Study, plan: Plan) -> Standing | None:
     """Return what a folder holds of a study's plan; None: it holds no results.
 
     Parameters
     ----------
     path : Path
     study : Study
-    plan : Plan or StudyPlan
+    plan : Plan
 
     Raises
     ------
@@ -71,7 +70,7 @@ def standing(path: Path, study: Study, plan: Plan | StudyPlan) -> Standing | Non
     """
     if not (path / "manifest.json").exists() or Manifest.read(path).schema != SCHEMA:
         return None
-    snapshot, planned = Snapshot.read(path), plan.table()
+    snapshot, planned = Snapshot.read(path), plan.table
     rows = snapshot.table("trials", columns=["trial_id"])["trial_id"].to_pandas().astype(str).value_counts()
     weights = planned["starts"] if "starts" in planned else pd.Series(1, planned.index)
     held = int(weights.clip(upper=planned["trial_id"].map(rows).fillna(0)).sum())

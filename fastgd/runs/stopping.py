@@ -6,26 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastgd.datasets import Data
-from fastgd.problems import Loss
 from fastgd.study.config import Stop
 
 Array = npt.NDArray[Any]
 RELATIVE_IMPROVEMENT = 1e-4
-
-
-def loss_scale(data: Data, loss: Loss) -> float:
-    """Return a loss's own scale on some data: the mean, over the training rows, of its size where the margin is 0.
-
-    It changes with the targets as the objective does: a thousandth of the targets is a millionth of the squared loss.
-    A loss of counts is `e^0` there whatever these are: of its sizes at the margins 0 and 1 the larger one counts. It is
-    0, no scale, where a loss of a user's own has no value there.
-    """
-    y = data.y.astype(np.float64)
-    margins = (0.0, 1.0) if loss.targets == "count" else (0.0,)
-    with np.errstate(all="ignore"):
-        scale = float(np.mean(np.max([np.abs(loss.value(z, y)) for z in margins], axis=0)))
-    return scale if np.isfinite(scale) else 0.0
 
 
 @dataclass
@@ -41,8 +25,8 @@ class Stopping:
     guessing : bool
         Whether the lanes look at points: these end early at their target alone.
     scale : float
-        The loss's own scale (see `loss_scale`). A rise is judged relative to the objective at the start, or to this
-        where a start is so good that its objective is no measure.
+        The loss's own scale (see `fastgd.plan.workload.loss_scale`). A rise is judged relative to the objective at the
+        start, or to this where a start is so good that its objective is no measure.
     """
 
     stop: Stop

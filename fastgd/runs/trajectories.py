@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from fastgd.engine.swarm.swarm import Swarm
 from fastgd.optimizers.rule import Rule
-from fastgd.plan.swarms import SwarmPlan
-from fastgd.store.swarm import Names, SwarmWriter
+from fastgd.plan.swarm import SwarmUnit
+from fastgd.runs.sinks import Sink
+from fastgd.store.swarm import Names
 
 Array = npt.NDArray[Any]
 ROWS = 1 << 17  # that are written at a time, and
@@ -17,11 +18,11 @@ STATES = 1 << 25  # the bytes of the states that they are read from, at most
 
 
 def follow(
-    plan: SwarmPlan,
+    unit: SwarmUnit,
     lanes: Array,
     swarm: Swarm,
     rates: Callable[[int], Array],
-    writer: SwarmWriter,
+    sink: Sink,
     poll: Callable[[], None],
 ) -> None:
     """Run lanes from their start, step by step, and write where they are before each step and after the last.
@@ -29,12 +30,13 @@ def follow(
     Their bits are those of the whole run: a lane's arithmetic does not depend on where calls are cut. States are kept
     as they are and read many at a time: to read a step by itself takes much longer than to take it.
     """
-    which, start = np.divmod(lanes, len(plan.starts))
-    d, count = plan.spec.d, len(lanes)
+    which, start = unit.places(lanes)
+    start = unit.number_of(start)
+    d, count = unit.spec.d, len(lanes)
     most = max(1, min(ROWS // (count * d), STATES // swarm.groups.state.nbytes))
     swarm.compile()
-    for first in range(0, plan.steps + 1, most):
-        steps = np.arange(first, min(first + most, plan.steps + 1))
+    for first in range(0, unit.steps + 1, most):
+        steps = np.arange(first, min(first + most, unit.steps + 1))
         taken, lr = [], []
         for step in steps.tolist():
             if step:
@@ -42,32 +44,32 @@ def follow(
             taken.append(swarm.moment())
             lr.append(swarm.line.rates if swarm.line else rates(step)[which])
         names = {
-            "trial_id": Names(plan.ids, np.tile(np.repeat(which, d), len(steps))),
+            "trial_id": Names(unit.ids, np.tile(np.repeat(which, d), len(steps))),
             "start": np.tile(np.repeat(start, d), len(steps)),
             "coordinate": np.tile(np.arange(d), len(steps) * count),
         }
         numbers = {"step": np.repeat(steps, count * d), "lr": np.repeat(np.concatenate(lr), d)}
-        rows = names | numbers | _rows(plan, swarm.moments(taken), steps)
-        writer.append("trajectories", len(steps) * count * d, rows)
+        rows = names | numbers | _rows(unit, swarm.moments(taken), steps)
+        sink.append("trajectories", rows, len(steps) * count * d)
 
 
-def _rows(plan: SwarmPlan, seen: Swarm, steps: Array) -> dict[str, Any]:
+def _rows(unit: SwarmUnit, seen: Swarm, steps: Array) -> dict[str, Any]:
     """What is read of the lanes after each of the steps: a row for each coordinate of each lane."""
     reading, slots = seen.read(), seen.slots()
     rows = {
-        "loss": np.repeat(reading.loss, plan.spec.d),
+        "loss": np.repeat(reading.loss, unit.spec.d),
         "x": reading.positions.T.ravel(),
-        "gradient": _gradients(plan, reading.positions, steps).T.ravel(),
+        "gradient": _gradients(unit, reading.positions, steps).T.ravel(),
     }
-    for name, slot in zip(plan.spec.rule.slot_names, slots, strict=True):
+    for name, slot in zip(unit.spec.rule.slot_names, slots, strict=True):
         rows[f"slot.{name}"] = slot.T.ravel()
-    effective = _effective(plan.spec.rule, seen, slots, steps)
+    effective = _effective(unit.spec.rule, seen, slots, steps)
     return rows if effective is None else rows | {"effective_lr": effective.T.ravel()}
 
 
-def _gradients(plan: SwarmPlan, positions: Array, steps: Array) -> Array:
+def _gradients(unit: SwarmUnit, positions: Array, steps: Array) -> Array:
     """The gradients (d, steps * lanes) that the next steps are given, without noise."""
-    landscape, p = plan.spec.landscape, plan.spec.p
+    landscape, p = unit.spec.landscape, unit.spec.p
     if landscape.gradient_at is None:
         return landscape.gradients(p, positions)
     each = zip(np.split(positions, len(steps), axis=1), steps.tolist(), strict=True)

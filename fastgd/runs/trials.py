@@ -1,6 +1,6 @@
 """What becomes of each lane of a cohort while it runs: the columns of its trials that the plan cannot know."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,28 @@ class Finalists:
     def __init__(self) -> None:
         self._kept: dict[Hashable, list[tuple[float, Sequence[str], Array]]] = {}
 
-    def among(self, key: Hashable, scores: Array, d: int) -> Array:
-        """Return the places of those scores (k,) that are among the lowest so far, of parameters (d,)."""
-        room, own = self._room(d), self._kept.get(key, [])
-        bar = own[room - 1][0] if len(own) >= room else np.inf
-        lowest = np.argsort(scores, kind="stable")[:room]
-        return lowest[scores[lowest] < bar]
+    def offer(self, key: Hashable, scores: Array, ids: Sequence[Sequence[str]], read: Callable[[Array], Array]) -> None:
+        """Keep the parameters of those trials (k,) whose scores are among the lowest so far.
 
-    def add(self, key: Hashable, score: float, ids: Sequence[str], parameters: Array) -> None:
-        """Keep a trial's parameters (d,), by its ids under each seed."""
-        own = [*self._kept.get(key, []), (score, ids, parameters)]
-        self._kept[key] = sorted(own, key=lambda kept: kept[0])[: self._room(len(parameters))]
+        Parameters
+        ----------
+        key : hashable
+            The problem, the optimizer and the seeds.
+        scores : ndarray (k,)
+        ids : sequence of sequence of str
+            The trials' ids under each seed.
+        read : callable
+            `read(places)` returns the parameters (places, d) of some of them.
+        """
+        own = self._kept.get(key, [])
+        lowest = np.argsort(scores, kind="stable")[: self.MOST]
+        if len(own) >= self.MOST:
+            lowest = lowest[scores[lowest] < own[-1][0]]
+        if not len(lowest):
+            return
+        found = [(float(scores[at]), ids[at], w.copy()) for at, w in zip(lowest, read(lowest), strict=True)]
+        room = self._room(found[0][2].size)
+        self._kept[key] = sorted([*own, *found], key=lambda kept: kept[0])[:room]
 
     def _room(self, d: int) -> int:
         """How many of one problem, optimizer and seed are kept."""

@@ -1,6 +1,5 @@
 """The optimizers of a study one by one, as a search of rates sees them: which results are whose."""
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,9 @@ import pyarrow.compute as pc
 from fastgd.analysis import METRICS, Results
 from fastgd.common.errors import InputError, nearest
 from fastgd.optimizers import find
-from fastgd.optimizers.rule import Rule
+from fastgd.plan.methods import methods_of, methods_of_block
+from fastgd.plan.planner import make_plan
 from fastgd.plan.sparsity import MASKED
-from fastgd.plan.swarms import make_swarm_plan
 from fastgd.study.config import OptimizerBlock, Study, require_study
 
 
@@ -81,27 +80,20 @@ class Candidate:
 
     def _variant(self, masked: bool = False) -> str:
         """What stands in the column `variant`."""
-        chosen = {name: values[0] for name, values in self.block.options.items()}
-        if masked and "eps_hat" in chosen:
-            chosen["eps_hat"] = True
-        rule = Rule.of(find(self.block.name), chosen, self.block.kinds)
-        estimator = self.block.estimator[0].replace("none", "")
-        search = self.block.line_search.label if self.block.line_search else ""
-        return ", ".join(filter(None, (rule.variant, estimator, search)))
+        (method,) = methods_of_block(self.block, masked=masked)
+        return method.variant
 
 
 def candidates_of(study: Study) -> list[Candidate]:
     """Return the optimizers of a study, one for each variant, estimator and schedule."""
     found = []
-    for block in study.optimizer:
-        schedules = block.schedules(study.schedule)
-        for *choices, estimator in itertools.product(*block.options.values(), block.estimator):
-            options = {name: [value] for name, value in zip(block.options, choices, strict=True)}
-            for schedule in schedules:
-                usual = schedule == study.schedule[0] and len(study.schedule) == 1
-                own = None if usual or block.record.baseline else schedule
-                changes = {"options": options, "estimator": [estimator], "schedule": own}
-                found.append(Candidate(block.model_copy(update=changes), schedule))
+    for method in methods_of(study):
+        options = {name: [value] for name, value in method.choices.items()}
+        for schedule in method.block.schedules(study.schedule):
+            usual = schedule == study.schedule[0] and len(study.schedule) == 1
+            own = None if usual or method.baseline else schedule
+            changes = {"options": options, "estimator": [method.estimator], "schedule": own}
+            found.append(Candidate(method.block.model_copy(update=changes), schedule))
     return list({repr(candidate): candidate for candidate in found}.values())
 
 
@@ -132,7 +124,7 @@ def check_ended(study: Study, results: Results) -> None:
     if study.max_seconds is None:
         return
     status = results.table("trials", columns=["status"], filter=pc.field("in_study"))["status"].to_pandas()
-    if (status == "timeout").any() or (study.landscapes and len(status) < make_swarm_plan(study).trials):
+    if (status == "timeout").any() or (study.landscapes and len(status) < make_plan(study).count):
         text = (
             f"max_seconds = {study.max_seconds:g} was over before all trials ended; the same again goes on from there"
         )
