@@ -24,8 +24,8 @@ from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Compilin
 from fastgd.runs.schedule_values import CohortSchedule
 from fastgd.runs.stopping import Stopping, loss_scale
 from fastgd.runs.trials import Finalists, TrialRecords
-from fastgd.store.cohort import CohortWriter
 from fastgd.store.folder import Folder
+from fastgd.store.writer import PartWriter
 from fastgd.study.config import Study
 
 Array = npt.NDArray[Any]
@@ -78,19 +78,19 @@ class Execution:
 
     def run(self, cohorts: Sequence[CohortPlan]) -> None:
         """Run the cohorts and commit each."""
-        self._run(cohorts, lambda cohort: self.folder.cohort(cohort.cohort_id))
+        self._run(cohorts, self.folder.writer)
 
     def run_for_parameters(self, cohorts: Sequence[CohortPlan]) -> None:
         """Run trials again whose results are stored, for their final parameters alone."""
         self.keep = "all"
-        self._run(cohorts, lambda _: self.folder.parameters())
+        self._run(cohorts, lambda: self.folder.writer(parameters_only=True))
 
-    def _run(self, cohorts: Sequence[CohortPlan], writer_of: Callable[[CohortPlan], CohortWriter]) -> None:
+    def _run(self, cohorts: Sequence[CohortPlan], new_writer: Callable[[], PartWriter]) -> None:
         self.done = self.total - sum(len(ids) for cohort in cohorts for ids in cohort.ids)
         self._work, self._finished = sum(cohort.flops for cohort in cohorts), 0.0
         self._computing = self.watch.seconds["train"] + self.watch.seconds["evaluate"]
         for index, cohort in enumerate(cohorts):
-            with writer_of(cohort) as writer:
+            with new_writer() as writer:
                 _CohortRun(self, cohort, writer, index, len(cohorts)).run()
             self._finished += cohort.flops
 
@@ -109,7 +109,7 @@ class Execution:
 class _CohortRun:
     """One cohort, from its start to its commit."""
 
-    def __init__(self, execution: Execution, plan: CohortPlan, writer: CohortWriter, index: int, total: int) -> None:
+    def __init__(self, execution: Execution, plan: CohortPlan, writer: PartWriter, index: int, total: int) -> None:
         self.execution, self.plan, self.writer = execution, plan, writer
         self.index, self.total = index, total
         data = execution.data[plan.problem]
@@ -274,7 +274,7 @@ class _CohortRun:
         columns["samples_seen"] = self._samples(step)
         columns["train_seconds"] = self.watch.seconds["train"] - self.seconds["train"]
         with self.watch.stage("store"):
-            self.writer.append(columns)
+            self.writer.append("curves", columns)
 
     def _samples(self, step: int) -> int:
         epochs, batches = divmod(step, self.plan.batches)

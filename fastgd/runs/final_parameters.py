@@ -31,9 +31,9 @@ def store_parameters(plan: Plan, folder: Folder, execution: Execution, emit: Cal
     finalists = execution.finalists.parameters()
     for d in {len(finalists[trial]) for trial in lacking & finalists.keys()}:
         own = {trial: w for trial, w in finalists.items() if trial in lacking and len(w) == d}
-        with folder.parameters() as writer:
+        with folder.writer(parameters_only=True) as writer:
             writer.parameters(list(own), np.stack(list(own.values())))
-            writer.commit_parameters()
+            writer.commit()
     again = lacking - finalists.keys() - folder.timed_out()
     if again:
         emit(Warning_(f"{len(again):,} of the trials whose parameters are stored run again for them"))

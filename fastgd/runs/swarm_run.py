@@ -20,8 +20,9 @@ from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Compilin
 from fastgd.runs.swarms import compile_swarm, kernel_of, make_swarm, rates_of
 from fastgd.runs.trajectories import follow
 from fastgd.store.folder import Folder
+from fastgd.store.rows import Names
 from fastgd.store.schema import COORDINATES
-from fastgd.store.swarm import Names, SwarmWriter
+from fastgd.store.writer import PartWriter
 from fastgd.study.config import Study
 
 Array = npt.NDArray[Any]
@@ -112,7 +113,7 @@ class _SwarmRun:
         if not self.seconds:
             owner.emit(CohortStarted(self.index, self.total, len(self.plan.lanes), self.plan.spec.kernel))
         try:
-            with owner.folder.swarm() as writer:
+            with owner.folder.writer(in_thread=True) as writer:
                 done = self._run_parts(writer, others)
         except _TimeIsOver:
             return
@@ -123,7 +124,7 @@ class _SwarmRun:
             lanes = len(self.plan.lanes)
             owner.emit(CohortFinished(self.index, self.total, lanes, self.diverged, self.seconds))
 
-    def _run_parts(self, writer: SwarmWriter, others: int) -> int:
+    def _run_parts(self, writer: PartWriter, others: int) -> int:
         """Run parts until what an interruption would lose is worth a commit, and commit them; return their lanes."""
         owner, done, rows, seconds, follows = self.owner, 0, 0, 0.0, False
         enough = COMMIT_SECONDS if owner.deadline == np.inf else 0.0 if owner.stored else LEAST_SECONDS
@@ -140,7 +141,7 @@ class _SwarmRun:
             done += len(part)
             rows += len(self.plan.checkpoints) * len(part)
         with owner.watch.stage("store"):
-            writer.commit(f"{self.plan.ids[0]}, lane {self.left[0]}")
+            writer.commit(name=f"{self.plan.ids[0]}, lane {self.left[0]}")
         return done
 
     def _fitting(self, others: int) -> int:
@@ -158,7 +159,7 @@ class _SwarmRun:
         groups = min(share * self.speed, self.plan.together) // width
         return max(1, int(groups)) * width
 
-    def _run_part(self, writer: SwarmWriter, lanes: Array, followed: Array) -> None:
+    def _run_part(self, writer: PartWriter, lanes: Array, followed: Array) -> None:
         watch, plan = self.owner.watch, self.plan
         before = dict(watch.seconds)
         watch.enter("evaluate")
@@ -180,7 +181,7 @@ class _SwarmRun:
             if step in recorded:
                 best = np.fmin(best, reading.loss)
                 with watch.stage("store"):
-                    writer.append("curves", len(lanes), names | self._curve_rows(swarm, which, reading))
+                    writer.append("curves", names | self._curve_rows(swarm, which, reading), len(lanes))
             if plan.steps - step in (*TAIL, 0):
                 tail.append(reading)
         if plan.spec.rule.optimizer.baseline:
@@ -200,7 +201,7 @@ class _SwarmRun:
         with watch.stage("store"):
             found = {"best_loss": best, "steps_to_tolerance": np.ma.masked_less(tolerance, 0)}
             rows = self._trial_rows(which, outcomes, first, tail[-1])
-            writer.append("trials", len(lanes), names | configuration | rows | found | spent)
+            writer.append("trials", names | configuration | rows | found | spent, len(lanes))
 
     def _compile(self, swarm: Swarm) -> None:
         self.owner.emit(Compiling(kernel_of(self.plan)))

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from fastgd.engine.swarm.swarm import Swarm
 from fastgd.optimizers.rule import Rule
 from fastgd.plan.swarms import SwarmPlan
-from fastgd.store.swarm import Names, SwarmWriter
+from fastgd.store.rows import Names
+from fastgd.store.writer import PartWriter
 
 Array = npt.NDArray[Any]
 ROWS = 1 << 17  # that are written at a time, and
@@ -21,7 +22,7 @@ def follow(
     lanes: Array,
     swarm: Swarm,
     rates: Callable[[int], Array],
-    writer: SwarmWriter,
+    writer: PartWriter,
     poll: Callable[[], None],
 ) -> None:
     """Run lanes from their start, step by step, and write where they are before each step and after the last.
@@ -48,7 +49,7 @@ def follow(
         }
         numbers = {"step": np.repeat(steps, count * d), "lr": np.repeat(np.concatenate(lr), d)}
         rows = names | numbers | _rows(plan, swarm.moments(taken), steps)
-        writer.append("trajectories", len(steps) * count * d, rows)
+        writer.append("trajectories", rows, len(steps) * count * d)
 
 
 def _rows(plan: SwarmPlan, seen: Swarm, steps: Array) -> dict[str, Any]:
