@@ -27,7 +27,7 @@ from fastgd.plan.recording import MOST_RATES
 from fastgd.plan.surfaces import SurfaceUnit
 from fastgd.plan.swarm import SwarmUnit
 from fastgd.store.schema import COORDINATES
-from fastgd.store.swarm import AHEAD
+from fastgd.store.writer import MOST_WAITING_TABLES
 
 UNKNOWN = 230e6  # bytes of a process that has read its study, where the platform does not tell
 LOADING = 60e6  # of the compiler's libraries and the first kernels, loaded from the cache
@@ -49,7 +49,7 @@ COMPILED = {"dense": 7e6, "sparse": 28e6, "swarm": 12e6}  # of those of each met
 RESERVE = 40e6  # that the compiler, which ends the process where it gets no memory, has beside that
 STACK, ARENA = 8.4e6, 67e6  # addresses of a thread: of its stack, and of its part of the C library's memory
 OTHER_THREADS = 3  # that write and read files, beside those that compute here and in Arrow
-WAITING = AHEAD + 3  # tables of a swarm's checkpoints: that wait, that is written, that fills a row group, and is made
+WAITING = MOST_WAITING_TABLES + 3  # a swarm's checkpoints: that wait, are written, fill a row group, and are made
 TRIAL_OF_SWARM = 140  # bytes of a row of its trials, beside coordinates and hyper-parameters
 ROWS = 131_072  # of trajectories that are made together, at most; and
 FOLLOWED = 200.0  # bytes of what each is read from

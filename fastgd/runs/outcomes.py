@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from fastgd.engine.swarm.swarm import Reading
-from fastgd.store.swarm import Names
+from fastgd.store.rows import Names
 from fastgd.study.landscapes import SAME, LandscapeProblem
 
 Array = npt.NDArray[Any]

@@ -19,7 +19,7 @@ from fastgd.runs.schedule_values import ScheduleValues
 from fastgd.runs.sinks import Sink
 from fastgd.runs.trajectories import follow
 from fastgd.store.schema import COORDINATES
-from fastgd.store.swarm import Names
+from fastgd.store.rows import Names
 
 Array = npt.NDArray[Any]
 

@@ -10,7 +10,7 @@ from fastgd.engine.swarm.swarm import Swarm
 from fastgd.optimizers.rule import Rule
 from fastgd.plan.swarm import SwarmUnit
 from fastgd.runs.sinks import Sink
-from fastgd.store.swarm import Names
+from fastgd.store.rows import Names
 
 Array = npt.NDArray[Any]
 ROWS = 1 << 17  # that are written at a time, and

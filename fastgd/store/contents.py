@@ -7,7 +7,7 @@ the next generation: the moment that its trials file takes its name, every older
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import ENOENT
@@ -32,8 +32,12 @@ from fastgd.store.tables import FORMAT, About, about_own, damaged, find_damage, 
 
 ATTACHED = ("curves", "parameters", "trajectories")  # what a commit record names
 KINDS = ("trials", *ATTACHED)
-_OF_FILE = {kind: r"-\d{2,}" if kind in ATTACHED else "" for kind in KINDS}
-_NAMES = {kind: re.compile(r"\.?(\d{4,})-(\d{6,})" + number + r"\.parquet") for kind, number in _OF_FILE.items()}
+# A part has one file of trials, the commit record; under hidden names it may have several, before it is committed.
+_OF_FILE = {kind: r"-\d{2,}" if kind in ATTACHED else r"(?(hidden)(-\d{2,})?)" for kind in KINDS}
+_NAMES = {
+    kind: re.compile(r"(?P<hidden>\.)?(?P<generation>\d{4,})-(?P<number>\d{6,})" + of_file + r"\.parquet")
+    for kind, of_file in _OF_FILE.items()
+}
 
 
 def part_name(generation: int, number: int) -> str:
@@ -50,12 +54,17 @@ def commit_schema(schema: pa.Schema, footer: Mapping[str, str], files: Mapping[s
 def numbers_of(path: Path) -> tuple[int, int] | None:
     """Return the generation and the number of a part by its file's name; None: no part is called so."""
     found = _NAMES[path.parent.name].fullmatch(path.name)
-    return (int(found[1]), int(found[2])) if found else None
+    return (int(found["generation"]), int(found["number"])) if found else None
 
 
 def generation_of(path: Path) -> int:
     """Return the generation of a part by its file's name; 0 where no part is called so."""
     return (numbers_of(path) or (0, 0))[0]
+
+
+def rotated_path(path: Path) -> Path:
+    """Return where a file stands that had a hidden name: an interrupted commit may have given it its own."""
+    return path if path.exists() else path.with_name(path.name.removeprefix("."))
 
 
 def attached(record: About, kind: str) -> list[str] | None:
@@ -243,13 +252,19 @@ class Snapshot:
         groups = table.to_pandas().groupby("trial_id", observed=True)["start"]
         return {str(name): np.sort(starts.to_numpy()) for name, starts in groups}
 
-    def sweep(self) -> None:
+    def sweep(self, keep: Collection[Path] = ()) -> None:
         """Delete what does not count: temporary files, curves without a commit record, parts that were compacted.
 
         Only files that fastgd wrote to this place go: those with a temporary name, and those whose footer says so.
+
+        Parameters
+        ----------
+        keep : collection of Path
+            Rotated files of a part that goes on: these stay.
         """
         home = Manifest.read(self.folder).folder
-        found = [path for path in _parts(self.folder) if path not in self.files]
+        kept = {*self.files, *keep, *map(rotated_path, keep)}
+        found = [path for path in _parts(self.folder) if path not in kept]
         void = [path for path in found if path.name.startswith(".") or is_own(path, home)]
         texts = [self.folder / ".manifest.json", self.folder / ".study.toml"]
         remove(void + [path for path in texts if path.is_file()])

@@ -42,7 +42,8 @@ def write_text(target: Path, text: str) -> None:
     """Replace a text file by a new version, durably."""
     with writing(target), create(temporary(target)) as file:
         file.write(text.encode())
-        _publish(file, target)
+        _close(file)
+        _take_name(target)
 
 
 def remove(paths: Iterable[Path]) -> None:
@@ -73,10 +74,13 @@ def fsync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _publish(file: BinaryIO, target: Path) -> None:
+def _close(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
     file.close()
+
+
+def _take_name(target: Path) -> None:
     os.replace(temporary(target), target)
     fsync_folder(target.parent)
 
@@ -130,14 +134,22 @@ class TableFile:
         """
         if self._writer is None and not self._rows and not empty:
             return []
+        self.complete()
+        with writing(self.target):
+            _take_name(self.target)
+        return [self.target.name]
+
+    def complete(self) -> None:
+        """Seal the file and make it durable, under its temporary name; it takes no more rows."""
+        if self._file and self._file.closed:
+            return
         with writing(self.target):
             self._open()
             self._flush(self._rows)
             assert self._file is not None
             self._writer.close()
             seal(self._file)
-            _publish(self._file, self.target)
-        return [self.target.name]
+            _close(self._file)
 
     def discard(self) -> None:
         """Drop what was written and not published."""
