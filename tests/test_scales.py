@@ -13,9 +13,10 @@ import fastgd
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine.swarm.swarm import Reading
 from fastgd.plan.recording import TAIL
+from fastgd.plan.workload import loss_scale
 from fastgd.problems import LOSSES, Loss
 from fastgd.runs.outcomes import Ground, judge
-from fastgd.runs.stopping import Stopping, loss_scale
+from fastgd.runs.stopping import Stopping
 from fastgd.schedules import SCHEDULES
 from fastgd.search.rates import excess, flat_range
 from fastgd.search.sweeps import POINTS, Sweep, _smoothed

@@ -9,7 +9,7 @@ from small_studies import Log, rows, run, study_of
 
 import fastgd
 from fastgd import InputError
-from fastgd.runs import data_surfaces
+from fastgd.runs import clock
 from fastgd.runs.reporting.events import Surveying
 
 BOX = {"low": -2, "high": [2, 3], "num": [9, 7]}
@@ -128,7 +128,7 @@ def test_it_is_no_part_of_trials(tmp_path):
 
 
 def test_an_interrupted_surface_is_computed_by_the_next_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(data_surfaces, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(clock, "PROGRESS_SECONDS", 0.0)
 
     def interrupt(event):
         if isinstance(event, Surveying):

@@ -87,7 +87,7 @@ class Plan:
         """
         room = memory.room(self.methods.values(), threads)
         units = [part for unit in self.units for part in memory.fitting(unit, room)]
-        for surface in self.surfaces:
+        for surface in (unit for unit in self.surfaces if unit.landscape is None):
             room.require(memory.of_surface(surface), "the error surface", "a coarser grid takes less")
         less = "fewer starts" if self.on_landscapes else 'fewer trials, or record.parameters = "none",'
         room.require(memory.end_of(units), f"the ranking of {self.count:,} trials", f"{less} take less")

@@ -18,8 +18,8 @@ from fastgd.runs.outcomes import DIVERGED, Ground, Outcomes, judge, judge_guesse
 from fastgd.runs.schedule_values import ScheduleValues
 from fastgd.runs.sinks import Sink
 from fastgd.runs.trajectories import follow
-from fastgd.store.schema import COORDINATES
 from fastgd.store.rows import Names
+from fastgd.store.schema import COORDINATES
 
 Array = npt.NDArray[Any]
 
