@@ -120,7 +120,8 @@ class SwarmUnit:
     def name(self) -> str:
         """A stable name, of its trials."""
         lanes = np.ascontiguousarray(self.lanes, "<i8").tobytes()
-        return hashlib.blake2b("".join(self.ids).encode() + lanes, digest_size=6).hexdigest()
+        digest = hashlib.blake2b("".join(self.ids).encode() + lanes, digest_size=6)
+        return f"{digest.hexdigest()}-{len(self.lanes)}"
 
     @property
     def variant(self) -> str:

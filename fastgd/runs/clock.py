@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 
+from fastgd.runs.interruption import Interruption
+
 STAGES = ("load", "plan", "compile", "train", "evaluate", "store")
 PROGRESS_SECONDS = 0.2  # between two reports
+PATIENCE = 2.0  # seconds that a step may go on after the deadline
 
 
 class TimeIsOver(Exception):  # noqa: N818
@@ -37,6 +40,10 @@ class Clock:
         The trials that have ended, and those of them that diverged.
     lowest : dict of str to float
         By problem: the lowest value that was found on a landscape, if it is below those of all known minima.
+    interruption : Interruption
+        Whether a signal came that ends the run.
+    snapshot_seconds : float
+        How long a unit runs until its state is saved.
     """
 
     def __init__(self, stage: str = "train") -> None:
@@ -47,8 +54,11 @@ class Clock:
         self.announce: Callable[[str], None] | None = None
         self.done = self.diverged = 0
         self.lowest: dict[str, float] = {}
+        self.interruption = Interruption()
+        self.snapshot_seconds = inf
+        self._saved = time.perf_counter()
         self._stage, self._since = stage, time.perf_counter()
-        self._reported = 0.0
+        self._reported, self._step = 0.0, -1
 
     def enter(self, stage: str) -> str:
         """Begin a stage and return the one before."""
@@ -99,6 +109,15 @@ class Clock:
         """Why trials end that are on their way when the time is over."""
         return f"max_seconds = {self.limit:g} was over"
 
+    def saved(self) -> None:
+        """Begin to wait for the next snapshot: one was taken, or a unit begins."""
+        self._saved = time.perf_counter()
+
+    @property
+    def snapshot_due(self) -> bool:
+        """Whether a unit is to save its state."""
+        return time.perf_counter() - self._saved >= self.snapshot_seconds
+
     def ended(self, trials: int, diverged: int) -> None:
         """Count trials that have ended."""
         self.done += trials
@@ -116,7 +135,12 @@ class Clock:
             self.report(step, alive)
 
     def check(self, step: int, alive: int) -> None:
-        """Report how far a unit is; TimeIsOver where it has to end here."""
+        """Report how far a unit is; TimeIsOver where it has to end here.
+
+        It ends at the end of a step, unless that is long in coming: between kernel calls of one step the state is that
+        of the step before, but for what is counted meanwhile.
+        """
         self.poll(step, alive)
-        if self.over:
+        ends, self._step = step != self._step, step
+        if self.over and (ends or self.left < -PATIENCE):
             raise TimeIsOver

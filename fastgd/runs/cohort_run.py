@@ -1,6 +1,7 @@
 """A cohort at work: from checkpoint to checkpoint, with lanes that end retired."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,10 +67,13 @@ class CohortRun:
         self.cohort = make_cohort(unit, data, threads, self.schedule)
         self.recorder = Recorder(data, unit.spec.loss, unit.record.metrics, unit.record.rows)
         self.records = TrialRecords(unit.lanes)
+        self.stopping = Stopping.start(unit.stop, np.full(unit.lanes, np.nan), unit.baseline, unit.scale)
+        self.recorded = -1  # the last checkpoint that was handed over
         self._before = dict(clock.seconds)
+        self._t = -1
 
     def run(self) -> None:
-        """Run it, and hand its trials to the sink."""
+        """Run it from its start, or from where an earlier run saved it, and hand its trials to the sink."""
         if self.clock.over:
             self._end_timeout()
         else:
@@ -82,20 +86,24 @@ class CohortRun:
         with self.clock.compiling(kernels_of_cohort(unit)):
             compile_cohort(self.cohort, unit)
         self.clock.enter("evaluate")
-        stopping = self._start()
-        for step in unit.checkpoints[1:]:
-            if not len(self.cohort.alive):
-                break
-            reached = self._advance(int(step))
-            self._checkpoint(stopping, reached)
+        self.clock.saved()
+        with self.clock.interruption.deferred():
+            if saved := self.sink.saved(unit.name):
+                self._restore(saved)
+            else:
+                self._start()
+            for step in unit.checkpoints[unit.checkpoints > self.recorded]:
+                if not len(self.cohort.alive):
+                    break
+                self._checkpoint(self._advance(int(step)))
 
-    def _start(self) -> Stopping:
+    def _start(self) -> None:
         metrics = self.recorder.record(self.cohort, self._poll)
         self._keep(metrics)
         unit = self.unit
-        stopping = Stopping.start(unit.stop, metrics["loss"], unit.baseline, unit.scale)
-        self._end(*self._judge(stopping, metrics))
-        return stopping
+        self.stopping = Stopping.start(unit.stop, metrics["loss"], unit.baseline, unit.scale)
+        self._end(*self._judge(metrics))
+        self.recorded = 0
 
     def _keep(self, metrics: dict[str, Array]) -> None:
         """Record a checkpoint; where it ends an epoch, the schedules with feedback are judged on its bits."""
@@ -124,23 +132,37 @@ class CohortRun:
         if not self.schedule.feedback:
             return ()
         batches = self.unit.batches
-        return range((self.cohort.t // batches + 1) * batches, step, batches)
+        return range((self.schedule.judged // batches + 1) * batches, step, batches)
 
-    def _checkpoint(self, stopping: Stopping, reached: bool) -> None:
+    def _checkpoint(self, reached: bool) -> None:
+        """Record the lanes and judge them; `reached`: the time was not over before."""
+        before = self._own_state()
         last = not reached or self.cohort.t == self.unit.steps
         metrics = self.recorder.record(self.cohort, self._poll, exact=last)
         over = not reached or self.clock.over
-        status, reasons = self._judge(stopping, metrics)
+        status, reasons = self._judge(metrics)
         ended = (status != "") | over
         if self.recorder.sampled and not last and ended.any():  # the last values of a trial are those of all rows
             exact = self.recorder.record(self.cohort, self._poll)
             metrics = {name: np.where(ended, exact[name], values) for name, values in metrics.items()}
         self._keep(metrics)
         self._end(status, reasons)
+        if reached:
+            self.recorded, before = self.cohort.t, self._own_state()
         if self.cohort.t == self.unit.steps:
             self._end_all("completed", "")
         elif over:
-            self._end_timeout()
+            self._cut(before)
+
+    def _cut(self, state: dict[str, Array]) -> None:
+        """End all lanes as the time is over, and save where they are: the next run goes on from there."""
+        if len(lanes := self.cohort.alive):
+            left = self.unit.select(np.isin(np.arange(self.unit.lanes), lanes))
+            own = {name: values[lanes] for name, values in state.items()}
+            engine = {**self.cohort.capture(), "alive": np.arange(len(lanes))}
+            with self.clock.stage("store"):
+                self.sink.save(left.name, own | _prefixed("engine", engine), cut=True)
+        self._end_timeout()
 
     def _end_timeout(self) -> None:
         self._end_all("timeout", self.clock.reason)
@@ -149,9 +171,9 @@ class CohortRun:
         lanes = len(self.cohort.alive)
         self._end(np.full(lanes, status, object), [reason] * lanes)
 
-    def _judge(self, stopping: Stopping, metrics: dict[str, Array]) -> tuple[Array, list[str]]:
+    def _judge(self, metrics: dict[str, Array]) -> tuple[Array, list[str]]:
         epoch = self.cohort.t / self.unit.batches
-        return stopping.judge(self.cohort.alive, metrics["loss"], epoch)
+        return self.stopping.judge(self.cohort.alive, metrics["loss"], epoch)
 
     def _end(self, status: Array, reasons: list[str]) -> None:
         """Retire the lanes whose status is set."""
@@ -221,10 +243,61 @@ class CohortRun:
     def _spent(self, stage: str) -> float:
         return self.clock.seconds[stage] - self._before[stage]
 
+    # --- saved states -------------------------------------------------------------------------------------------------
+
+    def _own_state(self) -> dict[str, Array]:
+        """Return what is saved beside the engine's state, each (G,)."""
+        spent = {stage: np.full(self.unit.lanes, self._spent(stage)) for stage in self.clock.seconds}
+        parts: dict[str, Stopping | TrialRecords | ScheduleValues]
+        parts = {"stopping": self.stopping, "records": self.records, "schedule": self.schedule}
+        found = _prefixed("spent", spent) | {"recorded": np.full(self.unit.lanes, self.recorded)}
+        for name, part in parts.items():
+            found |= _prefixed(name, {key: values.copy() for key, values in part.state().items()})
+        return found
+
+    def _save(self) -> None:
+        with self.clock.stage("store"):
+            self.sink.save(self.unit.name, self._own_state() | _prefixed("engine", self.cohort.capture()))
+        self.clock.saved()
+
+    def _restore(self, state: dict[str, Array]) -> None:
+        """Go on from a saved state."""
+        parts = {name: _below(name, state) for name in ("engine", "stopping", "records", "schedule", "spent")}
+        self.recorded = int(state["recorded"][0])
+        self.stopping.restore(parts["stopping"])
+        self.records.restore(parts["records"])
+        self.schedule.restore(parts["schedule"])
+        self.cohort.restore(parts["engine"])
+        self._before = {stage: self._before[stage] - float(values[0]) for stage, values in parts["spent"].items()}
+        with self.clock.stage("store"):
+            self.sink.carry(self.unit.name, list(itertools.chain(*self.unit.ids)), self.recorded)
+
     # --- between kernel calls -----------------------------------------------------------------------------------------
 
     def _poll(self) -> None:
+        """Report; the state is whole while lanes are evaluated, so that an interruption may save it."""
         self.clock.poll(self.cohort.t, len(self.cohort.alive))
+        self._end_if_interrupted()
 
     def _check(self) -> None:
+        """Report, save the state when that is due, and end where the time is over; a step may be under way."""
+        ends, self._t = self.cohort.t != self._t, self.cohort.t
+        if ends and self.recorded >= 0 and self.clock.snapshot_due:
+            self._save()
+        if ends:
+            self._end_if_interrupted()
         self.clock.check(self.cohort.t, len(self.cohort.alive))
+
+    def _end_if_interrupted(self) -> None:
+        if self.clock.interruption:
+            if self.recorded >= 0:
+                self._save()
+            self.clock.interruption.deliver()
+
+
+def _prefixed(name: str, state: Mapping[str, Array]) -> dict[str, Array]:
+    return {f"{name}.{key}": np.asarray(values) for key, values in state.items()}
+
+
+def _below(name: str, state: Mapping[str, Array]) -> dict[str, Array]:
+    return {key.removeprefix(f"{name}."): values for key, values in state.items() if key.startswith(f"{name}.")}

@@ -13,13 +13,16 @@ from fastgd.datasets import Data
 from fastgd.plan.cohort import CohortUnit
 from fastgd.plan.plan import Unit
 from fastgd.plan.surfaces import SurfaceUnit
+from fastgd.plan.swarm import SwarmUnit
 from fastgd.runs.clock import Clock, TimeIsOver
 from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Compiling, Event, Progress, Surveying, Warning_
 from fastgd.runs.sinks import FolderSink
 from fastgd.runs.trials import Finalists
 from fastgd.runs.unit_run import run_unit
 from fastgd.store.folder import Folder
+from fastgd.store.snapshots import Snapshots
 from fastgd.store.surfaces import holds_surface, keep_surfaces
+from fastgd.store.writer import PartWriter
 
 # What an interruption can lose beside the part that runs: rows of curves, some 100 MB, which compaction leaves alone.
 COMMIT_ROWS, COMMIT_SECONDS = 8_000_000, 20.0
@@ -56,6 +59,8 @@ class Executor:
         Receives the events.
     trials : int
         All trials of the plan.
+    snapshots : Snapshots
+        Of the folder.
 
     Attributes
     ----------
@@ -64,10 +69,16 @@ class Executor:
     """
 
     def __init__(
-        self, folder: Folder, clock: Clock, threads: Threads, emit: Callable[[Event], None], trials: int
+        self,
+        folder: Folder,
+        clock: Clock,
+        threads: Threads,
+        emit: Callable[[Event], None],
+        trials: int,
+        snapshots: Snapshots,
     ) -> None:
         self.folder, self.clock, self.threads, self.emit = folder, clock, threads, emit
-        self.finalists, self.trials = Finalists(), trials
+        self.finalists, self.trials, self.snapshots = Finalists(), trials, snapshots
         self._parameters_only = self._stored = False
         self._flops = self._finished = self._computed = 0.0
         clock.announce = lambda kernels: emit(Compiling(kernels))
@@ -94,11 +105,18 @@ class Executor:
             self._go_on(work, len(works), len(units), data)
             if work.left is not None:
                 works.append(work)
+        self._drop_stale_snapshots([work.left for work in works if work.left is not None])
         for label, value in self.clock.lowest.items():
             text = "is below all minima that are known of it: these are not the lowest"
             self.emit(Warning_(f"{label}: the value {value:.6g}, which a trial found, {text}"))
         if left := sum(work.left.count for work in works if work.left is not None):
             self.emit(Warning_(f"max_seconds was over: {left:,} trials are left for the next run of the study"))
+
+    def _drop_stale_snapshots(self, left: Sequence[Unit]) -> None:
+        """Delete the snapshots of what is no longer on its way."""
+        for name in set(self.snapshots.names()) - self.snapshots.taken:
+            if not any(isinstance(unit, SwarmUnit) and _begins_with(unit, name) for unit in left):
+                self.snapshots.drop([name])
 
     def _go_on(self, work: _Work, others: int, total: int, data: Sequence[Data]) -> None:
         """Run some of a unit, or all of it, and commit that; where the time is over before, it stays.
@@ -112,7 +130,7 @@ class Executor:
         in_thread = unit.kind == "swarm"
         try:
             with self.folder.writer(in_thread=in_thread, parameters_only=self._parameters_only) as writer:
-                sink = FolderSink(self.folder.path, writer, self.finalists)
+                sink = self._sink(writer)
                 name = self._run_parts(work, sink, others, total, data[unit.problem] if data else None)
                 self.clock.enter("store")
                 sink.commit(name)
@@ -143,6 +161,9 @@ class Executor:
         work.left = left
         return name
 
+    def _sink(self, writer: PartWriter) -> FolderSink:
+        return FolderSink(self.folder.path, writer, self.finalists, self.snapshots, self.folder.kept)
+
     def _cut(self, unit: Unit, work: _Work, others: int) -> tuple[Unit, Unit | None]:
         """Return what of a unit runs next, and what is left: of a swarm as many lanes as memory and time have room for.
 
@@ -152,6 +173,9 @@ class Executor:
         """
         if isinstance(unit, CohortUnit):
             return unit, None
+        for name in self.snapshots.names():  # a part that was on its way goes on as it is
+            if lanes := _begins_with(unit, name):
+                return unit.cut(lanes)
         lanes = unit.lanes_at_once
         if self.clock.limit < np.inf:
             least = 0.0 if self._stored else LEAST_SECONDS
@@ -200,7 +224,13 @@ class Executor:
                 self.clock.report = lambda done, points, unit=unit: self.emit(Surveying(unit.label, done, points))
                 rows = data[unit.problem] if unit.landscape is None else None
                 with self.folder.writer() as writer:
-                    run_unit(unit, rows, FolderSink(path, writer, self.finalists), self.clock, self.threads)
+                    run_unit(unit, rows, self._sink(writer), self.clock, self.threads)
         except TimeIsOver:
             self.emit(Warning_("max_seconds was over: the error surface is left for the next run of the study"))
         keep_surfaces(path, len(units))
+
+
+def _begins_with(unit: SwarmUnit, name: str) -> int:
+    """Return with how many lanes of a swarm its part of a name begins; 0: with no such part."""
+    lanes = int(count) if (count := name.rpartition("-")[2]).isdigit() and "-" in name else 0
+    return lanes if 0 < lanes <= unit.count and unit.cut(lanes)[0].name == name else 0

@@ -14,6 +14,7 @@ from fastgd.analysis import Results
 from fastgd.analysis import load as load_results
 from fastgd.common.errors import InputError
 from fastgd.common.system import expanded
+from fastgd.core.cache import source_hash
 from fastgd.core.compile import require_compiler
 from fastgd.core.threads import Threads
 from fastgd.core.vectors import register_bits
@@ -39,6 +40,7 @@ from fastgd.store.files import writing
 from fastgd.store.folder import Folder, refuse_foreign
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import COORDINATES
+from fastgd.store.snapshots import Snapshots
 from fastgd.study.config import Problem, Study, require_study
 
 NAMED = ("problem", "dataset")  # columns of names that are in no trial's id, and that a user may change
@@ -123,9 +125,11 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
     plan = (whole if trial is None else whole.only(trial)).within_limits(options.threads)
     _announce(plan, study, options, emit)
     clock.enter("store")
-    with Threads(options.threads) as pool, _open(study, whole, data, options, pool.count) as folder:
-        executor = Executor(folder, clock, pool, emit, plan.count)
+    snapshots = Snapshots(options.path.absolute(), _versions())
+    with Threads(options.threads) as pool, _open(study, whole, data, options, pool.count, snapshots) as folder:
+        executor = Executor(folder, clock, pool, emit, plan.count, snapshots)
         clock.start(study.max_seconds)
+        clock.snapshot_seconds = study.snapshot_seconds
         executor.run(_missing(plan, folder), data)
         clock.enter("store")
         in_study, names = _in_study(whole)
@@ -247,7 +251,9 @@ def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Dat
         raise InputError(f"problem.{index} (loss {problem.loss!r}): {error}") from None
 
 
-def _open(study: Study, plan: Plan, data: Sequence[Data], options: _Options, threads: int) -> Folder:
+def _open(
+    study: Study, plan: Plan, data: Sequence[Data], options: _Options, threads: int, snapshots: Snapshots
+) -> Folder:
     """Open the folder of a study's results."""
     fingerprints = {problem.label: f"landscape {problem.landscape}" for problem in study.landscapes}
     notes = plan.notes
@@ -267,7 +273,14 @@ def _open(study: Study, plan: Plan, data: Sequence[Data], options: _Options, thr
         slots=[name for unit in plan.units if study.landscapes for name in unit.spec.rule.slot_names],
         fresh=options.fresh,
         allow_mixed=options.allow_mixed,
+        keep=lambda _: snapshots.rows(),
     )
+
+
+def _versions() -> dict[str, str]:
+    """Return what must be the same for saved states to go on with the same bits."""
+    packages = {name: importlib.metadata.version(name) for name in ("numba", "llvmlite", "numpy")}
+    return packages | {"kernels": source_hash(), "cpu": cpu_model(), "simd": str(register_bits()[0])}
 
 
 def refusal(path: Path, study: Study, allow_mixed: bool) -> str:

@@ -1,6 +1,6 @@
 """The values of scheduled hyper-parameters, for the steps that the engine is about to take."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,6 +98,8 @@ class ScheduleValues:
         Whether any of them changes within an epoch.
     feedback : bool
         Whether any of them is judged at epoch ends.
+    judged : int
+        The step up to which they are judged.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class ScheduleValues:
         self._rate = scheduled.index("lr") if "lr" in scheduled else None
         self._constant = hyper[:, names.index("lr")] if "lr" in names else np.full(len(hyper), np.nan)
         self._loss = np.full(len(hyper), np.nan)  # the validation loss at the last epoch's end
+        self.judged = 0
         self.per_step = any(driver.schedule.per == "step" for driver in self._drivers)
         self.feedback = any(driver.judged for driver in self._drivers)
 
@@ -157,6 +160,20 @@ class ScheduleValues:
         """Return the values (steps, m) of a lane whose rate is 1, of each step."""
         return self.reference(first, steps, per_step=True)
 
+    def state(self) -> dict[str, Array]:
+        """Return what is to be saved of the schedules with feedback, each (G,)."""
+        judged = [part.state for driver in self._drivers for part in driver.judged]
+        found = {f"{at}.{name}": values for at, own in enumerate(judged) for name, values in own._asdict().items()}
+        return {**found, "loss": self._loss, "judged": np.full(len(self._loss), self.judged)}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Go on from a state that was saved."""
+        judged = [part.state for driver in self._drivers for part in driver.judged]
+        for at, own in enumerate(judged):
+            for name, values in own._asdict().items():
+                values[:] = state[f"{at}.{name}"]
+        self._loss[:], self.judged = state["loss"], int(state["judged"][0])
+
     def judge(self, step: int, lanes: Array, loss: Array) -> None:
         """Take in the validation losses at an epoch's end.
 
@@ -170,7 +187,7 @@ class ScheduleValues:
         """
         for driver in self._drivers:
             driver.judge(step, lanes, self._loss[lanes], loss)
-        self._loss[lanes] = loss
+        self._loss[lanes], self.judged = loss, step
 
     def rate(self, step: int) -> Array:
         """Return the rate (G,) that produced the iterate after `step` steps; before the first, the first one.

@@ -1,6 +1,6 @@
 """Where a unit's results go: to a part of a results folder, or into memory, on their way from another process."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,6 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from fastgd.runs.trials import Finalists
+from fastgd.store.contents import Snapshot as Contents
+from fastgd.store.snapshots import Snapshots
 from fastgd.store.surfaces import Surface, write_surface
 from fastgd.store.writer import PartWriter
 
@@ -38,6 +40,18 @@ class Sink(Protocol):
         """Take the error surface of problem `number`; the specification is all that decides its numbers."""
         ...
 
+    def save(self, name: str, state: Mapping[str, Any], *, cut: bool = False) -> None:
+        """Save the state of a unit; `cut`: it is committed as far as it is, and another run goes on."""
+        ...
+
+    def saved(self, name: str) -> dict[str, Array] | None:
+        """Return the state of a unit that an earlier run saved."""
+        ...
+
+    def carry(self, name: str, trial_ids: Collection[str], last_step: int) -> None:
+        """Take the rows of an earlier run that belong to a saved state, up to a step."""
+        ...
+
 
 class FolderSink:
     """A sink of a results folder.
@@ -49,11 +63,20 @@ class FolderSink:
         Writes the part that its rows become.
     finalists : Finalists
         Keeps the parameters of trials that may turn out to be the best.
+    snapshots : Snapshots
+    keep : set of Path
+        The files of rows that are not to be swept.
     """
 
-    def __init__(self, folder: Path, writer: PartWriter, finalists: Finalists) -> None:
+    def __init__(
+        self, folder: Path, writer: PartWriter, finalists: Finalists, snapshots: Snapshots, keep: set[Path]
+    ) -> None:
         self._folder, self._writer, self._finalists = folder, writer, finalists
+        self._snapshots, self._keep = snapshots, keep
         self._trials: pd.DataFrame | None = None
+        self._rows: set[Path] = set()  # of snapshots of what this sink takes
+        self._names: set[str] = set()
+        self._cut: tuple[str, Mapping[str, Any]] | None = None
 
     def append(self, kind: str, columns: Mapping[str, Any], rows: int | None = None) -> None:
         """Write rows."""
@@ -76,8 +99,37 @@ class FolderSink:
         write_surface(self._folder, number, surface, specification)
 
     def commit(self, name: str) -> None:
-        """Make what was taken count."""
+        """Make what was taken count; its snapshots go, but for that of trials whose time was over."""
         self._writer.commit(self._trials, name="" if self._trials is not None else name)
+        if self._cut is not None:
+            self._snapshots.save(*self._cut, [])  # its rows are committed by now
+            self._names.discard(self._cut[0])
+        self._snapshots.drop(self._names)
+        self._keep -= self._rows
+
+    def save(self, name: str, state: Mapping[str, Any], *, cut: bool = False) -> None:
+        """Save the state of a unit with the rows that it has handed over."""
+        rows = self._writer.rotate()
+        self._keep |= set(rows)
+        self._snapshots.save(name, state, rows)
+        self._rows |= set(rows)
+        self._names.add(name)
+        if cut:
+            self._cut = name, state
+
+    def saved(self, name: str) -> dict[str, Array] | None:
+        """Return the state of a unit that an earlier run saved."""
+        snapshot = self._snapshots.load(name)
+        return None if snapshot is None else snapshot.state
+
+    def carry(self, name: str, trial_ids: Collection[str], last_step: int) -> None:
+        """Take the rows that a saved state goes on from: of its own files, or of committed ones."""
+        snapshot = self._snapshots.load(name)
+        assert snapshot is not None
+        rows = snapshot.rows or list(Contents.read(self._folder).curves)
+        self._writer.carry(rows, trial_ids, last_step)
+        self._rows |= set(snapshot.rows)
+        self._names.add(name)
 
 
 class Collected:
@@ -102,6 +154,15 @@ class Collected:
     def offer(self, key: Hashable, scores: Array, ids: Sequence[Sequence[str]], read: Callable[[Array], Array]) -> None:
         """Take the parameters of all lanes: which are the best is for another process to say."""
         self.calls.append(("offer", (key, scores.copy(), [list(own) for own in ids], read(np.arange(len(scores))))))
+
+    def save(self, name: str, state: Mapping[str, Any], *, cut: bool = False) -> None:
+        """Save nothing: a process that ends early has no results."""
+
+    def saved(self, name: str) -> None:
+        """Return nothing."""
+
+    def carry(self, name: str, trial_ids: Collection[str], last_step: int) -> None:
+        """Take nothing."""
 
     def surface(self, number: int, surface: Surface, specification: str) -> None:
         """Take an error surface."""

@@ -1,5 +1,6 @@
 """When a lane ends before its budget: judged at checkpoints, on the exact training objective."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,15 @@ class Stopping:
     def start(cls, stop: Stop, loss: Array, guessing: bool = False, scale: float = 1.0) -> "Stopping":
         """Begin with the objective at the start."""
         return cls(stop, loss.copy(), loss.copy(), np.zeros(len(loss)), guessing, scale)
+
+    def state(self) -> dict[str, Array]:
+        """Return what is to be saved, each (lanes,)."""
+        return {"first": self.first, "best": self.best, "since": self.since}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Go on from a state that was saved."""
+        for name, values in self.state().items():
+            values[:] = state[name]
 
     def judge(self, lanes: Array, loss: Array, epoch: float) -> tuple[Array, list[str]]:
         """Return each lane's status ("" goes on) and the reason in words.

@@ -1,5 +1,6 @@
 """A part of a swarm at work: from checkpoint to checkpoint, then judged."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from fastgd.engine.swarm.swarm import Reading, Swarm
 from fastgd.plan.compiled import compiling, note_compiled
 from fastgd.plan.recording import LOSS_EVALUATIONS, TAIL
 from fastgd.plan.swarm import SwarmUnit
-from fastgd.runs.clock import Clock
+from fastgd.runs.clock import Clock, TimeIsOver
 from fastgd.runs.outcomes import DIVERGED, Ground, Outcomes, judge, judge_guesses
 from fastgd.runs.schedule_values import ScheduleValues
 from fastgd.runs.sinks import Sink
@@ -66,8 +67,11 @@ class SwarmRun:
         self.which, start = unit.places(unit.lanes)
         self.names = {"trial_id": Names(unit.ids, self.which), "start": unit.number_of(start)}
         self.best = np.full(len(unit.lanes), np.inf)
+        self.first: Reading | None = None
         self.tail: list[Reading] = []
+        self.done = -1  # the last step at which lanes were read
         self._recorded = set(unit.checkpoints.tolist())
+        self._t = -1
         self._before = dict(clock.seconds)
 
     def run(self) -> None:
@@ -75,9 +79,18 @@ class SwarmRun:
         self.clock.enter("evaluate")
         with self.clock.compiling(kernels_of_swarm(self.unit)):
             compile_swarm(self.swarm, self.unit)
-        first = self.swarm.read()
-        for step in self._stops():
-            self._go_to(step, first)
+        self.clock.saved()
+        with self.clock.interruption.deferred():
+            if saved := self.sink.saved(self.unit.name):
+                self._restore(saved)
+            try:
+                for step in [step for step in self._stops() if step > self.done]:
+                    self._go_to(step)
+            except TimeIsOver:
+                self._save()
+                raise
+        first = self.first
+        assert first is not None
         outcomes, tolerance = self._judge(first), self.swarm.steps_to_tolerance(self.tail[-1].loss)
         spent = {f"{stage}_seconds": self._spent(stage) for stage in ("compile", "train", "evaluate")}
         self._follow()
@@ -95,17 +108,19 @@ class SwarmRun:
         tail = (step for ago in TAIL if (step := steps - ago) >= 0)
         return sorted({*self.unit.checkpoints.tolist(), *tail, steps})
 
-    def _go_to(self, step: int, first: Reading) -> None:
+    def _go_to(self, step: int) -> None:
         self.clock.enter("train")
         self.swarm.advance(step - self.swarm.t, self._check)
         self.clock.enter("evaluate")
-        reading = first if step == 0 else self.swarm.read()
+        reading = self.swarm.read()
+        self.first = reading if step == 0 else self.first
         if step in self._recorded:
             self.best = np.fmin(self.best, reading.loss)
             with self.clock.stage("store"):
                 self.sink.append("curves", self.names | self._curve_rows(reading), len(self.which))
         if self.unit.steps - step in (*TAIL, 0):
             self.tail.append(reading)
+        self.done = step
 
     def _judge(self, first: Reading) -> Outcomes:
         unit, ground = self.unit, Ground.of(self.unit.landscape)
@@ -119,7 +134,8 @@ class SwarmRun:
         """Run the lanes whose every step is recorded once more, step by step."""
         if len(followed := self.unit.followed):
             swarm = make_swarm(self.unit, followed, self.threads)
-            follow(self.unit, followed, swarm, self.rates, self.sink, self._check)
+            poll = partial(self.clock.check, self.unit.steps, len(followed))
+            follow(self.unit, followed, swarm, self.rates, self.sink, poll)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
@@ -167,7 +183,43 @@ class SwarmRun:
     def _spent(self, stage: str) -> float:
         return self.clock.seconds[stage] - self._before[stage]
 
+    # --- saved states -------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        """Save where the lanes are, if they have begun."""
+        if self.first is None:
+            return
+        readings = {f"reading.{at}.{name}": values for at, own in enumerate([self.first, *self.tail])
+                    for name, values in vars(own).items()}  # fmt: skip
+        spent = {f"spent.{stage}": np.array(self._spent(stage)) for stage in self.clock.seconds}
+        engine = {f"engine.{name}": np.asarray(values) for name, values in self.swarm.capture().items()}
+        with self.clock.stage("store"):
+            state = {"done": np.array(self.done), "best": self.best, **readings, **spent, **engine}
+            self.sink.save(self.unit.name, state)
+        self.clock.saved()
+
+    def _restore(self, state: dict[str, Array]) -> None:
+        """Go on from a saved state."""
+        self.done, self.best = int(state["done"]), state["best"]
+        count = len({name.split(".")[1] for name in state if name.startswith("reading.")})
+        fields = ("positions", "loss", "grad_norm")
+        readings = [Reading(*(state[f"reading.{at}.{name}"] for name in fields)) for at in range(count)]
+        self.first, self.tail = readings[0], readings[1:]
+        self.swarm.restore(
+            {name.removeprefix("engine."): own for name, own in state.items() if name.startswith("engine.")}
+        )
+        self._before = {stage: self._before[stage] - float(state[f"spent.{stage}"]) for stage in self.clock.seconds}
+        with self.clock.stage("store"):
+            self.sink.carry(self.unit.name, self.unit.ids, self.done)
+
     def _check(self) -> None:
+        """Report, save the state when that is due, and end where the time is over; a step may be under way."""
+        ends, self._t = self.swarm.t != self._t, self.swarm.t
+        if ends and self.clock.snapshot_due:
+            self._save()
+        if ends and self.clock.interruption:
+            self._save()
+            self.clock.interruption.deliver()
         self.clock.check(self.swarm.t, len(self.which))
 
 

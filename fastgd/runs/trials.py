@@ -1,6 +1,6 @@
 """What becomes of each lane of a cohort while it runs: the columns of its trials that the plan cannot know."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,19 @@ class TrialRecords:
             for name in ("loss", "validation_loss")
         }
         self._measured = self._validated = False
+
+    def state(self) -> dict[str, Array]:
+        """Return what is to be saved, each (lanes,)."""
+        texts = {"status": self._status.astype(str), "reason": self._reason.astype(str)}
+        known = np.full((2, len(self._steps)), [[self._measured], [self._validated]])
+        return {**texts, "steps": self._steps, "measured": known[0], "validated": known[1], **self._losses}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Go on from a state that was saved."""
+        self._status[:], self._reason[:], self._steps[:] = state["status"], state["reason"], state["steps"]
+        self._measured, self._validated = bool(state["measured"].any()), bool(state["validated"].any())
+        for name, values in self._losses.items():
+            values[:] = state[name]
 
     def observe(self, lanes: Array, metrics: dict[str, Array]) -> None:
         """Take in a checkpoint's losses."""

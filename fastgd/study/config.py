@@ -265,10 +265,13 @@ class Study(Block):
         goes_with="data; landscapes have `[starts]`",
     )
     max_seconds: Positive | None = described(
-        "After so many seconds the trials that are not done end as `timeout`; the next run of the study runs them "
-        "again.",
+        "After so many seconds the trials that are not done end as `timeout`; the next run of the study goes on with "
+        "them.",
         None,
         otherwise="no limit",
+    )
+    snapshot_seconds: Positive = described(
+        "How often work that takes long saves its state: what a process that is killed can lose.", 300.0
     )
     problem: Annotated[Problems, Field(min_length=1), BeforeValidator(tables), PlainSerializer(brief)] = described(
         "What is minimised: rows of data with a loss, or a landscape."
