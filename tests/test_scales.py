@@ -11,7 +11,7 @@ from small_studies import run
 
 import fastgd
 from fastgd.datasets import from_arrays, prepare
-from fastgd.engine.swarm.swarm import Reading
+from fastgd.engine.swarm.reading import Reading
 from fastgd.plan.recording import TAIL
 from fastgd.problems import LOSSES, Loss
 from fastgd.runs.outcomes import Ground, judge
