@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fastgd.common.errors import InputError, nearest
-from fastgd.engine.swarm.swarm import SwarmSpec
+from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.optimizers import find
 from fastgd.optimizers.rule import Rule
 from fastgd.plan import memory

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from fastgd.engine.swarm.swarm import Reading
+from fastgd.engine.swarm.reading import Reading
 from fastgd.store.rows import Names
 from fastgd.study.landscapes import SAME, LandscapeProblem
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from fastgd.core.threads import Threads
 from fastgd.engine.rows.evaluation import norms
-from fastgd.engine.swarm.swarm import Reading, Swarm
+from fastgd.engine.swarm.lanes import Lanes
+from fastgd.engine.swarm.reading import Reading
 from fastgd.plan.recording import LOSS_EVALUATIONS, TAIL
 from fastgd.plan.swarms import StudyPlan, SwarmPlan
 from fastgd.plan.turns import in_turns
@@ -203,13 +204,13 @@ class _SwarmRun:
             rows = self._trial_rows(which, outcomes, first, tail[-1])
             writer.append("trials", names | configuration | rows | found | spent, len(lanes))
 
-    def _compile(self, swarm: Swarm) -> None:
+    def _compile(self, swarm: Lanes) -> None:
         self.owner.emit(Compiling(kernel_of(self.plan)))
         compile_swarm(swarm, self.plan.method)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
-    def _curve_rows(self, swarm: Swarm, which: Array, reading: Reading) -> dict[str, Any]:
+    def _curve_rows(self, swarm: Lanes, which: Array, reading: Reading) -> dict[str, Any]:
         """The rows of a checkpoint, but for what names them; `which` is the configuration of each."""
         with np.errstate(over="ignore", invalid="ignore"):
             norm = norms(reading.positions)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from fastgd.core.random import stream_keys
 from fastgd.core.threads import Threads
 from fastgd.engine.swarm.guesses import SwarmGuesses
+from fastgd.engine.swarm.lanes import Lanes
 from fastgd.engine.swarm.swarm import Swarm
 from fastgd.plan.compiled import compiling, note_compiled
 from fastgd.plan.swarms import StudyPlan, SwarmPlan
@@ -17,7 +18,7 @@ from fastgd.schedules import chained
 Array = npt.NDArray[Any]
 
 
-def make_swarm(plan: SwarmPlan, lanes: Array, threads: Threads) -> Swarm:
+def make_swarm(plan: SwarmPlan, lanes: Array, threads: Threads) -> Lanes:
     """Return some lanes at their start."""
     which, start = np.divmod(lanes, len(plan.starts))
     used, which = np.unique(which, return_inverse=True)
@@ -28,7 +29,7 @@ def make_swarm(plan: SwarmPlan, lanes: Array, threads: Threads) -> Swarm:
     return Swarm(*lanes_of, schedule_of(plan))
 
 
-def compile_swarm(swarm: Swarm, method: str) -> None:
+def compile_swarm(swarm: Lanes, method: str) -> None:
     """Compile what a swarm calls, under the cache's lock; a user's function that does not compile is named."""
     with compiling(swarm.spec.landscape, swarm.spec.rule.optimizer):
         swarm.compile()

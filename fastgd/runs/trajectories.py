@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastgd.engine.swarm.swarm import Swarm
+from fastgd.engine.swarm.lanes import Lanes
+from fastgd.engine.swarm.reading import LanesView
 from fastgd.optimizers.rule import Rule
 from fastgd.plan.swarms import SwarmPlan
 from fastgd.store.rows import Names
@@ -20,7 +21,7 @@ STATES = 1 << 25  # the bytes of the states that they are read from, at most
 def follow(
     plan: SwarmPlan,
     lanes: Array,
-    swarm: Swarm,
+    swarm: Lanes,
     rates: Callable[[int], Array],
     writer: PartWriter,
     poll: Callable[[], None],
@@ -32,7 +33,7 @@ def follow(
     """
     which, start = np.divmod(lanes, len(plan.starts))
     d, count = plan.spec.d, len(lanes)
-    most = max(1, min(ROWS // (count * d), STATES // swarm.groups.state.nbytes))
+    most = max(1, min(ROWS // (count * d), STATES // swarm.moment().state.nbytes))
     swarm.compile()
     for first in range(0, plan.steps + 1, most):
         steps = np.arange(first, min(first + most, plan.steps + 1))
@@ -48,11 +49,11 @@ def follow(
             "coordinate": np.tile(np.arange(d), len(steps) * count),
         }
         numbers = {"step": np.repeat(steps, count * d), "lr": np.repeat(np.concatenate(lr), d)}
-        rows = names | numbers | _rows(plan, swarm.moments(taken), steps)
+        rows = names | numbers | _rows(plan, swarm.view(taken), steps)
         writer.append("trajectories", rows, len(steps) * count * d)
 
 
-def _rows(plan: SwarmPlan, seen: Swarm, steps: Array) -> dict[str, Any]:
+def _rows(plan: SwarmPlan, seen: LanesView, steps: Array) -> dict[str, Any]:
     """What is read of the lanes after each of the steps: a row for each coordinate of each lane."""
     reading, slots = seen.read(), seen.slots()
     rows = {
@@ -75,13 +76,13 @@ def _gradients(plan: SwarmPlan, positions: Array, steps: Array) -> Array:
     return np.concatenate([landscape.gradients(p, x, step + 1) for x, step in each], axis=1)
 
 
-def _effective(rule: Rule, seen: Swarm, slots: Array, steps: Array) -> Array | None:
+def _effective(rule: Rule, seen: LanesView, slots: Array, steps: Array) -> Array | None:
     """Return the rate that multiplies each coordinate's gradient (d, steps * lanes); None where a rule has none."""
     cls: Any = rule.optimizer.cls
     if not hasattr(cls, "effective") or rule.options:
         return None
-    d, lanes = seen.spec.d, len(seen.which) // len(steps)
-    hyper, memory, rates = seen.hyper_now().T, seen.memory(), np.empty((d, len(seen.which)))
+    d, lanes = seen.spec.d, len(seen) // len(steps)
+    hyper, memory, rates = seen.hyper().T, seen.memory(), np.empty((d, len(seen)))
     for number, step in enumerate(steps.tolist()):
         own = slice(number * lanes, (number + 1) * lanes)
         h = rule.instance(dict(zip(rule.fields, hyper[:, own], strict=True)))
