@@ -16,10 +16,10 @@ from fastgd.plan.recording import LOSS_EVALUATIONS, TAIL
 from fastgd.plan.swarms import StudyPlan, SwarmPlan
 from fastgd.plan.turns import in_turns
 from fastgd.runs.clock import Stopwatch
-from fastgd.runs.outcomes import DIVERGED, Ground, Outcomes, judge, judge_guesses
+from fastgd.runs.outcomes import DIVERGED, KnownLandscape, Outcomes, judge, judge_guesses
 from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Compiling, Event, Progress, Warning_
 from fastgd.runs.swarms import compile_swarm, kernel_of, make_swarm, rates_of
-from fastgd.runs.trajectories import follow
+from fastgd.runs.trajectories import record_trajectories
 from fastgd.store.folder import Folder
 from fastgd.store.rows import Names
 from fastgd.store.schema import COORDINATES
@@ -97,7 +97,7 @@ class _SwarmRun:
     def __init__(self, owner: Landscapes, plan: SwarmPlan, index: int, total: int) -> None:
         self.owner, self.plan, self.index, self.total = owner, plan, index, total
         self.problem = owner.study.landscapes[plan.problem]
-        self.ground = Ground.of(self.problem)
+        self.landscape = KnownLandscape.of(self.problem)
         self.rates = rates_of(plan)
         self.left = plan.lanes
         self.seconds = self.speed = 0.0  # spent so far; lanes computed a second, once some are
@@ -186,19 +186,20 @@ class _SwarmRun:
             if plan.steps - step in (*TAIL, 0):
                 tail.append(reading)
         if plan.spec.rule.optimizer.baseline:
-            outcomes = judge_guesses(self.ground, tail[-1], plan.steps)
+            outcomes = judge_guesses(self.landscape, tail[-1], plan.steps)
         else:
-            outcomes = judge(self.ground, first, tail, swarm.died(), plan.steps, self.owner.study.stop.diverge)
-        lost = int(np.count_nonzero(outcomes.status.codes == DIVERGED))
-        self.diverged += lost
-        self.owner.diverged += lost
+            outcomes = judge(self.landscape, first, tail, swarm.died(), plan.steps, self.owner.study.stop.diverge)
+        diverged = int(np.count_nonzero(outcomes.status.codes == DIVERGED))
+        self.diverged += diverged
+        self.owner.diverged += diverged
         found = np.min(best, where=np.isfinite(best), initial=np.inf)
-        if self.ground.below(found):
+        if self.landscape.is_below_lowest(found):
             self.owner.lower[plan.label] = min(self.owner.lower.get(plan.label, np.inf), float(found))
         spent = {f"{stage}_seconds": watch.seconds[stage] - before[stage] for stage in ("compile", "train", "evaluate")}
         tolerance = swarm.steps_to_tolerance(tail[-1].loss)
         if len(followed):
-            follow(plan, followed, make_swarm(plan, followed, self.owner.threads), self.rates, writer, self._poll)
+            again = make_swarm(plan, followed, self.owner.threads)
+            record_trajectories(plan, followed, again, self.rates, writer, self._poll)
         with watch.stage("store"):
             found = {"best_loss": best, "steps_to_tolerance": np.ma.masked_less(tolerance, 0)}
             rows = self._trial_rows(which, outcomes, first, tail[-1])

@@ -14,11 +14,11 @@ from fastgd.store.rows import Names
 from fastgd.store.writer import PartWriter
 
 Array = npt.NDArray[Any]
-ROWS = 1 << 17  # that are written at a time, and
-STATES = 1 << 25  # the bytes of the states that they are read from, at most
+MOST_ROWS_AT_ONCE = 1 << 17  # that are written together
+MOST_STATE_BYTES_AT_ONCE = 1 << 25  # of the lanes that they are read from
 
 
-def follow(
+def record_trajectories(
     plan: SwarmPlan,
     lanes: Array,
     swarm: Lanes,
@@ -28,20 +28,21 @@ def follow(
 ) -> None:
     """Run lanes from their start, step by step, and write where they are before each step and after the last.
 
-    Their bits are those of the whole run: a lane's arithmetic does not depend on where calls are cut. States are kept
-    as they are and read many at a time: to read a step by itself takes much longer than to take it.
+    Their bits are those of the whole run: a lane's arithmetic does not depend on where calls are cut. The states of
+    many steps are kept and read together: to read a step by itself takes much longer than to take it.
     """
     which, start = np.divmod(lanes, len(plan.starts))
     d, count = plan.spec.d, len(lanes)
-    most = max(1, min(ROWS // (count * d), STATES // swarm.moment().state.nbytes))
+    by_bytes = MOST_STATE_BYTES_AT_ONCE // swarm.moment().state.nbytes
+    steps_at_once = max(1, min(MOST_ROWS_AT_ONCE // (count * d), by_bytes))
     swarm.compile()
-    for first in range(0, plan.steps + 1, most):
-        steps = np.arange(first, min(first + most, plan.steps + 1))
-        taken, lr = [], []
+    for first in range(0, plan.steps + 1, steps_at_once):
+        steps = np.arange(first, min(first + steps_at_once, plan.steps + 1))
+        moments, lr = [], []
         for step in steps.tolist():
             if step:
                 swarm.advance(1, poll)
-            taken.append(swarm.moment())
+            moments.append(swarm.moment())
             lr.append(swarm.line.rates if swarm.line else rates(step)[which])
         names = {
             "trial_id": Names(plan.ids, np.tile(np.repeat(which, d), len(steps))),
@@ -49,7 +50,7 @@ def follow(
             "coordinate": np.tile(np.arange(d), len(steps) * count),
         }
         numbers = {"step": np.repeat(steps, count * d), "lr": np.repeat(np.concatenate(lr), d)}
-        rows = names | numbers | _rows(plan, swarm.view(taken), steps)
+        rows = names | numbers | _rows(plan, swarm.view(moments), steps)
         writer.append("trajectories", rows, len(steps) * count * d)
 
 
@@ -63,7 +64,7 @@ def _rows(plan: SwarmPlan, seen: LanesView, steps: Array) -> dict[str, Any]:
     }
     for name, slot in zip(plan.spec.rule.slot_names, slots, strict=True):
         rows[f"slot.{name}"] = slot.T.ravel()
-    effective = _effective(plan.spec.rule, seen, slots, steps)
+    effective = _effective_rates(plan.spec.rule, seen, slots, steps)
     return rows if effective is None else rows | {"effective_lr": effective.T.ravel()}
 
 
@@ -76,7 +77,7 @@ def _gradients(plan: SwarmPlan, positions: Array, steps: Array) -> Array:
     return np.concatenate([landscape.gradients(p, x, step + 1) for x, step in each], axis=1)
 
 
-def _effective(rule: Rule, seen: LanesView, slots: Array, steps: Array) -> Array | None:
+def _effective_rates(rule: Rule, seen: LanesView, slots: Array, steps: Array) -> Array | None:
     """Return the rate that multiplies each coordinate's gradient (d, steps * lanes); None where a rule has none."""
     cls: Any = rule.optimizer.cls
     if not hasattr(cls, "effective") or rule.options:
