@@ -292,15 +292,15 @@ def test_trajectories_are_the_steps_between_the_curves(tmp_path):
 
 def test_steps_of_a_few_trials_are_read_many_at_a_time(tmp_path, monkeypatch):
     """A step by itself takes longer to read than to take."""
-    from fastgd.engine.swarm.swarm import Swarm
+    from fastgd.engine.swarm.reading import LanesView
 
-    read, reads = Swarm.read, []
+    read, reads = LanesView.read, []
 
     def counted(swarm):
         reads.append(swarm)
         return read(swarm)
 
-    monkeypatch.setattr(Swarm, "read", counted)
+    monkeypatch.setattr(LanesView, "read", counted)
     few = {"starts": {"grid": 3}, "record": {"every": {"log": 4}, "trajectories": "all"}}
     counts = []
     for steps in (50, 200):

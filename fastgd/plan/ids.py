@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.engine.rows.spec import CohortSpec
-from fastgd.engine.swarm.swarm import SwarmSpec
+from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.optimizers.coasting import Coast
 from fastgd.optimizers.rule import Rule
 from fastgd.study.config import LandscapeProblem, Problem, Schedule, Study

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fastgd.common.errors import InputError
-from fastgd.engine.swarm.swarm import SwarmSpec
+from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.plan.methods import numbers_of, variant_of
 from fastgd.plan.recording import TAIL
 from fastgd.store.contents import Snapshot

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.common.errors import InputError
-from fastgd.engine.swarm.swarm import SwarmSpec
+from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.plan.ids import repeated, swarm_ids
 from fastgd.plan.methods import Method, grid_of, methods_of
 from fastgd.plan.recording import checkpoints_of

@@ -10,22 +10,24 @@ from fastgd.core.random import stream_keys
 from fastgd.core.threads import Threads
 from fastgd.engine.rows.evaluation import norms
 from fastgd.engine.swarm.guesses import SwarmGuesses
-from fastgd.engine.swarm.swarm import Reading, Swarm
+from fastgd.engine.swarm.lanes import Lanes
+from fastgd.engine.swarm.reading import Reading
+from fastgd.engine.swarm.swarm import Swarm
 from fastgd.plan.compiled import compiling, note_compiled
 from fastgd.plan.recording import LOSS_EVALUATIONS, TAIL
 from fastgd.plan.swarm import SwarmUnit
 from fastgd.runs.clock import Clock, TimeIsOver
-from fastgd.runs.outcomes import DIVERGED, Ground, Outcomes, judge, judge_guesses
+from fastgd.runs.outcomes import DIVERGED, KnownLandscape, Outcomes, judge, judge_guesses
 from fastgd.runs.schedule_values import ScheduleValues
 from fastgd.runs.sinks import Sink
-from fastgd.runs.trajectories import follow
+from fastgd.runs.trajectories import record_trajectories
 from fastgd.store.rows import Names
 from fastgd.store.schema import COORDINATES
 
 Array = npt.NDArray[Any]
 
 
-def make_swarm(unit: SwarmUnit, lanes: Array, threads: Threads) -> Swarm:
+def make_swarm(unit: SwarmUnit, lanes: Array, threads: Threads) -> Lanes:
     """Return some lanes of a unit at their start."""
     which, start = unit.places(lanes)
     used, which = np.unique(which, return_inverse=True)
@@ -36,7 +38,7 @@ def make_swarm(unit: SwarmUnit, lanes: Array, threads: Threads) -> Swarm:
     return Swarm(*lanes_of, ScheduleValues.of(unit).each_step if unit.spec.scheduled else None)
 
 
-def compile_swarm(swarm: Swarm, unit: SwarmUnit) -> None:
+def compile_swarm(swarm: Lanes, unit: SwarmUnit) -> None:
     """Compile what a swarm calls, or load it from the cache; a user's function that does not compile is named."""
     with compiling(unit.spec.landscape, unit.spec.rule.optimizer):
         swarm.compile()
@@ -123,19 +125,19 @@ class SwarmRun:
         self.done = step
 
     def _judge(self, first: Reading) -> Outcomes:
-        unit, ground = self.unit, Ground.of(self.unit.landscape)
-        if ground.below(found := np.min(self.best, where=np.isfinite(self.best), initial=np.inf)):
+        unit, known = self.unit, KnownLandscape.of(self.unit.landscape)
+        if known.is_below_lowest(found := np.min(self.best, where=np.isfinite(self.best), initial=np.inf)):
             self.clock.found_below(unit.label, float(found))
         if unit.spec.rule.optimizer.baseline:
-            return judge_guesses(ground, self.tail[-1], unit.steps)
-        return judge(ground, first, self.tail, self.swarm.died(), unit.steps, unit.stop.diverge)
+            return judge_guesses(known, self.tail[-1], unit.steps)
+        return judge(known, first, self.tail, self.swarm.died(), unit.steps, unit.stop.diverge)
 
     def _follow(self) -> None:
         """Run the lanes whose every step is recorded once more, step by step."""
         if len(followed := self.unit.followed):
             swarm = make_swarm(self.unit, followed, self.threads)
             poll = partial(self.clock.check, self.unit.steps, len(followed))
-            follow(self.unit, followed, swarm, self.rates, self.sink, poll)
+            record_trajectories(self.unit, followed, swarm, self.rates, self.sink, poll)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
