@@ -38,7 +38,7 @@ def ids_of(data=None, **changes):
 
 
 def swarm_ids(**changes):
-    return make_plan(fastgd.Study(**{**VALLEY, **changes})).ids()
+    return make_plan(fastgd.Study(**{**VALLEY, **changes})).table["trial_id"].tolist()
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------

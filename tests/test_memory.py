@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, monke
 
 def test_parts_that_no_cut_makes_smaller(monkeypatch):
     plan = plan_of(optimizer=SGD, surface={"low": -1, "high": 1, "num": 2_000})
-    leaving(monkeypatch, memory.of_survey(plan.surveys[0]) - 1)
+    leaving(monkeypatch, memory.of_surface(plan.surfaces[0]) - 1)
     with pytest.raises(InputError, match=r"the error surface takes .*a coarser grid"):
         plan.within_limits()
 
