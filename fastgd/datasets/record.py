@@ -172,8 +172,17 @@ class DatasetRecord:
     target: str
     load: Callable[[], Dataset] | None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it by its name."""
+        return find_dataset, (self.name,)
+
 
 DATASETS: Registry[DatasetRecord] = Registry("dataset")
+
+
+def find_dataset(name: str) -> DatasetRecord:
+    """Return a record by its name."""
+    return DATASETS.find(name)
 
 
 def digest(*parts: str | NDArray[Any]) -> str:

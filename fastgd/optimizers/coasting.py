@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.common.errors import InputError
+from fastgd.common.pickling import PickledByFields
 from fastgd.common.properties import cached_property
 from fastgd.optimizers.compose import jitable
 from fastgd.optimizers.proofs import linear_in_rate, linear_map
@@ -28,7 +29,7 @@ REST, STEP = "rest", "step"  # an untouched parameter stays where it is; it is u
 
 
 @dataclass(frozen=True)
-class Coast:
+class Coast(PickledByFields):
     """How parameters coast under a rule: what a kernel is specialised by.
 
     The state x is the parameter, then what the rule's `lift` makes of its slots (by default the slots themselves), then

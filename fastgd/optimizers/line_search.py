@@ -70,6 +70,10 @@ class LineSearch:
     witness: str
     reference: str
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it by its name."""
+        return find_line_search, (self.name,)
+
     @property
     def summary(self) -> str:
         """The first line of the docstring."""
@@ -77,6 +81,11 @@ class LineSearch:
 
 
 LINE_SEARCHES: Registry[LineSearch] = Registry("line search")
+
+
+def find_line_search(name: str) -> LineSearch:
+    """Return a record by its name."""
+    return LINE_SEARCHES.find(name)
 
 
 def line_search(name: str, *, witness: str, reference: str) -> Callable[[C], C]:

@@ -63,6 +63,10 @@ class Option:
     witness: str
     reference: str
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it by its name."""
+        return find_option, (self.name,)
+
     @property
     def summary(self) -> str:
         """The first line of the docstring."""
@@ -75,6 +79,13 @@ class Option:
 
 
 OPTIONS: Registry[Option] = Registry("option")
+
+
+def find_option(name: str) -> Option:
+    """Return a record by its name."""
+    return OPTIONS.find(name)
+
+
 # From the gradient outwards: what is averaged is the iterate after look-ahead steps, whose inner steps are proximal.
 TABLES = ("clip", "proximal", "lookahead", "averaging")
 

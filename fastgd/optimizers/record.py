@@ -14,7 +14,7 @@ from fastgd.common.errors import InputError, nearest
 from fastgd.common.properties import cached_property
 from fastgd.common.registry import Registry
 from fastgd.optimizers.user_rules import check_rule
-from fastgd.user_code.modules import find_attribute, functions_of, modules_of, source_of
+from fastgd.user_code.modules import find_attribute, functions_of, import_name, modules_of, source_of, unchanged
 
 Value: TypeAlias = Any  # a number, an array, or a kernel's vector of lanes
 Slots: TypeAlias = tuple[Any, ...]
@@ -79,6 +79,10 @@ class Optimizer:
     lazy: tuple[Lazy, Lazy]
     quotients: tuple[tuple[int, int], ...] = ()
     drawn: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it by its name, by which another process finds or imports it."""
+        return _find_unchanged, (self.name, self.source if self.foreign else "")
 
     @cached_property
     def source(self) -> str:
@@ -183,7 +187,7 @@ def optimizer(
         state = {"slots": slots, "memory": dict(memory), "batch_loss": batch_loss}
         state["quotients"] = quotients
         state["lazy"] = lazy or ("none" if hasattr(cls, "measure") else "closed", "none")
-        record = describe(cls, name or f"{cls.__module__}:{cls.__name__}", {**state, **texts})
+        record = describe(cls, name or import_name(cls), {**state, **texts})
         cls.optimizer = record  # type: ignore[attr-defined]
         if name is not None:
             OPTIMIZERS.add(record)
@@ -240,3 +244,7 @@ def find(name: str) -> Optimizer:
         raise InputError(f"optimizer {name!r}: decorate the NamedTuple {attribute!r} with @fastgd.optimizer(...)")
     check_rule(record)
     return record
+
+
+def _find_unchanged(name: str, source: str) -> Optimizer:
+    return unchanged(find(name), source)

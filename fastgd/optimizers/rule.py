@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.common.numbers import number
+from fastgd.common.pickling import PickledByFields
 from fastgd.common.properties import cached_property
 from fastgd.optimizers.compose import Functions, around, plain
 from fastgd.optimizers.options import MOVES, PROXIMAL, TABLES, Option, kinds
@@ -30,7 +31,7 @@ class Counts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(PickledByFields):
     """An optimizer with its categorical choices: what a kernel is specialised by.
 
     Attributes
@@ -325,7 +326,7 @@ class Around(Rule):
 
 
 @dataclass(frozen=True)
-class Round:
+class Round(PickledByFields):
     """A round of sums of a rule: what its kernels are specialised by.
 
     Attributes

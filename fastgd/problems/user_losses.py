@@ -1,5 +1,6 @@
 """Losses by name: built-in ones, and users' functions."""
 
+import copyreg
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -9,10 +10,10 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 
 from fastgd.common.errors import InputError
-from fastgd.problems.losses import LOSSES, Loss, Targets
+from fastgd.problems.losses import LOSSES, MEASURES, Loss, Targets
 from fastgd.user_code.faults import check_syntax, dry_call, has_compiled, line_of
 from fastgd.user_code.lane_values import Condition, Lane
-from fastgd.user_code.modules import find_attribute, modules_of, source_of
+from fastgd.user_code.modules import find_attribute, import_name, modules_of, source_of, unchanged
 
 F = TypeVar("F", bound=FunctionType)
 
@@ -42,7 +43,7 @@ def loss(*, targets: Targets, derivative: Callable[[Any, Any], Any]) -> Callable
         raise InputError(f"loss: targets = {targets!r}; valid: {', '.join(get_args(Targets))}")
 
     def register(function: F) -> F:
-        name = f"{function.__module__}:{function.__name__}"
+        name = import_name(function)
         summary = (function.__doc__ or "").strip().partition("\n")[0]
         record = Loss(name, summary, targets, function, derivative)
         modules_of(function.__module__, (derivative,))  # their text, as they are imported
@@ -70,6 +71,16 @@ def find_loss(name: str) -> Loss:
         attribute = name.partition(":")[2]
         raise InputError(f"loss {name!r}: decorate the function {attribute!r} with @fastgd.problems.loss(...)")
     return _checked(record, name)
+
+
+def _find_unchanged(name: str, source: str) -> Loss:
+    if ":" in name:
+        return unchanged(find_loss(name), source)
+    return next(loss for loss in MEASURES if loss.name == name)
+
+
+# Losses hold functions: they are pickled by the name by which another process finds or imports them.
+copyreg.pickle(Loss, lambda loss: (_find_unchanged, (loss.name, loss.source)))
 
 
 @cache

@@ -71,6 +71,10 @@ class ScheduleRecord:
     timed: bool
     whole: bool
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it by its name."""
+        return find_schedule, (self.name,)
+
     @property
     def summary(self) -> str:
         """The first line of the docstring."""
@@ -93,6 +97,11 @@ class ScheduleRecord:
 
 
 SCHEDULES: Registry[ScheduleRecord] = Registry("schedule")
+
+
+def find_schedule(name: str) -> ScheduleRecord:
+    """Return a record by its name."""
+    return SCHEDULES.find(name)
 
 
 def schedule(

@@ -20,11 +20,28 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import resolve_name
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from fastgd.common.errors import InputError, nearest
+
+
+class Sourced(Protocol):
+    """A record of what a user may have written: an optimizer, a loss or a landscape."""
+
+    @property
+    def name(self) -> str:
+        """By which it is found."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """A hash of the text that it is made of."""
+        ...
+
+
+R = TypeVar("R", bound=Sourced)
 
 PACKAGE = Path(__file__).parent.parent
 _OF_EVERY_NAMEDTUPLE = frozenset(vars(namedtuple("_Empty", ())))  # a view of it would be emptied with the class
@@ -115,6 +132,31 @@ def find_attribute(kind: str, name: str) -> Any:
         names = [key for key, value in own.items() if hasattr(value, kind) or (plain and callable(value))]
         raise InputError(f"{kind} {name!r}: the module has no {attribute!r}; {nearest(attribute, names)}")
     return getattr(module, attribute)
+
+
+def import_name(value: Any) -> str:
+    """Return "package.module:name" of a function or class, by which any process imports it.
+
+    A script is `__mp_main__` in the processes that it starts, where `__main__` names it too.
+    """
+    module = home_of(value)
+    return f"{'__main__' if module == '__mp_main__' else module}:{value.__name__}"
+
+
+def unchanged(record: R, source: str) -> R:
+    """Return a record that this process has found by its name; `source` is its hash in the process that sent the name.
+
+    Raises
+    ------
+    InputError
+        The hashes differ: the user's module was edited after the other process had imported it. Empty: not compared.
+    """
+    if source and record.source != source:
+        raise InputError(
+            f"{record.name!r} is not the same in two processes: the text of its module, or a constant that it reads, "
+            "has changed since the run began; run again"
+        )
+    return record
 
 
 def home_of(value: Any) -> str:

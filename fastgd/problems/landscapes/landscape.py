@@ -19,7 +19,7 @@ from fastgd.common.errors import InputError, nearest
 from fastgd.common.properties import cached_property
 from fastgd.common.registry import Registry
 from fastgd.problems.landscapes.differences import differences
-from fastgd.user_code.modules import modules_of, reached, source_of
+from fastgd.user_code.modules import import_name, modules_of, reached, source_of
 
 Value: TypeAlias = Any  # a number, an array, or a kernel's vector of lanes
 Point: TypeAlias = Any  # x[i] is coordinate i, a Value; len(x) is the dimension
@@ -262,7 +262,7 @@ def landscape(
         first = tuple(low + (high - low) / 4 for low, high in pairs) if start is None else tuple(np.ravel(start))
         value: Any = cls.value
         record = Landscape(
-            name=name or f"{cls.__module__}:{cls.__name__}",
+            name=name or import_name(cls),
             cls=cls,
             module=cls.__module__,
             value=value,

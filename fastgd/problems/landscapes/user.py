@@ -1,5 +1,6 @@
 """Landscapes by name: built-in ones, users' classes, and users' plain functions."""
 
+import copyreg
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -14,7 +15,7 @@ from fastgd.problems.landscapes.differences import differences
 from fastgd.problems.landscapes.landscape import LANDSCAPES, MOST, Array, Landscape
 from fastgd.user_code.faults import check_syntax, dry_call, has_compiled
 from fastgd.user_code.lane_values import Condition, Lane, Point
-from fastgd.user_code.modules import find_attribute
+from fastgd.user_code.modules import find_attribute, unchanged
 
 _POINTS = 5  # at which a gradient is compared with differences, in each of so many dimensions:
 _DIMENSIONS = 3
@@ -59,6 +60,17 @@ def find_landscape(name: str, gradient: str | None = None) -> Landscape:
     elif gradient is not None:
         raise InputError(f"landscape {name!r} is a class: write its gradient there instead of {gradient!r}")
     return _checked(record, gradient or f"{name}.gradient")
+
+
+def _find_unchanged(name: str, gradient: str, source: str) -> Landscape:
+    return unchanged(find_landscape(name, gradient or None), source)
+
+
+# Landscapes hold functions: they are pickled by the names by which another process finds or imports them.
+copyreg.pickle(
+    Landscape,
+    lambda record: (_find_unchanged, (record.name, record.gradient_name, record.source if record.foreign else "")),
+)
 
 
 def _function(kind: str, name: str, found: Any) -> FunctionType:
