@@ -13,7 +13,7 @@ import pytest
 from fastgd.common.errors import InputError
 from fastgd.datasets import DATASETS
 from fastgd.optimizers import BASELINES, OPTIMIZERS, find
-from fastgd.optimizers.coasting import Coast, coasting
+from fastgd.optimizers.coasting import Coast, prove_coasting
 from fastgd.optimizers.estimators import ESTIMATORS, Estimator
 from fastgd.optimizers.line_search import LINE_SEARCHES
 from fastgd.optimizers.options import OPTIONS
@@ -88,7 +88,7 @@ def rules():
     """Rules of all kinds: with choices, with options, a round of one, and how one coasts."""
     adam = Rule.of(OPTIMIZERS["adam"], {"eps_inside": True})
     clipped = Rule.of(OPTIMIZERS["momentum"], {}, {"clip": "norm", "averaging": "ema"})
-    coast = coasting(Rule.of(OPTIMIZERS["momentum"], {}), np.array([[0.1, 0.9, 0.0, 0.0]]), np.zeros(1))
+    coast = prove_coasting(Rule.of(OPTIMIZERS["momentum"], {}), np.array([[0.1, 0.9, 0.0, 0.0]]), np.zeros(1))
     assert isinstance(coast, Coast)
     return [adam, clipped, Round(clipped, 0), coast]
 

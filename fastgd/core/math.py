@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgd.user_code.lane_values import Symbol
+from fastgd.user_code.kernel_values import Symbol
 
 
 def power(x: Any, t: int) -> Any:

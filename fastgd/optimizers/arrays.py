@@ -21,7 +21,10 @@ from fastgd.core.compile import jit
 from fastgd.core.static import Static, static
 from fastgd.core.threads import Threads, available_threads, call
 from fastgd.core.vectors import aligned, load, prefetch, register_bits, spread, store, wide
-from fastgd.optimizers.kernels import (
+from fastgd.optimizers.options import OPTIONS, TABLES, kind_of
+from fastgd.optimizers.record import Optimizer
+from fastgd.optimizers.rule import Round, Rule
+from fastgd.optimizers.rule_calls import (
     add_terms,
     cast_all,
     conclude_sums,
@@ -36,9 +39,6 @@ from fastgd.optimizers.kernels import (
     store_slots,
     update,
 )
-from fastgd.optimizers.options import OPTIONS, TABLES, kind_of
-from fastgd.optimizers.record import Optimizer
-from fastgd.optimizers.rule import Round, Rule
 
 Array = npt.NDArray[Any]
 SMALL = 1 << 16  # parameters that one thread steps sooner than it wakes another

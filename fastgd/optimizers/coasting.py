@@ -15,17 +15,17 @@ import numpy.typing as npt
 from fastgd.common.errors import InputError
 from fastgd.common.pickling import PickledByFields
 from fastgd.common.properties import cached_property
-from fastgd.optimizers.compose import jitable
+from fastgd.optimizers.adam_series import TERMS, terms_of
 from fastgd.optimizers.proofs import linear_in_rate, linear_map
 from fastgd.optimizers.record import Lazy, Optimizer
 from fastgd.optimizers.rule import Rule
-from fastgd.optimizers.series import TERMS, series
-from fastgd.user_code.symbols import Traced, is_one
+from fastgd.optimizers.rule_functions import jitable
+from fastgd.user_code.affine_forms import Traced, is_one
 
 Array = npt.NDArray[Any]
 Entry = tuple[int, int]
 
-REST, STEP = "rest", "step"  # an untouched parameter stays where it is; it is updated in every step
+UNCHANGED, EVERY_STEP = "rest", "step"  # an untouched parameter stays where it is; it is updated in every step
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ class Coast(PickledByFields):
     @property
     def replays(self) -> bool:
         """Whether the state may be unknown (NaN): then the steps are taken one by one."""
-        return changes_state(self.rule)
+        return lifts_slots(self.rule)
 
     @property
-    def families(self) -> tuple[int, ...]:
+    def series_starts(self) -> tuple[int, ...]:
         """Where series begin in the state."""
-        count = len(self.rule.optimizer.quotients) if lifts(self.rule) else 0
+        count = len(self.rule.optimizer.quotients) if declares_coast(self.rule) else 0
         return tuple(1 + self.rule.slots + TERMS * index for index in range(count))
 
     @cached_property
@@ -89,19 +89,19 @@ class Coast(PickledByFields):
         return step_of(self.rule, self.drift)
 
 
-def lifts(rule: Rule) -> bool:
+def declares_coast(rule: Rule) -> bool:
     """Whether a rule says itself how its parameters coast."""
     return not rule.options and hasattr(rule.optimizer.cls, "coast")
 
 
-def changes_state(rule: Rule) -> bool:
+def lifts_slots(rule: Rule) -> bool:
     """Whether the state of a rule that says how its parameters coast is not made of the slots alone."""
-    return lifts(rule) and (hasattr(rule.optimizer.cls, "lift") or bool(rule.optimizer.quotients))
+    return declares_coast(rule) and (hasattr(rule.optimizer.cls, "lift") or bool(rule.optimizer.quotients))
 
 
 def lift_of(rule: Rule) -> Callable[..., Any]:
     """Return `lift(h, w, s) -> y`, what stands behind the parameter in the state."""
-    if not changes_state(rule):
+    if not lifts_slots(rule):
         return lambda h, w, s: s
     if hasattr(rule.optimizer.cls, "lift"):
         own: Callable[..., Any] = rule.optimizer.cls.lift
@@ -114,13 +114,13 @@ def _with_series(quotients: Sequence[tuple[int, int]], known: float) -> Callable
     """Return the lift that puts the series of quotients behind the slots."""
     (m, v), others = quotients[-1], quotients[:-1]
     before = jitable(_with_series(others, known)) if others else jitable(lambda h, w, s: s)
-    return lambda h, w, s: before(h, w, s) + series(s[m], s[v] * known, h.eps)
+    return lambda h, w, s: before(h, w, s) + terms_of(s[m], s[v] * known, h.eps)
 
 
 def _horizon(rule: Rule, hyper: Array) -> int:
     """The steps after which no lane's momentum has a say: one more than it lasts, as a gradient may count once more."""
     cls = rule.optimizer.cls
-    if not lifts(rule) or not hasattr(cls, "horizon"):
+    if not declares_coast(rule) or not hasattr(cls, "horizon"):
         return 2**62
     h = rule.instance(dict(zip(rule.fields, hyper.T, strict=True)))
     return int(min(np.max(cls.horizon(h)) + 1, 2**62))
@@ -128,7 +128,7 @@ def _horizon(rule: Rule, hyper: Array) -> int:
 
 def lower_of(rule: Rule) -> Callable[..., Any]:
     """Return `lower(h, s, y) -> s`, the slots after some steps, from those before and the state."""
-    if lifts(rule) and hasattr(rule.optimizer.cls, "lower"):
+    if declares_coast(rule) and hasattr(rule.optimizer.cls, "lower"):
         lower: Callable[..., Any] = rule.optimizer.cls.lower
         return lower
     slots = rule.slots
@@ -144,7 +144,7 @@ def size_of(rule: Rule, drift: bool) -> int:
 
 def step_of(rule: Rule, drift: bool) -> Callable[..., Any]:
     """Return `step(h, c, l2, x) -> x`."""
-    if lifts(rule):
+    if declares_coast(rule):
         coast = jitable(rule.optimizer.cls.coast)  # type: ignore[attr-defined]
 
         def lifted(h, c, l2, x):
@@ -171,10 +171,10 @@ def step_of(rule: Rule, drift: bool) -> Callable[..., Any]:
 # --- proving it -------------------------------------------------------------------------------------------------------
 
 
-def coasting(
+def prove_coasting(
     rule: Rule, hyper: Array, l2: Array, *, scheduled: Sequence[str] = (), drift: bool = False, same: bool = False
 ) -> Coast | str:
-    """Return how the parameters of some lanes coast, or REST or STEP.
+    """Return how the parameters of some lanes coast, or UNCHANGED or EVERY_STEP.
 
     Parameters
     ----------
@@ -189,20 +189,20 @@ def coasting(
         Whether all lanes have the same schedule, without feedback.
     """
     penalised = bool(np.any(l2 > 0))
-    if rule.functions.rounds or (lifts(rule) and (penalised or drift)):
-        return STEP
-    if changes_state(rule) and set(scheduled) - {"lr"}:
-        return STEP  # what a state is made of would change under it
-    if lifts(rule) and rule.optimizer.foreign and not rule.optimizer.quotients:
+    if rule.functions.rounds or (declares_coast(rule) and (penalised or drift)):
+        return EVERY_STEP
+    if lifts_slots(rule) and set(scheduled) - {"lr"}:
+        return EVERY_STEP  # what a state is made of would change under it
+    if declares_coast(rule) and rule.optimizer.foreign and not rule.optimizer.quotients:
         _check_declared(rule, hyper)
     size, step = size_of(rule, drift), step_of(rule, drift)
     values = dict(zip(rule.fields, hyper.T, strict=True)) | {name: Traced() for name in scheduled}
     rows = linear_map(step, rule.instance(values), rule.coefficients, l2, size)
     if rows is None:
-        return STEP
+        return EVERY_STEP
     entries, ones = _structure(rows)
     if not entries and len(ones) == size:
-        return REST
+        return UNCHANGED
     shared = (
         same
         and not (penalised or rule.has_readout)
@@ -223,10 +223,10 @@ def lazy_of(record: Optimizer) -> tuple[Lazy, Lazy]:
 
 
 def _lazy(rule: Rule, hyper: Array, l2: Array) -> Lazy:
-    found = coasting(rule, hyper, l2)
-    if found == STEP:
+    found = prove_coasting(rule, hyper, l2)
+    if found == EVERY_STEP:
         return "none"
-    if found == REST or not lifts(rule):
+    if found == UNCHANGED or not declares_coast(rule):
         return "closed"
     state = lift_of(rule)(rule.example(), 0.5, (1e3,) * rule.slots)
     return "cutoff" if np.isnan(np.array(state, np.float64)).any() else "closed"

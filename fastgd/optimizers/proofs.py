@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgd.user_code.symbols import Traced, Unknown, Unproven, every_way
+from fastgd.user_code.affine_forms import Traced, Unknown, Unproven, every_way
 
 Row = dict[int, Any]
 

@@ -13,8 +13,9 @@ from annotated_types import Ge, Gt, Lt
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.properties import cached_property
 from fastgd.common.registry import Registry
-from fastgd.optimizers.user_rules import check_rule
-from fastgd.user_code.modules import find_attribute, functions_of, import_name, modules_of, source_of, unchanged
+from fastgd.optimizers.rule_checks import check_rule
+from fastgd.user_code.imports import find_attribute, import_name
+from fastgd.user_code.sources import functions_of, modules_of, require_same_source, source_of
 
 Value: TypeAlias = Any  # a number, an array, or a kernel's vector of lanes
 Slots: TypeAlias = tuple[Any, ...]
@@ -247,4 +248,4 @@ def find(name: str) -> Optimizer:
 
 
 def _find_unchanged(name: str, source: str) -> Optimizer:
-    return unchanged(find(name), source)
+    return require_same_source(find(name), source)

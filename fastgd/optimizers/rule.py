@@ -14,11 +14,11 @@ import numpy.typing as npt
 from fastgd.common.numbers import number
 from fastgd.common.pickling import PickledByFields
 from fastgd.common.properties import cached_property
-from fastgd.optimizers.compose import Functions, around, plain
 from fastgd.optimizers.options import MOVES, PROXIMAL, TABLES, Option, kinds
 from fastgd.optimizers.proofs import linear_in_rate, share_of_move
 from fastgd.optimizers.record import Optimizer
-from fastgd.user_code.symbols import Traced
+from fastgd.optimizers.rule_functions import RuleFunctions, of_optimizer, with_option
+from fastgd.user_code.affine_forms import Traced
 
 Array = npt.NDArray[Any]
 
@@ -50,7 +50,7 @@ class Rule(PickledByFields):
         pairs = tuple((name, choices.get(name, values[0])) for name, values in optimizer.options.items())
         rule = cls(optimizer, pairs)
         for option in chosen(options or {}):
-            rule = Around(optimizer, pairs, rule, option)
+            rule = WithOption(optimizer, pairs, rule, option)
         return rule
 
     def __repr__(self) -> str:
@@ -151,9 +151,9 @@ class Rule(PickledByFields):
         return self.optimizer.cls(**values, **dict(self.choices))
 
     @cached_property
-    def functions(self) -> Functions:
+    def functions(self) -> RuleFunctions:
         """Its functions, which work on numbers, on arrays and in kernels."""
-        return plain(self.optimizer)
+        return of_optimizer(self.optimizer)
 
     @property
     def measures(self) -> bool:
@@ -255,7 +255,7 @@ class Rule(PickledByFields):
 
 
 @dataclass(frozen=True, repr=False)
-class Around(Rule):
+class WithOption(Rule):
     """A rule with an option around it.
 
     Attributes
@@ -320,9 +320,11 @@ class Around(Rule):
         return self.inner.instance(inner), self.option.cls(**own)
 
     @cached_property
-    def functions(self) -> Functions:
+    def functions(self) -> RuleFunctions:
         """The rule's functions with the option's around them; the option's quantities come first."""
-        return around(self.inner.functions, self.option, self.inner.slots, len(self.inner.memory), len(self.layout) - 1)
+        return with_option(
+            self.inner.functions, self.option, self.inner.slots, len(self.inner.memory), len(self.layout) - 1
+        )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from fastgd.core.threads import available_threads
 from fastgd.engine.machine import Machine, limits
 from fastgd.engine.shapes import Kernel, point_kernel
-from fastgd.optimizers.coasting import STEP, Coast
+from fastgd.optimizers.coasting import EVERY_STEP, Coast
 from fastgd.plan import memory
 from fastgd.plan.operations import Operations, of_landscape, of_loss, of_rule
 from fastgd.plan.recording import EFFECTIVE_RATES, RATE_COLUMNS
@@ -257,11 +257,11 @@ def _update(plan: CohortPlan, rows: _Rows) -> float:
     """Return the seconds of a rule's step on the parameters of a tile."""
     spec, speed, lanes = plan.spec, rows.speed, plan.spec.kernel.lanes
     sparse = spec.kernel.sparse and not spec.kernel.parts
-    parameters = plan.workload.touched if sparse and spec.untouched != STEP else float(plan.d)
+    parameters = plan.workload.touched if sparse and spec.untouched != EVERY_STEP else float(plan.d)
     parameter = speed.of_operations(of_rule(spec.rule)) + SLOT * (1 + spec.rule.slots) * speed.operation
     if sparse and isinstance(spec.untouched, Coast):
         parameter += COASTING[spec.untouched.replays] * speed.operation
-    return STEP_OF_TILE[sparse and spec.untouched != STEP] + parameters * lanes * parameter
+    return STEP_OF_TILE[sparse and spec.untouched != EVERY_STEP] + parameters * lanes * parameter
 
 
 def _evaluation(plan: CohortPlan, rows: _Rows) -> float:

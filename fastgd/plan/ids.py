@@ -18,7 +18,7 @@ from fastgd.engine.rows.spec import CohortSpec
 from fastgd.optimizers.coasting import Coast
 from fastgd.optimizers.rule import Rule
 from fastgd.study.config import Problem, Schedule, Study
-from fastgd.user_code.modules import check_unchanged, functions_of
+from fastgd.user_code.sources import check_unchanged, functions_of
 
 Array = npt.NDArray[Any]
 

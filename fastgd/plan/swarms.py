@@ -27,7 +27,7 @@ from fastgd.store.contents import Snapshot
 from fastgd.study.config import LandscapeProblem, OptimizerBlock, Schedule, Study
 from fastgd.study.sub_tables import Search
 from fastgd.study.surface import SurfaceBlock
-from fastgd.user_code.modules import check_unchanged
+from fastgd.user_code.sources import check_unchanged
 
 Array = npt.NDArray[Any]
 PART = 1 << 17  # lanes in memory at a time, at most

@@ -11,9 +11,10 @@ import numpy as np
 
 from fastgd.common.errors import InputError
 from fastgd.problems.losses import LOSSES, MEASURES, Loss, Targets
-from fastgd.user_code.faults import check_syntax, dry_call, has_compiled, line_of
-from fastgd.user_code.lane_values import Condition, Lane
-from fastgd.user_code.modules import find_attribute, import_name, modules_of, source_of, unchanged
+from fastgd.user_code.checks import check_syntax, dry_call, has_compiled, line_of
+from fastgd.user_code.imports import find_attribute, import_name
+from fastgd.user_code.kernel_values import Condition, Lane
+from fastgd.user_code.sources import modules_of, require_same_source, source_of
 
 F = TypeVar("F", bound=FunctionType)
 
@@ -75,7 +76,7 @@ def find_loss(name: str) -> Loss:
 
 def _find_unchanged(name: str, source: str) -> Loss:
     if ":" in name:
-        return unchanged(find_loss(name), source)
+        return require_same_source(find_loss(name), source)
     return next(loss for loss in MEASURES if loss.name == name)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from fastgd.common.errors import InputError
 from fastgd.datasets import frames
 from fastgd.datasets.arrays import build
-from fastgd.datasets.readers import lists
+from fastgd.datasets.readers import parquet_lists
 from fastgd.datasets.readers.reading import Reading, check_names, reading, target_column
 from fastgd.datasets.record import Dataset, check_memory
 
@@ -18,9 +18,10 @@ NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # how a folder is called that has none
 def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of a table of columns, or of one of lists."""
     whole, types, notes = _opened(file, keys.target)
-    if lists.is_of_lists(types, file):
-        target = lists.target(types, keys.target, file)
-        X, y = lists.read(whole.to_table(columns=[*lists.COLUMNS, target]), file, target, keys.n_features)
+    if parquet_lists.is_of_lists(types, file):
+        target = parquet_lists.target(types, keys.target, file)
+        rows = whole.to_table(columns=[*parquet_lists.COLUMNS, target])
+        X, y = parquet_lists.read(rows, file, target, keys.n_features)
         return build(str(file), X, y, notes=notes)
     if keys.n_features is not None:
         raise InputError(f"{file}: n_features = {keys.n_features} is for a table of lists; this one has columns")

@@ -19,7 +19,8 @@ from fastgd.common.errors import InputError, nearest
 from fastgd.common.properties import cached_property
 from fastgd.common.registry import Registry
 from fastgd.problems.landscapes.differences import differences
-from fastgd.user_code.modules import import_name, modules_of, reached, source_of
+from fastgd.user_code.imports import import_name
+from fastgd.user_code.sources import modules_of, reached, source_of
 
 Value: TypeAlias = Any  # a number, an array, or a kernel's vector of lanes
 Point: TypeAlias = Any  # x[i] is coordinate i, a Value; len(x) is the dimension

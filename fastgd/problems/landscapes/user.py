@@ -13,9 +13,10 @@ import numpy as np
 from fastgd.common.errors import InputError
 from fastgd.problems.landscapes.differences import differences
 from fastgd.problems.landscapes.landscape import LANDSCAPES, MOST, Array, Landscape
-from fastgd.user_code.faults import check_syntax, dry_call, has_compiled
-from fastgd.user_code.lane_values import Condition, Lane, Point
-from fastgd.user_code.modules import find_attribute, unchanged
+from fastgd.user_code.checks import check_syntax, dry_call, has_compiled
+from fastgd.user_code.imports import find_attribute
+from fastgd.user_code.kernel_values import Condition, Lane, Point
+from fastgd.user_code.sources import require_same_source
 
 _POINTS = 5  # at which a gradient is compared with differences, in each of so many dimensions:
 _DIMENSIONS = 3
@@ -63,7 +64,7 @@ def find_landscape(name: str, gradient: str | None = None) -> Landscape:
 
 
 def _find_unchanged(name: str, gradient: str, source: str) -> Landscape:
-    return unchanged(find_landscape(name, gradient or None), source)
+    return require_same_source(find_landscape(name, gradient or None), source)
 
 
 # Landscapes hold functions: they are pickled by the names by which another process finds or imports them.

@@ -1,22 +1,15 @@
-"""Modules of the user's: how what a study names is found there, and told apart by the text that it is made of.
+"""The text that a user's rule, landscape or loss is made of, and its hash: edited code counts as other code.
 
-A rule, a landscape or a loss may use whatever stands in other modules of the user's. What it computes is known by the
-text of all of them, and by the constants that its functions read: kernels freeze these.
+A function may use whatever stands in other modules of the user's. What it computes is known by the text of all of them,
+and by the constants that its functions read, since Numba compiles constants into the machine code.
 """
 
 import ast
 import dis
 import hashlib
-import importlib
-import os
-import site
 import sys
-import sysconfig
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Iterable, Iterator
 from importlib.util import resolve_name
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -24,7 +17,8 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from fastgd.common.errors import InputError, nearest
+from fastgd.common.errors import InputError
+from fastgd.user_code.imports import PACKAGE, file_is_users, home_of
 
 
 class Sourced(Protocol):
@@ -43,107 +37,10 @@ class Sourced(Protocol):
 
 R = TypeVar("R", bound=Sourced)
 
-PACKAGE = Path(__file__).parent.parent
 _OF_EVERY_NAMEDTUPLE = frozenset(vars(namedtuple("_Empty", ())))  # a view of it would be emptied with the class
-LIBRARIES = {
-    Path(folder).resolve()
-    for folder in (
-        *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
-        *site.getsitepackages(),
-        site.getusersitepackages(),
-    )
-}
 
 
-_before_import: ContextVar[Callable[[str, str], None] | None] = ContextVar("before_import", default=None)
-
-
-@contextmanager
-def before_imports(hook: Callable[[str, str], None]) -> Iterator[None]:
-    """Call `hook(kind, name)` before a user's module is imported; what it raises keeps the module from being run."""
-    token = _before_import.set(hook)
-    try:
-        yield
-    finally:
-        _before_import.reset(token)
-
-
-def refuse_import(kind: str, name: str) -> None:
-    """Keep users' modules from being imported: a hook."""
-    raise InputError(
-        f"{kind} {name!r}: users' modules are not to be imported (--no-plugins, plugins=False), and this is one: "
-        f"{origin_of(name)}"
-    )
-
-
-def origin_of(name: str) -> str:
-    """Return "module (from file)" of what "module:name" would import, without running anything of it."""
-    module = name.partition(":")[0]
-    try:
-        spec = _spec(module)
-    except Exception:  # finders of other packages may raise anything
-        spec = None
-    if spec is None:
-        return f"{module} (which is not found)"
-    file = Path(spec.origin or "")
-    if not spec.has_location:
-        return f"{module} (of Python itself)" if spec.origin else f"{module} (a folder without a file of its own)"
-    here = Path.cwd()
-    return f"{module} (from {f'./{file.relative_to(here)}' if file.is_relative_to(here) else file})"
-
-
-def _spec(module: str) -> ModuleSpec | None:
-    """Return where a module would be found; unlike importlib's own, it does not import the packages around it."""
-    spec, path, known = None, None, ""
-    for part in module.split("."):
-        known = f"{known}.{part}".lstrip(".")
-        found = (finder.find_spec(known, path) for finder in sys.meta_path)
-        spec = next((each for each in found if each), None)
-        if spec is None and path is None:
-            spec = PathFinder.find_spec(known, [os.getcwd()])
-        if spec is None:
-            return None
-        path = list(spec.submodule_search_locations or ())
-    return spec
-
-
-def find_attribute(kind: str, name: str) -> Any:
-    """Return what "package.module:name" names; a module is looked for where Python looks, then in the current folder.
-
-    Raises
-    ------
-    InputError
-        There is no such module, it cannot be imported, or it has no such name.
-    """
-    module_name, _, attribute = name.partition(":")
-    if hook := _before_import.get():
-        hook(kind, name)
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except InputError:
-        raise
-    except (Exception, SystemExit) as error:  # the user's module may raise anything
-        raise InputError(f"{kind} {name!r}: cannot import the module {module_name!r}: {error}") from error
-    if not hasattr(module, attribute):
-        own = {key: value for key, value in vars(module).items() if home_of(value) == module_name}
-        plain = kind in ("landscape", "gradient")  # which any function may be
-        names = [key for key, value in own.items() if hasattr(value, kind) or (plain and callable(value))]
-        raise InputError(f"{kind} {name!r}: the module has no {attribute!r}; {nearest(attribute, names)}")
-    return getattr(module, attribute)
-
-
-def import_name(value: Any) -> str:
-    """Return "package.module:name" of a function or class, by which any process imports it.
-
-    A script is `__mp_main__` in the processes that it starts, where `__main__` names it too.
-    """
-    module = home_of(value)
-    return f"{'__main__' if module == '__mp_main__' else module}:{value.__name__}"
-
-
-def unchanged(record: R, source: str) -> R:
+def require_same_source(record: R, source: str) -> R:
     """Return a record that this process has found by its name; `source` is its hash in the process that sent the name.
 
     Raises
@@ -157,11 +54,6 @@ def unchanged(record: R, source: str) -> R:
             "has changed since the run began; run again"
         )
     return record
-
-
-def home_of(value: Any) -> str:
-    """Return the name of the module that a function or class is from."""
-    return str(getattr(value, "__module__", ""))
 
 
 def functions_of(cls: type) -> tuple[FunctionType, ...]:
@@ -326,15 +218,6 @@ def _is_users(module: ModuleType) -> bool:
     file = getattr(module, "__file__", None)
     folders = getattr(module, "__path__", ())  # of a package without a file of its own
     return any(map(file_is_users, folders if file is None else [file]))
-
-
-def file_is_users(file: str) -> bool:
-    """Whether a file is neither fastgd's nor of an installed library."""
-    path = Path(file)
-    if not path.exists():
-        return False
-    folders = path.resolve().parents
-    return PACKAGE not in folders and not any(folder in LIBRARIES for folder in folders)
 
 
 _texts: dict[str, tuple[Any, bytes | None]] = {}

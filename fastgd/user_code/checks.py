@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from fastgd.common.errors import InputError
-from fastgd.user_code.lane_values import AVAILABLE, TooShort
-from fastgd.user_code.modules import LIBRARIES, PACKAGE, file_is_users, modules_of, named_by, reached
+from fastgd.user_code.imports import LIBRARIES, PACKAGE, file_is_users
+from fastgd.user_code.kernel_values import AVAILABLE, TooShort
+from fastgd.user_code.sources import modules_of, named_by, reached
 
 _REFUSED: dict[type[ast.AST], str] = {
     ast.Import: "an import inside a function; import at the top of the module",

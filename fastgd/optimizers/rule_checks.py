@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from fastgd.common.errors import InputError
-from fastgd.user_code.faults import check_syntax, dry_call, has_compiled, line_of
-from fastgd.user_code.lane_values import Condition, Lane
+from fastgd.user_code.checks import check_syntax, dry_call, has_compiled, line_of
+from fastgd.user_code.kernel_values import Condition, Lane
 
 _IN_KERNELS = ("prepare", "rule", "measure", "conclude", "readout", "coast", "lift", "lower")
 _STEPS = (1, 2, 3, 10)  # at which the functions are called once

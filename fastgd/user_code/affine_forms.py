@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fastgd.user_code.lane_values import COMPARISONS, Symbol
+from fastgd.user_code.kernel_values import COMPARISONS, Symbol
 
 T = TypeVar("T")
 

@@ -22,8 +22,8 @@ from fastgd.core import (
 from fastgd.core.compile import jit
 from fastgd.core.static import ChoiceType
 from fastgd.core.vectors import I32, Vector, address, convert, llvm_function, splat, vector_suffix
-from fastgd.optimizers import series
-from fastgd.optimizers.compose import jitable
+from fastgd.optimizers import adam_series
+from fastgd.optimizers.rule_functions import jitable
 
 overload(math.exp, strict=False)(lambda z: lambda z: np.exp(z))
 overload(math.power, strict=False)(lambda x, t: math.whole_power)
@@ -31,9 +31,9 @@ overload(math.sigmoid, strict=False)(lambda z: math.sigmoid)
 overload(math.squares, strict=False)(lambda x: math.in_units)
 overload(math.root, strict=False)(lambda sums: math.root)
 overload(math.hypot, strict=False)(lambda x, y: math.hypot)
-overload(series.series, strict=False)(lambda m, v, eps: series.series)
-overload(series.decayed, strict=False)(lambda q, beta, growth: series.decayed)
-overload(series.quotient, strict=False)(lambda q, scale: series.quotient)
+overload(adam_series.terms_of, strict=False)(lambda m, v, eps: adam_series.terms_of)
+overload(adam_series.decayed_terms, strict=False)(lambda q, beta, growth: adam_series.decayed_terms)
+overload(adam_series.sum_of_terms, strict=False)(lambda q, scale: adam_series.sum_of_terms)
 
 
 def _vector(rule, shape, array) -> Vector:

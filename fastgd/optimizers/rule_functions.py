@@ -11,12 +11,12 @@ from numba.extending import register_jitable
 
 from fastgd.optimizers.options import Option
 from fastgd.optimizers.record import Optimizer
-from fastgd.user_code.modules import functions_of, reached
+from fastgd.user_code.sources import functions_of, reached
 
 jitable = cache(register_jitable)  # of a function, once: each call would add an overload
 
 
-class Functions(NamedTuple):
+class RuleFunctions(NamedTuple):
     """What is called of a rule; `h` are its hyper-parameters, `m` its memory, `c` the quantities of a step.
 
     Attributes
@@ -37,7 +37,7 @@ class Functions(NamedTuple):
     start: Callable[..., Any]
 
 
-def plain(optimizer: Optimizer) -> Functions:
+def of_optimizer(optimizer: Optimizer) -> RuleFunctions:
     """Return the functions of an optimizer without options."""
     cls: Any = optimizer.cls
     for helper in reached(functions_of(cls)) if optimizer.foreign else ():  # what a user's functions call
@@ -46,7 +46,9 @@ def plain(optimizer: Optimizer) -> Functions:
     if hasattr(cls, "measure"):
         rounds = ((_measure(cls, optimizer.batch_loss), _conclude(cls, optimizer.batch_loss)),)
     start = getattr(cls, "start", lambda h, w: (w * 0,) * len(optimizer.slots))
-    return Functions(_prepare(cls, bool(optimizer.memory)), rounds, cls.rule, getattr(cls, "readout", _state), start)
+    return RuleFunctions(
+        _prepare(cls, bool(optimizer.memory)), rounds, cls.rule, getattr(cls, "readout", _state), start
+    )
 
 
 def _state(h: Any, w: Any, s: Any) -> Any:
@@ -74,12 +76,12 @@ def _conclude(cls: Any, batch_loss: bool) -> Callable[..., Any]:
     return own
 
 
-def around(inner: Functions, option: Option, slots: int, memory: int, depth: int) -> Functions:
+def with_option(inner: RuleFunctions, option: Option, slots: int, memory: int, depth: int) -> RuleFunctions:
     """Return the functions of a rule with an option around it, whose quantities come first.
 
     Parameters
     ----------
-    inner : Functions
+    inner : RuleFunctions
         Of the rule.
     option : Option
     slots, memory : int
@@ -113,7 +115,7 @@ def around(inner: Functions, option: Option, slots: int, memory: int, depth: int
     rounds = tuple(_inner_round(*functions, gradient, own, slots, memory) for functions in inner.rounds)
     if hasattr(of, "measure"):
         rounds = (_own_round(of), *rounds)
-    return Functions(prepare, rounds, update, readout, start)
+    return RuleFunctions(prepare, rounds, update, readout, start)
 
 
 # What stands for the functions that an option does not have.

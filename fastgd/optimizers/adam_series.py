@@ -14,25 +14,25 @@ TERMS = 6
 VANISHED = 50.0  # -log of what is left of a step that no longer counts
 
 
-def series(m: Any, v: Any, eps: Any) -> Any:
+def terms_of(m: Any, v: Any, eps: Any) -> Any:
     """Return what stands for the terms of `m / (sqrt(v) + eps)` in the state: the first, x, and room for the others."""
     some, inverse, zero = np.abs(m) > 0, 1 / np.sqrt(v), m * 0
     return np.where(some, m * inverse, 0.0), np.where(some, eps * inverse, 0.0), zero, zero, zero, zero
 
 
-def decayed(q: Any, beta: Any, growth: Any) -> Any:
+def decayed_terms(q: Any, beta: Any, growth: Any) -> Any:
     """Return the terms after a step: m falls by `beta`, and `1 / sqrt(v)` grows by `growth`."""
     g2 = growth * growth
     a, b, c, cube = beta * growth, beta * g2, beta * (g2 * growth), g2 * growth
     return a * q[0], b * q[1], c * q[2], a * cube * q[3], b * cube * q[4], c * cube * q[5]
 
 
-def quotient(q: Any, scale: Any) -> Any:
+def sum_of_terms(q: Any, scale: Any) -> Any:
     """Return `m / (sqrt(v) / scale + eps)`, the sum of the terms."""
     return scale * (q[0] + scale * (q[1] + scale * (q[2] + scale * (q[3] + scale * (q[4] + scale * q[5])))))
 
 
-def vanishing(beta1: Any, beta2: Any) -> Any:
+def steps_to_vanish(beta1: Any, beta2: Any) -> Any:
     """Return the steps after which `m / sqrt(v)` has vanished; infinite where it does not fall."""
     with np.errstate(all="ignore"):
         rate = 0.5 * np.log(beta2) - np.log(beta1)
