@@ -40,11 +40,11 @@ def exp(z: Any) -> Any:
         return np.exp(z)
 
 
-TINY = 2.0**-126  # the smallest normal number of float32: what keeps 0 / 0 from being no number
+SMALLEST_NORMAL = 2.0**-126  # the smallest normal number of float32: what keeps 0 / 0 from being no number
 
 # Squares of the largest floats are infinite, and those of the smallest ones zero, but not in units of their own.
-UP, DOWN = 2.0**600, 2.0**-600
-MOST, LEAST = 2.0**1000, 2.0**-900  # of a sum of squares in plain units
+SCALE_UP, SCALE_DOWN = 2.0**600, 2.0**-600
+LARGEST_SUM, SMALLEST_SUM = 2.0**1000, 2.0**-900  # of a sum of squares in plain units
 
 
 def squares(x: Any) -> tuple[Any, Any, Any]:
@@ -55,14 +55,14 @@ def squares(x: Any) -> tuple[Any, Any, Any]:
 
 def in_units(x: Any) -> tuple[Any, Any, Any]:
     """The same for kernels: without a choice, which would cost more than the squares."""
-    large, small = x * DOWN, x * UP
+    large, small = x * SCALE_DOWN, x * SCALE_UP
     return large * large, x * x, small * small
 
 
 def root(sums: Any) -> Any:
     """Return the root of summed squares, from the sums in the three units of `squares`: from the one that has it."""
-    large, rest, small = np.sqrt(sums[0]) * UP, np.sqrt(sums[1]), np.sqrt(sums[2]) * DOWN
-    return np.where(sums[1] > MOST, large, np.where(sums[1] < LEAST, small, rest))  # a NaN is in neither
+    large, rest, small = np.sqrt(sums[0]) * SCALE_UP, np.sqrt(sums[1]), np.sqrt(sums[2]) * SCALE_DOWN
+    return np.where(sums[1] > LARGEST_SUM, large, np.where(sums[1] < SMALLEST_SUM, small, rest))  # a NaN is in neither
 
 
 def hypot(x: Any, y: Any) -> Any:

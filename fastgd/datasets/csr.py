@@ -14,8 +14,8 @@ from fastgd.common.errors import InputError
 from fastgd.datasets.record import CSR, Floats, check_memory
 
 MOST_COLUMNS = 2**31 - 1
-FORM: Any = ("C", "A", "W")  # contiguous, aligned, writeable
-BLOCK = 1 << 20  # dense values at a time
+ARRAY_FLAGS: Any = ("C", "A", "W")  # contiguous, aligned, writeable
+VALUES_PER_BLOCK = 1 << 20  # of a dense array that becomes sparse
 
 
 def canonical(X: Any, name: str) -> CSR:
@@ -70,9 +70,9 @@ def assembled(data: Floats, indices: Any, indptr: Any, shape: tuple[int, int]) -
     from scipy.sparse import csr_array
 
     X: Any = csr_array(shape, dtype=data.dtype)
-    X.data = np.require(data, data.dtype.newbyteorder("="), FORM)
-    X.indices = np.require(indices, np.int32, FORM)
-    X.indptr = np.require(indptr, np.int64, FORM)
+    X.data = np.require(data, data.dtype.newbyteorder("="), ARRAY_FLAGS)
+    X.indices = np.require(indices, np.int32, ARRAY_FLAGS)
+    X.indptr = np.require(indptr, np.int64, ARRAY_FLAGS)
     X.has_canonical_format = True
     checked: CSR = X
     return checked
@@ -82,7 +82,7 @@ def from_dense(X: Floats) -> CSR:
     """Return the non-zeros of a dense array (n, d)."""
     from scipy.sparse import csr_array, vstack
 
-    step = max(1, BLOCK // X.shape[1])  # scipy's own temporaries take four times the non-zeros
+    step = max(1, VALUES_PER_BLOCK // X.shape[1])  # scipy's own temporaries take four times the non-zeros
     csr: Any = vstack([csr_array(X[start : start + step]) for start in range(0, len(X), step)], format="csr")
     return assembled(csr.data, csr.indices, csr.indptr, X.shape)
 

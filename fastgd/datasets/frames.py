@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
+from fastgd.common.parsing import shortened
 from fastgd.datasets.record import Floats, Place, row_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
-REAL = (Real, Decimal, np.bool_)
-EXACT = 1 << 53
+NUMBER_TYPES = (Real, Decimal, np.bool_)
+LARGEST_EXACT = 1 << 53
 PANDAS_INDEX = "__index_level_"  # how pandas names the stored column of an index without a name
 
 
@@ -113,20 +114,14 @@ def _objects(column: "pd.Series[Any]", label: str, where: str, place: Place) -> 
     row = next((i for i in wrong if not categories and not _reads(values[i])), wrong[0])
     kind = "categorical, and not numeric" if categories else "not numeric"
     raise InputError(
-        f"{where}: column {label!r} is {kind}: {place(row)} holds {shown(values[row])}; drop the "
+        f"{where}: column {label!r} is {kind}: {place(row)} holds {shortened(values[row])}; drop the "
         f"column, or encode it as numbers (pandas.get_dummies makes one-hot columns){_marks(values[row], place)}"
     )
 
 
-def shown(value: Any) -> str:
-    """Return a value as messages show it, which is in part where it is long."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def is_number(value: Any) -> bool:
     """Whether an object is a real number that float64 can hold; booleans are."""
-    if not isinstance(value, REAL):
+    if not isinstance(value, NUMBER_TYPES):
         return False
     try:
         float(value)
@@ -168,11 +163,13 @@ def of_objects(y: NDArray[Any], name: str, place: Place) -> NDArray[Any]:
     if all(isinstance(value, str | bytes) for value in y):
         return np.array([as_text(value, name) for value in y])
     first = y[0]
-    kind: Any = (str, bytes) if isinstance(first, str | bytes) else REAL
-    row = next(i for i, value in enumerate(y) if not isinstance(value, kind) or not (kind != REAL or is_number(value)))
-    against = f", and {place(0)} {shown(first)}" if row else ""
+    kind: Any = (str, bytes) if isinstance(first, str | bytes) else NUMBER_TYPES
+    row = next(
+        i for i, value in enumerate(y) if not isinstance(value, kind) or not (kind != NUMBER_TYPES or is_number(value))
+    )
+    against = f", and {place(0)} {shortened(first)}" if row else ""
     raise InputError(
-        f"{name}: y must hold numbers or labels; found {y.dtype}: {place(row)} holds {shown(y[row])}{against}"
+        f"{name}: y must hold numbers or labels; found {y.dtype}: {place(row)} holds {shortened(y[row])}{against}"
     )
 
 
@@ -193,6 +190,6 @@ def as_text(value: str | bytes, name: str) -> str:
 def check_exact(y: Any, name: str, place: Place) -> None:
     """Refuse whole numbers beyond 2^53: float64 makes one number of two of them, and one class of two labels."""
     extremes = (y.max(), y.min()) if isinstance(y, np.ndarray) and y.size else (max(y, default=0), min(y, default=0))
-    if max(int(extremes[0]), -int(extremes[1])) > EXACT:
-        row, found = next((i, int(value)) for i, value in enumerate(y) if abs(int(value)) > EXACT)
+    if max(int(extremes[0]), -int(extremes[1])) > LARGEST_EXACT:
+        row, found = next((i, int(value)) for i, value in enumerate(y) if abs(int(value)) > LARGEST_EXACT)
         raise InputError(f"{name}: {place(row)}: the target is {found}; whole numbers are exact up to 2**53 alone")

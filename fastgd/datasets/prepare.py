@@ -14,7 +14,7 @@ from fastgd.datasets.targets import Label, Targets, numeric_targets
 
 Rows = NDArray[np.intp]
 Layout = Literal["auto", "dense", "sparse"]
-BLOCK = 1 << 18  # values at a time: temporaries stay in the cache
+VALUES_PER_BLOCK = 1 << 18  # temporary arrays of this size stay in the processor's cache
 
 
 class Scaling(NamedTuple):
@@ -241,7 +241,7 @@ def _dense_moments(X: Floats, rows: Rows | None) -> tuple[Floats, Floats, NDArra
 
 
 def _blocks(X: Floats, rows: Rows | None) -> Iterator[Floats]:
-    step = max(1, BLOCK // X.shape[1])
+    step = max(1, VALUES_PER_BLOCK // X.shape[1])
     for start in range(0, len(X if rows is None else rows), step):
         yield X[start : start + step] if rows is None else X[rows[start : start + step]]
 

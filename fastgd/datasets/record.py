@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
+from fastgd.common.pickling import PickledByName
 from fastgd.common.properties import cached_property
 from fastgd.common.registry import Registry
 from fastgd.common.system import memory_limits
@@ -22,7 +23,7 @@ Floats = NDArray[np.floating[Any]]
 CSR: TypeAlias = "csr_array[np.floating[Any], tuple[int, int]]"  # texts: scipy is not imported for them
 Matrix: TypeAlias = "Floats | CSR"
 Place = Callable[[int], str]
-BLOCK = 1 << 20  # values that are compared with zero at a time
+VALUES_PER_BLOCK = 1 << 20  # that are compared with zero at a time
 
 
 def row_number(index: int) -> str:
@@ -141,12 +142,12 @@ class Data:
         n, d = self.X.shape
         if not isinstance(self.X, np.ndarray):
             return np.asarray(np.bincount(self.X.indices, minlength=d) / n)
-        step = max(1, BLOCK // d)
+        step = max(1, VALUES_PER_BLOCK // d)
         return np.asarray(sum(np.count_nonzero(self.X[at : at + step], axis=0) for at in range(0, n, step)) / n)
 
 
 @dataclass(frozen=True)
-class DatasetRecord:
+class DatasetRecord(PickledByName, registry="DATASETS"):
     """A dataset that a study file can name.
 
     Attributes
@@ -172,17 +173,8 @@ class DatasetRecord:
     target: str
     load: Callable[[], Dataset] | None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle it by its name."""
-        return find_dataset, (self.name,)
-
 
 DATASETS: Registry[DatasetRecord] = Registry("dataset")
-
-
-def find_dataset(name: str) -> DatasetRecord:
-    """Return a record by its name."""
-    return DATASETS.find(name)
 
 
 def digest(*parts: str | NDArray[Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 TERMS = 6
-VANISHED = 50.0  # -log of what is left of a step that no longer counts
+NEGLIGIBLE = 50.0  # -log of what is left of a step that no longer counts
 
 
 def terms_of(m: Any, v: Any, eps: Any) -> Any:
@@ -36,4 +36,4 @@ def steps_to_vanish(beta1: Any, beta2: Any) -> Any:
     """Return the steps after which `m / sqrt(v)` has vanished; infinite where it does not fall."""
     with np.errstate(all="ignore"):
         rate = 0.5 * np.log(beta2) - np.log(beta1)
-        return np.where(rate > 0, VANISHED / rate, np.inf)
+        return np.where(rate > 0, NEGLIGIBLE / rate, np.inf)

@@ -41,10 +41,10 @@ from fastgd.optimizers.rule_calls import (
 )
 
 Array = npt.NDArray[Any]
-SMALL = 1 << 16  # parameters that one thread steps sooner than it wakes another
-BLOCK = 1 << 14  # parameters whose terms make one partial sum
-PAGE = 4096  # elements
-AHEAD = 2048  # bytes that are asked for ahead: left to the hardware, streams take 1.1 to 1.2 times as long
+SINGLE_THREAD = 1 << 16  # parameters: one thread steps so few sooner than it would wake another
+PARAMETERS_PER_SUM = 1 << 14  # whose terms make one partial sum
+ELEMENTS_PER_PAGE = 4096
+PREFETCH_BYTES = 2048  # how far ahead of a step memory is asked for; without it a step takes 1.1 to 1.2 times as long
 
 _pool = cache(Threads)
 
@@ -101,7 +101,7 @@ class ArrayOptimizer:
         self._exact_c = self._spread([0.0] * max(rule.counts.quantities), np.float64)
         self._c = self._spread([0.0] * max(rule.counts.quantities))
         # Slots lie a line more than whole pages apart: at equal offsets in a page they would share the cache's sets.
-        self._stride = -(-(w.size + width) // PAGE) * PAGE + 64 // w.itemsize
+        self._stride = -(-(w.size + width) // ELEMENTS_PER_PAGE) * ELEMENTS_PER_PAGE + 64 // w.itemsize
         self._slots = aligned((rule.slots * self._stride,), w.dtype)
         hyper = np.array([list(self._values.values())])
         for slot, start in zip(self.slots.values(), rule.start(hyper, w.reshape(-1, 1)), strict=True):
@@ -151,7 +151,7 @@ class ArrayOptimizer:
 
     def _conclude(self, step: Round, w: Array, g: Array, loss: float | None) -> None:
         """Sum what the rule measures: block by block, and the blocks in order, whatever the number of threads."""
-        blocks, workers = -(-w.size // BLOCK), self._pool.count if w.size > SMALL else 1
+        blocks, workers = -(-w.size // PARAMETERS_PER_SUM), self._pool.count if w.size > SINGLE_THREAD else 1
         totals = np.zeros((blocks, step.sums * self._shape.value.width))
         cuts = [blocks * worker // workers for worker in range(workers + 1)]
         whole = w.size - w.size % self._shape.value.width
@@ -186,7 +186,7 @@ class ArrayOptimizer:
         """Run a kernel over all parameters: whole vectors side by side, then what is left over in a copy."""
         width = self._shape.value.width
         whole = w.size - w.size % width
-        workers = self._pool.count if whole > SMALL else 1
+        workers = self._pool.count if whole > SINGLE_THREAD else 1
         cuts = [whole // width * worker // workers * width for worker in range(workers + 1)]
         fixed = (self._rule, self._shape, self._hyper, self._c, self._stride)
         spans = itertools.pairwise(cuts)
@@ -268,7 +268,7 @@ def measure_blocks(step, shape, exact, exact_c, stride, w, g, slots, totals, who
     width = static(shape, "width")
     for block in range(first, last):
         sums = no_sums(step, shape)
-        for i in range(block * BLOCK, min(whole, (block + 1) * BLOCK), width):
+        for i in range(block * PARAMETERS_PER_SUM, min(whole, (block + 1) * PARAMETERS_PER_SUM), width):
             sums = add_terms(sums, _terms_at(step, shape, exact, exact_c, w, g, slots, i, stride), width)
         store_rows(step, shape, totals[block], 0, sums)
 
@@ -284,7 +284,7 @@ def measure_rest(step, shape, exact, exact_c, stride, w, g, slots, sums, used):
 def step_range(rule, shape, hyper, c, stride, w, g, slots, start, stop):
     """Step the parameters start ... stop, whose slots are `stride` apart."""
     h, quantities = lane(rule, shape, hyper, 0), rows(rule, shape, c, 0, "coefficients")
-    ahead = AHEAD // w.itemsize
+    ahead = PREFETCH_BYTES // w.itemsize
     for i in range(start, stop, static(shape, "width")):
         prefetch(w, i + ahead)
         prefetch(g, i + ahead)

@@ -1,13 +1,13 @@
 """Gradient estimators: how the gradient of all rows is estimated from those of a batch, for any rule."""
 
 from dataclasses import dataclass
-from typing import Any
 
+from fastgd.common.pickling import PickledByName
 from fastgd.common.registry import Registry
 
 
 @dataclass(frozen=True)
-class Estimator:
+class Estimator(PickledByName, registry="ESTIMATORS"):
     """The record of an estimator.
 
     Attributes
@@ -26,17 +26,8 @@ class Estimator:
     witness: str = "the paper"
     reference: str = ""
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle it by its name."""
-        return find_estimator, (self.name,)
-
 
 ESTIMATORS: Registry[Estimator] = Registry("estimator")
-
-
-def find_estimator(name: str) -> Estimator:
-    """Return a record by its name."""
-    return ESTIMATORS.find(name)
 
 
 ESTIMATORS.add(Estimator("none", "The batch alone: `g = mean_B loss'(z_i) x_i`.", witness="", reference=""))

@@ -4,7 +4,6 @@ Each is a NamedTuple of numbers with a function `search(o, line, largest, before
 (lanes,), and `before` are the rates of the last step. No lane's rate depends on another lane.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, get_type_hints
@@ -13,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Gt, Le, Lt
 
-from fastgd.common.registry import Registry
+from fastgd.common.pickling import PickledByName
+from fastgd.common.registry import OfClass, Registry
 from fastgd.optimizers.record import C, Rate
 
 Array: TypeAlias = npt.NDArray[np.float64]
@@ -46,7 +46,7 @@ class Line(Protocol):
 
 
 @dataclass(frozen=True)
-class LineSearch:
+class LineSearch(OfClass, PickledByName, registry="LINE_SEARCHES"):
     """The record of a line search.
 
     Attributes
@@ -70,22 +70,8 @@ class LineSearch:
     witness: str
     reference: str
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle it by its name."""
-        return find_line_search, (self.name,)
-
-    @property
-    def summary(self) -> str:
-        """The first line of the docstring."""
-        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
-
 
 LINE_SEARCHES: Registry[LineSearch] = Registry("line search")
-
-
-def find_line_search(name: str) -> LineSearch:
-    """Return a record by its name."""
-    return LINE_SEARCHES.find(name)
 
 
 def line_search(name: str, *, witness: str, reference: str) -> Callable[[C], C]:

@@ -4,7 +4,6 @@ Each is a NamedTuple of numbers with pure functions, written as rules are. A sub
 one: `clip = { norm = 1.0 }`. Kernels are compiled for a rule with its options; one that is not used costs nothing.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -14,7 +13,8 @@ import numpy as np
 from annotated_types import Ge, Gt, Le, MultipleOf
 
 from fastgd.common.errors import InputError, nearest
-from fastgd.common.registry import Registry
+from fastgd.common.pickling import PickledByName
+from fastgd.common.registry import OfClass, Registry
 from fastgd.core.math import root, squares
 from fastgd.optimizers.record import C, Decay, NonNegative, Rate, Slots, Step, Value
 
@@ -26,7 +26,7 @@ PROXIMAL, MOVES = "proximal", "moves"  # what a rule must allow: see `Rule.refus
 
 
 @dataclass(frozen=True)
-class Option:
+class Option(OfClass, PickledByName, registry="OPTIONS"):
     """The record of an option.
 
     Attributes
@@ -63,15 +63,6 @@ class Option:
     witness: str
     reference: str
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle it by its name."""
-        return find_option, (self.name,)
-
-    @property
-    def summary(self) -> str:
-        """The first line of the docstring."""
-        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
-
     @property
     def keys(self) -> tuple[str, ...]:
         """The names of its numbers beside those of a rule: the columns of the results."""
@@ -79,11 +70,6 @@ class Option:
 
 
 OPTIONS: Registry[Option] = Registry("option")
-
-
-def find_option(name: str) -> Option:
-    """Return a record by its name."""
-    return OPTIONS.find(name)
 
 
 # From the gradient outwards: what is averaged is the iterate after look-ahead steps, whose inner steps are proximal.

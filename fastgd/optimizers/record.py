@@ -2,7 +2,6 @@
 it.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -12,7 +11,7 @@ from annotated_types import Ge, Gt, Lt
 
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.properties import cached_property
-from fastgd.common.registry import Registry
+from fastgd.common.registry import OfClass, Registry
 from fastgd.optimizers.rule_checks import check_rule
 from fastgd.user_code.imports import find_attribute, import_name
 from fastgd.user_code.sources import functions_of, modules_of, require_same_source, source_of
@@ -33,7 +32,7 @@ C = TypeVar("C", bound=type)
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class Optimizer(OfClass):
     """The record of an optimizer.
 
     Attributes
@@ -89,11 +88,6 @@ class Optimizer:
     def source(self) -> str:
         """A hash of the text that it is made of, in all modules of its user's: an edited rule is another rule."""
         return source_of(self.cls.__module__, functions_of(self.cls))
-
-    @property
-    def summary(self) -> str:
-        """The first line of the docstring."""
-        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
 
     @property
     def foreign(self) -> bool:

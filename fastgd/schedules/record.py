@@ -1,6 +1,5 @@
 """What a schedule is: a NamedTuple of keys with a pure NumPy function, and the frozen record that describes it."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
@@ -9,7 +8,8 @@ import numpy as np
 from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
-from fastgd.common.registry import Registry
+from fastgd.common.pickling import PickledByName
+from fastgd.common.registry import OfClass, Registry
 
 Unit = Literal["epoch", "step"]
 Index: TypeAlias = NDArray[np.float64]
@@ -19,7 +19,7 @@ C = TypeVar("C", bound=type)
 
 
 @dataclass(frozen=True)
-class ScheduleRecord:
+class ScheduleRecord(OfClass, PickledByName, registry="SCHEDULES"):
     """The record of a schedule.
 
     Attributes
@@ -71,15 +71,6 @@ class ScheduleRecord:
     timed: bool
     whole: bool
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle it by its name."""
-        return find_schedule, (self.name,)
-
-    @property
-    def summary(self) -> str:
-        """The first line of the docstring."""
-        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
-
     @property
     def lists(self) -> tuple[str, ...]:
         """The keys of which one value is a list of numbers."""
@@ -97,11 +88,6 @@ class ScheduleRecord:
 
 
 SCHEDULES: Registry[ScheduleRecord] = Registry("schedule")
-
-
-def find_schedule(name: str) -> ScheduleRecord:
-    """Return a record by its name."""
-    return SCHEDULES.find(name)
 
 
 def schedule(

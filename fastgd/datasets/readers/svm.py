@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import IO
 
 from fastgd.common.errors import InputError
+from fastgd.common.parsing import shortened
 from fastgd.datasets.arrays import build
 from fastgd.datasets.csr import MOST_COLUMNS, check_columns
-from fastgd.datasets.frames import shown
 from fastgd.datasets.readers.reading import Reading, ZeroBased, opened, reading
 from fastgd.datasets.record import Dataset, row_number
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-BLOCK = 1 << 20  # bytes at a time
+BYTES_PER_READ = 1 << 20
 COLUMN_0 = re.compile(rb"\s[+-]?0+:")
 FROM_1 = 'columns count from 1, as there is no column 0 (zero_based = "auto")'
 
@@ -52,7 +52,7 @@ def _lines(file: Path) -> Iterator[IO[bytes]]:
 def _has_column_0(file: Path) -> bool:
     """Whether a file has an index 0, which needs no parsing: lines are looked at where there may be one."""
     with reading(file), _lines(file) as stream:
-        while lines := stream.readlines(BLOCK):
+        while lines := stream.readlines(BYTES_PER_READ):
             may = COLUMN_0.search(b"".join(lines))
             if may and any(COLUMN_0.search(line.partition(b"#")[0]) for line in lines):
                 return True
@@ -88,7 +88,7 @@ def _bad_line(file: Path, zero_based: ZeroBased, reason: str) -> str:
             lines = lines[:half]
     token = _bad_token(_tokens(lines[0]), 0 if zero_based else 1) if lines else None
     return f"line {first}: {reason.rstrip('.')[:120]}" + (
-        "" if token is None else f"; found {shown(token.decode(errors='replace'))}"
+        "" if token is None else f"; found {shortened(token.decode(errors='replace'))}"
     )
 
 

@@ -21,7 +21,7 @@ from fastgd.datasets.keys import checked
 from fastgd.datasets.record import CSR, DATASETS, Dataset, DatasetRecord, Floats, check_memory
 from fastgd.datasets.sources import zipf
 
-BLOCK = 1 << 17  # values at a time: they stay in the cache
+VALUES_PER_BLOCK = 1 << 17  # a block stays in the processor's cache
 
 
 class Synthetic(BaseModel):
@@ -122,7 +122,7 @@ def _gaussian(spec: Synthetic, shape: np.random.Generator, rows: np.random.Gener
     pairs = [_random_pairs(spec.d, shape) for _ in range(layers)]
 
     X, margin = np.empty((spec.n, spec.d)), np.empty(spec.n)
-    step = max(1, BLOCK // spec.d)
+    step = max(1, VALUES_PER_BLOCK // spec.d)
     for start in range(0, spec.n, step):
         block = X[start : start + step]
         rows.standard_normal(out=block)

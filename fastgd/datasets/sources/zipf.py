@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from fastgd.datasets.csr import assembled
 from fastgd.datasets.record import CSR, Floats
 
-BLOCK = 1 << 20  # values at a time: they bound the memory of what is temporary
+VALUES_PER_BLOCK = 1 << 20  # bounds the memory that temporary arrays take
 RACE = 4  # with fewer columns for each that a row has, all take part
 
 Columns = NDArray[np.int32]
@@ -20,7 +20,7 @@ def rows(n: int, d: int, nonzeros: int, exponent: float, rng: np.random.Generato
     """
     columns, values = np.empty((n, nonzeros), dtype=np.int32), np.empty((n, nonzeros))
     draw = _race if d < RACE * nonzeros else _redrawn
-    step = max(1, BLOCK // (d if draw is _race else nonzeros))
+    step = max(1, VALUES_PER_BLOCK // (d if draw is _race else nonzeros))
     weights = _tails(d, exponent) if draw is _redrawn else exponent * np.log(np.arange(1.0, d + 1))
     for start in range(0, n, step):
         part = slice(start, min(n, start + step))
@@ -42,7 +42,7 @@ def margins(X: CSR, weights: Floats) -> Floats:
     weights = weights - np.sum(mean * weights) / np.sum(mean * mean) * mean
     margin = np.empty(n)
     nonzeros = X.nnz // n
-    for start in range(0, n, step := max(1, BLOCK // nonzeros)):
+    for start in range(0, n, step := max(1, VALUES_PER_BLOCK // nonzeros)):
         part = slice(start * nonzeros, (start + step) * nonzeros)
         products = (X.data[part] * weights[X.indices[part]]).reshape(-1, nonzeros)
         margin[start : start + step] = np.ascontiguousarray(products.T).sum(axis=0)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastgd.core.math import exp, power
-from fastgd.optimizers.adam_series import VANISHED, decayed_terms, steps_to_vanish, sum_of_terms
+from fastgd.optimizers.adam_series import NEGLIGIBLE, decayed_terms, steps_to_vanish, sum_of_terms
 from fastgd.optimizers.record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
 LOG_NADAM = math.log(0.96)  # NAdam's momentum approaches beta1 as 0.96 to a power
@@ -183,7 +183,7 @@ class Adamax(NamedTuple):
         # While u is above eps it falls by beta2. Once it is not, m / u must have vanished.
         of_mean = np.log1p((1 - h.beta1) / np.maximum(h.beta1, 1e-30))
         of_largest = np.log1p((1 - h.beta2) / np.maximum(h.beta2, 1e-30))
-        left = np.where(of_mean > of_largest, np.exp(-VANISHED * of_largest / (of_mean - of_largest)), 0.0)
+        left = np.where(of_mean > of_largest, np.exp(-NEGLIGIBLE * of_largest / (of_mean - of_largest)), 0.0)
         q = np.where(s[1] * left > h.eps, s[0] / s[1], np.nan)
         return *s, np.where(np.abs(s[0]) > 0, q, 0.0)
 

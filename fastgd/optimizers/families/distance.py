@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastgd.core.math import TINY, hypot, power, root, squares
+from fastgd.core.math import SMALLEST_NORMAL, hypot, power, root, squares
 from fastgd.optimizers.record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
 
@@ -225,7 +225,7 @@ class Prodigy(NamedTuple):
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
         products = c[3] * m[1] + c[0] / h.d0 * c[1] * sums[0]
         distance = np.maximum(m[0], h.d_coef * products / np.where(sums[1] > 0, sums[1], 1))
-        return (*c, np.maximum(distance * h.eps, TINY)), (distance, products)
+        return (*c, np.maximum(distance * h.eps, SMALLEST_NORMAL)), (distance, products)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         m = h.beta1 * s[0] + c[4] * c[0] * g

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastgd.optimizers.record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
-SLOWEST = 2.0**-100  # the smallest rate whose inverse has a place among floats of float32, with room for a factor
+SMALLEST_RATE = 2.0**-100  # the smallest rate whose inverse has a place among floats of float32, with room for a factor
 
 
 @optimizer(
@@ -34,8 +34,8 @@ class FTRL(NamedTuple):
     lambda2: NonNegative = 0.0
 
     def prepare(h, t: int, m: Slots) -> tuple[Slots, Slots]:
-        moves = np.where(h.lr > SLOWEST, h.lr * 0 + 1, 0)
-        inverse = np.where(h.lr > SLOWEST, 1 / np.where(h.lr > SLOWEST, h.lr, 1), m[0])
+        moves = np.where(h.lr > SMALLEST_RATE, h.lr * 0 + 1, 0)
+        inverse = np.where(h.lr > SMALLEST_RATE, 1 / np.where(h.lr > SMALLEST_RATE, h.lr, 1), m[0])
         lambda1, lambda2 = np.where(moves > 0, h.lambda1, m[1]), np.where(moves > 0, h.lambda2, m[2])
         return (inverse, moves, m[1], m[2]), (inverse, lambda1, lambda2)
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastgd.core.math import TINY, hypot, power, root, squares
+from fastgd.core.math import SMALLEST_NORMAL, hypot, power, root, squares
 from fastgd.optimizers.record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
 
@@ -70,7 +70,7 @@ class LAMB(NamedTuple):
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
         m = h.beta1 * s[0] + c[2] * g
         v = h.beta2 * s[1] + c[3] * g * g
-        u = c[0] * m / (np.sqrt(v * c[1]) + np.maximum(h.eps, TINY)) + h.weight_decay * w
+        u = c[0] * m / (np.sqrt(v * c[1]) + np.maximum(h.eps, SMALLEST_NORMAL)) + h.weight_decay * w
         return squares(w) + squares(u)
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
@@ -81,7 +81,7 @@ class LAMB(NamedTuple):
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         m = h.beta1 * s[0] + c[2] * g
         v = h.beta2 * s[1] + c[3] * g * g
-        u = c[0] * m / (np.sqrt(v * c[1]) + np.maximum(h.eps, TINY)) + h.weight_decay * w
+        u = c[0] * m / (np.sqrt(v * c[1]) + np.maximum(h.eps, SMALLEST_NORMAL)) + h.weight_decay * w
         return w - c[4] * u, (m, v)
 
 
@@ -154,7 +154,7 @@ class StableAdamW(NamedTuple):
 
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
         v = c[1] * s[1] + c[3] * g * g
-        return g * g / np.maximum(v, np.maximum(h.eps * h.eps, TINY)), g * 0 + 1  # the number of parameters
+        return g * g / np.maximum(v, np.maximum(h.eps * h.eps, SMALLEST_NORMAL)), g * 0 + 1  # the number of parameters
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
         return (*c, h.lr / np.maximum(np.sqrt(sums[0] / sums[1]), 1)), m
@@ -163,4 +163,4 @@ class StableAdamW(NamedTuple):
         m = c[0] * s[0] + c[2] * g
         v = c[1] * s[1] + c[3] * g * g
         w = w - h.lr * h.weight_decay * w
-        return w - c[4] * m / (np.sqrt(v) + np.maximum(h.eps, TINY)), (m, v)
+        return w - c[4] * m / (np.sqrt(v) + np.maximum(h.eps, SMALLEST_NORMAL)), (m, v)

@@ -8,7 +8,7 @@ from annotated_types import Gt
 from fastgd.core.math import hypot, power, root, squares
 from fastgd.optimizers.record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
-STILL = float(np.finfo(float).eps)  # a squared norm of at most this is a zero gradient, as in optax
+ZERO_SQUARED_NORM = float(np.finfo(float).eps)  # a squared norm of at most this is a zero gradient, as in optax
 
 
 @optimizer(
@@ -49,7 +49,7 @@ class Polyak(NamedTuple):
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
         norm = hypot(root(sums), np.sqrt(h.eps))
-        still = norm * norm <= STILL
+        still = norm * norm <= ZERO_SQUARED_NORM
         norm = np.where(still, 1.0, norm)
         if h.form == "sps":
             return (h.lr * np.where(still, 0.0, np.minimum((loss - h.optimum) / norm / norm, h.max_lr)),), m
@@ -112,7 +112,7 @@ class MoMo(NamedTuple):
         model = objective - product + along_decayed
         if h.adapt_lower_bound:
             bound = np.where(model < bound, np.maximum(model / 2, h.lower_bound), bound)
-        still = norm * norm <= STILL
+        still = norm * norm <= ZERO_SQUARED_NORM
         norm_decayed = np.where(still, 1.0, norm_decayed)
         step = np.maximum(model - bound, 0) / norm_decayed / norm_decayed
         step = np.minimum(h.lr, np.where(still, 0.0, step))
@@ -171,7 +171,7 @@ class MoMoAdam(NamedTuple):
         model = objective - product + along_decayed
         if h.adapt_lower_bound:
             bound = np.where(model < b * bound, np.maximum(model / (2 * b), h.lower_bound), bound)
-        still = norm <= STILL
+        still = norm <= ZERO_SQUARED_NORM
         step = np.maximum(model - b * bound, 0) / np.where(still, 1.0, norm_decayed)
         step = np.minimum(h.lr / b, np.where(still, 0.0, step))
         if h.adapt_lower_bound:

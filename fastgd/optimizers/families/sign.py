@@ -6,7 +6,7 @@ import numpy as np
 
 from fastgd.optimizers.record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
-TINY = 1e-45  # the smallest number of float32
+SMALLEST_FLOAT32 = 1e-45  # above 0
 
 
 @optimizer(
@@ -59,7 +59,7 @@ class Signum(NamedTuple):
         return w - h.lr * y[1], (h.beta * y[0], y[1])
 
     def lower(h, s: Slots, y: Slots) -> Slots:
-        return (np.where(np.abs(y[0]) > TINY, y[0], TINY * np.sign(s[0])),)
+        return (np.where(np.abs(y[0]) > SMALLEST_FLOAT32, y[0], SMALLEST_FLOAT32 * np.sign(s[0])),)
 
 
 @optimizer(
@@ -99,4 +99,4 @@ class Lion(NamedTuple):
         return w - h.lr * np.sign(h.beta1) * y[1], (h.beta2 * y[0], y[1])
 
     def lower(h, s: Slots, y: Slots) -> Slots:
-        return (np.where(np.abs(y[0]) > TINY, y[0], TINY * np.sign(s[0])),)
+        return (np.where(np.abs(y[0]) > SMALLEST_FLOAT32, y[0], SMALLEST_FLOAT32 * np.sign(s[0])),)

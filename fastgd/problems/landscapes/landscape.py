@@ -30,7 +30,7 @@ Array: TypeAlias = NDArray[np.float64]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 
-MOST = 1000  # coordinates of a landscape of any dimension
+MOST_DIMENSIONS = 1000  # of a landscape that is defined in any dimension
 
 C = TypeVar("C", bound=type)
 
@@ -214,7 +214,7 @@ LANDSCAPES: Registry[Landscape] = Registry("landscape")
 def landscape(
     *,
     name: str | None = None,
-    dimension: tuple[int, int] = (1, MOST),
+    dimension: tuple[int, int] = (1, MOST_DIMENSIONS),
     domain: tuple[Any, ...] = (-5.0, 5.0),
     start: Sequence[float] | float | None = None,
     projected: bool = False,

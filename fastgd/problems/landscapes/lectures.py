@@ -6,7 +6,7 @@ import numpy as np
 from annotated_types import Gt
 
 from fastgd.core.math import sigmoid
-from fastgd.problems.landscapes.landscape import MOST, Array, NonNegative, Point, Positive, Value, landscape
+from fastgd.problems.landscapes.landscape import MOST_DIMENSIONS, Array, NonNegative, Point, Positive, Value, landscape
 from fastgd.problems.landscapes.minima import coordinate_minima, polish
 
 LECTURES = "CS7015 Deep Learning, lecture 5, https://www.cse.iitm.ac.in/~miteshk/CS7015.html"
@@ -127,7 +127,7 @@ class PlateauCliff(NamedTuple):
 
 @landscape(
     name="adam_counterexample",
-    dimension=(1, MOST),
+    dimension=(1, MOST_DIMENSIONS),
     domain=(-1.0, 1.0),
     start=0.0,
     projected=True,

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastgd.common.errors import InputError
 from fastgd.problems.landscapes.differences import differences
-from fastgd.problems.landscapes.landscape import LANDSCAPES, MOST, Array, Landscape
+from fastgd.problems.landscapes.landscape import LANDSCAPES, MOST_DIMENSIONS, Array, Landscape
 from fastgd.user_code.checks import check_syntax, dry_call, has_compiled
 from fastgd.user_code.imports import find_attribute
 from fastgd.user_code.kernel_values import Condition, Lane, Point
@@ -107,7 +107,7 @@ def _of_function(name: str, f: FunctionType, gradient: str, df: FunctionType | N
         value=value,
         gradient=differences(value, "float64") if df is None else of_value,
         gradient_at=None,
-        dimension=(1, MOST),
+        dimension=(1, MOST_DIMENSIONS),
         domain=((-5.0, 5.0),),
         customary_start=(-2.5,),
         parameters={},
