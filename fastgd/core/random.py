@@ -1,4 +1,4 @@
-"""Standard normal numbers for kernels that depend on a key and a counter alone, and on nothing that ran before.
+"""Random numbers for kernels, normal or uniform, each a function of a key and a counter alone.
 
 No state is carried from one number to the next, so a lane's noise is the same in every tile, on every thread and after
 every interruption, and a run that is resumed needs no generator to be saved.
@@ -31,7 +31,7 @@ def mix(x: Any) -> Any:
 
 
 def _emit_mix(builder, x):
-    """Emit `mix` for a vector of whole numbers, which Numba's own types do not have."""
+    """Emit `mix` for a vector of 64-bit numbers, which Numba has no type for."""
 
     def folded(x, shift: int):
         return builder.xor(x, builder.lshr(x, constant(x.type, shift)))

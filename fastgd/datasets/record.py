@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 Floats = NDArray[np.floating[Any]]
-CSR: TypeAlias = "csr_array[np.floating[Any], tuple[int, int]]"  # texts: scipy is not imported for them
+CSR: TypeAlias = "csr_array[np.floating[Any], tuple[int, int]]"  # as texts, since scipy is not imported here
 Matrix: TypeAlias = "Floats | CSR"
-Place = Callable[[int], str]
+Place = Callable[[int], str]  # how messages call the row at an index
 VALUES_PER_BLOCK = 1 << 20  # that are compared with zero at a time
 
 

@@ -1,9 +1,10 @@
-"""Adam's steps without a gradient, as a sum that coasts.
+"""Adam's steps without a gradient, as a series whose terms fall by constant factors.
 
-Between two gradients, Adam's `m / (sqrt(c v) + eps)` falls by no constant factor. With `x = eps / sqrt(v)` it is
-`sum_p m / sqrt(v) (-x)^p c^(-(p + 1) / 2)`, where each term falls by a factor of its own: six sums over the steps that
-do not depend on m and v. The kernel makes of them powers around their mean, in which the series does for any x, as long
-as `sqrt(c v)` changes little while m lasts (`engine.matrices`). Elsewhere the steps are taken one by one.
+Between two gradients of a parameter, `m / (sqrt(c v) + eps)` does not fall by a constant factor; c corrects the bias of
+v. With `x = eps / sqrt(v)` it is `sum_p m / sqrt(v) (-x)^p c^(-(p + 1) / 2)`, where each term does: the sums of these
+powers of c over many steps do not depend on m and v, and six of them serve all parameters. The kernel rewrites them
+as powers of the differences from their mean, so that the series converges for any x, as long as `sqrt(c v)` changes
+little before m has vanished (`engine.coast.matrices`). Otherwise the steps are taken one by one.
 """
 
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 import numpy as np
 
 TERMS = 6
-NEGLIGIBLE = 50.0  # -log of what is left of a step that no longer counts
+NEGLIGIBLE = 50.0  # -log of the share of a step that may be left out
 
 
 def terms_of(m: Any, v: Any, eps: Any) -> Any:
-    """Return what stands for the terms of `m / (sqrt(v) + eps)` in the state: the first, x, and room for the others."""
+    """Return how the state keeps the terms of `m / (sqrt(v) + eps)`: the first, x, and room for the other four."""
     some, inverse, zero = np.abs(m) > 0, 1 / np.sqrt(v), m * 0
     return np.where(some, m * inverse, 0.0), np.where(some, eps * inverse, 0.0), zero, zero, zero, zero
 

@@ -1,4 +1,4 @@
-"""An update rule on an array of one's own: the step that the engines take, for parameters of any model.
+"""Optimizers on a NumPy array of the user's: the same steps as in studies, for parameters of any model.
 
 >>> import numpy as np
 >>> from fastgd import optimizers
@@ -41,7 +41,7 @@ from fastgd.optimizers.rule_calls import (
 )
 
 Array = npt.NDArray[Any]
-SINGLE_THREAD = 1 << 16  # parameters: one thread steps so few sooner than it would wake another
+SINGLE_THREAD = 1 << 16  # parameters: for fewer, waking a second thread takes longer than the step
 PARAMETERS_PER_SUM = 1 << 14  # whose terms make one partial sum
 ELEMENTS_PER_PAGE = 4096
 PREFETCH_BYTES = 2048  # how far ahead of a step memory is asked for; without it a step takes 1.1 to 1.2 times as long
@@ -96,18 +96,18 @@ class ArrayOptimizer:
         width = register_bits()[0] // 8 // w.itemsize
         self._rule, self._shape = Static(rule), Static(Width(width, width))
         self._set_hyper()
-        # A step's quantities are made of numbers in float64, and then rounded to the type of w.
+        # A step's quantities are computed in float64, and then rounded to the type of w.
         self._memory = self._spread(list(rule.memory), np.float64)
         self._exact_c = self._spread([0.0] * max(rule.counts.quantities), np.float64)
         self._c = self._spread([0.0] * max(rule.counts.quantities))
-        # Slots lie a line more than whole pages apart: at equal offsets in a page they would share the cache's sets.
+        # Slots are whole pages and a cache line apart: at equal offsets in pages they would share the cache's sets.
         self._stride = -(-(w.size + width) // ELEMENTS_PER_PAGE) * ELEMENTS_PER_PAGE + 64 // w.itemsize
         self._slots = aligned((rule.slots * self._stride,), w.dtype)
         hyper = np.array([list(self._values.values())])
         for slot, start in zip(self.slots.values(), rule.start(hyper, w.reshape(-1, 1)), strict=True):
             slot[...] = start.reshape(w.shape)
         self._pool = _pool(available_threads() if threads is None else threads)
-        self._rest = aligned((2, width), w.dtype)  # what does not fill a vector of w and g
+        self._rest = aligned((2, width), w.dtype)  # the last parameters and gradients, fewer than a vector holds
 
     @property
     def slots(self) -> dict[str, Array]:
@@ -150,7 +150,7 @@ class ArrayOptimizer:
         self._each(step_range, w, g)
 
     def _conclude(self, step: Round, w: Array, g: Array, loss: float | None) -> None:
-        """Sum what the rule measures: block by block, and the blocks in order, whatever the number of threads."""
+        """Do a round of sums: each block by itself, then the blocks in order, so that bits do not depend on threads."""
         blocks, workers = -(-w.size // PARAMETERS_PER_SUM), self._pool.count if w.size > SINGLE_THREAD else 1
         totals = np.zeros((blocks, step.sums * self._shape.value.width))
         cuts = [blocks * worker // workers for worker in range(workers + 1)]

@@ -1,7 +1,7 @@
-"""Baselines: guess work and brute force, which look at the objective and at no gradient.
+"""Baselines: random search and grid search, which evaluate the objective and use no gradient.
 
-Studies name them as optimizers, and they are recorded as such: their hyper-parameters are columns. They are no rules,
-and no kernel is made of them: a baseline names points, of which a trial keeps the best.
+Studies name them as optimizers, and they are recorded as such: their hyper-parameters are columns. They are not rules,
+and have no kernel: a baseline lists points, and a trial keeps the best of them.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def baseline(*, name: str, reference: str, drawn: bool) -> Callable[[C], C]:
     """
 
     def register(cls: C) -> C:
-        cls.rule = _rest  # type: ignore[attr-defined]
+        cls.rule = _unchanged  # type: ignore[attr-defined]
         texts = {"family": "baseline", "witness": "none", "reference": reference}
         state = {"slots": (), "memory": {}, "batch_loss": False, "lazy": ("closed", "closed")}
         BASELINES.add(describe(cls, name, {**state, **texts, "drawn": drawn}))
@@ -43,8 +43,8 @@ def baseline(*, name: str, reference: str, drawn: bool) -> Callable[[C], C]:
     return register
 
 
-def _rest(h: Any, c: Any, w: Any, g: Any, s: Any) -> Any:
-    """A gradient moves nothing."""
+def _unchanged(h: Any, c: Any, w: Any, g: Any, s: Any) -> Any:
+    """A rule that ignores the gradient."""
     return w, s
 
 

@@ -1,8 +1,8 @@
-"""How a parameter coasts: what a rule does to it through steps in which its gradient is zero.
+"""Lazy updates: how a parameter coasts through steps in which its gradient is zero.
 
-On sparse data most parameters see no gradient in most steps, and a rule may move them all the same: by momentum, by
-decay, by a penalty. Where such a step is a linear map of the parameter and what the rule keeps for it, many of them are
-one product of small matrices, and a parameter is brought up to date when it is needed again.
+On sparse data most parameters have no gradient in most steps, and a rule may move them all the same, by momentum, decay
+or a penalty. Where such a step is a linear map of the parameter and its slots, many steps are one product of small
+matrices, and a parameter is brought up to date when it is needed again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,8 @@ from fastgd.user_code.affine_forms import Traced, is_one
 Array = npt.NDArray[Any]
 Entry = tuple[int, int]
 
-UNCHANGED, EVERY_STEP = "rest", "step"  # an untouched parameter stays where it is; it is updated in every step
+# Without a gradient a parameter does not change; or it must be updated in every step.
+UNCHANGED, EVERY_STEP = "rest", "step"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Coast(PickledByFields):
     shared : bool
         Whether all lanes have the same M but for their rates: it is then kept once, for a rate of 1.
     horizon : int
-        The steps after which those that are taken one by one have no more say, in no lane.
+        Where steps are taken one by one: how many, until nothing but decay is left in any lane.
     """
 
     rule: Rule
@@ -62,7 +63,7 @@ class Coast(PickledByFields):
         return f"{self.rule!r} coasting {self.entries} {self.ones} {self.drift} {self.shared}"
 
     def __getattr__(self, name: str) -> Any:
-        """What kernels ask of any rule is its rule's."""
+        """Kernels ask for attributes of a rule: they are those of `rule`."""
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.rule, name)
@@ -79,7 +80,7 @@ class Coast(PickledByFields):
 
     @property
     def series_starts(self) -> tuple[int, ...]:
-        """Where series begin in the state."""
+        """At which places of the state the series of quotients begin."""
         count = len(self.rule.optimizer.quotients) if declares_coast(self.rule) else 0
         return tuple(1 + self.rule.slots + TERMS * index for index in range(count))
 
@@ -95,30 +96,30 @@ def declares_coast(rule: Rule) -> bool:
 
 
 def lifts_slots(rule: Rule) -> bool:
-    """Whether the state of a rule that says how its parameters coast is not made of the slots alone."""
+    """Whether a rule that says how its parameters coast makes the state of more than its slots."""
     return declares_coast(rule) and (hasattr(rule.optimizer.cls, "lift") or bool(rule.optimizer.quotients))
 
 
 def lift_of(rule: Rule) -> Callable[..., Any]:
-    """Return `lift(h, w, s) -> y`, what stands behind the parameter in the state."""
+    """Return `lift(h, w, s) -> y`, the state after the parameter."""
     if not lifts_slots(rule):
         return lambda h, w, s: s
     if hasattr(rule.optimizer.cls, "lift"):
         own: Callable[..., Any] = rule.optimizer.cls.lift
         return own
-    known = not dict(rule.choices).get("eps_inside", False)  # that has another series, which serves less often
+    known = not dict(rule.choices).get("eps_inside", False)  # the series of `sqrt(v + eps)` converges less often
     return _with_series(rule.optimizer.quotients, 1.0 if known else np.nan)
 
 
 def _with_series(quotients: Sequence[tuple[int, int]], known: float) -> Callable[..., Any]:
-    """Return the lift that puts the series of quotients behind the slots."""
+    """Return the lift that appends the terms of each quotient to the slots; `known` is NaN to take no series."""
     (m, v), others = quotients[-1], quotients[:-1]
     before = jitable(_with_series(others, known)) if others else jitable(lambda h, w, s: s)
     return lambda h, w, s: before(h, w, s) + terms_of(s[m], s[v] * known, h.eps)
 
 
 def _horizon(rule: Rule, hyper: Array) -> int:
-    """The steps after which no lane's momentum has a say: one more than it lasts, as a gradient may count once more."""
+    """Return after how many steps no lane has momentum: `horizon`, and one more for a rule that keeps gradients."""
     cls = rule.optimizer.cls
     if not declares_coast(rule) or not hasattr(cls, "horizon"):
         return 2**62
@@ -168,7 +169,7 @@ def step_of(rule: Rule, drift: bool) -> Callable[..., Any]:
     return plain
 
 
-# --- proving it -------------------------------------------------------------------------------------------------------
+# --- the proof --------------------------------------------------------------------------------------------------------
 
 
 def prove_coasting(
@@ -184,7 +185,7 @@ def prove_coasting(
     scheduled : sequence of str
         The hyper-parameters that take other values in the run.
     drift : bool
-        Whether an estimator's gradient is added in each step.
+        Whether an estimator adds a constant gradient in each step.
     same : bool
         Whether all lanes have the same schedule, without feedback.
     """
@@ -192,7 +193,7 @@ def prove_coasting(
     if rule.functions.rounds or (declares_coast(rule) and (penalised or drift)):
         return EVERY_STEP
     if lifts_slots(rule) and set(scheduled) - {"lr"}:
-        return EVERY_STEP  # what a state is made of would change under it
+        return EVERY_STEP  # the state depends on values that change
     if declares_coast(rule) and rule.optimizer.foreign and not rule.optimizer.quotients:
         _check_declared(rule, hyper)
     size, step = size_of(rule, drift), step_of(rule, drift)
@@ -238,9 +239,9 @@ def _same_but_rate(rule: Rule, hyper: Array) -> bool:
 
 
 def _check_declared(rule: Rule, hyper: Array) -> None:
-    """Refuse a rule of a user's own whose `coast` is not its step: some gradients, then steps without one in both ways.
+    """Refuse a user's rule whose `coast` is not its `rule` without a gradient: both are called, and compared.
 
-    What is built in is compared with dense data in the tests.
+    Built-in rules are compared with dense data by the tests.
     """
     h, functions = rule.instance(dict(zip(rule.fields, hyper.T, strict=True))), rule.functions
     rng, lanes = np.random.default_rng(0), len(hyper)
@@ -264,14 +265,14 @@ def _check_declared(rule: Rule, hyper: Array) -> None:
 
 
 def _structure(rows: Sequence[Mapping[int, Any]]) -> tuple[tuple[Entry, ...], tuple[int, ...]]:
-    """The entries of products of matrices with these rows, and where the diagonal stays 1."""
+    """Return where products of such matrices may differ from the identity, and where their diagonal is 1."""
     size = len(rows)
-    ways: Array = np.eye(size, dtype=bool)
+    paths: Array = np.eye(size, dtype=bool)
     for i, row in enumerate(rows):
-        ways[i, list(row)] = True
+        paths[i, list(row)] = True
     for _ in range(size):
-        ways = ways @ ways
-    alone = ~np.any(ways & ways.T & ~np.eye(size, dtype=bool), axis=1)  # no way leads back to it
-    ones = tuple(i for i in range(size) if alone[i] and is_one(rows[i].get(i, 0.0)))
-    entries = [(i, k) for i in range(size) for k in range(size) if ways[i, k] and not (i == k and i in ones)]
+        paths = paths @ paths
+    acyclic = ~np.any(paths & paths.T & ~np.eye(size, dtype=bool), axis=1)  # no path leads back to it
+    ones = tuple(i for i in range(size) if acyclic[i] and is_one(rows[i].get(i, 0.0)))
+    entries = [(i, k) for i in range(size) for k in range(size) if paths[i, k] and not (i == k and i in ones)]
     return tuple(entries), ones

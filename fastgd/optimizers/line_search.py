@@ -20,8 +20,8 @@ Array: TypeAlias = npt.NDArray[np.float64]
 Fraction = Annotated[float, Gt(0), Lt(1)]
 Factor = Annotated[float, Ge(1)]
 Whole = Annotated[int, Ge(1)]
-Doublings = Annotated[int, Ge(1), Le(500)]  # further would leave the numbers that there are
-ROUNDING: Any = {"xrtol": 1e-12, "frtol": 1e-13}  # of an exact rate, and of the slope there
+Doublings = Annotated[int, Ge(1), Le(500)]  # more would leave the range of floats
+TOLERANCES: Any = {"xrtol": 1e-12, "frtol": 1e-13}  # of an exact rate, and of the slope there
 
 
 class Line(Protocol):
@@ -158,6 +158,6 @@ class Exact(NamedTuple):
         found = np.where(endless, most, 0.0)
         which = np.flatnonzero((line.slope < 0) & ~endless)
         if len(which):
-            at = elementwise.find_root(line.slopes, (low[which], high[which]), args=(which,), tolerances=ROUNDING)
+            at = elementwise.find_root(line.slopes, (low[which], high[which]), args=(which,), tolerances=TOLERANCES)
             found[which] = np.where(np.isfinite(at.x), at.x, 0.0)
         return found

@@ -82,7 +82,7 @@ def kinds(table: str) -> dict[str, Option]:
 
 
 def kind_of(table: str, given: Mapping[str, Any]) -> str:
-    """Return which kind the keys of a table name; `kind` itself may be left out where the others tell.
+    """Return the kind that the keys of a table name; `kind` may be left out where one kind alone has the other keys.
 
     Raises
     ------
@@ -196,7 +196,7 @@ class ClipNorm(NamedTuple):
         return squares(g)
 
     def conclude(o, sums: Slots) -> Slots:
-        return (np.sqrt(np.minimum(o.norm / (root(sums) + 1e-6), 1)),)  # the root is no tiny float of float32
+        return (np.sqrt(np.minimum(o.norm / (root(sums) + 1e-6), 1)),)  # its square may underflow in float32
 
     def gradient(o, c: Slots, g: Value) -> Value:
         return g * c[0] * c[0]
@@ -253,7 +253,7 @@ class Lookahead(NamedTuple):
         return (x,)
 
     def after(o, h: Any, c: Slots, w: Value, x: Value, s: Slots) -> Step:
-        slow = np.where(c[0] > 0, s[0] + c[0] * (w - s[0]), s[0])  # 0 times infinity would be seen too early
+        slow = np.where(c[0] > 0, s[0] + c[0] * (w - s[0]), s[0])  # not as 0 times a difference, which may be infinite
         return np.where(c[0] > 0, slow, w), (slow,)
 
     def readout(o, x: Value, s: Slots) -> Value:

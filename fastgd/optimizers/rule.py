@@ -1,6 +1,6 @@
 """A rule as kernels see it: an optimizer with its choices, and the options around it.
 
-An option around a rule is a rule again, so that whoever calls a rule does not know what it is made of.
+A rule with an option around it is a rule again, so that callers need not know of options.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 
 class Counts(NamedTuple):
-    """How many quantities there are before each round and at the end, and how many sums in each round."""
+    """How many quantities a step has before each round of sums and after the last, and how many sums each round has."""
 
     quantities: tuple[int, ...]
     sums: tuple[int, ...]
@@ -136,9 +136,10 @@ class Rule(PickledByFields):
     def usable(self, hyper: Array, dtype: Any, names: Iterable[str] | None = None) -> Array:
         """Return hyper-parameters (..., names; default: all) as kernels take them: eps is a normal float, not 0.
 
-        Added to the root of a float that is not 0, the smallest one changes no digit. A parameter that has had no
-        gradient divides 0 by it, and stays where it is: as it does on sparse rows, where it is not looked at.
-        Optimizers that sum over parameters compare eps with norms, which may be smaller, and see to it themselves.
+        With eps = 0, a parameter that has had no gradient would become 0 / 0. Divided by a normal float it stays where
+        it is, as on sparse rows, where it is not touched; and added to the root of any other float, the smallest normal
+        one changes no digit. Rules that sum over parameters compare eps with norms, which may be smaller still: they
+        guard their divisions themselves.
         """
         names, hyper = list(self.fields if names is None else names), np.array(hyper, np.float64)
         if "eps" in names and not self.measures:
@@ -183,11 +184,12 @@ class Rule(PickledByFields):
         return self.counts.quantities[-1]
 
     def example(self) -> Any:
+        """Return `h` with the default values."""
         return self.instance(self._defaults)
 
     @property
     def _defaults(self) -> dict[str, np.float64]:
-        """Values of the hyper-parameters that divide by zero as kernels do, and raise nothing."""
+        """The default values, as NumPy's floats: these divide by zero without an exception, as kernels do."""
         return {name: np.float64(0.5 if value is None else value) for name, value in self.fields.items()}
 
     @cached_property
@@ -204,11 +206,11 @@ class Rule(PickledByFields):
 
     @cached_property
     def moves(self) -> bool:
-        """Whether a step with the default values goes on from where the parameter is: dual averaging does not."""
+        """Whether a step with the default values starts from the parameter's value: in dual averaging it does not."""
         return not (self.has_readout or self._undoes({}))
 
     def _undoes(self, values: Mapping[str, Sequence[float]], scheduled: Iterable[str] = ()) -> str:
-        """Say when a step is not proven to leave half of a move of the parameter; empty: it always is."""
+        """Say for which values a step is not proven to keep half of a move of the parameter; empty: for none."""
         grid = {name: values.get(name, [default]) for name, default in self._defaults.items()}
         changing = [name for name in scheduled if name in grid]
         axes = dict(zip(grid, np.ix_(*grid.values()), strict=True))
@@ -216,11 +218,12 @@ class Rule(PickledByFields):
         if share is None:
             when = f" where {' and '.join(changing)} changes" if changing else ""
             return f"it is not known how much of a move is left after a step{when}"
-        share = np.reshape(share, np.shape(share) or [1] * len(grid))  # its length is 1 along what has no part in it
-        lost = np.argwhere(~(share >= 0.5))
-        if not len(lost):
+        # An axis for each hyper-parameter, of length 1 where it has no effect.
+        share = np.reshape(share, np.shape(share) or [1] * len(grid))
+        undone = np.argwhere(~(share >= 0.5))
+        if not len(undone):
             return ""
-        found = {name: grid[name][place] for name, place in zip(grid, lost[0], strict=True)}
+        found = {name: grid[name][place] for name, place in zip(grid, undone[0], strict=True)}
         told = [f"{name} = {number(value)}" for name, value in found.items() if value != self.fields[name]]
         return f"with {', '.join(told)} less than half of a move is left after a step"
 
@@ -329,7 +332,7 @@ class WithOption(Rule):
 
 @dataclass(frozen=True)
 class Round(PickledByFields):
-    """A round of sums of a rule: what its kernels are specialised by.
+    """One of the rounds in which a rule sums over all parameters: what a kernel of sums is specialised by.
 
     Attributes
     ----------
@@ -365,7 +368,7 @@ class Round(PickledByFields):
 
     @property
     def conclude(self) -> Callable[..., Any]:
-        """What is made of the sums."""
+        """The quantities and the memory that the sums give."""
         return self.rule.functions.rounds[self.index][1]
 
 

@@ -1,4 +1,4 @@
-"""A rule's functions in one form, whatever the rule is made of.
+"""The functions of a rule in one form, with or without options around it.
 
 They work on numbers, on arrays and in kernels, where Numba compiles each function that `jitable` marks.
 """
@@ -13,7 +13,7 @@ from fastgd.optimizers.options import Option
 from fastgd.optimizers.record import Optimizer
 from fastgd.user_code.sources import functions_of, reached
 
-jitable = cache(register_jitable)  # of a function, once: each call would add an overload
+jitable = cache(register_jitable)  # cached, since each call for the same function would add an overload
 
 
 class RuleFunctions(NamedTuple):
@@ -23,8 +23,9 @@ class RuleFunctions(NamedTuple):
     ----------
     prepare : (h, t, m) -> (c, m)
     rounds : tuple of (measure, conclude)
-        `measure(h, c, w, g, s, l2) -> terms` of one parameter, and `conclude(h, c, t, m, sums, loss) -> (c, m)`. What a
-        round concludes is known in the next one. Where the batch's loss is needed, the last term is the penalty.
+        Each sums over all parameters: `measure(h, c, w, g, s, l2) -> terms` gives the terms of one parameter, and
+        `conclude(h, c, t, m, sums, loss) -> (c, m)` the quantities from the sums, for the next round or the step.
+        Where the batch's loss is needed, the last term is the penalty.
     update : (h, c, w, g, s) -> (w, s)
     readout : (h, w, s) -> w
     start : (h, w) -> s
@@ -118,7 +119,7 @@ def with_option(inner: RuleFunctions, option: Option, slots: int, memory: int, d
     return RuleFunctions(prepare, rounds, update, readout, start)
 
 
-# What stands for the functions that an option does not have.
+# The functions that an option does not define, as if it did nothing there.
 _ABSENT: dict[str, Callable[..., Any]] = {
     "prepare": lambda o, t, m: ((), m),
     "gradient": lambda o, c, g: g,

@@ -18,7 +18,7 @@ from fastgd.user_code.sources import modules_of, require_same_source, source_of
 
 F = TypeVar("F", bound=FunctionType)
 
-_TOLERANCE = 1e-4  # of a derivative, beside differences
+_TOLERANCE = 1e-4  # relative and absolute, between a derivative and finite differences
 _TARGETS = {"binary": (0.0, 1.0), "unit": (0.0, 0.3, 1.0), "real": (-2.5, 0.0, 1.3), "count": (0.0, 1.0, 4.0)}
 
 
@@ -47,7 +47,7 @@ def loss(*, targets: Targets, derivative: Callable[[Any, Any], Any]) -> Callable
         name = import_name(function)
         summary = (function.__doc__ or "").strip().partition("\n")[0]
         record = Loss(name, summary, targets, function, derivative)
-        modules_of(function.__module__, (derivative,))  # their text, as they are imported
+        modules_of(function.__module__, (derivative,))  # keeps the text that was imported
         function.loss = record  # type: ignore[attr-defined]
         return function
 

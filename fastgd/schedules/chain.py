@@ -1,4 +1,4 @@
-"""The values of schedules, alone or one after another."""
+"""The values of a schedule, or of several in a row."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def parts_of(block: Mapping[str, Any]) -> tuple[Part, ...]:
 
 
 def describe(block: Mapping[str, Any]) -> str:
-    """Return a schedule's name in the results: with whatever is no number and not the usual, and what goes with it."""
+    """Return a schedule's name in the results: with the choices that are not the defaults, and what follows it."""
     record = SCHEDULES.find(block["name"])
     usual = {"of": record.of, "per": record.per, "horizon": "last"}
     usual |= {key: value for key, value in record.params.items() if key in record.choices}
@@ -129,7 +129,7 @@ def chained(parts: Sequence[Part], horizon: Horizon, index: NDArray[np.integer],
 
 
 def unreached(parts: Sequence[Part], horizon: Horizon, total: int, unit: str) -> list[str]:
-    """Return what of a chain has no effect, or is cut, as it lies beyond its `total` indices; in words.
+    """Say which parts or keys of a chain lie beyond its `total` indices, and so are cut short or have no effect.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ class ScheduleRecord(OfClass, PickledByName, registry="SCHEDULES"):
     per : {"epoch", "step"}
         What the index counts unless the study says otherwise.
     of : str
-        What it drives unless the study says otherwise.
+        The hyper-parameter that it drives unless the study names another.
     example : mapping of str to Any
         Keys for the documentation's picture, over 100 indices.
     feedback : bool
@@ -77,12 +77,12 @@ class ScheduleRecord(OfClass, PickledByName, registry="SCHEDULES"):
         return tuple(key for key, kind in self.annotations.items() if get_origin(kind) is tuple)
 
     def fault(self, params: Mapping[str, Any]) -> str:
-        """Return what is wrong between keys that are right by themselves, or ""."""
+        """Say what is wrong with the keys in combination; "": nothing."""
         check = getattr(self.cls, "fault", None)
         return str(check(self.cls(**params))) if check else ""
 
     def unreached(self, params: Mapping[str, Any], count: int) -> str:
-        """Return what of its keys lies beyond the first `count` indices, in words, or ""."""
+        """Say which of its keys have no effect within the first `count` indices; "": all have."""
         check = getattr(self.cls, "unreached", None)
         return str(check(self.cls(**params), count)) if check else ""
 
@@ -107,8 +107,8 @@ def schedule(
 
     The class has one function, `factors(self, i, span)`: the value at each index i (ndarray); i = span is the end.
     Fields are numbers with their bounds, `tuple[float, ...]` for a list of numbers, or a `Literal` or `bool` for a
-    choice. An optional `fault(self) -> str` says what is wrong between keys, and `unreached(self, count) -> str` what
-    of them has no effect within so many indices. See `ScheduleRecord` for the parameters.
+    choice. An optional `fault(self) -> str` says what is wrong with the keys in combination, and `unreached(self,
+    count) -> str` which of them have no effect within so many indices. See `ScheduleRecord` for the parameters.
     """
 
     def register(cls: C) -> C:

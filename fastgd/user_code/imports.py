@@ -33,7 +33,7 @@ _before_import: ContextVar[Callable[[str, str], None] | None] = ContextVar("befo
 
 @contextmanager
 def before_imports(hook: Callable[[str, str], None]) -> Iterator[None]:
-    """Call `hook(kind, name)` before a user's module is imported; what it raises keeps the module from being run."""
+    """Call `hook(kind, name)` before a user's module is imported; if the hook raises, the module is not imported."""
     token = _before_import.set(hook)
     try:
         yield
@@ -42,7 +42,7 @@ def before_imports(hook: Callable[[str, str], None]) -> Iterator[None]:
 
 
 def refuse_import(kind: str, name: str) -> None:
-    """Keep users' modules from being imported: a hook."""
+    """Refuse to import a user's module: a hook for `before_imports`."""
     raise InputError(
         f"{kind} {name!r}: users' modules are not to be imported (--no-plugins, plugins=False), and this is one: "
         f"{origin_of(name)}"
@@ -97,7 +97,7 @@ def find_attribute(kind: str, name: str) -> Any:
         module = importlib.import_module(module_name)
     except InputError:
         raise
-    except (Exception, SystemExit) as error:  # the user's module may raise anything
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
         raise InputError(f"{kind} {name!r}: cannot import the module {module_name!r}: {error}") from error
     if not hasattr(module, attribute):
         own = {key: value for key, value in vars(module).items() if home_of(value) == module_name}

@@ -37,7 +37,7 @@ class Sourced(Protocol):
 
 R = TypeVar("R", bound=Sourced)
 
-_OF_EVERY_NAMEDTUPLE = frozenset(vars(namedtuple("_Empty", ())))  # a view of it would be emptied with the class
+_OF_EVERY_NAMEDTUPLE = frozenset(vars(namedtuple("_Empty", ())))  # a copy: a view would be emptied with the class
 
 
 def require_same_source(record: R, source: str) -> R:
@@ -63,9 +63,9 @@ def functions_of(cls: type) -> tuple[FunctionType, ...]:
 
 
 def reached(functions: Iterable[Any]) -> tuple[FunctionType, ...]:
-    """Return these functions and the plain functions that they name, directly or not.
+    """Return these functions and the Python functions that they use, directly or through others.
 
-    NumPy's are left out, those that kernels know (`fastgd.core.math`), and what is no function of Python's.
+    Functions of NumPy and of `fastgd.core.math` are left out: kernels have versions of their own.
     """
     found: dict[FunctionType, None] = {}
     waiting = list(functions)
@@ -80,14 +80,14 @@ def reached(functions: Iterable[Any]) -> tuple[FunctionType, ...]:
 
 
 def named_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield what a function's code names, attributes of the user's modules included, and of modules in these."""
+    """Yield the names that a function's code uses, and attributes of the user's modules there, with their values."""
     names = list(_names(function.__code__))
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     values = [(name, cell.cell_contents) for name, cell in cells]
     own = function.__globals__
     values += [(name, own[name]) for name in _globals(function.__code__) if name in own]
     modules: list[ModuleType] = []
-    for name, value in values:  # which grow on the way
+    for name, value in values:  # the list grows meanwhile
         yield name, value
         if isinstance(value, ModuleType) and value not in modules and _is_users(value):
             modules.append(value)
@@ -102,7 +102,7 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _globals(code: CodeType) -> Iterator[str]:
-    """Yield the names that are looked up in the module: of `h.lr`, `lr` is none of them."""
+    """Yield the names that are looked up in the module; the attribute `lr` in `h.lr` is not."""
     yield from {each.argval: None for each in dis.get_instructions(code) if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -110,10 +110,10 @@ def _globals(code: CodeType) -> Iterator[str]:
 
 
 def source_of(module: str, functions: Iterable[Any]) -> str:
-    """Return a hash of what some functions of a module are made of.
+    """Return a hash of some functions of a module.
 
-    It covers the text of the module and of every module of the user's that it or they reach, and the constants that the
-    functions read. What has no file, as at a prompt, counts by its byte code.
+    It covers the text of the module and of every module of the user's that it or they import, and the constants that
+    the functions read. Functions without a file, such as those typed at a prompt, count by their byte code.
     """
     functions = reached(functions)
     digest = hashlib.sha256()
@@ -129,11 +129,12 @@ def source_of(module: str, functions: Iterable[Any]) -> str:
     return digest.hexdigest()[:16]
 
 
+# The constants that each function read when it was first hashed.
 _read: dict[FunctionType, list[tuple[str, Any]]] = {}
 
 
 def _frozen(function: FunctionType) -> list[tuple[str, str]]:
-    """Return the constants that a function reads, by name."""
+    """Return the constants that a function reads, by name; refuse one that has changed since the first call."""
     named = sorted(named_by(function), key=lambda pair: pair[0])
     now = [(name, value if isinstance(value, FunctionType) else _constant(value)) for name, value in named]
     before = _read.setdefault(function, now)
@@ -153,7 +154,7 @@ def check_unchanged(functions: Iterable[Any]) -> None:
 
 
 def _constant(value: Any) -> str:
-    """The text of what a kernel would freeze; empty for anything else."""
+    """Return the text of a value that Numba compiles into a kernel as a constant; empty for any other."""
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return f"{value.dtype}{value.shape}{hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
     if isinstance(value, tuple):
@@ -167,9 +168,9 @@ def _code(code: CodeType) -> str:
 
 
 def modules_of(module: str, functions: Iterable[Any] = ()) -> list[str]:
-    """Return the names of a module and of those of the user's that it, or these functions, reach, in order.
+    """Return the names, sorted, of a module and of the user's modules that it or these functions import.
 
-    Their text is kept as it is now, which is what was imported.
+    The text of each is read and kept: called right after an import, it is the text that was imported.
     """
     found: set[str] = set()
     waiting = [module, *(home_of(function) for function in reached(functions))]

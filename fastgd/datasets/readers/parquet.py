@@ -1,4 +1,4 @@
-"""Parquet: a file, or a folder of files that have the same columns, and maybe folders that name a value of one more."""
+"""Parquet: a file, or a folder of files with the same columns, where names of folders such as `fold=1` add columns."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from fastgd.datasets.readers import parquet_lists
 from fastgd.datasets.readers.reading import Reading, check_names, reading, target_column
 from fastgd.datasets.record import Dataset, check_memory
 
-NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # how a folder is called that has none
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # as a folder is named whose value is missing
 
 
 def read(file: Path, keys: Reading) -> Dataset:
@@ -104,7 +104,7 @@ def _common_schema(files: list[Path]) -> Any:
 
 
 def _check_size(file: Path, files: list[Path]) -> None:
-    """Refuse a table that memory does not hold, by what its footers say: a value may stand for a million rows."""
+    """Refuse a table that memory does not hold, by the sizes in its footers: compressed, it may be tiny."""
     import pyarrow.parquet as pq
 
     size, rows = 0, 0

@@ -1,4 +1,4 @@
-"""svmlight files: scikit-learn parses them; here are where columns count from, and the token that will not do."""
+"""svmlight files, which scikit-learn parses: whether columns count from 0 or 1, and which token cannot be parsed."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -50,7 +50,7 @@ def _lines(file: Path) -> Iterator[IO[bytes]]:
 
 
 def _has_column_0(file: Path) -> bool:
-    """Whether a file has an index 0, which needs no parsing: lines are looked at where there may be one."""
+    """Whether a file has an index 0. It is searched, not parsed: only blocks with a match are looked at by line."""
     with reading(file), _lines(file) as stream:
         while lines := stream.readlines(BYTES_PER_READ):
             may = COLUMN_0.search(b"".join(lines))
@@ -64,7 +64,7 @@ def _tokens(line: bytes) -> list[bytes]:
 
 
 def _line(file: Path, row: int) -> str:
-    """Return the line of a row, which is not its number where there are comments or blank lines."""
+    """Return the line of the file that a row is from: comments and blank lines count too."""
     try:
         with _lines(file) as lines:
             found = next(islice((number for number, line in enumerate(lines, 1) if _tokens(line)), row, None), None)

@@ -93,7 +93,7 @@ class Synthetic(BaseModel):
 
     @property
     def name(self) -> str:
-        """What tells this data from other synthetic data."""
+        """A name that differs from that of other synthetic data."""
         keys = self.model_dump(exclude_defaults=True)
         return f"synthetic({', '.join(f'{key}={value}' for key, value in keys.items())})"
 
@@ -101,7 +101,7 @@ class Synthetic(BaseModel):
 def make(spec: Synthetic) -> Dataset:
     """Return the dataset. Its targets are of margins m of variance 1: m > 0, or m itself, with the noise.
 
-    Everything is element-wise: unlike a matrix product, it has the same bits for any number of threads.
+    All operations are element-wise: unlike those of a matrix product, their bits do not depend on threads.
     """
     streams = [np.random.Generator(np.random.PCG64(stream)) for stream in np.random.SeedSequence(spec.seed).spawn(3)]
     X, margin = _gaussian(spec, *streams[:2]) if spec.nonzeros is None else _sparse(spec, spec.nonzeros, *streams[:2])

@@ -180,7 +180,7 @@ class Adamax(NamedTuple):
         return steps_to_vanish(h.beta1, h.beta2 * h.beta2)
 
     def lift(h, w: Value, s: Slots) -> Slots:
-        # While u is above eps it falls by beta2. Once it is not, m / u must have vanished.
+        # u falls by the factor beta2 until it is as small as eps; by then m / u must have vanished.
         of_mean = np.log1p((1 - h.beta1) / np.maximum(h.beta1, 1e-30))
         of_largest = np.log1p((1 - h.beta2) / np.maximum(h.beta2, 1e-30))
         left = np.where(of_mean > of_largest, np.exp(-NEGLIGIBLE * of_largest / (of_mean - of_largest)), 0.0)

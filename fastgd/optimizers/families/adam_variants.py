@@ -89,7 +89,7 @@ class AdaBelief(NamedTuple):
     def horizon(h) -> Value:
         return steps_to_vanish(h.beta1, h.beta2)
 
-    # The root of v, which does not fall by a factor, has no series: the parameter's steps are taken one by one.
+    # v does not fall by a constant factor, so that there is no series (NaN): steps are taken one by one.
     def lift(h, w: Value, s: Slots) -> Slots:
         return *s, s[0] * s[0], s[0] * 0 + 1, s[0] * np.nan
 
@@ -146,7 +146,7 @@ class Adan(NamedTuple):
     def horizon(h) -> Value:
         return np.maximum(steps_to_vanish(h.beta1, h.beta3), steps_to_vanish(h.beta2, h.beta3))
 
-    # eps_root stands beside n in the root, which therefore has no good series. The last gradient counts once more.
+    # The series does not hold for a root of n + eps_root (NaN). The last gradient has an effect on one more step.
     def lift(h, w: Value, s: Slots) -> Slots:
         return *s, s[3] * s[3], s[0] * np.nan
 
@@ -347,4 +347,4 @@ class OptimisticAdam(NamedTuple):
         return w, (h.beta1 * y[0], h.beta2 * y[1], r, *q)
 
     def lower(h, s: Slots, y: Slots) -> Slots:
-        return y[0], y[1], np.where(np.abs(y[2]) >= 0, y[2], 0.0)  # where its series was none, it has vanished
+        return y[0], y[1], np.where(np.abs(y[2]) >= 0, y[2], 0.0)  # NaN: there was no series, and r has vanished

@@ -1,7 +1,6 @@
-"""Rules that need no rate: they estimate how far the minimum is from the start, and step accordingly.
+"""Rules that need no rate: they estimate the distance from the start to the minimum, and step accordingly.
 
-A small distance over a large norm has no place among floats of float32, where its root has: gradients are multiplied by
-that twice.
+A small distance over a large norm is 0 in float32, where its root is not: gradients are multiplied by the root twice.
 """
 
 from typing import NamedTuple
@@ -124,7 +123,7 @@ class DAdaptSGD(NamedTuple):
         first: Value = np.where(m[1] > 0, m[1], norm)
         step = h.lr * distance / np.where(first > 0, first, 1)
         products = m[2] + step * sums[3]
-        # |s + k g|^2 term by term: k is not known before the sums. It is not small where the products are positive.
+        # |s + k g|^2, expanded since k is known after the sums only. No digits cancel where the products are positive.
         squared: Value = np.maximum(sums[4] + 2 * step * sums[3] + (step * norm) * (step * norm), 0)
         bound = 2 * products / np.where(squared > 0, np.sqrt(squared), 1)
         return (np.sqrt(step), 1 - h.momentum), (np.maximum(distance, bound), first, products)
@@ -149,8 +148,8 @@ class DAdaptAdam(NamedTuple):
     falls, is the rate: with `b = sqrt(beta2)`, `P = b P + (1 - b) k sum g s / (sqrt(v) + eps)` from s and v before they
     are changed and `s = b s + (1 - b) k g`, `d = max(d, P / ((1 - b) |s|_1))`; the next step is the first to have it.
     The decay is not part of the objective that is reported; where it keeps w from the minimum, d grows for ever: leave
-    it small. The defaults are optax's; `lr` is a factor to leave at 1, and a schedule's; where it is 0, m waits with w.
-    For Adam without a search over rates.
+    it small. The defaults are optax's; `lr` is a factor to leave at 1, and a schedule's; where it is 0, neither m nor w
+    changes. For Adam without a search over rates.
     """
 
     lr: Rate = 1.0

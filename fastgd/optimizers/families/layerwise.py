@@ -20,8 +20,8 @@ class LARS(NamedTuple):
 
     `trust` is the `trust_coefficient`, and r is 1 where w or g is zero, as in optax. A step has the length of a
     fraction of the parameters, whatever the scale of the gradient: rates are some hundred times those of momentum. The
-    paper's decay is part of g: `l2` of the problem. At a rate of 0 the velocity, in which the rate is, waits with w.
-    For large batches; it needs a start that is not zero, or else its first step is one of plain momentum.
+    paper's decay is part of g: `l2` of the problem. At a rate of 0 neither w nor the velocity, which contains the rate,
+    changes. For large batches; from a start at zero its first step is one of plain momentum.
     """
 
     lr: Rate
@@ -36,7 +36,7 @@ class LARS(NamedTuple):
         size, steepness = root(sums[:3]), root(sums[3:])
         ratio = h.trust_coefficient * size / np.where(steepness > 0, steepness + h.eps, 1)
         ratio = np.where(size > 0, np.where(steepness > 0, ratio, 1), 1)
-        return (np.sqrt(h.lr * ratio),), m  # the root has a place among floats of float32 where the product has none
+        return (np.sqrt(h.lr * ratio),), m  # the root does not underflow in float32 where lr times the ratio may
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         u = h.momentum * s[0] + c[0] * (c[0] * g)

@@ -59,7 +59,7 @@ class Polyak(NamedTuple):
         first, total = np.where(m[0] > 0, m[0], gap), m[1] + gap
         last = h.max_lr if t == 1 else m[2]
         step = np.minimum(gap / norm / norm * np.sqrt(first / np.where(total > 0, total, 1.0)), last)
-        # A batch without a gradient says nothing of the next steps.
+        # A batch whose gradient is zero must not limit the next steps.
         return (h.lr * np.where(still, 0.0, step),), (first, total, np.where(still, last, step))
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
@@ -148,7 +148,7 @@ class MoMoAdam(NamedTuple):
     lr: Rate = 1e-2
     beta1: Decay = 0.9
     beta2: Decay = 0.999
-    eps: Annotated[float, Gt(0)] = 1e-8  # 0 would make 0 / 0 of a parameter that has had no gradient
+    eps: Annotated[float, Gt(0)] = 1e-8  # with 0, a parameter that has had no gradient would become 0 / 0
     lower_bound: float = 0.0
     weight_decay: NonNegative = 0.0
     adapt_lower_bound: bool = False

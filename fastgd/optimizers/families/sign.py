@@ -51,7 +51,7 @@ class Signum(NamedTuple):
         m = h.beta * s[0] + c[0] * g
         return w - h.lr * np.sign(m), (m,)
 
-    # The sign lasts: a mean that is rounded stays the smallest number there is and not zero, if beta > 1 / 2.
+    # A mean keeps its sign for ever if beta > 1 / 2: it is rounded to the smallest float, not to zero.
     def lift(h, w: Value, s: Slots) -> Slots:
         return s[0], np.where(np.abs(s[0]) > 0, np.where(h.beta > 0.5, np.sign(s[0]), np.nan), 0.0)
 
@@ -90,7 +90,7 @@ class Lion(NamedTuple):
         w = w - h.lr * h.weight_decay * w
         return w - h.lr * direction, (m,)
 
-    # The sign lasts: a mean that is rounded stays the smallest number there is and not zero, if beta > 1 / 2.
+    # A mean keeps its sign for ever if beta > 1 / 2: it is rounded to the smallest float, not to zero.
     def lift(h, w: Value, s: Slots) -> Slots:
         return s[0], np.where(np.abs(s[0]) > 0, np.where(h.beta2 > 0.5, np.sign(s[0]), np.nan), 0.0)
 

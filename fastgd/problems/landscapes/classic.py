@@ -1,8 +1,8 @@
 """Valleys, bowls and saddles of the literature.
 
 Formulas, parameters and domains are those of Surjanovic & Bingham, Virtual Library of Simulation Experiments,
-https://www.sfu.ca/~ssurjano/optimization.html, where it has the function. Where the literature knows no customary
-start, it is a point from which plain descent has something to show.
+https://www.sfu.ca/~ssurjano/optimization.html, where it has the function. Where the literature has no customary start,
+it is a point from which plain gradient descent shows what is difficult.
 """
 
 from typing import NamedTuple

@@ -51,7 +51,7 @@ class Landscape:
         `value(p, x)`, x of shape (d, ...): x[i] is coordinate i of all points. Without branches on values: kernels call
         it on vectors of lanes.
     gradient : callable
-        `gradient(p, x, g)` fills g, shaped as x. Where it is taken by differences x is written to, and put back.
+        `gradient(p, x, g)` fills g, shaped as x. Where it takes differences, x is changed meanwhile, and restored.
     gradient_at : callable or None
         `gradient_at(p, x, t, g)`: the gradient that step t is given, t a whole number from 1. None: it is `gradient`.
     dimension : (int, int)
@@ -117,12 +117,12 @@ class Landscape:
 
     @cached_property
     def source(self) -> str:
-        """A hash of the text that it is made of, in all modules of its user's: an edited landscape is another one."""
+        """A hash of its text, in all of the user's modules that it uses: an edited landscape is another one."""
         return source_of(self.module, self.helpers)
 
     @cached_property
     def helpers(self) -> tuple[FunctionType, ...]:
-        """The plain functions that kernels must be told of: value, gradients, and what they call."""
+        """The Python functions that Numba has to compile: value, gradients, and the functions that they use."""
         gradients = (self.gradient_for(dtype) for dtype in (np.float32, np.float64))
         return reached([self.value, self.gradient, self.gradient_at, *gradients])
 
@@ -186,14 +186,14 @@ class Landscape:
         known = getattr(self.cls, "minima", None)
         if known is None:
             return np.empty((0, d))
-        with np.errstate(all="ignore"):  # Newton's method may leave for infinity
+        with np.errstate(all="ignore"):  # Newton's method may diverge
             points = np.array(known(p, d), float).reshape(-1, d)
         return points[np.argsort(self.values(p, points.T), kind="stable")]
 
     def values(self, p: Parameters, X: Any) -> NDArray[Any]:
         """Return the values at the points X (d, G), shape (G,)."""
         X = _points(X)
-        with np.errstate(all="ignore"):  # far away a value may overflow, which is its value
+        with np.errstate(all="ignore"):  # far away a value may overflow to infinity
             return np.asarray(self.value(p, X)).astype(X.dtype, copy=False)
 
     def gradients(self, p: Parameters, X: Any, t: int = 1) -> NDArray[Any]:
@@ -237,7 +237,7 @@ def landscape(
     `minima(p, d) -> array (k, d)`, optional
         Known local minima. Called outside of kernels.
     `fault(p) -> str`, optional
-        What is wrong between parameters that are right by themselves, or "".
+        What is wrong with the parameters in combination, or "".
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ def landscape(
             projected=projected,
             difference=not hasattr(cls, "gradient"),
         )
-        modules_of(cls.__module__)  # their text, as they are imported
+        modules_of(cls.__module__)  # keeps the text that was imported
         cls.landscape = record  # type: ignore[attr-defined]
         if name is not None:
             LANDSCAPES.add(record)

@@ -1,4 +1,4 @@
-"""Landscapes of the lectures that started this project, and of the remarks made in them."""
+"""Landscapes of the lectures that this project began with, and of observations made in them."""
 
 from typing import Annotated, NamedTuple
 
@@ -65,8 +65,8 @@ class BumpyBowl(NamedTuple):
 
     r, a and b are the distances from the origin, (-3, 0) and (3, 0); w is the potholes' `width`. From the left, plain
     descent at rates up to 0.7 is caught in the first pothole; momentum 0.9 carries it through to the deep minimum at
-    the origin; at rates from 1 (the curvature there is `bowl + depth = 2.2`) it dances over that, and a rate that
-    decays from there lands.
+    the origin; at rates from 1 (the curvature there is `bowl + depth = 2.2`) it jumps to and fro across that minimum,
+    and with a rate that decays from there it converges.
     """
 
     bowl: NonNegative = 0.2

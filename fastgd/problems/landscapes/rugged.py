@@ -1,7 +1,7 @@
 """Landscapes of the literature with many minima.
 
 Formulas, parameters and domains are those of Surjanovic & Bingham, Virtual Library of Simulation Experiments,
-https://www.sfu.ca/~ssurjano/optimization.html. Starts are points from which plain descent is caught.
+https://www.sfu.ca/~ssurjano/optimization.html. From the starts, plain gradient descent ends in a local minimum.
 """
 
 from typing import NamedTuple

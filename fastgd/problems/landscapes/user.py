@@ -18,10 +18,9 @@ from fastgd.user_code.imports import find_attribute
 from fastgd.user_code.kernel_values import Condition, Lane, Point
 from fastgd.user_code.sources import require_same_source
 
-_POINTS = 5  # at which a gradient is compared with differences, in each of so many dimensions:
-_DIMENSIONS = 3
-_TOLERANCE = 1e-4
-_ROUNDING = 1e-10  # of the value, in differences of it
+_POINTS, _DIMENSIONS = 5, 3  # a gradient is compared with differences at 5 points, in each of 3 dimensions
+_TOLERANCE = 1e-4  # of the difference between both, relative to the gradient
+_ROUNDING = 1e-10  # of the value, in a difference of two
 
 
 class NoParameters(NamedTuple):
@@ -75,7 +74,7 @@ copyreg.pickle(
 
 
 def _function(kind: str, name: str, found: Any) -> FunctionType:
-    found = getattr(found, "py_func", found)  # what Numba compiled is compiled anew, with the kernel
+    found = getattr(found, "py_func", found)  # a function that the user compiled is compiled anew, with the kernel
     if not isinstance(found, FunctionType):
         raise InputError(
             f"{kind} {name!r} is neither a function nor a NamedTuple decorated with @landscape"
