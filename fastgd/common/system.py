@@ -221,7 +221,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _memberships(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield controllers (version 2: "") and this process's path in their tree, from lines as `4:cpu,cpuacct:/a/b`."""
+    """Yield controllers (version 2: "") and this process's path in their tree, from lines `4:cpu,cpuacct:/a/b`."""
     for line in _lines(root / "proc/self/cgroup"):
         fields = line.split(":", 2)
         if len(fields) == 3:  # a sandbox may write lines of another form

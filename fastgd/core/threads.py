@@ -14,7 +14,7 @@ from fastgd.common.errors import InputError
 from fastgd.common.system import processors
 from fastgd.core.static import raise_failed
 
-CALL_SECONDS = 0.05  # what a kernel call should last: short for Ctrl-C and progress, long against its start
+CALL_SECONDS = 0.05  # of a kernel call: short enough for Ctrl-C and progress, long compared with its start
 
 
 def call(kernel: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[[], Any]:

@@ -209,7 +209,7 @@ for _pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector), 
 
 
 class _Power(AbstractTemplate):
-    """Whole powers that the source names are products; any other is the C library's `pow`, a lane at a time."""
+    """A power: products if the source names a whole exponent, else a call of the C library's `pow` for each lane."""
 
     prefer_literal = True
 

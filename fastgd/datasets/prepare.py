@@ -18,7 +18,7 @@ VALUES_PER_BLOCK = 1 << 18  # temporary arrays of this size stay in the processo
 
 
 class Scaling(NamedTuple):
-    """What standardisation takes off and divides by, (d,) each; 0 and 1 where a column is constant.
+    """What standardisation subtracts and divides by, (d,) each; 0 and 1 where a column is constant.
 
     Of sparse columns only the deviation is used: without their mean, zeros would not be zeros any more.
     """
@@ -30,7 +30,7 @@ class Scaling(NamedTuple):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left alone, in words."""
+        """Which columns were not standardised, in words."""
         if not self.constant:
             return ()
         columns = "constant column is" if self.constant == 1 else "constant columns are"
@@ -219,7 +219,7 @@ def _within_rounding(mean: Floats, deviation: Floats, n: int, dtype: np.dtype[An
     """
     eps = np.finfo(np.float64).eps
     noise = np.abs(mean) * max(n * eps, float(np.finfo(dtype).eps))
-    # roots, so that nothing overflows; a deviation of 0 was too small for its square
+    # roots are compared, since squares may overflow; a deviation of 0 was too small for its square
     spread = deviation * np.sqrt(max(0.0, 1 - n * eps))
     within: NDArray[np.bool_] = np.isfinite(deviation) & (deviation > 0) & (spread <= noise)
     return within

@@ -56,7 +56,7 @@ class Numbered(Sequence[str]):
         return isinstance(other, tuple) and len(other) == self.size and all(map(str.__eq__, self, other))
 
     def __hash__(self) -> int:
-        return hash(tuple(self))  # the hash of what it equals
+        return hash(tuple(self))  # equal objects have equal hashes
 
 
 @dataclass(frozen=True, eq=False)

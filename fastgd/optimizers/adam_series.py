@@ -34,7 +34,7 @@ def sum_of_terms(q: Any, scale: Any) -> Any:
 
 
 def steps_to_vanish(beta1: Any, beta2: Any) -> Any:
-    """Return the steps after which `m / sqrt(v)` has vanished; infinite where it does not fall."""
+    """Return after how many steps `m / sqrt(v)` has vanished; infinity where it does not fall."""
     with np.errstate(all="ignore"):
         rate = 0.5 * np.log(beta2) - np.log(beta1)
         return np.where(rate > 0, NEGLIGIBLE / rate, np.inf)

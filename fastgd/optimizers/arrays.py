@@ -64,7 +64,7 @@ class ArrayOptimizer:
     record : Optimizer
         The rule.
     w : ndarray, float32 or float64, C-contiguous
-        The parameters, of any shape; `step` changes them in place. At the start they are where the rule starts.
+        The parameters, of any shape; `step` changes them in place. Their values are the start.
     threads : int, optional
         By default all processors that the process may use. The number changes no bits.
     **values

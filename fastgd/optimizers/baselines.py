@@ -23,8 +23,8 @@ def baseline(*, name: str, reference: str, drawn: bool) -> Callable[[C], C]:
     The class holds the box as fields, and has
 
     `points(box, budget, keys, first, count) -> (len(keys) or 1, k, d)`
-        Its points number `first` to `first + count` (from 0), or as many of them as there are: of each key's stream, or
-        the same for all. `box` (d, 2) is where they lie, `budget` the steps of a trial.
+        Its points number `first` to `first + count` (from 0), or as many as there are: from each key's random stream,
+        or the same for all keys. `box` (d, 2) has their bounds, `budget` is the number of a trial's steps.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Grid(NamedTuple):
     """All points of a grid over a box, one a step, whose best one is kept: the lectures' brute force.
 
     Along each of d parameters there are k points, ends included, the largest k with k^d <= the budget; a single one is
-    the middle. They are visited in an order that is shuffled once and for all, so that a part of them tells of the
+    the middle. They are visited in an order that is shuffled once and for all, so that any part of them covers the
     whole box. What is left of the budget is not used.
     """
 

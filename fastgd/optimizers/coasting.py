@@ -17,7 +17,6 @@ from fastgd.common.pickling import PickledByFields
 from fastgd.common.properties import cached_property
 from fastgd.optimizers.adam_series import TERMS, terms_of
 from fastgd.optimizers.proofs import linear_in_rate, linear_map
-from fastgd.optimizers.record import Lazy, Optimizer
 from fastgd.optimizers.rule import Rule
 from fastgd.optimizers.rule_functions import jitable
 from fastgd.user_code.affine_forms import Traced, is_one
@@ -213,24 +212,6 @@ def prove_coasting(
         and _same_but_rate(rule, hyper)
     )
     return Coast(rule, entries, ones, drift, shared, _horizon(rule, hyper))
-
-
-def lazy_of(record: Optimizer) -> tuple[Lazy, Lazy]:
-    """Return how parameters coast under a rule with its default values: with l2 = 0, and with l2 > 0."""
-    rule = Rule.of(record, {})
-    values = [[rate if value is None else value for value in rule.fields.values()] for rate in (0.1, 0.01)]
-    free, penalised = (_lazy(rule, np.array(values, np.float64), np.full(2, l2)) for l2 in (0.0, 0.01))
-    return free, penalised
-
-
-def _lazy(rule: Rule, hyper: Array, l2: Array) -> Lazy:
-    found = prove_coasting(rule, hyper, l2)
-    if found == EVERY_STEP:
-        return "none"
-    if found == UNCHANGED or not declares_coast(rule):
-        return "closed"
-    state = lift_of(rule)(rule.example(), 0.5, (1e3,) * rule.slots)
-    return "cutoff" if np.isnan(np.array(state, np.float64)).any() else "closed"
 
 
 def _same_but_rate(rule: Rule, hyper: Array) -> bool:

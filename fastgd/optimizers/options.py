@@ -5,8 +5,7 @@ one: `clip = { norm = 1.0 }`. Kernels are compiled for a rule with its options; 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import numpy as np
@@ -55,13 +54,13 @@ class Option(OfClass, PickledByName, registry="OPTIONS"):
     table: str
     kind: str
     cls: type
-    slots: tuple[str, ...]
-    memory: Mapping[str, float]
     hyper: Mapping[str, float | None]
     annotations: Mapping[str, Any]
-    needs: str
-    witness: str
-    reference: str
+    slots: tuple[str, ...] = ()
+    memory: Mapping[str, float] = field(default_factory=dict)
+    needs: str = ""
+    witness: str = "the paper"
+    reference: str = ""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -72,7 +71,7 @@ class Option(OfClass, PickledByName, registry="OPTIONS"):
 OPTIONS: Registry[Option] = Registry("option")
 
 
-# From the gradient outwards: what is averaged is the iterate after look-ahead steps, whose inner steps are proximal.
+# From the inside out: averaging sees the iterate after look-ahead, and that sees the iterate after proximal steps.
 TABLES = ("clip", "proximal", "lookahead", "averaging")
 
 
@@ -113,19 +112,11 @@ def _required(record: Option) -> set[str]:
     return {name for name, value in record.hyper.items() if value is None}
 
 
-def option(
-    table: str,
-    kind: str,
-    *,
-    slots: tuple[str, ...] = (),
-    memory: Mapping[str, float] = MappingProxyType({}),
-    needs: str = "",
-    witness: str = "the paper",
-    reference: str = "",
-) -> Callable[[C], C]:
+def option(table: str, kind: str, **about: Any) -> Callable[[C], C]:
     """Make a NamedTuple class an option.
 
-    Its functions take the option's numbers `o` first; all are optional:
+    `about` are the fields of `Option` that have defaults. The functions of the class take the option's numbers `o`
+    first; all are optional:
 
     `measure(o, g) -> (x, ...)` with `conclude(o, sums) -> c`
         Sums over all parameters of terms of the gradient, and the quantities made of them.
@@ -144,20 +135,8 @@ def option(
     def register(cls: C) -> C:
         fields: Mapping[str, Any] = cls._field_defaults  # type: ignore[attr-defined]
         annotations = get_type_hints(cls, include_extras=True)
-        record = Option(
-            name=f"{table}, {kind}" if kind else table,
-            table=table,
-            kind=kind,
-            cls=cls,
-            slots=slots,
-            memory=dict(memory),
-            hyper={name: fields.get(name) for name in annotations},
-            annotations=annotations,
-            needs=needs,
-            witness=witness,
-            reference=reference,
-        )
-        OPTIONS.add(record)
+        name, hyper = f"{table}, {kind}" if kind else table, {name: fields.get(name) for name in annotations}
+        OPTIONS.add(Option(name, table, kind, cls, hyper, annotations, **about))
         return cls
 
     return register
@@ -223,7 +202,7 @@ class Proximal(NamedTuple):
 
     def after(o, h: Any, c: Slots, w: Value, x: Value, s: Slots) -> Step:
         w, shrink = np.sign(w) * np.maximum(np.abs(w) - h.lr * o.l1, 0), h.lr * o.l2
-        return w - shrink / (1 + shrink) * w, s  # 1 + shrink, rounded, would lose most of a small one
+        return w - shrink / (1 + shrink) * w, s  # not w / (1 + shrink): that sum loses digits
 
 
 @option(

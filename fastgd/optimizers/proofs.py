@@ -41,10 +41,10 @@ def linear_map(step: Callable[..., Any], h: Any, coefficients: int, l2: Any, siz
 
 
 def linear_in_rate(rule: Any, step: Callable[..., Any], size: int, *, moving: bool = True) -> bool:
-    """Whether `step(h, c, x) -> x`, of a state of this size, adds `lr` times something to x[0], and `lr` does no more.
+    """Whether `step(h, c, x) -> x`, of a state of this size, adds `lr` times a direction to x[0]; nothing else depends on `lr`.
 
     moving : bool
-        Whether it has to; otherwise, x[0] may also stay.
+        Whether it must move x[0]; otherwise x[0] may also stay as it is.
     """
     if "lr" not in rule.fields:
         return False

@@ -14,7 +14,7 @@ from fastgd.common.properties import cached_property
 from fastgd.common.registry import OfClass, Registry
 from fastgd.optimizers.rule_checks import check_rule
 from fastgd.user_code.imports import find_attribute, import_name
-from fastgd.user_code.sources import functions_of, modules_of, require_same_source, source_of
+from fastgd.user_code.sources import find_same, functions_of, modules_of, source_of
 
 Value: TypeAlias = Any  # a number, an array, or a kernel's vector of lanes
 Slots: TypeAlias = tuple[Any, ...]
@@ -82,7 +82,7 @@ class Optimizer(OfClass):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle it by its name, by which another process finds or imports it."""
-        return _find_unchanged, (self.name, self.source if self.foreign else "")
+        return find_same, (find, (self.name,), self.source if self.foreign else "")
 
     @cached_property
     def source(self) -> str:
@@ -239,7 +239,3 @@ def find(name: str) -> Optimizer:
         raise InputError(f"optimizer {name!r}: decorate the NamedTuple {attribute!r} with @fastgd.optimizer(...)")
     check_rule(record)
     return record
-
-
-def _find_unchanged(name: str, source: str) -> Optimizer:
-    return require_same_source(find(name), source)

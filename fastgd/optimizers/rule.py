@@ -281,7 +281,7 @@ class WithOption(Rule):
 
     @property
     def variant(self) -> str:
-        """Its options too."""
+        """The rule's, and the kind of the option."""
         own = f"{self.option.table}={self.option.kind}" if self.option.kind else self.option.table
         return f"{self.inner.variant}, {own}".removeprefix(", ")
 
@@ -292,7 +292,7 @@ class WithOption(Rule):
 
     @property
     def annotations(self) -> Mapping[str, Any]:
-        """Those of both."""
+        """The rule's and the option's."""
         own = (self.option.annotations[name] for name in self.option.hyper)
         return {**self.inner.annotations, **dict(zip(self.option.keys, own, strict=True))}
 
@@ -313,7 +313,7 @@ class WithOption(Rule):
 
     @property
     def layout(self) -> tuple[tuple[type, Mapping[str, Any]], ...]:
-        """Of the rule, then of the option."""
+        """The NamedTuples of the rule, then that of the option."""
         return (*self.inner.layout, (self.option.cls, {}))
 
     def instance(self, values: Mapping[str, Any]) -> Any:
@@ -348,17 +348,17 @@ class Round(PickledByFields):
         return f"{self.rule!r}, round {self.index}"
 
     def __getattr__(self, name: str) -> Any:
-        """What kernels ask of any rule is its rule's."""
+        """Kernels ask for attributes of a rule: they are those of `rule`."""
         return getattr(self.rule, name)
 
     @property
     def sums(self) -> int:
-        """How many there are."""
+        """How many sums it has."""
         return self.rule.counts.sums[self.index]
 
     @property
     def quantities(self) -> int:
-        """How many are known before."""
+        """How many quantities are known before it."""
         return self.rule.counts.quantities[self.index]
 
     @property

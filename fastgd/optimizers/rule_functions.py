@@ -17,7 +17,7 @@ jitable = cache(register_jitable)  # cached, since each call for the same functi
 
 
 class RuleFunctions(NamedTuple):
-    """What is called of a rule; `h` are its hyper-parameters, `m` its memory, `c` the quantities of a step.
+    """The functions of a rule; `h` are its hyper-parameters, `m` its memory, `c` the quantities of a step.
 
     Attributes
     ----------
@@ -138,7 +138,7 @@ def _own_quantities(option: Option) -> int:
 
 
 def _innermost(depth: int) -> Callable[..., Any]:
-    """Return the function from `h` to the optimizer's own, so many options inside."""
+    """Return the function that takes the optimizer's own `h` out of that of a rule with so many options."""
     if depth == 0:
         return lambda h: h
     inner = jitable(_innermost(depth - 1))

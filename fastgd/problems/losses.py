@@ -17,7 +17,7 @@ Targets = Literal["binary", "unit", "real", "count"]
 
 @dataclass(frozen=True, repr=False)
 class Loss:
-    """A loss.
+    """The record of a loss.
 
     Attributes
     ----------
@@ -163,5 +163,5 @@ SQUARED_ERRORS: dict[str, Loss] = {
     "poisson": Loss("squared_of_exp", "(e^z - y)^2 / 2", "count", _squared_of_exp, _flat),
 }
 
-# What can be summed over the rows at a checkpoint: the losses, and what only measures.
+# All that can be summed over the rows at a checkpoint: the losses, and measures that are not minimised.
 MEASURES: tuple[Loss, ...] = (*LOSSES.values(), ZERO_ONE, SQUARED_ERRORS["poisson"])

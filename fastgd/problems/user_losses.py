@@ -14,7 +14,7 @@ from fastgd.problems.losses import LOSSES, MEASURES, Loss, Targets
 from fastgd.user_code.checks import check_syntax, dry_call, has_compiled, line_of
 from fastgd.user_code.imports import find_attribute, import_name
 from fastgd.user_code.kernel_values import Condition, Lane
-from fastgd.user_code.sources import modules_of, require_same_source, source_of
+from fastgd.user_code.sources import find_same, modules_of, source_of
 
 F = TypeVar("F", bound=FunctionType)
 
@@ -74,14 +74,14 @@ def find_loss(name: str) -> Loss:
     return _checked(record, name)
 
 
-def _find_unchanged(name: str, source: str) -> Loss:
-    if ":" in name:
-        return require_same_source(find_loss(name), source)
+def _find_measure(name: str) -> Loss:
     return next(loss for loss in MEASURES if loss.name == name)
 
 
 # Losses hold functions: they are pickled by the name by which another process finds or imports them.
-copyreg.pickle(Loss, lambda loss: (_find_unchanged, (loss.name, loss.source)))
+copyreg.pickle(
+    Loss, lambda loss: (find_same, (find_loss if ":" in loss.name else _find_measure, (loss.name,), loss.source))
+)
 
 
 @cache

@@ -5,7 +5,7 @@ their lane as well; no schedule sees gradients or parameters.
 """
 
 from fastgd.schedules import monotone, inverse, cosines, cycles, feedback  # isort: skip  # in the order of the lists
-from fastgd.schedules.chain import Horizon, Part, chained, describe, factors, numbers, parts_of, starts, unreached
+from fastgd.schedules.chain import Horizon, Part, chained, describe, numbers, parts_of, starts, unreached
 from fastgd.schedules.record import SCHEDULES, ScheduleRecord, Unit, schedule
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "cosines",
     "cycles",
     "describe",
-    "factors",
     "feedback",
     "inverse",
     "monotone",

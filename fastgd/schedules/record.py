@@ -1,7 +1,7 @@
 """What a schedule is: a NamedTuple of keys with a pure NumPy function, and the frozen record that describes it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -57,19 +57,19 @@ class ScheduleRecord(OfClass, PickledByName, registry="SCHEDULES"):
 
     name: str
     cls: type
-    witness: str
-    reference: str
     params: Mapping[str, Any]
     required: tuple[str, ...]
-    one_of: tuple[str, ...]
     annotations: Mapping[str, Any]
     choices: Mapping[str, tuple[Any, ...]]
-    per: Unit
-    of: str
-    example: Mapping[str, Any]
-    feedback: bool
-    timed: bool
-    whole: bool
+    witness: str = "none"
+    reference: str = ""
+    one_of: tuple[str, ...] = ()
+    per: Unit = "epoch"
+    of: str = "lr"
+    example: Mapping[str, Any] = field(default_factory=dict)
+    feedback: bool = False
+    timed: bool = False
+    whole: bool = False
 
     @property
     def lists(self) -> tuple[str, ...]:
@@ -90,50 +90,24 @@ class ScheduleRecord(OfClass, PickledByName, registry="SCHEDULES"):
 SCHEDULES: Registry[ScheduleRecord] = Registry("schedule")
 
 
-def schedule(
-    name: str,
-    *,
-    witness: str = "none",
-    reference: str = "",
-    one_of: tuple[str, ...] = (),
-    per: Unit = "epoch",
-    of: str = "lr",
-    example: Mapping[str, Any] | None = None,
-    feedback: bool = False,
-    timed: bool = False,
-    whole: bool = False,
-) -> Callable[[C], C]:
+def schedule(name: str, **about: Any) -> Callable[[C], C]:
     """Make a NamedTuple class a schedule; its fields are the keys of its block in a study file.
 
     The class has one function, `factors(self, i, span)`: the value at each index i (ndarray); i = span is the end.
     Fields are numbers with their bounds, `tuple[float, ...]` for a list of numbers, or a `Literal` or `bool` for a
-    choice. An optional `fault(self) -> str` says what is wrong with the keys in combination, and `unreached(self,
-    count) -> str` which of them have no effect within so many indices. See `ScheduleRecord` for the parameters.
+    choice. An optional `fault(self) -> str` says what is wrong with the keys in combination, and
+    `unreached(self, count) -> str` which of them have no effect within so many indices. `about` are the fields of
+    `ScheduleRecord` that have defaults.
     """
 
     def register(cls: C) -> C:
         annotations = get_type_hints(cls, include_extras=True)
         defaults: Mapping[str, Any] = cls._field_defaults  # type: ignore[attr-defined]
         kinds = {key: (False, True) if kind is bool else get_args(kind) for key, kind in annotations.items()}
-        SCHEDULES.add(
-            ScheduleRecord(
-                name=name,
-                cls=cls,
-                witness=witness,
-                reference=reference,
-                params={key: defaults.get(key) for key in annotations},
-                required=tuple(key for key in annotations if key not in defaults),
-                one_of=one_of,
-                annotations=annotations,
-                choices={k: kinds[k] for k, kind in annotations.items() if kind is bool or get_origin(kind) is Literal},
-                per=per,
-                of=of,
-                example=example or {},
-                feedback=feedback,
-                timed=timed,
-                whole=whole,
-            )
-        )
+        params = {key: defaults.get(key) for key in annotations}
+        required = tuple(key for key in annotations if key not in defaults)
+        choices = {k: kinds[k] for k, kind in annotations.items() if kind is bool or get_origin(kind) is Literal}
+        SCHEDULES.add(ScheduleRecord(name, cls, params, required, annotations, choices, **about))
         return cls
 
     return register

@@ -101,7 +101,7 @@ def find_attribute(kind: str, name: str) -> Any:
         raise InputError(f"{kind} {name!r}: cannot import the module {module_name!r}: {error}") from error
     if not hasattr(module, attribute):
         own = {key: value for key, value in vars(module).items() if home_of(value) == module_name}
-        plain = kind in ("landscape", "gradient")  # which any function may be
+        plain = kind in ("landscape", "gradient")  # any function may be one
         names = [key for key, value in own.items() if hasattr(value, kind) or (plain and callable(value))]
         raise InputError(f"{kind} {name!r}: the module has no {attribute!r}; {nearest(attribute, names)}")
     return getattr(module, attribute)

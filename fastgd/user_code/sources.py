@@ -9,45 +9,29 @@ import dis
 import hashlib
 import sys
 from collections import namedtuple
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import resolve_name
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 
 from fastgd.common.errors import InputError
 from fastgd.user_code.imports import PACKAGE, file_is_users, home_of
 
-
-class Sourced(Protocol):
-    """A record of what a user may have written: an optimizer, a loss or a landscape."""
-
-    @property
-    def name(self) -> str:
-        """By which it is found."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """A hash of the text that it is made of."""
-        ...
-
-
-R = TypeVar("R", bound=Sourced)
-
 _OF_EVERY_NAMEDTUPLE = frozenset(vars(namedtuple("_Empty", ())))  # a copy: a view would be emptied with the class
 
 
-def require_same_source(record: R, source: str) -> R:
-    """Return a record that this process has found by its name; `source` is its hash in the process that sent the name.
+def find_same(find: Callable[..., Any], names: tuple[Any, ...], source: str) -> Any:
+    """Return `find(*names)`, a record that another process sent by its names; `source` is the record's hash there.
 
     Raises
     ------
     InputError
         The hashes differ: the user's module was edited after the other process had imported it. Empty: not compared.
     """
+    record = find(*names)
     if source and record.source != source:
         raise InputError(
             f"{record.name!r} is not the same in two processes: the text of its module, or a constant that it reads, "

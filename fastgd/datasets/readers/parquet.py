@@ -44,7 +44,7 @@ def _opened(file: Path, target: str | None) -> tuple[Any, dict[str, Any], tuple[
     _check_size(file, files)
     partitions = _partitions(file, files, schema.names)
     base = str(file if file.is_dir() else file.parent)
-    # its parts are named one by one: the folders that a single file lies in are no columns of it
+    # files are listed one by one: folders around a single file must not become columns
     folders = pa.schema({name: _type_of(values) for name, values in partitions.items()})
     whole: Any = ds.dataset(
         [str(part) for part in files],

@@ -26,7 +26,7 @@ def rows(n: int, d: int, nonzeros: int, exponent: float, rng: np.random.Generato
         part = slice(start, min(n, start + step))
         columns[part] = draw(part.stop - start, nonzeros, weights, rng)
         raw = 1 - rng.random((nonzeros, part.stop - start))  # never 0
-        # Added value by value, as the sums of the dense generator are: the bits are those of any machine.
+        # Summed along the first axis, value by value: the bits do not depend on the machine.
         values[part] = (raw / np.sqrt((raw * raw).sum(axis=0))).T
     indptr = np.arange(0, n * nonzeros + 1, nonzeros)
     return assembled(values.reshape(-1), columns.reshape(-1), indptr, (n, d))

@@ -2,7 +2,6 @@
 it.
 """
 
-import inspect
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.properties import cached_property
-from fastgd.common.registry import Registry
+from fastgd.common.registry import OfClass, Registry
 from fastgd.problems.landscapes.differences import differences
 from fastgd.user_code.imports import import_name
 from fastgd.user_code.sources import modules_of, reached, source_of
@@ -36,7 +35,7 @@ C = TypeVar("C", bound=type)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Landscape:
+class Landscape(OfClass):
     """The record of a landscape.
 
     Attributes
@@ -103,7 +102,7 @@ class Landscape:
     @property
     def summary(self) -> str:
         """The first line of the docstring."""
-        return self.about or (inspect.getdoc(self.cls) or "").partition("\n")[0]
+        return self.about or super().summary
 
     @property
     def foreign(self) -> bool:

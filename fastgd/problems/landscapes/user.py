@@ -16,7 +16,7 @@ from fastgd.problems.landscapes.landscape import LANDSCAPES, MOST_DIMENSIONS, Ar
 from fastgd.user_code.checks import check_syntax, dry_call, has_compiled
 from fastgd.user_code.imports import find_attribute
 from fastgd.user_code.kernel_values import Condition, Lane, Point
-from fastgd.user_code.sources import require_same_source
+from fastgd.user_code.sources import find_same
 
 _POINTS, _DIMENSIONS = 5, 3  # a gradient is compared with differences at 5 points, in each of 3 dimensions
 _TOLERANCE = 1e-4  # of the difference between both, relative to the gradient
@@ -62,15 +62,13 @@ def find_landscape(name: str, gradient: str | None = None) -> Landscape:
     return _checked(record, gradient or f"{name}.gradient")
 
 
-def _find_unchanged(name: str, gradient: str, source: str) -> Landscape:
-    return require_same_source(find_landscape(name, gradient or None), source)
+def _reduced(record: Landscape) -> tuple[Any, ...]:
+    names = (record.name, record.gradient_name or None)
+    return find_same, (find_landscape, names, record.source if record.foreign else "")
 
 
 # Landscapes hold functions: they are pickled by the names by which another process finds or imports them.
-copyreg.pickle(
-    Landscape,
-    lambda record: (_find_unchanged, (record.name, record.gradient_name, record.source if record.foreign else "")),
-)
+copyreg.pickle(Landscape, _reduced)
 
 
 def _function(kind: str, name: str, found: Any) -> FunctionType:
