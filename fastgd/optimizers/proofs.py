@@ -41,7 +41,7 @@ def linear_map(step: Callable[..., Any], h: Any, coefficients: int, l2: Any, siz
 
 
 def linear_in_rate(rule: Any, step: Callable[..., Any], size: int, *, moving: bool = True) -> bool:
-    """Whether `step(h, c, x) -> x`, of a state of this size, adds `lr` times a direction to x[0]; nothing else depends on `lr`.
+    """Whether a step `step(h, c, x) -> x` of a state adds `lr` times a direction to x[0], and uses `lr` nowhere else.
 
     moving : bool
         Whether it must move x[0]; otherwise x[0] may also stay as it is.

@@ -178,11 +178,10 @@ def optimizer(
     """
 
     def register(cls: C) -> C:
+        state = {"slots": slots, "memory": dict(memory), "batch_loss": batch_loss, "quotients": quotients}
         texts = {"family": family, "witness": witness, "reference": reference}
-        state = {"slots": slots, "memory": dict(memory), "batch_loss": batch_loss}
-        state["quotients"] = quotients
-        state["lazy"] = lazy or ("none" if hasattr(cls, "measure") else "closed", "none")
-        record = describe(cls, name or import_name(cls), {**state, **texts})
+        proven = lazy or ("none" if hasattr(cls, "measure") else "closed", "none")
+        record = describe(cls, name or import_name(cls), {**state, **texts, "lazy": proven})
         cls.optimizer = record  # type: ignore[attr-defined]
         if name is not None:
             OPTIMIZERS.add(record)
