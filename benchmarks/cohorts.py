@@ -12,7 +12,7 @@ from fastgd.engine.rows.cohort import Cohort
 from fastgd.engine.rows.spec import CohortSpec, window_steps
 from fastgd.engine.shapes import choose_kernel
 from fastgd.optimizers import find
-from fastgd.optimizers.coasting import REST, coasting
+from fastgd.optimizers.coasting import UNCHANGED, prove_coasting
 from fastgd.optimizers.rule import Rule
 from fastgd.problems import LOSSES
 
@@ -59,9 +59,9 @@ def make_cohort(
         line_search=line_search,
     )
     if csr and sparse == "masked":
-        spec = replace(spec, untouched=REST)
+        spec = replace(spec, untouched=UNCHANGED)
     elif csr:
-        untouched = coasting(rule, spec.hyper, spec.l2, drift=estimator != "none", same=True)
+        untouched = prove_coasting(rule, spec.hyper, spec.l2, drift=estimator != "none", same=True)
         window = window_steps(untouched, spec, X.shape[1], X.nnz / X.shape[0], X.dtype.itemsize)
         spec = replace(spec, untouched=untouched, window=window)
     return Cohort(spec, X, y, threads)

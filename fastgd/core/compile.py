@@ -14,7 +14,7 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, i
     """Compile a kernel on its first call, or load it from the cache.
 
     `error_model="numpy"` lets divisions vectorise. There is no fast-math: divergence is found by NaN and infinity, and
-    products are contracted where vectors are added (`core/vectors.py`), not where LLVM happens to see it.
+    products are fused into additions where vectors are added (`core/vectors.py`), not where LLVM finds it convenient.
 
     Parameters
     ----------
@@ -22,9 +22,9 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, i
     parallel : bool
         Whether `prange` runs on all threads.
     inline : {"never", "always"}
-        Numba's own inlining, before types, which says nothing about speed: LLVM inlines anyway. A function that is
-        compiled by itself is optimised again with each that calls it, so where one driver calls many large functions,
-        inlining them halves its compile time.
+        Numba's own inlining, done before types are known. It does not change the speed, since LLVM inlines anyway, but
+        the time to compile: a function that is compiled by itself is optimised again in each kernel that calls it, so
+        "always" halves the compile time of a driver that calls many large functions.
     """
     if function is None:
         return lambda f: jit(f, parallel=parallel, inline=inline)
@@ -38,7 +38,7 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, i
 
 
 def _without_literals(template: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a kernel once for all whole numbers that other kernels pass, where Numba would for each 0 and 1 anew."""
+    """Compile a kernel once for all whole numbers: Numba would compile it again for each literal that kernels pass."""
 
     def of_types(args: Any, kws: Any) -> Any:
         return template(

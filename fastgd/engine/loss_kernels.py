@@ -13,7 +13,7 @@ from fastgd.core.static import Static, address_of, static
 from fastgd.core.vectors import load, spread, store, total, wide, zeros
 from fastgd.engine.shapes import Shape
 from fastgd.problems import Loss
-from fastgd.user_code.modules import reached
+from fastgd.user_code.sources import reached
 
 SHARED_LOG = 8  # rows that share a logarithm: their products stay far below overflow
 

@@ -16,7 +16,8 @@ from fastgd.core.vectors import cast, load, prefetch, spread, store, wide
 from fastgd.engine.coast.tree import CoastCalls, coast_calls_of
 from fastgd.engine.shapes import Shape
 from fastgd.optimizers.coasting import Coast
-from fastgd.optimizers.kernels import (
+from fastgd.optimizers.rule import Round, Rule
+from fastgd.optimizers.rule_calls import (
     add_terms,
     cast_all,
     conclude_sums,
@@ -31,7 +32,6 @@ from fastgd.optimizers.kernels import (
     store_slots,
     update,
 )
-from fastgd.optimizers.rule import Round, Rule
 
 
 class Calls(NamedTuple):

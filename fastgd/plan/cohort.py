@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
-from fastgd.optimizers.coasting import STEP
+from fastgd.optimizers.coasting import EVERY_STEP
 from fastgd.plan.methods import numbers_of, variant_of
 from fastgd.plan.workload import NOTHING_BESIDE, Workload
 from fastgd.store.contents import Snapshot
@@ -172,7 +172,7 @@ class CohortUnit:
         """Floating-point operations of training and of the exact loss at checkpoints."""
         steps = 2.0 if self.baseline else 4.0 + 4.0 * (self.search is not None)  # both sets of margins of a search
         rows = steps * self.epochs + 4.0 * self.snapshots(self.steps) + 2.0 * self.evaluated
-        dense = self.steps * self.d if self.spec.kernel.sparse and self.spec.untouched == STEP else 0.0
+        dense = self.steps * self.d if self.spec.kernel.sparse and self.spec.untouched == EVERY_STEP else 0.0
         return (rows * self.n * max(1.0, self.entries) + 8.0 * dense) * self.lanes
 
     @property

@@ -19,7 +19,7 @@ from fastgd.common.numbers import amount, seconds
 from fastgd.core.threads import available_threads
 from fastgd.engine.machine import Machine, limits
 from fastgd.engine.shapes import Kernel, point_kernel
-from fastgd.optimizers.coasting import STEP, Coast
+from fastgd.optimizers.coasting import EVERY_STEP, Coast
 from fastgd.plan import memory
 from fastgd.plan.cohort import CohortUnit
 from fastgd.plan.operations import Operations, of_landscape, of_loss, of_rule
@@ -232,11 +232,11 @@ def _update(unit: CohortUnit, rows: _Rows) -> float:
     """Return the seconds of a rule's step on the parameters of a tile."""
     spec, speed, lanes = unit.spec, rows.speed, unit.spec.kernel.lanes
     sparse = spec.kernel.sparse and not spec.kernel.parts
-    parameters = unit.workload.touched if sparse and spec.untouched != STEP else float(unit.d)
+    parameters = unit.workload.touched if sparse and spec.untouched != EVERY_STEP else float(unit.d)
     parameter = speed.of_operations(of_rule(spec.rule)) + SLOT * (1 + spec.rule.slots) * speed.operation
     if sparse and isinstance(spec.untouched, Coast):
         parameter += COASTING[spec.untouched.replays] * speed.operation
-    return STEP_OF_TILE[sparse and spec.untouched != STEP] + parameters * lanes * parameter
+    return STEP_OF_TILE[sparse and spec.untouched != EVERY_STEP] + parameters * lanes * parameter
 
 
 def _evaluation(unit: CohortUnit, rows: _Rows) -> float:

@@ -19,7 +19,7 @@ from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.optimizers.coasting import Coast
 from fastgd.optimizers.rule import Rule
 from fastgd.study.config import LandscapeProblem, Problem, Schedule, Study
-from fastgd.user_code.modules import check_unchanged, functions_of
+from fastgd.user_code.sources import check_unchanged, functions_of
 
 Array = npt.NDArray[Any]
 

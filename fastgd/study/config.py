@@ -58,7 +58,7 @@ from fastgd.study.messages import input_error
 from fastgd.study.overrides import override
 from fastgd.study.surface import SurfaceBlock
 from fastgd.study.values import as_list, brief, failure, plain, refuse_malformed, tables
-from fastgd.user_code.modules import before_imports, refuse_import
+from fastgd.user_code.imports import before_imports, refuse_import
 
 __all__ = [
     "METRICS",

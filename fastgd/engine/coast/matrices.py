@@ -9,7 +9,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastgd.core.vectors import Mask, Vector, address, call_llvm, splat
-from fastgd.optimizers.series import TERMS
+from fastgd.optimizers.adam_series import TERMS
 
 CONTRACT = ("contract",)
 
@@ -77,7 +77,7 @@ def transform(typingctx, coast, matrix, x):
     def codegen(context, builder, sig, args):
         numbers, state = cgutils.unpack_tuple(builder, args[1]), cgutils.unpack_tuple(builder, args[2])
         about, zero = coast.value, ir.Constant(state[0].type, [0.0] * x.dtype.count)
-        of_series = {first + p for first in about.families for p in range(TERMS)}
+        of_series = {first + p for first in about.series_starts for p in range(TERMS)}
 
         def wide(number):
             return number if number is None or isinstance(number, float) else _as_vector(builder, number, x.dtype.count)
@@ -89,7 +89,7 @@ def transform(typingctx, coast, matrix, x):
                 continue
             plain = [(wide(_cell(about, numbers, i, k)), state[k]) for k in range(about.size) if k not in of_series]
             total = _sum_products(builder, plain)
-            for first in about.families:
+            for first in about.series_starts:
                 sums = [_cell(about, numbers, i, first + p) for p in range(TERMS)]
                 if any(each is not None for each in sums):
                     term = _sum_series(builder, sums, state[first], state[first + 1])

@@ -32,8 +32,8 @@ from fastgd.engine.coast.matrices import (
 )
 from fastgd.engine.shapes import Shape
 from fastgd.optimizers.coasting import Coast, lift_of, lower_of
-from fastgd.optimizers.compose import jitable
-from fastgd.optimizers.kernels import lane, load_slots, readout, rows, store_slots, update
+from fastgd.optimizers.rule_calls import lane, load_slots, readout, rows, store_slots, update
+from fastgd.optimizers.rule_functions import jitable
 
 # --- what the rule says -----------------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ def _together(coast, shape, nodes, rights, start, end, size):
 
 @overload(arrive, strict=False, inline="always")
 def _arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
-    if not coast.value.shared and coast.value.families:  # a series is summed over the whole range
+    if not coast.value.shared and coast.value.series_starts:  # a series is summed over the whole range
         return lambda coast, shape, nodes, rights, shared, ratio, start, end, size, v, x: transform(
             coast, product(coast, shape, nodes, rights, start, end, size, v), x
         )

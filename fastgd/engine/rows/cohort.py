@@ -35,7 +35,7 @@ from fastgd.engine.rows.order import identity, shuffle, start_values
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.rule_kernels import Calls, calls_of, read_iterate
 from fastgd.engine.tiles import TileLayout, is_double, make_scratch
-from fastgd.optimizers.coasting import STEP
+from fastgd.optimizers.coasting import EVERY_STEP
 from fastgd.problems import Loss
 
 Array = npt.NDArray[Any]
@@ -98,7 +98,7 @@ class Cohort:
         driven = [names.index(name) for name in spec.scheduled]
         of_intercept = [-1 if name in penalties else row for name, row in zip(spec.scheduled, driven, strict=True)]
         self._which = np.array([driven, of_intercept], np.int64)
-        sparse = spec.kernel.sparse and not spec.kernel.parts and spec.untouched != STEP
+        sparse = spec.kernel.sparse and not spec.kernel.parts and spec.untouched != EVERY_STEP
         self.touching = Touching(self) if sparse else None
         self._allocate(len(self.alive))
         start = start_values(spec.init, spec.seed, self.d + spec.intercept)

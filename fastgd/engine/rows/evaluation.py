@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from fastgd.core.math import LEAST, MOST
+from fastgd.core.math import LARGEST_SUM, SMALLEST_SUM
 from fastgd.core.static import Static
 from fastgd.core.threads import CALL_SECONDS, call
 from fastgd.core.vectors import aligned
@@ -44,7 +44,7 @@ class Measures:
 def norms(columns: Array) -> Array:
     """Return the norm of each column in float64, also where squares have no place among floats."""
     sums = np.square(columns, dtype=np.float64).sum(axis=0)
-    found, plain = np.sqrt(sums), (sums > LEAST) & (sums < MOST)
+    found, plain = np.sqrt(sums), (sums > SMALLEST_SUM) & (sums < LARGEST_SUM)
     if not plain.all():
         largest = np.abs(columns).max(axis=0).astype(np.float64)
         scale = np.where(np.isfinite(largest) & (largest > 0), largest, 1.0)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.engine.shapes import Kernel, single_shape
-from fastgd.optimizers.coasting import STEP, Coast
+from fastgd.optimizers.coasting import EVERY_STEP, Coast
 from fastgd.optimizers.rule import Rule
 from fastgd.problems import Loss
 
@@ -39,7 +39,7 @@ class CohortSpec:
         How gradients are estimated; none: by the batch alone.
     line_search : NamedTuple, optional
         A line search of `optimizers._line_search`, for full batches; it drives `lr`, which is scheduled then.
-    untouched : Coast, REST or STEP
+    untouched : Coast, UNCHANGED or EVERY_STEP
         What becomes of parameters that a sparse mini-batch does not touch: they coast, they rest, or they step with all
         others.
     window : int
@@ -61,7 +61,7 @@ class CohortSpec:
     kernel: Kernel
     estimator: str = "none"
     line_search: Any = None
-    untouched: Coast | str = STEP
+    untouched: Coast | str = EVERY_STEP
     window: int = 0
     listed: int = 0
 
@@ -95,7 +95,7 @@ def window_steps(untouched: Coast | str, spec: CohortSpec, d: int, entries: floa
 
     Parameters
     ----------
-    untouched : Coast, REST or STEP
+    untouched : Coast, UNCHANGED or EVERY_STEP
     spec : CohortSpec
     d : int
     entries : float
@@ -129,7 +129,7 @@ def cohort_bytes(spec: CohortSpec, n: int, d: int, lanes: int, itemsize: int) ->
     rows = (d + spec.intercept) // (single_shape(itemsize).width if spec.kernel.lanes == 1 else 1) + 2
     coasts = isinstance(spec.untouched, Coast)
     wide = 8 // itemsize  # sums of many rows, and the step that gives a line search its direction, are in float64
-    gradients = wide * spec.kernel.parts or (not spec.kernel.sparse or spec.untouched == STEP)
+    gradients = wide * spec.kernel.parts or (not spec.kernel.sparse or spec.untouched == EVERY_STEP)
     copies = 1 + spec.rule.slots + (spec.rule.has_readout or coasts) + gradients
     tables = 0
     if spec.estimator != "none":

@@ -19,8 +19,7 @@ from fastgd.core.static import static
 from fastgd.core.vectors import cast, load, store, total, wide, zeros
 from fastgd.engine.swarm.groups import GROUPS_PER_TABLE, STEPS_PER_TABLE, GroupPlaces, StepArrays, StepRange
 from fastgd.engine.swarm.points import Point, point
-from fastgd.optimizers.compose import jitable
-from fastgd.optimizers.kernels import (
+from fastgd.optimizers.rule_calls import (
     add_terms,
     cast_all,
     conclude,
@@ -33,6 +32,7 @@ from fastgd.optimizers.kernels import (
     store_rows,
     update,
 )
+from fastgd.optimizers.rule_functions import jitable
 from fastgd.problems import Landscape
 
 # --- landscapes on vectors --------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What is wrong with a user's function, in one message: which function and line, which operation, and what instead."""
+"""Checks of users' functions: one message names the function, its line, what a kernel cannot do, and what to write."""
 
 import ast
 import inspect
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from fastgd.common.errors import InputError
-from fastgd.user_code.lane_values import AVAILABLE, TooShort
-from fastgd.user_code.modules import LIBRARIES, PACKAGE, file_is_users, modules_of, named_by, reached
+from fastgd.user_code.imports import LIBRARIES, PACKAGE, file_is_users
+from fastgd.user_code.kernel_values import AVAILABLE, TooShort
+from fastgd.user_code.sources import modules_of, named_by, reached
 
 _REFUSED: dict[type[ast.AST], str] = {
     ast.Import: "an import inside a function; import at the top of the module",
@@ -36,7 +37,7 @@ _REFUSED: dict[type[ast.AST], str] = {
     ast.ClassDef: "a class inside a function",
     ast.Global: "global; a kernel changes nothing outside of it",
 }
-_MODULES = ("np", "numpy", "random")  # as they are usually named
+_MODULES = ("np", "numpy", "random")  # under which names random numbers are usually found
 
 
 def check_syntax(what: str, functions: Iterable[Any]) -> None:
@@ -129,7 +130,7 @@ def _place(file: str, line: int) -> str:
 
 
 def has_compiled(functions: Iterable[Any]) -> bool:
-    """Whether these functions call one that Numba has compiled already, which takes no symbols."""
+    """Whether these functions call one that the user compiled with Numba, which cannot be called on a `Lane`."""
     return any(hasattr(value, "py_func") for function in reached(functions) for _, value in named_by(function))
 
 

@@ -1,7 +1,7 @@
-"""Values as kernels know them, for calling a user's function once outside of kernels.
+"""Stand-ins for the values of a kernel: a user's function is called on them once before it is compiled.
 
-A `Lane` does what a vector of lanes does (`fastgd.core.vectors`), and refuses everything else at the line that asks for
-it.
+A `Lane` has the operations of a vector of lanes (`fastgd.core.vectors`). Any other operation raises `Unsupported` in
+the user's own line, where Numba would report an error deep in a kernel.
 """
 
 from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ def _operator(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 class Symbol:
-    """What `Lane` and `Traced` share: whatever is done with them becomes `_apply(name, *values)`."""
+    """What `Lane` and `Traced` share: every operation on them calls `_apply(name, *values)`."""
 
     __add__, __radd__ = _operator("add")
     __sub__, __rsub__ = _operator("subtract")
@@ -110,7 +110,7 @@ class Symbol:
 
 
 class Lane(Symbol):
-    """A value as a kernel has it: one number of each lane. What it lacks raises `Unsupported`."""
+    """A value as a kernel has it, one number for each lane. An operation that kernels lack raises `Unsupported`."""
 
     def _apply(self, name: str, *values: Any) -> Any:
         if name not in (*FUNCTIONS, *ARITHMETIC, *COMPARISONS, "where"):

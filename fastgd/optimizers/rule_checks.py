@@ -1,4 +1,4 @@
-"""What is wrong with a rule of a user's own, in one message that names function and line, before kernels are made."""
+"""Checks of a user's own rule before it is compiled: one message names the function, its line and what is wrong."""
 
 import itertools
 from collections.abc import Callable
@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from fastgd.common.errors import InputError
-from fastgd.user_code.faults import check_syntax, dry_call, has_compiled, line_of
-from fastgd.user_code.lane_values import Condition, Lane
+from fastgd.user_code.checks import check_syntax, dry_call, has_compiled, line_of
+from fastgd.user_code.kernel_values import Condition, Lane
 
 _IN_KERNELS = ("prepare", "rule", "measure", "conclude", "readout", "coast", "lift", "lower")
-_STEPS = (1, 2, 3, 10)  # at which the functions are called once
+_STEPS = (1, 2, 3, 10)  # for which the functions are called
 
 
 class _Check:
-    """The functions of one rule with its choices, called once on values as kernels have them."""
+    """Calls the functions of one rule, with one set of choices, on stand-ins for a kernel's values."""
 
     def __init__(self, record: Any, choices: dict[str, Any]) -> None:
         self.what, self.record, self.cls = f"optimizer {record.name!r}", record, record.cls
@@ -47,7 +47,7 @@ class _Check:
         self._coast(c)
 
     def _coast(self, c: tuple[Any, ...]) -> None:
-        """`lift` and quotients are called on numbers elsewhere; here, on as many values as the slots."""
+        """Check `coast`, `lift` and `lower`; with quotients, `coast` takes terms that are not made here."""
         if hasattr(self.cls, "lift"):
             y = self._tuple(self.cls.lift, self.call(self.cls.lift, self.h, Lane(), self.slots), "numbers")
             if hasattr(self.cls, "lower"):
@@ -129,7 +129,7 @@ def _checked(cls: type) -> None:
 
 
 def _check_outside(what: str, record: Any) -> None:
-    """Call what is called outside of kernels, on arrays: numbers of two trials, slots of three parameters."""
+    """Check the functions that are called outside of kernels, on arrays of two trials and three parameters."""
     values = {name: np.full(2, 0.5 if value is None else value) for name, value in record.hyper.items()}
     h = record.cls(**values, **{name: options[0] for name, options in record.options.items()})
     if hasattr(record.cls, "effective"):

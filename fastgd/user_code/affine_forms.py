@@ -1,7 +1,7 @@
-"""Symbols in place of numbers: what a function does for *all* numbers is read off what it returns for these.
+"""Affine forms in place of numbers: what a function returns for them proves what it does for *all* numbers.
 
-`Traced` is an affine form `const + sum_i a_i x_i` of some symbols x. Where a function returns one, it is proven to be
-linear in them, whatever the unknown coefficients are.
+`Traced` is an affine form `const + sum_i a_i x_i` in symbols x. A function that is called on such forms and returns one
+is proven to be linear in the symbols, whatever the unknown coefficients are.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -10,17 +10,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fastgd.user_code.lane_values import COMPARISONS, Symbol
+from fastgd.user_code.kernel_values import COMPARISONS, Symbol
 
 T = TypeVar("T")
 
 
 class Unproven(Exception):  # noqa: N818 (an answer, not an error)
-    """A function does something with a number that no proof goes through."""
+    """A function does something with an unknown number that a proof cannot follow, such as a branch."""
 
 
 class Unknown:
-    """A coefficient of which nothing is known, but that it does not depend on the symbols; equal to itself alone."""
+    """A coefficient that is not known, but does not depend on the symbols; equal to no other coefficient."""
 
 
 def _is(coefficient: Any, number: float) -> bool:
@@ -59,7 +59,7 @@ class Traced(Symbol):
 
     @property
     def is_homogeneous(self) -> bool:
-        """Whether nothing stands beside the symbols."""
+        """Whether the constant is known to be 0."""
         return _is(self.const, 0)
 
     @classmethod
@@ -89,7 +89,7 @@ class Traced(Symbol):
 
 
 def _known(form: Traced) -> Any:
-    """A form, or the number that it is."""
+    """Return the number that a form is known to be, else the form."""
     return form.const if form.parts == {} and not isinstance(form.const, Unknown) else form
 
 
@@ -135,7 +135,7 @@ _ALGEBRA: dict[str, Callable[..., Traced]] = {
 
 
 def _chosen(condition: Any, *values: Any) -> Traced:
-    """np.where: one of both, or where it is not known which, what they have in common."""
+    """Return `np.where` of two forms: one of them, or, if the condition is unknown, what both have in common."""
     a, b = (value if isinstance(value, Traced) else Traced(value) for value in values)
     if not isinstance(condition, Traced):
         if np.all(condition) or not np.any(condition):
@@ -157,7 +157,7 @@ def _common(a: Any, b: Any) -> Any:
 
 
 class StepNumber(Traced):
-    """The number of a step, any whole number from 1; its comparisons come out as `way` says, then True."""
+    """The number of a step, any whole number from 1. Its comparisons come out as `way` lists, and then True."""
 
     def __init__(self, way: list[bool]) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ class StepNumber(Traced):
             self.taken.append(self._way[len(self.taken)] if len(self.taken) < len(self._way) else True)
             return self.taken[-1]
         if values[0] is self and name == "remainder":
-            return self  # a whole number, of which nothing is known either
+            return self  # another unknown whole number
         return super()._apply(name, *values)
 
 

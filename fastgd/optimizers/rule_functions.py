@@ -1,4 +1,4 @@
-"""A rule's functions in one form, whatever the rule is made of.
+"""The functions of a rule in one form, with or without options around it.
 
 They work on numbers, on arrays and in kernels, where Numba compiles each function that `jitable` marks.
 """
@@ -11,20 +11,21 @@ from numba.extending import register_jitable
 
 from fastgd.optimizers.options import Option
 from fastgd.optimizers.record import Optimizer
-from fastgd.user_code.modules import functions_of, reached
+from fastgd.user_code.sources import functions_of, reached
 
-jitable = cache(register_jitable)  # of a function, once: each call would add an overload
+jitable = cache(register_jitable)  # cached, since each call for the same function would add an overload
 
 
-class Functions(NamedTuple):
-    """What is called of a rule; `h` are its hyper-parameters, `m` its memory, `c` the quantities of a step.
+class RuleFunctions(NamedTuple):
+    """The functions of a rule; `h` are its hyper-parameters, `m` its memory, `c` the quantities of a step.
 
     Attributes
     ----------
     prepare : (h, t, m) -> (c, m)
     rounds : tuple of (measure, conclude)
-        `measure(h, c, w, g, s, l2) -> terms` of one parameter, and `conclude(h, c, t, m, sums, loss) -> (c, m)`. What a
-        round concludes is known in the next one. Where the batch's loss is needed, the last term is the penalty.
+        Each sums over all parameters: `measure(h, c, w, g, s, l2) -> terms` gives the terms of one parameter, and
+        `conclude(h, c, t, m, sums, loss) -> (c, m)` the quantities from the sums, for the next round or the step.
+        Where the batch's loss is needed, the last term is the penalty.
     update : (h, c, w, g, s) -> (w, s)
     readout : (h, w, s) -> w
     start : (h, w) -> s
@@ -37,7 +38,7 @@ class Functions(NamedTuple):
     start: Callable[..., Any]
 
 
-def plain(optimizer: Optimizer) -> Functions:
+def of_optimizer(optimizer: Optimizer) -> RuleFunctions:
     """Return the functions of an optimizer without options."""
     cls: Any = optimizer.cls
     for helper in reached(functions_of(cls)) if optimizer.foreign else ():  # what a user's functions call
@@ -46,7 +47,9 @@ def plain(optimizer: Optimizer) -> Functions:
     if hasattr(cls, "measure"):
         rounds = ((_measure(cls, optimizer.batch_loss), _conclude(cls, optimizer.batch_loss)),)
     start = getattr(cls, "start", lambda h, w: (w * 0,) * len(optimizer.slots))
-    return Functions(_prepare(cls, bool(optimizer.memory)), rounds, cls.rule, getattr(cls, "readout", _state), start)
+    return RuleFunctions(
+        _prepare(cls, bool(optimizer.memory)), rounds, cls.rule, getattr(cls, "readout", _state), start
+    )
 
 
 def _state(h: Any, w: Any, s: Any) -> Any:
@@ -74,12 +77,12 @@ def _conclude(cls: Any, batch_loss: bool) -> Callable[..., Any]:
     return own
 
 
-def around(inner: Functions, option: Option, slots: int, memory: int, depth: int) -> Functions:
+def with_option(inner: RuleFunctions, option: Option, slots: int, memory: int, depth: int) -> RuleFunctions:
     """Return the functions of a rule with an option around it, whose quantities come first.
 
     Parameters
     ----------
-    inner : Functions
+    inner : RuleFunctions
         Of the rule.
     option : Option
     slots, memory : int
@@ -113,10 +116,10 @@ def around(inner: Functions, option: Option, slots: int, memory: int, depth: int
     rounds = tuple(_inner_round(*functions, gradient, own, slots, memory) for functions in inner.rounds)
     if hasattr(of, "measure"):
         rounds = (_own_round(of), *rounds)
-    return Functions(prepare, rounds, update, readout, start)
+    return RuleFunctions(prepare, rounds, update, readout, start)
 
 
-# What stands for the functions that an option does not have.
+# The functions that an option does not define, as if it did nothing there.
 _ABSENT: dict[str, Callable[..., Any]] = {
     "prepare": lambda o, t, m: ((), m),
     "gradient": lambda o, c, g: g,
@@ -135,7 +138,7 @@ def _own_quantities(option: Option) -> int:
 
 
 def _innermost(depth: int) -> Callable[..., Any]:
-    """Return the function from `h` to the optimizer's own, so many options inside."""
+    """Return the function that takes the optimizer's own `h` out of that of a rule with so many options."""
     if depth == 0:
         return lambda h: h
     inner = jitable(_innermost(depth - 1))

@@ -1,8 +1,7 @@
-"""How kernels call a rule: by its type.
+"""How kernels call a rule, which is a compile-time constant.
 
-A `Rule` is a compile-time constant; `update`, `prepare` and `readout` resolve to its functions, and `lane` makes the
-hyper-parameters that they expect, with vectors of lanes for numbers and constants for categorical choices. A round of
-sums is a constant of its own, a `Round`.
+`update`, `prepare` and `readout` become calls of the rule's functions, and `lane` makes the hyper-parameters that they
+expect: vectors of lanes for numbers, constants for categorical choices. A round of sums is a constant too, a `Round`.
 """
 
 from collections.abc import Mapping
@@ -22,8 +21,8 @@ from fastgd.core import (
 from fastgd.core.compile import jit
 from fastgd.core.static import ChoiceType
 from fastgd.core.vectors import I32, Vector, address, convert, llvm_function, splat, vector_suffix
-from fastgd.optimizers import series
-from fastgd.optimizers.compose import jitable
+from fastgd.optimizers import adam_series
+from fastgd.optimizers.rule_functions import jitable
 
 overload(math.exp, strict=False)(lambda z: lambda z: np.exp(z))
 overload(math.power, strict=False)(lambda x, t: math.whole_power)
@@ -31,9 +30,9 @@ overload(math.sigmoid, strict=False)(lambda z: math.sigmoid)
 overload(math.squares, strict=False)(lambda x: math.in_units)
 overload(math.root, strict=False)(lambda sums: math.root)
 overload(math.hypot, strict=False)(lambda x, y: math.hypot)
-overload(series.series, strict=False)(lambda m, v, eps: series.series)
-overload(series.decayed, strict=False)(lambda q, beta, growth: series.decayed)
-overload(series.quotient, strict=False)(lambda q, scale: series.quotient)
+overload(adam_series.terms_of, strict=False)(lambda m, v, eps: adam_series.terms_of)
+overload(adam_series.decayed_terms, strict=False)(lambda q, beta, growth: adam_series.decayed_terms)
+overload(adam_series.sum_of_terms, strict=False)(lambda q, scale: adam_series.sum_of_terms)
 
 
 def _vector(rule, shape, array) -> Vector:
@@ -181,7 +180,7 @@ def add_terms(typingctx, sums, terms, remaining):
 
 @intrinsic
 def across_lanes(typingctx, sums, across):
-    """`across_lanes(sums, across)`: the sums; where `across`, those of all lanes together."""
+    """`across_lanes(sums, across)`: the sums; where `across`, all lanes are added up."""
 
     def codegen(context, builder, sig, args):
         results = []
@@ -189,8 +188,8 @@ def across_lanes(typingctx, sums, across):
             name = f"llvm.vector.reduce.fadd.{vector_suffix(total.type)}"
             element = total.type.element
             reduce = llvm_function(builder, name, element, [element, total.type])
-            together = splat(builder, builder.call(reduce, [ir.Constant(element, 0.0), total]), total.type.count)
-            results.append(builder.select(args[1], together, total))
+            whole = splat(builder, builder.call(reduce, [ir.Constant(element, 0.0), total]), total.type.count)
+            results.append(builder.select(args[1], whole, total))
         return context.make_tuple(builder, sums, results)
 
     return sums(sums, types.boolean), codegen
@@ -284,8 +283,8 @@ def _readout(rule, h, w, s):
 
 
 # --- a step's quantities ----------------------------------------------------------------------------------------------
-# They are made in float64, from hyper-parameters and memory in float64, and rounded once: `1 - beta` of a rounded beta
-# would be far from it. For a cohort in float64, `exact` and `rounded` may be the same array.
+# They are computed in float64 and then rounded once: in float32, `1 - beta` would lose most digits. For a cohort in
+# float64, `exact` and `rounded` may be the same array.
 
 
 @jit

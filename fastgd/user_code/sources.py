@@ -1,22 +1,15 @@
-"""Modules of the user's: how what a study names is found there, and told apart by the text that it is made of.
+"""The text that a user's rule, landscape or loss is made of, and its hash: edited code counts as other code.
 
-A rule, a landscape or a loss may use whatever stands in other modules of the user's. What it computes is known by the
-text of all of them, and by the constants that its functions read: kernels freeze these.
+A function may use whatever stands in other modules of the user's. What it computes is known by the text of all of them,
+and by the constants that its functions read, since Numba compiles constants into the machine code.
 """
 
 import ast
 import dis
 import hashlib
-import importlib
-import os
-import site
 import sys
-import sysconfig
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import resolve_name
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -24,102 +17,27 @@ from typing import Any
 
 import numpy as np
 
-from fastgd.common.errors import InputError, nearest
+from fastgd.common.errors import InputError
+from fastgd.user_code.imports import PACKAGE, file_is_users, home_of
 
-PACKAGE = Path(__file__).parent.parent
-_OF_EVERY_NAMEDTUPLE = frozenset(vars(namedtuple("_Empty", ())))  # a view of it would be emptied with the class
-LIBRARIES = {
-    Path(folder).resolve()
-    for folder in (
-        *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
-        *site.getsitepackages(),
-        site.getusersitepackages(),
-    )
-}
+_OF_EVERY_NAMEDTUPLE = frozenset(vars(namedtuple("_Empty", ())))  # a copy: a view would be emptied with the class
 
 
-_before_import: ContextVar[Callable[[str, str], None] | None] = ContextVar("before_import", default=None)
-
-
-@contextmanager
-def before_imports(hook: Callable[[str, str], None]) -> Iterator[None]:
-    """Call `hook(kind, name)` before a user's module is imported; what it raises keeps the module from being run."""
-    token = _before_import.set(hook)
-    try:
-        yield
-    finally:
-        _before_import.reset(token)
-
-
-def refuse_import(kind: str, name: str) -> None:
-    """Keep users' modules from being imported: a hook."""
-    raise InputError(
-        f"{kind} {name!r}: users' modules are not to be imported (--no-plugins, plugins=False), and this is one: "
-        f"{origin_of(name)}"
-    )
-
-
-def origin_of(name: str) -> str:
-    """Return "module (from file)" of what "module:name" would import, without running anything of it."""
-    module = name.partition(":")[0]
-    try:
-        spec = _spec(module)
-    except Exception:  # finders of other packages may raise anything
-        spec = None
-    if spec is None:
-        return f"{module} (which is not found)"
-    file = Path(spec.origin or "")
-    if not spec.has_location:
-        return f"{module} (of Python itself)" if spec.origin else f"{module} (a folder without a file of its own)"
-    here = Path.cwd()
-    return f"{module} (from {f'./{file.relative_to(here)}' if file.is_relative_to(here) else file})"
-
-
-def _spec(module: str) -> ModuleSpec | None:
-    """Return where a module would be found; unlike importlib's own, it does not import the packages around it."""
-    spec, path, known = None, None, ""
-    for part in module.split("."):
-        known = f"{known}.{part}".lstrip(".")
-        found = (finder.find_spec(known, path) for finder in sys.meta_path)
-        spec = next((each for each in found if each), None)
-        if spec is None and path is None:
-            spec = PathFinder.find_spec(known, [os.getcwd()])
-        if spec is None:
-            return None
-        path = list(spec.submodule_search_locations or ())
-    return spec
-
-
-def find_attribute(kind: str, name: str) -> Any:
-    """Return what "package.module:name" names; a module is looked for where Python looks, then in the current folder.
+def find_same(find: Callable[..., Any], names: tuple[Any, ...], source: str) -> Any:
+    """Return `find(*names)`, a record that another process sent by its names; `source` is the record's hash there.
 
     Raises
     ------
     InputError
-        There is no such module, it cannot be imported, or it has no such name.
+        The hashes differ: the user's module was edited after the other process had imported it. Empty: not compared.
     """
-    module_name, _, attribute = name.partition(":")
-    if hook := _before_import.get():
-        hook(kind, name)
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except InputError:
-        raise
-    except (Exception, SystemExit) as error:  # the user's module may raise anything
-        raise InputError(f"{kind} {name!r}: cannot import the module {module_name!r}: {error}") from error
-    if not hasattr(module, attribute):
-        own = {key: value for key, value in vars(module).items() if home_of(value) == module_name}
-        plain = kind in ("landscape", "gradient")  # which any function may be
-        names = [key for key, value in own.items() if hasattr(value, kind) or (plain and callable(value))]
-        raise InputError(f"{kind} {name!r}: the module has no {attribute!r}; {nearest(attribute, names)}")
-    return getattr(module, attribute)
-
-
-def home_of(value: Any) -> str:
-    """Return the name of the module that a function or class is from."""
-    return str(getattr(value, "__module__", ""))
+    record = find(*names)
+    if source and record.source != source:
+        raise InputError(
+            f"{record.name!r} is not the same in two processes: the text of its module, or a constant that it reads, "
+            "has changed since the run began; run again"
+        )
+    return record
 
 
 def functions_of(cls: type) -> tuple[FunctionType, ...]:
@@ -129,9 +47,9 @@ def functions_of(cls: type) -> tuple[FunctionType, ...]:
 
 
 def reached(functions: Iterable[Any]) -> tuple[FunctionType, ...]:
-    """Return these functions and the plain functions that they name, directly or not.
+    """Return these functions and the Python functions that they use, directly or through others.
 
-    NumPy's are left out, those that kernels know (`fastgd.core.math`), and what is no function of Python's.
+    Functions of NumPy and of `fastgd.core.math` are left out: kernels have versions of their own.
     """
     found: dict[FunctionType, None] = {}
     waiting = list(functions)
@@ -146,14 +64,14 @@ def reached(functions: Iterable[Any]) -> tuple[FunctionType, ...]:
 
 
 def named_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield what a function's code names, attributes of the user's modules included, and of modules in these."""
+    """Yield the names that a function's code uses, and attributes of the user's modules there, with their values."""
     names = list(_names(function.__code__))
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     values = [(name, cell.cell_contents) for name, cell in cells]
     own = function.__globals__
     values += [(name, own[name]) for name in _globals(function.__code__) if name in own]
     modules: list[ModuleType] = []
-    for name, value in values:  # which grow on the way
+    for name, value in values:  # the list grows meanwhile
         yield name, value
         if isinstance(value, ModuleType) and value not in modules and _is_users(value):
             modules.append(value)
@@ -168,7 +86,7 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _globals(code: CodeType) -> Iterator[str]:
-    """Yield the names that are looked up in the module: of `h.lr`, `lr` is none of them."""
+    """Yield the names that are looked up in the module; the attribute `lr` in `h.lr` is not."""
     yield from {each.argval: None for each in dis.get_instructions(code) if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -176,10 +94,10 @@ def _globals(code: CodeType) -> Iterator[str]:
 
 
 def source_of(module: str, functions: Iterable[Any]) -> str:
-    """Return a hash of what some functions of a module are made of.
+    """Return a hash of some functions of a module.
 
-    It covers the text of the module and of every module of the user's that it or they reach, and the constants that the
-    functions read. What has no file, as at a prompt, counts by its byte code.
+    It covers the text of the module and of every module of the user's that it or they import, and the constants that
+    the functions read. Functions without a file, such as those typed at a prompt, count by their byte code.
     """
     functions = reached(functions)
     digest = hashlib.sha256()
@@ -195,11 +113,12 @@ def source_of(module: str, functions: Iterable[Any]) -> str:
     return digest.hexdigest()[:16]
 
 
+# The constants that each function read when it was first hashed.
 _read: dict[FunctionType, list[tuple[str, Any]]] = {}
 
 
 def _frozen(function: FunctionType) -> list[tuple[str, str]]:
-    """Return the constants that a function reads, by name."""
+    """Return the constants that a function reads, by name; refuse one that has changed since the first call."""
     named = sorted(named_by(function), key=lambda pair: pair[0])
     now = [(name, value if isinstance(value, FunctionType) else _constant(value)) for name, value in named]
     before = _read.setdefault(function, now)
@@ -219,7 +138,7 @@ def check_unchanged(functions: Iterable[Any]) -> None:
 
 
 def _constant(value: Any) -> str:
-    """The text of what a kernel would freeze; empty for anything else."""
+    """Return the text of a value that Numba compiles into a kernel as a constant; empty for any other."""
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return f"{value.dtype}{value.shape}{hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
     if isinstance(value, tuple):
@@ -233,9 +152,9 @@ def _code(code: CodeType) -> str:
 
 
 def modules_of(module: str, functions: Iterable[Any] = ()) -> list[str]:
-    """Return the names of a module and of those of the user's that it, or these functions, reach, in order.
+    """Return the names, sorted, of a module and of the user's modules that it or these functions import.
 
-    Their text is kept as it is now, which is what was imported.
+    The text of each is read and kept: called right after an import, it is the text that was imported.
     """
     found: set[str] = set()
     waiting = [module, *(home_of(function) for function in reached(functions))]
@@ -284,15 +203,6 @@ def _is_users(module: ModuleType) -> bool:
     file = getattr(module, "__file__", None)
     folders = getattr(module, "__path__", ())  # of a package without a file of its own
     return any(map(file_is_users, folders if file is None else [file]))
-
-
-def file_is_users(file: str) -> bool:
-    """Whether a file is neither fastgd's nor of an installed library."""
-    path = Path(file)
-    if not path.exists():
-        return False
-    folders = path.resolve().parents
-    return PACKAGE not in folders and not any(folder in LIBRARIES for folder in folders)
 
 
 _texts: dict[str, tuple[Any, bytes | None]] = {}
