@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastgd.study.surface import SurfaceBlock
+from fastgd.study.surface_block import SurfaceBlock
 
 Array = npt.NDArray[np.float64]
 POINTS = 240  # along an axis: finer than a picture of a README shows

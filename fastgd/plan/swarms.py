@@ -26,7 +26,7 @@ from fastgd.plan.summary import CohortSummary, Cost, PlanSummary
 from fastgd.store.contents import Snapshot
 from fastgd.study.config import LandscapeProblem, OptimizerBlock, Schedule, Study
 from fastgd.study.sub_tables import Search
-from fastgd.study.surface import SurfaceBlock
+from fastgd.study.surface_block import SurfaceBlock
 from fastgd.user_code.modules import check_unchanged
 
 Array = npt.NDArray[Any]

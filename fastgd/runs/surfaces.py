@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fastgd.plan.grids import Grid, make_grid
 from fastgd.store.surfaces import Surface, SurfaceInfo, holds_surface, keep_surfaces, write_surface
 from fastgd.study.config import LandscapeProblem, Study
-from fastgd.study.surface import SurfaceBlock
+from fastgd.study.surface_block import SurfaceBlock
 
 Array = npt.NDArray[np.float64]
 AT_ONCE = 1 << 20  # numbers of the points of a landscape that are evaluated together

@@ -12,9 +12,11 @@ from pydantic.fields import FieldInfo
 
 from fastgd.optimizers.line_search import LINE_SEARCHES
 from fastgd.optimizers.options import TABLES, kinds
-from fastgd.study.config import OptimizerBlock, Problem, Study
+from fastgd.study.blocks import OptimizerBlock
+from fastgd.study.config import Study
 from fastgd.study.fields import Own, Table, Written
 from fastgd.study.landscapes import LandscapeProblem
+from fastgd.study.models import Problem
 from fastgd.study.values import brief
 
 TITLES = {Problem: "problem, of data", LandscapeProblem: "problem, a landscape"}

@@ -1,20 +1,14 @@
 """What must hold between the parts of a landscape study."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from fastgd.study.models import StudyFields
 from fastgd.study.values import failure
-
-if TYPE_CHECKING:
-    from fastgd.study.config import Study
 
 # Keys of studies over data, and what they are where nothing is said.
 OF_DATA = {"batch_size": ["full"], "order": "shuffle", "init": "zeros"}
 METRICS = ("loss", "validation_loss", "param_norm", "grad_norm")
 
 
-def check_landscapes(study: Study) -> None:
+def check_landscapes(study: StudyFields) -> None:
     """Refuse what landscapes do not have, and starts that do not fit."""
     if len(study.landscapes) < len(study.problem):
         raise failure(": landscapes and problems over data are studies of their own", "problem")
@@ -40,7 +34,7 @@ def check_landscapes(study: Study) -> None:
     _check_starts(study)
 
 
-def _check_record(study: Study) -> None:
+def _check_record(study: StudyFields) -> None:
     for key in ("target", "patience"):
         if getattr(study.stop, key) is not None:
             text = "goes with problems over data; trials on landscapes take all their steps (see problem.tolerance)"
@@ -54,7 +48,7 @@ def _check_record(study: Study) -> None:
         raise failure("goes with problems over data; where trials end stands in their rows", "record", "parameters")
 
 
-def _check_starts(study: Study) -> None:
+def _check_starts(study: StudyFields) -> None:
     starts = study.starts
     if starts is None:
         return
