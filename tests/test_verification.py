@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import fastgd
 from fastgd.cli.app import app
 from fastgd.common.errors import InputError
-from fastgd.store import Manifest, Snapshot
+from fastgd.store import Contents, Manifest
 from fastgd.store import files as store_files
 from fastgd.store.seal import check, read_tail
 from fastgd.store.surfaces import Surface, SurfaceInfo, keep_surfaces, read_surfaces, write_surface
@@ -87,7 +87,7 @@ def test_a_seal_covers_each_bit_of_headers_and_footer(stored):
     for place in [*range(4), *places[::7], *range(tail.footer_at - 200, len(good), 5)]:
         flip(path, place, place % 8)
         with pytest.raises(InputError, match=f"{path.name} is damaged"):
-            Snapshot.read(stored)
+            Contents.read(stored)
         path.write_bytes(good)
     pd.testing.assert_frame_equal(read(stored, "curves"), expected)
 
@@ -150,7 +150,7 @@ def test_good_row_groups_are_kept(stored, kind, column):
     repaired = fastgd.verify(stored, repair=True)
     assert (repaired.aside / kind / path.name).exists()
     assert repaired.left == ()
-    kept = Snapshot.read(stored)
+    kept = Contents.read(stored)
     lost = set() if kind == "parameters" else set(ids)
     if kind == "curves" and column == "trial_id":  # whose rows they were follows from the curves that are whole
         assert lost <= set(found.again)

@@ -14,7 +14,7 @@ from fastgd.common.errors import InputError, nearest
 from fastgd.common.parsing import fault_of, from_toml
 from fastgd.common.properties import cached_property
 from fastgd.common.system import expanded
-from fastgd.store.contents import Snapshot
+from fastgd.store.contents import Contents
 from fastgd.store.manifest import Manifest, read_study
 from fastgd.store.surfaces import Surface, read_surfaces
 
@@ -96,10 +96,10 @@ class Results:
     def __init__(self, path: str | Path) -> None:
         self.path = expanded(path)
         self.manifest = Manifest.read(self.path)
-        self._snapshot = Snapshot.read(self.path)
+        self._contents = Contents.read(self.path)
 
     def __repr__(self) -> str:
-        count = self._snapshot.dataset("trials").count_rows()
+        count = self._contents.dataset("trials").count_rows()
         return f"<Results of {self.manifest.name!r} in {self.path}: {count} trials>"
 
     @cached_property
@@ -130,7 +130,7 @@ class Results:
 
         Here null means not measured, where a DataFrame shows NaN for that and for a loss that is not a number.
         """
-        return self._snapshot.dataset("curves")
+        return self._contents.dataset("curves")
 
     @property
     def timings(self) -> dict[str, float]:
@@ -140,12 +140,12 @@ class Results:
     @property
     def hyper(self) -> tuple[str, ...]:
         """The names of the numeric hyper-parameters, those of the schedules included."""
-        return self._snapshot.columns.hyper + self._snapshot.columns.schedule
+        return self._contents.columns.hyper + self._contents.columns.schedule
 
     @property
     def identity(self) -> list[str]:
         """The columns of `trials` that tell configurations apart: what was run, but for the seed."""
-        columns = self._snapshot.columns
+        columns = self._contents.columns
         if self.on_landscapes:
             before, after = ["problem", "landscape", "d", "noise"], ["dtype"]
         else:
@@ -160,7 +160,7 @@ class Results:
     @property
     def on_landscapes(self) -> bool:
         """Whether the study is one on landscapes, whose trials are configurations from starts."""
-        return self._snapshot.columns.coordinates is not None
+        return self._contents.columns.coordinates is not None
 
     @cached_property
     def repeats(self) -> str:
@@ -356,7 +356,7 @@ class Results:
         trials: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)  # a column at a time, not a copy
         del table
         codes, used = pd.factorize(trials["trial_id"])
-        table = self._snapshot.first_rows(["configuration", *self.identity]).loc[list(map(str, used))]
+        table = self._contents.first_rows(["configuration", *self.identity]).loc[list(map(str, used))]
         # A configuration is one whatever its seed: seeds are to be the median's, as starts are.
         numbers = self._numbered(table)
         first = np.flatnonzero(~pd.Series(numbers).duplicated())
@@ -374,10 +374,10 @@ class Results:
     def table(self, kind: str, **options: Any) -> pa.Table:
         """Read a dataset's table: `trials`, `curves` or `parameters`, with the options of `Dataset.to_table`."""
         try:
-            return self._snapshot.table(kind, **options)
+            return self._contents.table(kind, **options)
         except FileNotFoundError:  # a run that ended has compacted the files since the folder was opened
-            self._snapshot = Snapshot.read(self.path)
-            return self._snapshot.table(kind, **options)
+            self._contents = Contents.read(self.path)
+            return self._contents.table(kind, **options)
 
 
 def _places(trials: pd.DataFrame, value: str) -> pd.DataFrame:

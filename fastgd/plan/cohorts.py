@@ -32,7 +32,7 @@ from fastgd.plan.recording import checkpoints_of
 from fastgd.plan.sparsity import MASKED, sparse_column, with_untouched
 from fastgd.plan.summary import Cost, PlanSummary
 from fastgd.problems import find_loss
-from fastgd.store.contents import Snapshot
+from fastgd.store.contents import Contents
 from fastgd.study.checks import same_name
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 from fastgd.study.sub_tables import Search
@@ -58,9 +58,9 @@ class Plan:
         """Return a row for each trial."""
         return self.trials
 
-    def left(self, snapshot: Snapshot) -> "Plan":
+    def left(self, contents: Contents) -> "Plan":
         """Return the plan of what a folder does not hold."""
-        return replace(self, cohorts=without(self.cohorts, snapshot.trial_ids() - snapshot.trial_ids("timeout")))
+        return replace(self, cohorts=without(self.cohorts, contents.trial_ids() - contents.trial_ids("timeout")))
 
     def only(self, trial: str) -> "Plan":
         """Return the plan of one trial: its lane of its cohort, in the kernel that it has in the whole study."""

@@ -23,7 +23,7 @@ from fastgd.plan.notes import distinct, in_short, minima_notes, recording_notes,
 from fastgd.plan.recording import TAIL, checkpoints_of
 from fastgd.plan.starts import fingerprint, make_starts
 from fastgd.plan.summary import CohortSummary, Cost, PlanSummary
-from fastgd.store.contents import Snapshot
+from fastgd.store.contents import Contents
 from fastgd.study.config import LandscapeProblem, OptimizerBlock, Schedule, Study
 from fastgd.study.sub_tables import Search
 from fastgd.study.surface_block import SurfaceBlock
@@ -190,9 +190,9 @@ class StudyPlan:
         """The number of starts of each configuration."""
         return {name: len(swarm.starts) for swarm in self.swarms for name in swarm.ids}
 
-    def left(self, snapshot: Snapshot) -> "StudyPlan":
+    def left(self, contents: Contents) -> "StudyPlan":
         """Return the plan of what a folder does not hold."""
-        stored = snapshot.starts()
+        stored = contents.starts()
         swarms = [swarm.without(stored) for swarm in self.swarms]
         return replace(self, swarms=[swarm for swarm in swarms if len(swarm.lanes)])
 

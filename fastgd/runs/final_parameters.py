@@ -10,7 +10,7 @@ from fastgd.plan.cohort import without
 from fastgd.plan.cohorts import Plan
 from fastgd.runs.executor import Execution
 from fastgd.runs.reporting.events import Event, Warning_
-from fastgd.store.contents import Snapshot
+from fastgd.store.contents import Contents
 from fastgd.store.folder import Folder
 
 
@@ -27,7 +27,7 @@ def store_parameters(plan: Plan, folder: Folder, execution: Execution, emit: Cal
     """
     names = set(plan.trials["trial_id"])
     wanted = names if execution.keep == "all" else best_trials(load_results(folder.path)) & names
-    lacking = wanted - Snapshot.read(folder.path).parameter_ids()
+    lacking = wanted - Contents.read(folder.path).parameter_ids()
     finalists = execution.finalists.parameters()
     for d in {len(finalists[trial]) for trial in lacking & finalists.keys()}:
         own = {trial: w for trial, w in finalists.items() if trial in lacking and len(w) == d}

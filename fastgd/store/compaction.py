@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastgd.store.contents import ATTACHED, Snapshot, commit_schema, part_name
+from fastgd.store.contents import ATTACHED, Contents, commit_schema, part_name
 from fastgd.store.files import TableFile
 from fastgd.store.schema import PARAMETERS, Columns, conform
 from fastgd.store.tables import groups, opened
@@ -27,13 +27,13 @@ Bad: TypeAlias = Mapping[Path, Collection[int]]  # the row groups of files that 
 
 
 def compact(
-    snapshot: Snapshot, columns: Columns, in_study: Collection[str], names: Names, footer: Mapping[str, str]
+    contents: Contents, columns: Columns, in_study: Collection[str], names: Names, footer: Mapping[str, str]
 ) -> None:
     """Write the parts again as one, unless they are that already.
 
     Parameters
     ----------
-    snapshot : Snapshot
+    contents : Contents
         The files that count.
     columns : Columns
         The study's columns: the union of those that the files have and those that it asks for.
@@ -45,19 +45,19 @@ def compact(
     footer : mapping of str to str
         The metadata of each file's footer.
     """
-    renamed = names if _are_renamed(snapshot, names) else {}
-    if renamed or not _is_compact(snapshot, columns, in_study):
-        rewrite(snapshot, columns, footer, in_study=in_study, names=renamed)
+    renamed = names if _are_renamed(contents, names) else {}
+    if renamed or not _is_compact(contents, columns, in_study):
+        rewrite(contents, columns, footer, in_study=in_study, names=renamed)
 
 
-def drop(snapshot: Snapshot, columns: Columns, trial_ids: Collection[str], footer: Mapping[str, str]) -> None:
+def drop(contents: Contents, columns: Columns, trial_ids: Collection[str], footer: Mapping[str, str]) -> None:
     """Write the parts again as one without some trials; the other parameters are those of `compact`."""
     ids = pa.array(list(trial_ids), type=pa.string())
-    rewrite(snapshot, columns, footer, without=lambda table: pc.is_in(table["trial_id"].cast(pa.string()), ids))
+    rewrite(contents, columns, footer, without=lambda table: pc.is_in(table["trial_id"].cast(pa.string()), ids))
 
 
 def rewrite(
-    snapshot: Snapshot,
+    contents: Contents,
     columns: Columns,
     footer: Mapping[str, str],
     in_study: Collection[str] | None = None,
@@ -70,17 +70,17 @@ def rewrite(
     Its part counts from the moment that its trials file takes its name, and the old ones no longer do: a crash before
     it leaves orphans, a crash after it leaves void parts, and the next sweep deletes either.
     """
-    part = part_name(snapshot.next_generation, 0)
+    part = part_name(contents.next_generation, 0)
     files = {}
     for kind in ATTACHED:
-        paths: tuple[Path, ...] = getattr(snapshot, kind)
+        paths: tuple[Path, ...] = getattr(contents, kind)
         wanted = PARAMETERS if kind == "parameters" else getattr(columns, kind)
-        old = [path for path in paths if path in bad or not snapshot.files[path].schema.equals(wanted)]
-        files[kind] = _merge(paths, old, snapshot.folder / kind / part, wanted, footer, without, bad)
+        old = [path for path in paths if path in bad or not contents.files[path].schema.equals(wanted)]
+        files[kind] = _merge(paths, old, contents.folder / kind / part, wanted, footer, without, bad)
     schema = commit_schema(columns.trials, footer, files)
-    with TableFile(snapshot.folder / "trials" / f"{part}.parquet", schema) as record:
+    with TableFile(contents.folder / "trials" / f"{part}.parquet", schema) as record:
         position = columns.trials.get_field_index("in_study")
-        for table in _tables(snapshot.trials, columns.trials, without, bad):
+        for table in _tables(contents.trials, columns.trials, without, bad):
             counts = table if in_study is None else table.set_column(position, "in_study", [_among(table, in_study)])
             record.write(_named(counts, names))
         record.publish(empty=True)
@@ -96,25 +96,25 @@ def _named(trials: pa.Table, names: Names) -> pa.Table:
     return trials
 
 
-def _are_renamed(snapshot: Snapshot, names: Names) -> bool:
+def _are_renamed(contents: Contents, names: Names) -> bool:
     """Whether a trial's problem or dataset is called otherwise now."""
     if not names:
         return False
-    stored = snapshot.first_rows(list(names))
+    stored = contents.first_rows(list(names))
     return any(
         (stored.index.to_series().map(known).fillna(stored[column]) != stored[column]).any()
         for column, known in names.items()
     )
 
 
-def _is_compact(snapshot: Snapshot, columns: Columns, in_study: Collection[str]) -> bool:
-    if len(snapshot.trials) != 1:
-        return not snapshot.trials
+def _is_compact(contents: Contents, columns: Columns, in_study: Collection[str]) -> bool:
+    if len(contents.trials) != 1:
+        return not contents.trials
     for kind in ("trials", "curves", "trajectories"):
-        if any(not snapshot.files[path].schema.equals(getattr(columns, kind)) for path in getattr(snapshot, kind)):
+        if any(not contents.files[path].schema.equals(getattr(columns, kind)) for path in getattr(contents, kind)):
             return False
     names = ["trial_id", "in_study"] + (["start"] if isinstance(in_study, Mapping) else [])
-    stored = snapshot.table("trials", columns=names)
+    stored = contents.table("trials", columns=names)
     return bool(_among(stored, in_study).equals(stored["in_study"].combine_chunks()))
 
 

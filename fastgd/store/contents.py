@@ -80,7 +80,7 @@ def attached(record: About, kind: str) -> list[str] | None:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Contents:
     """The files of a results folder that count, as they stood when it was read.
 
     Parameters
@@ -101,7 +101,7 @@ class Snapshot:
     files: Mapping[Path, About]
 
     @classmethod
-    def read(cls, folder: Path) -> "Snapshot":
+    def read(cls, folder: Path) -> "Contents":
         """Read which files count.
 
         Raises
@@ -119,7 +119,7 @@ class Snapshot:
         )
 
     @classmethod
-    def _read(cls, folder: Path) -> "Snapshot":
+    def _read(cls, folder: Path) -> "Contents":
         # The manifest is read first: what counts can only have become more since it was written.
         manifest = Manifest.read(folder) if (folder / "manifest.json").exists() else None
         home = manifest.folder if manifest else ""
@@ -127,11 +127,11 @@ class Snapshot:
         files = {path: about_own(path, home) for path in trials}
         attached = {kind: _named(folder, kind, files) for kind in ATTACHED}
         files |= {path: about_own(path, home) for paths in attached.values() for path in paths}
-        snapshot = cls(folder, trials, **attached, files=files)
-        snapshot._require_parts(manifest.parts if manifest else {})
+        contents = cls(folder, trials, **attached, files=files)
+        contents._require_parts(manifest.parts if manifest else {})
         if len(trials) > 1 and not all(files[path].sealed for path in trials):
-            snapshot.require_single()  # sealed files say which part they are, and cannot stand twice
-        return snapshot
+            contents.require_single()  # sealed files say which part they are, and cannot stand twice
+        return contents
 
     def _require_parts(self, parts: Mapping[str, int]) -> None:
         """Raise FileNotFoundError where a part that counted when the last run ended is not there."""
@@ -194,7 +194,7 @@ class Snapshot:
         Raises
         ------
         FileNotFoundError
-            A run that ended has compacted the files since the snapshot was read.
+            A run that ended has compacted the files since these contents were read.
         InputError
             A file is damaged.
         """

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_toml
 from fastgd.common.properties import cached_property
-from fastgd.store.contents import ATTACHED, KINDS, Snapshot, attached, generation_of, numbers_of
+from fastgd.store.contents import ATTACHED, KINDS, Contents, attached, generation_of, numbers_of
 from fastgd.store.manifest import Manifest, read_study
 from fastgd.store.schema import PARAMETERS, Columns
 from fastgd.store.seal import DamageError
@@ -152,13 +152,13 @@ class Inspection:
     @property
     def columns(self) -> Columns:
         """The union of the files' columns."""
-        return self.snapshot.columns
+        return self.contents.columns
 
     @property
-    def snapshot(self) -> Snapshot:
+    def contents(self) -> Contents:
         """What can be read of the folder."""
         kinds = {kind: tuple(path for path, _ in self.attached[kind]) for kind in ATTACHED}
-        return Snapshot(self.path, tuple(self.records), **kinds, files={p: self._about[p] for p in self.counting})
+        return Contents(self.path, tuple(self.records), **kinds, files={p: self._about[p] for p in self.counting})
 
     @property
     def aside_parts(self) -> list[Path]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from fastgd.common.errors import InputError
 from fastgd.common.system import expanded
 from fastgd.store.compaction import rewrite
-from fastgd.store.contents import Snapshot
+from fastgd.store.contents import Contents
 from fastgd.store.files import fsync_folder, make_folders, remove, writing
 from fastgd.store.folder import DAMAGED, lock, refuse_links
 from fastgd.store.inspection import Finding, Inspection, footer_manifest
@@ -144,14 +144,14 @@ def _repair(found: Inspection) -> Path | None:
     if place:
         _keep(bad, path, place)
     if found.to_be_rewritten:
-        snapshot = found.snapshot
-        rewrite(snapshot, snapshot.columns, manifest.footer(), without=_without(found), bad=found.bad)
+        contents = found.contents
+        rewrite(contents, contents.columns, manifest.footer(), without=_without(found), bad=found.bad)
     remove(file for file in bad if file.name != "manifest.json")
     manifest = replace(manifest, ended=None, parts={})
     manifest.write(path)
-    snapshot = Snapshot.read(path)
-    replace(manifest, parts=snapshot.parts).write(path)
-    snapshot.sweep()
+    contents = Contents.read(path)
+    replace(manifest, parts=contents.parts).write(path)
+    contents.sweep()
     return place
 
 
