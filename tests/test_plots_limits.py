@@ -36,7 +36,7 @@ from fastgd.plots.studies.sensitivity import _mark_beyond as mark_sensitivity
 from fastgd.plots.style import looks, median_of, methods
 from fastgd.runs.effective_rates import FREQUENT, RARE
 from fastgd.search.sweeps import Sweep
-from fastgd.store.surfaces import Surface, SurfaceInfo
+from fastgd.store.surface_files import Surface, SurfaceInfo
 
 EXTREMES = (1.7e-187, 0.0, 1e-30, 1e12, 1e300, np.inf, -np.inf, np.nan)
 PROBLEMS = tuple(f"set{place:02d}" for place in range(50))

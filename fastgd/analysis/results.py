@@ -16,7 +16,7 @@ from fastgd.common.properties import cached_property
 from fastgd.common.system import expanded
 from fastgd.store.contents import Contents
 from fastgd.store.manifest import Manifest, read_study
-from fastgd.store.surfaces import Surface, read_surfaces
+from fastgd.store.surface_files import Surface, read_surfaces
 
 METRICS = ("validation_loss", "loss")
 AT = ("final", "best")

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fastgd.cli.consoles import show, show_json, table
-from fastgd.store.inspection import Finding
+from fastgd.store.findings import Finding
 from fastgd.store.verification import Verification, verify
 
 SHOWN = 3  # trials of a file

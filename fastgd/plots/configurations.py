@@ -10,7 +10,7 @@ from fastgd.analysis import Results, with_methods
 from fastgd.common.errors import InputError, nearest
 from fastgd.plots.limits import FAR
 from fastgd.plots.style import methods, settings, varied
-from fastgd.store.surfaces import Surface
+from fastgd.store.surface_files import Surface
 
 
 def check_landscapes(results: Results, kind: str) -> list[str]:

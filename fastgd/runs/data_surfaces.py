@@ -17,7 +17,7 @@ from fastgd.problems import find_loss
 from fastgd.runs.clock import Stopwatch
 from fastgd.runs.reporting.events import Compiling, Event, Surveying, Warning_
 from fastgd.runs.surfaces import specification
-from fastgd.store.surfaces import Surface, SurfaceInfo, holds_surface, keep_surfaces, write_surface
+from fastgd.store.surface_files import Surface, SurfaceInfo, holds_surface, keep_surfaces, write_surface
 from fastgd.study.config import Problem, Study
 
 Array = npt.NDArray[np.float64]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.plan.grids import Grid, make_grid
-from fastgd.store.surfaces import Surface, SurfaceInfo, holds_surface, keep_surfaces, write_surface
+from fastgd.store.surface_files import Surface, SurfaceInfo, holds_surface, keep_surfaces, write_surface
 from fastgd.study.config import LandscapeProblem, Study
 from fastgd.study.surface_block import SurfaceBlock
 

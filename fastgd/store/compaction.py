@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fastgd.store.checked_reading import open_parquet, row_groups
 from fastgd.store.contents import ATTACHED, Contents, commit_schema, part_name
 from fastgd.store.files import TableFile
 from fastgd.store.schema import PARAMETERS, Columns, conform
-from fastgd.store.tables import groups, opened
 
 # A file that has grown to this size is closed, and later compactions leave it alone, so that extending a large study
 # does not write all of it again.
@@ -162,14 +162,14 @@ def _merge(
 def _holds(path: Path, which: Which | None) -> bool:
     if which is None:
         return False
-    with opened(path) as file:
+    with open_parquet(path) as file:
         keys = [name for name in ("trial_id", "start") if name in file.schema_arrow.names]
-    return any(pc.any(which(group)).as_py() for group in groups(path, columns=keys))
+    return any(pc.any(which(group)).as_py() for group in row_groups(path, columns=keys))
 
 
 def _tables(files: Sequence[Path], schema: pa.Schema, without: Which | None, bad: Bad) -> Iterator[pa.Table]:
     """Read files row group by row group, which bounds the memory, with the union schema."""
     for path in files:
-        for group in groups(path, without=bad.get(path, ())):
+        for group in row_groups(path, without=bad.get(path, ())):
             table = conform(group, schema)
             yield table if without is None else table.filter(pc.invert(without(table)))

@@ -24,11 +24,20 @@ from numpy.typing import NDArray
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_json, shortened
 from fastgd.common.properties import cached_property
+from fastgd.store.checked_reading import (
+    FORMAT,
+    Footer,
+    damaged_file,
+    foreign_file,
+    is_own,
+    naming_damage,
+    read_own_footer,
+    refuse_damaged,
+)
 from fastgd.store.files import remove
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import PARAMETERS, Columns
 from fastgd.store.seal import DamageError
-from fastgd.store.tables import FORMAT, About, about_own, damaged, find_damage, is_own, reading, unmarked
 
 ATTACHED = ("curves", "parameters", "trajectories")  # what a commit record names
 KINDS = ("trials", *ATTACHED)
@@ -58,7 +67,7 @@ def generation_of(path: Path) -> int:
     return (numbers_of(path) or (0, 0))[0]
 
 
-def attached(record: About, kind: str) -> list[str] | None:
+def attached_files(record: Footer, kind: str) -> list[str] | None:
     """Return the files of a kind that a commit record names; None: it says nothing of the kind.
 
     Raises
@@ -66,7 +75,7 @@ def attached(record: About, kind: str) -> list[str] | None:
     DamageError
         What it says are no names.
     """
-    text = record.names(f"fastgd.{kind}".encode())
+    text = record.entry(f"fastgd.{kind}".encode())
     if not text:
         return None
     try:
@@ -89,7 +98,7 @@ class Contents:
         The results folder.
     trials, curves, parameters, trajectories : tuple of Path
         The files, in the order of writing.
-    files : mapping of Path to About
+    files : mapping of Path to Footer
         What their footers say.
     """
 
@@ -98,7 +107,7 @@ class Contents:
     curves: tuple[Path, ...]
     parameters: tuple[Path, ...]
     trajectories: tuple[Path, ...]
-    files: Mapping[Path, About]
+    files: Mapping[Path, Footer]
 
     @classmethod
     def read(cls, folder: Path) -> "Contents":
@@ -124,9 +133,9 @@ class Contents:
         manifest = Manifest.read(folder) if (folder / "manifest.json").exists() else None
         home = manifest.folder if manifest else ""
         trials = _newest_generation(folder / "trials")
-        files = {path: about_own(path, home) for path in trials}
+        files = {path: read_own_footer(path, home) for path in trials}
         attached = {kind: _named(folder, kind, files) for kind in ATTACHED}
-        files |= {path: about_own(path, home) for paths in attached.values() for path in paths}
+        files |= {path: read_own_footer(path, home) for paths in attached.values() for path in paths}
         contents = cls(folder, trials, **attached, files=files)
         contents._require_parts(manifest.parts if manifest else {})
         if len(trials) > 1 and not all(files[path].sealed for path in trials):
@@ -143,7 +152,7 @@ class Contents:
             if name not in rows:
                 raise FileNotFoundError(ENOENT, "missing", str(path))
             if rows[name] != count:
-                raise damaged(path, f"it has {rows[name]:,} rows, and manifest.json says {count:,}")
+                raise damaged_file(path, f"it has {rows[name]:,} rows, and manifest.json says {count:,}")
 
     def require_single(self) -> None:
         """Raise InputError where a trial stands twice."""
@@ -209,8 +218,8 @@ class Contents:
         except (FileNotFoundError, MemoryError):
             raise
         except (pa.ArrowException, OSError) as error:
-            find_damage(getattr(self, kind))
-            raise damaged(self.folder / kind / "*.parquet", error) from error
+            refuse_damaged(getattr(self, kind))
+            raise damaged_file(self.folder / kind / "*.parquet", error) from error
 
     def trial_ids(self, status: str | None = None) -> set[str]:
         """Return the trials that are committed; those with a status."""
@@ -274,19 +283,19 @@ def _newest_generation(folder: Path) -> tuple[Path, ...]:
 def _numbers(path: Path) -> tuple[int, int]:
     found = numbers_of(path)
     if found is None:
-        raise unmarked(path)
+        raise foreign_file(path)
     return found
 
 
-def _named(folder: Path, kind: str, records: Mapping[Path, About]) -> tuple[Path, ...]:
+def _named(folder: Path, kind: str, records: Mapping[Path, Footer]) -> tuple[Path, ...]:
     """Return the files of a kind that the commit records name."""
     present = {path.name for path in (folder / kind).glob("*.parquet")}
     files = []
     for path, record in records.items():
-        with reading(path):
-            named = attached(record, kind)
+        with naming_damage(path):
+            named = attached_files(record, kind)
         if named is None and kind != "trajectories":  # which earlier versions did not have
-            raise unmarked(path)
+            raise foreign_file(path)
         for name in named or ():
             if name not in present:
                 raise FileNotFoundError(ENOENT, "missing", str(folder / kind / name))

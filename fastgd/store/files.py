@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastgd.common.errors import InputError
+from fastgd.store.checked_reading import PART_NAME, name_in_footer
 from fastgd.store.seal import seal
-from fastgd.store.tables import PART, part_of
 
 # A row group is full at this many rows (fewer make files that are larger and slower to scan) or bytes (parameters).
 ROW_GROUP = 131_072
@@ -162,7 +162,9 @@ class TableFile:
             self._file = create(temporary(self.target))
             self._writer = pq.ParquetWriter(
                 self._file,
-                self.schema.with_metadata({**(self.schema.metadata or {}), PART: part_of(self.target).encode()}),
+                self.schema.with_metadata(
+                    {**(self.schema.metadata or {}), PART_NAME: name_in_footer(self.target).encode()}
+                ),
                 compression="zstd",
                 use_dictionary=_leaves(self.schema, _is_name),
                 use_byte_stream_split=_leaves(self.schema, pa.types.is_floating),

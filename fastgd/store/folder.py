@@ -21,8 +21,8 @@ from fastgd.store.contents import KINDS, Contents
 from fastgd.store.files import fsync_folder, make_folders, write_text, writing
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import Columns
-from fastgd.store.surfaces import FOLDER as SURFACES
-from fastgd.store.surfaces import own_surfaces
+from fastgd.store.surface_files import FOLDER as SURFACES
+from fastgd.store.surface_files import own_surfaces
 from fastgd.store.swarm import SwarmWriter
 
 DAMAGED = "damaged"  # the folder in a results folder that takes what `fastgd verify --repair` sets aside

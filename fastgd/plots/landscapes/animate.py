@@ -13,7 +13,7 @@ from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told
 from fastgd.plots.limits import FAR, drawable, frame_of, limits
 from fastgd.plots.pages import note
 from fastgd.plots.style import Look, dress, key, label, methods, style
-from fastgd.store.surfaces import Surface
+from fastgd.store.surface_files import Surface
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

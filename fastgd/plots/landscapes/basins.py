@@ -30,7 +30,7 @@ from fastgd.plots.pages import TALLEST, note, page_of
 from fastgd.plots.studies.heatmap import LOST, beyond
 from fastgd.plots.studies.phase import shades, step_bar
 from fastgd.plots.style import figure_of, head, key, looks, panels, shape, style
-from fastgd.store.surfaces import Surface
+from fastgd.store.surface_files import Surface
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -25,7 +25,7 @@ from fastgd.plots.landscapes.map import (
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told, walks_of
 from fastgd.plots.pages import note, page_of
 from fastgd.plots.style import GREY, Look, figure_of, key, list_below, methods, panels, style
-from fastgd.store.surfaces import Surface
+from fastgd.store.surface_files import Surface
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -10,7 +10,7 @@ from fastgd.common.numbers import number
 from fastgd.plots.landscapes.walks import Walk
 from fastgd.plots.limits import FAR, OUTSIDE, frame_of
 from fastgd.plots.style import GREY, Look
-from fastgd.store.surfaces import Surface
+from fastgd.store.surface_files import Surface
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -28,7 +28,7 @@ from fastgd.plots.landscapes.map import (
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told
 from fastgd.plots.pages import note
 from fastgd.plots.style import GREY, Look, figure_of, key, list_below, methods, style
-from fastgd.store.surfaces import Surface
+from fastgd.store.surface_files import Surface
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

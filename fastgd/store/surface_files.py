@@ -12,11 +12,19 @@ from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import fault_of, from_json
+from fastgd.store.checked_reading import (
+    FOLDER_ID,
+    SURFACE_INFO,
+    foreign_file,
+    is_foreign,
+    is_own,
+    naming_damage,
+    read_own_footer,
+    row_groups,
+)
 from fastgd.store.files import TableFile, make_folders, remove
 from fastgd.store.manifest import Manifest
 from fastgd.store.seal import DamageError
-from fastgd.store.tables import FOLDER as HOME
-from fastgd.store.tables import SURFACE, about_own, groups, is_of_others, is_own, reading, unmarked
 
 Array = NDArray[np.float64]
 FOLDER = "surfaces"
@@ -90,9 +98,9 @@ def write_surface(folder: Path, number: int, surface: Surface, specification: st
             f"`fastgd verify {folder} --repair`"
         )
     x, y = (axis.ravel() for axis in np.meshgrid(surface.x, surface.y, indexing="ij"))
-    about = {SURFACE: json.dumps(asdict(surface.info)).encode(), _SPECIFICATION: specification.encode()}
-    about[HOME] = _home(folder).encode()
-    schema = _SCHEMA.with_metadata(about)
+    metadata = {SURFACE_INFO: json.dumps(asdict(surface.info)).encode(), _SPECIFICATION: specification.encode()}
+    metadata[FOLDER_ID] = _home(folder).encode()
+    schema = _SCHEMA.with_metadata(metadata)
     with TableFile(path, schema) as file:
         file.write(pa.table([x, y, surface.loss.ravel()], schema=schema))
         file.publish()
@@ -101,7 +109,7 @@ def write_surface(folder: Path, number: int, surface: Surface, specification: st
 def holds_surface(folder: Path, number: int, specification: str) -> bool:
     """Whether the surface of problem `number` stands there, and is what would be computed."""
     path = _path(folder, number)
-    return is_own(path, _home(folder)) and about_own(path, _home(folder)).names(_SPECIFICATION) == specification
+    return is_own(path, _home(folder)) and read_own_footer(path, _home(folder)).entry(_SPECIFICATION) == specification
 
 
 def keep_surfaces(folder: Path, count: int) -> None:
@@ -133,7 +141,7 @@ def missing_surfaces(folder: Path) -> list[Path]:
 def surface_files(folder: Path) -> list[Path]:
     """Return the files of a results folder that have the names of surfaces, those of others left out."""
     found = sorted((folder / FOLDER).glob("*.parquet"))
-    return [path for path in found if re.fullmatch(r"\d{4,}", path.stem) and not is_of_others(path)]
+    return [path for path in found if re.fullmatch(r"\d{4,}", path.stem) and not is_foreign(path)]
 
 
 def own_surfaces(folder: Path, home: str) -> list[str]:
@@ -156,13 +164,13 @@ def _home(folder: Path) -> str:
 
 def read_surface(path: Path, home: str) -> Surface:
     """Return a surface of the folder with the id `home`; InputError where it is damaged or of another origin."""
-    text = about_own(path, home).names(SURFACE)
+    text = read_own_footer(path, home).entry(SURFACE_INFO)
     if not text:
-        raise unmarked(path)
-    with reading(path):
+        raise foreign_file(path)
+    with naming_damage(path):
         found = _info(text)
         info = SurfaceInfo(**{**found, "parameters": tuple(found["parameters"])})
-        table = pa.concat_tables(groups(path))
+        table = pa.concat_tables(row_groups(path))
         x, y = (np.unique(table[name].to_numpy()) for name in ("x", "y"))
         return Surface(info, x, y, table["loss"].to_numpy().reshape(len(x), len(y)))
 
