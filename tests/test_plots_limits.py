@@ -29,13 +29,13 @@ from fastgd.plots.landscapes.traces import _scale as scale_traces
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told
 from fastgd.plots.limits import OUTSIDE, frame_of, limits, mark_outside, tell_outside
 from fastgd.plots.pages import TALLEST, notes_of, page_of
-from fastgd.plots.studies.range import _mark_beyond, _scale
-from fastgd.plots.studies.rates import _CLASSES, Rates
-from fastgd.plots.studies.rates import _scale as scale_rates
+from fastgd.plots.studies.effective_rates import _CLASSES, Rates
+from fastgd.plots.studies.effective_rates import _scale as scale_rates
+from fastgd.plots.studies.range_test import _mark_beyond, _scale
 from fastgd.plots.studies.sensitivity import _mark_beyond as mark_sensitivity
 from fastgd.plots.style import looks, median_of, methods
 from fastgd.runs.effective_rates import FREQUENT, RARE
-from fastgd.search.sweeps import Sweep
+from fastgd.search.rate_sweeps import RateSweep
 from fastgd.store.surface_files import Surface, SurfaceInfo
 
 EXTREMES = (1.7e-187, 0.0, 1e-30, 1e12, 1e300, np.inf, -np.inf, np.nan)
@@ -207,17 +207,17 @@ def test_a_range_test_is_not_stretched():
     rates = np.geomspace(1e-4, 1.0, 50)
     bowl = 1.0 - 0.6 * np.exp(-((np.log10(rates) + 2) ** 2))
     least = [0.0, 0.01, 0.02, 0.03]
-    sweeps = [Sweep({"method": "sgd"}, rates, bowl + more, bowl + more, 1.0) for more in least]
+    sweeps = [RateSweep({"method": "sgd"}, rates, bowl + more, bowl + more, 1.0) for more in least]
     low = np.where(np.arange(50) == 25, 1.7e-187, bowl)
-    sweeps.append(Sweep({"method": "lamb"}, rates, low, low, 1.0))
+    sweeps.append(RateSweep({"method": "lamb"}, rates, low, low, 1.0))
     axes = Figure().subplots()
     _scale(axes, sweeps)
     _mark_beyond(axes, sweeps, looks(["sgd", "lamb"]))
     assert (axes.get_yscale(), axes.get_ylim()[0] > -0.3) == ("linear", True)
-    sweeps = [Sweep({"method": "sgd"}, rates, low + 1e-3, low + 1e-3, 1e3) for _ in range(4)]
+    sweeps = [RateSweep({"method": "sgd"}, rates, low + 1e-3, low + 1e-3, 1e3) for _ in range(4)]
     axes = Figure().subplots()
     low = low / 1e9
-    sweeps.append(Sweep({"method": "lamb"}, rates, low, low, 1e3))
+    sweeps.append(RateSweep({"method": "lamb"}, rates, low, low, 1e3))
     _scale(axes, sweeps)
     _mark_beyond(axes, sweeps, looks(["sgd", "lamb"]))
     assert axes.get_ylim()[0] > 1e-12

@@ -248,12 +248,12 @@ def tune(
     fastgd run results/flights-tune/tuned.toml
     ```
     """
-    from fastgd.cli import tunings
+    from fastgd.cli import rate_searches
     from fastgd.cli.studies import read
 
     options: dict[str, Any] = {"factor": factor, "low": low, "high": high, "points": points, "epochs": epochs}
     options |= {"steps": steps, "by": by and By.of(by, "--by").value, "threads": threads}
-    command = tunings.range_test if range_test else tunings.tune
+    command = rate_searches.range_test if range_test else rate_searches.tune
     command(read(study, assignments or [], plugins=plugins is not False), out, options, as_json=json)
 
 
@@ -346,10 +346,10 @@ def plot(
     fastgd plot results/ill_conditioned --kind sensitivity --set 'problem=condition 10'
     ```
     """
-    from fastgd.cli import rankings, tunings
+    from fastgd.cli import rankings, rate_searches
 
     if kind in ("range", "tune"):
-        tunings.plot(folder, kind, output, assignments or [])
+        rate_searches.plot(folder, kind, output, assignments or [])
     else:
         rankings.plot(folder, kind, output, assignments or [])
 

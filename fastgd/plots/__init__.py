@@ -17,13 +17,13 @@ from fastgd.plots.landscapes.surface import surface
 from fastgd.plots.landscapes.traces import traces
 from fastgd.plots.pages import notes_of
 from fastgd.plots.studies.curves import curves
+from fastgd.plots.studies.effective_rates import rates
 from fastgd.plots.studies.heatmap import heatmap
 from fastgd.plots.studies.phase import phase
-from fastgd.plots.studies.range import range_
-from fastgd.plots.studies.rates import rates
+from fastgd.plots.studies.range_test import range_
+from fastgd.plots.studies.rate_search import tune
 from fastgd.plots.studies.schedule import schedule, sketch, study_blocks
 from fastgd.plots.studies.sensitivity import sensitivity
-from fastgd.plots.studies.tune import tune
 from fastgd.plots.style import style
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from fastgd.common.system import expanded
 from fastgd.runs.reporting.reports import OnEvent
 from fastgd.runs.runner import run
 from fastgd.search.candidates import Candidate, candidates_of, check_ended, check_metric, study_with, without_extras
-from fastgd.search.rates import range_fault
-from fastgd.search.sweeps import Sweep, sweeps_of
+from fastgd.search.rate_grid import range_fault
+from fastgd.search.rate_sweeps import RateSweep, sweeps_of
 from fastgd.study.config import Schedule, Study
 from fastgd.study.fields import ALWAYS_RECORDED
 
@@ -126,7 +126,7 @@ def _sweeping(study: Study, tested: list[Candidate], low: float, high: float, st
     )
 
 
-def _answers(results: Results, sweeps: list[Sweep]) -> pd.DataFrame:
+def _answers(results: Results, sweeps: list[RateSweep]) -> pd.DataFrame:
     """Return what sweeps say, in numbers, and of hyper-parameters those that vary."""
     table = pd.DataFrame([sweep.configuration for sweep in sweeps])
     hyper = [name for name in results.hyper if (table.groupby("optimizer")[name].nunique() > 1).any()]

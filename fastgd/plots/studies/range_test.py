@@ -25,7 +25,7 @@ from fastgd.plots.style import (
     settings,
     style,
 )
-from fastgd.search.sweeps import SUGGESTED, Sweep, sweeps_of
+from fastgd.search.rate_sweeps import SUGGESTED, RateSweep, sweeps_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,11 +86,11 @@ def range_(results: Results, by: str | None = None, problem: str | None = None, 
     return figure
 
 
-def _cells(results: Results, sweeps: Sequence[Sweep]) -> dict[str, list[Sweep]]:
+def _cells(results: Results, sweeps: Sequence[RateSweep]) -> dict[str, list[RateSweep]]:
     """The sweeps of each problem and batch size, by a title."""
     columns = [name for name in ("problem", "l2", "batch_size") if name in results.identity]
     varied = [name for name in columns if len({sweep.configuration[name] for sweep in sweeps}) > 1]
-    cells: dict[str, list[Sweep]] = {}
+    cells: dict[str, list[RateSweep]] = {}
     for sweep in sweeps:
         about = sweep.configuration
         words = [str(about[name]) if name == "problem" else f"{label(name)} {number(about[name])}" for name in varied]
@@ -98,7 +98,7 @@ def _cells(results: Results, sweeps: Sequence[Sweep]) -> dict[str, list[Sweep]]:
     return dict(sorted(cells.items(), key=lambda cell: [cell[1][0].configuration[name] for name in varied]))
 
 
-def _telling(results: Results, sweeps: Sequence[Sweep]) -> list[str]:
+def _telling(results: Results, sweeps: Sequence[RateSweep]) -> list[str]:
     """The hyper-parameters in which the configurations of one optimizer differ."""
     values: dict[str, dict[str, set[Any]]] = {}
     for sweep in sweeps:
@@ -109,9 +109,9 @@ def _telling(results: Results, sweeps: Sequence[Sweep]) -> list[str]:
     return [name for name, own in values.items() if any(len(found) > 1 for found in own.values())]
 
 
-def _draw(axes: "Axes", sweeps: Sequence[Sweep], chosen: Mapping[str, Look], telling: Sequence[str]) -> None:
+def _draw(axes: "Axes", sweeps: Sequence[RateSweep], chosen: Mapping[str, Look], telling: Sequence[str]) -> None:
     """Draw the sweeps of one problem, and list the rates to try beside the axes, in the order of the study."""
-    best: dict[str, Sweep] = {}
+    best: dict[str, RateSweep] = {}
     for sweep in sorted(sweeps, key=lambda sweep: float(np.min(sweep.smooth))):
         method = sweep.configuration["method"]
         if best.setdefault(method, sweep) is not sweep:
@@ -136,14 +136,14 @@ def _draw(axes: "Axes", sweeps: Sequence[Sweep], chosen: Mapping[str, Look], tel
     legend.get_title().set_color(GREY)
 
 
-def _name(sweep: Sweep, telling: Sequence[str]) -> str:
+def _name(sweep: RateSweep, telling: Sequence[str]) -> str:
     """A method, the rate to try, and what tells its configurations apart."""
     rate = number(sweep.suggestion) if sweep.suggestion == sweep.suggestion else "none"
     own = settings(pd.Series({**sweep.configuration, "variant": ""}), telling)
     return for_picture(f"{sweep.configuration['method']}  {rate}") + (f"\n{for_picture(own)}" if own else "")
 
 
-def _seen(sweep: Sweep, loss: Any) -> Any:
+def _seen(sweep: RateSweep, loss: Any) -> Any:
     """A line up to where it leaves the axes for the first time after its least loss."""
     values = np.array(drawable(loss))
     place = int(np.argmin(sweep.smooth))
@@ -154,7 +154,7 @@ def _seen(sweep: Sweep, loss: Any) -> Any:
     return values
 
 
-def _scale(axes: "Axes", sweeps: Sequence[Sweep]) -> None:
+def _scale(axes: "Axes", sweeps: Sequence[RateSweep]) -> None:
     dress(axes)
     start = float(np.median([sweep.start for sweep in sweeps]))
     lowest = np.array([np.min(sweep.smooth) for sweep in sweeps])
@@ -167,7 +167,7 @@ def _scale(axes: "Axes", sweeps: Sequence[Sweep]) -> None:
     mark_start(axes, start)
 
 
-def _mark_beyond(axes: "Axes", sweeps: Sequence[Sweep], chosen: Mapping[str, Look]) -> None:
+def _mark_beyond(axes: "Axes", sweeps: Sequence[RateSweep], chosen: Mapping[str, Look]) -> None:
     """Mark and count the sweeps whose least loss lies below the axes."""
     places = [int(np.argmin(sweep.smooth)) for sweep in sweeps]
     lowest = np.array([sweep.smooth[place] for sweep, place in zip(sweeps, places, strict=True)])
@@ -178,14 +178,14 @@ def _mark_beyond(axes: "Axes", sweeps: Sequence[Sweep], chosen: Mapping[str, Loo
     tell_outside(axes, lowest, np.zeros(0), "line")
 
 
-def _left(sweeps: Sequence[Sweep]) -> float:
+def _left(sweeps: Sequence[RateSweep]) -> float:
     """A decade below the rate at which the first of the losses begins to fall: before it nothing is to be seen."""
     moved = [np.abs(sweep.smooth - sweep.start) > 0.01 * abs(sweep.start - np.min(sweep.smooth)) for sweep in sweeps]
     first = min(float(sweep.rates[int(np.argmax(own))]) for sweep, own in zip(sweeps, moved, strict=True))
     return max(float(sweeps[0].rates[0]), first / 10)
 
 
-def _key(figure: "Figure", sweeps: Sequence[Sweep], what: str) -> None:
+def _key(figure: "Figure", sweeps: Sequence[RateSweep], what: str) -> None:
     from matplotlib.lines import Line2D
 
     outlined: dict[str, Any] = {"marker": "o", "linestyle": "", "markeredgecolor": "black", "markeredgewidth": 0.9}

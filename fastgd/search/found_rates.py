@@ -55,7 +55,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Tuning:
+class FoundRates:
     """The result of `fastgd.tune`.
 
     Attributes
@@ -96,7 +96,7 @@ class Tuning:
         return self.path / STUDY if (self.path / STUDY).exists() else None
 
     @classmethod
-    def load(cls, path: str | Path) -> "Tuning":
+    def load(cls, path: str | Path) -> "FoundRates":
         """Return what a search left in its folder.
 
         Raises

@@ -13,7 +13,7 @@ from fastgd.common.numbers import number
 from fastgd.plots.limits import limits, mark_outside, tell_outside
 from fastgd.plots.pages import drawn_from, note, page_of
 from fastgd.plots.style import GREY, Look, dress, head, key, label, looks, settings, shape, style
-from fastgd.search.answer import AT_END, DIVERGED, FILE, FOUND, NO_RATE, Tuning, telling
+from fastgd.search.found_rates import AT_END, DIVERGED, FILE, FOUND, NO_RATE, FoundRates, telling
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _OUTLINED: dict[str, Any] = {"marker": "o", "linestyle": "", "markeredgecolor": "black", "markeredgewidth": 0.9}
 
 
-def tune(tuning: Tuning, page: int = 1) -> "Figure":
+def tune(tuning: FoundRates, page: int = 1) -> "Figure":
     """Plot a search of rates: for each optimizer the loss against the rate, and below it the rates of each round.
 
     The dark line is that of the rounds with the whole budget, the light one that of the rounds before; the strip holds
@@ -31,8 +31,8 @@ def tune(tuning: Tuning, page: int = 1) -> "Figure":
 
     Parameters
     ----------
-    tuning : Tuning
-        What `fastgd.tune` returned, or `Tuning.load` read.
+    tuning : FoundRates
+        What `fastgd.tune` returned, or `FoundRates.load` read.
     page : int
         Of many panels, which to draw: the first ones, the next ones, ...
 
@@ -80,7 +80,7 @@ def tune(tuning: Tuning, page: int = 1) -> "Figure":
 def _panel(
     axes: "Axes",
     strip: "Axes",
-    tuning: Tuning,
+    tuning: FoundRates,
     searched: pd.DataFrame,
     place: int,
     chosen: Mapping[str, Look],
@@ -190,7 +190,7 @@ def _mixed(color: str, white: float) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _key(figure: "Figure", tuning: Tuning) -> None:
+def _key(figure: "Figure", tuning: FoundRates) -> None:
     """Say below the panels what the lines are."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch

@@ -17,7 +17,7 @@ from fastgd.common.numbers import count
 from fastgd.common.system import expanded
 from fastgd.runs.reporting.display import Reporter, errors
 from fastgd.runs.reporting.events import Event, Finished
-from fastgd.search.answer import AT_END, BRACKETED, DIVERGED, FOUND, Tuning, records, telling
+from fastgd.search.found_rates import AT_END, BRACKETED, DIVERGED, FOUND, FoundRates, records, telling
 from fastgd.study.config import Study
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ RATES = ("suggestion", "steepest", "least", "blow_up")  # that a range test find
 
 def tune(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json: bool) -> None:
     """Search the best rates of a study's optimizers, and print them."""
-    from fastgd.search.tune import tune as search
+    from fastgd.search.rate_search import tune as search
 
     path = expanded(out or Path("results", f"{study.name}-tune"))
     with _reported(path) as on_event:
@@ -82,7 +82,7 @@ def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str
     if unknown := [name for name in options if name != "page"]:
         raise InputError(f"a picture of kind {kind!r} has no option {unknown[0]!r}; valid: page")
     picture = output or folder / "tune.png"
-    told = _draw(lambda plots: plots.tune(Tuning.load(folder), **options), picture)
+    told = _draw(lambda plots: plots.tune(FoundRates.load(folder), **options), picture)
     show(f"{kind}: {picture}", *told)
 
 
@@ -123,7 +123,7 @@ def _reported(path: Path) -> Iterator[Callable[[Event], None]]:
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _answers(found: Tuning) -> Table:
+def _answers(found: FoundRates) -> Table:
     """Return the table of a search's answers."""
     told = telling(found.answers)
     texts = ("problem", "optimizer", "variant", "schedule", "bracket", "flat range", "remark")
@@ -154,7 +154,7 @@ def _whole(answers: list[dict[str, Any]], found: Iterable[str]) -> list[dict[str
     return whole(answers, set(answers[0] if answers else ()).difference(found))
 
 
-def _remarks(found: Tuning) -> list[str]:
+def _remarks(found: FoundRates) -> list[str]:
     at_end = found.answers["status"].eq(AT_END).any()
     remark = "at an end: the best rate is the last one that was tried; the search does not go further"
     return [remark] if at_end else []

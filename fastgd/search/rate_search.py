@@ -16,7 +16,6 @@ from fastgd.common.system import expanded
 from fastgd.runs.reporting.events import Event, Planned, Searching
 from fastgd.runs.reporting.reports import OnEvent, reported
 from fastgd.runs.runner import run
-from fastgd.search.answer import AT_END, BRACKETED, DIVERGED, NO_RATE, STUDY, Round, Tuning
 from fastgd.search.candidates import (
     Candidate,
     candidates_of,
@@ -25,7 +24,8 @@ from fastgd.search.candidates import (
     study_with,
     without_extras,
 )
-from fastgd.search.rates import Grid, best_rate, excess, flat_range, neighbours
+from fastgd.search.found_rates import AT_END, BRACKETED, DIVERGED, NO_RATE, STUDY, FoundRates, Round
+from fastgd.search.rate_grid import RateGrid, best_rate, excess, flat_range, neighbours
 from fastgd.store.files import remove, write_text
 from fastgd.study.config import Study
 
@@ -51,7 +51,7 @@ def tune(
     threads: int | None = None,
     progress: bool = True,
     on_event: OnEvent | None = None,
-) -> Tuning:
+) -> FoundRates:
     """Find the best learning rate of every optimizer of a study, from coarse to fine.
 
     The first round is a logarithmic grid of rates with a part of the study's budget. Each further one is a finer grid
@@ -86,7 +86,7 @@ def tune(
 
     Returns
     -------
-    Tuning
+    FoundRates
 
     Raises
     ------
@@ -115,11 +115,11 @@ def tune(
     return search.finish(factor)
 
 
-def _grid(candidate: Candidate, low: float | None, high: float | None, points: int, factor: float) -> Grid:
+def _grid(candidate: Candidate, low: float | None, high: float | None, points: int, factor: float) -> RateGrid:
     """The first grid of an optimizer."""
     several = len(candidate.rates) > 1
     ends = (min(candidate.rates), max(candidate.rates)) if several else (LOW, HIGH)
-    return Grid(ends[0] if low is None else low, ends[1] if high is None else high, points, factor)
+    return RateGrid(ends[0] if low is None else low, ends[1] if high is None else high, points, factor)
 
 
 def _budget(study: Study) -> Budget:
@@ -177,7 +177,7 @@ class _Search:
         study: Study,
         path: Path,
         candidates: list[Candidate],
-        grids: Mapping[int, Grid],
+        grids: Mapping[int, RateGrid],
         by: str | None,
         options: Mapping[str, Any],
     ) -> None:
@@ -252,13 +252,13 @@ class _Search:
                 line.points += _points(rows, f"final_{self.by}", number, full)
         return int(_trials(ranking).sum())
 
-    def finish(self, factor: float) -> Tuning:
+    def finish(self, factor: float) -> FoundRates:
         """Write the answers, and the study at the best rates."""
         lines = sorted(self.lines.values(), key=lambda line: line.candidate)
         answers = pd.DataFrame([self._answer(line) for line in lines])
         points = pd.DataFrame([{"answer": i, **_described(p)} for i, line in enumerate(lines) for p in line.points])
         self._write_study(lines)
-        tuning = Tuning(self.path, self.study.name, str(self.by), factor, self.rounds, answers, points)
+        tuning = FoundRates(self.path, self.study.name, str(self.by), factor, self.rounds, answers, points)
         tuning.save()
         return tuning
 

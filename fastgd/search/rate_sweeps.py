@@ -23,7 +23,7 @@ WIDTH = 0.1  # decades: the standard deviation of the smoothing
 
 
 @dataclass(frozen=True)
-class Sweep:
+class RateSweep:
     """One configuration's loss along a rate that grew: the median over its seeds.
 
     Attributes
@@ -80,7 +80,7 @@ class Sweep:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # trials that diverge are data
-def sweeps_of(results: Results, by: str | None = None) -> list[Sweep]:
+def sweeps_of(results: Results, by: str | None = None) -> list[RateSweep]:
     """Return the sweeps of a range test, those of one problem and optimizer the lowest first.
 
     Raises
@@ -100,7 +100,7 @@ def sweeps_of(results: Results, by: str | None = None) -> list[Sweep]:
     return sorted(found, key=lambda sweep: (str(sweep.configuration["problem"]), float(np.min(sweep.smooth))))
 
 
-def _sweeps(results: Results, ranking: pd.DataFrame, metric: str) -> Iterator[Sweep]:
+def _sweeps(results: Results, ranking: pd.DataFrame, metric: str) -> Iterator[RateSweep]:
     # on landscapes the trials of a configuration are told apart by their starts
     keys = [name for name in ("trial_id", "start") if name in results.curves]
     curves = results.curves[[*keys, "step", "lr", metric]].sort_values([*keys, "step"])
@@ -113,7 +113,7 @@ def _sweeps(results: Results, ranking: pd.DataFrame, metric: str) -> Iterator[Sw
             loss = np.median([_resampled(own, metric, rates) for own in seeds], axis=0)
             start = float(np.median([own[metric].iloc[0] for own in seeds]))
             about = {str(name): value for name, value in configuration.items()}
-            yield Sweep(about, rates, loss, _smoothed(loss, rates, start), start)
+            yield RateSweep(about, rates, loss, _smoothed(loss, rates, start), start)
 
 
 def _rates(configuration: Mapping[Any, Any]) -> Array | None:

@@ -15,7 +15,7 @@ FLAT = 0.05  # of the way from the best loss to that at the start
 
 
 @dataclass(frozen=True)
-class Grid:
+class RateGrid:
     """The first grid of a search, and how fine its last one is to be.
 
     Attributes
