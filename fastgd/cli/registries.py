@@ -1,4 +1,4 @@
-"""`fastgd list`: what the registries hold, as tables and as plain values."""
+"""`fastgd list`: shows the registries, as tables or as JSON."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from fastgd.cli.consoles import table
 from fastgd.common.numbers import number
 
 Rows = list[dict[str, Any]]
-LINK = re.compile(r"\[([^]]+)\]\(([^)#]+)[^)]*\)")  # of Markdown: its text and the page
+LINK = re.compile(r"\[([^]]+)\]\(([^)#]+)[^)]*\)")  # a link of Markdown: its text, and the page that it leads to
 
 
 def records(kind: Kind) -> Rows:
@@ -24,7 +24,7 @@ def listing(kind: Kind) -> Table:
     rows = records(kind)
     columns = [key for key in rows[0] if key not in _NOT_SHOWN[kind]]
     numbers = [key for key in columns if all(isinstance(row[key], int | None) for row in rows)]
-    cells = ([_OF_LANDSCAPES.get(key, _cell)(row[key]) for key in columns] for row in rows)
+    cells = ([_LANDSCAPE_CELLS.get(key, _cell)(row[key]) for key in columns] for row in rows)
     return table(kind, columns, cells, numbers)
 
 
@@ -46,7 +46,7 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-_OF_LANDSCAPES: dict[str, Callable[[Any], str]] = {
+_LANDSCAPE_CELLS: dict[str, Callable[[Any], str]] = {
     "dimension": lambda ends: " to ".join(f"{end:,}" for end in ends),
     "domain": lambda pairs: ", ".join(f"[{low:g}, {high:g}]" for low, high in pairs),
 }
@@ -73,7 +73,7 @@ def _optimizers() -> Rows:
 
 
 def _options() -> Rows:
-    """What the sub-tables and keys of an optimizer's block may say besides the rule's own keys."""
+    """Return the options, line searches and estimators that an optimizer's block may name besides the rule's keys."""
     from fastgd.optimizers.estimators import ESTIMATORS
     from fastgd.optimizers.line_search import LINE_SEARCHES
     from fastgd.optimizers.options import OPTIONS

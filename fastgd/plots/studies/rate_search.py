@@ -13,7 +13,7 @@ from fastgd.common.numbers import number
 from fastgd.plots.limits import limits, mark_outside, tell_outside
 from fastgd.plots.pages import drawn_from, note, page_of
 from fastgd.plots.style import GREY, Look, dress, head, key, label, looks, settings, shape, style
-from fastgd.search.found_rates import AT_END, DIVERGED, FILE, FOUND, NO_RATE, FoundRates, telling
+from fastgd.search.found_rates import AT_END, DIVERGED, FILE, FOUND, NO_RATE, FoundRates, columns_to_show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +103,7 @@ def _best(answer: "pd.Series[Any]") -> str:
 
 def _sentence(searched: pd.DataFrame, answer: "pd.Series[Any]") -> str:
     """What stands below a title: what is told of the answer, and how flat the optimum is."""
-    told = [name for name in telling(searched, (*FOUND, "method")) if name not in ("optimizer", "variant")]
+    told = [name for name in columns_to_show(searched, (*FOUND, "method")) if name not in ("optimizer", "variant")]
     own = answer.copy()
     own["variant"] = ""  # it stands in the title
     if "batch_size" in answer:
