@@ -29,11 +29,12 @@ from fastgd.plots.landscapes.traces import _scale as scale_traces
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told
 from fastgd.plots.limits import OUTSIDE, frame_of, limits, mark_outside, tell_outside
 from fastgd.plots.pages import TALLEST, notes_of, page_of
+from fastgd.plots.readings import median_of, methods
 from fastgd.plots.studies.effective_rates import _CLASSES, Rates
 from fastgd.plots.studies.effective_rates import _scale as scale_rates
 from fastgd.plots.studies.range_test import _mark_beyond, _scale
 from fastgd.plots.studies.sensitivity import _mark_beyond as mark_sensitivity
-from fastgd.plots.style import looks, median_of, methods
+from fastgd.plots.style import looks
 from fastgd.runs.effective_rates import FREQUENT, RARE
 from fastgd.search.rate_sweeps import RateSweep
 from fastgd.store.surface_files import Surface, SurfaceInfo

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastgd.analysis import LOST, METRICS, Results, with_methods
 from fastgd.common.errors import InputError, nearest
-from fastgd.plots.style import ranking_of, settings, varied
+from fastgd.plots.readings import ranking_of, settings, varied
 
 AXES = ("epoch", "step", "samples_seen", "train_seconds")
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from fastgd.analysis import Results, with_methods
 from fastgd.common.errors import InputError, nearest
 from fastgd.plots.limits import FAR
-from fastgd.plots.style import methods, settings, varied
+from fastgd.plots.readings import methods, settings, varied
 from fastgd.store.surface_files import Surface
 
 

@@ -73,8 +73,8 @@ def blocks_of(found: Iterable[T], most: int = PANELS) -> list[list[T]]:
     return [own[first : first + most] for own in groups for first in range(0, len(own), most)]
 
 
-def only(names: Iterable[Any], problem: str | None) -> list[str]:
-    """Return the problems to draw: all of some names, or the one that is asked for.
+def only(names: Iterable[Any], problem: str | None, where: str = "") -> list[str]:
+    """Return the problems to draw: all of some names, or the one that is asked for (`where`: for the message).
 
     Raises
     ------
@@ -85,7 +85,7 @@ def only(names: Iterable[Any], problem: str | None) -> list[str]:
     if problem is None:
         return known
     if problem not in known:
-        raise InputError(f"there is no problem {problem!r} to draw; {nearest(problem, known)}")
+        raise InputError(f"there is no problem {problem!r} to draw{where}; {nearest(problem, known)}")
     return [problem]
 
 

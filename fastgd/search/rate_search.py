@@ -16,14 +16,7 @@ from fastgd.common.system import expanded
 from fastgd.runs.reporting.events import Event, Planned, Searching
 from fastgd.runs.reporting.reports import OnEvent, reported
 from fastgd.runs.runner import run
-from fastgd.search.candidates import (
-    Candidate,
-    candidates_of,
-    check_ended,
-    check_metric,
-    study_with,
-    with_losses_only,
-)
+from fastgd.search.candidates import Candidate, candidates_of, check_ended, check_metric, study_with, with_losses_only
 from fastgd.search.found_rates import AT_END, BRACKETED, DIVERGED, NO_RATE, STUDY, FoundRates, Round
 from fastgd.search.rate_grid import RateGrid, best_rate, excess, flat_range, neighbours
 from fastgd.store.files import remove, write_text

@@ -15,16 +15,7 @@ from fastgd.optimizers.estimators import ESTIMATORS
 from fastgd.optimizers.options import TABLES
 from fastgd.schedules import SCHEDULES, Horizon, Part, ScheduleRecord, Unit, describe, numbers, parts_of
 from fastgd.study.fields import Block, Count, Own, Several, Written, described
-from fastgd.study.sub_tables import (
-    Around,
-    Search,
-    Searches,
-    around_of,
-    flattened,
-    lists_of,
-    read_block,
-    several,
-)
+from fastgd.study.sub_tables import Around, Search, Searches, around_of, flattened, lists_of, read_block, several
 from fastgd.study.values import brief, choice, combined, failure, named
 
 

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from fastgd.analysis import Results
 from fastgd.plots.landscapes.contour import names, walks_on_maps
-from fastgd.plots.landscapes.map import START, around, draw_map, mark_minima, proportion
+from fastgd.plots.landscapes.map import END, START, draw_map, mark_minima, proportion
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told
 from fastgd.plots.limits import FAR, drawable, frame_of, limits
 from fastgd.plots.pages import note
-from fastgd.plots.style import Look, dress, key, label, methods, style
+from fastgd.plots.readings import label, methods
+from fastgd.plots.style import Look, dress, halo, key, style
 from fastgd.store.surface_files import Surface
 
 if TYPE_CHECKING:
@@ -59,14 +60,10 @@ def animate(
     InputError
         The study is none on landscapes, no trajectory was recorded, or the landscape has one coordinate.
     """
-    from matplotlib.patheffects import Normal, Stroke
-
     from fastgd.plots.film import Film
 
-    maps = walks_on_maps(results, "animate", trials, starts, problem, single=False)
+    maps = walks_on_maps(results, "animate", trials, starts, problem, zoom, single=False)
     ground, walks = maps[0]
-    if zoom:
-        ground = around(ground, [walk.path for walk in walks])
     chosen = looks_of(methods(results), walks)
     with style():
         figure = Film(figsize=(9.0, 4.9), layout="constrained")
@@ -74,7 +71,7 @@ def animate(
         left, right = figure.subplots(1, 2, width_ratios=[min(1.3, 1 / share), 0.9])
         moving = [*_map(left, ground, walks, chosen), *_losses(right, ground, walks, chosen)]
         text = left.text(0.02, 0.98, "", transform=left.transAxes, va="top", fontsize=9, fontweight="bold")
-        text.set_path_effects([Stroke(linewidth=2.5, foreground="white"), Normal()])
+        text.set_path_effects(halo(2.5))
         key(figure, names(ground, walks, chosen))
         first = f"{ground.info.problem}, the first of {len(maps)} problems; problem= chooses" if len(maps) > 1 else ""
         note(figure, first, starts_told(walks))
@@ -98,13 +95,10 @@ def _steps(last: int, frames: int) -> NDArray[np.int64]:
 class _Mover:
     """A line up to a step, and the point at its end."""
 
-    def __init__(self, axes: "Axes", points: Array, look: Look, width: float, halo: bool) -> None:
-        from matplotlib.patheffects import Normal, Stroke
-
-        effects = [Stroke(linewidth=width + 1.4, foreground="white", alpha=0.85), Normal()] if halo else []
+    def __init__(self, axes: "Axes", points: Array, look: Look, width: float, rim: bool) -> None:
+        effects = halo(width + 1.4, 0.85) if rim else []
         (self.line,) = axes.plot([], [], color=look.color, linewidth=width, path_effects=effects, zorder=3)
-        edge = {"markeredgecolor": "#222222", "markeredgewidth": 0.9}
-        (self.point,) = axes.plot([], [], **look.line(7.5) | edge, zorder=8)
+        (self.point,) = axes.plot([], [], **look.line(7.5) | END, zorder=8)
         self.points = points
 
     @property
@@ -125,7 +119,7 @@ def _map(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mapping[s
         axes.set_aspect("equal")
     starts = np.unique([walk.path[0] for walk in walks], axis=0)
     axes.plot(*starts.T, **START, zorder=2.5)
-    return [_Mover(axes, walk.path, chosen[walk.trial_id], 1.5, halo=True) for walk in walks]
+    return [_Mover(axes, walk.path, chosen[walk.trial_id], 1.5, rim=True) for walk in walks]
 
 
 def _losses(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
@@ -153,7 +147,7 @@ def _losses(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mappin
     axes.set_xlabel(label("step"))
     axes.set_ylabel("loss" if low is None else "loss above the lowest value")
     return [
-        _Mover(axes, np.column_stack([walk.step, drawable(loss)]), chosen[walk.trial_id], 1.6, halo=False)
+        _Mover(axes, np.column_stack([walk.step, drawable(loss)]), chosen[walk.trial_id], 1.6, rim=False)
         for walk, loss in zip(walks, losses, strict=True)
     ]
 

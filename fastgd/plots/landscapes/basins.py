@@ -26,10 +26,10 @@ from fastgd.plots.landscapes.basin_colors import (
     hues,
 )
 from fastgd.plots.landscapes.map import coordinate, fit, from_above, map_handles, mark_minima, proportion
-from fastgd.plots.pages import TALLEST, note, page_of
+from fastgd.plots.pages import TALLEST, note, only, page_of
 from fastgd.plots.studies.heatmap import LOST, beyond
 from fastgd.plots.studies.phase import shades, step_bar
-from fastgd.plots.style import figure_of, head, key, looks, panels, shape, style
+from fastgd.plots.style import dress_map, figure_of, head, key, looks, name_axes, panels, shape, stacked, style
 from fastgd.store.surface_files import Surface
 
 if TYPE_CHECKING:
@@ -118,9 +118,8 @@ def basins(
     surfaces = surfaces_of(results, "basins")
     chosen = chosen_of(results, order, trials)
     there = [name for name in surfaces if name in set(chosen["problem"])]
-    if problem is not None and problem not in there:
-        raise InputError(f"there is no problem {problem!r} to draw in {results.path}; {nearest(problem, there)}")
-    rows = [row for _, row in chosen.iterrows() if row["problem"] in ([problem] if problem else there)]
+    named = only(there, problem, f" in {results.path}")
+    rows = [row for _, row in chosen.iterrows() if row["problem"] in named]
     if axes is not None and len(rows) > 1:
         raise InputError("axes take one configuration on one problem: choose by problem= and trials=")
     rows.sort(key=lambda row: there.index(row["problem"]))
@@ -161,14 +160,14 @@ def _figure(
     size = (max(5.2, 1.1 + width * columns), width * rows * len(problems))
     figure = Figure(figsize=size, layout="constrained")
     everywhere: list[Axes] = []
-    for part, name in zip(np.ravel(figure.subfigures(len(problems), 1, squeeze=False)), problems, strict=True):
+    for part, name in zip(stacked(figure, len(problems)), problems, strict=True):
         own = [one for one in found if one.problem == name]
         grid = panels(part, len(own))
         for axes, one in zip(grid, own, strict=True):
             _draw(axes, one, surfaces[name], _norm(own if color == "steps" else [one]), color)
             remark = name if len(problems) > 1 else ""
             head(axes, one.method, _told(one), remark, method_colors[one.method], width - 0.3)
-        _name_axes(grid, surfaces[name])
+        name_axes(grid, *(f"start, {coordinate(surfaces[name], axis)}" for axis in (0, 1)))
         if color == "steps" and any(np.isfinite(one.steps).any() for one in own):
             steps = np.concatenate([one.steps for one in own])
             step_bar(part, ScalarMappable(_norm(own), shades()), grid, beyond(steps, _norm(own)))
@@ -251,8 +250,7 @@ def _draw(axes: "Axes", one: Basins, surface: Surface, norm: "Normalize", color:
     else:
         _image(axes, colors, *(grid or _raster(one.points)))
     mark_minima(axes, surface)
-    axes.tick_params(length=3, width=0.8, color="#8c8c8c", labelsize=8)
-    axes.spines[:].set_visible(False)
+    dress_map(axes)
 
 
 def _image(axes: "Axes", colors: NDArray[np.uint8], x: Array, y: Array, which: Codes) -> None:
@@ -281,14 +279,6 @@ def _norm(found: Sequence[Basins]) -> "Normalize":
     steps = np.concatenate([one.steps[np.isfinite(one.steps)] for one in found])
     low, high = np.quantile(np.maximum(steps, 1.0), [0.01, 0.995]) if len(steps) else (1.0, 10.0)
     return LogNorm(low, max(high, low + 1.0), clip=True)
-
-
-def _name_axes(grid: "Sequence[Axes]", surface: Surface) -> None:
-    for axes in grid:
-        if axes.xaxis.get_tick_params()["labelbottom"]:
-            axes.set_xlabel(f"start, {coordinate(surface, 0)}")
-        if axes.yaxis.get_tick_params()["labelleft"]:
-            axes.set_ylabel(f"start, {coordinate(surface, 1)}")
 
 
 def _handles(found: Sequence[Basins], surface: Surface, color: str) -> "list[Artist]":

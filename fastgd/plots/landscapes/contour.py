@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastgd.analysis import Results
-from fastgd.common.errors import InputError, nearest
+from fastgd.common.errors import InputError
 from fastgd.common.escape import for_picture
 from fastgd.plots.configurations import surfaces_of
 from fastgd.plots.landscapes.map import (
@@ -23,8 +23,9 @@ from fastgd.plots.landscapes.map import (
     proportion,
 )
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told, walks_of
-from fastgd.plots.pages import note, page_of
-from fastgd.plots.style import GREY, Look, figure_of, key, list_below, methods, panels, style
+from fastgd.plots.pages import note, only, page_of
+from fastgd.plots.readings import methods
+from fastgd.plots.style import GREY, Look, figure_of, key, list_below, panels, style
 from fastgd.store.surface_files import Surface
 
 if TYPE_CHECKING:
@@ -79,9 +80,7 @@ def contour(
     InputError
         No surface was computed, no trajectory was recorded, or the landscape has one coordinate.
     """
-    maps = walks_on_maps(results, "contour", trials, starts, problem, single=axes is not None)
-    if zoom:
-        maps = [(around(surface, [walk.path for walk in walks]), walks) for surface, walks in maps]
+    maps = walks_on_maps(results, "contour", trials, starts, problem, zoom, single=axes is not None)
     chosen = looks_of(methods(results), [walk for _, walks in maps for walk in walks])
     with style():
         if axes is not None:
@@ -120,6 +119,7 @@ def walks_on_maps(
     trials: Sequence[str] | str | None,
     starts: Sequence[int] | int | None,
     problem: str | None,
+    zoom: bool,
     single: bool,
 ) -> list[tuple[Surface, list[Walk]]]:
     """Return each problem's surface and the walks on it; see `contour` for the options, and what may be wrong."""
@@ -128,15 +128,15 @@ def walks_on_maps(
     walks = [] if alone else walks_of(results, kind, trials, starts)
     surfaces = surfaces_of(results, kind)
     there = list(dict.fromkeys(walk.problem for walk in walks if walk.problem in surfaces)) or list(surfaces)
-    if problem is not None and problem not in there:
-        raise InputError(f"there is no problem {problem!r} to draw in {results.path}; {nearest(problem, there)}")
-    shown = [name for name in surfaces if name in (there if problem is None else [problem])]
+    named = only(there, problem, f" in {results.path}")
+    shown = [name for name in surfaces if name in named]
     if single and len(shown) > 1:
         raise InputError(f"axes take one problem: choose it by problem=, one of {', '.join(shown)}")
     maps = []
     for name in shown:
-        axes = surfaces[name].info.parameters
-        maps.append((surfaces[name], [replace(walk, axes=axes) for walk in walks if walk.problem == name]))
+        surface = surfaces[name]
+        own = [replace(walk, axes=surface.info.parameters) for walk in walks if walk.problem == name]
+        maps.append((around(surface, [walk.path for walk in own]) if zoom and own else surface, own))
     return maps
 
 

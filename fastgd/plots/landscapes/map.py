@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fastgd.common.numbers import number
 from fastgd.plots.landscapes.walks import Walk
 from fastgd.plots.limits import FAR, OUTSIDE, frame_of
-from fastgd.plots.style import GREY, Look
+from fastgd.plots.style import GREY, Look, dress_map, halo
 from fastgd.store.surface_files import Surface
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ START: dict[str, Any] = {
     "markeredgecolor": "#222222",
     "markeredgewidth": 1.2,
 }
+END: dict[str, Any] = {"markeredgecolor": "#222222", "markeredgewidth": 0.9}  # added to an optimizer's look
 _DOTS = 40  # steps of a walk that are marked, at most
 APART = 0.018  # of the map's diagonal, between two of them
 _LONG = 8  # diagonals: lines of longer walks, which cross themselves, are thin
@@ -111,8 +112,7 @@ def draw_map(axes: "Axes", surface: Surface) -> None:
     axes.set_ylim(surface.y[0], surface.y[-1])
     axes.set_xlabel(coordinate(surface, 0))
     axes.set_ylabel(coordinate(surface, 1))
-    axes.tick_params(length=3, width=0.8, color="#8c8c8c", labelsize=8)
-    axes.spines[:].set_visible(False)
+    dress_map(axes)
 
 
 def levels_of(heights: Array) -> Array:
@@ -255,13 +255,15 @@ def beside(surface: Surface, point: Array) -> bool:
 
 def draw_walk(axes: "Axes", walk: Walk, look: Look) -> "list[Artist]":
     """Draw where a walk went: a line, the steps that can be told apart as dots, and where it ended."""
-    from matplotlib.patheffects import Normal, Stroke
-
     path = walk.path
     width = 1.4 if np.nansum(np.hypot(*np.diff(path, axis=0).T)) < _LONG * diagonal(axes) else 0.7
-    halo = [Stroke(linewidth=2.1 * width, foreground="white", alpha=0.85), Normal()]
     (line,) = axes.plot(
-        *path.T, color=look.color, linestyle=look.linestyle, linewidth=width, path_effects=halo, zorder=3
+        *path.T,
+        color=look.color,
+        linestyle=look.linestyle,
+        linewidth=width,
+        path_effects=halo(2.1 * width, 0.85),
+        zorder=3,
     )
     line.set_gid(f"walk {walk.trial_id}/{walk.start}")
     told = path[apart(path, APART * diagonal(axes))]
@@ -277,8 +279,7 @@ def mark_ends(axes: "Axes", walks: Sequence[Walk], chosen: Mapping[str, Look]) -
     for walk in walks:
         place = np.clip(walk.end, low, high)
         gone = bool((place != walk.end).any())
-        edge = {"markeredgecolor": "#222222", "markeredgewidth": 0.9, "clip_on": not gone}
-        (mark,) = axes.plot(*place, **chosen[walk.trial_id].line(6.5) | edge, zorder=8)
+        (mark,) = axes.plot(*place, **chosen[walk.trial_id].line(6.5) | END, clip_on=not gone, zorder=8)
         if gone:
             mark.set_gid(OUTSIDE)
 

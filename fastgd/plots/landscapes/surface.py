@@ -12,11 +12,11 @@ from fastgd.common.numbers import number
 from fastgd.plots.landscapes.contour import names, page_of_maps, walks_on_maps
 from fastgd.plots.landscapes.map import (
     APART,
+    END,
     MINIMUM,
     START,
     Height,
     apart,
-    around,
     columns_of,
     coordinate,
     cut_told,
@@ -27,7 +27,8 @@ from fastgd.plots.landscapes.map import (
 )
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told
 from fastgd.plots.pages import note
-from fastgd.plots.style import GREY, Look, figure_of, key, list_below, methods, style
+from fastgd.plots.readings import methods
+from fastgd.plots.style import GREY, Look, figure_of, halo, key, list_below, style
 from fastgd.store.surface_files import Surface
 
 if TYPE_CHECKING:
@@ -87,9 +88,7 @@ def surface(
     InputError
         The study is none on landscapes, no trajectory was recorded, or the landscape has one coordinate.
     """
-    maps = walks_on_maps(results, "surface", trials, starts, problem, single=axes is not None)
-    if zoom:
-        maps = [(around(ground, [walk.path for walk in walks]), walks) for ground, walks in maps]
+    maps = walks_on_maps(results, "surface", trials, starts, problem, zoom, single=axes is not None)
     chosen = looks_of(methods(results), [walk for _, walks in maps for walk in walks])
     with style():
         if axes is not None:
@@ -255,14 +254,13 @@ def _best_view(relief: Relief, walks: Sequence[Walk], minima: Array) -> tuple[fl
 
 
 def _draw_walk(axes: Any, walk: Walk, relief: Relief, look: Look) -> None:
-    from matplotlib.patheffects import Normal, Stroke
-
     line = relief.drape(walk.path)
     seen = relief.seen(line)
     axes.plot(*line.T, color=look.color, linewidth=0.9, alpha=0.35, zorder=2)
-    halo = [Stroke(linewidth=3.0, foreground="white", alpha=0.8), Normal()]
     front = np.where(seen[:, None], line, np.nan)
-    axes.plot(*front.T, color=look.color, linestyle=look.linestyle, linewidth=1.6, path_effects=halo, zorder=3)
+    axes.plot(
+        *front.T, color=look.color, linestyle=look.linestyle, linewidth=1.6, path_effects=halo(3.0, 0.8), zorder=3
+    )
     least = APART * float(np.hypot(*relief.size))
     dots = relief.on(walk.path[apart(walk.path, least)])
     shown = np.where(relief.seen(dots)[:, None], dots, np.nan)
@@ -279,8 +277,7 @@ def _mark(axes: Any, ground: Surface, walks: Sequence[Walk], relief: Relief, cho
     starts = relief.on(np.unique(np.reshape([walk.path[0] for walk in walks], (-1, 2)), axis=0))
     axes.plot(*starts.T, **START, zorder=6)
     for walk in walks:
-        edge = {"markeredgecolor": "#222222", "markeredgewidth": 0.9}
-        axes.plot(*relief.on(walk.end[None]).T, **chosen[walk.trial_id].line(6.5) | edge, zorder=7)
+        axes.plot(*relief.on(walk.end[None]).T, **chosen[walk.trial_id].line(6.5) | END, zorder=7)
 
 
 def _dress(axes: Any, ground: Surface, height: Height, relief: Relief) -> None:

@@ -12,7 +12,8 @@ from fastgd.common.escape import for_picture
 from fastgd.plots.landscapes.walks import Walk, starts_told, walks_of
 from fastgd.plots.limits import FAR, limits, mark_outside, tell_outside
 from fastgd.plots.pages import TALLEST, note, page_of
-from fastgd.plots.style import dress, head, key, label, looks, methods, style
+from fastgd.plots.readings import label, methods
+from fastgd.plots.style import dress, head, key, looks, style
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

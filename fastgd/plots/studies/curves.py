@@ -11,6 +11,7 @@ from fastgd.common.escape import for_picture
 from fastgd.plots.bundles import Bundle, bundles_of
 from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside, usual
 from fastgd.plots.pages import note, only, page_of
+from fastgd.plots.readings import label, measure, median_of, methods
 from fastgd.plots.style import (
     GREY,
     PALE,
@@ -18,11 +19,7 @@ from fastgd.plots.style import (
     dress,
     head,
     key,
-    label,
     looks,
-    measure,
-    median_of,
-    methods,
     name_axes,
     panels,
     scale_x,
@@ -100,7 +97,7 @@ def curves(
         own, words = everyone, page_of(named, page, "problems", heights)[1]
     with style():
         figure = _small_multiples(own, everyone, chosen) if spread else _overview(problems, chosen, len(named) > 1)
-        name_axes(figure, label(x), measure(results, metric))
+        name_axes(figure.axes, label(x), measure(results, metric))
         _key(figure, own, spread, results.repeats)
         note(figure, words)
     return figure

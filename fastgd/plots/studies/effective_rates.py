@@ -13,22 +13,8 @@ from fastgd.analysis import Results, with_methods
 from fastgd.common.errors import InputError
 from fastgd.plots.limits import drawable, frame_of, mark_outside, tell_outside
 from fastgd.plots.pages import note, only, page_of
-from fastgd.plots.style import (
-    GREY,
-    dress,
-    head,
-    key,
-    label,
-    looks,
-    methods,
-    name_axes,
-    panels,
-    scale_x,
-    settings,
-    shape,
-    style,
-    varied,
-)
+from fastgd.plots.readings import label, methods, settings, varied
+from fastgd.plots.style import GREY, dress, head, key, looks, name_axes, panels, scale_x, shape, style
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -120,7 +106,7 @@ def rates(results: Results, problem: str | None = None, page: int = 1) -> "Figur
         _scale(figure.axes[0], found)
         for axes, one in zip(figure.axes, found, strict=True):
             _mark_beyond(axes, one)
-        name_axes(figure, label("epoch"), label(METRIC))
+        name_axes(figure.axes, label("epoch"), label(METRIC))
         key(figure, _handles(found))
         note(figure, words)
     return figure

@@ -15,21 +15,8 @@ from fastgd.common.numbers import number
 from fastgd.plots.cells import cells
 from fastgd.plots.limits import frame_of, spans_decades
 from fastgd.plots.pages import blocks_of, note, only, page_of
-from fastgd.plots.style import (
-    head,
-    key,
-    label,
-    looks,
-    lost_words,
-    measure,
-    methods,
-    panels,
-    ranking_of,
-    settings,
-    shape,
-    start_of,
-    style,
-)
+from fastgd.plots.readings import label, lost_words, measure, methods, ranking_of, settings, start_of
+from fastgd.plots.style import dress_map, head, key, looks, panels, shape, stacked, style
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -106,7 +93,7 @@ def heatmap(
     with style():
         size = (1.3 + 2.6 * max(columns, 1.4), 0.5 + _ROW * rows * len(blocks))
         figure = Figure(figsize=size, layout="constrained")
-        parts, below = np.ravel(figure.subfigures(len(blocks), 1, squeeze=False)), list[Array]()
+        parts, below = stacked(figure, len(blocks)), list[Array]()
         for part, own in zip(parts, blocks, strict=True):
             name = own[0].problem
             values = np.concatenate([found.table["value"] for found in maps if found.problem == name])
@@ -120,7 +107,7 @@ def heatmap(
             bar.set_label(f"{at} {measure(results, metric)}" + (f", {for_picture(name)}" if len(problems) > 1 else ""))
             bar.outline.set_visible(False)
             if isinstance(norm, PowerNorm):  # at equal steps of colour, the best value among them
-                marks = norm.inverse(np.linspace(0.0, 1.0, 5))
+                marks = np.asarray(norm.inverse(np.linspace(0.0, 1.0, 5))).tolist()
                 bar.set_ticks(marks, labels=[number(mark, 4) for mark in marks])
             elif not spans_decades(np.array([norm.vmin, norm.vmax]), 1e3):  # few or no powers of ten between
                 bar.ax.yaxis.set_minor_formatter(lambda mark, _: number(mark, 2))
@@ -226,9 +213,7 @@ def _draw(axes: "Axes", found: Map, x: str, norm: "Normalize") -> None:
         axes.plot(columns.centers[column], rows.centers[row], **STAR)
     axes.set_xlabel(label(x))
     axes.set_ylabel(label(found.y))
-    axes.tick_params(length=3, width=0.8, color="#8c8c8c", labelsize=8)
-    axes.tick_params(which="minor", length=1.5, width=0.6, color="#b3b3b3")
-    axes.spines[:].set_visible(False)
+    dress_map(axes)
 
 
 def _norm(values: Array, start: float) -> "Normalize":

@@ -14,8 +14,9 @@ from fastgd.plots.cells import cells
 from fastgd.plots.configurations import check_landscapes, ranked
 from fastgd.plots.limits import frame_of, spans_decades
 from fastgd.plots.pages import blocks_of, note, page_of
+from fastgd.plots.readings import label, settings
 from fastgd.plots.studies.heatmap import STAR, Map, beyond, left_out, maps_of
-from fastgd.plots.style import figure_of, head, key, label, looks, panels, settings, shape, style
+from fastgd.plots.style import dress_map, figure_of, head, key, looks, panels, shape, stacked, style
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -104,9 +105,8 @@ def _figure(
     blocks, words = page_of(blocks, page, what, [height * rows] * len(blocks))
     size = (1.2 + width * columns, 0.5 + height * rows * len(blocks))
     figure = Figure(figsize=size, layout="constrained")
-    parts = np.ravel(figure.subfigures(len(blocks), 1, squeeze=False))
     seen: set[str] = set()
-    for part, own in zip(parts, blocks, strict=True):
+    for part, own in zip(stacked(figure, len(blocks)), blocks, strict=True):
         tables = [_table(found, x, ends) for found in own]
         norm = _norm([steps for _, steps in tables])
         grid = panels(part, len(own), share_x=False, share_y=False)
@@ -212,9 +212,7 @@ def _draw(axes: "Axes", found: Map, x: str, tables: tuple[pd.DataFrame, pd.DataF
         fewest = f"fewest steps: {number(shaded[row, column])}, {there}"
     axes.set_xlabel(label(x))
     axes.set_ylabel(label(found.y))
-    axes.tick_params(length=3, width=0.8, color="#8c8c8c", labelsize=8)
-    axes.tick_params(which="minor", length=1.5, width=0.6, color="#b3b3b3")
-    axes.spines[:].set_visible(False)
+    dress_map(axes)
     return fewest
 
 

@@ -11,20 +11,8 @@ from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
 from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside
 from fastgd.plots.pages import note, only, page_of
-from fastgd.plots.style import (
-    GREY,
-    Look,
-    dress,
-    key,
-    label,
-    looks,
-    mark_start,
-    measure,
-    median_of,
-    methods,
-    settings,
-    style,
-)
+from fastgd.plots.readings import label, measure, median_of, methods, settings
+from fastgd.plots.style import GREY, OUTLINED, Look, dress, key, looks, mark_start, style
 from fastgd.search.rate_sweeps import SUGGESTED, RateSweep, sweeps_of
 
 if TYPE_CHECKING:
@@ -188,11 +176,10 @@ def _left(sweeps: Sequence[RateSweep]) -> float:
 def _key(figure: "Figure", sweeps: Sequence[RateSweep], what: str) -> None:
     from matplotlib.lines import Line2D
 
-    outlined: dict[str, Any] = {"marker": "o", "linestyle": "", "markeredgecolor": "black", "markeredgewidth": 0.9}
     several = median_of((sweep.configuration[what] for sweep in sweeps), what)
     smooth = ", ".join(filter(None, ["smoothed", several]))
     handles = [
-        Line2D([], [], color=GREY, markersize=9, label=f"{number(SUGGESTED)} x the rate of the least loss", **outlined),
+        Line2D([], [], color=GREY, markersize=9, label=f"{number(SUGGESTED)} x the rate of the least loss", **OUTLINED),
         Line2D([], [], color=GREY, linewidth=1.8, label=smooth),
         Line2D([], [], color=GREY, linewidth=0.8, alpha=0.5, label="as recorded"),
     ]

@@ -12,14 +12,13 @@ from fastgd.common.errors import InputError
 from fastgd.common.numbers import number
 from fastgd.plots.limits import limits, mark_outside, tell_outside
 from fastgd.plots.pages import drawn_from, note, page_of
-from fastgd.plots.style import GREY, Look, dress, head, key, label, looks, settings, shape, style
+from fastgd.plots.readings import label, settings
+from fastgd.plots.style import GREY, OUTLINED, Look, dress, head, key, looks, shape, style
 from fastgd.search.found_rates import AT_END, DIVERGED, FILE, FOUND, NO_RATE, FoundRates, columns_to_show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_OUTLINED: dict[str, Any] = {"marker": "o", "linestyle": "", "markeredgecolor": "black", "markeredgewidth": 0.9}
 
 
 def tune(tuning: FoundRates, page: int = 1) -> "Figure":
@@ -127,7 +126,7 @@ def _losses(axes: "Axes", points: pd.DataFrame, answer: "pd.Series[Any]", look: 
         axes.plot(lost["lr"], np.full(len(lost), 0.97), "x", color=color, markersize=3.5, markeredgewidth=1.0,
                   transform=axes.get_xaxis_transform(), zorder=3)  # fmt: skip
     if math.isfinite(answer["loss"]):
-        axes.plot(answer["lr"], answer["loss"], color=look.color, markersize=7.5, **_OUTLINED, zorder=6)
+        axes.plot(answer["lr"], answer["loss"], color=look.color, markersize=7.5, **OUTLINED, zorder=6)
     if answer["flat_high"] > answer["flat_low"]:
         axes.axvspan(answer["flat_low"], answer["flat_high"], color=look.color, alpha=0.09, linewidth=0, zorder=0.5)
 
@@ -206,7 +205,7 @@ def _key(figure: "Figure", tuning: FoundRates) -> None:
             several = f"{least:,} to {most:,}" if least < most else f"{most:,}"
             text = f"after {several} {unit if most > 1 else unit[:-1]}"
             handles.append(Line2D([], [], color=color, linewidth=width, markersize=size, label=text, **dot))
-    handles.append(Line2D([], [], color=GREY, markersize=7.5, label="best", **_OUTLINED))
+    handles.append(Line2D([], [], color=GREY, markersize=7.5, label="best", **OUTLINED))
     for low, high, alpha, name in (("low", "high", 0.4, "bracket"), ("flat_low", "flat_high", 0.12, "about as good")):
         if (tuning.answers[low] < tuning.answers[high]).any():
             handles.append(Patch(facecolor=GREY, alpha=alpha, label=name))

@@ -16,7 +16,8 @@ from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
 from fastgd.plots.limits import FAR, drawable, limits
 from fastgd.plots.pages import TALLEST, drawn_from, note, page_of
-from fastgd.plots.style import GREY, dress, head, key, label, looks, methods, panels, shape, style
+from fastgd.plots.readings import label, methods
+from fastgd.plots.style import GREY, dress, head, key, looks, panels, shape, style
 from fastgd.schedules import SCHEDULES, chained, describe, numbers, parts_of, starts
 
 if TYPE_CHECKING:

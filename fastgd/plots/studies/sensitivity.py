@@ -13,23 +13,8 @@ from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
 from fastgd.plots.limits import OUTSIDE, drawable, limits, mark_outside, placed, spans_decades, tell_outside
 from fastgd.plots.pages import note, only, page_of
-from fastgd.plots.style import (
-    GREY,
-    Look,
-    dress,
-    key,
-    label,
-    looks,
-    lost_words,
-    mark_start,
-    measure,
-    median_of,
-    methods,
-    ranking_of,
-    start_of,
-    style,
-    text_color,
-)
+from fastgd.plots.readings import label, lost_words, measure, median_of, methods, ranking_of, start_of
+from fastgd.plots.style import GREY, Look, dress, key, looks, mark_start, style, text_color
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
