@@ -22,11 +22,10 @@ from fastgd.plots import curves, heatmap, plot, sensitivity, tune
 from fastgd.plots.landscapes.basins import Basins
 from fastgd.plots.landscapes.basins import _handles as key_of_basins
 from fastgd.plots.landscapes.contour import draw, names
-from fastgd.plots.landscapes.map import Height, cut_told, levels_of, map_handles
-from fastgd.plots.landscapes.map import inside as inside_map
+from fastgd.plots.landscapes.map import Height, cut_in_words, levels_of, map_handles, minima_on
 from fastgd.plots.landscapes.traces import _mark_beyond as mark_traces
 from fastgd.plots.landscapes.traces import _scale as scale_traces
-from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told
+from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
 from fastgd.plots.limits import OUTSIDE, frame_of, limits, mark_outside, tell_outside
 from fastgd.plots.pages import TALLEST, notes_of, page_of
 from fastgd.plots.readings import median_of, methods
@@ -362,7 +361,7 @@ def test_configurations_of_one_optimizer_have_looks_of_their_own():
     assert (found["a"], found["c"], found["d"]) == (usual["momentum"], usual["adam"], usual["momentum"])
     assert len({(found[name].color, found[name].marker) for name in "abce"}) == 4
     assert len({found[name].color for name in "abce"}) == 4
-    assert starts_told(walks) == "starts 0, 1 of 4 whose steps were recorded"
+    assert starts_in_words(walks) == "starts 0, 1 of 4 whose steps were recorded"
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -391,7 +390,7 @@ def surface(at=(0.0, 0.0), minima=(), loss=None, parameters=(0, 1), landscape="v
     ],
 )
 def test_a_map_says_through_what_it_is_a_cut(ground, words):
-    assert cut_told(ground) == words
+    assert cut_in_words(ground) == words
     axes = Figure().subplots()
     draw(axes, ground, [], {})
     assert axes.get_title(loc="right") == words
@@ -399,7 +398,7 @@ def test_a_map_says_through_what_it_is_a_cut(ground, words):
 
 def test_minima_beside_a_cut_are_not_marked():
     ground = surface(at=[0.0, 0.0, 0.5], minima=[(0, 0, 0)])
-    assert inside_map(ground).shape == (0, 2)
+    assert minima_on(ground).shape == (0, 2)
     both = surface(at=[0.0] * 3, minima=[(0, 0, 0), (0, 0, 1)])
     assert [handle.get_label() for handle in map_handles([(both, [])])] == ["minimum (1 more beside the cut)"]
     assert map_handles([(ground, [])]) == []

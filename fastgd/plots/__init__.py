@@ -1,4 +1,7 @@
-"""Pictures of results: one call each, as matplotlib figures that no window and no pyplot state stands behind."""
+"""Pictures of results: one function for each kind, which returns a matplotlib figure.
+
+Results come in; figures go out, and files where `save` is called. Figures open no window and leave pyplot alone.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,7 +74,7 @@ class Plot:
     draw : callable
         Takes results and options, and returns a figure.
     suffix : str
-        Of the file it is written to by default.
+        Ending of the file that it is written to by default.
     """
 
     name: str
@@ -166,9 +169,9 @@ def axes(results: Results, kind: str, **options: Any) -> "list[Axes]":
 
 
 def save(figure: "Figure", path: str | Path) -> None:
-    """Write a figure to a .png, .svg or .pdf file, a film to a .gif or .mp4 file, too.
+    """Write a figure to a .png, .svg or .pdf file; a film may also become a .gif or .mp4 file.
 
-    The same picture gives the same bytes, but for .mp4.
+    The same picture gives the same bytes, except as .mp4.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What pictures take from results: methods, rankings and starts, and the words for them."""
+"""What pictures read of results: methods, rankings, the loss at the start, and the words for them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -35,12 +35,12 @@ _SHORT = {"lr": "lr", "l2": "l2"}
 
 
 def label(name: str) -> str:
-    """Return a column's name as it stands on an axis."""
+    """Return a column's name as an axis shows it."""
     return LABELS.get(name) or for_picture(name.removeprefix("schedule."))
 
 
 def varied(results: Results, trials: pd.DataFrame) -> list[str]:
-    """Return the columns that tell the configurations of trials apart: those with several values."""
+    """Return the columns in which the configurations of trials differ."""
     return [name for name in results.identity if trials[name].nunique(dropna=False) > 1]
 
 
@@ -53,19 +53,19 @@ def settings(configuration: "pd.Series[Any]", names: Iterable[str]) -> str:
 
 
 def methods(results: Results) -> list[str]:
-    """Return the study's optimizers with their variants, in its order, which settles their looks in every picture.
+    """Return the study's optimizers with their variants, in its order, which decides their colours in every picture.
 
     Raises
     ------
     InputError
         No trial of the study is there yet.
     """
-    # Of millions of trials only these columns are read.
+    # There may be millions of trials: only these columns are read.
     table = results.table("trials", columns=["optimizer", "variant"], filter=pc.field("in_study")).to_pandas()
     found = with_methods(table.drop_duplicates().astype(str)).drop_duplicates("method")
     if found.empty:
         raise InputError(f"{results.path} holds no trials of its study yet: there is nothing to draw")
-    # Cohorts are committed in an order of their own, and an extended study's new ones after the old ones.
+    # Results are not in the order of the study: cohorts are committed as they end, and those of an extension are last.
     order = list(dict.fromkeys(str(block["name"]) for block in results.study.get("optimizer", [])))
     places = [order.index(name) if name in order else len(order) for name in found["optimizer"]]
     return [str(found["method"].iloc[place]) for place in np.argsort(places, kind="stable")]
@@ -79,7 +79,7 @@ def ranking_of(results: Results, by: str | None, at: str) -> pd.DataFrame:
 
 
 def median_of(counts: Iterable[int], what: str) -> str:
-    """Return how many trials lines are medians of, in words: "median of 3 seeds"; empty where each is one trial."""
+    """Return of how many trials lines are medians, as "median of 3 seeds"; empty where each line is one trial."""
     least, most = min(counts := list(counts)), max(counts)
     if most <= 1:
         return ""
@@ -87,7 +87,7 @@ def median_of(counts: Iterable[int], what: str) -> str:
 
 
 def lost_words(results: Results, values: NDArray[np.float64]) -> str:
-    """Say what became of configurations whose value is no finite number."""
+    """Return in words what became of configurations whose value is not finite."""
     statuses = set(results.table("trials", columns=["status"], filter=pc.field("in_study")).to_pandas()["status"])
     words = [name for name in ("diverged", "failed") if name in statuses] if np.isinf(values).any() else []
     words += ["without a loss"] if np.isnan(values).any() else []
@@ -95,7 +95,7 @@ def lost_words(results: Results, values: NDArray[np.float64]) -> str:
 
 
 def measure(results: Results, metric: str) -> str:
-    """Return a metric's name as it stands on an axis; a landscape's loss is of no training."""
+    """Return a metric's name as an axis shows it; the loss of a landscape is no training loss."""
     return "loss" if results.on_landscapes and metric == "loss" else label(metric)
 
 
@@ -103,7 +103,7 @@ def start_of(results: Results, metric: str) -> dict[str, float]:
     """Return for each problem the metric before the first step: the median over the trials in the study."""
     start = results.table("curves", columns=["trial_id", metric], filter=pc.field("step") == 0).to_pandas()
     trials = results.table("trials", columns=["trial_id", "problem"], filter=pc.field("in_study")).to_pandas()
-    trials = trials.drop_duplicates().astype(str)  # on landscapes a trial is a name and a start
+    trials = trials.drop_duplicates().astype(str)  # on landscapes several starts share a name
     problem = start["trial_id"].astype(str).map(trials.set_index("trial_id")["problem"])
     medians = start.groupby(problem, sort=False)[metric].median()
     return {str(problem): float(value) for problem, value in medians.items()}

@@ -1,4 +1,4 @@
-"""How every picture looks: colours, markers, letters and scales, all safe for colour-blind readers."""
+"""How pictures look: their colours, markers, letters, panels and keys, all safe for colour-blind readers."""
 
 import math
 import textwrap
@@ -24,14 +24,14 @@ _COLORS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
     *("#332288", "#882255", "#999933", "#AA4499", "#661100", "#44AA99", "#117733", "#C9B458"),
 )
-# Each with the size that makes it look as large as the others.
+# Each marker has the size at which it looks as large as the others.
 _MARKERS = {
     **{"o": 1.0, "s": 0.95, "D": 0.85, "^": 1.1, "v": 1.1, "P": 1.2, "X": 1.2, "*": 1.5, "<": 1.1, ">": 1.1},
     **{"d": 1.0, "p": 1.15, "h": 1.1, "8": 1.05, "H": 1.1},
 }
 _DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 GREY, PALE = "#6b6b6b", "#d9d9d9"
-# A mark that stands out: of the best rate, and of the rate to try.
+# The mark of the best rate, and of the rate to try.
 OUTLINED: dict[str, Any] = {"marker": "o", "linestyle": "", "markeredgecolor": "black", "markeredgewidth": 0.9}
 
 _RC = {
@@ -52,8 +52,8 @@ _RC = {
     "legend.fontsize": 8.5,
     "lines.solid_capstyle": "round",
     "hatch.linewidth": 0.6,
-    "svg.hashsalt": "fastgd",  # the same picture gives the same file
-    "pdf.fonttype": 42,  # letters stay letters: journals ask for it
+    "svg.hashsalt": "fastgd",  # makes files of the same picture identical
+    "pdf.fonttype": 42,  # keeps letters as letters, as journals ask
 }
 
 _SMALL: dict[str, Any] = {
@@ -89,12 +89,12 @@ class Look:
         }
 
     def outlined(self, markersize: float) -> dict[str, Any]:
-        """Return matplotlib's parameters of a mark that stands out: of the best value, or the one to try."""
+        """Return matplotlib's parameters of the mark of a line's best value."""
         return {**self.line(markersize), "markeredgecolor": "black", "markeredgewidth": 0.8}
 
 
 def looks(names: Sequence[Name]) -> dict[Name, Look]:
-    """Return a look for each name, all different: of fifteen each has a colour and a marker of its own."""
+    """Return a look for each name, all different; the first fifteen differ in their colours."""
     markers = list(_MARKERS.items())
     found = {}
     for i, name in enumerate(names):
@@ -105,9 +105,9 @@ def looks(names: Sequence[Name]) -> dict[Name, Look]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Set matplotlib's parameters while a figure is made, and put them back.
+    """Set matplotlib's parameters in the block.
 
-    Trials that diverge are data, and so are numbers that have no place on an axis: no warning is due for these.
+    NumPy's warnings are off: trials that diverge are data, and so are numbers too large for an axis.
     """
     import matplotlib as mpl
 
@@ -138,8 +138,8 @@ def halo(width: float, alpha: float | None = None) -> "list[AbstractPathEffect]"
 
 
 def head(axes: "Axes", title: str, subtitle: str, remark: str, color: str, width: float) -> None:
-    """Put a title above axes of a width in inches: in bold, with a small remark at its right and a small line below."""
-    lines = textwrap.wrap(subtitle, int(width * 19))  # letters of that size to an inch
+    """Put a bold title above axes of a width in inches, with a small remark at its right and small lines below it."""
+    lines = textwrap.wrap(subtitle, int(width * 19))  # small letters per inch
     axes.set_title(for_picture(title), color=text_color(color), fontweight="bold", pad=4 + 9.5 * len(lines))
     axes.annotate("\n".join(map(for_picture, lines)), (0, 1), (0, 3), va="bottom", **_SMALL)
     axes.annotate(for_picture(remark), (1, 1), (0, 4 + 9.5 * len(lines)), ha="right", va="bottom", **_SMALL)
@@ -153,7 +153,7 @@ def mark_start(axes: "Axes", loss: float) -> None:
 
 
 def name_axes(grid: "Iterable[Axes]", x: str, y: str) -> None:
-    """Name the axes of panels where they carry numbers."""
+    """Name the axes of those panels that show numbers there."""
     for axes in grid:
         if axes.xaxis.get_tick_params()["labelbottom"]:
             axes.set_xlabel(x)
@@ -162,7 +162,7 @@ def name_axes(grid: "Iterable[Axes]", x: str, y: str) -> None:
 
 
 def key(figure: "FigureBase", handles: "Sequence[Artist]", room: float | None = None) -> None:
-    """Say below the panels what the lines are; a subfigure says how much room there is, in inches."""
+    """Put a key of the lines below the panels; `room`: the width in inches, if the figure is part of another one."""
     if not handles:
         return
     widths = [0.6 + 0.065 * len(str(handle.get_label())) for handle in handles]  # inches
@@ -172,7 +172,7 @@ def key(figure: "FigureBase", handles: "Sequence[Artist]", room: float | None = 
 
 
 def list_below(axes: "Axes", handles: "Sequence[Artist]", width: float = 6.0, points: float = 34) -> None:
-    """List lines so many points below axes of a width in inches, each name in its colour."""
+    """Put a key of the lines so many points below axes of a width in inches, each name in its colour."""
     from matplotlib.transforms import ScaledTranslation
 
     if not handles:
@@ -191,7 +191,7 @@ def list_below(axes: "Axes", handles: "Sequence[Artist]", width: float = 6.0, po
 
 
 def scale_x(axes: "Axes", x: NDArray[np.float64]) -> None:
-    """Set the horizontal limits to the checkpoints at x, on a logarithmic axis where they stand at equal ratios."""
+    """Set the horizontal limits to the checkpoints at x; the axis is logarithmic if they are at equal ratios."""
     from matplotlib.ticker import MaxNLocator
 
     x = np.unique(x)
@@ -199,12 +199,12 @@ def scale_x(axes: "Axes", x: NDArray[np.float64]) -> None:
         axes.set_xscale("log")
         axes.set_xlim(x[x > 0][0], x[-1])
     else:
-        axes.set_xlim(x[0], x[-1] if len(x) > 1 else x[0] + 1)  # none but the start
+        axes.set_xlim(x[0], x[-1] if len(x) > 1 else x[0] + 1)  # the start alone needs a width
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
 
 
 def text_color(color: str) -> tuple[float, float, float]:
-    """Return a colour for letters: darker than that of a line, which covers more."""
+    """Return a darker colour for letters, which cover less than a line does."""
     from matplotlib.colors import to_rgb
 
     red, green, blue = to_rgb(color)
@@ -212,7 +212,7 @@ def text_color(color: str) -> tuple[float, float, float]:
 
 
 def shape(count: int) -> tuple[int, int]:
-    """Return the rows and columns of a grid of panels, wider than high and with few gaps."""
+    """Return the rows and columns of a grid of panels that is wider than high and has few empty places."""
     columns = count if count < 4 else min((5, 4, 3), key=lambda width: -count % width)
     return math.ceil(count / columns), columns
 
@@ -220,7 +220,7 @@ def shape(count: int) -> tuple[int, int]:
 def panels(
     parent: "FigureBase", count: int, share_x: bool = True, share_y: bool = True, columns: int | None = None
 ) -> "list[Axes]":
-    """Return axes in a grid of `shape(count)`, or of so many columns; the lowest of each column carry its numbers."""
+    """Return axes in a grid of `shape(count)`, or of so many columns; the lowest of each column show numbers."""
     columns = columns or shape(count)[1]
     rows = math.ceil(count / columns)
     grid = parent.subplots(rows, columns, sharex=share_x, sharey=share_y, squeeze=False).ravel()
@@ -237,7 +237,7 @@ def stacked(figure: "Figure", count: int) -> "list[SubFigure]":
 
 
 def figure_of(axes: "Axes") -> "Figure":
-    """Return the figure that axes belong to, be it by way of a subfigure."""
+    """Return the figure that axes belong to, directly or as part of a subfigure."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     return figure

@@ -1,4 +1,4 @@
-"""Animations: optimizers that walk a contour map, beside their loss curves."""
+"""The film of a landscape: optimizers that move over the contour map, beside their losses."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fastgd.analysis import Results
 from fastgd.plots.landscapes.contour import names, walks_on_maps
 from fastgd.plots.landscapes.map import END, START, draw_map, mark_minima, proportion
-from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told
+from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
 from fastgd.plots.limits import FAR, drawable, frame_of, limits
 from fastgd.plots.pages import note
 from fastgd.plots.readings import label, methods
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 FRAMES = 110
-_LONG = 200  # steps: of more the axis is logarithmic
+_LONG = 200  # with more steps than these, their axis is logarithmic
 
 
 def animate(
@@ -36,9 +36,9 @@ def animate(
     zoom: bool = False,
     frames: int = FRAMES,
 ) -> "Film":
-    """Make a film of optimizers that walk the contour map of a landscape, beside their losses.
+    """Make a film of optimizers that move over the contour map of a landscape, beside their losses.
 
-    Early steps have a frame each; later ones are the further apart, the later: frames stand at equal ratios.
+    Frames are at equal ratios of the steps: each early step has a frame, later ones are farther and farther apart.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def animate(
         text.set_path_effects(halo(2.5))
         key(figure, names(ground, walks, chosen))
         first = f"{ground.info.problem}, the first of {len(maps)} problems; problem= chooses" if len(maps) > 1 else ""
-        note(figure, first, starts_told(walks))
+        note(figure, first, starts_in_words(walks))
         steps = _steps(int(max(walk.step[-1] for walk in walks)), frames)
 
         def move(frame: int) -> None:
@@ -87,7 +87,7 @@ def animate(
 
 
 def _steps(last: int, frames: int) -> NDArray[np.int64]:
-    """Return the steps that have a frame: at equal ratios, hence each of the first ones."""
+    """Return the steps that have a frame, at equal ratios."""
     found: NDArray[np.int64] = np.unique(np.rint(np.geomspace(1, last + 1, max(2, frames))).astype(np.int64)) - 1
     return found
 
@@ -106,7 +106,7 @@ class _Mover:
         return [self.line, self.point]
 
     def go(self, step: int) -> None:
-        """Show the way to a step."""
+        """Show the line up to a step."""
         seen = self.points[: step + 1]
         self.line.set_data(*seen.T)
         self.point.set_data(*seen[-1:].T)
@@ -123,12 +123,12 @@ def _map(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mapping[s
 
 
 def _losses(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
-    """Prepare the axes of the losses: above the lowest value, on a logarithmic scale, where that is known."""
+    """Prepare the axes of the losses; they are logarithmic above the lowest value, where that is known."""
     low = ground.info.values[0] if ground.info.values else None
     seen = np.concatenate([walk.loss for walk in walks])
     seen, start = seen[np.abs(seen) < FAR], _start(walk.loss for walk in walks)
     if low is not None and seen.min(initial=np.inf) < low - 1e-9 * max(1.0, abs(start)):
-        low = None  # it is not the lowest
+        low = None  # a trial has found a lower one
     dress(axes)
     last = max(walk.step[-1] for walk in walks)
     axes.set_xlim((1, 1.3 * last) if last > _LONG else (0, 1.04 * last))

@@ -1,4 +1,4 @@
-"""Contour maps: where optimizers walk on a landscape of two coordinates."""
+"""The contour map of a landscape, with the trajectories of optimizers on it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,18 +11,18 @@ from fastgd.plots.configurations import surfaces_of
 from fastgd.plots.landscapes.map import (
     Height,
     around,
-    beside,
     columns_of,
-    cut_told,
+    cut_in_words,
     draw_map,
     draw_walk,
     fit,
+    is_off_map,
     map_handles,
     mark_ends,
     mark_minima,
     proportion,
 )
-from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told, walks_of
+from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words, walks_of
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import methods
 from fastgd.plots.style import GREY, Look, figure_of, key, list_below, panels, style
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Of a map in inches, by the number of them side by side.
+# The width of a map in inches, by the number of maps side by side.
 WIDTHS = {1: 6.0, 2: 3.9, 3: 3.0}
 
 
@@ -48,9 +48,9 @@ def contour(
 ) -> "Figure":
     """Plot the trajectories of optimizers on the contour map of a landscape: axes for each problem.
 
-    Levels lie between equal steps of height, which grows with the logarithm above the lowest valleys, and equal areas.
-    Dots are the first steps, as far as they can be told apart. Of more than two coordinates the map is a cut, which a
-    line above it names, and trajectories are seen from above. Ends beside the map are marked at its edge. Each
+    Heights are logarithmic above the lowest valleys; levels are means of equal steps of height and of equal areas.
+    Dots are the first steps, as far as they can be told apart. With more than two coordinates the map is a cut, which a line
+    above it names, and trajectories are projected onto it. An end outside of the map is marked at its edge. Each
     configuration has a colour of its own.
 
     Parameters
@@ -90,7 +90,7 @@ def contour(
             return figure_of(axes)
         shown, words = page_of_maps(maps, page, WIDTHS)
         figure = _figure(shown, chosen, len(maps) > 1)
-        note(figure, words, starts_told([walk for _, walks in shown for walk in walks]))
+        note(figure, words, starts_in_words([walk for _, walks in shown for walk in walks]))
         if figure.get_suptitle():
             fit(figure, list(figure.axes), [surface for surface, _ in shown], -(-len(shown) // columns_of(len(shown))))
         return figure
@@ -124,8 +124,8 @@ def walks_on_maps(
 ) -> list[tuple[Surface, list[Walk]]]:
     """Return each problem's surface and the walks on it; see `contour` for the options, and what may be wrong."""
     methods(results)  # refuses a folder that holds no trials yet
-    alone = kind != "animate" and not results.on_landscapes  # over data, the map without walks
-    walks = [] if alone else walks_of(results, kind, trials, starts)
+    only_map = kind != "animate" and not results.on_landscapes  # over data no trajectories are recorded
+    walks = [] if only_map else walks_of(results, kind, trials, starts)
     surfaces = surfaces_of(results, kind)
     there = list(dict.fromkeys(walk.problem for walk in walks if walk.problem in surfaces)) or list(surfaces)
     named = only(there, problem, f" in {results.path}")
@@ -155,23 +155,23 @@ def draw(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[
     for walk in walks:
         draw_walk(axes, walk, chosen[walk.trial_id])
     mark_ends(axes, walks, chosen)
-    if words := "\n".join(filter(None, [cut_told(surface), Height(surface).told(surface)])):
+    if words := "\n".join(filter(None, [cut_in_words(surface), Height(surface).cut_off(surface)])):
         axes.set_title(words, loc="right", fontsize=7.5, color=GREY)
 
 
 def names(surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> "list[Artist]":
-    """Return what a key says of walks: which configurations they are, and how many of them diverge or leave the map."""
+    """Return the key of the walks: their configurations, and how many of them diverge or end off the map."""
     from matplotlib.lines import Line2D
 
     lines = []
     for name in dict.fromkeys(walk.trial_id for walk in walks):
         own = [walk for walk in walks if walk.trial_id == name]
-        lost = [walk.status == "diverged" for walk in own]
-        gone = [beside(surface, walk.end) and walk.status != "diverged" for walk in own]
+        diverged = [walk.status == "diverged" for walk in own]
+        outside = [is_off_map(surface, walk.end) and walk.status != "diverged" for walk in own]
         words = [
             for_picture(own[0].name),
-            _share(lost, "diverge", "diverges"),
-            _share(gone, "end off the map", "ends off the map"),
+            _share(diverged, "diverge", "diverges"),
+            _share(outside, "end off the map", "ends off the map"),
         ]
         look = chosen[name].line(6) | {"markeredgecolor": "#222222", "markeredgewidth": 0.6}
         lines.append(Line2D([], [], **look, linewidth=1.6, label=", ".join(filter(None, words))))
@@ -179,7 +179,7 @@ def names(surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -
 
 
 def _share(those: Sequence[bool], several: str, one: str) -> str:
-    """Return how many do something, in words; empty where none does."""
+    """Return in words how many do something; empty where none does."""
     if not any(those):
         return ""
     return one if all(those) else f"{sum(those)} of {len(those)} {several}"

@@ -1,4 +1,4 @@
-"""Surfaces in three dimensions, with the trajectories of optimizers draped over them."""
+"""The picture of a surface in three dimensions, with the trajectories of optimizers on it."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,13 @@ from fastgd.plots.landscapes.map import (
     apart,
     columns_of,
     coordinate,
-    cut_told,
-    inside,
+    cut_in_words,
     levels_of,
     map_handles,
+    minima_on,
     terrain,
 )
-from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told
+from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
 from fastgd.plots.pages import note
 from fastgd.plots.readings import methods
 from fastgd.plots.style import GREY, Look, figure_of, halo, key, list_below, style
@@ -36,17 +36,17 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-_FACES = 140  # along each axis: finer ones are not seen
+_FACES = 140  # along each axis; finer faces could not be seen
 _ASPECT = (1.0, 1.0, 0.55)
-_LIFT = 0.008  # of the height: lines lie on the surface, not in it
-_LIGHT = (300.0, 40.0)  # where it comes from
-# That are tried, in this order: one that shows a little more is no reason to look from elsewhere.
+_LIFT = 0.008  # of the height: lines are so far above the surface, not within it
+_LIGHT = (300.0, 40.0)  # azimuth and elevation of the light
+# Elevations and azimuths of the eye, tried in this order; the first that shows nearly as much as the best is taken.
 _VIEWS = [(elevation, azimuth) for elevation in (42.0, 56.0) for azimuth in (-60, -120, -30, -150, 30, 150, 60, 120)]
-_ENOUGH = 0.93
-_LOOKS = 300  # points of walks by which one is chosen
+_ENOUGH = 0.93  # of what the best view shows
+_LOOKS = 300  # points of walks by which a view is chosen
 _MARCH = 120  # points of a ray towards the eye
-_AT_ONCE = 4096  # rays, which bounds the memory
-_LINES = 20_000  # points of contour lines
+_AT_ONCE = 4096  # rays that are followed at once, which bounds the memory
+_LINES = 20_000  # the most points of contour lines
 WIDTHS = {1: 6.4, 2: 4.2, 3: 3.3}
 
 
@@ -62,8 +62,8 @@ def surface(
 ) -> "Figure":
     """Plot the objective as a surface in three dimensions, and the trajectories on it: axes for each problem.
 
-    Heights are logarithmic above the lowest valleys; a line beside the picture says from where on. What lies behind a
-    ridge is pale.
+    Heights are logarithmic above the lowest valleys; a line beside the picture says from which loss on. Parts of
+    trajectories behind a ridge are pale.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def surface(
     trials, starts, problem, zoom
         As in `contour`.
     view : tuple of float, optional
-        Elevation and azimuth of the eye, in degrees; by default whence most of the trajectories is seen.
+        Elevation and azimuth of the eye, in degrees; by default a view that shows most of the trajectories.
     axes : mpl_toolkits.mplot3d.Axes3D, optional
         Where to draw one problem, in place of a new figure.
     page : int
@@ -97,7 +97,7 @@ def surface(
             return figure_of(axes)
         shown, words = page_of_maps(maps, page, WIDTHS)
         figure = _figure(shown, chosen, view, len(maps) > 1)
-        note(figure, words, starts_told([walk for _, walks in shown for walk in walks]))
+        note(figure, words, starts_in_words([walk for _, walks in shown for walk in walks]))
         return figure
 
 
@@ -127,11 +127,11 @@ def _draw(
 ) -> None:
     height = Height(ground)
     relief = Relief(ground.x, ground.y, height(ground.loss), view or _VIEWS[0])
-    relief.view = view or _best_view(relief, walks, inside(ground))
+    relief.view = view or _best_view(relief, walks, minima_on(ground))
     axes.set_proj_type("ortho")
     axes.view_init(*relief.view)
     axes.set_box_aspect(_ASPECT, zoom=1.0)
-    axes.computed_zorder = False  # which goes by an artist's mean distance: lines would vanish in the surface
+    axes.computed_zorder = False  # it orders artists by their mean distance, so that lines would vanish in the surface
     _draw_ground(axes, ground, relief)
     for walk in walks:
         _draw_walk(axes, walk, relief, chosen[walk.trial_id])
@@ -140,7 +140,7 @@ def _draw(
 
 
 class Relief:
-    """Heights over the unit square: what lies on them, and what of it is seen.
+    """Heights over a rectangle: they give paths their height, and tell which points the eye can see.
 
     Parameters
     ----------
@@ -157,29 +157,29 @@ class Relief:
         self.view = view
 
     def at(self, points: Array) -> Array:
-        """Return the heights at points (..., 2); NaN beside the relief."""
+        """Return the heights at points (..., 2); NaN outside of the relief."""
         from scipy.ndimage import map_coordinates
 
         place = (points - self.low) / self.size * (np.array(self.z.shape) - 1)
-        beside = ~((place >= 0) & (place <= np.array(self.z.shape) - 1)).all(axis=-1)
+        outside = ~((place >= 0) & (place <= np.array(self.z.shape) - 1)).all(axis=-1)
         heights: Array = map_coordinates(self.z, np.moveaxis(place, -1, 0), order=1, mode="nearest")
-        return np.where(beside, np.nan, heights)
+        return np.where(outside, np.nan, heights)
 
     def drape(self, path: Array) -> Array:
-        """Return points (k, 3) on the relief along the straight lines between those of a path (n, 2)."""
+        """Return points (k, 3) on the relief, along the straight lines between the points of a path (n, 2)."""
         share = np.abs(np.diff(path, axis=0)) / self.size
         pieces = np.nan_to_num(np.ceil(share.max(axis=1, initial=0.0) * _FACES)).clip(1, _FACES).astype(np.int64)
         parts = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(path[:-1], path[1:], pieces, strict=True)]
         return self.on(np.concatenate([*parts, path[-1:]]))
 
     def on(self, points: Array) -> Array:
-        """Return points (k, 2) with their heights; NaN beside the relief."""
+        """Return points (k, 2) with their heights; NaN outside of the relief."""
         heights = self.at(points) + _LIFT * self.top
         on: Array = np.where(np.isnan(heights)[:, None], np.nan, np.column_stack([points, heights]))
         return on
 
     def seen(self, points: Array) -> NDArray[np.bool_]:
-        """Return which of some points (k, 3) no part of the relief hides from the eye."""
+        """Return which points (k, 3) the eye sees, since no part of the relief hides them."""
         parts = [points[first : first + _AT_ONCE] for first in range(0, len(points), _AT_ONCE)]
         return np.concatenate([self._seen(part) for part in parts]) if parts else np.zeros(0, bool)
 
@@ -217,14 +217,14 @@ def _strides(ground: Surface) -> tuple[int, int]:
 
 
 def _draw_levels(axes: Any, ground: Surface, relief: Relief) -> None:
-    """Draw the contour lines of the map, where they are seen."""
+    """Draw the contour lines of the map, where the eye sees them."""
     from matplotlib.figure import Figure
 
     every_x, every_y = _strides(ground)
     x, y, z = ground.x[::every_x], ground.y[::every_y], relief.z[::every_x, ::every_y]
     found = Figure().subplots().contour(x, y, z.T, levels_of(z)[1:-1]).allsegs
     length = sum(len(segment) for level in found for segment in level)
-    found = found[:: -(-length // _LINES)]  # of a rugged landscape fewer lines say more
+    found = found[:: -(-length // _LINES)]  # a rugged landscape is clearer with fewer lines
     gap = np.full((1, 2), np.nan)
     lines = [part for level in found for segment in level for part in (segment, gap)]
     if lines:
@@ -239,12 +239,12 @@ def _draw_levels(axes: Any, ground: Surface, relief: Relief) -> None:
 
 
 def _best_view(relief: Relief, walks: Sequence[Walk], minima: Array) -> tuple[float, float]:
-    """Return whence most of the walks is seen."""
+    """Return a view that shows most of the walks."""
     points = np.concatenate([np.empty((0, 3)), *(relief.drape(walk.path) for walk in walks)])
     if not len(points):
         return _VIEWS[0]
     points = points[:: max(1, len(points) // _LOOKS)]
-    # A minimum out of sight is worth a detour, too.
+    # The lowest minima count too: they should be seen.
     points = np.concatenate([points, np.repeat(relief.on(minima[:4]), max(1, len(points) // 16), axis=0)])
     seen = []
     for view in _VIEWS:
@@ -269,7 +269,7 @@ def _draw_walk(axes: Any, walk: Walk, relief: Relief, look: Look) -> None:
 
 def _mark(axes: Any, ground: Surface, walks: Sequence[Walk], relief: Relief, chosen: Mapping[str, Look]) -> None:
     """Mark minima, starts and ends."""
-    minima = relief.on(inside(ground))
+    minima = relief.on(minima_on(ground))
     few = {} if len(minima) <= 12 else {"markersize": 4, "markeredgewidth": 0.4}
     seen = relief.seen(minima)
     axes.plot(*minima[seen].T, **MINIMUM | few, zorder=5)
@@ -291,8 +291,8 @@ def _dress(axes: Any, ground: Surface, height: Height, relief: Relief) -> None:
     axes.set_ylabel(coordinate(ground, 1), labelpad=-4)
     words = [
         f"height: loss, logarithmic from {number(height.low + height.scale)} on",
-        cut_told(ground),
-        height.told(ground),
+        cut_in_words(ground),
+        height.cut_off(ground),
     ]
     axes.text2D(
         1.0,
@@ -305,7 +305,7 @@ def _dress(axes: Any, ground: Surface, height: Height, relief: Relief) -> None:
         color=GREY,
     )
     marks = _marks(height, relief.top)
-    axes.set_zticks(height(marks), labels=[_word(mark) for mark in marks])
+    axes.set_zticks(height(marks), labels=[_tick_label(mark) for mark in marks])
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((1.0, 1.0, 1.0, 0.0))
         axis.line.set_color("#b3b3b3")
@@ -317,7 +317,7 @@ def _dress(axes: Any, ground: Surface, height: Height, relief: Relief) -> None:
 
 
 def _marks(height: Height, top: float) -> Array:
-    """Return losses for the ticks of the height: decades where there are some, at heights that can be told apart."""
+    """Return the losses at the ticks of the height: decades if there are some, and heights that are well apart."""
     from matplotlib.ticker import MaxNLocator
 
     low, high = (float(height.loss(at)) for at in (0.0, top))
@@ -333,7 +333,7 @@ def _marks(height: Height, top: float) -> Array:
     return np.array(kept)
 
 
-def _word(loss: float) -> str:
+def _tick_label(loss: float) -> str:
     if loss >= 1e4:
         return f"$10^{{{np.log10(loss):.0f}}}$" if np.log10(loss) % 1 == 0 else number(loss, 2)
     return "0" if abs(loss) < 1e-12 else number(loss, 4)

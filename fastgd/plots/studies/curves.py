@@ -1,4 +1,4 @@
-"""Convergence curves: each optimizer's best configuration, and what all of its trials do around it."""
+"""Convergence curves: the best configuration of each optimizer, and the spread of all its trials."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ import numpy as np
 from fastgd.analysis import Results
 from fastgd.common.escape import for_picture
 from fastgd.plots.bundles import Bundle, bundles_of
-from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside, usual
+from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside, without_outliers
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, measure, median_of, methods
 from fastgd.plots.style import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Up to this many trials of every optimizer they are drawn as lines, beyond it as quantiles.
+# Up to so many trials of an optimizer are drawn as lines, more of them as quantiles.
 _LINES = 50
 _END = "|"
 _HEIGHT = 3.0  # inches, of the axes of a problem
@@ -167,13 +167,13 @@ def _best_line(axes: "Axes", bundle: Bundle, look: Look, i: int) -> None:
         drawable(bundle.best),
         **look.line(5),
         linewidth=1.8,
-        markevery=(i % every, every),  # staggered, so that markers of close lines do not cover each other
+        markevery=(i % every, every),  # shifted, so that markers of close lines do not cover each other
         zorder=4,
     )
 
 
 def _mark_end(axes: "Axes", bundle: Bundle, look: Look) -> None:
-    """Mark where the best configuration ended, if others went on: from there on its line is its last value."""
+    """Mark where the best configuration ended, if others went on; its line goes on with its last value."""
     if _ended_early(bundle):
         value = np.interp(bundle.end, bundle.x, drawable(bundle.best))
         axes.plot(bundle.end, value, _END, color=look.color, markersize=8, markeredgewidth=1.6, zorder=5)
@@ -199,10 +199,10 @@ def _band(axes: "Axes", bundle: Bundle, look: Look) -> None:
 
 
 def _scale(axes: "Axes", bundles: Sequence[Bundle]) -> None:
-    """Set limits that show the best curves from the start on, and logarithmic axes where they help."""
+    """Set limits that show the best curves from their start on, and logarithmic axes where they help."""
     dress(axes)
     start = [float(np.median(np.concatenate([bundle.values[:, 0] for bundle in bundles])))]
-    limits(axes, np.concatenate(usual([bundle.best for bundle in bundles], start)), always=start)
+    limits(axes, np.concatenate(without_outliers([bundle.best for bundle in bundles], start)), always=start)
     scale_x(axes, np.concatenate([bundle.x for bundle in bundles]))
 
 
@@ -241,7 +241,7 @@ def _name_ends(axes: "Axes", bundles: Sequence[Bundle], chosen: Mapping[str, Loo
 
 
 def _key(figure: "Figure", bundles: Sequence[Bundle], spread: bool, what: str) -> None:
-    """Say what the lines are."""
+    """Put a key of the lines below the picture."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

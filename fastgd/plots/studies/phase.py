@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-# Statuses from the best to the worst, each with its name here and its colour.
+# Statuses from the best to the worst, each with its name in the picture and its colour.
 PHASES = {
     "converged": ("convergent", "#7fb2d9"),
     "trapped": ("trapped in another minimum", "#c9a3c0"),
@@ -36,7 +36,7 @@ PHASES = {
     "diverged": ("divergent", "#a6503b"),
 }
 _NAMES = tuple(PHASES)
-SHADES = ("#dbeaf6", "#9cc7e3", "#4f97c9", "#1f619f", "#0b2f5e")  # of the steps that convergence took
+SHADES = ("#dbeaf6", "#9cc7e3", "#4f97c9", "#1f619f", "#0b2f5e")  # darker: more steps until convergence
 
 
 def phase(
@@ -138,7 +138,7 @@ def _ends(results: Results) -> pd.DataFrame:
     trials = results.table("trials", columns=columns, filter=pc.field("in_study")).to_pandas()
     names = trials["trial_id"].cat.categories
     configuration = trials["trial_id"].cat.codes.to_numpy(dtype=np.int64)
-    # What has no phase of its own was ended before its last step.
+    # Trials with another status ended before their last step.
     names_of = [name if name in _NAMES else "completed" for name in trials["status"].cat.categories]
     codes = np.array([_NAMES.index(name) for name in names_of], dtype=np.int64)
     status = codes[trials["status"].cat.codes]
@@ -160,7 +160,7 @@ def _table(found: Map, x: str, ends: pd.DataFrame) -> tuple[pd.DataFrame, pd.Dat
 
 
 def shades() -> "Colormap":
-    """Return the colours of steps: the darker, the more."""
+    """Return the colours of numbers of steps: darker for more."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("steps", SHADES)
@@ -178,7 +178,7 @@ def _norm(tables: list[pd.DataFrame]) -> "Normalize":
 
 
 def step_bar(figure: "FigureBase", steps: "ScalarMappable", grid: "list[Axes]", extend: str) -> None:
-    """Put the scale of the steps beside axes, with round numbers; it is open where there are fewer or more."""
+    """Put the colour scale of the steps beside axes; `extend`: at which ends values lie beyond it."""
     from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
     bar = figure.colorbar(steps, ax=grid, pad=0.02, extend=extend)
@@ -191,7 +191,7 @@ def step_bar(figure: "FigureBase", steps: "ScalarMappable", grid: "list[Axes]", 
 
 
 def _draw(axes: "Axes", found: Map, x: str, tables: tuple[pd.DataFrame, pd.DataFrame], norm: "Normalize") -> str:
-    """Draw the cells: the phases, and above them the steps of those that converge; say where they are fewest."""
+    """Draw the phases, and over them the steps where trials converge; return in words where these are fewest."""
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
     phases, steps = tables

@@ -1,4 +1,4 @@
-"""Searches of rates: the loss against the rate in all rounds, and how they close in on the best one."""
+"""The picture of a search of rates: the loss against the rate in all rounds, and the rates of each round."""
 
 import math
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def tune(tuning: FoundRates, page: int = 1) -> "Figure":
     """Plot a search of rates: for each optimizer the loss against the rate, and below it the rates of each round.
 
-    The dark line is that of the rounds with the whole budget, the light one that of the rounds before; the strip holds
-    the bracket of the best rate. The broad bar in the lower part shows the rates that are about as good. Crosses are
-    rates at which the median seed diverged.
+    The dark line is of the rounds with the whole budget, the light one of the rounds before. The dark bar is the
+    bracket of the best rate; the broad light bar holds the rates that are about as good. Crosses are rates at which the
+    median seed diverged.
 
     Parameters
     ----------
@@ -101,15 +101,15 @@ def _best(answer: "pd.Series[Any]") -> str:
 
 
 def _sentence(searched: pd.DataFrame, answer: "pd.Series[Any]") -> str:
-    """What stands below a title: what is told of the answer, and how flat the optimum is."""
-    told = [name for name in columns_to_show(searched, (*FOUND, "method")) if name not in ("optimizer", "variant")]
+    """Return the line below a title: the settings of the answer, and how flat the optimum is."""
+    columns = [name for name in columns_to_show(searched, (*FOUND, "method")) if name not in ("optimizer", "variant")]
     own = answer.copy()
     own["variant"] = ""  # it stands in the title
     if "batch_size" in answer:
         own["batch_size"] = number(answer["batch_size"])
     ratio = answer["flat_high"] / answer["flat_low"]
     flat = f"flat over {math.log10(ratio):.1f} decades" if ratio > 1 else ""
-    return ", ".join(filter(None, (settings(own, told), flat, "at an end" if answer["status"] == AT_END else "")))
+    return ", ".join(filter(None, (settings(own, columns), flat, "at an end" if answer["status"] == AT_END else "")))
 
 
 def _losses(axes: "Axes", points: pd.DataFrame, answer: "pd.Series[Any]", look: Look) -> None:
@@ -190,7 +190,7 @@ def _mixed(color: str, white: float) -> tuple[float, float, float]:
 
 
 def _key(figure: "Figure", tuning: FoundRates) -> None:
-    """Say below the panels what the lines are."""
+    """Put a key of the lines and bars below the panels."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
