@@ -1,8 +1,8 @@
-"""Which files of a results folder count: the one rule that readers, resuming runs and the sweep share.
+"""Which files of a results folder count: the rule that readers, runs that go on and the sweep of old files share.
 
 A trials file `GGGG-NNNNNN.parquet` is the commit record of part N of generation G; its footer names the curves and
 parameters files that belong to it. Only the highest generation counts. Compaction writes all rows again as one part of
-the next generation: the moment that its trials file takes its name, every older part is void, at once and for good.
+the next generation: from the moment that its trials file has its name, no older part counts any more.
 """
 
 import json
@@ -39,7 +39,7 @@ from fastgd.store.manifest import Manifest
 from fastgd.store.schema import PARAMETERS, Columns
 from fastgd.store.seal import DamageError
 
-ATTACHED = ("curves", "parameters", "trajectories")  # what a commit record names
+ATTACHED = ("curves", "parameters", "trajectories")  # the kinds of files that a commit record names
 KINDS = ("trials", *ATTACHED)
 _OF_FILE = {kind: r"-\d{2,}" if kind in ATTACHED else "" for kind in KINDS}
 _NAMES = {kind: re.compile(r"\.?(\d{4,})-(\d{6,})" + number + r"\.parquet") for kind, number in _OF_FILE.items()}
@@ -57,23 +57,23 @@ def commit_schema(schema: pa.Schema, footer: Mapping[str, str], files: Mapping[s
 
 
 def numbers_of(path: Path) -> tuple[int, int] | None:
-    """Return the generation and the number of a part by its file's name; None: no part is called so."""
+    """Return the generation and the number of a part from its file's name; None if it is not the name of a part."""
     found = _NAMES[path.parent.name].fullmatch(path.name)
     return (int(found[1]), int(found[2])) if found else None
 
 
 def generation_of(path: Path) -> int:
-    """Return the generation of a part by its file's name; 0 where no part is called so."""
+    """Return the generation of a part from its file's name; 0 if it is not the name of a part."""
     return (numbers_of(path) or (0, 0))[0]
 
 
 def attached_files(record: Footer, kind: str) -> list[str] | None:
-    """Return the files of a kind that a commit record names; None: it says nothing of the kind.
+    """Return the names of the files of a kind that belong to a commit record; None if its footer does not say.
 
     Raises
     ------
     DamageError
-        What it says are no names.
+        The footer holds something else than names.
     """
     text = record.entry(f"fastgd.{kind}".encode())
     if not text:
@@ -90,7 +90,7 @@ def attached_files(record: Footer, kind: str) -> list[str] | None:
 
 @dataclass(frozen=True)
 class Contents:
-    """The files of a results folder that count, as they stood when it was read.
+    """The files of a results folder that count, as of when the folder was read.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class Contents:
     trials, curves, parameters, trajectories : tuple of Path
         The files, in the order of writing.
     files : mapping of Path to Footer
-        What their footers say.
+        The footers of all these files.
     """
 
     folder: Path
@@ -111,14 +111,14 @@ class Contents:
 
     @classmethod
     def read(cls, folder: Path) -> "Contents":
-        """Read which files count.
+        """Find the files that count.
 
         Raises
         ------
         InputError
             A file is damaged, missing, another one under its name, or was not written by fastgd.
         """
-        for _ in range(3):  # a run that ends may compact files away while they are looked for
+        for _ in range(3):  # another run may compact files away between two looks at the folder
             try:
                 return cls._read(folder)
             except FileNotFoundError as error:
@@ -129,21 +129,21 @@ class Contents:
 
     @classmethod
     def _read(cls, folder: Path) -> "Contents":
-        # The manifest is read first: what counts can only have become more since it was written.
+        # The manifest is read first: since it was written, parts can only have been added.
         manifest = Manifest.read(folder) if (folder / "manifest.json").exists() else None
-        home = manifest.folder if manifest else ""
+        folder_id = manifest.folder if manifest else ""
         trials = _newest_generation(folder / "trials")
-        files = {path: read_own_footer(path, home) for path in trials}
+        files = {path: read_own_footer(path, folder_id) for path in trials}
         attached = {kind: _named(folder, kind, files) for kind in ATTACHED}
-        files |= {path: read_own_footer(path, home) for paths in attached.values() for path in paths}
+        files |= {path: read_own_footer(path, folder_id) for paths in attached.values() for path in paths}
         contents = cls(folder, trials, **attached, files=files)
         contents._require_parts(manifest.parts if manifest else {})
         if len(trials) > 1 and not all(files[path].sealed for path in trials):
-            contents.require_single()  # sealed files say which part they are, and cannot stand twice
+            contents.require_single()  # sealed files name their part, so that a copy under another name is found
         return contents
 
     def _require_parts(self, parts: Mapping[str, int]) -> None:
-        """Raise FileNotFoundError where a part that counted when the last run ended is not there."""
+        """Raise FileNotFoundError if a part is missing that counted when the last run ended."""
         rows = self.parts
         for name, count in parts.items():
             path = self.folder / "trials" / name
@@ -155,7 +155,7 @@ class Contents:
                 raise damaged_file(path, f"it has {rows[name]:,} rows, and manifest.json says {count:,}")
 
     def require_single(self) -> None:
-        """Raise InputError where a trial stands twice."""
+        """Raise InputError if a trial is stored twice."""
         names = ["trial_id"] + (["start"] if self.columns.coordinates is not None else [])
         rows = self.table("trials", columns=names).to_pandas()
         if (again := rows.duplicated()).any():
@@ -173,23 +173,23 @@ class Contents:
 
     @property
     def generation(self) -> int:
-        """The generation of the parts."""
-        return _numbers(self.trials[-1])[0] if self.trials else 0
+        """The generation of the parts that count."""
+        return _numbers_of_part(self.trials[-1])[0] if self.trials else 0
 
     @property
     def parts(self) -> dict[str, int]:
-        """The trials files with their rows, as the manifest names them."""
+        """The names of the trials files with their numbers of rows, as the manifest keeps them."""
         return {path.name: self.files[path].rows for path in self.trials}
 
     @property
     def next_number(self) -> int:
-        """The number of the next part: no file of any kind has it, one of somebody else's neither."""
+        """The number of the next part, which no file in the folder has, whoever wrote it."""
         taken = [number for generation, number in _taken(self.folder) if generation == self.generation]
         return max(taken, default=-1) + 1
 
     @property
     def next_generation(self) -> int:
-        """The number of the next generation, likewise."""
+        """The number of the next generation, which no file in the folder has."""
         return max((generation for generation, _ in _taken(self.folder)), default=self.generation) + 1
 
     def dataset(self, kind: str) -> pds.Dataset:
@@ -212,7 +212,7 @@ class Contents:
 
     @contextmanager
     def _naming(self, kind: str) -> Iterator[None]:
-        """Name the file that is damaged, which a dataset does not."""
+        """Turn errors of datasets into an InputError that names the damaged file."""
         try:
             yield
         except (FileNotFoundError, MemoryError):
@@ -222,7 +222,7 @@ class Contents:
             raise damaged_file(self.folder / kind / "*.parquet", error) from error
 
     def trial_ids(self, status: str | None = None) -> set[str]:
-        """Return the trials that are committed; those with a status."""
+        """Return the ids of the committed trials, or of those with a status."""
         chosen = None if status is None else pds.field("status") == status
         found = self.table("trials", columns=["trial_id"], filter=chosen)["trial_id"]
         return set(pc.unique(found.cast(pa.string())).to_pylist())
@@ -230,7 +230,7 @@ class Contents:
     def first_rows(self, columns: Sequence[str]) -> pd.DataFrame:
         """Return these columns of the first row of each `trial_id`, which is the index.
 
-        On landscapes there is a row for each start, and all rows of a `trial_id` have the same configuration.
+        On landscapes there is a row for each start; all rows of a `trial_id` have the same configuration.
         """
         trials, names = self.dataset("trials"), ["trial_id", *columns]
         found = [trials.schema.empty_table().select(names).to_pandas()]
@@ -245,7 +245,7 @@ class Contents:
         return set(self.table("parameters", columns=["trial_id"])["trial_id"].to_pylist())
 
     def starts(self) -> dict[str, NDArray[np.int64]]:
-        """Return the starts of each configuration that are committed, of a study on landscapes."""
+        """Return the committed starts of each configuration of a study on landscapes."""
         if self.columns.coordinates is None:
             return {}
         table = self.table("trials", columns=["trial_id", "start"])
@@ -253,15 +253,15 @@ class Contents:
         return {str(name): np.sort(starts.to_numpy()) for name, starts in groups}
 
     def sweep(self) -> None:
-        """Delete what does not count: temporary files, curves without a commit record, parts that were compacted.
+        """Delete files that do not count: temporary ones, curves without a commit record, and compacted parts.
 
-        Only files that fastgd wrote to this place go: those with a temporary name, and those whose footer says so.
+        Only files that fastgd wrote to this place are deleted: they have a temporary name, or their footer says so.
         """
-        home = Manifest.read(self.folder).folder
+        folder_id = Manifest.read(self.folder).folder
         found = [path for path in _parts(self.folder) if path not in self.files]
-        void = [path for path in found if path.name.startswith(".") or is_own(path, home)]
+        old = [path for path in found if path.name.startswith(".") or is_own(path, folder_id)]
         texts = [self.folder / ".manifest.json", self.folder / ".study.toml"]
-        remove(void + [path for path in texts if path.is_file()])
+        remove(old + [path for path in texts if path.is_file()])
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -276,11 +276,11 @@ def _taken(folder: Path) -> list[tuple[int, int]]:
 
 def _newest_generation(folder: Path) -> tuple[Path, ...]:
     parts = sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
-    newest = max((_numbers(path)[0] for path in parts), default=0)
-    return tuple(path for path in parts if _numbers(path)[0] == newest)
+    newest = max((_numbers_of_part(path)[0] for path in parts), default=0)
+    return tuple(path for path in parts if _numbers_of_part(path)[0] == newest)
 
 
-def _numbers(path: Path) -> tuple[int, int]:
+def _numbers_of_part(path: Path) -> tuple[int, int]:
     found = numbers_of(path)
     if found is None:
         raise foreign_file(path)
@@ -294,7 +294,7 @@ def _named(folder: Path, kind: str, records: Mapping[Path, Footer]) -> tuple[Pat
     for path, record in records.items():
         with naming_damage(path):
             named = attached_files(record, kind)
-        if named is None and kind != "trajectories":  # which earlier versions did not have
+        if named is None and kind != "trajectories":  # earlier versions had no trajectories
             raise foreign_file(path)
         for name in named or ():
             if name not in present:

@@ -1,4 +1,4 @@
-"""`fastgd verify`: whether a results folder is what was written, and how to go on from it where it is not."""
+"""`fastgd verify`: checks whether a results folder is what was written, and repairs it if asked."""
 
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -25,11 +25,11 @@ class Verification:
     findings : tuple of Finding
         What is wrong: of each the file, the problem, and the trials that it costs.
     remarks : tuple of Finding
-        What is not wrong: files of others, files of earlier versions, which have no checksums.
+        What is not wrong but worth saying, such as files of others and files of earlier versions without checksums.
     files, trials : int
-        How many files count, and how many trials they hold.
+        How many files count, and how many good trials they hold.
     again : tuple of str
-        The trials that are lost: the next run of the study computes them.
+        The trials that are lost, which the next run of the study computes again.
     repaired : bool
         Whether it was repaired.
     aside : Path or None
@@ -62,9 +62,8 @@ def verify(path: str | Path, repair: bool = False) -> Verification:
     path : path
         The folder that `fastgd.run` wrote to.
     repair : bool
-        Move what is damaged aside, to `damaged/<UTC time>` in the folder, and write what is good anew, so that the next
-        run of the study computes exactly the trials again that lost something. Damaged files are kept there whole; what
-        good files hold of these trials is not kept.
+        Move damaged files to `damaged/<UTC time>` in the folder, and write the rest anew without the trials that have
+        lost something, so that the next run of the study computes exactly these again.
 
     Returns
     -------
@@ -92,7 +91,7 @@ def verify(path: str | Path, repair: bool = False) -> Verification:
 
 
 def _inspected(path: Path) -> Inspection:
-    """Inspect a folder that another process may write to: only what is found twice is wrong."""
+    """Inspect a folder that another process may write to: findings count only if a second look has the same."""
     before = None
     for _ in range(4):
         with suppress(FileNotFoundError):  # compacted away

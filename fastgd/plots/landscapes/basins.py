@@ -241,22 +241,10 @@ def _draw(axes: "Axes", one: Basins, surface: Surface, norm: "Normalize", color:
     if grid is None and len(one.points) <= _DOTS:
         size = min(60.0, 0.9 * (72 * 2.2) ** 2 / len(one.points))  # square points: most of the axes
         diverged = one.codes == DIVERGED
-        axes.scatter(
-            one.points[~diverged, 0],
-            one.points[~diverged, 1],
-            c=colors[~diverged] / 255,
-            s=size,
-            linewidths=0,
-            rasterized=True,
-        )
-        axes.scatter(
-            one.points[diverged, 0],
-            one.points[diverged, 1],
-            s=size,
-            facecolors="white",
-            edgecolors="#b3b3b3",
-            linewidths=0.5,
-        )
+        x, y = one.points[~diverged].T
+        axes.scatter(x, y, c=colors[~diverged] / 255, s=size, linewidths=0, rasterized=True)
+        x, y = one.points[diverged].T
+        axes.scatter(x, y, s=size, facecolors="white", edgecolors="#b3b3b3", linewidths=0.5)
     else:
         _image(axes, colors, *(grid or _raster(one.points)))
     mark_minima(axes, surface)

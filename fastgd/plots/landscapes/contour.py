@@ -49,8 +49,8 @@ def contour(
     """Plot the trajectories of optimizers on the contour map of a landscape: axes for each problem.
 
     Heights are logarithmic above the lowest valleys; levels are means of equal steps of height and of equal areas.
-    Dots are the first steps, as far as they can be told apart. With more than two coordinates the map is a cut, which a line
-    above it names, and trajectories are projected onto it. An end outside of the map is marked at its edge. Each
+    Dots are the first steps, as far as they can be told apart. With more than two coordinates the map is a cut, which a
+    line above it names, and trajectories are projected onto it. An end outside of the map is marked at its edge. Each
     configuration has a colour of its own.
 
     Parameters
