@@ -237,9 +237,9 @@ class Results:
             raise InputError(f"results cannot be ranked at {at!r}; {nearest(at, AT)}")
         value = f"{at}_{self.metric(by)}"
         trials, configuration, identities = self._configurations
-        keys = _sort_keys(trials, value)
+        order_by = _sort_keys(trials, value)
         # Sorted, the trials of one configuration are neighbours, and the middle one is their median.
-        score, epochs, group = (keys[name].to_numpy() for name in ("score", "epochs", "group"))
+        score, epochs, group = (order_by[name].to_numpy() for name in ("score", "epochs", "group"))
         # There may be millions of trials: keys that are the same for all of them would cost time for nothing.
         differing = [values for values in (epochs, group) if (values != values[:1]).any()]
         order = np.lexsort((score, *differing, configuration))
@@ -307,7 +307,7 @@ class Results:
         return {"seeds": own["seed"].nunique().to_numpy(), "starts": own["start"].nunique().to_numpy()}
 
     def seeds_of(self, trial_id: str) -> list[str]:
-        """Return the ids of the trials in the study with the same configuration as a trial, itself included: one a seed."""
+        """Return the ids of the trials with the configuration of a trial, one for each seed, itself included."""
         if trial_id not in self._seeds:
             raise InputError(f"there is no trial {trial_id!r} in the study of {self.path}")
         return list(self._seeds[trial_id])
@@ -351,7 +351,7 @@ class Results:
         return trials, codes, trials.iloc[first][self.identity]
 
     def _configurations_of_swarms(self) -> tuple[pd.DataFrame, NDArray[np.int64], pd.DataFrame]:
-        """Return the same for landscapes, which may have many millions of trials: their ids tell configurations apart."""
+        """Return the same for landscapes, of which there may be many millions of trials, without reading all columns."""
         names = ["trial_id", "start", "seed", "status", "final_loss", "best_loss"]
         table = self.table("trials", columns=names, filter=pc.field("in_study"))
         trials: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)  # a column at a time, not a copy
@@ -364,7 +364,7 @@ class Results:
         return trials, numbers[codes], table.iloc[first][self.identity]
 
     def _numbered(self, trials: pd.DataFrame) -> NDArray[np.int64]:
-        """Return the number of each trial's configuration, by its name; schema 1 had none, and settings are compared."""
+        """Return the number of each trial's configuration, by its name; in schema 1, which had none, by its settings."""
         by = self.identity if self.manifest.schema == 1 else ["configuration"]
         return np.asarray(trials.groupby(by, dropna=False, sort=False, observed=True).ngroup(), dtype=np.int64)
 

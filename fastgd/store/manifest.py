@@ -13,8 +13,8 @@ from fastgd.common.errors import InputError
 from fastgd.common.parsing import fault_of, from_json, shortened
 from fastgd.store.files import write_text
 
-# The version of the layout on disk and of how trial ids are made. Folders of earlier versions can be read, but are never
-# written to: their trials have other ids, and would not be found.
+# The version of the layout on disk and of how trial ids are made. Folders of earlier versions can be read, but never be
+# extended: their trials have other ids, and would not be found.
 SCHEMA, READABLE = 2, (1, 2)
 LATER = ("folder", "parts", "surfaces")  # fields that manifests of earlier versions lack
 CHECKSUM = "checksum"
