@@ -435,8 +435,8 @@ def test_a_pole_does_not_flatten_a_map():
     pole = surface(minima=[(0, 0)], loss=loss)
     assert len(levels_of(Height(plain)(plain.loss))) == len(levels_of(Height(pole)(pole.loss)))
     np.testing.assert_allclose(Height(pole).top, Height(plain).top, rtol=0.05)
-    assert Height(plain).told(plain) == ""
-    assert "of the map is higher, up to 1e+200" in Height(pole).told(pole)
+    assert Height(plain).cut_off(plain) == ""
+    assert "of the map is higher, up to 1e+200" in Height(pole).cut_off(pole)
     hole = plain.loss.copy()
     hole[3, 4] = -1e200
     assert Height(surface(loss=hole)).low == 0.0

@@ -351,7 +351,7 @@ class Results:
         return trials, codes, trials.iloc[first][self.identity]
 
     def _configurations_of_swarms(self) -> tuple[pd.DataFrame, NDArray[np.int64], pd.DataFrame]:
-        """Return the same for landscapes, of which there may be many millions of trials, without reading all columns."""
+        """Return the same for landscapes, whose trials may be many millions: few of their columns are read."""
         names = ["trial_id", "start", "seed", "status", "final_loss", "best_loss"]
         table = self.table("trials", columns=names, filter=pc.field("in_study"))
         trials: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)  # a column at a time, not a copy
@@ -364,7 +364,7 @@ class Results:
         return trials, numbers[codes], table.iloc[first][self.identity]
 
     def _numbered(self, trials: pd.DataFrame) -> NDArray[np.int64]:
-        """Return the number of each trial's configuration, by its name; in schema 1, which had none, by its settings."""
+        """Return the number of each trial's configuration, by its name; in schema 1 without names, by its settings."""
         by = self.identity if self.manifest.schema == 1 else ["configuration"]
         return np.asarray(trials.groupby(by, dropna=False, sort=False, observed=True).ngroup(), dtype=np.int64)
 

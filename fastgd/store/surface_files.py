@@ -108,11 +108,8 @@ def write_surface(folder: Path, number: int, surface: Surface, specification: st
 
 def holds_surface(folder: Path, number: int, specification: str) -> bool:
     """Whether the surface of problem `number` is there and has this specification."""
-    path = _path(folder, number)
-    return (
-        is_own(path, _folder_id(folder))
-        and read_own_footer(path, _folder_id(folder)).entry(_SPECIFICATION) == specification
-    )
+    path, folder_id = _path(folder, number), _folder_id(folder)
+    return is_own(path, folder_id) and read_own_footer(path, folder_id).entry(_SPECIFICATION) == specification
 
 
 def keep_surfaces(folder: Path, count: int) -> None:

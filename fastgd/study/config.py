@@ -34,8 +34,8 @@ __all__ = [
     "Study",
 ]
 
-LANDSCAPE_CHECKPOINTS = 10
-LARGEST_FILE = 4_000_000  # bytes of a study: its parser is slow
+LANDSCAPE_CHECKPOINTS = 10  # the default number, where each step would be an epoch
+LARGEST_FILE = 4_000_000  # bytes of a study file, since parsing TOML is slow
 
 
 class Study(StudyFields):
@@ -104,7 +104,7 @@ class Study(StudyFields):
         folder: Path | None = None,
         overridden: Sequence[str] = (),
     ) -> None:
-        """Validate into this instance, as pydantic's own `__init__` does, with a context and this package's errors."""
+        """Validate the fields into this instance, as pydantic's `__init__` does, but with fastgd's errors."""
         fields = _with_defaults(fields)
         try:
             refuse_malformed(fields)
@@ -131,14 +131,14 @@ def read_fields(
 
 
 def require_study(found: object) -> None:
-    """Refuse what is no study, such as the path of one."""
+    """Refuse an argument that is no study, such as the path of one."""
     if not isinstance(found, Study):
         kind = type(found).__name__
         raise InputError(f"a fastgd.Study is needed, found {kind}: fastgd.Study.from_toml(path) reads a study file")
 
 
 def _with_defaults(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a study's fields; landscapes, whose epochs are steps, are recorded at a few of them unless they say so."""
+    """Return a study's fields; on landscapes, where each step is an epoch, the default has few checkpoints."""
     problems, record = as_list(fields.get("problem")), fields.get("record", {})
     landscapes = all(isinstance(problem, Mapping) and "landscape" in problem for problem in problems)
     if not landscapes or not isinstance(record, Mapping) or "every" in record:
@@ -152,7 +152,7 @@ def _parse(path: Path) -> dict[str, Any]:
             text = file.read(LARGEST_FILE + 1)
         if len(text) > LARGEST_FILE:
             raise InputError(f"{path}: is larger than {LARGEST_FILE:,} bytes, and no study; long lists go into files")
-        lines = text.decode("utf-8-sig")  # some editors begin with a mark
+        lines = text.decode("utf-8-sig")  # some editors write a byte order mark
         return from_toml(lines.replace("\r\n", "\n").replace("\r", "\n"))
     except InputError:
         raise

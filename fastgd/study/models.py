@@ -121,12 +121,12 @@ class Problem(Block):
 
     @property
     def files(self) -> list[str]:
-        """The files of the problem, which are read by the same keys: of training rows, and of those held out."""
+        """The files of training rows and of held-out rows, which are read with the same keys."""
         return [file for file in (self.path, self.validation) if isinstance(file, str)]
 
 
 class Stop(Block):
-    """When a trial ends before its budget: at a target, by divergence, by standing still.
+    """When a trial ends before its budget: at a target, when it diverges, or when it stops improving.
 
     `diverge` is how far the objective may rise, relative to that at the start or to the loss's own scale.
     """
@@ -177,13 +177,13 @@ class Record(Block):
 
     @model_serializer(mode="wrap")
     def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # what is not set is left out: the identity of trials hangs on it
+        # keys that are not set are left out: trial ids depend on this text
         unset = (("trajectories", "auto"), ("rows", None))
         return {key: value for key, value in handler(self).items() if (key, value) not in unset}
 
 
 def _problem(value: Any, info: ValidationInfo) -> Problem | LandscapeProblem:
-    """Read a problem's block: a landscape where it names one, else data with a loss."""
+    """Read a problem's table: a landscape if it names one, else data with a loss."""
     if isinstance(value, Problem | LandscapeProblem):
         return value
     if isinstance(value, Mapping) and "landscape" in value:

@@ -1,4 +1,4 @@
-"""`[surface]`: which grid of two parameters a problem's error surface is computed over."""
+"""The table `[surface]`: the grid of two parameters over which a problem's error surface is computed."""
 
 from typing import Annotated, Any, Self
 
@@ -10,7 +10,7 @@ from fastgd.study.fields import Block, Written, described
 from fastgd.study.values import as_list, brief, failure, is_point
 
 Array = npt.NDArray[Any]
-MOST_POINTS = 1 << 26
+MOST_POINTS = 1 << 26  # of a surface
 
 
 def _at(value: Any) -> Any:
@@ -69,11 +69,11 @@ class SurfaceBlock(Block):
         return self
 
     def axes(self, parameters: int) -> list[int]:
-        """Return the parameters that vary, of a problem with so many: two, or one."""
+        """Return the one or two parameters that vary, for a problem with so many parameters."""
         return self.parameters if self.parameters is not None else list(range(min(2, parameters)))
 
     def fault(self, parameters: int) -> str:
-        """Say what does not fit a problem with so many parameters; empty: everything does."""
+        """Return what does not fit a problem with so many parameters; empty if everything does."""
         if max(self.axes(parameters)) >= parameters:
             return f"surface.parameters = {self.axes(parameters)}: valid are 0 to {parameters - 1:,}, the parameters"
         if isinstance(self.at, list) and len(self.at) != parameters:
