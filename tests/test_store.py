@@ -12,7 +12,7 @@ import pytest
 from store_samples import block, commit, files, in_a_child, manifest, open_folder, read, trials
 
 from fastgd.common.errors import InputError
-from fastgd.store import Columns, Contents, Manifest, compaction, curves_schema, trials_schema
+from fastgd.store import Columns, Contents, Manifest, compaction
 
 TRIALS = """
     trial_id problem dataset loss n d l2 optimizer variant lr beta schedule schedule.final batch_size seed dtype layout
@@ -25,11 +25,11 @@ CURVES = """
 
 
 def test_the_columns_are_the_contracts():
-    schema = trials_schema(["lr", "beta"], ["final"])
+    schema = Columns(("lr", "beta"), ("final",)).trials
     assert schema.names == TRIALS
     assert {schema.field(name).type for name in ("lr", "beta", "l2", "epochs", "final_loss")} == {pa.float64()}
-    assert curves_schema(["loss", "grad_norm"]).names == CURVES
-    assert curves_schema([]).field("loss").type == pa.float64()
+    assert Columns(metrics=("loss", "grad_norm")).curves.names == CURVES
+    assert Columns().curves.field("loss").type == pa.float64()
 
 
 def test_a_union_of_columns_keeps_the_order_and_adds():

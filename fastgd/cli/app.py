@@ -126,19 +126,21 @@ Plugins = Annotated[
         show_default=False,
     ),
 ]
+StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).", metavar="STUDY.toml")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Replace a value of the file; may be repeated.", metavar="KEY.PATH=VALUE"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, alone, on standard output.")]
 
 
 @app.command()
 def run(
-    study: Annotated[Path, typer.Argument(help="The study file (TOML).", metavar="STUDY.toml")],
+    study: StudyFile,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the results.  [default: results/NAME]", metavar="DIR")
     ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Replace a value of the file; may be repeated.", metavar="KEY.PATH=VALUE"),
-    ] = None,
+    assignments: Assignments = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start anew: an old folder is moved aside, never deleted.")
     ] = False,
@@ -195,15 +197,12 @@ def demo(
 
 @app.command()
 def tune(
-    study: Annotated[Path, typer.Argument(help="The study file (TOML).", metavar="STUDY.toml")],
+    study: StudyFile,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder of the search.  [default: results/NAME-tune]", metavar="DIR"),
     ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Replace a value of the file; may be repeated.", metavar="KEY.PATH=VALUE"),
-    ] = None,
+    assignments: Assignments = None,
     factor: Annotated[
         float | None, typer.Option(help="How far apart the rates next to the best one may be.  [default: 1.3]")
     ] = None,

@@ -16,13 +16,13 @@ LINK = re.compile(r"\[([^]]+)\]\(([^)#]+)[^)]*\)")  # a link of Markdown: its te
 
 def records(kind: Kind) -> Rows:
     """Return the records of a registry as plain values, in the registry's order."""
-    return _RECORDS[kind]()
+    return _KINDS[kind][0]()
 
 
 def listing(kind: Kind) -> Table:
     """Return the table of a registry."""
     rows = records(kind)
-    columns = [key for key in rows[0] if key not in _NOT_SHOWN[kind]]
+    columns = [key for key in rows[0] if key not in _KINDS[kind][1]]
     numbers = [key for key in columns if all(isinstance(row[key], int | None) for row in rows)]
     cells = ([_LANDSCAPE_CELLS.get(key, _cell)(row[key]) for key in columns] for row in rows)
     return table(kind, columns, cells, numbers)
@@ -174,25 +174,15 @@ def _keys() -> Rows:
     return [{name: LINK.sub(r"\1 (docs/\2)", value) for name, value in vars(key).items()} for key in keys()]
 
 
-_RECORDS: dict[Kind, Callable[[], Rows]] = {
-    Kind.optimizers: _optimizers,
-    Kind.options: _options,
-    Kind.baselines: _baselines,
-    Kind.schedules: _schedules,
-    Kind.losses: _losses,
-    Kind.landscapes: _landscapes,
-    Kind.datasets: _datasets,
-    Kind.metrics: _metrics,
-    Kind.keys: _keys,
-}
-_NOT_SHOWN: dict[Kind, tuple[str, ...]] = {
-    Kind.optimizers: ("summary",),
-    Kind.options: ("reference",),
-    Kind.baselines: ("reference",),
-    Kind.schedules: ("witness", "reference"),
-    Kind.losses: (),
-    Kind.landscapes: ("start", "reference"),
-    Kind.datasets: (),
-    Kind.metrics: (),
-    Kind.keys: (),
+# Of each kind its records, and the columns that a table does not show.
+_KINDS: dict[Kind, tuple[Callable[[], Rows], tuple[str, ...]]] = {
+    Kind.optimizers: (_optimizers, ("summary",)),
+    Kind.options: (_options, ("reference",)),
+    Kind.baselines: (_baselines, ("reference",)),
+    Kind.schedules: (_schedules, ("witness", "reference")),
+    Kind.losses: (_losses, ()),
+    Kind.landscapes: (_landscapes, ("start", "reference")),
+    Kind.datasets: (_datasets, ()),
+    Kind.metrics: (_metrics, ()),
+    Kind.keys: (_keys, ()),
 }

@@ -211,16 +211,6 @@ class Columns:
         return pa.schema({**_TRAJECTORIES, **dict.fromkeys(self.slots, _FLOAT)})
 
 
-def trials_schema(hyper: Iterable[str], schedule: Iterable[str]) -> pa.Schema:
-    """Return the schema of a trials file with these hyper-parameters and numbers of the schedule."""
-    return Columns(tuple(hyper), tuple(schedule)).trials
-
-
-def curves_schema(metrics: Iterable[str]) -> pa.Schema:
-    """Return the schema of a curves file with these metrics besides those that every curve has."""
-    return Columns(metrics=tuple(metrics)).curves
-
-
 def trials_table(trials: pd.DataFrame, columns: Columns) -> pa.Table:
     """Return the rows of trials as a table with the study's schema.
 

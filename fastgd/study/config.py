@@ -22,17 +22,7 @@ from fastgd.study.overrides import override
 from fastgd.study.values import as_list, plain, refuse_malformed
 from fastgd.user_code.modules import before_imports, refuse_import
 
-__all__ = [
-    "METRICS",
-    "LandscapeProblem",
-    "OptimizerBlock",
-    "Problem",
-    "Record",
-    "Schedule",
-    "Starts",
-    "Stop",
-    "Study",
-]
+__all__ = ["METRICS", "LandscapeProblem", "OptimizerBlock", "Problem", "Record", "Schedule", "Starts", "Stop", "Study"]
 
 LANDSCAPE_CHECKPOINTS = 10  # the default number, where each step would be an epoch
 LARGEST_FILE = 4_000_000  # bytes of a study file, since parsing TOML is slow

@@ -229,13 +229,8 @@ def _draw_levels(axes: Any, ground: Surface, relief: Relief) -> None:
     lines = [part for level in found for segment in level for part in (segment, gap)]
     if lines:
         points = relief.on(np.concatenate(lines))
-        axes.plot(
-            *np.where(relief.seen(points)[:, None], points, np.nan).T,
-            color="#4f738d",
-            linewidth=0.4,
-            alpha=0.6,
-            zorder=1.5,
-        )
+        seen = np.where(relief.seen(points)[:, None], points, np.nan)
+        axes.plot(*seen.T, color="#4f738d", linewidth=0.4, alpha=0.6, zorder=1.5)
 
 
 def _best_view(relief: Relief, walks: Sequence[Walk], minima: Array) -> tuple[float, float]:
@@ -294,16 +289,8 @@ def _dress(axes: Any, ground: Surface, height: Height, relief: Relief) -> None:
         cut_in_words(ground),
         height.cut_off(ground),
     ]
-    axes.text2D(
-        1.0,
-        0.99,
-        "\n".join(filter(None, words)),
-        transform=axes.transAxes,
-        ha="right",
-        va="top",
-        fontsize=7.5,
-        color=GREY,
-    )
+    style_of_words = {"ha": "right", "va": "top", "fontsize": 7.5, "color": GREY}
+    axes.text2D(1.0, 0.99, "\n".join(filter(None, words)), transform=axes.transAxes, **style_of_words)
     marks = _marks(height, relief.top)
     axes.set_zticks(height(marks), labels=[_tick_label(mark) for mark in marks])
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):

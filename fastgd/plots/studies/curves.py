@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -220,24 +220,10 @@ def _name_ends(axes: "Axes", bundles: Sequence[Bundle], chosen: Mapping[str, Loo
     for bundle, end, place in zip(bundles, wanted, spread_labels(wanted.tolist(), gap=0.06), strict=True):
         look = chosen[bundle.method]
         axes.plot([1.0, 1.04], [end, place], color=PALE, linewidth=0.8, transform=axes.transAxes, clip_on=False)
-        axes.plot(
-            1.055,
-            place,
-            look.marker,
-            color=look.color,
-            markersize=5 * look.size,
-            transform=axes.transAxes,
-            clip_on=False,
-        )
-        axes.text(
-            1.08,
-            place,
-            for_picture(_name(bundle)),
-            color=text_color(look.color),
-            fontsize=8,
-            va="center",
-            transform=axes.transAxes,
-        )
+        mark: dict[str, Any] = {"color": look.color, "markersize": 5 * look.size, "clip_on": False}
+        axes.plot(1.055, place, look.marker, transform=axes.transAxes, **mark)
+        text: dict[str, Any] = {"color": text_color(look.color), "fontsize": 8, "va": "center"}
+        axes.text(1.08, place, for_picture(_name(bundle)), transform=axes.transAxes, **text)
 
 
 def _key(figure: "Figure", bundles: Sequence[Bundle], spread: bool, what: str) -> None:
