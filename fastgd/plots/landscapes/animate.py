@@ -63,17 +63,17 @@ def animate(
     from fastgd.plots.film import Film
 
     maps = walks_on_maps(results, "animate", trials, starts, problem, zoom, single=False)
-    ground, walks = maps[0]
+    surface, walks = maps[0]
     chosen = looks_of(methods(results), walks)
     with style():
         figure = Film(figsize=(9.0, 4.9), layout="constrained")
-        share = proportion(ground) or 0.8
+        share = proportion(surface) or 0.8
         left, right = figure.subplots(1, 2, width_ratios=[min(1.3, 1 / share), 0.9])
-        moving = [*_map(left, ground, walks, chosen), *_losses(right, ground, walks, chosen)]
+        moving = [*_map(left, surface, walks, chosen), *_losses(right, surface, walks, chosen)]
         text = left.text(0.02, 0.98, "", transform=left.transAxes, va="top", fontsize=9, fontweight="bold")
         text.set_path_effects(halo(2.5))
-        key(figure, names(ground, walks, chosen))
-        first = f"{ground.info.problem}, the first of {len(maps)} problems; problem= chooses" if len(maps) > 1 else ""
+        key(figure, names(surface, walks, chosen))
+        first = f"{surface.info.problem}, the first of {len(maps)} problems; problem= chooses" if len(maps) > 1 else ""
         note(figure, first, starts_in_words(walks))
         steps = _steps(int(max(walk.step[-1] for walk in walks)), frames)
 
@@ -112,19 +112,19 @@ class _Mover:
         self.point.set_data(*seen[-1:].T)
 
 
-def _map(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
-    draw_map(axes, ground)
-    mark_minima(axes, ground)
-    if proportion(ground) is not None:
+def _map(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
+    draw_map(axes, surface)
+    mark_minima(axes, surface)
+    if proportion(surface) is not None:
         axes.set_aspect("equal")
     starts = np.unique([walk.path[0] for walk in walks], axis=0)
     axes.plot(*starts.T, **START, zorder=2.5)
     return [_Mover(axes, walk.path, chosen[walk.trial_id], 1.5, rim=True) for walk in walks]
 
 
-def _losses(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
+def _losses(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
     """Prepare the axes of the losses; they are logarithmic above the lowest value, where that is known."""
-    low = ground.info.values[0] if ground.info.values else None
+    low = surface.info.values[0] if surface.info.values else None
     seen = np.concatenate([walk.loss for walk in walks])
     seen, start = seen[np.abs(seen) < FAR], _start(walk.loss for walk in walks)
     if low is not None and seen.min(initial=np.inf) < low - 1e-9 * max(1.0, abs(start)):

@@ -26,7 +26,7 @@ _VALLEY = 0.02
 _PLAIN = 1e-250  # smaller differences count as none
 _TAIL = 0.001  # the share of a surface at either end that does not decide heights and colours
 # From the valleys up: pale where walks end, so that their lines stand out.
-_TERRAIN = ("#fdfcf7", "#eef1ec", "#d5e0e2", "#b3c7d2", "#8fabbf", "#7393ac")
+_HEIGHT_COLORS = ("#fdfcf7", "#eef1ec", "#d5e0e2", "#b3c7d2", "#8fabbf", "#7393ac")
 MINIMUM: dict[str, Any] = {
     "marker": "*",
     "linestyle": "",
@@ -93,11 +93,11 @@ class Height:
         return self.low + self.scale * np.expm1(np.asarray(height))
 
 
-def terrain() -> "Colormap":
+def height_colors() -> "Colormap":
     """Return the colours of heights."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("terrain", _TERRAIN)
+    return LinearSegmentedColormap.from_list("heights", _HEIGHT_COLORS)
 
 
 def draw_map(axes: "Axes", surface: Surface) -> None:
@@ -105,7 +105,7 @@ def draw_map(axes: "Axes", surface: Surface) -> None:
     height = Height(surface)
     values = height(surface.loss).T
     levels = levels_of(values)
-    colors = terrain()(np.linspace(0.0, 1.0, len(levels) - 1))
+    colors = height_colors()(np.linspace(0.0, 1.0, len(levels) - 1))
     axes.contourf(surface.x, surface.y, values, levels, colors=colors, zorder=0, antialiased=True)
     axes.contour(surface.x, surface.y, values, levels[1:-1], colors="#5c7d96", linewidths=0.35, alpha=0.55, zorder=0.5)
     axes.set_xlim(surface.x[0], surface.x[-1])
@@ -304,11 +304,11 @@ def map_handles(maps: "Sequence[tuple[Surface, Sequence[Walk]]]") -> "list[Artis
     """Return the key of the marks on maps."""
     from matplotlib.lines import Line2D
 
-    counts = [len(minima_on(ground)) for ground, _ in maps]
+    counts = [len(minima_on(surface)) for surface, _ in maps]
     marked = sum(min(count, _MOST_MINIMA) for count in counts)
     name = "minimum" if marked == sum(counts) else f"minimum (the lowest {marked:,} of {sum(counts):,})"
-    beside = sum(np.count_nonzero(~_in_cut(ground, _minima(ground))) for ground, _ in maps)
-    name += f" ({beside:,} more beside the cut)" if beside else ""
+    elsewhere = sum(np.count_nonzero(~_in_cut(surface, _minima(surface))) for surface, _ in maps)
+    name += f" ({elsewhere:,} more beside the cut)" if elsewhere else ""
     minima = [Line2D([], [], **MINIMUM, label=name)] if marked else []
     if not any(walks for _, walks in maps):
         return list(minima)

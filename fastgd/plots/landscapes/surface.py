@@ -20,10 +20,10 @@ from fastgd.plots.landscapes.map import (
     columns_of,
     coordinate,
     cut_in_words,
+    height_colors,
     levels_of,
     map_handles,
     minima_on,
-    terrain,
 )
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
 from fastgd.plots.pages import note
@@ -112,31 +112,31 @@ def _figure(
     columns = columns_of(len(maps))
     rows, width = -(-len(maps) // columns), WIDTHS[columns]
     figure = Figure(figsize=(width * columns, rows * (0.82 * width + 0.4) + 0.3), layout="constrained")
-    for place, (ground, walks) in enumerate(maps, start=1):
+    for place, (surface, walks) in enumerate(maps, start=1):
         axes = figure.add_subplot(rows, columns, place, projection="3d")
-        _draw(axes, ground, walks, chosen, view)
-        list_below(axes, names(ground, walks, chosen), width, points=10)
+        _draw(axes, surface, walks, chosen, view)
+        list_below(axes, names(surface, walks, chosen), width, points=10)
         if named:
-            axes.set_title(for_picture(ground.info.problem))
+            axes.set_title(for_picture(surface.info.problem))
     key(figure, map_handles(maps))
     return figure
 
 
 def _draw(
-    axes: Any, ground: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look], view: tuple[float, float] | None
+    axes: Any, surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look], view: tuple[float, float] | None
 ) -> None:
-    height = Height(ground)
-    relief = Relief(ground.x, ground.y, height(ground.loss), view or _VIEWS[0])
-    relief.view = view or _best_view(relief, walks, minima_on(ground))
+    height = Height(surface)
+    relief = Relief(surface.x, surface.y, height(surface.loss), view or _VIEWS[0])
+    relief.view = view or _best_view(relief, walks, minima_on(surface))
     axes.set_proj_type("ortho")
     axes.view_init(*relief.view)
     axes.set_box_aspect(_ASPECT, zoom=1.0)
     axes.computed_zorder = False  # it orders artists by their mean distance, so that lines would vanish in the surface
-    _draw_ground(axes, ground, relief)
+    _draw_relief(axes, surface, relief)
     for walk in walks:
         _draw_walk(axes, walk, relief, chosen[walk.trial_id])
-    _mark(axes, ground, walks, relief, chosen)
-    _dress(axes, ground, height, relief)
+    _mark(axes, surface, walks, relief, chosen)
+    _dress(axes, surface, height, relief)
 
 
 class Relief:
@@ -194,17 +194,24 @@ class Relief:
         return np.asarray(~above.any(axis=0))
 
 
-def _draw_ground(axes: Any, ground: Surface, relief: Relief) -> None:
+def _draw_relief(axes: Any, surface: Surface, relief: Relief) -> None:
     from matplotlib.colors import LightSource
 
-    every_x, every_y = _strides(ground)
-    x, y, z = ground.x[::every_x], ground.y[::every_y], relief.z[::every_x, ::every_y]
+    every_x, every_y = _strides(surface)
+    x, y, z = surface.x[::every_x], surface.y[::every_y], relief.z[::every_x, ::every_y]
     level = z / relief.top
     light = LightSource(*_LIGHT)
     colors = light.shade(
-        level, terrain(), blend_mode="soft", vert_exag=_ASPECT[2], dx=1 / len(y), dy=1 / len(x), vmin=0.0, vmax=1.0
+        level,
+        height_colors(),
+        blend_mode="soft",
+        vert_exag=_ASPECT[2],
+        dx=1 / len(y),
+        dy=1 / len(x),
+        vmin=0.0,
+        vmax=1.0,
     )
-    _draw_levels(axes, ground, relief)
+    _draw_levels(axes, surface, relief)
     faces = axes.plot_surface(
         *np.meshgrid(x, y, indexing="ij"), z, facecolors=colors, rcount=len(x), ccount=len(y), shade=False,
         linewidth=0, antialiased=False, zorder=1,
@@ -212,16 +219,16 @@ def _draw_ground(axes: Any, ground: Surface, relief: Relief) -> None:
     faces.set_rasterized(True)
 
 
-def _strides(ground: Surface) -> tuple[int, int]:
-    return -(-len(ground.x) // _FACES), -(-len(ground.y) // _FACES)
+def _strides(surface: Surface) -> tuple[int, int]:
+    return -(-len(surface.x) // _FACES), -(-len(surface.y) // _FACES)
 
 
-def _draw_levels(axes: Any, ground: Surface, relief: Relief) -> None:
+def _draw_levels(axes: Any, surface: Surface, relief: Relief) -> None:
     """Draw the contour lines of the map, where the eye sees them."""
     from matplotlib.figure import Figure
 
-    every_x, every_y = _strides(ground)
-    x, y, z = ground.x[::every_x], ground.y[::every_y], relief.z[::every_x, ::every_y]
+    every_x, every_y = _strides(surface)
+    x, y, z = surface.x[::every_x], surface.y[::every_y], relief.z[::every_x, ::every_y]
     found = Figure().subplots().contour(x, y, z.T, levels_of(z)[1:-1]).allsegs
     length = sum(len(segment) for level in found for segment in level)
     found = found[:: -(-length // _LINES)]  # a rugged landscape is clearer with fewer lines
@@ -262,9 +269,9 @@ def _draw_walk(axes: Any, walk: Walk, relief: Relief, look: Look) -> None:
     axes.plot(*shown.T, "o", color=look.color, markersize=3.4, markeredgewidth=0, zorder=4)
 
 
-def _mark(axes: Any, ground: Surface, walks: Sequence[Walk], relief: Relief, chosen: Mapping[str, Look]) -> None:
+def _mark(axes: Any, surface: Surface, walks: Sequence[Walk], relief: Relief, chosen: Mapping[str, Look]) -> None:
     """Mark minima, starts and ends."""
-    minima = relief.on(minima_on(ground))
+    minima = relief.on(minima_on(surface))
     few = {} if len(minima) <= 12 else {"markersize": 4, "markeredgewidth": 0.4}
     seen = relief.seen(minima)
     axes.plot(*minima[seen].T, **MINIMUM | few, zorder=5)
@@ -275,19 +282,19 @@ def _mark(axes: Any, ground: Surface, walks: Sequence[Walk], relief: Relief, cho
         axes.plot(*relief.on(walk.end[None]).T, **chosen[walk.trial_id].line(6.5) | END, zorder=7)
 
 
-def _dress(axes: Any, ground: Surface, height: Height, relief: Relief) -> None:
+def _dress(axes: Any, surface: Surface, height: Height, relief: Relief) -> None:
     """Set limits, few ticks and thin panes."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlim(ground.x[0], ground.x[-1])
-    axes.set_ylim(ground.y[0], ground.y[-1])
+    axes.set_xlim(surface.x[0], surface.x[-1])
+    axes.set_ylim(surface.y[0], surface.y[-1])
     axes.set_zlim(0.0, relief.top)
-    axes.set_xlabel(coordinate(ground, 0), labelpad=-4)
-    axes.set_ylabel(coordinate(ground, 1), labelpad=-4)
+    axes.set_xlabel(coordinate(surface, 0), labelpad=-4)
+    axes.set_ylabel(coordinate(surface, 1), labelpad=-4)
     words = [
         f"height: loss, logarithmic from {number(height.low + height.scale)} on",
-        cut_in_words(ground),
-        height.cut_off(ground),
+        cut_in_words(surface),
+        height.cut_off(surface),
     ]
     style_of_words = {"ha": "right", "va": "top", "fontsize": 7.5, "color": GREY}
     axes.text2D(1.0, 0.99, "\n".join(filter(None, words)), transform=axes.transAxes, **style_of_words)

@@ -262,9 +262,9 @@ def _settings(block: Block) -> str:
     """Return the keys of a chain that are not the defaults, in words."""
     record = SCHEDULES.find(block["name"])
     usual = {**record.params, "length": None, "per": record.per, "horizon": "last"}
-    told = [f"{key} {_word(block[key])}" for key in usual if key in block and block[key] != usual[key]]
+    words = [f"{key} {_word(block[key])}" for key in usual if key in block and block[key] != usual[key]]
     then = _settings(block["then"]) if "then" in block else ""
-    return ", ".join(told) + (f"{'; ' if told else ''}then {then}" if then else "")
+    return ", ".join(words) + (f"{'; ' if words else ''}then {then}" if then else "")
 
 
 def _word(value: Any) -> str:
