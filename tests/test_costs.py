@@ -28,7 +28,7 @@ from fastgd.plan.planner import make_plan
 from fastgd.problems import LANDSCAPES, LOSSES
 from fastgd.runs.reporting.display import Reporter
 from fastgd.runs.reporting.events import Planned, Searching
-from fastgd.search.rates import Grid
+from fastgd.search.rate_grid import RateGrid
 
 N, D = 400, 6
 SGD = {"name": "sgd", "lr": [0.1, 0.2, 0.3, 0.4, 0.5]}
@@ -243,7 +243,9 @@ def test_a_search_says_what_all_of_its_rounds_cost(tmp_path):
     assert re.fullmatch(f"all rounds of the search: {LINE}\n", written.getvalue())
 
 
-@pytest.mark.parametrize("grid", [Grid(1e-4, 1.0), Grid(1e-3, 0.1), Grid(1e-5, 1.0, 5), Grid(1e-2, 1.0, 9, 1.05)])
+@pytest.mark.parametrize(
+    "grid", [RateGrid(1e-4, 1.0), RateGrid(1e-3, 0.1), RateGrid(1e-5, 1.0, 5), RateGrid(1e-2, 1.0, 9, 1.05)]
+)
 def test_the_rates_of_a_search_are_foreseen(grid):
     searched, about = grid.foreseen()
     assert grid.points < searched < 10 * grid.points

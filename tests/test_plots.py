@@ -12,9 +12,10 @@ from store_samples import OPTIMIZERS, block, commit, configured, open_folder, tr
 
 from fastgd.analysis import load
 from fastgd.common.errors import InputError
+from fastgd.common.numbers import number
 from fastgd.plots import PLOTS, curves, heatmap, plot, save, sensitivity
 from fastgd.plots.bundles import bundles_of
-from fastgd.plots.style import looks, number, spread_labels
+from fastgd.plots.style import looks, spread_labels
 
 # rates need a metric of their own, a range a rate that grew: see test_plots_rates and test_plots_range
 COMMON = ["curves", "sensitivity", "heatmap", "schedule"]  # others need a metric, a sweep or a landscape

@@ -14,7 +14,7 @@ from fastgd.plan.recording import RATE_CLASSES as CLASSES
 from fastgd.plan.recording import RATE_COLUMNS as COLUMNS
 from fastgd.plan.recording import RATE_QUANTILES as QUANTILES
 from fastgd.plots import plot, rates, save
-from fastgd.plots.studies.rates import _CLASSES, rates_of
+from fastgd.plots.studies.effective_rates import _CLASSES, rates_of
 
 CHECKPOINTS = 5
 

@@ -18,8 +18,8 @@ from fastgd.problems import LOSSES, Loss
 from fastgd.runs.outcomes import KnownLandscape, judge
 from fastgd.runs.stopping import Stopping
 from fastgd.schedules import SCHEDULES
-from fastgd.search.rates import excess, flat_range
-from fastgd.search.sweeps import POINTS, Sweep, _smoothed
+from fastgd.search.rate_grid import excess, flat_range
+from fastgd.search.rate_sweeps import POINTS, RateSweep, _smoothed
 from fastgd.study.config import LandscapeProblem, Stop
 
 SCALES = st.integers(-400, 400).map(lambda power: 2.0**power)  # powers of two: no rounding decides
@@ -243,7 +243,7 @@ def test_range_tests_know_no_unit_and_no_offset(offset, unit):
 
     def found(unit, offset):
         values, start = unit * (loss + offset), unit * (1 + offset)
-        sweep = Sweep({}, rates, values, _smoothed(values, rates, start), start)
+        sweep = RateSweep({}, rates, values, _smoothed(values, rates, start), start)
         return sweep.least, sweep.steepest, sweep.blow_up, sweep.suggestion
 
     np.testing.assert_allclose(found(unit, offset), found(1.0, -0.5), rtol=0.1)

@@ -12,7 +12,7 @@ import pytest
 from store_samples import block, commit, files, in_a_child, manifest, open_folder, read, trials
 
 from fastgd.common.errors import InputError
-from fastgd.store import Columns, Manifest, Snapshot, compaction, curves_schema, trials_schema
+from fastgd.store import Columns, Contents, Manifest, compaction
 
 TRIALS = """
     trial_id problem dataset loss n d l2 optimizer variant lr beta schedule schedule.final batch_size seed dtype layout
@@ -25,11 +25,11 @@ CURVES = """
 
 
 def test_the_columns_are_the_contracts():
-    schema = trials_schema(["lr", "beta"], ["final"])
+    schema = Columns(("lr", "beta"), ("final",)).trials
     assert schema.names == TRIALS
     assert {schema.field(name).type for name in ("lr", "beta", "l2", "epochs", "final_loss")} == {pa.float64()}
-    assert curves_schema(["loss", "grad_norm"]).names == CURVES
-    assert curves_schema([]).field("loss").type == pa.float64()
+    assert Columns(metrics=("loss", "grad_norm")).curves.names == CURVES
+    assert Columns().curves.field("loss").type == pa.float64()
 
 
 def test_a_union_of_columns_keeps_the_order_and_adds():
@@ -99,7 +99,7 @@ def test_columns_that_the_schema_lacks_are_a_bug_and_not_dropped(tmp_path):
             cohort.commit(trials(1, momentum=0.9))
         with pytest.raises(ValueError, match="'steps'"):
             cohort.commit(trials(1).drop(columns="steps"))
-    assert Snapshot.read(tmp_path).trials == ()
+    assert Contents.read(tmp_path).trials == ()
 
 
 def test_blocks_are_copied(tmp_path):
@@ -205,7 +205,7 @@ def test_orphans_and_temporary_files_are_ignored_and_swept(tmp_path):
     assert (tmp_path / "curves" / "0000-000001-00.parquet").exists()
     for name in ("curves/.0000-000002-00.parquet", "trials/.0000-000002.parquet", ".manifest.json", ".study.toml"):
         (tmp_path / name).write_bytes(b"torn")
-    assert Snapshot.read(tmp_path).dataset("curves").count_rows() == 6
+    assert Contents.read(tmp_path).dataset("curves").count_rows() == 6
     with open_folder(tmp_path):
         pass
     assert files(tmp_path) == [
@@ -226,7 +226,7 @@ def test_an_extended_study_reads_whole_before_and_after_it_is_finished(tmp_path)
     ) as folder:
         assert folder.committed() == set(first)
         second = commit(folder, trials(2, "u", beta=0.9, **{"schedule.final": 0.1}), r2=0.3)
-        meanwhile = Snapshot.read(tmp_path)
+        meanwhile = Contents.read(tmp_path)
         assert meanwhile.columns == Columns(("lr", "beta"), ("final",), ("r2",))
         rows = meanwhile.dataset("trials").to_table().to_pandas()
         assert rows["beta"].isna().tolist() == [True] * 3 + [False] * 2
@@ -277,7 +277,7 @@ def test_cohorts_after_a_compaction_of_the_same_session_count_too(tmp_path):
         ids = commit(folder, trials(2)) + commit(folder, trials(2, "u"))
         folder.finish(ids)
         ids += commit(folder, trials(2, "v"))
-        assert len(Snapshot.read(tmp_path).trial_ids()) == 6
+        assert len(Contents.read(tmp_path).trial_ids()) == 6
         folder.finish(ids)
     assert sorted(read(tmp_path, "trials")["trial_id"]) == sorted(ids)
     assert len(read(tmp_path, "curves")) == 18

@@ -1,4 +1,4 @@
-"""`fastgd run --dry-run`: a plan in a table."""
+"""`fastgd run --dry-run`: shows the plan of a study as a table."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -13,9 +13,9 @@ TEXTS = ("problem", "optimizer", "kernel")
 
 
 def describe(name: str, summary: PlanSummary, standing: Sequence[str] = ()) -> list[RenderableType]:
-    """Return what a plan says: a row for the cohorts that differ by their seeds only, then the totals.
+    """Return a plan as a table with a row for all cohorts that differ only by their seeds, and the totals below it.
 
-    standing: what the folder holds of it already, in words.
+    standing: sentences on which results the folder holds already.
     """
     by = sorted(summary.cohorts, key=_kind)
     rows = [_row(list(cohorts)) for _, cohorts in groupby(by, key=_kind)]

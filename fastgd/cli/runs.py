@@ -1,4 +1,4 @@
-"""`fastgd run`, `demo` and `warmup`."""
+"""`fastgd run`, `demo` and `warmup`: they run, plan or compile studies, and print what comes of it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -53,7 +53,7 @@ def run(study: Study, out: Path | None, options: Options) -> Results:
 
 
 def _kept(folder: Path, reporter: Reporter) -> str:
-    """Say what an interruption left."""
+    """Return a sentence on what is kept after an interruption."""
     try:
         kept = len(load(folder).trials)
     except InputError:
@@ -65,9 +65,9 @@ def _kept(folder: Path, reporter: Reporter) -> str:
 def dry_run(
     path: Path, assignments: Sequence[str], out: Path | None, options: Options, *, plugins: bool = False
 ) -> None:
-    """Print the plan of a study, or of one trial, and what its folder holds of it; nothing is computed or written.
+    """Print the plan of a study or of one trial, and which results its folder has already; nothing is computed.
 
-    Modules of the study's user are imported with `plugins` only; else the plan is that of what needs none.
+    The user's own modules are imported only with `plugins`; else the plan is that of the part that needs none.
     """
     study, imports = (read(path, assignments, plugins=True), []) if plugins else read_without_plugins(path, assignments)
     if imports:

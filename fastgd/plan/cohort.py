@@ -14,7 +14,7 @@ from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
 from fastgd.optimizers.coasting import EVERY_STEP
 from fastgd.plan.methods import numbers_of, variant_of
 from fastgd.plan.workload import NOTHING_BESIDE, Workload
-from fastgd.store.contents import Snapshot
+from fastgd.store.contents import Contents
 from fastgd.study.config import Record, Schedule, Stop
 from fastgd.study.sub_tables import Search
 
@@ -219,7 +219,7 @@ class CohortUnit:
         ids, seeds = [self.ids[lane] for lane in lanes], [self.seeds[lane] for lane in lanes]
         return replace(self, spec=spec, which=self.which[keep], configurations=names, ids=ids, seeds=seeds)
 
-    def without(self, stored: Snapshot) -> "CohortUnit | None":
+    def without(self, stored: Contents) -> "CohortUnit | None":
         """Return what is left of it beside the trials that are stored, and did not run out of time."""
         return self.without_trials(stored.trial_ids() - stored.trial_ids("timeout"))
 

@@ -16,7 +16,7 @@ from fastgd.plan.notes import evaluation_notes, in_short, recording_notes
 from fastgd.plan.summary import PlanSummary, summary_of
 from fastgd.plan.surfaces import SurfaceUnit
 from fastgd.plan.swarm import SwarmUnit
-from fastgd.store.contents import Snapshot
+from fastgd.store.contents import Contents
 
 Unit: TypeAlias = CohortUnit | SwarmUnit
 
@@ -58,7 +58,7 @@ class Plan:
         """What has kernels of its own, and of which kind."""
         return {unit.method: unit.kind for unit in self.units}
 
-    def left(self, stored: Snapshot) -> "Plan":
+    def left(self, stored: Contents) -> "Plan":
         """Return the plan of what a folder does not hold."""
         left = (unit.without(stored) for unit in self.units)
         return replace(self, units=[unit for unit in left if unit is not None])

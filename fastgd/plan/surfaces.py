@@ -11,9 +11,9 @@ import numpy.typing as npt
 from fastgd.datasets import Data
 from fastgd.plan.workload import entries_of
 from fastgd.problems import Loss, find_loss
-from fastgd.store.surfaces import SurfaceInfo
+from fastgd.store.surface_files import SurfaceInfo
 from fastgd.study.config import LandscapeProblem, Problem
-from fastgd.study.surface import SurfaceBlock
+from fastgd.study.surface_block import SurfaceBlock
 
 Array = npt.NDArray[np.float64]
 POINTS = 240  # along an axis: finer than a picture of a README shows

@@ -13,7 +13,7 @@ from fastgd.common.errors import InputError
 from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.plan.methods import numbers_of, variant_of
 from fastgd.plan.recording import TAIL
-from fastgd.store.contents import Snapshot
+from fastgd.store.contents import Contents
 from fastgd.study.config import LandscapeProblem, Schedule, Stop
 from fastgd.study.sub_tables import Search
 
@@ -194,7 +194,7 @@ class SwarmUnit:
         rest = replace(self, lanes=self.lanes[lanes:], part_of=self.whole) if lanes < len(self.lanes) else None
         return self.part(self.lanes[:lanes]), rest
 
-    def without(self, stored: Snapshot) -> "SwarmUnit | None":
+    def without(self, stored: Contents) -> "SwarmUnit | None":
         """Return what is left of it beside the starts of each configuration that are stored."""
         return self.without_starts(stored.starts())
 

@@ -21,7 +21,7 @@ from fastgd.runs.trials import Finalists
 from fastgd.runs.unit_run import run_unit
 from fastgd.store.folder import Folder
 from fastgd.store.snapshots import Snapshots
-from fastgd.store.surfaces import holds_surface, keep_surfaces
+from fastgd.store.surface_files import holds_surface, keep_surfaces
 from fastgd.store.writer import PartWriter
 
 # What an interruption can lose beside the part that runs: rows of curves, some 100 MB, which compaction leaves alone.

@@ -12,7 +12,7 @@ from fastgd.plan.cohort import CohortUnit
 from fastgd.plan.plan import Plan
 from fastgd.runs.executor import Executor
 from fastgd.runs.reporting.events import Warning_
-from fastgd.store.contents import Snapshot
+from fastgd.store.contents import Contents
 
 
 def best_trials(results: Results) -> set[str]:
@@ -39,7 +39,7 @@ def store_parameters(plan: Plan, data: Sequence[Data], kept: str, executor: Exec
     folder = executor.folder
     names = set(plan.table["trial_id"])
     wanted = names if kept == "all" else best_trials(load_results(folder.path)) & names
-    lacking = wanted - Snapshot.read(folder.path).parameter_ids()
+    lacking = wanted - Contents.read(folder.path).parameter_ids()
     finalists = executor.finalists.parameters()
     for d in {len(finalists[trial]) for trial in lacking & finalists.keys()}:
         own = {trial: w for trial, w in finalists.items() if trial in lacking and len(w) == d}

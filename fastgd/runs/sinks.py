@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from fastgd.runs.trials import Finalists
-from fastgd.store.contents import Snapshot as Contents
+from fastgd.store.contents import Contents
 from fastgd.store.snapshots import Snapshots
-from fastgd.store.surfaces import Surface, write_surface
+from fastgd.store.surface_files import Surface, write_surface
 from fastgd.store.writer import PartWriter
 
 Array = npt.NDArray[Any]

@@ -9,7 +9,7 @@ from fastgd.engine.rows.objective import Objective
 from fastgd.plan.compiled import compiling
 from fastgd.plan.surfaces import SurfaceUnit
 from fastgd.runs.clock import Clock
-from fastgd.store.surfaces import Surface
+from fastgd.store.surface_files import Surface
 
 Array = npt.NDArray[np.float64]
 AT_ONCE = 1 << 20  # numbers of the points of a landscape that are evaluated together

@@ -1,4 +1,4 @@
-"""The optimizers of a study one by one, as a search of rates sees them: which results are whose."""
+"""The candidates of a search of rates: each optimizer of a study with one variant and schedule, and its results."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,10 +34,10 @@ class Candidate:
 
     @property
     def rates(self) -> list[float]:
-        """The rates to search among, as the study has them; none where there is nothing to search.
+        """The study's rates of the optimizer, among which to search; none where there is nothing to search.
 
-        A line search chooses its rates itself, and a rule whose rate has a default is made to work with it: such a rate
-        is searched only if the study names another one.
+        A line search chooses its rates itself. A rule whose rate has a default is meant to be used with it, and is
+        searched only if the study names another rate.
         """
         given = self.block.hyper.get("lr", [])
         if self.block.line_search or given == [find(self.block.name).hyper.get("lr")]:
@@ -45,8 +45,8 @@ class Candidate:
         return given
 
     @property
-    def steady(self) -> bool:
-        """Whether its rate and all else are constant: trials of a part of the budget are then the same, but shorter."""
+    def has_constant_schedule(self) -> bool:
+        """Whether nothing is scheduled: a trial with a part of the budget is then the beginning of the whole trial."""
         return all(driver.name == "constant" and driver.then is None for driver in self.schedule.drivers)
 
     def with_values(self, **values: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Candidate:
         return fields
 
     def rows(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of trials or of a ranking that are its own."""
+        """Return the rows of a table of trials, or of a ranking, that belong to the candidate."""
         own = table["optimizer"] == self.block.name
         masked = table.get("sparse") == MASKED
         own &= table["variant"].astype(object).fillna("") == np.where(
@@ -72,7 +72,7 @@ class Candidate:
 
     @property
     def _numbers(self) -> dict[str, list[float]]:
-        """What its numbers may be, by their columns; any rate."""
+        """The values that its numbers may have in results, by column; the rate may have any."""
         grids = {name: values for name, values in self.block.grids.items() if name != "lr"}
         schedule = {f"schedule.{key}": [value] for key, value in self.schedule.numbers.items()}
         search = self.block.line_search.numbers if self.block.line_search else {}
@@ -98,17 +98,17 @@ def candidates_of(study: Study) -> list[Candidate]:
 
 
 def study_with(study: Study, blocks: Iterable[dict[str, Any]], **changes: Any) -> Study:
-    """Return a study with other optimizers, and with other fields; those that are None are left out."""
+    """Return a study with other optimizers and fields; fields that are None are left out."""
     fields = study.model_dump(exclude_none=True) | {"optimizer": list(blocks)} | changes
     if len(study.schedule) > 1 and "schedule" not in changes:
         del fields["schedule"]  # every candidate has its own
     return Study(**{name: value for name, value in fields.items() if value is not None})
 
 
-def without_extras(study: Study) -> Study:
-    """Return a study whose trials keep their budget, and leave no more than their losses.
+def with_losses_only(study: Study) -> Study:
+    """Return a study whose trials take their whole budget and store only their losses.
 
-    At a target all losses are alike; neither parameters nor trajectories say anything about rates.
+    Trials that stop at a target all have about the same loss, and parameters and trajectories say nothing about rates.
     """
     record = {"parameters": "none"} | ({"trajectories": 0} if study.landscapes else {})
     changes: dict[str, Any] = {
@@ -120,7 +120,7 @@ def without_extras(study: Study) -> Study:
 
 
 def check_ended(study: Study, results: Results) -> None:
-    """Refuse results of trials that ran out of time: what their losses would have been is not known."""
+    """Refuse results of trials that ran out of time, since it is not known where their losses would have ended."""
     if study.max_seconds is None:
         return
     status = results.table("trials", columns=["status"], filter=pc.field("in_study"))["status"].to_pandas()
@@ -132,7 +132,7 @@ def check_ended(study: Study, results: Results) -> None:
 
 
 def check_metric(study: Study, by: str | None) -> None:
-    """Refuse a loss that no trial will have, before any is run."""
+    """Refuse to judge by a loss that the study's trials will not have, before any of them runs."""
     require_study(study)
     if by is not None and by not in METRICS:
         raise InputError(f"rates cannot be judged by {by!r}; {nearest(by, METRICS)}")

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from fastgd.common.errors import InputError
 from fastgd.common.system import lock_of
 from fastgd.store.compaction import Names, compact, drop
-from fastgd.store.contents import KINDS, Snapshot
+from fastgd.store.contents import KINDS, Contents
 from fastgd.store.files import fsync_folder, make_folders, write_text, writing
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import Columns
-from fastgd.store.surfaces import FOLDER as SURFACES
-from fastgd.store.surfaces import own_surfaces
+from fastgd.store.surface_files import FOLDER as SURFACES
+from fastgd.store.surface_files import own_surfaces
 from fastgd.store.writer import PartWriter, Place
 
 DAMAGED = "damaged"  # the folder in a results folder that takes what `fastgd verify --repair` sets aside
@@ -131,20 +131,20 @@ class Folder:
             else:
                 previous = None
                 manifest = replace(manifest, folder=uuid.uuid4().hex)
-            snapshot = Snapshot.read(path)
-            snapshot.require_single()
+            contents = Contents.read(path)
+            contents.require_single()
             own = Columns(tuple(hyper), tuple(schedule_params), tuple(metrics), coordinates, tuple(slots))
-            columns = snapshot.columns | own
+            columns = contents.columns | own
             folder = cls(path, manifest, columns, stack.pop_all())
         try:
             folder.kept.update(keep(path))
-            folder._prepare(previous, study_toml, snapshot)
+            folder._prepare(previous, study_toml, contents)
         except BaseException:
             folder.close()
             raise
         return folder
 
-    def _prepare(self, previous: Manifest | None, study_toml: str, snapshot: Snapshot) -> None:
+    def _prepare(self, previous: Manifest | None, study_toml: str, contents: Contents) -> None:
         """Write what says what the folder is, and sweep."""
         with self.clock, writing(self.path):
             if previous and not previous.folder:  # an earlier version's: from here on its files name it
@@ -156,10 +156,10 @@ class Folder:
                 self._write_manifest()
             write_text(self.path / "study.toml", study_toml)
             make_folders(self.path / "trials", self.path / "curves")
-            snapshot.sweep(self.kept)
-            self._committed, self._timed_out = snapshot.trial_ids(), snapshot.trial_ids("timeout")
-            self._starts = snapshot.starts()
-            self.generation, self._next_number = snapshot.generation, snapshot.next_number
+            contents.sweep(self.kept)
+            self._committed, self._timed_out = contents.trial_ids(), contents.trial_ids("timeout")
+            self._starts = contents.starts()
+            self.generation, self._next_number = contents.generation, contents.next_number
 
     def __enter__(self) -> Self:
         return self
@@ -209,8 +209,8 @@ class Folder:
 
     def _drop(self, trial_ids: set[str]) -> None:
         """Make room for what takes the place of some trials' results: they stand until it is about to be committed."""
-        drop(Snapshot.read(self.path), self.columns, trial_ids, self.manifest.footer())
-        self.generation = Snapshot.read(self.path).generation
+        drop(Contents.read(self.path), self.columns, trial_ids, self.manifest.footer())
+        self.generation = Contents.read(self.path).generation
         self._timed_out -= trial_ids
         self._committed -= trial_ids
 
@@ -246,7 +246,7 @@ class Folder:
                 self.manifest,
                 ended=ended.isoformat(),
                 timings=seconds,
-                parts=Snapshot.read(self.path).parts,
+                parts=Contents.read(self.path).parts,
                 surfaces=own_surfaces(self.path, self.manifest.folder),
             )
             self._write_manifest()
@@ -255,10 +255,10 @@ class Folder:
         """Compact the parts and set `in_study`, as `finish` does, of a run that goes on."""
         with self.clock, writing(self.path):
             wanted = in_study if isinstance(in_study, Mapping) else set(in_study)
-            compact(Snapshot.read(self.path), self.columns, wanted, names or {}, self.manifest.footer())
-            snapshot = Snapshot.read(self.path)
-            snapshot.sweep(self.kept)
-            self.generation, self._next_number = snapshot.generation, snapshot.next_number
+            compact(Contents.read(self.path), self.columns, wanted, names or {}, self.manifest.footer())
+            contents = Contents.read(self.path)
+            contents.sweep(self.kept)
+            self.generation, self._next_number = contents.generation, contents.next_number
 
     def _write_manifest(self) -> None:
         self.manifest.write(self.path)

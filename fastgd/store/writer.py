@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fastgd.store.checked_reading import row_groups as groups
 from fastgd.store.contents import ATTACHED, KINDS, commit_schema, part_name, rotated_path
 from fastgd.store.files import TableFile, fsync_folder, make_folders, remove, temporary
 from fastgd.store.rows import Names, RowBuffer, table_of
 from fastgd.store.schema import PARAMETERS, Columns, conform, trials_table
-from fastgd.store.tables import groups
 
 __all__ = ["MOST_WAITING_TABLES", "Names", "PartWriter", "Place"]
 

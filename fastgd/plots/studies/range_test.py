@@ -1,4 +1,4 @@
-"""Range tests: the loss along a rate that grew, and the rate to try."""
+"""The picture of a range test: the loss along a rate that grew, and the rate to try."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,27 +11,15 @@ from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
 from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside
 from fastgd.plots.pages import note, only, page_of
-from fastgd.plots.style import (
-    GREY,
-    Look,
-    dress,
-    key,
-    label,
-    looks,
-    mark_start,
-    measure,
-    median_of,
-    methods,
-    settings,
-    style,
-)
-from fastgd.search.sweeps import SUGGESTED, Sweep, sweeps_of
+from fastgd.plots.readings import label, measure, median_of, methods, settings
+from fastgd.plots.style import GREY, OUTLINED, Look, dress, key, looks, mark_start, style
+from fastgd.search.rate_sweeps import SUGGESTED, RateSweep, sweeps_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ROOM = 0.35  # above the start, of the way from the least loss to it: where lines are seen to blow up
+_ROOM = 0.35  # of the fall from the start to the least loss: the height above the start in which lines blow up
 
 
 def range_(results: Results, by: str | None = None, problem: str | None = None, page: int = 1) -> "Figure":
@@ -74,7 +62,7 @@ def range_(results: Results, by: str | None = None, problem: str | None = None, 
     with style():
         figure = Figure(figsize=(7.2, 0.5 + 3.1 * len(cells)), layout="constrained")
         for axes, (name, own) in zip(figure.subplots(len(cells), squeeze=False).ravel(), cells.items(), strict=True):
-            _draw(axes, own, chosen, _telling(results, sweeps))
+            _draw(axes, own, chosen, _hyper_that_differs(results, sweeps))
             _scale(axes, own)
             _mark_beyond(axes, own, chosen)
             axes.set_xlabel(label("lr"))
@@ -86,11 +74,11 @@ def range_(results: Results, by: str | None = None, problem: str | None = None, 
     return figure
 
 
-def _cells(results: Results, sweeps: Sequence[Sweep]) -> dict[str, list[Sweep]]:
-    """The sweeps of each problem and batch size, by a title."""
+def _cells(results: Results, sweeps: Sequence[RateSweep]) -> dict[str, list[RateSweep]]:
+    """Return the sweeps of each problem and batch size, by the title of their axes."""
     columns = [name for name in ("problem", "l2", "batch_size") if name in results.identity]
     varied = [name for name in columns if len({sweep.configuration[name] for sweep in sweeps}) > 1]
-    cells: dict[str, list[Sweep]] = {}
+    cells: dict[str, list[RateSweep]] = {}
     for sweep in sweeps:
         about = sweep.configuration
         words = [str(about[name]) if name == "problem" else f"{label(name)} {number(about[name])}" for name in varied]
@@ -98,8 +86,8 @@ def _cells(results: Results, sweeps: Sequence[Sweep]) -> dict[str, list[Sweep]]:
     return dict(sorted(cells.items(), key=lambda cell: [cell[1][0].configuration[name] for name in varied]))
 
 
-def _telling(results: Results, sweeps: Sequence[Sweep]) -> list[str]:
-    """The hyper-parameters in which the configurations of one optimizer differ."""
+def _hyper_that_differs(results: Results, sweeps: Sequence[RateSweep]) -> list[str]:
+    """Return the hyper-parameters in which configurations of one optimizer differ."""
     values: dict[str, dict[str, set[Any]]] = {}
     for sweep in sweeps:
         for name in results.hyper:
@@ -109,9 +97,9 @@ def _telling(results: Results, sweeps: Sequence[Sweep]) -> list[str]:
     return [name for name, own in values.items() if any(len(found) > 1 for found in own.values())]
 
 
-def _draw(axes: "Axes", sweeps: Sequence[Sweep], chosen: Mapping[str, Look], telling: Sequence[str]) -> None:
+def _draw(axes: "Axes", sweeps: Sequence[RateSweep], chosen: Mapping[str, Look], differing: Sequence[str]) -> None:
     """Draw the sweeps of one problem, and list the rates to try beside the axes, in the order of the study."""
-    best: dict[str, Sweep] = {}
+    best: dict[str, RateSweep] = {}
     for sweep in sorted(sweeps, key=lambda sweep: float(np.min(sweep.smooth))):
         method = sweep.configuration["method"]
         if best.setdefault(method, sweep) is not sweep:
@@ -126,7 +114,7 @@ def _draw(axes: "Axes", sweeps: Sequence[Sweep], chosen: Mapping[str, Look], tel
             **look.line(4.5),
             linewidth=1.8,
             markevery=(list(chosen).index(method) * 5 % every, every),
-            label=_name(sweep, telling),
+            label=_name(sweep, differing),
             zorder=3,
         )
         if sweep.suggestion == sweep.suggestion:
@@ -136,15 +124,15 @@ def _draw(axes: "Axes", sweeps: Sequence[Sweep], chosen: Mapping[str, Look], tel
     legend.get_title().set_color(GREY)
 
 
-def _name(sweep: Sweep, telling: Sequence[str]) -> str:
-    """A method, the rate to try, and what tells its configurations apart."""
+def _name(sweep: RateSweep, differing: Sequence[str]) -> str:
+    """Return the name of a line: the method, the rate to try, and the values of some hyper-parameters."""
     rate = number(sweep.suggestion) if sweep.suggestion == sweep.suggestion else "none"
-    own = settings(pd.Series({**sweep.configuration, "variant": ""}), telling)
+    own = settings(pd.Series({**sweep.configuration, "variant": ""}), differing)
     return for_picture(f"{sweep.configuration['method']}  {rate}") + (f"\n{for_picture(own)}" if own else "")
 
 
-def _seen(sweep: Sweep, loss: Any) -> Any:
-    """A line up to where it leaves the axes for the first time after its least loss."""
+def _seen(sweep: RateSweep, loss: Any) -> Any:
+    """Return a line up to the place where it first leaves the axes after its least loss."""
     values = np.array(drawable(loss))
     place = int(np.argmin(sweep.smooth))
     gained = max(sweep.start - float(np.min(sweep.loss)), 0.0)
@@ -154,7 +142,7 @@ def _seen(sweep: Sweep, loss: Any) -> Any:
     return values
 
 
-def _scale(axes: "Axes", sweeps: Sequence[Sweep]) -> None:
+def _scale(axes: "Axes", sweeps: Sequence[RateSweep]) -> None:
     dress(axes)
     start = float(np.median([sweep.start for sweep in sweeps]))
     lowest = np.array([np.min(sweep.smooth) for sweep in sweeps])
@@ -167,7 +155,7 @@ def _scale(axes: "Axes", sweeps: Sequence[Sweep]) -> None:
     mark_start(axes, start)
 
 
-def _mark_beyond(axes: "Axes", sweeps: Sequence[Sweep], chosen: Mapping[str, Look]) -> None:
+def _mark_beyond(axes: "Axes", sweeps: Sequence[RateSweep], chosen: Mapping[str, Look]) -> None:
     """Mark and count the sweeps whose least loss lies below the axes."""
     places = [int(np.argmin(sweep.smooth)) for sweep in sweeps]
     lowest = np.array([sweep.smooth[place] for sweep, place in zip(sweeps, places, strict=True)])
@@ -178,21 +166,20 @@ def _mark_beyond(axes: "Axes", sweeps: Sequence[Sweep], chosen: Mapping[str, Loo
     tell_outside(axes, lowest, np.zeros(0), "line")
 
 
-def _left(sweeps: Sequence[Sweep]) -> float:
-    """A decade below the rate at which the first of the losses begins to fall: before it nothing is to be seen."""
+def _left(sweeps: Sequence[RateSweep]) -> float:
+    """Return the left end of the axis: a decade below the rate at which the first loss begins to change."""
     moved = [np.abs(sweep.smooth - sweep.start) > 0.01 * abs(sweep.start - np.min(sweep.smooth)) for sweep in sweeps]
     first = min(float(sweep.rates[int(np.argmax(own))]) for sweep, own in zip(sweeps, moved, strict=True))
     return max(float(sweeps[0].rates[0]), first / 10)
 
 
-def _key(figure: "Figure", sweeps: Sequence[Sweep], what: str) -> None:
+def _key(figure: "Figure", sweeps: Sequence[RateSweep], what: str) -> None:
     from matplotlib.lines import Line2D
 
-    outlined: dict[str, Any] = {"marker": "o", "linestyle": "", "markeredgecolor": "black", "markeredgewidth": 0.9}
     several = median_of((sweep.configuration[what] for sweep in sweeps), what)
     smooth = ", ".join(filter(None, ["smoothed", several]))
     handles = [
-        Line2D([], [], color=GREY, markersize=9, label=f"{number(SUGGESTED)} x the rate of the least loss", **outlined),
+        Line2D([], [], color=GREY, markersize=9, label=f"{number(SUGGESTED)} x the rate of the least loss", **OUTLINED),
         Line2D([], [], color=GREY, linewidth=1.8, label=smooth),
         Line2D([], [], color=GREY, linewidth=0.8, alpha=0.5, label="as recorded"),
     ]

@@ -1,4 +1,4 @@
-"""The search of learning rates, from coarse to fine: every round is a study of its own."""
+"""`fastgd.tune`: the search of learning rates, from a coarse grid to a fine one. Each round is a study of its own."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,22 +16,15 @@ from fastgd.common.system import expanded
 from fastgd.runs.reporting.events import Event, Planned, Searching
 from fastgd.runs.reporting.reports import OnEvent, reported
 from fastgd.runs.runner import run
-from fastgd.search.answer import AT_END, BRACKETED, DIVERGED, NO_RATE, STUDY, Round, Tuning
-from fastgd.search.candidates import (
-    Candidate,
-    candidates_of,
-    check_ended,
-    check_metric,
-    study_with,
-    without_extras,
-)
-from fastgd.search.rates import Grid, best_rate, excess, flat_range, neighbours
+from fastgd.search.candidates import Candidate, candidates_of, check_ended, check_metric, study_with, with_losses_only
+from fastgd.search.found_rates import AT_END, BRACKETED, DIVERGED, NO_RATE, STUDY, FoundRates, Round
+from fastgd.search.rate_grid import RateGrid, best_rate, excess, flat_range, neighbours
 from fastgd.store.files import remove, write_text
 from fastgd.study.config import Study
 
 LOW, HIGH = 1e-4, 1.0  # the first grid of an optimizer whose study names a single rate
 _MARK = "that `fastgd tune` found"  # in the first line of the study at the best rates
-SHARE = 5  # the rounds before the last ones have a fifth of the budget
+SHARE = 5  # the early rounds have a fifth of the budget
 Budget: TypeAlias = dict[str, int]
 
 
@@ -51,7 +44,7 @@ def tune(
     threads: int | None = None,
     progress: bool = True,
     on_event: OnEvent | None = None,
-) -> Tuning:
+) -> FoundRates:
     """Find the best learning rate of every optimizer of a study, from coarse to fine.
 
     The first round is a logarithmic grid of rates with a part of the study's budget. Each further one is a finer grid
@@ -86,7 +79,7 @@ def tune(
 
     Returns
     -------
-    Tuning
+    FoundRates
 
     Raises
     ------
@@ -109,17 +102,17 @@ def tune(
         options = {"data": data, "threads": threads, "progress": False, "on_event": emit}
         search = _Search(study, path, candidates, grids, by, options)
         if part != whole:
-            steady = {index: grid.first() for index, grid in grids.items() if candidates[index].steady}
+            steady = {index: grid.first() for index, grid in grids.items() if candidates[index].has_constant_schedule}
             search.until_bracketed(part, steady)
-        search.until_bracketed(whole, search.beginnings(), full=True)
+        search.until_bracketed(whole, search.first_with_whole_budget(), full=True)
     return search.finish(factor)
 
 
-def _grid(candidate: Candidate, low: float | None, high: float | None, points: int, factor: float) -> Grid:
-    """The first grid of an optimizer."""
+def _grid(candidate: Candidate, low: float | None, high: float | None, points: int, factor: float) -> RateGrid:
+    """Return the first grid of an optimizer: over its rates in the study, where the study has several."""
     several = len(candidate.rates) > 1
     ends = (min(candidate.rates), max(candidate.rates)) if several else (LOW, HIGH)
-    return Grid(ends[0] if low is None else low, ends[1] if high is None else high, points, factor)
+    return RateGrid(ends[0] if low is None else low, ends[1] if high is None else high, points, factor)
 
 
 def _budget(study: Study) -> Budget:
@@ -132,7 +125,7 @@ def _part(budget: Budget) -> Budget:
 
 @dataclass(frozen=True)
 class _Point:
-    """The loss at one rate of one round, of the best combination of the other hyper-parameters."""
+    """A rate that was tried in a round, with the loss of the best combination of the other hyper-parameters."""
 
     round: int
     full: bool
@@ -143,29 +136,30 @@ class _Point:
     trials: int
 
 
-class _Line:
-    """A candidate on one problem with one batch size, and all that was tried."""
+class _Case:
+    """A candidate on one problem with one batch size, and the rates that were tried for it."""
 
     def __init__(self, candidate: int, cell: Mapping[str, Any]) -> None:
         self.candidate, self.cell = candidate, cell
         self.points: list[_Point] = []
 
     def tried(self, full: bool) -> dict[float, float]:
-        """The loss at each rate, after the whole budget or a part of it."""
+        """Return the loss at each rate that was tried, after the whole budget or after a part of it."""
         return {point.lr: point.loss for point in self.points if point.full == full}
 
     def best(self) -> _Point:
-        """The best point, with the whole budget where it was given."""
+        """Return the best rate: among those that had the whole budget, if any did."""
         return min(self.points, key=lambda point: (not point.full, point.loss, point.lr))
 
-    def shares(self) -> dict[float, float]:
-        """By how much each rate is worse than the best of its own budget.
+    def excesses(self) -> dict[float, float]:
+        """Return by how much each rate is worse than the best one after the same budget; see `excess`.
 
-        Among the rates that had the whole budget, only those count; beyond them, what a part of it showed.
+        Between the lowest and the highest rate that had the whole budget, only such rates count. Beyond them, the
+        rates that had a part of it do.
         """
-        start, whole = self.best().start, self.tried(full=True)
-        part = {} if not (found := self.tried(full=False)) else excess(found, start)
-        outside = {rate: share for rate, share in part.items() if not whole or not min(whole) <= rate <= max(whole)}
+        start, whole, part = self.best().start, self.tried(full=True), self.tried(full=False)
+        early = excess(part, start) if part else {}
+        outside = {rate: worse for rate, worse in early.items() if not whole or not min(whole) <= rate <= max(whole)}
         return outside | (excess(whole, start) if whole else {})
 
 
@@ -177,13 +171,13 @@ class _Search:
         study: Study,
         path: Path,
         candidates: list[Candidate],
-        grids: Mapping[int, Grid],
+        grids: Mapping[int, RateGrid],
         by: str | None,
         options: Mapping[str, Any],
     ) -> None:
         self.study, self.path, self.candidates, self.grids = study, path, candidates, grids
         self.by, self.options = by, options
-        self.lines: dict[tuple[Any, ...], _Line] = {}
+        self.cases: dict[tuple[Any, ...], _Case] = {}
         self.rounds: list[Round] = []
 
     def until_bracketed(self, budget: Budget, rates: dict[int, list[float]], full: bool = False) -> None:
@@ -193,14 +187,14 @@ class _Search:
             self._round(budget, rates, others, full)
             others = []
             rates = _union(
-                (line.candidate, self.grids[line.candidate].after(tried))
-                for line in self.lines.values()
-                if line.candidate in self.grids and (tried := line.tried(full))
+                (case.candidate, self.grids[case.candidate].after(tried))
+                for case in self.cases.values()
+                if case.candidate in self.grids and (tried := case.tried(full))
             )
 
-    def beginnings(self) -> dict[int, list[float]]:
-        """Return the first rates with the whole budget: about the best ones so far, or the first grid."""
-        best = [(line.candidate, best_rate(line.tried(full=False))) for line in self.lines.values()]
+    def first_with_whole_budget(self) -> dict[int, list[float]]:
+        """Return the first rates that get the whole budget: around the best ones so far, or the first grid."""
+        best = [(case.candidate, best_rate(case.tried(full=False))) for case in self.cases.values()]
         tried = {index for index, _ in best}
         fresh = {index: grid.first() for index, grid in self.grids.items() if index not in tried}
         return fresh | _union((index, self.grids[index].around(rate)) for index, rate in best if rate is not None)
@@ -210,15 +204,15 @@ class _Search:
         blocks = [self.candidates[index].with_values() for index in others]
         blocks += [self.candidates[index].with_values(lr=own) for index, own in sorted(rates.items())]
         changes = {"epochs": None, "steps": None, **budget, "name": f"{self.study.name}-round-{number}"}
-        study = study_with(without_extras(self.study), blocks, **changes)
+        study = study_with(with_losses_only(self.study), blocks, **changes)
         options = self.options
         emit, factor = options["on_event"], 0.0 if number else self._foreseen(budget, rates, full)
         if factor:
-            options = {**options, "on_event": lambda event: self._tell(event, emit, factor)}
+            options = {**options, "on_event": lambda event: self._report(event, emit, factor)}
         results = run(study, self.path / f"round-{number}", **options)
         check_ended(study, results)
         self.by = results.metric(self.by)
-        trials = self._take_in(results, number, full)
+        trials = self._add_round(results, number, full)
         self.rounds.append(Round(results.path.name, budget, full, trials))
 
     def _foreseen(self, budget: Budget, rates: Mapping[int, list[float]], full: bool) -> float:
@@ -234,48 +228,48 @@ class _Search:
         return total / (share * sum(map(len, rates.values())))
 
     @staticmethod
-    def _tell(event: Event, emit: OnEvent, factor: float) -> None:
-        """Pass an event of the first round on, and after its plan what the whole search is expected to cost."""
+    def _report(event: Event, emit: OnEvent, factor: float) -> None:
+        """Pass an event of the first round on; after its plan, add what the whole search is expected to cost."""
         emit(event)
         if isinstance(event, Planned):
             emit(Searching(event.summary.cost.times(factor)))
 
-    def _take_in(self, results: Results, number: int, full: bool) -> int:
-        """Add a round's points to each line; return its trials."""
+    def _add_round(self, results: Results, number: int, full: bool) -> int:
+        """Add the rates of a round to their cases; return the number of its trials."""
         ranking = results.best(self.by)
         ranking["start"] = ranking["trial_id"].map(_starts(results, str(self.by)))
-        cell = [name for name in results.identity if name not in (*results.hyper, *_OWN, *_OF_PROBLEM)]
+        cell = [name for name in results.identity if name not in (*results.hyper, *_OF_CANDIDATE, *_OF_PROBLEM)]
         for index, candidate in enumerate(self.candidates):
             for values, rows in candidate.rows(ranking).groupby(cell, dropna=False, sort=False):
                 known = dict(zip(cell, map(_or_none, values), strict=True))
-                line = self.lines.setdefault((index, *known.values()), _Line(index, known))
-                line.points += _points(rows, f"final_{self.by}", number, full)
+                case = self.cases.setdefault((index, *known.values()), _Case(index, known))
+                case.points += _points(rows, f"final_{self.by}", number, full)
         return int(_trials(ranking).sum())
 
-    def finish(self, factor: float) -> Tuning:
+    def finish(self, factor: float) -> FoundRates:
         """Write the answers, and the study at the best rates."""
-        lines = sorted(self.lines.values(), key=lambda line: line.candidate)
-        answers = pd.DataFrame([self._answer(line) for line in lines])
-        points = pd.DataFrame([{"answer": i, **_described(p)} for i, line in enumerate(lines) for p in line.points])
-        self._write_study(lines)
-        tuning = Tuning(self.path, self.study.name, str(self.by), factor, self.rounds, answers, points)
-        tuning.save()
-        return tuning
+        cases = sorted(self.cases.values(), key=lambda case: case.candidate)
+        answers = pd.DataFrame([self._answer(case) for case in cases])
+        points = pd.DataFrame([{"answer": i, **_described(p)} for i, case in enumerate(cases) for p in case.points])
+        self._write_study(cases)
+        found = FoundRates(self.path, self.study.name, str(self.by), factor, self.rounds, answers, points)
+        found.save()
+        return found
 
-    def _answer(self, line: _Line) -> dict[str, Any]:
-        candidate, best = self.candidates[line.candidate], line.best()
+    def _answer(self, case: _Case) -> dict[str, Any]:
+        candidate, best = self.candidates[case.candidate], case.best()
         row, found = best.row, _described(best)
         low = high = flat_low = flat_high = math.nan
         status = DIVERGED if best.loss == math.inf else NO_RATE
-        if line.candidate in self.grids and status != DIVERGED:
-            low, high = neighbours(line.tried(best.full), best.lr)
-            flat_low, flat_high = flat_range(line.shares(), best.lr)
+        if case.candidate in self.grids and status != DIVERGED:
+            low, high = neighbours(case.tried(best.full), best.lr)
+            flat_low, flat_high = flat_range(case.excesses(), best.lr)
             status = BRACKETED if low > 0 and high < math.inf else AT_END
         schedule = {f"schedule.{key}": value for key, value in candidate.schedule.numbers.items()}
         settings = {name: None if status == DIVERGED else row[name] for name in self._varied(candidate)}
         return {
-            **line.cell,
-            **{name: row[name] or "" for name in _OWN},
+            **case.cell,
+            **{name: row[name] or "" for name in _OF_CANDIDATE},
             **schedule,
             **settings,
             "status": status,
@@ -288,13 +282,13 @@ class _Search:
             "flat_high": flat_high,
             "seeds": found["seeds"],
             "diverged": found["diverged"],
-            "rates": len({point.lr for point in line.points}),
-            "rounds": len({point.round for point in line.points}),
-            "trials": sum(point.trials for point in line.points),
+            "rates": len({point.lr for point in case.points}),
+            "rounds": len({point.round for point in case.points}),
+            "trials": sum(point.trials for point in case.points),
         }
 
     def _varied(self, candidate: Candidate) -> list[str]:
-        """The hyper-parameters of an optimizer, beside the rate, of which the study has several values."""
+        """Return the hyper-parameters of an optimizer, other than the rate, of which the study has several values."""
         values: dict[str, set[float]] = {}
         for other in self.candidates:
             if other.block.name == candidate.block.name:
@@ -302,11 +296,11 @@ class _Search:
                     values.setdefault(name, set()).update(grid)
         return [name for name in candidate.block.grids if name != "lr" and len(values[name]) > 1]
 
-    def _write_study(self, lines: Iterable[_Line]) -> None:
-        """Write the study with every optimizer at its best, once where several problems or batch sizes agree."""
+    def _write_study(self, cases: Iterable[_Case]) -> None:
+        """Write the study with each optimizer at its best rates, each rate once."""
         blocks: dict[str, dict[str, Any]] = {}
-        for line in lines:
-            best, candidate = line.best(), self.candidates[line.candidate]
+        for case in cases:
+            best, candidate = case.best(), self.candidates[case.candidate]
             if best.loss < math.inf:
                 block = candidate.with_values(**{name: best.row[name] for name in candidate.block.grids})
                 blocks[repr(block)] = block
@@ -320,13 +314,13 @@ class _Search:
         write_text(file, f"{head}\n{study.to_toml()}")
 
 
-# What tells candidates apart, beside numbers; and what a problem's name says already.
-_OWN = ("optimizer", "variant", "schedule")
+# The columns that tell candidates apart, besides numbers, and those that follow from the problem's name.
+_OF_CANDIDATE = ("optimizer", "variant", "schedule")
 _OF_PROBLEM = ("dataset", "loss", "n", "d", "landscape", "noise", "dtype", "layout", "sparse")
 
 
 def _points(rows: pd.DataFrame, value: str, number: int, full: bool) -> Iterator[_Point]:
-    """The point of each rate: its best row, as they are ranked."""
+    """Yield a point for each rate: its first row, since rows are in the order of the ranking."""
     rows = rows.drop(columns="loss", errors="ignore").rename(
         columns={f"{value}{end}": f"loss{end}" for end in ("", "_min", "_max")}
     )
@@ -341,19 +335,19 @@ def _points(rows: pd.DataFrame, value: str, number: int, full: bool) -> Iterator
 
 
 def _trials(ranked: Any) -> Any:
-    """How many trials a row of a ranking is of, or each of its rows."""
+    """Return how many trials a row of a ranking stands for, or how many each of its rows does."""
     return ranked["seeds"] * ranked.get("starts", 1)
 
 
 def _described(point: _Point) -> dict[str, Any]:
-    """A point as a row of a table."""
+    """Return a point as a row of a table."""
     spread = {name: float(point.row[name]) for name in ("loss_min", "loss_max")}
     counts = {"seeds": _trials(point.row), "diverged": int(point.row["diverged"])}
     return {"round": point.round, "full": point.full, "lr": point.lr, "loss": point.loss, **spread, **counts}
 
 
 def _union(rates: Iterable[tuple[int, list[float]]]) -> dict[int, list[float]]:
-    """The rates of each candidate on all its problems and batch sizes, which a study crosses."""
+    """Return the rates of each candidate for all problems and batch sizes together, since a study crosses them."""
     found: dict[int, set[float]] = {}
     for index, own in rates:
         if own:
@@ -362,7 +356,7 @@ def _union(rates: Iterable[tuple[int, list[float]]]) -> dict[int, list[float]]:
 
 
 def _starts(results: Results, metric: str) -> dict[str, float]:
-    """The loss of each trial before the first step: on landscapes the median over the starts."""
+    """Return the loss of each trial before the first step; on landscapes the median over the starts."""
     rows = results.table("curves", columns=["trial_id", metric], filter=pc.field("step") == 0).to_pandas()
     return dict(rows.groupby("trial_id", observed=True)[metric].median())
 

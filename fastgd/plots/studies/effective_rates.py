@@ -13,22 +13,8 @@ from fastgd.analysis import Results, with_methods
 from fastgd.common.errors import InputError
 from fastgd.plots.limits import drawable, frame_of, mark_outside, tell_outside
 from fastgd.plots.pages import note, only, page_of
-from fastgd.plots.style import (
-    GREY,
-    dress,
-    head,
-    key,
-    label,
-    looks,
-    methods,
-    name_axes,
-    panels,
-    scale_x,
-    settings,
-    shape,
-    style,
-    varied,
-)
+from fastgd.plots.readings import label, methods, settings, varied
+from fastgd.plots.style import GREY, dress, head, key, looks, name_axes, panels, scale_x, shape, style
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -72,7 +58,7 @@ class Rates:
 
     @property
     def alike(self) -> bool:
-        """Whether all features have one rate, but for those that the quantiles leave out."""
+        """Whether the rates of all features are equal, as far as the quantiles show them."""
         values = np.concatenate(list(self.classes.values()))
         return bool((values == values[0]).all())
 
@@ -80,9 +66,9 @@ class Rates:
 def rates(results: Results, problem: str | None = None, page: int = 1) -> "Figure":
     """Plot the effective rates over the training: axes for the best trial of each optimizer.
 
-    A line is the median over the features of a class, its band their middle 80 %. The start is left out: an adaptive
-    rate is bounded by eps alone until a gradient is seen, and axes show what follows the first epoch. Optimizers whose
-    rules have no effective rate are left out too.
+    A line is the median over the features of a class, its band their middle 80 %. The start is left out, since only eps
+    bounds an adaptive rate until the rule has seen a gradient; limits suit what follows the first epoch. Optimizers
+    whose rules have no effective rate are left out too.
 
     Parameters
     ----------
@@ -120,7 +106,7 @@ def rates(results: Results, problem: str | None = None, page: int = 1) -> "Figur
         _scale(figure.axes[0], found)
         for axes, one in zip(figure.axes, found, strict=True):
             _mark_beyond(axes, one)
-        name_axes(figure, label("epoch"), label(METRIC))
+        name_axes(figure.axes, label("epoch"), label(METRIC))
         key(figure, _handles(found))
         note(figure, words)
     return figure
@@ -188,7 +174,7 @@ def _draw(axes: "Axes", one: Rates) -> None:
 
 
 def _mark_beyond(axes: "Axes", one: Rates) -> None:
-    """Mark where medians leave the axes, and count them."""
+    """Mark where medians leave the axes, and count those that do."""
     medians = {name: values[1] for name, values in one.classes.items()}
     for name, median in medians.items():
         mark_outside(axes, one.x, drawable(median), GREY if one.alike else _CLASSES[name][0], first=True)
@@ -198,7 +184,7 @@ def _mark_beyond(axes: "Axes", one: Rates) -> None:
 
 
 def _scale(axes: "Axes", found: Sequence[Rates]) -> None:
-    """Set the limits that all axes share around the rates that follow the first epoch, if there are any."""
+    """Set the limits that all axes share, to suit the rates after the first epoch if there are any."""
     settled = any(one.x.max() > 1 for one in found)
     seen = [values[:, (one.x >= 1) | (not settled)].ravel() for one in found for values in one.classes.values()]
     frame = frame_of(np.concatenate(seen), log=True)

@@ -1,8 +1,6 @@
-"""`[surface]`: which grid of two parameters a problem's error surface is computed over."""
+"""The table `[surface]`: the grid of two parameters over which a problem's error surface is computed."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +9,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, mo
 from fastgd.study.fields import Block, Written, described
 from fastgd.study.values import as_list, brief, failure, is_point
 
-if TYPE_CHECKING:
-    from fastgd.study.config import Study
-
 Array = npt.NDArray[Any]
-MOST_POINTS = 1 << 26
+MOST_POINTS = 1 << 26  # of a surface
 
 
 def _at(value: Any) -> Any:
@@ -70,15 +65,15 @@ class SurfaceBlock(Block):
         if self.num and np.prod(np.resize(self.num, 2).astype(float)) > MOST_POINTS:
             raise failure(f"makes more than {MOST_POINTS:,} points", "num", found=self.num)
         if self.low and self.high:
-            _check_ends(np.resize(self.low, 2), np.resize(self.high, 2))
+            check_ends(np.resize(self.low, 2), np.resize(self.high, 2))
         return self
 
     def axes(self, parameters: int) -> list[int]:
-        """Return the parameters that vary, of a problem with so many: two, or one."""
+        """Return the one or two parameters that vary, for a problem with so many parameters."""
         return self.parameters if self.parameters is not None else list(range(min(2, parameters)))
 
     def fault(self, parameters: int) -> str:
-        """Say what does not fit a problem with so many parameters; empty: everything does."""
+        """Return what does not fit a problem with so many parameters; empty if everything does."""
         if max(self.axes(parameters)) >= parameters:
             return f"surface.parameters = {self.axes(parameters)}: valid are 0 to {parameters - 1:,}, the parameters"
         if isinstance(self.at, list) and len(self.at) != parameters:
@@ -86,23 +81,8 @@ class SurfaceBlock(Block):
         return ""
 
 
-def check_surface(study: Study) -> None:
-    """Refuse a surface that does not fit the problems, as far as it is known without the data."""
-    surface = study.surface
-    if surface is None:
-        return
-    for key in ("low", "high") if study.data_problems else ():
-        if getattr(surface, key) is None:
-            raise failure("is missing: where the axes of the error surface begin and end", "surface", key)
-    for problem in study.landscapes:
-        if fault := surface.fault(problem.dimension):
-            raise failure(f": {problem.label!r}: {fault}", "surface")
-        box = problem.box()[surface.axes(problem.dimension)]
-        low, high = (np.resize(ends, len(box)) for ends in (surface.low or box[:, 0], surface.high or box[:, 1]))
-        _check_ends(low, high, "surface")
-
-
-def _check_ends(low: Array, high: Array, *path: str) -> None:
+def check_ends(low: Array, high: Array, *path: str) -> None:
+    """Refuse an axis that does not go up, or is too long for a number."""
     if not np.all(low < high):
         raise failure(f"must be below high = {high.tolist()}", *path, "low", found=low.tolist())
     with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""Which learning rates to try next: from a coarse grid to the two neighbours of the best rate, in pure numbers."""
+"""Which learning rates a search tries next, from a coarse grid to the two neighbours of the best rate."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -9,13 +9,13 @@ import numpy as np
 from fastgd.common.errors import InputError
 
 LEAST_FACTOR, MOST_FACTOR, FEWEST_POINTS, MOST_POINTS = 1.01, 1e6, 3, 1_000
-LEAST_RATE, MOST_RATE = 1e-100, 1e100  # of a first grid, or a range test: ratios of rates are numbers, too
+LEAST_RATE, MOST_RATE = 1e-100, 1e100  # of a first grid and of range tests; their ratios do not overflow
 REACH = 1e6  # how far beyond an end of the first grid a search may go
-FLAT = 0.05  # of the way from the best loss to that at the start
+FLAT = 0.05  # a rate is about as good as the best one if it loses at most this share of what that one gained
 
 
 @dataclass(frozen=True)
-class Grid:
+class RateGrid:
     """The first grid of a search, and how fine its last one is to be.
 
     Attributes
@@ -23,7 +23,7 @@ class Grid:
     low, high : float
         The ends of the first grid.
     points : int
-        Its number of rates; a finer grid has as many, its ends and its middle included, which are known already.
+        Its number of rates. A finer grid has as many, of which the two ends and the middle have been tried before.
     factor : float
         The search ends where the rates next to the best one are at most this ratio apart.
 
@@ -61,7 +61,7 @@ class Grid:
         return [self.low, *_tidy(inner), self.high]
 
     def around(self, rate: float) -> list[float]:
-        """Return five rates about one, so close that it is bracketed if it is the best of them."""
+        """Return five rates around one, close enough to bracket it if it is the best of them."""
         return _tidy(rate * self.factor ** (k / 2) for k in range(-2, 3))
 
     def after(self, tried: Mapping[float, float]) -> list[float]:
@@ -86,9 +86,10 @@ class Grid:
         return _tidy(rate for ends in ((low, best), (best, high)) for rate in np.geomspace(*ends, inner + 2)[1:-1])
 
     def foreseen(self) -> tuple[int, int]:
-        """Return how many rates a search tries where the best one lies inside: from the first grid, and about the best.
+        """Return how many rates a search is expected to try, if the best rate lies inside the first grid.
 
-        The second are those that have the whole budget, after a search with a part of it.
+        The first number counts the rates of a search from the first grid on. The second counts the rates around the
+        best one that get the whole budget after a search with a part of it.
         """
         best = math.sqrt(self.low * self.high) * self.step**0.25
         return self._tries(self.first(), best), self._tries(self.around(best), best)
@@ -101,9 +102,9 @@ class Grid:
         return len(tried)
 
     def _beyond(self, towards: list[float], up: bool) -> list[float]:
-        """Rates beyond the last one: as far apart as the last two, in steps that grow.
+        """Return rates beyond the last of those in `towards`, at ratios that begin with that of the last two.
 
-        They grow to those of the first grid, or to the factor: a narrow grid is left in few rounds.
+        The ratios grow up to that of the first grid, or to `factor`, so that few rounds lead far out of a narrow grid.
         """
         rate = towards[-1]
         ratio = max(towards[-2:]) / min(towards[-2:]) if len(towards) > 1 else self.step
@@ -119,7 +120,7 @@ class Grid:
 
 
 def range_fault(low: float, high: float) -> str:
-    """Say what is wrong with the ends of a range of rates; empty: nothing."""
+    """Return what is wrong with the ends of a range of rates, or an empty text."""
     if not 0 < low < high < math.inf:
         return "0 < low < high must hold"
     if not LEAST_RATE <= low < high <= MOST_RATE:
@@ -128,19 +129,19 @@ def range_fault(low: float, high: float) -> str:
 
 
 def best_rate(tried: Mapping[float, float]) -> float | None:
-    """Return the rate of the least loss, the lowest of equals; None where every one diverged."""
+    """Return the rate with the least loss, the lowest one of equals; None if every trial diverged."""
     rate = min(sorted(tried), key=lambda rate: tried[rate])
     return rate if tried[rate] < math.inf else None
 
 
 def neighbours(tried: Iterable[float], rate: float) -> tuple[float, float]:
-    """Return the rates next to one among those tried: 0 or infinity, where it is at an end."""
+    """Return the next lower and the next higher rate that was tried; 0 or infinity where there is none."""
     below, above = [r for r in tried if r < rate], [r for r in tried if r > rate]
     return max(below, default=0.0), min(above, default=math.inf)
 
 
 def excess(tried: Mapping[float, float], start: float) -> dict[float, float]:
-    """Return by how much each loss is above the least one, as a share of what the best rate gained from the start on.
+    """Return by how much each loss exceeds the least one, as a share of what the best rate gained since the start.
 
     Parameters
     ----------
@@ -151,24 +152,24 @@ def excess(tried: Mapping[float, float], start: float) -> dict[float, float]:
     """
     least = min(tried.values())
     gained = start - least if math.isfinite(start) and math.isfinite(least) else 0.0
-    shares = {}
+    excesses = {}
     for rate, loss in tried.items():
         above = loss - least if loss < math.inf else math.inf
-        shares[rate] = 0.0 if above == 0 else above / gained if gained > 0 else math.inf
-    return shares
+        excesses[rate] = 0.0 if above == 0 else above / gained if gained > 0 else math.inf
+    return excesses
 
 
-def flat_range(shares: Mapping[float, float], best: float) -> tuple[float, float]:
-    """Return the lowest and highest rate of those about the best one that are all less than `FLAT` worse."""
-    rates = sorted(shares)
+def flat_range(excesses: Mapping[float, float], best: float) -> tuple[float, float]:
+    """Return the ends of the range around the best rate in which every rate that was tried is about as good."""
+    rates = sorted(excesses)
     low = high = rates.index(best)
-    while low > 0 and shares[rates[low - 1]] <= FLAT:
+    while low > 0 and excesses[rates[low - 1]] <= FLAT:
         low -= 1
-    while high + 1 < len(rates) and shares[rates[high + 1]] <= FLAT:
+    while high + 1 < len(rates) and excesses[rates[high + 1]] <= FLAT:
         high += 1
     return rates[low], rates[high]
 
 
 def _tidy(rates: Iterable[float]) -> list[float]:
-    """Rates that are readable in a study file, and the same on every machine."""
+    """Return rates with six digits, which are readable in a study file and the same on every machine."""
     return [float(f"{rate:.6g}") for rate in rates]

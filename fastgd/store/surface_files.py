@@ -1,4 +1,4 @@
-"""Surfaces of error in a results folder: the objective over two parameters, as a grid that pictures read."""
+"""The surface files of a results folder: the objective of a problem over a grid of two parameters."""
 
 import json
 import re
@@ -12,11 +12,19 @@ from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import fault_of, from_json
+from fastgd.store.checked_reading import (
+    FOLDER_ID,
+    SURFACE_INFO,
+    foreign_file,
+    is_foreign,
+    is_own,
+    naming_damage,
+    read_own_footer,
+    row_groups,
+)
 from fastgd.store.files import TableFile, make_folders, remove
 from fastgd.store.manifest import Manifest
 from fastgd.store.seal import DamageError
-from fastgd.store.tables import FOLDER as HOME
-from fastgd.store.tables import SURFACE, about_own, groups, is_of_others, is_own, reading, unmarked
 
 Array = NDArray[np.float64]
 FOLDER = "surfaces"
@@ -26,22 +34,22 @@ _SPECIFICATION = b"fastgd.surface.specification"
 
 @dataclass(frozen=True)
 class SurfaceInfo:
-    """What a surface is of.
+    """Of which problem and parameters a surface is.
 
     Attributes
     ----------
     problem : str
         The problem's name in the results.
     parameters : tuple of (int, int)
-        The two parameters along x and y; the same one twice: there is only one, and y is 0 throughout.
+        The two parameters along x and y. If they are the same, there is only one, and y is 0 everywhere.
     at : list of float
-        The values of all parameters, where the others stay.
+        The values of all parameters; those other than the two stay constant.
     minima : list of list of float
-        The minima that are known, the lowest first.
+        The known minima, the lowest first.
     values : list of float
-        Their values.
+        The objective at the minima.
     landscape : str, optional
-        The landscape's name; None: the problem is one over data.
+        The landscape's name; None for a problem over data.
     """
 
     problem: str
@@ -71,7 +79,7 @@ class Surface:
 
 
 def write_surface(folder: Path, number: int, surface: Surface, specification: str) -> None:
-    """Write the surface of problem `number`, in place of one that stands there.
+    """Write the surface of problem `number`, in place of an earlier one.
 
     Parameters
     ----------
@@ -80,33 +88,33 @@ def write_surface(folder: Path, number: int, surface: Surface, specification: st
     number : int
     surface : Surface
     specification : str
-        All that decides its numbers: what `holds_surface` compares.
+        A text of everything that decides the numbers, which `holds_surface` compares.
     """
     path = _path(folder, number)
     make_folders(folder / FOLDER)
-    if path.is_symlink() or (path.exists() and not is_own(path, _home(folder))):
+    if path.is_symlink() or (path.exists() and not is_own(path, _folder_id(folder))):
         raise InputError(
             f"{path} is damaged or was not written by fastgd, and a surface is to stand there: move it away, or see "
             f"`fastgd verify {folder} --repair`"
         )
     x, y = (axis.ravel() for axis in np.meshgrid(surface.x, surface.y, indexing="ij"))
-    about = {SURFACE: json.dumps(asdict(surface.info)).encode(), _SPECIFICATION: specification.encode()}
-    about[HOME] = _home(folder).encode()
-    schema = _SCHEMA.with_metadata(about)
+    metadata = {SURFACE_INFO: json.dumps(asdict(surface.info)).encode(), _SPECIFICATION: specification.encode()}
+    metadata[FOLDER_ID] = _folder_id(folder).encode()
+    schema = _SCHEMA.with_metadata(metadata)
     with TableFile(path, schema) as file:
         file.write(pa.table([x, y, surface.loss.ravel()], schema=schema))
         file.publish()
 
 
 def holds_surface(folder: Path, number: int, specification: str) -> bool:
-    """Whether the surface of problem `number` stands there, and is what would be computed."""
-    path = _path(folder, number)
-    return is_own(path, _home(folder)) and about_own(path, _home(folder)).names(_SPECIFICATION) == specification
+    """Whether the surface of problem `number` is there and has this specification."""
+    path, folder_id = _path(folder, number), _folder_id(folder)
+    return is_own(path, folder_id) and read_own_footer(path, folder_id).entry(_SPECIFICATION) == specification
 
 
 def keep_surfaces(folder: Path, count: int) -> None:
-    """Delete the surfaces of problems that the study no longer has."""
-    remove([path for path in surface_files(folder) if int(path.stem) >= count and is_own(path, _home(folder))])
+    """Delete the surfaces of problems from number `count` on, which the study no longer has."""
+    remove([path for path in surface_files(folder) if int(path.stem) >= count and is_own(path, _folder_id(folder))])
 
 
 def read_surfaces(folder: Path) -> list[Surface]:
@@ -115,15 +123,15 @@ def read_surfaces(folder: Path) -> list[Surface]:
     Raises
     ------
     InputError
-        A file is damaged, or is none of fastgd's.
+        A file is damaged, or fastgd did not write it.
     """
     if missing := missing_surfaces(folder):
         raise InputError(f"{missing[0]} is missing: restore it, or run the study again, which computes it")
-    return [read_surface(path, _home(folder)) for path in surface_files(folder)]
+    return [read_surface(path, _folder_id(folder)) for path in surface_files(folder)]
 
 
 def missing_surfaces(folder: Path) -> list[Path]:
-    """Return the files that stood there when a run ended, and that no run has begun to change since."""
+    """Return the surface files of a finished run that are missing."""
     manifest = _manifest(folder)
     if manifest is None or not manifest.ended:
         return []
@@ -131,14 +139,14 @@ def missing_surfaces(folder: Path) -> list[Path]:
 
 
 def surface_files(folder: Path) -> list[Path]:
-    """Return the files of a results folder that have the names of surfaces, those of others left out."""
+    """Return the files of a results folder that have the name of a surface, without intact ones of others."""
     found = sorted((folder / FOLDER).glob("*.parquet"))
-    return [path for path in found if re.fullmatch(r"\d{4,}", path.stem) and not is_of_others(path)]
+    return [path for path in found if re.fullmatch(r"\d{4,}", path.stem) and not is_foreign(path)]
 
 
-def own_surfaces(folder: Path, home: str) -> list[str]:
-    """Return the names of the surfaces of the results folder with the id `home`."""
-    return [path.name for path in surface_files(folder) if is_own(path, home)]
+def own_surfaces(folder: Path, folder_id: str) -> list[str]:
+    """Return the names of the surfaces of the results folder with the id `folder_id`."""
+    return [path.name for path in surface_files(folder) if is_own(path, folder_id)]
 
 
 def _path(folder: Path, number: int) -> Path:
@@ -149,26 +157,26 @@ def _manifest(folder: Path) -> Manifest | None:
     return Manifest.read(folder) if (folder / "manifest.json").exists() else None
 
 
-def _home(folder: Path) -> str:
+def _folder_id(folder: Path) -> str:
     manifest = _manifest(folder)
     return manifest.folder if manifest else ""
 
 
-def read_surface(path: Path, home: str) -> Surface:
-    """Return a surface of the folder with the id `home`; InputError where it is damaged or of another origin."""
-    text = about_own(path, home).names(SURFACE)
+def read_surface(path: Path, folder_id: str) -> Surface:
+    """Return a surface of the folder with the id `folder_id`; InputError if it is damaged or not the folder's."""
+    text = read_own_footer(path, folder_id).entry(SURFACE_INFO)
     if not text:
-        raise unmarked(path)
-    with reading(path):
+        raise foreign_file(path)
+    with naming_damage(path):
         found = _info(text)
         info = SurfaceInfo(**{**found, "parameters": tuple(found["parameters"])})
-        table = pa.concat_tables(groups(path))
+        table = pa.concat_tables(row_groups(path))
         x, y = (np.unique(table[name].to_numpy()) for name in ("x", "y"))
         return Surface(info, x, y, table["loss"].to_numpy().reshape(len(x), len(y)))
 
 
 def _info(text: str) -> dict[str, Any]:
-    """Return what a footer says of a surface; DamageError: it is something else."""
+    """Return the fields of `SurfaceInfo` from the text in a footer; DamageError if they are others."""
     try:
         found = from_json(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Searches of rates: the loss against the rate in all rounds, and how they close in on the best one."""
+"""The picture of a search of rates: the loss against the rate in all rounds, and the rates of each round."""
 
 import math
 from collections.abc import Mapping
@@ -12,27 +12,26 @@ from fastgd.common.errors import InputError
 from fastgd.common.numbers import number
 from fastgd.plots.limits import limits, mark_outside, tell_outside
 from fastgd.plots.pages import drawn_from, note, page_of
-from fastgd.plots.style import GREY, Look, dress, head, key, label, looks, settings, shape, style
-from fastgd.search.answer import AT_END, DIVERGED, FILE, FOUND, NO_RATE, Tuning, telling
+from fastgd.plots.readings import label, settings
+from fastgd.plots.style import GREY, OUTLINED, Look, dress, head, key, looks, shape, style
+from fastgd.search.found_rates import AT_END, DIVERGED, FILE, FOUND, NO_RATE, FoundRates, columns_to_show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_OUTLINED: dict[str, Any] = {"marker": "o", "linestyle": "", "markeredgecolor": "black", "markeredgewidth": 0.9}
 
-
-def tune(tuning: Tuning, page: int = 1) -> "Figure":
+def tune(tuning: FoundRates, page: int = 1) -> "Figure":
     """Plot a search of rates: for each optimizer the loss against the rate, and below it the rates of each round.
 
-    The dark line is that of the rounds with the whole budget, the light one that of the rounds before; the strip holds
-    the bracket of the best rate. The broad bar in the lower part shows the rates that are about as good. Crosses are
-    rates at which the median seed diverged.
+    The dark line is of the rounds with the whole budget, the light one of the rounds before. The dark bar is the
+    bracket of the best rate; the broad light bar holds the rates that are about as good. Crosses are rates at which the
+    median seed diverged.
 
     Parameters
     ----------
-    tuning : Tuning
-        What `fastgd.tune` returned, or `Tuning.load` read.
+    tuning : FoundRates
+        What `fastgd.tune` returned, or `FoundRates.load` read.
     page : int
         Of many panels, which to draw: the first ones, the next ones, ...
 
@@ -80,7 +79,7 @@ def tune(tuning: Tuning, page: int = 1) -> "Figure":
 def _panel(
     axes: "Axes",
     strip: "Axes",
-    tuning: Tuning,
+    tuning: FoundRates,
     searched: pd.DataFrame,
     place: int,
     chosen: Mapping[str, Look],
@@ -102,15 +101,15 @@ def _best(answer: "pd.Series[Any]") -> str:
 
 
 def _sentence(searched: pd.DataFrame, answer: "pd.Series[Any]") -> str:
-    """What stands below a title: what is told of the answer, and how flat the optimum is."""
-    told = [name for name in telling(searched, (*FOUND, "method")) if name not in ("optimizer", "variant")]
+    """Return the line below a title: the settings of the answer, and how flat the optimum is."""
+    columns = [name for name in columns_to_show(searched, (*FOUND, "method")) if name not in ("optimizer", "variant")]
     own = answer.copy()
     own["variant"] = ""  # it stands in the title
     if "batch_size" in answer:
         own["batch_size"] = number(answer["batch_size"])
     ratio = answer["flat_high"] / answer["flat_low"]
     flat = f"flat over {math.log10(ratio):.1f} decades" if ratio > 1 else ""
-    return ", ".join(filter(None, (settings(own, told), flat, "at an end" if answer["status"] == AT_END else "")))
+    return ", ".join(filter(None, (settings(own, columns), flat, "at an end" if answer["status"] == AT_END else "")))
 
 
 def _losses(axes: "Axes", points: pd.DataFrame, answer: "pd.Series[Any]", look: Look) -> None:
@@ -127,7 +126,7 @@ def _losses(axes: "Axes", points: pd.DataFrame, answer: "pd.Series[Any]", look: 
         axes.plot(lost["lr"], np.full(len(lost), 0.97), "x", color=color, markersize=3.5, markeredgewidth=1.0,
                   transform=axes.get_xaxis_transform(), zorder=3)  # fmt: skip
     if math.isfinite(answer["loss"]):
-        axes.plot(answer["lr"], answer["loss"], color=look.color, markersize=7.5, **_OUTLINED, zorder=6)
+        axes.plot(answer["lr"], answer["loss"], color=look.color, markersize=7.5, **OUTLINED, zorder=6)
     if answer["flat_high"] > answer["flat_low"]:
         axes.axvspan(answer["flat_low"], answer["flat_high"], color=look.color, alpha=0.09, linewidth=0, zorder=0.5)
 
@@ -190,8 +189,8 @@ def _mixed(color: str, white: float) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _key(figure: "Figure", tuning: Tuning) -> None:
-    """Say below the panels what the lines are."""
+def _key(figure: "Figure", tuning: FoundRates) -> None:
+    """Put a key of the lines and bars below the panels."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -206,7 +205,7 @@ def _key(figure: "Figure", tuning: Tuning) -> None:
             several = f"{least:,} to {most:,}" if least < most else f"{most:,}"
             text = f"after {several} {unit if most > 1 else unit[:-1]}"
             handles.append(Line2D([], [], color=color, linewidth=width, markersize=size, label=text, **dot))
-    handles.append(Line2D([], [], color=GREY, markersize=7.5, label="best", **_OUTLINED))
+    handles.append(Line2D([], [], color=GREY, markersize=7.5, label="best", **OUTLINED))
     for low, high, alpha, name in (("low", "high", 0.4, "bracket"), ("flat_low", "flat_high", 0.12, "about as good")):
         if (tuning.answers[low] < tuning.answers[high]).any():
             handles.append(Patch(facecolor=GREY, alpha=alpha, label=name))

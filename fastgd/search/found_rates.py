@@ -1,4 +1,4 @@
-"""What a search of learning rates found, as it stands in its folder: read back without Numba."""
+"""What a search of learning rates found: kept as JSON in the folder of the search, and read back without Numba."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from fastgd.store.manifest import CHECKSUM, checksum_of
 
 FILE, STUDY = "tune.json", "tuned.toml"
 BRACKETED, AT_END, DIVERGED, NO_RATE = "bracketed", "at an end", "diverged", "no rate"
-# The columns of `answers` that are what was found; the others say about what.
+# The columns of `answers` that hold what was found; the others say for which optimizer, problem and settings.
 FOUND = (
     *("status", "lr", "low", "high", "loss", "loss_min", "loss_max", "start", "flat_low", "flat_high"),
     *("seeds", "diverged", "rates", "rounds", "trials"),
@@ -28,8 +28,8 @@ _NEEDED = {
     "answers": ("problem", "optimizer", "variant", "schedule", *FOUND),
     "points": ("answer", "round", "full", "lr", "loss", "loss_min", "loss_max", "seeds", "diverged"),
 }
-# The infinite ones of each table: JSON has no number for them.
-_INFINITE = {"answers": ("loss", "loss_min", "loss_max"), "points": ("loss", "loss_min", "loss_max")}
+# The columns of each table that may be infinite, which JSON has no number for.
+_MAY_BE_INFINITE = {"answers": ("loss", "loss_min", "loss_max"), "points": ("loss", "loss_min", "loss_max")}
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Round:
     folder : str
         Its name.
     budget : dict
-        `epochs` or `steps`.
+        `epochs` or `steps` of each trial.
     full : bool
-        Whether that is the budget of the study.
+        Whether that is the whole budget of the study.
     trials : int
-        Its trials.
+        How many trials it has.
     """
 
     folder: str
@@ -55,7 +55,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Tuning:
+class FoundRates:
     """The result of `fastgd.tune`.
 
     Attributes
@@ -96,7 +96,7 @@ class Tuning:
         return self.path / STUDY if (self.path / STUDY).exists() else None
 
     @classmethod
-    def load(cls, path: str | Path) -> "Tuning":
+    def load(cls, path: str | Path) -> "FoundRates":
         """Return what a search left in its folder.
 
         Raises
@@ -110,12 +110,12 @@ class Tuning:
             found = from_json(file.read_text(encoding="utf-8"))
             if found.get(CHECKSUM, checksum_of(found)) != checksum_of(found):
                 raise ValueError("it does not match its checksum")
-            _check(cls, {key: value for key, value in found.items() if key not in _INFINITE and key != "rounds"})
+            _check(cls, {key: value for key, value in found.items() if key not in _MAY_BE_INFINITE and key != "rounds"})
             for one in found["rounds"]:
                 _check(Round, one)
             if [*{unit for one in found["rounds"] for unit in one["budget"]}] not in ([], ["epochs"], ["steps"]):
                 raise ValueError("the budgets of its rounds must be epochs, or steps")
-            tables = {name: _table(found[name], _NEEDED[name], _INFINITE[name]) for name in _NEEDED}
+            tables = {name: _table(found[name], _NEEDED[name], _MAY_BE_INFINITE[name]) for name in _NEEDED}
             rounds = [Round(**fields) for fields in found["rounds"]]
             return cls(path, found["name"], found["metric"], found["factor"], rounds, **tables)
         except FileNotFoundError:
@@ -132,42 +132,42 @@ class Tuning:
         write_text(self.path / FILE, f"{text}\n")
 
     def record(self) -> dict[str, Any]:
-        """Return all of it as what JSON can say; what is infinite or not there is None."""
+        """Return everything as values that JSON has; numbers that are infinite or missing become None."""
         return {
             "name": self.name,
             "metric": self.metric,
             "factor": self.factor,
             "tuned": str(self.tuned) if self.tuned else None,
             "rounds": [asdict(one) for one in self.rounds],
-            "answers": records(self.answers),
-            "points": records(self.points),
+            "answers": json_rows(self.answers),
+            "points": json_rows(self.points),
         }
 
 
-def telling(answers: pd.DataFrame, found: Iterable[str] = FOUND) -> list[str]:
-    """Return the columns of answers that say about what they are: optimizer, and those in which answers differ.
+def columns_to_show(answers: pd.DataFrame, found: Iterable[str] = FOUND) -> list[str]:
+    """Return the columns that say for what each answer is, without those that say nothing.
 
-    Hyper-parameters are always told, as their values were chosen; all others where answers of one optimizer differ, and
-    the numbers of a schedule where it does not tell them.
+    Hyper-parameters are always among them, since their values were chosen. Other columns are where the answers of one
+    optimizer differ in them, and the numbers of a schedule where its name does not tell them.
     """
-    about = [str(name) for name in answers.columns if name not in set(found)]
-    numbers = {name for name in about if name.startswith("schedule.")}
-    others = {"problem", "l2", "batch_size", "variant", "schedule"}.intersection(about)
-    idle = {name for name in others if not _differs(answers, ["optimizer"], name)}
-    idle |= {name for name in numbers if not _differs(answers, ["optimizer", "schedule"], name)}
-    return [name for name in about if name not in idle]
+    subjects = [str(name) for name in answers.columns if name not in set(found)]
+    numbers = {name for name in subjects if name.startswith("schedule.")}
+    others = {"problem", "l2", "batch_size", "variant", "schedule"}.intersection(subjects)
+    same = {name for name in others if not _differs(answers, ["optimizer"], name)}
+    same |= {name for name in numbers if not _differs(answers, ["optimizer", "schedule"], name)}
+    return [name for name in subjects if name not in same]
 
 
 def _differs(answers: pd.DataFrame, within: list[str], name: str) -> bool:
     return bool((answers.groupby(within)[name].nunique(dropna=False) > 1).any())
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table as what JSON can say."""
-    return [{str(name): _plain(value) for name, value in row.items()} for row in table.to_dict("records")]
+def json_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as values that JSON has."""
+    return [{str(name): _json_value(value) for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     value = value.item() if isinstance(value, np.generic) else value
     if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
         return None

@@ -1,4 +1,4 @@
-"""`fastgd tune`: a search of learning rates or a range test, its table, its pictures and its JSON."""
+"""`fastgd tune`: runs a search of learning rates or a range test, and shows it as a table, pictures or JSON."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from fastgd.common.numbers import count
 from fastgd.common.system import expanded
 from fastgd.runs.reporting.display import Reporter, errors
 from fastgd.runs.reporting.events import Event, Finished
-from fastgd.search.answer import AT_END, BRACKETED, DIVERGED, FOUND, Tuning, records, telling
+from fastgd.search.found_rates import AT_END, BRACKETED, DIVERGED, FOUND, FoundRates, columns_to_show, json_rows
 from fastgd.study.config import Study
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ RATES = ("suggestion", "steepest", "least", "blow_up")  # that a range test find
 
 def tune(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json: bool) -> None:
     """Search the best rates of a study's optimizers, and print them."""
-    from fastgd.search.tune import tune as search
+    from fastgd.search.rate_search import tune as search
 
     path = expanded(out or Path("results", f"{study.name}-tune"))
     with _reported(path) as on_event:
         found = search(study, path, progress=False, on_event=on_event, **_given(options))
     picture = path / "tune.png"
-    told = _draw(lambda plots: plots.tune(found), picture)
+    notes = _draw(lambda plots: plots.tune(found), picture)
     if as_json:
         record = {key: value for key, value in found.record().items() if key != "points"}
         show_json({**record, "answers": _whole(record["answers"], FOUND)})
@@ -43,11 +43,11 @@ def tune(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json:
     show(_answers(found), "", *_remarks(found))
     ready = f"fastgd run {found.tuned}" if found.tuned else "every trial diverged: there is no rate to run with"
     trials = sum(one.trials for one in found.rounds)
-    show(f"{count(trials, 'trial')} in {count(len(found.rounds), 'round')}: {path}", f"tune: {picture}", *told, ready)
+    show(f"{count(trials, 'trial')} in {count(len(found.rounds), 'round')}: {path}", f"tune: {picture}", *notes, ready)
 
 
 def range_test(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json: bool) -> None:
-    """Let the rates of a study's optimizers grow, and print which of them stand out."""
+    """Let the rates of a study's optimizers grow, and print the rates that stand out."""
     from fastgd.search.range_test import range_test as test
 
     path = expanded(out or Path("results", f"{study.name}-tune"))
@@ -57,16 +57,16 @@ def range_test(study: Study, out: Path | None, options: Mapping[str, Any], *, as
     with _reported(path) as on_event:
         found = test(study, path, progress=False, on_event=on_event, **_given(options))
     picture = path / f"{RANGE}.png"
-    told = _draw(lambda plots: plots.plot(found.results, "range", by=found.metric), picture)
+    notes = _draw(lambda plots: plots.plot(found.results, "range", by=found.metric), picture)
     if as_json:
         show_json(
-            {"metric": found.metric, "left_out": found.left_out, "answers": _whole(records(found.answers), RATES)}
+            {"metric": found.metric, "left_out": found.left_out, "answers": _whole(json_rows(found.answers), RATES)}
         )
         return
     show(_rates(found), "")
     if found.left_out:
         show(f"without a rate to test: {', '.join(found.left_out)}")
-    show(f"results: {found.results.path}", f"range: {picture}", *told)
+    show(f"results: {found.results.path}", f"range: {picture}", *notes)
 
 
 def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str] = ()) -> None:
@@ -82,12 +82,12 @@ def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str
     if unknown := [name for name in options if name != "page"]:
         raise InputError(f"a picture of kind {kind!r} has no option {unknown[0]!r}; valid: page")
     picture = output or folder / "tune.png"
-    told = _draw(lambda plots: plots.tune(Tuning.load(folder), **options), picture)
-    show(f"{kind}: {picture}", *told)
+    notes = _draw(lambda plots: plots.tune(FoundRates.load(folder), **options), picture)
+    show(f"{kind}: {picture}", *notes)
 
 
 def _draw(make: Callable[[Any], Any], picture: Path) -> list[str]:
-    """Draw a picture into a file, and return what it says that it does not show."""
+    """Draw a picture into a file, and return the notes on what it leaves out."""
     from fastgd import plots
 
     figure = make(plots)
@@ -101,7 +101,7 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _reported(path: Path) -> Iterator[Callable[[Event], None]]:
-    """Show the progress of several runs on standard error."""
+    """Show the progress of all runs in the block on standard error, and say how to go on after an interruption."""
     reporter = Reporter()
 
     def on_event(event: Event) -> None:
@@ -123,17 +123,17 @@ def _reported(path: Path) -> Iterator[Callable[[Event], None]]:
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _answers(found: Tuning) -> Table:
+def _answers(found: FoundRates) -> Table:
     """Return the table of a search's answers."""
-    told = telling(found.answers)
+    about = columns_to_show(found.answers)
     texts = ("problem", "optimizer", "variant", "schedule", "bracket", "flat range", "remark")
     rows = []
     for row in found.answers.to_dict("records"):
         lost = row["status"] == DIVERGED
         own = [cell(row["lr"]), _interval(row["low"], row["high"]), "" if lost else cell(row["loss"], 6)]
         own += [_interval(row["flat_low"], row["flat_high"], decades=True), f"{row['rates']:,}", f"{row['trials']:,}"]
-        rows.append([*(cell(row[name]) for name in told), *own, "" if row["status"] == BRACKETED else row["status"]])
-    columns = [*told, "best lr", "bracket", found.metric, "flat range", "rates", "trials", "remark"]
+        rows.append([*(cell(row[name]) for name in about), *own, "" if row["status"] == BRACKETED else row["status"]])
+    columns = [*about, "best lr", "bracket", found.metric, "flat range", "rates", "trials", "remark"]
     if all(not row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     return table(f"{found.name}: the best rates", columns, rows, [name for name in columns if name not in texts])
@@ -141,27 +141,26 @@ def _answers(found: Tuning) -> Table:
 
 def _rates(found: "RangeTest") -> Table:
     """Return the table of a range test's answers."""
-    told = telling(found.answers, RATES)
-    rows = ([cell(row[name]) for name in (*told, *RATES)] for row in found.answers.to_dict("records"))
     texts = ("problem", "optimizer", "variant")
-    columns = (*told, *RATES)
+    columns = (*columns_to_show(found.answers, RATES), *RATES)
+    rows = ([cell(row[name]) for name in columns] for row in found.answers.to_dict("records"))
     title = f"{found.results.manifest.name}: rates that stand out"
     return table(title, columns, rows, [name for name in columns if name not in texts])
 
 
 def _whole(answers: list[dict[str, Any]], found: Iterable[str]) -> list[dict[str, Any]]:
-    """Return answers with their settings, which are all but what was found, as whole numbers where they are."""
+    """Return answers in which settings, all values except what was found, are integers where they are whole."""
     return whole(answers, set(answers[0] if answers else ()).difference(found))
 
 
-def _remarks(found: Tuning) -> list[str]:
+def _remarks(found: FoundRates) -> list[str]:
     at_end = found.answers["status"].eq(AT_END).any()
     remark = "at an end: the best rate is the last one that was tried; the search does not go further"
     return [remark] if at_end else []
 
 
 def _interval(low: float, high: float, decades: bool = False) -> str:
-    """Return an interval in words; an end that is not there is left open."""
+    """Return an interval in words; a missing end is shown as dots."""
     if math.isnan(low) and math.isnan(high):
         return ""
     text = f"{cell(low) or '...'} to {cell(high) or '...'}"

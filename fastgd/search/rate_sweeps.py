@@ -1,4 +1,4 @@
-"""What a learning-rate range test shows: loss against a rate that grew, and the rates that stand out. Without Numba."""
+"""What a range test shows: the loss along a rate that grew, and the rates that stand out. It needs no Numba."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -15,15 +15,16 @@ from fastgd.common.errors import InputError
 Array = NDArray[np.float64]
 GROWING = "exponential (per=step)"  # the schedule of a range test, by its name in the results
 POINTS = 400  # of the common grid of rates
-# The loss lags behind the rate: when it is least, the rate is too large already. A tenth is fast.ai's rule, and lies in
-# the flat range that `fastgd tune` finds, for every optimizer of studies/first, flights and ill_conditioned.
+# The loss follows the rate with a delay: when the loss is least, the rate is too large already. A tenth of that rate is
+# fast.ai's rule. It lies in the flat range that `fastgd tune` finds for every optimizer of studies/first, flights and
+# ill_conditioned.
 SUGGESTED = 0.1
-DECADES = 30  # the ratio of losses from which on they are seen on a logarithmic scale, as in plots
-WIDTH = 0.1  # decades: the standard deviation of the smoothing
+DECADES = 30  # from this ratio of losses on, they are averaged as logarithms, as plots show them
+WIDTH = 0.1  # the standard deviation of the smoothing, in decades of the rate
 
 
 @dataclass(frozen=True)
-class Sweep:
+class RateSweep:
     """One configuration's loss along a rate that grew: the median over its seeds.
 
     Attributes
@@ -48,26 +49,26 @@ class Sweep:
 
     @property
     def least(self) -> float:
-        """The rate of the least smoothed loss; NaN where it never fell below the start's."""
+        """The rate at which the smoothed loss is least; NaN if it never fell below the loss at the start."""
         return self._rate(self._least)
 
     @property
     def steepest(self) -> float:
-        """The rate at which the smoothed loss falls most within a factor of the rate, before it is least."""
+        """The rate at which the smoothed loss falls fastest along the logarithm of the rate, before it is least."""
         if self._least is None:
             return math.nan
         return self._rate(int(np.argmin(np.diff(self.smooth[: self._least + 1]))) + 1)
 
     @property
     def blow_up(self) -> float:
-        """The first rate, above that of the least loss, at which the loss is above the start's; NaN for none."""
+        """The first rate above `least` at which the loss exceeds the loss at the start; NaN if there is none."""
         first = self._least or 0
         above = np.flatnonzero(self.loss[first:] > self.start)
         return self._rate(first + int(above[0]) if len(above) else None)
 
     @property
     def suggestion(self) -> float:
-        """The rate to try: a tenth of that of the least loss."""
+        """The rate to try: a tenth of `least`."""
         return _readable(self.least * SUGGESTED)
 
     @property
@@ -80,8 +81,8 @@ class Sweep:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # trials that diverge are data
-def sweeps_of(results: Results, by: str | None = None) -> list[Sweep]:
-    """Return the sweeps of a range test, those of one problem and optimizer the lowest first.
+def sweeps_of(results: Results, by: str | None = None) -> list[RateSweep]:
+    """Return the sweeps of a range test, by problem, and within a problem by their least loss.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def sweeps_of(results: Results, by: str | None = None) -> list[Sweep]:
     return sorted(found, key=lambda sweep: (str(sweep.configuration["problem"]), float(np.min(sweep.smooth))))
 
 
-def _sweeps(results: Results, ranking: pd.DataFrame, metric: str) -> Iterator[Sweep]:
+def _sweeps(results: Results, ranking: pd.DataFrame, metric: str) -> Iterator[RateSweep]:
     # on landscapes the trials of a configuration are told apart by their starts
     keys = [name for name in ("trial_id", "start") if name in results.curves]
     curves = results.curves[[*keys, "step", "lr", metric]].sort_values([*keys, "step"])
@@ -113,11 +114,11 @@ def _sweeps(results: Results, ranking: pd.DataFrame, metric: str) -> Iterator[Sw
             loss = np.median([_resampled(own, metric, rates) for own in seeds], axis=0)
             start = float(np.median([own[metric].iloc[0] for own in seeds]))
             about = {str(name): value for name, value in configuration.items()}
-            yield Sweep(about, rates, loss, _smoothed(loss, rates, start), start)
+            yield RateSweep(about, rates, loss, _smoothed(loss, rates, start), start)
 
 
 def _rates(configuration: Mapping[Any, Any]) -> Array | None:
-    """The rates of a configuration whose rate grows in equal ratios from step to step; None for any other."""
+    """Return the rates of a configuration whose rate grows by equal ratios from step to step; None for any other."""
     low, high = (configuration.get(f"schedule.{key}", math.nan) for key in ("start", "final"))
     if configuration["schedule"] != GROWING or not low < high:
         return None
@@ -126,7 +127,7 @@ def _rates(configuration: Mapping[Any, Any]) -> Array | None:
 
 
 def _resampled(curve: pd.DataFrame, metric: str, rates: Array) -> Array:
-    """A trial's loss at common rates; infinite beyond its end."""
+    """Return a trial's loss at common rates; infinite beyond its end."""
     after = curve.iloc[1:]  # the first row is the start, before any step
     loss = after[metric].fillna(np.inf).to_numpy()
     lr = np.log(after["lr"].to_numpy())
@@ -139,9 +140,10 @@ def _resampled(curve: pd.DataFrame, metric: str, rates: Array) -> Array:
 
 
 def _smoothed(loss: Array, rates: Array, start: float) -> Array:
-    """Averages over neighbouring rates, in which no loss counts as further above the start's than the least is below.
+    """Return averages of the loss over neighbouring rates.
 
-    They are averages of logarithms, where the loss spans decades: else the first high values would hide the low ones.
+    Losses above the start count as no higher above it than the least loss is below it. Where losses span decades, their
+    logarithms are averaged: else the first high values would hide the low ones.
     """
     least = float(np.min(loss))
     values = np.minimum(loss, start + max(start - least, 0.0)) if np.isfinite(least) else np.full_like(loss, start)
