@@ -7,6 +7,9 @@ EXTRAS := dev,witnesses
 else
 EXTRAS := dev
 endif
+ifeq ($(filter 1,$(FULL) $(WITNESSES)),)
+SELECTED := -m "not full"
+endif
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
@@ -25,7 +28,7 @@ gallery: $(VENV)/.installed ## the lectures' observations: their studies, docs/g
 docs: $(VENV)/.installed ## the pages that the package describes itself
 	for page in docs/list_*.py; do $(BIN)/python $$page || exit 1; done
 
-test: lint types layers tests bench-quick ## everything that must hold; WITNESSES=1 also installs torch, jax and optax
+test: lint types layers tests bench-quick ## what must hold; FULL=1: in all combinations; WITNESSES=1: and with torch, jax and optax
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -38,7 +41,7 @@ layers: $(STAMP)
 	$(BIN)/lint-imports
 
 tests: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(SELECTED)
 
 SEED ?= 0
 campaign: $(STAMP) ## attacks on all that may go wrong, for some 40 minutes, into docs/reliability.md

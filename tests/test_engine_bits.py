@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from cohorts import CHANGED, PARTS, SINGLE, SMALL, grid, make_cohort, problem, relative_error
+from cohorts import CHANGED, PARTS, SINGLE, SMALL, SPREAD, grid, in_full, make_cohort, problem, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -184,7 +184,11 @@ def test_retired_lanes_leave_the_others_as_they_are(kernel, schedule, masks):
         np.testing.assert_array_equal(observed(shrinking), observed(whole)[shrinking.alive])
 
 
-@pytest.mark.parametrize(("name", "kernel"), [(name, kernel) for name in OPTIMIZERS for kernel in (SMALL, SINGLE)])
+RULES_AND_KERNELS = [(name, SMALL) for name in OPTIMIZERS]
+RULES_AND_KERNELS += [(name, SINGLE) if name in SPREAD else in_full(name, SINGLE) for name in OPTIMIZERS]
+
+
+@pytest.mark.parametrize(("name", "kernel"), RULES_AND_KERNELS)
 def test_every_rule_keeps_its_slots_when_lanes_retire(name, kernel):
     lanes = [lane | {"lr": lane["lr"] * factor} for factor in (1, 0.5, 0.2) for lane in grid(name)]
     whole, shrinking = (cohort_of(lanes, name, kernel=kernel) for _ in range(2))
