@@ -105,9 +105,17 @@ def in_full(*case):
     return pytest.param(*case, marks=pytest.mark.full)
 
 
+def spread(cases, tried=SPREAD):
+    """Return test parameters: those that are not among the tried have the marker `full`."""
+    return [case if case in tried else in_full(*(case if isinstance(case, tuple) else (case,))) for case in cases]
+
+
 def each_rule(name="name"):
     """Parametrise a test by all rules: those outside of the spread with the marker `full`."""
-    return pytest.mark.parametrize(name, [rule if rule in SPREAD else in_full(rule) for rule in OPTIMIZERS])
+    return pytest.mark.parametrize(name, spread(OPTIMIZERS))
+
+
+TYPES = pytest.mark.parametrize("dtype", spread(["float64", "float32"], ["float64"]))
 
 
 pool = cache(Threads)

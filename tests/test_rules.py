@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import reference
-from cohorts import SMALL, SPREAD, grid, in_full, in_python, make_cohort, problem
+from cohorts import SMALL, SPREAD, grid, in_python, make_cohort, problem, spread
 from sparse_cohorts import rates_of
 
 from fastgd.engine.linear import tile_steps
@@ -19,7 +19,7 @@ EACH = pytest.mark.parametrize("name", OPTIMIZERS)
 EACH_TYPED = pytest.mark.parametrize(  # float32 for the spread, and with `full` for the others
     ("name", "dtype"),
     [(name, "float64") for name in OPTIMIZERS]
-    + [(name, "float32") if name in SPREAD else in_full(name, "float32") for name in OPTIMIZERS],
+    + spread([(name, "float32") for name in OPTIMIZERS], [(name, "float32") for name in SPREAD]),
 )
 BATCHES = pytest.mark.parametrize("batch_size", [32, N], ids=["mini-batch", "full batch"])
 
