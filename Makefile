@@ -47,11 +47,12 @@ SEED ?= 0
 campaign: $(STAMP) ## attacks on all that may go wrong, for some 40 minutes, into docs/reliability.md
 	PYTHONPATH=tests $(BIN)/python -m campaign --seed $(SEED)
 
-bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast; of the rules, a few
+bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast; each benchmark once
 	$(BIN)/asv machine --yes > /dev/null
 	$(BIN)/asv check --python=same
 	FASTGD_BENCH=quick $(BIN)/asv run --python=same --quick --dry-run --show-stderr \
-	    --bench '^dense' --bench "^methods.*'(saga|clip by norm|armijo)'" --bench "^rules.*'(adam|nesterov|lamb|polyak)'" --bench "^sparse.*float32" --bench '^landscapes'
+	    --bench "^(dense|sparse).*'float32'(, 'shuffle'|\))" --bench "^methods.*('saga', 1|'clip by norm'|'armijo')" \
+	    --bench "^rules.*'lamb'" --bench "^landscapes\.(Basin|SwarmStore|.*'adam'(, 'float32')?\))"
 
 bench: $(STAMP) ## the asv suite on this commit, into results/asv
 	$(BIN)/asv machine --yes > /dev/null

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cohorts import spread
+from cohorts import TYPES, spread
 from swarms import make_swarm, steps_in_numpy
 
 from fastgd.problems import LANDSCAPES, find_landscape
@@ -195,8 +195,8 @@ def test_a_value_that_is_no_number_is_not_within_the_tolerance():
     assert np.array_equal(swarm.steps_to_tolerance(loss) >= 0, reached.any(axis=0))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", ["sgd", "nesterov", "nadam", "schedule_free_sgd"])
+@TYPES
+@pytest.mark.parametrize("name", spread(["sgd", "nesterov", "nadam", "schedule_free_sgd"]))
 def test_many_moments_are_read_as_each_by_itself(name, dtype):
     """Also where what is reported depends on the step: a rate that a schedule drives, a readout."""
     fields = {

@@ -205,7 +205,7 @@ def test_sparse(dtype, batch_size):
 
 
 @FEW_OF
-@TYPES
+@IN_KERNELS
 def test_landscapes(name, dtype):
     swarm = make_swarm(
         "rosenbrock", name, hyper=[{"lr": rate_of(name) / 100}], dtype=dtype, n=5, scheduled=("lr",),
