@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 import small_studies
-from cohorts import SMALL, make_cohort, problem, relative_error
+from cohorts import SMALL, TYPES, make_cohort, problem, relative_error, spread
 from scipy.special import expit
 from small_studies import assert_same, numbers, study_of
 from test_runner_resume import Interrupt
@@ -21,9 +21,10 @@ from fastgd.runs.reporting.events import Progress
 N, D, L2 = 600, 9, 1e-2
 # (kernel, batch): a batch in one piece, one row, several chunks of 256 rows, and parts that are summed side by side.
 CASES = [(SMALL, 32), (SMALL, 1), (SMALL, 300), (Kernel(4, 2), 550), (Kernel(16), 64)]
-KERNELS = pytest.mark.parametrize(("kernel", "batch_size"), CASES, ids=[f"{k.name}, {b} rows" for k, b in CASES])
+KERNELS = pytest.mark.parametrize(
+    ("kernel", "batch_size"), spread(CASES, CASES[:-1]), ids=[f"{k.name}, {b} rows" for k, b in CASES]
+)
 BOTH = pytest.mark.parametrize("estimator", ["svrg", "saga"])
-TYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 LANES = [{"lr": lr} for lr in (0.02, 0.05, 0.1, 0.15)]
 
 
@@ -96,7 +97,7 @@ def test_it_computes_its_equations(estimator, kernel, batch_size, intercept):
 
 
 @BOTH
-@pytest.mark.parametrize("name", ["momentum", "nesterov", "adam"])
+@pytest.mark.parametrize("name", spread(["momentum", "nesterov", "adam"], ["nesterov", "adam"]))
 def test_it_goes_with_any_rule(name, estimator):
     lanes = [{"lr": lr} for lr in (0.002, 0.005)]
     cohort = cohort_of(estimator, lanes, name)
@@ -107,7 +108,7 @@ def test_it_goes_with_any_rule(name, estimator):
 
 
 @BOTH
-@pytest.mark.parametrize("name", ["momentum", "nesterov", "adam"])
+@pytest.mark.parametrize("name", spread(["momentum", "nesterov", "adam"], ["nesterov", "adam"]))
 @pytest.mark.parametrize("kernel", [SMALL, Kernel(4, 2)], ids=lambda kernel: kernel.name)
 def test_it_goes_with_any_rule_in_chunks_and_parts(name, kernel, estimator):
     """A batch of 280 rows is one of 256 and one of 24; the last of an epoch has 40 rows."""
@@ -140,7 +141,7 @@ def test_the_mean_that_saga_carries_on_is_that_of_its_table(dtype):
 
 
 @BOTH
-@pytest.mark.parametrize("loss", ["squared", "hinge", "poisson"])
+@pytest.mark.parametrize("loss", spread(["squared", "hinge", "poisson"], ["squared", "poisson"]))
 def test_it_goes_with_any_loss(loss, estimator):
     lanes = [{"lr": 0.01}]
     cohort = cohort_of(estimator, lanes, loss=loss)
@@ -212,8 +213,8 @@ def optimum():
     rows, penalised, w = with_ones(X, True), np.append(np.full(D, L2), 0.0), np.zeros(D + 1)
     for _ in range(20):
         slope = reference.gradient(X, y, w, loss="logistic", l2=L2, intercept=True)
-        spread = expit(rows @ w) * expit(-(rows @ w))
-        w = w - np.linalg.solve((rows.T * spread) @ rows / N + np.diag(penalised), slope)
+        curvature = expit(rows @ w) * expit(-(rows @ w))
+        w = w - np.linalg.solve((rows.T * curvature) @ rows / N + np.diag(penalised), slope)
     assert np.linalg.norm(slope) < 1e-15
     return w
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pytest
 import reference
-from cohorts import PARTS, SINGLE, SMALL, in_python, make_cohort, problem, relative_error
+from cohorts import PARTS, SINGLE, SMALL, TYPES, in_python, make_cohort, problem, relative_error
 from test_engine_bits import Falling
 
 import fastgd
@@ -29,7 +29,6 @@ def kernels(cases):
 
 
 KERNELS = kernels(CASES)
-TYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
 @optimizer(slots=("last",), memory={"total": 0.0, "sum_of_ones": 1.0}, batch_loss=True)

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from cohorts import TYPES
 from small_studies import Log, rows, run, study_of
 
 import fastgd
@@ -45,7 +46,7 @@ def points_of(surface):
 @pytest.mark.parametrize("loss", ["logistic", "squared"])
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 @pytest.mark.parametrize("intercept", [False, True])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@TYPES
 def test_it_is_the_objective_of_numpy(tmp_path, loss, sparse, intercept, dtype):
     X, y = rows(loss)
     at = [0.5, -0.5, 0.25, 1.0, -1.0, 2.0][: 5 + intercept]

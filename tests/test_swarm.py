@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cohorts import TYPES, spread
 from swarms import make_swarm, steps_in_numpy
 
 from fastgd.problems import LANDSCAPES, find_landscape
@@ -39,26 +40,32 @@ def test_steps_are_those_of_the_rule(name, options, d):
         np.testing.assert_allclose(found[..., kept], expected[..., kept], rtol=1e-8, atol=1e-11)
 
 
-@pytest.mark.parametrize("landscape", LANDSCAPES)
-def test_every_landscape_in_the_kernels(landscape):
+IN_FLOAT32 = [("rosenbrock", "float32", 2e-3), ("adam_counterexample", "float32", 2e-3)]  # one is projected, online
+IN_FLOAT64 = [(name, "float64", 1e-10) for name in LANDSCAPES]
+
+
+@pytest.mark.parametrize(
+    ("landscape", "dtype", "tolerance"),
+    IN_FLOAT64 + spread([(name, "float32", 2e-3) for name in LANDSCAPES], IN_FLOAT32),
+)
+def test_every_landscape_in_the_kernels(landscape, dtype, tolerance):
     """Values, gradients and steps in both types, in the first dimension that it has."""
     record = find_landscape(landscape)
     d = max(2, record.dimension[0]) if record.dimension[1] > 1 else 1
     starts = random_starts(landscape, 50, d)
-    for dtype, tolerance in (("float64", 1e-10), ("float32", 2e-3)):
-        swarm = make_swarm(landscape, "sgd", starts=starts, dtype=dtype)
-        reading, p = swarm.read(), swarm.spec.p
-        values = record.values(p, starts.T)
-        scale = max(1.0, np.abs(values).max())
-        np.testing.assert_allclose(reading.loss, values, rtol=tolerance, atol=tolerance * scale / 100)
-        if not record.online:
-            norms = np.linalg.norm(record.gradients(p, starts.T), axis=0)
-            np.testing.assert_allclose(reading.grad_norm, norms, rtol=tolerance, atol=tolerance * norms.max())
-        path, *_ = steps_in_numpy(swarm, starts, 20)
-        calm = np.abs(path).max(axis=(0, 1)) < 50
-        swarm.advance(20)
-        found, expected = swarm.read().positions[:, calm], path[-1][:, calm]
-        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+    swarm = make_swarm(landscape, "sgd", starts=starts, dtype=dtype)
+    reading, p = swarm.read(), swarm.spec.p
+    values = record.values(p, starts.T)
+    scale = max(1.0, np.abs(values).max())
+    np.testing.assert_allclose(reading.loss, values, rtol=tolerance, atol=tolerance * scale / 100)
+    if not record.online:
+        norms = np.linalg.norm(record.gradients(p, starts.T), axis=0)
+        np.testing.assert_allclose(reading.grad_norm, norms, rtol=tolerance, atol=tolerance * norms.max())
+    path, *_ = steps_in_numpy(swarm, starts, 20)
+    calm = np.abs(path).max(axis=(0, 1)) < 50
+    swarm.advance(20)
+    found, expected = swarm.read().positions[:, calm], path[-1][:, calm]
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -188,8 +195,8 @@ def test_a_value_that_is_no_number_is_not_within_the_tolerance():
     assert np.array_equal(swarm.steps_to_tolerance(loss) >= 0, reached.any(axis=0))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", ["sgd", "nesterov", "nadam", "schedule_free_sgd"])
+@TYPES
+@pytest.mark.parametrize("name", spread(["sgd", "nesterov", "nadam", "schedule_free_sgd"]))
 def test_many_moments_are_read_as_each_by_itself(name, dtype):
     """Also where what is reported depends on the step: a rate that a schedule drives, a readout."""
     fields = {

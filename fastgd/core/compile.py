@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import numba
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.sigutils import normalize_signature
 
 from fastgd.common.errors import InputError
 from fastgd.core import cache
@@ -34,7 +36,22 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, i
     kernel.get_call_template = _without_literals(kernel.get_call_template)
     if cache.CACHE:
         kernel._cache = cache.KernelCache(function, cache.CACHE)
+        kernel.compile = _in_one_process(kernel)
     return kernel
+
+
+def _in_one_process(kernel: Any) -> Callable[..., Any]:
+    """Return the kernel's `compile`, of which other processes wait for the result instead of compiling it too."""
+    compile_it = kernel.compile
+
+    def compile_or_wait(signature: Any) -> Any:
+        with global_compiler_lock:
+            if tuple(normalize_signature(signature)[0]) in kernel.overloads:
+                return compile_it(signature)
+            with cache.compiled_once(kernel._cache.path(signature, kernel.targetctx.codegen())):
+                return compile_it(signature)
+
+    return compile_or_wait
 
 
 def _without_literals(template: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,7 +85,7 @@ class _NotCompiled:
 
 @contextmanager
 def compile_lock() -> Iterator[None]:
-    """Hold the cache while compiling, so that other processes wait for the result instead of compiling it too."""
+    """Let no other thread compile meanwhile; of other processes, one at a time compiles a kernel (`core/cache.py`)."""
     require_compiler()
-    with cache.compile_lock:
+    with global_compiler_lock:
         yield
