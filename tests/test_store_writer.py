@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_samples import block, files, manifest, open_folder, read, trials
 
-from fastgd.store import Folder, Manifest, Snapshot
+from fastgd.store import Folder, Manifest, Contents
 from fastgd.store.files import temporary
 from fastgd.store.writer import Names
 
@@ -57,7 +57,7 @@ def blocks_are_large_from(rows: int):
 
 def all_rows(path) -> dict[str, pd.DataFrame]:
     kinds = [kind for kind in ("trials", "curves", "trajectories", "parameters") if (path / kind).exists()]
-    found = {kind: Snapshot.read(path).table(kind).to_pandas() for kind in kinds}
+    found = {kind: Contents.read(path).table(kind).to_pandas() for kind in kinds}
     return {kind: rows.astype(dict.fromkeys(rows.select_dtypes("category"), object)) for kind, rows in found.items()}
 
 
@@ -143,11 +143,11 @@ def test_a_cohort_that_is_rotated_and_carried(tmp_path):
         writer.append("curves", block(IDS, 3))
         writer.parameters(IDS, weights)
         writer.commit(trials(3))
-        assert [path.name for path in Snapshot.read(folder.path).curves] == [
+        assert [path.name for path in Contents.read(folder.path).curves] == [
             f"0000-000000-{number:02d}.parquet" for number in range(4)
         ]
     with open_folder(tmp_path / "carried") as folder:
-        curves = Snapshot.read(tmp_path / "cut").curves
+        curves = Contents.read(tmp_path / "cut").curves
         with folder.writer() as writer:
             writer.carry(curves, IDS[:2], 32)
             writer.commit(trials(2))
@@ -164,7 +164,7 @@ def test_what_was_rotated_is_swept_unless_it_is_kept(tmp_path):
         rotated = writer.rotate()
     kept = [str(path.relative_to(tmp_path)) for path in rotated]
     assert files(tmp_path) == sorted(before + kept)
-    assert not Snapshot.read(tmp_path).trials
+    assert not Contents.read(tmp_path).trials
     with open_swarms(tmp_path, keep=lambda _: rotated) as folder:
         folder.finish({})
         with folder.writer() as writer:
@@ -198,7 +198,7 @@ def test_trials_that_ran_out_of_time_go_on_in_a_part_with_rotated_files(tmp_path
         writer.append("curves", block(IDS, 0))
         writer.commit(trials(3, status="timeout"))
     with open_folder(tmp_path) as folder:
-        stored = Snapshot.read(tmp_path).curves
+        stored = Contents.read(tmp_path).curves
         with folder.writer() as writer:
             writer.carry(stored, IDS)
             writer.rotate()
@@ -219,7 +219,7 @@ def test_only_parameters(tmp_path):
                 writer.append("curves", block(IDS, 0))
                 writer.parameters(IDS, np.ones((3, 2)))
                 writer.commit(trials(3, status=status))
-            assert Snapshot.read(tmp_path).parameter_ids() == (set(IDS) if status == "completed" else set())
+            assert Contents.read(tmp_path).parameter_ids() == (set(IDS) if status == "completed" else set())
         folder.finish(IDS)
     assert len(read(tmp_path, "curves")) == len(read(tmp_path, "trials")) == 3
     assert Manifest.read(tmp_path).ended
