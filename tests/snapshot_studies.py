@@ -37,7 +37,7 @@ CASES = {
     "tiles": _rows([{"name": "momentum", "lr": RATES}], record={"every": {"log": 25}, "parameters": "all"}),
     "single": _rows({"name": "adam", "lr": 0.01}, epochs=1500, seed=0),
     "float32": _rows(ADAM, dtype="float32", stop={"target": 0.3}),
-    "options": _rows({**ADAM, "averaging": {"kind": "ema"}, "clip": {"kind": "norm", "limit": 0.5}}, seed=0),
+    "options": _rows({**ADAM, "averaging": {"kind": "ema"}, "clip": {"kind": "norm", "norm": 0.5}}, seed=0),
     "svrg": _rows({"name": "sgd", "lr": RATES, "estimator": "svrg"}, epochs=150),
     "saga": _rows({"name": "sgd", "lr": RATES, "estimator": "saga"}, epochs=150),
     "feedback": _rows(ADAM, problem={"loss": "logistic", "validation": 0.2}, schedule=PLATEAU, seed=0),

@@ -52,7 +52,7 @@ def elsewhere(processes, monkeypatch):
 
 DATA = {
     "optimizer": [
-        {"name": "momentum", "lr": [0.01, 0.1, 1e6], "clip": {"kind": "norm", "limit": 1.0}},
+        {"name": "momentum", "lr": [0.01, 0.1, 1e6], "clip": {"kind": "norm", "norm": 1.0}},
         {"name": "adam", "lr": 0.01, "schedule": {"name": "cosine"}},
         {"name": "random_search", "low": -1, "high": 1},
     ],
