@@ -10,6 +10,7 @@ from small_studies import Log, rows, run, study_of
 
 import fastgd
 from fastgd import InputError
+from fastgd.plots import plot
 from fastgd.runs import clock
 from fastgd.runs.reporting.events import Surveying
 
@@ -113,6 +114,7 @@ def test_each_problem_has_one(tmp_path):
     problems = [{"loss": loss, "intercept": True, "name": loss} for loss in ("logistic", "squared")]
     results = run(tmp_path, problem=problems, surface=BOX, epochs=1)
     assert [surface.info.problem for surface in results.surfaces] == ["logistic", "squared"]
+    assert plot(results, "contour", zoom=True).axes[0].get_xlim() == (-2, 2)  # without walks all of it
     results = run(tmp_path, problem=problems[:1], surface=BOX, epochs=1)
     assert [surface.info.problem for surface in results.surfaces] == ["logistic"]
 
