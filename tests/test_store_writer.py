@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_samples import block, files, manifest, open_folder, read, trials
 
-from fastgd.store import Folder, Manifest, Contents
+from fastgd.store import Contents, Folder, Manifest
 from fastgd.store.files import temporary
 from fastgd.store.writer import Names
 
