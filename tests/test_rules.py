@@ -10,7 +10,7 @@ from sparse_cohorts import rates_of
 
 from fastgd.engine.linear import tile_steps
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.optimizers.coasting import Coast, coasting
+from fastgd.optimizers.coasting import Coast, prove_coasting
 from fastgd.optimizers.rule import Rule
 
 N, D, STEPS = 150, 7, 40
