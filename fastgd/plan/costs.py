@@ -225,7 +225,7 @@ def cohort_cost(plan: CohortPlan, pace: Pace) -> Cost:
     rows = _Rows(plan.spec.kernel, plan.lanes, plan.d, plan.entries, plan.itemsize, plan.spec.loss, speed)
     trials = sum(map(len, plan.ids))
     curves, work = len(plan.checkpoints) * trials, plan.workload
-    kept = {"none": 0, "best": 1, "all": trials}[work.parameters] * (plan.d + plan.spec.intercept)
+    kept = {"none": 0, "best": 1, "all": trials}[work.parameters] * (plan.spec.parameters(plan.d))
     return Cost(
         training=_training(plan, rows),
         evaluation=_evaluation(plan, rows),
@@ -239,7 +239,7 @@ def _training(plan: CohortPlan, rows: _Rows) -> float:
     spec, calls = plan.spec, CALL * (ceil(plan.epochs) + len(plan.checkpoints))
     if plan.baseline:
         boxes = len(np.unique(spec.hyper, axis=0))
-        parameters, sparse = plan.d + spec.intercept, spec.kernel.sparse
+        parameters, sparse = spec.parameters(plan.d), spec.kernel.sparse
         points = _points(parameters, plan.entries, plan.itemsize, spec.loss, sparse, rows.speed)
         return calls + boxes * plan.steps * points.over(plan.n, "evaluate") / points.lanes
     snapshots = plan.snapshots(plan.steps) * rows.over(plan.n, "train")

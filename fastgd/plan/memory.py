@@ -18,8 +18,9 @@ from fastgd.common.errors import InputError
 from fastgd.common.numbers import amount
 from fastgd.common.system import MemoryLimit, memory_limits, memory_use
 from fastgd.core.threads import available_threads
-from fastgd.engine.linear.evaluation_steps import BLOCK, evaluate_blocks, evaluate_single_blocks
-from fastgd.engine.rows.objective import BYTES, MOST_TILES, MOST_WORK
+from fastgd.engine.arrays import PARTIAL_SUM_ROWS
+from fastgd.engine.linear.evaluation_steps import evaluate_blocks, evaluate_single_blocks
+from fastgd.engine.rows.objective import MOST_TILE_BYTES, MOST_TILES, MOST_WORK
 from fastgd.engine.shapes import point_kernel
 from fastgd.engine.swarm.steps import measure_groups
 from fastgd.plan.compiled import is_compiled
@@ -168,7 +169,7 @@ def _orders(plan: CohortPlan) -> float:
 
 def _measuring(plan: CohortPlan) -> float:
     """What checkpoints and estimators make of all parameters."""
-    parameters, spec = plan.d + plan.spec.intercept, plan.spec
+    parameters, spec = plan.spec.parameters(plan.d), plan.spec
     column, lanes = 8.0 * parameters, plan.lanes + plan.padding
     found = 2 * column * spec.kernel.lanes  # squares of a tile
     if plan.workload.gradient_norm or spec.estimator != "none":  # a gradient in two parts, and their sum
@@ -189,7 +190,7 @@ def _recording(plan: CohortPlan) -> float:
     """What waits to be stored, and the trials that are written at the end."""
     trials = sum(map(len, plan.ids))
     curves = min(len(plan.checkpoints) * trials, CURVE_ROW)
-    kept = 8.0 * (plan.d + plan.spec.intercept)
+    kept = 8.0 * (plan.spec.parameters(plan.d))
     parameters = {
         "none": 0.0,
         "best": 2 * min(FINALISTS, 8 * kept),
@@ -202,7 +203,7 @@ def at_end(cohorts: Iterable[CohortPlan], trials: int) -> float:
     """Return what the end takes: the tables of all trials, and the final parameters that are stored or kept."""
     kept, stored = {}, 0.0
     for cohort in cohorts:
-        parameters, which = 8.0 * (cohort.d + cohort.spec.intercept), cohort.workload.parameters
+        parameters, which = 8.0 * (cohort.spec.parameters(cohort.d)), cohort.workload.parameters
         if which == "best":
             most = min(max(FINALISTS, parameters), 8 * parameters)
             kept[cohort.label, cohort.spec.rule.optimizer.name, cohort.seeds] = most
@@ -214,8 +215,8 @@ def at_end(cohorts: Iterable[CohortPlan], trials: int) -> float:
 def of_points(parameters: int, itemsize: int, entries: float, *, sparse: bool) -> float:
     """Return the bytes of points at which an objective is evaluated together."""
     kernel = point_kernel(parameters, itemsize, sparse=sparse)
-    by_work = max(2, int(MOST_WORK / (BLOCK * kernel.lanes * max(1.0, entries))))
-    tiles = max(1, min(MOST_TILES, BYTES // (kernel.lanes * parameters * itemsize), by_work))
+    by_work = max(2, int(MOST_WORK / (PARTIAL_SUM_ROWS * kernel.lanes * max(1.0, entries))))
+    tiles = max(1, min(MOST_TILES, MOST_TILE_BYTES // (kernel.lanes * parameters * itemsize), by_work))
     return tiles * kernel.lanes * parameters * (itemsize + 3 * 8.0)
 
 

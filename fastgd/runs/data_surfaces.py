@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data
+from fastgd.engine.linear.model import LinearModel
 from fastgd.engine.rows.objective import Objective
 from fastgd.plan.cohorts import labels
 from fastgd.plan.compiled import compiling
@@ -82,9 +83,9 @@ class DataSurfaces:
 
     def _values(self, grid: Grid, problem: Problem, data: Data, name: str) -> Array:
         """Return the objective (nx, ny), with the first of the problem's penalties."""
-        objective = Objective(find_loss(problem.loss), data.X, data.y, problem.intercept, self.threads)
-        with self.watch.stage("compile"), compiling(objective.spec.loss):
-            self.emit(Compiling(f"{problem.loss}, {objective.spec.kernel.name}, {self.study.dtype}"))
+        objective = Objective(find_loss(problem.loss), data.X, data.y, LinearModel(problem.intercept), self.threads)
+        with self.watch.stage("compile"), compiling(objective.loss):
+            self.emit(Compiling(f"{problem.loss}, {objective.kernel.name}, {self.study.dtype}"))
             objective.compile()
         done = 0
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastgd.common.properties import cached_property
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data
-from fastgd.engine.rows.cohort import Cohort
+from fastgd.engine.rows.cohort import AnyCohort, Cohort
 from fastgd.engine.rows.guesses import Guesses
 from fastgd.plan.cohort import CohortPlan
 from fastgd.plan.cohorts import Plan
@@ -115,7 +115,7 @@ class _CohortRun:
         data = execution.data[plan.problem]
         self.schedule = CohortSchedule(plan)
         if plan.baseline:
-            self.cohort: Cohort = Guesses(plan.spec, data.X, data.y, execution.threads, plan.steps)
+            self.cohort: AnyCohort = Guesses(plan.spec, data.X, data.y, execution.threads, plan.steps)
         else:
             self.cohort = Cohort(plan.spec, data.X, data.y, execution.threads, self.schedule)
         self.recorder = Recorder(data, plan.spec.loss, execution.study.record.metrics, execution.study.record.rows)
@@ -249,7 +249,7 @@ class _CohortRun:
         if keep == "all":
             positions = np.repeat(ended, [len(self.plan.ids[lane]) for lane in lanes[ended]])
             ids = [trial for lane in lanes[ended] for trial in self.plan.ids[lane]]
-            some = max(1, PARAMETERS_AT_ONCE // (self.plan.d + self.plan.spec.intercept))
+            some = max(1, PARAMETERS_AT_ONCE // (self.plan.spec.parameters(self.plan.d)))
             with self.watch.stage("store"):
                 for first in range(0, len(ids), some):
                     part = slice(first, first + some)
@@ -257,7 +257,7 @@ class _CohortRun:
         if keep == "best":
             key = self.plan.label, self.plan.spec.rule.optimizer.name, self.plan.seeds
             scores = self.records.scores(lanes[ended])
-            chosen = finalists.among(key, scores, self.plan.d + self.plan.spec.intercept)
+            chosen = finalists.among(key, scores, self.plan.spec.parameters(self.plan.d))
             W = self.cohort.parameters(ended[chosen]) if len(chosen) else np.zeros(0)
             for place, parameters in zip(chosen, W, strict=True):
                 finalists.add(key, float(scores[place]), self.plan.ids[lanes[ended[place]]], parameters.copy())
