@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.core.threads import Threads
+from fastgd.engine.linear.model import LinearModel
 from fastgd.engine.rows.cohort import Cohort
 from fastgd.engine.rows.spec import CohortSpec, window_steps
 from fastgd.engine.shapes import choose_kernel
@@ -51,7 +52,7 @@ def make_cohort(
         loss=LOSSES["logistic"],
         batch_size=batch_size,
         shuffled=shuffled,
-        intercept=False,
+        model=LinearModel(intercept=False),
         init="zeros",
         seed=SEED,
         kernel=choose_kernel(len(rates), batch_size, X.dtype.itemsize, **needs),

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from fastgd.common.errors import InputError
 from fastgd.datasets import Data
 from fastgd.datasets.record import check_memory
-from fastgd.engine.linear.evaluation_steps import BLOCK
+from fastgd.engine.arrays import PARTIAL_SUM_ROWS
+from fastgd.engine.linear.model import LinearModel
 from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
 from fastgd.engine.shapes import Kernel, choose_kernel, point_kernel
 from fastgd.plan.cohort import COHORT_BUDGET, CohortUnit
@@ -184,7 +185,7 @@ def _cohort(
         loss=find_loss(problem.loss),
         batch_size=batch_size,
         shuffled=study.order == "shuffle" and batch_size < n,
-        intercept=problem.intercept,
+        model=LinearModel(problem.intercept),
         init=_start(study),
         seed=seeds[0],
         kernel=_kernel(method, len(lanes.hyper), batch_size, data, itemsize, problem.intercept),
@@ -262,7 +263,7 @@ def _split(cohort: CohortUnit) -> Iterator[CohortUnit]:
     """Cut a cohort into pieces of whole tiles, within the memory budget and short calls; the kernel stays the same."""
     tile = cohort.spec.kernel.lanes
     each = cohort_bytes(cohort.spec, cohort.n, cohort.d, tile, cohort.itemsize)
-    rows = max(BLOCK, 0 if cohort.spec.kernel.parts else cohort.spec.batch_size)
+    rows = max(PARTIAL_SUM_ROWS, 0 if cohort.spec.kernel.parts else cohort.spec.batch_size)
     by_work = int(MOST_WORK / (2 * rows * max(1.0, cohort.entries))) // tile
     tiles = max(1, min(MOST_LANES // tile, COHORT_BUDGET // each, max(2, by_work)))
     for start in range(0, cohort.lanes, tiles * tile):

@@ -200,7 +200,7 @@ def cohort_cost(unit: CohortUnit, pace: Pace) -> Cost:
     rows = _Rows(unit.spec.kernel, unit.lanes, unit.d, unit.entries, unit.itemsize, unit.spec.loss, speed)
     trials = unit.count
     curves, work = len(unit.checkpoints) * trials, unit.workload
-    kept = {"none": 0, "best": 1, "all": trials}[work.parameters] * (unit.d + unit.spec.intercept)
+    kept = {"none": 0, "best": 1, "all": trials}[work.parameters] * unit.spec.parameters(unit.d)
     return Cost(
         training=_training(unit, rows),
         evaluation=_evaluation(unit, rows),
@@ -214,7 +214,7 @@ def _training(unit: CohortUnit, rows: _Rows) -> float:
     spec, calls = unit.spec, CALL * (ceil(unit.epochs) + len(unit.checkpoints))
     if unit.baseline:
         boxes = len(np.unique(spec.hyper, axis=0))
-        parameters, sparse = unit.d + spec.intercept, spec.kernel.sparse
+        parameters, sparse = spec.parameters(unit.d), spec.kernel.sparse
         points = _points(parameters, unit.entries, unit.itemsize, spec.loss, sparse, rows.speed)
         return calls + boxes * unit.steps * points.over(unit.n, "evaluate") / points.lanes
     snapshots = unit.snapshots(unit.steps) * rows.over(unit.n, "train")

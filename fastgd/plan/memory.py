@@ -17,8 +17,9 @@ from fastgd.common.errors import InputError
 from fastgd.common.numbers import amount
 from fastgd.common.system import MemoryLimit, memory_limits, memory_use
 from fastgd.core.threads import available_threads
-from fastgd.engine.linear.evaluation_steps import BLOCK, evaluate_blocks, evaluate_single_blocks
-from fastgd.engine.rows.objective import BYTES, MOST_TILES, MOST_WORK
+from fastgd.engine.arrays import PARTIAL_SUM_ROWS
+from fastgd.engine.linear.evaluation_steps import evaluate_blocks, evaluate_single_blocks
+from fastgd.engine.rows.objective import MOST_TILE_BYTES, MOST_TILES, MOST_WORK
 from fastgd.engine.shapes import point_kernel
 from fastgd.engine.swarm.steps import measure_groups
 from fastgd.plan.cohort import CohortUnit
@@ -214,7 +215,7 @@ def _orders(unit: CohortUnit) -> float:
 
 def _measuring(unit: CohortUnit) -> float:
     """What checkpoints and estimators make of all parameters."""
-    parameters, spec = unit.d + unit.spec.intercept, unit.spec
+    parameters, spec = unit.spec.parameters(unit.d), unit.spec
     column, lanes = 8.0 * parameters, unit.lanes + unit.padding
     found = 2 * column * spec.kernel.lanes  # squares of a tile
     if unit.workload.gradient_norm or spec.estimator != "none":  # a gradient in two parts, and their sum
@@ -235,7 +236,7 @@ def _recording(unit: CohortUnit) -> float:
     """What waits to be stored, and the trials that are written at the end."""
     trials = unit.count
     curves = min(len(unit.checkpoints) * trials, CURVE_ROW)
-    kept = 8.0 * (unit.d + unit.spec.intercept)
+    kept = 8.0 * unit.spec.parameters(unit.d)
     parameters = {
         "none": 0.0,
         "best": 2 * min(FINALISTS, 8 * kept),
@@ -248,7 +249,7 @@ def at_end(cohorts: Iterable[CohortUnit], trials: int) -> float:
     """Return what the end takes: the tables of all trials, and the final parameters that are stored or kept."""
     kept, stored = {}, 0.0
     for cohort in cohorts:
-        parameters, which = 8.0 * (cohort.d + cohort.spec.intercept), cohort.workload.parameters
+        parameters, which = 8.0 * cohort.spec.parameters(cohort.d), cohort.workload.parameters
         if which == "best":
             most = min(max(FINALISTS, parameters), 8 * parameters)
             for seeds in set(map(tuple, cohort.seeds)):
@@ -261,8 +262,8 @@ def at_end(cohorts: Iterable[CohortUnit], trials: int) -> float:
 def of_points(parameters: int, itemsize: int, entries: float, *, sparse: bool) -> float:
     """Return the bytes of points at which an objective is evaluated together."""
     kernel = point_kernel(parameters, itemsize, sparse=sparse)
-    by_work = max(2, int(MOST_WORK / (BLOCK * kernel.lanes * max(1.0, entries))))
-    tiles = max(1, min(MOST_TILES, BYTES // (kernel.lanes * parameters * itemsize), by_work))
+    by_work = max(2, int(MOST_WORK / (PARTIAL_SUM_ROWS * kernel.lanes * max(1.0, entries))))
+    tiles = max(1, min(MOST_TILES, MOST_TILE_BYTES // (kernel.lanes * parameters * itemsize), by_work))
     return tiles * kernel.lanes * parameters * (itemsize + 3 * 8.0)
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data
-from fastgd.engine.rows.cohort import Cohort
+from fastgd.engine.rows.cohort import AnyCohort, Cohort
 from fastgd.engine.rows.guesses import Guesses
 from fastgd.plan.cohort import CohortUnit
 from fastgd.plan.compiled import compiling, note_compiled
@@ -24,14 +24,14 @@ Array = npt.NDArray[Any]
 PARAMETERS_AT_ONCE = 1 << 21  # numbers of final parameters that are read and stored together: 16 MB
 
 
-def make_cohort(unit: CohortUnit, data: Data, threads: Threads, schedule: ScheduleValues | None = None) -> Any:
+def make_cohort(unit: CohortUnit, data: Data, threads: Threads, schedule: ScheduleValues | None = None) -> AnyCohort:
     """Return the lanes of a unit at their start."""
     if unit.baseline:
         return Guesses(unit.spec, data.X, data.y, threads, unit.steps)
     return Cohort(unit.spec, data.X, data.y, threads, schedule)
 
 
-def compile_cohort(cohort: Any, unit: CohortUnit) -> None:
+def compile_cohort(cohort: AnyCohort, unit: CohortUnit) -> None:
     """Compile what a cohort calls, or load it from the cache; a user's function that does not compile is named."""
     metrics = unit.record.metrics
     with compiling(unit.spec.rule.optimizer, unit.spec.loss):
@@ -200,7 +200,7 @@ class CohortRun:
         if unit.record.parameters == "all":
             positions = np.repeat(ended, [len(unit.ids[lane]) for lane in chosen])
             ids = [trial for lane in chosen for trial in unit.ids[lane]]
-            some = max(1, PARAMETERS_AT_ONCE // (unit.d + unit.spec.intercept))
+            some = max(1, PARAMETERS_AT_ONCE // unit.spec.parameters(unit.d))
             with self.clock.stage("store"):
                 for first in range(0, len(ids), some):
                     part = slice(first, first + some)
@@ -295,7 +295,7 @@ class CohortRun:
             self.clock.interruption.deliver()
 
 
-def _prefixed(name: str, state: Mapping[str, Array]) -> dict[str, Array]:
+def _prefixed(name: str, state: Mapping[str, Any]) -> dict[str, Array]:
     return {f"{name}.{key}": np.asarray(values) for key, values in state.items()}
 
 

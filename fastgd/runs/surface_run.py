@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data
+from fastgd.engine.linear.model import LinearModel
 from fastgd.engine.rows.objective import Objective
 from fastgd.plan.compiled import compiling
 from fastgd.plan.surfaces import SurfaceUnit
@@ -30,8 +31,8 @@ def landscape_values(unit: SurfaceUnit) -> Array:
 
 def _over_data(unit: SurfaceUnit, data: Data, clock: Clock, threads: Threads) -> Array:
     assert unit.loss is not None
-    objective, done = Objective(unit.loss, data.X, data.y, unit.intercept, threads), 0
-    with clock.compiling(f"{unit.loss.name}, {objective.spec.kernel.name}, {unit.dtype}"), compiling(unit.loss):
+    objective, done = Objective(unit.loss, data.X, data.y, LinearModel(unit.intercept), threads), 0
+    with clock.compiling(f"{unit.loss.name}, {objective.kernel.name}, {unit.dtype}"), compiling(unit.loss):
         objective.compile()
 
     def values(points: Array) -> Array:

@@ -239,8 +239,8 @@ def choose(typingctx, mask, some, others):
 
 
 @intrinsic
-def alone(typingctx, coast, w):
-    """`alone(coast, w)`: the state of a parameter behind which nothing stands."""
+def state_of_parameter(typingctx, coast, w):
+    """`state_of_parameter(coast, w)`: the state of a parameter whose slots are all zero."""
     result = types.UniTuple(w, coast.value.size)
 
     def codegen(context, builder, sig, args):
@@ -251,8 +251,8 @@ def alone(typingctx, coast, w):
 
 
 @intrinsic
-def lost(typingctx, w, y, after):
-    """`lost(w, y, after)`: the lanes in which w is finite, and `after` or something in the tuple y is no number."""
+def unknown_lanes(typingctx, w, y, after):
+    """`unknown_lanes(w, y, after)`: the lanes where w is finite, and `after` or something in the tuple y is NaN."""
 
     def codegen(context, builder, sig, args):
         zero = ir.Constant(args[0].type, [0.0] * w.count)
