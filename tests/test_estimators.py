@@ -179,8 +179,7 @@ def test_the_length_of_calls_changes_nothing(estimator, monkeypatch):
     """Each part has two chunks of rows, which are taken in two calls."""
     ends = []
     for seconds in (1e3, 1e-9):
-        for module in ("cohort", "evaluation"):
-            monkeypatch.setattr(f"fastgd.engine.{module}.CALL_SECONDS", seconds)
+        monkeypatch.setattr("fastgd.engine.calls.CALL_SECONDS", seconds)
         cohort = cohort_of(estimator, kernel=Kernel(4, 2), batch_size=550)
         cohort.advance(9)
         ends.append(cohort.parameters())

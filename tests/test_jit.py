@@ -165,7 +165,7 @@ def test_shapes_of_data_and_grids_compile_nothing():
         per_step = True
 
         def __call__(self, first, steps):
-            return np.full((tile_steps, 1, 7), 0.05)
+            return np.full((steps, 1, 7), 0.05)
 
     def work(lanes, n=90, d=4, **options):
         X, y = problem(n, d, options.get("loss", "logistic"))

@@ -240,7 +240,7 @@ def test_what_ran_out_of_time_is_run_again(tmp_path, monkeypatch):
 def test_timeout_within_an_epoch(tmp_path, monkeypatch):
     """The checkpoint is where the time was over; what is recorded there is right."""
     whole = run(tmp_path / "whole", epochs=None, steps=1)
-    monkeypatch.setattr("fastgd.engine.rows.cohort.CALL_SECONDS", 1e-9)
+    monkeypatch.setattr("fastgd.engine.calls.CALL_SECONDS", 1e-9)
     results = run(tmp_path / "r", log=Late(monkeypatch), max_seconds=60, epochs=10)
     assert set(results.trials["steps"]) == {1}
     assert set(results.trials["epochs"]) == {0.2}

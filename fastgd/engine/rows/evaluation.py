@@ -21,7 +21,7 @@ from fastgd.engine.arrays import (
     PartSpan,
     part_rows,
 )
-from fastgd.engine.calls import KernelCall, Pace
+from fastgd.engine.calls import Pace
 from fastgd.engine.rows.model import ModelKernels
 from fastgd.engine.rows.order import identity
 from fastgd.engine.shapes import Kernel
@@ -74,7 +74,6 @@ class Evaluation:
         self._tile_memory = self._tile_kernels.reading_memory(threads.count, gradients=True)
         single = layout.single
         self._memory = self._kernels.reading_memory(threads.count, gradients=False) if single else self._tile_memory
-        self._pace = Pace(threads)
 
     def compile(self, W: Array, gradients: bool, measures: Sequence[Loss]) -> None:
         """Compile what the measures call, or load it from the cache; `gradients`: what sums these, too."""
@@ -113,15 +112,15 @@ class Evaluation:
         kernels, addresses, lanes = self._kernels, self._kernels.addresses(measures), self._layout.lanes
         n, rows = X.shape[0], kernels.rows_of(X, y)
         total = np.zeros((len(W), len(addresses), lanes))
-        blocks, first = -(-n // PARTIAL_SUM_ROWS), 0
+        blocks, first, pace = -(-n // PARTIAL_SUM_ROWS), 0, Pace(self._threads)
         work = PARTIAL_SUM_ROWS * kernels.row_work(rows) * len(W) * lanes
         while first < blocks:
-            count = min(blocks - first, self._pace.fitting(work))
+            count = min(blocks - first, pace.fitting(work))
             part = np.zeros((count, *total.shape))
             workers = min(self._threads.count, count * len(W))
             spans = [BlockSpan(worker, workers, first) for worker in range(workers)]
             calls = [kernels.losses(rows, W, addresses, part, self._memory[span.worker], span) for span in spans]
-            self._pace.run(calls, work * count)
+            pace.run(calls, work * count)
             for block in part:
                 total += block
             first += count
@@ -169,15 +168,15 @@ class Evaluation:
         sums, n = self._gradient_sums(W, estimator, lanes), self._tile_kernels.n
         size, workers = part_rows(n, GRADIENT_PARTS), min(self._threads.count, GRADIENT_PARTS * len(W))
         work = 4.0 * GRADIENT_PARTS * self._tile_kernels.row_work(self._tile_kernels.rows) * len(W) * self._tiles.lanes
-        count = max(1, self._pace.fitting(work) // CHUNK_ROWS) * CHUNK_ROWS
-        for low in range(0, size, count):
-            spans = [PartSpan(worker, workers, size, low, min(size, low + count), n, t) for worker in range(workers)]
-            self._threads.run([self._gradient_call(sums, span) for span in spans])
+        pace, low = Pace(self._threads), 0
+        while low < size:
+            high = min(size, low + max(1, pace.fitting(work) // CHUNK_ROWS) * CHUNK_ROWS)
+            spans = [PartSpan(worker, workers, size, low, high, n, t) for worker in range(workers)]
+            calls = [self._tile_kernels.gradient(sums, self._tile_memory[span.worker], span) for span in spans]
+            pace.run(calls, work * (high - low))
+            low = high
             poll()
         return sums.gradients
-
-    def _gradient_call(self, sums: GradientSums, span: PartSpan) -> KernelCall:
-        return self._tile_kernels.gradient(sums, self._tile_memory[span.worker], span)
 
     def _gradient_sums(self, W: Array, estimator: int, lanes: Lanes | None = None) -> GradientSums:
         """Return where gradients go; a measure leaves no note, and its tiles may be other ones than the lanes'."""
