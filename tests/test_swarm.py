@@ -40,20 +40,19 @@ def test_steps_are_those_of_the_rule(name, options, d):
         np.testing.assert_allclose(found[..., kept], expected[..., kept], rtol=1e-8, atol=1e-11)
 
 
-IN_FLOAT32 = [("rosenbrock", "float32", 2e-3), ("adam_counterexample", "float32", 2e-3)]  # one is projected, online
-IN_FLOAT64 = [(name, "float64", 1e-10) for name in LANDSCAPES]
+IN_KERNELS = [(name, *kind) for name in LANDSCAPES for kind in (("float64", 1e-10), ("float32", 2e-3))]
+IN_KERNELS_SPREAD = [
+    case for case in IN_KERNELS if case[0] in ("rosenbrock", "adam_counterexample")
+]  # one is projected
 
 
 @pytest.mark.parametrize(
     ("landscape", "dtype", "tolerance"),
-    IN_FLOAT64 + spread([(name, "float32", 2e-3) for name in LANDSCAPES], IN_FLOAT32),
+    spread(IN_KERNELS, IN_KERNELS_SPREAD + [case for case in IN_KERNELS if case[1] == "float64"]),
 )
 def test_every_landscape_in_the_kernels(landscape, dtype, tolerance):
-    """Values, gradients and steps in both types, in the first dimension that it has."""
-    record = find_landscape(landscape)
-    d = max(2, record.dimension[0]) if record.dimension[1] > 1 else 1
-    starts = random_starts(landscape, 50, d)
-    swarm = make_swarm(landscape, "sgd", starts=starts, dtype=dtype)
+    """Values and gradients in both types, in the first dimension that it has."""
+    record, starts, swarm = on_landscape(landscape, dtype)
     reading, p = swarm.read(), swarm.spec.p
     values = record.values(p, starts.T)
     scale = max(1.0, np.abs(values).max())
@@ -61,6 +60,11 @@ def test_every_landscape_in_the_kernels(landscape, dtype, tolerance):
     if not record.online:
         norms = np.linalg.norm(record.gradients(p, starts.T), axis=0)
         np.testing.assert_allclose(reading.grad_norm, norms, rtol=tolerance, atol=tolerance * norms.max())
+
+
+@pytest.mark.parametrize(("landscape", "dtype", "tolerance"), spread(IN_KERNELS, IN_KERNELS_SPREAD))
+def test_steps_on_every_landscape(landscape, dtype, tolerance):
+    _, starts, swarm = on_landscape(landscape, dtype)
     path, *_ = steps_in_numpy(swarm, starts, 20)
     calm = np.abs(path).max(axis=(0, 1)) < 50
     swarm.advance(20)
@@ -68,7 +72,14 @@ def test_every_landscape_in_the_kernels(landscape, dtype, tolerance):
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def on_landscape(landscape, dtype):
+    record = find_landscape(landscape)
+    d = max(2, record.dimension[0]) if record.dimension[1] > 1 else 1
+    starts = random_starts(landscape, 50, d)
+    return record, starts, make_swarm(landscape, "sgd", starts=starts, dtype=dtype)
+
+
+@TYPES
 def test_bits_do_not_depend_on_threads_neighbours_or_calls(dtype):
     hyper = [{"lr": rate} for rate in (1e-4, 1e-3, 2e-2)]
     starts = random_starts("rosenbrock", 700, 2)
