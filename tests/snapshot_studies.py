@@ -42,14 +42,14 @@ CASES = {
     "saga": _rows({"name": "sgd", "lr": RATES, "estimator": "saga"}, epochs=150),
     "feedback": _rows(ADAM, problem={"loss": "logistic", "validation": 0.2}, schedule=PLATEAU, seed=0),
     "large": _rows({"name": "adam", "lr": [0.01, 0.1, 1e9]}, **FULL),
-    "line search": _rows({"name": "sgd", "lr": 1.0, "line_search": "armijo"}, **FULL, seed=0),
-    "guesses": _rows({"name": "random_search", "low": -2, "high": 2}, batch_size="full", epochs=4000, seed=0),
+    "line search": _rows({"name": "sgd", "lr": 1.0, "line_search": {"kind": "armijo"}}, **FULL, seed=0),
+    "guesses": _rows({"name": "random_search", "low": -2, "high": 2}, batch_size="full", epochs=40_000, seed=0),
     "sparse": _rows(ADAM, batch_size=1, epochs=150, seed=0),
     "sparse apart": _rows({**ADAM, "beta1": [0.8, 0.9]}, batch_size=1, epochs=100, seed=0),
     "sparse rows": _rows({"name": "ftrl", "lr": [0.1, 1.0]}, batch_size=4, seed=0),
     "swarm": _starts({"name": "adam", "lr": [1e-3, 1e-2, 1e9], "schedule": {"name": "cosine"}}),
     "swarm line search": _starts(
-        {"name": "sgd", "lr": 1.0, "line_search": "armijo"}, steps=1500, problem=VALLEY | {"noise": 0.0}
+        {"name": "sgd", "lr": 1.0, "line_search": {"kind": "armijo"}}, steps=1500, problem=VALLEY | {"noise": 0.0}
     ),
     "swarm guesses": _starts({"name": "random_search"}, problem=VALLEY | {"noise": 0.0}, steps=4000),
 }

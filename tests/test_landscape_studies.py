@@ -243,7 +243,8 @@ def test_parts_under_a_deadline_share_the_time(monkeypatch):
 
     monkeypatch.setattr("fastgd.runs.clock.time", SimpleNamespace(perf_counter=lambda: 10.0))
     (unit, _) = make_plan(study(starts={"uniform": 100_000})).units
-    executor, work, width = Executor(None, Clock(), None, None, 0), _Work(0, unit, unit), unit.spec.width
+    none_saved = SimpleNamespace(names=list)
+    executor, work, width = Executor(None, Clock(), None, None, 0, none_saved), _Work(0, unit, unit), unit.spec.width
     executor._stored = True
 
     def lanes_next(others):

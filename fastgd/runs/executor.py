@@ -1,5 +1,6 @@
 """The executor: runs units one after another, commits what they find, and says how far the run is."""
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -114,6 +115,7 @@ class Executor:
 
     def _drop_stale_snapshots(self, left: Sequence[Unit]) -> None:
         """Delete the snapshots of what is no longer on its way."""
+        self.snapshots.sweep()
         for name in set(self.snapshots.names()) - self.snapshots.taken:
             if not any(isinstance(unit, SwarmUnit) and _begins_with(unit, name) for unit in left):
                 self.snapshots.drop([name])
@@ -125,6 +127,9 @@ class Executor:
             The number of other units that wait.
         """
         began, unit = time.perf_counter(), work.unit
+        if self.clock.over and self._stands(unit):
+            work.left = None
+            return
         if not work.seconds:
             self.emit(CohortStarted(work.index, total, unit.width, unit.kernel))
         in_thread = unit.kind == "swarm"
@@ -140,6 +145,10 @@ class Executor:
         work.seconds += time.perf_counter() - began
         if work.left is None:
             self.emit(CohortFinished(work.index, total, unit.width, work.diverged, work.seconds))
+
+    def _stands(self, unit: Unit) -> bool:
+        """Return whether all trials of a cohort are stored as far as an earlier run came with them."""
+        return isinstance(unit, CohortUnit) and self.folder.timed_out().issuperset(itertools.chain(*unit.ids))
 
     def _run_parts(self, work: _Work, sink: FolderSink, others: int, total: int, data: Data | None) -> str:
         """Run parts of a unit until what an interruption would lose is worth a commit; return what names them."""

@@ -100,6 +100,10 @@ class Snapshots:
         remove([self._path(name) for name in names])
         self.taken -= names
 
+    def sweep(self) -> None:
+        """Delete what a killed process left half-written."""
+        remove((self._folder / FOLDER).glob(".*.npz"))
+
     def names(self) -> list[str]:
         """Return the names of the units that have a snapshot."""
         return sorted(path.stem for path in (self._folder / FOLDER).glob("*.npz") if not path.name.startswith("."))
