@@ -137,6 +137,9 @@ class CohortRun:
     def _checkpoint(self, reached: bool) -> None:
         """Record the lanes and judge them; `reached`: the time was not over before."""
         before = self._own_state()
+        if self.cohort.t == self.recorded:  # the time was over within the step that follows a checkpoint
+            self._cut(before)
+            return
         last = not reached or self.cohort.t == self.unit.steps
         metrics = self.recorder.record(self.cohort, self._poll, exact=last)
         over = not reached or self.clock.over
