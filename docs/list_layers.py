@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PICTURE = Path(__file__).parent / "pictures" / "layers.svg"
+PAGE = Path(__file__).parent / "pictures" / "layers.svg"
 WIDTH, HEIGHT, BOX, GAP = 900, 62, 186, 24  # of the picture, a layer, a box, and between boxes
 LINE = "#b8c0cc"
 MOST_LETTERS = 32  # in a box
@@ -44,7 +44,7 @@ def purpose(package: str) -> str:
     return found.strip() + (" ..." if words else "")
 
 
-def draw() -> str:
+def page() -> str:
     """Return the picture as SVG."""
     rows = layers()
     places: dict[str, tuple[float, float]] = {}
@@ -70,4 +70,4 @@ def draw() -> str:
 
 
 if __name__ == "__main__":
-    PICTURE.write_text(draw(), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")
