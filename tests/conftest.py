@@ -11,7 +11,7 @@ settings.load_profile("fastgd")
 FIRST = (
     "test_rules",
     "test_sparse",
-    "test_lectures",
+    "test_corpus",
     "test_sparse_rules",
     "test_options",
     "test_zero_rates",
