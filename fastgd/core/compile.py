@@ -1,4 +1,11 @@
-"""The only place that compiles: one decorator, with the flags and the cache that every kernel shares."""
+"""The only place that compiles: one decorator, with the flags and the cache that every kernel shares.
+
+`core/compile.py` is the only place that names Numba's decorator. Whole numbers that one kernel passes to another are
+never compile-time constants (Numba would compile a callee anew for each 0 and 1), and a driver's large functions are
+inlined before types, since one that is compiled by itself is optimised again with each that calls it: 22 s became 6 s
+by both and by the calls by address. Kernels are compiled before a cohort starts, and counted as `compile` in the
+timings.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

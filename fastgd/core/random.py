@@ -2,6 +2,10 @@
 
 No state is carried from one number to the next, so a lane's noise is the same in every tile, on every thread and after
 every interruption, and a run that is resumed needs no generator to be saved.
+
+Gradient noise is a function of (seed, start, step, coordinate) alone (`core/random.py`), so all configurations see the
+same. Starts that are drawn, over data too, come from such counters as well, because NumPy's generators may give other
+numbers in another version; an id holds the first numbers of their stream.
 """
 
 from typing import Any

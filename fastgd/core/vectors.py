@@ -3,6 +3,13 @@
 Kernels name their vectors, where plain loops over arrays would leave it to LLVM to vectorise them: accumulators stay in
 registers, and rules and losses become vector instructions whether or not LLVM can prove that arrays do not overlap.
 LLVM splits a vector on machines whose registers are narrower.
+
+The rule is called on vectors of lanes (`core/vectors.py`), a small Numba type with arithmetic and NumPy's element-wise
+functions, and not in a scalar loop that LLVM may or may not vectorise. So packed code is a matter of types: it does not
+depend on what alias analysis can prove about three or eight arrays, and a user's rule in another module is as fast as
+ours. The price: rules have no `if` on values (`np.where` instead); categorical choices such as `form = "lecture"` are
+constants of the type and may be branched on. The same text runs on NumPy arrays, which is how tests compare it with the
+published equations.
 """
 
 import operator

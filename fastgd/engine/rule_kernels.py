@@ -2,6 +2,22 @@
 
 A driver walks the rows, and is the same machine code for every rule; only these kernels are compiled for a rule, in a
 second, where the driver takes several. A call by address costs what any call does.
+
+A kernel that walks rows takes some six seconds to compile: register blocks, gathering, prefetching. At first it was
+compiled for every rule, and contained a switch over all losses. Now a driver (`engine/linear/tile_steps.py`,
+`single_steps.py`, `evaluation_steps.py`) is compiled once for a tile's shape, and calls what differs by address
+(`call_at` in `core/static.py`): of a rule `begin_step`, `weigh`, `conclude_round` and `apply_rule`
+(`engine/rule_kernels.py`), of a loss `residuals` and `add_losses` (`engine/loss_kernels.py`). These are small kernels,
+specialised by the rule or the loss as a compile-time constant; a rule compiles in a second instead of seven, on the
+same machine, and 45 rules share a driver. A call by address costs what a call does, some ten times a batch; the times
+of an epoch did not move by more than what two runs differ by. It also keeps users' classes out of the types of kernels
+that other processes load.
+
+The address of a kernel is known once it is compiled or loaded in this process, and arrives as a number: the driver's
+machine code is cached as any other. `call_at` checks that arrays are C-contiguous and makes whole numbers int64, which
+is what `address_of` compiles for. The number leads to a row of two: where the code stands, and whether it has failed.
+`call_at` notes an error there, and `Threads.run` raises it when the calls have ended: to leave the driver at once would
+cost it a tenth.
 """
 
 from typing import Any, NamedTuple

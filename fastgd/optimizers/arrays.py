@@ -5,6 +5,9 @@
 >>> w = np.zeros(1000)
 >>> adam = optimizers.adam(w, lr=1e-3)
 >>> adam.step(2 * (w - 1))  # w changes in place
+
+The rule's functions also step arrays of any size (`optimizers/arrays.py`): a pass over memory that asks for what comes
+2 kB ahead, in parts that threads share; sums there run block by block.
 """
 
 import itertools

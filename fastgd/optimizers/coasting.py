@@ -3,6 +3,28 @@
 On sparse data most parameters have no gradient in most steps, and a rule may move them all the same, by momentum, decay
 or a penalty. Where such a step is a linear map of the parameter and its slots, many steps are one product of small
 matrices, and a parameter is brought up to date when it is needed again.
+
+On sparse rows a step should cost what the batch's entries cost. It touches a few parameters; but momentum, decay and
+averages move the others too: they coast. Common practice leaves them where they are, and calls the result by the rule's
+name. Here it is `sparse = "masked"`, there to be measured; the default is exact.
+
+A step without a gradient is a linear map of a parameter and its slots for more rules than one would think. This module
+proves it, and where the matrix has zeros and ones, by calling the rule's own functions with symbols for the state, for
+the lanes' own values: what depends on the step is unknown, and so are scheduled values. So SGD with a penalty, momentum
+with one, Nesterov in both forms, averaged and schedule-free descent, LaProp, look-ahead around any of them, SVRG and
+SAGA (with their constant gradient as one more number of the state) coast without a line of code of their own. Where
+nothing moves (AdaGrad, SGD without a penalty), nothing is done.
+
+Where the step is not linear, a rule may say in which numbers it is (`lift`, `coast`, `lower`). Lion's step is a sign
+that lasts, MADGRAD's a point that stays, FTRL's parameter does not move while its sums follow the rate. Adam's `m /
+(sqrt(v) + eps)` is a series of terms that each fall by a factor of their own; the sums of these factors over the steps
+are linear, are the same for all parameters, and the kernel makes of six of them what a parameter needs, by powers
+around their mean: one formula for gradients of any size beside eps (`adam_series.py`, `engine/coast/matrices.py`). A
+first form summed the terms as they stand, which serves only while eps is small; the residuals of a good fit are soon so
+small that it was not. Where a state is unknown it is NaN, which the kernel sees: it then takes the steps one by one
+with the rule itself, until they have no more say. AdaBelief and Adan, whose roots have no series, always do. So every
+rule that needs no sums over all parameters is exact; the others (LAMB, LARS, D-Adaptation), and most with `l2 > 0`,
+update all parameters in every step. The plan says so, and the column `sparse`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -2,6 +2,15 @@
 
 A proof holds for every step, every state and every value that it takes as unknown. What is not proven is not relied on:
 where a step is not proven to be linear, for instance, each step updates all parameters.
+
+What a rule is able to do is proven from its text (`user_code/affine_forms.py`), instead of being declared: its
+functions are called with symbols, affine forms `const + sum_i a_i x_i` with numbers or unknown coefficients, and what
+they return is read off. Whether a step is `lr` times a direction (`Rule.linear_in_rate`), goes on from where the
+parameter is, or is linear where there is no gradient (`coasting.py`) then holds for every step, and for every value of
+the study; branches on the step's number are followed both ways. At first these were probed by steps on numbers, at some
+steps and points, and a rule that does something else in every seventh step passed. What cannot be proven is not done:
+all parameters are updated, or an option is refused. The tests compare what is proven with steps on numbers, for every
+rule of the registry.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,6 +1,28 @@
 """A rule as kernels see it: an optimizer with its choices, and the options around it.
 
 A rule with an option around it is a rule again, so that callers need not know of options.
+
+A rule may say more than its step, and pays for nothing that it does not say: `prepare` (what depends on the step and
+not on the parameter, and a trial's `memory`: Nadam's running product, a sum of weights), `start` (slots that are not
+zero: RProp's steps, the start that dual averaging keeps), `readout` (the iterate that is reported), and `measure` with
+`conclude` (sums over all parameters: norms for LAMB, distances for DoG, with `batch_loss` the objective for Polyak's
+step). A rule that measures needs the whole gradient before the first parameter moves; the tile kernel then keeps it in
+a `(d, L)` buffer, as it does for large batches. Sums run over the parameters in order, in float64, by the thread that
+owns the tile, so their bits do not depend on threads.
+
+What there is once a step is float64 in every cohort: hyper-parameters, memory, quantities, the terms of sums. Only what
+`rule` gets is rounded to the cohort's type, once: `1 - beta2` of a rounded 0.99999 would be off by 0.14 %. So a rule's
+constants belong in `prepare`. Squares that are summed for a norm come from `squares` and `root` (`core/math.py`), which
+keep very large and very small ones in units of their own. Gradients of many rows are summed in chunks of 256 in the
+cohort's type, and the chunks in float64 (`engine/row_sums.py`); shorter chunks would cost more than 2 % of a full
+batch.
+
+An option around a rule is a rule again (`optimizers/options.py`). Clipping, proximal steps, look-ahead and averaging
+are NamedTuples with pure functions too. `rule_functions.py` brings the functions of every rule into one form, and
+`WithOption` here makes functions of that form out of an option and the rule inside: the gradient on its way in, the
+iterate on its way out, slots, memory and quantities side by side. So no kernel knows of options, and they work in every
+engine and on arrays. Clipping by norm needs a sum before the sums of a rule like LAMB, which see the clipped gradient:
+sums come in rounds, and what a round concludes is known in the next.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,4 +1,12 @@
-"""Repair of a results folder: bad files are kept aside, what is good is written anew, and lost trials leave it."""
+"""Repair of a results folder: bad files are kept aside, what is good is written anew, and lost trials leave it.
+
+Repair. `fastgd verify` (`store/inspection.py`) reads all bytes and goes on where a reader would stop. A curve is whole
+if it begins at step 0, rises, reaches its trial's end, and does not stand on both sides of rows that cannot be read.
+What is good is written as the next generation, by the same function as any compaction (`rewrite`); bad files get a
+second name in `damaged/` before, and lose the first one after. The footers repeat what the manifest says of versions
+and the machine, so that it can be written again. Results of versions before have no seals: they are read, and `verify`
+says so.
+"""
 
 import os
 import shutil

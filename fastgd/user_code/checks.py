@@ -1,4 +1,9 @@
-"""Checks of users' functions: one message names the function, its line, what a kernel cannot do, and what to write."""
+"""Checks of users' functions: one message names the function, its line, what a kernel cannot do, and what to write.
+
+Users' code is called once before it is compiled (`user_code/checks.py`), on values that can do what a kernel's values
+can and nothing else (`Lane` in `user_code/kernel_values.py`): what they lack raises at the line that asks for it.
+Numba's own reports name the kernel that called the function, and are hundreds of lines long.
+"""
 
 import ast
 import inspect

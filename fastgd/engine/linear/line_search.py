@@ -3,6 +3,13 @@
 A linear model's margins along a direction are `Z + rate P`, where Z are those of the parameters and P those of the
 direction. So a step passes over the features twice, for the gradient and for both sets of margins, however often the
 objective is evaluated.
+
+Gradient estimators live in the driver, as they belong to rows and not to rules: a linear model's gradient at an earlier
+point is one residual a row. `recall` takes the table's residuals from the new ones before the product with X', `blend`
+adds the table's mean gradient after it: one product, as without. Line searches (`engine/linear/line_search.py`) drive
+`lr` as a schedule does: the gradient of a full batch is summed, a step at rate 1 on a copy of the state gives the
+direction, the margins of both are kept, and the search evaluates losses on `Z + rate P`. Then the rule takes the step
+at the rate that was chosen.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,11 @@
-"""Trials of a baseline over data: each step evaluates the objective at one more point, and the best one is kept."""
+"""Trials of a baseline over data: each step evaluates the objective at one more point, and the best one is kept.
+
+Baselines are no rules. Random search and grids (`docs/baselines.md`) are recorded and planned as optimizers, with a
+step that moves nothing; what runs them is a cohort, or a swarm, whose `advance` evaluates points and puts the best one
+where a lane's parameters stand (`engine/rows/guesses.py`, `engine/swarm/guesses.py`). So checkpoints, metrics,
+stopping, storing and resuming are those of any cohort. Points are the lanes of a second cohort that takes no steps
+(`engine/rows/objective.py`), which error surfaces over data use too.
+"""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any

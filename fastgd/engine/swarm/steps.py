@@ -3,6 +3,25 @@
 A **group** is a vector of lanes with all that it needs in one contiguous block: d coordinates, the rule's slots of
 each, and two marks of the tolerance. Where there are few coordinates the block is copied to registers, steps are taken
 there, and it is written back. The numbers that the rule keeps for each trial are float64, and stand elsewhere.
+
+A group is a vector of lanes, four or eight registers wide, with all that it needs in one block of memory: coordinates,
+slots, the numbers of a trial (`engine/swarm/steps.py`). The kernel is compiled for a rule *and* a landscape, so value,
+gradient and step are one piece of straight code; of up to four coordinates the block is copied to registers, where it
+stays for 128 steps. A step of plain descent on Rosenbrock's valley is then some ten instructions for four starts, and
+no memory is touched. With a scalar kernel a start at a time, each step would wait for the one before it; with calls by
+address, as the drivers of data have them, a call would cost more than the step. What depends on the step and not on the
+start (bias corrections, scheduled values) stands in a table of 128 rows, made once for all groups that share their
+hyper-parameters. Chunks of 32 steps, and views of arrays in place of numbers for places in them, cost plain descent two
+thirds more. Telling the kernel that such groups need one number for all lanes, and not a vector, gained nothing on a
+machine with 16 registers.
+
+Nothing is checked within a step. After 128 steps a group's coordinates are looked at; where one is not finite that was
+before, the group goes back to its copy and takes these steps one by one, which tells the step. Steps to the tolerance
+are counted in registers: three instructions and the value, most of which the gradient has computed anyway.
+
+Bits do not depend on where calls are cut, which took some care: LLVM unrolls and peels such loops, and where `a b + c
+d` is left to it, copies of one text contract different products into multiply-adds. So vectors contract products when
+they are added (`_add` in `core/vectors.py`), by one rule, and LLVM is allowed none.
 """
 
 from typing import Any
