@@ -7,6 +7,9 @@ EXTRAS := dev,witnesses
 else
 EXTRAS := dev
 endif
+ifeq ($(filter 1,$(FULL) $(WITNESSES)),)
+SELECTED := -m "not full"
+endif
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
@@ -25,7 +28,7 @@ gallery: $(VENV)/.installed ## the lectures' observations: their studies, docs/g
 docs: $(VENV)/.installed ## the pages that the package describes itself
 	for page in docs/list_*.py; do $(BIN)/python $$page || exit 1; done
 
-test: lint types layers tests bench-quick ## everything that must hold; WITNESSES=1 also installs torch, jax and optax
+test: lint types layers tests bench-quick ## what must hold; FULL=1: in all combinations; WITNESSES=1: and with torch, jax and optax
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -38,17 +41,18 @@ layers: $(STAMP)
 	$(BIN)/lint-imports
 
 tests: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(SELECTED)
 
 SEED ?= 0
 campaign: $(STAMP) ## attacks on all that may go wrong, for some 40 minutes, into docs/reliability.md
 	PYTHONPATH=tests $(BIN)/python -m campaign --seed $(SEED)
 
-bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast; of the rules, a few
+bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast; each benchmark once
 	$(BIN)/asv machine --yes > /dev/null
 	$(BIN)/asv check --python=same
 	FASTGD_BENCH=quick $(BIN)/asv run --python=same --quick --dry-run --show-stderr \
-	    --bench '^dense' --bench "^methods.*'(saga|clip by norm|armijo)'" --bench "^rules.*'(adam|nesterov|lamb|polyak)'" --bench "^sparse.*float32" --bench '^landscapes'
+	    --bench "^(dense|sparse).*'float32'(, 'shuffle'|\))" --bench "^methods.*('saga', 1|'clip by norm'|'armijo')" \
+	    --bench "^rules.*'lamb'" --bench "^landscapes\.(Basin|SwarmStore|.*'adam'(, 'float32')?\))"
 
 bench: $(STAMP) ## the asv suite on this commit, into results/asv
 	$(BIN)/asv machine --yes > /dev/null

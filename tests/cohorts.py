@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fastgd.core.threads import Threads
+from fastgd.engine.linear.model import LinearModel
 from fastgd.engine.rows.cohort import Cohort
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.shapes import Kernel, choose_kernel
@@ -83,6 +84,41 @@ def variants():
             yield name, dict(zip(record.options, values, strict=True))
 
 
+# Rules that have among them whatever a rule may have (`test_rules.py` looks), and with which `make test` tries what it
+# does not try with all of them.
+SPREAD = (
+    "sgd",
+    "momentum",
+    "nesterov",
+    "adam",
+    "adamax",
+    "ftrl",
+    "rprop",
+    "cocob",
+    "lamb",
+    "prodigy",
+    "polyak",
+)
+
+
+def in_full(*case):
+    """A case that is tried with the marker `full` alone."""
+    return pytest.param(*case, marks=pytest.mark.full)
+
+
+def spread(cases, tried=SPREAD):
+    """Return test parameters: those that are not among the tried have the marker `full`."""
+    return [case if case in tried else in_full(*(case if isinstance(case, tuple) else (case,))) for case in cases]
+
+
+def each_rule(name="name"):
+    """Parametrise a test by all rules: those outside of the spread with the marker `full`."""
+    return pytest.mark.parametrize(name, spread(OPTIMIZERS))
+
+
+TYPES = pytest.mark.parametrize("dtype", spread(["float64", "float32"], ["float64"]))
+
+
 pool = cache(Threads)
 
 
@@ -125,7 +161,7 @@ def make_cohort(
         loss=LOSSES[loss],
         batch_size=batch_size,
         shuffled=shuffled,
-        intercept=intercept,
+        model=LinearModel(intercept),
         init=init,
         seed=seed,
         kernel=kernel or choose_kernel(len(lanes), batch_size, np.dtype(dtype).itemsize, tiles=tiles, parts=parts),
@@ -167,7 +203,10 @@ SMALL, SINGLE, PARTS = Kernel(4), Kernel(1), Kernel(4, 2)
 
 
 def on_kernels(cases, rows=600):
-    """Return test parameters (*case, kernel, batch size) for cases that begin with a rule's name."""
+    """Return test parameters (*case, kernel, batch size) for cases that begin with a rule's name.
+
+    Tiles and parts share what is compiled for a rule; a lane alone has its own, for the spread and with `full`.
+    """
     shapes = {
         "tile, mini-batch": (SMALL, 64),
         "tile, full batch": (SMALL, rows),
@@ -175,7 +214,12 @@ def on_kernels(cases, rows=600):
         "parts, full batch": (PARTS, rows),
     }
     return [
-        pytest.param(*case, *shape, id=f"{'-'.join(map(str, case))}, {label}")
+        pytest.param(
+            *case,
+            *shape,
+            id=f"{'-'.join(map(str, case))}, {label}",
+            marks=[pytest.mark.full] if shape[0] == SINGLE and case[0] not in SPREAD else [],
+        )
         for case in cases
         for label, shape in shapes.items()
     ]

@@ -5,3 +5,29 @@ from hypothesis import settings
 # The same examples in every run: a failure in CI is a failure at the desk. Kernels compile on their first example.
 settings.register_profile("fastgd", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("fastgd")
+
+# The files that take longest begin, so that no worker is left alone with one at the end; files that stand side by side
+# here compile different kernels, so that two workers that begin them do not wait for each other.
+FIRST = (
+    "test_rules",
+    "test_sparse",
+    "test_corpus",
+    "test_sparse_rules",
+    "test_options",
+    "test_zero_rates",
+    "test_estimators",
+    "test_store_crash",
+    "test_jit",
+    "test_engine_bits",
+    "test_optimizers",
+    "test_memory",
+    "test_measure",
+    "test_campaign",
+    "test_costs",
+    "test_signals",
+)
+PLACES = {name: place for place, name in enumerate(FIRST)}
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: PLACES.get(item.path.stem, len(FIRST)))

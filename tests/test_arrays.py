@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cohorts import FEW, RATES, in_python
+from cohorts import FEW, RATES, each_rule, in_python
 
 import fastgd
 from fastgd import InputError, optimizers
@@ -17,7 +17,7 @@ def values_of(name):
     return {**given, "lr": RATES.get(name, FEW)[0]}
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@each_rule()
 def test_steps_are_those_of_the_rule(name):
     rng = np.random.default_rng(0)
     for size in SIZES:
@@ -37,7 +37,7 @@ def test_steps_are_those_of_the_rule(name):
 @pytest.mark.parametrize("name", ["sgd", "adam", "nesterov"])
 def test_the_number_of_threads_changes_no_bit(name, dtype):
     rng = np.random.default_rng(1)
-    size = 3 * optimizers.arrays.SMALL + 11
+    size = 3 * optimizers.arrays.SINGLE_THREAD + 11
     start, g = rng.standard_normal((2, size)).astype(dtype)
     ends = []
     for threads in (1, 2, 5):

@@ -6,13 +6,16 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import fastgd
 from fastgd.common.properties import cached_property
 from fastgd.core import cache as the_cache
+from fastgd.core.compile import compile_lock, jit
 
 PACKAGE = Path(fastgd.__file__).parent.parent
 needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives folders away")
@@ -50,7 +53,7 @@ def test_a_full_disk_costs_the_cache_alone(tmp_path):
     code = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from fastgd import _cache
+from fastgd.core import cache as the_cache
 from fastgd.common.properties import cached_property
 from fastgd.engine.rows.order import shuffle
 import numpy as np
@@ -58,11 +61,11 @@ limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
 order = np.empty(5, np.int32)
 shuffle(order, 0, 0)
-print(sorted(order.tolist()), sorted(path.name for path in _cache.CACHE.iterdir()))
+print(sorted(order.tolist()), sorted(path.name for path in the_cache.CACHE.iterdir()))
 """
     environment = os.environ | {"FASTGD_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(PACKAGE)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
-    assert (done.stdout, done.stderr) == ("[0, 1, 2, 3, 4] []\n", "")
+    assert (done.stdout, done.stderr) == ("[0, 1, 2, 3, 4] ['locks']\n", "")
 
 
 # --- whose it is ------------------------------------------------------------------------------------------------------
@@ -99,10 +102,10 @@ def test_a_link_is_not_followed(tmp_path):
         the_cache.private(tmp_path / "kernels")
 
 
-def cache_of(tmp_path, code="print(_cache.CACHE)", **environment):
+def cache_of(tmp_path, code="print(the_cache.CACHE)", **environment):
     names = {"PYTHONPATH": str(PACKAGE), "TMPDIR": str(tmp_path), "FASTGD_CACHE_DIR": "/dev/null/none"}
     done = subprocess.run(
-        [sys.executable, "-c", f"from fastgd import _cache\n{code}"],
+        [sys.executable, "-c", f"from fastgd.core import cache as the_cache\n{code}"],
         capture_output=True, text=True, env=os.environ | names | environment, check=True,
     )  # fmt: skip
     return done.stdout.strip()
@@ -128,69 +131,138 @@ def test_the_temporary_folder_is_private(tmp_path):
 
 
 def test_locks_are_taken_in_one_order(monkeypatch, tmp_path):
-    """Whoever has the cache has Numba's lock already, which Numba takes before it asks for the cache."""
-    seen = []
+    """Whoever has a kernel has Numba's lock already, and holds it while the kernels that it calls are compiled."""
+    seen, held = [], []
 
-    def take(_):
-        seen.append(the_cache.global_compiler_lock.is_locked())
+    @contextmanager
+    def compiled_once(path):
+        held.append(path.name.split("-")[0])
+        seen.append((the_cache.global_compiler_lock.is_locked(), tuple(held)))
+        yield
+        held.pop()
 
-    monkeypatch.setattr(the_cache, "_take_file", take)
-    with the_cache.compile_lock, the_cache.compile_lock:
-        pass
-    assert seen == [True]
+    monkeypatch.setattr(the_cache, "CACHE", tmp_path)
+    monkeypatch.setattr(the_cache, "compiled_once", compiled_once)
+
+    @jit
+    def inner(x):
+        return x + 1
+
+    @jit
+    def outer(x):
+        return inner(x) * inner(x)
+
+    assert outer(2) == outer(2) == 9
+    assert outer(2.0) == 9
+    assert seen == 2 * [(True, ("outer",)), (True, ("outer", "inner"))], "once for each combination of types"
     assert not the_cache.global_compiler_lock.is_locked()
 
 
+def test_nothing_is_locked_for_a_kernel_that_is_there(monkeypatch, tmp_path):
+    monkeypatch.setattr(the_cache, "_take_lock", lambda kernel: pytest.fail("a lock was taken"))
+    the_cache.write_verified(tmp_path / "a.kernel", b"")
+    with the_cache.compiled_once(tmp_path / "a.kernel"):
+        pass
+
+
+def test_no_lock_stays(tmp_path):
+    held = []
+
+    def failing():
+        with the_cache.compiled_once(tmp_path / "a.kernel"):
+            held.extend(sorted(path.name for path in (tmp_path / "locks").iterdir()))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        failing()
+    assert held == ["a.json", "a.lock"]
+    assert list((tmp_path / "locks").iterdir()) == []
+    with the_cache.compiled_once(tmp_path / "a.kernel"):
+        assert (tmp_path / "locks" / "a.lock").exists()
+
+
+def test_where_files_cannot_be_locked_everybody_compiles(tmp_path, monkeypatch):
+    monkeypatch.setattr(the_cache, "knows_locks", lambda folder: False)
+    with the_cache.compiled_once(tmp_path / "a.kernel"):
+        assert list((tmp_path / "locks").iterdir()) == []
+    with the_cache.compiled_once(tmp_path / "gone" / "a.kernel"):
+        pass
+
+
 @pytest.fixture
-def other_process(tmp_path):
-    """A process that holds the cache and stands still."""
-    code = "import sys\nwith _cache.compile_lock:\n    print('held', flush=True)\n    sys.stdin.read()"
+def other_process(tmp_path, monkeypatch):
+    """A process that holds two kernels and stands still."""
+    monkeypatch.setattr(the_cache, "_told", set())
+    monkeypatch.setattr(the_cache, "_standing_still", set())
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom fastgd.core.cache import compiled_once\n"
+        "a, b = (Path(sys.argv[1]) / name for name in ('a.kernel', 'b.kernel'))\n"
+        "with compiled_once(a), compiled_once(b):\n    print('held', flush=True)\n    sys.stdin.read()"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-c", f"from fastgd import _cache\n{code}"],
+        [sys.executable, "-c", code, str(tmp_path)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=os.environ | {"FASTGD_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(PACKAGE)},
+        env=os.environ | {"FASTGD_CACHE_DIR": str(tmp_path / "own"), "PYTHONPATH": str(PACKAGE)},
     )  # fmt: skip
     with process:
         process.stdout.readline()
-        yield process, next(tmp_path.iterdir())
+        yield process
         process.kill()
 
 
-def test_who_is_waited_for_is_told_and_not_for_ever(other_process, monkeypatch, caplog):
-    process, cache = other_process
+def test_another_kernel_is_compiled_meanwhile(other_process, tmp_path, monkeypatch):
+    monkeypatch.setattr(the_cache, "_wait", lambda lock, folder: pytest.fail("it waited"))
+    lock = the_cache._take_lock(tmp_path / "c.kernel")
+    assert lock is not None
+    the_cache._give_back(lock)
+
+
+def test_who_is_waited_for_is_told_and_not_for_ever(other_process, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(the_cache, "TOLD_AFTER", 0.1)
     monkeypatch.setattr(the_cache, "GIVEN_UP_AFTER", 1.0)
-    assert the_cache._take_file(cache) is None
+    assert the_cache._take_lock(tmp_path / "a.kernel") is None
     waiting, left = (record.getMessage() for record in caplog.records)
-    assert waiting.startswith(f"waiting for process {process.pid} on ")
+    assert waiting.startswith(f"waiting for process {other_process.pid} on ")
     assert "which compiles kernels since" in waiting
+    assert str(tmp_path / "locks" / "a.lock") in waiting
     assert left.endswith("no new kernel for 1 s, compiling without it")
+    monkeypatch.setattr(the_cache, "GIVEN_UP_AFTER", 1e9)
+    assert the_cache._take_lock(tmp_path / "b.kernel") is None, "who stands still is given up once"
+    assert len(caplog.records) == 2
 
 
-def test_a_process_that_goes_on_compiling_is_waited_for(other_process, monkeypatch, caplog):
-    process, cache = other_process
+def test_a_process_that_goes_on_compiling_is_waited_for(other_process, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(the_cache, "GIVEN_UP_AFTER", 1.0)
 
     def compile_on():
         for number in range(4):
             time.sleep(0.5)
-            the_cache.write_verified(cache / f"{number}.kernel", b"")
-        process.stdin.close()
+            the_cache.write_verified(tmp_path / f"{number}.kernel", b"")
+        other_process.stdin.close()
 
     thread = threading.Thread(target=compile_on)
     thread.start()
-    lock = the_cache._take_file(cache)
+    lock = the_cache._take_lock(tmp_path / "a.kernel")
     thread.join()
     assert lock is not None
-    lock.release()
+    assert f'"process": {os.getpid()}' in (tmp_path / "locks" / "a.json").read_text()
+    the_cache._give_back(lock)
     assert caplog.record_tuples == []
-    assert f'"process": {os.getpid()}' in (cache / "holder.json").read_text()
+
+
+def test_a_process_that_ends_gives_way(other_process, tmp_path, caplog):
+    other_process.kill()
+    other_process.wait()
+    with the_cache.compiled_once(tmp_path / "a.kernel"):
+        assert f'"process": {os.getpid()}' in (tmp_path / "locks" / "a.json").read_text()
+    assert caplog.record_tuples == []
 
 
 def test_who_holds_it_may_be_unknown(tmp_path):
+    lock = FileLock(tmp_path / "a.lock")
     for text in ("", "[]", '{"process": 1}', "\xff"):
-        (tmp_path / "holder.json").write_text(text, encoding="latin-1")
-        assert the_cache._holder(tmp_path).startswith("another process")
+        (tmp_path / "a.json").write_text(text, encoding="latin-1")
+        assert the_cache._holder(lock) == ("another process", "")
 
 
 @pytest.mark.filterwarnings("ignore:os.fork")  # of libraries that other tests have imported
@@ -204,7 +276,7 @@ def test_a_fork_waits_for_a_thread_that_compiles():
             os._exit(int(the_cache.global_compiler_lock._lock.acquire(timeout=1)))
         child.append(os.waitpid(process, 0)[1])
 
-    with the_cache.compile_lock:
+    with compile_lock():
         thread = threading.Thread(target=fork)
         thread.start()
         thread.join(0.3)

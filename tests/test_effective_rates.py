@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import reference
 import small_studies
-from cohorts import SINGLE, SMALL, grid, make_cohort, variants
+from cohorts import SINGLE, SMALL, TYPES, grid, make_cohort, variants
 from scipy.sparse import csr_array
 
 from fastgd.common.errors import InputError
@@ -200,7 +200,7 @@ def test_a_rule_without_eps_is_infinite_there_and_nothing_is_said():
 
 
 @pytest.mark.parametrize("kernel", [SINGLE, SMALL, Kernel(8)], ids=lambda kernel: kernel.name)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@TYPES
 def test_kernels_and_groups_of_lanes_agree(kernel, dtype, monkeypatch):
     lanes = [{"lr": lr} for lr in (0.01, 0.03, 0.1, 0.2, 0.3)]
     cohort = cohort_of("rmsprop", lanes, kernel=kernel, dtype=dtype)
@@ -221,7 +221,7 @@ def test_kernels_and_groups_of_lanes_agree(kernel, dtype, monkeypatch):
 
 @pytest.mark.parametrize("form", [np.asarray, csr_array], ids=["dense", "sparse"])
 def test_classes_are_those_of_the_shares(form, monkeypatch):
-    monkeypatch.setattr("fastgd.datasets.record.BLOCK", 100)
+    monkeypatch.setattr("fastgd.datasets.record.VALUES_PER_BLOCK", 100)
     data = data_of(form(X), y)
     np.testing.assert_array_equal(data.frequencies, (X != 0).mean(axis=0))
     classes = classes_of(data)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from cohorts import PARTS, SINGLE, SMALL, make_cohort, problem
+from cohorts import PARTS, SINGLE, SMALL, TYPES, make_cohort, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,7 +68,7 @@ def test_measures_are_of_what_is_reported(kernel):
     np.testing.assert_allclose(measured.squares, (W**2).sum(axis=1), rtol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@TYPES
 @pytest.mark.parametrize("kernel", [SINGLE, Kernel(8), Kernel(8, 2)], ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_nothing_is_said_on_the_way_to_infinity(loss, kernel, dtype):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 import small_studies
-from cohorts import SMALL, make_cohort, problem, relative_error
+from cohorts import SMALL, TYPES, make_cohort, problem, relative_error, spread
 from scipy.special import expit
 from small_studies import assert_same, numbers, study_of
 from test_runner_resume import Interrupt
@@ -15,16 +15,16 @@ import fastgd
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine.shapes import Kernel
 from fastgd.optimizers.estimators import ESTIMATORS
-from fastgd.plan.cohorts import make_plan
-from fastgd.runs import executor
+from fastgd.plan.planner import make_plan
 from fastgd.runs.reporting.events import Progress
 
 N, D, L2 = 600, 9, 1e-2
 # (kernel, batch): a batch in one piece, one row, several chunks of 256 rows, and parts that are summed side by side.
 CASES = [(SMALL, 32), (SMALL, 1), (SMALL, 300), (Kernel(4, 2), 550), (Kernel(16), 64)]
-KERNELS = pytest.mark.parametrize(("kernel", "batch_size"), CASES, ids=[f"{k.name}, {b} rows" for k, b in CASES])
+KERNELS = pytest.mark.parametrize(
+    ("kernel", "batch_size"), spread(CASES, CASES[:-1]), ids=[f"{k.name}, {b} rows" for k, b in CASES]
+)
 BOTH = pytest.mark.parametrize("estimator", ["svrg", "saga"])
-TYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 LANES = [{"lr": lr} for lr in (0.02, 0.05, 0.1, 0.15)]
 
 
@@ -97,7 +97,7 @@ def test_it_computes_its_equations(estimator, kernel, batch_size, intercept):
 
 
 @BOTH
-@pytest.mark.parametrize("name", ["momentum", "nesterov", "adam"])
+@pytest.mark.parametrize("name", spread(["momentum", "nesterov", "adam"], ["nesterov", "adam"]))
 def test_it_goes_with_any_rule(name, estimator):
     lanes = [{"lr": lr} for lr in (0.002, 0.005)]
     cohort = cohort_of(estimator, lanes, name)
@@ -108,7 +108,7 @@ def test_it_goes_with_any_rule(name, estimator):
 
 
 @BOTH
-@pytest.mark.parametrize("name", ["momentum", "nesterov", "adam"])
+@pytest.mark.parametrize("name", spread(["momentum", "nesterov", "adam"], ["nesterov", "adam"]))
 @pytest.mark.parametrize("kernel", [SMALL, Kernel(4, 2)], ids=lambda kernel: kernel.name)
 def test_it_goes_with_any_rule_in_chunks_and_parts(name, kernel, estimator):
     """A batch of 280 rows is one of 256 and one of 24; the last of an epoch has 40 rows."""
@@ -141,7 +141,7 @@ def test_the_mean_that_saga_carries_on_is_that_of_its_table(dtype):
 
 
 @BOTH
-@pytest.mark.parametrize("loss", ["squared", "hinge", "poisson"])
+@pytest.mark.parametrize("loss", spread(["squared", "hinge", "poisson"], ["squared", "poisson"]))
 def test_it_goes_with_any_loss(loss, estimator):
     lanes = [{"lr": 0.01}]
     cohort = cohort_of(estimator, lanes, loss=loss)
@@ -179,8 +179,7 @@ def test_the_length_of_calls_changes_nothing(estimator, monkeypatch):
     """Each part has two chunks of rows, which are taken in two calls."""
     ends = []
     for seconds in (1e3, 1e-9):
-        for module in ("cohort", "evaluation"):
-            monkeypatch.setattr(f"fastgd.engine.{module}.CALL_SECONDS", seconds)
+        monkeypatch.setattr("fastgd.engine.calls.CALL_SECONDS", seconds)
         cohort = cohort_of(estimator, kernel=Kernel(4, 2), batch_size=550)
         cohort.advance(9)
         ends.append(cohort.parameters())
@@ -213,8 +212,8 @@ def optimum():
     rows, penalised, w = with_ones(X, True), np.append(np.full(D, L2), 0.0), np.zeros(D + 1)
     for _ in range(20):
         slope = reference.gradient(X, y, w, loss="logistic", l2=L2, intercept=True)
-        spread = expit(rows @ w) * expit(-(rows @ w))
-        w = w - np.linalg.solve((rows.T * spread) @ rows / N + np.diag(penalised), slope)
+        curvature = expit(rows @ w) * expit(-(rows @ w))
+        w = w - np.linalg.solve((rows.T * curvature) @ rows / N + np.diag(penalised), slope)
     assert np.linalg.norm(slope) < 1e-15
     return w
 
@@ -285,7 +284,7 @@ def test_a_trial_alone_and_a_resumed_run_have_the_same_bits(tmp_path):
 def test_an_interrupted_run_goes_on_with_the_same_bits(tmp_path, monkeypatch):
     changes = {"optimizer": OPTIMIZER, "seed": [0, 1]}
     whole = small_studies.run(tmp_path / "whole", **changes)
-    monkeypatch.setattr(executor, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("fastgd.runs.clock.PROGRESS_SECONDS", 0.0)
     for count in (9, 20):
         with pytest.raises(KeyboardInterrupt):
             small_studies.run(tmp_path / "r", log=Interrupt(Progress, count), **changes)
@@ -305,7 +304,7 @@ def test_a_snapshot_is_counted_when_it_is_taken(tmp_path):
 def test_the_plan_counts_the_table_and_the_passes():
     study = study_of(optimizer=OPTIMIZER)
     data = prepare(from_arrays(*small_studies.rows()), targets="binary", dtype="float64")
-    plain, svrg, saga = make_plan(study, [data]).cohorts
+    plain, svrg, saga = make_plan(study, [data]).units
     table = small_studies.N * 4 * 8  # a tile of four lanes
     assert table < svrg.bytes - plain.bytes < 1.1 * table, "and the gradient that it makes"
     assert svrg.bytes == saga.bytes
@@ -340,8 +339,8 @@ def test_trials_without_an_estimator_have_the_ids_that_they_had(tmp_path):
 def test_trials_without_an_estimator_keep_their_names_beside_those_that_have_one():
     data = prepare(from_arrays(*small_studies.rows()), targets="binary", dtype="float64")
     block = {"name": "momentum", "lr": [0.01, 0.03, 0.1, 0.3]}
-    known = make_plan(study_of(optimizer=block), [data]).trials["trial_id"].tolist()
+    known = make_plan(study_of(optimizer=block), [data]).table["trial_id"].tolist()
     for estimator in ({}, {"estimator": "none"}, {"estimator": ["saga", "none", "svrg"]}):
-        trials = make_plan(study_of(optimizer=block | estimator), [data]).trials
+        trials = make_plan(study_of(optimizer=block | estimator), [data]).table
         assert trials.loc[trials["variant"] == "", "trial_id"].tolist() == known
         assert trials["trial_id"].is_unique

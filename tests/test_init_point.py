@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from cohorts import TYPES
 from small_studies import D, Log, assert_same, rows, run, study_of
 
 import fastgd
@@ -27,7 +28,7 @@ def descended(X, y, lr, steps):
 
 @pytest.mark.parametrize("batch_size", [32, "full"])
 @pytest.mark.parametrize("rates", [[0.1], [0.01, 0.03, 0.1, 0.3]], ids=["single", "tile"])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@TYPES
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_every_curve_starts_there(tmp_path, rates, batch_size, dtype, sparse):
     X, y = rows()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cohorts import spread
 from sklearn.datasets import load_svmlight_file
 
 import fastgd
@@ -18,6 +19,10 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.toml"))
 sys.path.append(str(FOLDER))
 
 from lecture_checks import CHECKS  # noqa: E402
+
+# Those that share their kernels: plain descent on one neuron and in one bumpy bowl, and the neuron's rows.
+SHARING = ["brute_force", "gentle_and_steep", "guess_work", "line_search", "vanishing"]
+SHARING += ["dancing", "escape", "warm_restarts", "sparse_feature", "stochastic"]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,7 @@ def run(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", spread(NAMES, SHARING))
 def test_what_the_lectures_observed_holds(run, name):
     found = CHECKS[name](run(name))
     assert found.holds
@@ -71,7 +76,7 @@ def test_the_data_are_those_of_the_script():
     np.testing.assert_array_equal(stored, np.column_stack(made["neuron"]()))
 
 
-@pytest.mark.parametrize("name", ["sparse_feature", "adagrad_stops", "rare_feature"])
+@pytest.mark.parametrize("name", spread(["sparse_feature", "adagrad_stops", "rare_feature"], SHARING))
 def test_the_studies_run_on_sparse_kernels(run, name):
     trials = run(name).trials
     assert (trials["status"] == "completed").all()

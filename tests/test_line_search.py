@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import reference
-from cohorts import make_cohort, problem, relative_error
+from cohorts import TYPES, make_cohort, problem, relative_error, spread
 
 from fastgd.engine.shapes import Kernel
 from fastgd.optimizers.line_search import LINE_SEARCHES, Armijo, Best, Exact
@@ -14,7 +14,6 @@ N, D, L2 = 600, 9, 1e-2
 LISTED = (0.1, 0.5, 1.0, 5.0, 10.0)
 SEARCHES = {"best": Best(LISTED), "armijo": Armijo(), "exact": Exact()}
 EACH = pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES)
-TYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
 def cohort_of(search, rates=(1.0, 2.0), optimizer="sgd", *, n=N, loss="logistic", lanes=None, **options):
@@ -168,7 +167,7 @@ def test_they_need_fewer_steps_than_the_best_fixed_rate_of_the_list():
 
 
 @EACH
-@pytest.mark.parametrize("name", ["momentum", "adam", "adagrad", "lion"])
+@pytest.mark.parametrize("name", spread(["momentum", "adam", "adagrad", "lion"]))
 def test_it_goes_with_rules_whose_step_is_a_rate_times_a_direction(name, search):
     """The rule's own state goes on as if its rate had been scheduled."""
     cohort = cohort_of(search, (0.5,), name)
@@ -234,7 +233,7 @@ def test_bits_do_not_depend_on_threads_pieces_or_neighbours(search, dtype):
 def test_the_length_of_calls_changes_nothing(search, monkeypatch):
     ends = []
     for seconds in (1e3, 1e-9):
-        for module in ("cohort", "line_search"):
+        for module in ("calls", "linear.line_search"):
             monkeypatch.setattr(f"fastgd.engine.{module}.CALL_SECONDS", seconds)
         cohort = cohort_of(search, n=5000, kernel=Kernel(4, 2))
         cohort.advance(4)

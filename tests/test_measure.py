@@ -7,13 +7,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pytest
 import reference
-from cohorts import PARTS, SINGLE, SMALL, in_python, make_cohort, problem, relative_error
+from cohorts import PARTS, SINGLE, SMALL, TYPES, in_python, make_cohort, problem, relative_error, spread
 from test_engine_bits import Falling
 
 import fastgd
 from fastgd import optimizer
 from fastgd.engine.shapes import Kernel
-from fastgd.optimizers.arrays import SMALL as SERIAL
+from fastgd.optimizers.arrays import SINGLE_THREAD as SERIAL
 from fastgd.optimizers.arrays import ArrayOptimizer
 from fastgd.optimizers.record import Rate
 
@@ -25,11 +25,12 @@ WIDE = [(Kernel(16), 300)]  # several vectors of lanes
 
 
 def kernels(cases):
-    return pytest.mark.parametrize(("kernel", "batch_size"), cases, ids=[f"{k.name}, {b} rows" for k, b in cases])
+    return pytest.mark.parametrize(
+        ("kernel", "batch_size"), cases, ids=lambda each: getattr(each, "name", f"{each} rows")
+    )
 
 
 KERNELS = kernels(CASES)
-TYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
 @optimizer(slots=("last",), memory={"total": 0.0, "sum_of_ones": 1.0}, batch_loss=True)
@@ -118,7 +119,7 @@ def test_scheduled_values_reach_measure_and_conclude(kernel, batch_size):
         assert relative_error(found, expected) < 1e-12
 
 
-@KERNELS
+@kernels(spread(CASES, [case for case in CASES if case[0] != SINGLE]))
 def test_float32_is_near(kernel, batch_size):
     ends = []
     for dtype in ("float64", "float32"):

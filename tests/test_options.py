@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 import small_studies
-from cohorts import PARTS, SINGLE, SMALL, make_cohort, problem, relative_error
+from cohorts import PARTS, SINGLE, SMALL, TYPES, make_cohort, problem, relative_error, spread
 
 import fastgd
 from fastgd.optimizers import OPTIMIZERS
@@ -18,12 +18,7 @@ from fastgd.optimizers.rule import Rule, chosen
 
 N, D, STEPS = 600, 9, 60
 X, Y = problem(N, D)
-KERNELS = pytest.mark.parametrize(
-    ("kernel", "batch_size"),
-    [(SMALL, 64), (SMALL, 300), (SINGLE, 64), (PARTS, N)],
-    ids=["tile", "chunks", "lane", "parts"],
-)
-TYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
+KERNELS = [(SMALL, 64), (SMALL, 300), (SINGLE, 64), (PARTS, N)]
 
 # Numbers that make each option do something on this problem.
 NUMBERS = {
@@ -52,6 +47,12 @@ COMBINATIONS = {
     "around the objective": ("momo", {"lookahead": "", "averaging": "polyak"}),
 }
 CASES = pytest.mark.parametrize(("name", "around"), COMBINATIONS.values(), ids=COMBINATIONS)
+# Those that are tried with a kernel of its own, or in float32: one with sums, one with memory, all options at once.
+FEW_CASES = pytest.mark.parametrize(
+    ("name", "around"),
+    spread(COMBINATIONS.values(), [COMBINATIONS[case] for case in ("norm", "all", "around memory")]),
+    ids=COMBINATIONS,
+)
 RATES = (0.02, 0.05, 0.1, 0.2)
 
 
@@ -131,8 +132,19 @@ def trained(name, around, numbers, start, batch_size, l2=1e-2):
     return by_numpy(name, around, numbers, start, batches)[0]
 
 
-@KERNELS
-@CASES
+@pytest.mark.parametrize(
+    ("name", "around", "kernel", "batch_size"),
+    [
+        pytest.param(
+            *case,
+            *kernel,
+            id=f"{label}-{kernel[0].name}, {kernel[1]} rows",
+            marks=[pytest.mark.full] if kernel[0] == SINGLE and label not in ("norm", "all", "around memory") else [],
+        )
+        for label, case in COMBINATIONS.items()
+        for kernel in KERNELS
+    ],
+)
 def test_it_computes_its_equations(name, around, kernel, batch_size):
     cohort = cohort_of(name, around, kernel=kernel, batch_size=batch_size)
     start = cohort.parameters()[0]
@@ -213,7 +225,7 @@ def test_the_norm_is_that_of_all_parameters_and_of_the_penalty_too():
 @pytest.mark.parametrize(
     ("kernel", "batch_size"), [(SMALL, 64), (SINGLE, 64), (PARTS, N)], ids=["tile", "lane", "parts"]
 )
-@CASES
+@FEW_CASES
 def test_bits_do_not_depend_on_threads_pieces_or_neighbours(name, around, kernel, batch_size, dtype):
     lanes = lanes_of(name, around) * 3
     options = {"lanes": lanes, "kernel": kernel, "batch_size": batch_size, "dtype": dtype}
@@ -234,7 +246,7 @@ def test_bits_do_not_depend_on_threads_pieces_or_neighbours(name, around, kernel
     np.testing.assert_array_equal(alone.parameters(), whole.parameters()[6:7])
 
 
-@CASES
+@FEW_CASES
 def test_float32_is_near(name, around):
     ends = []
     for dtype in ("float64", "float32"):

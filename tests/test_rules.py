@@ -5,16 +5,23 @@ from itertools import islice
 import numpy as np
 import pytest
 import reference
-from cohorts import SMALL, grid, in_python, make_cohort, problem
+from cohorts import SMALL, SPREAD, grid, in_python, make_cohort, problem, spread
+from sparse_cohorts import rates_of
 
 from fastgd.engine.linear import tile_steps
 from fastgd.optimizers import OPTIMIZERS
+from fastgd.optimizers.coasting import Coast, prove_coasting
+from fastgd.optimizers.rule import Rule
 
 N, D, STEPS = 150, 7, 40
 X, Y = problem(N, D)
 EACH = pytest.mark.parametrize("name", OPTIMIZERS)
+EACH_TYPED = pytest.mark.parametrize(  # float32 for the spread, and with `full` for the others
+    ("name", "dtype"),
+    [(name, "float64") for name in OPTIMIZERS]
+    + spread([(name, "float32") for name in OPTIMIZERS], [(name, "float32") for name in SPREAD]),
+)
 BATCHES = pytest.mark.parametrize("batch_size", [32, N], ids=["mini-batch", "full batch"])
-TYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
 def cohort_of(name, batch_size, dtype, *, lanes=None, **options):
@@ -43,9 +50,8 @@ def by_python(name, batch_size, lane):
     return in_python(name, start, gradient, STEPS, lane)
 
 
-@EACH
+@EACH_TYPED
 @BATCHES
-@TYPES
 def test_it_is_finite_deterministic_and_the_same_for_any_threads(name, batch_size, dtype):
     lanes = grid(name) * 3  # three tiles
     first, *others = (trained(name, batch_size, dtype, lanes=lanes, threads=threads) for threads in (2, 2, 1, 3))
@@ -54,9 +60,8 @@ def test_it_is_finite_deterministic_and_the_same_for_any_threads(name, batch_siz
         np.testing.assert_array_equal(other, first)
 
 
-@EACH
+@EACH_TYPED
 @BATCHES
-@TYPES
 def test_it_decreases_a_convex_loss(name, batch_size, dtype):
     """From a start that is not the best one; the lane with the rule's defaults and its larger rate."""
     cohort = cohort_of(name, batch_size, dtype, init=1.0)
@@ -66,9 +71,8 @@ def test_it_decreases_a_convex_loss(name, batch_size, dtype):
     assert (np.array(after) < np.array(before)).all()
 
 
-@EACH
+@EACH_TYPED
 @BATCHES
-@TYPES
 def test_a_lane_alone_and_a_run_in_pieces_have_the_same_bits(name, batch_size, dtype):
     lanes = grid(name) * 2
     together = trained(name, batch_size, dtype, lanes=lanes)
@@ -95,3 +99,30 @@ def test_new_values_compile_nothing(name):
     lanes = [{key: value * 0.75 for key, value in lane.items()} for lane in grid(name)] * 2
     trained(name, 17, "float64", steps=2, lanes=lanes, l2=0.1, seed=9)
     assert len(tile_steps.advance.signatures) == before
+
+
+# --- the spread -------------------------------------------------------------------------------------------------------
+
+FUNCTIONS = ("start", "prepare", "measure", "readout", "effective", "coast", "lift", "lower", "horizon")
+PROPERTIES = ("slots", "memory", "batch_loss", "linear_in_rate", "moves")
+
+
+def coasts(rule, lanes):
+    """How its parameters coast on sparse rows."""
+    hyper = np.array([[lane.get(key, default) for key, default in rule.fields.items()] for lane in lanes], float)
+    found = prove_coasting(rule, hyper, np.zeros(len(lanes)), same=True)
+    return ("shared" if found.shared else "not shared", bool(found.families)) if isinstance(found, Coast) else found
+
+
+def what_it_has(name):
+    record, rule = OPTIMIZERS[name], Rule.of(OPTIMIZERS[name], {})
+    functions = {function for function in FUNCTIONS if hasattr(record.cls, function)}
+    properties = {(each, bool(getattr(rule, each))) for each in PROPERTIES}
+    choices = {("options", bool(record.options)), ("sums", tuple(count > 0 for count in rule.counts.quantities))}
+    return functions | properties | choices | {coasts(rule, grid(name)), coasts(rule, rates_of(name))}
+
+
+def test_the_spread_has_whatever_a_rule_may_have():
+    """What is tried with the spread alone is tried with every kind of rule."""
+    every = set.union(*map(what_it_has, OPTIMIZERS))
+    assert every - set.union(*map(what_it_has, SPREAD)) == set()

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cohorts import make_cohort, pool
+from cohorts import make_cohort, pool, spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sparse_cohorts import difference, pair, problem, rates_of, run, sparse_cohort
 
 from fastgd.engine.shapes import Kernel
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.optimizers.coasting import REST, STEP, Coast
+from fastgd.optimizers.coasting import EVERY_STEP, UNCHANGED, Coast
 
 # --- exact ------------------------------------------------------------------------------------------------------------
 
@@ -26,7 +26,9 @@ def test_factors_of_zero_and_below_are_exact(optimizer, l2):
 
 
 @pytest.mark.parametrize("estimator", ["svrg", "saga"])
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "schedule_free_sgd", "adam"])
+@pytest.mark.parametrize(
+    "optimizer", spread(["sgd", "momentum", "nesterov", "schedule_free_sgd", "adam"], ["sgd", "adam"])
+)
 def test_estimators_give_them(optimizer, estimator):
     for l2 in (0.0, 0.05):
         assert run(pair(optimizer, batch_size=4, estimator=estimator, l2=l2), 400) < 1e-10
@@ -41,7 +43,7 @@ OPTIONS = [
 AROUND = [("sgd", around) for around in OPTIONS] + [("momentum", OPTIONS[-1]), ("adam", OPTIONS[-1])]
 
 
-@pytest.mark.parametrize(("optimizer", "around"), AROUND, ids=str)
+@pytest.mark.parametrize(("optimizer", "around"), spread(AROUND, [AROUND[0], AROUND[1], AROUND[-2]]), ids=str)
 def test_options_give_them(optimizer, around):
     lanes = [{"lr": lr, "clip.value": 0.1, "clip.norm": 0.2} for lr in (0.01, 0.1)]
     assert run(pair(optimizer, lanes, batch_size=2, around=around, init=0.2), 500) < 1e-10
@@ -51,7 +53,7 @@ def test_options_give_them(optimizer, around):
 @pytest.mark.parametrize("batch_size", [300, 257, 299])
 def test_large_and_full_batches_give_them(optimizer, batch_size):
     dense, sparse = pair(optimizer, batch_size=batch_size)
-    parts = replace(sparse.spec, kernel=replace(sparse.spec.kernel, parts=2), untouched=STEP, window=0)
+    parts = replace(sparse.spec, kernel=replace(sparse.spec.kernel, parts=2), untouched=EVERY_STEP, window=0)
     X, y = problem()
     in_parts = sparse_cohort(parts, X, y, dense)
     in_parts.advance(30)
@@ -59,7 +61,7 @@ def test_large_and_full_batches_give_them(optimizer, batch_size):
     assert difference(dense, in_parts) < 1e-10
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "lion"])
+@pytest.mark.parametrize("optimizer", spread(["sgd", "momentum", "adam", "lion"], ["momentum", "adam"]))
 def test_single_precision_stays_close(optimizer):
     assert run(pair(optimizer, batch_size=1, dtype="float32"), 600) < 1e-4
 
@@ -76,7 +78,7 @@ def test_losses_and_intercepts_are_those_of_dense_rows(loss, intercept):
     seed=st.integers(0, 1000),
     d=st.integers(1, 60),
     batch_size=st.sampled_from([1, 2, 7, 64]),
-    optimizer=st.sampled_from(["sgd", "momentum", "adam", "adamw", "lion", "ftrl"]),
+    optimizer=st.sampled_from(["sgd", "momentum", "adam", "adamax", "ftrl"]),
     window=st.sampled_from([64, 128]),
 )
 def test_any_data_give_them(seed, d, batch_size, optimizer, window):
@@ -93,7 +95,7 @@ ADAMS = ["adam", "adamw", "nadam", "nadamw", "radam", "amsgrad", "yogi", "ademam
 ADAMS += ["adabelief", "adan"]
 
 
-@pytest.mark.parametrize("optimizer", ADAMS)
+@pytest.mark.parametrize("optimizer", spread(ADAMS))
 @pytest.mark.parametrize(
     "values", [{"eps": 1e-2}, {"beta1": 0.99, "beta2": 0.9}, {"beta1": 0.5, "beta2": 0.4}], ids=str
 )
@@ -103,7 +105,7 @@ def test_steps_one_by_one_where_eps_is_large_or_momentum_lasts(optimizer, values
     assert run(pair(optimizer, lanes, batch_size=1, window=1024), 900) < 1e-10
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "adabelief", "adan", "optimistic_adam"])
+@pytest.mark.parametrize("optimizer", spread(["adamw", "adam", "adabelief", "adan", "optimistic_adam"]))
 def test_steps_one_by_one_end_when_they_have_no_more_say(optimizer):
     """In a window that is longer than momentum lasts; with decay, which goes on."""
     lanes = [{"lr": 1e-3, "beta1": 0.5, "beta2": 0.9, "beta3": 0.9, "eps": 1e-3, "weight_decay": 0.1}]
@@ -112,7 +114,7 @@ def test_steps_one_by_one_end_when_they_have_no_more_say(optimizer):
 
 
 @pytest.mark.parametrize("beta", [0.3, 0.5, 0.9, 0.0])
-@pytest.mark.parametrize("optimizer", ["lion", "signum"])
+@pytest.mark.parametrize("optimizer", spread(["lion", "signum"], ["signum"]))
 def test_signs_last_as_long_as_in_dense_cohorts(optimizer, beta):
     """A mean that falls by a half or less is zero in the end, and its sign with it; else it stays above zero."""
     name = "beta" if optimizer == "signum" else "beta2"
@@ -138,7 +140,7 @@ def test_a_lane_that_diverges_harms_no_other():
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adagrad", "lion"])
+@pytest.mark.parametrize("optimizer", spread(["sgd", "momentum", "adam", "adagrad", "lion"]))
 def test_masked_parameters_rest(optimizer, batch_size):
     """Against the rule's own step in NumPy, on the features of each batch."""
     X, y = problem()
@@ -169,7 +171,7 @@ KINDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("optimizer", "kind"), KINDS, ids=str)
+@pytest.mark.parametrize(("optimizer", "kind"), spread(KINDS, [KINDS[1], KINDS[2], KINDS[4], KINDS[5]]), ids=str)
 @pytest.mark.parametrize("batch_size", [1, 6])
 def test_threads_cuts_readings_and_neighbours_change_no_bits(optimizer, kind, batch_size):
     lanes = [{"lr": rate} for rate in np.geomspace(1e-4, 1e-2, 10)]
@@ -233,7 +235,7 @@ def sparse_rows(X):
 
 def test_what_does_not_move_is_not_caught_up():
     for optimizer in ("sgd", "adagrad", "signsgd", "cocob"):
-        assert pair(optimizer, rates_of(optimizer), batch_size=1)[1].spec.untouched == REST
+        assert pair(optimizer, rates_of(optimizer), batch_size=1)[1].spec.untouched == UNCHANGED
 
 
 def test_lanes_share_what_their_rates_alone_tell_apart():
@@ -247,7 +249,7 @@ def test_lanes_share_what_their_rates_alone_tell_apart():
 
 def test_rules_that_sum_over_all_parameters_step_them_all():
     for optimizer in ("lars", "lamb", "novograd", "dog", "prodigy"):
-        assert pair(optimizer, batch_size=1)[1].spec.untouched == STEP
+        assert pair(optimizer, batch_size=1)[1].spec.untouched == EVERY_STEP
 
 
 def test_the_window_ends_without_a_trace():
@@ -257,14 +259,14 @@ def test_the_window_ends_without_a_trace():
     assert difference(*cohorts) < 1e-12
 
 
-def test_tiles_of_every_width_agree():
+@pytest.mark.parametrize("width", spread([4, 8, 16, 32], [16]))
+def test_tiles_of_every_width_agree(width):
     lanes = [{"lr": rate} for rate in np.geomspace(1e-3, 1e-1, 32)]
     reference = make_cohort(*problem(), lanes, "momentum", batch_size=1, kernel=Kernel(4))
     reference.advance(310)
-    for width in (4, 8, 16, 32):
-        _, sparse = pair("momentum", lanes, batch_size=1, lanes_of_tile=width)
-        sparse.advance(310)
-        assert difference(reference, sparse) < 1e-12
+    _, sparse = pair("momentum", lanes, batch_size=1, lanes_of_tile=width)
+    sparse.advance(310)
+    assert difference(reference, sparse) < 1e-12
 
 
 def test_more_threads_than_tiles_are_no_trouble():
@@ -304,10 +306,10 @@ class Ramp:
 
 @pytest.mark.parametrize(
     ("optimizer", "name"),
-    [
+    spread([
         ("ftrl", "lambda1"), ("ftrl", "beta"), ("signum", "beta"), ("lion", "beta2"), ("madgrad", "momentum"),
         ("adam", "beta1"),
-    ],
+    ], [("ftrl", "lambda1"), ("ftrl", "beta"), ("signum", "beta"), ("adam", "beta1")]),
 )  # fmt: skip
 def test_schedules_of_other_hyper_parameters_give_the_dense_iterates(optimizer, name):
     values = np.concatenate([np.zeros(200), np.linspace(0, 0.9, 300)])
@@ -316,14 +318,14 @@ def test_schedules_of_other_hyper_parameters_give_the_dense_iterates(optimizer, 
     assert run(pair(optimizer, lanes, batch_size=1, window=1024, **given_schedule), 500) < 1e-10
 
 
-@pytest.mark.parametrize("optimizer", ["adan", "optimistic_adam", "adabelief", "adam"])
+@pytest.mark.parametrize("optimizer", spread(["adan", "optimistic_adam", "adabelief", "adam"]))
 def test_no_momentum_at_all(optimizer):
     lanes = [{"lr": 1e-3, **{beta: 0.0 for beta in ("beta1", "beta2") if beta in OPTIMIZERS[optimizer].hyper}}]
     lanes.append({"lr": 1e-3, "beta1": 0.0})
     assert run(pair(optimizer, lanes, batch_size=1, window=256), 600) < 1e-10
 
 
-@pytest.mark.parametrize("optimizer", ["adabelief", "adam"])
+@pytest.mark.parametrize("optimizer", spread(["adabelief", "adam"]))
 def test_a_neighbour_with_longer_momentum_changes_no_bits(optimizer):
     rng = np.random.default_rng(0)
     X = np.zeros((900, 6))

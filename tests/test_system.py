@@ -212,7 +212,7 @@ def test_the_cache_needs_no_locks(small, tmp_path):
 def test_without_a_home_folder(sample, small, tmp_path):
     """HOME is not set, and the system does not know the user, as in many containers."""
     nowhere = {"before": WITHOUT_HOME, "HOME": None, "TMPDIR": tmp_path}
-    cache = python(f"{WITHOUT_HOME}\nfrom fastgd import _cache; print(_cache.CACHE)", HOME=None, TMPDIR=tmp_path)
+    cache = python(f"{WITHOUT_HOME}\nfrom fastgd.core import cache; print(cache.CACHE)", HOME=None, TMPDIR=tmp_path)
     assert Path(cache.stdout.strip()).parent.parent == tmp_path, cache.stderr
     file = tmp_path / "path.toml"
     file.write_text(STUDY.replace("synthetic = { n = 40, d = 2 }", 'path = "~/a.csv"\ntarget = "y"'))
@@ -226,7 +226,7 @@ def test_without_a_home_folder(sample, small, tmp_path):
 
 
 def test_a_home_that_is_named_by_a_tilde(sample, tmp_path, monkeypatch):
-    found = python("from fastgd import _cache; print(_cache.CACHE)", HOME=tmp_path, FASTGD_CACHE_DIR="~/kernels")
+    found = python("from fastgd.core import cache; print(cache.CACHE)", HOME=tmp_path, FASTGD_CACHE_DIR="~/kernels")
     assert Path(found.stdout.strip()).parent == tmp_path / "kernels"
     monkeypatch.setenv("HOME", str(sample.parent))
     assert len(fastgd.load("~/sample").trials) == len(fastgd.load(sample).trials)
@@ -245,8 +245,8 @@ import tempfile
 def none():
     raise FileNotFoundError("No usable temporary directory found")
 tempfile.gettempdir = none
-from fastgd import _cache
-print(_cache.CACHE)
+from fastgd.core import cache
+print(cache.CACHE)
 """
     found = python(code, HOME=tmp_path, FASTGD_CACHE_DIR=tmp_path / "file")
     assert found.stdout == "None\n", found.stderr

@@ -269,6 +269,7 @@ def test_engine_agrees_with_adasps(name, options, kernel, batch_size):
     assert relative_error(found, np.array(expected)) < 1e-10
 
 
+@pytest.mark.full
 def test_engine_in_float32_is_near():
     for name, options in CASES + ADASPS:
         lanes = lanes_of(name, options)

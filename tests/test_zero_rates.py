@@ -6,6 +6,7 @@ Every rule is stepped by NumPy, which compiles nothing; a few are in every engin
 import numpy as np
 import pytest
 from cohorts import FEW, PARTS, RATES, SINGLE, SMALL, make_cohort, problem, variants
+from cohorts import TYPES as IN_KERNELS
 from sparse_cohorts import pair
 from swarms import make_swarm
 
@@ -143,7 +144,7 @@ def test_the_penalties_of_ftrl_may_be_scheduled():
 
 
 @FEW_OF
-@TYPES
+@IN_KERNELS
 @pytest.mark.parametrize(("kernel", "batch_size"), [(SMALL, 32), (SINGLE, 32), (PARTS, N)], ids=lambda k: str(k))
 def test_dense(name, dtype, kernel, batch_size):
     assert_still(path_of(scheduled_cohort(name, dtype, kernel, batch_size=batch_size)))
@@ -181,7 +182,7 @@ class Series:
         return self.reference(first, steps)[:, :, None] * self.rates
 
 
-@TYPES
+@IN_KERNELS
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_sparse(dtype, batch_size):
     """As dense rows. What coasts is read as a product of matrices, whose rounding depends on the number of steps."""
@@ -204,7 +205,7 @@ def test_sparse(dtype, batch_size):
 
 
 @FEW_OF
-@TYPES
+@IN_KERNELS
 def test_landscapes(name, dtype):
     swarm = make_swarm(
         "rosenbrock", name, hyper=[{"lr": rate_of(name) / 100}], dtype=dtype, n=5, scheduled=("lr",),

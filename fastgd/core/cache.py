@@ -4,6 +4,17 @@ Its folder is named after a hash of all sources that kernels are made of. An ent
 digest of what follows: it is unpickled and run only if it is what was written, and a file that is not is set aside.
 Only this user may write there, as what stands there is run. Where there is no such folder, or where its disk is full,
 kernels are compiled in each process.
+
+Numba's own cache does not see an edited function in another file, keeps an index of each function's files that all
+processes change, and runs whatever it finds: an emptied index ended every later run, a flipped bit in machine code
+ended it by a signal. A user's own rule, loss or landscape carries in its type the hash of its source, of every module
+of the user's that it reaches, and of the constants that its functions read.
+
+There are two locks, in one order. A thread that compiles holds Numba's lock, which the threads of this process share,
+and below it the lock of one kernel, so that other processes wait for this kernel and compile others meanwhile. At first
+our lock was taken before Numba's by some and after it by others, and two threads waited for each other. Who waits is
+told for whom after 5 s, and goes on without the other process once that has brought no new kernel for 120 s. A fork
+waits until other threads have compiled what they are at, since their locks would stay held in the child.
 """
 
 import hashlib
@@ -17,8 +28,9 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +144,7 @@ class KernelCache(_Cache):  # type: ignore[misc]
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the machine code for these types, or None: it is not there, or is damaged."""
         target_context.refresh()  # before anything of it is asked for
-        path = self._path(sig, target_context.codegen())
+        path = self.path(sig, target_context.codegen())
         try:
             content = verified(path)
             if not content:
@@ -148,9 +160,10 @@ class KernelCache(_Cache):  # type: ignore[misc]
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep machine code for other processes, where the disk takes it."""
         if not data.library.has_dynamic_globals:  # addresses of this process
-            write_verified(self._path(sig, data.codegen), dumps((sig, data._reduce())))
+            write_verified(self.path(sig, data.codegen), dumps((sig, data._reduce())))
 
-    def _path(self, sig: Any, codegen: Any) -> Path:
+    def path(self, sig: Any, codegen: Any) -> Path:
+        """Return the file of the machine code for these types."""
         function = self._function
         closure = tuple(cell.cell_contents for cell in function.__closure__ or ())
         key = (
@@ -199,97 +212,112 @@ def _set_aside(path: Path, why: str) -> None:
 
 
 # --- who may compile --------------------------------------------------------------------------------------------------
+#
+# A process that compiles a kernel holds a file that stands for this kernel, so that other processes wait for the result
+# instead of compiling it too, and compile other kernels meanwhile. No two processes wait for each other: a process that
+# holds a kernel asks for those that the kernel calls and for no others, and calls have no circles. Nor do two threads:
+# Numba's own lock is taken first, so one thread of a process asks for files at a time.
 
 TOLD_AFTER = 5.0  # seconds of waiting for another process until the user is told
 GIVEN_UP_AFTER = 120.0  # seconds without a new kernel, after which the other process is not waited for
 
+_told: set[str] = set()  # processes that the user knows to be waited for
+_standing_still: set[str] = set()  # processes that are not waited for any more
 
-class CompileLock:
-    """Held while kernels are compiled; a context manager, which may be entered again by who holds it.
 
-    It takes two locks, always in this order, so that no two threads wait for each other: Numba's, for the threads of
-    this process, and that of the cache's file, so that other processes wait for what is compiled instead of compiling
-    it too. Numba takes the first one by itself whenever it compiles or loads a kernel.
+@contextmanager
+def compiled_once(kernel: Path) -> Iterator[None]:
+    """Hold the lock of a kernel, by its file, while it is compiled; where the file is there, nothing needs a lock.
 
-    A process that holds the file and stands still keeps nobody: after a while the others compile for themselves.
+    A process that holds the lock and stands still keeps nobody: after a while the others compile for themselves.
     """
-
-    def __init__(self) -> None:
-        self._depth = 0
-        self._file: BaseFileLock | None = None
-
-    def __enter__(self) -> None:
-        global_compiler_lock.acquire()
-        self._depth += 1
-        if self._depth == 1:
-            try:
-                self._file = _take_file(CACHE)
-            except BaseException:  # Ctrl-C while it waits
-                self._leave()
-                raise
-
-    def __exit__(self, *_: object) -> None:
-        if self._depth == 1 and self._file:
-            self._file.release()
-            self._file = None
-        self._leave()
-
-    def _leave(self) -> None:
-        self._depth -= 1
-        global_compiler_lock.release()
+    lock = None if kernel.exists() else _take_lock(kernel)
+    try:
+        yield
+    finally:
+        if lock:
+            _give_back(lock)
 
 
-compile_lock = CompileLock()
-
-
-def _take_file(cache: Path | None) -> BaseFileLock | None:
-    """Lock the cache's file; None: there is none, it cannot be locked, or who holds it stands still."""
+def _take_lock(kernel: Path) -> BaseFileLock | None:
+    """Lock a kernel; None: files cannot be locked here, or the process that holds it stands still."""
     with suppress(OSError):  # the cache is gone, or files cannot be locked: processes may compile the same twice
-        if not cache or not knows_locks(cache):
+        if not (folder := _locks_in(kernel.parent)):
             return None
-        lock = FileLock(cache / "compile.lock")
+        lock = FileLock(folder / f"{kernel.stem}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            if not _wait(lock, cache):
+            if not _wait(lock, kernel.parent):
                 return None
-        _write_holder(cache)
+        _write_holder(lock)
         return lock
     return None
 
 
-def _wait(lock: BaseFileLock, cache: Path) -> bool:
-    """Wait for a lock, and tell for whom; return whether it was given."""
+def _give_back(lock: BaseFileLock) -> None:
+    """Remove a lock's files and release it.
+
+    A process that opened the file before locks a file that is gone, and may compile beside another one. It does so only
+    where no kernel was written, for it looks for the kernel first.
+    """
+    for file in (_holder_file(lock), Path(lock.lock_file)):
+        with suppress(OSError):  # Windows removes no file that is open
+            file.unlink(missing_ok=True)
+    lock.release()
+
+
+@cache
+def _locks_in(folder: Path) -> Path | None:
+    """Return the folder of a cache's locks; None: its files cannot be locked.
+
+    It is not the cache's own, whose time of change says when the last kernel was written.
+    """
+    locks = folder / "locks"
+    locks.mkdir(mode=0o700, exist_ok=True)
+    return locks if knows_locks(locks) else None
+
+
+def _wait(lock: BaseFileLock, folder: Path) -> bool:
+    """Wait for a lock of a cache, and tell for whom; return whether it was given."""
     start = moved = time.monotonic()
-    seen, told = cache.stat().st_mtime_ns, False
+    seen = folder.stat().st_mtime_ns
     while True:
         with suppress(Timeout):
             lock.acquire(timeout=0.2, poll_interval=0.05)
             return True
-        now, latest = time.monotonic(), cache.stat().st_mtime_ns  # which a new kernel changes
+        process, since = _holder(lock)
+        if process in _standing_still:
+            return False
+        now, latest = time.monotonic(), folder.stat().st_mtime_ns  # which a new kernel changes
         moved, seen = (now, latest) if latest != seen else (moved, seen)
         if now - moved > GIVEN_UP_AFTER:
-            _log.warning("%s: no new kernel for %.0f s, compiling without it", _holder(cache), GIVEN_UP_AFTER)
+            _standing_still.add(process)
+            _log.warning("%s: no new kernel for %.0f s, compiling without it", process, GIVEN_UP_AFTER)
             return False
-        if not told and now - start > TOLD_AFTER:
-            told = True
-            _log.warning("waiting for %s", _holder(cache))
+        if now - start > TOLD_AFTER and process not in _told:
+            _told.add(process)
+            _log.warning("waiting for %s, which compiles kernels%s (%s)", process, since, lock.lock_file)
 
 
-def _write_holder(cache: Path) -> None:
-    """Write down who holds the cache, for those who wait."""
+def _holder_file(lock: BaseFileLock) -> Path:
+    return Path(lock.lock_file).with_suffix(".json")
+
+
+def _write_holder(lock: BaseFileLock) -> None:
+    """Write down who holds a lock, for those who wait."""
     holder = {"process": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%H:%M:%S}"}
     with suppress(OSError):
-        (cache / "holder.json").write_text(json.dumps(holder), encoding="utf-8")
+        _holder_file(lock).write_text(json.dumps(holder), encoding="utf-8")
 
 
-def _holder(cache: Path) -> str:
+def _holder(lock: BaseFileLock) -> tuple[str, str]:
+    """Return which process holds a lock, and since when, as far as it is known."""
     try:
-        found = json.loads((cache / "holder.json").read_text(encoding="utf-8"))
-        who = "process {process} on {host}, which compiles kernels since {since}".format(**found)
-    except (OSError, ValueError, LookupError, TypeError):  # it has just begun, or is an older one
-        who = "another process, which compiles kernels"
-    return f"{who} ({cache / 'compile.lock'})"
+        found = json.loads(_holder_file(lock).read_text(encoding="utf-8"))
+        return "process {process} on {host}".format(**found), " since {since}".format(**found)
+    except (OSError, ValueError, LookupError, TypeError):  # it has just begun, or its disk is full
+        return "another process", ""
 
 
 # A thread that compiles would leave its locks held in a child for good: a fork waits until it is done.
