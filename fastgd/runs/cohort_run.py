@@ -1,7 +1,7 @@
 """A cohort at work: from checkpoint to checkpoint, with lanes that end retired."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from fastgd.runs.schedule_values import ScheduleValues
 from fastgd.runs.sinks import Sink
 from fastgd.runs.stopping import Stopping
 from fastgd.runs.trials import TrialRecords
+from fastgd.runs.unit_work import UnitWork, below, prefixed
 
 Array = npt.NDArray[Any]
 PARAMETERS_AT_ONCE = 1 << 21  # numbers of final parameters that are read and stored together: 16 MB
@@ -44,7 +45,7 @@ def kernels_of_cohort(unit: CohortUnit) -> str:
     return f"{unit.spec.rule.optimizer.name}, {unit.kernel}, {unit.dtype}"
 
 
-class CohortRun:
+class CohortRun(UnitWork):
     """One cohort, from its start to the end of its last lane.
 
     Parameters
@@ -62,15 +63,14 @@ class CohortRun:
     """
 
     def __init__(self, unit: CohortUnit, data: Data, sink: Sink, clock: Clock, threads: Threads) -> None:
-        self.unit, self.sink, self.clock = unit, sink, clock
+        super().__init__(unit, sink, clock)
+        self.unit = unit
         self.schedule = ScheduleValues.of(unit)
         self.cohort = make_cohort(unit, data, threads, self.schedule)
         self.recorder = Recorder(data, unit.spec.loss, unit.record.metrics, unit.record.rows)
         self.records = TrialRecords(unit.lanes)
         self.stopping = Stopping.start(unit.stop, np.full(unit.lanes, np.nan), unit.baseline, unit.scale)
         self.recorded = -1  # the last checkpoint that was handed over
-        self._before = dict(clock.seconds)
-        self._t = -1
 
     def run(self) -> None:
         """Run it from its start, or from where an earlier run saved it, and hand its trials to the sink."""
@@ -98,7 +98,7 @@ class CohortRun:
                 self._checkpoint(self._advance(int(step)))
 
     def _start(self) -> None:
-        metrics = self.recorder.record(self.cohort, self._poll)
+        metrics = self.recorder.record(self.cohort, self.poll)
         self._keep(metrics)
         unit = self.unit
         self.stopping = Stopping.start(unit.stop, metrics["loss"], unit.baseline, unit.scale)
@@ -116,10 +116,10 @@ class CohortRun:
         try:
             for stop in (*self._epoch_ends(step), step):
                 self.clock.enter("train")
-                self.cohort.advance(stop - self.cohort.t, self._check)
+                self.cohort.advance(stop - self.cohort.t, self.check)
                 self.clock.enter("evaluate")
                 if stop < step:
-                    loss = self.recorder.validation_loss(self.cohort, self._poll)
+                    loss = self.recorder.validation_loss(self.cohort, self.poll)
                     self.schedule.judge(stop, self.cohort.alive, loss)
         except TimeIsOver:
             return False
@@ -141,12 +141,12 @@ class CohortRun:
             self._cut(before)
             return
         last = not reached or self.cohort.t == self.unit.steps
-        metrics = self.recorder.record(self.cohort, self._poll, exact=last)
+        metrics = self.recorder.record(self.cohort, self.poll, exact=last)
         over = not reached or self.clock.over
         status, reasons = self._judge(metrics)
         ended = (status != "") | over
         if self.recorder.sampled and not last and ended.any():  # the last values of a trial are those of all rows
-            exact = self.recorder.record(self.cohort, self._poll)
+            exact = self.recorder.record(self.cohort, self.poll)
             metrics = {name: np.where(ended, exact[name], values) for name, values in metrics.items()}
         self._keep(metrics)
         self._end(status, reasons)
@@ -164,7 +164,8 @@ class CohortRun:
             own = {name: values[lanes] for name, values in state.items()}
             engine = {**self.cohort.capture(), "alive": np.arange(len(lanes))}
             with self.clock.stage("store"):
-                self.sink.save(left.name, own | _prefixed("engine", engine), cut=True)
+                seconds = {f"seconds.{stage}": np.array(self.spent(stage)) for stage in self.clock.seconds}
+                self.sink.save(left.name, own | prefixed("engine", engine) | seconds, cut=True)
         self._end_timeout()
 
     def _end_timeout(self) -> None:
@@ -228,7 +229,7 @@ class CohortRun:
         columns["trial_id"] = [trial for lane in lanes for trial in unit.ids[lane]]
         columns["step"], columns["epoch"] = step, step / unit.batches
         columns["samples_seen"] = unit.samples(step)
-        columns["train_seconds"] = self._spent("train")
+        columns["train_seconds"] = self.spent("train")
         with self.clock.stage("store"):
             self.sink.append("curves", columns)
 
@@ -239,68 +240,42 @@ class CohortRun:
             **rows.drop(columns="trial_id"),
             cohort_id=unit.name,
             cohort_lanes=unit.lanes,
-            **{f"{stage}_seconds": self._spent(stage) for stage in ("compile", "train", "evaluate")},
+            **{f"{stage}_seconds": self.spent(stage) for stage in ("compile", "train", "evaluate")},
         )
         self.sink.trials(trials)
 
-    def _spent(self, stage: str) -> float:
-        return self.clock.seconds[stage] - self._before[stage]
-
     # --- saved states -------------------------------------------------------------------------------------------------
+
+    @property
+    def t(self) -> int:
+        """Steps taken."""
+        return self.cohort.t
+
+    @property
+    def alive(self) -> int:
+        """The number of lanes that still run."""
+        return len(self.cohort.alive)
+
+    def state(self) -> dict[str, Any] | None:
+        """Return what is to be saved; None: the start is not recorded yet."""
+        return self._own_state() | prefixed("engine", self.cohort.capture()) if self.recorded >= 0 else None
 
     def _own_state(self) -> dict[str, Array]:
         """Return what is saved beside the engine's state, each (G,)."""
-        spent = {stage: np.full(self.unit.lanes, self._spent(stage)) for stage in self.clock.seconds}
         parts: dict[str, Stopping | TrialRecords | ScheduleValues]
         parts = {"stopping": self.stopping, "records": self.records, "schedule": self.schedule}
-        found = _prefixed("spent", spent) | {"recorded": np.full(self.unit.lanes, self.recorded)}
+        found = {"recorded": np.full(self.unit.lanes, self.recorded)}
         for name, part in parts.items():
-            found |= _prefixed(name, {key: values.copy() for key, values in part.state().items()})
+            found |= prefixed(name, {key: values.copy() for key, values in part.state().items()})
         return found
-
-    def _save(self) -> None:
-        with self.clock.stage("store"):
-            self.sink.save(self.unit.name, self._own_state() | _prefixed("engine", self.cohort.capture()))
-        self.clock.saved()
 
     def _restore(self, state: dict[str, Array]) -> None:
         """Go on from a saved state."""
-        parts = {name: _below(name, state) for name in ("engine", "stopping", "records", "schedule", "spent")}
         self.recorded = int(state["recorded"][0])
-        self.stopping.restore(parts["stopping"])
-        self.records.restore(parts["records"])
-        self.schedule.restore(parts["schedule"])
-        self.cohort.restore(parts["engine"])
-        self._before = {stage: self._before[stage] - float(values[0]) for stage, values in parts["spent"].items()}
+        self.stopping.restore(below("stopping", state))
+        self.records.restore(below("records", state))
+        self.schedule.restore(below("schedule", state))
+        self.cohort.restore(below("engine", state))
+        self.add_seconds(state)
         with self.clock.stage("store"):
             self.sink.carry(self.unit.name, list(itertools.chain(*self.unit.ids)), self.recorded)
-
-    # --- between kernel calls -----------------------------------------------------------------------------------------
-
-    def _poll(self) -> None:
-        """Report; the state is whole while lanes are evaluated, so that an interruption may save it."""
-        self.clock.poll(self.cohort.t, len(self.cohort.alive))
-        self._end_if_interrupted()
-
-    def _check(self) -> None:
-        """Report, save the state when that is due, and end where the time is over; a step may be under way."""
-        ends, self._t = self.cohort.t != self._t, self.cohort.t
-        if ends and self.recorded >= 0 and self.clock.snapshot_due:
-            self._save()
-        if ends:
-            self._end_if_interrupted()
-        self.clock.check(self.cohort.t, len(self.cohort.alive))
-
-    def _end_if_interrupted(self) -> None:
-        if self.clock.interruption:
-            if self.recorded >= 0:
-                self._save()
-            self.clock.interruption.deliver()
-
-
-def _prefixed(name: str, state: Mapping[str, Any]) -> dict[str, Array]:
-    return {f"{name}.{key}": np.asarray(values) for key, values in state.items()}
-
-
-def _below(name: str, state: Mapping[str, Array]) -> dict[str, Array]:
-    return {key.removeprefix(f"{name}."): values for key, values in state.items() if key.startswith(f"{name}.")}

@@ -119,6 +119,7 @@ class Executor:
         for name in set(self.snapshots.names()) - self.snapshots.taken:
             if not any(isinstance(unit, SwarmUnit) and _begins_with(unit, name) for unit in left):
                 self.snapshots.drop([name])
+        self.folder.kept.intersection_update(self.snapshots.rows())
 
     def _go_on(self, work: _Work, others: int, total: int, data: Sequence[Data]) -> None:
         """Run some of a unit, or all of it, and commit that; where the time is over before, it stays.

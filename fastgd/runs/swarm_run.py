@@ -21,6 +21,7 @@ from fastgd.runs.outcomes import DIVERGED, KnownLandscape, Outcomes, judge, judg
 from fastgd.runs.schedule_values import ScheduleValues
 from fastgd.runs.sinks import Sink
 from fastgd.runs.trajectories import record_trajectories
+from fastgd.runs.unit_work import UnitWork, below, prefixed
 from fastgd.store.rows import Names
 from fastgd.store.schema import COORDINATES
 
@@ -51,7 +52,7 @@ def kernels_of_swarm(unit: SwarmUnit) -> str:
     return f"{name} on {unit.spec.landscape.name}, {unit.kernel}, {unit.spec.dtype}"
 
 
-class SwarmRun:
+class SwarmRun(UnitWork):
     """The lanes of a unit, all of which are in memory together, from their start to the end.
 
     Parameters
@@ -63,7 +64,8 @@ class SwarmRun:
     """
 
     def __init__(self, unit: SwarmUnit, sink: Sink, clock: Clock, threads: Threads) -> None:
-        self.unit, self.sink, self.clock, self.threads = unit, sink, clock, threads
+        super().__init__(unit, sink, clock)
+        self.unit, self.threads = unit, threads
         self.swarm = make_swarm(unit, unit.lanes, threads)
         self.rates = ScheduleValues.of(unit).rate
         self.which, start = unit.places(unit.lanes)
@@ -73,8 +75,6 @@ class SwarmRun:
         self.tail: list[Reading] = []
         self.done = -1  # the last step at which lanes were read
         self._recorded = set(unit.checkpoints.tolist())
-        self._t = -1
-        self._before = dict(clock.seconds)
 
     def run(self) -> None:
         """Run it, and hand its trials to the sink."""
@@ -89,12 +89,12 @@ class SwarmRun:
                 for step in [step for step in self._stops() if step > self.done]:
                     self._go_to(step)
             except TimeIsOver:
-                self._save()
+                self.save()
                 raise
         first = self.first
         assert first is not None
         outcomes, tolerance = self._judge(first), self.swarm.steps_to_tolerance(self.tail[-1].loss)
-        spent = {f"{stage}_seconds": self._spent(stage) for stage in ("compile", "train", "evaluate")}
+        spent = {f"{stage}_seconds": self.spent(stage) for stage in ("compile", "train", "evaluate")}
         self._follow()
         lost = int(np.count_nonzero(outcomes.status.codes == DIVERGED))
         self.clock.ended(len(self.which), lost)
@@ -112,7 +112,7 @@ class SwarmRun:
 
     def _go_to(self, step: int) -> None:
         self.clock.enter("train")
-        self.swarm.advance(step - self.swarm.t, self._check)
+        self.swarm.advance(step - self.swarm.t, self.check)
         self.clock.enter("evaluate")
         reading = self.swarm.read()
         self.first = reading if step == 0 else self.first
@@ -182,47 +182,36 @@ class SwarmRun:
         points = _coordinates("start_", first.positions) | _coordinates("end_", end.positions)
         return own | numbers | schedule | found | points
 
-    def _spent(self, stage: str) -> float:
-        return self.clock.seconds[stage] - self._before[stage]
-
     # --- saved states -------------------------------------------------------------------------------------------------
 
-    def _save(self) -> None:
-        """Save where the lanes are, if they have begun."""
+    @property
+    def t(self) -> int:
+        """Steps taken."""
+        return self.swarm.t
+
+    @property
+    def alive(self) -> int:
+        """The number of lanes."""
+        return len(self.which)
+
+    def state(self) -> dict[str, Any] | None:
+        """Return what is to be saved; None: the start is not read yet."""
         if self.first is None:
-            return
-        readings = {f"reading.{at}.{name}": values for at, own in enumerate([self.first, *self.tail])
-                    for name, values in vars(own).items()}  # fmt: skip
-        spent = {f"spent.{stage}": np.array(self._spent(stage)) for stage in self.clock.seconds}
-        engine = {f"engine.{name}": np.asarray(values) for name, values in self.swarm.capture().items()}
-        with self.clock.stage("store"):
-            state = {"done": np.array(self.done), "best": self.best, **readings, **spent, **engine}
-            self.sink.save(self.unit.name, state)
-        self.clock.saved()
+            return None
+        readings = [self.first, *self.tail]
+        own = {"done": np.array(self.done), "best": self.best, "readings": np.array(len(readings))}
+        for at, reading in enumerate(readings):
+            own |= prefixed(f"reading.{at}", vars(reading))
+        return own | prefixed("engine", self.swarm.capture())
 
     def _restore(self, state: dict[str, Array]) -> None:
         """Go on from a saved state."""
         self.done, self.best = int(state["done"]), state["best"]
-        count = len({name.split(".")[1] for name in state if name.startswith("reading.")})
-        fields = ("positions", "loss", "grad_norm")
-        readings = [Reading(*(state[f"reading.{at}.{name}"] for name in fields)) for at in range(count)]
-        self.first, self.tail = readings[0], readings[1:]
-        self.swarm.restore(
-            {name.removeprefix("engine."): own for name, own in state.items() if name.startswith("engine.")}
-        )
-        self._before = {stage: self._before[stage] - float(state[f"spent.{stage}"]) for stage in self.clock.seconds}
+        self.first, *self.tail = (Reading(**below(f"reading.{at}", state)) for at in range(int(state["readings"])))
+        self.swarm.restore(below("engine", state))
+        self.add_seconds(state)
         with self.clock.stage("store"):
             self.sink.carry(self.unit.name, self.unit.ids, self.done)
-
-    def _check(self) -> None:
-        """Report, save the state when that is due, and end where the time is over; a step may be under way."""
-        ends, self._t = self.swarm.t != self._t, self.swarm.t
-        if ends and self.clock.snapshot_due:
-            self._save()
-        if ends and self.clock.interruption:
-            self._save()
-            self.clock.interruption.deliver()
-        self.clock.check(self.swarm.t, len(self.which))
 
 
 def _coordinates(prefix: str, positions: Array) -> dict[str, Array]:
