@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cohorts import spread
 from campaign.attack import python
 from campaign.memory_limits import LIMITED
 from landscape_studies import study as landscape_study
@@ -29,7 +30,10 @@ NOISE = 1.02
 
 
 @LINUX
-@pytest.mark.parametrize("name", ["rows", "wide tiles", "all parameters", "sparse, exact", "few steps"])
+TAKEN = ["rows", "wide tiles", "all parameters", "sparse, exact", "few steps"]
+
+
+@pytest.mark.parametrize("name", spread(TAKEN, ["rows", "sparse, exact"]))
 def test_a_plan_is_what_a_process_takes(name):
     command = [sys.executable, "-m", "benchmarks.memory", name, "--one"]
     for _ in range(2):  # the first one compiles
