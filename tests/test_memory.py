@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cohorts import spread
 from campaign.attack import python
 from campaign.memory_limits import LIMITED
+from cohorts import spread
 from landscape_studies import study as landscape_study
 from small_studies import assert_same, run, study_of
 from test_costs import SGD, plan_of
@@ -29,10 +29,10 @@ LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the p
 NOISE = 1.02
 
 
-@LINUX
 TAKEN = ["rows", "wide tiles", "all parameters", "sparse, exact", "few steps"]
 
 
+@LINUX
 @pytest.mark.parametrize("name", spread(TAKEN, ["rows", "sparse, exact"]))
 def test_a_plan_is_what_a_process_takes(name):
     command = [sys.executable, "-m", "benchmarks.memory", name, "--one"]
