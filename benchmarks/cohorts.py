@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.core.threads import Threads
+from fastgd.engine.linear.model import LinearModel
 from fastgd.engine.rows.cohort import Cohort
 from fastgd.engine.rows.spec import CohortSpec, window_steps
 from fastgd.engine.shapes import choose_kernel
 from fastgd.optimizers import find
-from fastgd.optimizers.coasting import REST, coasting
+from fastgd.optimizers.coasting import UNCHANGED, prove_coasting
 from fastgd.optimizers.rule import Rule
 from fastgd.problems import LOSSES
 
@@ -51,7 +52,7 @@ def make_cohort(
         loss=LOSSES["logistic"],
         batch_size=batch_size,
         shuffled=shuffled,
-        intercept=False,
+        model=LinearModel(intercept=False),
         init="zeros",
         seed=SEED,
         kernel=choose_kernel(len(rates), batch_size, X.dtype.itemsize, **needs),
@@ -59,9 +60,9 @@ def make_cohort(
         line_search=line_search,
     )
     if csr and sparse == "masked":
-        spec = replace(spec, untouched=REST)
+        spec = replace(spec, untouched=UNCHANGED)
     elif csr:
-        untouched = coasting(rule, spec.hyper, spec.l2, drift=estimator != "none", same=True)
+        untouched = prove_coasting(rule, spec.hyper, spec.l2, drift=estimator != "none", same=True)
         window = window_steps(untouched, spec, X.shape[1], X.nnz / X.shape[0], X.dtype.itemsize)
         spec = replace(spec, untouched=untouched, window=window)
     return Cohort(spec, X, y, threads)

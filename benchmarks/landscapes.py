@@ -14,7 +14,8 @@ from benchmarks.timing import fastest, ratio
 from fastgd import Study
 from fastgd.core.random import stream_keys
 from fastgd.core.threads import Threads
-from fastgd.engine.swarm.swarm import Swarm, SwarmSpec
+from fastgd.engine.swarm.spec import SwarmSpec
+from fastgd.engine.swarm.swarm import Swarm
 from fastgd.optimizers import find
 from fastgd.optimizers.rule import Rule
 from fastgd.problems import find_landscape

@@ -15,7 +15,8 @@ import fastgd
 from fastgd import plots
 from fastgd.common.numbers import number
 from fastgd.plots.limits import limits
-from fastgd.plots.style import dress, key, label, looks, style
+from fastgd.plots.readings import label
+from fastgd.plots.style import dress, key, looks, style
 
 WIDTH = 1100  # pixels
 WORDS = {"lr": "rate", "batch_size": "batch size", "schedule": "", "optimizer": "", "variant": "", "seed": None}

@@ -8,7 +8,7 @@ from fastgd.study.config import LARGEST_FILE
 from fastgd.study.fields import METRICS, MOST_CHECKPOINTS
 from fastgd.study.keys import Key, keys
 from fastgd.study.landscapes import MOST_STARTS
-from fastgd.study.surface import MOST_POINTS
+from fastgd.study.surface_block import MOST_POINTS
 from fastgd.study.values import MOST_LEVELS, MOST_TABLES, MOST_VALUES
 
 PAGE = Path(__file__).with_name("study.md")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fastgd.optimizers import optimizer
     from fastgd.runs.runner import run
     from fastgd.search.range_test import range_test
-    from fastgd.search.tune import tune
+    from fastgd.search.rate_search import tune
     from fastgd.store.verification import verify
     from fastgd.study.config import Study
 
@@ -59,7 +59,7 @@ _HOMES = {
     "optimizer": "fastgd.optimizers",
     "range_test": "fastgd.search.range_test",
     "run": "fastgd.runs.runner",
-    "tune": "fastgd.search.tune",
+    "tune": "fastgd.search.rate_search",
     "verify": "fastgd.store.verification",
 }
 _MODULES = ("analysis", "datasets", "optimizers", "plots", "problems", "schedules")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fastgd.core.threads import Threads
+from fastgd.engine.linear.model import LinearModel
 from fastgd.engine.rows.cohort import Cohort
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.shapes import Kernel, choose_kernel
@@ -160,7 +161,7 @@ def make_cohort(
         loss=LOSSES[loss],
         batch_size=batch_size,
         shuffled=shuffled,
-        intercept=intercept,
+        model=LinearModel(intercept),
         init=init,
         seed=seed,
         kernel=kernel or choose_kernel(len(lanes), batch_size, np.dtype(dtype).itemsize, tiles=tiles, parts=parts),

@@ -9,7 +9,7 @@ from cohorts import FEW, RATES, grid, make_cohort
 from fastgd.datasets.csr import from_dense
 from fastgd.engine.rows.cohort import Cohort
 from fastgd.engine.shapes import Kernel
-from fastgd.optimizers.coasting import REST, coasting
+from fastgd.optimizers.coasting import UNCHANGED, prove_coasting
 
 WINDOW = 64
 STEPS = 3 * 300 + 40  # more than three epochs at b = 1, and many windows
@@ -54,10 +54,10 @@ def pair(optimizer, lanes=None, *, mode="exact", window=WINDOW, wave=False, data
         given |= {"scheduled": ("lr",), "schedule": Wave([lane["lr"] for lane in lanes])}
     dense = make_cohort(X, y, lanes, optimizer, kernel=Kernel(lanes_of_tile), **given)
     spec = dense.spec
-    untouched = REST
+    untouched = UNCHANGED
     if mode == "exact":
         drift = spec.estimator != "none"
-        untouched = coasting(spec.rule, spec.hyper, spec.l2, scheduled=spec.scheduled, drift=drift, same=True)
+        untouched = prove_coasting(spec.rule, spec.hyper, spec.l2, scheduled=spec.scheduled, drift=drift, same=True)
     spec = replace(spec, kernel=replace(spec.kernel, sparse=True), untouched=untouched, window=window)
     return dense, sparse_cohort(spec, X.astype(dense.dtype), y, dense)
 

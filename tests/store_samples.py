@@ -65,7 +65,7 @@ def open_folder(
 
 # The columns that tell no configuration, whose name is a hash of all that decides its numbers but the seed.
 OF_TRIALS = {
-    *("trial_id", "seed", "kernel", "status", "reason", "steps", "epochs", "cohort_lanes"),
+    *("trial_id", "seed", "kernel", "status", "reason", "steps", "epochs", "cohort_id", "cohort_lanes"),
     *(f"{when}_{name}" for when in ("final", "best") for name in ("loss", "validation_loss")),
     *(f"{stage}_seconds" for stage in ("compile", "train", "evaluate")),
 }
@@ -99,6 +99,7 @@ def trials(count: int, prefix: str = "t", **columns) -> pd.DataFrame:
         "best_loss": np.linspace(0.6, 0.4, count),
         "final_validation_loss": None,
         "best_validation_loss": None,
+        "cohort_id": f"cohort-{prefix}00000",
         "cohort_lanes": count,
         "compile_seconds": 0.0,
         "train_seconds": 1.0,
@@ -133,9 +134,9 @@ def block(ids, checkpoint: int, **columns) -> dict:
 def commit(folder: Folder, rows: pd.DataFrame, checkpoints: int = 3, parameters: bool = False, **columns) -> list[str]:
     """Commit a cohort, and return its trials."""
     ids = rows["trial_id"].tolist()
-    with folder.cohort(f"cohort-{ids[0]}") as cohort:
+    with folder.writer() as cohort:
         for checkpoint in range(checkpoints):
-            cohort.append(block(ids, checkpoint, **columns))
+            cohort.append("curves", block(ids, checkpoint, **columns))
         if parameters:
             cohort.parameters(ids, np.arange(3.0 * len(ids)).reshape(len(ids), 3))
         cohort.commit(rows)
@@ -217,7 +218,7 @@ def _write_cohort(folder, problem, optimizer, batch_size, rates, seeds, checkpoi
     blow_up = 1 + 3 / np.clip(distance, 1, None)
     alive, best, final, steps = np.ones(count, bool), np.full(count, np.inf), np.zeros(count), np.zeros(count, int)
     shift = 0.01 + 0.002 * random.normal(size=count)
-    with folder.cohort(f"{problem}-{optimizer}-{batch_size}") as cohort:
+    with folder.writer() as cohort:
         for epoch in checkpoints:
             noise = 0.004 * random.normal(size=count) * (epoch > 0) * np.clip(1 + distance, 0, 3)
             loss = floor + (START - floor) * np.exp(-rate * epoch) + noise * np.exp(-0.1 * epoch)
@@ -229,6 +230,7 @@ def _write_cohort(folder, problem, optimizer, batch_size, rates, seeds, checkpoi
             if validation:
                 seen["validation_loss"] = loss + shift
             cohort.append(
+                "curves",
                 {
                     "trial_id": ids[alive],
                     "step": round(epoch * 1000 / batch_size),
@@ -236,7 +238,7 @@ def _write_cohort(folder, problem, optimizer, batch_size, rates, seeds, checkpoi
                     "samples_seen": round(epoch * 1000),
                     "train_seconds": 0.1 * epoch,
                     **{name: values[alive] for name, values in seen.items()},
-                }
+                },
             )
             alive &= np.isfinite(loss)
         # A lane ends at the checkpoint that finds it diverged, whose loss is stored as it is: infinite.

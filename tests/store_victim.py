@@ -40,9 +40,11 @@ def second_run(folder: Path, log: Path | None = None) -> None:
 
 def _commit(results, name: str, log: Path | None, **metrics) -> None:
     ids = COHORTS[name]
-    with results.cohort(f"cohort-{name}") as cohort:
+    with results.writer() as cohort:
         for checkpoint in range(CHECKPOINTS):
-            cohort.append(block(ids, checkpoint, **metrics))
+            cohort.append("curves", block(ids, checkpoint, **metrics))
+            if name == "b" and checkpoint == 0:
+                cohort.rotate()
         cohort.parameters(ids, np.ones((2, 3)))
         cohort.commit(trials(2, trial_id=ids))
     if log:

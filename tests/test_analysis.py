@@ -11,7 +11,7 @@ from store_samples import OPTIMIZERS, commit, configured, open_folder, trials, w
 
 from fastgd.analysis import load
 from fastgd.common.errors import InputError
-from fastgd.store import Snapshot
+from fastgd.store import Contents
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_results_can_be_read_while_a_run_ends(tmp_path):
         folder.finish(ids)  # the files that `results` knows are gone
         assert len(results.curves) == 12
         assert len(late.trials) == 4
-        assert Snapshot.read(tmp_path).generation == 1
+        assert Contents.read(tmp_path).generation == 1
 
 
 def test_damaged_curves_are_one_message(study, tmp_path):

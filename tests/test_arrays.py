@@ -37,7 +37,7 @@ def test_steps_are_those_of_the_rule(name):
 @pytest.mark.parametrize("name", ["sgd", "adam", "nesterov"])
 def test_the_number_of_threads_changes_no_bit(name, dtype):
     rng = np.random.default_rng(1)
-    size = 3 * optimizers.arrays.SMALL + 11
+    size = 3 * optimizers.arrays.SINGLE_THREAD + 11
     start, g = rng.standard_normal((2, size)).astype(dtype)
     ends = []
     for threads in (1, 2, 5):

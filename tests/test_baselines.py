@@ -326,7 +326,7 @@ def test_on_landscapes_seeds_draw_anew_and_budgets_do_not(tmp_path):
 
 def test_on_landscapes_one_trial_has_the_bits_of_all(tmp_path, monkeypatch):
     _, whole = on_landscape(tmp_path / "whole", threads=1)
-    monkeypatch.setattr("fastgd.engine.swarm.guesses.AT_ONCE", 64)
+    monkeypatch.setattr("fastgd.engine.swarm.guesses.MOST_COORDINATES_AT_ONCE", 64)
     for name in BASELINES:
         row = whole.trials[whole.trials["optimizer"] == name].iloc[1]
         _, alone = on_landscape(tmp_path / name, trial=f"{row['trial_id']}:{row['start']}", threads=2)

@@ -19,7 +19,7 @@ from fastgd.cli.app import app
 from fastgd.common.numbers import amount, seconds
 from fastgd.datasets import DATASETS
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.plan.summary import Cost
+from fastgd.plan.costs import Cost
 from fastgd.problems import LOSSES
 from fastgd.runs.reporting import events
 from fastgd.runs.reporting.display import Reporter

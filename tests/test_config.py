@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from fastgd import InputError
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.plan.cohorts import make_plan
-from fastgd.plan.swarms import make_swarm_plan
+from fastgd.plan.planner import make_plan
 from fastgd.runs.runner import load_data
 from fastgd.study.config import METRICS, Schedule, Study
 
@@ -304,7 +303,7 @@ def test_studies_that_come_along(path):
     study = Study.from_toml(path)
     assert study.name == path.stem
     if study.landscapes:
-        make_swarm_plan(study)
+        make_plan(study)
     else:
         make_plan(study, load_data(study, None, lambda _: None))
 

@@ -23,14 +23,12 @@ from fastgd.engine.machine import Machine
 from fastgd.optimizers import OPTIMIZERS, find
 from fastgd.optimizers.rule import Rule
 from fastgd.plan import notes, operations
-from fastgd.plan.cohorts import make_plan
-from fastgd.plan.costs import Pace, cohort_cost, swarm_cost
-from fastgd.plan.summary import Cost
-from fastgd.plan.swarms import make_swarm_plan
+from fastgd.plan.costs import Cost, Pace, cohort_cost, swarm_cost
+from fastgd.plan.planner import make_plan
 from fastgd.problems import LANDSCAPES, LOSSES
 from fastgd.runs.reporting.display import Reporter
 from fastgd.runs.reporting.events import Planned, Searching
-from fastgd.search.rates import Grid
+from fastgd.search.rate_grid import RateGrid
 
 N, D = 400, 6
 SGD = {"name": "sgd", "lr": [0.1, 0.2, 0.3, 0.4, 0.5]}
@@ -66,13 +64,13 @@ def plan_of(n=N, d=D, sparse=False, validation=0.0, **changes):
 
 
 def cost_of(pace=PACE, **changes):
-    costs = [cohort_cost(cohort, pace) for cohort in plan_of(**changes).cohorts]
+    costs = [cohort_cost(cohort, pace) for cohort in plan_of(**changes).units]
     return sum(costs, Cost())
 
 
 def swarm_cost_of(pace=PACE, **changes):
     study = landscape_study(**{"record": {"trajectories": 0}, **changes})
-    return sum((swarm_cost(swarm, pace) for swarm in make_swarm_plan(study).swarms), Cost())
+    return sum((swarm_cost(swarm, pace) for swarm in make_plan(study).units), Cost())
 
 
 def test_costs_add_up():
@@ -114,9 +112,9 @@ def test_every_engine_costs_more_with_more_work(engine):
 
 
 def test_the_features_that_a_sparse_batch_touches():
-    (cohort,) = plan_of(sparse=True, optimizer=SGD, batch_size=1).cohorts
+    (cohort,) = plan_of(sparse=True, optimizer=SGD, batch_size=1).units
     assert cohort.workload.touched == pytest.approx(cohort.entries), "those of a row"
-    (cohort,) = plan_of(sparse=True, optimizer=SGD, batch_size=64).cohorts
+    (cohort,) = plan_of(sparse=True, optimizer=SGD, batch_size=64).units
     assert D - 1 < cohort.workload.touched <= D
 
 
@@ -160,17 +158,17 @@ def test_error_surfaces_are_part_of_the_total():
     without, whole = plan_of(optimizer=SGD).cost(), plan_of(optimizer=SGD, surface=surface).cost()
     assert whole.evaluation > without.evaluation
     assert whole.disk - without.disk > 500 * 500
-    small, large = (make_swarm_plan(landscape_study(surface={"num": num})).summary().cost.disk for num in (10, 1_000))
+    small, large = (make_plan(landscape_study(surface={"num": num})).summary().cost.disk for num in (10, 1_000))
     assert large - small > 5e6
 
 
 def test_one_trial_costs_less_than_all():
     plan = plan_of(optimizer=SGD, surface={"low": -1, "high": 1, "num": 500})
-    one = plan.only(plan.trials["trial_id"][0])
+    one = plan.only(plan.table["trial_id"][0])
     assert one.cost().evaluation < plan.cost().evaluation
-    assert one.surveys == (), "a trial alone draws no surface"
-    swarms = make_swarm_plan(landscape_study())
-    name = swarms.ids()[0]
+    assert one.surfaces == (), "a trial alone draws no surface"
+    swarms = make_plan(landscape_study())
+    name = swarms.table["trial_id"][0]
     assert swarms.only(f"{name}:3").cost().disk < swarms.cost().disk
 
 
@@ -227,7 +225,7 @@ def test_the_plan_and_the_first_lines_of_a_run_say_it(tmp_path):
     assert re.search(LINE, slower)
     written = io.StringIO()
     reporter = Reporter(Console(file=written, width=200))
-    reporter(Planned(make_swarm_plan(landscape_study()).summary()))
+    reporter(Planned(make_plan(landscape_study()).summary()))
     assert re.fullmatch(f"planned 1,200 trials in 2 cohorts: {LINE}\n", written.getvalue())
 
 
@@ -245,7 +243,9 @@ def test_a_search_says_what_all_of_its_rounds_cost(tmp_path):
     assert re.fullmatch(f"all rounds of the search: {LINE}\n", written.getvalue())
 
 
-@pytest.mark.parametrize("grid", [Grid(1e-4, 1.0), Grid(1e-3, 0.1), Grid(1e-5, 1.0, 5), Grid(1e-2, 1.0, 9, 1.05)])
+@pytest.mark.parametrize(
+    "grid", [RateGrid(1e-4, 1.0), RateGrid(1e-3, 0.1), RateGrid(1e-5, 1.0, 5), RateGrid(1e-2, 1.0, 9, 1.05)]
+)
 def test_the_rates_of_a_search_are_foreseen(grid):
     searched, about = grid.foreseen()
     assert grid.points < searched < 10 * grid.points
@@ -263,7 +263,7 @@ def test_a_note_where_evaluation_outweighs_training(monkeypatch):
     )
     rare = {"optimizer": SGD, "epochs": 3_000, "record": {"every": {"log": 2}}}
     assert not any("evaluation" in note for note in plan_of(**rare).summary().notes)
-    assert any("recording is expected to take" in note for note in make_swarm_plan(landscape_study()).summary().notes)
+    assert any("recording is expected to take" in note for note in make_plan(landscape_study()).summary().notes)
 
 
 # --- what they are made of --------------------------------------------------------------------------------------------
@@ -293,20 +293,20 @@ def test_every_rule_is_counted_and_not_guessed(name):
 
 
 def test_limits_are_measured_once_for_a_machine(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine._cache, "CACHE", tmp_path)
+    monkeypatch.setattr(machine.the_cache, "CACHE", tmp_path)
     machine.limits.cache_clear()
     first = machine.limits(1)
     (file,) = tmp_path.iterdir()
-    assert Machine(*json.loads(machine._cache.verified(file))) == first
+    assert Machine(*json.loads(machine.the_cache.verified(file))) == first
     assert min(first) > 0
-    machine._cache.write_verified(file, json.dumps([1.0, 2.0, 3.0]).encode())
+    machine.the_cache.write_verified(file, json.dumps([1.0, 2.0, 3.0]).encode())
     assert machine.limits(1) == first, "this process knows them"
     machine.limits.cache_clear()
     assert machine.limits(1) == (1.0, 2.0, 3.0)
     file.write_text("damaged")
     machine.limits.cache_clear()
     assert min(machine.limits(1)) > 0
-    assert Machine(*json.loads(machine._cache.verified(file))) == machine.limits(1)
+    assert Machine(*json.loads(machine.the_cache.verified(file))) == machine.limits(1)
     machine.limits.cache_clear()
 
 

@@ -11,7 +11,7 @@ from fastgd.datasets import Synthetic
 from fastgd.study.config import Problem, Record, Starts, Stop, Study
 from fastgd.study.fields import Block, NonNegative, Rows, Seed, Several, described
 from fastgd.study.keys import keys, keys_of, words
-from fastgd.study.surface import SurfaceBlock
+from fastgd.study.surface_block import SurfaceBlock
 
 DOCS = Path(__file__).parent.parent / "docs"
 

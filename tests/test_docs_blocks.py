@@ -20,8 +20,7 @@ from doc_blocks import BLOCKS, LANGUAGES, PAGES, ROOT, completed, small, studies
 import fastgd
 from fastgd.cli.app import app
 from fastgd.cli.choices import Kind
-from fastgd.plan.cohorts import make_plan
-from fastgd.plan.swarms import make_swarm_plan
+from fastgd.plan.planner import make_plan
 from fastgd.plots import PLOTS
 from fastgd.runs.runner import load_data
 
@@ -80,7 +79,7 @@ def test_toml_is_a_study_that_can_be_planned(block, folder):
     file = folder / "study.toml"
     file.write_text(tomli_w.dumps(completed(tomllib.loads(block.text))))
     study = fastgd.Study.from_toml(file)
-    plan = make_swarm_plan(study) if study.landscapes else make_plan(study, load_data(study, None, lambda _: None))
+    plan = make_plan(study) if study.landscapes else make_plan(study, load_data(study, None, lambda _: None))
     assert plan.summary().trials > 0
 
 

@@ -95,8 +95,7 @@ def test_the_length_of_calls_changes_nothing(kernel, schedule, monkeypatch):
     lanes = lanes_of(5)
     expected = after(23, lanes, kernel=kernel, schedule=schedule)
     for seconds in (1e-9, 1e-5, 1e3):
-        for module in ("cohort", "evaluation"):
-            monkeypatch.setattr(f"fastgd.engine.{module}.CALL_SECONDS", seconds)
+        monkeypatch.setattr("fastgd.engine.calls.CALL_SECONDS", seconds)
         polls = []
         cohort = cohort_of(lanes, kernel=kernel, schedule=schedule)
         cohort.advance(23, partial(polls.append, 1))

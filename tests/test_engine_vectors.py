@@ -10,7 +10,7 @@ from fastgd.core.math import exp, power, sigmoid
 from fastgd.core.static import Static, static
 from fastgd.core.vectors import aligned, load, register_bits, store, total, wide
 from fastgd.engine.shapes import tile_shape
-from fastgd.optimizers import kernels  # noqa: F401 (teaches Numba the functions of fastgd.core.math)
+from fastgd.optimizers import rule_calls  # noqa: F401 (teaches Numba the functions of fastgd.core.math)
 
 DTYPES = ["float64", "float32"]
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e-30, -1e30, np.inf, -np.inf, np.nan]

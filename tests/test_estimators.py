@@ -15,8 +15,7 @@ import fastgd
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine.shapes import Kernel
 from fastgd.optimizers.estimators import ESTIMATORS
-from fastgd.plan.cohorts import make_plan
-from fastgd.runs import executor
+from fastgd.plan.planner import make_plan
 from fastgd.runs.reporting.events import Progress
 
 N, D, L2 = 600, 9, 1e-2
@@ -180,8 +179,7 @@ def test_the_length_of_calls_changes_nothing(estimator, monkeypatch):
     """Each part has two chunks of rows, which are taken in two calls."""
     ends = []
     for seconds in (1e3, 1e-9):
-        for module in ("cohort", "evaluation"):
-            monkeypatch.setattr(f"fastgd.engine.{module}.CALL_SECONDS", seconds)
+        monkeypatch.setattr("fastgd.engine.calls.CALL_SECONDS", seconds)
         cohort = cohort_of(estimator, kernel=Kernel(4, 2), batch_size=550)
         cohort.advance(9)
         ends.append(cohort.parameters())
@@ -286,7 +284,7 @@ def test_a_trial_alone_and_a_resumed_run_have_the_same_bits(tmp_path):
 def test_an_interrupted_run_goes_on_with_the_same_bits(tmp_path, monkeypatch):
     changes = {"optimizer": OPTIMIZER, "seed": [0, 1]}
     whole = small_studies.run(tmp_path / "whole", **changes)
-    monkeypatch.setattr(executor, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("fastgd.runs.clock.PROGRESS_SECONDS", 0.0)
     for count in (9, 20):
         with pytest.raises(KeyboardInterrupt):
             small_studies.run(tmp_path / "r", log=Interrupt(Progress, count), **changes)
@@ -306,7 +304,7 @@ def test_a_snapshot_is_counted_when_it_is_taken(tmp_path):
 def test_the_plan_counts_the_table_and_the_passes():
     study = study_of(optimizer=OPTIMIZER)
     data = prepare(from_arrays(*small_studies.rows()), targets="binary", dtype="float64")
-    plain, svrg, saga = make_plan(study, [data]).cohorts
+    plain, svrg, saga = make_plan(study, [data]).units
     table = small_studies.N * 4 * 8  # a tile of four lanes
     assert table < svrg.bytes - plain.bytes < 1.1 * table, "and the gradient that it makes"
     assert svrg.bytes == saga.bytes
@@ -341,8 +339,8 @@ def test_trials_without_an_estimator_have_the_ids_that_they_had(tmp_path):
 def test_trials_without_an_estimator_keep_their_names_beside_those_that_have_one():
     data = prepare(from_arrays(*small_studies.rows()), targets="binary", dtype="float64")
     block = {"name": "momentum", "lr": [0.01, 0.03, 0.1, 0.3]}
-    known = make_plan(study_of(optimizer=block), [data]).trials["trial_id"].tolist()
+    known = make_plan(study_of(optimizer=block), [data]).table["trial_id"].tolist()
     for estimator in ({}, {"estimator": "none"}, {"estimator": ["saga", "none", "svrg"]}):
-        trials = make_plan(study_of(optimizer=block | estimator), [data]).trials
+        trials = make_plan(study_of(optimizer=block | estimator), [data]).table
         assert trials.loc[trials["variant"] == "", "trial_id"].tolist() == known
         assert trials["trial_id"].is_unique

@@ -8,7 +8,7 @@ from landscape_studies import study
 import fastgd
 from fastgd import InputError
 from fastgd.plan.starts import make_starts
-from fastgd.search.rates import Grid, range_fault
+from fastgd.search.rate_grid import RateGrid, range_fault
 
 
 def test_a_distant_trial_leaves_the_others_as_they_are(tmp_path):
@@ -57,14 +57,14 @@ def test_boxes_wider_than_numbers_are_refused():
 def test_rates_of_which_ratios_are_no_numbers_are_refused(low, high, fault):
     assert fault in range_fault(low, high)
     with pytest.raises(InputError, match="are no grid"):
-        Grid(low, high)
+        RateGrid(low, high)
     with pytest.raises(InputError, match="a rate cannot grow"):
         fastgd.range_test(study(), low=low, high=high)
 
 
 def test_a_narrow_grid_is_left_in_few_rounds():
     """A search that goes six decades beyond a grid of 1 % does not do so by a thousandth a step."""
-    grid, rounds, tried = Grid(1.0, 1.01), 0, {}
+    grid, rounds, tried = RateGrid(1.0, 1.01), 0, {}
     rates = grid.first()
     while rates:
         tried |= {rate: -float(np.log(rate)) for rate in rates}

@@ -272,10 +272,10 @@ def test_the_direction_of_a_line_search_in_float32():
         init=tuple(start), intercept=False, dtype="float32",
     )  # fmt: skip
     cohort._order_rows(0)
-    cohort._link()
-    cohort._sum_gradient(cohort.rows, cohort.lanes.state, 1, lambda: None)
+    cohort.kernels.link()
+    cohort._sum_gradient(0, cohort.n, lambda: None)
     found = cohort.layout.columns(cohort.layout.blocks(cohort.direction(), 0))[:, 0]
-    np.testing.assert_allclose(found, -cohort.summed_gradient()[0, :, 0], rtol=1e-6)
+    np.testing.assert_allclose(found, -cohort.layout.blocks(cohort._gradients[0], 0)[0, :, 0], rtol=1e-6)
 
 
 @jit

@@ -14,9 +14,8 @@ import fastgd
 from fastgd import InputError
 from fastgd.plan import ids as the_ids
 from fastgd.plan import starts
-from fastgd.plan.cohorts import make_plan
+from fastgd.plan.planner import make_plan
 from fastgd.plan.standing import standing
-from fastgd.plan.swarms import make_swarm_plan
 from fastgd.runs.reporting.events import Warning_
 from fastgd.runs.runner import load_data
 
@@ -35,11 +34,11 @@ def plan_of(data=None, **changes):
 
 
 def ids_of(data=None, **changes):
-    return plan_of(data, **changes).trials["trial_id"].tolist()
+    return plan_of(data, **changes).table["trial_id"].tolist()
 
 
 def swarm_ids(**changes):
-    return make_swarm_plan(fastgd.Study(**{**VALLEY, **changes})).ids()
+    return make_plan(fastgd.Study(**{**VALLEY, **changes})).table["trial_id"].tolist()
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -185,7 +184,7 @@ def test_a_problem_or_a_start_more_is_no_reason_to_run_again(tmp_path):
     ]
     fastgd.run(fastgd.Study(**VALLEY, starts={"uniform": 2}), tmp_path / "valley")
     more = fastgd.Study(**{**VALLEY, "steps": 30}, starts={"uniform": 3})
-    (note,) = standing(tmp_path / "valley", more, make_swarm_plan(more)).notes
+    (note,) = standing(tmp_path / "valley", more, make_plan(more)).notes
     assert note == f"3 trials of {tmp_path / 'valley'} will run again because steps changed"
 
 
@@ -197,7 +196,7 @@ def test_what_an_interruption_left_has_its_reason(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fastgd.runs.executor.Execution.run", interrupted)
+        patch.setattr("fastgd.runs.executor.Executor.run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "r", epochs=5)
     log = Log()
@@ -211,17 +210,17 @@ def test_a_dry_run_says_what_a_folder_lacks(tmp_path):
     found = standing(tmp_path / "r", study_of(**more), plan_of(**more))
     assert (found.held, found.missing, found.timed_out) == (4, 1, 0)
     assert found.lines == (f"{tmp_path / 'r'} holds 4 of the 5 trials, and 1 are missing",)
-    assert sum(cohort.lanes for cohort in found.left.cohorts) == 1
+    assert sum(cohort.lanes for cohort in found.left.units) == 1
     assert standing(tmp_path / "none", study_of(), plan_of()) is None
     fastgd.run(fastgd.Study(**VALLEY, starts={"uniform": 5}), tmp_path / "valley")
     wider = fastgd.Study(**VALLEY, starts={"uniform": 8})
-    found = standing(tmp_path / "valley", wider, make_swarm_plan(wider))
+    found = standing(tmp_path / "valley", wider, make_plan(wider))
     assert (found.held, found.missing, found.notes) == (5, 3, ())
-    assert found.left.trials == 3
+    assert found.left.count == 3
     longer = fastgd.Study(**{**VALLEY, "steps": 30}, starts={"uniform": 5})
-    one = make_swarm_plan(longer).only(f"{make_swarm_plan(longer).ids()[0]}:3")
+    one = make_plan(longer).only(f"{make_plan(longer).table['trial_id'][0]}:3")
     assert standing(tmp_path / "valley", longer, one).missing == 1
-    found = standing(tmp_path / "valley", longer, make_swarm_plan(longer))
+    found = standing(tmp_path / "valley", longer, make_plan(longer))
     assert found.notes == (f"5 trials of {tmp_path / 'valley'} will run again because steps changed",)
 
 

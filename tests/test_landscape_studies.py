@@ -136,11 +136,8 @@ def test_a_second_run_has_nothing_to_do_and_more_starts_run_alone(tmp_path):
 
 
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
-    from fastgd.plan import swarms
-    from fastgd.runs import swarm_run
-
-    monkeypatch.setattr(swarms, "PART", 100)
-    monkeypatch.setattr(swarm_run, "COMMIT_ROWS", 1)
+    monkeypatch.setattr("fastgd.plan.swarm.MOST_LANES", 100)
+    monkeypatch.setattr("fastgd.runs.executor.COMMIT_ROWS", 1)
     calls = []
 
     def interrupt(event):
@@ -187,10 +184,10 @@ def hurried(path, monkeypatch, total, **changes):
     """Run a study again and again until nothing is left; return the trials that stood there after each run."""
     counts = []
     with monkeypatch.context() as patch:
-        patch.setattr("fastgd.runs.swarm_run.LEAST_SECONDS", 0.0)
+        patch.setattr("fastgd.runs.executor.LEAST_SECONDS", 0.0)
         while not counts or counts[-1] < total:
             events: list = []
-            patch.setattr("fastgd.runs.swarm_run.time", Clock())
+            patch.setattr("fastgd.runs.clock.time", Clock())
             fastgd.run(study(**changes), path, on_event=events.append)
             counts.append(len(fastgd.load(path).trials))
             left = [event.message for event in events if isinstance(event, Warning_)]
@@ -225,9 +222,9 @@ def test_many_small_swarms_in_too_short_a_time(tmp_path, monkeypatch):
                   ("constant", "cosine", "linear")]  # fmt: skip
     fields = {"steps": 20, "starts": {"grid": 3}, "optimizer": optimizers}
     patched, seen = monkeypatch, []
-    patched.setattr("fastgd.runs.swarm_run.LEAST_SECONDS", 0.0)
+    patched.setattr("fastgd.runs.executor.LEAST_SECONDS", 0.0)
     for number in range(6):
-        patched.setattr("fastgd.runs.swarm_run.time", Clock())
+        patched.setattr("fastgd.runs.clock.time", Clock())
         fastgd.run(study(max_seconds=1e-9, **fields), tmp_path)
         trials = fastgd.load(tmp_path).trials
         assert len(trials) == 9 * (number + 1)
@@ -240,23 +237,31 @@ def test_parts_under_a_deadline_share_the_time(monkeypatch):
     """A group at first; then what the time that is left gives each swarm, by the speed that was measured."""
     from types import SimpleNamespace
 
-    from fastgd.plan.swarms import make_swarm_plan
-    from fastgd.runs import swarm_run
+    from fastgd.plan.planner import make_plan
+    from fastgd.runs.clock import Clock
+    from fastgd.runs.executor import Executor, _Work
 
-    monkeypatch.setattr(swarm_run, "time", SimpleNamespace(perf_counter=lambda: 10.0))
-    (plan, _) = make_swarm_plan(study(starts={"uniform": 100_000})).swarms
-    owner = SimpleNamespace(deadline=np.inf, study=study(), stored=True)
-    swarm = swarm_run._SwarmRun(owner, plan, 0, 1)
-    assert swarm._fitting(0) == plan.together
-    owner.deadline, width = 40.0, plan.spec.width
-    assert swarm._fitting(0) == width
-    swarm.speed = 1000 * width
-    assert swarm._fitting(0) == min(plan.together, 10_000 * width)
-    assert swarm._fitting(97) == 300 * width
-    owner.deadline = 9.0
-    assert swarm._fitting(0) == width
-    owner.stored = False  # nothing yet in this run: what a quarter of a second is enough for
-    assert swarm._fitting(0) == 250 * width
+    monkeypatch.setattr("fastgd.runs.clock.time", SimpleNamespace(perf_counter=lambda: 10.0))
+    (unit, _) = make_plan(study(starts={"uniform": 100_000})).units
+    none_saved = SimpleNamespace(names=list)
+    executor, work, width = Executor(None, Clock(), None, None, 0, none_saved), _Work(0, unit, unit), unit.spec.width
+    executor._stored = True
+
+    def lanes_next(others):
+        part, rest = executor._cut(unit, work, others)
+        assert np.array_equal(np.concatenate([part.lanes, rest.lanes]), unit.lanes)
+        return part.count
+
+    assert lanes_next(0) == unit.lanes_at_once
+    executor.clock.start(30.0)
+    assert lanes_next(0) == width
+    work.speed = 1000 * width
+    assert lanes_next(0) == min(unit.lanes_at_once, 10_000 * width)
+    assert lanes_next(97) == 300 * width
+    executor.clock.start(-1.0)
+    assert lanes_next(0) == width
+    executor._stored = False  # nothing yet in this run: what a quarter of a second is enough for
+    assert lanes_next(0) == 250 * width
 
 
 # --- trajectories -----------------------------------------------------------------------------------------------------
@@ -288,15 +293,15 @@ def test_trajectories_are_the_steps_between_the_curves(tmp_path):
 
 def test_steps_of_a_few_trials_are_read_many_at_a_time(tmp_path, monkeypatch):
     """A step by itself takes longer to read than to take."""
-    from fastgd.engine.swarm.swarm import Swarm
+    from fastgd.engine.swarm.reading import LanesView
 
-    read, reads = Swarm.read, []
+    read, reads = LanesView.read, []
 
     def counted(swarm):
         reads.append(swarm)
         return read(swarm)
 
-    monkeypatch.setattr(Swarm, "read", counted)
+    monkeypatch.setattr(LanesView, "read", counted)
     few = {"starts": {"grid": 3}, "record": {"every": {"log": 4}, "trajectories": "all"}}
     counts = []
     for steps in (50, 200):
@@ -319,12 +324,14 @@ def test_fewer_starts_leave_the_study(tmp_path):
 
 
 def test_starts_that_left_the_study_are_of_their_configuration_alone():
-    from fastgd.plan.swarms import make_swarm_plan
+    from fastgd.plan.planner import make_plan
 
-    swarm = make_swarm_plan(study(starts={"uniform": 5})).swarms[0]
-    left = swarm.without({swarm.ids[0]: np.arange(10)})
+    swarm = make_plan(study(starts={"uniform": 5})).units[0]
+    left = swarm.without_starts({swarm.ids[0]: np.arange(10)})
     np.testing.assert_array_equal(left.lanes, swarm.lanes[5:])
-    np.testing.assert_array_equal(swarm.without({swarm.ids[1]: np.array([1, 7])}).lanes, [0, 1, 2, 3, 4, 5, 7, 8, 9])
+    np.testing.assert_array_equal(
+        swarm.without_starts({swarm.ids[1]: np.array([1, 7])}).lanes, [0, 1, 2, 3, 4, 5, 7, 8, 9]
+    )
 
 
 def test_a_run_with_nothing_to_do_writes_no_results_again(tmp_path):
@@ -345,8 +352,9 @@ def test_outcomes_do_not_depend_on_what_is_recorded(tmp_path):
 
 
 def test_parts_are_small_where_there_are_many_coordinates():
-    from fastgd.plan.swarms import MEMORY_BUDGET, make_swarm_plan
+    from fastgd.plan.planner import make_plan
+    from fastgd.plan.swarm import MEMORY_BUDGET
 
     wide = study(problem={"landscape": "rosenbrock", "dimension": 1000}, starts={"uniform": 100_000})
-    for swarm in make_swarm_plan(wide).swarms:
-        assert swarm.together * swarm.bytes_a_lane <= MEMORY_BUDGET
+    for swarm in make_plan(wide).units:
+        assert swarm.lanes_at_once * swarm.bytes_a_lane <= MEMORY_BUDGET

@@ -233,7 +233,7 @@ def test_bits_do_not_depend_on_threads_pieces_or_neighbours(search, dtype):
 def test_the_length_of_calls_changes_nothing(search, monkeypatch):
     ends = []
     for seconds in (1e3, 1e-9):
-        for module in ("cohort", "line_search"):
+        for module in ("calls", "linear.line_search"):
             monkeypatch.setattr(f"fastgd.engine.{module}.CALL_SECONDS", seconds)
         cohort = cohort_of(search, n=5000, kernel=Kernel(4, 2))
         cohort.advance(4)

@@ -11,8 +11,7 @@ from test_runner_resume import Interrupt
 
 import fastgd
 from fastgd.datasets import from_arrays, prepare
-from fastgd.plan.cohorts import make_plan
-from fastgd.runs import executor
+from fastgd.plan.planner import make_plan
 from fastgd.runs.reporting.events import Progress
 
 OPTIMIZER = {
@@ -65,7 +64,7 @@ SEARCH = {"kind": "exact"}
 
 def test_an_interrupted_run_goes_on_with_the_same_bits(tmp_path, monkeypatch):
     whole = small_studies.run(tmp_path / "whole", **full())
-    monkeypatch.setattr(executor, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("fastgd.runs.clock.PROGRESS_SECONDS", 0.0)
     for count in (5, 40):
         with pytest.raises(KeyboardInterrupt):
             small_studies.run(tmp_path / "r", log=Interrupt(Progress, count), **full())
@@ -94,7 +93,7 @@ def test_another_hyper_parameter_may_be_scheduled_beside_the_search(tmp_path):
 
 def test_the_plan_counts_two_sets_of_margins():
     data = prepare(from_arrays(*small_studies.rows()), targets="binary", dtype="float64")
-    (cohort,) = make_plan(study_of(**full(optimizer={"name": "sgd", "line_search": SEARCH})), [data]).cohorts
+    (cohort,) = make_plan(study_of(**full(optimizer={"name": "sgd", "line_search": SEARCH})), [data]).units
     assert cohort.bytes >= 2 * small_studies.N * cohort.spec.kernel.lanes * 8
     assert cohort.passes == 2 * 3 + 4, "two a step, and the checkpoints"
 

@@ -14,7 +14,7 @@ from fastgd import InputError, Study
 from fastgd.common.system import MemoryLimit
 from fastgd.datasets import Source, load, load_points, record
 from fastgd.datasets.readers import reading
-from fastgd.plan.cohorts import make_plan
+from fastgd.plan.planner import make_plan
 from fastgd.runs.runner import load_data
 
 

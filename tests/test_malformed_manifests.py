@@ -12,7 +12,7 @@ from campaign.manifests import unseal
 import fastgd
 from fastgd import InputError
 from fastgd.plots import plot
-from fastgd.search.answer import Tuning
+from fastgd.search.found_rates import FoundRates
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +118,12 @@ def test_what_a_search_left(folder, change):
     file = folder / "tune.json"
     unseal(file, **change)
     with pytest.raises(InputError, match=r"tune\.json is damaged"):
-        Tuning.load(folder)
+        FoundRates.load(folder)
 
 
 def test_what_a_search_left_and_was_changed(folder):
     file = folder / "tune.json"
-    assert Tuning.load(folder).factor == 3.0
+    assert FoundRates.load(folder).factor == 3.0
     file.write_text(file.read_text().replace('"factor": 3.0', '"factor": 3.5'))
     with pytest.raises(InputError, match=r"tune\.json is damaged: it does not match its checksum"):
-        Tuning.load(folder)
+        FoundRates.load(folder)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fastgd import InputError, Study
 from fastgd.common.parsing import MOST_DOTS, from_json, from_toml
-from fastgd.plan.cohorts import make_plan
+from fastgd.plan.planner import make_plan
 from fastgd.runs.runner import load_data
 from fastgd.study.values import MOST_LEVELS
 
@@ -89,7 +89,7 @@ def test_steps_and_checkpoints_that_the_data_make():
 def test_many_checkpoints_are_shared():
     """Cohorts share them, and each is what it is with few of them."""
     found = study(epochs=300_000, seed=[0, 1], batch_size=30)
-    first, second = make_plan(found, load_data(found, None, lambda _: None)).cohorts
+    first, second = make_plan(found, load_data(found, None, lambda _: None)).units
     assert first.checkpoints is second.checkpoints
     np.testing.assert_array_equal(first.checkpoints, np.arange(0, 600_001, 2))
 

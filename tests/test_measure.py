@@ -13,7 +13,7 @@ from test_engine_bits import Falling
 import fastgd
 from fastgd import optimizer
 from fastgd.engine.shapes import Kernel
-from fastgd.optimizers.arrays import SMALL as SERIAL
+from fastgd.optimizers.arrays import SINGLE_THREAD as SERIAL
 from fastgd.optimizers.arrays import ArrayOptimizer
 from fastgd.optimizers.record import Rate
 

@@ -20,8 +20,8 @@ from fastgd import InputError
 from fastgd.common import system
 from fastgd.common.system import MemoryLimit, MemoryUse
 from fastgd.plan import compiled, memory
-from fastgd.plan.swarms import make_swarm_plan
-from fastgd.runs.executor import Execution
+from fastgd.plan.planner import make_plan
+from fastgd.runs.executor import Executor
 
 ROOT = Path(__file__).parent.parent
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the platform does not tell a peak")
@@ -53,18 +53,18 @@ def test_a_plan_knows_what_is_to_be_compiled(name, tmp_path):
 
 
 def test_what_was_compiled_is_noted(tmp_path, monkeypatch):
-    monkeypatch.setattr(compiled._cache, "CACHE", tmp_path)
+    monkeypatch.setattr(compiled.cache, "CACHE", tmp_path)
     monkeypatch.setattr(compiled, "_compiled", set())
     monkeypatch.setattr(memory, "memory_use", lambda: MemoryUse(10**9, 10**9, 0, 0))  # no peak was higher
     plan = plan_of(optimizer=SGD)
     assert plan.summary().to_compile == plan.summary().methods == 1
     before = plan.cost().memory
-    compiled.note_compiled(plan.cohorts[0].method)
+    compiled.note_compiled(plan.units[0].method)
     assert plan.summary().to_compile == 0
     assert plan.cost().memory < before
     monkeypatch.setattr(compiled, "_compiled", set())
     assert plan.summary().to_compile == 0, "another process knows it by the cache"
-    monkeypatch.setattr(compiled._cache, "CACHE", None)
+    monkeypatch.setattr(compiled.cache, "CACHE", None)
     assert plan.summary().to_compile == 1
 
 
@@ -90,13 +90,12 @@ def leaving(monkeypatch, size):
 
 def test_cohorts_become_smaller_where_there_is_less_memory(tmp_path, monkeypatch):
     rates = {"name": "adam", "lr": np.geomspace(1e-4, 1.0, 40).tolist()}
-    (whole,) = plan_of(optimizer=rates).cohorts
+    (whole,) = plan_of(optimizer=rates).units
     results = run(tmp_path / "whole", optimizer=rates)
-    tile = plan_of(optimizer=rates).cohorts[0].select(np.arange(40) < whole.spec.kernel.lanes)
+    tile = plan_of(optimizer=rates).units[0].select(np.arange(40) < whole.spec.kernel.lanes)
     leaving(monkeypatch, (memory.of_cohort(whole) + memory.of_cohort(tile)) / 2)
-    pieces = plan_of(optimizer=rates).within_limits().cohorts
+    pieces = plan_of(optimizer=rates).within_limits().units
     assert len(pieces) > 1
-    assert [piece.index for piece in pieces] == list(range(len(pieces)))
     assert [ids for piece in pieces for ids in piece.ids] == whole.ids
     assert {piece.spec.kernel for piece in pieces} == {whole.spec.kernel}
     assert_same(run(tmp_path / "pieces", optimizer=rates), results)
@@ -104,12 +103,12 @@ def test_cohorts_become_smaller_where_there_is_less_memory(tmp_path, monkeypatch
 
 def test_parts_of_swarms_become_smaller_where_there_is_less_memory(tmp_path, monkeypatch):
     study = landscape_study(record={"trajectories": 0})
-    whole = make_swarm_plan(study)
-    need = max(memory.of_swarm(swarm) for swarm in whole.swarms)
+    whole = make_plan(study)
+    need = max(memory.of_swarm(swarm) for swarm in whole.units)
     leaving(monkeypatch, 10 * need)
     results = fastgd.run(study, tmp_path / "whole")
     leaving(monkeypatch, need / 2)
-    assert max(swarm.together for swarm in whole.within_limits().swarms) < 400
+    assert max(swarm.lanes_at_once for swarm in whole.within_limits().units) < 400
     found = fastgd.run(study, tmp_path / "parts")
     for name in ("trials", "curves"):
         key = ["trial_id", "start"] + ["step"] * (name == "curves")
@@ -129,7 +128,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, monke
 
 def test_parts_that_no_cut_makes_smaller(monkeypatch):
     plan = plan_of(optimizer=SGD, surface={"low": -1, "high": 1, "num": 2_000})
-    leaving(monkeypatch, memory.of_survey(plan.surveys[0]) - 1)
+    leaving(monkeypatch, memory.of_surface(plan.surfaces[0]) - 1)
     with pytest.raises(InputError, match=r"the error surface takes .*a coarser grid"):
         plan.within_limits()
 
@@ -139,7 +138,7 @@ def test_memory_that_runs_out_is_one_message(tmp_path, monkeypatch, error):
     def fails(*_):
         raise error
 
-    monkeypatch.setattr(Execution, "run", fails)
+    monkeypatch.setattr(Executor, "run", fails)
     with pytest.raises(InputError, match=r"the memory does not suffice .*what was done is kept in .*r, and the same"):
         run(tmp_path / "r")
     monkeypatch.undo()
@@ -150,7 +149,7 @@ def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
     def fails(*_):
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr(Execution, "run", fails)
+    monkeypatch.setattr(Executor, "run", fails)
     with pytest.raises(RuntimeError, match="a fault"):
         run(tmp_path / "r")
 

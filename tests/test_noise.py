@@ -66,6 +66,27 @@ def test_bits_are_those_of_splitmix64():
     assert outputs == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
 
 
+@jit
+def _uniform_in_kernel(shape, keys, counter, out):
+    store(out, 0, random._uniform(shape, keys, 0, counter, 1))
+
+
+@jit
+def _splitmix_in_kernel(keys, out):
+    for i in range(len(keys)):
+        out[i] = random.splitmix(keys[i])
+
+
+def test_the_hash_is_the_same_in_numpy_in_kernels_and_as_it_is_emitted():
+    keys = np.random.default_rng(0).integers(0, 2**64, 8, np.uint64)
+    keys[:2] = 0, 2**64 - 1
+    emitted, called = np.empty(8), np.empty(8, np.uint64)
+    _uniform_in_kernel(Static(Width(8)), keys, np.uint64(5), emitted)
+    _splitmix_in_kernel(keys, called)
+    np.testing.assert_array_equal(emitted, random.uniform_numbers(keys, 10, 1)[:, 0])
+    np.testing.assert_array_equal(called, random.mix(keys + np.uint64(random._GOLDEN)))
+
+
 def test_largest_number_is_finite(monkeypatch):
     """A uniform number is never 0."""
     monkeypatch.setattr(random, "_outputs", lambda keys, output: np.array([0, 2**64 - 1], np.uint64))

@@ -7,8 +7,7 @@ from small_studies import rows, study_of
 
 import fastgd
 from fastgd import InputError
-from fastgd.plan.cohorts import make_plan
-from fastgd.plan.swarms import make_swarm_plan
+from fastgd.plan.planner import make_plan
 from fastgd.problems import LANDSCAPES
 from fastgd.runs.reporting.events import Warning_
 from fastgd.runs.runner import load_data
@@ -66,7 +65,7 @@ def test_every_schedule_is_in_the_table():
 
 def test_swarms_say_so_too():
     study = landscape_study(schedule={"name": "warmup", "length": 500, "per": "step"})
-    (note,) = make_swarm_plan(study).notes
+    (note,) = make_plan(study).notes
     assert note.endswith("'warmup' is longer than the budget: its end is at step 500, and there are 300 steps, from 0")
 
 
@@ -104,15 +103,15 @@ def test_a_point_on_a_slope_is_refused_as_a_minimum(module):
 
 
 def test_minima_are_taken_as_they_are_and_near_ones_have_a_note(module):
-    assert make_swarm_plan(with_minima(module, [3.0, 1.0])).notes == ()
-    assert make_swarm_plan(with_minima(module, [3.004, 1.0])).notes == ()  # rounded
-    (note,) = make_swarm_plan(with_minima(module, [3.2, 1.0])).notes
+    assert make_plan(with_minima(module, [3.0, 1.0])).notes == ()
+    assert make_plan(with_minima(module, [3.004, 1.0])).notes == ()  # rounded
+    (note,) = make_plan(with_minima(module, [3.2, 1.0])).notes
     assert note.startswith(f"{module}:valley: minima has [3.2, 1.0], which is no minimum: the value there is 0.04, and")
 
 
 def test_at_the_edge_of_the_domain_a_minimum_may_be_on_a_slope(module):
     problem = {"landscape": f"{module}:valley", "minima": [[2.0, 1.0]], "domain": [[-2.0, 2.0], [0.0, 2.0]]}
-    assert make_swarm_plan(landscape_study(problem=problem)).notes == ()
+    assert make_plan(landscape_study(problem=problem)).notes == ()
 
 
 @pytest.mark.parametrize("name", LANDSCAPES)

@@ -13,8 +13,9 @@ import fastgd
 from fastgd import InputError
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine.shapes import choose_kernel
-from fastgd.plan import cohorts as planning
-from fastgd.plan.cohorts import make_plan
+from fastgd.plan import cohorts
+from fastgd.plan import plan as planned
+from fastgd.plan.planner import make_plan
 
 N, D = 100, 3
 X = np.random.default_rng(0).standard_normal((N, D))
@@ -44,7 +45,7 @@ def plan_of(**changes):
 
 
 def ids_of(**changes):
-    return set(plan_of(**changes).trials["trial_id"])
+    return set(plan_of(**changes).table["trial_id"])
 
 
 # --- which trials there are -------------------------------------------------------------------------------------------
@@ -58,7 +59,7 @@ def test_what_is_crossed_and_what_is_alternative():
         batch_size=[8, 32],
         seed=[0, 1, 2],
     )
-    trials = plan.trials
+    trials = plan.table
     assert len(trials) == (3 + 1) * (4 + 1) * 3 * 2 * 3
     assert trials["trial_id"].is_unique
     assert not trials.drop(columns="trial_id").duplicated().any()
@@ -67,7 +68,7 @@ def test_what_is_crossed_and_what_is_alternative():
     assert counts["arrays/squared", "adam"] == 3 * 2 * 3
     assert trials["beta1"].isna().eq(trials["optimizer"] == "momentum").all()
     assert set(trials["schedule.every"].dropna()) == {2, 3}
-    lanes = sorted(trial for cohort in plan.cohorts for lane in cohort.ids for trial in lane)
+    lanes = sorted(trial for cohort in plan.units for lane in cohort.ids for trial in lane)
     assert lanes == sorted(trials["trial_id"])
 
 
@@ -79,7 +80,7 @@ def test_a_schedule_of_an_optimizers_own_replaces_the_studys():
         ],
         schedule=[{"name": "constant"}, {"name": "step", "every": 2, "per": "step", "horizon": "torch"}],
     )
-    named = plan.trials.groupby("optimizer")["schedule"].agg(list)
+    named = plan.table.groupby("optimizer")["schedule"].agg(list)
     assert named["momentum"] == ["cosine"]
     assert named["sgd"] == ["constant", "step (per=step, horizon=torch)"]
 
@@ -96,47 +97,51 @@ def test_cohorts_share_what_a_pass_shares():
         seed=[5, 6],
     )
     found = {
-        (cohort.spec.rule.optimizer.name, cohort.spec.rule.choices, cohort.spec.batch_size, cohort.seeds): cohort.lanes
-        for cohort in plan.cohorts
+        (
+            cohort.spec.rule.optimizer.name,
+            cohort.spec.rule.choices,
+            cohort.spec.batch_size,
+            *cohort.all_seeds,
+        ): cohort.lanes
+        for cohort in plan.units
     }
-    assert len(found) == len(plan.cohorts) == 3 * 2 * 2
-    for (name, choices, _, seeds), lanes in found.items():
+    assert len(found) == len(plan.units) == 3 * 2 * 2
+    for (name, choices, _, *seeds), lanes in found.items():
         # two blocks of one rule are one cohort; (0.1, torch) stands in two of them, and runs once
         assert lanes == {"sgd": 3, "momentum": 3 if ("form", "torch") in choices else 1}[name]
         assert len(seeds) == 1
-    assert [cohort.index for cohort in plan.cohorts] == list(range(len(plan.cohorts)))
 
 
 def test_overlapping_grids_run_once():
     blocks = [{"name": "sgd", "lr": [0.1, 0.2, 0.4]}, {"name": "sgd", "lr": [0.2, 0.3]}]
     plan = plan_of(optimizer=blocks, batch_size=[N, "full"])
-    assert sorted(plan.trials["lr"]) == [0.1, 0.2, 0.3, 0.4]
-    assert plan.trials["trial_id"].is_unique
-    assert sum(cohort.lanes for cohort in plan.cohorts) == 4
+    assert sorted(plan.table["lr"]) == [0.1, 0.2, 0.3, 0.4]
+    assert plan.table["trial_id"].is_unique
+    assert sum(cohort.lanes for cohort in plan.units) == 4
 
 
 def test_seeds_of_a_full_batch_share_a_lane():
     plan = plan_of(batch_size="full", seed=[3, 4, 5])
-    assert len(plan.trials) == 4 * 3
-    assert plan.trials["trial_id"].is_unique
-    (cohort,) = plan.cohorts
+    assert len(plan.table) == 4 * 3
+    assert plan.table["trial_id"].is_unique
+    (cohort,) = plan.units
     assert cohort.lanes == 4
-    assert cohort.seeds == (3, 4, 5)
+    assert cohort.seeds == [[3, 4, 5]] * 4
     assert all(len(trials) == 3 for trials in cohort.ids)
-    seeds = plan.trials.set_index("trial_id")["seed"]
+    seeds = plan.table.set_index("trial_id")["seed"]
     assert [[seeds[trial] for trial in trials] for trials in cohort.ids] == [[3, 4, 5]] * 4
     random = plan_of(batch_size="full", seed=[3, 4, 5], init={"normal": 0.1})
-    assert [cohort.seeds for cohort in random.cohorts] == [(3,), (4,), (5,)]
+    assert [cohort.all_seeds for cohort in random.units] == [[3], [4], [5]]
 
 
 def test_problems_are_told_apart():
     problems = [{"loss": "logistic"}, {"loss": "squared"}]
-    assert plan_of(problem=problems).trials["problem"].unique().tolist() == ["arrays/logistic", "arrays/squared"]
+    assert plan_of(problem=problems).table["problem"].unique().tolist() == ["arrays/logistic", "arrays/squared"]
     problems = [{"loss": "logistic"}, {"loss": "squared"}, {"loss": "logistic", "intercept": True}]
     with pytest.raises(InputError, match=r"problem\.2 is called 'arrays/logistic', as problem\.0 is; give each a name"):
         plan_of(problem=problems)
     problems = [{"loss": "logistic", "name": "with"}, {"loss": "logistic", "intercept": True, "name": "without"}]
-    assert plan_of(problem=problems).trials["problem"].unique().tolist() == ["with", "without"]
+    assert plan_of(problem=problems).table["problem"].unique().tolist() == ["with", "without"]
 
 
 # --- what they are called ---------------------------------------------------------------------------------------------
@@ -167,7 +172,7 @@ def test_an_id_depends_on_what_decides_the_numbers(key):
 def test_an_id_depends_on_the_data(options):
     study = study_of()
     plans = [make_plan(study, data_for(study, **some)) for some in ({}, options)]
-    assert not set(plans[0].trials["trial_id"]) & set(plans[1].trials["trial_id"])
+    assert not set(plans[0].table["trial_id"]) & set(plans[1].table["trial_id"])
 
 
 def test_an_id_does_not_depend_on_anything_else():
@@ -245,37 +250,42 @@ def test_a_rule_of_ones_own_needs_no_rate(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "rate_free.py").write_text(MINE.replace("lr: float", "pull: float").replace("h.lr", "h.pull"))
     plan = plan_of(optimizer={"name": "rate_free:Mine", "pull": [0.1, 0.2]})
-    assert plan.trials["pull"].tolist() == [0.1, 0.2]
-    assert set(plan.trials["schedule"]) == {"constant"}
+    assert plan.table["pull"].tolist() == [0.1, 0.2]
+    assert set(plan.table["schedule"]) == {"constant"}
 
 
 # --- kernels, memory and numbers --------------------------------------------------------------------------------------
+
+
+def patch_budget(monkeypatch, size):
+    for module in (cohorts, planned):
+        monkeypatch.setattr(module, "COHORT_BUDGET", size)
 
 
 def test_a_kernel_is_the_studys_choice(monkeypatch):
     """Neither a memory budget nor what is left to do changes it; the bits depend on it."""
     grid = {"optimizer": {"name": "momentum", "lr": {"log": [1e-4, 1], "num": 90}}}
     whole = plan_of(**grid)
-    (cohort,) = whole.cohorts
+    (cohort,) = whole.units
     assert cohort.spec.kernel == choose_kernel(90, 32, 8)
     assert cohort.select(np.arange(90) < 2).spec.kernel == cohort.spec.kernel
     tile = cohort.spec.kernel.lanes
-    monkeypatch.setattr(planning, "MEMORY_BUDGET", cohort.bytes // 2)
+    patch_budget(monkeypatch, cohort.bytes // 2)
     split = plan_of(**grid)
-    assert len(split.cohorts) > 1
-    assert all(part.spec.kernel == cohort.spec.kernel for part in split.cohorts)
-    assert all(part.bytes <= cohort.bytes // 2 for part in split.cohorts)
-    assert all(part.lanes % tile == 0 for part in split.cohorts[:-1]), "whole tiles"
-    assert split.trials.equals(whole.trials)
+    assert len(split.units) > 1
+    assert all(part.spec.kernel == cohort.spec.kernel for part in split.units)
+    assert all(part.bytes <= cohort.bytes // 2 for part in split.units)
+    assert all(part.lanes % tile == 0 for part in split.units[:-1]), "whole tiles"
+    assert split.table.equals(whole.table)
     assert split.summary().budget == cohort.bytes // 2
-    assert [lane for part in split.cohorts for lane in part.ids] == cohort.ids
-    monkeypatch.setattr(planning, "MEMORY_BUDGET", 1)
-    assert {part.lanes for part in plan_of(**grid).cohorts[:-1]} == {tile}, "a tile is the least"
+    assert [lane for part in split.units for lane in part.ids] == cohort.ids
+    patch_budget(monkeypatch, 1)
+    assert {part.lanes for part in plan_of(**grid).units[:-1]} == {tile}, "a tile is the least"
 
 
 def test_cohorts_have_different_names():
-    cohorts = plan_of(seed=[0, 1], batch_size=[8, 32]).cohorts
-    assert len({cohort.cohort_id for cohort in cohorts}) == len(cohorts)
+    cohorts = plan_of(seed=[0, 1], batch_size=[8, 32]).units
+    assert len({cohort.name for cohort in cohorts}) == len(cohorts)
 
 
 def test_summary_adds_up():
@@ -293,7 +303,7 @@ def test_summary_adds_up():
 
 def test_checkpoints():
     def checkpoints(**changes):
-        (cohort,) = plan_of(optimizer={"name": "sgd", "lr": 0.1}, **changes).cohorts
+        (cohort,) = plan_of(optimizer={"name": "sgd", "lr": 0.1}, **changes).units
         return cohort.checkpoints.tolist()
 
     assert checkpoints() == [0, 4, 8, 12], "100 rows in batches of 32 are four steps"
@@ -319,7 +329,7 @@ def test_a_hundred_thousand_trials_are_planned_at_once():
     )
     data = data_for(study)
     plan = make_plan(study, data)
-    assert plan.trials["trial_id"].nunique() == 100_000
+    assert plan.table["trial_id"].nunique() == 100_000
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------------

@@ -12,9 +12,10 @@ from store_samples import OPTIMIZERS, block, commit, configured, open_folder, tr
 
 from fastgd.analysis import load
 from fastgd.common.errors import InputError
+from fastgd.common.numbers import number
 from fastgd.plots import PLOTS, curves, heatmap, plot, save, sensitivity
 from fastgd.plots.bundles import bundles_of
-from fastgd.plots.style import looks, number, spread_labels
+from fastgd.plots.style import looks, spread_labels
 
 # rates need a metric of their own, a range a rate that grew: see test_plots_rates and test_plots_range
 COMMON = ["curves", "sensitivity", "heatmap", "schedule"]  # others need a metric, a sweep or a landscape
@@ -145,14 +146,14 @@ def test_bundles_agree_with_a_loop_over_the_trials(two):
 
 def test_curves_of_different_checkpoints_meet_on_straight_lines(tmp_path):
     with open_folder(tmp_path) as folder:
-        with folder.cohort("a") as cohort:
+        with folder.writer() as cohort:
             for epoch in (0.0, 1.0, 2.0):
-                cohort.append(block(["t00000"], 0, epoch=epoch, loss=np.array([1.0 - 0.2 * epoch])))
+                cohort.append("curves", block(["t00000"], 0, epoch=epoch, loss=np.array([1.0 - 0.2 * epoch])))
             cohort.commit(trials(1))
-        with folder.cohort("b") as cohort:
+        with folder.writer() as cohort:
             for epoch in (0.0, 2.0):
-                cohort.append(block(["u00000", "u00001"], 0, epoch=epoch, loss=np.array([1.0, 1.0 + epoch])))
-            cohort.append(block(["u00000"], 0, epoch=4.0, loss=np.array([0.5])))
+                cohort.append("curves", block(["u00000", "u00001"], 0, epoch=epoch, loss=np.array([1.0, 1.0 + epoch])))
+            cohort.append("curves", block(["u00000"], 0, epoch=4.0, loss=np.array([0.5])))
             cohort.commit(trials(2, "u", batch_size=8, status=["completed", "diverged"]))
     (bundles,) = bundles_of(load(tmp_path), "loss", "epoch").values()
     np.testing.assert_array_equal(bundles[0].x, [0, 1, 2, 4])

@@ -9,8 +9,8 @@ from fastgd.plots import axes
 from fastgd.plots.configurations import chosen_of
 from fastgd.plots.landscapes.basin_colors import CYCLING, DIVERGED, by_minimum, hues
 from fastgd.plots.landscapes.basins import _read, grid_of
+from fastgd.plots.readings import methods
 from fastgd.plots.studies.phase import PHASES, _ends
-from fastgd.plots.style import methods
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from fastgd.plots.configurations import chosen_of, ranked
 from fastgd.plots.landscapes.map import Height, apart, around, levels_of
 from fastgd.plots.landscapes.surface import Relief
 from fastgd.plots.landscapes.walks import walks_of
-from fastgd.plots.style import looks, methods
+from fastgd.plots.readings import methods
+from fastgd.plots.style import looks
 
 WALKS = ("contour", "surface", "traces", "animate")
 

@@ -23,21 +23,21 @@ from fastgd.plots import curves, heatmap, plot, sensitivity, tune
 from fastgd.plots.landscapes.basins import Basins
 from fastgd.plots.landscapes.basins import _handles as key_of_basins
 from fastgd.plots.landscapes.contour import draw, names
-from fastgd.plots.landscapes.map import Height, cut_told, levels_of, map_handles
-from fastgd.plots.landscapes.map import inside as inside_map
+from fastgd.plots.landscapes.map import Height, cut_in_words, levels_of, map_handles, minima_on
 from fastgd.plots.landscapes.traces import _mark_beyond as mark_traces
 from fastgd.plots.landscapes.traces import _scale as scale_traces
-from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told
+from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
 from fastgd.plots.limits import OUTSIDE, frame_of, limits, mark_outside, tell_outside
 from fastgd.plots.pages import TALLEST, notes_of, page_of
-from fastgd.plots.studies.range import _mark_beyond, _scale
-from fastgd.plots.studies.rates import _CLASSES, Rates
-from fastgd.plots.studies.rates import _scale as scale_rates
+from fastgd.plots.readings import median_of, methods
+from fastgd.plots.studies.effective_rates import _CLASSES, Rates
+from fastgd.plots.studies.effective_rates import _scale as scale_rates
+from fastgd.plots.studies.range_test import _mark_beyond, _scale
 from fastgd.plots.studies.sensitivity import _mark_beyond as mark_sensitivity
-from fastgd.plots.style import looks, median_of, methods
+from fastgd.plots.style import looks
 from fastgd.runs.effective_rates import FREQUENT, RARE
-from fastgd.search.sweeps import Sweep
-from fastgd.store.surfaces import Surface, SurfaceInfo
+from fastgd.search.rate_sweeps import RateSweep
+from fastgd.store.surface_files import Surface, SurfaceInfo
 
 EXTREMES = (1.7e-187, 0.0, 1e-30, 1e12, 1e300, np.inf, -np.inf, np.nan)
 PROBLEMS = tuple(f"set{place:02d}" for place in range(50))
@@ -208,17 +208,17 @@ def test_a_range_test_is_not_stretched():
     rates = np.geomspace(1e-4, 1.0, 50)
     bowl = 1.0 - 0.6 * np.exp(-((np.log10(rates) + 2) ** 2))
     least = [0.0, 0.01, 0.02, 0.03]
-    sweeps = [Sweep({"method": "sgd"}, rates, bowl + more, bowl + more, 1.0) for more in least]
+    sweeps = [RateSweep({"method": "sgd"}, rates, bowl + more, bowl + more, 1.0) for more in least]
     low = np.where(np.arange(50) == 25, 1.7e-187, bowl)
-    sweeps.append(Sweep({"method": "lamb"}, rates, low, low, 1.0))
+    sweeps.append(RateSweep({"method": "lamb"}, rates, low, low, 1.0))
     axes = Figure().subplots()
     _scale(axes, sweeps)
     _mark_beyond(axes, sweeps, looks(["sgd", "lamb"]))
     assert (axes.get_yscale(), axes.get_ylim()[0] > -0.3) == ("linear", True)
-    sweeps = [Sweep({"method": "sgd"}, rates, low + 1e-3, low + 1e-3, 1e3) for _ in range(4)]
+    sweeps = [RateSweep({"method": "sgd"}, rates, low + 1e-3, low + 1e-3, 1e3) for _ in range(4)]
     axes = Figure().subplots()
     low = low / 1e9
-    sweeps.append(Sweep({"method": "lamb"}, rates, low, low, 1e3))
+    sweeps.append(RateSweep({"method": "lamb"}, rates, low, low, 1e3))
     _scale(axes, sweeps)
     _mark_beyond(axes, sweeps, looks(["sgd", "lamb"]))
     assert axes.get_ylim()[0] > 1e-12
@@ -362,7 +362,7 @@ def test_configurations_of_one_optimizer_have_looks_of_their_own():
     assert (found["a"], found["c"], found["d"]) == (usual["momentum"], usual["adam"], usual["momentum"])
     assert len({(found[name].color, found[name].marker) for name in "abce"}) == 4
     assert len({found[name].color for name in "abce"}) == 4
-    assert starts_told(walks) == "starts 0, 1 of 4 whose steps were recorded"
+    assert starts_in_words(walks) == "starts 0, 1 of 4 whose steps were recorded"
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -391,7 +391,7 @@ def surface(at=(0.0, 0.0), minima=(), loss=None, parameters=(0, 1), landscape="v
     ],
 )
 def test_a_map_says_through_what_it_is_a_cut(ground, words):
-    assert cut_told(ground) == words
+    assert cut_in_words(ground) == words
     axes = Figure().subplots()
     draw(axes, ground, [], {})
     assert axes.get_title(loc="right") == words
@@ -399,7 +399,7 @@ def test_a_map_says_through_what_it_is_a_cut(ground, words):
 
 def test_minima_beside_a_cut_are_not_marked():
     ground = surface(at=[0.0, 0.0, 0.5], minima=[(0, 0, 0)])
-    assert inside_map(ground).shape == (0, 2)
+    assert minima_on(ground).shape == (0, 2)
     both = surface(at=[0.0] * 3, minima=[(0, 0, 0), (0, 0, 1)])
     assert [handle.get_label() for handle in map_handles([(both, [])])] == ["minimum (1 more beside the cut)"]
     assert map_handles([(ground, [])]) == []
@@ -436,8 +436,8 @@ def test_a_pole_does_not_flatten_a_map():
     pole = surface(minima=[(0, 0)], loss=loss)
     assert len(levels_of(Height(plain)(plain.loss))) == len(levels_of(Height(pole)(pole.loss)))
     np.testing.assert_allclose(Height(pole).top, Height(plain).top, rtol=0.05)
-    assert Height(plain).told(plain) == ""
-    assert "of the map is higher, up to 1e+200" in Height(pole).told(pole)
+    assert Height(plain).cut_off(plain) == ""
+    assert "of the map is higher, up to 1e+200" in Height(pole).cut_off(pole)
     hole = plain.loss.copy()
     hole[3, 4] = -1e200
     assert Height(surface(loss=hole)).low == 0.0

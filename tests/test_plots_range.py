@@ -15,8 +15,8 @@ import fastgd
 from fastgd.analysis import load
 from fastgd.common.errors import InputError
 from fastgd.plots import plot, range_, save, tune
-from fastgd.search.answer import Round, Tuning
-from fastgd.search.sweeps import SUGGESTED, Sweep, sweeps_of
+from fastgd.search.found_rates import FoundRates, Round
+from fastgd.search.rate_sweeps import SUGGESTED, RateSweep, sweeps_of
 
 # --- range tests ------------------------------------------------------------------------------------------------------
 
@@ -33,7 +33,7 @@ def tested(tmp_path_factory):
 def sweep(loss, start=1.0, rates=None):
     rates = np.geomspace(1e-4, 1e0, len(loss)) if rates is None else rates
     loss = np.asarray(loss, dtype=float)
-    return Sweep({}, rates, loss, np.minimum(loss, 2.0), start)
+    return RateSweep({}, rates, loss, np.minimum(loss, 2.0), start)
 
 
 def test_the_rates_that_stand_out():
@@ -136,7 +136,7 @@ def tuning(tmp_path, methods=("sgd", "adam"), problems=("flights",), **changes):
     for table in tables.values():
         table["loss_min"] = table["loss_max"] = table["loss"]
     tables["points"] = tables["points"].assign(seeds=1, diverged=0)
-    return Tuning(tmp_path, "sample", "validation_loss", 1.3, rounds, **tables)
+    return FoundRates(tmp_path, "sample", "validation_loss", 1.3, rounds, **tables)
 
 
 def test_losses_of_both_budgets_the_best_rate_and_its_bracket(tmp_path):

@@ -14,7 +14,7 @@ from fastgd.plan.recording import RATE_CLASSES as CLASSES
 from fastgd.plan.recording import RATE_COLUMNS as COLUMNS
 from fastgd.plan.recording import RATE_QUANTILES as QUANTILES
 from fastgd.plots import plot, rates, save
-from fastgd.plots.studies.rates import _CLASSES, rates_of
+from fastgd.plots.studies.effective_rates import _CLASSES, rates_of
 
 CHECKPOINTS = 5
 
@@ -32,7 +32,7 @@ def write(path, optimizers=("sgd", "adagrad"), classes=CLASSES, metrics=COLUMNS,
     with open_folder(path, metrics=metrics) as folder:
         for optimizer in optimizers:
             rows = trials(3, optimizer, optimizer=optimizer, **changes)
-            with folder.cohort(optimizer) as cohort:
+            with folder.writer() as cohort:
                 for checkpoint in range(CHECKPOINTS):
                     columns = {
                         f"{METRIC}.{name}.{quantile}": np.array(
@@ -43,6 +43,7 @@ def write(path, optimizers=("sgd", "adagrad"), classes=CLASSES, metrics=COLUMNS,
                         if optimizer != "signum" and metrics
                     }
                     cohort.append(
+                        "curves",
                         {
                             "trial_id": rows["trial_id"].to_numpy(object),
                             "step": 16 * checkpoint,
@@ -53,7 +54,7 @@ def write(path, optimizers=("sgd", "adagrad"), classes=CLASSES, metrics=COLUMNS,
                             "lr": rows["lr"].to_numpy(),
                             "train_seconds": 0.0,
                             **columns,
-                        }
+                        },
                     )
                 cohort.commit(rows)
     return load(path)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import fastgd
 from fastgd.study.plugins import plugins_of, without_plugins
-from fastgd.user_code.modules import origin_of
+from fastgd.user_code.imports import origin_of
 
 MODULE = """
 from typing import NamedTuple

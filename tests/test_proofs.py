@@ -14,10 +14,10 @@ import fastgd
 from fastgd.common.errors import InputError
 from fastgd.optimizers import OPTIMIZERS, Decay, NonNegative, Rate, optimizer
 from fastgd.optimizers.arrays import ArrayOptimizer
-from fastgd.optimizers.coasting import REST, STEP, Coast, coasting, size_of, step_of
+from fastgd.optimizers.coasting import EVERY_STEP, UNCHANGED, Coast, prove_coasting, size_of, step_of
 from fastgd.optimizers.proofs import linear_map
 from fastgd.optimizers.rule import Rule
-from fastgd.user_code.symbols import Traced, Unproven, every_way
+from fastgd.user_code.affine_forms import Traced, Unproven, every_way
 
 OPTIONS = ({}, {"clip": "value"}, {"lookahead": ""}, {"averaging": "ema"}, {"averaging": "polyak"}, {"proximal": ""})
 STEPS = (1, 2, 3, 6, 7, 14, 49, 100, 1001)
@@ -55,11 +55,11 @@ def test_a_step_that_is_proven_to_be_linear_is_its_matrix(name):
         [r for r in rules() if r.optimizer.name == name], (False, True), (0.0, 0.1)
     ):
         values = values_of(rule, rng)
-        coast = coasting(rule, np.array([list(values.values())]), np.array([l2]), drift=drift)
-        if coast == STEP:
+        coast = prove_coasting(rule, np.array([list(values.values())]), np.array([l2]), drift=drift)
+        if coast == EVERY_STEP:
             continue
         h, size, step = rule.instance(values), size_of(rule, drift), step_of(rule, drift)
-        entries = [(i, i) for i in range(size)] if coast == REST else coast.entries
+        entries = [(i, i) for i in range(size)] if coast == UNCHANGED else coast.entries
         for c in quantities(rule, h, STEPS):
             with np.errstate(all="ignore"):
                 matrix = np.array([step(h, c, l2, tuple(unit)) for unit in np.eye(size)], float).T
@@ -69,11 +69,11 @@ def test_a_step_that_is_proven_to_be_linear_is_its_matrix(name):
             outside = matrix.copy()
             for i, k in entries:
                 outside[i, k] = 0
-            ones = range(size) if coast == REST else coast.ones
+            ones = range(size) if coast == UNCHANGED else coast.ones
             expected = np.zeros_like(matrix)
-            expected[list(ones), list(ones)] = 1 if coast != REST else 0
+            expected[list(ones), list(ones)] = 1 if coast != UNCHANGED else 0
             np.testing.assert_array_equal(outside, expected)
-            assert coast != REST or np.array_equal(matrix, np.eye(size))
+            assert coast != UNCHANGED or np.array_equal(matrix, np.eye(size))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -200,7 +200,7 @@ def test_rules_of_ones_own_give_the_dense_iterates_on_sparse_rows(own, l2):
 
 def test_a_branch_that_is_rarely_taken_is_part_of_the_proof():
     """Whichever steps one looked at, the next might be the seventh."""
-    coast = coasting(Rule.of(Sevens.optimizer, {}), np.array([[0.1, 0.8], [0.2, 0.8]]), np.zeros(2), same=True)
+    coast = prove_coasting(Rule.of(Sevens.optimizer, {}), np.array([[0.1, 0.8], [0.2, 0.8]]), np.zeros(2), same=True)
     assert isinstance(coast, Coast)
     assert {(0, 0), (0, 1), (1, 1)} == set(coast.entries)
     assert not coast.shared  # the decay is not a rate times something
@@ -210,7 +210,7 @@ def test_a_branch_that_is_rarely_taken_is_part_of_the_proof():
 def test_a_division_by_a_default_of_zero_is_infinite_as_in_kernels():
     rule = Rule.of(Divided.optimizer, {})
     assert rule.counts.quantities == (1,)
-    assert coasting(rule, np.array([[0.1, 0.0]]), np.zeros(1)) == REST
+    assert prove_coasting(rule, np.array([[0.1, 0.0]]), np.zeros(1)) == UNCHANGED
 
 
 def test_a_clamped_step_is_not_linear_in_the_rate_but_rests():
@@ -218,8 +218,8 @@ def test_a_clamped_step_is_not_linear_in_the_rate_but_rests():
     assert not rule.linear_in_rate
     assert rule.moves
     assert rule.refuses("proximal")
-    assert coasting(rule, np.array([[0.1]]), np.zeros(1)) == REST
-    assert coasting(rule, np.array([[0.1]]), np.ones(1)) == STEP
+    assert prove_coasting(rule, np.array([[0.1]]), np.zeros(1)) == UNCHANGED
+    assert prove_coasting(rule, np.array([[0.1]]), np.ones(1)) == EVERY_STEP
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_later_value_of_a_step_on_an_array_is_refused_as_the_first_is():
 
 def test_what_is_not_proven_updates_all_parameters_and_the_plan_says_so():
     rule = Rule.of(Rooted.optimizer, {})
-    assert coasting(rule, np.array([[0.1, 1e-3]]), np.zeros(1)) == STEP
+    assert prove_coasting(rule, np.array([[0.1, 1e-3]]), np.zeros(1)) == EVERY_STEP
     plan = planned(study_of(optimizer=[{"name": "test_proofs:Rooted", "lr": [0.1, 0.2]}]))
     assert any("is not proven to take a linear step where there is no gradient" in note for note in plan.notes)
     assert set(plan.trials["sparse"]) == {"exact, dense updates"}
@@ -267,7 +267,7 @@ def test_what_is_not_proven_updates_all_parameters_and_the_plan_says_so():
 
 def test_a_coast_that_is_not_the_rule_is_refused():
     with pytest.raises(InputError, match="WronglyCoasting': its coast is not its rule without a gradient"):
-        coasting(Rule.of(WronglyCoasting.optimizer, {}), np.array([[0.1]]), np.zeros(1))
+        prove_coasting(Rule.of(WronglyCoasting.optimizer, {}), np.array([[0.1]]), np.zeros(1))
 
 
 # --- the algebra ------------------------------------------------------------------------------------------------------

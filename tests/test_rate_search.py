@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastgd.search.rates import REACH, Grid, best_rate, excess, flat_range, neighbours
+from fastgd.search.rate_grid import REACH, RateGrid, best_rate, excess, flat_range, neighbours
 
 
 def search(grid, loss):
@@ -27,7 +27,7 @@ def test_any_valley_within_reach_is_bracketed(best, limit, points, factor):
         distance = math.log10(rate) - best
         return distance**2 if distance < limit else math.inf
 
-    tried, rounds = search(Grid(1e-4, 1.0, points, factor), loss)
+    tried, rounds = search(RateGrid(1e-4, 1.0, points, factor), loss)
     low, high = neighbours(tried, best_rate(tried))
     assert low < 10**best < high
     assert high / low <= factor * 1.001
@@ -35,19 +35,19 @@ def test_any_valley_within_reach_is_bracketed(best, limit, points, factor):
 
 
 def test_the_first_grid_and_its_ends():
-    assert Grid(1e-3, 10.0, 5).first() == [1e-3, 0.01, 0.1, 1.0, 10.0]
-    assert Grid(1 / 3, 2 / 3, 3).first() == [1 / 3, 0.471405, 2 / 3]
+    assert RateGrid(1e-3, 10.0, 5).first() == [1e-3, 0.01, 0.1, 1.0, 10.0]
+    assert RateGrid(1 / 3, 2 / 3, 3).first() == [1 / 3, 0.471405, 2 / 3]
 
 
 @pytest.mark.parametrize("falls", [1, -1])
 def test_a_search_without_end_stops_far_out(falls):
-    tried, _ = search(Grid(1e-2, 1.0, 5), lambda rate: falls * rate)
+    tried, _ = search(RateGrid(1e-2, 1.0, 5), lambda rate: falls * rate)
     assert min(tried) == pytest.approx(1e-2 / REACH if falls == 1 else 1e-2, rel=1e-4)
     assert max(tried) == pytest.approx(1.0 if falls == 1 else REACH, rel=1e-4)
 
 
 def test_where_all_rates_diverge_it_looks_below():
-    tried, _ = search(Grid(1e-2, 1.0, 5), lambda rate: math.inf)
+    tried, _ = search(RateGrid(1e-2, 1.0, 5), lambda rate: math.inf)
     assert min(tried) == pytest.approx(1e-2 / REACH, rel=1e-4)
     assert best_rate(tried) is None
 

@@ -10,7 +10,7 @@ from sparse_cohorts import rates_of
 
 from fastgd.engine.linear import tile_steps
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.optimizers.coasting import Coast, coasting
+from fastgd.optimizers.coasting import Coast, prove_coasting
 from fastgd.optimizers.rule import Rule
 
 N, D, STEPS = 150, 7, 40
@@ -110,7 +110,7 @@ PROPERTIES = ("slots", "memory", "batch_loss", "linear_in_rate", "moves")
 def coasts(rule, lanes):
     """How its parameters coast on sparse rows."""
     hyper = np.array([[lane.get(key, default) for key, default in rule.fields.items()] for lane in lanes], float)
-    found = coasting(rule, hyper, np.zeros(len(lanes)), same=True)
+    found = prove_coasting(rule, hyper, np.zeros(len(lanes)), same=True)
     return ("shared" if found.shared else "not shared", bool(found.families)) if isinstance(found, Coast) else found
 
 

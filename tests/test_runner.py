@@ -13,7 +13,6 @@ import fastgd
 from fastgd import InputError
 from fastgd.engine.rows.order import start_values
 from fastgd.plan import cohorts as the_cohorts
-from fastgd.runs import executor
 from fastgd.runs.reporting.events import (
     CohortFinished,
     CohortStarted,
@@ -290,7 +289,7 @@ def test_threads_and_memory_change_no_bits(tmp_path, grid, monkeypatch):
     expected = run(tmp_path / "two", **GRIDS[grid])
     assert_same(run(tmp_path / "one", threads=1, **GRIDS[grid]), expected)
     assert_same(run(tmp_path / "three", threads=3, **GRIDS[grid]), expected)
-    monkeypatch.setattr(the_cohorts, "MEMORY_BUDGET", 1)
+    monkeypatch.setattr(the_cohorts, "COHORT_BUDGET", 1)
     log = Log()
     assert_same(run(tmp_path / "split", log=log, **GRIDS[grid]), expected)
     assert max(log.computed) <= 4 < max(expected.trials["cohort_lanes"])
@@ -308,7 +307,7 @@ def test_float32_is_close_to_float64(tmp_path):
 
 
 def test_events_tell_what_happens(tmp_path, monkeypatch):
-    monkeypatch.setattr(executor, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("fastgd.runs.clock.PROGRESS_SECONDS", 0.0)
     log = Log()
     X, y = rows()
     X[:, 2] = 1.0

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from small_studies import Log, N, assert_same, rows, run
 
-from fastgd.runs import executor
-from fastgd.runs.reporting.events import CohortFinished, Compiling, Warning_
+from fastgd.runs.reporting.events import CohortFinished, Compiling, Progress, Warning_
 from fastgd.runs.stopping import Stopping
 from fastgd.study.config import Stop
 
@@ -187,7 +186,7 @@ class Late:
 
     def __init__(self, monkeypatch):
         self.late = 0.0
-        monkeypatch.setattr(executor, "time", self)
+        monkeypatch.setattr("fastgd.runs.clock.time", self)
 
     def perf_counter(self):
         return time.perf_counter() + self.late
@@ -241,7 +240,7 @@ def test_what_ran_out_of_time_is_run_again(tmp_path, monkeypatch):
 def test_timeout_within_an_epoch(tmp_path, monkeypatch):
     """The checkpoint is where the time was over; what is recorded there is right."""
     whole = run(tmp_path / "whole", epochs=None, steps=1)
-    monkeypatch.setattr("fastgd.engine.rows.cohort.CALL_SECONDS", 1e-9)
+    monkeypatch.setattr("fastgd.engine.calls.CALL_SECONDS", 1e-9)
     results = run(tmp_path / "r", log=Late(monkeypatch), max_seconds=60, epochs=10)
     assert set(results.trials["steps"]) == {1}
     assert set(results.trials["epochs"]) == {0.2}
@@ -278,22 +277,22 @@ def test_parameters_of_lanes_that_end_together_with_others(tmp_path):
 
 
 def test_progress_counts_what_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr(executor, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("fastgd.runs.clock.PROGRESS_SECONDS", 0.0)
     seen = []
     run(
         tmp_path / "r", log=seen.append, epochs=12, batch_size="full", seed=[0, 1],
         problem={"loss": "squared"}, optimizer=momentum(0.01, 1e300),
     )  # fmt: skip
-    last = [event for event in seen if isinstance(event, executor.Progress)][-1]
+    last = [event for event in seen if isinstance(event, Progress)][-1]
     assert (last.trials, last.diverged, last.alive) == (4, 2, 1), "each seed of a shared lane is a trial"
 
 
 def test_progress_of_what_runs_again_for_its_parameters(tmp_path, monkeypatch):
-    monkeypatch.setattr(executor, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("fastgd.runs.clock.PROGRESS_SECONDS", 0.0)
     seen = []
     run(tmp_path / "r", optimizer=momentum(0.01, 0.02, 0.03))
     more = momentum(0.01, 0.02, 0.03, 0.04)
     run(tmp_path / "r", log=seen.append, epochs=3, optimizer=more, record={"parameters": "all"})
-    progress = [event for event in seen if isinstance(event, executor.Progress)]
+    progress = [event for event in seen if isinstance(event, Progress)]
     assert {event.cohorts for event in progress} == {1}, "one for the new trial, one for the old ones' parameters"
     assert all(0 <= event.share <= 1 and (event.seconds_left or 0) >= 0 for event in progress)

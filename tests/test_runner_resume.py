@@ -7,7 +7,6 @@ from small_studies import Log, assert_same, rows, run
 
 import fastgd
 from fastgd import InputError
-from fastgd.runs import executor
 from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Compiling, Progress
 
 SEEDS = {"seed": [0, 1], "batch_size": [32, 64]}  # four cohorts
@@ -33,7 +32,7 @@ class Interrupt(Log):
     [(CohortStarted, 1, 0), (CohortStarted, 3, 2), (Progress, 5, 0), (Progress, 12, 1), (CohortFinished, 4, 4)],
 )
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, kind, count, finished):
-    monkeypatch.setattr(executor, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("fastgd.runs.clock.PROGRESS_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "r", log=Interrupt(kind, count), **SEEDS)
     assert len(fastgd.load(tmp_path / "r").trials) == 4 * finished, "whole cohorts"
@@ -45,7 +44,7 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, kind, count, finished
 
 
 def test_interrupted_again_and_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(executor, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("fastgd.runs.clock.PROGRESS_SECONDS", 0.0)
     for count in itertools.count(1, 7):
         try:
             results = run(tmp_path / "r", log=Interrupt(Progress, count), **SEEDS)

@@ -11,14 +11,15 @@ from small_studies import run
 
 import fastgd
 from fastgd.datasets import from_arrays, prepare
-from fastgd.engine.swarm.swarm import Reading
+from fastgd.engine.swarm.reading import Reading
 from fastgd.plan.recording import TAIL
+from fastgd.plan.workload import loss_scale
 from fastgd.problems import LOSSES, Loss
-from fastgd.runs.outcomes import Ground, judge
-from fastgd.runs.stopping import Stopping, loss_scale
+from fastgd.runs.outcomes import KnownLandscape, judge
+from fastgd.runs.stopping import Stopping
 from fastgd.schedules import SCHEDULES
-from fastgd.search.rates import excess, flat_range
-from fastgd.search.sweeps import POINTS, Sweep, _smoothed
+from fastgd.search.rate_grid import excess, flat_range
+from fastgd.search.rate_sweeps import POINTS, RateSweep, _smoothed
 from fastgd.study.config import LandscapeProblem, Stop
 
 SCALES = st.integers(-400, 400).map(lambda power: 2.0**power)  # powers of two: no rounding decides
@@ -121,9 +122,9 @@ def outcome(rate, start, unit, offset, minimum):
 
     first, tail = readings(rate, start)
     minima = np.zeros((1, 2)) if minimum else np.zeros((0, 2))
-    ground = Ground(SIZE, minima, np.full(len(minima), offset), unit * 1e-9, offset, unit * 10.0)
+    landscape = KnownLandscape(SIZE, minima, np.full(len(minima), offset), unit * 1e-9, offset, unit * 10.0)
     died = np.zeros(first.shape[1], int)
-    found = judge(ground, read(first), [read(w) for w in tail], died, 300, 1e3)
+    found = judge(landscape, read(first), [read(w) for w in tail], died, 300, 1e3)
     return found.status.names[found.status.codes[0]]
 
 
@@ -170,16 +171,16 @@ def test_minima_that_differ_by_rounding_are_all_the_lowest(lowest, scale):
     rounding = 4 * np.spacing(size)
     for differ, expected in ((rounding, "converged"), (-rounding, "converged"), (size, "trapped")):
         values = np.array([lowest, lowest + max(differ, 0.0)])
-        ground = Ground(SIZE, np.array([[-1.0, 0.0], [1.0, 0.0]]), values, 1e-30, lowest, scale)
+        landscape = KnownLandscape(SIZE, np.array([[-1.0, 0.0], [1.0, 0.0]]), values, 1e-30, lowest, scale)
         rest = Reading(np.array([[1.0], [0.0]]), np.array([lowest + differ]), np.array([0.0]))
-        found = judge(ground, rest, [rest] * (len(TAIL) + 1), np.zeros(1, int), 300, 1e3)
+        found = judge(landscape, rest, [rest] * (len(TAIL) + 1), np.zeros(1, int), 300, 1e3)
         assert found.status.names[found.status.codes[0]] == expected
 
 
 def test_who_is_below_all_known_minima_has_not_converged():
-    ground = Ground(SIZE, np.zeros((1, 2)), np.array([7.0]), 1e-6, 0.0, 10.0)
+    landscape = KnownLandscape(SIZE, np.zeros((1, 2)), np.array([7.0]), 1e-6, 0.0, 10.0)
     rest = Reading(np.array([[1.0], [1.0]]), np.array([2.0]), np.array([0.0]))
-    found = judge(ground, rest, [rest] * (len(TAIL) + 1), np.zeros(1, int), 300, 1e3)
+    found = judge(landscape, rest, [rest] * (len(TAIL) + 1), np.zeros(1, int), 300, 1e3)
     assert found.status.names[found.status.codes[0]] == "trapped"
 
 
@@ -242,7 +243,7 @@ def test_range_tests_know_no_unit_and_no_offset(offset, unit):
 
     def found(unit, offset):
         values, start = unit * (loss + offset), unit * (1 + offset)
-        sweep = Sweep({}, rates, values, _smoothed(values, rates, start), start)
+        sweep = RateSweep({}, rates, values, _smoothed(values, rates, start), start)
         return sweep.least, sweep.steepest, sweep.blow_up, sweep.suggestion
 
     np.testing.assert_allclose(found(unit, offset), found(1.0, -0.5), rtol=0.1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 
 from fastgd.common.errors import InputError
-from fastgd.schedules import SCHEDULES, Part, chained, factors
+from fastgd.schedules import SCHEDULES, Part, chained
 
 T = 30
 K = np.arange(T)
@@ -69,6 +69,11 @@ FORMS = [
     ("plateau", {"start": 0.7}, lambda k, e: 0.7 + 0 * k),  # before it is judged
     ("halve_on_rise", {}, lambda k, e: 1 + 0 * k),
 ]
+
+
+def factors(name, params, horizon, index, total):
+    """The values of one schedule."""
+    return chained([Part(name, params)], horizon, index, total)
 
 
 @pytest.mark.parametrize("horizon", ["last", "torch"])

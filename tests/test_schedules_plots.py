@@ -10,7 +10,7 @@ from small_studies import rows, run
 from test_plots import inside
 
 from fastgd.plots import plot, sketch
-from fastgd.schedules import SCHEDULES, factors
+from fastgd.schedules import SCHEDULES, Part, chained
 
 ROOT = Path(__file__).parent.parent
 HELD_OUT = {"loss": "logistic", "intercept": True, "validation": 0.3}
@@ -52,7 +52,7 @@ def test_up_to_four_share_axes(drawn):
     figure, _ = drawn([{"name": "cosine", "final": 0.1}, {"name": "step", "every": 3}, CHAIN])
     (axes,) = figure.axes
     cosine, step, chain = axes.lines
-    np.testing.assert_allclose(values(cosine), factors("cosine", {"final": 0.1}, "last", np.arange(10), 10))
+    np.testing.assert_allclose(values(cosine), chained([Part("cosine", {"final": 0.1})], "last", np.arange(10), 10))
     np.testing.assert_allclose(values(step), 0.5 ** (np.arange(10) // 3))
     i = np.arange(30)  # three steps an epoch
     np.testing.assert_allclose(values(chain), np.where(i < 7, i / 7, 1 - (i - 7) / 22), atol=1e-12)

@@ -11,10 +11,10 @@ import reference
 from small_studies import assert_same, rows, run, study_of
 
 from fastgd.common.errors import InputError
-from fastgd.plan.cohorts import make_plan
+from fastgd.plan.planner import make_plan
 from fastgd.runs import schedule_values as study_schedule
 from fastgd.runs.runner import load_data
-from fastgd.runs.schedule_values import CohortSchedule
+from fastgd.runs.schedule_values import ScheduleValues
 from fastgd.schedules import SCHEDULES, chained, parts_of
 
 EPOCHS, BATCHES = 6, 5
@@ -127,8 +127,8 @@ def test_values_for_whole_calls_are_cheap(monkeypatch):
         return chained(parts, horizon, index, total)
 
     study = study_of(schedule=[{"name": "cosine", "final": [0.1, 0.2]}, {"name": "wsd"}], batch_size=1)
-    (cohort,) = make_plan(study, load_data(study, rows(), lambda event: None)).cohorts
-    values = CohortSchedule(cohort)
+    (cohort,) = make_plan(study, load_data(study, rows(), lambda event: None)).units
+    values = ScheduleValues.of(cohort)
     monkeypatch.setattr(study_schedule, "chained", counted)
     assert values(0, 130).shape == (130, 1, 12)
     assert sizes == [1, 1, 130]

@@ -11,7 +11,7 @@ from sparse_cohorts import difference, pair, problem, rates_of, run, sparse_coho
 
 from fastgd.engine.shapes import Kernel
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.optimizers.coasting import REST, STEP, Coast
+from fastgd.optimizers.coasting import EVERY_STEP, UNCHANGED, Coast
 
 # --- exact ------------------------------------------------------------------------------------------------------------
 
@@ -53,7 +53,7 @@ def test_options_give_them(optimizer, around):
 @pytest.mark.parametrize("batch_size", [300, 257, 299])
 def test_large_and_full_batches_give_them(optimizer, batch_size):
     dense, sparse = pair(optimizer, batch_size=batch_size)
-    parts = replace(sparse.spec, kernel=replace(sparse.spec.kernel, parts=2), untouched=STEP, window=0)
+    parts = replace(sparse.spec, kernel=replace(sparse.spec.kernel, parts=2), untouched=EVERY_STEP, window=0)
     X, y = problem()
     in_parts = sparse_cohort(parts, X, y, dense)
     in_parts.advance(30)
@@ -235,7 +235,7 @@ def sparse_rows(X):
 
 def test_what_does_not_move_is_not_caught_up():
     for optimizer in ("sgd", "adagrad", "signsgd", "cocob"):
-        assert pair(optimizer, rates_of(optimizer), batch_size=1)[1].spec.untouched == REST
+        assert pair(optimizer, rates_of(optimizer), batch_size=1)[1].spec.untouched == UNCHANGED
 
 
 def test_lanes_share_what_their_rates_alone_tell_apart():
@@ -249,7 +249,7 @@ def test_lanes_share_what_their_rates_alone_tell_apart():
 
 def test_rules_that_sum_over_all_parameters_step_them_all():
     for optimizer in ("lars", "lamb", "novograd", "dog", "prodigy"):
-        assert pair(optimizer, batch_size=1)[1].spec.untouched == STEP
+        assert pair(optimizer, batch_size=1)[1].spec.untouched == EVERY_STEP
 
 
 def test_the_window_ends_without_a_trace():

@@ -12,7 +12,7 @@ import pytest
 from store_samples import block, commit, files, in_a_child, manifest, open_folder, read, trials
 
 from fastgd.common.errors import InputError
-from fastgd.store import Columns, Manifest, Snapshot, compaction, curves_schema, trials_schema
+from fastgd.store import Columns, Contents, Manifest, compaction
 
 TRIALS = """
     trial_id problem dataset loss n d l2 optimizer variant lr beta schedule schedule.final batch_size seed dtype layout
@@ -25,11 +25,11 @@ CURVES = """
 
 
 def test_the_columns_are_the_contracts():
-    schema = trials_schema(["lr", "beta"], ["final"])
+    schema = Columns(("lr", "beta"), ("final",)).trials
     assert schema.names == TRIALS
     assert {schema.field(name).type for name in ("lr", "beta", "l2", "epochs", "final_loss")} == {pa.float64()}
-    assert curves_schema(["loss", "grad_norm"]).names == CURVES
-    assert curves_schema([]).field("loss").type == pa.float64()
+    assert Columns(metrics=("loss", "grad_norm")).curves.names == CURVES
+    assert Columns().curves.field("loss").type == pa.float64()
 
 
 def test_a_union_of_columns_keeps_the_order_and_adds():
@@ -76,9 +76,9 @@ def test_null_is_not_measured_and_a_nan_is_a_nan(tmp_path):
         rows = trials(3, beta=[0.9, np.nan, 0.9], final_loss=[np.nan, np.inf, 0.5], final_validation_loss=None)
         masked = np.ma.masked_array([np.nan, 1.0, -np.inf], mask=[False, True, False])
         ids = rows["trial_id"].tolist()
-        with folder.cohort("c") as cohort:
-            cohort.append(block(ids, 0, grad_norm=masked, loss=np.array([np.nan, np.inf, 1.0])))
-            cohort.append(block(ids, 1, grad_norm=None))
+        with folder.writer() as cohort:
+            cohort.append("curves", block(ids, 0, grad_norm=masked, loss=np.array([np.nan, np.inf, 1.0])))
+            cohort.append("curves", block(ids, 1, grad_norm=None))
             cohort.commit(rows)
     table = pq.read_table(tmp_path / "trials")
     assert table["beta"].to_pylist() == [0.9, None, 0.9]
@@ -92,20 +92,20 @@ def test_null_is_not_measured_and_a_nan_is_a_nan(tmp_path):
 
 
 def test_columns_that_the_schema_lacks_are_a_bug_and_not_dropped(tmp_path):
-    with open_folder(tmp_path) as folder, folder.cohort("c") as cohort:
+    with open_folder(tmp_path) as folder, folder.writer() as cohort:
         with pytest.raises(ValueError, match="grad_norm"):
-            cohort.append(block(["t0"], 0, grad_norm=1.0))
+            cohort.append("curves", block(["t0"], 0, grad_norm=1.0))
         with pytest.raises(ValueError, match="momentum"):
             cohort.commit(trials(1, momentum=0.9))
         with pytest.raises(ValueError, match="'steps'"):
             cohort.commit(trials(1).drop(columns="steps"))
-    assert Snapshot.read(tmp_path).trials == ()
+    assert Contents.read(tmp_path).trials == ()
 
 
 def test_blocks_are_copied(tmp_path):
-    with open_folder(tmp_path) as folder, folder.cohort("c") as cohort:
+    with open_folder(tmp_path) as folder, folder.writer() as cohort:
         loss = np.array([1.0, 2.0])
-        cohort.append(block(["a", "b"], 0, loss=loss))
+        cohort.append("curves", block(["a", "b"], 0, loss=loss))
         loss[:] = -1.0
         cohort.commit(trials(2, trial_id=["a", "b"]))
     assert read(tmp_path, "curves")["loss"].tolist() == [1.0, 2.0]
@@ -133,9 +133,9 @@ def test_files_are_compressed_split_and_say_where_they_come_from(tmp_path):
 
 def test_row_groups_are_full_whatever_the_blocks(tmp_path):
     ids = [f"t{i:03d}" for i in range(300)]
-    with open_folder(tmp_path) as folder, folder.cohort("c") as cohort:
+    with open_folder(tmp_path) as folder, folder.writer() as cohort:
         for checkpoint in range(1000):
-            cohort.append(block(ids, checkpoint))
+            cohort.append("curves", block(ids, checkpoint))
         cohort.commit(trials(300, trial_id=ids))
     (path,) = (tmp_path / "curves").glob("*.parquet")
     metadata = pq.ParquetFile(path).metadata
@@ -147,13 +147,13 @@ def test_row_groups_are_full_whatever_the_blocks(tmp_path):
 
 def test_what_is_not_committed_does_not_count(tmp_path):
     with open_folder(tmp_path) as folder:
-        with contextlib.suppress(KeyboardInterrupt), folder.cohort("c") as cohort:
-            cohort.append(block(["x"], 0))
+        with contextlib.suppress(KeyboardInterrupt), folder.writer() as cohort:
+            cohort.append("curves", block(["x"], 0))
             cohort.parameters(["x"], np.ones((1, 3)))
             raise KeyboardInterrupt
         assert folder.committed() == set()
-        with folder.cohort("d") as cohort:
-            cohort.append(block(["x"], 0))
+        with folder.writer() as cohort:
+            cohort.append("curves", block(["x"], 0))
     assert files(tmp_path) == [".lock", "manifest.json", "study.toml"]
 
 
@@ -178,8 +178,8 @@ def test_trials_that_ran_out_of_time_are_replaced(tmp_path, monkeypatch, finishe
             folder.finish([*kept, *late])
     with open_folder(tmp_path) as folder:
         assert folder.timed_out() == set(late)
-        with contextlib.suppress(KeyboardInterrupt), folder.cohort("c") as cohort:
-            cohort.append(block(late, 0))
+        with contextlib.suppress(KeyboardInterrupt), folder.writer() as cohort:
+            cohort.append("curves", block(late, 0))
             raise KeyboardInterrupt
         assert len(read(tmp_path, "trials")) == 5
         commit(folder, trials(2, "b"), checkpoints=7, parameters=True)
@@ -198,13 +198,14 @@ def test_trials_that_ran_out_of_time_are_replaced(tmp_path, monkeypatch, finishe
 def test_orphans_and_temporary_files_are_ignored_and_swept(tmp_path):
     with open_folder(tmp_path) as folder:
         commit(folder, trials(2))
-        with folder.cohort("c") as cohort:
-            cohort.append(block(["x"], 0))
-            cohort._curves.publish()
+        with folder.writer() as cohort:
+            cohort.append("curves", block(["x"], 0))
+            cohort._flush()
+            cohort._files["curves"].publish()
     assert (tmp_path / "curves" / "0000-000001-00.parquet").exists()
     for name in ("curves/.0000-000002-00.parquet", "trials/.0000-000002.parquet", ".manifest.json", ".study.toml"):
         (tmp_path / name).write_bytes(b"torn")
-    assert Snapshot.read(tmp_path).dataset("curves").count_rows() == 6
+    assert Contents.read(tmp_path).dataset("curves").count_rows() == 6
     with open_folder(tmp_path):
         pass
     assert files(tmp_path) == [
@@ -225,7 +226,7 @@ def test_an_extended_study_reads_whole_before_and_after_it_is_finished(tmp_path)
     ) as folder:
         assert folder.committed() == set(first)
         second = commit(folder, trials(2, "u", beta=0.9, **{"schedule.final": 0.1}), r2=0.3)
-        meanwhile = Snapshot.read(tmp_path)
+        meanwhile = Contents.read(tmp_path)
         assert meanwhile.columns == Columns(("lr", "beta"), ("final",), ("r2",))
         rows = meanwhile.dataset("trials").to_table().to_pandas()
         assert rows["beta"].isna().tolist() == [True] * 3 + [False] * 2
@@ -276,7 +277,7 @@ def test_cohorts_after_a_compaction_of_the_same_session_count_too(tmp_path):
         ids = commit(folder, trials(2)) + commit(folder, trials(2, "u"))
         folder.finish(ids)
         ids += commit(folder, trials(2, "v"))
-        assert len(Snapshot.read(tmp_path).trial_ids()) == 6
+        assert len(Contents.read(tmp_path).trial_ids()) == 6
         folder.finish(ids)
     assert sorted(read(tmp_path, "trials")["trial_id"]) == sorted(ids)
     assert len(read(tmp_path, "curves")) == 18
@@ -323,11 +324,11 @@ def test_the_manifest_tells_the_run(tmp_path):
 
 
 def test_parameters_come_in_row_groups_of_bounded_size(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastgd.store.cohort._VALUES_AT_ONCE", 1 << 13)
+    monkeypatch.setattr("fastgd.store.writer._VALUES_AT_ONCE", 1 << 13)
     monkeypatch.setattr("fastgd.store.files._ROW_GROUP_BYTES", 1 << 18)
     W = np.random.default_rng(0).normal(size=(40, 5000))
     ids = [f"t{i:05d}" for i in range(40)]
-    with open_folder(tmp_path) as folder, folder.cohort("c") as cohort:
+    with open_folder(tmp_path) as folder, folder.writer() as cohort:
         cohort.parameters(ids, W)
         cohort.commit(trials(40))
     table = pq.ParquetFile(next((tmp_path / "parameters").glob("*.parquet")))
@@ -343,9 +344,9 @@ def test_a_hundred_thousand_trials_are_committed_quickly(tmp_path):
     rows = trials(100_000, trial_id=ids)
     started = time.perf_counter()
     with open_folder(tmp_path) as folder:
-        with folder.cohort("c") as cohort:
+        with folder.writer() as cohort:
             for checkpoint in range(5):
-                cohort.append(block(ids, checkpoint))
+                cohort.append("curves", block(ids, checkpoint))
             cohort.commit(rows)
         folder.finish(ids)
     seconds = time.perf_counter() - started
@@ -360,9 +361,9 @@ ids = np.array([f"{i:016x}" for i in range(1000)], dtype=object)
 rows, peaks = trials(1000, trial_id=ids), []
 with open_folder(Path(sys.argv[1])) as folder:
     for count in (300, 4000):  # 4 million rows hold 300 MB
-        with folder.cohort("c") as cohort:
+        with folder.writer() as cohort:
             for checkpoint in range(count):
-                cohort.append(block(ids, checkpoint))
+                cohort.append("curves", block(ids, checkpoint))
             cohort.commit(rows.assign(trial_id=[f"{count}-{i}" for i in range(1000)]))
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     folder.finish([])

@@ -10,7 +10,8 @@ from small_studies import Log, rows, run, study_of
 
 import fastgd
 from fastgd import InputError
-from fastgd.runs import data_surfaces
+from fastgd.plots import plot
+from fastgd.runs import clock
 from fastgd.runs.reporting.events import Surveying
 
 BOX = {"low": -2, "high": [2, 3], "num": [9, 7]}
@@ -113,6 +114,7 @@ def test_each_problem_has_one(tmp_path):
     problems = [{"loss": loss, "intercept": True, "name": loss} for loss in ("logistic", "squared")]
     results = run(tmp_path, problem=problems, surface=BOX, epochs=1)
     assert [surface.info.problem for surface in results.surfaces] == ["logistic", "squared"]
+    assert plot(results, "contour", zoom=True).axes[0].get_xlim() == (-2, 2)  # without walks all of it
     results = run(tmp_path, problem=problems[:1], surface=BOX, epochs=1)
     assert [surface.info.problem for surface in results.surfaces] == ["logistic"]
 
@@ -129,7 +131,7 @@ def test_it_is_no_part_of_trials(tmp_path):
 
 
 def test_an_interrupted_surface_is_computed_by_the_next_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(data_surfaces, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(clock, "PROGRESS_SECONDS", 0.0)
 
     def interrupt(event):
         if isinstance(event, Surveying):

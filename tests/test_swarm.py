@@ -39,7 +39,7 @@ def test_steps_are_those_of_the_rule(name, options, d):
     kept = np.isfinite(path[-1]).all(axis=0) & (np.abs(path[-1]).max(axis=0) < 1e3)
     assert kept.sum() > 10
     np.testing.assert_allclose(swarm.read().positions[:, kept], path[-1][:, kept], rtol=1e-9, atol=1e-11)
-    for found, expected in zip([*swarm.slots(), *swarm.memory()], [*slots, *memory], strict=True):
+    for found, expected in zip([*swarm.now().slots(), *swarm.now().memory()], [*slots, *memory], strict=True):
         np.testing.assert_allclose(found[..., kept], expected[..., kept], rtol=1e-8, atol=1e-11)
 
 
@@ -222,12 +222,13 @@ def test_many_moments_are_read_as_each_by_itself(name, dtype):
     for step in range(4):
         swarm.advance(min(step, 1))
         reading = swarm.read()
-        alone.append((*reading.positions, reading.loss, reading.grad_norm, *swarm.memory(), *swarm.hyper_now().T,
-                      *swarm.slots().reshape(-1, 45)))  # fmt: skip
         taken.append(swarm.moment())
-    seen = swarm.moments(taken)
+        now = swarm.view(taken[-1:])
+        alone.append((*reading.positions, reading.loss, reading.grad_norm, *now.memory(), *now.hyper().T,
+                      *now.slots().reshape(-1, 45)))  # fmt: skip
+    seen = swarm.view(taken)
     reading = seen.read()
-    together = (*reading.positions, reading.loss, reading.grad_norm, *seen.memory(), *seen.hyper_now().T,
+    together = (*reading.positions, reading.loss, reading.grad_norm, *seen.memory(), *seen.hyper().T,
                 *seen.slots().reshape(-1, 4 * 45))  # fmt: skip
     np.testing.assert_array_equal(np.stack(together), np.concatenate([np.stack(each) for each in alone], axis=1))
     before = swarm.read().positions

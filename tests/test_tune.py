@@ -10,7 +10,7 @@ from small_studies import Log, rows
 import fastgd
 from fastgd import InputError
 from fastgd.runs.reporting.events import CohortStarted
-from fastgd.search.answer import Tuning
+from fastgd.search.found_rates import FoundRates
 
 STEEP, FLAT, STEPS = 1.0, 0.1, 20  # the eigenvalues of a quadratic: its extreme curvatures
 BEST = 2 / (STEEP + FLAT)
@@ -94,7 +94,7 @@ def test_the_same_call_runs_nothing_anew(found):
 
 
 def test_it_is_read_back(found):
-    read = Tuning.load(found.path)
+    read = FoundRates.load(found.path)
     assert (read.name, read.metric, read.factor, read.rounds) == ("quadratic", "loss", 1.3, found.rounds)
     pd.testing.assert_frame_equal(read.answers, found.answers, check_dtype=False)
     pd.testing.assert_frame_equal(read.points, found.points, check_dtype=False)
@@ -147,11 +147,11 @@ def test_diverged_at_every_rate_is_an_answer(tmp_path):
     assert math.isnan(answer["lr"])
     assert tuned.points["lr"].min() == pytest.approx(1e3, rel=1e-4)
     assert tuned.tuned is None
-    assert Tuning.load(tuned.path).answers["loss"][0] == math.inf
+    assert FoundRates.load(tuned.path).answers["loss"][0] == math.inf
 
 
 def test_a_best_rate_at_an_end_is_said_to_be_there(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastgd.search.rates.REACH", 10.0)
+    monkeypatch.setattr("fastgd.search.rate_grid.REACH", 10.0)
     tuned = tune(tmp_path / "q", low=1e-5, high=1e-3)
     (answer,) = tuned.answers.to_dict("records")
     assert (answer["status"], answer["lr"]) == ("at an end", tuned.points["lr"].max())
@@ -395,9 +395,9 @@ def test_mistakes_of_a_range_test(tmp_path):
 
 def test_a_folder_without_a_search(tmp_path, found):
     with pytest.raises(InputError, match=r"holds no finished search of rates: there is no .*tune\.json"):
-        Tuning.load(tmp_path)
+        FoundRates.load(tmp_path)
     (tmp_path / "tune.json").write_text("{}")
     with pytest.raises(InputError, match=r"tune\.json is damaged"):
-        Tuning.load(tmp_path)
+        FoundRates.load(tmp_path)
     with pytest.raises(InputError, match="holds results of other data"):
         tune(found.path, data=rows("squared"))

@@ -18,8 +18,8 @@ from fastgd.optimizers import find
 from fastgd.optimizers.rule import Rule
 from fastgd.plan.ids import rule_of
 from fastgd.problems import find_landscape, find_loss
-from fastgd.user_code.faults import refused_by_compiler
-from fastgd.user_code.modules import functions_of, modules_of, reached, source_of
+from fastgd.user_code.checks import refused_by_compiler
+from fastgd.user_code.sources import functions_of, modules_of, reached, source_of
 
 PACKAGE = Path(fastgd.__file__).parent
 

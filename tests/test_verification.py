@@ -19,10 +19,11 @@ from typer.testing import CliRunner
 import fastgd
 from fastgd.cli.app import app
 from fastgd.common.errors import InputError
-from fastgd.store import Manifest, Snapshot
+from fastgd.store import Contents, Manifest
 from fastgd.store import files as store_files
 from fastgd.store.seal import check, read_tail
-from fastgd.store.surfaces import Surface, SurfaceInfo, keep_surfaces, read_surfaces, write_surface
+from fastgd.store.surface_files import Surface, SurfaceInfo, keep_surfaces, read_surfaces, write_surface
+from fastgd.store.whole_curves import CurveCheck
 
 STUDY = 'name = "sample"\nepochs = 2\n[record]\nparameters = "none"\n'
 LEGACY = Path(__file__).parent / "data" / "schema_1"
@@ -87,7 +88,7 @@ def test_a_seal_covers_each_bit_of_headers_and_footer(stored):
     for place in [*range(4), *places[::7], *range(tail.footer_at - 200, len(good), 5)]:
         flip(path, place, place % 8)
         with pytest.raises(InputError, match=f"{path.name} is damaged"):
-            Snapshot.read(stored)
+            Contents.read(stored)
         path.write_bytes(good)
     pd.testing.assert_frame_equal(read(stored, "curves"), expected)
 
@@ -150,7 +151,7 @@ def test_good_row_groups_are_kept(stored, kind, column):
     repaired = fastgd.verify(stored, repair=True)
     assert (repaired.aside / kind / path.name).exists()
     assert repaired.left == ()
-    kept = Snapshot.read(stored)
+    kept = Contents.read(stored)
     lost = set() if kind == "parameters" else set(ids)
     if kind == "curves" and column == "trial_id":  # whose rows they were follows from the curves that are whole
         assert lost <= set(found.again)
@@ -483,3 +484,11 @@ def test_parameters_that_there_was_no_time_for_are_no_damage(tmp_path, limit):
     found = fastgd.verify(tmp_path / "r")
     assert found.ok == bool(limit)
     assert [each.problem for each in (*found.findings, *found.remarks)] == ["lacks those of trials"]
+
+
+def test_a_curve_with_rows_on_both_sides_of_a_missing_file_is_not_whole():
+    curves = CurveCheck(trials=2)
+    curves.follow(np.array([0, 1]), np.array([0, 0]))
+    curves.skip()  # a file that is missing right after the block that trial 0 is in
+    curves.follow(np.array([0]), np.array([32]))
+    assert curves.broken(np.array([32, 0]), np.zeros(2, bool)).tolist() == [True, False]

@@ -1,4 +1,4 @@
-"""Results read back: trials, curves, ranking and parameters as pandas and NumPy, without Numba or the engine."""
+"""Results read back from their folder, as pandas and NumPy, and the ranking of configurations. It needs no Numba."""
 
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,20 @@ from fastgd.common.errors import InputError, nearest
 from fastgd.common.parsing import fault_of, from_toml
 from fastgd.common.properties import cached_property
 from fastgd.common.system import expanded
-from fastgd.store.contents import Snapshot
+from fastgd.store.contents import Contents
 from fastgd.store.manifest import Manifest, read_study
-from fastgd.store.surfaces import Surface, read_surfaces
+from fastgd.store.surface_files import Surface, read_surfaces
 
 METRICS = ("validation_loss", "loss")
 AT = ("final", "best")
-# The statuses of trials whose last loss says nothing: they rank behind all others.
+# Trials with these statuses rank behind all others, since their last loss says nothing.
 LOST = ("diverged", "failed")
-# The groups of trials in a ranking, each behind the one before.
-REACHED, ENDED, UNKNOWN, GONE = range(4)
+# The groups of trials in a ranking, the best first; see `Results.best`.
+REACHED_TARGET, ENDED, UNKNOWN, DIVERGED = range(4)
 
 
 def load(path: str | Path) -> "Results":
-    """Return the results that stand in a folder, finished or not.
+    """Return the results in a folder, whether the run is finished or not.
 
     Parameters
     ----------
@@ -48,13 +48,13 @@ def load(path: str | Path) -> "Results":
 
 
 def with_methods(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return trials or a ranking with a column `method`: the optimizer, and its variant where it is not the default."""
+    """Return trials or a ranking with a column `method`: the optimizer, and its variant if that is not the default."""
     variant = frame["variant"].fillna("").astype(str)
     return frame.assign(method=frame["optimizer"].astype(str) + (" (" + variant + ")").where(variant != "", ""))
 
 
 class _Study:
-    """What readers of results take from a study file, as far as it is there."""
+    """The keys of a study file that readers of results use, with their types; all may be missing."""
 
     epochs: int
     steps: int
@@ -62,12 +62,12 @@ class _Study:
     schedule: list[dict[str, Any]]
 
 
-def _unnamed(study: dict[str, Any]) -> str:
-    """Return which block of a study has no name, also among those in others, or ""."""
+def _block_without_name(study: dict[str, Any]) -> str:
+    """Return which block of a study has no name, also among blocks within others; empty if all have one."""
     blocks = [
         (f"{key}.{index}", block) for key in ("optimizer", "schedule") for index, block in enumerate(study.get(key, []))
     ]
-    for path, block in blocks:  # which grow on the way
+    for path, block in blocks:  # the list grows while it is read
         if not isinstance(block, dict) or not isinstance(block.get("name"), str):
             return f"{path} must be a table with a name"
         blocks += [(f"{path}.{key}", block[key]) for key in ("schedule", "then", "also") if key in block]
@@ -96,10 +96,10 @@ class Results:
     def __init__(self, path: str | Path) -> None:
         self.path = expanded(path)
         self.manifest = Manifest.read(self.path)
-        self._snapshot = Snapshot.read(self.path)
+        self._contents = Contents.read(self.path)
 
     def __repr__(self) -> str:
-        count = self._snapshot.dataset("trials").count_rows()
+        count = self._contents.dataset("trials").count_rows()
         return f"<Results of {self.manifest.name!r} in {self.path}: {count} trials>"
 
     @cached_property
@@ -110,7 +110,7 @@ class Results:
             found = from_toml(text)
         except ValueError as error:
             raise InputError(f"{file} is damaged: {error}") from error
-        if fault := fault_of(_Study, found) or _unnamed(found):
+        if fault := fault_of(_Study, found) or _block_without_name(found):
             raise InputError(f"{file} is damaged: {fault}")
         return found
 
@@ -130,7 +130,7 @@ class Results:
 
         Here null means not measured, where a DataFrame shows NaN for that and for a loss that is not a number.
         """
-        return self._snapshot.dataset("curves")
+        return self._contents.dataset("curves")
 
     @property
     def timings(self) -> dict[str, float]:
@@ -140,12 +140,12 @@ class Results:
     @property
     def hyper(self) -> tuple[str, ...]:
         """The names of the numeric hyper-parameters, those of the schedules included."""
-        return self._snapshot.columns.hyper + self._snapshot.columns.schedule
+        return self._contents.columns.hyper + self._contents.columns.schedule
 
     @property
     def identity(self) -> list[str]:
-        """The columns of `trials` that tell configurations apart: what was run, but for the seed."""
-        columns = self._snapshot.columns
+        """The columns of `trials` in which configurations can differ: all settings except the seed."""
+        columns = self._contents.columns
         if self.on_landscapes:
             before, after = ["problem", "landscape", "d", "noise"], ["dtype"]
         else:
@@ -154,37 +154,36 @@ class Results:
 
     @property
     def _trial_key(self) -> list[str]:
-        """The columns that name a trial."""
+        """The columns that identify a trial."""
         return ["trial_id", "start"] if self.on_landscapes else ["trial_id"]
 
     @property
     def on_landscapes(self) -> bool:
-        """Whether the study is one on landscapes, whose trials are configurations from starts."""
-        return self._snapshot.columns.coordinates is not None
+        """Whether the study is one on landscapes, where a trial is a configuration from one start."""
+        return self._contents.columns.coordinates is not None
 
     @cached_property
     def repeats(self) -> str:
-        """What the trials of a configuration differ in: "seeds", or "starts" on landscapes, where there are several."""
+        """In what the trials of a configuration differ: "seeds", or "starts" on landscapes with several starts."""
         if not self.on_landscapes:
             return "seeds"
         return "starts" if len(pc.unique(self.table("trials", columns=["start"])["start"])) > 1 else "seeds"
 
     @cached_property
     def trajectories(self) -> pd.DataFrame:
-        """Of a study on landscapes: a row for each step of chosen trials and each coordinate.
+        """On landscapes, a row for each recorded step and each coordinate of chosen trials.
 
-        `x`, `gradient` and `slot.*` are those before the step that follows; `lr` and `effective_lr` those of the step
-        before.
+        `x`, `gradient` and `slot.*` are the state before the next step; `lr` and `effective_lr` are of the last step.
         """
         return self._frame("trajectories")
 
     @cached_property
     def surfaces(self) -> list[Surface]:
-        """The objective over two parameters of each problem, where it was computed."""
+        """The objective of each problem over two parameters, if it was computed."""
         return read_surfaces(self.path)
 
     def metric(self, by: str | None = None) -> str:
-        """Return the loss to judge by: the validation loss where every problem of the study has one, else the loss.
+        """Return the loss to rank by: the validation loss if every problem of the study has one, else the loss.
 
         Raises
         ------
@@ -238,12 +237,12 @@ class Results:
             raise InputError(f"results cannot be ranked at {at!r}; {nearest(at, AT)}")
         value = f"{at}_{self.metric(by)}"
         trials, configuration, identities = self._configurations
-        places = _places(trials, value)
-        # In order, the trials of one configuration are neighbours, and the middle one is their median.
-        score, epochs, group = (places[name].to_numpy() for name in ("score", "epochs", "group"))
-        # To sort millions of trials by what is the same for all of them would take time for nothing.
-        telling = [values for values in (epochs, group) if (values != values[:1]).any()]
-        order = np.lexsort((score, *telling, configuration))
+        order_by = _sort_keys(trials, value)
+        # Sorted, the trials of one configuration are neighbours, and the middle one is their median.
+        score, epochs, group = (order_by[name].to_numpy() for name in ("score", "epochs", "group"))
+        # There may be millions of trials: keys that are the same for all of them would cost time for nothing.
+        differing = [values for values in (epochs, group) if (values != values[:1]).any()]
+        order = np.lexsort((score, *differing, configuration))
         first = np.flatnonzero(np.diff(configuration[order], prepend=-1))
         count = np.diff(first, append=len(order))
         middle, upper, last = order[first + (count - 1) // 2], order[first + count // 2], order[first + count - 1]
@@ -253,11 +252,13 @@ class Results:
             f"{value}_min": _extreme(np.fmin, score[order], first),
             f"{value}_max": np.where(group[last] == UNKNOWN, np.nan, _extreme(np.fmax, score[order], first)),
             **self._counts(trials, order, first, count),
-            "diverged": _added(group[order] == GONE, first),
-            **({"timeout": _added(own[order], first)} if own.any() else {}),
+            "diverged": _sums(group[order] == DIVERGED, first),
+            **({"timeout": _sums(own[order], first)} if own.any() else {}),
         }
-        if (group == REACHED).any():
-            columns["target_epochs"] = np.where(group[upper] == REACHED, (epochs[middle] + epochs[upper]) / 2, np.nan)
+        if (group == REACHED_TARGET).any():
+            columns["target_epochs"] = np.where(
+                group[upper] == REACHED_TARGET, (epochs[middle] + epochs[upper]) / 2, np.nan
+            )
         columns |= {name: trials[name].to_numpy()[middle] for name in self._trial_key}
         table: pd.DataFrame = identities.iloc[configuration[middle]].assign(**columns)
         problem, reached = pd.factorize(table["problem"])[0], columns.get("target_epochs", np.zeros(len(table)))
@@ -267,7 +268,7 @@ class Results:
         return table
 
     def best_at_ends(self, ranking: pd.DataFrame) -> pd.DataFrame:
-        """Return the winners whose rate is the lowest or the highest that was tried: a better one may lie beyond.
+        """Return the best configurations whose rate is the lowest or highest one tried: a better rate may lie beyond.
 
         Parameters
         ----------
@@ -277,8 +278,8 @@ class Results:
         Returns
         -------
         pandas.DataFrame
-            Rows of the ranking, the first of a problem, optimizer and variant, with `end` ("lowest" or "highest") and
-            `rates`: how many were tried with all else as it is there.
+            The first row of a problem, optimizer and variant in the ranking, with `end` ("lowest" or "highest") and
+            `rates`: how many rates were tried with all other settings the same.
         """
         columns, value = [*ranking.columns, "end", "rates"], value_of(ranking)
         if "lr" not in ranking or ranking.empty:
@@ -297,16 +298,16 @@ class Results:
     def _counts(
         self, trials: pd.DataFrame, order: NDArray[np.int64], first: NDArray[np.int64], count: NDArray[np.int64]
     ) -> dict[str, NDArray[Any]]:
-        """How many seeds, and on landscapes how many starts, the trials of each configuration have."""
+        """Return how many seeds, and on landscapes how many starts, each configuration has."""
         if not self.on_landscapes:
             return {"seeds": count}
-        if trials["seed"].nunique() <= 1:  # of millions of trials: nothing is to be counted
+        if trials["seed"].nunique() <= 1:  # there may be millions of trials: counting is not needed
             return {"seeds": np.minimum(count, 1), "starts": count}
         own = trials.iloc[order].groupby(np.repeat(np.arange(len(first)), count))
         return {"seeds": own["seed"].nunique().to_numpy(), "starts": own["start"].nunique().to_numpy()}
 
     def seeds_of(self, trial_id: str) -> list[str]:
-        """Return the ids of the trials in the study with a trial's configuration: one a seed, itself among them."""
+        """Return the ids of the trials with the configuration of a trial, one for each seed, itself included."""
         if trial_id not in self._seeds:
             raise InputError(f"there is no trial {trial_id!r} in the study of {self.path}")
         return list(self._seeds[trial_id])
@@ -333,7 +334,7 @@ class Results:
 
     @cached_property
     def _seeds(self) -> dict[str, list[str]]:
-        """For each trial in the study the ids of those with its configuration; starts share one id."""
+        """For each trial in the study, the ids of the trials with its configuration; starts share one id."""
         trials, configuration, _ = self._configurations
         ids = pd.DataFrame({"trial": trials["trial_id"], "own": configuration}).drop_duplicates().astype({"trial": str})
         alike = [own.tolist() for _, own in ids.groupby("own", sort=False)["trial"]]
@@ -341,7 +342,7 @@ class Results:
 
     @cached_property
     def _configurations(self) -> tuple[pd.DataFrame, NDArray[np.int64], pd.DataFrame]:
-        """The trials in the study, for each the number of its configuration, and what the configurations are."""
+        """The trials in the study, the number of each one's configuration, and the settings of the configurations."""
         if self.on_landscapes:
             return self._configurations_of_swarms()
         trials = self.trials[self.trials["in_study"]].reset_index(drop=True)
@@ -350,20 +351,20 @@ class Results:
         return trials, codes, trials.iloc[first][self.identity]
 
     def _configurations_of_swarms(self) -> tuple[pd.DataFrame, NDArray[np.int64], pd.DataFrame]:
-        """The same for landscapes, whose trials may be many millions: their names tell configurations apart."""
+        """Return the same for landscapes, whose trials may be many millions: few of their columns are read."""
         names = ["trial_id", "start", "seed", "status", "final_loss", "best_loss"]
         table = self.table("trials", columns=names, filter=pc.field("in_study"))
         trials: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)  # a column at a time, not a copy
         del table
         codes, used = pd.factorize(trials["trial_id"])
-        table = self._snapshot.first_rows(["configuration", *self.identity]).loc[list(map(str, used))]
-        # A configuration is one whatever its seed: seeds are to be the median's, as starts are.
+        table = self._contents.first_rows(["configuration", *self.identity]).loc[list(map(str, used))]
+        # Configurations that differ only by their seeds are one: the median is over seeds and starts.
         numbers = self._numbered(table)
         first = np.flatnonzero(~pd.Series(numbers).duplicated())
         return trials, numbers[codes], table.iloc[first][self.identity]
 
     def _numbered(self, trials: pd.DataFrame) -> NDArray[np.int64]:
-        """The number of each trial's configuration: by its name, or by what was run where the schema had no names."""
+        """Return the number of each trial's configuration, by its name; in schema 1 without names, by its settings."""
         by = self.identity if self.manifest.schema == 1 else ["configuration"]
         return np.asarray(trials.groupby(by, dropna=False, sort=False, observed=True).ngroup(), dtype=np.int64)
 
@@ -374,20 +375,20 @@ class Results:
     def table(self, kind: str, **options: Any) -> pa.Table:
         """Read a dataset's table: `trials`, `curves` or `parameters`, with the options of `Dataset.to_table`."""
         try:
-            return self._snapshot.table(kind, **options)
-        except FileNotFoundError:  # a run that ended has compacted the files since the folder was opened
-            self._snapshot = Snapshot.read(self.path)
-            return self._snapshot.table(kind, **options)
+            return self._contents.table(kind, **options)
+        except FileNotFoundError:  # another run has compacted the files since the folder was opened
+            self._contents = Contents.read(self.path)
+            return self._contents.table(kind, **options)
 
 
-def _places(trials: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Return where trials stand in a ranking: by group, then by epochs, then by score; see `Results.best`."""
+def _sort_keys(trials: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Return the sort keys of trials in a ranking: group, then epochs, then score; see `Results.best`."""
     status = trials["status"]
     score = trials[value].to_numpy(dtype=np.float64, copy=True)
     lost, reached = status.isin(LOST).to_numpy(), (status == "target").to_numpy()
     unknown = ((status == "timeout").to_numpy() | np.isnan(score)) & ~lost
     score[lost], score[unknown] = np.inf, np.nan
-    group = np.select([lost, reached, unknown], [GONE, REACHED, UNKNOWN], ENDED)
+    group = np.select([lost, reached, unknown], [DIVERGED, REACHED_TARGET, UNKNOWN], ENDED)
     epochs = np.where(reached, trials["epochs"].to_numpy(dtype=np.float64), 0.0) if reached.any() else 0.0
     return pd.DataFrame({"group": group.astype(np.int8), "epochs": epochs, "score": score})
 
@@ -396,10 +397,10 @@ def _extreme(of: np.ufunc, values: NDArray[np.float64], first: NDArray[np.int64]
     return np.asarray(of.reduceat(values, first) if len(first) else np.zeros(0))
 
 
-def _added(values: NDArray[np.bool_], first: NDArray[np.int64]) -> NDArray[np.int64]:
+def _sums(values: NDArray[np.bool_], first: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(np.add.reduceat(values.astype(np.int64), first) if len(first) else np.zeros(0, np.int64))
 
 
 def value_of(ranking: pd.DataFrame) -> str:
-    """Return the column that a ranking is by."""
+    """Return the column by which a ranking is ordered."""
     return next(name for name in map(str, ranking.columns) if f"{name}_min" in ranking)

@@ -1,4 +1,4 @@
-"""The commands. Heavy modules are imported inside them, so that `--help` is quick."""
+"""The commands of `fastgd` with their options. They import heavy modules when they run, so that `--help` is quick."""
 
 import errno
 import io
@@ -16,13 +16,13 @@ from fastgd.cli.choices import At, By, Kind
 from fastgd.common.escape import for_terminal
 from fastgd.common.system import make_room
 
-LONGEST = 10_000  # letters of a line of a message
+LONGEST = 10_000  # letters of a line of an error message
 
 
 class _Program(TyperGroup):
-    """Turns what went wrong into a line and an exit code: 2 for the user's input, those of `signals` for interruptions.
+    """Turns exceptions into a line on standard error and an exit code: 2 for wrong input, else that of the signal.
 
-    Whoever reads the output may stop when they have seen enough (`| head`): that is no error.
+    It is no error if whoever reads the output has seen enough and closes the pipe (`| head`).
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -30,13 +30,13 @@ class _Program(TyperGroup):
             make_room()
             return super().invoke(ctx)
         except InputError as error:
-            for line in f"error: {error}".split("\n"):  # of which our own messages may have several
+            for line in f"error: {error}".split("\n"):  # a message may have several lines
                 sys.stderr.write(f"{for_terminal(line[:LONGEST])}\n")
             raise typer.Exit(2) from None
         except typer.BadParameter as error:
-            if error.param is None or not error.message:  # what is missing is told with the usage
+            if error.param is None or not error.message:  # a missing option is reported with the usage
                 raise
-            sys.stderr.write(f"error: {_told(error)}\n")
+            sys.stderr.write(f"error: {_option_error(error)}\n")
             raise typer.Exit(2) from None
         except MemoryError:
             sys.stderr.write("error: the memory that this process may use does not suffice\n")
@@ -45,12 +45,12 @@ class _Program(TyperGroup):
             sys.stderr.write("interrupted: what was done is kept, and the same command goes on from there\n")
             raise typer.Exit(signals.code()) from None
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # further output goes nowhere
             raise typer.Exit(0) from None
 
 
-def _told(error: typer.BadParameter) -> str:
-    """Return what is wrong with an option, as other errors tell it: without the parser's own words."""
+def _option_error(error: typer.BadParameter) -> str:
+    """Return what is wrong with an option, in the words of fastgd's other errors instead of the parser's."""
     option = max(error.param.opts, key=len) if error.param else ""
     text = error.message.removeprefix("Value error, ").replace("Input should be", "must be")
     return f"{option}: {text.partition(', unable to')[0].replace('a valid integer', 'a whole number').rstrip('.')}"
@@ -74,11 +74,11 @@ def main() -> None:
         with signals.handled():
             app()
     except SystemExit as error:
-        if error.code and signals.received():  # whatever else came of it
+        if error.code and signals.received():  # no matter which error the interruption caused
             signals.leave()
         raise
     except OSError as error:
-        if signals.received():  # such as a terminal that is gone
+        if signals.received():  # the terminal may be gone
             signals.leave()
         if error.errno != errno.ENOSPC or error.filename is not None:
             raise
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def _open_streams() -> None:
-    """Let standard output take whatever is printed: where it is closed, and where its encoding lacks a letter."""
+    """Make standard output accept all text, also where it is closed or its encoding lacks a letter."""
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (it stays open as long as the process runs)
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -126,19 +126,21 @@ Plugins = Annotated[
         show_default=False,
     ),
 ]
+StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).", metavar="STUDY.toml")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Replace a value of the file; may be repeated.", metavar="KEY.PATH=VALUE"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, alone, on standard output.")]
 
 
 @app.command()
 def run(
-    study: Annotated[Path, typer.Argument(help="The study file (TOML).", metavar="STUDY.toml")],
+    study: StudyFile,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the results.  [default: results/NAME]", metavar="DIR")
     ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Replace a value of the file; may be repeated.", metavar="KEY.PATH=VALUE"),
-    ] = None,
+    assignments: Assignments = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start anew: an old folder is moved aside, never deleted.")
     ] = False,
@@ -195,15 +197,12 @@ def demo(
 
 @app.command()
 def tune(
-    study: Annotated[Path, typer.Argument(help="The study file (TOML).", metavar="STUDY.toml")],
+    study: StudyFile,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder of the search.  [default: results/NAME-tune]", metavar="DIR"),
     ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Replace a value of the file; may be repeated.", metavar="KEY.PATH=VALUE"),
-    ] = None,
+    assignments: Assignments = None,
     factor: Annotated[
         float | None, typer.Option(help="How far apart the rates next to the best one may be.  [default: 1.3]")
     ] = None,
@@ -248,12 +247,12 @@ def tune(
     fastgd run results/flights-tune/tuned.toml
     ```
     """
-    from fastgd.cli import tunings
+    from fastgd.cli import rate_searches
     from fastgd.cli.studies import read
 
     options: dict[str, Any] = {"factor": factor, "low": low, "high": high, "points": points, "epochs": epochs}
     options |= {"steps": steps, "by": by and By.of(by, "--by").value, "threads": threads}
-    command = tunings.range_test if range_test else tunings.tune
+    command = rate_searches.range_test if range_test else rate_searches.tune
     command(read(study, assignments or [], plugins=plugins is not False), out, options, as_json=json)
 
 
@@ -346,10 +345,10 @@ def plot(
     fastgd plot results/ill_conditioned --kind sensitivity --set 'problem=condition 10'
     ```
     """
-    from fastgd.cli import rankings, tunings
+    from fastgd.cli import rankings, rate_searches
 
     if kind in ("range", "tune"):
-        tunings.plot(folder, kind, output, assignments or [])
+        rate_searches.plot(folder, kind, output, assignments or [])
     else:
         rankings.plot(folder, kind, output, assignments or [])
 

@@ -1,4 +1,4 @@
-"""The values that options take."""
+"""The words that options of commands take."""
 
 from enum import StrEnum
 from typing import Self
@@ -7,7 +7,7 @@ from fastgd.common.errors import InputError, nearest
 
 
 class Choice(StrEnum):
-    """Names of which an option takes one."""
+    """A set of words of which an option takes one."""
 
     @classmethod
     def of(cls, name: str, option: str) -> Self:

@@ -30,13 +30,13 @@ def show_facts(facts: Mapping[str, Any]) -> None:
 
 
 def show_json(value: Any) -> None:
-    """Print JSON on standard output; what JSON has no number for (nan, infinity) is null."""
+    """Print JSON on standard output, with null for NaN and infinity."""
     json.dump(_strict(value), sys.stdout, indent=2, allow_nan=False)
     sys.stdout.write("\n")
 
 
 def whole(rows: list[dict[Any, Any]], settings: Iterable[str]) -> list[dict[Any, Any]]:
-    """Return rows in which settings that are whole in all of them are integers: a batch size that was read as 64.0."""
+    """Return rows in which settings that are whole in all rows are integers, such as a batch size read as 64.0."""
     names = [name for name in settings if all(row.get(name) is None or is_whole(row[name]) for row in rows)]
     return [{**row, **{name: int(row[name]) for name in names if row.get(name) is not None}} for row in rows]
 
@@ -63,7 +63,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], num
 
 
 def cell(value: Any, digits: int = 4) -> str:
-    """Return what stands in a table for a value: nothing for what is not there, whole numbers as such."""
+    """Return the text of a value in a table: nothing for a missing one, and no decimals for whole numbers."""
     if value is None or value != value:
         return ""
     return str(value) if isinstance(value, str | bool) or not isinstance(value, Real) else number(value, digits)

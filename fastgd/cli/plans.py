@@ -1,4 +1,4 @@
-"""`fastgd run --dry-run`: a plan in a table."""
+"""`fastgd run --dry-run`: shows the plan of a study as a table."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -7,15 +7,15 @@ from rich.console import RenderableType
 
 from fastgd.cli.consoles import table
 from fastgd.common.numbers import amount, count
-from fastgd.plan.summary import CohortSummary, PlanSummary
+from fastgd.plan.summary import PlanSummary, UnitSummary
 
 TEXTS = ("problem", "optimizer", "kernel")
 
 
 def describe(name: str, summary: PlanSummary, standing: Sequence[str] = ()) -> list[RenderableType]:
-    """Return what a plan says: a row for the cohorts that differ by their seeds only, then the totals.
+    """Return a plan as a table with a row for all cohorts that differ only by their seeds, and the totals below it.
 
-    standing: what the folder holds of it already, in words.
+    standing: sentences on which results the folder holds already.
     """
     by = sorted(summary.cohorts, key=_kind)
     rows = [_row(list(cohorts)) for _, cohorts in groupby(by, key=_kind)]
@@ -49,11 +49,11 @@ def _work(summary: PlanSummary) -> str:
     return f"{amount(summary.flops, 'flop')}{passes}; the largest part takes {amount(summary.bytes, 'B')} of the memory"
 
 
-def _kind(cohort: CohortSummary) -> tuple[str, str, int, str]:
+def _kind(cohort: UnitSummary) -> tuple[str, str, int, str]:
     return cohort.problem, cohort.optimizer, cohort.batch_size, cohort.kernel
 
 
-def _row(cohorts: Sequence[CohortSummary]) -> dict[str, str]:
+def _row(cohorts: Sequence[UnitSummary]) -> dict[str, str]:
     lanes = sum(cohort.lanes for cohort in cohorts)
     computed = sum(cohort.lanes / (1 - cohort.padding) for cohort in cohorts)
     problem, optimizer, batch_size, kernel = _kind(cohorts[0])

@@ -1,4 +1,4 @@
-"""`fastgd best` and `fastgd plot`, and the summary at the end of a run: views of results."""
+"""`fastgd best`, `fastgd plot` and the summary at the end of a run: they show results as tables and pictures."""
 
 from collections.abc import Mapping, Sequence
 from math import inf
@@ -56,7 +56,7 @@ def _sketch(file: Path, output: Path) -> None:
     """Draw the schedules of a study that need not have run; its data say how many steps an epoch has."""
     from fastgd import plots
     from fastgd.cli.studies import read_without_plugins
-    from fastgd.plan.cohorts import make_plan
+    from fastgd.plan.cohorts import cohorts_of
     from fastgd.runs.reporting.events import Event
     from fastgd.runs.runner import load_data
 
@@ -72,7 +72,7 @@ def _sketch(file: Path, output: Path) -> None:
         show(f"schedule: {output}")
         return
     unseen: list[Event] = []
-    cohorts = make_plan(study, load_data(study, None, unseen.append)).cohorts
+    cohorts = cohorts_of(study, load_data(study, None, unseen.append))
     longest = max(cohorts, key=lambda cohort: cohort.batches)
     blocks = plots.study_blocks(study.model_dump(exclude_none=True))
     plots.save(plots.sketch(blocks, longest.epochs, longest.batches), output)
@@ -94,7 +94,7 @@ def draw(results: Results, kind: str, output: Path, options: Mapping[str, Any] |
 
 
 def notes(figure: "Figure") -> list[str]:
-    """Return what a picture says that it does not show."""
+    """Return the notes of a picture on what it leaves out, with the option of the command line that shows it."""
     from fastgd.plots import notes_of
 
     return [f"{words} (--set page=N)" if words.startswith("page ") else words for words in notes_of(figure)]
@@ -119,7 +119,7 @@ def summary(results: Results) -> None:
 
 
 def remarks(results: Results, ranking: "pd.DataFrame") -> list[str]:
-    """Return what a ranking compares, and where a better rate may lie beyond those that were tried."""
+    """Return sentences on what a ranking compares, and on best rates that are the lowest or highest one tried."""
     if ranking.empty:
         return []
     found = [f"ranked by {_compared(ranking)}"]
@@ -153,8 +153,18 @@ def ranking_table(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame
     """Return the table of some rows of a ranking, with the columns in which its configurations differ."""
     value, over = value_of(ranking), results.repeats
     counts = [name for name in ("seeds", "starts") if name == over or (name in ranking and (ranking[name] > 1).any())]
-    at, spread = ["start"] if over == "starts" else [], f"range over {over}"  # the start of the trial at the median
-    columns = ["rank", *_telling(results, ranking), "target_epochs", value, spread, *at, *counts, "timeout", "diverged"]
+    at, spread = ["start"] if over == "starts" else [], f"range over {over}"  # of the median trial
+    columns = [
+        "rank",
+        *_columns_to_show(results, ranking),
+        "target_epochs",
+        value,
+        spread,
+        *at,
+        *counts,
+        "timeout",
+        "diverged",
+    ]
     there = {*ranking} if (ranking[counts] == 1).all(axis=None) else {*ranking, spread}
     shown = [column for column in columns if column in there]
     texts = ("problem", "optimizer", "variant", "schedule", "dtype", "layout", "sparse", spread)
@@ -162,7 +172,7 @@ def ranking_table(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame
     return table(title, shown, cells, [column for column in shown if column not in texts])
 
 
-def _telling(results: Results, ranking: "pd.DataFrame") -> list[str]:
+def _columns_to_show(results: Results, ranking: "pd.DataFrame") -> list[str]:
     """Return optimizer, lr, and the columns in which configurations of one problem and optimizer differ."""
     apart = [column for column in ("problem", "variant", "schedule") if ranking[column].nunique(dropna=False) > 1]
     groups = ranking.groupby(["problem", "optimizer", "variant"], dropna=False, sort=False)

@@ -1,4 +1,4 @@
-"""`fastgd list`: what the registries hold, as tables and as plain values."""
+"""`fastgd list`: shows the registries, as tables or as JSON."""
 
 import re
 from collections.abc import Callable
@@ -11,20 +11,20 @@ from fastgd.cli.consoles import table
 from fastgd.common.numbers import number
 
 Rows = list[dict[str, Any]]
-LINK = re.compile(r"\[([^]]+)\]\(([^)#]+)[^)]*\)")  # of Markdown: its text and the page
+LINK = re.compile(r"\[([^]]+)\]\(([^)#]+)[^)]*\)")  # a link of Markdown: its text, and the page that it leads to
 
 
 def records(kind: Kind) -> Rows:
     """Return the records of a registry as plain values, in the registry's order."""
-    return _RECORDS[kind]()
+    return _KINDS[kind][0]()
 
 
 def listing(kind: Kind) -> Table:
     """Return the table of a registry."""
     rows = records(kind)
-    columns = [key for key in rows[0] if key not in _NOT_SHOWN[kind]]
+    columns = [key for key in rows[0] if key not in _KINDS[kind][1]]
     numbers = [key for key in columns if all(isinstance(row[key], int | None) for row in rows)]
-    cells = ([_OF_LANDSCAPES.get(key, _cell)(row[key]) for key in columns] for row in rows)
+    cells = ([_LANDSCAPE_CELLS.get(key, _cell)(row[key]) for key in columns] for row in rows)
     return table(kind, columns, cells, numbers)
 
 
@@ -46,7 +46,7 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-_OF_LANDSCAPES: dict[str, Callable[[Any], str]] = {
+_LANDSCAPE_CELLS: dict[str, Callable[[Any], str]] = {
     "dimension": lambda ends: " to ".join(f"{end:,}" for end in ends),
     "domain": lambda pairs: ", ".join(f"[{low:g}, {high:g}]" for low, high in pairs),
 }
@@ -73,7 +73,7 @@ def _optimizers() -> Rows:
 
 
 def _options() -> Rows:
-    """What the sub-tables and keys of an optimizer's block may say besides the rule's own keys."""
+    """Return the options, line searches and estimators that an optimizer's block may name besides the rule's keys."""
     from fastgd.optimizers.estimators import ESTIMATORS
     from fastgd.optimizers.line_search import LINE_SEARCHES
     from fastgd.optimizers.options import OPTIONS
@@ -174,25 +174,15 @@ def _keys() -> Rows:
     return [{name: LINK.sub(r"\1 (docs/\2)", value) for name, value in vars(key).items()} for key in keys()]
 
 
-_RECORDS: dict[Kind, Callable[[], Rows]] = {
-    Kind.optimizers: _optimizers,
-    Kind.options: _options,
-    Kind.baselines: _baselines,
-    Kind.schedules: _schedules,
-    Kind.losses: _losses,
-    Kind.landscapes: _landscapes,
-    Kind.datasets: _datasets,
-    Kind.metrics: _metrics,
-    Kind.keys: _keys,
-}
-_NOT_SHOWN: dict[Kind, tuple[str, ...]] = {
-    Kind.optimizers: ("summary",),
-    Kind.options: ("reference",),
-    Kind.baselines: ("reference",),
-    Kind.schedules: ("witness", "reference"),
-    Kind.losses: (),
-    Kind.landscapes: ("start", "reference"),
-    Kind.datasets: (),
-    Kind.metrics: (),
-    Kind.keys: (),
+# Of each kind its records, and the columns that a table does not show.
+_KINDS: dict[Kind, tuple[Callable[[], Rows], tuple[str, ...]]] = {
+    Kind.optimizers: (_optimizers, ("summary",)),
+    Kind.options: (_options, ("reference",)),
+    Kind.baselines: (_baselines, ("reference",)),
+    Kind.schedules: (_schedules, ("witness", "reference")),
+    Kind.losses: (_losses, ()),
+    Kind.landscapes: (_landscapes, ("start", "reference")),
+    Kind.datasets: (_datasets, ()),
+    Kind.metrics: (_metrics, ()),
+    Kind.keys: (_keys, ()),
 }

@@ -1,10 +1,10 @@
-"""`fastgd run`, `demo` and `warmup`."""
+"""`fastgd run`, `demo` and `warmup`: they run, plan or compile studies, and print what comes of it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -19,9 +19,7 @@ from fastgd.runs.reporting.events import Compiling
 from fastgd.study.config import Study
 
 if TYPE_CHECKING:
-    from fastgd.plan.cohort import CohortPlan
-    from fastgd.plan.cohorts import Plan
-    from fastgd.plan.swarms import StudyPlan
+    from fastgd.plan.plan import Plan
 
 DEMO_PLOTS = ("curves", "sensitivity", "heatmap")
 
@@ -55,7 +53,7 @@ def run(study: Study, out: Path | None, options: Options) -> Results:
 
 
 def _kept(folder: Path, reporter: Reporter) -> str:
-    """Say what an interruption left."""
+    """Return a sentence on what is kept after an interruption."""
     try:
         kept = len(load(folder).trials)
     except InputError:
@@ -67,9 +65,9 @@ def _kept(folder: Path, reporter: Reporter) -> str:
 def dry_run(
     path: Path, assignments: Sequence[str], out: Path | None, options: Options, *, plugins: bool = False
 ) -> None:
-    """Print the plan of a study, or of one trial, and what its folder holds of it; nothing is computed or written.
+    """Print the plan of a study or of one trial, and which results its folder has already; nothing is computed.
 
-    Modules of the study's user are imported with `plugins` only; else the plan is that of what needs none.
+    The user's own modules are imported only with `plugins`; else the plan is that of the part that needs none.
     """
     study, imports = (read(path, assignments, plugins=True), []) if plugins else read_without_plugins(path, assignments)
     if imports:
@@ -83,16 +81,11 @@ def _print_plan(study: Study, out: Path | None, options: Options) -> None:
     from fastgd.cli.plans import describe
     from fastgd.plan import memory
     from fastgd.plan.standing import standing
-    from fastgd.plan.swarms import make_swarm_plan
     from fastgd.runs.runner import folder_of, refusal
 
-    plan: Plan | StudyPlan
     memory.require(options.threads)
-    if study.landscapes:
-        plan = make_swarm_plan(study)
-    else:
-        with Reporter() as reporter:
-            plan = _plan(study, reporter)
+    with Reporter() as reporter:
+        plan = _plan(study, reporter)
     if options.trial is not None:
         plan = plan.only(options.trial)
     plan = plan.within_limits(options.threads)
@@ -115,46 +108,23 @@ def demo(out: Path) -> None:
 
 def warmup(study: Study | None) -> None:
     """Compile what a study needs, or every built-in optimizer."""
+    from fastgd.engine.warmup import all_specs, compile_kernels
     from fastgd.plan import memory
+    from fastgd.runs.warmup import compile_units
 
     memory.require()
-    if study is not None and study.landscapes:
-        _warm_swarms(study)
-        return
-    from fastgd.engine.warmup import all_specs, compile_kernels
-    from fastgd.plan.compiled import note_compiled
-    from fastgd.runs.metrics import measures_of
-
-    metrics = [] if study is None else study.record.metrics
-    measured: dict[str, Any] = {
-        "gradient_norm": "grad_norm" in metrics,
-        "measures": lambda loss: measures_of(metrics, loss),
-    }
     with Reporter() as reporter:
-        cohorts: list[CohortPlan] = []
-        if study is None:
-            specs = list(all_specs())
-        else:
-            cohorts = _plan(study, reporter).cohorts
-            specs = [(cohort.spec, cohort.dtype) for cohort in cohorts]
-        kernels = compile_kernels(specs, lambda what: reporter(Compiling(what)), **measured)
-        for cohort in cohorts:
-            note_compiled(cohort.method)
-    show(f"{count(kernels, 'kernel')} compiled and cached")
 
+        def note(what: str) -> None:
+            reporter(Compiling(what))
 
-def _warm_swarms(study: Study) -> None:
-    from fastgd.plan.swarms import make_swarm_plan
-    from fastgd.runs.swarms import compile_swarms
-
-    with Reporter() as reporter:
-        kernels = compile_swarms(make_swarm_plan(study), lambda what: reporter(Compiling(what)))
+        kernels = compile_kernels(all_specs(), note) if study is None else compile_units(_plan(study, reporter), note)
     show(f"{count(kernels, 'kernel')} compiled and cached")
 
 
 def _plan(study: Study, reporter: Reporter) -> "Plan":
-    """Load a study's data and plan it."""
-    from fastgd.plan.cohorts import make_plan
+    """Load a study's data, if it has any, and plan it."""
+    from fastgd.plan.planner import make_plan
     from fastgd.runs.runner import load_data
 
     return make_plan(study, load_data(study, None, reporter))

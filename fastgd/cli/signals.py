@@ -1,10 +1,10 @@
-"""What ends a command early: Ctrl-C, SIGTERM and SIGHUP alike, so that what is done is kept and a message says so.
+"""How signals end a command: Ctrl-C, SIGTERM and SIGHUP alike keep finished results and print a message that says so.
 
-The first of them raises KeyboardInterrupt between two bytecodes of the main thread, as Ctrl-C always does. The second
-one ends the process at once, with the exit code of the first: a thread of its own waits for it, since the main thread
-may be in a kernel or in the compiler for seconds. Both let go of the interpreter's lock; code that does not (some
-parsers of data files) is waited for. Where the first one comes while a finalizer or a callback of C code runs, Python
-ignores what it raises: it is raised again.
+The first signal raises KeyboardInterrupt between two bytecodes of the main thread, as Ctrl-C always does. The second
+one ends the process at once, with the exit code of the first. A thread of its own waits for it, since the main thread
+may spend seconds in a kernel or in the compiler, which release the interpreter's lock. Code that holds the lock, such
+as some parsers of data files, is waited for. If the first signal arrives while a finalizer or a callback of C code
+runs, Python ignores the KeyboardInterrupt, and the thread raises it again.
 """
 
 import ctypes
@@ -17,15 +17,15 @@ from contextlib import contextmanager, suppress
 from select import select
 from typing import Any, NoReturn
 
-AGAIN = 0.1  # seconds after which an interruption that was lost is raised again
+RETRY_SECONDS = 0.1  # after which an interruption that Python ignored is raised again
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 _received: list[int] = []
-_lost = threading.Event()
+_was_ignored = threading.Event()
 
 
 @contextmanager
 def handled() -> Iterator[None]:
-    """End the block as described above; a signal that is ignored, as SIGHUP is under nohup, stays ignored."""
+    """Handle signals in the block as described above; one that is ignored, as SIGHUP is under nohup, stays ignored."""
     numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
     numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     terminals = [file for file in (1, 2) if os.isatty(file)]
@@ -42,7 +42,7 @@ def handled() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = ignored
-        for number in numbers:  # nothing is left to be kept; of a second one the thread alone takes notice
+        for number in numbers:  # all results are kept by now; only the thread notices a second signal
             signal.signal(number, (lambda *_: None) if _received else signal.SIG_DFL)
 
 
@@ -53,24 +53,24 @@ def _forget() -> None:
 
 
 def _watch(reader: int, numbers: list[int]) -> None:
-    """End the process when a second signal arrives, and raise the first one again where it was lost."""
+    """End the process when a second signal arrives, and raise the first one again if Python ignored it."""
     seen: list[int] = []
     while len(seen) < 2:
-        if select([reader], [], [], AGAIN if seen else None)[0]:
+        if select([reader], [], [], RETRY_SECONDS if seen else None)[0]:
             seen += [number for number in os.read(reader, 1) if number in numbers]
-        elif _lost.is_set():
-            _lost.clear()
+        elif _was_ignored.is_set():
+            _was_ignored.clear()
             main = ctypes.c_ulong(threading.main_thread().ident or 0)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(KeyboardInterrupt))
     os._exit(128 + seen[0])
 
 
 def _noting(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return what Python calls for exceptions that it ignores: interruptions are noted, others told as before."""
+    """Return a hook for exceptions that Python ignores: it notes interruptions, and passes others on."""
 
     def note(ignored: Any) -> None:
         if issubclass(ignored.exc_type, KeyboardInterrupt) and _received:
-            _lost.set()
+            _was_ignored.set()
         else:
             hook(ignored)
 
@@ -80,20 +80,20 @@ def _noting(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _interrupt(number: int, terminals: list[int]) -> None:
     _received.append(number)
     for file in terminals:
-        if not os.isatty(file):  # it was closed, which is why: what is still said goes nowhere
+        if not os.isatty(file):  # the terminal was closed, which sent the signal: further output goes nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), file)
     raise KeyboardInterrupt
 
 
 def received() -> bool:
-    """Whether one of them arrived."""
+    """Whether a signal arrived."""
     return bool(_received)
 
 
 def leave() -> NoReturn:
-    """End an interrupted command, whose work is closed by now: Python's own end would let a second signal kill it."""
+    """End the process of an interrupted command at once: during Python's own shutdown a second signal would kill it."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # a terminal that is gone, a stream that is closed
+        with suppress(OSError, ValueError):  # the terminal is gone, or the stream is closed
             stream.flush()
     os._exit(code())
 

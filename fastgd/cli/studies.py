@@ -1,4 +1,4 @@
-"""Study files as commands read them: with the modules of their users, or without."""
+"""How commands read study files: with the user's own modules that a study names, or without importing them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from fastgd.runs.reporting.display import errors
 from fastgd.study.config import Study, read_fields
 from fastgd.study.plugins import plugins_of, without_plugins
-from fastgd.user_code.modules import before_imports, origin_of, refuse_import
+from fastgd.user_code.imports import before_imports, origin_of, refuse_import
 
 
 def read(path: Path, assignments: Sequence[str], *, plugins: bool) -> Study:
-    """Return the study of a file, with the replacements of the command line.
+    """Return the study of a file, with the values that the command line replaces.
 
-    Modules of its user's are named before they are imported, or refused.
+    Each of the user's own modules is named on standard error before it is imported, or refused.
     """
     named: set[str] = set()
 
@@ -26,9 +26,9 @@ def read(path: Path, assignments: Sequence[str], *, plugins: bool) -> Study:
 
 
 def read_without_plugins(path: Path, assignments: Sequence[str]) -> tuple[Study | None, list[str]]:
-    """Return what of a study needs no module of its user's, and in words what would be imported for all of it.
+    """Return the part of a study that needs none of the user's modules, and sentences on what the rest would import.
 
-    The study is None where nothing of it can be said without.
+    The part is None where the study has nothing without such a module.
     """
     fields, _, overridden = read_fields(path, assignments)
     named = plugins_of(fields)

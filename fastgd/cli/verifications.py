@@ -1,13 +1,13 @@
-"""`fastgd verify`: what is wrong in a results folder, as a table."""
+"""`fastgd verify`: checks a results folder, and shows what is wrong as a table."""
 
 from dataclasses import asdict
 from pathlib import Path
 
 from fastgd.cli.consoles import show, show_json, table
-from fastgd.store.inspection import Finding
+from fastgd.store.findings import Finding
 from fastgd.store.verification import Verification, verify
 
-SHOWN = 3  # trials of a file
+SHOWN = 3  # names of trials that are printed for each file
 
 
 def command(folder: Path, repair: bool, as_json: bool) -> bool:
@@ -23,7 +23,7 @@ def command(folder: Path, repair: bool, as_json: bool) -> bool:
 def _print(found: Verification) -> None:
     for title, rows in (("wrong", found.findings), ("to be noted", found.remarks)):
         if rows:
-            cells = [(each.file, each.problem, _trials(each)) for each in rows]
+            cells = [(finding.file, finding.problem, _trials(finding)) for finding in rows]
             show(table(title, ["file", "what", "trials"], cells))
     counts = f"{found.files:,} files with {found.trials:,} trials"
     if found.ok:
@@ -41,6 +41,6 @@ def _print(found: Verification) -> None:
     show(f"{way}: it computes {many}")
 
 
-def _trials(each: Finding) -> str:
-    rest = len(each.trials) - SHOWN
-    return ", ".join(each.trials[:SHOWN]) + (f" and {rest:,} more" if rest > 0 else "")
+def _trials(finding: Finding) -> str:
+    rest = len(finding.trials) - SHOWN
+    return ", ".join(finding.trials[:SHOWN]) + (f" and {rest:,} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""What every part of fastgd shares and no part owns: errors, names, numbers in words, texts of files, the system.
+"""What all parts of fastgd share: errors, registries, pickling, numbers as text, parsers, and the system's limits.
 
-Nothing here knows of studies, data or optimizers, and nothing imports Numba.
+Plain values come in and go out. Nothing here knows of studies, data or optimizers, and nothing imports Numba.
 """

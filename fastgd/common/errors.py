@@ -1,4 +1,4 @@
-"""The one error that is the user's to mend, and the hint that goes with a misspelt name."""
+"""`InputError`, which says what is wrong with the user's input, and the hint that goes with a misspelt name."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

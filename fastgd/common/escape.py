@@ -6,12 +6,12 @@ terminal's cursor or rename its window, marks that turn the direction of writing
 
 
 def for_terminal(text: str) -> str:
-    """Return a line of text in which whatever does not print, line breaks included, stands as its escape."""
+    """Return a line of text in which characters that do not print, line breaks included, are escape sequences."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def for_picture(text: str) -> str:
-    """Return a line of text as matplotlib shows it: without formulas, of which a dollar would begin one."""
+    """Return a line of text that matplotlib shows as it is: a dollar sign, which would begin a formula, is escaped."""
     return for_terminal(text).replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""Numbers in words, as tables, messages, progress and pictures show them."""
+"""Numbers as text, as tables, messages, progress and pictures show them."""
 
 from numbers import Integral, Real
 from typing import Any

@@ -1,4 +1,4 @@
-"""Texts of files as plain values: whatever is wrong with them is a ValueError, also what parsers stumble over."""
+"""TOML and JSON texts as plain values: whatever is wrong with a text raises ValueError, whatever the parser raises."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-MOST_DOTS = 8  # of a key: the parser's time grows with their square
+MOST_DOTS = 8  # in one key: the parser's time grows with their square
 _DOTTED = re.compile(rf"(?<![\w\"'.\t -])(?:[\w\"'-]{{1,99}}[ \t]{{0,9}}\.[ \t]{{0,9}}){{{MOST_DOTS}}}")
 
 
@@ -30,7 +30,7 @@ def _parsed(parse: Callable[[Any], Any], text: str | bytes) -> Any:
         return parse(text)
     except RecursionError:
         raise ValueError("tables or lists are nested too deeply") from None
-    except ValueError as error:  # of thousands of digits Python makes no number
+    except ValueError as error:  # Python refuses whole numbers of thousands of digits
         digits = re.search(r"value has (\d+) digits", str(error))
         if digits is None:
             raise
@@ -49,7 +49,7 @@ WORDS |= dict.fromkeys((list, tuple), "a list")
 
 
 def fault_of(cls: type, found: Mapping[str, Any]) -> str:
-    """Return which value has not the type of its field in a dataclass, and what it must be; "": all have theirs."""
+    """Say which value does not have the type of its field in a dataclass, and what it must be; "": all do."""
     for name, kind in get_type_hints(cls).items():
         if name in found and not _is(found[name], kind):
             return f"{name} must be {_in_words(kind)}, found {shortened(found[name])}"
@@ -57,13 +57,13 @@ def fault_of(cls: type, found: Mapping[str, Any]) -> str:
 
 
 def shortened(value: Any) -> str:
-    """Return a value in a few letters, whatever it is."""
+    """Return the `repr` of a value, cut to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _is(value: Any, kind: Any) -> bool:
-    """Whether a value that a parser returned has a type: tuples are lists there, and whole numbers are numbers too."""
+    """Whether a parsed value has a type: parsers return lists for tuples, and a whole number is a float too."""
     origin, inner = get_origin(kind) or kind, get_args(kind)
     if origin is UnionType:
         return any(_is(value, each) for each in inner)

@@ -1,4 +1,4 @@
-"""Properties that are computed once, without a lock: one that is held at a fork is never released in the child."""
+"""`cached_property` without a lock: a lock that another thread holds during a fork stays locked in the child."""
 
 import functools
 import sys
@@ -9,7 +9,7 @@ if TYPE_CHECKING or sys.version_info >= (3, 12):
 else:
 
     class cached_property(functools.cached_property):  # noqa: N801 (it takes the place of Python's own)
-        """What Python's own is from 3.12 on."""
+        """Python's own as it is from 3.12 on; older ones take a lock."""
 
         def __get__(self, instance: Any, owner: Any = None) -> Any:
             """Return the value, computed when it is first asked for."""

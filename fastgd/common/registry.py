@@ -1,5 +1,6 @@
 """A read-only mapping from names to frozen records: what tests, docs, benchmarks and `fastgd list` read."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Protocol, TypeVar
 
@@ -16,6 +17,17 @@ class Named(Protocol):
 
 
 R = TypeVar("R", bound=Named)
+
+
+class OfClass:
+    """A record of a class, `cls`, whose docstring says what it is."""
+
+    cls: type
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
 
 
 class Registry(Mapping[str, R]):

@@ -14,9 +14,15 @@ from filelock import BaseFileLock, FileLock, SoftFileLock
 from fastgd.common.errors import InputError
 
 ROOT = Path("/")
-WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}  # what such a file system says
+WITHOUT_LOCKS = {
+    errno.ENOSYS,
+    errno.ENOLCK,
+    errno.EOPNOTSUPP,
+    errno.ENOTSUP,
+}  # the errors of file systems that cannot lock files
 UNKNOWN_MEMORY = 16 << 30  # bytes, where the platform does not tell
-# Bytes of addresses, and of data, that importing NumPy, SciPy, pandas, Arrow and Numba takes; and a thread of theirs.
+# Bytes that importing NumPy, SciPy, pandas, Arrow and Numba takes, of address space and of data; and what each of
+# their threads takes.
 LIBRARIES = {"RLIMIT_AS": 720e6, "RLIMIT_DATA": 280e6}
 THREAD = 20_000_000
 
@@ -76,7 +82,7 @@ def lock_of(path: Path) -> BaseFileLock:
 def processors(root: Path = ROOT) -> int:
     """Return how many processors this process may use: by its affinity, and by the quotas of its control groups.
 
-    A quota of one processor and a half is two: a thread more waits, one less leaves a part of the quota unused.
+    A quota of 1.5 processors counts as two: one thread would leave a third of the quota unused.
     """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [quota / period for quota, period in _cpu_quotas(root) if quota > 0 and period > 0]
@@ -84,7 +90,7 @@ def processors(root: Path = ROOT) -> int:
 
 
 class MemoryUse(NamedTuple):
-    """Bytes of memory that this process has: in the machine, at the most so far, as addresses, of these its data."""
+    """Bytes of memory that this process uses: resident, resident at its peak, address space, and data in that space."""
 
     resident: int
     peak: int
@@ -116,7 +122,7 @@ def memory_use(root: Path = ROOT) -> MemoryUse:
 def memory_limits(root: Path = ROOT) -> list[MemoryLimit]:
     """Return the limits to this process's memory: the machine's, those of its control groups, and its own.
 
-    Its own ones count addresses, also those where nothing has been written yet.
+    The process's own limits (`ulimit`) count its address space, whether or not anything has been written there.
     """
     use = memory_use(root)
     groups = (MemoryLimit("its control group's", most, use.resident) for most in _memory_limits(root))
@@ -131,15 +137,15 @@ def memory(root: Path = ROOT) -> int:
 
 
 def make_room() -> None:
-    """Prepare for the libraries where this process has a limit of its own; see `LIBRARIES`.
+    """Make sure that the libraries load where this process's memory is limited (`ulimit`); see `LIBRARIES`.
 
-    Call it before they are imported: some abort without memory, or wait for it for ever. Arrow's usual allocator would
-    reserve 1 GB of addresses at once, which nothing else may use then.
+    Call it before they are imported: without memory, some abort and others hang. Arrow's usual allocator would reserve
+    1 GB of address space at once, which then counts against the limit.
 
     Raises
     ------
     InputError
-        They would not find room.
+        The limits leave too little memory for them.
     """
     own = [limit for limit in memory_limits() if limit.name in LIBRARIES]
     if own and "pyarrow" not in sys.modules:
@@ -162,7 +168,7 @@ def _physical_memory() -> int:
 
 
 def _own_limits() -> Iterator[tuple[str, int]]:
-    """The limits of the process's address space and of its data; none is infinite."""
+    """Yield the limits of the process's address space and of its data, if it has any."""
     try:
         import resource
     except ImportError:  # Windows
@@ -172,7 +178,7 @@ def _own_limits() -> Iterator[tuple[str, int]]:
 
 
 def _cpu_quotas(root: Path) -> Iterator[tuple[int, int]]:
-    """The microseconds that may be computed, and of which period; without a limit -1, or nothing."""
+    """Yield quota and period in microseconds, how long the process may compute in each period; -1 is no quota."""
     for folder in _groups(root, "cpu"):
         quota, *period = _numbers(folder / "cpu.max") or _numbers(folder / "cpu.cfs_quota_us") or [-1]
         yield quota, (period or _numbers(folder / "cpu.cfs_period_us") or [100_000])[0]
@@ -184,7 +190,7 @@ def _memory_limits(root: Path) -> Iterator[int]:
 
 
 def _numbers(file: Path) -> list[int]:
-    """The numbers of a control group's file; none where it is not there, or says "max"."""
+    """Return the numbers in a control group's file; none where there is no such file, or it says "max"."""
     try:
         return [int(word) for word in file.read_text(encoding="utf-8").split()]
     except (OSError, ValueError):
@@ -192,9 +198,9 @@ def _numbers(file: Path) -> list[int]:
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """The folders of the control groups that this process is in, with all that lie around them.
+    """Yield the folders of the control groups that this process is in, and of the groups around these.
 
-    Of version 2 all controllers share one tree; of version 1 each has its own. A container sees a part of the tree,
+    In version 2 all controllers share one tree; in version 1 each has its own. A container sees a part of the tree,
     mounted as if it were the whole; where its own path is not below the mount's, the mount is its group.
     """
     paths = {kind: path for kind, path in _memberships(root) if kind in ("", controller)}
@@ -215,7 +221,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _memberships(root: Path) -> Iterator[tuple[str, str]]:
-    """Controllers (version 2: "") and the path of this process in their tree: lines like `4:cpu,cpuacct:/a/b`."""
+    """Yield controllers (version 2: "") and this process's path in their tree, from lines `4:cpu,cpuacct:/a/b`."""
     for line in _lines(root / "proc/self/cgroup"):
         fields = line.split(":", 2)
         if len(fields) == 3:  # a sandbox may write lines of another form
@@ -223,7 +229,7 @@ def _memberships(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _mounts(root: Path, controller: str) -> Iterator[tuple[str, str, Path]]:
-    """The trees of a controller: it (version 2: ""), which part of the tree is mounted, and where.
+    """Yield the mounted trees of a controller: its name (version 2: ""), the part that is mounted, and where.
 
     A line is `31 23 0:28 /part /mount/point options - cgroup2 source options`.
     """

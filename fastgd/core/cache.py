@@ -4,6 +4,17 @@ Its folder is named after a hash of all sources that kernels are made of. An ent
 digest of what follows: it is unpickled and run only if it is what was written, and a file that is not is set aside.
 Only this user may write there, as what stands there is run. Where there is no such folder, or where its disk is full,
 kernels are compiled in each process.
+
+Numba's own cache does not see an edited function in another file, keeps an index of each function's files that all
+processes change, and runs whatever it finds: an emptied index ended every later run, a flipped bit in machine code
+ended it by a signal. A user's own rule, loss or landscape carries in its type the hash of its source, of every module
+of the user's that it reaches, and of the constants that its functions read.
+
+There are two locks, in one order. A thread that compiles holds Numba's lock, which the threads of this process share,
+and below it the lock of one kernel, so that other processes wait for this kernel and compile others meanwhile. At first
+our lock was taken before Numba's by some and after it by others, and two threads waited for each other. Who waits is
+told for whom after 5 s, and goes on without the other process once that has brought no new kernel for 120 s. A fork
+waits until other threads have compiled what they are at, since their locks would stay held in the child.
 """
 
 import hashlib

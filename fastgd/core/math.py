@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgd.user_code.lane_values import Symbol
+from fastgd.user_code.kernel_values import Symbol
 
 
 def power(x: Any, t: int) -> Any:
@@ -20,7 +20,7 @@ def power(x: Any, t: int) -> Any:
     All lanes share t, so this is some 2 log2(t) multiplications for a whole vector of lanes; a `pow` for each lane
     costs more than the rest of a small step.
     """
-    return x**t if isinstance(t, Symbol) else whole_power(x, t)  # a proof is for all t
+    return x**t if isinstance(t, Symbol) else whole_power(x, t)  # symbols: a proof holds for all t
 
 
 def whole_power(x: Any, t: int) -> Any:
@@ -40,33 +40,33 @@ def exp(z: Any) -> Any:
         return np.exp(z)
 
 
-TINY = 2.0**-126  # the smallest normal number of float32: what keeps 0 / 0 from being no number
+SMALLEST_NORMAL = 2.0**-126  # of float32: as a least divisor it keeps 0 / 0 from being NaN
 
-# Squares of the largest floats are infinite, and those of the smallest ones zero, but not in units of their own.
-UP, DOWN = 2.0**600, 2.0**-600
-MOST, LEAST = 2.0**1000, 2.0**-900  # of a sum of squares in plain units
+# Squares of large floats overflow and those of small ones become 0, unless the floats are scaled before.
+SCALE_UP, SCALE_DOWN = 2.0**600, 2.0**-600
+LARGEST_SUM, SMALLEST_SUM = 2.0**1000, 2.0**-900  # of squares that are not scaled
 
 
 def squares(x: Any) -> tuple[Any, Any, Any]:
-    """Return the square of a number in three units, which are to be summed each by itself: see `root`."""
+    """Return the square of a number scaled down, as it is, and scaled up; each is summed by itself: see `root`."""
     with np.errstate(over="ignore", under="ignore"):
         return in_units(x)
 
 
 def in_units(x: Any) -> tuple[Any, Any, Any]:
-    """The same for kernels: without a choice, which would cost more than the squares."""
-    large, small = x * DOWN, x * UP
+    """Return the same in kernels: computing all three squares is cheaper than choosing one."""
+    large, small = x * SCALE_DOWN, x * SCALE_UP
     return large * large, x * x, small * small
 
 
 def root(sums: Any) -> Any:
-    """Return the root of summed squares, from the sums in the three units of `squares`: from the one that has it."""
-    large, rest, small = np.sqrt(sums[0]) * UP, np.sqrt(sums[1]), np.sqrt(sums[2]) * DOWN
-    return np.where(sums[1] > MOST, large, np.where(sums[1] < LEAST, small, rest))  # a NaN is in neither
+    """Return the root of a sum of squares from the three sums of `squares`, by the one that is exact."""
+    large, rest, small = np.sqrt(sums[0]) * SCALE_UP, np.sqrt(sums[1]), np.sqrt(sums[2]) * SCALE_DOWN
+    return np.where(sums[1] > LARGEST_SUM, large, np.where(sums[1] < SMALLEST_SUM, small, rest))  # NaN: `rest`
 
 
 def hypot(x: Any, y: Any) -> Any:
-    """Return `sqrt(x^2 + y^2)`, also where the squares have no place among floats."""
+    """Return `sqrt(x^2 + y^2)`, also where a square would overflow or become 0."""
     a, b = squares(x), squares(y)
     return root((a[0] + b[0], a[1] + b[1], a[2] + b[2]))
 

@@ -1,7 +1,11 @@
-"""Standard normal numbers for kernels that depend on a key and a counter alone, and on nothing that ran before.
+"""Random numbers for kernels, normal or uniform, each a function of a key and a counter alone.
 
 No state is carried from one number to the next, so a lane's noise is the same in every tile, on every thread and after
 every interruption, and a run that is resumed needs no generator to be saved.
+
+Gradient noise is a function of (seed, start, step, coordinate) alone (`core/random.py`), so all configurations see the
+same. Starts that are drawn, over data too, come from such counters as well, because NumPy's generators may give other
+numbers in another version; an id holds the first numbers of their stream.
 """
 
 from typing import Any
@@ -17,8 +21,37 @@ from fastgd.core.compile import jit
 from fastgd.core.vectors import I64, Vector, address, constant, splat
 
 _GOLDEN = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio, odd: its multiples visit every number
-_MIXERS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))  # a shift and a multiplier each; then one more shift
-_LAST_SHIFT = 31
+_SHIFTS, _FACTORS = (30, 27, 31), (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+
+
+# --- the hash ---------------------------------------------------------------------------------------------------------
+
+
+def mix(x: Any) -> Any:
+    """Return the hash of 64-bit numbers, an array or in a kernel one number: SplitMix64's finaliser, see `normal`."""
+    x = (x ^ (x >> np.uint64(_SHIFTS[0]))) * np.uint64(_FACTORS[0])
+    x = (x ^ (x >> np.uint64(_SHIFTS[1]))) * np.uint64(_FACTORS[1])
+    return x ^ (x >> np.uint64(_SHIFTS[2]))
+
+
+def _emit_mix(builder, x):
+    """Emit `mix` for a vector of 64-bit numbers, which Numba has no type for."""
+
+    def folded(x, shift: int):
+        return builder.xor(x, builder.lshr(x, constant(x.type, shift)))
+
+    x = builder.mul(folded(x, _SHIFTS[0]), constant(x.type, _FACTORS[0]))
+    x = builder.mul(folded(x, _SHIFTS[1]), constant(x.type, _FACTORS[1]))
+    return folded(x, _SHIFTS[2])
+
+
+@jit
+def splitmix(x):
+    """Return the first output of the generator SplitMix64 started at a number, in a kernel: see `normal`."""
+    return _mix_in_kernel(x + np.uint64(_GOLDEN))
+
+
+_mix_in_kernel = jit(mix)
 
 
 # --- in a kernel ------------------------------------------------------------------------------------------------------
@@ -85,13 +118,6 @@ def _uniform(typingctx, shape, keys, index, counter, draw):
     return vector(shape, keys, types.intp, types.uint64, types.uint64), codegen
 
 
-def _emit_mix(builder, x):
-    for shift, multiplier in _MIXERS:
-        x = builder.xor(x, builder.lshr(x, constant(x.type, shift)))
-        x = builder.mul(x, constant(x.type, multiplier))
-    return builder.xor(x, builder.lshr(x, constant(x.type, _LAST_SHIFT)))
-
-
 @intrinsic
 def _narrow(typingctx, like, vector):
     """`_narrow(like, vector)`: float64 elements, rounded to the array's type."""
@@ -149,7 +175,7 @@ def stream_keys(seed: int, starts: Any) -> np.ndarray[Any, Any]:
     starts = np.asarray(starts, np.int64)
     origin = _outputs(np.array([int(seed) % 2**64], np.uint64), 1)
     steps = (starts.ravel().astype(np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN)
-    return _mix(origin + steps).reshape(starts.shape)
+    return np.asarray(mix(origin + steps)).reshape(starts.shape)
 
 
 def uniform_numbers(keys: np.ndarray[Any, Any], first: int, count: int) -> np.ndarray[Any, Any]:
@@ -168,7 +194,7 @@ def uniform_numbers(keys: np.ndarray[Any, Any], first: int, count: int) -> np.nd
         See `normal` for the generator and its source.
     """
     outputs = np.arange(first + 1, first + count + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
-    return ((_mix(keys[:, None] + outputs) >> np.uint64(11)) + np.uint64(1)) * 2.0**-53
+    return ((mix(keys[:, None] + outputs) >> np.uint64(11)) + np.uint64(1)) * 2.0**-53
 
 
 def _uniform_numbers(keys: np.ndarray[Any, Any], output: int) -> np.ndarray[Any, Any]:
@@ -178,10 +204,4 @@ def _uniform_numbers(keys: np.ndarray[Any, Any], output: int) -> np.ndarray[Any,
 
 def _outputs(keys: np.ndarray[Any, Any], output: int) -> np.ndarray[Any, Any]:
     """Return an output of SplitMix64 started at each key; the first is 1."""
-    return _mix(keys + np.uint64(output * _GOLDEN % 2**64))
-
-
-def _mix(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    for shift, multiplier in _MIXERS:
-        x = (x ^ (x >> np.uint64(shift))) * np.uint64(multiplier)
-    return x ^ (x >> np.uint64(_LAST_SHIFT))
+    return np.asarray(mix(keys + np.uint64(output * _GOLDEN % 2**64)))

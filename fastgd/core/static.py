@@ -1,4 +1,4 @@
-"""Compile-time constants as arguments of kernels: two values are two specialisations."""
+"""Compile-time constants as arguments of kernels, and kernels that are called by their address."""
 
 import operator
 from typing import Any
@@ -65,9 +65,9 @@ def static(typingctx, constant, name):
 def call_at(typingctx, address, shape, arguments):
     """`call_at(address, shape, (a, b, ...))`: call the kernel `f(static, shape, a, b, ...)` by its address.
 
-    An error in it is noted in the row that the address is of, and raised when the call from Python has ended (see
-    `raise_failed`): to leave the driver at once would cost it a tenth, since Numba then counts the references of each
-    view that it makes.
+    An error in the kernel is noted beside its address, and raised after the call from Python has ended (see
+    `raise_failed`): if the driver could stop at once, Numba would count references of every view in it, which takes a
+    tenth of the time.
 
     Arrays must be C-contiguous, whole numbers are int64: what `address_of` compiles kernels for.
     """
@@ -92,7 +92,7 @@ def call_at(typingctx, address, shape, arguments):
     return types.void(types.int64, shape, arguments), codegen
 
 
-# Of each kernel that is called by its address: where its code stands, and whether it has failed.
+# For each kernel that is called by its address, by that address: its name, and [address, whether it has failed].
 _called: dict[int, tuple[str, NDArray[np.int64]]] = {}
 
 

@@ -1,6 +1,6 @@
-"""exp, log, log1p, tanh, sin, cos and the cube root on vectors of lanes, as polynomials and steps of Halley's.
+"""exp, log, log1p, tanh, sin, cos and the cube root of vectors of lanes, by polynomials and Halley's method.
 
-A call a lane takes six times as long. Importing this module teaches Numba the functions.
+Calling the C library for each lane takes six times as long. Importing this module teaches Numba the functions.
 """
 
 from typing import NamedTuple
@@ -70,9 +70,10 @@ _COS = {
 
 
 class _Format(NamedTuple):
-    """What the functions need of a floating-point format.
+    """Constants of a floating-point format.
 
-    Where exp is finite and normal, bits, log(2) in two pieces, pi / 2 in three, how far sin and cos go by these.
+    exp is finite and normal from `low` to `high`; log(2) is a sum of two numbers, and pi / 2 (`quarter`) of three; sin
+    and cos are computed by these up to `far`. `bits` counts all bits, `mantissa` those of the fraction.
     """
 
     low: float
@@ -86,7 +87,7 @@ class _Format(NamedTuple):
 
     @property
     def one(self) -> int:
-        """The bits of 1.0, but for their place: the exponent's bias."""
+        """The exponent's bias, which is the exponent of 1.0 as it is stored."""
         return (1 << (self.bits - self.mantissa - 2)) - 1
 
 
@@ -267,7 +268,7 @@ def _wave(builder, x, ahead: int):
 
 
 def _or_library(builder, name: str, x, near):
-    """`near`, but the C library's function, in float64, for lanes that are too far out for the reduction."""
+    """Return `near`, and for lanes beyond `far` the C library's function in float64."""
     kind = x.type
     limit = constant(kind, _FORMATS[str(kind.element)].far)
     far = builder.fcmp_ordered(">", call_llvm(builder, "fabs", x), limit)

@@ -1,8 +1,15 @@
 """Vectors of lanes as Numba values, with NumPy's element-wise functions on them.
 
-A kernel that names its vectors keeps a register block of accumulators where LLVM would spill an array, and needs no
-alias analysis to come out as packed code: rules and losses are called on vectors, so what they compile to does not
-depend on what the optimizer can prove. LLVM splits a vector on machines whose registers are narrower.
+Kernels name their vectors, where plain loops over arrays would leave it to LLVM to vectorise them: accumulators stay in
+registers, and rules and losses become vector instructions whether or not LLVM can prove that arrays do not overlap.
+LLVM splits a vector on machines whose registers are narrower.
+
+The rule is called on vectors of lanes (`core/vectors.py`), a small Numba type with arithmetic and NumPy's element-wise
+functions, and not in a scalar loop that LLVM may or may not vectorise. So packed code is a matter of types: it does not
+depend on what alias analysis can prove about three or eight arrays, and a user's rule in another module is as fast as
+ours. The price: rules have no `if` on values (`np.where` instead); categorical choices such as `form = "lecture"` are
+constants of the type and may be branched on. The same text runs on NumPy arrays, which is how tests compare it with the
+published equations.
 """
 
 import operator
@@ -104,7 +111,7 @@ def call_llvm(builder, name: str, *values):
 def elementwise(functions: tuple[Any, ...], arity: int, emit: Callable[..., Any], mask: bool = False):
     """Teach Numba an operator or a NumPy function on vectors, with numbers mixed in.
 
-    At the level of types and instructions: an overload is a function more to compile for each use.
+    It emits the instructions itself: each use of a Numba overload would be one more function to compile.
     """
 
     class Template(AbstractTemplate):
@@ -139,7 +146,7 @@ def _compare(predicate: str) -> Callable[..., Any]:
 
 
 def _select(predicate: str) -> Callable[..., Any]:
-    # NaN must win, as in np.maximum: a diverged lane may not be clamped back to life.
+    # NaN is kept, as np.maximum keeps it: clamping must not make a diverged lane finite again.
     def emit(builder, a, b):
         chosen = builder.select(builder.fcmp_ordered(predicate, a, b), a, b)
         return builder.select(builder.fcmp_unordered("uno", a, a), a, chosen)
@@ -168,7 +175,7 @@ def _subtract(builder, a, b):
 
 
 def _is_product(value) -> bool:
-    # Left to LLVM, copies of a loop's body would contract other products, and bits would depend on where calls are cut.
+    # LLVM would fuse other products in each copy of a loop's body: bits would depend on how steps are split into calls.
     return isinstance(value, ir.Instruction) and value.opname == "fmul"
 
 
@@ -209,7 +216,7 @@ for _pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector), 
 
 
 class _Power(AbstractTemplate):
-    """Whole powers that the source names are products; any other is the C library's `pow`, a lane at a time."""
+    """A power: products if the source names a whole exponent, else a call of the C library's `pow` for each lane."""
 
     prefer_literal = True
 
@@ -237,7 +244,7 @@ def _whole_power(builder, x, exponent: int):
 
 
 def _lower_power(context, builder, sig, args):
-    """In float64 for either type: the places of an exponent count."""
+    """Compute the power in float64 for both types: rounding the exponent to float32 would change it."""
     wide = Vector(types.float64, sig.return_type.count)
     double, kind = context.get_value_type(wide), context.get_value_type(sig.return_type)
     values = [_as_vector(context, builder, v, t, wide) for v, t in zip(args, sig.args, strict=True)]
@@ -386,7 +393,7 @@ def register_bits() -> tuple[int, int]:
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
-    """Return zeros that start on a cache line: 1.4 times in the dense tile."""
+    """Return zeros that start on a cache line, which makes the dense tile 1.4 times as fast."""
     dtype = np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
     raw = np.zeros(size + 64, np.uint8)

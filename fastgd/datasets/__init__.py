@@ -1,4 +1,8 @@
-"""Datasets: by name, from files, synthetic or in memory; and their preparation for the engine."""
+"""Datasets: by name, from files, synthetic or in memory; and their preparation for the engine.
+
+A name, a path, keys or arrays come in; rows of finite numbers and their targets go out, split and scaled as a study
+says. No value is guessed, filled in or dropped without a note.
+"""
 
 from fastgd.datasets.arrays import from_arrays
 from fastgd.datasets.load import Source, load

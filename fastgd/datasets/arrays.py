@@ -34,7 +34,7 @@ def from_arrays(X: Any, y: Any, name: str = "arrays") -> Dataset:
     if not isinstance(X, np.ndarray) or not isinstance(y, np.ndarray):
         frames.check_aligned(X, y, name)
         X, y = _table(X, "X", name), _table(y, "y", name)
-    if hasattr(X, "columns") and hasattr(X, "isetitem"):  # pandas' frame: it is not imported for arrays
+    if hasattr(X, "columns") and hasattr(X, "isetitem"):  # a frame: pandas is not imported to ask
         features = tuple(str(column) for column in X.columns)
         return build(name, frames.numbers(X, name), y, features)
     return build(name, X if hasattr(X, "toarray") else _array(X, "X", name), y)
@@ -62,7 +62,7 @@ def _array(given: Any, what: str, name: str, dtype: Any = None) -> NDArray[Any]:
 
 
 def _mask(given: Any) -> NDArray[np.bool_]:
-    """Return what numpy.asarray would forget: the mask of an array, or of the rows of a list."""
+    """Return the mask of an array, or of the rows of a list, which numpy.asarray would drop."""
     if isinstance(given, np.ma.MaskedArray):
         return np.ma.getmaskarray(given)
     if isinstance(given, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in given):
@@ -80,7 +80,7 @@ def build(
 ) -> Dataset:
     """Check an array or scipy sparse matrix X and its targets; `name` stands first in every message."""
     if X.ndim != 2 or 0 in X.shape:
-        noted = "".join(f"; {note}" for note in notes)  # of columns that are left out
+        noted = "".join(f"; {note}" for note in notes)  # which name columns that were left out
         raise InputError(f"{name}: X must have rows and columns, (n, d); found shape {X.shape}{noted}")
     if X.dtype == object and isinstance(X, np.ndarray):
         import pandas as pd
@@ -128,7 +128,7 @@ def check_finite(X: Matrix, features: Sequence[str], name: str, place: Place) ->
 
 
 def _first_not_finite(values: Floats, step: int = 1 << 20) -> int | None:
-    """Return the position among the values in C order, looked for in blocks."""
+    """Return the position, in C order, of the first value that is not finite; values are checked in blocks."""
     flat = values.reshape(-1)
     for start in range(0, flat.size, step):
         bad = np.flatnonzero(~np.isfinite(flat[start : start + step]))
@@ -141,14 +141,14 @@ def _targets(values: Any, name: str, place: Place) -> NDArray[Any]:
     """Return y as float64 or as labels (str), (n,)."""
     import pandas as pd
 
-    # objects, because an array of a list makes texts of the numbers that stand beside texts
+    # as objects: of a list of numbers and texts, NumPy would make an array of texts
     y = _array(values, "y", name, object if isinstance(values, list | tuple) else None)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
         raise InputError(f"{name}: y must have one value a row, (n,); found shape {y.shape}")
     if y.dtype.kind == "T":
-        y = y.astype(object)  # what is missing is an object of the user's choice
+        y = y.astype(object)  # texts among which an object of the user's choice stands for a missing one
     missing = np.flatnonzero(pd.isna(y))
     if missing.size:
         raise InputError(f"{name}: {place(missing[0])} has no target: found {y[missing[0]]}")

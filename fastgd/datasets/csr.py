@@ -1,4 +1,4 @@
-"""Sparse features: the canonical form, and what is done with it. scipy is imported where there are sparse features.
+"""Sparse features: their canonical form, and operations on it. scipy is imported only where there are sparse features.
 
 Canonical is a `csr_array` whose rows' columns ascend, without duplicates and stored zeros: float64 or float32 `data`,
 int32 `indices`, int64 `indptr`, contiguous and writeable. So equal matrices have equal arrays, and a kernel has one
@@ -14,8 +14,8 @@ from fastgd.common.errors import InputError
 from fastgd.datasets.record import CSR, Floats, check_memory
 
 MOST_COLUMNS = 2**31 - 1
-FORM: Any = ("C", "A", "W")  # contiguous, aligned, writeable
-BLOCK = 1 << 20  # dense values at a time
+ARRAY_FLAGS: Any = ("C", "A", "W")  # contiguous, aligned, writeable
+VALUES_PER_BLOCK = 1 << 20  # of a dense array, converted at a time
 
 
 def canonical(X: Any, name: str) -> CSR:
@@ -37,11 +37,11 @@ def canonical(X: Any, name: str) -> CSR:
 
 
 def _checked(X: Any) -> Any:
-    """Return the matrix as CSR, on arrays of its own or the caller's, or raise ValueError: C code trusts indices."""
+    """Return the matrix as CSR, maybe on the caller's arrays; ValueError where C code would follow wrong indices."""
     from scipy.sparse import csr_array
 
     if X.format in ("csr", "csc", "bsr"):
-        # around the same arrays: checking a matrix may trim and cast its own
+        # a new matrix around the same arrays: a check may trim and cast those of the matrix that it checks
         X = type(X)((_summable(X.data), X.indices, X.indptr), shape=X.shape)
         X.check_format(full_check=True)
     elif X.format == "coo":
@@ -52,7 +52,7 @@ def _checked(X: Any) -> Any:
 
 
 def _summable(data: NDArray[Any]) -> NDArray[Any]:
-    """Return values whose sums are right: duplicates of small integers would wrap around."""
+    """Return integers as float64: sums of duplicates could overflow a small integer type."""
     return data.astype(np.float64) if data.dtype.kind in "iu" else data
 
 
@@ -70,9 +70,9 @@ def assembled(data: Floats, indices: Any, indptr: Any, shape: tuple[int, int]) -
     from scipy.sparse import csr_array
 
     X: Any = csr_array(shape, dtype=data.dtype)
-    X.data = np.require(data, data.dtype.newbyteorder("="), FORM)
-    X.indices = np.require(indices, np.int32, FORM)
-    X.indptr = np.require(indptr, np.int64, FORM)
+    X.data = np.require(data, data.dtype.newbyteorder("="), ARRAY_FLAGS)
+    X.indices = np.require(indices, np.int32, ARRAY_FLAGS)
+    X.indptr = np.require(indptr, np.int64, ARRAY_FLAGS)
     X.has_canonical_format = True
     checked: CSR = X
     return checked
@@ -82,7 +82,7 @@ def from_dense(X: Floats) -> CSR:
     """Return the non-zeros of a dense array (n, d)."""
     from scipy.sparse import csr_array, vstack
 
-    step = max(1, BLOCK // X.shape[1])  # scipy's own temporaries take four times the non-zeros
+    step = max(1, VALUES_PER_BLOCK // X.shape[1])  # scipy's temporary arrays are four times the non-zeros
     csr: Any = vstack([csr_array(X[start : start + step]) for start in range(0, len(X), step)], format="csr")
     return assembled(csr.data, csr.indices, csr.indptr, X.shape)
 
@@ -96,7 +96,7 @@ def take(X: CSR, rows: NDArray[np.intp] | None) -> CSR:
 
 
 def at_columns(X: CSR, place: NDArray[np.intp], columns: int) -> CSR:
-    """Return the matrix (n, columns) that has column j of X at place[j], each place once."""
+    """Return the matrix (n, columns) whose column place[j] is column j of X; places differ."""
     from scipy.sparse import csr_array
 
     moved: Any = csr_array((X.data, place[X.indices], X.indptr), shape=(X.shape[0], columns))

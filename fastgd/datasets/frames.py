@@ -1,4 +1,4 @@
-"""Tables of other libraries: from what was given to pandas, and from pandas to numbers."""
+"""Tables of other libraries: converted to pandas, and from pandas to numbers."""
 
 import warnings
 from decimal import Decimal
@@ -11,20 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
+from fastgd.common.parsing import shortened
 from fastgd.datasets.record import Floats, Place, row_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
-REAL = (Real, Decimal, np.bool_)
-EXACT = 1 << 53
+NUMBER_TYPES = (Real, Decimal, np.bool_)
+LARGEST_EXACT = 1 << 53  # up to here float64 holds every whole number
 PANDAS_INDEX = "__index_level_"  # how pandas names the stored column of an index without a name
 
 
 def to_pandas(given: Any) -> Any:
-    """Return a pyarrow or polars table, or a table of any other library, as pandas has it; all else as it is.
+    """Return a table of pyarrow, polars or any other library as a table of pandas; anything else as it is.
 
-    A conversion of its own comes first, then Arrow's protocol of streams, then that of interchange.
+    The table's own `to_pandas` is tried first, then Arrow's protocol of streams, then the interchange protocol.
     """
     import pandas as pd
 
@@ -42,7 +43,7 @@ def to_pandas(given: Any) -> Any:
         import pyarrow.interchange as protocol
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # about the protocol: there is no other way here
+            warnings.simplefilter("ignore", DeprecationWarning)  # of the protocol: the table has no other
             return protocol.from_dataframe(given).to_pandas()
     return given
 
@@ -58,10 +59,10 @@ def _of_stream(given: Any) -> Any:
 
 
 def check_aligned(X: Any, y: Any, name: str) -> None:
-    """Refuse pandas objects whose indexes differ: rows are taken by position, and labels say another order.
+    """Refuse pandas objects whose indexes differ: rows are matched by position, and the labels suggest another order.
 
-    A default index on one side alone is refused too: it is what shuffled rows leave where one of the two was reset,
-    and what sorted rows leave where one was not, and only in the first case do the positions fit.
+    A default index on one side alone is refused too. It arises when rows were shuffled and one index was reset, where
+    positions match, but also when only one side was sorted, where they do not.
     """
     import pandas as pd
 
@@ -106,27 +107,21 @@ def _objects(column: "pd.Series[Any]", label: str, where: str, place: Place) -> 
     import pandas as pd
 
     values = column.astype(object).to_numpy()
-    categories = isinstance(column.dtype, pd.CategoricalDtype)  # their numbers are names
+    categories = isinstance(column.dtype, pd.CategoricalDtype)  # numbers that are names of categories
     wrong = range(len(values)) if categories else [i for i, value in enumerate(values) if not is_number(value)]
     if not len(wrong):
         return np.array([float(value) for value in values])
     row = next((i for i in wrong if not categories and not _reads(values[i])), wrong[0])
     kind = "categorical, and not numeric" if categories else "not numeric"
     raise InputError(
-        f"{where}: column {label!r} is {kind}: {place(row)} holds {shown(values[row])}; drop the "
+        f"{where}: column {label!r} is {kind}: {place(row)} holds {shortened(values[row])}; drop the "
         f"column, or encode it as numbers (pandas.get_dummies makes one-hot columns){_marks(values[row], place)}"
     )
 
 
-def shown(value: Any) -> str:
-    """Return a value as messages show it, which is in part where it is long."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def is_number(value: Any) -> bool:
     """Whether an object is a real number that float64 can hold; booleans are."""
-    if not isinstance(value, REAL):
+    if not isinstance(value, NUMBER_TYPES):
         return False
     try:
         float(value)
@@ -136,7 +131,7 @@ def is_number(value: Any) -> bool:
 
 
 def _reads(value: Any) -> bool:
-    """Whether a text could be meant as a number, or nothing is there: others say better what is wrong."""
+    """Whether a value is missing or the text of a number: a message shows another value where it can."""
     import pandas as pd
 
     if not isinstance(value, str):
@@ -168,16 +163,16 @@ def of_objects(y: NDArray[Any], name: str, place: Place) -> NDArray[Any]:
     if all(isinstance(value, str | bytes) for value in y):
         return np.array([as_text(value, name) for value in y])
     first = y[0]
-    kind: Any = (str, bytes) if isinstance(first, str | bytes) else REAL
-    row = next(i for i, value in enumerate(y) if not isinstance(value, kind) or not (kind != REAL or is_number(value)))
-    against = f", and {place(0)} {shown(first)}" if row else ""
+    texts = isinstance(first, str | bytes)
+    row = next(i for i, value in enumerate(y) if not (isinstance(value, str | bytes) if texts else is_number(value)))
+    against = f", and {place(0)} {shortened(first)}" if row else ""
     raise InputError(
-        f"{name}: y must hold numbers or labels; found {y.dtype}: {place(row)} holds {shown(y[row])}{against}"
+        f"{name}: y must hold numbers or labels; found {y.dtype}: {place(row)} holds {shortened(y[row])}{against}"
     )
 
 
 def _whole(value: Any) -> int:
-    """Return a number that is exact and whole, a Decimal too; 0 for all others."""
+    """Return an exact whole number as an int, and 0 for any other number: these are not checked."""
     exact = isinstance(value, Integral | Fraction | Decimal) and isfinite(value)
     return int(value) if exact and value == int(value) else 0
 
@@ -193,6 +188,6 @@ def as_text(value: str | bytes, name: str) -> str:
 def check_exact(y: Any, name: str, place: Place) -> None:
     """Refuse whole numbers beyond 2^53: float64 makes one number of two of them, and one class of two labels."""
     extremes = (y.max(), y.min()) if isinstance(y, np.ndarray) and y.size else (max(y, default=0), min(y, default=0))
-    if max(int(extremes[0]), -int(extremes[1])) > EXACT:
-        row, found = next((i, int(value)) for i, value in enumerate(y) if abs(int(value)) > EXACT)
+    if max(int(extremes[0]), -int(extremes[1])) > LARGEST_EXACT:
+        row, found = next((i, int(value)) for i, value in enumerate(y) if abs(int(value)) > LARGEST_EXACT)
         raise InputError(f"{name}: {place(row)}: the target is {found}; whole numbers are exact up to 2**53 alone")

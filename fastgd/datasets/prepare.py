@@ -14,13 +14,13 @@ from fastgd.datasets.targets import Label, Targets, numeric_targets
 
 Rows = NDArray[np.intp]
 Layout = Literal["auto", "dense", "sparse"]
-BLOCK = 1 << 18  # values at a time: temporaries stay in the cache
+VALUES_PER_BLOCK = 1 << 18  # temporary arrays of this size stay in the processor's cache
 
 
 class Scaling(NamedTuple):
-    """What standardisation takes off and divides by, (d,) each; 0 and 1 where a column is constant.
+    """What standardisation subtracts and divides by, (d,) each; 0 and 1 where a column is constant.
 
-    The mean stays on sparse columns, whose zeros would become numbers.
+    Of sparse columns only the deviation is used: without their mean, zeros would not be zeros any more.
     """
 
     mean: Floats
@@ -30,7 +30,7 @@ class Scaling(NamedTuple):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left alone, in words."""
+        """Which columns were not standardised, in words."""
         if not self.constant:
             return ()
         columns = "constant column is" if self.constant == 1 else "constant columns are"
@@ -176,13 +176,13 @@ def _aligned(validation: Dataset, training: Dataset) -> Dataset:
 def _places(validation: Dataset, training: Dataset) -> Rows:
     """Return where each column of the validation data stands among those of the training data."""
     theirs, ours = validation.features, training.features
-    if isinstance(theirs, Numbered) and isinstance(ours, Numbered):  # maybe millions: no name is made
+    if isinstance(theirs, Numbered) and isinstance(ours, Numbered):  # there may be millions: no name is made
         places, missing, extra = np.arange(len(theirs)), ours[len(theirs) :][:1], theirs[len(ours) :][:1]
     else:
         place = {feature: j for j, feature in enumerate(ours)}
         missing, extra = sorted(set(ours).difference(theirs)), sorted(set(theirs).difference(ours))
         places = np.array([place.get(feature, -1) for feature in theirs])
-    # What a sparse file does not list is zero: its last columns may be empty, and so not be there.
+    # A sparse file does not list zeros: columns may be missing because they are empty.
     if extra or (missing and not validation.sparse):
         lacks = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r} too many"
         wider = training.sparse and validation.sparse and isinstance(theirs, Numbered) and len(theirs) > len(ours)
@@ -214,12 +214,12 @@ def _within_rounding(mean: Floats, deviation: Floats, n: int, dtype: np.dtype[An
     """Whether columns differ from a constant by no more than rounding may make of one.
 
     scikit-learn's rule, var <= n eps var + (n mean eps)^2, for the sums, which are in float64; and var <= (mean eps)^2
-    with the eps of the source, whose values were each rounded once. The latter matters for float32. An n in front of
-    it would leave alone, of a million rows, every column that varies by less than a tenth of its mean.
+    with the eps of the source, whose values were each rounded once. The latter matters for float32. With an n in front,
+    every column of a million rows that varies by less than a tenth of its mean would count as constant.
     """
     eps = np.finfo(np.float64).eps
     noise = np.abs(mean) * max(n * eps, float(np.finfo(dtype).eps))
-    # roots, so that nothing overflows; a deviation of 0 was too small for its square
+    # roots are compared, since squares may overflow; a deviation of 0 was too small for its square
     spread = deviation * np.sqrt(max(0.0, 1 - n * eps))
     within: NDArray[np.bool_] = np.isfinite(deviation) & (deviation > 0) & (spread <= noise)
     return within
@@ -241,7 +241,7 @@ def _dense_moments(X: Floats, rows: Rows | None) -> tuple[Floats, Floats, NDArra
 
 
 def _blocks(X: Floats, rows: Rows | None) -> Iterator[Floats]:
-    step = max(1, BLOCK // X.shape[1])
+    step = max(1, VALUES_PER_BLOCK // X.shape[1])
     for start in range(0, len(X if rows is None else rows), step):
         yield X[start : start + step] if rows is None else X[rows[start : start + step]]
 

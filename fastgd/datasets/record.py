@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
+from fastgd.common.pickling import PickledByName
 from fastgd.common.properties import cached_property
 from fastgd.common.registry import Registry
 from fastgd.common.system import memory_limits
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 Floats = NDArray[np.floating[Any]]
-CSR: TypeAlias = "csr_array[np.floating[Any], tuple[int, int]]"  # texts: scipy is not imported for them
+CSR: TypeAlias = "csr_array[np.floating[Any], tuple[int, int]]"  # as texts, since scipy is not imported here
 Matrix: TypeAlias = "Floats | CSR"
-Place = Callable[[int], str]
-BLOCK = 1 << 20  # values that are compared with zero at a time
+Place = Callable[[int], str]  # how messages call the row at an index
+VALUES_PER_BLOCK = 1 << 20  # that are compared with zero at a time
 
 
 def row_number(index: int) -> str:
@@ -55,7 +56,7 @@ class Numbered(Sequence[str]):
         return isinstance(other, tuple) and len(other) == self.size and all(map(str.__eq__, self, other))
 
     def __hash__(self) -> int:
-        return hash(tuple(self))  # the hash of what it equals
+        return hash(tuple(self))  # equal objects have equal hashes
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,12 +142,12 @@ class Data:
         n, d = self.X.shape
         if not isinstance(self.X, np.ndarray):
             return np.asarray(np.bincount(self.X.indices, minlength=d) / n)
-        step = max(1, BLOCK // d)
+        step = max(1, VALUES_PER_BLOCK // d)
         return np.asarray(sum(np.count_nonzero(self.X[at : at + step], axis=0) for at in range(0, n, step)) / n)
 
 
 @dataclass(frozen=True)
-class DatasetRecord:
+class DatasetRecord(PickledByName, registry="DATASETS"):
     """A dataset that a study file can name.
 
     Attributes

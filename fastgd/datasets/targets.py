@@ -77,7 +77,7 @@ def _against_others(y: NDArray[Any], positive: Label, name: str) -> Floats:
 def _is_label(label: str | float, positive: Label, labels: list[Any]) -> bool:
     """Whether a label is what `positive` says: as it is, or as the text of a number or of true and false.
 
-    A file's column of True and False becomes numbers when it is read, and one number among words makes words of all.
+    Reading a file turns a column of True and False into numbers, and a column with one word among numbers into texts.
     """
     boolean, zero_or_one = isinstance(positive, bool), set(labels) <= {0.0, 1.0}
     if isinstance(label, str):
@@ -107,7 +107,7 @@ def _words(y: NDArray[Any], targets: Targets, name: str, place: Place) -> Floats
         if {label.lower() for label in labels} <= set(words):
             return np.isin(y, [label for label in labels if words[label.lower()]]).astype(np.float64)
     found, others = "the targets are words", [label for label in labels if _number(label) is None]
-    if 0 < len(others) < len(labels):  # one word makes words of all numbers of a text file
+    if 0 < len(others) < len(labels):  # a text file's column with one word among numbers is read as words
         row = int(np.flatnonzero(np.isin(y, others))[0])
         found = f"{place(row)} has target {str(y[row])!r}, which is no number"
     raise _misfit(y, targets, found, name)

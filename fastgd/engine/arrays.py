@@ -1,4 +1,4 @@
-"""What kernels work on: rows of data, dense or sparse, a cohort's tiles, and a thread's memory.
+"""What kernels work on: rows of data, dense or sparse, a cohort's tiles, a worker's memory, and a worker's share.
 
 Dense and sparse rows share every driver but that of sparse mini-batches; what differs is chosen by the rows' type.
 """
@@ -9,18 +9,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.extending import overload
 
-CHUNK = 256  # rows whose residuals stay in the cache beside the tile; larger batches are added up chunk by chunk
-MOST_ROWS = 8  # of a register block
+CHUNK_ROWS = 256  # rows whose residuals stay in the cache beside the tile; larger batches are summed chunk by chunk
+MOST_BLOCK_ROWS = 8  # rows of a register block
+PARTIAL_SUM_ROWS = 4096  # rows of a partial sum of losses
 PLAIN, SVRG, SAGA, SNAPSHOT = range(4)  # how gradients are estimated; a snapshot fills the table
 
 
 class Rows(NamedTuple):
-    """Rows of data: X flat, y (n,), the order (n,) in which they are visited, d, and the loss's kernels by address."""
+    """Rows of data: X flat, y (n,), the order (n,) in which they are visited, d, and the loss's kernels by address.
+
+    `intercept`: whether a column of ones, which is not stored, stands behind the features.
+    """
 
     X: Any
     y: Any
     order: Any
     d: Any
+    intercept: Any
     residuals: Any
     losses: Any
 
@@ -34,6 +39,7 @@ class SparseRows(NamedTuple):
     y: Any
     order: Any
     d: Any
+    intercept: Any
     residuals: Any
     losses: Any
 
@@ -53,28 +59,36 @@ def by_rows(dense: Callable[..., Any], sparse: Callable[..., Any]) -> Callable[.
     return choose
 
 
-def make_rows(X: Any, y: Any, order: Any) -> Rows | SparseRows:
+def make_rows(X: Any, y: Any, order: Any, intercept: bool) -> Rows | SparseRows:
     """Return the rows of a matrix, dense or in CSR form, without the loss's kernels."""
+    behind = (y, order, X.shape[1], intercept, 0, 0)
     if isinstance(X, np.ndarray):
-        return Rows(X.reshape(-1), y, order, X.shape[1], 0, 0)
-    return SparseRows(X.data, X.indices, np.asarray(X.indptr, np.int64), y, order, X.shape[1], 0, 0)
+        return Rows(X.reshape(-1), *behind)
+    return SparseRows(X.data, X.indices, np.asarray(X.indptr, np.int64), *behind)
+
+
+FIRST, ROWS, NUMBERS, HALF = range(4)  # the columns of `Lanes.groups`
 
 
 class Lanes(NamedTuple):
     """A cohort's tiles.
 
-    state : (tiles, (1 + slots) * (d + intercept) * L), the parameters first
-    hyper : (tiles, 2 * (hyper + 1) * L): for the weights, then for the intercept; the last row of each is l2
+    groups : (groups, 4) int64, of each group of parameters its first row of L lanes, its rows, its parameters (of which
+        a row of a single lane holds `width`), and which half of `hyper` holds for it
+    state : (tiles, (1 + slots) * parameters * L), the parameters first
+    hyper : (tiles, 2 * (hyper + 1) * L): for groups that are penalised, then for the others; the last row of each half
+        is l2
     exact : the same in float64, of which a step's quantities are made; `hyper` itself, where that is float64
     scheduled : (1 or steps, tiles, m * L) float64, the values of the m scheduled hyper-parameters at each step
-    which : (2, m), their rows in each half of hyper, or -1: an intercept's decay stays zero
+    which : (2, m), their rows in each half of hyper, or -1: the decay of what is not penalised stays zero
     memory : (tiles, numbers * L) float64, what the rule keeps for each lane
     bad : (tiles, L), the first step with a residual that is not finite, or 0
     estimator : how gradients are estimated: PLAIN, SVRG or SAGA
     table : (tiles, n * L), each row's residual at an earlier point, where an estimator keeps them
-    mean : (tiles, (d + intercept) * L), the gradient that the table makes
+    mean : (tiles, parameters * L), the gradient that the table makes
     """
 
+    groups: Any
     state: Any
     hyper: Any
     exact: Any
@@ -102,7 +116,7 @@ class Points(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """A thread's memory: offsets (CHUNK,), targets (CHUNK,), margins, gradient, the step's quantities, check (L,).
+    """A worker's memory: offsets and targets (CHUNK_ROWS,), margins, gradient, the step's quantities, check (L,).
 
     In float64: the gradient of a batch of several chunks, the quantities before they are rounded, the batch's loss (L,)
     and a round's sums (sums * width,). A cohort in float64 has one gradient, and its quantities once.
@@ -120,6 +134,95 @@ class Scratch(NamedTuple):
     sums: Any
 
 
+class StepSpan(NamedTuple):
+    """The steps of a worker: of the tiles worker, worker + workers, ...
+
+    batch : the first batch, counted within the epoch
+    t : the first step, counted within the run from 1
+    """
+
+    worker: Any
+    workers: Any
+    batch: Any
+    steps: Any
+    t: Any
+    batch_size: Any
+
+
+class Batch(NamedTuple):
+    """A batch: the rows order[start : stop], the end of the rows to prefetch, and its step.
+
+    t : the step, from 1
+    index : where its scheduled values stand
+    """
+
+    start: Any
+    stop: Any
+    ahead: Any
+    t: Any
+    index: Any
+
+
+class RowRange(NamedTuple):
+    """The rows first <= i < end."""
+
+    first: Any
+    end: Any
+
+
+class PartSpan(NamedTuple):
+    """What a worker adds to a large batch's gradient: the rows low to high of each of its parts.
+
+    part_rows : rows of a part
+    end : rows of the batch, over which the gradient is a mean
+    t : the step, from 1
+    """
+
+    worker: Any
+    workers: Any
+    part_rows: Any
+    low: Any
+    high: Any
+    end: Any
+    t: Any
+
+
+class GradientSums(NamedTuple):
+    """Where the gradient of many rows is taken, and where its sums go.
+
+    W : (tiles, >= parameters * L)
+    gradients : (parts, tiles, parameters * L) float64
+    losses : (parts, tiles, L) float64, of the rows' losses, if `wants_losses`
+    bad, table, estimator : as in `Lanes`; a SNAPSHOT fills the table
+    """
+
+    W: Any
+    gradients: Any
+    losses: Any
+    wants_losses: Any
+    bad: Any
+    table: Any
+    estimator: Any
+
+
+class ApplySpan(NamedTuple):
+    """The tiles of a worker in step t, whose batch has `rows` of the n rows."""
+
+    worker: Any
+    workers: Any
+    t: Any
+    rows: Any
+    n: Any
+
+
+class BlockSpan(NamedTuple):
+    """Which of the blocks of rows a worker evaluates; the first one of the call is `first`."""
+
+    worker: Any
+    workers: Any
+    first: Any
+
+
 def part_rows(rows: int, parts: int) -> int:
     """Return the rows of each part of a large batch: whole chunks, so that no cut between calls changes a sum."""
-    return -(-rows // (parts * CHUNK)) * CHUNK
+    return -(-rows // (parts * CHUNK_ROWS)) * CHUNK_ROWS

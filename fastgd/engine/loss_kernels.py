@@ -13,9 +13,9 @@ from fastgd.core.static import Static, address_of, static
 from fastgd.core.vectors import load, spread, store, total, wide, zeros
 from fastgd.engine.shapes import Shape
 from fastgd.problems import Loss
-from fastgd.user_code.modules import reached
+from fastgd.user_code.sources import reached
 
-SHARED_LOG = 8  # rows that share a logarithm: their products stay far below overflow
+SHARED_LOG_ROWS = 8  # rows that share a logarithm: their products stay far below overflow
 
 
 def derivative(loss, z, y):
@@ -105,13 +105,13 @@ def add_losses(loss, shape, Z, y, rows, out):
 
 @jit
 def add_log_losses(loss, shape, Z, y, rows, out):
-    """The same for values a + log(1 + e): with 1 + p the product of several 1 + e, nothing is lost where e is small."""
+    """The same for values a + log(1 + e): p + 1 is the product of several e + 1, so that small e lose no digits."""
     L = static(shape, "lanes")
     for v in range(0, L, static(shape, "width")):
         sums = load(shape, out, v)
-        for low in range(0, rows, SHARED_LOG):
+        for low in range(0, rows, SHARED_LOG_ROWS):
             p = zeros(shape, Z)
-            for i in range(low, min(low + SHARED_LOG, rows)):
+            for i in range(low, min(low + SHARED_LOG_ROWS, rows)):
                 a, e = log_terms(loss, load(shape, Z, i * L + v), spread(shape, y[i]))
                 sums = sums + wide(a)
                 p = p * e + (p + e)

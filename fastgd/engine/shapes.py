@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from fastgd.core.vectors import register_bits
 
-FEW_LANES = 2  # up to here, vectors over features beat a tile
+FEW_LANES = 2  # up to so many lanes, vectors over features are faster than a tile
 LARGE_BATCH = 16_384  # rows of a batch from which its parts are summed in parallel
-POINT_BYTES = 64 << 20  # of the parameters of a tile of points, where a narrower one is to be had
+POINT_BYTES = 64 << 20  # of the parameters of a tile of points, unless it is of the narrowest kind
 
 
 class Shape(NamedTuple):

@@ -1,36 +1,77 @@
 """How lanes lie in memory: tile by tile, or one lane after another."""
 
-from typing import Any
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fastgd.core.vectors import aligned
-from fastgd.engine.arrays import CHUNK, MOST_ROWS, Scratch
+from fastgd.engine.arrays import CHUNK_ROWS, MOST_BLOCK_ROWS, Scratch
 from fastgd.engine.shapes import Kernel, single_shape, sparse_shape, tile_shape
+from fastgd.optimizers.rule import Counts
 
 Array = npt.NDArray[Any]
 
 
-class TileLayout:
-    """How lanes lie in tiles: (rows, G) <-> (tiles, rows * L); what fills the last tile repeats the last lane."""
+class Group(NamedTuple):
+    """A group of a model's parameters; what is not penalised has neither l2 nor decay."""
 
-    def __init__(self, kernel: Kernel, itemsize: int, d: int, intercept: bool) -> None:
+    name: str
+    shape: tuple[int, ...]
+    penalised: bool
+
+    @property
+    def size(self) -> int:
+        """The number of parameters."""
+        return prod(self.shape)
+
+
+class TileLayout:
+    """How lanes lie in tiles: (rows, G) <-> (tiles, rows * L); what fills the last tile repeats the last lane.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    itemsize : int
+    groups : sequence of Group
+        They stand one after another; of a single lane, each begins with a vector of its own.
+
+    Attributes
+    ----------
+    parameters : int
+        Rows of L lanes that hold the parameters (of `width` parameters, where there is one lane).
+    table : ndarray (groups, 4) int64
+        What `Lanes.groups` is.
+    """
+
+    def __init__(self, kernel: Kernel, itemsize: int, groups: Sequence[Group]) -> None:
         self.single = kernel.lanes == 1
         shape = sparse_shape if kernel.sparse else tile_shape
         self.shape = single_shape(itemsize) if self.single else shape(kernel.lanes, itemsize)
-        self.kernel, self.d, self.intercept = kernel, d, int(intercept)
-        self.padded = -(-d // self.shape.width) * self.shape.width if self.single else d
+        self.kernel, self.groups = kernel, tuple(groups)
+        width = self.shape.width if self.single else 1
+        ends = np.cumsum([-(-group.size // width) for group in groups])
+        self.parameters, firsts = int(ends[-1]), (0, *ends[:-1])
+        self.table = np.array(
+            [
+                (first, end - first, group.size, not group.penalised)
+                for group, first, end in zip(groups, firsts, ends, strict=True)
+            ],
+            np.int64,
+        )
+        begins = np.cumsum([0, *(group.size for group in groups)])
+        self._slices = [slice(begin, begin + group.size) for group, begin in zip(groups, begins[:-1], strict=True)]
+        self._padded = [
+            slice(first * width, first * width + part.size) for part, first in zip(groups, firsts, strict=True)
+        ]
+        self.count = int(begins[-1])
 
     @property
     def lanes(self) -> int:
         """Lanes of a tile."""
         return self.kernel.lanes
-
-    @property
-    def parameters(self) -> int:
-        """Rows of L lanes that hold the parameters (of `width` features, where there is one lane)."""
-        return self.padded // self.shape.width + self.intercept if self.single else self.d + self.intercept
 
     def spread(self, values: Array, dtype: Any) -> Array:
         """Lay values (rows, G) out for the kernel: each lane's value in its place, or repeated through a vector."""
@@ -57,31 +98,41 @@ class TileLayout:
         return state[:, row * size : (row + 1) * size].reshape(len(state), self.parameters, self.shape.lanes)
 
     def tiles(self, state: Array) -> list[Array]:
-        """Return the parameters (d + intercept, L) of each tile; of each lane, where there is one to a tile."""
+        """Return the parameters (count, L) of each tile; of each lane, where there is one to a tile."""
         blocks = self.blocks(state, 0)
         return [np.ascontiguousarray(self.columns(block[None])) for block in blocks] if self.single else list(blocks)
 
     def columns(self, block: Array) -> Array:
-        """Return parameters (d + intercept, lanes) from (tiles, parameters, L)."""
+        """Return parameters (count, lanes) from (tiles, parameters, L)."""
         if not self.single:
             return block.swapaxes(0, 1).reshape(self.parameters, -1)
         flat = block.reshape(len(block), -1)
-        if not self.intercept:
-            return flat[:, : self.d].T
-        return np.concatenate([flat[:, : self.d], flat[:, self.padded : self.padded + 1]], axis=1).T
+        return np.concatenate([flat[:, part] for part in self._padded], axis=1).T
+
+    def columns_at(self, state: Array, places: Array) -> Array:
+        """Return the parameters (places, count) float64 of the lanes at some places."""
+        blocks, out = self.blocks(state, 0), np.empty((len(places), self.count))
+        tiles, columns = np.divmod(places, self.lanes)
+        for tile in np.unique(tiles):  # one by one: no copy of all of them is made
+            own = tiles == tile
+            out[own] = self.columns(blocks[tile : tile + 1])[:, columns[own]].T
+        return out
 
     def put(self, block: Array, columns: Array) -> None:
-        """Write parameters (d + intercept, lanes) into (tiles, parameters, L)."""
+        """Write parameters (count, lanes) into (tiles, parameters, L)."""
         if self.single:
             flat = block.reshape(len(block), -1)
-            flat[:, : self.d] = columns[: self.d].T
-            if self.intercept:
-                flat[:, self.padded] = columns[self.d]
+            for part, padded in zip(self._slices, self._padded, strict=True):
+                flat[:, padded] = columns[part].T
         else:
             for tile, own in enumerate(block):
                 some = columns[:, tile * self.lanes : (tile + 1) * self.lanes]
                 own[:, : some.shape[1]] = some
                 own[:, some.shape[1] :] = columns[:, -1:]
+
+    def slices(self, penalised: bool) -> list[slice]:
+        """Return where the groups that are penalised, or those that are not, stand among `count` parameters."""
+        return [part for group, part in zip(self.groups, self._slices, strict=True) if group.penalised == penalised]
 
     def pack(self, values: Array, places: Array) -> Array:
         """Move the lanes at ascending places of (tiles, rows * L) to the front, in place, and return their tiles.
@@ -103,14 +154,26 @@ class TileLayout:
 
 
 def make_scratch(
-    rows: int, lanes: int, gradient: int, quantities: int, sums: int, dtype: Any, single: bool, *, total: bool = False
+    rows: int,
+    lanes: int,
+    gradient: int,
+    dtype: Any,
+    counts: Counts | None = None,
+    *,
+    single: bool = False,
+    total: bool = False,
 ) -> Scratch:
-    """Return a thread's working memory; `gradient` in rows of L lanes; `total`: whether batches have many chunks."""
+    """Return a worker's memory for the margins of some rows at a time.
+
+    `gradient`: rows of L lanes; `counts`: the rule's numbers of quantities and sums; `single`: whether margins are
+    those of one lane; `total`: whether batches have many chunks.
+    """
+    quantities, sums = (max(counts.quantities), max(counts.sums, default=0)) if counts else (0, 0)
     G, c = aligned((max(1, gradient) * lanes,), dtype), aligned((max(1, quantities) * lanes,), dtype)
     return Scratch(
-        np.zeros(CHUNK + MOST_ROWS, np.int64),
-        aligned((CHUNK + 64,), dtype),
-        aligned((rows if single else (rows + MOST_ROWS) * lanes,), dtype),
+        np.zeros(CHUNK_ROWS + MOST_BLOCK_ROWS, np.int64),
+        aligned((CHUNK_ROWS + 64,), dtype),
+        aligned((rows if single else (rows + MOST_BLOCK_ROWS) * lanes,), dtype),
         G,
         c,
         aligned((lanes,), dtype),

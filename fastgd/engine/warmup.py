@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 
 from fastgd.core.compile import compile_lock
 from fastgd.core.threads import Threads
+from fastgd.engine.linear.model import LinearModel
 from fastgd.engine.rows.cohort import Cohort
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.shapes import LARGE_BATCH, Kernel, choose_kernel
@@ -70,7 +71,7 @@ def all_specs(dtypes: Iterable[str] = ("float64",), lanes: int = 64) -> Iterable
                 loss=LOSSES["logistic"],
                 batch_size=batch_size,
                 shuffled=True,
-                intercept=True,
+                model=LinearModel(intercept=True),
                 init="zeros",
                 seed=0,
                 kernel=kernel,

@@ -1,5 +1,8 @@
 """Update rules, written once: one family a file, one NamedTuple an optimizer, one record each in `OPTIMIZERS`.
 
+A name, choices and options come in; a `Rule` goes out, whose functions kernels and arrays call, with what is proven of
+them. Nothing here sees data, lanes' places in memory, or studies.
+
 On an array of one's own, each is a function of its name: `fastgd.optimizers.adam(w, lr=1e-3).step(g)`.
 """
 

@@ -1,10 +1,13 @@
-"""An update rule on an array of one's own: the step that the engines take, for parameters of any model.
+"""Optimizers on a NumPy array of the user's: the same steps as in studies, for parameters of any model.
 
 >>> import numpy as np
 >>> from fastgd import optimizers
 >>> w = np.zeros(1000)
 >>> adam = optimizers.adam(w, lr=1e-3)
 >>> adam.step(2 * (w - 1))  # w changes in place
+
+The rule's functions also step arrays of any size (`optimizers/arrays.py`): a pass over memory that asks for what comes
+2 kB ahead, in parts that threads share; sums there run block by block.
 """
 
 import itertools
@@ -21,7 +24,10 @@ from fastgd.core.compile import jit
 from fastgd.core.static import Static, static
 from fastgd.core.threads import Threads, available_threads, call
 from fastgd.core.vectors import aligned, load, prefetch, register_bits, spread, store, wide
-from fastgd.optimizers.kernels import (
+from fastgd.optimizers.options import OPTIONS, TABLES, kind_of
+from fastgd.optimizers.record import Optimizer
+from fastgd.optimizers.rule import Round, Rule
+from fastgd.optimizers.rule_calls import (
     add_terms,
     cast_all,
     conclude_sums,
@@ -36,15 +42,12 @@ from fastgd.optimizers.kernels import (
     store_slots,
     update,
 )
-from fastgd.optimizers.options import OPTIONS, TABLES, kind_of
-from fastgd.optimizers.record import Optimizer
-from fastgd.optimizers.rule import Round, Rule
 
 Array = npt.NDArray[Any]
-SMALL = 1 << 16  # parameters that one thread steps sooner than it wakes another
-BLOCK = 1 << 14  # parameters whose terms make one partial sum
-PAGE = 4096  # elements
-AHEAD = 2048  # bytes that are asked for ahead: left to the hardware, streams take 1.1 to 1.2 times as long
+SINGLE_THREAD = 1 << 16  # parameters: for fewer, waking a second thread takes longer than the step
+PARAMETERS_PER_SUM = 1 << 14  # whose terms make one partial sum
+ELEMENTS_PER_PAGE = 4096
+PREFETCH_BYTES = 2048  # how far ahead of a step memory is asked for; without it a step takes 1.1 to 1.2 times as long
 
 _pool = cache(Threads)
 
@@ -64,7 +67,7 @@ class ArrayOptimizer:
     record : Optimizer
         The rule.
     w : ndarray, float32 or float64, C-contiguous
-        The parameters, of any shape; `step` changes them in place. At the start they are where the rule starts.
+        The parameters, of any shape; `step` changes them in place. Their values are the start.
     threads : int, optional
         By default all processors that the process may use. The number changes no bits.
     **values
@@ -96,18 +99,18 @@ class ArrayOptimizer:
         width = register_bits()[0] // 8 // w.itemsize
         self._rule, self._shape = Static(rule), Static(Width(width, width))
         self._set_hyper()
-        # A step's quantities are made of numbers in float64, and then rounded to the type of w.
+        # A step's quantities are computed in float64, and then rounded to the type of w.
         self._memory = self._spread(list(rule.memory), np.float64)
         self._exact_c = self._spread([0.0] * max(rule.counts.quantities), np.float64)
         self._c = self._spread([0.0] * max(rule.counts.quantities))
-        # Slots lie a line more than whole pages apart: at equal offsets in a page they would share the cache's sets.
-        self._stride = -(-(w.size + width) // PAGE) * PAGE + 64 // w.itemsize
+        # Slots are whole pages and a cache line apart: at equal offsets in pages they would share the cache's sets.
+        self._stride = -(-(w.size + width) // ELEMENTS_PER_PAGE) * ELEMENTS_PER_PAGE + 64 // w.itemsize
         self._slots = aligned((rule.slots * self._stride,), w.dtype)
         hyper = np.array([list(self._values.values())])
         for slot, start in zip(self.slots.values(), rule.start(hyper, w.reshape(-1, 1)), strict=True):
             slot[...] = start.reshape(w.shape)
         self._pool = _pool(available_threads() if threads is None else threads)
-        self._rest = aligned((2, width), w.dtype)  # what does not fill a vector of w and g
+        self._rest = aligned((2, width), w.dtype)  # the last parameters and gradients, fewer than a vector holds
 
     @property
     def slots(self) -> dict[str, Array]:
@@ -150,8 +153,8 @@ class ArrayOptimizer:
         self._each(step_range, w, g)
 
     def _conclude(self, step: Round, w: Array, g: Array, loss: float | None) -> None:
-        """Sum what the rule measures: block by block, and the blocks in order, whatever the number of threads."""
-        blocks, workers = -(-w.size // BLOCK), self._pool.count if w.size > SMALL else 1
+        """Do a round of sums: each block by itself, then the blocks in order, so that bits do not depend on threads."""
+        blocks, workers = -(-w.size // PARAMETERS_PER_SUM), self._pool.count if w.size > SINGLE_THREAD else 1
         totals = np.zeros((blocks, step.sums * self._shape.value.width))
         cuts = [blocks * worker // workers for worker in range(workers + 1)]
         whole = w.size - w.size % self._shape.value.width
@@ -186,7 +189,7 @@ class ArrayOptimizer:
         """Run a kernel over all parameters: whole vectors side by side, then what is left over in a copy."""
         width = self._shape.value.width
         whole = w.size - w.size % width
-        workers = self._pool.count if whole > SMALL else 1
+        workers = self._pool.count if whole > SINGLE_THREAD else 1
         cuts = [whole // width * worker // workers * width for worker in range(workers + 1)]
         fixed = (self._rule, self._shape, self._hyper, self._c, self._stride)
         spans = itertools.pairwise(cuts)
@@ -268,7 +271,7 @@ def measure_blocks(step, shape, exact, exact_c, stride, w, g, slots, totals, who
     width = static(shape, "width")
     for block in range(first, last):
         sums = no_sums(step, shape)
-        for i in range(block * BLOCK, min(whole, (block + 1) * BLOCK), width):
+        for i in range(block * PARAMETERS_PER_SUM, min(whole, (block + 1) * PARAMETERS_PER_SUM), width):
             sums = add_terms(sums, _terms_at(step, shape, exact, exact_c, w, g, slots, i, stride), width)
         store_rows(step, shape, totals[block], 0, sums)
 
@@ -284,7 +287,7 @@ def measure_rest(step, shape, exact, exact_c, stride, w, g, slots, sums, used):
 def step_range(rule, shape, hyper, c, stride, w, g, slots, start, stop):
     """Step the parameters start ... stop, whose slots are `stride` apart."""
     h, quantities = lane(rule, shape, hyper, 0), rows(rule, shape, c, 0, "coefficients")
-    ahead = AHEAD // w.itemsize
+    ahead = PREFETCH_BYTES // w.itemsize
     for i in range(start, stop, static(shape, "width")):
         prefetch(w, i + ahead)
         prefetch(g, i + ahead)

@@ -1,7 +1,7 @@
-"""Baselines: guess work and brute force, which look at the objective and at no gradient.
+"""Baselines: random search and grid search, which evaluate the objective and use no gradient.
 
-Studies name them as optimizers, and they are recorded as such: their hyper-parameters are columns. They are no rules,
-and no kernel is made of them: a baseline names points, of which a trial keeps the best.
+Studies name them as optimizers, and they are recorded as such: their hyper-parameters are columns. They are not rules,
+and have no kernel: a baseline lists points, and a trial keeps the best of them.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,8 @@ def baseline(*, name: str, reference: str, drawn: bool) -> Callable[[C], C]:
     The class holds the box as fields, and has
 
     `points(box, budget, keys, first, count) -> (len(keys) or 1, k, d)`
-        Its points number `first` to `first + count` (from 0), or as many of them as there are: of each key's stream, or
-        the same for all. `box` (d, 2) is where they lie, `budget` the steps of a trial.
+        Its points number `first` to `first + count` (from 0), or as many as there are: from each key's random stream,
+        or the same for all keys. `box` (d, 2) has their bounds, `budget` is the number of a trial's steps.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def baseline(*, name: str, reference: str, drawn: bool) -> Callable[[C], C]:
     """
 
     def register(cls: C) -> C:
-        cls.rule = _rest  # type: ignore[attr-defined]
+        cls.rule = _unchanged  # type: ignore[attr-defined]
         texts = {"family": "baseline", "witness": "none", "reference": reference}
         state = {"slots": (), "memory": {}, "batch_loss": False, "lazy": ("closed", "closed")}
         BASELINES.add(describe(cls, name, {**state, **texts, "drawn": drawn}))
@@ -43,8 +43,8 @@ def baseline(*, name: str, reference: str, drawn: bool) -> Callable[[C], C]:
     return register
 
 
-def _rest(h: Any, c: Any, w: Any, g: Any, s: Any) -> Any:
-    """A gradient moves nothing."""
+def _unchanged(h: Any, c: Any, w: Any, g: Any, s: Any) -> Any:
+    """A rule that ignores the gradient."""
     return w, s
 
 
@@ -77,7 +77,7 @@ class Grid(NamedTuple):
     """All points of a grid over a box, one a step, whose best one is kept: the lectures' brute force.
 
     Along each of d parameters there are k points, ends included, the largest k with k^d <= the budget; a single one is
-    the middle. They are visited in an order that is shuffled once and for all, so that a part of them tells of the
+    the middle. They are visited in an order that is shuffled once and for all, so that any part of them covers the
     whole box. What is left of the budget is not used.
     """
 

@@ -1,8 +1,30 @@
-"""How a parameter coasts: what a rule does to it through steps in which its gradient is zero.
+"""Lazy updates: how a parameter coasts through steps in which its gradient is zero.
 
-On sparse data most parameters see no gradient in most steps, and a rule may move them all the same: by momentum, by
-decay, by a penalty. Where such a step is a linear map of the parameter and what the rule keeps for it, many of them are
-one product of small matrices, and a parameter is brought up to date when it is needed again.
+On sparse data most parameters have no gradient in most steps, and a rule may move them all the same, by momentum, decay
+or a penalty. Where such a step is a linear map of the parameter and its slots, many steps are one product of small
+matrices, and a parameter is brought up to date when it is needed again.
+
+On sparse rows a step should cost what the batch's entries cost. It touches a few parameters; but momentum, decay and
+averages move the others too: they coast. Common practice leaves them where they are, and calls the result by the rule's
+name. Here it is `sparse = "masked"`, there to be measured; the default is exact.
+
+A step without a gradient is a linear map of a parameter and its slots for more rules than one would think. This module
+proves it, and where the matrix has zeros and ones, by calling the rule's own functions with symbols for the state, for
+the lanes' own values: what depends on the step is unknown, and so are scheduled values. So SGD with a penalty, momentum
+with one, Nesterov in both forms, averaged and schedule-free descent, LaProp, look-ahead around any of them, SVRG and
+SAGA (with their constant gradient as one more number of the state) coast without a line of code of their own. Where
+nothing moves (AdaGrad, SGD without a penalty), nothing is done.
+
+Where the step is not linear, a rule may say in which numbers it is (`lift`, `coast`, `lower`). Lion's step is a sign
+that lasts, MADGRAD's a point that stays, FTRL's parameter does not move while its sums follow the rate. Adam's `m /
+(sqrt(v) + eps)` is a series of terms that each fall by a factor of their own; the sums of these factors over the steps
+are linear, are the same for all parameters, and the kernel makes of six of them what a parameter needs, by powers
+around their mean: one formula for gradients of any size beside eps (`adam_series.py`, `engine/coast/matrices.py`). A
+first form summed the terms as they stand, which serves only while eps is small; the residuals of a good fit are soon so
+small that it was not. Where a state is unknown it is NaN, which the kernel sees: it then takes the steps one by one
+with the rule itself, until they have no more say. AdaBelief and Adan, whose roots have no series, always do. So every
+rule that needs no sums over all parameters is exact; the others (LAMB, LARS, D-Adaptation), and most with `l2 > 0`,
+update all parameters in every step. The plan says so, and the column `sparse`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,22 +35,23 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.common.errors import InputError
+from fastgd.common.pickling import PickledByFields
 from fastgd.common.properties import cached_property
-from fastgd.optimizers.compose import jitable
+from fastgd.optimizers.adam_series import TERMS, terms_of
 from fastgd.optimizers.proofs import linear_in_rate, linear_map
-from fastgd.optimizers.record import Lazy, Optimizer
 from fastgd.optimizers.rule import Rule
-from fastgd.optimizers.series import TERMS, series
-from fastgd.user_code.symbols import Traced, is_one
+from fastgd.optimizers.rule_functions import jitable
+from fastgd.user_code.affine_forms import Traced, is_one
 
 Array = npt.NDArray[Any]
 Entry = tuple[int, int]
 
-REST, STEP = "rest", "step"  # an untouched parameter stays where it is; it is updated in every step
+# Without a gradient a parameter does not change; or it must be updated in every step.
+UNCHANGED, EVERY_STEP = "rest", "step"
 
 
 @dataclass(frozen=True)
-class Coast:
+class Coast(PickledByFields):
     """How parameters coast under a rule: what a kernel is specialised by.
 
     The state x is the parameter, then what the rule's `lift` makes of its slots (by default the slots themselves), then
@@ -46,7 +69,7 @@ class Coast:
     shared : bool
         Whether all lanes have the same M but for their rates: it is then kept once, for a rate of 1.
     horizon : int
-        The steps after which those that are taken one by one have no more say, in no lane.
+        Where steps are taken one by one: how many, until nothing but decay is left in any lane.
     """
 
     rule: Rule
@@ -61,7 +84,7 @@ class Coast:
         return f"{self.rule!r} coasting {self.entries} {self.ones} {self.drift} {self.shared}"
 
     def __getattr__(self, name: str) -> Any:
-        """What kernels ask of any rule is its rule's."""
+        """Kernels ask for attributes of a rule: they are those of `rule`."""
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.rule, name)
@@ -74,12 +97,12 @@ class Coast:
     @property
     def replays(self) -> bool:
         """Whether the state may be unknown (NaN): then the steps are taken one by one."""
-        return changes_state(self.rule)
+        return lifts_slots(self.rule)
 
     @property
-    def families(self) -> tuple[int, ...]:
-        """Where series begin in the state."""
-        count = len(self.rule.optimizer.quotients) if lifts(self.rule) else 0
+    def series_starts(self) -> tuple[int, ...]:
+        """At which places of the state the series of quotients begin."""
+        count = len(self.rule.optimizer.quotients) if declares_coast(self.rule) else 0
         return tuple(1 + self.rule.slots + TERMS * index for index in range(count))
 
     @cached_property
@@ -88,38 +111,38 @@ class Coast:
         return step_of(self.rule, self.drift)
 
 
-def lifts(rule: Rule) -> bool:
+def declares_coast(rule: Rule) -> bool:
     """Whether a rule says itself how its parameters coast."""
     return not rule.options and hasattr(rule.optimizer.cls, "coast")
 
 
-def changes_state(rule: Rule) -> bool:
-    """Whether the state of a rule that says how its parameters coast is not made of the slots alone."""
-    return lifts(rule) and (hasattr(rule.optimizer.cls, "lift") or bool(rule.optimizer.quotients))
+def lifts_slots(rule: Rule) -> bool:
+    """Whether a rule that says how its parameters coast makes the state of more than its slots."""
+    return declares_coast(rule) and (hasattr(rule.optimizer.cls, "lift") or bool(rule.optimizer.quotients))
 
 
 def lift_of(rule: Rule) -> Callable[..., Any]:
-    """Return `lift(h, w, s) -> y`, what stands behind the parameter in the state."""
-    if not changes_state(rule):
+    """Return `lift(h, w, s) -> y`, the state after the parameter."""
+    if not lifts_slots(rule):
         return lambda h, w, s: s
     if hasattr(rule.optimizer.cls, "lift"):
         own: Callable[..., Any] = rule.optimizer.cls.lift
         return own
-    known = not dict(rule.choices).get("eps_inside", False)  # that has another series, which serves less often
+    known = not dict(rule.choices).get("eps_inside", False)  # the series of `sqrt(v + eps)` converges less often
     return _with_series(rule.optimizer.quotients, 1.0 if known else np.nan)
 
 
 def _with_series(quotients: Sequence[tuple[int, int]], known: float) -> Callable[..., Any]:
-    """Return the lift that puts the series of quotients behind the slots."""
+    """Return the lift that appends the terms of each quotient to the slots; `known` is NaN to take no series."""
     (m, v), others = quotients[-1], quotients[:-1]
     before = jitable(_with_series(others, known)) if others else jitable(lambda h, w, s: s)
-    return lambda h, w, s: before(h, w, s) + series(s[m], s[v] * known, h.eps)
+    return lambda h, w, s: before(h, w, s) + terms_of(s[m], s[v] * known, h.eps)
 
 
 def _horizon(rule: Rule, hyper: Array) -> int:
-    """The steps after which no lane's momentum has a say: one more than it lasts, as a gradient may count once more."""
+    """Return after how many steps no lane has momentum: `horizon`, and one more for a rule that keeps gradients."""
     cls = rule.optimizer.cls
-    if not lifts(rule) or not hasattr(cls, "horizon"):
+    if not declares_coast(rule) or not hasattr(cls, "horizon"):
         return 2**62
     h = rule.instance(dict(zip(rule.fields, hyper.T, strict=True)))
     return int(min(np.max(cls.horizon(h)) + 1, 2**62))
@@ -127,7 +150,7 @@ def _horizon(rule: Rule, hyper: Array) -> int:
 
 def lower_of(rule: Rule) -> Callable[..., Any]:
     """Return `lower(h, s, y) -> s`, the slots after some steps, from those before and the state."""
-    if lifts(rule) and hasattr(rule.optimizer.cls, "lower"):
+    if declares_coast(rule) and hasattr(rule.optimizer.cls, "lower"):
         lower: Callable[..., Any] = rule.optimizer.cls.lower
         return lower
     slots = rule.slots
@@ -143,7 +166,7 @@ def size_of(rule: Rule, drift: bool) -> int:
 
 def step_of(rule: Rule, drift: bool) -> Callable[..., Any]:
     """Return `step(h, c, l2, x) -> x`."""
-    if lifts(rule):
+    if declares_coast(rule):
         coast = jitable(rule.optimizer.cls.coast)  # type: ignore[attr-defined]
 
         def lifted(h, c, l2, x):
@@ -167,13 +190,13 @@ def step_of(rule: Rule, drift: bool) -> Callable[..., Any]:
     return plain
 
 
-# --- proving it -------------------------------------------------------------------------------------------------------
+# --- the proof --------------------------------------------------------------------------------------------------------
 
 
-def coasting(
+def prove_coasting(
     rule: Rule, hyper: Array, l2: Array, *, scheduled: Sequence[str] = (), drift: bool = False, same: bool = False
 ) -> Coast | str:
-    """Return how the parameters of some lanes coast, or REST or STEP.
+    """Return how the parameters of some lanes coast, or UNCHANGED or EVERY_STEP.
 
     Parameters
     ----------
@@ -183,25 +206,25 @@ def coasting(
     scheduled : sequence of str
         The hyper-parameters that take other values in the run.
     drift : bool
-        Whether an estimator's gradient is added in each step.
+        Whether an estimator adds a constant gradient in each step.
     same : bool
         Whether all lanes have the same schedule, without feedback.
     """
     penalised = bool(np.any(l2 > 0))
-    if rule.functions.rounds or (lifts(rule) and (penalised or drift)):
-        return STEP
-    if changes_state(rule) and set(scheduled) - {"lr"}:
-        return STEP  # what a state is made of would change under it
-    if lifts(rule) and rule.optimizer.foreign and not rule.optimizer.quotients:
+    if rule.functions.rounds or (declares_coast(rule) and (penalised or drift)):
+        return EVERY_STEP
+    if lifts_slots(rule) and set(scheduled) - {"lr"}:
+        return EVERY_STEP  # the state depends on values that change
+    if declares_coast(rule) and rule.optimizer.foreign and not rule.optimizer.quotients:
         _check_declared(rule, hyper)
     size, step = size_of(rule, drift), step_of(rule, drift)
     values = dict(zip(rule.fields, hyper.T, strict=True)) | {name: Traced() for name in scheduled}
     rows = linear_map(step, rule.instance(values), rule.coefficients, l2, size)
     if rows is None:
-        return STEP
+        return EVERY_STEP
     entries, ones = _structure(rows)
     if not entries and len(ones) == size:
-        return REST
+        return UNCHANGED
     shared = (
         same
         and not (penalised or rule.has_readout)
@@ -213,33 +236,15 @@ def coasting(
     return Coast(rule, entries, ones, drift, shared, _horizon(rule, hyper))
 
 
-def lazy_of(record: Optimizer) -> tuple[Lazy, Lazy]:
-    """Return how parameters coast under a rule with its default values: with l2 = 0, and with l2 > 0."""
-    rule = Rule.of(record, {})
-    values = [[rate if value is None else value for value in rule.fields.values()] for rate in (0.1, 0.01)]
-    free, penalised = (_lazy(rule, np.array(values, np.float64), np.full(2, l2)) for l2 in (0.0, 0.01))
-    return free, penalised
-
-
-def _lazy(rule: Rule, hyper: Array, l2: Array) -> Lazy:
-    found = coasting(rule, hyper, l2)
-    if found == STEP:
-        return "none"
-    if found == REST or not lifts(rule):
-        return "closed"
-    state = lift_of(rule)(rule.example(), 0.5, (1e3,) * rule.slots)
-    return "cutoff" if np.isnan(np.array(state, np.float64)).any() else "closed"
-
-
 def _same_but_rate(rule: Rule, hyper: Array) -> bool:
     others = np.delete(hyper, list(rule.fields).index("lr"), axis=1)
     return bool((others == others[0]).all())
 
 
 def _check_declared(rule: Rule, hyper: Array) -> None:
-    """Refuse a rule of a user's own whose `coast` is not its step: some gradients, then steps without one in both ways.
+    """Refuse a user's rule whose `coast` is not its `rule` without a gradient: both are called, and compared.
 
-    What is built in is compared with dense data in the tests.
+    Built-in rules are compared with dense data by the tests.
     """
     h, functions = rule.instance(dict(zip(rule.fields, hyper.T, strict=True))), rule.functions
     rng, lanes = np.random.default_rng(0), len(hyper)
@@ -263,14 +268,14 @@ def _check_declared(rule: Rule, hyper: Array) -> None:
 
 
 def _structure(rows: Sequence[Mapping[int, Any]]) -> tuple[tuple[Entry, ...], tuple[int, ...]]:
-    """The entries of products of matrices with these rows, and where the diagonal stays 1."""
+    """Return where products of such matrices may differ from the identity, and where their diagonal is 1."""
     size = len(rows)
-    ways: Array = np.eye(size, dtype=bool)
+    paths: Array = np.eye(size, dtype=bool)
     for i, row in enumerate(rows):
-        ways[i, list(row)] = True
+        paths[i, list(row)] = True
     for _ in range(size):
-        ways = ways @ ways
-    alone = ~np.any(ways & ways.T & ~np.eye(size, dtype=bool), axis=1)  # no way leads back to it
-    ones = tuple(i for i in range(size) if alone[i] and is_one(rows[i].get(i, 0.0)))
-    entries = [(i, k) for i in range(size) for k in range(size) if ways[i, k] and not (i == k and i in ones)]
+        paths = paths @ paths
+    acyclic = ~np.any(paths & paths.T & ~np.eye(size, dtype=bool), axis=1)  # no path leads back to it
+    ones = tuple(i for i in range(size) if acyclic[i] and is_one(rows[i].get(i, 0.0)))
+    entries = [(i, k) for i in range(size) for k in range(size) if paths[i, k] and not (i == k and i in ones)]
     return tuple(entries), ones

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from fastgd.common.pickling import PickledByName
 from fastgd.common.registry import Registry
 
 
 @dataclass(frozen=True)
-class Estimator:
+class Estimator(PickledByName, registry="ESTIMATORS"):
     """The record of an estimator.
 
     Attributes
@@ -27,6 +28,8 @@ class Estimator:
 
 
 ESTIMATORS: Registry[Estimator] = Registry("estimator")
+
+
 ESTIMATORS.add(Estimator("none", "The batch alone: `g = mean_B loss'(z_i) x_i`.", witness="", reference=""))
 ESTIMATORS.add(
     Estimator(

@@ -4,7 +4,6 @@ Each is a NamedTuple of numbers with a function `search(o, line, largest, before
 (lanes,), and `before` are the rates of the last step. No lane's rate depends on another lane.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, get_type_hints
@@ -13,15 +12,16 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Gt, Le, Lt
 
-from fastgd.common.registry import Registry
+from fastgd.common.pickling import PickledByName
+from fastgd.common.registry import OfClass, Registry
 from fastgd.optimizers.record import C, Rate
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Fraction = Annotated[float, Gt(0), Lt(1)]
 Factor = Annotated[float, Ge(1)]
 Whole = Annotated[int, Ge(1)]
-Doublings = Annotated[int, Ge(1), Le(500)]  # further would leave the numbers that there are
-ROUNDING: Any = {"xrtol": 1e-12, "frtol": 1e-13}  # of an exact rate, and of the slope there
+Doublings = Annotated[int, Ge(1), Le(500)]  # more would leave the range of floats
+TOLERANCES: Any = {"xrtol": 1e-12, "frtol": 1e-13}  # of an exact rate, and of the slope there
 
 
 class Line(Protocol):
@@ -46,7 +46,7 @@ class Line(Protocol):
 
 
 @dataclass(frozen=True)
-class LineSearch:
+class LineSearch(OfClass, PickledByName, registry="LINE_SEARCHES"):
     """The record of a line search.
 
     Attributes
@@ -69,11 +69,6 @@ class LineSearch:
     annotations: Mapping[str, Any]
     witness: str
     reference: str
-
-    @property
-    def summary(self) -> str:
-        """The first line of the docstring."""
-        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
 
 
 LINE_SEARCHES: Registry[LineSearch] = Registry("line search")
@@ -163,6 +158,6 @@ class Exact(NamedTuple):
         found = np.where(endless, most, 0.0)
         which = np.flatnonzero((line.slope < 0) & ~endless)
         if len(which):
-            at = elementwise.find_root(line.slopes, (low[which], high[which]), args=(which,), tolerances=ROUNDING)
+            at = elementwise.find_root(line.slopes, (low[which], high[which]), args=(which,), tolerances=TOLERANCES)
             found[which] = np.where(np.isfinite(at.x), at.x, 0.0)
         return found

@@ -4,17 +4,16 @@ Each is a NamedTuple of numbers with pure functions, written as rules are. A sub
 one: `clip = { norm = 1.0 }`. Kernels are compiled for a rule with its options; one that is not used costs nothing.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, MultipleOf
 
 from fastgd.common.errors import InputError, nearest
-from fastgd.common.registry import Registry
+from fastgd.common.pickling import PickledByName
+from fastgd.common.registry import OfClass, Registry
 from fastgd.core.math import root, squares
 from fastgd.optimizers.record import C, Decay, NonNegative, Rate, Slots, Step, Value
 
@@ -26,7 +25,7 @@ PROXIMAL, MOVES = "proximal", "moves"  # what a rule must allow: see `Rule.refus
 
 
 @dataclass(frozen=True)
-class Option:
+class Option(OfClass, PickledByName, registry="OPTIONS"):
     """The record of an option.
 
     Attributes
@@ -55,18 +54,13 @@ class Option:
     table: str
     kind: str
     cls: type
-    slots: tuple[str, ...]
-    memory: Mapping[str, float]
     hyper: Mapping[str, float | None]
     annotations: Mapping[str, Any]
-    needs: str
-    witness: str
-    reference: str
-
-    @property
-    def summary(self) -> str:
-        """The first line of the docstring."""
-        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
+    slots: tuple[str, ...] = ()
+    memory: Mapping[str, float] = field(default_factory=dict)
+    needs: str = ""
+    witness: str = "the paper"
+    reference: str = ""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -75,7 +69,9 @@ class Option:
 
 
 OPTIONS: Registry[Option] = Registry("option")
-# From the gradient outwards: what is averaged is the iterate after look-ahead steps, whose inner steps are proximal.
+
+
+# From the inside out: averaging sees the iterate after look-ahead, and that sees the iterate after proximal steps.
 TABLES = ("clip", "proximal", "lookahead", "averaging")
 
 
@@ -85,7 +81,7 @@ def kinds(table: str) -> dict[str, Option]:
 
 
 def kind_of(table: str, given: Mapping[str, Any]) -> str:
-    """Return which kind the keys of a table name; `kind` itself may be left out where the others tell.
+    """Return the kind that the keys of a table name; `kind` may be left out where one kind alone has the other keys.
 
     Raises
     ------
@@ -116,19 +112,11 @@ def _required(record: Option) -> set[str]:
     return {name for name, value in record.hyper.items() if value is None}
 
 
-def option(
-    table: str,
-    kind: str,
-    *,
-    slots: tuple[str, ...] = (),
-    memory: Mapping[str, float] = MappingProxyType({}),
-    needs: str = "",
-    witness: str = "the paper",
-    reference: str = "",
-) -> Callable[[C], C]:
+def option(table: str, kind: str, **about: Any) -> Callable[[C], C]:
     """Make a NamedTuple class an option.
 
-    Its functions take the option's numbers `o` first; all are optional:
+    `about` are the fields of `Option` that have defaults. The functions of the class take the option's numbers `o`
+    first; all are optional:
 
     `measure(o, g) -> (x, ...)` with `conclude(o, sums) -> c`
         Sums over all parameters of terms of the gradient, and the quantities made of them.
@@ -147,20 +135,8 @@ def option(
     def register(cls: C) -> C:
         fields: Mapping[str, Any] = cls._field_defaults  # type: ignore[attr-defined]
         annotations = get_type_hints(cls, include_extras=True)
-        record = Option(
-            name=f"{table}, {kind}" if kind else table,
-            table=table,
-            kind=kind,
-            cls=cls,
-            slots=slots,
-            memory=dict(memory),
-            hyper={name: fields.get(name) for name in annotations},
-            annotations=annotations,
-            needs=needs,
-            witness=witness,
-            reference=reference,
-        )
-        OPTIONS.add(record)
+        name, hyper = f"{table}, {kind}" if kind else table, {name: fields.get(name) for name in annotations}
+        OPTIONS.add(Option(name, table, kind, cls, hyper, annotations, **about))
         return cls
 
     return register
@@ -199,7 +175,7 @@ class ClipNorm(NamedTuple):
         return squares(g)
 
     def conclude(o, sums: Slots) -> Slots:
-        return (np.sqrt(np.minimum(o.norm / (root(sums) + 1e-6), 1)),)  # the root is no tiny float of float32
+        return (np.sqrt(np.minimum(o.norm / (root(sums) + 1e-6), 1)),)  # its square may underflow in float32
 
     def gradient(o, c: Slots, g: Value) -> Value:
         return g * c[0] * c[0]
@@ -226,7 +202,7 @@ class Proximal(NamedTuple):
 
     def after(o, h: Any, c: Slots, w: Value, x: Value, s: Slots) -> Step:
         w, shrink = np.sign(w) * np.maximum(np.abs(w) - h.lr * o.l1, 0), h.lr * o.l2
-        return w - shrink / (1 + shrink) * w, s  # 1 + shrink, rounded, would lose most of a small one
+        return w - shrink / (1 + shrink) * w, s  # not w / (1 + shrink): that sum loses digits
 
 
 @option(
@@ -256,7 +232,7 @@ class Lookahead(NamedTuple):
         return (x,)
 
     def after(o, h: Any, c: Slots, w: Value, x: Value, s: Slots) -> Step:
-        slow = np.where(c[0] > 0, s[0] + c[0] * (w - s[0]), s[0])  # 0 times infinity would be seen too early
+        slow = np.where(c[0] > 0, s[0] + c[0] * (w - s[0]), s[0])  # not as 0 times a difference, which may be infinite
         return np.where(c[0] > 0, slow, w), (slow,)
 
     def readout(o, x: Value, s: Slots) -> Value:

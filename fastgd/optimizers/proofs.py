@@ -1,7 +1,16 @@
-"""What a rule is able to do, proven from its own text: its functions are called with symbols.
+"""Properties of a rule, proven by calling its functions on affine forms in place of numbers.
 
-A proof holds for every step, every state and every value that it takes for unknown. What cannot be proven of a rule is
-not done with it: where a step is not proven to be linear, for instance, each step updates all parameters.
+A proof holds for every step, every state and every value that it takes as unknown. What is not proven is not relied on:
+where a step is not proven to be linear, for instance, each step updates all parameters.
+
+What a rule is able to do is proven from its text (`user_code/affine_forms.py`), instead of being declared: its
+functions are called with symbols, affine forms `const + sum_i a_i x_i` with numbers or unknown coefficients, and what
+they return is read off. Whether a step is `lr` times a direction (`Rule.linear_in_rate`), goes on from where the
+parameter is, or is linear where there is no gradient (`coasting.py`) then holds for every step, and for every value of
+the study; branches on the step's number are followed both ways. At first these were probed by steps on numbers, at some
+steps and points, and a rule that does something else in every seventh step passed. What cannot be proven is not done:
+all parameters are updated, or an option is refused. The tests compare what is proven with steps on numbers, for every
+rule of the registry.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgd.user_code.symbols import Traced, Unknown, Unproven, every_way
+from fastgd.user_code.affine_forms import Traced, Unknown, Unproven, every_way
 
 Row = dict[int, Any]
 
@@ -41,10 +50,10 @@ def linear_map(step: Callable[..., Any], h: Any, coefficients: int, l2: Any, siz
 
 
 def linear_in_rate(rule: Any, step: Callable[..., Any], size: int, *, moving: bool = True) -> bool:
-    """Whether `step(h, c, x) -> x`, of a state of this size, adds `lr` times something to x[0], and `lr` does no more.
+    """Whether a step `step(h, c, x) -> x` of a state adds `lr` times a direction to x[0], and uses `lr` nowhere else.
 
     moving : bool
-        Whether it has to; otherwise, x[0] may also stay.
+        Whether it must move x[0]; otherwise x[0] may also stay as it is.
     """
     if "lr" not in rule.fields:
         return False
@@ -65,7 +74,7 @@ def linear_in_rate(rule: Any, step: Callable[..., Any], size: int, *, moving: bo
 
 
 def _quantities(rule: Any, h: Any, t: Any, x: tuple[Any, ...]) -> tuple[Any, Any]:
-    """The quantities of step t and the memory after it, whatever was in memory and whatever sums of terms are."""
+    """Return the quantities of step t and the memory after it, for unknown memory and unknown sums of terms."""
     c, kept = rule.functions.prepare(h, t, _unknown(len(rule.memory)))
     for measure, conclude in rule.functions.rounds:
         terms = measure(h, c, x[0], Traced(), x[1:], Traced())
@@ -76,7 +85,7 @@ def _quantities(rule: Any, h: Any, t: Any, x: tuple[Any, ...]) -> tuple[Any, Any
 
 
 def share_of_move(rule: Any, values: Mapping[str, Any]) -> Any:
-    """Return how much of a move of the parameter is left after a step without decay, or None: it is not proven.
+    """Return the share of a move of the parameter that a step without decay keeps, or None: it is not proven.
 
     values : mapping of str to Any
         Every hyper-parameter: a number, an array, or `Traced` where it changes. The share is a number or an array, too.
@@ -97,7 +106,7 @@ def _form(value: Any) -> Traced:
 
 
 def _proven(run: Callable[[], Any]) -> Any:
-    """Return what `run` does; None where a rule does something that no proof goes through."""
+    """Return what `run` returns; None where a rule does something that a proof cannot follow."""
     try:
         with np.errstate(all="ignore"):
             return run()

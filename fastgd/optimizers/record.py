@@ -2,7 +2,6 @@
 it.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -12,9 +11,10 @@ from annotated_types import Ge, Gt, Lt
 
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.properties import cached_property
-from fastgd.common.registry import Registry
-from fastgd.optimizers.user_rules import check_rule
-from fastgd.user_code.modules import find_attribute, functions_of, modules_of, source_of
+from fastgd.common.registry import OfClass, Registry
+from fastgd.optimizers.rule_checks import check_rule
+from fastgd.user_code.imports import find_attribute, import_name
+from fastgd.user_code.sources import find_same, functions_of, modules_of, source_of
 
 Value: TypeAlias = Any  # a number, an array, or a kernel's vector of lanes
 Slots: TypeAlias = tuple[Any, ...]
@@ -24,15 +24,15 @@ Rate = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 
-# How a parameter is brought up to date that sparse gradients did not touch for some steps: in closed form, by iterating
-# until nothing changes any more, or not at all, so that every step updates all parameters.
+# How a parameter is brought up to date after steps in which its gradient was zero: in closed form, step by step until
+# momentum has vanished, or not at all, so that every step updates all parameters.
 Lazy = Literal["closed", "cutoff", "none"]
 
 C = TypeVar("C", bound=type)
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class Optimizer(OfClass):
     """The record of an optimizer.
 
     Attributes
@@ -57,10 +57,10 @@ class Optimizer:
     annotations : mapping of str to Any
         The type of each field with its bounds.
     lazy : tuple of {"closed", "cutoff", "none"}
-        How untouched parameters are brought up to date on sparse data: without a penalty, and with l2 > 0. It tells
-        those who do not compile anything what `optimizers._coast` proves of a built-in rule; nothing rests on it.
+        How untouched parameters are brought up to date on sparse data: without a penalty, and with l2 > 0. It repeats
+        for lists and documentation, which do not import Numba, what `optimizers.coasting` proves of a built-in rule.
     quotients : tuple of (int, int)
-        The slots m and v of each `m / (sqrt(v) + eps)` in its step: see `optimizers._series`.
+        The slots m and v of each `m / (sqrt(v) + eps)` in its step: see `optimizers.adam_series`.
     drawn : bool
         Of a baseline: whether its points depend on the seed.
     """
@@ -80,15 +80,14 @@ class Optimizer:
     quotients: tuple[tuple[int, int], ...] = ()
     drawn: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it by its name, by which another process finds or imports it."""
+        return find_same, (find, (self.name,), self.source if self.foreign else "")
+
     @cached_property
     def source(self) -> str:
-        """A hash of the text that it is made of, in all modules of its user's: an edited rule is another rule."""
+        """A hash of its text, in all of the user's modules that it uses: an edited rule is another rule."""
         return source_of(self.cls.__module__, functions_of(self.cls))
-
-    @property
-    def summary(self) -> str:
-        """The first line of the docstring."""
-        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
 
     @property
     def foreign(self) -> bool:
@@ -97,7 +96,7 @@ class Optimizer:
 
     @property
     def baseline(self) -> bool:
-        """Whether it names points in place of following gradients: see `optimizers._baselines`."""
+        """Whether it lists points instead of following gradients: see `optimizers.baselines`."""
         return self.name in BASELINES
 
     @property
@@ -148,11 +147,11 @@ def optimizer(
     `readout(h, w, s) -> w`, optional
         The iterate that is reported, when it is not the state.
     `coast(h, c, w, y) -> (w, y)`, with `lift(h, w, s) -> y` and `lower(h, s, y) -> s`, optional
-        For sparse data: a step without a gradient in numbers y in which it is linear (by default the slots), what they
-        are made of, and the slots after some steps. Rules whose step is linear as it stands need none of them: that is
-        proven from their text, and where it cannot be, every step updates all parameters. NaN in y
-        says that they do not serve here: the steps are then taken one by one, at most `horizon(h)` of them, after which
-        nothing but decay is left.
+        For sparse data, where most gradients are zero: `coast` is a step without a gradient, linear in w and in numbers
+        y; `lift` makes y of the slots (by default it is the slots), and `lower` returns the slots after some steps. A
+        rule that is linear without a gradient as it stands needs none of them. That is proven from its text; where it
+        cannot be proven, every step updates all parameters. Where y is NaN the linear form does not hold, and steps are
+        taken one by one, at most `horizon(h)` of them: after these nothing but decay is left.
     `effective(h, t, m, s) -> rate`, optional
         The rate by which the step multiplies a parameter's gradient, or its average: the metric `effective_lr`. It is
         of the state after step t, with the memory m after it (before the first step: those at the start, and t = 1).
@@ -173,17 +172,16 @@ def optimizer(
         Of a built-in rule: as the record has it, where it is not ("closed", "none"), and not ("none", "none") with
         `measure`.
     quotients : tuple of (int, int)
-        As the record has them: in `coast`, six terms of each stand in y behind the slots, in place of `lift`.
+        As the record has them: in `coast`, six terms of each follow the slots in y, and there is no `lift`.
     family, witness, reference : str
         What `fastgd list` shows.
     """
 
     def register(cls: C) -> C:
+        state = {"slots": slots, "memory": dict(memory), "batch_loss": batch_loss, "quotients": quotients}
         texts = {"family": family, "witness": witness, "reference": reference}
-        state = {"slots": slots, "memory": dict(memory), "batch_loss": batch_loss}
-        state["quotients"] = quotients
-        state["lazy"] = lazy or ("none" if hasattr(cls, "measure") else "closed", "none")
-        record = describe(cls, name or f"{cls.__module__}:{cls.__name__}", {**state, **texts})
+        proven = lazy or ("none" if hasattr(cls, "measure") else "closed", "none")
+        record = describe(cls, name or import_name(cls), {**state, **texts, "lazy": proven})
         cls.optimizer = record  # type: ignore[attr-defined]
         if name is not None:
             OPTIMIZERS.add(record)
@@ -193,7 +191,7 @@ def optimizer(
 
 
 def describe(cls: type, name: str, given: Mapping[str, Any]) -> Optimizer:
-    """Return the record of a NamedTuple of hyper-parameters, with what is given and what its fields say."""
+    """Return the record of a NamedTuple of hyper-parameters: as given, and as its fields say."""
     if not hasattr(cls, "_field_defaults"):
         raise InputError(f"optimizer {name!r} must be a NamedTuple: class {cls.__name__}(NamedTuple)")
     annotations = get_type_hints(cls, include_extras=True)
@@ -211,7 +209,7 @@ def describe(cls: type, name: str, given: Mapping[str, Any]) -> Optimizer:
                 raise InputError(f"optimizer {name!r}: the choice {field!r} needs a default")
             first = defaults[field]
             options[field] = (first, *(value for value in values if value != first))
-    modules_of(cls.__module__)  # their text, as they are imported
+    modules_of(cls.__module__)  # keeps the text that was imported
     described: dict[str, Any] = {"hyper": hyper, "options": options, "annotations": annotations}
     return Optimizer(name=name, cls=cls, **described, **given)
 

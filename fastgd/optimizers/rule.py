@@ -1,6 +1,28 @@
 """A rule as kernels see it: an optimizer with its choices, and the options around it.
 
-An option around a rule is a rule again, so that whoever calls a rule does not know what it is made of.
+A rule with an option around it is a rule again, so that callers need not know of options.
+
+A rule may say more than its step, and pays for nothing that it does not say: `prepare` (what depends on the step and
+not on the parameter, and a trial's `memory`: Nadam's running product, a sum of weights), `start` (slots that are not
+zero: RProp's steps, the start that dual averaging keeps), `readout` (the iterate that is reported), and `measure` with
+`conclude` (sums over all parameters: norms for LAMB, distances for DoG, with `batch_loss` the objective for Polyak's
+step). A rule that measures needs the whole gradient before the first parameter moves; the tile kernel then keeps it in
+a `(d, L)` buffer, as it does for large batches. Sums run over the parameters in order, in float64, by the thread that
+owns the tile, so their bits do not depend on threads.
+
+What there is once a step is float64 in every cohort: hyper-parameters, memory, quantities, the terms of sums. Only what
+`rule` gets is rounded to the cohort's type, once: `1 - beta2` of a rounded 0.99999 would be off by 0.14 %. So a rule's
+constants belong in `prepare`. Squares that are summed for a norm come from `squares` and `root` (`core/math.py`), which
+keep very large and very small ones in units of their own. Gradients of many rows are summed in chunks of 256 in the
+cohort's type, and the chunks in float64 (`engine/row_sums.py`); shorter chunks would cost more than 2 % of a full
+batch.
+
+An option around a rule is a rule again (`optimizers/options.py`). Clipping, proximal steps, look-ahead and averaging
+are NamedTuples with pure functions too. `rule_functions.py` brings the functions of every rule into one form, and
+`WithOption` here makes functions of that form out of an option and the rule inside: the gradient on its way in, the
+iterate on its way out, slots, memory and quantities side by side. So no kernel knows of options, and they work in every
+engine and on arrays. Clipping by norm needs a sum before the sums of a rule like LAMB, which see the clipped gradient:
+sums come in rounds, and what a round concludes is known in the next.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,25 +34,26 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.common.numbers import number
+from fastgd.common.pickling import PickledByFields
 from fastgd.common.properties import cached_property
-from fastgd.optimizers.compose import Functions, around, plain
 from fastgd.optimizers.options import MOVES, PROXIMAL, TABLES, Option, kinds
 from fastgd.optimizers.proofs import linear_in_rate, share_of_move
 from fastgd.optimizers.record import Optimizer
-from fastgd.user_code.symbols import Traced
+from fastgd.optimizers.rule_functions import RuleFunctions, of_optimizer, with_option
+from fastgd.user_code.affine_forms import Traced
 
 Array = npt.NDArray[Any]
 
 
 class Counts(NamedTuple):
-    """How many quantities there are before each round and at the end, and how many sums in each round."""
+    """How many quantities a step has before each round of sums and after the last, and how many sums each round has."""
 
     quantities: tuple[int, ...]
     sums: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(PickledByFields):
     """An optimizer with its categorical choices: what a kernel is specialised by.
 
     Attributes
@@ -49,7 +72,7 @@ class Rule:
         pairs = tuple((name, choices.get(name, values[0])) for name, values in optimizer.options.items())
         rule = cls(optimizer, pairs)
         for option in chosen(options or {}):
-            rule = Around(optimizer, pairs, rule, option)
+            rule = WithOption(optimizer, pairs, rule, option)
         return rule
 
     def __repr__(self) -> str:
@@ -135,9 +158,10 @@ class Rule:
     def usable(self, hyper: Array, dtype: Any, names: Iterable[str] | None = None) -> Array:
         """Return hyper-parameters (..., names; default: all) as kernels take them: eps is a normal float, not 0.
 
-        Added to the root of a float that is not 0, the smallest one changes no digit. A parameter that has had no
-        gradient divides 0 by it, and stays where it is: as it does on sparse rows, where it is not looked at.
-        Optimizers that sum over parameters compare eps with norms, which may be smaller, and see to it themselves.
+        With eps = 0, a parameter that has had no gradient would become 0 / 0. Divided by a normal float it stays where
+        it is, as on sparse rows, where it is not touched; and added to the root of any other float, the smallest normal
+        one changes no digit. Rules that sum over parameters compare eps with norms, which may be smaller still: they
+        guard their divisions themselves.
         """
         names, hyper = list(self.fields if names is None else names), np.array(hyper, np.float64)
         if "eps" in names and not self.measures:
@@ -150,9 +174,9 @@ class Rule:
         return self.optimizer.cls(**values, **dict(self.choices))
 
     @cached_property
-    def functions(self) -> Functions:
+    def functions(self) -> RuleFunctions:
         """Its functions, which work on numbers, on arrays and in kernels."""
-        return plain(self.optimizer)
+        return of_optimizer(self.optimizer)
 
     @property
     def measures(self) -> bool:
@@ -182,11 +206,12 @@ class Rule:
         return self.counts.quantities[-1]
 
     def example(self) -> Any:
+        """Return `h` with the default values."""
         return self.instance(self._defaults)
 
     @property
     def _defaults(self) -> dict[str, np.float64]:
-        """Values of the hyper-parameters that divide by zero as kernels do, and raise nothing."""
+        """The default values, as NumPy's floats: these divide by zero without an exception, as kernels do."""
         return {name: np.float64(0.5 if value is None else value) for name, value in self.fields.items()}
 
     @cached_property
@@ -203,11 +228,11 @@ class Rule:
 
     @cached_property
     def moves(self) -> bool:
-        """Whether a step with the default values goes on from where the parameter is: dual averaging does not."""
+        """Whether a step with the default values starts from the parameter's value: in dual averaging it does not."""
         return not (self.has_readout or self._undoes({}))
 
     def _undoes(self, values: Mapping[str, Sequence[float]], scheduled: Iterable[str] = ()) -> str:
-        """Say when a step is not proven to leave half of a move of the parameter; empty: it always is."""
+        """Say for which values a step is not proven to keep half of a move of the parameter; empty: for none."""
         grid = {name: values.get(name, [default]) for name, default in self._defaults.items()}
         changing = [name for name in scheduled if name in grid]
         axes = dict(zip(grid, np.ix_(*grid.values()), strict=True))
@@ -215,11 +240,12 @@ class Rule:
         if share is None:
             when = f" where {' and '.join(changing)} changes" if changing else ""
             return f"it is not known how much of a move is left after a step{when}"
-        share = np.reshape(share, np.shape(share) or [1] * len(grid))  # its length is 1 along what has no part in it
-        lost = np.argwhere(~(share >= 0.5))
-        if not len(lost):
+        # An axis for each hyper-parameter, of length 1 where it has no effect.
+        share = np.reshape(share, np.shape(share) or [1] * len(grid))
+        undone = np.argwhere(~(share >= 0.5))
+        if not len(undone):
             return ""
-        found = {name: grid[name][place] for name, place in zip(grid, lost[0], strict=True)}
+        found = {name: grid[name][place] for name, place in zip(grid, undone[0], strict=True)}
         told = [f"{name} = {number(value)}" for name, value in found.items() if value != self.fields[name]]
         return f"with {', '.join(told)} less than half of a move is left after a step"
 
@@ -254,7 +280,7 @@ class Rule:
 
 
 @dataclass(frozen=True, repr=False)
-class Around(Rule):
+class WithOption(Rule):
     """A rule with an option around it.
 
     Attributes
@@ -277,7 +303,7 @@ class Around(Rule):
 
     @property
     def variant(self) -> str:
-        """Its options too."""
+        """The rule's, and the kind of the option."""
         own = f"{self.option.table}={self.option.kind}" if self.option.kind else self.option.table
         return f"{self.inner.variant}, {own}".removeprefix(", ")
 
@@ -288,7 +314,7 @@ class Around(Rule):
 
     @property
     def annotations(self) -> Mapping[str, Any]:
-        """Those of both."""
+        """The rule's and the option's."""
         own = (self.option.annotations[name] for name in self.option.hyper)
         return {**self.inner.annotations, **dict(zip(self.option.keys, own, strict=True))}
 
@@ -309,7 +335,7 @@ class Around(Rule):
 
     @property
     def layout(self) -> tuple[tuple[type, Mapping[str, Any]], ...]:
-        """Of the rule, then of the option."""
+        """The NamedTuples of the rule, then that of the option."""
         return (*self.inner.layout, (self.option.cls, {}))
 
     def instance(self, values: Mapping[str, Any]) -> Any:
@@ -319,14 +345,16 @@ class Around(Rule):
         return self.inner.instance(inner), self.option.cls(**own)
 
     @cached_property
-    def functions(self) -> Functions:
+    def functions(self) -> RuleFunctions:
         """The rule's functions with the option's around them; the option's quantities come first."""
-        return around(self.inner.functions, self.option, self.inner.slots, len(self.inner.memory), len(self.layout) - 1)
+        return with_option(
+            self.inner.functions, self.option, self.inner.slots, len(self.inner.memory), len(self.layout) - 1
+        )
 
 
 @dataclass(frozen=True)
-class Round:
-    """A round of sums of a rule: what its kernels are specialised by.
+class Round(PickledByFields):
+    """One of the rounds in which a rule sums over all parameters: what a kernel of sums is specialised by.
 
     Attributes
     ----------
@@ -342,17 +370,17 @@ class Round:
         return f"{self.rule!r}, round {self.index}"
 
     def __getattr__(self, name: str) -> Any:
-        """What kernels ask of any rule is its rule's."""
+        """Kernels ask for attributes of a rule: they are those of `rule`."""
         return getattr(self.rule, name)
 
     @property
     def sums(self) -> int:
-        """How many there are."""
+        """How many sums it has."""
         return self.rule.counts.sums[self.index]
 
     @property
     def quantities(self) -> int:
-        """How many are known before."""
+        """How many quantities are known before it."""
         return self.rule.counts.quantities[self.index]
 
     @property
@@ -362,7 +390,7 @@ class Round:
 
     @property
     def conclude(self) -> Callable[..., Any]:
-        """What is made of the sums."""
+        """The quantities and the memory that the sums give."""
         return self.rule.functions.rounds[self.index][1]
 
 

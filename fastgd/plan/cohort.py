@@ -1,33 +1,33 @@
-"""A cohort of the plan: its trials, and what they cost."""
+"""A unit of work over data: a cohort, the trials that share one pass over the rows."""
 
 import hashlib
 import itertools
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
-from fastgd.optimizers.coasting import STEP
-from fastgd.plan import memory
-from fastgd.plan.costs import NOTHING_BESIDE, Workload
-from fastgd.plan.summary import CohortSummary
-from fastgd.study.config import Schedule
+from fastgd.optimizers.coasting import EVERY_STEP
+from fastgd.plan.methods import numbers_of, variant_of
+from fastgd.plan.workload import NOTHING_BESIDE, Workload
+from fastgd.store.contents import Contents
+from fastgd.study.config import Record, Schedule, Stop
 from fastgd.study.sub_tables import Search
 
 Array = npt.NDArray[Any]
+COHORT_BUDGET = 2 << 30  # bytes of a cohort's lanes: one that needs more is split, which changes no bits
 
 
 @dataclass(frozen=True)
-class CohortPlan:
-    """A cohort of the plan.
+class CohortUnit:
+    """A cohort.
 
     Attributes
     ----------
-    index : int
-        Its place in the plan.
     problem : int
         The problem's place in the study.
     label : str
@@ -42,7 +42,7 @@ class CohortPlan:
         The name of each lane's configuration, which trials of other seeds share.
     ids : list of list of str
         Each lane's trials: one, or one for each seed where nothing is random.
-    seeds : tuple of int
+    seeds : list of list of int
         The seeds of those trials.
     dtype : str
     n, d : int
@@ -58,10 +58,15 @@ class CohortPlan:
     sparse : str, optional
         What stands in the column `sparse`.
     workload : Workload, optional
-        What is measured and kept, as far as its costs hang on it.
+        What is measured and kept, as far as its costs depend on it.
+    columns : mapping of str to str or number
+        What else is the same for all its trials, by the columns of the results.
+    record, stop : Record, Stop
+        What the study says of recording and of ending.
+    scale : float
+        The loss's own scale on these data: see `fastgd.plan.workload.loss_scale`.
     """
 
-    index: int
     problem: int
     label: str
     spec: CohortSpec
@@ -69,7 +74,7 @@ class CohortPlan:
     which: Array
     configurations: list[str]
     ids: list[list[str]]
-    seeds: tuple[int, ...]
+    seeds: list[list[int]]
     dtype: str
     n: int
     d: int
@@ -79,11 +84,45 @@ class CohortPlan:
     entries: float = 0.0
     sparse: str | None = None
     workload: Workload = NOTHING_BESIDE
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    record: Record = field(default_factory=Record)
+    stop: Stop = field(default_factory=Stop)
+    scale: float = 1.0
+
+    @property
+    def kind(self) -> str:
+        """What its kernels are made for."""
+        return "sparse" if self.spec.kernel.sparse else "dense"
+
+    @property
+    def count(self) -> int:
+        """The number of its trials."""
+        return sum(map(len, self.ids))
+
+    @property
+    def owner(self) -> Hashable:
+        """Whose turn it is: units of one optimizer on one problem come one after another."""
+        return self.problem, self.spec.rule.optimizer.name
 
     @property
     def lanes(self) -> int:
         """The number of lanes."""
         return len(self.ids)
+
+    @property
+    def width(self) -> int:
+        """The number of lanes."""
+        return self.lanes
+
+    @property
+    def kernel(self) -> str:
+        """The name of its kernel, in the results."""
+        return self.spec.kernel.name
+
+    @property
+    def all_seeds(self) -> list[int]:
+        """The seeds of its trials, each once."""
+        return list(dict.fromkeys(itertools.chain(*self.seeds)))
 
     @property
     def batches(self) -> int:
@@ -106,8 +145,8 @@ class CohortPlan:
         return 0 if self.baseline else self.spec.kernel.padding(self.lanes)
 
     @property
-    def cohort_id(self) -> str:
-        """A stable name: of its trials."""
+    def name(self) -> str:
+        """A stable name, of its trials: what stands in the column `cohort_id`."""
         return hashlib.blake2b("".join(itertools.chain(*self.ids)).encode(), digest_size=6).hexdigest()
 
     @property
@@ -133,7 +172,7 @@ class CohortPlan:
         """Floating-point operations of training and of the exact loss at checkpoints."""
         steps = 2.0 if self.baseline else 4.0 + 4.0 * (self.search is not None)  # both sets of margins of a search
         rows = steps * self.epochs + 4.0 * self.snapshots(self.steps) + 2.0 * self.evaluated
-        dense = self.steps * self.d if self.spec.kernel.sparse and self.spec.untouched == STEP else 0.0
+        dense = self.steps * self.d if self.spec.kernel.sparse and self.spec.untouched == EVERY_STEP else 0.0
         return (rows * self.n * max(1.0, self.entries) + 8.0 * dense) * self.lanes
 
     @property
@@ -155,51 +194,81 @@ class CohortPlan:
     @property
     def variant(self) -> str:
         """How the method differs from the optimizer's defaults."""
-        estimator = "" if self.spec.estimator == "none" else self.spec.estimator
-        return ", ".join(filter(None, (self.spec.rule.variant, estimator, self.search.label if self.search else "")))
+        return variant_of(self.spec.rule, self.spec.estimator, self.search)
 
     @property
     def numbers(self) -> dict[str, Array]:
         """The numeric hyper-parameters (G,) of the lanes, by their columns."""
-        values = dict(zip(self.spec.rule.fields, self.spec.hyper.T, strict=True))
-        fixed = self.search.numbers if self.search else {}
-        return values | {name: np.full(self.lanes, value) for name, value in fixed.items()}
+        return numbers_of(self.spec.rule, self.spec.hyper, self.search)
 
     def snapshots(self, steps: int) -> int:
         """Return how often an estimator has visited all rows beside the batches, after so many steps."""
         epochs = -(-steps // self.batches)
         return {"none": 0, "svrg": epochs, "saga": min(epochs, 1)}[self.spec.estimator]
 
-    def select(self, keep: Array) -> "CohortPlan":
+    def samples(self, step: int) -> int:
+        """Return how many rows a lane has seen after so many steps."""
+        epochs, batches = divmod(step, self.batches)
+        return (epochs + self.snapshots(step)) * self.n + min(batches * self.spec.batch_size, self.n)
+
+    def select(self, keep: Array) -> "CohortUnit":
         """Return the cohort with some of its lanes, in the same kernel."""
         spec = replace(self.spec, hyper=self.spec.hyper[keep], l2=self.spec.l2[keep])
         lanes = np.flatnonzero(keep)
-        configurations, ids = [self.configurations[lane] for lane in lanes], [self.ids[lane] for lane in lanes]
-        return replace(self, spec=spec, which=self.which[keep], configurations=configurations, ids=ids)
+        names = [self.configurations[lane] for lane in lanes]
+        ids, seeds = [self.ids[lane] for lane in lanes], [self.seeds[lane] for lane in lanes]
+        return replace(self, spec=spec, which=self.which[keep], configurations=names, ids=ids, seeds=seeds)
 
-    def summary(self) -> CohortSummary:
-        """Return the cohort in numbers."""
-        name, padding = self.spec.rule.optimizer.name, self.padding
-        return CohortSummary(
-            problem=self.label,
-            optimizer=f"{name} ({self.variant})" if self.variant else name,
-            batch_size=self.spec.batch_size,
-            seed=", ".join(map(str, self.seeds)),
-            lanes=self.lanes,
-            padding=padding / (padding + self.lanes),
-            kernel=self.spec.kernel.name,
-            bytes=round(memory.of_cohort(self)),
-            passes=self.passes,
-            flops=self.flops,
+    def without(self, stored: Contents) -> "CohortUnit | None":
+        """Return what is left of it beside the trials that are stored, and did not run out of time."""
+        return self.without_trials(stored.trial_ids() - stored.trial_ids("timeout"))
+
+    def without_trials(self, done: Collection[str]) -> "CohortUnit | None":
+        """Return what is left of it beside some trials; None: nothing."""
+        keep = np.array([any(trial not in done for trial in trials) for trials in self.ids], bool)
+        if not keep.any():
+            return None
+        rest = self.select(keep)
+        left = [[trial not in done for trial in trials] for trials in rest.ids]
+        ids = [list(itertools.compress(*own)) for own in zip(rest.ids, left, strict=True)]
+        seeds = [list(itertools.compress(*own)) for own in zip(rest.seeds, left, strict=True)]
+        return replace(rest, ids=ids, seeds=seeds)
+
+    def only(self, trial: str) -> "CohortUnit | None":
+        """Return it with one trial, in the kernel that this has in the whole study; None: it has no such trial."""
+        lane = next((lane for lane, trials in enumerate(self.ids) if trial in trials), None)
+        if lane is None:
+            return None
+        seed = self.seeds[lane][self.ids[lane].index(trial)]
+        return replace(self.select(np.arange(self.lanes) == lane), ids=[[trial]], seeds=[[seed]])
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for each trial, as far as the plan knows it."""
+        lanes = np.repeat(np.arange(self.lanes), [len(trials) for trials in self.ids])
+        numbers = [schedule.numbers for schedule in self.schedules]
+        schedule = {
+            f"schedule.{key}": np.array([own.get(key, np.nan) for own in numbers])[self.which][lanes]
+            for key in sorted(set().union(*numbers))
+        }
+        return pd.DataFrame(
+            {
+                "trial_id": list(itertools.chain(*self.ids)),
+                "configuration": np.array(self.configurations, object)[lanes],
+                "problem": self.label,
+                **self.columns,
+                "n": self.n,
+                "d": self.d,
+                "l2": self.spec.l2[lanes],
+                "optimizer": self.spec.rule.optimizer.name,
+                "variant": self.variant,
+                **{name: values[lanes] for name, values in self.numbers.items()},
+                "schedule": np.array([schedule.label for schedule in self.schedules], object)[self.which][lanes],
+                **schedule,
+                "batch_size": self.spec.batch_size,
+                "seed": list(itertools.chain(*self.seeds)),
+                "dtype": self.dtype,
+                "layout": "sparse" if self.spec.kernel.sparse else "dense",
+                "sparse": self.sparse,
+                "kernel": self.spec.kernel.name,
+            }
         )
-
-
-def without(cohorts: Sequence[CohortPlan], stored: Collection[str]) -> list[CohortPlan]:
-    """Return what is left of each cohort beside the trials that are stored."""
-    left = []
-    for cohort in cohorts:
-        keep = np.array([not stored or any(trial not in stored for trial in ids) for ids in cohort.ids])
-        if keep.any():
-            rest = cohort.select(keep)
-            left.append(replace(rest, ids=[[trial for trial in ids if trial not in stored] for ids in rest.ids]))
-    return left

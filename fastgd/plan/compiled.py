@@ -14,7 +14,7 @@ from fastgd.core import cache
 from fastgd.core.compile import compile_lock
 from fastgd.optimizers import Optimizer
 from fastgd.problems import Landscape, Loss
-from fastgd.user_code.faults import refused_by_compiler
+from fastgd.user_code.checks import refused_by_compiler
 
 
 @contextmanager

@@ -9,27 +9,23 @@ Lanes that end early cost less. Starting the program, reading data and compiling
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, log
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from fastgd.common.numbers import amount, seconds
 from fastgd.core.threads import available_threads
 from fastgd.engine.machine import Machine, limits
 from fastgd.engine.shapes import Kernel, point_kernel
-from fastgd.optimizers.coasting import STEP, Coast
+from fastgd.optimizers.coasting import EVERY_STEP, Coast
 from fastgd.plan import memory
+from fastgd.plan.cohort import CohortUnit
 from fastgd.plan.operations import Operations, of_landscape, of_loss, of_rule
-from fastgd.plan.recording import EFFECTIVE_RATES, RATE_COLUMNS
-from fastgd.plan.summary import Cost
+from fastgd.plan.surfaces import SurfaceUnit
+from fastgd.plan.swarm import SwarmUnit
 from fastgd.problems import Loss
-
-if TYPE_CHECKING:
-    from fastgd.datasets import Data
-    from fastgd.plan.cohort import CohortPlan
-    from fastgd.plan.swarms import SwarmPlan
-    from fastgd.study.config import Study
 
 # --- constants: measured on a Xeon with AVX-512, by the processors' clocks, the least of several --------------------
 
@@ -67,6 +63,56 @@ JUDGED, JUDGED_COORDINATE = 1.3e-6, 0.2e-6  # of judging what became of a trial,
 FOLLOWED_STEP, FOLLOWED_ROW = 80e-6, 0.5e-6  # of a step of trajectories, and of each row
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a study, or a part of it, is expected to take.
+
+    Attributes
+    ----------
+    training, evaluation, storing : float
+        Seconds. Compiling kernels that are not in the cache comes on top.
+    disk, memory : float
+        Bytes: of the results' files, and in memory at the peak.
+    """
+
+    training: float = 0.0
+    evaluation: float = 0.0
+    storing: float = 0.0
+    disk: float = 0.0
+    memory: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all of it."""
+        return self.training + self.evaluation + self.storing
+
+    def in_words(self) -> str:
+        """Return it as a line of text."""
+        parts = (("training", self.training), ("evaluation", self.evaluation), ("storing", self.storing))
+        spent = ", ".join(f"{name} {seconds(value)}" for name, value in parts)
+        disk, memory = (amount(size, "B") for size in (self.disk, self.memory))
+        return f"about {seconds(self.seconds)} ({spent}), {disk} on disk, {memory} of memory"
+
+    def times(self, factor: float) -> Cost:
+        """Return the cost of so many times as much, one after the other."""
+        return Cost(
+            factor * self.training, factor * self.evaluation, factor * self.storing, factor * self.disk, self.memory
+        )
+
+    def __add__(self, other: Cost) -> Cost:
+        """Return what both cost, one after the other: the memory is that of the larger one."""
+        return Cost(
+            self.training + other.training,
+            self.evaluation + other.evaluation,
+            self.storing + other.storing,
+            self.disk + other.disk,
+            max(self.memory, other.memory),
+        )
+
+
+NOTHING = Cost()
+
+
 class Pace(NamedTuple):
     """A machine's limits with so many threads."""
 
@@ -98,77 +144,6 @@ class Speed(NamedTuple):
     def shared(self, seconds: float, tasks: int) -> float:
         """Return the wall time of tasks that take so many seconds together, on all threads."""
         return seconds * ceil(tasks / self.threads) / tasks
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What costs of a cohort hang on, beside what its plan says.
-
-    Attributes
-    ----------
-    rows : int
-        How many training rows are evaluated between the first and the last checkpoint; 0: all.
-    held_out : int
-        Validation rows.
-    measures, held_out_measures : int
-        What is summed over them.
-    columns : int
-        Numbers of a row of curves that change from row to row.
-    gradient_norm, effective_rates : bool
-        Whether they are measured.
-    feedback : bool
-        Whether the validation loss is taken at each epoch's end.
-    touched : float
-        Features of a batch of sparse rows.
-    of_weights : bool
-        Whether metrics are made of all weights.
-    parameters : {"none", "best", "all"}
-        Whose final parameters are kept.
-    """
-
-    rows: int = 0
-    held_out: int = 0
-    measures: int = 1
-    held_out_measures: int = 1
-    columns: int = 3
-    gradient_norm: bool = False
-    effective_rates: bool = False
-    feedback: bool = False
-    touched: float = 0.0
-    of_weights: bool = False
-    parameters: str = "none"
-
-
-NOTHING_BESIDE = Workload()  # the loss over the training rows
-
-
-def workload(study: Study, data: Data, batch_size: int, feedback: bool) -> Workload:
-    """Return what a cohort's costs hang on, from a study and its data."""
-    metrics, held_out = study.record.metrics, len(data.y_validation) if data.y_validation is not None else 0
-    summed = [name for name in metrics if name.removeprefix("validation_") in ("accuracy", "r2")]
-    own = sum(not name.startswith("validation_") for name in summed)
-    columns = len(metrics) + (len(RATE_COLUMNS) - 1) * (EFFECTIVE_RATES in metrics) - (not held_out)
-    return Workload(
-        rows=study.record.rows or 0,
-        held_out=held_out,
-        measures=1 + own,
-        held_out_measures=1 + len(summed) - own,
-        columns=columns,
-        gradient_norm="grad_norm" in metrics,
-        effective_rates=EFFECTIVE_RATES in metrics,
-        feedback=feedback,
-        touched=_touched(data, batch_size) if data.sparse else 0.0,
-        of_weights=not {"composite_loss", "nonzeros"}.isdisjoint(metrics),
-        parameters=study.record.parameters,
-    )
-
-
-def _touched(data: Data, batch_size: int) -> float:
-    """Return how many features the entries of a batch have, on average; many features are as frequent as each other."""
-    n = len(data.y)
-    features = np.bincount(np.rint(data.frequencies * n).astype(np.int64))
-    rows = np.flatnonzero(features)
-    return float(features[rows] @ (1 - (1 - rows / n) ** batch_size))
 
 
 # --- cohorts ----------------------------------------------------------------------------------------------------------
@@ -219,65 +194,65 @@ class _Rows:
         return self.speed.shared(rows * self.tiles * self.seconds(what, measures), tasks)
 
 
-def cohort_cost(plan: CohortPlan, pace: Pace) -> Cost:
+def cohort_cost(unit: CohortUnit, pace: Pace) -> Cost:
     """Return what a cohort is expected to cost."""
-    speed = pace.speed(plan.dtype)
-    rows = _Rows(plan.spec.kernel, plan.lanes, plan.d, plan.entries, plan.itemsize, plan.spec.loss, speed)
-    trials = sum(map(len, plan.ids))
-    curves, work = len(plan.checkpoints) * trials, plan.workload
-    kept = {"none": 0, "best": 1, "all": trials}[work.parameters] * (plan.d + plan.spec.intercept)
+    speed = pace.speed(unit.dtype)
+    rows = _Rows(unit.spec.kernel, unit.lanes, unit.d, unit.entries, unit.itemsize, unit.spec.loss, speed)
+    trials = unit.count
+    curves, work = len(unit.checkpoints) * trials, unit.workload
+    kept = {"none": 0, "best": 1, "all": trials}[work.parameters] * unit.spec.parameters(unit.d)
     return Cost(
-        training=_training(plan, rows),
-        evaluation=_evaluation(plan, rows),
-        storing=COHORT_FILES + CURVE_ROW * curves + CURVE_ROWS * len(plan.checkpoints),
+        training=_training(unit, rows),
+        evaluation=_evaluation(unit, rows),
+        storing=COHORT_FILES + CURVE_ROW * curves + CURVE_ROWS * len(unit.checkpoints),
         disk=curves * (1 + VALUE_BYTES * work.columns) + trials * TRIAL_BYTES + 8.0 * kept,
-        memory=memory.of_cohort(plan),
+        memory=memory.of_cohort(unit),
     )
 
 
-def _training(plan: CohortPlan, rows: _Rows) -> float:
-    spec, calls = plan.spec, CALL * (ceil(plan.epochs) + len(plan.checkpoints))
-    if plan.baseline:
+def _training(unit: CohortUnit, rows: _Rows) -> float:
+    spec, calls = unit.spec, CALL * (ceil(unit.epochs) + len(unit.checkpoints))
+    if unit.baseline:
         boxes = len(np.unique(spec.hyper, axis=0))
-        parameters, sparse = plan.d + spec.intercept, spec.kernel.sparse
-        points = _points(parameters, plan.entries, plan.itemsize, spec.loss, sparse, rows.speed)
-        return calls + boxes * plan.steps * points.over(plan.n, "evaluate") / points.lanes
-    snapshots = plan.snapshots(plan.steps) * rows.over(plan.n, "train")
+        parameters, sparse = spec.parameters(unit.d), spec.kernel.sparse
+        points = _points(parameters, unit.entries, unit.itemsize, spec.loss, sparse, rows.speed)
+        return calls + boxes * unit.steps * points.over(unit.n, "evaluate") / points.lanes
+    snapshots = unit.snapshots(unit.steps) * rows.over(unit.n, "train")
     if spec.line_search is not None:
-        margins = 2 * rows.over(plan.n, "evaluate", 0)
+        margins = 2 * rows.over(unit.n, "evaluate", 0)
         lane = rows.speed.of_operations(of_loss(spec.loss)) + 2 * SLOT * rows.speed.operation  # margins are kept
-        values = plan.n * rows.tiles * spec.kernel.lanes * lane / rows.speed.threads
-        snapshots += plan.steps * (margins + LINE_EVALUATIONS * (values + CALL))
-    step = plan.n / plan.batches * rows.seconds("train") * rows.tiles + rows.tiles * _update(plan, rows)
-    calls += CALL * plan.steps if spec.kernel.parts else 0.0
-    return calls + snapshots + plan.steps * rows.speed.shared(step, rows.tiles * max(1, spec.kernel.parts))
+        values = unit.n * rows.tiles * spec.kernel.lanes * lane / rows.speed.threads
+        snapshots += unit.steps * (margins + LINE_EVALUATIONS * (values + CALL))
+    step = unit.n / unit.batches * rows.seconds("train") * rows.tiles + rows.tiles * _update(unit, rows)
+    calls += CALL * unit.steps if spec.kernel.parts else 0.0
+    return calls + snapshots + unit.steps * rows.speed.shared(step, rows.tiles * max(1, spec.kernel.parts))
 
 
-def _update(plan: CohortPlan, rows: _Rows) -> float:
+def _update(unit: CohortUnit, rows: _Rows) -> float:
     """Return the seconds of a rule's step on the parameters of a tile."""
-    spec, speed, lanes = plan.spec, rows.speed, plan.spec.kernel.lanes
+    spec, speed, lanes = unit.spec, rows.speed, unit.spec.kernel.lanes
     sparse = spec.kernel.sparse and not spec.kernel.parts
-    parameters = plan.workload.touched if sparse and spec.untouched != STEP else float(plan.d)
+    parameters = unit.workload.touched if sparse and spec.untouched != EVERY_STEP else float(unit.d)
     parameter = speed.of_operations(of_rule(spec.rule)) + SLOT * (1 + spec.rule.slots) * speed.operation
     if sparse and isinstance(spec.untouched, Coast):
         parameter += COASTING[spec.untouched.replays] * speed.operation
-    return STEP_OF_TILE[sparse and spec.untouched != STEP] + parameters * lanes * parameter
+    return STEP_OF_TILE[sparse and spec.untouched != EVERY_STEP] + parameters * lanes * parameter
 
 
-def _evaluation(plan: CohortPlan, rows: _Rows) -> float:
-    work, checkpoints, unmoved = plan.workload, len(plan.checkpoints), 0.0
-    if plan.baseline:  # what was measured of the best point holds until there is a better one: the n-th is, once in n
-        moves = min(checkpoints, 1 + ceil(plan.lanes * log(1 + plan.steps)))
+def _evaluation(unit: CohortUnit, rows: _Rows) -> float:
+    work, checkpoints, unmoved = unit.workload, len(unit.checkpoints), 0.0
+    if unit.baseline:  # what was measured of the best point holds until there is a better one: the n-th is, once in n
+        moves = min(checkpoints, 1 + ceil(unit.lanes * log(1 + unit.steps)))
         checkpoints, unmoved = moves, (checkpoints - moves) * UNMOVED
     exact = min(checkpoints, 2)
-    seconds = checkpoints * CHECKPOINT + exact * rows.over(plan.n, "evaluate", work.measures)
-    seconds += (checkpoints - exact) * rows.over(plan.sampled, "evaluate", work.measures)
+    seconds = checkpoints * CHECKPOINT + exact * rows.over(unit.n, "evaluate", work.measures)
+    seconds += (checkpoints - exact) * rows.over(unit.sampled, "evaluate", work.measures)
     if work.held_out:
         seconds += checkpoints * rows.over(work.held_out, "evaluate", work.held_out_measures)
-        seconds += work.feedback * max(0.0, plan.epochs - checkpoints) * rows.over(work.held_out, "evaluate")
+        seconds += work.feedback * max(0.0, unit.epochs - checkpoints) * rows.over(work.held_out, "evaluate")
     if work.gradient_norm:
-        seconds += checkpoints * (0.5 * CHECKPOINT + _tiled(rows).over(plan.n, "train"))
-    return unmoved + seconds + work.effective_rates * checkpoints * plan.lanes * plan.d * RATE_OF_FEATURE
+        seconds += checkpoints * (0.5 * CHECKPOINT + _tiled(rows).over(unit.n, "train"))
+    return unmoved + seconds + work.effective_rates * checkpoints * unit.lanes * unit.d * RATE_OF_FEATURE
 
 
 def _tiled(rows: _Rows) -> _Rows:
@@ -296,62 +271,45 @@ def _points(parameters: int, entries: float, itemsize: int, loss: Loss, sparse: 
 # --- error surfaces ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Survey:
-    """An error surface over data that a study asks for: its points, and what each of them costs."""
-
-    points: int
-    n: int
-    parameters: int
-    entries: float
-    dtype: str
-    loss: Loss
-    sparse: bool
-
-
-def survey_cost(survey: Survey, pace: Pace) -> Cost:
-    """Return what an error surface over data is expected to cost."""
-    speed = pace.speed(survey.dtype)
-    itemsize = np.dtype(survey.dtype).itemsize
-    points = _points(survey.parameters, survey.entries, itemsize, survey.loss, survey.sparse, speed)
-    seconds = survey.points * points.over(survey.n, "evaluate") / points.lanes
-    return replace(surface_cost(survey.points) + Cost(evaluation=seconds), memory=memory.of_survey(survey))
-
-
-def surface_cost(points: int) -> Cost:
-    """Return what storing an error surface costs; a landscape's values take no time that counts."""
-    return Cost(storing=COHORT_FILES, disk=7.0 * points + 1_000, memory=memory.POINT * points)
+def surface_cost(unit: SurfaceUnit, pace: Pace) -> Cost:
+    """Return what an error surface is expected to cost; a landscape's values take no time that counts."""
+    stored = Cost(storing=COHORT_FILES, disk=7.0 * unit.points + 1_000, memory=memory.of_surface(unit))
+    if unit.loss is None:
+        return stored
+    speed, itemsize = pace.speed(unit.dtype), np.dtype(unit.dtype).itemsize
+    points = _points(unit.parameters, unit.entries, itemsize, unit.loss, unit.sparse, speed)
+    return stored + Cost(evaluation=unit.points * points.over(unit.n, "evaluate") / points.lanes)
 
 
 # --- swarms -----------------------------------------------------------------------------------------------------------
 
 
-def swarm_cost(plan: SwarmPlan, pace: Pace) -> Cost:
+def swarm_cost(unit: SwarmUnit, pace: Pace) -> Cost:
     """Return what a swarm is expected to cost."""
-    spec, lanes, d = plan.spec, len(plan.lanes), plan.spec.d
+    spec, lanes, d = unit.spec, len(unit.lanes), unit.spec.d
     speed, threads = pace.speed(spec.dtype), pace.threads
     groups = ceil(lanes / spec.width)
-    step = speed.of_operations(_swarm_step(plan)) * groups * spec.width * plan.steps
-    curves, shown = len(plan.checkpoints) * lanes, min(d, 8)
-    columns = 7 + shown + bool(plan.search)
-    followed, slots = len(plan.followed) * (plan.steps + 1), spec.rule.slots
+    step = speed.of_operations(_swarm_step(unit)) * groups * spec.width * unit.steps
+    curves, shown = len(unit.checkpoints) * lanes, min(d, 8)
+    columns = 7 + shown + bool(unit.search)
+    followed, slots = len(unit.followed) * (unit.steps + 1), spec.rule.slots
     return Cost(
-        training=speed.shared(step, min(groups, 64)) * (1 + bool(plan.search) * LINE_EVALUATIONS),
+        training=speed.shared(step, min(groups, 64)) * (1 + bool(unit.search) * LINE_EVALUATIONS),
         evaluation=curves * (READING + READING_OF_COORDINATE * d)
         + lanes * (JUDGED + JUDGED_COORDINATE * d)
-        + bool(followed) * (plan.steps + 1) * FOLLOWED_STEP
+        + bool(followed) * (unit.steps + 1) * FOLLOWED_STEP
         + followed * d * FOLLOWED_ROW,
         storing=COHORT_FILES + lanes * SWARM_TRIAL + curves * columns * SWARM_VALUE / min(2, threads),
         disk=curves * VALUE_BYTES * (3 + shown)
         + lanes * (SWARM_VALUES + VALUE_BYTES * shown)
         + followed * d * 8.0 * (2.5 + slots),
-        memory=memory.of_swarm(plan),
+        memory=memory.of_swarm(unit),
     )
 
 
-def _swarm_step(plan: SwarmPlan) -> Operations:
+def _swarm_step(unit: SwarmUnit) -> Operations:
     """The operations of a step of one lane: its gradient, noise, the rule, and the value where steps are counted."""
-    spec = plan.spec
+    spec = unit.spec
     counts = of_landscape(spec.landscape, spec.p, spec.d, value=spec.threshold is not None)
     for own in (of_rule(spec.rule), NOISE if spec.noise else Operations()):
         counts.update({kind: number * spec.d for kind, number in own.items()})
@@ -359,6 +317,11 @@ def _swarm_step(plan: SwarmPlan) -> Operations:
 
 
 # --- together ---------------------------------------------------------------------------------------------------------
+
+
+def cost_of(unit: CohortUnit | SwarmUnit, pace: Pace) -> Cost:
+    """Return what a unit is expected to cost."""
+    return cohort_cost(unit, pace) if isinstance(unit, CohortUnit) else swarm_cost(unit, pace)
 
 
 def total(parts: Iterable[Cost], end: float, methods: Mapping[str, str]) -> Cost:
@@ -372,6 +335,6 @@ def total(parts: Iterable[Cost], end: float, methods: Mapping[str, str]) -> Cost
     methods : mapping of str to str
         What has kernels of its own, and of which kind; see `memory.expected`.
     """
-    found = sum(parts, Cost())
+    found = sum(parts, NOTHING)
     most = memory.expected(found.memory, end, methods)
     return Cost(found.training, found.evaluation, found.storing + FOLDER, found.disk + FOLDER_BYTES, most)

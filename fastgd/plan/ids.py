@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.engine.rows.spec import CohortSpec
+from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.optimizers.coasting import Coast
 from fastgd.optimizers.rule import Rule
-from fastgd.study.config import Problem, Schedule, Study
-from fastgd.user_code.modules import check_unchanged, functions_of
+from fastgd.study.config import LandscapeProblem, Problem, Schedule, Study
+from fastgd.user_code.sources import check_unchanged, functions_of
 
 Array = npt.NDArray[Any]
 
@@ -95,10 +96,10 @@ def names(rows: Sequence[bytes], *shared: Any) -> list[str]:
     return found
 
 
-# --- trials over data -------------------------------------------------------------------------------------------------
+# --- what decides a trial's numbers -----------------------------------------------------------------------------------
 
 
-def trial_ids(
+def cohort_ids(
     study: Study,
     problem: Problem,
     fingerprint: str,
@@ -131,13 +132,39 @@ def trial_ids(
         The budget.
     checkpoints : ndarray of int
     """
-    shared = written(_shared(study, problem, fingerprint, n, spec) | {"steps": steps, "checkpoints": checkpoints})
-    distinct = {id(schedule): schedule for schedule in schedules}
+    common = _of_data(study, problem, fingerprint, n, spec) | {"steps": steps, "checkpoints": checkpoints}
+    shared, distinct = written(common), {id(schedule): schedule for schedule in schedules}
     named = {key: digest(schedule.model_dump()).digest() for key, schedule in distinct.items()}
     values = rows_of(np.column_stack([spec.hyper, spec.l2]))
     rows = [row + named[id(schedule)] for row, schedule in zip(values, schedules, strict=True)]
     by_seed = [names(rows, shared, bits_of(spec), seed) for seed in seeds]
     return names(rows, shared), [list(ids) for ids in zip(*by_seed, strict=True)]
+
+
+def swarm_ids(
+    study: Study,
+    problem: LandscapeProblem,
+    origin: str,
+    spec: SwarmSpec,
+    schedule: Schedule,
+    hyper: Array,
+    seed: int,
+) -> tuple[list[str], list[str]]:
+    """Return the names of configurations on a landscape, without and with the seed, where anything is drawn by it.
+
+    Parameters
+    ----------
+    study, problem, spec, schedule
+        What they share.
+    origin : str
+        What the starts are: see `fastgd.plan.starts.fingerprint`.
+    hyper : ndarray (C, hyper)
+        The configurations.
+    seed : int
+    """
+    shared, rows = _of_landscape(study, problem, origin, spec, schedule), rows_of(hyper)
+    drawn = [seed] if problem.noise or spec.rule.optimizer.drawn else []
+    return names(rows, shared), names(rows, shared, drawn)
 
 
 def bits_of(spec: CohortSpec) -> list[Any]:
@@ -158,7 +185,7 @@ def rule_of(rule: Rule) -> list[Any]:
     return [optimizer.name, source, rule.choices, list(rule.fields), rule.options]
 
 
-def _shared(study: Study, problem: Problem, fingerprint: str, n: int, spec: CohortSpec) -> dict[str, Any]:
+def _of_data(study: Study, problem: Problem, fingerprint: str, n: int, spec: CohortSpec) -> dict[str, Any]:
     search, rows = spec.line_search, study.record.rows
     if spec.loss.foreign:
         check_unchanged((spec.loss.value, spec.loss.derivative))
@@ -168,7 +195,7 @@ def _shared(study: Study, problem: Problem, fingerprint: str, n: int, spec: Coho
         "intercept": problem.intercept,
         "rule": rule_of(spec.rule),
         "estimator": spec.estimator,
-        "line_search": None if search is None else [type(search).__name__, search._asdict()],
+        "line_search": _search_of(search),
         "batch_size": spec.batch_size,
         "shuffled": spec.shuffled,
         "dtype": study.dtype,
@@ -179,3 +206,39 @@ def _shared(study: Study, problem: Problem, fingerprint: str, n: int, spec: Coho
         "metrics": study.record.metrics,
         "rows": rows if rows is not None and rows < n else None,  # more are all of them
     }
+
+
+def _of_landscape(
+    study: Study, problem: LandscapeProblem, origin: str, spec: SwarmSpec, schedule: Schedule
+) -> dict[str, Any]:
+    landscape = spec.landscape
+    if landscape.foreign:
+        check_unchanged(landscape.helpers)
+    return {
+        "landscape": [landscape.name, landscape.source if landscape.foreign else None, problem.params],
+        "gradient": problem.gradient,
+        "domain": spec.box,
+        "noise": problem.noise,
+        "tolerance": problem.tolerance,
+        "minima": problem.minima,
+        "starts": origin,
+        "rule": rule_of(spec.rule),
+        "schedule": schedule.model_dump(),
+        "search": _search_of(spec.line_search),
+        "dtype": study.dtype,
+        "steps": study.steps,
+        "diverge": study.stop.diverge,
+        "record": [study.record.every, study.record.trajectories],
+    }
+
+
+def _search_of(search: Any) -> list[Any] | None:
+    return None if search is None else [type(search).__name__, search._asdict()]
+
+
+def repeated(first: int, second: int, label: str) -> str:
+    """Say that a problem has trials of another one: under two names they would be two results that are one."""
+    return (
+        f"problem.{second} ({label!r}) repeats trials of problem.{first}: the same data, objective and l2 under "
+        "another name; leave one of them out"
+    )

@@ -4,12 +4,11 @@ What is to come is counted as the code allocates it, in bytes; `python -m benchm
 what processes of their own were found to take.
 """
 
-from __future__ import annotations
-
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,19 +17,18 @@ from fastgd.common.errors import InputError
 from fastgd.common.numbers import amount
 from fastgd.common.system import MemoryLimit, memory_limits, memory_use
 from fastgd.core.threads import available_threads
-from fastgd.engine.linear.evaluation_steps import BLOCK, evaluate_blocks, evaluate_single_blocks
-from fastgd.engine.rows.objective import BYTES, MOST_TILES, MOST_WORK
+from fastgd.engine.arrays import PARTIAL_SUM_ROWS
+from fastgd.engine.linear.evaluation_steps import evaluate_blocks, evaluate_single_blocks
+from fastgd.engine.rows.objective import MOST_TILE_BYTES, MOST_TILES, MOST_WORK
 from fastgd.engine.shapes import point_kernel
 from fastgd.engine.swarm.steps import measure_groups
+from fastgd.plan.cohort import CohortUnit
 from fastgd.plan.compiled import is_compiled
 from fastgd.plan.recording import MOST_RATES
+from fastgd.plan.surfaces import SurfaceUnit
+from fastgd.plan.swarm import SwarmUnit
 from fastgd.store.schema import COORDINATES
-from fastgd.store.swarm import AHEAD
-
-if TYPE_CHECKING:
-    from fastgd.plan.cohort import CohortPlan
-    from fastgd.plan.costs import Survey
-    from fastgd.plan.swarms import SwarmPlan
+from fastgd.store.writer import MOST_WAITING_TABLES
 
 UNKNOWN = 230e6  # bytes of a process that has read its study, where the platform does not tell
 LOADING = 60e6  # of the compiler's libraries and the first kernels, loaded from the cache
@@ -52,7 +50,7 @@ COMPILED = {"dense": 7e6, "sparse": 28e6, "swarm": 12e6}  # of those of each met
 RESERVE = 40e6  # that the compiler, which ends the process where it gets no memory, has beside that
 STACK, ARENA = 8.4e6, 67e6  # addresses of a thread: of its stack, and of its part of the C library's memory
 OTHER_THREADS = 3  # that write and read files, beside those that compute here and in Arrow
-WAITING = AHEAD + 3  # tables of a swarm's checkpoints: that wait, that is written, that fills a row group, and is made
+WAITING = MOST_WAITING_TABLES + 3  # a swarm's checkpoints: that wait, are written, fill a row group, and are made
 TRIAL_OF_SWARM = 140  # bytes of a row of its trials, beside coordinates and hyper-parameters
 ROWS = 131_072  # of trajectories that are made together, at most; and
 FOLLOWED = 200.0  # bytes of what each is read from
@@ -149,64 +147,114 @@ def within_memory(path: Path) -> Iterator[None]:
         ) from error
 
 
+def of(unit: CohortUnit | SwarmUnit) -> float:
+    """Return the bytes of a unit while it runs."""
+    return of_cohort(unit) if isinstance(unit, CohortUnit) else of_swarm(unit)
+
+
+def fitting(unit: CohortUnit | SwarmUnit, room: "Room") -> list[CohortUnit] | list[SwarmUnit]:
+    """Return a unit in parts that fit into the memory there is, in the same kernel.
+
+    Raises
+    ------
+    InputError
+        The smallest ones do not fit.
+    """
+    name = f"{unit.label}, {unit.spec.rule.optimizer.name},"
+    if isinstance(unit, SwarmUnit):
+        apart = 8.0 * len(unit.lanes) + of_trajectories(unit)
+        fewer = replace(unit, most=max(1.0, (room.left - apart) / of_lane(unit)))
+        room.require(
+            of_swarm(fewer), f"a group of lanes of {name}", "fewer starts, dimensions or trajectories take less"
+        )
+        return [fewer]
+    pieces = _pieces(unit, room.left)
+    for piece in pieces:
+        advice = 'fewer features, dtype = "float32" or record.parameters = "none" take less'
+        room.require(of_cohort(piece), f"a cohort of {name}", advice)
+    return pieces
+
+
+def _pieces(unit: CohortUnit, room: float) -> list[CohortUnit]:
+    """Cut a cohort into pieces of whole tiles that take no more memory than there is, if they are small enough then."""
+    if of_cohort(unit) <= room:
+        return [unit]
+    tile = unit.spec.kernel.lanes
+    lanes = -(-unit.lanes // tile) * tile
+    places = np.arange(unit.lanes)
+    while lanes > tile and of_cohort(unit.select(places < lanes)) > room:
+        lanes = -(-lanes // tile // 2) * tile
+    return [unit.select(places // lanes == piece) for piece in range(-(-unit.lanes // lanes))]
+
+
+def end_of(units: Sequence[CohortUnit | SwarmUnit]) -> float:
+    """Return what the end of a study takes, when no unit is there any more: the ranking, and what is stored late."""
+    trials = sum(unit.count for unit in units)
+    swarms = [unit for unit in units if isinstance(unit, SwarmUnit)]
+    if swarms:
+        return KEPT * max(map(of_swarm, swarms)) + RANKED * trials
+    return at_end((unit for unit in units if isinstance(unit, CohortUnit)), trials)
+
+
 # --- over data --------------------------------------------------------------------------------------------------------
 
 
-def of_cohort(plan: CohortPlan) -> float:
+def of_cohort(unit: CohortUnit) -> float:
     """Return the bytes of a cohort: its lanes, what measures them, and what waits to be stored."""
-    return plan.bytes + _measuring(plan) + _recording(plan) + _orders(plan)
+    return unit.bytes + _measuring(unit) + _recording(unit) + _orders(unit)
 
 
-def _orders(plan: CohortPlan) -> float:
+def _orders(unit: CohortUnit) -> float:
     """The order of the rows, of the training and of the held-out ones as they stand, and a subsample of them."""
-    orders = 4.0 * (plan.n * (1 + plan.spec.shuffled) + plan.workload.held_out)
-    if plan.sampled == plan.n:
+    orders = 4.0 * (unit.n * (1 + unit.spec.shuffled) + unit.workload.held_out)
+    if unit.sampled == unit.n:
         return orders
-    row = plan.entries * (plan.itemsize + 4 * plan.spec.kernel.sparse) + plan.itemsize + 4
-    return orders + plan.sampled * row + 4.0 * plan.n
+    row = unit.entries * (unit.itemsize + 4 * unit.spec.kernel.sparse) + unit.itemsize + 4
+    return orders + unit.sampled * row + 4.0 * unit.n
 
 
-def _measuring(plan: CohortPlan) -> float:
+def _measuring(unit: CohortUnit) -> float:
     """What checkpoints and estimators make of all parameters."""
-    parameters, spec = plan.d + plan.spec.intercept, plan.spec
-    column, lanes = 8.0 * parameters, plan.lanes + plan.padding
+    parameters, spec = unit.spec.parameters(unit.d), unit.spec
+    column, lanes = 8.0 * parameters, unit.lanes + unit.padding
     found = 2 * column * spec.kernel.lanes  # squares of a tile
-    if plan.workload.gradient_norm or spec.estimator != "none":  # a gradient in two parts, and their sum
+    if unit.workload.gradient_norm or spec.estimator != "none":  # a gradient in two parts, and their sum
         found = max(
             found, column * (2 * lanes + 2 * spec.kernel.lanes), 3 * column * lanes * (spec.estimator != "none")
         )
-    if plan.workload.effective_rates:
+    if unit.workload.effective_rates:
         slots = spec.rule.slots * column * lanes
         found = max(
-            found, slots * plan.itemsize / 8 + 8.0 * min(MOST_RATES, parameters * lanes) * (3 + spec.rule.slots)
+            found, slots * unit.itemsize / 8 + 8.0 * min(MOST_RATES, parameters * lanes) * (3 + spec.rule.slots)
         )
-    if plan.workload.of_weights:
-        found = max(found, 3 * column * plan.lanes)
-    return found + plan.baseline * of_points(parameters, plan.itemsize, plan.entries, sparse=spec.kernel.sparse)
+    if unit.workload.of_weights:
+        found = max(found, 3 * column * unit.lanes)
+    return found + unit.baseline * of_points(parameters, unit.itemsize, unit.entries, sparse=spec.kernel.sparse)
 
 
-def _recording(plan: CohortPlan) -> float:
+def _recording(unit: CohortUnit) -> float:
     """What waits to be stored, and the trials that are written at the end."""
-    trials = sum(map(len, plan.ids))
-    curves = min(len(plan.checkpoints) * trials, CURVE_ROW)
-    kept = 8.0 * (plan.d + plan.spec.intercept)
+    trials = unit.count
+    curves = min(len(unit.checkpoints) * trials, CURVE_ROW)
+    kept = 8.0 * unit.spec.parameters(unit.d)
     parameters = {
         "none": 0.0,
         "best": 2 * min(FINALISTS, 8 * kept),
         "all": min(PARAMETER * kept * trials, PARAMETERS + 2 * kept),
     }
-    return curves * (VALUE * (plan.workload.columns + 7) + ROW) + TRIAL * trials + parameters[plan.workload.parameters]
+    return curves * (VALUE * (unit.workload.columns + 7) + ROW) + TRIAL * trials + parameters[unit.workload.parameters]
 
 
-def at_end(cohorts: Iterable[CohortPlan], trials: int) -> float:
+def at_end(cohorts: Iterable[CohortUnit], trials: int) -> float:
     """Return what the end takes: the tables of all trials, and the final parameters that are stored or kept."""
     kept, stored = {}, 0.0
     for cohort in cohorts:
-        parameters, which = 8.0 * (cohort.d + cohort.spec.intercept), cohort.workload.parameters
+        parameters, which = 8.0 * cohort.spec.parameters(cohort.d), cohort.workload.parameters
         if which == "best":
             most = min(max(FINALISTS, parameters), 8 * parameters)
-            kept[cohort.label, cohort.spec.rule.optimizer.name, cohort.seeds] = most
-        stored += (which == "all") * parameters * sum(map(len, cohort.ids))
+            for seeds in set(map(tuple, cohort.seeds)):
+                kept[cohort.label, cohort.spec.rule.optimizer.name, seeds] = most
+        stored += (which == "all") * parameters * cohort.count
     again = READ_AGAIN * (bool(kept) or stored > 0)
     return TRIAL * trials + sum(kept.values()) + min(PARAMETER * stored, PARAMETERS) + again
 
@@ -214,35 +262,37 @@ def at_end(cohorts: Iterable[CohortPlan], trials: int) -> float:
 def of_points(parameters: int, itemsize: int, entries: float, *, sparse: bool) -> float:
     """Return the bytes of points at which an objective is evaluated together."""
     kernel = point_kernel(parameters, itemsize, sparse=sparse)
-    by_work = max(2, int(MOST_WORK / (BLOCK * kernel.lanes * max(1.0, entries))))
-    tiles = max(1, min(MOST_TILES, BYTES // (kernel.lanes * parameters * itemsize), by_work))
+    by_work = max(2, int(MOST_WORK / (PARTIAL_SUM_ROWS * kernel.lanes * max(1.0, entries))))
+    tiles = max(1, min(MOST_TILES, MOST_TILE_BYTES // (kernel.lanes * parameters * itemsize), by_work))
     return tiles * kernel.lanes * parameters * (itemsize + 3 * 8.0)
 
 
-def of_survey(survey: Survey) -> float:
-    """Return the bytes of an error surface over data."""
-    itemsize = np.dtype(survey.dtype).itemsize
-    together = of_points(survey.parameters, itemsize, survey.entries, sparse=survey.sparse)
-    return together + POINT * survey.points
+def of_surface(unit: SurfaceUnit) -> float:
+    """Return the bytes of an error surface."""
+    if unit.landscape is not None:
+        return float(POINT * unit.points)
+    itemsize = np.dtype(unit.dtype).itemsize
+    together = of_points(unit.parameters, itemsize, unit.entries, sparse=unit.sparse)
+    return together + POINT * unit.points
 
 
 # --- landscapes -------------------------------------------------------------------------------------------------------
 
 
-def of_swarm(plan: SwarmPlan) -> float:
+def of_swarm(unit: SwarmUnit) -> float:
     """Return the bytes of a swarm: the lanes that are there together, what waits to be stored, and trajectories."""
-    return min(len(plan.lanes), plan.together) * of_lane(plan) + of_trajectories(plan) + 8.0 * len(plan.lanes)
+    return min(len(unit.lanes), unit.lanes_at_once) * of_lane(unit) + of_trajectories(unit) + 8.0 * len(unit.lanes)
 
 
-def of_lane(plan: SwarmPlan) -> float:
+def of_lane(unit: SwarmUnit) -> float:
     """Return the bytes of a swarm's lane, and of its rows that wait to be stored."""
-    spec, shown = plan.spec, min(plan.spec.d, COORDINATES)
-    curve = 8.0 * (7 + shown + bool(plan.search))
+    spec, shown = unit.spec, min(unit.spec.d, COORDINATES)
+    curve = 8.0 * (7 + shown + bool(unit.search))
     trial = TRIAL_OF_SWARM + 8.0 * (2 * shown + spec.rule.hyper)
-    return plan.bytes_a_lane + curve * min(WAITING, len(plan.checkpoints)) + 2 * trial
+    return unit.bytes_a_lane + curve * min(WAITING, len(unit.checkpoints)) + 2 * trial
 
 
-def of_trajectories(plan: SwarmPlan) -> float:
+def of_trajectories(unit: SwarmUnit) -> float:
     """Return the bytes of the states and rows of trajectories that are there together."""
-    rows = min(ROWS, len(plan.followed) * (plan.steps + 1) * plan.spec.d)
-    return rows * (8.0 * (9 + plan.spec.rule.slots) * WAITING + FOLLOWED)
+    rows = min(ROWS, len(unit.followed) * (unit.steps + 1) * unit.spec.d)
+    return rows * (8.0 * (9 + unit.spec.rule.slots) * WAITING + FOLLOWED)

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fastgd.datasets import Data
-from fastgd.plan.cohort import CohortPlan
+from fastgd.plan.cohort import CohortUnit
+from fastgd.plan.costs import Cost
 from fastgd.plan.sparsity import dense_updates_note
-from fastgd.plan.summary import Cost
 from fastgd.problems import find_loss
 from fastgd.schedules import unreached
 from fastgd.study.config import Schedule, Study
@@ -34,7 +34,7 @@ def metric_notes(study: Study, data: Sequence[Data]) -> list[str]:
     return [f"{dataset}: accuracy is not recorded, as its targets are not only 0 and 1" for dataset in soft]
 
 
-def cohort_notes(cohorts: Iterable[CohortPlan]) -> list[str]:
+def cohort_notes(cohorts: Iterable[CohortUnit]) -> list[str]:
     """Return what cohorts do at a cost, or in a way, that their study file does not show."""
     notes = []
     for cohort in cohorts:
@@ -64,7 +64,7 @@ def minima_notes(problems: Iterable[LandscapeProblem]) -> list[str]:
     return [f"{label}: minima has {point}, which is no minimum: {why}" for label, point, why in faults if why]
 
 
-def _subsample_note(cohort: CohortPlan) -> str:
+def _subsample_note(cohort: CohortUnit) -> str:
     if cohort.sampled == cohort.n:
         return ""
     return (

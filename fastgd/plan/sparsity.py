@@ -8,7 +8,7 @@ import numpy as np
 from fastgd.common.errors import InputError
 from fastgd.datasets import Data
 from fastgd.engine.rows.spec import CohortSpec, most_entries, window_steps
-from fastgd.optimizers.coasting import REST, STEP, coasting, lifts
+from fastgd.optimizers.coasting import EVERY_STEP, UNCHANGED, declares_coast, prove_coasting
 from fastgd.study.config import Problem, Schedule
 
 EXACT, MASKED, DENSE_UPDATES = "exact", "masked", "exact, dense updates"  # what stands in the column `sparse`
@@ -39,9 +39,9 @@ def with_untouched(spec: CohortSpec, problem: Problem, data: Data, schedules: Se
     if spec.batch_size > 1 or spec.estimator != "none":
         spec = replace(spec, listed=most_entries(data.X.indptr, spec.batch_size))  # type: ignore[union-attr]
     if problem.sparse == MASKED:
-        return replace(spec, untouched=REST)
+        return replace(spec, untouched=UNCHANGED)
     feedback = any(part.record.feedback for schedule in schedules for part in schedule.parts)
-    untouched = coasting(
+    untouched = prove_coasting(
         spec.rule,
         spec.hyper,
         spec.l2,
@@ -76,12 +76,12 @@ def sparse_column(spec: CohortSpec, problem: Problem) -> str | None:
         return None
     if problem.sparse == MASKED:
         return MASKED
-    return DENSE_UPDATES if spec.untouched == STEP and not spec.rule.optimizer.baseline else EXACT
+    return DENSE_UPDATES if spec.untouched == EVERY_STEP and not spec.rule.optimizer.baseline else EXACT
 
 
 def dense_updates_note(spec: CohortSpec) -> str:
     """Say why every step updates all parameters; empty: it does not."""
-    if not spec.kernel.sparse or spec.kernel.parts or spec.untouched != STEP or spec.rule.optimizer.baseline:
+    if not spec.kernel.sparse or spec.kernel.parts or spec.untouched != EVERY_STEP or spec.rule.optimizer.baseline:
         return ""
     name = spec.rule.optimizer.name
     name = name if spec.rule.measures or not spec.rule.options else f"{name} with {', '.join(spec.rule.options)}"
@@ -91,7 +91,7 @@ def dense_updates_note(spec: CohortSpec) -> str:
         why = "has no closed form with l2 > 0"
     elif spec.estimator != "none":
         why = f"has no closed form with estimator = {spec.estimator!r}"
-    elif spec.rule.optimizer.foreign and not lifts(spec.rule):
+    elif spec.rule.optimizer.foreign and not declares_coast(spec.rule):
         why = "is not proven to take a linear step where there is no gradient"
     else:
         why = "has no closed form with these options and schedules"

@@ -9,15 +9,14 @@ import pandas as pd
 
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_toml
-from fastgd.plan.cohorts import Plan
-from fastgd.plan.swarms import StudyPlan
-from fastgd.store.contents import Snapshot
+from fastgd.plan.plan import Plan
+from fastgd.store.contents import Contents
 from fastgd.store.manifest import SCHEMA, Manifest, read_study
 from fastgd.study.config import Study
 from fastgd.study.values import as_list
 
 # Keys of a study file that add trials, or that decide no number: a change of them runs nothing again.
-NOT_DECISIVE = ("name", "optimizer", "schedule", "seed", "batch_size", "max_seconds", "surface")
+NOT_DECISIVE = ("name", "optimizer", "schedule", "seed", "batch_size", "max_seconds", "snapshot_seconds", "surface")
 NOT_DECISIVE_BELOW = ("record.parameters", "problem.name", "problem.path", "problem.dataset", "problem.l2")
 COUNTS = ("starts.uniform", "starts.normal", "starts.sobol")  # the first of many are the few
 # Columns in which a trial that runs again may differ from its stored results.
@@ -37,7 +36,7 @@ class Standing:
         Of those stored, how many ran out of time, and will run again.
     notes : tuple of str
         What will run again though it is stored, and why.
-    left : Plan or StudyPlan
+    left : Plan
         The plan of what is to run.
     """
 
@@ -46,7 +45,7 @@ class Standing:
     missing: int
     timed_out: int
     notes: tuple[str, ...]
-    left: Plan | StudyPlan
+    left: Plan
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -55,14 +54,14 @@ class Standing:
         return f"{self.path} holds {self.held:,} of the {total:,} trials, and {self.missing:,} are missing", *self.notes
 
 
-def standing(path: Path, study: Study, plan: Plan | StudyPlan) -> Standing | None:
+def standing(path: Path, study: Study, plan: Plan) -> Standing | None:
     """Return what a folder holds of a study's plan; None: it holds no results.
 
     Parameters
     ----------
     path : Path
     study : Study
-    plan : Plan or StudyPlan
+    plan : Plan
 
     Raises
     ------
@@ -71,22 +70,22 @@ def standing(path: Path, study: Study, plan: Plan | StudyPlan) -> Standing | Non
     """
     if not (path / "manifest.json").exists() or Manifest.read(path).schema != SCHEMA:
         return None
-    snapshot, planned = Snapshot.read(path), plan.table()
-    rows = snapshot.table("trials", columns=["trial_id"])["trial_id"].to_pandas().astype(str).value_counts()
+    contents, planned = Contents.read(path), plan.table
+    rows = contents.table("trials", columns=["trial_id"])["trial_id"].to_pandas().astype(str).value_counts()
     weights = planned["starts"] if "starts" in planned else pd.Series(1, planned.index)
     held = int(weights.clip(upper=planned["trial_id"].map(rows).fillna(0)).sum())
-    late = snapshot.trial_ids("timeout").intersection(planned["trial_id"])
-    notes = [*_changed(path, study, planned.assign(starts=weights), snapshot), *_unkept(study, snapshot, planned, late)]
+    late = contents.trial_ids("timeout").intersection(planned["trial_id"])
+    notes = [*_changed(path, study, planned.assign(starts=weights), contents), *_unkept(study, contents, planned, late)]
     if late:
         notes.append(f"{len(late):,} trials ran out of time before: they are run again")
-    return Standing(path, held, int(weights.sum()) - held, len(late), tuple(notes), plan.left(snapshot))
+    return Standing(path, held, int(weights.sum()) - held, len(late), tuple(notes), plan.left(contents))
 
 
-def _changed(path: Path, study: Study, planned: pd.DataFrame, snapshot: Snapshot) -> Iterator[str]:
+def _changed(path: Path, study: Study, planned: pd.DataFrame, contents: Contents) -> Iterator[str]:
     """Say which trials of the folder's study will run again as others, and which key of the file is why."""
-    names = snapshot.columns.trials.names
+    names = contents.columns.trials.names
     key = [str(name) for name in planned if name in names and name not in MAY_DIFFER]
-    stored, wanted = snapshot.first_rows([*key, "in_study"]), planned["trial_id"].astype(object)
+    stored, wanted = contents.first_rows([*key, "in_study"]), planned["trial_id"].astype(object)
     old, new = stored[stored["in_study"] & ~stored.index.isin(wanted)], planned[~wanted.isin(stored.index)]
     again = new.merge(old[key].drop_duplicates(), on=key)
     if len(again):
@@ -124,9 +123,9 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _unkept(study: Study, snapshot: Snapshot, planned: pd.DataFrame, late: Collection[str]) -> Iterator[str]:
+def _unkept(study: Study, contents: Contents, planned: pd.DataFrame, late: Collection[str]) -> Iterator[str]:
     if study.record.parameters != "all" or study.landscapes:
         return
-    stored = snapshot.trial_ids().intersection(planned["trial_id"]) - set(late)
-    if unkept := stored - snapshot.parameter_ids():
+    stored = contents.trial_ids().intersection(planned["trial_id"]) - set(late)
+    if unkept := stored - contents.parameter_ids():
         yield f'{len(unkept):,} trials will run again for record.parameters = "all": theirs were not kept'

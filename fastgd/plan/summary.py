@@ -2,59 +2,15 @@
 
 from dataclasses import dataclass
 
-from fastgd.common.numbers import amount, seconds
+from fastgd.plan import memory
+from fastgd.plan.cohort import CohortUnit
+from fastgd.plan.costs import NOTHING, Cost
+from fastgd.plan.swarm import SwarmUnit
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a study, or a part of it, is expected to take.
-
-    Attributes
-    ----------
-    training, evaluation, storing : float
-        Seconds. Compiling kernels that are not in the cache comes on top.
-    disk, memory : float
-        Bytes: of the results' files, and in memory at the peak.
-    """
-
-    training: float = 0.0
-    evaluation: float = 0.0
-    storing: float = 0.0
-    disk: float = 0.0
-    memory: float = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of all of it."""
-        return self.training + self.evaluation + self.storing
-
-    def in_words(self) -> str:
-        """Return it as a line of text."""
-        parts = (("training", self.training), ("evaluation", self.evaluation), ("storing", self.storing))
-        spent = ", ".join(f"{name} {seconds(value)}" for name, value in parts)
-        disk, memory = (amount(size, "B") for size in (self.disk, self.memory))
-        return f"about {seconds(self.seconds)} ({spent}), {disk} on disk, {memory} of memory"
-
-    def times(self, factor: float) -> "Cost":
-        """Return the cost of so many times as much, one after the other."""
-        return Cost(
-            factor * self.training, factor * self.evaluation, factor * self.storing, factor * self.disk, self.memory
-        )
-
-    def __add__(self, other: "Cost") -> "Cost":
-        """Return what both cost, one after the other: the memory is that of the larger one."""
-        return Cost(
-            self.training + other.training,
-            self.evaluation + other.evaluation,
-            self.storing + other.storing,
-            self.disk + other.disk,
-            max(self.memory, other.memory),
-        )
-
-
-@dataclass(frozen=True)
-class CohortSummary:
-    """A cohort in a plan's printed summary."""
+class UnitSummary:
+    """A unit of work in a plan's printed summary."""
 
     problem: str
     optimizer: str
@@ -77,14 +33,31 @@ class PlanSummary:
     """
 
     trials: int
-    cohorts: list[CohortSummary]
+    cohorts: list[UnitSummary]
     lanes: int
     padding: float
     bytes: int
     budget: int
     passes: float
     flops: float
-    cost: Cost = Cost()
+    cost: Cost = NOTHING
     methods: int = 0
     to_compile: int = 0
     notes: tuple[str, ...] = ()
+
+
+def summary_of(unit: CohortUnit | SwarmUnit) -> UnitSummary:
+    """Return a unit in numbers; on landscapes there are neither batches nor passes."""
+    name, lanes = unit.spec.rule.optimizer.name, unit.width
+    return UnitSummary(
+        problem=unit.label,
+        optimizer=f"{name} ({unit.variant})" if unit.variant else name,
+        batch_size=unit.spec.batch_size if isinstance(unit, CohortUnit) else 0,
+        seed=", ".join(map(str, unit.all_seeds)),
+        lanes=lanes,
+        padding=unit.padding / max(1, unit.padding + lanes),
+        kernel=unit.kernel,
+        bytes=round(memory.of(unit)),
+        passes=unit.passes if isinstance(unit, CohortUnit) else 0.0,
+        flops=unit.flops,
+    )

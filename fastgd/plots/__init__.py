@@ -1,4 +1,7 @@
-"""Pictures of results: one call each, as matplotlib figures that no window and no pyplot state stands behind."""
+"""Pictures of results: one function for each kind, which returns a matplotlib figure.
+
+Results come in; figures go out, and files where `save` is called. Figures open no window and leave pyplot alone.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,13 +20,13 @@ from fastgd.plots.landscapes.surface import surface
 from fastgd.plots.landscapes.traces import traces
 from fastgd.plots.pages import notes_of
 from fastgd.plots.studies.curves import curves
+from fastgd.plots.studies.effective_rates import rates
 from fastgd.plots.studies.heatmap import heatmap
 from fastgd.plots.studies.phase import phase
-from fastgd.plots.studies.range import range_
-from fastgd.plots.studies.rates import rates
+from fastgd.plots.studies.range_test import range_
+from fastgd.plots.studies.rate_search import tune
 from fastgd.plots.studies.schedule import schedule, sketch, study_blocks
 from fastgd.plots.studies.sensitivity import sensitivity
-from fastgd.plots.studies.tune import tune
 from fastgd.plots.style import style
 
 if TYPE_CHECKING:
@@ -71,7 +74,7 @@ class Plot:
     draw : callable
         Takes results and options, and returns a figure.
     suffix : str
-        Of the file it is written to by default.
+        Ending of the file that it is written to by default.
     """
 
     name: str
@@ -166,9 +169,9 @@ def axes(results: Results, kind: str, **options: Any) -> "list[Axes]":
 
 
 def save(figure: "Figure", path: str | Path) -> None:
-    """Write a figure to a .png, .svg or .pdf file, a film to a .gif or .mp4 file, too.
+    """Write a figure to a .png, .svg or .pdf file; a film may also become a .gif or .mp4 file.
 
-    The same picture gives the same bytes, but for .mp4.
+    The same picture gives the same bytes, except as .mp4.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The curves of a study, brought to common points: what the picture of 100,000 curves is made of."""
+"""The curves of a study, all evaluated at common points, so that a picture can show 100,000 of them."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from fastgd.analysis import LOST, METRICS, Results, with_methods
 from fastgd.common.errors import InputError, nearest
-from fastgd.plots.style import ranking_of, settings, varied
+from fastgd.plots.readings import ranking_of, settings, varied
 
 AXES = ("epoch", "step", "samples_seen", "train_seconds")
 
-# Points of a curve: more cannot be told apart.
+# Points at which curves are evaluated; more of them could not be told apart.
 _POINTS = 200
-# Trials that are brought to common points at once, which bounds the memory.
+# Trials that are evaluated at once, which bounds the memory.
 _AT_ONCE = 8192
 
 Array = NDArray[np.float64]
@@ -30,7 +30,7 @@ class Bundle:
     problem, method, optimizer : str
         Their names.
     x : ndarray of shape (points,)
-        Where the curves are given.
+        Where the curves are evaluated.
     values : ndarray of shape (trials, points)
         The metric. A trial that ended early keeps its last value, or is infinite where it diverged or failed.
     best : ndarray of shape (points,)
@@ -59,16 +59,16 @@ class Bundle:
 
     def quantiles(self, shares: tuple[float, ...]) -> Array:
         """Return the values below which these shares of the trials are, of shape (shares, points)."""
-        # No interpolation: between a number and infinity there is none.
+        # Quantiles are not interpolated: there is nothing between a number and infinity.
         return np.quantile(self.values, shares, axis=0, method="inverted_cdf")
 
 
 def bundles_of(
     results: Results, metric: str, x: str, problems: Collection[str] | None = None
 ) -> dict[str, list[Bundle]]:
-    """Return for each problem, or for these alone, the curves of its optimizers, in the order of the study.
+    """Return for each problem, or for those named, the curves of its optimizers, in the order of the study.
 
-    On landscapes a trial is a configuration from a start, and the starts of a configuration are what seeds are else.
+    On landscapes a trial is a configuration from one start, and starts take the place of seeds.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def _bundles(results: Results, trials: pd.DataFrame, checkpoints: "Checkpoints",
 
 
 def _positions(trials: pd.DataFrame, rows: pd.DataFrame) -> NDArray[np.int64]:
-    """Return for each row of the curves the position of its trial; -1: it is not among them."""
+    """Return for each row of the curves the position of its trial; -1 where its trial is not among them."""
     names = rows["trial_id"].cat.categories
     if "start" not in trials:
         plain: NDArray[np.int64] = pd.Index(trials["trial_id"]).get_indexer(names)[
@@ -143,7 +143,7 @@ class Checkpoints:
     Parameters
     ----------
     x, y : ndarray of shape (checkpoints,)
-        Where, and the metric there.
+        Where they are on the axis, and the metric there.
     starts : ndarray of shape (trials + 1,)
         The first checkpoint of each trial.
     """
@@ -171,11 +171,11 @@ class Checkpoints:
         return self.starts[trials + 1] - self.starts[trials]
 
     def end(self, trials: NDArray[np.int64]) -> float:
-        """Return where the last of these trials ended; minus infinity where there are none."""
+        """Return where on the axis the last of these trials ended; minus infinity if there are none."""
         return float(np.max(self.x[self.starts[trials + 1] - 1], initial=-np.inf))
 
     def points(self, trials: NDArray[np.int64]) -> Array:
-        """Return where curves of these trials are given: at their checkpoints, unless those are too many."""
+        """Return where to evaluate the curves of these trials: at all of their checkpoints, or at some of many."""
         points = np.unique(self.x[self._rows(trials)])
         if len(points) > _POINTS:
             points = points[np.linspace(0, len(points) - 1, _POINTS).round().astype(np.int64)]
@@ -205,7 +205,7 @@ class Checkpoints:
         rows, counts = self._rows(trials), self.counts(trials)
         x, y = self.x[rows], self.y[rows]
         known = np.unique(x)
-        # One sorted array of keys (trial, x) turns the search in every curve into a single one.
+        # With one sorted array of keys (trial, x), a single search finds the places in all curves.
         owner = np.repeat(np.arange(len(trials)), counts) * len(known)
         wanted = np.arange(len(trials))[:, None] * len(known) + np.searchsorted(known, points, side="right") - 1
         before = np.searchsorted(owner + np.searchsorted(known, x), wanted, side="right") - 1
@@ -215,8 +215,8 @@ class Checkpoints:
             weight = np.where(after > before, (points - x[before]) / (x[after] - x[before]), 0.0)
             between = y[before] + weight * (y[after] - y[before])
         values = np.where(weight > 0, between, y[before])
-        gone = lost[:, None] & (np.isnan(values) | (points > x[last]))
-        return np.where(gone, np.inf, values)
+        infinite = lost[:, None] & (np.isnan(values) | (points > x[last]))
+        return np.where(infinite, np.inf, values)
 
     def _rows(self, trials: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the positions of the checkpoints of trials."""

@@ -1,4 +1,4 @@
-"""Cells of a picture over two hyper-parameters: where they lie on axes that suit their values."""
+"""The cells of a picture over two hyper-parameters: where they are, on axes that suit the values."""
 
 import math
 from dataclasses import dataclass
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
-_LABELS = {"x": 6, "y": 8}  # at most
-_MANY = 6  # values that make an axis of numbers; fewer are cells of equal size with their values as labels
+_LABELS = {"x": 6, "y": 8}  # the most labels of an axis
+_MANY = 6  # from so many values on, cells lie on an axis of numbers; fewer have equal sizes and their values as labels
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Where the cells of an axis lie: `centers` of shape (cells,) and `edges` of shape (cells + 1,)."""
+    """Where the cells of an axis are: `centers` of shape (cells,) and `edges` of shape (cells + 1,)."""
 
     centers: Array
     edges: Array
 
 
 def cells(axes: "Axes", axis: str, values: NDArray[Any]) -> Cells:
-    """Lay an axis out: logarithmic for a grid over decades, linear for equal steps, else cells of equal size."""
+    """Lay out an axis: logarithmic for a grid over decades, linear for equal steps, else cells of equal size."""
     count = len(values)
     numbers = values.astype(np.float64) if values.dtype.kind in "if" and placed(values).all() else np.zeros(0)
     if count >= _MANY and _equal_steps(numbers):
         return Cells(numbers, _edges(numbers))
     if count >= _MANY and spans_decades(numbers, 10):
         axes.set(**{f"{axis}scale": "log"})
-        if all(map(is_whole, numbers)):  # batch sizes: as they are, in place of powers of ten
+        if all(map(is_whole, numbers)):  # such as batch sizes: the values instead of powers of ten
             _label(axes, axis, numbers, numbers)
         logs = np.log(numbers)
         return Cells(np.exp(logs), np.exp(_edges(logs)))
@@ -44,7 +44,7 @@ def cells(axes: "Axes", axis: str, values: NDArray[Any]) -> Cells:
 
 
 def _label(axes: "Axes", axis: str, places: Array, values: NDArray[Any]) -> None:
-    """Write some of the values at their places, and no other ticks."""
+    """Label some of the places with their values, and remove all other ticks."""
     from matplotlib.ticker import NullLocator
 
     shown = slice(0, None, math.ceil(len(values) / _LABELS[axis]))

@@ -1,4 +1,4 @@
-"""The configurations of studies on landscapes that a picture shows."""
+"""Which configurations of a study on landscapes a picture shows, and on which surfaces."""
 
 from collections.abc import Container, Sequence
 
@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 from fastgd.analysis import Results, with_methods
 from fastgd.common.errors import InputError, nearest
 from fastgd.plots.limits import FAR
-from fastgd.plots.style import methods, settings, varied
-from fastgd.store.surfaces import Surface
+from fastgd.plots.readings import methods, settings, varied
+from fastgd.store.surface_files import Surface
 
 
 def check_landscapes(results: Results, kind: str) -> list[str]:
@@ -57,7 +57,7 @@ def surfaces_of(results: Results, kind: str) -> dict[str, Surface]:
 
 
 def _undrawable(surface: Surface) -> str:
-    """Say why no axes hold a surface; empty: some do."""
+    """Return why axes cannot show a surface; an empty text if they can."""
     for axis, name in ((surface.x, "first"), (surface.y, "second")):
         low, high = float(axis[0]), float(axis[-1])
         if max(-low, high) > FAR or high - low < 1 / FAR:
@@ -93,12 +93,12 @@ def chosen_of(
     trials : sequence of str or "all", optional
         Ids of configurations, or all of them; None: the best of each optimizer.
     among : container of str, optional
-        The ids that have what the picture needs.
+        The ids of the configurations that the picture can show, if it cannot show all.
 
     Returns
     -------
     pandas.DataFrame
-        Rows of `ranked`, with `trial_id`, and `settings`: the rate, and what tells it from the others of its optimizer.
+        Rows of `ranked`, with `trial_id`, and `settings`: the rate, and the values in which configurations differ.
 
     Raises
     ------
@@ -118,8 +118,8 @@ def chosen_of(
                 f"there is no trial {missing[0]!r} to draw in {results.path}; {nearest(missing[0], known)}"
             )
         chosen = chosen.set_index("trial_id", drop=False).loc[wanted]
-    told = _telling(results, ranking)
-    words = [settings(row, told[row["method"]]) for _, row in chosen.iterrows()]
+    named = _columns_to_name(results, ranking)
+    words = [settings(row, named[row["method"]]) for _, row in chosen.iterrows()]
     if chosen.duplicated(results.identity).any():  # seeds of one configuration
         seed = _seeds(results)
         words = [f"{text}, seed {seed[name]}" for text, name in zip(words, chosen["trial_id"], strict=True)]
@@ -133,10 +133,10 @@ def _seeds(results: Results) -> dict[str, int]:
     return dict(zip(table["trial_id"].astype(str), table["seed"].astype(int), strict=True))
 
 
-def _telling(results: Results, ranking: pd.DataFrame) -> dict[str, list[str]]:
+def _columns_to_name(results: Results, ranking: pd.DataFrame) -> dict[str, list[str]]:
     """Return for each method its rate, if it has one, and the columns in which its configurations differ."""
-    told: dict[str, list[str]] = {}
+    columns: dict[str, list[str]] = {}
     for method, own in ranking.groupby("method", sort=False):
         several = [name for name in varied(results, own) if name not in ("problem", "landscape", "d", "noise", "lr")]
-        told[str(method)] = ["lr", *several] if "lr" in own else several
-    return told
+        columns[str(method)] = ["lr", *several] if "lr" in own else several
+    return columns

@@ -1,4 +1,4 @@
-"""Films: figures that move, and how they become GIF and MP4 files."""
+"""Films: figures that consist of frames, and how they are written as GIF and MP4 files."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 Bytes = NDArray[np.uint8]
 
-_DPI = 100  # of a film: a README shows it at 900 pixels
-_LAST = 2500  # milliseconds that the last frame of a GIF stays
-_EXACT = 64  # colours of a GIF's 256 that are those of the picture, not means
+_DPI = 100  # pixels per inch: a film is then about 900 pixels wide, as a README shows it
+_LAST_MILLISECONDS = 2500  # how long a GIF shows its last frame
+_EXACT = 64  # of a GIF's 256 colours: those that are exactly colours of the picture; the others are means
 
 
 class Film(Figure):
-    """A figure with frames; it shows the last one, until `go` is called.
+    """A figure with frames, of which it shows the last one until `go` is called.
 
     Attributes
     ----------
@@ -38,16 +38,16 @@ class Film(Figure):
     _move: Callable[[int], None]
 
     def animate(self, frames: int, moving: "Sequence[Artist]", move: Callable[[int], None]) -> None:
-        """Say what moves: artists, and a function that puts them where they are in a frame."""
+        """Set the number of frames, the artists that move, and a function that moves them to where a frame has them."""
         self.frames, self._moving, self._move = frames, moving, move
         self.go(frames - 1)
 
     def go(self, frame: int) -> None:
-        """Show a frame, from 0."""
+        """Show a frame; the first one is 0."""
         self._move(frame)
 
     def pictures(self) -> Iterator[Bytes]:
-        """Yield each frame (height, width, 4); what does not move is drawn once."""
+        """Yield each frame as pixels (height, width, 4); artists that do not move are drawn only once."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         before, dpi = self.canvas, self.dpi
@@ -57,9 +57,9 @@ class Film(Figure):
             for artist in self._moving:
                 artist.set_animated(True)
             canvas.draw()
-            ground = canvas.copy_from_bbox(self.bbox)
+            background = canvas.copy_from_bbox(self.bbox)
             for frame in range(self.frames):
-                canvas.restore_region(ground)
+                canvas.restore_region(background)
                 self.go(frame)
                 for artist in sorted(self._moving, key=lambda one: one.get_zorder()):
                     artist.axes.draw_artist(artist)  # type: ignore[union-attr]
@@ -89,20 +89,20 @@ def _save_gif(film: Film, path: Path) -> None:
     from PIL import Image
 
     pictures = list(film.pictures())
-    # All frames share the colours of the last one, which has all lines: what does not change stays the same pixels,
-    # and costs nothing.
+    # All frames share the colours of the last one, which shows all lines. Pixels that do not change then have the same
+    # values in successive frames, and cost nothing.
     palette = _palette(Image.fromarray(pictures[-1][..., :3]))
     frames = []
     for picture in _in_palette(pictures, palette):
         frame = Image.fromarray(picture)
         frame.putpalette(palette.ravel().tolist())
         frames.append(frame)
-    durations = [film.milliseconds] * (len(frames) - 1) + [_LAST]
+    durations = [film.milliseconds] * (len(frames) - 1) + [_LAST_MILLISECONDS]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
 
 
 def _palette(image: "Image") -> Bytes:
-    """Return the colours (k, 3) of a film: those of most pixels as they are, others as means of what is left."""
+    """Return the colours (k, 3) of a film: exactly those of most pixels, and means of the others."""
     from PIL import Image
 
     counts: Any = image.getcolors(image.width * image.height)
@@ -112,11 +112,11 @@ def _palette(image: "Image") -> Bytes:
 
 
 def _in_palette(pictures: Sequence[Bytes], palette: Bytes) -> Iterator[Bytes]:
-    """Yield pictures as the numbers of their nearest colours; Pillow's own search takes white for a colour near it."""
+    """Yield pictures as the numbers of their nearest colours; Pillow's own search confuses white with near colours."""
     from scipy.spatial import cKDTree
 
     tree = cKDTree(palette.astype(np.float64))
-    known = np.full(1 << 24, -1, dtype=np.int16)  # of every colour there is
+    known = np.full(1 << 24, -1, dtype=np.int16)  # the number of each possible colour
     for picture in pictures:
         colors = picture[..., :3].astype(np.int64) @ (1 << 16, 1 << 8, 1)
         new = np.unique(colors[known[colors] < 0])

@@ -1,4 +1,4 @@
-"""Limits of axes: they hold what most of a picture's values need, and what lies beyond is marked and counted."""
+"""The limits of axes: they suit most values of a picture; values outside are marked and counted."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,13 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-OUTSIDE = "outside"  # the gid of what stands for values beyond the axes
-_TAIL = 0.1  # of the values, at either end: what they reach is not what most values need
-_LINES_REACH = 3.0  # of whole lines, which are fewer than values
-_DECADES = 30  # the ratio from which on values are seen on a logarithmic axis
-FAR = 1e30  # numbers beyond it break matplotlib's transforms, and are outside of any axes
-_NEAR = 1e-250  # on a logarithmic axis, numbers below it count as 0, which has no place there: margins have room
-
-
-_WIDE = 1e100  # of hyper-parameters along an axis, whose ticks and margins lie beyond
+OUTSIDE = "outside"  # the gid of marks that stand for values outside of the axes
+_TAIL = 0.1  # the share of values at either end that do not decide the limits
+_LINES_REACH = 3.0  # the `reach` of `frame_of` for whole lines, which are fewer than values
+_DECADES = 30  # from this ratio of the values on, an axis is logarithmic
+FAR = 1e30  # larger numbers break matplotlib's transforms, and count as outside of any axes
+_NEAR = 1e-250  # smaller numbers count as 0 on a logarithmic axis; margins below must not underflow
+_WIDE = 1e100  # the largest hyper-parameter that is shown: ticks and margins lie beyond the values
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,12 @@ class Frame:
 
 
 def drawable(values: Array) -> Array:
-    """Return values with infinity, which would break a line, as a number far outside the axes."""
+    """Return values with infinities, which would interrupt a line, as numbers far outside of the axes."""
     return np.clip(values, -FAR, FAR)
 
 
 def placed(values: Any) -> Any:
-    """Return which values of a hyper-parameter have a place on an axis: not the very large, nor the very small ones."""
+    """Return which values of a hyper-parameter an axis can show: none that is very large or very small."""
     size = np.abs(values)
     return ~((size > _WIDE) | ((size > 0) & (size < 1 / _WIDE)))
 
@@ -55,7 +53,7 @@ def spans_decades(values: Array, ratio: float) -> bool:
 def frame_of(
     values: Array, always: Iterable[float] = (), *, log: bool | None = None, tail: float = _TAIL, reach: float = 1.0
 ) -> Frame:
-    """Return which values axes are to show: the middle ones fill a third of them at least, whatever the extremes are.
+    """Choose which values axes show: the middle ones fill at least a third of them, whatever the extremes are.
 
     The middle values are those without the lowest and the highest 10 %, and without one at either end where there are
     three. From there axes go on to the last value that is no farther away than `reach` times their width.
@@ -63,9 +61,9 @@ def frame_of(
     Parameters
     ----------
     values : ndarray
-        What is drawn; what is not finite has no say.
+        What is drawn; only finite values count.
     always : iterable of float
-        Values that are shown in any case: the loss at the start.
+        Values that are shown in any case, such as the loss at the start.
     log : bool, optional
         Whether the scale is logarithmic; by default where the middle values span decades.
     tail : float
@@ -91,7 +89,7 @@ def frame_of(
 
 
 def _middle(values: Array, tail: float) -> Array:
-    """Return the least and the largest of values without their tails."""
+    """Return the least and the largest value, without the tails at either end."""
     if len(values) < 3:
         return values
     cut = int(np.ceil(tail * (len(values) - 1)))
@@ -99,8 +97,8 @@ def _middle(values: Array, tail: float) -> Array:
     return ordered[[cut, -1 - cut]]
 
 
-def usual(lines: Sequence[Array], always: Iterable[float] = ()) -> list[Array]:
-    """Return the lines that have a say in the limits of axes: without those that lie, or reach, far from all others."""
+def without_outliers(lines: Sequence[Array], always: Iterable[float] = ()) -> list[Array]:
+    """Return the lines that decide the limits of axes: those that do not reach far away from all others."""
     ends = np.array([[np.min(y, initial=np.inf, where=np.isfinite(y)), np.max(y, initial=-np.inf, where=np.isfinite(y))]
                      for y in lines])  # fmt: skip
     low, high = (frame_of(own, always, reach=_LINES_REACH) for own in ends.T)
@@ -123,21 +121,21 @@ def limits(
 
 
 def mark_outside(axes: "Axes", x: Array, y: Array, color: str, *, first: bool = False) -> None:
-    """Put triangles at the edge of axes where values lie beyond it.
+    """Put triangles at the edge of axes where values lie outside of them.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
-        With limits that are final.
+        Their limits must not change later.
     x, y : ndarray (k,)
         The values.
     color : str
         Of the triangles.
     first : bool
-        Whether `y` are points of a line: where it leaves the axes, there is one triangle.
+        Whether `y` are points of a line, which gets one triangle each time that it leaves the axes.
     """
     left, right = sorted(axes.get_xlim())
-    seen = (x >= left) & (x <= right)  # a step 0 has no place on a logarithmic axis
+    seen = (x >= left) & (x <= right)  # a logarithmic axis cannot show step 0
     x, y = x[seen], y[seen]
     low, high = sorted(axes.get_ylim())
     style: dict[str, Any] = {"markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.5, "linestyle": ""}
@@ -151,16 +149,16 @@ def mark_outside(axes: "Axes", x: Array, y: Array, color: str, *, first: bool = 
 
 
 def tell_outside(axes: "Axes", low: Array, high: Array, noun: str = "value") -> None:
-    """Say in the corners of axes how many of some ranges reach beyond them, and how far.
+    """Write in the corners of axes how many ranges reach beyond them, and how far.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
-        With limits that are final.
+        Their limits must not change later.
     low, high : ndarray (k,)
-        The ends of each; infinite ones are for the picture to tell.
+        The ends of each range; the picture itself shows infinite ones.
     noun : str
-        What they are.
+        What a range is of, for the text.
     """
     least, most = sorted(axes.get_ylim())
     below, above = low[np.isfinite(low) & (low < least)], high[np.isfinite(high) & (high > most)]

@@ -1,4 +1,4 @@
-"""Pages: pictures of many problems or optimizers have a bounded size, and say what they leave out."""
+"""Pages of pictures: a picture of many problems or optimizers has a bounded size, and says what it leaves out."""
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TALLEST = 18.0  # inches of panels
-PANELS = 20  # of small multiples in a picture
+TALLEST = 18.0  # inches: the height of all panels of a page
+PANELS = 20  # the most small multiples of a page
 
 
 def page_of(items: Sequence[T], page: int, what: str, heights: Sequence[float] | None = None) -> tuple[list[T], str]:
-    """Return the items of a page, and a sentence that says which they are; it is empty where one page holds all.
+    """Return the items of a page, and a sentence that says which they are; it is empty if there is only one page.
 
     Parameters
     ----------
     items : sequence
         What is to be drawn, in its order.
     page : int
-        From 1.
+        The number of the page, from 1.
     what : str
         What the items are: "problems".
     heights : sequence of float, optional
-        Of each item in inches, where panels of the whole width stand below each other; else `PANELS` make a page.
+        The height of each item in inches, if panels stand below each other; by default `PANELS` items fill a page.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def page_of(items: Sequence[T], page: int, what: str, heights: Sequence[float] |
 
 
 def _places(inches: Sequence[float]) -> list[int]:
-    """Return the page of each item, from 0: as many as fit on it, and one at least."""
+    """Return the page of each item, from 0: a page takes as many items as fit, and at least one."""
     places, page, filled = list[int](), 0, 0.0
     for height in inches:
         if filled and filled + height > TALLEST + 1e-9:
@@ -68,13 +68,13 @@ def _places(inches: Sequence[float]) -> list[int]:
 
 
 def blocks_of(found: Iterable[T], most: int = PANELS) -> list[list[T]]:
-    """Return what is drawn of each problem, in blocks that fit on a page; items have a `problem`."""
+    """Return items grouped by their `problem`, in blocks that fit on a page."""
     groups: list[list[Any]] = [list(own) for _, own in groupby(found, lambda one: one.problem)]  # type: ignore[attr-defined]
     return [own[first : first + most] for own in groups for first in range(0, len(own), most)]
 
 
-def only(names: Iterable[Any], problem: str | None) -> list[str]:
-    """Return the problems to draw: all of some names, or the one that is asked for.
+def only(names: Iterable[Any], problem: str | None, where: str = "") -> list[str]:
+    """Return the problems to draw: all of some names, or the one that is asked for (`where`: for the message).
 
     Raises
     ------
@@ -85,13 +85,13 @@ def only(names: Iterable[Any], problem: str | None) -> list[str]:
     if problem is None:
         return known
     if problem not in known:
-        raise InputError(f"there is no problem {problem!r} to draw; {nearest(problem, known)}")
+        raise InputError(f"there is no problem {problem!r} to draw{where}; {nearest(problem, known)}")
     return [problem]
 
 
 @contextmanager
 def drawn_from(file: Path) -> Iterator[None]:
-    """Refuse a file in a results folder whose values no picture can show: it may say anything."""
+    """Turn errors in the block into an InputError that names the file they come from, whose values may be anything."""
     try:
         with np.errstate(all="ignore"):
             yield
@@ -102,13 +102,13 @@ def drawn_from(file: Path) -> Iterator[None]:
 
 
 def note(figure: "Figure", *words: str) -> None:
-    """Say above a picture what it does not show; the command that draws it prints the same sentences."""
-    if told := [sentence for sentence in words if sentence]:
+    """Write above a picture what it leaves out; the command that draws it prints the same sentences."""
+    if sentences := [sentence for sentence in words if sentence]:
         width = int(17 * figure.get_figwidth())  # letters of that size
-        lines = [line for sentence in told for line in textwrap.wrap(sentence, width)]
+        lines = [line for sentence in sentences for line in textwrap.wrap(sentence, width)]
         figure.suptitle("\n".join(map(for_picture, lines)), x=0.01, ha="left", fontsize=8, color=GREY)
 
 
 def notes_of(figure: "Figure") -> list[str]:
-    """Return what a picture says above it of what it does not show, line by line."""
+    """Return the lines above a picture on what it leaves out."""
     return [line.replace(r"\$", "$") for line in figure.get_suptitle().splitlines()]

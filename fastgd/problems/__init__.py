@@ -1,4 +1,8 @@
-"""What is minimised: losses of linear models, and landscapes."""
+"""What is minimised: losses of linear models, and landscapes.
+
+Margins and targets, or points, come in; values and derivatives go out, for numbers, arrays and vectors of lanes alike.
+Nothing here knows of optimizers, data or studies.
+"""
 
 from fastgd.problems.landscapes.landscape import LANDSCAPES, Landscape, landscape
 from fastgd.problems.landscapes.user import find_landscape

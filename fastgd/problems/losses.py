@@ -17,7 +17,7 @@ Targets = Literal["binary", "unit", "real", "count"]
 
 @dataclass(frozen=True, repr=False)
 class Loss:
-    """A loss.
+    """The record of a loss.
 
     Attributes
     ----------
@@ -30,9 +30,9 @@ class Loss:
     value, derivative : callable
         `value(z, y)` and its derivative by z. Without branches on values: kernels call them on vectors of lanes.
     log_terms : callable, optional
-        `log_terms(z, y)` gives a and e, 0 <= e <= 1, of a value `a + log(1 + e)`: several rows then share a logarithm.
+        `log_terms(z, y)` gives a and e, 0 <= e <= 1, of a value `a + log(1 + e)`: rows then share a logarithm.
     source : str
-        Of a user's own: a hash of the text that it is made of. An edited loss is another loss.
+        Of a user's own: a hash of its text, so that an edited loss is another loss.
     """
 
     name: str
@@ -141,7 +141,7 @@ for _loss in (
 
 
 def _zero_one(z: Any, y: Any) -> Any:
-    return np.where(z > 0, 1 - y, np.where(z <= 0, y, z))  # a margin that is no number predicts nothing
+    return np.where(z > 0, 1 - y, np.where(z <= 0, y, z))  # NaN where z is NaN
 
 
 def _squared_of_exp(z: Any, y: Any) -> Any:
@@ -155,7 +155,7 @@ def _flat(z: Any, y: Any) -> Any:  # noqa: ARG001
 
 ZERO_ONE = Loss("zero_one", "1 where z > 0 and the label do not agree", "binary", _zero_one, _flat)
 
-# Half the squared error of what a margin predicts, on the scale of y. The margin of a loss of classes has a side only.
+# Half the squared error of what a margin predicts, in units of y. The other losses predict classes, by the sign alone.
 SQUARED_ERRORS: dict[str, Loss] = {
     "squared": LOSSES["squared"],
     "huber": LOSSES["squared"],
@@ -163,5 +163,5 @@ SQUARED_ERRORS: dict[str, Loss] = {
     "poisson": Loss("squared_of_exp", "(e^z - y)^2 / 2", "count", _squared_of_exp, _flat),
 }
 
-# What can be summed over the rows at a checkpoint: the losses, and what only measures.
+# All that can be summed over the rows at a checkpoint: the losses, and measures that are not minimised.
 MEASURES: tuple[Loss, ...] = (*LOSSES.values(), ZERO_ONE, SQUARED_ERRORS["poisson"])

@@ -1,5 +1,6 @@
 """Losses by name: built-in ones, and users' functions."""
 
+import copyreg
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -9,14 +10,15 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 
 from fastgd.common.errors import InputError
-from fastgd.problems.losses import LOSSES, Loss, Targets
-from fastgd.user_code.faults import check_syntax, dry_call, has_compiled, line_of
-from fastgd.user_code.lane_values import Condition, Lane
-from fastgd.user_code.modules import find_attribute, modules_of, source_of
+from fastgd.problems.losses import LOSSES, MEASURES, Loss, Targets
+from fastgd.user_code.checks import check_syntax, dry_call, has_compiled, line_of
+from fastgd.user_code.imports import find_attribute, import_name
+from fastgd.user_code.kernel_values import Condition, Lane
+from fastgd.user_code.sources import find_same, modules_of, source_of
 
 F = TypeVar("F", bound=FunctionType)
 
-_TOLERANCE = 1e-4  # of a derivative, beside differences
+_TOLERANCE = 1e-4  # relative and absolute, between a derivative and finite differences
 _TARGETS = {"binary": (0.0, 1.0), "unit": (0.0, 0.3, 1.0), "real": (-2.5, 0.0, 1.3), "count": (0.0, 1.0, 4.0)}
 
 
@@ -42,10 +44,10 @@ def loss(*, targets: Targets, derivative: Callable[[Any, Any], Any]) -> Callable
         raise InputError(f"loss: targets = {targets!r}; valid: {', '.join(get_args(Targets))}")
 
     def register(function: F) -> F:
-        name = f"{function.__module__}:{function.__name__}"
+        name = import_name(function)
         summary = (function.__doc__ or "").strip().partition("\n")[0]
         record = Loss(name, summary, targets, function, derivative)
-        modules_of(function.__module__, (derivative,))  # their text, as they are imported
+        modules_of(function.__module__, (derivative,))  # keeps the text that was imported
         function.loss = record  # type: ignore[attr-defined]
         return function
 
@@ -70,6 +72,16 @@ def find_loss(name: str) -> Loss:
         attribute = name.partition(":")[2]
         raise InputError(f"loss {name!r}: decorate the function {attribute!r} with @fastgd.problems.loss(...)")
     return _checked(record, name)
+
+
+def _find_measure(name: str) -> Loss:
+    return next(loss for loss in MEASURES if loss.name == name)
+
+
+# Losses hold functions: they are pickled by the name by which another process finds or imports them.
+copyreg.pickle(
+    Loss, lambda loss: (find_same, (find_loss if ":" in loss.name else _find_measure, (loss.name,), loss.source))
+)
 
 
 @cache

@@ -1,24 +1,64 @@
-"""Where the wall time of a run goes."""
+"""The clock of a run: where its wall time goes, when it is over, and when it reports how far it is."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
+
+from fastgd.runs.interruption import Interruption
 
 STAGES = ("load", "plan", "compile", "train", "evaluate", "store")
+PROGRESS_SECONDS = 0.2  # between two reports
+PATIENCE = 2.0  # seconds that a step may go on after the deadline
 
 
-class Stopwatch:
+class TimeIsOver(Exception):  # noqa: N818
+    """`max_seconds` is over."""
+
+
+class Clock:
     """Attributes every second to exactly one stage, so that the stages add up to the wall time.
+
+    Parameters
+    ----------
+    stage : str
+        The first stage.
 
     Attributes
     ----------
     seconds : dict
         Seconds by stage, up to the last change of stage.
+    limit, deadline : float
+        `max_seconds`, and when it is over on the clock of `time.perf_counter`.
+    waits : bool
+        Whether the deadline does not count yet.
+    report : callable, optional
+        Called a few times a second with the step and the number of lanes of the unit that runs.
+    announce : callable, optional
+        Called with the name of kernels before they are compiled.
+    done, diverged : int
+        The trials that have ended, and those of them that diverged.
+    lowest : dict of str to float
+        By problem: the lowest value that was found on a landscape, if it is below those of all known minima.
+    interruption : Interruption
+        Whether a signal came that ends the run.
+    snapshot_seconds : float
+        How long a unit runs until its state is saved.
     """
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str = "train") -> None:
         self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.limit = self.deadline = inf
+        self.waits = False
+        self.report: Callable[[int, int], None] | None = None
+        self.announce: Callable[[str], None] | None = None
+        self.done = self.diverged = 0
+        self.lowest: dict[str, float] = {}
+        self.interruption = Interruption()
+        self.snapshot_seconds = inf
+        self._saved = time.perf_counter()
         self._stage, self._since = stage, time.perf_counter()
+        self._reported, self._step = 0.0, -1
 
     def enter(self, stage: str) -> str:
         """Begin a stage and return the one before."""
@@ -35,3 +75,72 @@ class Stopwatch:
             yield
         finally:
             self.enter(before)
+
+    @contextmanager
+    def compiling(self, name: str) -> Iterator[None]:
+        """Spend a block's time on compiling kernels, and say which."""
+        with self.stage("compile"):
+            if self.announce is not None:
+                self.announce(name)
+            yield
+
+    @property
+    def computed(self) -> float:
+        """Seconds of training and evaluation so far."""
+        return self.seconds["train"] + self.seconds["evaluate"]
+
+    def start(self, limit: float | None) -> None:
+        """Begin to count `max_seconds`, if there is such a limit."""
+        if limit:
+            self.limit, self.deadline = limit, time.perf_counter() + limit
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return self.deadline - time.perf_counter()
+
+    @property
+    def over(self) -> bool:
+        """Whether `max_seconds` is over."""
+        return not self.waits and self.left < 0
+
+    @property
+    def reason(self) -> str:
+        """Why trials end that are on their way when the time is over."""
+        return f"max_seconds = {self.limit:g} was over"
+
+    def saved(self) -> None:
+        """Begin to wait for the next snapshot: one was taken, or a unit begins."""
+        self._saved = time.perf_counter()
+
+    @property
+    def snapshot_due(self) -> bool:
+        """Whether a unit is to save its state."""
+        return time.perf_counter() - self._saved >= self.snapshot_seconds
+
+    def ended(self, trials: int, diverged: int) -> None:
+        """Count trials that have ended."""
+        self.done += trials
+        self.diverged += diverged
+
+    def found_below(self, label: str, value: float) -> None:
+        """Note a value that is below those of all known minima of a landscape."""
+        self.lowest[label] = min(self.lowest.get(label, inf), value)
+
+    def poll(self, step: int, alive: int) -> None:
+        """Report how far a unit is, if the last report is some time ago."""
+        now = time.perf_counter()
+        if self.report is not None and now - self._reported >= PROGRESS_SECONDS:
+            self._reported = now
+            self.report(step, alive)
+
+    def check(self, step: int, alive: int) -> None:
+        """Report how far a unit is; TimeIsOver where it has to end here.
+
+        It ends at the end of a step, unless that is long in coming: between kernel calls of one step the state is that
+        of the step before, but for what is counted meanwhile.
+        """
+        self.poll(step, alive)
+        ends, self._step = step != self._step, step
+        if self.over and (ends or self.left < -PATIENCE):
+            raise TimeIsOver

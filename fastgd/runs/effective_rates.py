@@ -48,7 +48,7 @@ def measure(cohort: Cohort, classes: Mapping[str, Array], poll: Callable[[], Non
         return {}
     lanes = len(cohort.alive)
     hyper = _hyper(cohort)
-    memory = cohort.layout.gather(cohort.lanes.memory)[: rule.numbers, cohort.places].astype(np.float64)
+    memory = cohort.memory()[: rule.numbers]
     slots = cohort.slots()[: rule.slots] if rule.slots else []
     cls: Any = rule.optimizer.cls
     found = {f"{EFFECTIVE_RATES}.{name}.{quantile}": np.empty(lanes) for name in classes for quantile in RATE_QUANTILES}

@@ -1,333 +1,245 @@
-"""Runs cohorts one after another: from checkpoint to checkpoint, with lanes that end retired, and results streamed to
-disk.
-"""
+"""The executor: runs units one after another, commits what they find, and says how far the run is."""
 
+import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
-from fastgd.common.properties import cached_property
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data
-from fastgd.engine.rows.cohort import Cohort
-from fastgd.engine.rows.guesses import Guesses
-from fastgd.plan.cohort import CohortPlan
-from fastgd.plan.cohorts import Plan
-from fastgd.plan.compiled import compiling, note_compiled
-from fastgd.problems import find_loss
-from fastgd.runs.clock import Stopwatch
-from fastgd.runs.metrics import Recorder, measures_of
-from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Compiling, Event, Progress
-from fastgd.runs.schedule_values import CohortSchedule
-from fastgd.runs.stopping import Stopping, loss_scale
-from fastgd.runs.trials import Finalists, TrialRecords
-from fastgd.store.cohort import CohortWriter
+from fastgd.plan.cohort import CohortUnit
+from fastgd.plan.plan import Unit
+from fastgd.plan.surfaces import SurfaceUnit
+from fastgd.plan.swarm import SwarmUnit
+from fastgd.runs.clock import Clock, TimeIsOver
+from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Compiling, Event, Progress, Surveying, Warning_
+from fastgd.runs.sinks import FolderSink
+from fastgd.runs.trials import Finalists
+from fastgd.runs.unit_run import run_unit
 from fastgd.store.folder import Folder
-from fastgd.study.config import Study
+from fastgd.store.snapshots import Snapshots
+from fastgd.store.surface_files import holds_surface, keep_surfaces
+from fastgd.store.writer import PartWriter
 
-Array = npt.NDArray[Any]
-PROGRESS_SECONDS = 0.2
-PARAMETERS_AT_ONCE = 1 << 21  # final parameters that are read and stored together, which bounds the memory: 16 MB
+# What an interruption can lose beside the part that runs: rows of curves, some 100 MB, which compaction leaves alone.
+COMMIT_ROWS, COMMIT_SECONDS = 8_000_000, 20.0
+LEAST_SECONDS = 0.25  # a run on landscapes computes at least so long and stores it, even if max_seconds is shorter
 
 
-class Execution:
-    """The run of a plan's missing cohorts.
+@dataclass
+class _Work:
+    """A unit that is on its way: `left` is what is still to run of it."""
+
+    index: int
+    unit: Unit
+    left: Unit | None
+    seconds: float = 0.0
+    speed: float = 0.0  # lanes of a swarm that are computed a second, once some are
+    diverged: int = 0
+
+
+class Executor:
+    """Runs the missing units of a plan.
+
+    It owns the deadline, progress, interruptions and the order of commits. Units of different optimizers take turns,
+    swarms part by part. Under a deadline a part is small enough for all swarms to have a share of the time that is
+    left, and the first commit of a run on landscapes is made in any case: however short the time is, a study that is
+    run again and again comes to its end.
 
     Parameters
     ----------
-    study : Study
-    plan : Plan
-    data : sequence of Data
-        Of each problem.
     folder : Folder
         Where results go.
+    clock : Clock
     threads : Threads
-    watch : Stopwatch
     emit : callable
         Receives the events.
+    trials : int
+        All trials of the plan.
+    snapshots : Snapshots
+        Of the folder.
+
+    Attributes
+    ----------
+    finalists : Finalists
+        Parameters of trials that may turn out to be the best.
     """
 
     def __init__(
         self,
-        study: Study,
-        plan: Plan,
-        data: Sequence[Data],
         folder: Folder,
+        clock: Clock,
         threads: Threads,
-        watch: Stopwatch,
         emit: Callable[[Event], None],
+        trials: int,
+        snapshots: Snapshots,
     ) -> None:
-        self.study, self.data, self.folder = study, data, folder
-        self.threads, self.watch, self.emit = threads, watch, emit
-        self.trials = plan.trials.set_index("trial_id", drop=False)
-        self.deadline = time.perf_counter() + study.max_seconds if study.max_seconds else np.inf
-        self.keep, self.finalists = study.record.parameters, Finalists()
-        self.total = len(plan.trials)
-        self.done = self.total
-        self.diverged = 0
-        self._work = self._finished = self._computing = 0.0
+        self.folder, self.clock, self.threads, self.emit = folder, clock, threads, emit
+        self.finalists, self.trials, self.snapshots = Finalists(), trials, snapshots
+        self._parameters_only = self._stored = False
+        self._flops = self._finished = self._computed = 0.0
+        clock.announce = lambda kernels: emit(Compiling(kernels))
 
-    @cached_property
-    def scales(self) -> list[float]:
-        """The own scale of each problem's loss."""
-        problems = zip(self.data, self.study.data_problems, strict=True)
-        return [loss_scale(rows, find_loss(problem.loss)) for rows, problem in problems]
+    def run(self, units: Sequence[Unit], data: Sequence[Data], *, parameters_only: bool = False) -> None:
+        """Run units and commit what they find.
 
-    def run(self, cohorts: Sequence[CohortPlan]) -> None:
-        """Run the cohorts and commit each."""
-        self._run(cohorts, lambda cohort: self.folder.cohort(cohort.cohort_id))
+        Parameters
+        ----------
+        units : sequence of CohortUnit, or of SwarmUnit
+            In the order in which they are begun.
+        data : sequence of Data
+            Of each problem.
+        parameters_only : bool
+            Whether all else of their trials is stored already.
+        """
+        self._parameters_only, self._finished = parameters_only, 0.0
+        self._flops, self._computed = sum(unit.flops for unit in units), self.clock.computed
+        self.clock.done = self.trials - sum(unit.count for unit in units)
+        works = deque(_Work(index, unit, unit) for index, unit in enumerate(units))
+        self.clock.waits = bool(works) and works[0].unit.kind == "swarm"
+        while works and not (works[0].unit.kind == "swarm" and self.clock.over):
+            work = works.popleft()
+            self._go_on(work, len(works), len(units), data)
+            if work.left is not None:
+                works.append(work)
+        self._drop_stale_snapshots([work.left for work in works if work.left is not None])
+        for label, value in self.clock.lowest.items():
+            text = "is below all minima that are known of it: these are not the lowest"
+            self.emit(Warning_(f"{label}: the value {value:.6g}, which a trial found, {text}"))
+        if left := sum(work.left.count for work in works if work.left is not None):
+            self.emit(Warning_(f"max_seconds was over: {left:,} trials are left for the next run of the study"))
 
-    def run_for_parameters(self, cohorts: Sequence[CohortPlan]) -> None:
-        """Run trials again whose results are stored, for their final parameters alone."""
-        self.keep = "all"
-        self._run(cohorts, lambda _: self.folder.parameters())
+    def _drop_stale_snapshots(self, left: Sequence[Unit]) -> None:
+        """Delete the snapshots of what is no longer on its way."""
+        self.snapshots.sweep()
+        for name in set(self.snapshots.names()) - self.snapshots.taken:
+            if not any(isinstance(unit, SwarmUnit) and _begins_with(unit, name) for unit in left):
+                self.snapshots.drop([name])
 
-    def _run(self, cohorts: Sequence[CohortPlan], writer_of: Callable[[CohortPlan], CohortWriter]) -> None:
-        self.done = self.total - sum(len(ids) for cohort in cohorts for ids in cohort.ids)
-        self._work, self._finished = sum(cohort.flops for cohort in cohorts), 0.0
-        self._computing = self.watch.seconds["train"] + self.watch.seconds["evaluate"]
-        for index, cohort in enumerate(cohorts):
-            with writer_of(cohort) as writer:
-                _CohortRun(self, cohort, writer, index, len(cohorts)).run()
-            self._finished += cohort.flops
+    def _go_on(self, work: _Work, others: int, total: int, data: Sequence[Data]) -> None:
+        """Run some of a unit, or all of it, and commit that; where the time is over before, it stays.
 
-    def share(self, cohort: CohortPlan, share: float) -> float:
-        """Return how much of the work is done, where this cohort did a share of its own."""
-        return (self._finished + share * cohort.flops) / self._work
-
-    def seconds_left(self, done: float) -> float | None:
-        """Estimate the rest from the share of the work that is done; None: too early to tell."""
-        if done < 0.005:
-            return None
-        spent = self.watch.seconds["train"] + self.watch.seconds["evaluate"] - self._computing
-        return spent * (1 / done - 1)
-
-
-class _CohortRun:
-    """One cohort, from its start to its commit."""
-
-    def __init__(self, execution: Execution, plan: CohortPlan, writer: CohortWriter, index: int, total: int) -> None:
-        self.execution, self.plan, self.writer = execution, plan, writer
-        self.index, self.total = index, total
-        data = execution.data[plan.problem]
-        self.schedule = CohortSchedule(plan)
-        if plan.baseline:
-            self.cohort: Cohort = Guesses(plan.spec, data.X, data.y, execution.threads, plan.steps)
-        else:
-            self.cohort = Cohort(plan.spec, data.X, data.y, execution.threads, self.schedule)
-        self.recorder = Recorder(data, plan.spec.loss, execution.study.record.metrics, execution.study.record.rows)
-        self.records = TrialRecords(plan.lanes)
-        self.seconds = dict(execution.watch.seconds)
-        self._shown = 0.0
-
-    @property
-    def watch(self) -> Stopwatch:
-        return self.execution.watch
-
-    def run(self) -> None:
-        execution, plan = self.execution, self.plan
-        emit = execution.emit
-        started = time.perf_counter()
-        self.seconds = dict(self.watch.seconds)
-        emit(CohortStarted(self.index, self.total, plan.lanes, plan.spec.kernel.name))
-        if time.perf_counter() > execution.deadline:
-            self._end_timeout()
-        else:
-            self._train()
-        self._commit()
-        seconds = time.perf_counter() - started
-        emit(CohortFinished(self.index, self.total, plan.lanes, self.records.count("diverged"), seconds))
-
-    def _train(self) -> None:
-        execution, plan = self.execution, self.plan
-        with self.watch.stage("compile"):
-            execution.emit(Compiling(f"{plan.spec.rule.optimizer.name}, {plan.spec.kernel.name}, {plan.dtype}"))
-            self._compile()
-        self.watch.enter("evaluate")
-        stopping = self._start()
-        for step in plan.checkpoints[1:]:
-            if not len(self.cohort.alive):
-                break
-            reached = self._advance(int(step))
-            self._checkpoint(stopping, reached)
-
-    def _compile(self) -> None:
-        with compiling(self.plan.spec.rule.optimizer, self.plan.spec.loss):
-            metrics = self.execution.study.record.metrics
-            self.cohort.compile("grad_norm" in metrics, measures_of(metrics, self.plan.spec.loss))
-        note_compiled(self.plan.method)
-
-    def _start(self) -> Stopping:
-        metrics = self.recorder.record(self.cohort, self._poll)
-        self._keep(metrics)
-        execution, plan = self.execution, self.plan
-        scale = execution.scales[plan.problem]
-        stopping = Stopping.start(execution.study.stop, metrics["loss"], plan.baseline, scale)
-        self._end(*self._judge(stopping, metrics))
-        return stopping
-
-    def _keep(self, metrics: dict[str, Array]) -> None:
-        """Record a checkpoint; where it ends an epoch, the schedules with feedback are judged on its bits."""
-        self._write(metrics)
-        if self.schedule.feedback and self.cohort.t % self.plan.batches == 0:
-            self.schedule.judge(self.cohort.t, self.cohort.alive, metrics["validation_loss"])
-
-    def _advance(self, step: int) -> bool:
-        """Go on to a checkpoint; False where the time is over before."""
+        others : int
+            The number of other units that wait.
+        """
+        began, unit = time.perf_counter(), work.unit
+        if self.clock.over and self._stands(unit):
+            work.left = None
+            return
+        if not work.seconds:
+            self.emit(CohortStarted(work.index, total, unit.width, unit.kernel))
+        in_thread = unit.kind == "swarm"
         try:
-            for stop in (*self._epoch_ends(step), step):
-                self.watch.enter("train")
-                self.cohort.advance(stop - self.cohort.t, self._poll_training)
-                self.watch.enter("evaluate")
-                if stop < step:
-                    loss = self.recorder.validation_loss(self.cohort, self._poll)
-                    self.schedule.judge(stop, self.cohort.alive, loss)
-        except _TimeIsOver:
-            return False
-        finally:
-            self.watch.enter("evaluate")
-        return True
-
-    def _epoch_ends(self, step: int) -> Iterable[int]:
-        """The epoch ends before a checkpoint at which schedules with feedback are judged."""
-        if not self.schedule.feedback:
-            return ()
-        batches = self.plan.batches
-        return range((self.cohort.t // batches + 1) * batches, step, batches)
-
-    def _checkpoint(self, stopping: Stopping, reached: bool) -> None:
-        last = not reached or self.cohort.t == self.plan.steps
-        metrics = self.recorder.record(self.cohort, self._poll, exact=last)
-        over = not reached or time.perf_counter() > self.execution.deadline
-        status, reasons = self._judge(stopping, metrics)
-        ended = (status != "") | over
-        if self.recorder.sampled and not last and ended.any():  # the last values of a trial are those of all rows
-            exact = self.recorder.record(self.cohort, self._poll)
-            metrics = {name: np.where(ended, exact[name], values) for name, values in metrics.items()}
-        self._keep(metrics)
-        self._end(status, reasons)
-        if self.cohort.t == self.plan.steps:
-            self._end_all("completed", "")
-        elif over:
-            self._end_timeout()
-
-    def _end_timeout(self) -> None:
-        self._end_all("timeout", f"max_seconds = {self.execution.study.max_seconds:g} was over")
-
-    def _end_all(self, status: str, reason: str) -> None:
-        lanes = len(self.cohort.alive)
-        self._end(np.full(lanes, status, object), [reason] * lanes)
-
-    def _judge(self, stopping: Stopping, metrics: dict[str, Array]) -> tuple[Array, list[str]]:
-        epoch = self.cohort.t / self.plan.batches
-        return stopping.judge(self.cohort.alive, metrics["loss"], epoch)
-
-    def _end(self, status: Array, reasons: list[str]) -> None:
-        """Retire the lanes whose status is set."""
-        ended = status != ""
-        if not ended.any():
+            with self.folder.writer(in_thread=in_thread, parameters_only=self._parameters_only) as writer:
+                sink = self._sink(writer)
+                name = self._run_parts(work, sink, others, total, data[unit.problem] if data else None)
+                self.clock.enter("store")
+                sink.commit(name)
+        except TimeIsOver:
             return
-        lanes, bad = self.cohort.alive, self.cohort.first_bad_step()
-        self._keep_parameters(lanes, np.flatnonzero(ended))
-        for position in np.flatnonzero(ended):
-            first = int(bad[position]) if status[position] == "diverged" else 0
-            reason = reasons[position]
-            if first:
-                reason += f"; the first residual that is not finite came in step {first}"
-            self.records.end(lanes[position], status[position], reason, first or self.cohort.t)
-        ids = [len(self.plan.ids[lane]) for lane in lanes[ended]]
-        self.execution.done += sum(ids)
-        self.execution.diverged += sum(np.array(ids)[status[ended] == "diverged"])
-        self.cohort.retire(~ended)
+        self._stored, self.clock.waits = True, False
+        work.seconds += time.perf_counter() - began
+        if work.left is None:
+            self.emit(CohortFinished(work.index, total, unit.width, work.diverged, work.seconds))
 
-    def _keep_parameters(self, lanes: Array, ended: Array) -> None:
-        """Store the parameters of lanes that end, or keep those that may be stored later."""
-        keep, finalists = self.execution.keep, self.execution.finalists
-        if keep == "all":
-            positions = np.repeat(ended, [len(self.plan.ids[lane]) for lane in lanes[ended]])
-            ids = [trial for lane in lanes[ended] for trial in self.plan.ids[lane]]
-            some = max(1, PARAMETERS_AT_ONCE // (self.plan.d + self.plan.spec.intercept))
-            with self.watch.stage("store"):
-                for first in range(0, len(ids), some):
-                    part = slice(first, first + some)
-                    self.writer.parameters(ids[part], self.cohort.parameters(positions[part]))
-        if keep == "best":
-            key = self.plan.label, self.plan.spec.rule.optimizer.name, self.plan.seeds
-            scores = self.records.scores(lanes[ended])
-            chosen = finalists.among(key, scores, self.plan.d + self.plan.spec.intercept)
-            W = self.cohort.parameters(ended[chosen]) if len(chosen) else np.zeros(0)
-            for place, parameters in zip(chosen, W, strict=True):
-                finalists.add(key, float(scores[place]), self.plan.ids[lanes[ended[place]]], parameters.copy())
+    def _stands(self, unit: Unit) -> bool:
+        """Return whether all trials of a cohort are stored as far as an earlier run came with them."""
+        return isinstance(unit, CohortUnit) and self.folder.timed_out().issuperset(itertools.chain(*unit.ids))
 
-    def _write(self, metrics: dict[str, Array]) -> None:
-        lanes, step = self.cohort.alive, self.cohort.t
-        self.records.observe(lanes, metrics)
-        counts = [len(self.plan.ids[lane]) for lane in lanes]
-        columns: dict[str, Any] = {name: np.repeat(values, counts) for name, values in metrics.items()}
-        line = self.cohort.line
-        columns["lr"] = np.repeat((line.rates if line else self.schedule.rate(step))[lanes], counts)
-        columns["trial_id"] = [trial for lane in lanes for trial in self.plan.ids[lane]]
-        columns["step"], columns["epoch"] = step, step / self.plan.batches
-        columns["samples_seen"] = self._samples(step)
-        columns["train_seconds"] = self.watch.seconds["train"] - self.seconds["train"]
-        with self.watch.stage("store"):
-            self.writer.append(columns)
+    def _run_parts(self, work: _Work, sink: FolderSink, others: int, total: int, data: Data | None) -> str:
+        """Run parts of a unit until what an interruption would lose is worth a commit; return what names them."""
+        name, rows, seconds, left = "", 0, 0.0, work.left
+        enough = COMMIT_SECONDS if self.clock.limit == np.inf else 0.0 if self._stored else LEAST_SECONDS
+        while left is not None:
+            part, left = self._cut(left, work, others)
+            name = name or part.name
+            before, diverged = self.clock.computed, self.clock.diverged
+            self.clock.report = partial(self._report, part, work.index, total, dict(self.clock.seconds))
+            run_unit(part, data, sink, self.clock, self.threads)
+            spent = max(self.clock.computed - before, 1e-6)
+            work.speed, seconds = part.width / spent, seconds + spent
+            work.diverged += self.clock.diverged - diverged
+            self._finished += part.flops
+            rows += len(part.checkpoints) * part.count
+            if rows >= COMMIT_ROWS or seconds >= enough:
+                break
+        work.left = left
+        return name
 
-    def _samples(self, step: int) -> int:
-        epochs, batches = divmod(step, self.plan.batches)
-        batches = min(batches * self.plan.spec.batch_size, self.plan.n)
-        return (epochs + self.plan.snapshots(step)) * self.plan.n + batches
+    def _sink(self, writer: PartWriter) -> FolderSink:
+        return FolderSink(self.folder.path, writer, self.finalists, self.snapshots, self.folder.kept)
 
-    def _commit(self) -> None:
-        self.watch.enter("store")
-        seconds = {stage: value - self.seconds[stage] for stage, value in self.watch.seconds.items()}
-        rows = self.records.rows(self.plan.ids, self.plan.batches)
-        trials = self.execution.trials.loc[rows["trial_id"]].reset_index(drop=True)
-        trials = trials.assign(
-            **rows.drop(columns="trial_id"),
-            cohort_id=self.plan.cohort_id,
-            cohort_lanes=self.plan.lanes,
-            compile_seconds=seconds["compile"],
-            train_seconds=seconds["train"],
-            evaluate_seconds=seconds["evaluate"],
-        )
-        self.writer.commit(trials)
+    def _cut(self, unit: Unit, work: _Work, others: int) -> tuple[Unit, Unit | None]:
+        """Return what of a unit runs next, and what is left: of a swarm as many lanes as memory and time have room for.
 
-    # --- between kernel calls -----------------------------------------------------------------------------------------
+        Under a deadline that is at first, when it is not known how long lanes take, a single group. The time that is
+        left is shared with the other swarms; two shares are kept back, for storing and for what takes longer than was
+        foreseen.
+        """
+        if isinstance(unit, CohortUnit):
+            return unit, None
+        for name in self.snapshots.names():  # a part that was on its way goes on as it is
+            if lanes := _begins_with(unit, name):
+                return unit.cut(lanes)
+        lanes = unit.lanes_at_once
+        if self.clock.limit < np.inf:
+            least = 0.0 if self._stored else LEAST_SECONDS
+            share = max(least, self.clock.left / (others + 3))
+            lanes = max(1, int(min(share * work.speed, lanes) // unit.spec.width)) * unit.spec.width
+        return unit.cut(lanes)
 
-    def _poll_training(self) -> None:
-        self._poll()
-        if time.perf_counter() > self.execution.deadline:
-            raise _TimeIsOver
-
-    def _poll(self) -> None:
-        now = time.perf_counter()
-        if now - self._shown < PROGRESS_SECONDS:
-            return
-        self._shown = now
-        execution, cohort, plan = self.execution, self.cohort, self.plan
-        train = self.watch.seconds["train"] - self.seconds["train"]
-        samples = self._samples(cohort.t) * len(cohort.alive)
-        share = execution.share(plan, cohort.t / plan.steps)
-        execution.emit(
+    def _report(self, unit: Unit, index: int, total: int, before: dict[str, float], step: int, alive: int) -> None:
+        """Say how far the run is."""
+        over_data = isinstance(unit, CohortUnit)
+        train = self.clock.seconds["train"] - before["train"]
+        batches = unit.batches if isinstance(unit, CohortUnit) else 1
+        samples = unit.samples(step) * alive if isinstance(unit, CohortUnit) else 0
+        share = (self._finished + step / unit.steps * unit.flops) / self._flops
+        self.emit(
             Progress(
-                cohort=self.index,
-                cohorts=self.total,
-                epoch=cohort.t / plan.batches,
-                epochs=plan.epochs,
-                alive=len(cohort.alive),
-                diverged=execution.diverged,
-                done=execution.done,
-                trials=execution.total,
+                cohort=index,
+                cohorts=total,
+                epoch=step / batches,
+                epochs=unit.steps / batches,
+                unit="epoch" if over_data else "step",
+                alive=alive,
+                diverged=self.clock.diverged,
+                done=self.clock.done,
+                trials=self.trials,
                 rate=samples / train if train else 0.0,
-                seconds_left=execution.seconds_left(share),
+                seconds_left=self._seconds_left(share),
                 share=share,
             )
         )
 
+    def _seconds_left(self, share: float) -> float | None:
+        """Estimate the rest from the share of the work that is done; None: too early to tell."""
+        if share < 0.005:
+            return None
+        return (self.clock.computed - self._computed) * (1 / share - 1)
 
-class _TimeIsOver(Exception):  # noqa: N818
-    """`max_seconds` is over."""
+    # --- error surfaces -----------------------------------------------------------------------------------------------
+
+    def run_surfaces(self, units: Sequence[SurfaceUnit], data: Sequence[Data]) -> None:
+        """Compute and write the error surfaces that the folder lacks, and delete those that the study has no more."""
+        path = self.folder.path
+        missing = [unit for unit in units if not holds_surface(path, unit.problem, unit.specification)]
+        try:
+            for unit in missing:
+                self.clock.report = lambda done, points, unit=unit: self.emit(Surveying(unit.label, done, points))
+                rows = data[unit.problem] if unit.landscape is None else None
+                with self.folder.writer() as writer:
+                    run_unit(unit, rows, self._sink(writer), self.clock, self.threads)
+        except TimeIsOver:
+            self.emit(Warning_("max_seconds was over: the error surface is left for the next run of the study"))
+        keep_surfaces(path, len(units))
+
+
+def _begins_with(unit: SwarmUnit, name: str) -> int:
+    """Return with how many lanes of a swarm its part of a name begins; 0: with no such part."""
+    lanes = int(count) if (count := name.rpartition("-")[2]).isdigit() and "-" in name else 0
+    return lanes if 0 < lanes <= unit.count and unit.cut(lanes)[0].name == name else 0

@@ -1,17 +1,18 @@
 """Final parameters that a study keeps of trials whose other results are stored: `record.parameters`."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from fastgd.analysis import Results
 from fastgd.analysis import load as load_results
-from fastgd.plan.cohort import without
-from fastgd.plan.cohorts import Plan
-from fastgd.runs.executor import Execution
-from fastgd.runs.reporting.events import Event, Warning_
-from fastgd.store.contents import Snapshot
-from fastgd.store.folder import Folder
+from fastgd.datasets import Data
+from fastgd.plan.cohort import CohortUnit
+from fastgd.plan.plan import Plan
+from fastgd.runs.executor import Executor
+from fastgd.runs.reporting.events import Warning_
+from fastgd.store.contents import Contents
 
 
 def best_trials(results: Results) -> set[str]:
@@ -20,21 +21,38 @@ def best_trials(results: Results) -> set[str]:
     return {trial for best in first["trial_id"] for trial in results.seeds_of(best)}
 
 
-def store_parameters(plan: Plan, folder: Folder, execution: Execution, emit: Callable[[Event], None]) -> None:
+def store_parameters(plan: Plan, data: Sequence[Data], kept: str, executor: Executor) -> None:
     """Store the parameters that a study asks for and its folder lacks.
 
     Those of the best trials are known only when all have run; what was not kept until then is run again.
+
+    Parameters
+    ----------
+    plan : Plan
+    data : sequence of Data
+        Of each problem.
+    kept : {"best", "all"}
+        Whose parameters the study keeps.
+    executor : Executor
+        With those that were kept while the trials ran.
     """
-    names = set(plan.trials["trial_id"])
-    wanted = names if execution.keep == "all" else best_trials(load_results(folder.path)) & names
-    lacking = wanted - Snapshot.read(folder.path).parameter_ids()
-    finalists = execution.finalists.parameters()
+    folder = executor.folder
+    names = set(plan.table["trial_id"])
+    wanted = names if kept == "all" else best_trials(load_results(folder.path)) & names
+    lacking = wanted - Contents.read(folder.path).parameter_ids()
+    finalists = executor.finalists.parameters()
     for d in {len(finalists[trial]) for trial in lacking & finalists.keys()}:
         own = {trial: w for trial, w in finalists.items() if trial in lacking and len(w) == d}
-        with folder.parameters() as writer:
+        with folder.writer(parameters_only=True) as writer:
             writer.parameters(list(own), np.stack(list(own.values())))
-            writer.commit_parameters()
-    again = lacking - finalists.keys() - folder.timed_out()
-    if again:
-        emit(Warning_(f"{len(again):,} of the trials whose parameters are stored run again for them"))
-        execution.run_for_parameters(without(plan.cohorts, names - again))
+            writer.commit()
+    if again := lacking - finalists.keys() - folder.timed_out():
+        executor.emit(Warning_(f"{len(again):,} of the trials whose parameters are stored run again for them"))
+        executor.run(_keeping_all(plan, names - again), data, parameters_only=True)
+
+
+def _keeping_all(plan: Plan, done: set[str]) -> list[CohortUnit]:
+    """Return what is left of a plan beside some trials, with the parameters of all of them."""
+    cohorts = [unit for unit in plan.units if isinstance(unit, CohortUnit)]
+    left = [unit for cohort in cohorts if (unit := cohort.without_trials(done))]
+    return [replace(unit, record=unit.record.model_copy(update={"parameters": "all"})) for unit in left]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fastgd.datasets import Data
 from fastgd.datasets.csr import take
-from fastgd.engine.rows.cohort import Cohort
+from fastgd.engine.rows.cohort import AnyCohort, Cohort
 from fastgd.engine.rows.order import subsample
 from fastgd.plan.recording import EFFECTIVE_RATES, LOSS_EVALUATIONS
 from fastgd.problems import SQUARED_ERRORS, ZERO_ONE, Loss
@@ -76,7 +76,7 @@ class Recorder:
         return list({measure.name: measure for measure in (self._loss, *measures_of(own, self._loss))}.values())
 
     @np.errstate(over="ignore", invalid="ignore")  # a trial that diverges is data
-    def record(self, cohort: Cohort, poll: Callable[[], None], exact: bool = True) -> dict[str, Array]:
+    def record(self, cohort: AnyCohort, poll: Callable[[], None], exact: bool = True) -> dict[str, Array]:
         """Return the metrics of the lanes that are alive, each (alive,) float64.
 
         Where they need not be exact, the loss, accuracy and r2 of the training rows are those of the subsample.
@@ -101,13 +101,13 @@ class Recorder:
             values["grad_norm"] = cohort.gradient_norm(poll)
         if {"composite_loss", "nonzeros"} & set(self._metrics):
             values |= self._of_weights(cohort, values["loss"])
-        if self._classes:
+        if self._classes and isinstance(cohort, Cohort):  # a baseline multiplies no gradients
             values |= effective_rates.measure(cohort, self._classes, poll)
         if cohort.line:
             values[LOSS_EVALUATIONS] = cohort.line.evaluations[cohort.alive].astype(np.float64)
         return values
 
-    def _of_weights(self, cohort: Cohort, loss: Array) -> dict[str, Array]:
+    def _of_weights(self, cohort: AnyCohort, loss: Array) -> dict[str, Array]:
         """Return the loss with the penalty of proximal steps, and the number of weights that are not zero."""
         weights = np.ascontiguousarray(cohort.parameters()[:, : cohort.d])
         penalty = np.zeros(len(weights))
@@ -119,7 +119,7 @@ class Recorder:
         return {name: values for name, values in found.items() if name in self._metrics}
 
     @np.errstate(over="ignore", invalid="ignore")
-    def validation_loss(self, cohort: Cohort, poll: Callable[[], None]) -> Array:
+    def validation_loss(self, cohort: AnyCohort, poll: Callable[[], None]) -> Array:
         """Return the validation losses (alive,) alone: the bits that `record` gives."""
         _, X, y = self._sets[1]
         return np.asarray(cohort.measure([(X, y, [self._loss])], poll).sums[0][0] / len(y))

@@ -1,7 +1,7 @@
 """What became of trials on a landscape: where they ended, and whether they had come to rest there.
 
-A trial is read a few times in its last steps, at distances that double. What it does there tells points where it rests
-from cycles, whatever their length, and from trials that were still on their way.
+A trial is read a few times in its last steps, at distances that double. These readings tell a trial that rests from one
+that cycles, however long the cycle, and from one that was still on its way.
 """
 
 from dataclasses import dataclass
@@ -11,22 +11,25 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from fastgd.engine.swarm.swarm import Reading
-from fastgd.store.swarm import Names
+from fastgd.engine.swarm.reading import Reading
+from fastgd.store.rows import Names
 from fastgd.study.landscapes import SAME, LandscapeProblem
 
 Array = npt.NDArray[Any]
-REST = 1e-6  # of the domain's size: a trial whose last readings moved by less counts as at rest
-FLAT = 1e-3  # of the gradient's size at the start, or of the landscape's own slope: a smaller gradient is no slope
-NEAR = 0.05  # of the domain's size: a trial that is further from a minimum is not at it
-CLOSE = 1e-3  # of the difference between known minima's values: a value that is closer to a minimum's is one at it
-RECENT = 4  # readings at the end are compared with those before them:
-PROGRESS = 0.5  # a trial that keeps more than this part of its height above the lowest value makes no progress
-RETURNS = 1.5  # a trial that travels gets twice as far in twice the steps; one that cycles gets less than this times
+# Shares of the domain's size:
+MOST_MOVED_AT_REST = 1e-6  # a trial whose last readings moved by no more counts as at rest
+MOST_DISTANCE_TO_MINIMUM = 0.05  # a trial that is further away from a minimum is not at it
+# Shares of other sizes:
+MOST_FLAT_GRADIENT = 1e-3  # of the gradient's norm at the start, or of the landscape's own slope: no slope is left
+MOST_VALUE_DIFFERENCE = 1e-3  # of the spread of the known minima's values: a value as close to a minimum's is at it
+MOST_HEIGHT_OF_PROGRESS = 0.5  # of its height above the lowest value: a trial that keeps more makes no progress
+# A trial that travels gets twice as far in twice the steps. One that cycles gets no further than this many times:
+MOST_GROWTH_OF_CYCLE = 1.5
+RECENT_READINGS = 4  # the last ones, which are compared with those before them
 
 STATUSES = ("converged", "trapped", "cycling", "diverged", "completed")
 CONVERGED, TRAPPED, CYCLING, DIVERGED, COMPLETED = range(len(STATUSES))
-_LOST = (
+_WHY_DIVERGED = (
     "its coordinates are no finite numbers after the step in 'steps'",
     "its value rose far above that at the start",
     "its value falls without end",
@@ -54,7 +57,7 @@ class Outcomes:
 
 
 @dataclass(frozen=True)
-class Ground:
+class KnownLandscape:
     """What is known of a landscape.
 
     Attributes
@@ -81,7 +84,7 @@ class Ground:
     scale: float = 1.0
 
     @classmethod
-    def of(cls, problem: LandscapeProblem) -> "Ground":
+    def of(cls, problem: LandscapeProblem) -> "KnownLandscape":
         """Return what is known of a problem's landscape."""
         minima = problem.known_minima()
         values = np.asarray(problem.values(minima.T), np.float64) if len(minima) else np.zeros(0)
@@ -99,16 +102,16 @@ class Ground:
         """The landscape's own slope."""
         return self.scale / self.size
 
-    def below(self, loss: Array) -> Array:
+    def is_below_lowest(self, loss: Array) -> Array:
         """Return whether values are below the lowest one that is known, by more than rounding makes of it."""
         lowest = -np.inf if self.lowest is None else self.lowest
-        return np.asarray(loss < lowest - self.same)
+        return np.asarray(loss < lowest - self.same_value)
 
     @property
-    def same(self) -> float:
+    def same_value(self) -> float:
         """By how much values may differ that count as the same."""
         spread = float(np.ptp(self.values)) if len(self.values) else 0.0
-        return max(self.tolerance, SAME * self.scale, CLOSE * spread, self.rounding)
+        return max(self.tolerance, SAME * self.scale, MOST_VALUE_DIFFERENCE * spread, self.rounding)
 
     @property
     def rounding(self) -> float:
@@ -121,16 +124,18 @@ class Ground:
         return float(self.values[0]) if len(self.values) else None
 
 
-def judge(ground: Ground, first: Reading, tail: list[Reading], died: Array, steps: int, diverge: float) -> Outcomes:
+def judge(
+    landscape: KnownLandscape, first: Reading, tail: list[Reading], died: Array, steps: int, diverge: float
+) -> Outcomes:
     """Return what became of trials.
 
     Parameters
     ----------
-    ground : Ground
+    landscape : KnownLandscape
     first : Reading
         The start.
     tail : list of Reading
-        In the last steps, the end being the last.
+        Readings in the last steps, of which the last is the end.
     died : ndarray of int (lanes,)
         The first step after which a trial was not finite, or 0.
     steps : int
@@ -138,34 +143,34 @@ def judge(ground: Ground, first: Reading, tail: list[Reading], died: Array, step
         How far the value may rise or, where no lowest value is known, fall, relative to how high the start is above the
         floor, or to the landscape's own scale where that is more.
     """
-    end, lowest = tail[-1], ground.lowest
-    lost, why = _diverged(ground, first, end, died, diverge)
+    end, lowest = tail[-1], landscape.lowest
+    diverged, why = _diverged(landscape, first, end, died, diverge)
     moved = _moved(tail)
-    rests = moved.max(axis=0) <= REST * ground.size
-    nearest, at_minimum = _nearest(ground, end)
-    status = np.full(len(lost), COMPLETED)
+    rests = moved.max(axis=0) <= MOST_MOVED_AT_REST * landscape.size
+    nearest, at_minimum = _nearest(landscape, end)
+    status = np.full(len(diverged), COMPLETED)
     status[~rests & _cycles(moved, tail, lowest)] = CYCLING
-    status[rests & (end.grad_norm <= FLAT * np.maximum(ground.slope, first.grad_norm))] = TRAPPED
+    status[rests & (end.grad_norm <= MOST_FLAT_GRADIENT * np.maximum(landscape.slope, first.grad_norm))] = TRAPPED
     if lowest is not None:
-        at_lowest = ground.values[nearest] <= lowest + max(ground.tolerance, ground.rounding)
+        at_lowest = landscape.values[nearest] <= lowest + max(landscape.tolerance, landscape.rounding)
         status[rests & at_minimum & ~at_lowest] = TRAPPED
-        reached = (end.loss <= lowest + ground.tolerance) & ~ground.below(end.loss)
+        reached = (end.loss <= lowest + landscape.tolerance) & ~landscape.is_below_lowest(end.loss)
         status[reached | (rests & at_minimum & at_lowest)] = CONVERGED
-    status[lost] = DIVERGED
+    status[diverged] = DIVERGED
     known = at_minimum & np.isin(status, (CONVERGED, TRAPPED))
     return Outcomes(
         status=Names(STATUSES, status),
-        reason=_reasons(status, why, nearest, known, ground.minima),
+        reason=_reasons(status, why, nearest, known, landscape.minima),
         minimum=np.ma.masked_array(nearest, ~known),
         steps=np.where(died > 0, died, steps),
     )
 
 
-def judge_guesses(ground: Ground, end: Reading, steps: int) -> Outcomes:
+def judge_guesses(landscape: KnownLandscape, end: Reading, steps: int) -> Outcomes:
     """Return what became of trials that looked at points and kept the best."""
-    nearest, at_minimum = _nearest(ground, end)
-    lowest = -np.inf if ground.lowest is None else ground.lowest
-    reached = (end.loss <= lowest + ground.tolerance) & ~ground.below(end.loss)
+    nearest, at_minimum = _nearest(landscape, end)
+    lowest = -np.inf if landscape.lowest is None else landscape.lowest
+    reached = (end.loss <= lowest + landscape.tolerance) & ~landscape.is_below_lowest(end.loss)
     return Outcomes(
         status=Names(STATUSES, np.where(reached, CONVERGED, COMPLETED)),
         reason=Names(["it looked at all of its points", "it reached the tolerance"], reached.astype(np.int64)),
@@ -183,43 +188,45 @@ def _moved(tail: list[Reading]) -> Array:
 def _cycles(moved: Array, tail: list[Reading], lowest: float | None) -> Array:
     """Whether trials come back to where they were, and their values have not fallen much.
 
-    Where no lowest value is known, that of the trial's own readings stands for it. A trial that is then lower than ever
-    before is still falling.
+    Where no lowest value is known, the lowest of the trial's own readings stands for it; a trial whose recent values
+    are then all lower than those before is still falling.
     """
-    if len(tail) <= RECENT:
+    if len(tail) <= RECENT_READINGS:
         return np.zeros(moved.shape[1], bool)
     with np.errstate(invalid="ignore", over="ignore"):
         loss = np.array([reading.loss for reading in tail])
-        before, recent = loss[:-RECENT], loss[-RECENT:]
+        before, recent = loss[:-RECENT_READINGS], loss[-RECENT_READINGS:]
         base = loss.min(axis=0) if lowest is None else np.minimum(lowest, loss.min(axis=0))
-        high = recent.max(axis=0) - base >= PROGRESS * (before.max(axis=0) - base)
+        high = recent.max(axis=0) - base >= MOST_HEIGHT_OF_PROGRESS * (before.max(axis=0) - base)
         if lowest is None:
             high &= recent.max(axis=0) >= before.min(axis=0)
-    return np.asarray(high & (moved[0] <= RETURNS * moved[1:].max(axis=0)))
+    return np.asarray(high & (moved[0] <= MOST_GROWTH_OF_CYCLE * moved[1:].max(axis=0)))
 
 
-def _diverged(ground: Ground, first: Reading, end: Reading, died: Array, diverge: float) -> tuple[Array, Array]:
-    """Whether trials diverged, and which of `_LOST` is why; where there is a minimum, none falls without end."""
+def _diverged(
+    landscape: KnownLandscape, first: Reading, end: Reading, died: Array, diverge: float
+) -> tuple[Array, Array]:
+    """Whether trials diverged, and the number of the reason; where a minimum is known, none falls without end."""
     with np.errstate(invalid="ignore", over="ignore"):
-        bound = diverge * np.maximum(ground.scale, np.abs(first.loss - ground.floor))
+        bound = diverge * np.maximum(landscape.scale, np.abs(first.loss - landscape.floor))
         bound[bound == 0] = np.inf  # on a plain at whose height it starts, nothing says what is much
-        risen, fallen = end.loss - first.loss > bound, (first.loss - end.loss > bound) & (ground.lowest is None)
-    gone = (died > 0) | ~np.isfinite(end.loss)
-    return gone | risen | fallen, np.select([gone, risen, fallen], [0, 1, 2], 0)
+        risen, fallen = end.loss - first.loss > bound, (first.loss - end.loss > bound) & (landscape.lowest is None)
+    not_finite = (died > 0) | ~np.isfinite(end.loss)
+    return not_finite | risen | fallen, np.select([not_finite, risen, fallen], [0, 1, 2], 0)
 
 
-def _nearest(ground: Ground, end: Reading) -> tuple[Array, Array]:
+def _nearest(landscape: KnownLandscape, end: Reading) -> tuple[Array, Array]:
     """The nearest minimum of each trial, and whether the trial is at it."""
     lanes = end.positions.shape[1]
     distance, nearest = np.full(lanes, np.inf), np.zeros(lanes, np.int64)
-    if not len(ground.minima):
+    if not len(landscape.minima):
         return nearest, np.zeros(lanes, bool)
     finite = np.isfinite(end.positions).all(axis=0)
-    distance[finite], nearest[finite] = cKDTree(ground.minima).query(end.positions[:, finite].T)
+    distance[finite], nearest[finite] = cKDTree(landscape.minima).query(end.positions[:, finite].T)
     nearest[np.isinf(distance)] = 0  # too far for a distance: the query has no answer, and it is at none
     with np.errstate(invalid="ignore"):
-        close = np.abs(end.loss - ground.values[nearest]) <= ground.same
-    return nearest, (distance <= NEAR * ground.size) & close
+        close = np.abs(end.loss - landscape.values[nearest]) <= landscape.same_value
+    return nearest, (distance <= MOST_DISTANCE_TO_MINIMUM * landscape.size) & close
 
 
 def _reasons(status: Array, why: Array, nearest: Array, known: Array, minima: Array) -> Names:
@@ -230,11 +237,11 @@ def _reasons(status: Array, why: Array, nearest: Array, known: Array, minima: Ar
         "it keeps moving, and its value falls no more",
         "",
         "it was still on its way",
-        *_LOST,
+        *_WHY_DIVERGED,
         *(f"it is at minimum {k}, {_shown(point)}" for k, point in enumerate(minima)),
     ]
     codes = np.where(status == DIVERGED, len(STATUSES) + why, status)
-    return Names(names, np.where(known, len(STATUSES) + len(_LOST) + nearest, codes))
+    return Names(names, np.where(known, len(STATUSES) + len(_WHY_DIVERGED) + nearest, codes))
 
 
 def _shown(point: Array) -> str:

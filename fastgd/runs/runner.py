@@ -14,32 +14,33 @@ from fastgd.analysis import Results
 from fastgd.analysis import load as load_results
 from fastgd.common.errors import InputError
 from fastgd.common.system import expanded
+from fastgd.core.cache import source_hash
 from fastgd.core.compile import require_compiler
 from fastgd.core.threads import Threads
 from fastgd.core.vectors import register_bits
 from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
 from fastgd.engine.machine import cpu_model
-from fastgd.plan.cohort import without
-from fastgd.plan.cohorts import MEMORY_BUDGET, Plan, labels, make_plan
+from fastgd.plan.cohort import COHORT_BUDGET, CohortUnit
+from fastgd.plan.cohorts import labels
 from fastgd.plan.memory import release, within_memory
 from fastgd.plan.memory import require as require_memory
+from fastgd.plan.plan import Plan, Unit
+from fastgd.plan.planner import make_plan
 from fastgd.plan.recording import LOSS_EVALUATIONS, columns_of
 from fastgd.plan.standing import standing
-from fastgd.plan.swarms import StudyPlan, make_swarm_plan
+from fastgd.plan.swarm import SwarmUnit
 from fastgd.plan.turns import in_turns
 from fastgd.problems import find_loss
-from fastgd.runs.clock import Stopwatch
-from fastgd.runs.data_surfaces import DataSurfaces
-from fastgd.runs.executor import Execution
+from fastgd.runs.clock import Clock
+from fastgd.runs.executor import Executor
 from fastgd.runs.final_parameters import store_parameters
 from fastgd.runs.reporting.events import Finished, Loading, Planned, Warning_
 from fastgd.runs.reporting.reports import OnEvent, reported
-from fastgd.runs.surfaces import write_landscape_surfaces
-from fastgd.runs.swarm_run import Landscapes
 from fastgd.store.files import writing
 from fastgd.store.folder import Folder, refuse_foreign
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import COORDINATES
+from fastgd.store.snapshots import Snapshots
 from fastgd.study.config import Problem, Study, require_study
 
 NAMED = ("problem", "dataset")  # columns of names that are in no trial's id, and that a user may change
@@ -108,43 +109,61 @@ def run(
     options = _Options(folder_of(study, out, trial), fresh, threads, trial, allow_mixed)
     require_memory(threads)
     with reported(on_event, progress) as emit, within_memory(options.path):
-        if study.landscapes:
-            _run_landscapes(study, options, emit)
-        else:
-            _run_data(study, data, options, emit)
+        clock = Clock("load")
+        prepared = [] if study.landscapes else load_data(study, data, emit)
+        _run(study, prepared, clock, options, emit)
         release()
         results = load_results(options.path)
         emit(Finished(results))
     return results
 
 
-def _run_data(study: Study, data: tuple[Any, Any] | None, options: _Options, emit: OnEvent) -> None:
-    """Run a study on data."""
-    watch, trial = Stopwatch("load"), options.trial
-    prepared = load_data(study, data, emit)
-    watch.enter("plan")
-    whole = make_plan(study, prepared)
+def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, emit: OnEvent) -> None:
+    """Run what a folder lacks of a study."""
+    clock.enter("plan")
+    whole, trial = make_plan(study, data), options.trial
     plan = (whole if trial is None else whole.only(trial)).within_limits(options.threads)
     _announce(plan, study, options, emit)
-    watch.enter("store")
-    with Threads(options.threads) as pool, _open(study, whole, prepared, options, pool.count) as folder:
-        again = folder.timed_out().intersection(plan.trials["trial_id"])
-        turns = in_turns(plan.cohorts, lambda cohort: (cohort.problem, cohort.spec.rule.optimizer.name))
-        missing = without(turns, folder.committed() - again)
-        execution = Execution(study, plan, prepared, folder, pool, watch, emit)
-        execution.run(missing)
-        watch.enter("store")
-        in_study = whole.trials["trial_id"].tolist()
-        names = {column: dict(zip(in_study, whole.trials[column], strict=True)) for column in NAMED}
-        if study.record.parameters != "none":
+    clock.enter("store")
+    snapshots = Snapshots(options.path.absolute(), _versions())
+    with Threads(options.threads) as pool, _open(study, whole, data, options, pool.count, snapshots) as folder:
+        executor = Executor(folder, clock, pool, emit, plan.count, snapshots)
+        clock.start(study.max_seconds)
+        clock.snapshot_seconds = study.snapshot_seconds
+        executor.run(_missing(plan, folder), data)
+        clock.enter("store")
+        in_study, names = _in_study(whole)
+        if study.record.parameters != "none" and not study.landscapes:
             folder.settle(in_study, names)  # so that the ranking is that of the study as it is now
-            store_parameters(plan, folder, execution, emit)
-        if trial is None:
-            DataSurfaces(study, prepared, pool, watch, emit, execution.deadline).write(options.path)
-        folder.finish(in_study, names=names, timings=watch.seconds)
+            store_parameters(plan, data, study.record.parameters, executor)
+        if trial is None or study.landscapes:
+            executor.run_surfaces(plan.surfaces, data)
+            clock.enter("store")
+        folder.finish(in_study, names=names, timings=clock.seconds)
 
 
-def _announce(plan: Plan | StudyPlan, study: Study, options: _Options, emit: OnEvent) -> None:
+def _missing(plan: Plan, folder: Folder) -> list[Unit]:
+    """Return what the folder lacks of each unit: first of that of which it has least, else in turns."""
+    stored, done = folder.starts(), folder.committed() - folder.timed_out()
+    units = in_turns(plan.units, lambda unit: unit.owner)
+    left = [
+        (unit, unit.without_trials(done) if isinstance(unit, CohortUnit) else unit.without_starts(stored))
+        for unit in units
+    ]
+    missing = [(unit, rest) for unit, rest in left if rest is not None]
+    return [rest for unit, rest in sorted(missing, key=lambda pair: -pair[1].count / pair[0].count)]
+
+
+def _in_study(plan: Plan) -> tuple[Any, dict[str, dict[str, str]]]:
+    """Return the trials of a study, on landscapes with the number of their starts, and what they are called now."""
+    table, ids = plan.table, plan.table["trial_id"].tolist()
+    names = {name: dict(zip(ids, table[name], strict=True)) for name in NAMED if name in table}
+    if not plan.on_landscapes:
+        return ids, names
+    return {name: len(unit.starts) for unit in plan.units if isinstance(unit, SwarmUnit) for name in unit.ids}, names
+
+
+def _announce(plan: Plan, study: Study, options: _Options, emit: OnEvent) -> None:
     """Report a plan, and what its user should know of it and of the results that a folder holds already."""
     found = None if options.fresh else standing(options.path, study, plan)
     summary = plan.summary(options.threads, found.left.cost(options.threads) if found else None)
@@ -158,21 +177,6 @@ def folder_of(study: Study, out: str | Path | None, trial: str | None) -> Path:
     if out is not None:
         return expanded(out)
     return Path("results") / (study.name if trial is None else f"{study.name}.{trial.replace(':', '.')}")
-
-
-def _run_landscapes(study: Study, options: _Options, emit: OnEvent) -> None:
-    """Run a study on landscapes."""
-    watch, trial = Stopwatch("plan"), options.trial
-    whole = make_swarm_plan(study)
-    plan = (whole if trial is None else whole.only(trial)).within_limits(options.threads)
-    _announce(plan, study, options, emit)
-    watch.enter("store")
-    with Threads(options.threads) as pool, _open_for_swarms(study, whole, options, pool.count) as folder:
-        Landscapes(study, folder, pool, watch, emit).run(plan)
-        watch.enter("store")
-        write_landscape_surfaces(study, options.path)
-        names = {"problem": {name: swarm.label for swarm in whole.swarms for name in swarm.ids}}
-        folder.finish(whole.starts(), names=names, timings=watch.seconds)
 
 
 def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list[Data]:
@@ -247,37 +251,36 @@ def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Dat
         raise InputError(f"problem.{index} (loss {problem.loss!r}): {error}") from None
 
 
-def _open(study: Study, plan: Plan, data: Sequence[Data], options: _Options, threads: int) -> Folder:
-    """Open the folder of a study on data."""
-    fingerprints = {name: rows.fingerprint for name, rows in zip(labels(study, data), data, strict=True)}
-    notes = (*plan.notes, f"cohorts of at most {MEMORY_BUDGET:,} bytes")
+def _open(
+    study: Study, plan: Plan, data: Sequence[Data], options: _Options, threads: int, snapshots: Snapshots
+) -> Folder:
+    """Open the folder of a study's results."""
+    fingerprints = {problem.label: f"landscape {problem.landscape}" for problem in study.landscapes}
+    notes = plan.notes
+    if not study.landscapes:
+        fingerprints = {name: rows.fingerprint for name, rows in zip(labels(study, data), data, strict=True)}
+        notes = (*notes, f"cohorts of at most {COHORT_BUDGET:,} bytes")
+    metrics = [] if study.landscapes else columns_of(study.record.metrics)
+    dimensions = [problem.dimension for problem in study.landscapes]
     return Folder.open(
         options.path,
         manifest=_manifest(study, fingerprints, notes, threads),
         study_toml=study.to_toml(),
-        hyper=[name for cohort in plan.cohorts for name in cohort.numbers],
-        schedule_params=[str(name) for name in plan.trials if str(name).startswith("schedule.")],
-        metrics=[*columns_of(study.record.metrics), *(LOSS_EVALUATIONS for cohort in plan.cohorts if cohort.search)],
+        hyper=[name for unit in plan.units for name in unit.numbers],
+        schedule_params=[str(name) for name in plan.table if str(name).startswith("schedule.")],
+        metrics=[*metrics, *(LOSS_EVALUATIONS for unit in plan.units if unit.search)],
+        coordinates=min(COORDINATES, max(dimensions)) if dimensions else None,
+        slots=[name for unit in plan.units if study.landscapes for name in unit.spec.rule.slot_names],
         fresh=options.fresh,
         allow_mixed=options.allow_mixed,
+        keep=lambda _: snapshots.rows(),
     )
 
 
-def _open_for_swarms(study: Study, plan: StudyPlan, options: _Options, threads: int) -> Folder:
-    """Open the folder of a study on landscapes."""
-    fingerprints = {problem.label: f"landscape {problem.landscape}" for problem in study.landscapes}
-    return Folder.open(
-        options.path,
-        manifest=_manifest(study, fingerprints, plan.notes, threads),
-        study_toml=study.to_toml(),
-        hyper=[name for swarm in plan.swarms for name in swarm.numbers],
-        schedule_params=sorted({key for swarm in plan.swarms for key in swarm.schedule.numbers}),
-        metrics=[LOSS_EVALUATIONS for swarm in plan.swarms if swarm.search],
-        coordinates=min(COORDINATES, max(problem.dimension for problem in study.landscapes)),
-        slots=[name for swarm in plan.swarms for name in swarm.spec.rule.slot_names],
-        fresh=options.fresh,
-        allow_mixed=options.allow_mixed,
-    )
+def _versions() -> dict[str, str]:
+    """Return what must be the same for saved states to go on with the same bits."""
+    packages = {name: importlib.metadata.version(name) for name in ("numba", "llvmlite", "numpy")}
+    return packages | {"kernels": source_hash(), "cpu": cpu_model(), "simd": str(register_bits()[0])}
 
 
 def refusal(path: Path, study: Study, allow_mixed: bool) -> str:

@@ -1,31 +1,16 @@
 """When a lane ends before its budget: judged at checkpoints, on the exact training objective."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastgd.datasets import Data
-from fastgd.problems import Loss
 from fastgd.study.config import Stop
 
 Array = npt.NDArray[Any]
 RELATIVE_IMPROVEMENT = 1e-4
-
-
-def loss_scale(data: Data, loss: Loss) -> float:
-    """Return a loss's own scale on some data: the mean, over the training rows, of its size where the margin is 0.
-
-    It changes with the targets as the objective does: a thousandth of the targets is a millionth of the squared loss.
-    A loss of counts is `e^0` there whatever these are: of its sizes at the margins 0 and 1 the larger one counts. It is
-    0, no scale, where a loss of a user's own has no value there.
-    """
-    y = data.y.astype(np.float64)
-    margins = (0.0, 1.0) if loss.targets == "count" else (0.0,)
-    with np.errstate(all="ignore"):
-        scale = float(np.mean(np.max([np.abs(loss.value(z, y)) for z in margins], axis=0)))
-    return scale if np.isfinite(scale) else 0.0
 
 
 @dataclass
@@ -41,8 +26,8 @@ class Stopping:
     guessing : bool
         Whether the lanes look at points: these end early at their target alone.
     scale : float
-        The loss's own scale (see `loss_scale`). A rise is judged relative to the objective at the start, or to this
-        where a start is so good that its objective is no measure.
+        The loss's own scale (see `fastgd.plan.workload.loss_scale`). A rise is judged relative to the objective at the
+        start, or to this where a start is so good that its objective is no measure.
     """
 
     stop: Stop
@@ -56,6 +41,15 @@ class Stopping:
     def start(cls, stop: Stop, loss: Array, guessing: bool = False, scale: float = 1.0) -> "Stopping":
         """Begin with the objective at the start."""
         return cls(stop, loss.copy(), loss.copy(), np.zeros(len(loss)), guessing, scale)
+
+    def state(self) -> dict[str, Array]:
+        """Return what is to be saved, each (lanes,)."""
+        return {"first": self.first, "best": self.best, "since": self.since}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Go on from a state that was saved."""
+        for name, values in self.state().items():
+            values[:] = state[name]
 
     def judge(self, lanes: Array, loss: Array, epoch: float) -> tuple[Array, list[str]]:
         """Return each lane's status ("" goes on) and the reason in words.

@@ -1,242 +1,176 @@
-"""Runs the swarms of a study on landscapes: from checkpoint to checkpoint, with results streamed to disk."""
+"""A part of a swarm at work: from checkpoint to checkpoint, then judged."""
 
-import time
-from collections import deque
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.core.random import stream_keys
 from fastgd.core.threads import Threads
 from fastgd.engine.rows.evaluation import norms
-from fastgd.engine.swarm.swarm import Reading, Swarm
+from fastgd.engine.swarm.guesses import SwarmGuesses
+from fastgd.engine.swarm.lanes import Lanes
+from fastgd.engine.swarm.reading import Reading
+from fastgd.engine.swarm.swarm import Swarm
+from fastgd.plan.compiled import compiling, note_compiled
 from fastgd.plan.recording import LOSS_EVALUATIONS, TAIL
-from fastgd.plan.swarms import StudyPlan, SwarmPlan
-from fastgd.plan.turns import in_turns
-from fastgd.runs.clock import Stopwatch
-from fastgd.runs.outcomes import DIVERGED, Ground, Outcomes, judge, judge_guesses
-from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Compiling, Event, Progress, Warning_
-from fastgd.runs.swarms import compile_swarm, kernel_of, make_swarm, rates_of
-from fastgd.runs.trajectories import follow
-from fastgd.store.folder import Folder
+from fastgd.plan.swarm import SwarmUnit
+from fastgd.runs.clock import Clock, TimeIsOver
+from fastgd.runs.outcomes import DIVERGED, KnownLandscape, Outcomes, judge, judge_guesses
+from fastgd.runs.schedule_values import ScheduleValues
+from fastgd.runs.sinks import Sink
+from fastgd.runs.trajectories import record_trajectories
+from fastgd.store.rows import Names
 from fastgd.store.schema import COORDINATES
-from fastgd.store.swarm import Names, SwarmWriter
-from fastgd.study.config import Study
 
 Array = npt.NDArray[Any]
-PROGRESS_SECONDS = 0.2
-# What an interruption can lose beside the part that runs: rows of curves, some 100 MB, which compaction leaves alone.
-COMMIT_ROWS, COMMIT_SECONDS = 8_000_000, 20.0
-LEAST_SECONDS = 0.25  # a run computes at least so long and stores it, even if max_seconds is shorter
 
 
-class Landscapes:
-    """The run of a study's missing swarms.
+def make_swarm(unit: SwarmUnit, lanes: Array, threads: Threads) -> Lanes:
+    """Return some lanes of a unit at their start."""
+    which, start = unit.places(lanes)
+    used, which = np.unique(which, return_inverse=True)
+    keys = stream_keys(unit.seed, unit.number_of(start))
+    lanes_of = (unit.spec, unit.hyper[used], which, unit.starts[start], keys, threads)
+    if unit.spec.rule.optimizer.baseline:
+        return SwarmGuesses(*lanes_of, unit.steps)
+    return Swarm(*lanes_of, ScheduleValues.of(unit).each_step if unit.spec.scheduled else None)
 
-    Their optimizers take turns, commit by commit. Under a deadline a part is small enough for all to have a share of
-    the time that is left, and the first commit of a run is made in any case: however short the time is, a study that
-    is run again and again comes to its end.
+
+def compile_swarm(swarm: Lanes, unit: SwarmUnit) -> None:
+    """Compile what a swarm calls, or load it from the cache; a user's function that does not compile is named."""
+    with compiling(unit.spec.landscape, unit.spec.rule.optimizer):
+        swarm.compile()
+    note_compiled(unit.method)
+
+
+def kernels_of_swarm(unit: SwarmUnit) -> str:
+    """Return the name of what is compiled for a unit."""
+    name = unit.spec.rule.optimizer.name + (f" ({unit.spec.rule.variant})" if unit.spec.rule.variant else "")
+    return f"{name} on {unit.spec.landscape.name}, {unit.kernel}, {unit.spec.dtype}"
+
+
+class SwarmRun:
+    """The lanes of a unit, all of which are in memory together, from their start to the end.
 
     Parameters
     ----------
-    study : Study
-    folder : Folder
-        Where results go.
+    unit : SwarmUnit
+    sink : Sink
+    clock : Clock
     threads : Threads
-    watch : Stopwatch
-    emit : callable
-        Receives the events.
     """
 
-    def __init__(
-        self, study: Study, folder: Folder, threads: Threads, watch: Stopwatch, emit: Callable[[Event], None]
-    ) -> None:
-        self.study, self.folder, self.threads = study, folder, threads
-        self.watch, self.emit = watch, emit
-        self.deadline = time.perf_counter() + study.max_seconds if study.max_seconds else np.inf
-        self.total = self.done = self.diverged = 0
-        self.lower: dict[str, float] = {}  # by problem: the lowest value found, if below those of all known minima
-        self.stored = False  # whether this run has stored anything
+    def __init__(self, unit: SwarmUnit, sink: Sink, clock: Clock, threads: Threads) -> None:
+        self.unit, self.sink, self.clock, self.threads = unit, sink, clock, threads
+        self.swarm = make_swarm(unit, unit.lanes, threads)
+        self.rates = ScheduleValues.of(unit).rate
+        self.which, start = unit.places(unit.lanes)
+        self.names = {"trial_id": Names(unit.ids, self.which), "start": unit.number_of(start)}
+        self.best = np.full(len(unit.lanes), np.inf)
+        self.first: Reading | None = None
+        self.tail: list[Reading] = []
+        self.done = -1  # the last step at which lanes were read
+        self._recorded = set(unit.checkpoints.tolist())
+        self._t = -1
+        self._before = dict(clock.seconds)
 
-    @property
-    def over(self) -> bool:
-        """Whether the time is over, and the run may end."""
-        return self.stored and time.perf_counter() > self.deadline
-
-    def run(self, plan: StudyPlan) -> None:
-        """Run what the folder lacks."""
-        missing = self._missing(plan)
-        self.total, self.done = plan.trials, plan.trials - sum(len(swarm.lanes) for swarm in missing)
-        turns = deque(_SwarmRun(self, swarm, index, len(missing)) for index, swarm in enumerate(missing))
-        while turns and not self.over:
-            swarm = turns.popleft()
-            swarm.go_on(len(turns))
-            if len(swarm.left):
-                turns.append(swarm)
-        for label, value in self.lower.items():
-            text = "is below all minima that are known of it: these are not the lowest"
-            self.emit(Warning_(f"{label}: the value {value:.6g}, which a trial found, {text}"))
-        if left := self.total - self.done:
-            self.emit(Warning_(f"max_seconds was over: {left:,} trials are left for the next run of the study"))
-
-    def _missing(self, plan: StudyPlan) -> list[SwarmPlan]:
-        """What the folder lacks of each swarm: first that of which it has least, else in turns."""
-        stored = self.folder.starts()
-        ordered = in_turns(plan.swarms, lambda swarm: (swarm.problem, swarm.spec.rule.optimizer.name))
-        rest = [(swarm, swarm.without(stored)) for swarm in ordered]
-        rest.sort(key=lambda pair: -len(pair[1].lanes) / len(pair[0].lanes))
-        return [missing for _, missing in rest if len(missing.lanes)]
-
-
-class _SwarmRun:
-    """One swarm, part by part; `left` are the lanes that are still to be run."""
-
-    def __init__(self, owner: Landscapes, plan: SwarmPlan, index: int, total: int) -> None:
-        self.owner, self.plan, self.index, self.total = owner, plan, index, total
-        self.problem = owner.study.landscapes[plan.problem]
-        self.ground = Ground.of(self.problem)
-        self.rates = rates_of(plan)
-        self.left = plan.lanes
-        self.seconds = self.speed = 0.0  # spent so far; lanes computed a second, once some are
-        self.diverged = self.t = self.running = 0
-        self._shown = 0.0
-
-    def go_on(self, others: int) -> None:
-        """Run some of the lanes and commit them; where the time is over before, they stay.
-
-        others : int
-            The number of other swarms that wait.
-        """
-        owner, began = self.owner, time.perf_counter()
-        if not self.seconds:
-            owner.emit(CohortStarted(self.index, self.total, len(self.plan.lanes), self.plan.spec.kernel))
-        try:
-            with owner.folder.swarm() as writer:
-                done = self._run_parts(writer, others)
-        except _TimeIsOver:
-            return
-        self.left, self.running = self.left[done:], 0
-        owner.done, owner.stored = owner.done + done, True
-        self.seconds += time.perf_counter() - began
-        if not len(self.left):
-            lanes = len(self.plan.lanes)
-            owner.emit(CohortFinished(self.index, self.total, lanes, self.diverged, self.seconds))
-
-    def _run_parts(self, writer: SwarmWriter, others: int) -> int:
-        """Run parts until what an interruption would lose is worth a commit, and commit them; return their lanes."""
-        owner, done, rows, seconds, follows = self.owner, 0, 0, 0.0, False
-        enough = COMMIT_SECONDS if owner.deadline == np.inf else 0.0 if owner.stored else LEAST_SECONDS
-        while not done or (done < len(self.left) and rows < COMMIT_ROWS and seconds < enough):
-            part = self.left[done : done + self._fitting(others)]
-            followed = np.intersect1d(self.plan.followed, part)
-            if done and bool(len(followed)) != follows:  # a part of the folder has trajectories from the start, or none
-                break
-            follows = bool(len(followed))
-            self.running, before = len(part), _computed(owner.watch)
-            self._run_part(writer, part, followed)
-            spent = max(_computed(owner.watch) - before, 1e-6)
-            self.speed, seconds = len(part) / spent, seconds + spent
-            done += len(part)
-            rows += len(self.plan.checkpoints) * len(part)
-        with owner.watch.stage("store"):
-            writer.commit(f"{self.plan.ids[0]}, lane {self.left[0]}")
-        return done
-
-    def _fitting(self, others: int) -> int:
-        """How many lanes come next: what memory holds, and under a deadline no more than will be done in time.
-
-        At first, when it is not known how long they take, that is a single group. The time that is left is shared with
-        the other swarms; two shares are kept back, for storing and for what takes longer than was foreseen.
-        """
-        owner = self.owner
-        if owner.deadline == np.inf:
-            return self.plan.together
-        least = 0.0 if owner.stored else LEAST_SECONDS
-        share = max(least, (owner.deadline - time.perf_counter()) / (others + 3))
-        width = self.plan.spec.width
-        groups = min(share * self.speed, self.plan.together) // width
-        return max(1, int(groups)) * width
-
-    def _run_part(self, writer: SwarmWriter, lanes: Array, followed: Array) -> None:
-        watch, plan = self.owner.watch, self.plan
-        before = dict(watch.seconds)
-        watch.enter("evaluate")
-        swarm = make_swarm(plan, lanes, self.owner.threads)
-        with watch.stage("compile"):
-            self._compile(swarm)
-        which, start = np.divmod(lanes, len(plan.starts))
-        names = {"trial_id": Names(plan.ids, which), "start": start}
-        configuration = {"configuration": Names(plan.configurations, which)}
-        first, best, tail = swarm.read(), np.full(len(lanes), np.inf), []
-        recorded = set(plan.checkpoints.tolist())
-        stops = sorted({*recorded, *(step for ago in TAIL if (step := plan.steps - ago) >= 0), plan.steps})
-        for step in stops:
-            watch.enter("train")
-            swarm.advance(step - swarm.t, self._poll)
-            self.t = step
-            watch.enter("evaluate")
-            reading = first if step == 0 else swarm.read()
-            if step in recorded:
-                best = np.fmin(best, reading.loss)
-                with watch.stage("store"):
-                    writer.append("curves", len(lanes), names | self._curve_rows(swarm, which, reading))
-            if plan.steps - step in (*TAIL, 0):
-                tail.append(reading)
-        if plan.spec.rule.optimizer.baseline:
-            outcomes = judge_guesses(self.ground, tail[-1], plan.steps)
-        else:
-            outcomes = judge(self.ground, first, tail, swarm.died(), plan.steps, self.owner.study.stop.diverge)
+    def run(self) -> None:
+        """Run it, and hand its trials to the sink."""
+        self.clock.enter("evaluate")
+        with self.clock.compiling(kernels_of_swarm(self.unit)):
+            compile_swarm(self.swarm, self.unit)
+        self.clock.saved()
+        with self.clock.interruption.deferred():
+            if saved := self.sink.saved(self.unit.name):
+                self._restore(saved)
+            try:
+                for step in [step for step in self._stops() if step > self.done]:
+                    self._go_to(step)
+            except TimeIsOver:
+                self._save()
+                raise
+        first = self.first
+        assert first is not None
+        outcomes, tolerance = self._judge(first), self.swarm.steps_to_tolerance(self.tail[-1].loss)
+        spent = {f"{stage}_seconds": self._spent(stage) for stage in ("compile", "train", "evaluate")}
+        self._follow()
         lost = int(np.count_nonzero(outcomes.status.codes == DIVERGED))
-        self.diverged += lost
-        self.owner.diverged += lost
-        found = np.min(best, where=np.isfinite(best), initial=np.inf)
-        if self.ground.below(found):
-            self.owner.lower[plan.label] = min(self.owner.lower.get(plan.label, np.inf), float(found))
-        spent = {f"{stage}_seconds": watch.seconds[stage] - before[stage] for stage in ("compile", "train", "evaluate")}
-        tolerance = swarm.steps_to_tolerance(tail[-1].loss)
-        if len(followed):
-            follow(plan, followed, make_swarm(plan, followed, self.owner.threads), self.rates, writer, self._poll)
-        with watch.stage("store"):
-            found = {"best_loss": best, "steps_to_tolerance": np.ma.masked_less(tolerance, 0)}
-            rows = self._trial_rows(which, outcomes, first, tail[-1])
-            writer.append("trials", len(lanes), names | configuration | rows | found | spent)
+        self.clock.ended(len(self.which), lost)
+        found = {"best_loss": self.best, "steps_to_tolerance": np.ma.masked_less(tolerance, 0)}
+        rows = self._trial_rows(outcomes, first, self.tail[-1])
+        configuration = {"configuration": Names(self.unit.configurations, self.which)}
+        with self.clock.stage("store"):
+            self.sink.append("trials", self.names | configuration | rows | found | spent, len(self.which))
 
-    def _compile(self, swarm: Swarm) -> None:
-        self.owner.emit(Compiling(kernel_of(self.plan)))
-        compile_swarm(swarm, self.plan.method)
+    def _stops(self) -> list[int]:
+        """Return the steps at which lanes are recorded, or read to be judged in the end."""
+        steps = self.unit.steps
+        tail = (step for ago in TAIL if (step := steps - ago) >= 0)
+        return sorted({*self.unit.checkpoints.tolist(), *tail, steps})
+
+    def _go_to(self, step: int) -> None:
+        self.clock.enter("train")
+        self.swarm.advance(step - self.swarm.t, self._check)
+        self.clock.enter("evaluate")
+        reading = self.swarm.read()
+        self.first = reading if step == 0 else self.first
+        if step in self._recorded:
+            self.best = np.fmin(self.best, reading.loss)
+            with self.clock.stage("store"):
+                self.sink.append("curves", self.names | self._curve_rows(reading), len(self.which))
+        if self.unit.steps - step in (*TAIL, 0):
+            self.tail.append(reading)
+        self.done = step
+
+    def _judge(self, first: Reading) -> Outcomes:
+        unit, known = self.unit, KnownLandscape.of(self.unit.landscape)
+        if known.is_below_lowest(found := np.min(self.best, where=np.isfinite(self.best), initial=np.inf)):
+            self.clock.found_below(unit.label, float(found))
+        if unit.spec.rule.optimizer.baseline:
+            return judge_guesses(known, self.tail[-1], unit.steps)
+        return judge(known, first, self.tail, self.swarm.died(), unit.steps, unit.stop.diverge)
+
+    def _follow(self) -> None:
+        """Run the lanes whose every step is recorded once more, step by step."""
+        if len(followed := self.unit.followed):
+            swarm = make_swarm(self.unit, followed, self.threads)
+            poll = partial(self.clock.check, self.unit.steps, len(followed))
+            record_trajectories(self.unit, followed, swarm, self.rates, self.sink, poll)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
-    def _curve_rows(self, swarm: Swarm, which: Array, reading: Reading) -> dict[str, Any]:
-        """The rows of a checkpoint, but for what names them; `which` is the configuration of each."""
+    def _curve_rows(self, reading: Reading) -> dict[str, Any]:
+        """Return the rows of a checkpoint, but for what names them."""
         with np.errstate(over="ignore", invalid="ignore"):
             norm = norms(reading.positions)
-        rows = {"step": swarm.t, "loss": reading.loss, "grad_norm": reading.grad_norm, "param_norm": norm}
-        rows["lr"] = swarm.line.rates if swarm.line else self.rates(swarm.t)[which]
-        if swarm.line:
-            rows[LOSS_EVALUATIONS] = swarm.line.evaluations.astype(np.float64)
+        line = self.swarm.line
+        rows = {"step": self.swarm.t, "loss": reading.loss, "grad_norm": reading.grad_norm, "param_norm": norm}
+        rows["lr"] = line.rates if line else self.rates(self.swarm.t)[self.which]
+        if line:
+            rows[LOSS_EVALUATIONS] = line.evaluations.astype(np.float64)
         return rows | _coordinates("x_", reading.positions)
 
-    def _trial_rows(self, which: Array, outcomes: Outcomes, first: Reading, end: Reading) -> dict[str, Any]:
-        plan, spec = self.plan, self.plan.spec
+    def _trial_rows(self, outcomes: Outcomes, first: Reading, end: Reading) -> dict[str, Any]:
+        unit, spec = self.unit, self.unit.spec
         own = {
-            "problem": plan.label,
+            "problem": unit.label,
             "landscape": spec.landscape.name,
             "d": spec.d,
             "noise": spec.noise,
             "optimizer": spec.rule.optimizer.name,
-            "variant": plan.variant,
-            "schedule": plan.schedule.label,
-            "seed": plan.seed,
+            "variant": unit.variant,
+            "schedule": unit.schedule.label,
+            "seed": unit.seed,
             "dtype": spec.dtype,
-            "kernel": spec.kernel,
+            "kernel": unit.kernel,
             "in_study": True,
-            "cohort_id": plan.ids[0][:12],
-            "cohort_lanes": len(plan.lanes),
+            "cohort_id": unit.whole[0],
+            "cohort_lanes": unit.whole[1],
         }
-        numbers = {name: np.ma.masked_invalid(values[which]) for name, values in plan.numbers.items()}
-        schedule = {f"schedule.{key}": value for key, value in plan.schedule.numbers.items()}
+        numbers = {name: np.ma.masked_invalid(values[self.which]) for name, values in unit.numbers.items()}
+        schedule = {f"schedule.{key}": value for key, value in unit.schedule.numbers.items()}
         found = {
             "status": outcomes.status,
             "reason": outcomes.reason,
@@ -248,39 +182,48 @@ class _SwarmRun:
         points = _coordinates("start_", first.positions) | _coordinates("end_", end.positions)
         return own | numbers | schedule | found | points
 
-    def _poll(self) -> None:
-        owner, plan = self.owner, self.plan
-        if owner.over:
-            raise _TimeIsOver
-        now = time.perf_counter()
-        if now - self._shown < PROGRESS_SECONDS:
+    def _spent(self, stage: str) -> float:
+        return self.clock.seconds[stage] - self._before[stage]
+
+    # --- saved states -------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        """Save where the lanes are, if they have begun."""
+        if self.first is None:
             return
-        self._shown = now
-        owner.emit(
-            Progress(
-                cohort=self.index,
-                cohorts=self.total,
-                epoch=float(self.t),
-                epochs=float(plan.steps),
-                unit="step",
-                alive=self.running,
-                diverged=owner.diverged,
-                done=owner.done,
-                trials=owner.total,
-                rate=0.0,
-                seconds_left=None,
-                share=(owner.done + self.running * self.t / plan.steps) / owner.total,
-            )
+        readings = {f"reading.{at}.{name}": values for at, own in enumerate([self.first, *self.tail])
+                    for name, values in vars(own).items()}  # fmt: skip
+        spent = {f"spent.{stage}": np.array(self._spent(stage)) for stage in self.clock.seconds}
+        engine = {f"engine.{name}": np.asarray(values) for name, values in self.swarm.capture().items()}
+        with self.clock.stage("store"):
+            state = {"done": np.array(self.done), "best": self.best, **readings, **spent, **engine}
+            self.sink.save(self.unit.name, state)
+        self.clock.saved()
+
+    def _restore(self, state: dict[str, Array]) -> None:
+        """Go on from a saved state."""
+        self.done, self.best = int(state["done"]), state["best"]
+        count = len({name.split(".")[1] for name in state if name.startswith("reading.")})
+        fields = ("positions", "loss", "grad_norm")
+        readings = [Reading(*(state[f"reading.{at}.{name}"] for name in fields)) for at in range(count)]
+        self.first, self.tail = readings[0], readings[1:]
+        self.swarm.restore(
+            {name.removeprefix("engine."): own for name, own in state.items() if name.startswith("engine.")}
         )
+        self._before = {stage: self._before[stage] - float(state[f"spent.{stage}"]) for stage in self.clock.seconds}
+        with self.clock.stage("store"):
+            self.sink.carry(self.unit.name, self.unit.ids, self.done)
 
-
-def _computed(watch: Stopwatch) -> float:
-    return watch.seconds["train"] + watch.seconds["evaluate"]
+    def _check(self) -> None:
+        """Report, save the state when that is due, and end where the time is over; a step may be under way."""
+        ends, self._t = self.swarm.t != self._t, self.swarm.t
+        if ends and self.clock.snapshot_due:
+            self._save()
+        if ends and self.clock.interruption:
+            self._save()
+            self.clock.interruption.deliver()
+        self.clock.check(self.swarm.t, len(self.which))
 
 
 def _coordinates(prefix: str, positions: Array) -> dict[str, Array]:
     return {f"{prefix}{i}": positions[i] for i in range(min(len(positions), COORDINATES))}
-
-
-class _TimeIsOver(Exception):  # noqa: N818
-    """`max_seconds` is over."""

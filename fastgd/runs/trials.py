@@ -1,6 +1,6 @@
 """What becomes of each lane of a cohort while it runs: the columns of its trials that the plan cannot know."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,28 @@ class Finalists:
     def __init__(self) -> None:
         self._kept: dict[Hashable, list[tuple[float, Sequence[str], Array]]] = {}
 
-    def among(self, key: Hashable, scores: Array, d: int) -> Array:
-        """Return the places of those scores (k,) that are among the lowest so far, of parameters (d,)."""
-        room, own = self._room(d), self._kept.get(key, [])
-        bar = own[room - 1][0] if len(own) >= room else np.inf
-        lowest = np.argsort(scores, kind="stable")[:room]
-        return lowest[scores[lowest] < bar]
+    def offer(self, key: Hashable, scores: Array, ids: Sequence[Sequence[str]], read: Callable[[Array], Array]) -> None:
+        """Keep the parameters of those trials (k,) whose scores are among the lowest so far.
 
-    def add(self, key: Hashable, score: float, ids: Sequence[str], parameters: Array) -> None:
-        """Keep a trial's parameters (d,), by its ids under each seed."""
-        own = [*self._kept.get(key, []), (score, ids, parameters)]
-        self._kept[key] = sorted(own, key=lambda kept: kept[0])[: self._room(len(parameters))]
+        Parameters
+        ----------
+        key : hashable
+            The problem, the optimizer and the seeds.
+        scores : ndarray (k,)
+        ids : sequence of sequence of str
+            The trials' ids under each seed.
+        read : callable
+            `read(places)` returns the parameters (places, d) of some of them.
+        """
+        own = self._kept.get(key, [])
+        lowest = np.argsort(scores, kind="stable")[: self.MOST]
+        if len(own) >= self.MOST:
+            lowest = lowest[scores[lowest] < own[-1][0]]
+        if not len(lowest):
+            return
+        found = [(float(scores[at]), ids[at], w.copy()) for at, w in zip(lowest, read(lowest), strict=True)]
+        room = self._room(found[0][2].size)
+        self._kept[key] = sorted([*own, *found], key=lambda kept: kept[0])[:room]
 
     def _room(self, d: int) -> int:
         """How many of one problem, optimizer and seed are kept."""
@@ -55,6 +66,19 @@ class TrialRecords:
             for name in ("loss", "validation_loss")
         }
         self._measured = self._validated = False
+
+    def state(self) -> dict[str, Array]:
+        """Return what is to be saved, each (lanes,)."""
+        texts = {"status": self._status.astype(str), "reason": self._reason.astype(str)}
+        known = np.full((2, len(self._steps)), [[self._measured], [self._validated]])
+        return {**texts, "steps": self._steps, "measured": known[0], "validated": known[1], **self._losses}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Go on from a state that was saved."""
+        self._status[:], self._reason[:], self._steps[:] = state["status"], state["reason"], state["steps"]
+        self._measured, self._validated = bool(state["measured"].any()), bool(state["validated"].any())
+        for name, values in self._losses.items():
+            values[:] = state[name]
 
     def observe(self, lanes: Array, metrics: dict[str, Array]) -> None:
         """Take in a checkpoint's losses."""

@@ -1,7 +1,11 @@
-"""Schedules: what a hyper-parameter is worth at an epoch or a step, as pure functions of its index."""
+"""Schedules: the value of a hyper-parameter at each epoch or step, as a pure function of its index.
+
+Keys and indices come in, factors of a hyper-parameter go out. Schedules with feedback see the validation losses of
+their lane as well; no schedule sees gradients or parameters.
+"""
 
 from fastgd.schedules import monotone, inverse, cosines, cycles, feedback  # isort: skip  # in the order of the lists
-from fastgd.schedules.chain import Horizon, Part, chained, describe, factors, numbers, parts_of, starts, unreached
+from fastgd.schedules.chain import Horizon, Part, chained, describe, numbers, parts_of, starts, unreached
 from fastgd.schedules.record import SCHEDULES, ScheduleRecord, Unit, schedule
 
 __all__ = [
@@ -14,7 +18,6 @@ __all__ = [
     "cosines",
     "cycles",
     "describe",
-    "factors",
     "feedback",
     "inverse",
     "monotone",

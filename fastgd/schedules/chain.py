@@ -1,4 +1,4 @@
-"""The values of schedules, alone or one after another."""
+"""The values of a schedule, or of several in a row."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def parts_of(block: Mapping[str, Any]) -> tuple[Part, ...]:
 
 
 def describe(block: Mapping[str, Any]) -> str:
-    """Return a schedule's name in the results: with whatever is no number and not the usual, and what goes with it."""
+    """Return a schedule's name in the results: with the choices that are not the defaults, and what follows it."""
     record = SCHEDULES.find(block["name"])
     usual = {"of": record.of, "per": record.per, "horizon": "last"}
     usual |= {key: value for key, value in record.params.items() if key in record.choices}
@@ -91,17 +91,12 @@ def starts(parts: Sequence[Part]) -> list[float]:
     return [float(start) for start in np.cumsum([0.0, *lengths])]
 
 
-def factors(
-    name: str, params: Mapping[str, Any], horizon: Horizon, index: NDArray[np.integer], total: int
-) -> NDArray[np.float64]:
-    """Return what a schedule multiplies the rate with (or, for another hyper-parameter, its value).
+def chained(parts: Sequence[Part], horizon: Horizon, index: NDArray[np.integer], total: int) -> NDArray[np.float64]:
+    """Return the values of schedules one after another: what each multiplies the rate, or another value, with.
 
     Parameters
     ----------
-    name : str
-        A schedule of the registry.
-    params : mapping of str to Any
-        Its keys; those left out have their defaults.
+    parts : sequence of Part
     horizon : {"last", "torch"}
         Where the end is: at the last index, T - 1, or one past it, as PyTorch has it.
     index : ndarray of int
@@ -114,11 +109,6 @@ def factors(
     ndarray of float64, the shape of `index`
         A schedule with feedback has the value that it has before it is judged.
     """
-    return chained([Part(name, params)], horizon, index, total)
-
-
-def chained(parts: Sequence[Part], horizon: Horizon, index: NDArray[np.integer], total: int) -> NDArray[np.float64]:
-    """Return the values of schedules one after another; the parameters are as for `factors`."""
     i = np.asarray(index, dtype=np.float64)
     values = parts[0].factors(horizon, i, total)
     for part, start in zip(parts[1:], starts(parts)[1:], strict=True):
@@ -129,7 +119,7 @@ def chained(parts: Sequence[Part], horizon: Horizon, index: NDArray[np.integer],
 
 
 def unreached(parts: Sequence[Part], horizon: Horizon, total: int, unit: str) -> list[str]:
-    """Return what of a chain has no effect, or is cut, as it lies beyond its `total` indices; in words.
+    """Say which parts or keys of a chain lie beyond its `total` indices, and so are cut short or have no effect.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Schedules with feedback: judged at epoch ends on a lane's own validation loss.
 
 `begin(lanes)` gives the state of so many lanes; `judge(state, before, loss)` takes each lane's validation losses at the
-end of the last epoch and of this one, and returns the state of the next epoch. The state's `value` is what the schedule
-is worth. Where the loss is not a number, nothing counts as better or as risen.
+end of the last epoch and of this one, and returns the state of the next epoch. The state's `value` is the schedule's
+value. A loss that is NaN counts neither as better nor as risen.
 """
 
 # ruff: noqa: D102, ARG002 (each class's docstring is its rule; every schedule takes the same arguments)
@@ -72,7 +72,7 @@ class Plateau(NamedTuple):
         return f"{drop} never comes" if count <= first else ""
 
     def _bar(self, best: Lanes) -> Lanes:
-        """What a loss must be below to be better; any is, where there is no best one yet."""
+        """Return the bar below which a loss is a new best; infinity where there is none yet."""
         known = np.where(best < np.inf, best, 0.0)
         bar = known * (1 - self.threshold * np.sign(known)) if self.threshold_mode == "rel" else known - self.threshold
         return np.asarray(np.where(best < np.inf, bar, np.inf))

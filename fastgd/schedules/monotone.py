@@ -20,7 +20,7 @@ def rising(places: Places) -> bool:
 
 
 def _beyond(what: str, places: Places, count: int) -> str:
-    """Say which places the indices below `count` do not come to."""
+    """Say which places the first `count` indices do not reach."""
     late = [place for place in places if place > count - 1]
     subject, verb = (f"{what}s", "are") if len(late) > 1 else (what, "is")
     return f"its {subject} at {', '.join(map(number, late))} {verb} never reached" if late else ""

@@ -1,15 +1,15 @@
 """What a schedule is: a NamedTuple of keys with a pure NumPy function, and the frozen record that describes it."""
 
-import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
-from fastgd.common.registry import Registry
+from fastgd.common.pickling import PickledByName
+from fastgd.common.registry import OfClass, Registry
 
 Unit = Literal["epoch", "step"]
 Index: TypeAlias = NDArray[np.float64]
@@ -19,7 +19,7 @@ C = TypeVar("C", bound=type)
 
 
 @dataclass(frozen=True)
-class ScheduleRecord:
+class ScheduleRecord(OfClass, PickledByName, registry="SCHEDULES"):
     """The record of a schedule.
 
     Attributes
@@ -44,7 +44,7 @@ class ScheduleRecord:
     per : {"epoch", "step"}
         What the index counts unless the study says otherwise.
     of : str
-        What it drives unless the study says otherwise.
+        The hyper-parameter that it drives unless the study names another.
     example : mapping of str to Any
         Keys for the documentation's picture, over 100 indices.
     feedback : bool
@@ -57,24 +57,19 @@ class ScheduleRecord:
 
     name: str
     cls: type
-    witness: str
-    reference: str
     params: Mapping[str, Any]
     required: tuple[str, ...]
-    one_of: tuple[str, ...]
     annotations: Mapping[str, Any]
     choices: Mapping[str, tuple[Any, ...]]
-    per: Unit
-    of: str
-    example: Mapping[str, Any]
-    feedback: bool
-    timed: bool
-    whole: bool
-
-    @property
-    def summary(self) -> str:
-        """The first line of the docstring."""
-        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
+    witness: str = "none"
+    reference: str = ""
+    one_of: tuple[str, ...] = ()
+    per: Unit = "epoch"
+    of: str = "lr"
+    example: Mapping[str, Any] = field(default_factory=dict)
+    feedback: bool = False
+    timed: bool = False
+    whole: bool = False
 
     @property
     def lists(self) -> tuple[str, ...]:
@@ -82,12 +77,12 @@ class ScheduleRecord:
         return tuple(key for key, kind in self.annotations.items() if get_origin(kind) is tuple)
 
     def fault(self, params: Mapping[str, Any]) -> str:
-        """Return what is wrong between keys that are right by themselves, or ""."""
+        """Say what is wrong with the keys in combination; "": nothing."""
         check = getattr(self.cls, "fault", None)
         return str(check(self.cls(**params))) if check else ""
 
     def unreached(self, params: Mapping[str, Any], count: int) -> str:
-        """Return what of its keys lies beyond the first `count` indices, in words, or ""."""
+        """Say which of its keys have no effect within the first `count` indices; "": all have."""
         check = getattr(self.cls, "unreached", None)
         return str(check(self.cls(**params), count)) if check else ""
 
@@ -95,50 +90,24 @@ class ScheduleRecord:
 SCHEDULES: Registry[ScheduleRecord] = Registry("schedule")
 
 
-def schedule(
-    name: str,
-    *,
-    witness: str = "none",
-    reference: str = "",
-    one_of: tuple[str, ...] = (),
-    per: Unit = "epoch",
-    of: str = "lr",
-    example: Mapping[str, Any] | None = None,
-    feedback: bool = False,
-    timed: bool = False,
-    whole: bool = False,
-) -> Callable[[C], C]:
+def schedule(name: str, **about: Any) -> Callable[[C], C]:
     """Make a NamedTuple class a schedule; its fields are the keys of its block in a study file.
 
     The class has one function, `factors(self, i, span)`: the value at each index i (ndarray); i = span is the end.
     Fields are numbers with their bounds, `tuple[float, ...]` for a list of numbers, or a `Literal` or `bool` for a
-    choice. An optional `fault(self) -> str` says what is wrong between keys, and `unreached(self, count) -> str` what
-    of them has no effect within so many indices. See `ScheduleRecord` for the parameters.
+    choice. An optional `fault(self) -> str` says what is wrong with the keys in combination, and
+    `unreached(self, count) -> str` which of them have no effect within so many indices. `about` are the fields of
+    `ScheduleRecord` that have defaults.
     """
 
     def register(cls: C) -> C:
         annotations = get_type_hints(cls, include_extras=True)
         defaults: Mapping[str, Any] = cls._field_defaults  # type: ignore[attr-defined]
         kinds = {key: (False, True) if kind is bool else get_args(kind) for key, kind in annotations.items()}
-        SCHEDULES.add(
-            ScheduleRecord(
-                name=name,
-                cls=cls,
-                witness=witness,
-                reference=reference,
-                params={key: defaults.get(key) for key in annotations},
-                required=tuple(key for key in annotations if key not in defaults),
-                one_of=one_of,
-                annotations=annotations,
-                choices={k: kinds[k] for k, kind in annotations.items() if kind is bool or get_origin(kind) is Literal},
-                per=per,
-                of=of,
-                example=example or {},
-                feedback=feedback,
-                timed=timed,
-                whole=whole,
-            )
-        )
+        params = {key: defaults.get(key) for key in annotations}
+        required = tuple(key for key in annotations if key not in defaults)
+        choices = {k: kinds[k] for k, kind in annotations.items() if kind is bool or get_origin(kind) is Literal}
+        SCHEDULES.add(ScheduleRecord(name, cls, params, required, annotations, choices, **about))
         return cls
 
     return register

@@ -1,6 +1,5 @@
-"""The optimizers of a study one by one, as a search of rates sees them: which results are whose."""
+"""The candidates of a search of rates: each optimizer of a study with one variant and schedule, and its results."""
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,9 @@ import pyarrow.compute as pc
 from fastgd.analysis import METRICS, Results
 from fastgd.common.errors import InputError, nearest
 from fastgd.optimizers import find
-from fastgd.optimizers.rule import Rule
+from fastgd.plan.methods import methods_of, methods_of_block
+from fastgd.plan.planner import make_plan
 from fastgd.plan.sparsity import MASKED
-from fastgd.plan.swarms import make_swarm_plan
 from fastgd.study.config import OptimizerBlock, Study, require_study
 
 
@@ -35,10 +34,10 @@ class Candidate:
 
     @property
     def rates(self) -> list[float]:
-        """The rates to search among, as the study has them; none where there is nothing to search.
+        """The study's rates of the optimizer, among which to search; none where there is nothing to search.
 
-        A line search chooses its rates itself, and a rule whose rate has a default is made to work with it: such a rate
-        is searched only if the study names another one.
+        A line search chooses its rates itself. A rule whose rate has a default is meant to be used with it, and is
+        searched only if the study names another rate.
         """
         given = self.block.hyper.get("lr", [])
         if self.block.line_search or given == [find(self.block.name).hyper.get("lr")]:
@@ -46,8 +45,8 @@ class Candidate:
         return given
 
     @property
-    def steady(self) -> bool:
-        """Whether its rate and all else are constant: trials of a part of the budget are then the same, but shorter."""
+    def has_constant_schedule(self) -> bool:
+        """Whether nothing is scheduled: a trial with a part of the budget is then the beginning of the whole trial."""
         return all(driver.name == "constant" and driver.then is None for driver in self.schedule.drivers)
 
     def with_values(self, **values: Any) -> dict[str, Any]:
@@ -59,7 +58,7 @@ class Candidate:
         return fields
 
     def rows(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of trials or of a ranking that are its own."""
+        """Return the rows of a table of trials, or of a ranking, that belong to the candidate."""
         own = table["optimizer"] == self.block.name
         masked = table.get("sparse") == MASKED
         own &= table["variant"].astype(object).fillna("") == np.where(
@@ -73,7 +72,7 @@ class Candidate:
 
     @property
     def _numbers(self) -> dict[str, list[float]]:
-        """What its numbers may be, by their columns; any rate."""
+        """The values that its numbers may have in results, by column; the rate may have any."""
         grids = {name: values for name, values in self.block.grids.items() if name != "lr"}
         schedule = {f"schedule.{key}": [value] for key, value in self.schedule.numbers.items()}
         search = self.block.line_search.numbers if self.block.line_search else {}
@@ -81,42 +80,35 @@ class Candidate:
 
     def _variant(self, masked: bool = False) -> str:
         """What stands in the column `variant`."""
-        chosen = {name: values[0] for name, values in self.block.options.items()}
-        if masked and "eps_hat" in chosen:
-            chosen["eps_hat"] = True
-        rule = Rule.of(find(self.block.name), chosen, self.block.kinds)
-        estimator = self.block.estimator[0].replace("none", "")
-        search = self.block.line_search.label if self.block.line_search else ""
-        return ", ".join(filter(None, (rule.variant, estimator, search)))
+        (method,) = methods_of_block(self.block, masked=masked)
+        return method.variant
 
 
 def candidates_of(study: Study) -> list[Candidate]:
     """Return the optimizers of a study, one for each variant, estimator and schedule."""
     found = []
-    for block in study.optimizer:
-        schedules = block.schedules(study.schedule)
-        for *choices, estimator in itertools.product(*block.options.values(), block.estimator):
-            options = {name: [value] for name, value in zip(block.options, choices, strict=True)}
-            for schedule in schedules:
-                usual = schedule == study.schedule[0] and len(study.schedule) == 1
-                own = None if usual or block.record.baseline else schedule
-                changes = {"options": options, "estimator": [estimator], "schedule": own}
-                found.append(Candidate(block.model_copy(update=changes), schedule))
+    for method in methods_of(study):
+        options = {name: [value] for name, value in method.choices.items()}
+        for schedule in method.block.schedules(study.schedule):
+            usual = schedule == study.schedule[0] and len(study.schedule) == 1
+            own = None if usual or method.baseline else schedule
+            changes = {"options": options, "estimator": [method.estimator], "schedule": own}
+            found.append(Candidate(method.block.model_copy(update=changes), schedule))
     return list({repr(candidate): candidate for candidate in found}.values())
 
 
 def study_with(study: Study, blocks: Iterable[dict[str, Any]], **changes: Any) -> Study:
-    """Return a study with other optimizers, and with other fields; those that are None are left out."""
+    """Return a study with other optimizers and fields; fields that are None are left out."""
     fields = study.model_dump(exclude_none=True) | {"optimizer": list(blocks)} | changes
     if len(study.schedule) > 1 and "schedule" not in changes:
         del fields["schedule"]  # every candidate has its own
     return Study(**{name: value for name, value in fields.items() if value is not None})
 
 
-def without_extras(study: Study) -> Study:
-    """Return a study whose trials keep their budget, and leave no more than their losses.
+def with_losses_only(study: Study) -> Study:
+    """Return a study whose trials take their whole budget and store only their losses.
 
-    At a target all losses are alike; neither parameters nor trajectories say anything about rates.
+    Trials that stop at a target all have about the same loss, and parameters and trajectories say nothing about rates.
     """
     record = {"parameters": "none"} | ({"trajectories": 0} if study.landscapes else {})
     changes: dict[str, Any] = {
@@ -128,11 +120,11 @@ def without_extras(study: Study) -> Study:
 
 
 def check_ended(study: Study, results: Results) -> None:
-    """Refuse results of trials that ran out of time: what their losses would have been is not known."""
+    """Refuse results of trials that ran out of time, since it is not known where their losses would have ended."""
     if study.max_seconds is None:
         return
     status = results.table("trials", columns=["status"], filter=pc.field("in_study"))["status"].to_pandas()
-    if (status == "timeout").any() or (study.landscapes and len(status) < make_swarm_plan(study).trials):
+    if (status == "timeout").any() or (study.landscapes and len(status) < make_plan(study).count):
         text = (
             f"max_seconds = {study.max_seconds:g} was over before all trials ended; the same again goes on from there"
         )
@@ -140,7 +132,7 @@ def check_ended(study: Study, results: Results) -> None:
 
 
 def check_metric(study: Study, by: str | None) -> None:
-    """Refuse a loss that no trial will have, before any is run."""
+    """Refuse to judge by a loss that the study's trials will not have, before any of them runs."""
     require_study(study)
     if by is not None and by not in METRICS:
         raise InputError(f"rates cannot be judged by {by!r}; {nearest(by, METRICS)}")

@@ -1,4 +1,4 @@
-"""The learning-rate range test: one run in which the rate grows from step to step, until it is too large."""
+"""`fastgd.range_test`: one run in which the learning rate grows from step to step until it is too large."""
 
 import math
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ from fastgd.common.errors import InputError
 from fastgd.common.system import expanded
 from fastgd.runs.reporting.reports import OnEvent
 from fastgd.runs.runner import run
-from fastgd.search.candidates import Candidate, candidates_of, check_ended, check_metric, study_with, without_extras
-from fastgd.search.rates import range_fault
-from fastgd.search.sweeps import Sweep, sweeps_of
+from fastgd.search.candidates import Candidate, candidates_of, check_ended, check_metric, study_with, with_losses_only
+from fastgd.search.rate_grid import range_fault
+from fastgd.search.rate_sweeps import RateSweep, sweeps_of
 from fastgd.study.config import Schedule, Study
 from fastgd.study.fields import ALWAYS_RECORDED
 
 LOW, HIGH, STEPS = 1e-6, 10.0, 300
 FOLDER = "range-test"
-RESOLUTION = 100  # checkpoints stand about a hundredth of all steps apart, where not at every step
+RESOLUTION = 100  # neighbouring checkpoints are at most about a hundredth of all steps apart
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,13 @@ def range_test(
 
 
 def _sweeping(study: Study, tested: list[Candidate], low: float, high: float, steps: int) -> Study:
-    """The study of the test: a rate of 1 times a factor that grows from `low` to `high`."""
+    """Return the study of the test: a rate of 1 times a factor that grows from `low` to `high`."""
     growing = Schedule(name="exponential", per="step", params={"final": high, "start": low})
     blocks = [{**candidate.with_values(lr=1.0), "schedule": None} for candidate in tested]
     blocks = list({repr(block): {k: v for k, v in block.items() if v is not None} for block in blocks}.values())
-    # log-spaced checkpoints: as many as keep the last ones, where most happens, close together
+    # checkpoints at equal ratios, and so many that the last ones, where most happens, are close together
     every = {"log": max(2, math.ceil(math.log(steps) * min(steps, RESOLUTION)))} if steps > 1 else "epoch"
-    lean = without_extras(study)
+    lean = with_losses_only(study)
     return study_with(
         lean,
         blocks,
@@ -126,8 +126,8 @@ def _sweeping(study: Study, tested: list[Candidate], low: float, high: float, st
     )
 
 
-def _answers(results: Results, sweeps: list[Sweep]) -> pd.DataFrame:
-    """Return what sweeps say, in numbers, and of hyper-parameters those that vary."""
+def _answers(results: Results, sweeps: list[RateSweep]) -> pd.DataFrame:
+    """Return the rates that stand out in sweeps, with the columns that tell the configurations apart."""
     table = pd.DataFrame([sweep.configuration for sweep in sweeps])
     hyper = [name for name in results.hyper if (table.groupby("optimizer")[name].nunique() > 1).any()]
     about = [name for name in results.identity if name not in (*results.hyper, *_OF_PROBLEM)]
@@ -136,5 +136,5 @@ def _answers(results: Results, sweeps: list[Sweep]) -> pd.DataFrame:
     return table[[*about, *hyper]].assign(**found)
 
 
-# What a problem's name says already, and what is the same in all of the test.
+# Columns that follow from the problem's name, or are the same in the whole test.
 _OF_PROBLEM = ("dataset", "loss", "n", "d", "landscape", "noise", "dtype", "layout", "sparse", "schedule")

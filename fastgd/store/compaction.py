@@ -1,6 +1,6 @@
-"""Compaction: all parts of a results folder become one part of the next generation, with the study's union schema.
+"""Compaction: writes all parts of a results folder again as one part of the next generation, with all columns.
 
-Trials that ran out of time and were run again go on the way.
+Runs compact when they end. Dropping trials, and repairing a folder, are the same with some rows left out.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -13,81 +13,81 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastgd.store.contents import ATTACHED, Snapshot, commit_schema, part_name
+from fastgd.store.checked_reading import open_parquet, row_groups
+from fastgd.store.contents import ATTACHED, Contents, commit_schema, part_name
 from fastgd.store.files import TableFile
 from fastgd.store.schema import PARAMETERS, Columns, conform
-from fastgd.store.tables import groups, opened
 
 # A file that has grown to this size is closed, and later compactions leave it alone, so that extending a large study
 # does not write all of it again.
 FILE_BYTES = 256 << 20
-Names: TypeAlias = Mapping[str, Mapping[str, str]]  # of each column: what stands there for each trial
-Which: TypeAlias = Callable[[pa.Table], pa.Array | pa.ChunkedArray]  # which rows of a table, of any kind
-Bad: TypeAlias = Mapping[Path, Collection[int]]  # the row groups of files that cannot be read
+Names: TypeAlias = Mapping[str, Mapping[str, str]]  # column -> trial id -> the name that it has now
+RowFilter: TypeAlias = Callable[[pa.Table], pa.Array | pa.ChunkedArray]  # selects rows of a table of any kind
+BadGroups: TypeAlias = Mapping[Path, Collection[int]]  # the row groups of files that cannot be read
 
 
 def compact(
-    snapshot: Snapshot, columns: Columns, in_study: Collection[str], names: Names, footer: Mapping[str, str]
+    contents: Contents, columns: Columns, in_study: Collection[str], names: Names, footer: Mapping[str, str]
 ) -> None:
-    """Write the parts again as one, unless they are that already.
+    """Write the parts again as one, unless there is only one already, with the right columns.
 
     Parameters
     ----------
-    snapshot : Snapshot
+    contents : Contents
         The files that count.
     columns : Columns
         The study's columns: the union of those that the files have and those that it asks for.
     in_study : collection of str
-        The trials that are in the study: the column `in_study` of the new part. On landscapes, a mapping from
+        The trials that are in the study, for the column `in_study` of the new part. On landscapes, a mapping from
         configurations to the number of their starts.
     names : mapping of str to mapping of str to str
-        What the trials' problems and datasets are called now: a file that is renamed is no other problem.
+        The names that problems and datasets have now, by column and trial: renaming a file makes no new problem.
     footer : mapping of str to str
         The metadata of each file's footer.
     """
-    renamed = names if _are_renamed(snapshot, names) else {}
-    if renamed or not _is_compact(snapshot, columns, in_study):
-        rewrite(snapshot, columns, footer, in_study=in_study, names=renamed)
+    renamed = names if _are_renamed(contents, names) else {}
+    if renamed or not _is_compact(contents, columns, in_study):
+        rewrite(contents, columns, footer, in_study=in_study, names=renamed)
 
 
-def drop(snapshot: Snapshot, columns: Columns, trial_ids: Collection[str], footer: Mapping[str, str]) -> None:
-    """Write the parts again as one without some trials; the other parameters are those of `compact`."""
+def drop(contents: Contents, columns: Columns, trial_ids: Collection[str], footer: Mapping[str, str]) -> None:
+    """Write the parts again as one without some trials; for the other parameters see `compact`."""
     ids = pa.array(list(trial_ids), type=pa.string())
-    rewrite(snapshot, columns, footer, without=lambda table: pc.is_in(table["trial_id"].cast(pa.string()), ids))
+    rewrite(contents, columns, footer, without=lambda table: pc.is_in(table["trial_id"].cast(pa.string()), ids))
 
 
 def rewrite(
-    snapshot: Snapshot,
+    contents: Contents,
     columns: Columns,
     footer: Mapping[str, str],
     in_study: Collection[str] | None = None,
     names: Names = MappingProxyType({}),
-    without: Which | None = None,
-    bad: Bad = MappingProxyType({}),
+    without: RowFilter | None = None,
+    bad: BadGroups = MappingProxyType({}),
 ) -> None:
-    """Write the next generation, without some rows, and without what cannot be read.
+    """Write the next generation without the rows that `without` selects, and without bad row groups.
 
-    Its part counts from the moment that its trials file takes its name, and the old ones no longer do: a crash before
-    it leaves orphans, a crash after it leaves void parts, and the next sweep deletes either.
+    From the moment that its trials file has its name, the new part counts and the old ones do not. A crash before that
+    leaves files that no record names, a crash after it leaves old parts; the next sweep deletes either.
     """
-    part = part_name(snapshot.next_generation, 0)
+    part = part_name(contents.next_generation, 0)
     files = {}
     for kind in ATTACHED:
-        paths: tuple[Path, ...] = getattr(snapshot, kind)
+        paths: tuple[Path, ...] = getattr(contents, kind)
         wanted = PARAMETERS if kind == "parameters" else getattr(columns, kind)
-        old = [path for path in paths if path in bad or not snapshot.files[path].schema.equals(wanted)]
-        files[kind] = _merge(paths, old, snapshot.folder / kind / part, wanted, footer, without, bad)
+        old = [path for path in paths if path in bad or not contents.files[path].schema.equals(wanted)]
+        files[kind] = _merge(paths, old, contents.folder / kind / part, wanted, footer, without, bad)
     schema = commit_schema(columns.trials, footer, files)
-    with TableFile(snapshot.folder / "trials" / f"{part}.parquet", schema) as record:
+    with TableFile(contents.folder / "trials" / f"{part}.parquet", schema) as record:
         position = columns.trials.get_field_index("in_study")
-        for table in _tables(snapshot.trials, columns.trials, without, bad):
+        for table in _tables(contents.trials, columns.trials, without, bad):
             counts = table if in_study is None else table.set_column(position, "in_study", [_among(table, in_study)])
             record.write(_named(counts, names))
         record.publish(empty=True)
 
 
 def _named(trials: pa.Table, names: Names) -> pa.Table:
-    """Return trials with the names that the study has for their problems and datasets now."""
+    """Return trials with the names that their problems and datasets have in the study now."""
     ids = trials["trial_id"].to_pandas().astype(str)
     for column, known in names.items():
         position, old = trials.schema.get_field_index(column), trials[column]
@@ -96,30 +96,30 @@ def _named(trials: pa.Table, names: Names) -> pa.Table:
     return trials
 
 
-def _are_renamed(snapshot: Snapshot, names: Names) -> bool:
-    """Whether a trial's problem or dataset is called otherwise now."""
+def _are_renamed(contents: Contents, names: Names) -> bool:
+    """Whether the problem or dataset of a stored trial has another name now."""
     if not names:
         return False
-    stored = snapshot.first_rows(list(names))
+    stored = contents.first_rows(list(names))
     return any(
         (stored.index.to_series().map(known).fillna(stored[column]) != stored[column]).any()
         for column, known in names.items()
     )
 
 
-def _is_compact(snapshot: Snapshot, columns: Columns, in_study: Collection[str]) -> bool:
-    if len(snapshot.trials) != 1:
-        return not snapshot.trials
+def _is_compact(contents: Contents, columns: Columns, in_study: Collection[str]) -> bool:
+    if len(contents.trials) != 1:
+        return not contents.trials
     for kind in ("trials", "curves", "trajectories"):
-        if any(not snapshot.files[path].schema.equals(getattr(columns, kind)) for path in getattr(snapshot, kind)):
+        if any(not contents.files[path].schema.equals(getattr(columns, kind)) for path in getattr(contents, kind)):
             return False
     names = ["trial_id", "in_study"] + (["start"] if isinstance(in_study, Mapping) else [])
-    stored = snapshot.table("trials", columns=names)
+    stored = contents.table("trials", columns=names)
     return bool(_among(stored, in_study).equals(stored["in_study"].combine_chunks()))
 
 
 def _among(trials: pa.Table, in_study: Collection[str]) -> pa.Array:
-    """Whether each row is of the study; of configurations with a number of starts, those below it."""
+    """Return whether each row is in the study; of a configuration with k starts, those with numbers below k are."""
     if isinstance(in_study, Mapping):
         limits = trials["trial_id"].to_pandas().map(in_study).astype(np.float64).fillna(0)
         found = pc.less(trials["start"], pa.array(limits.to_numpy()))
@@ -134,14 +134,14 @@ def _merge(
     part: Path,
     schema: pa.Schema,
     footer: Mapping[str, str],
-    without: Which | None,
-    bad: Bad,
+    without: RowFilter | None,
+    bad: BadGroups,
 ) -> list[str]:
-    """Return the names of files that hold the rows of `files`: the large ones as they are, the others merged.
+    """Write small files as merged ones and keep large ones; return the names of all files that hold the rows then.
 
-    Those in `old`, and those with trials that are to go, are always written again.
+    Files in `old`, and files with rows that `without` selects, are always written again.
     """
-    old = [path for path in files if path in old or _holds(path, without)]
+    old = [path for path in files if path in old or _has_rows(path, without)]
     rest = [path for path in files if path in old or path.stat().st_size < FILE_BYTES // 2]
     if len(rest) == 1 and not old:
         rest = []
@@ -159,17 +159,17 @@ def _merge(
     return names
 
 
-def _holds(path: Path, which: Which | None) -> bool:
+def _has_rows(path: Path, which: RowFilter | None) -> bool:
     if which is None:
         return False
-    with opened(path) as file:
+    with open_parquet(path) as file:
         keys = [name for name in ("trial_id", "start") if name in file.schema_arrow.names]
-    return any(pc.any(which(group)).as_py() for group in groups(path, columns=keys))
+    return any(pc.any(which(group)).as_py() for group in row_groups(path, columns=keys))
 
 
-def _tables(files: Sequence[Path], schema: pa.Schema, without: Which | None, bad: Bad) -> Iterator[pa.Table]:
-    """Read files row group by row group, which bounds the memory, with the union schema."""
+def _tables(files: Sequence[Path], schema: pa.Schema, without: RowFilter | None, bad: BadGroups) -> Iterator[pa.Table]:
+    """Yield the tables of files row group by row group, which bounds the memory, with all columns of the schema."""
     for path in files:
-        for group in groups(path, without=bad.get(path, ())):
+        for group in row_groups(path, without=bad.get(path, ())):
             table = conform(group, schema)
             yield table if without is None else table.filter(pc.invert(without(table)))

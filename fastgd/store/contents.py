@@ -1,13 +1,13 @@
-"""Which files of a results folder count: the one rule that readers, resuming runs and the sweep share.
+"""Which files of a results folder count: the rule that readers, runs that go on and the sweep of old files share.
 
 A trials file `GGGG-NNNNNN.parquet` is the commit record of part N of generation G; its footer names the curves and
 parameters files that belong to it. Only the highest generation counts. Compaction writes all rows again as one part of
-the next generation: the moment that its trials file takes its name, every older part is void, at once and for good.
+the next generation: from the moment that its trials file has its name, no older part counts any more.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import ENOENT
@@ -24,16 +24,29 @@ from numpy.typing import NDArray
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_json, shortened
 from fastgd.common.properties import cached_property
+from fastgd.store.checked_reading import (
+    FORMAT,
+    Footer,
+    damaged_file,
+    foreign_file,
+    is_own,
+    naming_damage,
+    read_own_footer,
+    refuse_damaged,
+)
 from fastgd.store.files import remove
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import PARAMETERS, Columns
 from fastgd.store.seal import DamageError
-from fastgd.store.tables import FORMAT, About, about_own, damaged, find_damage, is_own, reading, unmarked
 
-ATTACHED = ("curves", "parameters", "trajectories")  # what a commit record names
+ATTACHED = ("curves", "parameters", "trajectories")  # the kinds of files that a commit record names
 KINDS = ("trials", *ATTACHED)
-_OF_FILE = {kind: r"-\d{2,}" if kind in ATTACHED else "" for kind in KINDS}
-_NAMES = {kind: re.compile(r"\.?(\d{4,})-(\d{6,})" + number + r"\.parquet") for kind, number in _OF_FILE.items()}
+# A part has one file of trials, the commit record; under hidden names it may have several, before it is committed.
+_OF_FILE = {kind: r"-\d{2,}" if kind in ATTACHED else r"(?(hidden)(-\d{2,})?)" for kind in KINDS}
+_NAMES = {
+    kind: re.compile(r"(?P<hidden>\.)?(?P<generation>\d{4,})-(?P<number>\d{6,})" + of_file + r"\.parquet")
+    for kind, of_file in _OF_FILE.items()
+}
 
 
 def part_name(generation: int, number: int) -> str:
@@ -48,25 +61,30 @@ def commit_schema(schema: pa.Schema, footer: Mapping[str, str], files: Mapping[s
 
 
 def numbers_of(path: Path) -> tuple[int, int] | None:
-    """Return the generation and the number of a part by its file's name; None: no part is called so."""
+    """Return the generation and the number of a part from its file's name; None if it is not the name of a part."""
     found = _NAMES[path.parent.name].fullmatch(path.name)
-    return (int(found[1]), int(found[2])) if found else None
+    return (int(found["generation"]), int(found["number"])) if found else None
 
 
 def generation_of(path: Path) -> int:
-    """Return the generation of a part by its file's name; 0 where no part is called so."""
+    """Return the generation of a part from its file's name; 0 if it is not the name of a part."""
     return (numbers_of(path) or (0, 0))[0]
 
 
-def attached(record: About, kind: str) -> list[str] | None:
-    """Return the files of a kind that a commit record names; None: it says nothing of the kind.
+def rotated_path(path: Path) -> Path:
+    """Return where a file stands that had a hidden name: an interrupted commit may have given it its own."""
+    return path if path.exists() else path.with_name(path.name.removeprefix("."))
+
+
+def attached_files(record: Footer, kind: str) -> list[str] | None:
+    """Return the names of the files of a kind that belong to a commit record; None if its footer does not say.
 
     Raises
     ------
     DamageError
-        What it says are no names.
+        The footer holds something else than names.
     """
-    text = record.names(f"fastgd.{kind}".encode())
+    text = record.entry(f"fastgd.{kind}".encode())
     if not text:
         return None
     try:
@@ -80,8 +98,8 @@ def attached(record: About, kind: str) -> list[str] | None:
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """The files of a results folder that count, as they stood when it was read.
+class Contents:
+    """The files of a results folder that count, as of when the folder was read.
 
     Parameters
     ----------
@@ -89,8 +107,8 @@ class Snapshot:
         The results folder.
     trials, curves, parameters, trajectories : tuple of Path
         The files, in the order of writing.
-    files : mapping of Path to About
-        What their footers say.
+    files : mapping of Path to Footer
+        The footers of all these files.
     """
 
     folder: Path
@@ -98,18 +116,18 @@ class Snapshot:
     curves: tuple[Path, ...]
     parameters: tuple[Path, ...]
     trajectories: tuple[Path, ...]
-    files: Mapping[Path, About]
+    files: Mapping[Path, Footer]
 
     @classmethod
-    def read(cls, folder: Path) -> "Snapshot":
-        """Read which files count.
+    def read(cls, folder: Path) -> "Contents":
+        """Find the files that count.
 
         Raises
         ------
         InputError
             A file is damaged, missing, another one under its name, or was not written by fastgd.
         """
-        for _ in range(3):  # a run that ends may compact files away while they are looked for
+        for _ in range(3):  # another run may compact files away between two looks at the folder
             try:
                 return cls._read(folder)
             except FileNotFoundError as error:
@@ -119,22 +137,22 @@ class Snapshot:
         )
 
     @classmethod
-    def _read(cls, folder: Path) -> "Snapshot":
-        # The manifest is read first: what counts can only have become more since it was written.
+    def _read(cls, folder: Path) -> "Contents":
+        # The manifest is read first: since it was written, parts can only have been added.
         manifest = Manifest.read(folder) if (folder / "manifest.json").exists() else None
-        home = manifest.folder if manifest else ""
+        folder_id = manifest.folder if manifest else ""
         trials = _newest_generation(folder / "trials")
-        files = {path: about_own(path, home) for path in trials}
+        files = {path: read_own_footer(path, folder_id) for path in trials}
         attached = {kind: _named(folder, kind, files) for kind in ATTACHED}
-        files |= {path: about_own(path, home) for paths in attached.values() for path in paths}
-        snapshot = cls(folder, trials, **attached, files=files)
-        snapshot._require_parts(manifest.parts if manifest else {})
+        files |= {path: read_own_footer(path, folder_id) for paths in attached.values() for path in paths}
+        contents = cls(folder, trials, **attached, files=files)
+        contents._require_parts(manifest.parts if manifest else {})
         if len(trials) > 1 and not all(files[path].sealed for path in trials):
-            snapshot.require_single()  # sealed files say which part they are, and cannot stand twice
-        return snapshot
+            contents.require_single()  # sealed files name their part, so that a copy under another name is found
+        return contents
 
     def _require_parts(self, parts: Mapping[str, int]) -> None:
-        """Raise FileNotFoundError where a part that counted when the last run ended is not there."""
+        """Raise FileNotFoundError if a part is missing that counted when the last run ended."""
         rows = self.parts
         for name, count in parts.items():
             path = self.folder / "trials" / name
@@ -143,10 +161,10 @@ class Snapshot:
             if name not in rows:
                 raise FileNotFoundError(ENOENT, "missing", str(path))
             if rows[name] != count:
-                raise damaged(path, f"it has {rows[name]:,} rows, and manifest.json says {count:,}")
+                raise damaged_file(path, f"it has {rows[name]:,} rows, and manifest.json says {count:,}")
 
     def require_single(self) -> None:
-        """Raise InputError where a trial stands twice."""
+        """Raise InputError if a trial is stored twice."""
         names = ["trial_id"] + (["start"] if self.columns.coordinates is not None else [])
         rows = self.table("trials", columns=names).to_pandas()
         if (again := rows.duplicated()).any():
@@ -164,23 +182,23 @@ class Snapshot:
 
     @property
     def generation(self) -> int:
-        """The generation of the parts."""
-        return _numbers(self.trials[-1])[0] if self.trials else 0
+        """The generation of the parts that count."""
+        return _numbers_of_part(self.trials[-1])[0] if self.trials else 0
 
     @property
     def parts(self) -> dict[str, int]:
-        """The trials files with their rows, as the manifest names them."""
+        """The names of the trials files with their numbers of rows, as the manifest keeps them."""
         return {path.name: self.files[path].rows for path in self.trials}
 
     @property
     def next_number(self) -> int:
-        """The number of the next part: no file of any kind has it, one of somebody else's neither."""
+        """The number of the next part, which no file in the folder has, whoever wrote it."""
         taken = [number for generation, number in _taken(self.folder) if generation == self.generation]
         return max(taken, default=-1) + 1
 
     @property
     def next_generation(self) -> int:
-        """The number of the next generation, likewise."""
+        """The number of the next generation, which no file in the folder has."""
         return max((generation for generation, _ in _taken(self.folder)), default=self.generation) + 1
 
     def dataset(self, kind: str) -> pds.Dataset:
@@ -194,7 +212,7 @@ class Snapshot:
         Raises
         ------
         FileNotFoundError
-            A run that ended has compacted the files since the snapshot was read.
+            A run that ended has compacted the files since these contents were read.
         InputError
             A file is damaged.
         """
@@ -203,17 +221,17 @@ class Snapshot:
 
     @contextmanager
     def _naming(self, kind: str) -> Iterator[None]:
-        """Name the file that is damaged, which a dataset does not."""
+        """Turn errors of datasets into an InputError that names the damaged file."""
         try:
             yield
         except (FileNotFoundError, MemoryError):
             raise
         except (pa.ArrowException, OSError) as error:
-            find_damage(getattr(self, kind))
-            raise damaged(self.folder / kind / "*.parquet", error) from error
+            refuse_damaged(getattr(self, kind))
+            raise damaged_file(self.folder / kind / "*.parquet", error) from error
 
     def trial_ids(self, status: str | None = None) -> set[str]:
-        """Return the trials that are committed; those with a status."""
+        """Return the ids of the committed trials, or of those with a status."""
         chosen = None if status is None else pds.field("status") == status
         found = self.table("trials", columns=["trial_id"], filter=chosen)["trial_id"]
         return set(pc.unique(found.cast(pa.string())).to_pylist())
@@ -221,7 +239,7 @@ class Snapshot:
     def first_rows(self, columns: Sequence[str]) -> pd.DataFrame:
         """Return these columns of the first row of each `trial_id`, which is the index.
 
-        On landscapes there is a row for each start, and all rows of a `trial_id` have the same configuration.
+        On landscapes there is a row for each start; all rows of a `trial_id` have the same configuration.
         """
         trials, names = self.dataset("trials"), ["trial_id", *columns]
         found = [trials.schema.empty_table().select(names).to_pandas()]
@@ -236,23 +254,29 @@ class Snapshot:
         return set(self.table("parameters", columns=["trial_id"])["trial_id"].to_pylist())
 
     def starts(self) -> dict[str, NDArray[np.int64]]:
-        """Return the starts of each configuration that are committed, of a study on landscapes."""
+        """Return the committed starts of each configuration of a study on landscapes."""
         if self.columns.coordinates is None:
             return {}
         table = self.table("trials", columns=["trial_id", "start"])
         groups = table.to_pandas().groupby("trial_id", observed=True)["start"]
         return {str(name): np.sort(starts.to_numpy()) for name, starts in groups}
 
-    def sweep(self) -> None:
+    def sweep(self, keep: Collection[Path] = ()) -> None:
         """Delete what does not count: temporary files, curves without a commit record, parts that were compacted.
 
         Only files that fastgd wrote to this place go: those with a temporary name, and those whose footer says so.
+
+        Parameters
+        ----------
+        keep : collection of Path
+            Rotated files of a part that goes on: these stay.
         """
-        home = Manifest.read(self.folder).folder
-        found = [path for path in _parts(self.folder) if path not in self.files]
-        void = [path for path in found if path.name.startswith(".") or is_own(path, home)]
+        folder_id = Manifest.read(self.folder).folder
+        kept = {*self.files, *keep, *map(rotated_path, keep)}
+        found = [path for path in _parts(self.folder) if path not in kept]
+        old = [path for path in found if path.name.startswith(".") or is_own(path, folder_id)]
         texts = [self.folder / ".manifest.json", self.folder / ".study.toml"]
-        remove(void + [path for path in texts if path.is_file()])
+        remove(old + [path for path in texts if path.is_file()])
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -267,26 +291,26 @@ def _taken(folder: Path) -> list[tuple[int, int]]:
 
 def _newest_generation(folder: Path) -> tuple[Path, ...]:
     parts = sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
-    newest = max((_numbers(path)[0] for path in parts), default=0)
-    return tuple(path for path in parts if _numbers(path)[0] == newest)
+    newest = max((_numbers_of_part(path)[0] for path in parts), default=0)
+    return tuple(path for path in parts if _numbers_of_part(path)[0] == newest)
 
 
-def _numbers(path: Path) -> tuple[int, int]:
+def _numbers_of_part(path: Path) -> tuple[int, int]:
     found = numbers_of(path)
     if found is None:
-        raise unmarked(path)
+        raise foreign_file(path)
     return found
 
 
-def _named(folder: Path, kind: str, records: Mapping[Path, About]) -> tuple[Path, ...]:
+def _named(folder: Path, kind: str, records: Mapping[Path, Footer]) -> tuple[Path, ...]:
     """Return the files of a kind that the commit records name."""
     present = {path.name for path in (folder / kind).glob("*.parquet")}
     files = []
     for path, record in records.items():
-        with reading(path):
-            named = attached(record, kind)
-        if named is None and kind != "trajectories":  # which earlier versions did not have
-            raise unmarked(path)
+        with naming_damage(path):
+            named = attached_files(record, kind)
+        if named is None and kind != "trajectories":  # earlier versions had no trajectories
+            raise foreign_file(path)
         for name in named or ():
             if name not in present:
                 raise FileNotFoundError(ENOENT, "missing", str(folder / kind / name))

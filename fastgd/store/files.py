@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: a temporary name, fsync, rename, fsync of the folder."""
+"""Writes files that appear whole or not at all: under a temporary name, fsync, rename, fsync of the folder."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -10,17 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastgd.common.errors import InputError
+from fastgd.store.checked_reading import PART_NAME, name_in_footer
 from fastgd.store.seal import seal
-from fastgd.store.tables import PART, part_of
 
-# A row group is full at this many rows (fewer make files that are larger and slower to scan) or bytes (parameters).
+# A row group is full with so many rows or bytes. Smaller groups make files larger and slower to scan.
 ROW_GROUP = 131_072
-_ROW_GROUP_BYTES = 32 << 20  # what writes or compacts them holds some three times as much
+_ROW_GROUP_BYTES = 32 << 20  # writing or compacting a row group takes about three times as much memory
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Report that the disk or the folder does not take what is written as the user's to mend."""
+    """Turn errors of the system while writing to a path into an InputError that names it."""
     try:
         yield
     except OSError as error:
@@ -33,7 +33,7 @@ def temporary(target: Path) -> Path:
 
 
 def create(path: Path) -> BinaryIO:
-    """Create a file under a temporary name; what a killed process left there goes, and no link is followed."""
+    """Create a file in place of one that a killed process may have left there; a link is replaced, not followed."""
     path.unlink(missing_ok=True)
     return path.open("x+b")
 
@@ -42,11 +42,12 @@ def write_text(target: Path, text: str) -> None:
     """Replace a text file by a new version, durably."""
     with writing(target), create(temporary(target)) as file:
         file.write(text.encode())
-        _publish(file, target)
+        _close(file)
+        _take_name(target)
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Delete files, durably; links, and what stands behind them, are left alone."""
+    """Delete files, durably; links and the files that they lead to are left alone."""
     folders = set()
     for path in paths:
         if not path.is_symlink() and not path.parent.is_symlink():
@@ -57,7 +58,7 @@ def remove(paths: Iterable[Path]) -> None:
 
 
 def make_folders(*folders: Path) -> None:
-    """Make folders that lie in one folder, durably."""
+    """Make folders that have the same parent, durably."""
     for folder in folders:
         folder.mkdir(exist_ok=True)
     fsync_folder(folders[0].parent)
@@ -73,23 +74,26 @@ def fsync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _publish(file: BinaryIO, target: Path) -> None:
+def _close(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
     file.close()
+
+
+def _take_name(target: Path) -> None:
     os.replace(temporary(target), target)
     fsync_folder(target.parent)
 
 
 class TableFile:
-    """A Parquet file that streams to a temporary name, and is sealed and takes its own when it is published.
+    """A Parquet file that is written under a temporary name; publishing seals it and gives it its own name.
 
-    As a context manager it drops what was not published.
+    As a context manager, it discards a file that was not published.
 
     Parameters
     ----------
     target : Path
-        Where the file will stand.
+        Where the file will be.
     schema : pyarrow.Schema
         Its columns; the schema's metadata becomes the footer's, with the file's own name.
     """
@@ -110,11 +114,11 @@ class TableFile:
 
     @property
     def bytes(self) -> int:
-        """The bytes that stand in the file so far."""
+        """The bytes that were written to the file so far."""
         return self._file.tell() if self._file else 0
 
     def write(self, table: pa.Table) -> None:
-        """Add rows: they are kept until they fill a row group."""
+        """Add rows, which are kept in memory until they fill a row group."""
         self._pending.append(table)
         self._rows += table.num_rows
         self._bytes += table.nbytes
@@ -124,23 +128,31 @@ class TableFile:
             self._flush(self._rows - self._rows % ROW_GROUP)
 
     def publish(self, empty: bool = False) -> list[str]:
-        """Make the file appear, and return its name in a list: an empty one where no row was written.
+        """Make the file appear, and return its name in a list, which is empty if the file would have no rows.
 
         empty: make it appear also without rows.
         """
         if self._writer is None and not self._rows and not empty:
             return []
+        self.complete()
+        with writing(self.target):
+            _take_name(self.target)
+        return [self.target.name]
+
+    def complete(self) -> None:
+        """Seal the file and make it durable, under its temporary name; it takes no more rows."""
+        if self._file and self._file.closed:
+            return
         with writing(self.target):
             self._open()
             self._flush(self._rows)
             assert self._file is not None
             self._writer.close()
             seal(self._file)
-            _publish(self._file, self.target)
-        return [self.target.name]
+            _close(self._file)
 
     def discard(self) -> None:
-        """Drop what was written and not published."""
+        """Discard a file that was not published."""
         self._pending = []
         if self._file:
             for part in filter(None, (self._writer, self._file)):
@@ -162,7 +174,9 @@ class TableFile:
             self._file = create(temporary(self.target))
             self._writer = pq.ParquetWriter(
                 self._file,
-                self.schema.with_metadata({**(self.schema.metadata or {}), PART: part_of(self.target).encode()}),
+                self.schema.with_metadata(
+                    {**(self.schema.metadata or {}), PART_NAME: name_in_footer(self.target).encode()}
+                ),
                 compression="zstd",
                 use_dictionary=_leaves(self.schema, _is_name),
                 use_byte_stream_split=_leaves(self.schema, pa.types.is_floating),
@@ -177,7 +191,7 @@ def _is_name(kind: pa.DataType) -> bool:
 
 
 def _leaves(schema: pa.Schema, kind: Callable[[pa.DataType], bool]) -> list[str]:
-    """Return the Parquet paths of the columns of a kind; a list's values lie one level down."""
+    """Return the Parquet paths of the columns of a kind; the values of lists are one level down."""
     lists = [field for field in schema if pa.types.is_list(field.type)]
     plain = [field.name for field in schema if kind(field.type)]
     return plain + [f"{field.name}.list.element" for field in lists if kind(field.type.value_type)]

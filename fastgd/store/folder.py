@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
 from fastgd.common.system import lock_of
-from fastgd.store.cohort import CohortWriter, ParameterWriter
 from fastgd.store.compaction import Names, compact, drop
-from fastgd.store.contents import KINDS, Snapshot
+from fastgd.store.contents import KINDS, Contents
 from fastgd.store.files import fsync_folder, make_folders, write_text, writing
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import Columns
-from fastgd.store.surfaces import FOLDER as SURFACES
-from fastgd.store.surfaces import own_surfaces
-from fastgd.store.swarm import SwarmWriter
+from fastgd.store.surface_files import FOLDER as SURFACES
+from fastgd.store.surface_files import own_surfaces
+from fastgd.store.writer import PartWriter, Place
 
 DAMAGED = "damaged"  # the folder in a results folder that takes what `fastgd verify --repair` sets aside
 
@@ -55,6 +54,8 @@ class Folder:
         The seconds spent on storing so far.
     generation : int
         The generation of the parts that count.
+    kept : set of Path
+        Rotated files of parts that go on, which are not swept.
     """
 
     def __init__(self, path: Path, manifest: Manifest, columns: Columns, held: ExitStack) -> None:
@@ -62,6 +63,7 @@ class Folder:
         self.manifest = manifest
         self.columns = columns
         self.clock = Clock()
+        self.kept: set[Path] = set()
         self._held = held
         self._manifest_is_written = False
         self._committed: set[str] = set()
@@ -83,6 +85,7 @@ class Folder:
         slots: Sequence[str] = (),
         fresh: bool = False,
         allow_mixed: bool = False,
+        keep: Callable[[Path], Iterable[Path]] = lambda _: (),
     ) -> Self:
         """Create a results folder, or extend the one that stands there, and lock it.
 
@@ -106,6 +109,8 @@ class Folder:
             Move the results that stand there aside, to `<path>.<UTC time>`, and start anew.
         allow_mixed : bool
             Extend results that another fastgd, Numba or CPU model computed.
+        keep : callable
+            `keep(path)` gives the rotated files of parts that go on; it is asked when the folder is locked.
 
         Raises
         ------
@@ -126,19 +131,20 @@ class Folder:
             else:
                 previous = None
                 manifest = replace(manifest, folder=uuid.uuid4().hex)
-            snapshot = Snapshot.read(path)
-            snapshot.require_single()
+            contents = Contents.read(path)
+            contents.require_single()
             own = Columns(tuple(hyper), tuple(schedule_params), tuple(metrics), coordinates, tuple(slots))
-            columns = snapshot.columns | own
+            columns = contents.columns | own
             folder = cls(path, manifest, columns, stack.pop_all())
         try:
-            folder._prepare(previous, study_toml, snapshot)
+            folder.kept.update(keep(path))
+            folder._prepare(previous, study_toml, contents)
         except BaseException:
             folder.close()
             raise
         return folder
 
-    def _prepare(self, previous: Manifest | None, study_toml: str, snapshot: Snapshot) -> None:
+    def _prepare(self, previous: Manifest | None, study_toml: str, contents: Contents) -> None:
         """Write what says what the folder is, and sweep."""
         with self.clock, writing(self.path):
             if previous and not previous.folder:  # an earlier version's: from here on its files name it
@@ -150,10 +156,10 @@ class Folder:
                 self._write_manifest()
             write_text(self.path / "study.toml", study_toml)
             make_folders(self.path / "trials", self.path / "curves")
-            snapshot.sweep()
-            self._committed, self._timed_out = snapshot.trial_ids(), snapshot.trial_ids("timeout")
-            self._starts = snapshot.starts()
-            self.generation, self._next_number = snapshot.generation, snapshot.next_number
+            contents.sweep(self.kept)
+            self._committed, self._timed_out = contents.trial_ids(), contents.trial_ids("timeout")
+            self._starts = contents.starts()
+            self.generation, self._next_number = contents.generation, contents.next_number
 
     def __enter__(self) -> Self:
         return self
@@ -177,31 +183,23 @@ class Folder:
         """Return the starts of each configuration whose results are stored, of a study on landscapes."""
         return dict(self._starts)
 
-    def swarm(self) -> SwarmWriter:
-        """Return a writer for a part of a swarm."""
+    def writer(self, *, in_thread: bool = False, parameters_only: bool = False) -> PartWriter:
+        """Return a writer for the next part; see `PartWriter`."""
+        footer, number = self.manifest.footer(), self._next_number
         self._next_number += 1
-        return SwarmWriter(self, self._next_number - 1)
-
-    def cohort(self, cohort_id: str) -> CohortWriter:
-        """Return a writer for a cohort's results."""
-        self._next_number += 1
-        return CohortWriter(self, self._next_number - 1, cohort_id)
-
-    def parameters(self) -> ParameterWriter:
-        """Return a writer for the parameters of trials that are stored without them."""
-        self._next_number += 1
-        return ParameterWriter(self, self._next_number - 1, "")
+        place = Place(self.path, self.generation, number, self.columns, footer, self.clock, self._committing)
+        return PartWriter(place, in_thread=in_thread, parameters_only=parameters_only)
 
     @contextmanager
-    def committing(self, trial_ids: Sequence[str]) -> Iterator[None]:
-        """Note trials as committed when the block has committed them; ValueError where one is already."""
+    def _committing(self, trial_ids: Sequence[str]) -> Iterator[int]:
+        """Note trials as committed when the block has committed them; see `Place`."""
         again = self._timed_out.intersection(trial_ids)
         if len(set(trial_ids)) != len(trial_ids) or not (self._committed - again).isdisjoint(trial_ids):
             raise ValueError("a trial can be committed only once")
         self.begin()
         if again:
             self._drop(again)
-        yield
+        yield self.generation
         self._committed.update(trial_ids)
 
     def begin(self) -> None:
@@ -211,8 +209,8 @@ class Folder:
 
     def _drop(self, trial_ids: set[str]) -> None:
         """Make room for what takes the place of some trials' results: they stand until it is about to be committed."""
-        drop(Snapshot.read(self.path), self.columns, trial_ids, self.manifest.footer())
-        self.generation = Snapshot.read(self.path).generation
+        drop(Contents.read(self.path), self.columns, trial_ids, self.manifest.footer())
+        self.generation = Contents.read(self.path).generation
         self._timed_out -= trial_ids
         self._committed -= trial_ids
 
@@ -248,7 +246,7 @@ class Folder:
                 self.manifest,
                 ended=ended.isoformat(),
                 timings=seconds,
-                parts=Snapshot.read(self.path).parts,
+                parts=Contents.read(self.path).parts,
                 surfaces=own_surfaces(self.path, self.manifest.folder),
             )
             self._write_manifest()
@@ -257,10 +255,10 @@ class Folder:
         """Compact the parts and set `in_study`, as `finish` does, of a run that goes on."""
         with self.clock, writing(self.path):
             wanted = in_study if isinstance(in_study, Mapping) else set(in_study)
-            compact(Snapshot.read(self.path), self.columns, wanted, names or {}, self.manifest.footer())
-            snapshot = Snapshot.read(self.path)
-            snapshot.sweep()
-            self.generation, self._next_number = snapshot.generation, snapshot.next_number
+            compact(Contents.read(self.path), self.columns, wanted, names or {}, self.manifest.footer())
+            contents = Contents.read(self.path)
+            contents.sweep(self.kept)
+            self.generation, self._next_number = contents.generation, contents.next_number
 
     def _write_manifest(self) -> None:
         self.manifest.write(self.path)

@@ -1,4 +1,4 @@
-"""The manifest of a results folder: who computed what, with which data and versions, on which machine."""
+"""The manifest of a results folder: which study it holds, with which data and versions, on which machine."""
 
 import hashlib
 import json
@@ -13,13 +13,13 @@ from fastgd.common.errors import InputError
 from fastgd.common.parsing import fault_of, from_json, shortened
 from fastgd.store.files import write_text
 
-# The version of the layout on disk and of what trials' names are made of. Folders of earlier ones can be read; a folder
-# of another one is never written to, since its trials would not be found again.
+# The version of the layout on disk and of how trial ids are made. Folders of earlier versions can be read, but never be
+# extended: their trials have other ids, and would not be found.
 SCHEMA, READABLE = 2, (1, 2)
 LATER = ("folder", "parts", "surfaces")  # fields that manifests of earlier versions lack
 CHECKSUM = "checksum"
 _FILE = re.compile(r"[0-9-]{4,64}\.parquet")
-_OF_A_RUN = ("ended", "timings", "parts", "surfaces")  # what is not known while files are written
+_OF_A_RUN = ("ended", "timings", "parts", "surfaces")  # not known yet when files are written
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,18 @@ class Manifest:
     ended : str or None
         When it ended; None while it runs and after an interruption.
     notes : tuple of str
-        Remarks on the data and on mixed versions.
+        Notes on the data and on mixed versions.
     timings : dict
         Seconds of the last run that computed anything: load, plan, compile, train, evaluate, store.
     schema : int
         The version of the layout on disk.
     folder : str
-        The id of the results folder, made with it: what its files' footers name. Empty in those of earlier versions.
+        The random id of the results folder, which the footers of its files repeat. Earlier versions had none.
     parts : dict
-        The trials files that counted when the last run ended, with the rows of each. What counts later is of a newer
-        generation, or more.
+        The trials files that counted when the last run ended, with the rows of each. Later there can only be more of
+        them, or some of a newer generation.
     surfaces : list of str
-        The files of surfaces that stood there then.
+        The files of surfaces that were there when the last run ended.
     """
 
     name: str
@@ -142,7 +142,7 @@ class Manifest:
 
     @classmethod
     def from_footer(cls, text: str, path: Path) -> "Manifest":
-        """Return the manifest that the footer of a part repeats (`path`, for messages), as of a run that goes on."""
+        """Return the manifest that the footer of the part at `path` repeats, as of a run that has not ended."""
         try:
             content = from_json(text)
         except ValueError as error:
@@ -176,13 +176,13 @@ class Manifest:
             )
         mixed = (f"up to {self.started} computed with {changes}",) if changes else ()
         notes = tuple(dict.fromkeys(previous.notes + self.notes + mixed))
-        moved = _moved(self.fingerprints, previous.fingerprints)
-        others = {problem: data for problem, data in previous.fingerprints.items() if data not in moved}
+        renamed = _data_under_new_names(self.fingerprints, previous.fingerprints)
+        others = {problem: data for problem, data in previous.fingerprints.items() if data not in renamed}
         fingerprints = {**others, **self.fingerprints}
         return replace(self, notes=notes, fingerprints=fingerprints, folder=previous.folder, parts=previous.parts)
 
     def _changes(self, previous: "Manifest") -> str:
-        """Return in words what bits may depend on and differs: "numba 0.68.1 (now 0.69.0)"."""
+        """Return in words the differences on which the bits of results may depend, as "numba 0.68.1 (now 0.69.0)"."""
         pairs = {
             "fastgd": (previous.fastgd, self.fastgd),
             "numba": (previous.packages.get("numba"), self.packages.get("numba")),
@@ -197,10 +197,10 @@ def read_study(folder: Path) -> str:
     Raises
     ------
     InputError
-        It is missing, or another one.
+        The file is missing, or is another study than the manifest names.
     """
     path = folder / "study.toml"
-    for _ in range(3):  # a run that begins writes the manifest, and then the study
+    for _ in range(3):  # a run that begins writes the manifest first, then the study
         try:
             text = _content(path)
         except FileNotFoundError:
@@ -220,14 +220,14 @@ def read_study(folder: Path) -> str:
 
 
 def _content(path: Path) -> bytes:
-    """Return what stands in a file; a pipe, for which one would wait, or a device, which never ends, is none."""
+    """Return the bytes of a file; pipes and devices are refused, since reading them may never end."""
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no file: move it out of the results folder")
     return path.read_bytes()
 
 
 def checksum_of(content: Mapping[str, Any]) -> str:
-    """Return the hash of what a JSON file says, its checksum left out."""
+    """Return the hash of the content of a JSON file, without the entry for the checksum."""
     text = json.dumps({k: v for k, v in content.items() if k != CHECKSUM}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -236,17 +236,17 @@ def _damaged(path: Path, why: object) -> InputError:
     return InputError(f"{path} is damaged: {why}; restore it, or see `fastgd verify {path.parent} --repair`")
 
 
-def _moved(new: Mapping[str, str], old: Mapping[str, str]) -> set[str]:
-    """Return the data of which a problem is, under a name that had other data before or none."""
+def _data_under_new_names(new: Mapping[str, str], old: Mapping[str, str]) -> set[str]:
+    """Return the fingerprints of data whose problem has a name that had other data before, or none."""
     return {data for problem, data in new.items() if old.get(problem) != data}
 
 
 def _other_data(new: Mapping[str, str], old: Mapping[str, str]) -> str | None:
-    """Return in words the problem whose data differ, if one does.
+    """Return in words which problem has other data than before; None if none has.
 
-    A study may gain and lose problems, and give them other names; with none of its data in common it is another study.
+    A study may gain, lose and rename problems. If it has no data in common with before, it is another study.
     """
     for problem in new.keys() & old.keys():
-        if new[problem] != old[problem] and old[problem] not in _moved(new, old):
+        if new[problem] != old[problem] and old[problem] not in _data_under_new_names(new, old):
             return f"the problem {problem!r}"
     return None if set(new.values()) & set(old.values()) else "every problem of this study"

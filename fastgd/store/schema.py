@@ -1,4 +1,4 @@
-"""The columns of results on disk: explicit Arrow schemas, never inferred, and their union when a study grows."""
+"""The columns of results on disk: explicit Arrow schemas, and the union of columns when a study grows."""
 
 import re
 from collections.abc import Iterable
@@ -13,8 +13,8 @@ from fastgd.common.errors import InputError
 _STRING, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 _NAME = pa.dictionary(pa.int32(), _STRING)  # a name that a million rows share
 
-# A trial's row: what was run, then what came of it. The numeric hyper-parameters stand after `variant`, the numbers of
-# the schedule after `schedule`; both depend on the study.
+# The row of a trial: its configuration, then its results. The numeric hyper-parameters come after `variant`, and the
+# numbers of the schedule after `schedule`; which there are depends on the study.
 _BEFORE_HYPER = {
     "trial_id": _STRING,
     "problem": _STRING,
@@ -48,7 +48,7 @@ _AFTER_SCHEDULE = {
     "compile_seconds": _FLOAT,
     "train_seconds": _FLOAT,
     "evaluate_seconds": _FLOAT,
-    "configuration": _STRING,  # a name that it shares with the trials of other seeds
+    "configuration": _STRING,  # a name that trials share which differ only by their seeds
 }
 _CURVES = {
     "trial_id": _STRING,
@@ -102,7 +102,7 @@ _CURVES_OF_SWARM = {
     "param_norm": _FLOAT,
     "lr": _FLOAT,
 }
-# Each step of chosen trials, a row for each coordinate: what it was before the step, and after the last.
+# Each step of chosen trials has a row for each coordinate, with the state before the step; one more is after the last.
 _TRAJECTORIES = {
     "trial_id": _NAME,
     "start": _INT,
@@ -116,7 +116,7 @@ _TRAJECTORIES = {
 }
 _TAKEN = {*_BEFORE_HYPER, *_BEFORE_SCHEDULE, *_AFTER_SCHEDULE}
 _TAKEN |= {*_BEFORE_HYPER_OF_SWARM, *_BEFORE_SCHEDULE_OF_SWARM, *_AFTER_SCHEDULE_OF_SWARM}
-# What rankings and pictures add to these.
+# Columns that rankings and pictures add.
 _LOSSES = {name for name in _AFTER_SCHEDULE if name.startswith(("final_", "best_"))}
 _TAKEN |= {"rank", "seeds", "starts", "diverged", "timeout", "target_epochs", "method"}
 _TAKEN |= {"end", "rates", "value", "settings", "trial_ids", "run"}
@@ -124,7 +124,7 @@ _TAKEN |= {f"{name}_{end}" for name in _LOSSES for end in ("min", "max")}
 _POINT = re.compile(r"(start|end)_\d+")  # a coordinate where a trial on a landscape starts or ends
 _PREFIX = "schedule."
 _START, _END, _SLOT = "start_", "end_", "slot."
-COORDINATES = 8  # of a landscape, at most, that have columns: x_0, x_1, ...
+COORDINATES = 8  # the most coordinates of a landscape that have columns: x_0, x_1, ...
 
 PARAMETERS = pa.schema({"trial_id": _STRING, "parameters": pa.list_(_FLOAT)})
 
@@ -140,7 +140,7 @@ class Columns:
     schedule : tuple of str
         The numbers of the schedules, with or without the prefix "schedule.".
     metrics : tuple of str
-        The metrics of a checkpoint; those that every curve has may be among them.
+        The metrics of a checkpoint; they may include those that every curve has.
     coordinates : int, optional
         Of landscapes: how many coordinates have columns; None: the study is one over data.
     slots : tuple of str
@@ -175,7 +175,7 @@ class Columns:
 
     @classmethod
     def of(cls, trials: Iterable[str], curves: Iterable[str], trajectories: Iterable[str] = ()) -> "Columns":
-        """Return the columns that files have, from the names that stand in them."""
+        """Return the columns of files from the names of their columns."""
         names = list(trials)
         points = [name for name in names if _POINT.fullmatch(name)]
         varying = [name for name in names if name not in _TAKEN and name not in points]
@@ -211,18 +211,8 @@ class Columns:
         return pa.schema({**_TRAJECTORIES, **dict.fromkeys(self.slots, _FLOAT)})
 
 
-def trials_schema(hyper: Iterable[str], schedule: Iterable[str]) -> pa.Schema:
-    """Return the schema of a trials file with these hyper-parameters and numbers of the schedule."""
-    return Columns(tuple(hyper), tuple(schedule)).trials
-
-
-def curves_schema(metrics: Iterable[str]) -> pa.Schema:
-    """Return the schema of a curves file with these metrics besides those that every curve has."""
-    return Columns(metrics=tuple(metrics)).curves
-
-
 def trials_table(trials: pd.DataFrame, columns: Columns) -> pa.Table:
-    """Bring the rows of trials to their schema.
+    """Return the rows of trials as a table with the study's schema.
 
     A column that is absent, and None or pd.NA in one that is present, becomes null: not measured, or not a
     hyper-parameter of this rule. A NaN is stored as such, except among the hyper-parameters and the numbers of the
@@ -241,7 +231,7 @@ def trials_table(trials: pd.DataFrame, columns: Columns) -> pa.Table:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Bring a table of an older schema to the union schema: what it lacks is null."""
+    """Return a table with the columns of a wider schema, which are null where the table lacks them."""
     rows = table.num_rows
     arrays = [
         table.column(field.name) if field.name in table.column_names else pa.nulls(rows, field.type) for field in schema

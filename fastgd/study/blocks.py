@@ -1,4 +1,4 @@
-"""The blocks whose keys are those of a registered rule: `[[optimizer]]` and `[[schedule]]`."""
+"""The tables `[[optimizer]]` and `[[schedule]]`, whose keys are those of the rule or schedule that they name."""
 
 from __future__ import annotations
 
@@ -15,21 +15,12 @@ from fastgd.optimizers.estimators import ESTIMATORS
 from fastgd.optimizers.options import TABLES
 from fastgd.schedules import SCHEDULES, Horizon, Part, ScheduleRecord, Unit, describe, numbers, parts_of
 from fastgd.study.fields import Block, Count, Own, Several, Written, described
-from fastgd.study.sub_tables import (
-    Around,
-    Search,
-    Searches,
-    around_of,
-    flattened,
-    lists_of,
-    read_block,
-    several,
-)
+from fastgd.study.sub_tables import Around, Search, Searches, around_of, flattened, lists_of, read_block, several
 from fastgd.study.values import brief, choice, combined, failure, named
 
 
 class Piece(Block):
-    """A schedule within a chain."""
+    """A schedule of a chain: its own keys, how long it lasts, and the schedule that follows."""
 
     name: Annotated[str, Written("a name: `fastgd list schedules`")] = described("Which schedule it is.")
     params: Annotated[dict[str, Any], Own("its own keys"), Written("a value, or several")] = described(
@@ -46,13 +37,13 @@ class Piece(Block):
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
-        # what is not set is left out: the identity of trials hangs on it
+        # keys that are not set are left out: trial ids depend on this text
         then = {} if self.then is None else {"then": self.then.model_dump()}
         return {"name": self.name, **self.params, **({} if self.length is None else {"length": self.length}), **then}
 
 
 class Schedule(Piece):
-    """One schedule; a block of the file whose keys are lists or grids makes several."""
+    """One schedule. A table of the file makes several if its keys have lists or grids."""
 
     of: str = described(
         "The number that it drives, of the optimizer or (`clip.norm`) of an option: it multiplies `lr`, and gives any "
@@ -74,12 +65,12 @@ class Schedule(Piece):
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Itself and what follows."""
+        """The schedule itself and those that follow in its chain."""
         return parts_of(self.model_dump())
 
     @property
     def drivers(self) -> list[Schedule]:
-        """The schedules of each hyper-parameter that is driven; a plain constant rate is not."""
+        """The schedules of all hyper-parameters that are driven; a constant rate is not driven."""
         idle = self.name == "constant" and self.of == "lr" and not self.params and self.then is None
         return ([] if idle else [self]) + ([] if self.also is None else self.also.drivers)
 
@@ -97,8 +88,8 @@ class Schedule(Piece):
 class OptimizerBlock(Block):
     """One optimizer with its grids.
 
-    `hyper` and `options` hold every number and every choice of the rule in the record's order, with their values or
-    their defaults; `around` the options around the rule, of each table at most one.
+    `hyper` and `options` hold all numbers and choices of the rule in the record's order, with their values or defaults;
+    `around` holds the options around the rule, at most one of each table.
     """
 
     name: Annotated[str, Written('a name: `fastgd list optimizers`, or `"package.module:Name"`')] = described(
@@ -130,7 +121,7 @@ class OptimizerBlock(Block):
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
-        # what is not set is left out: a study that says nothing new keeps its text
+        # keys that are not set are left out, so that new keys do not change the text of old studies
         keys = {key: brief(values) for key, values in (self.hyper | self.options).items()}
         tables: dict[str, Any] = {table.table: table.model_dump() for table in self.around}
         if self.estimator != ["none"]:
@@ -152,14 +143,14 @@ class OptimizerBlock(Block):
         return find(self.name)
 
     def schedules(self, of_study: list[Schedule]) -> list[Schedule]:
-        """Return the schedules that its trials have: its own, or the study's; a baseline has no rate to drive."""
+        """Return the schedules of its trials: its own or the study's; a baseline has no rate, and a constant one."""
         if self.record.baseline:
             return [Schedule(name="constant")]
         return of_study if self.schedule is None else [self.schedule]
 
     @property
     def grids(self) -> dict[str, list[float]]:
-        """The values of every hyper-parameter, those of the options as "table.name"."""
+        """The values of every hyper-parameter; those of options are named "table.name"."""
         own = {f"{option.table}.{key}": v for option in self.around for key, v in option.numbers.items()}
         return {**self.hyper, **own}
 
@@ -184,7 +175,7 @@ def _keys(record: ScheduleRecord) -> dict[str, Any]:
 
 
 def _variants(block: Any, what: Callable[[ScheduleRecord], dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the fields of each schedule that a block makes; `what` are those besides its own keys and the chain's."""
+    """Yield the fields of each schedule that a table makes; `what` returns fields besides its own and the chain's."""
     if not isinstance(block, Mapping):
         raise failure("must be a table", found=block)
     record = named(SCHEDULES.find, block.get("name"))
@@ -226,7 +217,7 @@ Pieces = Annotated[list[Piece], flattened(_pieces)]
 Schedules = Annotated[list[Schedule], flattened(_schedules)]
 
 
-RESERVED = ("name", "schedule", "estimator", "line_search", *TABLES)
+RESERVED_KEYS = ("name", "schedule", "estimator", "line_search", *TABLES)
 
 
 def _optimizers(block: Any) -> list[OptimizerBlock]:
@@ -235,7 +226,7 @@ def _optimizers(block: Any) -> list[OptimizerBlock]:
     record = named(find, block.get("name"))
     if record.baseline:
         return [_baseline(record, block)]
-    if taken := [key for key in (*record.hyper, *record.options) if key in RESERVED]:
+    if taken := [key for key in (*record.hyper, *record.options) if key in RESERVED_KEYS]:
         raise failure(
             f": the optimizer's {taken[0]!r} has the name of a key that every optimizer has; rename it", "name"
         )
@@ -263,7 +254,7 @@ def _optimizers(block: Any) -> list[OptimizerBlock]:
 
 
 def _baseline(record: Optimizer, block: Mapping[str, Any]) -> OptimizerBlock:
-    """Read the block of a baseline, whose keys are its numbers alone; of landscapes they may be left out."""
+    """Read the table of a baseline, which has only its numbers as keys; on landscapes they may be left out."""
     fields = {key: (several[record.annotations[key]] | None, None) for key in record.hyper}
     read = read_block(block, "optimizer", {"name": (str, ...), **fields})
     given = {key: read[key] for key in record.hyper if read[key] is not None}

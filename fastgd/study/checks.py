@@ -1,4 +1,4 @@
-"""What must hold between the parts of a study, each of which is right by itself."""
+"""The checks of a study as a whole: what must hold between its parts, each of which is valid by itself."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from fastgd.optimizers import find
 from fastgd.optimizers.options import kinds
 from fastgd.problems import LOSSES, find_loss
 from fastgd.schedules import chained
+from fastgd.study.blocks import OptimizerBlock, Schedule
 from fastgd.study.fields import MOST_CHECKPOINTS
 from fastgd.study.landscape_checks import check_landscapes
 from fastgd.study.landscapes import start_count
-from fastgd.study.surface import check_surface
+from fastgd.study.models import StudyFields
+from fastgd.study.surface_block import check_ends
 from fastgd.study.values import failure
 
 if TYPE_CHECKING:
     from fastgd.optimizers.rule import Rule
-    from fastgd.study.config import OptimizerBlock, Schedule, Study
 
 NEEDS_TARGETS = {"accuracy": ("binary", "unit"), "r2": ("real", "unit", "count")}
-LONGEST_LOOK = 1000
-MOST_TRIALS, MOST_COHORTS = 200_000, 20_000  # of a study over data; on landscapes of configurations
-MOST_LANES = 1 << 28  # trials on landscapes: each configuration from each start
+MOST_CHECKED_INDICES = 1000  # of a schedule, whose values must be valid
+MOST_TRIALS, MOST_COHORTS = 200_000, 20_000  # of a study over data; on landscapes MOST_TRIALS bounds configurations
+MOST_LANES = 1 << 28  # of a study on landscapes: each configuration from each start is a trial
 Path = tuple[str | int, ...]
 
 
-def check(study: Study) -> None:
-    """Raise a validation error where parts of a study contradict each other."""
+def check(study: StudyFields) -> None:
+    """Raise a validation error if parts of a study contradict each other."""
     if study.landscapes:
         check_landscapes(study)
     elif (study.epochs is None) == (study.steps is None):
@@ -46,7 +47,7 @@ def check(study: Study) -> None:
         raise failure("goes with landscapes", "record", "trajectories", found=study.record.trajectories)
     _check_size(study)
     _check_checkpoints(study)
-    check_surface(study)
+    _check_surface(study)
     _check_labels(study)
     _check_metrics(study)
     for index, block in enumerate(study.optimizer):
@@ -57,8 +58,8 @@ def check(study: Study) -> None:
             _check_schedule(study, schedule, block, index)
 
 
-def _check_size(study: Study) -> None:
-    """Refuse more trials than can be planned, before anything of that size is made; lists in a study are crossed."""
+def _check_size(study: StudyFields) -> None:
+    """Refuse more trials than can be planned, before anything of that size is made."""
     methods: dict[str, int] = {}
     configurations = 0
     for block in study.optimizer:
@@ -83,16 +84,32 @@ def _refuse_more(most: int, what: str, optimizers: int, *factors: tuple[str, int
         raise failure(f"the lists of the study make {found:,} {what}, {crossed}; the most are {most:,}")
 
 
-def _check_checkpoints(study: Study) -> None:
-    """Refuse more checkpoints than a trial may have, where the data need not tell how many there are."""
+def _check_checkpoints(study: StudyFields) -> None:
+    """Refuse more checkpoints than a trial may have, if their number is known without the data."""
     key = "steps" if study.landscapes else "epochs"
     if study.record.every == "epoch" and (length := getattr(study, key) or 0) >= MOST_CHECKPOINTS:
         found = f"'epoch' makes a checkpoint of each of the {length:,} {key}; the most are {MOST_CHECKPOINTS:,}"
         raise failure(f"= {found}; {{ log = 1000 }} makes fewer", "record", "every")
 
 
+def _check_surface(study: StudyFields) -> None:
+    """Refuse a surface that does not fit the problems, as far as that is known without the data."""
+    surface = study.surface
+    if surface is None:
+        return
+    for key in ("low", "high") if study.data_problems else ():
+        if getattr(surface, key) is None:
+            raise failure("is missing: where the axes of the error surface begin and end", "surface", key)
+    for problem in study.landscapes:
+        if fault := surface.fault(problem.dimension):
+            raise failure(f": {problem.label!r}: {fault}", "surface")
+        box = problem.box()[surface.axes(problem.dimension)]
+        low, high = (np.resize(ends, len(box)) for ends in (surface.low or box[:, 0], surface.high or box[:, 1]))
+        check_ends(low, high, "surface")
+
+
 def same_name(names: Sequence[str | None]) -> str:
-    """Say which problem has the name of another one; empty: none has."""
+    """Return which problem has the name of another one; empty if all names differ."""
     for index, name in enumerate(names):
         if name is not None and name in names[:index]:
             first = f"problem.{index} is called {name!r}, as problem.{names.index(name)} is"
@@ -100,14 +117,14 @@ def same_name(names: Sequence[str | None]) -> str:
     return ""
 
 
-def _check_labels(study: Study) -> None:
-    """Refuse two problems with one name, as far as it does not hang on their data."""
+def _check_labels(study: StudyFields) -> None:
+    """Refuse two problems with the same name, as far as names do not depend on the data."""
     landscapes = [problem.label for problem in study.landscapes]
     if fault := same_name(landscapes or [problem.name for problem in study.data_problems]):
         raise failure(fault)
 
 
-def _check_metrics(study: Study) -> None:
+def _check_metrics(study: StudyFields) -> None:
     """Refuse a metric that no problem of the study can have; one that some have is null for the others."""
     if "effective_lr" in study.record.metrics:
         names = list(dict.fromkeys(block.name for block in study.optimizer))
@@ -127,8 +144,8 @@ def _check_metrics(study: Study) -> None:
             raise failure(f": '{metric}' needs validation data; set problem.validation", "record", "metrics")
 
 
-def _check_schedule(study: Study, schedule: Schedule, block: OptimizerBlock, index: int) -> None:
-    """Refuse a schedule of what its optimizer does not have, or that leaves the bounds of what it gives a value."""
+def _check_schedule(study: StudyFields, schedule: Schedule, block: OptimizerBlock, index: int) -> None:
+    """Refuse a schedule of a number that its optimizer lacks, or whose values leave the bounds of that number."""
     path = ("schedule",) if block.schedule is None else ("optimizer", index, "schedule")
     driven = [driver.of for driver in schedule.drivers]
     if len(set(driven)) < len(driven):
@@ -144,8 +161,8 @@ def _check_schedule(study: Study, schedule: Schedule, block: OptimizerBlock, ind
             raise failure(f"drives lr, which the line search of the optimizer '{block.name}' chooses", *path)
 
 
-def _check_feedback(study: Study, schedule: Schedule, path: Path) -> None:
-    """Refuse to judge a validation loss that there is not."""
+def _check_feedback(study: StudyFields, schedule: Schedule, path: Path) -> None:
+    """Refuse a schedule that judges the validation loss, if the study has none."""
     judged = next((part.name for part in schedule.parts if part.record.feedback), None)
     if judged is not None and study.landscapes:
         raise failure(f": '{judged}' judges the validation loss, and landscapes have none", *path)
@@ -155,11 +172,11 @@ def _check_feedback(study: Study, schedule: Schedule, path: Path) -> None:
         raise failure(f": '{judged}' judges the validation loss, and nothing is held out; set {key}", *path)
 
 
-def _check_values(study: Study, schedule: Schedule, block: OptimizerBlock, path: Path) -> None:
-    """Refuse values that the hyper-parameter may not have, as far as they are known without the data."""
+def _check_values(study: StudyFields, schedule: Schedule, block: OptimizerBlock, path: Path) -> None:
+    """Refuse values that the hyper-parameter may not have, as far as the values are known without the data."""
     steps = schedule.per == "step" or study.landscapes
-    total = (study.steps if steps else study.epochs) or LONGEST_LOOK
-    indices = np.unique(np.linspace(0, total - 1, min(total, LONGEST_LOOK)).astype(np.int64))
+    total = (study.steps if steps else study.epochs) or MOST_CHECKED_INDICES
+    indices = np.unique(np.linspace(0, total - 1, min(total, MOST_CHECKED_INDICES)).astype(np.int64))
     values = chained(schedule.parts, schedule.horizon, indices, total)
     bounds: TypeAdapter[float] = TypeAdapter(_annotation(block, schedule.of))
     for k, value in zip(indices.tolist(), values.tolist(), strict=True):
@@ -172,13 +189,13 @@ def _check_values(study: Study, schedule: Schedule, block: OptimizerBlock, path:
 
 
 def _annotation(block: OptimizerBlock, name: str) -> Any:
-    """The type of a hyper-parameter with its bounds, of the optimizer or of an option around it."""
+    """Return the type, with its bounds, of a hyper-parameter of the optimizer or of an option around it."""
     table, _, key = name.partition(".")
     return kinds(table)[block.kinds[table]].annotations[key] if key else find(block.name).annotations[name]
 
 
-def _check_method(study: Study, block: OptimizerBlock, index: int) -> None:
-    """Refuse options, estimators and line searches that do not go with the rule or the batches."""
+def _check_method(study: StudyFields, block: OptimizerBlock, index: int) -> None:
+    """Refuse options, estimators and line searches that do not go with the rule or the batch size."""
     estimators = [name for name in block.estimator if name != "none"]
     if not (block.around or estimators or block.line_search):
         return
@@ -203,7 +220,7 @@ def _check_method(study: Study, block: OptimizerBlock, index: int) -> None:
         raise failure(text, *path, "estimator")
 
 
-def _refused_search(study: Study, rule: Rule, block: OptimizerBlock) -> str:
+def _refused_search(study: StudyFields, rule: Rule, block: OptimizerBlock) -> str:
     if study.batch_size != ["full"]:
         sizes = ", ".join(str(size) for size in study.batch_size if size != "full")
         return f"is for full batches, on which the objective is exact; batch_size has {sizes}"

@@ -1,4 +1,4 @@
-"""The types of a study file's keys: what may stand there, and in which form it is kept."""
+"""The types of a study file's keys: their valid values, and the form in which they are kept."""
 
 import re
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ METRICS = {
     "validation_r2": "the same of the held-out rows",
     "effective_lr": "quantiles of the rates by which a rule multiplies the gradients of rare and frequent features",
 }
-LARGEST = 2**53
+LARGEST = 2**53  # of whole numbers, which must be exact as float64
 LONGEST_NAME = 200  # letters of a study's name, which file systems take
 MOST_CHECKPOINTS = 1_000_000  # of a trial
 
@@ -46,9 +46,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Written:
-    """How a value is written in a study file: the type of a key, in words; `{}` stands for the type of a list's items.
+    """The type of a key in words, for the docs; `{}` is replaced by the type of a list's items.
 
-    Types that a validator of their own reads carry one; of the others the words are made (`fastgd.study.keys`).
+    Types with a validator of their own carry this. For the others, `fastgd.study.keys` derives the words.
     """
 
     text: str
@@ -56,40 +56,40 @@ class Written:
 
 @dataclass(frozen=True)
 class Table:
-    """The model whose fields are the keys of a table that a validator of its own reads."""
+    """The model whose fields are the keys of a table, for tables with a validator of their own."""
 
     model: type[BaseModel]
 
 
 @dataclass(frozen=True)
 class Own:
-    """Marks a field that is no key: what it holds are keys that a registered rule brings, and that stand beside.
+    """Marks a field that is no key itself: it holds the keys of a registered rule, written in the same table.
 
-    `names` says in words which they are.
+    `names` says in words which keys these are.
     """
 
     names: str
 
 
 def described(meaning: str, default: Any = ..., *, goes_with: str = "", otherwise: str = "") -> Any:
-    """Return a key of a table with its meaning: what `fastgd list keys` and `docs/study.md` show.
+    """Declare a key of a table with the texts that `fastgd list keys` and `docs/study.md` show.
 
     Parameters
     ----------
     meaning : str
-        What it says, in a sentence or two.
+        What the key means, in a sentence or two.
     default : Any
-        Required, if left out.
+        The default value; a key without one is required.
     goes_with : str
-        What it may be combined with; empty: everything.
+        With which other keys it may be used; empty for all.
     otherwise : str
-        What holds where it is left out, if the default does not tell.
+        What holds if the key is left out, where the default value does not say it.
     """
     return Field(default, description=meaning, json_schema_extra={"goes_with": goes_with, "otherwise": otherwise})
 
 
 class Block(BaseModel):
-    """A table of the study file: its keys are the model's fields, and no others."""
+    """A table of the study file, which may have the model's fields as keys, and no others."""
 
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
@@ -143,7 +143,7 @@ def _label(value: Any) -> Any:
 
 
 def _file(value: Any, info: ValidationInfo) -> Any:
-    """Make a path absolute; the context is the study file's folder, or None: the study was made in Python."""
+    """Make a path absolute; the context is the folder of the study file, or None if the study was made in Python."""
     return str(Path(info.context or Path.cwd(), expanded(value))) if isinstance(value, str) else value
 
 
@@ -192,7 +192,7 @@ Init = Annotated[
 Every = Annotated[str | dict[str, int], PlainValidator(_every), Written('`"epoch"`, or `{ log = k }` with k from 2')]
 Metrics = Annotated[
     list[Annotated[str, AfterValidator(_metric)]],
-    # the three that are always there, and those asked for, in one order
+    # those that are always recorded, and those asked for, in the order of METRICS
     AfterValidator(lambda names: [name for name in METRICS if name in (*ALWAYS_RECORDED, *names)]),
     Written("a list of names: `fastgd list metrics`"),
 ]

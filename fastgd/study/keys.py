@@ -1,4 +1,4 @@
-"""The keys of the study file with their types, defaults and meanings, as the models have them: `fastgd list keys`."""
+"""`fastgd list keys`: the keys of the study file with their types, defaults and meanings, taken from the models."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,16 +12,18 @@ from pydantic.fields import FieldInfo
 
 from fastgd.optimizers.line_search import LINE_SEARCHES
 from fastgd.optimizers.options import TABLES, kinds
-from fastgd.study.config import OptimizerBlock, Problem, Study
+from fastgd.study.blocks import OptimizerBlock
+from fastgd.study.config import Study
 from fastgd.study.fields import Own, Table, Written
 from fastgd.study.landscapes import LandscapeProblem
+from fastgd.study.models import Problem
 from fastgd.study.values import brief
 
 TITLES = {Problem: "problem, of data", LandscapeProblem: "problem, a landscape"}
 WORDS = {int: "a whole number", float: "a number", str: "text", bool: "`true` or `false`"}
 SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-LARGEST_SHOWN = 1e6  # a bound beyond is that of the numbers' type
-# The numbers of options and line searches; what their table does is said by the record, on docs/options.md.
+LARGEST_SHOWN = 1e6  # larger bounds only say what the numbers' type can hold, and are not shown
+# The meanings of the numbers of options and line searches. What an option does, its record says (docs/options.md).
 MEANINGS = {
     "clip.value": "The largest size that an entry of the gradient keeps.",
     "clip.norm": "The largest norm that the gradient keeps.",
@@ -48,17 +50,17 @@ class Key:
     Attributes
     ----------
     table : str
-        The table that it stands in, as "problem.synthetic"; "study" is the top of the file.
+        The table that it belongs to, as "problem.synthetic"; "study" is the top of the file.
     name : str
-        The key, or what the keys are that a registered rule brings.
+        The key, or in words the keys that a registered rule adds.
     type : str
-        What its value is, in words.
+        The type of its value, in words.
     default : str
-        What holds where it is left out: "required", a value of TOML, or words; empty: nothing.
+        What holds if it is left out: "required", a value in TOML, or words; empty if nothing does.
     meaning : str
         What it says.
     goes_with : str
-        What it may be combined with; empty: everything.
+        With which other keys it may be used; empty for all.
     """
 
     table: str
@@ -80,7 +82,7 @@ def keys_of(path: str, model: type[BaseModel]) -> Iterator[Key]:
     for name, field in model.model_fields.items():
         yield _key(title, name, field)
     for name, field in model.model_fields.items():
-        # what is written in words has no keys of its own, or those that are listed already
+        # a type that is described in words has no keys of its own, or they are listed elsewhere
         for inner in [] if _written(field.metadata) else _models(field.rebuild_annotation()):
             yield from keys_of(f"{path}.{name}".lstrip("."), inner)
     if model is OptimizerBlock:
@@ -110,7 +112,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def words(kind: Any) -> str:
-    """Return a type in words; nothing, where its own validator decides what it is and `Written` does not say it."""
+    """Return a type in words; empty if only its validator knows, and no `Written` says it."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Annotated:
         text, items = _written(inner[1:]), get_args(inner[0]) or (Any,)
@@ -135,7 +137,7 @@ def _written(metadata: Iterable[Any]) -> str:
 
 
 def _bounds(metadata: Iterable[Any]) -> list[str]:
-    """Return the bounds that stand in the metadata of a type, or in a field among them."""
+    """Return in words the bounds in the metadata of a type, and of fields among the metadata."""
     flat = [each for item in metadata for each in (item.metadata if isinstance(item, FieldInfo) else [item])]
     bounds = [(sign, getattr(item, name)) for item in flat for name, sign in SIGNS.items() if hasattr(item, name)]
     texts = [f"{sign} {value:g}" for sign, value in bounds if abs(value) <= LARGEST_SHOWN]
@@ -152,7 +154,7 @@ def _models(kind: Any) -> list[type[BaseModel]]:
 
 
 def _of_options(path: str) -> Iterator[Key]:
-    """Yield the keys of the tables around a rule, and of its line search: those of the registries."""
+    """Yield the keys of the options around a rule and of its line search, taken from the registries."""
     of_kind = "Which of the kinds it is."
     for table in TABLES:
         records = kinds(table)

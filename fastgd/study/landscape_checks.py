@@ -1,21 +1,15 @@
-"""What must hold between the parts of a landscape study."""
+"""The checks of a study on landscapes: what must hold between its parts."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from fastgd.study.models import StudyFields
 from fastgd.study.values import failure
 
-if TYPE_CHECKING:
-    from fastgd.study.config import Study
-
-# Keys of studies over data, and what they are where nothing is said.
+# Keys that only studies over data may set, with their defaults.
 OF_DATA = {"batch_size": ["full"], "order": "shuffle", "init": "zeros"}
 METRICS = ("loss", "validation_loss", "param_norm", "grad_norm")
 
 
-def check_landscapes(study: Study) -> None:
-    """Refuse what landscapes do not have, and starts that do not fit."""
+def check_landscapes(study: StudyFields) -> None:
+    """Refuse keys of studies over data, and starts that do not fit the landscapes."""
     if len(study.landscapes) < len(study.problem):
         raise failure(": landscapes and problems over data are studies of their own", "problem")
     if study.epochs is not None:
@@ -33,14 +27,14 @@ def check_landscapes(study: Study) -> None:
     for index, block in enumerate(study.optimizer):
         if block.estimator != ["none"]:
             raise failure("goes with problems over data", "optimizer", index, "estimator", found=block.estimator)
-        bent = [each.label for each in study.landscapes if each.record.projected or each.record.online]
-        if block.line_search and bent:
-            text = f": does not go with '{bent[0]}', whose steps are not along a line, or see another objective each"
+        curved = [each.label for each in study.landscapes if each.record.projected or each.record.online]
+        if block.line_search and curved:
+            text = f": does not go with '{curved[0]}', whose steps are not along a line, or see another objective each"
             raise failure(text, "optimizer", index, "line_search")
     _check_starts(study)
 
 
-def _check_record(study: Study) -> None:
+def _check_record(study: StudyFields) -> None:
     for key in ("target", "patience"):
         if getattr(study.stop, key) is not None:
             text = "goes with problems over data; trials on landscapes take all their steps (see problem.tolerance)"
@@ -54,7 +48,7 @@ def _check_record(study: Study) -> None:
         raise failure("goes with problems over data; where trials end stands in their rows", "record", "parameters")
 
 
-def _check_starts(study: Study) -> None:
+def _check_starts(study: StudyFields) -> None:
     starts = study.starts
     if starts is None:
         return

@@ -1,4 +1,4 @@
-"""The blocks of landscape studies: `[problem]` with a landscape, and `[starts]`."""
+"""The tables of studies on landscapes: `[problem]` with a landscape, and `[starts]`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from fastgd.study.sub_tables import read_block
 from fastgd.study.values import as_list, brief, failure, is_number
 
 DIMENSION = 2  # of landscapes that have any number of coordinates
-SAMPLES = 64  # points of the domain that show a landscape's own scale
+SAMPLES = 64  # points of the domain that decide a landscape's own scale
 SAME = 1e-5  # of a landscape's own scale: values that differ by less are the same
-NARROWEST, WIDEST = 1e-150, 1e150  # domains: the squares of their sizes are numbers
+NARROWEST, WIDEST = 1e-150, 1e150  # domains: the squares of their sizes must not overflow or underflow
 MOST_STARTS = 1 << 26  # of a problem
-MOST_MINIMA = 1_000  # that a study gives: at each of them the function is looked at
-AROUND = (1e-3, 1e-4, 1e-5)  # of the domain's size: how far from a minimum nothing may be lower
+MOST_MINIMA = 1_000  # that a study may give; the function is evaluated around each of them
+AROUND = (1e-3, 1e-4, 1e-5)  # of the domain's size: distances from a minimum at which no value may be lower
 Numbers = Annotated[
     list[float], BeforeValidator(as_list), PlainSerializer(brief), Written("a number, or one for each coordinate")
 ]
 
 
 def _pairs(value: Any) -> Any:
-    """One pair of ends for all coordinates, or a pair for each."""
+    """Return a domain as a list of pairs: one for all coordinates, or one for each."""
     pairs = [value] if isinstance(value, list) and value and not isinstance(value[0], list) else value
     for pair in pairs if isinstance(pairs, list) else [None]:
         if not (isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) and pair[0] < pair[1]):
@@ -93,7 +93,7 @@ class LandscapeProblem(Block):
         return self.record.box(self.dimension) if self.domain is None else np.resize(self.domain, (self.dimension, 2))
 
     def known_minima(self) -> np.ndarray[Any, Any]:
-        """Return the minima that are known (k, d), the lowest first."""
+        """Return the known minima (k, d), the lowest first."""
         if self.minima is None:
             return self.record.minima(self.instance(), self.dimension)
         points = np.array(self.minima, np.float64)
@@ -106,7 +106,7 @@ class LandscapeProblem(Block):
     def levels(self) -> tuple[float, float]:
         """Return the lowest value and the median at points that fill the domain evenly, or the highest if these agree.
 
-        How far they are apart is the landscape's own scale: what makes a difference between values large or small.
+        Their difference is the landscape's own scale, by which differences between values count as large or small.
         """
         found = self.values(_evenly(self.box()))
         found = found[np.isfinite(found)]
@@ -117,7 +117,7 @@ class LandscapeProblem(Block):
 
 
 def read_landscape(block: Mapping[str, Any]) -> LandscapeProblem:
-    """Validate a problem's block that names a landscape: its keys are the common ones and the landscape's own."""
+    """Validate a problem's table that names a landscape, which has the common keys and the landscape's own."""
     name, gradient = block.get("landscape"), block.get("gradient")
     if not isinstance(name, str):
         raise failure("must be a string", "landscape", found=name)
@@ -176,9 +176,9 @@ def _check_points(problem: LandscapeProblem) -> None:
 
 
 def no_minimum(problem: LandscapeProblem, point: np.ndarray[Any, Any]) -> tuple[str, bool]:
-    """Return why a point is no minimum, "" where it is one, and whether it is on a slope: not even near one.
+    """Return why a point is no minimum, "" if it is one, and whether it is on a steep slope, far from any minimum.
 
-    A slope is steep that leads through the landscape's own scale within the domain.
+    A slope is steep if it would lead through the landscape's own scale within the domain.
     """
     value = float(problem.values(point[:, None])[0])
     if not np.isfinite(value):
@@ -199,7 +199,7 @@ def no_minimum(problem: LandscapeProblem, point: np.ndarray[Any, Any]) -> tuple[
 def _around(problem: LandscapeProblem, point: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
     """Return points (d, k) close to one, and their values (k,): along each coordinate and downhill.
 
-    They are within the domain if the point is: at its edge a minimum needs no flat ground.
+    If the point is in the domain, they are too: a minimum at its edge need not be flat.
     """
     box, here = problem.box(), point[:, None]
     inside = bool(np.all((box[:, 0] <= point) & (point <= box[:, 1])))
@@ -217,7 +217,7 @@ def _around(problem: LandscapeProblem, point: np.ndarray[Any, Any]) -> tuple[np.
 
 
 KINDS = ("points", "grid", "uniform", "normal", "sobol", "path")
-ALONE = "no other kind of starts"
+ONLY_KIND = "no other kind of starts"
 OF_BOX = "`grid`, `uniform`, `sobol`"
 GridPoints = Annotated[
     list[Annotated[int, Field(ge=2)]],
@@ -231,20 +231,20 @@ Drawn = Annotated[int, Field(ge=1, le=MOST_STARTS)]
 
 
 class Starts(Block):
-    """Where the trials of a landscape study start: exactly one of the kinds; none is the landscape's own start."""
+    """Where the trials of a study on landscapes start, by at most one kind; without one, at the customary start."""
 
     points: Annotated[list[Numbers], Field(min_length=1), Written("a list of points")] | None = described(
-        "The starts themselves.", None, goes_with=ALONE
+        "The starts themselves.", None, goes_with=ONLY_KIND
     )
     grid: GridPoints | None = described(
-        "Points along each coordinate of the box, its ends included.", None, goes_with=ALONE
+        "Points along each coordinate of the box, its ends included.", None, goes_with=ONLY_KIND
     )
-    uniform: Drawn | None = described("How many are drawn in the box.", None, goes_with=ALONE)
-    normal: Drawn | None = described("How many are drawn around `center`.", None, goes_with=ALONE)
+    uniform: Drawn | None = described("How many are drawn in the box.", None, goes_with=ONLY_KIND)
+    normal: Drawn | None = described("How many are drawn around `center`.", None, goes_with=ONLY_KIND)
     sobol: Drawn | None = described(
-        "How many are taken of Sobol's sequence in the box, scrambled.", None, goes_with=ALONE
+        "How many are taken of Sobol's sequence in the box, scrambled.", None, goes_with=ONLY_KIND
     )
-    path: File | None = described("A .csv, .parquet or .npy file with a row for each start.", None, goes_with=ALONE)
+    path: File | None = described("A .csv, .parquet or .npy file with a row for each start.", None, goes_with=ONLY_KIND)
     low: Numbers | None = described("Where the box begins.", None, goes_with=OF_BOX, otherwise="the domain's")
     high: Numbers | None = described("Where the box ends.", None, goes_with=OF_BOX, otherwise="the domain's")
     center: Numbers | None = described(
@@ -255,7 +255,7 @@ class Starts(Block):
 
     @property
     def kind(self) -> str | None:
-        """Which of the kinds it is."""
+        """The kind of starts that is given; None without one."""
         return next((kind for kind in KINDS if getattr(self, kind) is not None), None)
 
     @model_validator(mode="after")
@@ -275,7 +275,7 @@ class Starts(Block):
 
 
 def start_count(starts: Starts | None, problem: LandscapeProblem) -> int:
-    """Return how many starts a problem has; one, where a file tells."""
+    """Return how many starts a problem has; 1 if only a file tells their number."""
     if starts is None or starts.kind in (None, "path"):
         return 1
     if starts.grid is not None:

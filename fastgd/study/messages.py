@@ -1,4 +1,4 @@
-"""pydantic's findings as one clear message each: the file, the key path, what must stand there and what was found."""
+"""pydantic's errors as messages of one line: the file, the path of the key, what is valid, and what was found."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,11 +34,11 @@ def input_error(
     error : ValidationError
         What pydantic found.
     raw : mapping
-        The study as it was read, to tell how its author wrote a key.
+        The study as it was read, which shows how its author wrote a key.
     file : str, optional
-        The study file; None: the study was made in Python.
+        The study file; None if the study was made in Python.
     overridden : sequence of str
-        The key paths that stand on the command line and not in the file.
+        The paths of keys that were set on the command line.
     """
     lines: dict[str, str] = {}
     for details in error.errors(include_url=False):
@@ -55,7 +55,7 @@ def input_error(
 
 
 def _path(location: tuple[int | str, ...], raw: Any) -> str:
-    """Return a key path as its author would write it: without an index where a value or table stands for a list."""
+    """Return the path of a key as its author wrote it: without an index where a single value stands for a list."""
     keys: list[str] = []
     for part in location:
         if isinstance(part, int):

@@ -1,4 +1,4 @@
-"""`--set optimizer.0.lr=0.1`: values of a study file replaced from the command line."""
+"""`--set optimizer.0.lr=0.1`: replaces values of a study file from the command line."""
 
 import re
 import tomllib
@@ -10,7 +10,7 @@ from fastgd.common.parsing import from_toml
 
 
 def override(study: dict[str, Any], assignments: Sequence[str]) -> list[str]:
-    """Change values of a study in place; tables that are missing are made.
+    """Change values of a study in place; missing tables are added.
 
     Parameters
     ----------
@@ -22,12 +22,12 @@ def override(study: dict[str, Any], assignments: Sequence[str]) -> list[str]:
     Returns
     -------
     list of str
-        The key paths.
+        The paths of the keys that were set.
 
     Raises
     ------
     InputError
-        An assignment that cannot be read, or whose path leads nowhere.
+        An assignment cannot be read, or its path leads nowhere.
     """
     return [_assign(study, assignment) for assignment in assignments]
 
@@ -54,7 +54,7 @@ def _value(assignment: str, text: str) -> Any:
     try:
         return from_toml(f"value = {text}")["value"]
     except ValueError as error:
-        # `--set dtype=float32` without quotes, which the shell would eat
+        # quotes may be missing, as in `--set dtype=float32`, since the shell removes them
         bare = isinstance(error, tomllib.TOMLDecodeError) and "\n" not in text
         if bare and text and text[0] not in "[{\"'":
             return text
@@ -65,7 +65,7 @@ def _value(assignment: str, text: str) -> Any:
 def _step(assignment: str, place: Any, key: str, path: str) -> Any:
     if isinstance(place, dict):
         if key == "0" and key not in place:
-            return place  # [problem] is what [[problem]] has at 0
+            return place  # a single table [problem] counts as problem.0
         inner = place.setdefault(key, {})
     else:
         inner = place[_index(assignment, place, key, path)]

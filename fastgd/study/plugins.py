@@ -1,11 +1,11 @@
-"""Modules of users' own that a study names, told from its tables alone: nothing is imported for it."""
+"""Finds the user's own modules that a study names, from its tables alone: nothing is imported."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastgd.study.values import as_list
 
-# Where such a name may stand: the table, the key, and what it is.
+# Where a study may name something of the user's own: the table, the key, and what it is.
 NAMED = (
     ("optimizer", "name", "optimizer"),
     ("problem", "loss", "loss"),
@@ -15,13 +15,13 @@ NAMED = (
 
 
 def plugins_of(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what a study names as "module:name", with its kind: optimizer, loss, landscape or gradient."""
+    """Return all that a study names as "module:name", each with its kind: optimizer, loss, landscape or gradient."""
     found = [(kind, name) for table, key, kind in NAMED for name in _foreign(fields, table, key)]
     return list(dict.fromkeys(found))
 
 
 def without_plugins(fields: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the tables of a study without the optimizers that are users' own; None where nothing is left to plan."""
+    """Return the tables of a study without the user's own optimizers; None if nothing is left to plan."""
     if any(name for table, key, _ in NAMED[1:] for name in _foreign(fields, table, key)):
         return None
     rest = [block for block in as_list(fields.get("optimizer")) if not _is_foreign(block, "name")]

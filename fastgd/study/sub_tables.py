@@ -15,17 +15,17 @@ from fastgd.optimizers.options import kind_of, kinds
 from fastgd.study.fields import Block, Several
 from fastgd.study.values import as_list, brief, combined, distinct, failure, named, tables
 
-several: Any = Several  # of types that are known at run time only
+several: Any = Several  # untyped, since its argument is only known at run time
 list_of: Any = list
 
 
 class Around(Block):
-    """An option around a rule, with its grids.
+    """The table of an option around a rule, with its grids.
 
     Attributes
     ----------
     table, kind : str
-        Of `fastgd.optimizers.options.OPTIONS`.
+        Its names in `fastgd.optimizers.options.OPTIONS`.
     numbers : dict of str to list of float
         Each of its numbers, with its values or its default.
     """
@@ -41,7 +41,7 @@ class Around(Block):
 
 
 class Search(Block):
-    """A line search.
+    """The table of a line search.
 
     Attributes
     ----------
@@ -60,12 +60,12 @@ class Search(Block):
 
     @property
     def instance(self) -> Any:
-        """What the engine gets."""
+        """The line search with these values, as the engine takes it."""
         return LINE_SEARCHES[self.kind].cls(**self.values)
 
     @property
     def label(self) -> str:
-        """Its name in the results, with what is not a number."""
+        """Its name in the results, with the values that are lists."""
         lists = [", ".join(f"{item:.12g}" for item in v) for v in self.values.values() if isinstance(v, tuple)]
         return f"line_search={self.kind}" + "".join(f"({text})" for text in lists)
 
@@ -76,7 +76,7 @@ class Search(Block):
 
 
 def read_block(block: Mapping[str, Any], what: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Validate a block against its rule's keys; a list or a grid may stand for each of the rule's values."""
+    """Validate a table against the fields of its rule; each of the rule's values may be a list or a grid."""
     model = create_model(what, __base__=Block, **fields)
     return dict(model.model_validate(dict(block)))
 

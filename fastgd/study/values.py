@@ -1,4 +1,4 @@
-"""What may stand for one value in a study file: the value, a list of values, or a grid; and the checks on it."""
+"""Values of a study file: single values, lists and grids, the checks on them, and the errors that name their key."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import product
@@ -15,26 +15,26 @@ from fastgd.optimizers.options import TABLES
 
 T = TypeVar("T")
 MOST_VALUES = 100_000  # of a grid
-MOST_TABLES = 5_000  # of one name, and alternatives that lists in their tables make
-MOST_LEVELS = 40  # of tables and lists within each other: validation goes down with them
+MOST_TABLES = 5_000  # with one name, and of alternatives that lists in a table make
+MOST_LEVELS = 40  # of nested tables and lists, since validation is recursive
 SPACING: dict[str, Any] = {"log": np.geomspace, "linear": np.linspace}
 
 
 def failure(message: str, *path: str | int, found: Any = None) -> ValidationError:
     """Return a validation error at a key path below the value that is being validated."""
-    # braces would be read as a template: the message travels as a value
+    # pydantic reads braces in a message as a template; as a value the message stays as it is
     kind = PydanticCustomError("study", "{message}", {"message": message})
     return ValidationError.from_exception_data("study", [InitErrorDetails(type=kind, loc=path, input=found)])
 
 
-# Whose lists are lists of tables.
+# Keys whose lists are lists of tables.
 _TABLES = ("problem", "optimizer", "schedule", "then", "also", "line_search", *TABLES)
 
 
 def refuse_malformed(fields: Mapping[str, Any]) -> None:
-    """Raise a validation error that names what no key takes, however deep it stands in a study's fields.
+    """Raise a validation error for values that no key takes, at any depth of a study's fields.
 
-    That are lists with nothing in them, whole numbers that do not fit in 64 bits, and what is nested too deeply.
+    These are empty lists, whole numbers of more than 64 bits, and tables and lists that are nested too deeply.
     """
     errors = []
     for path, message in _malformed(fields, ()):
@@ -59,7 +59,7 @@ def _malformed(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[
 
 
 def shown(value: Any) -> str:
-    """Return a value as it would stand in a study file, shortened."""
+    """Return a value as a study file writes it, shortened."""
     text = _toml(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -73,7 +73,7 @@ def _toml(value: Any) -> str:
 
 
 def named(find: Callable[[str], T], name: Any, key: str = "name") -> T:
-    """Look up a block by the name in it; what is wrong with it is wrong with that key."""
+    """Find a record by the name that a table gives; errors name that key."""
     if name is None:
         raise failure("is missing", key)
     if not isinstance(name, str):
@@ -85,7 +85,7 @@ def named(find: Callable[[str], T], name: Any, key: str = "name") -> T:
 
 
 def known_keys(block: Any, valid: Iterable[str]) -> Any:
-    """Return a block, or fail on the first key that is not a valid one."""
+    """Return a table, or raise a validation error for its first key that is not valid."""
     if isinstance(block, Mapping):
         for key in block:
             if key not in (names := list(valid)):
@@ -107,7 +107,7 @@ def tables(value: Any) -> list[Any]:
 
 
 def combined(axes: Iterable[Collection[T]]) -> Iterator[tuple[T, ...]]:
-    """Return every combination of values, one of each axis, or fail where there would be too many tables of them."""
+    """Return every combination of values, one of each axis, or raise a validation error if there are too many."""
     axes = list(axes)
     if (count := prod(map(len, axes))) > MOST_TABLES:
         raise failure(f"must be at most {MOST_TABLES:,} combinations, found lists that make {count:,}")
@@ -120,7 +120,7 @@ def brief(values: list[Any]) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return a value with arrays, series, NumPy's scalars, tuples, ranges, paths and models made into what TOML has."""
+    """Return a value in the types that TOML has, instead of arrays, series, tuples, ranges, paths and models."""
     if isinstance(value, BaseModel):
         return value.model_dump(exclude_none=True)
     if hasattr(value, "tolist"):
@@ -135,7 +135,7 @@ def plain(value: Any) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number; true and false are none."""
+    """Whether a value is a finite number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -inf < value < inf
 
 
@@ -166,12 +166,12 @@ def explicit(value: Any) -> Any:
         raise failure(f"must be a whole number from 2 to {MOST_VALUES:,}", "num", found=num)
     with np.errstate(all="ignore"):
         values = SPACING[kind](float(ends[0]), float(ends[1]), num)
-    # 12 digits: readable rates, and the same ones on machines whose powers differ in the last bit
+    # 12 digits make rates readable, and the same on machines whose powers differ in the last bit
     return [float(ends[0]), *(float(f"{inner:.12g}") for inner in values[1:-1]), float(ends[1])]
 
 
 def distinct(values: list[T]) -> list[T]:
-    """Return a list that has at least one value and none twice."""
+    """Return a list, or raise a validation error if it is empty or has a value twice."""
     if not values:
         raise failure("is an empty list; give at least one value")
     if len(set(values)) < len(values):
@@ -182,7 +182,7 @@ def distinct(values: list[T]) -> list[T]:
 
 
 def choice(value: Any, valid: tuple[Any, ...]) -> Any:
-    """Return one of the valid values; 1 is not true."""
+    """Return a value that is one of the valid ones, of the same type: 1 is not true."""
     if not any(type(value) is type(item) and value == item for item in valid):
         raise failure(f"must be {' or '.join(map(shown, valid))}", found=value)
     return value

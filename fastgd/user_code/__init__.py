@@ -1,6 +1,6 @@
-"""Code that users bring along: rules, losses, landscapes of their own.
+"""Code that users bring along: rules, losses and landscapes of their own.
 
-A name such as "package.module:Name" comes in; the function or class goes out, with the text that tells it from an
-edited one, and with one message where it cannot become a kernel. Functions are called on symbols here, and never
-compiled.
+A name such as "package.module:Name" comes in; the function or class goes out, with a hash of its text, or one message
+that says why it cannot become a kernel. Nothing is compiled here: functions are called on stand-ins for a kernel's
+values, which show what the functions do.
 """

@@ -19,9 +19,9 @@ import fastgd
 from campaign.attack import STALL, Attack, Found
 from campaign.kept import fault, keep
 from campaign.malformed_studies import WEIRD, _at, _damage, _places
-from fastgd.cli import runs, tunings
+from fastgd.cli import rate_searches, runs
 from fastgd.cli.choices import At
-from fastgd.search.answer import Tuning
+from fastgd.search.found_rates import FoundRates
 from fastgd.store.seal import seal
 
 STUDY: dict[str, Any] = {
@@ -118,8 +118,8 @@ def unseal(path: Path, **changes: Any) -> None:
 
 def _draw(folder: Path, kind: str) -> None:
     if kind == "tune":
-        Tuning.load(folder)
-    draw = tunings.plot if kind == "tune" else _plot
+        FoundRates.load(folder)
+    draw = rate_searches.plot if kind == "tune" else _plot
     draw(folder, kind, folder / "picture.svg")
 
 

@@ -54,11 +54,10 @@ def study_of(random: np.random.Generator) -> fastgd.Study:
 
 def planned(study: fastgd.Study) -> tuple[float, int]:
     """Return the bytes that a study is said to take, and how many trials it has."""
-    from fastgd.plan.cohorts import make_plan
-    from fastgd.plan.swarms import make_swarm_plan
+    from fastgd.plan.planner import make_plan
     from fastgd.runs.runner import load_data
 
-    plan = make_swarm_plan(study) if study.landscapes else make_plan(study, load_data(study, None, lambda _: None))
+    plan = make_plan(study) if study.landscapes else make_plan(study, load_data(study, None, lambda _: None))
     summary = plan.summary(2)
     return summary.cost.memory, summary.trials
 

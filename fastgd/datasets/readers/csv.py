@@ -1,4 +1,4 @@
-"""Text tables: pandas parses them; here are what the header says, and which line of the file a row is."""
+"""Text tables, which pandas parses: the checks of their header, and the line of the file that a row comes from."""
 
 import codecs
 import csv
@@ -19,9 +19,9 @@ from fastgd.datasets.readers.csv_keys import WHITESPACE, Csv
 from fastgd.datasets.readers.reading import Reading, check_names, opened, target_column
 from fastgd.datasets.record import Dataset, Place, row_number
 
-UNNAMED = re.compile(r"Unnamed: \d+")  # how pandas calls a column without a name, also where it writes it again
-MISSING = ("na", "n/a", "nan", "null", "none", "inf", "infinity")  # in a row of numbers; what is empty is no name
-MARKS = (";", "\t", "|", ",")  # what separates columns where it is not what was said
+UNNAMED = re.compile(r"Unnamed: \d+")  # how pandas reads, and later writes, a column without a name
+MISSING = ("na", "n/a", "nan", "null", "none", "inf", "infinity")  # in a first line that holds data
+MARKS = (";", "\t", "|", ",")  # separators that may be meant where the given one leaves a single column
 
 
 def read(file: Path, keys: Reading) -> Dataset:
@@ -39,13 +39,15 @@ def read_frame(file: Path, keys: Reading, *, has_target: bool = True) -> tuple[A
     columns, width = _check_start(file, keys, has_target)
     arguments = {key: value for key, value in options.given().items() if key != "compression"}
     if options.header_row is None and options.names is None:
-        arguments["names"] = [str(j) for j in range(width)]  # pandas' are numbers, which no key of a file can name
+        arguments["names"] = [
+            str(j) for j in range(width)
+        ]  # by default pandas names columns by numbers, and keys of a study are texts
     if isinstance(options.na_values, dict):
         arguments["na_values"] = {str(name): marks for name, marks in options.na_values.items()}
     with opened(file, options.compression) as stream, warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            # index_col: too many fields are no index
+            # index_col=False: surplus fields are an error, not an index
             frame: Any = pd.read_csv(
                 stream, index_col=False, **{**arguments, "header": options.header_row}, **options.engine
             )
@@ -189,7 +191,7 @@ def is_numeric(name: str) -> bool:
 
 
 def _longer(fields: list[str], columns: int) -> bool:
-    return any(field.strip() for field in fields[columns:])  # separators at the end of lines separate nothing
+    return any(field.strip() for field in fields[columns:])  # lines may end with separators
 
 
 def _too_many(file: Path, options: Csv) -> InputError:
@@ -241,7 +243,7 @@ def _words(line: str) -> list[str]:
 
 
 def _line(file: Path, options: Csv, row: int) -> str:
-    """Return the line of a row of the table; its number where lines are not told apart as pandas does."""
+    """Return the line of the file that a row of the table is from; the row's number where that cannot be found."""
     first = 0 if options.header_row is None else options.header_row + 1
     try:
         with opened(file, options.compression) as stream, _text(stream, options) as text:

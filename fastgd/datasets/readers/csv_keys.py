@@ -77,27 +77,7 @@ def _key(default: Any, meaning: str, written: str) -> Any:
 
 
 class Csv(BaseModel):
-    r"""What `csv = { ... }` may say; the meaning is that of `pandas.read_csv`.
-
-    Attributes
-    ----------
-    sep : str
-        What stands between fields: a character, or a regular expression such as `\s+`.
-    decimal, thousands : str
-        The marks within numbers.
-    header : int or False
-        The line of the names, from 0, without blank lines; False (in Python also None): the file has none.
-    names : list of str
-        The columns' names in place of the file's. Alone, it says that the file has no header.
-    na_values : str, number, list or table of these by column
-        What else stands for a missing value.
-    encoding, compression : str
-        Of the file; by default UTF-8, and what the name says.
-    usecols : list of str or of int
-        The columns that are read.
-    skiprows : int or list of int
-        How many lines are left out at the start, or which, from 0.
-    """
+    """What `csv = { ... }` may say; the meaning is that of `pandas.read_csv`, and each field describes its key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

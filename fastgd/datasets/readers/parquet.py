@@ -1,4 +1,4 @@
-"""Parquet: a file, or a folder of files that have the same columns, and maybe folders that name a value of one more."""
+"""Parquet: a file, or a folder of files with the same columns, where names of folders such as `fold=1` add columns."""
 
 import re
 from pathlib import Path
@@ -8,19 +8,20 @@ from urllib.parse import unquote
 from fastgd.common.errors import InputError
 from fastgd.datasets import frames
 from fastgd.datasets.arrays import build
-from fastgd.datasets.readers import lists
+from fastgd.datasets.readers import parquet_lists
 from fastgd.datasets.readers.reading import Reading, check_names, reading, target_column
 from fastgd.datasets.record import Dataset, check_memory
 
-NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # how a folder is called that has none
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # as a folder is named whose value is missing
 
 
 def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of a table of columns, or of one of lists."""
     whole, types, notes = _opened(file, keys.target)
-    if lists.is_of_lists(types, file):
-        target = lists.target(types, keys.target, file)
-        X, y = lists.read(whole.to_table(columns=[*lists.COLUMNS, target]), file, target, keys.n_features)
+    if parquet_lists.is_of_lists(types, file):
+        target = parquet_lists.target(types, keys.target, file)
+        rows = whole.to_table(columns=[*parquet_lists.COLUMNS, target])
+        X, y = parquet_lists.read(rows, file, target, keys.n_features)
         return build(str(file), X, y, notes=notes)
     if keys.n_features is not None:
         raise InputError(f"{file}: n_features = {keys.n_features} is for a table of lists; this one has columns")
@@ -43,7 +44,7 @@ def _opened(file: Path, target: str | None) -> tuple[Any, dict[str, Any], tuple[
     _check_size(file, files)
     partitions = _partitions(file, files, schema.names)
     base = str(file if file.is_dir() else file.parent)
-    # its parts are named one by one: the folders that a single file lies in are no columns of it
+    # files are listed one by one: folders around a single file must not become columns
     folders = pa.schema({name: _type_of(values) for name, values in partitions.items()})
     whole: Any = ds.dataset(
         [str(part) for part in files],
@@ -103,7 +104,7 @@ def _common_schema(files: list[Path]) -> Any:
 
 
 def _check_size(file: Path, files: list[Path]) -> None:
-    """Refuse a table that memory does not hold, by what its footers say: a value may stand for a million rows."""
+    """Refuse a table that memory does not hold, by the sizes in its footers: compressed, it may be tiny."""
     import pyarrow.parquet as pq
 
     size, rows = 0, 0

@@ -1,4 +1,4 @@
-"""Tables of points: a row for each, numbers alone, and no target."""
+"""Files of points: a row of numbers for each point, without a target."""
 
 from pathlib import Path
 

@@ -41,7 +41,7 @@ CORRUPT = (
     *(OSError, ValueError, EOFError, NotImplementedError, OverflowError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, csv.Error, tokenize.TokenError),
 )
-MOST_RATIO = 200  # of what is unpacked to the file: more is no table that somebody wrote
+MOST_RATIO = 200  # of unpacked to packed bytes: real tables do not compress as well
 UNSUSPECTED = 1 << 30  # bytes that may be unpacked whatever the ratio
 
 
@@ -110,7 +110,7 @@ def opened(file: Path, compression: str = "infer") -> Iterator[IO[bytes]]:
 
 
 class _Unpacked(io.RawIOBase):
-    """What a compressed file unpacks to; a few bytes may stand for more than there is room for."""
+    """The unpacked bytes of a compressed file; refused where they are implausibly many, or more than memory holds."""
 
     def __init__(self, file: Path, stream: IO[bytes]) -> None:
         self._file, self._stream = file, stream
@@ -135,7 +135,7 @@ class _Unpacked(io.RawIOBase):
 
 
 def check_file(file: Path) -> None:
-    """Refuse pipes and devices, which may never end, and of which no second look is to be had."""
+    """Refuse pipes and devices: they may never end, and cannot be read twice."""
     if file.exists() and not (file.is_file() or file.is_dir()):
         raise InputError(f"{file}: is a pipe or a device; data are read from files")
 
@@ -184,7 +184,7 @@ def target_column(columns: list[str], target: str | None, file: Path, advice: st
 
 
 def check_names(columns: list[str], file: Path) -> None:
-    """Refuse names that stand twice, also but for spaces: where one is the target, the other would leak it."""
+    """Refuse names that occur twice, also if they differ by spaces: a copy of the target would leak it."""
     bare = [name.strip() for name in columns]
     if len(set(bare)) == len(bare):
         return

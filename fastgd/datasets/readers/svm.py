@@ -1,4 +1,4 @@
-"""svmlight files: scikit-learn parses them; here are where columns count from, and the token that will not do."""
+"""svmlight files, which scikit-learn parses: whether columns count from 0 or 1, and which token cannot be parsed."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import IO
 
 from fastgd.common.errors import InputError
+from fastgd.common.parsing import shortened
 from fastgd.datasets.arrays import build
 from fastgd.datasets.csr import MOST_COLUMNS, check_columns
-from fastgd.datasets.frames import shown
 from fastgd.datasets.readers.reading import Reading, ZeroBased, opened, reading
 from fastgd.datasets.record import Dataset, row_number
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-BLOCK = 1 << 20  # bytes at a time
+BYTES_PER_READ = 1 << 20
 COLUMN_0 = re.compile(rb"\s[+-]?0+:")
 FROM_1 = 'columns count from 1, as there is no column 0 (zero_based = "auto")'
 
@@ -50,9 +50,9 @@ def _lines(file: Path) -> Iterator[IO[bytes]]:
 
 
 def _has_column_0(file: Path) -> bool:
-    """Whether a file has an index 0, which needs no parsing: lines are looked at where there may be one."""
+    """Whether a file has an index 0. It is searched, not parsed: only blocks with a match are looked at by line."""
     with reading(file), _lines(file) as stream:
-        while lines := stream.readlines(BLOCK):
+        while lines := stream.readlines(BYTES_PER_READ):
             may = COLUMN_0.search(b"".join(lines))
             if may and any(COLUMN_0.search(line.partition(b"#")[0]) for line in lines):
                 return True
@@ -64,7 +64,7 @@ def _tokens(line: bytes) -> list[bytes]:
 
 
 def _line(file: Path, row: int) -> str:
-    """Return the line of a row, which is not its number where there are comments or blank lines."""
+    """Return the line of the file that a row is from: comments and blank lines count too."""
     try:
         with _lines(file) as lines:
             found = next(islice((number for number, line in enumerate(lines, 1) if _tokens(line)), row, None), None)
@@ -88,7 +88,7 @@ def _bad_line(file: Path, zero_based: ZeroBased, reason: str) -> str:
             lines = lines[:half]
     token = _bad_token(_tokens(lines[0]), 0 if zero_based else 1) if lines else None
     return f"line {first}: {reason.rstrip('.')[:120]}" + (
-        "" if token is None else f"; found {shown(token.decode(errors='replace'))}"
+        "" if token is None else f"; found {shortened(token.decode(errors='replace'))}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Datasets by name and synthetic ones: what can be had without a file.
+"""Datasets by name and synthetic ones: those that need no file.
 
-Keys come in, a dataset of plain arrays goes out. Each is the same on every machine.
+A name or keys come in, a dataset of plain arrays goes out. It never depends on the machine.
 """

@@ -22,7 +22,7 @@ ORIGINS = ("JFK", "LGA")  # reference: EWR
 CARRIERS = ("9E", "AA", "B6", "DL", "EV", "FL", "MQ", "US", "VX", "WN")  # reference: UA, the largest
 SMALL_CARRIERS = ("AS", "F9", "HA", "OO", "YV")  # under 1,000 flights each
 DESTINATIONS = ("ATL", "BOS", "CLT", "DCA", "DFW", "DTW", "FLL", "LAX", "MCO", "MIA", "ORD", "SFO")  # the 12 largest
-BLOCK = 16_384  # rows at a time: their columns stay in the cache, where columns of full length cost 3 times the time
+ROWS_PER_BLOCK = 16_384  # a block's columns stay in the processor's cache; whole columns take 3 times as long
 
 
 def load() -> Dataset:
@@ -33,10 +33,10 @@ def load() -> Dataset:
     names = tuple(name for name, _ in _features({key: column[:1] for key, column in planned.items()}))
 
     X = np.empty((len(arrived), len(names)))
-    for start in range(0, len(arrived), BLOCK):
-        rows = arrived[start : start + BLOCK]
+    for start in range(0, len(arrived), ROWS_PER_BLOCK):
+        rows = arrived[start : start + ROWS_PER_BLOCK]
         block = _features({key: column[rows] for key, column in planned.items()})
-        X[start : start + BLOCK] = np.column_stack([column for _, column in block])
+        X[start : start + ROWS_PER_BLOCK] = np.column_stack([column for _, column in block])
     return build("flights", X, late, names, notes)
 
 

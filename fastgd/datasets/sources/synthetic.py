@@ -21,7 +21,7 @@ from fastgd.datasets.keys import checked
 from fastgd.datasets.record import CSR, DATASETS, Dataset, DatasetRecord, Floats, check_memory
 from fastgd.datasets.sources import zipf
 
-BLOCK = 1 << 17  # values at a time: they stay in the cache
+VALUES_PER_BLOCK = 1 << 17  # a block stays in the processor's cache
 
 
 class Synthetic(BaseModel):
@@ -93,7 +93,7 @@ class Synthetic(BaseModel):
 
     @property
     def name(self) -> str:
-        """What tells this data from other synthetic data."""
+        """A name that differs from that of other synthetic data."""
         keys = self.model_dump(exclude_defaults=True)
         return f"synthetic({', '.join(f'{key}={value}' for key, value in keys.items())})"
 
@@ -101,7 +101,7 @@ class Synthetic(BaseModel):
 def make(spec: Synthetic) -> Dataset:
     """Return the dataset. Its targets are of margins m of variance 1: m > 0, or m itself, with the noise.
 
-    Everything is element-wise: unlike a matrix product, it has the same bits for any number of threads.
+    All operations are element-wise: unlike those of a matrix product, their bits do not depend on threads.
     """
     streams = [np.random.Generator(np.random.PCG64(stream)) for stream in np.random.SeedSequence(spec.seed).spawn(3)]
     X, margin = _gaussian(spec, *streams[:2]) if spec.nonzeros is None else _sparse(spec, spec.nonzeros, *streams[:2])
@@ -122,7 +122,7 @@ def _gaussian(spec: Synthetic, shape: np.random.Generator, rows: np.random.Gener
     pairs = [_random_pairs(spec.d, shape) for _ in range(layers)]
 
     X, margin = np.empty((spec.n, spec.d)), np.empty(spec.n)
-    step = max(1, BLOCK // spec.d)
+    step = max(1, VALUES_PER_BLOCK // spec.d)
     for start in range(0, spec.n, step):
         block = X[start : start + step]
         rows.standard_normal(out=block)

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from fastgd.datasets.csr import assembled
 from fastgd.datasets.record import CSR, Floats
 
-BLOCK = 1 << 20  # values at a time: they bound the memory of what is temporary
-RACE = 4  # with fewer columns for each that a row has, all take part
+VALUES_PER_BLOCK = 1 << 20  # bounds the memory that temporary arrays take
+RACE_BELOW = 4  # columns for each non-zero of a row: with fewer, all columns draw an arrival time
 
 Columns = NDArray[np.int32]
 
@@ -19,14 +19,14 @@ def rows(n: int, d: int, nonzeros: int, exponent: float, rng: np.random.Generato
     (1 + column) ** -exponent.
     """
     columns, values = np.empty((n, nonzeros), dtype=np.int32), np.empty((n, nonzeros))
-    draw = _race if d < RACE * nonzeros else _redrawn
-    step = max(1, BLOCK // (d if draw is _race else nonzeros))
+    draw = _race if d < RACE_BELOW * nonzeros else _redrawn
+    step = max(1, VALUES_PER_BLOCK // (d if draw is _race else nonzeros))
     weights = _tails(d, exponent) if draw is _redrawn else exponent * np.log(np.arange(1.0, d + 1))
     for start in range(0, n, step):
         part = slice(start, min(n, start + step))
         columns[part] = draw(part.stop - start, nonzeros, weights, rng)
         raw = 1 - rng.random((nonzeros, part.stop - start))  # never 0
-        # Added value by value, as the sums of the dense generator are: the bits are those of any machine.
+        # Summed along the first axis, value by value: the bits do not depend on the machine.
         values[part] = (raw / np.sqrt((raw * raw).sum(axis=0))).T
     indptr = np.arange(0, n * nonzeros + 1, nonzeros)
     return assembled(values.reshape(-1), columns.reshape(-1), indptr, (n, d))
@@ -35,14 +35,14 @@ def rows(n: int, d: int, nonzeros: int, exponent: float, rng: np.random.Generato
 def margins(X: CSR, weights: Floats) -> Floats:
     """Return X w, of mean 0 and variance 1, where w is the part of `weights` at right angles to the mean row, scaled.
 
-    So the two sides are about as large without an intercept. (Rows that are all the same have margins of 0.)
+    So both classes are about as large without an intercept. (If all rows are the same, margins are 0.)
     """
     n, d = X.shape
     mean = np.bincount(X.indices, X.data, d) / n
     weights = weights - np.sum(mean * weights) / np.sum(mean * mean) * mean
     margin = np.empty(n)
     nonzeros = X.nnz // n
-    for start in range(0, n, step := max(1, BLOCK // nonzeros)):
+    for start in range(0, n, step := max(1, VALUES_PER_BLOCK // nonzeros)):
         part = slice(start * nonzeros, (start + step) * nonzeros)
         products = (X.data[part] * weights[X.indices[part]]).reshape(-1, nonzeros)
         margin[start : start + step] = np.ascontiguousarray(products.T).sum(axis=0)
@@ -67,17 +67,17 @@ def _tails(d: int, exponent: float) -> Floats:
 
 
 def _redrawn(count: int, nonzeros: int, tails: Floats, rng: np.random.Generator) -> Columns:
-    """Return the columns (count, nonzeros): independent draws, and others for those that a row has already.
+    """Return the columns (count, nonzeros): independent draws, repeated for columns that a row has already.
 
-    The draws of a row are of its columns from the first that it lacks on: the heavy columns before would be drawn again
-    and again. Whatever is drawn of these has the law of what is left.
+    A row that has the columns 0 to j - 1 draws from j on: the first columns are heavy, and would be drawn again and
+    again. This does not change the law of the draws, since a column that the row has is drawn anew in any case.
     """
     d = len(tails)
     columns: Columns = np.full((count, nonzeros), d, dtype=np.int32)  # d: not drawn yet
     todo = np.arange(count)
     while todo.size:
         part = columns[todo]
-        first = (part == np.arange(nonzeros)).sum(axis=1)  # sorted: as many as stand at their own number
+        first = (part == np.arange(nonzeros)).sum(axis=1)  # the row is sorted, and begins with 0 to first - 1
         row, place = np.nonzero(part == d)
         part[row, place] = d - 1 - np.searchsorted(tails, rng.random(len(row)) * tails[d - 1 - first[row]], "right")
         part.sort(axis=1)

@@ -1,6 +1,10 @@
 """The matrices of coasting parameters as tuples of numbers: of scalars where all lanes share them, else of vectors.
 
 Only the entries that may differ from the identity's are numbers; the rest is known while compiling, and costs nothing.
+
+Only entries that can differ from the identity's are numbers at all (`engine/coast/matrices.py`): a product of Adam's
+matrices takes some 25 multiply-adds. Where lanes differ by their rates alone, which is the common study, they share the
+matrices: those of a rate of 1, as single numbers; each lane's movement is multiplied by its rate.
 """
 
 from llvmlite import ir
@@ -9,7 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastgd.core.vectors import Mask, Vector, address, call_llvm, splat
-from fastgd.optimizers.series import TERMS
+from fastgd.optimizers.adam_series import TERMS
 
 CONTRACT = ("contract",)
 
@@ -77,7 +81,7 @@ def transform(typingctx, coast, matrix, x):
     def codegen(context, builder, sig, args):
         numbers, state = cgutils.unpack_tuple(builder, args[1]), cgutils.unpack_tuple(builder, args[2])
         about, zero = coast.value, ir.Constant(state[0].type, [0.0] * x.dtype.count)
-        of_series = {first + p for first in about.families for p in range(TERMS)}
+        of_series = {first + p for first in about.series_starts for p in range(TERMS)}
 
         def wide(number):
             return number if number is None or isinstance(number, float) else _as_vector(builder, number, x.dtype.count)
@@ -89,7 +93,7 @@ def transform(typingctx, coast, matrix, x):
                 continue
             plain = [(wide(_cell(about, numbers, i, k)), state[k]) for k in range(about.size) if k not in of_series]
             total = _sum_products(builder, plain)
-            for first in about.families:
+            for first in about.series_starts:
                 sums = [_cell(about, numbers, i, first + p) for p in range(TERMS)]
                 if any(each is not None for each in sums):
                     term = _sum_series(builder, sums, state[first], state[first + 1])
@@ -239,8 +243,8 @@ def choose(typingctx, mask, some, others):
 
 
 @intrinsic
-def alone(typingctx, coast, w):
-    """`alone(coast, w)`: the state of a parameter behind which nothing stands."""
+def state_of_parameter(typingctx, coast, w):
+    """`state_of_parameter(coast, w)`: the state of a parameter whose slots are all zero."""
     result = types.UniTuple(w, coast.value.size)
 
     def codegen(context, builder, sig, args):
@@ -251,8 +255,8 @@ def alone(typingctx, coast, w):
 
 
 @intrinsic
-def lost(typingctx, w, y, after):
-    """`lost(w, y, after)`: the lanes in which w is finite, and `after` or something in the tuple y is no number."""
+def unknown_lanes(typingctx, w, y, after):
+    """`unknown_lanes(w, y, after)`: the lanes where w is finite, and `after` or something in the tuple y is NaN."""
 
     def codegen(context, builder, sig, args):
         zero = ir.Constant(args[0].type, [0.0] * w.count)

@@ -3,6 +3,14 @@
 A window of steps is kept as a tree of products: a leaf is the matrix of one step, a node that of its two children. The
 product over any range is then made of a few nodes, without a division or a difference: exact to rounding for any
 schedule, also where a factor is zero or negative. At the window's end all parameters are brought up to date.
+
+Many steps are one product of matrices (`engine/coast/tree.py`). The matrices of a window of steps are the leaves of a
+tree, a node is the product of its children, and a parameter that missed k steps needs at most `2 log2(k)` nodes; half
+of them, those at the end of the range, are the same for all parameters, and are multiplied once a step. A first design
+took differences of prefix sums and quotients of prefix products: they lose digits where decay is strong, and fail where
+a factor is zero or negative, as `1 - lr l2` may be. A product needs neither, knows nothing of schedules to come, and is
+the same wherever calls are cut. At a window's end all parameters are brought up to date, which costs a sixteenth of
+what the entries do.
 """
 
 from typing import Any, NamedTuple
@@ -16,24 +24,24 @@ from fastgd.core.compile import jit
 from fastgd.core.static import Static, address_of, static
 from fastgd.core.vectors import load, store
 from fastgd.engine.coast.matrices import (
-    alone,
     any_lane,
     bit_length,
     choose,
     compose,
     identity,
-    lost,
     node,
     pick,
     put_node,
+    state_of_parameter,
     trailing_zeros,
     transform,
     unit,
+    unknown_lanes,
 )
 from fastgd.engine.shapes import Shape
 from fastgd.optimizers.coasting import Coast, lift_of, lower_of
-from fastgd.optimizers.compose import jitable
-from fastgd.optimizers.kernels import lane, load_slots, readout, rows, store_slots, update
+from fastgd.optimizers.rule_calls import lane, load_slots, readout, rows, store_slots, update
+from fastgd.optimizers.rule_functions import jitable
 
 # --- what the rule says -----------------------------------------------------------------------------------------------
 
@@ -44,17 +52,17 @@ def columns(coast, h, c, l2):
 
 
 def lift(coast, h, w, s):
-    """Return the state behind the parameter."""
+    """Return what stands behind the parameter in the state: what the rule makes of its slots."""
     raise NotImplementedError("called from kernels only")
 
 
 def lower(coast, h, s, y):
-    """Return the slots."""
+    """Return the slots that a state y stands for."""
     raise NotImplementedError("called from kernels only")
 
 
 def drift(coast, shape, mean, at):
-    """Return (the estimator's gradient,), or ()."""
+    """Return (the constant gradient that an estimator adds,), or ()."""
     raise NotImplementedError("called from kernels only")
 
 
@@ -93,8 +101,17 @@ def _drift(coast, shape, mean, at):
 # --- the tree ---------------------------------------------------------------------------------------------------------
 
 
+class Missed(NamedTuple):
+    """The steps start <= i < end of a window of `size` steps, which a parameter at `at` of the state has missed."""
+
+    start: Any
+    end: Any
+    size: Any
+    at: Any
+
+
 @jit
-def keep(coast, shape, hyper, c, kept_c, kept_h, at):
+def keep_quantities(coast, shape, hyper, c, kept_c, kept_h, at):
     """Keep the quantities of the step `at` of the window, and the hyper-parameters where they are scheduled."""
     L = static(shape, "lanes")
     counts = (static(coast, "coefficients") * L, (static(coast, "hyper") + 1) * L)
@@ -106,7 +123,7 @@ def keep(coast, shape, hyper, c, kept_c, kept_h, at):
 
 
 @jit
-def remember(coast, shape, hyper, c, nodes, rights, at, size):
+def keep_matrix(coast, shape, hyper, c, nodes, rights, at, size):
     """Keep the matrix of the step `at` (from 0) of the window of `size` steps, with the products that it completes.
 
     `hyper` is the half for weights, after its scheduled values of the step, and c the step's quantities.
@@ -149,8 +166,8 @@ def product(coast, shape, nodes, rights, start, end, size, v):
 
 
 @jit
-def travel(coast, shape, nodes, rights, start, end, size, v, x):
-    """Return the state x after these steps, of lanes with matrices of their own."""
+def apply_nodes(coast, shape, nodes, rights, start, end, size, v, x):
+    """Return the state x after the steps start <= i < end, where each lane has its own matrices."""
     level, last = trailing_zeros(start), bit_length(start ^ end)
     while level < last:
         x = transform(coast, node(coast, shape, nodes, (size + start) >> level, v), x)
@@ -159,18 +176,18 @@ def travel(coast, shape, nodes, rights, start, end, size, v, x):
     return transform(coast, node(coast, shape, rights, last, v), x)
 
 
-def together(coast, shape, nodes, rights, start, end, size):
-    """Return what all lanes share of a range of steps: its matrix, or nothing."""
+def shared_matrix(coast, shape, nodes, rights, start, end, size):
+    """Return the matrix of a range of steps where all lanes share it, else ()."""
     raise NotImplementedError("called from kernels only")
 
 
-def arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
+def state_after(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
     """Return the state x after a range of steps."""
     raise NotImplementedError("called from kernels only")
 
 
-@overload(together, strict=False, inline="always")
-def _together(coast, shape, nodes, rights, start, end, size):
+@overload(shared_matrix, strict=False, inline="always")
+def _shared_matrix(coast, shape, nodes, rights, start, end, size):
     if coast.value.shared:
         return lambda coast, shape, nodes, rights, start, end, size: product(
             coast, shape, nodes, rights, start, end, size, 0
@@ -178,14 +195,14 @@ def _together(coast, shape, nodes, rights, start, end, size):
     return lambda coast, shape, nodes, rights, start, end, size: ()
 
 
-@overload(arrive, strict=False, inline="always")
-def _arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
-    if not coast.value.shared and coast.value.families:  # a series is summed over the whole range
+@overload(state_after, strict=False, inline="always")
+def _state_after(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
+    if not coast.value.shared and coast.value.series_starts:  # a series is summed over the whole range
         return lambda coast, shape, nodes, rights, shared, ratio, start, end, size, v, x: transform(
             coast, product(coast, shape, nodes, rights, start, end, size, v), x
         )
     if not coast.value.shared:
-        return lambda coast, shape, nodes, rights, shared, ratio, start, end, size, v, x: travel(
+        return lambda coast, shape, nodes, rights, shared, ratio, start, end, size, v, x: apply_nodes(
             coast, shape, nodes, rights, start, end, size, v, x
         )
 
@@ -214,47 +231,47 @@ def replay(coast, shape, hyper, kept_c, kept_h, start, end, v, w, s):
     return w, s
 
 
-def mend(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, y, before, after):
-    """Return `after`, a parameter and its slots; where the state y was unknown, after steps taken one by one."""
+def replay_unknown(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, missed, v, y, before, after):
+    """Return `after`, a parameter and its slots; where the state y was unknown, take the steps one by one instead."""
     raise NotImplementedError("called from kernels only")
 
 
-@overload(mend, strict=False, inline="always")
-def _mend(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, y, before, after):
+@overload(replay_unknown, strict=False, inline="always")
+def _replay_unknown(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, missed, v, y, before, after):
     if not coast.value.replays:
-        return lambda coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, y, before, after: after
-    rests = 0 in coast.value.ones  # once nothing behind it has a say
+        return lambda coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, missed, v, y, before, after: after
+    rests = 0 in coast.value.ones  # a parameter stays where it is once its slots no longer move it
 
-    def mended(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, y, before, after):
-        unknown = lost(before[0], y, after[0])
+    def mended(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, missed, v, y, before, after):
+        unknown = unknown_lanes(before[0], y, after[0])
         if not any_lane(unknown):
             return after
-        start, end, size, _ = span
+        start, end, size, _ = missed
         stop = min(end, start + horizon)
         w, s = replay(coast, shape, hyper, kept_c, kept_h, start, stop, v, before[0], before[1])
         if stop < end:
             s = after[1]
             if not rests:
-                w = travel(coast, shape, nodes, rights, stop, end, size, v, alone(coast, w))[0]
+                w = apply_nodes(coast, shape, nodes, rights, stop, end, size, v, state_of_parameter(coast, w))[0]
         return np.where(unknown, w, after[0]), choose(unknown, s, after[1])
 
     return mended
 
 
 @jit(inline="always")
-def coasted(coast, shape, nodes, rights, ratio, kept_c, kept_h, horizon, shared, mean, hyper, span, v, w, s):
-    """Return a parameter and its slots after the steps span[0] <= i < span[1] of the window of span[2]; of lanes at v.
+def coasted(coast, shape, nodes, rights, ratio, kept_c, kept_h, horizon, shared, mean, hyper, missed, v, w, s):
+    """Return a parameter and its slots after the steps that it has missed, in the lanes at v.
 
-    span[3] is where the parameter stands; what comes before is the tile's part of `Past`. No arrays in tuples: taking
-    them out would count their references.
+    nodes, rights, ratio, kept_c, kept_h are the tile's rows of `WindowArrays`. They are arguments of their own, since
+    taking an array out of a tuple would count its references.
     """
-    start, end, size, at = span
+    start, end, size, at = missed
     h = lane(coast, shape, hyper, v)
     y = lift(coast, h, w, s)
     x = (w, *y, *drift(coast, shape, mean, at))
-    x = arrive(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x)
+    x = state_after(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x)
     after = (x[0], lower(coast, h, s, x[1:]))
-    return mend(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, span, v, y, (w, s), after)
+    return replay_unknown(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, missed, v, y, (w, s), after)
 
 
 @jit
@@ -262,7 +279,7 @@ def catch_up(
     coast, shape, state, hyper, mean, features, first, count, stride, last, nodes, rights, ratio, kept_c, kept_h,
     horizon, now, size,
 ):  # fmt: skip
-    """Bring some parameters up to date: to `now` steps of the window. The next step is theirs."""
+    """Bring the parameters of some features up to date: to `now` steps of the window; they take the next step, too."""
     L = static(shape, "lanes")
     own = features[first : first + count]
     for u in range(count):
@@ -270,11 +287,11 @@ def catch_up(
         start = np.int64(last[np.uint64(j)])
         last[np.uint64(j)] = now + 1
         if start < now:
-            shared = together(coast, shape, nodes, rights, start, now, size)
+            shared = shared_matrix(coast, shape, nodes, rights, start, now, size)
             for v in range(0, L, static(shape, "width")):
                 at = j * L + v
                 w, s = load(shape, state, at), load_slots(coast, shape, state, at, stride)
-                span = (start, now, size, at)
+                missed = Missed(start, now, size, at)
                 w, s = coasted(
                     coast,
                     shape,
@@ -287,7 +304,7 @@ def catch_up(
                     shared,
                     mean,
                     hyper,
-                    span,
+                    missed,
                     v,
                     w,
                     s,
@@ -308,23 +325,23 @@ def read_block(coast, shape, state, hyper, count, stride, out, at):
 
 
 class CoastCalls(NamedTuple):
-    """What a driver calls where parameters coast, by address."""
+    """What is called where parameters coast, by address; 0 where there is nothing to do."""
 
     catch_up: Any
-    remember: Any
-    keep: Any
-    read: Any
+    keep_matrix: Any
+    keep_quantities: Any
+    read_block: Any
 
 
 def coast_calls_of(coast: Coast, shape: Shape, dtype: Any) -> CoastCalls:
-    """Compile, or load, what drivers of this shape call."""
+    """Compile, or load from the cache, what drivers of this shape call."""
     array, n = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C"), types.int64
     features, kinds = types.Array(types.int32, 1, "C"), (numba.typeof(Static(coast)), numba.typeof(Static(shape)))
     window = (array,) * 5
     touched = (array, array, array, features, n, n, n, features, *window, n, n, n)
     return CoastCalls(
         address_of(catch_up, (*kinds, *touched)),
-        address_of(remember, (*kinds, array, array, array, array, n, n)),
-        address_of(keep, (*kinds, array, array, array, array, n)) if coast.replays else 0,
+        address_of(keep_matrix, (*kinds, array, array, array, array, n, n)),
+        address_of(keep_quantities, (*kinds, array, array, array, array, n)) if coast.replays else 0,
         address_of(read_block, (*kinds, array, array, n, n, array, n)),
     )

@@ -214,7 +214,7 @@ def _emit_sparse_sums(builder, shape, pointers, start, end, sums, chains: int):
 
 
 def _add_all(builder, values):
-    """The sum of the chains, pair by pair."""
+    """Return the sum of the chains, added in pairs."""
     while len(values) > 1:
         values = [builder.fadd(a, b) for a, b in zip(values[::2], values[1::2], strict=True)]
     return values[0]

@@ -8,10 +8,10 @@ import numpy as np
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import cast, load, prefetch, store, zeros
-from fastgd.engine.arrays import MOST_ROWS
+from fastgd.engine.arrays import MOST_BLOCK_ROWS
 from fastgd.engine.linear.blocks import gradient_block, margin_block
 
-COLUMNS = 128  # features whose weights stay in the cache while all rows of a chunk pass over them
+CACHED_FEATURES = 128  # features whose weights stay in the cache while all rows of a chunk pass over them
 
 
 @jit
@@ -24,7 +24,7 @@ def gather(data, low, count, scratch):
         row = data.order[low + i]
         scratch.offsets[i] = np.int64(row) * data.d
         scratch.y[i] = data.y[row]
-    for i in range(count, count + MOST_ROWS):
+    for i in range(count, count + MOST_BLOCK_ROWS):
         scratch.offsets[i] = scratch.offsets[count - 1]
 
 
@@ -39,27 +39,27 @@ def prefetch_rows(data, low, high):
 
 
 @jit
-def margins(shape, data, count, W, intercept, scratch, ahead):
+def margins(shape, data, count, W, scratch, ahead):
     """Z (count, L) = X W + intercept, for the rows that were gathered.
 
-    Meanwhile rows ahead[0] : ahead[1] are prefetched, at most as many as are passed.
+    Meanwhile the rows of the `RowRange` ahead are prefetched, at most as many as are passed.
     """
     L, block, Z, d = static(shape, "lanes"), static(shape, "rows"), scratch.Z, data.d
     whole = -(-count // block) * block if count >= block else 0
     for v in range(0, L, static(shape, "width")):
-        bias = load(shape, W, d * L + v) if intercept else zeros(shape, W)
+        bias = load(shape, W, d * L + v) if data.intercept else zeros(shape, W)
         for i in range(max(count, whole)):
             store(Z, i * L + v, bias)
-    for j in range(0, d, COLUMNS):
-        inner = min(COLUMNS, d - j)
+    for j in range(0, d, CACHED_FEATURES):
+        inner = min(CACHED_FEATURES, d - j)
         for g in range(0, L, static(shape, "group")):
             for i in range(0, whole, block):
                 if j + g == 0:
-                    prefetch_rows(data, ahead[0] + i, min(ahead[0] + i + block, ahead[1]))
+                    prefetch_rows(data, ahead.first + i, min(ahead.first + i + block, ahead.end))
                 margin_block(shape, "rows", data.X, scratch.offsets, i, j, inner, W, j * L + g, Z, i * L + g)
             for i in range(whole, count):
                 if j + g == 0:
-                    prefetch_rows(data, ahead[0] + i, min(ahead[0] + i + 1, ahead[1]))
+                    prefetch_rows(data, ahead.first + i, min(ahead.first + i + 1, ahead.end))
                 margin_block(shape, "one", data.X, scratch.offsets, i, j, inner, W, j * L + g, Z, i * L + g)
 
 
@@ -85,7 +85,7 @@ def add_intercept_gradient(shape, count, Z, G, g):
 
 
 @jit
-def add_gradient(shape, data, count, intercept, scratch, G):
+def add_gradient(shape, data, count, scratch, G):
     """Add to G (d + intercept, L) the whole gradient of the rows that were gathered."""
     L, block, d = static(shape, "lanes"), static(shape, "rows"), data.d
     j = 0
@@ -93,7 +93,7 @@ def add_gradient(shape, data, count, intercept, scratch, G):
         features = block if j + block <= d else 1
         add_feature_gradients(shape, data, j, features, count, scratch, G, j * L)
         j += features
-    if intercept:
+    if data.intercept:
         add_intercept_gradient(shape, count, scratch.Z, G, d * L)
 
 

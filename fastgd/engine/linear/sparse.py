@@ -27,17 +27,17 @@ def row_margins(shape, X, indices, first, entries, W, bias, Z, z):
 
 
 @jit
-def margins(shape, data, count, W, intercept, scratch, ahead):
+def margins(shape, data, count, W, scratch, ahead):
     """Z (count, L) = X W + intercept, for the rows that were gathered."""
     L = static(shape, "lanes")
-    bias = data.d * L if intercept else -1
+    bias = data.d * L if data.intercept else -1
     for i in range(count):
         first, end = data.indptr[scratch.offsets[i]], data.indptr[scratch.offsets[i] + 1]
         row_margins(shape, data.X, data.indices, first, end - first, W, bias, scratch.Z, i * L)
 
 
 @jit
-def add_gradient(shape, data, count, intercept, scratch, G):
+def add_gradient(shape, data, count, scratch, G):
     """Add to G (d + intercept, L), which may be float64, the gradient of the rows that were gathered; R is in Z."""
     L, Z = static(shape, "lanes"), scratch.Z
     for i in range(count):
@@ -47,7 +47,7 @@ def add_gradient(shape, data, count, intercept, scratch, G):
             x, at = values[k], np.int64(features[k]) * L
             for v in range(0, L, static(shape, "width")):
                 store(G, at + v, load(shape, G, at + v) + cast(load(shape, Z, i * L + v), G) * x)
-    if intercept:
+    if data.intercept:
         add_intercept_gradient(shape, count, Z, G, data.d * L)
 
 

@@ -2,6 +2,13 @@
 
 A step of one row takes some 200 ns, so a tile takes many at a time, and what a step works with is looked up before the
 first: a view of an array, or an array in a tuple, costs a count of references each time.
+
+Dense and sparse rows share every driver but one: `by_rows` chooses the products by the rows' type, so large batches,
+evaluations, line searches and dense updates are the same text. The driver of sparse mini-batches (`sparse_steps.py`)
+takes many steps of one tile at a time and looks up what it works with before the first: with b = 1 a step takes some
+300 ns, and each view of an array, or array taken from a tuple, would cost 5 to 10 (its references are counted). A row's
+margins stay in registers, spread over several sums, because a chain of 75 multiply-adds would take as long as
+everything else together; the parameters of the next row are prefetched while this one's are updated.
 """
 
 from typing import Any, NamedTuple
@@ -11,23 +18,24 @@ import numpy as np
 from fastgd.core.compile import jit
 from fastgd.core.static import call_at, static
 from fastgd.core.vectors import load, store, total, zeros
-from fastgd.engine.arrays import CHUNK, PLAIN
+from fastgd.engine.arrays import CHUNK_ROWS, PLAIN
 from fastgd.engine.linear.dense import add_intercept_gradient
 from fastgd.engine.linear.sparse import row_margins
-from fastgd.engine.linear.sums import clear
-from fastgd.engine.linear.tile_steps import blend, note_bad, recall
+from fastgd.engine.linear.tile_steps import recall
+from fastgd.engine.row_sums import clear
+from fastgd.engine.rule_steps import blend, note_bad
 
-STEPS = 256  # whose features are listed before the worker turns to its next tile
-ROWS = 4096  # taken one at a time before it does: what a tile needs most stays in the cache
+LISTED_STEPS = 256  # steps whose features are listed before the worker turns to its next tile
+TURN_STEPS = 4096  # steps of one row each before it does so: what the tile uses most then stays in the cache
 
 
 class Touched(NamedTuple):
-    """The features of batches, a worker's memory; of single rows, the data's own lists serve.
+    """A worker's lists of the features of its batches; where a batch is one row, the row's own list is used.
 
     places : (d,) int32, where a feature stands in the list of its batch, while that is made; else -1
     features : (most,) int32, the lists of some batches, one after another
     local : (most,) int32, for each entry of their rows the place of its feature in its batch's list
-    ends : (STEPS + 1, 2) int64, where each batch's list and entries begin
+    ends : (LISTED_STEPS + 1, 2) int64, where each batch's list and entries begin
     G : (most * L,), the gradients of a batch's features
     """
 
@@ -42,7 +50,7 @@ class Touched(NamedTuple):
 def collect(data, first, steps, b, touched):
     """List the features of batches, each once, for as many of the steps as there is room for; return their number."""
     features, entries, n, most = 0, 0, data.order.shape[0], touched.local.shape[0]
-    for step in range(min(steps, STEPS)):
+    for step in range(min(steps, LISTED_STEPS)):
         start = (first + step) * b
         begin, entry = features, entries
         for i in range(start, min(start + b, n)):
@@ -63,7 +71,7 @@ def collect(data, first, steps, b, touched):
         for u in range(begin, features):
             touched.places[touched.features[u]] = -1
         touched.ends[step + 1, 0], touched.ends[step + 1, 1] = features, entries
-    return min(steps, STEPS)
+    return min(steps, LISTED_STEPS)
 
 
 @jit
@@ -108,15 +116,30 @@ def add_gradients(shape, X, indptr, order, low, rows, local, entry, Z, G):
     return entry
 
 
-@jit
-def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, intercept):
-    """Take steps with one tile.
+class TileSpan(NamedTuple):
+    """Steps of one tile between two turns of its worker.
 
-    span: (first batch of the epoch, number of steps, t of the first, its place among the scheduled values, batch size,
-    steps of the window that were taken before, its size)
+    batch : the first batch, counted within the epoch
+    t : the first step, counted within the run from 1
+    place : its place among the scheduled values
+    taken, size : the steps of the window that were taken before the first, and those that it has room for
     """
+
+    batch: Any
+    steps: Any
+    t: Any
+    place: Any
+    batch_size: Any
+    taken: Any
+    size: Any
+
+
+@jit
+def tile_steps(calls, shape, data, lanes, window, touched, scratch, span, tile):
+    """Take the steps of a `TileSpan`."""
     first_batch, steps, t, place, b, taken, size = span
     X, indices, indptr, y, order, n, d = data.X, data.indices, data.indptr, data.y, data.order, data.y.shape[0], data.d
+    rule, coast, intercept = calls.rule, calls.coast, data.intercept
     state, hyper, memory, bad = lanes.state[tile], lanes.hyper[tile], lanes.memory[tile], lanes.bad[tile]
     scheduled, which, estimator = lanes.scheduled.reshape(-1), lanes.which, lanes.estimator
     exact, exact_c = lanes.exact[tile], scratch.exact_c
@@ -127,31 +150,31 @@ def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, in
     L, kind, tiles, values = static(shape, "lanes"), X.dtype.type, lanes.state.shape[0], which.shape[1]
     stride, bias, last = (d + intercept) * L, d * L if intercept else -1, lanes.scheduled.shape[0] - 1
     single = b == 1 and estimator == PLAIN
-    last_steps, nodes, rights, ratio = past.last[tile], past.nodes[tile], past.rights[tile], past.ratio[tile]
-    kept_c, kept_h, horizon = past.kept_c[tile], past.kept_h[tile], past.horizon
-    of_one, memory_of_one, c_of_one = past.hyper[tile], past.memory[tile], past.c[tile]
-    exact_of_one, exact_c_of_one = past.exact[tile], past.exact_c[tile]
-    scheduled_of_one, weights_of_one = past.scheduled.reshape(-1), of_one[: of_one.shape[0] // 2]
+    last_steps, nodes, rights, ratio = window.last[tile], window.nodes[tile], window.rights[tile], window.ratio[tile]
+    kept_c, kept_h, horizon = window.kept_c[tile], window.kept_h[tile], window.horizon
+    of_one, memory_of_one, c_of_one = window.hyper[tile], window.memory[tile], window.c[tile]
+    exact_of_one, exact_c_of_one = window.exact[tile], window.exact_c[tile]
+    scheduled_of_one, weights_of_one = window.scheduled.reshape(-1), of_one[: of_one.shape[0] // 2]
     for step in range(steps):
         now, start = taken + step, (first_batch + step) * b
         rows = min(b, n - start)
         scale, share = kind(1.0 / rows), kind(rows / n)
         at = (min(place + step, last) * tiles + tile) * values * L
-        if calls.begin:
-            call_at(calls.begin, shape, (hyper, exact, scheduled, at, which, memory, t + step, exact_c, c))
+        if rule.begin:
+            call_at(rule.begin, shape, (hyper, exact, scheduled, at, which, memory, t + step, exact_c, c))
         begin, count = (
             entries_of(indptr, order, start) if single else (ends[step, 0], ends[step + 1, 0] - ends[step, 0])
         )
-        if calls.catch_up:
-            call_at(calls.catch_up, shape, (
+        if coast.catch_up:
+            call_at(coast.catch_up, shape, (
                 state, of_weights, mean, indices if single else features, begin, count, stride, last_steps, nodes,
                 rights, ratio, kept_c, kept_h, horizon, now, size,
             ))  # fmt: skip
         clear(shape, G, 0, 0 if single else count)
         clear(shape, bias_gradient, 0, 1)
         entry = ends[step, 1]
-        for low in range(start, start + rows, CHUNK):
-            some = min(CHUNK, start + rows - low)
+        for low in range(start, start + rows, CHUNK_ROWS):
+            some = min(CHUNK_ROWS, start + rows - low)
             batch_margins(shape, X, indices, indptr, order, y, low, some, state, bias, Z, targets)
             call_at(data.residuals, shape, (Z, targets, some, scale if estimator == PLAIN else kind(1.0), check))
             if not_finite(shape, check):
@@ -171,28 +194,28 @@ def tile_steps(calls, shape, data, lanes, past, touched, scratch, span, tile, in
             call_at(calls.touched, shape, (state, of_weights, c, features, begin, count, stride, G))
         if intercept:
             blend(shape, estimator, mean, d * L, 1, share, bias_gradient, 0)
-            call_at(calls.apply, shape, (state, of_intercept, c, d, 1, stride, bias_gradient, 0))
-        if calls.keep:
-            call_at(calls.keep, shape, (of_weights, c, kept_c, kept_h, now))
-        if calls.remember and calls.shared:
-            if calls.begin:
-                call_at(calls.begin, shape, (
+            call_at(rule.apply, shape, (state, of_intercept, c, d, 1, stride, bias_gradient, 0))
+        if coast.keep_quantities:
+            call_at(coast.keep_quantities, shape, (of_weights, c, kept_c, kept_h, now))
+        if coast.keep_matrix and calls.shared:
+            if rule.begin:
+                call_at(rule.begin, shape, (
                     of_one, exact_of_one, scheduled_of_one, at, which, memory_of_one, t + step, exact_c_of_one, c_of_one
                 ))  # fmt: skip
-            call_at(calls.remember, shape, (weights_of_one, c_of_one, nodes, rights, now, size))
-        elif calls.remember:
-            call_at(calls.remember, shape, (of_weights, c, nodes, rights, now, size))
+            call_at(coast.keep_matrix, shape, (weights_of_one, c_of_one, nodes, rights, now, size))
+        elif coast.keep_matrix:
+            call_at(coast.keep_matrix, shape, (of_weights, c, nodes, rights, now, size))
 
 
 @jit
-def advance(calls, shape, data, lanes, past, touched, scratch, span, intercept):
-    """Take steps with the tiles of one worker; span as for dense rows, then the steps of the window and its size."""
-    worker, workers, first, steps, t, b, before, size = span
-    taken, alone = 0, b == 1 and lanes.estimator == PLAIN
+def advance(calls, shape, data, lanes, window, touched, scratch, span, taken_before, size):
+    """Take the steps of a `StepSpan`, some at a time with one tile after another; the window's as in `TileSpan`."""
+    steps, b = span.steps, span.batch_size
+    taken, of_one_row = 0, span.batch_size == 1 and lanes.estimator == PLAIN
     while taken < steps:
         left = steps - taken
-        some = min(ROWS, left) if alone else collect(data, first + taken, left, b, touched)
-        for tile in range(worker, lanes.state.shape[0], workers):
-            part = (first + taken, some, t + taken, taken, b, before + taken, size)
-            tile_steps(calls, shape, data, lanes, past, touched, scratch, part, tile, intercept)
+        some = min(TURN_STEPS, left) if of_one_row else collect(data, span.batch + taken, left, b, touched)
+        for tile in range(span.worker, lanes.state.shape[0], span.workers):
+            part = TileSpan(span.batch + taken, some, span.t + taken, taken, b, taken_before + taken, size)
+            tile_steps(calls, shape, data, lanes, window, touched, scratch, part, tile)
         taken += some

@@ -1,47 +1,45 @@
 """A cohort in memory: its lanes' parameters and slots, advanced, measured and retired together."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from fastgd.common.properties import cached_property
 from fastgd.core.static import Static
-from fastgd.core.threads import CALL_SECONDS, Threads, call
+from fastgd.core.threads import Threads
 from fastgd.core.vectors import aligned
 from fastgd.engine.arrays import (
-    CHUNK,
+    CHUNK_ROWS,
     PLAIN,
     SAGA,
     SNAPSHOT,
     SVRG,
+    ApplySpan,
+    GradientSums,
     Lanes,
-    Rows,
+    PartSpan,
     Scratch,
-    SparseRows,
-    make_rows,
+    StepSpan,
     part_rows,
 )
-from fastgd.engine.coast.touching import Touching
-from fastgd.engine.linear import single_steps, tile_steps
-from fastgd.engine.linear.tile_steps import BLOCKS
-from fastgd.engine.loss_kernels import losses_address, residuals_address
+from fastgd.engine.calls import KernelCall, Pace
+from fastgd.engine.coast.window import Coasting, CoastingWindow
+from fastgd.engine.lanes import Captured, LaneState
 from fastgd.engine.rows.evaluation import Evaluation, Measures
-from fastgd.engine.rows.line_search import DirectionLine
-from fastgd.engine.rows.order import identity, shuffle, start_values
+from fastgd.engine.rows.order import identity, shuffle
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.rule_kernels import Calls, calls_of, read_iterate
+from fastgd.engine.rule_steps import apply_gradients
 from fastgd.engine.tiles import TileLayout, is_double, make_scratch
-from fastgd.optimizers.coasting import STEP
+from fastgd.optimizers.coasting import Coast
 from fastgd.problems import Loss
 
 Array = npt.NDArray[Any]
 
 ESTIMATORS = {"none": PLAIN, "svrg": SVRG, "saga": SAGA}
-MOST_SCHEDULED = 1 << 20  # values that a call with a schedule per step takes along
+MOST_SCHEDULED = 1 << 20  # scheduled values that are given to one kernel call
 
 
 class ScheduleValues(Protocol):
@@ -51,15 +49,70 @@ class ScheduleValues(Protocol):
 
     def reference(self, first: int, steps: int) -> Array:
         """Return (steps, m) or (1, m), the values of a lane whose rate is 1."""
-        ...
 
     def __call__(self, first: int, steps: int) -> Array:
         """Return (steps, m, G) from step `first` (from 0) on, or (1, m, G) where nothing changes within an epoch."""
-        ...
+
+
+class AnyCohort(Protocol):
+    """What a run needs of a cohort: of one that trains, or of a baseline's.
+
+    Attributes
+    ----------
+    spec : CohortSpec
+    d : int
+        Features.
+    line : DirectionLine, optional
+        The line search's rates and evaluations.
+    """
+
+    spec: CohortSpec
+    d: int
+    line: Any
+
+    @property
+    def t(self) -> int:
+        """Steps taken."""
+
+    @property
+    def alive(self) -> Array:
+        """The lanes that still run, as positions in the spec: the order of everything that is returned."""
+
+    def compile(self, gradient_norm: bool = False, measures: Sequence[Loss] = ()) -> None:
+        """Compile, or load from the cache, every kernel that the cohort calls; the loss is always measured."""
+
+    def advance(self, steps: int, poll: Callable[[], None] = lambda: None) -> None:
+        """Take steps, in calls of some 50 ms; `poll` is called after each."""
+
+    def parameters(self, which: Array | None = None) -> Array:
+        """Return the reported iterates (alive, parameters) in float64; `which`: of these positions only."""
+
+    def value_of(self, name: str) -> Array:
+        """Return a hyper-parameter (alive,): what its schedule gave it in the last step."""
+
+    def first_bad_step(self) -> Array:
+        """Return the first step with a residual that was not finite (alive,), or 0."""
+
+    def measure(
+        self, rows: Sequence[tuple[Any, Array, Sequence[Loss]]], poll: Callable[[], None] = lambda: None
+    ) -> Measures:
+        """Sum measures over sets of rows (X, y, measures) at the reported iterates; changes no state."""
+
+    def gradient_norm(self, poll: Callable[[], None] = lambda: None) -> Array:
+        """Return the norm of the objective's gradient over all training rows at the reported iterates (alive,)."""
+
+    def retire(self, keep: Array) -> None:
+        """Go on with some lanes only: `keep` (alive,) bool. The others' bits stay as they are."""
+
+    def capture(self) -> Captured:
+        """Return arrays and whole numbers with which a fresh cohort goes on from here, bit for bit."""
+
+    def restore(self, captured: Mapping[str, Any]) -> None:
+        """Go on from what `capture` returned, in a cohort of the same spec and rows that has taken no step."""
 
 
 class Cohort:
-    """Trials that share one pass over the data.
+    """Trials that share one pass over the data; see `AnyCohort` for what it does.
 
     Parameters
     ----------
@@ -73,10 +126,9 @@ class Cohort:
 
     Attributes
     ----------
-    alive : ndarray of int
-        The lanes (columns of the spec) that still run, in the order of everything that is returned.
-    t : int
-        Steps taken.
+    state : LaneState
+    window : CoastingWindow, optional
+        Where a step touches the parameters of its batch alone.
     """
 
     def __init__(
@@ -84,73 +136,91 @@ class Cohort:
     ) -> None:
         self.spec, self.threads, self.schedule = spec, threads, schedule
         self.dtype = X.dtype
-        self.t = 0
-        self.alive = np.arange(len(spec.hyper))
-        self.places = self.alive.copy()
         self.n, self.d = X.shape
-        self.layout = TileLayout(spec.kernel, X.dtype.itemsize, self.d, spec.intercept)
-        order = np.empty(self.n, np.int32) if spec.shuffled else identity(self.n)
-        self.rows = make_rows(X, y, order)
-        self.entries = max(1.0, self.rows.X.size / self.n)  # of a row
+        self.layout = TileLayout(spec.kernel, X.dtype.itemsize, spec.model.groups(self.d))
+        self._order = np.empty(self.n, np.int32) if spec.shuffled else identity(self.n)
         self._ordered: int | None = None if spec.shuffled else -1
+        self.kernels = spec.model.kernels(spec.loss, X, y, self._order, self.layout)
+        self._row_work = self.kernels.row_work(self.kernels.rows)
         self._rule, self._shape = Static(spec.rule), Static(self.layout.shape)
         names, penalties = list(spec.rule.fields), spec.rule.penalties
         driven = [names.index(name) for name in spec.scheduled]
-        of_intercept = [-1 if name in penalties else row for name, row in zip(spec.scheduled, driven, strict=True)]
-        self._which = np.array([driven, of_intercept], np.int64)
-        sparse = spec.kernel.sparse and not spec.kernel.parts and spec.untouched != STEP
-        self.touching = Touching(self) if sparse else None
-        self._allocate(len(self.alive))
-        start = start_values(spec.init, spec.seed, self.d + spec.intercept)
+        of_others = [-1 if name in penalties else row for name, row in zip(spec.scheduled, driven, strict=True)]
+        self._which = np.array([driven, of_others], np.int64)
+        self.window = self._make_window() if spec.touches else None
+        self._allocate(np.arange(len(spec.hyper)))
+        start = spec.model.start(spec.init, spec.seed, self.d)
         W = np.broadcast_to(start[:, None], (len(start), len(self.alive)))
         for row, values in enumerate((W, *spec.rule.start(spec.hyper, W))):
             self.layout.put(self.layout.blocks(self.lanes.state, row), values)
-        self.rate = 2e9  # multiply-adds a second, until the first call is timed
+        self._pace = Pace(threads)
         self._snapshot_at = -1  # the step before which the estimator's table was last filled
-        self._evaluation = Evaluation(self)
-        self.line = DirectionLine(self) if spec.line_search else None
+        self._evaluation = Evaluation(self.kernels, threads)
+        self.line = self.kernels.line(spec, threads) if spec.line_search else None
 
-    def _allocate(self, count: int, kept: tuple[Array, Array, Array] | None = None) -> None:
-        """Make room for so many lanes; `kept`: state, table and mean, where they are there already."""
-        tiles, L = self.spec.kernel.tiles(count), self.layout.shape.lanes
-        rule, parameters = self.spec.rule, self.layout.parameters
-        self._members = self.alive  # the lanes in the tiles: those that end stay there until a tile is free
-        values = self.spec.hyper_rows(self.dtype)[:, :, self.alive].reshape(-1, count)
-        hyper = self.layout.spread(values, self.dtype)
+    @property
+    def t(self) -> int:
+        """Steps taken."""
+        return self.state.t
+
+    @property
+    def alive(self) -> Array:
+        """The lanes that still run, as positions in the spec."""
+        return self.state.alive
+
+    @property
+    def places(self) -> Array:
+        """Where they stand in the tiles."""
+        return self.state.places
+
+    @property
+    def lanes(self) -> Lanes:
+        """The arrays that kernels work on."""
+        return self.state.arrays
+
+    def _make_window(self) -> CoastingWindow:
+        spec, names = self.spec, list(self.spec.rule.fields)
+        coast, one, rates = None, spec.hyper_rows(self.dtype)[:, :, 0].copy(), np.zeros(0)
+        if isinstance(spec.untouched, Coast):
+            coast = spec.untouched
+            if coast.shared:
+                rates, one[:, names.index("lr")] = spec.hyper[:, names.index("lr")], 1.0
+        return CoastingWindow(Coasting(coast, spec.rule, spec.window, spec.scheduled, rates, one), self.d, self.threads)
+
+    def _allocate(self, alive: Array, kept: tuple[Array, Array, Array] | None = None, t: int = 0) -> None:
+        """Make room for some lanes; `kept`: state, table and mean, where they are there already."""
+        count, spec, rule, layout = len(alive), self.spec, self.spec.rule, self.layout
+        tiles, L, parameters = spec.kernel.tiles(count), layout.shape.lanes, layout.parameters
+        values = spec.hyper_rows(self.dtype)[:, :, alive].reshape(-1, count)
+        hyper = layout.spread(values, self.dtype)
         memory = np.array(rule.memory, np.float64)
-        estimated = 0 if self.spec.estimator == "none" else parameters
+        estimated = 0 if spec.estimator == "none" else parameters
         state, table, mean = kept or (
             aligned((tiles, (1 + rule.slots) * parameters * L), self.dtype),
             aligned((tiles, self.n * L if estimated else 0), self.dtype),
             aligned((tiles, estimated * L), self.dtype),
         )
-        self.lanes = Lanes(
+        lanes = Lanes(
+            groups=layout.table,
             state=state,
             hyper=hyper,
-            exact=hyper if is_double(self.dtype) else self.layout.spread(values, np.float64),
-            scheduled=np.zeros((1, tiles, len(self.spec.scheduled) * L)),
+            exact=hyper if is_double(self.dtype) else layout.spread(values, np.float64),
+            scheduled=np.zeros((1, tiles, len(spec.scheduled) * L)),
             which=self._which,
-            memory=self.layout.spread(np.repeat(memory[:, None], count, axis=1), np.float64),
-            bad=np.zeros((tiles, self.spec.kernel.lanes), np.int64),
-            estimator=ESTIMATORS[self.spec.estimator],
+            memory=layout.spread(np.repeat(memory[:, None], count, axis=1), np.float64),
+            bad=np.zeros((tiles, spec.kernel.lanes), np.int64),
+            estimator=ESTIMATORS[spec.estimator],
             table=table,
             mean=mean,
         )
-        self.workers = min(self.threads.count, max(1, self.spec.kernel.parts) * tiles)
-        large = self.spec.kernel.parts > 0
-        small = self.spec.batch_size <= CHUNK and not self.layout.single and not rule.functions.rounds
-        small = (small and not self.spec.kernel.sparse) or self.touching is not None
-        gradient = BLOCKS * self.layout.shape.rows if small else parameters + self.layout.single
-        if large:  # in float64 it is the first of the parts
-            gradient = 0 if is_double(self.dtype) else parameters
-        rows = min(CHUNK, self.spec.batch_size) + 2 * self.layout.shape.width  # losses of rows need a vector behind
-        room = (rows, L, gradient, max(rule.counts.quantities), max(rule.counts.sums, default=0))
-        how = {"single": self.layout.single, "total": self.spec.batch_size > CHUNK and not large}
-        self.scratch = [make_scratch(*room, self.dtype, **how) for _ in range(self.workers)]
-        self._gradients = aligned((self.spec.kernel.parts, tiles, parameters * L if large else 0), np.float64)
-        self._losses = np.zeros((self.spec.kernel.parts, tiles, L))
-        if self.touching:
-            self.touching.allocate()
+        self.state = LaneState(layout, lanes, alive, np.arange(count), alive, t)
+        self.workers = min(self.threads.count, max(1, spec.kernel.parts) * tiles)
+        self._memory = self.kernels.training_memory(spec, self.workers)
+        large = spec.kernel.parts > 0
+        self._gradients = aligned((spec.kernel.parts, tiles, parameters * L if large else 0), np.float64)
+        self._losses = np.zeros((spec.kernel.parts, tiles, L))
+        if self.window:
+            self.window.allocate(self.state)
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
@@ -161,38 +231,29 @@ class Cohort:
 
     def compile(self, gradient_norm: bool = False, measures: Sequence[Loss] = ()) -> None:
         """Compile, or load from the cache, every kernel that the cohort calls; the loss is always measured."""
-        self._link()
-        for kernel, arguments in self._kernels():
-            kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
-        self._evaluation.compile(gradient_norm or self.spec.estimator != "none", measures)
-        if self.touching:
-            self.touching.compile()
-        if self.line:
-            self.line.compile()
-            kernel, arguments = self._apply_in_double_call(0, self._lanes_in_double())
-            kernel.compile(tuple(numba.typeof(argument) for argument in arguments))
-
-    def _link(self) -> None:
-        """Make sure of the addresses that the kernels call."""
-        if not self.rows.residuals:
-            loss = (self.spec.loss, self.layout.shape, self.dtype, self.layout.single)
-            self.rows = self.rows._replace(residuals=residuals_address(*loss), losses=losses_address(*loss))
-
-    def _kernels(self) -> list[tuple[Any, tuple[Any, ...]]]:
-        kernels: list[tuple[Any, tuple[Any, ...]]] = [self._advance_call(0, 0, 1)] if not self.spec.kernel.parts else []
+        self.kernels.link()
         if self.spec.kernel.parts:
-            kernels += [self._accumulate_call(0, self.rows, 0, 0), self._apply_call(0, 1)]
+            self.kernels.gradient(self._sums(), self._memory[0], PartSpan(0, 1, 0, 0, 0, 0, 0)).compile()
+            self._apply_call(0, 1).compile()
+        else:
+            self._steps_call(0, 0, 1).compile()
         if self.spec.rule.has_readout:
-            kernels.append(self._read_call(0, self.lanes.state))
-        return kernels
+            self._read_call(0, self.lanes.state).compile()
+        gradients = gradient_norm or self.spec.estimator != "none"
+        self._evaluation.compile(self.lanes.state, gradients, (self.spec.loss, *measures))
+        if self.window:
+            self.window.compile(self.state)
+        if self.line:
+            self.line.compile(self.state)
+            self._apply_in_double_call(0, self._in_double(self.lanes)).compile()
 
     @cached_property
-    def _calls(self) -> Calls:
-        return calls_of(self.spec.rule, self.layout.shape, self.dtype, scheduled=bool(self.spec.scheduled))
+    def _calls(self) -> Any:
+        return self.kernels.rule_calls(self.spec)
 
     def advance(self, steps: int, poll: Callable[[], None] = lambda: None) -> None:
         """Take steps, in calls of some 50 ms; `poll` is called after each."""
-        self._link()
+        self.kernels.link()
         end = self.t + steps
         while self.t < end:
             epoch, batch = divmod(self.t, self.batches)
@@ -202,14 +263,14 @@ class Cohort:
             if self.spec.kernel.parts:
                 self._large_step(batch, poll)
             else:
-                if self.touching and not self.touching.room:
-                    self.touching.flush()
+                if self.window and not self.window.room(self.t):
+                    self.window.flush(self.state)
                 self._small_steps(batch, min(end - self.t, self.batches - batch))
             poll()
 
     def _order_rows(self, epoch: int) -> None:
         if self._ordered not in (epoch, -1):
-            shuffle(self.rows.order, self.spec.seed, epoch)
+            shuffle(self._order, self.spec.seed, epoch)
             self._ordered = epoch
 
     def _fill_table(self, epoch: int, poll: Callable[[], None]) -> None:
@@ -217,194 +278,167 @@ class Cohort:
         due = {"none": False, "svrg": True, "saga": epoch == 0}[self.spec.estimator]
         if not due or self._snapshot_at == self.t:
             return
-        if self.touching:
-            self.touching.flush()  # an estimator's gradient is about to change
-        parts = self._evaluation.sum_gradients(self.lanes.state, (False, SNAPSHOT), poll)
+        if self.window:
+            self.window.flush(self.state)  # the estimator's gradient, which moves what coasts, is about to change
+        parts = self._evaluation.sum_gradients(self.lanes.state, poll, SNAPSHOT, self.lanes, self.t + 1)
         self.lanes.mean[:] = parts.sum(axis=0)
         self._snapshot_at = self.t
 
     def _schedule(self, steps: int) -> None:
+        """Look up the scheduled values of the next steps."""
         if self.schedule is None or not self.spec.scheduled:
             return
-        values = self.schedule(self.t, steps)[:, :, self._members].swapaxes(1, 2)
+        values = self.schedule(self.t, steps)[:, :, self.state.members].swapaxes(1, 2)
         values = self.spec.rule.usable(values, self.dtype, self.spec.scheduled).swapaxes(1, 2)
         spread = [self.layout.spread(row, np.float64) for row in values]
-        self.lanes = self.lanes._replace(scheduled=np.ascontiguousarray(np.stack(spread)))
-        if self.touching:
-            self.touching.schedule(steps)
+        self.state.arrays = self.lanes._replace(scheduled=np.ascontiguousarray(np.stack(spread)))
+        if self.window and self.window.shares_schedule:
+            self.window.schedule(self.schedule.reference(self.t, steps))
 
     def _work(self, rows: int) -> float:
         """Multiply-adds of one step over so many rows."""
-        tiles = len(self.lanes.state)
-        updated = self.lanes.state.size if self.touching is None else 0
-        return 4.0 * rows * self.entries * tiles * self.spec.kernel.lanes + 8.0 * updated
-
-    def _timed(self, work: float, calls: Sequence[Callable[[], Any]]) -> None:
-        start = time.perf_counter()
-        self.threads.run(calls)
-        self.rate = work / max(time.perf_counter() - start, 1e-6)
+        updated = self.lanes.state.size if self.window is None else 0
+        return 4.0 * rows * self._row_work * self.state.tiles * self.spec.kernel.lanes + 8.0 * updated
 
     def _small_steps(self, batch: int, most: int) -> None:
         work = self._work(self.spec.batch_size)
-        steps = max(1, min(most, int(CALL_SECONDS * self.rate / work)))
-        if self.touching:
-            steps = min(steps, self.touching.room)
+        steps = min(most, self._pace.fitting(work))
+        if self.window:
+            steps = min(steps, self.window.room(self.t))
         if self.schedule is not None and self.schedule.per_step:
             steps = min(steps, max(1, MOST_SCHEDULED // max(1, self.lanes.hyper.size)))
         self._schedule(steps)
-        calls = [self._advance_call(worker, batch, steps) for worker in range(self.workers)]
-        self._timed(work * steps, [call(kernel, arguments) for kernel, arguments in calls])
-        self.t += steps
+        self._pace.run([self._steps_call(worker, batch, steps) for worker in range(self.workers)], work * steps)
+        self.state.t += steps
 
-    def _advance_call(self, worker: int, batch: int, steps: int) -> tuple[Any, tuple[Any, ...]]:
-        span = (worker, self.workers, batch, steps, self.t + 1, self.spec.batch_size)
-        if self.touching:
-            return self.touching.advance_call(worker, span)
-        kernel = single_steps.advance if self.layout.single else tile_steps.advance
-        scratch = self.scratch[worker]
-        return kernel, (self._calls, self._shape, self.rows, self.lanes, scratch, span, self.spec.intercept)
+    def _steps_call(self, worker: int, batch: int, steps: int) -> KernelCall:
+        span = StepSpan(worker, self.workers, batch, steps, self.t + 1, self.spec.batch_size)
+        return self.kernels.steps(self._calls, self.lanes, self.window, self._memory[worker], span)
 
     def _large_step(self, batch: int, poll: Callable[[], None]) -> None:
         start = batch * self.spec.batch_size
-        rows = self.rows._replace(order=self.rows.order[start : start + self.spec.batch_size])
-        self._sum_gradient(rows, self.lanes.state, self.t + 1, poll)
+        rows = min(self.spec.batch_size, self.n - start)
+        self._sum_gradient(start, rows, poll)
         self._schedule(1)
         if self.line:
-            rates = np.zeros(len(self._members))
-            rates[np.searchsorted(self._members, self.alive)] = self.line.choose(poll)
-            self._drive_rate(rates)
-        self._apply(len(rows.order))
-        self.t += 1
+            sums = self._gradients[0].reshape(self.state.tiles, self.layout.parameters, -1), self._losses[0].reshape(-1)
+            rates = np.zeros(len(self.state.members))
+            direction = self.direction()
+            rates[np.searchsorted(self.state.members, self.alive)] = self.line.choose(
+                self.state, direction, sums, self._pace, poll
+            )
+            self.state.arrays = self._at_rates(rates)
+        self._apply(rows)
+        self.state.t += 1
+
+    def _sum_gradient(self, first: int, rows: int, poll: Callable[[], None]) -> None:
+        """Sum the gradient of the rows of a batch, which begins at `first` in the order."""
+        self._gradients[:] = self._losses[:] = 0
+        parts, sums = self.spec.kernel.parts, self._sums()
+        size, work, low = part_rows(rows, parts), self._work(1) * parts, 0
+        while low < size:
+            high = min(size, low + max(1, self._pace.fitting(work) // CHUNK_ROWS) * CHUNK_ROWS)
+            spans = [
+                PartSpan(worker, self.workers, size, low, high, rows, self.t + 1) for worker in range(self.workers)
+            ]
+            calls = [self.kernels.gradient(sums, self._memory[span.worker], span, first) for span in spans]
+            self._pace.run(calls, work * (high - low))
+            low = high
+            poll()
+
+    def _sums(self) -> GradientSums:
+        lanes, wants_losses = self.lanes, bool(self._calls.losses or self.spec.line_search)
+        return GradientSums(
+            lanes.state, self._gradients, self._losses, wants_losses, lanes.bad, lanes.table, lanes.estimator
+        )
 
     def _apply(self, rows: int) -> None:
-        self.threads.run([call(*self._apply_call(worker, rows)) for worker in range(self.workers)])
+        """Take the rule's step of a batch of so many rows, whose gradient has been summed."""
+        self.threads.run([self._apply_call(worker, rows) for worker in range(self.workers)])
         self._gradients[1:] = self._losses[1:] = 0  # the first now holds the sum of all
 
-    def _drive_rate(self, rates: Array) -> None:
-        """Put rates of the lanes in the tiles in the place of the scheduled ones."""
+    def _apply_call(self, worker: int, rows: int) -> KernelCall:
+        span = ApplySpan(worker, self.workers, self.t + 1, rows, self.n)
+        given = (self.lanes, self._gradients, self._losses, self._memory[worker], span)
+        return KernelCall(apply_gradients, (self._calls, self._shape, *given))
+
+    # --- line searches ------------------------------------------------------------------------------------------------
+
+    def _at_rates(self, rates: Array) -> Lanes:
+        """Return the lanes with rates of the lanes in the tiles in the place of the scheduled ones."""
         scheduled, row = self.lanes.scheduled.copy(), self.spec.scheduled.index("lr")
         L = self.layout.shape.lanes
         scheduled[0, :, row * L : (row + 1) * L] = self.layout.spread(rates[None], np.float64)
-        self.lanes = self.lanes._replace(scheduled=scheduled)
+        return self.lanes._replace(scheduled=scheduled)
 
     def direction(self) -> Array:
         """Return what a step at rate 1 would add to the parameters (tiles, parameters * L); changes no state.
 
         The step is taken in float64: of a small step from large parameters, their difference would keep few digits.
         """
-        kept, parameters = self.lanes, self.layout.parameters * self.layout.shape.lanes
-        try:
-            self._drive_rate(np.ones(len(self._members)))
-            lanes = self._lanes_in_double()
-            calls = [self._apply_in_double_call(worker, lanes) for worker in range(self.workers)]
-            self.threads.run([call(kernel, arguments) for kernel, arguments in calls])
-        finally:
-            self.lanes = kept
+        parameters = self.layout.parameters * self.layout.shape.lanes
+        lanes = self._in_double(self._at_rates(np.ones(len(self.state.members))))
+        self.threads.run([self._apply_in_double_call(worker, lanes) for worker in range(self.workers)])
         self._gradients[1:] = self._losses[1:] = 0
-        return np.ascontiguousarray(lanes.state[:, :parameters] - kept.state[:, :parameters])
+        return np.ascontiguousarray(lanes.state[:, :parameters] - self.lanes.state[:, :parameters])
 
-    def _lanes_in_double(self) -> Lanes:
-        """Return a copy of the lanes in float64."""
-        kept, exact = self.lanes, self.lanes.exact.copy()
-        state, table, mean = (array.astype(np.float64) for array in (kept.state, kept.table, kept.mean))
-        return kept._replace(state=state, hyper=exact, exact=exact, memory=kept.memory.copy(), table=table, mean=mean)
+    def _in_double(self, lanes: Lanes) -> Lanes:
+        """Return a copy of lanes in float64."""
+        exact = lanes.exact.copy()
+        state, table, mean = (array.astype(np.float64) for array in (lanes.state, lanes.table, lanes.mean))
+        return lanes._replace(state=state, hyper=exact, exact=exact, memory=lanes.memory.copy(), table=table, mean=mean)
 
     @cached_property
-    def _in_double(self) -> tuple[Calls, list[Scratch]]:
-        """The rule's kernels in float64, and the threads' memory."""
-        rule, L = self.spec.rule, self.layout.shape.lanes
-        room = (0, L, 0, max(rule.counts.quantities), max(rule.counts.sums, default=0))
-        scratch = [make_scratch(*room, np.float64, single=False) for _ in range(self.threads.count)]
-        return calls_of(rule, self.layout.shape, np.float64), scratch
+    def _double(self) -> tuple[Calls, list[Scratch]]:
+        """The rule's kernels in float64, and the workers' memory."""
+        rule, shape = self.spec.rule, self.layout.shape
+        scratch = [make_scratch(0, shape.lanes, 0, np.float64, rule.counts) for _ in range(self.threads.count)]
+        return calls_of(rule, shape, np.float64), scratch
 
-    def _apply_in_double_call(self, worker: int, lanes: Lanes) -> tuple[Any, tuple[Any, ...]]:
-        kernel, (_, shape, _, gradients, losses, _, *others) = self._apply_call(worker, self.n)
-        calls, scratch = self._in_double
-        return kernel, (calls, shape, lanes, gradients, losses, scratch[worker], *others)
-
-    def summed_gradient(self) -> Array:
-        """Return the gradient of the last full batch, without penalty, once applied (tiles, parameters, L)."""
-        return self._gradients[0].reshape(len(self.lanes.state), self.layout.parameters, -1)
-
-    def summed_losses(self) -> Array:
-        """Return the sums of its losses (tiles * L,)."""
-        return self._losses[0].reshape(-1)
-
-    def _sum_gradient(self, rows: Rows | SparseRows, W: Array, t: int, poll: Callable[[], None]) -> None:
-        self._gradients[:] = self._losses[:] = 0
-        size = part_rows(len(rows.order), self.spec.kernel.parts)
-        low = 0
-        while low < size:
-            part = self._work(1) * self.spec.kernel.parts
-            chunks = max(1, int(CALL_SECONDS * self.rate / part) // CHUNK)
-            high = min(size, low + chunks * CHUNK)
-            calls = [self._accumulate_call(worker, rows, low, high, W, t) for worker in range(self.workers)]
-            self._timed(part * (high - low), [call(kernel, arguments) for kernel, arguments in calls])
-            low = high
-            poll()
-
-    def _accumulate_call(
-        self, worker: int, rows: Rows | SparseRows, low: int, high: int, W: Array | None = None, t: int = 0
-    ) -> tuple[Any, tuple[Any, ...]]:
-        end = len(rows.order)
-        span = (worker, self.workers, part_rows(end, self.spec.kernel.parts), low, high, end, t)
-        W = self.lanes.state if W is None else W
-        how = (bool(self._calls.losses or self.line), self.lanes.estimator)
-        return tile_steps.accumulate, (
-            how, self._shape, rows, W, self.lanes, self._gradients, self._losses, self.scratch[worker], span,
-            self.spec.intercept,
-        )  # fmt: skip
-
-    def _apply_call(self, worker: int, rows: int) -> tuple[Any, tuple[Any, ...]]:
-        span = (worker, self.workers, self.t + 1, rows, self.n)
-        return tile_steps.apply_gradients, (
-            self._calls, self._shape, self.lanes, self._gradients, self._losses, self.scratch[worker], span, self.d,
-            self.spec.intercept,
-        )  # fmt: skip
+    def _apply_in_double_call(self, worker: int, lanes: Lanes) -> KernelCall:
+        calls, scratch = self._double
+        span = ApplySpan(worker, self.workers, self.t + 1, self.n, self.n)
+        given = (lanes, self._gradients, self._losses, scratch[worker], span)
+        return KernelCall(apply_gradients, (calls, self._shape, *given))
 
     # --- measures -----------------------------------------------------------------------------------------------------
 
-    def _read_call(self, worker: int, out: Array) -> tuple[Any, tuple[Any, ...]]:
-        return read_iterate, (
-            self._rule, self._shape, self.lanes.state, self.lanes.hyper, out, worker, self.workers
-        )  # fmt: skip
+    def _read_call(self, worker: int, out: Array) -> KernelCall:
+        given = (self.lanes.state, self.lanes.hyper, out, worker, self.workers)
+        return KernelCall(read_iterate, (self._rule, self._shape, *given))
 
     def iterate(self) -> Array:
         """The reported iterate (tiles, >= parameters * L); a view of the state where it is the state."""
-        touching = self.touching if self.touching and self.touching.coast else None
-        if not self.spec.rule.has_readout and not touching:
+        coasts = self.window is not None and self.window.coast is not None
+        if not self.spec.rule.has_readout and not coasts:
             return self.lanes.state
-        out = aligned((len(self.lanes.state), self.layout.parameters * self.layout.shape.lanes), self.dtype)
-        if touching:
-            touching.read(out)
+        out = aligned((self.state.tiles, self.layout.parameters * self.layout.shape.lanes), self.dtype)
+        if self.window and coasts:
+            self.window.read(self.state, out)
             return out
         for worker in range(self.workers):
-            kernel, arguments = self._read_call(worker, out)
-            kernel(*arguments)
+            self._read_call(worker, out)()
         return out
 
     def slots(self) -> list[Array]:
-        """Return what the rule keeps for each parameter, up to date: (d + intercept, alive) for each slot."""
-        state = self.touching.up_to_date() if self.touching else self.lanes.state
-        rows = range(1, 1 + self.spec.rule.slots)
-        return [self.layout.columns(self.layout.blocks(state, row))[:, self.places] for row in rows]
+        """Return what the rule keeps for each parameter, up to date: (parameters, alive) for each slot."""
+        state = self.window.up_to_date(self.state) if self.window else self.lanes.state
+        return list(self.state.parts(state, first=1))
+
+    def memory(self) -> Array:
+        """Return what the rule keeps for each lane (numbers, alive) float64."""
+        return self.state.gather(self.lanes.memory)
 
     def value_of(self, name: str) -> Array:
         """Return a hyper-parameter (alive,): what its schedule gave it in the last step."""
         row = list(self.spec.rule.fields).index(name)
         if name not in self.spec.scheduled:
             return self.spec.hyper[self.alive, row]
-        return self.layout.gather(self.lanes.exact)[row, self.places]
+        return self.state.gather(self.lanes.exact)[row]
 
     def parameters(self, which: Array | None = None) -> Array:
-        """Return the reported iterates (alive, d + intercept) in float64; `which`: of these positions only."""
-        places, blocks = self.places if which is None else self.places[which], self.layout.blocks(self.iterate(), 0)
-        out = np.empty((len(places), self.d + self.spec.intercept))
-        tiles, columns = np.divmod(places, self.layout.lanes)
-        for tile in np.unique(tiles):  # one by one: no copy of all of them is made
-            own = tiles == tile
-            out[own] = self.layout.columns(blocks[tile : tile + 1])[:, columns[own]].T
-        return out
+        """Return the reported iterates (alive, parameters) in float64; `which`: of these positions only."""
+        return self.layout.columns_at(self.iterate(), self.places if which is None else self.places[which])
 
     def first_bad_step(self) -> Array:
         """Return the first step with a residual that was not finite (alive,), or 0."""
@@ -413,37 +447,53 @@ class Cohort:
     def measure(
         self, rows: Sequence[tuple[Any, Array, Sequence[Loss]]], poll: Callable[[], None] = lambda: None
     ) -> Measures:
-        """Sum measures over rows at the reported iterate; changes no state.
-
-        Parameters
-        ----------
-        rows : sequence of (X, y, measures)
-            The sets of rows, each with what is summed over it.
-        poll : callable
-            Called between kernel calls.
-        """
-        return self._evaluation.measure(rows, poll)
+        """Sum measures over sets of rows (X, y, measures) at the reported iterates; changes no state."""
+        return self._evaluation.measure(self.iterate(), self.places, rows, poll)
 
     def gradient_norm(self, poll: Callable[[], None] = lambda: None) -> Array:
-        """Return the norm of the objective's gradient over all training rows at the reported iterate (alive,)."""
-        return self._evaluation.gradient_norm(poll)
+        """Return the norm of the objective's gradient over all training rows at the reported iterates (alive,)."""
+        return self._evaluation.gradient_norm(self.iterate(), self.places, self.spec.l2[self.alive], poll)
+
+    # --- lanes that end, and cohorts that go on elsewhere -------------------------------------------------------------
 
     def retire(self, keep: Array) -> None:
         """Go on with some lanes only: `keep` (alive,) bool. The others' bits stay as they are."""
-        kept, places = self.alive[keep], self.places[keep]
-        if self.spec.kernel.tiles(len(kept)) == len(self.lanes.state) or not len(kept):
-            self.alive, self.places = kept, places
+        old = self.state
+        old.alive, old.places = old.alive[keep], old.places[keep]
+        if self.spec.kernel.tiles(len(old.alive)) == old.tiles or not len(old.alive):
             return
-        old, old_places = self.lanes, places
-        past = self.touching and self.touching.past
-        self.alive, self.places = kept, np.arange(len(kept))
-        state, table, mean = (self.layout.pack(values, old_places) for values in (old.state, old.table, old.mean))
-        self._allocate(len(kept), (state, table, mean))
-        self.lanes.bad.reshape(-1)[: len(kept)] = old.bad.reshape(-1)[old_places]
-        # With its scheduled values: what is reported may depend on those of the last step.
-        exact, memory = (self.layout.gather(rows)[:, old_places] for rows in (old.exact, old.memory))
-        self.lanes.hyper[:] = self.layout.spread(exact, self.dtype)
-        self.lanes.exact[:] = self.layout.spread(exact, np.float64)
-        self.lanes.memory[:] = self.layout.spread(memory, np.float64)
-        if self.touching and past:
-            self.touching.retire(past, old_places)
+        captured, of_window = old.capture_hyper(), self.window.capture(old) if self.window else {}
+        kept = [
+            self.layout.pack(values, old.places) for values in (old.arrays.state, old.arrays.table, old.arrays.mean)
+        ]
+        self._allocate(old.alive, (kept[0], kept[1], kept[2]), old.t)
+        self.state.restore_hyper(captured)
+        if self.window:
+            self.window.restore(self.state, of_window)
+
+    def capture(self) -> Captured:
+        """Return arrays and whole numbers with which a fresh cohort goes on from here, bit for bit."""
+        window = self.window.capture(self.state) if self.window else {}
+        line = self.line.capture(self.alive) if self.line else {}
+        return {
+            **self.state.capture(),
+            "snapshot_at": self._snapshot_at,
+            **{f"window.{name}": value for name, value in window.items()},
+            **{f"line.{name}": value for name, value in line.items()},
+        }
+
+    def restore(self, captured: Mapping[str, Any]) -> None:
+        """Go on from what `capture` returned, in a cohort of the same spec and rows that has taken no step."""
+        if not np.array_equal(captured["alive"], self.alive):
+            self._allocate(np.asarray(captured["alive"]))
+        self.state.restore(captured)
+        self._snapshot_at = int(captured["snapshot_at"])
+        if self.window:
+            self.window.restore(self.state, part_of(captured, "window."))
+        if self.line:
+            self.line.restore(self.alive, part_of(captured, "line."))
+
+
+def part_of(captured: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return what stands under a prefix, by the names behind it."""
+    return {name.removeprefix(prefix): value for name, value in captured.items() if name.startswith(prefix)}

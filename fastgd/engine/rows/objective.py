@@ -1,27 +1,28 @@
-"""The exact objective at points of one's own, many at a time: a cohort that takes no steps."""
+"""The exact objective at any points, many at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastgd.core.threads import Threads
-from fastgd.engine.linear.evaluation_steps import BLOCK
-from fastgd.engine.rows.cohort import Cohort
-from fastgd.engine.rows.spec import CohortSpec
+from fastgd.core.vectors import aligned
+from fastgd.engine.arrays import PARTIAL_SUM_ROWS
+from fastgd.engine.rows.evaluation import Evaluation
+from fastgd.engine.rows.model import Model
+from fastgd.engine.rows.order import identity
 from fastgd.engine.shapes import Kernel, point_kernel
-from fastgd.optimizers import OPTIMIZERS
-from fastgd.optimizers.rule import Rule
+from fastgd.engine.tiles import TileLayout
 from fastgd.problems import Loss
 
 Array = npt.NDArray[Any]
-BYTES = 256 << 20  # of all tiles
+MOST_TILE_BYTES = 256 << 20  # of all tiles together
 MOST_TILES = 32
-MOST_WORK = 4e8  # multiply-adds of a block of rows over all tiles: a kernel call takes a whole one
+MOST_WORK = 4e8  # multiply-adds of one block of rows over all tiles, which is the least that a kernel call takes
 
 
-class Objective(Cohort):
+class Objective:
     """The objective of a problem at any points.
 
     Parameters
@@ -30,46 +31,36 @@ class Objective(Cohort):
     X : ndarray (n, d), C-contiguous, or csr_array (n, d)
     y : ndarray (n,)
         Training rows.
-    intercept : bool
+    model : Model
     threads : Threads
 
     Attributes
     ----------
+    kernel : Kernel
     room : int
         How many points are evaluated together.
     """
 
-    def __init__(self, loss: Loss, X: Any, y: Array, intercept: bool, threads: Threads) -> None:
-        parameters, itemsize = X.shape[1] + intercept, X.dtype.itemsize
-        kernel = point_kernel(parameters, itemsize, sparse=not isinstance(X, np.ndarray))
-        rule = Rule.of(OPTIMIZERS["sgd"], {})
-        self.room = kernel.lanes * _tiles(kernel, parameters * itemsize, X.size / len(y))
-        spec = CohortSpec(
-            rule=rule,
-            hyper=np.zeros((self.room, rule.hyper)),
-            l2=np.zeros(self.room),
-            scheduled=(),
-            loss=loss,
-            batch_size=1,
-            shuffled=False,
-            intercept=intercept,
-            init="zeros",
-            seed=0,
-            kernel=kernel,
-        )
-        super().__init__(spec, X, y, threads)
-        self._training = (X, y, [loss])
+    def __init__(self, loss: Loss, X: Any, y: Array, model: Model, threads: Threads) -> None:
+        groups, itemsize = model.groups(X.shape[1]), X.dtype.itemsize
+        parameters = sum(group.size for group in groups)
+        self.loss, self.kernel = loss, point_kernel(parameters, itemsize, sparse=not isinstance(X, np.ndarray))
+        tiles = _tiles(self.kernel, parameters * itemsize, X.size / len(y))
+        self.room = self.kernel.lanes * tiles
+        self._training, self._layout = (X, y, [loss]), TileLayout(self.kernel, itemsize, groups)
+        self._points = aligned((tiles, parameters * self.kernel.lanes), X.dtype)
+        self._evaluation = Evaluation(model.kernels(loss, X, y, identity(len(y)), self._layout), threads)
 
-    def compile(self, gradient_norm: bool = False, measures: Sequence[Loss] = ()) -> None:
+    def compile(self) -> None:
         """Compile, or load from the cache, what evaluates."""
-        self._evaluation.compile(gradient_norm, measures)
+        self._evaluation.compile(self._points, gradients=False, measures=[self.loss])
 
     def at(self, points: Array, poll: Callable[[], None] = lambda: None) -> tuple[Array, Array]:
-        """Return the mean losses, and |w|^2 without the intercept, of points.
+        """Return the mean losses, and |w|^2 of what is penalised, of points.
 
         Parameters
         ----------
-        points : ndarray (k, d + intercept)
+        points : ndarray (k, parameters)
             At most `room` of them; they are rounded to the type of the rows.
         poll : callable
             Called between kernel calls.
@@ -78,18 +69,14 @@ class Objective(Cohort):
         -------
         losses, squares : ndarray (k,) float64
         """
-        self.alive = self.places = np.arange(len(points))
-        self.layout.put(self.layout.blocks(self.iterate(), 0), points.T)
-        measured = self.measure([self._training], poll)
-        return measured.sums[0][0] / self.n, measured.penalised
-
-    def iterate(self) -> Array:
-        """The tiles that hold points."""
-        return self.lanes.state[: self.spec.kernel.tiles(len(self.places))]
+        W = self._points[: self.kernel.tiles(len(points))]
+        self._layout.put(self._layout.blocks(W, 0), points.T)
+        measured = self._evaluation.measure(W, np.arange(len(points)), [self._training], poll)
+        return measured.sums[0][0] / len(self._training[1]), measured.penalised
 
 
 def _tiles(kernel: Kernel, lane_bytes: int, entries: float) -> int:
     """Return how many tiles are evaluated together: enough for the threads, and no more than keep calls short."""
-    by_memory = BYTES // (kernel.lanes * lane_bytes)
-    by_work = int(MOST_WORK / (BLOCK * kernel.lanes * max(1.0, entries)))
+    by_memory = MOST_TILE_BYTES // (kernel.lanes * lane_bytes)
+    by_work = int(MOST_WORK / (PARTIAL_SUM_ROWS * kernel.lanes * max(1.0, entries)))
     return max(1, min(MOST_TILES, by_memory, max(2, by_work)))

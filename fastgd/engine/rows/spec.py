@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.engine.rows.model import Model
 from fastgd.engine.shapes import Kernel, single_shape
-from fastgd.optimizers.coasting import STEP, Coast
+from fastgd.optimizers.coasting import EVERY_STEP, Coast
 from fastgd.optimizers.rule import Rule
 from fastgd.problems import Loss
 
@@ -30,16 +31,17 @@ class CohortSpec:
     batch_size : int
     shuffled : bool
         Whether each epoch has its own order of the rows.
-    intercept : bool
+    model : Model
+        What is minimised: see `engine.rows.model`.
     init : "zeros", float or tuple of float
-        The start: zeros, normal with this scale, or a point of all d + intercept parameters.
+        The start: zeros, normal with this scale, or a point of all parameters.
     seed : int
     kernel : Kernel
     estimator : {"none", "svrg", "saga"}
         How gradients are estimated; none: by the batch alone.
     line_search : NamedTuple, optional
         A line search of `optimizers._line_search`, for full batches; it drives `lr`, which is scheduled then.
-    untouched : Coast, REST or STEP
+    untouched : Coast, UNCHANGED or EVERY_STEP
         What becomes of parameters that a sparse mini-batch does not touch: they coast, they rest, or they step with all
         others.
     window : int
@@ -55,25 +57,34 @@ class CohortSpec:
     loss: Loss
     batch_size: int
     shuffled: bool
-    intercept: bool
+    model: Model
     init: Any
     seed: int
     kernel: Kernel
     estimator: str = "none"
     line_search: Any = None
-    untouched: Coast | str = STEP
+    untouched: Coast | str = EVERY_STEP
     window: int = 0
     listed: int = 0
 
+    def parameters(self, d: int) -> int:
+        """Return the number of parameters over d features."""
+        return sum(group.size for group in self.model.groups(d))
+
     def hyper_rows(self, dtype: Any) -> Array:
-        """Return the rows of `Lanes.exact` (2, hyper + 1, G): an intercept has no penalty and no decay."""
-        weights = np.vstack([self.rule.usable(self.hyper, dtype).T, self.l2])
-        intercept = weights.copy()
-        intercept[-1] = 0
+        """Return the rows of `Lanes.exact` (2, hyper + 1, G): what is not penalised has no l2 and no decay."""
+        penalised = np.vstack([self.rule.usable(self.hyper, dtype).T, self.l2])
+        others = penalised.copy()
+        others[-1] = 0
         names = list(self.rule.fields)
         for name in self.rule.penalties:
-            intercept[names.index(name)] = 0
-        return np.stack([weights, intercept])
+            others[names.index(name)] = 0
+        return np.stack([penalised, others])
+
+    @property
+    def touches(self) -> bool:
+        """Whether a step touches the parameters of its batch's features alone."""
+        return self.kernel.sparse and not self.kernel.parts and self.untouched != EVERY_STEP
 
 
 def most_entries(indptr: Array, rows: int) -> int:
@@ -84,7 +95,7 @@ def most_entries(indptr: Array, rows: int) -> int:
 
 
 WINDOW_BYTES = 16 << 20  # of a tile's window of steps, if its state is not much larger
-FEWEST, MOST = 64, 1 << 20  # steps of a window
+FEWEST_STEPS, MOST_STEPS = 64, 1 << 20  # of a window
 
 
 def window_steps(untouched: Coast | str, spec: CohortSpec, d: int, entries: float, itemsize: int) -> int:
@@ -95,7 +106,7 @@ def window_steps(untouched: Coast | str, spec: CohortSpec, d: int, entries: floa
 
     Parameters
     ----------
-    untouched : Coast, REST or STEP
+    untouched : Coast, UNCHANGED or EVERY_STEP
     spec : CohortSpec
     d : int
     entries : float
@@ -107,7 +118,7 @@ def window_steps(untouched: Coast | str, spec: CohortSpec, d: int, entries: floa
     wanted = 16 * d / max(1.0, min(d, entries * spec.batch_size))
     state = (1 + spec.rule.slots) * d * spec.kernel.lanes * itemsize
     room = max(WINDOW_BYTES, state // 4) / _step_bytes(untouched, spec, itemsize)
-    return int(1 << int(np.log2(np.clip(min(wanted, room), FEWEST, MOST))))
+    return int(1 << int(np.log2(np.clip(min(wanted, room), FEWEST_STEPS, MOST_STEPS))))
 
 
 def _step_bytes(coast: Coast, spec: CohortSpec, itemsize: int) -> int:
@@ -125,11 +136,11 @@ def cohort_bytes(spec: CohortSpec, n: int, d: int, lanes: int, itemsize: int) ->
     Parameters and slots, the reported iterate, a large batch's partial sums, an estimator's table of residuals, the
     margins and the second state of a line search, and where parameters coast, the window of steps.
     """
-    columns = spec.kernel.tiles(lanes) * (single_shape(itemsize).width if spec.kernel.lanes == 1 else spec.kernel.lanes)
-    rows = (d + spec.intercept) // (single_shape(itemsize).width if spec.kernel.lanes == 1 else 1) + 2
+    width = single_shape(itemsize).width if spec.kernel.lanes == 1 else 1
+    columns, rows = spec.kernel.tiles(lanes) * max(width, spec.kernel.lanes), spec.parameters(d) // width + 2
     coasts = isinstance(spec.untouched, Coast)
     wide = 8 // itemsize  # sums of many rows, and the step that gives a line search its direction, are in float64
-    gradients = wide * spec.kernel.parts or (not spec.kernel.sparse or spec.untouched == STEP)
+    gradients = wide * spec.kernel.parts or (not spec.kernel.sparse or spec.untouched == EVERY_STEP)
     copies = 1 + spec.rule.slots + (spec.rule.has_readout or coasts) + gradients
     tables = 0
     if spec.estimator != "none":

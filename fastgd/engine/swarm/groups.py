@@ -2,9 +2,11 @@
 
 from typing import Any, NamedTuple
 
-CHUNK = 128  # steps of which a table of hyper-parameters and quantities is made: it stays in the second-level cache
-BLOCK = 64  # groups that go through the chunks together: their states stay in the second-level cache
-SMALL = 4  # coordinates that are copied to registers
+# A table of hyper-parameters and quantities is made for so many steps, and so many groups take those steps one after
+# another: the table and the groups' states stay in the second-level cache.
+STEPS_PER_TABLE = 128
+GROUPS_PER_TABLE = 64
+MOST_COORDINATES_IN_REGISTERS = 4  # points with more coordinates stay in memory
 
 
 class SwarmShape(NamedTuple):
@@ -66,7 +68,7 @@ class Groups(NamedTuple):
     died: Any
 
 
-class Terrain(NamedTuple):
+class LandscapeNumbers(NamedTuple):
     """A landscape's numbers.
 
     Attributes
@@ -87,22 +89,23 @@ class Terrain(NamedTuple):
     threshold: Any
 
 
-class Work(NamedTuple):
-    """What a worker works in.
+class Workspace(NamedTuple):
+    """A worker's own memory.
 
     Attributes
     ----------
-    table : ndarray (CHUNK * stride,)
+    table : ndarray (STEPS_PER_TABLE * stride,)
         A row for each step: hyper-parameters, then quantities.
-    exact : ndarray (CHUNK * stride,) float64
+    exact : ndarray (STEPS_PER_TABLE * stride,) float64
         The same before it is rounded; the table itself, where that is float64.
     stride : int
+        The numbers of a row.
     saved : ndarray
-        A group's block before a chunk of steps.
+        A group's block before the steps of a table.
     scratch : ndarray (d * width,)
         A gradient.
     memory : ndarray (numbers * width,) float64
-        What the rule keeps for each trial; of a group before a chunk of steps, where it sums over coordinates.
+        What the rule keeps for each trial; of a group before the steps of a table, where it sums over coordinates.
     """
 
     table: Any
@@ -113,7 +116,7 @@ class Work(NamedTuple):
     memory: Any
 
 
-class Values(NamedTuple):
+class ScheduledValues(NamedTuple):
     """The scheduled hyper-parameters of the steps from some step on.
 
     Attributes
@@ -129,3 +132,68 @@ class Values(NamedTuple):
     values: Any
     which: Any
     rate: Any
+
+
+class GroupRange(NamedTuple):
+    """The groups low ... high - 1."""
+
+    low: Any
+    high: Any
+
+
+class StepRange(NamedTuple):
+    """The steps that a table is made for.
+
+    Attributes
+    ----------
+    row : int
+        The row of the scheduled values that is the first step's.
+    t : int
+        The steps that were taken before.
+    count : int
+    """
+
+    row: Any
+    t: Any
+    count: Any
+
+
+class StepArrays(NamedTuple):
+    """The flat arrays that the steps of a group read and write.
+
+    Attributes
+    ----------
+    state, memory, keys : ndarray
+        As of `Groups`.
+    table, exact, scratch : ndarray
+        As of `Workspace`.
+    """
+
+    state: Any
+    memory: Any
+    table: Any
+    exact: Any
+    keys: Any
+    scratch: Any
+
+
+class GroupPlaces(NamedTuple):
+    """Where in these arrays the numbers of a group begin.
+
+    Attributes
+    ----------
+    block : int
+        Its block in the state.
+    memory : int
+    row : int
+        The first step's row in the tables.
+    stride : int
+        From a row to the next one.
+    key : int
+    """
+
+    block: Any
+    memory: Any
+    row: Any
+    stride: Any
+    key: Any

@@ -1,20 +1,24 @@
 """Trials of a baseline on a landscape: each step looks at one more point, and the best one is kept."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastgd.core.threads import Threads
+from fastgd.core.threads import CALL_SECONDS, Threads
 from fastgd.core.vectors import aligned
-from fastgd.engine.swarm.swarm import Swarm, SwarmSpec
+from fastgd.engine.swarm.lanes import Captured, arrays_like
+from fastgd.engine.swarm.layout import GroupLayout
+from fastgd.engine.swarm.reading import LanesView, Moment, PointReader, Reading
+from fastgd.engine.swarm.spec import SwarmSpec
 
 Array = npt.NDArray[Any]
-AT_ONCE = 1 << 20  # coordinates of points that are evaluated together: what bounds the memory
+MOST_COORDINATES_AT_ONCE = 1 << 20  # of points that are measured together: what bounds the memory
 
 
-class SwarmGuesses(Swarm):
+class SwarmGuesses:
     """Lanes of a baseline on one landscape: where a lane is, is the best point that it has seen, its start among them.
 
     Parameters
@@ -23,43 +27,58 @@ class SwarmGuesses(Swarm):
         Its rule is a baseline's.
     hyper : ndarray (C, 2)
         The boxes' ends of the configurations; not a number: the landscape's domain.
-    which, starts, keys, threads
-        As of `Swarm`; the keys are those of the lanes' streams of points.
+    which, starts, threads
+        As of `Swarm`.
+    keys : ndarray (lanes,) uint64
+        Those of the lanes' streams of points.
     budget : int
         The steps of a trial.
+
+    Attributes
+    ----------
+    t : int
+        Steps taken: points that each lane has looked at.
     """
+
+    line = None  # there is no line search
 
     def __init__(
         self, spec: SwarmSpec, hyper: Array, which: Array, starts: Array, keys: Array, threads: Threads, budget: int
     ) -> None:
-        super().__init__(spec, hyper, which, starts, keys, threads)
-        self.workers = threads.count
-        self._work = [self._make_work() for _ in range(self.workers)]
+        self.spec, self.t = spec, 0
         self._baseline: Any = spec.rule.optimizer.cls
-        self._keys, self._budget = keys, budget
-        self._best = np.full(len(which), np.inf)
+        self._hyper, self._which, self._keys, self._budget = hyper, which, keys, budget
+        self._layout = GroupLayout(which, spec.width, own_hyper=True)
+        self._points = aligned((self._layout.groups, spec.d * spec.width), np.dtype(spec.dtype))
+        self._points[:] = self._layout.spread(starts.T)
+        self._reader = PointReader(spec, threads, threads.count)
+        self._points_a_second = 3e7  # until a call is timed
+        self._lowest = np.full(len(which), np.inf)
         self._reached = np.full(len(which), -1, np.int64)
 
     def compile(self) -> None:
-        """Compile, or load from the cache, what evaluates."""
-        self._compile(*self._measure_call(self.groups.state, np.empty((1, 1)), (0, 0), 0))
+        """Compile, or load from the cache, the kernel."""
+        self._reader.compile()
 
     def advance(self, steps: int, poll: Callable[[], None] = lambda: None) -> None:
-        """Look at a point a step; `poll` is called every some of them."""
+        """Look at a point a step, in calls of some 50 ms; `poll` is called after each."""
         if self.t == 0 and steps:
-            self._best = self._numbers(self.read().loss)
-            self._note(np.arange(len(self._best)), self._best[:, None], 0)
-        super().advance(steps, poll)
-
-    def step(self, count: int) -> None:
-        """Look at some points of each lane."""
-        most = max(1, AT_ONCE // (self.spec.d * len(self.which)))
-        end = self.t + count
+            self._lowest = _numbers(self.read().loss)
+            self._note(np.arange(len(self._lowest)), self._lowest[:, None], 0)
+        lanes, end = len(self._which), self.t + steps
+        most = MOST_COORDINATES_AT_ONCE // self.spec.d
         while self.t < end:
-            some = min(most, end - self.t)
-            for c in range(len(self.hyper)):
-                self._look(c, np.flatnonzero(self.which == c), some)
-            self.t += some
+            points, began = min(most, int(CALL_SECONDS * self._points_a_second)), time.perf_counter()
+            count = min(end - self.t, max(1, points // lanes))
+            self._step(count)
+            self._points_a_second = lanes * count / max(time.perf_counter() - began, 1e-6)
+            poll()
+
+    def _step(self, count: int) -> None:
+        """Look at some points of each lane."""
+        for c in range(len(self._hyper)):
+            self._look(c, np.flatnonzero(self._which == c), count)
+        self.t += count
 
     def _look(self, c: int, lanes: Array, count: int) -> None:
         """Move the lanes of a configuration to the best of their next points, where it is better."""
@@ -75,26 +94,21 @@ class SwarmGuesses(Swarm):
         at = np.broadcast_to(np.argmin(values, axis=1), len(lanes))
         stream = np.broadcast_to(np.arange(len(values)), len(lanes)) if len(values) > 1 else np.zeros(len(lanes), int)
         found = values[stream, at]
-        better = found < self._best[lanes]
-        self._best[lanes[better]] = found[better]
+        better = found < self._lowest[lanes]
+        self._lowest[lanes[better]] = found[better]
         self._move(lanes[better], points[stream[better], at[better]])
 
     def _box(self, c: int) -> Array:
-        return np.where(np.isnan(self.hyper[c]), self.spec.box, self.hyper[c])
+        return np.where(np.isnan(self._hyper[c]), self.spec.box, self._hyper[c])
 
     def _values_at(self, points: Array) -> Array:
         """Return the landscape's values at points (k, d), in the kernel that reads lanes."""
         W, d = self.spec.width, self.spec.d
         groups = -(-len(points) // W)
-        positions = aligned((groups, d * W), self.dtype)
+        positions = aligned((groups, d * W), self._points.dtype)
         filled = np.pad(points, ((0, groups * W - len(points)), (0, 0)), mode="edge")
         positions[:] = filled.reshape(groups, W, d).swapaxes(1, 2).reshape(groups, -1)
-        return self._numbers(self.measure(positions)[-2, : len(points)])
-
-    @staticmethod
-    def _numbers(values: Array) -> Array:
-        """Return values; where one is no number, infinity."""
-        return np.where(np.isnan(values), np.inf, values)
+        return _numbers(self._reader.measure(positions)[-2, : len(points)])
 
     def _note(self, lanes: Array, values: Array, first: int) -> None:
         """Note when lanes first reached the tolerance, from values (lanes or 1, steps) after step `first` and on."""
@@ -105,10 +119,56 @@ class SwarmGuesses(Swarm):
         self._reached[lanes] = np.where(self._reached[lanes] < 0, step, self._reached[lanes])
 
     def _move(self, lanes: Array, points: Array) -> None:
-        group, column = np.divmod(self.places[lanes], self.spec.width)
-        blocks = self.groups.state.reshape(len(self.groups.state), -1, self.spec.width)
-        blocks[group, : self.spec.d, column] = points
+        group, column = np.divmod(self._layout.places[lanes], self.spec.width)
+        self._points.reshape(len(self._points), -1, self.spec.width)[group, :, column] = points
 
-    def steps_to_tolerance(self, loss: Array) -> Array:  # noqa: ARG002 (it is the swarm's)
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def read(self) -> Reading:
+        """Return where the lanes are; changes no state."""
+        return self.view([self._moment(self._points)]).read()
+
+    def moment(self) -> Moment:
+        """Return what is needed to read the lanes as they are now: copies."""
+        return self._moment(self._points.copy())
+
+    def _moment(self, points: Array) -> Moment:
+        groups = self._layout.groups
+        return Moment(points, np.zeros((groups, 0)), np.zeros((groups, 0, self.spec.width)))
+
+    def view(self, moments: Sequence[Moment]) -> LanesView:
+        """Return what reads the lanes as they were at several moments, one after another."""
+        return LanesView(self._reader, self._layout.places, moments)
+
+    def died(self) -> Array:
+        """Return zeros (lanes,): no lane leaves the finite numbers."""
+        return np.zeros(len(self._which), np.int64)
+
+    def steps_to_tolerance(self, loss: Array) -> Array:  # noqa: ARG002 (lanes that take steps need it)
         """Return the steps after which the tolerance was first reached (lanes,) int64, or -1."""
         return self._reached
+
+    # --- going on -----------------------------------------------------------------------------------------------------
+
+    def capture(self) -> Captured:
+        """Return all that is needed to go on from here with the same bits: numbers, and arrays of lanes."""
+        points = self._layout.gather(self._points)
+        return {"t": self.t, "points": points, "lowest": self._lowest.copy(), "reached": self._reached.copy()}
+
+    def restore(self, captured: Mapping[str, Array | int]) -> None:
+        """Go on from where lanes of the same specification, starts and keys were captured.
+
+        Raises
+        ------
+        ValueError
+            The arrays are not those of such lanes.
+        """
+        found = arrays_like(self.capture(), captured)
+        self.t = int(captured["t"])
+        self._points[:] = self._layout.spread(found["points"])
+        self._lowest, self._reached = found["lowest"], found["reached"]
+
+
+def _numbers(values: Array) -> Array:
+    """Return values; where one is no number, infinity."""
+    return np.where(np.isnan(values), np.inf, values)

@@ -3,6 +3,25 @@
 A **group** is a vector of lanes with all that it needs in one contiguous block: d coordinates, the rule's slots of
 each, and two marks of the tolerance. Where there are few coordinates the block is copied to registers, steps are taken
 there, and it is written back. The numbers that the rule keeps for each trial are float64, and stand elsewhere.
+
+A group is a vector of lanes, four or eight registers wide, with all that it needs in one block of memory: coordinates,
+slots, the numbers of a trial (`engine/swarm/steps.py`). The kernel is compiled for a rule *and* a landscape, so value,
+gradient and step are one piece of straight code; of up to four coordinates the block is copied to registers, where it
+stays for 128 steps. A step of plain descent on Rosenbrock's valley is then some ten instructions for four starts, and
+no memory is touched. With a scalar kernel a start at a time, each step would wait for the one before it; with calls by
+address, as the drivers of data have them, a call would cost more than the step. What depends on the step and not on the
+start (bias corrections, scheduled values) stands in a table of 128 rows, made once for all groups that share their
+hyper-parameters. Chunks of 32 steps, and views of arrays in place of numbers for places in them, cost plain descent two
+thirds more. Telling the kernel that such groups need one number for all lanes, and not a vector, gained nothing on a
+machine with 16 registers.
+
+Nothing is checked within a step. After 128 steps a group's coordinates are looked at; where one is not finite that was
+before, the group goes back to its copy and takes these steps one by one, which tells the step. Steps to the tolerance
+are counted in registers: three instructions and the value, most of which the gradient has computed anyway.
+
+Bits do not depend on where calls are cut, which took some care: LLVM unrolls and peels such loops, and where `a b + c
+d` is left to it, copies of one text contract different products into multiply-adds. So vectors contract products when
+they are added (`_add` in `core/vectors.py`), by one rule, and LLVM is allowed none.
 """
 
 from typing import Any
@@ -17,10 +36,9 @@ from fastgd.core.math import root, squares
 from fastgd.core.random import normal
 from fastgd.core.static import static
 from fastgd.core.vectors import cast, load, store, total, wide, zeros
-from fastgd.engine.swarm.groups import BLOCK, CHUNK
+from fastgd.engine.swarm.groups import GROUPS_PER_TABLE, STEPS_PER_TABLE, GroupPlaces, StepArrays, StepRange
 from fastgd.engine.swarm.points import Point, point
-from fastgd.optimizers.compose import jitable
-from fastgd.optimizers.kernels import (
+from fastgd.optimizers.rule_calls import (
     add_terms,
     cast_all,
     conclude,
@@ -33,6 +51,7 @@ from fastgd.optimizers.kernels import (
     store_rows,
     update,
 )
+from fastgd.optimizers.rule_functions import jitable
 from fastgd.problems import Landscape
 
 # --- landscapes on vectors --------------------------------------------------------------------------------------------
@@ -176,16 +195,15 @@ def copy_back(shape, x, array, first):
 
 
 @jit
-def run_group(rule, landscape, first, second, shape, terrain, arrays, places, t, steps):
+def run_group(rule, landscape, first, second, shape, land, arrays, places, t, steps):
     """Take steps t + 1 ... t + steps of a group; whether all coordinates are finite then.
 
     first, second : the Statics of two rounds of sums, or None.
-    arrays : (state, memory, table, exact, keys, scratch); a row of the tables is a step's numbers.
-    places : (of the group's block in the state, of its memory, of the first row, of a row after another, of its keys).
+    land : LandscapeNumbers; arrays : StepArrays; places : GroupPlaces.
     """
     state, memory, table, exact, keys, scratch = arrays
     block, of_memory, row, stride, key = places
-    W, d = static(shape, "width"), terrain.box.shape[0]
+    W, d = static(shape, "width"), land.box.shape[0]
     hyper, slots = static(rule, "hyper") * W, static(rule, "slots")
     marks = block + (1 + slots) * d * W
     x = point(shape, state, block, d, "one")
@@ -203,14 +221,14 @@ def run_group(rule, landscape, first, second, shape, terrain, arrays, places, t,
             h = lane(rule, shape, table, at)
         f = zeros(shape, state)
         if static(shape, "tracked") or static(rule, "batch_loss"):
-            f = value(landscape, terrain.p, x)
+            f = value(landscape, land.p, x)
         if static(shape, "tracked"):
-            waits = np.where(f <= terrain.threshold, 0, waits)  # a value that is no number is not within it
+            waits = np.where(f <= land.threshold, 0, waits)  # a value that is no number is not within it
             count = count + waits
-        step_gradient(landscape, terrain.p, x, t + k + 1, g)
+        step_gradient(landscape, land.p, x, t + k + 1, g)
         if static(shape, "noisy"):
             for j in range(d):
-                g[j] = g[j] + terrain.noise * normal(shape, state, keys, key, (t + k) * d + j)
+                g[j] = g[j] + land.noise * normal(shape, state, keys, key, (t + k) * d + j)
         if first is None:
             c = rows(rule, shape, table, at + hyper, "coefficients")
         else:
@@ -220,7 +238,7 @@ def run_group(rule, landscape, first, second, shape, terrain, arrays, places, t,
         for j in range(d):
             moved, kept = update(rule, h, c, x[j], g[j], pick(rule, s, j, d))
             if static(shape, "projected"):
-                moved = np.minimum(np.maximum(moved, terrain.box[j, 0]), terrain.box[j, 1])
+                moved = np.minimum(np.maximum(moved, land.box[j, 0]), land.box[j, 1])
             x[j] = moved
             put(rule, s, j, d, kept)
     finite = x[0] * 0
@@ -242,19 +260,19 @@ def copy_numbers(source, first, count, target, to):
 
 
 @jit
-def fill_table(rule, shape, hyper, first, memory, scheduled, span, table, exact, stride, sums):
-    """Write the hyper-parameters of steps t + 1 ... t + steps and the rule's quantities, a row a step.
+def fill_table(rule, shape, hyper, first, memory, scheduled, steps, table, exact, stride, sums):
+    """Write the hyper-parameters and the rule's quantities of a range of steps, a row a step.
 
-    hyper : those that stand at `first`; memory : that after step t; it is advanced. `exact` is float64 as they are, and
-    rounded to the table, which may be the same. Where it is not, rows of it are needed only of a rule that sums over
-    coordinates, or for scheduled values: light rules would wait for this memory.
-    scheduled : Values; span : (the row of its values for step t + 1, t, steps).
+    hyper : those that stand at `first`; memory : that before the first step; it is advanced. `exact` is float64 as they
+    are, and rounded to the table, which may be the same. Where it is not, rows of it are needed only of a rule that
+    sums over coordinates, or for scheduled values: rules with few slots would wait for this memory.
+    scheduled : ScheduledValues; steps : StepRange.
     """
-    low, t, steps = span
+    low, t, count = steps
     W, size = static(shape, "width"), static(rule, "hyper") * static(shape, "width")
-    apart, own = table.itemsize != exact.itemsize, hyper[first : first + size]
-    changing = sums or not apart or scheduled.which.shape[0] > 0
-    for k in range(steps):
+    rounds, own = table.itemsize != exact.itemsize, hyper[first : first + size]
+    changing = sums or not rounds or scheduled.which.shape[0] > 0
+    for k in range(count):
         row, rounded = exact[k * stride :], table[k * stride :]
         if changing:
             copy_numbers(own, 0, size, row, 0)
@@ -264,13 +282,13 @@ def fill_table(rule, shape, hyper, first, memory, scheduled, span, table, exact,
                 row[i] = number * row[i] if m == scheduled.rate else number
         values = row if changing else own
         prepare_step(rule, shape, values, memory, row[size:], rounded[size:], 0, t + k + 1)
-        if apart:
+        if rounds:
             for i in range(0, size, W):
                 store(rounded, i, cast(load(shape, values, i), rounded))
 
 
 @jit
-def dying(shape, state, block, d, died, first, t):
+def some_died(shape, state, block, d, died, first, t):
     """Whether the coordinates of a lane are not finite that was alive; where t > 0, it is noted to have died then."""
     W, found = static(shape, "width"), False
     for i in range(W):
@@ -285,70 +303,71 @@ def dying(shape, state, block, d, died, first, t):
 
 
 @jit
-def advance_groups(rule, landscape, rounds, shape, terrain, groups, scheduled, work, t, steps, low, high):
-    """Take `steps` steps after step t with the groups low ... high.
+def advance_groups(rule, landscape, rounds, shape, land, groups, scheduled, work, t, steps, share):
+    """Take `steps` steps after step t with a share of the groups.
 
-    rounds : the Statics of two rounds of sums, or None; scheduled : Values from step t + 1 on; work : of this worker.
+    rounds : the Statics of two rounds of sums, or None; land : LandscapeNumbers; groups : Groups.
+    scheduled : ScheduledValues from step t + 1 on; work : Workspace of this worker; share : GroupRange.
     """
-    W, d = static(shape, "width"), terrain.box.shape[0]
-    hypers, numbers = static(rule, "hyper") * W, static(rule, "numbers") * W
+    W, d = static(shape, "width"), land.box.shape[0]
+    hyper_size, memory_size = static(rule, "hyper") * W, static(rule, "numbers") * W
     state, kept, hyper, owners = groups.state, groups.memory, groups.hyper, groups.owner
     keys, died = groups.keys, groups.died
     table, exact, stride, saved, memory = work.table, work.exact, work.stride, work.saved, work.memory
-    arrays, size = (state, kept, table, exact, keys, work.scratch), saved.shape[0]
+    arrays, size = StepArrays(state, kept, table, exact, keys, work.scratch), saved.shape[0]
     one, two = rounds
-    for first in range(low, high, BLOCK):
-        for begin in range(0, steps, CHUNK):
-            filled, count = -1, min(CHUNK, steps - begin)
-            for group in range(first, min(first + BLOCK, high)):
+    for first in range(share.low, share.high, GROUPS_PER_TABLE):
+        for begin in range(0, steps, STEPS_PER_TABLE):
+            filled, count = -1, min(STEPS_PER_TABLE, steps - begin)
+            for group in range(first, min(first + GROUPS_PER_TABLE, share.high)):
                 block, owner = group * size, owners[group]
                 if owner != filled:
                     # The memory of lanes that share their hyper-parameters is the same unless sums are in it.
-                    copy_numbers(kept, group * numbers, numbers, memory, 0)
-                    span = (begin, t + begin, count)
-                    own = owner * hypers
-                    fill_table(rule, shape, hyper, own, memory, scheduled, span, table, exact, stride, one is not None)
+                    copy_numbers(kept, group * memory_size, memory_size, memory, 0)
+                    ahead, own = StepRange(begin, t + begin, count), owner * hyper_size
+                    fill_table(rule, shape, hyper, own, memory, scheduled, ahead, table, exact, stride, one is not None)
                     filled = owner
                 copy_numbers(state, block, size, saved, 0)
                 if one is not None:
-                    copy_numbers(kept, group * numbers, numbers, memory, 0)
+                    copy_numbers(kept, group * memory_size, memory_size, memory, 0)
                 done, many = 0, count
                 while done < count:
-                    places = (block, group * numbers, done * stride, stride, group * W)
+                    places = GroupPlaces(block, group * memory_size, done * stride, stride, group * W)
                     now = t + begin + done
-                    alive = run_group(rule, landscape, one, two, shape, terrain, arrays, places, now, many)
-                    if many > 1 and not alive and dying(shape, state, block, d, died, group * W, 0):
+                    alive = run_group(rule, landscape, one, two, shape, land, arrays, places, now, many)
+                    if many > 1 and not alive and some_died(shape, state, block, d, died, group * W, 0):
                         copy_numbers(saved, 0, size, state, block)  # once more, step by step, to see when
                         if one is not None:
-                            copy_numbers(memory, 0, numbers, kept, group * numbers)
+                            copy_numbers(memory, 0, memory_size, kept, group * memory_size)
                         done, many = 0, 1
                         continue
                     done += many
                     if many == 1:
-                        dying(shape, state, block, d, died, group * W, now + 1)
+                        some_died(shape, state, block, d, died, group * W, now + 1)
                 if static(rule, "numbers") and one is None:
-                    copy_numbers(memory, 0, numbers, kept, group * numbers)
+                    copy_numbers(memory, 0, memory_size, kept, group * memory_size)
 
 
 @jit
-def measure_groups(landscape, shape, terrain, positions, stride, scratch, out, low, high):
+def measure_groups(landscape, shape, land, positions, stride, scratch, out, share):
     """Write what is read of groups: their points, the values there, and the norms of the gradients.
 
     positions : flat; those of a group, d * width, stand `stride` apart.
     out : flat, of (d + 2, groups * width) float64: a row for each coordinate, the values, the norms.
+    share : GroupRange.
     """
-    W, d = static(shape, "width"), terrain.box.shape[0]
+    W, d = static(shape, "width"), land.box.shape[0]
     lanes = out.shape[0] // (d + 2)
-    for group in range(low, high):
+    for group in range(share.low, share.high):
         x = point(shape, positions, group * stride, d, "one")
         g = point(shape, scratch, 0, d, "one")
         copy(shape, positions, group * stride, x)
-        gradient(landscape, terrain.p, x, g)
+        gradient(landscape, land.p, x, g)
         large, rest, small = squares(wide(g[0]))
         for j in range(1, len(x)):
             own = squares(wide(g[j]))
             large, rest, small = large + own[0], rest + own[1], small + own[2]
         for j in range(len(x)):
             store(out, j * lanes + group * W, wide(x[j]))
-        store(out, d * lanes + group * W, wide(value(landscape, terrain.p, x)))
+        store(out, d * lanes + group * W, wide(value(landscape, land.p, x)))
         store(out, (d + 1) * lanes + group * W, root((large, rest, small)))

@@ -1,7 +1,7 @@
 """The update rules, one family a file: each a NamedTuple of hyper-parameters with its rule beside its equation.
 
-What comes in is a parameter, its gradient and what the rule keeps; what goes out is the parameter after the step. A
-rule never sees data, lanes or memory, and importing this package registers all of them.
+A parameter, its gradient and its slots come in; the parameter and its slots after the step go out. A rule never sees
+data, lanes or other trials. Importing this package registers all rules.
 """
 
 from fastgd.optimizers.families import (  # noqa: F401 (registers)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastgd.core.math import exp, power
+from fastgd.optimizers.adam_series import NEGLIGIBLE, decayed_terms, steps_to_vanish, sum_of_terms
 from fastgd.optimizers.record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
-from fastgd.optimizers.series import VANISHED, decayed, quotient, vanishing
 
 LOG_NADAM = math.log(0.96)  # NAdam's momentum approaches beta1 as 0.96 to a power
 
@@ -59,11 +59,11 @@ class Adam(NamedTuple):
         return h.lr / (np.sqrt(v + h.eps) if h.eps_inside else np.sqrt(v) + h.eps)
 
     def horizon(h) -> Value:
-        return vanishing(h.beta1, h.beta2)
+        return steps_to_vanish(h.beta1, h.beta2)
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
-        q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
-        return w - c[0] * quotient(q, 1 / np.sqrt(c[1])), (h.beta1 * y[0], h.beta2 * y[1], *q)
+        q = decayed_terms(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
+        return w - c[0] * sum_of_terms(q, 1 / np.sqrt(c[1])), (h.beta1 * y[0], h.beta2 * y[1], *q)
 
 
 @optimizer(
@@ -98,11 +98,11 @@ class AMSGrad(NamedTuple):
         return h.lr / (np.sqrt(s[2] / (1 - power(h.beta2, t))) + h.eps)
 
     def horizon(h) -> Value:
-        return vanishing(h.beta1, 1.0)
+        return steps_to_vanish(h.beta1, 1.0)
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
-        q = decayed(y[3:], h.beta1, 1.0)
-        return w - c[0] * quotient(q, 1 / np.sqrt(c[1])), (h.beta1 * y[0], h.beta2 * y[1], y[2], *q)
+        q = decayed_terms(y[3:], h.beta1, 1.0)
+        return w - c[0] * sum_of_terms(q, 1 / np.sqrt(c[1])), (h.beta1 * y[0], h.beta2 * y[1], y[2], *q)
 
 
 @optimizer(
@@ -138,12 +138,12 @@ class AdamW(NamedTuple):
         return h.lr / (np.sqrt(s[1] / (1 - power(h.beta2, t))) + h.eps)
 
     def horizon(h) -> Value:
-        return vanishing(h.beta1, h.beta2)
+        return steps_to_vanish(h.beta1, h.beta2)
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
-        q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
+        q = decayed_terms(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
         w = w - h.lr * h.weight_decay * w
-        return w - c[0] * quotient(q, 1 / np.sqrt(c[1])), (h.beta1 * y[0], h.beta2 * y[1], *q)
+        return w - c[0] * sum_of_terms(q, 1 / np.sqrt(c[1])), (h.beta1 * y[0], h.beta2 * y[1], *q)
 
 
 @optimizer(
@@ -177,13 +177,13 @@ class Adamax(NamedTuple):
         return h.lr / np.maximum(s[1], h.eps)
 
     def horizon(h) -> Value:
-        return vanishing(h.beta1, h.beta2 * h.beta2)
+        return steps_to_vanish(h.beta1, h.beta2 * h.beta2)
 
     def lift(h, w: Value, s: Slots) -> Slots:
-        # While u is above eps it falls by beta2. Once it is not, m / u must have vanished.
+        # u falls by the factor beta2 until it is as small as eps; by then m / u must have vanished.
         of_mean = np.log1p((1 - h.beta1) / np.maximum(h.beta1, 1e-30))
         of_largest = np.log1p((1 - h.beta2) / np.maximum(h.beta2, 1e-30))
-        left = np.where(of_mean > of_largest, np.exp(-VANISHED * of_largest / (of_mean - of_largest)), 0.0)
+        left = np.where(of_mean > of_largest, np.exp(-NEGLIGIBLE * of_largest / (of_mean - of_largest)), 0.0)
         q = np.where(s[1] * left > h.eps, s[0] / s[1], np.nan)
         return *s, np.where(np.abs(s[0]) > 0, q, 0.0)
 
@@ -235,12 +235,12 @@ class NAdam(NamedTuple):
         return h.lr / (np.sqrt(s[1] / (1 - power(h.beta2, t))) + h.eps)
 
     def horizon(h) -> Value:
-        return vanishing(h.beta1, h.beta2)
+        return steps_to_vanish(h.beta1, h.beta2)
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
-        q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
+        q = decayed_terms(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
         w = w - h.lr * h.weight_decay * w
-        return w - c[1] * quotient(q, 1 / np.sqrt(c[2])), (h.beta1 * y[0], h.beta2 * y[1], *q)
+        return w - c[1] * sum_of_terms(q, 1 / np.sqrt(c[2])), (h.beta1 * y[0], h.beta2 * y[1], *q)
 
 
 @optimizer(
@@ -293,12 +293,12 @@ class RAdam(NamedTuple):
         return np.where(now > 5, adaptive, h.lr)
 
     def horizon(h) -> Value:
-        return vanishing(h.beta1, h.beta2)
+        return steps_to_vanish(h.beta1, h.beta2)
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
-        q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
+        q = decayed_terms(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
         m, w = h.beta1 * y[0], w - h.lr * h.weight_decay * w
-        return w - c[0] * m - c[1] * quotient(q, 1.0), (m, h.beta2 * y[1], *q)
+        return w - c[0] * m - c[1] * sum_of_terms(q, 1.0), (m, h.beta2 * y[1], *q)
 
 
 @optimizer(

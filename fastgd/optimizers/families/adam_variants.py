@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastgd.core.math import power
+from fastgd.optimizers.adam_series import decayed_terms, steps_to_vanish, sum_of_terms
 from fastgd.optimizers.record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
-from fastgd.optimizers.series import decayed, quotient, vanishing
 
 
 @optimizer(
@@ -46,12 +46,12 @@ class NAdamW(NamedTuple):
         return h.lr / (np.sqrt(s[1] / (1 - power(h.beta2, t))) + h.eps)
 
     def horizon(h) -> Value:
-        return vanishing(h.beta1, h.beta2)
+        return steps_to_vanish(h.beta1, h.beta2)
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
-        q = decayed(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
+        q = decayed_terms(y[2:], h.beta1, 1 / np.sqrt(h.beta2))
         w = w - h.lr * h.weight_decay * w
-        return w - c[0] * quotient(q, 1 / np.sqrt(c[2])), (h.beta1 * y[0], h.beta2 * y[1], *q)
+        return w - c[0] * sum_of_terms(q, 1 / np.sqrt(c[2])), (h.beta1 * y[0], h.beta2 * y[1], *q)
 
 
 @optimizer(
@@ -87,9 +87,9 @@ class AdaBelief(NamedTuple):
         return h.lr / (np.sqrt(s[1] / (1 - power(h.beta2, t))) + h.eps)
 
     def horizon(h) -> Value:
-        return vanishing(h.beta1, h.beta2)
+        return steps_to_vanish(h.beta1, h.beta2)
 
-    # The root of v, which does not fall by a factor, has no series: the parameter's steps are taken one by one.
+    # v does not fall by a constant factor, so that there is no series (NaN): steps are taken one by one.
     def lift(h, w: Value, s: Slots) -> Slots:
         return *s, s[0] * s[0], s[0] * 0 + 1, s[0] * np.nan
 
@@ -144,9 +144,9 @@ class Adan(NamedTuple):
         return h.lr / (np.sqrt(s[2] / (1 - power(h.beta3, t)) + h.eps_root) + h.eps)
 
     def horizon(h) -> Value:
-        return np.maximum(vanishing(h.beta1, h.beta3), vanishing(h.beta2, h.beta3))
+        return np.maximum(steps_to_vanish(h.beta1, h.beta3), steps_to_vanish(h.beta2, h.beta3))
 
-    # eps_root stands beside n in the root, which therefore has no good series. The last gradient counts once more.
+    # The series does not hold for a root of n + eps_root (NaN). The last gradient has an effect on one more step.
     def lift(h, w: Value, s: Slots) -> Slots:
         return *s, s[3] * s[3], s[0] * np.nan
 
@@ -194,11 +194,11 @@ class Yogi(NamedTuple):
         return h.lr / (np.sqrt(s[1] / (1 - power(h.beta2, t))) + h.eps)
 
     def horizon(h) -> Value:
-        return vanishing(h.beta1, 1.0)
+        return steps_to_vanish(h.beta1, 1.0)
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
-        q = decayed(y[2:], h.beta1, 1.0)
-        return w - c[0] * quotient(q, 1 / np.sqrt(c[1])), (h.beta1 * y[0], y[1], *q)
+        q = decayed_terms(y[2:], h.beta1, 1.0)
+        return w - c[0] * sum_of_terms(q, 1 / np.sqrt(c[1])), (h.beta1 * y[0], y[1], *q)
 
 
 @optimizer(
@@ -286,12 +286,12 @@ class AdEMAMix(NamedTuple):
         return h.lr / (np.sqrt(s[2] / (1 - power(h.beta2, t))) + h.eps)
 
     def horizon(h) -> Value:
-        return np.maximum(vanishing(h.beta1, h.beta2), vanishing(h.beta3, h.beta2))
+        return np.maximum(steps_to_vanish(h.beta1, h.beta2), steps_to_vanish(h.beta3, h.beta2))
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
         growth, scale = 1 / np.sqrt(h.beta2), 1 / np.sqrt(c[3])
-        q, slow = decayed(y[3:9], h.beta1, growth), decayed(y[9:], c[2], growth)
-        w = w - h.lr * h.weight_decay * w - c[0] * quotient(q, scale) - c[1] * quotient(slow, scale)
+        q, slow = decayed_terms(y[3:9], h.beta1, growth), decayed_terms(y[9:], c[2], growth)
+        w = w - h.lr * h.weight_decay * w - c[0] * sum_of_terms(q, scale) - c[1] * sum_of_terms(slow, scale)
         return w, (h.beta1 * y[0], c[2] * y[1], h.beta2 * y[2], *q, *slow)
 
 
@@ -338,13 +338,13 @@ class OptimisticAdam(NamedTuple):
         return h.lr * h.alpha / (np.sqrt(s[1] / (1 - power(h.beta2, t))) + h.eps)
 
     def horizon(h) -> Value:
-        return vanishing(h.beta1, h.beta2)
+        return steps_to_vanish(h.beta1, h.beta2)
 
     def coast(h, c: Slots, w: Value, y: Slots) -> Step:
-        q = decayed(y[3:], h.beta1, 1 / np.sqrt(h.beta2))
-        r = c[0] * quotient(q, 1 / np.sqrt(c[2]))
+        q = decayed_terms(y[3:], h.beta1, 1 / np.sqrt(h.beta2))
+        r = c[0] * sum_of_terms(q, 1 / np.sqrt(c[2]))
         w = w - h.lr * ((h.alpha + c[3]) * r - c[3] * y[2])
         return w, (h.beta1 * y[0], h.beta2 * y[1], r, *q)
 
     def lower(h, s: Slots, y: Slots) -> Slots:
-        return y[0], y[1], np.where(np.abs(y[2]) >= 0, y[2], 0.0)  # where its series was none, it has vanished
+        return y[0], y[1], np.where(np.abs(y[2]) >= 0, y[2], 0.0)  # NaN: there was no series, and r has vanished

@@ -134,7 +134,7 @@ class RMSpropCentered(NamedTuple):
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         v = h.alpha * s[0] + c[0] * g * g
         m = h.alpha * s[1] + c[0] * g
-        variance = np.maximum(v - m * m, 0)  # the difference of rounded numbers may be less
+        variance = np.maximum(v - m * m, 0)  # rounding may make the difference negative
         u = h.momentum * s[2] + g / (np.sqrt(variance) + h.eps)
         return w - h.lr * u, (v, m, u)
 
@@ -182,7 +182,7 @@ class Rprop(NamedTuple):
     """Rprop: `w -= step sign(g)`, with a step of each parameter's own, `step *= eta_plus` or `eta_minus`.
 
     It grows while the gradient keeps its sign. Where the sign changes it shrinks, and the parameter and its next step
-    stay as they are. `lr` is the step at the start alone, so a schedule of it does nothing, but that nothing moves
+    stay as they are. `lr` is the step at the start alone, so a schedule of it has no effect, except that nothing moves
     while it is 0. For full batches: the noise of small ones changes signs.
     """
 

@@ -1,14 +1,13 @@
-"""Rules that need no rate: they estimate how far the minimum is from the start, and step accordingly.
+"""Rules that need no rate: they estimate the distance from the start to the minimum, and step accordingly.
 
-A small distance over a large norm has no place among floats of float32, where its root has: gradients are multiplied by
-that twice.
+A small distance over a large norm is 0 in float32, where its root is not: gradients are multiplied by the root twice.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from fastgd.core.math import TINY, hypot, power, root, squares
+from fastgd.core.math import SMALLEST_NORMAL, hypot, power, root, squares
 from fastgd.optimizers.record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
 
@@ -124,7 +123,7 @@ class DAdaptSGD(NamedTuple):
         first: Value = np.where(m[1] > 0, m[1], norm)
         step = h.lr * distance / np.where(first > 0, first, 1)
         products = m[2] + step * sums[3]
-        # |s + k g|^2 term by term: k is not known before the sums. It is not small where the products are positive.
+        # |s + k g|^2, expanded since k is known after the sums only. No digits cancel where the products are positive.
         squared: Value = np.maximum(sums[4] + 2 * step * sums[3] + (step * norm) * (step * norm), 0)
         bound = 2 * products / np.where(squared > 0, np.sqrt(squared), 1)
         return (np.sqrt(step), 1 - h.momentum), (np.maximum(distance, bound), first, products)
@@ -149,8 +148,8 @@ class DAdaptAdam(NamedTuple):
     falls, is the rate: with `b = sqrt(beta2)`, `P = b P + (1 - b) k sum g s / (sqrt(v) + eps)` from s and v before they
     are changed and `s = b s + (1 - b) k g`, `d = max(d, P / ((1 - b) |s|_1))`; the next step is the first to have it.
     The decay is not part of the objective that is reported; where it keeps w from the minimum, d grows for ever: leave
-    it small. The defaults are optax's; `lr` is a factor to leave at 1, and a schedule's; where it is 0, m waits with w.
-    For Adam without a search over rates.
+    it small. The defaults are optax's; `lr` is a factor to leave at 1, and a schedule's; where it is 0, neither m nor w
+    changes. For Adam without a search over rates.
     """
 
     lr: Rate = 1.0
@@ -225,7 +224,7 @@ class Prodigy(NamedTuple):
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
         products = c[3] * m[1] + c[0] / h.d0 * c[1] * sums[0]
         distance = np.maximum(m[0], h.d_coef * products / np.where(sums[1] > 0, sums[1], 1))
-        return (*c, np.maximum(distance * h.eps, TINY)), (distance, products)
+        return (*c, np.maximum(distance * h.eps, SMALLEST_NORMAL)), (distance, products)
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         m = h.beta1 * s[0] + c[4] * c[0] * g

@@ -1,4 +1,4 @@
-"""Rules that place the iterate from sums of all gradients, instead of moving it."""
+"""Dual averaging: rules that compute the iterate anew in each step, from sums of all gradients."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from fastgd.optimizers.record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
-SLOWEST = 2.0**-100  # the smallest rate whose inverse has a place among floats of float32, with room for a factor
+SMALLEST_RATE = 2.0**-100  # its inverse fits into float32, with room for a factor
 
 
 @optimizer(
@@ -22,7 +22,7 @@ class FTRL(NamedTuple):
 
     Here `q = (beta + sqrt(n)) / lr` is the inverse of the parameter's rate and `sigma` its change in this step, also
     under a schedule. The proximal point w is recomputed from (z, n) in each step: zeros are exact, which makes it the
-    rule for sparse models. In the first step sigma is q, so that a start beside the origin is where the rule stands.
+    rule for sparse models. In the first step sigma is q, so that the rule begins at the start, also if that is not 0.
     With lambda1 = lambda2 = 0 it is AdaGrad. A rate of 0 (or below 1e-30) is the limit of small ones: w stands still, n
     sums, and the gradient is not in z, where q is that of the last rate above it. beta is the paper's; lambda1 and
     lambda2 weigh an intercept as well, and are not part of the objective that is reported.
@@ -34,13 +34,13 @@ class FTRL(NamedTuple):
     lambda2: NonNegative = 0.0
 
     def prepare(h, t: int, m: Slots) -> tuple[Slots, Slots]:
-        moves = np.where(h.lr > SLOWEST, h.lr * 0 + 1, 0)
-        inverse = np.where(h.lr > SLOWEST, 1 / np.where(h.lr > SLOWEST, h.lr, 1), m[0])
+        moves = np.where(h.lr > SMALLEST_RATE, h.lr * 0 + 1, 0)
+        inverse = np.where(h.lr > SMALLEST_RATE, 1 / np.where(h.lr > SMALLEST_RATE, h.lr, 1), m[0])
         lambda1, lambda2 = np.where(moves > 0, h.lambda1, m[1]), np.where(moves > 0, h.lambda2, m[2])
         return (inverse, moves, m[1], m[2]), (inverse, lambda1, lambda2)
 
-    # z + (the last q) w is known from how w was placed. As a difference it would be lost where q, which falls when the
-    # rate rises again, was large.
+    # z + (the last q) w follows from the formula that gave w. Added up it would lose its digits where q was large: q
+    # falls when the rate rises again.
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         n = s[1] + g * g
         q = (h.beta + np.sqrt(n)) * c[0]
@@ -52,7 +52,7 @@ class FTRL(NamedTuple):
     def effective(h, t: int, m: Slots, s: Slots) -> Value:
         return h.lr / (h.beta + np.sqrt(s[1]))
 
-    # The parameter stays, and z follows the rate. A start beside the origin is thresholded in the first step.
+    # Without a gradient w stays and z follows the rate; but the first step thresholds a start that is not 0 (NaN).
     def lift(h, w: Value, s: Slots) -> Slots:
         started = np.where(np.abs(s[0]) > 0, w * 0, np.where(np.abs(w) > 0, w * np.nan, 0.0))
         rest = np.where(np.abs(s[0]) <= h.lambda1, s[0], np.sign(s[0]) * h.lambda1 - h.lambda2 * w)
@@ -74,7 +74,7 @@ class MADGRAD(NamedTuple):
 
     x0 is the start, and `a = (lr + eps) sqrt(t)`: later gradients weigh more, which the cube root makes up for. Good
     rates are found by a search of their own: they are not those of Adam or of plain descent. At a rate of 0, `a` is 0,
-    and w, which would go on to where the sums have it, waits.
+    and w does not change either, though the sums may define another point.
     """
 
     lr: Rate

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastgd.core.math import TINY, hypot, power, root, squares
+from fastgd.core.math import SMALLEST_NORMAL, hypot, power, root, squares
 from fastgd.optimizers.record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
 
@@ -20,8 +20,8 @@ class LARS(NamedTuple):
 
     `trust` is the `trust_coefficient`, and r is 1 where w or g is zero, as in optax. A step has the length of a
     fraction of the parameters, whatever the scale of the gradient: rates are some hundred times those of momentum. The
-    paper's decay is part of g: `l2` of the problem. At a rate of 0 the velocity, in which the rate is, waits with w.
-    For large batches; it needs a start that is not zero, or else its first step is one of plain momentum.
+    paper's decay is part of g: `l2` of the problem. At a rate of 0 neither w nor the velocity, which contains the rate,
+    changes. For large batches; from a start at zero its first step is one of plain momentum.
     """
 
     lr: Rate
@@ -36,7 +36,7 @@ class LARS(NamedTuple):
         size, steepness = root(sums[:3]), root(sums[3:])
         ratio = h.trust_coefficient * size / np.where(steepness > 0, steepness + h.eps, 1)
         ratio = np.where(size > 0, np.where(steepness > 0, ratio, 1), 1)
-        return (np.sqrt(h.lr * ratio),), m  # the root has a place among floats of float32 where the product has none
+        return (np.sqrt(h.lr * ratio),), m  # the root does not underflow in float32 where lr times the ratio may
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         u = h.momentum * s[0] + c[0] * (c[0] * g)
@@ -70,7 +70,7 @@ class LAMB(NamedTuple):
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
         m = h.beta1 * s[0] + c[2] * g
         v = h.beta2 * s[1] + c[3] * g * g
-        u = c[0] * m / (np.sqrt(v * c[1]) + np.maximum(h.eps, TINY)) + h.weight_decay * w
+        u = c[0] * m / (np.sqrt(v * c[1]) + np.maximum(h.eps, SMALLEST_NORMAL)) + h.weight_decay * w
         return squares(w) + squares(u)
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
@@ -81,7 +81,7 @@ class LAMB(NamedTuple):
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
         m = h.beta1 * s[0] + c[2] * g
         v = h.beta2 * s[1] + c[3] * g * g
-        u = c[0] * m / (np.sqrt(v * c[1]) + np.maximum(h.eps, TINY)) + h.weight_decay * w
+        u = c[0] * m / (np.sqrt(v * c[1]) + np.maximum(h.eps, SMALLEST_NORMAL)) + h.weight_decay * w
         return w - c[4] * u, (m, v)
 
 
@@ -154,7 +154,7 @@ class StableAdamW(NamedTuple):
 
     def measure(h, c: Slots, w: Value, g: Value, s: Slots) -> Slots:
         v = c[1] * s[1] + c[3] * g * g
-        return g * g / np.maximum(v, np.maximum(h.eps * h.eps, TINY)), g * 0 + 1  # the number of parameters
+        return g * g / np.maximum(v, np.maximum(h.eps * h.eps, SMALLEST_NORMAL)), g * 0 + 1  # the number of parameters
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
         return (*c, h.lr / np.maximum(np.sqrt(sums[0] / sums[1]), 1)), m
@@ -163,4 +163,4 @@ class StableAdamW(NamedTuple):
         m = c[0] * s[0] + c[2] * g
         v = c[1] * s[1] + c[3] * g * g
         w = w - h.lr * h.weight_decay * w
-        return w - c[4] * m / (np.sqrt(v) + np.maximum(h.eps, TINY)), (m, v)
+        return w - c[4] * m / (np.sqrt(v) + np.maximum(h.eps, SMALLEST_NORMAL)), (m, v)

@@ -8,7 +8,7 @@ from annotated_types import Gt
 from fastgd.core.math import hypot, power, root, squares
 from fastgd.optimizers.record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
-STILL = float(np.finfo(float).eps)  # a squared norm of at most this is a zero gradient, as in optax
+ZERO_SQUARED_NORM = float(np.finfo(float).eps)  # a squared norm of at most this is a zero gradient, as in optax
 
 
 @optimizer(
@@ -49,7 +49,7 @@ class Polyak(NamedTuple):
 
     def conclude(h, c: Slots, t: int, m: Slots, sums: Slots, loss: Value) -> tuple[Slots, Slots]:
         norm = hypot(root(sums), np.sqrt(h.eps))
-        still = norm * norm <= STILL
+        still = norm * norm <= ZERO_SQUARED_NORM
         norm = np.where(still, 1.0, norm)
         if h.form == "sps":
             return (h.lr * np.where(still, 0.0, np.minimum((loss - h.optimum) / norm / norm, h.max_lr)),), m
@@ -59,7 +59,7 @@ class Polyak(NamedTuple):
         first, total = np.where(m[0] > 0, m[0], gap), m[1] + gap
         last = h.max_lr if t == 1 else m[2]
         step = np.minimum(gap / norm / norm * np.sqrt(first / np.where(total > 0, total, 1.0)), last)
-        # A batch without a gradient says nothing of the next steps.
+        # A batch whose gradient is zero must not limit the next steps.
         return (h.lr * np.where(still, 0.0, step),), (first, total, np.where(still, last, step))
 
     def rule(h, c: Slots, w: Value, g: Value, s: Slots) -> Step:
@@ -112,7 +112,7 @@ class MoMo(NamedTuple):
         model = objective - product + along_decayed
         if h.adapt_lower_bound:
             bound = np.where(model < bound, np.maximum(model / 2, h.lower_bound), bound)
-        still = norm * norm <= STILL
+        still = norm * norm <= ZERO_SQUARED_NORM
         norm_decayed = np.where(still, 1.0, norm_decayed)
         step = np.maximum(model - bound, 0) / norm_decayed / norm_decayed
         step = np.minimum(h.lr, np.where(still, 0.0, step))
@@ -148,7 +148,7 @@ class MoMoAdam(NamedTuple):
     lr: Rate = 1e-2
     beta1: Decay = 0.9
     beta2: Decay = 0.999
-    eps: Annotated[float, Gt(0)] = 1e-8  # 0 would make 0 / 0 of a parameter that has had no gradient
+    eps: Annotated[float, Gt(0)] = 1e-8  # with 0, a parameter that has had no gradient would become 0 / 0
     lower_bound: float = 0.0
     weight_decay: NonNegative = 0.0
     adapt_lower_bound: bool = False
@@ -171,7 +171,7 @@ class MoMoAdam(NamedTuple):
         model = objective - product + along_decayed
         if h.adapt_lower_bound:
             bound = np.where(model < b * bound, np.maximum(model / (2 * b), h.lower_bound), bound)
-        still = norm <= STILL
+        still = norm <= ZERO_SQUARED_NORM
         step = np.maximum(model - b * bound, 0) / np.where(still, 1.0, norm_decayed)
         step = np.minimum(h.lr / b, np.where(still, 0.0, step))
         if h.adapt_lower_bound:

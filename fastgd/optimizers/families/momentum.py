@@ -44,7 +44,7 @@ class Momentum(NamedTuple):
 
     As in PyTorch, the first step is not dampened: the velocity starts as the gradient. The decay is decoupled: it does
     not enter the velocity, where PyTorch's does. `form = "lecture"` keeps the rate inside the velocity,
-    `u = momentum u + lr g; w -= u`: the same while the rate is constant. At a rate of 0 this u waits with w.
+    `u = momentum u + lr g; w -= u`: the same while the rate is constant. At a rate of 0 neither this u nor w changes.
     """
 
     lr: Rate
@@ -83,7 +83,7 @@ class Nesterov(NamedTuple):
     `form = "lecture"`: `u' = momentum u + lr g(x); w -= u'` with `x = w - momentum u`. Under a schedule of the momentum
     the point x, at which the next gradient is taken, is made with the momentum of its own step, the last one known. The
     decay `lr weight_decay x` is taken at the look-ahead point too, and does not enter the velocity. A rate of 0 looks
-    ahead by nothing: x goes back to w, which stands still; in the lectures' form all waits.
+    ahead by nothing: x goes back to w, which does not change; in the lectures' form nothing changes.
     """
 
     lr: Rate

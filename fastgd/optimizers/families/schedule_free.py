@@ -33,9 +33,9 @@ class ScheduleFreeSGD(NamedTuple):
     beta: Share = 0.9
     weight_lr_power: NonNegative = 2.0
 
-    # Averages over many steps need care in float32. The sum of the weights is kept in units of the newest one: it is t
-    # while the rate is constant. The rule moves the small difference y - z = beta (x - z): in a weighted sum of x and
-    # z, factors that do not quite add up to 1 would let x drift with every step.
+    # For float32: the sum of the weights is kept in units of the newest weight, and is t while the rate is constant.
+    # The rule changes the small difference y - z = beta (x - z): in a weighted sum of x and z, rounded factors would
+    # not add up to 1, and x would drift with every step.
     def prepare(h, t: int, m: Slots) -> tuple[Slots, Slots]:
         rate = np.maximum(m[0], h.lr)
         growth = np.where(m[0] > 0, (rate - m[0]) / np.where(m[0] > 0, m[0], 1), 0)

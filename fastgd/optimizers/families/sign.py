@@ -6,7 +6,7 @@ import numpy as np
 
 from fastgd.optimizers.record import Decay, NonNegative, Rate, Slots, Step, Value, optimizer
 
-TINY = 1e-45  # the smallest number of float32
+SMALLEST_FLOAT32 = 1e-45  # above 0
 
 
 @optimizer(
@@ -51,7 +51,7 @@ class Signum(NamedTuple):
         m = h.beta * s[0] + c[0] * g
         return w - h.lr * np.sign(m), (m,)
 
-    # The sign lasts: a mean that is rounded stays the smallest number there is and not zero, if beta > 1 / 2.
+    # A mean keeps its sign for ever if beta > 1 / 2: it is rounded to the smallest float, not to zero.
     def lift(h, w: Value, s: Slots) -> Slots:
         return s[0], np.where(np.abs(s[0]) > 0, np.where(h.beta > 0.5, np.sign(s[0]), np.nan), 0.0)
 
@@ -59,7 +59,7 @@ class Signum(NamedTuple):
         return w - h.lr * y[1], (h.beta * y[0], y[1])
 
     def lower(h, s: Slots, y: Slots) -> Slots:
-        return (np.where(np.abs(y[0]) > TINY, y[0], TINY * np.sign(s[0])),)
+        return (np.where(np.abs(y[0]) > SMALLEST_FLOAT32, y[0], SMALLEST_FLOAT32 * np.sign(s[0])),)
 
 
 @optimizer(
@@ -90,7 +90,7 @@ class Lion(NamedTuple):
         w = w - h.lr * h.weight_decay * w
         return w - h.lr * direction, (m,)
 
-    # The sign lasts: a mean that is rounded stays the smallest number there is and not zero, if beta > 1 / 2.
+    # A mean keeps its sign for ever if beta > 1 / 2: it is rounded to the smallest float, not to zero.
     def lift(h, w: Value, s: Slots) -> Slots:
         return s[0], np.where(np.abs(s[0]) > 0, np.where(h.beta2 > 0.5, np.sign(s[0]), np.nan), 0.0)
 
@@ -99,4 +99,4 @@ class Lion(NamedTuple):
         return w - h.lr * np.sign(h.beta1) * y[1], (h.beta2 * y[0], y[1])
 
     def lower(h, s: Slots, y: Slots) -> Slots:
-        return (np.where(np.abs(y[0]) > TINY, y[0], TINY * np.sign(s[0])),)
+        return (np.where(np.abs(y[0]) > SMALLEST_FLOAT32, y[0], SMALLEST_FLOAT32 * np.sign(s[0])),)

@@ -1,4 +1,4 @@
-"""Animations: optimizers that walk a contour map, beside their loss curves."""
+"""The film of a landscape: optimizers that move over the contour map, beside their losses."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from fastgd.analysis import Results
 from fastgd.plots.landscapes.contour import names, walks_on_maps
-from fastgd.plots.landscapes.map import START, around, draw_map, mark_minima, proportion
-from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told
+from fastgd.plots.landscapes.map import END, START, draw_map, mark_minima, proportion
+from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
 from fastgd.plots.limits import FAR, drawable, frame_of, limits
 from fastgd.plots.pages import note
-from fastgd.plots.style import Look, dress, key, label, methods, style
-from fastgd.store.surfaces import Surface
+from fastgd.plots.readings import label, methods
+from fastgd.plots.style import Look, dress, halo, key, style
+from fastgd.store.surface_files import Surface
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 FRAMES = 110
-_LONG = 200  # steps: of more the axis is logarithmic
+_LONG = 200  # with more steps than these, their axis is logarithmic
 
 
 def animate(
@@ -35,9 +36,9 @@ def animate(
     zoom: bool = False,
     frames: int = FRAMES,
 ) -> "Film":
-    """Make a film of optimizers that walk the contour map of a landscape, beside their losses.
+    """Make a film of optimizers that move over the contour map of a landscape, beside their losses.
 
-    Early steps have a frame each; later ones are the further apart, the later: frames stand at equal ratios.
+    Frames are at equal ratios of the steps: each early step has a frame, later ones are farther and farther apart.
 
     Parameters
     ----------
@@ -59,25 +60,21 @@ def animate(
     InputError
         The study is none on landscapes, no trajectory was recorded, or the landscape has one coordinate.
     """
-    from matplotlib.patheffects import Normal, Stroke
-
     from fastgd.plots.film import Film
 
-    maps = walks_on_maps(results, "animate", trials, starts, problem, single=False)
-    ground, walks = maps[0]
-    if zoom:
-        ground = around(ground, [walk.path for walk in walks])
+    maps = walks_on_maps(results, "animate", trials, starts, problem, zoom, single=False)
+    surface, walks = maps[0]
     chosen = looks_of(methods(results), walks)
     with style():
         figure = Film(figsize=(9.0, 4.9), layout="constrained")
-        share = proportion(ground) or 0.8
+        share = proportion(surface) or 0.8
         left, right = figure.subplots(1, 2, width_ratios=[min(1.3, 1 / share), 0.9])
-        moving = [*_map(left, ground, walks, chosen), *_losses(right, ground, walks, chosen)]
+        moving = [*_map(left, surface, walks, chosen), *_losses(right, surface, walks, chosen)]
         text = left.text(0.02, 0.98, "", transform=left.transAxes, va="top", fontsize=9, fontweight="bold")
-        text.set_path_effects([Stroke(linewidth=2.5, foreground="white"), Normal()])
-        key(figure, names(ground, walks, chosen))
-        first = f"{ground.info.problem}, the first of {len(maps)} problems; problem= chooses" if len(maps) > 1 else ""
-        note(figure, first, starts_told(walks))
+        text.set_path_effects(halo(2.5))
+        key(figure, names(surface, walks, chosen))
+        first = f"{surface.info.problem}, the first of {len(maps)} problems; problem= chooses" if len(maps) > 1 else ""
+        note(figure, first, starts_in_words(walks))
         steps = _steps(int(max(walk.step[-1] for walk in walks)), frames)
 
         def move(frame: int) -> None:
@@ -90,7 +87,7 @@ def animate(
 
 
 def _steps(last: int, frames: int) -> NDArray[np.int64]:
-    """Return the steps that have a frame: at equal ratios, hence each of the first ones."""
+    """Return the steps that have a frame, at equal ratios."""
     found: NDArray[np.int64] = np.unique(np.rint(np.geomspace(1, last + 1, max(2, frames))).astype(np.int64)) - 1
     return found
 
@@ -98,13 +95,10 @@ def _steps(last: int, frames: int) -> NDArray[np.int64]:
 class _Mover:
     """A line up to a step, and the point at its end."""
 
-    def __init__(self, axes: "Axes", points: Array, look: Look, width: float, halo: bool) -> None:
-        from matplotlib.patheffects import Normal, Stroke
-
-        effects = [Stroke(linewidth=width + 1.4, foreground="white", alpha=0.85), Normal()] if halo else []
+    def __init__(self, axes: "Axes", points: Array, look: Look, width: float, rim: bool) -> None:
+        effects = halo(width + 1.4, 0.85) if rim else []
         (self.line,) = axes.plot([], [], color=look.color, linewidth=width, path_effects=effects, zorder=3)
-        edge = {"markeredgecolor": "#222222", "markeredgewidth": 0.9}
-        (self.point,) = axes.plot([], [], **look.line(7.5) | edge, zorder=8)
+        (self.point,) = axes.plot([], [], **look.line(7.5) | END, zorder=8)
         self.points = points
 
     @property
@@ -112,29 +106,29 @@ class _Mover:
         return [self.line, self.point]
 
     def go(self, step: int) -> None:
-        """Show the way to a step."""
+        """Show the line up to a step."""
         seen = self.points[: step + 1]
         self.line.set_data(*seen.T)
         self.point.set_data(*seen[-1:].T)
 
 
-def _map(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
-    draw_map(axes, ground)
-    mark_minima(axes, ground)
-    if proportion(ground) is not None:
+def _map(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
+    draw_map(axes, surface)
+    mark_minima(axes, surface)
+    if proportion(surface) is not None:
         axes.set_aspect("equal")
     starts = np.unique([walk.path[0] for walk in walks], axis=0)
     axes.plot(*starts.T, **START, zorder=2.5)
-    return [_Mover(axes, walk.path, chosen[walk.trial_id], 1.5, halo=True) for walk in walks]
+    return [_Mover(axes, walk.path, chosen[walk.trial_id], 1.5, rim=True) for walk in walks]
 
 
-def _losses(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
-    """Prepare the axes of the losses: above the lowest value, on a logarithmic scale, where that is known."""
-    low = ground.info.values[0] if ground.info.values else None
+def _losses(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
+    """Prepare the axes of the losses; they are logarithmic above the lowest value, where that is known."""
+    low = surface.info.values[0] if surface.info.values else None
     seen = np.concatenate([walk.loss for walk in walks])
     seen, start = seen[np.abs(seen) < FAR], _start(walk.loss for walk in walks)
     if low is not None and seen.min(initial=np.inf) < low - 1e-9 * max(1.0, abs(start)):
-        low = None  # it is not the lowest
+        low = None  # a trial has found a lower one
     dress(axes)
     last = max(walk.step[-1] for walk in walks)
     axes.set_xlim((1, 1.3 * last) if last > _LONG else (0, 1.04 * last))
@@ -153,7 +147,7 @@ def _losses(axes: "Axes", ground: Surface, walks: Sequence[Walk], chosen: Mappin
     axes.set_xlabel(label("step"))
     axes.set_ylabel("loss" if low is None else "loss above the lowest value")
     return [
-        _Mover(axes, np.column_stack([walk.step, drawable(loss)]), chosen[walk.trial_id], 1.6, halo=False)
+        _Mover(axes, np.column_stack([walk.step, drawable(loss)]), chosen[walk.trial_id], 1.6, rim=False)
         for walk, loss in zip(walks, losses, strict=True)
     ]
 

@@ -1,4 +1,4 @@
-"""The colours of basins: a hue for each minimum, darker where it took longer; greys for what is no minimum."""
+"""The colours of basins: a hue for each minimum, darker with more steps, and greys for starts that reach none."""
 
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,9 @@ Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
-# Paul Tol's light scheme and two more: apart in hue, so that they can be shaded.
+# Paul Tol's light scheme and two more colours, whose hues differ enough to be shaded.
 HUES = ("#77aadd", "#ee8866", "#44bb99", "#eedd88", "#ffaabb", "#b48fc9", "#bbcc33", "#99ddff")
-# What a start may lead to besides a minimum: its code, its name and its colour.
+# Codes of how a start may end other than at a minimum, with their names and colours.
 ELSEWHERE, COMPLETED, CYCLING, DIVERGED = -1, -2, -3, -4
 OTHERS = {
     ELSEWHERE: ("at rest elsewhere", "#c9bfae"),
@@ -22,12 +22,12 @@ OTHERS = {
     CYCLING: ("cycling", "#8f8f8f"),
     DIVERGED: ("diverged", "#ffffff"),
 }
-_DARKEST = 0.3  # of a hue
-_LEVELS = 64  # of a shade
+_DARKEST = 0.3  # brightness of the darkest shade of a hue
+_LEVELS = 64  # shades of a hue
 
 
 def hues(minima: Array) -> Array:
-    """Return the colours (k, 3) of minima (k, 2): neighbours differ, and of many no other looks like the lowest."""
+    """Return the colours (k, 3) of minima (k, 2), lowest first: neighbours differ, and none looks like the lowest."""
     from matplotlib.colors import to_rgb
 
     colors = np.array([to_rgb(name) for name in HUES])
@@ -36,28 +36,28 @@ def hues(minima: Array) -> Array:
     chosen = np.zeros(len(minima), dtype=np.int64)
     for place in range(1, len(minima)):
         distance = np.linalg.norm(minima[:place] - minima[place], axis=1)
-        # of each colour, how near the nearest minimum of that colour is
+        # the distance to the nearest minimum of each colour
         nearest = [np.min(distance[chosen[:place] == color], initial=np.inf) for color in range(1, len(HUES))]
         chosen[place] = 1 + int(np.argmax(nearest))
     return colors[chosen]
 
 
 def by_minimum(codes: Codes, steps: Array, colors: Array, norm: "Normalize") -> Bytes:
-    """Return the colours (..., 4) of starts: the hue of a minimum, darker with the steps."""
+    """Return the colours (..., 4) of starts: the hue of the minimum, darker with more steps."""
     light = 1.0 - (1.0 - _DARKEST) * np.linspace(0.0, 1.0, _LEVELS)
     return _table(colors[:, None, :] * light[None, :, None])[codes, _level(steps, norm)]
 
 
 def by_steps(codes: Codes, steps: Array, colors: "Colormap", norm: "Normalize") -> Bytes:
-    """Return the colours (..., 4) of starts by their steps; those that have none are as in `by_minimum`."""
+    """Return the colours (..., 4) of starts by their steps; starts without any are coloured as in `by_minimum`."""
     came = np.where(np.isfinite(steps), 0, np.where(codes >= 0, ELSEWHERE, codes))
     return _table(colors(np.linspace(0.0, 1.0, _LEVELS))[None, :, :3])[came, _level(steps, norm)]
 
 
 def _table(colors: Array) -> Bytes:
-    """Return the colours (k + 4, levels, 4) of minima and of what else there is, which negative codes reach.
+    """Return the colours (k + 4, levels, 4) of k minima, and of the other ends at their negative codes.
 
-    What diverged is transparent: the axes show their hatch there.
+    Diverged starts are transparent, so that the hatch of the axes shows there.
     """
     from matplotlib.colors import to_rgb
 

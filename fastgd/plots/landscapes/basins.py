@@ -1,4 +1,4 @@
-"""Basins of attraction: which minimum each start leads to, and after how many steps."""
+"""The picture of basins of attraction: the minimum that each start leads to, and after how many steps."""
 
 import math
 from collections import Counter
@@ -25,12 +25,12 @@ from fastgd.plots.landscapes.basin_colors import (
     by_steps,
     hues,
 )
-from fastgd.plots.landscapes.map import coordinate, fit, from_above, map_handles, mark_minima, proportion
-from fastgd.plots.pages import TALLEST, note, page_of
+from fastgd.plots.landscapes.map import coordinate, fit, map_handles, mark_minima, projected_minima, proportion
+from fastgd.plots.pages import TALLEST, note, only, page_of
 from fastgd.plots.studies.heatmap import LOST, beyond
 from fastgd.plots.studies.phase import shades, step_bar
-from fastgd.plots.style import figure_of, head, key, looks, panels, shape, style
-from fastgd.store.surfaces import Surface
+from fastgd.plots.style import dress_map, figure_of, head, key, looks, name_axes, panels, shape, stacked, style
+from fastgd.store.surface_files import Surface
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 COLORS = ("minimum", "steps")
 
-_PANELS = 12  # that are drawn at most
-_FEWEST = 16  # starts that make a picture
-_DOTS = 5000  # starts off a grid that are drawn as dots; of more, each pixel is that of the nearest start
+_PANELS = 12  # the most panels of a page
+_FEWEST = 16  # the fewest starts that make a picture
+_DOTS = 5000  # up to so many starts off a grid are dots; of more, each pixel shows the nearest start
 _PIXELS = 500
 _DARK = "#3b5568"
 _STATUS = {"converged": ELSEWHERE, "trapped": ELSEWHERE, "cycling": CYCLING, "diverged": DIVERGED}
@@ -51,7 +51,7 @@ _STATUS = {"converged": ELSEWHERE, "trapped": ELSEWHERE, "cycling": CYCLING, "di
 
 @dataclass(frozen=True)
 class Basins:
-    """Where a configuration's starts lead to.
+    """Where the starts of a configuration lead to.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Basins:
     points : ndarray of shape (k, 2)
         The starts.
     codes : ndarray of shape (k,)
-        The minimum of each, or what else came of it: ELSEWHERE, COMPLETED, CYCLING, DIVERGED.
+        The number of the minimum of each start, or ELSEWHERE, COMPLETED, CYCLING or DIVERGED.
     steps : ndarray of shape (k,)
         The steps to the tolerance; NaN where it was not reached.
     """
@@ -83,9 +83,9 @@ def basins(
 ) -> "Figure":
     """Plot which minimum each start leads to: axes for the best configuration of each optimizer.
 
-    Starts on a grid make an image. Others are dots or, where there are thousands, each point shows the nearest start.
-    Colours are minima, the darker the more steps it took to come within the tolerance of the lowest value, from the
-    fewest to the most of that optimizer; a start that led to a higher minimum never did, and has the plain colour.
+    Starts on a grid make an image. Others are dots; if there are thousands, each point shows the nearest start. Each
+    minimum has a colour, which is darker where more steps led to the tolerance above the lowest value; the shades go
+    from the fewest to the most steps of that optimizer. Starts that led to a higher minimum have the plain colour.
 
     Parameters
     ----------
@@ -118,9 +118,8 @@ def basins(
     surfaces = surfaces_of(results, "basins")
     chosen = chosen_of(results, order, trials)
     there = [name for name in surfaces if name in set(chosen["problem"])]
-    if problem is not None and problem not in there:
-        raise InputError(f"there is no problem {problem!r} to draw in {results.path}; {nearest(problem, there)}")
-    rows = [row for _, row in chosen.iterrows() if row["problem"] in ([problem] if problem else there)]
+    named = only(there, problem, f" in {results.path}")
+    rows = [row for _, row in chosen.iterrows() if row["problem"] in named]
     if axes is not None and len(rows) > 1:
         raise InputError("axes take one configuration on one problem: choose by problem= and trials=")
     rows.sort(key=lambda row: there.index(row["problem"]))
@@ -138,7 +137,7 @@ def basins(
 
 
 def _heights(rows: Sequence[Any]) -> list[float]:
-    """Return the inches that each panel takes of a page, which holds twelve at most."""
+    """Return the inches that each panel takes of a page, which holds at most twelve."""
     count = Counter(row["problem"] for row in rows)
     columns = shape(max(count.values()))[1]
     inches = {name: _width(columns) * math.ceil(own / columns) / own for name, own in count.items()}
@@ -161,14 +160,14 @@ def _figure(
     size = (max(5.2, 1.1 + width * columns), width * rows * len(problems))
     figure = Figure(figsize=size, layout="constrained")
     everywhere: list[Axes] = []
-    for part, name in zip(np.ravel(figure.subfigures(len(problems), 1, squeeze=False)), problems, strict=True):
+    for part, name in zip(stacked(figure, len(problems)), problems, strict=True):
         own = [one for one in found if one.problem == name]
         grid = panels(part, len(own))
         for axes, one in zip(grid, own, strict=True):
             _draw(axes, one, surfaces[name], _norm(own if color == "steps" else [one]), color)
             remark = name if len(problems) > 1 else ""
-            head(axes, one.method, _told(one), remark, method_colors[one.method], width - 0.3)
-        _name_axes(grid, surfaces[name])
+            head(axes, one.method, _outcome(one), remark, method_colors[one.method], width - 0.3)
+        name_axes(grid, *(f"start, {coordinate(surfaces[name], axis)}" for axis in (0, 1)))
         if color == "steps" and any(np.isfinite(one.steps).any() for one in own):
             steps = np.concatenate([one.steps for one in own])
             step_bar(part, ScalarMappable(_norm(own), shades()), grid, beyond(steps, _norm(own)))
@@ -208,7 +207,7 @@ def _read(results: Results, row: Any, parameters: Sequence[int]) -> Basins:
 def grid_of(points: Array) -> tuple[Array, Array, Codes] | None:
     """Return the axes (nx,) and (ny,) of a grid of points, and the point (nx, ny) at each of its places.
 
-    None: the points are no grid.
+    Return None if the points are no grid.
     """
     x, y = np.unique(points[:, 0]), np.unique(points[:, 1])
     if min(len(x), len(y)) < 2 or len(x) * len(y) != len(points):
@@ -237,22 +236,19 @@ def _draw(axes: "Axes", one: Basins, surface: Surface, norm: "Normalize", color:
     if color == "steps":
         colors = by_steps(one.codes, one.steps, shades(), norm)
     else:
-        colors = by_minimum(one.codes, one.steps, hues(from_above(surface)), norm)
+        colors = by_minimum(one.codes, one.steps, hues(projected_minima(surface)), norm)
     grid = grid_of(one.points)
     if grid is None and len(one.points) <= _DOTS:
         size = min(60.0, 0.9 * (72 * 2.2) ** 2 / len(one.points))  # square points: most of the axes
-        lost = one.codes == DIVERGED
-        axes.scatter(
-            one.points[~lost, 0], one.points[~lost, 1], c=colors[~lost] / 255, s=size, linewidths=0, rasterized=True
-        )
-        axes.scatter(
-            one.points[lost, 0], one.points[lost, 1], s=size, facecolors="white", edgecolors="#b3b3b3", linewidths=0.5
-        )
+        diverged = one.codes == DIVERGED
+        x, y = one.points[~diverged].T
+        axes.scatter(x, y, c=colors[~diverged] / 255, s=size, linewidths=0, rasterized=True)
+        x, y = one.points[diverged].T
+        axes.scatter(x, y, s=size, facecolors="white", edgecolors="#b3b3b3", linewidths=0.5)
     else:
         _image(axes, colors, *(grid or _raster(one.points)))
     mark_minima(axes, surface)
-    axes.tick_params(length=3, width=0.8, color="#8c8c8c", labelsize=8)
-    axes.spines[:].set_visible(False)
+    dress_map(axes)
 
 
 def _image(axes: "Axes", colors: NDArray[np.uint8], x: Array, y: Array, which: Codes) -> None:
@@ -263,19 +259,19 @@ def _image(axes: "Axes", colors: NDArray[np.uint8], x: Array, y: Array, which: C
     axes.imshow(colors[which].swapaxes(0, 1), origin="lower", extent=extent, aspect="auto")
 
 
-def _told(one: Basins) -> str:
-    """Return a configuration in words, how many starts led to a minimum, and the steps of nine in ten."""
+def _outcome(one: Basins) -> str:
+    """Return in words a configuration, the share of starts that led to a minimum, and the steps of nine in ten."""
     arrived = one.codes >= 0
     share = float(np.mean(arrived))
-    told = {0.0: "none arrive", 1.0: "all arrive"}.get(share, f"{np.clip(share, 0.001, 0.999):.1%} arrive")
+    outcome = {0.0: "none arrive", 1.0: "all arrive"}.get(share, f"{np.clip(share, 0.001, 0.999):.1%} arrive")
     if np.isfinite(one.steps).sum() > arrived.sum() / 2 > 0:
         low, high = np.nanquantile(one.steps, [0.05, 0.95])
-        told += f" in {low:.0f} to {high:.0f} steps"
-    return ", ".join(filter(None, (one.settings, told)))
+        outcome += f" in {low:.0f} to {high:.0f} steps"
+    return ", ".join(filter(None, (one.settings, outcome)))
 
 
 def _norm(found: Sequence[Basins]) -> "Normalize":
-    """Return the scale of the steps: but for the few slowest and fastest, which would leave the others alike."""
+    """Return the colour scale of the steps, without the few slowest and fastest, which would make the others alike."""
     from matplotlib.colors import LogNorm
 
     steps = np.concatenate([one.steps[np.isfinite(one.steps)] for one in found])
@@ -283,19 +279,11 @@ def _norm(found: Sequence[Basins]) -> "Normalize":
     return LogNorm(low, max(high, low + 1.0), clip=True)
 
 
-def _name_axes(grid: "Sequence[Axes]", surface: Surface) -> None:
-    for axes in grid:
-        if axes.xaxis.get_tick_params()["labelbottom"]:
-            axes.set_xlabel(f"start, {coordinate(surface, 0)}")
-        if axes.yaxis.get_tick_params()["labelleft"]:
-            axes.set_ylabel(f"start, {coordinate(surface, 1)}")
-
-
 def _handles(found: Sequence[Basins], surface: Surface, color: str) -> "list[Artist]":
     from matplotlib.patches import Patch
 
     seen = set(np.unique(np.concatenate([np.unique(one.codes) for one in found])).tolist())
-    minima, handles = from_above(surface), list[Any]()
+    minima, handles = projected_minima(surface), list[Any]()
     colors = hues(minima)
     if color == "minimum" and len(minima) <= len(colors) and len(minima) <= 8:
         handles = [Patch(facecolor=colors[k], label=_point(minima[k])) for k in range(len(minima)) if k in seen]

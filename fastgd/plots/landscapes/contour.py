@@ -1,38 +1,39 @@
-"""Contour maps: where optimizers walk on a landscape of two coordinates."""
+"""The contour map of a landscape, with the trajectories of optimizers on it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastgd.analysis import Results
-from fastgd.common.errors import InputError, nearest
+from fastgd.common.errors import InputError
 from fastgd.common.escape import for_picture
 from fastgd.plots.configurations import surfaces_of
 from fastgd.plots.landscapes.map import (
     Height,
     around,
-    beside,
     columns_of,
-    cut_told,
+    cut_in_words,
     draw_map,
     draw_walk,
     fit,
+    is_off_map,
     map_handles,
     mark_ends,
     mark_minima,
     proportion,
 )
-from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told, walks_of
-from fastgd.plots.pages import note, page_of
-from fastgd.plots.style import GREY, Look, figure_of, key, list_below, methods, panels, style
-from fastgd.store.surfaces import Surface
+from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words, walks_of
+from fastgd.plots.pages import note, only, page_of
+from fastgd.plots.readings import methods
+from fastgd.plots.style import GREY, Look, figure_of, key, list_below, panels, style
+from fastgd.store.surface_files import Surface
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Of a map in inches, by the number of them side by side.
+# The width of a map in inches, by the number of maps side by side.
 WIDTHS = {1: 6.0, 2: 3.9, 3: 3.0}
 
 
@@ -47,9 +48,9 @@ def contour(
 ) -> "Figure":
     """Plot the trajectories of optimizers on the contour map of a landscape: axes for each problem.
 
-    Levels lie between equal steps of height, which grows with the logarithm above the lowest valleys, and equal areas.
-    Dots are the first steps, as far as they can be told apart. Of more than two coordinates the map is a cut, which a
-    line above it names, and trajectories are seen from above. Ends beside the map are marked at its edge. Each
+    Heights are logarithmic above the lowest valleys; levels are means of equal steps of height and of equal areas.
+    Dots are the first steps, as far as they can be told apart. With more than two coordinates the map is a cut, which a
+    line above it names, and trajectories are projected onto it. An end outside of the map is marked at its edge. Each
     configuration has a colour of its own.
 
     Parameters
@@ -79,9 +80,7 @@ def contour(
     InputError
         No surface was computed, no trajectory was recorded, or the landscape has one coordinate.
     """
-    maps = walks_on_maps(results, "contour", trials, starts, problem, single=axes is not None)
-    if zoom:
-        maps = [(around(surface, [walk.path for walk in walks]), walks) for surface, walks in maps]
+    maps = walks_on_maps(results, "contour", trials, starts, problem, zoom, single=axes is not None)
     chosen = looks_of(methods(results), [walk for _, walks in maps for walk in walks])
     with style():
         if axes is not None:
@@ -91,7 +90,7 @@ def contour(
             return figure_of(axes)
         shown, words = page_of_maps(maps, page, WIDTHS)
         figure = _figure(shown, chosen, len(maps) > 1)
-        note(figure, words, starts_told([walk for _, walks in shown for walk in walks]))
+        note(figure, words, starts_in_words([walk for _, walks in shown for walk in walks]))
         if figure.get_suptitle():
             fit(figure, list(figure.axes), [surface for surface, _ in shown], -(-len(shown) // columns_of(len(shown))))
         return figure
@@ -120,23 +119,24 @@ def walks_on_maps(
     trials: Sequence[str] | str | None,
     starts: Sequence[int] | int | None,
     problem: str | None,
+    zoom: bool,
     single: bool,
 ) -> list[tuple[Surface, list[Walk]]]:
     """Return each problem's surface and the walks on it; see `contour` for the options, and what may be wrong."""
     methods(results)  # refuses a folder that holds no trials yet
-    alone = kind != "animate" and not results.on_landscapes  # over data, the map without walks
-    walks = [] if alone else walks_of(results, kind, trials, starts)
+    only_map = kind != "animate" and not results.on_landscapes  # over data no trajectories are recorded
+    walks = [] if only_map else walks_of(results, kind, trials, starts)
     surfaces = surfaces_of(results, kind)
     there = list(dict.fromkeys(walk.problem for walk in walks if walk.problem in surfaces)) or list(surfaces)
-    if problem is not None and problem not in there:
-        raise InputError(f"there is no problem {problem!r} to draw in {results.path}; {nearest(problem, there)}")
-    shown = [name for name in surfaces if name in (there if problem is None else [problem])]
+    named = only(there, problem, f" in {results.path}")
+    shown = [name for name in surfaces if name in named]
     if single and len(shown) > 1:
         raise InputError(f"axes take one problem: choose it by problem=, one of {', '.join(shown)}")
     maps = []
     for name in shown:
-        axes = surfaces[name].info.parameters
-        maps.append((surfaces[name], [replace(walk, axes=axes) for walk in walks if walk.problem == name]))
+        surface = surfaces[name]
+        own = [replace(walk, axes=surface.info.parameters) for walk in walks if walk.problem == name]
+        maps.append((around(surface, [walk.path for walk in own]) if zoom and own else surface, own))
     return maps
 
 
@@ -155,23 +155,23 @@ def draw(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[
     for walk in walks:
         draw_walk(axes, walk, chosen[walk.trial_id])
     mark_ends(axes, walks, chosen)
-    if words := "\n".join(filter(None, [cut_told(surface), Height(surface).told(surface)])):
+    if words := "\n".join(filter(None, [cut_in_words(surface), Height(surface).cut_off(surface)])):
         axes.set_title(words, loc="right", fontsize=7.5, color=GREY)
 
 
 def names(surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> "list[Artist]":
-    """Return what a key says of walks: which configurations they are, and how many of them diverge or leave the map."""
+    """Return the key of the walks: their configurations, and how many of them diverge or end off the map."""
     from matplotlib.lines import Line2D
 
     lines = []
     for name in dict.fromkeys(walk.trial_id for walk in walks):
         own = [walk for walk in walks if walk.trial_id == name]
-        lost = [walk.status == "diverged" for walk in own]
-        gone = [beside(surface, walk.end) and walk.status != "diverged" for walk in own]
+        diverged = [walk.status == "diverged" for walk in own]
+        outside = [is_off_map(surface, walk.end) and walk.status != "diverged" for walk in own]
         words = [
             for_picture(own[0].name),
-            _share(lost, "diverge", "diverges"),
-            _share(gone, "end off the map", "ends off the map"),
+            _share(diverged, "diverge", "diverges"),
+            _share(outside, "end off the map", "ends off the map"),
         ]
         look = chosen[name].line(6) | {"markeredgecolor": "#222222", "markeredgewidth": 0.6}
         lines.append(Line2D([], [], **look, linewidth=1.6, label=", ".join(filter(None, words))))
@@ -179,7 +179,7 @@ def names(surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -
 
 
 def _share(those: Sequence[bool], several: str, one: str) -> str:
-    """Return how many do something, in words; empty where none does."""
+    """Return in words how many do something; empty where none does."""
     if not any(those):
         return ""
     return one if all(those) else f"{sum(those)} of {len(those)} {several}"

@@ -1,4 +1,4 @@
-"""The map of an objective over two coordinates: its levels, its colours, and what is marked on it."""
+"""The map of an objective over two coordinates: its heights and levels, its colours, and the marks on it."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from fastgd.common.numbers import number
 from fastgd.plots.landscapes.walks import Walk
 from fastgd.plots.limits import FAR, OUTSIDE, frame_of
-from fastgd.plots.style import GREY, Look
-from fastgd.store.surfaces import Surface
+from fastgd.plots.style import GREY, Look, dress_map, halo
+from fastgd.store.surface_files import Surface
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 LEVELS = 22
-# Of the surface lies below this height, in which differences are shown as they are; above it by their ratios.
+# This share of the surface counts as valleys, whose heights are linear in the loss; above it they are logarithmic.
 _VALLEY = 0.02
-_PLAIN = 1e-250  # differences below it are none
-_TAIL = 0.001  # of a surface, at either end: what fewer points reach does not set heights and colours
-# From the valleys up: pale where walks end, so that their lines stand out there.
-_TERRAIN = ("#fdfcf7", "#eef1ec", "#d5e0e2", "#b3c7d2", "#8fabbf", "#7393ac")
+_PLAIN = 1e-250  # smaller differences count as none
+_TAIL = 0.001  # the share of a surface at either end that does not decide heights and colours
+# From the valleys up: pale where walks end, so that their lines stand out.
+_HEIGHT_COLORS = ("#fdfcf7", "#eef1ec", "#d5e0e2", "#b3c7d2", "#8fabbf", "#7393ac")
 MINIMUM: dict[str, Any] = {
     "marker": "*",
     "linestyle": "",
@@ -43,15 +43,16 @@ START: dict[str, Any] = {
     "markeredgecolor": "#222222",
     "markeredgewidth": 1.2,
 }
-_DOTS = 40  # steps of a walk that are marked, at most
-APART = 0.018  # of the map's diagonal, between two of them
-_LONG = 8  # diagonals: lines of longer walks, which cross themselves, are thin
-_FEW = 3  # values of parameters that are told
-_MOST_MINIMA = 150  # that are marked: stars that touch hide the map
+END: dict[str, Any] = {"markeredgecolor": "#222222", "markeredgewidth": 0.9}  # added to an optimizer's look
+_DOTS = 40  # the most steps of a walk that are marked
+APART = 0.018  # of the map's diagonal: the least distance of two marked steps
+_LONG = 8  # diagonals: longer walks, which cross themselves, have thin lines
+_FEW = 3  # up to so many values of parameters are named
+_MOST_MINIMA = 150  # the most minima that are marked: more stars would hide the map
 
 
 class Height:
-    """What stands for the objective on maps: it grows with its logarithm, but for the lowest valleys.
+    """The height of the objective on maps: logarithmic in the loss, except in the lowest valleys, where it is linear.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ class Height:
     low, scale : float
         Heights are linear near the lowest value, `low`, and logarithmic from `low + scale` on.
     top : float
-        The greatest height: single values far above all others have it too.
+        The greatest height, which single values far above all others have too.
     """
 
     def __init__(self, surface: Surface) -> None:
@@ -78,8 +79,8 @@ class Height:
         """Return the heights of losses."""
         return np.minimum(np.log1p(np.maximum(np.asarray(loss) - self.low, 0.0) / self.scale), self.top)
 
-    def told(self, surface: Surface) -> str:
-        """Return how much of a surface is higher than colours and heights go, in words; empty where nothing is."""
+    def cut_off(self, surface: Surface) -> str:
+        """Return in words how much of a surface is higher than `top`; empty where nothing is."""
         highest = self.loss(self.top)
         above = surface.loss[surface.loss > highest * (1 + 1e-9)]
         if not len(above):
@@ -92,51 +93,50 @@ class Height:
         return self.low + self.scale * np.expm1(np.asarray(height))
 
 
-def terrain() -> "Colormap":
+def height_colors() -> "Colormap":
     """Return the colours of heights."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("terrain", _TERRAIN)
+    return LinearSegmentedColormap.from_list("heights", _HEIGHT_COLORS)
 
 
 def draw_map(axes: "Axes", surface: Surface) -> None:
-    """Draw an objective's contours, filled, with its minima."""
+    """Draw an objective as filled contours."""
     height = Height(surface)
     values = height(surface.loss).T
     levels = levels_of(values)
-    colors = terrain()(np.linspace(0.0, 1.0, len(levels) - 1))
+    colors = height_colors()(np.linspace(0.0, 1.0, len(levels) - 1))
     axes.contourf(surface.x, surface.y, values, levels, colors=colors, zorder=0, antialiased=True)
     axes.contour(surface.x, surface.y, values, levels[1:-1], colors="#5c7d96", linewidths=0.35, alpha=0.55, zorder=0.5)
     axes.set_xlim(surface.x[0], surface.x[-1])
     axes.set_ylim(surface.y[0], surface.y[-1])
     axes.set_xlabel(coordinate(surface, 0))
     axes.set_ylabel(coordinate(surface, 1))
-    axes.tick_params(length=3, width=0.8, color="#8c8c8c", labelsize=8)
-    axes.spines[:].set_visible(False)
+    dress_map(axes)
 
 
 def levels_of(heights: Array) -> Array:
-    """Return levels between the lowest and the highest: half way between equal steps of height and equal areas.
+    """Return the heights of contours: means of those at equal steps of height and of those that enclose equal areas.
 
-    Equal steps alone leave plains empty, equal areas alone hide how steep a slope is.
+    Equal steps alone leave plains empty; equal areas alone do not show how steep a slope is.
     """
     seen = heights[np.isfinite(heights)]
     shares = np.linspace(0.0, 1.0, LEVELS)
     steps = np.linspace(seen.min(), seen.max(), LEVELS)
     levels = np.unique((steps + np.quantile(seen, shares)) / 2)
-    return levels if len(levels) > 1 else levels[0] + np.array([0.0, 1.0])  # a plain has one
+    return levels if len(levels) > 1 else levels[0] + np.array([0.0, 1.0])  # a flat surface has one
 
 
 def proportion(surface: Surface) -> float | None:
-    """Return the height of a map that is as wide as 1, if its axes have the same scale; None: they need not."""
+    """Return the height of a map of width 1 whose axes have the same scale; None if it would be too long."""
     found = float(np.ptp(surface.y) / np.ptp(surface.x))
     return found if 0.45 <= found <= 2.0 else None
 
 
 def fit(figure: "Figure", panels: "Sequence[Axes]", surfaces: Sequence[Surface], rows: int) -> None:
-    """Give a figure the height at which maps of equal scales fill their places, and their axes these scales.
+    """Give axes of maps equal scales, and the figure the height at which such maps fill their places.
 
-    Matplotlib's layout leaves too little room for titles and keys where it finds out too late that axes shrink.
+    Matplotlib's layout alone leaves too little room for titles and keys, since it learns too late that axes shrink.
     """
     wanted = [proportion(surface) for surface in surfaces]
     highest = max(min(share or 0.8, 1.2) for share in wanted)
@@ -159,8 +159,8 @@ def coordinate(surface: Surface, axis: int) -> str:
 
 
 def mark_minima(axes: "Axes", surface: Surface) -> None:
-    """Put a star at each minimum, the larger the lower it is."""
-    minima, values = (found[:_MOST_MINIMA] for found in _minima_on(surface))
+    """Put a star at each minimum, a larger one at the lowest."""
+    minima, values = (found[:_MOST_MINIMA] for found in _minima_with_values(surface))
     if not len(minima):
         return
     heights = surface.loss[np.abs(surface.loss) < FAR]
@@ -171,14 +171,14 @@ def mark_minima(axes: "Axes", surface: Surface) -> None:
 
 
 def around(surface: Surface, paths: Sequence[Array]) -> Surface:
-    """Return the part of a surface in which paths lie, as far as they lie on it, with some room."""
+    """Return the part of a surface in which paths are, with some room around them."""
     points = np.concatenate(paths)
     corners = np.array([[surface.x[0], surface.y[0]], [surface.x[-1], surface.y[-1]]])
     points = points[((points >= corners[0]) & (points <= corners[1])).all(axis=1)]
     if not len(points):
         return surface
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
-    # Maps keep their proportions, and stay wide enough for their grid to look smooth.
+    # The part keeps the proportions of the map, and stays wide enough for its grid to look smooth.
     share = max(float(np.max(np.ptp(points, axis=0) / (corners[1] - corners[0]))) * 1.3, 0.1)
     half = share / 2 * (corners[1] - corners[0])
     axes, low, high = (surface.x, surface.y), middle - half, middle + half
@@ -187,25 +187,25 @@ def around(surface: Surface, paths: Sequence[Array]) -> Surface:
 
 
 def columns_of(count: int) -> int:
-    """Return how many maps stand side by side."""
+    """Return how many maps are side by side."""
     return {1: 1, 2: 2, 4: 2}.get(count, 3)
 
 
-def inside(surface: Surface) -> Array:
+def minima_on(surface: Surface) -> Array:
     """Return the minima on the map."""
-    return _minima_on(surface)[0]
+    return _minima_with_values(surface)[0]
 
 
-def _minima_on(surface: Surface) -> tuple[Array, Array]:
+def _minima_with_values(surface: Surface) -> tuple[Array, Array]:
     """Return the minima on the map, and their values."""
-    seen = from_above(surface)
+    seen = projected_minima(surface)
     low, high = (surface.x[0], surface.y[0]), (surface.x[-1], surface.y[-1])
     kept = ((seen >= low) & (seen <= high)).all(axis=1) & _in_cut(surface, _minima(surface))
     return seen[kept], np.array(surface.info.values, dtype=np.float64)[kept]
 
 
-def from_above(surface: Surface) -> Array:
-    """Return all known minima (k, 2) in the coordinates of the map, those beside its cut included."""
+def projected_minima(surface: Surface) -> Array:
+    """Return all known minima (k, 2) projected onto the map, also those that are not in its plane."""
     return _minima(surface)[:, list(surface.info.parameters)]
 
 
@@ -214,19 +214,19 @@ def _minima(surface: Surface) -> Array:
 
 
 def _in_cut(surface: Surface, points: Array) -> NDArray[np.bool_]:
-    """Return which of some points (k, d) lie in the plane of a map."""
+    """Return which points (k, d) are in the plane of a map."""
     others = _others(surface)
     there: NDArray[np.bool_] = np.isclose(points[:, others], np.array(surface.info.at)[others], atol=1e-6).all(axis=1)
     return there
 
 
 def _others(surface: Surface) -> list[int]:
-    """Return the parameters that a map does not vary."""
+    """Return the parameters that are constant on a map."""
     return [place for place in range(len(surface.info.at)) if place not in surface.info.parameters]
 
 
-def cut_told(surface: Surface) -> str:
-    """Return through what a map of more than two parameters is a cut, in words; empty where there are but two."""
+def cut_in_words(surface: Surface) -> str:
+    """Return in words where a map cuts through more than two parameters; empty if there are only two."""
     others, minima = _others(surface), _minima(surface)
     if not others:
         return ""
@@ -247,39 +247,40 @@ def _parameters(count: int) -> str:
     return "parameter" if count == 1 else f"{count:,} parameters"
 
 
-def beside(surface: Surface, point: Array) -> bool:
-    """Return whether a point (2,) lies outside a map."""
+def is_off_map(surface: Surface, point: Array) -> bool:
+    """Return whether a point (2,) is outside of a map."""
     x, y = point
     return not (surface.x[0] <= x <= surface.x[-1] and surface.y[0] <= y <= surface.y[-1])
 
 
 def draw_walk(axes: "Axes", walk: Walk, look: Look) -> "list[Artist]":
-    """Draw where a walk went: a line, the steps that can be told apart as dots, and where it ended."""
-    from matplotlib.patheffects import Normal, Stroke
-
+    """Draw a walk as a line, with dots at the first steps that can be told apart."""
     path = walk.path
     width = 1.4 if np.nansum(np.hypot(*np.diff(path, axis=0).T)) < _LONG * diagonal(axes) else 0.7
-    halo = [Stroke(linewidth=2.1 * width, foreground="white", alpha=0.85), Normal()]
     (line,) = axes.plot(
-        *path.T, color=look.color, linestyle=look.linestyle, linewidth=width, path_effects=halo, zorder=3
+        *path.T,
+        color=look.color,
+        linestyle=look.linestyle,
+        linewidth=width,
+        path_effects=halo(2.1 * width, 0.85),
+        zorder=3,
     )
     line.set_gid(f"walk {walk.trial_id}/{walk.start}")
-    told = path[apart(path, APART * diagonal(axes))]
-    (dots,) = axes.plot(*told.T, "o", color=look.color, markersize=3.2, markeredgewidth=0, zorder=4)
+    marked = path[apart(path, APART * diagonal(axes))]
+    (dots,) = axes.plot(*marked.T, "o", color=look.color, markersize=3.2, markeredgewidth=0, zorder=4)
     return [line, dots]
 
 
 def mark_ends(axes: "Axes", walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
-    """Mark where walks started and ended, above all lines; an end beside the map has its mark at the edge."""
+    """Mark where walks started and ended, above all lines; an end off the map is marked at the edge."""
     starts = np.unique([walk.path[0] for walk in walks], axis=0)
     axes.plot(*starts.T, **START, zorder=7)
     low, high = np.transpose([axes.get_xlim(), axes.get_ylim()])
     for walk in walks:
         place = np.clip(walk.end, low, high)
-        gone = bool((place != walk.end).any())
-        edge = {"markeredgecolor": "#222222", "markeredgewidth": 0.9, "clip_on": not gone}
-        (mark,) = axes.plot(*place, **chosen[walk.trial_id].line(6.5) | edge, zorder=8)
-        if gone:
+        off_map = bool((place != walk.end).any())
+        (mark,) = axes.plot(*place, **chosen[walk.trial_id].line(6.5) | END, clip_on=not off_map, zorder=8)
+        if off_map:
             mark.set_gid(OUTSIDE)
 
 
@@ -289,7 +290,7 @@ def diagonal(axes: "Axes") -> float:
 
 
 def apart(path: Array, least: float) -> list[int]:
-    """Return the first points of a path that are at least so far from the one chosen before."""
+    """Return the places of the first points of a path, leaving out those nearer than `least` to the one before."""
     chosen = [0]
     for place in range(1, len(path)):
         if len(chosen) == _DOTS:
@@ -300,14 +301,14 @@ def apart(path: Array, least: float) -> list[int]:
 
 
 def map_handles(maps: "Sequence[tuple[Surface, Sequence[Walk]]]") -> "list[Artist]":
-    """Return what a key says of the marks on maps."""
+    """Return the key of the marks on maps."""
     from matplotlib.lines import Line2D
 
-    counts = [len(inside(ground)) for ground, _ in maps]
+    counts = [len(minima_on(surface)) for surface, _ in maps]
     marked = sum(min(count, _MOST_MINIMA) for count in counts)
     name = "minimum" if marked == sum(counts) else f"minimum (the lowest {marked:,} of {sum(counts):,})"
-    beside = sum(np.count_nonzero(~_in_cut(ground, _minima(ground))) for ground, _ in maps)
-    name += f" ({beside:,} more beside the cut)" if beside else ""
+    elsewhere = sum(np.count_nonzero(~_in_cut(surface, _minima(surface))) for surface, _ in maps)
+    name += f" ({elsewhere:,} more beside the cut)" if elsewhere else ""
     minima = [Line2D([], [], **MINIMUM, label=name)] if marked else []
     if not any(walks for _, walks in maps):
         return list(minima)

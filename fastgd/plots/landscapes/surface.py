@@ -1,4 +1,4 @@
-"""Surfaces in three dimensions, with the trajectories of optimizers draped over them."""
+"""The picture of a surface in three dimensions, with the trajectories of optimizers on it."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,40 +12,41 @@ from fastgd.common.numbers import number
 from fastgd.plots.landscapes.contour import names, page_of_maps, walks_on_maps
 from fastgd.plots.landscapes.map import (
     APART,
+    END,
     MINIMUM,
     START,
     Height,
     apart,
-    around,
     columns_of,
     coordinate,
-    cut_told,
-    inside,
+    cut_in_words,
+    height_colors,
     levels_of,
     map_handles,
-    terrain,
+    minima_on,
 )
-from fastgd.plots.landscapes.walks import Walk, looks_of, starts_told
+from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
 from fastgd.plots.pages import note
-from fastgd.plots.style import GREY, Look, figure_of, key, list_below, methods, style
-from fastgd.store.surfaces import Surface
+from fastgd.plots.readings import methods
+from fastgd.plots.style import GREY, Look, figure_of, halo, key, list_below, style
+from fastgd.store.surface_files import Surface
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 
-_FACES = 140  # along each axis: finer ones are not seen
+_FACES = 140  # along each axis; finer faces could not be seen
 _ASPECT = (1.0, 1.0, 0.55)
-_LIFT = 0.008  # of the height: lines lie on the surface, not in it
-_LIGHT = (300.0, 40.0)  # where it comes from
-# That are tried, in this order: one that shows a little more is no reason to look from elsewhere.
+_LIFT = 0.008  # of the height: lines are so far above the surface, not within it
+_LIGHT = (300.0, 40.0)  # azimuth and elevation of the light
+# Elevations and azimuths of the eye, tried in this order; the first that shows nearly as much as the best is taken.
 _VIEWS = [(elevation, azimuth) for elevation in (42.0, 56.0) for azimuth in (-60, -120, -30, -150, 30, 150, 60, 120)]
-_ENOUGH = 0.93
-_LOOKS = 300  # points of walks by which one is chosen
+_ENOUGH = 0.93  # of what the best view shows
+_LOOKS = 300  # points of walks by which a view is chosen
 _MARCH = 120  # points of a ray towards the eye
-_AT_ONCE = 4096  # rays, which bounds the memory
-_LINES = 20_000  # points of contour lines
+_AT_ONCE = 4096  # rays that are followed at once, which bounds the memory
+_LINES = 20_000  # the most points of contour lines
 WIDTHS = {1: 6.4, 2: 4.2, 3: 3.3}
 
 
@@ -61,8 +62,8 @@ def surface(
 ) -> "Figure":
     """Plot the objective as a surface in three dimensions, and the trajectories on it: axes for each problem.
 
-    Heights are logarithmic above the lowest valleys; a line beside the picture says from where on. What lies behind a
-    ridge is pale.
+    Heights are logarithmic above the lowest valleys; a line beside the picture says from which loss on. Parts of
+    trajectories behind a ridge are pale.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def surface(
     trials, starts, problem, zoom
         As in `contour`.
     view : tuple of float, optional
-        Elevation and azimuth of the eye, in degrees; by default whence most of the trajectories is seen.
+        Elevation and azimuth of the eye, in degrees; by default a view that shows most of the trajectories.
     axes : mpl_toolkits.mplot3d.Axes3D, optional
         Where to draw one problem, in place of a new figure.
     page : int
@@ -87,9 +88,7 @@ def surface(
     InputError
         The study is none on landscapes, no trajectory was recorded, or the landscape has one coordinate.
     """
-    maps = walks_on_maps(results, "surface", trials, starts, problem, single=axes is not None)
-    if zoom:
-        maps = [(around(ground, [walk.path for walk in walks]), walks) for ground, walks in maps]
+    maps = walks_on_maps(results, "surface", trials, starts, problem, zoom, single=axes is not None)
     chosen = looks_of(methods(results), [walk for _, walks in maps for walk in walks])
     with style():
         if axes is not None:
@@ -98,7 +97,7 @@ def surface(
             return figure_of(axes)
         shown, words = page_of_maps(maps, page, WIDTHS)
         figure = _figure(shown, chosen, view, len(maps) > 1)
-        note(figure, words, starts_told([walk for _, walks in shown for walk in walks]))
+        note(figure, words, starts_in_words([walk for _, walks in shown for walk in walks]))
         return figure
 
 
@@ -113,35 +112,35 @@ def _figure(
     columns = columns_of(len(maps))
     rows, width = -(-len(maps) // columns), WIDTHS[columns]
     figure = Figure(figsize=(width * columns, rows * (0.82 * width + 0.4) + 0.3), layout="constrained")
-    for place, (ground, walks) in enumerate(maps, start=1):
+    for place, (surface, walks) in enumerate(maps, start=1):
         axes = figure.add_subplot(rows, columns, place, projection="3d")
-        _draw(axes, ground, walks, chosen, view)
-        list_below(axes, names(ground, walks, chosen), width, points=10)
+        _draw(axes, surface, walks, chosen, view)
+        list_below(axes, names(surface, walks, chosen), width, points=10)
         if named:
-            axes.set_title(for_picture(ground.info.problem))
+            axes.set_title(for_picture(surface.info.problem))
     key(figure, map_handles(maps))
     return figure
 
 
 def _draw(
-    axes: Any, ground: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look], view: tuple[float, float] | None
+    axes: Any, surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look], view: tuple[float, float] | None
 ) -> None:
-    height = Height(ground)
-    relief = Relief(ground.x, ground.y, height(ground.loss), view or _VIEWS[0])
-    relief.view = view or _best_view(relief, walks, inside(ground))
+    height = Height(surface)
+    relief = Relief(surface.x, surface.y, height(surface.loss), view or _VIEWS[0])
+    relief.view = view or _best_view(relief, walks, minima_on(surface))
     axes.set_proj_type("ortho")
     axes.view_init(*relief.view)
     axes.set_box_aspect(_ASPECT, zoom=1.0)
-    axes.computed_zorder = False  # which goes by an artist's mean distance: lines would vanish in the surface
-    _draw_ground(axes, ground, relief)
+    axes.computed_zorder = False  # it orders artists by their mean distance, so that lines would vanish in the surface
+    _draw_relief(axes, surface, relief)
     for walk in walks:
         _draw_walk(axes, walk, relief, chosen[walk.trial_id])
-    _mark(axes, ground, walks, relief, chosen)
-    _dress(axes, ground, height, relief)
+    _mark(axes, surface, walks, relief, chosen)
+    _dress(axes, surface, height, relief)
 
 
 class Relief:
-    """Heights over the unit square: what lies on them, and what of it is seen.
+    """Heights over a rectangle: they give paths their height, and tell which points the eye can see.
 
     Parameters
     ----------
@@ -158,29 +157,29 @@ class Relief:
         self.view = view
 
     def at(self, points: Array) -> Array:
-        """Return the heights at points (..., 2); NaN beside the relief."""
+        """Return the heights at points (..., 2); NaN outside of the relief."""
         from scipy.ndimage import map_coordinates
 
         place = (points - self.low) / self.size * (np.array(self.z.shape) - 1)
-        beside = ~((place >= 0) & (place <= np.array(self.z.shape) - 1)).all(axis=-1)
+        outside = ~((place >= 0) & (place <= np.array(self.z.shape) - 1)).all(axis=-1)
         heights: Array = map_coordinates(self.z, np.moveaxis(place, -1, 0), order=1, mode="nearest")
-        return np.where(beside, np.nan, heights)
+        return np.where(outside, np.nan, heights)
 
     def drape(self, path: Array) -> Array:
-        """Return points (k, 3) on the relief along the straight lines between those of a path (n, 2)."""
+        """Return points (k, 3) on the relief, along the straight lines between the points of a path (n, 2)."""
         share = np.abs(np.diff(path, axis=0)) / self.size
         pieces = np.nan_to_num(np.ceil(share.max(axis=1, initial=0.0) * _FACES)).clip(1, _FACES).astype(np.int64)
         parts = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(path[:-1], path[1:], pieces, strict=True)]
         return self.on(np.concatenate([*parts, path[-1:]]))
 
     def on(self, points: Array) -> Array:
-        """Return points (k, 2) with their heights; NaN beside the relief."""
+        """Return points (k, 2) with their heights; NaN outside of the relief."""
         heights = self.at(points) + _LIFT * self.top
         on: Array = np.where(np.isnan(heights)[:, None], np.nan, np.column_stack([points, heights]))
         return on
 
     def seen(self, points: Array) -> NDArray[np.bool_]:
-        """Return which of some points (k, 3) no part of the relief hides from the eye."""
+        """Return which points (k, 3) the eye sees, since no part of the relief hides them."""
         parts = [points[first : first + _AT_ONCE] for first in range(0, len(points), _AT_ONCE)]
         return np.concatenate([self._seen(part) for part in parts]) if parts else np.zeros(0, bool)
 
@@ -195,17 +194,24 @@ class Relief:
         return np.asarray(~above.any(axis=0))
 
 
-def _draw_ground(axes: Any, ground: Surface, relief: Relief) -> None:
+def _draw_relief(axes: Any, surface: Surface, relief: Relief) -> None:
     from matplotlib.colors import LightSource
 
-    every_x, every_y = _strides(ground)
-    x, y, z = ground.x[::every_x], ground.y[::every_y], relief.z[::every_x, ::every_y]
+    every_x, every_y = _strides(surface)
+    x, y, z = surface.x[::every_x], surface.y[::every_y], relief.z[::every_x, ::every_y]
     level = z / relief.top
     light = LightSource(*_LIGHT)
     colors = light.shade(
-        level, terrain(), blend_mode="soft", vert_exag=_ASPECT[2], dx=1 / len(y), dy=1 / len(x), vmin=0.0, vmax=1.0
+        level,
+        height_colors(),
+        blend_mode="soft",
+        vert_exag=_ASPECT[2],
+        dx=1 / len(y),
+        dy=1 / len(x),
+        vmin=0.0,
+        vmax=1.0,
     )
-    _draw_levels(axes, ground, relief)
+    _draw_levels(axes, surface, relief)
     faces = axes.plot_surface(
         *np.meshgrid(x, y, indexing="ij"), z, facecolors=colors, rcount=len(x), ccount=len(y), shade=False,
         linewidth=0, antialiased=False, zorder=1,
@@ -213,39 +219,34 @@ def _draw_ground(axes: Any, ground: Surface, relief: Relief) -> None:
     faces.set_rasterized(True)
 
 
-def _strides(ground: Surface) -> tuple[int, int]:
-    return -(-len(ground.x) // _FACES), -(-len(ground.y) // _FACES)
+def _strides(surface: Surface) -> tuple[int, int]:
+    return -(-len(surface.x) // _FACES), -(-len(surface.y) // _FACES)
 
 
-def _draw_levels(axes: Any, ground: Surface, relief: Relief) -> None:
-    """Draw the contour lines of the map, where they are seen."""
+def _draw_levels(axes: Any, surface: Surface, relief: Relief) -> None:
+    """Draw the contour lines of the map, where the eye sees them."""
     from matplotlib.figure import Figure
 
-    every_x, every_y = _strides(ground)
-    x, y, z = ground.x[::every_x], ground.y[::every_y], relief.z[::every_x, ::every_y]
+    every_x, every_y = _strides(surface)
+    x, y, z = surface.x[::every_x], surface.y[::every_y], relief.z[::every_x, ::every_y]
     found = Figure().subplots().contour(x, y, z.T, levels_of(z)[1:-1]).allsegs
     length = sum(len(segment) for level in found for segment in level)
-    found = found[:: -(-length // _LINES)]  # of a rugged landscape fewer lines say more
+    found = found[:: -(-length // _LINES)]  # a rugged landscape is clearer with fewer lines
     gap = np.full((1, 2), np.nan)
     lines = [part for level in found for segment in level for part in (segment, gap)]
     if lines:
         points = relief.on(np.concatenate(lines))
-        axes.plot(
-            *np.where(relief.seen(points)[:, None], points, np.nan).T,
-            color="#4f738d",
-            linewidth=0.4,
-            alpha=0.6,
-            zorder=1.5,
-        )
+        seen = np.where(relief.seen(points)[:, None], points, np.nan)
+        axes.plot(*seen.T, color="#4f738d", linewidth=0.4, alpha=0.6, zorder=1.5)
 
 
 def _best_view(relief: Relief, walks: Sequence[Walk], minima: Array) -> tuple[float, float]:
-    """Return whence most of the walks is seen."""
+    """Return a view that shows most of the walks."""
     points = np.concatenate([np.empty((0, 3)), *(relief.drape(walk.path) for walk in walks)])
     if not len(points):
         return _VIEWS[0]
     points = points[:: max(1, len(points) // _LOOKS)]
-    # A minimum out of sight is worth a detour, too.
+    # The lowest minima count too: they should be seen.
     points = np.concatenate([points, np.repeat(relief.on(minima[:4]), max(1, len(points) // 16), axis=0)])
     seen = []
     for view in _VIEWS:
@@ -255,23 +256,22 @@ def _best_view(relief: Relief, walks: Sequence[Walk], minima: Array) -> tuple[fl
 
 
 def _draw_walk(axes: Any, walk: Walk, relief: Relief, look: Look) -> None:
-    from matplotlib.patheffects import Normal, Stroke
-
     line = relief.drape(walk.path)
     seen = relief.seen(line)
     axes.plot(*line.T, color=look.color, linewidth=0.9, alpha=0.35, zorder=2)
-    halo = [Stroke(linewidth=3.0, foreground="white", alpha=0.8), Normal()]
     front = np.where(seen[:, None], line, np.nan)
-    axes.plot(*front.T, color=look.color, linestyle=look.linestyle, linewidth=1.6, path_effects=halo, zorder=3)
+    axes.plot(
+        *front.T, color=look.color, linestyle=look.linestyle, linewidth=1.6, path_effects=halo(3.0, 0.8), zorder=3
+    )
     least = APART * float(np.hypot(*relief.size))
     dots = relief.on(walk.path[apart(walk.path, least)])
     shown = np.where(relief.seen(dots)[:, None], dots, np.nan)
     axes.plot(*shown.T, "o", color=look.color, markersize=3.4, markeredgewidth=0, zorder=4)
 
 
-def _mark(axes: Any, ground: Surface, walks: Sequence[Walk], relief: Relief, chosen: Mapping[str, Look]) -> None:
+def _mark(axes: Any, surface: Surface, walks: Sequence[Walk], relief: Relief, chosen: Mapping[str, Look]) -> None:
     """Mark minima, starts and ends."""
-    minima = relief.on(inside(ground))
+    minima = relief.on(minima_on(surface))
     few = {} if len(minima) <= 12 else {"markersize": 4, "markeredgewidth": 0.4}
     seen = relief.seen(minima)
     axes.plot(*minima[seen].T, **MINIMUM | few, zorder=5)
@@ -279,36 +279,27 @@ def _mark(axes: Any, ground: Surface, walks: Sequence[Walk], relief: Relief, cho
     starts = relief.on(np.unique(np.reshape([walk.path[0] for walk in walks], (-1, 2)), axis=0))
     axes.plot(*starts.T, **START, zorder=6)
     for walk in walks:
-        edge = {"markeredgecolor": "#222222", "markeredgewidth": 0.9}
-        axes.plot(*relief.on(walk.end[None]).T, **chosen[walk.trial_id].line(6.5) | edge, zorder=7)
+        axes.plot(*relief.on(walk.end[None]).T, **chosen[walk.trial_id].line(6.5) | END, zorder=7)
 
 
-def _dress(axes: Any, ground: Surface, height: Height, relief: Relief) -> None:
+def _dress(axes: Any, surface: Surface, height: Height, relief: Relief) -> None:
     """Set limits, few ticks and thin panes."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlim(ground.x[0], ground.x[-1])
-    axes.set_ylim(ground.y[0], ground.y[-1])
+    axes.set_xlim(surface.x[0], surface.x[-1])
+    axes.set_ylim(surface.y[0], surface.y[-1])
     axes.set_zlim(0.0, relief.top)
-    axes.set_xlabel(coordinate(ground, 0), labelpad=-4)
-    axes.set_ylabel(coordinate(ground, 1), labelpad=-4)
+    axes.set_xlabel(coordinate(surface, 0), labelpad=-4)
+    axes.set_ylabel(coordinate(surface, 1), labelpad=-4)
     words = [
         f"height: loss, logarithmic from {number(height.low + height.scale)} on",
-        cut_told(ground),
-        height.told(ground),
+        cut_in_words(surface),
+        height.cut_off(surface),
     ]
-    axes.text2D(
-        1.0,
-        0.99,
-        "\n".join(filter(None, words)),
-        transform=axes.transAxes,
-        ha="right",
-        va="top",
-        fontsize=7.5,
-        color=GREY,
-    )
+    style_of_words = {"ha": "right", "va": "top", "fontsize": 7.5, "color": GREY}
+    axes.text2D(1.0, 0.99, "\n".join(filter(None, words)), transform=axes.transAxes, **style_of_words)
     marks = _marks(height, relief.top)
-    axes.set_zticks(height(marks), labels=[_word(mark) for mark in marks])
+    axes.set_zticks(height(marks), labels=[_tick_label(mark) for mark in marks])
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((1.0, 1.0, 1.0, 0.0))
         axis.line.set_color("#b3b3b3")
@@ -320,7 +311,7 @@ def _dress(axes: Any, ground: Surface, height: Height, relief: Relief) -> None:
 
 
 def _marks(height: Height, top: float) -> Array:
-    """Return losses for the ticks of the height: decades where there are some, at heights that can be told apart."""
+    """Return the losses at the ticks of the height: decades if there are some, and heights that are well apart."""
     from matplotlib.ticker import MaxNLocator
 
     low, high = (float(height.loss(at)) for at in (0.0, top))
@@ -336,7 +327,7 @@ def _marks(height: Height, top: float) -> Array:
     return np.array(kept)
 
 
-def _word(loss: float) -> str:
+def _tick_label(loss: float) -> str:
     if loss >= 1e4:
         return f"$10^{{{np.log10(loss):.0f}}}$" if np.log10(loss) % 1 == 0 else number(loss, 2)
     return "0" if abs(loss) < 1e-12 else number(loss, 4)

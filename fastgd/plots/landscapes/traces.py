@@ -1,4 +1,4 @@
-"""Traces: what an optimizer keeps for each parameter, and by which rate each of them learns, step by step."""
+"""The picture of single trials step by step: parameters, gradients, the slots of the rule, and effective rates."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError
 from fastgd.common.escape import for_picture
-from fastgd.plots.landscapes.walks import Walk, starts_told, walks_of
+from fastgd.plots.landscapes.walks import Walk, starts_in_words, walks_of
 from fastgd.plots.limits import FAR, limits, mark_outside, tell_outside
 from fastgd.plots.pages import TALLEST, note, page_of
-from fastgd.plots.style import dress, head, key, label, looks, methods, style
+from fastgd.plots.readings import label, methods
+from fastgd.plots.style import dress, head, key, looks, style
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -23,19 +24,19 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-# Of the coordinates: apart from the optimizers' colours in lightness, and from each other in dashes too.
+# Colours of coordinates. They differ from those of optimizers in lightness, and from each other in dashes too.
 _COLORS = ("#1b4f8a", "#d98032", "#5aa469", "#9b6fb3", "#c2a83e", "#7a7a7a")
 _DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.2)), (0, (1.2, 1)), (0, (6, 1, 1, 1)), (0, (2, 2)), (0, (8, 2)))
-_COLUMNS = 4  # of trials: all that were recorded, if they are no more
-_WIDEST = 8  # columns of a picture
-_PLACES = 400  # along the steps, from which limits are chosen
-_REACH = 9.0  # how far beyond the middle values axes go: traces are drawn for their first steps
+_COLUMNS = 4  # up to so many trials are all drawn
+_WIDEST = 8  # the most columns of a picture
+_PLACES = 400  # steps whose values decide the limits
+_REACH = 9.0  # the `reach` of limits, far beyond the middle values: the first steps are to be seen
 _FIXED = ("x", "gradient")
 _EFFECTIVE = "effective_lr"
 _SLOT = "slot."
-# Slots that the effective rate is made of stand next to it, and what else there is above them.
+# Slots with these names decide the effective rate, and are drawn next to it.
 _SQUARES = ("square", "largest", "accumul")
-_FLAT = 20  # times as wide: with such a panel another one would be a line
+_FLAT = 20  # panels whose ranges differ by this factor do not share a scale: one would be a flat line
 _NAMES = {"x": "parameter", "gradient": "gradient", _EFFECTIVE: "effective rate"}
 
 
@@ -48,10 +49,10 @@ def traces(
     coordinates: Sequence[int] | None = None,
     page: int = 1,
 ) -> "Figure":
-    """Plot every step of trials: a column for each, with its parameters, their gradients, and what the rule keeps.
+    """Plot every step of trials: a column for each, with its parameters, their gradients, and the slots of its rule.
 
-    The panels of a column share the steps, and those of a row their scale where they show the same. The lowest is the
-    effective rate: what multiplies each parameter's gradient. It is left out at the start, where nothing is known yet.
+    The panels of a column share the steps; those of a row share their scale where they show the same quantity. The
+    lowest row is the effective rate, which multiplies each parameter's gradient; it is not known at the start.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def traces(
         figure = _figure(walks, shown, last, last > 200 if log is None else log, colors)
         d = walks[0].x.shape[1]
         few = f"{len(shown)} of {d:,} coordinates" if coordinates is None and len(shown) < d else ""
-        note(figure, words, starts_told(walks), few)
+        note(figure, words, starts_in_words(walks), few)
         return figure
 
 
@@ -128,7 +129,7 @@ def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, c
 
 
 def _walks(results: Results, trials: Sequence[str] | str | None, start: int | None) -> list[Walk]:
-    """Return the walks from one start: a few are all drawn, of many the best of each optimizer."""
+    """Return the walks from one start: all if they are few, else those of the best of each optimizer."""
     if trials is None:
         every = walks_of(results, "traces", "all", start)
         trials = "all" if len({walk.trial_id for walk in every}) <= _COLUMNS else None
@@ -137,9 +138,9 @@ def _walks(results: Results, trials: Sequence[str] | str | None, start: int | No
 
 
 def _rows(walks: Sequence[Walk]) -> list[list[str | None]]:
-    """Return for each row of panels what the columns show there; None: nothing.
+    """Return for each row of panels which quantity each column shows there; None for an empty panel.
 
-    Slots of squares, of which the effective rate is made, stand in the rows above it, in all columns.
+    Slots of squares, which decide the effective rate, are in the rows just above it.
     """
     own = []
     for walk in walks:
@@ -148,7 +149,7 @@ def _rows(walks: Sequence[Walk]) -> list[list[str | None]]:
     most = max(len(slots) for slots in own)
     padded = [[None] * (most - len(slots)) + slots for slots in own]
     rows: list[list[str | None]] = [["x"] * len(walks)]
-    if any("gradient" in walk.more for walk in walks):  # one that is no number in any step is not there
+    if any("gradient" in walk.more for walk in walks):  # a gradient that is NaN in all steps is left out
         rows.append(["gradient" if "gradient" in walk.more else None for walk in walks])
     rows += [list(row) for row in zip(*padded, strict=True)]
     effective = [_EFFECTIVE if _EFFECTIVE in walk.more else None for walk in walks]
@@ -156,7 +157,7 @@ def _rows(walks: Sequence[Walk]) -> list[list[str | None]]:
 
 
 def _panel(axes: "Axes", walk: Walk, name: str | None, shown: Sequence[int], last: int, log: bool) -> None:
-    """Draw a quantity of a walk: a line for each coordinate. A logarithmic axis of steps has no place for step 0."""
+    """Draw a quantity of a walk, with a line for each coordinate; a logarithmic axis of steps cannot show step 0."""
     if name is None:
         axes.set_visible(False)
         return
@@ -171,22 +172,22 @@ def _panel(axes: "Axes", walk: Walk, name: str | None, shown: Sequence[int], las
 
 
 def _scale(panels: "Sequence[Axes]", names: Sequence[str | None], log_steps: bool) -> None:
-    """Set the scales of a row, one for all where the same is shown and no panel would be flat, and name the axes."""
+    """Set the scales of a row and name its axes; panels with the same quantity share a scale if none would be flat."""
     from matplotlib.ticker import LogLocator, MaxNLocator
 
     drawn = [(axes, name, _seen(axes, log_steps)) for axes, name in zip(panels, names, strict=True) if name is not None]
     spans = [float(np.ptp(seen)) for _, _, seen in drawn]
     same = len({name for _, name, _ in drawn}) == 1
-    together = same and (drawn[0][1] == _EFFECTIVE or min(spans) * _FLAT >= max(spans))
+    shared = same and (drawn[0][1] == _EFFECTIVE or min(spans) * _FLAT >= max(spans))
     whole = np.concatenate([seen for _, _, seen in drawn])
     for place, (axes, name, seen) in enumerate(drawn):
         assert name is not None
-        values = whole if together else seen
-        # Where lines begin counts as much as where they stay; but rates begin with what eps alone bounds.
+        values = whole if shared else seen
+        # Limits include the first values, except of rates and slots, whose first values may be extreme.
         first = [
             float(np.asarray(line.get_ydata())[0])
             for own, _, _ in drawn
-            if together or own is axes
+            if shared or own is axes
             for line in _lines(own)
         ]
         log_suits = (values > 0).all() if name in _FIXED else (values >= 0).all()
@@ -194,8 +195,8 @@ def _scale(panels: "Sequence[Axes]", names: Sequence[str | None], log_steps: boo
         log = axes.get_yscale() == "log"
         axes.yaxis.set_major_locator(LogLocator(numticks=4) if log else MaxNLocator(4, min_n_ticks=3))
         axes.yaxis.set_minor_locator(_no_ticks())
-        axes.tick_params(labelsize=7.5, labelleft=place == 0 or not together)
-        if place == 0 or not together:
+        axes.tick_params(labelsize=7.5, labelleft=place == 0 or not shared)
+        if place == 0 or not shared:
             axes.set_ylabel(for_picture(_name(name)), fontsize=8)
 
 
@@ -205,7 +206,7 @@ def _lines(axes: "Axes") -> "list[Line2D]":
 
 
 def _mark_beyond(axes: "Axes") -> None:
-    """Mark where lines leave a panel, and count them."""
+    """Mark where lines leave a panel, and count those that do."""
     lines = [(np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), line.get_color()) for line in _lines(axes)]
     for x, y, color in lines:
         mark_outside(axes, x, y, str(color), first=True)
@@ -215,7 +216,7 @@ def _mark_beyond(axes: "Axes") -> None:
 
 
 def _seen(axes: "Axes", log: bool) -> Array:
-    """Return the values in a panel, at places that lie equally far apart on the axis of the steps."""
+    """Return the values in a panel at steps that are equally far apart on their axis."""
     values = np.concatenate([_along(line, log) for line in _lines(axes)])
     return values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
 

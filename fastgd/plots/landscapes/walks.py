@@ -1,4 +1,4 @@
-"""Walks: what was recorded of every step of a trial on a landscape, as arrays."""
+"""The recorded trajectories of trials on landscapes, as arrays."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +15,14 @@ from fastgd.plots.style import Look, looks
 
 Array = NDArray[np.float64]
 
-STARTS = 4  # that are drawn unless others are asked for
+STARTS = 4  # so many starts are drawn, unless others are asked for
 _COLUMNS = ["trial_id", "start", "step", "coordinate", "loss", "lr", "x"]
-_FAR = 1e12  # matplotlib's transforms overflow on numbers much larger
+_FAR = 1e12  # matplotlib's transforms overflow on much larger numbers
 
 
 @dataclass(frozen=True)
 class Walk:
-    """A trial on a landscape, step by step.
+    """The trajectory of a trial on a landscape.
 
     Parameters
     ----------
@@ -37,15 +37,15 @@ class Walk:
     status : str
         How it ended.
     step : ndarray of shape (k,)
-        From 0 on.
+        The steps, from 0 on.
     loss, lr : ndarray of shape (k,)
-        There; the rate is that of the step before.
+        The loss at each step, and the rate of the step before.
     x : ndarray of shape (k, d)
         The iterates.
     more : mapping of str to ndarray of shape (k, d)
         Other columns of the trajectories: `gradient`, `effective_lr`, `slot.<name>`; those that its rule has.
     recorded : int
-        Of how many starts every step was recorded.
+        From how many starts every step was recorded.
     axes : tuple of (int, int)
         The coordinates of the map on which it is drawn.
     """
@@ -72,13 +72,13 @@ class Walk:
 
     @property
     def path(self) -> Array:
-        """The coordinates of the map (k, 2), as far as they can be drawn; NaN behind that."""
+        """The points (k, 2) on the map; NaN where they are too large to be drawn."""
         seen = self.x[:, list(self.axes)]
         return np.where(np.abs(seen) < _FAR, seen, np.nan)
 
     @property
     def end(self) -> Array:
-        """The last point (2,) of the path that can be drawn; NaN where not even the start can."""
+        """The last point (2,) of the path that can be drawn; NaN if none can."""
         path = self.path
         drawn = path[np.isfinite(path).all(axis=1)]
         last: Array = drawn[-1] if len(drawn) else np.full(2, np.nan)
@@ -104,7 +104,7 @@ def walks_of(
     starts : sequence of int or int, optional
         Numbers of starts; by default the first four that were recorded.
     whole : bool
-        Whether to read what the rules keep, too: `Walk.more`.
+        Whether to read all recorded columns: `Walk.more`.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def walks_of(
 
 
 def looks_of(order: Sequence[str], walks: Sequence[Walk]) -> dict[str, Look]:
-    """Return a look for each configuration: the first one of an optimizer has the optimizer's, others have their own.
+    """Return a look for each configuration: the first of an optimizer has the optimizer's look, others have their own.
 
     Parameters
     ----------
@@ -150,8 +150,8 @@ def looks_of(order: Sequence[str], walks: Sequence[Walk]) -> dict[str, Look]:
     return {name: found[key[1], place] for key, names in own.items() for place, name in enumerate(names)}
 
 
-def starts_told(walks: Sequence[Walk]) -> str:
-    """Return which starts are drawn, in words; empty where those are all of which steps were recorded."""
+def starts_in_words(walks: Sequence[Walk]) -> str:
+    """Return in words which starts are drawn; empty where these are all starts with recorded steps."""
     shown, recorded = sorted({walk.start for walk in walks}), max((walk.recorded for walk in walks), default=0)
     if len(shown) >= recorded:
         return ""
@@ -159,7 +159,7 @@ def starts_told(walks: Sequence[Walk]) -> str:
 
 
 def _recorded(results: Results, kind: str) -> dict[str, list[int]]:
-    """Return the starts of each configuration of which every step was recorded."""
+    """Return the starts of each configuration from which every step was recorded."""
     first = (pc.field("step") == 0) & (pc.field("coordinate") == 0)
     table = results.table("trajectories", columns=["trial_id", "start"], filter=first).to_pandas()
     if table.empty:

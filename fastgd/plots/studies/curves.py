@@ -1,16 +1,17 @@
-"""Convergence curves: each optimizer's best configuration, and what all of its trials do around it."""
+"""Convergence curves: the best configuration of each optimizer, and the spread of all its trials."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastgd.analysis import Results
 from fastgd.common.escape import for_picture
 from fastgd.plots.bundles import Bundle, bundles_of
-from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside, usual
+from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside, without_outliers
 from fastgd.plots.pages import note, only, page_of
+from fastgd.plots.readings import label, measure, median_of, methods
 from fastgd.plots.style import (
     GREY,
     PALE,
@@ -18,11 +19,7 @@ from fastgd.plots.style import (
     dress,
     head,
     key,
-    label,
     looks,
-    measure,
-    median_of,
-    methods,
     name_axes,
     panels,
     scale_x,
@@ -36,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Up to this many trials of every optimizer they are drawn as lines, beyond it as quantiles.
+# Up to so many trials of an optimizer are drawn as lines, more of them as quantiles.
 _LINES = 50
 _END = "|"
 _HEIGHT = 3.0  # inches, of the axes of a problem
@@ -100,7 +97,7 @@ def curves(
         own, words = everyone, page_of(named, page, "problems", heights)[1]
     with style():
         figure = _small_multiples(own, everyone, chosen) if spread else _overview(problems, chosen, len(named) > 1)
-        name_axes(figure, label(x), measure(results, metric))
+        name_axes(figure.axes, label(x), measure(results, metric))
         _key(figure, own, spread, results.repeats)
         note(figure, words)
     return figure
@@ -170,13 +167,13 @@ def _best_line(axes: "Axes", bundle: Bundle, look: Look, i: int) -> None:
         drawable(bundle.best),
         **look.line(5),
         linewidth=1.8,
-        markevery=(i % every, every),  # staggered, so that markers of close lines do not cover each other
+        markevery=(i % every, every),  # shifted, so that markers of close lines do not cover each other
         zorder=4,
     )
 
 
 def _mark_end(axes: "Axes", bundle: Bundle, look: Look) -> None:
-    """Mark where the best configuration ended, if others went on: from there on its line is its last value."""
+    """Mark where the best configuration ended, if others went on; its line goes on with its last value."""
     if _ended_early(bundle):
         value = np.interp(bundle.end, bundle.x, drawable(bundle.best))
         axes.plot(bundle.end, value, _END, color=look.color, markersize=8, markeredgewidth=1.6, zorder=5)
@@ -202,10 +199,10 @@ def _band(axes: "Axes", bundle: Bundle, look: Look) -> None:
 
 
 def _scale(axes: "Axes", bundles: Sequence[Bundle]) -> None:
-    """Set limits that show the best curves from the start on, and logarithmic axes where they help."""
+    """Set limits that show the best curves from their start on, and logarithmic axes where they help."""
     dress(axes)
     start = [float(np.median(np.concatenate([bundle.values[:, 0] for bundle in bundles])))]
-    limits(axes, np.concatenate(usual([bundle.best for bundle in bundles], start)), always=start)
+    limits(axes, np.concatenate(without_outliers([bundle.best for bundle in bundles], start)), always=start)
     scale_x(axes, np.concatenate([bundle.x for bundle in bundles]))
 
 
@@ -223,28 +220,14 @@ def _name_ends(axes: "Axes", bundles: Sequence[Bundle], chosen: Mapping[str, Loo
     for bundle, end, place in zip(bundles, wanted, spread_labels(wanted.tolist(), gap=0.06), strict=True):
         look = chosen[bundle.method]
         axes.plot([1.0, 1.04], [end, place], color=PALE, linewidth=0.8, transform=axes.transAxes, clip_on=False)
-        axes.plot(
-            1.055,
-            place,
-            look.marker,
-            color=look.color,
-            markersize=5 * look.size,
-            transform=axes.transAxes,
-            clip_on=False,
-        )
-        axes.text(
-            1.08,
-            place,
-            for_picture(_name(bundle)),
-            color=text_color(look.color),
-            fontsize=8,
-            va="center",
-            transform=axes.transAxes,
-        )
+        mark: dict[str, Any] = {"color": look.color, "markersize": 5 * look.size, "clip_on": False}
+        axes.plot(1.055, place, look.marker, transform=axes.transAxes, **mark)
+        text: dict[str, Any] = {"color": text_color(look.color), "fontsize": 8, "va": "center"}
+        axes.text(1.08, place, for_picture(_name(bundle)), transform=axes.transAxes, **text)
 
 
 def _key(figure: "Figure", bundles: Sequence[Bundle], spread: bool, what: str) -> None:
-    """Say what the lines are."""
+    """Put a key of the lines below the picture."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -15,21 +15,8 @@ from fastgd.common.numbers import number
 from fastgd.plots.cells import cells
 from fastgd.plots.limits import frame_of, spans_decades
 from fastgd.plots.pages import blocks_of, note, only, page_of
-from fastgd.plots.style import (
-    head,
-    key,
-    label,
-    looks,
-    lost_words,
-    measure,
-    methods,
-    panels,
-    ranking_of,
-    settings,
-    shape,
-    start_of,
-    style,
-)
+from fastgd.plots.readings import label, lost_words, measure, methods, ranking_of, settings, start_of
+from fastgd.plots.style import dress_map, head, key, looks, panels, shape, stacked, style
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -38,12 +25,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLORS = "viridis"
-_BELOW = "#e7298a"  # of values below the scale: no colour of it is near
+_BELOW = "#e7298a"  # the colour of values below the scale, far from all colours of the scale
 _ROW = 2.5  # inches
 LOST: dict[str, Any] = {"facecolor": "#f2f2f2", "edgecolor": "#b3b3b3", "hatch": "////", "linewidth": 0}
 STAR: dict[str, Any] = {"marker": "*", "color": "white", "markersize": 11, "markeredgecolor": "black", "linestyle": ""}
 
-# What a configuration is of, in place of how it was run.
+# Columns that say what a configuration minimises and with which optimizer; the others are its settings.
 _ABOUT = ("problem", "dataset", "landscape", "loss", "n", "d", "noise", "optimizer", "variant")
 
 Array = NDArray[np.float64]
@@ -106,7 +93,7 @@ def heatmap(
     with style():
         size = (1.3 + 2.6 * max(columns, 1.4), 0.5 + _ROW * rows * len(blocks))
         figure = Figure(figsize=size, layout="constrained")
-        parts, below = np.ravel(figure.subfigures(len(blocks), 1, squeeze=False)), list[Array]()
+        parts, below = stacked(figure, len(blocks)), list[Array]()
         for part, own in zip(parts, blocks, strict=True):
             name = own[0].problem
             values = np.concatenate([found.table["value"] for found in maps if found.problem == name])
@@ -120,7 +107,7 @@ def heatmap(
             bar.set_label(f"{at} {measure(results, metric)}" + (f", {for_picture(name)}" if len(problems) > 1 else ""))
             bar.outline.set_visible(False)
             if isinstance(norm, PowerNorm):  # at equal steps of colour, the best value among them
-                marks = norm.inverse(np.linspace(0.0, 1.0, 5))
+                marks = np.asarray(norm.inverse(np.linspace(0.0, 1.0, 5))).tolist()
                 bar.set_ticks(marks, labels=[number(mark, 4) for mark in marks])
             elif not spans_decades(np.array([norm.vmin, norm.vmax]), 1e3):  # few or no powers of ten between
                 bar.ax.yaxis.set_minor_formatter(lambda mark, _: number(mark, 2))
@@ -198,7 +185,7 @@ def maps_of(
 
 
 def left_out(order: Iterable[str], maps: Iterable[Map]) -> str:
-    """Return which methods have no map, in words; empty where all have one."""
+    """Return in words which methods have no map; empty where all have one."""
     shown = {found.method for found in maps}
     missing = [name for name in order if name not in shown]
     return f"not shown, as only one hyper-parameter of theirs varies: {', '.join(missing)}" if missing else ""
@@ -212,11 +199,11 @@ def _draw(axes: "Axes", found: Map, x: str, norm: "Normalize") -> None:
     columns, rows = cells(axes, "x", table.columns.to_numpy()), cells(axes, "y", table.index.to_numpy())
     values = table.to_numpy(dtype=np.float64)
     run = found.table.assign(run=True).pivot(index=found.y, columns=x, values="run").notna().to_numpy()
-    # What lies under the cells shows where they are masked: the hatch where even the best configuration diverged.
+    # Masked cells show the hatch below them: there even the best configuration diverged.
     axes.set_facecolor(LOST["facecolor"])
     axes.patch.set(hatch=LOST["hatch"], edgecolor=LOST["edgecolor"])
     seen = np.ma.masked_invalid(values)
-    if isinstance(norm, LogNorm):  # which would mask what is not positive
+    if isinstance(norm, LogNorm):  # it would mask values that are not positive
         seen = np.ma.masked_invalid(np.where(values > 0, values, np.where(np.isnan(values), np.nan, 1e-300)))
     axes.pcolormesh(columns.edges, rows.edges, seen, norm=norm, cmap=_colors(), rasterized=True)
     never_run = np.ma.masked_where(run, np.zeros_like(values))
@@ -226,9 +213,7 @@ def _draw(axes: "Axes", found: Map, x: str, norm: "Normalize") -> None:
         axes.plot(columns.centers[column], rows.centers[row], **STAR)
     axes.set_xlabel(label(x))
     axes.set_ylabel(label(found.y))
-    axes.tick_params(length=3, width=0.8, color="#8c8c8c", labelsize=8)
-    axes.tick_params(which="minor", length=1.5, width=0.6, color="#b3b3b3")
-    axes.spines[:].set_visible(False)
+    dress_map(axes)
 
 
 def _norm(values: Array, start: float) -> "Normalize":
@@ -247,7 +232,7 @@ def _colors() -> "Colormap":
 
 
 def beyond(values: Array, norm: "Normalize") -> str:
-    """Return at which ends of a colour scale values lie beyond it, as matplotlib calls them."""
+    """Return at which ends of a colour scale values lie beyond it, in matplotlib's words."""
     finite = values[np.isfinite(values)]
     assert norm.vmin is not None
     assert norm.vmax is not None
@@ -256,7 +241,7 @@ def beyond(values: Array, norm: "Normalize") -> str:
 
 
 def _handles(results: Results, values: Array, below: Array) -> "list[Artist]":
-    """Say what the marks are; `below`: the values that the scale of their problem does not hold."""
+    """Return the key of the marks; `below`: the values below the scales of their problems."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -14,8 +14,9 @@ from fastgd.plots.cells import cells
 from fastgd.plots.configurations import check_landscapes, ranked
 from fastgd.plots.limits import frame_of, spans_decades
 from fastgd.plots.pages import blocks_of, note, page_of
+from fastgd.plots.readings import label, settings
 from fastgd.plots.studies.heatmap import STAR, Map, beyond, left_out, maps_of
-from fastgd.plots.style import figure_of, head, key, label, looks, panels, settings, shape, style
+from fastgd.plots.style import dress_map, figure_of, head, key, looks, panels, shape, stacked, style
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-# Statuses from the best to the worst, each with its name here and its colour.
+# Statuses from the best to the worst, each with its name in the picture and its colour.
 PHASES = {
     "converged": ("convergent", "#7fb2d9"),
     "trapped": ("trapped in another minimum", "#c9a3c0"),
@@ -35,7 +36,7 @@ PHASES = {
     "diverged": ("divergent", "#a6503b"),
 }
 _NAMES = tuple(PHASES)
-SHADES = ("#dbeaf6", "#9cc7e3", "#4f97c9", "#1f619f", "#0b2f5e")  # of the steps that convergence took
+SHADES = ("#dbeaf6", "#9cc7e3", "#4f97c9", "#1f619f", "#0b2f5e")  # darker: more steps until convergence
 
 
 def phase(
@@ -104,9 +105,8 @@ def _figure(
     blocks, words = page_of(blocks, page, what, [height * rows] * len(blocks))
     size = (1.2 + width * columns, 0.5 + height * rows * len(blocks))
     figure = Figure(figsize=size, layout="constrained")
-    parts = np.ravel(figure.subfigures(len(blocks), 1, squeeze=False))
     seen: set[str] = set()
-    for part, own in zip(parts, blocks, strict=True):
+    for part, own in zip(stacked(figure, len(blocks)), blocks, strict=True):
         tables = [_table(found, x, ends) for found in own]
         norm = _norm([steps for _, steps in tables])
         grid = panels(part, len(own), share_x=False, share_y=False)
@@ -138,7 +138,7 @@ def _ends(results: Results) -> pd.DataFrame:
     trials = results.table("trials", columns=columns, filter=pc.field("in_study")).to_pandas()
     names = trials["trial_id"].cat.categories
     configuration = trials["trial_id"].cat.codes.to_numpy(dtype=np.int64)
-    # What has no phase of its own was ended before its last step.
+    # Trials with another status ended before their last step.
     names_of = [name if name in _NAMES else "completed" for name in trials["status"].cat.categories]
     codes = np.array([_NAMES.index(name) for name in names_of], dtype=np.int64)
     status = codes[trials["status"].cat.codes]
@@ -160,7 +160,7 @@ def _table(found: Map, x: str, ends: pd.DataFrame) -> tuple[pd.DataFrame, pd.Dat
 
 
 def shades() -> "Colormap":
-    """Return the colours of steps: the darker, the more."""
+    """Return the colours of numbers of steps: darker for more."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("steps", SHADES)
@@ -178,7 +178,7 @@ def _norm(tables: list[pd.DataFrame]) -> "Normalize":
 
 
 def step_bar(figure: "FigureBase", steps: "ScalarMappable", grid: "list[Axes]", extend: str) -> None:
-    """Put the scale of the steps beside axes, with round numbers; it is open where there are fewer or more."""
+    """Put the colour scale of the steps beside axes; `extend`: at which ends values lie beyond it."""
     from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
     bar = figure.colorbar(steps, ax=grid, pad=0.02, extend=extend)
@@ -191,7 +191,7 @@ def step_bar(figure: "FigureBase", steps: "ScalarMappable", grid: "list[Axes]", 
 
 
 def _draw(axes: "Axes", found: Map, x: str, tables: tuple[pd.DataFrame, pd.DataFrame], norm: "Normalize") -> str:
-    """Draw the cells: the phases, and above them the steps of those that converge; say where they are fewest."""
+    """Draw the phases, and over them the steps where trials converge; return in words where these are fewest."""
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
     phases, steps = tables
@@ -212,9 +212,7 @@ def _draw(axes: "Axes", found: Map, x: str, tables: tuple[pd.DataFrame, pd.DataF
         fewest = f"fewest steps: {number(shaded[row, column])}, {there}"
     axes.set_xlabel(label(x))
     axes.set_ylabel(label(found.y))
-    axes.tick_params(length=3, width=0.8, color="#8c8c8c", labelsize=8)
-    axes.tick_params(which="minor", length=1.5, width=0.6, color="#b3b3b3")
-    axes.spines[:].set_visible(False)
+    dress_map(axes)
     return fewest
 
 

@@ -1,4 +1,4 @@
-"""Schedules: what they are worth over the training; those with feedback as the trials' recorded rates have it."""
+"""The picture of schedules: their values over the training, or the rates that trials recorded under feedback."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,8 @@ from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
 from fastgd.plots.limits import FAR, drawable, limits
 from fastgd.plots.pages import TALLEST, drawn_from, note, page_of
-from fastgd.plots.style import GREY, dress, head, key, label, looks, methods, panels, shape, style
+from fastgd.plots.readings import label, methods
+from fastgd.plots.style import GREY, dress, head, key, looks, panels, shape, style
 from fastgd.schedules import SCHEDULES, chained, describe, numbers, parts_of, starts
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ Array = NDArray[np.float64]
 Block = Mapping[str, Any]
 
 # Up to this many schedules of one hyper-parameter share axes.
-_TOGETHER = 4
-# Schedules in a picture: their panels are low.
+_MOST_IN_AXES = 4
+# Schedules in a picture; their panels are low, so that many fit.
 _PANELS = 30
-# Points of a line: more cannot be told apart.
+# Points of a line; more could not be told apart.
 _POINTS = 2000
 # Trials whose recorded rates are read for a schedule with feedback.
 _TRIALS = 1000
@@ -51,7 +52,7 @@ class Line:
     low, high : ndarray (points,)
         The range over the trials; the value itself, where it is known in advance.
     held : str
-        Whether a value holds until the next point ("post") or did from the last one ("pre"); "": neither.
+        "post": a value lasts until the next point; "pre": it lasted since the last one; "": lines join the points.
     """
 
     of: str
@@ -66,7 +67,7 @@ class Line:
 
 @dataclass(frozen=True)
 class _Budget:
-    """What x axis the lines share: epochs and the steps of one; `steps`: x counts steps."""
+    """The horizontal axis of all lines: the epochs and the steps of each; with `steps`, it counts steps."""
 
     epochs: float
     batches: int
@@ -74,7 +75,7 @@ class _Budget:
 
     @property
     def scale(self) -> float:
-        """The x of a step."""
+        """The length of a step on the axis."""
         return 1.0 if self.steps else 1.0 / self.batches
 
 
@@ -103,14 +104,14 @@ def schedule(results: Results, page: int = 1) -> "Figure":
     InputError
         No trial of the study is there yet.
     """
-    methods(results)  # or there is nothing to draw
+    methods(results)  # refuses a folder without trials
     trials, study = results.trials[results.trials["in_study"]], results.study
     with drawn_from(results.path / "study.toml"):
         budget = _Budget(float(study["steps"]), 1, steps=True) if results.on_landscapes else _budget(trials, study)
         drivers = _drivers(study_blocks(study))
         lines, words = _page([_recorded(results, whole, block, budget) for whole, block in drivers], page)
         figure = _draw(lines, budget)
-    note(figure, words, "" if results.on_landscapes else _batch_told(trials, [block for _, block in drivers]))
+    note(figure, words, "" if results.on_landscapes else _batch_note(trials, [block for _, block in drivers]))
     return figure
 
 
@@ -118,8 +119,8 @@ def _page(lines: Sequence[Line], page: int) -> tuple[list[Line], str]:
     return page_of(lines, page, "schedules", [TALLEST / _PANELS] * len(lines))
 
 
-def _batch_told(trials: pd.DataFrame, blocks: Sequence[Block]) -> str:
-    """Say for which batch size schedules by the step are drawn, where there are several."""
+def _batch_note(trials: pd.DataFrame, blocks: Sequence[Block]) -> str:
+    """Return a note on the batch size for which schedules by the step are drawn, if there are several."""
     by_step = any(block.get("per", SCHEDULES.find(block["name"]).per) == "step" for block in blocks)
     sizes = trials["batch_size"].unique()
     words = f"drawn for batch size {number(min(sizes))}, the smallest of {len(sizes)}"
@@ -179,7 +180,7 @@ def study_blocks(study: Mapping[str, Any]) -> list[Block]:
 
 
 def _drivers(blocks: Sequence[Block]) -> list[tuple[Block, Block]]:
-    """Return each block with itself and with what drives other hyper-parameters of the same trials."""
+    """Return pairs of a block and a schedule: the block itself, and those in it that drive other hyper-parameters."""
     pairs: list[tuple[Block, Block]] = []
     for block in blocks:
         driver: Block | None = block
@@ -199,7 +200,7 @@ def _has_feedback(block: Block) -> bool:
 
 
 def _known(block: Block, budget: _Budget, losses: Array | None = None) -> Line:
-    """Return a line of values that are known in advance, or follow from given validation losses."""
+    """Return the line of a schedule whose values are known in advance, or follow from given validation losses."""
     record, parts = SCHEDULES.find(block["name"]), parts_of(block)
     total = max(1, round(budget.epochs * budget.batches))
     unit = 1 if block.get("per", record.per) == "step" else budget.batches
@@ -233,7 +234,7 @@ def _judged(part: Any, first: float, losses: Array) -> Array:
 
 
 def _recorded(results: Results, whole: Block, block: Block, budget: _Budget) -> Line:
-    """Return the line of a block of a study: with feedback, from what its trials recorded of their rates."""
+    """Return the line of a study's schedule; with feedback, it shows the rates that trials recorded."""
     line = _known(block, budget)
     if line.of != "lr" or not _has_feedback(block):
         return line
@@ -246,7 +247,7 @@ def _recorded(results: Results, whole: Block, block: Block, budget: _Budget) -> 
     factors = (curves["lr"] / curves["trial_id"].astype(str).map(rates)).groupby(curves["step"])
     x = np.array(list(factors.groups), dtype=np.float64) * budget.scale
     median, low, high = (own.to_numpy(dtype=np.float64) for own in (factors.median(), factors.min(), factors.max()))
-    # a checkpoint tells the rate that led to it
+    # a checkpoint has recorded the rate of the step before it
     return Line(line.of, line.name, _settings(block), x, median, low, high, "pre")
 
 
@@ -261,9 +262,9 @@ def _settings(block: Block) -> str:
     """Return the keys of a chain that are not the defaults, in words."""
     record = SCHEDULES.find(block["name"])
     usual = {**record.params, "length": None, "per": record.per, "horizon": "last"}
-    told = [f"{key} {_word(block[key])}" for key in usual if key in block and block[key] != usual[key]]
+    words = [f"{key} {_word(block[key])}" for key in usual if key in block and block[key] != usual[key]]
     then = _settings(block["then"]) if "then" in block else ""
-    return ", ".join(told) + (f"{'; ' if told else ''}then {then}" if then else "")
+    return ", ".join(words) + (f"{'; ' if words else ''}then {then}" if then else "")
 
 
 def _word(value: Any) -> str:
@@ -285,9 +286,9 @@ def _draw(lines: Sequence[Line], budget: _Budget, x: str | None = None) -> "Figu
     groups = {
         of: list(own) for of, own in groupby(sorted(lines, key=lambda line: line.of != "lr"), lambda line: line.of)
     }
-    together = all(len(own) <= _TOGETHER for own in groups.values())
+    share_axes = all(len(own) <= _MOST_IN_AXES for own in groups.values())
     with style():
-        figure = _shared(groups) if together else _small_multiples(lines)
+        figure = _shared(groups) if share_axes else _small_multiples(lines)
         x = x or label("step" if budget.steps else "epoch")
         for axes in figure.axes:
             axes.set_xlim(0, budget.epochs * budget.batches * budget.scale)
@@ -356,13 +357,13 @@ def _fill(axes: "Axes", line: Line, low: Any, high: Array, **options: Any) -> No
 
 
 def _scale(axes: "Axes", lines: Sequence[Line]) -> None:
-    """Set limits from 0 on; on a logarithmic axis where most of a line would lie on the ground."""
+    """Set limits from 0 on; the axis is logarithmic where most of a line would be close to 0."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     seen = np.concatenate([values for line in lines for values in (line.low, line.high)])
     seen = seen[np.abs(seen) < FAR] if (np.abs(seen) < FAR).any() else np.zeros(1)
     if seen.min() > 0 and any(np.median(line.value) < 0.05 * line.value.max() for line in lines):
-        limits(axes, seen, [seen.min(), seen.max()])  # the ends of a schedule are no accidents
+        limits(axes, seen, [seen.min(), seen.max()])  # the ends of a schedule are always shown
         axes.yaxis.set_major_locator(LogLocator(numticks=6))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
@@ -370,7 +371,7 @@ def _scale(axes: "Axes", lines: Sequence[Line]) -> None:
 
 
 def _ranges(figure: "Figure", lines: Sequence[Line]) -> None:
-    """Say what a band is, where there is one."""
+    """Put a key of the bands below the picture, if it has any."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

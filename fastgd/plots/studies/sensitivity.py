@@ -13,23 +13,8 @@ from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
 from fastgd.plots.limits import OUTSIDE, drawable, limits, mark_outside, placed, spans_decades, tell_outside
 from fastgd.plots.pages import note, only, page_of
-from fastgd.plots.style import (
-    GREY,
-    Look,
-    dress,
-    key,
-    label,
-    looks,
-    lost_words,
-    mark_start,
-    measure,
-    median_of,
-    methods,
-    ranking_of,
-    start_of,
-    style,
-    text_color,
-)
+from fastgd.plots.readings import label, lost_words, measure, median_of, methods, ranking_of, start_of
+from fastgd.plots.style import GREY, Look, dress, key, looks, mark_start, style, text_color
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -38,7 +23,7 @@ if TYPE_CHECKING:
 
 
 Array = NDArray[np.float64]
-_WORDS = ("diverged", "no loss")  # of an infinite best loss, and of one that is not there
+_WORDS = ("diverged", "no loss")  # for a best loss that is infinite, and for one that is missing
 
 
 def sensitivity(
@@ -118,7 +103,7 @@ def sensitivity(
 
 
 def _placed(ranking: pd.DataFrame, hyper: str) -> tuple[pd.DataFrame, str]:
-    """Return the configurations whose value of a hyper-parameter has a place on an axis, and how many have none."""
+    """Return the configurations whose value of a hyper-parameter an axis can show, and a note on the others."""
     near = placed(ranking[hyper])
     if not near.any():
         raise InputError(f"no value of {label(hyper)} has a place on an axis: they are {ranking[hyper].tolist()[:8]}")
@@ -128,7 +113,7 @@ def _placed(ranking: pd.DataFrame, hyper: str) -> tuple[pd.DataFrame, str]:
 
 
 def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
-    """Draw a line for each optimizer, and list them beside the axes, best first."""
+    """Draw a line for each optimizer, and a key beside the axes, best first."""
     for method, rows in ranking.groupby("method", sort=False):  # in the order of the ranking
         look, best = chosen[str(method)], rows.iloc[0]
         settled = number(best["value"], 5) if np.isfinite(best["value"]) else _WORDS[int(np.isnan(best["value"]))]
@@ -188,7 +173,7 @@ def _mark_beyond(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mappin
 
 
 def _lost(ranking: pd.DataFrame, hyper: str, chosen: Iterable[str]) -> dict[str, tuple[Array, Array]]:
-    """Return for each optimizer where even the best configuration has no finite loss, and its value there."""
+    """Return for each optimizer where even its best configuration has no finite loss, and the value there."""
     best = ranking.drop_duplicates(["method", hyper])
     lost = best[~np.isfinite(best["value"]) & best[hyper].notna()]
     rows = {name: lost.loc[lost["method"] == name, [hyper, "value"]].to_numpy(dtype=np.float64).T for name in chosen}
@@ -198,7 +183,7 @@ def _lost(ranking: pd.DataFrame, hyper: str, chosen: Iterable[str]) -> dict[str,
 def _mark_lost(
     strip: "Axes", axes: "Axes", lost: Mapping[str, tuple[Array, Array]], chosen: Mapping[str, Look]
 ) -> None:
-    """Fill the strip above the axes: a row for each optimizer, with a cross where it diverged, a ring for no loss."""
+    """Fill the strip above the axes: a row for each optimizer, with crosses where it diverged, rings without a loss."""
     for row, (name, (x, values)) in enumerate(lost.items()):
         for there, marker in ((np.isinf(values), "x" if len(x) <= 30 else "|"), (np.isnan(values), "o")):
             if there.any():

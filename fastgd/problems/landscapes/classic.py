@@ -1,21 +1,21 @@
 """Valleys, bowls and saddles of the literature.
 
 Formulas, parameters and domains are those of Surjanovic & Bingham, Virtual Library of Simulation Experiments,
-https://www.sfu.ca/~ssurjano/optimization.html, where it has the function. Where the literature knows no customary
-start, it is a point from which plain descent has something to show.
+https://www.sfu.ca/~ssurjano/optimization.html, where it has the function. Where the literature has no customary start,
+it is a point from which plain gradient descent shows what is difficult.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from fastgd.problems.landscapes.landscape import MOST, Array, Point, Positive, Value, landscape
+from fastgd.problems.landscapes.landscape import MOST_DIMENSIONS, Array, Point, Positive, Value, landscape
 from fastgd.problems.landscapes.minima import polish
 
 
 @landscape(
     name="rosenbrock",
-    dimension=(2, MOST),
+    dimension=(2, MOST_DIMENSIONS),
     domain=(-2.048, 2.048),
     start=(-1.2, 1.0),
     reference="Rosenbrock (1960), https://doi.org/10.1093/comjnl/3.3.175",
@@ -107,7 +107,7 @@ class Booth(NamedTuple):
 
 @landscape(
     name="ravine",
-    dimension=(2, MOST),
+    dimension=(2, MOST_DIMENSIONS),
     domain=(-1.5, 1.5),
     start=1.0,
     reference="Goh (2017), Why momentum really works, https://doi.org/10.23915/distill.00006",

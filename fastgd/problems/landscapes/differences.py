@@ -1,4 +1,4 @@
-"""Gradients by differences, in the same form as those that are written down."""
+"""Gradients by finite differences of the value, in the form in which landscapes write their own."""
 
 from collections.abc import Callable
 from functools import cache
@@ -13,7 +13,7 @@ def differences(value: Callable[[Any, Any], Any], dtype: str) -> Callable[[Any, 
 
     `g_j = (8 (f(x + h) - f(x - h)) - (f(x + 2h) - f(x - 2h))) / (12 h)`, along coordinate j, with
     `h = eps^(1/5) max(1, |x_j|)`, which balances the error of the formula, h^4, with that of rounding, eps / h.
-    x is written to, and put back. Source: Fornberg (1988), https://doi.org/10.1090/S0025-5718-1988-0935077-0.
+    x is changed meanwhile, and restored. Source: Fornberg (1988), https://doi.org/10.1090/S0025-5718-1988-0935077-0.
     """
     step = float(np.finfo(dtype).eps) ** 0.2
 

@@ -2,7 +2,6 @@
 it.
 """
 
-import inspect
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,9 +16,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.properties import cached_property
-from fastgd.common.registry import Registry
+from fastgd.common.registry import OfClass, Registry
 from fastgd.problems.landscapes.differences import differences
-from fastgd.user_code.modules import modules_of, reached, source_of
+from fastgd.user_code.imports import import_name
+from fastgd.user_code.sources import modules_of, reached, source_of
 
 Value: TypeAlias = Any  # a number, an array, or a kernel's vector of lanes
 Point: TypeAlias = Any  # x[i] is coordinate i, a Value; len(x) is the dimension
@@ -29,13 +29,13 @@ Array: TypeAlias = NDArray[np.float64]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 
-MOST = 1000  # coordinates of a landscape of any dimension
+MOST_DIMENSIONS = 1000  # of a landscape that is defined in any dimension
 
 C = TypeVar("C", bound=type)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Landscape:
+class Landscape(OfClass):
     """The record of a landscape.
 
     Attributes
@@ -50,7 +50,7 @@ class Landscape:
         `value(p, x)`, x of shape (d, ...): x[i] is coordinate i of all points. Without branches on values: kernels call
         it on vectors of lanes.
     gradient : callable
-        `gradient(p, x, g)` fills g, shaped as x. Where it is taken by differences x is written to, and put back.
+        `gradient(p, x, g)` fills g, shaped as x. Where it takes differences, x is changed meanwhile, and restored.
     gradient_at : callable or None
         `gradient_at(p, x, t, g)`: the gradient that step t is given, t a whole number from 1. None: it is `gradient`.
     dimension : (int, int)
@@ -102,7 +102,7 @@ class Landscape:
     @property
     def summary(self) -> str:
         """The first line of the docstring."""
-        return self.about or (inspect.getdoc(self.cls) or "").partition("\n")[0]
+        return self.about or super().summary
 
     @property
     def foreign(self) -> bool:
@@ -116,12 +116,12 @@ class Landscape:
 
     @cached_property
     def source(self) -> str:
-        """A hash of the text that it is made of, in all modules of its user's: an edited landscape is another one."""
+        """A hash of its text, in all of the user's modules that it uses: an edited landscape is another one."""
         return source_of(self.module, self.helpers)
 
     @cached_property
     def helpers(self) -> tuple[FunctionType, ...]:
-        """The plain functions that kernels must be told of: value, gradients, and what they call."""
+        """The Python functions that Numba has to compile: value, gradients, and the functions that they use."""
         gradients = (self.gradient_for(dtype) for dtype in (np.float32, np.float64))
         return reached([self.value, self.gradient, self.gradient_at, *gradients])
 
@@ -185,14 +185,14 @@ class Landscape:
         known = getattr(self.cls, "minima", None)
         if known is None:
             return np.empty((0, d))
-        with np.errstate(all="ignore"):  # Newton's method may leave for infinity
+        with np.errstate(all="ignore"):  # Newton's method may diverge
             points = np.array(known(p, d), float).reshape(-1, d)
         return points[np.argsort(self.values(p, points.T), kind="stable")]
 
     def values(self, p: Parameters, X: Any) -> NDArray[Any]:
         """Return the values at the points X (d, G), shape (G,)."""
         X = _points(X)
-        with np.errstate(all="ignore"):  # far away a value may overflow, which is its value
+        with np.errstate(all="ignore"):  # far away a value may overflow to infinity
             return np.asarray(self.value(p, X)).astype(X.dtype, copy=False)
 
     def gradients(self, p: Parameters, X: Any, t: int = 1) -> NDArray[Any]:
@@ -213,7 +213,7 @@ LANDSCAPES: Registry[Landscape] = Registry("landscape")
 def landscape(
     *,
     name: str | None = None,
-    dimension: tuple[int, int] = (1, MOST),
+    dimension: tuple[int, int] = (1, MOST_DIMENSIONS),
     domain: tuple[Any, ...] = (-5.0, 5.0),
     start: Sequence[float] | float | None = None,
     projected: bool = False,
@@ -236,7 +236,7 @@ def landscape(
     `minima(p, d) -> array (k, d)`, optional
         Known local minima. Called outside of kernels.
     `fault(p) -> str`, optional
-        What is wrong between parameters that are right by themselves, or "".
+        What is wrong with the parameters in combination, or "".
 
     Parameters
     ----------
@@ -262,7 +262,7 @@ def landscape(
         first = tuple(low + (high - low) / 4 for low, high in pairs) if start is None else tuple(np.ravel(start))
         value: Any = cls.value
         record = Landscape(
-            name=name or f"{cls.__module__}:{cls.__name__}",
+            name=name or import_name(cls),
             cls=cls,
             module=cls.__module__,
             value=value,
@@ -277,7 +277,7 @@ def landscape(
             projected=projected,
             difference=not hasattr(cls, "gradient"),
         )
-        modules_of(cls.__module__)  # their text, as they are imported
+        modules_of(cls.__module__)  # keeps the text that was imported
         cls.landscape = record  # type: ignore[attr-defined]
         if name is not None:
             LANDSCAPES.add(record)

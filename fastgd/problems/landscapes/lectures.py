@@ -1,4 +1,4 @@
-"""Landscapes of the lectures that started this project, and of the remarks made in them."""
+"""Landscapes of the lectures that this project began with, and of observations made in them."""
 
 from typing import Annotated, NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 from annotated_types import Gt
 
 from fastgd.core.math import sigmoid
-from fastgd.problems.landscapes.landscape import MOST, Array, NonNegative, Point, Positive, Value, landscape
+from fastgd.problems.landscapes.landscape import MOST_DIMENSIONS, Array, NonNegative, Point, Positive, Value, landscape
 from fastgd.problems.landscapes.minima import coordinate_minima, polish
 
 LECTURES = "CS7015 Deep Learning, lecture 5, https://www.cse.iitm.ac.in/~miteshk/CS7015.html"
@@ -65,8 +65,8 @@ class BumpyBowl(NamedTuple):
 
     r, a and b are the distances from the origin, (-3, 0) and (3, 0); w is the potholes' `width`. From the left, plain
     descent at rates up to 0.7 is caught in the first pothole; momentum 0.9 carries it through to the deep minimum at
-    the origin; at rates from 1 (the curvature there is `bowl + depth = 2.2`) it dances over that, and a rate that
-    decays from there lands.
+    the origin; at rates from 1 (the curvature there is `bowl + depth = 2.2`) it jumps to and fro across that minimum,
+    and with a rate that decays from there it converges.
     """
 
     bowl: NonNegative = 0.2
@@ -127,7 +127,7 @@ class PlateauCliff(NamedTuple):
 
 @landscape(
     name="adam_counterexample",
-    dimension=(1, MOST),
+    dimension=(1, MOST_DIMENSIONS),
     domain=(-1.0, 1.0),
     start=0.0,
     projected=True,

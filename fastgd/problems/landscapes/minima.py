@@ -14,7 +14,7 @@ MOST_MINIMA = 2000
 _GRID = 20_001
 _HALVINGS = 70
 _NEWTON_STEPS = 50
-_CLOSE = 1e-10  # after a step as small as this, Newton's method is there
+_CLOSE = 1e-10  # Newton's method has converged when its step, relative to x, is as small
 
 
 def line_minima(derivative: Callable[[Any], Any], low: float, high: float) -> Array:
@@ -31,13 +31,13 @@ def line_minima(derivative: Callable[[Any], Any], low: float, high: float) -> Ar
 
 
 def _whole(x: Array) -> Array:
-    """Return whole numbers where x is one up to rounding: the sine of a multiple of pi is not quite zero."""
+    """Return x, rounded where it is almost whole: in floats the sine of a multiple of pi is not exactly zero."""
     near = np.round(x)
     return np.where(np.abs(x - near) <= 4e-15 * np.maximum(np.abs(near), 1), near, x)
 
 
 def combinations(coordinates: Sequence[Array]) -> Array:
-    """Return all points (k, d) of minima (n_i,) along each coordinate; of too many, only the first of each.
+    """Return all combinations (k, d) of the minima (n_i,) along each coordinate; of too many, only the first of each.
 
     For sums of functions of one coordinate: their minima are those along every coordinate. The lowest come first.
     """
@@ -65,7 +65,7 @@ def coordinate_minima(cls: Any, p: Any, d: int, i: int, domain: tuple[float, flo
 
 
 def polish(gradient: Callable[..., None], p: Any, guesses: Any) -> Array:
-    """Return the minima (k, d) to which Newton's method comes from guesses (n, d); a point that is none is left out."""
+    """Return the minima (k, d) that Newton's method finds from guesses (n, d); some guesses may lead to none."""
     found = [_newton(gradient, p, np.array(guess, float)) for guess in guesses]
     return np.array([x for x in found if x is not None]).reshape(-1, len(guesses[0]))
 
@@ -82,7 +82,7 @@ def _newton(gradient: Callable[..., None], p: Any, x: Array) -> Array | None:
         size = float(np.max(np.abs(step) / np.maximum(np.abs(x), 1)))
         if size <= _CLOSE or not np.isfinite(size):
             break
-    # far out on a plateau gradients are as small; there the steps are not
+    # on a plateau gradients are tiny too, but Newton's steps are not
     return x if size <= _CLOSE and np.min(np.linalg.eigvalsh(_hessian(gradient, p, x))) > 0 else None
 
 

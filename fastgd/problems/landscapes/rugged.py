@@ -1,20 +1,20 @@
 """Landscapes of the literature with many minima.
 
 Formulas, parameters and domains are those of Surjanovic & Bingham, Virtual Library of Simulation Experiments,
-https://www.sfu.ca/~ssurjano/optimization.html. Starts are points from which plain descent is caught.
+https://www.sfu.ca/~ssurjano/optimization.html. From the starts, plain gradient descent ends in a local minimum.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from fastgd.problems.landscapes.landscape import MOST, Array, NonNegative, Point, Positive, Value, landscape
+from fastgd.problems.landscapes.landscape import MOST_DIMENSIONS, Array, NonNegative, Point, Positive, Value, landscape
 from fastgd.problems.landscapes.minima import combinations, coordinate_minima
 
 
 @landscape(
     name="rastrigin",
-    dimension=(1, MOST),
+    dimension=(1, MOST_DIMENSIONS),
     domain=(-5.12, 5.12),
     start=(4.3, -3.4),
     reference="Mühlenbein, Schomisch & Born (1991), https://doi.org/10.1016/S0167-8191(05)80052-3",
@@ -43,7 +43,7 @@ class Rastrigin(NamedTuple):
 
 @landscape(
     name="ackley",
-    dimension=(1, MOST),
+    dimension=(1, MOST_DIMENSIONS),
     domain=(-32.768, 32.768),
     start=(-14.6, 19.7),
     reference="Ackley (1987), https://doi.org/10.1007/978-1-4613-1997-9",
@@ -81,7 +81,7 @@ class Ackley(NamedTuple):
 
 @landscape(
     name="styblinski_tang",
-    dimension=(1, MOST),
+    dimension=(1, MOST_DIMENSIONS),
     domain=(-5.0, 5.0),
     start=(4.0, -1.0),
     reference="Styblinski & Tang (1990), https://doi.org/10.1016/0893-6080(90)90029-K",
@@ -105,7 +105,7 @@ class StyblinskiTang(NamedTuple):
 
 @landscape(
     name="levy",
-    dimension=(1, MOST),
+    dimension=(1, MOST_DIMENSIONS),
     domain=(-10.0, 10.0),
     start=(-6.0, 7.0),
     reference="Laguna & Martí (2005), https://doi.org/10.1007/s10898-004-1936-z",

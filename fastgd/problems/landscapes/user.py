@@ -1,5 +1,6 @@
 """Landscapes by name: built-in ones, users' classes, and users' plain functions."""
 
+import copyreg
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -11,15 +12,15 @@ import numpy as np
 
 from fastgd.common.errors import InputError
 from fastgd.problems.landscapes.differences import differences
-from fastgd.problems.landscapes.landscape import LANDSCAPES, MOST, Array, Landscape
-from fastgd.user_code.faults import check_syntax, dry_call, has_compiled
-from fastgd.user_code.lane_values import Condition, Lane, Point
-from fastgd.user_code.modules import find_attribute
+from fastgd.problems.landscapes.landscape import LANDSCAPES, MOST_DIMENSIONS, Array, Landscape
+from fastgd.user_code.checks import check_syntax, dry_call, has_compiled
+from fastgd.user_code.imports import find_attribute
+from fastgd.user_code.kernel_values import Condition, Lane, Point
+from fastgd.user_code.sources import find_same
 
-_POINTS = 5  # at which a gradient is compared with differences, in each of so many dimensions:
-_DIMENSIONS = 3
-_TOLERANCE = 1e-4
-_ROUNDING = 1e-10  # of the value, in differences of it
+_POINTS, _DIMENSIONS = 5, 3  # a gradient is compared with differences at 5 points, in each of 3 dimensions
+_TOLERANCE = 1e-4  # of the difference between both, relative to the gradient
+_ROUNDING = 1e-10  # of the value, in a difference of two
 
 
 class NoParameters(NamedTuple):
@@ -61,8 +62,17 @@ def find_landscape(name: str, gradient: str | None = None) -> Landscape:
     return _checked(record, gradient or f"{name}.gradient")
 
 
+def _reduced(record: Landscape) -> tuple[Any, ...]:
+    names = (record.name, record.gradient_name or None)
+    return find_same, (find_landscape, names, record.source if record.foreign else "")
+
+
+# Landscapes hold functions: they are pickled by the names by which another process finds or imports them.
+copyreg.pickle(Landscape, _reduced)
+
+
 def _function(kind: str, name: str, found: Any) -> FunctionType:
-    found = getattr(found, "py_func", found)  # what Numba compiled is compiled anew, with the kernel
+    found = getattr(found, "py_func", found)  # a function that the user compiled is compiled anew, with the kernel
     if not isinstance(found, FunctionType):
         raise InputError(
             f"{kind} {name!r} is neither a function nor a NamedTuple decorated with @landscape"
@@ -94,7 +104,7 @@ def _of_function(name: str, f: FunctionType, gradient: str, df: FunctionType | N
         value=value,
         gradient=differences(value, "float64") if df is None else of_value,
         gradient_at=None,
-        dimension=(1, MOST),
+        dimension=(1, MOST_DIMENSIONS),
         domain=((-5.0, 5.0),),
         customary_start=(-2.5,),
         parameters={},

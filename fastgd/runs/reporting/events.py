@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from fastgd.analysis import Results
-    from fastgd.plan.summary import Cost, PlanSummary
+    from fastgd.plan.costs import Cost
+    from fastgd.plan.summary import PlanSummary
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,172 @@
+"""The linear model: margins `x . w + b`, of which a loss is a function of one variable."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.core.static import Static
+from fastgd.core.threads import Threads
+from fastgd.core.vectors import aligned
+from fastgd.engine.arrays import (
+    CHUNK_ROWS,
+    BlockSpan,
+    GradientSums,
+    Lanes,
+    PartSpan,
+    Rows,
+    Scratch,
+    SparseRows,
+    StepSpan,
+    make_rows,
+)
+from fastgd.engine.calls import KernelCall
+from fastgd.engine.coast.window import CoastingWindow
+from fastgd.engine.linear import single_steps, sparse_steps, tile_steps
+from fastgd.engine.linear.evaluation_steps import evaluate_blocks, evaluate_single_blocks
+from fastgd.engine.linear.line_search import DirectionLine
+from fastgd.engine.linear.sparse_steps import LISTED_STEPS, Touched
+from fastgd.engine.linear.touched_rule import SparseCalls, sparse_calls_of
+from fastgd.engine.loss_kernels import losses_address, residuals_address
+from fastgd.engine.rows.order import identity, start_values
+from fastgd.engine.rows.spec import CohortSpec, most_entries
+from fastgd.engine.rule_kernels import Calls, calls_of
+from fastgd.engine.tiles import Group, TileLayout, is_double, make_scratch
+from fastgd.optimizers.coasting import Coast
+from fastgd.problems import Loss
+
+Array = npt.NDArray[Any]
+LISTED_ENTRIES = 1 << 15  # entries of sparse rows whose features are listed at a time, if no batch has more
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """A weight for each feature, and an intercept if there is one; see `engine.rows.model.Model`.
+
+    Attributes
+    ----------
+    intercept : bool
+    """
+
+    intercept: bool = True
+
+    def groups(self, d: int) -> tuple[Group, ...]:
+        """Return the weights, and the intercept, which is not penalised."""
+        weights = Group("weights", (d,), penalised=True)
+        return (weights, Group("intercept", (), penalised=False)) if self.intercept else (weights,)
+
+    def start(self, init: str | float | tuple[float, ...], seed: int, d: int) -> Array:
+        """Return the start (d + intercept,) float64 of every lane of a seed."""
+        return start_values(init, seed, d + self.intercept)
+
+    def kernels(self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout) -> "LinearKernels":
+        """Return the model's kernels on rows X (n, d) with targets y (n,)."""
+        return LinearKernels(loss, make_rows(X, y, order, self.intercept), layout)
+
+
+class LinearKernels:
+    """The kernels of a linear model on some rows; see `engine.rows.model.ModelKernels`."""
+
+    def __init__(self, loss: Loss, rows: Rows | SparseRows, layout: TileLayout) -> None:
+        self.loss, self.rows, self.layout = loss, rows, layout
+        self.dtype, self.n = rows.X.dtype, len(rows.y)
+        self._shape = Static(layout.shape)
+
+    def visiting(self, order: Array, layout: TileLayout | None = None) -> "LinearKernels":
+        """Return the kernels on the same rows in another order, and for another layout if one is given."""
+        rows = self.rows._replace(order=order, residuals=0, losses=0)
+        return LinearKernels(self.loss, rows, layout or self.layout)
+
+    def link(self) -> None:
+        """Compile, or load from the cache, what the kernels call of the loss."""
+        if not self.rows.residuals:
+            loss = (self.loss, self.layout.shape, self.dtype, self.layout.single)
+            self.rows = self.rows._replace(residuals=residuals_address(*loss), losses=losses_address(*loss))
+
+    def rule_calls(self, spec: CohortSpec) -> Calls | SparseCalls:
+        """Compile, or load from the cache, what the kernels call of a cohort's rule."""
+        scheduled, shape = bool(spec.scheduled), self.layout.shape
+        if not spec.touches:
+            return calls_of(spec.rule, shape, self.dtype, scheduled=scheduled)
+        coast = spec.untouched if isinstance(spec.untouched, Coast) else None
+        rows = spec.batch_size == 1 and spec.estimator == "none"
+        return sparse_calls_of(spec.rule, shape, self.dtype, scheduled=scheduled, rows=rows, coast=coast)
+
+    # --- memory -------------------------------------------------------------------------------------------------------
+
+    def training_memory(self, spec: CohortSpec, workers: int) -> list[Any]:
+        """Return a `Scratch` for each worker, and where steps touch some parameters alone, a `Touched` with it."""
+        layout, shape, rule, large = self.layout, self.layout.shape, spec.rule, spec.kernel.parts > 0
+        small = spec.batch_size <= CHUNK_ROWS and not layout.single and not rule.functions.rounds
+        small = (small and not spec.kernel.sparse) or spec.touches
+        gradient = tile_steps.BLOCKS_AT_ONCE * shape.rows if small else layout.parameters + layout.single
+        if large:  # in float64 it is the first of the parts
+            gradient = 0 if is_double(self.dtype) else layout.parameters
+        rows = min(CHUNK_ROWS, spec.batch_size) + 2 * shape.width  # losses of rows need a vector behind
+        how = {"single": layout.single, "total": spec.batch_size > CHUNK_ROWS and not large}
+        made = [make_scratch(rows, shape.lanes, gradient, self.dtype, rule.counts, **how) for _ in range(workers)]
+        if not spec.touches:
+            return list(made)
+        entries = most_entries(self.rows.indptr, spec.batch_size)  # type: ignore[union-attr]
+        listed = spec.batch_size > 1 or spec.estimator != "none"
+        return [(scratch, self._make_touched(entries, listed)) for scratch in made]
+
+    def _make_touched(self, entries: int, listed: bool) -> Touched:
+        """Return a worker's lists of features; where they are not `listed`, a single row's own list serves."""
+        most = max(entries, LISTED_ENTRIES) if listed else 1
+        return Touched(
+            np.full(self.rows.d if listed else 0, -1, np.int32),
+            np.zeros(most, np.int32),
+            np.zeros(most, np.int32),
+            np.zeros((LISTED_STEPS + 1, 2), np.int64),
+            aligned((min(entries, self.rows.d) * self.layout.shape.lanes if listed else 0,), self.dtype),
+        )
+
+    def reading_memory(self, workers: int, *, gradients: bool) -> list[Scratch]:
+        """Return a `Scratch` for each worker, with room for a chunk's gradient where that is not summed in float64."""
+        apart = gradients and not is_double(self.dtype) and not self.layout.kernel.sparse
+        shape, rows = self.layout.shape, CHUNK_ROWS + 2 * self.layout.shape.width
+        room = (rows, shape.lanes, self.layout.parameters if apart else 0, self.dtype)
+        return [make_scratch(*room, single=self.layout.single) for _ in range(workers)]
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    def steps(self, calls: Any, lanes: Lanes, window: CoastingWindow | None, memory: Any, span: StepSpan) -> KernelCall:
+        """Take mini-batch steps: for each batch and tile the gradient, then the rule."""
+        if window is not None:
+            scratch, touched = memory
+            given = (lanes, window.arrays, touched, scratch, span, window.taken(span.t - 1), window.how.size)
+            return KernelCall(sparse_steps.advance, (calls, self._shape, self.rows, *given))
+        kernel = single_steps.advance if self.layout.single else tile_steps.advance
+        return KernelCall(kernel, (calls, self._shape, self.rows, lanes, memory, span))
+
+    def gradient(self, sums: GradientSums, memory: Scratch, span: PartSpan, first: int = 0) -> KernelCall:
+        """Add a part of a large batch, which begins at `first` in the order, to the sums in a buffer."""
+        rows = self.rows._replace(order=self.rows.order[first : first + span.end])
+        return KernelCall(tile_steps.accumulate, (self._shape, rows, sums, memory, span))
+
+    def rows_of(self, X: Any, y: Array) -> Rows | SparseRows:
+        """Return other rows, of which losses are summed."""
+        return make_rows(X, y, identity(len(y)), self.rows.intercept)
+
+    def row_work(self, rows: Rows | SparseRows) -> float:
+        """Return the entries of a row, on average."""
+        return max(1.0, rows.X.size / len(rows.y))
+
+    def addresses(self, measures: Sequence[Loss]) -> Array:
+        """Compile, or load from the cache, the kernels of some losses, and return their addresses."""
+        how = (self.layout.shape, self.dtype, self.layout.single)
+        return np.array([losses_address(measure, *how) for measure in measures], np.int64)
+
+    def losses(
+        self, rows: Rows | SparseRows, W: Array, measures: Array, totals: Array, memory: Scratch, span: BlockSpan
+    ) -> KernelCall:
+        """Sum measures over blocks of rows to totals (blocks, tiles, measures, lanes) float64."""
+        kernel = evaluate_single_blocks if self.layout.single else evaluate_blocks
+        return KernelCall(kernel, (self._shape, rows, W, measures, totals, memory, span))
+
+    def line(self, spec: CohortSpec, threads: Threads) -> DirectionLine:
+        """Return the objective along each lane's direction."""
+        return DirectionLine(self.rows, self.layout, spec, threads)

@@ -1,0 +1,93 @@
+"""What sparse mini-batches call by address: the rule's step on the features of a row or a batch, and coasting."""
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import types
+
+from fastgd.core.compile import jit
+from fastgd.core.static import Static, address_of, static
+from fastgd.core.vectors import load, prefetch, store
+from fastgd.engine.coast.tree import CoastCalls, coast_calls_of
+from fastgd.engine.rule_kernels import calls_of
+from fastgd.engine.shapes import Shape
+from fastgd.optimizers.coasting import Coast
+from fastgd.optimizers.rule import Rule
+from fastgd.optimizers.rule_calls import lane, load_slots, rows, store_slots, update
+
+
+@jit
+def apply_row(rule, shape, state, hyper, c, features, first, count, stride, X, R, ahead, more):
+    """Take the step of the features of one row, whose gradients are X[first + u] R, with R (L,) the row's residuals.
+
+    The parameters of the row that follows, features[ahead : ahead + more], are prefetched meanwhile.
+    """
+    L = static(shape, "lanes")
+    l2_row, line = static(rule, "hyper") * L, 64 // state.itemsize
+    # Slices, since an index that might be negative costs a test.
+    own, others, values = features[first : first + count], features[ahead : ahead + more], X[first : first + count]
+    for v in range(0, L, static(shape, "width")):
+        # What all features share is loaded before the loop: LLVM cannot know that the stores below do not change it.
+        h, quantities = lane(rule, shape, hyper, v), rows(rule, shape, c, v, "coefficients")
+        l2, residual = load(shape, hyper, l2_row + v), load(shape, R, v)
+        wanted = more if v % line == 0 else 0
+        for u in range(count):
+            if u < wanted:
+                following = np.int64(others[u]) * L + v
+                for part in range(1 + static(rule, "slots")):
+                    prefetch(state, part * stride + following)
+            at = np.int64(own[u]) * L + v
+            w = load(shape, state, at)
+            gradient = residual * values[u] + l2 * w
+            new, slots = update(rule, h, quantities, w, gradient, load_slots(rule, shape, state, at, stride))
+            store(state, at, new)
+            store_slots(rule, shape, state, at, stride, slots)
+
+
+@jit
+def apply_touched(rule, shape, state, hyper, c, features, first, count, stride, G):
+    """Take the step of some features, from their gradients G (features, L)."""
+    L = static(shape, "lanes")
+    l2_row = static(rule, "hyper") * L
+    own = features[first : first + count]
+    for v in range(0, L, static(shape, "width")):
+        h, quantities = lane(rule, shape, hyper, v), rows(rule, shape, c, v, "coefficients")
+        l2 = load(shape, hyper, l2_row + v)
+        for u in range(count):
+            at = np.int64(own[u]) * L + v
+            w = load(shape, state, at)
+            gradient = load(shape, G, u * L + v) + l2 * w
+            new, slots = update(rule, h, quantities, w, gradient, load_slots(rule, shape, state, at, stride))
+            store(state, at, new)
+            store_slots(rule, shape, state, at, stride, slots)
+
+
+class SparseCalls(NamedTuple):
+    """What sparse mini-batches call by address; 0 where there is nothing to do.
+
+    rule : Calls
+    row, touched : the rule's step on the features of a row, or of a batch
+    coast : CoastCalls
+    shared : whether the lanes share their matrices (see `engine.coast`)
+    """
+
+    rule: Any
+    row: Any
+    touched: Any
+    coast: Any
+    shared: Any
+
+
+def sparse_calls_of(
+    rule: Rule, shape: Shape, dtype: Any, *, scheduled: bool, rows: bool, coast: Coast | None
+) -> SparseCalls:
+    """Compile, or load, what sparse mini-batches call of a rule; `rows`: whether a batch is one row."""
+    array = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
+    features, n = types.Array(types.int32, 1, "C"), types.int64
+    common = (numba.typeof(Static(rule)), numba.typeof(Static(shape)), array, array, array, features, n, n, n)
+    calls = calls_of(rule, shape, dtype, scheduled=scheduled)
+    row = address_of(apply_row, (*common, array, array, n, n)) if rows else 0
+    touched = 0 if rows else address_of(apply_touched, (*common, array))
+    of_coast = coast_calls_of(coast, shape, dtype) if coast else CoastCalls(0, 0, 0, 0)
+    return SparseCalls(calls, row, touched, of_coast, bool(coast and coast.shared))

@@ -1,0 +1,96 @@
+"""What a cohort minimises: the interface between its lanes and the kernels of a model.
+
+The cohort owns lanes, order, steps and calls. A model owns its groups of parameters, its kernels, and what these keep
+in a worker's memory. A kernel that has a batch's whole gradient hands it to the rule by
+`engine.rule_steps.finish_batch`, which knows groups and no model.
+
+A layered network fits in as follows. Its groups W1, b1, W2, b2 stand one after another in a tile, and so do their
+gradients; the weights are penalised. What the forward and the backward pass keep of a chunk of rows is part of the
+worker's memory, which the model makes and nobody else looks into. Its kernel of `steps` walks the batches, fills the
+gradient of each, last layer first, and calls `finish_batch` for the tile; that of `gradient` is the same pass without
+the rule. In evaluation its kernel of `losses` is the forward pass of a chunk: it calls a loss by address on the margins
+(rows, outputs, L) and targets (rows, columns), and adds one number for each row and lane, as a linear model does. So
+sums over rows, and all that is made of them, stay as they are.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.core.threads import Threads
+from fastgd.engine.arrays import BlockSpan, GradientSums, Lanes, PartSpan, StepSpan
+from fastgd.engine.calls import KernelCall
+from fastgd.engine.coast.window import CoastingWindow
+from fastgd.engine.tiles import Group, TileLayout
+from fastgd.problems import Loss
+
+Array = npt.NDArray[Any]
+
+
+class Model(Protocol):
+    """A model: a description that weighs nothing, and can be pickled."""
+
+    def groups(self, d: int) -> tuple[Group, ...]:
+        """Return the groups of parameters over d features, in the order in which they stand in a tile."""
+
+    def start(self, init: Any, seed: int, d: int) -> Array:
+        """Return the start (parameters,) float64 of every lane of a seed."""
+
+    def kernels(self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout) -> "ModelKernels":
+        """Return the model's kernels on rows X (n, d) with targets y (n,) or (n, columns), visited in an order (n,)."""
+
+
+class ModelKernels(Protocol):
+    """A model's kernels on some rows, for lanes in one layout.
+
+    Attributes
+    ----------
+    layout : TileLayout
+    dtype : dtype
+    n : int
+        Rows.
+    rows : NamedTuple
+        The training rows.
+    """
+
+    layout: TileLayout
+    dtype: np.dtype[Any]
+    n: int
+    rows: Any
+
+    def visiting(self, order: Array, layout: TileLayout | None = None) -> "ModelKernels":
+        """Return the kernels on the same rows in another order, and for another layout if one is given."""
+
+    def link(self) -> None:
+        """Compile, or load from the cache, what the kernels call of the loss."""
+
+    def rule_calls(self, spec: Any) -> Any:
+        """Compile, or load from the cache, what the kernels call of a cohort's rule."""
+
+    def training_memory(self, spec: Any, workers: int) -> list[Any]:
+        """Return the memory of each worker that takes a cohort's steps."""
+
+    def reading_memory(self, workers: int, *, gradients: bool) -> list[Any]:
+        """Return the memory of each worker that sums losses, and gradients where these are asked for."""
+
+    def steps(self, calls: Any, lanes: Lanes, window: CoastingWindow | None, memory: Any, span: StepSpan) -> KernelCall:
+        """Take mini-batch steps: for each batch and tile the gradient, then the rule."""
+
+    def gradient(self, sums: GradientSums, memory: Any, span: PartSpan, first: int = 0) -> KernelCall:
+        """Add a part of a large batch, which begins at `first` in the order, to the sums in a buffer."""
+
+    def rows_of(self, X: Any, y: Array) -> Any:
+        """Return other rows, of which losses are summed."""
+
+    def row_work(self, rows: Any) -> float:
+        """Return the multiply-adds that a pass over a row takes for a lane."""
+
+    def addresses(self, measures: Any) -> Array:
+        """Compile, or load from the cache, the kernels of some losses, and return their addresses."""
+
+    def losses(self, rows: Any, W: Array, measures: Array, totals: Array, memory: Any, span: BlockSpan) -> KernelCall:
+        """Sum measures over blocks of rows to totals (blocks, tiles, measures, lanes) float64."""
+
+    def line(self, spec: Any, threads: Threads) -> Any:
+        """Return the objective along each lane's direction, for line searches."""

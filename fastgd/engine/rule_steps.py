@@ -1,0 +1,114 @@
+"""What every step does once the gradient of a tile's batch is known, whatever the model is.
+
+The rule is called by address on one group of parameters after another; see `engine.rule_kernels`.
+"""
+
+from fastgd.core.compile import jit
+from fastgd.core.static import call_at, static
+from fastgd.core.vectors import load, store
+from fastgd.engine.arrays import FIRST, HALF, NUMBERS, PLAIN, ROWS, SAGA
+from fastgd.engine.row_sums import rounded
+
+
+@jit(inline="always")
+def parameter_rows(groups):
+    """Return the rows of L lanes that hold all parameters."""
+    return groups[-1, FIRST] + groups[-1, ROWS]
+
+
+@jit
+def blend(shape, estimator, mean, at, count, share, G, g):
+    """Complete an estimate: to the gradients of `count` parameters at G[g] comes the table's, at mean[at].
+
+    For SAGA the table's gradient then follows the rows that changed, a `share` of all.
+    """
+    if estimator == PLAIN:
+        return
+    for v in range(0, count * static(shape, "lanes"), static(shape, "width")):
+        new, old = load(shape, G, g + v), load(shape, mean, at + v)
+        store(G, g + v, new + old)
+        if estimator == SAGA:
+            store(mean, at + v, old + new * share)
+
+
+@jit(inline="always")
+def sum_rounds(calls, shape, lanes, tile, t, G, scratch, across):
+    """Sum what the rule measures over all parameters, and conclude its quantities of the step, round by round.
+
+    Where `across`, a row holds parameters of a single lane, and the last row of a group may not be full.
+    """
+    state, exact, memory, groups = lanes.state[tile], lanes.exact[tile], lanes.memory[tile], lanes.groups
+    L, width, half = static(shape, "lanes"), static(shape, "width"), exact.shape[0] // 2
+    exact_c, sums, stride = scratch.exact_c, scratch.sums, parameter_rows(groups) * L
+    of_row = width if across else 1
+    for r in range(calls.rounds.shape[0]):
+        weigh, conclude = calls.rounds[r, 0], calls.rounds[r, 1]
+        for v in range(0, L, width):
+            for k in range(groups.shape[0]):
+                own = exact[groups[k, HALF] * half : (groups[k, HALF] + 1) * half]
+                first, whole, rest = groups[k, FIRST], groups[k, NUMBERS] // of_row, groups[k, NUMBERS] % of_row
+                call_at(weigh, shape, (state, own, exact_c, first, whole, stride, G, v, width, sums))
+                if rest > 0:
+                    call_at(weigh, shape, (state, own, exact_c, first + whole, 1, stride, G, v, rest, sums))
+            call_at(conclude, shape, (exact, memory, exact_c, scratch.c, t, v, sums, scratch.loss, across))
+
+
+@jit(inline="always")
+def finish_batch(calls, shape, lanes, tile, t, share, G, scratch, across):
+    """Hand the whole gradient G (parameters, L) of a tile's batch, a `share` of all rows, to the rule."""
+    blend(shape, lanes.estimator, lanes.mean[tile], 0, parameter_rows(lanes.groups), share, G, 0)
+    sum_rounds(calls, shape, lanes, tile, t, G, scratch, across)
+    state, hyper, groups = lanes.state[tile], lanes.hyper[tile], lanes.groups
+    L, half = static(shape, "lanes"), hyper.shape[0] // 2
+    stride = parameter_rows(groups) * L
+    for k in range(groups.shape[0]):
+        first, own = groups[k, FIRST], hyper[groups[k, HALF] * half : (groups[k, HALF] + 1) * half]
+        call_at(calls.apply, shape, (state, own, scratch.c, first, groups[k, ROWS], stride, G, first * L))
+
+
+@jit
+def note_bad(check, bad, t):
+    """Note step t in the lanes whose check is not a number, where no earlier step was noted."""
+    for index in range(bad.shape[0]):
+        if check[index] != check[index] and bad[index] == 0:
+            bad[index] = t
+
+
+@jit
+def begin_step(calls, shape, lanes, tile, index, t, scratch):
+    """Put a step's scheduled values into their places, and prepare the rule's quantities of step t."""
+    if calls.begin == 0:
+        return
+    hyper, exact, memory = lanes.hyper[tile], lanes.exact[tile], lanes.memory[tile]
+    scheduled = lanes.scheduled[index, tile]
+    call_at(calls.begin, shape, (hyper, exact, scheduled, 0, lanes.which, memory, t, scratch.exact_c, scratch.c))
+
+
+@jit
+def scale_losses(shape, loss, scale):
+    """Make means of a batch's summed losses (L,)."""
+    for index in range(static(shape, "lanes")):
+        loss[index] *= scale
+
+
+@jit
+def add_parts(shape, parts, tile):
+    """Add the parts (parts, tiles, values) of a tile up, in order, into the first."""
+    total = parts[0, tile]
+    for part in range(1, parts.shape[0]):
+        for at in range(0, parts.shape[2], static(shape, "width")):
+            store(total, at, load(shape, total, at) + load(shape, parts[part, tile], at))
+    return total
+
+
+@jit
+def apply_gradients(calls, shape, lanes, gradients, losses, scratch, span):
+    """Add a large batch's gradient part by part, and take the rule's step, with the tiles of an `ApplySpan`."""
+    rows = parameter_rows(lanes.groups)
+    for tile in range(span.worker, gradients.shape[1], span.workers):
+        total, loss = add_parts(shape, gradients, tile), add_parts(shape, losses, tile)
+        for index in range(loss.shape[0]):
+            scratch.loss[index] = loss[index] * (1.0 / span.rows)
+        begin_step(calls, shape, lanes, tile, 0, span.t, scratch)
+        G, share = rounded(shape, total, scratch.G, rows), lanes.state.dtype.type(span.rows / span.n)
+        finish_batch(calls, shape, lanes, tile, span.t, share, G, scratch, False)

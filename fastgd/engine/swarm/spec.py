@@ -1,0 +1,99 @@
+"""What a swarm computes: a rule, a landscape, and what is noted of each lane on the way."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.core.vectors import register_bits
+from fastgd.engine.swarm.groups import MOST_COORDINATES_IN_REGISTERS, LandscapeNumbers, SwarmShape
+from fastgd.optimizers.rule import Rule
+from fastgd.problems import Landscape
+
+Array = npt.NDArray[Any]
+# Registers of a group. The steps of several vectors overlap, where one vector would wait for its own results. A rule
+# with few slots computes so little that it waits longer, and gains from more vectors. Other rules keep the divider
+# busy, and would only spill registers; they gain a tenth from hyper-parameters that stay in registers.
+VECTORS_OF_A_GROUP = 4
+VECTORS_OF_A_GROUP_WITH_FEW_SLOTS = 8
+
+
+@dataclass(frozen=True)
+class SwarmSpec:
+    """What a swarm computes.
+
+    Attributes
+    ----------
+    rule : Rule
+    landscape : Landscape
+    p : NamedTuple
+        The landscape's parameters.
+    box : ndarray (d, 2)
+        The domain.
+    dtype : str
+    noise : float
+        The standard deviation of what is added to each partial derivative.
+    threshold : float, optional
+        The value at which the tolerance is reached; None: steps to it are not counted.
+    scheduled : tuple of str
+        The hyper-parameters that a schedule drives.
+    line_search : NamedTuple, optional
+        A line search of `optimizers.line_search`: what chooses the rate of each step and lane.
+    """
+
+    rule: Rule
+    landscape: Landscape
+    p: Any
+    box: Array
+    dtype: str = "float64"
+    noise: float = 0.0
+    threshold: float | None = None
+    scheduled: tuple[str, ...] = ()
+    line_search: Any = None
+
+    @property
+    def d(self) -> int:
+        """The dimension."""
+        return len(self.box)
+
+    @property
+    def has_few_slots(self) -> bool:
+        """Whether the rule has one slot at most: then its hyper-parameters are read anew in each step."""
+        return self.rule.slots <= 1
+
+    @property
+    def width(self) -> int:
+        """Lanes of a group."""
+        vectors = VECTORS_OF_A_GROUP_WITH_FEW_SLOTS if self.has_few_slots else VECTORS_OF_A_GROUP
+        return vectors * register_bits()[0] // 8 // np.dtype(self.dtype).itemsize
+
+    @property
+    def numbers(self) -> int:
+        """What a lane keeps in its group's block: coordinates, slots, the marks of the tolerance."""
+        return (1 + self.rule.slots) * self.d + 2
+
+    @property
+    def kernel(self) -> str:
+        """What stands in the column `kernel`."""
+        return f"swarm-{self.width}"
+
+    @property
+    def shape(self) -> SwarmShape:
+        """The shape of a group."""
+        return SwarmShape(
+            lanes=self.width,
+            width=self.width,
+            dimension=self.d if self.d <= MOST_COORDINATES_IN_REGISTERS else 0,
+            slots=self.rule.slots,
+            noisy=self.noise > 0,
+            tracked=self.threshold is not None,
+            projected=self.landscape.projected,
+            rereads=bool(self.scheduled) or self.has_few_slots,
+        )
+
+    @property
+    def land(self) -> LandscapeNumbers:
+        """The landscape's numbers."""
+        box = np.ascontiguousarray(self.box, np.float64)
+        return LandscapeNumbers(self.p, box, self.noise, self.threshold or 0.0)

@@ -1,0 +1,113 @@
+"""A plan: all units of work of a study, and what its user should know of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import pandas as pd
+
+from fastgd.common.errors import InputError, nearest
+from fastgd.common.properties import cached_property
+from fastgd.plan import costs, memory
+from fastgd.plan.cohort import COHORT_BUDGET, CohortUnit
+from fastgd.plan.compiled import is_compiled
+from fastgd.plan.costs import Cost, Pace
+from fastgd.plan.notes import evaluation_notes, in_short, recording_notes
+from fastgd.plan.summary import PlanSummary, summary_of
+from fastgd.plan.surfaces import SurfaceUnit
+from fastgd.plan.swarm import SwarmUnit
+from fastgd.store.contents import Contents
+
+Unit: TypeAlias = CohortUnit | SwarmUnit
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All units of work of a study.
+
+    Attributes
+    ----------
+    units : sequence of CohortUnit, or of SwarmUnit
+    surfaces : tuple of SurfaceUnit
+        The error surfaces that are computed when the units have ended.
+    notes : tuple of str
+        What its user may not expect (see `fastgd.plan.notes`).
+    """
+
+    units: Sequence[Unit]
+    surfaces: tuple[SurfaceUnit, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def on_landscapes(self) -> bool:
+        """Whether the units are swarms."""
+        return any(unit.kind == "swarm" for unit in self.units)
+
+    @property
+    def count(self) -> int:
+        """The number of trials."""
+        return sum(unit.count for unit in self.units)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row for each trial, or on landscapes for each configuration with the number of its starts."""
+        return pd.concat([unit.table() for unit in self.units], ignore_index=True)
+
+    @property
+    def methods(self) -> dict[str, str]:
+        """What has kernels of its own, and of which kind."""
+        return {unit.method: unit.kind for unit in self.units}
+
+    def left(self, stored: Contents) -> "Plan":
+        """Return the plan of what a folder does not hold."""
+        left = (unit.without(stored) for unit in self.units)
+        return replace(self, units=[unit for unit in left if unit is not None])
+
+    def only(self, trial: str) -> "Plan":
+        """Return the plan of one trial: its lane of its unit, in the kernel that it has in the whole study."""
+        for unit in self.units:
+            if alone := unit.only(trial):
+                return replace(self, units=[alone], surfaces=self.surfaces if alone.kind == "swarm" else ())
+        raise InputError(f"the study has no trial {trial!r}; {nearest(trial, self.table['trial_id'].head(1000))}")
+
+    def cost(self, threads: int | None = None) -> Cost:
+        """Return what it is expected to cost, with so many threads on this machine."""
+        pace = Pace.of(threads)
+        parts = [costs.cost_of(unit, pace) for unit in self.units]
+        parts += [costs.surface_cost(unit, pace) for unit in self.surfaces]
+        return costs.total(parts, memory.end_of(self.units), self.methods)
+
+    def within_limits(self, threads: int | None = None) -> "Plan":
+        """Return the plan in units that fit into the memory that this process may use; it changes no bits.
+
+        Raises
+        ------
+        InputError
+            The smallest ones do not.
+        """
+        room = memory.room(self.methods.values(), threads)
+        units = [part for unit in self.units for part in memory.fitting(unit, room)]
+        for surface in (unit for unit in self.surfaces if unit.landscape is None):
+            room.require(memory.of_surface(surface), "the error surface", "a coarser grid takes less")
+        less = "fewer starts" if self.on_landscapes else 'fewer trials, or record.parameters = "none",'
+        room.require(memory.end_of(units), f"the ranking of {self.count:,} trials", f"{less} take less")
+        return replace(self, units=units)
+
+    def summary(self, threads: int | None = None, cost: Cost | None = None) -> PlanSummary:
+        """Return the plan in numbers; costs are those with so many threads, or those of what is left to run of it."""
+        rows, cost = [summary_of(unit) for unit in self.units], cost or self.cost(threads)
+        lanes, padded = sum(row.lanes for row in rows), sum(unit.padding for unit in self.units)
+        return PlanSummary(
+            trials=self.count,
+            cohorts=rows,
+            lanes=lanes,
+            padding=padded / max(1, lanes + padded),
+            bytes=max((row.bytes for row in rows), default=0),
+            budget=0 if self.on_landscapes else COHORT_BUDGET,
+            passes=sum(row.passes for row in rows),
+            flops=sum(row.flops for row in rows),
+            methods=len(self.methods),
+            to_compile=sum(not is_compiled(method) for method in self.methods),
+            cost=cost,
+            notes=(*in_short(self.notes), *(recording_notes if self.on_landscapes else evaluation_notes)(cost)),
+        )

@@ -1,0 +1,52 @@
+"""From a study and its data to a plan."""
+
+from collections.abc import Sequence
+
+from fastgd.datasets import Data
+from fastgd.plan.cohorts import cohorts_of, labels
+from fastgd.plan.notes import cohort_notes, data_notes, distinct, metric_notes, minima_notes, schedule_notes
+from fastgd.plan.plan import Plan
+from fastgd.plan.surfaces import SurfaceUnit, surface_of_landscape, surface_over_data
+from fastgd.plan.swarms import swarms_of
+from fastgd.study.config import Study
+
+
+def make_plan(study: Study, data: Sequence[Data] = ()) -> Plan:
+    """Return the plan of a study.
+
+    Parameters
+    ----------
+    study : Study
+    data : sequence of Data
+        The prepared data of each problem; none, where the problems are landscapes.
+
+    Raises
+    ------
+    InputError
+        The study asks for what its data do not have, or for what the engine cannot do.
+    """
+    return _on_landscapes(study) if study.landscapes else _over_data(study, data)
+
+
+def _over_data(study: Study, data: Sequence[Data]) -> Plan:
+    cohorts = cohorts_of(study, data)
+    notes = distinct(data_notes(data), metric_notes(study, data), cohort_notes(cohorts))
+    return Plan(cohorts, _surfaces_over_data(study, data), notes)
+
+
+def _surfaces_over_data(study: Study, data: Sequence[Data]) -> tuple[SurfaceUnit, ...]:
+    if study.surface is None:
+        return ()
+    problems = zip(study.data_problems, data, labels(study, data), strict=True)
+    return tuple(
+        surface_over_data(index, problem, rows, label, study.surface, study.dtype)
+        for index, (problem, rows, label) in enumerate(problems)
+    )
+
+
+def _on_landscapes(study: Study) -> Plan:
+    swarms = swarms_of(study)
+    drawn = (schedule_notes(swarm.schedule, swarm.steps) for swarm in swarms)
+    problems = enumerate(study.landscapes)
+    surfaces = tuple(surface_of_landscape(index, problem, study.surface) for index, problem in problems)
+    return Plan(swarms, surfaces, distinct(minima_notes(study.landscapes), *drawn))

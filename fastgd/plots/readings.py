@@ -1,0 +1,109 @@
+"""What pictures read of results: methods, rankings, the loss at the start, and the words for them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fastgd.analysis import Results, with_methods
+from fastgd.common.errors import InputError
+from fastgd.common.escape import for_picture
+from fastgd.common.numbers import number
+
+LABELS = {
+    "loss": "training loss",
+    "validation_loss": "validation loss",
+    "param_norm": "norm of the parameters",
+    "grad_norm": "norm of the gradient",
+    "accuracy": "training accuracy",
+    "validation_accuracy": "validation accuracy",
+    "r2": "training R²",
+    "validation_r2": "validation R²",
+    "lr": "learning rate",
+    "effective_lr": "effective rate",
+    "l2": "L2 penalty",
+    "batch_size": "batch size",
+    "epoch": "epochs",
+    "step": "steps",
+    "samples_seen": "samples seen",
+    "train_seconds": "training time of the cohort (s)",
+}
+_SHORT = {"lr": "lr", "l2": "l2"}
+
+
+def label(name: str) -> str:
+    """Return a column's name as an axis shows it."""
+    return LABELS.get(name) or for_picture(name.removeprefix("schedule."))
+
+
+def varied(results: Results, trials: pd.DataFrame) -> list[str]:
+    """Return the columns in which the configurations of trials differ."""
+    return [name for name in results.identity if trials[name].nunique(dropna=False) > 1]
+
+
+def settings(configuration: "pd.Series[Any]", names: Iterable[str]) -> str:
+    """Return a configuration's variant, and its values of some columns in words: "saga, lr 0.0316, batch size 64"."""
+    values = {name: configuration[name] for name in names if name != "variant" and not pd.isna(configuration[name])}
+    words = {name: value if isinstance(value, str) else number(value) for name, value in values.items()}
+    own = [f"{_SHORT.get(name, label(name))} {word}" for name, word in words.items()]
+    return ", ".join(filter(None, (configuration["variant"], *own)))
+
+
+def methods(results: Results) -> list[str]:
+    """Return the study's optimizers with their variants, in its order, which decides their colours in every picture.
+
+    Raises
+    ------
+    InputError
+        No trial of the study is there yet.
+    """
+    # There may be millions of trials: only these columns are read.
+    table = results.table("trials", columns=["optimizer", "variant"], filter=pc.field("in_study")).to_pandas()
+    found = with_methods(table.drop_duplicates().astype(str)).drop_duplicates("method")
+    if found.empty:
+        raise InputError(f"{results.path} holds no trials of its study yet: there is nothing to draw")
+    # Results are not in the order of the study: cohorts are committed as they end, and those of an extension are last.
+    order = list(dict.fromkeys(str(block["name"]) for block in results.study.get("optimizer", [])))
+    places = [order.index(name) if name in order else len(order) for name in found["optimizer"]]
+    return [str(found["method"].iloc[place]) for place in np.argsort(places, kind="stable")]
+
+
+def ranking_of(results: Results, by: str | None, at: str) -> pd.DataFrame:
+    """Return `Results.best` with a column `method`, its names as strings."""
+    ranking = results.best(by, at)
+    names = [name for name in ranking.columns if isinstance(ranking[name].dtype, pd.CategoricalDtype)]
+    return with_methods(ranking.astype(dict.fromkeys(names, object)))
+
+
+def median_of(counts: Iterable[int], what: str) -> str:
+    """Return of how many trials lines are medians, as "median of 3 seeds"; empty where each line is one trial."""
+    least, most = min(counts := list(counts)), max(counts)
+    if most <= 1:
+        return ""
+    return f"median of {most:,} {what}" if least == most else f"median of {least:,} to {most:,} {what}"
+
+
+def lost_words(results: Results, values: NDArray[np.float64]) -> str:
+    """Return in words what became of configurations whose value is not finite."""
+    statuses = set(results.table("trials", columns=["status"], filter=pc.field("in_study")).to_pandas()["status"])
+    words = [name for name in ("diverged", "failed") if name in statuses] if np.isinf(values).any() else []
+    words += ["without a loss"] if np.isnan(values).any() else []
+    return " or ".join(words or ["without a finite loss"])
+
+
+def measure(results: Results, metric: str) -> str:
+    """Return a metric's name as an axis shows it; the loss of a landscape is no training loss."""
+    return "loss" if results.on_landscapes and metric == "loss" else label(metric)
+
+
+def start_of(results: Results, metric: str) -> dict[str, float]:
+    """Return for each problem the metric before the first step: the median over the trials in the study."""
+    start = results.table("curves", columns=["trial_id", metric], filter=pc.field("step") == 0).to_pandas()
+    trials = results.table("trials", columns=["trial_id", "problem"], filter=pc.field("in_study")).to_pandas()
+    trials = trials.drop_duplicates().astype(str)  # on landscapes several starts share a name
+    problem = start["trial_id"].astype(str).map(trials.set_index("trial_id")["problem"])
+    medians = start.groupby(problem, sort=False)[metric].median()
+    return {str(problem): float(value) for problem, value in medians.items()}

@@ -1,0 +1,306 @@
+"""A cohort at work: from checkpoint to checkpoint, with lanes that end retired."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.core.threads import Threads
+from fastgd.datasets import Data
+from fastgd.engine.rows.cohort import AnyCohort, Cohort
+from fastgd.engine.rows.guesses import Guesses
+from fastgd.plan.cohort import CohortUnit
+from fastgd.plan.compiled import compiling, note_compiled
+from fastgd.runs.clock import Clock, TimeIsOver
+from fastgd.runs.metrics import Recorder, measures_of
+from fastgd.runs.schedule_values import ScheduleValues
+from fastgd.runs.sinks import Sink
+from fastgd.runs.stopping import Stopping
+from fastgd.runs.trials import TrialRecords
+
+Array = npt.NDArray[Any]
+PARAMETERS_AT_ONCE = 1 << 21  # numbers of final parameters that are read and stored together: 16 MB
+
+
+def make_cohort(unit: CohortUnit, data: Data, threads: Threads, schedule: ScheduleValues | None = None) -> AnyCohort:
+    """Return the lanes of a unit at their start."""
+    if unit.baseline:
+        return Guesses(unit.spec, data.X, data.y, threads, unit.steps)
+    return Cohort(unit.spec, data.X, data.y, threads, schedule)
+
+
+def compile_cohort(cohort: AnyCohort, unit: CohortUnit) -> None:
+    """Compile what a cohort calls, or load it from the cache; a user's function that does not compile is named."""
+    metrics = unit.record.metrics
+    with compiling(unit.spec.rule.optimizer, unit.spec.loss):
+        cohort.compile("grad_norm" in metrics, measures_of(metrics, unit.spec.loss))
+    note_compiled(unit.method)
+
+
+def kernels_of_cohort(unit: CohortUnit) -> str:
+    """Return the name of what is compiled for a unit."""
+    return f"{unit.spec.rule.optimizer.name}, {unit.kernel}, {unit.dtype}"
+
+
+class CohortRun:
+    """One cohort, from its start to the end of its last lane.
+
+    Parameters
+    ----------
+    unit : CohortUnit
+    data : Data
+    sink : Sink
+    clock : Clock
+    threads : Threads
+
+    Attributes
+    ----------
+    records : TrialRecords
+        What became of each lane.
+    """
+
+    def __init__(self, unit: CohortUnit, data: Data, sink: Sink, clock: Clock, threads: Threads) -> None:
+        self.unit, self.sink, self.clock = unit, sink, clock
+        self.schedule = ScheduleValues.of(unit)
+        self.cohort = make_cohort(unit, data, threads, self.schedule)
+        self.recorder = Recorder(data, unit.spec.loss, unit.record.metrics, unit.record.rows)
+        self.records = TrialRecords(unit.lanes)
+        self.stopping = Stopping.start(unit.stop, np.full(unit.lanes, np.nan), unit.baseline, unit.scale)
+        self.recorded = -1  # the last checkpoint that was handed over
+        self._before = dict(clock.seconds)
+        self._t = -1
+
+    def run(self) -> None:
+        """Run it from its start, or from where an earlier run saved it, and hand its trials to the sink."""
+        if self.clock.over:
+            self._end_timeout()
+        else:
+            self._train()
+        self.clock.enter("store")
+        self._hand_over_trials()
+
+    def _train(self) -> None:
+        unit = self.unit
+        with self.clock.compiling(kernels_of_cohort(unit)):
+            compile_cohort(self.cohort, unit)
+        self.clock.enter("evaluate")
+        self.clock.saved()
+        with self.clock.interruption.deferred():
+            if saved := self.sink.saved(unit.name):
+                self._restore(saved)
+            else:
+                self._start()
+            for step in unit.checkpoints[unit.checkpoints > self.recorded]:
+                if not len(self.cohort.alive):
+                    break
+                self._checkpoint(self._advance(int(step)))
+
+    def _start(self) -> None:
+        metrics = self.recorder.record(self.cohort, self._poll)
+        self._keep(metrics)
+        unit = self.unit
+        self.stopping = Stopping.start(unit.stop, metrics["loss"], unit.baseline, unit.scale)
+        self._end(*self._judge(metrics))
+        self.recorded = 0
+
+    def _keep(self, metrics: dict[str, Array]) -> None:
+        """Record a checkpoint; where it ends an epoch, the schedules with feedback are judged on its bits."""
+        self._write(metrics)
+        if self.schedule.feedback and self.cohort.t % self.unit.batches == 0:
+            self.schedule.judge(self.cohort.t, self.cohort.alive, metrics["validation_loss"])
+
+    def _advance(self, step: int) -> bool:
+        """Go on to a checkpoint; False where the time is over before."""
+        try:
+            for stop in (*self._epoch_ends(step), step):
+                self.clock.enter("train")
+                self.cohort.advance(stop - self.cohort.t, self._check)
+                self.clock.enter("evaluate")
+                if stop < step:
+                    loss = self.recorder.validation_loss(self.cohort, self._poll)
+                    self.schedule.judge(stop, self.cohort.alive, loss)
+        except TimeIsOver:
+            return False
+        finally:
+            self.clock.enter("evaluate")
+        return True
+
+    def _epoch_ends(self, step: int) -> Iterable[int]:
+        """Return the epoch ends before a checkpoint at which schedules with feedback are judged."""
+        if not self.schedule.feedback:
+            return ()
+        batches = self.unit.batches
+        return range((self.schedule.judged // batches + 1) * batches, step, batches)
+
+    def _checkpoint(self, reached: bool) -> None:
+        """Record the lanes and judge them; `reached`: the time was not over before."""
+        before = self._own_state()
+        if self.cohort.t == self.recorded:  # the time was over within the step that follows a checkpoint
+            self._cut(before)
+            return
+        last = not reached or self.cohort.t == self.unit.steps
+        metrics = self.recorder.record(self.cohort, self._poll, exact=last)
+        over = not reached or self.clock.over
+        status, reasons = self._judge(metrics)
+        ended = (status != "") | over
+        if self.recorder.sampled and not last and ended.any():  # the last values of a trial are those of all rows
+            exact = self.recorder.record(self.cohort, self._poll)
+            metrics = {name: np.where(ended, exact[name], values) for name, values in metrics.items()}
+        self._keep(metrics)
+        self._end(status, reasons)
+        if reached:
+            self.recorded, before = self.cohort.t, self._own_state()
+        if self.cohort.t == self.unit.steps:
+            self._end_all("completed", "")
+        elif over:
+            self._cut(before)
+
+    def _cut(self, state: dict[str, Array]) -> None:
+        """End all lanes as the time is over, and save where they are: the next run goes on from there."""
+        if len(lanes := self.cohort.alive):
+            left = self.unit.select(np.isin(np.arange(self.unit.lanes), lanes))
+            own = {name: values[lanes] for name, values in state.items()}
+            engine = {**self.cohort.capture(), "alive": np.arange(len(lanes))}
+            with self.clock.stage("store"):
+                self.sink.save(left.name, own | _prefixed("engine", engine), cut=True)
+        self._end_timeout()
+
+    def _end_timeout(self) -> None:
+        self._end_all("timeout", self.clock.reason)
+
+    def _end_all(self, status: str, reason: str) -> None:
+        lanes = len(self.cohort.alive)
+        self._end(np.full(lanes, status, object), [reason] * lanes)
+
+    def _judge(self, metrics: dict[str, Array]) -> tuple[Array, list[str]]:
+        epoch = self.cohort.t / self.unit.batches
+        return self.stopping.judge(self.cohort.alive, metrics["loss"], epoch)
+
+    def _end(self, status: Array, reasons: list[str]) -> None:
+        """Retire the lanes whose status is set."""
+        ended = status != ""
+        if not ended.any():
+            return
+        lanes, bad = self.cohort.alive, self.cohort.first_bad_step()
+        self._hand_over_parameters(lanes, np.flatnonzero(ended))
+        for position in np.flatnonzero(ended):
+            first = int(bad[position]) if status[position] == "diverged" else 0
+            reason = reasons[position]
+            if first:
+                reason += f"; the first residual that is not finite came in step {first}"
+            self.records.end(lanes[position], status[position], reason, first or self.cohort.t)
+        trials = np.array([len(self.unit.ids[lane]) for lane in lanes[ended]])
+        self.clock.ended(int(trials.sum()), int(trials[status[ended] == "diverged"].sum()))
+        self.cohort.retire(~ended)
+
+    # --- to the sink --------------------------------------------------------------------------------------------------
+
+    def _hand_over_parameters(self, lanes: Array, ended: Array) -> None:
+        """Hand over the parameters of lanes that end, where the study keeps them."""
+        unit, chosen = self.unit, lanes[ended]
+        if unit.record.parameters == "all":
+            positions = np.repeat(ended, [len(unit.ids[lane]) for lane in chosen])
+            ids = [trial for lane in chosen for trial in unit.ids[lane]]
+            some = max(1, PARAMETERS_AT_ONCE // unit.spec.parameters(unit.d))
+            with self.clock.stage("store"):
+                for first in range(0, len(ids), some):
+                    part = slice(first, first + some)
+                    self.sink.parameters(ids[part], self.cohort.parameters(positions[part]))
+        if unit.record.parameters == "best":
+            for seeds in dict.fromkeys(tuple(unit.seeds[lane]) for lane in chosen):
+                own = np.array([tuple(unit.seeds[lane]) == seeds for lane in chosen])
+                self._offer((unit.label, unit.spec.rule.optimizer.name, seeds), chosen[own], ended[own])
+
+    def _offer(self, key: tuple[Any, ...], lanes: Array, positions: Array) -> None:
+        ids = [self.unit.ids[lane] for lane in lanes]
+        self.sink.offer(key, self.records.scores(lanes), ids, lambda some: self.cohort.parameters(positions[some]))
+
+    def _write(self, metrics: dict[str, Array]) -> None:
+        """Hand over a checkpoint of the lanes that are alive."""
+        lanes, step, unit = self.cohort.alive, self.cohort.t, self.unit
+        self.records.observe(lanes, metrics)
+        counts = [len(unit.ids[lane]) for lane in lanes]
+        columns: dict[str, Any] = {name: np.repeat(values, counts) for name, values in metrics.items()}
+        line = self.cohort.line
+        columns["lr"] = np.repeat((line.rates if line else self.schedule.rate(step))[lanes], counts)
+        columns["trial_id"] = [trial for lane in lanes for trial in unit.ids[lane]]
+        columns["step"], columns["epoch"] = step, step / unit.batches
+        columns["samples_seen"] = unit.samples(step)
+        columns["train_seconds"] = self._spent("train")
+        with self.clock.stage("store"):
+            self.sink.append("curves", columns)
+
+    def _hand_over_trials(self) -> None:
+        unit = self.unit
+        rows = self.records.rows(unit.ids, unit.batches)
+        trials = unit.table().assign(
+            **rows.drop(columns="trial_id"),
+            cohort_id=unit.name,
+            cohort_lanes=unit.lanes,
+            **{f"{stage}_seconds": self._spent(stage) for stage in ("compile", "train", "evaluate")},
+        )
+        self.sink.trials(trials)
+
+    def _spent(self, stage: str) -> float:
+        return self.clock.seconds[stage] - self._before[stage]
+
+    # --- saved states -------------------------------------------------------------------------------------------------
+
+    def _own_state(self) -> dict[str, Array]:
+        """Return what is saved beside the engine's state, each (G,)."""
+        spent = {stage: np.full(self.unit.lanes, self._spent(stage)) for stage in self.clock.seconds}
+        parts: dict[str, Stopping | TrialRecords | ScheduleValues]
+        parts = {"stopping": self.stopping, "records": self.records, "schedule": self.schedule}
+        found = _prefixed("spent", spent) | {"recorded": np.full(self.unit.lanes, self.recorded)}
+        for name, part in parts.items():
+            found |= _prefixed(name, {key: values.copy() for key, values in part.state().items()})
+        return found
+
+    def _save(self) -> None:
+        with self.clock.stage("store"):
+            self.sink.save(self.unit.name, self._own_state() | _prefixed("engine", self.cohort.capture()))
+        self.clock.saved()
+
+    def _restore(self, state: dict[str, Array]) -> None:
+        """Go on from a saved state."""
+        parts = {name: _below(name, state) for name in ("engine", "stopping", "records", "schedule", "spent")}
+        self.recorded = int(state["recorded"][0])
+        self.stopping.restore(parts["stopping"])
+        self.records.restore(parts["records"])
+        self.schedule.restore(parts["schedule"])
+        self.cohort.restore(parts["engine"])
+        self._before = {stage: self._before[stage] - float(values[0]) for stage, values in parts["spent"].items()}
+        with self.clock.stage("store"):
+            self.sink.carry(self.unit.name, list(itertools.chain(*self.unit.ids)), self.recorded)
+
+    # --- between kernel calls -----------------------------------------------------------------------------------------
+
+    def _poll(self) -> None:
+        """Report; the state is whole while lanes are evaluated, so that an interruption may save it."""
+        self.clock.poll(self.cohort.t, len(self.cohort.alive))
+        self._end_if_interrupted()
+
+    def _check(self) -> None:
+        """Report, save the state when that is due, and end where the time is over; a step may be under way."""
+        ends, self._t = self.cohort.t != self._t, self.cohort.t
+        if ends and self.recorded >= 0 and self.clock.snapshot_due:
+            self._save()
+        if ends:
+            self._end_if_interrupted()
+        self.clock.check(self.cohort.t, len(self.cohort.alive))
+
+    def _end_if_interrupted(self) -> None:
+        if self.clock.interruption:
+            if self.recorded >= 0:
+                self._save()
+            self.clock.interruption.deliver()
+
+
+def _prefixed(name: str, state: Mapping[str, Any]) -> dict[str, Array]:
+    return {f"{name}.{key}": np.asarray(values) for key, values in state.items()}
+
+
+def _below(name: str, state: Mapping[str, Array]) -> dict[str, Array]:
+    return {key.removeprefix(f"{name}."): values for key, values in state.items() if key.startswith(f"{name}.")}

@@ -1,0 +1,40 @@
+"""Compiles the kernels of a plan ahead of a run, so that other processes find them in the cache."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from fastgd.core.threads import Threads
+from fastgd.engine.rows.cohort import Cohort
+from fastgd.plan.plan import Plan, Unit
+from fastgd.plan.swarm import SwarmUnit
+from fastgd.runs.cohort_run import compile_cohort, kernels_of_cohort
+from fastgd.runs.swarm_run import compile_swarm, kernels_of_swarm, make_swarm
+
+
+def compile_units(plan: Plan, note: Callable[[str], None]) -> int:
+    """Compile what the units of a plan call; return how many distinct methods there were.
+
+    Parameters
+    ----------
+    plan : Plan
+    note : callable
+        Receives the name of each before it is compiled.
+    """
+    first = {unit.method: unit for unit in reversed(plan.units)}
+    with Threads(1) as threads:
+        for unit in first.values():
+            note(kernels_of_swarm(unit) if isinstance(unit, SwarmUnit) else kernels_of_cohort(unit))
+            _compile(unit, threads)
+    return len(first)
+
+
+def _compile(unit: Unit, threads: Threads) -> None:
+    if isinstance(unit, SwarmUnit):
+        compile_swarm(make_swarm(unit, unit.lanes[:1], threads), unit)
+        return
+    X: Any = np.zeros((2, 2), unit.dtype)
+    rows = csr_array(X) if unit.spec.kernel.sparse else X
+    compile_cohort(Cohort(unit.spec, rows, np.zeros(2, unit.dtype), threads), unit)

@@ -1,0 +1,120 @@
+"""Snapshots in a results folder: the saved state of work that is on its way, from which another run goes on.
+
+A snapshot is one file of arrays without pickled objects, `snapshots/NAME.npz`; NAME is that of its unit of work. It
+names the files of rows that were complete when it was taken, which stand beside the others under hidden names; where it
+names none, the rows are committed. What cannot be read, or was saved by other versions, is no snapshot: the unit starts
+anew.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.store.contents import rotated_path
+from fastgd.store.files import create, fsync_folder, make_folders, remove, temporary, writing
+
+Array = npt.NDArray[Any]
+FOLDER = "snapshots"
+_ABOUT = "about"  # the member that tells what the others are of
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a unit of work.
+
+    Attributes
+    ----------
+    state : dict of str to ndarray
+    rows : list of Path
+        The files of rows that it goes on from, in order.
+    """
+
+    state: dict[str, Array]
+    rows: list[Path]
+
+
+class Snapshots:
+    """The snapshots of a results folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The results folder.
+    about : mapping of str to str
+        What must be the same when a snapshot is read: versions, the machine.
+
+    Attributes
+    ----------
+    taken : set of str
+        The names of those that were saved by this object, and still stand.
+    """
+
+    def __init__(self, folder: Path, about: Mapping[str, str]) -> None:
+        self._folder, self._about = folder, dict(about)
+        self.taken: set[str] = set()
+
+    def save(self, name: str, state: Mapping[str, Any], rows: Sequence[Path]) -> None:
+        """Write a unit's snapshot in place of its last one, durably."""
+        target = self._path(name)
+        names = [path.relative_to(self._folder).as_posix() for path in rows]
+        about = json.dumps({"about": self._about, "rows": names})
+        with writing(target):
+            make_folders(target.parent)
+            with create(temporary(target)) as file:
+                np.savez(file, allow_pickle=False, **{_ABOUT: np.array(about)}, **state)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary(target), target)
+            fsync_folder(target.parent)
+        self.taken.add(name)
+
+    def load(self, name: str) -> Snapshot | None:
+        """Return a unit's snapshot; None: there is none that can be gone on from."""
+        try:
+            with np.load(self._path(name), allow_pickle=False) as arrays:
+                rows = self._rows_of(arrays)
+                state = {key: arrays[key] for key in arrays.files if key != _ABOUT}  # whose checksums are verified
+        except _UNREADABLE:
+            return None
+        return None if rows is None else Snapshot(state, rows)
+
+    def _rows_of(self, arrays: Mapping[str, Array]) -> list[Path] | None:
+        """Return the files of rows that a snapshot names; None: it is none of these versions, or rows are gone."""
+        found = json.loads(str(arrays[_ABOUT]))
+        rows = [self._folder / row for row in found["rows"]]
+        same = found["about"] == self._about and all(rotated_path(row).is_file() for row in rows)
+        return rows if same else None
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Delete the snapshots of units."""
+        names = set(names)
+        remove([self._path(name) for name in names])
+        self.taken -= names
+
+    def sweep(self) -> None:
+        """Delete what a killed process left half-written."""
+        remove((self._folder / FOLDER).glob(".*.npz"))
+
+    def names(self) -> list[str]:
+        """Return the names of the units that have a snapshot."""
+        return sorted(path.stem for path in (self._folder / FOLDER).glob("*.npz") if not path.name.startswith("."))
+
+    def rows(self) -> list[Path]:
+        """Return the files of rows that snapshots go on from: they are not to be swept."""
+        found: list[Path] = []
+        for name in self.names():
+            with suppress(*_UNREADABLE), np.load(self._path(name), allow_pickle=False) as arrays:
+                found += self._rows_of(arrays) or []
+        return found
+
+    def _path(self, name: str) -> Path:
+        return self._folder / FOLDER / f"{name}.npz"

@@ -1,0 +1,299 @@
+"""The writer of a part of the results: its rows stream to disk while it is computed, and its trials commit them."""
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fastgd.store.checked_reading import row_groups as groups
+from fastgd.store.contents import ATTACHED, KINDS, commit_schema, part_name, rotated_path
+from fastgd.store.files import TableFile, fsync_folder, make_folders, remove, temporary
+from fastgd.store.rows import Names, RowBuffer, table_of
+from fastgd.store.schema import PARAMETERS, Columns, conform, trials_table
+
+__all__ = ["MOST_WAITING_TABLES", "Names", "PartWriter", "Place"]
+
+MOST_WAITING_TABLES = 2  # that a thread has still to write, where one writes: what bounds the memory
+LARGE_BLOCK_ROWS = 16_384  # a block of at least so many rows becomes a table of its own; smaller ones gather
+_VALUES_AT_ONCE = 1 << 21  # that become a table of parameters at a time: 16 MB of float64
+
+
+class Place(NamedTuple):
+    """Where a part is written, and what its results folder has to do with it.
+
+    Attributes
+    ----------
+    folder : Path
+        The results folder.
+    generation, number : int
+        What names the part's files.
+    columns : Columns
+    footer : mapping of str to str
+        The metadata of each file's footer.
+    clock : context manager
+        Adds up the seconds that are spent inside it.
+    committing : callable
+        `committing(trial_ids)` is a context manager: the block that it encloses commits trials. It gives the generation
+        that the part has then, and raises ValueError where a trial is committed already.
+    """
+
+    folder: Path
+    generation: int
+    number: int
+    columns: Columns
+    footer: Mapping[str, str]
+    clock: AbstractContextManager[None]
+    committing: Callable[[Sequence[str]], AbstractContextManager[int]]
+
+    def path(self, kind: str, suffix: str) -> Path:
+        """Return the path of a file of the part."""
+        return self.folder / kind / f"{part_name(self.generation, self.number)}{suffix}.parquet"
+
+
+class PartWriter:
+    """Writes a part: rows of curves, trajectories, parameters and trials, of a study on data or on landscapes.
+
+    As a context manager it drops what was neither committed nor rotated.
+
+    Parameters
+    ----------
+    place : Place
+    in_thread : bool
+        Write in a thread, while the next rows are computed.
+    parameters_only : bool
+        The other results of the trials are stored: only their parameters are written, and other rows are ignored.
+    """
+
+    def __init__(self, place: Place, *, in_thread: bool = False, parameters_only: bool = False) -> None:
+        self._place = place
+        self._parameters_only = parameters_only
+        self._schemas: dict[str, pa.Schema] = {
+            kind: PARAMETERS if kind == "parameters" else getattr(place.columns, kind) for kind in KINDS
+        }
+        self._files: dict[str, TableFile] = {}  # that take rows now
+        self._buffers = {kind: RowBuffer(schema) for kind, schema in self._schemas.items()}
+        self._rotated: dict[str, list[TableFile]] = {kind: [] for kind in ATTACHED}
+        self._rotated_trials: list[Path] = []
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="fastgd-store") if in_thread else None
+        self._waiting: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+        for file in self._files.values():
+            file.discard()
+
+    # --- rows ---------------------------------------------------------------------------------------------------------
+
+    def append(self, kind: str, columns: Mapping[str, Any], rows: int | None = None) -> None:
+        """Add a block of rows; its arrays must not change any more.
+
+        Parameters
+        ----------
+        kind : {"curves", "trajectories", "trials"}
+        columns : mapping of str to array_like
+            Arrays (rows,), scalars that hold for all rows, and names: a string for all rows, or `Names`. A column that
+            is absent or None is null, and so is what a masked array masks: not measured. Non-finite values are stored
+            as such.
+        rows : int, optional
+            By default the length of the column `trial_id`.
+        """
+        if self._parameters_only:
+            return
+        with self._place.clock:
+            if unknown := [name for name in columns if name not in self._schemas[kind].names]:
+                raise ValueError(f"{kind} have columns that the study's schema lacks: {unknown}")
+            rows = len(columns["trial_id"]) if rows is None else rows
+            if rows < LARGE_BLOCK_ROWS:
+                for table in self._buffers[kind].gather(columns, rows):
+                    self._write(kind, table)
+            else:
+                self._empty_buffer(kind)
+                self._write(kind, table_of(columns, self._schemas[kind], rows))
+
+    def parameters(self, trial_ids: Sequence[str], W: NDArray[np.float64]) -> None:
+        """Add the final parameters of trials; they are copied.
+
+        Parameters
+        ----------
+        trial_ids : sequence of str, length G
+            The trials.
+        W : ndarray of shape (G, d), float64
+            A row of parameters for each.
+        """
+        with self._place.clock:
+            step = max(1, _VALUES_AT_ONCE // max(1, W.shape[1]))
+            for start in range(0, len(trial_ids), step):
+                rows = np.array(W[start : start + step], dtype=np.float64)
+                offsets = np.arange(0, rows.size + 1, W.shape[1], dtype=np.int32)
+                lists = pa.ListArray.from_arrays(offsets, rows.ravel())
+                ids = pa.array(list(trial_ids[start : start + step]), type=pa.string())
+                self._write("parameters", pa.table([ids, lists], schema=PARAMETERS))
+
+    def carry(
+        self, paths: Iterable[Path], trial_ids: Collection[str] | None = None, last_step: int | None = None
+    ) -> None:
+        """Add rows that files of the results folder hold: rotated ones, or committed ones.
+
+        Parameters
+        ----------
+        paths : iterable of Path
+            The folder that a file stands in tells its kind.
+        trial_ids : collection of str, optional
+            Only rows of these trials.
+        last_step : int, optional
+            Of rows that have a step, only those up to this one.
+        """
+        with self._place.clock:
+            for path in paths:
+                kind = path.parent.name
+                self._empty_buffer(kind)
+                for group in groups(rotated_path(path)):
+                    table = conform(group, self._schemas[kind])
+                    if trial_ids is not None:
+                        wanted = pa.array(list(trial_ids), pa.string())
+                        table = table.filter(pc.is_in(table["trial_id"].cast(pa.string()), wanted))
+                    if last_step is not None and "step" in table.column_names:
+                        table = table.filter(pc.less_equal(table["step"], last_step))
+                    self._write(kind, table)
+
+    def _empty_buffer(self, kind: str) -> None:
+        if self._buffers[kind].rows:
+            self._write(kind, self._buffers[kind].take())
+
+    def _write(self, kind: str, table: pa.Table) -> None:
+        if not table.num_rows:
+            return
+        file = self._file(kind)
+        if self._pool is None:
+            file.write(table)
+            return
+        while len(self._waiting) >= MOST_WAITING_TABLES:
+            self._waiting.pop(0).result()
+        self._waiting.append(self._pool.submit(file.write, table))
+
+    def _file(self, kind: str) -> TableFile:
+        """Return the file of a kind that takes rows now; that of trials names the others as they are so far."""
+        if kind not in self._files:
+            if kind == "trials":
+                numbered = f"-{len(self._rotated_trials):02d}" if self._rotated_trials else ""
+                schema, target = self._record_schema(), self._place.path(kind, numbered)
+            else:
+                schema = self._schemas[kind].with_metadata(self._place.footer)
+                target = self._place.path(kind, f"-{len(self._rotated[kind]):02d}")
+            make_folders(target.parent)
+            self._files[kind] = TableFile(target, schema)
+        return self._files[kind]
+
+    def _attached(self, kind: str) -> list[TableFile]:
+        """Return the files of a kind that have rows, those included whose rows wait in a buffer."""
+        current = [self._file(kind)] if kind in self._files or self._buffers[kind].rows else []
+        return self._rotated[kind] + current
+
+    def _record_schema(self) -> pa.Schema:
+        """Return the schema of a commit record that names all files so far."""
+        names = {kind: [file.target.name for file in self._attached(kind)] for kind in ATTACHED}
+        return commit_schema(self._schemas["trials"], self._place.footer, names)
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        """Hand all rows over to their files."""
+        for kind in KINDS:
+            self._empty_buffer(kind)
+        for future in self._waiting:
+            future.result()
+        self._waiting.clear()
+
+    def rotate(self) -> list[Path]:
+        """Complete the files that rows stream to; further rows go to further files.
+
+        What is complete stays where it is, under hidden names, also when the writer is left without a commit, until
+        the folder's next sweep; `carry` reads it.
+
+        Returns
+        -------
+        list of Path
+            All files that are complete by now: all rows so far stand in them.
+        """
+        with self._place.clock:
+            self._flush()
+            self._rotate_trials()
+            for kind in ATTACHED:
+                if file := self._files.pop(kind, None):
+                    file.complete()
+                    self._rotated[kind].append(file)
+            attached = [temporary(file.target) for file in itertools.chain(*self._rotated.values())]
+            return attached + self._rotated_trials
+
+    def _rotate_trials(self) -> None:
+        """Complete the trials' file, and give it a hidden name that is not that of the commit record's file."""
+        if file := self._files.pop("trials", None):
+            file.complete()
+            hidden = temporary(self._place.path("trials", f"-{len(self._rotated_trials):02d}"))
+            temporary(file.target).rename(hidden)
+            fsync_folder(hidden.parent)
+            self._rotated_trials.append(hidden)
+
+    def commit(self, trials: pd.DataFrame | None = None, *, name: str = "") -> None:
+        """Make the part count: curves, parameters and trajectories, then the trials get their names.
+
+        They take the place of what is stored of the same trials, where those ran out of time.
+
+        Parameters
+        ----------
+        trials : pandas.DataFrame, optional
+            A row for each trial, with the columns of the schema; `in_study` may be absent. By default the rows are
+            those that were appended. Where only parameters are written, the rows are not stored, and nothing is
+            committed if one of the trials ran out of time.
+        name : str
+            Where trials were appended: what names them together.
+
+        Raises
+        ------
+        ValueError
+            A trial is committed already.
+        """
+        if self._parameters_only and trials is not None and "timeout" in set(trials["status"]):
+            return
+        with self._place.clock:
+            ids, table = [name] if name else [], None
+            if trials is not None and not self._parameters_only:
+                table = trials_table(trials.assign(in_study=trials.get("in_study", True)), self._place.columns)
+                ids = table["trial_id"].to_pylist()
+            self._flush()
+            with self._place.committing(ids) as generation:
+                for file in itertools.chain(*map(self._attached, ATTACHED)):
+                    file.publish()
+                self._place = self._place._replace(generation=generation)
+                if table is not None:
+                    self._write("trials", table)
+                    self._flush()
+                self._publish_record()
+
+    def _publish_record(self) -> None:
+        """Publish the commit record: the file that trials streamed to, where it names all files, or else a copy."""
+        schema, target = self._record_schema(), self._place.path("trials", "")
+        streamed = self._files.get("trials")
+        if streamed and streamed.target == target and streamed.schema.equals(schema, check_metadata=True):
+            streamed.publish()
+            return
+        self._rotate_trials()
+        make_folders(target.parent)
+        with TableFile(target, schema) as record:
+            for path in self._rotated_trials:
+                for group in groups(path):
+                    record.write(group)
+            record.publish(empty=True)
+        remove(self._rotated_trials)

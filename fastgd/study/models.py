@@ -1,0 +1,263 @@
+"""The tables of a study file as models: its top, `[[problem]]` over data, `[stop]` and `[record]`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    model_serializer,
+    model_validator,
+)
+
+from fastgd.datasets import DATASETS, misplaced_key
+from fastgd.problems import find_loss
+from fastgd.study.blocks import Optimizers, Schedule, Schedules
+from fastgd.study.fields import (
+    ALWAYS_RECORDED,
+    Block,
+    Columns,
+    Count,
+    Csv,
+    Dataset,
+    Every,
+    File,
+    FolderName,
+    Format,
+    HeldOut,
+    Init,
+    Label,
+    Metrics,
+    NonNegative,
+    Positive,
+    Rows,
+    Seed,
+    Several,
+    Synthetic,
+    Written,
+    ZeroBased,
+    described,
+)
+from fastgd.study.landscapes import LandscapeProblem, Starts, Trajectories, read_landscape
+from fastgd.study.surface_block import SurfaceBlock
+from fastgd.study.values import brief, failure, tables
+
+LossName = Annotated[
+    str,
+    AfterValidator(lambda name: find_loss(name).name),
+    Written('a name (`fastgd list losses`), or `"module:loss"`'),
+]
+
+
+class Problem(Block):
+    """What is minimised: a loss of a linear model over a dataset, with a penalty.
+
+    Of `dataset`, `path` and `synthetic` at most one is given; none, where arrays are given to `fastgd.run`.
+    """
+
+    name: str | None = described("Its name in the results.", None, otherwise="data and loss, as `iris/logistic`")
+    loss: LossName = described("What is summed over the rows, a function of a row's margin and target.")
+    dataset: Dataset | None = described("Rows by name.", None, goes_with="none of `path`, `synthetic`")
+    path: File | None = described(
+        "Rows from a file: [its formats](data.md#files).", None, goes_with="none of `dataset`, `synthetic`"
+    )
+    synthetic: Synthetic | None = described("Rows that are drawn.", None, goes_with="none of `dataset`, `path`")
+    target: str | None = described(
+        "The column of the target.", None, goes_with="`path` of a table", otherwise="the dataset's own"
+    )
+    format: Format | None = described(
+        "What the files are.", None, goes_with="`path`", otherwise="what the file's extension says"
+    )
+    csv: Csv | None = described("How text tables are written.", None, goes_with="`path` of a text table")
+    zero_based: ZeroBased = described(
+        'Whether the first column has the index 0; `"auto"`: it is found out.', "auto", goes_with="`path` of svmlight"
+    )
+    n_features: Columns | None = described(
+        "How many columns there are, where the file may end earlier.",
+        None,
+        goes_with="`path` of svmlight, or of a Parquet file of lists",
+        otherwise="the largest index",
+    )
+    positive: Label | None = described(
+        "This label becomes 1, every other one 0.", None, otherwise="the targets as they stand"
+    )
+    intercept: bool = described("Whether there is one more parameter, the last, which no penalty touches.", False)
+    standardize: bool = described(
+        "Whether each column is shifted and scaled to mean 0 and deviation 1 of the training rows; sparse ones are "
+        "scaled alone.",
+        False,
+    )
+    l2: Several[NonNegative] = described("The penalty `l2/2 |w|^2`, a part of the objective.", [0.0])
+    validation: HeldOut = described(
+        "What is held out of training: a share of the rows, or all rows of another file.", 0.0
+    )
+    split_seed: Seed = described("Decides alone which rows are held out.", 0, goes_with="`validation` as a fraction")
+    layout: Literal["auto", "dense", "sparse"] = described('How rows are kept; `"auto"`: as the source is.', "auto")
+    sparse: Literal["exact", "masked"] = described(
+        "What becomes of parameters that a mini-batch does not touch: they take their steps all the same, or "
+        "[rest](data.md#dense-and-sparse).",
+        "exact",
+        goes_with="sparse rows",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        given = [key for key in ("dataset", "path", "synthetic") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise failure(f"has {' and '.join(given)}; give one of them")
+        if self.dataset is not None and self.target not in (None, own := DATASETS[self.dataset].target):
+            raise failure(f": the dataset {self.dataset!r} has the target {own!r}", "target", found=self.target)
+        if self.split_seed and not (isinstance(self.validation, float) and self.validation):
+            raise failure("goes with validation as a fraction", "split_seed", found=self.split_seed)
+        if misplaced := misplaced_key(self.files, dict(self)):
+            key, use = misplaced
+            raise failure(use, key, found=getattr(self, key))
+        return self
+
+    @property
+    def files(self) -> list[str]:
+        """The files of training rows and of held-out rows, which are read with the same keys."""
+        return [file for file in (self.path, self.validation) if isinstance(file, str)]
+
+
+class Stop(Block):
+    """When a trial ends before its budget: at a target, when it diverges, or when it stops improving.
+
+    `diverge` is how far the objective may rise, relative to that at the start or to the loss's own scale.
+    """
+
+    target: float | None = described(
+        "The training objective at which a trial ends as `target`, seen at checkpoints.", None, goes_with="data"
+    )
+    diverge: Positive = described(
+        "A trial ends as `diverged` when its objective has risen above that at the start by more than so many times "
+        "the objective at the start, or times the loss's own scale where that is more; of landscapes, times "
+        "[a height](landscapes.md#what-is-stored).",
+        1e3,
+    )
+    patience: Count | None = described(
+        "A trial ends as `stalled` after so many epochs in which its objective improved by less than 1e-4 of itself.",
+        None,
+        goes_with="data",
+    )
+
+
+class Record(Block):
+    """What is recorded of a trial, and when."""
+
+    every: Every = described(
+        'The checkpoints: `"epoch"`, the end of every epoch (on landscapes every step), or `{ log = k }`, k of them, '
+        "equally spaced in the logarithm of the steps.",
+        "epoch",
+        otherwise='`"epoch"`; of landscapes `{ log = 10 }`',
+    )
+    metrics: Metrics = described("What is measured at checkpoints; the default ones always are.", list(ALWAYS_RECORDED))
+    parameters: Literal["none", "best", "all"] = described(
+        "Whose final parameters are stored: of all seeds of each optimizer's best configuration, or of all trials.",
+        "none",
+        goes_with="data",
+    )
+    trajectories: Trajectories = described(
+        'Which starts\' every step is stored: `"all"`, so many, or these; `"auto"`: those of small studies.',
+        "auto",
+        goes_with="landscapes",
+    )
+    rows: Count | None = described(
+        "Of how many training rows the loss is taken between the first and the last checkpoint of a trial, which are "
+        "exact: a fixed subsample. The validation loss is always exact.",
+        None,
+        goes_with="data",
+        otherwise="all rows",
+    )
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # keys that are not set are left out: trial ids depend on this text
+        unset = (("trajectories", "auto"), ("rows", None))
+        return {key: value for key, value in handler(self).items() if (key, value) not in unset}
+
+
+def _problem(value: Any, info: ValidationInfo) -> Problem | LandscapeProblem:
+    """Read a problem's table: a landscape if it names one, else data with a loss."""
+    if isinstance(value, Problem | LandscapeProblem):
+        return value
+    if isinstance(value, Mapping) and "landscape" in value:
+        return read_landscape(value)
+    return Problem.model_validate(value, context=info.context)
+
+
+Problems = list[Annotated[Problem | LandscapeProblem, PlainValidator(_problem)]]
+
+
+class StudyFields(Block):
+    """The keys at the top of a study file, each right by itself; a `Study` has them checked against each other too."""
+
+    name: FolderName = described("The study's name, and that of the folder of its results, `results/NAME`.")
+    epochs: Count | None = described(
+        "How often each trial passes over the training rows.", None, goes_with="data, in place of `steps`"
+    )
+    steps: Count | None = described(
+        "How many steps each trial takes.", None, goes_with="landscapes; data, in place of `epochs`"
+    )
+    seed: Several[Seed] = described(
+        "Of all that is random in a trial: the order of rows, a drawn start, noise. It never decides the data's split.",
+        [0],
+        goes_with="data; landscapes with `noise` or `random_search`",
+    )
+    batch_size: Several[Rows] = described(
+        'The rows whose mean gradient makes a step; `"full"`: all training rows.', ["full"], goes_with="data"
+    )
+    dtype: Literal["float64", "float32"] = described("The type of parameters and rows.", "float64")
+    order: Literal["shuffle", "sequential"] = described(
+        "Whether each epoch visits the rows in an order of its own, or as they stand.", "shuffle", goes_with="data"
+    )
+    init: Init = described(
+        "Where all trials start: at zeros, at a point drawn with this deviation for each seed, or at this point.",
+        "zeros",
+        goes_with="data; landscapes have `[starts]`",
+    )
+    max_seconds: Positive | None = described(
+        "After so many seconds the trials that are not done end as `timeout`; the next run of the study goes on with "
+        "them.",
+        None,
+        otherwise="no limit",
+    )
+    snapshot_seconds: Positive = described(
+        "How often work that takes long saves its state: what a process that is killed can lose.", 300.0
+    )
+    problem: Annotated[Problems, Field(min_length=1), BeforeValidator(tables), PlainSerializer(brief)] = described(
+        "What is minimised: rows of data with a loss, or a landscape."
+    )
+    optimizer: Annotated[Optimizers, Field(min_length=1)] = described(
+        "The update rules, with the values of their numbers."
+    )
+    schedule: Schedules = described(
+        "What multiplies the rates, or gives other numbers their values, from epoch to epoch or from step to step.",
+        [Schedule(name="constant")],
+        otherwise="every rate is constant",
+    )
+    stop: Stop = described("When a trial ends before its budget.", Stop())
+    record: Record = described("What is stored of a trial, and when.", Record())
+    starts: Starts | None = described(
+        "Where the trials start.", None, goes_with="landscapes", otherwise="the landscape's customary start"
+    )
+    surface: SurfaceBlock | None = described(
+        "The grid over which the objective is computed besides the trials.",
+        None,
+        otherwise="of data none, of landscapes over the domain",
+    )
+
+    @property
+    def data_problems(self) -> list[Problem]:
+        """The problems over data."""
+        return [problem for problem in self.problem if isinstance(problem, Problem)]
+
+    @property
+    def landscapes(self) -> list[LandscapeProblem]:
+        """The problems that are landscapes: all of them, or none."""
+        return [problem for problem in self.problem if isinstance(problem, LandscapeProblem)]

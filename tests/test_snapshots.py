@@ -1,0 +1,209 @@
+"""Work that goes on where it stopped: after SIGKILL, after `max_seconds`, after Ctrl-C, with the same bits."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import snapshot_studies
+from snapshot_studies import CASES
+
+import fastgd
+from fastgd.runs.reporting.events import Progress
+from fastgd.runs.sinks import FolderSink
+from fastgd.store.snapshots import Snapshots
+
+DELAYS = np.random.default_rng(7)
+PASSING = ["cohort_id", "cohort_lanes", "compile_seconds", "train_seconds", "evaluate_seconds"]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(Path(fastgd.__file__).parents[1]), str(Path(__file__).parent)]),
+}
+
+
+def numbers(results):
+    """Trials and curves in one order, without times and cohorts."""
+    key = [name for name in ("trial_id", "start") if name in results.trials]
+    trials = results.trials.drop(columns=PASSING).sort_values(key, ignore_index=True)
+    curves = results.curves.drop(columns="train_seconds", errors="ignore").sort_values(
+        [*key, "step"], ignore_index=True
+    )
+    return trials, curves
+
+
+def assert_same(found, expected):
+    for one, other in zip(numbers(found), numbers(expected), strict=True):
+        pd.testing.assert_frame_equal(one, other, check_exact=True, check_categorical=False)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The results of each case, of a run that nothing interrupted."""
+    path, found = tmp_path_factory.mktemp("whole"), {}
+
+    def results_of(case):
+        if case not in found:
+            found[case] = snapshot_studies.run(case, path / case)
+        return found[case]
+
+    return results_of
+
+
+@pytest.fixture
+def resumed(monkeypatch):
+    """The steps from which units went on in this process."""
+    seen = []
+    load = FolderSink.saved
+
+    def saved(self, name):
+        state = load(self, name)
+        if state is not None:
+            seen.append(int(state["engine.t"]))
+        return state
+
+    monkeypatch.setattr(FolderSink, "saved", saved)
+    return seen
+
+
+def files_of(path):
+    return sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+
+
+# --- SIGKILL ----------------------------------------------------------------------------------------------------------
+
+
+def kill_once_saved(path, case, *cases):
+    """Run cases in a process of their own, and kill it a little after a case has saved its state."""
+    command = [sys.executable, snapshot_studies.__file__, str(path), case, *cases]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE)
+    try:
+        while process.poll() is None:
+            if any((path / case / "snapshots").glob("[!.]*.npz")):
+                time.sleep(DELAYS.random() * 0.05)
+                process.send_signal(signal.SIGKILL)
+            time.sleep(0.002)
+        assert process.wait() in (0, -signal.SIGKILL), process.stderr.read().decode()
+    finally:
+        process.kill()
+        process.stderr.close()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_killed_run_goes_on_with_the_same_bits(case, tmp_path, whole, resumed):
+    expected = whole(case)  # which also compiles
+    kill_once_saved(tmp_path, case)
+    found = snapshot_studies.run(case, tmp_path / case)
+    assert_same(found, expected)
+    assert resumed, "it went on from what was saved"
+    if case == "tiles":
+        for trial in expected.trials["trial_id"]:
+            np.testing.assert_array_equal(found.parameters(trial), expected.parameters(trial))
+    left = [name for name in files_of(tmp_path / case) if name.startswith("snapshots/") or "/." in name]
+    assert left == [], "nothing is left of what was saved"
+
+
+def test_a_run_that_is_killed_again_and_again(tmp_path, whole, resumed):
+    expected = whole("float32")
+    for _ in range(3):
+        kill_once_saved(tmp_path, "float32")
+    assert_same(snapshot_studies.run("float32", tmp_path / "float32"), expected)
+    assert resumed
+
+
+# --- max_seconds ------------------------------------------------------------------------------------------------------
+
+
+class Hurry:
+    """An hour passes after so many looks at the clock."""
+
+    def __init__(self, looks):
+        self.looks = looks
+
+    def perf_counter(self):
+        self.looks -= 1
+        return time.perf_counter() + 3600.0 * (self.looks < 0)
+
+
+@pytest.mark.parametrize("case", ["tiles", "feedback", "saga", "line search", "sparse", "guesses", "swarm"])
+def test_a_run_that_is_always_cut_short_makes_progress(case, tmp_path, whole, monkeypatch, resumed):
+    """What was timed out goes on where it was, and has the curves of a run that nothing interrupted."""
+    expected, runs, left = whole(case), 0, True
+    while left:
+        with monkeypatch.context() as patch:
+            patch.setattr("fastgd.runs.clock.time", Hurry((30 if case == "guesses" else 200) + 10 * runs))
+            patch.setattr("fastgd.runs.executor.LEAST_SECONDS", 0.0)
+            found = snapshot_studies.run(case, tmp_path, max_seconds=1800.0)
+        left = len(found.trials) < len(expected.trials) or (found.trials["status"] == "timeout").any()
+        runs += 1
+        assert runs < 300
+    assert_same(found, expected)
+    assert runs > 1
+    assert resumed
+
+
+# --- Ctrl-C -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["single", "large", "swarm line search"])
+def test_an_interrupted_run_has_saved_where_it_was(case, tmp_path, whole, monkeypatch, resumed):
+    """Python's own handler raises KeyboardInterrupt, once the state is saved."""
+    expected, seen = whole(case), []
+    monkeypatch.setattr("fastgd.runs.clock.PROGRESS_SECONDS", 0.0)
+
+    def interrupt(event):
+        if isinstance(event, Progress) and event.epoch > 0.4 * event.epochs and not seen:
+            seen.append(event)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    study = fastgd.Study(name=case, **CASES[case])
+    with pytest.raises(KeyboardInterrupt):
+        fastgd.run(study, tmp_path, data=snapshot_studies.data_of(case), on_event=interrupt, threads=2)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert_same(snapshot_studies.run(case, tmp_path), expected)
+    assert resumed
+    assert max(resumed) > 0
+
+
+# --- what is no snapshot ----------------------------------------------------------------------------------------------
+
+
+def saved_state(path, case="tiles"):
+    kill_once_saved(path, case)
+    (file, *_) = (path / case / "snapshots").glob("[!.]*.npz")
+    return file
+
+
+def test_a_damaged_snapshot_is_none(tmp_path, whole, resumed):
+    file = saved_state(tmp_path)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 8
+    file.write_bytes(content)
+    assert_same(snapshot_studies.run("tiles", tmp_path / "tiles"), whole("tiles"))
+    assert 0 not in resumed
+    assert not file.exists()
+
+
+def test_a_snapshot_of_other_kernels_is_none(tmp_path, whole, resumed, monkeypatch):
+    saved_state(tmp_path)
+    monkeypatch.setattr("fastgd.runs.runner.source_hash", lambda: "other")
+    assert_same(snapshot_studies.run("tiles", tmp_path / "tiles"), whole("tiles"))
+    assert resumed == []
+
+
+def test_snapshots_are_arrays_alone(tmp_path):
+    saves = Snapshots(tmp_path, {"numba": "1"})
+    saves.save("a", {"w": np.arange(3.0), "text": np.array(["x", "yy"])}, [])
+    found = Snapshots(tmp_path, {"numba": "1"}).load("a")
+    np.testing.assert_array_equal(found.state["w"], np.arange(3.0))
+    assert found.state["text"].tolist() == ["x", "yy"]
+    assert Snapshots(tmp_path, {"numba": "2"}).load("a") is None
+    with pytest.raises(ValueError, match="allow_pickle"):
+        saves.save("b", {"w": np.array([object()])}, [])
+    assert saves.names() == ["a"]
+    saves.drop(["a"])
+    assert saves.names() == []
