@@ -1,10 +1,15 @@
 """What all tests share."""
 
+import gc
+
 from hypothesis import settings
 
 # The same examples in every run: a failure in CI is a failure at the desk. Kernels compile on their first example.
 settings.register_profile("fastgd", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("fastgd")
+
+# Compiling makes millions of objects that last: collections at the usual numbers would take a tenth of its time.
+gc.set_threshold(50_000, 20, 20)
 
 # The files that take longest begin, so that no worker is left alone with one at the end; files that stand side by side
 # here compile different kernels, so that two workers that begin them do not wait for each other.

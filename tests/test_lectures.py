@@ -20,9 +20,8 @@ sys.path.append(str(FOLDER))
 
 from lecture_checks import CHECKS  # noqa: E402
 
-# Those that share their kernels: plain descent on one neuron and in one bumpy bowl, and the neuron's rows.
-SHARING = ["brute_force", "gentle_and_steep", "guess_work", "line_search", "vanishing"]
-SHARING += ["dancing", "escape", "warm_restarts", "sparse_feature", "stochastic"]
+# Those that share their kernels: plain descent on one neuron, as a landscape and as rows.
+SHARING = ["brute_force", "gentle_and_steep", "guess_work", "line_search", "vanishing", "sparse_feature", "stochastic"]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from campaign.attack import python
 from campaign.memory_limits import LIMITED
+from cohorts import spread
 from landscape_studies import study as landscape_study
 from small_studies import assert_same, run, study_of
 from test_costs import SGD, plan_of
@@ -28,8 +29,11 @@ LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the p
 NOISE = 1.02
 
 
+TAKEN = ["rows", "wide tiles", "all parameters", "sparse, exact", "few steps"]
+
+
 @LINUX
-@pytest.mark.parametrize("name", ["rows", "wide tiles", "all parameters", "sparse, exact", "few steps"])
+@pytest.mark.parametrize("name", spread(TAKEN, ["rows", "sparse, exact"]))
 def test_a_plan_is_what_a_process_takes(name):
     command = [sys.executable, "-m", "benchmarks.memory", name, "--one"]
     for _ in range(2):  # the first one compiles
@@ -39,7 +43,7 @@ def test_a_plan_is_what_a_process_takes(name):
 
 
 @LINUX
-@pytest.mark.parametrize("name", ["few starts", "rows"])
+@pytest.mark.parametrize("name", spread(["few starts", "rows"], ["rows"]))
 def test_a_plan_knows_what_is_to_be_compiled(name, tmp_path):
     command = [sys.executable, "-m", "benchmarks.memory", name, "--one"]
     environment = os.environ | {"FASTGD_CACHE_DIR": str(tmp_path)}

@@ -111,7 +111,7 @@ def coasts(rule, lanes):
     """How its parameters coast on sparse rows."""
     hyper = np.array([[lane.get(key, default) for key, default in rule.fields.items()] for lane in lanes], float)
     found = prove_coasting(rule, hyper, np.zeros(len(lanes)), same=True)
-    return ("shared" if found.shared else "not shared", bool(found.families)) if isinstance(found, Coast) else found
+    return ("shared" if found.shared else "not shared", found.replays) if isinstance(found, Coast) else found
 
 
 def what_it_has(name):
