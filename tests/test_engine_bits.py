@@ -154,7 +154,7 @@ def test_the_first_bad_step_is_the_first(kernel):
     for step in range(1, steps + 1):
         before = cohort.parameters()
         cohort.advance(1)
-        rows = cohort.rows.order[32 * ((step - 1) % 5) :][:32]
+        rows = cohort.kernels.rows.order[32 * ((step - 1) % 5) :][:32]
         with np.errstate(all="ignore"):
             margins = before[:, :-1] @ X[rows].T + before[:, -1:]
         first[(first == 0) & ~np.isfinite(margins).all(axis=1)] = step

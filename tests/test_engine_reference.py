@@ -74,7 +74,7 @@ def expected(cohort, X, y, start, lane, loss="logistic"):
         steps=cohort.t,
         seed=spec.seed if spec.shuffled else None,
         l2=spec.l2[lane],
-        intercept=spec.intercept,
+        intercept=spec.model.intercept,
         start=start[lane],
     )[-1]
 

@@ -262,7 +262,7 @@ def test_what_is_not_proven_updates_all_parameters_and_the_plan_says_so():
     assert prove_coasting(rule, np.array([[0.1, 1e-3]]), np.zeros(1)) == EVERY_STEP
     plan = planned(study_of(optimizer=[{"name": "test_proofs:Rooted", "lr": [0.1, 0.2]}]))
     assert any("is not proven to take a linear step where there is no gradient" in note for note in plan.notes)
-    assert set(plan.trials["sparse"]) == {"exact, dense updates"}
+    assert set(plan.table["sparse"]) == {"exact, dense updates"}
 
 
 def test_a_coast_that_is_not_the_rule_is_refused():

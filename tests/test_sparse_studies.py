@@ -192,7 +192,7 @@ def test_a_plan_that_needs_more_memory_is_cut_and_narrowed(monkeypatch):
     cut = planned(study)
     assert len(cut.units) == 2
     assert max(cohort.bytes for cohort in cut.units) <= planning.COHORT_BUDGET
-    assert set(cut.trials["kernel"]) == set(whole.trials["kernel"])
+    assert set(cut.table["kernel"]) == set(whole.table["kernel"])
     narrow = whole.units[0].bytes // whole.units[0].spec.kernel.tiles(64) // 2
     monkeypatch.setattr(planning, "COHORT_BUDGET", narrow)
     assert planned(study).units[0].spec.kernel.lanes < whole.units[0].spec.kernel.lanes

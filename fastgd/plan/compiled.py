@@ -1,4 +1,4 @@
-"""Kernels are compiled under the cache's lock, and where a user's functions do not compile, one message says why.
+"""Kernels are compiled one thread at a time, and where a user's functions do not compile, one message says why.
 
 What has been compiled is noted beside the kernels, by method: a plan can tell then what is still to be compiled.
 """
