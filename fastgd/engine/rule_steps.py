@@ -56,8 +56,11 @@ def sum_rounds(calls, shape, lanes, tile, t, G, scratch, across):
 @jit(inline="always")
 def finish_batch(calls, shape, lanes, tile, t, share, G, scratch, across):
     """Hand the whole gradient G (parameters, L) of a tile's batch, a `share` of all rows, to the rule."""
-    blend(shape, lanes.estimator, lanes.mean[tile], 0, parameter_rows(lanes.groups), share, G, 0)
-    sum_rounds(calls, shape, lanes, tile, t, G, scratch, across)
+    # What is not needed is not looked up: each view of an array costs a count of references.
+    if lanes.estimator != PLAIN:
+        blend(shape, lanes.estimator, lanes.mean[tile], 0, parameter_rows(lanes.groups), share, G, 0)
+    if calls.rounds.shape[0] > 0:
+        sum_rounds(calls, shape, lanes, tile, t, G, scratch, across)
     state, hyper, groups = lanes.state[tile], lanes.hyper[tile], lanes.groups
     L, half = static(shape, "lanes"), hyper.shape[0] // 2
     stride = parameter_rows(groups) * L

@@ -1,4 +1,4 @@
-"""Compiles kernels ahead of a run, under the cache's lock, so that other processes find them."""
+"""Compiles kernels ahead of a run, so that other processes find them in the cache."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
