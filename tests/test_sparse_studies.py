@@ -86,7 +86,7 @@ def test_the_column_says_how_untouched_parameters_were_treated():
     assert any("adam has no closed form with l2 > 0" in note for note in notes)
     assert any("lamb sums over all parameters" in note for note in notes)
     masked = planned(study_of(problem={"loss": "logistic", "sparse": "masked"}, batch_size=1))
-    assert set(masked.trials["sparse"]) == {"masked"}
+    assert set(masked.table["sparse"]) == {"masked"}
     assert masked.summary().notes == ()
 
 
