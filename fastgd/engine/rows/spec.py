@@ -40,7 +40,7 @@ class CohortSpec:
     estimator : {"none", "svrg", "saga"}
         How gradients are estimated; none: by the batch alone.
     line_search : NamedTuple, optional
-        A line search of `optimizers._line_search`, for full batches; it drives `lr`, which is scheduled then.
+        A line search of `optimizers.line_search`, for full batches; it drives `lr`, which is scheduled then.
     untouched : Coast, UNCHANGED or EVERY_STEP
         What becomes of parameters that a sparse mini-batch does not touch: they coast, they rest, or they step with all
         others.
