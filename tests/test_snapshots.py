@@ -14,7 +14,11 @@ import snapshot_studies
 from snapshot_studies import CASES
 
 import fastgd
+from fastgd.plan.planner import make_plan
+from fastgd.runs.clock import Clock
+from fastgd.runs.executor import Executor
 from fastgd.runs.reporting.events import Progress
+from fastgd.runs.runner import load_data
 from fastgd.runs.sinks import FolderSink
 from fastgd.store.snapshots import Snapshots
 
@@ -167,6 +171,20 @@ def test_an_interrupted_run_has_saved_where_it_was(case, tmp_path, whole, monkey
     assert_same(snapshot_studies.run(case, tmp_path), expected)
     assert resumed
     assert max(resumed) > 0
+
+
+def test_progress_counts_what_this_run_does():
+    """Half of the work stands from an earlier run, and a quarter took this one ten seconds."""
+    study = fastgd.Study(name="single", **CASES["single"])
+    (unit,) = make_plan(study, load_data(study, snapshot_studies.data_of("single"), lambda _: None)).units
+    events, clock = [], Clock()
+    executor = Executor(None, clock, None, events.append, 1, None)
+    executor._flops, clock.resumed, clock.seconds["train"] = unit.flops, unit.steps // 2, 10.0
+    executor._report(unit, 0, 1, {"train": 0.0}, unit.steps * 3 // 4, 1)
+    (event,) = events
+    assert event.share == 0.75
+    assert event.seconds_left == pytest.approx(10.0)
+    assert event.rate == pytest.approx(unit.samples(unit.steps) / 4 / 10.0)
 
 
 # --- what is no snapshot ----------------------------------------------------------------------------------------------

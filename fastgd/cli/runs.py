@@ -16,6 +16,7 @@ from fastgd.common.errors import InputError
 from fastgd.common.numbers import count
 from fastgd.runs.reporting.display import Reporter, errors
 from fastgd.runs.reporting.events import Compiling
+from fastgd.store.snapshots import FOLDER as SNAPSHOTS
 from fastgd.study.config import Study
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def _kept(folder: Path, reporter: Reporter) -> str:
     except InputError:
         kept = 0
     of = f" of {reporter.progress.trials:,}" if reporter.progress else ""
-    return f"interrupted: {kept:,}{of} trials are kept in {folder}; the same command (without --fresh) runs the others"
+    others = "runs the others" + (", from where they were" if any((folder / SNAPSHOTS).glob("*.npz")) else "")
+    return f"interrupted: {kept:,}{of} trials are kept in {folder}; the same command (without --fresh) {others}"
 
 
 def dry_run(

@@ -36,6 +36,8 @@ class Clock:
         Called a few times a second with the step and the number of lanes of the unit that runs.
     announce : callable, optional
         Called with the name of kernels before they are compiled.
+    resumed : int
+        The step that the unit at work went on from.
     done, diverged : int
         The trials that have ended, and those of them that diverged.
     lowest : dict of str to float
@@ -52,7 +54,7 @@ class Clock:
         self.waits = False
         self.report: Callable[[int, int], None] | None = None
         self.announce: Callable[[str], None] | None = None
-        self.done = self.diverged = 0
+        self.resumed = self.done = self.diverged = 0
         self.lowest: dict[str, float] = {}
         self.interruption = Interruption()
         self.snapshot_seconds = inf

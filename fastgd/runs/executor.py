@@ -82,6 +82,7 @@ class Executor:
         self.finalists, self.trials, self.snapshots = Finalists(), trials, snapshots
         self._parameters_only = self._stored = False
         self._flops = self._finished = self._computed = 0.0
+        self._done_before = 0.0  # of the work that is finished, what earlier runs did
         clock.announce = lambda kernels: emit(Compiling(kernels))
 
     def run(self, units: Sequence[Unit], data: Sequence[Data], *, parameters_only: bool = False) -> None:
@@ -96,7 +97,7 @@ class Executor:
         parameters_only : bool
             Whether all else of their trials is stored already.
         """
-        self._parameters_only, self._finished = parameters_only, 0.0
+        self._parameters_only, self._finished, self._done_before = parameters_only, 0.0, 0.0
         self._flops, self._computed = sum(unit.flops for unit in units), self.clock.computed
         self.clock.done = self.trials - sum(unit.count for unit in units)
         works = deque(_Work(index, unit, unit) for index, unit in enumerate(units))
@@ -160,7 +161,9 @@ class Executor:
             name = name or part.name
             before, diverged = self.clock.computed, self.clock.diverged
             self.clock.report = partial(self._report, part, work.index, total, dict(self.clock.seconds))
+            self.clock.resumed = 0
             run_unit(part, data, sink, self.clock, self.threads)
+            self._done_before += self.clock.resumed / part.steps * part.flops
             spent = max(self.clock.computed - before, 1e-6)
             work.speed, seconds = part.width / spent, seconds + spent
             work.diverged += self.clock.diverged - diverged
@@ -198,7 +201,10 @@ class Executor:
         over_data = isinstance(unit, CohortUnit)
         train = self.clock.seconds["train"] - before["train"]
         batches = unit.batches if isinstance(unit, CohortUnit) else 1
-        samples = unit.samples(step) * alive if isinstance(unit, CohortUnit) else 0
+        samples, resumed = 0, self.clock.resumed
+        if isinstance(unit, CohortUnit):
+            samples = (unit.samples(step) - unit.samples(resumed)) * alive
+        earlier = (self._done_before + resumed / unit.steps * unit.flops) / self._flops
         share = (self._finished + step / unit.steps * unit.flops) / self._flops
         self.emit(
             Progress(
@@ -212,16 +218,16 @@ class Executor:
                 done=self.clock.done,
                 trials=self.trials,
                 rate=samples / train if train else 0.0,
-                seconds_left=self._seconds_left(share),
+                seconds_left=self._seconds_left(share, earlier),
                 share=share,
             )
         )
 
-    def _seconds_left(self, share: float) -> float | None:
-        """Estimate the rest from the share of the work that is done; None: too early to tell."""
-        if share < 0.005:
+    def _seconds_left(self, share: float, earlier: float) -> float | None:
+        """Estimate the rest from the share of the work that is done, some of it by earlier runs; None: too early."""
+        if share - earlier < 0.005:
             return None
-        return (self.clock.computed - self._computed) * (1 / share - 1)
+        return (self.clock.computed - self._computed) * (1 - share) / (share - earlier)
 
     # --- error surfaces -----------------------------------------------------------------------------------------------
 

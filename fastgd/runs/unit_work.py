@@ -56,7 +56,8 @@ class UnitWork:
         self.clock.saved()
 
     def add_seconds(self, state: Mapping[str, Array]) -> None:
-        """Count the seconds of the run that saved a state."""
+        """Count the seconds of the run that saved a state, from which this one goes on."""
+        self.clock.resumed = self.t
         self._before = {stage: own - float(state[f"seconds.{stage}"]) for stage, own in self._before.items()}
 
     def poll(self) -> None:
