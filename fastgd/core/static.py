@@ -61,6 +61,18 @@ def static(typingctx, constant, name):
     return types.int64(constant, name), codegen
 
 
+@intrinsic(prefer_literal=True)
+def part(typingctx, constant, name):
+    """`part(constant, "name")`: the attribute of a Static's value as a Static; None stays None."""
+    value = getattr(constant.value, name.literal_value)
+    result = types.none if value is None else StaticType(value)
+
+    def codegen(context, builder, sig, args):
+        return context.get_dummy_value()
+
+    return result(constant, name), codegen
+
+
 @intrinsic
 def call_at(typingctx, address, shape, arguments):
     """`call_at(address, shape, (a, b, ...))`: call the kernel `f(static, shape, a, b, ...)` by its address.
@@ -72,9 +84,7 @@ def call_at(typingctx, address, shape, arguments):
     Arrays must be C-contiguous, whole numbers are int64: what `address_of` compiles kernels for.
     """
     kinds = tuple(types.unliteral(kind) for kind in arguments)
-    for kind in kinds:
-        if isinstance(kind, types.Array) and kind.layout != "C":
-            raise TypingError(f"a kernel that is called by its address takes C-contiguous arrays, not {kind}")
+    _check_passed(kinds)
     wanted = (shape, shape, *(types.int64 if isinstance(kind, types.Integer) else kind for kind in kinds))
 
     def codegen(context, builder, sig, args):
@@ -90,6 +100,17 @@ def call_at(typingctx, address, shape, arguments):
         return context.get_dummy_value()
 
     return types.void(types.int64, shape, arguments), codegen
+
+
+def _check_passed(kinds: Any) -> None:
+    """Raise TypingError where an argument is not of a type that `address_of` compiles for."""
+    for kind in kinds:
+        if isinstance(kind, types.BaseTuple):
+            _check_passed(kind)
+            if any(isinstance(member, types.Integer) and member != types.int64 for member in kind):
+                raise TypingError(f"whole numbers in a tuple that a kernel is passed by its address are int64: {kind}")
+        if isinstance(kind, types.Array) and kind.layout != "C":
+            raise TypingError(f"a kernel that is called by its address takes C-contiguous arrays, not {kind}")
 
 
 # For each kernel that is called by its address, by that address: its name, and [address, whether it has failed].

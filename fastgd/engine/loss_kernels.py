@@ -150,4 +150,4 @@ def losses_address(loss: Loss, shape: Shape, dtype: Any, single: bool) -> int:
 
 def _types(loss: Loss, shape: Shape, dtype: Any) -> tuple[Any, Any, tuple[Any, Any]]:
     kind = numba.from_dtype(np.dtype(dtype))
-    return kind, types.Array(kind, 1, "C"), (numba.typeof(Static(loss)), numba.typeof(Static(shape)))
+    return kind, types.Array(kind, 1, "C"), (numba.typeof(Static(loss)), numba.typeof(Static(shape.of_lanes)))

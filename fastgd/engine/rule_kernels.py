@@ -152,8 +152,7 @@ def calls_of(rule: Rule, shape: Shape, dtype: Any, *, scheduled: bool = True) ->
     """Compile, or load, what drivers of this shape call of a rule."""
     array = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
     table, exact = types.Array(types.int64, 2, "C"), types.Array(types.float64, 1, "C")
-    n, kinds = types.int64, [numba.typeof(Static(rule)), numba.typeof(Static(shape))]
-    begin = address_of(begin_step, (*kinds, array, exact, exact, n, table, exact, n, exact, array))
+    n, kinds = types.int64, [numba.typeof(Static(rule)), numba.typeof(Static(shape.of_lanes))]
     apply = address_of(apply_rule, (*kinds, array, array, array, n, n, n, array, n))
     rounds = np.zeros((len(rule.functions.rounds), 2), np.int64)
     for index, addresses in enumerate(rounds):
@@ -162,4 +161,5 @@ def calls_of(rule: Rule, shape: Shape, dtype: Any, *, scheduled: bool = True) ->
         conclude = (exact, exact, exact, array, n, n, exact, exact, types.boolean)
         addresses[1] = address_of(conclude_round, (*step, *conclude))
     prepares = scheduled or rule.counts.quantities[0] or rule.memory
-    return Calls(begin if prepares else 0, rounds, apply, rule.batch_loss)
+    begin = (*kinds, array, exact, exact, n, table, exact, n, exact, array)
+    return Calls(address_of(begin_step, begin) if prepares else 0, rounds, apply, rule.batch_loss)

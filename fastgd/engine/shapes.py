@@ -14,8 +14,25 @@ LARGE_BATCH = 16_384  # rows of a batch from which its parts are summed in paral
 POINT_BYTES = 64 << 20  # of the parameters of a tile of points, unless it is of the narrowest kind
 
 
+class LaneShape(NamedTuple):
+    """How lanes lie in rows: a compile-time constant of kernels that know no register blocks, such as those of rules.
+
+    Tiles, dense or sparse, single lanes and swarms share these kernels where both numbers are the same.
+
+    Attributes
+    ----------
+    lanes : int
+        Lanes of a row, L.
+    width : int
+        Elements of a vector; they divide the row.
+    """
+
+    lanes: int
+    width: int
+
+
 class Shape(NamedTuple):
-    """A tile's shape: a compile-time constant.
+    """A tile's shape: a compile-time constant of the drivers that walk rows.
 
     Attributes
     ----------
@@ -43,6 +60,11 @@ class Shape(NamedTuple):
     def one(self) -> int:
         """The register block of the rows that are left over."""
         return 1
+
+    @property
+    def of_lanes(self) -> LaneShape:
+        """What kernels are specialised by that the drivers call."""
+        return LaneShape(self.lanes, self.width)
 
 
 def tile_shape(lanes: int, itemsize: int) -> Shape:

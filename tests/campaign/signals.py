@@ -14,6 +14,7 @@ import fastgd
 from campaign.attack import PACKAGE, Attack, Found
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TRIES_OF_A_FOLDER = 5
 SOON = 10.0  # seconds within which a command ends, on a busy machine: Python's own end takes a part of it
 STUDY = """
 name = "long"
@@ -95,7 +96,9 @@ def _fault(random: np.random.Generator, study: Path, folder: Path) -> str:
 def make(random: np.random.Generator, tries: int, folder: Path) -> Found:
     study = folder / "long.toml"
     study.write_text(STUDY)
-    failures = [found for _ in range(tries) if (found := _fault(random, study, folder / "results"))]
+    # Each command goes on from where the one before was interrupted: in one folder, the work would come to its end.
+    folders = [folder / f"results-{index // TRIES_OF_A_FOLDER}" for index in range(tries)]
+    failures = [found for results in folders if (found := _fault(random, study, results))]
     return Found(tries, failures)
 
 

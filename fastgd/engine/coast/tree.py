@@ -336,7 +336,10 @@ class CoastCalls(NamedTuple):
 def coast_calls_of(coast: Coast, shape: Shape, dtype: Any) -> CoastCalls:
     """Compile, or load from the cache, what drivers of this shape call."""
     array, n = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C"), types.int64
-    features, kinds = types.Array(types.int32, 1, "C"), (numba.typeof(Static(coast)), numba.typeof(Static(shape)))
+    features, kinds = (
+        types.Array(types.int32, 1, "C"),
+        (numba.typeof(Static(coast)), numba.typeof(Static(shape.of_lanes))),
+    )
     window = (array,) * 5
     touched = (array, array, array, features, n, n, n, features, *window, n, n, n)
     return CoastCalls(

@@ -85,7 +85,7 @@ def sparse_calls_of(
     """Compile, or load, what sparse mini-batches call of a rule; `rows`: whether a batch is one row."""
     array = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
     features, n = types.Array(types.int32, 1, "C"), types.int64
-    common = (numba.typeof(Static(rule)), numba.typeof(Static(shape)), array, array, array, features, n, n, n)
+    common = (numba.typeof(Static(rule)), numba.typeof(Static(shape.of_lanes)), array, array, array, features, n, n, n)
     calls = calls_of(rule, shape, dtype, scheduled=scheduled)
     row = address_of(apply_row, (*common, array, array, n, n)) if rows else 0
     touched = 0 if rows else address_of(apply_touched, (*common, array))

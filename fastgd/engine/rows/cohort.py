@@ -405,7 +405,7 @@ class Cohort:
 
     def _read_call(self, worker: int, out: Array) -> KernelCall:
         given = (self.lanes.state, self.lanes.hyper, out, worker, self.workers)
-        return KernelCall(read_iterate, (self._rule, self._shape, *given))
+        return KernelCall(read_iterate, (self._rule, Static(self.layout.shape.of_lanes), *given))
 
     def iterate(self) -> Array:
         """The reported iterate (tiles, >= parameters * L); a view of the state where it is the state."""

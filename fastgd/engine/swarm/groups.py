@@ -40,6 +40,11 @@ class SwarmShape(NamedTuple):
         """A number for each coordinate."""
         return 1
 
+    @property
+    def of_points(self) -> "SwarmShape":
+        """What is needed to read points: rules, noise and tolerances share this."""
+        return SwarmShape(self.lanes, self.width, self.dimension, 0, False, False, False, False)
+
 
 class Groups(NamedTuple):
     """The arrays of a swarm that the kernels work on.
@@ -69,12 +74,12 @@ class Groups(NamedTuple):
 
 
 class LandscapeNumbers(NamedTuple):
-    """A landscape's numbers.
+    """A landscape's numbers, in the same types for all landscapes.
 
     Attributes
     ----------
-    p : NamedTuple
-        Its parameters.
+    p : ndarray
+        Its parameters, one after another; see `flat_parameters`.
     box : ndarray (d, 2)
         Where points stay, if they are to.
     noise : float
@@ -106,6 +111,8 @@ class Workspace(NamedTuple):
         A gradient.
     memory : ndarray (numbers * width,) float64
         What the rule keeps for each trial; of a group before the steps of a table, where it sums over coordinates.
+    alive : ndarray (1,) bool
+        Whether all coordinates of a group were finite after the last steps.
     """
 
     table: Any
@@ -114,6 +121,7 @@ class Workspace(NamedTuple):
     saved: Any
     scratch: Any
     memory: Any
+    alive: Any
 
 
 class ScheduledValues(NamedTuple):
@@ -156,44 +164,3 @@ class StepRange(NamedTuple):
     row: Any
     t: Any
     count: Any
-
-
-class StepArrays(NamedTuple):
-    """The flat arrays that the steps of a group read and write.
-
-    Attributes
-    ----------
-    state, memory, keys : ndarray
-        As of `Groups`.
-    table, exact, scratch : ndarray
-        As of `Workspace`.
-    """
-
-    state: Any
-    memory: Any
-    table: Any
-    exact: Any
-    keys: Any
-    scratch: Any
-
-
-class GroupPlaces(NamedTuple):
-    """Where in these arrays the numbers of a group begin.
-
-    Attributes
-    ----------
-    block : int
-        Its block in the state.
-    memory : int
-    row : int
-        The first step's row in the tables.
-    stride : int
-        From a row to the next one.
-    key : int
-    """
-
-    block: Any
-    memory: Any
-    row: Any
-    stride: Any
-    key: Any

@@ -50,7 +50,7 @@ class PointReader:
 
     def __init__(self, spec: SwarmSpec, threads: Threads, workers: int) -> None:
         self.spec, self._threads, self._workers = spec, threads, workers
-        self._landscape, self._shape = Static(spec.landscape), Static(spec.shape)
+        self._landscape, self._shape = Static(spec.landscape), Static(spec.shape.of_points)
         self._land, self._dtype = spec.land, np.dtype(spec.dtype)
         self._scratch = [aligned((spec.d * spec.width,), self._dtype) for _ in range(workers)]
 

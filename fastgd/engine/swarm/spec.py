@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from fastgd.core.vectors import register_bits
 from fastgd.engine.swarm.groups import MOST_COORDINATES_IN_REGISTERS, LandscapeNumbers, SwarmShape
+from fastgd.engine.swarm.landscape_calls import flat_parameters
 from fastgd.optimizers.rule import Rule
 from fastgd.problems import Landscape
 
@@ -96,4 +97,4 @@ class SwarmSpec:
     def land(self) -> LandscapeNumbers:
         """The landscape's numbers."""
         box = np.ascontiguousarray(self.box, np.float64)
-        return LandscapeNumbers(self.p, box, self.noise, self.threshold or 0.0)
+        return LandscapeNumbers(flat_parameters(self.p), box, float(self.noise), float(self.threshold or 0.0))

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from fastgd.core.static import Static
 from fastgd.core.threads import CALL_SECONDS, Threads, call
 from fastgd.core.vectors import aligned
+from fastgd.engine.shapes import LaneShape
+from fastgd.engine.swarm.driver import advance_groups
 from fastgd.engine.swarm.groups import (
     GROUPS_PER_TABLE,
     STEPS_PER_TABLE,
@@ -25,9 +27,8 @@ from fastgd.engine.swarm.layout import GroupLayout
 from fastgd.engine.swarm.line_search import SwarmLine
 from fastgd.engine.swarm.reading import LanesView, Moment, PointReader, Reading
 from fastgd.engine.swarm.spec import SwarmSpec
-from fastgd.engine.swarm.steps import advance_groups
+from fastgd.engine.swarm.steps import SwarmCalls, SwarmTask, swarm_calls_of
 from fastgd.engine.tiles import in_double
-from fastgd.optimizers.rule import Round
 
 Array = npt.NDArray[Any]
 LEAST_GROUPS_OF_A_WORKER = 4
@@ -72,10 +73,7 @@ class Swarm:
         self.spec, self.threads, self.schedule = spec, threads, schedule
         self.hyper, self.which, self.t = hyper, which, 0
         self._dtype = np.dtype(spec.dtype)
-        self._shape, self._rule, self._landscape = Static(spec.shape), Static(spec.rule), Static(spec.landscape)
-        rounds = [Static(Round(spec.rule, index)) for index in range(len(spec.rule.functions.rounds))]
-        self._rounds = (*rounds, None, None)[:2]
-        self._land = spec.land
+        self._shape, self._land = Static(LaneShape(spec.width, spec.width)), spec.land
         names = list(spec.rule.fields)
         self._scheduled = np.array([names.index(name) for name in spec.scheduled], np.int64)
         self._scheduled_rate = spec.scheduled.index("lr") if "lr" in spec.scheduled else -1
@@ -87,6 +85,7 @@ class Swarm:
         self._workspaces = [self._make_workspace() for _ in range(workers)]
         self._reader = PointReader(spec, threads, workers)
         self._lane_steps_a_second = 3e7  # until a call is timed
+        self._calls: SwarmCalls | None = None  # until they are compiled
         self._advance: Callable[..., Any] = advance_groups
         self.line = self._make_line(names.index("lr"), starts, keys) if spec.line_search else None
 
@@ -126,6 +125,7 @@ class Swarm:
             saved=aligned((self.spec.numbers * W,), self._dtype),
             scratch=aligned((self.spec.d * W,), self._dtype),
             memory=aligned((rule.numbers * W,), np.float64),
+            alive=np.zeros(1, np.bool_),
         )
 
     def _make_line(self, rate: int, starts: Array, keys: Array) -> SwarmLine:
@@ -153,8 +153,11 @@ class Swarm:
 
     def compile_steps(self) -> None:
         """Compile, or load from the cache, the kernel that takes steps."""
+        task, values = SwarmTask(self.spec.rule, self.spec.landscape), self._values(1)
+        given = (self._land, self._flat, values, self._workspaces[0])
+        self._calls = swarm_calls_of(task, self.spec.shape, *given)
         # To find the kernel by the types of its arguments takes longer than a step of a few lanes: it is found once.
-        arguments = self._arguments(0, 0, self._values(1))
+        arguments = self._arguments(0, 0, values)
         self._advance = advance_groups.compile(tuple(numba.typeof(argument) for argument in arguments))
 
     def advance(self, steps: int, poll: Callable[[], None] = lambda: None) -> None:
@@ -172,6 +175,8 @@ class Swarm:
 
     def step(self, count: int) -> None:
         """Take steps in one call of each worker."""
+        if self._calls is None:
+            self.compile_steps()
         values, began = self._values(count), time.perf_counter()
         workers = range(len(self._workspaces))
         self.threads.run([call(self._advance, self._arguments(worker, count, values)) for worker in workers])
@@ -195,8 +200,8 @@ class Swarm:
 
     def _arguments(self, worker: int, steps: int, values: ScheduledValues) -> tuple[Any, ...]:
         return (
-            self._rule, self._landscape, self._rounds, self._shape, self._land, self._flat, values,
-            self._workspaces[worker], self.t, steps, self._share(worker),
+            self._calls, self._shape, self._land, self._flat, values, self._workspaces[worker], self.t, steps,
+            self._share(worker),
         )  # fmt: skip
 
     # --- reading ------------------------------------------------------------------------------------------------------
