@@ -16,8 +16,9 @@ import fastgd
 from fastgd import optimizers
 from fastgd.common.errors import InputError
 from fastgd.core import math as the_math
+from fastgd.core.address_calls import address_of, call_at
 from fastgd.core.compile import jit
-from fastgd.core.static import Static, address_of, call_at
+from fastgd.core.static import Static
 from fastgd.core.threads import Threads, call
 from fastgd.engine.rows.evaluation import norms
 from fastgd.engine.shapes import tile_shape

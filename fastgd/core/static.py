@@ -1,16 +1,14 @@
-"""Compile-time constants as arguments of kernels, and kernels that are called by their address."""
+"""Compile-time constants as arguments of kernels: a `Static`, what kernels ask of it, and categorical choices."""
 
+import functools
 import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.core.errors import TypingError
 from numba.core.pythonapi import NativeValue
 from numba.extending import intrinsic, models, overload, register_model, typeof_impl, unbox
-from numpy.typing import NDArray
 
 
 class Static:
@@ -73,65 +71,37 @@ def part(typingctx, constant, name):
     return result(constant, name), codegen
 
 
-@intrinsic
-def call_at(typingctx, address, shape, arguments):
-    """`call_at(address, shape, (a, b, ...))`: call the kernel `f(static, shape, a, b, ...)` by its address.
+def typed_call(typingctx: Any, function: Any, kinds: Sequence[Any], places: Sequence[int]) -> Any:
+    """Return what an intrinsic of these types returns that calls a function with its arguments at some places.
 
-    An error in the kernel is noted beside its address, and raised after the call from Python has ended (see
-    `raise_failed`): if the driver could stop at once, Numba would count references of every view in it, which takes a
-    tenth of the time.
-
-    Arrays must be C-contiguous, whole numbers are int64: what `address_of` compiles kernels for.
+    Numba would compile a function of its own that only passes the arguments on.
     """
-    kinds = tuple(types.unliteral(kind) for kind in arguments)
-    _check_passed(kinds)
-    wanted = (shape, shape, *(types.int64 if isinstance(kind, types.Integer) else kind for kind in kinds))
+    typingctx.refresh()  # the function may have been made known a moment ago
+    callee, given = typingctx.resolve_value_type(function), [kinds[place] for place in places]
+    inner = callee.get_call_type(typingctx, given, {})
 
     def codegen(context, builder, sig, args):
-        values = zip(cgutils.unpack_tuple(builder, args[2]), arguments, wanted[2:], strict=True)
-        cast = [context.cast(builder, value, found, kind) for value, found, kind in values]
-        row = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
-        kind = context.call_conv.get_function_type(types.none, wanted).as_pointer()
-        pointer = builder.inttoptr(builder.load(row), kind)
-        given = [context.get_dummy_value(), context.get_dummy_value(), *cast]
-        status, _ = context.call_conv.call_function(builder, pointer, types.none, wanted, given)
-        with cgutils.if_unlikely(builder, status.is_error):
-            builder.store(ir.Constant(ir.IntType(64), 1), builder.gep(row, [ir.Constant(ir.IntType(32), 1)]))
-        return context.get_dummy_value()
+        passed = [args[place] for place in places]
+        cast = [context.cast(builder, *each) for each in zip(passed, given, inner.args, strict=True)]
+        return context.get_function(callee, inner)(builder, cast)
 
-    return types.void(types.int64, shape, arguments), codegen
+    return inner.return_type(*kinds), codegen
 
 
-def _check_passed(kinds: Any) -> None:
-    """Raise TypingError where an argument is not of a type that `address_of` compiles for."""
-    for kind in kinds:
-        if isinstance(kind, types.BaseTuple):
-            _check_passed(kind)
-            if any(isinstance(member, types.Integer) and member != types.int64 for member in kind):
-                raise TypingError(f"whole numbers in a tuple that a kernel is passed by its address are int64: {kind}")
-        if isinstance(kind, types.Array) and kind.layout != "C":
-            raise TypingError(f"a kernel that is called by its address takes C-contiguous arrays, not {kind}")
+def function_of(find: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Make a declaration f(typingctx, static, ...) callable in kernels as f(static, ...).
 
+    `find(value, ...)` returns, from the Static's value and the types of the other arguments, what is called with these.
+    """
 
-# For each kernel that is called by its address, by that address: its name, and [address, whether it has failed].
-_called: dict[int, tuple[str, NDArray[np.int64]]] = {}
+    def decorate(declaration: Callable[..., Any]) -> Any:
+        @functools.wraps(declaration)  # with its signature: Numba would pass `*kinds` as a tuple
+        def typed(typingctx, constant, *kinds):
+            return typed_call(typingctx, find(constant.value, *kinds), (constant, *kinds), range(1, 1 + len(kinds)))
 
+        return intrinsic(typed)
 
-def address_of(kernel: Any, kinds: tuple[Any, ...]) -> int:
-    """Compile a kernel for these types, or load it from the cache, and return the address to call it by."""
-    kernel.compile(kinds)
-    compiled = kernel.overloads[kinds]
-    code = int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
-    _, row = _called.setdefault(code, (compiled.fndesc.qualname, np.array([code, 0], np.int64)))
-    return int(row.ctypes.data)
-
-
-def raise_failed() -> None:
-    """Raise RuntimeError where a kernel that was called by its address has failed."""
-    for name, row in list(_called.values()):  # other threads may add to it
-        if row[1]:
-            row[1] = 0
-            raise RuntimeError(f"the kernel {name} failed")
+    return decorate
 
 
 class ChoiceType(types.Type):

@@ -19,7 +19,7 @@ from typing import Any
 
 from fastgd.common.errors import InputError
 from fastgd.common.system import processors
-from fastgd.core.static import raise_failed
+from fastgd.core.address_calls import raise_failed
 
 CALL_SECONDS = 0.05  # of a kernel call: short enough for Ctrl-C and progress, long compared with its start
 

@@ -5,65 +5,40 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
-from numba.extending import overload, register_jitable
 
 import fastgd.core.vector_math  # noqa: F401 (losses use exp on vectors)
+from fastgd.core.address_calls import address_of
 from fastgd.core.compile import jit
-from fastgd.core.static import Static, address_of, static
+from fastgd.core.static import Static, function_of, static
 from fastgd.core.vectors import load, spread, store, total, wide, zeros
 from fastgd.engine.shapes import Shape
+from fastgd.optimizers.rule_functions import jitable
 from fastgd.problems import Loss
 from fastgd.user_code.sources import reached
 
 SHARED_LOG_ROWS = 8  # rows that share a logarithm: their products stay far below overflow
 
 
-def derivative(loss, z, y):
-    """Return the derivative of a loss, a Static, by z."""
-    raise NotImplementedError("called from kernels only")
-
-
-def value(loss, z, y):
-    """Return the value of a loss, a Static."""
-    raise NotImplementedError("called from kernels only")
-
-
-def log_terms(loss, z, y):
-    """Return a and e of a value `a + log(1 + e)`."""
-    raise NotImplementedError("called from kernels only")
-
-
 def _compiled(loss: Loss, function: Any) -> Any:
-    """Return a loss's function for kernels, and make those of a user's known that it calls."""
-    for helper in reached([function]) if loss.foreign else ():
-        register_jitable(helper)
-    return register_jitable(function)
+    """Return a loss's function for kernels, and make those known that it calls."""
+    for helper in reached([function]) if loss.foreign else filter(None, [loss.log_terms]):
+        jitable(helper)
+    return jitable(function)
 
 
-@overload(derivative, strict=False)
-def _derivative(loss, z, y):
-    function = _compiled(loss.value, loss.value.derivative)
-    return lambda loss, z, y: function(z, y)
+@function_of(lambda loss, *_: _compiled(loss, loss.derivative))
+def derivative(typingctx, loss, z, y):
+    """Return the derivative of a loss by z."""
 
 
-@overload(value, strict=False)
-def _value(loss, z, y):
-    if loss.value.log_terms is None:
-        function = _compiled(loss.value, loss.value.value)
-        return lambda loss, z, y: function(z, y)
-    terms = register_jitable(loss.value.log_terms)
-
-    def of_terms(loss, z, y):
-        a, e = terms(z, y)
-        return a + np.log1p(e)
-
-    return of_terms
+@function_of(lambda loss, *_: _compiled(loss, loss.value))
+def value(typingctx, loss, z, y):
+    """Return the value of a loss."""
 
 
-@overload(log_terms, strict=False)
-def _log_terms(loss, z, y):
-    function = register_jitable(loss.value.log_terms)
-    return lambda loss, z, y: function(z, y)
+@function_of(lambda loss, *_: jitable(loss.log_terms))
+def log_terms(typingctx, loss, z, y):
+    """Return a and e of a value `a + log(1 + e)`."""
 
 
 @jit

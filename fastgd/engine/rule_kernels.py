@@ -6,7 +6,7 @@ second, where the driver takes several. A call by address costs what any call do
 A kernel that walks rows takes some six seconds to compile: register blocks, gathering, prefetching. At first it was
 compiled for every rule, and contained a switch over all losses. Now a driver (`engine/linear/tile_steps.py`,
 `single_steps.py`, `evaluation_steps.py`) is compiled once for a tile's shape, and calls what differs by address
-(`call_at` in `core/static.py`): of a rule `begin_step`, `weigh`, `conclude_round` and `apply_rule`
+(`call_at` in `core/address_calls.py`): of a rule `begin_step`, `weigh`, `conclude_round` and `apply_rule`
 (`engine/rule_kernels.py`), of a loss `residuals` and `add_losses` (`engine/loss_kernels.py`). These are small kernels,
 specialised by the rule or the loss as a compile-time constant; a rule compiles in a second instead of seven, on the
 same machine, and 45 rules share a driver. A call by address costs what a call does, some ten times a batch; the times
@@ -26,8 +26,9 @@ import numba
 import numpy as np
 from numba import types
 
+from fastgd.core.address_calls import address_of
 from fastgd.core.compile import jit
-from fastgd.core.static import Static, address_of, static
+from fastgd.core.static import Static, static
 from fastgd.core.vectors import cast, load, spread, store, wide
 from fastgd.engine.shapes import Shape
 from fastgd.optimizers.rule import Round, Rule
@@ -66,11 +67,8 @@ class Calls(NamedTuple):
 
 
 @jit
-def begin_step(rule, shape, hyper, exact, scheduled, first, which, memory, t, exact_c, c):
-    """Put a step's values scheduled[first:] into both halves of `hyper`, and prepare the quantities of step t.
-
-    What is exact is float64, and so are `scheduled` and `memory`.
-    """
+def put_scheduled(shape, hyper, exact, scheduled, first, which):
+    """Put a step's values scheduled[first:] into both halves of `hyper`; `exact` and `scheduled` are float64."""
     L, half = static(shape, "lanes"), hyper.shape[0] // 2
     for v in range(0, L, static(shape, "width")):
         for part in range(2):
@@ -79,7 +77,20 @@ def begin_step(rule, shape, hyper, exact, scheduled, first, which, memory, t, ex
                     at, number = part * half + which[part, m] * L + v, load(shape, scheduled, first + m * L + v)
                     store(exact, at, number)
                     store(hyper, at, cast(number, hyper))
+
+
+@jit
+def begin_step(rule, shape, hyper, exact, scheduled, first, which, memory, t, exact_c, c):
+    """Put the scheduled values of step t, and prepare its quantities; what is exact is float64, and so is `memory`."""
+    put_scheduled(shape, hyper, exact, scheduled, first, which)
+    for v in range(0, static(shape, "lanes"), static(shape, "width")):
         prepare_step(rule, shape, exact, memory, exact_c, c, v, t)
+
+
+@jit
+def begin_unprepared_step(rule, shape, hyper, exact, scheduled, first, which, memory, t, exact_c, c):
+    """Begin a step of a rule that prepares nothing: the same kernel for all of them."""
+    put_scheduled(shape, hyper, exact, scheduled, first, which)
 
 
 @jit
@@ -160,6 +171,10 @@ def calls_of(rule: Rule, shape: Shape, dtype: Any, *, scheduled: bool = True) ->
         addresses[0] = address_of(weigh, (*step, array, exact, exact, n, n, n, array, n, n, exact))
         conclude = (exact, exact, exact, array, n, n, exact, exact, types.boolean)
         addresses[1] = address_of(conclude_round, (*step, *conclude))
-    prepares = scheduled or rule.counts.quantities[0] or rule.memory
-    begin = (*kinds, array, exact, exact, n, table, exact, n, exact, array)
-    return Calls(address_of(begin_step, begin) if prepares else 0, rounds, apply, rule.batch_loss)
+    given = (kinds[1], array, exact, exact, n, table, exact, n, exact, array)
+    if rule.counts.quantities[0] or rule.memory:
+        begin = address_of(begin_step, (kinds[0], *given))
+    else:  # compiled where nothing is scheduled too, so that a schedule compiles nothing
+        unprepared = address_of(begin_unprepared_step, (numba.typeof(Static("any rule")), *given))
+        begin = unprepared if scheduled else 0
+    return Calls(begin, rounds, apply, rule.batch_loss)

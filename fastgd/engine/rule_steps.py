@@ -3,8 +3,9 @@
 The rule is called by address on one group of parameters after another; see `engine.rule_kernels`.
 """
 
+from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
-from fastgd.core.static import call_at, static
+from fastgd.core.static import static
 from fastgd.core.vectors import load, store
 from fastgd.engine.arrays import FIRST, HALF, NUMBERS, PLAIN, ROWS, SAGA
 from fastgd.engine.row_sums import rounded

@@ -19,7 +19,7 @@ from fastgd.core import (
     vector_math,  # noqa: F401 (rules use exp on vectors)
 )
 from fastgd.core.compile import jit
-from fastgd.core.static import ChoiceType
+from fastgd.core.static import ChoiceType, function_of
 from fastgd.core.vectors import I32, Vector, address, convert, llvm_function, splat, vector_suffix
 from fastgd.optimizers import adam_series
 from fastgd.optimizers.rule_functions import jitable
@@ -227,59 +227,29 @@ def store_rows(typingctx, rule, shape, array, index, values):
     return types.void(rule, shape, array, types.intp, values), codegen
 
 
-def update(rule, h, c, w, g, s):
+@function_of(lambda rule, *_: jitable(rule.functions.update))
+def update(typingctx, rule, h, c, w, g, s):
     """Return (parameter, slots) after one step of the rule."""
-    raise NotImplementedError("called from kernels only")
 
 
-def prepare(rule, h, t, m):
+@function_of(lambda rule, *_: jitable(rule.functions.prepare))
+def prepare(typingctx, rule, h, t, m):
     """Return the rule's quantities of step t, and the memory after it."""
-    raise NotImplementedError("called from kernels only")
 
 
-def measure(step, h, c, w, g, s, l2):
+@function_of(lambda step, *_: jitable(step.measure))
+def measure(typingctx, step, h, c, w, g, s, l2):
     """Return the terms of one parameter that are summed in a round."""
-    raise NotImplementedError("called from kernels only")
 
 
-def conclude(step, h, c, t, m, sums, loss):
+@function_of(lambda step, *_: jitable(step.conclude))
+def conclude(typingctx, step, h, c, t, m, sums, loss):
     """Return the quantities after a round, and the memory; `loss` is that of the batch without the penalty."""
-    raise NotImplementedError("called from kernels only")
 
 
-def readout(rule, h, w, s):
+@function_of(lambda rule, *_: jitable(rule.functions.readout))
+def readout(typingctx, rule, h, w, s):
     """Return the iterate that is reported."""
-    raise NotImplementedError("called from kernels only")
-
-
-@overload(update, strict=False)
-def _update(rule, h, c, w, g, s):
-    function = jitable(rule.value.functions.update)
-    return lambda rule, h, c, w, g, s: function(h, c, w, g, s)
-
-
-@overload(prepare, strict=False)
-def _prepare(rule, h, t, m):
-    function = jitable(rule.value.functions.prepare)
-    return lambda rule, h, t, m: function(h, t, m)
-
-
-@overload(measure, strict=False)
-def _measure(step, h, c, w, g, s, l2):
-    function = jitable(step.value.measure)
-    return lambda step, h, c, w, g, s, l2: function(h, c, w, g, s, l2)
-
-
-@overload(conclude, strict=False)
-def _conclude(step, h, c, t, m, sums, loss):
-    function = jitable(step.value.conclude)
-    return lambda step, h, c, t, m, sums, loss: function(h, c, t, m, sums, loss)
-
-
-@overload(readout, strict=False)
-def _readout(rule, h, w, s):
-    function = jitable(rule.value.functions.readout)
-    return lambda rule, h, w, s: function(h, w, s)
 
 
 # --- a step's quantities ----------------------------------------------------------------------------------------------

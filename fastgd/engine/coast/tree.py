@@ -20,8 +20,9 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from fastgd.core.address_calls import address_of
 from fastgd.core.compile import jit
-from fastgd.core.static import Static, address_of, static
+from fastgd.core.static import Static, static
 from fastgd.core.vectors import load, store
 from fastgd.engine.coast.matrices import (
     any_lane,

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.common.properties import cached_property
+from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
-from fastgd.core.static import Static, call_at, static
+from fastgd.core.static import Static, static
 from fastgd.core.threads import Threads
 from fastgd.core.vectors import aligned
 from fastgd.engine.arrays import FIRST, HALF, ROWS

@@ -1,7 +1,7 @@
 """Exact sums over all rows at a checkpoint: block by block, in float64, in an order that no thread count changes."""
 
+from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
-from fastgd.core.static import call_at
 from fastgd.engine.arrays import PARTIAL_SUM_ROWS, RowRange
 from fastgd.engine.linear import single_steps
 from fastgd.engine.linear.tile_steps import gather, margins

@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.common.properties import cached_property
+from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
-from fastgd.core.static import Static, call_at, static
+from fastgd.core.static import Static, static
 from fastgd.core.threads import CALL_SECONDS, Threads
 from fastgd.core.vectors import aligned, load, store, wide
 from fastgd.engine.arrays import CHUNK_ROWS, FIRST, HALF, PARTIAL_SUM_ROWS, ROWS, BlockSpan, RowRange, Rows, SparseRows

@@ -6,8 +6,9 @@ A lane's parameters are padded to whole vectors; an intercept has a vector of it
 counts.
 """
 
+from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
-from fastgd.core.static import call_at, static
+from fastgd.core.static import static
 from fastgd.core.vectors import spread, store
 from fastgd.engine.arrays import CHUNK_ROWS, Batch
 from fastgd.engine.linear.dense import gather, prefetch_rows

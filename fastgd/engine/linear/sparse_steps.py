@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
-from fastgd.core.static import call_at, static
+from fastgd.core.static import static
 from fastgd.core.vectors import load, store, total, zeros
 from fastgd.engine.arrays import CHUNK_ROWS, PLAIN
 from fastgd.engine.linear.dense import add_intercept_gradient
@@ -139,7 +140,14 @@ def tile_steps(calls, shape, data, lanes, window, touched, scratch, span, tile):
     """Take the steps of a `TileSpan`."""
     first_batch, steps, t, place, b, taken, size = span
     X, indices, indptr, y, order, n, d = data.X, data.indices, data.indptr, data.y, data.order, data.y.shape[0], data.d
-    rule, coast, intercept = calls.rule, calls.coast, data.intercept
+    begin_step, apply_rule, catch_up, intercept = (
+        calls.rule.begin,
+        calls.rule.apply,
+        calls.coast.catch_up,
+        data.intercept,
+    )
+    keep_matrix, keep_quantities, shared = calls.coast.keep_matrix, calls.coast.keep_quantities, calls.shared
+    residuals, row_step, touched_step = data.residuals, calls.row, calls.touched
     state, hyper, memory, bad = lanes.state[tile], lanes.hyper[tile], lanes.memory[tile], lanes.bad[tile]
     scheduled, which, estimator = lanes.scheduled.reshape(-1), lanes.which, lanes.estimator
     exact, exact_c = lanes.exact[tile], scratch.exact_c
@@ -160,13 +168,13 @@ def tile_steps(calls, shape, data, lanes, window, touched, scratch, span, tile):
         rows = min(b, n - start)
         scale, share = kind(1.0 / rows), kind(rows / n)
         at = (min(place + step, last) * tiles + tile) * values * L
-        if rule.begin:
-            call_at(rule.begin, shape, (hyper, exact, scheduled, at, which, memory, t + step, exact_c, c))
+        if begin_step:
+            call_at(begin_step, shape, (hyper, exact, scheduled, at, which, memory, t + step, exact_c, c))
         begin, count = (
             entries_of(indptr, order, start) if single else (ends[step, 0], ends[step + 1, 0] - ends[step, 0])
         )
-        if coast.catch_up:
-            call_at(coast.catch_up, shape, (
+        if catch_up:
+            call_at(catch_up, shape, (
                 state, of_weights, mean, indices if single else features, begin, count, stride, last_steps, nodes,
                 rights, ratio, kept_c, kept_h, horizon, now, size,
             ))  # fmt: skip
@@ -176,7 +184,7 @@ def tile_steps(calls, shape, data, lanes, window, touched, scratch, span, tile):
         for low in range(start, start + rows, CHUNK_ROWS):
             some = min(CHUNK_ROWS, start + rows - low)
             batch_margins(shape, X, indices, indptr, order, y, low, some, state, bias, Z, targets)
-            call_at(data.residuals, shape, (Z, targets, some, scale if estimator == PLAIN else kind(1.0), check))
+            call_at(residuals, shape, (Z, targets, some, scale if estimator == PLAIN else kind(1.0), check))
             if not_finite(shape, check):
                 note_bad(check, bad, t + step)
             if estimator != PLAIN:
@@ -187,24 +195,24 @@ def tile_steps(calls, shape, data, lanes, window, touched, scratch, span, tile):
                 add_intercept_gradient(shape, some, Z, bias_gradient, 0)
         if single:
             ahead, more = entries_of(indptr, order, start + 1)
-            call_at(calls.row, shape, (state, of_weights, c, indices, begin, count, stride, X, Z, ahead, more))
+            call_at(row_step, shape, (state, of_weights, c, indices, begin, count, stride, X, Z, ahead, more))
         else:
             for u in range(count):
                 blend(shape, estimator, mean, np.int64(features[begin + u]) * L, 1, share, G, u * L)
-            call_at(calls.touched, shape, (state, of_weights, c, features, begin, count, stride, G))
+            call_at(touched_step, shape, (state, of_weights, c, features, begin, count, stride, G))
         if intercept:
             blend(shape, estimator, mean, d * L, 1, share, bias_gradient, 0)
-            call_at(rule.apply, shape, (state, of_intercept, c, d, 1, stride, bias_gradient, 0))
-        if coast.keep_quantities:
-            call_at(coast.keep_quantities, shape, (of_weights, c, kept_c, kept_h, now))
-        if coast.keep_matrix and calls.shared:
-            if rule.begin:
-                call_at(rule.begin, shape, (
+            call_at(apply_rule, shape, (state, of_intercept, c, d, 1, stride, bias_gradient, 0))
+        if keep_quantities:
+            call_at(keep_quantities, shape, (of_weights, c, kept_c, kept_h, now))
+        if keep_matrix and shared:
+            if begin_step:
+                call_at(begin_step, shape, (
                     of_one, exact_of_one, scheduled_of_one, at, which, memory_of_one, t + step, exact_c_of_one, c_of_one
                 ))  # fmt: skip
-            call_at(coast.keep_matrix, shape, (weights_of_one, c_of_one, nodes, rights, now, size))
-        elif coast.keep_matrix:
-            call_at(coast.keep_matrix, shape, (of_weights, c, nodes, rights, now, size))
+            call_at(keep_matrix, shape, (weights_of_one, c_of_one, nodes, rights, now, size))
+        elif keep_matrix:
+            call_at(keep_matrix, shape, (of_weights, c, nodes, rights, now, size))
 
 
 @jit

@@ -30,8 +30,9 @@ not depend on threads, on retired neighbours, on interruptions, or on whether th
 
 import numpy as np
 
+from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
-from fastgd.core.static import call_at, static
+from fastgd.core.static import static
 from fastgd.core.vectors import load, store
 from fastgd.engine.arrays import CHUNK_ROWS, PLAIN, SNAPSHOT, SVRG, Batch, Points, RowRange, by_rows
 from fastgd.engine.linear import dense, sparse

@@ -6,8 +6,9 @@ import numba
 import numpy as np
 from numba import types
 
+from fastgd.core.address_calls import address_of
 from fastgd.core.compile import jit
-from fastgd.core.static import Static, address_of, static
+from fastgd.core.static import Static, static
 from fastgd.core.vectors import load, prefetch, store
 from fastgd.engine.coast.tree import CoastCalls, coast_calls_of
 from fastgd.engine.rule_kernels import calls_of

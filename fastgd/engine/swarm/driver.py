@@ -4,8 +4,9 @@ It is compiled once for a type of numbers and a width. With the kernels of `engi
 each landscape took four seconds to compile instead of one, and ran no faster: a call takes 128 steps of a group.
 """
 
+from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
-from fastgd.core.static import call_at, static
+from fastgd.core.static import static
 from fastgd.engine.swarm.groups import GROUPS_PER_TABLE, STEPS_PER_TABLE, StepRange
 
 

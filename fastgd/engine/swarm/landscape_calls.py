@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
+from fastgd.core.static import function_of, typed_call
 from fastgd.core.vectors import address
 from fastgd.optimizers.rule_functions import jitable
 from fastgd.problems import Landscape
@@ -52,21 +53,6 @@ def _view(context: Any, builder: Any, data: Any, count: Any) -> Any:
     return view._getvalue()
 
 
-def value(landscape, p, x):
-    """Return a landscape's value, a Static, at x."""
-    raise NotImplementedError("called from kernels only")
-
-
-def gradient(landscape, p, x, g):
-    """Fill g with the gradient at x."""
-    raise NotImplementedError("called from kernels only")
-
-
-def step_gradient(landscape, p, x, t, g):
-    """Fill g with the gradient that step t gets at x."""
-    raise NotImplementedError("called from kernels only")
-
-
 def _compiled(landscape: Landscape, function: Any) -> Any:
     """Return a landscape's function for kernels, and make those known that it calls."""
     for helper in landscape.helpers:
@@ -74,22 +60,21 @@ def _compiled(landscape: Landscape, function: Any) -> Any:
     return jitable(function)
 
 
-@overload(value, strict=False)
-def _value(landscape, p, x):
-    function = _compiled(landscape.value, landscape.value.value)
-    return lambda landscape, p, x: function(p, x)
+@function_of(lambda landscape, *_: _compiled(landscape, landscape.value))
+def value(typingctx, landscape, p, x):
+    """Return a landscape's value at x."""
 
 
-@overload(gradient, strict=False)
-def _gradient(landscape, p, x, g):
-    dtype = str(x.vector.element)
-    function = _compiled(landscape.value, landscape.value.gradient_for(dtype))
-    return lambda landscape, p, x, g: function(p, x, g)
+@function_of(lambda landscape, p, x, g: _compiled(landscape, landscape.gradient_for(str(x.vector.element))))
+def gradient(typingctx, landscape, p, x, g):
+    """Fill g with the gradient at x."""
 
 
-@overload(step_gradient, strict=False)
-def _step_gradient(landscape, p, x, t, g):
-    if not landscape.value.online:
-        return lambda landscape, p, x, t, g: gradient(landscape, p, x, g)
-    function = _compiled(landscape.value, landscape.value.gradient_at)
-    return lambda landscape, p, x, t, g: function(p, x, t, g)
+@intrinsic
+def step_gradient(typingctx, landscape, p, x, t, g):
+    """Fill g with the gradient that step t gets at x."""
+    record, kinds = landscape.value, (landscape, p, x, t, g)
+    if record.online:
+        return typed_call(typingctx, _compiled(record, record.gradient_at), kinds, (1, 2, 3, 4))
+    function = _compiled(record, record.gradient_for(str(x.vector.element)))
+    return typed_call(typingctx, function, kinds, (1, 2, 4))

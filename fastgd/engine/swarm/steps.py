@@ -30,10 +30,11 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
+from fastgd.core.address_calls import address_of
 from fastgd.core.compile import jit
 from fastgd.core.math import root, squares
 from fastgd.core.random import normal
-from fastgd.core.static import Static, address_of, part, static
+from fastgd.core.static import Static, part, static
 from fastgd.core.vectors import cast, load, store, total, wide, zeros
 from fastgd.engine.shapes import LaneShape
 from fastgd.engine.swarm.driver import copy_numbers
