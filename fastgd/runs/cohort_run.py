@@ -88,7 +88,7 @@ class CohortRun(UnitWork):
         self.clock.enter("evaluate")
         self.clock.saved()
         with self.clock.interruption.deferred():
-            if saved := self.sink.saved(unit.name):
+            if saved := self.sink.saved(unit.name, self._trials()):
                 self._restore(saved)
             else:
                 self._start()
@@ -278,4 +278,7 @@ class CohortRun(UnitWork):
         self.cohort.restore(below("engine", state))
         self.add_seconds(state)
         with self.clock.stage("store"):
-            self.sink.carry(self.unit.name, list(itertools.chain(*self.unit.ids)), self.recorded)
+            self.sink.carry(self._trials(), self.recorded)
+
+    def _trials(self) -> list[str]:
+        return list(itertools.chain(*self.unit.ids))

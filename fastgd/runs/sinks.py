@@ -44,12 +44,12 @@ class Sink(Protocol):
         """Save the state of a unit; `cut`: it is committed as far as it is, and another run goes on."""
         ...
 
-    def saved(self, name: str) -> dict[str, Array] | None:
-        """Return the state of a unit that an earlier run saved."""
+    def saved(self, name: str, trial_ids: Collection[str]) -> dict[str, Array] | None:
+        """Return the state of a unit that an earlier run saved, with the rows of these trials."""
         ...
 
-    def carry(self, name: str, trial_ids: Collection[str], last_step: int) -> None:
-        """Take the rows of an earlier run that belong to a saved state, up to a step."""
+    def carry(self, trial_ids: Collection[str], last_step: int) -> None:
+        """Take the rows of trials, up to a step, that belong to the saved state."""
         ...
 
 
@@ -76,6 +76,7 @@ class FolderSink:
         self._trials: pd.DataFrame | None = None
         self._rows: set[Path] = set()  # of snapshots of what this sink takes
         self._names: set[str] = set()
+        self._carried: list[Path] = []  # the files of the rows that a saved state goes on from
         self._cut: tuple[str, Mapping[str, Any]] | None = None
 
     def append(self, kind: str, columns: Mapping[str, Any], rows: int | None = None) -> None:
@@ -117,19 +118,23 @@ class FolderSink:
         if cut:
             self._cut = name, state
 
-    def saved(self, name: str) -> dict[str, Array] | None:
-        """Return the state of a unit that an earlier run saved."""
-        snapshot = self._snapshots.load(name)
-        return None if snapshot is None else snapshot.state
-
-    def carry(self, name: str, trial_ids: Collection[str], last_step: int) -> None:
-        """Take the rows that a saved state goes on from: of its own files, or of committed ones."""
-        snapshot = self._snapshots.load(name)
-        assert snapshot is not None
-        rows = snapshot.rows or list(Contents.read(self._folder).curves)
-        self._writer.carry(rows, trial_ids, last_step)
+    def saved(self, name: str, trial_ids: Collection[str]) -> dict[str, Array] | None:
+        """Return the state of a unit that an earlier run saved; None: there is none, or its rows are lost."""
+        if (snapshot := self._snapshots.load(name)) is None:
+            return None
+        self._carried = snapshot.rows
+        if not snapshot.rows:  # they are committed, unless a repair left out what it could not read
+            contents = Contents.read(self._folder)
+            if not contents.trial_ids().issuperset(trial_ids):
+                return None
+            self._carried = list(contents.curves)
         self._rows |= set(snapshot.rows)
         self._names.add(name)
+        return snapshot.state
+
+    def carry(self, trial_ids: Collection[str], last_step: int) -> None:
+        """Take the rows that a saved state goes on from: of its own files, or of committed ones."""
+        self._writer.carry(self._carried, trial_ids, last_step)
 
 
 class Collected:
@@ -158,10 +163,10 @@ class Collected:
     def save(self, name: str, state: Mapping[str, Any], *, cut: bool = False) -> None:
         """Save nothing: a process that ends early has no results."""
 
-    def saved(self, name: str) -> None:
+    def saved(self, name: str, trial_ids: Collection[str]) -> None:
         """Return nothing."""
 
-    def carry(self, name: str, trial_ids: Collection[str], last_step: int) -> None:
+    def carry(self, trial_ids: Collection[str], last_step: int) -> None:
         """Take nothing."""
 
     def surface(self, number: int, surface: Surface, specification: str) -> None:

@@ -83,7 +83,7 @@ class SwarmRun(UnitWork):
             compile_swarm(self.swarm, self.unit)
         self.clock.saved()
         with self.clock.interruption.deferred():
-            if saved := self.sink.saved(self.unit.name):
+            if saved := self.sink.saved(self.unit.name, self.unit.ids):
                 self._restore(saved)
             try:
                 for step in [step for step in self._stops() if step > self.done]:
@@ -211,7 +211,7 @@ class SwarmRun(UnitWork):
         self.swarm.restore(below("engine", state))
         self.add_seconds(state)
         with self.clock.stage("store"):
-            self.sink.carry(self.unit.name, self.unit.ids, self.done)
+            self.sink.carry(self.unit.ids, self.done)
 
 
 def _coordinates(prefix: str, positions: Array) -> dict[str, Array]:

@@ -5,7 +5,7 @@ if it begins at step 0, rises, reaches its trial's end, and does not stand on bo
 What is good is written as the next generation, by the same function as any compaction (`rewrite`); bad files get a
 second name in `damaged/` before, and lose the first one after. The footers repeat what the manifest says of versions
 and the machine, so that it can be written again. Results of versions before have no seals: they are read, and `verify`
-says so.
+says so. Snapshots stay, with their rows: what had been saved of units on their way is as good as before.
 """
 
 import os
@@ -28,6 +28,7 @@ from fastgd.store.files import fsync_folder, make_folders, remove
 from fastgd.store.folder import DAMAGED
 from fastgd.store.inspection import Inspection
 from fastgd.store.manifest import SCHEMA, Manifest
+from fastgd.store.snapshots import Snapshots
 
 
 def repair(found: Inspection) -> Path | None:
@@ -60,7 +61,7 @@ def repair(found: Inspection) -> Path | None:
     manifest.write(path)
     contents = Contents.read(path)
     replace(manifest, parts=contents.parts).write(path)
-    contents.sweep()
+    contents.sweep(Snapshots(path, {}).rows())  # the next run goes on from these
     return place
 
 
