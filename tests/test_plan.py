@@ -259,7 +259,7 @@ def test_a_rule_of_ones_own_needs_no_rate(tmp_path, monkeypatch):
 
 def patch_budget(monkeypatch, size):
     for module in (cohorts, planned):
-        monkeypatch.setattr(module, "COHORT_BUDGET", size)
+        monkeypatch.setattr(module, "MOST_COHORT_BYTES", size)
 
 
 def test_a_kernel_is_the_studys_choice(monkeypatch):

@@ -50,8 +50,8 @@ def trials_of(rows: int) -> dict:
 def blocks_are_large_from(rows: int):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fastgd.store.writer.LARGE_BLOCK_ROWS", rows)
-        patch.setattr("fastgd.store.files.ROW_GROUP", 7)
-        patch.setattr("fastgd.store.rows.ROW_GROUP", 7)
+        patch.setattr("fastgd.store.files.ROW_GROUP_ROWS", 7)
+        patch.setattr("fastgd.store.rows.ROW_GROUP_ROWS", 7)
         yield
 
 

@@ -85,7 +85,7 @@ LANDSCAPES = {
 
 
 def test_parts_of_swarms_run_in_other_processes(tmp_path, elsewhere, monkeypatch):
-    monkeypatch.setattr("fastgd.plan.swarm.MOST_LANES", 32)
+    monkeypatch.setattr("fastgd.plan.swarm.MOST_LANES_AT_ONCE", 32)
     study = fastgd.Study(**LANDSCAPES)
     found = fastgd.run(study, tmp_path / "elsewhere", progress=False)
     assert len(elsewhere) > 4

@@ -19,7 +19,7 @@ from fastgd.study.config import Record, Schedule, Stop
 from fastgd.study.sub_tables import Search
 
 Array = npt.NDArray[Any]
-COHORT_BUDGET = 2 << 30  # bytes of a cohort's lanes: one that needs more is split, which changes no bits
+MOST_COHORT_BYTES = 2 << 30  # of its lanes: a cohort that needs more is split, which changes no bits
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ class CohortUnit:
         What the study says of recording and of ending.
     scale : float
         The loss's own scale on these data: see `fastgd.plan.workload.loss_scale`.
+    saved_after : float
+        Seconds of a run after which its state is saved for the first time, to go on from.
     """
 
     problem: int
@@ -88,6 +90,7 @@ class CohortUnit:
     record: Record = field(default_factory=Record)
     stop: Stop = field(default_factory=Stop)
     scale: float = 1.0
+    saved_after: float = np.inf
 
     @property
     def kind(self) -> str:

@@ -18,10 +18,10 @@ from fastgd.engine.arrays import PARTIAL_SUM_ROWS
 from fastgd.engine.linear.model import LinearModel
 from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
 from fastgd.engine.shapes import Kernel, choose_kernel, point_kernel
-from fastgd.plan.cohort import COHORT_BUDGET, CohortUnit
+from fastgd.plan.cohort import MOST_COHORT_BYTES, CohortUnit
 from fastgd.plan.ids import cohort_ids, repeated
 from fastgd.plan.methods import Method, grid_of, methods_of
-from fastgd.plan.recording import checkpoints_of
+from fastgd.plan.recording import checkpoints_of, saved_after
 from fastgd.plan.sparsity import MASKED, sparse_column, with_untouched
 from fastgd.plan.workload import entries_of, loss_scale, workload
 from fastgd.problems import find_loss
@@ -30,9 +30,9 @@ from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 
 Array = npt.NDArray[Any]
 
-PARAMETER = 64  # bytes, at least, of a parameter in the smallest tile, and of what is known of its column
-MOST_LANES = 4096  # of a cohort: what an interruption can lose
-MOST_WORK = 4e9  # multiply-adds of a step over all lanes: a kernel call takes a whole one, and must stay short
+LEAST_BYTES_PER_PARAMETER = 64  # of one in the smallest tile, and of what is known of its column
+MOST_LANES_PER_COHORT = 4096  # what an interruption can lose
+MOST_MULTIPLY_ADDS_PER_STEP = 4e9  # over all lanes: a kernel call takes a whole step, and must stay short
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,8 @@ def _check_parameters(study: Study, problem: Problem, data: Data, label: str) ->
     """Refuse a start and a surface that do not have the number of a problem's parameters."""
     start, d = _start(study), data.X.shape[1]
     count = d + problem.intercept
-    check_memory(PARAMETER * count, f"{label}: the parameters of a few trials, {count:,} each,", "float64")
+    needed = LEAST_BYTES_PER_PARAMETER * count
+    check_memory(needed, f"{label}: the parameters of a few trials, {count:,} each,", "float64")
     features = f"{d:,} feature{'s' * (d > 1)}" + (", and the intercept comes last" if problem.intercept else "")
     if isinstance(start, tuple) and len(start) != count:
         raise InputError(f"init.point has {len(start):,} numbers, and {label!r} needs {count:,}: {features}")
@@ -220,6 +221,7 @@ def _cohort(
         columns={"dataset": data.dataset, "loss": problem.loss},
         record=study.record,
         stop=study.stop,
+        saved_after=saved_after(study),
     )
 
 
@@ -237,7 +239,7 @@ def _fitting(spec: CohortSpec, problem: Problem, data: Data, schedules: Sequence
     while True:
         whole = with_untouched(spec, problem, data, schedules)
         lanes = spec.kernel.lanes
-        if lanes <= 32 // itemsize or cohort_bytes(whole, n, d, lanes, itemsize) <= COHORT_BUDGET:
+        if lanes <= 32 // itemsize or cohort_bytes(whole, n, d, lanes, itemsize) <= MOST_COHORT_BYTES:
             return whole
         spec = replace(spec, kernel=replace(spec.kernel, lanes=lanes // 2))
 
@@ -264,8 +266,8 @@ def _split(cohort: CohortUnit) -> Iterator[CohortUnit]:
     tile = cohort.spec.kernel.lanes
     each = cohort_bytes(cohort.spec, cohort.n, cohort.d, tile, cohort.itemsize)
     rows = max(PARTIAL_SUM_ROWS, 0 if cohort.spec.kernel.parts else cohort.spec.batch_size)
-    by_work = int(MOST_WORK / (2 * rows * max(1.0, cohort.entries))) // tile
-    tiles = max(1, min(MOST_LANES // tile, COHORT_BUDGET // each, max(2, by_work)))
+    by_work = int(MOST_MULTIPLY_ADDS_PER_STEP / (2 * rows * max(1.0, cohort.entries))) // tile
+    tiles = max(1, min(MOST_LANES_PER_COHORT // tile, MOST_COHORT_BYTES // each, max(2, by_work)))
     for start in range(0, cohort.lanes, tiles * tile):
         keep = np.zeros(cohort.lanes, bool)
         keep[start : start + tiles * tile] = True

@@ -23,13 +23,13 @@ from fastgd.user_code.sources import check_unchanged, functions_of
 
 Array = npt.NDArray[Any]
 
-VERSION = 2  # of what is hashed: it changes with the schema of the results, and then all names do
-DIGITS = 12  # significant ones, to which numbers are told apart
-EXACT = 2**53  # below it, whole numbers of float64 are whole
+ID_VERSION = 2  # of what is hashed: it changes with the schema of the results, and then all names do
+SIGNIFICANT_DIGITS = 12  # to which numbers are told apart
+WHOLE_NUMBERS_BELOW = 2**53  # this, every whole number is one of float64
 
 
 def canonical(value: Any) -> Any:
-    """Return a value in the one form in which it is hashed: plain, with numbers rounded to `DIGITS` digits."""
+    """Return a value in the one form in which it is hashed: plain, with numbers rounded to `SIGNIFICANT_DIGITS`."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, np.ndarray) and value.dtype.kind == "i":
@@ -48,15 +48,15 @@ def canonical(value: Any) -> Any:
 def _rounded(value: float) -> float | int | str:
     if not math.isfinite(value):
         return str(value)
-    rounded = float(f"{value:.{DIGITS}g}")
-    return int(rounded) if rounded.is_integer() and abs(rounded) < EXACT else rounded
+    rounded = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < WHOLE_NUMBERS_BELOW else rounded
 
 
 def digest(*values: Any) -> Any:
     """Return the hash of a value, or of a list of several, to which more can be added; texts are as `written`."""
     texts = [value if isinstance(value, Written) else written(value) for value in values]
     text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-    return hashlib.blake2b(f"[{VERSION}, {text}]".encode(), digest_size=10)
+    return hashlib.blake2b(f"[{ID_VERSION}, {text}]".encode(), digest_size=10)
 
 
 class Written(str):
@@ -81,7 +81,7 @@ def _written_once(numbers: bytes, dtype: np.dtype[Any]) -> Written:
 def rows_of(values: Array) -> list[bytes]:
     """Return each row (k,) of numbers (G, k) as what is hashed of it."""
     distinct, places = np.unique(np.asarray(values, np.float64), return_inverse=True)
-    rounded = np.array([float(f"{value:.{DIGITS}g}") for value in distinct]) + 0.0  # no negative zero
+    rounded = np.array([float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in distinct]) + 0.0  # no negative zero
     return [row.tobytes() for row in np.ascontiguousarray(rounded[places].reshape(np.shape(values)), dtype="<f8")]
 
 

@@ -16,7 +16,7 @@ Operations: TypeAlias = Counter[str]
 
 _KINDS = {"divide": "division", "reciprocal": "division", "sqrt": "root", "cbrt": "function", "power": "function"}
 _FUNCTIONS = ("exp", "log", "sin", "cos", "tan", "arc", "sinh", "cosh")
-TRACED = 16  # coordinates of a landscape whose operations are counted: of more, they are in proportion
+MOST_TRACED_COORDINATES = 16  # coordinates of a landscape whose operations are counted: of more, they are in proportion
 
 
 class _Counting(NDArrayOperatorsMixin):
@@ -66,7 +66,7 @@ def of_loss(loss: Loss, derivative: bool = False) -> Operations:
 
 def of_landscape(landscape: Landscape, p: Any, d: int, value: bool = False) -> Operations:
     """Return the operations of a gradient at one point of d coordinates, and of the value where that is asked for."""
-    few = max(landscape.dimension[0], min(d, TRACED))
+    few = max(landscape.dimension[0], min(d, MOST_TRACED_COORDINATES))
     counts: Operations = Counter()
     x: Any = [_Counting(counts) for _ in range(few)]
     try:

@@ -9,7 +9,7 @@ import pandas as pd
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.properties import cached_property
 from fastgd.plan import costs, memory
-from fastgd.plan.cohort import COHORT_BUDGET, CohortUnit
+from fastgd.plan.cohort import MOST_COHORT_BYTES, CohortUnit
 from fastgd.plan.compiled import is_compiled
 from fastgd.plan.costs import Cost, Pace
 from fastgd.plan.notes import evaluation_notes, in_short, recording_notes
@@ -103,7 +103,7 @@ class Plan:
             lanes=lanes,
             padding=padded / max(1, lanes + padded),
             bytes=max((row.bytes for row in rows), default=0),
-            budget=0 if self.on_landscapes else COHORT_BUDGET,
+            budget=0 if self.on_landscapes else MOST_COHORT_BYTES,
             passes=sum(row.passes for row in rows),
             flops=sum(row.flops for row in rows),
             methods=len(self.methods),

@@ -12,15 +12,14 @@ import pandas as pd
 from fastgd.common.errors import InputError
 from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.plan.methods import numbers_of, variant_of
-from fastgd.plan.recording import TAIL
+from fastgd.plan.recording import TAIL_STEPS
 from fastgd.store.contents import Contents
 from fastgd.study.config import LandscapeProblem, Schedule, Stop
 from fastgd.study.sub_tables import Search
 
 Array = npt.NDArray[Any]
-MOST_LANES = 1 << 17  # in memory at a time
-MEMORY_BUDGET = 1 << 30  # bytes of those lanes
-JUDGING = 30  # numbers of a lane by which it is placed and judged
+MOST_LANES_AT_ONCE, MOST_LANE_BYTES_AT_ONCE = 1 << 17, 1 << 30  # in memory
+NUMBERS_TO_JUDGE_A_LANE = 30  # by which it is placed in groups, and judged in the end
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,8 @@ class SwarmUnit:
         The starts' numbers in the study, where these are some of its starts.
     part_of : tuple of (str, int), optional
         The name and the number of lanes of the swarm that it is a part of.
+    saved_after : float
+        Seconds of a run after which its state is saved for the first time, to go on from.
     """
 
     problem: int
@@ -80,6 +81,7 @@ class SwarmUnit:
     most: float = np.inf
     numbered: Array | None = None
     part_of: tuple[str, int] | None = None
+    saved_after: float = np.inf
 
     @property
     def label(self) -> str:
@@ -155,9 +157,9 @@ class SwarmUnit:
     @property
     def bytes_a_lane(self) -> int:
         """Bytes of a lane: its block, what is read of it and when it is made, and what it is judged by."""
-        spec, ends = self.spec, 2 + sum(ago <= self.steps for ago in TAIL)
+        spec, ends = self.spec, 2 + sum(ago <= self.steps for ago in TAIL_STEPS)
         block = spec.numbers * np.dtype(spec.dtype).itemsize + 8 * (spec.rule.numbers + spec.rule.hyper)
-        return int(self._places * (block + 8 * (ends * (spec.d + 2) + 2 * spec.d + JUDGING)))
+        return int(self._places * (block + 8 * (ends * (spec.d + 2) + 2 * spec.d + NUMBERS_TO_JUDGE_A_LANE)))
 
     @property
     def _places(self) -> float:
@@ -168,7 +170,7 @@ class SwarmUnit:
     @property
     def lanes_at_once(self) -> int:
         """How many lanes are in memory at a time: whole groups."""
-        most = int(min(MOST_LANES, self.most, MEMORY_BUDGET // self.bytes_a_lane))
+        most = int(min(MOST_LANES_AT_ONCE, self.most, MOST_LANE_BYTES_AT_ONCE // self.bytes_a_lane))
         return max(1, most // self.spec.width) * self.spec.width
 
     @property

@@ -9,7 +9,7 @@ from fastgd.runs.interruption import Interruption
 
 STAGES = ("load", "plan", "compile", "train", "evaluate", "store")
 PROGRESS_SECONDS = 0.2  # between two reports
-PATIENCE = 2.0  # seconds that a step may go on after the deadline
+STEP_GRACE_SECONDS = 2.0  # seconds that a step may go on after the deadline
 
 
 class TimeIsOver(Exception):  # noqa: N818
@@ -144,5 +144,5 @@ class Clock:
         """
         self.poll(step, alive)
         ends, self._step = step != self._step, step
-        if self.over and (ends or self.left < -PATIENCE):
+        if self.over and (ends or self.left < -STEP_GRACE_SECONDS):
             raise TimeIsOver

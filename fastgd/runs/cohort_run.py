@@ -22,7 +22,7 @@ from fastgd.runs.trials import TrialRecords
 from fastgd.runs.unit_work import UnitWork, below, prefixed
 
 Array = npt.NDArray[Any]
-PARAMETERS_AT_ONCE = 1 << 21  # numbers of final parameters that are read and stored together: 16 MB
+MOST_PARAMETERS_AT_ONCE = 1 << 21  # numbers of final parameters that are read and stored together: 16 MB
 
 
 def make_cohort(unit: CohortUnit, data: Data, threads: Threads, schedule: ScheduleValues | None = None) -> AnyCohort:
@@ -204,7 +204,7 @@ class CohortRun(UnitWork):
         if unit.record.parameters == "all":
             positions = np.repeat(ended, [len(unit.ids[lane]) for lane in chosen])
             ids = [trial for lane in chosen for trial in unit.ids[lane]]
-            some = max(1, PARAMETERS_AT_ONCE // unit.spec.parameters(unit.d))
+            some = max(1, MOST_PARAMETERS_AT_ONCE // unit.spec.parameters(unit.d))
             with self.clock.stage("store"):
                 for first in range(0, len(ids), some):
                     part = slice(first, first + some)

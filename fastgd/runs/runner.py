@@ -20,7 +20,7 @@ from fastgd.core.threads import Threads
 from fastgd.core.vectors import register_bits
 from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
 from fastgd.engine.machine import cpu_model
-from fastgd.plan.cohort import COHORT_BUDGET, CohortUnit
+from fastgd.plan.cohort import MOST_COHORT_BYTES, CohortUnit
 from fastgd.plan.cohorts import labels
 from fastgd.plan.memory import release, within_memory
 from fastgd.plan.memory import require as require_memory
@@ -43,7 +43,7 @@ from fastgd.store.schema import COORDINATES
 from fastgd.store.snapshots import Snapshots
 from fastgd.study.config import Problem, Study, require_study
 
-NAMED = ("problem", "dataset")  # columns of names that are in no trial's id, and that a user may change
+NAME_COLUMNS = ("problem", "dataset")  # columns of names that are in no trial's id, and that a user may change
 
 
 class _Options(NamedTuple):
@@ -157,7 +157,7 @@ def _missing(plan: Plan, folder: Folder) -> list[Unit]:
 def _in_study(plan: Plan) -> tuple[Any, dict[str, dict[str, str]]]:
     """Return the trials of a study, on landscapes with the number of their starts, and what they are called now."""
     table, ids = plan.table, plan.table["trial_id"].tolist()
-    names = {name: dict(zip(ids, table[name], strict=True)) for name in NAMED if name in table}
+    names = {name: dict(zip(ids, table[name], strict=True)) for name in NAME_COLUMNS if name in table}
     if not plan.on_landscapes:
         return ids, names
     return {name: len(unit.starts) for unit in plan.units if isinstance(unit, SwarmUnit) for name in unit.ids}, names
@@ -259,7 +259,7 @@ def _open(
     notes = plan.notes
     if not study.landscapes:
         fingerprints = {name: rows.fingerprint for name, rows in zip(labels(study, data), data, strict=True)}
-        notes = (*notes, f"cohorts of at most {COHORT_BUDGET:,} bytes")
+        notes = (*notes, f"cohorts of at most {MOST_COHORT_BYTES:,} bytes")
     metrics = [] if study.landscapes else columns_of(study.record.metrics)
     dimensions = [problem.dimension for problem in study.landscapes]
     return Folder.open(

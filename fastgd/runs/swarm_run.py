@@ -14,7 +14,7 @@ from fastgd.engine.swarm.lanes import Lanes
 from fastgd.engine.swarm.reading import Reading
 from fastgd.engine.swarm.swarm import Swarm
 from fastgd.plan.compiled import compiling, note_compiled
-from fastgd.plan.recording import LOSS_EVALUATIONS, TAIL
+from fastgd.plan.recording import LOSS_EVALUATIONS, TAIL_STEPS
 from fastgd.plan.swarm import SwarmUnit
 from fastgd.runs.clock import Clock, TimeIsOver
 from fastgd.runs.outcomes import DIVERGED, KnownLandscape, Outcomes, judge, judge_guesses
@@ -107,7 +107,7 @@ class SwarmRun(UnitWork):
     def _stops(self) -> list[int]:
         """Return the steps at which lanes are recorded, or read to be judged in the end."""
         steps = self.unit.steps
-        tail = (step for ago in TAIL if (step := steps - ago) >= 0)
+        tail = (step for ago in TAIL_STEPS if (step := steps - ago) >= 0)
         return sorted({*self.unit.checkpoints.tolist(), *tail, steps})
 
     def _go_to(self, step: int) -> None:
@@ -120,7 +120,7 @@ class SwarmRun(UnitWork):
             self.best = np.fmin(self.best, reading.loss)
             with self.clock.stage("store"):
                 self.sink.append("curves", self.names | self._curve_rows(reading), len(self.which))
-        if self.unit.steps - step in (*TAIL, 0):
+        if self.unit.steps - step in (*TAIL_STEPS, 0):
             self.tail.append(reading)
         self.done = step
 

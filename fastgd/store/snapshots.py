@@ -103,7 +103,7 @@ class Snapshots:
         return sorted(path.stem for path in (self._folder / FOLDER).glob("*.npz") if not path.name.startswith("."))
 
     def rows(self) -> list[Path]:
-        """Return the files of rows that snapshots go on from, whatever versions saved them: they are not to be swept."""
+        """Return the files of rows that snapshots go on from, whatever saved them: they are not to be swept."""
         found: list[Path] = []
         for name in self.names():
             with suppress(*_UNREADABLE), np.load(self._path(name), allow_pickle=False) as arrays:
