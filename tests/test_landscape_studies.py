@@ -327,11 +327,9 @@ def test_starts_that_left_the_study_are_of_their_configuration_alone():
     from fastgd.plan.planner import make_plan
 
     swarm = make_plan(study(starts={"uniform": 5})).units[0]
-    left = swarm.without_starts({swarm.ids[0]: np.arange(10)})
+    left = swarm.without({swarm.ids[0]: np.arange(10)})
     np.testing.assert_array_equal(left.lanes, swarm.lanes[5:])
-    np.testing.assert_array_equal(
-        swarm.without_starts({swarm.ids[1]: np.array([1, 7])}).lanes, [0, 1, 2, 3, 4, 5, 7, 8, 9]
-    )
+    np.testing.assert_array_equal(swarm.without({swarm.ids[1]: np.array([1, 7])}).lanes, [0, 1, 2, 3, 4, 5, 7, 8, 9])
 
 
 def test_a_run_with_nothing_to_do_writes_no_results_again(tmp_path):

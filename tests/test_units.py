@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 import small_studies
+from collected import Collected
 from small_studies import assert_same
 
 import fastgd
@@ -14,7 +15,6 @@ from fastgd.plan.planner import make_plan
 from fastgd.runs import executor, runner
 from fastgd.runs.clock import Clock
 from fastgd.runs.runner import load_data
-from fastgd.runs.sinks import Collected
 from fastgd.runs.unit_run import run_unit
 
 

@@ -14,7 +14,6 @@ from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
 from fastgd.optimizers.coasting import EVERY_STEP
 from fastgd.plan.methods import numbers_of, variant_of
 from fastgd.plan.workload import NOTHING_BESIDE, Workload
-from fastgd.store.contents import Contents
 from fastgd.study.config import Record, Schedule, Stop
 from fastgd.study.sub_tables import Search
 
@@ -123,6 +122,11 @@ class CohortUnit:
         return self.spec.kernel.name
 
     @property
+    def kernels(self) -> str:
+        """What is compiled for it, in words."""
+        return f"{self.spec.rule.optimizer.name}, {self.kernel}, {self.dtype}"
+
+    @property
     def all_seeds(self) -> list[int]:
         """The seeds of its trials, each once."""
         return list(dict.fromkeys(itertools.chain(*self.seeds)))
@@ -222,11 +226,7 @@ class CohortUnit:
         ids, seeds = [self.ids[lane] for lane in lanes], [self.seeds[lane] for lane in lanes]
         return replace(self, spec=spec, which=self.which[keep], configurations=names, ids=ids, seeds=seeds)
 
-    def without(self, stored: Contents) -> "CohortUnit | None":
-        """Return what is left of it beside the trials that are stored, and did not run out of time."""
-        return self.without_trials(stored.trial_ids() - stored.trial_ids("timeout"))
-
-    def without_trials(self, done: Collection[str]) -> "CohortUnit | None":
+    def without(self, done: Collection[str]) -> "CohortUnit | None":
         """Return what is left of it beside some trials; None: nothing."""
         keep = np.array([any(trial not in done for trial in trials) for trials in self.ids], bool)
         if not keep.any():

@@ -19,7 +19,7 @@ from fastgd.engine.linear.model import LinearModel
 from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
 from fastgd.engine.shapes import Kernel, choose_kernel, point_kernel
 from fastgd.plan.cohort import MOST_COHORT_BYTES, CohortUnit
-from fastgd.plan.ids import cohort_ids, repeated
+from fastgd.plan.ids import cohort_ids, first_seen
 from fastgd.plan.methods import Method, grid_of, methods_of
 from fastgd.plan.recording import checkpoints_of, saved_after
 from fastgd.plan.sparsity import MASKED, sparse_column, with_untouched
@@ -64,7 +64,8 @@ def cohorts_of(study: Study, data: Sequence[Data]) -> list[CohortUnit]:
             for batch_size in [n] if method.baseline else _batch_sizes(study, label, n):
                 for seeds in _seed_groups(study, batch_size == n and not method.rule.optimizer.drawn):
                     cohort = _cohort(study, index, rows, label, method, lanes, batch_size, seeds)
-                    cohort = replace(cohort.select(_first_seen(cohort, seen)), scale=scale)
+                    new = first_seen([trials[0] for trials in cohort.ids], index, label, seen)
+                    cohort = replace(cohort.select(new), scale=scale)
                     if cohort.lanes:
                         cohorts += _split(cohort)
     return cohorts
@@ -248,17 +249,6 @@ def _has_feedback(schedules: Sequence[Schedule]) -> bool:
     """Whether one of them waits for the validation loss at each epoch's end."""
     drivers = (driver for schedule in schedules for driver in schedule.drivers)
     return any(part.record.feedback for driver in drivers for part in driver.parts)
-
-
-def _first_seen(cohort: CohortUnit, seen: dict[str, int]) -> Array:
-    """Which lanes are new: grids may overlap, and a trial runs once; `seen` are the problems of those before."""
-    keep = np.ones(cohort.lanes, bool)
-    for lane, trials in enumerate(cohort.ids):
-        keep[lane] = trials[0] not in seen
-        if (other := seen.setdefault(trials[0], cohort.problem)) != cohort.problem:
-            raise InputError(repeated(other, cohort.problem, cohort.label))
-        seen.update(dict.fromkeys(trials, cohort.problem))
-    return keep
 
 
 def _split(cohort: CohortUnit) -> Iterator[CohortUnit]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.common.errors import InputError
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.optimizers.coasting import Coast
@@ -236,9 +237,20 @@ def _search_of(search: Any) -> list[Any] | None:
     return None if search is None else [type(search).__name__, search._asdict()]
 
 
-def repeated(first: int, second: int, label: str) -> str:
-    """Say that a problem has trials of another one: under two names they would be two results that are one."""
-    return (
-        f"problem.{second} ({label!r}) repeats trials of problem.{first}: the same data, objective and l2 under "
-        "another name; leave one of them out"
-    )
+def first_seen(names: Sequence[str], problem: int, label: str, seen: dict[str, int]) -> Array:
+    """Return which names are new: grids may overlap, and a trial runs once; `seen`: the problems of those before.
+
+    Raises
+    ------
+    InputError
+        A problem has trials of another one: under two names they would be two results that are one.
+    """
+    new = np.zeros(len(names), bool)
+    for place, name in enumerate(names):  # one by one: a list may hold a number twice, but for its last digits
+        new[place] = name not in seen
+        if (other := seen.setdefault(name, problem)) != problem:
+            raise InputError(
+                f"problem.{problem} ({label!r}) repeats trials of problem.{other}: the same data, objective and l2 "
+                "under another name; leave one of them out"
+            )
+    return new

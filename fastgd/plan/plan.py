@@ -60,7 +60,7 @@ class Plan:
 
     def left(self, stored: Contents) -> "Plan":
         """Return the plan of what a folder does not hold."""
-        left = (unit.without(stored) for unit in self.units)
+        left = (unit.without(stored.done) for unit in self.units)
         return replace(self, units=[unit for unit in left if unit is not None])
 
     def only(self, trial: str) -> "Plan":

@@ -13,7 +13,6 @@ from fastgd.common.errors import InputError
 from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.plan.methods import numbers_of, variant_of
 from fastgd.plan.recording import TAIL_STEPS
-from fastgd.store.contents import Contents
 from fastgd.study.config import LandscapeProblem, Schedule, Stop
 from fastgd.study.sub_tables import Search
 
@@ -97,6 +96,13 @@ class SwarmUnit:
     def kernel(self) -> str:
         """The name of its kernel, in the results."""
         return self.spec.kernel
+
+    @property
+    def kernels(self) -> str:
+        """What is compiled for it, in words."""
+        variant = f" ({self.spec.rule.variant})" if self.spec.rule.variant else ""
+        where = f"{self.spec.landscape.name}, {self.kernel}, {self.spec.dtype}"
+        return f"{self.spec.rule.optimizer.name}{variant} on {where}"
 
     @property
     def all_seeds(self) -> list[int]:
@@ -196,17 +202,13 @@ class SwarmUnit:
         rest = replace(self, lanes=self.lanes[lanes:], part_of=self.whole) if lanes < len(self.lanes) else None
         return self.part(self.lanes[:lanes]), rest
 
-    def without(self, stored: Contents) -> "SwarmUnit | None":
-        """Return what is left of it beside the starts of each configuration that are stored."""
-        return self.without_starts(stored.starts())
-
-    def without_starts(self, stored: Mapping[str, Array]) -> "SwarmUnit | None":
+    def without(self, done: Mapping[str, Array]) -> "SwarmUnit | None":
         """Return what is left of it beside some starts of each configuration; None: nothing."""
-        done = np.zeros((len(self.ids), len(self.starts)), bool)
-        for own, name in zip(done, self.ids, strict=True):
-            starts = stored.get(name, np.arange(0))
+        stored = np.zeros((len(self.ids), len(self.starts)), bool)
+        for own, name in zip(stored, self.ids, strict=True):
+            starts = done.get(name, np.arange(0))
             own[starts[starts < len(own)]] = True  # the study may have had more of them
-        lanes = self.lanes[~done.ravel()[self.lanes]]
+        lanes = self.lanes[~stored.ravel()[self.lanes]]
         return replace(self, lanes=lanes) if len(lanes) else None
 
     def only(self, trial: str) -> "SwarmUnit | None":

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fastgd.common.errors import InputError
 from fastgd.engine.swarm.spec import SwarmSpec
-from fastgd.plan.ids import repeated, swarm_ids
+from fastgd.plan.ids import first_seen, swarm_ids
 from fastgd.plan.methods import Method, grid_of, methods_of
 from fastgd.plan.recording import checkpoints_of, saved_after
 from fastgd.plan.starts import fingerprint, make_starts
@@ -38,20 +38,10 @@ def swarms_of(study: Study) -> list[SwarmUnit]:
             for schedule in method.block.schedules(study.schedule):
                 for seed in study.seed if problem.noise or method.rule.optimizer.drawn else study.seed[:1]:
                     swarm = _swarm(study, index, starts, origin, method, schedule, seed)
-                    new = _first_seen(swarm, seen)
+                    new = first_seen(swarm.ids, index, swarm.label, seen)
                     if new.any():
                         swarms.append(swarm.select(new))
     return _following(study, swarms)
-
-
-def _first_seen(swarm: SwarmUnit, seen: dict[str, int]) -> Array:
-    """Return which configurations are new: grids may overlap; `seen` are the problems of those before."""
-    new = np.zeros(len(swarm.ids), bool)
-    for c, name in enumerate(swarm.ids):  # one by one: a list may hold a number twice, but for its last digits
-        new[c] = name not in seen
-        if (other := seen.setdefault(name, swarm.problem)) != swarm.problem:
-            raise InputError(repeated(other, swarm.problem, swarm.label))
-    return new
 
 
 def _swarm(

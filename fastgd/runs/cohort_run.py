@@ -12,7 +12,7 @@ from fastgd.datasets import Data
 from fastgd.engine.rows.cohort import AnyCohort, Cohort
 from fastgd.engine.rows.guesses import Guesses
 from fastgd.plan.cohort import CohortUnit
-from fastgd.plan.compiled import compiling, note_compiled
+from fastgd.plan.compiled import compiling
 from fastgd.runs.clock import Clock, TimeIsOver
 from fastgd.runs.metrics import Recorder, measures_of
 from fastgd.runs.schedule_values import ScheduleValues
@@ -25,24 +25,20 @@ Array = npt.NDArray[Any]
 MOST_PARAMETERS_AT_ONCE = 1 << 21  # numbers of final parameters that are read and stored together: 16 MB
 
 
-def make_cohort(unit: CohortUnit, data: Data, threads: Threads, schedule: ScheduleValues | None = None) -> AnyCohort:
-    """Return the lanes of a unit at their start."""
+def make_cohort(
+    unit: CohortUnit, X: Any, y: Array, threads: Threads, schedule: ScheduleValues | None = None
+) -> AnyCohort:
+    """Return the lanes of a unit at their start, over rows X (n, d) with targets y (n,)."""
     if unit.baseline:
-        return Guesses(unit.spec, data.X, data.y, threads, unit.steps)
-    return Cohort(unit.spec, data.X, data.y, threads, schedule)
+        return Guesses(unit.spec, X, y, threads, unit.steps)
+    return Cohort(unit.spec, X, y, threads, schedule)
 
 
 def compile_cohort(cohort: AnyCohort, unit: CohortUnit) -> None:
     """Compile what a cohort calls, or load it from the cache; a user's function that does not compile is named."""
     metrics = unit.record.metrics
-    with compiling(unit.spec.rule.optimizer, unit.spec.loss):
+    with compiling(unit.spec.rule.optimizer, unit.spec.loss, method=unit.method):
         cohort.compile("grad_norm" in metrics, measures_of(metrics, unit.spec.loss))
-    note_compiled(unit.method)
-
-
-def kernels_of_cohort(unit: CohortUnit) -> str:
-    """Return the name of what is compiled for a unit."""
-    return f"{unit.spec.rule.optimizer.name}, {unit.kernel}, {unit.dtype}"
 
 
 class CohortRun(UnitWork):
@@ -66,7 +62,7 @@ class CohortRun(UnitWork):
         super().__init__(unit, sink, clock)
         self.unit = unit
         self.schedule = ScheduleValues.of(unit)
-        self.cohort = make_cohort(unit, data, threads, self.schedule)
+        self.cohort = make_cohort(unit, data.X, data.y, threads, self.schedule)
         self.recorder = Recorder(data, unit.spec.loss, unit.record.metrics, unit.record.rows)
         self.records = TrialRecords(unit.lanes)
         self.stopping = Stopping.start(unit.stop, np.full(unit.lanes, np.nan), unit.baseline, unit.scale)
@@ -83,7 +79,7 @@ class CohortRun(UnitWork):
 
     def _train(self) -> None:
         unit = self.unit
-        with self.clock.compiling(kernels_of_cohort(unit)):
+        with self.clock.compiling(unit.kernels):
             compile_cohort(self.cohort, unit)
         self.clock.enter("evaluate")
         self.clock.saved()

@@ -175,7 +175,7 @@ class Executor:
         return name
 
     def _sink(self, writer: PartWriter) -> FolderSink:
-        return FolderSink(self.folder.path, writer, self.finalists, self.snapshots, self.folder.kept)
+        return FolderSink(self.folder, writer, self.finalists, self.snapshots)
 
     def _cut(self, unit: Unit, work: _Work, others: int) -> tuple[Unit, Unit | None]:
         """Return what of a unit runs next, and what is left: of a swarm as many lanes as memory and time have room for.

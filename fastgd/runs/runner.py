@@ -20,7 +20,7 @@ from fastgd.core.threads import Threads
 from fastgd.core.vectors import register_bits
 from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
 from fastgd.engine.machine import cpu_model
-from fastgd.plan.cohort import MOST_COHORT_BYTES, CohortUnit
+from fastgd.plan.cohort import MOST_COHORT_BYTES
 from fastgd.plan.cohorts import labels
 from fastgd.plan.memory import release, within_memory
 from fastgd.plan.memory import require as require_memory
@@ -144,14 +144,9 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
 
 def _missing(plan: Plan, folder: Folder) -> list[Unit]:
     """Return what the folder lacks of each unit: first of that of which it has least, else in turns."""
-    stored, done = folder.starts(), folder.committed() - folder.timed_out()
-    units = in_turns(plan.units, lambda unit: unit.owner)
-    left = [
-        (unit, unit.without_trials(done) if isinstance(unit, CohortUnit) else unit.without_starts(stored))
-        for unit in units
-    ]
-    missing = [(unit, rest) for unit, rest in left if rest is not None]
-    return [rest for unit, rest in sorted(missing, key=lambda pair: -pair[1].count / pair[0].count)]
+    left = [(unit, unit.without(folder.done)) for unit in in_turns(plan.units, lambda unit: unit.owner)]
+    missing = [(rest.count / unit.count, rest) for unit, rest in left if rest is not None]
+    return [rest for _, rest in sorted(missing, key=lambda pair: -pair[0])]
 
 
 def _in_study(plan: Plan) -> tuple[Any, dict[str, dict[str, str]]]:

@@ -13,7 +13,7 @@ from fastgd.engine.swarm.guesses import SwarmGuesses
 from fastgd.engine.swarm.lanes import Lanes
 from fastgd.engine.swarm.reading import Reading
 from fastgd.engine.swarm.swarm import Swarm
-from fastgd.plan.compiled import compiling, note_compiled
+from fastgd.plan.compiled import compiling
 from fastgd.plan.recording import LOSS_EVALUATIONS, TAIL_STEPS
 from fastgd.plan.swarm import SwarmUnit
 from fastgd.runs.clock import Clock, TimeIsOver
@@ -41,15 +41,8 @@ def make_swarm(unit: SwarmUnit, lanes: Array, threads: Threads) -> Lanes:
 
 def compile_swarm(swarm: Lanes, unit: SwarmUnit) -> None:
     """Compile what a swarm calls, or load it from the cache; a user's function that does not compile is named."""
-    with compiling(unit.spec.landscape, unit.spec.rule.optimizer):
+    with compiling(unit.spec.landscape, unit.spec.rule.optimizer, method=unit.method):
         swarm.compile()
-    note_compiled(unit.method)
-
-
-def kernels_of_swarm(unit: SwarmUnit) -> str:
-    """Return the name of what is compiled for a unit."""
-    name = unit.spec.rule.optimizer.name + (f" ({unit.spec.rule.variant})" if unit.spec.rule.variant else "")
-    return f"{name} on {unit.spec.landscape.name}, {unit.kernel}, {unit.spec.dtype}"
 
 
 class SwarmRun(UnitWork):
@@ -79,7 +72,7 @@ class SwarmRun(UnitWork):
     def run(self) -> None:
         """Run it, and hand its trials to the sink."""
         self.clock.enter("evaluate")
-        with self.clock.compiling(kernels_of_swarm(self.unit)):
+        with self.clock.compiling(self.unit.kernels):
             compile_swarm(self.swarm, self.unit)
         self.clock.saved()
         with self.clock.interruption.deferred():

@@ -19,7 +19,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
-from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_json, shortened
@@ -253,10 +252,11 @@ class Contents:
         """Return the trials whose parameters are stored."""
         return set(self.table("parameters", columns=["trial_id"])["trial_id"].to_pylist())
 
-    def starts(self) -> dict[str, NDArray[np.int64]]:
-        """Return the committed starts of each configuration of a study on landscapes."""
+    @cached_property
+    def done(self) -> dict[str, Any]:
+        """The trials that are stored, but for timeouts; on landscapes, the starts of each configuration."""
         if self.columns.coordinates is None:
-            return {}
+            return dict.fromkeys(self.trial_ids() - self.trial_ids("timeout"))
         table = self.table("trials", columns=["trial_id", "start"])
         groups = table.to_pandas().groupby("trial_id", observed=True)["start"]
         return {str(name): np.sort(starts.to_numpy()) for name, starts in groups}

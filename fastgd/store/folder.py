@@ -7,11 +7,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-import numpy as np
 from filelock import Timeout
-from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
 from fastgd.common.system import lock_of
@@ -56,6 +54,8 @@ class Folder:
         The generation of the parts that count.
     kept : set of Path
         Rotated files of parts that go on, which are not swept.
+    done : dict
+        What was stored when the folder was opened: see `Contents.done`.
     """
 
     def __init__(self, path: Path, manifest: Manifest, columns: Columns, held: ExitStack) -> None:
@@ -68,7 +68,7 @@ class Folder:
         self._manifest_is_written = False
         self._committed: set[str] = set()
         self._timed_out: set[str] = set()
-        self._starts: dict[str, NDArray[np.int64]] = {}
+        self.done: dict[str, Any] = {}
         self.generation = self._next_number = 0
 
     @classmethod
@@ -158,7 +158,7 @@ class Folder:
             make_folders(self.path / "trials", self.path / "curves")
             contents.sweep(self.kept)
             self._committed, self._timed_out = contents.trial_ids(), contents.trial_ids("timeout")
-            self._starts = contents.starts()
+            self.done = contents.done
             self.generation, self._next_number = contents.generation, contents.next_number
 
     def __enter__(self) -> Self:
@@ -178,10 +178,6 @@ class Folder:
     def timed_out(self) -> set[str]:
         """Return the ids of those that ran out of time: they may be committed again."""
         return set(self._timed_out)
-
-    def starts(self) -> dict[str, NDArray[np.int64]]:
-        """Return the starts of each configuration whose results are stored, of a study on landscapes."""
-        return dict(self._starts)
 
     def writer(self, *, in_thread: bool = False, parameters_only: bool = False) -> PartWriter:
         """Return a writer for the next part; see `PartWriter`."""
