@@ -57,29 +57,26 @@ class SwarmRun(UnitWork):
     """
 
     def __init__(self, unit: SwarmUnit, sink: Sink, clock: Clock, threads: Threads) -> None:
-        super().__init__(unit, sink, clock)
         self.unit, self.threads = unit, threads
         self.swarm = make_swarm(unit, unit.lanes, threads)
+        super().__init__(unit, self.swarm, unit.ids, sink, clock)
         self.rates = ScheduleValues.of(unit).rate
         self.which, start = unit.places(unit.lanes)
         self.names = {"trial_id": Names(unit.ids, self.which), "start": unit.number_of(start)}
         self.best = np.full(len(unit.lanes), np.inf)
         self.first: Reading | None = None
         self.tail: list[Reading] = []
-        self.done = -1  # the last step at which lanes were read
-        self._recorded = set(unit.checkpoints.tolist())
+        self._checkpoints = set(unit.checkpoints.tolist())
 
     def run(self) -> None:
         """Run it, and hand its trials to the sink."""
         self.clock.enter("evaluate")
         with self.clock.compiling(self.unit.kernels):
             compile_swarm(self.swarm, self.unit)
-        self.clock.saved()
         with self.clock.interruption.deferred():
-            if saved := self.sink.saved(self.unit.name, self.unit.ids):
-                self._restore(saved)
+            self.go_on()
             try:
-                for step in [step for step in self._stops() if step > self.done]:
+                for step in [step for step in self._stops() if step > self.recorded]:
                     self._go_to(step)
             except TimeIsOver:
                 self.save()
@@ -101,7 +98,7 @@ class SwarmRun(UnitWork):
         """Return the steps at which lanes are recorded, or read to be judged in the end."""
         steps = self.unit.steps
         tail = (step for ago in TAIL_STEPS if (step := steps - ago) >= 0)
-        return sorted({*self.unit.checkpoints.tolist(), *tail, steps})
+        return sorted({*self._checkpoints, *tail, steps})
 
     def _go_to(self, step: int) -> None:
         self.clock.enter("train")
@@ -109,13 +106,13 @@ class SwarmRun(UnitWork):
         self.clock.enter("evaluate")
         reading = self.swarm.read()
         self.first = reading if step == 0 else self.first
-        if step in self._recorded:
+        if step in self._checkpoints:
             self.best = np.fmin(self.best, reading.loss)
             with self.clock.stage("store"):
                 self.sink.append("curves", self.names | self._curve_rows(reading), len(self.which))
         if self.unit.steps - step in (*TAIL_STEPS, 0):
             self.tail.append(reading)
-        self.done = step
+        self.recorded = step
 
     def _judge(self, first: Reading) -> Outcomes:
         unit, known = self.unit, KnownLandscape.of(self.unit.landscape)
@@ -178,33 +175,22 @@ class SwarmRun(UnitWork):
     # --- saved states -------------------------------------------------------------------------------------------------
 
     @property
-    def t(self) -> int:
-        """Steps taken."""
-        return self.swarm.t
-
-    @property
     def alive(self) -> int:
         """The number of lanes."""
         return len(self.which)
 
-    def state(self) -> dict[str, Any] | None:
-        """Return what is to be saved; None: the start is not read yet."""
-        if self.first is None:
-            return None
-        readings = [self.first, *self.tail]
-        own = {"done": np.array(self.done), "best": self.best, "readings": np.array(len(readings))}
+    def own_state(self) -> dict[str, Any]:
+        """Return what is saved beside the engine's state."""
+        readings = [reading for reading in (self.first, *self.tail) if reading is not None]
+        own = {"done": np.array(self.recorded), "best": self.best, "readings": np.array(len(readings))}
         for at, reading in enumerate(readings):
             own |= prefixed(f"reading.{at}", vars(reading))
-        return own | prefixed("engine", self.swarm.capture())
+        return own
 
-    def _restore(self, state: dict[str, Array]) -> None:
-        """Go on from a saved state."""
-        self.done, self.best = int(state["done"]), state["best"]
+    def restore(self, state: dict[str, Array]) -> None:
+        """Take over a saved state."""
+        self.recorded, self.best = int(state["done"]), state["best"]
         self.first, *self.tail = (Reading(**below(f"reading.{at}", state)) for at in range(int(state["readings"])))
-        self.swarm.restore(below("engine", state))
-        self.add_seconds(state)
-        with self.clock.stage("store"):
-            self.sink.carry(self.unit.ids, self.done)
 
 
 def _coordinates(prefix: str, positions: Array) -> dict[str, Array]:
