@@ -1,6 +1,6 @@
-"""What has been compiled is noted beside the kernels, by method; where a user's functions do not compile, one message.
+"""Notes beside the kernels which methods have been compiled, so that a plan can tell what is still to be compiled.
 
-By the notes a plan can tell what is still to be compiled.
+Where a user's functions do not compile, one message says why.
 """
 
 import hashlib

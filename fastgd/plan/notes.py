@@ -73,30 +73,21 @@ def _subsample_note(cohort: CohortUnit) -> str:
     )
 
 
-def evaluation_notes(cost: Cost) -> list[str]:
-    """Return what a study over data could do with less of, where evaluation outweighs training."""
-    if cost.evaluation <= max(cost.training, LEAST_NOTED_SECONDS):
+def cost_notes(cost: Cost, *, on_landscapes: bool) -> list[str]:
+    """Return what a study could do with less of, where what is found out about trials outweighs their training."""
+    spent = cost.evaluation + cost.storing * on_landscapes
+    if spent <= max(cost.training, LEAST_NOTED_SECONDS):
         return []
+    times = f"{spent / cost.training:.2g} times" if spent < 100 * cost.training else "more than 100 times"
+    if on_landscapes:
+        return [
+            f"recording is expected to take {times} as long as the steps; fewer checkpoints (record.every), "
+            "trajectories (record.trajectories) or starts cost less"
+        ]
     return [
-        f"evaluation is expected to take {_times(cost.evaluation, cost.training)} as long as training; fewer "
-        "checkpoints (record.every), fewer metrics, or a subsample of the rows between the first checkpoint and the "
-        "last (record.rows) cost less"
+        f"evaluation is expected to take {times} as long as training; fewer checkpoints (record.every), fewer metrics, "
+        "or a subsample of the rows between the first checkpoint and the last (record.rows) cost less"
     ]
-
-
-def recording_notes(cost: Cost) -> list[str]:
-    """Return what a study on landscapes could do with less of, where recording outweighs its steps."""
-    recording = cost.evaluation + cost.storing
-    if recording <= max(cost.training, LEAST_NOTED_SECONDS):
-        return []
-    return [
-        f"recording is expected to take {_times(recording, cost.training)} as long as the steps; fewer checkpoints "
-        "(record.every), trajectories (record.trajectories) or starts cost less"
-    ]
-
-
-def _times(one: float, other: float) -> str:
-    return f"{one / other:.2g} times" if one < 100 * other else "more than 100 times"
 
 
 def in_short(notes: Sequence[str]) -> tuple[str, ...]:

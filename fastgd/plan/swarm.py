@@ -142,6 +142,18 @@ class SwarmUnit:
         return numbers_of(self.spec.rule, self.hyper, self.search)
 
     @property
+    def columns(self) -> dict[str, str | float]:
+        """What is the same for all its trials, by the columns of the results."""
+        return {
+            "problem": self.label,
+            "optimizer": self.spec.rule.optimizer.name,
+            "variant": self.variant,
+            "schedule": self.schedule.label,
+            **{f"schedule.{key}": value for key, value in self.schedule.numbers.items()},
+            "seed": self.seed,
+        }
+
+    @property
     def method(self) -> str:
         """What decides which kernels it calls."""
         spec = self.spec
@@ -242,13 +254,8 @@ class SwarmUnit:
             {
                 "trial_id": self.ids,
                 "configuration": self.configurations,
-                "problem": self.label,
-                "optimizer": self.spec.rule.optimizer.name,
-                "variant": self.variant,
+                **self.columns,
                 **self.numbers,
-                "schedule": self.schedule.label,
-                **{f"schedule.{key}": value for key, value in self.schedule.numbers.items()},
-                "seed": self.seed,
                 "starts": np.bincount(self.lanes // len(self.starts), minlength=len(self.ids)),
             }
         )

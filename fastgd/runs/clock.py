@@ -139,8 +139,8 @@ class Clock:
     def check(self, step: int, alive: int) -> None:
         """Report how far a unit is; TimeIsOver where it has to end here.
 
-        It ends at the end of a step, unless that is long in coming: between kernel calls of one step the state is that
-        of the step before, but for what is counted meanwhile.
+        A unit ends between two steps, where its state can be saved. A step of several kernel calls may take long:
+        after `STEP_GRACE_SECONDS` the unit ends within it, with the state of the step before.
         """
         self.poll(step, alive)
         ends, self._step = step != self._step, step

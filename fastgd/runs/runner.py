@@ -39,7 +39,7 @@ from fastgd.runs.reporting.reports import OnEvent, reported
 from fastgd.store.files import writing
 from fastgd.store.folder import Folder, refuse_foreign
 from fastgd.store.manifest import Manifest
-from fastgd.store.schema import COORDINATES
+from fastgd.store.schema import COORDINATES, Columns
 from fastgd.store.snapshots import Snapshots
 from fastgd.study.config import Problem, Study, require_study
 
@@ -257,15 +257,18 @@ def _open(
         notes = (*notes, f"cohorts of at most {MOST_COHORT_BYTES:,} bytes")
     metrics = [] if study.landscapes else columns_of(study.record.metrics)
     dimensions = [problem.dimension for problem in study.landscapes]
+    columns = Columns(
+        hyper=tuple(name for unit in plan.units for name in unit.numbers),
+        schedule=tuple(str(name) for name in plan.table if str(name).startswith("schedule.")),
+        metrics=(*metrics, *(LOSS_EVALUATIONS for unit in plan.units if unit.search)),
+        coordinates=min(COORDINATES, max(dimensions)) if dimensions else None,
+        slots=tuple(name for unit in plan.units if study.landscapes for name in unit.spec.rule.slot_names),
+    )
     return Folder.open(
         options.path,
         manifest=_manifest(study, fingerprints, notes, threads),
         study_toml=study.to_toml(),
-        hyper=[name for unit in plan.units for name in unit.numbers],
-        schedule_params=[str(name) for name in plan.table if str(name).startswith("schedule.")],
-        metrics=[*metrics, *(LOSS_EVALUATIONS for unit in plan.units if unit.search)],
-        coordinates=min(COORDINATES, max(dimensions)) if dimensions else None,
-        slots=[name for unit in plan.units if study.landscapes for name in unit.spec.rule.slot_names],
+        columns=columns,
         fresh=options.fresh,
         allow_mixed=options.allow_mixed,
         keep=lambda _: snapshots.rows(),

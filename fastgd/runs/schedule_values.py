@@ -156,10 +156,6 @@ class ScheduleValues:
                 values[:, driver.row] = driver.values(step)[:, 0]
         return values
 
-    def each_step(self, first: int, steps: int) -> Array:
-        """Return the values (steps, m) of a lane whose rate is 1, of each step."""
-        return self.reference(first, steps, per_step=True)
-
     def state(self) -> dict[str, Array]:
         """Return what is to be saved of the schedules with feedback, each (G,)."""
         judged = [part.state for driver in self._drivers for part in driver.judged]

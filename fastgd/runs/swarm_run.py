@@ -36,7 +36,7 @@ def make_swarm(unit: SwarmUnit, lanes: Array, threads: Threads) -> Lanes:
     lanes_of = (unit.spec, unit.hyper[used], which, unit.starts[start], keys, threads)
     if unit.spec.rule.optimizer.baseline:
         return SwarmGuesses(*lanes_of, unit.steps)
-    return Swarm(*lanes_of, ScheduleValues.of(unit).each_step if unit.spec.scheduled else None)
+    return Swarm(*lanes_of, partial(ScheduleValues.of(unit).reference, per_step=True) if unit.spec.scheduled else None)
 
 
 def compile_swarm(swarm: Lanes, unit: SwarmUnit) -> None:
@@ -145,14 +145,10 @@ class SwarmRun(UnitWork):
     def _trial_rows(self, outcomes: Outcomes, first: Reading, end: Reading) -> dict[str, Any]:
         unit, spec = self.unit, self.unit.spec
         own = {
-            "problem": unit.label,
+            **unit.columns,
             "landscape": spec.landscape.name,
             "d": spec.d,
             "noise": spec.noise,
-            "optimizer": spec.rule.optimizer.name,
-            "variant": unit.variant,
-            "schedule": unit.schedule.label,
-            "seed": unit.seed,
             "dtype": spec.dtype,
             "kernel": unit.kernel,
             "in_study": True,
@@ -160,7 +156,6 @@ class SwarmRun(UnitWork):
             "cohort_lanes": unit.whole[1],
         }
         numbers = {name: np.ma.masked_invalid(values[self.which]) for name, values in unit.numbers.items()}
-        schedule = {f"schedule.{key}": value for key, value in unit.schedule.numbers.items()}
         found = {
             "status": outcomes.status,
             "reason": outcomes.reason,
@@ -170,7 +165,7 @@ class SwarmRun(UnitWork):
             "final_grad_norm": end.grad_norm,
         }
         points = _coordinates("start_", first.positions) | _coordinates("end_", end.positions)
-        return own | numbers | schedule | found | points
+        return own | numbers | found | points
 
     # --- saved states -------------------------------------------------------------------------------------------------
 

@@ -92,7 +92,8 @@ class UnitWork:
     def check(self) -> None:
         """Report, save the state when that is due, and end where the time is over; called while lanes are trained.
 
-        A step may be under way: only where the step has just changed is the state that after a step.
+        A step of several kernel calls may be half done here. The state is that of whole steps where the number of
+        steps has just changed, so it is saved only then.
         """
         ends, self._checked = self._lanes.t != self._checked, self._lanes.t
         if ends and self.clock.snapshot_due:

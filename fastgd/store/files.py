@@ -38,12 +38,19 @@ def create(path: Path) -> BinaryIO:
     return path.open("x+b")
 
 
-def write_text(target: Path, text: str) -> None:
-    """Replace a text file by a new version, durably."""
+@contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """Write a file that takes the place of another, durably, when all of it is written."""
     with writing(target), create(temporary(target)) as file:
-        file.write(text.encode())
+        yield file
         _close(file)
         _take_name(target)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Replace a text file by a new version."""
+    with replacing(target) as file:
+        file.write(text.encode())
 
 
 def remove(paths: Iterable[Path]) -> None:

@@ -78,11 +78,7 @@ class Folder:
         *,
         manifest: Manifest,
         study_toml: str,
-        hyper: Sequence[str],
-        schedule_params: Sequence[str] = (),
-        metrics: Sequence[str] = (),
-        coordinates: int | None = None,
-        slots: Sequence[str] = (),
+        columns: Columns,
         fresh: bool = False,
         allow_mixed: bool = False,
         keep: Callable[[Path], Iterable[Path]] = lambda _: (),
@@ -99,12 +95,8 @@ class Folder:
             The study, its data and this machine.
         study_toml : str
             The normalised study file.
-        hyper, schedule_params, metrics : sequence of str
-            The numeric hyper-parameters, numbers of the schedules and metrics of the study.
-        coordinates : int, optional
-            Of a study on landscapes: how many coordinates have columns.
-        slots : sequence of str
-            Of such a study: what its rules keep for each coordinate.
+        columns : Columns
+            Those that the study asks for.
         fresh : bool
             Move the results that stand there aside, to `<path>.<UTC time>`, and start anew.
         allow_mixed : bool
@@ -133,9 +125,7 @@ class Folder:
                 manifest = replace(manifest, folder=uuid.uuid4().hex)
             contents = Contents.read(path)
             contents.require_single()
-            own = Columns(tuple(hyper), tuple(schedule_params), tuple(metrics), coordinates, tuple(slots))
-            columns = contents.columns | own
-            folder = cls(path, manifest, columns, stack.pop_all())
+            folder = cls(path, manifest, contents.columns | columns, stack.pop_all())
         try:
             folder.kept.update(keep(path))
             folder._prepare(previous, study_toml, contents)

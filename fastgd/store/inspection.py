@@ -172,7 +172,8 @@ class Inspection:
         for path, record in self.files.attached["trajectories"]:
             self._check_trajectories(path, record, lost)
         for path, record in self.files.attached["parameters"]:
-            self._check_parameters(path, record)
+            placed = self._placed(path, record, ["trial_id"])
+            self._stored_parameters += [places for _, places, is_bad in placed if not is_bad]
         for kind, record in self.files.missing:
             if kind == "trajectories":  # which trials had some is not known
                 lost |= (self.trials["record"] == record).to_numpy()
@@ -187,14 +188,12 @@ class Inspection:
             if path is None:
                 curves.skip()
                 continue
-            for group, table in enumerate(readable_groups(path, names)):
+            for table, places, is_bad in self._placed(path, record, names):
                 if table is None:
                     curves.skip()
                     continue
-                places = self._places_in(path, record, table)
                 steps, places = table["step"].to_numpy()[places >= 0], places[places >= 0]
-                if group in self.bad_groups.get(path, ()):
-                    lost[places] = True
+                lost[places] |= is_bad
                 twice = curves.follow(places, steps)
                 if len(twice):
                     lost[twice] = True
@@ -208,21 +207,18 @@ class Inspection:
 
     def _check_trajectories(self, path: Path, record: int, lost: NDArray[np.bool_]) -> None:
         """Mark the trials that have lost rows of a trajectories file; all of its record where they are not known."""
-        for group, table in enumerate(readable_groups(path, ["trial_id", "start"])):
+        for table, places, is_bad in self._placed(path, record, ["trial_id", "start"]):
             if table is None:
                 lost |= (self.trials["record"] == record).to_numpy()
-                continue
-            places = self._places_in(path, record, table)
-            if group in self.bad_groups.get(path, ()):
-                lost[places[places >= 0]] = True
+            lost[places[places >= 0]] |= is_bad
 
-    def _check_parameters(self, path: Path, record: int) -> None:
-        """Note of which trials a parameters file holds good rows."""
-        for group, table in enumerate(readable_groups(path, ["trial_id"])):
-            if table is not None:
-                places = self._places_in(path, record, table)
-                if group not in self.bad_groups.get(path, ()):
-                    self._stored_parameters.append(places)
+    def _placed(
+        self, path: Path, record: int, names: list[str]
+    ) -> Iterator[tuple[pa.Table | None, NDArray[np.int64], bool]]:
+        """Yield the row groups of a file: the table, or None; the place of each row's trial; whether it is bad."""
+        for group, table in enumerate(readable_groups(path, names)):
+            places = np.zeros(0, np.int64) if table is None else self._places_in(path, record, table)
+            yield table, places, group in self.bad_groups.get(path, ())
 
     def _places_in(self, path: Path, record: int, table: pa.Table) -> NDArray[np.int64]:
         """Return the place of each row's trial; rows of trials that no record names (-1) are reported.

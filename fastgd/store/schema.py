@@ -48,8 +48,8 @@ _AFTER_SCHEDULE_OF_SWARM = _typed(
 _CURVES_OF_SWARM = _typed("trial_id start step loss grad_norm param_norm lr", _NAME, ["trial_id"])
 # Each step of chosen trials has a row for each coordinate, with the state before the step; one more is after the last.
 _TRAJECTORIES = _typed("trial_id start step loss lr coordinate x gradient effective_lr", _NAME, ["trial_id"])
+# Names that no hyper-parameter may have: those of other columns, and of columns that rankings and pictures add.
 _TAKEN = {"schedule", *_BEFORE_HYPER, *_AFTER_SCHEDULE, *_BEFORE_HYPER_OF_SWARM, *_AFTER_SCHEDULE_OF_SWARM}
-# Columns that rankings and pictures add.
 _LOSSES = {name for name in _AFTER_SCHEDULE if name.startswith(("final_", "best_"))}
 _TAKEN |= {"rank", "seeds", "starts", "diverged", "timeout", "target_epochs", "method"}
 _TAKEN |= {"end", "rates", "value", "settings", "trial_ids", "run"}

@@ -7,7 +7,6 @@ saved is none: the unit starts anew.
 """
 
 import json
-import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 from fastgd.store.checked_reading import refuse_damaged
 from fastgd.store.contents import rotated_path
-from fastgd.store.files import create, fsync_folder, make_folders, remove, temporary, writing
+from fastgd.store.files import make_folders, remove, replacing, writing
 
 Array = npt.NDArray[Any]
 FOLDER = "snapshots"
@@ -68,12 +67,8 @@ class Snapshots:
         about = json.dumps({"about": self._about, "rows": names})
         with writing(target):
             make_folders(target.parent)
-            with create(temporary(target)) as file:
-                np.savez(file, allow_pickle=False, **{_ABOUT: np.array(about)}, **state)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary(target), target)
-            fsync_folder(target.parent)
+        with replacing(target) as file:
+            np.savez(file, allow_pickle=False, **{_ABOUT: np.array(about)}, **state)
         self.taken.add(name)
 
     def load(self, name: str) -> Snapshot | None:
