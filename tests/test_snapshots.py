@@ -214,12 +214,12 @@ def test_a_repair_keeps_what_was_saved(tmp_path, whole, resumed):
 def test_a_repair_keeps_what_was_cut_short_as_far_as_its_rows_are_good(tmp_path, whole, resumed, monkeypatch, damaged):
     with monkeypatch.context() as patch:
         patch.setattr("fastgd.runs.clock.time", Hurry(200))
-        found = snapshot_studies.run("tiles", tmp_path, max_seconds=1800.0)
+        found = snapshot_studies.run("single", tmp_path, max_seconds=1800.0)
     assert (found.trials["status"] == "timeout").any()
     (stored,) = tmp_path.glob(damaged) if damaged == "study.toml" else (tmp_path / damaged).glob("*.parquet")
     flip(stored)
     assert fastgd.verify(tmp_path, repair=True).repaired
-    assert_same(snapshot_studies.run("tiles", tmp_path), whole("tiles"))
+    assert_same(snapshot_studies.run("single", tmp_path), whole("single"))
     assert bool(resumed) == (damaged == "study.toml"), "it starts anew where the rows before are lost"
     assert fastgd.verify(tmp_path).ok
 
@@ -244,7 +244,7 @@ def test_a_damaged_snapshot_is_none(tmp_path, whole, resumed):
 def test_a_snapshot_whose_rows_are_damaged_is_none(tmp_path, whole):
     saved_state(tmp_path)
     for rows in (tmp_path / "tiles/curves").glob(".*.parquet"):
-        flip(rows)
+        rows.write_bytes(rows.read_bytes()[:-20])
     assert_same(snapshot_studies.run("tiles", tmp_path / "tiles"), whole("tiles"))
     assert fastgd.verify(tmp_path / "tiles").ok
 
