@@ -103,7 +103,7 @@ class CohortUnit:
 
     @property
     def owner(self) -> Hashable:
-        """Whose turn it is: units of one optimizer on one problem come one after another."""
+        """Who takes a turn with it: units of different problems and optimizers run alternately."""
         return self.problem, self.spec.rule.optimizer.name
 
     @property
@@ -148,7 +148,7 @@ class CohortUnit:
 
     @property
     def padding(self) -> int:
-        """The lanes that are computed and used for nothing; of a baseline, points fill them."""
+        """The lanes of its tiles that hold no trial; a baseline fills them with further points."""
         return 0 if self.baseline else self.spec.kernel.padding(self.lanes)
 
     @property

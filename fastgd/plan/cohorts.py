@@ -30,8 +30,8 @@ from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 
 Array = npt.NDArray[Any]
 
-LEAST_BYTES_PER_PARAMETER = 64  # of one in the smallest tile, and of what is known of its column
-MOST_LANES_PER_COHORT = 4096  # what an interruption can lose
+LEAST_BYTES_PER_PARAMETER = 64  # in the smallest tile, with what is kept of its feature
+MOST_LANES_PER_COHORT = 4096  # a cohort is committed as a whole: an interruption loses no more than these
 MOST_MULTIPLY_ADDS_PER_STEP = 4e9  # over all lanes: a kernel call takes a whole step, and must stay short
 
 

@@ -133,7 +133,7 @@ class Pace(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Seconds of a multiply-add of one lane, and of a byte that is read in order, of each of `threads`."""
+    """How fast each of `threads` is: the seconds of a multiply-add of one lane, and of a byte that is read in order."""
 
     operation: float
     byte: float
@@ -172,7 +172,7 @@ class _Rows:
         return self.kernel.lanes == 1
 
     def _of_lane(self, multiply_adds: float, operations: float) -> float:
-        """Seconds of a row and lane: products at what rows reach of the peak, and what a loss takes."""
+        """Return a row's seconds for one lane: its products, at the share of the peak that rows reach, and its loss."""
         narrow = 1.0 if self.single else NARROW_TILE_FACTOR[min(8, max(1, self.kernel.lanes * self.itemsize // 32))]
         return narrow * (self.speed.operation * multiply_adds / ROWS_SHARE_OF_PEAK + operations)
 
@@ -250,7 +250,7 @@ def _update(unit: CohortUnit, rows: _Rows) -> float:
 
 def _evaluation(unit: CohortUnit, rows: _Rows) -> float:
     work, checkpoints, unmoved = unit.workload, len(unit.checkpoints), 0.0
-    if unit.baseline:  # what was measured of the best point holds until there is a better one: the n-th is, once in n
+    if unit.baseline:  # measured only when a better point is found: the n-th one is, once in n
         moves = min(checkpoints, 1 + ceil(unit.lanes * log(1 + unit.steps)))
         checkpoints, unmoved = moves, (checkpoints - moves) * SECONDS_PER_UNMOVED_CHECKPOINT
     exact = min(checkpoints, 2)
@@ -265,7 +265,7 @@ def _evaluation(unit: CohortUnit, rows: _Rows) -> float:
 
 
 def _tiled(rows: _Rows) -> _Rows:
-    """The rows with the tiles that sum a gradient's norm, in two parts: single lanes go into the smallest one."""
+    """Return the rows with the tiles that sum a gradient's norm, in two parts; single lanes take the smallest tile."""
     lanes = 32 // rows.itemsize if rows.single else rows.kernel.lanes
     kernel = Kernel(lanes, parts=2, sparse=rows.kernel.sparse)
     return _Rows(kernel, rows.lanes, rows.features, rows.entries, rows.itemsize, rows.loss, rows.speed)

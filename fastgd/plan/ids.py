@@ -26,7 +26,7 @@ Array = npt.NDArray[Any]
 
 ID_VERSION = 2  # of what is hashed: it changes with the schema of the results, and then all names do
 SIGNIFICANT_DIGITS = 12  # to which numbers are told apart
-WHOLE_NUMBERS_BELOW = 2**53  # this, every whole number is one of float64
+WHOLE_NUMBERS_BELOW = 2**53  # this, float64 has every whole number
 
 
 def canonical(value: Any) -> Any:
@@ -54,14 +54,14 @@ def _rounded(value: float) -> float | int | str:
 
 
 def digest(*values: Any) -> Any:
-    """Return the hash of a value, or of a list of several, to which more can be added; texts are as `written`."""
+    """Return the hash of a value, or of a list of several values; more bytes can be added to it."""
     texts = [value if isinstance(value, Written) else written(value) for value in values]
     text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     return hashlib.blake2b(f"[{ID_VERSION}, {text}]".encode(), digest_size=10)
 
 
 class Written(str):
-    """What is hashed of a value, written once for many hashes."""
+    """The text that is hashed of a value: it is written once for many hashes."""
 
 
 def written(value: Any) -> Written:
@@ -75,7 +75,7 @@ def written(value: Any) -> Written:
 
 @lru_cache(4)
 def _written_once(numbers: bytes, dtype: np.dtype[Any]) -> Written:
-    """Return the same of whole numbers that many values share: those of a million checkpoints take a while."""
+    """Return the text of whole numbers that many values share: to write a million checkpoints takes a while."""
     return Written(json.dumps(np.frombuffer(numbers, dtype).tolist()))
 
 

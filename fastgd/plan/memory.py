@@ -136,7 +136,7 @@ def require(threads: int | None = None) -> None:
 
 @contextmanager
 def within_memory(path: Path) -> Iterator[None]:
-    """Report as the user's to mend that the memory, or the threads, that a run asks for are not to be had."""
+    """Turn the errors of a run that gets no memory, or no threads, into one that says what its user can do."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -192,7 +192,7 @@ def _pieces(unit: CohortUnit, room: float) -> list[CohortUnit]:
 
 
 def end_of(units: Sequence[CohortUnit | SwarmUnit]) -> float:
-    """Return what the end of a study takes, when no unit is there any more: the ranking, and what is stored late."""
+    """Return the bytes that a study takes when all units have ended: for the ranking, and for what is stored late."""
     trials = sum(unit.count for unit in units)
     swarms = [unit for unit in units if isinstance(unit, SwarmUnit)]
     if swarms:
@@ -219,7 +219,7 @@ def _saving(unit: CohortUnit) -> float:
 
 
 def _orders(unit: CohortUnit) -> float:
-    """The order of the rows, of the training and of the held-out ones as they stand, and a subsample of them."""
+    """The orders in which training and held-out rows are visited, and a subsample of the training rows."""
     orders = 4.0 * (unit.n * (1 + unit.spec.shuffled) + unit.workload.held_out)
     if unit.sampled == unit.n:
         return orders
@@ -228,7 +228,7 @@ def _orders(unit: CohortUnit) -> float:
 
 
 def _measuring(unit: CohortUnit) -> float:
-    """What checkpoints and estimators make of all parameters."""
+    """What checkpoints and estimators compute from all parameters, and hold meanwhile."""
     parameters, spec = unit.spec.parameters(unit.d), unit.spec
     column, lanes = 8.0 * parameters, unit.lanes + unit.padding
     found = 2 * column * spec.kernel.lanes  # squares of a tile

@@ -18,7 +18,7 @@ EFFECTIVE_RATES = "effective_lr"  # a metric of several columns
 RATE_CLASSES = ("rare", "medium", "frequent")  # of features
 RATE_QUANTILES = {"q10": 0.1, "q50": 0.5, "q90": 0.9}
 RATE_COLUMNS = tuple(f"{EFFECTIVE_RATES}.{name}.{quantile}" for name in RATE_CLASSES for quantile in RATE_QUANTILES)
-MOST_RATES_AT_ONCE = 1 << 22  # effective rates that are computed together, which bounds the memory beside the state's
+MOST_RATES_AT_ONCE = 1 << 22  # effective rates that are computed together: more would take more memory
 
 
 def columns_of(metrics: Sequence[str]) -> list[str]:

@@ -121,7 +121,7 @@ class SwarmUnit:
 
     @property
     def owner(self) -> Hashable:
-        """Whose turn it is: units of one optimizer on one problem come one after another."""
+        """Who takes a turn with it: units of different problems and optimizers run alternately."""
         return self.problem, self.spec.rule.optimizer.name
 
     @property
@@ -169,7 +169,7 @@ class SwarmUnit:
 
     @property
     def padding(self) -> int:
-        """The lanes that are computed and used for nothing."""
+        """The lanes of its groups that hold no trial."""
         return -len(self.lanes) % self.spec.width
 
     @property
@@ -181,7 +181,7 @@ class SwarmUnit:
 
     @property
     def _places(self) -> float:
-        """How many places in groups a lane takes: a configuration has groups of its own, if it fills one."""
+        """How many places in groups a lane takes: a configuration that fills one has its own, the last in part."""
         starts, width = len(self.starts), self.spec.width
         return -(-starts // width) * width / starts if starts >= width else 1.0
 

@@ -74,7 +74,7 @@ def workload(study: Study, data: Data, batch_size: int, feedback: bool) -> Workl
 
 
 def _touched(data: Data, batch_size: int) -> float:
-    """Return how many features the entries of a batch have, on average; many features are as frequent as each other."""
+    """Return how many features occur in a batch, on average; features of the same frequency are counted together."""
     n = len(data.y)
     features = np.bincount(np.rint(data.frequencies * n).astype(np.int64))
     rows = np.flatnonzero(features)

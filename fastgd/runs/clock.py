@@ -108,11 +108,11 @@ class Clock:
 
     @property
     def reason(self) -> str:
-        """Why trials end that are on their way when the time is over."""
+        """What is said of trials that the deadline ends."""
         return f"max_seconds = {self.limit:g} was over"
 
     def saved(self) -> None:
-        """Begin to wait for the next snapshot: one was taken, or a unit begins."""
+        """Count `snapshot_seconds` from here on: a snapshot was taken, or a unit begins."""
         self._saved = time.perf_counter()
 
     @property

@@ -83,7 +83,7 @@ class Executor:
         self.finalists, self.trials, self.snapshots = Finalists(), trials, snapshots
         self._parameters_only = self._stored = False
         self._flops = self._finished = self._computed = 0.0
-        self._done_before = 0.0  # of the work that is finished, what earlier runs did
+        self._done_before = 0.0  # operations of the finished units that earlier runs did
         clock.announce = lambda kernels: emit(Compiling(kernels))
 
     def run(self, units: Sequence[Unit], data: Sequence[Data], *, parameters_only: bool = False) -> None:

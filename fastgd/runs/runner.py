@@ -1,4 +1,4 @@
-"""Runs a study: loads its data, plans, opens the results' folder, and hands what is missing there to the execution."""
+"""Runs a study: loads its data, plans, opens the results' folder, and hands what is missing there to the executor."""
 
 import hashlib
 import importlib.metadata
@@ -143,7 +143,7 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
 
 
 def _missing(plan: Plan, folder: Folder) -> list[Unit]:
-    """Return what the folder lacks of each unit: first of that of which it has least, else in turns."""
+    """Return what the folder lacks of each unit: what it has least of comes first, else optimizers take turns."""
     left = [(unit, unit.without(folder.done)) for unit in in_turns(plan.units, lambda unit: unit.owner)]
     missing = [(rest.count / unit.count, rest) for unit, rest in left if rest is not None]
     return [rest for _, rest in sorted(missing, key=lambda pair: -pair[0])]

@@ -135,9 +135,9 @@ class Folder:
         return folder
 
     def _prepare(self, previous: Manifest | None, study_toml: str, contents: Contents) -> None:
-        """Write what says what the folder is, and sweep."""
+        """Write the manifest and the study file, and delete what an interrupted run left."""
         with self.clock, writing(self.path):
-            if previous and not previous.folder:  # an earlier version's: from here on its files name it
+            if previous and not previous.folder:  # an earlier version wrote it: its files name the folder from here on
                 previous = replace(previous, folder=uuid.uuid4().hex)
                 previous.write(self.path)
                 self.manifest = replace(self.manifest, folder=previous.folder)
@@ -194,7 +194,7 @@ class Folder:
             self._write_manifest()
 
     def _drop(self, trial_ids: set[str]) -> None:
-        """Make room for what takes the place of some trials' results: they stand until it is about to be committed."""
+        """Drop the results of trials that ran out of time: others are about to be committed in their place."""
         drop(Contents.read(self.path), self.columns, trial_ids, self.manifest.footer())
         self.generation = Contents.read(self.path).generation
         self._timed_out -= trial_ids
@@ -272,7 +272,7 @@ def lock(path: Path, stack: ExitStack) -> None:
 
 
 def _move_aside(path: Path, stack: ExitStack) -> None:
-    lock(path, stack)  # kept: the folder goes away under whoever is about to lock it
+    lock(path, stack)  # and keep the lock: nobody is to write to the folder under its old name
     path.rename(path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"))
     fsync_folder(path.parent)
 

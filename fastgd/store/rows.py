@@ -113,7 +113,7 @@ class RowBuffer:
 
 
 class _Dictionary:
-    """The names of a dictionary's column that came so far, in the order in which they came."""
+    """The distinct names of a dictionary column so far, in the order in which they first came."""
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}

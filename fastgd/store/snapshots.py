@@ -22,7 +22,7 @@ from fastgd.store.files import make_folders, remove, replacing, writing
 
 Array = npt.NDArray[Any]
 FOLDER = "snapshots"
-_ABOUT = "about"  # the member that tells what the others are of
+_ABOUT = "about"  # the array that names versions and files of rows
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 
 
