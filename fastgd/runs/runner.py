@@ -36,6 +36,7 @@ from fastgd.runs.executor import Executor
 from fastgd.runs.final_parameters import store_parameters
 from fastgd.runs.reporting.events import Finished, Loading, Planned, Warning_
 from fastgd.runs.reporting.reports import OnEvent, reported
+from fastgd.store.contents import Contents
 from fastgd.store.files import writing
 from fastgd.store.folder import Folder, refuse_foreign
 from fastgd.store.manifest import Manifest
@@ -144,7 +145,8 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
 
 def _missing(plan: Plan, folder: Folder) -> list[Unit]:
     """Return what the folder lacks of each unit: what it has least of comes first, else optimizers take turns."""
-    left = [(unit, unit.without(folder.done)) for unit in in_turns(plan.units, lambda unit: unit.owner)]
+    done = Contents.read(folder.path).done
+    left = [(unit, unit.without(done)) for unit in in_turns(plan.units, lambda unit: unit.owner)]
     missing = [(rest.count / unit.count, rest) for unit, rest in left if rest is not None]
     return [rest for _, rest in sorted(missing, key=lambda pair: -pair[0])]
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from filelock import Timeout
 
@@ -54,8 +54,6 @@ class Folder:
         The generation of the parts that count.
     kept : set of Path
         Rotated files of parts that go on, which are not swept.
-    done : dict
-        What was stored when the folder was opened: see `Contents.done`.
     """
 
     def __init__(self, path: Path, manifest: Manifest, columns: Columns, held: ExitStack) -> None:
@@ -68,7 +66,6 @@ class Folder:
         self._manifest_is_written = False
         self._committed: set[str] = set()
         self._timed_out: set[str] = set()
-        self.done: dict[str, Any] = {}
         self.generation = self._next_number = 0
 
     @classmethod
@@ -148,7 +145,6 @@ class Folder:
             make_folders(self.path / "trials", self.path / "curves")
             contents.sweep(self.kept)
             self._committed, self._timed_out = contents.trial_ids(), contents.trial_ids("timeout")
-            self.done = contents.done
             self.generation, self._next_number = contents.generation, contents.next_number
 
     def __enter__(self) -> Self:
