@@ -49,6 +49,7 @@ STUDIES = {
         problem=[{"loss": loss, "validation": 0.1, "name": loss} for loss in ("logistic", "hinge", "squared_hinge")],
     ),
     "wide tiles": lambda: over_data(2_000, 20_000, {"adam": rates(64)}),
+    "saved": lambda: over_data(2_000, 20_000, {"adam": rates(64)}, snapshot_seconds=1e-3),
     "lanes that end": lambda: over_data(2_000, 20_000, {"adam": {"lr": {"log": [1e-4, 1e60], "num": 64}}}, steps=60),
     "average": lambda: over_data(2_000, 20_000, {"adam": {**RATES, "averaging": {"kind": "ema"}}}),
     "large batches": lambda: over_data(100_000, 1_000, {"adam": RATES}, batch_size="full"),

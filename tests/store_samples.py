@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fastgd.store import Folder, Manifest
+from fastgd.store import Columns, Folder, Manifest
 
 # Per optimizer: the rate at which it is fastest, its speed there, and further hyper-parameters.
 OPTIMIZERS = {
@@ -56,9 +56,7 @@ def open_folder(
         path,
         manifest=manifest(**options),
         study_toml=study_toml,
-        hyper=hyper,
-        schedule_params=schedule_params,
-        metrics=metrics,
+        columns=Columns(tuple(hyper), tuple(schedule_params), tuple(metrics)),
         **ours,
     )
 

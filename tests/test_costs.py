@@ -257,7 +257,7 @@ def test_a_note_where_evaluation_outweighs_training(monkeypatch):
     assert not any("evaluation" in note for note in plan_of(**often).summary().notes), (
         "of a study of milliseconds it matters not"
     )
-    monkeypatch.setattr(notes, "NOTED_SECONDS", 0.0)
+    monkeypatch.setattr(notes, "LEAST_NOTED_SECONDS", 0.0)
     assert any(
         "evaluation is expected to take" in note and "record.rows" in note for note in plan_of(**often).summary().notes
     )

@@ -211,7 +211,7 @@ def test_kernels_and_groups_of_lanes_agree(kernel, dtype, monkeypatch):
         by_numpy("rmsprop", {"alpha": 0.99, "eps": 1e-8, "eps_inside": False, **lanes[2]})
     ).items():
         assert whole[column][1] == pytest.approx(expected, rel=1e-9 if dtype == "float64" else 1e-3)
-    monkeypatch.setattr("fastgd.runs.effective_rates.MOST_RATES", 2 * (D + 1))
+    monkeypatch.setattr("fastgd.runs.effective_rates.MOST_RATES_AT_ONCE", 2 * (D + 1))
     for column, values in measured(cohort).items():
         np.testing.assert_array_equal(values, whole[column])
 

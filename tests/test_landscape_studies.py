@@ -136,7 +136,7 @@ def test_a_second_run_has_nothing_to_do_and_more_starts_run_alone(tmp_path):
 
 
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastgd.plan.swarm.MOST_LANES", 100)
+    monkeypatch.setattr("fastgd.plan.swarm.MOST_LANES_AT_ONCE", 100)
     monkeypatch.setattr("fastgd.runs.executor.COMMIT_ROWS", 1)
     calls = []
 
@@ -327,11 +327,9 @@ def test_starts_that_left_the_study_are_of_their_configuration_alone():
     from fastgd.plan.planner import make_plan
 
     swarm = make_plan(study(starts={"uniform": 5})).units[0]
-    left = swarm.without_starts({swarm.ids[0]: np.arange(10)})
+    left = swarm.without({swarm.ids[0]: np.arange(10)})
     np.testing.assert_array_equal(left.lanes, swarm.lanes[5:])
-    np.testing.assert_array_equal(
-        swarm.without_starts({swarm.ids[1]: np.array([1, 7])}).lanes, [0, 1, 2, 3, 4, 5, 7, 8, 9]
-    )
+    np.testing.assert_array_equal(swarm.without({swarm.ids[1]: np.array([1, 7])}).lanes, [0, 1, 2, 3, 4, 5, 7, 8, 9])
 
 
 def test_a_run_with_nothing_to_do_writes_no_results_again(tmp_path):
@@ -353,8 +351,8 @@ def test_outcomes_do_not_depend_on_what_is_recorded(tmp_path):
 
 def test_parts_are_small_where_there_are_many_coordinates():
     from fastgd.plan.planner import make_plan
-    from fastgd.plan.swarm import MEMORY_BUDGET
+    from fastgd.plan.swarm import MOST_LANE_BYTES_AT_ONCE
 
     wide = study(problem={"landscape": "rosenbrock", "dimension": 1000}, starts={"uniform": 100_000})
     for swarm in make_plan(wide).units:
-        assert swarm.lanes_at_once * swarm.bytes_a_lane <= MEMORY_BUDGET
+        assert swarm.lanes_at_once * swarm.bytes_a_lane <= MOST_LANE_BYTES_AT_ONCE

@@ -29,11 +29,11 @@ LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the p
 NOISE = 1.02
 
 
-TAKEN = ["rows", "wide tiles", "all parameters", "sparse, exact", "few steps"]
+TAKEN = ["rows", "wide tiles", "saved", "all parameters", "sparse, exact", "few steps"]
 
 
 @LINUX
-@pytest.mark.parametrize("name", spread(TAKEN, ["rows", "sparse, exact"]))
+@pytest.mark.parametrize("name", spread(TAKEN, ["rows", "saved", "sparse, exact"]))
 def test_a_plan_is_what_a_process_takes(name):
     command = [sys.executable, "-m", "benchmarks.memory", name, "--one"]
     for _ in range(2):  # the first one compiles

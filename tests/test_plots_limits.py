@@ -35,7 +35,7 @@ from fastgd.plots.studies.effective_rates import _scale as scale_rates
 from fastgd.plots.studies.range_test import _mark_beyond, _scale
 from fastgd.plots.studies.sensitivity import _mark_beyond as mark_sensitivity
 from fastgd.plots.style import looks
-from fastgd.runs.effective_rates import FREQUENT, RARE
+from fastgd.runs.effective_rates import LEAST_FREQUENT_SHARE, MOST_RARE_SHARE
 from fastgd.search.rate_sweeps import RateSweep
 from fastgd.store.surface_files import Surface, SurfaceInfo
 
@@ -452,9 +452,9 @@ def test_medians_are_of_what_there_was(counts, words):
 
 def test_classes_of_features_are_named_after_their_bounds():
     words = {name: text for name, (_, _, text) in _CLASSES.items()}
-    assert f"under {100 * RARE:g} %" in words["rare"]
-    assert f"{100 * RARE:g} % to {100 * FREQUENT:g} %" in words["medium"]
-    assert f"over {100 * FREQUENT:g} %" in words["frequent"]
+    assert f"under {100 * MOST_RARE_SHARE:g} %" in words["rare"]
+    assert f"{100 * MOST_RARE_SHARE:g} % to {100 * LEAST_FREQUENT_SHARE:g} %" in words["medium"]
+    assert f"over {100 * LEAST_FREQUENT_SHARE:g} %" in words["frequent"]
 
 
 def test_a_key_says_nothing_that_a_search_does_not_have(tmp_path):

@@ -289,7 +289,7 @@ def test_threads_and_memory_change_no_bits(tmp_path, grid, monkeypatch):
     expected = run(tmp_path / "two", **GRIDS[grid])
     assert_same(run(tmp_path / "one", threads=1, **GRIDS[grid]), expected)
     assert_same(run(tmp_path / "three", threads=3, **GRIDS[grid]), expected)
-    monkeypatch.setattr(the_cohorts, "COHORT_BUDGET", 1)
+    monkeypatch.setattr(the_cohorts, "MOST_COHORT_BYTES", 1)
     log = Log()
     assert_same(run(tmp_path / "split", log=log, **GRIDS[grid]), expected)
     assert max(log.computed) <= 4 < max(expected.trials["cohort_lanes"])

@@ -12,7 +12,7 @@ from small_studies import run
 import fastgd
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine.swarm.reading import Reading
-from fastgd.plan.recording import TAIL
+from fastgd.plan.recording import TAIL_STEPS
 from fastgd.plan.workload import loss_scale
 from fastgd.problems import LOSSES, Loss
 from fastgd.runs.outcomes import KnownLandscape, judge
@@ -111,7 +111,7 @@ def readings(rate, start, steps=300):
         for _ in range(steps + 1):
             path.append(w)
             w = w - rate * CURVATURE * w
-    return path[0], [path[steps - ago] for ago in (*TAIL, 0)]
+    return path[0], [path[steps - ago] for ago in (*TAIL_STEPS, 0)]
 
 
 def outcome(rate, start, unit, offset, minimum):
@@ -173,14 +173,14 @@ def test_minima_that_differ_by_rounding_are_all_the_lowest(lowest, scale):
         values = np.array([lowest, lowest + max(differ, 0.0)])
         landscape = KnownLandscape(SIZE, np.array([[-1.0, 0.0], [1.0, 0.0]]), values, 1e-30, lowest, scale)
         rest = Reading(np.array([[1.0], [0.0]]), np.array([lowest + differ]), np.array([0.0]))
-        found = judge(landscape, rest, [rest] * (len(TAIL) + 1), np.zeros(1, int), 300, 1e3)
+        found = judge(landscape, rest, [rest] * (len(TAIL_STEPS) + 1), np.zeros(1, int), 300, 1e3)
         assert found.status.names[found.status.codes[0]] == expected
 
 
 def test_who_is_below_all_known_minima_has_not_converged():
     landscape = KnownLandscape(SIZE, np.zeros((1, 2)), np.array([7.0]), 1e-6, 0.0, 10.0)
     rest = Reading(np.array([[1.0], [1.0]]), np.array([2.0]), np.array([0.0]))
-    found = judge(landscape, rest, [rest] * (len(TAIL) + 1), np.zeros(1, int), 300, 1e3)
+    found = judge(landscape, rest, [rest] * (len(TAIL_STEPS) + 1), np.zeros(1, int), 300, 1e3)
     assert found.status.names[found.status.codes[0]] == "trapped"
 
 

@@ -64,8 +64,8 @@ def resumed(monkeypatch):
     seen = []
     load = FolderSink.saved
 
-    def saved(self, name):
-        state = load(self, name)
+    def saved(self, name, trial_ids):
+        state = load(self, name, trial_ids)
         if state is not None:
             seen.append(int(state["engine.t"]))
         return state
@@ -187,6 +187,43 @@ def test_progress_counts_what_this_run_does():
     assert event.rate == pytest.approx(unit.samples(unit.steps) / 4 / 10.0)
 
 
+# --- repair -----------------------------------------------------------------------------------------------------------
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 8
+    file.write_bytes(content)
+
+
+def test_a_repair_keeps_what_was_saved(tmp_path, whole, resumed):
+    """Rows of what is on its way stand under hidden names, which no commit record names."""
+    path = tmp_path / "tiles"
+    snapshot_studies.run("tiles", path, seed=0)
+    saved_state(tmp_path)
+    (stored,) = (path / "curves").glob("[!.]*.parquet")
+    flip(stored)
+    kept = files_of(path / "snapshots")
+    assert fastgd.verify(path, repair=True).repaired
+    assert files_of(path / "snapshots") == kept
+    assert_same(snapshot_studies.run("tiles", path), whole("tiles"))
+    assert resumed
+
+
+@pytest.mark.parametrize("damaged", ["study.toml", "curves"])
+def test_a_repair_keeps_what_was_cut_short_as_far_as_its_rows_are_good(tmp_path, whole, resumed, monkeypatch, damaged):
+    with monkeypatch.context() as patch:
+        patch.setattr("fastgd.runs.clock.time", Hurry(200))
+        found = snapshot_studies.run("single", tmp_path, max_seconds=1800.0)
+    assert (found.trials["status"] == "timeout").any()
+    (stored,) = tmp_path.glob(damaged) if damaged == "study.toml" else (tmp_path / damaged).glob("*.parquet")
+    flip(stored)
+    assert fastgd.verify(tmp_path, repair=True).repaired
+    assert_same(snapshot_studies.run("single", tmp_path), whole("single"))
+    assert bool(resumed) == (damaged == "study.toml"), "it starts anew where the rows before are lost"
+    assert fastgd.verify(tmp_path).ok
+
+
 # --- what is no snapshot ----------------------------------------------------------------------------------------------
 
 
@@ -198,12 +235,18 @@ def saved_state(path, case="tiles"):
 
 def test_a_damaged_snapshot_is_none(tmp_path, whole, resumed):
     file = saved_state(tmp_path)
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 8
-    file.write_bytes(content)
+    flip(file)
     assert_same(snapshot_studies.run("tiles", tmp_path / "tiles"), whole("tiles"))
     assert 0 not in resumed
     assert not file.exists()
+
+
+def test_a_snapshot_whose_rows_are_damaged_is_none(tmp_path, whole):
+    saved_state(tmp_path)
+    for rows in (tmp_path / "tiles/curves").glob(".*.parquet"):
+        rows.write_bytes(rows.read_bytes()[:-20])
+    assert_same(snapshot_studies.run("tiles", tmp_path / "tiles"), whole("tiles"))
+    assert fastgd.verify(tmp_path / "tiles").ok
 
 
 def test_a_snapshot_of_other_kernels_is_none(tmp_path, whole, resumed, monkeypatch):

@@ -188,13 +188,13 @@ def test_a_plan_that_needs_more_memory_is_cut_and_narrowed(monkeypatch):
     study = study_of(optimizer={"name": "adam", "lr": {"log": [1e-4, 1], "num": 64}}, batch_size=1)
     whole = planned(study)
     assert len(whole.units) == 1
-    monkeypatch.setattr(planning, "COHORT_BUDGET", int(whole.units[0].bytes * 0.6))
+    monkeypatch.setattr(planning, "MOST_COHORT_BYTES", int(whole.units[0].bytes * 0.6))
     cut = planned(study)
     assert len(cut.units) == 2
-    assert max(cohort.bytes for cohort in cut.units) <= planning.COHORT_BUDGET
+    assert max(cohort.bytes for cohort in cut.units) <= planning.MOST_COHORT_BYTES
     assert set(cut.table["kernel"]) == set(whole.table["kernel"])
     narrow = whole.units[0].bytes // whole.units[0].spec.kernel.tiles(64) // 2
-    monkeypatch.setattr(planning, "COHORT_BUDGET", narrow)
+    monkeypatch.setattr(planning, "MOST_COHORT_BYTES", narrow)
     assert planned(study).units[0].spec.kernel.lanes < whole.units[0].spec.kernel.lanes
 
 
@@ -210,7 +210,7 @@ def test_the_window_stays_within_memory_for_grids_over_betas():
     for cohort in (shared, own):
         numbers = len(cohort.spec.untouched.entries) * (1 if cohort.spec.untouched.shared else cohort.spec.kernel.lanes)
         assert 8 * cohort.spec.window * 2 * numbers <= WINDOW_BYTES
-        assert cohort.bytes <= planning.COHORT_BUDGET
+        assert cohort.bytes <= planning.MOST_COHORT_BYTES
     assert window_steps(own.spec.untouched, own.spec, 10**5, 10.0, 8) < window_steps(
         shared.spec.untouched, shared.spec, 10**5, 10.0, 8
     )

@@ -41,7 +41,7 @@ def test_a_union_of_columns_keeps_the_order_and_adds():
 def test_a_hyper_parameter_with_the_name_of_a_column_is_refused(tmp_path):
     with pytest.raises(InputError, match="'seed' has the name of a column"):
         open_folder(tmp_path / "r", hyper=["lr", "seed"])
-    assert files(tmp_path) == ["r/.lock"]
+    assert files(tmp_path) == []
 
 
 def test_results_read_back_through_plain_pandas(tmp_path):
@@ -170,7 +170,7 @@ def test_a_trial_is_committed_once(tmp_path):
 @pytest.mark.parametrize("finished", [True, False], ids=["compacted", "in parts"])
 def test_trials_that_ran_out_of_time_are_replaced(tmp_path, monkeypatch, finished):
     """All at once: until the new results are committed, the old ones stand."""
-    monkeypatch.setattr("fastgd.store.compaction.FILE_BYTES", 1)  # every file is large
+    monkeypatch.setattr("fastgd.store.compaction.MOST_FILE_BYTES", 1)  # every file is large
     with open_folder(tmp_path) as folder:
         kept = commit(folder, trials(2, "a"), parameters=True)
         late = commit(folder, trials(3, "b", status="timeout"), checkpoints=2, parameters=True)
@@ -284,7 +284,7 @@ def test_cohorts_after_a_compaction_of_the_same_session_count_too(tmp_path):
 
 
 def test_large_files_are_left_alone_by_compaction(tmp_path, monkeypatch):
-    monkeypatch.setattr(compaction, "FILE_BYTES", 20_000)
+    monkeypatch.setattr(compaction, "MOST_FILE_BYTES", 20_000)
     ids = [f"t{i:05d}" for i in range(1500)]
     with open_folder(tmp_path) as folder:
         commit(folder, trials(1500, trial_id=ids), checkpoints=2)
@@ -324,8 +324,8 @@ def test_the_manifest_tells_the_run(tmp_path):
 
 
 def test_parameters_come_in_row_groups_of_bounded_size(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastgd.store.writer._VALUES_AT_ONCE", 1 << 13)
-    monkeypatch.setattr("fastgd.store.files._ROW_GROUP_BYTES", 1 << 18)
+    monkeypatch.setattr("fastgd.store.writer._MOST_VALUES_AT_ONCE", 1 << 13)
+    monkeypatch.setattr("fastgd.store.files.ROW_GROUP_BYTES", 1 << 18)
     W = np.random.default_rng(0).normal(size=(40, 5000))
     ids = [f"t{i:05d}" for i in range(40)]
     with open_folder(tmp_path) as folder, folder.writer() as cohort:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_samples import block, files, manifest, open_folder, read, trials
 
-from fastgd.store import Contents, Folder, Manifest
+from fastgd.store import Columns, Contents, Folder, Manifest
 from fastgd.store.files import temporary
 from fastgd.store.writer import Names
 
@@ -23,9 +23,7 @@ def open_swarms(path, **options):
         path,
         manifest=manifest(),
         study_toml='name = "sample"\n',
-        hyper=["lr"],
-        coordinates=2,
-        slots=["velocity"],
+        columns=Columns(("lr",), coordinates=2, slots=("velocity",)),
         **options,
     )
 
@@ -50,8 +48,8 @@ def trials_of(rows: int) -> dict:
 def blocks_are_large_from(rows: int):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fastgd.store.writer.LARGE_BLOCK_ROWS", rows)
-        patch.setattr("fastgd.store.files.ROW_GROUP", 7)
-        patch.setattr("fastgd.store.rows.ROW_GROUP", 7)
+        patch.setattr("fastgd.store.files.ROW_GROUP_ROWS", 7)
+        patch.setattr("fastgd.store.rows.ROW_GROUP_ROWS", 7)
         yield
 
 

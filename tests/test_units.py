@@ -7,15 +7,17 @@ import random
 import numpy as np
 import pytest
 import small_studies
+from collected import Collected
 from small_studies import assert_same
 
 import fastgd
+from fastgd.plan import compiled
 from fastgd.plan.planner import make_plan
 from fastgd.runs import executor, runner
 from fastgd.runs.clock import Clock
 from fastgd.runs.runner import load_data
-from fastgd.runs.sinks import Collected
 from fastgd.runs.unit_run import run_unit
+from fastgd.runs.warmup import compile_units
 
 
 def work(unit, data):
@@ -85,7 +87,7 @@ LANDSCAPES = {
 
 
 def test_parts_of_swarms_run_in_other_processes(tmp_path, elsewhere, monkeypatch):
-    monkeypatch.setattr("fastgd.plan.swarm.MOST_LANES", 32)
+    monkeypatch.setattr("fastgd.plan.swarm.MOST_LANES_AT_ONCE", 32)
     study = fastgd.Study(**LANDSCAPES)
     found = fastgd.run(study, tmp_path / "elsewhere", progress=False)
     assert len(elsewhere) > 4
@@ -115,3 +117,13 @@ def test_a_cohort_weighs_what_its_lanes_do():
     (unit,) = make_plan(study, load_data(study, small_studies.rows(), lambda _: None)).units
     assert len(pickle.dumps(unit)) < 60_000
     assert pickle.loads(pickle.dumps(unit)).table().equals(unit.table())
+
+
+def test_the_kernels_of_a_plan_are_compiled_ahead(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled.cache, "CACHE", tmp_path)  # of the notes alone
+    monkeypatch.setattr(compiled, "_compiled", set())
+    study, names = small_studies.study_of(**DATA), []
+    plan = make_plan(study, load_data(study, small_studies.rows(), lambda _: None))
+    assert compile_units(plan, names.append) == len(plan.methods) == len(names)
+    assert any(name.startswith("random_search, ") for name in names)
+    assert plan.summary().to_compile == 0

@@ -32,7 +32,7 @@ LEGACY = Path(__file__).parent / "data" / "schema_1"
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
     """Forty trials in two finished parts, in row groups of thirty rows."""
-    monkeypatch.setattr(store_files, "ROW_GROUP", 30)
+    monkeypatch.setattr(store_files, "ROW_GROUP_ROWS", 30)
     write(tmp_path / "r")
     return tmp_path / "r"
 

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 
 from fastgd.cli.consoles import table
 from fastgd.common.numbers import amount, count
-from fastgd.plan.summary import PlanSummary, UnitSummary
+from fastgd.plan.plan import PlanSummary, UnitSummary
 
 TEXTS = ("problem", "optimizer", "kernel")
 

@@ -14,12 +14,11 @@ from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
 from fastgd.optimizers.coasting import EVERY_STEP
 from fastgd.plan.methods import numbers_of, variant_of
 from fastgd.plan.workload import NOTHING_BESIDE, Workload
-from fastgd.store.contents import Contents
 from fastgd.study.config import Record, Schedule, Stop
 from fastgd.study.sub_tables import Search
 
 Array = npt.NDArray[Any]
-COHORT_BUDGET = 2 << 30  # bytes of a cohort's lanes: one that needs more is split, which changes no bits
+MOST_COHORT_BYTES = 2 << 30  # of its lanes: a cohort that needs more is split, which changes no bits
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,8 @@ class CohortUnit:
         What the study says of recording and of ending.
     scale : float
         The loss's own scale on these data: see `fastgd.plan.workload.loss_scale`.
+    saved_after : float
+        Seconds of a run after which its state is saved for the first time, to go on from.
     """
 
     problem: int
@@ -88,6 +89,7 @@ class CohortUnit:
     record: Record = field(default_factory=Record)
     stop: Stop = field(default_factory=Stop)
     scale: float = 1.0
+    saved_after: float = np.inf
 
     @property
     def kind(self) -> str:
@@ -101,7 +103,7 @@ class CohortUnit:
 
     @property
     def owner(self) -> Hashable:
-        """Whose turn it is: units of one optimizer on one problem come one after another."""
+        """Who takes a turn with it: units of different problems and optimizers run alternately."""
         return self.problem, self.spec.rule.optimizer.name
 
     @property
@@ -118,6 +120,11 @@ class CohortUnit:
     def kernel(self) -> str:
         """The name of its kernel, in the results."""
         return self.spec.kernel.name
+
+    @property
+    def kernels(self) -> str:
+        """What is compiled for it, in words."""
+        return f"{self.spec.rule.optimizer.name}, {self.kernel}, {self.dtype}"
 
     @property
     def all_seeds(self) -> list[int]:
@@ -141,7 +148,7 @@ class CohortUnit:
 
     @property
     def padding(self) -> int:
-        """The lanes that are computed and used for nothing; of a baseline, points fill them."""
+        """The lanes of its tiles that hold no trial; a baseline fills them with further points."""
         return 0 if self.baseline else self.spec.kernel.padding(self.lanes)
 
     @property
@@ -219,11 +226,7 @@ class CohortUnit:
         ids, seeds = [self.ids[lane] for lane in lanes], [self.seeds[lane] for lane in lanes]
         return replace(self, spec=spec, which=self.which[keep], configurations=names, ids=ids, seeds=seeds)
 
-    def without(self, stored: Contents) -> "CohortUnit | None":
-        """Return what is left of it beside the trials that are stored, and did not run out of time."""
-        return self.without_trials(stored.trial_ids() - stored.trial_ids("timeout"))
-
-    def without_trials(self, done: Collection[str]) -> "CohortUnit | None":
+    def without(self, done: Collection[str]) -> "CohortUnit | None":
         """Return what is left of it beside some trials; None: nothing."""
         keep = np.array([any(trial not in done for trial in trials) for trials in self.ids], bool)
         if not keep.any():

@@ -18,10 +18,10 @@ from fastgd.engine.arrays import PARTIAL_SUM_ROWS
 from fastgd.engine.linear.model import LinearModel
 from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
 from fastgd.engine.shapes import Kernel, choose_kernel, point_kernel
-from fastgd.plan.cohort import COHORT_BUDGET, CohortUnit
-from fastgd.plan.ids import cohort_ids, repeated
+from fastgd.plan.cohort import MOST_COHORT_BYTES, CohortUnit
+from fastgd.plan.ids import cohort_ids, first_seen
 from fastgd.plan.methods import Method, grid_of, methods_of
-from fastgd.plan.recording import checkpoints_of
+from fastgd.plan.recording import checkpoints_of, saved_after
 from fastgd.plan.sparsity import MASKED, sparse_column, with_untouched
 from fastgd.plan.workload import entries_of, loss_scale, workload
 from fastgd.problems import find_loss
@@ -30,9 +30,9 @@ from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 
 Array = npt.NDArray[Any]
 
-PARAMETER = 64  # bytes, at least, of a parameter in the smallest tile, and of what is known of its column
-MOST_LANES = 4096  # of a cohort: what an interruption can lose
-MOST_WORK = 4e9  # multiply-adds of a step over all lanes: a kernel call takes a whole one, and must stay short
+LEAST_BYTES_PER_PARAMETER = 64  # in the smallest tile, with what is kept of its feature
+MOST_LANES_PER_COHORT = 4096  # a cohort is committed as a whole: an interruption loses no more than these
+MOST_MULTIPLY_ADDS_PER_STEP = 4e9  # over all lanes: a kernel call takes a whole step, and must stay short
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def cohorts_of(study: Study, data: Sequence[Data]) -> list[CohortUnit]:
             for batch_size in [n] if method.baseline else _batch_sizes(study, label, n):
                 for seeds in _seed_groups(study, batch_size == n and not method.rule.optimizer.drawn):
                     cohort = _cohort(study, index, rows, label, method, lanes, batch_size, seeds)
-                    cohort = replace(cohort.select(_first_seen(cohort, seen)), scale=scale)
+                    new = first_seen([trials[0] for trials in cohort.ids], index, label, seen)
+                    cohort = replace(cohort.select(new), scale=scale)
                     if cohort.lanes:
                         cohorts += _split(cohort)
     return cohorts
@@ -125,7 +126,8 @@ def _check_parameters(study: Study, problem: Problem, data: Data, label: str) ->
     """Refuse a start and a surface that do not have the number of a problem's parameters."""
     start, d = _start(study), data.X.shape[1]
     count = d + problem.intercept
-    check_memory(PARAMETER * count, f"{label}: the parameters of a few trials, {count:,} each,", "float64")
+    needed = LEAST_BYTES_PER_PARAMETER * count
+    check_memory(needed, f"{label}: the parameters of a few trials, {count:,} each,", "float64")
     features = f"{d:,} feature{'s' * (d > 1)}" + (", and the intercept comes last" if problem.intercept else "")
     if isinstance(start, tuple) and len(start) != count:
         raise InputError(f"init.point has {len(start):,} numbers, and {label!r} needs {count:,}: {features}")
@@ -220,6 +222,7 @@ def _cohort(
         columns={"dataset": data.dataset, "loss": problem.loss},
         record=study.record,
         stop=study.stop,
+        saved_after=saved_after(study),
     )
 
 
@@ -237,7 +240,7 @@ def _fitting(spec: CohortSpec, problem: Problem, data: Data, schedules: Sequence
     while True:
         whole = with_untouched(spec, problem, data, schedules)
         lanes = spec.kernel.lanes
-        if lanes <= 32 // itemsize or cohort_bytes(whole, n, d, lanes, itemsize) <= COHORT_BUDGET:
+        if lanes <= 32 // itemsize or cohort_bytes(whole, n, d, lanes, itemsize) <= MOST_COHORT_BYTES:
             return whole
         spec = replace(spec, kernel=replace(spec.kernel, lanes=lanes // 2))
 
@@ -248,24 +251,13 @@ def _has_feedback(schedules: Sequence[Schedule]) -> bool:
     return any(part.record.feedback for driver in drivers for part in driver.parts)
 
 
-def _first_seen(cohort: CohortUnit, seen: dict[str, int]) -> Array:
-    """Which lanes are new: grids may overlap, and a trial runs once; `seen` are the problems of those before."""
-    keep = np.ones(cohort.lanes, bool)
-    for lane, trials in enumerate(cohort.ids):
-        keep[lane] = trials[0] not in seen
-        if (other := seen.setdefault(trials[0], cohort.problem)) != cohort.problem:
-            raise InputError(repeated(other, cohort.problem, cohort.label))
-        seen.update(dict.fromkeys(trials, cohort.problem))
-    return keep
-
-
 def _split(cohort: CohortUnit) -> Iterator[CohortUnit]:
     """Cut a cohort into pieces of whole tiles, within the memory budget and short calls; the kernel stays the same."""
     tile = cohort.spec.kernel.lanes
     each = cohort_bytes(cohort.spec, cohort.n, cohort.d, tile, cohort.itemsize)
     rows = max(PARTIAL_SUM_ROWS, 0 if cohort.spec.kernel.parts else cohort.spec.batch_size)
-    by_work = int(MOST_WORK / (2 * rows * max(1.0, cohort.entries))) // tile
-    tiles = max(1, min(MOST_LANES // tile, COHORT_BUDGET // each, max(2, by_work)))
+    by_work = int(MOST_MULTIPLY_ADDS_PER_STEP / (2 * rows * max(1.0, cohort.entries))) // tile
+    tiles = max(1, min(MOST_LANES_PER_COHORT // tile, MOST_COHORT_BYTES // each, max(2, by_work)))
     for start in range(0, cohort.lanes, tiles * tile):
         keep = np.zeros(cohort.lanes, bool)
         keep[start : start + tiles * tile] = True

@@ -1,6 +1,6 @@
-"""Kernels are compiled one thread at a time, and where a user's functions do not compile, one message says why.
+"""Notes beside the kernels which methods have been compiled, so that a plan can tell what is still to be compiled.
 
-What has been compiled is noted beside the kernels, by method: a plan can tell then what is still to be compiled.
+Where a user's functions do not compile, one message says why.
 """
 
 import hashlib
@@ -11,23 +11,22 @@ from pathlib import Path
 from numba.core.errors import NumbaError
 
 from fastgd.core import cache
-from fastgd.core.compile import compile_lock
 from fastgd.optimizers import Optimizer
 from fastgd.problems import Landscape, Loss
 from fastgd.user_code.checks import refused_by_compiler
 
+_compiled: set[str] = set()  # methods, in this process
+
 
 @contextmanager
-def compiling(*records: Optimizer | Landscape | Loss) -> Iterator[None]:
-    """Hold the cache while kernels are compiled that are made of these."""
+def compiling(*records: Optimizer | Landscape | Loss, method: str = "") -> Iterator[None]:
+    """Compile in this block the kernels of a method, which are made of some records, and note that they are there."""
     try:
-        with compile_lock():
-            yield
+        yield
     except NumbaError as error:
         raise refused_by_compiler(error, *records) or error from error
-
-
-_compiled: set[str] = set()  # in this process
+    if method:
+        note_compiled(method)
 
 
 def note_compiled(method: str) -> None:

@@ -29,38 +29,40 @@ from fastgd.problems import Loss
 
 # --- constants: measured on a Xeon with AVX-512, by the processors' clocks, the least of several --------------------
 
-# Multiply-adds at the peak that an operation on a vector of lanes takes.
-WEIGHTS = {"simple": 1.3, "division": 24.0, "root": 32.0, "function": 60.0}
-PEAK_OF_ROWS = 0.85  # what products of rows and lanes reach of it
-NARROW = {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}  # what a lane costs more in a tile of so many half registers (engine.shapes)
-SLOT = 5.0  # multiply-adds that reading and writing a parameter or a slot takes
-NOISE: Operations = Operations({"simple": 12, "root": 1, "function": 2})  # a normal number
-MEASURE: Operations = Operations({"simple": 6})  # accuracy or r2, of margins that are there
-COASTING = {False: 65.0, True: 350.0}  # multiply-adds of a parameter that catches up: linear, or with a series
-SINGLE_READS = 1.5  # how often one lane's kernel reads a row
-SPARSE_BANDWIDTH = 1.4  # of looking up parameters, against that of long arrays
-TOUCHES = {"train": 3, "evaluate": 1}  # reads and writes of a lane's parameter for an entry
-ENTRY = {"train": 8e-9, "evaluate": 3.5e-9}  # seconds of an entry and tile, beside
-ROW_OF_SINGLE = 25e-9  # seconds of a row in one lane's kernel
-STEP_OF_TILE = {False: 1e-6, True: 0.1e-6}  # seconds of a step and tile, by whether rows are sparse
-CALL = 0.2e-3  # seconds of a call of kernels, which ends with an epoch, at a checkpoint and with a large batch
-CHECKPOINT = 1.2e-3  # seconds of a cohort's checkpoint, and of its gradient's norm, beside the sums
-UNMOVED = 0.15e-3  # seconds of a checkpoint at which nothing has moved since the one before
-LINE_EVALUATIONS = 12  # of a line search in each step
-RATE_OF_FEATURE = 50e-9  # seconds of a feature and lane of the metric effective_lr
+# Operations on a vector of lanes, in multiply-adds at the machine's peak.
+MULTIPLY_ADDS_PER_OPERATION = {"simple": 1.3, "division": 24.0, "root": 32.0, "function": 60.0}
+MULTIPLY_ADDS_PER_SLOT = 5.0  # of reading and writing a parameter or a slot
+MULTIPLY_ADDS_PER_CATCH_UP = {False: 65.0, True: 350.0}  # of a parameter that coasted: linear, or with a series
+NOISE_OPERATIONS: Operations = Operations({"simple": 12, "root": 1, "function": 2})  # of a normal number
+MEASURE_OPERATIONS: Operations = Operations({"simple": 6})  # of accuracy or r2, where the margins are there
+# Rows and tiles.
+ROWS_SHARE_OF_PEAK = 0.85  # what products of rows and lanes reach
+NARROW_TILE_FACTOR = {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}  # of a lane, by half registers of its tile (engine.shapes)
+SINGLE_LANE_READS_PER_ROW = 1.5  # how often one lane's kernel reads a row
+SPARSE_BANDWIDTH_FACTOR = 1.4  # of looking up parameters, against that of long arrays
+ACCESSES_PER_ENTRY = {"train": 3, "evaluate": 1}  # reads and writes of a lane's parameter
+SECONDS_PER_ENTRY = {"train": 8e-9, "evaluate": 3.5e-9}  # and tile, beside these accesses
+SECONDS_PER_SINGLE_LANE_ROW = 25e-9
+SECONDS_PER_TILE_STEP = {False: 1e-6, True: 0.1e-6}  # by whether rows are sparse
+SECONDS_PER_CALL = 0.2e-3  # of kernels: calls end with an epoch, at a checkpoint and with a large batch
+LINE_EVALUATIONS_PER_STEP = 12  # of a line search
+# Checkpoints of a cohort.
+SECONDS_PER_CHECKPOINT = 1.2e-3  # beside the sums; half as long again with the gradient's norm
+SECONDS_PER_UNMOVED_CHECKPOINT = 0.15e-3  # at which no lane has moved since the one before
+SECONDS_PER_EFFECTIVE_RATE = 50e-9  # of a feature and lane
 # Storing.
-COHORT_FILES = 12e-3  # seconds of a cohort's files
-CURVE_ROWS, CURVE_ROW = 0.2e-3, 3e-6  # seconds of a cohort's checkpoint, and of each of its rows
-SWARM_TRIAL = 2e-6  # seconds of a trial of a swarm
-SWARM_VALUE = 21e-9  # seconds of a number of a swarm's curves, which a thread of its own writes
-FOLDER, FOLDER_BYTES = 0.05, 26_000  # seconds and bytes of any results
-TRIAL_BYTES = 40  # of a cohort's trial, compressed
-VALUE_BYTES = 5.0  # of a number, compressed from 8
-SWARM_VALUES = 12  # bytes of a swarm's trial, compressed, beside its coordinates
-# Swarms: seconds.
-READING, READING_OF_COORDINATE = 15e-9, 10e-9  # of a lane's checkpoint, and of each coordinate there
-JUDGED, JUDGED_COORDINATE = 1.3e-6, 0.2e-6  # of judging what became of a trial, and of each coordinate
-FOLLOWED_STEP, FOLLOWED_ROW = 80e-6, 0.5e-6  # of a step of trajectories, and of each row
+SECONDS_PER_UNIT_FILES = 12e-3
+SECONDS_PER_STORED_CHECKPOINT, SECONDS_PER_CURVE_ROW = 0.2e-3, 3e-6  # of a cohort, and of each of its rows
+SECONDS_PER_SWARM_TRIAL = 2e-6
+SECONDS_PER_SWARM_NUMBER = 21e-9  # in curves, which a thread of its own writes
+FOLDER_SECONDS, FOLDER_BYTES = 0.05, 26_000  # of any results
+BYTES_PER_NUMBER = 5.0  # compressed from 8
+BYTES_PER_TRIAL = 40  # of a cohort, compressed
+BYTES_PER_SWARM_TRIAL = 12  # compressed, beside its coordinates
+# Swarms.
+SECONDS_PER_READING, SECONDS_PER_READ_COORDINATE = 15e-9, 10e-9  # of a lane at a checkpoint
+SECONDS_PER_JUDGED_TRIAL, SECONDS_PER_JUDGED_COORDINATE = 1.3e-6, 0.2e-6  # of judging what became of it
+SECONDS_PER_FOLLOWED_STEP, SECONDS_PER_TRAJECTORY_ROW = 80e-6, 0.5e-6
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class Pace(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Seconds of a multiply-add of one lane, and of a byte that is read in order, of each of `threads`."""
+    """How fast each of `threads` is: the seconds of a multiply-add of one lane, and of a byte that is read in order."""
 
     operation: float
     byte: float
@@ -139,7 +141,7 @@ class Speed(NamedTuple):
 
     def of_operations(self, counts: Operations) -> float:
         """Return the seconds of operations on one lane."""
-        return self.operation * sum(WEIGHTS[kind] * number for kind, number in counts.items())
+        return self.operation * sum(MULTIPLY_ADDS_PER_OPERATION[kind] * number for kind, number in counts.items())
 
     def shared(self, seconds: float, tasks: int) -> float:
         """Return the wall time of tasks that take so many seconds together, on all threads."""
@@ -170,22 +172,23 @@ class _Rows:
         return self.kernel.lanes == 1
 
     def _of_lane(self, multiply_adds: float, operations: float) -> float:
-        """Seconds of a row and lane: products at what rows reach of the peak, and what a loss takes."""
-        narrow = 1.0 if self.single else NARROW[min(8, max(1, self.kernel.lanes * self.itemsize // 32))]
-        return narrow * (self.speed.operation * multiply_adds / PEAK_OF_ROWS + operations)
+        """Return a row's seconds for one lane: its products, at the share of the peak that rows reach, and its loss."""
+        narrow = 1.0 if self.single else NARROW_TILE_FACTOR[min(8, max(1, self.kernel.lanes * self.itemsize // 32))]
+        return narrow * (self.speed.operation * multiply_adds / ROWS_SHARE_OF_PEAK + operations)
 
     def seconds(self, what: str, measures: int = 1) -> float:
         """Return the seconds of a row and a tile; training goes over it twice."""
         passes = 2 if what == "train" else 1
         loss = self.speed.of_operations(of_loss(self.loss, derivative=what == "train"))
-        loss += (measures - 1) * self.speed.of_operations(MEASURE)
+        loss += (measures - 1) * self.speed.of_operations(MEASURE_OPERATIONS)
         width = self.kernel.lanes * self.itemsize
         if self.kernel.sparse:
-            look_up = TOUCHES[what] * width * self.speed.byte / SPARSE_BANDWIDTH
-            return self.kernel.lanes * loss + self.entries * (ENTRY[what] + look_up)
-        reads = passes if self.kernel.parts else SINGLE_READS if self.single and what == "train" else 1.0
+            look_up = ACCESSES_PER_ENTRY[what] * width * self.speed.byte / SPARSE_BANDWIDTH_FACTOR
+            return self.kernel.lanes * loss + self.entries * (SECONDS_PER_ENTRY[what] + look_up)
+        reads = passes if self.kernel.parts else SINGLE_LANE_READS_PER_ROW if self.single and what == "train" else 1.0
         row = reads * self.features * self.itemsize * self.speed.byte
-        return row + ROW_OF_SINGLE * self.single + self.kernel.lanes * self._of_lane(passes * self.features, loss)
+        row += SECONDS_PER_SINGLE_LANE_ROW * self.single
+        return row + self.kernel.lanes * self._of_lane(passes * self.features, loss)
 
     def over(self, rows: float, what: str, measures: int = 1) -> float:
         """Return the wall time of a pass over so many rows, which threads share."""
@@ -201,17 +204,20 @@ def cohort_cost(unit: CohortUnit, pace: Pace) -> Cost:
     trials = unit.count
     curves, work = len(unit.checkpoints) * trials, unit.workload
     kept = {"none": 0, "best": 1, "all": trials}[work.parameters] * unit.spec.parameters(unit.d)
+    training, evaluation = _training(unit, rows), _evaluation(unit, rows)
     return Cost(
-        training=_training(unit, rows),
-        evaluation=_evaluation(unit, rows),
-        storing=COHORT_FILES + CURVE_ROW * curves + CURVE_ROWS * len(unit.checkpoints),
-        disk=curves * (1 + VALUE_BYTES * work.columns) + trials * TRIAL_BYTES + 8.0 * kept,
-        memory=memory.of_cohort(unit),
+        training=training,
+        evaluation=evaluation,
+        storing=SECONDS_PER_UNIT_FILES
+        + SECONDS_PER_CURVE_ROW * curves
+        + SECONDS_PER_STORED_CHECKPOINT * len(unit.checkpoints),
+        disk=curves * (1 + BYTES_PER_NUMBER * work.columns) + trials * BYTES_PER_TRIAL + 8.0 * kept,
+        memory=memory.of_cohort(unit, saved=training + evaluation >= unit.saved_after),
     )
 
 
 def _training(unit: CohortUnit, rows: _Rows) -> float:
-    spec, calls = unit.spec, CALL * (ceil(unit.epochs) + len(unit.checkpoints))
+    spec, calls = unit.spec, SECONDS_PER_CALL * (ceil(unit.epochs) + len(unit.checkpoints))
     if unit.baseline:
         boxes = len(np.unique(spec.hyper, axis=0))
         parameters, sparse = spec.parameters(unit.d), spec.kernel.sparse
@@ -220,11 +226,12 @@ def _training(unit: CohortUnit, rows: _Rows) -> float:
     snapshots = unit.snapshots(unit.steps) * rows.over(unit.n, "train")
     if spec.line_search is not None:
         margins = 2 * rows.over(unit.n, "evaluate", 0)
-        lane = rows.speed.of_operations(of_loss(spec.loss)) + 2 * SLOT * rows.speed.operation  # margins are kept
+        margin = 2 * MULTIPLY_ADDS_PER_SLOT * rows.speed.operation  # that is kept
+        lane = rows.speed.of_operations(of_loss(spec.loss)) + margin
         values = unit.n * rows.tiles * spec.kernel.lanes * lane / rows.speed.threads
-        snapshots += unit.steps * (margins + LINE_EVALUATIONS * (values + CALL))
+        snapshots += unit.steps * (margins + LINE_EVALUATIONS_PER_STEP * (values + SECONDS_PER_CALL))
     step = unit.n / unit.batches * rows.seconds("train") * rows.tiles + rows.tiles * _update(unit, rows)
-    calls += CALL * unit.steps if spec.kernel.parts else 0.0
+    calls += SECONDS_PER_CALL * unit.steps if spec.kernel.parts else 0.0
     return calls + snapshots + unit.steps * rows.speed.shared(step, rows.tiles * max(1, spec.kernel.parts))
 
 
@@ -233,30 +240,32 @@ def _update(unit: CohortUnit, rows: _Rows) -> float:
     spec, speed, lanes = unit.spec, rows.speed, unit.spec.kernel.lanes
     sparse = spec.kernel.sparse and not spec.kernel.parts
     parameters = unit.workload.touched if sparse and spec.untouched != EVERY_STEP else float(unit.d)
-    parameter = speed.of_operations(of_rule(spec.rule)) + SLOT * (1 + spec.rule.slots) * speed.operation
+    parameter = (
+        speed.of_operations(of_rule(spec.rule)) + MULTIPLY_ADDS_PER_SLOT * (1 + spec.rule.slots) * speed.operation
+    )
     if sparse and isinstance(spec.untouched, Coast):
-        parameter += COASTING[spec.untouched.replays] * speed.operation
-    return STEP_OF_TILE[sparse and spec.untouched != EVERY_STEP] + parameters * lanes * parameter
+        parameter += MULTIPLY_ADDS_PER_CATCH_UP[spec.untouched.replays] * speed.operation
+    return SECONDS_PER_TILE_STEP[sparse and spec.untouched != EVERY_STEP] + parameters * lanes * parameter
 
 
 def _evaluation(unit: CohortUnit, rows: _Rows) -> float:
     work, checkpoints, unmoved = unit.workload, len(unit.checkpoints), 0.0
-    if unit.baseline:  # what was measured of the best point holds until there is a better one: the n-th is, once in n
+    if unit.baseline:  # measured only when a better point is found: the n-th one is, once in n
         moves = min(checkpoints, 1 + ceil(unit.lanes * log(1 + unit.steps)))
-        checkpoints, unmoved = moves, (checkpoints - moves) * UNMOVED
+        checkpoints, unmoved = moves, (checkpoints - moves) * SECONDS_PER_UNMOVED_CHECKPOINT
     exact = min(checkpoints, 2)
-    seconds = checkpoints * CHECKPOINT + exact * rows.over(unit.n, "evaluate", work.measures)
+    seconds = checkpoints * SECONDS_PER_CHECKPOINT + exact * rows.over(unit.n, "evaluate", work.measures)
     seconds += (checkpoints - exact) * rows.over(unit.sampled, "evaluate", work.measures)
     if work.held_out:
         seconds += checkpoints * rows.over(work.held_out, "evaluate", work.held_out_measures)
         seconds += work.feedback * max(0.0, unit.epochs - checkpoints) * rows.over(work.held_out, "evaluate")
     if work.gradient_norm:
-        seconds += checkpoints * (0.5 * CHECKPOINT + _tiled(rows).over(unit.n, "train"))
-    return unmoved + seconds + work.effective_rates * checkpoints * unit.lanes * unit.d * RATE_OF_FEATURE
+        seconds += checkpoints * (0.5 * SECONDS_PER_CHECKPOINT + _tiled(rows).over(unit.n, "train"))
+    return unmoved + seconds + work.effective_rates * checkpoints * unit.lanes * unit.d * SECONDS_PER_EFFECTIVE_RATE
 
 
 def _tiled(rows: _Rows) -> _Rows:
-    """The rows with the tiles that sum a gradient's norm, in two parts: single lanes go into the smallest one."""
+    """Return the rows with the tiles that sum a gradient's norm, in two parts; single lanes take the smallest tile."""
     lanes = 32 // rows.itemsize if rows.single else rows.kernel.lanes
     kernel = Kernel(lanes, parts=2, sparse=rows.kernel.sparse)
     return _Rows(kernel, rows.lanes, rows.features, rows.entries, rows.itemsize, rows.loss, rows.speed)
@@ -273,7 +282,7 @@ def _points(parameters: int, entries: float, itemsize: int, loss: Loss, sparse: 
 
 def surface_cost(unit: SurfaceUnit, pace: Pace) -> Cost:
     """Return what an error surface is expected to cost; a landscape's values take no time that counts."""
-    stored = Cost(storing=COHORT_FILES, disk=7.0 * unit.points + 1_000, memory=memory.of_surface(unit))
+    stored = Cost(storing=SECONDS_PER_UNIT_FILES, disk=7.0 * unit.points + 1_000, memory=memory.of_surface(unit))
     if unit.loss is None:
         return stored
     speed, itemsize = pace.speed(unit.dtype), np.dtype(unit.dtype).itemsize
@@ -293,17 +302,20 @@ def swarm_cost(unit: SwarmUnit, pace: Pace) -> Cost:
     curves, shown = len(unit.checkpoints) * lanes, min(d, 8)
     columns = 7 + shown + bool(unit.search)
     followed, slots = len(unit.followed) * (unit.steps + 1), spec.rule.slots
+    training = speed.shared(step, min(groups, 64)) * (1 + bool(unit.search) * LINE_EVALUATIONS_PER_STEP)
     return Cost(
-        training=speed.shared(step, min(groups, 64)) * (1 + bool(unit.search) * LINE_EVALUATIONS),
-        evaluation=curves * (READING + READING_OF_COORDINATE * d)
-        + lanes * (JUDGED + JUDGED_COORDINATE * d)
-        + bool(followed) * (unit.steps + 1) * FOLLOWED_STEP
-        + followed * d * FOLLOWED_ROW,
-        storing=COHORT_FILES + lanes * SWARM_TRIAL + curves * columns * SWARM_VALUE / min(2, threads),
-        disk=curves * VALUE_BYTES * (3 + shown)
-        + lanes * (SWARM_VALUES + VALUE_BYTES * shown)
+        training=training,
+        evaluation=curves * (SECONDS_PER_READING + SECONDS_PER_READ_COORDINATE * d)
+        + lanes * (SECONDS_PER_JUDGED_TRIAL + SECONDS_PER_JUDGED_COORDINATE * d)
+        + bool(followed) * (unit.steps + 1) * SECONDS_PER_FOLLOWED_STEP
+        + followed * d * SECONDS_PER_TRAJECTORY_ROW,
+        storing=SECONDS_PER_UNIT_FILES
+        + lanes * SECONDS_PER_SWARM_TRIAL
+        + curves * columns * SECONDS_PER_SWARM_NUMBER / min(2, threads),
+        disk=curves * BYTES_PER_NUMBER * (3 + shown)
+        + lanes * (BYTES_PER_SWARM_TRIAL + BYTES_PER_NUMBER * shown)
         + followed * d * 8.0 * (2.5 + slots),
-        memory=memory.of_swarm(unit),
+        memory=memory.of_swarm(unit, saved=training >= unit.saved_after),
     )
 
 
@@ -311,7 +323,7 @@ def _swarm_step(unit: SwarmUnit) -> Operations:
     """The operations of a step of one lane: its gradient, noise, the rule, and the value where steps are counted."""
     spec = unit.spec
     counts = of_landscape(spec.landscape, spec.p, spec.d, value=spec.threshold is not None)
-    for own in (of_rule(spec.rule), NOISE if spec.noise else Operations()):
+    for own in (of_rule(spec.rule), NOISE_OPERATIONS if spec.noise else Operations()):
         counts.update({kind: number * spec.d for kind, number in own.items()})
     return counts
 
@@ -337,4 +349,4 @@ def total(parts: Iterable[Cost], end: float, methods: Mapping[str, str]) -> Cost
     """
     found = sum(parts, NOTHING)
     most = memory.expected(found.memory, end, methods)
-    return Cost(found.training, found.evaluation, found.storing + FOLDER, found.disk + FOLDER_BYTES, most)
+    return Cost(found.training, found.evaluation, found.storing + FOLDER_SECONDS, found.disk + FOLDER_BYTES, most)

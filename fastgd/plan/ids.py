@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.common.errors import InputError
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.optimizers.coasting import Coast
@@ -23,13 +24,13 @@ from fastgd.user_code.sources import check_unchanged, functions_of
 
 Array = npt.NDArray[Any]
 
-VERSION = 2  # of what is hashed: it changes with the schema of the results, and then all names do
-DIGITS = 12  # significant ones, to which numbers are told apart
-EXACT = 2**53  # below it, whole numbers of float64 are whole
+ID_VERSION = 2  # of what is hashed: it changes with the schema of the results, and then all names do
+SIGNIFICANT_DIGITS = 12  # to which numbers are told apart
+WHOLE_NUMBERS_BELOW = 2**53  # this, float64 has every whole number
 
 
 def canonical(value: Any) -> Any:
-    """Return a value in the one form in which it is hashed: plain, with numbers rounded to `DIGITS` digits."""
+    """Return a value in the one form in which it is hashed: plain, with numbers rounded to `SIGNIFICANT_DIGITS`."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, np.ndarray) and value.dtype.kind == "i":
@@ -48,19 +49,19 @@ def canonical(value: Any) -> Any:
 def _rounded(value: float) -> float | int | str:
     if not math.isfinite(value):
         return str(value)
-    rounded = float(f"{value:.{DIGITS}g}")
-    return int(rounded) if rounded.is_integer() and abs(rounded) < EXACT else rounded
+    rounded = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < WHOLE_NUMBERS_BELOW else rounded
 
 
 def digest(*values: Any) -> Any:
-    """Return the hash of a value, or of a list of several, to which more can be added; texts are as `written`."""
+    """Return the hash of a value, or of a list of several values; more bytes can be added to it."""
     texts = [value if isinstance(value, Written) else written(value) for value in values]
     text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-    return hashlib.blake2b(f"[{VERSION}, {text}]".encode(), digest_size=10)
+    return hashlib.blake2b(f"[{ID_VERSION}, {text}]".encode(), digest_size=10)
 
 
 class Written(str):
-    """What is hashed of a value, written once for many hashes."""
+    """The text that is hashed of a value: it is written once for many hashes."""
 
 
 def written(value: Any) -> Written:
@@ -74,14 +75,14 @@ def written(value: Any) -> Written:
 
 @lru_cache(4)
 def _written_once(numbers: bytes, dtype: np.dtype[Any]) -> Written:
-    """Return the same of whole numbers that many values share: those of a million checkpoints take a while."""
+    """Return the text of whole numbers that many values share: to write a million checkpoints takes a while."""
     return Written(json.dumps(np.frombuffer(numbers, dtype).tolist()))
 
 
 def rows_of(values: Array) -> list[bytes]:
     """Return each row (k,) of numbers (G, k) as what is hashed of it."""
     distinct, places = np.unique(np.asarray(values, np.float64), return_inverse=True)
-    rounded = np.array([float(f"{value:.{DIGITS}g}") for value in distinct]) + 0.0  # no negative zero
+    rounded = np.array([float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in distinct]) + 0.0  # no negative zero
     return [row.tobytes() for row in np.ascontiguousarray(rounded[places].reshape(np.shape(values)), dtype="<f8")]
 
 
@@ -236,9 +237,20 @@ def _search_of(search: Any) -> list[Any] | None:
     return None if search is None else [type(search).__name__, search._asdict()]
 
 
-def repeated(first: int, second: int, label: str) -> str:
-    """Say that a problem has trials of another one: under two names they would be two results that are one."""
-    return (
-        f"problem.{second} ({label!r}) repeats trials of problem.{first}: the same data, objective and l2 under "
-        "another name; leave one of them out"
-    )
+def first_seen(names: Sequence[str], problem: int, label: str, seen: dict[str, int]) -> Array:
+    """Return which names are new: grids may overlap, and a trial runs once; `seen`: the problems of those before.
+
+    Raises
+    ------
+    InputError
+        A problem has trials of another one: under two names they would be two results that are one.
+    """
+    new = np.zeros(len(names), bool)
+    for place, name in enumerate(names):  # one by one: a list may hold a number twice, but for its last digits
+        new[place] = name not in seen
+        if (other := seen.setdefault(name, problem)) != problem:
+            raise InputError(
+                f"problem.{problem} ({label!r}) repeats trials of problem.{other}: the same data, objective and l2 "
+                "under another name; leave one of them out"
+            )
+    return new

@@ -24,36 +24,39 @@ from fastgd.engine.shapes import point_kernel
 from fastgd.engine.swarm.steps import measure_groups
 from fastgd.plan.cohort import CohortUnit
 from fastgd.plan.compiled import is_compiled
-from fastgd.plan.recording import MOST_RATES
+from fastgd.plan.recording import MOST_RATES_AT_ONCE
 from fastgd.plan.surfaces import SurfaceUnit
 from fastgd.plan.swarm import SwarmUnit
+from fastgd.store.files import ROW_GROUP_ROWS
 from fastgd.store.schema import COORDINATES
 from fastgd.store.writer import MOST_WAITING_TABLES
 
-UNKNOWN = 230e6  # bytes of a process that has read its study, where the platform does not tell
-LOADING = 60e6  # of the compiler's libraries and the first kernels, loaded from the cache
-KERNEL = {"dense": 1.7e6, "sparse": 1.7e6, "swarm": 4e6}  # of the kernels of each method
-REST = 11e6  # of files, threads and modules that are imported late
-CURVE_ROW = 131_072  # rows of curves that wait for their file, at most
-VALUE = 18.0  # bytes of a number among them: in a buffer, in a table, and while it is compressed
-ROW = 60.0  # of such a row, beside its numbers
-PARAMETERS = 120e6  # of final parameters on their way to the disk, at most; and
-PARAMETER = 3.5  # copies of them, where they are fewer
-READ_AGAIN = 10e6  # of the folder that is looked through for those that it lacks
-FINALISTS = 32e6  # of the parameters that are kept of each problem, optimizer and seed, until the best are known
-TRIAL = 3_600  # of a trial of a cohort, in the tables of the end
-RANKED = 225  # of a swarm's trial, in the ranking of the end; and
-KEPT = 0.5  # of the memory of its lanes, which the system has not got back by then
-POINT = 24  # of an error surface
-COMPILER = 50e6  # of compiling kernels that are not in the cache, and
-COMPILED = {"dense": 7e6, "sparse": 28e6, "swarm": 12e6}  # of those of each method
-RESERVE = 40e6  # that the compiler, which ends the process where it gets no memory, has beside that
-STACK, ARENA = 8.4e6, 67e6  # addresses of a thread: of its stack, and of its part of the C library's memory
+# The process itself.
+UNKNOWN_PROCESS_BYTES = 230e6  # once it has read its study, where the platform does not tell
+LOADED_LIBRARIES_BYTES = 60e6  # the compiler's libraries and the first kernels, loaded from the cache
+KERNEL_BYTES = {"dense": 1.7e6, "sparse": 1.7e6, "swarm": 4e6}  # the kernels of a method, by their kind
+COMPILER_BYTES = 50e6  # what the compiler takes by itself, where kernels are not in the cache
+COMPILED_METHOD_BYTES = {"dense": 7e6, "sparse": 28e6, "swarm": 12e6}  # and for the kernels of a method, by their kind
+COMPILER_RESERVE_BYTES = 40e6  # left free besides: the compiler ends the process where it gets no memory
+OTHER_BYTES = 11e6  # files, threads and modules that are imported late
+STACK_BYTES, ARENA_BYTES = 8.4e6, 67e6  # addresses of a thread: its stack, and its part of the C library's memory
 OTHER_THREADS = 3  # that write and read files, beside those that compute here and in Arrow
-WAITING = MOST_WAITING_TABLES + 3  # a swarm's checkpoints: that wait, are written, fill a row group, and are made
-TRIAL_OF_SWARM = 140  # bytes of a row of its trials, beside coordinates and hyper-parameters
-ROWS = 131_072  # of trajectories that are made together, at most; and
-FOLLOWED = 200.0  # bytes of what each is read from
+# Cohorts.
+BYTES_PER_CURVE_NUMBER = 18.0  # of rows that wait for their file: in a buffer, in a table, and while it is compressed
+BYTES_PER_CURVE_ROW = 60.0  # of such a row, beside its numbers
+COPIES_OF_FEW_PARAMETERS = 3.5  # of final parameters on their way to the disk, where they are fewer than
+MOST_WAITING_PARAMETER_BYTES = 120e6
+FOLDER_SCAN_BYTES = 10e6  # of looking through the folder for the trials whose parameters it lacks
+MOST_FINALIST_BYTES = 32e6  # of one problem, optimizer and seeds: parameters that are kept until the best are known
+BYTES_PER_TRIAL_AT_END = 3_600  # in the tables that are made when all units have ended
+# Landscapes.
+BYTES_PER_SURFACE_POINT = 24
+BYTES_PER_RANKED_TRIAL = 225  # in the ranking when all units have ended
+SHARE_OF_LANES_KEPT = 0.5  # of a swarm's memory, which the system has not got back by then
+SWARM_CHECKPOINTS_AT_ONCE = MOST_WAITING_TABLES + 3  # that wait, are written, fill a row group, and are made
+BYTES_PER_SWARM_TRIAL = 140  # of a row of its trials, beside coordinates and hyper-parameters
+MOST_TRAJECTORY_ROWS_AT_ONCE = 131_072
+BYTES_READ_PER_TRAJECTORY_ROW = 200.0  # of what such a row is made from
 
 
 def expected(unit: float, end: float, methods: Mapping[str, str]) -> float:
@@ -69,21 +72,21 @@ def expected(unit: float, end: float, methods: Mapping[str, str]) -> float:
         What has kernels of its own, and of which kind.
     """
     use = memory_use()
-    now = use.resident or UNKNOWN
+    now = use.resident or UNKNOWN_PROCESS_BYTES
     new = [kind for method, kind in methods.items() if not is_compiled(method)]
-    return max(use.peak, now + loading(methods.values()) + compiling(new) + max(unit, end) + REST)
+    return max(use.peak, now + loading(methods.values()) + compiling(new) + max(unit, end) + OTHER_BYTES)
 
 
 def loading(kinds: Iterable[str]) -> float:
     """Return what the kernels of methods of some kinds take, as if this process had loaded none of them."""
     kernels_of_all = (evaluate_blocks, evaluate_single_blocks, measure_groups)
     loaded = any(getattr(kernel, "signatures", ()) for kernel in kernels_of_all)  # none, where nothing is compiled
-    return LOADING * (not loaded) + sum(KERNEL[kind] for kind in kinds)
+    return LOADED_LIBRARIES_BYTES * (not loaded) + sum(KERNEL_BYTES[kind] for kind in kinds)
 
 
 def compiling(kinds: Collection[str]) -> float:
     """Return what compiling the kernels of methods of some kinds takes, and keeps."""
-    return COMPILER * bool(kinds) + sum(COMPILED[kind] for kind in kinds)
+    return COMPILER_BYTES * bool(kinds) + sum(COMPILED_METHOD_BYTES[kind] for kind in kinds)
 
 
 def release() -> None:
@@ -118,9 +121,10 @@ def room(kinds: Collection[str] = ("dense",), threads: int | None = None) -> Roo
     where it gets no memory, so there must be enough of it in any case. Threads take addresses, most of which are never
     written to.
     """
-    taken = REST + loading(kinds) + compiling(kinds) + RESERVE
+    taken = OTHER_BYTES + loading(kinds) + compiling(kinds) + COMPILER_RESERVE_BYTES
     started = (threads or available_threads()) + pa.cpu_count() + OTHER_THREADS
-    apart = {"RLIMIT_AS": ARENA + (STACK + ARENA) * started, "RLIMIT_DATA": 1.5 * STACK * started}
+    addresses = ARENA_BYTES + (STACK_BYTES + ARENA_BYTES) * started
+    apart = {"RLIMIT_AS": addresses, "RLIMIT_DATA": 1.5 * STACK_BYTES * started}
     rooms = (Room(limit.left - taken - apart.get(limit.name, 0.0), limit) for limit in memory_limits())
     return min(rooms, key=lambda room: room.left)
 
@@ -132,7 +136,7 @@ def require(threads: int | None = None) -> None:
 
 @contextmanager
 def within_memory(path: Path) -> Iterator[None]:
-    """Report as the user's to mend that the memory, or the threads, that a run asks for are not to be had."""
+    """Turn the errors of a run that gets no memory, or no threads, into one that says what its user can do."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -188,24 +192,34 @@ def _pieces(unit: CohortUnit, room: float) -> list[CohortUnit]:
 
 
 def end_of(units: Sequence[CohortUnit | SwarmUnit]) -> float:
-    """Return what the end of a study takes, when no unit is there any more: the ranking, and what is stored late."""
+    """Return the bytes that a study takes when all units have ended: for the ranking, and for what is stored late."""
     trials = sum(unit.count for unit in units)
     swarms = [unit for unit in units if isinstance(unit, SwarmUnit)]
     if swarms:
-        return KEPT * max(map(of_swarm, swarms)) + RANKED * trials
+        return SHARE_OF_LANES_KEPT * max(map(of_swarm, swarms)) + BYTES_PER_RANKED_TRIAL * trials
     return at_end((unit for unit in units if isinstance(unit, CohortUnit)), trials)
 
 
 # --- over data --------------------------------------------------------------------------------------------------------
 
 
-def of_cohort(unit: CohortUnit) -> float:
-    """Return the bytes of a cohort: its lanes, what measures them, and what waits to be stored."""
-    return unit.bytes + _measuring(unit) + _recording(unit) + _orders(unit)
+def of_cohort(unit: CohortUnit, *, saved: bool = True) -> float:
+    """Return the bytes of a cohort: its lanes, what measures or saves them, and what waits to be stored.
+
+    `saved`: its state is saved on its way, which an interruption may ask for at any time.
+    """
+    return unit.bytes + max(_measuring(unit), saved * _saving(unit)) + _recording(unit) + _orders(unit)
+
+
+def _saving(unit: CohortUnit) -> float:
+    """The copy of a state that is saved: parameters, slots, an estimator's table; each part is copied twice for it."""
+    lanes = float(unit.itemsize * unit.lanes)
+    part, table = lanes * unit.spec.parameters(unit.d), lanes * unit.n * (unit.spec.estimator != "none")
+    return (1 + unit.spec.rule.slots) * part + 2 * max(part, table)
 
 
 def _orders(unit: CohortUnit) -> float:
-    """The order of the rows, of the training and of the held-out ones as they stand, and a subsample of them."""
+    """The orders in which training and held-out rows are visited, and a subsample of the training rows."""
     orders = 4.0 * (unit.n * (1 + unit.spec.shuffled) + unit.workload.held_out)
     if unit.sampled == unit.n:
         return orders
@@ -214,7 +228,7 @@ def _orders(unit: CohortUnit) -> float:
 
 
 def _measuring(unit: CohortUnit) -> float:
-    """What checkpoints and estimators make of all parameters."""
+    """What checkpoints and estimators compute from all parameters, and hold meanwhile."""
     parameters, spec = unit.spec.parameters(unit.d), unit.spec
     column, lanes = 8.0 * parameters, unit.lanes + unit.padding
     found = 2 * column * spec.kernel.lanes  # squares of a tile
@@ -225,7 +239,7 @@ def _measuring(unit: CohortUnit) -> float:
     if unit.workload.effective_rates:
         slots = spec.rule.slots * column * lanes
         found = max(
-            found, slots * unit.itemsize / 8 + 8.0 * min(MOST_RATES, parameters * lanes) * (3 + spec.rule.slots)
+            found, slots * unit.itemsize / 8 + 8.0 * min(MOST_RATES_AT_ONCE, parameters * lanes) * (3 + spec.rule.slots)
         )
     if unit.workload.of_weights:
         found = max(found, 3 * column * unit.lanes)
@@ -235,14 +249,15 @@ def _measuring(unit: CohortUnit) -> float:
 def _recording(unit: CohortUnit) -> float:
     """What waits to be stored, and the trials that are written at the end."""
     trials = unit.count
-    curves = min(len(unit.checkpoints) * trials, CURVE_ROW)
+    curves = min(len(unit.checkpoints) * trials, ROW_GROUP_ROWS)
     kept = 8.0 * unit.spec.parameters(unit.d)
     parameters = {
         "none": 0.0,
-        "best": 2 * min(FINALISTS, 8 * kept),
-        "all": min(PARAMETER * kept * trials, PARAMETERS + 2 * kept),
+        "best": 2 * min(MOST_FINALIST_BYTES, 8 * kept),
+        "all": min(COPIES_OF_FEW_PARAMETERS * kept * trials, MOST_WAITING_PARAMETER_BYTES + 2 * kept),
     }
-    return curves * (VALUE * (unit.workload.columns + 7) + ROW) + TRIAL * trials + parameters[unit.workload.parameters]
+    curve = BYTES_PER_CURVE_NUMBER * (unit.workload.columns + 7) + BYTES_PER_CURVE_ROW
+    return curves * curve + BYTES_PER_TRIAL_AT_END * trials + parameters[unit.workload.parameters]
 
 
 def at_end(cohorts: Iterable[CohortUnit], trials: int) -> float:
@@ -251,12 +266,13 @@ def at_end(cohorts: Iterable[CohortUnit], trials: int) -> float:
     for cohort in cohorts:
         parameters, which = 8.0 * cohort.spec.parameters(cohort.d), cohort.workload.parameters
         if which == "best":
-            most = min(max(FINALISTS, parameters), 8 * parameters)
+            most = min(max(MOST_FINALIST_BYTES, parameters), 8 * parameters)
             for seeds in set(map(tuple, cohort.seeds)):
                 kept[cohort.label, cohort.spec.rule.optimizer.name, seeds] = most
         stored += (which == "all") * parameters * cohort.count
-    again = READ_AGAIN * (bool(kept) or stored > 0)
-    return TRIAL * trials + sum(kept.values()) + min(PARAMETER * stored, PARAMETERS) + again
+    again = FOLDER_SCAN_BYTES * (bool(kept) or stored > 0)
+    waiting = min(COPIES_OF_FEW_PARAMETERS * stored, MOST_WAITING_PARAMETER_BYTES)
+    return BYTES_PER_TRIAL_AT_END * trials + sum(kept.values()) + waiting + again
 
 
 def of_points(parameters: int, itemsize: int, entries: float, *, sparse: bool) -> float:
@@ -270,29 +286,32 @@ def of_points(parameters: int, itemsize: int, entries: float, *, sparse: bool) -
 def of_surface(unit: SurfaceUnit) -> float:
     """Return the bytes of an error surface."""
     if unit.landscape is not None:
-        return float(POINT * unit.points)
+        return float(BYTES_PER_SURFACE_POINT * unit.points)
     itemsize = np.dtype(unit.dtype).itemsize
     together = of_points(unit.parameters, itemsize, unit.entries, sparse=unit.sparse)
-    return together + POINT * unit.points
+    return together + BYTES_PER_SURFACE_POINT * unit.points
 
 
 # --- landscapes -------------------------------------------------------------------------------------------------------
 
 
-def of_swarm(unit: SwarmUnit) -> float:
+def of_swarm(unit: SwarmUnit, *, saved: bool = True) -> float:
     """Return the bytes of a swarm: the lanes that are there together, what waits to be stored, and trajectories."""
-    return min(len(unit.lanes), unit.lanes_at_once) * of_lane(unit) + of_trajectories(unit) + 8.0 * len(unit.lanes)
+    together = min(len(unit.lanes), unit.lanes_at_once)
+    return together * of_lane(unit, saved=saved) + of_trajectories(unit) + 8.0 * len(unit.lanes)
 
 
-def of_lane(unit: SwarmUnit) -> float:
-    """Return the bytes of a swarm's lane, and of its rows that wait to be stored."""
+def of_lane(unit: SwarmUnit, *, saved: bool = True) -> float:
+    """Return the bytes of a swarm's lane, of its rows that wait to be stored, and of copies while it is saved."""
     spec, shown = unit.spec, min(unit.spec.d, COORDINATES)
     curve = 8.0 * (7 + shown + bool(unit.search))
-    trial = TRIAL_OF_SWARM + 8.0 * (2 * shown + spec.rule.hyper)
-    return unit.bytes_a_lane + curve * min(WAITING, len(unit.checkpoints)) + 2 * trial
+    trial = BYTES_PER_SWARM_TRIAL + 8.0 * (2 * shown + spec.rule.hyper)
+    state = spec.numbers * np.dtype(spec.dtype).itemsize + 8.0 * spec.rule.numbers
+    ending = max(2 * trial, saved * 2 * state)  # no state is saved any more while trials are written
+    return unit.bytes_a_lane + curve * min(SWARM_CHECKPOINTS_AT_ONCE, len(unit.checkpoints)) + ending
 
 
 def of_trajectories(unit: SwarmUnit) -> float:
     """Return the bytes of the states and rows of trajectories that are there together."""
-    rows = min(ROWS, len(unit.followed) * (unit.steps + 1) * unit.spec.d)
-    return rows * (8.0 * (9 + unit.spec.rule.slots) * WAITING + FOLLOWED)
+    rows = min(MOST_TRAJECTORY_ROWS_AT_ONCE, len(unit.followed) * (unit.steps + 1) * unit.spec.d)
+    return rows * (8.0 * (9 + unit.spec.rule.slots) * SWARM_CHECKPOINTS_AT_ONCE + BYTES_READ_PER_TRAJECTORY_ROW)

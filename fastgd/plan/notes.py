@@ -13,8 +13,8 @@ from fastgd.schedules import unreached
 from fastgd.study.config import Schedule, Study
 from fastgd.study.landscapes import LandscapeProblem, no_minimum
 
-NOTED_SECONDS = 5.0  # what takes less is not worth a note
-MOST_SHOWN = 20  # notes on a plan's cohorts; the manifest has all of them
+LEAST_NOTED_SECONDS = 5.0  # what takes less is not worth a note
+MOST_NOTES_SHOWN = 20  # notes on a plan's cohorts; the manifest has all of them
 
 
 def data_notes(data: Sequence[Data]) -> list[str]:
@@ -73,36 +73,27 @@ def _subsample_note(cohort: CohortUnit) -> str:
     )
 
 
-def evaluation_notes(cost: Cost) -> list[str]:
-    """Return what a study over data could do with less of, where evaluation outweighs training."""
-    if cost.evaluation <= max(cost.training, NOTED_SECONDS):
+def cost_notes(cost: Cost, *, on_landscapes: bool) -> list[str]:
+    """Return what a study could do with less of, where what is found out about trials outweighs their training."""
+    spent = cost.evaluation + cost.storing * on_landscapes
+    if spent <= max(cost.training, LEAST_NOTED_SECONDS):
         return []
+    times = f"{spent / cost.training:.2g} times" if spent < 100 * cost.training else "more than 100 times"
+    if on_landscapes:
+        return [
+            f"recording is expected to take {times} as long as the steps; fewer checkpoints (record.every), "
+            "trajectories (record.trajectories) or starts cost less"
+        ]
     return [
-        f"evaluation is expected to take {_times(cost.evaluation, cost.training)} as long as training; fewer "
-        "checkpoints (record.every), fewer metrics, or a subsample of the rows between the first checkpoint and the "
-        "last (record.rows) cost less"
+        f"evaluation is expected to take {times} as long as training; fewer checkpoints (record.every), fewer metrics, "
+        "or a subsample of the rows between the first checkpoint and the last (record.rows) cost less"
     ]
-
-
-def recording_notes(cost: Cost) -> list[str]:
-    """Return what a study on landscapes could do with less of, where recording outweighs its steps."""
-    recording = cost.evaluation + cost.storing
-    if recording <= max(cost.training, NOTED_SECONDS):
-        return []
-    return [
-        f"recording is expected to take {_times(recording, cost.training)} as long as the steps; fewer checkpoints "
-        "(record.every), trajectories (record.trajectories) or starts cost less"
-    ]
-
-
-def _times(one: float, other: float) -> str:
-    return f"{one / other:.2g} times" if one < 100 * other else "more than 100 times"
 
 
 def in_short(notes: Sequence[str]) -> tuple[str, ...]:
     """Return the first notes, and how many more there are."""
-    more = len(notes) - MOST_SHOWN
-    return (*notes[:MOST_SHOWN], f"... and {more:,} more of this kind") if more > 1 else tuple(notes)
+    more = len(notes) - MOST_NOTES_SHOWN
+    return (*notes[:MOST_NOTES_SHOWN], f"... and {more:,} more of this kind") if more > 1 else tuple(notes)
 
 
 def distinct(*notes: Iterable[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a rule's step and a landscape's gradient are made of: found by letting them act on numbers that count."""
+"""How many operations a rule's step, a loss or a landscape's gradient takes: each is called with numbers that count."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Operations: TypeAlias = Counter[str]
 
 _KINDS = {"divide": "division", "reciprocal": "division", "sqrt": "root", "cbrt": "function", "power": "function"}
 _FUNCTIONS = ("exp", "log", "sin", "cos", "tan", "arc", "sinh", "cosh")
-TRACED = 16  # coordinates of a landscape whose operations are counted: of more, they are in proportion
+MOST_TRACED_COORDINATES = 16  # of a landscape; more of them take operations in proportion
 
 
 class _Counting(NDArrayOperatorsMixin):
-    """A number that counts what is done with it."""
+    """Stands for a number, and counts the operations that it is part of."""
 
     def __init__(self, counts: Operations) -> None:
         self._counts = counts
@@ -66,7 +66,7 @@ def of_loss(loss: Loss, derivative: bool = False) -> Operations:
 
 def of_landscape(landscape: Landscape, p: Any, d: int, value: bool = False) -> Operations:
     """Return the operations of a gradient at one point of d coordinates, and of the value where that is asked for."""
-    few = max(landscape.dimension[0], min(d, TRACED))
+    few = max(landscape.dimension[0], min(d, MOST_TRACED_COORDINATES))
     counts: Operations = Counter()
     x: Any = [_Counting(counts) for _ in range(few)]
     try:

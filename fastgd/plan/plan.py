@@ -1,4 +1,4 @@
-"""A plan: all units of work of a study, and what its user should know of them."""
+"""A plan: all units of work of a study, and what its user should know of them: numbers, costs and notes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,16 +9,69 @@ import pandas as pd
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.properties import cached_property
 from fastgd.plan import costs, memory
-from fastgd.plan.cohort import COHORT_BUDGET, CohortUnit
+from fastgd.plan.cohort import CohortUnit
 from fastgd.plan.compiled import is_compiled
-from fastgd.plan.costs import Cost, Pace
-from fastgd.plan.notes import evaluation_notes, in_short, recording_notes
-from fastgd.plan.summary import PlanSummary, summary_of
+from fastgd.plan.costs import NOTHING, Cost, Pace
+from fastgd.plan.notes import cost_notes, in_short
 from fastgd.plan.surfaces import SurfaceUnit
 from fastgd.plan.swarm import SwarmUnit
 from fastgd.store.contents import Contents
 
 Unit: TypeAlias = CohortUnit | SwarmUnit
+
+
+@dataclass(frozen=True)
+class UnitSummary:
+    """A unit of work in a plan's printed summary."""
+
+    problem: str
+    optimizer: str
+    batch_size: int
+    seed: str
+    lanes: int
+    padding: float
+    kernel: str
+    bytes: int
+    passes: float
+    flops: float
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """A plan in numbers; `bytes` is the largest cohort's, of which only one is in memory at a time.
+
+    `cost` is what all of it is expected to take, and `notes` say in words what costs more than one might expect. Of
+    `methods` with kernels of their own, those of `to_compile` are not in the cache.
+    """
+
+    trials: int
+    cohorts: list[UnitSummary]
+    lanes: int
+    padding: float
+    bytes: int
+    passes: float
+    flops: float
+    cost: Cost = NOTHING
+    methods: int = 0
+    to_compile: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def summary_of(unit: Unit) -> UnitSummary:
+    """Return a unit in numbers; on landscapes there are neither batches nor passes."""
+    name, lanes = unit.spec.rule.optimizer.name, unit.width
+    return UnitSummary(
+        problem=unit.label,
+        optimizer=f"{name} ({unit.variant})" if unit.variant else name,
+        batch_size=unit.spec.batch_size if isinstance(unit, CohortUnit) else 0,
+        seed=", ".join(map(str, unit.all_seeds)),
+        lanes=lanes,
+        padding=unit.padding / max(1, unit.padding + lanes),
+        kernel=unit.kernel,
+        bytes=round(memory.of(unit)),
+        passes=unit.passes if isinstance(unit, CohortUnit) else 0.0,
+        flops=unit.flops,
+    )
 
 
 @dataclass(frozen=True)
@@ -60,7 +113,7 @@ class Plan:
 
     def left(self, stored: Contents) -> "Plan":
         """Return the plan of what a folder does not hold."""
-        left = (unit.without(stored) for unit in self.units)
+        left = (unit.without(stored.done) for unit in self.units)
         return replace(self, units=[unit for unit in left if unit is not None])
 
     def only(self, trial: str) -> "Plan":
@@ -103,11 +156,10 @@ class Plan:
             lanes=lanes,
             padding=padded / max(1, lanes + padded),
             bytes=max((row.bytes for row in rows), default=0),
-            budget=0 if self.on_landscapes else COHORT_BUDGET,
             passes=sum(row.passes for row in rows),
             flops=sum(row.flops for row in rows),
             methods=len(self.methods),
             to_compile=sum(not is_compiled(method) for method in self.methods),
             cost=cost,
-            notes=(*in_short(self.notes), *(recording_notes if self.on_landscapes else evaluation_notes)(cost)),
+            notes=(*in_short(self.notes), *cost_notes(cost, on_landscapes=self.on_landscapes)),
         )

@@ -6,7 +6,7 @@ from fastgd.datasets import Data
 from fastgd.plan.cohorts import cohorts_of, labels
 from fastgd.plan.notes import cohort_notes, data_notes, distinct, metric_notes, minima_notes, schedule_notes
 from fastgd.plan.plan import Plan
-from fastgd.plan.surfaces import SurfaceUnit, surface_of_landscape, surface_over_data
+from fastgd.plan.surfaces import surface_of_landscape, surface_over_data
 from fastgd.plan.swarms import swarms_of
 from fastgd.study.config import Study
 
@@ -31,17 +31,10 @@ def make_plan(study: Study, data: Sequence[Data] = ()) -> Plan:
 def _over_data(study: Study, data: Sequence[Data]) -> Plan:
     cohorts = cohorts_of(study, data)
     notes = distinct(data_notes(data), metric_notes(study, data), cohort_notes(cohorts))
-    return Plan(cohorts, _surfaces_over_data(study, data), notes)
-
-
-def _surfaces_over_data(study: Study, data: Sequence[Data]) -> tuple[SurfaceUnit, ...]:
     if study.surface is None:
-        return ()
-    problems = zip(study.data_problems, data, labels(study, data), strict=True)
-    return tuple(
-        surface_over_data(index, problem, rows, label, study.surface, study.dtype)
-        for index, (problem, rows, label) in enumerate(problems)
-    )
+        return Plan(cohorts, notes=notes)
+    problems = enumerate(zip(study.data_problems, data, labels(study, data), strict=True))
+    return Plan(cohorts, tuple(surface_over_data(i, *each, study.surface, study.dtype) for i, each in problems), notes)
 
 
 def _on_landscapes(study: Study) -> Plan:

@@ -12,19 +12,24 @@ from fastgd.study.config import Study
 from fastgd.study.fields import LARGEST, MOST_CHECKPOINTS
 
 Array = npt.NDArray[Any]
-TAIL = (64, 32, 16, 8, 4, 2, 1)  # steps before the end at which trials on landscapes are read, to be judged
+TAIL_STEPS = (64, 32, 16, 8, 4, 2, 1)  # steps before the end at which trials on landscapes are read, to be judged
 LOSS_EVALUATIONS = "loss_evaluations"  # of the line search so far, where there is one
 EFFECTIVE_RATES = "effective_lr"  # a metric of several columns
 RATE_CLASSES = ("rare", "medium", "frequent")  # of features
 RATE_QUANTILES = {"q10": 0.1, "q50": 0.5, "q90": 0.9}
 RATE_COLUMNS = tuple(f"{EFFECTIVE_RATES}.{name}.{quantile}" for name in RATE_CLASSES for quantile in RATE_QUANTILES)
-MOST_RATES = 1 << 22  # effective rates that are computed together, which bounds the memory beside the state's
+MOST_RATES_AT_ONCE = 1 << 22  # effective rates that are computed together: more would take more memory
 
 
 def columns_of(metrics: Sequence[str]) -> list[str]:
     """Return the columns of the curves in which these metrics stand."""
     several = {EFFECTIVE_RATES: RATE_COLUMNS}
     return [column for name in metrics for column in several.get(name, (name,))]
+
+
+def saved_after(study: Study) -> float:
+    """Return after how many seconds of a run the state of a unit is saved for the first time."""
+    return min(study.snapshot_seconds, study.max_seconds or np.inf)
 
 
 def checkpoints_of(study: Study, steps: int, batches: int) -> Array:

@@ -18,7 +18,7 @@ from fastgd.study.values import as_list
 # Keys of a study file that add trials, or that decide no number: a change of them runs nothing again.
 NOT_DECISIVE = ("name", "optimizer", "schedule", "seed", "batch_size", "max_seconds", "snapshot_seconds", "surface")
 NOT_DECISIVE_BELOW = ("record.parameters", "problem.name", "problem.path", "problem.dataset", "problem.l2")
-COUNTS = ("starts.uniform", "starts.normal", "starts.sobol")  # the first of many are the few
+COUNTS = ("starts.uniform", "starts.normal", "starts.sobol")  # the first of more starts are the starts that there were
 # Columns in which a trial that runs again may differ from its stored results.
 MAY_DIFFER = ("trial_id", "configuration", "dataset", "n", "d", "dtype", "layout", "sparse", "kernel", "starts")
 
@@ -103,7 +103,9 @@ def _different(path: Path, study: Study) -> list[str]:
         return []  # it is not the study that the trials are of; the run writes it anew
     new = from_toml(study.to_toml())
     problems = [as_list(each.get("problem", [])) for each in (old, new)]
-    for each, own in zip((old, new), problems, strict=True):  # a problem more or less changes no other
+    for each, own in zip(
+        (old, new), problems, strict=True
+    ):  # a problem that was added or left out changes none of the others
         each["problem"] = own[: min(map(len, problems))]
     old, new = _flat(old), _flat(new)
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]

@@ -17,7 +17,7 @@ from fastgd.plan.ids import digest, rows_of
 from fastgd.study.landscapes import MOST_STARTS, LandscapeProblem, Starts, start_count
 
 Array = npt.NDArray[np.float64]
-COPIES = 3  # of the starts, while they are made
+COPIES_WHILE_MADE = 3  # of the starts, while they are made
 SOBOL_BITS = 30  # of a coordinate of Sobol's sequence, which repeats after 2^30 points
 
 
@@ -45,7 +45,7 @@ def _points(starts: Starts | None, problem: LandscapeProblem) -> Array:
         return problem.record.start(d)[None]
     first, second = _ends(starts, problem)
     if (count := start_count(starts, problem)) <= MOST_STARTS:
-        check_memory(COPIES * 8 * count * d, f"starts: {count:,} points of {d:,} coordinates", "float64")
+        check_memory(COPIES_WHILE_MADE * 8 * count * d, f"starts: {count:,} points of {d:,} coordinates", "float64")
     match starts.kind:
         case "points":
             return np.array(starts.points, np.float64)

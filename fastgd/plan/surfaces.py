@@ -16,8 +16,8 @@ from fastgd.study.config import LandscapeProblem, Problem
 from fastgd.study.surface_block import SurfaceBlock
 
 Array = npt.NDArray[np.float64]
-POINTS = 240  # along an axis: finer than a picture of a README shows
-LINE = 1000  # where there is one axis
+POINTS_PER_AXIS = 240  # of two, by default: finer than a picture shows
+POINTS_PER_LINE = 1000  # where there is one axis
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def make_grid(block: SurfaceBlock, box: Array, at: Array) -> Grid:
     axes = block.axes(len(at))
     low = np.resize(block.low if block.low is not None else box[axes, 0], len(axes))
     high = np.resize(block.high if block.high is not None else box[axes, 1], len(axes))
-    num = np.resize(block.num or [POINTS if len(axes) == 2 else LINE], len(axes))
+    num = np.resize(block.num or [POINTS_PER_AXIS if len(axes) == 2 else POINTS_PER_LINE], len(axes))
     ends = [np.linspace(*each) for each in zip(low, high, num.tolist(), strict=True)]
     if block.at is not None:
         at = np.zeros(len(at)) if block.at == "zeros" else np.array(block.at)

@@ -12,15 +12,13 @@ import pandas as pd
 from fastgd.common.errors import InputError
 from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.plan.methods import numbers_of, variant_of
-from fastgd.plan.recording import TAIL
-from fastgd.store.contents import Contents
+from fastgd.plan.recording import TAIL_STEPS
 from fastgd.study.config import LandscapeProblem, Schedule, Stop
 from fastgd.study.sub_tables import Search
 
 Array = npt.NDArray[Any]
-MOST_LANES = 1 << 17  # in memory at a time
-MEMORY_BUDGET = 1 << 30  # bytes of those lanes
-JUDGING = 30  # numbers of a lane by which it is placed and judged
+MOST_LANES_AT_ONCE, MOST_LANE_BYTES_AT_ONCE = 1 << 17, 1 << 30  # in memory
+NUMBERS_TO_JUDGE_A_LANE = 30  # by which it is placed in groups, and judged in the end
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,8 @@ class SwarmUnit:
         The starts' numbers in the study, where these are some of its starts.
     part_of : tuple of (str, int), optional
         The name and the number of lanes of the swarm that it is a part of.
+    saved_after : float
+        Seconds of a run after which its state is saved for the first time, to go on from.
     """
 
     problem: int
@@ -80,6 +80,7 @@ class SwarmUnit:
     most: float = np.inf
     numbered: Array | None = None
     part_of: tuple[str, int] | None = None
+    saved_after: float = np.inf
 
     @property
     def label(self) -> str:
@@ -95,6 +96,13 @@ class SwarmUnit:
     def kernel(self) -> str:
         """The name of its kernel, in the results."""
         return self.spec.kernel
+
+    @property
+    def kernels(self) -> str:
+        """What is compiled for it, in words."""
+        variant = f" ({self.spec.rule.variant})" if self.spec.rule.variant else ""
+        where = f"{self.spec.landscape.name}, {self.kernel}, {self.spec.dtype}"
+        return f"{self.spec.rule.optimizer.name}{variant} on {where}"
 
     @property
     def all_seeds(self) -> list[int]:
@@ -113,7 +121,7 @@ class SwarmUnit:
 
     @property
     def owner(self) -> Hashable:
-        """Whose turn it is: units of one optimizer on one problem come one after another."""
+        """Who takes a turn with it: units of different problems and optimizers run alternately."""
         return self.problem, self.spec.rule.optimizer.name
 
     @property
@@ -134,6 +142,18 @@ class SwarmUnit:
         return numbers_of(self.spec.rule, self.hyper, self.search)
 
     @property
+    def columns(self) -> dict[str, str | float]:
+        """What is the same for all its trials, by the columns of the results."""
+        return {
+            "problem": self.label,
+            "optimizer": self.spec.rule.optimizer.name,
+            "variant": self.variant,
+            "schedule": self.schedule.label,
+            **{f"schedule.{key}": value for key, value in self.schedule.numbers.items()},
+            "seed": self.seed,
+        }
+
+    @property
     def method(self) -> str:
         """What decides which kernels it calls."""
         spec = self.spec
@@ -149,26 +169,26 @@ class SwarmUnit:
 
     @property
     def padding(self) -> int:
-        """The lanes that are computed and used for nothing."""
+        """The lanes of its groups that hold no trial."""
         return -len(self.lanes) % self.spec.width
 
     @property
     def bytes_a_lane(self) -> int:
         """Bytes of a lane: its block, what is read of it and when it is made, and what it is judged by."""
-        spec, ends = self.spec, 2 + sum(ago <= self.steps for ago in TAIL)
+        spec, ends = self.spec, 2 + sum(ago <= self.steps for ago in TAIL_STEPS)
         block = spec.numbers * np.dtype(spec.dtype).itemsize + 8 * (spec.rule.numbers + spec.rule.hyper)
-        return int(self._places * (block + 8 * (ends * (spec.d + 2) + 2 * spec.d + JUDGING)))
+        return int(self._places * (block + 8 * (ends * (spec.d + 2) + 2 * spec.d + NUMBERS_TO_JUDGE_A_LANE)))
 
     @property
     def _places(self) -> float:
-        """How many places in groups a lane takes: a configuration has groups of its own, if it fills one."""
+        """How many places in groups a lane takes: a configuration that fills one has its own, the last in part."""
         starts, width = len(self.starts), self.spec.width
         return -(-starts // width) * width / starts if starts >= width else 1.0
 
     @property
     def lanes_at_once(self) -> int:
         """How many lanes are in memory at a time: whole groups."""
-        most = int(min(MOST_LANES, self.most, MEMORY_BUDGET // self.bytes_a_lane))
+        most = int(min(MOST_LANES_AT_ONCE, self.most, MOST_LANE_BYTES_AT_ONCE // self.bytes_a_lane))
         return max(1, most // self.spec.width) * self.spec.width
 
     @property
@@ -194,17 +214,13 @@ class SwarmUnit:
         rest = replace(self, lanes=self.lanes[lanes:], part_of=self.whole) if lanes < len(self.lanes) else None
         return self.part(self.lanes[:lanes]), rest
 
-    def without(self, stored: Contents) -> "SwarmUnit | None":
-        """Return what is left of it beside the starts of each configuration that are stored."""
-        return self.without_starts(stored.starts())
-
-    def without_starts(self, stored: Mapping[str, Array]) -> "SwarmUnit | None":
+    def without(self, done: Mapping[str, Array]) -> "SwarmUnit | None":
         """Return what is left of it beside some starts of each configuration; None: nothing."""
-        done = np.zeros((len(self.ids), len(self.starts)), bool)
-        for own, name in zip(done, self.ids, strict=True):
-            starts = stored.get(name, np.arange(0))
+        stored = np.zeros((len(self.ids), len(self.starts)), bool)
+        for own, name in zip(stored, self.ids, strict=True):
+            starts = done.get(name, np.arange(0))
             own[starts[starts < len(own)]] = True  # the study may have had more of them
-        lanes = self.lanes[~done.ravel()[self.lanes]]
+        lanes = self.lanes[~stored.ravel()[self.lanes]]
         return replace(self, lanes=lanes) if len(lanes) else None
 
     def only(self, trial: str) -> "SwarmUnit | None":
@@ -238,13 +254,8 @@ class SwarmUnit:
             {
                 "trial_id": self.ids,
                 "configuration": self.configurations,
-                "problem": self.label,
-                "optimizer": self.spec.rule.optimizer.name,
-                "variant": self.variant,
+                **self.columns,
                 **self.numbers,
-                "schedule": self.schedule.label,
-                **{f"schedule.{key}": value for key, value in self.schedule.numbers.items()},
-                "seed": self.seed,
                 "starts": np.bincount(self.lanes // len(self.starts), minlength=len(self.ids)),
             }
         )

@@ -9,16 +9,16 @@ import numpy.typing as npt
 
 from fastgd.common.errors import InputError
 from fastgd.engine.swarm.spec import SwarmSpec
-from fastgd.plan.ids import repeated, swarm_ids
+from fastgd.plan.ids import first_seen, swarm_ids
 from fastgd.plan.methods import Method, grid_of, methods_of
-from fastgd.plan.recording import checkpoints_of
+from fastgd.plan.recording import checkpoints_of, saved_after
 from fastgd.plan.starts import fingerprint, make_starts
 from fastgd.plan.swarm import SwarmUnit
 from fastgd.study.config import Schedule, Study
 
 Array = npt.NDArray[Any]
-MOST_ROWS = 20_000_000  # of trajectories
-AUTO_ROWS = 1_000_000  # of trajectories that are recorded unasked
+MOST_TRAJECTORY_ROWS = 20_000_000
+MOST_UNASKED_TRAJECTORY_ROWS = 1_000_000  # trajectories of so many rows are recorded unasked
 
 
 def swarms_of(study: Study) -> list[SwarmUnit]:
@@ -38,20 +38,10 @@ def swarms_of(study: Study) -> list[SwarmUnit]:
             for schedule in method.block.schedules(study.schedule):
                 for seed in study.seed if problem.noise or method.rule.optimizer.drawn else study.seed[:1]:
                     swarm = _swarm(study, index, starts, origin, method, schedule, seed)
-                    new = _first_seen(swarm, seen)
+                    new = first_seen(swarm.ids, index, swarm.label, seen)
                     if new.any():
                         swarms.append(swarm.select(new))
     return _following(study, swarms)
-
-
-def _first_seen(swarm: SwarmUnit, seen: dict[str, int]) -> Array:
-    """Return which configurations are new: grids may overlap; `seen` are the problems of those before."""
-    new = np.zeros(len(swarm.ids), bool)
-    for c, name in enumerate(swarm.ids):  # one by one: a list may hold a number twice, but for its last digits
-        new[c] = name not in seen
-        if (other := seen.setdefault(name, swarm.problem)) != swarm.problem:
-            raise InputError(repeated(other, swarm.problem, swarm.label))
-    return new
 
 
 def _swarm(
@@ -92,6 +82,7 @@ def _swarm(
         followed=np.arange(0),
         search=search,
         stop=study.stop,
+        saved_after=saved_after(study),
     )
 
 
@@ -100,7 +91,7 @@ def _following(study: Study, swarms: Sequence[SwarmUnit]) -> list[SwarmUnit]:
     wanted = study.record.trajectories
     total = sum(len(swarm.lanes) * swarm.spec.d for swarm in swarms) * ((study.steps or 0) + 1)
     if wanted == "auto":
-        wanted = "all" if total <= AUTO_ROWS else 0
+        wanted = "all" if total <= MOST_UNASKED_TRAJECTORY_ROWS else 0
     chosen = []
     for swarm in swarms:
         S = len(swarm.starts)
@@ -111,9 +102,9 @@ def _following(study: Study, swarms: Sequence[SwarmUnit]) -> list[SwarmUnit]:
         lanes = (np.arange(len(swarm.hyper))[:, None] * S + which).ravel()
         chosen.append(replace(swarm, followed=lanes))
     rows = sum(len(swarm.followed) * swarm.spec.d for swarm in chosen) * ((study.steps or 0) + 1)
-    if rows > MOST_ROWS:
+    if rows > MOST_TRAJECTORY_ROWS:
         raise InputError(
-            f"record.trajectories would keep {rows:,} rows (trials x steps x coordinates), at most {MOST_ROWS:,}; "
-            "name a few starts"
+            f"record.trajectories would keep {rows:,} rows (trials x steps x coordinates), "
+            f"at most {MOST_TRAJECTORY_ROWS:,}; name a few starts"
         )
     return chosen

@@ -12,7 +12,7 @@ from fastgd.study.config import Study
 
 @dataclass(frozen=True)
 class Workload:
-    """What costs of a cohort hang on, beside what its plan says.
+    """What the costs of a cohort depend on, beside its lanes and steps: what is measured of it, and kept.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ NOTHING_BESIDE = Workload()  # the loss over the training rows
 
 
 def workload(study: Study, data: Data, batch_size: int, feedback: bool) -> Workload:
-    """Return what a cohort's costs hang on, from a study and its data."""
+    """Return what a cohort's costs depend on, from a study and its data."""
     metrics, held_out = study.record.metrics, len(data.y_validation) if data.y_validation is not None else 0
     summed = [name for name in metrics if name.removeprefix("validation_") in ("accuracy", "r2")]
     own = sum(not name.startswith("validation_") for name in summed)
@@ -74,7 +74,7 @@ def workload(study: Study, data: Data, batch_size: int, feedback: bool) -> Workl
 
 
 def _touched(data: Data, batch_size: int) -> float:
-    """Return how many features the entries of a batch have, on average; many features are as frequent as each other."""
+    """Return how many features occur in a batch, on average; features of the same frequency are counted together."""
     n = len(data.y)
     features = np.bincount(np.rint(data.frequencies * n).astype(np.int64))
     rows = np.flatnonzero(features)

@@ -9,7 +9,7 @@ from fastgd.runs.interruption import Interruption
 
 STAGES = ("load", "plan", "compile", "train", "evaluate", "store")
 PROGRESS_SECONDS = 0.2  # between two reports
-PATIENCE = 2.0  # seconds that a step may go on after the deadline
+STEP_GRACE_SECONDS = 2.0  # seconds that a step may go on after the deadline
 
 
 class TimeIsOver(Exception):  # noqa: N818
@@ -108,11 +108,11 @@ class Clock:
 
     @property
     def reason(self) -> str:
-        """Why trials end that are on their way when the time is over."""
+        """What is said of trials that the deadline ends."""
         return f"max_seconds = {self.limit:g} was over"
 
     def saved(self) -> None:
-        """Begin to wait for the next snapshot: one was taken, or a unit begins."""
+        """Count `snapshot_seconds` from here on: a snapshot was taken, or a unit begins."""
         self._saved = time.perf_counter()
 
     @property
@@ -139,10 +139,10 @@ class Clock:
     def check(self, step: int, alive: int) -> None:
         """Report how far a unit is; TimeIsOver where it has to end here.
 
-        It ends at the end of a step, unless that is long in coming: between kernel calls of one step the state is that
-        of the step before, but for what is counted meanwhile.
+        A unit ends between two steps, where its state can be saved. A step of several kernel calls may take long:
+        after `STEP_GRACE_SECONDS` the unit ends within it, with the state of the step before.
         """
         self.poll(step, alive)
         ends, self._step = step != self._step, step
-        if self.over and (ends or self.left < -PATIENCE):
+        if self.over and (ends or self.left < -STEP_GRACE_SECONDS):
             raise TimeIsOver

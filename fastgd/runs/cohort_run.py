@@ -12,7 +12,7 @@ from fastgd.datasets import Data
 from fastgd.engine.rows.cohort import AnyCohort, Cohort
 from fastgd.engine.rows.guesses import Guesses
 from fastgd.plan.cohort import CohortUnit
-from fastgd.plan.compiled import compiling, note_compiled
+from fastgd.plan.compiled import compiling
 from fastgd.runs.clock import Clock, TimeIsOver
 from fastgd.runs.metrics import Recorder, measures_of
 from fastgd.runs.schedule_values import ScheduleValues
@@ -22,27 +22,23 @@ from fastgd.runs.trials import TrialRecords
 from fastgd.runs.unit_work import UnitWork, below, prefixed
 
 Array = npt.NDArray[Any]
-PARAMETERS_AT_ONCE = 1 << 21  # numbers of final parameters that are read and stored together: 16 MB
+MOST_PARAMETERS_AT_ONCE = 1 << 21  # numbers of final parameters that are read and stored together: 16 MB
 
 
-def make_cohort(unit: CohortUnit, data: Data, threads: Threads, schedule: ScheduleValues | None = None) -> AnyCohort:
-    """Return the lanes of a unit at their start."""
+def make_cohort(
+    unit: CohortUnit, X: Any, y: Array, threads: Threads, schedule: ScheduleValues | None = None
+) -> AnyCohort:
+    """Return the lanes of a unit at their start, over rows X (n, d) with targets y (n,)."""
     if unit.baseline:
-        return Guesses(unit.spec, data.X, data.y, threads, unit.steps)
-    return Cohort(unit.spec, data.X, data.y, threads, schedule)
+        return Guesses(unit.spec, X, y, threads, unit.steps)
+    return Cohort(unit.spec, X, y, threads, schedule)
 
 
 def compile_cohort(cohort: AnyCohort, unit: CohortUnit) -> None:
     """Compile what a cohort calls, or load it from the cache; a user's function that does not compile is named."""
     metrics = unit.record.metrics
-    with compiling(unit.spec.rule.optimizer, unit.spec.loss):
+    with compiling(unit.spec.rule.optimizer, unit.spec.loss, method=unit.method):
         cohort.compile("grad_norm" in metrics, measures_of(metrics, unit.spec.loss))
-    note_compiled(unit.method)
-
-
-def kernels_of_cohort(unit: CohortUnit) -> str:
-    """Return the name of what is compiled for a unit."""
-    return f"{unit.spec.rule.optimizer.name}, {unit.kernel}, {unit.dtype}"
 
 
 class CohortRun(UnitWork):
@@ -63,14 +59,12 @@ class CohortRun(UnitWork):
     """
 
     def __init__(self, unit: CohortUnit, data: Data, sink: Sink, clock: Clock, threads: Threads) -> None:
-        super().__init__(unit, sink, clock)
-        self.unit = unit
-        self.schedule = ScheduleValues.of(unit)
-        self.cohort = make_cohort(unit, data, threads, self.schedule)
+        self.unit, self.schedule = unit, ScheduleValues.of(unit)
+        self.cohort = make_cohort(unit, data.X, data.y, threads, self.schedule)
+        super().__init__(unit, self.cohort, list(itertools.chain(*unit.ids)), sink, clock)
         self.recorder = Recorder(data, unit.spec.loss, unit.record.metrics, unit.record.rows)
         self.records = TrialRecords(unit.lanes)
         self.stopping = Stopping.start(unit.stop, np.full(unit.lanes, np.nan), unit.baseline, unit.scale)
-        self.recorded = -1  # the last checkpoint that was handed over
 
     def run(self) -> None:
         """Run it from its start, or from where an earlier run saved it, and hand its trials to the sink."""
@@ -83,14 +77,11 @@ class CohortRun(UnitWork):
 
     def _train(self) -> None:
         unit = self.unit
-        with self.clock.compiling(kernels_of_cohort(unit)):
+        with self.clock.compiling(unit.kernels):
             compile_cohort(self.cohort, unit)
         self.clock.enter("evaluate")
-        self.clock.saved()
         with self.clock.interruption.deferred():
-            if saved := self.sink.saved(unit.name):
-                self._restore(saved)
-            else:
+            if not self.go_on():
                 self._start()
             for step in unit.checkpoints[unit.checkpoints > self.recorded]:
                 if not len(self.cohort.alive):
@@ -136,7 +127,7 @@ class CohortRun(UnitWork):
 
     def _checkpoint(self, reached: bool) -> None:
         """Record the lanes and judge them; `reached`: the time was not over before."""
-        before = self._own_state()
+        before = self.own_state()
         if self.cohort.t == self.recorded:  # the time was over within the step that follows a checkpoint
             self._cut(before)
             return
@@ -151,7 +142,7 @@ class CohortRun(UnitWork):
         self._keep(metrics)
         self._end(status, reasons)
         if reached:
-            self.recorded, before = self.cohort.t, self._own_state()
+            self.recorded, before = self.cohort.t, self.own_state()
         if self.cohort.t == self.unit.steps:
             self._end_all("completed", "")
         elif over:
@@ -162,10 +153,7 @@ class CohortRun(UnitWork):
         if len(lanes := self.cohort.alive):
             left = self.unit.select(np.isin(np.arange(self.unit.lanes), lanes))
             own = {name: values[lanes] for name, values in state.items()}
-            engine = {**self.cohort.capture(), "alive": np.arange(len(lanes))}
-            with self.clock.stage("store"):
-                seconds = {f"seconds.{stage}": np.array(self.spent(stage)) for stage in self.clock.seconds}
-                self.sink.save(left.name, own | prefixed("engine", engine) | seconds, cut=True)
+            self.save_as(left.name, own, {**self.cohort.capture(), "alive": np.arange(len(lanes))}, cut=True)
         self._end_timeout()
 
     def _end_timeout(self) -> None:
@@ -204,7 +192,7 @@ class CohortRun(UnitWork):
         if unit.record.parameters == "all":
             positions = np.repeat(ended, [len(unit.ids[lane]) for lane in chosen])
             ids = [trial for lane in chosen for trial in unit.ids[lane]]
-            some = max(1, PARAMETERS_AT_ONCE // unit.spec.parameters(unit.d))
+            some = max(1, MOST_PARAMETERS_AT_ONCE // unit.spec.parameters(unit.d))
             with self.clock.stage("store"):
                 for first in range(0, len(ids), some):
                     part = slice(first, first + some)
@@ -247,35 +235,23 @@ class CohortRun(UnitWork):
     # --- saved states -------------------------------------------------------------------------------------------------
 
     @property
-    def t(self) -> int:
-        """Steps taken."""
-        return self.cohort.t
-
-    @property
     def alive(self) -> int:
         """The number of lanes that still run."""
         return len(self.cohort.alive)
 
-    def state(self) -> dict[str, Any] | None:
-        """Return what is to be saved; None: the start is not recorded yet."""
-        return self._own_state() | prefixed("engine", self.cohort.capture()) if self.recorded >= 0 else None
+    @property
+    def _parts(self) -> dict[str, Stopping | TrialRecords | ScheduleValues]:
+        return {"stopping": self.stopping, "records": self.records, "schedule": self.schedule}
 
-    def _own_state(self) -> dict[str, Array]:
+    def own_state(self) -> dict[str, Array]:
         """Return what is saved beside the engine's state, each (G,)."""
-        parts: dict[str, Stopping | TrialRecords | ScheduleValues]
-        parts = {"stopping": self.stopping, "records": self.records, "schedule": self.schedule}
         found = {"recorded": np.full(self.unit.lanes, self.recorded)}
-        for name, part in parts.items():
+        for name, part in self._parts.items():
             found |= prefixed(name, {key: values.copy() for key, values in part.state().items()})
         return found
 
-    def _restore(self, state: dict[str, Array]) -> None:
-        """Go on from a saved state."""
+    def restore(self, state: dict[str, Array]) -> None:
+        """Take over a saved state."""
         self.recorded = int(state["recorded"][0])
-        self.stopping.restore(below("stopping", state))
-        self.records.restore(below("records", state))
-        self.schedule.restore(below("schedule", state))
-        self.cohort.restore(below("engine", state))
-        self.add_seconds(state)
-        with self.clock.stage("store"):
-            self.sink.carry(self.unit.name, list(itertools.chain(*self.unit.ids)), self.recorded)
+        for name, part in self._parts.items():
+            part.restore(below(name, state))

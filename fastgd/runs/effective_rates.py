@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from fastgd.datasets import Data
 from fastgd.engine.rows.cohort import Cohort
-from fastgd.plan.recording import EFFECTIVE_RATES, MOST_RATES, RATE_QUANTILES
+from fastgd.plan.recording import EFFECTIVE_RATES, MOST_RATES_AT_ONCE, RATE_QUANTILES
 
 Array = npt.NDArray[Any]
-RARE, FREQUENT = 0.001, 0.05  # shares of the training rows
+MOST_RARE_SHARE, LEAST_FREQUENT_SHARE = 0.001, 0.05  # shares of the training rows
 
 
 def classes_of(data: Data) -> dict[str, Array]:
@@ -21,9 +21,9 @@ def classes_of(data: Data) -> dict[str, Array]:
     """
     shares = data.frequencies
     members = {
-        "rare": (shares > 0) & (shares < RARE),
-        "medium": (shares >= RARE) & (shares <= FREQUENT),
-        "frequent": shares > FREQUENT,
+        "rare": (shares > 0) & (shares < MOST_RARE_SHARE),
+        "medium": (shares >= MOST_RARE_SHARE) & (shares <= LEAST_FREQUENT_SHARE),
+        "frequent": shares > LEAST_FREQUENT_SHARE,
     }
     return {name: np.flatnonzero(chosen) for name, chosen in members.items() if chosen.any()}
 
@@ -52,7 +52,7 @@ def measure(cohort: Cohort, classes: Mapping[str, Array], poll: Callable[[], Non
     slots = cohort.slots()[: rule.slots] if rule.slots else []
     cls: Any = rule.optimizer.cls
     found = {f"{EFFECTIVE_RATES}.{name}.{quantile}": np.empty(lanes) for name in classes for quantile in RATE_QUANTILES}
-    step = max(1, MOST_RATES // (cohort.d + 1))
+    step = max(1, MOST_RATES_AT_ONCE // (cohort.d + 1))
     for at in range(0, lanes, step):
         part = slice(at, at + step)
         h = rule.instance({name: hyper[name][part] for name in rule.fields})

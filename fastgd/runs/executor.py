@@ -25,7 +25,8 @@ from fastgd.store.snapshots import Snapshots
 from fastgd.store.surface_files import holds_surface, keep_surfaces
 from fastgd.store.writer import PartWriter
 
-# What an interruption can lose beside the part that runs: rows of curves, some 100 MB, which compaction leaves alone.
+# Parts of a swarm are committed together once they have so many rows of curves (some 100 MB, which compaction leaves
+# alone), or have taken so long: an interruption loses no more, beside the part that runs.
 COMMIT_ROWS, COMMIT_SECONDS = 8_000_000, 20.0
 LEAST_SECONDS = 0.25  # a run on landscapes computes at least so long and stores it, even if max_seconds is shorter
 
@@ -82,7 +83,7 @@ class Executor:
         self.finalists, self.trials, self.snapshots = Finalists(), trials, snapshots
         self._parameters_only = self._stored = False
         self._flops = self._finished = self._computed = 0.0
-        self._done_before = 0.0  # of the work that is finished, what earlier runs did
+        self._done_before = 0.0  # operations of the finished units that earlier runs did
         clock.announce = lambda kernels: emit(Compiling(kernels))
 
     def run(self, units: Sequence[Unit], data: Sequence[Data], *, parameters_only: bool = False) -> None:
@@ -129,7 +130,8 @@ class Executor:
             The number of other units that wait.
         """
         began, unit = time.perf_counter(), work.unit
-        if self.clock.over and self._stands(unit):
+        stored = isinstance(unit, CohortUnit) and self.folder.timed_out().issuperset(itertools.chain(*unit.ids))
+        if self.clock.over and stored:  # as far as an earlier run came with it
             work.left = None
             return
         if not work.seconds:
@@ -147,10 +149,6 @@ class Executor:
         work.seconds += time.perf_counter() - began
         if work.left is None:
             self.emit(CohortFinished(work.index, total, unit.width, work.diverged, work.seconds))
-
-    def _stands(self, unit: Unit) -> bool:
-        """Return whether all trials of a cohort are stored as far as an earlier run came with them."""
-        return isinstance(unit, CohortUnit) and self.folder.timed_out().issuperset(itertools.chain(*unit.ids))
 
     def _run_parts(self, work: _Work, sink: FolderSink, others: int, total: int, data: Data | None) -> str:
         """Run parts of a unit until what an interruption would lose is worth a commit; return what names them."""
@@ -175,7 +173,7 @@ class Executor:
         return name
 
     def _sink(self, writer: PartWriter) -> FolderSink:
-        return FolderSink(self.folder.path, writer, self.finalists, self.snapshots, self.folder.kept)
+        return FolderSink(self.folder, writer, self.finalists, self.snapshots)
 
     def _cut(self, unit: Unit, work: _Work, others: int) -> tuple[Unit, Unit | None]:
         """Return what of a unit runs next, and what is left: of a swarm as many lanes as memory and time have room for.
@@ -198,12 +196,10 @@ class Executor:
 
     def _report(self, unit: Unit, index: int, total: int, before: dict[str, float], step: int, alive: int) -> None:
         """Say how far the run is."""
-        over_data = isinstance(unit, CohortUnit)
-        train = self.clock.seconds["train"] - before["train"]
-        batches = unit.batches if isinstance(unit, CohortUnit) else 1
-        samples, resumed = 0, self.clock.resumed
+        train, resumed = self.clock.seconds["train"] - before["train"], self.clock.resumed
+        batches, samples = 1, 0
         if isinstance(unit, CohortUnit):
-            samples = (unit.samples(step) - unit.samples(resumed)) * alive
+            batches, samples = unit.batches, (unit.samples(step) - unit.samples(resumed)) * alive
         earlier = (self._done_before + resumed / unit.steps * unit.flops) / self._flops
         share = (self._finished + step / unit.steps * unit.flops) / self._flops
         self.emit(
@@ -212,7 +208,7 @@ class Executor:
                 cohorts=total,
                 epoch=step / batches,
                 epochs=unit.steps / batches,
-                unit="epoch" if over_data else "step",
+                unit="epoch" if isinstance(unit, CohortUnit) else "step",
                 alive=alive,
                 diverged=self.clock.diverged,
                 done=self.clock.done,

@@ -54,5 +54,5 @@ def store_parameters(plan: Plan, data: Sequence[Data], kept: str, executor: Exec
 def _keeping_all(plan: Plan, done: set[str]) -> list[CohortUnit]:
     """Return what is left of a plan beside some trials, with the parameters of all of them."""
     cohorts = [unit for unit in plan.units if isinstance(unit, CohortUnit)]
-    left = [unit for cohort in cohorts if (unit := cohort.without_trials(done))]
+    left = [unit for cohort in cohorts if (unit := cohort.without(done))]
     return [replace(unit, record=unit.record.model_copy(update={"parameters": "all"})) for unit in left]

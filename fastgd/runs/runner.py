@@ -1,4 +1,4 @@
-"""Runs a study: loads its data, plans, opens the results' folder, and hands what is missing there to the execution."""
+"""Runs a study: loads its data, plans, opens the results' folder, and hands what is missing there to the executor."""
 
 import hashlib
 import importlib.metadata
@@ -20,7 +20,7 @@ from fastgd.core.threads import Threads
 from fastgd.core.vectors import register_bits
 from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
 from fastgd.engine.machine import cpu_model
-from fastgd.plan.cohort import COHORT_BUDGET, CohortUnit
+from fastgd.plan.cohort import MOST_COHORT_BYTES
 from fastgd.plan.cohorts import labels
 from fastgd.plan.memory import release, within_memory
 from fastgd.plan.memory import require as require_memory
@@ -36,14 +36,15 @@ from fastgd.runs.executor import Executor
 from fastgd.runs.final_parameters import store_parameters
 from fastgd.runs.reporting.events import Finished, Loading, Planned, Warning_
 from fastgd.runs.reporting.reports import OnEvent, reported
+from fastgd.store.contents import Contents
 from fastgd.store.files import writing
 from fastgd.store.folder import Folder, refuse_foreign
 from fastgd.store.manifest import Manifest
-from fastgd.store.schema import COORDINATES
+from fastgd.store.schema import COORDINATES, Columns
 from fastgd.store.snapshots import Snapshots
 from fastgd.study.config import Problem, Study, require_study
 
-NAMED = ("problem", "dataset")  # columns of names that are in no trial's id, and that a user may change
+NAME_COLUMNS = ("problem", "dataset")  # columns of names that are in no trial's id, and that a user may change
 
 
 class _Options(NamedTuple):
@@ -143,21 +144,17 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
 
 
 def _missing(plan: Plan, folder: Folder) -> list[Unit]:
-    """Return what the folder lacks of each unit: first of that of which it has least, else in turns."""
-    stored, done = folder.starts(), folder.committed() - folder.timed_out()
-    units = in_turns(plan.units, lambda unit: unit.owner)
-    left = [
-        (unit, unit.without_trials(done) if isinstance(unit, CohortUnit) else unit.without_starts(stored))
-        for unit in units
-    ]
-    missing = [(unit, rest) for unit, rest in left if rest is not None]
-    return [rest for unit, rest in sorted(missing, key=lambda pair: -pair[1].count / pair[0].count)]
+    """Return what the folder lacks of each unit: what it has least of comes first, else optimizers take turns."""
+    done = Contents.read(folder.path).done
+    left = [(unit, unit.without(done)) for unit in in_turns(plan.units, lambda unit: unit.owner)]
+    missing = [(rest.count / unit.count, rest) for unit, rest in left if rest is not None]
+    return [rest for _, rest in sorted(missing, key=lambda pair: -pair[0])]
 
 
 def _in_study(plan: Plan) -> tuple[Any, dict[str, dict[str, str]]]:
     """Return the trials of a study, on landscapes with the number of their starts, and what they are called now."""
     table, ids = plan.table, plan.table["trial_id"].tolist()
-    names = {name: dict(zip(ids, table[name], strict=True)) for name in NAMED if name in table}
+    names = {name: dict(zip(ids, table[name], strict=True)) for name in NAME_COLUMNS if name in table}
     if not plan.on_landscapes:
         return ids, names
     return {name: len(unit.starts) for unit in plan.units if isinstance(unit, SwarmUnit) for name in unit.ids}, names
@@ -259,18 +256,21 @@ def _open(
     notes = plan.notes
     if not study.landscapes:
         fingerprints = {name: rows.fingerprint for name, rows in zip(labels(study, data), data, strict=True)}
-        notes = (*notes, f"cohorts of at most {COHORT_BUDGET:,} bytes")
+        notes = (*notes, f"cohorts of at most {MOST_COHORT_BYTES:,} bytes")
     metrics = [] if study.landscapes else columns_of(study.record.metrics)
     dimensions = [problem.dimension for problem in study.landscapes]
+    columns = Columns(
+        hyper=tuple(name for unit in plan.units for name in unit.numbers),
+        schedule=tuple(str(name) for name in plan.table if str(name).startswith("schedule.")),
+        metrics=(*metrics, *(LOSS_EVALUATIONS for unit in plan.units if unit.search)),
+        coordinates=min(COORDINATES, max(dimensions)) if dimensions else None,
+        slots=tuple(name for unit in plan.units if study.landscapes for name in unit.spec.rule.slot_names),
+    )
     return Folder.open(
         options.path,
         manifest=_manifest(study, fingerprints, notes, threads),
         study_toml=study.to_toml(),
-        hyper=[name for unit in plan.units for name in unit.numbers],
-        schedule_params=[str(name) for name in plan.table if str(name).startswith("schedule.")],
-        metrics=[*metrics, *(LOSS_EVALUATIONS for unit in plan.units if unit.search)],
-        coordinates=min(COORDINATES, max(dimensions)) if dimensions else None,
-        slots=[name for unit in plan.units if study.landscapes for name in unit.spec.rule.slot_names],
+        columns=columns,
         fresh=options.fresh,
         allow_mixed=options.allow_mixed,
         keep=lambda _: snapshots.rows(),

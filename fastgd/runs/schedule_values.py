@@ -147,7 +147,7 @@ class ScheduleValues:
         return values
 
     def reference(self, first: int, steps: int, per_step: bool | None = None) -> Array:
-        """Return the values (steps, m) or (1, m) of a lane with the first one's schedule whose rate is 1."""
+        """Return the values (steps, m) or (1, m) of the first lane, as if its rate were 1."""
         each = self.per_step if per_step is None else per_step
         step = np.arange(first, first + (steps if each else 1))
         values = np.tile(self._base[:, 0], (len(step), 1))
@@ -155,10 +155,6 @@ class ScheduleValues:
             if driver.driven[0]:
                 values[:, driver.row] = driver.values(step)[:, 0]
         return values
-
-    def each_step(self, first: int, steps: int) -> Array:
-        """Return the values (steps, m) of a lane whose rate is 1, of each step."""
-        return self.reference(first, steps, per_step=True)
 
     def state(self) -> dict[str, Array]:
         """Return what is to be saved of the schedules with feedback, each (G,)."""

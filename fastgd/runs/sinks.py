@@ -1,15 +1,15 @@
-"""Where a unit's results go: to a part of a results folder, or into memory, on their way from another process."""
+"""Where a unit's results go: what takes them, and what writes them to a part of a results folder."""
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from fastgd.runs.trials import Finalists
 from fastgd.store.contents import Contents
+from fastgd.store.folder import Folder
 from fastgd.store.snapshots import Snapshots
 from fastgd.store.surface_files import Surface, write_surface
 from fastgd.store.writer import PartWriter
@@ -44,12 +44,12 @@ class Sink(Protocol):
         """Save the state of a unit; `cut`: it is committed as far as it is, and another run goes on."""
         ...
 
-    def saved(self, name: str) -> dict[str, Array] | None:
-        """Return the state of a unit that an earlier run saved."""
+    def saved(self, name: str, trial_ids: Collection[str]) -> dict[str, Array] | None:
+        """Return the state of a unit that an earlier run saved, with the rows of these trials."""
         ...
 
-    def carry(self, name: str, trial_ids: Collection[str], last_step: int) -> None:
-        """Take the rows of an earlier run that belong to a saved state, up to a step."""
+    def carry(self, trial_ids: Collection[str], last_step: int) -> None:
+        """Take the rows of trials, up to a step, that belong to the saved state."""
         ...
 
 
@@ -58,45 +58,30 @@ class FolderSink:
 
     Parameters
     ----------
-    folder : Path
+    folder : Folder
     writer : PartWriter
         Writes the part that its rows become.
     finalists : Finalists
         Keeps the parameters of trials that may turn out to be the best.
     snapshots : Snapshots
-    keep : set of Path
-        The files of rows that are not to be swept.
     """
 
-    def __init__(
-        self, folder: Path, writer: PartWriter, finalists: Finalists, snapshots: Snapshots, keep: set[Path]
-    ) -> None:
-        self._folder, self._writer, self._finalists = folder, writer, finalists
-        self._snapshots, self._keep = snapshots, keep
+    def __init__(self, folder: Folder, writer: PartWriter, finalists: Finalists, snapshots: Snapshots) -> None:
+        self._folder, self._writer, self._snapshots = folder, writer, snapshots
+        self.append, self.parameters, self.offer = writer.append, writer.parameters, finalists.offer
         self._trials: pd.DataFrame | None = None
         self._rows: set[Path] = set()  # of snapshots of what this sink takes
         self._names: set[str] = set()
+        self._carried: list[Path] = []  # the files of the rows that a saved state goes on from
         self._cut: tuple[str, Mapping[str, Any]] | None = None
-
-    def append(self, kind: str, columns: Mapping[str, Any], rows: int | None = None) -> None:
-        """Write rows."""
-        self._writer.append(kind, columns, rows)
 
     def trials(self, trials: pd.DataFrame) -> None:
         """Take the trials of a cohort, which are written when it is committed."""
         self._trials = trials
 
-    def parameters(self, trial_ids: Sequence[str], W: Array) -> None:
-        """Take final parameters."""
-        self._writer.parameters(trial_ids, W)
-
-    def offer(self, key: Hashable, scores: Array, ids: Sequence[Sequence[str]], read: Callable[[Array], Array]) -> None:
-        """Take parameters of those lanes that may be the best of a key."""
-        self._finalists.offer(key, scores, ids, read)
-
     def surface(self, number: int, surface: Surface, specification: str) -> None:
         """Write an error surface, which counts at once."""
-        write_surface(self._folder, number, surface, specification)
+        write_surface(self._folder.path, number, surface, specification)
 
     def commit(self, name: str) -> None:
         """Make what was taken count; its snapshots go, but for that of trials whose time was over."""
@@ -105,74 +90,32 @@ class FolderSink:
             self._snapshots.save(*self._cut, [])  # its rows are committed by now
             self._names.discard(self._cut[0])
         self._snapshots.drop(self._names)
-        self._keep -= self._rows
+        self._folder.kept -= self._rows
 
     def save(self, name: str, state: Mapping[str, Any], *, cut: bool = False) -> None:
         """Save the state of a unit with the rows that it has handed over."""
         rows = self._writer.rotate()
-        self._keep |= set(rows)
+        self._folder.kept |= set(rows)
         self._snapshots.save(name, state, rows)
         self._rows |= set(rows)
         self._names.add(name)
         if cut:
             self._cut = name, state
 
-    def saved(self, name: str) -> dict[str, Array] | None:
-        """Return the state of a unit that an earlier run saved."""
-        snapshot = self._snapshots.load(name)
-        return None if snapshot is None else snapshot.state
-
-    def carry(self, name: str, trial_ids: Collection[str], last_step: int) -> None:
-        """Take the rows that a saved state goes on from: of its own files, or of committed ones."""
-        snapshot = self._snapshots.load(name)
-        assert snapshot is not None
-        rows = snapshot.rows or list(Contents.read(self._folder).curves)
-        self._writer.carry(rows, trial_ids, last_step)
+    def saved(self, name: str, trial_ids: Collection[str]) -> dict[str, Array] | None:
+        """Return the state of a unit that an earlier run saved; None: there is none, or its rows are lost."""
+        if (snapshot := self._snapshots.load(name)) is None:
+            return None
+        self._carried = snapshot.rows
+        if not snapshot.rows:  # they are committed, unless a repair left out what it could not read
+            contents = Contents.read(self._folder.path)
+            if not contents.trial_ids().issuperset(trial_ids):
+                return None
+            self._carried = list(contents.curves)
         self._rows |= set(snapshot.rows)
         self._names.add(name)
+        return snapshot.state
 
-
-class Collected:
-    """A sink in memory, which can be pickled; `replay` hands all of it to another sink, in order."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, tuple[Any, ...]]] = []
-
-    def append(self, kind: str, columns: Mapping[str, Any], rows: int | None = None) -> None:
-        """Take rows."""
-        own = {name: values.copy() if isinstance(values, np.ndarray) else values for name, values in columns.items()}
-        self.calls.append(("append", (kind, own, rows)))
-
-    def trials(self, trials: pd.DataFrame) -> None:
-        """Take the trials of a cohort."""
-        self.calls.append(("trials", (trials,)))
-
-    def parameters(self, trial_ids: Sequence[str], W: Array) -> None:
-        """Take final parameters."""
-        self.calls.append(("parameters", (list(trial_ids), W.copy())))
-
-    def offer(self, key: Hashable, scores: Array, ids: Sequence[Sequence[str]], read: Callable[[Array], Array]) -> None:
-        """Take the parameters of all lanes: which are the best is for another process to say."""
-        self.calls.append(("offer", (key, scores.copy(), [list(own) for own in ids], read(np.arange(len(scores))))))
-
-    def save(self, name: str, state: Mapping[str, Any], *, cut: bool = False) -> None:
-        """Save nothing: a process that ends early has no results."""
-
-    def saved(self, name: str) -> None:
-        """Return nothing."""
-
-    def carry(self, name: str, trial_ids: Collection[str], last_step: int) -> None:
-        """Take nothing."""
-
-    def surface(self, number: int, surface: Surface, specification: str) -> None:
-        """Take an error surface."""
-        self.calls.append(("surface", (number, surface, specification)))
-
-    def replay(self, sink: Sink) -> None:
-        """Hand everything to another sink."""
-        for name, arguments in self.calls:
-            if name == "offer":
-                key, scores, ids, W = arguments
-                sink.offer(key, scores, ids, W.__getitem__)
-            else:
-                getattr(sink, name)(*arguments)
+    def carry(self, trial_ids: Collection[str], last_step: int) -> None:
+        """Take the rows that a saved state goes on from: of its own files, or of committed ones."""
+        self._writer.carry(self._carried, trial_ids, last_step)

@@ -13,7 +13,7 @@ from fastgd.runs.clock import Clock
 from fastgd.store.surface_files import Surface
 
 Array = npt.NDArray[np.float64]
-AT_ONCE = 1 << 20  # numbers of the points of a landscape that are evaluated together
+MOST_NUMBERS_AT_ONCE = 1 << 20  # coordinates of the points of a landscape that are evaluated together
 
 
 def surface_of(unit: SurfaceUnit, data: Data | None, clock: Clock, threads: Threads) -> Surface:
@@ -26,7 +26,7 @@ def landscape_values(unit: SurfaceUnit) -> Array:
     """Return the values of a landscape (nx, ny)."""
     assert unit.landscape is not None
     p, record = unit.landscape.instance(), unit.landscape.record
-    return unit.grid.over(lambda points: record.values(p, points.T), max(1, AT_ONCE // unit.parameters))
+    return unit.grid.over(lambda points: record.values(p, points.T), max(1, MOST_NUMBERS_AT_ONCE // unit.parameters))
 
 
 def _over_data(unit: SurfaceUnit, data: Data, clock: Clock, threads: Threads) -> Array:

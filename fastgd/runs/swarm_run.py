@@ -13,8 +13,8 @@ from fastgd.engine.swarm.guesses import SwarmGuesses
 from fastgd.engine.swarm.lanes import Lanes
 from fastgd.engine.swarm.reading import Reading
 from fastgd.engine.swarm.swarm import Swarm
-from fastgd.plan.compiled import compiling, note_compiled
-from fastgd.plan.recording import LOSS_EVALUATIONS, TAIL
+from fastgd.plan.compiled import compiling
+from fastgd.plan.recording import LOSS_EVALUATIONS, TAIL_STEPS
 from fastgd.plan.swarm import SwarmUnit
 from fastgd.runs.clock import Clock, TimeIsOver
 from fastgd.runs.outcomes import DIVERGED, KnownLandscape, Outcomes, judge, judge_guesses
@@ -36,20 +36,13 @@ def make_swarm(unit: SwarmUnit, lanes: Array, threads: Threads) -> Lanes:
     lanes_of = (unit.spec, unit.hyper[used], which, unit.starts[start], keys, threads)
     if unit.spec.rule.optimizer.baseline:
         return SwarmGuesses(*lanes_of, unit.steps)
-    return Swarm(*lanes_of, ScheduleValues.of(unit).each_step if unit.spec.scheduled else None)
+    return Swarm(*lanes_of, partial(ScheduleValues.of(unit).reference, per_step=True) if unit.spec.scheduled else None)
 
 
 def compile_swarm(swarm: Lanes, unit: SwarmUnit) -> None:
     """Compile what a swarm calls, or load it from the cache; a user's function that does not compile is named."""
-    with compiling(unit.spec.landscape, unit.spec.rule.optimizer):
+    with compiling(unit.spec.landscape, unit.spec.rule.optimizer, method=unit.method):
         swarm.compile()
-    note_compiled(unit.method)
-
-
-def kernels_of_swarm(unit: SwarmUnit) -> str:
-    """Return the name of what is compiled for a unit."""
-    name = unit.spec.rule.optimizer.name + (f" ({unit.spec.rule.variant})" if unit.spec.rule.variant else "")
-    return f"{name} on {unit.spec.landscape.name}, {unit.kernel}, {unit.spec.dtype}"
 
 
 class SwarmRun(UnitWork):
@@ -64,29 +57,26 @@ class SwarmRun(UnitWork):
     """
 
     def __init__(self, unit: SwarmUnit, sink: Sink, clock: Clock, threads: Threads) -> None:
-        super().__init__(unit, sink, clock)
         self.unit, self.threads = unit, threads
         self.swarm = make_swarm(unit, unit.lanes, threads)
+        super().__init__(unit, self.swarm, unit.ids, sink, clock)
         self.rates = ScheduleValues.of(unit).rate
         self.which, start = unit.places(unit.lanes)
         self.names = {"trial_id": Names(unit.ids, self.which), "start": unit.number_of(start)}
         self.best = np.full(len(unit.lanes), np.inf)
         self.first: Reading | None = None
         self.tail: list[Reading] = []
-        self.done = -1  # the last step at which lanes were read
-        self._recorded = set(unit.checkpoints.tolist())
+        self._checkpoints = set(unit.checkpoints.tolist())
 
     def run(self) -> None:
         """Run it, and hand its trials to the sink."""
         self.clock.enter("evaluate")
-        with self.clock.compiling(kernels_of_swarm(self.unit)):
+        with self.clock.compiling(self.unit.kernels):
             compile_swarm(self.swarm, self.unit)
-        self.clock.saved()
         with self.clock.interruption.deferred():
-            if saved := self.sink.saved(self.unit.name):
-                self._restore(saved)
+            self.go_on()
             try:
-                for step in [step for step in self._stops() if step > self.done]:
+                for step in [step for step in self._stops() if step > self.recorded]:
                     self._go_to(step)
             except TimeIsOver:
                 self.save()
@@ -107,8 +97,8 @@ class SwarmRun(UnitWork):
     def _stops(self) -> list[int]:
         """Return the steps at which lanes are recorded, or read to be judged in the end."""
         steps = self.unit.steps
-        tail = (step for ago in TAIL if (step := steps - ago) >= 0)
-        return sorted({*self.unit.checkpoints.tolist(), *tail, steps})
+        tail = (step for ago in TAIL_STEPS if (step := steps - ago) >= 0)
+        return sorted({*self._checkpoints, *tail, steps})
 
     def _go_to(self, step: int) -> None:
         self.clock.enter("train")
@@ -116,13 +106,13 @@ class SwarmRun(UnitWork):
         self.clock.enter("evaluate")
         reading = self.swarm.read()
         self.first = reading if step == 0 else self.first
-        if step in self._recorded:
+        if step in self._checkpoints:
             self.best = np.fmin(self.best, reading.loss)
             with self.clock.stage("store"):
                 self.sink.append("curves", self.names | self._curve_rows(reading), len(self.which))
-        if self.unit.steps - step in (*TAIL, 0):
+        if self.unit.steps - step in (*TAIL_STEPS, 0):
             self.tail.append(reading)
-        self.done = step
+        self.recorded = step
 
     def _judge(self, first: Reading) -> Outcomes:
         unit, known = self.unit, KnownLandscape.of(self.unit.landscape)
@@ -155,14 +145,10 @@ class SwarmRun(UnitWork):
     def _trial_rows(self, outcomes: Outcomes, first: Reading, end: Reading) -> dict[str, Any]:
         unit, spec = self.unit, self.unit.spec
         own = {
-            "problem": unit.label,
+            **unit.columns,
             "landscape": spec.landscape.name,
             "d": spec.d,
             "noise": spec.noise,
-            "optimizer": spec.rule.optimizer.name,
-            "variant": unit.variant,
-            "schedule": unit.schedule.label,
-            "seed": unit.seed,
             "dtype": spec.dtype,
             "kernel": unit.kernel,
             "in_study": True,
@@ -170,7 +156,6 @@ class SwarmRun(UnitWork):
             "cohort_lanes": unit.whole[1],
         }
         numbers = {name: np.ma.masked_invalid(values[self.which]) for name, values in unit.numbers.items()}
-        schedule = {f"schedule.{key}": value for key, value in unit.schedule.numbers.items()}
         found = {
             "status": outcomes.status,
             "reason": outcomes.reason,
@@ -180,38 +165,27 @@ class SwarmRun(UnitWork):
             "final_grad_norm": end.grad_norm,
         }
         points = _coordinates("start_", first.positions) | _coordinates("end_", end.positions)
-        return own | numbers | schedule | found | points
+        return own | numbers | found | points
 
     # --- saved states -------------------------------------------------------------------------------------------------
-
-    @property
-    def t(self) -> int:
-        """Steps taken."""
-        return self.swarm.t
 
     @property
     def alive(self) -> int:
         """The number of lanes."""
         return len(self.which)
 
-    def state(self) -> dict[str, Any] | None:
-        """Return what is to be saved; None: the start is not read yet."""
-        if self.first is None:
-            return None
-        readings = [self.first, *self.tail]
-        own = {"done": np.array(self.done), "best": self.best, "readings": np.array(len(readings))}
+    def own_state(self) -> dict[str, Any]:
+        """Return what is saved beside the engine's state."""
+        readings = [reading for reading in (self.first, *self.tail) if reading is not None]
+        own = {"done": np.array(self.recorded), "best": self.best, "readings": np.array(len(readings))}
         for at, reading in enumerate(readings):
             own |= prefixed(f"reading.{at}", vars(reading))
-        return own | prefixed("engine", self.swarm.capture())
+        return own
 
-    def _restore(self, state: dict[str, Array]) -> None:
-        """Go on from a saved state."""
-        self.done, self.best = int(state["done"]), state["best"]
+    def restore(self, state: dict[str, Array]) -> None:
+        """Take over a saved state."""
+        self.recorded, self.best = int(state["done"]), state["best"]
         self.first, *self.tail = (Reading(**below(f"reading.{at}", state)) for at in range(int(state["readings"])))
-        self.swarm.restore(below("engine", state))
-        self.add_seconds(state)
-        with self.clock.stage("store"):
-            self.sink.carry(self.unit.name, self.unit.ids, self.done)
 
 
 def _coordinates(prefix: str, positions: Array) -> dict[str, Array]:

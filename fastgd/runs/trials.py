@@ -16,7 +16,7 @@ class Finalists:
     Of each problem, optimizer and seed, a few with the lowest final loss: what is missing in the end is run again.
     """
 
-    MOST, BYTES = 8, 32 << 20
+    MOST_KEPT, MOST_BYTES = 8, 32 << 20  # of one problem, optimizer and seed
 
     def __init__(self) -> None:
         self._kept: dict[Hashable, list[tuple[float, Sequence[str], Array]]] = {}
@@ -35,8 +35,8 @@ class Finalists:
             `read(places)` returns the parameters (places, d) of some of them.
         """
         own = self._kept.get(key, [])
-        lowest = np.argsort(scores, kind="stable")[: self.MOST]
-        if len(own) >= self.MOST:
+        lowest = np.argsort(scores, kind="stable")[: self.MOST_KEPT]
+        if len(own) >= self.MOST_KEPT:
             lowest = lowest[scores[lowest] < own[-1][0]]
         if not len(lowest):
             return
@@ -46,7 +46,7 @@ class Finalists:
 
     def _room(self, d: int) -> int:
         """How many of one problem, optimizer and seed are kept."""
-        return max(1, min(self.MOST, self.BYTES // (8 * d)))
+        return max(1, min(self.MOST_KEPT, self.MOST_BYTES // (8 * d)))
 
     def parameters(self) -> dict[str, Array]:
         """The parameters (d,) that are kept, by trial."""

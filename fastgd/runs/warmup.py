@@ -7,11 +7,10 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from fastgd.core.threads import Threads
-from fastgd.engine.rows.cohort import Cohort
 from fastgd.plan.plan import Plan, Unit
 from fastgd.plan.swarm import SwarmUnit
-from fastgd.runs.cohort_run import compile_cohort, kernels_of_cohort
-from fastgd.runs.swarm_run import compile_swarm, kernels_of_swarm, make_swarm
+from fastgd.runs.cohort_run import compile_cohort, make_cohort
+from fastgd.runs.swarm_run import compile_swarm, make_swarm
 
 
 def compile_units(plan: Plan, note: Callable[[str], None]) -> int:
@@ -26,7 +25,7 @@ def compile_units(plan: Plan, note: Callable[[str], None]) -> int:
     first = {unit.method: unit for unit in reversed(plan.units)}
     with Threads(1) as threads:
         for unit in first.values():
-            note(kernels_of_swarm(unit) if isinstance(unit, SwarmUnit) else kernels_of_cohort(unit))
+            note(unit.kernels)
             _compile(unit, threads)
     return len(first)
 
@@ -37,4 +36,4 @@ def _compile(unit: Unit, threads: Threads) -> None:
         return
     X: Any = np.zeros((2, 2), unit.dtype)
     rows = csr_array(X) if unit.spec.kernel.sparse else X
-    compile_cohort(Cohort(unit.spec, rows, np.zeros(2, unit.dtype), threads), unit)
+    compile_cohort(make_cohort(unit, rows, np.zeros(2, unit.dtype), threads), unit)

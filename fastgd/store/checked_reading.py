@@ -1,14 +1,14 @@
 """Opens the Parquet files of results, for all readers: files that changed after they were written are refused.
 
-Which part it is. A footer names its own file and the id of the results folder, which the manifest keeps. So a part that
-is copied, renamed, swapped or of another study is refused by name. When a run ends, the manifest names the parts that
+The footer of a part names the file itself and the id of the results folder, which the manifest keeps. So a part that is
+copied, renamed, swapped or of another study is refused by name. When a run ends, the manifest names the parts that
 count, with their rows, and the surfaces: what counts later is of a newer generation, or more, so a crash between a
 compaction and the manifest raises no alarm.
 
-One place opens files (`store/checked_reading.py`), one writes them (`store/files.py`). What deletes goes through
-`remove`, which leaves links alone, and asks `is_own`: only files with a temporary name of ours are removed, and those
-whose footer says that fastgd wrote them to this very place. Names that other files have taken are passed over. A folder
-of results in which `curves` or the like is a link is read, and not written to.
+All readers open files here, and all writers write them by `store/files.py`. Files are deleted by `remove` there, which
+leaves links alone, and only if they have a temporary name of ours, or a footer that says that fastgd wrote them to this
+very place (`is_own`). New parts never take a name that any file has. A results folder in which `curves` or the like is
+a link is read, and not written to.
 """
 
 import stat

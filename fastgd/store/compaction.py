@@ -20,7 +20,7 @@ from fastgd.store.schema import PARAMETERS, Columns, conform
 
 # A file that has grown to this size is closed, and later compactions leave it alone, so that extending a large study
 # does not write all of it again.
-FILE_BYTES = 256 << 20
+MOST_FILE_BYTES = 256 << 20
 Names: TypeAlias = Mapping[str, Mapping[str, str]]  # column -> trial id -> the name that it has now
 RowFilter: TypeAlias = Callable[[pa.Table], pa.Array | pa.ChunkedArray]  # selects rows of a table of any kind
 BadGroups: TypeAlias = Mapping[Path, Collection[int]]  # the row groups of files that cannot be read
@@ -142,7 +142,7 @@ def _merge(
     Files in `old`, and files with rows that `without` selects, are always written again.
     """
     old = [path for path in files if path in old or _has_rows(path, without)]
-    rest = [path for path in files if path in old or path.stat().st_size < FILE_BYTES // 2]
+    rest = [path for path in files if path in old or path.stat().st_size < MOST_FILE_BYTES // 2]
     if len(rest) == 1 and not old:
         rest = []
     kept = [path for path in files if path not in rest]
@@ -153,7 +153,7 @@ def _merge(
         with TableFile(target, schema.with_metadata(footer)) as merged:
             for table in chain([first], tables):
                 merged.write(table)
-                if merged.bytes >= FILE_BYTES:
+                if merged.bytes >= MOST_FILE_BYTES:
                     break
             names += merged.publish()
     return names

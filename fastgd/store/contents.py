@@ -19,7 +19,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
-from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_json, shortened
@@ -183,7 +182,7 @@ class Contents:
     @property
     def generation(self) -> int:
         """The generation of the parts that count."""
-        return _numbers_of_part(self.trials[-1])[0] if self.trials else 0
+        return generation_of(self.trials[-1]) if self.trials else 0
 
     @property
     def parts(self) -> dict[str, int]:
@@ -253,10 +252,11 @@ class Contents:
         """Return the trials whose parameters are stored."""
         return set(self.table("parameters", columns=["trial_id"])["trial_id"].to_pylist())
 
-    def starts(self) -> dict[str, NDArray[np.int64]]:
-        """Return the committed starts of each configuration of a study on landscapes."""
+    @cached_property
+    def done(self) -> dict[str, Any]:
+        """The trials that are stored, but for timeouts; on landscapes, the starts of each configuration."""
         if self.columns.coordinates is None:
-            return {}
+            return dict.fromkeys(self.trial_ids() - self.trial_ids("timeout"))
         table = self.table("trials", columns=["trial_id", "start"])
         groups = table.to_pandas().groupby("trial_id", observed=True)["start"]
         return {str(name): np.sort(starts.to_numpy()) for name, starts in groups}
@@ -291,15 +291,11 @@ def _taken(folder: Path) -> list[tuple[int, int]]:
 
 def _newest_generation(folder: Path) -> tuple[Path, ...]:
     parts = sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
-    newest = max((_numbers_of_part(path)[0] for path in parts), default=0)
-    return tuple(path for path in parts if _numbers_of_part(path)[0] == newest)
-
-
-def _numbers_of_part(path: Path) -> tuple[int, int]:
-    found = numbers_of(path)
-    if found is None:
-        raise foreign_file(path)
-    return found
+    for path in parts:
+        if numbers_of(path) is None:
+            raise foreign_file(path)
+    newest = max(map(generation_of, parts), default=0)
+    return tuple(path for path in parts if generation_of(path) == newest)
 
 
 def _named(folder: Path, kind: str, records: Mapping[Path, Footer]) -> tuple[Path, ...]:

@@ -13,9 +13,9 @@ from fastgd.common.errors import InputError
 from fastgd.store.checked_reading import PART_NAME, name_in_footer
 from fastgd.store.seal import seal
 
-# A row group is full with so many rows or bytes. Smaller groups make files larger and slower to scan.
-ROW_GROUP = 131_072
-_ROW_GROUP_BYTES = 32 << 20  # writing or compacting a row group takes about three times as much memory
+# A row group is full with so many rows or bytes: smaller groups make files larger and slower to scan, and writing or
+# compacting one takes about three times its bytes of memory.
+ROW_GROUP_ROWS, ROW_GROUP_BYTES = 131_072, 32 << 20
 
 
 @contextmanager
@@ -38,12 +38,19 @@ def create(path: Path) -> BinaryIO:
     return path.open("x+b")
 
 
-def write_text(target: Path, text: str) -> None:
-    """Replace a text file by a new version, durably."""
+@contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """Write a file that takes the place of another, durably, when all of it is written."""
     with writing(target), create(temporary(target)) as file:
-        file.write(text.encode())
+        yield file
         _close(file)
         _take_name(target)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Replace a text file by a new version."""
+    with replacing(target) as file:
+        file.write(text.encode())
 
 
 def remove(paths: Iterable[Path]) -> None:
@@ -122,10 +129,10 @@ class TableFile:
         self._pending.append(table)
         self._rows += table.num_rows
         self._bytes += table.nbytes
-        if self._bytes >= _ROW_GROUP_BYTES:
+        if self._bytes >= ROW_GROUP_BYTES:
             self._flush(self._rows)
-        elif self._rows >= ROW_GROUP:
-            self._flush(self._rows - self._rows % ROW_GROUP)
+        elif self._rows >= ROW_GROUP_ROWS:
+            self._flush(self._rows - self._rows % ROW_GROUP_ROWS)
 
     def publish(self, empty: bool = False) -> list[str]:
         """Make the file appear, and return its name in a list, which is empty if the file would have no rows.
@@ -165,7 +172,7 @@ class TableFile:
             return
         table = pa.concat_tables(self._pending)
         with writing(self.target):
-            self._open().write_table(table.slice(0, rows), row_group_size=ROW_GROUP)
+            self._open().write_table(table.slice(0, rows), row_group_size=ROW_GROUP_ROWS)
         rest = table.slice(rows).combine_chunks()
         self._pending, self._rows, self._bytes = [rest], rest.num_rows, rest.nbytes
 
@@ -181,7 +188,7 @@ class TableFile:
                 use_dictionary=_leaves(self.schema, _is_name),
                 use_byte_stream_split=_leaves(self.schema, pa.types.is_floating),
                 write_page_checksum=True,
-                max_rows_per_page=ROW_GROUP,
+                max_rows_per_page=ROW_GROUP_ROWS,
             )
         return self._writer
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-# Errors of readers end with what to do, which a table of findings says once for all of them.
+# Errors of readers end with an advice, which is left out here: a table of findings gives it once for all of them.
 _ADVICE = (": restore it", "; restore it", ": remove the", ": give it back", ": put the", ", or see `fastgd")
 
 

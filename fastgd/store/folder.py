@@ -9,9 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 from filelock import Timeout
-from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
 from fastgd.common.system import lock_of
@@ -68,7 +66,6 @@ class Folder:
         self._manifest_is_written = False
         self._committed: set[str] = set()
         self._timed_out: set[str] = set()
-        self._starts: dict[str, NDArray[np.int64]] = {}
         self.generation = self._next_number = 0
 
     @classmethod
@@ -78,11 +75,7 @@ class Folder:
         *,
         manifest: Manifest,
         study_toml: str,
-        hyper: Sequence[str],
-        schedule_params: Sequence[str] = (),
-        metrics: Sequence[str] = (),
-        coordinates: int | None = None,
-        slots: Sequence[str] = (),
+        columns: Columns,
         fresh: bool = False,
         allow_mixed: bool = False,
         keep: Callable[[Path], Iterable[Path]] = lambda _: (),
@@ -99,12 +92,8 @@ class Folder:
             The study, its data and this machine.
         study_toml : str
             The normalised study file.
-        hyper, schedule_params, metrics : sequence of str
-            The numeric hyper-parameters, numbers of the schedules and metrics of the study.
-        coordinates : int, optional
-            Of a study on landscapes: how many coordinates have columns.
-        slots : sequence of str
-            Of such a study: what its rules keep for each coordinate.
+        columns : Columns
+            Those that the study asks for.
         fresh : bool
             Move the results that stand there aside, to `<path>.<UTC time>`, and start anew.
         allow_mixed : bool
@@ -133,9 +122,7 @@ class Folder:
                 manifest = replace(manifest, folder=uuid.uuid4().hex)
             contents = Contents.read(path)
             contents.require_single()
-            own = Columns(tuple(hyper), tuple(schedule_params), tuple(metrics), coordinates, tuple(slots))
-            columns = contents.columns | own
-            folder = cls(path, manifest, columns, stack.pop_all())
+            folder = cls(path, manifest, contents.columns | columns, stack.pop_all())
         try:
             folder.kept.update(keep(path))
             folder._prepare(previous, study_toml, contents)
@@ -145,9 +132,9 @@ class Folder:
         return folder
 
     def _prepare(self, previous: Manifest | None, study_toml: str, contents: Contents) -> None:
-        """Write what says what the folder is, and sweep."""
+        """Write the manifest and the study file, and delete what an interrupted run left."""
         with self.clock, writing(self.path):
-            if previous and not previous.folder:  # an earlier version's: from here on its files name it
+            if previous and not previous.folder:  # an earlier version wrote it: its files name the folder from here on
                 previous = replace(previous, folder=uuid.uuid4().hex)
                 previous.write(self.path)
                 self.manifest = replace(self.manifest, folder=previous.folder)
@@ -158,7 +145,6 @@ class Folder:
             make_folders(self.path / "trials", self.path / "curves")
             contents.sweep(self.kept)
             self._committed, self._timed_out = contents.trial_ids(), contents.trial_ids("timeout")
-            self._starts = contents.starts()
             self.generation, self._next_number = contents.generation, contents.next_number
 
     def __enter__(self) -> Self:
@@ -178,10 +164,6 @@ class Folder:
     def timed_out(self) -> set[str]:
         """Return the ids of those that ran out of time: they may be committed again."""
         return set(self._timed_out)
-
-    def starts(self) -> dict[str, NDArray[np.int64]]:
-        """Return the starts of each configuration whose results are stored, of a study on landscapes."""
-        return dict(self._starts)
 
     def writer(self, *, in_thread: bool = False, parameters_only: bool = False) -> PartWriter:
         """Return a writer for the next part; see `PartWriter`."""
@@ -208,7 +190,7 @@ class Folder:
             self._write_manifest()
 
     def _drop(self, trial_ids: set[str]) -> None:
-        """Make room for what takes the place of some trials' results: they stand until it is about to be committed."""
+        """Drop the results of trials that ran out of time: others are about to be committed in their place."""
         drop(Contents.read(self.path), self.columns, trial_ids, self.manifest.footer())
         self.generation = Contents.read(self.path).generation
         self._timed_out -= trial_ids
@@ -286,7 +268,7 @@ def lock(path: Path, stack: ExitStack) -> None:
 
 
 def _move_aside(path: Path, stack: ExitStack) -> None:
-    lock(path, stack)  # kept: the folder goes away under whoever is about to lock it
+    lock(path, stack)  # and keep the lock: nobody is to write to the folder under its old name
     path.rename(path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"))
     fsync_folder(path.parent)
 

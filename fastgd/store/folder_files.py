@@ -98,7 +98,7 @@ class FolderFiles:
 
     def _find_records(self) -> None:
         found: dict[Path, Footer] = {}
-        self._lost_a_record = False  # with it the names of its trials are lost
+        self._lost_a_record = False  # and with it the names of its trials
         self.folder_id = self.manifest.folder if self.manifest else ""
         for path in _parquet_files(self.path / "trials"):
             if footer := self._record_footer(path):

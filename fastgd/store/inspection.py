@@ -17,8 +17,42 @@ from fastgd.store.checked_reading import open_parquet
 from fastgd.store.findings import Finding
 from fastgd.store.folder_files import FolderFiles, readable_groups
 from fastgd.store.schema import PARAMETERS
-from fastgd.store.trial_places import TrialPlaces
 from fastgd.store.whole_curves import CurveCheck
+
+_MOST_STARTS = 1 << 32  # more than a configuration has
+
+
+class TrialPlaces:
+    """Finds the place of a trial in a table of trials, for millions of rows at once.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        `trial_id` and, on landscapes, `start`.
+    """
+
+    def __init__(self, trials: pd.DataFrame) -> None:
+        self._ids = pd.Index(trials["trial_id"].unique())
+        keys = self._keys(pa.Table.from_pandas(trials, preserve_index=False))
+        self._order = np.argsort(keys, kind="stable")
+        self._sorted = keys[self._order]
+
+    def of(self, table: pa.Table) -> NDArray[np.int64]:
+        """Return the place of each row's trial; -1 where it is none of them."""
+        keys = self._keys(table)
+        if not len(self._sorted):
+            return np.full(len(keys), -1)
+        at = np.searchsorted(self._sorted, keys).clip(max=len(self._sorted) - 1)
+        return np.where(self._sorted[at] == keys, self._order[at], -1)
+
+    def _keys(self, table: pa.Table) -> NDArray[np.int64]:
+        ids = table["trial_id"].combine_chunks()
+        if not pa.types.is_dictionary(ids.type):
+            ids = ids.dictionary_encode()
+        codes = np.append(self._ids.get_indexer(pd.Index(ids.dictionary.to_pylist())), -1)
+        rows = ids.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)
+        keys: NDArray[np.int64] = codes[rows] * _MOST_STARTS
+        return keys + table["start"].to_numpy() if "start" in table.column_names else keys
 
 
 class Inspection:
@@ -138,7 +172,8 @@ class Inspection:
         for path, record in self.files.attached["trajectories"]:
             self._check_trajectories(path, record, lost)
         for path, record in self.files.attached["parameters"]:
-            self._check_parameters(path, record)
+            placed = self._placed(path, record, ["trial_id"])
+            self._stored_parameters += [places for _, places, is_bad in placed if not is_bad]
         for kind, record in self.files.missing:
             if kind == "trajectories":  # which trials had some is not known
                 lost |= (self.trials["record"] == record).to_numpy()
@@ -153,14 +188,12 @@ class Inspection:
             if path is None:
                 curves.skip()
                 continue
-            for group, table in enumerate(readable_groups(path, names)):
+            for table, places, is_bad in self._placed(path, record, names):
                 if table is None:
                     curves.skip()
                     continue
-                places = self._places_in(path, record, table)
                 steps, places = table["step"].to_numpy()[places >= 0], places[places >= 0]
-                if group in self.bad_groups.get(path, ()):
-                    lost[places] = True
+                lost[places] |= is_bad
                 twice = curves.follow(places, steps)
                 if len(twice):
                     lost[twice] = True
@@ -174,21 +207,18 @@ class Inspection:
 
     def _check_trajectories(self, path: Path, record: int, lost: NDArray[np.bool_]) -> None:
         """Mark the trials that have lost rows of a trajectories file; all of its record where they are not known."""
-        for group, table in enumerate(readable_groups(path, ["trial_id", "start"])):
+        for table, places, is_bad in self._placed(path, record, ["trial_id", "start"]):
             if table is None:
                 lost |= (self.trials["record"] == record).to_numpy()
-                continue
-            places = self._places_in(path, record, table)
-            if group in self.bad_groups.get(path, ()):
-                lost[places[places >= 0]] = True
+            lost[places[places >= 0]] |= is_bad
 
-    def _check_parameters(self, path: Path, record: int) -> None:
-        """Note of which trials a parameters file holds good rows."""
-        for group, table in enumerate(readable_groups(path, ["trial_id"])):
-            if table is not None:
-                places = self._places_in(path, record, table)
-                if group not in self.bad_groups.get(path, ()):
-                    self._stored_parameters.append(places)
+    def _placed(
+        self, path: Path, record: int, names: list[str]
+    ) -> Iterator[tuple[pa.Table | None, NDArray[np.int64], bool]]:
+        """Yield the row groups of a file: the table, or None; the place of each row's trial; whether it is bad."""
+        for group, table in enumerate(readable_groups(path, names)):
+            places = np.zeros(0, np.int64) if table is None else self._places_in(path, record, table)
+            yield table, places, group in self.bad_groups.get(path, ())
 
     def _places_in(self, path: Path, record: int, table: pa.Table) -> NDArray[np.int64]:
         """Return the place of each row's trial; rows of trials that no record names (-1) are reported.

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fastgd.store.files import ROW_GROUP
+from fastgd.store.files import ROW_GROUP_ROWS
 
 
 class Names:
@@ -73,11 +73,11 @@ class RowBuffer:
         while start < rows:
             if not self._values:
                 self._allocate()
-            count = min(rows - start, ROW_GROUP - self.rows)
+            count = min(rows - start, ROW_GROUP_ROWS - self.rows)
             self._copy(columns, slice(start, start + count), slice(self.rows, self.rows + count))
             start += count
             self.rows += count
-            if self.rows == ROW_GROUP:
+            if self.rows == ROW_GROUP_ROWS:
                 yield self.take()
 
     def take(self) -> pa.Table:
@@ -90,8 +90,8 @@ class RowBuffer:
 
     def _allocate(self) -> None:
         for field in self._schema:
-            self._values[field.name] = np.empty(ROW_GROUP, _dtype(field.type))
-            self._nulls[field.name] = np.zeros(ROW_GROUP, dtype=bool)
+            self._values[field.name] = np.empty(ROW_GROUP_ROWS, _dtype(field.type))
+            self._nulls[field.name] = np.zeros(ROW_GROUP_ROWS, dtype=bool)
 
     def _copy(self, columns: Mapping[str, Any], source: slice, target: slice) -> None:
         for name, values in self._values.items():
@@ -113,7 +113,7 @@ class RowBuffer:
 
 
 class _Dictionary:
-    """The names of a dictionary's column that came so far, in the order in which they came."""
+    """The distinct names of a dictionary column so far, in the order in which they first came."""
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}

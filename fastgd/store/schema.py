@@ -1,7 +1,7 @@
 """The columns of results on disk: explicit Arrow schemas, and the union of columns when a study grows."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,119 +11,51 @@ import pyarrow as pa
 from fastgd.common.errors import InputError
 
 _STRING, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
-_NAME = pa.dictionary(pa.int32(), _STRING)  # a name that a million rows share
+_NAME = pa.dictionary(pa.int32(), _STRING)
+
+# The columns that are no float64; names of studies on landscapes are dictionaries, since a million rows share each.
+_WHOLE = {"n", "d", "batch_size", "seed", "steps", "cohort_lanes", "step", "samples_seen", "start", "minimum"}
+_WHOLE |= {"steps_to_tolerance", "coordinate"}
+_TEXTS = {"trial_id", "problem", "dataset", "loss", "landscape", "optimizer", "variant", "schedule", "dtype", "layout"}
+_TEXTS |= {"sparse", "kernel", "status", "reason", "cohort_id", "configuration"}  # of trials
+
+
+def _typed(names: str, text: pa.DataType, texts: Collection[str] = _TEXTS) -> dict[str, pa.DataType]:
+    """Return columns with their types, in order."""
+    types = dict.fromkeys(_WHOLE, _INT) | dict.fromkeys(texts, text) | {"in_study": pa.bool_()}
+    return {name: types.get(name, _FLOAT) for name in names.split()}
+
 
 # The row of a trial: its configuration, then its results. The numeric hyper-parameters come after `variant`, and the
-# numbers of the schedule after `schedule`; which there are depends on the study.
-_BEFORE_HYPER = {
-    "trial_id": _STRING,
-    "problem": _STRING,
-    "dataset": _STRING,
-    "loss": _STRING,
-    "n": _INT,
-    "d": _INT,
-    "l2": _FLOAT,
-    "optimizer": _STRING,
-    "variant": _STRING,
-}
-_BEFORE_SCHEDULE = {"schedule": _STRING}
-_AFTER_SCHEDULE = {
-    "batch_size": _INT,
-    "seed": _INT,
-    "dtype": _STRING,
-    "layout": _STRING,
-    "sparse": _STRING,
-    "kernel": _STRING,
-    "status": _STRING,
-    "reason": _STRING,
-    "steps": _INT,
-    "epochs": _FLOAT,
-    "final_loss": _FLOAT,
-    "best_loss": _FLOAT,
-    "final_validation_loss": _FLOAT,
-    "best_validation_loss": _FLOAT,
-    "in_study": pa.bool_(),
-    "cohort_id": _STRING,
-    "cohort_lanes": _INT,
-    "compile_seconds": _FLOAT,
-    "train_seconds": _FLOAT,
-    "evaluate_seconds": _FLOAT,
-    "configuration": _STRING,  # a name that trials share which differ only by their seeds
-}
-_CURVES = {
-    "trial_id": _STRING,
-    "step": _INT,
-    "epoch": _FLOAT,
-    "samples_seen": _INT,
-    "loss": _FLOAT,
-    "validation_loss": _FLOAT,
-    "param_norm": _FLOAT,
-    "lr": _FLOAT,
-    "train_seconds": _FLOAT,
-}
+# numbers of the schedule after `schedule`; which there are depends on the study. Trials share a `configuration` which
+# differ only by their seeds.
+_TIMES = "in_study cohort_id cohort_lanes compile_seconds train_seconds evaluate_seconds configuration"
+_BEFORE_HYPER = _typed("trial_id problem dataset loss n d l2 optimizer variant", _STRING)
+_AFTER_SCHEDULE = _typed(
+    "batch_size seed dtype layout sparse kernel status reason steps epochs final_loss best_loss final_validation_loss "
+    f"best_validation_loss {_TIMES}",
+    _STRING,
+)
+_CURVES = _typed(
+    "trial_id step epoch samples_seen loss validation_loss param_norm lr train_seconds", _STRING, ["trial_id"]
+)
 # A trial on a landscape is a configuration, whose name is `trial_id`, from a start, whose number is `start`.
-_BEFORE_HYPER_OF_SWARM = {
-    "trial_id": _NAME,
-    "start": _INT,
-    "problem": _NAME,
-    "landscape": _NAME,
-    "d": _INT,
-    "noise": _FLOAT,
-    "optimizer": _NAME,
-    "variant": _NAME,
-}
-_BEFORE_SCHEDULE_OF_SWARM = {"schedule": _NAME}
-_AFTER_SCHEDULE_OF_SWARM = {
-    "seed": _INT,
-    "dtype": _NAME,
-    "kernel": _NAME,
-    "status": _NAME,
-    "reason": _NAME,
-    "minimum": _INT,
-    "steps": _INT,
-    "steps_to_tolerance": _INT,
-    "final_loss": _FLOAT,
-    "best_loss": _FLOAT,
-    "final_grad_norm": _FLOAT,
-    "in_study": pa.bool_(),
-    "cohort_id": _NAME,
-    "cohort_lanes": _INT,
-    "compile_seconds": _FLOAT,
-    "train_seconds": _FLOAT,
-    "evaluate_seconds": _FLOAT,
-    "configuration": _NAME,
-}
-_CURVES_OF_SWARM = {
-    "trial_id": _NAME,
-    "start": _INT,
-    "step": _INT,
-    "loss": _FLOAT,
-    "grad_norm": _FLOAT,
-    "param_norm": _FLOAT,
-    "lr": _FLOAT,
-}
+_BEFORE_HYPER_OF_SWARM = _typed("trial_id start problem landscape d noise optimizer variant", _NAME)
+_AFTER_SCHEDULE_OF_SWARM = _typed(
+    "seed dtype kernel status reason minimum steps steps_to_tolerance final_loss best_loss final_grad_norm " + _TIMES,
+    _NAME,
+)
+_CURVES_OF_SWARM = _typed("trial_id start step loss grad_norm param_norm lr", _NAME, ["trial_id"])
 # Each step of chosen trials has a row for each coordinate, with the state before the step; one more is after the last.
-_TRAJECTORIES = {
-    "trial_id": _NAME,
-    "start": _INT,
-    "step": _INT,
-    "loss": _FLOAT,
-    "lr": _FLOAT,
-    "coordinate": _INT,
-    "x": _FLOAT,
-    "gradient": _FLOAT,
-    "effective_lr": _FLOAT,
-}
-_TAKEN = {*_BEFORE_HYPER, *_BEFORE_SCHEDULE, *_AFTER_SCHEDULE}
-_TAKEN |= {*_BEFORE_HYPER_OF_SWARM, *_BEFORE_SCHEDULE_OF_SWARM, *_AFTER_SCHEDULE_OF_SWARM}
-# Columns that rankings and pictures add.
+_TRAJECTORIES = _typed("trial_id start step loss lr coordinate x gradient effective_lr", _NAME, ["trial_id"])
+# Names that no hyper-parameter may have: those of other columns, and of columns that rankings and pictures add.
+_TAKEN = {"schedule", *_BEFORE_HYPER, *_AFTER_SCHEDULE, *_BEFORE_HYPER_OF_SWARM, *_AFTER_SCHEDULE_OF_SWARM}
 _LOSSES = {name for name in _AFTER_SCHEDULE if name.startswith(("final_", "best_"))}
 _TAKEN |= {"rank", "seeds", "starts", "diverged", "timeout", "target_epochs", "method"}
 _TAKEN |= {"end", "rates", "value", "settings", "trial_ids", "run"}
 _TAKEN |= {f"{name}_{end}" for name in _LOSSES for end in ("min", "max")}
 _POINT = re.compile(r"(start|end)_\d+")  # a coordinate where a trial on a landscape starts or ends
-_PREFIX = "schedule."
-_START, _END, _SLOT = "start_", "end_", "slot."
+_PREFIX, _SLOT = "schedule.", "slot."
 COORDINATES = 8  # the most coordinates of a landscape that have columns: x_0, x_1, ...
 
 PARAMETERS = pa.schema({"trial_id": _STRING, "parameters": pa.list_(_FLOAT)})
@@ -192,9 +124,9 @@ class Columns:
         """The schema of a trials file."""
         hyper, numbers = dict.fromkeys(self.hyper, _FLOAT), dict.fromkeys(self.schedule, _FLOAT)
         if self.coordinates is None:
-            return pa.schema({**_BEFORE_HYPER, **hyper, **_BEFORE_SCHEDULE, **numbers, **_AFTER_SCHEDULE})
-        points = {f"{which}{i}": _FLOAT for which in (_START, _END) for i in range(self.coordinates)}
-        before = {**_BEFORE_HYPER_OF_SWARM, **hyper, **_BEFORE_SCHEDULE_OF_SWARM, **numbers}
+            return pa.schema({**_BEFORE_HYPER, **hyper, "schedule": _STRING, **numbers, **_AFTER_SCHEDULE})
+        points = {f"{end}_{i}": _FLOAT for end in ("start", "end") for i in range(self.coordinates)}
+        before = {**_BEFORE_HYPER_OF_SWARM, **hyper, "schedule": _NAME, **numbers}
         return pa.schema({**before, **_AFTER_SCHEDULE_OF_SWARM, **points})
 
     @property

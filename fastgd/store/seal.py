@@ -9,13 +9,10 @@ bytes that no reader looks at. That is the place of the seal:
 The digest is the SHA-256 of the headers, the positions and the footer, so that opening a file reads some kilobytes of
 each 100 MB. The bodies of pages are checked when they are read, by Parquet's own checksums.
 
-Checksums. Pages carry Parquet's own, which every read verifies; a bit that flips in one is an error. They cover the
-bodies of pages, and neither the headers nor the footer: of 7,280 bits in the page headers of a file, 17 gave other
-numbers without a word (a reader takes a column for one of another encoding, or a page for a shorter one). A first
-design hashed whole files, which would let a picture of three curves read 10 GB. Now each file has a seal
-(`store/seal.py`): the positions of its page headers and one SHA-256 over them, the headers and the footer, between the
-last page and the footer, where readers do not look. It takes 10 ms of the 0.8 s in which 212 MB are written, and 2 ms
-whenever such a file is opened. A checksum of its own is in `manifest.json`, which also holds the hash of `study.toml`.
+Of 7,280 bits in the page headers of a file, 17 gave other numbers without a word when they were flipped. A first design
+hashed whole files, which would let a picture of three curves read 10 GB. The seal takes 10 ms of the 0.8 s in which
+212 MB are written, and 2 ms whenever such a file is opened. `manifest.json` has a checksum of its own, and holds the
+hash of `study.toml`.
 """
 
 import hashlib

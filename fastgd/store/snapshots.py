@@ -2,33 +2,31 @@
 
 A snapshot is one file of arrays without pickled objects, `snapshots/NAME.npz`; NAME is that of its unit of work. It
 names the files of rows that were complete when it was taken, which stand beside the others under hidden names; where it
-names none, the rows are committed. What cannot be read, or was saved by other versions, is no snapshot: the unit starts
-anew.
+names none, the rows are committed. A snapshot that cannot be read, whose rows cannot be read, or that other versions
+saved is none: the unit starts anew.
 """
 
 import json
-import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.store.checked_reading import refuse_damaged
 from fastgd.store.contents import rotated_path
-from fastgd.store.files import create, fsync_folder, make_folders, remove, temporary, writing
+from fastgd.store.files import make_folders, remove, replacing, writing
 
 Array = npt.NDArray[Any]
 FOLDER = "snapshots"
-_ABOUT = "about"  # the member that tells what the others are of
+_ABOUT = "about"  # the array that names versions and files of rows
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The state of a unit of work.
 
     Attributes
@@ -69,30 +67,21 @@ class Snapshots:
         about = json.dumps({"about": self._about, "rows": names})
         with writing(target):
             make_folders(target.parent)
-            with create(temporary(target)) as file:
-                np.savez(file, allow_pickle=False, **{_ABOUT: np.array(about)}, **state)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary(target), target)
-            fsync_folder(target.parent)
+        with replacing(target) as file:
+            np.savez(file, allow_pickle=False, **{_ABOUT: np.array(about)}, **state)
         self.taken.add(name)
 
     def load(self, name: str) -> Snapshot | None:
         """Return a unit's snapshot; None: there is none that can be gone on from."""
         try:
             with np.load(self._path(name), allow_pickle=False) as arrays:
-                rows = self._rows_of(arrays)
+                found = json.loads(str(arrays[_ABOUT]))
                 state = {key: arrays[key] for key in arrays.files if key != _ABOUT}  # whose checksums are verified
+            rows = [self._folder / row for row in found["rows"]]
+            refuse_damaged(map(rotated_path, rows))
         except _UNREADABLE:
             return None
-        return None if rows is None else Snapshot(state, rows)
-
-    def _rows_of(self, arrays: Mapping[str, Array]) -> list[Path] | None:
-        """Return the files of rows that a snapshot names; None: it is none of these versions, or rows are gone."""
-        found = json.loads(str(arrays[_ABOUT]))
-        rows = [self._folder / row for row in found["rows"]]
-        same = found["about"] == self._about and all(rotated_path(row).is_file() for row in rows)
-        return rows if same else None
+        return Snapshot(state, rows) if found["about"] == self._about else None
 
     def drop(self, names: Iterable[str]) -> None:
         """Delete the snapshots of units."""
@@ -109,11 +98,11 @@ class Snapshots:
         return sorted(path.stem for path in (self._folder / FOLDER).glob("*.npz") if not path.name.startswith("."))
 
     def rows(self) -> list[Path]:
-        """Return the files of rows that snapshots go on from: they are not to be swept."""
+        """Return the files of rows that snapshots go on from, whatever saved them: they are not to be swept."""
         found: list[Path] = []
         for name in self.names():
             with suppress(*_UNREADABLE), np.load(self._path(name), allow_pickle=False) as arrays:
-                found += self._rows_of(arrays) or []
+                found += [self._folder / row for row in json.loads(str(arrays[_ABOUT]))["rows"]]
         return found
 
     def _path(self, name: str) -> Path:

@@ -1,17 +1,36 @@
-"""`fastgd verify`: checks whether a results folder is what was written, and repairs it if asked."""
+"""`fastgd verify`: checks whether a results folder is what was written, and repairs it if asked.
 
+An inspection (`store/inspection.py`) reads all bytes and goes on where a reader would stop. A curve is whole
+if it begins at step 0, rises, reaches its trial's end, and does not stand on both sides of rows that cannot be read.
+What is good is written as the next generation, by the same function as any compaction (`rewrite`); bad files get a
+second name in `damaged/` before, and lose the first one after. The footers repeat what the manifest says of versions
+and the machine, so that it can be written again. Results of versions before have no seals: they are read, and `verify`
+says so. Snapshots stay, with their rows: what had been saved of units on their way is as good as before.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from fastgd.common.errors import InputError
 from fastgd.common.system import expanded
-from fastgd.store.files import writing
+from fastgd.store.checked_reading import foreign_file, read_footer
+from fastgd.store.compaction import rewrite
+from fastgd.store.contents import Contents
+from fastgd.store.files import fsync_folder, make_folders, remove, writing
 from fastgd.store.findings import Finding
-from fastgd.store.folder import lock, refuse_links
+from fastgd.store.folder import DAMAGED, lock, refuse_links
 from fastgd.store.inspection import Inspection
-from fastgd.store.manifest import Manifest
-from fastgd.store.repair import repair as repair_folder
+from fastgd.store.manifest import SCHEMA, Manifest
+from fastgd.store.snapshots import Snapshots
 
 
 @dataclass(frozen=True)
@@ -85,7 +104,7 @@ def verify(path: str | Path, repair: bool = False) -> Verification:
         found = Inspection(path)
         if not found.report.findings:
             return _verification(found)
-        aside = repair_folder(found)
+        aside = _repair(found)
         left = tuple(Inspection(path).report.findings)
         return replace(_verification(found), repaired=True, aside=aside, left=left)
 
@@ -114,3 +133,72 @@ def _verification(found: Inspection) -> Verification:
         trials=int((~found.trials["lost"]).sum()),
         again=tuple(dict.fromkeys([*lost, *named])),
     )
+
+
+# --- repair -----------------------------------------------------------------------------------------------------------
+
+
+def _repair(found: Inspection) -> Path | None:
+    """Move bad files aside, and write the rest anew; return the folder of the bad files, if there are any.
+
+    Bad files get a second name before anything is written, and lose the first when all is: a crash loses none of them.
+    """
+    files = found.files
+    path, bad = files.path, [*files.set_aside, *found.bad_groups]
+    for file in files.foreign:  # before anything is changed: only the user can move it
+        raise foreign_file(file)
+    for file in filter(Path.is_symlink, bad):
+        raise InputError(f"{file} is a symbolic link: restore what it leads to, or remove it, and repair again")
+    parts = [file for file in files.set_aside if file.suffix == ".parquet"]
+    manifest = files.manifest or _manifest_of_footers([*parts, *files.records])
+    if manifest is None:
+        lost = path / "manifest.json"
+        raise InputError(f"{lost} cannot be restored, no file repeats it: move the folder away, and run the study anew")
+    if manifest.schema != SCHEMA:
+        raise InputError(f"{path} has schema {manifest.schema}, which is only read: restore what is damaged")
+    place = path / DAMAGED / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}" if bad else None
+    if place:
+        _keep(bad, path, place)
+    if found.must_be_rewritten:
+        contents = files.contents
+        without = _rows_of_no_good_trial(found)
+        rewrite(contents, contents.columns, manifest.footer(), without=without, bad=found.bad_groups)
+    remove(file for file in bad if file.name != "manifest.json")
+    manifest = replace(manifest, ended=None, parts={})
+    manifest.write(path)
+    contents = Contents.read(path)
+    replace(manifest, parts=contents.parts).write(path)
+    contents.sweep(Snapshots(path, {}).rows())  # the next run goes on from these
+    return place
+
+
+def _manifest_of_footers(paths: Iterable[Path]) -> Manifest | None:
+    """Return the manifest that the last of some parts repeats in its footer; None: none does."""
+    found = None
+    for path in paths:
+        with suppress(InputError):
+            if text := read_footer(path).entry(b"fastgd.manifest"):
+                found = Manifest.from_footer(text, path)
+    return found
+
+
+def _keep(files: Iterable[Path], path: Path, place: Path) -> None:
+    """Give files a second name in another folder, or a copy there where the file system has no links."""
+    make_folders(place.parent)
+    make_folders(place)
+    for file in files:
+        target = place / file.relative_to(path)
+        make_folders(target.parent)
+        try:
+            os.link(file, target, follow_symlinks=False)
+        except (OSError, NotImplementedError):  # the latter: the platform cannot link to a link itself
+            shutil.copy2(file, target, follow_symlinks=False)
+            with target.open("rb") as copy:
+                os.fsync(copy.fileno())
+        fsync_folder(target.parent)
+
+
+def _rows_of_no_good_trial(found: Inspection) -> Any:
+    """Return a function that says which rows of a table go: those of lost trials, and of trials that are not stored."""
+    good = np.append(~found.trials["lost"].to_numpy(bool), False)  # the last: of rows without a trial, at -1
+    return lambda table: pa.array(~good[found.places.of(table)])

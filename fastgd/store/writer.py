@@ -23,7 +23,7 @@ __all__ = ["MOST_WAITING_TABLES", "Names", "PartWriter", "Place"]
 
 MOST_WAITING_TABLES = 2  # that a thread has still to write, where one writes: what bounds the memory
 LARGE_BLOCK_ROWS = 16_384  # a block of at least so many rows becomes a table of its own; smaller ones gather
-_VALUES_AT_ONCE = 1 << 21  # that become a table of parameters at a time: 16 MB of float64
+_MOST_VALUES_AT_ONCE = 1 << 21  # that become a table of parameters at a time: 16 MB of float64
 
 
 class Place(NamedTuple):
@@ -133,7 +133,7 @@ class PartWriter:
             A row of parameters for each.
         """
         with self._place.clock:
-            step = max(1, _VALUES_AT_ONCE // max(1, W.shape[1]))
+            step = max(1, _MOST_VALUES_AT_ONCE // max(1, W.shape[1]))
             for start in range(0, len(trial_ids), step):
                 rows = np.array(W[start : start + step], dtype=np.float64)
                 offsets = np.arange(0, rows.size + 1, W.shape[1], dtype=np.int32)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from fastgd.analysis import Results
     from fastgd.plan.costs import Cost
-    from fastgd.plan.summary import PlanSummary
+    from fastgd.plan.plan import PlanSummary
 
 
 @dataclass(frozen=True)
