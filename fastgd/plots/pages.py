@@ -5,16 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.escape import for_picture
 from fastgd.plots.style import GREY
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 T = TypeVar("T")
 
@@ -101,7 +99,7 @@ def drawn_from(file: Path) -> Iterator[None]:
         raise InputError(f"{file}: what it says cannot be drawn: {error}") from error
 
 
-def note(figure: "Figure", *words: str) -> None:
+def note(figure: Figure, *words: str) -> None:
     """Write above a picture what it leaves out; the command that draws it prints the same sentences."""
     if sentences := [sentence for sentence in words if sentence]:
         width = int(17 * figure.get_figwidth())  # letters of that size
@@ -109,6 +107,6 @@ def note(figure: "Figure", *words: str) -> None:
         figure.suptitle("\n".join(map(for_picture, lines)), x=0.01, ha="left", fontsize=8, color=GREY)
 
 
-def notes_of(figure: "Figure") -> list[str]:
+def notes_of(figure: Figure) -> list[str]:
     """Return the lines above a picture on what it leaves out."""
     return [line.replace(r"\$", "$") for line in figure.get_suptitle().splitlines()]

@@ -4,10 +4,16 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from fastgd.analysis import Results
@@ -31,12 +37,6 @@ from fastgd.plots.studies.heatmap import LOST, beyond
 from fastgd.plots.studies.phase import shades, step_bar
 from fastgd.plots.style import dress_map, figure_of, head, key, looks, name_axes, panels, shape, stacked, style
 from fastgd.store.surface_files import Surface
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 COLORS = ("minimum", "steps")
@@ -78,9 +78,9 @@ def basins(
     color: str = "minimum",
     trials: Sequence[str] | str | None = None,
     problem: str | None = None,
-    axes: "Axes | None" = None,
+    axes: Axes | None = None,
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot which minimum each start leads to: axes for the best configuration of each optimizer.
 
     Starts on a grid make an image. Others are dots; if there are thousands, each point shows the nearest start. Each
@@ -148,12 +148,7 @@ def _width(columns: int) -> float:
     return {1: 4.6, 2: 3.4, 3: 2.6}.get(columns, 2.2)
 
 
-def _figure(
-    found: Sequence[Basins], surfaces: dict[str, Surface], color: str, method_colors: dict[str, str]
-) -> "Figure":
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
-
+def _figure(found: Sequence[Basins], surfaces: dict[str, Surface], color: str, method_colors: dict[str, str]) -> Figure:
     problems = [name for name in surfaces if any(one.problem == name for one in found)]
     rows, columns = shape(max(sum(one.problem == name for one in found) for name in problems))
     width = _width(columns)
@@ -232,7 +227,7 @@ def _raster(points: Array) -> tuple[Array, Array, Codes]:
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _draw(axes: "Axes", one: Basins, surface: Surface, norm: "Normalize", color: str) -> None:
+def _draw(axes: Axes, one: Basins, surface: Surface, norm: Normalize, color: str) -> None:
     if color == "steps":
         colors = by_steps(one.codes, one.steps, shades(), norm)
     else:
@@ -251,7 +246,7 @@ def _draw(axes: "Axes", one: Basins, surface: Surface, norm: "Normalize", color:
     dress_map(axes)
 
 
-def _image(axes: "Axes", colors: NDArray[np.uint8], x: Array, y: Array, which: Codes) -> None:
+def _image(axes: Axes, colors: NDArray[np.uint8], x: Array, y: Array, which: Codes) -> None:
     half_x, half_y = np.ptp(x) / (len(x) - 1) / 2, np.ptp(y) / (len(y) - 1) / 2
     extent = (x[0] - half_x, x[-1] + half_x, y[0] - half_y, y[-1] + half_y)
     axes.set_facecolor(LOST["facecolor"])
@@ -270,18 +265,14 @@ def _outcome(one: Basins) -> str:
     return ", ".join(filter(None, (one.settings, outcome)))
 
 
-def _norm(found: Sequence[Basins]) -> "Normalize":
+def _norm(found: Sequence[Basins]) -> Normalize:
     """Return the colour scale of the steps, without the few slowest and fastest, which would make the others alike."""
-    from matplotlib.colors import LogNorm
-
     steps = np.concatenate([one.steps[np.isfinite(one.steps)] for one in found])
     low, high = np.quantile(np.maximum(steps, 1.0), [0.01, 0.995]) if len(steps) else (1.0, 10.0)
     return LogNorm(low, max(high, low + 1.0), clip=True)
 
 
-def _handles(found: Sequence[Basins], surface: Surface, color: str) -> "list[Artist]":
-    from matplotlib.patches import Patch
-
+def _handles(found: Sequence[Basins], surface: Surface, color: str) -> list[Artist]:
     seen = set(np.unique(np.concatenate([np.unique(one.codes) for one in found])).tolist())
     minima, handles = projected_minima(surface), list[Any]()
     colors = hues(minima)

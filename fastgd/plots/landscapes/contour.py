@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError
@@ -28,11 +32,6 @@ from fastgd.plots.readings import methods
 from fastgd.plots.style import GREY, Look, figure_of, key, list_below, panels, style
 from fastgd.store.surface_files import Surface
 
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 # The width of a map in inches, by the number of maps side by side.
 WIDTHS = {1: 6.0, 2: 3.9, 3: 3.0}
 
@@ -43,9 +42,9 @@ def contour(
     starts: Sequence[int] | int | None = None,
     problem: str | None = None,
     zoom: bool = False,
-    axes: "Axes | None" = None,
+    axes: Axes | None = None,
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot the trajectories of optimizers on the contour map of a landscape: axes for each problem.
 
     Heights are logarithmic above the lowest valleys; levels are means of equal steps of height and of equal areas.
@@ -96,9 +95,7 @@ def contour(
         return figure
 
 
-def _figure(maps: "Sequence[tuple[Surface, list[Walk]]]", chosen: Mapping[str, Look], named: bool) -> "Figure":
-    from matplotlib.figure import Figure
-
+def _figure(maps: "Sequence[tuple[Surface, list[Walk]]]", chosen: Mapping[str, Look], named: bool) -> Figure:
     columns = columns_of(len(maps))
     rows, width = -(-len(maps) // columns), WIDTHS[columns]
     figure = Figure(figsize=(width * columns, rows * width), layout="constrained")
@@ -148,7 +145,7 @@ def page_of_maps(
     return page_of(maps, page, "problems", [widths[columns] / columns] * len(maps))
 
 
-def draw(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
+def draw(axes: Axes, surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
     """Draw a map and the walks on it."""
     draw_map(axes, surface)
     mark_minima(axes, surface)
@@ -159,10 +156,8 @@ def draw(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[
         axes.set_title(words, loc="right", fontsize=7.5, color=GREY)
 
 
-def names(surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> "list[Artist]":
+def names(surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[Artist]:
     """Return the key of the walks: their configurations, and how many of them diverge or end off the map."""
-    from matplotlib.lines import Line2D
-
     lines = []
     for name in dict.fromkeys(walk.trial_id for walk in walks):
         own = [walk for walk in walks if walk.trial_id == name]

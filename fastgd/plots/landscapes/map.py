@@ -1,9 +1,14 @@
 """The map of an objective over two coordinates: its heights and levels, its colours, and the marks on it."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from fastgd.common.numbers import number
@@ -11,12 +16,6 @@ from fastgd.plots.landscapes.walks import Walk
 from fastgd.plots.limits import FAR, OUTSIDE, frame_of
 from fastgd.plots.style import GREY, Look, dress_map, halo
 from fastgd.store.surface_files import Surface
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 
@@ -93,14 +92,12 @@ class Height:
         return self.low + self.scale * np.expm1(np.asarray(height))
 
 
-def height_colors() -> "Colormap":
+def height_colors() -> Colormap:
     """Return the colours of heights."""
-    from matplotlib.colors import LinearSegmentedColormap
-
     return LinearSegmentedColormap.from_list("heights", _HEIGHT_COLORS)
 
 
-def draw_map(axes: "Axes", surface: Surface) -> None:
+def draw_map(axes: Axes, surface: Surface) -> None:
     """Draw an objective as filled contours."""
     height = Height(surface)
     values = height(surface.loss).T
@@ -133,7 +130,7 @@ def proportion(surface: Surface) -> float | None:
     return found if 0.45 <= found <= 2.0 else None
 
 
-def fit(figure: "Figure", panels: "Sequence[Axes]", surfaces: Sequence[Surface], rows: int) -> None:
+def fit(figure: Figure, panels: Sequence[Axes], surfaces: Sequence[Surface], rows: int) -> None:
     """Give axes of maps equal scales, and the figure the height at which such maps fill their places.
 
     Matplotlib's layout alone leaves too little room for titles and keys, since it learns too late that axes shrink.
@@ -158,7 +155,7 @@ def coordinate(surface: Surface, axis: int) -> str:
     return f"${letter}_{{{surface.info.parameters[axis]}}}$"
 
 
-def mark_minima(axes: "Axes", surface: Surface) -> None:
+def mark_minima(axes: Axes, surface: Surface) -> None:
     """Put a star at each minimum, a larger one at the lowest."""
     minima, values = (found[:_MOST_MINIMA] for found in _minima_with_values(surface))
     if not len(minima):
@@ -253,7 +250,7 @@ def is_off_map(surface: Surface, point: Array) -> bool:
     return not (surface.x[0] <= x <= surface.x[-1] and surface.y[0] <= y <= surface.y[-1])
 
 
-def draw_walk(axes: "Axes", walk: Walk, look: Look) -> "list[Artist]":
+def draw_walk(axes: Axes, walk: Walk, look: Look) -> list[Artist]:
     """Draw a walk as a line, with dots at the first steps that can be told apart."""
     path = walk.path
     width = 1.4 if np.nansum(np.hypot(*np.diff(path, axis=0).T)) < _LONG * diagonal(axes) else 0.7
@@ -271,7 +268,7 @@ def draw_walk(axes: "Axes", walk: Walk, look: Look) -> "list[Artist]":
     return [line, dots]
 
 
-def mark_ends(axes: "Axes", walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
+def mark_ends(axes: Axes, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
     """Mark where walks started and ended, above all lines; an end off the map is marked at the edge."""
     starts = np.unique([walk.path[0] for walk in walks], axis=0)
     axes.plot(*starts.T, **START, zorder=7)
@@ -284,7 +281,7 @@ def mark_ends(axes: "Axes", walks: Sequence[Walk], chosen: Mapping[str, Look]) -
             mark.set_gid(OUTSIDE)
 
 
-def diagonal(axes: "Axes") -> float:
+def diagonal(axes: Axes) -> float:
     """Return the length of the map's diagonal."""
     return float(np.hypot(np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())))
 
@@ -300,10 +297,8 @@ def apart(path: Array, least: float) -> list[int]:
     return chosen
 
 
-def map_handles(maps: "Sequence[tuple[Surface, Sequence[Walk]]]") -> "list[Artist]":
+def map_handles(maps: "Sequence[tuple[Surface, Sequence[Walk]]]") -> list[Artist]:
     """Return the key of the marks on maps."""
-    from matplotlib.lines import Line2D
-
     counts = [len(minima_on(surface)) for surface, _ in maps]
     marked = sum(min(count, _MOST_MINIMA) for count in counts)
     name = "minimum" if marked == sum(counts) else f"minimum (the lowest {marked:,} of {sum(counts):,})"

@@ -1,9 +1,12 @@
 """The picture of a surface in three dimensions, with the trajectories of optimizers on it."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.colors import LightSource
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fastgd.analysis import Results
@@ -31,9 +34,6 @@ from fastgd.plots.readings import methods
 from fastgd.plots.style import GREY, Look, figure_of, halo, key, list_below, style
 from fastgd.store.surface_files import Surface
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 Array = NDArray[np.float64]
 
 _FACES = 140  # along each axis; finer faces could not be seen
@@ -59,7 +59,7 @@ def surface(
     view: tuple[float, float] | None = None,
     axes: Any = None,
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot the objective as a surface in three dimensions, and the trajectories on it: axes for each problem.
 
     Heights are logarithmic above the lowest valleys; a line beside the picture says from which loss on. Parts of
@@ -106,9 +106,7 @@ def _figure(
     chosen: Mapping[str, Look],
     view: tuple[float, float] | None,
     named: bool,
-) -> "Figure":
-    from matplotlib.figure import Figure
-
+) -> Figure:
     columns = columns_of(len(maps))
     rows, width = -(-len(maps) // columns), WIDTHS[columns]
     figure = Figure(figsize=(width * columns, rows * (0.82 * width + 0.4) + 0.3), layout="constrained")
@@ -195,8 +193,6 @@ class Relief:
 
 
 def _draw_relief(axes: Any, surface: Surface, relief: Relief) -> None:
-    from matplotlib.colors import LightSource
-
     every_x, every_y = _strides(surface)
     x, y, z = surface.x[::every_x], surface.y[::every_y], relief.z[::every_x, ::every_y]
     level = z / relief.top
@@ -225,8 +221,6 @@ def _strides(surface: Surface) -> tuple[int, int]:
 
 def _draw_levels(axes: Any, surface: Surface, relief: Relief) -> None:
     """Draw the contour lines of the map, where the eye sees them."""
-    from matplotlib.figure import Figure
-
     every_x, every_y = _strides(surface)
     x, y, z = surface.x[::every_x], surface.y[::every_y], relief.z[::every_x, ::every_y]
     found = Figure().subplots().contour(x, y, z.T, levels_of(z)[1:-1]).allsegs
@@ -284,8 +278,6 @@ def _mark(axes: Any, surface: Surface, walks: Sequence[Walk], relief: Relief, ch
 
 def _dress(axes: Any, surface: Surface, height: Height, relief: Relief) -> None:
     """Set limits, few ticks and thin panes."""
-    from matplotlib.ticker import MaxNLocator
-
     axes.set_xlim(surface.x[0], surface.x[-1])
     axes.set_ylim(surface.y[0], surface.y[-1])
     axes.set_zlim(0.0, relief.top)
@@ -312,8 +304,6 @@ def _dress(axes: Any, surface: Surface, height: Height, relief: Relief) -> None:
 
 def _marks(height: Height, top: float) -> Array:
     """Return the losses at the ticks of the height: decades if there are some, and heights that are well apart."""
-    from matplotlib.ticker import MaxNLocator
-
     low, high = (float(height.loss(at)) for at in (0.0, top))
     if low < 1e-6 * high and top > 3.0:
         values = 10.0 ** np.arange(np.floor(np.log10(high)), np.log10(height.scale) - 1, -1)

@@ -1,9 +1,14 @@
 """The picture of single trials step by step: parameters, gradients, the slots of the rule, and effective rates."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from fastgd.analysis import Results
@@ -14,13 +19,6 @@ from fastgd.plots.limits import FAR, limits, mark_outside, tell_outside
 from fastgd.plots.pages import TALLEST, note, page_of
 from fastgd.plots.readings import label, methods
 from fastgd.plots.style import dress, head, key, looks, style
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import Locator
 
 Array = NDArray[np.float64]
 
@@ -48,7 +46,7 @@ def traces(
     log: bool | None = None,
     coordinates: Sequence[int] | None = None,
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot every step of trials: a column for each, with its parameters, their gradients, and the slots of its rule.
 
     The panels of a column share the steps; those of a row share their scale where they show the same quantity. The
@@ -99,9 +97,7 @@ def traces(
         return figure
 
 
-def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, colors: Mapping[str, str]) -> "Figure":
-    from matplotlib.figure import Figure
-
+def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, colors: Mapping[str, str]) -> Figure:
     rows = _rows(walks)
     width = {1: 5.6, 2: 3.6, 3: 2.7}.get(len(walks), 2.3)
     figure = Figure(figsize=(0.6 + width * len(walks), 0.9 + 1.2 * len(rows)), layout="constrained")
@@ -156,7 +152,7 @@ def _rows(walks: Sequence[Walk]) -> list[list[str | None]]:
     return [*rows, effective] if any(effective) else rows
 
 
-def _panel(axes: "Axes", walk: Walk, name: str | None, shown: Sequence[int], last: int, log: bool) -> None:
+def _panel(axes: Axes, walk: Walk, name: str | None, shown: Sequence[int], last: int, log: bool) -> None:
     """Draw a quantity of a walk, with a line for each coordinate; a logarithmic axis of steps cannot show step 0."""
     if name is None:
         axes.set_visible(False)
@@ -171,10 +167,8 @@ def _panel(axes: "Axes", walk: Walk, name: str | None, shown: Sequence[int], las
         axes.axhline(0.0, color="#bdbdbd", linewidth=0.7, zorder=1, gid="zero")
 
 
-def _scale(panels: "Sequence[Axes]", names: Sequence[str | None], log_steps: bool) -> None:
+def _scale(panels: Sequence[Axes], names: Sequence[str | None], log_steps: bool) -> None:
     """Set the scales of a row and name its axes; panels with the same quantity share a scale if none would be flat."""
-    from matplotlib.ticker import LogLocator, MaxNLocator
-
     drawn = [(axes, name, _seen(axes, log_steps)) for axes, name in zip(panels, names, strict=True) if name is not None]
     spans = [float(np.ptp(seen)) for _, _, seen in drawn]
     same = len({name for _, name, _ in drawn}) == 1
@@ -200,12 +194,12 @@ def _scale(panels: "Sequence[Axes]", names: Sequence[str | None], log_steps: boo
             axes.set_ylabel(for_picture(_name(name)), fontsize=8)
 
 
-def _lines(axes: "Axes") -> "list[Line2D]":
+def _lines(axes: Axes) -> list[Line2D]:
     """Return the lines of the coordinates."""
     return [line for line in axes.lines if not line.get_gid()]
 
 
-def _mark_beyond(axes: "Axes") -> None:
+def _mark_beyond(axes: Axes) -> None:
     """Mark where lines leave a panel, and count those that do."""
     lines = [(np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), line.get_color()) for line in _lines(axes)]
     for x, y, color in lines:
@@ -215,22 +209,20 @@ def _mark_beyond(axes: "Axes") -> None:
     tell_outside(axes, low, high, "line")
 
 
-def _seen(axes: "Axes", log: bool) -> Array:
+def _seen(axes: Axes, log: bool) -> Array:
     """Return the values in a panel at steps that are equally far apart on their axis."""
     values = np.concatenate([_along(line, log) for line in _lines(axes)])
     return values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
 
 
-def _along(line: "Line2D", log: bool) -> Array:
+def _along(line: Line2D, log: bool) -> Array:
     steps, values = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
     low, high = max(float(steps[0]), float(log)), float(steps[-1])
     places = (np.geomspace if log else np.linspace)(low, max(low, high), _PLACES)
     return values[np.minimum(np.searchsorted(steps, places), len(steps) - 1)]
 
 
-def _no_ticks() -> "Locator":
-    from matplotlib.ticker import NullLocator
-
+def _no_ticks() -> Locator:
     return NullLocator()
 
 
@@ -238,9 +230,7 @@ def _name(name: str) -> str:
     return _NAMES.get(name, name.removeprefix(_SLOT).replace("_", " "))
 
 
-def _handles(shown: Sequence[int]) -> "list[Artist]":
-    from matplotlib.lines import Line2D
-
+def _handles(shown: Sequence[int]) -> list[Artist]:
     return [
         Line2D([], [], color=_COLORS[number], linestyle=_DASHES[number], linewidth=1.6, label=f"$x_{{{number}}}$")
         for number in shown

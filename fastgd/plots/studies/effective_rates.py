@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from fastgd.analysis import Results, with_methods
@@ -15,11 +20,6 @@ from fastgd.plots.limits import drawable, frame_of, mark_outside, tell_outside
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, methods, settings, varied
 from fastgd.plots.style import GREY, dress, head, key, looks, name_axes, panels, scale_x, shape, style
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 METRIC = "effective_lr"
 # Each class of features with its colour, its dashes and what it is; the most frequent is drawn last.
@@ -63,7 +63,7 @@ class Rates:
         return bool((values == values[0]).all())
 
 
-def rates(results: Results, problem: str | None = None, page: int = 1) -> "Figure":
+def rates(results: Results, problem: str | None = None, page: int = 1) -> Figure:
     """Plot the effective rates over the training: axes for the best trial of each optimizer.
 
     A line is the median over the features of a class, its band their middle 80 %. The start is left out, since only eps
@@ -89,8 +89,6 @@ def rates(results: Results, problem: str | None = None, page: int = 1) -> "Figur
     InputError
         The metric was not recorded; or there is no such problem or page.
     """
-    from matplotlib.figure import Figure
-
     every, chosen = rates_of(results), looks(methods(results))
     named = only((one.problem for one in every), problem)
     found, words = page_of([one for one in every if one.problem in named], page, "panels")
@@ -162,7 +160,7 @@ def _rates(results: Results, row: "pd.Series[str]", curve: pd.DataFrame) -> Rate
     )
 
 
-def _draw(axes: "Axes", one: Rates) -> None:
+def _draw(axes: Axes, one: Rates) -> None:
     dress(axes)
     if one.alike:
         axes.plot(one.x, next(iter(one.classes.values()))[1], color=GREY, linewidth=1.8, zorder=3)
@@ -173,7 +171,7 @@ def _draw(axes: "Axes", one: Rates) -> None:
         axes.plot(one.x, drawable(median), color=color, linestyle=dashes, linewidth=1.8, zorder=3)
 
 
-def _mark_beyond(axes: "Axes", one: Rates) -> None:
+def _mark_beyond(axes: Axes, one: Rates) -> None:
     """Mark where medians leave the axes, and count those that do."""
     medians = {name: values[1] for name, values in one.classes.items()}
     for name, median in medians.items():
@@ -183,7 +181,7 @@ def _mark_beyond(axes: "Axes", one: Rates) -> None:
     tell_outside(axes, np.array([np.nanmin(v) for v in seen]), np.array([np.nanmax(v) for v in seen]), "line")
 
 
-def _scale(axes: "Axes", found: Sequence[Rates]) -> None:
+def _scale(axes: Axes, found: Sequence[Rates]) -> None:
     """Set the limits that all axes share, to suit the rates after the first epoch if there are any."""
     settled = any(one.x.max() > 1 for one in found)
     seen = [values[:, (one.x >= 1) | (not settled)].ravel() for one in found for values in one.classes.values()]
@@ -194,10 +192,7 @@ def _scale(axes: "Axes", found: Sequence[Rates]) -> None:
     scale_x(axes, x if len(np.unique(x)) > 1 else np.append(0, x))
 
 
-def _handles(found: Sequence[Rates]) -> "list[Artist]":
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
+def _handles(found: Sequence[Rates]) -> list[Artist]:
     shown = {name for one in found if not one.alike for name in one.classes}
     handles: list[Artist] = [
         Line2D([], [], color=color, linestyle=dashes, linewidth=1.8, label=text)

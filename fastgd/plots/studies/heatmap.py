@@ -2,10 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from fastgd.analysis import Results
@@ -17,12 +25,6 @@ from fastgd.plots.limits import frame_of, spans_decades
 from fastgd.plots.pages import blocks_of, note, only, page_of
 from fastgd.plots.readings import label, lost_words, measure, methods, ranking_of, settings, start_of
 from fastgd.plots.style import dress_map, head, key, looks, panels, shape, stacked, style
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap, Normalize
-    from matplotlib.figure import Figure
 
 _COLORS = "viridis"
 _BELOW = "#e7298a"  # the colour of values below the scale, far from all colours of the scale
@@ -44,7 +46,7 @@ def heatmap(
     at: str = "final",
     problem: str | None = None,
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot the final loss over two hyper-parameters as colours: axes for each optimizer.
 
     A cell shows the configuration that is best over all other hyper-parameters, as the median over its seeds. Colours
@@ -75,10 +77,6 @@ def heatmap(
     InputError
         A column does not exist, or no optimizer has several values of both; or there is no such problem or page.
     """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import PowerNorm
-    from matplotlib.figure import Figure
-
     chosen = looks(methods(results))
     metric = results.metric(by)
     ranking = ranking_of(results, by, at).rename(columns={f"{at}_{metric}": "value"})
@@ -191,10 +189,8 @@ def left_out(order: Iterable[str], maps: Iterable[Map]) -> str:
     return f"not shown, as only one hyper-parameter of theirs varies: {', '.join(missing)}" if missing else ""
 
 
-def _draw(axes: "Axes", found: Map, x: str, norm: "Normalize") -> None:
+def _draw(axes: Axes, found: Map, x: str, norm: Normalize) -> None:
     """Draw the cells of a map, and a star in the best one."""
-    from matplotlib.colors import ListedColormap, LogNorm
-
     table = found.table.pivot(index=found.y, columns=x, values="value")
     columns, rows = cells(axes, "x", table.columns.to_numpy()), cells(axes, "y", table.index.to_numpy())
     values = table.to_numpy(dtype=np.float64)
@@ -216,22 +212,18 @@ def _draw(axes: "Axes", found: Map, x: str, norm: "Normalize") -> None:
     dress_map(axes)
 
 
-def _norm(values: Array, start: float) -> "Normalize":
+def _norm(values: Array, start: float) -> Normalize:
     """Return the colour scale from the best loss to the one at the start."""
-    from matplotlib.colors import LogNorm, PowerNorm
-
     highest = min(float(np.max(values[np.isfinite(values)], initial=-np.inf)), start)
     frame = frame_of(values[values <= start], always=[highest])
     return LogNorm(frame.low, frame.high) if frame.log else PowerNorm(0.5, frame.low, frame.high)
 
 
-def _colors() -> "Colormap":
-    import matplotlib as mpl
-
+def _colors() -> Colormap:
     return mpl.colormaps[_COLORS].with_extremes(under=_BELOW)
 
 
-def beyond(values: Array, norm: "Normalize") -> str:
+def beyond(values: Array, norm: Normalize) -> str:
     """Return at which ends of a colour scale values lie beyond it, in matplotlib's words."""
     finite = values[np.isfinite(values)]
     assert norm.vmin is not None
@@ -240,11 +232,8 @@ def beyond(values: Array, norm: "Normalize") -> str:
     return {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
 
 
-def _handles(results: Results, values: Array, below: Array) -> "list[Artist]":
+def _handles(results: Results, values: Array, below: Array) -> list[Artist]:
     """Return the key of the marks; `below`: the values below the scales of their problems."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     handles: list[Artist] = [Line2D([], [], label="best", **STAR)]
     if not np.isfinite(values).all():
         handles.append(Patch(label=lost_words(results, values), **LOST))

@@ -1,10 +1,18 @@
 """Phase diagrams: how trials end over two hyper-parameters: convergent, oscillating, divergent."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, Colormap, LinearSegmentedColormap, ListedColormap, LogNorm, Normalize
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from numpy.typing import NDArray
 
 from fastgd.analysis import Results
@@ -17,13 +25,6 @@ from fastgd.plots.pages import blocks_of, note, page_of
 from fastgd.plots.readings import label, settings
 from fastgd.plots.studies.heatmap import STAR, Map, beyond, left_out, maps_of
 from fastgd.plots.style import dress_map, figure_of, head, key, looks, panels, shape, stacked, style
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Colormap, Normalize
-    from matplotlib.figure import Figure, FigureBase
 
 Array = NDArray[np.float64]
 
@@ -45,9 +46,9 @@ def phase(
     y: str | None = None,
     problem: str | None = None,
     method: str | None = None,
-    axes: "Axes | None" = None,
+    axes: Axes | None = None,
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot how trials end over two hyper-parameters: axes for each optimizer.
 
     A cell has the colour of the status that most of its starts end in, the worse one where two are as frequent. Where
@@ -93,10 +94,7 @@ def phase(
 
 def _figure(
     maps: list[Map], x: str, ends: pd.DataFrame, colors: dict[str, str], page: int, method: str | None
-) -> "Figure":
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
-
+) -> Figure:
     problems = list(dict.fromkeys(found.problem for found in maps))
     blocks = blocks_of([found for name in problems for found in maps if found.problem == name])
     rows, columns = shape(max(map(len, blocks)))
@@ -159,16 +157,12 @@ def _table(found: Map, x: str, ends: pd.DataFrame) -> tuple[pd.DataFrame, pd.Dat
     return phases, steps
 
 
-def shades() -> "Colormap":
+def shades() -> Colormap:
     """Return the colours of numbers of steps: darker for more."""
-    from matplotlib.colors import LinearSegmentedColormap
-
     return LinearSegmentedColormap.from_list("steps", SHADES)
 
 
-def _norm(tables: list[pd.DataFrame]) -> "Normalize":
-    from matplotlib.colors import LogNorm, Normalize
-
+def _norm(tables: list[pd.DataFrame]) -> Normalize:
     seen = np.concatenate([table.to_numpy(dtype=np.float64).ravel() for table in tables])
     if not np.isfinite(seen).any():
         return Normalize(1.0, 10.0)
@@ -177,10 +171,8 @@ def _norm(tables: list[pd.DataFrame]) -> "Normalize":
     return (LogNorm if spans_decades(np.array([low, high]), 5) else Normalize)(low, high)
 
 
-def step_bar(figure: "FigureBase", steps: "ScalarMappable", grid: "list[Axes]", extend: str) -> None:
+def step_bar(figure: FigureBase, steps: ScalarMappable, grid: list[Axes], extend: str) -> None:
     """Put the colour scale of the steps beside axes; `extend`: at which ends values lie beyond it."""
-    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
-
     bar = figure.colorbar(steps, ax=grid, pad=0.02, extend=extend)
     if type(steps.norm).__name__ == "LogNorm":
         bar.set_ticks(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -190,10 +182,8 @@ def step_bar(figure: "FigureBase", steps: "ScalarMappable", grid: "list[Axes]", 
     bar.outline.set_visible(False)
 
 
-def _draw(axes: "Axes", found: Map, x: str, tables: tuple[pd.DataFrame, pd.DataFrame], norm: "Normalize") -> str:
+def _draw(axes: Axes, found: Map, x: str, tables: tuple[pd.DataFrame, pd.DataFrame], norm: Normalize) -> str:
     """Draw the phases, and over them the steps where trials converge; return in words where these are fewest."""
-    from matplotlib.colors import BoundaryNorm, ListedColormap
-
     phases, steps = tables
     across, up = cells(axes, "x", phases.columns.to_numpy()), cells(axes, "y", phases.index.to_numpy())
     colors = ListedColormap([color for _, color in PHASES.values()])
@@ -216,9 +206,6 @@ def _draw(axes: "Axes", found: Map, x: str, tables: tuple[pd.DataFrame, pd.DataF
     return fewest
 
 
-def _handles(seen: set[str]) -> "list[Artist]":
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
+def _handles(seen: set[str]) -> list[Artist]:
     handles: list[Artist] = [Patch(facecolor=PHASES[name][1], label=PHASES[name][0]) for name in PHASES if name in seen]
     return [*handles, Line2D([], [], label="fewest steps", **STAR)] if "converged" in seen else handles

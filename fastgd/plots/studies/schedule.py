@@ -4,11 +4,16 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from fastgd.analysis import Results
@@ -19,10 +24,6 @@ from fastgd.plots.pages import TALLEST, drawn_from, note, page_of
 from fastgd.plots.readings import label, methods
 from fastgd.plots.style import GREY, dress, head, key, looks, panels, shape, style
 from fastgd.schedules import SCHEDULES, chained, describe, numbers, parts_of, starts
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 Block = Mapping[str, Any]
@@ -79,7 +80,7 @@ class _Budget:
         return 1.0 if self.steps else 1.0 / self.batches
 
 
-def schedule(results: Results, page: int = 1) -> "Figure":
+def schedule(results: Results, page: int = 1) -> Figure:
     """Plot the schedules of a study over the training.
 
     A schedule of the learning rate is drawn as a factor of the optimizer's rate, one of another hyper-parameter as its
@@ -141,7 +142,7 @@ def sketch(
     losses: Array | None = None,
     x: str = "epochs",
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot schedules without results.
 
     Parameters
@@ -280,9 +281,7 @@ def _axis(of: str) -> str:
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _draw(lines: Sequence[Line], budget: _Budget, x: str | None = None) -> "Figure":
-    from matplotlib.ticker import MaxNLocator
-
+def _draw(lines: Sequence[Line], budget: _Budget, x: str | None = None) -> Figure:
     groups = {
         of: list(own) for of, own in groupby(sorted(lines, key=lambda line: line.of != "lr"), lambda line: line.of)
     }
@@ -298,10 +297,8 @@ def _draw(lines: Sequence[Line], budget: _Budget, x: str | None = None) -> "Figu
     return figure
 
 
-def _shared(groups: Mapping[str, Sequence[Line]]) -> "Figure":
+def _shared(groups: Mapping[str, Sequence[Line]]) -> Figure:
     """Draw the schedules of a hyper-parameter in common axes."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(7.2, 0.4 + 2.6 * len(groups)), layout="constrained")
     rows = figure.subplots(len(groups), 1, sharex=True, squeeze=False).ravel()
     for axes, (of, lines) in zip(rows, groups.items(), strict=True):
@@ -321,10 +318,8 @@ def _shared(groups: Mapping[str, Sequence[Line]]) -> "Figure":
     return figure
 
 
-def _small_multiples(lines: Sequence[Line]) -> "Figure":
+def _small_multiples(lines: Sequence[Line]) -> Figure:
     """Draw each schedule in axes of its own."""
-    from matplotlib.figure import Figure
-
     rows, columns = shape(len(lines))
     width = 2.5 if columns < 4 else 2.0
     figure = Figure(figsize=(0.5 + width * columns, 0.5 + 1.75 * rows), layout="constrained")
@@ -344,22 +339,20 @@ def _small_multiples(lines: Sequence[Line]) -> "Figure":
     return figure
 
 
-def _line(axes: "Axes", line: Line, color: str, **options: Any) -> None:
+def _line(axes: Axes, line: Line, color: str, **options: Any) -> None:
     draw: Any = f"steps-{line.held}" if line.held else "default"
     axes.plot(line.x, drawable(line.value), color=color, linewidth=1.8, drawstyle=draw, zorder=3, **options)
     if line.low is not line.value:
         _fill(axes, line, line.low, line.high, color=color, alpha=0.15)
 
 
-def _fill(axes: "Axes", line: Line, low: Any, high: Array, **options: Any) -> None:
+def _fill(axes: Axes, line: Line, low: Any, high: Array, **options: Any) -> None:
     step: Any = line.held or None
     axes.fill_between(line.x, drawable(low), drawable(high), linewidth=0, zorder=2, step=step, **options)
 
 
-def _scale(axes: "Axes", lines: Sequence[Line]) -> None:
+def _scale(axes: Axes, lines: Sequence[Line]) -> None:
     """Set limits from 0 on; the axis is logarithmic where most of a line would be close to 0."""
-    from matplotlib.ticker import LogLocator, NullLocator
-
     seen = np.concatenate([values for line in lines for values in (line.low, line.high)])
     seen = seen[np.abs(seen) < FAR] if (np.abs(seen) < FAR).any() else np.zeros(1)
     if seen.min() > 0 and any(np.median(line.value) < 0.05 * line.value.max() for line in lines):
@@ -370,11 +363,8 @@ def _scale(axes: "Axes", lines: Sequence[Line]) -> None:
         axes.set_ylim(0, 1.06 * float(seen.max()) or 1.0)
 
 
-def _ranges(figure: "Figure", lines: Sequence[Line]) -> None:
+def _ranges(figure: Figure, lines: Sequence[Line]) -> None:
     """Put a key of the bands below the picture, if it has any."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     if any(line.low is not line.value for line in lines):
         median = Line2D([], [], color=GREY, linewidth=1.8, label="median of the trials")
         key(figure, [median, Patch(facecolor=GREY, alpha=0.25, label="their range")])

@@ -1,10 +1,16 @@
 """Sensitivity: where each optimizer ends, against its learning rate or another hyper-parameter."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from fastgd.analysis import Results
@@ -15,12 +21,6 @@ from fastgd.plots.limits import OUTSIDE, drawable, limits, mark_outside, placed,
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, lost_words, measure, median_of, methods, ranking_of, start_of
 from fastgd.plots.style import GREY, Look, dress, key, looks, mark_start, style, text_color
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 Array = NDArray[np.float64]
 _WORDS = ("diverged", "no loss")  # for a best loss that is infinite, and for one that is missing
@@ -33,7 +33,7 @@ def sensitivity(
     hyper: str = "lr",
     problem: str | None = None,
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot the final loss against the learning rate: a line for each optimizer.
 
     At each rate a line shows the configuration that is best over all other hyper-parameters: the median over its
@@ -64,9 +64,6 @@ def sensitivity(
     InputError
         The hyper-parameter does not exist, or is not a number; or there is no such problem or page.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     chosen = looks(methods(results))
     metric = results.metric(by)
     ranking = ranking_of(results, by, at).rename(
@@ -112,7 +109,7 @@ def _placed(ranking: pd.DataFrame, hyper: str) -> tuple[pd.DataFrame, str]:
     return ranking[near], f"not shown: {values} of {label(hyper)} too large or too small for an axis" if far else ""
 
 
-def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
+def _draw(axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
     """Draw a line for each optimizer, and a key beside the axes, best first."""
     for method, rows in ranking.groupby("method", sort=False):  # in the order of the ranking
         look, best = chosen[str(method)], rows.iloc[0]
@@ -143,7 +140,7 @@ def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, 
     legend.get_title().set_color(GREY)
 
 
-def _scale(axes: "Axes", ranking: pd.DataFrame, hyper: str, start: float) -> None:
+def _scale(axes: Axes, ranking: pd.DataFrame, hyper: str, start: float) -> None:
     """Set limits from the least loss to the one at the start, and logarithmic axes where they help."""
     dress(axes)
     values = np.append(ranking["value"], ranking["value_min"]).astype(np.float64)
@@ -157,7 +154,7 @@ def _scale(axes: "Axes", ranking: pd.DataFrame, hyper: str, start: float) -> Non
         axes.minorticks_off()
 
 
-def _mark_beyond(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
+def _mark_beyond(axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
     """Mark and count what lies outside the axes."""
     best = ranking[ranking[hyper].notna()].drop_duplicates(["method", hyper])
     for method, rows in best.groupby("method", sort=False):  # best first
@@ -180,9 +177,7 @@ def _lost(ranking: pd.DataFrame, hyper: str, chosen: Iterable[str]) -> dict[str,
     return {name: (x, values) for name, (x, values) in rows.items() if len(x)}
 
 
-def _mark_lost(
-    strip: "Axes", axes: "Axes", lost: Mapping[str, tuple[Array, Array]], chosen: Mapping[str, Look]
-) -> None:
+def _mark_lost(strip: Axes, axes: Axes, lost: Mapping[str, tuple[Array, Array]], chosen: Mapping[str, Look]) -> None:
     """Fill the strip above the axes: a row for each optimizer, with crosses where it diverged, rings without a loss."""
     for row, (name, (x, values)) in enumerate(lost.items()):
         for there, marker in ((np.isinf(values), "x" if len(x) <= 30 else "|"), (np.isnan(values), "o")):
@@ -200,10 +195,7 @@ def _mark_lost(
     strip.spines[:].set_visible(False)
 
 
-def _handles(ranking: pd.DataFrame, lost: Array, results: Results) -> "list[Artist]":
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
+def _handles(ranking: pd.DataFrame, lost: Array, results: Results) -> list[Artist]:
     handles: list[Artist] = []
     if words := median_of(ranking[results.repeats], results.repeats):
         handles.append(Line2D([], [], color=GREY, marker="o", markersize=4, label=words))
