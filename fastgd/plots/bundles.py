@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastgd.analysis import LOST, METRICS, Results, with_methods
 from fastgd.common.errors import InputError, nearest
+from fastgd.plots.limits import Array
 from fastgd.plots.readings import ranking_of, settings, varied
 
 AXES = ("epoch", "step", "samples_seen", "train_seconds")
@@ -17,8 +18,6 @@ AXES = ("epoch", "step", "samples_seen", "train_seconds")
 _POINTS = 200
 # Trials that are evaluated at once, which bounds the memory.
 _AT_ONCE = 8192
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

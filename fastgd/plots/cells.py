@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import is_whole, number
-from fastgd.plots.limits import placed, spans_decades
+from fastgd.plots.limits import Array, placed, spans_decades
 
-Array = NDArray[np.float64]
 _LABELS = {"x": 6, "y": 8}  # the most labels of an axis
 _MANY = 6  # from so many values on, cells lie on an axis of numbers; fewer have equal sizes and their values as labels
 

@@ -13,6 +13,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, FigureBase, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
@@ -169,6 +171,16 @@ def key(figure: FigureBase, handles: Sequence[Artist], room: float | None = None
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, labelcolor=GREY)
 
 
+def key_line(**look: Any) -> Line2D:
+    """Return a line or a mark for a key, grey unless it has a colour."""
+    return Line2D([], [], **{"color": GREY} | look)
+
+
+def key_band(label: str) -> Patch:
+    """Return what stands in a key for bands around lines."""
+    return Patch(facecolor=GREY, alpha=0.25, label=label)
+
+
 def list_below(axes: Axes, handles: Sequence[Artist], width: float = 6.0, points: float = 34) -> None:
     """Put a key of the lines so many points below axes of a width in inches, each name in its colour."""
     if not handles:
@@ -221,6 +233,20 @@ def panels(
     for axes in grid[max(count - columns, 0) : count]:
         axes.tick_params(labelbottom=True)
     return list(grid[:count])
+
+
+def multiples(
+    count: int, widths: tuple[float, float], height: float, rim: tuple[float, float], share_y: bool = True
+) -> tuple[Figure, list[Axes], float]:
+    """Return a figure of panels of a height, their axes, and the width of each, all in inches.
+
+    The first of the `widths` is that of a panel with at most two others beside it; `rim`: how much wider and higher the
+    figure is than its panels.
+    """
+    rows, columns = shape(count)
+    width = widths[columns > 3]
+    figure = Figure(figsize=(rim[0] + width * columns, rim[1] + height * rows), layout="constrained")
+    return figure, panels(figure, count, share_y=share_y), width
 
 
 def stacked(figure: Figure, count: int) -> list[SubFigure]:

@@ -12,13 +12,11 @@ from fastgd.plots.film import Film
 from fastgd.plots.landscapes.contour import names, walks_on_maps
 from fastgd.plots.landscapes.map import END, START, draw_map, mark_minima, proportion
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
-from fastgd.plots.limits import FAR, drawable, frame_of, limits
+from fastgd.plots.limits import FAR, Array, drawable, frame_of, limits
 from fastgd.plots.pages import note
 from fastgd.plots.readings import label, methods
 from fastgd.plots.style import Look, dress, halo, key, style
 from fastgd.store.surface_files import Surface
-
-Array = NDArray[np.float64]
 
 FRAMES = 110
 _LONG = 200  # with more steps than these, their axis is logarithmic

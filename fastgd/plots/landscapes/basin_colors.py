@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.colors import Colormap, Normalize, to_rgb
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from fastgd.plots.limits import Array
+
 Codes = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
@@ -18,6 +19,8 @@ OTHERS = {
     CYCLING: ("cycling", "#8f8f8f"),
     DIVERGED: ("diverged", "#ffffff"),
 }
+# The codes of starts that do not end at a minimum, by their status; those with any other one are COMPLETED.
+STATUSES = {"converged": ELSEWHERE, "trapped": ELSEWHERE, "cycling": CYCLING, "diverged": DIVERGED}
 _DARKEST = 0.3  # brightness of the darkest shade of a hue
 _LEVELS = 64  # shades of a hue
 

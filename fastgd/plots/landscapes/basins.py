@@ -22,23 +22,22 @@ from fastgd.common.numbers import number
 from fastgd.plots.configurations import check_landscapes, chosen_of, surfaces_of
 from fastgd.plots.landscapes.basin_colors import (
     COMPLETED,
-    CYCLING,
     DIVERGED,
-    ELSEWHERE,
     OTHERS,
+    STATUSES,
     Codes,
     by_minimum,
     by_steps,
     hues,
 )
 from fastgd.plots.landscapes.map import coordinate, fit, map_handles, mark_minima, projected_minima, proportion
+from fastgd.plots.limits import Array
 from fastgd.plots.pages import TALLEST, note, only, page_of
 from fastgd.plots.studies.heatmap import LOST, beyond
 from fastgd.plots.studies.phase import shades, step_bar
 from fastgd.plots.style import dress_map, figure_of, head, key, looks, name_axes, panels, shape, stacked, style
 from fastgd.store.surface_files import Surface
 
-Array = NDArray[np.float64]
 COLORS = ("minimum", "steps")
 
 _PANELS = 12  # the most panels of a page
@@ -46,7 +45,6 @@ _FEWEST = 16  # the fewest starts that make a picture
 _DOTS = 5000  # up to so many starts off a grid are dots; of more, each pixel shows the nearest start
 _PIXELS = 500
 _DARK = "#3b5568"
-_STATUS = {"converged": ELSEWHERE, "trapped": ELSEWHERE, "cycling": CYCLING, "diverged": DIVERGED}
 
 
 @dataclass(frozen=True)
@@ -183,7 +181,7 @@ def _read(results: Results, row: Any, parameters: Sequence[int]) -> Basins:
             "[starts] grid = 200, which are 200 x 200 of them"
         )
     status = table["status"]
-    others = np.array([_STATUS.get(name, COMPLETED) for name in status.cat.categories], dtype=np.int64)
+    others = np.array([STATUSES.get(name, COMPLETED) for name in status.cat.categories], dtype=np.int64)
     minimum = table["minimum"].to_numpy(dtype=np.float64, na_value=np.nan)
     codes = np.where(np.isnan(minimum), others[status.cat.codes], np.nan_to_num(minimum)).astype(np.int64)
     return Basins(
@@ -277,7 +275,8 @@ def _handles(found: Sequence[Basins], surface: Surface, color: str) -> list[Arti
     minima, handles = projected_minima(surface), list[Any]()
     colors = hues(minima)
     if color == "minimum" and len(minima) <= len(colors) and len(minima) <= 8:
-        handles = [Patch(facecolor=colors[k], label=_point(minima[k])) for k in range(len(minima)) if k in seen]
+        points = [f"({', '.join(map(number, minimum))})" for minimum in minima]
+        handles = [Patch(facecolor=colors[k], label=points[k]) for k in range(len(minima)) if k in seen]
     elif color == "minimum":
         handles = [
             Patch(facecolor=colors[0], label=f"lowest of {len(minima)} minima"),
@@ -289,7 +288,3 @@ def _handles(found: Sequence[Basins], surface: Surface, color: str) -> list[Arti
     if color == "minimum" and any(np.isfinite(one.steps).any() for one in found):
         handles.append(Patch(facecolor=_DARK, label="darker: more steps to the tolerance"))
     return [*handles, *map_handles([(surface, [])])]
-
-
-def _point(minimum: Array) -> str:
-    return f"({', '.join(map(number, minimum))})"

@@ -6,7 +6,6 @@ from dataclasses import replace
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError
@@ -29,7 +28,7 @@ from fastgd.plots.landscapes.map import (
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words, walks_of
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import methods
-from fastgd.plots.style import GREY, Look, figure_of, key, list_below, panels, style
+from fastgd.plots.style import GREY, Look, figure_of, key, key_line, list_below, panels, style
 from fastgd.store.surface_files import Surface
 
 # The width of a map in inches, by the number of maps side by side.
@@ -169,7 +168,7 @@ def names(surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -
             _share(outside, "end off the map", "ends off the map"),
         ]
         look = chosen[name].line(6) | {"markeredgecolor": "#222222", "markeredgewidth": 0.6}
-        lines.append(Line2D([], [], **look, linewidth=1.6, label=", ".join(filter(None, words))))
+        lines.append(key_line(**look, linewidth=1.6, label=", ".join(filter(None, words))))
     return list(lines)
 
 

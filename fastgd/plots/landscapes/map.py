@@ -8,16 +8,13 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from fastgd.common.numbers import number
 from fastgd.plots.landscapes.walks import Walk
-from fastgd.plots.limits import FAR, OUTSIDE, frame_of
-from fastgd.plots.style import GREY, Look, dress_map, halo
+from fastgd.plots.limits import FAR, OUTSIDE, Array, frame_of
+from fastgd.plots.style import Look, dress_map, halo, key_line
 from fastgd.store.surface_files import Surface
-
-Array = NDArray[np.float64]
 
 LEVELS = 22
 # This share of the surface counts as valleys, whose heights are linear in the loss; above it they are logarithmic.
@@ -304,9 +301,9 @@ def map_handles(maps: "Sequence[tuple[Surface, Sequence[Walk]]]") -> list[Artist
     name = "minimum" if marked == sum(counts) else f"minimum (the lowest {marked:,} of {sum(counts):,})"
     elsewhere = sum(np.count_nonzero(~_in_cut(surface, _minima(surface))) for surface, _ in maps)
     name += f" ({elsewhere:,} more beside the cut)" if elsewhere else ""
-    minima = [Line2D([], [], **MINIMUM, label=name)] if marked else []
+    minima = [key_line(**MINIMUM, label=name)] if marked else []
     if not any(walks for _, walks in maps):
         return list(minima)
-    end = Line2D([], [], color=GREY, marker="s", linestyle="", markersize=5.5, markeredgecolor="#222222", label="end")
-    dots = Line2D([], [], color=GREY, marker=".", linestyle="", markersize=5, label="first steps")
-    return [Line2D([], [], **START, label="start"), dots, end, *minima]
+    end = key_line(marker="s", linestyle="", markersize=5.5, markeredgecolor="#222222", label="end")
+    dots = key_line(marker=".", linestyle="", markersize=5, label="first steps")
+    return [key_line(**START, label="start"), dots, end, *minima]

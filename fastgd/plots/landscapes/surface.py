@@ -29,12 +29,11 @@ from fastgd.plots.landscapes.map import (
     minima_on,
 )
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
+from fastgd.plots.limits import Array
 from fastgd.plots.pages import note
 from fastgd.plots.readings import methods
 from fastgd.plots.style import GREY, Look, figure_of, halo, key, list_below, style
 from fastgd.store.surface_files import Surface
-
-Array = NDArray[np.float64]
 
 _FACES = 140  # along each axis; finer faces could not be seen
 _ASPECT = (1.0, 1.0, 0.55)

@@ -8,19 +8,16 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullLocator
-from numpy.typing import NDArray
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError
 from fastgd.common.escape import for_picture
 from fastgd.plots.landscapes.walks import Walk, starts_in_words, walks_of
-from fastgd.plots.limits import FAR, limits, mark_outside, tell_outside
+from fastgd.plots.limits import FAR, Array, limits, mark_outside, tell_outside
 from fastgd.plots.pages import TALLEST, note, page_of
 from fastgd.plots.readings import label, methods
-from fastgd.plots.style import dress, head, key, looks, style
-
-Array = NDArray[np.float64]
+from fastgd.plots.style import dress, head, key, key_line, looks, style
 
 # Colours of coordinates. They differ from those of optimizers in lightness, and from each other in dashes too.
 _COLORS = ("#1b4f8a", "#d98032", "#5aa469", "#9b6fb3", "#c2a83e", "#7a7a7a")
@@ -115,7 +112,7 @@ def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, c
         axes.tick_params(labelbottom=True)
         if log:
             axes.set_xscale("log")
-            axes.xaxis.set_minor_locator(_no_ticks())
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlim(1 if log else 0, last)
     for axes in figure.axes:
         if axes.get_visible():
@@ -188,7 +185,7 @@ def _scale(panels: Sequence[Axes], names: Sequence[str | None], log_steps: bool)
         limits(axes, values, first if name in _FIXED else (), log=None if log_suits else False, reach=_REACH)
         log = axes.get_yscale() == "log"
         axes.yaxis.set_major_locator(LogLocator(numticks=4) if log else MaxNLocator(4, min_n_ticks=3))
-        axes.yaxis.set_minor_locator(_no_ticks())
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.tick_params(labelsize=7.5, labelleft=place == 0 or not shared)
         if place == 0 or not shared:
             axes.set_ylabel(for_picture(_name(name)), fontsize=8)
@@ -222,16 +219,12 @@ def _along(line: Line2D, log: bool) -> Array:
     return values[np.minimum(np.searchsorted(steps, places), len(steps) - 1)]
 
 
-def _no_ticks() -> Locator:
-    return NullLocator()
-
-
 def _name(name: str) -> str:
     return _NAMES.get(name, name.removeprefix(_SLOT).replace("_", " "))
 
 
 def _handles(shown: Sequence[int]) -> list[Artist]:
     return [
-        Line2D([], [], color=_COLORS[number], linestyle=_DASHES[number], linewidth=1.6, label=f"$x_{{{number}}}$")
+        key_line(color=_COLORS[number], linestyle=_DASHES[number], linewidth=1.6, label=f"$x_{{{number}}}$")
         for number in shown
     ]

@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError
 from fastgd.plots.configurations import check_landscapes, chosen_of
+from fastgd.plots.limits import Array
 from fastgd.plots.style import Look, looks
-
-Array = NDArray[np.float64]
 
 STARTS = 4  # so many starts are drawn, unless others are asked for
 _COLUMNS = ["trial_id", "start", "step", "coordinate", "loss", "lr", "x"]

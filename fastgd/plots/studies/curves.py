@@ -5,10 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from fastgd.analysis import Results
 from fastgd.common.escape import for_picture
@@ -23,11 +22,12 @@ from fastgd.plots.style import (
     dress,
     head,
     key,
+    key_band,
+    key_line,
     looks,
+    multiples,
     name_axes,
-    panels,
     scale_x,
-    shape,
     spread_labels,
     style,
     text_color,
@@ -107,10 +107,8 @@ def _small_multiples(bundles: Sequence[Bundle], everyone: Sequence[Bundle], chos
     """Draw each optimizer in axes of its own, before the best of everyone on its problem."""
     lines = _are_lines(bundles)
     several = len({bundle.problem for bundle in everyone}) > 1
-    rows, columns = shape(len(bundles))
-    width = 2.9 if columns < 4 else 2.3
-    figure = Figure(figsize=(0.6 + width * columns, 0.6 + 2.2 * rows), layout="constrained")
-    for axes, bundle in zip(panels(figure, len(bundles), share_y=not several), bundles, strict=True):
+    figure, grid, width = multiples(len(bundles), (2.9, 2.3), 2.2, (0.6, 0.6), share_y=not several)
+    for axes, bundle in zip(grid, bundles, strict=True):
         peers = [other for other in everyone if other.problem == bundle.problem]
         for other in peers:
             axes.plot(other.x, drawable(other.best), color=PALE, linewidth=0.9, zorder=1.5)
@@ -225,14 +223,14 @@ def _name_ends(axes: Axes, bundles: Sequence[Bundle], chosen: Mapping[str, Look]
 def _key(figure: Figure, bundles: Sequence[Bundle], spread: bool, what: str) -> None:
     """Put a key of the lines below the picture."""
     name = ", ".join(filter(None, ("best configuration", median_of((bundle.seeds for bundle in bundles), what))))
-    handles: list[Line2D | Patch] = [Line2D([], [], color=GREY, linewidth=2.0, label=name)]
+    handles: list[Artist] = [key_line(linewidth=2.0, label=name)]
     if spread and _are_lines(bundles):
-        handles.append(Line2D([], [], color=GREY, linewidth=0.6, alpha=0.6, label="each trial"))
+        handles.append(key_line(linewidth=0.6, alpha=0.6, label="each trial"))
     elif spread:
-        handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=(0, (4, 2)), label="median of all trials"))
-        handles.append(Patch(facecolor=GREY, alpha=0.25, label="middle 80 % of all trials"))
+        handles.append(key_line(linewidth=1.1, linestyle=(0, (4, 2)), label="median of all trials"))
+        handles.append(key_band("middle 80 % of all trials"))
     if spread and len(bundles) > 1:
-        handles.append(Line2D([], [], color=PALE, linewidth=0.9, label="best of the others"))
+        handles.append(key_line(color=PALE, linewidth=0.9, label="best of the others"))
     if any(_ended_early(bundle) for bundle in bundles):
-        handles.append(Line2D([], [], color=GREY, marker=_END, linestyle="", markeredgewidth=1.6, label="ended"))
+        handles.append(key_line(marker=_END, linestyle="", markeredgewidth=1.6, label="ended"))
     key(figure, handles)

@@ -12,19 +12,17 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
 from fastgd.plots.cells import cells
-from fastgd.plots.limits import frame_of, spans_decades
+from fastgd.plots.limits import Array, frame_of, spans_decades
 from fastgd.plots.pages import blocks_of, note, only, page_of
 from fastgd.plots.readings import label, lost_words, measure, methods, ranking_of, settings, start_of
-from fastgd.plots.style import dress_map, head, key, looks, panels, shape, stacked, style
+from fastgd.plots.style import dress_map, head, key, key_line, looks, panels, shape, stacked, style
 
 _COLORS = "viridis"
 _BELOW = "#e7298a"  # the colour of values below the scale, far from all colours of the scale
@@ -34,8 +32,6 @@ STAR: dict[str, Any] = {"marker": "*", "color": "white", "markersize": 11, "mark
 
 # Columns that say what a configuration minimises and with which optimizer; the others are its settings.
 _ABOUT = ("problem", "dataset", "landscape", "loss", "n", "d", "noise", "optimizer", "variant")
-
-Array = NDArray[np.float64]
 
 
 def heatmap(
@@ -234,7 +230,7 @@ def beyond(values: Array, norm: Normalize) -> str:
 
 def _handles(results: Results, values: Array, below: Array) -> list[Artist]:
     """Return the key of the marks; `below`: the values below the scales of their problems."""
-    handles: list[Artist] = [Line2D([], [], label="best", **STAR)]
+    handles: list[Artist] = [key_line(label="best", **STAR)]
     if not np.isfinite(values).all():
         handles.append(Patch(label=lost_words(results, values), **LOST))
     if len(below):

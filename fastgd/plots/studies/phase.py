@@ -10,10 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, Colormap, LinearSegmentedColormap, ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure, FigureBase
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
-from numpy.typing import NDArray
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError, nearest
@@ -24,9 +22,7 @@ from fastgd.plots.limits import frame_of, spans_decades
 from fastgd.plots.pages import blocks_of, note, page_of
 from fastgd.plots.readings import label, settings
 from fastgd.plots.studies.heatmap import STAR, Map, beyond, left_out, maps_of
-from fastgd.plots.style import dress_map, figure_of, head, key, looks, panels, shape, stacked, style
-
-Array = NDArray[np.float64]
+from fastgd.plots.style import dress_map, figure_of, head, key, key_line, looks, panels, shape, stacked, style
 
 # Statuses from the best to the worst, each with its name in the picture and its colour.
 PHASES = {
@@ -208,4 +204,4 @@ def _draw(axes: Axes, found: Map, x: str, tables: tuple[pd.DataFrame, pd.DataFra
 
 def _handles(seen: set[str]) -> list[Artist]:
     handles: list[Artist] = [Patch(facecolor=PHASES[name][1], label=PHASES[name][0]) for name in PHASES if name in seen]
-    return [*handles, Line2D([], [], label="fewest steps", **STAR)] if "converged" in seen else handles
+    return [*handles, key_line(label="fewest steps", **STAR)] if "converged" in seen else handles

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from fastgd.analysis import Results
 from fastgd.common.escape import for_picture
@@ -15,7 +14,7 @@ from fastgd.common.numbers import number
 from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, measure, median_of, methods, settings
-from fastgd.plots.style import GREY, OUTLINED, Look, dress, key, looks, mark_start, style
+from fastgd.plots.style import GREY, OUTLINED, Look, dress, key, key_line, looks, mark_start, style
 from fastgd.search.rate_sweeps import SUGGESTED, RateSweep, sweeps_of
 
 _ROOM = 0.35  # of the fall from the start to the least loss: the height above the start in which lines blow up
@@ -174,8 +173,8 @@ def _key(figure: Figure, sweeps: Sequence[RateSweep], what: str) -> None:
     several = median_of((sweep.configuration[what] for sweep in sweeps), what)
     smooth = ", ".join(filter(None, ["smoothed", several]))
     handles = [
-        Line2D([], [], color=GREY, markersize=9, label=f"{number(SUGGESTED)} x the rate of the least loss", **OUTLINED),
-        Line2D([], [], color=GREY, linewidth=1.8, label=smooth),
-        Line2D([], [], color=GREY, linewidth=0.8, alpha=0.5, label="as recorded"),
+        key_line(markersize=9, label=f"{number(SUGGESTED)} x the rate of the least loss", **OUTLINED),
+        key_line(linewidth=1.8, label=smooth),
+        key_line(linewidth=0.8, alpha=0.5, label="as recorded"),
     ]
     key(figure, handles)

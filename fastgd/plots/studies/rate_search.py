@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from fastgd.analysis import with_methods
@@ -19,7 +18,7 @@ from fastgd.common.numbers import number
 from fastgd.plots.limits import limits, mark_outside, tell_outside
 from fastgd.plots.pages import drawn_from, note, page_of
 from fastgd.plots.readings import label, settings
-from fastgd.plots.style import GREY, OUTLINED, Look, dress, head, key, looks, shape, style
+from fastgd.plots.style import GREY, OUTLINED, Look, dress, head, key, key_line, looks, shape, style
 from fastgd.search.found_rates import AT_END, DIVERGED, FILE, FOUND, NO_RATE, FoundRates, columns_to_show
 
 
@@ -196,11 +195,11 @@ def _key(figure: Figure, tuning: FoundRates) -> None:
             least, most = min(one[unit] for one in budgets), max(one[unit] for one in budgets)
             several = f"{least:,} to {most:,}" if least < most else f"{most:,}"
             text = f"after {several} {unit if most > 1 else unit[:-1]}"
-            handles.append(Line2D([], [], color=color, linewidth=width, markersize=size, label=text, **dot))
-    handles.append(Line2D([], [], color=GREY, markersize=7.5, label="best", **OUTLINED))
+            handles.append(key_line(color=color, linewidth=width, markersize=size, label=text, **dot))
+    handles.append(key_line(markersize=7.5, label="best", **OUTLINED))
     for low, high, alpha, name in (("low", "high", 0.4, "bracket"), ("flat_low", "flat_high", 0.12, "about as good")):
         if (tuning.answers[low] < tuning.answers[high]).any():
             handles.append(Patch(facecolor=GREY, alpha=alpha, label=name))
     if not np.isfinite(tuning.points["loss"]).all():
-        handles.append(Line2D([], [], color=GREY, marker="x", linestyle="", markersize=4, label="diverged"))
+        handles.append(key_line(marker="x", linestyle="", markersize=4, label="diverged"))
     key(figure, handles)

@@ -11,21 +11,17 @@ import pandas as pd
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
-from numpy.typing import NDArray
 
 from fastgd.analysis import Results
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
-from fastgd.plots.limits import FAR, drawable, limits
+from fastgd.plots.limits import FAR, Array, drawable, limits
 from fastgd.plots.pages import TALLEST, drawn_from, note, page_of
 from fastgd.plots.readings import label, methods
-from fastgd.plots.style import GREY, dress, head, key, looks, panels, shape, style
+from fastgd.plots.style import dress, head, key, key_band, key_line, looks, multiples, style
 from fastgd.schedules import SCHEDULES, chained, describe, numbers, parts_of, starts
 
-Array = NDArray[np.float64]
 Block = Mapping[str, Any]
 
 # Up to this many schedules of one hyper-parameter share axes.
@@ -282,9 +278,8 @@ def _axis(of: str) -> str:
 
 
 def _draw(lines: Sequence[Line], budget: _Budget, x: str | None = None) -> Figure:
-    groups = {
-        of: list(own) for of, own in groupby(sorted(lines, key=lambda line: line.of != "lr"), lambda line: line.of)
-    }
+    rates_first = sorted(lines, key=lambda line: line.of != "lr")
+    groups = {of: list(own) for of, own in groupby(rates_first, lambda line: line.of)}
     share_axes = all(len(own) <= _MOST_IN_AXES for own in groups.values())
     with style():
         figure = _shared(groups) if share_axes else _small_multiples(lines)
@@ -305,12 +300,8 @@ def _shared(groups: Mapping[str, Sequence[Line]]) -> Figure:
         dress(axes)
         axes.tick_params(labelbottom=axes is rows[-1])
         for line, look in zip(lines, looks([str(place) for place in range(len(lines))]).values(), strict=True):
-            _line(
-                axes,
-                line,
-                look.color,
-                label="\n".join(map(for_picture, [line.name, *textwrap.wrap(line.settings, 28)])),
-            )
+            words = map(for_picture, [line.name, *textwrap.wrap(line.settings, 28)])
+            _line(axes, line, look.color, label="\n".join(words))
         _scale(axes, lines)
         axes.set_ylabel(_axis(of))
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), labelspacing=0.9)
@@ -320,12 +311,10 @@ def _shared(groups: Mapping[str, Sequence[Line]]) -> Figure:
 
 def _small_multiples(lines: Sequence[Line]) -> Figure:
     """Draw each schedule in axes of its own."""
-    rows, columns = shape(len(lines))
-    width = 2.5 if columns < 4 else 2.0
-    figure = Figure(figsize=(0.5 + width * columns, 0.5 + 1.75 * rows), layout="constrained")
+    figure, grid, width = multiples(len(lines), (2.5, 2.0), 1.75, (0.5, 0.5), share_y=False)
     order = list(dict.fromkeys(line.of for line in lines))
     colors = {of: look.color for of, look in looks(order).items()}
-    for axes, line in zip(panels(figure, len(lines), share_y=False), lines, strict=True):
+    for axes, line in zip(grid, lines, strict=True):
         dress(axes)
         _line(axes, line, colors[line.of])
         if line.low is line.value:
@@ -366,5 +355,4 @@ def _scale(axes: Axes, lines: Sequence[Line]) -> None:
 def _ranges(figure: Figure, lines: Sequence[Line]) -> None:
     """Put a key of the bands below the picture, if it has any."""
     if any(line.low is not line.value for line in lines):
-        median = Line2D([], [], color=GREY, linewidth=1.8, label="median of the trials")
-        key(figure, [median, Patch(facecolor=GREY, alpha=0.25, label="their range")])
+        key(figure, [key_line(linewidth=1.8, label="median of the trials"), key_band("their range")])

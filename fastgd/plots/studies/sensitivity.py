@@ -9,20 +9,16 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
-from fastgd.plots.limits import OUTSIDE, drawable, limits, mark_outside, placed, spans_decades, tell_outside
+from fastgd.plots.limits import OUTSIDE, Array, drawable, limits, mark_outside, placed, spans_decades, tell_outside
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, lost_words, measure, median_of, methods, ranking_of, start_of
-from fastgd.plots.style import GREY, Look, dress, key, looks, mark_start, style, text_color
+from fastgd.plots.style import GREY, Look, dress, key, key_band, key_line, looks, mark_start, style, text_color
 
-Array = NDArray[np.float64]
 _WORDS = ("diverged", "no loss")  # for a best loss that is infinite, and for one that is missing
 
 
@@ -198,12 +194,12 @@ def _mark_lost(strip: Axes, axes: Axes, lost: Mapping[str, tuple[Array, Array]],
 def _handles(ranking: pd.DataFrame, lost: Array, results: Results) -> list[Artist]:
     handles: list[Artist] = []
     if words := median_of(ranking[results.repeats], results.repeats):
-        handles.append(Line2D([], [], color=GREY, marker="o", markersize=4, label=words))
-        handles.append(Patch(facecolor=GREY, alpha=0.25, label=f"range of the {results.repeats}"))
+        handles.append(key_line(marker="o", markersize=4, label=words))
+        handles.append(key_band(f"range of the {results.repeats}"))
     best: dict[str, Any] = {"marker": "o", "markersize": 8, "markeredgecolor": "black"}
-    handles.append(Line2D([], [], color=GREY, linestyle="", label="best", **best))
+    handles.append(key_line(linestyle="", label="best", **best))
     for there, marker in ((np.isinf(lost), "x"), (np.isnan(lost), "o")):
         if there.any():
             own: dict[str, Any] = {"marker": marker, "markersize": 4, "markerfacecolor": "none"}
-            handles.append(Line2D([], [], color=GREY, linestyle="", label=lost_words(results, lost[there]), **own))
+            handles.append(key_line(linestyle="", label=lost_words(results, lost[there]), **own))
     return handles
