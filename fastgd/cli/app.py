@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 from typer.core import TyperGroup
 
 from fastgd import InputError, __version__
@@ -103,7 +104,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def program(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+        bool, Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Convergence studies of gradient-descent optimizers.
@@ -113,49 +114,45 @@ def program(
     """
 
 
-Folder = Annotated[Path, typer.Argument(help="A folder of results, as written by fastgd run.", metavar="DIR")]
+Folder = Annotated[Path, Argument(help="A folder of results, as written by fastgd run.", metavar="DIR")]
 NAMES = {choice: "|".join(choice) for choice in (By, At)}
 Threads = Annotated[
-    int | None, typer.Option("--threads", "-j", min=1, max=1024, help="Threads; their number never changes a result.")
+    int | None, Option("--threads", "-j", min=1, max=1024, help="Threads; their number never changes a result.")
 ]
 Plugins = Annotated[
     bool | None,
-    typer.Option(
+    Option(
         "--plugins/--no-plugins",
         help="Whether modules of your own that the study names are imported.  [default: yes; for --dry-run no]",
         show_default=False,
     ),
 ]
-StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).", metavar="STUDY.toml")]
+StudyFile = Annotated[Path, Argument(help="The study file (TOML).", metavar="STUDY.toml")]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Replace a value of the file; may be repeated.", metavar="KEY.PATH=VALUE"),
+    Option("--set", help="Replace a value of the file; may be repeated.", metavar="KEY.PATH=VALUE"),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, alone, on standard output.")]
+Json = Annotated[bool, Option("--json", help="Print JSON, alone, on standard output.")]
 
 
 @app.command()
 def run(
     study: StudyFile,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the results.  [default: results/NAME]", metavar="DIR")
+        Path | None, Option("--out", "-o", help="Folder of the results.  [default: results/NAME]", metavar="DIR")
     ] = None,
     assignments: Assignments = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start anew: an old folder is moved aside, never deleted.")
-    ] = False,
+    fresh: Annotated[bool, Option("--fresh", help="Start anew: an old folder is moved aside, never deleted.")] = False,
     threads: Threads = None,
     trial: Annotated[
         str | None,
-        typer.Option(
-            "--trial", help="Run this trial alone, with the same bits; on landscapes ID or ID:START.", metavar="ID"
-        ),
+        Option("--trial", help="Run this trial alone, with the same bits; on landscapes ID or ID:START.", metavar="ID"),
     ] = None,
     allow_mixed: Annotated[
         bool,
-        typer.Option("--allow-mixed", help="Extend results that another version or processor made."),
+        Option("--allow-mixed", help="Extend results that another version or processor made."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, run nothing.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the plan, run nothing.")] = False,
     plugins: Plugins = None,
 ) -> None:
     """Run a study, or what is missing of it.
@@ -185,9 +182,7 @@ def run(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.", metavar="DIR")] = Path(
-        "results/demo"
-    ),
+    out: Annotated[Path, Option("--out", "-o", help="Folder of the results.", metavar="DIR")] = Path("results/demo"),
 ) -> None:
     """Run the built-in study on the bundled flights data: nine optimizers, their rates, three plots. Needs nothing."""
     from fastgd.cli import runs
@@ -200,33 +195,31 @@ def tune(
     study: StudyFile,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder of the search.  [default: results/NAME-tune]", metavar="DIR"),
+        Option("--out", "-o", help="Folder of the search.  [default: results/NAME-tune]", metavar="DIR"),
     ] = None,
     assignments: Assignments = None,
     factor: Annotated[
-        float | None, typer.Option(help="How far apart the rates next to the best one may be.  [default: 1.3]")
+        float | None, Option(help="How far apart the rates next to the best one may be.  [default: 1.3]")
     ] = None,
     low: Annotated[
-        float | None, typer.Option(help="The lowest rate of the first grid.  [default: the study's, or 1e-4]")
+        float | None, Option(help="The lowest rate of the first grid.  [default: the study's, or 1e-4]")
     ] = None,
     high: Annotated[
-        float | None, typer.Option(help="The highest rate of the first grid.  [default: the study's, or 1]")
+        float | None, Option(help="The highest rate of the first grid.  [default: the study's, or 1]")
     ] = None,
-    points: Annotated[int | None, typer.Option(help="The rates of a grid.  [default: 9]")] = None,
+    points: Annotated[int | None, Option(help="The rates of a grid.  [default: 9]")] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of the first rounds.  [default: a fifth of the study's]")
+        int | None, Option(min=1, help="Epochs of the first rounds.  [default: a fifth of the study's]")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="The same in steps; of a range test: all.  [default there: 300]")
+        int | None, Option(min=1, help="The same in steps; of a range test: all.  [default there: 300]")
     ] = None,
     by: Annotated[
         str | None,
-        typer.Option(
-            help="What judges.  [default: validation_loss, where there is validation data]", metavar=NAMES[By]
-        ),
+        Option(help="What judges.  [default: validation_loss, where there is validation data]", metavar=NAMES[By]),
     ] = None,
     range_test: Annotated[
-        bool, typer.Option("--range-test", help="One run with a growing rate, by default from 1e-6 to 10.")
+        bool, Option("--range-test", help="One run with a growing rate, by default from 1e-6 to 10.")
     ] = False,
     threads: Threads = None,
     json: Json = False,
@@ -261,10 +254,10 @@ def best(
     folder: Folder,
     by: Annotated[
         str | None,
-        typer.Option(help="What ranks.  [default: validation_loss, where there is validation data]", metavar=NAMES[By]),
+        Option(help="What ranks.  [default: validation_loss, where there is validation data]", metavar=NAMES[By]),
     ] = None,
-    at: Annotated[str, typer.Option(help="The end of each curve, or its lowest point.", metavar=NAMES[At])] = "final",
-    top: Annotated[int | None, typer.Option(min=1, help="Show this many.  [default: 20; with --json: all]")] = None,
+    at: Annotated[str, Option(help="The end of each curve, or its lowest point.", metavar=NAMES[At])] = "final",
+    top: Annotated[int | None, Option(min=1, help="Show this many.  [default: 20; with --json: all]")] = None,
     json: Json = False,
 ) -> None:
     """Rank the configurations of a study: the median over their seeds, diverged ones last.
@@ -288,14 +281,12 @@ def best(
 def plot(
     folder: Annotated[
         Path,
-        typer.Argument(help="A folder of results; for the schedules, a study file will do.", metavar="DIR|STUDY.toml"),
+        Argument(help="A folder of results; for the schedules, a study file will do.", metavar="DIR|STUDY.toml"),
     ],
-    kind: Annotated[
-        str, typer.Option("--kind", "-k", help="What to draw: one of those below.", metavar="KIND")
-    ] = "curves",
+    kind: Annotated[str, Option("--kind", "-k", help="What to draw: one of those below.", metavar="KIND")] = "curves",
     output: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--output",
             "-o",
             help="A .png, .svg or .pdf; of a film .gif or .mp4.  [default: DIR/KIND.png]",
@@ -304,7 +295,7 @@ def plot(
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--set",
             help="Set an option of that kind, those of its function in fastgd.plots; may be repeated.",
             metavar="KEY=VALUE",
@@ -357,7 +348,7 @@ def plot(
 def verify(
     folder: Folder,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Move what is damaged aside; the next run computes what it held.")
+        bool, Option("--repair", help="Move what is damaged aside; the next run computes what it held.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -381,7 +372,7 @@ def verify(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help=f"What to list: {', '.join(Kind)}.", metavar="KIND")],
+    kind: Annotated[str, Argument(help=f"What to list: {', '.join(Kind)}.", metavar="KIND")],
     json: Json = False,
 ) -> None:
     """List what a study file can name, and its keys.
@@ -417,10 +408,10 @@ def info(json: Json = False) -> None:
 def warmup(
     study: Annotated[
         Path | None,
-        typer.Argument(help="The study to compile for.", metavar="STUDY.toml"),
+        Argument(help="The study to compile for.", metavar="STUDY.toml"),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every built-in optimizer: what is done without a study, too.")
+        bool, Option("--all", help="Every built-in optimizer: what is done without a study, too.")
     ] = False,
     plugins: Plugins = None,
 ) -> None:

@@ -19,10 +19,14 @@ OTHERS = {
     CYCLING: ("cycling", "#8f8f8f"),
     DIVERGED: ("diverged", "#ffffff"),
 }
-# The codes of starts that do not end at a minimum, by their status; those with any other one are COMPLETED.
-STATUSES = {"converged": ELSEWHERE, "trapped": ELSEWHERE, "cycling": CYCLING, "diverged": DIVERGED}
 _DARKEST = 0.3  # brightness of the darkest shade of a hue
 _LEVELS = 64  # shades of a hue
+
+
+def code_of(status: str) -> int:
+    """Return the code of a start that does not end at a minimum, by its status."""
+    codes = {"converged": ELSEWHERE, "trapped": ELSEWHERE, "cycling": CYCLING, "diverged": DIVERGED}
+    return codes.get(status, COMPLETED)
 
 
 def hues(minima: Array) -> Array:

@@ -20,16 +20,7 @@ from fastgd.analysis import Results
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.numbers import number
 from fastgd.plots.configurations import check_landscapes, chosen_of, surfaces_of
-from fastgd.plots.landscapes.basin_colors import (
-    COMPLETED,
-    DIVERGED,
-    OTHERS,
-    STATUSES,
-    Codes,
-    by_minimum,
-    by_steps,
-    hues,
-)
+from fastgd.plots.landscapes.basin_colors import DIVERGED, OTHERS, Codes, by_minimum, by_steps, code_of, hues
 from fastgd.plots.landscapes.map import coordinate, fit, map_handles, mark_minima, projected_minima, proportion
 from fastgd.plots.limits import Array
 from fastgd.plots.pages import TALLEST, note, only, page_of
@@ -181,7 +172,7 @@ def _read(results: Results, row: Any, parameters: Sequence[int]) -> Basins:
             "[starts] grid = 200, which are 200 x 200 of them"
         )
     status = table["status"]
-    others = np.array([STATUSES.get(name, COMPLETED) for name in status.cat.categories], dtype=np.int64)
+    others = np.array([code_of(name) for name in status.cat.categories], dtype=np.int64)
     minimum = table["minimum"].to_numpy(dtype=np.float64, na_value=np.nan)
     codes = np.where(np.isnan(minimum), others[status.cat.codes], np.nan_to_num(minimum)).astype(np.int64)
     return Basins(

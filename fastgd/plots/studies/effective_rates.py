@@ -16,19 +16,7 @@ from fastgd.common.errors import InputError
 from fastgd.plots.limits import Array, drawable, frame_of, mark_outside, tell_outside
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, methods, settings, varied
-from fastgd.plots.style import (
-    GREY,
-    dress,
-    head,
-    key,
-    key_band,
-    key_line,
-    looks,
-    multiples,
-    name_axes,
-    scale_x,
-    style,
-)
+from fastgd.plots.style import GREY, dress, head, key, key_band, key_line, looks, multiples, name_axes, scale_x, style
 
 METRIC = "effective_lr"
 # Each class of features with its colour, its dashes and what it is; the most frequent is drawn last.
