@@ -336,12 +336,9 @@ def plot(
     fastgd plot results/ill_conditioned --kind sensitivity --set 'problem=condition 10'
     ```
     """
-    from fastgd.cli import rankings, rate_searches
+    from fastgd.cli import pictures
 
-    if kind in ("range", "tune"):
-        rate_searches.plot(folder, kind, output, assignments or [])
-    else:
-        rankings.plot(folder, kind, output, assignments or [])
+    pictures.plot(folder, kind, output, assignments or [])
 
 
 @app.command()
