@@ -103,7 +103,7 @@ def ranking_table(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame
     shown = [column for column in columns if column in there]
     texts = ("problem", "optimizer", "variant", "schedule", "dtype", "layout", "sparse", spread)
     cells = ([_cell(row, column, value) for column in shown] for row in rows.to_dict("records"))
-    return table(title, shown, cells, [column for column in shown if column not in texts])
+    return table(title, shown, cells, texts)
 
 
 def _columns_to_show(results: Results, ranking: "pd.DataFrame") -> list[str]:

@@ -109,7 +109,7 @@ def _answers(found: FoundRates) -> Table:
     columns = [*about, "best lr", "bracket", found.metric, "flat range", "rates", "trials", "remark"]
     if all(not row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    return table(f"{found.name}: the best rates", columns, rows, [name for name in columns if name not in texts])
+    return table(f"{found.name}: the best rates", columns, rows, texts)
 
 
 def _rates(found: "RangeTest") -> Table:
@@ -117,8 +117,7 @@ def _rates(found: "RangeTest") -> Table:
     texts = ("problem", "optimizer", "variant")
     columns = (*columns_to_show(found.answers, RATES), *RATES)
     rows = ([cell(row[name]) for name in columns] for row in found.answers.to_dict("records"))
-    title = f"{found.results.manifest.name}: rates that stand out"
-    return table(title, columns, rows, [name for name in columns if name not in texts])
+    return table(f"{found.results.manifest.name}: rates that stand out", columns, rows, texts)
 
 
 def _whole(answers: list[dict[str, Any]], found: Iterable[str]) -> list[dict[str, Any]]:

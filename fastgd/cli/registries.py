@@ -23,9 +23,9 @@ def listing(kind: Kind) -> Table:
     """Return the table of a registry."""
     rows = records(kind)
     columns = [key for key in rows[0] if key not in _KINDS[kind][1]]
-    numbers = [key for key in columns if all(isinstance(row[key], int | None) for row in rows)]
+    texts = [key for key in columns if not all(isinstance(row[key], int | None) for row in rows)]
     cells = ([_LANDSCAPE_CELLS.get(key, _cell)(row[key]) for key in columns] for row in rows)
-    return table(kind, columns, cells, numbers)
+    return table(kind, columns, cells, texts)
 
 
 def _cell(value: Any) -> str:

@@ -3,7 +3,6 @@
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,26 +64,26 @@ def _places(inches: Sequence[float]) -> list[int]:
     return places
 
 
-def blocks_of(found: Iterable[T], most: int = PANELS) -> list[list[T]]:
-    """Return items grouped by their `problem`, in blocks that fit on a page."""
-    groups: list[list[Any]] = [list(own) for _, own in groupby(found, lambda one: one.problem)]  # type: ignore[attr-defined]
-    return [own[first : first + most] for own in groups for first in range(0, len(own), most)]
+def blocks_of(found: Sequence[Any], problems: Iterable[str]) -> list[list[Any]]:
+    """Return the items of each of some problems, their `problem`, in blocks that fit on a page."""
+    groups = [[one for one in found if one.problem == name] for name in problems]
+    return [own[first : first + PANELS] for own in groups for first in range(0, len(own), PANELS)]
 
 
-def only(names: Iterable[Any], problem: str | None, where: str = "") -> list[str]:
-    """Return the problems to draw: all of some names, or the one that is asked for (`where`: for the message).
+def only(names: Iterable[Any], asked: str | None, where: str = "", what: str = "problem") -> list[str]:
+    """Return what to draw: all of some names, or the one that is asked for (`where`, `what`: for the message).
 
     Raises
     ------
     InputError
-        There is no such problem.
+        There is none of this name.
     """
     known = list(dict.fromkeys(map(str, names)))
-    if problem is None:
+    if asked is None:
         return known
-    if problem not in known:
-        raise InputError(f"there is no problem {problem!r} to draw{where}; {nearest(problem, known)}")
-    return [problem]
+    if asked not in known:
+        raise InputError(f"there is no {what} {asked!r} to draw{where}; {nearest(asked, known)}")
+    return [asked]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from fastgd.plots.limits import Array
 from fastgd.plots.pages import TALLEST, note, only, page_of
 from fastgd.plots.studies.heatmap import LOST, beyond
 from fastgd.plots.studies.phase import shades, step_bar
-from fastgd.plots.style import dress_map, figure_of, head, key, looks, name_axes, panels, shape, stacked, style
+from fastgd.plots.style import Look, dress_map, figure_of, head, key, looks, name_axes, panels, shape, stacked, style
 from fastgd.store.surface_files import Surface
 
 COLORS = ("minimum", "steps")
@@ -120,7 +120,7 @@ def basins(
             _draw(axes, found[0], surface, _norm(found), color)
             axes.set_aspect("equal" if proportion(surface) else "auto")
             return figure_of(axes)
-        figure = _figure(found, surfaces, color, {name: look.color for name, look in looks(order).items()})
+        figure = _figure(found, surfaces, color, looks(order))
         note(figure, words)
         return figure
 
@@ -137,7 +137,7 @@ def _width(columns: int) -> float:
     return {1: 4.6, 2: 3.4, 3: 2.6}.get(columns, 2.2)
 
 
-def _figure(found: Sequence[Basins], surfaces: dict[str, Surface], color: str, method_colors: dict[str, str]) -> Figure:
+def _figure(found: Sequence[Basins], surfaces: dict[str, Surface], color: str, chosen: Mapping[str, Look]) -> Figure:
     problems = [name for name in surfaces if any(one.problem == name for one in found)]
     rows, columns = shape(max(sum(one.problem == name for one in found) for name in problems))
     width = _width(columns)
@@ -150,7 +150,7 @@ def _figure(found: Sequence[Basins], surfaces: dict[str, Surface], color: str, m
         for axes, one in zip(grid, own, strict=True):
             _draw(axes, one, surfaces[name], _norm(own if color == "steps" else [one]), color)
             remark = name if len(problems) > 1 else ""
-            head(axes, one.method, _outcome(one), remark, method_colors[one.method], width - 0.3)
+            head(axes, one.method, _outcome(one), remark, chosen[one.method].color, width - 0.3)
         name_axes(grid, *(f"start, {coordinate(surfaces[name], axis)}" for axis in (0, 1)))
         if color == "steps" and any(np.isfinite(one.steps).any() for one in own):
             steps = np.concatenate([one.steps for one in own])

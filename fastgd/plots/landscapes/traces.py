@@ -17,7 +17,7 @@ from fastgd.plots.landscapes.walks import Walk, starts_in_words, walks_of
 from fastgd.plots.limits import FAR, Array, limits, mark_outside, tell_outside
 from fastgd.plots.pages import TALLEST, note, page_of
 from fastgd.plots.readings import label, methods
-from fastgd.plots.style import dress, head, key, key_line, looks, style
+from fastgd.plots.style import Look, dress, head, key, key_line, looks, style
 
 # Colours of coordinates. They differ from those of optimizers in lightness, and from each other in dashes too.
 _COLORS = ("#1b4f8a", "#d98032", "#5aa469", "#9b6fb3", "#c2a83e", "#7a7a7a")
@@ -85,16 +85,15 @@ def traces(
             f"there is no coordinate {wrong[0]} to trace; they are 0 to {walks[0].x.shape[1] - 1}, up to 5"
         )
     last = int(min(steps or np.inf, max(walk.step[-1] for walk in walks)))
-    colors = {name: look.color for name, look in looks(methods(results)).items()}
     with style():
-        figure = _figure(walks, shown, last, last > 200 if log is None else log, colors)
+        figure = _figure(walks, shown, last, last > 200 if log is None else log, looks(methods(results)))
         d = walks[0].x.shape[1]
         few = f"{len(shown)} of {d:,} coordinates" if coordinates is None and len(shown) < d else ""
         note(figure, words, starts_in_words(walks), few)
         return figure
 
 
-def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, colors: Mapping[str, str]) -> Figure:
+def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, chosen: Mapping[str, Look]) -> Figure:
     rows = _rows(walks)
     width = {1: 5.6, 2: 3.6, 3: 2.7}.get(len(walks), 2.3)
     figure = Figure(figsize=(0.6 + width * len(walks), 0.9 + 1.2 * len(rows)), layout="constrained")
@@ -104,7 +103,7 @@ def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, c
         for axes, names in zip(grid[:, column], rows, strict=True):
             _panel(axes, walk, names[column], shown, last, log)
         words = ", ".join(filter(None, [walk.problem if several else "", walk.settings]))
-        head(grid[0, column], walk.method, words, "", colors[walk.method], width - 0.4)
+        head(grid[0, column], walk.method, words, "", chosen[walk.method].color, width - 0.4)
     for panels, names in zip(grid, rows, strict=True):
         _scale(list(panels), names, log)
     for axes in grid[-1]:

@@ -79,7 +79,7 @@ def heatmap(
     maps = maps_of(results, ranking, x, y, list(chosen))
     start = start_of(results, metric)
     problems = only(dict.fromkeys(found.problem for found in maps), problem)
-    blocks = blocks_of([found for name in problems for found in maps if found.problem == name])
+    blocks = blocks_of(maps, problems)
     rows, columns = shape(max(map(len, blocks)))
     blocks, words = page_of(
         blocks, page, "problems" if len(blocks) == len(problems) else "parts", [_ROW * rows] * len(blocks)

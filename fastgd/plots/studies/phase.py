@@ -1,5 +1,6 @@
 """Phase diagrams: how trials end over two hyper-parameters: convergent, oscillating, divergent."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from fastgd.analysis import Results
-from fastgd.common.errors import InputError, nearest
+from fastgd.common.errors import InputError
 from fastgd.common.numbers import number
 from fastgd.plots.cells import cells
 from fastgd.plots.configurations import check_landscapes, ranked
 from fastgd.plots.limits import frame_of, spans_decades
-from fastgd.plots.pages import blocks_of, note, page_of
+from fastgd.plots.pages import blocks_of, note, only, page_of
 from fastgd.plots.readings import label, settings
 from fastgd.plots.studies.heatmap import STAR, Map, beyond, left_out, maps_of
-from fastgd.plots.style import dress_map, figure_of, head, key, key_line, looks, panels, shape, stacked, style
+from fastgd.plots.style import Look, dress_map, figure_of, head, key, key_line, looks, panels, shape, stacked, style
 
 # Statuses from the best to the worst, each with its name in the picture and its colour.
 PHASES = {
@@ -85,14 +86,14 @@ def phase(
             norm = _norm([table[1] for table in tables])
             _draw(axes, maps[0], x, tables[0], norm)
             return figure_of(axes)
-        return _figure(maps, x, ends, {name: look.color for name, look in looks(order).items()}, page, method)
+        return _figure(maps, x, ends, looks(order), page, method)
 
 
 def _figure(
-    maps: list[Map], x: str, ends: pd.DataFrame, colors: dict[str, str], page: int, method: str | None
+    maps: list[Map], x: str, ends: pd.DataFrame, chosen: Mapping[str, Look], page: int, method: str | None
 ) -> Figure:
     problems = list(dict.fromkeys(found.problem for found in maps))
-    blocks = blocks_of([found for name in problems for found in maps if found.problem == name])
+    blocks = blocks_of(maps, problems)
     rows, columns = shape(max(map(len, blocks)))
     width, height = {1: (5.6, 3.9), 2: (3.3, 3.0)}.get(columns, (2.6, 2.5))
     what = "problems" if len(blocks) == len(problems) else "parts"
@@ -107,22 +108,20 @@ def _figure(
         for axes, found, table in zip(grid, own, tables, strict=True):
             fewest = _draw(axes, found, x, table, norm)
             remark = found.problem if len(problems) > 1 else ""
-            head(axes, found.method, fewest, remark, colors[found.method], width - 0.5)
+            head(axes, found.method, fewest, remark, chosen[found.method].color, width - 0.5)
             seen |= {_NAMES[int(code)] for code in np.unique(table[0].to_numpy()) if code == code}
         if any(table[1].notna().any(axis=None) for table in tables):
             steps = np.concatenate([table[1].to_numpy(dtype=np.float64).ravel() for table in tables])
             step_bar(part, ScalarMappable(norm, shades()), grid, beyond(steps, norm))
     key(figure, _handles(seen))
-    note(figure, words, left_out(colors, maps) if method is None else "")
+    note(figure, words, left_out(chosen, maps) if method is None else "")
     return figure
 
 
 def _chosen(maps: list[Map], problem: str | None, method: str | None) -> list[Map]:
     for name, what in ((problem, "problem"), (method, "method")):
-        there = list(dict.fromkeys(getattr(found, what) for found in maps))
-        if name is not None and name not in there:
-            raise InputError(f"there is no {what} {name!r} to draw a phase diagram of; {nearest(name, there)}")
-        maps = [found for found in maps if name in (None, getattr(found, what))]
+        named = only((getattr(found, what) for found in maps), name, " a phase diagram of", what)
+        maps = [found for found in maps if getattr(found, what) in named]
     return maps
 
 

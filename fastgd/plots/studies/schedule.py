@@ -313,16 +313,16 @@ def _small_multiples(lines: Sequence[Line]) -> Figure:
     """Draw each schedule in axes of its own."""
     figure, grid, width = multiples(len(lines), (2.5, 2.0), 1.75, (0.5, 0.5), share_y=False)
     order = list(dict.fromkeys(line.of for line in lines))
-    colors = {of: look.color for of, look in looks(order).items()}
+    chosen = looks(order)
     for axes, line in zip(grid, lines, strict=True):
         dress(axes)
-        _line(axes, line, colors[line.of])
+        _line(axes, line, chosen[line.of].color)
         if line.low is line.value:
-            _fill(axes, line, 0.0, line.value, color=colors[line.of], alpha=0.08)
+            _fill(axes, line, 0.0, line.value, color=chosen[line.of].color, alpha=0.08)
         _scale(axes, [line])
         what = [label(line.of)] if line.of != "lr" else []
         subtitle = ": ".join([*what, line.settings] if line.settings else what)
-        head(axes, line.name, subtitle, "", colors[line.of], width - 0.35)
+        head(axes, line.name, subtitle, "", chosen[line.of].color, width - 0.35)
     figure.supylabel(_axis("lr") if "lr" in order else _axis(order[0]), fontsize=9)
     _ranges(figure, lines)
     return figure
