@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from fastgd import InputError, __version__
 from fastgd.cli import signals
-from fastgd.cli.choices import At, By, Kind
+from fastgd.cli.choices import AT, BY, KINDS, chosen
 from fastgd.common.escape import for_terminal
 from fastgd.common.system import make_room
 
@@ -115,7 +115,6 @@ def program(
 
 
 Folder = Annotated[Path, Argument(help="A folder of results, as written by fastgd run.", metavar="DIR")]
-NAMES = {choice: "|".join(choice) for choice in (By, At)}
 Threads = Annotated[
     int | None, Option("--threads", "-j", min=1, max=1024, help="Threads; their number never changes a result.")
 ]
@@ -216,7 +215,7 @@ def tune(
     ] = None,
     by: Annotated[
         str | None,
-        Option(help="What judges.  [default: validation_loss, where there is validation data]", metavar=NAMES[By]),
+        Option(help="What judges.  [default: validation_loss, where there is validation data]", metavar="|".join(BY)),
     ] = None,
     range_test: Annotated[
         bool, Option("--range-test", help="One run with a growing rate, by default from 1e-6 to 10.")
@@ -244,7 +243,7 @@ def tune(
     from fastgd.cli.studies import read
 
     options: dict[str, Any] = {"factor": factor, "low": low, "high": high, "points": points, "epochs": epochs}
-    options |= {"steps": steps, "by": by and By.of(by, "--by").value, "threads": threads}
+    options |= {"steps": steps, "by": by and chosen(by, BY, "--by"), "threads": threads}
     command = rate_searches.range_test if range_test else rate_searches.tune
     command(read(study, assignments or [], plugins=plugins is not False), out, options, as_json=json)
 
@@ -254,9 +253,9 @@ def best(
     folder: Folder,
     by: Annotated[
         str | None,
-        Option(help="What ranks.  [default: validation_loss, where there is validation data]", metavar=NAMES[By]),
+        Option(help="What ranks.  [default: validation_loss, where there is validation data]", metavar="|".join(BY)),
     ] = None,
-    at: Annotated[str, Option(help="The end of each curve, or its lowest point.", metavar=NAMES[At])] = "final",
+    at: Annotated[str, Option(help="The end of each curve, or its lowest point.", metavar="|".join(AT))] = "final",
     top: Annotated[int | None, Option(min=1, help="Show this many.  [default: 20; with --json: all]")] = None,
     json: Json = False,
 ) -> None:
@@ -274,7 +273,7 @@ def best(
     """
     from fastgd.cli import rankings
 
-    rankings.best(folder, By.of(by, "--by") if by else None, At.of(at, "--at"), top, as_json=json)
+    rankings.best(folder, chosen(by, BY, "--by") if by else None, chosen(at, AT, "--at"), top, as_json=json)
 
 
 @app.command()
@@ -369,7 +368,7 @@ def verify(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, Argument(help=f"What to list: {', '.join(Kind)}.", metavar="KIND")],
+    kind: Annotated[str, Argument(help=f"What to list: {', '.join(KINDS)}.", metavar="KIND")],
     json: Json = False,
 ) -> None:
     """List what a study file can name, and its keys.
@@ -385,11 +384,11 @@ def list_(
     from fastgd.cli import registries
     from fastgd.cli.consoles import show, show_json
 
-    listed = Kind.of(kind, "fastgd list")
+    chosen(kind, KINDS, "fastgd list")
     if json:
-        show_json(registries.records(listed))
+        show_json(registries.records(kind))
     else:
-        show(registries.listing(listed))
+        show(registries.listing(kind))
 
 
 @app.command()

@@ -8,7 +8,6 @@ import pyarrow.compute as pc
 from rich.table import Table
 
 from fastgd.analysis import Results, load, value_of
-from fastgd.cli.choices import At, By
 from fastgd.cli.consoles import cell, show, show_json, table, whole
 from fastgd.common.numbers import count, number, seconds
 
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
 TOP = 20
 
 
-def best(folder: Path, by: By | None, at: At, top: int | None, *, as_json: bool) -> None:
+def best(folder: Path, by: str | None, at: str, top: int | None, *, as_json: bool) -> None:
     """Print the ranking of a folder's configurations."""
     results = load(folder)
-    ranking = results.best(by=by and by.value, at=at.value)
+    ranking = results.best(by, at)
     if as_json:
         chosen = ranking if top is None else ranking[ranking["rank"] <= top]
         rows = chosen.astype(object).where(chosen.notna(), None).to_dict("records")

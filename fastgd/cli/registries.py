@@ -6,7 +6,6 @@ from typing import Any
 
 from rich.table import Table
 
-from fastgd.cli.choices import Kind
 from fastgd.cli.consoles import table
 from fastgd.common.numbers import number
 
@@ -14,12 +13,12 @@ Rows = list[dict[str, Any]]
 LINK = re.compile(r"\[([^]]+)\]\(([^)#]+)[^)]*\)")  # a link of Markdown: its text, and the page that it leads to
 
 
-def records(kind: Kind) -> Rows:
+def records(kind: str) -> Rows:
     """Return the records of a registry as plain values, in the registry's order."""
     return _KINDS[kind][0]()
 
 
-def listing(kind: Kind) -> Table:
+def listing(kind: str) -> Table:
     """Return the table of a registry."""
     rows = records(kind)
     columns = [key for key in rows[0] if key not in _KINDS[kind][1]]
@@ -175,14 +174,14 @@ def _keys() -> Rows:
 
 
 # Of each kind its records, and the columns that a table does not show.
-_KINDS: dict[Kind, tuple[Callable[[], Rows], tuple[str, ...]]] = {
-    Kind.optimizers: (_optimizers, ("summary",)),
-    Kind.options: (_options, ("reference",)),
-    Kind.baselines: (_baselines, ("reference",)),
-    Kind.schedules: (_schedules, ("witness", "reference")),
-    Kind.losses: (_losses, ()),
-    Kind.landscapes: (_landscapes, ("start", "reference")),
-    Kind.datasets: (_datasets, ()),
-    Kind.metrics: (_metrics, ()),
-    Kind.keys: (_keys, ()),
+_KINDS: dict[str, tuple[Callable[[], Rows], tuple[str, ...]]] = {
+    "optimizers": (_optimizers, ("summary",)),
+    "options": (_options, ("reference",)),
+    "baselines": (_baselines, ("reference",)),
+    "schedules": (_schedules, ("witness", "reference")),
+    "losses": (_losses, ()),
+    "landscapes": (_landscapes, ("start", "reference")),
+    "datasets": (_datasets, ()),
+    "metrics": (_metrics, ()),
+    "keys": (_keys, ()),
 }

@@ -192,21 +192,11 @@ class Relief:
 
 
 def _draw_relief(axes: Any, surface: Surface, relief: Relief) -> None:
-    every_x, every_y = _strides(surface)
+    every_x, every_y = -(-len(surface.x) // _FACES), -(-len(surface.y) // _FACES)
     x, y, z = surface.x[::every_x], surface.y[::every_y], relief.z[::every_x, ::every_y]
-    level = z / relief.top
-    light = LightSource(*_LIGHT)
-    colors = light.shade(
-        level,
-        height_colors(),
-        blend_mode="soft",
-        vert_exag=_ASPECT[2],
-        dx=1 / len(y),
-        dy=1 / len(x),
-        vmin=0.0,
-        vmax=1.0,
-    )
-    _draw_levels(axes, surface, relief)
+    look: dict[str, Any] = {"blend_mode": "soft", "vert_exag": _ASPECT[2], "vmin": 0.0, "vmax": 1.0}
+    colors = LightSource(*_LIGHT).shade(z / relief.top, height_colors(), dx=1 / len(y), dy=1 / len(x), **look)
+    _draw_levels(axes, x, y, z, relief)
     faces = axes.plot_surface(
         *np.meshgrid(x, y, indexing="ij"), z, facecolors=colors, rcount=len(x), ccount=len(y), shade=False,
         linewidth=0, antialiased=False, zorder=1,
@@ -214,14 +204,8 @@ def _draw_relief(axes: Any, surface: Surface, relief: Relief) -> None:
     faces.set_rasterized(True)
 
 
-def _strides(surface: Surface) -> tuple[int, int]:
-    return -(-len(surface.x) // _FACES), -(-len(surface.y) // _FACES)
-
-
-def _draw_levels(axes: Any, surface: Surface, relief: Relief) -> None:
+def _draw_levels(axes: Any, x: Array, y: Array, z: Array, relief: Relief) -> None:
     """Draw the contour lines of the map, where the eye sees them."""
-    every_x, every_y = _strides(surface)
-    x, y, z = surface.x[::every_x], surface.y[::every_y], relief.z[::every_x, ::every_y]
     found = Figure().subplots().contour(x, y, z.T, levels_of(z)[1:-1]).allsegs
     length = sum(len(segment) for level in found for segment in level)
     found = found[:: -(-length // _LINES)]  # a rugged landscape is clearer with fewer lines
