@@ -87,17 +87,8 @@ def ranking_table(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame
     value, over = value_of(ranking), results.repeats
     counts = [name for name in ("seeds", "starts") if name == over or (name in ranking and (ranking[name] > 1).any())]
     at, spread = ["start"] if over == "starts" else [], f"range over {over}"  # of the median trial
-    columns = [
-        "rank",
-        *_columns_to_show(results, ranking),
-        "target_epochs",
-        value,
-        spread,
-        *at,
-        *counts,
-        "timeout",
-        "diverged",
-    ]
+    about = _columns_to_show(results, ranking)
+    columns = ["rank", *about, "target_epochs", value, spread, *at, *counts, "timeout", "diverged"]
     there = {*ranking} if (ranking[counts] == 1).all(axis=None) else {*ranking, spread}
     shown = [column for column in columns if column in there]
     texts = ("problem", "optimizer", "variant", "schedule", "dtype", "layout", "sparse", spread)

@@ -19,12 +19,11 @@ from fastgd.common.system import expanded
 from fastgd.runs.reporting.display import Reporter, errors
 from fastgd.runs.reporting.events import Event, Finished
 from fastgd.search.found_rates import AT_END, BRACKETED, DIVERGED, FOUND, FoundRates, columns_to_show, json_rows
+from fastgd.search.rate_sweeps import RATES
 from fastgd.study.config import Study
 
 if TYPE_CHECKING:
     from fastgd.search.range_test import RangeTest
-
-RATES = ("suggestion", "steepest", "least", "blow_up")  # that a range test finds
 
 
 def tune(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json: bool) -> None:

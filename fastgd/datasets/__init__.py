@@ -11,7 +11,7 @@ from fastgd.datasets.readers.csv_keys import Csv
 from fastgd.datasets.readers.points import load_points
 from fastgd.datasets.readers.reading import FORMATS
 from fastgd.datasets.record import DATASETS, Data, Dataset, DatasetRecord
-from fastgd.datasets.sources import bundled, flights, flights_sparse
+from fastgd.datasets.sources import bundled, flights, flights_sparse  # noqa: F401 (they register their data)
 from fastgd.datasets.sources.synthetic import Synthetic
 
 __all__ = [
@@ -23,9 +23,6 @@ __all__ = [
     "DatasetRecord",
     "Source",
     "Synthetic",
-    "bundled",
-    "flights",
-    "flights_sparse",
     "from_arrays",
     "load",
     "load_points",

@@ -111,12 +111,8 @@ def with_losses_only(study: Study) -> Study:
     Trials that stop at a target all have about the same loss, and parameters and trajectories say nothing about rates.
     """
     record = {"parameters": "none"} | ({"trajectories": 0} if study.landscapes else {})
-    changes: dict[str, Any] = {
-        "stop": study.stop.model_copy(update={"target": None}),
-        "record": study.record.model_copy(update=record),
-        "surface": None,
-    }
-    return study.model_copy(update=changes)
+    stop = study.stop.model_copy(update={"target": None})
+    return study.model_copy(update={"stop": stop, "record": study.record.model_copy(update=record), "surface": None})
 
 
 def check_ended(study: Study, results: Results) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow.compute as pc
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -24,7 +23,7 @@ from fastgd.plots.landscapes.basin_colors import DIVERGED, OTHERS, Codes, by_min
 from fastgd.plots.landscapes.map import coordinate, fit, map_handles, mark_minima, projected_minima, proportion
 from fastgd.plots.limits import Array
 from fastgd.plots.pages import TALLEST, note, only, page_of
-from fastgd.plots.studies.heatmap import LOST, beyond
+from fastgd.plots.studies.heatmap import LOST
 from fastgd.plots.studies.phase import shades, step_bar
 from fastgd.plots.style import Look, dress_map, figure_of, head, key, looks, name_axes, panels, shape, stacked, style
 from fastgd.store.surface_files import Surface
@@ -152,9 +151,8 @@ def _figure(found: Sequence[Basins], surfaces: dict[str, Surface], color: str, c
             remark = name if len(problems) > 1 else ""
             head(axes, one.method, _outcome(one), remark, chosen[one.method].color, width - 0.3)
         name_axes(grid, *(f"start, {coordinate(surfaces[name], axis)}" for axis in (0, 1)))
-        if color == "steps" and any(np.isfinite(one.steps).any() for one in own):
-            steps = np.concatenate([one.steps for one in own])
-            step_bar(part, ScalarMappable(_norm(own), shades()), grid, beyond(steps, _norm(own)))
+        if color == "steps":
+            step_bar(part, grid, _norm(own), np.concatenate([one.steps for one in own]))
         key(part, _handles(own, surfaces[name], color), figure.get_figwidth())
         everywhere += grid
     fit(figure, everywhere, [surfaces[one.problem] for one in found], rows * len(problems))

@@ -23,22 +23,9 @@ _PLAIN = 1e-250  # smaller differences count as none
 _TAIL = 0.001  # the share of a surface at either end that does not decide heights and colours
 # From the valleys up: pale where walks end, so that their lines stand out.
 _HEIGHT_COLORS = ("#fdfcf7", "#eef1ec", "#d5e0e2", "#b3c7d2", "#8fabbf", "#7393ac")
-MINIMUM: dict[str, Any] = {
-    "marker": "*",
-    "linestyle": "",
-    "color": "#ffd23f",
-    "markersize": 12,
-    "markeredgecolor": "#222222",
-    "markeredgewidth": 0.8,
-}
-START: dict[str, Any] = {
-    "marker": "o",
-    "linestyle": "",
-    "color": "white",
-    "markersize": 6.5,
-    "markeredgecolor": "#222222",
-    "markeredgewidth": 1.2,
-}
+_MARK: dict[str, Any] = {"linestyle": "", "markeredgecolor": "#222222"}
+MINIMUM = _MARK | {"marker": "*", "color": "#ffd23f", "markersize": 12, "markeredgewidth": 0.8}
+START = _MARK | {"marker": "o", "color": "white", "markersize": 6.5, "markeredgewidth": 1.2}
 END: dict[str, Any] = {"markeredgecolor": "#222222", "markeredgewidth": 0.9}  # added to an optimizer's look
 _DOTS = 40  # the most steps of a walk that are marked
 APART = 0.018  # of the map's diagonal: the least distance of two marked steps
@@ -247,22 +234,14 @@ def is_off_map(surface: Surface, point: Array) -> bool:
     return not (surface.x[0] <= x <= surface.x[-1] and surface.y[0] <= y <= surface.y[-1])
 
 
-def draw_walk(axes: Axes, walk: Walk, look: Look) -> list[Artist]:
+def draw_walk(axes: Axes, walk: Walk, look: Look) -> None:
     """Draw a walk as a line, with dots at the first steps that can be told apart."""
     path = walk.path
     width = 1.4 if np.nansum(np.hypot(*np.diff(path, axis=0).T)) < _LONG * diagonal(axes) else 0.7
-    (line,) = axes.plot(
-        *path.T,
-        color=look.color,
-        linestyle=look.linestyle,
-        linewidth=width,
-        path_effects=halo(2.1 * width, 0.85),
-        zorder=3,
-    )
-    line.set_gid(f"walk {walk.trial_id}/{walk.start}")
+    (line,) = axes.plot(*path.T, color=look.color, linestyle=look.linestyle, linewidth=width, zorder=3)
+    line.set(path_effects=halo(2.1 * width, 0.85), gid=f"walk {walk.trial_id}/{walk.start}")
     marked = path[apart(path, APART * diagonal(axes))]
-    (dots,) = axes.plot(*marked.T, "o", color=look.color, markersize=3.2, markeredgewidth=0, zorder=4)
-    return [line, dots]
+    axes.plot(*marked.T, "o", color=look.color, markersize=3.2, markeredgewidth=0, zorder=4)
 
 
 def mark_ends(axes: Axes, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:

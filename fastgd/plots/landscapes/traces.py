@@ -174,12 +174,8 @@ def _scale(panels: Sequence[Axes], names: Sequence[str | None], log_steps: bool)
         assert name is not None
         values = whole if shared else seen
         # Limits include the first values, except of rates and slots, whose first values may be extreme.
-        first = [
-            float(np.asarray(line.get_ydata())[0])
-            for own, _, _ in drawn
-            if shared or own is axes
-            for line in _lines(own)
-        ]
+        lines = [line for own, _, _ in drawn if shared or own is axes for line in _lines(own)]
+        first = [float(np.asarray(line.get_ydata())[0]) for line in lines]
         log_suits = (values > 0).all() if name in _FIXED else (values >= 0).all()
         limits(axes, values, first if name in _FIXED else (), log=None if log_suits else False, reach=_REACH)
         log = axes.get_yscale() == "log"

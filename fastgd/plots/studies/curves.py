@@ -156,14 +156,8 @@ def _are_lines(bundles: Sequence[Bundle]) -> bool:
 
 def _best_line(axes: Axes, bundle: Bundle, look: Look, i: int) -> None:
     every = max(1, len(bundle.x) // 8)
-    axes.plot(
-        bundle.x,
-        drawable(bundle.best),
-        **look.line(5),
-        linewidth=1.8,
-        markevery=(i % every, every),  # shifted, so that markers of close lines do not cover each other
-        zorder=4,
-    )
+    (line,) = axes.plot(bundle.x, drawable(bundle.best), **look.line(5), linewidth=1.8, zorder=4)
+    line.set_markevery((i % every, every))  # shifted, so that markers of close lines do not cover each other
 
 
 def _mark_end(axes: Axes, bundle: Bundle, look: Look) -> None:

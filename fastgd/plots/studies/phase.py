@@ -19,7 +19,7 @@ from fastgd.common.errors import InputError
 from fastgd.common.numbers import number
 from fastgd.plots.cells import cells
 from fastgd.plots.configurations import check_landscapes, ranked
-from fastgd.plots.limits import frame_of, spans_decades
+from fastgd.plots.limits import Array, frame_of, spans_decades
 from fastgd.plots.pages import blocks_of, note, only, page_of
 from fastgd.plots.readings import label, settings
 from fastgd.plots.studies.heatmap import STAR, Map, beyond, left_out, maps_of
@@ -110,9 +110,7 @@ def _figure(
             remark = found.problem if len(problems) > 1 else ""
             head(axes, found.method, fewest, remark, chosen[found.method].color, width - 0.5)
             seen |= {_NAMES[int(code)] for code in np.unique(table[0].to_numpy()) if code == code}
-        if any(table[1].notna().any(axis=None) for table in tables):
-            steps = np.concatenate([table[1].to_numpy(dtype=np.float64).ravel() for table in tables])
-            step_bar(part, ScalarMappable(norm, shades()), grid, beyond(steps, norm))
+        step_bar(part, grid, norm, np.concatenate([steps.to_numpy(dtype=np.float64).ravel() for _, steps in tables]))
     key(figure, _handles(seen))
     note(figure, words, left_out(chosen, maps) if method is None else "")
     return figure
@@ -166,10 +164,12 @@ def _norm(tables: list[pd.DataFrame]) -> Normalize:
     return (LogNorm if spans_decades(np.array([low, high]), 5) else Normalize)(low, high)
 
 
-def step_bar(figure: FigureBase, steps: ScalarMappable, grid: list[Axes], extend: str) -> None:
-    """Put the colour scale of the steps beside axes; `extend`: at which ends values lie beyond it."""
-    bar = figure.colorbar(steps, ax=grid, pad=0.02, extend=extend)
-    if type(steps.norm).__name__ == "LogNorm":
+def step_bar(figure: FigureBase, grid: list[Axes], norm: Normalize, steps: Array) -> None:
+    """Put the colour scale of the steps beside axes, if there are any."""
+    if not np.isfinite(steps).any():
+        return
+    bar = figure.colorbar(ScalarMappable(norm, shades()), ax=grid, pad=0.02, extend=beyond(steps, norm))
+    if isinstance(norm, LogNorm):
         bar.set_ticks(LogLocator(subs=(1.0, 2.0, 5.0)))
         bar.ax.yaxis.set_major_formatter(ScalarFormatter())
         bar.ax.yaxis.set_minor_locator(NullLocator())

@@ -104,15 +104,8 @@ def _draw(axes: Axes, sweeps: Sequence[RateSweep], chosen: Mapping[str, Look], d
         look, sweep = chosen[method], best[method]
         axes.plot(sweep.rates, _seen(sweep, sweep.loss), color=look.color, linewidth=0.8, alpha=0.35, zorder=2)
         every = max(1, len(sweep.rates) // 16)
-        axes.plot(
-            sweep.rates,
-            _seen(sweep, sweep.smooth),
-            **look.line(4.5),
-            linewidth=1.8,
-            markevery=(list(chosen).index(method) * 5 % every, every),
-            label=_name(sweep, differing),
-            zorder=3,
-        )
+        (line,) = axes.plot(sweep.rates, _seen(sweep, sweep.smooth), **look.line(4.5), linewidth=1.8, zorder=3)
+        line.set(markevery=(list(chosen).index(method) * 5 % every, every), label=_name(sweep, differing))
         if sweep.suggestion == sweep.suggestion:
             height = np.interp(np.log(sweep.suggestion), np.log(sweep.rates), sweep.smooth)
             axes.plot(sweep.suggestion, height, **look.outlined(9), zorder=5)

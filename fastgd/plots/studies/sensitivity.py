@@ -112,25 +112,15 @@ def _draw(axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Lo
         settled = number(best["value"], 5) if np.isfinite(best["value"]) else _WORDS[int(np.isnan(best["value"]))]
         where = f" at {number(best[hyper])}" if np.isfinite(best["value"]) else ""
         if np.isnan(best[hyper]):  # a rule without this hyper-parameter
-            axes.axhline(
-                float(drawable(best["value"])),
-                color=look.color,
-                linestyle=(0, (1, 2)),
-                label=for_picture(f"{method}  {settled}"),
-            )
+            words = for_picture(f"{method}  {settled}")
+            axes.axhline(float(drawable(best["value"])), color=look.color, linestyle=(0, (1, 2)), label=words)
             continue
         line = rows.drop_duplicates(hyper).sort_values(hyper)
         x, y, low, high = (line[name].to_numpy(dtype=np.float64) for name in (hyper, "value", "value_min", "value_max"))
         axes.fill_between(x, drawable(low), drawable(high), color=look.color, alpha=0.15, linewidth=0, zorder=2)
-        axes.plot(
-            x,
-            np.where(np.isfinite(y), y, np.nan),
-            **look.line(4),
-            linewidth=1.5,
-            markevery=max(1, len(x) // 24),
-            label=for_picture(f"{method}  {settled}{where}"),
-            zorder=3,
-        )
+        y = np.where(np.isfinite(y), y, np.nan)
+        words, every = for_picture(f"{method}  {settled}{where}"), max(1, len(x) // 24)
+        axes.plot(x, y, **look.line(4), linewidth=1.5, markevery=every, label=words, zorder=3)
         axes.plot(best[hyper], best["value"], **look.outlined(8), zorder=5)
     legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), title=f"best {label(hyper)}", alignment="left")
     legend.get_title().set_color(GREY)
