@@ -1,7 +1,7 @@
 """`fastgd list`: shows the registries, as tables or as JSON."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rich.table import Table
@@ -9,13 +9,13 @@ from rich.table import Table
 from fastgd.cli.consoles import table
 from fastgd.common.numbers import number
 
-Rows = list[dict[str, Any]]
+Rows = Iterable[dict[str, Any]]
 LINK = re.compile(r"\[([^]]+)\]\(([^)#]+)[^)]*\)")  # a link of Markdown: its text, and the page that it leads to
 
 
-def records(kind: str) -> Rows:
+def records(kind: str) -> list[dict[str, Any]]:
     """Return the records of a registry as plain values, in the registry's order."""
-    return _KINDS[kind][0]()
+    return list(_KINDS[kind][0]())
 
 
 def listing(kind: str) -> Table:
@@ -54,8 +54,8 @@ _LANDSCAPE_CELLS: dict[str, Callable[[Any], str]] = {
 def _optimizers() -> Rows:
     from fastgd.optimizers import OPTIMIZERS
 
-    return [
-        {
+    for record in OPTIMIZERS.values():
+        yield {
             "name": record.name,
             "family": record.family,
             "summary": record.summary,
@@ -67,8 +67,6 @@ def _optimizers() -> Rows:
             "witness": record.witness,
             "reference": record.reference,
         }
-        for record in OPTIMIZERS.values()
-    ]
 
 
 def _options() -> Rows:
@@ -80,8 +78,8 @@ def _options() -> Rows:
     around: list[Any] = [(option.table, option.kind, dict(option.hyper), option) for option in OPTIONS.values()]
     searches: list[Any] = [("line_search", s.name, dict(s.fields), s) for s in LINE_SEARCHES.values()]
     estimators: list[Any] = [("estimator", estimator.name, {}, estimator) for estimator in ESTIMATORS.values()]
-    return [
-        {
+    for key, kind, keys, record in (*around, *searches, *estimators):
+        yield {
             "key": key,
             "kind": kind,
             "keys": keys,
@@ -89,30 +87,26 @@ def _options() -> Rows:
             "witness": record.witness,
             "reference": record.reference,
         }
-        for key, kind, keys, record in (*around, *searches, *estimators)
-    ]
 
 
 def _baselines() -> Rows:
     from fastgd.optimizers import BASELINES
 
-    return [
-        {
+    for record in BASELINES.values():
+        yield {
             "name": record.name,
             "summary": record.summary,
             "keys": dict(record.hyper),
             "points": "drawn for each seed" if record.drawn else "the same for all seeds",
             "reference": record.reference,
         }
-        for record in BASELINES.values()
-    ]
 
 
 def _schedules() -> Rows:
     from fastgd.schedules import SCHEDULES
 
-    return [
-        {
+    for record in SCHEDULES.values():
+        yield {
             "name": record.name,
             "summary": record.summary,
             "keys": dict(record.params),
@@ -121,8 +115,6 @@ def _schedules() -> Rows:
             "witness": record.witness,
             "reference": record.reference,
         }
-        for record in SCHEDULES.values()
-    ]
 
 
 def _losses() -> Rows:
@@ -140,8 +132,8 @@ def _losses() -> Rows:
 def _landscapes() -> Rows:
     from fastgd.problems import LANDSCAPES
 
-    return [
-        {
+    for record in LANDSCAPES.values():
+        yield {
             "name": record.name,
             "summary": record.summary,
             "dimension": list(dict.fromkeys(record.dimension)),
@@ -150,8 +142,6 @@ def _landscapes() -> Rows:
             "parameters": {key: list(v) if isinstance(v, tuple) else v for key, v in record.parameters.items()},
             "reference": record.reference,
         }
-        for record in LANDSCAPES.values()
-    ]
 
 
 def _datasets() -> Rows:

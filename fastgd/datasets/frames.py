@@ -38,7 +38,12 @@ def to_pandas(given: Any) -> Any:
     if hasattr(given, "to_pandas"):
         return given.to_pandas()
     if hasattr(given, "__arrow_c_stream__"):
-        return _of_stream(given)
+        import pyarrow as pa
+
+        try:
+            return to_pandas(pa.table(given))
+        except pa.ArrowInvalid:  # one column
+            return pa.chunked_array(given).to_pandas()
     if hasattr(given, "__dataframe__"):
         import pyarrow.interchange as protocol
 
@@ -46,16 +51,6 @@ def to_pandas(given: Any) -> Any:
             warnings.simplefilter("ignore", DeprecationWarning)  # of the protocol: the table has no other
             return protocol.from_dataframe(given).to_pandas()
     return given
-
-
-def _of_stream(given: Any) -> Any:
-    """Return what Arrow's protocol shares: a table, or one column."""
-    import pyarrow as pa
-
-    try:
-        return to_pandas(pa.table(given))
-    except pa.ArrowInvalid:
-        return pa.chunked_array(given).to_pandas()
 
 
 def check_aligned(X: Any, y: Any, name: str) -> None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from fastgd.common.numbers import number
-from fastgd.plots.style import GREY
+from fastgd.plots.style import SMALL
 
 Array = NDArray[np.float64]
 
@@ -160,10 +160,8 @@ def tell_outside(axes: Axes, low: Array, high: Array, noun: str = "value") -> No
     """
     least, most = sorted(axes.get_ylim())
     below, above = low[np.isfinite(low) & (low < least)], high[np.isfinite(high) & (high > most)]
-    style: dict[str, Any] = {
-        "xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "fontsize": 7, "color": GREY,
-        "bbox": {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5}, "zorder": 1.8, "gid": OUTSIDE,
-    }  # fmt: skip
+    box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5}
+    style = SMALL | {"ha": "right", "fontsize": 7, "bbox": box, "zorder": 1.8, "gid": OUTSIDE}
     if len(below):
         text = f"▼ {_count(below, noun)} below, down to {number(below.min())}"
         axes.annotate(text, (1, 0), (-4, 4), va="bottom", **style)

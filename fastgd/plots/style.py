@@ -60,13 +60,8 @@ _RC = {
     "pdf.fonttype": 42,  # keeps letters as letters, as journals ask
 }
 
-_SMALL: dict[str, Any] = {
-    "xycoords": "axes fraction",
-    "textcoords": "offset points",
-    "fontsize": 7.5,
-    "color": GREY,
-    "linespacing": 1.1,
-}
+# Small letters at a place of the axes.
+SMALL: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 7.5, "color": GREY}
 
 
 Name = TypeVar("Name", bound=Hashable)
@@ -83,14 +78,8 @@ class Look:
 
     def line(self, markersize: float) -> dict[str, Any]:
         """Return matplotlib's parameters of a line with markers."""
-        return {
-            "color": self.color,
-            "linestyle": self.linestyle,
-            "marker": self.marker,
-            "markersize": markersize * self.size,
-            "markeredgecolor": "white",
-            "markeredgewidth": 0.4,
-        }
+        look = {"color": self.color, "linestyle": self.linestyle, "marker": self.marker}
+        return look | {"markersize": markersize * self.size, "markeredgecolor": "white", "markeredgewidth": 0.4}
 
     def outlined(self, markersize: float) -> dict[str, Any]:
         """Return matplotlib's parameters of the mark of a line's best value."""
@@ -141,8 +130,10 @@ def head(axes: Axes, title: str, subtitle: str, remark: str, color: str, width: 
     """Put a bold title above axes of a width in inches, with a small remark at its right and small lines below it."""
     lines = textwrap.wrap(subtitle, int(width * 19))  # small letters per inch
     axes.set_title(for_picture(title), color=text_color(color), fontweight="bold", pad=4 + 9.5 * len(lines))
-    axes.annotate("\n".join(map(for_picture, lines)), (0, 1), (0, 3), va="bottom", **_SMALL)
-    axes.annotate(for_picture(remark), (1, 1), (0, 4 + 9.5 * len(lines)), ha="right", va="bottom", **_SMALL)
+    axes.annotate("\n".join(map(for_picture, lines)), (0, 1), (0, 3), va="bottom", linespacing=1.1, **SMALL)
+    axes.annotate(
+        for_picture(remark), (1, 1), (0, 4 + 9.5 * len(lines)), ha="right", va="bottom", linespacing=1.1, **SMALL
+    )
 
 
 def mark_start(axes: Axes, loss: float) -> None:
