@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
+from fastgd.common.numbers import number_of
 from fastgd.common.parsing import shortened
 from fastgd.datasets.record import Floats, Place, row_number
 
@@ -131,11 +132,7 @@ def _reads(value: Any) -> bool:
 
     if not isinstance(value, str):
         return bool(pd.api.types.is_scalar(value) and pd.isna(value))
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
+    return number_of(value) is not None
 
 
 def _marks(value: Any, place: Place) -> str:
