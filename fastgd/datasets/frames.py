@@ -137,14 +137,10 @@ def _reads(value: Any) -> bool:
 
 def _marks(value: Any, place: Place) -> str:
     """Return a hint for numbers of a text file in another notation, such as 1,5 and 1.000,5."""
-    if not (
-        isinstance(value, str)
-        and "," in value
-        and place is not row_number
-        and value.replace(",", "").replace(".", "").strip("+-").isdigit()
-    ):
+    if not isinstance(value, str) or "," not in value or place is row_number:
         return ""
-    return '; csv = { decimal = "," } or { thousands = "," } says what the comma is'
+    digits = value.replace(",", "").replace(".", "").strip("+-")
+    return '; csv = { decimal = "," } or { thousands = "," } says what the comma is' if digits.isdigit() else ""
 
 
 def of_objects(y: NDArray[Any], name: str, place: Place) -> NDArray[Any]:

@@ -61,9 +61,8 @@ class Candidate:
         """Return the rows of a table of trials, or of a ranking, that belong to the candidate."""
         own = table["optimizer"] == self.block.name
         masked = table.get("sparse") == MASKED
-        own &= table["variant"].astype(object).fillna("") == np.where(
-            masked, self._variant(masked=True), self._variant()
-        )
+        variants = np.where(masked, self._variant(masked=True), self._variant())
+        own &= table["variant"].astype(object).fillna("") == variants
         own &= table["schedule"] == self.schedule.label
         for name, values in self._numbers.items():
             own &= table[name].isin(values) if name in table else False

@@ -114,16 +114,10 @@ def _sweeping(study: Study, tested: list[Candidate], low: float, high: float, st
     # checkpoints at equal ratios, and so many that the last ones, where most happens, are close together
     every = {"log": max(2, math.ceil(math.log(steps) * min(steps, RESOLUTION)))} if steps > 1 else "epoch"
     lean = with_losses_only(study)
-    return study_with(
-        lean,
-        blocks,
-        name=f"{study.name}-{FOLDER}",
-        epochs=None,
-        steps=steps,
-        schedule=[growing],
-        record=lean.record.model_copy(update={"every": every, "metrics": list(ALWAYS_RECORDED)}),
-        stop=lean.stop.model_copy(update={"patience": None}),
-    )
+    record = lean.record.model_copy(update={"every": every, "metrics": list(ALWAYS_RECORDED)})
+    stop = lean.stop.model_copy(update={"patience": None})
+    changes = {"epochs": None, "steps": steps, "schedule": [growing], "record": record, "stop": stop}
+    return study_with(lean, blocks, name=f"{study.name}-{FOLDER}", **changes)
 
 
 def _answers(results: Results, sweeps: list[RateSweep]) -> pd.DataFrame:

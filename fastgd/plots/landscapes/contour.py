@@ -162,11 +162,8 @@ def names(surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -
         own = [walk for walk in walks if walk.trial_id == name]
         diverged = [walk.status == "diverged" for walk in own]
         outside = [is_off_map(surface, walk.end) and walk.status != "diverged" for walk in own]
-        words = [
-            for_picture(own[0].name),
-            _share(diverged, "diverge", "diverges"),
-            _share(outside, "end off the map", "ends off the map"),
-        ]
+        ends = _share(diverged, "diverge", "diverges"), _share(outside, "end off the map", "ends off the map")
+        words = (for_picture(own[0].name), *ends)
         look = chosen[name].line(6) | {"markeredgecolor": "#222222", "markeredgewidth": 0.6}
         lines.append(key_line(**look, linewidth=1.6, label=", ".join(filter(None, words))))
     return list(lines)

@@ -81,9 +81,8 @@ def heatmap(
     problems = only(dict.fromkeys(found.problem for found in maps), problem)
     blocks = blocks_of(maps, problems)
     rows, columns = shape(max(map(len, blocks)))
-    blocks, words = page_of(
-        blocks, page, "problems" if len(blocks) == len(problems) else "parts", [_ROW * rows] * len(blocks)
-    )
+    what = "problems" if len(blocks) == len(problems) else "parts"
+    blocks, words = page_of(blocks, page, what, [_ROW * rows] * len(blocks))
     with style():
         size = (1.3 + 2.6 * max(columns, 1.4), 0.5 + _ROW * rows * len(blocks))
         figure = Figure(figsize=size, layout="constrained")
