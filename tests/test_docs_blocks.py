@@ -19,7 +19,7 @@ from doc_blocks import BLOCKS, LANGUAGES, PAGES, ROOT, completed, small, studies
 
 import fastgd
 from fastgd.cli.app import app
-from fastgd.cli.choices import Kind
+from fastgd.cli.choices import KINDS, chosen
 from fastgd.plan.planner import make_plan
 from fastgd.plots import PLOTS
 from fastgd.runs.runner import load_data
@@ -141,7 +141,7 @@ def check_fastgd(arguments, page):
         options = inspect.signature(PLOTS[given["kind"]].draw).parameters
         assert {option.partition("=")[0] for option in given["assignments"] or ()} <= options.keys()
     if name == "list" and given["kind"] != "KIND":
-        Kind.of(given["kind"], "fastgd list")
+        chosen(given["kind"], KINDS, "fastgd list")
     folder = given.get("folder")
     if folder and folder.parts[0] == "results":
         assert folder.name.removesuffix("-tune") in STUDIES or (ROOT / folder).exists()

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 from typer.core import TyperGroup
 
 from fastgd import InputError, __version__
 from fastgd.cli import signals
-from fastgd.cli.choices import At, By, Kind
+from fastgd.cli.choices import AT, BY, KINDS, chosen
 from fastgd.common.escape import for_terminal
 from fastgd.common.system import make_room
 
@@ -103,7 +104,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def program(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+        bool, Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Convergence studies of gradient-descent optimizers.
@@ -113,49 +114,44 @@ def program(
     """
 
 
-Folder = Annotated[Path, typer.Argument(help="A folder of results, as written by fastgd run.", metavar="DIR")]
-NAMES = {choice: "|".join(choice) for choice in (By, At)}
+Folder = Annotated[Path, Argument(help="A folder of results, as written by fastgd run.", metavar="DIR")]
 Threads = Annotated[
-    int | None, typer.Option("--threads", "-j", min=1, max=1024, help="Threads; their number never changes a result.")
+    int | None, Option("--threads", "-j", min=1, max=1024, help="Threads; their number never changes a result.")
 ]
 Plugins = Annotated[
     bool | None,
-    typer.Option(
+    Option(
         "--plugins/--no-plugins",
         help="Whether modules of your own that the study names are imported.  [default: yes; for --dry-run no]",
         show_default=False,
     ),
 ]
-StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).", metavar="STUDY.toml")]
+StudyFile = Annotated[Path, Argument(help="The study file (TOML).", metavar="STUDY.toml")]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Replace a value of the file; may be repeated.", metavar="KEY.PATH=VALUE"),
+    Option("--set", help="Replace a value of the file; may be repeated.", metavar="KEY.PATH=VALUE"),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, alone, on standard output.")]
+Json = Annotated[bool, Option("--json", help="Print JSON, alone, on standard output.")]
 
 
 @app.command()
 def run(
     study: StudyFile,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the results.  [default: results/NAME]", metavar="DIR")
+        Path | None, Option("--out", "-o", help="Folder of the results.  [default: results/NAME]", metavar="DIR")
     ] = None,
     assignments: Assignments = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start anew: an old folder is moved aside, never deleted.")
-    ] = False,
+    fresh: Annotated[bool, Option("--fresh", help="Start anew: an old folder is moved aside, never deleted.")] = False,
     threads: Threads = None,
     trial: Annotated[
         str | None,
-        typer.Option(
-            "--trial", help="Run this trial alone, with the same bits; on landscapes ID or ID:START.", metavar="ID"
-        ),
+        Option("--trial", help="Run this trial alone, with the same bits; on landscapes ID or ID:START.", metavar="ID"),
     ] = None,
     allow_mixed: Annotated[
         bool,
-        typer.Option("--allow-mixed", help="Extend results that another version or processor made."),
+        Option("--allow-mixed", help="Extend results that another version or processor made."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, run nothing.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the plan, run nothing.")] = False,
     plugins: Plugins = None,
 ) -> None:
     """Run a study, or what is missing of it.
@@ -185,9 +181,7 @@ def run(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.", metavar="DIR")] = Path(
-        "results/demo"
-    ),
+    out: Annotated[Path, Option("--out", "-o", help="Folder of the results.", metavar="DIR")] = Path("results/demo"),
 ) -> None:
     """Run the built-in study on the bundled flights data: nine optimizers, their rates, three plots. Needs nothing."""
     from fastgd.cli import runs
@@ -200,33 +194,31 @@ def tune(
     study: StudyFile,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder of the search.  [default: results/NAME-tune]", metavar="DIR"),
+        Option("--out", "-o", help="Folder of the search.  [default: results/NAME-tune]", metavar="DIR"),
     ] = None,
     assignments: Assignments = None,
     factor: Annotated[
-        float | None, typer.Option(help="How far apart the rates next to the best one may be.  [default: 1.3]")
+        float | None, Option(help="How far apart the rates next to the best one may be.  [default: 1.3]")
     ] = None,
     low: Annotated[
-        float | None, typer.Option(help="The lowest rate of the first grid.  [default: the study's, or 1e-4]")
+        float | None, Option(help="The lowest rate of the first grid.  [default: the study's, or 1e-4]")
     ] = None,
     high: Annotated[
-        float | None, typer.Option(help="The highest rate of the first grid.  [default: the study's, or 1]")
+        float | None, Option(help="The highest rate of the first grid.  [default: the study's, or 1]")
     ] = None,
-    points: Annotated[int | None, typer.Option(help="The rates of a grid.  [default: 9]")] = None,
+    points: Annotated[int | None, Option(help="The rates of a grid.  [default: 9]")] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of the first rounds.  [default: a fifth of the study's]")
+        int | None, Option(min=1, help="Epochs of the first rounds.  [default: a fifth of the study's]")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="The same in steps; of a range test: all.  [default there: 300]")
+        int | None, Option(min=1, help="The same in steps; of a range test: all.  [default there: 300]")
     ] = None,
     by: Annotated[
         str | None,
-        typer.Option(
-            help="What judges.  [default: validation_loss, where there is validation data]", metavar=NAMES[By]
-        ),
+        Option(help="What judges.  [default: validation_loss, where there is validation data]", metavar="|".join(BY)),
     ] = None,
     range_test: Annotated[
-        bool, typer.Option("--range-test", help="One run with a growing rate, by default from 1e-6 to 10.")
+        bool, Option("--range-test", help="One run with a growing rate, by default from 1e-6 to 10.")
     ] = False,
     threads: Threads = None,
     json: Json = False,
@@ -251,7 +243,7 @@ def tune(
     from fastgd.cli.studies import read
 
     options: dict[str, Any] = {"factor": factor, "low": low, "high": high, "points": points, "epochs": epochs}
-    options |= {"steps": steps, "by": by and By.of(by, "--by").value, "threads": threads}
+    options |= {"steps": steps, "by": by and chosen(by, BY, "--by"), "threads": threads}
     command = rate_searches.range_test if range_test else rate_searches.tune
     command(read(study, assignments or [], plugins=plugins is not False), out, options, as_json=json)
 
@@ -261,10 +253,10 @@ def best(
     folder: Folder,
     by: Annotated[
         str | None,
-        typer.Option(help="What ranks.  [default: validation_loss, where there is validation data]", metavar=NAMES[By]),
+        Option(help="What ranks.  [default: validation_loss, where there is validation data]", metavar="|".join(BY)),
     ] = None,
-    at: Annotated[str, typer.Option(help="The end of each curve, or its lowest point.", metavar=NAMES[At])] = "final",
-    top: Annotated[int | None, typer.Option(min=1, help="Show this many.  [default: 20; with --json: all]")] = None,
+    at: Annotated[str, Option(help="The end of each curve, or its lowest point.", metavar="|".join(AT))] = "final",
+    top: Annotated[int | None, Option(min=1, help="Show this many.  [default: 20; with --json: all]")] = None,
     json: Json = False,
 ) -> None:
     """Rank the configurations of a study: the median over their seeds, diverged ones last.
@@ -281,21 +273,19 @@ def best(
     """
     from fastgd.cli import rankings
 
-    rankings.best(folder, By.of(by, "--by") if by else None, At.of(at, "--at"), top, as_json=json)
+    rankings.best(folder, chosen(by, BY, "--by") if by else None, chosen(at, AT, "--at"), top, as_json=json)
 
 
 @app.command()
 def plot(
     folder: Annotated[
         Path,
-        typer.Argument(help="A folder of results; for the schedules, a study file will do.", metavar="DIR|STUDY.toml"),
+        Argument(help="A folder of results; for the schedules, a study file will do.", metavar="DIR|STUDY.toml"),
     ],
-    kind: Annotated[
-        str, typer.Option("--kind", "-k", help="What to draw: one of those below.", metavar="KIND")
-    ] = "curves",
+    kind: Annotated[str, Option("--kind", "-k", help="What to draw: one of those below.", metavar="KIND")] = "curves",
     output: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--output",
             "-o",
             help="A .png, .svg or .pdf; of a film .gif or .mp4.  [default: DIR/KIND.png]",
@@ -304,7 +294,7 @@ def plot(
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--set",
             help="Set an option of that kind, those of its function in fastgd.plots; may be repeated.",
             metavar="KEY=VALUE",
@@ -345,19 +335,16 @@ def plot(
     fastgd plot results/ill_conditioned --kind sensitivity --set 'problem=condition 10'
     ```
     """
-    from fastgd.cli import rankings, rate_searches
+    from fastgd.cli import pictures
 
-    if kind in ("range", "tune"):
-        rate_searches.plot(folder, kind, output, assignments or [])
-    else:
-        rankings.plot(folder, kind, output, assignments or [])
+    pictures.plot(folder, kind, output, assignments or [])
 
 
 @app.command()
 def verify(
     folder: Folder,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Move what is damaged aside; the next run computes what it held.")
+        bool, Option("--repair", help="Move what is damaged aside; the next run computes what it held.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -381,7 +368,7 @@ def verify(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help=f"What to list: {', '.join(Kind)}.", metavar="KIND")],
+    kind: Annotated[str, Argument(help=f"What to list: {', '.join(KINDS)}.", metavar="KIND")],
     json: Json = False,
 ) -> None:
     """List what a study file can name, and its keys.
@@ -397,11 +384,11 @@ def list_(
     from fastgd.cli import registries
     from fastgd.cli.consoles import show, show_json
 
-    listed = Kind.of(kind, "fastgd list")
+    chosen(kind, KINDS, "fastgd list")
     if json:
-        show_json(registries.records(listed))
+        show_json(registries.records(kind))
     else:
-        show(registries.listing(listed))
+        show(registries.listing(kind))
 
 
 @app.command()
@@ -417,10 +404,10 @@ def info(json: Json = False) -> None:
 def warmup(
     study: Annotated[
         Path | None,
-        typer.Argument(help="The study to compile for.", metavar="STUDY.toml"),
+        Argument(help="The study to compile for.", metavar="STUDY.toml"),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every built-in optimizer: what is done without a study, too.")
+        bool, Option("--all", help="Every built-in optimizer: what is done without a study, too.")
     ] = False,
     plugins: Plugins = None,
 ) -> None:

@@ -1,46 +1,17 @@
 """The words that options of commands take."""
 
-from enum import StrEnum
-from typing import Self
+from collections.abc import Sequence
 
 from fastgd.common.errors import InputError, nearest
 
-
-class Choice(StrEnum):
-    """A set of words of which an option takes one."""
-
-    @classmethod
-    def of(cls, name: str, option: str) -> Self:
-        """Return the choice of this name, or raise InputError: the option, what was found and what is near."""
-        valid = [choice.value for choice in cls]
-        if name not in valid:
-            raise InputError(f"{option}: there is no {name!r}; {nearest(name, valid)}")
-        return cls(name)
+# what `fastgd list` lists
+KINDS = ("optimizers", "options", "baselines", "schedules", "losses", "landscapes", "datasets", "metrics", "keys")
+BY = ("validation_loss", "loss")  # what `fastgd best` ranks by
+AT = ("final", "best")  # where on a curve it looks
 
 
-class Kind(Choice):
-    """What `fastgd list` lists."""
-
-    optimizers = "optimizers"
-    options = "options"
-    baselines = "baselines"
-    schedules = "schedules"
-    losses = "losses"
-    landscapes = "landscapes"
-    datasets = "datasets"
-    metrics = "metrics"
-    keys = "keys"
-
-
-class By(Choice):
-    """What `fastgd best` ranks by."""
-
-    validation_loss = "validation_loss"
-    loss = "loss"
-
-
-class At(Choice):
-    """Where on a curve `fastgd best` looks."""
-
-    final = "final"
-    best = "best"
+def chosen(name: str, valid: Sequence[str], option: str) -> str:
+    """Return a word that an option takes, or raise InputError: the option, what was found and what is near."""
+    if name not in valid:
+        raise InputError(f"{option}: there is no {name!r}; {nearest(name, valid)}")
+    return name

@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Real
 from typing import Any
 
@@ -51,12 +51,11 @@ def _strict(value: Any) -> Any:
     return value
 
 
-def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], numbers: Iterable[str] = ()) -> Table:
-    """Return a table; the columns named in `numbers` are aligned at the right, underscores in headers are spaces."""
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], texts: Collection[str] = ()) -> Table:
+    """Return a table; all columns but `texts` are aligned at the right, underscores in headers are spaces."""
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
-    right = set(numbers)
     for column in columns:
-        made.add_column(column.replace("_", " "), justify="right" if column in right else "left", overflow="fold")
+        made.add_column(column.replace("_", " "), justify="left" if column in texts else "right", overflow="fold")
     for row in rows:
         made.add_row(*row)
     return made

@@ -24,9 +24,8 @@ def describe(name: str, summary: PlanSummary, standing: Sequence[str] = ()) -> l
         columns.remove("problem")
     if not summary.passes:  # landscapes have no data to pass over
         columns = [column for column in columns if column not in ("batch size", "passes")]
-    numbers = [column for column in columns if column not in TEXTS]
     return [
-        table(f"{name}: the plan", columns, ([row[column] for column in columns] for row in rows), numbers),
+        table(f"{name}: the plan", columns, ([row[column] for column in columns] for row in rows), TEXTS),
         "",
         f"{count(summary.trials, 'trial')} in {count(len(summary.cohorts), 'cohort')}: "
         f"{count(summary.lanes, 'lane')}, "

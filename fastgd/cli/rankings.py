@@ -1,6 +1,5 @@
-"""`fastgd best`, `fastgd plot` and the summary at the end of a run: they show results as tables and pictures."""
+"""`fastgd best` and the summary at the end of a run: they show results as tables."""
 
-from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,22 +8,19 @@ import pyarrow.compute as pc
 from rich.table import Table
 
 from fastgd.analysis import Results, load, value_of
-from fastgd.cli.choices import At, By
 from fastgd.cli.consoles import cell, show, show_json, table, whole
-from fastgd.common.errors import InputError
 from fastgd.common.numbers import count, number, seconds
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 TOP = 20
 
 
-def best(folder: Path, by: By | None, at: At, top: int | None, *, as_json: bool) -> None:
+def best(folder: Path, by: str | None, at: str, top: int | None, *, as_json: bool) -> None:
     """Print the ranking of a folder's configurations."""
     results = load(folder)
-    ranking = results.best(by=by and by.value, at=at.value)
+    ranking = results.best(by, at)
     if as_json:
         chosen = ranking if top is None else ranking[ranking["rank"] <= top]
         rows = chosen.astype(object).where(chosen.notna(), None).to_dict("records")
@@ -35,69 +31,6 @@ def best(folder: Path, by: By | None, at: At, top: int | None, *, as_json: bool)
     if len(chosen) < len(ranking):
         show(f"{len(ranking) - len(chosen):,} more of {len(ranking):,}: --top N, or --json for all")
     show(*remarks(results, ranking))
-
-
-def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str] = ()) -> None:
-    """Draw a folder's results, or the schedules of a study file, into a file and print its name."""
-    from fastgd.plots import PLOTS
-    from fastgd.study.overrides import override
-
-    options: dict[str, Any] = {}
-    override(options, assignments)
-    if kind == "schedule" and folder.suffix == ".toml":
-        if options:
-            raise InputError(f"--set {', '.join(options)}: the schedules of a study that has not run have no options")
-        _sketch(folder, output or folder.with_suffix(".png"))
-        return
-    draw(load(folder), kind, output or folder / f"{kind}{PLOTS.find(kind).suffix}", options)
-
-
-def _sketch(file: Path, output: Path) -> None:
-    """Draw the schedules of a study that need not have run; its data say how many steps an epoch has."""
-    from fastgd import plots
-    from fastgd.cli.studies import read_without_plugins
-    from fastgd.plan.cohorts import cohorts_of
-    from fastgd.runs.reporting.events import Event
-    from fastgd.runs.runner import load_data
-
-    study, imports = read_without_plugins(file, [])
-    if study is None:
-        raise InputError(
-            f"{file}: a picture imports nothing, and there is nothing to draw without: {'; '.join(imports)}"
-        )
-    show(*imports)
-    if study.landscapes:  # whose epochs are steps
-        blocks = plots.study_blocks(study.model_dump(exclude_none=True))
-        plots.save(plots.sketch(blocks, study.steps or 1, 1), output)
-        show(f"schedule: {output}")
-        return
-    unseen: list[Event] = []
-    cohorts = cohorts_of(study, load_data(study, None, unseen.append))
-    longest = max(cohorts, key=lambda cohort: cohort.batches)
-    blocks = plots.study_blocks(study.model_dump(exclude_none=True))
-    plots.save(plots.sketch(blocks, longest.epochs, longest.batches), output)
-    show(f"schedule: {output}")
-
-
-def draw(results: Results, kind: str, output: Path, options: Mapping[str, Any] | None = None) -> None:
-    """Draw results into a file and print its name."""
-    from fastgd import plots
-
-    try:
-        figure = plots.plot(results, kind, **(options or {}))
-    except TypeError as error:
-        if not options:
-            raise
-        raise InputError(f"--set {', '.join(options)}: {error}") from error
-    plots.save(figure, output)
-    show(f"{kind}: {output}", *notes(figure))
-
-
-def notes(figure: "Figure") -> list[str]:
-    """Return the notes of a picture on what it leaves out, with the option of the command line that shows it."""
-    from fastgd.plots import notes_of
-
-    return [f"{words} (--set page=N)" if words.startswith("page ") else words for words in notes_of(figure)]
 
 
 def summary(results: Results) -> None:
@@ -154,22 +87,13 @@ def ranking_table(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame
     value, over = value_of(ranking), results.repeats
     counts = [name for name in ("seeds", "starts") if name == over or (name in ranking and (ranking[name] > 1).any())]
     at, spread = ["start"] if over == "starts" else [], f"range over {over}"  # of the median trial
-    columns = [
-        "rank",
-        *_columns_to_show(results, ranking),
-        "target_epochs",
-        value,
-        spread,
-        *at,
-        *counts,
-        "timeout",
-        "diverged",
-    ]
+    about = _columns_to_show(results, ranking)
+    columns = ["rank", *about, "target_epochs", value, spread, *at, *counts, "timeout", "diverged"]
     there = {*ranking} if (ranking[counts] == 1).all(axis=None) else {*ranking, spread}
     shown = [column for column in columns if column in there]
     texts = ("problem", "optimizer", "variant", "schedule", "dtype", "layout", "sparse", spread)
     cells = ([_cell(row, column, value) for column in shown] for row in rows.to_dict("records"))
-    return table(title, shown, cells, [column for column in shown if column not in texts])
+    return table(title, shown, cells, texts)
 
 
 def _columns_to_show(results: Results, ranking: "pd.DataFrame") -> list[str]:

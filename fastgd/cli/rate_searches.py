@@ -1,7 +1,7 @@
 """`fastgd tune`: runs a search of learning rates or a range test, and shows it as a table, pictures or JSON."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,22 +9,21 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.table import Table
 
-from fastgd.analysis import load
-from fastgd.cli import rankings, signals
+from fastgd import plots
+from fastgd.cli import signals
 from fastgd.cli.consoles import cell, show, show_json, table, whole
+from fastgd.cli.pictures import RANGE, saved
 from fastgd.common.errors import InputError
 from fastgd.common.numbers import count
 from fastgd.common.system import expanded
 from fastgd.runs.reporting.display import Reporter, errors
 from fastgd.runs.reporting.events import Event, Finished
 from fastgd.search.found_rates import AT_END, BRACKETED, DIVERGED, FOUND, FoundRates, columns_to_show, json_rows
+from fastgd.search.rate_sweeps import RATES
 from fastgd.study.config import Study
 
 if TYPE_CHECKING:
     from fastgd.search.range_test import RangeTest
-
-RANGE = "range-test"
-RATES = ("suggestion", "steepest", "least", "blow_up")  # that a range test finds
 
 
 def tune(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json: bool) -> None:
@@ -35,7 +34,7 @@ def tune(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json:
     with _reported(path) as on_event:
         found = search(study, path, progress=False, on_event=on_event, **_given(options))
     picture = path / "tune.png"
-    notes = _draw(lambda plots: plots.tune(found), picture)
+    notes = saved(plots.tune(found), picture)
     if as_json:
         record = {key: value for key, value in found.record().items() if key != "points"}
         show_json({**record, "answers": _whole(record["answers"], FOUND)})
@@ -57,42 +56,15 @@ def range_test(study: Study, out: Path | None, options: Mapping[str, Any], *, as
     with _reported(path) as on_event:
         found = test(study, path, progress=False, on_event=on_event, **_given(options))
     picture = path / f"{RANGE}.png"
-    notes = _draw(lambda plots: plots.plot(found.results, "range", by=found.metric), picture)
+    notes = saved(plots.plot(found.results, "range", by=found.metric), picture)
     if as_json:
-        show_json(
-            {"metric": found.metric, "left_out": found.left_out, "answers": _whole(json_rows(found.answers), RATES)}
-        )
+        answers = _whole(json_rows(found.answers), RATES)
+        show_json({"metric": found.metric, "left_out": found.left_out, "answers": answers})
         return
     show(_rates(found), "")
     if found.left_out:
         show(f"without a rate to test: {', '.join(found.left_out)}")
     show(f"results: {found.results.path}", f"range: {picture}", *notes)
-
-
-def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str] = ()) -> None:
-    """Draw what a search or a range test left in its folder."""
-    from fastgd.study.overrides import override
-
-    options: dict[str, Any] = {}
-    override(options, assignments)
-    if kind == "range":
-        folder = folder / RANGE if (folder / RANGE).is_dir() else folder
-        rankings.draw(load(folder), kind, output or folder / "range.png", options)
-        return
-    if unknown := [name for name in options if name != "page"]:
-        raise InputError(f"a picture of kind {kind!r} has no option {unknown[0]!r}; valid: page")
-    picture = output or folder / "tune.png"
-    notes = _draw(lambda plots: plots.tune(FoundRates.load(folder), **options), picture)
-    show(f"{kind}: {picture}", *notes)
-
-
-def _draw(make: Callable[[Any], Any], picture: Path) -> list[str]:
-    """Draw a picture into a file, and return the notes on what it leaves out."""
-    from fastgd import plots
-
-    figure = make(plots)
-    plots.save(figure, picture)
-    return rankings.notes(figure)
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +108,7 @@ def _answers(found: FoundRates) -> Table:
     columns = [*about, "best lr", "bracket", found.metric, "flat range", "rates", "trials", "remark"]
     if all(not row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    return table(f"{found.name}: the best rates", columns, rows, [name for name in columns if name not in texts])
+    return table(f"{found.name}: the best rates", columns, rows, texts)
 
 
 def _rates(found: "RangeTest") -> Table:
@@ -144,8 +116,7 @@ def _rates(found: "RangeTest") -> Table:
     texts = ("problem", "optimizer", "variant")
     columns = (*columns_to_show(found.answers, RATES), *RATES)
     rows = ([cell(row[name]) for name in columns] for row in found.answers.to_dict("records"))
-    title = f"{found.results.manifest.name}: rates that stand out"
-    return table(title, columns, rows, [name for name in columns if name not in texts])
+    return table(f"{found.results.manifest.name}: rates that stand out", columns, rows, texts)
 
 
 def _whole(answers: list[dict[str, Any]], found: Iterable[str]) -> list[dict[str, Any]]:

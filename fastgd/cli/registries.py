@@ -1,31 +1,30 @@
 """`fastgd list`: shows the registries, as tables or as JSON."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rich.table import Table
 
-from fastgd.cli.choices import Kind
 from fastgd.cli.consoles import table
 from fastgd.common.numbers import number
 
-Rows = list[dict[str, Any]]
+Rows = Iterable[dict[str, Any]]
 LINK = re.compile(r"\[([^]]+)\]\(([^)#]+)[^)]*\)")  # a link of Markdown: its text, and the page that it leads to
 
 
-def records(kind: Kind) -> Rows:
+def records(kind: str) -> list[dict[str, Any]]:
     """Return the records of a registry as plain values, in the registry's order."""
-    return _KINDS[kind][0]()
+    return list(_KINDS[kind][0]())
 
 
-def listing(kind: Kind) -> Table:
+def listing(kind: str) -> Table:
     """Return the table of a registry."""
     rows = records(kind)
     columns = [key for key in rows[0] if key not in _KINDS[kind][1]]
-    numbers = [key for key in columns if all(isinstance(row[key], int | None) for row in rows)]
+    texts = [key for key in columns if not all(isinstance(row[key], int | None) for row in rows)]
     cells = ([_LANDSCAPE_CELLS.get(key, _cell)(row[key]) for key in columns] for row in rows)
-    return table(kind, columns, cells, numbers)
+    return table(kind, columns, cells, texts)
 
 
 def _cell(value: Any) -> str:
@@ -55,8 +54,8 @@ _LANDSCAPE_CELLS: dict[str, Callable[[Any], str]] = {
 def _optimizers() -> Rows:
     from fastgd.optimizers import OPTIMIZERS
 
-    return [
-        {
+    for record in OPTIMIZERS.values():
+        yield {
             "name": record.name,
             "family": record.family,
             "summary": record.summary,
@@ -68,8 +67,6 @@ def _optimizers() -> Rows:
             "witness": record.witness,
             "reference": record.reference,
         }
-        for record in OPTIMIZERS.values()
-    ]
 
 
 def _options() -> Rows:
@@ -81,8 +78,8 @@ def _options() -> Rows:
     around: list[Any] = [(option.table, option.kind, dict(option.hyper), option) for option in OPTIONS.values()]
     searches: list[Any] = [("line_search", s.name, dict(s.fields), s) for s in LINE_SEARCHES.values()]
     estimators: list[Any] = [("estimator", estimator.name, {}, estimator) for estimator in ESTIMATORS.values()]
-    return [
-        {
+    for key, kind, keys, record in (*around, *searches, *estimators):
+        yield {
             "key": key,
             "kind": kind,
             "keys": keys,
@@ -90,30 +87,26 @@ def _options() -> Rows:
             "witness": record.witness,
             "reference": record.reference,
         }
-        for key, kind, keys, record in (*around, *searches, *estimators)
-    ]
 
 
 def _baselines() -> Rows:
     from fastgd.optimizers import BASELINES
 
-    return [
-        {
+    for record in BASELINES.values():
+        yield {
             "name": record.name,
             "summary": record.summary,
             "keys": dict(record.hyper),
             "points": "drawn for each seed" if record.drawn else "the same for all seeds",
             "reference": record.reference,
         }
-        for record in BASELINES.values()
-    ]
 
 
 def _schedules() -> Rows:
     from fastgd.schedules import SCHEDULES
 
-    return [
-        {
+    for record in SCHEDULES.values():
+        yield {
             "name": record.name,
             "summary": record.summary,
             "keys": dict(record.params),
@@ -122,8 +115,6 @@ def _schedules() -> Rows:
             "witness": record.witness,
             "reference": record.reference,
         }
-        for record in SCHEDULES.values()
-    ]
 
 
 def _losses() -> Rows:
@@ -141,8 +132,8 @@ def _losses() -> Rows:
 def _landscapes() -> Rows:
     from fastgd.problems import LANDSCAPES
 
-    return [
-        {
+    for record in LANDSCAPES.values():
+        yield {
             "name": record.name,
             "summary": record.summary,
             "dimension": list(dict.fromkeys(record.dimension)),
@@ -151,8 +142,6 @@ def _landscapes() -> Rows:
             "parameters": {key: list(v) if isinstance(v, tuple) else v for key, v in record.parameters.items()},
             "reference": record.reference,
         }
-        for record in LANDSCAPES.values()
-    ]
 
 
 def _datasets() -> Rows:
@@ -175,14 +164,14 @@ def _keys() -> Rows:
 
 
 # Of each kind its records, and the columns that a table does not show.
-_KINDS: dict[Kind, tuple[Callable[[], Rows], tuple[str, ...]]] = {
-    Kind.optimizers: (_optimizers, ("summary",)),
-    Kind.options: (_options, ("reference",)),
-    Kind.baselines: (_baselines, ("reference",)),
-    Kind.schedules: (_schedules, ("witness", "reference")),
-    Kind.losses: (_losses, ()),
-    Kind.landscapes: (_landscapes, ("start", "reference")),
-    Kind.datasets: (_datasets, ()),
-    Kind.metrics: (_metrics, ()),
-    Kind.keys: (_keys, ()),
+_KINDS: dict[str, tuple[Callable[[], Rows], tuple[str, ...]]] = {
+    "optimizers": (_optimizers, ("summary",)),
+    "options": (_options, ("reference",)),
+    "baselines": (_baselines, ("reference",)),
+    "schedules": (_schedules, ("witness", "reference")),
+    "losses": (_losses, ()),
+    "landscapes": (_landscapes, ("start", "reference")),
+    "datasets": (_datasets, ()),
+    "metrics": (_metrics, ()),
+    "keys": (_keys, ()),
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fastgd.analysis import Results, load
-from fastgd.cli import rankings, signals
+from fastgd.cli import pictures, rankings, signals
 from fastgd.cli.consoles import show
 from fastgd.cli.studies import read, read_without_plugins
 from fastgd.common.errors import InputError
@@ -105,7 +105,7 @@ def demo(out: Path) -> None:
         study = Study.from_toml(path)
     results = run(study, out, Options())
     for kind in DEMO_PLOTS:
-        rankings.draw(results, kind, out / f"{kind}.png")
+        pictures.draw(results, kind, out / f"{kind}.png")
 
 
 def warmup(study: Study | None) -> None:

@@ -1,7 +1,10 @@
 """`fastgd verify`: checks a results folder, and shows what is wrong as a table."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+
+from rich.table import Table
 
 from fastgd.cli.consoles import show, show_json, table
 from fastgd.store.findings import Finding
@@ -23,8 +26,7 @@ def command(folder: Path, repair: bool, as_json: bool) -> bool:
 def _print(found: Verification) -> None:
     for title, rows in (("wrong", found.findings), ("to be noted", found.remarks)):
         if rows:
-            cells = [(finding.file, finding.problem, _trials(finding)) for finding in rows]
-            show(table(title, ["file", "what", "trials"], cells))
+            show(_table(title, rows))
     counts = f"{found.files:,} files with {found.trials:,} trials"
     if found.ok:
         show(f"{found.path}: {counts}, and all bytes are those that were written")
@@ -33,12 +35,15 @@ def _print(found: Verification) -> None:
     if found.aside:
         show(f"what is damaged was moved to {found.aside}")
     if found.left:
-        show(table("left to you", ["file", "what", "trials"], [(e.file, e.problem, _trials(e)) for e in found.left]))
+        show(_table("left to you", found.left))
     many = f"{len(found.again):,} trials" if found.again else "what is missing"
-    way = (
-        "run the study again" if found.repaired else "`--repair` moves what is damaged aside; then run the study again"
-    )
-    show(f"{way}: it computes {many}")
+    aside = "" if found.repaired else "`--repair` moves what is damaged aside; then "
+    show(f"{aside}run the study again: it computes {many}")
+
+
+def _table(title: str, found: Sequence[Finding]) -> Table:
+    columns = ("file", "what", "trials")
+    return table(title, columns, ((each.file, each.problem, _trials(each)) for each in found), columns)
 
 
 def _trials(finding: Finding) -> str:

@@ -27,6 +27,14 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, Real) and float(value).is_integer()
 
 
+def number_of(text: str) -> float | None:
+    """Return the number that a text is; None where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def count(things: int, noun: str) -> str:
     """Return a number of things: 1 trial, 2,000 trials."""
     return f"{things:,} {noun}" + ("" if things == 1 else "s")

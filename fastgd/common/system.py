@@ -14,12 +14,8 @@ from filelock import BaseFileLock, FileLock, SoftFileLock
 from fastgd.common.errors import InputError
 
 ROOT = Path("/")
-WITHOUT_LOCKS = {
-    errno.ENOSYS,
-    errno.ENOLCK,
-    errno.EOPNOTSUPP,
-    errno.ENOTSUP,
-}  # the errors of file systems that cannot lock files
+# The errors of file systems that cannot lock files.
+WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 UNKNOWN_MEMORY = 16 << 30  # bytes, where the platform does not tell
 # Bytes that importing NumPy, SciPy, pandas, Arrow and Numba takes, of address space and of data; and what each of
 # their threads takes.

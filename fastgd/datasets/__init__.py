@@ -5,14 +5,13 @@ says. No value is guessed, filled in or dropped without a note.
 """
 
 from fastgd.datasets.arrays import from_arrays
-from fastgd.datasets.load import Source, load
+from fastgd.datasets.load import Source, load, misplaced_key
 from fastgd.datasets.prepare import prepare
 from fastgd.datasets.readers.csv_keys import Csv
-from fastgd.datasets.readers.files import misplaced_key
 from fastgd.datasets.readers.points import load_points
 from fastgd.datasets.readers.reading import FORMATS
 from fastgd.datasets.record import DATASETS, Data, Dataset, DatasetRecord
-from fastgd.datasets.sources import bundled, flights, flights_sparse
+from fastgd.datasets.sources import bundled, flights, flights_sparse  # noqa: F401 (they register their data)
 from fastgd.datasets.sources.synthetic import Synthetic
 
 __all__ = [
@@ -24,9 +23,6 @@ __all__ = [
     "DatasetRecord",
     "Source",
     "Synthetic",
-    "bundled",
-    "flights",
-    "flights_sparse",
     "from_arrays",
     "load",
     "load_points",

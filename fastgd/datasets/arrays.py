@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from fastgd.common.errors import InputError
 from fastgd.datasets import frames
 from fastgd.datasets.csr import canonical, row_of
-from fastgd.datasets.record import Dataset, Floats, Matrix, Numbered, Place, digest, row_number
+from fastgd.datasets.record import Dataset, Matrix, Numbered, Place, digest, row_number
+
+VALUES_PER_BLOCK = 1 << 20  # that are checked at a time
 
 
 def from_arrays(X: Any, y: Any, name: str = "arrays") -> Dataset:
@@ -100,41 +102,26 @@ def build(
     elif len(set(features)) < len(features):
         twice = next(feature for feature in features if features.count(feature) > 1)
         raise InputError(f"{name}: there are {features.count(twice)} columns {twice!r}; each needs a name of its own")
-    check_finite(X, features, name, place)
-    return Dataset(name, X, y, features, _fingerprint(X, y), notes, place)
+    _check_finite(X, features, name, place)
+    dense = isinstance(X, np.ndarray)
+    parts = [X] if dense else [f"csr {X.shape[0]} {X.shape[1]}", X.indptr, X.indices, X.data]
+    return Dataset(name, X, y, features, digest(*parts, y), notes, place)
 
 
-def _fingerprint(X: Matrix, y: NDArray[Any]) -> str:
-    if isinstance(X, np.ndarray):
-        return digest(X, y)
-    return digest(f"csr {X.shape[0]} {X.shape[1]}", X.indptr, X.indices, X.data, y)
-
-
-def check_finite(X: Matrix, features: Sequence[str], name: str, place: Place) -> None:
+def _check_finite(X: Matrix, features: Sequence[str], name: str, place: Place) -> None:
     """Raise InputError with row and column of the first value that is NaN or infinite."""
     values = X if isinstance(X, np.ndarray) else X.data
     # A sum needs no temporary of X's size, and is finite unless a value is not, or the sum itself overflows.
     with np.errstate(all="ignore"):
         if np.isfinite(values.sum()):
             return
-    bad = _first_not_finite(values)
-    if bad is None:
-        return
-    row, column = divmod(bad, X.shape[1]) if isinstance(X, np.ndarray) else (row_of(X.indptr, bad), X.indices[bad])
-    raise InputError(
-        f"{name}: {place(row)}, column {features[column]!r}: found {values.flat[bad]}; "
-        "every feature must be a finite number"
-    )
-
-
-def _first_not_finite(values: Floats, step: int = 1 << 20) -> int | None:
-    """Return the position, in C order, of the first value that is not finite; values are checked in blocks."""
     flat = values.reshape(-1)
-    for start in range(0, flat.size, step):
-        bad = np.flatnonzero(~np.isfinite(flat[start : start + step]))
-        if bad.size:
-            return start + int(bad[0])
-    return None
+    for start in range(0, flat.size, VALUES_PER_BLOCK):
+        for bad in (start + np.flatnonzero(~np.isfinite(flat[start : start + VALUES_PER_BLOCK]))).tolist():
+            in_csr = None if isinstance(X, np.ndarray) else (row_of(X.indptr, bad), X.indices[bad])
+            row, column = in_csr or divmod(bad, X.shape[1])
+            found = f"{place(row)}, column {features[column]!r}: found {flat[bad]}"
+            raise InputError(f"{name}: {found}; every feature must be a finite number")
 
 
 def _targets(values: Any, name: str, place: Place) -> NDArray[Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
+from fastgd.common.numbers import number_of
 from fastgd.common.parsing import shortened
 from fastgd.datasets.record import Floats, Place, row_number
 
@@ -38,7 +39,12 @@ def to_pandas(given: Any) -> Any:
     if hasattr(given, "to_pandas"):
         return given.to_pandas()
     if hasattr(given, "__arrow_c_stream__"):
-        return _of_stream(given)
+        import pyarrow as pa
+
+        try:
+            return to_pandas(pa.table(given))
+        except pa.ArrowInvalid:  # one column
+            return pa.chunked_array(given).to_pandas()
     if hasattr(given, "__dataframe__"):
         import pyarrow.interchange as protocol
 
@@ -46,16 +52,6 @@ def to_pandas(given: Any) -> Any:
             warnings.simplefilter("ignore", DeprecationWarning)  # of the protocol: the table has no other
             return protocol.from_dataframe(given).to_pandas()
     return given
-
-
-def _of_stream(given: Any) -> Any:
-    """Return what Arrow's protocol shares: a table, or one column."""
-    import pyarrow as pa
-
-    try:
-        return to_pandas(pa.table(given))
-    except pa.ArrowInvalid:
-        return pa.chunked_array(given).to_pandas()
 
 
 def check_aligned(X: Any, y: Any, name: str) -> None:
@@ -136,23 +132,15 @@ def _reads(value: Any) -> bool:
 
     if not isinstance(value, str):
         return bool(pd.api.types.is_scalar(value) and pd.isna(value))
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
+    return number_of(value) is not None
 
 
 def _marks(value: Any, place: Place) -> str:
     """Return a hint for numbers of a text file in another notation, such as 1,5 and 1.000,5."""
-    if not (
-        isinstance(value, str)
-        and "," in value
-        and place is not row_number
-        and value.replace(",", "").replace(".", "").strip("+-").isdigit()
-    ):
+    if not isinstance(value, str) or "," not in value or place is row_number:
         return ""
-    return '; csv = { decimal = "," } or { thousands = "," } says what the comma is'
+    digits = value.replace(",", "").replace(".", "").strip("+-")
+    return '; csv = { decimal = "," } or { thousands = "," } says what the comma is' if digits.isdigit() else ""
 
 
 def of_objects(y: NDArray[Any], name: str, place: Place) -> NDArray[Any]:

@@ -1,14 +1,43 @@
-"""From the data keys of a problem to a dataset."""
+"""From the data keys of a problem to a dataset: which file takes which of them, and who reads it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from fastgd.common.errors import InputError, nearest
-from fastgd.datasets.readers.files import load_file, misplaced_key, takes
-from fastgd.datasets.readers.reading import Format, ZeroBased
+from fastgd.common.system import expanded
+from fastgd.datasets.readers import csv, npz, parquet, svm
+from fastgd.datasets.readers.csv_keys import Csv
+from fastgd.datasets.readers.reading import (
+    COMPRESSED,
+    EXTENSIONS,
+    FORMATS,
+    Format,
+    Reading,
+    ZeroBased,
+    format_of,
+    reading,
+)
 from fastgd.datasets.record import DATASETS, Dataset
 from fastgd.datasets.sources.synthetic import Synthetic, make
+
+Reader = Callable[[Path, Reading], Dataset]
+READERS: dict[Format, Reader] = {"svm": svm.read, "csv": csv.read, "parquet": parquet.read, "npz": npz.read}
+WITH_TARGET: tuple[Format, ...] = ("csv", "parquet")
+TAKES: dict[str, tuple[Format, ...]] = {
+    "target": WITH_TARGET,
+    "zero_based": ("svm",),
+    "n_features": ("svm", "parquet"),
+    "csv": ("csv",),
+    "format": FORMATS,
+}
+MEANT = {
+    "zero_based": "is for .svm and .libsvm files",
+    "n_features": "is for .svm and .libsvm and .parquet (of lists) files",
+    "csv": "is for .csv files",
+    "format": "is for files",
+}
 
 
 @dataclass(frozen=True)
@@ -65,15 +94,7 @@ def load(source: Source) -> Dataset:
     if misplaced := misplaced_key([source.path], asdict(source)):
         raise InputError(f"{source.path or source.dataset or 'synthetic'}: {' '.join(misplaced)}")
     if source.path is not None:
-        return load_file(
-            source.path,
-            source.target,
-            source.zero_based,
-            source.n_features,
-            format=source.format,
-            csv=source.csv,
-            beside=source.beside,
-        )
+        return _of_file(source.path, source)
     if source.synthetic is not None:
         _check_target("synthetic", source.target)
         return make(Synthetic.of(source.synthetic))
@@ -92,3 +113,50 @@ def _check_target(name: str, target: str | None) -> None:
     valid = DATASETS[name].target
     if target not in (None, valid):
         raise InputError(f"{name} has no target {target!r}; {nearest(str(target), [valid])}")
+
+
+def _of_file(path: str, source: Source) -> Dataset:
+    """Return the dataset of a file."""
+    file, kind = expanded(path), format_of(path, source.format)
+    if kind is None:
+        raise _unknown(path)
+    if kind not in WITH_TARGET and source.target is not None:
+        what = file.suffix.lower() if EXTENSIONS.get(file.suffix.lower()) == kind else f".{kind}"
+        text = f"target = {source.target!r} is for .csv and .parquet; a {what} file knows its own target"
+        raise InputError(f"{path}: {text}")
+    others = tuple(expanded(other) for other in source.beside if format_of(other, source.format) == "svm")
+    keys = Reading(source.target, source.zero_based, source.n_features, Csv.of(source.csv), others)
+    with reading(file):
+        return replace(READERS[kind](file, keys), name=file.name)
+
+
+def _unknown(path: str) -> InputError:
+    suffix = Path(path).suffix.lower()
+    outer = f" ({', '.join(COMPRESSED)} are for .svm and .csv)" if suffix in COMPRESSED else ""
+    return InputError(
+        f"{path}: unknown extension {suffix!r}; valid: {', '.join(EXTENSIONS)}{outer}; "
+        'or say what it is: format = "csv" or "svm", for example'
+    )
+
+
+def takes(path: str | None, format: Format | None, key: str) -> bool:
+    """Whether a file takes a key of its problem; None is no file."""
+    return path is not None and format_of(path, format) in TAKES[key]
+
+
+def misplaced_key(paths: Iterable[str | None], keys: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the first key that is given and that no file takes, and what it is for; None where all is well.
+
+    Parameters
+    ----------
+    paths : iterable of str or None
+        The files of a problem; None: rows that come from elsewhere.
+    keys : mapping
+        `format`, `zero_based`, `n_features` and `csv` as in `Source`.
+    """
+    files, format = list(paths), keys["format"]
+    for key, meaning in MEANT.items():
+        given = keys[key] is not None and keys[key] != "auto"
+        if given and not any(takes(path, format, key) for path in files):
+            return key, meaning
+    return None

@@ -104,11 +104,8 @@ def prepare(
             parts.append(_places(validation, source).astype(np.int64, copy=False))  # which column is which
     if source.sparse or dataset.sparse:
         parts.append(f"layout={'sparse' if dataset.sparse else 'dense'}")
-    of_held = (
-        [f"{split.other.name}: {note}" for note in split.other.notes if note not in dataset.notes]
-        if split.other
-        else []
-    )
+    other = split.other
+    of_held = [f"{other.name}: {note}" for note in other.notes if note not in dataset.notes] if other else []
     return Data(
         X=_transformed(dataset, split.train, scaling, dtype),
         y=_cast(y if split.train is None else y[split.train], dtype, dataset.name),
@@ -129,12 +126,8 @@ def _laid_out(dataset: Dataset, sparse: bool) -> Dataset:
     if sparse:
         return dataset
     n, d = X.shape
-    check_memory(
-        X.dtype.itemsize * n * d,
-        f"{dataset.name}: {n:,} rows x {d:,} columns",
-        f"dense {X.dtype}",
-        f'; layout = "sparse" (or "auto") keeps the {X.nnz:,} non-zeros alone',
-    )
+    advice = f'; layout = "sparse" (or "auto") keeps the {X.nnz:,} non-zeros alone'
+    check_memory(X.dtype.itemsize * n * d, f"{dataset.name}: {n:,} rows x {d:,} columns", f"dense {X.dtype}", advice)
     return replace(dataset, X=X.toarray())
 
 

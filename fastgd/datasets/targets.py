@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
+from fastgd.common.numbers import number_of
 from fastgd.datasets.record import Floats, Place, row_number
 
 Targets = Literal["binary", "unit", "real", "count"]
@@ -83,21 +84,14 @@ def _is_label(label: str | float, positive: Label, labels: list[Any]) -> bool:
     if isinstance(label, str):
         if isinstance(positive, str):
             return label == positive
-        return (_truth(label) if boolean else _number(label)) == positive
+        return (_truth(label) if boolean else number_of(label)) == positive
     if isinstance(positive, str):
-        return label == _number(positive) or (zero_or_one and label == _truth(positive))
+        return label == number_of(positive) or (zero_or_one and label == _truth(positive))
     return label == positive and (zero_or_one or not boolean)
 
 
 def _truth(text: str) -> float | None:
     return WORDS[1].get(text.strip().lower())
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _words(y: NDArray[Any], targets: Targets, name: str, place: Place) -> Floats:
@@ -106,7 +100,7 @@ def _words(y: NDArray[Any], targets: Targets, name: str, place: Place) -> Floats
     for words in WORDS:
         if {label.lower() for label in labels} <= set(words):
             return np.isin(y, [label for label in labels if words[label.lower()]]).astype(np.float64)
-    found, others = "the targets are words", [label for label in labels if _number(label) is None]
+    found, others = "the targets are words", [label for label in labels if number_of(label) is None]
     if 0 < len(others) < len(labels):  # a text file's column with one word among numbers is read as words
         row = int(np.flatnonzero(np.isin(y, others))[0])
         found = f"{place(row)} has target {str(y[row])!r}, which is no number"

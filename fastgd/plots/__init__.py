@@ -1,10 +1,12 @@
 """Pictures of results: one function for each kind, which returns a matplotlib figure.
 
-Results come in; figures go out, and files where `save` is called. Figures open no window and leave pyplot alone.
+Results come in; figures go out, and files where `save` is called. Figures open no window and leave pyplot alone. The
+functions are imported when they are first used, so that the kinds can be listed without matplotlib.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,25 +15,25 @@ from fastgd.analysis import Results
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.registry import Registry
 from fastgd.common.system import expanded
-from fastgd.plots.landscapes.animate import animate
-from fastgd.plots.landscapes.basins import basins
-from fastgd.plots.landscapes.contour import contour
-from fastgd.plots.landscapes.surface import surface
-from fastgd.plots.landscapes.traces import traces
-from fastgd.plots.pages import notes_of
-from fastgd.plots.studies.curves import curves
-from fastgd.plots.studies.effective_rates import rates
-from fastgd.plots.studies.heatmap import heatmap
-from fastgd.plots.studies.phase import phase
-from fastgd.plots.studies.range_test import range_
-from fastgd.plots.studies.rate_search import tune
-from fastgd.plots.studies.schedule import schedule, sketch, study_blocks
-from fastgd.plots.studies.sensitivity import sensitivity
-from fastgd.plots.style import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from fastgd.plots.landscapes.animate import animate
+    from fastgd.plots.landscapes.basins import basins
+    from fastgd.plots.landscapes.contour import contour
+    from fastgd.plots.landscapes.surface import surface
+    from fastgd.plots.landscapes.traces import traces
+    from fastgd.plots.pages import notes_of
+    from fastgd.plots.studies.curves import curves
+    from fastgd.plots.studies.effective_rates import rates
+    from fastgd.plots.studies.heatmap import heatmap
+    from fastgd.plots.studies.phase import phase
+    from fastgd.plots.studies.range_test import range_
+    from fastgd.plots.studies.rate_search import tune
+    from fastgd.plots.studies.schedule import schedule, sketch, study_blocks
+    from fastgd.plots.studies.sensitivity import sensitivity
 
 __all__ = [
     "PLOTS",
@@ -60,6 +62,32 @@ __all__ = [
 SUFFIXES = (".png", ".svg", ".pdf")
 FILMS = (".gif", ".mp4")
 
+# The modules of the functions that draw, and of those that go with them.
+_HOMES = {
+    "animate": "landscapes.animate",
+    "basins": "landscapes.basins",
+    "contour": "landscapes.contour",
+    "curves": "studies.curves",
+    "heatmap": "studies.heatmap",
+    "notes_of": "pages",
+    "phase": "studies.phase",
+    "range_": "studies.range_test",
+    "rates": "studies.effective_rates",
+    "schedule": "studies.schedule",
+    "sensitivity": "studies.sensitivity",
+    "sketch": "studies.schedule",
+    "study_blocks": "studies.schedule",
+    "surface": "landscapes.surface",
+    "traces": "landscapes.traces",
+    "tune": "studies.rate_search",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -71,34 +99,40 @@ class Plot:
         Its name.
     summary : str
         What it shows, in a line.
-    draw : callable
-        Takes results and options, and returns a figure.
+    function : str
+        The name of the function of this module that draws it.
     suffix : str
         Ending of the file that it is written to by default.
     """
 
     name: str
     summary: str
-    draw: Callable[..., "Figure"]
+    function: str
     suffix: str = ".png"
+
+    @property
+    def draw(self) -> Callable[..., "Figure"]:
+        """The function, which takes results and options, and returns a figure."""
+        drawn: Callable[..., Figure] = __getattr__(self.function)
+        return drawn
 
 
 PLOTS: Registry[Plot] = Registry("kind of plot")
 for _plot in (
     Plot(
-        "curves", "each optimizer's best configuration over the training, before the spread of all its trials", curves
+        "curves", "each optimizer's best configuration over the training, before the spread of all its trials", "curves"
     ),
-    Plot("sensitivity", "the final loss against the learning rate, a line for each optimizer", sensitivity),
-    Plot("heatmap", "the final loss over two hyper-parameters, axes for each optimizer", heatmap),
-    Plot("schedule", "what the schedules of the study are worth over the training", schedule),
-    Plot("rates", "the effective rates of rare and of frequent features, axes for each optimizer", rates),
-    Plot("range", "the loss along a rate that grew, a line for each optimizer", range_),
-    Plot("contour", "trajectories on the contour map of a landscape", contour),
-    Plot("surface", "a landscape in three dimensions, with trajectories on it", surface),
-    Plot("basins", "which minimum each start leads to, and after how many steps", basins),
-    Plot("phase", "convergent, oscillating, divergent: how trials end over two hyper-parameters", phase),
-    Plot("traces", "parameters, gradients, what a rule keeps, and effective rates, step by step", traces),
-    Plot("animate", "a film of optimizers walking on a landscape, beside their losses", animate, ".gif"),
+    Plot("sensitivity", "the final loss against the learning rate, a line for each optimizer", "sensitivity"),
+    Plot("heatmap", "the final loss over two hyper-parameters, axes for each optimizer", "heatmap"),
+    Plot("schedule", "what the schedules of the study are worth over the training", "schedule"),
+    Plot("rates", "the effective rates of rare and of frequent features, axes for each optimizer", "rates"),
+    Plot("range", "the loss along a rate that grew, a line for each optimizer", "range_"),
+    Plot("contour", "trajectories on the contour map of a landscape", "contour"),
+    Plot("surface", "a landscape in three dimensions, with trajectories on it", "surface"),
+    Plot("basins", "which minimum each start leads to, and after how many steps", "basins"),
+    Plot("phase", "convergent, oscillating, divergent: how trials end over two hyper-parameters", "phase"),
+    Plot("traces", "parameters, gradients, what a rule keeps, and effective rates, step by step", "traces"),
+    Plot("animate", "a film of optimizers walking on a landscape, beside their losses", "animate", ".gif"),
 ):
     PLOTS.add(_plot)
 
@@ -178,26 +212,22 @@ def save(figure: "Figure", path: str | Path) -> None:
     InputError
         The suffix is another one, or the file cannot be written.
     """
+    from fastgd.plots.film import Film, save_film
+    from fastgd.plots.style import style
+
     path = expanded(path)
-    suffix = path.suffix.lower()
-    if suffix in FILMS:
-        _save_film(figure, path)
-        return
-    if suffix not in SUFFIXES:
-        films = f", or of a film in {', '.join(FILMS)}" if hasattr(figure, "frames") else ""
-        raise InputError(f"cannot write {path}: the name of a picture ends in {', '.join(SUFFIXES)}{films}")
+    suffix, names = path.suffix.lower(), ", ".join(SUFFIXES)
+    if suffix in FILMS and not isinstance(figure, Film):
+        raise InputError(f"cannot write {path}: this picture does not move; its name ends in {names}")
+    if suffix not in SUFFIXES + FILMS:
+        films = f", or of a film in {', '.join(FILMS)}" if isinstance(figure, Film) else ""
+        raise InputError(f"cannot write {path}: the name of a picture ends in {names}{films}")
     dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     try:
         with style():
-            figure.savefig(path, dpi=200, metadata=dates[suffix])
+            if isinstance(figure, Film) and suffix in FILMS:
+                save_film(figure, path)
+            else:
+                figure.savefig(path, dpi=200, metadata=dates[suffix])
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _save_film(figure: "Figure", path: Path) -> None:
-    from fastgd.plots.film import Film, save_film
-
-    if not isinstance(figure, Film):
-        raise InputError(f"cannot write {path}: this picture does not move; its name ends in {', '.join(SUFFIXES)}")
-    with style():
-        save_film(figure, path)

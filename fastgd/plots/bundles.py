@@ -1,6 +1,6 @@
 """The curves of a study, all evaluated at common points, so that a picture can show 100,000 of them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastgd.analysis import LOST, METRICS, Results, with_methods
 from fastgd.common.errors import InputError, nearest
+from fastgd.plots.limits import Array
 from fastgd.plots.readings import ranking_of, settings, varied
 
 AXES = ("epoch", "step", "samples_seen", "train_seconds")
@@ -17,8 +18,6 @@ AXES = ("epoch", "step", "samples_seen", "train_seconds")
 _POINTS = 200
 # Trials that are evaluated at once, which bounds the memory.
 _AT_ONCE = 8192
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -86,48 +85,45 @@ def bundles_of(
         trials = trials.astype(dict.fromkeys(("problem", "status"), object))
     checkpoints = Checkpoints.read(results, trials, x, metric)
     ranking = ranking_of(results, metric if metric in METRICS else None, "final")
-    return {
-        str(problem): _bundles(results, trials.loc[members.index], checkpoints, ranking[ranking["problem"] == problem])
-        for problem, members in trials.groupby("problem", sort=False)
-        if problems is None or str(problem) in problems
-    }
+    found = {}
+    for problem, members in trials.groupby("problem", sort=False):
+        if problems is None or str(problem) in problems:
+            own = ranking[ranking["problem"] == problem]
+            found[str(problem)] = list(_bundles(results, trials.loc[members.index], checkpoints, own))
+    return found
 
 
-def _bundles(results: Results, trials: pd.DataFrame, checkpoints: "Checkpoints", ranking: pd.DataFrame) -> list[Bundle]:
+def _bundles(
+    results: Results, trials: pd.DataFrame, checkpoints: "Checkpoints", ranking: pd.DataFrame
+) -> Iterator[Bundle]:
     points = checkpoints.points(trials.index.to_numpy())
-    bundles = []
     trials = trials[checkpoints.counts(trials.index.to_numpy()) > 0]
     for method, own in trials.groupby("method", sort=False):
         best = ranking[ranking["method"] == method].iloc[0]
         seeds = own["trial_id"].isin(results.seeds_of(best["trial_id"])).to_numpy()
         lost = own["status"].isin(LOST).to_numpy()
         values = checkpoints.at(own.index.to_numpy(), points, lost)
-        bundles.append(
-            Bundle(
-                problem=str(best["problem"]),
-                method=str(method),
-                optimizer=str(best["optimizer"]),
-                x=points,
-                values=values,
-                best=np.median(values[seeds], axis=0) if seeds.any() else np.full(len(points), np.inf),
-                end=checkpoints.end(own.index.to_numpy()[seeds]),
-                settings=settings(best, varied(results, own)),
-                configurations=int((ranking["method"] == method).sum()),
-                seeds=int(seeds.sum()),
-                diverged=float((own["status"] == "diverged").mean()),
-            )
+        yield Bundle(
+            problem=str(best["problem"]),
+            method=str(method),
+            optimizer=str(best["optimizer"]),
+            x=points,
+            values=values,
+            best=np.median(values[seeds], axis=0) if seeds.any() else np.full(len(points), np.inf),
+            end=checkpoints.end(own.index.to_numpy()[seeds]),
+            settings=settings(best, varied(results, own)),
+            configurations=int((ranking["method"] == method).sum()),
+            seeds=int(seeds.sum()),
+            diverged=float((own["status"] == "diverged").mean()),
         )
-    return bundles
 
 
 def _positions(trials: pd.DataFrame, rows: pd.DataFrame) -> NDArray[np.int64]:
     """Return for each row of the curves the position of its trial; -1 where its trial is not among them."""
     names = rows["trial_id"].cat.categories
     if "start" not in trials:
-        plain: NDArray[np.int64] = pd.Index(trials["trial_id"]).get_indexer(names)[
-            rows["trial_id"].cat.codes.to_numpy()
-        ]
-        return plain
+        places: NDArray[np.int64] = pd.Index(trials["trial_id"]).get_indexer(names)
+        return places[rows["trial_id"].cat.codes.to_numpy()]
     most = 1 + max(int(trials["start"].max()), int(rows["start"].max()))
     own = pd.Index(names).get_indexer(trials["trial_id"].astype(str)) * most + trials["start"].to_numpy()
     order = np.argsort(own)

@@ -2,19 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import is_whole, number
-from fastgd.plots.limits import placed, spans_decades
+from fastgd.plots.limits import Array, placed, spans_decades
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-Array = NDArray[np.float64]
 _LABELS = {"x": 6, "y": 8}  # the most labels of an axis
 _MANY = 6  # from so many values on, cells lie on an axis of numbers; fewer have equal sizes and their values as labels
 
@@ -27,7 +25,7 @@ class Cells:
     edges: Array
 
 
-def cells(axes: "Axes", axis: str, values: NDArray[Any]) -> Cells:
+def cells(axes: Axes, axis: str, values: NDArray[Any]) -> Cells:
     """Lay out an axis: logarithmic for a grid over decades, linear for equal steps, else cells of equal size."""
     count = len(values)
     numbers = values.astype(np.float64) if values.dtype.kind in "if" and placed(values).all() else np.zeros(0)
@@ -43,10 +41,8 @@ def cells(axes: "Axes", axis: str, values: NDArray[Any]) -> Cells:
     return Cells(np.arange(count, dtype=np.float64), np.arange(-0.5, count))
 
 
-def _label(axes: "Axes", axis: str, places: Array, values: NDArray[Any]) -> None:
+def _label(axes: Axes, axis: str, places: Array, values: NDArray[Any]) -> None:
     """Label some of the places with their values, and remove all other ticks."""
-    from matplotlib.ticker import NullLocator
-
     shown = slice(0, None, math.ceil(len(values) / _LABELS[axis]))
     words = [for_picture(value) if isinstance(value, str) else number(value) for value in values[shown]]
     axes.set(**{f"{axis}ticks": places[shown], f"{axis}ticklabels": words})

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from fastgd.common.errors import InputError
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from PIL.Image import Image
 
 Bytes = NDArray[np.uint8]
 
@@ -34,10 +33,10 @@ class Film(Figure):
 
     frames: int = 0
     milliseconds: int = 70
-    _moving: "Sequence[Artist]" = ()
+    _moving: Sequence[Artist] = ()
     _move: Callable[[int], None]
 
-    def animate(self, frames: int, moving: "Sequence[Artist]", move: Callable[[int], None]) -> None:
+    def animate(self, frames: int, moving: Sequence[Artist], move: Callable[[int], None]) -> None:
         """Set the number of frames, the artists that move, and a function that moves them to where a frame has them."""
         self.frames, self._moving, self._move = frames, moving, move
         self.go(frames - 1)
@@ -48,8 +47,6 @@ class Film(Figure):
 
     def pictures(self) -> Iterator[Bytes]:
         """Yield each frame as pixels (height, width, 4); artists that do not move are drawn only once."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-
         before, dpi = self.canvas, self.dpi
         canvas: Any = FigureCanvasAgg(self)
         self.dpi = _DPI
@@ -77,17 +74,12 @@ def save_film(film: Film, path: Path) -> None:
     Raises
     ------
     InputError
-        An MP4 is wanted, and there is no ffmpeg; or the file cannot be written.
+        An MP4 is wanted, and there is no ffmpeg.
     """
-    try:
-        (_save_gif if path.suffix.lower() == ".gif" else _save_mp4)(film, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    (_save_gif if path.suffix.lower() == ".gif" else _save_mp4)(film, path)
 
 
 def _save_gif(film: Film, path: Path) -> None:
-    from PIL import Image
-
     pictures = list(film.pictures())
     # All frames share the colours of the last one, which shows all lines. Pixels that do not change then have the same
     # values in successive frames, and cost nothing.
@@ -101,10 +93,8 @@ def _save_gif(film: Film, path: Path) -> None:
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
 
 
-def _palette(image: "Image") -> Bytes:
+def _palette(image: Image.Image) -> Bytes:
     """Return the colours (k, 3) of a film: exactly those of most pixels, and means of the others."""
-    from PIL import Image
-
     counts: Any = image.getcolors(image.width * image.height)
     exact = [color for _, color in sorted(counts, reverse=True)[:_EXACT]]
     means: Any = image.quantize(256 - _EXACT, method=Image.Quantize.MEDIANCUT).getpalette()

@@ -2,16 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from fastgd.common.numbers import number
-from fastgd.plots.style import GREY
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from fastgd.plots.style import SMALL
 
 Array = NDArray[np.float64]
 
@@ -107,7 +105,7 @@ def without_outliers(lines: Sequence[Array], always: Iterable[float] = ()) -> li
 
 
 def limits(
-    axes: "Axes", seen: Array, always: Iterable[float] = (), *, log: bool | None = None, reach: float = 1.0
+    axes: Axes, seen: Array, always: Iterable[float] = (), *, log: bool | None = None, reach: float = 1.0
 ) -> None:
     """Set the vertical limits of axes as `frame_of` says, with a margin."""
     frame = frame_of(seen, always, log=log, reach=reach)
@@ -120,7 +118,7 @@ def limits(
         axes.set_ylim(frame.low - room, frame.high + room)
 
 
-def mark_outside(axes: "Axes", x: Array, y: Array, color: str, *, first: bool = False) -> None:
+def mark_outside(axes: Axes, x: Array, y: Array, color: str, *, first: bool = False) -> None:
     """Put triangles at the edge of axes where values lie outside of them.
 
     Parameters
@@ -148,7 +146,7 @@ def mark_outside(axes: "Axes", x: Array, y: Array, color: str, *, first: bool = 
             )  # fmt: skip
 
 
-def tell_outside(axes: "Axes", low: Array, high: Array, noun: str = "value") -> None:
+def tell_outside(axes: Axes, low: Array, high: Array, noun: str = "value") -> None:
     """Write in the corners of axes how many ranges reach beyond them, and how far.
 
     Parameters
@@ -162,10 +160,8 @@ def tell_outside(axes: "Axes", low: Array, high: Array, noun: str = "value") -> 
     """
     least, most = sorted(axes.get_ylim())
     below, above = low[np.isfinite(low) & (low < least)], high[np.isfinite(high) & (high > most)]
-    style: dict[str, Any] = {
-        "xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "fontsize": 7, "color": GREY,
-        "bbox": {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5}, "zorder": 1.8, "gid": OUTSIDE,
-    }  # fmt: skip
+    box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5}
+    style = SMALL | {"ha": "right", "fontsize": 7, "bbox": box, "zorder": 1.8, "gid": OUTSIDE}
     if len(below):
         text = f"▼ {_count(below, noun)} below, down to {number(below.min())}"
         axes.annotate(text, (1, 0), (-4, 4), va="bottom", **style)

@@ -3,18 +3,15 @@
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.escape import for_picture
 from fastgd.plots.style import GREY
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 T = TypeVar("T")
 
@@ -67,26 +64,26 @@ def _places(inches: Sequence[float]) -> list[int]:
     return places
 
 
-def blocks_of(found: Iterable[T], most: int = PANELS) -> list[list[T]]:
-    """Return items grouped by their `problem`, in blocks that fit on a page."""
-    groups: list[list[Any]] = [list(own) for _, own in groupby(found, lambda one: one.problem)]  # type: ignore[attr-defined]
-    return [own[first : first + most] for own in groups for first in range(0, len(own), most)]
+def blocks_of(found: Sequence[Any], problems: Iterable[str]) -> list[list[Any]]:
+    """Return the items of each of some problems, their `problem`, in blocks that fit on a page."""
+    groups = [[one for one in found if one.problem == name] for name in problems]
+    return [own[first : first + PANELS] for own in groups for first in range(0, len(own), PANELS)]
 
 
-def only(names: Iterable[Any], problem: str | None, where: str = "") -> list[str]:
-    """Return the problems to draw: all of some names, or the one that is asked for (`where`: for the message).
+def only(names: Iterable[Any], asked: str | None, where: str = "", what: str = "problem") -> list[str]:
+    """Return what to draw: all of some names, or the one that is asked for (`where`, `what`: for the message).
 
     Raises
     ------
     InputError
-        There is no such problem.
+        There is none of this name.
     """
     known = list(dict.fromkeys(map(str, names)))
-    if problem is None:
+    if asked is None:
         return known
-    if problem not in known:
-        raise InputError(f"there is no problem {problem!r} to draw{where}; {nearest(problem, known)}")
-    return [problem]
+    if asked not in known:
+        raise InputError(f"there is no {what} {asked!r} to draw{where}; {nearest(asked, known)}")
+    return [asked]
 
 
 @contextmanager
@@ -101,7 +98,7 @@ def drawn_from(file: Path) -> Iterator[None]:
         raise InputError(f"{file}: what it says cannot be drawn: {error}") from error
 
 
-def note(figure: "Figure", *words: str) -> None:
+def note(figure: Figure, *words: str) -> None:
     """Write above a picture what it leaves out; the command that draws it prints the same sentences."""
     if sentences := [sentence for sentence in words if sentence]:
         width = int(17 * figure.get_figwidth())  # letters of that size
@@ -109,6 +106,6 @@ def note(figure: "Figure", *words: str) -> None:
         figure.suptitle("\n".join(map(for_picture, lines)), x=0.01, ha="left", fontsize=8, color=GREY)
 
 
-def notes_of(figure: "Figure") -> list[str]:
+def notes_of(figure: Figure) -> list[str]:
     """Return the lines above a picture on what it leaves out."""
     return [line.replace(r"\$", "$") for line in figure.get_suptitle().splitlines()]

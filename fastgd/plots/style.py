@@ -5,18 +5,22 @@ import textwrap
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure, FigureBase, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from fastgd.common.escape import for_picture
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, FigureBase, SubFigure
-    from matplotlib.patheffects import AbstractPathEffect
 
 # Okabe and Ito (2008), without the yellow, which vanishes on white; then darker and lighter ones, mostly of Paul Tol's
 # muted scheme. Those that are close to an earlier colour, or become so for colour-blind readers, have other dashes.
@@ -56,13 +60,8 @@ _RC = {
     "pdf.fonttype": 42,  # keeps letters as letters, as journals ask
 }
 
-_SMALL: dict[str, Any] = {
-    "xycoords": "axes fraction",
-    "textcoords": "offset points",
-    "fontsize": 7.5,
-    "color": GREY,
-    "linespacing": 1.1,
-}
+# Small letters at a place of the axes.
+SMALL: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 7.5, "color": GREY}
 
 
 Name = TypeVar("Name", bound=Hashable)
@@ -79,14 +78,8 @@ class Look:
 
     def line(self, markersize: float) -> dict[str, Any]:
         """Return matplotlib's parameters of a line with markers."""
-        return {
-            "color": self.color,
-            "linestyle": self.linestyle,
-            "marker": self.marker,
-            "markersize": markersize * self.size,
-            "markeredgecolor": "white",
-            "markeredgewidth": 0.4,
-        }
+        look = {"color": self.color, "linestyle": self.linestyle, "marker": self.marker}
+        return look | {"markersize": markersize * self.size, "markeredgecolor": "white", "markeredgewidth": 0.4}
 
     def outlined(self, markersize: float) -> dict[str, Any]:
         """Return matplotlib's parameters of the mark of a line's best value."""
@@ -109,13 +102,11 @@ def style() -> Iterator[None]:
 
     NumPy's warnings are off: trials that diverge are data, and so are numbers too large for an axis.
     """
-    import matplotlib as mpl
-
     with mpl.rc_context(_RC), np.errstate(over="ignore", invalid="ignore"):  # type: ignore[arg-type]
         yield
 
 
-def dress(axes: "Axes") -> None:
+def dress(axes: Axes) -> None:
     """Give axes a light grid and small ticks, independent of the reader's matplotlib settings."""
     axes.grid(True, which="major", color="#ebebeb", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -123,36 +114,36 @@ def dress(axes: "Axes") -> None:
     axes.tick_params(which="minor", length=1.5, width=0.6, color="#b3b3b3")
 
 
-def dress_map(axes: "Axes") -> None:
+def dress_map(axes: Axes) -> None:
     """Give axes that an image or contours fill small ticks and no frame."""
     axes.tick_params(length=3, width=0.8, color="#8c8c8c", labelsize=8)
     axes.tick_params(which="minor", length=1.5, width=0.6, color="#b3b3b3")
     axes.spines[:].set_visible(False)
 
 
-def halo(width: float, alpha: float | None = None) -> "list[AbstractPathEffect]":
+def halo(width: float, alpha: float | None = None) -> list[AbstractPathEffect]:
     """Return the effects that give a line or letters a white rim, of this width with them, so that they stand out."""
-    from matplotlib.patheffects import Normal, Stroke
-
     return [Stroke(linewidth=width, foreground="white", alpha=alpha), Normal()]
 
 
-def head(axes: "Axes", title: str, subtitle: str, remark: str, color: str, width: float) -> None:
+def head(axes: Axes, title: str, subtitle: str, remark: str, color: str, width: float) -> None:
     """Put a bold title above axes of a width in inches, with a small remark at its right and small lines below it."""
     lines = textwrap.wrap(subtitle, int(width * 19))  # small letters per inch
     axes.set_title(for_picture(title), color=text_color(color), fontweight="bold", pad=4 + 9.5 * len(lines))
-    axes.annotate("\n".join(map(for_picture, lines)), (0, 1), (0, 3), va="bottom", **_SMALL)
-    axes.annotate(for_picture(remark), (1, 1), (0, 4 + 9.5 * len(lines)), ha="right", va="bottom", **_SMALL)
+    axes.annotate("\n".join(map(for_picture, lines)), (0, 1), (0, 3), va="bottom", linespacing=1.1, **SMALL)
+    axes.annotate(
+        for_picture(remark), (1, 1), (0, 4 + 9.5 * len(lines)), ha="right", va="bottom", linespacing=1.1, **SMALL
+    )
 
 
-def mark_start(axes: "Axes", loss: float) -> None:
+def mark_start(axes: Axes, loss: float) -> None:
     """Draw the loss before the first step as a dotted line with its name."""
     axes.axhline(loss, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
     axes.annotate("start", (0, loss), (3, 2), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
                   fontsize=7.5, color=GREY, annotation_clip=True)  # fmt: skip
 
 
-def name_axes(grid: "Iterable[Axes]", x: str, y: str) -> None:
+def name_axes(grid: Iterable[Axes], x: str, y: str) -> None:
     """Name the axes of those panels that show numbers there."""
     for axes in grid:
         if axes.xaxis.get_tick_params()["labelbottom"]:
@@ -161,7 +152,7 @@ def name_axes(grid: "Iterable[Axes]", x: str, y: str) -> None:
             axes.set_ylabel(y)
 
 
-def key(figure: "FigureBase", handles: "Sequence[Artist]", room: float | None = None) -> None:
+def key(figure: FigureBase, handles: Sequence[Artist], room: float | None = None) -> None:
     """Put a key of the lines below the panels; `room`: the width in inches, if the figure is part of another one."""
     if not handles:
         return
@@ -171,10 +162,18 @@ def key(figure: "FigureBase", handles: "Sequence[Artist]", room: float | None = 
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, labelcolor=GREY)
 
 
-def list_below(axes: "Axes", handles: "Sequence[Artist]", width: float = 6.0, points: float = 34) -> None:
-    """Put a key of the lines so many points below axes of a width in inches, each name in its colour."""
-    from matplotlib.transforms import ScaledTranslation
+def key_line(**look: Any) -> Line2D:
+    """Return a line or a mark for a key, grey unless it has a colour."""
+    return Line2D([], [], **{"color": GREY} | look)
 
+
+def key_band(label: str) -> Patch:
+    """Return what stands in a key for bands around lines."""
+    return Patch(facecolor=GREY, alpha=0.25, label=label)
+
+
+def list_below(axes: Axes, handles: Sequence[Artist], width: float = 6.0, points: float = 34) -> None:
+    """Put a key of the lines so many points below axes of a width in inches, each name in its colour."""
     if not handles:
         return
     widths = [0.75 + 0.058 * len(str(handle.get_label())) for handle in handles]
@@ -190,10 +189,8 @@ def list_below(axes: "Axes", handles: "Sequence[Artist]", width: float = 6.0, po
         text.set_color(text_color(color) if color != "white" else GREY)
 
 
-def scale_x(axes: "Axes", x: NDArray[np.float64]) -> None:
+def scale_x(axes: Axes, x: NDArray[np.float64]) -> None:
     """Set the horizontal limits to the checkpoints at x; the axis is logarithmic if they are at equal ratios."""
-    from matplotlib.ticker import MaxNLocator
-
     x = np.unique(x)
     if np.median(x) < x[-1] / 5:
         axes.set_xscale("log")
@@ -205,8 +202,6 @@ def scale_x(axes: "Axes", x: NDArray[np.float64]) -> None:
 
 def text_color(color: str) -> tuple[float, float, float]:
     """Return a darker colour for letters, which cover less than a line does."""
-    from matplotlib.colors import to_rgb
-
     red, green, blue = to_rgb(color)
     return 0.75 * red, 0.75 * green, 0.75 * blue
 
@@ -218,8 +213,8 @@ def shape(count: int) -> tuple[int, int]:
 
 
 def panels(
-    parent: "FigureBase", count: int, share_x: bool = True, share_y: bool = True, columns: int | None = None
-) -> "list[Axes]":
+    parent: FigureBase, count: int, share_x: bool = True, share_y: bool = True, columns: int | None = None
+) -> list[Axes]:
     """Return axes in a grid of `shape(count)`, or of so many columns; the lowest of each column show numbers."""
     columns = columns or shape(count)[1]
     rows = math.ceil(count / columns)
@@ -231,12 +226,26 @@ def panels(
     return list(grid[:count])
 
 
-def stacked(figure: "Figure", count: int) -> "list[SubFigure]":
+def multiples(
+    count: int, widths: tuple[float, float], height: float, rim: tuple[float, float], share_y: bool = True
+) -> tuple[Figure, list[Axes], float]:
+    """Return a figure of panels of a height, their axes, and the width of each, all in inches.
+
+    The first of the `widths` is that of a panel with at most two others beside it; `rim`: how much wider and higher the
+    figure is than its panels.
+    """
+    rows, columns = shape(count)
+    width = widths[columns > 3]
+    figure = Figure(figsize=(rim[0] + width * columns, rim[1] + height * rows), layout="constrained")
+    return figure, panels(figure, count, share_y=share_y), width
+
+
+def stacked(figure: Figure, count: int) -> list[SubFigure]:
     """Return parts of a figure that stand below each other, each as wide as the figure."""
     return list(figure.subfigures(count, 1, squeeze=False).ravel())
 
 
-def figure_of(axes: "Axes") -> "Figure":
+def figure_of(axes: Axes) -> Figure:
     """Return the figure that axes belong to, directly or as part of a subfigure."""
     figure = axes.get_figure(root=True)
     assert figure is not None

@@ -4,7 +4,8 @@ Keys and indices come in, factors of a hyper-parameter go out. Schedules with fe
 their lane as well; no schedule sees gradients or parameters.
 """
 
-from fastgd.schedules import monotone, inverse, cosines, cycles, feedback  # isort: skip  # in the order of the lists
+# They register their schedules, in the order of the lists.
+from fastgd.schedules import monotone, inverse, cosines, cycles, feedback  # isort: skip # noqa: F401
 from fastgd.schedules.chain import Horizon, Part, chained, describe, numbers, parts_of, starts, unreached
 from fastgd.schedules.record import SCHEDULES, ScheduleRecord, Unit, schedule
 
@@ -15,12 +16,7 @@ __all__ = [
     "ScheduleRecord",
     "Unit",
     "chained",
-    "cosines",
-    "cycles",
     "describe",
-    "feedback",
-    "inverse",
-    "monotone",
     "numbers",
     "parts_of",
     "schedule",

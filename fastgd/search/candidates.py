@@ -61,9 +61,8 @@ class Candidate:
         """Return the rows of a table of trials, or of a ranking, that belong to the candidate."""
         own = table["optimizer"] == self.block.name
         masked = table.get("sparse") == MASKED
-        own &= table["variant"].astype(object).fillna("") == np.where(
-            masked, self._variant(masked=True), self._variant()
-        )
+        variants = np.where(masked, self._variant(masked=True), self._variant())
+        own &= table["variant"].astype(object).fillna("") == variants
         own &= table["schedule"] == self.schedule.label
         for name, values in self._numbers.items():
             own &= table[name].isin(values) if name in table else False
@@ -111,12 +110,8 @@ def with_losses_only(study: Study) -> Study:
     Trials that stop at a target all have about the same loss, and parameters and trajectories say nothing about rates.
     """
     record = {"parameters": "none"} | ({"trajectories": 0} if study.landscapes else {})
-    changes: dict[str, Any] = {
-        "stop": study.stop.model_copy(update={"target": None}),
-        "record": study.record.model_copy(update=record),
-        "surface": None,
-    }
-    return study.model_copy(update=changes)
+    stop = study.stop.model_copy(update={"target": None})
+    return study.model_copy(update={"stop": stop, "record": study.record.model_copy(update=record), "surface": None})
 
 
 def check_ended(study: Study, results: Results) -> None:

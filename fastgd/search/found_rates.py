@@ -28,8 +28,8 @@ _NEEDED = {
     "answers": ("problem", "optimizer", "variant", "schedule", *FOUND),
     "points": ("answer", "round", "full", "lr", "loss", "loss_min", "loss_max", "seeds", "diverged"),
 }
-# The columns of each table that may be infinite, which JSON has no number for.
-_MAY_BE_INFINITE = {"answers": ("loss", "loss_min", "loss_max"), "points": ("loss", "loss_min", "loss_max")}
+# The columns that may be infinite, which JSON has no number for.
+_MAY_BE_INFINITE = ("loss", "loss_min", "loss_max")
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,12 @@ class FoundRates:
             found = from_json(file.read_text(encoding="utf-8"))
             if found.get(CHECKSUM, checksum_of(found)) != checksum_of(found):
                 raise ValueError("it does not match its checksum")
-            _check(cls, {key: value for key, value in found.items() if key not in _MAY_BE_INFINITE and key != "rounds"})
+            _check(cls, {key: value for key, value in found.items() if key not in (*_NEEDED, "rounds")})
             for one in found["rounds"]:
                 _check(Round, one)
             if [*{unit for one in found["rounds"] for unit in one["budget"]}] not in ([], ["epochs"], ["steps"]):
                 raise ValueError("the budgets of its rounds must be epochs, or steps")
-            tables = {name: _table(found[name], _NEEDED[name], _MAY_BE_INFINITE[name]) for name in _NEEDED}
+            tables = {name: _table(found[name], _NEEDED[name]) for name in _NEEDED}
             rounds = [Round(**fields) for fields in found["rounds"]]
             return cls(path, found["name"], found["metric"], found["factor"], rounds, **tables)
         except FileNotFoundError:
@@ -179,7 +179,7 @@ def _check(cls: type, found: Mapping[str, Any]) -> None:
         raise ValueError(fault)
 
 
-def _table(rows: list[Mapping[str, Any]], needed: tuple[str, ...], infinite: tuple[str, ...]) -> pd.DataFrame:
+def _table(rows: list[Mapping[str, Any]], needed: tuple[str, ...]) -> pd.DataFrame:
     for name in (name for row in rows for name in needed if name not in row):
         raise ValueError(f"a row has no {name!r}")
     for value in (value for row in rows for value in row.values()):
@@ -191,4 +191,4 @@ def _table(rows: list[Mapping[str, Any]], needed: tuple[str, ...], infinite: tup
     for name in table.columns:
         if table[name].isna().all():
             table[name] = table[name].astype(np.float64)
-    return table.assign(**{name: table[name].fillna(np.inf) for name in infinite})
+    return table.assign(**{name: table[name].fillna(np.inf) for name in _MAY_BE_INFINITE})

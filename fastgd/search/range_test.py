@@ -15,7 +15,7 @@ from fastgd.runs.reporting.reports import OnEvent
 from fastgd.runs.runner import run
 from fastgd.search.candidates import Candidate, candidates_of, check_ended, check_metric, study_with, with_losses_only
 from fastgd.search.rate_grid import range_fault
-from fastgd.search.rate_sweeps import RateSweep, sweeps_of
+from fastgd.search.rate_sweeps import RATES, RateSweep, sweeps_of
 from fastgd.study.config import Schedule, Study
 from fastgd.study.fields import ALWAYS_RECORDED
 
@@ -114,16 +114,10 @@ def _sweeping(study: Study, tested: list[Candidate], low: float, high: float, st
     # checkpoints at equal ratios, and so many that the last ones, where most happens, are close together
     every = {"log": max(2, math.ceil(math.log(steps) * min(steps, RESOLUTION)))} if steps > 1 else "epoch"
     lean = with_losses_only(study)
-    return study_with(
-        lean,
-        blocks,
-        name=f"{study.name}-{FOLDER}",
-        epochs=None,
-        steps=steps,
-        schedule=[growing],
-        record=lean.record.model_copy(update={"every": every, "metrics": list(ALWAYS_RECORDED)}),
-        stop=lean.stop.model_copy(update={"patience": None}),
-    )
+    record = lean.record.model_copy(update={"every": every, "metrics": list(ALWAYS_RECORDED)})
+    stop = lean.stop.model_copy(update={"patience": None})
+    changes = {"epochs": None, "steps": steps, "schedule": [growing], "record": record, "stop": stop}
+    return study_with(lean, blocks, name=f"{study.name}-{FOLDER}", **changes)
 
 
 def _answers(results: Results, sweeps: list[RateSweep]) -> pd.DataFrame:
@@ -131,8 +125,7 @@ def _answers(results: Results, sweeps: list[RateSweep]) -> pd.DataFrame:
     table = pd.DataFrame([sweep.configuration for sweep in sweeps])
     hyper = [name for name in results.hyper if (table.groupby("optimizer")[name].nunique() > 1).any()]
     about = [name for name in results.identity if name not in (*results.hyper, *_OF_PROBLEM)]
-    rates = ("suggestion", "steepest", "least", "blow_up")
-    found = {name: [getattr(sweep, name) for sweep in sweeps] for name in rates}
+    found = {name: [getattr(sweep, name) for sweep in sweeps] for name in RATES}
     return table[[*about, *hyper]].assign(**found)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -97,7 +97,7 @@ def tune(
     path = Path("results", f"{study.name}-tune") if out is None else expanded(out)
     whole = _budget(study)
     given = {key: value for key, value in (("epochs", epochs), ("steps", steps)) if value is not None}
-    part = given or _part(whole)
+    part = given or {key: max(1, math.ceil(value / SHARE)) for key, value in whole.items()}
     with reported(on_event, progress) as emit:
         options = {"data": data, "threads": threads, "progress": False, "on_event": emit}
         search = _Search(study, path, candidates, grids, by, options)
@@ -119,10 +119,6 @@ def _budget(study: Study) -> Budget:
     return {"epochs": study.epochs} if study.epochs is not None else {"steps": study.steps or 0}
 
 
-def _part(budget: Budget) -> Budget:
-    return {key: max(1, math.ceil(value / SHARE)) for key, value in budget.items()}
-
-
 @dataclass(frozen=True)
 class _Point:
     """A rate that was tried in a round, with the loss of the best combination of the other hyper-parameters."""
@@ -136,12 +132,13 @@ class _Point:
     trials: int
 
 
+@dataclass
 class _Case:
     """A candidate on one problem with one batch size, and the rates that were tried for it."""
 
-    def __init__(self, candidate: int, cell: Mapping[str, Any]) -> None:
-        self.candidate, self.cell = candidate, cell
-        self.points: list[_Point] = []
+    candidate: int
+    cell: Mapping[str, Any]
+    points: list[_Point] = field(default_factory=list)
 
     def tried(self, full: bool) -> dict[float, float]:
         """Return the loss at each rate that was tried, after the whole budget or after a part of it."""
@@ -163,22 +160,18 @@ class _Case:
         return outside | (excess(whole, start) if whole else {})
 
 
+@dataclass
 class _Search:
     """The rounds of a search, one after another."""
 
-    def __init__(
-        self,
-        study: Study,
-        path: Path,
-        candidates: list[Candidate],
-        grids: Mapping[int, RateGrid],
-        by: str | None,
-        options: Mapping[str, Any],
-    ) -> None:
-        self.study, self.path, self.candidates, self.grids = study, path, candidates, grids
-        self.by, self.options = by, options
-        self.cases: dict[tuple[Any, ...], _Case] = {}
-        self.rounds: list[Round] = []
+    study: Study
+    path: Path
+    candidates: list[Candidate]
+    grids: Mapping[int, RateGrid]
+    by: str | None
+    options: Mapping[str, Any]
+    cases: dict[tuple[Any, ...], _Case] = field(default_factory=dict)
+    rounds: list[Round] = field(default_factory=list)
 
     def until_bracketed(self, budget: Budget, rates: dict[int, list[float]], full: bool = False) -> None:
         """Run rounds of one budget until no optimizer has rates to try."""

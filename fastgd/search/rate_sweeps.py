@@ -19,6 +19,7 @@ POINTS = 400  # of the common grid of rates
 # fast.ai's rule. It lies in the flat range that `fastgd tune` finds for every optimizer of studies/first, flights and
 # ill_conditioned.
 SUGGESTED = 0.1
+RATES = ("suggestion", "steepest", "least", "blow_up")  # those that stand out in a sweep
 DECADES = 30  # from this ratio of losses on, they are averaged as logarithms, as plots show them
 WIDTH = 0.1  # the standard deviation of the smoothing, in decades of the rate
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, PlainValidator, model_serializer
+from pydantic import AfterValidator, model_serializer
 
 from fastgd.optimizers import Optimizer, find
 from fastgd.optimizers.estimators import ESTIMATORS
 from fastgd.optimizers.options import TABLES
 from fastgd.schedules import SCHEDULES, Horizon, Part, ScheduleRecord, Unit, describe, numbers, parts_of
 from fastgd.study.fields import Block, Count, Own, Several, Written, described
-from fastgd.study.sub_tables import Around, Search, Searches, around_of, flattened, lists_of, read_block, several
-from fastgd.study.values import brief, choice, combined, failure, named
+from fastgd.study.sub_tables import Around, Search, Searches, around_of, fields_of, flattened, read_block, several_of
+from fastgd.study.values import brief, combined, failure, named
+
+Table: TypeAlias = Mapping[str, Any]
 
 
 class Piece(Block):
@@ -159,25 +160,18 @@ def _keys(record: ScheduleRecord) -> dict[str, Any]:
     """Return the fields of a schedule's own keys, each with the values that it may take."""
     fields: dict[str, Any] = {}
     for key, default in record.params.items():
-        kind = record.annotations[key]
-        if key in record.choices:
-            kind = Annotated[Any, PlainValidator(partial(choice, valid=record.choices[key]))]
-        values: Any = several[kind]
-        if key in record.lists:
-            values = lists_of(kind)
+        values = several_of(record.annotations[key], record.choices.get(key, ()))
         if key in record.required:
             fields[key] = (values, ...)
         else:
             fields[key] = (values | None, None if default is None else [default])
-    fields["length"] = (several[Count], ...) if record.timed else (several[Count] | None, None)
+    fields["length"] = (several_of(Count), ...) if record.timed else (several_of(Count) | None, None)
     fields["then"] = (Pieces | None, None)
     return fields
 
 
-def _variants(block: Any, what: Callable[[ScheduleRecord], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _variants(block: Table, what: Callable[[ScheduleRecord], dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the fields of each schedule that a table makes; `what` returns fields besides its own and the chain's."""
-    if not isinstance(block, Mapping):
-        raise failure("must be a table", found=block)
     record = named(SCHEDULES.find, block.get("name"))
     read = read_block(block, "schedule", {"name": (str, ...), **what(record), **_keys(record)})
     given = [key for key in record.one_of if read[key] is not None]
@@ -197,11 +191,11 @@ def _variants(block: Any, what: Callable[[ScheduleRecord], dict[str, Any]]) -> I
         yield {**read, **chosen, "params": params}
 
 
-def _pieces(block: Any) -> list[Piece]:
+def _pieces(block: Table) -> list[Piece]:
     return [Piece(**fields) for fields in _variants(block, lambda _: {})]
 
 
-def _schedules(block: Any) -> list[Schedule]:
+def _schedules(block: Table) -> list[Schedule]:
     def head(record: ScheduleRecord) -> dict[str, Any]:
         return {
             "of": (str, record.of),
@@ -220,9 +214,7 @@ Schedules = Annotated[list[Schedule], flattened(_schedules)]
 RESERVED_KEYS = ("name", "schedule", "estimator", "line_search", *TABLES)
 
 
-def _optimizers(block: Any) -> list[OptimizerBlock]:
-    if not isinstance(block, Mapping):
-        raise failure("must be a table", found=block)
+def _optimizers(block: Table) -> list[OptimizerBlock]:
     record = named(find, block.get("name"))
     if record.baseline:
         return [_baseline(record, block)]
@@ -230,14 +222,11 @@ def _optimizers(block: Any) -> list[OptimizerBlock]:
         raise failure(
             f": the optimizer's {taken[0]!r} has the name of a key that every optimizer has; rename it", "name"
         )
-    fields: dict[str, Any] = {"name": (str, ...)}
-    for key, default in record.hyper.items():
-        if key == "lr" and "line_search" in block:
-            default = 1.0
-        fields[key] = (several[record.annotations[key]], ... if default is None else [float(default)])
-    for key, valid in record.options.items():
-        item = Annotated[Any, PlainValidator(partial(choice, valid=valid))]
-        fields[key] = (several[item], [valid[0]])
+    defaults = {key: value if value is None else float(value) for key, value in record.hyper.items()}
+    if "lr" in defaults and "line_search" in block:
+        defaults["lr"] = 1.0
+    fields: dict[str, Any] = {"name": (str, ...), **fields_of(defaults, record.annotations)}
+    fields |= {key: (several_of(str, valid), [valid[0]]) for key, valid in record.options.items()}
     alternatives = {table: (around_of(table) | None, None) for table in TABLES}
     alternatives |= {"line_search": (Searches | None, None), "schedule": (Schedules | None, None)}
     read = read_block(block, "optimizer", {**fields, "estimator": (Estimators, ["none"]), **alternatives})
@@ -253,9 +242,9 @@ def _optimizers(block: Any) -> list[OptimizerBlock]:
     ]
 
 
-def _baseline(record: Optimizer, block: Mapping[str, Any]) -> OptimizerBlock:
+def _baseline(record: Optimizer, block: Table) -> OptimizerBlock:
     """Read the table of a baseline, which has only its numbers as keys; on landscapes they may be left out."""
-    fields = {key: (several[record.annotations[key]] | None, None) for key in record.hyper}
+    fields = {key: (several_of(record.annotations[key]) | None, None) for key in record.hyper}
     read = read_block(block, "optimizer", {"name": (str, ...), **fields})
     given = {key: read[key] for key in record.hyper if read[key] is not None}
     if missing := [key for key in record.hyper if given and key not in given]:

@@ -7,13 +7,13 @@ from math import prod
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_serializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_serializer, model_validator
 
 from fastgd.common.errors import InputError
 from fastgd.problems import Landscape, find_landscape
 from fastgd.study.fields import Block, File, NonNegative, Own, Positive, Seed, Written, described
 from fastgd.study.sub_tables import read_block
-from fastgd.study.values import as_list, brief, failure, is_number
+from fastgd.study.values import Each, failure, is_number
 
 DIMENSION = 2  # of landscapes that have any number of coordinates
 SAMPLES = 64  # points of the domain that decide a landscape's own scale
@@ -22,9 +22,7 @@ NARROWEST, WIDEST = 1e-150, 1e150  # domains: the squares of their sizes must no
 MOST_STARTS = 1 << 26  # of a problem
 MOST_MINIMA = 1_000  # that a study may give; the function is evaluated around each of them
 AROUND = (1e-3, 1e-4, 1e-5)  # of the domain's size: distances from a minimum at which no value may be lower
-Numbers = Annotated[
-    list[float], BeforeValidator(as_list), PlainSerializer(brief), Written("a number, or one for each coordinate")
-]
+Numbers = Annotated[Each[float], Written("a number, or one for each coordinate")]
 
 
 def _pairs(value: Any) -> Any:
@@ -129,9 +127,7 @@ def read_landscape(block: Mapping[str, Any]) -> LandscapeProblem:
     common: dict[str, Any] = {key: (field.annotation, field) for key, field in fields if key != "params"}
     least, most = record.dimension
     common["dimension"] = (Annotated[int, Field(ge=least, le=most)], min(max(least, DIMENSION), most))
-    own: dict[str, Any] = {}
-    for key, default in record.parameters.items():
-        own[key] = (Any, default)
+    own = {key: (Any, default) for key, default in record.parameters.items()}
     read = read_block(block, "problem", {**common, **own})
     params = {key: _listed(read.pop(key)) for key in own}
     try:
@@ -219,12 +215,7 @@ def _around(problem: LandscapeProblem, point: np.ndarray[Any, Any]) -> tuple[np.
 KINDS = ("points", "grid", "uniform", "normal", "sobol", "path")
 ONLY_KIND = "no other kind of starts"
 OF_BOX = "`grid`, `uniform`, `sobol`"
-GridPoints = Annotated[
-    list[Annotated[int, Field(ge=2)]],
-    BeforeValidator(as_list),
-    PlainSerializer(brief),
-    Written("a whole number from 2, or one for each coordinate"),
-]
+GridPoints = Annotated[Each[Annotated[int, Field(ge=2)]], Written("a whole number from 2, or one for each coordinate")]
 
 
 Drawn = Annotated[int, Field(ge=1, le=MOST_STARTS)]
@@ -283,16 +274,16 @@ def start_count(starts: Starts | None, problem: LandscapeProblem) -> int:
     return len(starts.points or ()) or starts.uniform or starts.normal or starts.sobol or 1
 
 
-Trajectories = Annotated[
-    Any,
-    AfterValidator(lambda value: _trajectories(value)),
-    Written('`"auto"`, `"all"`, a whole number from 0, or a list of starts\' numbers from 0'),
-]
-
-
 def _trajectories(value: Any) -> Any:
     if value in ("auto", "all") or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
     if isinstance(value, list) and value and all(isinstance(item, int) and item >= 0 for item in value):
         return sorted(set(value))
     raise failure("must be 'auto', 'all', a number of starts, or a list of starts' numbers from 0", found=value)
+
+
+Trajectories = Annotated[
+    Any,
+    AfterValidator(_trajectories),
+    Written('`"auto"`, `"all"`, a whole number from 0, or a list of starts\' numbers from 0'),
+]

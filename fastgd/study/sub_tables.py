@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, TypeAdapter, create_model, model_serializer
 
@@ -13,7 +13,7 @@ from fastgd.common.errors import InputError
 from fastgd.optimizers.line_search import LINE_SEARCHES
 from fastgd.optimizers.options import kind_of, kinds
 from fastgd.study.fields import Block, Several
-from fastgd.study.values import as_list, brief, combined, distinct, failure, named, tables
+from fastgd.study.values import as_list, brief, choice, combined, distinct, failure, named, tables
 
 several: Any = Several  # untyped, since its argument is only known at run time
 list_of: Any = list
@@ -81,9 +81,15 @@ def read_block(block: Mapping[str, Any], what: str, fields: dict[str, Any]) -> d
     return dict(model.model_validate(dict(block)))
 
 
-def flattened(read: Callable[[Any], list[Any]]) -> BeforeValidator:
+def flattened(read: Callable[[Mapping[str, Any]], list[Any]]) -> BeforeValidator:
     """Read a table or a list of tables, each of which may make several blocks."""
-    adapter: TypeAdapter[list[list[Any]]] = TypeAdapter(list[Annotated[Any, PlainValidator(read)]])
+
+    def read_table(block: Any) -> list[Any]:
+        if not isinstance(block, Mapping):
+            raise failure("must be a table", found=block)
+        return read(block)
+
+    adapter: TypeAdapter[list[list[Any]]] = TypeAdapter(list[Annotated[Any, PlainValidator(read_table)]])
     return BeforeValidator(lambda value: list(itertools.chain(*adapter.validate_python(tables(value)))))
 
 
@@ -94,39 +100,34 @@ def lists(value: Any) -> list[tuple[Any, ...]]:
     return [tuple(as_list(item)) for item in several_lists]
 
 
-def lists_of(kind: Any) -> Any:
-    """Return the type of several lists of numbers, none of which has a number twice."""
+def several_of(kind: Any, valid: tuple[Any, ...] = ()) -> Any:
+    """Return the type of one value of a kind, or several: one of `valid`, or a list, which has no number twice."""
+    if valid:
+        return several[Annotated[Any, PlainValidator(partial(choice, valid=valid))]]
+    if get_origin(kind) is not tuple:
+        return several[kind]
     own = Annotated[kind, AfterValidator(distinct)]
     return Annotated[list_of[own], BeforeValidator(lists), AfterValidator(distinct)]
 
 
-def _around(table: str, block: Any) -> list[Around]:
-    if not isinstance(block, Mapping):
-        raise failure("must be a table", found=block)
+def fields_of(defaults: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a rule's keys; one without a default must be given."""
+    return {key: (several_of(kinds[key]), ... if value is None else [value]) for key, value in defaults.items()}
+
+
+def _around(table: str, block: Mapping[str, Any]) -> list[Around]:
     try:
         kind = kind_of(table, block)
     except InputError as error:
         raise failure(f": {error}") from None
     record = kinds(table)[kind]
-    fields: dict[str, Any] = {"kind": (str | None, None)}
-    for key, default in record.hyper.items():
-        fields[key] = (several[record.annotations[key]], ... if default is None else [default])
-    read = read_block(block, table, fields)
+    read = read_block(block, table, {"kind": (str | None, None), **fields_of(record.hyper, record.annotations)})
     return [Around(table=table, kind=kind, numbers={key: read[key] for key in record.hyper})]
 
 
-def _searches(block: Any) -> list[Search]:
-    if not isinstance(block, Mapping):
-        raise failure("must be a table", found=block)
+def _searches(block: Mapping[str, Any]) -> list[Search]:
     record = named(LINE_SEARCHES.find, block.get("kind"), "kind")
-    fields: dict[str, Any] = {"kind": (str, ...)}
-    for key, default in record.fields.items():
-        kind = record.annotations[key]
-        values = several[kind]
-        if isinstance(default, tuple) or default is None:
-            values = lists_of(kind)
-        fields[key] = (values, ... if default is None else [default])
-    read = read_block(block, "line_search", fields)
+    read = read_block(block, "line_search", {"kind": (str, ...), **fields_of(record.fields, record.annotations)})
     axes = [read[key] for key in record.fields]
     return [Search(kind=record.name, values=dict(zip(record.fields, values, strict=True))) for values in combined(axes)]
 

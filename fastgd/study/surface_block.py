@@ -4,10 +4,10 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, model_validator
+from pydantic import Field, PlainValidator, model_validator
 
 from fastgd.study.fields import Block, Written, described
-from fastgd.study.values import as_list, brief, failure, is_point
+from fastgd.study.values import Each, failure, is_point
 
 Array = npt.NDArray[Any]
 MOST_POINTS = 1 << 26  # of a surface
@@ -21,20 +21,13 @@ def _at(value: Any) -> Any:
     raise failure("must be 'zeros' or a list of numbers, one for each parameter", found=value)
 
 
-Pair = Annotated[
-    list[float], BeforeValidator(as_list), PlainSerializer(brief), Written("a number, or one for each axis")
-]
+Pair = Annotated[Each[float], Written("a number, or one for each axis")]
 Axes = Annotated[
     list[Annotated[int, Field(ge=0)]],
     Field(min_length=1, max_length=2),
     Written("a list of one or two whole numbers from 0"),
 ]
-Points = Annotated[
-    list[Annotated[int, Field(ge=2)]],
-    BeforeValidator(as_list),
-    PlainSerializer(brief),
-    Written("a whole number from 2, or one for each axis"),
-]
+Points = Annotated[Each[Annotated[int, Field(ge=2)]], Written("a whole number from 2, or one for each axis")]
 
 
 class SurfaceBlock(Block):

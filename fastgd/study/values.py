@@ -4,10 +4,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import product
 from math import inf, prod
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, PlainSerializer, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from fastgd.common.errors import InputError, nearest
@@ -117,6 +117,9 @@ def combined(axes: Iterable[Collection[T]]) -> Iterator[tuple[T, ...]]:
 def brief(values: list[Any]) -> Any:
     """Return a list of one as its value: the inverse of `as_list`."""
     return values[0] if len(values) == 1 else values
+
+
+Each = Annotated[list[T], BeforeValidator(as_list), PlainSerializer(brief)]  # one value, or one for each of something
 
 
 def plain(value: Any) -> Any:

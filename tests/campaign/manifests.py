@@ -19,8 +19,7 @@ import fastgd
 from campaign.attack import STALL, Attack, Found
 from campaign.kept import fault, keep
 from campaign.malformed_studies import WEIRD, _at, _damage, _places
-from fastgd.cli import rate_searches, runs
-from fastgd.cli.choices import At
+from fastgd.cli import pictures, runs
 from fastgd.search.found_rates import FoundRates
 from fastgd.store.seal import seal
 
@@ -119,20 +118,13 @@ def unseal(path: Path, **changes: Any) -> None:
 def _draw(folder: Path, kind: str) -> None:
     if kind == "tune":
         FoundRates.load(folder)
-    draw = rate_searches.plot if kind == "tune" else _plot
-    draw(folder, kind, folder / "picture.svg")
-
-
-def _plot(folder: Path, kind: str, picture: Path) -> None:
-    from fastgd.cli import rankings
-
-    rankings.plot(folder, kind, picture)
+    pictures.plot(folder, kind, folder / "picture.svg", [])
 
 
 def _best(folder: Path) -> None:
     from fastgd.cli import rankings
 
-    rankings.best(folder, None, At.final, None, as_json=False)
+    rankings.best(folder, None, "final", None, as_json=False)
     rankings.summary(fastgd.load(folder))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgd.common.errors import InputError, nearest
+from fastgd.common.numbers import number_of
 from fastgd.datasets import frames
 from fastgd.datasets.arrays import build
 from fastgd.datasets.readers.csv_keys import WHITESPACE, Csv
@@ -96,7 +97,7 @@ def _check_start(file: Path, keys: Reading, has_target: bool) -> tuple[list[str]
         # pandas itself counts the fields of rows unless columns are chosen
         all_rows = options.usecols is not None or options.thousands is not None
         for number, fields in chain([(line, first)], records if all_rows else ()):
-            if _longer(fields, width):
+            if any(field.strip() for field in fields[width:]):  # lines may end with separators
                 raise _too_many(file, options)
             if options.thousands is not None:
                 _check_groups([fields[j] for j in places if j < len(fields)], options, f"{file}: line {number}")
@@ -184,14 +185,8 @@ def _are_data(columns: list[str], keys: Reading) -> bool:
 
 def is_numeric(name: str) -> bool:
     """Whether a name is a finite number, and so is likely to be data."""
-    try:
-        return isfinite(float(name))
-    except ValueError:
-        return False
-
-
-def _longer(fields: list[str], columns: int) -> bool:
-    return any(field.strip() for field in fields[columns:])  # lines may end with separators
+    value = number_of(name)
+    return value is not None and isfinite(value)
 
 
 def _too_many(file: Path, options: Csv) -> InputError:

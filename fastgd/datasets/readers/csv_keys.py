@@ -37,12 +37,15 @@ def _all(valid: Check) -> Check:
     return lambda values: isinstance(values, list) and bool(values) and all(map(valid, values))
 
 
-def _are_marks(value: Any) -> bool:
-    return _is_mark(value) or _all(_is_mark)(value)
+def _any(*valid: Check) -> Check:
+    return lambda value: any(check(value) for check in valid)
+
+
+_are_names, _are_places, _are_marks = _all(_is_text), _all(_is_place), _any(_is_mark, _all(_is_mark))
 
 
 def _are_marks_by_column(value: Any) -> bool:
-    return _are_marks(value) or (isinstance(value, dict) and all(map(_are_marks, value.values())))
+    return isinstance(value, dict) and all(map(_are_marks, value.values()))
 
 
 def _header(value: Any) -> Any:
@@ -57,17 +60,16 @@ def _header(value: Any) -> Any:
 Text = Annotated[str, _must_be("a text of at least one character", _is_text)]
 Character = Annotated[str, _must_be("one character", lambda value: _is_text(value) and len(value) == 1)]
 Header = Annotated[int | Literal[False, "infer"], PlainValidator(_header)]
-Names = Annotated[list[str], _must_be("a list of names", _all(_is_text))]
+Names = Annotated[list[str], _must_be("a list of names", _are_names)]
 Columns = Annotated[
-    list[str] | list[int],
-    _must_be("a list of names, or of places from 0", lambda value: _all(_is_text)(value) or _all(_is_place)(value)),
+    list[str] | list[int], _must_be("a list of names, or of places from 0", _any(_are_names, _are_places))
 ]
 Lines = Annotated[
-    int | list[int],
-    _must_be("a number of lines, or a list of lines from 0", lambda value: _is_place(value) or _all(_is_place)(value)),
+    int | list[int], _must_be("a number of lines, or a list of lines from 0", _any(_is_place, _are_places))
 ]
 Marks = Annotated[
-    Any, _must_be("a text, a number, a list of these, or a table of them by column", _are_marks_by_column)
+    Any,
+    _must_be("a text, a number, a list of these, or a table of them by column", _any(_are_marks, _are_marks_by_column)),
 ]
 
 

@@ -46,12 +46,8 @@ def _opened(file: Path, target: str | None) -> tuple[Any, dict[str, Any], tuple[
     base = str(file if file.is_dir() else file.parent)
     # files are listed one by one: folders around a single file must not become columns
     folders = pa.schema({name: _type_of(values) for name, values in partitions.items()})
-    whole: Any = ds.dataset(
-        [str(part) for part in files],
-        format="parquet",
-        partitioning=ds.partitioning(folders, flavor="hive"),
-        partition_base_dir=base,
-    )
+    hive = ds.partitioning(folders, flavor="hive")
+    whole: Any = ds.dataset(list(map(str, files)), format="parquet", partitioning=hive, partition_base_dir=base)
     index = frames.stored_index(schema)
     kept = {*schema.names, *partitions}.difference(index)
     types = {field.name: field.type for field in whole.schema if field.name in kept}

@@ -10,7 +10,7 @@ from fastgd.datasets import frames
 from fastgd.datasets.arrays import build
 from fastgd.datasets.readers import csv, parquet
 from fastgd.datasets.readers.csv_keys import Csv
-from fastgd.datasets.readers.reading import Reading, check_array, check_file, reading
+from fastgd.datasets.readers.reading import Reading, check_array, reading
 from fastgd.datasets.record import Dataset
 
 POINT_SUFFIXES = (".csv", ".parquet", ".npy")
@@ -28,7 +28,6 @@ def load_points(file: Path) -> NDArray[np.float64]:
         Naming the file, and where there is one the row and column.
     """
     with reading(file):
-        check_file(file)
         match file.suffix.lower():
             case ".csv":
                 points = _of_csv(file)

@@ -25,13 +25,7 @@ ZeroBased = bool | Literal["auto"]
 Format = Literal["svm", "csv", "parquet", "npz"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-EXTENSIONS: dict[str, Format] = {
-    ".svm": "svm",
-    ".libsvm": "svm",
-    ".csv": "csv",
-    ".parquet": "parquet",
-    ".npz": "npz",
-}
+EXTENSIONS: dict[str, Format] = {".svm": "svm", ".libsvm": "svm", ".csv": "csv", ".parquet": "parquet", ".npz": "npz"}
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip", ".zst": "zstd"}
 STARTS = {b"\x1f\x8b": ".gz", b"BZh91AY": ".bz2", b"\xfd7zXZ\0": ".xz", b"PK\3\4": ".zip", b"(\xb5/\xfd": ".zst"}
 TEXTS = ("svm", "csv")  # what may be compressed as a whole
@@ -46,7 +40,7 @@ UNSUSPECTED = 1 << 30  # bytes that may be unpacked whatever the ratio
 
 
 class Reading(NamedTuple):
-    """How a file is read: the keys of `load_file`."""
+    """How a file is read: the keys of its problem."""
 
     target: str | None
     zero_based: ZeroBased
@@ -69,6 +63,8 @@ def format_of(path: str | Path, stated: Format | None = None) -> Format | None:
 def reading(file: Path) -> Iterator[None]:
     """Turn what libraries raise over a missing or corrupt file into InputError."""
     try:
+        if file.exists() and not (file.is_file() or file.is_dir()):  # it may never end, and cannot be read twice
+            raise InputError(f"{file}: is a pipe or a device; data are read from files")
         yield
     except InputError:
         raise
@@ -132,12 +128,6 @@ class _Unpacked(io.RawIOBase):
                 "if these are data, unpack it first"
             )
         return len(found)
-
-
-def check_file(file: Path) -> None:
-    """Refuse pipes and devices: they may never end, and cannot be read twice."""
-    if file.exists() and not (file.is_file() or file.is_dir()):
-        raise InputError(f"{file}: is a pipe or a device; data are read from files")
 
 
 def check_array(file: Path, name: str, stream: IO[bytes], size: int | None = None) -> None:

@@ -137,11 +137,8 @@ def _gaussian(spec: Synthetic, shape: np.random.Generator, rows: np.random.Gener
 def _sparse(
     spec: Synthetic, nonzeros: int, shape: np.random.Generator, rows: np.random.Generator
 ) -> tuple[CSR, Floats]:
-    check_memory(
-        12 * spec.n * nonzeros + 32 * spec.d,
-        f"{spec.name}: {spec.n:,} rows x {nonzeros:,} non-zeros of {spec.d:,} columns",
-        "sparse float64",
-    )
+    what = f"{spec.name}: {spec.n:,} rows x {nonzeros:,} non-zeros of {spec.d:,} columns"
+    check_memory(12 * spec.n * nonzeros + 32 * spec.d, what, "sparse float64")
     X = zipf.rows(spec.n, spec.d, nonzeros, spec.exponent, rows)
     return X, zipf.margins(X, shape.standard_normal(spec.d))
 

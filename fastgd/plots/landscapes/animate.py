@@ -1,28 +1,22 @@
 """The film of a landscape: optimizers that move over the contour map, beside their losses."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from fastgd.analysis import Results
+from fastgd.plots.film import Film
 from fastgd.plots.landscapes.contour import names, walks_on_maps
 from fastgd.plots.landscapes.map import END, START, draw_map, mark_minima, proportion
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
-from fastgd.plots.limits import FAR, drawable, frame_of, limits
+from fastgd.plots.limits import FAR, Array, drawable, frame_of, limits
 from fastgd.plots.pages import note
 from fastgd.plots.readings import label, methods
 from fastgd.plots.style import Look, dress, halo, key, style
 from fastgd.store.surface_files import Surface
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-
-    from fastgd.plots.film import Film
-
-Array = NDArray[np.float64]
 
 FRAMES = 110
 _LONG = 200  # with more steps than these, their axis is logarithmic
@@ -35,7 +29,7 @@ def animate(
     problem: str | None = None,
     zoom: bool = False,
     frames: int = FRAMES,
-) -> "Film":
+) -> Film:
     """Make a film of optimizers that move over the contour map of a landscape, beside their losses.
 
     Frames are at equal ratios of the steps: each early step has a frame, later ones are farther and farther apart.
@@ -60,8 +54,6 @@ def animate(
     InputError
         The study is none on landscapes, no trajectory was recorded, or the landscape has one coordinate.
     """
-    from fastgd.plots.film import Film
-
     maps = walks_on_maps(results, "animate", trials, starts, problem, zoom, single=False)
     surface, walks = maps[0]
     chosen = looks_of(methods(results), walks)
@@ -95,14 +87,14 @@ def _steps(last: int, frames: int) -> NDArray[np.int64]:
 class _Mover:
     """A line up to a step, and the point at its end."""
 
-    def __init__(self, axes: "Axes", points: Array, look: Look, width: float, rim: bool) -> None:
+    def __init__(self, axes: Axes, points: Array, look: Look, width: float, rim: bool) -> None:
         effects = halo(width + 1.4, 0.85) if rim else []
         (self.line,) = axes.plot([], [], color=look.color, linewidth=width, path_effects=effects, zorder=3)
         (self.point,) = axes.plot([], [], **look.line(7.5) | END, zorder=8)
         self.points = points
 
     @property
-    def artists(self) -> "list[Artist]":
+    def artists(self) -> list[Artist]:
         return [self.line, self.point]
 
     def go(self, step: int) -> None:
@@ -112,7 +104,7 @@ class _Mover:
         self.point.set_data(*seen[-1:].T)
 
 
-def _map(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
+def _map(axes: Axes, surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
     draw_map(axes, surface)
     mark_minima(axes, surface)
     if proportion(surface) is not None:
@@ -122,7 +114,7 @@ def _map(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[
     return [_Mover(axes, walk.path, chosen[walk.trial_id], 1.5, rim=True) for walk in walks]
 
 
-def _losses(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
+def _losses(axes: Axes, surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[_Mover]:
     """Prepare the axes of the losses; they are logarithmic above the lowest value, where that is known."""
     low = surface.info.values[0] if surface.info.values else None
     seen = np.concatenate([walk.loss for walk in walks])

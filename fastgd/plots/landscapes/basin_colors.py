@@ -1,14 +1,11 @@
 """The colours of basins: a hue for each minimum, darker with more steps, and greys for starts that reach none."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.colors import Colormap, Normalize, to_rgb
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from matplotlib.colors import Colormap, Normalize
+from fastgd.plots.limits import Array
 
-Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
@@ -26,10 +23,14 @@ _DARKEST = 0.3  # brightness of the darkest shade of a hue
 _LEVELS = 64  # shades of a hue
 
 
+def code_of(status: str) -> int:
+    """Return the code of a start that does not end at a minimum, by its status."""
+    codes = {"converged": ELSEWHERE, "trapped": ELSEWHERE, "cycling": CYCLING, "diverged": DIVERGED}
+    return codes.get(status, COMPLETED)
+
+
 def hues(minima: Array) -> Array:
     """Return the colours (k, 3) of minima (k, 2), lowest first: neighbours differ, and none looks like the lowest."""
-    from matplotlib.colors import to_rgb
-
     colors = np.array([to_rgb(name) for name in HUES])
     if len(minima) <= len(HUES):
         return colors[: len(minima)]
@@ -42,13 +43,13 @@ def hues(minima: Array) -> Array:
     return colors[chosen]
 
 
-def by_minimum(codes: Codes, steps: Array, colors: Array, norm: "Normalize") -> Bytes:
+def by_minimum(codes: Codes, steps: Array, colors: Array, norm: Normalize) -> Bytes:
     """Return the colours (..., 4) of starts: the hue of the minimum, darker with more steps."""
     light = 1.0 - (1.0 - _DARKEST) * np.linspace(0.0, 1.0, _LEVELS)
     return _table(colors[:, None, :] * light[None, :, None])[codes, _level(steps, norm)]
 
 
-def by_steps(codes: Codes, steps: Array, colors: "Colormap", norm: "Normalize") -> Bytes:
+def by_steps(codes: Codes, steps: Array, colors: Colormap, norm: Normalize) -> Bytes:
     """Return the colours (..., 4) of starts by their steps; starts without any are coloured as in `by_minimum`."""
     came = np.where(np.isfinite(steps), 0, np.where(codes >= 0, ELSEWHERE, codes))
     return _table(colors(np.linspace(0.0, 1.0, _LEVELS))[None, :, :3])[came, _level(steps, norm)]
@@ -59,8 +60,6 @@ def _table(colors: Array) -> Bytes:
 
     Diverged starts are transparent, so that the hatch of the axes shows there.
     """
-    from matplotlib.colors import to_rgb
-
     others = np.array([to_rgb(OTHERS[code][1]) for code in sorted(OTHERS)])
     whole = np.concatenate([colors, np.repeat(others[:, None, :], _LEVELS, axis=1)])
     alpha = np.ones((*whole.shape[:2], 1))
@@ -69,7 +68,7 @@ def _table(colors: Array) -> Bytes:
     return found
 
 
-def _level(steps: Array, norm: "Normalize") -> Codes:
+def _level(steps: Array, norm: Normalize) -> Codes:
     place = np.nan_to_num(np.ma.filled(norm(steps), 0.0), nan=0.0)
     level: Codes = np.rint((_LEVELS - 1) * np.clip(place, 0.0, 1.0)).astype(np.int64)
     return level

@@ -2,43 +2,32 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.numbers import number
 from fastgd.plots.configurations import check_landscapes, chosen_of, surfaces_of
-from fastgd.plots.landscapes.basin_colors import (
-    COMPLETED,
-    CYCLING,
-    DIVERGED,
-    ELSEWHERE,
-    OTHERS,
-    Codes,
-    by_minimum,
-    by_steps,
-    hues,
-)
+from fastgd.plots.landscapes.basin_colors import DIVERGED, OTHERS, Codes, by_minimum, by_steps, code_of, hues
 from fastgd.plots.landscapes.map import coordinate, fit, map_handles, mark_minima, projected_minima, proportion
+from fastgd.plots.limits import Array
 from fastgd.plots.pages import TALLEST, note, only, page_of
-from fastgd.plots.studies.heatmap import LOST, beyond
+from fastgd.plots.studies.heatmap import LOST
 from fastgd.plots.studies.phase import shades, step_bar
-from fastgd.plots.style import dress_map, figure_of, head, key, looks, name_axes, panels, shape, stacked, style
+from fastgd.plots.style import Look, dress_map, figure_of, head, key, looks, name_axes, panels, shape, stacked, style
 from fastgd.store.surface_files import Surface
 
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
-
-Array = NDArray[np.float64]
 COLORS = ("minimum", "steps")
 
 _PANELS = 12  # the most panels of a page
@@ -46,7 +35,6 @@ _FEWEST = 16  # the fewest starts that make a picture
 _DOTS = 5000  # up to so many starts off a grid are dots; of more, each pixel shows the nearest start
 _PIXELS = 500
 _DARK = "#3b5568"
-_STATUS = {"converged": ELSEWHERE, "trapped": ELSEWHERE, "cycling": CYCLING, "diverged": DIVERGED}
 
 
 @dataclass(frozen=True)
@@ -78,9 +66,9 @@ def basins(
     color: str = "minimum",
     trials: Sequence[str] | str | None = None,
     problem: str | None = None,
-    axes: "Axes | None" = None,
+    axes: Axes | None = None,
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot which minimum each start leads to: axes for the best configuration of each optimizer.
 
     Starts on a grid make an image. Others are dots; if there are thousands, each point shows the nearest start. Each
@@ -131,7 +119,7 @@ def basins(
             _draw(axes, found[0], surface, _norm(found), color)
             axes.set_aspect("equal" if proportion(surface) else "auto")
             return figure_of(axes)
-        figure = _figure(found, surfaces, color, {name: look.color for name, look in looks(order).items()})
+        figure = _figure(found, surfaces, color, looks(order))
         note(figure, words)
         return figure
 
@@ -148,12 +136,7 @@ def _width(columns: int) -> float:
     return {1: 4.6, 2: 3.4, 3: 2.6}.get(columns, 2.2)
 
 
-def _figure(
-    found: Sequence[Basins], surfaces: dict[str, Surface], color: str, method_colors: dict[str, str]
-) -> "Figure":
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
-
+def _figure(found: Sequence[Basins], surfaces: dict[str, Surface], color: str, chosen: Mapping[str, Look]) -> Figure:
     problems = [name for name in surfaces if any(one.problem == name for one in found)]
     rows, columns = shape(max(sum(one.problem == name for one in found) for name in problems))
     width = _width(columns)
@@ -166,11 +149,10 @@ def _figure(
         for axes, one in zip(grid, own, strict=True):
             _draw(axes, one, surfaces[name], _norm(own if color == "steps" else [one]), color)
             remark = name if len(problems) > 1 else ""
-            head(axes, one.method, _outcome(one), remark, method_colors[one.method], width - 0.3)
+            head(axes, one.method, _outcome(one), remark, chosen[one.method].color, width - 0.3)
         name_axes(grid, *(f"start, {coordinate(surfaces[name], axis)}" for axis in (0, 1)))
-        if color == "steps" and any(np.isfinite(one.steps).any() for one in own):
-            steps = np.concatenate([one.steps for one in own])
-            step_bar(part, ScalarMappable(_norm(own), shades()), grid, beyond(steps, _norm(own)))
+        if color == "steps":
+            step_bar(part, grid, _norm(own), np.concatenate([one.steps for one in own]))
         key(part, _handles(own, surfaces[name], color), figure.get_figwidth())
         everywhere += grid
     fit(figure, everywhere, [surfaces[one.problem] for one in found], rows * len(problems))
@@ -188,7 +170,7 @@ def _read(results: Results, row: Any, parameters: Sequence[int]) -> Basins:
             "[starts] grid = 200, which are 200 x 200 of them"
         )
     status = table["status"]
-    others = np.array([_STATUS.get(name, COMPLETED) for name in status.cat.categories], dtype=np.int64)
+    others = np.array([code_of(name) for name in status.cat.categories], dtype=np.int64)
     minimum = table["minimum"].to_numpy(dtype=np.float64, na_value=np.nan)
     codes = np.where(np.isnan(minimum), others[status.cat.codes], np.nan_to_num(minimum)).astype(np.int64)
     return Basins(
@@ -232,7 +214,7 @@ def _raster(points: Array) -> tuple[Array, Array, Codes]:
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _draw(axes: "Axes", one: Basins, surface: Surface, norm: "Normalize", color: str) -> None:
+def _draw(axes: Axes, one: Basins, surface: Surface, norm: Normalize, color: str) -> None:
     if color == "steps":
         colors = by_steps(one.codes, one.steps, shades(), norm)
     else:
@@ -251,7 +233,7 @@ def _draw(axes: "Axes", one: Basins, surface: Surface, norm: "Normalize", color:
     dress_map(axes)
 
 
-def _image(axes: "Axes", colors: NDArray[np.uint8], x: Array, y: Array, which: Codes) -> None:
+def _image(axes: Axes, colors: NDArray[np.uint8], x: Array, y: Array, which: Codes) -> None:
     half_x, half_y = np.ptp(x) / (len(x) - 1) / 2, np.ptp(y) / (len(y) - 1) / 2
     extent = (x[0] - half_x, x[-1] + half_x, y[0] - half_y, y[-1] + half_y)
     axes.set_facecolor(LOST["facecolor"])
@@ -270,23 +252,20 @@ def _outcome(one: Basins) -> str:
     return ", ".join(filter(None, (one.settings, outcome)))
 
 
-def _norm(found: Sequence[Basins]) -> "Normalize":
+def _norm(found: Sequence[Basins]) -> Normalize:
     """Return the colour scale of the steps, without the few slowest and fastest, which would make the others alike."""
-    from matplotlib.colors import LogNorm
-
     steps = np.concatenate([one.steps[np.isfinite(one.steps)] for one in found])
     low, high = np.quantile(np.maximum(steps, 1.0), [0.01, 0.995]) if len(steps) else (1.0, 10.0)
     return LogNorm(low, max(high, low + 1.0), clip=True)
 
 
-def _handles(found: Sequence[Basins], surface: Surface, color: str) -> "list[Artist]":
-    from matplotlib.patches import Patch
-
+def _handles(found: Sequence[Basins], surface: Surface, color: str) -> list[Artist]:
     seen = set(np.unique(np.concatenate([np.unique(one.codes) for one in found])).tolist())
     minima, handles = projected_minima(surface), list[Any]()
     colors = hues(minima)
     if color == "minimum" and len(minima) <= len(colors) and len(minima) <= 8:
-        handles = [Patch(facecolor=colors[k], label=_point(minima[k])) for k in range(len(minima)) if k in seen]
+        points = [f"({', '.join(map(number, minimum))})" for minimum in minima]
+        handles = [Patch(facecolor=colors[k], label=points[k]) for k in range(len(minima)) if k in seen]
     elif color == "minimum":
         handles = [
             Patch(facecolor=colors[0], label=f"lowest of {len(minima)} minima"),
@@ -298,7 +277,3 @@ def _handles(found: Sequence[Basins], surface: Surface, color: str) -> "list[Art
     if color == "minimum" and any(np.isfinite(one.steps).any() for one in found):
         handles.append(Patch(facecolor=_DARK, label="darker: more steps to the tolerance"))
     return [*handles, *map_handles([(surface, [])])]
-
-
-def _point(minimum: Array) -> str:
-    return f"({', '.join(map(number, minimum))})"

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError
@@ -25,13 +28,8 @@ from fastgd.plots.landscapes.map import (
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words, walks_of
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import methods
-from fastgd.plots.style import GREY, Look, figure_of, key, list_below, panels, style
+from fastgd.plots.style import GREY, Look, figure_of, key, key_line, list_below, panels, style
 from fastgd.store.surface_files import Surface
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # The width of a map in inches, by the number of maps side by side.
 WIDTHS = {1: 6.0, 2: 3.9, 3: 3.0}
@@ -43,9 +41,9 @@ def contour(
     starts: Sequence[int] | int | None = None,
     problem: str | None = None,
     zoom: bool = False,
-    axes: "Axes | None" = None,
+    axes: Axes | None = None,
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot the trajectories of optimizers on the contour map of a landscape: axes for each problem.
 
     Heights are logarithmic above the lowest valleys; levels are means of equal steps of height and of equal areas.
@@ -96,9 +94,7 @@ def contour(
         return figure
 
 
-def _figure(maps: "Sequence[tuple[Surface, list[Walk]]]", chosen: Mapping[str, Look], named: bool) -> "Figure":
-    from matplotlib.figure import Figure
-
+def _figure(maps: "Sequence[tuple[Surface, list[Walk]]]", chosen: Mapping[str, Look], named: bool) -> Figure:
     columns = columns_of(len(maps))
     rows, width = -(-len(maps) // columns), WIDTHS[columns]
     figure = Figure(figsize=(width * columns, rows * width), layout="constrained")
@@ -148,7 +144,7 @@ def page_of_maps(
     return page_of(maps, page, "problems", [widths[columns] / columns] * len(maps))
 
 
-def draw(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
+def draw(axes: Axes, surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
     """Draw a map and the walks on it."""
     draw_map(axes, surface)
     mark_minima(axes, surface)
@@ -159,22 +155,17 @@ def draw(axes: "Axes", surface: Surface, walks: Sequence[Walk], chosen: Mapping[
         axes.set_title(words, loc="right", fontsize=7.5, color=GREY)
 
 
-def names(surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> "list[Artist]":
+def names(surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[Artist]:
     """Return the key of the walks: their configurations, and how many of them diverge or end off the map."""
-    from matplotlib.lines import Line2D
-
     lines = []
     for name in dict.fromkeys(walk.trial_id for walk in walks):
         own = [walk for walk in walks if walk.trial_id == name]
         diverged = [walk.status == "diverged" for walk in own]
         outside = [is_off_map(surface, walk.end) and walk.status != "diverged" for walk in own]
-        words = [
-            for_picture(own[0].name),
-            _share(diverged, "diverge", "diverges"),
-            _share(outside, "end off the map", "ends off the map"),
-        ]
+        ends = _share(diverged, "diverge", "diverges"), _share(outside, "end off the map", "ends off the map")
+        words = (for_picture(own[0].name), *ends)
         look = chosen[name].line(6) | {"markeredgecolor": "#222222", "markeredgewidth": 0.6}
-        lines.append(Line2D([], [], **look, linewidth=1.6, label=", ".join(filter(None, words))))
+        lines.append(key_line(**look, linewidth=1.6, label=", ".join(filter(None, words))))
     return list(lines)
 
 

@@ -1,24 +1,20 @@
 """The map of an objective over two coordinates: its heights and levels, its colours, and the marks on it."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fastgd.common.numbers import number
 from fastgd.plots.landscapes.walks import Walk
-from fastgd.plots.limits import FAR, OUTSIDE, frame_of
-from fastgd.plots.style import GREY, Look, dress_map, halo
+from fastgd.plots.limits import FAR, OUTSIDE, Array, frame_of
+from fastgd.plots.style import Look, dress_map, halo, key_line
 from fastgd.store.surface_files import Surface
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
-
-Array = NDArray[np.float64]
 
 LEVELS = 22
 # This share of the surface counts as valleys, whose heights are linear in the loss; above it they are logarithmic.
@@ -27,22 +23,9 @@ _PLAIN = 1e-250  # smaller differences count as none
 _TAIL = 0.001  # the share of a surface at either end that does not decide heights and colours
 # From the valleys up: pale where walks end, so that their lines stand out.
 _HEIGHT_COLORS = ("#fdfcf7", "#eef1ec", "#d5e0e2", "#b3c7d2", "#8fabbf", "#7393ac")
-MINIMUM: dict[str, Any] = {
-    "marker": "*",
-    "linestyle": "",
-    "color": "#ffd23f",
-    "markersize": 12,
-    "markeredgecolor": "#222222",
-    "markeredgewidth": 0.8,
-}
-START: dict[str, Any] = {
-    "marker": "o",
-    "linestyle": "",
-    "color": "white",
-    "markersize": 6.5,
-    "markeredgecolor": "#222222",
-    "markeredgewidth": 1.2,
-}
+_MARK: dict[str, Any] = {"linestyle": "", "markeredgecolor": "#222222"}
+MINIMUM = _MARK | {"marker": "*", "color": "#ffd23f", "markersize": 12, "markeredgewidth": 0.8}
+START = _MARK | {"marker": "o", "color": "white", "markersize": 6.5, "markeredgewidth": 1.2}
 END: dict[str, Any] = {"markeredgecolor": "#222222", "markeredgewidth": 0.9}  # added to an optimizer's look
 _DOTS = 40  # the most steps of a walk that are marked
 APART = 0.018  # of the map's diagonal: the least distance of two marked steps
@@ -93,14 +76,12 @@ class Height:
         return self.low + self.scale * np.expm1(np.asarray(height))
 
 
-def height_colors() -> "Colormap":
+def height_colors() -> Colormap:
     """Return the colours of heights."""
-    from matplotlib.colors import LinearSegmentedColormap
-
     return LinearSegmentedColormap.from_list("heights", _HEIGHT_COLORS)
 
 
-def draw_map(axes: "Axes", surface: Surface) -> None:
+def draw_map(axes: Axes, surface: Surface) -> None:
     """Draw an objective as filled contours."""
     height = Height(surface)
     values = height(surface.loss).T
@@ -133,7 +114,7 @@ def proportion(surface: Surface) -> float | None:
     return found if 0.45 <= found <= 2.0 else None
 
 
-def fit(figure: "Figure", panels: "Sequence[Axes]", surfaces: Sequence[Surface], rows: int) -> None:
+def fit(figure: Figure, panels: Sequence[Axes], surfaces: Sequence[Surface], rows: int) -> None:
     """Give axes of maps equal scales, and the figure the height at which such maps fill their places.
 
     Matplotlib's layout alone leaves too little room for titles and keys, since it learns too late that axes shrink.
@@ -158,7 +139,7 @@ def coordinate(surface: Surface, axis: int) -> str:
     return f"${letter}_{{{surface.info.parameters[axis]}}}$"
 
 
-def mark_minima(axes: "Axes", surface: Surface) -> None:
+def mark_minima(axes: Axes, surface: Surface) -> None:
     """Put a star at each minimum, a larger one at the lowest."""
     minima, values = (found[:_MOST_MINIMA] for found in _minima_with_values(surface))
     if not len(minima):
@@ -253,25 +234,17 @@ def is_off_map(surface: Surface, point: Array) -> bool:
     return not (surface.x[0] <= x <= surface.x[-1] and surface.y[0] <= y <= surface.y[-1])
 
 
-def draw_walk(axes: "Axes", walk: Walk, look: Look) -> "list[Artist]":
+def draw_walk(axes: Axes, walk: Walk, look: Look) -> None:
     """Draw a walk as a line, with dots at the first steps that can be told apart."""
     path = walk.path
     width = 1.4 if np.nansum(np.hypot(*np.diff(path, axis=0).T)) < _LONG * diagonal(axes) else 0.7
-    (line,) = axes.plot(
-        *path.T,
-        color=look.color,
-        linestyle=look.linestyle,
-        linewidth=width,
-        path_effects=halo(2.1 * width, 0.85),
-        zorder=3,
-    )
-    line.set_gid(f"walk {walk.trial_id}/{walk.start}")
+    (line,) = axes.plot(*path.T, color=look.color, linestyle=look.linestyle, linewidth=width, zorder=3)
+    line.set(path_effects=halo(2.1 * width, 0.85), gid=f"walk {walk.trial_id}/{walk.start}")
     marked = path[apart(path, APART * diagonal(axes))]
-    (dots,) = axes.plot(*marked.T, "o", color=look.color, markersize=3.2, markeredgewidth=0, zorder=4)
-    return [line, dots]
+    axes.plot(*marked.T, "o", color=look.color, markersize=3.2, markeredgewidth=0, zorder=4)
 
 
-def mark_ends(axes: "Axes", walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
+def mark_ends(axes: Axes, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
     """Mark where walks started and ended, above all lines; an end off the map is marked at the edge."""
     starts = np.unique([walk.path[0] for walk in walks], axis=0)
     axes.plot(*starts.T, **START, zorder=7)
@@ -284,7 +257,7 @@ def mark_ends(axes: "Axes", walks: Sequence[Walk], chosen: Mapping[str, Look]) -
             mark.set_gid(OUTSIDE)
 
 
-def diagonal(axes: "Axes") -> float:
+def diagonal(axes: Axes) -> float:
     """Return the length of the map's diagonal."""
     return float(np.hypot(np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())))
 
@@ -300,18 +273,16 @@ def apart(path: Array, least: float) -> list[int]:
     return chosen
 
 
-def map_handles(maps: "Sequence[tuple[Surface, Sequence[Walk]]]") -> "list[Artist]":
+def map_handles(maps: "Sequence[tuple[Surface, Sequence[Walk]]]") -> list[Artist]:
     """Return the key of the marks on maps."""
-    from matplotlib.lines import Line2D
-
     counts = [len(minima_on(surface)) for surface, _ in maps]
     marked = sum(min(count, _MOST_MINIMA) for count in counts)
     name = "minimum" if marked == sum(counts) else f"minimum (the lowest {marked:,} of {sum(counts):,})"
     elsewhere = sum(np.count_nonzero(~_in_cut(surface, _minima(surface))) for surface, _ in maps)
     name += f" ({elsewhere:,} more beside the cut)" if elsewhere else ""
-    minima = [Line2D([], [], **MINIMUM, label=name)] if marked else []
+    minima = [key_line(**MINIMUM, label=name)] if marked else []
     if not any(walks for _, walks in maps):
         return list(minima)
-    end = Line2D([], [], color=GREY, marker="s", linestyle="", markersize=5.5, markeredgecolor="#222222", label="end")
-    dots = Line2D([], [], color=GREY, marker=".", linestyle="", markersize=5, label="first steps")
-    return [Line2D([], [], **START, label="start"), dots, end, *minima]
+    end = key_line(marker="s", linestyle="", markersize=5.5, markeredgecolor="#222222", label="end")
+    dots = key_line(marker=".", linestyle="", markersize=5, label="first steps")
+    return [key_line(**START, label="start"), dots, end, *minima]

@@ -1,9 +1,12 @@
 """The picture of a surface in three dimensions, with the trajectories of optimizers on it."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.colors import LightSource
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fastgd.analysis import Results
@@ -26,15 +29,11 @@ from fastgd.plots.landscapes.map import (
     minima_on,
 )
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
+from fastgd.plots.limits import Array
 from fastgd.plots.pages import note
 from fastgd.plots.readings import methods
 from fastgd.plots.style import GREY, Look, figure_of, halo, key, list_below, style
 from fastgd.store.surface_files import Surface
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Array = NDArray[np.float64]
 
 _FACES = 140  # along each axis; finer faces could not be seen
 _ASPECT = (1.0, 1.0, 0.55)
@@ -59,7 +58,7 @@ def surface(
     view: tuple[float, float] | None = None,
     axes: Any = None,
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot the objective as a surface in three dimensions, and the trajectories on it: axes for each problem.
 
     Heights are logarithmic above the lowest valleys; a line beside the picture says from which loss on. Parts of
@@ -106,9 +105,7 @@ def _figure(
     chosen: Mapping[str, Look],
     view: tuple[float, float] | None,
     named: bool,
-) -> "Figure":
-    from matplotlib.figure import Figure
-
+) -> Figure:
     columns = columns_of(len(maps))
     rows, width = -(-len(maps) // columns), WIDTHS[columns]
     figure = Figure(figsize=(width * columns, rows * (0.82 * width + 0.4) + 0.3), layout="constrained")
@@ -195,23 +192,11 @@ class Relief:
 
 
 def _draw_relief(axes: Any, surface: Surface, relief: Relief) -> None:
-    from matplotlib.colors import LightSource
-
-    every_x, every_y = _strides(surface)
+    every_x, every_y = -(-len(surface.x) // _FACES), -(-len(surface.y) // _FACES)
     x, y, z = surface.x[::every_x], surface.y[::every_y], relief.z[::every_x, ::every_y]
-    level = z / relief.top
-    light = LightSource(*_LIGHT)
-    colors = light.shade(
-        level,
-        height_colors(),
-        blend_mode="soft",
-        vert_exag=_ASPECT[2],
-        dx=1 / len(y),
-        dy=1 / len(x),
-        vmin=0.0,
-        vmax=1.0,
-    )
-    _draw_levels(axes, surface, relief)
+    look: dict[str, Any] = {"blend_mode": "soft", "vert_exag": _ASPECT[2], "vmin": 0.0, "vmax": 1.0}
+    colors = LightSource(*_LIGHT).shade(z / relief.top, height_colors(), dx=1 / len(y), dy=1 / len(x), **look)
+    _draw_levels(axes, x, y, z, relief)
     faces = axes.plot_surface(
         *np.meshgrid(x, y, indexing="ij"), z, facecolors=colors, rcount=len(x), ccount=len(y), shade=False,
         linewidth=0, antialiased=False, zorder=1,
@@ -219,16 +204,8 @@ def _draw_relief(axes: Any, surface: Surface, relief: Relief) -> None:
     faces.set_rasterized(True)
 
 
-def _strides(surface: Surface) -> tuple[int, int]:
-    return -(-len(surface.x) // _FACES), -(-len(surface.y) // _FACES)
-
-
-def _draw_levels(axes: Any, surface: Surface, relief: Relief) -> None:
+def _draw_levels(axes: Any, x: Array, y: Array, z: Array, relief: Relief) -> None:
     """Draw the contour lines of the map, where the eye sees them."""
-    from matplotlib.figure import Figure
-
-    every_x, every_y = _strides(surface)
-    x, y, z = surface.x[::every_x], surface.y[::every_y], relief.z[::every_x, ::every_y]
     found = Figure().subplots().contour(x, y, z.T, levels_of(z)[1:-1]).allsegs
     length = sum(len(segment) for level in found for segment in level)
     found = found[:: -(-length // _LINES)]  # a rugged landscape is clearer with fewer lines
@@ -284,8 +261,6 @@ def _mark(axes: Any, surface: Surface, walks: Sequence[Walk], relief: Relief, ch
 
 def _dress(axes: Any, surface: Surface, height: Height, relief: Relief) -> None:
     """Set limits, few ticks and thin panes."""
-    from matplotlib.ticker import MaxNLocator
-
     axes.set_xlim(surface.x[0], surface.x[-1])
     axes.set_ylim(surface.y[0], surface.y[-1])
     axes.set_zlim(0.0, relief.top)
@@ -312,8 +287,6 @@ def _dress(axes: Any, surface: Surface, height: Height, relief: Relief) -> None:
 
 def _marks(height: Height, top: float) -> Array:
     """Return the losses at the ticks of the height: decades if there are some, and heights that are well apart."""
-    from matplotlib.ticker import MaxNLocator
-
     low, high = (float(height.loss(at)) for at in (0.0, top))
     if low < 1e-6 * high and top > 3.0:
         values = 10.0 ** np.arange(np.floor(np.log10(high)), np.log10(height.scale) - 1, -1)

@@ -1,28 +1,23 @@
 """The picture of single trials step by step: parameters, gradients, the slots of the rule, and effective rates."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError
 from fastgd.common.escape import for_picture
 from fastgd.plots.landscapes.walks import Walk, starts_in_words, walks_of
-from fastgd.plots.limits import FAR, limits, mark_outside, tell_outside
+from fastgd.plots.limits import FAR, Array, limits, mark_outside, tell_outside
 from fastgd.plots.pages import TALLEST, note, page_of
 from fastgd.plots.readings import label, methods
-from fastgd.plots.style import dress, head, key, looks, style
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import Locator
-
-Array = NDArray[np.float64]
+from fastgd.plots.style import Look, dress, head, key, key_line, looks, style
 
 # Colours of coordinates. They differ from those of optimizers in lightness, and from each other in dashes too.
 _COLORS = ("#1b4f8a", "#d98032", "#5aa469", "#9b6fb3", "#c2a83e", "#7a7a7a")
@@ -48,7 +43,7 @@ def traces(
     log: bool | None = None,
     coordinates: Sequence[int] | None = None,
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot every step of trials: a column for each, with its parameters, their gradients, and the slots of its rule.
 
     The panels of a column share the steps; those of a row share their scale where they show the same quantity. The
@@ -90,18 +85,15 @@ def traces(
             f"there is no coordinate {wrong[0]} to trace; they are 0 to {walks[0].x.shape[1] - 1}, up to 5"
         )
     last = int(min(steps or np.inf, max(walk.step[-1] for walk in walks)))
-    colors = {name: look.color for name, look in looks(methods(results)).items()}
     with style():
-        figure = _figure(walks, shown, last, last > 200 if log is None else log, colors)
+        figure = _figure(walks, shown, last, last > 200 if log is None else log, looks(methods(results)))
         d = walks[0].x.shape[1]
         few = f"{len(shown)} of {d:,} coordinates" if coordinates is None and len(shown) < d else ""
         note(figure, words, starts_in_words(walks), few)
         return figure
 
 
-def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, colors: Mapping[str, str]) -> "Figure":
-    from matplotlib.figure import Figure
-
+def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, chosen: Mapping[str, Look]) -> Figure:
     rows = _rows(walks)
     width = {1: 5.6, 2: 3.6, 3: 2.7}.get(len(walks), 2.3)
     figure = Figure(figsize=(0.6 + width * len(walks), 0.9 + 1.2 * len(rows)), layout="constrained")
@@ -111,7 +103,7 @@ def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, c
         for axes, names in zip(grid[:, column], rows, strict=True):
             _panel(axes, walk, names[column], shown, last, log)
         words = ", ".join(filter(None, [walk.problem if several else "", walk.settings]))
-        head(grid[0, column], walk.method, words, "", colors[walk.method], width - 0.4)
+        head(grid[0, column], walk.method, words, "", chosen[walk.method].color, width - 0.4)
     for panels, names in zip(grid, rows, strict=True):
         _scale(list(panels), names, log)
     for axes in grid[-1]:
@@ -119,7 +111,7 @@ def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, c
         axes.tick_params(labelbottom=True)
         if log:
             axes.set_xscale("log")
-            axes.xaxis.set_minor_locator(_no_ticks())
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlim(1 if log else 0, last)
     for axes in figure.axes:
         if axes.get_visible():
@@ -156,7 +148,7 @@ def _rows(walks: Sequence[Walk]) -> list[list[str | None]]:
     return [*rows, effective] if any(effective) else rows
 
 
-def _panel(axes: "Axes", walk: Walk, name: str | None, shown: Sequence[int], last: int, log: bool) -> None:
+def _panel(axes: Axes, walk: Walk, name: str | None, shown: Sequence[int], last: int, log: bool) -> None:
     """Draw a quantity of a walk, with a line for each coordinate; a logarithmic axis of steps cannot show step 0."""
     if name is None:
         axes.set_visible(False)
@@ -171,10 +163,8 @@ def _panel(axes: "Axes", walk: Walk, name: str | None, shown: Sequence[int], las
         axes.axhline(0.0, color="#bdbdbd", linewidth=0.7, zorder=1, gid="zero")
 
 
-def _scale(panels: "Sequence[Axes]", names: Sequence[str | None], log_steps: bool) -> None:
+def _scale(panels: Sequence[Axes], names: Sequence[str | None], log_steps: bool) -> None:
     """Set the scales of a row and name its axes; panels with the same quantity share a scale if none would be flat."""
-    from matplotlib.ticker import LogLocator, MaxNLocator
-
     drawn = [(axes, name, _seen(axes, log_steps)) for axes, name in zip(panels, names, strict=True) if name is not None]
     spans = [float(np.ptp(seen)) for _, _, seen in drawn]
     same = len({name for _, name, _ in drawn}) == 1
@@ -184,28 +174,24 @@ def _scale(panels: "Sequence[Axes]", names: Sequence[str | None], log_steps: boo
         assert name is not None
         values = whole if shared else seen
         # Limits include the first values, except of rates and slots, whose first values may be extreme.
-        first = [
-            float(np.asarray(line.get_ydata())[0])
-            for own, _, _ in drawn
-            if shared or own is axes
-            for line in _lines(own)
-        ]
+        lines = [line for own, _, _ in drawn if shared or own is axes for line in _lines(own)]
+        first = [float(np.asarray(line.get_ydata())[0]) for line in lines]
         log_suits = (values > 0).all() if name in _FIXED else (values >= 0).all()
         limits(axes, values, first if name in _FIXED else (), log=None if log_suits else False, reach=_REACH)
         log = axes.get_yscale() == "log"
         axes.yaxis.set_major_locator(LogLocator(numticks=4) if log else MaxNLocator(4, min_n_ticks=3))
-        axes.yaxis.set_minor_locator(_no_ticks())
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.tick_params(labelsize=7.5, labelleft=place == 0 or not shared)
         if place == 0 or not shared:
             axes.set_ylabel(for_picture(_name(name)), fontsize=8)
 
 
-def _lines(axes: "Axes") -> "list[Line2D]":
+def _lines(axes: Axes) -> list[Line2D]:
     """Return the lines of the coordinates."""
     return [line for line in axes.lines if not line.get_gid()]
 
 
-def _mark_beyond(axes: "Axes") -> None:
+def _mark_beyond(axes: Axes) -> None:
     """Mark where lines leave a panel, and count those that do."""
     lines = [(np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), line.get_color()) for line in _lines(axes)]
     for x, y, color in lines:
@@ -215,33 +201,25 @@ def _mark_beyond(axes: "Axes") -> None:
     tell_outside(axes, low, high, "line")
 
 
-def _seen(axes: "Axes", log: bool) -> Array:
+def _seen(axes: Axes, log: bool) -> Array:
     """Return the values in a panel at steps that are equally far apart on their axis."""
     values = np.concatenate([_along(line, log) for line in _lines(axes)])
     return values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
 
 
-def _along(line: "Line2D", log: bool) -> Array:
+def _along(line: Line2D, log: bool) -> Array:
     steps, values = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
     low, high = max(float(steps[0]), float(log)), float(steps[-1])
     places = (np.geomspace if log else np.linspace)(low, max(low, high), _PLACES)
     return values[np.minimum(np.searchsorted(steps, places), len(steps) - 1)]
 
 
-def _no_ticks() -> "Locator":
-    from matplotlib.ticker import NullLocator
-
-    return NullLocator()
-
-
 def _name(name: str) -> str:
     return _NAMES.get(name, name.removeprefix(_SLOT).replace("_", " "))
 
 
-def _handles(shown: Sequence[int]) -> "list[Artist]":
-    from matplotlib.lines import Line2D
-
+def _handles(shown: Sequence[int]) -> list[Artist]:
     return [
-        Line2D([], [], color=_COLORS[number], linestyle=_DASHES[number], linewidth=1.6, label=f"$x_{{{number}}}$")
+        key_line(color=_COLORS[number], linestyle=_DASHES[number], linewidth=1.6, label=f"$x_{{{number}}}$")
         for number in shown
     ]

@@ -1,19 +1,17 @@
 """The recorded trajectories of trials on landscapes, as arrays."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError
 from fastgd.plots.configurations import check_landscapes, chosen_of
+from fastgd.plots.limits import Array
 from fastgd.plots.style import Look, looks
-
-Array = NDArray[np.float64]
 
 STARTS = 4  # so many starts are drawn, unless others are asked for
 _COLUMNS = ["trial_id", "start", "step", "coordinate", "loss", "lr", "x"]
@@ -120,14 +118,11 @@ def walks_of(
     status = results.table("trials", columns=["trial_id", "start", "status"], filter=wanted).to_pandas()
     ends = {(row.trial_id, row.start): str(row.status) for row in status.itertuples()}
     parts = dict(iter(steps.groupby(["trial_id", "start"], observed=True, sort=False)))
-    keys = [(row, number) for _, row in chosen.iterrows() for number in numbers]
     return [
-        replace(
-            _walk(row, number, ends[row["trial_id"], number], parts[row["trial_id"], number]),
-            recorded=len(recorded[row["trial_id"]]),
-        )
-        for row, number in keys
-        if (row["trial_id"], number) in parts
+        _walk(row, number, ends[key], parts[key], len(recorded[row["trial_id"]]))
+        for _, row in chosen.iterrows()
+        for number in numbers
+        if (key := (row["trial_id"], number)) in parts
     ]
 
 
@@ -182,7 +177,7 @@ def _starts(results: Results, recorded: Mapping[str, list[int]], starts: Sequenc
     return wanted
 
 
-def _walk(row: "pd.Series[str]", start: int, status: str, steps: pd.DataFrame) -> Walk:
+def _walk(row: "pd.Series[str]", start: int, status: str, steps: pd.DataFrame, recorded: int) -> Walk:
     steps = steps.sort_values(["step", "coordinate"])
     d = int(steps["coordinate"].max()) + 1
     numbers = steps.drop(columns=["trial_id", "start", "coordinate"])
@@ -201,4 +196,5 @@ def _walk(row: "pd.Series[str]", start: int, status: str, steps: pd.DataFrame) -
         lr=tables["lr"][:, 0],
         x=tables["x"],
         more=more,
+        recorded=recorded,
     )

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from fastgd.analysis import Results
 from fastgd.common.escape import for_picture
@@ -19,19 +22,16 @@ from fastgd.plots.style import (
     dress,
     head,
     key,
+    key_band,
+    key_line,
     looks,
+    multiples,
     name_axes,
-    panels,
     scale_x,
-    shape,
     spread_labels,
     style,
     text_color,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Up to so many trials of an optimizer are drawn as lines, more of them as quantiles.
 _LINES = 50
@@ -46,7 +46,7 @@ def curves(
     spread: bool | None = None,
     problem: str | None = None,
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot a metric over the training.
 
     With `spread`, an optimizer has axes of its own: its best configuration stands out before all of its trials and, in
@@ -103,16 +103,12 @@ def curves(
     return figure
 
 
-def _small_multiples(bundles: Sequence[Bundle], everyone: Sequence[Bundle], chosen: Mapping[str, Look]) -> "Figure":
+def _small_multiples(bundles: Sequence[Bundle], everyone: Sequence[Bundle], chosen: Mapping[str, Look]) -> Figure:
     """Draw each optimizer in axes of its own, before the best of everyone on its problem."""
-    from matplotlib.figure import Figure
-
     lines = _are_lines(bundles)
     several = len({bundle.problem for bundle in everyone}) > 1
-    rows, columns = shape(len(bundles))
-    width = 2.9 if columns < 4 else 2.3
-    figure = Figure(figsize=(0.6 + width * columns, 0.6 + 2.2 * rows), layout="constrained")
-    for axes, bundle in zip(panels(figure, len(bundles), share_y=not several), bundles, strict=True):
+    figure, grid, width = multiples(len(bundles), (2.9, 2.3), 2.2, (0.6, 0.6), share_y=not several)
+    for axes, bundle in zip(grid, bundles, strict=True):
         peers = [other for other in everyone if other.problem == bundle.problem]
         for other in peers:
             axes.plot(other.x, drawable(other.best), color=PALE, linewidth=0.9, zorder=1.5)
@@ -133,10 +129,8 @@ def _small_multiples(bundles: Sequence[Bundle], everyone: Sequence[Bundle], chos
     return figure
 
 
-def _overview(problems: Mapping[str, Sequence[Bundle]], chosen: Mapping[str, Look], named: bool) -> "Figure":
+def _overview(problems: Mapping[str, Sequence[Bundle]], chosen: Mapping[str, Look], named: bool) -> Figure:
     """Draw the best configurations of all optimizers in common axes for each problem, named at their ends."""
-    from matplotlib.figure import Figure
-
     everyone = [bundle for bundles in problems.values() for bundle in bundles]
     names = max(len(_name(bundle)) for bundle in everyone)
     figure = Figure(figsize=(4.8 + 0.062 * names, 0.5 + _HEIGHT * len(problems)), layout="constrained")
@@ -160,19 +154,13 @@ def _are_lines(bundles: Sequence[Bundle]) -> bool:
     return all(len(bundle.values) <= _LINES for bundle in bundles)
 
 
-def _best_line(axes: "Axes", bundle: Bundle, look: Look, i: int) -> None:
+def _best_line(axes: Axes, bundle: Bundle, look: Look, i: int) -> None:
     every = max(1, len(bundle.x) // 8)
-    axes.plot(
-        bundle.x,
-        drawable(bundle.best),
-        **look.line(5),
-        linewidth=1.8,
-        markevery=(i % every, every),  # shifted, so that markers of close lines do not cover each other
-        zorder=4,
-    )
+    (line,) = axes.plot(bundle.x, drawable(bundle.best), **look.line(5), linewidth=1.8, zorder=4)
+    line.set_markevery((i % every, every))  # shifted, so that markers of close lines do not cover each other
 
 
-def _mark_end(axes: "Axes", bundle: Bundle, look: Look) -> None:
+def _mark_end(axes: Axes, bundle: Bundle, look: Look) -> None:
     """Mark where the best configuration ended, if others went on; its line goes on with its last value."""
     if _ended_early(bundle):
         value = np.interp(bundle.end, bundle.x, drawable(bundle.best))
@@ -191,14 +179,14 @@ def _diverged(share: float) -> str:
     return f"{share:.0%} diverged" if share >= 0.01 else "under 1% diverged" if share else ""
 
 
-def _band(axes: "Axes", bundle: Bundle, look: Look) -> None:
+def _band(axes: Axes, bundle: Bundle, look: Look) -> None:
     """Draw all trials of an optimizer as the range of the middle 80 % and their median."""
     low, median, high = (drawable(values) for values in bundle.quantiles((0.1, 0.5, 0.9)))
     axes.fill_between(bundle.x, low, high, color=look.color, alpha=0.13, linewidth=0, zorder=2)
     axes.plot(bundle.x, median, color=look.color, linewidth=1.1, linestyle=(0, (4, 2)), alpha=0.9, zorder=3)
 
 
-def _scale(axes: "Axes", bundles: Sequence[Bundle]) -> None:
+def _scale(axes: Axes, bundles: Sequence[Bundle]) -> None:
     """Set limits that show the best curves from their start on, and logarithmic axes where they help."""
     dress(axes)
     start = [float(np.median(np.concatenate([bundle.values[:, 0] for bundle in bundles])))]
@@ -206,13 +194,13 @@ def _scale(axes: "Axes", bundles: Sequence[Bundle]) -> None:
     scale_x(axes, np.concatenate([bundle.x for bundle in bundles]))
 
 
-def _mark_beyond(axes: "Axes", bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> None:
+def _mark_beyond(axes: Axes, bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> None:
     """Mark where the best configurations leave the axes."""
     for bundle in bundles:
         mark_outside(axes, bundle.x, drawable(bundle.best), chosen[bundle.method].color, first=True)
 
 
-def _name_ends(axes: "Axes", bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> None:
+def _name_ends(axes: Axes, bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> None:
     """Write each optimizer's name and settings beside the end of its line."""
     ends = axes.transData.transform([(bundle.x[-1], drawable(bundle.best)[-1]) for bundle in bundles])
     heights = axes.transAxes.inverted().transform(ends)[:, 1]
@@ -226,20 +214,17 @@ def _name_ends(axes: "Axes", bundles: Sequence[Bundle], chosen: Mapping[str, Loo
         axes.text(1.08, place, for_picture(_name(bundle)), transform=axes.transAxes, **text)
 
 
-def _key(figure: "Figure", bundles: Sequence[Bundle], spread: bool, what: str) -> None:
+def _key(figure: Figure, bundles: Sequence[Bundle], spread: bool, what: str) -> None:
     """Put a key of the lines below the picture."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     name = ", ".join(filter(None, ("best configuration", median_of((bundle.seeds for bundle in bundles), what))))
-    handles: list[Line2D | Patch] = [Line2D([], [], color=GREY, linewidth=2.0, label=name)]
+    handles: list[Artist] = [key_line(linewidth=2.0, label=name)]
     if spread and _are_lines(bundles):
-        handles.append(Line2D([], [], color=GREY, linewidth=0.6, alpha=0.6, label="each trial"))
+        handles.append(key_line(linewidth=0.6, alpha=0.6, label="each trial"))
     elif spread:
-        handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=(0, (4, 2)), label="median of all trials"))
-        handles.append(Patch(facecolor=GREY, alpha=0.25, label="middle 80 % of all trials"))
+        handles.append(key_line(linewidth=1.1, linestyle=(0, (4, 2)), label="median of all trials"))
+        handles.append(key_band("middle 80 % of all trials"))
     if spread and len(bundles) > 1:
-        handles.append(Line2D([], [], color=PALE, linewidth=0.9, label="best of the others"))
+        handles.append(key_line(color=PALE, linewidth=0.9, label="best of the others"))
     if any(_ended_early(bundle) for bundle in bundles):
-        handles.append(Line2D([], [], color=GREY, marker=_END, linestyle="", markeredgewidth=1.6, label="ended"))
+        handles.append(key_line(marker=_END, linestyle="", markeredgewidth=1.6, label="ended"))
     key(figure, handles)

@@ -2,24 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from fastgd.analysis import Results, with_methods
 from fastgd.common.errors import InputError
-from fastgd.plots.limits import drawable, frame_of, mark_outside, tell_outside
+from fastgd.plots.limits import Array, drawable, frame_of, mark_outside, tell_outside
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, methods, settings, varied
-from fastgd.plots.style import GREY, dress, head, key, looks, name_axes, panels, scale_x, shape, style
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from fastgd.plots.style import GREY, dress, head, key, key_band, key_line, looks, multiples, name_axes, scale_x, style
 
 METRIC = "effective_lr"
 # Each class of features with its colour, its dashes and what it is; the most frequent is drawn last.
@@ -29,8 +26,6 @@ _CLASSES: dict[str, tuple[str, Any, str]] = {
     "frequent": ("#0072B2", "solid", "frequent: over 5 %"),
 }
 _QUANTILES = ("q10", "q50", "q90")
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ class Rates:
         return bool((values == values[0]).all())
 
 
-def rates(results: Results, problem: str | None = None, page: int = 1) -> "Figure":
+def rates(results: Results, problem: str | None = None, page: int = 1) -> Figure:
     """Plot the effective rates over the training: axes for the best trial of each optimizer.
 
     A line is the median over the features of a class, its band their middle 80 %. The start is left out, since only eps
@@ -89,17 +84,13 @@ def rates(results: Results, problem: str | None = None, page: int = 1) -> "Figur
     InputError
         The metric was not recorded; or there is no such problem or page.
     """
-    from matplotlib.figure import Figure
-
     every, chosen = rates_of(results), looks(methods(results))
     named = only((one.problem for one in every), problem)
     found, words = page_of([one for one in every if one.problem in named], page, "panels")
-    rows, columns = shape(len(found))
-    width = 2.9 if columns < 4 else 2.3
     several = len({one.problem for one in every}) > 1
     with style():
-        figure = Figure(figsize=(0.6 + width * columns, 0.8 + 2.2 * rows), layout="constrained")
-        for axes, one in zip(panels(figure, len(found)), found, strict=True):
+        figure, grid, width = multiples(len(found), (2.9, 2.3), 2.2, (0.6, 0.8))
+        for axes, one in zip(grid, found, strict=True):
             _draw(axes, one)
             remark = one.problem if several else ""
             head(axes, one.optimizer, one.settings, remark, chosen[one.method].color, width - 0.3)
@@ -162,7 +153,7 @@ def _rates(results: Results, row: "pd.Series[str]", curve: pd.DataFrame) -> Rate
     )
 
 
-def _draw(axes: "Axes", one: Rates) -> None:
+def _draw(axes: Axes, one: Rates) -> None:
     dress(axes)
     if one.alike:
         axes.plot(one.x, next(iter(one.classes.values()))[1], color=GREY, linewidth=1.8, zorder=3)
@@ -173,7 +164,7 @@ def _draw(axes: "Axes", one: Rates) -> None:
         axes.plot(one.x, drawable(median), color=color, linestyle=dashes, linewidth=1.8, zorder=3)
 
 
-def _mark_beyond(axes: "Axes", one: Rates) -> None:
+def _mark_beyond(axes: Axes, one: Rates) -> None:
     """Mark where medians leave the axes, and count those that do."""
     medians = {name: values[1] for name, values in one.classes.items()}
     for name, median in medians.items():
@@ -183,7 +174,7 @@ def _mark_beyond(axes: "Axes", one: Rates) -> None:
     tell_outside(axes, np.array([np.nanmin(v) for v in seen]), np.array([np.nanmax(v) for v in seen]), "line")
 
 
-def _scale(axes: "Axes", found: Sequence[Rates]) -> None:
+def _scale(axes: Axes, found: Sequence[Rates]) -> None:
     """Set the limits that all axes share, to suit the rates after the first epoch if there are any."""
     settled = any(one.x.max() > 1 for one in found)
     seen = [values[:, (one.x >= 1) | (not settled)].ravel() for one in found for values in one.classes.values()]
@@ -194,18 +185,15 @@ def _scale(axes: "Axes", found: Sequence[Rates]) -> None:
     scale_x(axes, x if len(np.unique(x)) > 1 else np.append(0, x))
 
 
-def _handles(found: Sequence[Rates]) -> "list[Artist]":
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
+def _handles(found: Sequence[Rates]) -> list[Artist]:
     shown = {name for one in found if not one.alike for name in one.classes}
     handles: list[Artist] = [
-        Line2D([], [], color=color, linestyle=dashes, linewidth=1.8, label=text)
+        key_line(color=color, linestyle=dashes, linewidth=1.8, label=text)
         for name, (color, dashes, text) in _CLASSES.items()
         if name in shown
     ]
     if any(one.alike for one in found):
-        handles.append(Line2D([], [], color=GREY, linewidth=1.8, label="the middle 80 % of all features alike"))
+        handles.append(key_line(linewidth=1.8, label="the middle 80 % of all features alike"))
     if shown:
-        handles.append(Patch(facecolor=GREY, alpha=0.25, label="middle 80 % of the features"))
+        handles.append(key_band("middle 80 % of the features"))
     return handles

@@ -2,27 +2,27 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
 from fastgd.plots.cells import cells
-from fastgd.plots.limits import frame_of, spans_decades
+from fastgd.plots.limits import Array, frame_of, spans_decades
 from fastgd.plots.pages import blocks_of, note, only, page_of
 from fastgd.plots.readings import label, lost_words, measure, methods, ranking_of, settings, start_of
-from fastgd.plots.style import dress_map, head, key, looks, panels, shape, stacked, style
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap, Normalize
-    from matplotlib.figure import Figure
+from fastgd.plots.style import dress_map, head, key, key_line, looks, panels, shape, stacked, style
 
 _COLORS = "viridis"
 _BELOW = "#e7298a"  # the colour of values below the scale, far from all colours of the scale
@@ -33,8 +33,6 @@ STAR: dict[str, Any] = {"marker": "*", "color": "white", "markersize": 11, "mark
 # Columns that say what a configuration minimises and with which optimizer; the others are its settings.
 _ABOUT = ("problem", "dataset", "landscape", "loss", "n", "d", "noise", "optimizer", "variant")
 
-Array = NDArray[np.float64]
-
 
 def heatmap(
     results: Results,
@@ -44,7 +42,7 @@ def heatmap(
     at: str = "final",
     problem: str | None = None,
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot the final loss over two hyper-parameters as colours: axes for each optimizer.
 
     A cell shows the configuration that is best over all other hyper-parameters, as the median over its seeds. Colours
@@ -75,21 +73,16 @@ def heatmap(
     InputError
         A column does not exist, or no optimizer has several values of both; or there is no such problem or page.
     """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import PowerNorm
-    from matplotlib.figure import Figure
-
     chosen = looks(methods(results))
     metric = results.metric(by)
     ranking = ranking_of(results, by, at).rename(columns={f"{at}_{metric}": "value"})
     maps = maps_of(results, ranking, x, y, list(chosen))
     start = start_of(results, metric)
     problems = only(dict.fromkeys(found.problem for found in maps), problem)
-    blocks = blocks_of([found for name in problems for found in maps if found.problem == name])
+    blocks = blocks_of(maps, problems)
     rows, columns = shape(max(map(len, blocks)))
-    blocks, words = page_of(
-        blocks, page, "problems" if len(blocks) == len(problems) else "parts", [_ROW * rows] * len(blocks)
-    )
+    what = "problems" if len(blocks) == len(problems) else "parts"
+    blocks, words = page_of(blocks, page, what, [_ROW * rows] * len(blocks))
     with style():
         size = (1.3 + 2.6 * max(columns, 1.4), 0.5 + _ROW * rows * len(blocks))
         figure = Figure(figsize=size, layout="constrained")
@@ -191,10 +184,8 @@ def left_out(order: Iterable[str], maps: Iterable[Map]) -> str:
     return f"not shown, as only one hyper-parameter of theirs varies: {', '.join(missing)}" if missing else ""
 
 
-def _draw(axes: "Axes", found: Map, x: str, norm: "Normalize") -> None:
+def _draw(axes: Axes, found: Map, x: str, norm: Normalize) -> None:
     """Draw the cells of a map, and a star in the best one."""
-    from matplotlib.colors import ListedColormap, LogNorm
-
     table = found.table.pivot(index=found.y, columns=x, values="value")
     columns, rows = cells(axes, "x", table.columns.to_numpy()), cells(axes, "y", table.index.to_numpy())
     values = table.to_numpy(dtype=np.float64)
@@ -216,22 +207,18 @@ def _draw(axes: "Axes", found: Map, x: str, norm: "Normalize") -> None:
     dress_map(axes)
 
 
-def _norm(values: Array, start: float) -> "Normalize":
+def _norm(values: Array, start: float) -> Normalize:
     """Return the colour scale from the best loss to the one at the start."""
-    from matplotlib.colors import LogNorm, PowerNorm
-
     highest = min(float(np.max(values[np.isfinite(values)], initial=-np.inf)), start)
     frame = frame_of(values[values <= start], always=[highest])
     return LogNorm(frame.low, frame.high) if frame.log else PowerNorm(0.5, frame.low, frame.high)
 
 
-def _colors() -> "Colormap":
-    import matplotlib as mpl
-
+def _colors() -> Colormap:
     return mpl.colormaps[_COLORS].with_extremes(under=_BELOW)
 
 
-def beyond(values: Array, norm: "Normalize") -> str:
+def beyond(values: Array, norm: Normalize) -> str:
     """Return at which ends of a colour scale values lie beyond it, in matplotlib's words."""
     finite = values[np.isfinite(values)]
     assert norm.vmin is not None
@@ -240,12 +227,9 @@ def beyond(values: Array, norm: "Normalize") -> str:
     return {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
 
 
-def _handles(results: Results, values: Array, below: Array) -> "list[Artist]":
+def _handles(results: Results, values: Array, below: Array) -> list[Artist]:
     """Return the key of the marks; `below`: the values below the scales of their problems."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles: list[Artist] = [Line2D([], [], label="best", **STAR)]
+    handles: list[Artist] = [key_line(label="best", **STAR)]
     if not np.isfinite(values).all():
         handles.append(Patch(label=lost_words(results, values), **LOST))
     if len(below):

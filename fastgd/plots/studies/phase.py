@@ -1,31 +1,29 @@
 """Phase diagrams: how trials end over two hyper-parameters: convergent, oscillating, divergent."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, Colormap, LinearSegmentedColormap, ListedColormap, LogNorm, Normalize
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from fastgd.analysis import Results
-from fastgd.common.errors import InputError, nearest
+from fastgd.common.errors import InputError
 from fastgd.common.numbers import number
 from fastgd.plots.cells import cells
 from fastgd.plots.configurations import check_landscapes, ranked
-from fastgd.plots.limits import frame_of, spans_decades
-from fastgd.plots.pages import blocks_of, note, page_of
+from fastgd.plots.limits import Array, frame_of, spans_decades
+from fastgd.plots.pages import blocks_of, note, only, page_of
 from fastgd.plots.readings import label, settings
 from fastgd.plots.studies.heatmap import STAR, Map, beyond, left_out, maps_of
-from fastgd.plots.style import dress_map, figure_of, head, key, looks, panels, shape, stacked, style
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Colormap, Normalize
-    from matplotlib.figure import Figure, FigureBase
-
-Array = NDArray[np.float64]
+from fastgd.plots.style import Look, dress_map, figure_of, head, key, key_line, looks, panels, shape, stacked, style
 
 # Statuses from the best to the worst, each with its name in the picture and its colour.
 PHASES = {
@@ -45,9 +43,9 @@ def phase(
     y: str | None = None,
     problem: str | None = None,
     method: str | None = None,
-    axes: "Axes | None" = None,
+    axes: Axes | None = None,
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot how trials end over two hyper-parameters: axes for each optimizer.
 
     A cell has the colour of the status that most of its starts end in, the worse one where two are as frequent. Where
@@ -88,17 +86,14 @@ def phase(
             norm = _norm([table[1] for table in tables])
             _draw(axes, maps[0], x, tables[0], norm)
             return figure_of(axes)
-        return _figure(maps, x, ends, {name: look.color for name, look in looks(order).items()}, page, method)
+        return _figure(maps, x, ends, looks(order), page, method)
 
 
 def _figure(
-    maps: list[Map], x: str, ends: pd.DataFrame, colors: dict[str, str], page: int, method: str | None
-) -> "Figure":
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
-
+    maps: list[Map], x: str, ends: pd.DataFrame, chosen: Mapping[str, Look], page: int, method: str | None
+) -> Figure:
     problems = list(dict.fromkeys(found.problem for found in maps))
-    blocks = blocks_of([found for name in problems for found in maps if found.problem == name])
+    blocks = blocks_of(maps, problems)
     rows, columns = shape(max(map(len, blocks)))
     width, height = {1: (5.6, 3.9), 2: (3.3, 3.0)}.get(columns, (2.6, 2.5))
     what = "problems" if len(blocks) == len(problems) else "parts"
@@ -113,22 +108,18 @@ def _figure(
         for axes, found, table in zip(grid, own, tables, strict=True):
             fewest = _draw(axes, found, x, table, norm)
             remark = found.problem if len(problems) > 1 else ""
-            head(axes, found.method, fewest, remark, colors[found.method], width - 0.5)
+            head(axes, found.method, fewest, remark, chosen[found.method].color, width - 0.5)
             seen |= {_NAMES[int(code)] for code in np.unique(table[0].to_numpy()) if code == code}
-        if any(table[1].notna().any(axis=None) for table in tables):
-            steps = np.concatenate([table[1].to_numpy(dtype=np.float64).ravel() for table in tables])
-            step_bar(part, ScalarMappable(norm, shades()), grid, beyond(steps, norm))
+        step_bar(part, grid, norm, np.concatenate([steps.to_numpy(dtype=np.float64).ravel() for _, steps in tables]))
     key(figure, _handles(seen))
-    note(figure, words, left_out(colors, maps) if method is None else "")
+    note(figure, words, left_out(chosen, maps) if method is None else "")
     return figure
 
 
 def _chosen(maps: list[Map], problem: str | None, method: str | None) -> list[Map]:
     for name, what in ((problem, "problem"), (method, "method")):
-        there = list(dict.fromkeys(getattr(found, what) for found in maps))
-        if name is not None and name not in there:
-            raise InputError(f"there is no {what} {name!r} to draw a phase diagram of; {nearest(name, there)}")
-        maps = [found for found in maps if name in (None, getattr(found, what))]
+        named = only((getattr(found, what) for found in maps), name, " a phase diagram of", what)
+        maps = [found for found in maps if getattr(found, what) in named]
     return maps
 
 
@@ -159,16 +150,12 @@ def _table(found: Map, x: str, ends: pd.DataFrame) -> tuple[pd.DataFrame, pd.Dat
     return phases, steps
 
 
-def shades() -> "Colormap":
+def shades() -> Colormap:
     """Return the colours of numbers of steps: darker for more."""
-    from matplotlib.colors import LinearSegmentedColormap
-
     return LinearSegmentedColormap.from_list("steps", SHADES)
 
 
-def _norm(tables: list[pd.DataFrame]) -> "Normalize":
-    from matplotlib.colors import LogNorm, Normalize
-
+def _norm(tables: list[pd.DataFrame]) -> Normalize:
     seen = np.concatenate([table.to_numpy(dtype=np.float64).ravel() for table in tables])
     if not np.isfinite(seen).any():
         return Normalize(1.0, 10.0)
@@ -177,12 +164,12 @@ def _norm(tables: list[pd.DataFrame]) -> "Normalize":
     return (LogNorm if spans_decades(np.array([low, high]), 5) else Normalize)(low, high)
 
 
-def step_bar(figure: "FigureBase", steps: "ScalarMappable", grid: "list[Axes]", extend: str) -> None:
-    """Put the colour scale of the steps beside axes; `extend`: at which ends values lie beyond it."""
-    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
-
-    bar = figure.colorbar(steps, ax=grid, pad=0.02, extend=extend)
-    if type(steps.norm).__name__ == "LogNorm":
+def step_bar(figure: FigureBase, grid: list[Axes], norm: Normalize, steps: Array) -> None:
+    """Put the colour scale of the steps beside axes, if there are any."""
+    if not np.isfinite(steps).any():
+        return
+    bar = figure.colorbar(ScalarMappable(norm, shades()), ax=grid, pad=0.02, extend=beyond(steps, norm))
+    if isinstance(norm, LogNorm):
         bar.set_ticks(LogLocator(subs=(1.0, 2.0, 5.0)))
         bar.ax.yaxis.set_major_formatter(ScalarFormatter())
         bar.ax.yaxis.set_minor_locator(NullLocator())
@@ -190,10 +177,8 @@ def step_bar(figure: "FigureBase", steps: "ScalarMappable", grid: "list[Axes]", 
     bar.outline.set_visible(False)
 
 
-def _draw(axes: "Axes", found: Map, x: str, tables: tuple[pd.DataFrame, pd.DataFrame], norm: "Normalize") -> str:
+def _draw(axes: Axes, found: Map, x: str, tables: tuple[pd.DataFrame, pd.DataFrame], norm: Normalize) -> str:
     """Draw the phases, and over them the steps where trials converge; return in words where these are fewest."""
-    from matplotlib.colors import BoundaryNorm, ListedColormap
-
     phases, steps = tables
     across, up = cells(axes, "x", phases.columns.to_numpy()), cells(axes, "y", phases.index.to_numpy())
     colors = ListedColormap([color for _, color in PHASES.values()])
@@ -216,9 +201,6 @@ def _draw(axes: "Axes", found: Map, x: str, tables: tuple[pd.DataFrame, pd.DataF
     return fewest
 
 
-def _handles(seen: set[str]) -> "list[Artist]":
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
+def _handles(seen: set[str]) -> list[Artist]:
     handles: list[Artist] = [Patch(facecolor=PHASES[name][1], label=PHASES[name][0]) for name in PHASES if name in seen]
-    return [*handles, Line2D([], [], label="fewest steps", **STAR)] if "converged" in seen else handles
+    return [*handles, key_line(label="fewest steps", **STAR)] if "converged" in seen else handles

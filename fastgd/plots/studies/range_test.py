@@ -1,10 +1,12 @@
 """The picture of a range test: the loss along a rate that grew, and the rate to try."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from fastgd.analysis import Results
 from fastgd.common.escape import for_picture
@@ -12,17 +14,13 @@ from fastgd.common.numbers import number
 from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, measure, median_of, methods, settings
-from fastgd.plots.style import GREY, OUTLINED, Look, dress, key, looks, mark_start, style
+from fastgd.plots.style import GREY, OUTLINED, Look, dress, key, key_line, looks, mark_start, style
 from fastgd.search.rate_sweeps import SUGGESTED, RateSweep, sweeps_of
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _ROOM = 0.35  # of the fall from the start to the least loss: the height above the start in which lines blow up
 
 
-def range_(results: Results, by: str | None = None, problem: str | None = None, page: int = 1) -> "Figure":
+def range_(results: Results, by: str | None = None, problem: str | None = None, page: int = 1) -> Figure:
     """Plot the loss of a range test against the rate: a line for each optimizer, and a mark at the rate to try.
 
     The line of an optimizer is that of the configuration with the least loss, smoothed, before its values as they were
@@ -50,8 +48,6 @@ def range_(results: Results, by: str | None = None, problem: str | None = None, 
     InputError
         In none of the trials did the rate grow; or there is no such problem or page.
     """
-    from matplotlib.figure import Figure
-
     chosen, metric = looks(methods(results)), results.metric(by)
     sweeps = sweeps_of(results, by)
     named = only((sweep.configuration["problem"] for sweep in sweeps), problem)
@@ -97,7 +93,7 @@ def _hyper_that_differs(results: Results, sweeps: Sequence[RateSweep]) -> list[s
     return [name for name, own in values.items() if any(len(found) > 1 for found in own.values())]
 
 
-def _draw(axes: "Axes", sweeps: Sequence[RateSweep], chosen: Mapping[str, Look], differing: Sequence[str]) -> None:
+def _draw(axes: Axes, sweeps: Sequence[RateSweep], chosen: Mapping[str, Look], differing: Sequence[str]) -> None:
     """Draw the sweeps of one problem, and list the rates to try beside the axes, in the order of the study."""
     best: dict[str, RateSweep] = {}
     for sweep in sorted(sweeps, key=lambda sweep: float(np.min(sweep.smooth))):
@@ -108,15 +104,8 @@ def _draw(axes: "Axes", sweeps: Sequence[RateSweep], chosen: Mapping[str, Look],
         look, sweep = chosen[method], best[method]
         axes.plot(sweep.rates, _seen(sweep, sweep.loss), color=look.color, linewidth=0.8, alpha=0.35, zorder=2)
         every = max(1, len(sweep.rates) // 16)
-        axes.plot(
-            sweep.rates,
-            _seen(sweep, sweep.smooth),
-            **look.line(4.5),
-            linewidth=1.8,
-            markevery=(list(chosen).index(method) * 5 % every, every),
-            label=_name(sweep, differing),
-            zorder=3,
-        )
+        (line,) = axes.plot(sweep.rates, _seen(sweep, sweep.smooth), **look.line(4.5), linewidth=1.8, zorder=3)
+        line.set(markevery=(list(chosen).index(method) * 5 % every, every), label=_name(sweep, differing))
         if sweep.suggestion == sweep.suggestion:
             height = np.interp(np.log(sweep.suggestion), np.log(sweep.rates), sweep.smooth)
             axes.plot(sweep.suggestion, height, **look.outlined(9), zorder=5)
@@ -142,7 +131,7 @@ def _seen(sweep: RateSweep, loss: Any) -> Any:
     return values
 
 
-def _scale(axes: "Axes", sweeps: Sequence[RateSweep]) -> None:
+def _scale(axes: Axes, sweeps: Sequence[RateSweep]) -> None:
     dress(axes)
     start = float(np.median([sweep.start for sweep in sweeps]))
     lowest = np.array([np.min(sweep.smooth) for sweep in sweeps])
@@ -155,7 +144,7 @@ def _scale(axes: "Axes", sweeps: Sequence[RateSweep]) -> None:
     mark_start(axes, start)
 
 
-def _mark_beyond(axes: "Axes", sweeps: Sequence[RateSweep], chosen: Mapping[str, Look]) -> None:
+def _mark_beyond(axes: Axes, sweeps: Sequence[RateSweep], chosen: Mapping[str, Look]) -> None:
     """Mark and count the sweeps whose least loss lies below the axes."""
     places = [int(np.argmin(sweep.smooth)) for sweep in sweeps]
     lowest = np.array([sweep.smooth[place] for sweep, place in zip(sweeps, places, strict=True)])
@@ -173,14 +162,12 @@ def _left(sweeps: Sequence[RateSweep]) -> float:
     return max(float(sweeps[0].rates[0]), first / 10)
 
 
-def _key(figure: "Figure", sweeps: Sequence[RateSweep], what: str) -> None:
-    from matplotlib.lines import Line2D
-
+def _key(figure: Figure, sweeps: Sequence[RateSweep], what: str) -> None:
     several = median_of((sweep.configuration[what] for sweep in sweeps), what)
     smooth = ", ".join(filter(None, ["smoothed", several]))
     handles = [
-        Line2D([], [], color=GREY, markersize=9, label=f"{number(SUGGESTED)} x the rate of the least loss", **OUTLINED),
-        Line2D([], [], color=GREY, linewidth=1.8, label=smooth),
-        Line2D([], [], color=GREY, linewidth=0.8, alpha=0.5, label="as recorded"),
+        key_line(markersize=9, label=f"{number(SUGGESTED)} x the rate of the least loss", **OUTLINED),
+        key_line(linewidth=1.8, label=smooth),
+        key_line(linewidth=0.8, alpha=0.5, label="as recorded"),
     ]
     key(figure, handles)

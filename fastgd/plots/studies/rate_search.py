@@ -2,10 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
 
 from fastgd.analysis import with_methods
 from fastgd.common.errors import InputError
@@ -13,15 +18,11 @@ from fastgd.common.numbers import number
 from fastgd.plots.limits import limits, mark_outside, tell_outside
 from fastgd.plots.pages import drawn_from, note, page_of
 from fastgd.plots.readings import label, settings
-from fastgd.plots.style import GREY, OUTLINED, Look, dress, head, key, looks, shape, style
+from fastgd.plots.style import GREY, OUTLINED, Look, dress, head, key, key_line, looks, shape, style
 from fastgd.search.found_rates import AT_END, DIVERGED, FILE, FOUND, NO_RATE, FoundRates, columns_to_show
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-
-def tune(tuning: FoundRates, page: int = 1) -> "Figure":
+def tune(tuning: FoundRates, page: int = 1) -> Figure:
     """Plot a search of rates: for each optimizer the loss against the rate, and below it the rates of each round.
 
     The dark line is of the rounds with the whole budget, the light one of the rounds before. The dark bar is the
@@ -45,9 +46,6 @@ def tune(tuning: FoundRates, page: int = 1) -> "Figure":
     InputError
         No optimizer has a rate that was searched, or there is no such page.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     answers = with_methods(tuning.answers)
     chosen = looks(list(dict.fromkeys(answers["method"])))
     searched = answers[answers["status"] != NO_RATE]
@@ -77,8 +75,8 @@ def tune(tuning: FoundRates, page: int = 1) -> "Figure":
 
 
 def _panel(
-    axes: "Axes",
-    strip: "Axes",
+    axes: Axes,
+    strip: Axes,
     tuning: FoundRates,
     searched: pd.DataFrame,
     place: int,
@@ -112,7 +110,7 @@ def _sentence(searched: pd.DataFrame, answer: "pd.Series[Any]") -> str:
     return ", ".join(filter(None, (settings(own, columns), flat, "at an end" if answer["status"] == AT_END else "")))
 
 
-def _losses(axes: "Axes", points: pd.DataFrame, answer: "pd.Series[Any]", look: Look) -> None:
+def _losses(axes: Axes, points: pd.DataFrame, answer: "pd.Series[Any]", look: Look) -> None:
     """Draw the loss against the rate, after a part of the budget and after the whole of it."""
     pale = _mixed(look.color, 0.5)
     for full, color, width, size in ((False, pale, 1.1, 2.6), (True, look.color, 1.6, 3.4)):
@@ -131,9 +129,7 @@ def _losses(axes: "Axes", points: pd.DataFrame, answer: "pd.Series[Any]", look: 
         axes.axvspan(answer["flat_low"], answer["flat_high"], color=look.color, alpha=0.09, linewidth=0, zorder=0.5)
 
 
-def _rounds(
-    strip: "Axes", axes: "Axes", points: pd.DataFrame, answer: "pd.Series[Any]", look: Look, rounds: int
-) -> None:
+def _rounds(strip: Axes, axes: Axes, points: pd.DataFrame, answer: "pd.Series[Any]", look: Look, rounds: int) -> None:
     """Draw the rates of each round in a row of its own, the first one above."""
     pale = _mixed(look.color, 0.5)
     for number_, own in points.groupby("round"):
@@ -162,7 +158,7 @@ def _rounds(
     axes.spines["bottom"].set_visible(False)
 
 
-def _scale(axes: "Axes", points: pd.DataFrame, peers: pd.DataFrame, start: float) -> None:
+def _scale(axes: Axes, points: pd.DataFrame, peers: pd.DataFrame, start: float) -> None:
     """Set limits from the least loss of the problem to the one at the start."""
     dress(axes)
     losses = peers["loss"].to_numpy(dtype=np.float64)
@@ -174,7 +170,7 @@ def _scale(axes: "Axes", points: pd.DataFrame, peers: pd.DataFrame, start: float
     axes.axhline(start, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
 
 
-def _mark_beyond(axes: "Axes", points: pd.DataFrame, look: Look) -> None:
+def _mark_beyond(axes: Axes, points: pd.DataFrame, look: Look) -> None:
     """Mark and count what lies outside the axes."""
     seen = points[np.isfinite(points["loss"])]
     losses = seen["loss"].to_numpy(dtype=np.float64)
@@ -183,17 +179,12 @@ def _mark_beyond(axes: "Axes", points: pd.DataFrame, look: Look) -> None:
 
 
 def _mixed(color: str, white: float) -> tuple[float, float, float]:
-    from matplotlib.colors import to_rgb
-
     red, green, blue = (white + (1 - white) * part for part in to_rgb(color))
     return red, green, blue
 
 
-def _key(figure: "Figure", tuning: FoundRates) -> None:
+def _key(figure: Figure, tuning: FoundRates) -> None:
     """Put a key of the lines and bars below the panels."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     dot: dict[str, Any] = {"marker": "o", "markeredgecolor": "white", "markeredgewidth": 0.3}
     handles: list[Any] = []
     lines: tuple[tuple[bool, Any, float, float], ...] = ((False, _mixed(GREY, 0.5), 1.1, 2.6), (True, GREY, 1.6, 3.4))
@@ -204,11 +195,11 @@ def _key(figure: "Figure", tuning: FoundRates) -> None:
             least, most = min(one[unit] for one in budgets), max(one[unit] for one in budgets)
             several = f"{least:,} to {most:,}" if least < most else f"{most:,}"
             text = f"after {several} {unit if most > 1 else unit[:-1]}"
-            handles.append(Line2D([], [], color=color, linewidth=width, markersize=size, label=text, **dot))
-    handles.append(Line2D([], [], color=GREY, markersize=7.5, label="best", **OUTLINED))
+            handles.append(key_line(color=color, linewidth=width, markersize=size, label=text, **dot))
+    handles.append(key_line(markersize=7.5, label="best", **OUTLINED))
     for low, high, alpha, name in (("low", "high", 0.4, "bracket"), ("flat_low", "flat_high", 0.12, "about as good")):
         if (tuning.answers[low] < tuning.answers[high]).any():
             handles.append(Patch(facecolor=GREY, alpha=alpha, label=name))
     if not np.isfinite(tuning.points["loss"]).all():
-        handles.append(Line2D([], [], color=GREY, marker="x", linestyle="", markersize=4, label="diverged"))
+        handles.append(key_line(marker="x", linestyle="", markersize=4, label="diverged"))
     key(figure, handles)

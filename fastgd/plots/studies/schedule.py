@@ -4,27 +4,24 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from fastgd.analysis import Results
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
-from fastgd.plots.limits import FAR, drawable, limits
+from fastgd.plots.limits import FAR, Array, drawable, limits
 from fastgd.plots.pages import TALLEST, drawn_from, note, page_of
 from fastgd.plots.readings import label, methods
-from fastgd.plots.style import GREY, dress, head, key, looks, panels, shape, style
+from fastgd.plots.style import dress, head, key, key_band, key_line, looks, multiples, style
 from fastgd.schedules import SCHEDULES, chained, describe, numbers, parts_of, starts
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-Array = NDArray[np.float64]
 Block = Mapping[str, Any]
 
 # Up to this many schedules of one hyper-parameter share axes.
@@ -79,7 +76,7 @@ class _Budget:
         return 1.0 if self.steps else 1.0 / self.batches
 
 
-def schedule(results: Results, page: int = 1) -> "Figure":
+def schedule(results: Results, page: int = 1) -> Figure:
     """Plot the schedules of a study over the training.
 
     A schedule of the learning rate is drawn as a factor of the optimizer's rate, one of another hyper-parameter as its
@@ -141,7 +138,7 @@ def sketch(
     losses: Array | None = None,
     x: str = "epochs",
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot schedules without results.
 
     Parameters
@@ -280,12 +277,9 @@ def _axis(of: str) -> str:
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _draw(lines: Sequence[Line], budget: _Budget, x: str | None = None) -> "Figure":
-    from matplotlib.ticker import MaxNLocator
-
-    groups = {
-        of: list(own) for of, own in groupby(sorted(lines, key=lambda line: line.of != "lr"), lambda line: line.of)
-    }
+def _draw(lines: Sequence[Line], budget: _Budget, x: str | None = None) -> Figure:
+    rates_first = sorted(lines, key=lambda line: line.of != "lr")
+    groups = {of: list(own) for of, own in groupby(rates_first, lambda line: line.of)}
     share_axes = all(len(own) <= _MOST_IN_AXES for own in groups.values())
     with style():
         figure = _shared(groups) if share_axes else _small_multiples(lines)
@@ -298,22 +292,16 @@ def _draw(lines: Sequence[Line], budget: _Budget, x: str | None = None) -> "Figu
     return figure
 
 
-def _shared(groups: Mapping[str, Sequence[Line]]) -> "Figure":
+def _shared(groups: Mapping[str, Sequence[Line]]) -> Figure:
     """Draw the schedules of a hyper-parameter in common axes."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(7.2, 0.4 + 2.6 * len(groups)), layout="constrained")
     rows = figure.subplots(len(groups), 1, sharex=True, squeeze=False).ravel()
     for axes, (of, lines) in zip(rows, groups.items(), strict=True):
         dress(axes)
         axes.tick_params(labelbottom=axes is rows[-1])
         for line, look in zip(lines, looks([str(place) for place in range(len(lines))]).values(), strict=True):
-            _line(
-                axes,
-                line,
-                look.color,
-                label="\n".join(map(for_picture, [line.name, *textwrap.wrap(line.settings, 28)])),
-            )
+            words = map(for_picture, [line.name, *textwrap.wrap(line.settings, 28)])
+            _line(axes, line, look.color, label="\n".join(words))
         _scale(axes, lines)
         axes.set_ylabel(_axis(of))
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), labelspacing=0.9)
@@ -321,45 +309,39 @@ def _shared(groups: Mapping[str, Sequence[Line]]) -> "Figure":
     return figure
 
 
-def _small_multiples(lines: Sequence[Line]) -> "Figure":
+def _small_multiples(lines: Sequence[Line]) -> Figure:
     """Draw each schedule in axes of its own."""
-    from matplotlib.figure import Figure
-
-    rows, columns = shape(len(lines))
-    width = 2.5 if columns < 4 else 2.0
-    figure = Figure(figsize=(0.5 + width * columns, 0.5 + 1.75 * rows), layout="constrained")
+    figure, grid, width = multiples(len(lines), (2.5, 2.0), 1.75, (0.5, 0.5), share_y=False)
     order = list(dict.fromkeys(line.of for line in lines))
-    colors = {of: look.color for of, look in looks(order).items()}
-    for axes, line in zip(panels(figure, len(lines), share_y=False), lines, strict=True):
+    chosen = looks(order)
+    for axes, line in zip(grid, lines, strict=True):
         dress(axes)
-        _line(axes, line, colors[line.of])
+        _line(axes, line, chosen[line.of].color)
         if line.low is line.value:
-            _fill(axes, line, 0.0, line.value, color=colors[line.of], alpha=0.08)
+            _fill(axes, line, 0.0, line.value, color=chosen[line.of].color, alpha=0.08)
         _scale(axes, [line])
         what = [label(line.of)] if line.of != "lr" else []
         subtitle = ": ".join([*what, line.settings] if line.settings else what)
-        head(axes, line.name, subtitle, "", colors[line.of], width - 0.35)
+        head(axes, line.name, subtitle, "", chosen[line.of].color, width - 0.35)
     figure.supylabel(_axis("lr") if "lr" in order else _axis(order[0]), fontsize=9)
     _ranges(figure, lines)
     return figure
 
 
-def _line(axes: "Axes", line: Line, color: str, **options: Any) -> None:
+def _line(axes: Axes, line: Line, color: str, **options: Any) -> None:
     draw: Any = f"steps-{line.held}" if line.held else "default"
     axes.plot(line.x, drawable(line.value), color=color, linewidth=1.8, drawstyle=draw, zorder=3, **options)
     if line.low is not line.value:
         _fill(axes, line, line.low, line.high, color=color, alpha=0.15)
 
 
-def _fill(axes: "Axes", line: Line, low: Any, high: Array, **options: Any) -> None:
+def _fill(axes: Axes, line: Line, low: Any, high: Array, **options: Any) -> None:
     step: Any = line.held or None
     axes.fill_between(line.x, drawable(low), drawable(high), linewidth=0, zorder=2, step=step, **options)
 
 
-def _scale(axes: "Axes", lines: Sequence[Line]) -> None:
+def _scale(axes: Axes, lines: Sequence[Line]) -> None:
     """Set limits from 0 on; the axis is logarithmic where most of a line would be close to 0."""
-    from matplotlib.ticker import LogLocator, NullLocator
-
     seen = np.concatenate([values for line in lines for values in (line.low, line.high)])
     seen = seen[np.abs(seen) < FAR] if (np.abs(seen) < FAR).any() else np.zeros(1)
     if seen.min() > 0 and any(np.median(line.value) < 0.05 * line.value.max() for line in lines):
@@ -370,11 +352,7 @@ def _scale(axes: "Axes", lines: Sequence[Line]) -> None:
         axes.set_ylim(0, 1.06 * float(seen.max()) or 1.0)
 
 
-def _ranges(figure: "Figure", lines: Sequence[Line]) -> None:
+def _ranges(figure: Figure, lines: Sequence[Line]) -> None:
     """Put a key of the bands below the picture, if it has any."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     if any(line.low is not line.value for line in lines):
-        median = Line2D([], [], color=GREY, linewidth=1.8, label="median of the trials")
-        key(figure, [median, Patch(facecolor=GREY, alpha=0.25, label="their range")])
+        key(figure, [key_line(linewidth=1.8, label="median of the trials"), key_band("their range")])

@@ -1,28 +1,24 @@
 """Sensitivity: where each optimizer ends, against its learning rate or another hyper-parameter."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
-from fastgd.plots.limits import OUTSIDE, drawable, limits, mark_outside, placed, spans_decades, tell_outside
+from fastgd.plots.limits import OUTSIDE, Array, drawable, limits, mark_outside, placed, spans_decades, tell_outside
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, lost_words, measure, median_of, methods, ranking_of, start_of
-from fastgd.plots.style import GREY, Look, dress, key, looks, mark_start, style, text_color
+from fastgd.plots.style import GREY, Look, dress, key, key_band, key_line, looks, mark_start, style, text_color
 
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
-Array = NDArray[np.float64]
 _WORDS = ("diverged", "no loss")  # for a best loss that is infinite, and for one that is missing
 
 
@@ -33,7 +29,7 @@ def sensitivity(
     hyper: str = "lr",
     problem: str | None = None,
     page: int = 1,
-) -> "Figure":
+) -> Figure:
     """Plot the final loss against the learning rate: a line for each optimizer.
 
     At each rate a line shows the configuration that is best over all other hyper-parameters: the median over its
@@ -64,9 +60,6 @@ def sensitivity(
     InputError
         The hyper-parameter does not exist, or is not a number; or there is no such problem or page.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     chosen = looks(methods(results))
     metric = results.metric(by)
     ranking = ranking_of(results, by, at).rename(
@@ -112,38 +105,28 @@ def _placed(ranking: pd.DataFrame, hyper: str) -> tuple[pd.DataFrame, str]:
     return ranking[near], f"not shown: {values} of {label(hyper)} too large or too small for an axis" if far else ""
 
 
-def _draw(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
+def _draw(axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
     """Draw a line for each optimizer, and a key beside the axes, best first."""
     for method, rows in ranking.groupby("method", sort=False):  # in the order of the ranking
         look, best = chosen[str(method)], rows.iloc[0]
         settled = number(best["value"], 5) if np.isfinite(best["value"]) else _WORDS[int(np.isnan(best["value"]))]
         where = f" at {number(best[hyper])}" if np.isfinite(best["value"]) else ""
         if np.isnan(best[hyper]):  # a rule without this hyper-parameter
-            axes.axhline(
-                float(drawable(best["value"])),
-                color=look.color,
-                linestyle=(0, (1, 2)),
-                label=for_picture(f"{method}  {settled}"),
-            )
+            words = for_picture(f"{method}  {settled}")
+            axes.axhline(float(drawable(best["value"])), color=look.color, linestyle=(0, (1, 2)), label=words)
             continue
         line = rows.drop_duplicates(hyper).sort_values(hyper)
         x, y, low, high = (line[name].to_numpy(dtype=np.float64) for name in (hyper, "value", "value_min", "value_max"))
         axes.fill_between(x, drawable(low), drawable(high), color=look.color, alpha=0.15, linewidth=0, zorder=2)
-        axes.plot(
-            x,
-            np.where(np.isfinite(y), y, np.nan),
-            **look.line(4),
-            linewidth=1.5,
-            markevery=max(1, len(x) // 24),
-            label=for_picture(f"{method}  {settled}{where}"),
-            zorder=3,
-        )
+        y = np.where(np.isfinite(y), y, np.nan)
+        words, every = for_picture(f"{method}  {settled}{where}"), max(1, len(x) // 24)
+        axes.plot(x, y, **look.line(4), linewidth=1.5, markevery=every, label=words, zorder=3)
         axes.plot(best[hyper], best["value"], **look.outlined(8), zorder=5)
     legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), title=f"best {label(hyper)}", alignment="left")
     legend.get_title().set_color(GREY)
 
 
-def _scale(axes: "Axes", ranking: pd.DataFrame, hyper: str, start: float) -> None:
+def _scale(axes: Axes, ranking: pd.DataFrame, hyper: str, start: float) -> None:
     """Set limits from the least loss to the one at the start, and logarithmic axes where they help."""
     dress(axes)
     values = np.append(ranking["value"], ranking["value_min"]).astype(np.float64)
@@ -157,7 +140,7 @@ def _scale(axes: "Axes", ranking: pd.DataFrame, hyper: str, start: float) -> Non
         axes.minorticks_off()
 
 
-def _mark_beyond(axes: "Axes", ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
+def _mark_beyond(axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
     """Mark and count what lies outside the axes."""
     best = ranking[ranking[hyper].notna()].drop_duplicates(["method", hyper])
     for method, rows in best.groupby("method", sort=False):  # best first
@@ -180,9 +163,7 @@ def _lost(ranking: pd.DataFrame, hyper: str, chosen: Iterable[str]) -> dict[str,
     return {name: (x, values) for name, (x, values) in rows.items() if len(x)}
 
 
-def _mark_lost(
-    strip: "Axes", axes: "Axes", lost: Mapping[str, tuple[Array, Array]], chosen: Mapping[str, Look]
-) -> None:
+def _mark_lost(strip: Axes, axes: Axes, lost: Mapping[str, tuple[Array, Array]], chosen: Mapping[str, Look]) -> None:
     """Fill the strip above the axes: a row for each optimizer, with crosses where it diverged, rings without a loss."""
     for row, (name, (x, values)) in enumerate(lost.items()):
         for there, marker in ((np.isinf(values), "x" if len(x) <= 30 else "|"), (np.isnan(values), "o")):
@@ -200,18 +181,15 @@ def _mark_lost(
     strip.spines[:].set_visible(False)
 
 
-def _handles(ranking: pd.DataFrame, lost: Array, results: Results) -> "list[Artist]":
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
+def _handles(ranking: pd.DataFrame, lost: Array, results: Results) -> list[Artist]:
     handles: list[Artist] = []
     if words := median_of(ranking[results.repeats], results.repeats):
-        handles.append(Line2D([], [], color=GREY, marker="o", markersize=4, label=words))
-        handles.append(Patch(facecolor=GREY, alpha=0.25, label=f"range of the {results.repeats}"))
+        handles.append(key_line(marker="o", markersize=4, label=words))
+        handles.append(key_band(f"range of the {results.repeats}"))
     best: dict[str, Any] = {"marker": "o", "markersize": 8, "markeredgecolor": "black"}
-    handles.append(Line2D([], [], color=GREY, linestyle="", label="best", **best))
+    handles.append(key_line(linestyle="", label="best", **best))
     for there, marker in ((np.isinf(lost), "x"), (np.isnan(lost), "o")):
         if there.any():
             own: dict[str, Any] = {"marker": marker, "markersize": 4, "markerfacecolor": "none"}
-            handles.append(Line2D([], [], color=GREY, linestyle="", label=lost_words(results, lost[there]), **own))
+            handles.append(key_line(linestyle="", label=lost_words(results, lost[there]), **own))
     return handles
