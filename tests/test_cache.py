@@ -15,7 +15,7 @@ from filelock import FileLock
 import fastgd
 from fastgd.common.properties import cached_property
 from fastgd.core import cache as the_cache
-from fastgd.core.compile import compile_lock, jit
+from fastgd.core.compile import jit
 
 PACKAGE = Path(fastgd.__file__).parent.parent
 needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives folders away")
@@ -276,7 +276,7 @@ def test_a_fork_waits_for_a_thread_that_compiles():
             os._exit(int(the_cache.global_compiler_lock._lock.acquire(timeout=1)))
         child.append(os.waitpid(process, 0)[1])
 
-    with compile_lock():
+    with the_cache.global_compiler_lock:
         thread = threading.Thread(target=fork)
         thread.start()
         thread.join(0.3)

@@ -11,9 +11,9 @@ import pyarrow.dataset as pds
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError, nearest
+from fastgd.common.folders import expanded
 from fastgd.common.parsing import fault_of, from_toml
 from fastgd.common.properties import cached_property
-from fastgd.common.system import expanded
 from fastgd.store.contents import Contents
 from fastgd.store.manifest import Manifest, read_study
 from fastgd.store.surface_files import Surface, read_surfaces

@@ -14,8 +14,8 @@ from fastgd.cli import signals
 from fastgd.cli.consoles import cell, show, show_json, table, whole
 from fastgd.cli.pictures import RANGE, saved
 from fastgd.common.errors import InputError
+from fastgd.common.folders import expanded
 from fastgd.common.numbers import count
-from fastgd.common.system import expanded
 from fastgd.runs.reporting.display import Reporter, errors
 from fastgd.runs.reporting.events import Event, Finished
 from fastgd.search.found_rates import AT_END, BRACKETED, DIVERGED, FOUND, FoundRates, columns_to_show, json_rows

@@ -42,7 +42,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
 from fastgd.common.errors import InputError
-from fastgd.common.system import expanded, knows_locks, temporary_folder
+from fastgd.common.folders import expanded, knows_locks, temporary_folder
 
 _PACKAGE = Path(__file__).parent.parent
 _SOURCES = ("core", "user_code", "optimizers", "problems", "engine")  # folders

@@ -7,8 +7,7 @@ by both and by the calls by address. Kernels are compiled before a cohort starts
 timings.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -88,11 +87,3 @@ class _NotCompiled:
         require_compiler()
 
     compile = __call__
-
-
-@contextmanager
-def compile_lock() -> Iterator[None]:
-    """Let no other thread compile meanwhile; of other processes, one at a time compiles a kernel (`core/cache.py`)."""
-    require_compiler()
-    with global_compiler_lock:
-        yield

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgd.common.errors import InputError, nearest
-from fastgd.common.system import expanded
+from fastgd.common.folders import expanded
 from fastgd.datasets.readers import csv, npz, parquet, svm
 from fastgd.datasets.readers.csv_keys import Csv
 from fastgd.datasets.readers.reading import (

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from fastgd.core.compile import compile_lock
+from fastgd.core.compile import require_compiler
 from fastgd.core.threads import Threads
 from fastgd.engine.linear.model import LinearModel
 from fastgd.engine.rows.cohort import Cohort
@@ -37,6 +37,7 @@ def compile_kernels(
     measures : callable
         Returns what is measured beside a loss.
     """
+    require_compiler()
     done: set[str] = set()
     with Threads(1) as threads:
         for spec, dtype in specs:
@@ -51,8 +52,7 @@ def compile_kernels(
             X: Any = np.zeros((2, 2), dtype)
             if spec.kernel.sparse:
                 X = csr_array(X)
-            with compile_lock():
-                Cohort(spec, X, np.zeros(2, dtype), threads).compile(gradient_norm, measures(spec.loss))
+            Cohort(spec, X, np.zeros(2, dtype), threads).compile(gradient_norm, measures(spec.loss))
     return len(done)
 
 

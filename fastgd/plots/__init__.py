@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError, nearest
+from fastgd.common.folders import expanded
 from fastgd.common.registry import Registry
-from fastgd.common.system import expanded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

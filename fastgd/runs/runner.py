@@ -13,7 +13,7 @@ import numpy as np
 from fastgd.analysis import Results
 from fastgd.analysis import load as load_results
 from fastgd.common.errors import InputError
-from fastgd.common.system import expanded
+from fastgd.common.folders import expanded
 from fastgd.core.cache import source_hash
 from fastgd.core.compile import require_compiler
 from fastgd.core.threads import Threads

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from fastgd.common.errors import InputError
+from fastgd.common.folders import expanded
 from fastgd.common.parsing import fault_of, from_json, shortened
-from fastgd.common.system import expanded
 from fastgd.store.files import write_text
 from fastgd.store.manifest import CHECKSUM, checksum_of
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError
-from fastgd.common.system import expanded
+from fastgd.common.folders import expanded
 from fastgd.runs.reporting.reports import OnEvent
 from fastgd.runs.runner import run
 from fastgd.search.candidates import Candidate, candidates_of, check_ended, check_metric, study_with, with_losses_only

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError
-from fastgd.common.system import expanded
+from fastgd.common.folders import expanded
 from fastgd.runs.reporting.events import Event, Planned, Searching
 from fastgd.runs.reporting.reports import OnEvent, reported
 from fastgd.runs.runner import run

@@ -12,7 +12,7 @@ from typing import Self
 from filelock import Timeout
 
 from fastgd.common.errors import InputError
-from fastgd.common.system import lock_of
+from fastgd.common.folders import lock_of
 from fastgd.store.compaction import Names, compact, drop
 from fastgd.store.contents import KINDS, Contents
 from fastgd.store.files import fsync_folder, make_folders, write_text, writing

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastgd.common.errors import InputError
-from fastgd.common.system import expanded
+from fastgd.common.folders import expanded
 from fastgd.store.checked_reading import foreign_file, read_footer
 from fastgd.store.compaction import rewrite
 from fastgd.store.contents import Contents

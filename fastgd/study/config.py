@@ -10,8 +10,8 @@ import tomli_w
 from pydantic import ValidationError, model_validator
 
 from fastgd.common.errors import InputError
+from fastgd.common.folders import expanded
 from fastgd.common.parsing import from_toml
-from fastgd.common.system import expanded
 from fastgd.study.blocks import OptimizerBlock, Schedule
 from fastgd.study.checks import check
 from fastgd.study.fields import METRICS

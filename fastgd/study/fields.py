@@ -20,7 +20,7 @@ from pydantic import (
 
 from fastgd import datasets
 from fastgd.common.errors import nearest
-from fastgd.common.system import expanded
+from fastgd.common.folders import expanded
 from fastgd.study.values import brief, choice, distinct, explicit, failure, is_number, is_point, is_whole, known_keys
 
 ALWAYS_RECORDED = ("loss", "validation_loss", "param_norm")
