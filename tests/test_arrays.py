@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cohorts import FEW, RATES, each_rule, in_python
+from cohorts import FEW, RATES, TYPES, each_rule, in_python
 
 import fastgd
 from fastgd import InputError, optimizers
@@ -33,7 +33,7 @@ def test_steps_are_those_of_the_rule(name):
         assert {key: slot.shape for key, slot in made.slots.items()} == dict.fromkeys(OPTIMIZERS[name].slots, (size,))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@TYPES
 @pytest.mark.parametrize("name", ["sgd", "adam", "nesterov"])
 def test_the_number_of_threads_changes_no_bit(name, dtype):
     rng = np.random.default_rng(1)

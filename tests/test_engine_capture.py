@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import sparse_cohorts
-from cohorts import PARTS, SINGLE, SMALL, grid, make_cohort, pool, problem
+from cohorts import PARTS, SINGLE, SMALL, grid, make_cohort, pool, problem, spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -94,6 +94,8 @@ ENGINES = {
     "baseline": baseline,
 }
 
+QUICK = ("tile", "single", "parts", "saga", "line search", "coasting, shared", "coasting, own", "resting", "baseline")
+
 
 def through_a_file(captured):
     """Return what is read back from a file without pickle."""
@@ -112,7 +114,7 @@ def read(cohort):
     return found
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", spread(ENGINES, QUICK))
 @settings(max_examples=6, deadline=None)
 @given(data=st.data())
 def test_a_restored_cohort_goes_on_with_the_same_bits(engine, data):

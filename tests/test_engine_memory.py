@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from cohorts import make_cohort, problem
+from cohorts import TYPES, make_cohort, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,7 +44,7 @@ def guarded(monkeypatch):
     return guard
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@TYPES
 @pytest.mark.parametrize("kernel", [Kernel(1), Kernel(8), Kernel(8, 2)], ids=lambda kernel: kernel.name)
 def test_nothing_is_written_beyond_an_array(guarded, kernel, dtype):
     @settings(max_examples=40)

@@ -68,36 +68,37 @@ class Worker:
 
 
 @pytest.fixture(scope="module")
-def workers(tmp_path_factory):
-    """Processes that have to compile, side by side: two with one cache, one with none, one in a copy of the package."""
+def cold(tmp_path_factory):
+    """A cache that two processes filled at once, and what each of them found."""
     folder = tmp_path_factory.mktemp("workers")
-    (folder / "file").write_text("")
-    nowhere = folder / "file" / "below"  # below a regular file: not even root can make it
-    shutil.copytree(PACKAGE, folder / "copy" / "fastgd", ignore=shutil.ignore_patterns("__pycache__"))
-    return {
-        "one": Worker(folder / "one", SGD, cache=folder / "cache"),
-        "two": Worker(folder / "two", SGD, cache=folder / "cache"),
-        "nowhere": Worker(folder / "nowhere", SGD, cache=nowhere, NOWHERE=str(nowhere)),
-        "copy": Worker(folder / "before", SGD, cache=folder / "copied", path=folder / "copy"),
-    }
+    results = [worker.result for worker in [Worker(folder / name, SGD, cache=folder / "cache") for name in "ab"]]
+    return Path(results[0]["cache"]).parent, *results
 
 
 @pytest.fixture(scope="module")
-def cold(workers, tmp_path_factory):
-    """A cache that two processes filled at once, and what each of them found."""
-    results = workers["one"].result, workers["two"].result
-    return Path(results[0]["cache"]).parent, *results
+def nowhere(tmp_path_factory):
+    """What a process found that can write no cache."""
+    folder = tmp_path_factory.mktemp("nowhere")
+    (folder / "file").write_text("")
+    below = folder / "file" / "below"  # below a regular file: not even root can make it
+    return Worker(folder / "worker", SGD, cache=below, NOWHERE=str(below)).result
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
-def test_two_processes_at_once(cold, workers):
+def test_two_processes_at_once(cold):
+    """The driver is compiled by one of them."""
+    _, one, two = cold
+    assert (one["compiled"] + two["compiled"]).count("advance") == 1
+    assert one["losses"] == two["losses"]
+
+
+@pytest.mark.full
+def test_two_processes_share_what_is_to_be_compiled(cold, nowhere):
     """Each kernel is compiled by one of them: together they compile as much as a process without a cache."""
     _, one, two = cold
-    assert sorted(one["compiled"] + two["compiled"]) == sorted(workers["nowhere"].result["compiled"])
-    assert "advance" in one["compiled"] + two["compiled"]
-    assert one["losses"] == two["losses"]
+    assert sorted(one["compiled"] + two["compiled"]) == sorted(nowhere["compiled"])
 
 
 def test_the_next_process_compiles_nothing(cold, tmp_path):
@@ -181,11 +182,12 @@ def test_shapes_of_data_and_grids_compile_nothing():
     assert work(7, intercept=False, init=0.2, batch_size=1, scheduled=("lr",), schedule=Halved()) == before
 
 
-def test_an_edited_rule_is_seen(workers, tmp_path):
+@pytest.mark.full
+def test_an_edited_rule_is_seen(cold, tmp_path):
     """What calls the rule is in another file, which Numba's own cache does not look at."""
-    before = workers["copy"].result
-    cache = Path(before["cache"]).parent
-    copy = cache.parent / "copy"
+    cache, before, _ = cold
+    copy = tmp_path / "copy"
+    shutil.copytree(PACKAGE, copy / "fastgd", ignore=shutil.ignore_patterns("__pycache__"))
     rule = copy / "fastgd" / "optimizers" / "families" / "momentum.py"
     text = rule.read_text()
     assert "return w - h.lr * (g + h.weight_decay * w), s" in text
@@ -193,17 +195,17 @@ def test_an_edited_rule_is_seen(workers, tmp_path):
     after = Worker(tmp_path, SGD, cache=cache, path=copy).result
     assert after["cache"] != before["cache"]
     assert "advance" in after["compiled"]
-    assert after["losses"] != before["losses"] == workers["one"].result["losses"]
+    assert after["losses"] != before["losses"]
 
 
 # --- where the cache is -----------------------------------------------------------------------------------------------
 
 
-def test_without_a_writable_folder_it_still_runs(workers):
-    found = workers["nowhere"].result
-    assert found["cache"] == "None"
-    assert "advance" in found["compiled"]
-    assert found["losses"] == workers["one"].result["losses"]
+@pytest.mark.full
+def test_without_a_writable_folder_it_still_runs(cold, nowhere):
+    assert nowhere["cache"] == "None"
+    assert "advance" in nowhere["compiled"]
+    assert nowhere["losses"] == cold[1]["losses"]
 
 
 def cache_of(**environment):
@@ -337,6 +339,7 @@ class Unit(NamedTuple):
 """
 
 
+@pytest.mark.full
 def test_a_cache_that_knows_ones_own_rules_serves_processes_that_do_not(cold, tmp_path):
     """No class of a user's module stands in the index of a kernel that others load: they could not read it."""
     cache, _, _ = cold

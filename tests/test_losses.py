@@ -6,7 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 import reference
-from cohorts import SINGLE, make_cohort
+from cohorts import SINGLE, TYPES, make_cohort
 
 from fastgd.core.static import Static
 from fastgd.core.vectors import aligned
@@ -148,7 +148,7 @@ def representable(dtype):
     return np.array(margins + [0.25] * (-len(margins) % 16), dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@TYPES
 @pytest.mark.parametrize(("name", "y"), CASES)
 def test_values_in_a_kernel(name, y, dtype):
     z = representable(dtype)
@@ -164,7 +164,7 @@ def test_values_in_a_kernel(name, y, dtype):
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 29, 64])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@TYPES
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_sums_over_rows_in_kernels(name, dtype, rows):
     """Rows may share a logarithm and fill vectors or not: the sums are those of the values."""
@@ -200,7 +200,7 @@ def test_shared_logarithms_keep_what_is_not_finite(name, z):
 
 
 @pytest.mark.parametrize("kernel", [loss_kernels.residuals, loss_kernels.residuals_of_rows], ids=["tile", "single"])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@TYPES
 @pytest.mark.parametrize(("name", "y"), CASES)
 def test_derivatives_in_a_kernel(name, y, dtype, kernel):
     z = representable(dtype)

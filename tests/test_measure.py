@@ -90,7 +90,7 @@ def by_numpy(d, batch_size, intercept, lane, l2, start, lr_of=None):
     return w, (total, other)
 
 
-@kernels(CASES + WIDE)
+@kernels(spread(CASES + WIDE, CASES))
 @pytest.mark.parametrize("intercept", [True, False], ids=["intercept", "no intercept"])
 @pytest.mark.parametrize("d", [1, 9, 16])
 def test_sums_are_of_all_parameters_and_of_nothing_else(d, intercept, kernel, batch_size):

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from cohorts import in_full
 from matplotlib.colors import to_hex
 from small_studies import rows, study_of
 from store_samples import open_folder, write_study
@@ -171,7 +172,7 @@ def test_losses_of_both_budgets_the_best_rate_and_its_bracket(tmp_path):
     [
         {},
         {"methods": ("sgd",)},
-        {"methods": ("sgd", "adam", "lion", "adagrad", "rmsprop"), "problems": ("flights", "digits")},
+        in_full({"methods": ("sgd", "adam", "lion", "adagrad", "rmsprop"), "problems": ("flights", "digits")}),
         {"diverged": "sgd"},
         {"methods": ("sgd",), "diverged": "sgd"},
     ],

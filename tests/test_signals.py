@@ -111,6 +111,17 @@ def test_a_terminal_that_is_closed_ends_a_run_in_peace(study, tmp_path):
     fastgd.load(tmp_path / "r")
 
 
+def test_a_terminal_may_refuse_words_before_its_signal_comes():
+    code = (
+        "import errno, os, signal, threading\nfrom fastgd.cli import app\n"
+        "def closed():\n    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGHUP)).start()\n"
+        "    raise OSError(errno.EIO, 'closed')\n"
+        "app.app = closed\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\napp.main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE, capture_output=True, timeout=60)
+    assert ended.returncode == 129, ended.stderr
+
+
 def test_the_library_installs_no_handlers():
     code = (
         "import signal, fastgd\nbefore = [signal.getsignal(n) for n in (2, 15, 1)]\n"

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import snapshot_studies
+from cohorts import spread
 from snapshot_studies import CASES
 
 import fastgd
@@ -97,7 +98,10 @@ def kill_once_saved(path, case, *cases):
         process.stderr.close()
 
 
-@pytest.mark.parametrize("case", CASES)
+QUICK = ("tiles", "sparse", "swarm")
+
+
+@pytest.mark.parametrize("case", spread(CASES, QUICK))
 def test_a_killed_run_goes_on_with_the_same_bits(case, tmp_path, whole, resumed):
     expected = whole(case)  # which also compiles
     kill_once_saved(tmp_path, case)
@@ -111,6 +115,7 @@ def test_a_killed_run_goes_on_with_the_same_bits(case, tmp_path, whole, resumed)
     assert left == [], "nothing is left of what was saved"
 
 
+@pytest.mark.full
 def test_a_run_that_is_killed_again_and_again(tmp_path, whole, resumed):
     expected = whole("float32")
     for _ in range(3):
@@ -133,7 +138,10 @@ class Hurry:
         return time.perf_counter() + 3600.0 * (self.looks < 0)
 
 
-@pytest.mark.parametrize("case", ["tiles", "feedback", "saga", "line search", "sparse", "guesses", "swarm"])
+@pytest.mark.parametrize(
+    "case",
+    spread(["tiles", "feedback", "saga", "line search", "sparse", "guesses", "swarm"], ["tiles", "sparse", "swarm"]),
+)
 def test_a_run_that_is_always_cut_short_makes_progress(case, tmp_path, whole, monkeypatch, resumed):
     """What was timed out goes on where it was, and has the curves of a run that nothing interrupted."""
     expected, runs, left = whole(case), 0, True
@@ -153,7 +161,7 @@ def test_a_run_that_is_always_cut_short_makes_progress(case, tmp_path, whole, mo
 # --- Ctrl-C -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", ["single", "large", "swarm line search"])
+@pytest.mark.parametrize("case", spread(["single", "large", "swarm line search"], ["single"]))
 def test_an_interrupted_run_has_saved_where_it_was(case, tmp_path, whole, monkeypatch, resumed):
     """Python's own handler raises KeyboardInterrupt, once the state is saved."""
     expected, seen = whole(case), []

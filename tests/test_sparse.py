@@ -26,9 +26,7 @@ def test_factors_of_zero_and_below_are_exact(optimizer, l2):
 
 
 @pytest.mark.parametrize("estimator", ["svrg", "saga"])
-@pytest.mark.parametrize(
-    "optimizer", spread(["sgd", "momentum", "nesterov", "schedule_free_sgd", "adam"], ["sgd", "adam"])
-)
+@pytest.mark.parametrize("optimizer", spread(["sgd", "momentum", "nesterov", "schedule_free_sgd", "adam"], ["adam"]))
 def test_estimators_give_them(optimizer, estimator):
     for l2 in (0.0, 0.05):
         assert run(pair(optimizer, batch_size=4, estimator=estimator, l2=l2), 400) < 1e-10
@@ -43,13 +41,13 @@ OPTIONS = [
 AROUND = [("sgd", around) for around in OPTIONS] + [("momentum", OPTIONS[-1]), ("adam", OPTIONS[-1])]
 
 
-@pytest.mark.parametrize(("optimizer", "around"), spread(AROUND, [AROUND[0], AROUND[1], AROUND[-2]]), ids=str)
+@pytest.mark.parametrize(("optimizer", "around"), spread(AROUND, AROUND[:1]), ids=str)
 def test_options_give_them(optimizer, around):
     lanes = [{"lr": lr, "clip.value": 0.1, "clip.norm": 0.2} for lr in (0.01, 0.1)]
     assert run(pair(optimizer, lanes, batch_size=2, around=around, init=0.2), 500) < 1e-10
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lamb"])
+@pytest.mark.parametrize("optimizer", spread(["sgd", "adam", "lamb"], ["adam"]))
 @pytest.mark.parametrize("batch_size", [300, 257, 299])
 def test_large_and_full_batches_give_them(optimizer, batch_size):
     dense, sparse = pair(optimizer, batch_size=batch_size)
@@ -61,7 +59,7 @@ def test_large_and_full_batches_give_them(optimizer, batch_size):
     assert difference(dense, in_parts) < 1e-10
 
 
-@pytest.mark.parametrize("optimizer", spread(["sgd", "momentum", "adam", "lion"], ["momentum", "adam"]))
+@pytest.mark.parametrize("optimizer", spread(["sgd", "momentum", "adam", "lion"], ["adam"]))
 def test_single_precision_stays_close(optimizer):
     assert run(pair(optimizer, batch_size=1, dtype="float32"), 600) < 1e-4
 
@@ -259,7 +257,7 @@ def test_the_window_ends_without_a_trace():
     assert difference(*cohorts) < 1e-12
 
 
-@pytest.mark.parametrize("width", spread([4, 8, 16, 32], [16]))
+@pytest.mark.parametrize("width", spread([4, 8, 16, 32], []))
 def test_tiles_of_every_width_agree(width):
     lanes = [{"lr": rate} for rate in np.geomspace(1e-3, 1e-1, 32)]
     reference = make_cohort(*problem(), lanes, "momentum", batch_size=1, kernel=Kernel(4))

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from cohorts import TYPES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from swarms import make_swarm
@@ -75,7 +76,7 @@ def assert_goes_on(make, step):
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@TYPES
 @pytest.mark.parametrize("kind", KINDS)
 @given(step=st.integers(0, STEPS))
 @settings(max_examples=6, deadline=None)
@@ -83,7 +84,7 @@ def test_captured_lanes_go_on_with_the_same_bits(kind, dtype, step):
     assert_goes_on(lambda threads: make_swarm("rosenbrock", threads=threads, dtype=dtype, **KINDS[kind]), step)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@TYPES
 @pytest.mark.parametrize("name", ["random_search", "grid"])
 @given(step=st.integers(0, STEPS))
 @settings(max_examples=6, deadline=None)

@@ -232,6 +232,7 @@ def half_square(z, y):
 """
 
 
+@pytest.mark.full
 def test_an_edited_helper_gives_new_machine_code_and_new_trials(tmp_path):
     """In other processes, in the same folder and in a fresh one: rules and losses."""
     (tmp_path / "own_rule.py").write_text(rule(imports="from own_constants import FACTOR", factor="FACTOR"))

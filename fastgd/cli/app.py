@@ -73,7 +73,7 @@ def main() -> None:
     _open_streams()
     try:
         with signals.handled():
-            app()
+            _run()
     except SystemExit as error:
         if error.code and signals.received():  # no matter which error the interruption caused
             signals.leave()
@@ -85,6 +85,15 @@ def main() -> None:
             raise
         sys.stderr.write(f"error: cannot write on standard output: {error.strerror}\n")
         sys.exit(2)
+
+
+def _run() -> None:
+    try:
+        app()
+    except OSError as error:
+        if error.errno == errno.EIO:  # a terminal that is closed may refuse words a moment before its signal comes
+            signals.wait()
+        raise
 
 
 def _open_streams() -> None:

@@ -12,11 +12,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from select import select
 from typing import Any, NoReturn
 
+HANGUP_SECONDS = 1.0  # within which the signal of a closed terminal comes
 RETRY_SECONDS = 0.1  # after which an interruption that Python ignored is raised again
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 _received: list[int] = []
@@ -83,6 +85,12 @@ def _interrupt(number: int, terminals: list[int]) -> None:
         if not os.isatty(file):  # the terminal was closed, which sent the signal: further output goes nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), file)
     raise KeyboardInterrupt
+
+
+def wait() -> None:
+    """Wait for a signal, for a second at most."""
+    with suppress(KeyboardInterrupt):
+        time.sleep(HANGUP_SECONDS)
 
 
 def received() -> bool:
