@@ -1,6 +1,7 @@
 """Compile-time constants as arguments of kernels: a `Static`, what kernels ask of it, and categorical choices."""
 
 import functools
+import inspect
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -88,18 +89,26 @@ def typed_call(typingctx: Any, function: Any, kinds: Sequence[Any], places: Sequ
     return inner.return_type(*kinds), codegen
 
 
+def with_parameters_of(declaration: Callable[..., Any], typed: Callable[..., Any]) -> Callable[..., Any]:
+    """Give an intrinsic `typed(typingctx, *kinds)` a declaration's parameters: Numba would pass a tuple of them."""
+    functools.update_wrapper(typed, declaration)
+    names = ["typingctx", *inspect.signature(declaration).parameters]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    vars(typed)["__signature__"] = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+    return typed
+
+
 def function_of(find: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
-    """Make a declaration f(typingctx, static, ...) callable in kernels as f(static, ...).
+    """Make a declaration f(static, ...) callable in kernels.
 
     `find(value, ...)` returns, from the Static's value and the types of the other arguments, what is called with these.
     """
 
     def decorate(declaration: Callable[..., Any]) -> Any:
-        @functools.wraps(declaration)  # with its signature: Numba would pass `*kinds` as a tuple
         def typed(typingctx, constant, *kinds):
             return typed_call(typingctx, find(constant.value, *kinds), (constant, *kinds), range(1, 1 + len(kinds)))
 
-        return intrinsic(typed)
+        return intrinsic(with_parameters_of(declaration, typed))
 
     return decorate
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import overload
+from numba.extending import intrinsic
+
+from fastgd.core.static import typed_call, with_parameters_of
 
 CHUNK_ROWS = 256  # rows whose residuals stay in the cache beside the tile; larger batches are summed chunk by chunk
 MOST_BLOCK_ROWS = 8  # rows of a register block
@@ -44,19 +46,14 @@ class SparseRows(NamedTuple):
     losses: Any
 
 
-def by_rows(dense: Callable[..., Any], sparse: Callable[..., Any]) -> Callable[..., Any]:
+def by_rows(dense: Any, sparse: Any) -> Callable[..., Any]:
     """Return a function for kernels: `dense` where an argument is `Rows`, `sparse` where one is `SparseRows`."""
 
-    def choose(*args: Any) -> Any:
-        raise NotImplementedError("called from kernels only")
+    def choose(typingctx, *kinds):
+        is_sparse = any(getattr(kind, "instance_class", None) is SparseRows for kind in kinds)
+        return typed_call(typingctx, sparse if is_sparse else dense, kinds, range(len(kinds)))
 
-    @overload(choose, strict=False)
-    def _choose(*args):
-        is_sparse = any(getattr(kind, "instance_class", None) is SparseRows for kind in args)
-        kernel = sparse if is_sparse else dense
-        return lambda *args: kernel(*args)
-
-    return choose
+    return intrinsic(with_parameters_of(dense.py_func, choose))
 
 
 def make_rows(X: Any, y: Any, order: Any, intercept: bool) -> Rows | SparseRows:

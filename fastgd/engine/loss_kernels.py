@@ -27,17 +27,17 @@ def _compiled(loss: Loss, function: Any) -> Any:
 
 
 @function_of(lambda loss, *_: _compiled(loss, loss.derivative))
-def derivative(typingctx, loss, z, y):
+def derivative(loss, z, y):
     """Return the derivative of a loss by z."""
 
 
 @function_of(lambda loss, *_: _compiled(loss, loss.value))
-def value(typingctx, loss, z, y):
+def value(loss, z, y):
     """Return the value of a loss."""
 
 
 @function_of(lambda loss, *_: jitable(loss.log_terms))
-def log_terms(typingctx, loss, z, y):
+def log_terms(loss, z, y):
     """Return a and e of a value `a + log(1 + e)`."""
 
 

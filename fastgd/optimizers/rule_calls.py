@@ -228,27 +228,27 @@ def store_rows(typingctx, rule, shape, array, index, values):
 
 
 @function_of(lambda rule, *_: jitable(rule.functions.update))
-def update(typingctx, rule, h, c, w, g, s):
+def update(rule, h, c, w, g, s):
     """Return (parameter, slots) after one step of the rule."""
 
 
 @function_of(lambda rule, *_: jitable(rule.functions.prepare))
-def prepare(typingctx, rule, h, t, m):
+def prepare(rule, h, t, m):
     """Return the rule's quantities of step t, and the memory after it."""
 
 
 @function_of(lambda step, *_: jitable(step.measure))
-def measure(typingctx, step, h, c, w, g, s, l2):
+def measure(step, h, c, w, g, s, l2):
     """Return the terms of one parameter that are summed in a round."""
 
 
 @function_of(lambda step, *_: jitable(step.conclude))
-def conclude(typingctx, step, h, c, t, m, sums, loss):
+def conclude(step, h, c, t, m, sums, loss):
     """Return the quantities after a round, and the memory; `loss` is that of the batch without the penalty."""
 
 
 @function_of(lambda rule, *_: jitable(rule.functions.readout))
-def readout(typingctx, rule, h, w, s):
+def readout(rule, h, w, s):
     """Return the iterate that is reported."""
 
 

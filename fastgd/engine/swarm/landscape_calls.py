@@ -61,12 +61,12 @@ def _compiled(landscape: Landscape, function: Any) -> Any:
 
 
 @function_of(lambda landscape, *_: _compiled(landscape, landscape.value))
-def value(typingctx, landscape, p, x):
+def value(landscape, p, x):
     """Return a landscape's value at x."""
 
 
 @function_of(lambda landscape, p, x, g: _compiled(landscape, landscape.gradient_for(str(x.vector.element))))
-def gradient(typingctx, landscape, p, x, g):
+def gradient(landscape, p, x, g):
     """Fill g with the gradient at x."""
 
 
