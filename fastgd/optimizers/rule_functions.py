@@ -13,7 +13,8 @@ from fastgd.optimizers.options import Option
 from fastgd.optimizers.record import Optimizer
 from fastgd.user_code.sources import functions_of, reached
 
-jitable = cache(register_jitable)  # cached, since each call for the same function would add an overload
+# Small, and called where every instruction counts. Cached, since each call for a function would add an overload.
+jitable = cache(register_jitable(forceinline=True))
 
 
 class RuleFunctions(NamedTuple):
