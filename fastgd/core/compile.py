@@ -37,7 +37,7 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, i
     if function is None:
         return lambda f: jit(f, parallel=parallel, inline=inline)
     if numba.config.DISABLE_JIT:
-        return _NotCompiled()
+        return _NotCompiled(function)
     kernel = numba.njit(function, error_model="numpy", parallel=parallel, inline=inline, nogil=True)
     kernel.get_call_template = _without_literals(kernel.get_call_template)
     if cache.CACHE:
@@ -82,6 +82,9 @@ def require_compiler() -> None:
 
 class _NotCompiled:
     """Stands for a kernel where the compiler is switched off: modules load, and the first use says what is wrong."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.py_func = function
 
     def __call__(self, *_: Any, **__: Any) -> None:
         require_compiler()

@@ -34,9 +34,9 @@ from fastgd.store.writer import MOST_WAITING_TABLES
 # The process itself.
 UNKNOWN_PROCESS_BYTES = 230e6  # once it has read its study, where the platform does not tell
 LOADED_LIBRARIES_BYTES = 60e6  # the compiler's libraries and the first kernels, loaded from the cache
-KERNEL_BYTES = {"dense": 1.7e6, "sparse": 1.7e6, "swarm": 4e6}  # the kernels of a method, by their kind
+KERNEL_BYTES = {"dense": 1.7e6, "sparse": 1.7e6, "swarm": 7.8e6}  # the kernels of a method, by their kind
 COMPILER_BYTES = 50e6  # what the compiler takes by itself, where kernels are not in the cache
-COMPILED_METHOD_BYTES = {"dense": 7e6, "sparse": 28e6, "swarm": 12e6}  # and for the kernels of a method, by their kind
+COMPILED_METHOD_BYTES = {"dense": 7e6, "sparse": 28e6, "swarm": 7e6}  # and for the kernels of a method, by their kind
 COMPILER_RESERVE_BYTES = 40e6  # left free besides: the compiler ends the process where it gets no memory
 OTHER_BYTES = 11e6  # files, threads and modules that are imported late
 STACK_BYTES, ARENA_BYTES = 8.4e6, 67e6  # addresses of a thread: its stack, and its part of the C library's memory
