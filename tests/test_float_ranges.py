@@ -1,6 +1,7 @@
 """Norms, sums and constants: right up to the largest float and down to small ones, and as exact as their type."""
 
 import math
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -9,6 +10,7 @@ import reference
 from cohorts import PARTS, SINGLE, SMALL, TYPES, make_cohort, problem, spread
 from landscape_studies import study
 from numba import types
+from numba.core.errors import TypingError
 from sparse_cohorts import pair
 from swarms import make_swarm
 
@@ -289,6 +291,29 @@ def failing(shape, constant, x):
 def calling(address, shape, x):
     call_at(address, shape, (x,))
     x[1] = 1
+
+
+class Pair(NamedTuple):
+    number: Any
+    array: Any
+
+
+@jit
+def passing(address, shape, pair):
+    call_at(address, shape, (pair,))
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (Pair(np.int32(1), np.zeros(2)), "whole numbers in a tuple .* are int64"),
+        (Pair(1, np.zeros((2, 2)).T), "takes C-contiguous arrays"),
+    ],
+)
+def test_what_a_call_by_address_cannot_pass_in_a_tuple_is_refused(pair, message):
+    """The kernel would read other bytes than those that are passed."""
+    with pytest.raises(TypingError, match=message):
+        passing(0, Static(tile_shape(4, 8)), pair)
 
 
 def test_an_error_in_a_kernel_that_is_called_by_its_address_is_raised():

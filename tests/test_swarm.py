@@ -1,11 +1,13 @@
 """The swarm engine: its steps against plain NumPy, its bits, and what it notes of each lane."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from cohorts import TYPES, spread
 from swarms import make_swarm, steps_in_numpy
 
-from fastgd.problems import LANDSCAPES, find_landscape
+from fastgd.problems import LANDSCAPES, find_landscape, landscape
 
 # Rules of every kind: slots or none, memory, sums over the coordinates in one round and in two, a reported iterate that
 # is not the state, the loss of each step.
@@ -41,6 +43,37 @@ def test_steps_are_those_of_the_rule(name, options, d):
     np.testing.assert_allclose(swarm.read().positions[:, kept], path[-1][:, kept], rtol=1e-9, atol=1e-11)
     for found, expected in zip([*swarm.now().slots(), *swarm.now().memory()], [*slots, *memory], strict=True):
         np.testing.assert_allclose(found[..., kept], expected[..., kept], rtol=1e-8, atol=1e-11)
+
+
+@landscape(dimension=(2, 2), domain=(-1.0, 1.0))
+class Mixed(NamedTuple):
+    """Numbers between arrays, one of which is empty."""
+
+    first: tuple[float, ...] = (2.0, 3.0)
+    a: float = 0.5
+    none: tuple[float, ...] = ()
+    b: float = -1.5
+    last: tuple[float, ...] = (1.0, 4.0, 9.0)
+
+    def value(p, x):  # noqa: N805
+        total = p.a * x[0] + p.b * x[1] + len(p.none)
+        for i in range(len(p.first)):
+            total = total + p.first[i] * x[0] * x[0]
+        for i in range(len(p.last)):
+            total = total + p.last[i] * x[1] * x[1]
+        return total
+
+
+@pytest.mark.parametrize("params", [{}, {"first": (7.0,), "none": (1.0, 2.0), "last": tuple(np.arange(300.0))}])
+def test_parameters_reach_the_kernels_as_numbers_and_arrays(params):
+    """Arrays of any length are arguments: the kernels are those of the defaults."""
+    record = find_landscape(f"{__name__}:Mixed")
+    swarm = make_swarm(f"{__name__}:Mixed", "sgd", params=params, hyper=[{"lr": 1e-6}])
+    path, *_ = steps_in_numpy(swarm, swarm.read().positions.T.copy(), 3)
+    swarm.advance(3)
+    reading = swarm.read()
+    np.testing.assert_allclose(reading.positions, path[-1], rtol=1e-12)
+    np.testing.assert_allclose(reading.loss, record.values(swarm.spec.p, reading.positions), rtol=1e-12)
 
 
 IN_KERNELS = [(name, *kind) for name in LANDSCAPES for kind in (("float64", 1e-10), ("float32", 2e-3))]

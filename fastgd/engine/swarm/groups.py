@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from fastgd.engine.shapes import LaneShape
+
 # A table of hyper-parameters and quantities is made for so many steps, and so many groups take those steps one after
 # another: the table and the groups' states stay in the second-level cache.
 STEPS_PER_TABLE = 128
@@ -43,7 +45,12 @@ class SwarmShape(NamedTuple):
     @property
     def of_points(self) -> "SwarmShape":
         """What is needed to read points: rules, noise and tolerances share this."""
-        return SwarmShape(self.lanes, self.width, self.dimension, 0, False, False, False, False)
+        return self._replace(slots=0, noisy=False, tracked=False, projected=False, rereads=False)
+
+    @property
+    def of_lanes(self) -> LaneShape:
+        """What the driver needs, and the table of a rule."""
+        return LaneShape(self.lanes, self.width)
 
 
 class Groups(NamedTuple):

@@ -36,8 +36,6 @@ from fastgd.core.math import root, squares
 from fastgd.core.random import normal
 from fastgd.core.static import Static, part, static
 from fastgd.core.vectors import cast, load, store, total, wide, zeros
-from fastgd.engine.shapes import LaneShape
-from fastgd.engine.swarm.driver import copy_numbers
 from fastgd.engine.swarm.groups import Groups, LandscapeNumbers, ScheduledValues, StepRange, SwarmShape, Workspace
 from fastgd.engine.swarm.landscape_calls import gradient, parameters, step_gradient, value
 from fastgd.engine.swarm.points import Point, point
@@ -277,7 +275,8 @@ def fill_table(rule, shape, hyper, first, scheduled, steps, work, sums):
     for k in range(steps.count):
         row, rounded = exact[k * stride :], table[k * stride :]
         if changing:
-            copy_numbers(own, 0, size, row, 0)
+            for i in range(0, size, W):
+                store(row, i, load(shape, own, i))
         for m in range(scheduled.which.shape[0]):
             at, number = scheduled.which[m] * W, scheduled.values[steps.row + k, m]
             for i in range(at, at + W):
@@ -299,7 +298,7 @@ def swarm_calls_of(
 ) -> SwarmCalls:
     """Compile, or load from the cache, what the driver calls; the arrays tell the types of all others."""
     rule, n = Static(task.rule), types.int64
-    lanes = numba.typeof(Static(LaneShape(shape.width, shape.width)))
+    lanes = numba.typeof(Static(shape.of_lanes))
     ahead = types.NamedUniTuple(n, len(StepRange._fields), StepRange)
     kinds = (numba.typeof(scheduled), ahead, numba.typeof(work), types.boolean)
     fill = address_of(fill_table, (numba.typeof(rule), lanes, numba.typeof(groups.hyper), n, *kinds))

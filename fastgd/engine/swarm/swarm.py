@@ -12,7 +12,6 @@ import numpy.typing as npt
 from fastgd.core.static import Static
 from fastgd.core.threads import CALL_SECONDS, Threads, call
 from fastgd.core.vectors import aligned
-from fastgd.engine.shapes import LaneShape
 from fastgd.engine.swarm.driver import advance_groups
 from fastgd.engine.swarm.groups import (
     GROUPS_PER_TABLE,
@@ -73,7 +72,7 @@ class Swarm:
         self.spec, self.threads, self.schedule = spec, threads, schedule
         self.hyper, self.which, self.t = hyper, which, 0
         self._dtype = np.dtype(spec.dtype)
-        self._shape, self._land = Static(LaneShape(spec.width, spec.width)), spec.land
+        self._shape, self._land = Static(spec.shape.of_lanes), spec.land
         names = list(spec.rule.fields)
         self._scheduled = np.array([names.index(name) for name in spec.scheduled], np.int64)
         self._scheduled_rate = spec.scheduled.index("lr") if "lr" in spec.scheduled else -1
