@@ -1,5 +1,6 @@
 """Work that goes on where it stopped: after SIGKILL, after `max_seconds`, after Ctrl-C, with the same bits."""
 
+import json
 import os
 import signal
 import subprocess
@@ -264,15 +265,42 @@ def test_a_snapshot_of_other_kernels_is_none(tmp_path, whole, resumed, monkeypat
     assert resumed == []
 
 
+ONE, OTHER = "0123456789ab", "ba9876543210-64"  # names of units
+
+
 def test_snapshots_are_arrays_alone(tmp_path):
     saves = Snapshots(tmp_path, {"numba": "1"})
-    saves.save("a", {"w": np.arange(3.0), "text": np.array(["x", "yy"])}, [])
-    found = Snapshots(tmp_path, {"numba": "1"}).load("a")
+    saves.save(ONE, {"w": np.arange(3.0), "text": np.array(["x", "yy"])}, [])
+    found = Snapshots(tmp_path, {"numba": "1"}).load(ONE)
     np.testing.assert_array_equal(found.state["w"], np.arange(3.0))
     assert found.state["text"].tolist() == ["x", "yy"]
-    assert Snapshots(tmp_path, {"numba": "2"}).load("a") is None
+    assert Snapshots(tmp_path, {"numba": "2"}).load(ONE) is None
     with pytest.raises(ValueError, match="allow_pickle"):
-        saves.save("b", {"w": np.array([object()])}, [])
-    assert saves.names() == ["a"]
-    saves.drop(["a"])
+        saves.save(OTHER, {"w": np.array([object()])}, [])
+    assert saves.names() == [ONE]
+    saves.drop([ONE])
     assert saves.names() == []
+
+
+def test_rows_of_a_snapshot_are_those_of_its_folder(tmp_path):
+    """A folder may come from elsewhere."""
+    for rows in (["../mine.parquet"], ["curves/../../mine.parquet"], ["/mine.parquet"], ["mine.parquet"], [3], 3):
+        told = json.dumps({"about": {}, "rows": rows})
+        (tmp_path / "snapshots").mkdir(exist_ok=True)
+        np.savez(tmp_path / "snapshots" / f"{ONE}.npz", about=np.array(told))
+        assert Snapshots(tmp_path, {}).load(ONE) is None
+        assert Snapshots(tmp_path, {}).rows() == []
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_files_of_the_user_beside_snapshots_stay(tmp_path, linked):
+    results, mine = tmp_path / "results", tmp_path / "mine"
+    snapshot_studies.run("guesses", results)
+    mine.mkdir()
+    names = ["a.npz", ".a.npz", "notes.txt", f"{ONE}.parquet"] + [f"{ONE}.npz", f".{ONE}.npz"] * linked
+    for name in names:
+        (mine / name).write_text("mine")
+    (results / "snapshots").symlink_to(mine) if linked else mine.rename(results / "snapshots")
+    snapshot_studies.run("guesses", results)
+    fastgd.verify(results, repair=True)
+    assert sorted(path.name for path in (results / "snapshots").iterdir()) == sorted(names)

@@ -7,6 +7,7 @@ saved is none: the unit starts anew.
 """
 
 import json
+import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -17,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.store.checked_reading import refuse_damaged
-from fastgd.store.contents import rotated_path
+from fastgd.store.contents import ATTACHED, rotated_path
 from fastgd.store.files import make_folders, remove, replacing, writing
 
 Array = npt.NDArray[Any]
 FOLDER = "snapshots"
+_NAME = re.compile(r"(?P<hidden>\.?)[0-9a-f]{12}(-\d+)?\.npz")  # of a unit of work
 _ABOUT = "about"  # the array that names versions and files of rows
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 
@@ -75,13 +77,22 @@ class Snapshots:
         """Return a unit's snapshot; None: there is none that can be gone on from."""
         try:
             with np.load(self._path(name), allow_pickle=False) as arrays:
-                found = json.loads(str(arrays[_ABOUT]))
+                about, rows = self._told(arrays)
+                if about != self._about:
+                    return None
                 state = {key: arrays[key] for key in arrays.files if key != _ABOUT}  # whose checksums are verified
-            rows = [self._folder / row for row in found["rows"]]
             refuse_damaged(map(rotated_path, rows))
         except _UNREADABLE:
             return None
-        return Snapshot(state, rows) if found["about"] == self._about else None
+        return Snapshot(state, rows)
+
+    def _told(self, arrays: Mapping[str, Array]) -> tuple[Any, list[Path]]:
+        """Return what saved a snapshot, and the files of rows that it names, which are files of this folder."""
+        told = json.loads(str(arrays[_ABOUT]))
+        rows = [Path(row) for row in told["rows"]]
+        if any(row.parent.as_posix() not in ATTACHED for row in rows):
+            raise ValueError("files of rows elsewhere")
+        return told["about"], [self._folder / row for row in rows]
 
     def drop(self, names: Iterable[str]) -> None:
         """Delete the snapshots of units."""
@@ -91,19 +102,24 @@ class Snapshots:
 
     def sweep(self) -> None:
         """Delete what a killed process left half-written."""
-        remove((self._folder / FOLDER).glob(".*.npz"))
+        remove(self._files(hidden=True))
 
     def names(self) -> list[str]:
         """Return the names of the units that have a snapshot."""
-        return sorted(path.stem for path in (self._folder / FOLDER).glob("*.npz") if not path.name.startswith("."))
+        return sorted(path.stem for path in self._files(hidden=False))
 
     def rows(self) -> list[Path]:
         """Return the files of rows that snapshots go on from, whatever saved them: they are not to be swept."""
         found: list[Path] = []
         for name in self.names():
             with suppress(*_UNREADABLE), np.load(self._path(name), allow_pickle=False) as arrays:
-                found += [self._folder / row for row in json.loads(str(arrays[_ABOUT]))["rows"]]
+                found += self._told(arrays)[1]
         return found
+
+    def _files(self, *, hidden: bool) -> list[Path]:
+        """Return the files that have the name of a snapshot, or of one that is being written: others are the user's."""
+        found = (self._folder / FOLDER).glob("*.npz")
+        return [path for path in found if (own := _NAME.fullmatch(path.name)) and bool(own["hidden"]) == hidden]
 
     def _path(self, name: str) -> Path:
         return self._folder / FOLDER / f"{name}.npz"
