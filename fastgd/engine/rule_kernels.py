@@ -1,17 +1,12 @@
 """What the drivers call of a rule: a few kernels, compiled for each rule and called by their addresses.
 
-A driver walks the rows, and is the same machine code for every rule; only these kernels are compiled for a rule, in a
-second, where the driver takes several. A call by address costs what any call does.
-
-A kernel that walks rows takes some six seconds to compile: register blocks, gathering, prefetching. At first it was
-compiled for every rule, and contained a switch over all losses. Now a driver (`engine/linear/tile_steps.py`,
-`single_steps.py`, `evaluation_steps.py`) is compiled once for a tile's shape, and calls what differs by address
-(`call_at` in `core/address_calls.py`): of a rule `begin_step`, `weigh`, `conclude_round` and `apply_rule`
-(`engine/rule_kernels.py`), of a loss `residuals` and `add_losses` (`engine/loss_kernels.py`). These are small kernels,
-specialised by the rule or the loss as a compile-time constant; a rule compiles in a second instead of seven, on the
-same machine, and 45 rules share a driver. A call by address costs what a call does, some ten times a batch; the times
-of an epoch did not move by more than what two runs differ by. It also keeps users' classes out of the types of kernels
-that other processes load.
+A driver (`engine/linear/tile_steps.py`, `single_steps.py`, `evaluation_steps.py`) walks the rows: register blocks,
+gathering, prefetching, some six seconds to compile. It is compiled once for a tile's shape, and calls what differs by
+address (`call_at` in `core/address_calls.py`): of a rule `begin_step`, `weigh`, `conclude_round` and `apply_rule`, of a
+loss `residuals` and `add_losses` (`engine/loss_kernels.py`). These are small kernels, specialised by the rule or the
+loss as a compile-time constant: a rule compiles in a second instead of seven, and 45 rules share a driver. A call by
+address costs what any call does, some ten times a batch; the times of an epoch did not move by more than what two runs
+differ by. It also keeps users' classes out of the types of kernels that other processes load.
 
 The address of a kernel is known once it is compiled or loaded in this process, and arrives as a number: the driver's
 machine code is cached as any other. `call_at` checks that arrays are C-contiguous and makes whole numbers int64, which
