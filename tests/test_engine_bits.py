@@ -8,6 +8,7 @@ from cohorts import CHANGED, PARTS, SINGLE, SMALL, SPREAD, grid, make_cohort, pr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.shapes import Kernel
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.problems import LOSSES, ZERO_ONE
@@ -59,6 +60,42 @@ def after(steps, *arguments, **options):
     cohort = cohort_of(*arguments, **options)
     cohort.advance(steps)
     return observed(cohort)
+
+
+# --- the drivers of dense tiles ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", [None, "step"])
+@pytest.mark.parametrize("batch_size", spread([1, 2, 3, 4, 5, 6, 7, 8], [1, 3, 8]))
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_sweeps_have_the_bits_of_blocks(monkeypatch, dtype, batch_size, schedule):
+    how = {"batch_size": batch_size, "dtype": dtype, "schedule": schedule, "kernel": SMALL, "shuffled": True}
+    steps, lanes = 2 * -(-N // batch_size) - 1, lanes_of(11)
+    cohort = cohort_of(lanes, **how)
+    assert cohort.spec.sweeps
+    cohort.advance(steps)
+    monkeypatch.setattr("fastgd.engine.rows.spec.MOST_SWEPT_ROWS", 0)
+    other = cohort_of(lanes, **how)
+    other.advance(steps)
+    np.testing.assert_array_equal(cohort.parameters(), other.parameters())
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_rule_sweeps(monkeypatch, optimizer, batch_size):
+    lanes, how = grid(optimizer), {"batch_size": batch_size, "kernel": SMALL}
+    swept = after(N, lanes, optimizer, **how)
+    monkeypatch.setattr("fastgd.engine.rows.spec.MOST_SWEPT_ROWS", 0)
+    np.testing.assert_array_equal(swept, after(N, lanes, optimizer, **how))
+
+
+@pytest.mark.parametrize("batch_size", [16, 150])
+def test_blocks_have_the_bits_of_whole_gradients(monkeypatch, batch_size):
+    how = {"batch_size": batch_size, "kernel": SMALL, "schedule": "step"}
+    in_blocks = after(25, lanes_of(9), **how)
+    monkeypatch.setattr(CohortSpec, "in_blocks", False)
+    np.testing.assert_array_equal(in_blocks, after(25, lanes_of(9), **how))
 
 
 # --- how steps are cut ------------------------------------------------------------------------------------------------

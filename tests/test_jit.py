@@ -15,7 +15,7 @@ from cohorts import SMALL, make_cohort, problem
 
 import fastgd
 from fastgd.core import cache as the_cache
-from fastgd.engine.linear import tile_steps
+from fastgd.engine.linear import block_steps, tile_steps
 from fastgd.engine.linear.evaluation_steps import evaluate_blocks
 
 PACKAGE = Path(fastgd.__file__).parent
@@ -174,7 +174,7 @@ def test_shapes_of_data_and_grids_compile_nothing():
         cohort = make_cohort(X, y, [{"lr": 0.1, "momentum": 0.3}] * lanes, kernel=SMALL, **options)
         cohort.advance(3)
         cohort.measure([(X, y, [cohort.spec.loss])])
-        return [len(kernel.signatures) for kernel in (tile_steps.advance, evaluate_blocks)]
+        return [len(kernel.signatures) for kernel in (block_steps.advance, tile_steps.advance, evaluate_blocks)]
 
     before = work(4)
     assert min(before) >= 1

@@ -1,4 +1,4 @@
-"""sin, cos, log, tanh and whole powers of vectors in kernels, for several widths of the vector, against NumPy."""
+"""sin, cos, log, tanh, sigmoid and whole powers of vectors in kernels, for several widths, against NumPy."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fastgd.core.vector_math  # noqa: F401 (teaches Numba the functions)
+from fastgd.core import math
 from fastgd.core.compile import jit
 from fastgd.core.static import Static, static
 from fastgd.core.vectors import load, store
@@ -57,6 +58,12 @@ def _cos(shape, x, out):
 def _log(shape, x, out):
     for i in range(0, x.shape[0], static(shape, "width")):
         store(out, i, np.log(load(shape, x, i)))
+
+
+@jit
+def _sigmoid(shape, x, out):
+    for i in range(0, x.shape[0], static(shape, "width")):
+        store(out, i, math.sigmoid(load(shape, x, i)))
 
 
 @jit
@@ -156,8 +163,26 @@ def test_tanh_at_its_ends(dtype, width):
     np.testing.assert_array_equal(np.signbit(found[:2]), [False, True])
 
 
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kernel", [_sin, _cos, _log, _tanh])
+def test_the_sigmoid_is_exact_to_two_places(dtype, width):
+    least = -87.0 if dtype == "float32" else -708.0
+    numbers = np.random.default_rng(0)
+    parts = numbers.uniform(least, -least, 4000), numbers.normal(0, 1, 4000), numbers.uniform(-40, 40, 4000)
+    x = np.concatenate(parts).astype(dtype)
+    x = x[x > 0.99 * least]
+    assert ulps(in_kernel(_sigmoid, x, width), exactly(lambda z: 1 / (1 + np.exp(-z)), x)) < 2.1
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_sigmoid_at_its_ends(dtype, width):
+    x = np.array([0.0, -0.0, 1e-30, np.inf, 1e30, 800, -800, -1e30, -np.inf, np.nan], dtype)
+    np.testing.assert_array_equal(in_kernel(_sigmoid, x, width), [0.5, 0.5, 0.5, 1, 1, 1, 0, 0, 0, np.nan])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", [_sin, _cos, _log, _tanh, _sigmoid])
 def test_width_does_not_change_bits(kernel, dtype):
     x = np.abs(everywhere(dtype, -10, 10))
     found = [in_kernel(kernel, x, width) for width in WIDTHS]

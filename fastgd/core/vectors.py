@@ -261,6 +261,56 @@ for _function in (operator.pow, operator.ipow, np.power):
         lower_builtin(_function, *_pair)(_lower_power)
 
 
+# --- estimates --------------------------------------------------------------------------------------------------------
+
+
+def _estimate(builder, name: str, x):
+    """Emit an estimate to 14 bits of AVX-512, `rcp14` or `rsqrt14`, register by register."""
+    double = isinstance(x.type.element, ir.DoubleType)
+    most = 8 if double else 16
+    if x.type.count > most:
+        half = x.type.count // 2
+        undefined = ir.Constant(x.type, ir.Undefined)
+        halves = [
+            builder.shuffle_vector(
+                x, undefined, ir.Constant(ir.VectorType(I32, half), list(range(first, first + half)))
+            )
+            for first in (0, half)
+        ]
+        both = [_estimate(builder, name, each) for each in halves]
+        return builder.shuffle_vector(*both, ir.Constant(ir.VectorType(I32, 2 * half), list(range(2 * half))))
+    bits = ir.IntType(max(8, x.type.count))
+    suffix = f"{'pd' if double else 'ps'}.{x.type.count * (64 if double else 32)}"
+    function = llvm_function(builder, f"llvm.x86.avx512.{name}.{suffix}", x.type, [x.type, x.type, bits])
+    return builder.call(function, [x, constant(x.type, 0.0), bits(-1)])
+
+
+def _has_estimates(kind) -> bool:
+    bits = kind.count * (64 if isinstance(kind.element, ir.DoubleType) else 32)
+    return bits >= 128 and "avx512vl" in _features()
+
+
+@cache
+def _features() -> frozenset[str]:
+    """What this processor has."""
+    return frozenset(name for name, there in llvm.get_host_cpu_features().items() if there)
+
+
+def reciprocal(builder, x):
+    """Emit 1 / x for normal x with a normal reciprocal: 1 ulp.
+
+    Newton's steps double the places of an estimate: half the time of a division, which other work hides less well.
+    """
+    kind, one = x.type, constant(x.type, 1.0)
+    if not _has_estimates(kind):
+        return builder.fdiv(one, x)
+    r, minus = _estimate(builder, "rcp14", x), builder.fneg(x)
+    for _ in range(2 if isinstance(kind.element, ir.DoubleType) else 1):
+        error = call_llvm(builder, "fma", minus, r, one)
+        r = call_llvm(builder, "fma", r, error, r)
+    return r
+
+
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
@@ -372,7 +422,7 @@ def prefetch(typingctx, array, index):
     def codegen(context, builder, sig, args):
         pointer = address(context, builder, sig.args[0], args[0], args[1], ir.IntType(8))
         function = llvm_function(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer.type, I32, I32, I32])
-        builder.call(function, [pointer, I32(0), I32(3), I32(1)])
+        builder.call(function, [pointer, I32(0), I32(2), I32(1)])
         return context.get_dummy_value()
 
     return types.void(array, types.intp), codegen

@@ -6,7 +6,7 @@ The rule is called by address on one group of parameters after another; see `eng
 from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
-from fastgd.core.vectors import load, store
+from fastgd.core.vectors import load, store, total, zeros
 from fastgd.engine.arrays import FIRST, HALF, NUMBERS, PLAIN, ROWS, SAGA
 from fastgd.engine.row_sums import rounded
 
@@ -76,6 +76,16 @@ def note_bad(check, bad, t):
     for index in range(bad.shape[0]):
         if check[index] != check[index] and bad[index] == 0:
             bad[index] = t
+
+
+@jit
+def not_finite(shape, check):
+    """Whether any lane's check is not a number."""
+    checks = zeros(shape, check)
+    for v in range(0, static(shape, "lanes"), static(shape, "width")):
+        checks = checks + load(shape, check, v)
+    whole = total(checks)
+    return whole != whole
 
 
 @jit

@@ -11,9 +11,10 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastgd.core.vectors import address, call_llvm, register_bits, splat
+from fastgd.core.vectors import address, call_llvm, constant, register_bits, splat
 
 
 def _emit_block(
@@ -132,6 +133,76 @@ def gradient_block(typingctx, shape, count, X, offsets, row, column, inner, R, r
     n = types.intp
     return types.void(shape, count, X, offsets, n, n, n, R, n, G, n), codegen
 
+
+# --- sweeps: the rows of a batch whose residuals and margins stay in registers ----------------------------------------
+
+
+@intrinsic
+def row_starts(typingctx, shape, offsets, first):
+    """`row_starts(shape, offsets, i)`: offsets[i : i + rows] as a tuple."""
+    count = shape.value.rows
+    result = types.UniTuple(types.int64, count)
+
+    def codegen(context, builder, sig, args):
+        start = address(context, builder, sig.args[1], args[1], args[2])
+        values = [builder.load(builder.gep(start, [ir.Constant(ir.IntType(64), i)])) for i in range(count)]
+        return context.make_tuple(builder, result, values)
+
+    return result(shape, offsets, types.intp), codegen
+
+
+def _row_scalars(context, builder, sig, args, count: int) -> Callable[[int], Any]:
+    """Return what emits X[starts[i] + j] as a vector, of an intrinsic's (X, starts, j, ...)."""
+    starts = cgutils.unpack_tuple(builder, args[1])
+
+    def scalar(i):
+        place = address(context, builder, sig.args[0], args[0], builder.add(starts[i], args[2]))
+        return splat(builder, builder.load(place), count)
+
+    return scalar
+
+
+@intrinsic
+def weighted_rows(typingctx, X, starts, j, R):
+    """`weighted_rows(X, starts, j, R)`: the sum over a batch's rows of feature j times the residuals R."""
+    vector = R.dtype
+
+    def codegen(context, builder, sig, args):
+        scalar = _row_scalars(context, builder, sig, args, vector.count)
+        total = constant(context.get_value_type(vector), 0.0)
+        for i, residual in enumerate(cgutils.unpack_tuple(builder, args[3])):
+            total = call_llvm(builder, "fma", scalar(i), residual, total)
+        return total
+
+    return vector(X, starts, types.intp, R), codegen
+
+
+@intrinsic
+def add_products(typingctx, X, starts, j, w, Z):
+    """`add_products(X, starts, j, w, Z)`: the margins Z with feature j of each row times w added."""
+
+    def codegen(context, builder, sig, args):
+        scalar = _row_scalars(context, builder, sig, args, w.count)
+        margins = cgutils.unpack_tuple(builder, args[4])
+        sums = [call_llvm(builder, "fma", scalar(i), args[3], z) for i, z in enumerate(margins)]
+        return context.make_tuple(builder, sig.return_type, sums)
+
+    return Z(X, starts, types.intp, w, Z), codegen
+
+
+@intrinsic
+def repeated(typingctx, shape, vector):
+    """`repeated(shape, vector)`: a tuple with the vector for each row of a batch."""
+    count = shape.value.rows
+    result = types.UniTuple(vector, count)
+
+    def codegen(context, builder, sig, args):
+        return context.make_tuple(builder, result, [args[1]] * count)
+
+    return result(shape, vector), codegen
+
+
+# --- sparse rows ------------------------------------------------------------------------------------------------------
 
 CHAINS = 8  # registers of accumulators, at most, over which the entries of a sparse row are spread
 

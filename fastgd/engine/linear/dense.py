@@ -15,62 +15,85 @@ CACHED_FEATURES = 128  # features whose weights stay in the cache while all rows
 
 
 @jit
-def gather(data, low, count, scratch):
+def look_up(order, y, d, low, count, offsets, targets):
     """Look up where the rows order[low : low + count] begin, and their targets.
 
     The last row stands in for what a register block takes along beyond them.
     """
     for i in range(count):
-        row = data.order[low + i]
-        scratch.offsets[i] = np.int64(row) * data.d
-        scratch.y[i] = data.y[row]
+        row = order[low + i]
+        offsets[i] = np.int64(row) * d
+        targets[i] = y[row]
     for i in range(count, count + MOST_BLOCK_ROWS):
-        scratch.offsets[i] = scratch.offsets[count - 1]
+        offsets[i] = offsets[count - 1]
 
 
 @jit
-def prefetch_rows(data, low, high):
+def gather(data, low, count, scratch):
+    """Look up the rows order[low : low + count]."""
+    look_up(data.order, data.y, data.d, low, count, scratch.offsets, scratch.y)
+
+
+@jit
+def prefetch_rows(X, order, d, low, high):
     """Ask for the rows order[low : high], which are needed soon: shuffled rows then cost 1.1 times sequential ones."""
-    per_line = 64 // data.X.itemsize
+    per_line = 64 // X.itemsize
     for i in range(low, high):
-        start = np.int64(data.order[i]) * data.d
-        for line in range(0, data.d + per_line - 1, per_line):
-            prefetch(data.X, start + line)
+        start = np.int64(order[i]) * d
+        for line in range(0, d + per_line - 1, per_line):
+            prefetch(X, start + line)
 
 
 @jit
-def margins(shape, data, count, W, scratch, ahead):
-    """Z (count, L) = X W + intercept, for the rows that were gathered.
+def products(shape, X, offsets, count, d, W, bias, Z, order, ahead):
+    """Z (count, L) = X W + W[bias:], for the rows at some offsets; without an intercept `bias` is -1.
 
     Meanwhile the rows of the `RowRange` ahead are prefetched, at most as many as are passed.
     """
-    L, block, Z, d = static(shape, "lanes"), static(shape, "rows"), scratch.Z, data.d
+    L, block = static(shape, "lanes"), static(shape, "rows")
     whole = -(-count // block) * block if count >= block else 0
     for v in range(0, L, static(shape, "width")):
-        bias = load(shape, W, d * L + v) if data.intercept else zeros(shape, W)
+        start = load(shape, W, bias + v) if bias >= 0 else zeros(shape, W)
         for i in range(max(count, whole)):
-            store(Z, i * L + v, bias)
+            store(Z, i * L + v, start)
     for j in range(0, d, CACHED_FEATURES):
         inner = min(CACHED_FEATURES, d - j)
         for g in range(0, L, static(shape, "group")):
             for i in range(0, whole, block):
                 if j + g == 0:
-                    prefetch_rows(data, ahead.first + i, min(ahead.first + i + block, ahead.end))
-                margin_block(shape, "rows", data.X, scratch.offsets, i, j, inner, W, j * L + g, Z, i * L + g)
+                    prefetch_rows(X, order, d, ahead.first + i, min(ahead.first + i + block, ahead.end))
+                margin_block(shape, "rows", X, offsets, i, j, inner, W, j * L + g, Z, i * L + g)
             for i in range(whole, count):
                 if j + g == 0:
-                    prefetch_rows(data, ahead.first + i, min(ahead.first + i + 1, ahead.end))
-                margin_block(shape, "one", data.X, scratch.offsets, i, j, inner, W, j * L + g, Z, i * L + g)
+                    prefetch_rows(X, order, d, ahead.first + i, min(ahead.first + i + 1, ahead.end))
+                margin_block(shape, "one", X, offsets, i, j, inner, W, j * L + g, Z, i * L + g)
 
 
 @jit
-def add_feature_gradients(shape, data, j, features, count, scratch, G, g):
-    """Add to G[g:] (features, L) the gradient of features j ... of the rows that were gathered; R is in Z."""
+def margins(shape, data, count, W, scratch, ahead):
+    """Z (count, L) = X W + intercept, for the rows that were gathered; the rows ahead are prefetched."""
+    bias = data.d * static(shape, "lanes") if data.intercept else -1
+    products(shape, data.X, scratch.offsets, count, data.d, W, bias, scratch.Z, data.order, ahead)
+
+
+@jit
+def add_feature_gradients(shape, X, offsets, j, features, count, R, G, g):
+    """Add to G[g:] (features, L) the gradient of features j ... of the rows at some offsets, with residuals R."""
     for v in range(0, static(shape, "lanes"), static(shape, "group")):
         if features == static(shape, "rows"):
-            gradient_block(shape, "rows", data.X, scratch.offsets, 0, j, count, scratch.Z, v, G, g + v)
+            gradient_block(shape, "rows", X, offsets, 0, j, count, R, v, G, g + v)
         else:
-            gradient_block(shape, "one", data.X, scratch.offsets, 0, j, count, scratch.Z, v, G, g + v)
+            gradient_block(shape, "one", X, offsets, 0, j, count, R, v, G, g + v)
+
+
+@jit
+def add_gradients(shape, X, offsets, first, features, count, R, G):
+    """Add to G (features, L) the gradient of the features from `first` on."""
+    L, block, j = static(shape, "lanes"), static(shape, "rows"), 0
+    while j < features:
+        some = block if j + block <= features else 1
+        add_feature_gradients(shape, X, offsets, first + j, some, count, R, G, j * L)
+        j += some
 
 
 @jit
@@ -87,17 +110,6 @@ def add_intercept_gradient(shape, count, Z, G, g):
 @jit
 def add_gradient(shape, data, count, scratch, G):
     """Add to G (d + intercept, L) the whole gradient of the rows that were gathered."""
-    L, block, d = static(shape, "lanes"), static(shape, "rows"), data.d
-    j = 0
-    while j < d:
-        features = block if j + block <= d else 1
-        add_feature_gradients(shape, data, j, features, count, scratch, G, j * L)
-        j += features
+    add_gradients(shape, data.X, scratch.offsets, 0, data.d, count, scratch.Z, G)
     if data.intercept:
-        add_intercept_gradient(shape, count, scratch.Z, G, d * L)
-
-
-@jit
-def in_blocks(data):
-    """Whether the gradient of a few features at a time can be taken: rows lie in memory as a matrix."""
-    return True
+        add_intercept_gradient(shape, count, scratch.Z, G, data.d * static(shape, "lanes"))

@@ -24,10 +24,11 @@ from fastgd.engine.arrays import (
 )
 from fastgd.engine.calls import KernelCall
 from fastgd.engine.coast.window import CoastingWindow
-from fastgd.engine.linear import single_steps, sparse_steps, tile_steps
+from fastgd.engine.linear import block_steps, single_steps, sparse_steps, sweep_steps, tile_steps
 from fastgd.engine.linear.evaluation_steps import evaluate_blocks, evaluate_single_blocks
 from fastgd.engine.linear.line_search import DirectionLine
 from fastgd.engine.linear.sparse_steps import LISTED_STEPS, Touched
+from fastgd.engine.linear.sweep_steps import SweepCalls, sweep_calls_of
 from fastgd.engine.linear.touched_rule import SparseCalls, sparse_calls_of
 from fastgd.engine.loss_kernels import losses_address, residuals_address
 from fastgd.engine.rows.order import identity, start_values
@@ -85,9 +86,11 @@ class LinearKernels:
             loss = (self.loss, self.layout.shape, self.dtype, self.layout.single)
             self.rows = self.rows._replace(residuals=residuals_address(*loss), losses=losses_address(*loss))
 
-    def rule_calls(self, spec: CohortSpec) -> Calls | SparseCalls:
+    def rule_calls(self, spec: CohortSpec) -> Calls | SparseCalls | SweepCalls:
         """Compile, or load from the cache, what the kernels call of a cohort's rule."""
         scheduled, shape = bool(spec.scheduled), self.layout.shape
+        if spec.sweeps:
+            return sweep_calls_of(spec.rule, shape, self.dtype, spec.batch_size, scheduled=scheduled)
         if not spec.touches:
             return calls_of(spec.rule, shape, self.dtype, scheduled=scheduled)
         coast = spec.untouched if isinstance(spec.untouched, Coast) else None
@@ -99,9 +102,8 @@ class LinearKernels:
     def training_memory(self, spec: CohortSpec, workers: int) -> list[Any]:
         """Return a `Scratch` for each worker, and where steps touch some parameters alone, a `Touched` with it."""
         layout, shape, rule, large = self.layout, self.layout.shape, spec.rule, spec.kernel.parts > 0
-        small = spec.batch_size <= CHUNK_ROWS and not layout.single and not rule.functions.rounds
-        small = (small and not spec.kernel.sparse) or spec.touches
-        gradient = tile_steps.BLOCKS_AT_ONCE * shape.rows if small else layout.parameters + layout.single
+        few = block_steps.BLOCKS_AT_ONCE * shape.rows
+        gradient = few if spec.in_blocks or spec.touches else layout.parameters + layout.single
         if large:  # in float64 it is the first of the parts
             gradient = 0 if is_double(self.dtype) else layout.parameters
         rows = min(CHUNK_ROWS, spec.batch_size) + 2 * shape.width  # losses of rows need a vector behind
@@ -133,14 +135,23 @@ class LinearKernels:
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
-    def steps(self, calls: Any, lanes: Lanes, window: CoastingWindow | None, memory: Any, span: StepSpan) -> KernelCall:
+    def steps(
+        self, spec: CohortSpec, calls: Any, lanes: Lanes, window: CoastingWindow | None, memory: Any, span: StepSpan
+    ) -> KernelCall:
         """Take mini-batch steps: for each batch and tile the gradient, then the rule."""
         if window is not None:
             scratch, touched = memory
             given = (lanes, window.arrays, touched, scratch, span, window.taken(span.t - 1), window.how.size)
             return KernelCall(sparse_steps.advance, (calls, self._shape, self.rows, *given))
-        kernel = single_steps.advance if self.layout.single else tile_steps.advance
-        return KernelCall(kernel, (calls, self._shape, self.rows, lanes, memory, span))
+        return KernelCall(self._driver(spec), (calls, self._shape, self.rows, lanes, memory, span))
+
+    def _driver(self, spec: CohortSpec) -> Any:
+        """Return the kernel that takes mini-batch steps."""
+        if self.layout.single:
+            return single_steps.advance
+        if spec.sweeps:
+            return sweep_steps.advance
+        return block_steps.advance if spec.in_blocks else tile_steps.advance
 
     def gradient(self, sums: GradientSums, memory: Scratch, span: PartSpan, first: int = 0) -> KernelCall:
         """Add a part of a large batch, which begins at `first` in the order, to the sums in a buffer."""

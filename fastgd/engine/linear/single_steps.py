@@ -34,7 +34,7 @@ def margins(shape, data, low, count, W, bias, scratch, ahead):
             dot_block(shape, "rows", data.X, scratch.offsets, i, W, d, scratch.Z)
         elif i >= whole:
             dot_block(shape, "one", data.X, scratch.offsets, i, W, d, scratch.Z)
-        prefetch_rows(data, ahead + i, min(ahead + i + 1, n))
+        prefetch_rows(data.X, data.order, d, ahead + i, min(ahead + i + 1, n))
     for i in range(count, count + (-count) % width):
         scratch.y[i] = 0
 

@@ -49,9 +49,3 @@ def add_gradient(shape, data, count, scratch, G):
                 store(G, at + v, load(shape, G, at + v) + cast(load(shape, Z, i * L + v), G) * x)
     if data.intercept:
         add_intercept_gradient(shape, count, Z, G, data.d * L)
-
-
-@jit
-def in_blocks(data):
-    """Whether the gradient of a few features at a time can be taken: the entries of a feature lie in any row."""
-    return False

@@ -18,13 +18,13 @@ import numpy as np
 from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
-from fastgd.core.vectors import load, store, total, zeros
+from fastgd.core.vectors import load, store
 from fastgd.engine.arrays import CHUNK_ROWS, PLAIN
 from fastgd.engine.linear.dense import add_intercept_gradient
 from fastgd.engine.linear.sparse import row_margins
 from fastgd.engine.linear.tile_steps import recall
 from fastgd.engine.row_sums import clear
-from fastgd.engine.rule_steps import blend, note_bad
+from fastgd.engine.rule_steps import blend, not_finite, note_bad
 
 LISTED_STEPS = 256  # steps whose features are listed before the worker turns to its next tile
 TURN_STEPS = 4096  # steps of one row each before it does so: what the tile uses most then stays in the cache
@@ -91,16 +91,6 @@ def batch_margins(shape, X, indices, indptr, order, y, low, rows, W, bias, Z, ta
         first, entries = entries_of(indptr, order, low + i)
         targets[i] = y[order[low + i]]
         row_margins(shape, X, indices, first, entries, W, bias, Z, i * static(shape, "lanes"))
-
-
-@jit
-def not_finite(shape, check):
-    """Whether any lane's check is not a number."""
-    checks = zeros(shape, check)
-    for v in range(0, static(shape, "lanes"), static(shape, "width")):
-        checks = checks + load(shape, check, v)
-    whole = total(checks)
-    return whole != whole
 
 
 @jit

@@ -8,12 +8,15 @@ A mini-batch step of a tile is `Z = X_b W`, `R = loss'(Z, y) / b`, `G = X_b' R`,
   of 6 x 4 runs at 86 to 95 % of the machine's multiply-add peak; 4 x 4 leaves no rows over where b is a power of two,
   which is worth more.
 - The gradient never leaves the first-level cache. It is finished for a few features at a time and handed to the rule
-  there (`finish_small_batch`). Batches of more than 256 rows are added up chunk by chunk in one `(d, L)` buffer.
+  there (`engine/linear/block_steps.py`); with batches of a few rows, all of a step is one sweep (`sweep_steps.py`).
+  What is here is for the rest: rules that sum over all parameters first, and batches of more than 256 rows, which are
+  added up chunk by chunk in one `(d, L)` buffer.
 - Rows are read where they lie, through the epoch's order; those of the next batch are prefetched while this one's are
   multiplied. A shuffled epoch then costs at most 1.1 to 1.2 times a sequential one; copying each batch would double it.
-- A thread walks the batches once and applies each to all of its tiles, while the rows are in its cache.
+- A thread walks the batches once and applies each to all of its tiles, while the rows are in its cache; where a step
+  takes microseconds, a tile takes some at a time.
 - exp and log1p are polynomials on vectors, 1 ulp. Rounding by a magic constant leaves 2^k ready to be shifted into the
-  exponent; no conversion, no table. At d = 100 the sigmoid is a sixth of all work. A checkpoint's sum of logistic
+  exponent; no conversion, no table. At d = 100 the sigmoid is a seventh of all work. A checkpoint's sum of logistic
   losses takes one logarithm for eight rows: a loss may give the terms of `a + log(1 + e)`, and the products of the `1 +
   e` are taken first.
 - Rows that do not fill a block repeat the last row, and the surplus is ignored: cheaper than blocks of one row.
@@ -36,16 +39,12 @@ from fastgd.core.static import static
 from fastgd.core.vectors import load, store
 from fastgd.engine.arrays import CHUNK_ROWS, PLAIN, SNAPSHOT, SVRG, Batch, Points, RowRange, by_rows
 from fastgd.engine.linear import dense, sparse
-from fastgd.engine.linear.dense import add_feature_gradients, add_intercept_gradient
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, place_of, rounded
-from fastgd.engine.rule_steps import begin_step, blend, finish_batch, note_bad, scale_losses
-
-BLOCKS_AT_ONCE = 4  # register blocks of features whose gradient is handed to the rule at once
+from fastgd.engine.rule_steps import begin_step, finish_batch, note_bad, scale_losses
 
 gather = by_rows(dense.gather, sparse.gather)
 margins = by_rows(dense.margins, sparse.margins)
 add_gradient = by_rows(dense.add_gradient, sparse.add_gradient)
-in_blocks = by_rows(dense.in_blocks, sparse.in_blocks)
 
 
 @jit
@@ -90,29 +89,6 @@ def sum_chunk(shape, data, count, scratch, total):
 
 
 @jit(inline="always")
-def finish_small_batch(calls, shape, data, count, lanes, tile, share, scratch):
-    """Finish the gradient of some features and hand it to the rule: it never leaves the first-level cache."""
-    L, block, d, G = static(shape, "lanes"), static(shape, "rows"), data.d, scratch.G
-    state, hyper, mean = lanes.state[tile], lanes.hyper[tile], lanes.mean[tile]
-    half, stride = hyper.shape[0] // 2, (d + data.intercept) * L
-    for first in range(0, d, block * BLOCKS_AT_ONCE):
-        features = min(block * BLOCKS_AT_ONCE, d - first)
-        clear(shape, G, 0, features)
-        j = 0
-        while j < features:
-            some = block if j + block <= features else 1
-            add_feature_gradients(shape, data, first + j, some, count, scratch, G, j * L)
-            j += some
-        blend(shape, lanes.estimator, mean, first * L, features, share, G, 0)
-        call_at(calls.apply, shape, (state, hyper[:half], scratch.c, first, features, stride, G, 0))
-    if data.intercept:
-        clear(shape, G, 0, 1)
-        add_intercept_gradient(shape, count, scratch.Z, G, 0)
-        blend(shape, lanes.estimator, mean, d * L, 1, share, G, 0)
-        call_at(calls.apply, shape, (state, hyper[half:], scratch.c, d, 1, stride, G, 0))
-
-
-@jit(inline="always")
 def tile_step(calls, shape, data, lanes, scratch, batch, tile):
     """Take one step with one tile."""
     start, stop, ahead, t, index = batch
@@ -120,10 +96,6 @@ def tile_step(calls, shape, data, lanes, scratch, batch, tile):
     scale, share = kind(1.0 / (stop - start)), kind((stop - start) / data.y.shape[0])
     points = Points(lanes.state[tile], lanes.bad[tile], scratch.loss, calls.losses, lanes.estimator, lanes.table[tile])
     begin_step(calls, shape, lanes, tile, index, t, scratch)
-    if in_blocks(data) and stop - start <= CHUNK_ROWS and calls.rounds.shape[0] == 0:
-        residual_chunk(shape, data, start, stop - start, scale, points, t, ahead, scratch)
-        finish_small_batch(calls, shape, data, stop - start, lanes, tile, share, scratch)
-        return
     parameters, total, many = data.d + data.intercept, scratch.total, stop - start > CHUNK_ROWS
     clear(shape, scratch.G, 0, parameters)
     if many:

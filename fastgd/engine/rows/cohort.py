@@ -313,7 +313,7 @@ class Cohort:
 
     def _steps_call(self, worker: int, batch: int, steps: int) -> KernelCall:
         span = StepSpan(worker, self.workers, batch, steps, self.t + 1, self.spec.batch_size)
-        return self.kernels.steps(self._calls, self.lanes, self.window, self._memory[worker], span)
+        return self.kernels.steps(self.spec, self._calls, self.lanes, self.window, self._memory[worker], span)
 
     def _large_step(self, batch: int, poll: Callable[[], None]) -> None:
         start = batch * self.spec.batch_size

@@ -74,7 +74,9 @@ class ModelKernels(Protocol):
     def reading_memory(self, workers: int, *, gradients: bool) -> list[Any]:
         """Return the memory of each worker that sums losses, and gradients where these are asked for."""
 
-    def steps(self, calls: Any, lanes: Lanes, window: CoastingWindow | None, memory: Any, span: StepSpan) -> KernelCall:
+    def steps(
+        self, spec: Any, calls: Any, lanes: Lanes, window: CoastingWindow | None, memory: Any, span: StepSpan
+    ) -> KernelCall:
         """Take mini-batch steps: for each batch and tile the gradient, then the rule."""
 
     def gradient(self, sums: GradientSums, memory: Any, span: PartSpan, first: int = 0) -> KernelCall:

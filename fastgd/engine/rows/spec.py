@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.engine.arrays import CHUNK_ROWS
 from fastgd.engine.rows.model import Model
 from fastgd.engine.shapes import Kernel, single_shape
 from fastgd.optimizers.coasting import EVERY_STEP, Coast
@@ -13,6 +14,7 @@ from fastgd.optimizers.rule import Rule
 from fastgd.problems import Loss
 
 Array = npt.NDArray[Any]
+MOST_SWEPT_ROWS = 8  # of a batch whose residuals and margins fit into the registers together
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,17 @@ class CohortSpec:
     def touches(self) -> bool:
         """Whether a step touches the parameters of its batch's features alone."""
         return self.kernel.sparse and not self.kernel.parts and self.untouched != EVERY_STEP
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether the rule takes a few features at a time, as soon as their gradient is there."""
+        dense_tile = self.kernel.lanes > 1 and not self.kernel.sparse and not self.kernel.parts
+        return dense_tile and self.batch_size <= CHUNK_ROWS and not self.rule.functions.rounds
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether a step and the margins of the next batch are one sweep over the parameters."""
+        return self.in_blocks and self.batch_size <= MOST_SWEPT_ROWS and self.estimator == "none"
 
 
 def most_entries(indptr: Array, rows: int) -> int:

@@ -1,0 +1,69 @@
+"""The steps of tiles with batches of some dense rows, whose gradient never leaves the first-level cache.
+
+The gradient is finished for a few features at a time and handed to the rule there. What a step works with is looked up
+before the first, and a tile takes steps for as long as their rows stay in the second-level cache.
+"""
+
+from fastgd.core.address_calls import call_at
+from fastgd.core.compile import jit
+from fastgd.core.static import static
+from fastgd.engine.arrays import PLAIN, RowRange
+from fastgd.engine.linear.dense import add_gradients, add_intercept_gradient, look_up, products
+from fastgd.engine.linear.tile_steps import recall
+from fastgd.engine.row_sums import clear
+from fastgd.engine.rule_steps import blend, not_finite, note_bad
+
+BLOCKS_AT_ONCE = 4  # register blocks of features whose gradient is handed to the rule at once
+TURN_BYTES = 1 << 18  # of the rows that a tile's turn passes over: they stay in the second-level cache
+
+
+@jit
+def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
+    """Take some steps with one tile, from the one that is `taken` steps behind the span's first."""
+    X, y, order, n, d, b = data.X, data.y, data.order, data.y.shape[0], data.d, span.batch_size
+    intercept, residuals, begin_step, apply_rule = data.intercept, data.residuals, calls.begin, calls.apply
+    state, hyper, exact, memory = lanes.state[tile], lanes.hyper[tile], lanes.exact[tile], lanes.memory[tile]
+    bad, estimator, table, mean = lanes.bad[tile], lanes.estimator, lanes.table[tile], lanes.mean[tile]
+    scheduled, which, exact_c = lanes.scheduled.reshape(-1), lanes.which, scratch.exact_c
+    of_weights, of_intercept = hyper[: hyper.shape[0] // 2], hyper[hyper.shape[0] // 2 :]
+    Z, c, check, offsets, targets, G = scratch.Z, scratch.c, scratch.check, scratch.offsets, scratch.y, scratch.G
+    L, kind, tiles, values = static(shape, "lanes"), X.dtype.type, lanes.state.shape[0], which.shape[1]
+    stride, bias, last = (d + intercept) * L, d * L if intercept else -1, lanes.scheduled.shape[0] - 1
+    at_once = static(shape, "rows") * BLOCKS_AT_ONCE
+    for step in range(taken, taken + steps):
+        start, t = (span.batch + step) * b, span.t + step
+        count = min(b, n - start)
+        scale, share = kind(1.0 / count), kind(count / n)
+        if begin_step:
+            at = (min(step, last) * tiles + tile) * values * L
+            call_at(begin_step, shape, (hyper, exact, scheduled, at, which, memory, t, exact_c, c))
+        look_up(order, y, d, start, count, offsets, targets)
+        ahead = min(start + b + b, n) if tile == span.worker else 0
+        products(shape, X, offsets, count, d, state, bias, Z, order, RowRange(start + b, ahead))
+        call_at(residuals, shape, (Z, targets, count, scale if estimator == PLAIN else kind(1.0), check))
+        if not_finite(shape, check):
+            note_bad(check, bad, t)
+        if estimator != PLAIN:
+            recall(shape, estimator, table, order, start, count, scale, Z)
+        for first in range(0, d, at_once):
+            features = min(at_once, d - first)
+            clear(shape, G, 0, features)
+            add_gradients(shape, X, offsets, first, features, count, Z, G)
+            blend(shape, estimator, mean, first * L, features, share, G, 0)
+            call_at(apply_rule, shape, (state, of_weights, c, first, features, stride, G, 0))
+        if intercept:
+            clear(shape, G, 0, 1)
+            add_intercept_gradient(shape, count, Z, G, 0)
+            blend(shape, estimator, mean, d * L, 1, share, G, 0)
+            call_at(apply_rule, shape, (state, of_intercept, c, d, 1, stride, G, 0))
+
+
+@jit
+def advance(calls, shape, data, lanes, scratch, span):
+    """Take the steps of a `StepSpan`, some at a time with one tile after another."""
+    some, taken = max(1, TURN_BYTES // (span.batch_size * data.d * data.X.itemsize)), 0
+    while taken < span.steps:
+        steps = min(some, span.steps - taken)
+        for tile in range(span.worker, lanes.state.shape[0], span.workers):
+            turn(calls, shape, data, lanes, scratch, span, tile, taken, steps)
+        taken += steps
