@@ -14,6 +14,7 @@ from PIL import Image
 import fastgd
 from fastgd import plots
 from fastgd.common.numbers import number
+from fastgd.plots.layout import Layout
 from fastgd.plots.limits import limits
 from fastgd.plots.readings import label
 from fastgd.plots.style import dress, key, looks, style
@@ -73,7 +74,7 @@ def words(where: Mapping[str, Any]) -> str:
 def _grid(count: int, height: float) -> tuple[Figure, Sequence[Axes]]:
     columns = min(count, 2 if count != 3 else 3)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(7.6, rows * (7.6 / columns * height + 0.3)), layout="constrained")
+    figure = Figure(figsize=(7.6, rows * (7.6 / columns * height + 0.3)), layout=Layout())
     return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
 
 

@@ -1,9 +1,11 @@
 """Pictures: what they show, checked on the artists; that they are whole; and that they leave matplotlib as it was."""
 
+import random
 import subprocess
 import sys
 import time
 
+import kiwisolver
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from fastgd.common.errors import InputError
 from fastgd.common.numbers import number
 from fastgd.plots import PLOTS, curves, heatmap, plot, save, sensitivity
 from fastgd.plots.bundles import bundles_of
+from fastgd.plots.layout import Layout
 from fastgd.plots.style import looks, spread_labels
 
 # rates need a metric of their own, a range a rate that grew: see test_plots_rates and test_plots_range
@@ -39,7 +42,8 @@ def problems(tmp_path_factory):
 
 
 def inside(figure: Figure) -> None:
-    """Check that nothing that is drawn leaves the figure."""
+    """Check that nothing that is drawn leaves the figure, and that its layout is the same in every process."""
+    assert isinstance(figure.get_layout_engine(), Layout)
     figure.draw_without_rendering()
     box = figure.get_tightbbox()
     width, height = figure.get_size_inches()
@@ -63,6 +67,20 @@ def test_the_same_picture_gives_the_same_file(kind, suffix, magic, two, tmp_path
     content = (tmp_path / f"a{suffix}").read_bytes()
     assert content.startswith(magic)
     assert content == (tmp_path / f"b{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("kind", COMMON)
+def test_panels_stand_at_the_same_places_in_every_process(kind, problems):
+    """The layout's solver goes by the addresses of its variables, which are other ones in each process."""
+    order, places = random.Random(0), set()
+    for _ in range(8):
+        figure, pile = plot(problems, kind), [kiwisolver.Variable() for _ in range(3000)]
+        order.shuffle(pile)
+        while pile:  # the next variables take these places in memory
+            pile.pop()
+        figure.draw_without_rendering()
+        places.add(tuple(edge for axes in figure.axes for edge in axes.get_window_extent().extents))
+    assert len(places) == 1
 
 
 def test_pyplot_and_matplotlibs_settings_are_left_alone(two):

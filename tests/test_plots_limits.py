@@ -27,6 +27,7 @@ from fastgd.plots.landscapes.map import Height, cut_in_words, levels_of, map_han
 from fastgd.plots.landscapes.traces import _mark_beyond as mark_traces
 from fastgd.plots.landscapes.traces import _scale as scale_traces
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
+from fastgd.plots.layout import Layout
 from fastgd.plots.limits import OUTSIDE, frame_of, limits, mark_outside, tell_outside
 from fastgd.plots.pages import TALLEST, notes_of, page_of
 from fastgd.plots.readings import median_of, methods
@@ -111,6 +112,28 @@ def test_marks_stay_on_a_logarithmic_axis():
     mark_outside(axes, x, y, "black", first=True)
     assert [line.get_xdata().tolist() for line in outside(axes)] == [[1.0]]
     figure.draw_without_rendering()  # a mark at 0 would leave no room for the axes
+
+
+@pytest.mark.parametrize("edge", [0.0, 1.0])
+@pytest.mark.parametrize("crossed", [(), ("right",), ("right", "middle"), ("right", "middle", "left")])
+def test_a_note_stands_where_no_line_passes(edge, crossed):
+    """Where each place at the edge is crossed, there is one farther inwards."""
+    figure = Figure(layout=Layout())
+    axes = figure.subplots()
+    spans = {"right": (0.7, 0.95), "middle": (0.4, 0.6), "left": (0.1, 0.3)}
+    for name in crossed:
+        low, high = spans[name]
+        axes.plot([low, high] * 5, np.linspace(0, 1, 10) if len(crossed) < 3 else np.full(10, abs(edge - 0.03)))
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    tell_outside(axes, np.full(12, -1e9 * (edge == 0)), np.full(12, 1e9 * (edge == 1)), "point")
+    figure.draw_without_rendering()
+    (note,) = axes.texts
+    box = note.get_window_extent()
+    for line in axes.lines:
+        assert not line.get_path().transformed(line.get_transform()).intersects_bbox(box, filled=False)
+    assert axes.get_window_extent().containsx(box.x0)
+    assert axes.get_window_extent().containsx(box.x1)
+    assert abs(edge - axes.transAxes.inverted().transform((box.p0 + box.p1) / 2)[1]) < 0.12
 
 
 # --- pictures with extremes -------------------------------------------------------------------------------------------

@@ -8,13 +8,14 @@ from matplotlib.colors import to_hex
 from store_samples import commit, open_folder, trials, write_study
 from test_plots import inside
 
-from fastgd.analysis import load
+from fastgd.analysis import load, with_methods
 from fastgd.common.errors import InputError
 from fastgd.plan.recording import EFFECTIVE_RATES as METRIC
 from fastgd.plan.recording import RATE_CLASSES as CLASSES
 from fastgd.plan.recording import RATE_COLUMNS as COLUMNS
 from fastgd.plan.recording import RATE_QUANTILES as QUANTILES
 from fastgd.plots import plot, rates, save
+from fastgd.plots.studies import effective_rates
 from fastgd.plots.studies.effective_rates import _CLASSES, rates_of
 
 CHECKPOINTS = 5
@@ -77,6 +78,13 @@ def test_it_shows_the_best_trial_of_each_optimizer(tmp_path):
             expected = [[value(one.method, name, q, 2, k) for k in range(1, CHECKPOINTS)] for q in QUANTILES]
             np.testing.assert_array_equal(drawn, expected)
         assert one.settings == "lr 1"
+
+
+def test_methods_are_joined_once_for_all_panels(tmp_path, monkeypatch):
+    results, joined = write(tmp_path, ("sgd", "adagrad", "adam")), []
+    monkeypatch.setattr(effective_rates, "with_methods", lambda frame: joined.append(len(frame)) or with_methods(frame))
+    assert [one.settings for one in rates_of(results)] == ["lr 1"] * 3
+    assert joined == [9, 9], "the ranking, and the trials"
 
 
 def test_lines_are_medians_and_bands_the_middle(tmp_path):

@@ -14,16 +14,19 @@ import pytest
 import snapshot_studies
 from cohorts import spread
 from snapshot_studies import CASES
+from store_samples import open_folder
 
 import fastgd
 from fastgd.plan.planner import make_plan
 from fastgd.runs.clock import Clock
 from fastgd.runs.executor import Executor
-from fastgd.runs.reporting.events import Progress
+from fastgd.runs.reporting.events import Progress, Warning_
 from fastgd.runs.runner import load_data
 from fastgd.runs.sinks import FolderSink
+from fastgd.runs.trials import Finalists
 from fastgd.store.snapshots import Snapshots
 
+ONE, OTHER = "0123456789ab", "ba9876543210-64"  # names of units
 DELAYS = np.random.default_rng(7)
 PASSING = ["cohort_id", "cohort_lanes", "compile_seconds", "train_seconds", "evaluate_seconds"]
 ENVIRONMENT = {
@@ -196,6 +199,90 @@ def test_progress_counts_what_this_run_does():
     assert event.rate == pytest.approx(unit.samples(unit.steps) / 4 / 10.0)
 
 
+def test_what_was_cut_short_waits_for_its_turn(tmp_path, whole, monkeypatch, resumed):
+    """An optimizer that comes first in a study that grew takes all of the time of a run."""
+    both = [{"name": "sgd", "lr": 0.01}, CASES["single"]["optimizer"]]
+    for changes in ({}, {"optimizer": both}):
+        with monkeypatch.context() as patch:
+            patch.setattr("fastgd.runs.clock.time", Hurry(200))
+            found = snapshot_studies.run("single", tmp_path, max_seconds=1800.0, **changes)
+        assert found.trials["status"].eq("timeout").all()
+    assert resumed == []
+    found = snapshot_studies.run("single", tmp_path, optimizer=both)
+    assert len(resumed) == 2
+    assert min(resumed) > 0
+    (trial,) = whole("single").trials["trial_id"]
+    for one, other in zip(numbers(found), numbers(whole("single")), strict=True):
+        own = one.loc[one["trial_id"] == trial, other.columns].reset_index(drop=True)
+        pd.testing.assert_frame_equal(own, other, check_exact=True, check_categorical=False)
+
+
+# --- parameters of what is stored -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stored(tmp_path, whole):
+    """The folder of the study `tiles`, whose parameters were not kept, and its results."""
+    whole("tiles")  # compiles
+    return tmp_path / "tiles", snapshot_studies.run("tiles", tmp_path / "tiles", record={"every": {"log": 25}})
+
+
+def assert_has_parameters(path, before, expected):
+    """A folder holds what it held before, and the parameters of a run that nothing interrupted."""
+    found = fastgd.load(path)
+    for kind in ("trials", "curves"):
+        pd.testing.assert_frame_equal(getattr(found, kind), before[kind], check_exact=True)
+    tables = [results.table("parameters").to_pandas().sort_values("trial_id") for results in (found, expected)]
+    one, other = (dict(zip(table["trial_id"], table["parameters"], strict=True)) for table in tables)
+    assert one.keys() == other.keys()
+    for trial, values in one.items():
+        np.testing.assert_array_equal(values, other[trial])
+    assert [name for name in files_of(path) if name.startswith("snapshots/") or "/." in name] == []
+
+
+def test_parameters_of_what_is_stored_go_on_after_a_kill(tmp_path, stored, whole, resumed):
+    path, results = stored
+    before = {"trials": results.trials, "curves": results.curves}
+    kill_once_saved(tmp_path, "tiles")
+    assert not any((path / "parameters").glob("[!.]*"))
+    snapshot_studies.run("tiles", path)
+    assert resumed
+    assert min(resumed) > 0
+    assert_has_parameters(path, before, whole("tiles"))
+
+
+def test_parameters_of_what_is_stored_make_progress_under_a_deadline(stored, whole, monkeypatch, resumed):
+    path, results = stored
+    before, runs, said = {"trials": results.trials, "curves": results.curves}, 0, []
+    study = fastgd.Study(name="tiles", **CASES["tiles"], max_seconds=1800.0)
+    while fastgd.load(path).table("parameters").num_rows < len(before["trials"]):
+        with monkeypatch.context() as patch:
+            patch.setattr("fastgd.runs.clock.time", Hurry(200 + 10 * runs))
+            fastgd.run(study, path, data=snapshot_studies.data_of("tiles"), on_event=said.append, threads=2)
+        runs += 1
+        assert runs < 100
+    assert runs > 2
+    assert max(resumed) > 0
+    left = [event.message for event in said if isinstance(event, Warning_) and "max_seconds was over" in event.message]
+    assert len(left) == runs - 1
+    assert left[0] == "max_seconds was over: the parameters of 18 trials are left for the next run of the study"
+    assert_has_parameters(path, before, whole("tiles"))
+
+
+def test_trials_do_not_go_on_from_what_was_saved_for_their_parameters(tmp_path):
+    """It has none of their curves."""
+    ids, saves = ["t0", "t1", "t2"], Snapshots(tmp_path, {})
+    with open_folder(tmp_path) as folder:
+        with folder.writer(parameters_only=True) as writer:
+            sink = FolderSink(folder, writer, Finalists(), saves)
+            sink.parameters(ids[:2], np.ones((2, 4)))
+            sink.save(ONE, {"w": np.arange(3.0)})
+        for parameters_only in (True, False):
+            with folder.writer(parameters_only=parameters_only) as writer:
+                state = FolderSink(folder, writer, Finalists(), saves).saved(ONE, ids)
+                assert (state is not None) == parameters_only
+
+
 # --- repair -----------------------------------------------------------------------------------------------------------
 
 
@@ -263,9 +350,6 @@ def test_a_snapshot_of_other_kernels_is_none(tmp_path, whole, resumed, monkeypat
     monkeypatch.setattr("fastgd.runs.runner.source_hash", lambda: "other")
     assert_same(snapshot_studies.run("tiles", tmp_path / "tiles"), whole("tiles"))
     assert resumed == []
-
-
-ONE, OTHER = "0123456789ab", "ba9876543210-64"  # names of units
 
 
 def test_snapshots_are_arrays_alone(tmp_path):

@@ -66,6 +66,9 @@ class CohortUnit:
         The loss's own scale on these data: see `fastgd.plan.workload.loss_scale`.
     saved_after : float
         Seconds of a run after which its state is saved for the first time, to go on from.
+    parameters_only : bool
+        Whether all but the final parameters of its trials is stored already. Then it has no results where the time is
+        over before its end.
     """
 
     problem: int
@@ -90,6 +93,7 @@ class CohortUnit:
     stop: Stop = field(default_factory=Stop)
     scale: float = 1.0
     saved_after: float = np.inf
+    parameters_only: bool = False
 
     @property
     def kind(self) -> str:

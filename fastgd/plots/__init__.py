@@ -20,44 +20,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fastgd.plots.landscapes.animate import animate
-    from fastgd.plots.landscapes.basins import basins
-    from fastgd.plots.landscapes.contour import contour
-    from fastgd.plots.landscapes.surface import surface
-    from fastgd.plots.landscapes.traces import traces
-    from fastgd.plots.pages import notes_of
-    from fastgd.plots.studies.curves import curves
-    from fastgd.plots.studies.effective_rates import rates
-    from fastgd.plots.studies.heatmap import heatmap
-    from fastgd.plots.studies.phase import phase
-    from fastgd.plots.studies.range_test import range_
-    from fastgd.plots.studies.rate_search import tune
-    from fastgd.plots.studies.schedule import schedule, sketch, study_blocks
-    from fastgd.plots.studies.sensitivity import sensitivity
-
-__all__ = [
-    "PLOTS",
-    "Plot",
-    "animate",
-    "axes",
-    "basins",
-    "contour",
-    "curves",
-    "heatmap",
-    "notes_of",
-    "phase",
-    "plot",
-    "range_",
-    "rates",
-    "save",
-    "schedule",
-    "sensitivity",
-    "sketch",
-    "study_blocks",
-    "surface",
-    "traces",
-    "tune",
-]
+    from fastgd.plots.landscapes.animate import animate as animate
+    from fastgd.plots.landscapes.basins import basins as basins
+    from fastgd.plots.landscapes.contour import contour as contour
+    from fastgd.plots.landscapes.surface import surface as surface
+    from fastgd.plots.landscapes.traces import traces as traces
+    from fastgd.plots.pages import notes_of as notes_of
+    from fastgd.plots.studies.curves import curves as curves
+    from fastgd.plots.studies.effective_rates import rates as rates
+    from fastgd.plots.studies.heatmap import heatmap as heatmap
+    from fastgd.plots.studies.phase import phase as phase
+    from fastgd.plots.studies.range_test import range_ as range_
+    from fastgd.plots.studies.rate_search import tune as tune
+    from fastgd.plots.studies.schedule import schedule as schedule
+    from fastgd.plots.studies.schedule import sketch as sketch
+    from fastgd.plots.studies.schedule import study_blocks as study_blocks
+    from fastgd.plots.studies.sensitivity import sensitivity as sensitivity
 
 SUFFIXES = (".png", ".svg", ".pdf")
 FILMS = (".gif", ".mp4")
@@ -81,6 +59,8 @@ _HOMES = {
     "traces": "landscapes.traces",
     "tune": "studies.rate_search",
 }
+
+__all__ = ["PLOTS", "Plot", "axes", "plot", "save", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from fastgd.common.numbers import number
-from fastgd.plots.style import SMALL
+from fastgd.plots.style import SMALL, figure_of
 
 Array = NDArray[np.float64]
 
@@ -20,6 +21,10 @@ _DECADES = 30  # from this ratio of the values on, an axis is logarithmic
 FAR = 1e30  # larger numbers break matplotlib's transforms, and count as outside of any axes
 _NEAR = 1e-250  # smaller numbers count as 0 on a logarithmic axis; margins below must not underflow
 _WIDE = 1e100  # the largest hyper-parameter that is shown: ticks and margins lie beyond the values
+_LETTER, _LINE = 5.0, 10.0  # points: the width of a letter of a note, generously, and the height of its line
+_ROWS = 3  # of places for a note
+# Where in a row a note may stand, best first: which end of it is where in the axes, and how many points from there.
+_PLACES = (("right", 1.0, -4.0), ("center", 0.5, 0.0), ("left", 0.0, 30.0))  # the last beside the word "start"
 
 
 @dataclass(frozen=True)
@@ -147,12 +152,12 @@ def mark_outside(axes: Axes, x: Array, y: Array, color: str, *, first: bool = Fa
 
 
 def tell_outside(axes: Axes, low: Array, high: Array, noun: str = "value") -> None:
-    """Write in the corners of axes how many ranges reach beyond them, and how far.
+    """Write at the edges of axes how many ranges reach beyond them, and how far, where no line passes.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
-        Their limits must not change later.
+        Their limits must not change later, and their lines are drawn already.
     low, high : ndarray (k,)
         The ends of each range; the picture itself shows infinite ones.
     noun : str
@@ -160,14 +165,32 @@ def tell_outside(axes: Axes, low: Array, high: Array, noun: str = "value") -> No
     """
     least, most = sorted(axes.get_ylim())
     below, above = low[np.isfinite(low) & (low < least)], high[np.isfinite(high) & (high > most)]
-    box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5}
-    style = SMALL | {"ha": "right", "fontsize": 7, "bbox": box, "zorder": 1.8, "gid": OUTSIDE}
     if len(below):
-        text = f"▼ {_count(below, noun)} below, down to {number(below.min())}"
-        axes.annotate(text, (1, 0), (-4, 4), va="bottom", **style)
+        _tell(axes, f"▼ {_count(below, noun)} below, down to {number(below.min())}", 0.0)
     if len(above):
-        text = f"▲ {_count(above, noun)} above, up to {number(above.max())}"
-        axes.annotate(text, (1, 1), (-4, -4), va="top", **style)
+        _tell(axes, f"▲ {_count(above, noun)} above, up to {number(above.max())}", 1.0)
+
+
+def _tell(axes: Axes, text: str, edge: float) -> None:
+    """Write a text near the lower edge of axes, 0, or the upper one, 1: at the first place that fewest lines pass."""
+    inwards = 1 - 2 * edge
+    point = np.divide(figure_of(axes).dpi / 72, axes.bbox.size)  # of the axes, which are not laid out yet
+    width, height = point * (_LETTER * len(text), _LINE)
+    own = [line for line in axes.lines if line.get_gid() != OUTSIDE]
+    paths = [line.get_path().transformed(line.get_transform() - axes.transAxes) for line in own]
+
+    def lines_through(place: tuple[float, str, float, float]) -> int:
+        y, align, x, away = place
+        left = x + away * point[0] - {"left": 0.0, "center": 0.5, "right": 1.0}[align] * width
+        box = Bbox.from_bounds(left, edge + y * point[1], width, inwards * height)
+        return sum(path.intersects_bbox(box, filled=False) for path in paths)
+
+    places = [(inwards * (4 + row * _LINE), *place) for row in range(_ROWS) for place in _PLACES]
+    y, align, x, away = min(places, key=lines_through)
+    axes.annotate(
+        text, (x, edge), (away, y), ha=align, va="top" if edge else "bottom", zorder=6, gid=OUTSIDE,
+        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5}, **SMALL | {"fontsize": 7},
+    )  # fmt: skip
 
 
 def _count(values: Array, noun: str) -> str:

@@ -21,6 +21,7 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from fastgd.common.escape import for_picture
+from fastgd.plots.layout import Layout
 
 # Okabe and Ito (2008), without the yellow, which vanishes on white; then darker and lighter ones, mostly of Paul Tol's
 # muted scheme. Those that are close to an earlier colour, or become so for colour-blind readers, have other dashes.
@@ -236,7 +237,7 @@ def multiples(
     """
     rows, columns = shape(count)
     width = widths[columns > 3]
-    figure = Figure(figsize=(rim[0] + width * columns, rim[1] + height * rows), layout="constrained")
+    figure = Figure(figsize=(rim[0] + width * columns, rim[1] + height * rows), layout=Layout())
     return figure, panels(figure, count, share_y=share_y), width
 
 

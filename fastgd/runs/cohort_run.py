@@ -68,6 +68,8 @@ class CohortRun(UnitWork):
 
     def run(self) -> None:
         """Run it from its start, or from where an earlier run saved it, and hand its trials to the sink."""
+        if self.clock.over and self.unit.parameters_only:
+            raise TimeIsOver
         if self.clock.over:
             self._end_timeout()
         else:
@@ -86,7 +88,11 @@ class CohortRun(UnitWork):
             for step in unit.checkpoints[unit.checkpoints > self.recorded]:
                 if not len(self.cohort.alive):
                     break
-                self._checkpoint(self._advance(int(step)))
+                reached = self._advance(int(step))
+                if self.unit.parameters_only and not reached:
+                    self.save()
+                    raise TimeIsOver
+                self._checkpoint(reached)
 
     def _start(self) -> None:
         metrics = self.recorder.record(self.cohort, self.poll)
@@ -133,7 +139,7 @@ class CohortRun(UnitWork):
             return
         last = not reached or self.cohort.t == self.unit.steps
         metrics = self.recorder.record(self.cohort, self.poll, exact=last)
-        over = not reached or self.clock.over
+        over = not reached or (self.clock.over and not self.unit.parameters_only)
         status, reasons = self._judge(metrics)
         ended = (status != "") | over
         if self.recorder.sampled and not last and ended.any():  # the last values of a trial are those of all rows

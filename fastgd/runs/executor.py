@@ -81,12 +81,13 @@ class Executor:
     ) -> None:
         self.folder, self.clock, self.threads, self.emit = folder, clock, threads, emit
         self.finalists, self.trials, self.snapshots = Finalists(), trials, snapshots
-        self._parameters_only = self._stored = False
+        self._stored = False
+        self._left: list[Unit] = []  # what is still on its way, and goes on in the next run
         self._flops = self._finished = self._computed = 0.0
         self._done_before = 0.0  # operations of the finished units that earlier runs did
         clock.announce = lambda kernels: emit(Compiling(kernels))
 
-    def run(self, units: Sequence[Unit], data: Sequence[Data], *, parameters_only: bool = False) -> None:
+    def run(self, units: Sequence[Unit], data: Sequence[Data]) -> None:
         """Run units and commit what they find.
 
         Parameters
@@ -95,32 +96,31 @@ class Executor:
             In the order in which they are begun.
         data : sequence of Data
             Of each problem.
-        parameters_only : bool
-            Whether all else of their trials is stored already.
         """
-        self._parameters_only, self._finished, self._done_before = parameters_only, 0.0, 0.0
+        self._finished = self._done_before = 0.0
         self._flops, self._computed = sum(unit.flops for unit in units), self.clock.computed
         self.clock.done = self.trials - sum(unit.count for unit in units)
         works = deque(_Work(index, unit, unit) for index, unit in enumerate(units))
         self.clock.waits = bool(works) and works[0].unit.kind == "swarm"
-        while works and not (works[0].unit.kind == "swarm" and self.clock.over):
+        while works and not (_ends_whole(works[0].unit) and self.clock.over):
             work = works.popleft()
             self._go_on(work, len(works), len(units), data)
             if work.left is not None:
                 works.append(work)
-        self._drop_stale_snapshots([work.left for work in works if work.left is not None])
+        left = [work.left for work in works if work.left is not None]
+        self._left += left
         for label, value in self.clock.lowest.items():
             text = "is below all minima that are known of it: these are not the lowest"
             self.emit(Warning_(f"{label}: the value {value:.6g}, which a trial found, {text}"))
-        if left := sum(work.left.count for work in works if work.left is not None):
-            self.emit(Warning_(f"max_seconds was over: {left:,} trials are left for the next run of the study"))
+        if count := sum(unit.count for unit in left):
+            what = f"the parameters of {count:,} trials" if _parameters_only(left[0]) else f"{count:,} trials"
+            self.emit(Warning_(f"max_seconds was over: {what} are left for the next run of the study"))
 
-    def _drop_stale_snapshots(self, left: Sequence[Unit]) -> None:
-        """Delete the snapshots of what is no longer on its way."""
+    def drop_stale_snapshots(self) -> None:
+        """Delete the snapshots of what is no longer on its way, once all units of the run have had their turn."""
         self.snapshots.sweep()
-        for name in set(self.snapshots.names()) - self.snapshots.taken:
-            if not any(isinstance(unit, SwarmUnit) and _begins_with(unit, name) for unit in left):
-                self.snapshots.drop([name])
+        stale = set(self.snapshots.names()) - self.snapshots.taken
+        self.snapshots.drop({name for name in stale if not any(_goes_on(unit, name) for unit in self._left)})
         self.folder.kept.intersection_update(self.snapshots.rows())
 
     def _go_on(self, work: _Work, others: int, total: int, data: Sequence[Data]) -> None:
@@ -132,13 +132,14 @@ class Executor:
         began, unit = time.perf_counter(), work.unit
         stored = isinstance(unit, CohortUnit) and self.folder.timed_out().issuperset(itertools.chain(*unit.ids))
         if self.clock.over and stored:  # as far as an earlier run came with it
+            self._left.append(unit)
             work.left = None
             return
         if not work.seconds:
             self.emit(CohortStarted(work.index, total, unit.width, unit.kernel))
         in_thread = unit.kind == "swarm"
         try:
-            with self.folder.writer(in_thread=in_thread, parameters_only=self._parameters_only) as writer:
+            with self.folder.writer(in_thread=in_thread, parameters_only=_parameters_only(unit)) as writer:
                 sink = self._sink(writer)
                 name = self._run_parts(work, sink, others, total, data[unit.problem] if data else None)
                 self.clock.enter("store")
@@ -240,6 +241,20 @@ class Executor:
         except TimeIsOver:
             self.emit(Warning_("max_seconds was over: the error surface is left for the next run of the study"))
         keep_surfaces(path, len(units))
+
+
+def _parameters_only(unit: Unit) -> bool:
+    return isinstance(unit, CohortUnit) and unit.parameters_only
+
+
+def _ends_whole(unit: Unit) -> bool:
+    """Return whether a unit has no results where the time is over before its end."""
+    return isinstance(unit, SwarmUnit) or unit.parameters_only
+
+
+def _goes_on(unit: Unit, name: str) -> bool:
+    """Return whether a unit, or the first part of it, goes on from the snapshot of a name."""
+    return bool(_begins_with(unit, name)) if isinstance(unit, SwarmUnit) else unit.name == name
 
 
 def _begins_with(unit: SwarmUnit, name: str) -> int:

@@ -48,11 +48,12 @@ def store_parameters(plan: Plan, data: Sequence[Data], kept: str, executor: Exec
             writer.commit()
     if again := lacking - finalists.keys() - folder.timed_out():
         executor.emit(Warning_(f"{len(again):,} of the trials whose parameters are stored run again for them"))
-        executor.run(_keeping_all(plan, names - again), data, parameters_only=True)
+        executor.run(_keeping_all(plan, names - again), data)
 
 
 def _keeping_all(plan: Plan, done: set[str]) -> list[CohortUnit]:
-    """Return what is left of a plan beside some trials, with the parameters of all of them."""
+    """Return what is left of a plan beside some trials, for the parameters of all of them."""
     cohorts = [unit for unit in plan.units if isinstance(unit, CohortUnit)]
     left = [unit for cohort in cohorts if (unit := cohort.without(done))]
-    return [replace(unit, record=unit.record.model_copy(update={"parameters": "all"})) for unit in left]
+    records = [unit.record.model_copy(update={"parameters": "all"}) for unit in left]
+    return [replace(unit, record=own, parameters_only=True) for unit, own in zip(left, records, strict=True)]

@@ -137,6 +137,7 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
         if study.record.parameters != "none" and not study.landscapes:
             folder.settle(in_study, names)  # so that the ranking is that of the study as it is now
             store_parameters(plan, data, study.record.parameters, executor)
+        executor.drop_stale_snapshots()
         if trial is None or study.landscapes:
             executor.run_surfaces(plan.surfaces, data)
             clock.enter("store")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
@@ -15,6 +16,7 @@ from fastgd.store.surface_files import Surface, write_surface
 from fastgd.store.writer import PartWriter
 
 Array = npt.NDArray[Any]
+_PARAMETERS_ONLY = "parameters_only"  # in a saved state: whether its rows are those of the final parameters alone
 
 
 class Sink(Protocol):
@@ -96,7 +98,7 @@ class FolderSink:
         """Save the state of a unit with the rows that it has handed over."""
         rows = self._writer.rotate()
         self._folder.kept |= set(rows)
-        self._snapshots.save(name, state, rows)
+        self._snapshots.save(name, {**state, _PARAMETERS_ONLY: np.array(self._writer.parameters_only)}, rows)
         self._rows |= set(rows)
         self._names.add(name)
         if cut:
@@ -106,6 +108,8 @@ class FolderSink:
         """Return the state of a unit that an earlier run saved; None: there is none, or its rows are lost."""
         if (snapshot := self._snapshots.load(name)) is None:
             return None
+        if bool(snapshot.state.pop(_PARAMETERS_ONLY, False)) != self._writer.parameters_only:
+            return None  # it has not the rows that are wanted here
         self._carried = snapshot.rows
         if not snapshot.rows:  # they are committed, unless a repair left out what it could not read
             contents = Contents.read(self._folder.path)

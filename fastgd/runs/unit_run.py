@@ -38,8 +38,8 @@ def run_unit(
     Raises
     ------
     TimeIsOver
-        The time was over before the unit ended, and it has no results: a part of a swarm, or a surface. The trials of a
-        cohort end as "timeout" then.
+        The time was over before the unit ended, and it has no results: a part of a swarm, a surface, or a cohort of
+        which only parameters are wanted. The trials of any other cohort end as "timeout" then.
     """
     with Threads(None) if threads is None else nullcontext(threads) as pool:
         if isinstance(unit, SurfaceUnit):

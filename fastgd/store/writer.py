@@ -69,12 +69,13 @@ class PartWriter:
     in_thread : bool
         Write in a thread, while the next rows are computed.
     parameters_only : bool
-        The other results of the trials are stored: only their parameters are written, and other rows are ignored.
+        The other results of the trials are stored: only their parameters are written, and other rows are ignored, also
+        those that are carried.
     """
 
     def __init__(self, place: Place, *, in_thread: bool = False, parameters_only: bool = False) -> None:
         self._place = place
-        self._parameters_only = parameters_only
+        self.parameters_only = parameters_only
         self._schemas: dict[str, pa.Schema] = {
             kind: PARAMETERS if kind == "parameters" else getattr(place.columns, kind) for kind in KINDS
         }
@@ -109,7 +110,7 @@ class PartWriter:
         rows : int, optional
             By default the length of the column `trial_id`.
         """
-        if self._parameters_only:
+        if self.parameters_only:
             return
         with self._place.clock:
             if unknown := [name for name in columns if name not in self._schemas[kind].names]:
@@ -158,6 +159,8 @@ class PartWriter:
         with self._place.clock:
             for path in paths:
                 kind = path.parent.name
+                if self.parameters_only and kind != "parameters":
+                    continue
                 self._empty_buffer(kind)
                 for group in groups(rotated_path(path)):
                     table = conform(group, self._schemas[kind])
@@ -255,8 +258,7 @@ class PartWriter:
         ----------
         trials : pandas.DataFrame, optional
             A row for each trial, with the columns of the schema; `in_study` may be absent. By default the rows are
-            those that were appended. Where only parameters are written, the rows are not stored, and nothing is
-            committed if one of the trials ran out of time.
+            those that were appended. Where only parameters are written, the rows are not stored.
         name : str
             Where trials were appended: what names them together.
 
@@ -265,11 +267,9 @@ class PartWriter:
         ValueError
             A trial is committed already.
         """
-        if self._parameters_only and trials is not None and "timeout" in set(trials["status"]):
-            return
         with self._place.clock:
             ids, table = [name] if name else [], None
-            if trials is not None and not self._parameters_only:
+            if trials is not None and not self.parameters_only:
                 table = trials_table(trials.assign(in_study=trials.get("in_study", True)), self._place.columns)
                 ids = table["trial_id"].to_pylist()
             self._flush()

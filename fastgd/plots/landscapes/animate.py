@@ -12,6 +12,7 @@ from fastgd.plots.film import Film
 from fastgd.plots.landscapes.contour import names, walks_on_maps
 from fastgd.plots.landscapes.map import END, START, draw_map, mark_minima, proportion
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
+from fastgd.plots.layout import Layout
 from fastgd.plots.limits import FAR, Array, drawable, frame_of, limits
 from fastgd.plots.pages import note
 from fastgd.plots.readings import label, methods
@@ -58,7 +59,7 @@ def animate(
     surface, walks = maps[0]
     chosen = looks_of(methods(results), walks)
     with style():
-        figure = Film(figsize=(9.0, 4.9), layout="constrained")
+        figure = Film(figsize=(9.0, 4.9), layout=Layout())
         share = proportion(surface) or 0.8
         left, right = figure.subplots(1, 2, width_ratios=[min(1.3, 1 / share), 0.9])
         moving = [*_map(left, surface, walks, chosen), *_losses(right, surface, walks, chosen)]

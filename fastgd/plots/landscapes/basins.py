@@ -21,6 +21,7 @@ from fastgd.common.numbers import number
 from fastgd.plots.configurations import check_landscapes, chosen_of, surfaces_of
 from fastgd.plots.landscapes.basin_colors import DIVERGED, OTHERS, Codes, by_minimum, by_steps, code_of, hues
 from fastgd.plots.landscapes.map import coordinate, fit, map_handles, mark_minima, projected_minima, proportion
+from fastgd.plots.layout import Layout
 from fastgd.plots.limits import Array
 from fastgd.plots.pages import TALLEST, note, only, page_of
 from fastgd.plots.studies.heatmap import LOST
@@ -141,7 +142,7 @@ def _figure(found: Sequence[Basins], surfaces: dict[str, Surface], color: str, c
     rows, columns = shape(max(sum(one.problem == name for one in found) for name in problems))
     width = _width(columns)
     size = (max(5.2, 1.1 + width * columns), width * rows * len(problems))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout=Layout())
     everywhere: list[Axes] = []
     for part, name in zip(stacked(figure, len(problems)), problems, strict=True):
         own = [one for one in found if one.problem == name]

@@ -26,6 +26,7 @@ from fastgd.plots.landscapes.map import (
     proportion,
 )
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words, walks_of
+from fastgd.plots.layout import Layout
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import methods
 from fastgd.plots.style import GREY, Look, figure_of, key, key_line, list_below, panels, style
@@ -97,7 +98,7 @@ def contour(
 def _figure(maps: "Sequence[tuple[Surface, list[Walk]]]", chosen: Mapping[str, Look], named: bool) -> Figure:
     columns = columns_of(len(maps))
     rows, width = -(-len(maps) // columns), WIDTHS[columns]
-    figure = Figure(figsize=(width * columns, rows * width), layout="constrained")
+    figure = Figure(figsize=(width * columns, rows * width), layout=Layout())
     grid = panels(figure, len(maps), False, False, columns)
     for axes, (surface, walks) in zip(grid, maps, strict=True):
         draw(axes, surface, walks, chosen)

@@ -29,6 +29,7 @@ from fastgd.plots.landscapes.map import (
     minima_on,
 )
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
+from fastgd.plots.layout import Layout
 from fastgd.plots.limits import Array
 from fastgd.plots.pages import note
 from fastgd.plots.readings import methods
@@ -108,7 +109,7 @@ def _figure(
 ) -> Figure:
     columns = columns_of(len(maps))
     rows, width = -(-len(maps) // columns), WIDTHS[columns]
-    figure = Figure(figsize=(width * columns, rows * (0.82 * width + 0.4) + 0.3), layout="constrained")
+    figure = Figure(figsize=(width * columns, rows * (0.82 * width + 0.4) + 0.3), layout=Layout())
     for place, (surface, walks) in enumerate(maps, start=1):
         axes = figure.add_subplot(rows, columns, place, projection="3d")
         _draw(axes, surface, walks, chosen, view)

@@ -14,6 +14,7 @@ from fastgd.analysis import Results
 from fastgd.common.errors import InputError
 from fastgd.common.escape import for_picture
 from fastgd.plots.landscapes.walks import Walk, starts_in_words, walks_of
+from fastgd.plots.layout import Layout
 from fastgd.plots.limits import FAR, Array, limits, mark_outside, tell_outside
 from fastgd.plots.pages import TALLEST, note, page_of
 from fastgd.plots.readings import label, methods
@@ -96,7 +97,7 @@ def traces(
 def _figure(walks: Sequence[Walk], shown: Sequence[int], last: int, log: bool, chosen: Mapping[str, Look]) -> Figure:
     rows = _rows(walks)
     width = {1: 5.6, 2: 3.6, 3: 2.7}.get(len(walks), 2.3)
-    figure = Figure(figsize=(0.6 + width * len(walks), 0.9 + 1.2 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(0.6 + width * len(walks), 0.9 + 1.2 * len(rows)), layout=Layout())
     grid = figure.subplots(len(rows), len(walks), sharex=True, squeeze=False)
     several = len({walk.problem for walk in walks}) > 1
     for column, walk in enumerate(walks):

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from fastgd.analysis import Results
 from fastgd.common.escape import for_picture
 from fastgd.plots.bundles import Bundle, bundles_of
+from fastgd.plots.layout import Layout
 from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside, without_outliers
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, measure, median_of, methods
@@ -133,7 +134,7 @@ def _overview(problems: Mapping[str, Sequence[Bundle]], chosen: Mapping[str, Loo
     """Draw the best configurations of all optimizers in common axes for each problem, named at their ends."""
     everyone = [bundle for bundles in problems.values() for bundle in bundles]
     names = max(len(_name(bundle)) for bundle in everyone)
-    figure = Figure(figsize=(4.8 + 0.062 * names, 0.5 + _HEIGHT * len(problems)), layout="constrained")
+    figure = Figure(figsize=(4.8 + 0.062 * names, 0.5 + _HEIGHT * len(problems)), layout=Layout())
     for axes, (problem, bundles) in zip(
         figure.subplots(len(problems), 1, squeeze=False).ravel(), problems.items(), strict=True
     ):

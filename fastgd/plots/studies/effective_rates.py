@@ -128,26 +128,29 @@ def rates_of(results: Results) -> list[Rates]:
     chosen = (pc.field("step") > 0) & pc.field("trial_id").isin(ranking["trial_id"].tolist())
     curves = results.table("curves", columns=["trial_id", "epoch", *columns], filter=chosen).to_pandas()
     places = [order.index(method) for method in ranking["method"]]
-    trials = [row for _, row in ranking.iloc[np.argsort(places, kind="stable")].iterrows()]
-    found = [_rates(results, row, curves[curves["trial_id"] == row["trial_id"]]) for row in trials]
+    best = [row for _, row in ranking.iloc[np.argsort(places, kind="stable")].iterrows()]
+    trials = with_methods(results.trials[results.trials["in_study"]])
+    named = {key: varied(results, own) for key, own in trials.groupby(["problem", "method"], observed=True)}
+    found = [
+        _rates(row, curves[curves["trial_id"] == row["trial_id"]], named[row["problem"], row["method"]]) for row in best
+    ]
     if not any(one.classes for one in found):
         raise InputError(f"no effective rate was recorded in {results.path}: the best trials have none")
     return [one for one in found if one.classes]
 
 
-def _rates(results: Results, row: "pd.Series[str]", curve: pd.DataFrame) -> Rates:
+def _rates(row: "pd.Series[str]", curve: pd.DataFrame, named: Sequence[str]) -> Rates:
+    """Return the rates of a trial from its curve; `named`: the columns in which trials of its method differ."""
     curve = curve.sort_values("epoch")
     values = {
         name: curve[[f"{METRIC}.{name}.{quantile}" for quantile in _QUANTILES]].to_numpy(dtype=np.float64).T
         for name in _CLASSES
     }
-    trials = with_methods(results.trials[results.trials["in_study"]])
-    own = trials[(trials["method"] == row["method"]) & (trials["problem"] == row["problem"])]
     return Rates(
         problem=str(row["problem"]),
         method=str(row["method"]),
         optimizer=str(row["optimizer"]),
-        settings=settings(row, varied(results, own)),
+        settings=settings(row, named),
         x=curve["epoch"].to_numpy(dtype=np.float64),
         classes={name: rates for name, rates in values.items() if np.isfinite(rates).any()},
     )

@@ -19,6 +19,7 @@ from fastgd.common.errors import InputError, nearest
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
 from fastgd.plots.cells import cells
+from fastgd.plots.layout import Layout
 from fastgd.plots.limits import Array, frame_of, spans_decades
 from fastgd.plots.pages import blocks_of, note, only, page_of
 from fastgd.plots.readings import label, lost_words, measure, methods, ranking_of, settings, start_of
@@ -85,7 +86,7 @@ def heatmap(
     blocks, words = page_of(blocks, page, what, [_ROW * rows] * len(blocks))
     with style():
         size = (1.3 + 2.6 * max(columns, 1.4), 0.5 + _ROW * rows * len(blocks))
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size, layout=Layout())
         parts, below = stacked(figure, len(blocks)), list[Array]()
         for part, own in zip(parts, blocks, strict=True):
             name = own[0].problem

@@ -19,6 +19,7 @@ from fastgd.common.errors import InputError
 from fastgd.common.numbers import number
 from fastgd.plots.cells import cells
 from fastgd.plots.configurations import check_landscapes, ranked
+from fastgd.plots.layout import Layout
 from fastgd.plots.limits import Array, frame_of, spans_decades
 from fastgd.plots.pages import blocks_of, note, only, page_of
 from fastgd.plots.readings import label, settings
@@ -99,7 +100,7 @@ def _figure(
     what = "problems" if len(blocks) == len(problems) else "parts"
     blocks, words = page_of(blocks, page, what, [height * rows] * len(blocks))
     size = (1.2 + width * columns, 0.5 + height * rows * len(blocks))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout=Layout())
     seen: set[str] = set()
     for part, own in zip(stacked(figure, len(blocks)), blocks, strict=True):
         tables = [_table(found, x, ends) for found in own]

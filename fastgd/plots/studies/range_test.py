@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from fastgd.analysis import Results
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
+from fastgd.plots.layout import Layout
 from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, measure, median_of, methods, settings
@@ -56,7 +57,7 @@ def range_(results: Results, by: str | None = None, problem: str | None = None, 
     shown, words = page_of(list(every), page, "panels", [3.1] * len(every))
     cells = {name: every[name] for name in shown}
     with style():
-        figure = Figure(figsize=(7.2, 0.5 + 3.1 * len(cells)), layout="constrained")
+        figure = Figure(figsize=(7.2, 0.5 + 3.1 * len(cells)), layout=Layout())
         for axes, (name, own) in zip(figure.subplots(len(cells), squeeze=False).ravel(), cells.items(), strict=True):
             _draw(axes, own, chosen, _hyper_that_differs(results, sweeps))
             _scale(axes, own)

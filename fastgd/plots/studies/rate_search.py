@@ -9,12 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from fastgd.analysis import with_methods
 from fastgd.common.errors import InputError
 from fastgd.common.numbers import number
+from fastgd.plots.layout import Layout
 from fastgd.plots.limits import limits, mark_outside, tell_outside
 from fastgd.plots.pages import drawn_from, note, page_of
 from fastgd.plots.readings import label, settings
@@ -56,7 +56,7 @@ def tune(tuning: FoundRates, page: int = 1) -> Figure:
     width = 3.1 if columns < 4 else 2.6
     rounds = 0.07 * len(tuning.rounds) + 0.1
     with style(), drawn_from(tuning.path / FILE):
-        layout = ConstrainedLayoutEngine(hspace=0.0, h_pad=0.02)  # a strip belongs to the axes above it
+        layout = Layout(hspace=0.0, h_pad=0.02)  # a strip belongs to the axes above it
         figure = Figure(figsize=(0.4 + width * columns, 0.5 + (2.75 + rounds) * rows), layout=layout)
         grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[2.1, rounds] * rows)
         pairs = [(grid[2 * row, column], grid[2 * row + 1, column]) for row in range(rows) for column in range(columns)]

@@ -16,6 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from fastgd.analysis import Results
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
+from fastgd.plots.layout import Layout
 from fastgd.plots.limits import FAR, Array, drawable, limits
 from fastgd.plots.pages import TALLEST, drawn_from, note, page_of
 from fastgd.plots.readings import label, methods
@@ -294,7 +295,7 @@ def _draw(lines: Sequence[Line], budget: _Budget, x: str | None = None) -> Figur
 
 def _shared(groups: Mapping[str, Sequence[Line]]) -> Figure:
     """Draw the schedules of a hyper-parameter in common axes."""
-    figure = Figure(figsize=(7.2, 0.4 + 2.6 * len(groups)), layout="constrained")
+    figure = Figure(figsize=(7.2, 0.4 + 2.6 * len(groups)), layout=Layout())
     rows = figure.subplots(len(groups), 1, sharex=True, squeeze=False).ravel()
     for axes, (of, lines) in zip(rows, groups.items(), strict=True):
         dress(axes)

@@ -8,12 +8,12 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
+from fastgd.plots.layout import Layout
 from fastgd.plots.limits import OUTSIDE, Array, drawable, limits, mark_outside, placed, spans_decades, tell_outside
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, lost_words, measure, median_of, methods, ranking_of, start_of
@@ -77,7 +77,7 @@ def sensitivity(
     lost = {name: every[name] for name in shown}
     heights = [inches for name in shown for inches in (strips[name], 3.0)]
     with style():
-        layout = ConstrainedLayoutEngine(hspace=0.0)  # a strip belongs to the axes below it
+        layout = Layout(hspace=0.0)  # a strip belongs to the axes below it
         figure = Figure(figsize=(7.2, sum(heights) + 0.4 + 0.5 * len(shown)), layout=layout)
         grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights).reshape(-1, 2)
         for (strip, axes), name in zip(grid, shown, strict=True):
