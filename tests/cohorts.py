@@ -200,6 +200,7 @@ def relative_error(found, expected):
 
 
 SMALL, SINGLE, PARTS = Kernel(4), Kernel(1), Kernel(4, 2)
+HALVES = Kernel(1, halves=True)
 
 
 def on_kernels(cases, rows=600):

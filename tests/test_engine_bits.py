@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from cohorts import CHANGED, PARTS, SINGLE, SMALL, SPREAD, grid, make_cohort, problem, relative_error, spread
+from cohorts import CHANGED, HALVES, PARTS, SINGLE, SMALL, SPREAD, grid, make_cohort, problem, relative_error, spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +14,7 @@ from fastgd.optimizers import OPTIMIZERS
 from fastgd.problems import LOSSES, ZERO_ONE
 
 N, D = 150, 7
-KERNELS = spread([SINGLE, SMALL, Kernel(8), PARTS], [SINGLE, SMALL, PARTS])
+KERNELS = spread([SINGLE, HALVES, SMALL, Kernel(8), PARTS], [HALVES, SMALL, PARTS])
 X, Y = problem(N, D)
 MEASURED = [(X, Y, [LOSSES["logistic"], ZERO_ONE]), (X[:40], Y[:40], [LOSSES["squared"]])]
 
@@ -251,7 +251,7 @@ def test_what_is_reported_does_not_change_when_lanes_retire(kernel):
 
 # --- kernels ----------------------------------------------------------------------------------------------------------
 
-OTHER_KERNELS = [SMALL, Kernel(8), PARTS, Kernel(8, 16), Kernel(16), Kernel(32)]
+OTHER_KERNELS = [HALVES, SMALL, Kernel(8), PARTS, Kernel(8, 16), Kernel(16), Kernel(32)]
 
 
 @pytest.mark.parametrize("batch_size", [1, 32, 150])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fastgd.engine.shapes import LARGE_BATCH, Kernel, choose_kernel
 from fastgd.problems import LOSSES
 
-TILES = [Kernel(1), Kernel(4), Kernel(8), Kernel(16), Kernel(32), Kernel(4, 2), Kernel(8, 16)]
+TILES = [Kernel(1), Kernel(1, halves=True), Kernel(4), Kernel(8), Kernel(16), Kernel(32), Kernel(4, 2), Kernel(8, 16)]
 FLOAT32 = [Kernel(1), Kernel(8), Kernel(64)]
 MOMENTUM = 0.7
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from fastgd.core.vectors import register_bits
 
 FEW_LANES = 2  # up to so many lanes, vectors over features are faster than a tile
+HALVED_BATCH = 32  # rows of a batch from which two threads share it, where there are few lanes
 LARGE_BATCH = 16_384  # rows of a batch from which its parts are summed in parallel
 POINT_BYTES = 64 << 20  # of the parameters of a tile of points, unless it is of the narrowest kind
 
@@ -108,24 +109,31 @@ class Kernel:
         Parts of a batch that are summed in parallel; 0: a thread owns its tiles.
     sparse : bool
         Whether rows are sparse.
+    halves : bool
+        Whether two threads sum half a batch each, and meet once a step.
     """
 
     lanes: int
     parts: int = 0
     sparse: bool = False
+    halves: bool = False
 
     @property
     def name(self) -> str:
         """What stands in the column `kernel`."""
         kind = "sparse-tile" if self.sparse else "dense-tile"
-        kind = "dense-single" if self.lanes == 1 else f"{kind}-{self.lanes}"
+        kind = self._single if self.lanes == 1 else f"{kind}-{self.lanes}"
         return f"{kind}-parts-{self.parts}" if self.parts else kind
 
     @property
     def family(self) -> str:
         """The kernels that give the same bits: tiles of any width do."""
-        kind = "sparse-tile" if self.sparse else "dense-single" if self.lanes == 1 else "dense-tile"
+        kind = "sparse-tile" if self.sparse else self._single if self.lanes == 1 else "dense-tile"
         return f"{kind}-parts-{self.parts}" if self.parts else kind
+
+    @property
+    def _single(self) -> str:
+        return "dense-single-halves" if self.halves else "dense-single"
 
     def tiles(self, lanes: int) -> int:
         """Return the number of tiles for so many lanes."""
@@ -147,7 +155,7 @@ def choose_kernel(
     quantum = 32 // itemsize  # lanes of half a 512-bit vector
     large = batch_size >= LARGE_BATCH or parts
     if lanes <= FEW_LANES and not large and not tiles and not sparse:
-        return Kernel(1)
+        return Kernel(1, halves=batch_size >= HALVED_BATCH)
     costs = {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}
     shared = 1 if large else 2  # the parts of a large batch keep all workers busy with one tile
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.core.barrier import make_counters
 from fastgd.core.static import Static
 from fastgd.core.threads import Threads
 from fastgd.core.vectors import aligned
@@ -109,11 +110,21 @@ class LinearKernels:
         rows = min(CHUNK_ROWS, spec.batch_size) + 2 * shape.width  # losses of rows need a vector behind
         how = {"single": layout.single, "total": spec.batch_size > CHUNK_ROWS and not large}
         made = [make_scratch(rows, shape.lanes, gradient, self.dtype, rule.counts, **how) for _ in range(workers)]
+        if spec.kernel.halves:
+            halves = self._make_halves(spec.kernel.tiles(len(spec.hyper)))
+            return [(scratch, halves) for scratch in made]
         if not spec.touches:
             return list(made)
         entries = most_entries(self.rows.indptr, spec.batch_size)  # type: ignore[union-attr]
         listed = spec.batch_size > 1 or spec.estimator != "none"
         return [(scratch, self._make_touched(entries, listed)) for scratch in made]
+
+    def _make_halves(self, lanes: int) -> single_steps.Halves:
+        """Return what two workers know of each other's half of a batch."""
+        numbers = self.layout.parameters * self.layout.shape.width
+        return single_steps.Halves(
+            make_counters(2), aligned((2, 2, lanes, numbers), self.dtype), np.zeros((2, 2, lanes)), aligned((2, 2, lanes), self.dtype)
+        )
 
     def _make_touched(self, entries: int, listed: bool) -> Touched:
         """Return a worker's lists of features; where they are not `listed`, a single row's own list serves."""
@@ -143,6 +154,10 @@ class LinearKernels:
             scratch, touched = memory
             given = (lanes, window.arrays, touched, scratch, span, window.taken(span.t - 1), window.how.size)
             return KernelCall(sparse_steps.advance, (calls, self._shape, self.rows, *given))
+        if spec.kernel.halves:
+            scratch, halves = memory
+            own = lanes if span.worker == 0 else copied(lanes)
+            return KernelCall(single_steps.advance_halves, (calls, self._shape, self.rows, own, scratch, halves, span))
         return KernelCall(self._driver(spec), (calls, self._shape, self.rows, lanes, memory, span))
 
     def _driver(self, spec: CohortSpec) -> Any:
@@ -181,3 +196,11 @@ class LinearKernels:
     def line(self, spec: CohortSpec, threads: Threads) -> DirectionLine:
         """Return the objective along each lane's direction."""
         return DirectionLine(self.rows, self.layout, spec, threads)
+
+
+def copied(lanes: Lanes) -> Lanes:
+    """Return a copy of all that steps of single lanes change."""
+    hyper = lanes.hyper.copy()
+    exact = hyper if lanes.exact is lanes.hyper else lanes.exact.copy()
+    state, memory, bad = lanes.state.copy(), lanes.memory.copy(), lanes.bad.copy()
+    return lanes._replace(state=state, hyper=hyper, exact=exact, memory=memory, bad=bad)

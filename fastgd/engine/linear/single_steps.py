@@ -1,20 +1,41 @@
 """The steps of dense cohorts with one or two lanes: one lane at a time, with vectors over features.
 
-Nearly all of their time is spent on reading the data from memory.
+Nearly all of their time is spent on reading the data from memory, of which one processor reads half of what two do. So
+batches of some rows are cut into two halves, whose gradients two threads sum side by side; they meet once a step, and
+each takes the rule's step by itself, on its own copy of the lanes. The halves are there with one thread too, so that
+bits do not depend on it.
 
 A lane's parameters are padded to whole vectors; an intercept has a vector of its own, of which the first element
 counts.
 """
 
+from typing import Any, NamedTuple
+
 from fastgd.core.address_calls import call_at
+from fastgd.core.barrier import begin, meet, parted
 from fastgd.core.compile import jit
 from fastgd.core.static import static
-from fastgd.core.vectors import spread, store
-from fastgd.engine.arrays import CHUNK_ROWS, Batch
+from fastgd.core.vectors import load, spread, store
+from fastgd.engine.arrays import CHUNK_ROWS
 from fastgd.engine.linear.dense import gather, prefetch_rows
 from fastgd.engine.linear.feature_blocks import dot_block, outer_block
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, rounded
 from fastgd.engine.rule_steps import begin_step, finish_batch
+
+
+class Halves(NamedTuple):
+    """What two workers know of each other's half of a batch; two steps have their sums in turn.
+
+    counters : see `core.barrier`
+    gradients : (2, halves, lanes, parameters * width)
+    losses : (2, halves, lanes) float64, the sum over the half's rows
+    checks : (2, halves, lanes), NaN where a residual was not finite
+    """
+
+    counters: Any
+    gradients: Any
+    losses: Any
+    checks: Any
 
 
 @jit
@@ -59,27 +80,27 @@ def add_gradient(shape, data, count, scratch, G):
         j += width
 
 
-@jit(inline="always")
-def lane_step(calls, shape, data, lanes, scratch, batch, index):
-    """Take one step with one lane."""
-    start, stop, _, t, at = batch
-    width, state, bad = static(shape, "width"), lanes.state[index], lanes.bad[index]
-    vectors = (data.d + width - 1) // width
-    scale = data.X.dtype.type(1.0 / (stop - start))
-    begin_step(calls, shape, lanes, index, at, t, scratch)
-    G, total, many = scratch.G, scratch.total, stop - start > CHUNK_ROWS
+@jit
+def sum_rows(shape, data, losses, first, last, following, scale, W, scratch):
+    """Leave in `scratch.G` the gradient of the rows order[first:last], and in `scratch.loss` their losses.
+
+    Return a number that is NaN where a residual was not finite. Rows from `following` on are prefetched.
+    """
+    width = static(shape, "width")
+    vectors, bias = (data.d + width - 1) // width, bias_of(shape, data, W)
+    G, total, many, finite = scratch.G, scratch.total, last - first > CHUNK_ROWS, scratch.G.dtype.type(0)
     clear(shape, G, 0, vectors + 1)
     if many:
         clear(shape, total, 0, vectors + 1)
     scratch.loss[0] = 0
-    for low in range(start, stop, CHUNK_ROWS):
-        count = min(CHUNK_ROWS, stop - low)
-        margins(shape, data, low, count, state, bias_of(shape, data, state), scratch, low + count)
-        if calls.losses:
+    for low in range(first, last, CHUNK_ROWS):
+        count = min(CHUNK_ROWS, last - low)
+        ahead = low + count if low + count < last else following
+        margins(shape, data, low, count, W, bias, scratch, ahead)
+        if losses:
             call_at(data.losses, shape, (scratch.Z, scratch.y, count, scratch.loss))
         call_at(data.residuals, shape, (scratch.Z, scratch.y, count, scale, scratch.check))
-        if scratch.check[0] != scratch.check[0] and bad[0] == 0:
-            bad[0] = t
+        finite += scratch.check[0]
         if many:
             clear_chunk(shape, G, total, vectors + 1)
         add_gradient(shape, data, count, scratch, G)
@@ -90,8 +111,18 @@ def lane_step(calls, shape, data, lanes, scratch, batch, index):
             add_chunk(shape, G, total, vectors + 1)
     if many:
         rounded(shape, total, G, vectors + 1)
-    scratch.loss[0] *= 1.0 / (stop - start)
-    finish_batch(calls, shape, lanes, index, t, scale, G, scratch, True)  # without an estimator, the share is not used
+    return finite
+
+
+@jit
+def take_step(calls, shape, data, lanes, scratch, index, at, t, rows, check):
+    """Take one lane's step from the gradient and the losses in a worker's scratch."""
+    bad, scale = lanes.bad[index], data.X.dtype.type(1.0 / rows)
+    if check != check and bad[0] == 0:
+        bad[0] = t
+    begin_step(calls, shape, lanes, index, at, t, scratch)
+    scratch.loss[0] *= 1.0 / rows
+    finish_batch(calls, shape, lanes, index, t, scale, scratch.G, scratch, True)  # no estimator needs the share
 
 
 @jit
@@ -99,7 +130,58 @@ def advance(calls, shape, data, lanes, scratch, span):
     """Take the steps of a `StepSpan` with one lane after another."""
     n, b = data.y.shape[0], span.batch_size
     for index in range(span.worker, lanes.state.shape[0], span.workers):
+        W = lanes.state[index]
         for step in range(span.steps):
             start = (span.batch + step) * b
             stop, at = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
-            lane_step(calls, shape, data, lanes, scratch, Batch(start, stop, stop, span.t + step, at), index)
+            scale = data.X.dtype.type(1.0 / (stop - start))
+            check = sum_rows(shape, data, calls.losses, start, stop, stop, scale, W, scratch)
+            take_step(calls, shape, data, lanes, scratch, index, at, span.t + step, stop - start, check)
+
+
+@jit
+def advance_halves(calls, shape, data, lanes, scratch, halves, span):
+    """Take the steps of a `StepSpan` with all lanes, of which each worker sums one half of every batch.
+
+    Where one has to wait for the other, the first goes on alone and the second ends.
+    """
+    n, b, count, worker, workers = data.y.shape[0], span.batch_size, lanes.state.shape[0], span.worker, span.workers
+    counters, late = halves.counters, False
+    begin(counters, worker)
+    for step in range(span.steps):
+        start, t, turn = (span.batch + step) * b, span.t + step, (span.t + step) % 2
+        stop, at = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
+        rows = stop - start
+        scale, middle = data.X.dtype.type(1.0 / rows), start + (rows + 1) // 2
+        for half in range(worker, 2, workers):
+            first, last = (start, middle) if half == 0 else (middle, stop)
+            following = stop if half == 0 else stop + (min(b, n - stop) + 1) // 2
+            for index in range(count):
+                check = sum_rows(shape, data, calls.losses, first, last, following, scale, lanes.state[index], scratch)
+                copy(shape, scratch.G, halves.gradients[turn, half, index])
+                halves.losses[turn, half, index], halves.checks[turn, half, index] = scratch.loss[0], check
+        if workers == 2:
+            late = meet(counters, worker, 1 - worker, t, late) and step > 0  # they begin as the threads do
+            if parted(counters, worker, 1 - worker, t):
+                if worker > 0:
+                    return
+                workers = 1
+        for index in range(count):
+            add(shape, halves.gradients[turn, 0, index], halves.gradients[turn, 1, index], scratch.G)
+            scratch.loss[0] = halves.losses[turn, 0, index] + halves.losses[turn, 1, index]
+            check = halves.checks[turn, 0, index] + halves.checks[turn, 1, index]
+            take_step(calls, shape, data, lanes, scratch, index, at, t, rows, check)
+
+
+@jit
+def copy(shape, source, target):
+    """Copy whole vectors."""
+    for v in range(0, target.shape[0], static(shape, "width")):
+        store(target, v, load(shape, source, v))
+
+
+@jit
+def add(shape, a, b, out):
+    """Add whole vectors up."""
+    for v in range(0, a.shape[0], static(shape, "width")):
+        store(out, v, load(shape, a, v) + load(shape, b, v))

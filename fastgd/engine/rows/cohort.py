@@ -214,7 +214,7 @@ class Cohort:
             mean=mean,
         )
         self.state = LaneState(layout, lanes, alive, np.arange(count), alive, t)
-        self.workers = min(self.threads.count, max(1, spec.kernel.parts) * tiles)
+        self.workers = min(self.threads.count, 2 if spec.kernel.halves else max(1, spec.kernel.parts) * tiles)
         self._memory = self.kernels.training_memory(spec, self.workers)
         large = spec.kernel.parts > 0
         self._gradients = aligned((spec.kernel.parts, tiles, parameters * L if large else 0), np.float64)
