@@ -111,25 +111,31 @@ class Kernel:
         Whether rows are sparse.
     halves : bool
         Whether two threads sum half a batch each, and meet once a step.
+    gram : bool
+        Whether gradients of the squared loss are those of `X'X`: see `engine.linear.gram_steps`.
     """
 
     lanes: int
     parts: int = 0
     sparse: bool = False
     halves: bool = False
+    gram: bool = False
 
     @property
     def name(self) -> str:
         """What stands in the column `kernel`."""
-        kind = "sparse-tile" if self.sparse else "dense-tile"
-        kind = self._single if self.lanes == 1 else f"{kind}-{self.lanes}"
+        kind = self._single if self.lanes == 1 else f"{self._tile}-{self.lanes}"
         return f"{kind}-parts-{self.parts}" if self.parts else kind
 
     @property
     def family(self) -> str:
         """The kernels that give the same bits: tiles of any width do."""
-        kind = "sparse-tile" if self.sparse else self._single if self.lanes == 1 else "dense-tile"
+        kind = self._single if self.lanes == 1 and not self.sparse else self._tile
         return f"{kind}-parts-{self.parts}" if self.parts else kind
+
+    @property
+    def _tile(self) -> str:
+        return "sparse-tile" if self.sparse else "dense-gram" if self.gram else "dense-tile"
 
     @property
     def _single(self) -> str:
@@ -145,16 +151,25 @@ class Kernel:
 
 
 def choose_kernel(
-    lanes: int, batch_size: int, itemsize: int, *, tiles: bool = False, parts: bool = False, sparse: bool = False
+    lanes: int,
+    batch_size: int,
+    itemsize: int,
+    *,
+    tiles: bool = False,
+    parts: bool = False,
+    sparse: bool = False,
+    gram: bool = False,
 ) -> Kernel:
     """Return the kernel for a cohort of so many lanes; in tiles, or with the batch in parts, where something needs it.
+
+    `gram`: by what is sufficient of a batch, which needs tiles and no parts.
 
     A narrower tile reuses each row less, so a lane costs more in it: the factors below, measured. Tiles are made no
     wider than lets two workers share the cohort.
     """
     quantum = 32 // itemsize  # lanes of half a 512-bit vector
-    large = batch_size >= LARGE_BATCH or parts
-    if lanes <= FEW_LANES and not large and not tiles and not sparse:
+    large = (batch_size >= LARGE_BATCH or parts) and not gram
+    if lanes <= FEW_LANES and not large and not tiles and not sparse and not gram:
         return Kernel(1, halves=batch_size >= HALVED_BATCH)
     costs = {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}
     shared = 1 if large else 2  # the parts of a large batch keep all workers busy with one tile
@@ -164,10 +179,30 @@ def choose_kernel(
         return float(-(-tiles // shared) * vectors * costs[vectors])
 
     best = min(sorted(costs, reverse=True), key=cost)
-    kernel = Kernel(best * quantum, sparse=sparse)
+    kernel = Kernel(best * quantum, sparse=sparse, gram=gram)
     if not large:
         return kernel
     return replace(kernel, parts=max(1, min(16, 16 // kernel.tiles(lanes))))
+
+
+GRAM_STEPS = 32  # of a run over full batches, at least, for which X'X of all rows is made
+MOST_GRAM_BYTES = 64 << 20  # of X'X
+
+
+def gram_pays(lanes: int, batch_size: int, n: int, d: int) -> bool:
+    """Whether steps from `X'X` take at most half of the operations that steps over the rows take.
+
+    Full batches share one `X'X`, which costs as much as some steps; smaller ones have one each.
+    """
+    b = min(batch_size, n)
+    rows, shared, own = 4.0 * b * d * lanes, 2.0 * d * d * lanes, float(b) * d * d
+    each = shared + (own / GRAM_STEPS if b == n else own)
+    return 2 * each <= rows and 8 * (d + 1) ** 2 <= MOST_GRAM_BYTES
+
+
+def gram_parts(parameters: int) -> int:
+    """Return the parts of all rows whose `X'X` are summed side by side."""
+    return max(2, min(16, MOST_GRAM_BYTES // (8 * parameters**2)))
 
 
 def point_kernel(parameters: int, itemsize: int, *, sparse: bool) -> Kernel:

@@ -17,7 +17,7 @@ from fastgd.datasets.record import check_memory
 from fastgd.engine.arrays import PARTIAL_SUM_ROWS
 from fastgd.engine.linear.model import LinearModel
 from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
-from fastgd.engine.shapes import Kernel, choose_kernel, point_kernel
+from fastgd.engine.shapes import Kernel, choose_kernel, gram_pays, point_kernel
 from fastgd.plan.cohort import MOST_COHORT_BYTES, CohortUnit
 from fastgd.plan.ids import cohort_ids, first_seen
 from fastgd.plan.methods import Method, grid_of, methods_of
@@ -190,7 +190,7 @@ def _cohort(
         model=LinearModel(problem.intercept),
         init=_start(study),
         seed=seeds[0],
-        kernel=_kernel(method, len(lanes.hyper), batch_size, data, itemsize, problem.intercept),
+        kernel=_kernel(method, len(lanes.hyper), batch_size, data, itemsize, problem),
         estimator=method.estimator,
         line_search=method.search.instance if method.search else None,
     )
@@ -226,11 +226,14 @@ def _cohort(
     )
 
 
-def _kernel(method: Method, lanes: int, batch_size: int, data: Data, itemsize: int, intercept: bool) -> Kernel:
+def _kernel(method: Method, lanes: int, batch_size: int, data: Data, itemsize: int, problem: Problem) -> Kernel:
+    n, d = len(data.y), data.X.shape[1]
     if method.baseline:
-        return point_kernel(data.X.shape[1] + intercept, itemsize, sparse=data.sparse)
+        return point_kernel(d + problem.intercept, itemsize, sparse=data.sparse)
     tiles, parts = method.estimator != "none", method.search is not None
-    return choose_kernel(lanes, batch_size, itemsize, tiles=tiles, parts=parts, sparse=data.sparse)
+    plain = not (tiles or parts or data.sparse or method.rule.batch_loss)
+    gram = plain and problem.loss == "squared" and gram_pays(lanes, batch_size, n, d)
+    return choose_kernel(lanes, batch_size, itemsize, tiles=tiles, parts=parts, sparse=data.sparse, gram=gram)
 
 
 def _fitting(spec: CohortSpec, problem: Problem, data: Data, schedules: Sequence[Schedule]) -> CohortSpec:

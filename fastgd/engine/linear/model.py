@@ -1,6 +1,6 @@
 """The linear model: margins `x . w + b`, of which a loss is a function of one variable."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +22,11 @@ from fastgd.engine.arrays import (
     SparseRows,
     StepSpan,
     make_rows,
+    part_rows,
 )
-from fastgd.engine.calls import KernelCall
+from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.coast.window import CoastingWindow
-from fastgd.engine.linear import block_steps, single_steps, sparse_steps, sweep_steps, tile_steps
+from fastgd.engine.linear import block_steps, gram_steps, single_steps, sparse_steps, sweep_steps, tile_steps
 from fastgd.engine.linear.evaluation_steps import evaluate_blocks, evaluate_single_blocks
 from fastgd.engine.linear.line_search import DirectionLine
 from fastgd.engine.linear.sparse_steps import LISTED_STEPS, Touched
@@ -35,6 +36,7 @@ from fastgd.engine.loss_kernels import losses_address, residuals_address
 from fastgd.engine.rows.order import identity, start_values
 from fastgd.engine.rows.spec import CohortSpec, most_entries
 from fastgd.engine.rule_kernels import Calls, calls_of
+from fastgd.engine.shapes import gram_parts, tile_shape
 from fastgd.engine.tiles import Group, TileLayout, is_double, make_scratch
 from fastgd.optimizers.coasting import Coast
 from fastgd.problems import Loss
@@ -74,7 +76,7 @@ class LinearKernels:
     def __init__(self, loss: Loss, rows: Rows | SparseRows, layout: TileLayout) -> None:
         self.loss, self.rows, self.layout = loss, rows, layout
         self.dtype, self.n = rows.X.dtype, len(rows.y)
-        self._shape = Static(layout.shape)
+        self._shape, self._double = Static(layout.shape), Static(tile_shape(layout.shape.lanes, 8))
 
     def visiting(self, order: Array, layout: TileLayout | None = None) -> "LinearKernels":
         """Return the kernels on the same rows in another order, and for another layout if one is given."""
@@ -110,6 +112,8 @@ class LinearKernels:
         rows = min(CHUNK_ROWS, spec.batch_size) + 2 * shape.width  # losses of rows need a vector behind
         how = {"single": layout.single, "total": spec.batch_size > CHUNK_ROWS and not large}
         made = [make_scratch(rows, shape.lanes, gradient, self.dtype, rule.counts, **how) for _ in range(workers)]
+        if spec.kernel.gram:
+            return [(scratch, gram_steps.make_gram(layout.parameters, shape.lanes)) for scratch in made]
         if spec.kernel.halves:
             halves = self._make_halves(spec.kernel.tiles(len(spec.hyper)))
             return [(scratch, halves) for scratch in made]
@@ -154,6 +158,9 @@ class LinearKernels:
             scratch, touched = memory
             given = (lanes, window.arrays, touched, scratch, span, window.taken(span.t - 1), window.how.size)
             return KernelCall(sparse_steps.advance, (calls, self._shape, self.rows, *given))
+        if spec.kernel.gram:
+            given = (self._shape, self._double, self.rows, lanes, *memory, span, spec.batch_size >= self.n)
+            return KernelCall(gram_steps.advance, (calls, *given))
         if spec.kernel.halves:
             scratch, halves = memory
             own = lanes if span.worker == 0 else copied(lanes)
@@ -167,6 +174,32 @@ class LinearKernels:
         if spec.sweeps:
             return sweep_steps.advance
         return block_steps.advance if spec.in_blocks else tile_steps.advance
+
+    def sum_all_rows(self, memory: Sequence[Any], pace: Pace, poll: Callable[[], None]) -> None:
+        """Sum what is sufficient of all rows, in parts that are added in order."""
+        parameters, lanes, n = self.layout.parameters, self.layout.shape.lanes, self.n
+        parts, tiles = gram_parts(parameters), gram_steps.column_tiles(parameters, lanes)
+        sums = aligned((parts, tiles, parameters * lanes), np.float64)
+        rows = self.rows._replace(order=identity(n))
+        size, low, work = part_rows(n, parts), 0, float(parts * parameters**2)
+        while low < size:
+            high = min(size, low + max(1, pace.fitting(work) // CHUNK_ROWS) * CHUNK_ROWS)
+            spans = [PartSpan(worker, len(memory), size, low, high, n, 0) for worker in range(len(memory))]
+            pace.run([self._gram_call(rows, sums, memory[span.worker][1], span) for span in spans], work * (high - low))
+            low = high
+            poll()
+        for part in sums[1:]:
+            sums[0] += part
+        for _, gram in memory:
+            gram_steps.put_sums(gram, sums[0])
+
+    def _gram_call(self, rows: Any, sums: Array, gram: gram_steps.Gram, span: PartSpan) -> KernelCall:
+        return KernelCall(gram_steps.accumulate, (self._double, rows, sums, gram, span))
+
+    def compile_sums(self, memory: Any) -> None:
+        """Compile, or load from the cache, what sums over all rows."""
+        sums = aligned((0, 0, 0), np.float64)
+        self._gram_call(self.rows, sums, memory[1], PartSpan(0, 1, 0, 0, 0, 0, 0)).compile()
 
     def gradient(self, sums: GradientSums, memory: Scratch, span: PartSpan, first: int = 0) -> KernelCall:
         """Add a part of a large batch, which begins at `first` in the order, to the sums in a buffer."""

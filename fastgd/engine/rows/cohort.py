@@ -215,7 +215,7 @@ class Cohort:
         )
         self.state = LaneState(layout, lanes, alive, np.arange(count), alive, t)
         self.workers = min(self.threads.count, 2 if spec.kernel.halves else max(1, spec.kernel.parts) * tiles)
-        self._memory = self.kernels.training_memory(spec, self.workers)
+        self._memory, self._summed = self.kernels.training_memory(spec, self.workers), False
         large = spec.kernel.parts > 0
         self._gradients = aligned((spec.kernel.parts, tiles, parameters * L if large else 0), np.float64)
         self._losses = np.zeros((spec.kernel.parts, tiles, L))
@@ -237,6 +237,8 @@ class Cohort:
             self._apply_call(0, 1).compile()
         else:
             self._steps_call(0, 0, 1).compile()
+        if self.spec.kernel.gram and self.batches == 1:
+            self.kernels.compile_sums(self._memory[0])
         if self.spec.rule.has_readout:
             self._read_call(0, self.lanes.state).compile()
         gradients = gradient_norm or self.spec.estimator != "none"
@@ -256,6 +258,9 @@ class Cohort:
         self.kernels.link()
         end = self.t + steps
         while self.t < end:
+            if self.spec.kernel.gram and self.batches == 1:
+                self._whole_steps(end - self.t, poll)
+                continue
             epoch, batch = divmod(self.t, self.batches)
             self._order_rows(epoch)
             if batch == 0:
@@ -267,6 +272,14 @@ class Cohort:
                     self.window.flush(self.state)
                 self._small_steps(batch, min(end - self.t, self.batches - batch))
             poll()
+
+    def _whole_steps(self, most: int, poll: Callable[[], None]) -> None:
+        """Take steps of full batches by what is sufficient of all rows: their order does not matter."""
+        if not self._summed:
+            self.kernels.sum_all_rows(self._memory, self._pace, poll)
+            self._summed = True
+        self._small_steps(0, most)
+        poll()
 
     def _order_rows(self, epoch: int) -> None:
         if self._ordered not in (epoch, -1):
@@ -288,7 +301,11 @@ class Cohort:
         """Look up the scheduled values of the next steps."""
         if self.schedule is None or not self.spec.scheduled:
             return
-        values = self.schedule(self.t, steps)[:, :, self.state.members].swapaxes(1, 2)
+        if self.batches == 1 and not self.schedule.per_step:  # each step is an epoch
+            given = np.concatenate([self.schedule(self.t + step, 1) for step in range(steps)])
+        else:
+            given = self.schedule(self.t, steps)
+        values = given[:, :, self.state.members].swapaxes(1, 2)
         values = self.spec.rule.usable(values, self.dtype, self.spec.scheduled).swapaxes(1, 2)
         spread = [self.layout.spread(row, np.float64) for row in values]
         self.state.arrays = self.lanes._replace(scheduled=np.ascontiguousarray(np.stack(spread)))
@@ -298,6 +315,9 @@ class Cohort:
     def _work(self, rows: int) -> float:
         """Multiply-adds of one step over so many rows."""
         updated = self.lanes.state.size if self.window is None else 0
+        if self.spec.kernel.gram:
+            lanes, own = self.state.tiles * self.spec.kernel.lanes, 0.0 if self.batches == 1 else float(rows * self.d)
+            return self.d * (2.0 * self.d * lanes + own) + 8.0 * updated
         return 4.0 * rows * self._row_work * self.state.tiles * self.spec.kernel.lanes + 8.0 * updated
 
     def _small_steps(self, batch: int, most: int) -> None:
@@ -305,7 +325,7 @@ class Cohort:
         steps = min(most, self._pace.fitting(work))
         if self.window:
             steps = min(steps, self.window.room(self.t))
-        if self.schedule is not None and self.schedule.per_step:
+        if self.schedule is not None and (self.schedule.per_step or self.batches == 1):
             steps = min(steps, max(1, MOST_SCHEDULED // max(1, self.lanes.hyper.size)))
         self._schedule(steps)
         self._pace.run([self._steps_call(worker, batch, steps) for worker in range(self.workers)], work * steps)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fastgd.engine.arrays import CHUNK_ROWS
 from fastgd.engine.rows.model import Model
-from fastgd.engine.shapes import Kernel, single_shape
+from fastgd.engine.shapes import Kernel, gram_parts, single_shape
 from fastgd.optimizers.coasting import EVERY_STEP, Coast
 from fastgd.optimizers.rule import Rule
 from fastgd.problems import Loss
@@ -91,7 +91,8 @@ class CohortSpec:
     @property
     def in_blocks(self) -> bool:
         """Whether the rule takes a few features at a time, as soon as their gradient is there."""
-        dense_tile = self.kernel.lanes > 1 and not self.kernel.sparse and not self.kernel.parts
+        kernel = self.kernel
+        dense_tile = kernel.lanes > 1 and not (kernel.sparse or kernel.parts or kernel.gram)
         return dense_tile and self.batch_size <= CHUNK_ROWS and not self.rule.functions.rounds
 
     @property
@@ -166,4 +167,7 @@ def cohort_bytes(spec: CohortSpec, n: int, d: int, lanes: int, itemsize: int) ->
     if spec.listed:  # at most a worker for each tile
         lists = min(spec.listed, d) * spec.kernel.lanes * itemsize + 8 * spec.listed + 4 * d
         window += spec.kernel.tiles(lanes) * lists
-    return (copies * rows + tables * n) * columns * itemsize + window
+    gram = 0
+    if spec.kernel.gram:  # a worker's, and the parts of the sums of all rows
+        gram = 8 * spec.parameters(d) * (spec.parameters(d) + 3 * spec.kernel.lanes) * (2 + gram_parts(spec.parameters(d)))
+    return (copies * rows + tables * n) * columns * itemsize + window + gram

@@ -1,0 +1,173 @@
+"""Least squares by what is sufficient: a batch's gradient is `(A w - c) / b` with `A = X_b' X_b` and `c = X_b' y_b`.
+
+All lanes share A, and full batches share it for the whole run: a step then takes 2 d^2 operations a lane, however many
+rows there are. Smaller batches take A anew each time, which pays where there are many more lanes, or rows of a batch,
+than features.
+
+A is summed in float64 with the register blocks of a gradient: a tile of columns of X stands in the place of the
+residuals. A column of ones stands for the intercept, and the targets are one more column, of which c is made.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgd.core.compile import jit
+from fastgd.core.static import static
+from fastgd.core.vectors import aligned, cast, load, store, wide
+from fastgd.engine.arrays import CHUNK_ROWS, MOST_BLOCK_ROWS, RowRange
+from fastgd.engine.linear.dense import add_gradients, products
+from fastgd.engine.rule_steps import begin_step, finish_batch, not_finite, note_bad
+
+
+class Gram(NamedTuple):
+    """What is sufficient of a batch, and a worker's memory for it; all numbers are float64.
+
+    A : (P * P,), X_b' X_b with the intercept's column behind the features
+    c : (P,), X_b' y_b
+    starts : (P + MOST_BLOCK_ROWS,) int64, where the rows of A begin
+    sums : (tiles, P * L), X_b' [X_b y_b] by tiles of columns
+    X, Z, offsets : some rows with the columns of all tiles (CHUNK_ROWS * columns,), a tile of these
+        ((CHUNK_ROWS + MOST_BLOCK_ROWS) * L,), and where the rows begin
+    columns : int
+    W, product : (P * L,), a tile's parameters, and A times them
+    """
+
+    A: Any
+    c: Any
+    starts: Any
+    sums: Any
+    X: Any
+    Z: Any
+    offsets: Any
+    columns: Any
+    W: Any
+    product: Any
+
+
+def column_tiles(parameters: int, lanes: int) -> int:
+    """Return the tiles of `lanes` columns that hold A and c."""
+    return -(-(parameters + 1) // lanes)
+
+
+def make_gram(parameters: int, lanes: int) -> Gram:
+    """Return a worker's memory."""
+    P, tiles = parameters, column_tiles(parameters, lanes)
+    behind = np.minimum(np.arange(P + MOST_BLOCK_ROWS, dtype=np.int64), P - 1)
+    return Gram(
+        aligned((P * P,), np.float64),
+        aligned((P,), np.float64),
+        behind * P,
+        aligned((tiles, P * lanes), np.float64),
+        aligned((CHUNK_ROWS * tiles * lanes,), np.float64),
+        aligned(((CHUNK_ROWS + MOST_BLOCK_ROWS) * lanes,), np.float64),
+        np.minimum(np.arange(CHUNK_ROWS + MOST_BLOCK_ROWS, dtype=np.int64), CHUNK_ROWS - 1) * tiles * lanes,
+        tiles * lanes,
+        aligned((P * lanes,), np.float64),
+        aligned(((P + MOST_BLOCK_ROWS) * lanes,), np.float64),
+    )
+
+
+def put_sums(gram: Gram, sums: Any) -> None:
+    """Make A and c of sums (tiles, P * L)."""
+    P, tiles = len(gram.c), len(sums)
+    columns = sums.reshape(tiles, P, -1).swapaxes(0, 1).reshape(P, -1)
+    gram.A[:], gram.c[:] = columns[:, :P].reshape(-1), columns[:, P]
+
+
+@jit
+def take_rows(shape, data, low, count, gram):
+    """Copy the rows order[low : low + count] to X (count, columns): features, a one for the intercept, and the target."""
+    X, d, P, columns = gram.X, data.d, gram.c.shape[0], gram.columns
+    width = static(shape, "width")
+    whole = d - d % width
+    for i in range(count):
+        row = np.int64(data.order[low + i])
+        source, target = row * d, i * columns
+        for j in range(0, whole, width):
+            store(X, target + j, wide(load(shape, data.X, source + j)))
+        for j in range(whole, d):
+            X[target + j] = data.X[source + j]
+        if P > d:
+            X[target + d] = 1.0
+        X[target + P] = data.y[row]
+
+
+@jit
+def add_tile(shape, count, tile, gram, out):
+    """Add to out (P * L) the products of all columns of the rows that were taken with a tile of them."""
+    L = static(shape, "lanes")
+    for i in range(count):
+        for v in range(0, L, static(shape, "width")):
+            store(gram.Z, i * L + v, load(shape, gram.X, i * gram.columns + tile * L + v))
+    add_gradients(shape, gram.X, gram.offsets, 0, gram.c.shape[0], count, gram.Z, out)
+
+
+@jit
+def accumulate(shape, data, sums, gram, span):
+    """Add the rows of a `PartSpan` to sums (parts, tiles, P * L)."""
+    parts, tiles = sums.shape[0], sums.shape[1]
+    for item in range(span.worker, parts * tiles, span.workers):
+        part, tile = item // tiles, item % tiles
+        first = part * span.part_rows
+        last = min(first + span.part_rows, span.end, first + span.high)
+        for low in range(first + span.low, last, CHUNK_ROWS):
+            count = min(CHUNK_ROWS, last - low)
+            take_rows(shape, data, low, count, gram)
+            add_tile(shape, count, tile, gram, sums[part, tile])
+
+
+@jit
+def take_batch(shape, data, start, stop, gram):
+    """Make A and c of the rows order[start:stop]."""
+    L, P, sums = static(shape, "lanes"), gram.c.shape[0], gram.sums
+    sums[:] = 0
+    for low in range(start, stop, CHUNK_ROWS):
+        count = min(CHUNK_ROWS, stop - low)
+        take_rows(shape, data, low, count, gram)
+        for tile in range(sums.shape[0]):
+            add_tile(shape, count, tile, gram, sums[tile])
+    for i in range(P):
+        for k in range(P + 1):
+            value = sums[k // L, i * L + k % L]
+            if k < P:
+                gram.A[i * P + k] = value
+            else:
+                gram.c[i] = value
+
+
+@jit
+def take_gradient(shape, double, gram, W, scale, G, check):
+    """Leave the gradient `(A W - c) scale` in G (P, L); check (L,) is NaN where it is not finite."""
+    L, P = static(shape, "lanes"), gram.c.shape[0]
+    for at in range(0, P * L, static(shape, "width")):
+        store(gram.W, at, wide(load(shape, W, at)))
+    products(double, gram.A, gram.starts, P, P, gram.W, -1, gram.product, gram.starts, RowRange(0, 0))
+    for v in range(0, L, static(shape, "width")):
+        finite = load(shape, G, v) * 0
+        for i in range(P):
+            g = cast((load(shape, gram.product, i * L + v) - gram.c[i]) * scale, G)
+            finite = finite + g * 0
+            store(G, i * L + v, g)
+        store(check, v, finite)
+
+
+@jit
+def advance(calls, shape, double, data, lanes, scratch, gram, span, whole):
+    """Take the steps of a `StepSpan`; where `whole`, the batch is all rows, of which A and c are there.
+
+    `double`: the shape of a tile of as many lanes in float64.
+    """
+    tiles, n, b = lanes.state.shape[0], data.y.shape[0], span.batch_size
+    for step in range(span.steps):
+        start = 0 if whole else (span.batch + step) * b
+        stop, index = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
+        if not whole:
+            take_batch(double, data, start, stop, gram)
+        scale, share = 1.0 / (stop - start), data.X.dtype.type(1.0)  # no estimator needs the share
+        for tile in range(span.worker, tiles, span.workers):
+            begin_step(calls, shape, lanes, tile, index, span.t + step, scratch)
+            take_gradient(shape, double, gram, lanes.state[tile], scale, scratch.G, scratch.check)
+            if not_finite(shape, scratch.check):
+                note_bad(scratch.check, lanes.bad[tile], span.t + step)
+            finish_batch(calls, shape, lanes, tile, span.t + step, share, scratch.G, scratch, False)
