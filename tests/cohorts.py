@@ -86,19 +86,7 @@ def variants():
 
 # Rules that have among them whatever a rule may have (`test_rules.py` looks), and with which `make test` tries what it
 # does not try with all of them.
-SPREAD = (
-    "sgd",
-    "momentum",
-    "nesterov",
-    "adam",
-    "adamax",
-    "ftrl",
-    "rprop",
-    "cocob",
-    "lamb",
-    "prodigy",
-    "polyak",
-)
+SPREAD = ("sgd", "momentum", "nesterov", "adam", "adamax", "prodigy", "polyak")
 
 
 def in_full(*case):

@@ -192,7 +192,7 @@ def test_disk_of_data(tmp_path, changes):
 
 @pytest.mark.parametrize("changes", [
     {"starts": {"grid": 60}},
-    {"starts": {"uniform": 3_000}, "problem": {"landscape": "himmelblau", "noise": 1.0}},
+    in_full({"starts": {"uniform": 3_000}, "problem": {"landscape": "himmelblau", "noise": 1.0}}),
     {"starts": {"grid": 4}, "record": {"trajectories": "all"}, "steps": 1_000},
 ])  # fmt: skip
 def test_disk_of_landscapes(tmp_path, changes):

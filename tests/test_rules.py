@@ -1,6 +1,6 @@
 """What must hold for every rule of the registry, in both types, on mini-batches and full batches."""
 
-from itertools import islice
+from itertools import islice, product
 
 import numpy as np
 import pytest
@@ -16,12 +16,25 @@ from fastgd.optimizers.rule import Rule
 N, D, STEPS = 150, 7, 40
 X, Y = problem(N, D)
 EACH = pytest.mark.parametrize("name", OPTIMIZERS)
-EACH_TYPED = pytest.mark.parametrize(  # float32 for the spread, and with `full` for the others
-    ("name", "dtype"),
-    [(name, "float64") for name in OPTIMIZERS]
-    + spread([(name, "float32") for name in OPTIMIZERS], [(name, "float32") for name in SPREAD]),
+# What rules are in float32: with a readout, slots that coast, sums and memory, and the batch's objective.
+IN_FLOAT32 = ("nesterov", "adam", "prodigy", "polyak")
+
+
+def typed(batch_size, label):
+    """Every rule in both types on batches of a size: with `full` what is neither in float64 nor among a few."""
+    for name, dtype in product(OPTIMIZERS, ("float64", "float32")):
+        tried = dtype == "float64" or name in IN_FLOAT32
+        marks = [] if tried and (batch_size < N or name in SPREAD) else [pytest.mark.full]
+        yield pytest.param(name, batch_size, dtype, id=f"{label}-{name}-{dtype}", marks=marks)
+
+
+EACH_TYPED = pytest.mark.parametrize(
+    ("name", "batch_size", "dtype"), [*typed(32, "mini-batch"), *typed(N, "full batch")]
 )
-BATCHES = pytest.mark.parametrize("batch_size", [32, N], ids=["mini-batch", "full batch"])
+EACH_BATCH = pytest.mark.parametrize(
+    ("name", "batch_size"),
+    [(name, 32) for name in OPTIMIZERS] + spread([(name, N) for name in OPTIMIZERS], [(name, N) for name in SPREAD]),
+)
 
 
 def cohort_of(name, batch_size, dtype, *, lanes=None, **options):
@@ -51,7 +64,6 @@ def by_python(name, batch_size, lane):
 
 
 @EACH_TYPED
-@BATCHES
 def test_it_is_finite_deterministic_and_the_same_for_any_threads(name, batch_size, dtype):
     lanes = grid(name) * 3  # three tiles
     first, *others = (trained(name, batch_size, dtype, lanes=lanes, threads=threads) for threads in (2, 2, 1, 3))
@@ -61,7 +73,6 @@ def test_it_is_finite_deterministic_and_the_same_for_any_threads(name, batch_siz
 
 
 @EACH_TYPED
-@BATCHES
 def test_it_decreases_a_convex_loss(name, batch_size, dtype):
     """From a start that is not the best one; the lane with the rule's defaults and its larger rate."""
     cohort = cohort_of(name, batch_size, dtype, init=1.0)
@@ -72,7 +83,6 @@ def test_it_decreases_a_convex_loss(name, batch_size, dtype):
 
 
 @EACH_TYPED
-@BATCHES
 def test_a_lane_alone_and_a_run_in_pieces_have_the_same_bits(name, batch_size, dtype):
     lanes = grid(name) * 2
     together = trained(name, batch_size, dtype, lanes=lanes)
@@ -83,8 +93,7 @@ def test_a_lane_alone_and_a_run_in_pieces_have_the_same_bits(name, batch_size, d
     np.testing.assert_array_equal(cut.parameters(), together)
 
 
-@EACH
-@BATCHES
+@EACH_BATCH
 def test_its_kernel_computes_what_its_functions_say(name, batch_size):
     lanes = grid(name)
     found = trained(name, batch_size, "float64", lanes=lanes)
