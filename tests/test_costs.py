@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from cohorts import in_full
 from landscape_studies import study as landscape_study
 from rich.console import Console
 from scipy.sparse import csr_array

@@ -70,7 +70,9 @@ def test_measures_are_of_what_is_reported(kernel):
 
 @TYPES
 @pytest.mark.parametrize(
-    "kernel", spread([SINGLE, SMALL, PARTS, Kernel(8), Kernel(8, 2)], [SINGLE, SMALL, PARTS]), ids=lambda kernel: kernel.name
+    "kernel",
+    spread([SINGLE, SMALL, PARTS, Kernel(8), Kernel(8, 2)], [SINGLE, SMALL, PARTS]),
+    ids=lambda kernel: kernel.name,
 )
 @pytest.mark.parametrize("loss", LOSSES)
 def test_nothing_is_said_on_the_way_to_infinity(loss, kernel, dtype):

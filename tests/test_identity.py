@@ -130,7 +130,8 @@ def test_names_of_trials_stay():
 
 
 @pytest.mark.parametrize(
-    ("layout", "others"), spread([("dense", True), ("sparse", False), ("sparse", True)], [("dense", True), ("sparse", False)])
+    ("layout", "others"),
+    spread([("dense", True), ("sparse", False), ("sparse", True)], [("dense", True), ("sparse", False)]),
 )
 def test_an_extended_study_has_the_bits_of_one_run_anew(tmp_path, layout, others):
     """More lanes may mean another kernel, matrices of their own, a schedule beside: then a trial is another one."""

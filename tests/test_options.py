@@ -252,9 +252,7 @@ def test_bits_do_not_depend_on_threads_pieces_or_neighbours(name, around, kernel
     np.testing.assert_array_equal(alone.parameters(), whole.parameters()[6:7])
 
 
-@pytest.mark.parametrize(
-    ("name", "around"), spread(COMBINATIONS.values(), [COMBINATIONS["norm"]]), ids=COMBINATIONS
-)
+@pytest.mark.parametrize(("name", "around"), spread(COMBINATIONS.values(), [COMBINATIONS["norm"]]), ids=COMBINATIONS)
 def test_float32_is_near(name, around):
     ends = []
     for dtype in ("float64", "float32"):

@@ -303,7 +303,9 @@ def test_output_that_nobody_reads(sample, line, code):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
-@pytest.mark.parametrize("arguments", [["list", "losses"], in_full(["list", "losses", "--json"]), in_full(["--version"])])
+@pytest.mark.parametrize(
+    "arguments", [["list", "losses"], in_full(["list", "losses", "--json"]), in_full(["--version"])]
+)
 def test_output_to_a_full_disk(arguments):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

@@ -111,7 +111,7 @@ def path_in_numpy(rule, given, schedules, dtype):
     return np.stack(path).swapaxes(1, 2)
 
 
-@pytest.mark.parametrize(("name", "choices", "dtype", "around"), cases())
+@pytest.mark.parametrize(("name", "choices", "dtype", "around"), list(cases()))
 @np.errstate(all="ignore")  # where a branch is not taken
 def test_every_rule(name, choices, dtype, around):
     rule, schedules = Rule.of(OPTIMIZERS[name], choices, around), np.stack([*SCHEDULES, VANISHING])
