@@ -5,7 +5,7 @@ from itertools import islice, product
 import numpy as np
 import pytest
 import reference
-from cohorts import SMALL, SPREAD, grid, in_python, make_cohort, problem, spread
+from cohorts import SMALL, SPREAD, each_rule, grid, in_python, make_cohort, problem, spread
 from sparse_cohorts import rates_of
 
 from fastgd.engine.linear import tile_steps
@@ -15,26 +15,16 @@ from fastgd.optimizers.rule import Rule
 
 N, D, STEPS = 150, 7, 40
 X, Y = problem(N, D)
-EACH = pytest.mark.parametrize("name", OPTIMIZERS)
 # What rules are in float32: with a readout, slots that coast, sums and memory, and the batch's objective.
 IN_FLOAT32 = ("nesterov", "adam", "prodigy", "polyak")
-
-
-def typed(batch_size, label):
-    """Every rule in both types on batches of a size: with `full` what is neither in float64 nor among a few."""
-    for name, dtype in product(OPTIMIZERS, ("float64", "float32")):
-        tried = dtype == "float64" or name in IN_FLOAT32
-        marks = [] if tried and (batch_size < N or name in SPREAD) else [pytest.mark.full]
-        yield pytest.param(name, batch_size, dtype, id=f"{label}-{name}-{dtype}", marks=marks)
-
-
 EACH_TYPED = pytest.mark.parametrize(
-    ("name", "batch_size", "dtype"), [*typed(32, "mini-batch"), *typed(N, "full batch")]
+    ("name", "dtype"),
+    spread(
+        list(product(OPTIMIZERS, ("float64", "float32"))),
+        [*product(SPREAD, ["float64"]), *product(IN_FLOAT32, ["float32"])],
+    ),
 )
-EACH_BATCH = pytest.mark.parametrize(
-    ("name", "batch_size"),
-    [(name, 32) for name in OPTIMIZERS] + spread([(name, N) for name in OPTIMIZERS], [(name, N) for name in SPREAD]),
-)
+BATCHES = pytest.mark.parametrize("batch_size", [32, N], ids=["mini-batch", "full batch"])
 
 
 def cohort_of(name, batch_size, dtype, *, lanes=None, **options):
@@ -64,6 +54,7 @@ def by_python(name, batch_size, lane):
 
 
 @EACH_TYPED
+@BATCHES
 def test_it_is_finite_deterministic_and_the_same_for_any_threads(name, batch_size, dtype):
     lanes = grid(name) * 3  # three tiles
     first, *others = (trained(name, batch_size, dtype, lanes=lanes, threads=threads) for threads in (2, 2, 1, 3))
@@ -73,6 +64,7 @@ def test_it_is_finite_deterministic_and_the_same_for_any_threads(name, batch_siz
 
 
 @EACH_TYPED
+@BATCHES
 def test_it_decreases_a_convex_loss(name, batch_size, dtype):
     """From a start that is not the best one; the lane with the rule's defaults and its larger rate."""
     cohort = cohort_of(name, batch_size, dtype, init=1.0)
@@ -83,6 +75,7 @@ def test_it_decreases_a_convex_loss(name, batch_size, dtype):
 
 
 @EACH_TYPED
+@BATCHES
 def test_a_lane_alone_and_a_run_in_pieces_have_the_same_bits(name, batch_size, dtype):
     lanes = grid(name) * 2
     together = trained(name, batch_size, dtype, lanes=lanes)
@@ -93,7 +86,8 @@ def test_a_lane_alone_and_a_run_in_pieces_have_the_same_bits(name, batch_size, d
     np.testing.assert_array_equal(cut.parameters(), together)
 
 
-@EACH_BATCH
+@each_rule()
+@BATCHES
 def test_its_kernel_computes_what_its_functions_say(name, batch_size):
     lanes = grid(name)
     found = trained(name, batch_size, "float64", lanes=lanes)
@@ -101,7 +95,7 @@ def test_its_kernel_computes_what_its_functions_say(name, batch_size):
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-11)
 
 
-@EACH
+@each_rule()
 def test_new_values_compile_nothing(name):
     trained(name, 32, "float64", steps=2)
     before = len(tile_steps.advance.signatures)
