@@ -5,8 +5,8 @@ import pytest
 from campaign.all_attacks import ATTACKS
 from cohorts import in_full
 
-# Those that take no processes of their own. What the others attack has tests of its own, on less: test_snapshots,
-# test_signals, test_memory, test_jit, test_cache, test_store_crash, test_malformed_manifests, test_corpus.
+# Those that compile little. What the others attack has tests of its own, on less: test_snapshots, test_store*,
+# test_signals, test_memory, test_jit, test_cache, test_malformed_manifests, test_corpus.
 SHORT = ("flipped bits", "malformed studies", "malformed files")
 
 
