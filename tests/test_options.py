@@ -47,7 +47,7 @@ COMBINATIONS = {
     "around the objective": ("momo", {"lookahead": "", "averaging": "polyak"}),
 }
 CASES = pytest.mark.parametrize(("name", "around"), COMBINATIONS.values(), ids=COMBINATIONS)
-# With a kernel of its own are tried: one with sums, one with memory, all options at once.
+# Whose bits are compared: one with sums, which is also tried with a lane alone, one with memory, all options at once.
 FEW = ("norm", "all", "around memory")
 LONG = ("averaged nesterov", "around the objective")  # their kernels are of the kind of others, and serve nothing else
 RATES = (0.02, 0.05, 0.1, 0.2)
@@ -136,7 +136,7 @@ def trained(name, around, numbers, start, batch_size, l2=1e-2):
             *case,
             *kernel,
             id=f"{label}-{kernel[0].name}, {kernel[1]} rows",
-            marks=[pytest.mark.full] if label in LONG or (kernel[0] == SINGLE and label != "all") else [],
+            marks=[pytest.mark.full] if label in LONG or (kernel[0] == SINGLE and label != "norm") else [],
         )
         for label, case in COMBINATIONS.items()
         for kernel in KERNELS
@@ -226,7 +226,7 @@ def test_the_norm_is_that_of_all_parameters_and_of_the_penalty_too():
             *case,
             *kernel,
             id=f"{label}-{kernel[0].name}",
-            marks=[] if label == "all" or (label in FEW and kernel[0] != SINGLE) else [pytest.mark.full],
+            marks=[] if label == "norm" or (label in FEW and kernel[0] != SINGLE) else [pytest.mark.full],
         )
         for label, case in COMBINATIONS.items()
         for kernel in ((SMALL, 64), (SINGLE, 64), (PARTS, N))
