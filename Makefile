@@ -7,8 +7,17 @@ EXTRAS := dev,witnesses
 else
 EXTRAS := dev
 endif
+# Of the asv suite, each class of benchmarks once, by what runs the most of it; in full each benchmark.
 ifeq ($(filter 1,$(FULL) $(WITNESSES)),)
 SELECTED := -m "not full"
+BENCHES := --bench "^dense\.Dense(Grid\.track_time_over_a|Single\.peakmem|GridLoss).*'float32'(, 'shuffle'|\))" \
+    --bench "^sparse\.Sparse(Grid\.time|Single\.track|Adam\.track_exact).*'float32'(, 'shuffle'|\))" \
+    --bench "^methods\..*\.track_ratio.*('saga', 1|'clip by norm'|'armijo')" \
+    --bench "^rules\.(LargeArray\.track.*'lamb'|SmallArray\.time.*'lamb', 'float32')" \
+    --bench "^landscapes\.(BasinImage\.time|SwarmStore\.track_time_of_a|SwarmSteps\.time.*'adam', 'float32')"
+else
+BENCHES := --bench "^(dense|sparse).*'float32'(, 'shuffle'|\))" --bench "^methods.*('saga', 1|'clip by norm'|'armijo')" \
+    --bench "^rules.*'lamb'" --bench "^landscapes\.(Basin|SwarmStore|.*'adam'(, 'float32')?\))"
 endif
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
@@ -47,12 +56,10 @@ SEED ?= 0
 campaign: $(STAMP) ## attacks on all that may go wrong, for some 40 minutes, into docs/reliability.md
 	PYTHONPATH=tests $(BIN)/python -m campaign --seed $(SEED)
 
-bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast; each benchmark once
+bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast
 	$(BIN)/asv machine --yes > /dev/null
 	$(BIN)/asv check --python=same
-	FASTGD_BENCH=quick $(BIN)/asv run --python=same --quick --dry-run --show-stderr \
-	    --bench "^(dense|sparse).*'float32'(, 'shuffle'|\))" --bench "^methods.*('saga', 1|'clip by norm'|'armijo')" \
-	    --bench "^rules.*'lamb'" --bench "^landscapes\.(Basin|SwarmStore|.*'adam'(, 'float32')?\))"
+	FASTGD_BENCH=quick $(BIN)/asv run --python=same --quick --dry-run --show-stderr $(BENCHES)
 
 bench: $(STAMP) ## the asv suite on this commit, into results/asv
 	$(BIN)/asv machine --yes > /dev/null

@@ -77,28 +77,20 @@ def grid(optimizer):
     return [{"lr": lr, **values} for lr, values in product(RATES.get(optimizer, FEW), (defaults, others))]
 
 
+def variants_of(name):
+    """Every combination of an optimizer's categorical choices, the defaults first."""
+    options = OPTIMIZERS[name].options
+    return [dict(zip(options, values, strict=True)) for values in product(*options.values())]
+
+
 def variants():
     """Every optimizer of the registry with every combination of its categorical choices."""
-    for name, record in OPTIMIZERS.items():
-        for values in product(*record.options.values()):
-            yield name, dict(zip(record.options, values, strict=True))
+    return [(name, options) for name in OPTIMIZERS for options in variants_of(name)]
 
 
 # Rules that have among them whatever a rule may have (`test_rules.py` looks), and with which `make test` tries what it
 # does not try with all of them.
-SPREAD = (
-    "sgd",
-    "momentum",
-    "nesterov",
-    "adam",
-    "adamax",
-    "ftrl",
-    "rprop",
-    "cocob",
-    "lamb",
-    "prodigy",
-    "polyak",
-)
+SPREAD = ("sgd", "momentum", "nesterov", "adam", "adamax", "prodigy", "polyak")
 
 
 def in_full(*case):
@@ -114,6 +106,18 @@ def spread(cases, tried=SPREAD):
 def each_rule(name="name"):
     """Parametrise a test by all rules: those outside of the spread with the marker `full`."""
     return pytest.mark.parametrize(name, spread(OPTIMIZERS))
+
+
+def each_variant(names=OPTIMIZERS):
+    """Parametrise a test by all variants of some rules.
+
+    Without `full` are those of the spread with their defaults, and with every other choice at once.
+    """
+    cases = [(name, options) for name, options in variants() if name in names]
+    tried = [(name, variants_of(name)[at]) for name in SPREAD for at in (0, -1)]
+    return pytest.mark.parametrize(
+        ("name", "options"), spread(cases, tried), ids=[f"{name}-{options}" for name, options in cases]
+    )
 
 
 TYPES = pytest.mark.parametrize("dtype", spread(["float64", "float32"], ["float64"]))
@@ -206,7 +210,8 @@ HALVES = Kernel(1, halves=True)
 def on_kernels(cases, rows=600):
     """Return test parameters (*case, kernel, batch size) for cases that begin with a rule's name.
 
-    Tiles and parts share what is compiled for a rule; a lane alone has its own, for the spread and with `full`.
+    Tiles and parts share what is compiled for a rule, and a lane alone has its own: rules outside of the spread have
+    the marker `full`.
     """
     shapes = {
         "tile, mini-batch": (SMALL, 64),
@@ -219,7 +224,7 @@ def on_kernels(cases, rows=600):
             *case,
             *shape,
             id=f"{'-'.join(map(str, case))}, {label}",
-            marks=[pytest.mark.full] if shape[0] == SINGLE and case[0] not in SPREAD else [],
+            marks=[] if case[0] in SPREAD else [pytest.mark.full],
         )
         for case in cases
         for label, shape in shapes.items()

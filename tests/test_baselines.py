@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from cohorts import TYPES, spread
 from small_studies import Log, assert_same, rows, run, study_of
 from test_cli import fastgd_cli
 from test_surface import objective
@@ -68,8 +69,8 @@ def test_a_grid_is_visited_once():
 
 
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("steps", [1, 700, 3000])
+@TYPES
+@pytest.mark.parametrize("steps", spread([1, 700, 3000], [1, 700]))
 def test_random_search_keeps_the_best_of_its_draws(tmp_path, sparse, dtype, steps):
     X, y = rows()
     problem = {"loss": "logistic", "intercept": True, "l2": [0.0, 0.5]}
@@ -280,8 +281,13 @@ def of_lane(results, name, start, column="loss"):
     return own.sort_values("step")[column].to_numpy()
 
 
-@pytest.mark.parametrize("box", [{}, {"low": -3, "high": 4}])
-@pytest.mark.parametrize(("landscape", "dimension"), [("himmelblau", 2), ("rastrigin", 11)])
+BOXES, PLACES = ({}, {"low": -3, "high": 4}), (("himmelblau", 2), ("rastrigin", 11))
+
+
+@pytest.mark.parametrize(
+    ("box", "landscape", "dimension"),
+    spread([(box, *place) for box in BOXES for place in PLACES], [(BOXES[0], *PLACES[0]), (BOXES[1], *PLACES[1])]),
+)
 def test_on_landscapes_each_start_has_its_own_draws(tmp_path, box, landscape, dimension):
     problem = {"landscape": landscape, "dimension": dimension}
     blocks = [{"name": name, **box} for name in BASELINES]

@@ -220,7 +220,7 @@ def test_warmup_of_a_study(finished):
 
 def test_ctrl_c_stops_within_a_second_and_the_same_command_resumes(tmp_path):
     study, folder = tmp_path / "long.toml", tmp_path / "results"
-    long = STUDY.replace("epochs = 4", "epochs = 150").replace("n = 600", "n = 60_000")
+    long = STUDY.replace("epochs = 4", "epochs = 50").replace("n = 600", "n = 60_000")
     study.write_text(long.replace("[0, 1]", str(list(range(12)))))
     command = [sys.executable, "-m", "fastgd", "run", str(study), "--out", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

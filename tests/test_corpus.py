@@ -36,7 +36,7 @@ def test_a_study_is_planned_or_refused_by_the_command_line(study, tmp_path):
 
 
 EXTREMES = sorted((CORPUS / "extremes").glob("*.toml"))
-SOME = [path for path in EXTREMES if path.stem.startswith(("box", "rate", "trial"))]
+SOME = [path for path in EXTREMES if path.stem.startswith(("box", "rate"))]
 
 
 @pytest.mark.parametrize("study", spread(EXTREMES, SOME), ids=lambda path: path.stem)

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from cohorts import in_full
 from landscape_studies import study as landscape_study
 from rich.console import Console
 from scipy.sparse import csr_array
@@ -192,7 +193,7 @@ def test_disk_of_data(tmp_path, changes):
 
 @pytest.mark.parametrize("changes", [
     {"starts": {"grid": 60}},
-    {"starts": {"uniform": 3_000}, "problem": {"landscape": "himmelblau", "noise": 1.0}},
+    in_full({"starts": {"uniform": 3_000}, "problem": {"landscape": "himmelblau", "noise": 1.0}}),
     {"starts": {"grid": 4}, "record": {"trajectories": "all"}, "steps": 1_000},
 ])  # fmt: skip
 def test_disk_of_landscapes(tmp_path, changes):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import reference
 import small_studies
-from cohorts import SINGLE, SMALL, TYPES, grid, make_cohort, variants
+from cohorts import SINGLE, SMALL, TYPES, each_variant, grid, make_cohort
 from scipy.sparse import csr_array
 
 from fastgd.common.errors import InputError
@@ -140,14 +140,7 @@ def test_rules_with_a_rate_are_those_that_have_an_equation_here():
     assert {name for name, record in OPTIMIZERS.items() if record.has_effective_rate} == RATES.keys()
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        pytest.param(*case, id=", ".join(map(str, (case[0], *case[1].values()))))
-        for case in variants()
-        if case[0] in RATES
-    ],
-)
+@each_variant(RATES)
 def test_the_rate_is_that_of_the_equation(name, options):
     lanes = grid(name)
     cohort = cohort_of(name, lanes, options=options)

@@ -4,13 +4,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from cohorts import CHANGED, HALVES, PARTS, SINGLE, SMALL, SPREAD, grid, make_cohort, problem, relative_error, spread
+from cohorts import CHANGED, HALVES, PARTS, SINGLE, SMALL, each_rule, grid, make_cohort, problem, relative_error, spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.shapes import Kernel
-from fastgd.optimizers import OPTIMIZERS
 from fastgd.problems import LOSSES, ZERO_ONE
 
 N, D = 150, 7
@@ -80,9 +79,8 @@ def test_sweeps_have_the_bits_of_blocks(monkeypatch, dtype, batch_size, schedule
     np.testing.assert_array_equal(cohort.parameters(), other.parameters())
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("batch_size", [1, 3])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@each_rule("optimizer")
+@pytest.mark.parametrize("batch_size", spread([1, 3], [1]))
 def test_every_rule_sweeps(monkeypatch, optimizer, batch_size):
     lanes, how = grid(optimizer), {"batch_size": batch_size, "kernel": SMALL}
     swept = after(N, lanes, optimizer, **how)
@@ -116,7 +114,7 @@ def test_parts_of_a_run_are_the_run(kernel, schedule, cuts):
     np.testing.assert_array_equal(observed(cohort), after(sum(cuts), lanes, kernel=kernel, schedule=schedule))
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@each_rule()
 def test_parts_of_a_run_are_the_run_for_every_rule(name):
     cohort = cohort_of(grid(name), name, kernel=SMALL)
     for steps in (1, 4, 7):
@@ -220,11 +218,8 @@ def test_retired_lanes_leave_the_others_as_they_are(kernel, schedule, masks):
         np.testing.assert_array_equal(observed(shrinking), observed(whole)[shrinking.alive])
 
 
-RULES_AND_KERNELS = [(name, SMALL) for name in OPTIMIZERS]
-RULES_AND_KERNELS += spread([(name, SINGLE) for name in OPTIMIZERS], [(name, SINGLE) for name in SPREAD])
-
-
-@pytest.mark.parametrize(("name", "kernel"), RULES_AND_KERNELS)
+@each_rule()
+@named([SMALL, SINGLE])
 def test_every_rule_keeps_its_slots_when_lanes_retire(name, kernel):
     lanes = [lane | {"lr": lane["lr"] * factor} for factor in (1, 0.5, 0.2) for lane in grid(name)]
     whole, shrinking = (cohort_of(lanes, name, kernel=kernel) for _ in range(2))

@@ -94,7 +94,7 @@ ENGINES = {
     "baseline": baseline,
 }
 
-QUICK = ("tile", "single", "parts", "saga", "line search", "coasting, shared", "coasting, own", "resting", "baseline")
+QUICK = ("tile", "saga", "coasting, own", "resting", "baseline")
 
 
 def through_a_file(captured):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from cohorts import PARTS, SINGLE, SMALL, TYPES, make_cohort, problem
+from cohorts import PARTS, SINGLE, SMALL, TYPES, make_cohort, problem, spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +14,7 @@ KERNELS = [SINGLE, SMALL, Kernel(8), PARTS]
 LANES = [{"lr": lr} for lr in (0.01, 0.03, 0.1, 0.2, 0.3)]
 L2 = np.array([0.0, 1e-3, 1e-2, 0.1, 1.0])
 
-kernels = pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+kernels = pytest.mark.parametrize("kernel", spread(KERNELS, [SINGLE, SMALL, PARTS]), ids=lambda kernel: kernel.name)
 
 
 @kernels
@@ -69,7 +69,11 @@ def test_measures_are_of_what_is_reported(kernel):
 
 
 @TYPES
-@pytest.mark.parametrize("kernel", [SINGLE, Kernel(8), Kernel(8, 2)], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize(
+    "kernel",
+    spread([SINGLE, SMALL, PARTS, Kernel(8), Kernel(8, 2)], [SINGLE, SMALL, PARTS]),
+    ids=lambda kernel: kernel.name,
+)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_nothing_is_said_on_the_way_to_infinity(loss, kernel, dtype):
     """Warnings are errors: however large the weights, measuring is silent, and what is not finite is returned so."""

@@ -1,9 +1,11 @@
 """`init = { point = [...] }`: every trial over data starts at a point that the study names."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from cohorts import TYPES
+from cohorts import TYPES, spread
 from small_studies import D, Log, assert_same, rows, run, study_of
 
 import fastgd
@@ -26,13 +28,17 @@ def descended(X, y, lr, steps):
     return w
 
 
-@pytest.mark.parametrize("batch_size", [32, "full"])
-@pytest.mark.parametrize("rates", [[0.1], [0.01, 0.03, 0.1, 0.3]], ids=["single", "tile"])
+RATES = {"single": [0.1], "tile": [0.01, 0.03, 0.1, 0.3]}
+SOME = [("single", 32, "dense"), ("tile", "full", "dense"), ("tile", 32, "sparse"), ("single", "full", "sparse")]
+
+
+@pytest.mark.parametrize(
+    ("lanes", "batch_size", "layout"), spread(list(product(RATES, (32, "full"), ("dense", "sparse"))), SOME)
+)
 @TYPES
-@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
-def test_every_curve_starts_there(tmp_path, rates, batch_size, dtype, sparse):
+def test_every_curve_starts_there(tmp_path, lanes, batch_size, dtype, layout):
     X, y = rows()
-    data = (sp.csr_array(X), y) if sparse else (X, y)
+    data, rates = (sp.csr_array(X) if layout == "sparse" else X, y), RATES[lanes]
     optimizer = {"name": "sgd", "lr": rates}
     results = run(tmp_path, data, optimizer=optimizer, batch_size=batch_size, dtype=dtype, **START)
     first = results.curves[results.curves["step"] == 0]

@@ -15,7 +15,7 @@ from cohorts import SMALL, make_cohort, problem
 
 import fastgd
 from fastgd.core import cache as the_cache
-from fastgd.engine.linear import block_steps, tile_steps
+from fastgd.engine.linear import block_steps, sweep_steps, tile_steps
 from fastgd.engine.linear.evaluation_steps import evaluate_blocks
 
 PACKAGE = Path(fastgd.__file__).parent
@@ -69,10 +69,17 @@ class Worker:
 
 @pytest.fixture(scope="module")
 def cold(tmp_path_factory):
-    """A cache that two processes filled at once, and what each of them found."""
+    """A cache that a process filled, and what it found."""
+    folder = tmp_path_factory.mktemp("worker")
+    result = Worker(folder / "first", SGD, cache=folder / "cache").result
+    return Path(result["cache"]).parent, result
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """What each of two processes found that filled a cache at once."""
     folder = tmp_path_factory.mktemp("workers")
-    results = [worker.result for worker in [Worker(folder / name, SGD, cache=folder / "cache") for name in "ab"]]
-    return Path(results[0]["cache"]).parent, *results
+    return [worker.result for worker in [Worker(folder / name, SGD, cache=folder / "cache") for name in "ab"]]
 
 
 @pytest.fixture(scope="module")
@@ -87,22 +94,23 @@ def nowhere(tmp_path_factory):
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
-def test_two_processes_at_once(cold):
+@pytest.mark.full
+def test_two_processes_at_once(together):
     """The driver is compiled by one of them."""
-    _, one, two = cold
+    one, two = together
     assert (one["compiled"] + two["compiled"]).count("advance") == 1
     assert one["losses"] == two["losses"]
 
 
 @pytest.mark.full
-def test_two_processes_share_what_is_to_be_compiled(cold, nowhere):
+def test_two_processes_share_what_is_to_be_compiled(together, nowhere):
     """Each kernel is compiled by one of them: together they compile as much as a process without a cache."""
-    _, one, two = cold
+    one, two = together
     assert sorted(one["compiled"] + two["compiled"]) == sorted(nowhere["compiled"])
 
 
 def test_the_next_process_compiles_nothing(cold, tmp_path):
-    cache, first, _ = cold
+    cache, first = cold
     again = Worker(tmp_path, SGD, cache=cache).result
     assert again["compiled"] == []
     assert "advance" in again["loaded"]
@@ -111,7 +119,7 @@ def test_the_next_process_compiles_nothing(cold, tmp_path):
 
 def test_new_values_compile_nothing(cold, tmp_path):
     """Rates, penalties, schedules, batch sizes, seeds, n and d are arguments of the same kernels."""
-    cache, _, _ = cold
+    cache, _ = cold
     problem = {"loss": "logistic", "l2": 0.1, "intercept": True, "validation": 0.2}
     studies = [
         {"optimizer": {"name": "sgd", "lr": [0.1, 0.01]}, "batch_size": [1, 7, "full"], "seed": [3, 4]},
@@ -123,9 +131,10 @@ def test_new_values_compile_nothing(cold, tmp_path):
     assert Worker(tmp_path, *studies, cache=cache).result["compiled"] == []
 
 
+@pytest.mark.full
 def test_a_new_loss_or_rule_compiles_its_own_functions_alone(cold, tmp_path):
     """Drivers, which take the longest, are the same machine code for all."""
-    cache, _, _ = cold
+    cache, _ = cold
     loss = {**SGD, "problem": {"loss": "hinge"}, "record": {"metrics": ["accuracy"]}}
     rule = {"optimizer": {"name": "lamb", "lr": 0.5}}
     found = [Worker(tmp_path / name, study, cache=cache).result for name, study in (("loss", loss), ("rule", rule))]
@@ -138,7 +147,7 @@ def test_a_new_loss_or_rule_compiles_its_own_functions_alone(cold, tmp_path):
 @pytest.mark.full
 def test_a_study_that_was_warmed_up_compiles_nothing(cold, tmp_path):
     """Whatever its methods, losses and metrics are."""
-    cache, _, _ = cold
+    cache, _ = cold
     common = {"record": {"metrics": ["accuracy", "grad_norm"]}}
     studies = [
         {**common, "optimizer": {"name": "sgd", "lr": 0.5, "estimator": ["none", "saga"]}},
@@ -174,18 +183,21 @@ def test_shapes_of_data_and_grids_compile_nothing():
         cohort = make_cohort(X, y, [{"lr": 0.1, "momentum": 0.3}] * lanes, kernel=SMALL, **options)
         cohort.advance(3)
         cohort.measure([(X, y, [cohort.spec.loss])])
-        return [len(kernel.signatures) for kernel in (block_steps.advance, tile_steps.advance, evaluate_blocks)]
+        drivers = block_steps, sweep_steps, tile_steps
+        return [len(kernel.signatures) for kernel in (*(driver.advance for driver in drivers), evaluate_blocks)]
 
-    before = work(4)
+    for batch_size in (64, 1, 270):  # each has a driver of its own
+        before = work(4, batch_size=batch_size)
     assert min(before) >= 1
     assert work(70, n=500, d=33, batch_size=300, l2=0.1, loss="hinge", shuffled=False, threads=3) == before
+    assert work(70, n=500, d=33, batch_size=17, l2=0.1, loss="hinge", shuffled=False, threads=3) == before
     assert work(7, intercept=False, init=0.2, batch_size=1, scheduled=("lr",), schedule=Halved()) == before
 
 
 @pytest.mark.full
 def test_an_edited_rule_is_seen(cold, tmp_path):
     """What calls the rule is in another file, which Numba's own cache does not look at."""
-    cache, before, _ = cold
+    cache, before = cold
     copy = tmp_path / "copy"
     shutil.copytree(PACKAGE, copy / "fastgd", ignore=shutil.ignore_patterns("__pycache__"))
     rule = copy / "fastgd" / "optimizers" / "families" / "momentum.py"
@@ -295,9 +307,10 @@ doubled = [false, true]
 """
 
 
+@pytest.mark.full
 def test_an_optimizer_of_ones_own(cold, tmp_path):
     """It runs from a study, the next process loads it, and it is compiled again when its module changed."""
-    cache, first, _ = cold
+    cache, first = cold
     module = tmp_path / "mine.py"
     module.write_text(MINE)
 
@@ -342,7 +355,7 @@ class Unit(NamedTuple):
 @pytest.mark.full
 def test_a_cache_that_knows_ones_own_rules_serves_processes_that_do_not(cold, tmp_path):
     """No class of a user's module stands in the index of a kernel that others load: they could not read it."""
-    cache, _, _ = cold
+    cache, _ = cold
     (tmp_path / "mine.py").write_text(SUMMING)
     study = {"optimizer": {"name": "mine:Unit", "lr": 0.5}}
     Worker(tmp_path / "mine", study, cache=cache, path=f"{PACKAGE.parent}{os.pathsep}{tmp_path}").result  # noqa: B018
@@ -352,7 +365,7 @@ def test_a_cache_that_knows_ones_own_rules_serves_processes_that_do_not(cold, tm
 
 def test_ones_own_optimizer_from_a_file(cold, tmp_path):
     """The module lies beside the study, where the command runs."""
-    cache, _, _ = cold
+    cache, _ = cold
     (tmp_path / "mine.py").write_text(textwrap.dedent(MINE))
     (tmp_path / "mine.toml").write_text(STUDY)
     code = """

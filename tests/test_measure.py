@@ -206,8 +206,16 @@ class Normalised(NamedTuple):
         return w - c[0] * g, s
 
 
-@pytest.mark.parametrize(("how", "order"), [("two", 2), ("one", 1)])
-@pytest.mark.parametrize(("kernel", "batch_size"), [(SMALL, 64), (SINGLE, 64), (PARTS, N)])
+NORMS, SHAPES = [("two", 2), ("one", 1)], [(SMALL, 64), (SINGLE, 64), (PARTS, N)]
+
+
+@pytest.mark.parametrize(
+    ("how", "order", "kernel", "batch_size"),
+    spread(
+        [(*norm, *shape) for norm in NORMS for shape in SHAPES],
+        [*((*NORMS[0], *shape) for shape in SHAPES), (*NORMS[1], *SHAPES[0])],
+    ),
+)
 def test_a_rule_of_ones_own_with_nothing_but_a_norm(how, order, kernel, batch_size):
     X, y = rows(9)
     lanes = [{"lr": 0.01}, {"lr": 0.02}]

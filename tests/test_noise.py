@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from cohorts import spread
 from numba.core.errors import TypingError
 from scipy import stats
 
@@ -122,7 +123,9 @@ def test_keys_are_well_mixed():
 # --- the distribution -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["few keys", "many keys", "keys in a row"])
+@pytest.fixture(
+    scope="module", params=spread(["few keys", "many keys", "keys in a row"], ["few keys", "keys in a row"])
+)
 def numbers(request):
     """A million numbers, `(counters, keys)`; also from keys that are not mixed at all."""
     rows, columns = {"few keys": (62_500, 16)}.get(request.param, (1000, 1000))

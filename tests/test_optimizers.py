@@ -1,12 +1,25 @@
 """The registry's records, and every rule in every variant against its published equation."""
 
 from collections import defaultdict
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pytest
 import reference
-from cohorts import PARTS, SINGLE, SMALL, grid, make_cohort, problem, relative_error, variants
+from cohorts import (
+    PARTS,
+    SINGLE,
+    SMALL,
+    each_rule,
+    each_variant,
+    grid,
+    in_python,
+    make_cohort,
+    problem,
+    relative_error,
+    variants,
+)
 
 from fastgd import InputError, optimizer, optimizers
 from fastgd.optimizers import OPTIMIZERS, find
@@ -14,7 +27,6 @@ from fastgd.optimizers.record import Rate
 
 STEPS = 300
 L2 = (0.0, 1e-3, 0.0, 1e-2)
-VARIANTS = [pytest.param(name, options, id=f"{name}-{options}") for name, options in variants()]
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +41,28 @@ def test_every_optimizer_has_a_reference():
     assert set(reference.OPTIMIZERS) == set(OPTIMIZERS)
 
 
-@pytest.mark.parametrize(("name", "options"), VARIANTS)
+@pytest.mark.parametrize(("name", "options"), variants(), ids=str)
+def test_the_functions_of_a_variant_are_its_published_equation(rows, name, options):
+    """As Python calls them, on arrays."""
+    X, y = rows
+    for lane in grid(name):
+        how = {"loss": "logistic", "l2": 1e-3, "intercept": True}
+        expected = reference.train(X, y, name, lane | options, batch_size=64, steps=60, seed=3, **how)[-1]
+        at = list(islice(reference.batches(len(y), 64, 3), 60))
+
+        def gradient(t, w, at=at, how=how):
+            batch = X[at[t - 1]], y[at[t - 1]], w
+            return reference.gradient(*batch, **how), reference.objective(*batch, **how)
+
+        if "weight_decay" in lane:  # an intercept does not decay
+            lane |= {"weight_decay": np.append(np.full(X.shape[1], lane["weight_decay"]), 0.0)}
+        found = in_python(name, np.zeros(X.shape[1] + 1), gradient, 60, lane, options.items())
+        assert relative_error(found, expected) < 1e-10
+
+
+@each_variant()
 def test_variant_agrees_with_its_published_equation(rows, name, options):
+    """As kernels compute it."""
     X, y = rows
     lanes = grid(name)
     cohort = make_cohort(X, y, lanes, name, options=options, l2=L2, kernel=SMALL)
@@ -42,16 +74,15 @@ def test_variant_agrees_with_its_published_equation(rows, name, options):
         assert relative_error(found, expected[-1]) < 1e-10
 
 
-def test_rates_of_the_grids_train(rows):
+@each_rule()
+def test_rates_of_the_grids_train(rows, name):
     """What is compared are runs that get somewhere: no lane of any grid stands still or diverges."""
     X, y = rows
-    for name in OPTIMIZERS:
-        lanes = grid(name)
-        cohort = make_cohort(X, y, lanes, name, kernel=SMALL)
-        cohort.advance(1000)
-        losses = [reference.objective(X, y, w, loss="logistic", intercept=True) for w in cohort.parameters()]
-        assert max(losses) < 0.68 < np.log(2)
-        assert len({f"{loss:.6g}" for loss in losses}) > 1, "the hyper-parameters make a difference"
+    cohort = make_cohort(X, y, grid(name), name, kernel=SMALL)
+    cohort.advance(1000)
+    losses = [reference.objective(X, y, w, loss="logistic", intercept=True) for w in cohort.parameters()]
+    assert max(losses) < 0.68 < np.log(2)
+    assert len({f"{loss:.6g}" for loss in losses}) > 1, "the hyper-parameters make a difference"
 
 
 @pytest.mark.parametrize("name", ["momentum", "nesterov"])

@@ -47,12 +47,9 @@ COMBINATIONS = {
     "around the objective": ("momo", {"lookahead": "", "averaging": "polyak"}),
 }
 CASES = pytest.mark.parametrize(("name", "around"), COMBINATIONS.values(), ids=COMBINATIONS)
-# Those that are tried with a kernel of its own, or in float32: one with sums, one with memory, all options at once.
-FEW_CASES = pytest.mark.parametrize(
-    ("name", "around"),
-    spread(COMBINATIONS.values(), [COMBINATIONS[case] for case in ("norm", "all", "around memory")]),
-    ids=COMBINATIONS,
-)
+# Whose bits are compared: one with sums, which is also tried with a lane alone, one with memory, all options at once.
+FEW = ("norm", "all", "around memory")
+LONG = ("averaged nesterov", "around the objective")  # their kernels are of the kind of others, and serve nothing else
 RATES = (0.02, 0.05, 0.1, 0.2)
 
 
@@ -139,7 +136,7 @@ def trained(name, around, numbers, start, batch_size, l2=1e-2):
             *case,
             *kernel,
             id=f"{label}-{kernel[0].name}, {kernel[1]} rows",
-            marks=[pytest.mark.full] if kernel[0] == SINGLE and label not in ("norm", "all", "around memory") else [],
+            marks=[pytest.mark.full] if label in LONG or (kernel[0] == SINGLE and label != "norm") else [],
         )
         for label, case in COMBINATIONS.items()
         for kernel in KERNELS
@@ -223,9 +220,18 @@ def test_the_norm_is_that_of_all_parameters_and_of_the_penalty_too():
 
 @TYPES
 @pytest.mark.parametrize(
-    ("kernel", "batch_size"), [(SMALL, 64), (SINGLE, 64), (PARTS, N)], ids=["tile", "lane", "parts"]
+    ("name", "around", "kernel", "batch_size"),
+    [
+        pytest.param(
+            *case,
+            *kernel,
+            id=f"{label}-{kernel[0].name}",
+            marks=[] if label == "norm" or (label in FEW and kernel[0] != SINGLE) else [pytest.mark.full],
+        )
+        for label, case in COMBINATIONS.items()
+        for kernel in ((SMALL, 64), (SINGLE, 64), (PARTS, N))
+    ],
 )
-@FEW_CASES
 def test_bits_do_not_depend_on_threads_pieces_or_neighbours(name, around, kernel, batch_size, dtype):
     lanes = lanes_of(name, around) * 3
     options = {"lanes": lanes, "kernel": kernel, "batch_size": batch_size, "dtype": dtype}
@@ -246,7 +252,7 @@ def test_bits_do_not_depend_on_threads_pieces_or_neighbours(name, around, kernel
     np.testing.assert_array_equal(alone.parameters(), whole.parameters()[6:7])
 
 
-@FEW_CASES
+@pytest.mark.parametrize(("name", "around"), spread(COMBINATIONS.values(), [COMBINATIONS["norm"]]), ids=COMBINATIONS)
 def test_float32_is_near(name, around):
     ends = []
     for dtype in ("float64", "float32"):

@@ -4,11 +4,13 @@ import random
 import subprocess
 import sys
 import time
+from itertools import product
 
 import kiwisolver
 import matplotlib as mpl
 import numpy as np
 import pytest
+from cohorts import spread
 from matplotlib.figure import Figure
 from store_samples import OPTIMIZERS, block, commit, configured, open_folder, trials, write_study
 
@@ -59,13 +61,18 @@ def test_every_kind_is_drawn_whole(kind, name, request):
     inside(plot(request.getfixturevalue(name), kind))
 
 
-@pytest.mark.parametrize("kind", COMMON)
-@pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
-def test_the_same_picture_gives_the_same_file(kind, suffix, magic, two, tmp_path):
+MAGIC = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    spread(list(product(COMMON, MAGIC)), [("curves", ".png"), ("sensitivity", ".svg"), ("heatmap", ".pdf")]),
+)
+def test_the_same_picture_gives_the_same_file(kind, suffix, two, tmp_path):
     for name in "ab":
         save(plot(two, kind), tmp_path / f"{name}{suffix}")
     content = (tmp_path / f"a{suffix}").read_bytes()
-    assert content.startswith(magic)
+    assert content.startswith(MAGIC[suffix])
     assert content == (tmp_path / f"b{suffix}").read_bytes()
 
 
@@ -222,6 +229,7 @@ def test_a_single_trial_is_a_picture(kind, tmp_path):
     inside(plot(load(tmp_path), kind))
 
 
+@pytest.mark.full
 def test_a_hundred_thousand_curves_are_drawn_in_seconds(tmp_path):
     results = load(write_study(tmp_path, list(OPTIMIZERS), rates=1470, seeds=4, epochs=10))
     assert len(results.trials) == 99960

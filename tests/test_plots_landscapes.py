@@ -3,6 +3,7 @@
 import matplotlib as mpl
 import numpy as np
 import pytest
+from cohorts import in_full
 from landscape_results import STARTS, phases_in, run, swarm_in, walked_in
 from matplotlib.figure import Figure
 from PIL import Image
@@ -51,9 +52,10 @@ def recorded(results, walk):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("walked", kind) for kind in (*WALKS, "curves", "sensitivity", "schedule")]
+    [("walked", kind) for kind in (*WALKS, "schedule")]
     + [("swarm", kind) for kind in ("basins", "curves", "sensitivity")]
-    + [("phases", kind) for kind in ("phase", "basins", "heatmap", "curves")],
+    + [("phases", kind) for kind in ("phase", "basins", "heatmap")]
+    + [in_full(*case) for case in (("walked", "curves"), ("walked", "sensitivity"), ("phases", "curves"))],
 )
 def test_every_kind_is_drawn_whole(name, kind, request):
     results = request.getfixturevalue(name)
@@ -72,13 +74,13 @@ def test_every_kind_is_drawn_whole(name, kind, request):
 @pytest.mark.parametrize(
     ("name", "kind", "suffix"),
     [
-        ("walked", "contour", ".png"),
+        in_full("walked", "contour", ".png"),
         ("walked", "contour", ".svg"),
-        ("walked", "surface", ".pdf"),
-        ("walked", "traces", ".svg"),
+        in_full("walked", "surface", ".pdf"),
+        in_full("walked", "traces", ".svg"),
         ("walked", "animate", ".png"),
         ("swarm", "basins", ".pdf"),
-        ("phases", "phase", ".png"),
+        in_full("phases", "phase", ".png"),
     ],
 )
 def test_the_same_picture_gives_the_same_file(name, kind, suffix, request, tmp_path):

@@ -41,7 +41,7 @@ from fastgd.search.rate_sweeps import RateSweep
 from fastgd.store.surface_files import Surface, SurfaceInfo
 
 EXTREMES = (1.7e-187, 0.0, 1e-30, 1e12, 1e300, np.inf, -np.inf, np.nan)
-PROBLEMS = tuple(f"set{place:02d}" for place in range(50))
+PROBLEMS = tuple(f"set{place:02d}" for place in range(30))
 
 
 def texts(figure):
@@ -277,43 +277,43 @@ def test_traces_are_not_stretched_and_keep_their_first_steps():
 
 
 @pytest.fixture(scope="module")
-def fifty(tmp_path_factory):
+def thirty(tmp_path_factory):
     return load(
         write_study(
-            tmp_path_factory.mktemp("fifty") / "it", ["sgd", "adam"], rates=6, epochs=3, seeds=1, problems=PROBLEMS
+            tmp_path_factory.mktemp("thirty") / "it", ["sgd", "adam"], rates=6, epochs=3, seeds=1, problems=PROBLEMS
         )
     )
 
 
 @pytest.mark.parametrize("kind", spread(["curves", "sensitivity", "heatmap"], ["heatmap"]))
-def test_fifty_problems_are_pages_of_bounded_height(kind, fifty):
-    first = plot(fifty, kind)
+def test_thirty_problems_are_pages_of_bounded_height(kind, thirty):
+    first = plot(thirty, kind)
     inside(first)
     words, *others = notes_of(first)
     assert others == (["not shown, as only one hyper-parameter of theirs varies: sgd"] if kind == "heatmap" else [])
     pages = int(words.split(":")[0].split()[-1])
     assert words.startswith(f"page 1 of {pages}: problems 1 to ")
-    assert words.endswith(" of 50; page=2 shows the next")
+    assert words.endswith(" of 30; page=2 shows the next")
     seen = []
     for page in range(1, pages + 1):
-        figure = plot(fifty, kind, page=page)
+        figure = plot(thirty, kind, page=page)
         assert figure.get_figheight() <= TALLEST + 2
         titles = [axes.get_title(loc="left") for axes in figure.axes]
         titles += [axes.get_ylabel().split(", ")[-1] for axes in figure.axes]
         seen += [title for title in titles if title in PROBLEMS]
     assert seen == list(PROBLEMS)
     with pytest.raises(InputError, match=f"no page {pages + 1}: there are pages 1 to {pages}"):
-        plot(fifty, kind, page=pages + 1)
-    assert notes_of(plot(fifty, kind, problem="set07")) == others
+        plot(thirty, kind, page=pages + 1)
+    assert notes_of(plot(thirty, kind, problem="set07")) == others
     with pytest.raises(InputError, match="no problem 'set7'"):
-        plot(fifty, kind, problem="set7")
+        plot(thirty, kind, problem="set7")
 
 
-def test_the_command_says_what_a_picture_leaves_out(fifty, tmp_path):
-    arguments = ["plot", str(fifty.path), "--kind", "sensitivity", "-o", str(tmp_path / "a.png"), "--set", "page=2"]
+def test_the_command_says_what_a_picture_leaves_out(thirty, tmp_path):
+    arguments = ["plot", str(thirty.path), "--kind", "sensitivity", "-o", str(tmp_path / "a.png"), "--set", "page=2"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert re.search(r"page 2 of \d+: problems \d+ to \d+ of 50; page=3 shows the next \(--set page=N\)", result.stdout)
+    assert re.search(r"page 2 of \d+: problems \d+ to \d+ of 30; page=3 shows the next \(--set page=N\)", result.stdout)
 
 
 @given(st.lists(st.floats(0.1, 40.0), min_size=1, max_size=60))

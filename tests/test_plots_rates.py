@@ -108,8 +108,8 @@ def test_lines_are_medians_and_bands_the_middle(tmp_path):
     "changes",
     [
         {},
-        {"optimizers": ("adagrad",)},
-        {"classes": ("frequent",)},
+        in_full({"optimizers": ("adagrad",)}),
+        in_full({"classes": ("frequent",)}),
         in_full({"optimizers": ("sgd", "adagrad", "rmsprop", "adam", "ftrl", "signum")}),
     ],
     ids=str,

@@ -1,8 +1,11 @@
 """What a curve records: schedules in the kernels and in the column `lr`, metrics, checkpoints."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import reference
+from cohorts import spread
 from small_studies import D, N, rows, run
 
 from fastgd.engine.rows.order import start_values
@@ -39,11 +42,16 @@ def trained(trial, hyper, optimizer="momentum"):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("rates", [(0.05, 0.3), (0.01, 0.03, 0.1, 0.3, 0.5)], ids=["single", "tile"])
-@pytest.mark.parametrize("horizon", ["last", "torch"])
-@pytest.mark.parametrize("per", ["epoch", "step"])
+LANES = {"single": (0.05, 0.3), "tile": (0.01, 0.03, 0.1, 0.3, 0.5)}
+WAYS = list(product(["epoch", "step"], ["last", "torch"], LANES))
+
+
+@pytest.mark.parametrize(
+    ("per", "horizon", "lanes"), spread(WAYS, [("epoch", "last", "tile"), ("step", "torch", "single")])
+)
 @pytest.mark.parametrize("name", KEYS)
-def test_schedules_of_the_rate(tmp_path, name, per, horizon, rates):
+def test_schedules_of_the_rate(tmp_path, name, per, horizon, lanes):
+    rates = LANES[lanes]
     schedule = {"name": name, "per": per, "horizon": horizon, **KEYS[name]}
     results = run(
         tmp_path / "r", epochs=EPOCHS, schedule=schedule, record={"parameters": "all"},
@@ -165,8 +173,12 @@ def test_lanes_that_end_do_not_shift_the_schedules_of_others(tmp_path):
 # --- metrics ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("l2", [0.0, 0.1])
-@pytest.mark.parametrize("loss", ["logistic", "hinge", "squared", "huber"])
+MEASURED = list(product(["logistic", "hinge", "squared", "huber"], [0.0, 0.1]))
+
+
+@pytest.mark.parametrize(
+    ("loss", "l2"), spread(MEASURED, [("logistic", 0.0), ("hinge", 0.1), ("squared", 0.1), ("huber", 0.0)])
+)
 def test_metrics(tmp_path, loss, l2):
     """All of them, at every checkpoint, of training and held-out rows, against NumPy."""
     labels = loss in ("logistic", "hinge")

@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cohorts import spread
 from small_studies import rows, run
+from test_cli import fastgd_cli
 from test_plots import inside
 
 from fastgd.plots import plot, sketch
@@ -42,10 +45,15 @@ def values(line):
     return line.get_ydata()[:-1]
 
 
-@pytest.mark.parametrize("schedule", [{"name": "cosine"}, MANY[:2], MANY], ids=["one", "three", "many"])
-@pytest.mark.parametrize("budget", [{"epochs": 10}, {"epochs": None, "steps": 40}], ids=["epochs", "steps"])
+NUMBERS = {"one": {"name": "cosine"}, "three": MANY[:2], "many": MANY}
+BUDGETS = {"epochs": {"epochs": 10}, "steps": {"epochs": None, "steps": 40}}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "budget"), spread(list(product(NUMBERS, BUDGETS)), [("one", "steps"), ("many", "epochs")])
+)
 def test_all_is_inside(drawn, schedule, budget):
-    inside(drawn(schedule, **budget)[0])
+    inside(drawn(NUMBERS[schedule], **BUDGETS[budget])[0])
 
 
 def test_up_to_four_share_axes(drawn):
@@ -108,6 +116,5 @@ schedule = [{ name = "cosine" }, { name = "plateau" }]
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     study.write_text(study.read_text().replace("plateau", "plato"))
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert ended.returncode == 2
-    assert "there is no schedule 'plato'; did you mean 'plateau'?" in ended.stderr
+    _, errors = fastgd_cli(*command[3:], code=2)
+    assert "there is no schedule 'plato'; did you mean 'plateau'?" in errors

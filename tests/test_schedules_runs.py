@@ -3,11 +3,13 @@
 import subprocess
 import sys
 import warnings
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import reference
+from cohorts import spread
 from small_studies import assert_same, rows, run, study_of
 
 from fastgd.common.errors import InputError
@@ -20,6 +22,7 @@ from fastgd.schedules import SCHEDULES, chained, parts_of
 EPOCHS, BATCHES = 6, 5
 HELD_OUT = {"loss": "logistic", "intercept": True, "validation": 0.3}
 FEEDBACK = [name for name, record in SCHEDULES.items() if record.feedback]
+EVERY = {"epoch": "epoch", "log": {"log": 5}}
 FIXED = [name for name in SCHEDULES if name not in FEEDBACK]
 
 
@@ -240,11 +243,13 @@ def test_a_budget_of_steps_may_end_inside_an_epoch(tmp_path, name):
         np.testing.assert_array_equal(few["loss"][:-1], every["loss"][: len(few) - 1])
 
 
-@pytest.mark.parametrize("name", FEEDBACK)
-@pytest.mark.parametrize("every", ["epoch", {"log": 5}], ids=["epoch", "log"])
+@pytest.mark.parametrize(
+    ("name", "every"),
+    spread(list(product(FEEDBACK, EVERY)), [*zip(FEEDBACK, EVERY, strict=True)]),
+)
 def test_a_trial_alone_or_resumed_has_the_same_bits(tmp_path, name, every):
     changes = {
-        "record": {"every": every, "parameters": "all"},
+        "record": {"every": EVERY[every], "parameters": "all"},
         "stop": {"diverge": 0.1, "target": 0.345},  # lanes leave in between
         "optimizer": {"name": "momentum", "lr": [*RATES, 30.0]},
     }
@@ -260,7 +265,7 @@ def test_a_trial_alone_or_resumed_has_the_same_bits(tmp_path, name, every):
     assert_same(resumed, whole)
 
 
-@pytest.mark.parametrize("every", ["epoch", {"log": 5}], ids=["epoch", "log"])
+@pytest.mark.parametrize("every", EVERY.values(), ids=EVERY)
 def test_feedback_changes_no_other_trial(tmp_path, every):
     without = followed(tmp_path / "a", [{"name": "constant"}, {"name": "cosine"}], record={"every": every})
     blocks = [{"name": "constant"}, *BLOCKS.values(), {"name": "cosine"}]

@@ -10,8 +10,11 @@ import time
 import pytest
 from campaign.attack import PACKAGE
 from campaign.signals import SOON, STUDY, end, start, when
+from cohorts import in_full, spread
 
 import fastgd
+
+CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def study(tmp_path):
     return path
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(("number", "code"), spread(CODES, CODES[:1]))
 def test_what_is_done_is_kept_and_said(study, tmp_path, number, code):
     process = start(study, "run", str(study), "--out", str(tmp_path / "r"))
     when(process, "epoch")
@@ -33,8 +36,16 @@ def test_what_is_done_is_kept_and_said(study, tmp_path, number, code):
     fastgd.load(tmp_path / "r")
 
 
-@pytest.mark.parametrize("moment", ["loading", "compiling"])
-@pytest.mark.parametrize(("first", "second"), [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGHUP)])
+PAIRS = [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGHUP)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "moment"),
+    spread(
+        [(*pair, moment) for pair in PAIRS for moment in ("loading", "compiling")],
+        [(*PAIRS[0], "loading"), (*PAIRS[1], "compiling")],
+    ),
+)
 def test_a_second_signal_ends_at_once_with_the_first_ones_code(study, tmp_path, first, second, moment):
     process = start(study, "run", str(study), "--out", str(tmp_path / "r"))
     when(process, moment)
@@ -85,7 +96,7 @@ def test_a_signal_that_is_ignored_stays_ignored(study, tmp_path):
     assert done.stdout == "True\n"
 
 
-@pytest.mark.parametrize("command", [["tune", "{}"], ["warmup", "{}"], ["demo", "--out", "demo"]])
+@pytest.mark.parametrize("command", [["tune", "{}"], in_full(["warmup", "{}"]), in_full(["demo", "--out", "demo"])])
 def test_every_command_that_runs(study, command):
     process = start(study, *(word.format(study) for word in command))
     when(process, "ing ")  # loading, compiling

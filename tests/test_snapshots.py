@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -323,30 +324,43 @@ def test_a_repair_keeps_what_was_cut_short_as_far_as_its_rows_are_good(tmp_path,
 # --- what is no snapshot ----------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Where a process that runs "tiles" was killed once it had saved its state."""
+    path = tmp_path_factory.mktemp("killed")
+    saved_state(path)
+    return path
+
+
+@pytest.fixture
+def file(tmp_path, killed):
+    """A snapshot of a run that was killed, in a folder of the test's own."""
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    return next((tmp_path / "tiles/snapshots").glob("[!.]*.npz"))
+
+
 def saved_state(path, case="tiles"):
     kill_once_saved(path, case)
-    (file, *_) = (path / case / "snapshots").glob("[!.]*.npz")
-    return file
+    assert any((path / case / "snapshots").glob("[!.]*.npz"))
 
 
-def test_a_damaged_snapshot_is_none(tmp_path, whole, resumed):
-    file = saved_state(tmp_path)
+def test_a_damaged_snapshot_is_none(tmp_path, whole, resumed, file):
     flip(file)
     assert_same(snapshot_studies.run("tiles", tmp_path / "tiles"), whole("tiles"))
     assert 0 not in resumed
     assert not file.exists()
 
 
+@pytest.mark.usefixtures("file")
 def test_a_snapshot_whose_rows_are_damaged_is_none(tmp_path, whole):
-    saved_state(tmp_path)
     for rows in (tmp_path / "tiles/curves").glob(".*.parquet"):
         rows.write_bytes(rows.read_bytes()[:-20])
     assert_same(snapshot_studies.run("tiles", tmp_path / "tiles"), whole("tiles"))
     assert fastgd.verify(tmp_path / "tiles").ok
 
 
+@pytest.mark.usefixtures("file")
 def test_a_snapshot_of_other_kernels_is_none(tmp_path, whole, resumed, monkeypatch):
-    saved_state(tmp_path)
     monkeypatch.setattr("fastgd.runs.runner.source_hash", lambda: "other")
     assert_same(snapshot_studies.run("tiles", tmp_path / "tiles"), whole("tiles"))
     assert resumed == []

@@ -1,6 +1,7 @@
 """Sparse cohorts: the iterates of dense ones, whatever the rule, and what that takes."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -25,8 +26,10 @@ def test_factors_of_zero_and_below_are_exact(optimizer, l2):
     assert run(pair(optimizer, lanes, batch_size=1, l2=l2 * 0.5, init=0.5)) < 1e-10
 
 
-@pytest.mark.parametrize("estimator", ["svrg", "saga"])
-@pytest.mark.parametrize("optimizer", spread(["sgd", "momentum", "nesterov", "schedule_free_sgd", "adam"], ["adam"]))
+ESTIMATED = list(product(["sgd", "momentum", "nesterov", "schedule_free_sgd", "adam"], ["svrg", "saga"]))
+
+
+@pytest.mark.parametrize(("optimizer", "estimator"), spread(ESTIMATED, [("sgd", "svrg"), ("adam", "saga")]))
 def test_estimators_give_them(optimizer, estimator):
     for l2 in (0.0, 0.05):
         assert run(pair(optimizer, batch_size=4, estimator=estimator, l2=l2), 400) < 1e-10
@@ -47,7 +50,7 @@ def test_options_give_them(optimizer, around):
     assert run(pair(optimizer, lanes, batch_size=2, around=around, init=0.2), 500) < 1e-10
 
 
-@pytest.mark.parametrize("optimizer", spread(["sgd", "adam", "lamb"], ["adam"]))
+@pytest.mark.parametrize("optimizer", spread(["sgd", "adam", "lamb"], ["sgd"]))
 @pytest.mark.parametrize("batch_size", [300, 257, 299])
 def test_large_and_full_batches_give_them(optimizer, batch_size):
     dense, sparse = pair(optimizer, batch_size=batch_size)
@@ -59,7 +62,7 @@ def test_large_and_full_batches_give_them(optimizer, batch_size):
     assert difference(dense, in_parts) < 1e-10
 
 
-@pytest.mark.parametrize("optimizer", spread(["sgd", "momentum", "adam", "lion"], ["adam"]))
+@pytest.mark.parametrize("optimizer", spread(["sgd", "momentum", "adam", "lion"], ["momentum"]))
 def test_single_precision_stays_close(optimizer):
     assert run(pair(optimizer, batch_size=1, dtype="float32"), 600) < 1e-4
 
@@ -138,7 +141,7 @@ def test_a_lane_that_diverges_harms_no_other():
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-@pytest.mark.parametrize("optimizer", spread(["sgd", "momentum", "adam", "adagrad", "lion"]))
+@pytest.mark.parametrize("optimizer", spread(["sgd", "momentum", "adam", "adagrad", "lion"], ["adam"]))
 def test_masked_parameters_rest(optimizer, batch_size):
     """Against the rule's own step in NumPy, on the features of each batch."""
     X, y = problem()
@@ -307,7 +310,7 @@ class Ramp:
     spread([
         ("ftrl", "lambda1"), ("ftrl", "beta"), ("signum", "beta"), ("lion", "beta2"), ("madgrad", "momentum"),
         ("adam", "beta1"),
-    ], [("ftrl", "lambda1"), ("ftrl", "beta"), ("signum", "beta"), ("adam", "beta1")]),
+    ], [("ftrl", "lambda1"), ("adam", "beta1")]),
 )  # fmt: skip
 def test_schedules_of_other_hyper_parameters_give_the_dense_iterates(optimizer, name):
     values = np.concatenate([np.zeros(200), np.linspace(0, 0.9, 300)])

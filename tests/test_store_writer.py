@@ -80,7 +80,7 @@ def write_steps(writer, low: int, high: int, rows: int, cuts=()) -> None:
     rows=st.integers(1, 10), steps=st.integers(4, 9), cuts=st.sets(st.integers(0, 8)), large=st.integers(1, 12),
     in_thread=st.booleans(),
 )  # fmt: skip
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_part_of_a_swarm_in_pieces_is_the_part_in_one_go(tmp_path_factory, rows, steps, cuts, large, in_thread):
     found = []
     for own in ((), cuts):
@@ -97,7 +97,7 @@ def test_a_part_of_a_swarm_in_pieces_is_the_part_in_one_go(tmp_path_factory, row
 
 
 @given(rows=st.integers(1, 10), first=st.integers(1, 8), lost=st.integers(0, 3), large=st.integers(1, 12))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_a_part_that_goes_on_from_rotated_files_is_the_part_in_one_go(tmp_path_factory, rows, first, lost, large):
     """What came after the rotation is lost, and so is what stands in the rotated files of later steps."""
     steps, found = 9, []

@@ -77,14 +77,16 @@ def test_parameters_reach_the_kernels_as_numbers_and_arrays(params):
 
 
 IN_KERNELS = [(name, *kind) for name in LANDSCAPES for kind in (("float64", 1e-10), ("float32", 2e-3))]
+# Plain and of any number of coordinates, projected and of one, and with arrays of its own.
 IN_KERNELS_SPREAD = [
-    case for case in IN_KERNELS if case[0] in ("rosenbrock", "adam_counterexample")
-]  # one is projected
+    (name, "float64", 1e-10) for name in ("rosenbrock", "adam_counterexample", "toy_neuron", "rastrigin")
+]
+IN_KERNELS_SPREAD.append(("rosenbrock", "float32", 2e-3))
 
 
 @pytest.mark.parametrize(
     ("landscape", "dtype", "tolerance"),
-    spread(IN_KERNELS, IN_KERNELS_SPREAD + [case for case in IN_KERNELS if case[1] == "float64"]),
+    spread(IN_KERNELS, IN_KERNELS_SPREAD),
 )
 def test_every_landscape_in_the_kernels(landscape, dtype, tolerance):
     """Values and gradients in both types, in the first dimension that it has."""

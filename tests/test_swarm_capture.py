@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from cohorts import TYPES
+from cohorts import TYPES, spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from swarms import make_swarm
@@ -77,7 +77,7 @@ def assert_goes_on(make, step):
 
 
 @TYPES
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", spread(KINDS, ["plain", "many coordinates, scheduled", "memory", "backtracking"]))
 @given(step=st.integers(0, STEPS))
 @settings(max_examples=6, deadline=None)
 def test_captured_lanes_go_on_with_the_same_bits(kind, dtype, step):

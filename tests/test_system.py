@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import store_samples
+from cohorts import in_full
 
 import fastgd
 from fastgd import InputError
@@ -281,12 +282,12 @@ except InputError as error:
 @pytest.mark.parametrize(
     ("line", "code"),
     [
-        ("list optimizers --json | true", 0),
-        ("list optimizers | true", 0),
+        in_full("list optimizers --json | true", 0),
+        in_full("list optimizers | true", 0),
         ("best {sample} | true", 0),
-        ("list losses --json >&-", 0),
+        in_full("list losses --json >&-", 0),
         ("best {sample} >&- 2>&-", 0),
-        ("--version >&-", 0),
+        in_full("--version >&-", 0),
     ],
 )
 def test_output_that_nobody_reads(sample, line, code):
@@ -302,7 +303,9 @@ def test_output_that_nobody_reads(sample, line, code):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
-@pytest.mark.parametrize("arguments", [["list", "losses"], ["list", "losses", "--json"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["list", "losses"], in_full(["list", "losses", "--json"]), in_full(["--version"])]
+)
 def test_output_to_a_full_disk(arguments):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

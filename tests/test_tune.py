@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from cohorts import in_full
 from small_studies import Log, rows
 
 import fastgd
@@ -230,27 +231,43 @@ MANY = {
     ],
     "schedule": [{"name": "constant"}, {"name": "cosine", "final": [0.0, 0.1]}],
 }
+SOME = MANY | {
+    "optimizer": [block for block in MANY["optimizer"] if block["name"] != "sgd"],
+    "schedule": [{"name": "constant"}, {"name": "cosine", "final": 0.1}],
+}
+
+
+@pytest.fixture(scope="module", params=[SOME, in_full(MANY)], ids=["some", "many"])
+def fields(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory):
+def many(tmp_path_factory, fields):
     path = tmp_path_factory.mktemp("tune") / "many"
-    return tune(path, study=study_of(**MANY), data=rows(), factor=5, points=5)
+    return tune(path, study=study_of(**fields), data=rows(), factor=5, points=5)
 
 
-def test_each_optimizer_with_its_variant_schedule_problem_and_batch_size_has_an_answer(many):
-    blocks, schedules, cells = 1 + 2 + 2 + 1, 3, 2 * 2
-    assert len(many.answers) == blocks * schedules * cells
+CELLS = 2 * 2  # problems x batch sizes
+
+
+def schedules_of(fields):
+    return 3 if fields is MANY else 2
+
+
+def test_each_optimizer_with_its_variant_schedule_problem_and_batch_size_has_an_answer(many, fields):
+    blocks = 1 + 2 + 2 + 1 if fields is MANY else 1 + 2 + 1
+    assert len(many.answers) == blocks * schedules_of(fields) * CELLS
     what = ["optimizer", "variant", "momentum", "schedule", "schedule.final", "l2", "batch_size"]
     first = many.answers.assign(momentum=many.answers["momentum"].replace({0.0: 0.9}))
     assert not first.duplicated(what).any()
     assert many.answers["trials"].sum() == sum(one.trials for one in many.rounds)
 
 
-def test_rates_are_judged_by_the_median_of_the_best_combination(many):
+def test_rates_are_judged_by_the_median_of_the_best_combination(many, fields):
     last = fastgd.load(many.path / many.rounds[-1].folder)
     several = many.answers[many.answers["momentum"].isin([0.0, 0.9])]
-    assert len(several) == 3 * 4
+    assert len(several) == schedules_of(fields) * CELLS
     for index, answer in several.iterrows():
         points = many.points[(many.points["answer"] == index) & many.points["full"]]
         best = points.loc[points["loss"].idxmin()]
@@ -347,10 +364,10 @@ def test_the_range_test_sees_the_limit_of_stability(tmp_path):
     assert len(log.of(CohortStarted)) == 1
 
 
-def test_the_range_test_leaves_out_what_has_no_rate_and_all_schedules(many, tmp_path):
-    tested = fastgd.range_test(study_of(**MANY), tmp_path / "r", data=rows(), steps=60, threads=2)
+def test_the_range_test_leaves_out_what_has_no_rate_and_all_schedules(fields, tmp_path):
+    tested = fastgd.range_test(study_of(**fields), tmp_path / "r", data=rows(), steps=60, threads=2)
     assert tested.left_out == ["dog"]
-    assert len(tested.answers) == (2 + 2 + 2) * 4
+    assert len(tested.answers) == (2 + 2 + 2 if fields is MANY else 2 + 2) * CELLS
     assert tested.answers["suggestion"].notna().all()
     assert set(tested.results.trials["seed"]) == {0, 1, 2}
     assert tested.results.trials["schedule"].nunique() == 1

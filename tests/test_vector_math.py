@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from cohorts import spread
 
 import fastgd.core.vector_math  # noqa: F401 (teaches Numba the functions)
 from fastgd.core import math
@@ -13,6 +14,7 @@ from fastgd.core.vectors import load, store
 
 DTYPES = ["float64", "float32"]
 WIDTHS = [4, 8, 16]
+ONE_WIDTH = pytest.mark.parametrize("width", spread(WIDTHS, [8]))  # `test_width_does_not_change_bits` tells the others
 FARTHEST = {"float64": 2.0**40, "float32": 2.0**16}  # where sin and cos hand over to the C library
 
 
@@ -87,7 +89,7 @@ def around(points, dtype):
 WAVES = [(_sin, np.sin), (_cos, np.cos)]
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@ONE_WIDTH
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("kernel", "function"), WAVES)
 def test_sin_and_cos_are_exact_to_the_last_place_or_two(kernel, function, dtype, width):
@@ -101,7 +103,7 @@ def test_sin_and_cos_are_exact_to_the_last_place_or_two(kernel, function, dtype,
     assert np.abs(found).max() == 1  # never beyond: a landscape's minimum may not lie below 0
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@ONE_WIDTH
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("kernel", "function"), WAVES)
 def test_sin_and_cos_far_out(kernel, function, dtype, width):
@@ -122,7 +124,7 @@ def test_sin_and_cos_of_zero(dtype):
     np.testing.assert_array_equal(in_kernel(_cos, zeros, 4), [1, 1])
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@ONE_WIDTH
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_log_is_exact_to_the_last_place(dtype, width):
     form, rng = np.finfo(dtype), np.random.default_rng(0)
@@ -143,7 +145,7 @@ def test_log_at_its_ends(dtype, width):
     np.testing.assert_array_equal(in_kernel(_log, x, width), expected)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@ONE_WIDTH
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_tanh_is_exact_to_a_few_places(dtype, width):
     x = [np.linspace(-25, 25, 100_001), np.linspace(-1, 1, 100_001), everywhere(dtype, -30, 3)]

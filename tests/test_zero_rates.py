@@ -3,9 +3,11 @@
 Every rule is stepped by NumPy, which compiles nothing; a few are in every engine, whose text of a step is the same.
 """
 
+from itertools import product
+
 import numpy as np
 import pytest
-from cohorts import FEW, PARTS, RATES, SINGLE, SMALL, make_cohort, problem, variants
+from cohorts import FEW, PARTS, RATES, SINGLE, SMALL, SPREAD, make_cohort, problem, spread, variants
 from cohorts import TYPES as IN_KERNELS
 from sparse_cohorts import pair
 from swarms import make_swarm
@@ -24,10 +26,15 @@ VANISHING = 10.0 ** -np.linspace(0, 340, STEPS)  # through all floats that have 
 
 # Those of which engines are tried: they wait for a rate above 0, by a number for each trial, and with sums.
 WAITING = ("ftrl", "dadapt_adam")
-CASES = [pytest.param(*each, id=" ".join(map(str, (each[0], *each[1].values())))) for each in variants()]
-EACH = pytest.mark.parametrize(("name", "choices"), CASES)
-FEW_OF = pytest.mark.parametrize("name", WAITING)
-TYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
+KERNELS = [(SMALL, 32), (SINGLE, 32), (PARTS, N)]
+AROUND = ({}, {"clip": "norm"}, {"clip": "value"}, {"proximal": ""})
+
+
+def cases():
+    """Every variant in both types with every option: alone with all, and with options for the spread in float64."""
+    for (name, choices), dtype, around in product(variants(), ("float64", "float32"), AROUND):
+        marks = [] if not around or (name in SPREAD and dtype == "float64") else [pytest.mark.full]
+        yield pytest.param(name, choices, dtype, around, id=f"{name} {choices} {dtype} {around}", marks=marks)
 
 
 class Rates:
@@ -104,9 +111,7 @@ def path_in_numpy(rule, given, schedules, dtype):
     return np.stack(path).swapaxes(1, 2)
 
 
-@EACH
-@TYPES
-@pytest.mark.parametrize("around", [{}, {"clip": "norm"}, {"clip": "value"}, {"proximal": ""}], ids=str)
+@pytest.mark.parametrize(("name", "choices", "dtype", "around"), list(cases()))
 @np.errstate(all="ignore")  # where a branch is not taken
 def test_every_rule(name, choices, dtype, around):
     rule, schedules = Rule.of(OPTIMIZERS[name], choices, around), np.stack([*SCHEDULES, VANISHING])
@@ -143,15 +148,23 @@ def test_the_penalties_of_ftrl_may_be_scheduled():
         np.testing.assert_allclose(w, at, rtol=1e-12, atol=1e-14)
 
 
-@FEW_OF
+@pytest.mark.parametrize(
+    ("name", "kernel", "batch_size"),
+    spread(
+        [(name, *kernel) for name in WAITING for kernel in KERNELS],
+        [*(("ftrl", *kernel) for kernel in KERNELS), ("dadapt_adam", *KERNELS[0])],
+    ),
+    ids=str,
+)
 @IN_KERNELS
-@pytest.mark.parametrize(("kernel", "batch_size"), [(SMALL, 32), (SINGLE, 32), (PARTS, N)], ids=lambda k: str(k))
 def test_dense(name, dtype, kernel, batch_size):
     assert_still(path_of(scheduled_cohort(name, dtype, kernel, batch_size=batch_size)))
 
 
-@FEW_OF
-@TYPES
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    spread(list(product(WAITING, ("float64", "float32"))), [("ftrl", "float32"), ("dadapt_adam", "float64")]),
+)
 def test_arrays(name, dtype):
     """What is reported; the point of the next gradient may move where a rule looks ahead: Nesterov's goes back."""
     w, minimum = np.full((3, 5), 0.3, dtype), np.arange(5, dtype=dtype)
@@ -204,7 +217,7 @@ def test_sparse(dtype, batch_size):
     np.testing.assert_allclose(after, dense.parameters(), rtol=near, atol=near)
 
 
-@FEW_OF
+@pytest.mark.parametrize("name", spread(WAITING, ["ftrl"]))
 @IN_KERNELS
 def test_landscapes(name, dtype):
     swarm = make_swarm(

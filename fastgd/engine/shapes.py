@@ -185,7 +185,7 @@ def choose_kernel(
     return replace(kernel, parts=max(1, min(16, 16 // kernel.tiles(lanes))))
 
 
-GRAM_STEPS = 32  # of a run over full batches, at least, for which X'X of all rows is made
+GRAM_STEPS = 100  # of a run over full batches, at least, for which X'X of all rows is made
 MOST_GRAM_BYTES = 64 << 20  # of X'X
 
 

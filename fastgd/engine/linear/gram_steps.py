@@ -77,7 +77,7 @@ def put_sums(gram: Gram, sums: Any) -> None:
 
 @jit
 def take_rows(shape, data, low, count, gram):
-    """Copy the rows order[low : low + count] to X (count, columns): features, a one for the intercept, and the target."""
+    """Copy the rows order[low : low + count] to X (count, columns): features, a one for the intercept, the target."""
     X, d, P, columns = gram.X, data.d, gram.c.shape[0], gram.columns
     width = static(shape, "width")
     whole = d - d % width
@@ -88,7 +88,7 @@ def take_rows(shape, data, low, count, gram):
             store(X, target + j, wide(load(shape, data.X, source + j)))
         for j in range(whole, d):
             X[target + j] = data.X[source + j]
-        if P > d:
+        if d < P:
             X[target + d] = 1.0
         X[target + P] = data.y[row]
 

@@ -127,7 +127,10 @@ class LinearKernels:
         """Return what two workers know of each other's half of a batch."""
         numbers = self.layout.parameters * self.layout.shape.width
         return single_steps.Halves(
-            make_counters(2), aligned((2, 2, lanes, numbers), self.dtype), np.zeros((2, 2, lanes)), aligned((2, 2, lanes), self.dtype)
+            make_counters(2),
+            aligned((2, 2, lanes, numbers), self.dtype),
+            np.zeros((2, 2, lanes)),
+            aligned((2, 2, lanes), self.dtype),
         )
 
     def _make_touched(self, entries: int, listed: bool) -> Touched:

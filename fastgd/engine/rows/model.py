@@ -13,6 +13,7 @@ the rule. In evaluation its kernel of `losses` is the forward pass of a chunk: i
 sums over rows, and all that is made of them, stay as they are.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from fastgd.core.threads import Threads
 from fastgd.engine.arrays import BlockSpan, GradientSums, Lanes, PartSpan, StepSpan
-from fastgd.engine.calls import KernelCall
+from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.coast.window import CoastingWindow
 from fastgd.engine.tiles import Group, TileLayout
 from fastgd.problems import Loss
@@ -78,6 +79,12 @@ class ModelKernels(Protocol):
         self, spec: Any, calls: Any, lanes: Lanes, window: CoastingWindow | None, memory: Any, span: StepSpan
     ) -> KernelCall:
         """Take mini-batch steps: for each batch and tile the gradient, then the rule."""
+
+    def sum_all_rows(self, memory: Sequence[Any], pace: Pace, poll: Callable[[], None]) -> None:
+        """Sum over all rows, once, what steps of full batches go on with; asked for where the kernel is `gram`."""
+
+    def compile_sums(self, memory: Any) -> None:
+        """Compile, or load from the cache, what sums over all rows."""
 
     def gradient(self, sums: GradientSums, memory: Any, span: PartSpan, first: int = 0) -> KernelCall:
         """Add a part of a large batch, which begins at `first` in the order, to the sums in a buffer."""

@@ -169,5 +169,6 @@ def cohort_bytes(spec: CohortSpec, n: int, d: int, lanes: int, itemsize: int) ->
         window += spec.kernel.tiles(lanes) * lists
     gram = 0
     if spec.kernel.gram:  # a worker's, and the parts of the sums of all rows
-        gram = 8 * spec.parameters(d) * (spec.parameters(d) + 3 * spec.kernel.lanes) * (2 + gram_parts(spec.parameters(d)))
+        own = spec.parameters(d) * (spec.parameters(d) + 3 * spec.kernel.lanes)
+        gram = 8 * own * (2 + gram_parts(spec.parameters(d)))
     return (copies * rows + tables * n) * columns * itemsize + window + gram

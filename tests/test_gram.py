@@ -1,0 +1,113 @@
+"""Least squares by X'X: the same trials as by rows, in any tile, cut anywhere, by any number of threads."""
+
+import numpy as np
+import pytest
+from cohorts import SPREAD, grid, make_cohort, problem, relative_error, spread
+from small_studies import run
+
+from fastgd.engine.shapes import Kernel, gram_pays
+from fastgd.optimizers import OPTIMIZERS
+
+N, D = 150, 7
+X, Y = problem(N, D, "squared")
+GRAM = Kernel(8, gram=True)
+BY_SUMS = [name for name in SPREAD if not OPTIMIZERS[name].batch_loss]  # rules that ask for the batch's loss take rows
+
+
+class Falling:
+    """A rate that falls with every epoch."""
+
+    per_step = False
+
+    def __init__(self, lanes, batch_size):
+        self.rates, self.batches = np.array([lane["lr"] for lane in lanes]), -(-N // batch_size)
+
+    def __call__(self, first, steps):
+        return (self.rates / (1 + first // self.batches)).reshape(1, 1, -1)
+
+
+def cohort_of(lanes, optimizer="momentum", *, kernel=GRAM, batch_size=N, dtype="float64", schedule=None, **options):
+    rows, options = (X, Y), {"loss": "squared", "l2": 1e-3, "init": 0.3, **options}
+    if schedule:
+        options |= {"scheduled": ("lr",), "schedule": schedule}
+    return make_cohort(*rows, lanes, optimizer, kernel=kernel, batch_size=batch_size, dtype=dtype, **options)
+
+
+def lanes_of(count):
+    return [{"lr": lr} for lr in np.geomspace(0.001, 0.1, count)]
+
+
+def after(steps, *arguments, **options):
+    cohort = cohort_of(*arguments, **options)
+    cohort.advance(steps)
+    return cohort.parameters()
+
+
+@pytest.mark.parametrize("batch_size", [32, N])
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("optimizer", spread(BY_SUMS, BY_SUMS[:3]))
+def test_steps_are_those_of_the_rows(optimizer, intercept, batch_size):
+    how = {"batch_size": batch_size, "intercept": intercept}
+    by_rows = after(40, grid(optimizer), optimizer, kernel=Kernel(8), **how)
+    assert relative_error(after(40, grid(optimizer), optimizer, **how), by_rows) < 1e-10
+
+
+@pytest.mark.parametrize("batch_size", [32, N])
+def test_float32_is_near(batch_size):
+    expected = after(40, lanes_of(9), batch_size=batch_size)
+    found = after(40, lanes_of(9), batch_size=batch_size, dtype="float32")
+    assert relative_error(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize("batch_size", [32, N])
+def test_the_same_bits_in_any_tile_for_any_threads_and_cuts(batch_size):
+    lanes, how = lanes_of(11), {"batch_size": batch_size, "schedule": Falling(lanes_of(11), batch_size)}
+    expected = after(23, lanes, **how)
+    for kernel, threads in ((Kernel(4, gram=True), 1), (Kernel(16, gram=True), 3)):
+        np.testing.assert_array_equal(after(23, lanes, kernel=kernel, threads=threads, **how), expected)
+    cohort = cohort_of(lanes, **how)
+    for steps in (1, 5, 17):
+        cohort.advance(steps)
+    np.testing.assert_array_equal(cohort.parameters(), expected)
+    alone = after(23, lanes[4:5], batch_size=batch_size, schedule=Falling(lanes[4:5], batch_size))
+    np.testing.assert_array_equal(alone[0], expected[4])
+
+
+def test_who_goes_on_later_or_with_fewer_lanes_has_the_same_bits():
+    expected, lanes = after(30, lanes_of(11)), lanes_of(11)
+    cohort = cohort_of(lanes)
+    cohort.advance(10)
+    other = cohort_of(lanes)
+    other.restore(cohort.capture())
+    keep = np.arange(11) % 3 == 0
+    other.retire(keep)
+    other.advance(20)
+    np.testing.assert_array_equal(other.parameters(), expected[keep])
+
+
+def test_a_lane_that_diverges_is_noted_and_harms_nobody():
+    lanes = [*lanes_of(4), {"lr": 1e6}]
+    cohort = cohort_of(lanes)
+    cohort.advance(60)
+    bad = cohort.first_bad_step()
+    assert (bad[:4] == 0).all()
+    assert 0 < bad[4] <= 60
+    np.testing.assert_array_equal(cohort.parameters()[:4], after(60, lanes_of(4)))
+
+
+def test_it_is_taken_where_it_pays():
+    assert gram_pays(64, 10**6, 10**6, 100)
+    assert gram_pays(1, 10**6, 10**6, 100)
+    assert not gram_pays(1, 10**6, 10**6, 2000)  # X'X would cost as much as five hundred steps
+    assert gram_pays(1000, 64, 10**6, 8)
+    assert not gram_pays(64, 64, 10**6, 100)
+    assert not gram_pays(10**6, 10**6, 10**6, 5000)  # X'X itself would be too large
+
+
+@pytest.mark.parametrize(("loss", "optimizer", "expected"), [
+    ("squared", "momentum", "dense-gram"), ("huber", "momentum", "dense-tile"), ("squared", "polyak", "dense-tile"),
+])  # fmt: skip
+def test_a_study_takes_it(tmp_path, loss, optimizer, expected):
+    how = {"problem": {"loss": loss}, "optimizer": {"name": optimizer, "lr": [1e-3, 1e-2, 0.1]}, "batch_size": "full"}
+    results = run(tmp_path / "out", data=(X, Y), **how, epochs=9)
+    assert set(results.trials.kernel.str.rsplit("-", n=1).str[0]) == {expected}
