@@ -114,8 +114,8 @@ class LinearKernels:
         made = [make_scratch(rows, shape.lanes, gradient, self.dtype, rule.counts, **how) for _ in range(workers)]
         if spec.kernel.gram:
             return [(scratch, gram_steps.make_gram(layout.parameters, shape.lanes)) for scratch in made]
-        if spec.kernel.halves:
-            halves = self._make_halves(spec.kernel.tiles(len(spec.hyper)))
+        if layout.single:
+            halves = self._make_halves(len(spec.hyper) if spec.kernel.halves else 0)
             return [(scratch, halves) for scratch in made]
         if not spec.touches:
             return list(made)
@@ -164,16 +164,14 @@ class LinearKernels:
         if spec.kernel.gram:
             given = (self._shape, self._double, self.rows, lanes, *memory, span, spec.batch_size >= self.n)
             return KernelCall(gram_steps.advance, (calls, *given))
-        if spec.kernel.halves:
-            scratch, halves = memory
-            own = lanes if span.worker == 0 else copied(lanes)
-            return KernelCall(single_steps.advance_halves, (calls, self._shape, self.rows, own, scratch, halves, span))
+        if self.layout.single:
+            shared = spec.kernel.halves and span.worker > 0  # each takes the steps of all lanes by itself
+            given = (copied(lanes) if shared else lanes, *memory, span, spec.kernel.halves)
+            return KernelCall(single_steps.advance, (calls, self._shape, self.rows, *given))
         return KernelCall(self._driver(spec), (calls, self._shape, self.rows, lanes, memory, span))
 
     def _driver(self, spec: CohortSpec) -> Any:
         """Return the kernel that takes mini-batch steps."""
-        if self.layout.single:
-            return single_steps.advance
         if spec.sweeps:
             return sweep_steps.advance
         return block_steps.advance if spec.in_blocks else tile_steps.advance

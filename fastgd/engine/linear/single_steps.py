@@ -126,40 +126,27 @@ def take_step(calls, shape, data, lanes, scratch, index, at, t, rows, check):
 
 
 @jit
-def advance(calls, shape, data, lanes, scratch, span):
-    """Take the steps of a `StepSpan` with one lane after another."""
-    n, b = data.y.shape[0], span.batch_size
-    for index in range(span.worker, lanes.state.shape[0], span.workers):
-        W = lanes.state[index]
-        for step in range(span.steps):
-            start = (span.batch + step) * b
-            stop, at = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
-            scale = data.X.dtype.type(1.0 / (stop - start))
-            check = sum_rows(shape, data, calls.losses, start, stop, stop, scale, W, scratch)
-            take_step(calls, shape, data, lanes, scratch, index, at, span.t + step, stop - start, check)
+def advance(calls, shape, data, lanes, scratch, halves, span, halved):
+    """Take the steps of a `StepSpan`.
 
-
-@jit
-def advance_halves(calls, shape, data, lanes, scratch, halves, span):
-    """Take the steps of a `StepSpan` with all lanes, of which each worker sums one half of every batch.
-
-    Where one has to wait for the other, the first goes on alone and the second ends.
+    Where batches are `halved`, each worker sums one half of every batch for all lanes. If one has to wait for long,
+    the first goes on alone and the second ends. Else each worker has lanes of its own.
     """
     n, b, count, worker, workers = data.y.shape[0], span.batch_size, lanes.state.shape[0], span.worker, span.workers
     counters, late = halves.counters, False
-    begin(counters, worker)
+    if halved:
+        begin(counters, worker)
     for step in range(span.steps):
         start, t, turn = (span.batch + step) * b, span.t + step, (span.t + step) % 2
         stop, at = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
-        rows = stop - start
-        scale, middle = data.X.dtype.type(1.0 / rows), start + (rows + 1) // 2
+        rows, scale = stop - start, data.X.dtype.type(1.0 / (stop - start))
+        if not halved:
+            for index in range(worker, count, workers):
+                check = sum_rows(shape, data, calls.losses, start, stop, stop, scale, lanes.state[index], scratch)
+                take_step(calls, shape, data, lanes, scratch, index, at, t, rows, check)
+            continue
         for half in range(worker, 2, workers):
-            first, last = (start, middle) if half == 0 else (middle, stop)
-            following = stop if half == 0 else stop + (min(b, n - stop) + 1) // 2
-            for index in range(count):
-                check = sum_rows(shape, data, calls.losses, first, last, following, scale, lanes.state[index], scratch)
-                copy(shape, scratch.G, halves.gradients[turn, half, index])
-                halves.losses[turn, half, index], halves.checks[turn, half, index] = scratch.loss[0], check
+            sum_half(shape, data, calls.losses, start, stop, b, half, turn, scale, lanes, scratch, halves)
         if workers == 2:
             late = meet(counters, worker, 1 - worker, t, late) and step > 0  # they begin as the threads do
             if parted(counters, worker, 1 - worker, t):
@@ -171,6 +158,18 @@ def advance_halves(calls, shape, data, lanes, scratch, halves, span):
             scratch.loss[0] = halves.losses[turn, 0, index] + halves.losses[turn, 1, index]
             check = halves.checks[turn, 0, index] + halves.checks[turn, 1, index]
             take_step(calls, shape, data, lanes, scratch, index, at, t, rows, check)
+
+
+@jit
+def sum_half(shape, data, losses, start, stop, b, half, turn, scale, lanes, scratch, halves):
+    """Sum one half of the batch order[start:stop] for all lanes; that of the next batch is prefetched."""
+    middle = start + (stop - start + 1) // 2
+    first, last = (start, middle) if half == 0 else (middle, stop)
+    following = stop if half == 0 else stop + (min(b, data.y.shape[0] - stop) + 1) // 2
+    for index in range(lanes.state.shape[0]):
+        check = sum_rows(shape, data, losses, first, last, following, scale, lanes.state[index], scratch)
+        copy(shape, scratch.G, halves.gradients[turn, half, index])
+        halves.losses[turn, half, index], halves.checks[turn, half, index] = scratch.loss[0], check
 
 
 @jit
