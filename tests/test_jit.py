@@ -9,12 +9,15 @@ import textwrap
 from functools import cached_property
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from cohorts import SMALL, make_cohort, problem
+from scipy.sparse import csr_array
 
 import fastgd
 from fastgd.core import cache as the_cache
+from fastgd.engine.arrays import make_rows
 from fastgd.engine.linear import block_steps, sweep_steps, tile_steps
 from fastgd.engine.linear.evaluation_steps import evaluate_blocks
 
@@ -192,6 +195,22 @@ def test_shapes_of_data_and_grids_compile_nothing():
     assert work(70, n=500, d=33, batch_size=300, l2=0.1, loss="hinge", shuffled=False, threads=3) == before
     assert work(70, n=500, d=33, batch_size=17, l2=0.1, loss="hinge", shuffled=False, threads=3) == before
     assert work(7, intercept=False, init=0.2, batch_size=1, scheduled=("lr",), schedule=Halved()) == before
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_rows_that_are_locked_compile_nothing(sparse):
+    """A CSV file's columns and memory maps are: they are read where they lie, by the same kernels."""
+    X, y = problem(60, 4)
+    kinds = []
+    for locked in (False, True):
+        matrix, targets = csr_array(X) if sparse else X.copy(), y.copy()
+        parts = (matrix.data, matrix.indices) if sparse else (matrix,)
+        for part in (*parts, targets):
+            part.flags.writeable = not locked
+        rows = make_rows(matrix, targets, np.arange(60, dtype=np.int32), True)
+        assert np.shares_memory(rows.X, parts[0])
+        kinds.append(numba.typeof(rows))
+    assert kinds[0] == kinds[1]
 
 
 @pytest.mark.full

@@ -14,19 +14,21 @@ from rich.console import Console
 
 from benchmarks.peers.compare import MODULES, Comparison, compare
 from benchmarks.peers.job import Job
+from benchmarks.peers.map import run_map
 from benchmarks.peers.report import as_json, as_table, machine
 
 Kind = StrEnum("Kind", ["grid", "single"])
 Dtype = StrEnum("Dtype", ["float64", "float32"])
 Order = StrEnum("Order", ["sequential", "shuffle"])
-Profile = StrEnum("Profile", ["quick", "full"])
+Profile = StrEnum("Profile", ["quick", "full", "map"])
 ROWS = {Profile.quick: 100_000, Profile.full: 1_000_000}
 JOBS, DTYPES, ORDERS, CONTENDERS = list(Kind), list(Dtype), list(Order), list(MODULES)
 LANES, BATCH_SIZES, FEATURES = [64], [64], [100]
+EVERY: list[str] = []
 
 
 def main(
-    profile: Annotated[Profile, typer.Option(help="Rows: 100,000 or 1,000,000.")] = Profile.quick,
+    profile: Annotated[Profile, typer.Option(help="Rows: 100,000 or 1,000,000; or many small jobs.")] = Profile.quick,
     job: Annotated[list[Kind], typer.Option(help="Dense grid or dense single; may be repeated.")] = JOBS,
     lanes: Annotated[list[int], typer.Option(min=2, help="Learning rates of a grid; may be repeated.")] = LANES,
     dtype: Annotated[list[Dtype], typer.Option(help="May be repeated.")] = DTYPES,
@@ -36,6 +38,10 @@ def main(
     rows: Annotated[int | None, typer.Option("--rows", "-n", min=1, help="In place of the profile's.")] = None,
     contender: Annotated[list[str], typer.Option(help=f"{', '.join(MODULES)}; may be repeated.")] = CONTENDERS,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds in which the contenders alternate.")] = 5,
+    only: Annotated[
+        list[str], typer.Option(help="Of the map: an axis and its values, as in b=1,4; may be repeated.")
+    ] = [],  # noqa: B006
+    out: Annotated[Path, typer.Option(help="Where the map is stored.")] = Path("results/peers"),
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all measurements to this file too.")] = None,
 ) -> None:
     """Run the jobs of a convergence study under fastgd and its peers: one epoch of logistic regression with momentum.
@@ -46,6 +52,9 @@ def main(
     unknown = set(contender) - set(MODULES)
     if unknown:
         raise typer.BadParameter(f"no contender {sorted(unknown)[0]!r}; valid: {', '.join(MODULES)}")
+    if profile is Profile.map:
+        run_map(only, contender, repeats, out, Console())
+        return
     counts = [*(lanes if Kind.grid in job else []), *([1] if Kind.single in job else [])]
     console = Console()
     done: list[Comparison] = []

@@ -67,13 +67,23 @@ def loss_difference(folder: Path, job: Job, outcome: Outcome, expected: Array) -
 
 def compare(job: Job, contenders: Sequence[str], repeats: int) -> Comparison:
     """Run a job: one round to compile and check, then `repeats` rounds in which the contenders alternate."""
-    with TemporaryDirectory() as name, ExitStack() as stack:
+    with ExitStack() as stack:
+        entered = [stack.enter_context(Worker(each, MODULES[each])) for each in contenders]
+        return compare_workers(job, entered, repeats)
+
+
+def compare_workers(
+    job: Job, workers: Sequence[Worker], repeats: int, pause: float = PAUSE, patience: float = np.inf
+) -> Comparison:
+    """Do the same with processes that stand; who takes longer than `patience` seconds is measured once."""
+    with TemporaryDirectory() as name:
         folder = Path(name)
         write_data(folder, job)
         data = read_data(folder, job, mapped=True)
         expected = training_loss(data, reference(job, data))
-        entered = [stack.enter_context(Worker(each, MODULES[each], job, folder)) for each in contenders]
-        turns = [(worker, form) for worker in entered for form in worker.forms]
+        for worker in workers:
+            worker.prepare(job, folder)
+        turns = [(worker, form) for worker in workers for form in worker.forms]
         rows = []
         for worker, form in turns:
             outcome = worker.run(form).outcome
@@ -83,8 +93,10 @@ def compare(job: Job, contenders: Sequence[str], repeats: int) -> Comparison:
         before = measure()
         for turn in range(repeats):
             for place in np.roll(np.arange(len(turns)), -turn):
-                sleep(PAUSE)
-                worker, form = turns[place]
-                rows[place].seconds.append(worker.run(form).seconds * job.lanes / rows[place].lanes_measured)
+                (worker, form), row = turns[place], rows[place]
+                if row.seconds and row.median > patience:
+                    continue
+                sleep(pause)
+                row.seconds.append(worker.run(form).seconds * job.lanes / row.lanes_measured)
         limits = Machine(*map(max, before, measure()))
-    return Comparison(job, limits, rows, sorted({worker.missing for worker in entered if worker.missing}))
+    return Comparison(job, limits, rows, sorted({worker.missing for worker in workers if worker.missing}))

@@ -34,42 +34,48 @@ class Run(NamedTuple):
     outcome: Outcome
 
 
-def _serve(connection: Connection, module: str, job: Job, folder: Path) -> None:
+def _serve(connection: Connection, module: str) -> None:
+    forms: Forms = {}
     try:
-        forms: Forms = import_module(f"benchmarks.peers.{module}").forms(job, read_data(folder, job))
+        contender = import_module(f"benchmarks.peers.{module}")
     except ModuleNotFoundError as error:
         connection.send(error.name)
         return
-    connection.send(list(forms))
-    while (form := connection.recv()) is not None:
-        start = perf_counter()
-        outcome = forms[form]()
-        connection.send(Run(perf_counter() - start, outcome))
+    connection.send(None)
+    while (asked := connection.recv()) is not None:
+        if isinstance(asked, tuple):
+            job, folder = asked
+            forms = contender.forms(job, read_data(folder, job))
+            connection.send(list(forms))
+        else:
+            start = perf_counter()
+            outcome = forms[asked]()
+            connection.send(Run(perf_counter() - start, outcome))
 
 
 @dataclass
 class Worker:
-    """The host's end of a contender's process; `missing` names the package that it lacks."""
+    """The host's end of a contender's process, for one job after another; `missing` names the package that it lacks."""
 
     contender: str
     module: str
-    job: Job
-    folder: Path
     forms: tuple[str, ...] = ()
     missing: str | None = None
 
     def __enter__(self) -> Self:
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, self.module, self.job, self.folder), daemon=True)
+        self._process = context.Process(target=_serve, args=(other, self.module), daemon=True)
         self._process.start()
         other.close()  # so that a worker that dies ends recv() with EOFError
-        answer = self._connection.recv()
-        if isinstance(answer, list):
-            self.forms = tuple(answer)
-        else:
-            self.missing = answer
+        self.missing = self._connection.recv()
         return self
+
+    def prepare(self, job: Job, folder: Path) -> None:
+        """Give it a job, whose data are in a folder: it says in which forms it does that."""
+        if not self.missing:
+            self._connection.send((job, folder))
+            self.forms = tuple(self._connection.recv())
 
     def run(self, form: str) -> Run:
         """Do one repetition."""

@@ -4,6 +4,7 @@ Dense and sparse rows share every driver but that of sparse mini-batches; what d
 """
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,10 +59,22 @@ def by_rows(dense: Any, sparse: Any) -> Callable[..., Any]:
 
 def make_rows(X: Any, y: Any, order: Any, intercept: bool) -> Rows | SparseRows:
     """Return the rows of a matrix, dense or in CSR form, without the loss's kernels."""
-    behind = (y, order, X.shape[1], intercept, 0, 0)
+    behind = (unlocked(y), order, X.shape[1], intercept, 0, 0)
     if isinstance(X, np.ndarray):
-        return Rows(X.reshape(-1), *behind)
-    return SparseRows(X.data, X.indices, np.asarray(X.indptr, np.int64), *behind)
+        return Rows(unlocked(X.reshape(-1)), *behind)
+    indptr = np.asarray(X.indptr, np.int64)
+    return SparseRows(unlocked(X.data), unlocked(X.indices), unlocked(indptr), *behind)
+
+
+def unlocked(array: Any) -> Any:
+    """Return a view that says it may be written to: for locked arrays Numba would compile every driver a second time.
+
+    Kernels write to no rows.
+    """
+    if array.flags.writeable:
+        return array
+    known = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+    return np.asarray(SimpleNamespace(__array_interface__=known, kept=array))
 
 
 FIRST, ROWS, NUMBERS, HALF = range(4)  # the columns of `Lanes.groups`
