@@ -88,6 +88,20 @@ def test_every_rule_sweeps(monkeypatch, optimizer, batch_size):
     np.testing.assert_array_equal(swept, after(N, lanes, optimizer, **how))
 
 
+@pytest.mark.parametrize("schedule", [None, "step"])
+@pytest.mark.parametrize("intercept", [True, False])
+@each_rule("optimizer")
+def test_rows_one_by_one_are_steps_of_a_lane(monkeypatch, optimizer, intercept, schedule):
+    """One lane's steps of one row, all in one kernel, against those by blocks: their sums run in other orders."""
+    how = {"batch_size": 1, "kernel": SINGLE, "intercept": intercept}
+    if schedule and optimizer != "momentum":
+        pytest.skip("the schedule is one of momentum")
+    lanes = lanes_of(2) if schedule else grid(optimizer)[:2]
+    swept = after(N + 20, lanes, optimizer, schedule=schedule, **how)
+    monkeypatch.setattr(CohortSpec, "sweeps_alone", False)
+    assert relative_error(swept, after(N + 20, lanes, optimizer, schedule=schedule, **how)) < 1e-9
+
+
 @pytest.mark.parametrize("batch_size", [16, 150])
 def test_blocks_have_the_bits_of_whole_gradients(monkeypatch, batch_size):
     how = {"batch_size": batch_size, "kernel": SMALL, "schedule": "step"}

@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastgd.core.vectors import I32, address, call_llvm, llvm_function, splat, vector_suffix
+from fastgd.core.vectors import I32, Vector, address, call_llvm, llvm_function, splat, vector_suffix
 
 
 def _mask(builder, width, remaining):
@@ -144,3 +144,41 @@ def outer_block(typingctx, shape, count, X, offsets, column, inner, R, G, g, rem
 
     n = types.intp
     return types.void(shape, count, X, offsets, n, n, R, G, n, n), codegen
+
+
+@intrinsic
+def load_some(typingctx, shape, array, index, remaining):
+    """`load_some(shape, array, index, n)`: a vector of which the first n elements are array[index:], and the others 0."""
+    vector = Vector(array.dtype, shape.value.width)
+
+    def codegen(context, builder, sig, args):
+        kind = context.get_value_type(vector)
+        pointer = address(context, builder, sig.args[1], args[1], args[2])
+        return _load_masked(builder, pointer, kind, _mask(builder, vector.count, args[3]))
+
+    return vector(shape, array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def alone(typingctx, vector):
+    """`alone(vector)`: its first element, with zeros behind it."""
+
+    def codegen(context, builder, sig, args):
+        zero = ir.Constant(I32, 0)
+        first = builder.extract_element(args[0], zero)
+        return builder.insert_element(ir.Constant(args[0].type, [0.0] * vector.count), first, zero)
+
+    return vector(vector), codegen
+
+
+@intrinsic
+def sum_of(typingctx, vector):
+    """`sum_of(vector)`: the sum of its elements, in pairs."""
+
+    def codegen(context, builder, sig, args):
+        element = context.get_value_type(vector.element)
+        name = f"llvm.vector.reduce.fadd.{vector_suffix(args[0].type)}"
+        function = llvm_function(builder, name, element, [element, args[0].type])
+        return builder.call(function, [ir.Constant(element, 0.0), args[0]], fastmath=("reassoc",))
+
+    return vector.element(vector), codegen

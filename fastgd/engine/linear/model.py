@@ -26,7 +26,15 @@ from fastgd.engine.arrays import (
 )
 from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.coast.window import CoastingWindow
-from fastgd.engine.linear import block_steps, gram_steps, single_steps, sparse_steps, sweep_steps, tile_steps
+from fastgd.engine.linear import (
+    block_steps,
+    gram_steps,
+    single_steps,
+    single_sweeps,
+    sparse_steps,
+    sweep_steps,
+    tile_steps,
+)
 from fastgd.engine.linear.evaluation_steps import evaluate_blocks, evaluate_single_blocks
 from fastgd.engine.linear.line_search import DirectionLine
 from fastgd.engine.linear.sparse_steps import LISTED_STEPS, Touched
@@ -164,6 +172,9 @@ class LinearKernels:
         if spec.kernel.gram:
             given = (self._shape, self._double, self.rows, lanes, *memory, span, spec.batch_size >= self.n)
             return KernelCall(gram_steps.advance, (calls, *given))
+        if spec.sweeps_alone:
+            given = (self._shape, calls.begin, self.rows, lanes, memory[0], span)
+            return KernelCall(single_sweeps.advance, (Static(spec.rule), Static(self.loss), *given))
         if self.layout.single:
             shared = spec.kernel.halves and span.worker > 0  # each takes the steps of all lanes by itself
             given = (copied(lanes) if shared else lanes, *memory, span, spec.kernel.halves)

@@ -100,6 +100,11 @@ class CohortSpec:
         """Whether a step and the margins of the next batch are one sweep over the parameters."""
         return self.in_blocks and self.batch_size <= MOST_SWEPT_ROWS and self.estimator == "none"
 
+    @property
+    def sweeps_alone(self) -> bool:
+        """The same for one or two lanes, with batches of one row."""
+        return self.kernel.lanes == 1 and self.batch_size == 1 and not self.rule.functions.rounds
+
 
 def most_entries(indptr: Array, rows: int) -> int:
     """Return the most entries that so many sparse rows can have together."""
