@@ -295,7 +295,7 @@ def failing(shape, constant, x):
 
 @jit
 def calling(address, shape, x):
-    call_at(address, shape, (x,))
+    call_at(address, shape, x)
     x[1] = 1
 
 
@@ -306,7 +306,7 @@ class Pair(NamedTuple):
 
 @jit
 def passing(address, shape, pair):
-    call_at(address, shape, (pair,))
+    call_at(address, shape, pair)
 
 
 @pytest.mark.parametrize(

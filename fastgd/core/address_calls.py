@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 
 @intrinsic
-def call_at(typingctx, address, shape, arguments):
-    """`call_at(address, shape, (a, b, ...))`: call the kernel `f(static, shape, a, b, ...)` by its address.
+def call_at(typingctx, address, shape, *arguments):
+    """`call_at(address, shape, a, b, ...)`: call the kernel `f(static, shape, a, b, ...)` by its address.
 
     An error in the kernel is noted beside its address, and raised after the call from Python has ended (see
     `raise_failed`): if the driver could stop at once, Numba would count references of every view in it, which takes a
@@ -37,7 +37,7 @@ def call_at(typingctx, address, shape, arguments):
             builder.store(ir.Constant(ir.IntType(64), 1), builder.gep(row, [ir.Constant(ir.IntType(32), 1)]))
         return context.get_dummy_value()
 
-    return types.void(types.int64, shape, arguments), codegen
+    return types.void(types.int64, shape, types.StarArgTuple(arguments)), codegen
 
 
 def _check_passed(kinds: Any) -> None:

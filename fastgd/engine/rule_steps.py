@@ -48,10 +48,10 @@ def sum_rounds(calls, shape, lanes, tile, t, G, scratch, across):
             for k in range(groups.shape[0]):
                 own = exact[groups[k, HALF] * half : (groups[k, HALF] + 1) * half]
                 first, whole, rest = groups[k, FIRST], groups[k, NUMBERS] // of_row, groups[k, NUMBERS] % of_row
-                call_at(weigh, shape, (state, own, exact_c, first, whole, stride, G, v, width, sums))
+                call_at(weigh, shape, state, own, exact_c, first, whole, stride, G, v, width, sums)
                 if rest > 0:
-                    call_at(weigh, shape, (state, own, exact_c, first + whole, 1, stride, G, v, rest, sums))
-            call_at(conclude, shape, (exact, memory, exact_c, scratch.c, t, v, sums, scratch.loss, across))
+                    call_at(weigh, shape, state, own, exact_c, first + whole, 1, stride, G, v, rest, sums)
+            call_at(conclude, shape, exact, memory, exact_c, scratch.c, t, v, sums, scratch.loss, across)
 
 
 @jit(inline="always")
@@ -67,7 +67,7 @@ def finish_batch(calls, shape, lanes, tile, t, share, G, scratch, across):
     stride = parameter_rows(groups) * L
     for k in range(groups.shape[0]):
         first, own = groups[k, FIRST], hyper[groups[k, HALF] * half : (groups[k, HALF] + 1) * half]
-        call_at(calls.apply, shape, (state, own, scratch.c, first, groups[k, ROWS], stride, G, first * L))
+        call_at(calls.apply, shape, state, own, scratch.c, first, groups[k, ROWS], stride, G, first * L)
 
 
 @jit
@@ -95,7 +95,7 @@ def begin_step(calls, shape, lanes, tile, index, t, scratch):
         return
     hyper, exact, memory = lanes.hyper[tile], lanes.exact[tile], lanes.memory[tile]
     scheduled = lanes.scheduled[index, tile]
-    call_at(calls.begin, shape, (hyper, exact, scheduled, 0, lanes.which, memory, t, scratch.exact_c, scratch.c))
+    call_at(calls.begin, shape, hyper, exact, scheduled, 0, lanes.which, memory, t, scratch.exact_c, scratch.c)
 
 
 @jit

@@ -85,20 +85,20 @@ def catch_up_all(calls, shape, lanes, window, features, share):
         steps = (window.last[tile], window.nodes[tile], window.rights[tile], window.ratio[tile])
         kept = (window.kept_c[tile], window.kept_h[tile], window.horizon, now, size)
         given = (state[tile], lanes.hyper[tile, :half], lanes.mean[tile], features, 0, features.shape[0], stride)
-        call_at(calls.catch_up, shape, given + steps + kept)
+        call_at(calls.catch_up, shape, *(given + steps + kept))
         window.last[tile] = 0
 
 
 @jit
-def read_coasted(calls, shape, lanes, window, features, out, block, share):
+def read_coasted(calls, shape, lanes, window, features, out, block, last, share):
     """Put the iterates that are reported into out (tiles, parameters * L), brought up to date; no state changes.
 
-    Some parameters at a time are copied to `block`, and brought up to date there.
+    Some parameters at a time are copied to `block`, with the steps in which they were touched in `last`, and brought up
+    to date there.
     """
     state, hyper, mean, groups, slots = lanes.state, lanes.hyper, lanes.mean, lanes.groups, calls.slots
     L, half, d = static(shape, "lanes"), hyper.shape[1] // 2, features.shape[0]
     stride, room = out.shape[1], block.shape[0] // (1 + slots)
-    last = np.zeros(room // L, np.int32)
     for tile in range(share.worker, state.shape[0], share.workers):
         steps = (last, window.nodes[tile], window.rights[tile], window.ratio[tile])
         kept = (window.kept_c[tile], window.kept_h[tile], window.horizon, share.now, share.size)
@@ -110,15 +110,15 @@ def read_coasted(calls, shape, lanes, window, features, out, block, share):
             last[:count] = window.last[tile, j : j + count]
             means = mean[tile, j * L : (j + count) * L] if mean.shape[1] > 0 else mean[tile]
             given = (block, hyper[tile, :half], means, features, 0, count, room)
-            call_at(calls.catch_up, shape, given + steps + kept)
-            call_at(calls.read_block, shape, (block, hyper[tile, :half], count, room, out[tile], j * L))
+            call_at(calls.catch_up, shape, *(given + steps + kept))
+            call_at(calls.read_block, shape, block, hyper[tile, :half], count, room, out[tile], j * L)
         for k in range(1, groups.shape[0]):  # only the first group's parameters belong to features, and coast
             own = hyper[tile, groups[k, HALF] * half : (groups[k, HALF] + 1) * half]
             for j in range(groups[k, FIRST], groups[k, FIRST] + groups[k, ROWS]):
                 for part in range(1 + slots):
                     begin = part * stride + j * L
                     block[part * room : part * room + L] = state[tile, begin : begin + L]
-                call_at(calls.read_block, shape, (block, own, 1, room, out[tile], j * L))
+                call_at(calls.read_block, shape, block, own, 1, room, out[tile], j * L)
 
 
 class Coasting(NamedTuple):
@@ -256,7 +256,8 @@ class CoastingWindow:
 
     def _read_call(self, worker: int, workers: int, state: LaneState, out: Array) -> KernelCall:
         block = aligned((PARAMETERS_AT_ONCE * (1 + self.how.rule.slots) * self._shape.lanes,), self._dtype)
-        given = (state.arrays, self.arrays, self._features, out, block, self._share(worker, workers, state))
+        last = np.zeros(PARAMETERS_AT_ONCE, np.int32)
+        given = (state.arrays, self.arrays, self._features, out, block, last, self._share(worker, workers, state))
         return KernelCall(read_coasted, (self._calls, Static(self._shape), *given))
 
     @property

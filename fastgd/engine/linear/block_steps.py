@@ -36,11 +36,11 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
         scale, share = kind(1.0 / count), kind(count / n)
         if begin_step:
             at = (min(step, last) * tiles + tile) * values * L
-            call_at(begin_step, shape, (hyper, exact, scheduled, at, which, memory, t, exact_c, c))
+            call_at(begin_step, shape, hyper, exact, scheduled, at, which, memory, t, exact_c, c)
         look_up(order, y, d, start, count, offsets, targets)
         ahead = min(start + b + b, n) if tile == span.worker else 0
         products(shape, X, offsets, count, d, state, bias, Z, order, RowRange(start + b, ahead))
-        call_at(residuals, shape, (Z, targets, count, scale if estimator == PLAIN else kind(1.0), check))
+        call_at(residuals, shape, Z, targets, count, scale if estimator == PLAIN else kind(1.0), check)
         if not_finite(shape, check):
             note_bad(check, bad, t)
         if estimator != PLAIN:
@@ -50,12 +50,12 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
             clear(shape, G, 0, features)
             add_gradients(shape, X, offsets, first, features, count, Z, G)
             blend(shape, estimator, mean, first * L, features, share, G, 0)
-            call_at(apply_rule, shape, (state, of_weights, c, first, features, stride, G, 0))
+            call_at(apply_rule, shape, state, of_weights, c, first, features, stride, G, 0)
         if intercept:
             clear(shape, G, 0, 1)
             add_intercept_gradient(shape, count, Z, G, 0)
             blend(shape, estimator, mean, d * L, 1, share, G, 0)
-            call_at(apply_rule, shape, (state, of_intercept, c, d, 1, stride, G, 0))
+            call_at(apply_rule, shape, state, of_intercept, c, d, 1, stride, G, 0)
 
 
 @jit

@@ -27,7 +27,7 @@ def evaluate_blocks(shape, data, W, measures, totals, scratch, span):
             gather(data, low, count, scratch)
             margins(shape, data, count, W[tile], scratch, RowRange(low + count, stop))
             for k in range(measures.shape[0]):
-                call_at(measures[k], shape, (scratch.Z, scratch.y, count, totals[block, tile, k]))
+                call_at(measures[k], shape, scratch.Z, scratch.y, count, totals[block, tile, k])
 
 
 @jit
@@ -45,4 +45,4 @@ def evaluate_single_blocks(shape, data, W, measures, totals, scratch, span):
             count = min(CACHED_ROWS, stop - low)
             single_steps.margins(shape, data, low, count, W[lane], bias, scratch, low + count)
             for k in range(measures.shape[0]):
-                call_at(measures[k], shape, (scratch.Z, scratch.y, count, totals[block, lane, k]))
+                call_at(measures[k], shape, scratch.Z, scratch.y, count, totals[block, lane, k])

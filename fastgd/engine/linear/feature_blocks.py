@@ -148,7 +148,7 @@ def outer_block(typingctx, shape, count, X, offsets, column, inner, R, G, g, rem
 
 @intrinsic
 def load_some(typingctx, shape, array, index, remaining):
-    """`load_some(shape, array, index, n)`: a vector of which the first n elements are array[index:], and the others 0."""
+    """`load_some(shape, array, index, n)`: a vector of n elements array[index:], with zeros behind them."""
     vector = Vector(array.dtype, shape.value.width)
 
     def codegen(context, builder, sig, args):

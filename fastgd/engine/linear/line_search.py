@@ -109,10 +109,10 @@ def along(shape, data, Z, P, rates, slopes, totals, scratch, span):
             move(shape, Z[tile], P[tile], rates[tile], low, count, scratch.Z)
             y = data.y[low : low + count]
             if slopes:
-                call_at(data.residuals, shape, (scratch.Z, y, count, one, scratch.check))
+                call_at(data.residuals, shape, scratch.Z, y, count, one, scratch.check)
                 add_slopes(shape, scratch.Z, P[tile], low, count, out)
             else:
-                call_at(data.losses, shape, (scratch.Z, y, count, out))
+                call_at(data.losses, shape, scratch.Z, y, count, out)
 
 
 class DirectionLine:

@@ -98,8 +98,8 @@ def sum_rows(shape, data, losses, first, last, following, scale, W, scratch):
         ahead = low + count if low + count < last else following
         margins(shape, data, low, count, W, bias, scratch, ahead)
         if losses:
-            call_at(data.losses, shape, (scratch.Z, scratch.y, count, scratch.loss))
-        call_at(data.residuals, shape, (scratch.Z, scratch.y, count, scale, scratch.check))
+            call_at(data.losses, shape, scratch.Z, scratch.y, count, scratch.loss)
+        call_at(data.residuals, shape, scratch.Z, scratch.y, count, scale, scratch.check)
         finite += scratch.check[0]
         if many:
             clear_chunk(shape, G, total, vectors + 1)

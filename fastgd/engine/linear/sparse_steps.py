@@ -159,22 +159,22 @@ def tile_steps(calls, shape, data, lanes, window, touched, scratch, span, tile):
         scale, share = kind(1.0 / rows), kind(rows / n)
         at = (min(place + step, last) * tiles + tile) * values * L
         if begin_step:
-            call_at(begin_step, shape, (hyper, exact, scheduled, at, which, memory, t + step, exact_c, c))
+            call_at(begin_step, shape, hyper, exact, scheduled, at, which, memory, t + step, exact_c, c)
         begin, count = (
             entries_of(indptr, order, start) if single else (ends[step, 0], ends[step + 1, 0] - ends[step, 0])
         )
         if catch_up:
-            call_at(catch_up, shape, (
-                state, of_weights, mean, indices if single else features, begin, count, stride, last_steps, nodes,
-                rights, ratio, kept_c, kept_h, horizon, now, size,
-            ))  # fmt: skip
+            call_at(
+                catch_up, shape, state, of_weights, mean, indices if single else features, begin, count, stride,
+                last_steps, nodes, rights, ratio, kept_c, kept_h, horizon, now, size,
+            )  # fmt: skip
         clear(shape, G, 0, 0 if single else count)
         clear(shape, bias_gradient, 0, 1)
         entry = ends[step, 1]
         for low in range(start, start + rows, CHUNK_ROWS):
             some = min(CHUNK_ROWS, start + rows - low)
             batch_margins(shape, X, indices, indptr, order, y, low, some, state, bias, Z, targets)
-            call_at(residuals, shape, (Z, targets, some, scale if estimator == PLAIN else kind(1.0), check))
+            call_at(residuals, shape, Z, targets, some, scale if estimator == PLAIN else kind(1.0), check)
             if not_finite(shape, check):
                 note_bad(check, bad, t + step)
             if estimator != PLAIN:
@@ -185,24 +185,25 @@ def tile_steps(calls, shape, data, lanes, window, touched, scratch, span, tile):
                 add_intercept_gradient(shape, some, Z, bias_gradient, 0)
         if single:
             ahead, more = entries_of(indptr, order, start + 1)
-            call_at(row_step, shape, (state, of_weights, c, indices, begin, count, stride, X, Z, ahead, more))
+            call_at(row_step, shape, state, of_weights, c, indices, begin, count, stride, X, Z, ahead, more)
         else:
             for u in range(count):
                 blend(shape, estimator, mean, np.int64(features[begin + u]) * L, 1, share, G, u * L)
-            call_at(touched_step, shape, (state, of_weights, c, features, begin, count, stride, G))
+            call_at(touched_step, shape, state, of_weights, c, features, begin, count, stride, G)
         if intercept:
             blend(shape, estimator, mean, d * L, 1, share, bias_gradient, 0)
-            call_at(apply_rule, shape, (state, of_intercept, c, d, 1, stride, bias_gradient, 0))
+            call_at(apply_rule, shape, state, of_intercept, c, d, 1, stride, bias_gradient, 0)
         if keep_quantities:
-            call_at(keep_quantities, shape, (of_weights, c, kept_c, kept_h, now))
+            call_at(keep_quantities, shape, of_weights, c, kept_c, kept_h, now)
         if keep_matrix and shared:
             if begin_step:
-                call_at(begin_step, shape, (
-                    of_one, exact_of_one, scheduled_of_one, at, which, memory_of_one, t + step, exact_c_of_one, c_of_one
-                ))  # fmt: skip
-            call_at(keep_matrix, shape, (weights_of_one, c_of_one, nodes, rights, now, size))
+                call_at(
+                    begin_step, shape, of_one, exact_of_one, scheduled_of_one, at, which, memory_of_one, t + step,
+                    exact_c_of_one, c_of_one,
+                )  # fmt: skip
+            call_at(keep_matrix, shape, weights_of_one, c_of_one, nodes, rights, now, size)
         elif keep_matrix:
-            call_at(keep_matrix, shape, (of_weights, c, nodes, rights, now, size))
+            call_at(keep_matrix, shape, of_weights, c, nodes, rights, now, size)
 
 
 @jit

@@ -121,21 +121,21 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
     for step in range(taken, taken + steps):
         start, t = (span.batch + step) * b, span.t + step
         count = min(b, n - start)
-        call_at(residuals, shape, (Z, targets, count, kind(1.0 / count), check))
+        call_at(residuals, shape, Z, targets, count, kind(1.0 / count), check)
         if not_finite(shape, check):
             note_bad(check, bad, t)
         clear(shape, Z, count * L, b - count)
         if begin_step:
             at = (min(step, last) * tiles + tile) * values * L
-            call_at(begin_step, shape, (hyper, exact, scheduled, at, which, memory, t, exact_c, c))
+            call_at(begin_step, shape, hyper, exact, scheduled, at, which, memory, t, exact_c, c)
         if intercept:
             clear(shape, G, 0, 1)
             add_intercept_gradient(shape, b, Z, G, 0)
-            call_at(apply_rule, shape, (state, of_intercept, c, d, 1, stride, G, 0))
+            call_at(apply_rule, shape, state, of_intercept, c, d, 1, stride, G, 0)
         look_up(order, y, d, b, start + b, offsets, following, targets)
         if ahead:
             prefetch_rows(X, order, d, min(start + 2 * b, n), min(start + 3 * b, n))
-        call_at(sweep_address, shape, (state, of_weights, c, X, offsets, own, following, d, bias, stride, Z))
+        call_at(sweep_address, shape, state, of_weights, c, X, offsets, own, following, d, bias, stride, Z)
         own, following = following, own
 
 

@@ -70,10 +70,10 @@ def residual_chunk(shape, data, low, count, scale, points, t, ahead, scratch):
     gather(data, low, count, scratch)
     margins(shape, data, count, points.W, scratch, RowRange(low + count, ahead))
     if points.losses:
-        call_at(data.losses, shape, (scratch.Z, scratch.y, count, points.loss))
+        call_at(data.losses, shape, scratch.Z, scratch.y, count, points.loss)
     plain = points.estimator == PLAIN
     unscaled = data.X.dtype.type(1.0)
-    call_at(data.residuals, shape, (scratch.Z, scratch.y, count, scale if plain else unscaled, scratch.check))
+    call_at(data.residuals, shape, scratch.Z, scratch.y, count, scale if plain else unscaled, scratch.check)
     note_bad(scratch.check, points.bad, t)
     if not plain:
         recall(shape, points.estimator, points.table, data.order, low, count, scale, scratch.Z)

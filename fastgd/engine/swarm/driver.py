@@ -51,7 +51,7 @@ def advance_groups(calls, shape, land, groups, scheduled, work, t, steps, share)
                     # The memory of lanes that share their hyper-parameters is the same unless sums are in it.
                     copy_numbers(kept, own, memory_size, memory, 0)
                     ahead = StepRange(begin, t + begin, count)
-                    call_at(calls.fill, shape, (groups.hyper, owner * calls.hyper, scheduled, ahead, work, calls.sums))
+                    call_at(calls.fill, shape, groups.hyper, owner * calls.hyper, scheduled, ahead, work, calls.sums)
                     filled = owner
                 copy_numbers(state, block, size, saved, 0)
                 if calls.sums:
@@ -59,7 +59,7 @@ def advance_groups(calls, shape, land, groups, scheduled, work, t, steps, share)
                 done, many = 0, count
                 while done < count:
                     now = t + begin + done
-                    call_at(calls.run, shape, (land, groups, work, group, done, now, many))
+                    call_at(calls.run, shape, land, groups, work, group, done, now, many)
                     if many > 1 and not work.alive[0] and some_died(shape, state, block, d, groups.died, group * W, 0):
                         copy_numbers(saved, 0, size, state, block)  # once more, step by step, to see when
                         if calls.sums:
