@@ -21,9 +21,11 @@ from fastgd.core import cache
 def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, inline: str = "never") -> Any:
     """Compile a kernel on its first call, or load it from the cache.
 
-    `error_model="numpy"` lets divisions vectorise. Kernels make no arrays, so that Numba counts no references: a call
-    that is given eight arrays would cost 100 ns, and half of the time to compile would go there. There is no fast-math: divergence is found by NaN and infinity, and
+    `error_model="numpy"` lets divisions vectorise. There is no fast-math: divergence is found by NaN and infinity, and
     products are fused into additions where vectors are added (`core/vectors.py`), not where LLVM finds it convenient.
+
+    Kernels make no arrays and return none of their own, so Numba need not count references: a call that is given eight
+    arrays would cost 100 ns more, and twice the time to compile.
 
     Parameters
     ----------

@@ -107,12 +107,11 @@ def scale_losses(shape, loss, scale):
 
 @jit
 def add_parts(shape, parts, tile):
-    """Add the parts (parts, tiles, values) of a tile up, in order, into the first."""
+    """Add the parts (parts, tiles, values) of a tile up, in order, into the first: views cannot be returned."""
     total = parts[0, tile]
     for part in range(1, parts.shape[0]):
         for at in range(0, parts.shape[2], static(shape, "width")):
             store(total, at, load(shape, total, at) + load(shape, parts[part, tile], at))
-    return total
 
 
 @jit
@@ -120,7 +119,9 @@ def apply_gradients(calls, shape, lanes, gradients, losses, scratch, span):
     """Add a large batch's gradient part by part, and take the rule's step, with the tiles of an `ApplySpan`."""
     rows = parameter_rows(lanes.groups)
     for tile in range(span.worker, gradients.shape[1], span.workers):
-        total, loss = add_parts(shape, gradients, tile), add_parts(shape, losses, tile)
+        add_parts(shape, gradients, tile)
+        add_parts(shape, losses, tile)
+        total, loss = gradients[0, tile], losses[0, tile]
         for index in range(loss.shape[0]):
             scratch.loss[index] = loss[index] * (1.0 / span.rows)
         begin_step(calls, shape, lanes, tile, 0, span.t, scratch)

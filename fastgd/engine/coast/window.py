@@ -90,6 +90,13 @@ def catch_up_all(calls, shape, lanes, window, features, share):
 
 
 @jit
+def copy_numbers(source, first, count, target, at):
+    """Copy source[first : first + count] to target[at:]: an assignment of arrays would make a copy in between."""
+    for k in range(count):
+        target[at + k] = source[first + k]
+
+
+@jit
 def read_coasted(calls, shape, lanes, window, features, out, block, last, share):
     """Put the iterates that are reported into out (tiles, parameters * L), brought up to date; no state changes.
 
@@ -105,9 +112,8 @@ def read_coasted(calls, shape, lanes, window, features, out, block, last, share)
         for j in range(0, d, room // L):
             count = min(room // L, d - j)
             for part in range(1 + slots):
-                begin = part * stride + j * L
-                block[part * room : part * room + count * L] = state[tile, begin : begin + count * L]
-            last[:count] = window.last[tile, j : j + count]
+                copy_numbers(state[tile], part * stride + j * L, count * L, block, part * room)
+            copy_numbers(window.last[tile], j, count, last, 0)
             means = mean[tile, j * L : (j + count) * L] if mean.shape[1] > 0 else mean[tile]
             given = (block, hyper[tile, :half], means, features, 0, count, room)
             call_at(calls.catch_up, shape, *(given + steps + kept))
@@ -116,8 +122,7 @@ def read_coasted(calls, shape, lanes, window, features, out, block, last, share)
             own = hyper[tile, groups[k, HALF] * half : (groups[k, HALF] + 1) * half]
             for j in range(groups[k, FIRST], groups[k, FIRST] + groups[k, ROWS]):
                 for part in range(1 + slots):
-                    begin = part * stride + j * L
-                    block[part * room : part * room + L] = state[tile, begin : begin + L]
+                    copy_numbers(state[tile], part * stride + j * L, L, block, part * room)
                 call_at(calls.read_block, shape, block, own, 1, room, out[tile], j * L)
 
 

@@ -165,21 +165,22 @@ class LinearKernels:
         self, spec: CohortSpec, calls: Any, lanes: Lanes, window: CoastingWindow | None, memory: Any, span: StepSpan
     ) -> KernelCall:
         """Take mini-batch steps: for each batch and tile the gradient, then the rule."""
+        how = (calls, self._shape, self.rows, lanes)
         if window is not None:
             scratch, touched = memory
-            given = (lanes, window.arrays, touched, scratch, span, window.taken(span.t - 1), window.how.size)
-            return KernelCall(sparse_steps.advance, (calls, self._shape, self.rows, *given))
+            given = (window.arrays, touched, scratch, span, window.taken(span.t - 1), window.how.size)
+            return KernelCall(sparse_steps.advance, (*how, *given))
         if spec.kernel.gram:
-            given = (self._shape, self._double, self.rows, lanes, *memory, span, spec.batch_size >= self.n)
-            return KernelCall(gram_steps.advance, (calls, *given))
+            whole = spec.batch_size >= self.n
+            return KernelCall(gram_steps.advance, (calls, self._shape, self._double, *how[2:], *memory, span, whole))
         if spec.sweeps_alone:
-            given = (self._shape, calls.begin, self.rows, lanes, memory[0], span)
-            return KernelCall(single_sweeps.advance, (Static(spec.rule), Static(self.loss), *given))
+            which = (Static(spec.rule), Static(self.loss), self._shape, calls.begin)
+            return KernelCall(single_sweeps.advance, (*which, *how[2:], memory[0], span))
         if self.layout.single:
             shared = spec.kernel.halves and span.worker > 0  # each takes the steps of all lanes by itself
-            given = (copied(lanes) if shared else lanes, *memory, span, spec.kernel.halves)
-            return KernelCall(single_steps.advance, (calls, self._shape, self.rows, *given))
-        return KernelCall(self._driver(spec), (calls, self._shape, self.rows, lanes, memory, span))
+            own = copied(lanes) if shared else lanes
+            return KernelCall(single_steps.advance, (*how[:3], own, *memory, span, spec.kernel.halves))
+        return KernelCall(self._driver(spec), (*how, memory, span))
 
     def _driver(self, spec: CohortSpec) -> Any:
         """Return the kernel that takes mini-batch steps."""
