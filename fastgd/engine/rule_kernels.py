@@ -1,7 +1,7 @@
 """What the drivers call of a rule: a few kernels, compiled for each rule and called by their addresses.
 
 A driver (`engine/linear/block_steps.py`, `tile_steps.py`, `evaluation_steps.py`) walks the rows: register blocks,
-gathering, prefetching, some six seconds to compile. It is compiled once for a tile's shape, and calls what differs by
+gathering, prefetching, some seconds to compile. It is compiled once for a tile's shape, and calls what differs by
 address (`call_at` in `core/address_calls.py`): of a rule `begin_step`, `weigh`, `conclude_round` and `apply_rule`, of a
 loss `residuals` and `add_losses` (`engine/loss_kernels.py`). These are small kernels, specialised by the rule or the
 loss as a compile-time constant: a rule compiles in a second instead of seven, and 45 rules share a driver. A call by
