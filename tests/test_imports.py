@@ -11,9 +11,9 @@ import fastgd
 HEAVY = ("numba", "llvmlite", "sklearn", "scipy", "matplotlib", "pyarrow", "pandas", "torch")
 
 
-def imported(code):
-    """The heavy packages that a fresh process has imported after running code."""
-    show = f"import sys, json; print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+def imported(code, names=HEAVY):
+    """Which of some packages a fresh process has imported after running code."""
+    show = f"import sys, json; print(json.dumps([name for name in {names!r} if name in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", f"{code}\n{show}"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout.splitlines()[-1]))
@@ -36,6 +36,17 @@ def test_importing_the_package_is_quick():
 )
 def test_modules_that_never_import_numba(module):
     assert not imported(f"import fastgd.{module}") & {"numba", "llvmlite", "matplotlib", "sklearn", "torch"}
+
+
+def test_a_run_over_dense_rows_imports_little(tmp_path):
+    code = f"""
+from pathlib import Path
+import numpy as np, fastgd
+study = fastgd.Study(name="dense", epochs=1, batch_size=8, problem={{"loss": "logistic"}}, optimizer={{"name": "sgd", "lr": 0.1}})
+X = np.random.default_rng(0).normal(size=(40, 3))
+fastgd.run(study, Path({str(tmp_path / "r")!r}), data=(X, X[:, 0] > 0))"""
+    unused = ("scipy.sparse", "scipy.spatial", "scipy.stats", "scipy.special", "sklearn", "matplotlib", "torch")
+    assert imported(code, unused) == set()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from fastgd.core.compile import require_compiler
 from fastgd.core.threads import Threads
@@ -51,6 +50,8 @@ def compile_kernels(
             note(name)
             X: Any = np.zeros((2, 2), dtype)
             if spec.kernel.sparse:
+                from scipy.sparse import csr_array
+
                 X = csr_array(X)
             Cohort(spec, X, np.zeros(2, dtype), threads).compile(gradient_norm, measures(spec.loss))
     return len(done)

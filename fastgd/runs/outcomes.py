@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from fastgd.engine.swarm.reading import Reading
 from fastgd.store.rows import Names
@@ -221,6 +220,8 @@ def _nearest(landscape: KnownLandscape, end: Reading) -> tuple[Array, Array]:
     distance, nearest = np.full(lanes, np.inf), np.zeros(lanes, np.int64)
     if not len(landscape.minima):
         return nearest, np.zeros(lanes, bool)
+    from scipy.spatial import cKDTree
+
     finite = np.isfinite(end.positions).all(axis=0)
     distance[finite], nearest[finite] = cKDTree(landscape.minima).query(end.positions[:, finite].T)
     nearest[np.isinf(distance)] = 0  # too far for a distance: the query has no answer, and it is at none

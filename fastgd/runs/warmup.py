@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from fastgd.core.threads import Threads
 from fastgd.plan.plan import Plan, Unit
@@ -35,5 +34,7 @@ def _compile(unit: Unit, threads: Threads) -> None:
         compile_swarm(make_swarm(unit, unit.lanes[:1], threads), unit)
         return
     X: Any = np.zeros((2, 2), unit.dtype)
+    from scipy.sparse import csr_array
+
     rows = csr_array(X) if unit.spec.kernel.sparse else X
     compile_cohort(make_cohort(unit, rows, np.zeros(2, unit.dtype), threads), unit)
