@@ -42,7 +42,9 @@ def test_a_run_over_dense_rows_imports_little(tmp_path):
     code = f"""
 from pathlib import Path
 import numpy as np, fastgd
-study = fastgd.Study(name="dense", epochs=1, batch_size=8, problem={{"loss": "logistic"}}, optimizer={{"name": "sgd", "lr": 0.1}})
+study = fastgd.Study(
+    name="dense", epochs=1, batch_size=8, problem={{"loss": "logistic"}}, optimizer={{"name": "sgd", "lr": 0.1}}
+)
 X = np.random.default_rng(0).normal(size=(40, 3))
 fastgd.run(study, Path({str(tmp_path / "r")!r}), data=(X, X[:, 0] > 0))"""
     unused = ("scipy.sparse", "scipy.spatial", "scipy.stats", "scipy.special", "sklearn", "matplotlib", "torch")

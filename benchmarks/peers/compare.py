@@ -73,9 +73,17 @@ def compare(job: Job, contenders: Sequence[str], repeats: int) -> Comparison:
 
 
 def compare_workers(
-    job: Job, workers: Sequence[Worker], repeats: int, pause: float = PAUSE, patience: float = np.inf
+    job: Job,
+    workers: Sequence[Worker],
+    repeats: int,
+    pause: float = PAUSE,
+    patience: float = np.inf,
+    limits: Machine | None = None,
 ) -> Comparison:
-    """Do the same with processes that stand; who takes longer than `patience` seconds is measured once."""
+    """Do the same with processes that stand.
+
+    Who takes longer than `patience` seconds is measured once; the machine's limits are measured if they are not given.
+    """
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_data(folder, job)
@@ -90,7 +98,7 @@ def compare_workers(
             tolerance = TOLERANCES.get(worker.contender, TOLERANCES[job.dtype])
             difference = loss_difference(folder, job, outcome, expected)
             rows.append(Row(worker.contender, form, [], len(outcome.lanes), difference, tolerance))
-        before = measure()
+        before = limits or measure()
         for turn in range(repeats):
             for place in np.roll(np.arange(len(turns)), -turn):
                 (worker, form), row = turns[place], rows[place]
@@ -98,5 +106,5 @@ def compare_workers(
                     continue
                 sleep(pause)
                 row.seconds.append(worker.run(form).seconds * job.lanes / row.lanes_measured)
-        limits = Machine(*map(max, before, measure()))
+        limits = limits or Machine(*map(max, before, measure()))
     return Comparison(job, limits, rows, sorted({worker.missing for worker in workers if worker.missing}))

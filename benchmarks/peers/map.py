@@ -1,5 +1,6 @@
 """A map of where fastgd stands: a grid of small jobs against every peer, from one row a batch to all of them."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import product
@@ -14,6 +15,7 @@ from rich.table import Table
 from benchmarks.peers.compare import MODULES, Comparison, compare_workers
 from benchmarks.peers.job import Job
 from benchmarks.peers.worker import Worker
+from fastgd.engine.machine import Machine, measure
 
 FULL = 0  # the batch size of a cell whose batch is all rows
 AXES: dict[str, Sequence[Any]] = {
@@ -23,9 +25,10 @@ AXES: dict[str, Sequence[Any]] = {
     "dtype": ("float64", "float32"),
     "order": ("sequential", "shuffle"),
 }
-OPERATIONS = 1.5e9  # of a cell, about
-MOST_ROWS, FEWEST_ROWS = 100_000, 2000
+OPERATIONS = 5e9  # of a cell, about
+MOST_ROWS, FEWEST_ROWS, MOST_STEPS = 200_000, 2000, 50_000
 PAUSE, PATIENCE = 0.05, 1.0  # seconds
+CELLS_PER_MEASURE = 25  # of what the machine allows
 MOST_OPERATIONS = 3e10
 
 
@@ -46,8 +49,8 @@ def jobs(axes: Mapping[str, Sequence[Any]]) -> Iterator[tuple[dict[str, Any], Jo
     for dtype, lanes, d, b, order in product(*(axes[name] for name in ("dtype", "lanes", "d", "b", "order"))):
         if b == FULL and order == "shuffle":
             continue  # a full batch has no order
-        rows = int(np.clip(OPERATIONS / (4 * d * lanes), FEWEST_ROWS, MOST_ROWS))
-        n = max(2 * b, rows)
+        most = min(MOST_ROWS, MOST_STEPS * b) if b else MOST_ROWS
+        n = max(2 * b, int(np.clip(OPERATIONS / (4 * d * lanes), FEWEST_ROWS, most)))
         if 4.0 * n * d * lanes <= MOST_OPERATIONS:
             yield (
                 {"b": b, "d": d, "lanes": lanes, "dtype": dtype, "order": order},
@@ -86,10 +89,14 @@ def run_map(only: Sequence[str], contenders: Sequence[str], repeats: int, folder
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(each, MODULES[each])) for each in contenders]
-        with Console(stderr=True).status("") as status:
-            for number, (cell, job) in enumerate(cells, 1):
-                status.update(f"cell {number} of {len(cells)}: {cell}, n = {job.n:,}")
-                rows.append(summary(cell, compare_workers(job, workers, repeats, PAUSE, PATIENCE)))
+        limits = measure()
+        for number, (cell, job) in enumerate(cells, 1):
+            if number % CELLS_PER_MEASURE == 0:
+                limits = Machine(*map(max, limits, measure()))
+            row = summary(cell, compare_workers(job, workers, repeats, PAUSE, PATIENCE, limits))
+            rows.append(row)
+            reached = f"{row['seconds']:.4f} s, {row['peer']} {row['ratio']:.2f}"
+            print(f"{number}/{len(cells)} {cell} n = {job.n:,}: {reached}", file=sys.stderr, flush=True)
     frame = pd.DataFrame(rows)
     console.print(as_table(frame))
     console.print(verdict(frame))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from fastgd.core.vectors import register_bits
 
 FEW_LANES = 2  # up to so many lanes, vectors over features are faster than a tile
+MOST_SWEPT_ROWS = 8  # of a batch whose residuals and margins fit into the registers together
 HALVED_BATCH = 32  # rows of a batch from which two threads share it, where there are few lanes
 LARGE_BATCH = 16_384  # rows of a batch from which its parts are summed in parallel
 POINT_BYTES = 64 << 20  # of the parameters of a tile of points, unless it is of the narrowest kind
@@ -164,14 +165,15 @@ def choose_kernel(
 
     `gram`: by what is sufficient of a batch, which needs tiles and no parts.
 
-    A narrower tile reuses each row less, so a lane costs more in it: the factors below, measured. Tiles are made no
-    wider than lets two workers share the cohort.
+    A narrower tile reuses each row less, so a lane costs more in it: the factors below, measured. Sweeps take as long
+    for half a vector as for a whole one. Tiles are made no wider than lets two workers share the cohort.
     """
     quantum = 32 // itemsize  # lanes of half a 512-bit vector
     large = (batch_size >= LARGE_BATCH or parts) and not gram
     if lanes <= FEW_LANES and not large and not tiles and not sparse and not gram:
         return Kernel(1, halves=batch_size >= HALVED_BATCH)
-    costs = {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}
+    swept = batch_size <= MOST_SWEPT_ROWS and not sparse
+    costs = {1: 2.2, 2: 1.1, 4: 1.05, 8: 1.0} if swept else {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}
     shared = 1 if large else 2  # the parts of a large batch keep all workers busy with one tile
 
     def cost(vectors: int) -> float:

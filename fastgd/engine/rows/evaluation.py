@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.common.properties import cached_property
 from fastgd.core.math import LARGEST_SUM, SMALLEST_SUM
 from fastgd.core.threads import Threads
 from fastgd.core.vectors import aligned
@@ -71,9 +72,16 @@ class Evaluation:
         self._kernels, self._layout, self._threads = kernels.visiting(in_order), layout, threads
         self._tiles = TileLayout(Kernel(32 // itemsize), itemsize, layout.groups) if layout.single else layout
         self._tile_kernels = kernels.visiting(in_order, self._tiles) if layout.single else self._kernels
-        self._tile_memory = self._tile_kernels.reading_memory(threads.count, gradients=True)
-        single = layout.single
-        self._memory = self._kernels.reading_memory(threads.count, gradients=False) if single else self._tile_memory
+
+    @cached_property
+    def _tile_memory(self) -> list[Any]:
+        return self._tile_kernels.reading_memory(self._threads.count, gradients=True)
+
+    @cached_property
+    def _memory(self) -> list[Any]:
+        if not self._layout.single:
+            return self._tile_memory
+        return self._kernels.reading_memory(self._threads.count, gradients=False)
 
     def compile(self, W: Array, gradients: bool, measures: Sequence[Loss]) -> None:
         """Compile what the measures call, or load it from the cache; `gradients`: what sums these, too."""

@@ -8,13 +8,12 @@ import numpy.typing as npt
 
 from fastgd.engine.arrays import CHUNK_ROWS
 from fastgd.engine.rows.model import Model
-from fastgd.engine.shapes import Kernel, gram_parts, single_shape
+from fastgd.engine.shapes import MOST_SWEPT_ROWS, Kernel, gram_parts, single_shape
 from fastgd.optimizers.coasting import EVERY_STEP, Coast
 from fastgd.optimizers.rule import Rule
 from fastgd.problems import Loss
 
 Array = npt.NDArray[Any]
-MOST_SWEPT_ROWS = 8  # of a batch whose residuals and margins fit into the registers together
 
 
 @dataclass(frozen=True)
