@@ -88,6 +88,41 @@ def test_every_rule_sweeps(monkeypatch, optimizer, batch_size):
     np.testing.assert_array_equal(swept, after(N, lanes, optimizer, **how))
 
 
+@pytest.mark.parametrize("d", [3, 9, 37])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_lane_of_single_rows_may_be_cut_anywhere(dtype, d):
+    rows, how = problem(40, d), {"batch_size": 1, "kernel": SINGLE, "dtype": dtype}
+    one, many = (make_cohort(*rows, lanes_of(2), **how) for _ in range(2))
+    assert one.spec.sweeps_alone
+    one.advance(90)
+    for _ in range(30):
+        many.advance(3)
+    many.retire(np.array([False, True]))
+    np.testing.assert_array_equal(many.parameters(), one.parameters()[1:])
+
+
+def test_who_waits_for_a_call_that_fails_ends():
+    cohort = cohort_of(lanes_of(1), kernel=HALVES, batch_size=64)
+    cohort.compile()
+
+    def fails():
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        cohort.threads.run([cohort._steps_call(0, 0, 2), fails])
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("kernel", [SINGLE, SMALL], ids=lambda kernel: kernel.name)
+def test_what_fills_a_vector_harms_nobody(kernel, batch_size):
+    """Without eps, Adam divides zero by zero where there is no feature."""
+    rows, lanes = problem(40, 9), [{"lr": 0.01, "eps": 0.0}]
+    cohort = make_cohort(*rows, lanes, "adam", kernel=kernel, batch_size=batch_size)
+    cohort.advance(50)
+    assert np.isfinite(cohort.parameters()).all()
+    assert cohort.first_bad_step()[0] == 0
+
+
 @pytest.mark.parametrize("schedule", [None, "step"])
 @pytest.mark.parametrize("intercept", [True, False])
 @each_rule("optimizer")

@@ -85,23 +85,26 @@ def test_who_goes_on_later_or_with_fewer_lanes_has_the_same_bits():
     np.testing.assert_array_equal(other.parameters(), expected[keep])
 
 
-def test_a_lane_that_diverges_is_noted_and_harms_nobody():
-    lanes = [*lanes_of(4), {"lr": 1e6}]
-    cohort = cohort_of(lanes)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_lane_that_diverges_is_noted_and_harms_nobody(threads):
+    """Not in its tile, and not in the next one."""
+    lanes = [*lanes_of(4), {"lr": 1e6}, *lanes_of(14)]
+    cohort = cohort_of(lanes, threads=threads)
     cohort.advance(60)
-    bad = cohort.first_bad_step()
-    assert (bad[:4] == 0).all()
+    bad, others = cohort.first_bad_step(), np.arange(len(lanes)) != 4
+    assert (bad[others] == 0).all()
     assert 0 < bad[4] <= 60
-    np.testing.assert_array_equal(cohort.parameters()[:4], after(60, lanes_of(4)))
+    np.testing.assert_array_equal(cohort.parameters()[others], after(60, [*lanes_of(4), *lanes_of(14)]))
 
 
 def test_it_is_taken_where_it_pays():
-    assert gram_pays(64, 10**6, 10**6, 100)
-    assert gram_pays(1, 10**6, 10**6, 100)
-    assert not gram_pays(1, 10**6, 10**6, 2000)  # X'X would cost as much as five hundred steps
-    assert gram_pays(1000, 64, 10**6, 8)
-    assert not gram_pays(64, 64, 10**6, 100)
-    assert not gram_pays(10**6, 10**6, 10**6, 5000)  # X'X itself would be too large
+    assert gram_pays(64, 10**6, 10**6, 100, steps=100)
+    assert not gram_pays(8, 10**6, 10**6, 100, steps=1)
+    assert gram_pays(1, 10**6, 10**6, 100, steps=100)
+    assert not gram_pays(1, 10**6, 10**6, 2000, steps=100)  # X'X would cost as much as five hundred steps
+    assert gram_pays(1000, 64, 10**6, 8, steps=100)
+    assert not gram_pays(64, 64, 10**6, 100, steps=100)
+    assert not gram_pays(10**6, 10**6, 10**6, 5000, steps=100)  # X'X itself would be too large
 
 
 @pytest.mark.parametrize(("loss", "optimizer", "expected"), [
@@ -111,3 +114,9 @@ def test_a_study_takes_it(tmp_path, loss, optimizer, expected):
     how = {"problem": {"loss": loss}, "optimizer": {"name": optimizer, "lr": [1e-3, 1e-2, 0.1]}, "batch_size": "full"}
     results = run(tmp_path / "out", data=(X, Y), **how, epochs=9)
     assert set(results.trials.kernel.str.rsplit("-", n=1).str[0]) == {expected}
+
+
+def test_features_whose_squares_would_overflow_take_rows(tmp_path):
+    how = {"problem": {"loss": "squared"}, "optimizer": {"name": "sgd", "lr": [1e-320, 1e-310]}, "batch_size": "full"}
+    results = run(tmp_path / "out", data=(X * 1e160, Y), **how, epochs=2)
+    assert set(results.trials.kernel.str.contains("gram")) == {False}

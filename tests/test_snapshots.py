@@ -361,7 +361,7 @@ def test_a_snapshot_whose_rows_are_damaged_is_none(tmp_path, whole):
 
 @pytest.mark.usefixtures("file")
 def test_a_snapshot_of_other_kernels_is_none(tmp_path, whole, resumed, monkeypatch):
-    monkeypatch.setattr("fastgd.runs.runner.source_hash", lambda: "other")
+    monkeypatch.setattr("fastgd.runs.runner.own_source_hash", lambda: "other")
     assert_same(snapshot_studies.run("tiles", tmp_path / "tiles"), whole("tiles"))
     assert resumed == []
 

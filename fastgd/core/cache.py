@@ -52,6 +52,12 @@ _log = logging.getLogger("fastgd")
 # --- where it is ------------------------------------------------------------------------------------------------------
 
 
+@cache
+def own_source_hash() -> str:
+    """Return the hash of this process's sources, as they were when it was first asked for."""
+    return source_hash()
+
+
 def source_hash(package: Path = _PACKAGE) -> str:
     """Return a hash of every source file that machine code depends on."""
     digest = hashlib.sha256()
@@ -77,7 +83,7 @@ def _own_cache() -> Path | None:
     for candidate in _candidates():
         # no home folder, no temporary one, no right to write there: each is a reason to try the next
         with suppress(OSError, InputError):
-            folder = private(candidate().absolute() / f"kernels-{source_hash()}")
+            folder = private(candidate().absolute() / f"kernels-{own_source_hash()}")
             if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
                 return folder
     return None

@@ -64,7 +64,11 @@ class Threads:
         else:
             if self._process != os.getpid():
                 self._start()
-            futures = [self._pool.submit(call) for call in calls]
+            try:
+                futures = [self._pool.submit(_or_call_off, call, calls) for call in calls]
+            except BaseException:
+                _call_off(calls)
+                raise
             wait(futures)
             for future in futures:
                 future.result()
@@ -75,3 +79,19 @@ class Threads:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
+
+
+def _or_call_off(call: Callable[[], Any], calls: Sequence[Callable[[], Any]]) -> None:
+    try:
+        call()
+    except BaseException:
+        _call_off(calls)
+        raise
+
+
+def _call_off(calls: Sequence[Callable[[], Any]]) -> None:
+    """Tell calls that meet (`core/barrier.py`) that one of them does not come."""
+    for each in calls:
+        counters = getattr(each, "counters", None)
+        if counters is not None:
+            counters[0] = 1

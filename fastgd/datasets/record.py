@@ -137,6 +137,12 @@ class Data:
         return None if isinstance(self.X, np.ndarray) else int(self.X.nnz)
 
     @cached_property
+    def largest(self) -> float:
+        """The largest absolute value of features and targets of the training rows; found when first asked for."""
+        values = (self.X if isinstance(self.X, np.ndarray) else self.X.data, self.y)
+        return max(float(max(-each.min(initial=0), each.max(initial=0))) for each in values)
+
+    @cached_property
     def frequencies(self) -> Floats:
         """The share (d,) of the training rows in which each feature is not zero; counted when first asked for."""
         n, d = self.X.shape

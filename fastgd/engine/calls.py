@@ -12,10 +12,14 @@ from fastgd.core.threads import CALL_SECONDS, Threads
 
 @dataclass(frozen=True)
 class KernelCall:
-    """A kernel with its arguments, to be called, or compiled for them."""
+    """A kernel with its arguments, to be called, or compiled for them.
+
+    `counters`: those of `core.barrier`, where it meets another call.
+    """
 
     kernel: Any
     arguments: tuple[Any, ...]
+    counters: Any = None
 
     def __call__(self) -> None:
         """Call the kernel."""

@@ -1,7 +1,7 @@
 """Which kernel a cohort gets, and the shapes that kernels are specialised by.
 
 The choice depends on the study alone (lanes, batch size, type), never on threads or on the lanes that are still alive,
-so that a trial has the same bits wherever and whenever it runs.
+so that a trial has the same bits whenever it runs on a kind of processor.
 """
 
 from dataclasses import dataclass, replace
@@ -187,18 +187,17 @@ def choose_kernel(
     return replace(kernel, parts=max(1, min(16, 16 // kernel.tiles(lanes))))
 
 
-GRAM_STEPS = 100  # of a run over full batches, at least, for which X'X of all rows is made
 MOST_GRAM_BYTES = 64 << 20  # of X'X
 
 
-def gram_pays(lanes: int, batch_size: int, n: int, d: int) -> bool:
+def gram_pays(lanes: int, batch_size: int, n: int, d: int, steps: int) -> bool:
     """Whether steps from `X'X` take at most half of the operations that steps over the rows take.
 
-    Full batches share one `X'X`, which costs as much as some steps; smaller ones have one each.
+    Full batches share one `X'X` in all of their steps; smaller ones have one each.
     """
     b = min(batch_size, n)
     rows, shared, own = 4.0 * b * d * lanes, 2.0 * d * d * lanes, float(b) * d * d
-    each = shared + (own / GRAM_STEPS if b == n else own)
+    each = shared + (own / steps if b == n else own)
     return 2 * each <= rows and 8 * (d + 1) ** 2 <= MOST_GRAM_BYTES
 
 

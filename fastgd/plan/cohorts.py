@@ -178,7 +178,8 @@ def _cohort(
     driven = {driver.of for schedule in lanes.schedules for driver in schedule.drivers}
     if method.search:
         driven.add("lr")
-    itemsize = np.dtype(study.dtype).itemsize
+    itemsize, batches = np.dtype(study.dtype).itemsize, -(-n // batch_size)
+    steps = study.steps or (study.epochs or 1) * batches
     spec = CohortSpec(
         rule=rule,
         hyper=lanes.hyper,
@@ -190,14 +191,12 @@ def _cohort(
         model=LinearModel(problem.intercept),
         init=_start(study),
         seed=seeds[0],
-        kernel=_kernel(method, len(lanes.hyper), batch_size, data, itemsize, problem),
+        kernel=_kernel(method, len(lanes.hyper), batch_size, data, itemsize, problem, steps),
         estimator=method.estimator,
         line_search=method.search.instance if method.search else None,
     )
     if data.sparse and not method.baseline:
         spec = _fitting(spec, problem, data, lanes.schedules)
-    batches = -(-n // batch_size)
-    steps = study.steps or (study.epochs or 1) * batches
     checkpoints = checkpoints_of(study, steps, batches)
     schedules = [lanes.schedules[which] for which in lanes.which]
     configurations, ids = cohort_ids(study, problem, data.fingerprint, n, spec, schedules, seeds, steps, checkpoints)
@@ -226,13 +225,19 @@ def _cohort(
     )
 
 
-def _kernel(method: Method, lanes: int, batch_size: int, data: Data, itemsize: int, problem: Problem) -> Kernel:
+MOST_FOR_SQUARES = 1e100  # of features and targets, whose squares are summed over rows
+
+
+def _kernel(
+    method: Method, lanes: int, batch_size: int, data: Data, itemsize: int, problem: Problem, steps: int
+) -> Kernel:
     n, d = len(data.y), data.X.shape[1]
     if method.baseline:
         return point_kernel(d + problem.intercept, itemsize, sparse=data.sparse)
     tiles, parts = method.estimator != "none", method.search is not None
     plain = not (tiles or parts or data.sparse or method.rule.batch_loss)
-    gram = plain and problem.loss == "squared" and gram_pays(lanes, batch_size, n, d)
+    gram = plain and problem.loss == "squared" and gram_pays(lanes, batch_size, n, d, steps)
+    gram = gram and 1 / MOST_FOR_SQUARES < data.largest < MOST_FOR_SQUARES
     return choose_kernel(lanes, batch_size, itemsize, tiles=tiles, parts=parts, sparse=data.sparse, gram=gram)
 
 
@@ -258,7 +263,8 @@ def _split(cohort: CohortUnit) -> Iterator[CohortUnit]:
     """Cut a cohort into pieces of whole tiles, within the memory budget and short calls; the kernel stays the same."""
     tile = cohort.spec.kernel.lanes
     each = cohort_bytes(cohort.spec, cohort.n, cohort.d, tile, cohort.itemsize)
-    rows = max(PARTIAL_SUM_ROWS, 0 if cohort.spec.kernel.parts else cohort.spec.batch_size)
+    summed = cohort.spec.kernel.parts or cohort.spec.kernel.gram  # in calls of their own
+    rows = max(PARTIAL_SUM_ROWS, 0 if summed else cohort.spec.batch_size)
     by_work = int(MOST_MULTIPLY_ADDS_PER_STEP / (2 * rows * max(1.0, cohort.entries))) // tile
     tiles = max(1, min(MOST_LANES_PER_COHORT // tile, MOST_COHORT_BYTES // each, max(2, by_work)))
     for start in range(0, cohort.lanes, tiles * tile):

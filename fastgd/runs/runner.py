@@ -5,6 +5,7 @@ import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from fastgd.analysis import Results
 from fastgd.analysis import load as load_results
 from fastgd.common.errors import InputError
 from fastgd.common.folders import expanded
-from fastgd.core.cache import source_hash
+from fastgd.core.cache import own_source_hash
 from fastgd.core.compile import require_compiler
 from fastgd.core.threads import Threads
 from fastgd.core.vectors import register_bits
@@ -278,10 +279,16 @@ def _open(
     )
 
 
+@cache
+def _version(package: str) -> str:
+    """Return the version of an installed package; to find it takes milliseconds."""
+    return importlib.metadata.version(package)
+
+
 def _versions() -> dict[str, str]:
     """Return what must be the same for saved states to go on with the same bits."""
-    packages = {name: importlib.metadata.version(name) for name in ("numba", "llvmlite", "numpy")}
-    return packages | {"kernels": source_hash(), "cpu": cpu_model(), "simd": str(register_bits()[0])}
+    packages = {name: _version(name) for name in ("numba", "llvmlite", "numpy")}
+    return packages | {"kernels": own_source_hash(), "cpu": cpu_model(), "simd": str(register_bits()[0])}
 
 
 def refusal(path: Path, study: Study, allow_mixed: bool) -> str:
@@ -304,8 +311,8 @@ def _manifest(study: Study, fingerprints: Mapping[str, str], notes: Sequence[str
         name=study.name,
         study_hash=hashlib.sha256(study.to_toml().encode()).hexdigest(),
         fingerprints=dict(fingerprints),
-        fastgd=importlib.metadata.version("fastgd"),
-        packages={name: importlib.metadata.version(name) for name in packages},
+        fastgd=_version("fastgd"),
+        packages={name: _version(name) for name in packages},
         python=platform.python_version(),
         cpu=cpu_model(),
         threads=threads,

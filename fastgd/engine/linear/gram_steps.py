@@ -1,4 +1,4 @@
-"""Least squares by what is sufficient: a batch's gradient is `(A w - c) / b` with `A = X_b' X_b` and `c = X_b' y_b`.
+"""Least squares by what is sufficient: a batch's gradient is `A w - c` with `A = X_b' X_b / b` and `c = X_b' y_b / b`.
 
 All lanes share A, and full batches share it for the whole run: a step then takes 2 d^2 operations a lane, however many
 rows there are. Smaller batches take A anew each time, which pays where there are many more lanes, or rows of a batch,
@@ -6,6 +6,10 @@ than features.
 
 A is summed in float64 with the register blocks of a gradient: a tile of columns of X stands in the place of the
 residuals. A column of ones stands for the intercept, and the targets are one more column, of which c is made.
+
+The gradient's rounding errors are those of A and c, a few units in the last place of their products with w: they do not
+become smaller with the residuals, as they do where rows are passed over. Where a model fits its data to the last digit,
+the path ends a few digits earlier; losses at checkpoints are sums over rows, and tell so.
 """
 
 from typing import Any, NamedTuple
@@ -14,21 +18,23 @@ import numpy as np
 
 from fastgd.core.compile import jit
 from fastgd.core.static import static
-from fastgd.core.vectors import aligned, cast, load, store, wide
+from fastgd.core.vectors import aligned, cast, load, store, wide, zeros
 from fastgd.engine.arrays import CHUNK_ROWS, MOST_BLOCK_ROWS, RowRange
 from fastgd.engine.linear.dense import add_gradients, products
+from fastgd.engine.row_sums import clear
 from fastgd.engine.rule_steps import begin_step, finish_batch, not_finite, note_bad
 
 
 class Gram(NamedTuple):
     """What is sufficient of a batch, and a worker's memory for it; all numbers are float64.
 
-    A : (P * P,), X_b' X_b with the intercept's column behind the features
-    c : (P,), X_b' y_b
+    A : (P * P,), X_b' X_b / b with the intercept's column behind the features
+    c : (P,), X_b' y_b / b
     starts : (P + MOST_BLOCK_ROWS,) int64, where the rows of A begin
     sums : (tiles, P * L), X_b' [X_b y_b] by tiles of columns
     X, Z, offsets : some rows with the columns of all tiles (CHUNK_ROWS * columns,), a tile of these
         ((CHUNK_ROWS + MOST_BLOCK_ROWS) * L,), and where the rows begin
+    chunk : (P * L,), the sum of some rows for a tile of columns
     columns : int
     W, product : (P * L,), a tile's parameters, and A times them
     """
@@ -40,6 +46,7 @@ class Gram(NamedTuple):
     X: Any
     Z: Any
     offsets: Any
+    chunk: Any
     columns: Any
     W: Any
     product: Any
@@ -50,29 +57,31 @@ def column_tiles(parameters: int, lanes: int) -> int:
     return -(-(parameters + 1) // lanes)
 
 
-def make_gram(parameters: int, lanes: int) -> Gram:
-    """Return a worker's memory."""
+def make_gram(parameters: int, lanes: int, whole: Gram | None = None, *, batches: bool = True) -> Gram:
+    """Return a worker's memory: with A and c of all rows if these are given; `batches`: whether it makes its own."""
     P, tiles = parameters, column_tiles(parameters, lanes)
     behind = np.minimum(np.arange(P + MOST_BLOCK_ROWS, dtype=np.int64), P - 1)
+    rows = np.minimum(np.arange(CHUNK_ROWS + MOST_BLOCK_ROWS, dtype=np.int64), CHUNK_ROWS - 1)
     return Gram(
-        aligned((P * P,), np.float64),
-        aligned((P,), np.float64),
+        whole.A if whole else aligned((P * P,), np.float64),
+        whole.c if whole else aligned((P,), np.float64),
         behind * P,
-        aligned((tiles, P * lanes), np.float64),
+        aligned((tiles if batches else 0, P * lanes), np.float64),
         aligned((CHUNK_ROWS * tiles * lanes,), np.float64),
         aligned(((CHUNK_ROWS + MOST_BLOCK_ROWS) * lanes,), np.float64),
-        np.minimum(np.arange(CHUNK_ROWS + MOST_BLOCK_ROWS, dtype=np.int64), CHUNK_ROWS - 1) * tiles * lanes,
+        rows * tiles * lanes,
+        aligned((P * lanes,), np.float64),
         tiles * lanes,
         aligned((P * lanes,), np.float64),
         aligned(((P + MOST_BLOCK_ROWS) * lanes,), np.float64),
     )
 
 
-def put_sums(gram: Gram, sums: Any) -> None:
-    """Make A and c of sums (tiles, P * L)."""
+def put_sums(gram: Gram, sums: Any, rows: int) -> None:
+    """Make A and c of sums (tiles, P * L) over so many rows."""
     P, tiles = len(gram.c), len(sums)
     columns = sums.reshape(tiles, P, -1).swapaxes(0, 1).reshape(P, -1)
-    gram.A[:], gram.c[:] = columns[:, :P].reshape(-1), columns[:, P]
+    gram.A[:], gram.c[:] = columns[:, :P].reshape(-1) / rows, columns[:, P] / rows
 
 
 @jit
@@ -95,12 +104,18 @@ def take_rows(shape, data, low, count, gram):
 
 @jit
 def add_tile(shape, count, tile, gram, out):
-    """Add to out (P * L) the products of all columns of the rows that were taken with a tile of them."""
-    L = static(shape, "lanes")
+    """Add to out (P * L) the products of all columns of the rows that were taken with a tile of them.
+
+    They are summed by themselves first: a sum in one chain over all rows would lose digits.
+    """
+    L, P, chunk = static(shape, "lanes"), gram.c.shape[0], gram.chunk
     for i in range(count):
         for v in range(0, L, static(shape, "width")):
             store(gram.Z, i * L + v, load(shape, gram.X, i * gram.columns + tile * L + v))
-    add_gradients(shape, gram.X, gram.offsets, 0, gram.c.shape[0], count, gram.Z, out)
+    clear(shape, chunk, 0, P)
+    add_gradients(shape, gram.X, gram.offsets, 0, P, count, gram.Z, chunk)
+    for at in range(0, P * L, static(shape, "width")):
+        store(out, at, load(shape, out, at) + load(shape, chunk, at))
 
 
 @jit
@@ -120,7 +135,7 @@ def accumulate(shape, data, sums, gram, span):
 @jit
 def take_batch(shape, data, start, stop, gram):
     """Make A and c of the rows order[start:stop]."""
-    L, P, sums = static(shape, "lanes"), gram.c.shape[0], gram.sums
+    L, P, sums, rows = static(shape, "lanes"), gram.c.shape[0], gram.sums, stop - start
     sums[:] = 0
     for low in range(start, stop, CHUNK_ROWS):
         count = min(CHUNK_ROWS, stop - low)
@@ -129,7 +144,7 @@ def take_batch(shape, data, start, stop, gram):
             add_tile(shape, count, tile, gram, sums[tile])
     for i in range(P):
         for k in range(P + 1):
-            value = sums[k // L, i * L + k % L]
+            value = sums[k // L, i * L + k % L] / rows
             if k < P:
                 gram.A[i * P + k] = value
             else:
@@ -137,16 +152,16 @@ def take_batch(shape, data, start, stop, gram):
 
 
 @jit
-def take_gradient(shape, double, gram, W, scale, G, check):
-    """Leave the gradient `(A W - c) scale` in G (P, L); check (L,) is NaN where it is not finite."""
+def take_gradient(shape, double, gram, W, G, check):
+    """Leave the gradient `A W - c` in G (P, L); check (L,) is NaN where it is not finite."""
     L, P = static(shape, "lanes"), gram.c.shape[0]
     for at in range(0, P * L, static(shape, "width")):
         store(gram.W, at, wide(load(shape, W, at)))
     products(double, gram.A, gram.starts, P, P, gram.W, -1, gram.product, gram.starts, RowRange(0, 0))
     for v in range(0, L, static(shape, "width")):
-        finite = load(shape, G, v) * 0
+        finite = zeros(shape, G)
         for i in range(P):
-            g = cast((load(shape, gram.product, i * L + v) - gram.c[i]) * scale, G)
+            g = cast(load(shape, gram.product, i * L + v) - gram.c[i], G)
             finite = finite + g * 0
             store(G, i * L + v, g)
         store(check, v, finite)
@@ -164,10 +179,10 @@ def advance(calls, shape, double, data, lanes, scratch, gram, span, whole):
         stop, index = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
         if not whole:
             take_batch(double, data, start, stop, gram)
-        scale, share = 1.0 / (stop - start), data.X.dtype.type(1.0)  # no estimator needs the share
+        share = data.X.dtype.type(1.0)  # which no estimator needs
         for tile in range(span.worker, tiles, span.workers):
             begin_step(calls, shape, lanes, tile, index, span.t + step, scratch)
-            take_gradient(shape, double, gram, lanes.state[tile], scale, scratch.G, scratch.check)
+            take_gradient(shape, double, gram, lanes.state[tile], scratch.G, scratch.check)
             if not_finite(shape, scratch.check):
                 note_bad(scratch.check, lanes.bad[tile], span.t + step)
             finish_batch(calls, shape, lanes, tile, span.t + step, share, scratch.G, scratch, False)

@@ -84,6 +84,8 @@ class LinearKernels:
     def __init__(self, loss: Loss, rows: Rows | SparseRows, layout: TileLayout) -> None:
         self.loss, self.rows, self.layout = loss, rows, layout
         self.dtype, self.n = rows.X.dtype, len(rows.y)
+        self._whole: gram_steps.Gram | None = None
+        self._summed = False
         self._shape, self._double = Static(layout.shape), Static(tile_shape(layout.shape.lanes, 8))
 
     def visiting(self, order: Array, layout: TileLayout | None = None) -> "LinearKernels":
@@ -121,7 +123,7 @@ class LinearKernels:
         how = {"single": layout.single, "total": spec.batch_size > CHUNK_ROWS and not large}
         made = [make_scratch(rows, shape.lanes, gradient, self.dtype, rule.counts, **how) for _ in range(workers)]
         if spec.kernel.gram:
-            return [(scratch, gram_steps.make_gram(layout.parameters, shape.lanes)) for scratch in made]
+            return [(scratch, self._make_gram(spec)) for scratch in made]
         if layout.single:
             halves = self._make_halves(len(spec.hyper) if spec.kernel.halves else 0)
             return [(scratch, halves) for scratch in made]
@@ -130,6 +132,13 @@ class LinearKernels:
         entries = most_entries(self.rows.indptr, spec.batch_size)  # type: ignore[union-attr]
         listed = spec.batch_size > 1 or spec.estimator != "none"
         return [(scratch, self._make_touched(entries, listed)) for scratch in made]
+
+    def _make_gram(self, spec: CohortSpec) -> gram_steps.Gram:
+        """Return a worker's memory; what is sufficient of all rows is made once, and all workers read it."""
+        size, whole = (self.layout.parameters, self.layout.shape.lanes), spec.batch_size >= self.n
+        if whole and self._whole is None:
+            self._whole = gram_steps.make_gram(*size, batches=False)
+        return gram_steps.make_gram(*size, self._whole, batches=not whole)
 
     def _make_halves(self, lanes: int) -> single_steps.Halves:
         """Return what two workers know of each other's half of a batch."""
@@ -179,7 +188,8 @@ class LinearKernels:
         if self.layout.single:
             shared = spec.kernel.halves and span.worker > 0  # each takes the steps of all lanes by itself
             own = copied(lanes) if shared else lanes
-            return KernelCall(single_steps.advance, (*how[:3], own, *memory, span, spec.kernel.halves))
+            given = (*how[:3], own, *memory, span, spec.kernel.halves)
+            return KernelCall(single_steps.advance, given, memory[1].counters)
         return KernelCall(self._driver(spec), (*how, memory, span))
 
     def _driver(self, spec: CohortSpec) -> Any:
@@ -189,7 +199,9 @@ class LinearKernels:
         return block_steps.advance if spec.in_blocks else tile_steps.advance
 
     def sum_all_rows(self, memory: Sequence[Any], pace: Pace, poll: Callable[[], None]) -> None:
-        """Sum what is sufficient of all rows, in parts that are added in order."""
+        """Sum what is sufficient of all rows, once, in parts that are added in order."""
+        if self._summed or self._whole is None:
+            return
         parameters, lanes, n = self.layout.parameters, self.layout.shape.lanes, self.n
         parts, tiles = gram_parts(parameters), gram_steps.column_tiles(parameters, lanes)
         sums = aligned((parts, tiles, parameters * lanes), np.float64)
@@ -203,8 +215,8 @@ class LinearKernels:
             poll()
         for part in sums[1:]:
             sums[0] += part
-        for _, gram in memory:
-            gram_steps.put_sums(gram, sums[0])
+        gram_steps.put_sums(self._whole, sums[0], n)
+        self._summed = True
 
     def _gram_call(self, rows: Any, sums: Array, gram: gram_steps.Gram, span: PartSpan) -> KernelCall:
         return KernelCall(gram_steps.accumulate, (self._double, rows, sums, gram, span))

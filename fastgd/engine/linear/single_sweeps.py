@@ -29,14 +29,24 @@ def move(rule, shape, h, quantities, l2, state, at, stride, x, residual):
 
 @jit
 def margin(shape, X, first, d, W, bias):
-    """Return the product of a row with the parameters W, and the intercept at `bias` where that is not negative."""
+    """Return the product of a row with the parameters W, and the intercept at `bias` where that is not negative.
+
+    The sums are those of `lane_steps`, in the same order: where calls are cut changes no bits.
+    """
     width = static(shape, "width")
-    whole, total = d - d % width, zeros(shape, W)
-    for j in range(0, whole, width):
-        total = total + load(shape, X, first + j) * load(shape, W, j)
-    if whole < d:
-        total = total + load_some(shape, X, first + whole, d - whole) * load(shape, W, whole)
-    return sum_of(total) + (W[bias] if bias >= 0 else W.dtype.type(0))
+    whole = d - d % width
+    a = b = e = f = zeros(shape, W)
+    j = 0
+    while j + 4 * width <= whole:
+        a, j = a + load(shape, X, first + j) * load(shape, W, j), j + width
+        b, j = b + load(shape, X, first + j) * load(shape, W, j), j + width
+        e, j = e + load(shape, X, first + j) * load(shape, W, j), j + width
+        f, j = f + load(shape, X, first + j) * load(shape, W, j), j + width
+    while j < whole:
+        a, j = a + load(shape, X, first + j) * load(shape, W, j), j + width
+    if j < d:
+        b = b + load_some(shape, X, first + j, d - j) * load_some(shape, W, j, d - j)
+    return sum_of((a + b) + (e + f)) + (W[bias] if bias >= 0 else W.dtype.type(0))
 
 
 @jit
@@ -88,14 +98,15 @@ def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index)
             a, j = a + load(shape, X, following + j) * w, j + width
         if j < d:
             x = load_some(shape, X, now + j, d - j)
-            w = move(rule, shape, h, quantities, l2, state, j, stride, x, residual)
-            b = b + load_some(shape, X, following + j, d - j) * w
+            move(rule, shape, h, quantities, l2, state, j, stride, x, residual)
+            # What stands behind the last parameter may be anything, where a rule divides by what is zero there.
+            b = b + load_some(shape, X, following + j, d - j) * load_some(shape, state, j, d - j)
         z = sum_of((a + b) + (e + f))
         if bias >= 0:
             own, of_all = lane(rule, shape, of_intercept, 0), load(shape, of_intercept, l2_at)
             one = alone(residual)
             move(rule, shape, own, quantities, of_all, state, bias, stride, one * 0 + 1, one)
-            z += state[bias]
+            z = z + state[bias]
         now = following
 
 

@@ -215,7 +215,7 @@ class Cohort:
         )
         self.state = LaneState(layout, lanes, alive, np.arange(count), alive, t)
         self.workers = min(self.threads.count, 2 if spec.kernel.halves else max(1, spec.kernel.parts) * tiles)
-        self._memory, self._summed = self.kernels.training_memory(spec, self.workers), False
+        self._memory = self.kernels.training_memory(spec, self.workers)
         large = spec.kernel.parts > 0
         self._gradients = aligned((spec.kernel.parts, tiles, parameters * L if large else 0), np.float64)
         self._losses = np.zeros((spec.kernel.parts, tiles, L))
@@ -275,9 +275,7 @@ class Cohort:
 
     def _whole_steps(self, most: int, poll: Callable[[], None]) -> None:
         """Take steps of full batches by what is sufficient of all rows: their order does not matter."""
-        if not self._summed:
-            self.kernels.sum_all_rows(self._memory, self._pace, poll)
-            self._summed = True
+        self.kernels.sum_all_rows(self._memory, self._pace, poll)
         self._small_steps(0, most)
         poll()
 

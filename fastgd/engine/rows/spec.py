@@ -160,6 +160,8 @@ def cohort_bytes(spec: CohortSpec, n: int, d: int, lanes: int, itemsize: int) ->
     wide = 8 // itemsize  # sums of many rows, and the step that gives a line search its direction, are in float64
     gradients = wide * spec.kernel.parts or (not spec.kernel.sparse or spec.untouched == EVERY_STEP)
     copies = 1 + spec.rule.slots + (spec.rule.has_readout or coasts) + gradients
+    if spec.kernel.halves:  # the halves' sums in two turns, and the second thread's own lanes
+        copies += 4 + 1 + spec.rule.slots
     tables = 0
     if spec.estimator != "none":
         copies, tables = copies + 1, 1
@@ -172,7 +174,11 @@ def cohort_bytes(spec: CohortSpec, n: int, d: int, lanes: int, itemsize: int) ->
         lists = min(spec.listed, d) * spec.kernel.lanes * itemsize + 8 * spec.listed + 4 * d
         window += spec.kernel.tiles(lanes) * lists
     gram = 0
-    if spec.kernel.gram:  # a worker's, and the parts of the sums of all rows
-        own = spec.parameters(d) * (spec.parameters(d) + 3 * spec.kernel.lanes)
-        gram = 8 * own * (2 + gram_parts(spec.parameters(d)))
+    if spec.kernel.gram:  # of all rows with its parts, or a worker's own with its sums, and some rows of each
+        P, lanes_of_tile = spec.parameters(d), spec.kernel.lanes
+        workers, whole = spec.kernel.tiles(lanes), spec.batch_size >= n
+        squares = gram_parts(P) + 3 if whole else 2 * workers
+        gram = 8 * (
+            (P + lanes_of_tile) * P * squares + workers * (P + lanes_of_tile) * (CHUNK_ROWS + 3 * lanes_of_tile)
+        )
     return (copies * rows + tables * n) * columns * itemsize + window + gram
