@@ -230,9 +230,21 @@ def _training(unit: CohortUnit, rows: _Rows) -> float:
         lane = rows.speed.of_operations(of_loss(spec.loss)) + margin
         values = unit.n * rows.tiles * spec.kernel.lanes * lane / rows.speed.threads
         snapshots += unit.steps * (margins + LINE_EVALUATIONS_PER_STEP * (values + SECONDS_PER_CALL))
+    if spec.kernel.gram:
+        return calls + _by_squares(unit, rows)
     step = unit.n / unit.batches * rows.seconds("train") * rows.tiles + rows.tiles * _update(unit, rows)
     calls += SECONDS_PER_CALL * unit.steps if spec.kernel.parts else 0.0
     return calls + snapshots + unit.steps * rows.speed.shared(step, rows.tiles * max(1, spec.kernel.parts))
+
+
+def _by_squares(unit: CohortUnit, rows: _Rows) -> float:
+    """Return the seconds of steps from X'X, which full batches make once, and others each."""
+    spec, speed, P = unit.spec, rows.speed, unit.spec.parameters(unit.d)
+    product = speed.operation * P * P / ROWS_SHARE_OF_PEAK
+    step = speed.shared(rows.tiles * (spec.kernel.lanes * product + _update(unit, rows)), rows.tiles)
+    if spec.batch_size >= unit.n:
+        return speed.shared(unit.n * product, speed.threads) + unit.steps * step
+    return unit.steps * (spec.batch_size * product + step)
 
 
 def _update(unit: CohortUnit, rows: _Rows) -> float:
