@@ -40,6 +40,9 @@ ENGINES = {
     "sums": ({"optimizer": {**SGD, "name": "lamb"}}, False),
     "single": ({"optimizer": {"name": "adam", "lr": 0.1}}, False),
     "large": ({"optimizer": SGD, "batch_size": "full", "epochs": 20}, False),
+    "sweeps": ({"optimizer": SGD, "batch_size": 1}, False),
+    "squares": ({"optimizer": SGD, "batch_size": "full", "epochs": 20, "problem": {"loss": "squared"}}, False),
+    "squares of batches": ({"optimizer": SGD, "batch_size": 64, "problem": {"loss": "squared"}}, False),
     "svrg": ({"optimizer": {**SGD, "estimator": "svrg"}}, False),
     "saga": ({"optimizer": {**SGD, "estimator": "saga"}}, False),
     "search": (
