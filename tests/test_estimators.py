@@ -302,7 +302,7 @@ def test_a_snapshot_is_counted_when_it_is_taken(tmp_path):
 
 
 def test_the_plan_counts_the_table_and_the_passes():
-    study = study_of(optimizer=OPTIMIZER)
+    study = study_of(optimizer={**OPTIMIZER, "lr": [0.01, 0.1, 0.2, 0.3]})  # all of them in a tile
     data = prepare(from_arrays(*small_studies.rows()), targets="binary", dtype="float64")
     plain, svrg, saga = make_plan(study, [data]).units
     table = small_studies.N * 4 * 8  # a tile of four lanes
