@@ -36,6 +36,7 @@ FULL = {"batch_size": "full", "epochs": 1500}
 CASES = {
     "tiles": _rows([{"name": "momentum", "lr": RATES}], record={"every": {"log": 25}, "parameters": "all"}),
     "single": _rows({"name": "adam", "lr": 0.01}, epochs=1500, seed=0),
+    "target": _rows({"name": "sgd", "lr": [1e-3, 1e-2]}, stop={"target": 0.45}, record={"every": {"log": 3}}, seed=0),
     "float32": _rows(ADAM, dtype="float32", stop={"target": 0.3}),
     "options": _rows({**ADAM, "averaging": {"kind": "ema"}, "clip": {"kind": "norm", "norm": 0.5}}, seed=0),
     "svrg": _rows({"name": "sgd", "lr": RATES, "estimator": "svrg"}, epochs=150),

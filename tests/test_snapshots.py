@@ -145,7 +145,10 @@ class Hurry:
 
 @pytest.mark.parametrize(
     "case",
-    spread(["tiles", "feedback", "saga", "line search", "sparse", "guesses", "swarm"], ["tiles", "sparse", "swarm"]),
+    spread(
+        ["tiles", "target", "feedback", "saga", "line search", "sparse", "guesses", "swarm"],
+        ["tiles", "target", "sparse", "swarm"],
+    ),
 )
 def test_a_run_that_is_always_cut_short_makes_progress(case, tmp_path, whole, monkeypatch, resumed):
     """What was timed out goes on where it was, and has the curves of a run that nothing interrupted."""

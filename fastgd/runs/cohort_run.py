@@ -132,7 +132,10 @@ class CohortRun(UnitWork):
         return range((self.schedule.judged // batches + 1) * batches, step, batches)
 
     def _checkpoint(self, reached: bool) -> None:
-        """Record the lanes and judge them; `reached`: the time was not over before."""
+        """Record the lanes and judge them; where the time was over before (not `reached`), they are recorded alone.
+
+        A lane that is judged between two checkpoints would end where it does not in a run that nothing cuts short.
+        """
         before = self.own_state()
         if self.cohort.t == self.recorded:  # the time was over within the step that follows a checkpoint
             self._cut(before)
@@ -140,7 +143,8 @@ class CohortRun(UnitWork):
         last = not reached or self.cohort.t == self.unit.steps
         metrics = self.recorder.record(self.cohort, self.poll, exact=last)
         over = not reached or (self.clock.over and not self.unit.parameters_only)
-        status, reasons = self._judge(metrics)
+        lanes = len(self.cohort.alive)
+        status, reasons = self._judge(metrics) if reached else (np.full(lanes, "", object), [""] * lanes)
         ended = (status != "") | over
         if self.recorder.sampled and not last and ended.any():  # the last values of a trial are those of all rows
             exact = self.recorder.record(self.cohort, self.poll)
