@@ -4,6 +4,7 @@ This folder has no `__init__.py`: asv imports every regular sub-package of `benc
 """
 
 import json
+import sys
 from enum import StrEnum
 from itertools import product
 from pathlib import Path
@@ -53,7 +54,7 @@ def main(
     if unknown:
         raise typer.BadParameter(f"no contender {sorted(unknown)[0]!r}; valid: {', '.join(MODULES)}")
     if profile is Profile.map:
-        run_map(only, contender, repeats, out, Console())
+        run_map(only, contender, repeats, out, Console(width=None if sys.stdout.isatty() else 160))
         return
     counts = [*(lanes if Kind.grid in job else []), *([1] if Kind.single in job else [])]
     console = Console()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -38,9 +39,14 @@ def chosen(only: Sequence[str]) -> dict[str, Sequence[Any]]:
     for each in only:
         name, _, values = each.partition("=")
         if name not in axes or not values:
-            raise ValueError(f"--only {each!r}: give an axis and its values, as in b=1,4; axes: {', '.join(axes)}")
+            raise typer.BadParameter(
+                f"--only {each!r}: give an axis and its values, as in b=1,4; axes: {', '.join(axes)}"
+            )
         wanted = [FULL if value == "full" else value for value in values.split(",")]
         axes[name] = [value for value in axes[name] if value in wanted or str(value) in wanted]
+        if len(axes[name]) < len(wanted):
+            valid = ", ".join("full" if name == "b" and value == FULL else str(value) for value in AXES[name])
+            raise typer.BadParameter(f"--only {each!r}: valid values of {name} are {valid}")
     return axes
 
 
@@ -125,7 +131,7 @@ def as_table(frame: pd.DataFrame) -> Table:
     """Return all cells, the worst first."""
     table = Table(title="fastgd against the fastest peer, cell by cell", title_justify="left")
     for name in ("b", "d", "lanes", "type", "order", "rows", "seconds", "peer", "its seconds", "ratio", "of the limit"):
-        table.add_column(name, justify="left" if name in ("type", "order", "peer") else "right")
+        table.add_column(name, justify="left" if name in ("type", "order", "peer") else "right", no_wrap=True)
     for row in frame.sort_values("ratio").itertuples():
         table.add_row(
             _batch(row.b), str(row.d), str(row.lanes), row.dtype, row.order, f"{row.n:,}", f"{row.seconds:.4f}",
@@ -149,13 +155,14 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
             color = "white" if abs(np.log2(ratio)) > 2 else "black"
             axes.text(j, i, f"{ratio:.2g}", ha="center", va="center", fontsize=8, color=color)
     names = [_batch(FULL if b > MOST_OPERATIONS else b) for _, b in ratios.columns]
-    lanes = [f"{dtype}, {order}, {count:,} lanes" for dtype, order, count in ratios.index]
+    lanes = [f"{dtype}, {order}, {count:,} lane{'s' * (count > 1)}" for dtype, order, count in ratios.index]
     axes.set_xticks(range(len(names)), names, fontsize=8)
     axes.set_yticks(range(len(lanes)), lanes, fontsize=8)
-    for d, places in pd.Series(range(len(names))).groupby([d for d, _ in ratios.columns]):
-        axes.text(places.mean(), -0.8, f"d = {d:,}", ha="center", va="bottom", fontsize=9)
+    numbers = np.array([d for d, _ in ratios.columns])
+    for d in np.unique(numbers):
+        axes.text(np.flatnonzero(numbers == d).mean(), -0.8, f"d = {d:,}", ha="center", va="bottom", fontsize=9)
     axes.set_xlabel("rows of a batch")
-    axes.set_title("times as fast as the fastest peer", fontsize=10, pad=22)
+    axes.set_title("times as fast as the fastest peer", fontsize=10, pad=30)
     bar = figure.colorbar(shown, ticks=range(-3, 4))
     bar.ax.set_yticklabels(["1/8", "1/4", "1/2", "1", "2", "4", "8"])
     figure.savefig(path, dpi=120)

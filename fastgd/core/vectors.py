@@ -374,13 +374,13 @@ def zeros(typingctx, shape, like):
 
 @intrinsic
 def total(typingctx, vector):
-    """`total(vector)`: the sum of its elements, in order."""
+    """`total(vector)`: the sum of its elements, in pairs: in order, each addition would wait for the one before."""
 
     def codegen(context, builder, sig, args):
         element = context.get_value_type(vector.element)
         name = f"llvm.vector.reduce.fadd.{vector_suffix(args[0].type)}"
         function = llvm_function(builder, name, element, [element, args[0].type])
-        return builder.call(function, [ir.Constant(element, 0.0), args[0]])
+        return builder.call(function, [ir.Constant(element, 0.0), args[0]], fastmath=("reassoc",))
 
     return vector.element(vector), codegen
 

@@ -7,14 +7,13 @@ before the first, and a tile takes steps for as long as their rows stay in the s
 from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
-from fastgd.engine.arrays import PLAIN, RowRange
-from fastgd.engine.linear.dense import add_gradients, add_intercept_gradient, look_up, products
+from fastgd.engine.arrays import MOST_BLOCK_ROWS, PLAIN, RowRange
+from fastgd.engine.linear.dense import add_gradients, add_intercept_gradient, look_up, products, turn_steps
 from fastgd.engine.linear.tile_steps import recall
 from fastgd.engine.row_sums import clear
 from fastgd.engine.rule_steps import blend, not_finite, note_bad
 
 BLOCKS_AT_ONCE = 4  # register blocks of features whose gradient is handed to the rule at once
-TURN_BYTES = 1 << 18  # of the rows that a tile's turn passes over: they stay in the second-level cache
 
 
 @jit
@@ -37,7 +36,7 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
         if begin_step:
             at = (min(step, last) * tiles + tile) * values * L
             call_at(begin_step, shape, hyper, exact, scheduled, at, which, memory, t, exact_c, c)
-        look_up(order, y, d, start, count, offsets, targets)
+        look_up(order, y, d, start, count, count + MOST_BLOCK_ROWS, offsets, 0, targets)
         ahead = min(start + b + b, n) if tile == span.worker else 0
         products(shape, X, offsets, count, d, state, bias, Z, order, RowRange(start + b, ahead))
         call_at(residuals, shape, Z, targets, count, scale if estimator == PLAIN else kind(1.0), check)
@@ -61,7 +60,7 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
 @jit
 def advance(calls, shape, data, lanes, scratch, span):
     """Take the steps of a `StepSpan`, some at a time with one tile after another."""
-    some, taken = max(1, TURN_BYTES // (span.batch_size * data.d * data.X.itemsize)), 0
+    some, taken = turn_steps(data, span.batch_size), 0
     while taken < span.steps:
         steps = min(some, span.steps - taken)
         for tile in range(span.worker, lanes.state.shape[0], span.workers):

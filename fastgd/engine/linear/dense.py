@@ -11,27 +11,32 @@ from fastgd.core.vectors import cast, load, prefetch, store, zeros
 from fastgd.engine.arrays import MOST_BLOCK_ROWS
 from fastgd.engine.linear.blocks import gradient_block, margin_block
 
+TURN_BYTES = 1 << 18  # of the rows that a tile's turn passes over
 CACHED_FEATURES = 128  # features whose weights stay in the cache while all rows of a chunk pass over them
 
 
 @jit
-def look_up(order, y, d, low, count, offsets, targets):
-    """Look up where the rows order[low : low + count] begin, and their targets.
+def turn_steps(data, b):
+    """Return the steps of a tile between two turns of its worker: their rows stay in the second-level cache."""
+    return max(1, TURN_BYTES // (b * data.d * data.X.itemsize))
 
-    The last row stands in for what a register block takes along beyond them.
+
+@jit
+def look_up(order, y, d, low, count, rows, offsets, at, targets):
+    """Look up where the rows order[low : low + count] begin, at offsets[at:], and their targets.
+
+    The last row stands in for others, of which there are `rows` in all.
     """
-    for i in range(count):
-        row = order[low + i]
-        offsets[i] = np.int64(row) * d
+    for i in range(rows):
+        row = order[low + min(i, count - 1)]
+        offsets[at + i] = np.int64(row) * d
         targets[i] = y[row]
-    for i in range(count, count + MOST_BLOCK_ROWS):
-        offsets[i] = offsets[count - 1]
 
 
 @jit
 def gather(data, low, count, scratch):
-    """Look up the rows order[low : low + count]."""
-    look_up(data.order, data.y, data.d, low, count, scratch.offsets, scratch.y)
+    """Look up the rows order[low : low + count], and what a register block takes along beyond them."""
+    look_up(data.order, data.y, data.d, low, count, count + MOST_BLOCK_ROWS, scratch.offsets, 0, scratch.y)
 
 
 @jit

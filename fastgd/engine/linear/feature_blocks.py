@@ -169,16 +169,3 @@ def alone(typingctx, vector):
         return builder.insert_element(ir.Constant(args[0].type, [0.0] * vector.count), first, zero)
 
     return vector(vector), codegen
-
-
-@intrinsic
-def sum_of(typingctx, vector):
-    """`sum_of(vector)`: the sum of its elements, in pairs."""
-
-    def codegen(context, builder, sig, args):
-        element = context.get_value_type(vector.element)
-        name = f"llvm.vector.reduce.fadd.{vector_suffix(args[0].type)}"
-        function = llvm_function(builder, name, element, [element, args[0].type])
-        return builder.call(function, [ir.Constant(element, 0.0), args[0]], fastmath=("reassoc",))
-
-    return vector.element(vector), codegen

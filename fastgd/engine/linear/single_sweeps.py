@@ -10,9 +10,9 @@ import numpy as np
 from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
-from fastgd.core.vectors import load, spread, store, zeros
+from fastgd.core.vectors import load, spread, store, total, zeros
 from fastgd.engine.linear.dense import prefetch_rows
-from fastgd.engine.linear.feature_blocks import alone, load_some, sum_of
+from fastgd.engine.linear.feature_blocks import alone, load_some
 from fastgd.engine.loss_kernels import derivative
 from fastgd.optimizers.rule_calls import lane, load_slots, rows, store_slots, update
 
@@ -35,31 +35,26 @@ def margin(shape, X, first, d, W, bias):
     """
     width = static(shape, "width")
     whole = d - d % width
-    a = b = e = f = zeros(shape, W)
+    one = two = three = four = zeros(shape, W)
     j = 0
     while j + 4 * width <= whole:
-        a, j = a + load(shape, X, first + j) * load(shape, W, j), j + width
-        b, j = b + load(shape, X, first + j) * load(shape, W, j), j + width
-        e, j = e + load(shape, X, first + j) * load(shape, W, j), j + width
-        f, j = f + load(shape, X, first + j) * load(shape, W, j), j + width
+        one, j = one + load(shape, X, first + j) * load(shape, W, j), j + width
+        two, j = two + load(shape, X, first + j) * load(shape, W, j), j + width
+        three, j = three + load(shape, X, first + j) * load(shape, W, j), j + width
+        four, j = four + load(shape, X, first + j) * load(shape, W, j), j + width
     while j < whole:
-        a, j = a + load(shape, X, first + j) * load(shape, W, j), j + width
+        one, j = one + load(shape, X, first + j) * load(shape, W, j), j + width
     if j < d:
-        b = b + load_some(shape, X, first + j, d - j) * load_some(shape, W, j, d - j)
-    return sum_of((a + b) + (e + f)) + (W[bias] if bias >= 0 else W.dtype.type(0))
+        two = two + load_some(shape, X, first + j, d - j) * load_some(shape, W, j, d - j)
+    return total((one + two) + (three + four)) + (W[bias] if bias >= 0 else W.dtype.type(0))
 
 
 @jit
 def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index):
     """Take the steps of a `StepSpan` with one lane."""
     X, y, order, n, d, width = data.X, data.y, data.order, data.y.shape[0], data.d, static(shape, "width")
-    state, hyper, exact, memory, bad = (
-        lanes.state[index],
-        lanes.hyper[index],
-        lanes.exact[index],
-        lanes.memory[index],
-        lanes.bad[index],
-    )
+    state, hyper, exact, memory = lanes.state[index], lanes.hyper[index], lanes.exact[index], lanes.memory[index]
+    bad = lanes.bad[index]
     scheduled, which, exact_c, c = lanes.scheduled.reshape(-1), lanes.which, scratch.exact_c, scratch.c
     of_weights, of_intercept = hyper[: hyper.shape[0] // 2], hyper[hyper.shape[0] // 2 :]
     values, count, last = which.shape[1], lanes.state.shape[0], lanes.scheduled.shape[0] - 1
@@ -71,7 +66,7 @@ def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index)
     for step in range(span.steps):
         row = span.batch + step
         residual = derivative(loss, spread(shape, z), spread(shape, y[order[row]]))
-        check = sum_of((spread(shape, z) + residual) * 0)
+        check = total((spread(shape, z) + residual) * 0)
         if check != check and bad[0] == 0:
             bad[0] = span.t + step
         if begin_step:
@@ -82,30 +77,30 @@ def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index)
         h, quantities = lane(rule, shape, of_weights, 0), rows(rule, shape, c, 0, "coefficients")
         l2 = load(shape, of_weights, l2_at)
         # Four sums: one would wait for each of its multiply-adds.
-        a = b = e = f = zeros(shape, state)
+        one = two = three = four = zeros(shape, state)
         j = 0
         while j + 4 * width <= whole:
             w = move(rule, shape, h, quantities, l2, state, j, stride, load(shape, X, now + j), residual)
-            a, j = a + load(shape, X, following + j) * w, j + width
+            one, j = one + load(shape, X, following + j) * w, j + width
             w = move(rule, shape, h, quantities, l2, state, j, stride, load(shape, X, now + j), residual)
-            b, j = b + load(shape, X, following + j) * w, j + width
+            two, j = two + load(shape, X, following + j) * w, j + width
             w = move(rule, shape, h, quantities, l2, state, j, stride, load(shape, X, now + j), residual)
-            e, j = e + load(shape, X, following + j) * w, j + width
+            three, j = three + load(shape, X, following + j) * w, j + width
             w = move(rule, shape, h, quantities, l2, state, j, stride, load(shape, X, now + j), residual)
-            f, j = f + load(shape, X, following + j) * w, j + width
+            four, j = four + load(shape, X, following + j) * w, j + width
         while j < whole:
             w = move(rule, shape, h, quantities, l2, state, j, stride, load(shape, X, now + j), residual)
-            a, j = a + load(shape, X, following + j) * w, j + width
+            one, j = one + load(shape, X, following + j) * w, j + width
         if j < d:
             x = load_some(shape, X, now + j, d - j)
             move(rule, shape, h, quantities, l2, state, j, stride, x, residual)
             # What stands behind the last parameter may be anything, where a rule divides by what is zero there.
-            b = b + load_some(shape, X, following + j, d - j) * load_some(shape, state, j, d - j)
-        z = sum_of((a + b) + (e + f))
+            two = two + load_some(shape, X, following + j, d - j) * load_some(shape, state, j, d - j)
+        z = total((one + two) + (three + four))
         if bias >= 0:
             own, of_all = lane(rule, shape, of_intercept, 0), load(shape, of_intercept, l2_at)
-            one = alone(residual)
-            move(rule, shape, own, quantities, of_all, state, bias, stride, one * 0 + 1, one)
+            gradient = alone(residual)
+            move(rule, shape, own, quantities, of_all, state, bias, stride, gradient * 0 + 1, gradient)
             z = z + state[bias]
         now = following
 

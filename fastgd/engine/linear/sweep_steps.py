@@ -21,7 +21,7 @@ from fastgd.core.static import Static, static
 from fastgd.core.vectors import load, store, zeros
 from fastgd.engine.arrays import RowRange
 from fastgd.engine.linear.blocks import add_products, repeated, row_starts, weighted_rows
-from fastgd.engine.linear.dense import add_intercept_gradient, prefetch_rows, products
+from fastgd.engine.linear.dense import add_intercept_gradient, look_up, prefetch_rows, products, turn_steps
 from fastgd.engine.row_sums import clear
 from fastgd.engine.rule_kernels import calls_of
 from fastgd.engine.rule_steps import not_finite, note_bad
@@ -30,7 +30,6 @@ from fastgd.optimizers.rule import Rule
 from fastgd.optimizers.rule_calls import lane, load_slots, rows, store_rows, store_slots, update
 
 SWEEP_VECTORS = 2  # of lanes at a time: with more, what a rule knows of its lanes leaves the registers
-TURN_BYTES = 1 << 18  # of the rows that a tile's turn passes over: they stay in the second-level cache
 
 
 class SweepShape(NamedTuple):
@@ -84,23 +83,11 @@ class SweepCalls(NamedTuple):
 
 def sweep_calls_of(rule: Rule, shape: Shape, dtype: Any, b: int, *, scheduled: bool) -> SweepCalls:
     """Compile, or load from the cache, what sweeps of batches of b rows call of a rule."""
-    array, offsets, n = (
-        types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C"),
-        types.Array(types.int64, 1, "C"),
-        types.int64,
-    )
+    array, offsets = (types.Array(each, 1, "C") for each in (numba.from_dtype(np.dtype(dtype)), types.int64))
+    n = types.int64
     kind = numba.typeof(Static(SweepShape(shape.lanes, min(SWEEP_VECTORS * shape.width, shape.lanes), b)))
     given = (numba.typeof(Static(rule)), kind, array, array, array, array, offsets, n, n, n, n, n, array)
     return SweepCalls(calls_of(rule, shape, dtype, scheduled=scheduled), address_of(sweep, given))
-
-
-@jit
-def look_up(order, y, d, b, first, offsets, at, targets):
-    """Look up where the rows order[first : first + b] begin, and their targets; the last row stands in for others."""
-    for i in range(b):
-        row = order[min(first + i, order.shape[0] - 1)]
-        offsets[at + i] = np.int64(row) * d
-        targets[i] = y[row]
 
 
 @jit
@@ -116,7 +103,8 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
     intercept, last, ahead = data.intercept, lanes.scheduled.shape[0] - 1, tile == span.worker
     stride, bias = (d + intercept) * L, d * L if intercept else -1
     own, following = 0, b
-    look_up(order, y, d, b, (span.batch + taken) * b, offsets, own, targets)
+    first = (span.batch + taken) * b
+    look_up(order, y, d, first, min(b, n - first), b, offsets, own, targets)
     products(shape, X, offsets, b, d, state, bias, Z, order, RowRange(0, 0))
     for step in range(taken, taken + steps):
         start, t = (span.batch + step) * b, span.t + step
@@ -132,7 +120,7 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
             clear(shape, G, 0, 1)
             add_intercept_gradient(shape, b, Z, G, 0)
             call_at(apply_rule, shape, state, of_intercept, c, d, 1, stride, G, 0)
-        look_up(order, y, d, b, start + b, offsets, following, targets)
+        look_up(order, y, d, start + b, min(b, n - start - b), b, offsets, following, targets)
         if ahead:
             prefetch_rows(X, order, d, min(start + 2 * b, n), min(start + 3 * b, n))
         call_at(sweep_address, shape, state, of_weights, c, X, offsets, own, following, d, bias, stride, Z)
@@ -142,7 +130,7 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
 @jit
 def advance(calls, shape, data, lanes, scratch, span):
     """Take the steps of a `StepSpan`, some at a time with one tile after another."""
-    some, taken = max(1, TURN_BYTES // (span.batch_size * data.d * data.X.itemsize)), 0
+    some, taken = turn_steps(data, span.batch_size), 0
     while taken < span.steps:
         steps = min(some, span.steps - taken)
         for tile in range(span.worker, lanes.state.shape[0], span.workers):
