@@ -295,7 +295,7 @@ def test_what_is_reported_does_not_change_when_lanes_retire(kernel):
 
 # --- kernels ----------------------------------------------------------------------------------------------------------
 
-OTHER_KERNELS = [HALVES, SMALL, Kernel(8), PARTS, Kernel(8, 16), Kernel(16), Kernel(32)]
+OTHER_KERNELS = [HALVES, SMALL, Kernel(8, halves=True), Kernel(8), PARTS, Kernel(8, 16), Kernel(16), Kernel(32)]
 
 
 @pytest.mark.parametrize("batch_size", [1, 32, 150])

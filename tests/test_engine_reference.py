@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from fastgd.engine.shapes import LARGE_BATCH, Kernel, choose_kernel
 from fastgd.problems import LOSSES
 
-TILES = [Kernel(1), Kernel(1, halves=True), Kernel(4), Kernel(8), Kernel(16), Kernel(32), Kernel(4, 2), Kernel(8, 16)]
+TILES = [Kernel(1), Kernel(4), Kernel(8), Kernel(16), Kernel(32), Kernel(4, 2), Kernel(8, 16)]
+TILES += [Kernel(lanes, halves=True) for lanes in (1, 4, 16)]
 FLOAT32 = [Kernel(1), Kernel(8), Kernel(64)]
 MOMENTUM = 0.7
 
@@ -161,4 +162,15 @@ def test_kernels_fit_their_cohorts(lanes, batch_size, itemsize):
     assert kernel.lanes * itemsize in (itemsize, 32, 64, 128, 256)
     assert (kernel.parts > 0) == (batch_size >= LARGE_BATCH)
     assert (kernel.lanes == 1) == (lanes <= 2 and not kernel.parts)
-    assert kernel.name.startswith("dense-single" if kernel.lanes == 1 else f"dense-tile-{kernel.lanes}")
+    kind = "single" if kernel.lanes == 1 else "tile"
+    lanes_behind = "" if kernel.lanes == 1 else f"-{kernel.lanes}"
+    assert kernel.name.startswith(f"dense-{kind}{'-halves' * kernel.halves}{lanes_behind}")
+
+
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_who_shares_a_batch_has_enough_of_it_to_do(lanes):
+    """Two threads that meet once a step pay where its products take longer than their meeting."""
+    halved = {(b, d): choose_kernel(lanes, b, 8, parameters=d).halves for b in (8, 32, 256, 4096) for d in (8, 1000)}
+    assert [halved[at] for at in ((8, 8), (8, 1000), (32, 8))] == [False] * 3
+    assert [halved[at] for at in ((256, 8), (256, 1000), (4096, 8))] == [True] * 3
+    assert not choose_kernel(8, 4096, 8, parameters=10**6).halves  # each of them steps with all parameters

@@ -217,11 +217,70 @@ def test_operators_by_their_names(dtype):
     np.testing.assert_array_equal(in_kernel(_by_name, a, b, dtype=dtype), quiet(formula, a, b, dtype=dtype))
 
 
+@jit
+def _quotients(shape, a, b, out):
+    for i in range(0, a.shape[0], static(shape, "width")):
+        store(out, i, load(shape, a, i) / load(shape, b, i))
+
+
+@jit
+def _roots(shape, a, b, out):
+    for i in range(0, a.shape[0], static(shape, "width")):
+        store(out, i, np.sqrt(load(shape, a, i)) + load(shape, b, i) * 0)
+
+
+def assert_within_an_ulp(found, expected):
+    """Of the type of what is expected; what is not finite is exactly so."""
+    with np.errstate(invalid="ignore"):
+        near = np.abs(found - expected.astype(np.float64)) <= np.spacing(np.abs(expected))
+    same = (found == expected) | (np.isnan(found) & np.isnan(expected))
+    assert (same | (near & np.isfinite(expected))).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_roots_and_signs(dtype):
     a, b = pairs(SPECIAL)
     expected = quiet(lambda a, b: np.sign(a) * np.sqrt(np.abs(b)), a, b, dtype=dtype)
-    np.testing.assert_array_equal(in_kernel(_roots_and_signs, a, b, dtype=dtype), expected)
+    assert_within_an_ulp(in_kernel(_roots_and_signs, a, b, dtype=dtype), expected)
+
+
+def numbers_of_any_size(dtype, count, seed=0):
+    """Return numbers whose bits are drawn: of all exponents, infinities and not a number among them."""
+    whole = np.dtype(f"i{np.dtype(dtype).itemsize}")
+    info = np.iinfo(whole)
+    bits = np.random.default_rng(seed).integers(info.min, info.max, (2, count), whole, endpoint=True)
+    return bits.view(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_quotients(dtype):
+    """To an ulp, also beside zeros, infinities and what overflows."""
+    info = np.finfo(dtype)
+    ends = pairs([*SPECIAL, info.max, -info.max / 2, info.tiny, -info.tiny / 8, info.smallest_subnormal])
+    near = 1 + np.random.default_rng(1).random((2, 4096))
+    for a, b in (ends, numbers_of_any_size(dtype, 4096), near):
+        found, expected = in_kernel(_quotients, a, b, dtype=dtype), quiet(np.divide, a, b, dtype=dtype)
+        normal = ~(np.abs(a) < np.finfo(dtype).tiny) | (a == 0)
+        assert_within_an_ulp(found[normal], expected[normal])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_quotients_of_subnormal_numbers(dtype):
+    """They are those of a number within half of the last place."""
+    place, random = float(np.finfo(dtype).smallest_subnormal), np.random.default_rng(2)
+    a, b = place * random.integers(-1000, 1000, 4096), np.exp(random.uniform(-60, 0, 4096)).astype(dtype)
+    found, expected = (in_kernel(_quotients, a, b, dtype=dtype) / place, a / b.astype(np.float64) / place)
+    assert (np.abs(found - expected) <= 1 + (0.5 + 1e-6) / b + np.finfo(dtype).eps * np.abs(expected)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_roots(dtype):
+    a, b = numbers_of_any_size(dtype, 4096)
+    zeros = np.zeros_like(b)
+    assert_within_an_ulp(in_kernel(_roots, a, zeros, dtype=dtype), quiet(np.sqrt, a, dtype=dtype))
+    some = np.abs(np.nan_to_num(a, posinf=1, neginf=1))
+    found = in_kernel(_roots, some, zeros, dtype=dtype)
+    assert_within_an_ulp(found, np.sqrt(some))
 
 
 @jit

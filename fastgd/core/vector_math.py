@@ -9,7 +9,7 @@ import numpy as np
 from llvmlite import ir
 
 from fastgd.core import math
-from fastgd.core.vectors import call_llvm, constant, elementwise, reciprocal
+from fastgd.core.vectors import call_llvm, constant, elementwise, normal_quotient, reciprocal
 
 # Polynomials that interpolate at Chebyshev's nodes, to less than the type's rounding, found by mpmath in 60 digits.
 # The highest power stands first: e^r for |r| <= log(2) / 2, and log((1 + s) / (1 - s)) / s in s^2 for 0 <= s <= 1/3.
@@ -182,7 +182,7 @@ def _emit_log1p(builder, x):
     scale = builder.bitcast(builder.shl(builder.sub(bias, k), mantissa), kind)
     reduced = call_llvm(builder, "fma", u, scale, constant(kind, -1.0))
     f = builder.select(builder.icmp_signed(">", k, constant(whole, 0)), reduced, x)
-    s = builder.fdiv(f, builder.fadd(f, constant(kind, 2.0)))
+    s = normal_quotient(builder, f, builder.fadd(f, constant(kind, 2.0)))
     log = builder.fmul(s, _horner(builder, builder.fmul(s, s), _LOG1P[str(kind.element)]))
     return call_llvm(builder, "fma", builder.sitofp(k, kind), constant(kind, form.log2_high), log)
 
@@ -214,7 +214,7 @@ def _emit_log(builder, x):
     kind = x.type
     form = _FORMATS[str(kind.element)]
     f, k = _split_for_log(builder, x)
-    s = builder.fdiv(f, builder.fadd(f, constant(kind, 2.0)))
+    s = normal_quotient(builder, f, builder.fadd(f, constant(kind, 2.0)))
     z, half = builder.fmul(s, s), builder.fmul(f, builder.fmul(f, constant(kind, 0.5)))
     rest = call_llvm(builder, "fma", z, _horner(builder, z, _LOG[str(kind.element)]), half)
     tail = call_llvm(builder, "fma", k, constant(kind, form.log2_low), builder.fmul(s, rest))
@@ -261,7 +261,7 @@ def _emit_tanh(builder, x):
     scale = builder.bitcast(builder.add(exponent, constant(whole, form.one << form.mantissa)), kind)
     p = call_llvm(builder, "fma", builder.fmul(r, r), _horner(builder, r, _EXPM1[str(kind.element)]), r)
     e = call_llvm(builder, "fma", scale, p, builder.fsub(scale, constant(kind, 1.0)))
-    return call_llvm(builder, "copysign", builder.fdiv(e, builder.fadd(e, constant(kind, 2.0))), x)
+    return call_llvm(builder, "copysign", normal_quotient(builder, e, builder.fadd(e, constant(kind, 2.0))), x)
 
 
 def _emit_sin(builder, x):

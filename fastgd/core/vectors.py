@@ -182,13 +182,11 @@ def _is_product(value) -> bool:
 elementwise((operator.add, operator.iadd, np.add), 2, _add)
 elementwise((operator.sub, operator.isub, np.subtract), 2, _subtract)
 elementwise((operator.mul, operator.imul, np.multiply), 2, lambda b, x, y: b.fmul(x, y))
-elementwise((operator.truediv, operator.itruediv, np.divide), 2, lambda b, x, y: b.fdiv(x, y))
 elementwise((operator.neg, np.negative), 1, lambda b, x: b.fneg(x))
 elementwise((operator.lt, np.less), 2, _compare("<"), mask=True)
 elementwise((operator.le, np.less_equal), 2, _compare("<="), mask=True)
 elementwise((operator.gt, np.greater), 2, _compare(">"), mask=True)
 elementwise((operator.ge, np.greater_equal), 2, _compare(">="), mask=True)
-elementwise((np.sqrt,), 1, lambda b, x: call_llvm(b, "sqrt", x))
 elementwise((np.square,), 1, lambda b, x: b.fmul(x, x))
 elementwise((np.abs, abs), 1, lambda b, x: call_llvm(b, "fabs", x))
 elementwise((np.floor,), 1, lambda b, x: call_llvm(b, "floor", x))
@@ -266,7 +264,7 @@ for _function in (operator.pow, operator.ipow, np.power):
 
 def _estimate(builder, name: str, x):
     """Emit an estimate to 14 bits of AVX-512, `rcp14` or `rsqrt14`, register by register."""
-    double = isinstance(x.type.element, ir.DoubleType)
+    double = _is_double(x.type)
     most = 8 if double else 16
     if x.type.count > most:
         half = x.type.count // 2
@@ -285,8 +283,12 @@ def _estimate(builder, name: str, x):
     return builder.call(function, [x, constant(x.type, 0.0), bits(-1)])
 
 
+def _is_double(kind) -> bool:
+    return isinstance(kind.element, ir.DoubleType)
+
+
 def _has_estimates(kind) -> bool:
-    bits = kind.count * (64 if isinstance(kind.element, ir.DoubleType) else 32)
+    bits = kind.count * (64 if _is_double(kind) else 32)
     return bits >= 128 and "avx512vl" in _features()
 
 
@@ -304,11 +306,68 @@ def reciprocal(builder, x):
     kind, one = x.type, constant(x.type, 1.0)
     if not _has_estimates(kind):
         return builder.fdiv(one, x)
-    r, minus = _estimate(builder, "rcp14", x), builder.fneg(x)
-    for _ in range(2 if isinstance(kind.element, ir.DoubleType) else 1):
+    return _newton(builder, x, 2 if _is_double(kind) else 1)
+
+
+def _newton(builder, x, steps: int):
+    """Emit an estimate of 1 / x to 14 bits, and some steps of Newton's that double them."""
+    r, minus, one = _estimate(builder, "rcp14", x), builder.fneg(x), constant(x.type, 1.0)
+    for _ in range(steps):
         error = call_llvm(builder, "fma", minus, r, one)
         r = call_llvm(builder, "fma", r, error, r)
     return r
+
+
+def quotient(builder, a, b):
+    """Emit a / b: 1 ulp, and of a subnormal a as of one within half of its last place.
+
+    With zeros, infinities, NaN and what overflows on the way the steps make a NaN: there the processor divides.
+    """
+    if not _has_estimates(a.type) or isinstance(b, ir.Constant):
+        return builder.fdiv(a, b)
+    return _unless_nan(builder, normal_quotient(builder, a, b), lambda: builder.fdiv(a, b))
+
+
+def normal_quotient(builder, a, b):
+    """Emit a / b where a, b and the reciprocal of b are normal: 1 ulp. The last step adds the remainder's share."""
+    if not _has_estimates(a.type):
+        return builder.fdiv(a, b)
+    r = _newton(builder, b, 1 if _is_double(a.type) else 0)
+    q = builder.fmul(a, r)
+    return call_llvm(builder, "fma", call_llvm(builder, "fma", builder.fneg(b), q, a), r, q)
+
+
+def square_root(builder, x):
+    """Emit the square root: 1 ulp; where the steps make a NaN, the processor's.
+
+    With y an estimate of 1 / sqrt(x), g = x y and h = y / 2 approach the root and half of its reciprocal together.
+    """
+    if not _has_estimates(x.type):
+        return call_llvm(builder, "sqrt", x)
+    y, half = _estimate(builder, "rsqrt14", x), constant(x.type, 0.5)
+    g, h = builder.fmul(x, y), builder.fmul(y, half)
+    for _ in range(2 if _is_double(x.type) else 1):
+        error = call_llvm(builder, "fma", builder.fneg(g), h, half)
+        g, h = call_llvm(builder, "fma", g, error, g), call_llvm(builder, "fma", h, error, h)
+    g = builder.select(builder.fcmp_ordered("==", x, constant(x.type, 0.0)), x, g)
+    return _unless_nan(builder, g, lambda: call_llvm(builder, "sqrt", x))
+
+
+def _unless_nan(builder, near, exact: Callable[[], Any]):
+    """Return `near`; where an element of it is NaN, what `exact` emits, for all elements."""
+    count = near.type.count
+    bits = builder.bitcast(builder.fcmp_unordered("uno", near, near), ir.IntType(count))
+    before = builder.block
+    with builder.if_then(builder.icmp_unsigned("!=", bits, ir.IntType(count)(0)), likely=False):
+        value, after = exact(), builder.block
+    result = builder.phi(near.type)
+    result.add_incoming(near, before)
+    result.add_incoming(value, after)
+    return result
+
+
+elementwise((operator.truediv, operator.itruediv, np.divide), 2, quotient)
+elementwise((np.sqrt,), 1, square_root)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

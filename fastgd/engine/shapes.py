@@ -11,7 +11,11 @@ from fastgd.core.vectors import register_bits
 
 FEW_LANES = 2  # up to so many lanes, vectors over features are faster than a tile
 MOST_SWEPT_ROWS = 8  # of a batch whose residuals and margins fit into the registers together
-HALVED_BATCH = 32  # rows of a batch from which two threads share it, where there are few lanes
+HALVED_BATCH = 32  # rows of a batch from which two threads may share it, where there are few lanes
+HALVED_ENTRIES = 8192  # of a batch that they share for one lane, whose rows take as long as `ROW_ENTRIES` more each
+ROW_ENTRIES = 28
+MEETING_ROWS = 25  # of a batch, whose products with a tile take as long as the two threads' meeting and second step
+MOST_HALVED_BYTES = 1 << 18  # of the parameters of a tile whose batches they share
 LARGE_BATCH = 16_384  # rows of a batch from which its parts are summed in parallel
 POINT_BYTES = 64 << 20  # of the parameters of a tile of points, unless it is of the narrowest kind
 
@@ -57,6 +61,11 @@ class Shape(NamedTuple):
     def group(self) -> int:
         """Lanes (or features) of a register block."""
         return self.width * self.vectors
+
+    @property
+    def single(self) -> bool:
+        """Whether it is that of one lane, whose vectors run over features."""
+        return self.group > self.lanes
 
     @property
     def one(self) -> int:
@@ -136,7 +145,8 @@ class Kernel:
 
     @property
     def _tile(self) -> str:
-        return "sparse-tile" if self.sparse else "dense-gram" if self.gram else "dense-tile"
+        kind = "sparse-tile" if self.sparse else "dense-gram" if self.gram else "dense-tile"
+        return f"{kind}-halves" if self.halves else kind
 
     @property
     def _single(self) -> str:
@@ -160,28 +170,39 @@ def choose_kernel(
     parts: bool = False,
     sparse: bool = False,
     gram: bool = False,
+    parameters: int = 100,
 ) -> Kernel:
     """Return the kernel for a cohort of so many lanes; in tiles, or with the batch in parts, where something needs it.
 
-    `gram`: by what is sufficient of a batch, which needs tiles and no parts.
+    `gram`: by what is sufficient of a batch, which needs tiles and no parts. `parameters`: about how many a lane has.
 
     A narrower tile reuses each row less, so a lane costs more in it: the factors below, measured. Sweeps take as long
-    for half a vector as for a whole one. Tiles are made no wider than lets two workers share the cohort.
+    for half a vector as for a whole one. Tiles are made no wider than lets two workers share the cohort; of a single
+    tile they share each batch, and each takes the rule's step.
     """
     quantum = 32 // itemsize  # lanes of half a 512-bit vector
     large = (batch_size >= LARGE_BATCH or parts) and not gram
-    if lanes <= FEW_LANES and not large and not tiles and not sparse and not gram:
-        return Kernel(1, halves=batch_size >= HALVED_BATCH)
+    plain = not (large or tiles or sparse or gram)
+    if lanes <= FEW_LANES and plain:
+        worth = batch_size * (parameters + ROW_ENTRIES) >= HALVED_ENTRIES
+        return Kernel(1, halves=worth and batch_size >= HALVED_BATCH)
     swept = batch_size <= MOST_SWEPT_ROWS and not sparse
     costs = {1: 2.2, 2: 1.1, 4: 1.05, 8: 1.0} if swept else {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}
     shared = 1 if large else 2  # the parts of a large batch keep all workers busy with one tile
 
+    meeting = MEETING_ROWS * (1 + 8 / parameters) / batch_size
+
+    def halved(vectors: int) -> bool:
+        cached = vectors * quantum * parameters * itemsize <= MOST_HALVED_BYTES
+        return cached and plain and lanes <= vectors * quantum and meeting < 0.5
+
     def cost(vectors: int) -> float:
         tiles = -(-lanes // (vectors * quantum))
-        return float(-(-tiles // shared) * vectors * costs[vectors])
+        turns = 0.5 + meeting if halved(vectors) else -(-tiles // shared)
+        return float(turns * vectors * costs[vectors])
 
     best = min(sorted(costs, reverse=True), key=cost)
-    kernel = Kernel(best * quantum, sparse=sparse, gram=gram)
+    kernel = Kernel(best * quantum, sparse=sparse, gram=gram, halves=halved(best))
     if not large:
         return kernel
     return replace(kernel, parts=max(1, min(16, 16 // kernel.tiles(lanes))))

@@ -238,7 +238,8 @@ def _kernel(
     plain = not (tiles or parts or data.sparse or method.rule.batch_loss)
     gram = plain and problem.loss == "squared" and gram_pays(lanes, batch_size, n, d, steps)
     gram = gram and 1 / MOST_FOR_SQUARES < data.largest < MOST_FOR_SQUARES
-    return choose_kernel(lanes, batch_size, itemsize, tiles=tiles, parts=parts, sparse=data.sparse, gram=gram)
+    needs = {"tiles": tiles, "parts": parts, "sparse": data.sparse, "gram": gram}
+    return choose_kernel(lanes, batch_size, itemsize, **needs, parameters=d + problem.intercept)
 
 
 def _fitting(spec: CohortSpec, problem: Problem, data: Data, schedules: Sequence[Schedule]) -> CohortSpec:

@@ -29,6 +29,7 @@ from fastgd.engine.coast.window import CoastingWindow
 from fastgd.engine.linear import (
     block_steps,
     gram_steps,
+    halved_steps,
     single_steps,
     single_sweeps,
     sparse_steps,
@@ -124,9 +125,11 @@ class LinearKernels:
         made = [make_scratch(rows, shape.lanes, gradient, self.dtype, rule.counts, **how) for _ in range(workers)]
         if spec.kernel.gram:
             return [(scratch, self._make_gram(spec)) for scratch in made]
-        if layout.single:
-            halves = self._make_halves(len(spec.hyper) if spec.kernel.halves else 0)
+        if spec.kernel.halves:
+            halves = self._make_halves(spec.kernel.tiles(len(spec.hyper)))
             return [(scratch, halves) for scratch in made]
+        if layout.single:
+            return [(scratch, aligned((shape.width,), self.dtype)) for scratch in made]
         if not spec.touches:
             return list(made)
         entries = most_entries(self.rows.indptr, spec.batch_size)  # type: ignore[union-attr]
@@ -140,14 +143,14 @@ class LinearKernels:
             self._whole = gram_steps.make_gram(*size, batches=False)
         return gram_steps.make_gram(*size, self._whole, batches=not whole)
 
-    def _make_halves(self, lanes: int) -> single_steps.Halves:
+    def _make_halves(self, tiles: int) -> halved_steps.Halves:
         """Return what two workers know of each other's half of a batch."""
-        numbers = self.layout.parameters * self.layout.shape.width
-        return single_steps.Halves(
+        L = self.layout.shape.lanes
+        return halved_steps.Halves(
             make_counters(2),
-            aligned((2, 2, lanes, numbers), self.dtype),
-            np.zeros((2, 2, lanes)),
-            aligned((2, 2, lanes), self.dtype),
+            aligned((2, 2, tiles, self.layout.parameters * L), self.dtype),
+            aligned((2, 2, tiles, L), np.float64),
+            aligned((2, 2, tiles, L), self.dtype),
         )
 
     def _make_touched(self, entries: int, listed: bool) -> Touched:
@@ -185,11 +188,11 @@ class LinearKernels:
         if spec.sweeps_alone:
             which = (Static(spec.rule), Static(self.loss), self._shape, calls.begin)
             return KernelCall(single_sweeps.advance, (*which, *how[2:], memory[0], span))
+        if spec.kernel.halves:  # each worker takes the steps of all lanes by itself
+            own = copied(lanes) if span.worker > 0 else lanes
+            return KernelCall(halved_steps.advance, (*how[:3], own, *memory, span), memory[1].counters)
         if self.layout.single:
-            shared = spec.kernel.halves and span.worker > 0  # each takes the steps of all lanes by itself
-            own = copied(lanes) if shared else lanes
-            given = (*how[:3], own, *memory, span, spec.kernel.halves)
-            return KernelCall(single_steps.advance, given, memory[1].counters)
+            return KernelCall(single_steps.advance, (*how, *memory, span))
         return KernelCall(self._driver(spec), (*how, memory, span))
 
     def _driver(self, spec: CohortSpec) -> Any:
@@ -257,7 +260,7 @@ class LinearKernels:
 
 
 def copied(lanes: Lanes) -> Lanes:
-    """Return a copy of all that steps of single lanes change."""
+    """Return a copy of all that steps change."""
     hyper = lanes.hyper.copy()
     exact = hyper if lanes.exact is lanes.hyper else lanes.exact.copy()
     state, memory, bad = lanes.state.copy(), lanes.memory.copy(), lanes.bad.copy()

@@ -1,41 +1,21 @@
 """The steps of dense cohorts with one or two lanes: one lane at a time, with vectors over features.
 
-Nearly all of their time is spent on reading the data from memory, of which one processor reads half of what two do. So
-batches of some rows are cut into two halves, whose gradients two threads sum side by side; they meet once a step, and
-each takes the rule's step by itself, on its own copy of the lanes. The halves are there with one thread too, so that
-bits do not depend on it.
+Nearly all of their time is spent on reading the data from memory, of which one processor reads half of what two do:
+batches of some rows are shared by two threads (`halved_steps.py`), and what is here is for the smaller ones.
 
 A lane's parameters are padded to whole vectors; an intercept has a vector of its own, of which the first element
 counts.
 """
 
-from typing import Any, NamedTuple
-
 from fastgd.core.address_calls import call_at
-from fastgd.core.barrier import begin, meet, parted
 from fastgd.core.compile import jit
 from fastgd.core.static import static
-from fastgd.core.vectors import load, spread, store
+from fastgd.core.vectors import spread, store
 from fastgd.engine.arrays import CHUNK_ROWS
 from fastgd.engine.linear.dense import gather, prefetch_rows
 from fastgd.engine.linear.feature_blocks import dot_block, outer_block
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, rounded
-from fastgd.engine.rule_steps import begin_step, finish_batch
-
-
-class Halves(NamedTuple):
-    """What two workers know of each other's half of a batch; two steps have their sums in turn.
-
-    counters : see `core.barrier`
-    gradients : (2, halves, lanes, parameters * width)
-    losses : (2, halves, lanes) float64, the sum over the half's rows
-    checks : (2, halves, lanes), NaN where a residual was not finite
-    """
-
-    counters: Any
-    gradients: Any
-    losses: Any
-    checks: Any
+from fastgd.engine.rule_steps import take_step
 
 
 @jit
@@ -81,26 +61,26 @@ def add_gradient(shape, data, count, scratch, G):
 
 
 @jit
-def sum_rows(shape, data, losses, first, last, following, scale, W, scratch):
-    """Leave in `scratch.G` the gradient of the rows order[first:last], and in `scratch.loss` their losses.
+def sum_rows(shape, data, wants_losses, first, last, following, scale, W, loss, check, scratch):
+    """Leave in `scratch.G` the gradient of the rows order[first:last] of one lane, and in `loss` their losses.
 
-    Return a number that is NaN where a residual was not finite. Rows from `following` on are prefetched.
+    `check` becomes NaN where a residual was not finite. Rows from `following` on are prefetched.
     """
     width = static(shape, "width")
     vectors, bias = (data.d + width - 1) // width, bias_of(shape, data, W)
-    G, total, many, finite = scratch.G, scratch.total, last - first > CHUNK_ROWS, scratch.G.dtype.type(0)
+    G, total, many = scratch.G, scratch.total, last - first > CHUNK_ROWS
     clear(shape, G, 0, vectors + 1)
     if many:
         clear(shape, total, 0, vectors + 1)
-    scratch.loss[0] = 0
+    loss[0] = check[0] = 0
     for low in range(first, last, CHUNK_ROWS):
         count = min(CHUNK_ROWS, last - low)
         ahead = low + count if low + count < last else following
         margins(shape, data, low, count, W, bias, scratch, ahead)
-        if losses:
-            call_at(data.losses, shape, scratch.Z, scratch.y, count, scratch.loss)
+        if wants_losses:
+            call_at(data.losses, shape, scratch.Z, scratch.y, count, loss)
         call_at(data.residuals, shape, scratch.Z, scratch.y, count, scale, scratch.check)
-        finite += scratch.check[0]
+        check[0] += scratch.check[0]
         if many:
             clear_chunk(shape, G, total, vectors + 1)
         add_gradient(shape, data, count, scratch, G)
@@ -111,76 +91,16 @@ def sum_rows(shape, data, losses, first, last, following, scale, W, scratch):
             add_chunk(shape, G, total, vectors + 1)
     if many:
         rounded(shape, total, G, vectors + 1)
-    return finite
 
 
 @jit
-def take_step(calls, shape, data, lanes, scratch, index, at, t, rows, check):
-    """Take one lane's step from the gradient and the losses in a worker's scratch."""
-    bad, scale = lanes.bad[index], data.X.dtype.type(1.0 / rows)
-    if check != check and bad[0] == 0:
-        bad[0] = t
-    begin_step(calls, shape, lanes, index, at, t, scratch)
-    scratch.loss[0] *= 1.0 / rows
-    finish_batch(calls, shape, lanes, index, t, scale, scratch.G, scratch, True)  # no estimator needs the share
-
-
-@jit
-def advance(calls, shape, data, lanes, scratch, halves, span, halved):
-    """Take the steps of a `StepSpan`.
-
-    Where batches are `halved`, each worker sums one half of every batch for all lanes. If one has to wait for long,
-    the first goes on alone and the second ends. Else each worker has lanes of its own.
-    """
-    n, b, count, worker, workers = data.y.shape[0], span.batch_size, lanes.state.shape[0], span.worker, span.workers
-    counters, late = halves.counters, False
-    if halved:
-        begin(counters, worker)
+def advance(calls, shape, data, lanes, scratch, check, span):
+    """Take the steps of a `StepSpan`, one lane after another; `check` (width,) is memory of the worker's."""
+    n, b, loss = data.y.shape[0], span.batch_size, scratch.loss
     for step in range(span.steps):
-        start, t, turn = (span.batch + step) * b, span.t + step, (span.t + step) % 2
+        start, t = (span.batch + step) * b, span.t + step
         stop, at = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
-        rows, scale = stop - start, data.X.dtype.type(1.0 / (stop - start))
-        if not halved:
-            for index in range(worker, count, workers):
-                check = sum_rows(shape, data, calls.losses, start, stop, stop, scale, lanes.state[index], scratch)
-                take_step(calls, shape, data, lanes, scratch, index, at, t, rows, check)
-            continue
-        for half in range(worker, 2, workers):
-            sum_half(shape, data, calls.losses, start, stop, b, half, turn, scale, lanes, scratch, halves)
-        if workers == 2:
-            late = meet(counters, worker, 1 - worker, t, late) and step > 0  # they begin as the threads do
-            if parted(counters, worker, 1 - worker, t):
-                if worker > 0:
-                    return
-                workers = 1
-        for index in range(count):
-            add(shape, halves.gradients[turn, 0, index], halves.gradients[turn, 1, index], scratch.G)
-            scratch.loss[0] = halves.losses[turn, 0, index] + halves.losses[turn, 1, index]
-            check = halves.checks[turn, 0, index] + halves.checks[turn, 1, index]
-            take_step(calls, shape, data, lanes, scratch, index, at, t, rows, check)
-
-
-@jit
-def sum_half(shape, data, losses, start, stop, b, half, turn, scale, lanes, scratch, halves):
-    """Sum one half of the batch order[start:stop] for all lanes; that of the next batch is prefetched."""
-    middle = start + (stop - start + 1) // 2
-    first, last = (start, middle) if half == 0 else (middle, stop)
-    following = stop if half == 0 else stop + (min(b, data.y.shape[0] - stop) + 1) // 2
-    for index in range(lanes.state.shape[0]):
-        check = sum_rows(shape, data, losses, first, last, following, scale, lanes.state[index], scratch)
-        copy(shape, scratch.G, halves.gradients[turn, half, index])
-        halves.losses[turn, half, index], halves.checks[turn, half, index] = scratch.loss[0], check
-
-
-@jit
-def copy(shape, source, target):
-    """Copy whole vectors."""
-    for v in range(0, target.shape[0], static(shape, "width")):
-        store(target, v, load(shape, source, v))
-
-
-@jit
-def add(shape, a, b, out):
-    """Add whole vectors up."""
-    for v in range(0, a.shape[0], static(shape, "width")):
-        store(out, v, load(shape, a, v) + load(shape, b, v))
+        scale = data.X.dtype.type(1.0 / (stop - start))
+        for index in range(span.worker, lanes.state.shape[0], span.workers):
+            sum_rows(shape, data, calls.losses, start, stop, stop, scale, lanes.state[index], loss, check, scratch)
+            take_step(calls, shape, lanes, scratch, check, index, at, t, stop - start)

@@ -88,6 +88,36 @@ def sum_chunk(shape, data, count, scratch, total):
     add_chunk(shape, G, total, parameters)
 
 
+@jit
+def sum_rows(shape, data, wants_losses, first, last, following, scale, W, loss, check, scratch):
+    """Leave in `scratch.G` the gradient of the rows order[first:last], and in `loss` (L,) their losses.
+
+    `check` (L,) becomes NaN where a residual was not finite. Rows from `following` on are prefetched.
+    """
+    G, total, many, parameters = scratch.G, scratch.total, last - first > CHUNK_ROWS, data.d + data.intercept
+    clear(shape, G, 0, parameters)
+    if many:
+        clear(shape, total, 0, parameters)
+    clear(shape, loss, 0, 1)
+    clear(shape, check, 0, 1)
+    for low in range(first, last, CHUNK_ROWS):
+        count = min(CHUNK_ROWS, last - low)
+        ahead = low + count if low + count < last else following
+        gather(data, low, count, scratch)
+        margins(shape, data, count, W, scratch, RowRange(ahead, data.y.shape[0]))
+        if wants_losses:
+            call_at(data.losses, shape, scratch.Z, scratch.y, count, loss)
+        call_at(data.residuals, shape, scratch.Z, scratch.y, count, scale, scratch.check)
+        for v in range(0, static(shape, "lanes"), static(shape, "width")):
+            store(check, v, load(shape, check, v) + load(shape, scratch.check, v))
+        if many:
+            sum_chunk(shape, data, count, scratch, total)
+        else:
+            add_gradient(shape, data, count, scratch, G)
+    if many:
+        rounded(shape, total, G, parameters)
+
+
 @jit(inline="always")
 def tile_step(calls, shape, data, lanes, scratch, batch, tile):
     """Take one step with one tile."""

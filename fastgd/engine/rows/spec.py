@@ -91,7 +91,7 @@ class CohortSpec:
     def in_blocks(self) -> bool:
         """Whether the rule takes a few features at a time, as soon as their gradient is there."""
         kernel = self.kernel
-        dense_tile = kernel.lanes > 1 and not (kernel.sparse or kernel.parts or kernel.gram)
+        dense_tile = kernel.lanes > 1 and not (kernel.sparse or kernel.parts or kernel.gram or kernel.halves)
         return dense_tile and self.batch_size <= CHUNK_ROWS and not self.rule.functions.rounds
 
     @property
