@@ -231,7 +231,7 @@ def _roots(shape, a, b, out):
 
 def assert_within_an_ulp(found, expected):
     """Of the type of what is expected; what is not finite is exactly so."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
         near = np.abs(found - expected.astype(np.float64)) <= np.spacing(np.abs(expected))
     same = (found == expected) | (np.isnan(found) & np.isnan(expected))
     assert (same | (near & np.isfinite(expected))).all()
