@@ -7,6 +7,7 @@ from small_studies import run
 
 from fastgd.engine.shapes import Kernel, gram_pays
 from fastgd.optimizers import OPTIMIZERS
+from fastgd.optimizers.line_search import Armijo, Best, Exact
 
 N, D = 150, 7
 X, Y = problem(N, D, "squared")
@@ -97,6 +98,77 @@ def test_a_lane_that_diverges_is_noted_and_harms_nobody(threads):
     np.testing.assert_array_equal(cohort.parameters()[others], after(60, [*lanes_of(4), *lanes_of(14)]))
 
 
+# --- line searches ----------------------------------------------------------------------------------------------------
+
+SEARCHES = {"best": Best((0.1, 0.5, 1.0, 5.0)), "armijo": Armijo(), "exact": Exact()}
+LINE = Kernel(8, 1, gram=True)
+
+
+def searching(search, *, count=5, kernel=LINE, optimizer="sgd", **options):
+    lanes = [{"lr": lr} for lr in np.geomspace(0.05, 1, count)]
+    return cohort_of(lanes, optimizer, kernel=kernel, line_search=search, **options)
+
+
+def found_by(cohort, steps=25):
+    """The rates of each step, and the parameters behind the last."""
+    rates = []
+    for _ in range(steps):
+        cohort.advance(1)
+        rates.append(cohort.line.rates.copy())
+    return np.array(rates), cohort.parameters()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
+@pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES)
+def test_line_searches_choose_the_rates_that_they_choose_by_rows(search, optimizer):
+    cohorts = [searching(search, kernel=kernel, optimizer=optimizer) for kernel in (LINE, Kernel(4, 2))]
+    (rates, W), (by_rows, W_by_rows) = (found_by(cohort, steps=9) for cohort in cohorts)  # before rounding decides
+    if search is SEARCHES["exact"]:
+        np.testing.assert_allclose(rates, by_rows, rtol=1e-6)
+    else:
+        np.testing.assert_array_equal(rates, by_rows)
+        np.testing.assert_array_equal(*(cohort.line.evaluations for cohort in cohorts))
+    assert relative_error(W, W_by_rows) < 1e-9
+
+
+def test_line_searches_in_float32_are_near():
+    (_, W), (_, expected) = (found_by(searching(Exact(), dtype=dtype)) for dtype in ("float32", "float64"))
+    assert relative_error(W, expected) < 1e-4
+
+
+def test_line_searches_have_the_same_bits_in_any_tile_for_any_threads_and_cuts():
+    rates, expected = found_by(searching(Armijo(), count=11))
+    for kernel, threads in ((Kernel(4, 1, gram=True), 1), (Kernel(16, 1, gram=True), 3)):
+        np.testing.assert_array_equal(
+            found_by(searching(Armijo(), count=11, kernel=kernel, threads=threads))[1], expected
+        )
+    cohort, other = searching(Armijo(), count=11), searching(Armijo(), count=11)
+    cohort.advance(10)
+    other.restore(cohort.capture())
+    keep = np.arange(11) % 3 == 0
+    other.retire(keep)
+    other.advance(15)
+    np.testing.assert_array_equal(other.parameters(), expected[keep])
+    np.testing.assert_array_equal(other.line.rates[keep], rates[-1][keep])
+
+
+def test_a_line_search_from_where_nothing_is_finite_is_data():
+    cohort = cohort_of([{"lr": 1.0}], "sgd", kernel=LINE, line_search=Best((1e200,)), init=1e200)
+    cohort.advance(3)
+    assert cohort.first_bad_step()[0] > 0
+
+
+def test_a_study_searches_by_it(tmp_path):
+    """The losses that are recorded are sums over rows, and fall as by rows."""
+    block = {"name": "sgd", "lr": 1.0, "line_search": {"kind": "exact"}}
+    results = run(
+        tmp_path / "out", data=(X, Y), problem={"loss": "squared"}, optimizer=block, batch_size="full", epochs=9
+    )
+    assert set(results.trials.kernel) == {"dense-gram-4"}
+    losses = results.curves.sort_values("step").loss.to_numpy()
+    assert (np.diff(losses) < 0).all()
+
+
 def test_it_is_taken_where_it_pays():
     assert gram_pays(64, 10**6, 10**6, 100, steps=100)
     assert not gram_pays(8, 10**6, 10**6, 100, steps=1)
@@ -108,7 +180,7 @@ def test_it_is_taken_where_it_pays():
 
 
 @pytest.mark.parametrize(("loss", "optimizer", "expected"), [
-    ("squared", "momentum", "dense-gram"), ("huber", "momentum", "dense-tile"), ("squared", "polyak", "dense-tile"),
+    ("squared", "momentum", "dense-gram"), ("huber", "momentum", "dense-tile-halves"), ("squared", "polyak", "dense-tile-halves"),
 ])  # fmt: skip
 def test_a_study_takes_it(tmp_path, loss, optimizer, expected):
     how = {"problem": {"loss": loss}, "optimizer": {"name": optimizer, "lr": [1e-3, 1e-2, 0.1]}, "batch_size": "full"}

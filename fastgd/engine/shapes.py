@@ -134,14 +134,15 @@ class Kernel:
     @property
     def name(self) -> str:
         """What stands in the column `kernel`."""
-        kind = self._single if self.lanes == 1 else f"{self._tile}-{self.lanes}"
-        return f"{kind}-parts-{self.parts}" if self.parts else kind
+        return self._in_parts(self._single if self.lanes == 1 else f"{self._tile}-{self.lanes}")
 
     @property
     def family(self) -> str:
         """The kernels that give the same bits: tiles of any width do."""
-        kind = self._single if self.lanes == 1 and not self.sparse else self._tile
-        return f"{kind}-parts-{self.parts}" if self.parts else kind
+        return self._in_parts(self._single if self.lanes == 1 and not self.sparse else self._tile)
+
+    def _in_parts(self, kind: str) -> str:
+        return f"{kind}-parts-{self.parts}" if self.parts and not self.gram else kind  # X'X knows no parts
 
     @property
     def _tile(self) -> str:
@@ -174,7 +175,7 @@ def choose_kernel(
 ) -> Kernel:
     """Return the kernel for a cohort of so many lanes; in tiles, or with the batch in parts, where something needs it.
 
-    `gram`: by what is sufficient of a batch, which needs tiles and no parts. `parameters`: about how many a lane has.
+    `gram`: by what is sufficient of a batch, which needs tiles. `parameters`: about how many a lane has.
 
     A narrower tile reuses each row less, so a lane costs more in it: the factors below, measured. Sweeps take as long
     for half a vector as for a whole one. Tiles are made no wider than lets two workers share the cohort; of a single
@@ -204,7 +205,7 @@ def choose_kernel(
     best = min(sorted(costs, reverse=True), key=cost)
     kernel = Kernel(best * quantum, sparse=sparse, gram=gram, halves=halved(best))
     if not large:
-        return kernel
+        return replace(kernel, parts=int(parts))
     return replace(kernel, parts=max(1, min(16, 16 // kernel.tiles(lanes))))
 
 

@@ -235,7 +235,7 @@ def _kernel(
     if method.baseline:
         return point_kernel(d + problem.intercept, itemsize, sparse=data.sparse)
     tiles, parts = method.estimator != "none", method.search is not None
-    plain = not (tiles or parts or data.sparse or method.rule.batch_loss)
+    plain = not (tiles or data.sparse or method.rule.batch_loss)
     gram = plain and problem.loss == "squared" and gram_pays(lanes, batch_size, n, d, steps)
     gram = gram and 1 / MOST_FOR_SQUARES < data.largest < MOST_FOR_SQUARES
     needs = {"tiles": tiles, "parts": parts, "sparse": data.sparse, "gram": gram}

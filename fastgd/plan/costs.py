@@ -46,6 +46,7 @@ SECONDS_PER_SINGLE_LANE_ROW = 25e-9
 SECONDS_PER_TILE_STEP = {False: 1e-6, True: 0.1e-6}  # by whether rows are sparse
 SECONDS_PER_CALL = 0.2e-3  # of kernels: calls end with an epoch, at a checkpoint and with a large batch
 LINE_EVALUATIONS_PER_STEP = 12  # of a line search
+LINE_CALLS_PER_STEP = 5  # of one by X'X
 # Checkpoints of a cohort.
 SECONDS_PER_CHECKPOINT = 1.2e-3  # beside the sums; half as long again with the gradient's norm
 SECONDS_PER_UNMOVED_CHECKPOINT = 0.15e-3  # at which no lane has moved since the one before
@@ -223,6 +224,8 @@ def _training(unit: CohortUnit, rows: _Rows) -> float:
         parameters, sparse = spec.parameters(unit.d), spec.kernel.sparse
         points = _points(parameters, unit.entries, unit.itemsize, spec.loss, sparse, rows.speed)
         return calls + boxes * unit.steps * points.over(unit.n, "evaluate") / points.lanes
+    if spec.kernel.gram:
+        return calls + _by_squares(unit, rows)
     snapshots = unit.snapshots(unit.steps) * rows.over(unit.n, "train")
     if spec.line_search is not None:
         margins = 2 * rows.over(unit.n, "evaluate", 0)
@@ -230,8 +233,6 @@ def _training(unit: CohortUnit, rows: _Rows) -> float:
         lane = rows.speed.of_operations(of_loss(spec.loss)) + margin
         values = unit.n * rows.tiles * spec.kernel.lanes * lane / rows.speed.threads
         snapshots += unit.steps * (margins + LINE_EVALUATIONS_PER_STEP * (values + SECONDS_PER_CALL))
-    if spec.kernel.gram:
-        return calls + _by_squares(unit, rows)
     step = unit.n / unit.batches * rows.seconds("train") * rows.tiles + rows.tiles * _update(unit, rows)
     calls += SECONDS_PER_CALL * unit.steps if spec.kernel.parts else 0.0
     return calls + snapshots + unit.steps * rows.speed.shared(step, rows.tiles * max(1, spec.kernel.parts))
@@ -242,6 +243,8 @@ def _by_squares(unit: CohortUnit, rows: _Rows) -> float:
     spec, speed, P = unit.spec, rows.speed, unit.spec.parameters(unit.d)
     product = speed.operation * P * P / ROWS_SHARE_OF_PEAK
     step = speed.shared(rows.tiles * (spec.kernel.lanes * product + _update(unit, rows)), rows.tiles)
+    if spec.line_search is not None:  # the direction's product too, and calls of their own
+        step = 2 * step + LINE_CALLS_PER_STEP * SECONDS_PER_CALL
     if spec.batch_size >= unit.n:
         return speed.shared(unit.n * product, speed.threads) + unit.steps * step
     return unit.steps * (spec.batch_size * product + step)

@@ -30,6 +30,7 @@ class Gram(NamedTuple):
 
     A : (P * P,), X_b' X_b / b with the intercept's column behind the features
     c : (P,), X_b' y_b / b
+    square : (1,), y' y / n of all rows
     starts : (P + MOST_BLOCK_ROWS,) int64, where the rows of A begin
     sums : (tiles, P * L), X_b' [X_b y_b] by tiles of columns
     X, Z, offsets : some rows with the columns of all tiles (CHUNK_ROWS * columns,), a tile of these
@@ -41,6 +42,7 @@ class Gram(NamedTuple):
 
     A: Any
     c: Any
+    square: Any
     starts: Any
     sums: Any
     X: Any
@@ -65,6 +67,7 @@ def make_gram(parameters: int, lanes: int, whole: Gram | None = None, *, batches
     return Gram(
         whole.A if whole else aligned((P * P,), np.float64),
         whole.c if whole else aligned((P,), np.float64),
+        whole.square if whole else np.zeros(1),
         behind * P,
         aligned((tiles if batches else 0, P * lanes), np.float64),
         aligned((CHUNK_ROWS * tiles * lanes,), np.float64),
@@ -77,9 +80,10 @@ def make_gram(parameters: int, lanes: int, whole: Gram | None = None, *, batches
     )
 
 
-def put_sums(gram: Gram, sums: Any, rows: int) -> None:
-    """Make A and c of sums (tiles, P * L) over so many rows."""
-    P, tiles = len(gram.c), len(sums)
+def put_sums(gram: Gram, sums: Any, y: Any) -> None:
+    """Make A and c of sums (tiles, P * L) over all rows, whose targets are y."""
+    P, tiles, rows = len(gram.c), len(sums), len(y)
+    gram.square[0] = np.square(y, dtype=np.float64).sum() / rows
     columns = sums.reshape(tiles, P, -1).swapaxes(0, 1).reshape(P, -1)
     gram.A[:], gram.c[:] = columns[:, :P].reshape(-1) / rows, columns[:, P] / rows
 
@@ -165,6 +169,39 @@ def take_gradient(shape, double, gram, W, G, check):
             finite = finite + g * 0
             store(G, i * L + v, g)
         store(check, v, finite)
+
+
+@jit
+def take_gradients(shape, double, sums, gram, span):
+    """Leave the gradient of all rows in the first part of `GradientSums`, and the sum of their losses.
+
+    The loss is half of `w' A w - 2 w' c + y' y / n`, of which the first two are `w' (A w - c) - w' c`.
+    """
+    P, c = gram.c.shape[0], gram.c
+    L = static(shape, "lanes")
+    for tile in range(span.worker, sums.W.shape[0], span.workers):
+        G, loss = sums.gradients[0, tile], sums.losses[0, tile]
+        take_gradient(shape, double, gram, sums.W[tile], G, loss)
+        note_bad(loss, sums.bad[tile], span.t)
+        for v in range(0, L, static(shape, "width")):
+            total = zeros(shape, G) + gram.square[0]
+            for i in range(P):
+                total = total + load(shape, gram.W, i * L + v) * (load(shape, G, i * L + v) - c[i])
+            store(loss, v, total * (0.5 * span.end))
+
+
+@jit
+def curvatures(double, gram, directions, out, worker, workers):
+    """Write p' A p of the directions (tiles, P * L) float64 to out (tiles, L)."""
+    P, L = gram.c.shape[0], static(double, "lanes")
+    for tile in range(worker, directions.shape[0], workers):
+        p, curvature = directions[tile], out[tile]
+        products(double, gram.A, gram.starts, P, P, p, -1, gram.product, gram.starts, RowRange(0, 0))
+        for v in range(0, L, static(double, "width")):
+            total = zeros(double, p)
+            for i in range(P):
+                total = total + load(double, p, i * L + v) * load(double, gram.product, i * L + v)
+            store(curvature, v, total)
 
 
 @jit

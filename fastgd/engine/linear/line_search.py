@@ -9,12 +9,13 @@ point is one residual a row. `recall` takes the table's residuals from the new o
 adds the table's mean gradient after it: one product, as without. Line searches (`engine/linear/line_search.py`) drive
 `lr` as a schedule does: the gradient of a full batch is summed, a step at rate 1 on a copy of the state gives the
 direction, the margins of both are kept, and the search evaluates losses on `Z + rate P`. Then the rule takes the step
-at the rate that was chosen.
+at the rate that was chosen. Of the squared loss with `X'X`, the objective along a direction is a parabola
+(`engine/linear/gram_line.py`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +35,10 @@ from fastgd.engine.loss_kernels import losses_address, residuals_address
 from fastgd.engine.rows.order import identity
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.tiles import TileLayout, make_scratch
+from fastgd.problems import Loss
 
 Array = npt.NDArray[Any]
+Run = Callable[[Sequence[KernelCall]], None]  # calls kernels side by side
 
 
 class RowSpan(NamedTuple):
@@ -115,16 +118,100 @@ def along(shape, data, Z, P, rates, slopes, totals, scratch, span):
                 call_at(data.losses, shape, scratch.Z, y, count, out)
 
 
-class DirectionLine:
-    """The objective of each lane that is alive along the direction of its next step; see `optimizers.line_search`.
+class AlongDirection(Protocol):
+    """The mean loss over the training rows along each lane's direction, without a penalty."""
+
+    def compile(self, state: LaneState) -> None:
+        """Compile what is called, or load it from the cache."""
+
+    def look(self, state: LaneState, direction: Array, value: Array, slope: Array, pace: Pace, run: Run) -> None:
+        """Take in a direction (tiles, parameters * L), and the loss (alive,) and its derivative where it begins."""
+
+    def evaluate(self, rates: Array, at: Array, slopes: bool, run: Run) -> Array:
+        """Return the losses at some rates, or their derivatives by the rate, of the lanes `at` of those alive."""
+
+
+class RowsAlong:
+    """The losses of rows at margins that are kept.
 
     Parameters
     ----------
     rows : Rows or SparseRows
         The training rows.
     layout : TileLayout
+    loss : Loss
+    workers : int
+    """
+
+    def __init__(self, rows: Rows | SparseRows, layout: TileLayout, loss: Loss, workers: int) -> None:
+        self._loss, self._layout, self._dtype, self._n = loss, layout, rows.X.dtype, len(rows.y)
+        self._training = rows._replace(order=identity(self._n))
+        self._shape = Static(layout.shape)
+        self._scratch = [make_scratch(CHUNK_ROWS, layout.lanes, 0, self._dtype) for _ in range(workers)]
+        self._Z = self._P = aligned((0, 0), self._dtype)
+        self._places = np.zeros(0, np.intp)
+
+    @cached_property
+    def _rows(self) -> Rows | SparseRows:
+        """The rows, with the kernels of the loss."""
+        loss = (self._loss, self._layout.shape, self._dtype, False)
+        return self._training._replace(residuals=residuals_address(*loss), losses=losses_address(*loss))
+
+    def compile(self, state: LaneState) -> None:
+        """Compile what a search calls, or load it from the cache."""
+        W = state.arrays.state
+        self._project_call(W, W, W, W, RowSpan(0, 1, 0, 0)).compile()
+        self._along_call(W, W, np.zeros((0, 0), W.dtype), True, np.zeros((0, 0, 0)), BlockSpan(0, 1, 0)).compile()
+
+    def look(self, state: LaneState, direction: Array, value: Array, slope: Array, pace: Pace, run: Run) -> None:  # noqa: ARG002
+        """Keep the margins of the parameters and of the direction."""
+        W, P, lanes = state.arrays.state, direction.astype(self._dtype, copy=False), self._layout.lanes
+        self._places = state.places
+        if len(self._Z) != state.tiles:  # at first, and when lanes have ended
+            self._Z, self._P = (aligned((state.tiles, self._n * lanes), self._dtype) for _ in range(2))
+        step = max(1, pace.fitting(4.0 * self._training.d * state.tiles * lanes) // CHUNK_ROWS) * CHUNK_ROWS
+        for low in range(0, self._n, step):
+            spans = self._workers(RowSpan, low, min(self._n, low + step))
+            run([self._project_call(W, P, self._Z, self._P, span) for span in spans])
+
+    def evaluate(self, rates: Array, at: Array, slopes: bool, run: Run) -> Array:
+        """Return the means over the rows of their losses at some rates, or of their derivatives by the rate."""
+        tiles, L = len(self._Z), self._layout.lanes
+        spread = np.zeros(tiles * L, self._dtype)
+        spread[self._places[at]] = rates
+        by_tiles, total = spread.reshape(tiles, L), np.zeros((tiles, L))
+        blocks, most = -(-self._n // PARTIAL_SUM_ROWS), max(1, int(CALL_SECONDS * 3e8 / (PARTIAL_SUM_ROWS * tiles * L)))
+        for first in range(0, blocks, most):
+            part = np.zeros((min(most, blocks - first), tiles, L))
+            spans = self._workers(BlockSpan, first)
+            run([self._along_call(self._Z, self._P, by_tiles, slopes, part, span) for span in spans])
+            for block in part:
+                total += block
+        return total.reshape(-1)[self._places[at]] / self._n
+
+    def _workers(self, span: Any, *place: int) -> list[Any]:
+        return [span(worker, len(self._scratch), *place) for worker in range(len(self._scratch))]
+
+    def _project_call(self, W: Array, P: Array, Z: Array, Q: Array, span: RowSpan) -> KernelCall:
+        return KernelCall(project, (self._shape, self._rows, W, P, Z, Q, self._scratch[span.worker], span))
+
+    def _along_call(self, Z: Array, P: Array, rates: Array, slopes: bool, totals: Array, span: BlockSpan) -> KernelCall:
+        given = (self._shape, self._rows, Z, P, rates, slopes, totals)
+        return KernelCall(along, (*given, self._scratch[span.worker], span))
+
+
+class DirectionLine:
+    """The objective of each lane that is alive along the direction of its next step; see `optimizers.line_search`.
+
+    Parameters
+    ----------
+    along : AlongDirection
+        The mean loss, to which a penalty is added.
+    layout : TileLayout
     spec : CohortSpec
         With a line search.
+    n : int
+        Training rows.
     threads : Threads
 
     Attributes
@@ -134,31 +221,17 @@ class DirectionLine:
     evaluations : ndarray (G,) of int
     """
 
-    def __init__(self, rows: Rows | SparseRows, layout: TileLayout, spec: CohortSpec, threads: Threads) -> None:
-        self.spec, self.threads, self._layout, self._dtype = spec, threads, layout, rows.X.dtype
-        self._n = len(rows.y)
-        self._training = rows._replace(order=identity(self._n))
+    def __init__(self, along: AlongDirection, layout: TileLayout, spec: CohortSpec, n: int, threads: Threads) -> None:
+        self.spec, self.threads, self._layout, self._n, self._along = spec, threads, layout, n, along
         self._largest = spec.hyper[:, list(spec.rule.fields).index("lr")]
         self.rates, self.evaluations = self._largest.copy(), np.zeros(len(spec.hyper), np.int64)
-        self._shape = Static(self._layout.shape)
-        lanes = self._layout.lanes
-        self._scratch = [make_scratch(CHUNK_ROWS, lanes, 0, self._dtype) for _ in range(threads.count)]
         self._poll: Callable[[], None] = lambda: None
-        self._Z = self._P = aligned((0, 0), self._dtype)
         self._alive = self._places = np.zeros(0, np.intp)
         self.value = self.slope = self._curvature = np.zeros(0)
 
-    @cached_property
-    def _rows(self) -> Rows | SparseRows:
-        """The rows, with the kernels of the loss."""
-        loss = (self.spec.loss, self._layout.shape, self._dtype, False)
-        return self._training._replace(residuals=residuals_address(*loss), losses=losses_address(*loss))
-
     def compile(self, state: LaneState) -> None:
         """Compile what a search calls, or load it from the cache."""
-        W = state.arrays.state
-        self._project_call(W, W, W, W, RowSpan(0, 1, 0, 0)).compile()
-        self._along_call(W, W, np.zeros((0, 0), W.dtype), True, np.zeros((0, 0, 0)), BlockSpan(0, 1, 0)).compile()
+        self._along.compile(state)
 
     def choose(
         self, state: LaneState, direction: Array, sums: tuple[Array, Array], pace: Pace, poll: Callable[[], None]
@@ -179,23 +252,14 @@ class DirectionLine:
         """
         self._poll, self._alive, self._places = poll, state.alive, state.places
         with np.errstate(over="ignore", invalid="ignore"):  # a trial that diverges is data
-            self._look(state, direction, sums, pace)
+            value, slope = self._measure_start(state, direction, *sums)
+            self._along.look(state, direction, value, slope, pace, self._run)
             largest, before = self._largest[self._alive], self.rates[self._alive]
             self.rates[self._alive] = self.spec.line_search.search(self, largest, before)
         return self.rates[self._alive]
 
-    def _look(self, state: LaneState, direction: Array, sums: tuple[Array, Array], pace: Pace) -> None:
-        """Take in a direction: its margins, and what is added to the losses."""
-        W, P, lanes = state.arrays.state, direction.astype(self._dtype, copy=False), self._layout.lanes
-        if len(self._Z) != state.tiles:  # at first, and when lanes have ended
-            self._Z, self._P = (aligned((state.tiles, self._n * lanes), self._dtype) for _ in range(2))
-        step = max(1, pace.fitting(4.0 * self._training.d * state.tiles * lanes) // CHUNK_ROWS) * CHUNK_ROWS
-        for low in range(0, self._n, step):
-            spans = self._workers(RowSpan, low, min(self._n, low + step))
-            self._run([self._project_call(W, P, self._Z, self._P, span) for span in spans])
-        self._measure_start(state, direction, *sums)
-
-    def _measure_start(self, state: LaneState, direction: Array, G: Array, losses: Array) -> None:
+    def _measure_start(self, state: LaneState, direction: Array, G: Array, losses: Array) -> tuple[Array, Array]:
+        """Take in the objective where the direction begins; return the mean loss alone, and its derivative."""
         l2, layout = self.spec.l2[self._alive], self._layout
         W, P = (layout.blocks(values, 0).astype(np.float64) for values in (state.arrays.state, direction))
         penalised = [slice(row[FIRST], row[FIRST] + row[ROWS]) for row in layout.table if row[HALF] == 0]
@@ -209,50 +273,30 @@ class DirectionLine:
         squares, mixed, curvature = (products(a, b, penalised) for a, b in ((W, W), (W, P), (P, P)))
         self._penalty = 0.5 * l2 * squares
         self._penalty_slope, self._curvature = l2 * mixed, l2 * curvature
-        self.value = losses[self._places] / self._n + self._penalty
-        self.slope = products(G, P, [slice(None)]) + self._penalty_slope
+        value, slope = losses[self._places] / self._n, products(G, P, [slice(None)])
+        self.value, self.slope = value + self._penalty, slope + self._penalty_slope
+        return value, slope
 
     def values(self, rates: Array, which: Array | None = None) -> Array:
         """Return the objective at rates of the lanes `which` of those alive."""
-        at, sums = self._evaluate(rates, which, slopes=False)
+        at, means = self._evaluate(rates, which, slopes=False)
         penalty = self._penalty[at] + rates * self._penalty_slope[at] + 0.5 * rates * rates * self._curvature[at]
-        return sums + penalty
+        return means + penalty
 
     def slopes(self, rates: Array, which: Array | None = None) -> Array:
         """Return its derivative by the rate."""
-        at, sums = self._evaluate(rates, which, slopes=True)
-        return sums + self._penalty_slope[at] + rates * self._curvature[at]
+        at, means = self._evaluate(rates, which, slopes=True)
+        return means + self._penalty_slope[at] + rates * self._curvature[at]
 
     def _evaluate(self, rates: Array, which: Array | None, slopes: bool) -> tuple[Array, Array]:
         """Return the lanes asked for, and the means over the rows of their losses or derivatives."""
-        tiles, L = len(self._Z), self._layout.lanes
         at = np.arange(len(self._alive)) if which is None else np.asarray(which)
-        spread = np.zeros(tiles * L, self._dtype)
-        spread[self._places[at]] = rates
-        rows, total = spread.reshape(tiles, L), np.zeros((tiles, L))
-        blocks, most = -(-self._n // PARTIAL_SUM_ROWS), max(1, int(CALL_SECONDS * 3e8 / (PARTIAL_SUM_ROWS * tiles * L)))
-        for first in range(0, blocks, most):
-            part = np.zeros((min(most, blocks - first), tiles, L))
-            spans = self._workers(BlockSpan, first)
-            self._run([self._along_call(self._Z, self._P, rows, slopes, part, span) for span in spans])
-            for block in part:
-                total += block
         self.evaluations[self._alive[at]] += 1
-        return at, total.reshape(-1)[self._places[at]] / self._n
+        return at, self._along.evaluate(rates, at, slopes, self._run)
 
-    def _workers(self, span: Any, *place: int) -> list[Any]:
-        return [span(worker, self.threads.count, *place) for worker in range(self.threads.count)]
-
-    def _run(self, calls: list[KernelCall]) -> None:
+    def _run(self, calls: Sequence[KernelCall]) -> None:
         self.threads.run(calls)
         self._poll()
-
-    def _project_call(self, W: Array, P: Array, Z: Array, Q: Array, span: RowSpan) -> KernelCall:
-        return KernelCall(project, (self._shape, self._rows, W, P, Z, Q, self._scratch[span.worker], span))
-
-    def _along_call(self, Z: Array, P: Array, rates: Array, slopes: bool, totals: Array, span: BlockSpan) -> KernelCall:
-        given = (self._shape, self._rows, Z, P, rates, slopes, totals)
-        return KernelCall(along, (*given, self._scratch[span.worker], span))
 
     def capture(self, alive: Array) -> Captured:
         """Return what the next search depends on, of the lanes that are alive."""

@@ -37,7 +37,8 @@ from fastgd.engine.linear import (
     tile_steps,
 )
 from fastgd.engine.linear.evaluation_steps import evaluate_blocks, evaluate_single_blocks
-from fastgd.engine.linear.line_search import DirectionLine
+from fastgd.engine.linear.gram_line import ParabolaAlong
+from fastgd.engine.linear.line_search import AlongDirection, DirectionLine, RowsAlong
 from fastgd.engine.linear.sparse_steps import LISTED_STEPS, Touched
 from fastgd.engine.linear.sweep_steps import SweepCalls, sweep_calls_of
 from fastgd.engine.linear.touched_rule import SparseCalls, sparse_calls_of
@@ -218,7 +219,7 @@ class LinearKernels:
             poll()
         for part in sums[1:]:
             sums[0] += part
-        gram_steps.put_sums(self._whole, sums[0], n)
+        gram_steps.put_sums(self._whole, sums[0], self.rows.y)
         self._summed = True
 
     def _gram_call(self, rows: Any, sums: Array, gram: gram_steps.Gram, span: PartSpan) -> KernelCall:
@@ -229,10 +230,14 @@ class LinearKernels:
         sums = aligned((0, 0, 0), np.float64)
         self._gram_call(self.rows, sums, memory[1], PartSpan(0, 1, 0, 0, 0, 0, 0)).compile()
 
-    def gradient(self, sums: GradientSums, memory: Scratch, span: PartSpan, first: int = 0) -> KernelCall:
+    def gradient(self, sums: GradientSums, memory: Any, span: PartSpan, first: int = 0) -> KernelCall:
         """Add a part of a large batch, which begins at `first` in the order, to the sums in a buffer."""
         rows = self.rows._replace(order=self.rows.order[first : first + span.end])
         return KernelCall(tile_steps.accumulate, (self._shape, rows, sums, memory, span))
+
+    def gradient_of_all(self, sums: GradientSums, memory: Any, span: PartSpan) -> KernelCall:
+        """Put the gradient of all rows in a buffer, by what is sufficient of them."""
+        return KernelCall(gram_steps.take_gradients, (self._shape, self._double, sums, memory[1], span))
 
     def rows_of(self, X: Any, y: Array) -> Rows | SparseRows:
         """Return other rows, of which losses are summed."""
@@ -254,9 +259,14 @@ class LinearKernels:
         kernel = evaluate_single_blocks if self.layout.single else evaluate_blocks
         return KernelCall(kernel, (self._shape, rows, W, measures, totals, memory, span))
 
-    def line(self, spec: CohortSpec, threads: Threads) -> DirectionLine:
-        """Return the objective along each lane's direction."""
-        return DirectionLine(self.rows, self.layout, spec, threads)
+    def line(self, spec: CohortSpec, threads: Threads, memory: Sequence[Any]) -> DirectionLine:
+        """Return the objective along each lane's direction; `memory`: what training works in."""
+        along: AlongDirection
+        if spec.kernel.gram:
+            along = ParabolaAlong([gram for _, gram in memory], self.layout.lanes)
+        else:
+            along = RowsAlong(self.rows, self.layout, spec.loss, threads.count)
+        return DirectionLine(along, self.layout, spec, self.n, threads)
 
 
 def copied(lanes: Lanes) -> Lanes:

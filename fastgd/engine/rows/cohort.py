@@ -156,7 +156,7 @@ class Cohort:
         self._pace = Pace(threads)
         self._snapshot_at = -1  # the step before which the estimator's table was last filled
         self._evaluation = Evaluation(self.kernels, threads)
-        self.line = self.kernels.line(spec, threads) if spec.line_search else None
+        self.line = self.kernels.line(spec, threads, self._memory) if spec.line_search else None
 
     @property
     def t(self) -> int:
@@ -233,7 +233,7 @@ class Cohort:
         """Compile, or load from the cache, every kernel that the cohort calls; the loss is always measured."""
         self.kernels.link()
         if self.spec.kernel.parts:
-            self.kernels.gradient(self._sums(), self._memory[0], PartSpan(0, 1, 0, 0, 0, 0, 0)).compile()
+            self._gradient_call(PartSpan(0, 1, 0, 0, 0, 0, 0), 0).compile()
             self._apply_call(0, 1).compile()
         else:
             self._steps_call(0, 0, 1).compile()
@@ -276,7 +276,10 @@ class Cohort:
     def _whole_steps(self, most: int, poll: Callable[[], None]) -> None:
         """Take steps of full batches by what is sufficient of all rows: their order does not matter."""
         self.kernels.sum_all_rows(self._memory, self._pace, poll)
-        self._small_steps(0, most)
+        if self.spec.kernel.parts:
+            self._large_step(0, poll)
+        else:
+            self._small_steps(0, most)
         poll()
 
     def _order_rows(self, epoch: int) -> None:
@@ -351,18 +354,26 @@ class Cohort:
 
     def _sum_gradient(self, first: int, rows: int, poll: Callable[[], None]) -> None:
         """Sum the gradient of the rows of a batch, which begins at `first` in the order."""
+        if self.spec.kernel.gram:
+            spans = [PartSpan(worker, self.workers, 0, 0, 0, rows, self.t + 1) for worker in range(self.workers)]
+            self._pace.run([self._gradient_call(span, first) for span in spans], self._work(rows))
+            return
         self._gradients[:] = self._losses[:] = 0
-        parts, sums = self.spec.kernel.parts, self._sums()
+        parts = self.spec.kernel.parts
         size, work, low = part_rows(rows, parts), self._work(1) * parts, 0
         while low < size:
             high = min(size, low + max(1, self._pace.fitting(work) // CHUNK_ROWS) * CHUNK_ROWS)
             spans = [
                 PartSpan(worker, self.workers, size, low, high, rows, self.t + 1) for worker in range(self.workers)
             ]
-            calls = [self.kernels.gradient(sums, self._memory[span.worker], span, first) for span in spans]
-            self._pace.run(calls, work * (high - low))
+            self._pace.run([self._gradient_call(span, first) for span in spans], work * (high - low))
             low = high
             poll()
+
+    def _gradient_call(self, span: PartSpan, first: int) -> KernelCall:
+        if self.spec.kernel.gram:
+            return self.kernels.gradient_of_all(self._sums(), self._memory[span.worker], span)
+        return self.kernels.gradient(self._sums(), self._memory[span.worker], span, first)
 
     def _sums(self) -> GradientSums:
         lanes, wants_losses = self.lanes, bool(self._calls.losses or self.spec.line_search)
@@ -377,7 +388,9 @@ class Cohort:
 
     def _apply_call(self, worker: int, rows: int) -> KernelCall:
         span = ApplySpan(worker, self.workers, self.t + 1, rows, self.n)
-        given = (self.lanes, self._gradients, self._losses, self._memory[worker], span)
+        memory = self._memory[worker]
+        scratch = memory if isinstance(memory, Scratch) else memory[0]
+        given = (self.lanes, self._gradients, self._losses, scratch, span)
         return KernelCall(apply_gradients, (self._calls, self._shape, *given))
 
     # --- line searches ------------------------------------------------------------------------------------------------

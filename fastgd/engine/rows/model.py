@@ -89,6 +89,9 @@ class ModelKernels(Protocol):
     def gradient(self, sums: GradientSums, memory: Any, span: PartSpan, first: int = 0) -> KernelCall:
         """Add a part of a large batch, which begins at `first` in the order, to the sums in a buffer."""
 
+    def gradient_of_all(self, sums: GradientSums, memory: Any, span: PartSpan) -> KernelCall:
+        """Put the gradient of all rows in a buffer, from what `sum_all_rows` summed."""
+
     def rows_of(self, X: Any, y: Array) -> Any:
         """Return other rows, of which losses are summed."""
 
@@ -101,5 +104,5 @@ class ModelKernels(Protocol):
     def losses(self, rows: Any, W: Array, measures: Array, totals: Array, memory: Any, span: BlockSpan) -> KernelCall:
         """Sum measures over blocks of rows to totals (blocks, tiles, measures, lanes) float64."""
 
-    def line(self, spec: Any, threads: Threads) -> Any:
-        """Return the objective along each lane's direction, for line searches."""
+    def line(self, spec: Any, threads: Threads, memory: Sequence[Any]) -> Any:
+        """Return the objective along each lane's direction, for line searches; `memory`: of training."""

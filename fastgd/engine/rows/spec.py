@@ -166,7 +166,7 @@ def cohort_bytes(spec: CohortSpec, n: int, d: int, lanes: int, itemsize: int) ->
     if spec.estimator != "none":
         copies, tables = copies + 1, 1
     if spec.line_search is not None:
-        copies, tables = copies + wide * (2 + spec.rule.slots) + 1, 2
+        copies, tables = copies + wide * (2 + spec.rule.slots) + 1, 0 if spec.kernel.gram else 2
     window = 0
     if isinstance(spec.untouched, Coast):
         window = spec.kernel.tiles(lanes) * (spec.window * _step_bytes(spec.untouched, spec, itemsize) + 4 * d)
