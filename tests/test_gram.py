@@ -180,12 +180,12 @@ def test_it_is_taken_where_it_pays():
 
 
 @pytest.mark.parametrize(("loss", "optimizer", "expected"), [
-    ("squared", "momentum", "dense-gram"), ("huber", "momentum", "dense-tile-halves"), ("squared", "polyak", "dense-tile-halves"),
+    ("squared", "momentum", "dense-gram"), ("huber", "momentum", "dense-tile"), ("squared", "polyak", "dense-tile"),
 ])  # fmt: skip
 def test_a_study_takes_it(tmp_path, loss, optimizer, expected):
     how = {"problem": {"loss": loss}, "optimizer": {"name": optimizer, "lr": [1e-3, 1e-2, 0.1]}, "batch_size": "full"}
     results = run(tmp_path / "out", data=(X, Y), **how, epochs=9)
-    assert set(results.trials.kernel.str.rsplit("-", n=1).str[0]) == {expected}
+    assert results.trials.kernel.str.startswith(expected).all()
 
 
 def test_features_whose_squares_would_overflow_take_rows(tmp_path):

@@ -114,11 +114,11 @@ class Lanes(NamedTuple):
 class Points(NamedTuple):
     """Where residuals are taken: a tile's parameters W, and what is noted there.
 
-    bad (L,) and loss (L,) float64 as above; `losses`: whether the batch's loss is needed; estimator and table (n * L,).
+    loss (L,) float64, to which those of the rows are added, if the batch's `losses` are needed; estimator and table
+    (n * L,) as above.
     """
 
     W: Any
-    bad: Any
     loss: Any
     losses: Any
     estimator: Any
@@ -126,8 +126,9 @@ class Points(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """A worker's memory: offsets and targets (CHUNK_ROWS,), margins, gradient, the step's quantities, check (L,).
+    """A worker's memory: offsets and targets (CHUNK_ROWS,), margins, gradient, and the step's quantities.
 
+    check, batch_check (L,) are NaN where a residual of the last rows, or of a batch, was not finite.
     In float64: the gradient of a batch of several chunks, the quantities before they are rounded, the batch's loss (L,)
     and a round's sums (sums * width,). A cohort in float64 has one gradient, and its quantities once.
     """
@@ -138,6 +139,7 @@ class Scratch(NamedTuple):
     G: Any
     c: Any
     check: Any
+    batch_check: Any
     total: Any
     exact_c: Any
     loss: Any
@@ -157,20 +159,6 @@ class StepSpan(NamedTuple):
     steps: Any
     t: Any
     batch_size: Any
-
-
-class Batch(NamedTuple):
-    """A batch: the rows order[start : stop], the end of the rows to prefetch, and its step.
-
-    t : the step, from 1
-    index : where its scheduled values stand
-    """
-
-    start: Any
-    stop: Any
-    ahead: Any
-    t: Any
-    index: Any
 
 
 class RowRange(NamedTuple):

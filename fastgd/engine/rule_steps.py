@@ -99,15 +99,13 @@ def begin_step(calls, shape, lanes, tile, index, t, scratch):
 
 
 @jit
-def take_step(calls, shape, lanes, scratch, check, tile, index, t, rows):
-    """Take the step t from the sums over a batch's rows: their gradient and losses are in `scratch`, and the check.
+def take_step(calls, shape, lanes, scratch, tile, index, t, rows, share):
+    """Take step t from the gradient and the losses of a batch's `rows`, which are in `scratch`: a `share` of all rows.
 
     index : where the step's scheduled values stand
     """
-    note_bad(check, lanes.bad[tile], t)
     begin_step(calls, shape, lanes, tile, index, t, scratch)
     scale_losses(shape, scratch.loss, 1.0 / rows)
-    share = lanes.state.dtype.type(1.0)  # which estimators alone would need
     finish_batch(calls, shape, lanes, tile, t, share, scratch.G, scratch, static(shape, "single") > 0)
 
 

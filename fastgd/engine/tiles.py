@@ -177,6 +177,7 @@ def make_scratch(
         G,
         c,
         aligned((lanes,), dtype),
+        aligned((lanes,), dtype),
         G if is_double(dtype) else aligned((len(G) if total else 0,), np.float64),
         in_double(c),
         aligned((lanes,), np.float64),

@@ -43,6 +43,6 @@ def evaluate_single_blocks(shape, data, W, measures, totals, scratch, span):
         totals[block, lane] = 0
         for low in range(start, stop, CACHED_ROWS):
             count = min(CACHED_ROWS, stop - low)
-            single_steps.margins(shape, data, low, count, W[lane], bias, scratch, low + count)
+            single_steps.margins(shape, data, low, count, W[lane], bias, scratch, RowRange(low + count, stop))
             for k in range(measures.shape[0]):
                 call_at(measures[k], shape, scratch.Z, scratch.y, count, totals[block, lane, k])

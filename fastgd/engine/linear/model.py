@@ -27,10 +27,9 @@ from fastgd.engine.arrays import (
 from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.coast.window import CoastingWindow
 from fastgd.engine.linear import (
+    batch_steps,
     block_steps,
     gram_steps,
-    halved_steps,
-    single_steps,
     single_sweeps,
     sparse_steps,
     sweep_steps,
@@ -129,8 +128,6 @@ class LinearKernels:
         if spec.kernel.halves:
             halves = self._make_halves(spec.kernel.tiles(len(spec.hyper)))
             return [(scratch, halves) for scratch in made]
-        if layout.single:
-            return [(scratch, aligned((shape.width,), self.dtype)) for scratch in made]
         if not spec.touches:
             return list(made)
         entries = most_entries(self.rows.indptr, spec.batch_size)  # type: ignore[union-attr]
@@ -144,10 +141,10 @@ class LinearKernels:
             self._whole = gram_steps.make_gram(*size, batches=False)
         return gram_steps.make_gram(*size, self._whole, batches=not whole)
 
-    def _make_halves(self, tiles: int) -> halved_steps.Halves:
+    def _make_halves(self, tiles: int) -> batch_steps.Halves:
         """Return what two workers know of each other's half of a batch."""
         L = self.layout.shape.lanes
-        return halved_steps.Halves(
+        return batch_steps.Halves(
             make_counters(2),
             aligned((2, 2, tiles, self.layout.parameters * L), self.dtype),
             aligned((2, 2, tiles, L), np.float64),
@@ -188,19 +185,12 @@ class LinearKernels:
             return KernelCall(gram_steps.advance, (calls, self._shape, self._double, *how[2:], *memory, span, whole))
         if spec.sweeps_alone:
             which = (Static(spec.rule), Static(self.loss), self._shape, calls.begin)
-            return KernelCall(single_sweeps.advance, (*which, *how[2:], memory[0], span))
+            return KernelCall(single_sweeps.advance, (*which, *how[2:], memory, span))
         if spec.kernel.halves:  # each worker takes the steps of all lanes by itself
             own = copied(lanes) if span.worker > 0 else lanes
-            return KernelCall(halved_steps.advance, (*how[:3], own, *memory, span), memory[1].counters)
-        if self.layout.single:
-            return KernelCall(single_steps.advance, (*how, *memory, span))
-        return KernelCall(self._driver(spec), (*how, memory, span))
-
-    def _driver(self, spec: CohortSpec) -> Any:
-        """Return the kernel that takes mini-batch steps."""
-        if spec.sweeps:
-            return sweep_steps.advance
-        return block_steps.advance if spec.in_blocks else tile_steps.advance
+            return KernelCall(batch_steps.advance_halves, (*how[:3], own, *memory, span), memory[1].counters)
+        steps = sweep_steps if spec.sweeps else block_steps if spec.in_blocks else batch_steps
+        return KernelCall(steps.advance, (*how, memory, span))
 
     def sum_all_rows(self, memory: Sequence[Any], pace: Pace, poll: Callable[[], None]) -> None:
         """Sum what is sufficient of all rows, once, in parts that are added in order."""

@@ -11,22 +11,20 @@ from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import spread, store
-from fastgd.engine.arrays import CHUNK_ROWS
+from fastgd.engine.arrays import CHUNK_ROWS, RowRange
 from fastgd.engine.linear.dense import gather, prefetch_rows
 from fastgd.engine.linear.feature_blocks import dot_block, outer_block
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, rounded
-from fastgd.engine.rule_steps import take_step
 
 
 @jit
 def margins(shape, data, low, count, W, bias, scratch, ahead):
-    """Leave in Z the margins of the rows order[low : low + count]; prefetch as many rows from `ahead` on.
+    """Leave in Z the margins of the rows order[low : low + count]; prefetch as many rows of the `RowRange` ahead.
 
     In any order: left to the hardware, sequential rows take twice the time.
     """
     gather(data, low, count, scratch)
     block, width, d = static(shape, "rows"), static(shape, "width"), data.d
-    n = data.order.shape[0]
     for i in range(0, count, width):
         store(scratch.Z, i, spread(shape, bias))
     whole = count - count % block
@@ -35,7 +33,7 @@ def margins(shape, data, low, count, W, bias, scratch, ahead):
             dot_block(shape, "rows", data.X, scratch.offsets, i, W, d, scratch.Z)
         elif i >= whole:
             dot_block(shape, "one", data.X, scratch.offsets, i, W, d, scratch.Z)
-        prefetch_rows(data.X, data.order, d, ahead + i, min(ahead + i + 1, n))
+        prefetch_rows(data.X, data.order, d, ahead.first + i, min(ahead.first + i + 1, ahead.end))
     for i in range(count, count + (-count) % width):
         scratch.y[i] = 0
 
@@ -61,12 +59,9 @@ def add_gradient(shape, data, count, scratch, G):
 
 
 @jit
-def sum_rows(shape, data, wants_losses, first, last, following, scale, W, loss, check, scratch):
-    """Leave in `scratch.G` the gradient of the rows order[first:last] of one lane, and in `loss` their losses.
-
-    `check` becomes NaN where a residual was not finite. Rows from `following` on are prefetched.
-    """
-    width = static(shape, "width")
+def sum_rows(shape, data, first, last, ahead, scale, points, check, scratch):
+    """Do for one lane what `tile_steps.sum_rows` does for a tile."""
+    width, W, loss = static(shape, "width"), points.W, points.loss
     vectors, bias = (data.d + width - 1) // width, bias_of(shape, data, W)
     G, total, many = scratch.G, scratch.total, last - first > CHUNK_ROWS
     clear(shape, G, 0, vectors + 1)
@@ -75,9 +70,9 @@ def sum_rows(shape, data, wants_losses, first, last, following, scale, W, loss, 
     loss[0] = check[0] = 0
     for low in range(first, last, CHUNK_ROWS):
         count = min(CHUNK_ROWS, last - low)
-        ahead = low + count if low + count < last else following
-        margins(shape, data, low, count, W, bias, scratch, ahead)
-        if wants_losses:
+        following = RowRange(low + count, last) if low + count < last else ahead
+        margins(shape, data, low, count, W, bias, scratch, following)
+        if points.losses:
             call_at(data.losses, shape, scratch.Z, scratch.y, count, loss)
         call_at(data.residuals, shape, scratch.Z, scratch.y, count, scale, scratch.check)
         check[0] += scratch.check[0]
@@ -91,16 +86,3 @@ def sum_rows(shape, data, wants_losses, first, last, following, scale, W, loss, 
             add_chunk(shape, G, total, vectors + 1)
     if many:
         rounded(shape, total, G, vectors + 1)
-
-
-@jit
-def advance(calls, shape, data, lanes, scratch, check, span):
-    """Take the steps of a `StepSpan`, one lane after another; `check` (width,) is memory of the worker's."""
-    n, b, loss = data.y.shape[0], span.batch_size, scratch.loss
-    for step in range(span.steps):
-        start, t = (span.batch + step) * b, span.t + step
-        stop, at = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
-        scale = data.X.dtype.type(1.0 / (stop - start))
-        for index in range(span.worker, lanes.state.shape[0], span.workers):
-            sum_rows(shape, data, calls.losses, start, stop, stop, scale, lanes.state[index], loss, check, scratch)
-            take_step(calls, shape, lanes, scratch, check, index, at, t, stop - start)

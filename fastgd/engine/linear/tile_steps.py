@@ -37,10 +37,10 @@ from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import load, store
-from fastgd.engine.arrays import CHUNK_ROWS, PLAIN, SNAPSHOT, SVRG, Batch, Points, RowRange, by_rows
+from fastgd.engine.arrays import CHUNK_ROWS, PLAIN, SNAPSHOT, SVRG, Points, RowRange, by_rows
 from fastgd.engine.linear import dense, sparse
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, place_of, rounded
-from fastgd.engine.rule_steps import begin_step, finish_batch, note_bad, scale_losses
+from fastgd.engine.rule_steps import note_bad
 
 gather = by_rows(dense.gather, sparse.gather)
 margins = by_rows(dense.margins, sparse.margins)
@@ -65,16 +65,15 @@ def recall(shape, estimator, table, order, low, count, scale, Z):
 
 
 @jit(inline="always")
-def residual_chunk(shape, data, low, count, scale, points, t, ahead, scratch):
-    """Leave in Z the scaled residuals of the rows order[low : low + count]; prefetch what follows up to `ahead`."""
+def residual_chunk(shape, data, low, count, scale, points, ahead, scratch):
+    """Leave in Z the scaled residuals of the rows order[low : low + count]; prefetch those of the `RowRange` ahead."""
     gather(data, low, count, scratch)
-    margins(shape, data, count, points.W, scratch, RowRange(low + count, ahead))
+    margins(shape, data, count, points.W, scratch, ahead)
     if points.losses:
         call_at(data.losses, shape, scratch.Z, scratch.y, count, points.loss)
     plain = points.estimator == PLAIN
     unscaled = data.X.dtype.type(1.0)
     call_at(data.residuals, shape, scratch.Z, scratch.y, count, scale if plain else unscaled, scratch.check)
-    note_bad(scratch.check, points.bad, t)
     if not plain:
         recall(shape, points.estimator, points.table, data.order, low, count, scale, scratch.Z)
 
@@ -89,25 +88,21 @@ def sum_chunk(shape, data, count, scratch, total):
 
 
 @jit
-def sum_rows(shape, data, wants_losses, first, last, following, scale, W, loss, check, scratch):
-    """Leave in `scratch.G` the gradient of the rows order[first:last], and in `loss` (L,) their losses.
+def sum_rows(shape, data, first, last, ahead, scale, points, check, scratch):
+    """Leave in `scratch.G` the gradient of the rows order[first:last] at some `Points`, and there their losses.
 
-    `check` (L,) becomes NaN where a residual was not finite. Rows from `following` on are prefetched.
+    check (L,) becomes NaN where a residual was not finite. Behind the last chunk the `RowRange` ahead is prefetched.
     """
     G, total, many, parameters = scratch.G, scratch.total, last - first > CHUNK_ROWS, data.d + data.intercept
     clear(shape, G, 0, parameters)
     if many:
         clear(shape, total, 0, parameters)
-    clear(shape, loss, 0, 1)
+    clear(shape, points.loss, 0, 1)
     clear(shape, check, 0, 1)
     for low in range(first, last, CHUNK_ROWS):
         count = min(CHUNK_ROWS, last - low)
-        ahead = low + count if low + count < last else following
-        gather(data, low, count, scratch)
-        margins(shape, data, count, W, scratch, RowRange(ahead, data.y.shape[0]))
-        if wants_losses:
-            call_at(data.losses, shape, scratch.Z, scratch.y, count, loss)
-        call_at(data.residuals, shape, scratch.Z, scratch.y, count, scale, scratch.check)
+        following = RowRange(low + count, last) if low + count < last else ahead
+        residual_chunk(shape, data, low, count, scale, points, following, scratch)
         for v in range(0, static(shape, "lanes"), static(shape, "width")):
             store(check, v, load(shape, check, v) + load(shape, scratch.check, v))
         if many:
@@ -116,48 +111,6 @@ def sum_rows(shape, data, wants_losses, first, last, following, scale, W, loss, 
             add_gradient(shape, data, count, scratch, G)
     if many:
         rounded(shape, total, G, parameters)
-
-
-@jit(inline="always")
-def tile_step(calls, shape, data, lanes, scratch, batch, tile):
-    """Take one step with one tile."""
-    start, stop, ahead, t, index = batch
-    kind = data.X.dtype.type
-    scale, share = kind(1.0 / (stop - start)), kind((stop - start) / data.y.shape[0])
-    points = Points(lanes.state[tile], lanes.bad[tile], scratch.loss, calls.losses, lanes.estimator, lanes.table[tile])
-    begin_step(calls, shape, lanes, tile, index, t, scratch)
-    parameters, total, many = data.d + data.intercept, scratch.total, stop - start > CHUNK_ROWS
-    clear(shape, scratch.G, 0, parameters)
-    if many:
-        clear(shape, total, 0, parameters)
-    clear(shape, scratch.loss, 0, 1)
-    for low in range(start, stop, CHUNK_ROWS):
-        count = min(CHUNK_ROWS, stop - low)
-        residual_chunk(shape, data, low, count, scale, points, t, ahead, scratch)
-        if many:
-            sum_chunk(shape, data, count, scratch, total)
-        else:
-            add_gradient(shape, data, count, scratch, scratch.G)
-    if many:
-        rounded(shape, total, scratch.G, parameters)
-    scale_losses(shape, scratch.loss, 1.0 / (stop - start))
-    finish_batch(calls, shape, lanes, tile, t, share, scratch.G, scratch, False)
-
-
-@jit
-def advance(calls, shape, data, lanes, scratch, span):
-    """Take the steps of a `StepSpan`.
-
-    The worker walks the batches once and applies each to all of its tiles while the rows are in its cache.
-    """
-    tiles, n, b = lanes.state.shape[0], data.y.shape[0], span.batch_size
-    for step in range(span.steps):
-        start = (span.batch + step) * b
-        stop = min(start + b, n)
-        index = min(step, lanes.scheduled.shape[0] - 1)
-        for tile in range(span.worker, tiles, span.workers):
-            ahead = min(stop + b, n) if tile == span.worker else stop
-            tile_step(calls, shape, data, lanes, scratch, Batch(start, stop, ahead, span.t + step, index), tile)
 
 
 @jit
@@ -174,8 +127,12 @@ def accumulate(shape, data, sums, scratch, span):
     for item in range(worker, parts * tiles, workers):
         part, tile = item // tiles, item % tiles
         last = min((part + 1) * size, end, part * size + high)
-        points = Points(W[tile], sums.bad[tile], losses[part, tile], sums.wants_losses, estimator, sums.table[tile])
+        points, bad = (
+            Points(W[tile], losses[part, tile], sums.wants_losses, estimator, sums.table[tile]),
+            sums.bad[tile],
+        )
         for start in range(part * size + low, last, CHUNK_ROWS):
             count = min(CHUNK_ROWS, last - start)
-            residual_chunk(shape, data, start, count, scale, points, t, last, scratch)
+            residual_chunk(shape, data, start, count, scale, points, RowRange(start + count, last), scratch)
+            note_bad(scratch.check, bad, t)
             sum_chunk(shape, data, count, scratch, gradients[part, tile])
