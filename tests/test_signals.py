@@ -9,7 +9,7 @@ import time
 
 import pytest
 from campaign.attack import PACKAGE
-from campaign.signals import SOON, STUDY, end, start, when
+from campaign.signals import HEEDS_SIGNALS, SOON, STUDY, end, start, when
 from cohorts import in_full, spread
 
 import fastgd
@@ -57,25 +57,28 @@ def test_a_second_signal_ends_at_once_with_the_first_ones_code(study, tmp_path, 
 def test_a_second_signal_ends_while_c_code_runs_in_the_main_thread():
     """The first one is not even seen by Python there."""
     code = (
-        "import hashlib\nfrom fastgd.cli import signals\n"
+        f"{HEEDS_SIGNALS}import hashlib\nfrom fastgd.cli import signals\n"
         "with signals.handled():\n    print('ready', flush=True)\n"
         "    hashlib.pbkdf2_hmac('sha256', b'', b'', 2_000_000_000)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=PACKAGE, text=True)
-    assert process.stdout.readline() == "ready\n"
-    start = time.monotonic()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        time.sleep(0.2)
-        process.send_signal(number)
-    assert process.wait(timeout=SOON) == 143
-    assert time.monotonic() - start < SOON
-    process.stdout.close()
+    try:
+        assert process.stdout.readline() == "ready\n"
+        start = time.monotonic()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            time.sleep(0.2)
+            process.send_signal(number)
+        assert process.wait(timeout=SOON) == 143
+        assert time.monotonic() - start < SOON
+    finally:
+        process.kill()  # else it would go on for an hour
+        process.communicate()
 
 
 def test_an_interruption_that_python_ignores_is_raised_again():
     """As in a finalizer, or a callback of C code."""
     code = (
-        "import time\nfrom fastgd.cli import signals\n"
+        f"{HEEDS_SIGNALS}import time\nfrom fastgd.cli import signals\n"
         "class Slow:\n    def __del__(self):\n        print('ready', flush=True)\n        time.sleep(2)\n"
         "try:\n    with signals.handled():\n        Slow()\n        while True: time.sleep(0.01)\n"
         "except KeyboardInterrupt:\n    print('interrupted', signals.code())"

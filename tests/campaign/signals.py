@@ -32,11 +32,17 @@ lr = { log = [1e-3, 1e-1], num = 4 }
 """
 
 
+# Shells start what runs in the background with signals ignored.
+HEEDS_SIGNALS = (
+    "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+)
+
+
 def start(study: Path, *arguments: str) -> subprocess.Popen:
-    """Start a command in a process of its own, which takes SIGHUP as it comes, also where this one ignores it."""
+    """Start a command in a process of its own, which heeds signals also where this one ignores them."""
     path = os.pathsep.join([str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    code = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\nfrom fastgd.cli import main\nmain()"
-    command = [sys.executable, "-c", code, *arguments]
+    command = [sys.executable, "-c", f"{HEEDS_SIGNALS}from fastgd.cli import main\nmain()", *arguments]
     return subprocess.Popen(
         command,
         cwd=study.parent,
