@@ -112,7 +112,7 @@ def test_the_trials_table(tmp_path):
     assert (momentum["momentum"], adam["beta1"], adam["beta2"]) == (0.9, 0.9, 0.999)
     assert np.isnan(momentum["beta1"])
     assert np.isnan(adam["momentum"])
-    assert (momentum["kernel"], momentum["dtype"], momentum["layout"]) == ("dense-single-halves", "float64", "dense")
+    assert (momentum["kernel"], momentum["dtype"], momentum["layout"]) == ("dense-single", "float64", "dense")
     assert (momentum["cohort_lanes"], adam["cohort_lanes"]) == (1, 2)
     assert momentum["cohort_id"] != adam["cohort_id"]
     assert results.trials["final_validation_loss"].isna().all()

@@ -102,7 +102,8 @@ class CohortSpec:
     @property
     def sweeps_alone(self) -> bool:
         """The same for one or two lanes, with batches of one row."""
-        return self.kernel.lanes == 1 and self.batch_size == 1 and not self.rule.functions.rounds
+        alone = self.kernel.lanes == 1 and not self.kernel.halves
+        return alone and self.batch_size == 1 and not self.rule.functions.rounds
 
 
 def most_entries(indptr: Array, rows: int) -> int:
