@@ -267,7 +267,7 @@ def prepare_step(rule, shape, hyper, memory, exact, rounded, v, t):
     store_rows(rule, shape, memory, v, kept)
 
 
-@jit
+@jit(inner=True)
 def conclude_sums(step, shape, hyper, memory, exact, rounded, v, t, sums, loss, across):
     """Conclude a round from sums over the parameters and the batch's loss; `across`: see `across_lanes`."""
     h, kept = lane(step, shape, hyper, v), rows(step, shape, memory, v, "numbers")

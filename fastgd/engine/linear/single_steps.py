@@ -38,7 +38,7 @@ class Halves(NamedTuple):
     checks: Any
 
 
-@jit
+@jit(inner=True)
 def margins(shape, data, low, count, W, bias, scratch, ahead):
     """Leave in Z the margins of the rows order[low : low + count]; prefetch as many rows from `ahead` on.
 
@@ -60,14 +60,14 @@ def margins(shape, data, low, count, W, bias, scratch, ahead):
         scratch.y[i] = 0
 
 
-@jit
+@jit(inner=True)
 def bias_of(shape, data, W):
     """Return the intercept among a lane's parameters W, or 0."""
     width = static(shape, "width")
     return W[(data.d + width - 1) // width * width] if data.intercept else W.dtype.type(0)
 
 
-@jit
+@jit(inner=True)
 def add_gradient(shape, data, count, scratch, G):
     """Add to G the gradient of the rows that were gathered."""
     d, width, block = data.d, static(shape, "width"), static(shape, "group")
@@ -80,7 +80,7 @@ def add_gradient(shape, data, count, scratch, G):
         j += width
 
 
-@jit
+@jit(inner=True)
 def sum_rows(shape, data, losses, first, last, following, scale, W, scratch):
     """Leave in `scratch.G` the gradient of the rows order[first:last], and in `scratch.loss` their losses.
 
@@ -114,7 +114,7 @@ def sum_rows(shape, data, losses, first, last, following, scale, W, scratch):
     return finite
 
 
-@jit
+@jit(inner=True)
 def take_step(calls, shape, data, lanes, scratch, index, at, t, rows, check):
     """Take one lane's step from the gradient and the losses in a worker's scratch."""
     bad, scale = lanes.bad[index], data.X.dtype.type(1.0 / rows)
@@ -160,7 +160,7 @@ def advance(calls, shape, data, lanes, scratch, halves, span, halved):
             take_step(calls, shape, data, lanes, scratch, index, at, t, rows, check)
 
 
-@jit
+@jit(inner=True)
 def sum_half(shape, data, losses, start, stop, b, half, turn, scale, lanes, scratch, halves):
     """Sum one half of the batch order[start:stop] for all lanes; that of the next batch is prefetched."""
     middle = start + (stop - start + 1) // 2
@@ -172,14 +172,14 @@ def sum_half(shape, data, losses, start, stop, b, half, turn, scale, lanes, scra
         halves.losses[turn, half, index], halves.checks[turn, half, index] = scratch.loss[0], check
 
 
-@jit
+@jit(inner=True)
 def copy(shape, source, target):
     """Copy whole vectors."""
     for v in range(0, target.shape[0], static(shape, "width")):
         store(target, v, load(shape, source, v))
 
 
-@jit
+@jit(inner=True)
 def add(shape, a, b, out):
     """Add whole vectors up."""
     for v in range(0, a.shape[0], static(shape, "width")):

@@ -47,7 +47,7 @@ margins = by_rows(dense.margins, sparse.margins)
 add_gradient = by_rows(dense.add_gradient, sparse.add_gradient)
 
 
-@jit
+@jit(inner=True)
 def recall(shape, estimator, table, order, low, count, scale, Z):
     """Take from the residuals Z of the rows order[low : low + count] what the table has for them, and scale them.
 
