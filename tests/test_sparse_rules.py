@@ -19,5 +19,4 @@ def test_lanes_that_share_their_matrices_give_them_under_a_schedule_that_never_r
 @each_rule("optimizer")
 def test_penalties_give_them(optimizer):
     """Of three lanes, which have matrices of their own; the fourth has none."""
-    for batch_size, steps in ((1, 900), (3, 400)):
-        assert run(pair(optimizer, batch_size=batch_size, l2=(0.3, 0.0, 0.1, 0.02), init=0.3), steps) < 1e-10
+    assert run(pair(optimizer, batch_size=1, l2=(0.3, 0.0, 0.1, 0.02), init=0.3)) < 1e-10
