@@ -72,10 +72,17 @@ def _columns(coast, h, c, l2):
     step, size = jitable(coast.value.step), coast.value.size
 
     def from_column(k):
-        if k == size:
+        second = k + 1
+        if second > size:
             return lambda coast, h, c, l2: ()
-        following = jitable(from_column(k + 1))
-        return lambda coast, h, c, l2: (step(h, c, l2, unit(coast, l2, k)), *following(coast, h, c, l2))
+        if second == size:
+            return lambda coast, h, c, l2: (step(h, c, l2, unit(coast, l2, k)),)
+        following = jitable(from_column(k + 2))  # two at a time: each of these is optimised with all that follow
+        return lambda coast, h, c, l2: (
+            step(h, c, l2, unit(coast, l2, k)),
+            step(h, c, l2, unit(coast, l2, second)),
+            *following(coast, h, c, l2),
+        )
 
     return from_column(0)
 
