@@ -59,7 +59,7 @@ campaign: $(STAMP) ## attacks on all that may go wrong, for some 40 minutes, int
 bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast
 	$(BIN)/asv machine --yes > /dev/null
 	$(BIN)/asv check --python=same
-	FASTGD_BENCH=quick $(BIN)/asv run --python=same --quick --dry-run --show-stderr $(BENCHES)
+	FASTGD_BENCH=small $(BIN)/asv run --python=same --quick --dry-run --show-stderr $(BENCHES)
 
 bench: $(STAMP) ## the asv suite on this commit, into results/asv
 	$(BIN)/asv machine --yes > /dev/null

@@ -1,8 +1,9 @@
 """The dense jobs: an epoch of logistic regression with momentum by mini-batches, for many learning rates and for one.
 
-`FASTGD_BENCH` chooses the profile, `quick` (100,000 rows) or `full` (1,000,000). The number of rows is a parameter of
-each benchmark, so the profiles' results stand side by side and are never compared with each other. Every call runs a
-fixed number of epochs; what needs compiling is compiled, or loaded from the cache, in `setup`.
+`FASTGD_BENCH` chooses the profile, `quick` (100,000 rows), `full` (1,000,000) or `small`, by which `make bench-quick`
+sees that benchmarks run. The number of rows is a parameter of each benchmark, so the profiles' results stand side by
+side and are never compared with each other. Every call runs a fixed number of epochs; what needs compiling is compiled,
+or loaded from the cache, in `setup`.
 
 Here and in the other modules all that is tracked is a cost, since asv takes what grows for a regression: a time, or
 how many times as long something takes as its yardstick.
@@ -19,8 +20,8 @@ from fastgd.engine import machine
 from fastgd.problems import LOSSES
 
 PROFILE = os.environ.get("FASTGD_BENCH", "quick")
-ROWS = {"quick": 100_000, "full": 1_000_000}[PROFILE]
-BATCH_SIZES = {"quick": [64], "full": [64, 256]}[PROFILE]
+ROWS = {"small": 10_000, "quick": 100_000, "full": 1_000_000}[PROFILE]
+BATCH_SIZES = {"small": [64], "quick": [64], "full": [64, 256]}[PROFILE]
 DTYPES = ["float64", "float32"]
 ORDERS = ["sequential", "shuffle"]
 FEATURES = 100

@@ -21,9 +21,9 @@ from fastgd.optimizers.rule import Rule
 from fastgd.problems import find_landscape
 
 PROFILE = os.environ.get("FASTGD_BENCH", "quick")
-STARTS = {"quick": 10_000, "full": 100_000}[PROFILE]
-MANY = {"quick": 50_000, "full": 1_000_000}[PROFILE]
-IMAGE = {"quick": 200, "full": 1_000}[PROFILE]
+STARTS = {"small": 1_000, "quick": 10_000, "full": 100_000}[PROFILE]
+MANY = {"small": 5_000, "quick": 50_000, "full": 1_000_000}[PROFILE]
+IMAGE = {"small": 50, "quick": 200, "full": 1_000}[PROFILE]
 STEPS = 1_000
 RULES = {"sgd": 1e-4, "momentum": 1e-5, "adam": 1e-2}
 DTYPES = ["float64", "float32"]

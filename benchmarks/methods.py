@@ -14,7 +14,7 @@ from fastgd.core.threads import Threads
 from fastgd.optimizers.line_search import Armijo, Best, Exact
 
 PROFILE = os.environ.get("FASTGD_BENCH", "quick")
-ROWS = {"quick": 50_000, "full": 500_000}[PROFILE]
+ROWS = {"small": 5_000, "quick": 50_000, "full": 500_000}[PROFILE]
 FEATURES, BATCH = 100, 64
 RATES = np.geomspace(1e-4, 1e-1, 64)
 

@@ -15,10 +15,12 @@ from fastgd.optimizers.arrays import ArrayOptimizer, step_range
 from fastgd.optimizers.record import Rate
 
 PROFILE = os.environ.get("FASTGD_BENCH", "quick")
-LARGE = {"quick": 16_000_000, "full": 50_000_000}[PROFILE]  # float32: no stream of them stays in a cache
+LARGE = {"small": 1_000_000, "quick": 16_000_000, "full": 50_000_000}[
+    PROFILE
+]  # float32: no stream of them stays in a cache
 SMALL = 2_048  # parameters, a gradient and three slots fit into a first-level cache
 STEPS = 10_000  # of a small array in one call
-ROUNDS = {"quick": 5, "full": 11}[PROFILE]
+ROUNDS = {"small": 1, "quick": 5, "full": 11}[PROFILE]
 
 
 @optimizer()

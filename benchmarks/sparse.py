@@ -16,9 +16,9 @@ from fastgd.core.threads import Threads, available_threads
 from fastgd.datasets.sources.synthetic import Synthetic, make
 
 PROFILE = os.environ.get("FASTGD_BENCH", "quick")
-ROWS = {"quick": 20_000, "full": 200_000}[PROFILE]
+ROWS = {"small": 2_000, "quick": 20_000, "full": 200_000}[PROFILE]
 FEATURES, NONZEROS = 47_000, 75
-WIDTHS = {"quick": [10_000, 200_000], "full": [10_000, 100_000, 1_000_000, 5_000_000]}[PROFILE]
+WIDTHS = {"small": [10_000], "quick": [10_000, 200_000], "full": [10_000, 100_000, 1_000_000, 5_000_000]}[PROFILE]
 RATES = np.geomspace(1e-4, 1e0, 64)
 DTYPES, ORDERS = ["float64", "float32"], ["sequential", "shuffle"]
 

@@ -1,5 +1,6 @@
 """Cohorts of the real engine on small problems, for tests."""
 
+from dataclasses import replace
 from functools import cache
 from itertools import product
 
@@ -151,8 +152,11 @@ def make_cohort(
 ):
     """Return a cohort with these lanes: mappings of hyper-parameters, completed with the defaults.
 
-    `options` are the rule's choices, and `around` the kinds of the options around it by their tables.
+    `options` are the rule's choices, and `around` the kinds of the options around it by their tables. A tile of four
+    lanes is one of eight in float32, the narrowest that studies get, so that all tests share its kernels.
     """
+    if kernel and kernel.lanes == 4 and np.dtype(dtype) == np.float32:
+        kernel = replace(kernel, lanes=8)
     record = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
     rule = Rule.of(record, options or {}, around)
     hyper = [[lane.get(name, default) for name, default in rule.fields.items()] for lane in lanes]

@@ -9,7 +9,7 @@ settings.register_profile("fastgd", deadline=None, derandomize=True, max_example
 settings.load_profile("fastgd")
 
 # Compiling makes millions of objects that last: collections at the usual numbers would take a tenth of its time.
-gc.set_threshold(50_000, 20, 20)
+gc.set_threshold(200_000, 20, 20)
 
 # The files that take longest begin, so that no worker is left alone with one at the end; files that stand side by side
 # here compile different kernels, so that two workers that begin them do not wait for each other.

@@ -345,17 +345,17 @@ def test_on_landscapes_one_trial_has_the_bits_of_all(tmp_path, monkeypatch):
 
 def test_on_landscapes_the_tolerance_is_counted_and_the_trajectory_kept(tmp_path):
     problem = {"landscape": "booth", "tolerance": 5.0}
-    study, results = on_landscape(tmp_path, problem=problem, steps=2000, record={"every": "epoch", "trajectories": 1})
+    study, results = on_landscape(tmp_path, problem=problem, steps=600, record={"every": "epoch", "trajectories": 1})
     problem = study.landscapes[0]
     lowest = problem.record.values(problem.instance(), problem.known_minima()[:1].T)[0]
     for trial in results.trials.itertuples():
         losses = of_lane(results, trial.optimizer, trial.start)
         assert trial.status == "converged"
         assert trial.steps_to_tolerance == np.flatnonzero(losses <= lowest + 5.0)[0]
-        assert (trial.steps, trial.minimum) == (2000, 0)
+        assert (trial.steps, trial.minimum) == (600, 0)
     walk = results.trajectories
-    assert len(walk) == 2 * 2001 * 2
-    last = walk[walk["step"] == 2000].merge(results.trials[["trial_id", "start", "end_0"]], on=["trial_id", "start"])
+    assert len(walk) == 2 * 601 * 2
+    last = walk[walk["step"] == 600].merge(results.trials[["trial_id", "start", "end_0"]], on=["trial_id", "start"])
     assert (last[last["coordinate"] == 0]["x"] == last[last["coordinate"] == 0]["end_0"]).all()
 
 

@@ -312,3 +312,24 @@ def test_a_fork_does_not_keep_what_another_thread_computes():
     done.set()
     thread.join()
     quick.join()
+
+
+# --- kernels that kernels alone call ----------------------------------------------------------------------------------
+
+
+@jit(inner=True)
+def _inner(x):
+    return x + 1
+
+
+@jit
+def _outer(x):
+    return 2 * _inner(x)
+
+
+def test_an_inner_kernel_is_called_by_kernels_and_refused_to_python():
+    """Nothing would take its arguments from Python, also where it is compiled for their types already."""
+    for _ in range(2):
+        with pytest.raises(TypeError, match="_inner is an inner kernel: kernels call it, and Python does not"):
+            _inner(1)
+        assert _outer(1) == 4

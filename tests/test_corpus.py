@@ -62,11 +62,11 @@ def results(tmp_path_factory):
 
 @pytest.mark.parametrize("record", sorted((CORPUS / "manifests").iterdir()), ids=_named)
 def test_records_of_results_are_read_or_refused(record, results, tmp_path):
-    """Their names end in what they stand for: `....manifest.json`."""
+    """Their names end in what they stand for: `....manifest.json`. Each is used in the ways that read it."""
     shutil.copytree(results / "whole", tmp_path / "whole")
     shutil.copy(results / "small.toml", tmp_path)
     name = record.name.partition(".")[2]
     part = next((tmp_path / "whole" / "trials").glob("*.parquet"))
     shutil.copy(record, part if name == "trials.parquet" else tmp_path / "whole" / name)
-    for way in manifests.USES:
+    for way in manifests.OF_FILE.get(name, manifests.OF_OTHERS):
         assert fault(lambda way=way: manifests.use(tmp_path / "whole", way)) == "", way

@@ -4,12 +4,11 @@ import sys
 
 import numpy as np
 import pytest
-from cohorts import TYPES, make_cohort, problem
+from cohorts import PARTS, SINGLE, SMALL, TYPES, make_cohort, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgd.core.vectors import aligned
-from fastgd.engine.shapes import Kernel
 from fastgd.problems import MEASURES
 
 MARGIN, MARK = 4096, 0xAB
@@ -45,7 +44,7 @@ def guarded(monkeypatch):
 
 
 @TYPES
-@pytest.mark.parametrize("kernel", [Kernel(1), Kernel(8), Kernel(8, 2)], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", [SINGLE, SMALL, PARTS], ids=lambda kernel: kernel.name)
 def test_nothing_is_written_beyond_an_array(guarded, kernel, dtype):
     @settings(max_examples=40)
     @given(

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cohorts import SPREAD, grid, make_cohort, problem, relative_error, spread
+from cohorts import SMALL, SPREAD, grid, make_cohort, problem, relative_error, spread
 from small_studies import run
 
 from fastgd.engine.shapes import Kernel, gram_pays
@@ -11,7 +11,7 @@ from fastgd.optimizers.line_search import Armijo, Best, Exact
 
 N, D = 150, 7
 X, Y = problem(N, D, "squared")
-GRAM = Kernel(8, gram=True)
+GRAM = Kernel(4, gram=True)
 BY_SUMS = [name for name in SPREAD if not OPTIMIZERS[name].batch_loss]  # rules that ask for the batch's loss take rows
 
 
@@ -49,10 +49,11 @@ def after(steps, *arguments, **options):
 @pytest.mark.parametrize("optimizer", spread(BY_SUMS, BY_SUMS[:3]))
 def test_steps_are_those_of_the_rows(optimizer, intercept, batch_size):
     how = {"batch_size": batch_size, "intercept": intercept}
-    by_rows = after(40, grid(optimizer), optimizer, kernel=Kernel(8), **how)
+    by_rows = after(40, grid(optimizer), optimizer, kernel=SMALL, **how)
     assert relative_error(after(40, grid(optimizer), optimizer, **how), by_rows) < 1e-10
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("batch_size", [32, N])
 def test_float32_is_near(batch_size):
     expected = after(40, lanes_of(9), batch_size=batch_size)
@@ -60,11 +61,12 @@ def test_float32_is_near(batch_size):
     assert relative_error(found, expected) < 1e-5
 
 
+@pytest.mark.parametrize("wider", spread([8, 16], [8]))
 @pytest.mark.parametrize("batch_size", [32, N])
-def test_the_same_bits_in_any_tile_for_any_threads_and_cuts(batch_size):
+def test_the_same_bits_in_any_tile_for_any_threads_and_cuts(batch_size, wider):
     lanes, how = lanes_of(11), {"batch_size": batch_size, "schedule": Falling(lanes_of(11), batch_size)}
     expected = after(23, lanes, **how)
-    for kernel, threads in ((Kernel(4, gram=True), 1), (Kernel(16, gram=True), 3)):
+    for kernel, threads in ((GRAM, 1), (GRAM, 3), (Kernel(wider, gram=True), 3)):
         np.testing.assert_array_equal(after(23, lanes, kernel=kernel, threads=threads, **how), expected)
     cohort = cohort_of(lanes, **how)
     for steps in (1, 5, 17):

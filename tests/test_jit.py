@@ -142,7 +142,7 @@ def test_a_new_loss_or_rule_compiles_its_own_functions_alone(cold, tmp_path):
     rule = {"optimizer": {"name": "lamb", "lr": 0.5}}
     found = [Worker(tmp_path / name, study, cache=cache).result for name, study in (("loss", loss), ("rule", rule))]
     assert set(found[0]["compiled"]) == {"residuals_of_rows", "add_losses_of_rows"}
-    of_rule = {"begin_step", "prepare_step", "weigh", "conclude_round", "conclude_sums", "apply_rule"}
+    of_rule = {"begin_step", "weigh", "conclude_round", "apply_rule"}
     assert set(found[1]["compiled"]) == of_rule
     assert all("advance" in result["loaded"] for result in found)
 
@@ -338,7 +338,7 @@ def test_an_optimizer_of_ones_own(cold, tmp_path):
         return Worker(tmp_path / name, study, cache=cache, path=f"{PACKAGE.parent}{os.pathsep}{tmp_path}").result
 
     new, again = work("new"), work("again")
-    assert set(new["compiled"]) == {"begin_step", "prepare_step", "apply_rule"}
+    assert set(new["compiled"]) == {"begin_step", "apply_rule"}
     assert {"advance", "evaluate_single_blocks"} <= set(new["loaded"])
     assert new["losses"] == first["losses"], "without drag it is plain descent"
     assert again["compiled"] == []

@@ -8,9 +8,11 @@ import pytest
 import reference
 from cohorts import SINGLE, TYPES, make_cohort
 
+from fastgd.core.address_calls import call_at
+from fastgd.core.compile import jit
 from fastgd.core.static import Static
 from fastgd.core.vectors import aligned
-from fastgd.engine import loss_kernels
+from fastgd.engine.loss_kernels import losses_address, residuals_address
 from fastgd.engine.shapes import single_shape, tile_shape
 from fastgd.problems import LOSSES, MEASURES, ZERO_ONE
 
@@ -136,10 +138,26 @@ def test_zero_one_counts_errors():
 # --- in kernels -------------------------------------------------------------------------------------------------------
 
 
-def add_losses(name, shape, Z, y, out):
-    """What the engine calls: losses that can share a logarithm do."""
-    kernel = loss_kernels.add_losses if LOSSES[name].log_terms is None else loss_kernels.add_log_losses
-    kernel(Static(LOSSES[name]), Static(shape), Z, y, len(y), out)
+@jit
+def _add_losses(address, shape, Z, y, rows, out):
+    call_at(address, shape, Z, y, rows, out)
+
+
+@jit
+def _residuals(address, shape, Z, y, rows, scale, check):
+    call_at(address, shape, Z, y, rows, scale, check)
+
+
+def add_losses(name, shape, Z, y, out, *, single=False):
+    """What drivers call, as they do."""
+    address = losses_address(LOSSES[name], shape, Z.dtype, single)
+    _add_losses(address, Static(shape.of_lanes), Z, y, len(y), out)
+
+
+def residuals(name, shape, Z, y, scale, check, *, single=False):
+    """What drivers call, as they do."""
+    address = residuals_address(LOSSES[name], shape, Z.dtype, single)
+    _residuals(address, Static(shape.of_lanes), Z, y, len(y), scale, check)
 
 
 def representable(dtype):
@@ -184,7 +202,7 @@ def test_sums_over_rows_in_kernels(name, dtype, rows):
         for lane in range(8):
             Z, total[:] = aligned((96,), dtype), 0
             Z[:rows] = z[:, lane]
-            loss_kernels.add_losses_of_rows(Static(LOSSES[name]), Static(single), Z, targets[:rows], rows, total)
+            add_losses(name, single, Z, targets[:rows], total, single=True)
             np.testing.assert_allclose(total[0], expected[lane], **places)
 
 
@@ -199,17 +217,16 @@ def test_shared_logarithms_keep_what_is_not_finite(name, z):
     np.testing.assert_allclose(out, expected, rtol=1e-14)
 
 
-@pytest.mark.parametrize("kernel", [loss_kernels.residuals, loss_kernels.residuals_of_rows], ids=["tile", "single"])
+@pytest.mark.parametrize("single", [False, True], ids=["tile", "single"])
 @TYPES
 @pytest.mark.parametrize(("name", "y"), CASES)
-def test_derivatives_in_a_kernel(name, y, dtype, kernel):
+def test_derivatives_in_a_kernel(name, y, dtype, single):
     z = representable(dtype)
-    single = kernel is loss_kernels.residuals_of_rows
     L = 1 if single else 8
     shape = single_shape(z.itemsize) if single else tile_shape(L, z.itemsize)
     Z, targets, check = aligned((len(z),), dtype), aligned((len(z) // L,), dtype), aligned((L,), dtype)
     Z[:], targets[:] = z, y
-    kernel(Static(LOSSES[name]), Static(shape), Z, targets, len(targets), z.dtype.type(0.25), check)
+    residuals(name, shape, Z, targets, z.dtype.type(0.25), check, single=single)
     _, expected, terms = table(name, y, z, z.dtype.type)
     with np.errstate(over="ignore"):
         assert_close(4 * Z.astype(np.float64), expected, terms, dtype)
@@ -222,7 +239,7 @@ def test_derivatives_in_a_kernel(name, y, dtype, kernel):
 def test_a_margin_that_is_not_finite_flags_its_lane_alone(name, bad):
     Z, y, check = aligned((6 * 8,), "float64"), np.ones(6), aligned((8,), "float64")
     Z[3 * 8 + 5] = bad
-    loss_kernels.residuals(Static(LOSSES[name]), Static(tile_shape(8, 8)), Z, y, 6, 1.0, check)
+    residuals(name, tile_shape(8, 8), Z, y, 1.0, check)
     np.testing.assert_array_equal(np.isnan(check), np.arange(8) == 5)
 
 

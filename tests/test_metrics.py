@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cohorts import make_cohort, problem
+from cohorts import TYPES, make_cohort, problem
 from small_studies import run
 
 from fastgd import Study
@@ -28,7 +28,7 @@ def test_r2_of_poisson_is_that_of_the_mean():
     )
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@TYPES
 def test_an_exact_fit_of_counts(tmp_path, dtype):
     X, y = np.tile([[0.0], [1.0], [2.0]], (10, 1)), np.tile([1.0, 2.0, 4.0], 10)
     results = run(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 import small_studies
-from cohorts import PARTS, SMALL, make_cohort, problem, relative_error
+from cohorts import PARTS, SMALL, make_cohort, problem, relative_error, spread
 
 from fastgd.engine.rows.order import start_values
 
@@ -72,7 +72,13 @@ def by_torch(torch, name, around, lane):
     return np.append(reported.weight.detach().numpy()[0], reported.bias.detach().numpy()[0])
 
 
-@pytest.mark.parametrize(("name", "around", "numbers"), TORCH.values(), ids=TORCH)
+@pytest.mark.parametrize(
+    ("name", "around", "numbers"),
+    spread(
+        TORCH.values(), [TORCH[case] for case in ("clip by value, adam", "clip by norm, momentum", "ema", "polyak")]
+    ),
+    ids=TORCH,
+)
 def test_against_pytorch(name, around, numbers):
     torch = pytest.importorskip("torch", reason="the witness of clipping and averaging is PyTorch")
     found, lanes = found_by(name, around, numbers)
@@ -89,7 +95,7 @@ OPTAX = {
 }
 
 
-@pytest.mark.parametrize(("name", "numbers"), OPTAX.values(), ids=OPTAX)
+@pytest.mark.parametrize(("name", "numbers"), spread(OPTAX.values(), [OPTAX["lookahead, momentum"]]), ids=OPTAX)
 def test_against_optax(name, numbers):
     jax = pytest.importorskip("jax", reason="the witness of look-ahead is optax's, which runs on jax")
     optax = pytest.importorskip("optax", reason="the witness of look-ahead is optax's")

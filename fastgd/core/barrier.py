@@ -72,13 +72,13 @@ def _give_way(typingctx):
     return types.void(), codegen
 
 
-@jit
+@jit(inner=True)
 def begin(counters, own):
     """Begin a call: nobody is to go on alone."""
     counters[(own + 1) * LINE + 1] = 0
 
 
-@jit
+@jit(inner=True)
 def meet(counters, own, other, step, late):
     """Say that a step is done, and wait until the other kernel has done it too.
 
@@ -100,7 +100,7 @@ def meet(counters, own, other, step, late):
     return readings >= PATIENCE
 
 
-@jit
+@jit(inner=True)
 def parted(counters, own, other, step):
     """Whether one of the two is to go on alone after this step, in which they have met: the same answer for both."""
     mine, others = counters[(own + 1) * LINE + 1], counters[(other + 1) * LINE + 1]

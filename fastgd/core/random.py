@@ -45,19 +45,19 @@ def _emit_mix(builder, x):
     return folded(x, _SHIFTS[2])
 
 
-@jit
+@jit(inner=True)
 def splitmix(x):
     """Return the first output of the generator SplitMix64 started at a number, in a kernel: see `normal`."""
     return _mix_in_kernel(x + np.uint64(_GOLDEN))
 
 
-_mix_in_kernel = jit(mix)
+_mix_in_kernel = jit(mix, inner=True)
 
 
 # --- in a kernel ------------------------------------------------------------------------------------------------------
 
 
-@jit
+@jit(inner=True)
 def normal(shape, like, keys, index, counter):
     """Return a vector of standard normal numbers, of which lane i's depends on `(keys[index + i], counter)` alone.
 

@@ -41,7 +41,7 @@ def log_terms(loss, z, y):
     """Return a and e of a value `a + log(1 + e)`."""
 
 
-@jit
+@jit(inner=True)
 def residuals(loss, shape, Z, y, rows, scale, check):
     """Make of Z (rows, L) the derivative times `scale`; check (L) is NaN in a lane where a value was not finite."""
     L = static(shape, "lanes")
@@ -55,7 +55,7 @@ def residuals(loss, shape, Z, y, rows, scale, check):
         store(check, v, finite)
 
 
-@jit
+@jit(inner=True)
 def residuals_of_rows(loss, shape, Z, y, rows, scale, check):
     """The same for one lane's margins Z (rows,), a whole number of vectors; check has one element."""
     finite = load(shape, Z, 0) * 0
@@ -67,7 +67,7 @@ def residuals_of_rows(loss, shape, Z, y, rows, scale, check):
     check[0] = total(finite)
 
 
-@jit
+@jit(inner=True)
 def add_losses(loss, shape, Z, y, rows, out):
     """Add the values of Z (rows, L) to out (L) float64."""
     L = static(shape, "lanes")
@@ -78,7 +78,7 @@ def add_losses(loss, shape, Z, y, rows, out):
         store(out, v, sums)
 
 
-@jit
+@jit(inner=True)
 def add_log_losses(loss, shape, Z, y, rows, out):
     """The same for values a + log(1 + e): p + 1 is the product of several e + 1, so that small e lose no digits."""
     L = static(shape, "lanes")
@@ -94,7 +94,7 @@ def add_log_losses(loss, shape, Z, y, rows, out):
         store(out, v, sums)
 
 
-@jit
+@jit(inner=True)
 def add_losses_of_rows(loss, shape, Z, y, rows, out):
     """Add the values of one lane's margins Z (rows,), with room for a vector behind the last one, to out[0]."""
     width = static(shape, "width")

@@ -71,7 +71,7 @@ def _rounded(shape, total, G, count):
     return round_all
 
 
-@jit
+@jit(inner=True)
 def clear(shape, array, start, count):
     """Set `count` rows of L lanes to zero."""
     for v in range(0, count * static(shape, "lanes"), static(shape, "width")):

@@ -61,7 +61,7 @@ class Calls(NamedTuple):
     losses: Any
 
 
-@jit
+@jit(inner=True)
 def put_scheduled(shape, hyper, exact, scheduled, first, which):
     """Put a step's values scheduled[first:] into both halves of `hyper`; `exact` and `scheduled` are float64."""
     L, half = static(shape, "lanes"), hyper.shape[0] // 2
@@ -74,7 +74,7 @@ def put_scheduled(shape, hyper, exact, scheduled, first, which):
                     store(hyper, at, cast(number, hyper))
 
 
-@jit
+@jit(inner=True)
 def begin_step(rule, shape, hyper, exact, scheduled, first, which, memory, t, exact_c, c):
     """Put the scheduled values of step t, and prepare its quantities; what is exact is float64, and so is `memory`."""
     put_scheduled(shape, hyper, exact, scheduled, first, which)
@@ -82,13 +82,13 @@ def begin_step(rule, shape, hyper, exact, scheduled, first, which, memory, t, ex
         prepare_step(rule, shape, exact, memory, exact_c, c, v, t)
 
 
-@jit
+@jit(inner=True)
 def begin_unprepared_step(rule, shape, hyper, exact, scheduled, first, which, memory, t, exact_c, c):
     """Begin a step of a rule that prepares nothing: the same kernel for all of them."""
     put_scheduled(shape, hyper, exact, scheduled, first, which)
 
 
-@jit
+@jit(inner=True)
 def weigh(step, shape, state, exact, exact_c, feature, count, stride, G, v, used, sums):
     """Add to `sums` (sums * width,) float64 the terms of some parameters in the lanes at v; the first `used` count.
 
@@ -107,7 +107,7 @@ def weigh(step, shape, state, exact, exact_c, feature, count, stride, G, v, used
     store_rows(step, shape, sums, 0, totals)
 
 
-@jit
+@jit(inner=True)
 def conclude_round(step, shape, exact, memory, exact_c, c, t, v, sums, loss, across):
     """Conclude a round in the lanes at v from its sums and the batch's loss (L,) float64, and clear the sums.
 
@@ -119,7 +119,7 @@ def conclude_round(step, shape, exact, memory, exact_c, c, t, v, sums, loss, acr
     store_rows(step, shape, sums, 0, no_sums(step, shape))
 
 
-@jit
+@jit(inner=True)
 def apply_rule(rule, shape, state, hyper, c, feature, count, stride, G, g):
     """Take the step of `count` parameters in all lanes, from the gradient at G[g]; `hyper` is the half for them.
 

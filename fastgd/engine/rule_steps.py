@@ -17,7 +17,7 @@ def parameter_rows(groups):
     return groups[-1, FIRST] + groups[-1, ROWS]
 
 
-@jit
+@jit(inner=True)
 def blend(shape, estimator, mean, at, count, share, G, g):
     """Complete an estimate: to the gradients of `count` parameters at G[g] comes the table's, at mean[at].
 
@@ -70,7 +70,7 @@ def finish_batch(calls, shape, lanes, tile, t, share, G, scratch, across):
         call_at(calls.apply, shape, state, own, scratch.c, first, groups[k, ROWS], stride, G, first * L)
 
 
-@jit
+@jit(inner=True)
 def note_bad(check, bad, t):
     """Note step t in the lanes whose check is not a number, where no earlier step was noted."""
     for index in range(bad.shape[0]):
@@ -78,7 +78,7 @@ def note_bad(check, bad, t):
             bad[index] = t
 
 
-@jit
+@jit(inner=True)
 def not_finite(shape, check):
     """Whether any lane's check is not a number."""
     checks = zeros(shape, check)
@@ -88,7 +88,7 @@ def not_finite(shape, check):
     return whole != whole
 
 
-@jit
+@jit(inner=True)
 def begin_step(calls, shape, lanes, tile, index, t, scratch):
     """Put a step's scheduled values into their places, and prepare the rule's quantities of step t."""
     if calls.begin == 0:
@@ -98,7 +98,7 @@ def begin_step(calls, shape, lanes, tile, index, t, scratch):
     call_at(calls.begin, shape, hyper, exact, scheduled, 0, lanes.which, memory, t, scratch.exact_c, scratch.c)
 
 
-@jit
+@jit(inner=True)
 def take_step(calls, shape, lanes, scratch, tile, index, t, rows, share):
     """Take step t from the gradient and the losses of a batch's `rows`, which are in `scratch`: a `share` of all rows.
 
@@ -109,14 +109,14 @@ def take_step(calls, shape, lanes, scratch, tile, index, t, rows, share):
     finish_batch(calls, shape, lanes, tile, t, share, scratch.G, scratch, static(shape, "single") > 0)
 
 
-@jit
+@jit(inner=True)
 def scale_losses(shape, loss, scale):
     """Make means of a batch's summed losses (L,)."""
     for index in range(static(shape, "lanes")):
         loss[index] *= scale
 
 
-@jit
+@jit(inner=True)
 def add_parts(shape, parts, tile):
     """Add the parts (parts, tiles, values) of a tile up, in order, into the first: views cannot be returned."""
     total = parts[0, tile]

@@ -257,7 +257,7 @@ def conclude_step(step, shape, exact, memory, exact_c, c, t, sums, loss):
     conclude_sums(step, shape, exact, memory, exact_c, c, 0, t, totals, spread(shape, loss), True)
 
 
-@jit
+@jit(inner=True)
 def _terms_at(step, shape, exact, exact_c, w, g, slots, i, stride):
     """The terms of the parameters at i, in float64."""
     h, quantities = lane(step, shape, exact, 0), rows(step, shape, exact_c, 0, "quantities")

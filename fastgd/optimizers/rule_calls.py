@@ -257,7 +257,7 @@ def readout(rule, h, w, s):
 # float64, `exact` and `rounded` may be the same array.
 
 
-@jit
+@jit(inline="always")
 def prepare_step(rule, shape, hyper, memory, exact, rounded, v, t):
     """Prepare the quantities of step t in the lanes at v; all arrays but `rounded` are float64."""
     h, kept = lane(rule, shape, hyper, v), rows(rule, shape, memory, v, "numbers")
@@ -267,7 +267,7 @@ def prepare_step(rule, shape, hyper, memory, exact, rounded, v, t):
     store_rows(rule, shape, memory, v, kept)
 
 
-@jit
+@jit(inline="always")
 def conclude_sums(step, shape, hyper, memory, exact, rounded, v, t, sums, loss, across):
     """Conclude a round from sums over the parameters and the batch's loss; `across`: see `across_lanes`."""
     h, kept = lane(step, shape, hyper, v), rows(step, shape, memory, v, "numbers")

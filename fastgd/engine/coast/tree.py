@@ -72,10 +72,17 @@ def _columns(coast, h, c, l2):
     step, size = jitable(coast.value.step), coast.value.size
 
     def from_column(k):
-        if k == size:
+        second = k + 1
+        if second > size:
             return lambda coast, h, c, l2: ()
-        following = jitable(from_column(k + 1))
-        return lambda coast, h, c, l2: (step(h, c, l2, unit(coast, l2, k)), *following(coast, h, c, l2))
+        if second == size:
+            return lambda coast, h, c, l2: (step(h, c, l2, unit(coast, l2, k)),)
+        following = jitable(from_column(k + 2))  # two at a time: each of these is optimised with all that follow
+        return lambda coast, h, c, l2: (
+            step(h, c, l2, unit(coast, l2, k)),
+            step(h, c, l2, unit(coast, l2, second)),
+            *following(coast, h, c, l2),
+        )
 
     return from_column(0)
 
@@ -111,7 +118,7 @@ class Missed(NamedTuple):
     at: Any
 
 
-@jit
+@jit(inner=True)
 def keep_quantities(coast, shape, hyper, c, kept_c, kept_h, at):
     """Keep the quantities of the step `at` of the window, and the hyper-parameters where they are scheduled."""
     L = static(shape, "lanes")
@@ -123,7 +130,7 @@ def keep_quantities(coast, shape, hyper, c, kept_c, kept_h, at):
             store(kept_h, at * counts[1] + v, load(shape, hyper, v))
 
 
-@jit
+@jit(inner=True)
 def keep_matrix(coast, shape, hyper, c, nodes, rights, at, size):
     """Keep the matrix of the step `at` (from 0) of the window of `size` steps, with the products that it completes.
 
@@ -166,7 +173,7 @@ def product(coast, shape, nodes, rights, start, end, size, v):
     return compose(coast, node(coast, shape, rights, last, v), matrix)
 
 
-@jit
+@jit(inner=True)
 def apply_nodes(coast, shape, nodes, rights, start, end, size, v, x):
     """Return the state x after the steps start <= i < end, where each lane has its own matrices."""
     level, last = trailing_zeros(start), bit_length(start ^ end)
@@ -216,7 +223,7 @@ def _state_after(coast, shape, nodes, rights, shared, ratio, start, end, size, v
     return scaled
 
 
-@jit
+@jit(inner=True)
 def replay(coast, shape, hyper, kept_c, kept_h, start, end, v, w, s):
     """Return a parameter and its slots after steps that are taken one by one."""
     L = static(shape, "lanes")
@@ -275,7 +282,7 @@ def coasted(coast, shape, nodes, rights, ratio, kept_c, kept_h, horizon, shared,
     return replay_unknown(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper, missed, v, y, (w, s), after)
 
 
-@jit
+@jit(inner=True)
 def catch_up(
     coast, shape, state, hyper, mean, features, first, count, stride, last, nodes, rights, ratio, kept_c, kept_h,
     horizon, now, size,
@@ -314,7 +321,7 @@ def catch_up(
                 store_slots(coast, shape, state, at, stride, s)
 
 
-@jit
+@jit(inner=True)
 def read_block(coast, shape, state, hyper, count, stride, out, at):
     """Put the iterates of `count` parameters that are reported into out[at:]."""
     L = static(shape, "lanes")

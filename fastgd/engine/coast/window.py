@@ -89,7 +89,7 @@ def catch_up_all(calls, shape, lanes, window, features, share):
         window.last[tile] = 0
 
 
-@jit
+@jit(inner=True)
 def copy_numbers(source, first, count, target, at):
     """Copy source[first : first + count] to target[at:]: an assignment of arrays would make a copy in between."""
     for k in range(count):

@@ -92,7 +92,7 @@ def advance_halves(calls, shape, data, lanes, scratch, halves, span):
             take_step(calls, shape, lanes, scratch, tile, at, t, stop - start, share)
 
 
-@jit
+@jit(inner=True)
 def sum_half(shape, data, losses, start, stop, b, half, turn, lanes, scratch, halves):
     """Sum one half of the batch order[start:stop] for all tiles; that of the next batch is prefetched."""
     middle, scale, n = start + (stop - start + 1) // 2, data.X.dtype.type(1.0 / (stop - start)), data.y.shape[0]
@@ -105,14 +105,14 @@ def sum_half(shape, data, losses, start, stop, b, half, turn, lanes, scratch, ha
         copy(shape, scratch.G, halves.gradients[turn, half, tile])
 
 
-@jit
+@jit(inner=True)
 def copy(shape, source, target):
     """Copy whole vectors."""
     for v in range(0, target.shape[0], static(shape, "width")):
         store(target, v, load(shape, source, v))
 
 
-@jit
+@jit(inner=True)
 def add(shape, a, b, out):
     """Add whole vectors up."""
     for v in range(0, a.shape[0], static(shape, "width")):

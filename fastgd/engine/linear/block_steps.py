@@ -16,7 +16,7 @@ from fastgd.engine.rule_steps import blend, not_finite, note_bad
 BLOCKS_AT_ONCE = 4  # register blocks of features whose gradient is handed to the rule at once
 
 
-@jit
+@jit(inner=True)
 def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
     """Take some steps with one tile, from the one that is `taken` steps behind the span's first."""
     X, y, order, n, d, b = data.X, data.y, data.order, data.y.shape[0], data.d, span.batch_size

@@ -15,13 +15,13 @@ TURN_BYTES = 1 << 18  # of the rows that a tile's turn passes over
 CACHED_FEATURES = 128  # features whose weights stay in the cache while all rows of a chunk pass over them
 
 
-@jit
+@jit(inner=True)
 def turn_steps(data, b):
     """Return the steps of a tile between two turns of its worker: their rows stay in the second-level cache."""
     return max(1, TURN_BYTES // (b * data.d * data.X.itemsize))
 
 
-@jit
+@jit(inner=True)
 def look_up(order, y, d, low, count, rows, offsets, at, targets):
     """Look up where the rows order[low : low + count] begin, at offsets[at:], and their targets.
 
@@ -33,13 +33,13 @@ def look_up(order, y, d, low, count, rows, offsets, at, targets):
         targets[i] = y[row]
 
 
-@jit
+@jit(inner=True)
 def gather(data, low, count, scratch):
     """Look up the rows order[low : low + count], and what a register block takes along beyond them."""
     look_up(data.order, data.y, data.d, low, count, count + MOST_BLOCK_ROWS, scratch.offsets, 0, scratch.y)
 
 
-@jit
+@jit(inner=True)
 def prefetch_rows(X, order, d, low, high):
     """Ask for the rows order[low : high], which are needed soon: shuffled rows then cost 1.1 times sequential ones."""
     per_line = 64 // X.itemsize
@@ -49,7 +49,7 @@ def prefetch_rows(X, order, d, low, high):
             prefetch(X, start + line)
 
 
-@jit
+@jit(inner=True)
 def products(shape, X, offsets, count, d, W, bias, Z, order, ahead):
     """Z (count, L) = X W + W[bias:], for the rows at some offsets; without an intercept `bias` is -1.
 
@@ -74,14 +74,14 @@ def products(shape, X, offsets, count, d, W, bias, Z, order, ahead):
                 margin_block(shape, "one", X, offsets, i, j, inner, W, j * L + g, Z, i * L + g)
 
 
-@jit
+@jit(inner=True)
 def margins(shape, data, count, W, scratch, ahead):
     """Z (count, L) = X W + intercept, for the rows that were gathered; the rows ahead are prefetched."""
     bias = data.d * static(shape, "lanes") if data.intercept else -1
     products(shape, data.X, scratch.offsets, count, data.d, W, bias, scratch.Z, data.order, ahead)
 
 
-@jit
+@jit(inner=True)
 def add_feature_gradients(shape, X, offsets, j, features, count, R, G, g):
     """Add to G[g:] (features, L) the gradient of features j ... of the rows at some offsets, with residuals R."""
     for v in range(0, static(shape, "lanes"), static(shape, "group")):
@@ -91,7 +91,7 @@ def add_feature_gradients(shape, X, offsets, j, features, count, R, G, g):
             gradient_block(shape, "one", X, offsets, 0, j, count, R, v, G, g + v)
 
 
-@jit
+@jit(inner=True)
 def add_gradients(shape, X, offsets, first, features, count, R, G):
     """Add to G (features, L) the gradient of the features from `first` on."""
     L, block, j = static(shape, "lanes"), static(shape, "rows"), 0
@@ -101,7 +101,7 @@ def add_gradients(shape, X, offsets, first, features, count, R, G):
         j += some
 
 
-@jit
+@jit(inner=True)
 def add_intercept_gradient(shape, count, Z, G, g):
     """Add to G[g:] (L) the intercept's gradient: the sum of the residuals."""
     L = static(shape, "lanes")
@@ -112,7 +112,7 @@ def add_intercept_gradient(shape, count, Z, G, g):
         store(G, g + v, total)
 
 
-@jit
+@jit(inner=True)
 def add_gradient(shape, data, count, scratch, G):
     """Add to G (d + intercept, L) the whole gradient of the rows that were gathered."""
     add_gradients(shape, data.X, scratch.offsets, 0, data.d, count, scratch.Z, G)

@@ -88,7 +88,7 @@ def put_sums(gram: Gram, sums: Any, y: Any) -> None:
     gram.A[:], gram.c[:] = columns[:, :P].reshape(-1) / rows, columns[:, P] / rows
 
 
-@jit
+@jit(inner=True)
 def take_rows(shape, data, low, count, gram):
     """Copy the rows order[low : low + count] to X (count, columns): features, a one for the intercept, the target."""
     X, d, P, columns = gram.X, data.d, gram.c.shape[0], gram.columns
@@ -106,7 +106,7 @@ def take_rows(shape, data, low, count, gram):
         X[target + P] = data.y[row]
 
 
-@jit
+@jit(inner=True)
 def add_tile(shape, count, tile, gram, out):
     """Add to out (P * L) the products of all columns of the rows that were taken with a tile of them.
 
@@ -136,7 +136,7 @@ def accumulate(shape, data, sums, gram, span):
             add_tile(shape, count, tile, gram, sums[part, tile])
 
 
-@jit
+@jit(inner=True)
 def take_batch(shape, data, start, stop, gram):
     """Make A and c of the rows order[start:stop]."""
     L, P, sums, rows = static(shape, "lanes"), gram.c.shape[0], gram.sums, stop - start
@@ -155,7 +155,7 @@ def take_batch(shape, data, start, stop, gram):
                 gram.c[i] = value
 
 
-@jit
+@jit(inner=True)
 def take_gradient(shape, double, gram, W, G, check):
     """Leave the gradient `A W - c` in G (P, L); check (L,) is NaN where it is not finite."""
     L, P = static(shape, "lanes"), gram.c.shape[0]

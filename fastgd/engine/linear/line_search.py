@@ -50,7 +50,7 @@ class RowSpan(NamedTuple):
     high: Any
 
 
-@jit
+@jit(inner=True)
 def copy_margins(shape, data, low, count, W, out, scratch):
     """Write the margins of the rows order[low : low + count], which were gathered, to out (n * L)."""
     L = static(shape, "lanes")
@@ -72,7 +72,7 @@ def project(shape, data, W, P, out_W, out_P, scratch, span):
         copy_margins(shape, data, start, count, P[tile], out_P[tile], scratch)
 
 
-@jit
+@jit(inner=True)
 def move(shape, Z, P, rates, low, count, out):
     """Put Z + rate P of some rows into out (rows, L)."""
     L = static(shape, "lanes")
@@ -83,7 +83,7 @@ def move(shape, Z, P, rates, low, count, out):
             store(out, i * L + v, load(shape, Z, at) + rate * load(shape, P, at))
 
 
-@jit
+@jit(inner=True)
 def add_slopes(shape, R, P, low, count, out):
     """Add the products of residuals R (rows, L) and of the direction's margins to out (L) float64."""
     L = static(shape, "lanes")

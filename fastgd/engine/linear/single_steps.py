@@ -17,7 +17,7 @@ from fastgd.engine.linear.feature_blocks import dot_block, outer_block
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, rounded
 
 
-@jit
+@jit(inner=True)
 def margins(shape, data, low, count, W, bias, scratch, ahead):
     """Leave in Z the margins of the rows order[low : low + count]; prefetch as many rows of the `RowRange` ahead.
 
@@ -38,14 +38,14 @@ def margins(shape, data, low, count, W, bias, scratch, ahead):
         scratch.y[i] = 0
 
 
-@jit
+@jit(inner=True)
 def bias_of(shape, data, W):
     """Return the intercept among a lane's parameters W, or 0."""
     width = static(shape, "width")
     return W[(data.d + width - 1) // width * width] if data.intercept else W.dtype.type(0)
 
 
-@jit
+@jit(inner=True)
 def add_gradient(shape, data, count, scratch, G):
     """Add to G the gradient of the rows that were gathered."""
     d, width, block = data.d, static(shape, "width"), static(shape, "group")
@@ -58,7 +58,7 @@ def add_gradient(shape, data, count, scratch, G):
         j += width
 
 
-@jit
+@jit(inner=True)
 def sum_rows(shape, data, first, last, ahead, scale, points, check, scratch):
     """Do for one lane what `tile_steps.sum_rows` does for a tile."""
     width, W, loss = static(shape, "width"), points.W, points.loss

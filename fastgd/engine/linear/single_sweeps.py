@@ -27,7 +27,7 @@ def move(rule, shape, h, quantities, l2, state, at, stride, x, residual):
     return w
 
 
-@jit
+@jit(inner=True)
 def margin(shape, X, first, d, W, bias):
     """Return the product of a row with the parameters W, and the intercept at `bias` where that is not negative.
 
@@ -49,7 +49,7 @@ def margin(shape, X, first, d, W, bias):
     return total((one + two) + (three + four)) + (W[bias] if bias >= 0 else W.dtype.type(0))
 
 
-@jit
+@jit(inner=True)
 def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index):
     """Take the steps of a `StepSpan` with one lane."""
     X, y, order, n, d, width = data.X, data.y, data.order, data.y.shape[0], data.d, static(shape, "width")

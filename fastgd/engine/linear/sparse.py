@@ -9,7 +9,7 @@ from fastgd.engine.linear.blocks import sparse_margin_block
 from fastgd.engine.linear.dense import add_intercept_gradient
 
 
-@jit
+@jit(inner=True)
 def gather(data, low, count, scratch):
     """Look up the rows order[low : low + count] and their targets."""
     for i in range(count):
@@ -18,7 +18,7 @@ def gather(data, low, count, scratch):
         scratch.y[i] = data.y[row]
 
 
-@jit
+@jit(inner=True)
 def row_margins(shape, X, indices, first, entries, W, bias, Z, z):
     """Z[z:] (L) = x W, with W[bias:] (L) where there is an intercept (bias >= 0), for the entries of one row."""
     for v in range(0, static(shape, "lanes"), static(shape, "width")):
@@ -26,7 +26,7 @@ def row_margins(shape, X, indices, first, entries, W, bias, Z, z):
     sparse_margin_block(shape, X, indices, first, entries, W, Z, z)
 
 
-@jit
+@jit(inner=True)
 def margins(shape, data, count, W, scratch, ahead):
     """Z (count, L) = X W + intercept, for the rows that were gathered."""
     L = static(shape, "lanes")
@@ -36,7 +36,7 @@ def margins(shape, data, count, W, scratch, ahead):
         row_margins(shape, data.X, data.indices, first, end - first, W, bias, scratch.Z, i * L)
 
 
-@jit
+@jit(inner=True)
 def add_gradient(shape, data, count, scratch, G):
     """Add to G (d + intercept, L), which may be float64, the gradient of the rows that were gathered; R is in Z."""
     L, Z = static(shape, "lanes"), scratch.Z

@@ -47,7 +47,7 @@ class Touched(NamedTuple):
     G: Any
 
 
-@jit
+@jit(inner=True)
 def collect(data, first, steps, b, touched):
     """List the features of batches, each once, for as many of the steps as there is room for; return their number."""
     features, entries, n, most = 0, 0, data.order.shape[0], touched.local.shape[0]
@@ -75,7 +75,7 @@ def collect(data, first, steps, b, touched):
     return min(steps, LISTED_STEPS)
 
 
-@jit
+@jit(inner=True)
 def entries_of(indptr, order, at):
     """Return where the entries of the row order[at] begin, and their number; none behind the last row."""
     if at >= order.shape[0]:
@@ -84,7 +84,7 @@ def entries_of(indptr, order, at):
     return indptr[row], indptr[row + 1] - indptr[row]
 
 
-@jit
+@jit(inner=True)
 def batch_margins(shape, X, indices, indptr, order, y, low, rows, W, bias, Z, targets):
     """Z (rows, L) = X W of the rows order[low : low + rows], with W[bias:] (L) where there is an intercept."""
     for i in range(rows):
@@ -93,7 +93,7 @@ def batch_margins(shape, X, indices, indptr, order, y, low, rows, W, bias, Z, ta
         row_margins(shape, X, indices, first, entries, W, bias, Z, i * static(shape, "lanes"))
 
 
-@jit
+@jit(inner=True)
 def add_gradients(shape, X, indptr, order, low, rows, local, entry, Z, G):
     """Add to G (features, L) the gradient of rows whose entries' features stand at local[entry:]; return their end."""
     L = static(shape, "lanes")
@@ -125,7 +125,7 @@ class TileSpan(NamedTuple):
     size: Any
 
 
-@jit
+@jit(inner=True)
 def tile_steps(calls, shape, data, lanes, window, touched, scratch, span, tile):
     """Take the steps of a `TileSpan`."""
     first_batch, steps, t, place, b, taken, size = span

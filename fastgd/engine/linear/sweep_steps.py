@@ -45,7 +45,7 @@ class SweepShape(NamedTuple):
     rows: int
 
 
-@jit
+@jit(inner=True)
 def sweep(rule, shape, state, hyper, c, X, offsets, own, following, d, bias, stride, Z):
     """Take the step of the rows at offsets[own:], and leave the margins of those at offsets[following:] in Z (rows, L).
 
@@ -90,7 +90,7 @@ def sweep_calls_of(rule: Rule, shape: Shape, dtype: Any, b: int, *, scheduled: b
     return SweepCalls(calls_of(rule, shape, dtype, scheduled=scheduled), address_of(sweep, given))
 
 
-@jit
+@jit(inner=True)
 def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
     """Take some steps with one tile, from the one that is `taken` steps behind the span's first."""
     X, y, order, n, d, b = data.X, data.y, data.order, data.y.shape[0], data.d, span.batch_size

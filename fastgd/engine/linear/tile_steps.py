@@ -47,7 +47,7 @@ margins = by_rows(dense.margins, sparse.margins)
 add_gradient = by_rows(dense.add_gradient, sparse.add_gradient)
 
 
-@jit
+@jit(inner=True)
 def recall(shape, estimator, table, order, low, count, scale, Z):
     """Take from the residuals Z of the rows order[low : low + count] what the table has for them, and scale them.
 
@@ -87,7 +87,7 @@ def sum_chunk(shape, data, count, scratch, total):
     add_chunk(shape, G, total, parameters)
 
 
-@jit
+@jit(inner=True)
 def sum_rows(shape, data, first, last, ahead, scale, points, check, scratch):
     """Leave in `scratch.G` the gradient of the rows order[first:last] at some `Points`, and there their losses.
 

@@ -18,7 +18,7 @@ from fastgd.optimizers.rule import Rule
 from fastgd.optimizers.rule_calls import lane, load_slots, rows, store_slots, update
 
 
-@jit
+@jit(inner=True)
 def apply_row(rule, shape, state, hyper, c, features, first, count, stride, X, R, ahead, more):
     """Take the step of the features of one row, whose gradients are X[first + u] R, with R (L,) the row's residuals.
 
@@ -46,7 +46,7 @@ def apply_row(rule, shape, state, hyper, c, features, first, count, stride, X, R
             store_slots(rule, shape, state, at, stride, slots)
 
 
-@jit
+@jit(inner=True)
 def apply_touched(rule, shape, state, hyper, c, features, first, count, stride, G):
     """Take the step of some features, from their gradients G (features, L)."""
     L = static(shape, "lanes")

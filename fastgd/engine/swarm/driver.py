@@ -10,14 +10,14 @@ from fastgd.core.static import static
 from fastgd.engine.swarm.groups import GROUPS_PER_TABLE, STEPS_PER_TABLE, StepRange
 
 
-@jit
+@jit(inner=True)
 def copy_numbers(source, first, count, target, to):
     """Copy numbers between flat arrays; an assignment of slices compiles to much more."""
     for i in range(count):
         target[to + i] = source[first + i]
 
 
-@jit
+@jit(inner=True)
 def some_died(shape, state, block, d, died, first, t):
     """Whether the coordinates of a lane are not finite that was alive; where t > 0, it is noted to have died then."""
     W, found = static(shape, "width"), False

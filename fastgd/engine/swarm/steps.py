@@ -139,7 +139,7 @@ def _slots_at(context, builder, kind: Point, args, count: int):
 # --- rules that sum over the coordinates ------------------------------------------------------------------------------
 
 
-@jit
+@jit(inner=True)
 def one_round(step, shape, like, h, c, t, m, x, g, s, f):
     """The quantities and the memory after a round of sums, all of them in float64 as `like` is."""
     d, nothing = len(x), zeros(shape, like)
@@ -181,7 +181,7 @@ def _quantities_of(rule, first, second, shape, table, exact, at, t, m, x, g, s, 
 # Arrays are flat, and places in them are numbers: a view of an array costs what a vector's whole step does.
 
 
-@jit
+@jit(inner=True)
 def copy(shape, array, first, x):
     """Copy the numbers of an array to a point; nothing, where that is where they are."""
     if static(shape, "dimension"):
@@ -189,7 +189,7 @@ def copy(shape, array, first, x):
             x[j] = load(shape, array, first + j * static(shape, "width"))
 
 
-@jit
+@jit(inner=True)
 def copy_back(shape, x, array, first):
     """Copy a point to where it came from."""
     if static(shape, "dimension"):
@@ -197,7 +197,7 @@ def copy_back(shape, x, array, first):
             store(array, first + j * static(shape, "width"), x[j])
 
 
-@jit
+@jit(inner=True)
 def run_group(task, shape, land, groups, work, group, row, t, steps):
     """Take steps t + 1 ... t + steps of a group, and note in `work.alive` whether all coordinates are finite then.
 
@@ -257,7 +257,7 @@ def run_group(task, shape, land, groups, work, group, row, t, steps):
     work.alive[0] = total(finite) == 0
 
 
-@jit
+@jit(inner=True)
 def fill_table(rule, shape, hyper, first, scheduled, steps, work, sums):
     """Write the hyper-parameters and the rule's quantities of a range of steps into the tables, a row a step.
 
