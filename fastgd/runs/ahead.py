@@ -52,7 +52,10 @@ def compiled_ahead(units: Sequence[Unit], threads: int) -> Iterator[None]:
     threads : int
         With one thread there is no second process.
     """
-    helper = _Helper(found) if (found := _worth_it(units)) and threads > 1 and _allowed(units) else None
+    helper = None
+    if (found := _worth_it(units)) and threads > 1 and _allowed(units):
+        with suppress(OSError, RuntimeError):  # the system has no room for another process, or thread
+            helper = _Helper(found)
     try:
         yield
     finally:
@@ -80,17 +83,16 @@ class _Helper:
     """The second process, as its parent sees it."""
 
     def __init__(self, units: Sequence[Unit]) -> None:
-        with suppress(OSError):  # the system has no room for another process
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", START],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            cache.wait_silently(self._process.pid)
-            # by a thread: what is sent may be more than a pipe takes before the helper reads
-            self._sender = Thread(target=self._send, args=(_message(units),), daemon=True)
-            self._sender.start()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        cache.wait_silently(self._process.pid)
+        # by a thread: it may be more than a pipe takes before the helper reads
+        self._sender = Thread(target=self._send, args=(_message(units),), daemon=True)
+        self._sender.start()
 
     def _send(self, message: bytes) -> None:
         pipe: Any = self._process.stdin
