@@ -1,7 +1,9 @@
 """The second process that compiles what later units call: the same kernels and bits, and it never outlives a run."""
 
+import io
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -197,6 +199,22 @@ def test_nothing_is_started_for_nothing(monkeypatch):
             patch(patched)
             with ahead.compiled_ahead(units, 2):
                 pass
+
+
+def test_what_is_sent_weighs_little_and_calls_the_same():
+    study = fastgd.Study(
+        name="walks",
+        steps=50,
+        problem={"landscape": "rosenbrock"},
+        starts={"uniform": 100_000},
+        optimizer=[{"name": "sgd", "lr": 0.1}, {"name": "adam", "lr": [0.1, 0.2], "schedule": {"name": "cosine"}}],
+    )
+    units = make_plan(study).units
+    message = io.BytesIO(ahead._message(units))
+    assert pickle.load(message) == [str(folder) for folder in sys.path]
+    sent = [pickle.loads(each) for each in pickle.load(message)]
+    assert [unit.method for unit in sent] == [unit.method for unit in units]
+    assert len(message.getvalue()) < 100_000
 
 
 def test_what_another_process_compiles_is_left_for_later(tmp_path):

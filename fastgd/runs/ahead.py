@@ -54,7 +54,7 @@ def compiled_ahead(units: Sequence[Unit], threads: int) -> Iterator[None]:
     """
     helper = None
     if (found := _worth_it(units)) and threads > 1 and _allowed(units):
-        with suppress(OSError, RuntimeError):  # the system has no room for another process, or thread
+        with suppress(OSError):  # the system has no room for another process
             helper = _Helper(found)
     try:
         yield
@@ -117,7 +117,7 @@ def _message(units: Sequence[Unit]) -> bytes:
     for unit in units:
         with suppress(Exception):  # what cannot be pickled, such as what `__main__` defines, stays with the run
             sent.append(pickle.dumps(unit.cut(1)[0] if isinstance(unit, SwarmUnit) else unit))
-    return pickle.dumps(sys.path) + pickle.dumps(sent)
+    return pickle.dumps([str(folder) for folder in sys.path]) + pickle.dumps(sent)
 
 
 # --- in the helper ----------------------------------------------------------------------------------------------------
