@@ -1,12 +1,16 @@
 """What all tests share."""
 
 import gc
+import os
 
 from hypothesis import settings
 
 # The same examples in every run: a failure in CI is a failure at the desk. Kernels compile on their first example.
 settings.register_profile("fastgd", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("fastgd")
+
+# Tests share a cache that fills up: a second process that compiles beside each run would take its turn from the others.
+os.environ.setdefault("FASTGD_COMPILE_AHEAD", "0")
 
 # Compiling makes millions of objects that last: collections at the usual numbers would take a tenth of its time.
 gc.set_threshold(200_000, 20, 20)

@@ -3,13 +3,16 @@
 import hashlib
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.datasets
 
 from fastgd.common.errors import InputError
 from fastgd.datasets import DATASETS, Source, Synthetic, from_arrays, load, prepare
+from fastgd.datasets.sources import bundled
 
 BUNDLED = [name for name, record in DATASETS.items() if record.load and record.name != "california_housing"]
 
@@ -27,14 +30,27 @@ def test_a_record_tells_the_truth(name):
     assert (record.task == "regression") == (numeric and len(np.unique(dataset.y)) > 10)
 
 
-def test_breast_cancer_has_scikit_learns_numbers():
-    from sklearn.datasets import load_breast_cancer
+@pytest.mark.parametrize("name", bundled.FILES)
+def test_bundled_datasets_are_scikit_learns(name):
+    """They are read without scikit-learn, and the same to the last bit."""
+    bunch = getattr(sklearn.datasets, f"load_{name}")()
+    dataset, expected = load(Source(dataset=name)), from_arrays(bunch.data, bunch.target)
+    np.testing.assert_array_equal(dataset.X, bunch.data)
+    np.testing.assert_array_equal(dataset.y, bunch.target)
+    assert dataset.features == tuple(map(str, bunch.feature_names))
+    assert dataset.fingerprint == expected.fingerprint
 
-    dataset = load(Source(dataset="breast_cancer", target="target"))
-    X, y = load_breast_cancer(return_X_y=True)
-    np.testing.assert_array_equal(dataset.X, X)
-    np.testing.assert_array_equal(dataset.y, y)
-    assert dataset.features[0] == "mean radius"
+
+@pytest.mark.parametrize("content", [None, "nonsense\n", "a,b\n1,2\n3,4\n"])
+def test_bundled_datasets_whose_files_have_changed_are_scikit_learns_business(content, tmp_path, monkeypatch):
+    expected = load(Source(dataset="iris"))
+    folder = tmp_path / "datasets" / "data"
+    folder.mkdir(parents=True)
+    if content is not None:
+        (folder / "iris.csv").write_text(content)
+    monkeypatch.setattr(bundled, "find_spec", lambda _: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
+    found = load(Source(dataset="iris"))
+    assert (found.fingerprint, found.features) == (expected.fingerprint, expected.features)
 
 
 def test_fingerprint_is_the_same_in_another_process():

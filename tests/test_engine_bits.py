@@ -21,6 +21,8 @@ from cohorts import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastgd.engine.calls import Pace
+from fastgd.engine.rows.evaluation import Evaluation
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.shapes import Kernel
 from fastgd.optimizers import OPTIMIZERS
@@ -325,3 +327,36 @@ def test_kernels_agree_with_each_other(kernel, batch_size):
     for cohort in cohorts:
         cohort.advance(40)
     assert relative_error(cohorts[1].parameters(), cohorts[0].parameters()) < 1e-10
+
+
+@named([SINGLE, SMALL])
+def test_checkpoints_have_the_same_bits_however_blocks_and_tiles_are_shared_out(kernel, monkeypatch):
+    """Two sets of rows, of three blocks and of one: for more and for fewer workers, in one call and in several."""
+    X, y = problem(9_000, 3)
+    sets = [(X, y, [LOSSES["logistic"], ZERO_ONE]), (X[:300], y[:300], [LOSSES["squared"]])]
+
+    def found(threads):
+        cohort = make_cohort(X, y, lanes_of(13), kernel=kernel, threads=threads, batch_size=3_000)
+        cohort.advance(4)
+        return np.vstack(cohort.measure(sets).sums)
+
+    expected = found(1)
+    assert len(np.unique(expected[0])) == 13
+    for threads in (2, 3, 7):
+        np.testing.assert_array_equal(found(threads), expected)
+    monkeypatch.setattr(Pace, "fitting", lambda *_: 1)
+    np.testing.assert_array_equal(found(2), expected)
+
+
+@named([SINGLE, SMALL])
+@pytest.mark.parametrize("init", ["zeros", 0.3])
+def test_lanes_that_are_all_the_same_are_measured_once(kernel, init, monkeypatch):
+    tiles, sums = [], Evaluation._sums
+    monkeypatch.setattr(Evaluation, "_sums", lambda self, W, *rest: tiles.append(len(W)) or sums(self, W, *rest))
+    cohort = cohort_of(lanes_of(7), "adam", kernel=kernel, init=init)
+    once = [observed(cohort), cohort.advance(3), observed(cohort)]
+    assert tiles == [1, 7 if kernel == SINGLE else 2]
+    monkeypatch.setattr(Evaluation, "_differing", lambda _, W: W)
+    cohort = cohort_of(lanes_of(7), "adam", kernel=kernel, init=init)
+    np.testing.assert_array_equal([observed(cohort), cohort.advance(3), observed(cohort)][::2], once[::2])
+    assert tiles[2] == tiles[3] == tiles[1]

@@ -10,6 +10,12 @@ import fastgd
 
 HEAVY = ("numba", "llvmlite", "sklearn", "scipy", "matplotlib", "pyarrow", "pandas", "torch")
 
+# What a run over dense rows does not need.
+UNUSED = (
+    *("scipy.sparse", "scipy.spatial", "scipy.stats", "scipy.special", "scipy.linalg", "scipy.optimize"),
+    *("sklearn", "matplotlib", "torch"),
+)
+
 
 def imported(code, names=HEAVY):
     """Which of some packages a fresh process has imported after running code."""
@@ -46,8 +52,48 @@ study = fastgd.Study(
 )
 X = np.random.default_rng(0).normal(size=(40, 3))
 fastgd.run(study, Path({str(tmp_path / "r")!r}), data=(X, X[:, 0] > 0))"""
-    unused = ("scipy.sparse", "scipy.spatial", "scipy.stats", "scipy.special", "sklearn", "matplotlib", "torch")
+    assert imported(code, UNUSED) == set()
+
+
+def test_a_run_over_bundled_data_imports_little(tmp_path):
+    code = f"""
+from pathlib import Path
+import fastgd
+problem, optimizer = {{"loss": "logistic", "dataset": "breast_cancer"}}, {{"name": "sgd", "lr": 0.1}}
+study = fastgd.Study(name="bundled", epochs=1, batch_size=32, problem=problem, optimizer=optimizer)
+fastgd.run(study, Path({str(tmp_path / "r")!r}))"""
+    assert imported(code, UNUSED) == set()
+
+
+def test_what_the_command_line_imports(results):
+    """`fastgd best` needs pandas and Arrow, and nothing that computes."""
+    code = f"""
+import sys
+from fastgd.cli import main
+sys.argv = ["fastgd", "best", {str(results)!r}]
+try:
+    main()
+except SystemExit:
+    pass"""
+    unused = (*UNUSED, "numba", "llvmlite", "scipy", "fastgd.engine", "fastgd.optimizers", "fastgd.study.config")
     assert imported(code, unused) == set()
+
+
+def test_numbas_products_of_matrices_work_beside_kernels(tmp_path):
+    """Numba is not asked for a BLAS when kernels are loaded, and finds it when someone needs it."""
+    code = """
+import sys
+from fastgd.engine.rows.order import shuffle
+import numpy as np
+shuffle(np.empty(8, np.int32), 0, 0)
+assert "numba.np.arraymath" in sys.modules and "scipy.linalg" not in sys.modules
+import numba
+from numba.np import arraymath, linalg
+assert arraymath._HAVE_BLAS and linalg.ensure_blas.__name__ == "ensure_blas"
+A = np.arange(6.0).reshape(2, 3)
+assert (numba.njit(lambda A, B: A @ B)(A, A.T.copy()) == A @ A.T).all()
+"""
+    assert imported(code, ("scipy.linalg",)) == {"scipy.linalg"}
 
 
 @pytest.fixture(scope="module")

@@ -211,6 +211,14 @@ def _digest(path: Path, content: bytes) -> bytes:
     return hashlib.sha256(path.name.encode() + len(content).to_bytes(8) + content).digest()
 
 
+def drop_unfinished(process: int) -> None:
+    """Delete what a process, which was ended, had written of a file."""
+    if CACHE:
+        for part in CACHE.glob(f".*.{process}"):
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
 def _set_aside(path: Path, why: str) -> None:
     _log.warning("%s of the kernel cache is damaged (%s): it is set aside and made anew", path, why)
     with suppress(OSError):
@@ -229,6 +237,31 @@ GIVEN_UP_AFTER = 120.0  # seconds without a new kernel, after which the other pr
 
 _told: set[str] = set()  # processes that the user knows to be waited for
 _standing_still: set[str] = set()  # processes that are not waited for any more
+_held: set[Path] = set()  # kernels whose locks this process holds
+_waits = True
+
+
+class Busy(Exception):  # noqa: N818
+    """Another process compiles a kernel, and this one has something else to do meanwhile."""
+
+
+@contextmanager
+def never_waiting() -> Iterator[None]:
+    """Raise Busy in this block in place of waiting for a kernel that another process compiles.
+
+    What a kernel calls is waited for all the same, once its own compiling has begun.
+    """
+    global _waits
+    _waits = False
+    try:
+        yield
+    finally:
+        _waits = True
+
+
+def wait_silently(process: int) -> None:
+    """Do not tell the user that a process of this machine is waited for: it compiles for this one."""
+    _told.add(_name(process, socket.gethostname()))
 
 
 @contextmanager
@@ -238,11 +271,15 @@ def compiled_once(kernel: Path) -> Iterator[None]:
     A process that holds the lock and stands still keeps nobody: after a while the others compile for themselves.
     """
     lock = None if kernel.exists() else _take_lock(kernel)
+    if not lock:
+        yield
+        return
+    _held.add(kernel)
     try:
         yield
     finally:
-        if lock:
-            _give_back(lock)
+        _held.discard(kernel)
+        _give_back(lock)
 
 
 def _take_lock(kernel: Path) -> BaseFileLock | None:
@@ -254,6 +291,8 @@ def _take_lock(kernel: Path) -> BaseFileLock | None:
         try:
             lock.acquire(timeout=0)
         except Timeout:
+            if not (_waits or _held):
+                raise Busy from None
             if not _wait(lock, kernel.parent):
                 return None
         _write_holder(lock)
@@ -317,11 +356,15 @@ def _write_holder(lock: BaseFileLock) -> None:
         _holder_file(lock).write_text(json.dumps(holder), encoding="utf-8")
 
 
+def _name(process: object, host: object) -> str:
+    return f"process {process} on {host}"
+
+
 def _holder(lock: BaseFileLock) -> tuple[str, str]:
     """Return which process holds a lock, and since when, as far as it is known."""
     try:
         found = json.loads(_holder_file(lock).read_text(encoding="utf-8"))
-        return "process {process} on {host}".format(**found), " since {since}".format(**found)
+        return _name(found["process"], found["host"]), f" since {found['since']}"
     except (OSError, ValueError, LookupError, TypeError):  # it has just begun, or its disk is full
         return "another process", ""
 

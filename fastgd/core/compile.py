@@ -8,6 +8,7 @@ timings.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numba
@@ -63,6 +64,7 @@ def _in_one_process(kernel: Any) -> Callable[..., Any]:
 
     def compile_or_wait(signature: Any) -> Any:
         with global_compiler_lock:
+            _import_arrays()
             if tuple(normalize_signature(signature)[0]) in kernel.overloads:
                 return compile_it(signature)
             with cache.compiled_once(kernel._cache.path(signature, kernel.targetctx.codegen())):
@@ -81,6 +83,23 @@ def _hide_from_python(kernel: Any) -> None:
         raise TypeError(f"{kernel.__name__} is an inner kernel: kernels call it, and Python does not")
 
     kernel.add_overload, kernel._compile_for_args = keep, refuse
+
+
+@lru_cache(1)
+def _import_arrays() -> None:
+    """Import what Numba knows of arrays, without scipy.linalg: to load any kernel, Numba would import that, too.
+
+    It asks whether there is a BLAS, which kernels do not call; there is one, as fastgd needs SciPy. Whoever compiles a
+    product of matrices makes Numba look again.
+    """
+    from numba.np import linalg
+
+    look = linalg.ensure_blas
+    linalg.ensure_blas = lambda: None
+    try:
+        import numba.np.arraymath  # noqa: F401
+    finally:
+        linalg.ensure_blas = look
 
 
 def _without_literals(template: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """Calls of kernels from Python: a kernel with its arguments, and how much work a call may take."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,18 @@ class KernelCall:
         self.kernel.compile(tuple(numba.typeof(argument) for argument in self.arguments))
 
 
+@dataclass(frozen=True)
+class InTurn:
+    """Calls of kernels that one thread makes, one after another."""
+
+    calls: Sequence[KernelCall]
+
+    def __call__(self) -> None:
+        """Make them."""
+        for call in self.calls:
+            call()
+
+
 class Pace:
     """Runs calls on threads, and learns from each how much work the next may take: calls last `CALL_SECONDS`."""
 
@@ -41,7 +53,7 @@ class Pace:
         """Return how many units of so many multiply-adds a call may take; at least 1."""
         return max(1, int(CALL_SECONDS * self.rate / work))
 
-    def run(self, calls: Sequence[KernelCall], work: float) -> None:
+    def run(self, calls: Sequence[Callable[[], None]], work: float) -> None:
         """Make the calls side by side, which do so many multiply-adds together."""
         start = time.perf_counter()
         self.threads.run(calls)

@@ -32,6 +32,7 @@ from fastgd.plan.standing import standing
 from fastgd.plan.swarm import SwarmUnit
 from fastgd.plan.turns import in_turns
 from fastgd.problems import find_loss
+from fastgd.runs.ahead import compiled_ahead
 from fastgd.runs.clock import Clock
 from fastgd.runs.executor import Executor
 from fastgd.runs.final_parameters import store_parameters
@@ -132,7 +133,9 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
         executor = Executor(folder, clock, pool, emit, plan.count, snapshots)
         clock.start(study.max_seconds)
         clock.snapshot_seconds = study.snapshot_seconds
-        executor.run(_missing(plan, folder), data)
+        missing = _missing(plan, folder)
+        with compiled_ahead(missing, pool.count):
+            executor.run(missing, data)
         clock.enter("store")
         in_study, names = _in_study(whole)
         if study.record.parameters != "none" and not study.landscapes:

@@ -25,16 +25,19 @@ def compile_units(plan: Plan, note: Callable[[str], None]) -> int:
     with Threads(1) as threads:
         for unit in first.values():
             note(unit.kernels)
-            _compile(unit, threads)
+            compile_unit(unit, threads)
     return len(first)
 
 
-def _compile(unit: Unit, threads: Threads) -> None:
+def compile_unit(unit: Unit, threads: Threads) -> None:
+    """Compile what a unit calls, over few rows in place of its own, which are one batch where its own are."""
     if isinstance(unit, SwarmUnit):
         compile_swarm(make_swarm(unit, unit.lanes[:1], threads), unit)
         return
-    X: Any = np.zeros((2, 2), unit.dtype)
-    from scipy.sparse import csr_array
+    X: Any = np.zeros((2 if unit.spec.batch_size >= unit.n else unit.spec.batch_size + 1, 2), unit.dtype)
+    y = np.zeros(len(X), unit.dtype)
+    if unit.spec.kernel.sparse:
+        from scipy.sparse import csr_array
 
-    rows = csr_array(X) if unit.spec.kernel.sparse else X
-    compile_cohort(make_cohort(unit, rows, np.zeros(2, unit.dtype), threads), unit)
+        X = csr_array(X)
+    compile_cohort(make_cohort(unit, X, y, threads), unit)

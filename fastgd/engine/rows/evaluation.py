@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from fastgd.engine.arrays import (
     PartSpan,
     part_rows,
 )
-from fastgd.engine.calls import Pace
+from fastgd.engine.calls import InTurn, KernelCall, Pace
 from fastgd.engine.rows.model import ModelKernels
 from fastgd.engine.rows.order import identity
 from fastgd.engine.shapes import Kernel
@@ -72,6 +74,7 @@ class Evaluation:
         self._kernels, self._layout, self._threads = kernels.visiting(in_order), layout, threads
         self._tiles = TileLayout(Kernel(32 // itemsize), itemsize, layout.groups) if layout.single else layout
         self._tile_kernels = kernels.visiting(in_order, self._tiles) if layout.single else self._kernels
+        self._pace = Pace(threads)
 
     @cached_property
     def _tile_memory(self) -> list[Any]:
@@ -102,7 +105,9 @@ class Evaluation:
         poll: Callable[[], None],
     ) -> Measures:
         """Sum measures over sets of rows at the iterates W (tiles, ...) of the lanes at some places."""
-        sums = [self._sums(W, X, y, measures, poll)[:, places] for X, y, measures in rows]
+        differing = self._differing(W)
+        times = len(W) // len(differing)
+        sums = [np.tile(each, (1, times))[:, places] for each in self._sums(differing, rows, poll)]
         # Tile by tile: a column's sum then has the same order wherever the lane stands.
         tiles = self._layout.tiles(W)
         penalised, others = (
@@ -116,24 +121,38 @@ class Evaluation:
         of_penalised = reduce(np.add, penalised)
         return Measures(sums, reduce(np.add, others, of_penalised), of_penalised, found)
 
-    def _sums(self, W: Array, X: Any, y: Array, measures: Sequence[Loss], poll: Callable[[], None]) -> Array:
-        kernels, addresses, lanes = self._kernels, self._kernels.addresses(measures), self._layout.lanes
-        n, rows = X.shape[0], kernels.rows_of(X, y)
-        total = np.zeros((len(W), len(addresses), lanes))
-        blocks, first, pace = -(-n // PARTIAL_SUM_ROWS), 0, Pace(self._threads)
-        work = PARTIAL_SUM_ROWS * kernels.row_work(rows) * len(W) * lanes
-        while first < blocks:
-            count = min(blocks - first, pace.fitting(work))
-            part = np.zeros((count, *total.shape))
-            workers = min(self._threads.count, count * len(W))
-            spans = [BlockSpan(worker, workers, first) for worker in range(workers)]
-            calls = [kernels.losses(rows, W, addresses, part, self._memory[span.worker], span) for span in spans]
-            pace.run(calls, work * count)
-            for block in part:
-                total += block
-            first += count
+    def _sums(
+        self, W: Array, sets: Sequence[tuple[Any, Array, Sequence[Loss]]], poll: Callable[[], None]
+    ) -> list[Array]:
+        """Sum measures over sets of rows, which share the calls, at the lanes of some tiles: each (measures, lanes)."""
+        kernels, lanes = self._kernels, self._layout.lanes
+        given = [(kernels.rows_of(X, y), kernels.addresses(measures)) for X, y, measures in sets]
+        totals = [np.zeros((len(W), len(addresses), lanes)) for _, addresses in given]
+        blocks = [(i, block) for i, (X, _, _) in enumerate(sets) for block in range(-(-X.shape[0] // PARTIAL_SUM_ROWS))]
+        work = PARTIAL_SUM_ROWS * max(kernels.row_work(rows) for rows, _ in given) * len(W) * lanes
+        while blocks:
+            now = blocks[: self._pace.fitting(work)]
+            blocks = blocks[len(now) :]
+            workers = min(self._threads.count, len(now) * len(W))
+            calls: list[list[KernelCall]] = [[] for _ in range(workers)]
+            parts = []
+            for i, group in groupby(now, itemgetter(0)):
+                own = [block for _, block in group]
+                parts.append((i, np.zeros((len(own), *totals[i].shape))))
+                for worker, its in enumerate(calls):
+                    span = BlockSpan(worker, workers, own[0])
+                    its.append(kernels.losses(given[i][0], W, given[i][1], parts[-1][1], self._memory[worker], span))
+            self._pace.run([InTurn(its) for its in calls], work * len(now))
+            for i, part in parts:
+                for of_block in part:
+                    totals[i] += of_block
             poll()
-        return total.swapaxes(0, 1).reshape(len(addresses), -1)
+        return [total.swapaxes(0, 1).reshape(total.shape[1], -1) for total in totals]
+
+    def _differing(self, W: Array) -> Array:
+        """Return one tile where all are the same, as they are at the start; else all of them."""
+        own = W[:, : self._layout.parameters * self._layout.shape.lanes].view(np.uint8)
+        return W[:1] if all(np.array_equal(own[0], other) for other in own[1:]) else W
 
     @silently
     def gradient_norm(self, W: Array, places: Array, l2: Array, poll: Callable[[], None]) -> Array:
