@@ -36,6 +36,10 @@ class Reading:
     loss: Array
     grad_norm: Array
 
+    def of(self, lanes: slice) -> "Reading":
+        """Return what is read of some lanes."""
+        return Reading(self.positions[:, lanes], self.loss[lanes], self.grad_norm[lanes])
+
 
 class PointReader:
     """Measures the landscape at points that lie in groups.
