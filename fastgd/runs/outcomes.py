@@ -149,10 +149,11 @@ def judge(
         _judge(landscape, first.of(lanes), [each.of(lanes) for each in tail], died[lanes], steps, diverge)
         for lanes in parts
     ]
+    nearest = np.concatenate([np.ma.getdata(part.minimum) for part in found])
     return Outcomes(
         status=Names(STATUSES, np.concatenate([part.status.codes for part in found])),
         reason=Names(found[0].reason.names, np.concatenate([part.reason.codes for part in found])),
-        minimum=np.ma.concatenate([part.minimum for part in found]),
+        minimum=np.ma.masked_array(nearest, np.concatenate([np.ma.getmaskarray(part.minimum) for part in found])),
         steps=np.concatenate([part.steps for part in found]),
     )
 
