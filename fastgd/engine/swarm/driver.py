@@ -56,21 +56,18 @@ def advance_groups(calls, shape, land, groups, scheduled, work, t, steps, share)
                 copy_numbers(state, block, size, saved, 0)
                 if calls.sums:
                     copy_numbers(kept, own, memory_size, memory, 0)
-                done, many, apart = 0, count, 1 if groups.arriving[group] else count
+                done, many = 0, count
                 while done < count:
                     now = t + begin + done
-                    call_at(calls.run, shape, land, groups, work, group, done, now, many, apart)
-                    died = many > 1 and not work.alive[0]
-                    died = died and some_died(shape, state, block, d, groups.died, group * W, 0)
-                    if died or (apart > 1 and work.reached[0]):
+                    call_at(calls.run, shape, land, groups, work, group, done, now, many)
+                    if many > 1 and not work.alive[0] and some_died(shape, state, block, d, groups.died, group * W, 0):
                         copy_numbers(saved, 0, size, state, block)  # once more, step by step, to see when
                         if calls.sums:
                             copy_numbers(memory, 0, memory_size, kept, own)
-                        done, many, apart = 0, 1 if died else many, 1
+                        done, many = 0, 1
                         continue
                     done += many
                     if many == 1:
                         some_died(shape, state, block, d, groups.died, group * W, now + 1)
-                groups.arriving[group] = work.reached[0]
                 if not calls.sums:
                     copy_numbers(memory, 0, memory_size, kept, own)

@@ -70,8 +70,6 @@ class Groups(NamedTuple):
         What the lanes' noise is keyed by.
     died : ndarray (groups * width,) int64
         The first step after which a lane was not finite, or 0.
-    arriving : ndarray (groups,) bool
-        Whether a lane reached the tolerance in the last steps. It says what is tried first, and changes no results.
     """
 
     state: Any
@@ -80,7 +78,6 @@ class Groups(NamedTuple):
     owner: Any
     keys: Any
     died: Any
-    arriving: Any
 
 
 class LandscapeNumbers(NamedTuple):
@@ -123,8 +120,6 @@ class Workspace(NamedTuple):
         What the rule keeps for each trial; of a group before the steps of a table, where it sums over coordinates.
     alive : ndarray (1,) bool
         Whether all coordinates of a group were finite after the last steps.
-    reached : ndarray (1,) bool
-        Whether a lane of a group reached the tolerance since the block was saved.
     """
 
     table: Any
@@ -134,7 +129,6 @@ class Workspace(NamedTuple):
     scratch: Any
     memory: Any
     alive: Any
-    reached: Any
 
 
 class ReadingSpace(NamedTuple):

@@ -14,11 +14,8 @@ of arrays in place of numbers for places in them, cost plain descent two thirds 
 groups need one number for all lanes, and not a vector, gained nothing on a machine with 16 registers.
 
 Nothing is checked within a step. After 128 steps a group's coordinates are looked at; where one is not finite that was
-before, the group goes back to its copy and takes these steps one by one, which tells the step. So it is with the
-tolerance: the lowest values are kept in registers, which is one instruction beside the value, most of which the
-gradient has computed anyway. Where they say that a lane has reached the tolerance, the group goes back too, and looks
-after each step; so it does at once as long as lanes arrive. Marks in registers that count each step took plain descent
-1.1 to 1.5 times as long, since registers ran out.
+before, the group goes back to its copy and takes these steps one by one, which tells the step. Steps to the tolerance
+are counted in registers: three instructions and the value, most of which the gradient has computed anyway.
 
 Bits do not depend on where calls are cut, which took some care: LLVM unrolls and peels such loops, and where `a b + c
 d` is left to it, copies of one text contract different products into multiply-adds. So vectors contract products when
@@ -201,28 +198,11 @@ def copy_back(shape, x, array, first):
 
 
 @jit
-def count_waiting(shape, state, marks, within, steps):
-    """Count steps of the lanes that have not reached the tolerance; False, and nothing, where it is not known which do.
-
-    within : Mask; whether each lane reached it at the latest before the last of these steps.
-    """
-    waits, count = load(shape, state, marks), load(shape, state, marks + static(shape, "width"))
-    left = np.where(within, 0, waits)
-    if steps > 1 and total(waits - left) > 0:
-        return False
-    store(state, marks, left)
-    store(state, marks + static(shape, "width"), count + left * steps)
-    return True
-
-
-@jit
-def run_group(task, shape, land, groups, work, group, row, t, steps, apart):
-    """Take steps t + 1 ... t + steps of a group; `work.alive` and `work.reached` say then what came of it.
+def run_group(task, shape, land, groups, work, group, row, t, steps):
+    """Take steps t + 1 ... t + steps of a group, and note in `work.alive` whether all coordinates are finite then.
 
     task : the Static of a SwarmTask; land : LandscapeNumbers; groups : Groups; work : Workspace.
     row : the first step's row in the tables.
-    apart : after so many steps it is looked whether lanes have reached the tolerance. Steps are counted unless
-    `work.reached` says that some have, and `apart` is more than 1.
     """
     rule, landscape, first, second = (
         part(task, "rule"),
@@ -242,43 +222,39 @@ def run_group(task, shape, land, groups, work, group, row, t, steps, apart):
     copy(shape, state, block + d * W, s)
     d = len(x)
     m = rows(rule, shape, memory, of_memory, "numbers")
+    waits, count = load(shape, state, marks), load(shape, state, marks + W)
     h = lane(rule, shape, table, row * work.stride)
-    counted = True
-    for begin in range(0, steps, apart):
-        end, lowest = min(begin + apart, steps), zeros(shape, state) + np.inf
-        for k in range(begin, end):
-            at = (row + k) * work.stride
-            if static(shape, "rereads"):
-                h = lane(rule, shape, table, at)
-            f = zeros(shape, state)
-            if static(shape, "tracked") or static(rule, "batch_loss"):
-                f = value(landscape, p, x)
-            if static(shape, "tracked"):
-                lowest = np.where(f < lowest, f, lowest)  # a value that is no number is not within the tolerance
-            step_gradient(landscape, p, x, t + k + 1, g)
-            if static(shape, "noisy"):
-                for j in range(d):
-                    g[j] = g[j] + land.noise * normal(shape, state, groups.keys, group * W, (t + k) * d + j)
-            made, m = quantities_of(rule, first, second, shape, table, exact, at, t + k + 1, m, x, g, s, f)
-            c = cast_all(made, state)
-            for j in range(d):
-                moved, kept = update(rule, h, c, x[j], g[j], pick(rule, s, j, d))
-                if static(shape, "projected"):
-                    moved = np.minimum(np.maximum(moved, land.box[j, 0]), land.box[j, 1])
-                x[j] = moved
-                put(rule, s, j, d, kept)
+    for k in range(steps):
+        at = (row + k) * work.stride
+        if static(shape, "rereads"):
+            h = lane(rule, shape, table, at)
+        f = zeros(shape, state)
+        if static(shape, "tracked") or static(rule, "batch_loss"):
+            f = value(landscape, p, x)
         if static(shape, "tracked"):
-            counted &= count_waiting(shape, state, marks, lowest <= land.threshold, end - begin)
+            waits = np.where(f <= land.threshold, 0, waits)  # a value that is no number is not within it
+            count = count + waits
+        step_gradient(landscape, p, x, t + k + 1, g)
+        if static(shape, "noisy"):
+            for j in range(d):
+                g[j] = g[j] + land.noise * normal(shape, state, groups.keys, group * W, (t + k) * d + j)
+        made, m = quantities_of(rule, first, second, shape, table, exact, at, t + k + 1, m, x, g, s, f)
+        c = cast_all(made, state)
+        for j in range(d):
+            moved, kept = update(rule, h, c, x[j], g[j], pick(rule, s, j, d))
+            if static(shape, "projected"):
+                moved = np.minimum(np.maximum(moved, land.box[j, 0]), land.box[j, 1])
+            x[j] = moved
+            put(rule, s, j, d, kept)
     finite = x[0] * 0
     for j in range(1, d):
         finite = finite + x[j] * 0
     copy_back(shape, x, state, block)
     copy_back(shape, s, state, block + d * W)
     store_rows(rule, shape, memory, of_memory, m)
+    store(state, marks, waits)
+    store(state, marks + W, count)
     work.alive[0] = total(finite) == 0
-    if static(shape, "tracked"):
-        before = load(shape, work.saved, marks - block)
-        work.reached[0] = not counted or total(before - load(shape, state, marks)) > 0
 
 
 @jit
@@ -327,7 +303,7 @@ def swarm_calls_of(
     kinds = (numba.typeof(scheduled), ahead, numba.typeof(work), types.boolean)
     fill = address_of(fill_table, (numba.typeof(rule), lanes, numba.typeof(groups.hyper), n, *kinds))
     given = (Static(task), Static(shape), land, groups, work)
-    run = address_of(run_group, (*(numba.typeof(each) for each in given), n, n, n, n, n))
+    run = address_of(run_group, (*(numba.typeof(each) for each in given), n, n, n, n))
     return SwarmCalls(fill, run, task.rule.hyper * shape.width, bool(task.rule.functions.rounds))
 
 

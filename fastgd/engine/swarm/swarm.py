@@ -111,7 +111,6 @@ class Swarm:
             owner=owner,
             keys=keys[layout.lane_at],
             died=np.zeros(layout.groups * W, np.int64),
-            arriving=np.zeros(layout.groups, np.bool_),
         )
 
     def _make_workspace(self) -> Workspace:
@@ -126,7 +125,6 @@ class Swarm:
             scratch=aligned((self.spec.d * W,), self._dtype),
             memory=aligned((rule.numbers * W,), np.float64),
             alive=np.zeros(1, np.bool_),
-            reached=np.zeros(1, np.bool_),
         )
 
     def _make_line(self, rate: int, starts: Array, keys: Array) -> SwarmLine:
