@@ -120,16 +120,24 @@ class SwarmThreads:
     track_time_of_two_threads_over_half_of_one.unit = "times"
 
 
-def study(starts: dict[str, int], steps: int, checkpoints: int, landscape: str = "rosenbrock") -> Study:
+def study(
+    starts: dict[str, int],
+    steps: int,
+    checkpoints: int,
+    landscape: str = "rosenbrock",
+    optimizer: str = "momentum",
+    dtype: str = "float64",
+) -> Study:
     """Return a study of one optimizer from many starts."""
-    rate = {"rosenbrock": 1e-5, "himmelblau": 5e-3}[landscape]
+    rate = {"rosenbrock": RULES[optimizer], "himmelblau": 5e-3}[landscape]
     return Study(
         name="swarm",
         steps=steps,
         problem={"landscape": landscape},
         starts=starts,
-        optimizer=[{"name": "momentum", "lr": rate}],
+        optimizer=[{"name": optimizer, "lr": rate}],
         record={"every": {"log": checkpoints}},
+        dtype=dtype,
     )
 
 

@@ -72,6 +72,13 @@ def test_a_lanes_norm_does_not_depend_on_the_others():
     np.testing.assert_array_equal(norms(columns)[:2], norms(columns[:, :2]))
 
 
+@np.errstate(over="ignore")
+def test_norms_of_many_columns_are_those_of_few():
+    columns = 10.0 ** np.random.default_rng(0).uniform(-200, 200, (3, 10_000))
+    parts = [norms(columns[:, first : first + 100]) for first in range(0, 10_000, 100)]
+    np.testing.assert_array_equal(norms(columns), np.concatenate(parts))
+
+
 # Rules whose step does not depend on the gradient's scale, once eps is 0, or depends on the quotient of loss and scale.
 SCALES = {"float32": (1e-30, 1e22, 3e37), "float64": (1e-200, 1e200, 1e307)}
 INVARIANT = [

@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 import fastgd
 from fastgd.core import cache as the_cache
 from fastgd.engine.arrays import make_rows
-from fastgd.engine.linear import block_steps, sweep_steps, tile_steps
+from fastgd.engine.linear import batch_steps, block_steps, sweep_steps
 from fastgd.engine.linear.evaluation_steps import evaluate_blocks
 
 PACKAGE = Path(fastgd.__file__).parent
@@ -186,7 +186,7 @@ def test_shapes_of_data_and_grids_compile_nothing():
         cohort = make_cohort(X, y, [{"lr": 0.1, "momentum": 0.3}] * lanes, kernel=SMALL, **options)
         cohort.advance(3)
         cohort.measure([(X, y, [cohort.spec.loss])])
-        drivers = block_steps, sweep_steps, tile_steps
+        drivers = batch_steps, block_steps, sweep_steps
         return [len(kernel.signatures) for kernel in (*(driver.advance for driver in drivers), evaluate_blocks)]
 
     for batch_size in (64, 1, 270):  # each has a driver of its own

@@ -8,7 +8,7 @@ import reference
 from cohorts import SMALL, SPREAD, each_rule, grid, in_python, make_cohort, problem, spread
 from sparse_cohorts import rates_of
 
-from fastgd.engine.linear import block_steps, tile_steps
+from fastgd.engine.linear import batch_steps, block_steps
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.optimizers.coasting import Coast, prove_coasting
 from fastgd.optimizers.rule import Rule
@@ -98,10 +98,10 @@ def test_its_kernel_computes_what_its_functions_say(name, batch_size):
 @each_rule()
 def test_new_values_compile_nothing(name):
     trained(name, 32, "float64", steps=2)
-    before = [len(kernel.advance.signatures) for kernel in (block_steps, tile_steps)]
+    before = [len(kernel.advance.signatures) for kernel in (block_steps, batch_steps)]
     lanes = [{key: value * 0.75 for key, value in lane.items()} for lane in grid(name)] * 2
     trained(name, 17, "float64", steps=2, lanes=lanes, l2=0.1, seed=9)
-    assert [len(kernel.advance.signatures) for kernel in (block_steps, tile_steps)] == before
+    assert [len(kernel.advance.signatures) for kernel in (block_steps, batch_steps)] == before
 
 
 # --- the spread -------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from fastgd.engine.swarm.reading import Reading
 from fastgd.plan.recording import TAIL_STEPS
 from fastgd.plan.workload import loss_scale
 from fastgd.problems import LOSSES, Loss
-from fastgd.runs.outcomes import KnownLandscape, judge
+from fastgd.runs.outcomes import LANES_AT_ONCE, KnownLandscape, _nearest_of_few, _nearest_of_many, judge
 from fastgd.runs.stopping import Stopping
 from fastgd.schedules import SCHEDULES
 from fastgd.search.rate_grid import excess, flat_range
@@ -182,6 +182,34 @@ def test_who_is_below_all_known_minima_has_not_converged():
     rest = Reading(np.array([[1.0], [1.0]]), np.array([2.0]), np.array([0.0]))
     found = judge(landscape, rest, [rest] * (len(TAIL_STEPS) + 1), np.zeros(1, int), 300, 1e3)
     assert found.status.names[found.status.codes[0]] == "trapped"
+
+
+def test_many_trials_are_judged_as_few():
+    landscape = KnownLandscape(SIZE, np.array([[-1.0, 0.0], [1.0, 0.0]]), np.array([0.0, 0.5]), 1e-6, 0.0, 10.0)
+    random, lanes = np.random.default_rng(0), 2 * LANES_AT_ONCE + 5
+    died = np.where(random.random(lanes) < 0.1, 7, 0)
+
+    def reading():
+        points = np.round(random.uniform(-1.2, 1.2, (2, lanes)), 1)
+        return Reading(points, np.abs(points[1]), random.exponential(size=lanes))
+
+    first, tail = reading(), [reading()] * len(TAIL_STEPS) + [reading()]
+    whole = judge(landscape, first, tail, died, 300, 1e3)
+    for part in (slice(0, 100), slice(LANES_AT_ONCE - 50, LANES_AT_ONCE + 50), slice(lanes - 1, lanes)):
+        some = judge(landscape, first.of(part), [each.of(part) for each in tail], died[part], 300, 1e3)
+        for name in ("status", "reason"):
+            assert np.array_equal(getattr(whole, name).codes[part], getattr(some, name).codes)
+        assert whole.minimum[part].tolist() == some.minimum.tolist()
+        assert np.array_equal(whole.steps[part], some.steps)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_nearest_of_few_minima_is_that_of_the_tree(d):
+    random = np.random.default_rng(d)
+    minima, points = np.round(random.uniform(-2, 2, (16, d))), np.round(random.uniform(-3, 3, (d, 2000)), 1)
+    points[0, :4] = np.nan, np.inf, -np.inf, 1e300
+    for few, many in zip(_nearest_of_few(minima, points), _nearest_of_many(minima, points), strict=True):
+        np.testing.assert_array_equal(few, many)
 
 
 # --- schedules with feedback ------------------------------------------------------------------------------------------

@@ -96,6 +96,31 @@ def test_a_part_of_a_swarm_in_pieces_is_the_part_in_one_go(tmp_path_factory, row
     assert len(found[0]["curves"]) == rows * steps
 
 
+@pytest.mark.parametrize("in_thread", [False, True])
+@pytest.mark.parametrize("large", [1, 12], ids=["as a table", "gathered"])
+def test_a_column_may_be_made_where_it_is_written(tmp_path, in_thread, large):
+    found = []
+    for name, make in (("made", lambda: np.arange(9.0)), ("given", np.arange(9.0))):
+        path = tmp_path / name
+        with blocks_are_large_from(large), open_swarms(path) as folder, folder.writer(in_thread=in_thread) as writer:
+            writer.append("curves", curves_of(0, 9) | {"param_norm": make}, 9)
+            writer.append("trials", trials_of(9), 9)
+            writer.commit(name="part")
+        found.append(all_rows(path))
+    assert_same(*found)
+    assert found[0]["curves"]["param_norm"].tolist() == list(range(9))
+
+
+def test_what_fails_in_the_thread_of_a_writer_fails_the_commit(tmp_path):
+    with blocks_are_large_from(1), open_swarms(tmp_path) as folder:
+        with folder.writer(in_thread=True) as writer:
+            writer.append("curves", curves_of(0, 9) | {"param_norm": lambda: 1 // 0}, 9)
+            writer.append("trials", trials_of(9), 9)
+            with pytest.raises(ZeroDivisionError):
+                writer.commit(name="part")
+        assert not [name for name in files(tmp_path) if name.endswith(".parquet")]
+
+
 @given(rows=st.integers(1, 10), first=st.integers(1, 8), lost=st.integers(0, 3), large=st.integers(1, 12))
 @settings(max_examples=10, deadline=None)
 def test_a_part_that_goes_on_from_rotated_files_is_the_part_in_one_go(tmp_path_factory, rows, first, lost, large):

@@ -178,16 +178,19 @@ def test_the_step_at_which_a_lane_dies_is_known_and_harms_no_other():
     assert np.array_equal(alone.read().positions, swarm.read().positions[:, kept])
 
 
-def test_steps_to_the_tolerance_are_exact():
-    starts = random_starts("booth", 100, 2)
-    threshold = 1e-4
-    swarm = make_swarm("booth", "momentum", starts=starts, hyper=[{"lr": 0.03}], threshold=threshold)
+@pytest.mark.parametrize("cuts", [[150], [70, 80], [1] * 150], ids=["one call", "two", "each step"])
+@pytest.mark.parametrize(("landscape", "d", "lr"), [("booth", 2, 0.03), ("rosenbrock", 5, 1e-3)])
+def test_steps_to_the_tolerance_are_exact(landscape, d, lr, cuts):
+    """However many lanes of a group arrive between two looks, with points in registers and in memory."""
+    starts = random_starts(landscape, 100, d)
+    threshold = {"booth": 1e-4, "rosenbrock": 5.0}[landscape]
+    swarm = make_swarm(landscape, "momentum", starts=starts, d=d, hyper=[{"lr": lr}], threshold=threshold)
     path, *_ = steps_in_numpy(swarm, starts, 150)
     below = np.stack([swarm.spec.landscape.values(swarm.spec.p, x) for x in path]) <= threshold
     expected = np.where(below.any(axis=0), below.argmax(axis=0), -1)
     assert len(np.unique(expected)) > 5
-    swarm.advance(70)
-    swarm.advance(80)
+    for steps in cuts:
+        swarm.advance(steps)
     assert np.array_equal(swarm.steps_to_tolerance(swarm.read().loss), expected)
 
 

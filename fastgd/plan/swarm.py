@@ -207,7 +207,8 @@ class SwarmUnit:
 
     def part(self, lanes: Array) -> "SwarmUnit":
         """Return it with some lanes."""
-        return replace(self, lanes=lanes, followed=np.intersect1d(self.followed, lanes), part_of=self.whole)
+        followed = np.unique(self.followed[np.isin(self.followed, lanes)])
+        return replace(self, lanes=lanes, followed=followed, part_of=self.whole)
 
     def cut(self, lanes: int) -> "tuple[SwarmUnit, SwarmUnit | None]":
         """Return the first lanes, and all others, if there are any."""

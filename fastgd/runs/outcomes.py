@@ -25,6 +25,8 @@ MOST_HEIGHT_OF_PROGRESS = 0.5  # of its height above the lowest value: a trial t
 # A trial that travels gets twice as far in twice the steps. One that cycles gets no further than this many times:
 MOST_GROWTH_OF_CYCLE = 1.5
 RECENT_READINGS = 4  # the last ones, which are compared with those before them
+LANES_AT_ONCE = 4096  # that are judged together: what is computed on the way stays in the cache
+FEW_MINIMA = 16  # are looked at one by one; a tree of more finds the nearest faster, and takes 0.2 s to import
 
 STATUSES = ("converged", "trapped", "cycling", "diverged", "completed")
 CONVERGED, TRAPPED, CYCLING, DIVERGED, COMPLETED = range(len(STATUSES))
@@ -142,6 +144,24 @@ def judge(
         How far the value may rise or, where no lowest value is known, fall, relative to how high the start is above the
         floor, or to the landscape's own scale where that is more.
     """
+    parts = [slice(first, first + LANES_AT_ONCE) for first in range(0, len(died), LANES_AT_ONCE)]
+    found = [
+        _judge(landscape, first.of(lanes), [each.of(lanes) for each in tail], died[lanes], steps, diverge)
+        for lanes in parts
+    ]
+    nearest = np.concatenate([np.ma.getdata(part.minimum) for part in found])
+    return Outcomes(
+        status=Names(STATUSES, np.concatenate([part.status.codes for part in found])),
+        reason=Names(found[0].reason.names, np.concatenate([part.reason.codes for part in found])),
+        minimum=np.ma.masked_array(nearest, np.concatenate([np.ma.getmaskarray(part.minimum) for part in found])),
+        steps=np.concatenate([part.steps for part in found]),
+    )
+
+
+def _judge(
+    landscape: KnownLandscape, first: Reading, tail: list[Reading], died: Array, steps: int, diverge: float
+) -> Outcomes:
+    """Return what became of some trials; see `judge`."""
     end, lowest = tail[-1], landscape.lowest
     diverged, why = _diverged(landscape, first, end, died, diverge)
     moved = _moved(tail)
@@ -216,18 +236,35 @@ def _diverged(
 
 def _nearest(landscape: KnownLandscape, end: Reading) -> tuple[Array, Array]:
     """The nearest minimum of each trial, and whether the trial is at it."""
-    lanes = end.positions.shape[1]
-    distance, nearest = np.full(lanes, np.inf), np.zeros(lanes, np.int64)
     if not len(landscape.minima):
-        return nearest, np.zeros(lanes, bool)
-    from scipy.spatial import cKDTree
-
-    finite = np.isfinite(end.positions).all(axis=0)
-    distance[finite], nearest[finite] = cKDTree(landscape.minima).query(end.positions[:, finite].T)
-    nearest[np.isinf(distance)] = 0  # too far for a distance: the query has no answer, and it is at none
+        return np.zeros(end.positions.shape[1], np.int64), np.zeros(end.positions.shape[1], bool)
+    find = _nearest_of_few if len(landscape.minima) <= FEW_MINIMA else _nearest_of_many
+    distance, nearest = find(landscape.minima, end.positions)
     with np.errstate(invalid="ignore"):
         close = np.abs(end.loss - landscape.values[nearest]) <= landscape.same_value
     return nearest, (distance <= MOST_DISTANCE_TO_MINIMUM * landscape.size) & close
+
+
+def _nearest_of_few(minima: Array, points: Array) -> tuple[Array, Array]:
+    """The distance of points (d, lanes) to the nearest minimum, and its number; of several, the first one's."""
+    lowest, nearest = np.full(points.shape[1], np.inf), np.zeros(points.shape[1], np.int64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for number, minimum in enumerate(minima):
+            squares = np.square(points - minimum[:, None]).sum(axis=0)
+            closer = squares < lowest
+            lowest[closer], nearest[closer] = squares[closer], number
+    return np.sqrt(lowest), nearest
+
+
+def _nearest_of_many(minima: Array, points: Array) -> tuple[Array, Array]:
+    """The same, by a tree."""
+    from scipy.spatial import cKDTree
+
+    distance, nearest = np.full(points.shape[1], np.inf), np.zeros(points.shape[1], np.int64)
+    finite = np.isfinite(points).all(axis=0)
+    distance[finite], nearest[finite] = cKDTree(minima).query(points[:, finite].T)
+    nearest[np.isinf(distance)] = 0  # too far for a distance: the query has no answer, and it is at none
+    return distance, nearest
 
 
 def _reasons(status: Array, why: Array, nearest: Array, known: Array, minima: Array) -> Names:

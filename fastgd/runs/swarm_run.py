@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fastgd.core.random import stream_keys
 from fastgd.core.threads import Threads
-from fastgd.engine.rows.evaluation import norms
+from fastgd.engine.rows.evaluation import norms, silently
 from fastgd.engine.swarm.guesses import SwarmGuesses
 from fastgd.engine.swarm.lanes import Lanes
 from fastgd.engine.swarm.reading import Reading
@@ -31,7 +31,8 @@ Array = npt.NDArray[Any]
 def make_swarm(unit: SwarmUnit, lanes: Array, threads: Threads) -> Lanes:
     """Return some lanes of a unit at their start."""
     which, start = unit.places(lanes)
-    used, which = np.unique(which, return_inverse=True)
+    occurs = np.bincount(which) > 0
+    used, which = np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[which]
     keys = stream_keys(unit.seed, unit.number_of(start))
     lanes_of = (unit.spec, unit.hyper[used], which, unit.starts[start], keys, threads)
     if unit.spec.rule.optimizer.baseline:
@@ -133,10 +134,9 @@ class SwarmRun(UnitWork):
 
     def _curve_rows(self, reading: Reading) -> dict[str, Any]:
         """Return the rows of a checkpoint, but for what names them."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            norm = norms(reading.positions)
         line = self.swarm.line
-        rows = {"step": self.swarm.t, "loss": reading.loss, "grad_norm": reading.grad_norm, "param_norm": norm}
+        rows = {"step": self.swarm.t, "loss": reading.loss, "grad_norm": reading.grad_norm}
+        rows["param_norm"] = partial(silently(norms), reading.positions)
         rows["lr"] = line.rates if line else self.rates(self.swarm.t)[self.which]
         if line:
             rows[LOSS_EVALUATIONS] = line.evaluations.astype(np.float64)

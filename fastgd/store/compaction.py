@@ -28,8 +28,8 @@ BadGroups: TypeAlias = Mapping[Path, Collection[int]]  # the row groups of files
 
 def compact(
     contents: Contents, columns: Columns, in_study: Collection[str], names: Names, footer: Mapping[str, str]
-) -> None:
-    """Write the parts again as one, unless there is only one already, with the right columns.
+) -> bool:
+    """Write the parts again as one, unless there is only one already, with the right columns; return whether it did.
 
     Parameters
     ----------
@@ -46,8 +46,10 @@ def compact(
         The metadata of each file's footer.
     """
     renamed = names if _are_renamed(contents, names) else {}
-    if renamed or not _is_compact(contents, columns, in_study):
-        rewrite(contents, columns, footer, in_study=in_study, names=renamed)
+    if not renamed and _is_compact(contents, columns, in_study):
+        return False
+    rewrite(contents, columns, footer, in_study=in_study, names=renamed)
+    return True
 
 
 def drop(contents: Contents, columns: Columns, trial_ids: Collection[str], footer: Mapping[str, str]) -> None:

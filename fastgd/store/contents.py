@@ -243,7 +243,10 @@ class Contents:
         trials, names = self.dataset("trials"), ["trial_id", *columns]
         found = [trials.schema.empty_table().select(names).to_pandas()]
         with self._naming("trials"):
-            found += [batch.to_pandas().drop_duplicates("trial_id") for batch in trials.to_batches(columns=names)]
+            found += [
+                _first_of_runs(batch).to_pandas().drop_duplicates("trial_id")
+                for batch in trials.to_batches(columns=names)
+            ]
         texts = dict.fromkeys(found[0].select_dtypes("category"), object)
         rows: pd.DataFrame = pd.concat([each.astype(texts) for each in found]).drop_duplicates("trial_id")
         return rows.set_index("trial_id")
@@ -312,3 +315,11 @@ def _named(folder: Path, kind: str, records: Mapping[Path, Footer]) -> tuple[Pat
                 raise FileNotFoundError(ENOENT, "missing", str(folder / kind / name))
             files.append(folder / kind / name)
     return tuple(files)
+
+
+def _first_of_runs(trials: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows without those whose `trial_id` is that of the row before, where they share names."""
+    ids = trials["trial_id"]
+    if not pa.types.is_dictionary(ids.type):
+        return trials
+    return trials.take(np.flatnonzero(np.diff(ids.indices.to_numpy(), prepend=-1)))

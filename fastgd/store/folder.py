@@ -237,8 +237,9 @@ class Folder:
         """Compact the parts and set `in_study`, as `finish` does, of a run that goes on."""
         with self.clock, writing(self.path):
             wanted = in_study if isinstance(in_study, Mapping) else set(in_study)
-            compact(Contents.read(self.path), self.columns, wanted, names or {}, self.manifest.footer())
             contents = Contents.read(self.path)
+            if compact(contents, self.columns, wanted, names or {}, self.manifest.footer()):
+                contents = Contents.read(self.path)
             contents.sweep(self.kept)
             self.generation, self._next_number = contents.generation, contents.next_number
 

@@ -29,8 +29,13 @@ def table_of(columns: Mapping[str, Any], schema: pa.Schema, rows: int) -> pa.Tab
     return pa.table([_column(columns.get(field.name), field.type, rows) for field in schema], schema=schema)
 
 
+def made(values: Any) -> Any:
+    """Return a column; one that is a function is made here."""
+    return values() if callable(values) else values
+
+
 def _column(values: Any, kind: pa.DataType, rows: int) -> pa.Array:
-    if values is None:
+    if (values := made(values)) is None:
         return pa.nulls(rows, kind)
     if isinstance(values, str):
         values = Names([values], 0)
@@ -95,7 +100,7 @@ class RowBuffer:
 
     def _copy(self, columns: Mapping[str, Any], source: slice, target: slice) -> None:
         for name, values in self._values.items():
-            column, nulls = columns.get(name), self._nulls[name]
+            column, nulls = made(columns.get(name)), self._nulls[name]
             if column is None:
                 nulls[target] = True
                 continue

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fastgd.common.system import go_last
 from fastgd.store.checked_reading import row_groups as groups
 from fastgd.store.contents import ATTACHED, KINDS, commit_schema, part_name, rotated_path
 from fastgd.store.files import TableFile, fsync_folder, make_folders, remove, temporary
@@ -83,15 +84,16 @@ class PartWriter:
         self._buffers = {kind: RowBuffer(schema) for kind, schema in self._schemas.items()}
         self._rotated: dict[str, list[TableFile]] = {kind: [] for kind in ATTACHED}
         self._rotated_trials: list[Path] = []
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="fastgd-store") if in_thread else None
+        self._in_thread = in_thread
+        self._pools: dict[str, ThreadPoolExecutor] = {}  # by kind: one thread for each file
         self._waiting: list[Future[None]] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if self._pool:
-            self._pool.shutdown(cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown(cancel_futures=True)
         for file in self._files.values():
             file.discard()
 
@@ -104,9 +106,10 @@ class PartWriter:
         ----------
         kind : {"curves", "trajectories", "trials"}
         columns : mapping of str to array_like
-            Arrays (rows,), scalars that hold for all rows, and names: a string for all rows, or `Names`. A column that
-            is absent or None is null, and so is what a masked array masks: not measured. Non-finite values are stored
-            as such.
+            Arrays (rows,), scalars that hold for all rows, and names: a string for all rows, or `Names`; or a function
+            that returns one of these, and is called where the rows are written, in a thread if there is one. A column
+            that is absent or None is null, and so is what a masked array masks: not measured. Non-finite values are
+            stored as such.
         rows : int, optional
             By default the length of the column `trial_id`.
         """
@@ -121,7 +124,7 @@ class PartWriter:
                     self._write(kind, table)
             else:
                 self._empty_buffer(kind)
-                self._write(kind, table_of(columns, self._schemas[kind], rows))
+                self._submit(kind, lambda: table_of(columns, self._schemas[kind], rows))
 
     def parameters(self, trial_ids: Sequence[str], W: NDArray[np.float64]) -> None:
         """Add the final parameters of trials; they are copied.
@@ -176,15 +179,24 @@ class PartWriter:
             self._write(kind, self._buffers[kind].take())
 
     def _write(self, kind: str, table: pa.Table) -> None:
-        if not table.num_rows:
-            return
+        if table.num_rows:
+            self._submit(kind, lambda: table)
+
+    def _submit(self, kind: str, make: Callable[[], pa.Table]) -> None:
+        """Write a table, here or in the thread of its kind, which makes it too."""
         file = self._file(kind)
-        if self._pool is None:
-            file.write(table)
+        if not self._in_thread:
+            file.write(make())
             return
         while len(self._waiting) >= MOST_WAITING_TABLES:
             self._waiting.pop(0).result()
-        self._waiting.append(self._pool.submit(file.write, table))
+        self._hand_over(kind, lambda: file.write(make()))
+
+    def _hand_over(self, kind: str, write: Callable[[], None]) -> None:
+        """Have something done by the thread of a kind, after what it has still to do."""
+        if kind not in self._pools:
+            self._pools[kind] = ThreadPoolExecutor(1, f"fastgd-{kind}", go_last)
+        self._waiting.append(self._pools[kind].submit(write))
 
     def _file(self, kind: str) -> TableFile:
         """Return the file of a kind that takes rows now; that of trials names the others as they are so far."""
@@ -212,9 +224,12 @@ class PartWriter:
     # --- files --------------------------------------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        """Hand all rows over to their files."""
+        """Hand all rows over to their files; threads complete these too, side by side."""
         for kind in KINDS:
             self._empty_buffer(kind)
+        for kind in self._pools:
+            if file := self._files.get(kind):
+                self._hand_over(kind, file.complete)
         for future in self._waiting:
             future.result()
         self._waiting.clear()

@@ -1,5 +1,6 @@
 """What a checkpoint measures: exact sums over all rows, and norms, at the reported iterates."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -33,6 +34,7 @@ from fastgd.problems import Loss
 
 Array = npt.NDArray[Any]
 GRADIENT_PARTS = 2  # parts of the rows that are summed side by side for a gradient's norm
+COLUMNS_AT_ONCE = 4096  # whose norms are computed together: what is computed on the way stays in the cache
 silently = np.errstate(over="ignore", invalid="ignore")  # a trial that diverges is data: its norms may be infinite
 
 
@@ -48,6 +50,13 @@ class Measures:
 
 def norms(columns: Array) -> Array:
     """Return the norm of each column in float64, also where its squares would overflow or underflow."""
+    cuts = [*range(0, columns.shape[1] - COLUMNS_AT_ONCE, COLUMNS_AT_ONCE), columns.shape[1]]
+    if len(cuts) <= 2:
+        return _norms(columns)
+    return np.concatenate([_norms(columns[:, first:end]) for first, end in itertools.pairwise(cuts)])
+
+
+def _norms(columns: Array) -> Array:
     sums = np.square(columns, dtype=np.float64).sum(axis=0)
     found, plain = np.sqrt(sums), (sums > SMALLEST_SUM) & (sums < LARGEST_SUM)
     if not plain.all():

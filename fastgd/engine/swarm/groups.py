@@ -131,6 +131,20 @@ class Workspace(NamedTuple):
     alive: Any
 
 
+class ReadingSpace(NamedTuple):
+    """A worker's own memory for reading.
+
+    Attributes
+    ----------
+    gradient : ndarray (d * width,)
+    wide : ndarray (width,) float64
+        Of a group that is not full.
+    """
+
+    gradient: Any
+    wide: Any
+
+
 class ScheduledValues(NamedTuple):
     """The scheduled hyper-parameters of the steps from some step on.
 

@@ -108,7 +108,8 @@ class SwarmGuesses:
         positions = aligned((groups, d * W), self._points.dtype)
         filled = np.pad(points, ((0, groups * W - len(points)), (0, 0)), mode="edge")
         positions[:] = filled.reshape(groups, W, d).swapaxes(1, 2).reshape(groups, -1)
-        return _numbers(self._reader.measure(positions)[-2, : len(points)])
+        firsts = np.minimum(np.arange(groups + 1) * W, len(points))
+        return _numbers(self._reader.measure(positions, firsts)[-2])
 
     def _note(self, lanes: Array, values: Array, first: int) -> None:
         """Note when lanes first reached the tolerance, from values (lanes or 1, steps) after step `first` and on."""
@@ -138,7 +139,7 @@ class SwarmGuesses:
 
     def view(self, moments: Sequence[Moment]) -> LanesView:
         """Return what reads the lanes as they were at several moments, one after another."""
-        return LanesView(self._reader, self._layout.places, moments)
+        return LanesView(self._reader, self._layout, moments)
 
     def died(self) -> Array:
         """Return zeros (lanes,): no lane leaves the finite numbers."""

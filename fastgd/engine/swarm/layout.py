@@ -30,6 +30,8 @@ class GroupLayout:
         Of each lane, counted through all groups.
     lane_at : ndarray (groups * width,) int
         The lane at each place.
+    firsts : ndarray (groups + 1,) int
+        The lane that is each group's first, and the number of all lanes.
     """
 
     def __init__(self, which: Array, width: int, *, own_hyper: bool) -> None:
@@ -44,6 +46,7 @@ class GroupLayout:
         else:
             self.places, self.groups = np.arange(lanes), -(-lanes // width)
         self.lane_at = np.searchsorted(self.places, np.arange(self.groups * width), side="right") - 1
+        self.firsts = np.append(self.lane_at[::width], lanes)
 
     def spread(self, rows: Array) -> Array:
         """Lay rows of lanes (n, lanes) out in groups (groups, n * width)."""

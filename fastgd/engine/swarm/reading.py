@@ -12,8 +12,8 @@ import numpy.typing as npt
 from fastgd.core.static import Static
 from fastgd.core.threads import Threads, call
 from fastgd.core.vectors import aligned
-from fastgd.engine.swarm.groups import GroupRange
-from fastgd.engine.swarm.layout import gather
+from fastgd.engine.swarm.groups import GroupRange, ReadingSpace
+from fastgd.engine.swarm.layout import GroupLayout, gather
 from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.engine.swarm.steps import measure_groups
 
@@ -36,6 +36,10 @@ class Reading:
     loss: Array
     grad_norm: Array
 
+    def of(self, lanes: slice) -> "Reading":
+        """Return what is read of some lanes."""
+        return Reading(self.positions[:, lanes], self.loss[lanes], self.grad_norm[lanes])
+
 
 class PointReader:
     """Measures the landscape at points that lie in groups.
@@ -52,34 +56,39 @@ class PointReader:
         self.spec, self._threads, self._workers = spec, threads, workers
         self._landscape, self._shape = Static(spec.landscape), Static(spec.shape.of_points)
         self._land, self._dtype = spec.land, np.dtype(spec.dtype)
-        self._scratch = [aligned((spec.d * spec.width,), self._dtype) for _ in range(workers)]
+        shape, doubles = (spec.d * spec.width,), (spec.width,)
+        self._scratch = [
+            ReadingSpace(aligned(shape, self._dtype), aligned(doubles, np.float64)) for _ in range(workers)
+        ]
 
     def compile(self) -> None:
         """Compile, or load from the cache, the kernel."""
         points = aligned((1, self.spec.d * self.spec.width), self._dtype)
-        arguments = self._arguments(points, np.empty(1), GroupRange(0, 0), 0)
+        arguments = self._arguments(points, np.zeros(2, np.int64), np.empty(1), GroupRange(0, 0), 0)
         measure_groups.compile(tuple(numba.typeof(argument) for argument in arguments))
 
-    def measure(self, points: Array) -> Array:
-        """Return points, values and norms of gradients (d + 2, groups * width) in float64.
+    def measure(self, points: Array, firsts: Array) -> Array:
+        """Return points, values and norms of gradients (d + 2, lanes) in float64.
 
         points : ndarray (groups, >= d * width)
+        firsts : ndarray (groups + 1,) int64
+            The lane that is each group's first, and the number of all lanes.
         """
-        groups, out = len(points), np.empty((self.spec.d + 2, len(points) * self.spec.width))
+        groups, out = len(points), np.empty((self.spec.d + 2, firsts[-1]))
         cuts = [groups * worker // self._workers for worker in range(self._workers + 1)]
         shares = [GroupRange(*pair) for pair in itertools.pairwise(cuts)]
         self._threads.run(
             [
-                call(measure_groups, self._arguments(points, out.reshape(-1), share, worker))
+                call(measure_groups, self._arguments(points, firsts, out.reshape(-1), share, worker))
                 for worker, share in enumerate(shares)
             ]
         )
         return out
 
-    def _arguments(self, points: Array, out: Array, share: GroupRange, worker: int) -> tuple[Any, ...]:
+    def _arguments(self, points: Array, firsts: Array, out: Array, share: GroupRange, worker: int) -> tuple[Any, ...]:
         return (
-            self._landscape, self._shape, self._land, points.reshape(-1), points.shape[1], self._scratch[worker], out,
-            share,
+            self._landscape, self._shape, self._land, points.reshape(-1), points.shape[1], self._scratch[worker],
+            firsts, out, share,
         )  # fmt: skip
 
 
@@ -108,26 +117,33 @@ class LanesView:
     Parameters
     ----------
     reader : PointReader
-    places : ndarray (lanes,) int
-        The lanes' places in the groups.
+    layout : GroupLayout
+        How the lanes lie in groups.
     moments : sequence of Moment
     """
 
-    def __init__(self, reader: PointReader, places: Array, moments: Sequence[Moment]) -> None:
+    def __init__(self, reader: PointReader, layout: GroupLayout, moments: Sequence[Moment]) -> None:
         self.spec, self._reader = reader.spec, reader
         joined = moments[0] if len(moments) == 1 else Moment(*map(np.concatenate, zip(*moments, strict=True)))
         self._state, self._memory, self._hyper = joined
-        lanes = len(moments[0].state) * self.spec.width
-        self._places = (lanes * np.arange(len(moments))[:, None] + places).ravel()
+        self._layout, self._moments = layout, len(moments)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return self._moments * len(self._layout.places)
+
+    @property
+    def _places(self) -> Array:
+        """The lanes' places in the groups."""
+        return self._at_all_moments(self._layout.places, self._layout.groups * self.spec.width)
+
+    def _at_all_moments(self, numbers: Array, apart: int) -> Array:
+        """Return a moment's numbers, then the next one's, which are so much greater."""
+        return (apart * np.arange(self._moments)[:, None] + numbers).ravel()
 
     def read(self) -> Reading:
         """Return where the lanes are."""
-        rows = self._reader.measure(self._reported() if self.spec.rule.has_readout else self._state)
-        if len(self._places) < rows.shape[1]:
-            rows = rows[:, self._places]
+        firsts = np.append(self._at_all_moments(self._layout.firsts[:-1], len(self._layout.places)), len(self))
+        rows = self._reader.measure(self._reported() if self.spec.rule.has_readout else self._state, firsts)
         return Reading(rows[:-2], rows[-2], rows[-1])
 
     def _reported(self) -> Array:

@@ -308,25 +308,39 @@ def swarm_calls_of(
 
 
 @jit
-def measure_groups(landscape, shape, land, positions, stride, scratch, out, share):
+def store_first(out, first, count, vector, scratch):
+    """Store the first numbers of a vector: all, unless the last places of a group hold no lane."""
+    if count == scratch.shape[0]:
+        store(out, first, vector)
+    else:
+        store(scratch, 0, vector)
+        for i in range(count):
+            out[first + i] = scratch[i]
+
+
+@jit
+def measure_groups(landscape, shape, land, positions, stride, scratch, firsts, out, share):
     """Write what is read of groups: their points, the values there, and the norms of the gradients.
 
     positions : flat; those of a group, d * width, stand `stride` apart.
-    out : flat, of (d + 2, groups * width) float64: a row for each coordinate, the values, the norms.
+    scratch : ReadingSpace of this worker.
+    firsts : the lane that is each group's first, and the number of all lanes.
+    out : flat, of (d + 2, lanes) float64: a row for each coordinate, the values, the norms.
     share : GroupRange.
     """
-    W, d, p = static(shape, "width"), land.box.shape[0], parameters(landscape, land.p)
-    lanes = out.shape[0] // (d + 2)
+    d, p = land.box.shape[0], parameters(landscape, land.p)
+    lanes = firsts[firsts.shape[0] - 1]
     for group in range(share.low, share.high):
         x = point(shape, positions, group * stride, d, "one")
-        g = point(shape, scratch, 0, d, "one")
+        g = point(shape, scratch.gradient, 0, d, "one")
         copy(shape, positions, group * stride, x)
         gradient(landscape, p, x, g)
         large, rest, small = squares(wide(g[0]))
         for j in range(1, len(x)):
             own = squares(wide(g[j]))
             large, rest, small = large + own[0], rest + own[1], small + own[2]
+        count = firsts[group + 1] - firsts[group]
         for j in range(len(x)):
-            store(out, j * lanes + group * W, wide(x[j]))
-        store(out, d * lanes + group * W, wide(value(landscape, p, x)))
-        store(out, (d + 1) * lanes + group * W, root((large, rest, small)))
+            store_first(out, j * lanes + firsts[group], count, wide(x[j]), scratch.wide)
+        store_first(out, d * lanes + firsts[group], count, wide(value(landscape, p, x)), scratch.wide)
+        store_first(out, (d + 1) * lanes + firsts[group], count, root((large, rest, small)), scratch.wide)

@@ -216,7 +216,7 @@ class Swarm:
 
     def view(self, moments: Sequence[Moment]) -> LanesView:
         """Return what reads the lanes as they were at several moments, one after another."""
-        return LanesView(self._reader, self._layout.places, moments)
+        return LanesView(self._reader, self._layout, moments)
 
     def _hyper_now(self) -> Array:
         """The hyper-parameters of the last step (groups, hyper, width)."""
