@@ -82,7 +82,8 @@ def compare_workers(
 ) -> Comparison:
     """Do the same with processes that stand.
 
-    Who takes longer than `patience` seconds is measured once; the machine's limits are measured if they are not given.
+    Who takes `patience` times as long as the fastest is measured once; the machine's limits are measured if they are
+    not given.
     """
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -102,7 +103,7 @@ def compare_workers(
         for turn in range(repeats):
             for place in np.roll(np.arange(len(turns)), -turn):
                 (worker, form), row = turns[place], rows[place]
-                if row.seconds and row.median > patience:
+                if row.seconds and row.median > patience * min(other.median for other in rows if other.seconds):
                     continue
                 sleep(pause)
                 row.seconds.append(worker.run(form).seconds * job.lanes / row.lanes_measured)
