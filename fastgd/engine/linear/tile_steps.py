@@ -21,8 +21,9 @@ A mini-batch step of a tile is `Z = X_b W`, `R = loss'(Z, y) / b`, `G = X_b' R`,
   e` are taken first.
 - Rows that do not fill a block repeat the last row, and the surplus is ignored: cheaper than blocks of one row.
 - One or two lanes take another kernel (`engine/linear/single_steps.py`), with vectors over features: there the way of
-  the data through memory is the cost. Batches of 16,384 rows and more are cut into parts that all threads sum, added in
-  a fixed order.
+  the data through memory is the cost. Where there is one tile, two threads share its batches
+  (`engine/linear/batch_steps.py`). Batches of 16,384 rows and more are cut into parts that all threads sum, added in a
+  fixed order.
 
 Nothing here calls a BLAS: it would bring its own threads, and a lane's bits would depend on its neighbours.
 
