@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fastgd.core.random import stream_keys
 from fastgd.core.threads import Threads
-from fastgd.engine.rows.evaluation import norms, silently
+from fastgd.engine.rows.evaluation import norms
 from fastgd.engine.swarm.guesses import SwarmGuesses
 from fastgd.engine.swarm.lanes import Lanes
 from fastgd.engine.swarm.reading import Reading
@@ -136,7 +136,7 @@ class SwarmRun(UnitWork):
         """Return the rows of a checkpoint, but for what names them."""
         line = self.swarm.line
         rows = {"step": self.swarm.t, "loss": reading.loss, "grad_norm": reading.grad_norm}
-        rows["param_norm"] = partial(silently(norms), reading.positions)
+        rows["param_norm"] = partial(norms, reading.positions)
         rows["lr"] = line.rates if line else self.rates(self.swarm.t)[self.which]
         if line:
             rows[LOSS_EVALUATIONS] = line.evaluations.astype(np.float64)

@@ -48,6 +48,7 @@ class Measures:
     norms: Array
 
 
+@silently
 def norms(columns: Array) -> Array:
     """Return the norm of each column in float64, also where its squares would overflow or underflow."""
     cuts = [*range(0, columns.shape[1] - COLUMNS_AT_ONCE, COLUMNS_AT_ONCE), columns.shape[1]]
