@@ -32,6 +32,7 @@ PAUSE = 0.05  # seconds
 PATIENCE = 2.5  # times the fastest, beyond which a form is measured once
 CELLS_PER_MEASURE = 25  # of what the machine allows
 MOST_OPERATIONS = 3e10
+MOST_BYTES = 1 << 28  # of a cell's rows, unless that were fewer than two batches
 
 
 def chosen(only: Sequence[str]) -> dict[str, Sequence[Any]]:
@@ -56,7 +57,7 @@ def jobs(axes: Mapping[str, Sequence[Any]]) -> Iterator[tuple[dict[str, Any], Jo
     for dtype, lanes, d, b, order in product(*(axes[name] for name in ("dtype", "lanes", "d", "b", "order"))):
         if b == FULL and order == "shuffle":
             continue  # a full batch has no order
-        most = min(MOST_ROWS, MOST_STEPS * b) if b else MOST_ROWS
+        most = min(MOST_ROWS, MOST_BYTES // (d * np.dtype(dtype).itemsize), MOST_STEPS * b if b else MOST_ROWS)
         n = max(2 * b, int(np.clip(OPERATIONS / (4 * d * lanes), FEWEST_ROWS, most)))
         if 4.0 * n * d * lanes <= MOST_OPERATIONS:
             yield (
