@@ -7,7 +7,7 @@ from cohorts import make_cohort, problem, relative_error, spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgd.engine.shapes import LARGE_BATCH, Kernel, choose_kernel
+from fastgd.engine.shapes import LARGE_BATCH, MOST_SHARED_ENTRIES, Kernel, choose_kernel
 from fastgd.problems import LOSSES
 
 TILES = [Kernel(1), Kernel(4), Kernel(8), Kernel(16), Kernel(32), Kernel(4, 2), Kernel(8, 16)]
@@ -160,7 +160,8 @@ def test_kernels_fit_their_cohorts(lanes, batch_size, itemsize):
     assert kernel.tiles(lanes) * kernel.lanes == lanes + kernel.padding(lanes)
     assert 0 <= kernel.padding(lanes) < kernel.lanes
     assert kernel.lanes * itemsize in (itemsize, 32, 64, 128, 256)
-    assert (kernel.parts > 0) == (batch_size >= LARGE_BATCH)
+    shared = lanes <= 2 and batch_size * 100 <= MOST_SHARED_ENTRIES
+    assert (kernel.parts > 0) == (batch_size >= LARGE_BATCH and not shared)
     assert (kernel.lanes == 1) == (lanes <= 2 and not kernel.parts)
     kind = "single" if kernel.lanes == 1 else "tile"
     lanes_behind = "" if kernel.lanes == 1 else f"-{kernel.lanes}"

@@ -14,6 +14,7 @@ MOST_SWEPT_ROWS = 8  # of a batch whose residuals and margins fit into the regis
 HALVED_BATCH = 32  # rows of a batch from which two threads may share it, where there are few lanes
 HALVED_ENTRIES = 8192  # of a batch that they share for one lane, whose rows take as long as `ROW_ENTRIES` more each
 ROW_ENTRIES = 28
+MOST_SHARED_ENTRIES = 50_000_000  # of a large batch that is not cut into parts: a step is one call, and short
 MEETING_ROWS = 25  # of a batch, whose products with a tile take as long as the two threads' meeting and second step
 MOST_HALVED_BYTES = 1 << 18  # of the parameters of a tile whose batches they share
 LARGE_BATCH = 16_384  # rows of a batch from which its parts are summed in parallel
@@ -183,8 +184,8 @@ def choose_kernel(
     """
     quantum = 32 // itemsize  # lanes of half a 512-bit vector
     large = (batch_size >= LARGE_BATCH or parts) and not gram
-    plain = not (large or tiles or sparse or gram)
-    if lanes <= FEW_LANES and plain:
+    plain = not (parts or tiles or sparse or gram)
+    if lanes <= FEW_LANES and plain and (not large or batch_size * parameters <= MOST_SHARED_ENTRIES):
         worth = batch_size * (parameters + ROW_ENTRIES) >= HALVED_ENTRIES
         return Kernel(1, halves=worth and batch_size >= HALVED_BATCH)
     swept = batch_size <= MOST_SWEPT_ROWS and not sparse
@@ -195,7 +196,7 @@ def choose_kernel(
 
     def halved(vectors: int) -> bool:
         cached = vectors * quantum * parameters * itemsize <= MOST_HALVED_BYTES
-        return cached and plain and lanes <= vectors * quantum and meeting < 0.5
+        return cached and plain and not large and lanes <= vectors * quantum and meeting < 0.5
 
     def cost(vectors: int) -> float:
         tiles = -(-lanes // (vectors * quantum))
