@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -92,10 +92,13 @@ def summary(cell: Mapping[str, Any], comparison: Comparison) -> dict[str, Any]:
 
 
 def run_map(only: Sequence[str], contenders: Sequence[str], repeats: int, folder: Path, console: Console) -> None:
-    """Run the cells, print them with the worst first, and store them as Parquet with a picture."""
+    """Run the cells, print them with the worst first, and store them as Parquet with a picture.
+
+    Ctrl-C ends with the cells that were run.
+    """
     cells = list(jobs(chosen(only)))
     rows: list[dict[str, Any]] = []
-    with ExitStack() as stack:
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
         workers = [stack.enter_context(Worker(each, MODULES[each])) for each in contenders]
         limits = measure()
         for number, (cell, job) in enumerate(cells, 1):
@@ -105,6 +108,8 @@ def run_map(only: Sequence[str], contenders: Sequence[str], repeats: int, folder
             rows.append(row)
             reached = f"{row['seconds']:.4f} s, {row['peer']} {row['ratio']:.2f}"
             print(f"{number}/{len(cells)} {cell} n = {job.n:,}: {reached}", file=sys.stderr, flush=True)
+    if not rows:
+        return
     frame = pd.DataFrame(rows)
     console.print(as_table(frame))
     console.print(verdict(frame))
