@@ -265,6 +265,19 @@ def test_quotients(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", [_quotients, _roots])
+def test_elements_do_not_depend_on_each_other(kernel, dtype):
+    """Of quotients and roots: a lane has the same bits beside one that diverged."""
+    width = vector_of(dtype).width
+    a, b = 1 + np.random.default_rng(3).random((2, 256 * width))
+    alone = in_kernel(kernel, a, b, dtype=dtype)
+    beside = np.arange(len(a)) % width == 1
+    found = in_kernel(kernel, np.where(beside, np.nan, a), b, dtype=dtype)
+    np.testing.assert_array_equal(found[~beside], alone[~beside])
+    assert np.isnan(found[beside]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_quotients_of_subnormal_numbers(dtype):
     """They are those of a number within half of the last place."""
     place, random = float(np.finfo(dtype).smallest_subnormal), np.random.default_rng(2)

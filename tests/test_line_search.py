@@ -1,5 +1,6 @@
 """Line searches: against brute force, closed forms and optax, and what holds for any cohort."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -282,3 +283,19 @@ def test_a_search_that_found_no_finite_rate_begins_anew():
     lost = search.search(line, np.array([100.0]), np.array([100.0]))
     np.testing.assert_array_equal(lost, 0.0)
     np.testing.assert_array_equal(search.search(line, np.array([4.0]), lost), 1.0)
+
+
+@EACH
+def test_a_search_that_is_interrupted_is_made_again(search):
+    """It counts once: the cohort goes on from the step before, as one that was not interrupted."""
+    whole, cut = cohort_of(search), cohort_of(search)
+    whole.advance(6)
+    for polls in (2, 3, 5, 8):
+        with pytest.raises(StopIteration):
+            cut.advance(6, partial(next, iter([None] * polls)))
+        again = cohort_of(search)
+        again.restore(cut.capture())
+        cut = again
+    cut.advance(6 - cut.t)
+    np.testing.assert_array_equal(cut.parameters(), whole.parameters())
+    np.testing.assert_array_equal(cut.line.evaluations, whole.line.evaluations)

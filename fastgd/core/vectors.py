@@ -354,12 +354,12 @@ def square_root(builder, x):
 
 
 def _unless_nan(builder, near, exact: Callable[[], Any]):
-    """Return `near`; where an element of it is NaN, what `exact` emits, for all elements."""
-    count = near.type.count
-    bits = builder.bitcast(builder.fcmp_unordered("uno", near, near), ir.IntType(count))
+    """Return `near`, and for elements of it that are NaN what `exact` emits: the others do not depend on these."""
+    count, missing = near.type.count, builder.fcmp_unordered("uno", near, near)
+    bits = builder.bitcast(missing, ir.IntType(count))
     before = builder.block
     with builder.if_then(builder.icmp_unsigned("!=", bits, ir.IntType(count)(0)), likely=False):
-        value, after = exact(), builder.block
+        value, after = builder.select(missing, exact(), near), builder.block
     result = builder.phi(near.type)
     result.add_incoming(near, before)
     result.add_incoming(value, after)

@@ -226,7 +226,7 @@ class DirectionLine:
         self._largest = spec.hyper[:, list(spec.rule.fields).index("lr")]
         self.rates, self.evaluations = self._largest.copy(), np.zeros(len(spec.hyper), np.int64)
         self._poll: Callable[[], None] = lambda: None
-        self._alive = self._places = np.zeros(0, np.intp)
+        self._alive = self._places = self._evaluated = np.zeros(0, np.intp)
         self.value = self.slope = self._curvature = np.zeros(0)
 
     def compile(self, state: LaneState) -> None:
@@ -255,8 +255,12 @@ class DirectionLine:
             value, slope = self._measure_start(state, direction, *sums)
             self._along.look(state, direction, value, slope, pace, self._run)
             largest, before = self._largest[self._alive], self.rates[self._alive]
-            self.rates[self._alive] = self.spec.line_search.search(self, largest, before)
-        return self.rates[self._alive]
+            self._evaluated = np.zeros(len(self._alive), np.int64)
+            rates = self.spec.line_search.search(self, largest, before)
+        # Not before: a search that is interrupted is made again.
+        self.rates[self._alive] = rates
+        self.evaluations[self._alive] += self._evaluated
+        return rates
 
     def _measure_start(self, state: LaneState, direction: Array, G: Array, losses: Array) -> tuple[Array, Array]:
         """Take in the objective where the direction begins; return the mean loss alone, and its derivative."""
@@ -291,7 +295,7 @@ class DirectionLine:
     def _evaluate(self, rates: Array, which: Array | None, slopes: bool) -> tuple[Array, Array]:
         """Return the lanes asked for, and the means over the rows of their losses or derivatives."""
         at = np.arange(len(self._alive)) if which is None else np.asarray(which)
-        self.evaluations[self._alive[at]] += 1
+        self._evaluated[at] += 1
         return at, self._along.evaluate(rates, at, slopes, self._run)
 
     def _run(self, calls: Sequence[KernelCall]) -> None:
