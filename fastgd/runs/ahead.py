@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import Any
 
-from fastgd.common.system import memory_limits, processors
+from fastgd.common.system import LAST, memory_limits, processors
 from fastgd.core import cache
 from fastgd.core.threads import Threads
 from fastgd.plan import memory
@@ -36,7 +36,6 @@ from fastgd.runs.warmup import compile_unit
 
 SWITCH = "FASTGD_COMPILE_AHEAD"  # "0" in the environment: there is no helper
 HELPER_BYTES = 600e6  # of memory that the helper may take
-NICENESS = 5
 BUSY_SECONDS = 0.05  # before the helper looks again at what another process compiles
 START = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from fastgd.runs.ahead import work; work()"
 
@@ -129,7 +128,7 @@ def work() -> None:
     left = deque(pickle.load(sys.stdin.buffer))
     Thread(target=_end_with_input, daemon=True).start()
     if hasattr(os, "nice"):
-        os.nice(NICENESS)
+        os.nice(LAST)
     with Threads(1) as threads, cache.never_waiting():
         while left:
             sent = left.popleft()

@@ -1,10 +1,9 @@
 """What a checkpoint measures: exact sums over all rows, and norms, at the reported iterates."""
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -54,7 +53,7 @@ def norms(columns: Array) -> Array:
     cuts = [*range(0, columns.shape[1] - COLUMNS_AT_ONCE, COLUMNS_AT_ONCE), columns.shape[1]]
     if len(cuts) <= 2:
         return _norms(columns)
-    return np.concatenate([_norms(columns[:, first:end]) for first, end in itertools.pairwise(cuts)])
+    return np.concatenate([_norms(columns[:, first:end]) for first, end in pairwise(cuts)])
 
 
 def _norms(columns: Array) -> Array:
