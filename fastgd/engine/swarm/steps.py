@@ -307,7 +307,7 @@ def swarm_calls_of(
     return SwarmCalls(fill, run, task.rule.hyper * shape.width, bool(task.rule.functions.rounds))
 
 
-@jit
+@jit(inner=True)
 def store_first(out, first, count, vector, scratch):
     """Store the first numbers of a vector: all, unless the last places of a group hold no lane."""
     if count == scratch.shape[0]:
