@@ -1,7 +1,6 @@
 """Sparse cohorts: the iterates of dense ones, whatever the rule, and what that takes."""
 
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pytest
@@ -26,7 +25,9 @@ def test_factors_of_zero_and_below_are_exact(optimizer, l2):
     assert run(pair(optimizer, lanes, batch_size=1, l2=l2 * 0.5, init=0.5)) < 1e-10
 
 
-ESTIMATED = list(product(["sgd", "momentum", "nesterov", "schedule_free_sgd", "adam"], ["svrg", "saga"]))
+# What either estimator adds is a constant of a step: each rule has one of them, and plain descent both.
+ESTIMATED = [("sgd", "svrg"), ("sgd", "saga"), ("momentum", "saga"), ("nesterov", "svrg")]
+ESTIMATED += [("schedule_free_sgd", "saga"), ("adam", "saga")]
 
 
 @pytest.mark.parametrize(("optimizer", "estimator"), spread(ESTIMATED, [("sgd", "svrg"), ("adam", "saga")]))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 import reference_model_based
-from cohorts import SMALL, in_python, make_cohort, on_kernels, problem, relative_error
+from cohorts import SMALL, in_python, make_cohort, on_kernels, problem, relative_error, spread
 from scipy.optimize import minimize
 
 from fastgd.engine.rows.order import start_values
@@ -20,7 +20,7 @@ L2 = (0.0, 1e-3, 0.0, 1e-2)
 X, Y = problem(N, D)
 # Far from the minimum after all steps: close to it the gap is a difference of rounded numbers, by which steps differ.
 X *= np.logspace(0, -2, D)
-BATCHES = pytest.mark.parametrize("batch_size", [64, N], ids=["mini-batch", "full batch"])
+BATCHES = pytest.mark.parametrize("batch_size", spread([64, N], [64]), ids=["mini-batch", "full batch"])
 
 # Two lanes with optax's defaults, at rates that decide, and two with other values, where the model decides most steps.
 # With an estimated bound and less momentum the estimate's jumps would decide near a minimum, by rounded numbers.

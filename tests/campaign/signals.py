@@ -18,7 +18,7 @@ TRIES_OF_A_FOLDER = 5
 SOON = 10.0  # seconds within which a command ends, on a busy machine: Python's own end takes a part of it
 STUDY = """
 name = "long"
-epochs = 4_000
+epochs = 400
 seed = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 batch_size = 8
 
