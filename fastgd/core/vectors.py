@@ -12,6 +12,7 @@ constants of the type and may be branched on. The same text runs on NumPy arrays
 published equations.
 """
 
+import math
 import operator
 from collections.abc import Callable
 from functools import cache
@@ -474,17 +475,48 @@ def cast(typingctx, vector, array):
     return result(vector, array), codegen
 
 
+def _emit_prefetch(builder, pointer):
+    """Emit the request of a cache line, into the second-level cache."""
+    function = llvm_function(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer.type, I32, I32, I32])
+    builder.call(function, [pointer, I32(0), I32(2), I32(1)])
+
+
 @intrinsic
 def prefetch(typingctx, array, index):
     """Ask for the cache line of `array.data[index]`, into the second-level cache."""
 
     def codegen(context, builder, sig, args):
-        pointer = address(context, builder, sig.args[0], args[0], args[1], ir.IntType(8))
-        function = llvm_function(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer.type, I32, I32, I32])
-        builder.call(function, [pointer, I32(0), I32(2), I32(1)])
+        _emit_prefetch(builder, address(context, builder, sig.args[0], args[0], args[1], ir.IntType(8)))
         return context.get_dummy_value()
 
     return types.void(array, types.intp), codegen
+
+
+LINE_BYTES = 64
+
+
+@intrinsic
+def prefetch_lines(typingctx, array, first, count):
+    """Ask for the cache lines of `array.data[first : first + count]`, of which there is at least one."""
+
+    def codegen(context, builder, sig, args):
+        start = address(context, builder, sig.args[0], args[0], args[1])
+        number = ir.IntType(64)
+        begin, end = (builder.ptrtoint(each, number) for each in (start, builder.gep(start, [args[2]])))
+        before, loop, done = builder.block, builder.append_basic_block("lines"), builder.append_basic_block("asked")
+        line = builder.and_(begin, ir.Constant(number, -LINE_BYTES))
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        at = builder.phi(number)
+        _emit_prefetch(builder, builder.inttoptr(at, ir.PointerType(ir.IntType(8))))
+        following = builder.add(at, ir.Constant(number, LINE_BYTES))
+        at.add_incoming(line, before)
+        at.add_incoming(following, loop)
+        builder.cbranch(builder.icmp_unsigned("<", following, end), loop, done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp), codegen
 
 
 # --- the machine ------------------------------------------------------------------------------------------------------
@@ -504,7 +536,7 @@ def register_bits() -> tuple[int, int]:
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
     """Return zeros that start on a cache line, which makes the dense tile 1.4 times as fast."""
     dtype = np.dtype(dtype)
-    size = int(np.prod(shape)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
+    start = -raw.__array_interface__["data"][0] % 64
     return raw[start : start + size].view(dtype).reshape(shape)

@@ -13,6 +13,8 @@ from numba.extending import intrinsic
 from fastgd.core.static import typed_call, with_parameters_of
 
 CHUNK_ROWS = 256  # rows whose residuals stay in the cache beside the tile; larger batches are summed chunk by chunk
+FEWEST_CHUNK_ROWS = 16  # of wide rows, which are passed twice: they stay in the second-level cache with those ahead
+CHUNK_BYTES = 1 << 19
 MOST_BLOCK_ROWS = 8  # rows of a register block
 PARTIAL_SUM_ROWS = 4096  # rows of a partial sum of losses
 PLAIN, SVRG, SAGA, SNAPSHOT = range(4)  # how gradients are estimated; a snapshot fills the table
@@ -21,7 +23,8 @@ PLAIN, SVRG, SAGA, SNAPSHOT = range(4)  # how gradients are estimated; a snapsho
 class Rows(NamedTuple):
     """Rows of data: X flat, y (n,), the order (n,) in which they are visited, d, and the loss's kernels by address.
 
-    `intercept`: whether a column of ones, which is not stored, stands behind the features.
+    `intercept`: whether a column of ones, which is not stored, stands behind the features; `chunk`: the rows that are
+    summed at a time.
     """
 
     X: Any
@@ -29,6 +32,7 @@ class Rows(NamedTuple):
     order: Any
     d: Any
     intercept: Any
+    chunk: Any
     residuals: Any
     losses: Any
 
@@ -43,6 +47,7 @@ class SparseRows(NamedTuple):
     order: Any
     d: Any
     intercept: Any
+    chunk: Any
     residuals: Any
     losses: Any
 
@@ -57,13 +62,31 @@ def by_rows(dense: Any, sparse: Any) -> Callable[..., Any]:
     return intrinsic(with_parameters_of(dense.py_func, choose))
 
 
+def by_shape(tile: Any, single: Any) -> Callable[..., Any]:
+    """Return a function for kernels whose first argument is a shape: `single` for that of one lane, else `tile`."""
+
+    def choose(typingctx, shape, *others):
+        chosen = single if shape.value.single else tile
+        return typed_call(typingctx, chosen, (shape, *others), range(1 + len(others)))
+
+    return intrinsic(with_parameters_of(tile.py_func, choose))
+
+
 def make_rows(X: Any, y: Any, order: Any, intercept: bool) -> Rows | SparseRows:
     """Return the rows of a matrix, dense or in CSR form, without the loss's kernels."""
-    behind = (unlocked(y), order, X.shape[1], intercept, 0, 0)
+    common = (unlocked(y), order, X.shape[1], intercept)
     if isinstance(X, np.ndarray):
-        return Rows(unlocked(X.reshape(-1)), *behind)
+        return Rows(unlocked(X.reshape(-1)), *common, chunk_rows(X.shape[1], X.itemsize), 0, 0)
     indptr = np.asarray(X.indptr, np.int64)
-    return SparseRows(unlocked(X.data), unlocked(X.indices), unlocked(indptr), *behind)
+    return SparseRows(unlocked(X.data), unlocked(X.indices), unlocked(indptr), *common, CHUNK_ROWS, 0, 0)
+
+
+def chunk_rows(d: int, itemsize: int) -> int:
+    """Return how many dense rows are summed at a time: a power of two, so that whole chunks fill `CHUNK_ROWS`."""
+    rows = CHUNK_ROWS
+    while rows > FEWEST_CHUNK_ROWS and rows * d * itemsize > CHUNK_BYTES:
+        rows //= 2
+    return rows
 
 
 def unlocked(array: Any) -> Any:

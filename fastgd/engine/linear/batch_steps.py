@@ -8,13 +8,11 @@ not depend on it.
 
 from typing import Any, NamedTuple
 
-from numba.extending import intrinsic
-
 from fastgd.core.barrier import begin, meet, parted
 from fastgd.core.compile import jit
-from fastgd.core.static import static, typed_call, with_parameters_of
+from fastgd.core.static import static
 from fastgd.core.vectors import load, store
-from fastgd.engine.arrays import PLAIN, Points, RowRange
+from fastgd.engine.arrays import PLAIN, Points, RowRange, by_shape
 from fastgd.engine.linear import single_steps, tile_steps
 from fastgd.engine.rule_steps import note_bad, take_step
 
@@ -34,12 +32,7 @@ class Halves(NamedTuple):
     checks: Any
 
 
-def _of_shape(typingctx, shape, *others):
-    chosen = single_steps.sum_rows if shape.value.single else tile_steps.sum_rows
-    return typed_call(typingctx, chosen, (shape, *others), range(1 + len(others)))
-
-
-sum_rows = intrinsic(with_parameters_of(tile_steps.sum_rows.py_func, _of_shape))
+sum_rows = by_shape(tile_steps.sum_rows, single_steps.sum_rows)
 
 
 @jit

@@ -1,19 +1,26 @@
-"""The steps of tiles with batches of some dense rows, whose gradient never leaves the first-level cache.
+"""The steps of tiles and single lanes with batches of some dense rows, whose gradient stays in the first-level cache.
 
 The gradient is finished for a few features at a time and handed to the rule there. What a step works with is looked up
 before the first, and a tile takes steps for as long as their rows stay in the second-level cache.
+
+A row of L elements holds a feature of all lanes of a tile, or L features of a single lane.
 """
 
 from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
-from fastgd.engine.arrays import MOST_BLOCK_ROWS, PLAIN, RowRange
-from fastgd.engine.linear.dense import add_gradients, add_intercept_gradient, look_up, products, turn_steps
+from fastgd.engine.arrays import MOST_BLOCK_ROWS, PLAIN, RowRange, by_shape
+from fastgd.engine.linear import dense, single_steps
+from fastgd.engine.linear.dense import look_up, turn_steps
 from fastgd.engine.linear.tile_steps import recall
 from fastgd.engine.row_sums import clear
 from fastgd.engine.rule_steps import blend, not_finite, note_bad
 
 BLOCKS_AT_ONCE = 4  # register blocks of features whose gradient is handed to the rule at once
+
+products = by_shape(dense.products, single_steps.products)
+add_gradients = by_shape(dense.add_gradients, single_steps.add_gradients)
+add_intercept_gradient = by_shape(dense.add_intercept_gradient, single_steps.add_intercept_gradient)
 
 
 @jit(inner=True)
@@ -27,8 +34,14 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
     of_weights, of_intercept = hyper[: hyper.shape[0] // 2], hyper[hyper.shape[0] // 2 :]
     Z, c, check, offsets, targets, G = scratch.Z, scratch.c, scratch.check, scratch.offsets, scratch.y, scratch.G
     L, kind, tiles, values = static(shape, "lanes"), X.dtype.type, lanes.state.shape[0], which.shape[1]
-    stride, bias, last = (d + intercept) * L, d * L if intercept else -1, lanes.scheduled.shape[0] - 1
-    at_once = static(shape, "rows") * BLOCKS_AT_ONCE
+    weights, last = d, lanes.scheduled.shape[0] - 1  # rows of L weights
+    if static(shape, "single"):
+        weights = single_steps.vectors_of(shape, d)
+    stride, bias, at_once = (
+        (weights + intercept) * L,
+        weights * L if intercept else -1,
+        static(shape, "rows") * BLOCKS_AT_ONCE,
+    )
     for step in range(taken, taken + steps):
         start, t = (span.batch + step) * b, span.t + step
         count = min(b, n - start)
@@ -36,7 +49,8 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
         if begin_step:
             at = (min(step, last) * tiles + tile) * values * L
             call_at(begin_step, shape, hyper, exact, scheduled, at, which, memory, t, exact_c, c)
-        look_up(order, y, d, start, count, count + MOST_BLOCK_ROWS, offsets, 0, targets)
+        rows = single_steps.whole_vectors(shape, count) if static(shape, "single") else count + MOST_BLOCK_ROWS
+        look_up(order, y, d, start, count, rows, offsets, 0, targets)
         ahead = min(start + b + b, n) if tile == span.worker else 0
         products(shape, X, offsets, count, d, state, bias, Z, order, RowRange(start + b, ahead))
         call_at(residuals, shape, Z, targets, count, scale if estimator == PLAIN else kind(1.0), check)
@@ -44,17 +58,17 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
             note_bad(check, bad, t)
         if estimator != PLAIN:
             recall(shape, estimator, table, order, start, count, scale, Z)
-        for first in range(0, d, at_once):
-            features = min(at_once, d - first)
-            clear(shape, G, 0, features)
-            add_gradients(shape, X, offsets, first, features, count, Z, G)
-            blend(shape, estimator, mean, first * L, features, share, G, 0)
-            call_at(apply_rule, shape, state, of_weights, c, first, features, stride, G, 0)
+        for first in range(0, weights, at_once):
+            some = min(at_once, weights - first)
+            clear(shape, G, 0, some)
+            add_gradients(shape, X, offsets, d, first, some, count, Z, G)
+            blend(shape, estimator, mean, first * L, some, share, G, 0)
+            call_at(apply_rule, shape, state, of_weights, c, first, some, stride, G, 0)
         if intercept:
             clear(shape, G, 0, 1)
             add_intercept_gradient(shape, count, Z, G, 0)
-            blend(shape, estimator, mean, d * L, 1, share, G, 0)
-            call_at(apply_rule, shape, state, of_intercept, c, d, 1, stride, G, 0)
+            blend(shape, estimator, mean, weights * L, 1, share, G, 0)
+            call_at(apply_rule, shape, state, of_intercept, c, weights, 1, stride, G, 0)
 
 
 @jit

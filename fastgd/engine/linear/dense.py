@@ -7,7 +7,7 @@ import numpy as np
 
 from fastgd.core.compile import jit
 from fastgd.core.static import static
-from fastgd.core.vectors import cast, load, prefetch, store, zeros
+from fastgd.core.vectors import cast, load, prefetch_lines, store, zeros
 from fastgd.engine.arrays import MOST_BLOCK_ROWS
 from fastgd.engine.linear.blocks import gradient_block, margin_block
 
@@ -21,7 +21,7 @@ def turn_steps(data, b):
     return max(1, TURN_BYTES // (b * data.d * data.X.itemsize))
 
 
-@jit(inner=True)
+@jit(inner=True, inline="late")
 def look_up(order, y, d, low, count, rows, offsets, at, targets):
     """Look up where the rows order[low : low + count] begin, at offsets[at:], and their targets.
 
@@ -39,14 +39,11 @@ def gather(data, low, count, scratch):
     look_up(data.order, data.y, data.d, low, count, count + MOST_BLOCK_ROWS, scratch.offsets, 0, scratch.y)
 
 
-@jit(inner=True)
+@jit(inner=True, inline="late")
 def prefetch_rows(X, order, d, low, high):
     """Ask for the rows order[low : high], which are needed soon: shuffled rows then cost 1.1 times sequential ones."""
-    per_line = 64 // X.itemsize
     for i in range(low, high):
-        start = np.int64(order[i]) * d
-        for line in range(0, d + per_line - 1, per_line):
-            prefetch(X, start + line)
+        prefetch_lines(X, np.int64(order[i]) * d, d)
 
 
 @jit(inner=True)
@@ -92,9 +89,9 @@ def add_feature_gradients(shape, X, offsets, j, features, count, R, G, g):
 
 
 @jit(inner=True)
-def add_gradients(shape, X, offsets, first, features, count, R, G):
-    """Add to G (features, L) the gradient of the features from `first` on."""
-    L, block, j = static(shape, "lanes"), static(shape, "rows"), 0
+def add_gradients(shape, X, offsets, d, first, most, count, R, G):
+    """Add to G (most, L) the gradient of at most so many of the d features, from `first` on."""
+    L, block, features, j = static(shape, "lanes"), static(shape, "rows"), min(most, d - first), 0
     while j < features:
         some = block if j + block <= features else 1
         add_feature_gradients(shape, X, offsets, first + j, some, count, R, G, j * L)
@@ -115,6 +112,6 @@ def add_intercept_gradient(shape, count, Z, G, g):
 @jit(inner=True)
 def add_gradient(shape, data, count, scratch, G):
     """Add to G (d + intercept, L) the whole gradient of the rows that were gathered."""
-    add_gradients(shape, data.X, scratch.offsets, 0, data.d, count, scratch.Z, G)
+    add_gradients(shape, data.X, scratch.offsets, data.d, 0, data.d, count, scratch.Z, G)
     if data.intercept:
         add_intercept_gradient(shape, count, scratch.Z, G, data.d * static(shape, "lanes"))

@@ -53,6 +53,34 @@ def _counted_loop(builder, start, stop, step, totals, body):
     return carried
 
 
+def _folded(builder, vectors, half):
+    """Return a pair of vectors, or one, as one: elements that stand `half` apart in runs of twice that are added.
+
+    Of a pair, the runs of the one alternate with those of the other.
+    """
+    count, kind = vectors[0].type.count, vectors[0].type
+    runs = [at + count * which for at in range(0, count, 2 * half) for which in range(len(vectors))]
+    low = [run + k for run in runs for k in range(half)]
+    right = vectors[1] if len(vectors) > 1 else ir.Constant(kind, ir.Undefined)
+    chosen = [ir.Constant(ir.VectorType(I32, len(low)), [k + offset for k in low]) for offset in (0, half)]
+    return builder.fadd(*(builder.shuffle_vector(vectors[0], right, each) for each in chosen))
+
+
+def _sums_within(builder, vectors):
+    """Return a vector with the sum of the elements of each of at most `width` vectors, a power of two.
+
+    Pairs are folded into one vector: to sum each by itself would take more than twice the instructions.
+    """
+    order = [0]
+    while len(order) < len(vectors):  # folding pairs of them leaves their sums in order
+        order = [2 * i for i in order] + [2 * i + 1 for i in order]
+    vectors, half = [vectors[i] for i in order], vectors[0].type.count // 2
+    while half > 0:
+        vectors = [_folded(builder, vectors[i : i + 2], half) for i in range(0, len(vectors), 2)]
+        half //= 2
+    return vectors[0]
+
+
 @intrinsic(prefer_literal=True)
 def dot_block(typingctx, shape, count, X, offsets, row, w, d, Z):
     """`Z[row + r] += X.flat[offsets[row + r] :][:d] @ w[:d]` for `count` rows r."""
@@ -73,17 +101,25 @@ def dot_block(typingctx, shape, count, X, offsets, row, w, d, Z):
             left = [_load(builder, builder.gep(start, [k]), kind, mask) for start in starts]
             return [call_llvm(builder, "fma", a, right, t) for a, t in zip(left, totals, strict=True)]
 
+        zero = ir.Constant(d.type, 0)
         tail = builder.srem(d, ir.Constant(d.type, width))
         whole = builder.sub(d, tail)
         totals = [ir.Constant(kind, [0.0] * width)] * number
-        totals = _counted_loop(builder, ir.Constant(d.type, 0), whole, width, totals, products)
-        totals = products(whole, totals, _mask(builder, width, tail))
-        name = f"llvm.vector.reduce.fadd.{vector_suffix(kind)}"
-        add = llvm_function(builder, name, kind.element, [kind.element, kind])
-        for place, total in zip(places, totals, strict=True):
-            pointer = address(context, builder, sig.args[7], out, place)
-            value = builder.call(add, [builder.load(pointer), total], fastmath=("reassoc",))
-            builder.store(value, pointer)
+        totals = _counted_loop(builder, zero, whole, width, totals, products)
+        before = builder.block
+        with builder.if_then(builder.icmp_signed(">", tail, zero)):
+            more, inside = products(whole, totals, _mask(builder, width, tail)), builder.block
+        merged = []
+        for total, with_tail in zip(totals, more, strict=True):
+            phi = builder.phi(kind)
+            phi.add_incoming(total, before)
+            phi.add_incoming(with_tail, inside)
+            merged.append(phi)
+        align = 8 if isinstance(kind.element, ir.DoubleType) else 4
+        for r in range(0, number, width):
+            sums = _sums_within(builder, merged[r : r + width])
+            pointer = address(context, builder, sig.args[7], out, places[r], sums.type)
+            builder.store(builder.fadd(builder.load(pointer, align=align), sums), pointer, align=align)
         return context.get_dummy_value()
 
     n = types.intp

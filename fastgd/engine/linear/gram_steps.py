@@ -117,7 +117,7 @@ def add_tile(shape, count, tile, gram, out):
         for v in range(0, L, static(shape, "width")):
             store(gram.Z, i * L + v, load(shape, gram.X, i * gram.columns + tile * L + v))
     clear(shape, chunk, 0, P)
-    add_gradients(shape, gram.X, gram.offsets, 0, P, count, gram.Z, chunk)
+    add_gradients(shape, gram.X, gram.offsets, P, 0, P, count, gram.Z, chunk)
     for at in range(0, P * L, static(shape, "width")):
         store(out, at, load(shape, out, at) + load(shape, chunk, at))
 

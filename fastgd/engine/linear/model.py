@@ -121,7 +121,7 @@ class LinearKernels:
         if large:  # in float64 it is the first of the parts
             gradient = 0 if is_double(self.dtype) else layout.parameters
         rows = min(CHUNK_ROWS, spec.batch_size) + 2 * shape.width  # losses of rows need a vector behind
-        how = {"single": layout.single, "total": spec.batch_size > CHUNK_ROWS and not large}
+        how = {"single": layout.single, "total": spec.batch_size > self.rows.chunk and not large}
         made = [make_scratch(rows, shape.lanes, gradient, self.dtype, rule.counts, **how) for _ in range(workers)]
         if spec.kernel.gram:
             return [(scratch, self._make_gram(spec)) for scratch in made]

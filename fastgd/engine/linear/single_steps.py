@@ -1,7 +1,7 @@
 """The steps of dense cohorts with one or two lanes: one lane at a time, with vectors over features.
 
 Nearly all of their time is spent on reading the data from memory, of which one processor reads half of what two do:
-batches of some rows are shared by two threads (`halved_steps.py`), and what is here is for the smaller ones.
+batches of some rows are shared by two threads (`batch_steps.py`).
 
 A lane's parameters are padded to whole vectors; an intercept has a vector of its own, of which the first element
 counts.
@@ -11,77 +11,95 @@ from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import spread, store
-from fastgd.engine.arrays import CHUNK_ROWS, RowRange
-from fastgd.engine.linear.dense import gather, prefetch_rows
+from fastgd.engine.arrays import RowRange
+from fastgd.engine.linear.dense import look_up, prefetch_rows
 from fastgd.engine.linear.feature_blocks import dot_block, outer_block
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, rounded
 
 
-@jit(inner=True)
-def margins(shape, data, low, count, W, bias, scratch, ahead):
-    """Leave in Z the margins of the rows order[low : low + count]; prefetch as many rows of the `RowRange` ahead.
+@jit(inner=True, inline="late")
+def vectors_of(shape, d):
+    """Return the vectors that hold d features of a lane."""
+    return (d + static(shape, "width") - 1) // static(shape, "width")
 
-    In any order: left to the hardware, sequential rows take twice the time.
+
+@jit(inner=True, inline="late")
+def whole_vectors(shape, count):
+    """Return the smallest number of whole vectors' elements that is at least `count`."""
+    return vectors_of(shape, count) * static(shape, "width")
+
+
+@jit(inner=True, inline="late")
+def products(shape, X, offsets, count, d, W, bias, Z, order, ahead):
+    """Leave in Z the margins of the rows at some offsets; without an intercept `bias` is -1.
+
+    Meanwhile the rows of the `RowRange` ahead are prefetched, at most as many as are passed, in whichever order: left
+    to the hardware, sequential rows take twice the time.
     """
-    gather(data, low, count, scratch)
-    block, width, d = static(shape, "rows"), static(shape, "width"), data.d
+    block, width = static(shape, "rows"), static(shape, "width")
+    start, whole = W[bias] if bias >= 0 else W.dtype.type(0), count - count % block
     for i in range(0, count, width):
-        store(scratch.Z, i, spread(shape, bias))
-    whole = count - count % block
-    for i in range(0, count):
-        if i < whole and i % block == 0:
-            dot_block(shape, "rows", data.X, scratch.offsets, i, W, d, scratch.Z)
-        elif i >= whole:
-            dot_block(shape, "one", data.X, scratch.offsets, i, W, d, scratch.Z)
-        prefetch_rows(data.X, data.order, d, ahead.first + i, min(ahead.first + i + 1, ahead.end))
-    for i in range(count, count + (-count) % width):
-        scratch.y[i] = 0
+        store(Z, i, spread(shape, start))
+    for i in range(0, whole, block):
+        prefetch_rows(X, order, d, ahead.first + i, min(ahead.first + i + block, ahead.end))
+        dot_block(shape, "rows", X, offsets, i, W, d, Z)
+    for i in range(whole, count):
+        prefetch_rows(X, order, d, ahead.first + i, min(ahead.first + i + 1, ahead.end))
+        dot_block(shape, "one", X, offsets, i, W, d, Z)
 
 
 @jit(inner=True)
-def bias_of(shape, data, W):
-    """Return the intercept among a lane's parameters W, or 0."""
-    width = static(shape, "width")
-    return W[(data.d + width - 1) // width * width] if data.intercept else W.dtype.type(0)
+def margins(shape, data, low, count, W, scratch, ahead):
+    """Leave in Z the margins of the rows order[low : low + count]; those of the `RowRange` ahead are prefetched."""
+    bias = whole_vectors(shape, data.d) if data.intercept else -1
+    look_up(data.order, data.y, data.d, low, count, whole_vectors(shape, count), scratch.offsets, 0, scratch.y)
+    products(shape, data.X, scratch.offsets, count, data.d, W, bias, scratch.Z, data.order, ahead)
 
 
-@jit(inner=True)
-def add_gradient(shape, data, count, scratch, G):
-    """Add to G the gradient of the rows that were gathered."""
-    d, width, block = data.d, static(shape, "width"), static(shape, "group")
-    j = 0
-    while j + block <= d:
-        outer_block(shape, "vectors", data.X, scratch.offsets, j, count, scratch.Z, G, j, block)
+@jit(inner=True, inline="late")
+def add_gradients(shape, X, offsets, d, first, most, count, R, G):
+    """Add to G the gradient of at most so many vectors of the d features, from the vector `first` on."""
+    width, block = static(shape, "width"), static(shape, "group")
+    j, end = first * width, min(d, (first + most) * width)
+    while j + block <= end:
+        outer_block(shape, "vectors", X, offsets, j, count, R, G, j - first * width, block)
         j += block
-    while j < d:
-        outer_block(shape, "one", data.X, scratch.offsets, j, count, scratch.Z, G, j, min(width, d - j))
+    while j < end:
+        outer_block(shape, "one", X, offsets, j, count, R, G, j - first * width, min(width, d - j))
         j += width
+
+
+@jit(inner=True, inline="late")
+def add_intercept_gradient(shape, count, Z, G, g):  # noqa: ARG001 (as for tiles)
+    """Add to G[g] the intercept's gradient: the sum of the residuals."""
+    total = G[g]
+    for i in range(count):
+        total += Z[i]
+    G[g] = total
 
 
 @jit(inner=True)
 def sum_rows(shape, data, first, last, ahead, scale, points, check, scratch):
     """Do for one lane what `tile_steps.sum_rows` does for a tile."""
-    width, W, loss = static(shape, "width"), points.W, points.loss
-    vectors, bias = (data.d + width - 1) // width, bias_of(shape, data, W)
-    G, total, many = scratch.G, scratch.total, last - first > CHUNK_ROWS
+    loss, vectors = points.loss, vectors_of(shape, data.d)
+    G, total, many = scratch.G, scratch.total, last - first > data.chunk
     clear(shape, G, 0, vectors + 1)
     if many:
         clear(shape, total, 0, vectors + 1)
     loss[0] = check[0] = 0
-    for low in range(first, last, CHUNK_ROWS):
-        count = min(CHUNK_ROWS, last - low)
+    for low in range(first, last, data.chunk):
+        count = min(data.chunk, last - low)
         following = RowRange(low + count, last) if low + count < last else ahead
-        margins(shape, data, low, count, W, bias, scratch, following)
+        margins(shape, data, low, count, points.W, scratch, following)
         if points.losses:
             call_at(data.losses, shape, scratch.Z, scratch.y, count, loss)
         call_at(data.residuals, shape, scratch.Z, scratch.y, count, scale, scratch.check)
         check[0] += scratch.check[0]
         if many:
             clear_chunk(shape, G, total, vectors + 1)
-        add_gradient(shape, data, count, scratch, G)
+        add_gradients(shape, data.X, scratch.offsets, data.d, 0, vectors, count, scratch.Z, G)
         if data.intercept:
-            for i in range(count):
-                G[vectors * width] += scratch.Z[i]
+            add_intercept_gradient(shape, count, scratch.Z, G, vectors * static(shape, "width"))
         if many:
             add_chunk(shape, G, total, vectors + 1)
     if many:

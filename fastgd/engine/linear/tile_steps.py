@@ -38,7 +38,7 @@ from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import load, store
-from fastgd.engine.arrays import CHUNK_ROWS, PLAIN, SNAPSHOT, SVRG, Points, RowRange, by_rows
+from fastgd.engine.arrays import PLAIN, SNAPSHOT, SVRG, Points, RowRange, by_rows
 from fastgd.engine.linear import dense, sparse
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, place_of, rounded
 from fastgd.engine.rule_steps import note_bad
@@ -94,14 +94,14 @@ def sum_rows(shape, data, first, last, ahead, scale, points, check, scratch):
 
     check (L,) becomes NaN where a residual was not finite. Behind the last chunk the `RowRange` ahead is prefetched.
     """
-    G, total, many, parameters = scratch.G, scratch.total, last - first > CHUNK_ROWS, data.d + data.intercept
+    G, total, many, parameters = scratch.G, scratch.total, last - first > data.chunk, data.d + data.intercept
     clear(shape, G, 0, parameters)
     if many:
         clear(shape, total, 0, parameters)
     clear(shape, points.loss, 0, 1)
     clear(shape, check, 0, 1)
-    for low in range(first, last, CHUNK_ROWS):
-        count = min(CHUNK_ROWS, last - low)
+    for low in range(first, last, data.chunk):
+        count = min(data.chunk, last - low)
         following = RowRange(low + count, last) if low + count < last else ahead
         residual_chunk(shape, data, low, count, scale, points, following, scratch)
         for v in range(0, static(shape, "lanes"), static(shape, "width")):
@@ -132,8 +132,8 @@ def accumulate(shape, data, sums, scratch, span):
             Points(W[tile], losses[part, tile], sums.wants_losses, estimator, sums.table[tile]),
             sums.bad[tile],
         )
-        for start in range(part * size + low, last, CHUNK_ROWS):
-            count = min(CHUNK_ROWS, last - start)
+        for start in range(part * size + low, last, data.chunk):
+            count = min(data.chunk, last - start)
             residual_chunk(shape, data, start, count, scale, points, RowRange(start + count, last), scratch)
             note_bad(scratch.check, bad, t)
             sum_chunk(shape, data, count, scratch, gradients[part, tile])

@@ -91,19 +91,19 @@ class CohortSpec:
     def in_blocks(self) -> bool:
         """Whether the rule takes a few features at a time, as soon as their gradient is there."""
         kernel = self.kernel
-        dense_tile = kernel.lanes > 1 and not (kernel.sparse or kernel.parts or kernel.gram or kernel.halves)
-        return dense_tile and self.batch_size <= CHUNK_ROWS and not self.rule.functions.rounds
+        dense = not (kernel.sparse or kernel.parts or kernel.gram or kernel.halves)
+        return dense and self.batch_size <= CHUNK_ROWS and not self.rule.functions.rounds
 
     @property
     def sweeps(self) -> bool:
         """Whether a step and the margins of the next batch are one sweep over the parameters."""
-        return self.in_blocks and self.batch_size <= MOST_SWEPT_ROWS and self.estimator == "none"
+        few = self.kernel.lanes > 1 and self.batch_size <= MOST_SWEPT_ROWS
+        return few and self.in_blocks and self.estimator == "none"
 
     @property
     def sweeps_alone(self) -> bool:
         """The same for one or two lanes, with batches of one row."""
-        alone = self.kernel.lanes == 1 and not self.kernel.halves
-        return alone and self.batch_size == 1 and not self.rule.functions.rounds
+        return self.kernel.lanes == 1 and self.batch_size == 1 and self.in_blocks
 
 
 def most_entries(indptr: Array, rows: int) -> int:
