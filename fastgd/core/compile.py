@@ -72,7 +72,7 @@ def jit(
 STACK_BYTES = 64  # a cache line
 
 
-class _LowerOnLines(Lower):
+class _LowerOnLines(Lower):  # type: ignore[misc]
     """Lets the stack of a kernel begin on a cache line.
 
     Left to itself LLVM keeps vectors for which no register is free at any multiple of 16 bytes, so that they lie across
@@ -86,7 +86,7 @@ class _LowerOnLines(Lower):
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class _LoweringOnLines(NativeLowering):
+class _LoweringOnLines(NativeLowering):  # type: ignore[misc]
     _name = "native_lowering_on_lines"
 
     @property
@@ -94,7 +94,7 @@ class _LoweringOnLines(NativeLowering):
         return _LowerOnLines
 
 
-class _KernelCompiler(Compiler):
+class _KernelCompiler(Compiler):  # type: ignore[misc]
     """Numba's compiler but for the stack."""
 
     def define_pipelines(self) -> list[PassManager]:

@@ -41,7 +41,8 @@ def compile_kernels(
     with Threads(1) as threads:
         for spec, dtype in specs:
             name = f"{spec.rule.optimizer.name}, {spec.kernel.name}, {dtype}"
-            drivers = (spec.in_blocks, spec.sweeps_alone, spec.sweeps and spec.batch_size)
+            X: Any = np.zeros((2, 2), dtype)
+            drivers = spec.drivers(X.shape[1], X.itemsize)
             method = f"{spec.estimator} {type(spec.line_search).__name__} {drivers}"
             rows = f"{spec.untouched!r} {spec.batch_size == 1}" if spec.kernel.sparse else ""
             key = f"{spec.rule!r} {spec.kernel.name} {dtype} {bool(spec.kernel.parts)} {spec.loss!r} {method} {rows}"
@@ -49,7 +50,6 @@ def compile_kernels(
                 continue
             done.add(key)
             note(name)
-            X: Any = np.zeros((2, 2), dtype)
             if spec.kernel.sparse:
                 from scipy.sparse import csr_array
 

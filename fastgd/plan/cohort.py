@@ -165,7 +165,7 @@ class CohortUnit:
         """What decides which kernels it calls."""
         spec, measured = self.spec, (self.workload.gradient_norm, self.workload.measures)
         rows = (repr(spec.untouched), spec.batch_size == 1) if spec.kernel.sparse else ()
-        drivers = (spec.in_blocks, spec.sweeps_alone, spec.sweeps and spec.batch_size, spec.batch_size >= self.n)
+        drivers = (*spec.drivers(self.d, self.itemsize), spec.batch_size >= self.n)
         method = (spec.estimator, type(spec.line_search).__name__, rows, drivers, measured)
         return f"{spec.rule!r} {spec.kernel!r} {self.dtype} {spec.loss!r} {method}"
 

@@ -117,7 +117,7 @@ class LinearKernels:
         """Return a `Scratch` for each worker, and where steps touch some parameters alone, a `Touched` with it."""
         layout, shape, rule, large = self.layout, self.layout.shape, spec.rule, spec.kernel.parts > 0
         few = block_steps.BLOCKS_AT_ONCE * shape.rows
-        gradient = few if spec.in_blocks or spec.touches else layout.parameters + layout.single
+        gradient = few if self._in_blocks(spec) or spec.touches else layout.parameters + layout.single
         if large:  # in float64 it is the first of the parts
             gradient = 0 if is_double(self.dtype) else layout.parameters
         rows = min(CHUNK_ROWS, spec.batch_size) + 2 * shape.width  # losses of rows need a vector behind
@@ -133,6 +133,9 @@ class LinearKernels:
         entries = most_entries(self.rows.indptr, spec.batch_size)  # type: ignore[union-attr]
         listed = spec.batch_size > 1 or spec.estimator != "none"
         return [(scratch, self._make_touched(entries, listed)) for scratch in made]
+
+    def _in_blocks(self, spec: CohortSpec) -> bool:
+        return spec.in_blocks(self.rows.d, self.dtype.itemsize)
 
     def _make_gram(self, spec: CohortSpec) -> gram_steps.Gram:
         """Return a worker's memory; what is sufficient of all rows is made once, and all workers read it."""
@@ -189,7 +192,7 @@ class LinearKernels:
         if spec.kernel.halves:  # each worker takes the steps of all lanes by itself
             own = copied(lanes) if span.worker > 0 else lanes
             return KernelCall(batch_steps.advance_halves, (*how[:3], own, *memory, span), memory[1].counters)
-        steps = sweep_steps if spec.sweeps else block_steps if spec.in_blocks else batch_steps
+        steps = sweep_steps if spec.sweeps else block_steps if self._in_blocks(spec) else batch_steps
         return KernelCall(steps.advance, (*how, memory, span))
 
     def sum_all_rows(self, memory: Sequence[Any], pace: Pace, poll: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastgd.engine.arrays import CHUNK_ROWS
+from fastgd.engine.arrays import CHUNK_ROWS, chunk_rows
 from fastgd.engine.rows.model import Model
 from fastgd.engine.shapes import MOST_SWEPT_ROWS, Kernel, gram_parts, single_shape
 from fastgd.optimizers.coasting import EVERY_STEP, Coast
@@ -88,22 +88,33 @@ class CohortSpec:
         return self.kernel.sparse and not self.kernel.parts and self.untouched != EVERY_STEP
 
     @property
-    def in_blocks(self) -> bool:
-        """Whether the rule takes a few features at a time, as soon as their gradient is there."""
+    def _feature_by_feature(self) -> bool:
+        """Whether rows are dense, and the rule needs no other feature than the one whose step it takes."""
         kernel = self.kernel
         dense = not (kernel.sparse or kernel.parts or kernel.gram or kernel.halves)
-        return dense and self.batch_size <= CHUNK_ROWS and not self.rule.functions.rounds
+        return dense and not self.rule.functions.rounds
+
+    def in_blocks(self, d: int, itemsize: int) -> bool:
+        """Whether the rule takes a few of d features at a time, as soon as their gradient is there.
+
+        A batch is passed twice, and stays in the second-level cache.
+        """
+        return self._feature_by_feature and self.batch_size <= min(CHUNK_ROWS, 2 * chunk_rows(d, itemsize))
 
     @property
     def sweeps(self) -> bool:
         """Whether a step and the margins of the next batch are one sweep over the parameters."""
         few = self.kernel.lanes > 1 and self.batch_size <= MOST_SWEPT_ROWS
-        return few and self.in_blocks and self.estimator == "none"
+        return few and self._feature_by_feature and self.estimator == "none"
 
     @property
     def sweeps_alone(self) -> bool:
         """The same for one or two lanes, with batches of one row."""
-        return self.kernel.lanes == 1 and self.batch_size == 1 and self.in_blocks
+        return self.kernel.lanes == 1 and self.batch_size == 1 and self._feature_by_feature
+
+    def drivers(self, d: int, itemsize: int) -> tuple[Any, ...]:
+        """Return what decides which driver takes the steps over dense rows."""
+        return self.in_blocks(d, itemsize), self.sweeps_alone, self.sweeps and self.batch_size
 
 
 def most_entries(indptr: Array, rows: int) -> int:
