@@ -27,7 +27,7 @@ AXES: dict[str, Sequence[Any]] = {
     "order": ("sequential", "shuffle"),
 }
 OPERATIONS = 5e9  # of a cell, about
-MOST_ROWS, FEWEST_ROWS, MOST_STEPS = 200_000, 2000, 20_000
+MOST_ROWS, FEWEST_ROWS, MOST_STEPS = 1_000_000, 2000, 50_000
 PAUSE = 0.05  # seconds
 PATIENCE = 2.5  # times the fastest, beyond which a form is measured once
 CELLS_PER_MEASURE = 25  # of what the machine allows

@@ -12,12 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 import numba
-from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.compiler_machinery import PassManager, register_pass
-from numba.core.lowering import Lower
 from numba.core.sigutils import normalize_signature
-from numba.core.typed_passes import NativeLowering
 
 from fastgd.common.errors import InputError
 from fastgd.core import cache
@@ -55,8 +51,6 @@ def jit(
         return _NotCompiled(function)
     how = {"error_model": "numpy", "parallel": parallel, "nogil": True, "_nrt": False}
     how |= {"inline": "always" if inline == "always" else "never", "forceinline": inline == "late"}
-    if not parallel:
-        how["pipeline_class"] = _KernelCompiler
     kernel = numba.njit(function, **how, no_cfunc_wrapper=True, no_cpython_wrapper=inner)
     kernel.get_call_template = _without_literals(kernel.get_call_template)
     if cache.CACHE:
@@ -65,47 +59,6 @@ def jit(
     if inner:
         _hide_from_python(kernel)
     return kernel
-
-
-# --- where a kernel's own memory begins -------------------------------------------------------------------------------
-
-STACK_BYTES = 64  # a cache line
-
-
-class _LowerOnLines(Lower):  # type: ignore[misc]
-    """Lets the stack of a kernel begin on a cache line.
-
-    Left to itself LLVM keeps vectors for which no register is free at any multiple of 16 bytes, so that they lie across
-    two lines, and some across two pages. Where depends on what was called before: the same kernel took twice the time
-    in one process of three.
-    """
-
-    def setup_function(self, fndesc: Any) -> None:
-        super().setup_function(fndesc)
-        self.function.attributes.alignstack = STACK_BYTES
-
-
-@register_pass(mutates_CFG=True, analysis_only=False)
-class _LoweringOnLines(NativeLowering):  # type: ignore[misc]
-    _name = "native_lowering_on_lines"
-
-    @property
-    def lowering_class(self) -> type[Lower]:
-        return _LowerOnLines
-
-
-class _KernelCompiler(Compiler):  # type: ignore[misc]
-    """Numba's compiler but for the stack."""
-
-    def define_pipelines(self) -> list[PassManager]:
-        (manager,) = super().define_pipelines()
-        own = PassManager(manager.pipeline_name)
-        own.passes = [(_LoweringOnLines if each is NativeLowering else each, why) for each, why in manager.passes]
-        own.finalize()
-        return [own]
-
-
-# --- one process compiles, the others wait ----------------------------------------------------------------------------
 
 
 def _in_one_process(kernel: Any) -> Callable[..., Any]:

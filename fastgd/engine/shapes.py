@@ -11,8 +11,8 @@ from fastgd.core.vectors import register_bits
 
 FEW_LANES = 2  # up to so many lanes, vectors over features are faster than a tile
 MOST_SWEPT_ROWS = 8  # of a batch whose residuals and margins fit into the registers together
-HALVED_BATCH = 32  # rows of a batch from which two threads may share it, where there are few lanes
-HALVED_ENTRIES = 24_576  # of a batch that they share for one lane, whose rows take as long as `ROW_ENTRIES` more each
+HALVED_BATCH = 8  # rows of a batch from which two threads may share it, where there are few lanes
+HALVED_ENTRIES = 20_480  # of a batch that they share for one lane, whose rows take as long as `ROW_ENTRIES` more each
 ROW_ENTRIES = 8
 MOST_SHARED_ENTRIES = 50_000_000  # of a large batch that is not cut into parts: a step is one call, and short
 MEETING_ROWS = 25  # of a batch, whose products with a tile take as long as the two threads' meeting and second step
