@@ -11,6 +11,8 @@ from fastgd.core.vectors import register_bits
 
 FEW_LANES = 2  # up to so many lanes, vectors over features are faster than a tile
 MOST_SWEPT_ROWS = 8  # of a batch whose residuals and margins fit into the registers together
+MOST_SWEPT_BYTES = 40 << 10  # of a tile's parameters and slots that the first-level cache keeps from row to row
+NOT_KEPT = 1.4  # times as long, where it does not
 HALVED_BATCH = 8  # rows of a batch from which two threads may share it, where there are few lanes
 HALVED_ENTRIES = 20_480  # of a batch that they share for one lane, whose rows take as long as `ROW_ENTRIES` more each
 ROW_ENTRIES = 8
@@ -173,14 +175,17 @@ def choose_kernel(
     sparse: bool = False,
     gram: bool = False,
     parameters: int = 100,
+    slots: int = 0,
 ) -> Kernel:
     """Return the kernel for a cohort of so many lanes; in tiles, or with the batch in parts, where something needs it.
 
-    `gram`: by what is sufficient of a batch, which needs tiles. `parameters`: about how many a lane has.
+    `gram`: by what is sufficient of a batch, which needs tiles. `parameters`: about how many a lane has; `slots`: the
+    numbers that its rule keeps for each.
 
     A narrower tile reuses each row less, so a lane costs more in it: the factors below, measured. Sweeps take as long
-    for half a vector as for a whole one. Tiles are made no wider than lets two workers share the cohort; of a single
-    tile they share each batch, and each takes the rule's step.
+    for half a vector as for a whole one, and those of single rows longer where a tile leaves the first-level cache.
+    Tiles are made no wider than lets two workers share the cohort; of a single tile they share each batch, and each
+    takes the rule's step.
     """
     quantum = 32 // itemsize  # lanes of half a 512-bit vector
     large = (batch_size >= LARGE_BATCH or parts) and not gram
@@ -201,7 +206,8 @@ def choose_kernel(
     def cost(vectors: int) -> float:
         tiles = -(-lanes // (vectors * quantum))
         turns = 0.5 + meeting if halved(vectors) else -(-tiles // shared)
-        return float(turns * vectors * costs[vectors])
+        kept = vectors * quantum * parameters * itemsize * (1 + slots) <= MOST_SWEPT_BYTES
+        return float(turns * vectors * costs[vectors]) * (1.0 if kept or not swept or batch_size > 1 else NOT_KEPT)
 
     best = min(sorted(costs, reverse=True), key=cost)
     kernel = Kernel(best * quantum, sparse=sparse, gram=gram, halves=halved(best))

@@ -239,7 +239,8 @@ def _kernel(
     gram = plain and problem.loss == "squared" and gram_pays(lanes, batch_size, n, d, steps)
     gram = gram and 1 / MOST_FOR_SQUARES < data.largest < MOST_FOR_SQUARES
     needs = {"tiles": tiles, "parts": parts, "sparse": data.sparse, "gram": gram}
-    return choose_kernel(lanes, batch_size, itemsize, **needs, parameters=d + problem.intercept)
+    sizes = {"parameters": d + problem.intercept, "slots": method.rule.slots}
+    return choose_kernel(lanes, batch_size, itemsize, **needs, **sizes)
 
 
 def _fitting(spec: CohortSpec, problem: Problem, data: Data, schedules: Sequence[Schedule]) -> CohortSpec:
