@@ -7,14 +7,14 @@ EXTRAS := dev,witnesses
 else
 EXTRAS := dev
 endif
-# Of the asv suite, each class of benchmarks once, by what runs the most of it; in full each benchmark.
+# Of the asv suite, each file of benchmarks by what runs the most of it; in full each benchmark.
 ifeq ($(filter 1,$(FULL) $(WITNESSES)),)
 SELECTED := -m "not full"
 BENCHES := --bench "^dense\.Dense(Grid\.track_time_over_a|Single\.peakmem|GridLoss).*'float32'(, 'shuffle'|\))" \
-    --bench "^sparse\.Sparse(Grid\.time|Single\.track|Adam\.track_exact).*'float32'(, 'shuffle'|\))" \
-    --bench "^methods\..*\.track_ratio.*('saga', 1|'clip by norm'|'armijo')" \
-    --bench "^rules\.(LargeArray\.track.*'lamb'|SmallArray\.time.*'lamb', 'float32')" \
-    --bench "^landscapes\.(BasinImage\.time|SwarmStore\.track_time_of_a|SwarmSteps\.time.*'adam', 'float32')"
+    --bench "^sparse\.SparseGrid\.time.*'float32'(, 'shuffle'|\))" \
+    --bench "^methods\..*\.track_ratio.*'armijo'" \
+    --bench "^rules\.SmallArray\.time.*'lamb', 'float32'" \
+    --bench "^landscapes\.(BasinImage\.time|SwarmSteps\.time.*'adam', 'float32')"
 else
 BENCHES := --bench "^(dense|sparse).*'float32'(, 'shuffle'|\))" --bench "^methods.*('saga', 1|'clip by norm'|'armijo')" \
     --bench "^rules.*'lamb'" --bench "^landscapes\.(Basin|SwarmStore|.*'adam'(, 'float32')?\))"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import small_studies
+from cohorts import spread
 
 import fastgd
 from fastgd.core import cache
@@ -122,7 +123,7 @@ def noted(alone, tmp_path):
 WRONG = ["sys.exit(1)", "os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 19)", "1 / 0", "input()", "os.close(0)"]
 
 
-@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("wrong", spread(WRONG, [WRONG[1], WRONG[3]]))
 def test_a_helper_that_fails_harms_nothing(wrong, alone, noted):
     before = f"from fastgd.runs import ahead; ahead.START = 'import os, sys; {wrong}'"
     found = finished(start(noted, before=before))
@@ -159,7 +160,7 @@ def ends(process_id):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for children in /proc")
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", spread([signal.SIGKILL, signal.SIGTERM, signal.SIGINT], [signal.SIGKILL]))
 def test_the_helper_ends_with_the_run(how, tmp_path):
     process = start(tmp_path / "killed")
     helper = helper_of(process)
