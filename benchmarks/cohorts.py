@@ -55,7 +55,9 @@ def make_cohort(
         model=LinearModel(intercept=False),
         init="zeros",
         seed=SEED,
-        kernel=choose_kernel(len(rates), batch_size, X.dtype.itemsize, **needs, parameters=X.shape[1], slots=rule.slots),
+        kernel=choose_kernel(
+            len(rates), batch_size, X.dtype.itemsize, **needs, parameters=X.shape[1], slots=rule.slots
+        ),
         estimator=estimator,
         line_search=line_search,
     )
