@@ -176,3 +176,14 @@ def test_who_shares_a_batch_has_enough_of_it_to_do(lanes):
     assert [halved[at] for at in ((256, 1000), (4096, 8))] == [True] * 2
     assert halved[256, 8] == (lanes > 1)
     assert not choose_kernel(8, 4096, 8, parameters=10**6).halves  # each of them steps with all parameters
+
+
+def test_single_rows_take_tiles_that_the_first_level_cache_keeps():
+    """What is kept for a parameter of all lanes of a tile is passed once a row; sparse rows pass their own features."""
+
+    def lanes(count, d, slots, **how):
+        return choose_kernel(count, how.pop("b", 1), 8, parameters=d, slots=slots, **how).lanes
+
+    assert [lanes(64, 100, slots) for slots in (0, 1)] == [32, 16]
+    assert [lanes(8, d, 1) for d in (100, 400)] == [8, 4]
+    assert lanes(64, 100, 1, b=4) == lanes(64, 100, 1, sparse=True) == 32

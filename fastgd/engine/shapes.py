@@ -12,7 +12,7 @@ from fastgd.core.vectors import register_bits
 FEW_LANES = 2  # up to so many lanes, vectors over features are faster than a tile
 MOST_SWEPT_ROWS = 8  # of a batch whose residuals and margins fit into the registers together
 MOST_SWEPT_BYTES = 40 << 10  # of a tile's parameters and slots that the first-level cache keeps from row to row
-NOT_KEPT = 1.4  # times as long, where it does not
+NOT_KEPT = 0.4  # that a lane costs more, where it does not
 HALVED_BATCH = 8  # rows of a batch from which two threads may share it, where there are few lanes
 HALVED_ENTRIES = 20_480  # of a batch that they share for one lane, whose rows take as long as `ROW_ENTRIES` more each
 ROW_ENTRIES = 8
@@ -207,7 +207,7 @@ def choose_kernel(
         tiles = -(-lanes // (vectors * quantum))
         turns = 0.5 + meeting if halved(vectors) else -(-tiles // shared)
         kept = vectors * quantum * parameters * itemsize * (1 + slots) <= MOST_SWEPT_BYTES
-        return float(turns * vectors * costs[vectors]) * (1.0 if kept or not swept or batch_size > 1 else NOT_KEPT)
+        return turns * vectors * (costs[vectors] + (0.0 if kept or batch_size > 1 or not swept else NOT_KEPT))
 
     best = min(sorted(costs, reverse=True), key=cost)
     kernel = Kernel(best * quantum, sparse=sparse, gram=gram, halves=halved(best))
