@@ -41,10 +41,10 @@ def products(shape, X, offsets, count, d, W, bias, Z, order, ahead):
     for i in range(0, count, width):
         store(Z, i, spread(shape, start))
     for i in range(0, whole, block):
-        prefetch_rows(X, order, d, ahead.first + i, min(ahead.first + i + block, ahead.end))
+        prefetch_rows(X, order, d, 0, d, ahead.first + i, min(ahead.first + i + block, ahead.end))
         dot_block(shape, "rows", X, offsets, i, W, d, Z)
     for i in range(whole, count):
-        prefetch_rows(X, order, d, ahead.first + i, min(ahead.first + i + 1, ahead.end))
+        prefetch_rows(X, order, d, 0, d, ahead.first + i, min(ahead.first + i + 1, ahead.end))
         dot_block(shape, "one", X, offsets, i, W, d, Z)
 
 

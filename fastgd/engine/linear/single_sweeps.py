@@ -73,7 +73,7 @@ def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index)
             at = (min(step, last) * count + index) * values * width
             call_at(begin_step, shape, hyper, exact, scheduled, at, which, memory, span.t + step, exact_c, c)
         following = np.int64(order[min(row + 1, n - 1)]) * d
-        prefetch_rows(X, order, d, min(row + 4, n), min(row + 5, n))
+        prefetch_rows(X, order, d, 0, d, min(row + 4, n), min(row + 5, n))
         h, quantities = lane(rule, shape, of_weights, 0), rows(rule, shape, c, 0, "coefficients")
         l2 = load(shape, of_weights, l2_at)
         # Four sums: one would wait for each of its multiply-adds.

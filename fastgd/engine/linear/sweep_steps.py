@@ -122,7 +122,7 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
             call_at(apply_rule, shape, state, of_intercept, c, d, 1, stride, G, 0)
         look_up(order, y, d, start + b, min(b, n - start - b), b, offsets, following, targets)
         if ahead:
-            prefetch_rows(X, order, d, min(start + 2 * b, n), min(start + 3 * b, n))
+            prefetch_rows(X, order, d, 0, d, min(start + 2 * b, n), min(start + 3 * b, n))
         call_at(sweep_address, shape, state, of_weights, c, X, offsets, own, following, d, bias, stride, Z)
         own, following = following, own
 
