@@ -10,7 +10,7 @@ endif
 # Of the asv suite, each file of benchmarks by what runs the most of it; in full each benchmark.
 ifeq ($(filter 1,$(FULL) $(WITNESSES)),)
 SELECTED := -m "not full"
-BENCHES := --bench "^dense\.Dense(Grid\.track_time_over_a|Single\.peakmem|GridLoss).*'float32'(, 'shuffle'|\))" \
+BENCHES := --bench "^dense\.DenseGrid\.track_time_over_a.*'float32'(, 'shuffle'|\))" \
     --bench "^sparse\.SparseGrid\.time.*'float32'(, 'shuffle'|\))" \
     --bench "^methods\..*\.track_ratio.*'armijo'" \
     --bench "^rules\.SmallArray\.time.*'lamb', 'float32'" \

@@ -138,6 +138,7 @@ def test_line_searches_in_float32_are_near():
     assert relative_error(W, expected) < 1e-4
 
 
+@pytest.mark.full
 def test_line_searches_have_the_same_bits_in_any_tile_for_any_threads_and_cuts():
     rates, expected = found_by(searching(Armijo(), count=11))
     for kernel, threads in ((Kernel(4, 1, gram=True), 1), (Kernel(16, 1, gram=True), 3)):

@@ -76,7 +76,7 @@ def test_the_same_picture_gives_the_same_file(kind, suffix, two, tmp_path):
     assert content == (tmp_path / f"b{suffix}").read_bytes()
 
 
-@pytest.mark.parametrize("kind", spread(COMMON, ["curves", "sensitivity"]))
+@pytest.mark.parametrize("kind", spread(COMMON, ["curves"]))
 def test_panels_stand_at_the_same_places_in_every_process(kind, problems):
     """The layout's solver goes by the addresses of its variables, which are other ones in each process."""
     order, places = random.Random(0), set()

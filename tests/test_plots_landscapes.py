@@ -163,6 +163,7 @@ def test_what_cannot_be_drawn_is_one_message(walked, swarm, phases, tmp_path):
         save(plot(walked, "contour"), tmp_path / "a.gif")
 
 
+@pytest.mark.full
 def test_other_numbers_of_coordinates(tmp_path):
     momentum = {"name": "momentum", "lr": [1e-4, 2e-4], "momentum": [0.5, 0.9]}
     line = run(

@@ -63,7 +63,7 @@ def test_large_and_full_batches_give_them(optimizer, batch_size):
     assert difference(dense, in_parts) < 1e-10
 
 
-@pytest.mark.parametrize("optimizer", spread(["sgd", "momentum", "adam", "lion"], ["momentum"]))
+@pytest.mark.parametrize("optimizer", spread(["sgd", "momentum", "adam", "lion"], []))
 def test_single_precision_stays_close(optimizer):
     assert run(pair(optimizer, batch_size=1, dtype="float32"), 600) < 1e-4
 
@@ -75,6 +75,7 @@ def test_losses_and_intercepts_are_those_of_dense_rows(loss, intercept):
     assert run(pair_of, 300) < 1e-10
 
 
+@pytest.mark.full
 @settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 1000),
