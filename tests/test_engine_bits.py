@@ -126,8 +126,10 @@ def test_who_waits_for_a_call_that_fails_ends():
     def fails():
         raise OSError("no")
 
-    with pytest.raises(OSError, match="no"):
-        cohort.threads.run([cohort._steps_call(0, 0, 2), fails])
+    for calls in ([cohort._steps_call(0, 0, 2), fails], [fails, cohort._steps_call(1, 0, 2)]):
+        with pytest.raises(OSError, match="no"):
+            cohort.threads.run(calls)
+    cohort.threads.run([])
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])

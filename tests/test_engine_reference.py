@@ -1,5 +1,7 @@
 """The engine against the readable reference: any shape of data, batches and lanes, in every kind of kernel."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference
@@ -115,6 +117,20 @@ def test_every_loss(loss, kernel):
     found = cohort.parameters()
     for lane in range(4):
         assert relative_error(found[lane], expected(cohort, X, y, start, lane, loss)) < 1e-12
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-4)])
+@pytest.mark.parametrize("kernel", spread(TILES, [Kernel(1), Kernel(8), Kernel(4, 2)]), ids=lambda kernel: kernel.name)
+def test_wide_rows_are_summed_in_shorter_chunks(monkeypatch, kernel, dtype, tolerance):
+    """If sixteen rows are all that the cache keeps: batches of one chunk, two and many, of which the last is short."""
+    monkeypatch.setattr("fastgd.engine.arrays.CHUNK_BYTES", 1)
+    if dtype == "float32" and 1 < kernel.lanes < 8:
+        kernel = replace(kernel, lanes=8)
+    for batch_size in (13, 32, 33, 90):
+        shape = {"n": 200, "d": 11, "lanes": 3, "batch_size": batch_size, "intercept": True, "shuffled": True}
+        cohort, X, y, start = train(shape | {"threads": 2, "steps": 12}, kernel=kernel, dtype=dtype)
+        for lane, found in enumerate(cohort.parameters()):
+            assert relative_error(found, expected(cohort, X, y, start, lane)) < tolerance
 
 
 @pytest.mark.parametrize("batch_size", [20_000, 45_000])

@@ -67,7 +67,8 @@ class Threads:
         futures: list[Future[None]] = []
         try:
             futures.extend(self._pool.submit(_or_call_off, call, calls) for call in calls[1:])
-            calls[0]()
+            for first in calls[:1]:
+                first()
         except BaseException:
             _call_off(calls)
             raise

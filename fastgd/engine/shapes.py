@@ -197,6 +197,7 @@ def choose_kernel(
     costs = {1: 2.2, 2: 1.1, 4: 1.05, 8: 1.0} if swept else {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}
     shared = 1 if large else 2  # the parts of a large batch keep all workers busy with one tile
 
+    single_rows = swept and batch_size == 1
     meeting = MEETING_ROWS * (1 + 8 / parameters) / batch_size
 
     def halved(vectors: int) -> bool:
@@ -207,7 +208,7 @@ def choose_kernel(
         tiles = -(-lanes // (vectors * quantum))
         turns = 0.5 + meeting if halved(vectors) else -(-tiles // shared)
         kept = vectors * quantum * parameters * itemsize * (1 + slots) <= MOST_SWEPT_BYTES
-        return turns * vectors * (costs[vectors] + (0.0 if kept or batch_size > 1 or not swept else NOT_KEPT))
+        return turns * vectors * (costs[vectors] + NOT_KEPT * (single_rows and not kept))
 
     best = min(sorted(costs, reverse=True), key=cost)
     kernel = Kernel(best * quantum, sparse=sparse, gram=gram, halves=halved(best))

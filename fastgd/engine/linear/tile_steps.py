@@ -9,8 +9,8 @@ A mini-batch step of a tile is `Z = X_b W`, `R = loss'(Z, y) / b`, `G = X_b' R`,
   which is worth more.
 - The gradient never leaves the first-level cache. It is finished for a few features at a time and handed to the rule
   there (`engine/linear/block_steps.py`); with batches of a few rows, all of a step is one sweep (`sweep_steps.py`).
-  What is here is for the rest: rules that sum over all parameters first, and batches of more than 256 rows, which are
-  added up chunk by chunk in one `(d, L)` buffer.
+  What is here is for the rest: rules that sum over all parameters first, and batches of more rows than the caches keep,
+  which are added up chunk by chunk in one `(d, L)` buffer.
 - Rows are read where they lie, through the epoch's order; those of the next batch are prefetched while this one's are
   multiplied. A shuffled epoch then costs at most 1.1 to 1.2 times a sequential one; copying each batch would double it.
 - A thread walks the batches once and applies each to all of its tiles, while the rows are in its cache; where a step
