@@ -37,11 +37,8 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
     weights, last = d, lanes.scheduled.shape[0] - 1  # rows of L weights
     if static(shape, "single"):
         weights = single_steps.vectors_of(shape, d)
-    stride, bias, at_once = (
-        (weights + intercept) * L,
-        weights * L if intercept else -1,
-        static(shape, "rows") * BLOCKS_AT_ONCE,
-    )
+    stride, bias = (weights + intercept) * L, weights * L if intercept else -1
+    at_once = static(shape, "rows") * BLOCKS_AT_ONCE
     for step in range(taken, taken + steps):
         start, t = (span.batch + step) * b, span.t + step
         count = min(b, n - start)
