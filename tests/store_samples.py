@@ -192,8 +192,8 @@ def write_study(
                     everything += _write_cohort(
                         folder, problem, optimizer, batch_size, rates, seeds, checkpoints, validation, top
                     )
-        timings = {"load": 0.5, "plan": 0.01, "compile": 1.5, "train": 3.0, "evaluate": 0.4}
-        folder.finish(everything, timings=timings)
+        timings = {"load": 0.5, "plan": 0.01, "compile": 1.5, "train": 3.0, "evaluate": 0.4, "store": 0.2}
+        folder.finish(everything, timings=lambda: timings)
     return path
 
 

@@ -1,7 +1,5 @@
 """A study from end to end: what is run, what is kept, and that it is the same however it comes about."""
 
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -335,13 +333,24 @@ def test_events_tell_what_happens(tmp_path, monkeypatch):
     assert all(event.seconds_left is None or event.seconds_left >= 0 for event in steps)
 
 
-def test_times_add_up(tmp_path):
-    log, start = Log(), time.perf_counter()
-    results = run(tmp_path / "r", log=log, epochs=400, record={"every": {"log": 20}}, **SEEDS)
-    wall = time.perf_counter() - start
+class Ticks:
+    """A clock that goes on by a second whenever it is looked at, so that no other work on the machine counts."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def perf_counter(self) -> float:
+        self.seconds += 1.0
+        return self.seconds
+
+
+def test_times_add_up(tmp_path, monkeypatch):
+    ticks = Ticks()
+    monkeypatch.setattr("fastgd.runs.clock.time", ticks)
+    results = run(tmp_path / "r", epochs=400, record={"every": {"log": 20}}, **SEEDS)
     assert set(results.timings) == {"load", "plan", "compile", "train", "evaluate", "store"}
-    assert min(results.timings.values()) >= 0
-    assert 0.6 * wall < sum(results.timings.values()) <= wall, "what is left is making the folder, on a busy machine"
+    assert min(results.timings.values()) > 0
+    assert ticks.seconds - 10 < sum(results.timings.values()) <= ticks.seconds
     cohorts = results.trials.groupby("cohort_id")[["compile_seconds", "train_seconds", "evaluate_seconds"]]
     assert (cohorts.nunique() == 1).all(axis=None), "shared by a cohort's lanes"
     totals = cohorts.first().sum()

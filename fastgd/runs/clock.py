@@ -69,6 +69,11 @@ class Clock:
         before, self._stage, self._since = self._stage, stage, now
         return before
 
+    def read(self) -> dict[str, float]:
+        """Return the seconds of each stage up to now."""
+        self.enter(self._stage)
+        return dict(self.seconds)
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Spend a block's time on a stage."""

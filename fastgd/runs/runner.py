@@ -144,8 +144,8 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
         executor.drop_stale_snapshots()
         if trial is None or study.landscapes:
             executor.run_surfaces(plan.surfaces, data)
-            clock.enter("store")
-        folder.finish(in_study, names=names, timings=clock.seconds)
+        clock.enter("store")
+        folder.finish(in_study, names=names, timings=clock.read)
 
 
 def _missing(plan: Plan, folder: Folder) -> list[Unit]:

@@ -1,6 +1,5 @@
 """A results folder open for writing: created or extended under a lock, refused where it would mix what must not mix."""
 
-import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,18 +24,6 @@ from fastgd.store.writer import PartWriter, Place
 DAMAGED = "damaged"  # the folder in a results folder that takes what `fastgd verify --repair` sets aside
 
 
-class Clock:
-    """Adds up the seconds that are spent inside its `with` blocks."""
-
-    seconds = 0.0
-
-    def __enter__(self) -> None:
-        self._since = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._since
-
-
 class Folder:
     """A results folder that this process writes to; a context manager, see `Folder.open`.
 
@@ -48,8 +35,6 @@ class Folder:
         The manifest of the study as it is now.
     columns : Columns
         The union of the columns that are stored and those that the study asks for.
-    clock : Clock
-        The seconds spent on storing so far.
     generation : int
         The generation of the parts that count.
     kept : set of Path
@@ -60,7 +45,6 @@ class Folder:
         self.path = path
         self.manifest = manifest
         self.columns = columns
-        self.clock = Clock()
         self.kept: set[Path] = set()
         self._held = held
         self._manifest_is_written = False
@@ -133,7 +117,7 @@ class Folder:
 
     def _prepare(self, previous: Manifest | None, study_toml: str, contents: Contents) -> None:
         """Write the manifest and the study file, and delete what an interrupted run left."""
-        with self.clock, writing(self.path):
+        with writing(self.path):
             if previous and not previous.folder:  # an earlier version wrote it: its files name the folder from here on
                 previous = replace(previous, folder=uuid.uuid4().hex)
                 previous.write(self.path)
@@ -169,7 +153,7 @@ class Folder:
         """Return a writer for the next part; see `PartWriter`."""
         footer, number = self.manifest.footer(), self._next_number
         self._next_number += 1
-        place = Place(self.path, self.generation, number, self.columns, footer, self.clock, self._committing)
+        place = Place(self.path, self.generation, number, self.columns, footer, self._committing)
         return PartWriter(place, in_thread=in_thread, parameters_only=parameters_only)
 
     @contextmanager
@@ -202,7 +186,7 @@ class Folder:
         *,
         names: Names | None = None,
         ended: datetime | None = None,
-        timings: Mapping[str, float] | None = None,
+        timings: Callable[[], dict[str, float]] = dict,
     ) -> None:
         """Compact the parts, set `in_study`, and complete the manifest.
 
@@ -217,17 +201,16 @@ class Folder:
             What the study calls the trials' problems and datasets now, by column and id: not part of what they are.
         ended : datetime, optional
             When the run ended: now, by default.
-        timings : mapping of str to float, optional
-            Seconds of the run's stages; "store" is added here.
+        timings : callable
+            Gives the seconds of the run's stages; called when all but the manifest is stored.
         """
         self.settle(in_study, names)
         if self._manifest_is_written:
             ended = (ended or datetime.now(UTC)).astimezone(UTC)
-            seconds = {**(timings or {}), "store": self.clock.seconds}
             self.manifest = replace(
                 self.manifest,
                 ended=ended.isoformat(),
-                timings=seconds,
+                timings=timings(),
                 parts=Contents.read(self.path).parts,
                 surfaces=own_surfaces(self.path, self.manifest.folder),
             )
@@ -235,7 +218,7 @@ class Folder:
 
     def settle(self, in_study: Collection[str], names: Names | None = None) -> None:
         """Compact the parts and set `in_study`, as `finish` does, of a run that goes on."""
-        with self.clock, writing(self.path):
+        with writing(self.path):
             wanted = in_study if isinstance(in_study, Mapping) else set(in_study)
             contents = Contents.read(self.path)
             if compact(contents, self.columns, wanted, names or {}, self.manifest.footer()):

@@ -39,8 +39,6 @@ class Place(NamedTuple):
     columns : Columns
     footer : mapping of str to str
         The metadata of each file's footer.
-    clock : context manager
-        Adds up the seconds that are spent inside it.
     committing : callable
         `committing(trial_ids)` is a context manager: the block that it encloses commits trials. It gives the generation
         that the part has then, and raises ValueError where a trial is committed already.
@@ -51,7 +49,6 @@ class Place(NamedTuple):
     number: int
     columns: Columns
     footer: Mapping[str, str]
-    clock: AbstractContextManager[None]
     committing: Callable[[Sequence[str]], AbstractContextManager[int]]
 
     def path(self, kind: str, suffix: str) -> Path:
@@ -115,16 +112,15 @@ class PartWriter:
         """
         if self.parameters_only:
             return
-        with self._place.clock:
-            if unknown := [name for name in columns if name not in self._schemas[kind].names]:
-                raise ValueError(f"{kind} have columns that the study's schema lacks: {unknown}")
-            rows = len(columns["trial_id"]) if rows is None else rows
-            if rows < LARGE_BLOCK_ROWS:
-                for table in self._buffers[kind].gather(columns, rows):
-                    self._write(kind, table)
-            else:
-                self._empty_buffer(kind)
-                self._submit(kind, lambda: table_of(columns, self._schemas[kind], rows))
+        if unknown := [name for name in columns if name not in self._schemas[kind].names]:
+            raise ValueError(f"{kind} have columns that the study's schema lacks: {unknown}")
+        rows = len(columns["trial_id"]) if rows is None else rows
+        if rows < LARGE_BLOCK_ROWS:
+            for table in self._buffers[kind].gather(columns, rows):
+                self._write(kind, table)
+        else:
+            self._empty_buffer(kind)
+            self._submit(kind, lambda: table_of(columns, self._schemas[kind], rows))
 
     def parameters(self, trial_ids: Sequence[str], W: NDArray[np.float64]) -> None:
         """Add the final parameters of trials; they are copied.
@@ -136,14 +132,13 @@ class PartWriter:
         W : ndarray of shape (G, d), float64
             A row of parameters for each.
         """
-        with self._place.clock:
-            step = max(1, _MOST_VALUES_AT_ONCE // max(1, W.shape[1]))
-            for start in range(0, len(trial_ids), step):
-                rows = np.array(W[start : start + step], dtype=np.float64)
-                offsets = np.arange(0, rows.size + 1, W.shape[1], dtype=np.int32)
-                lists = pa.ListArray.from_arrays(offsets, rows.ravel())
-                ids = pa.array(list(trial_ids[start : start + step]), type=pa.string())
-                self._write("parameters", pa.table([ids, lists], schema=PARAMETERS))
+        step = max(1, _MOST_VALUES_AT_ONCE // max(1, W.shape[1]))
+        for start in range(0, len(trial_ids), step):
+            rows = np.array(W[start : start + step], dtype=np.float64)
+            offsets = np.arange(0, rows.size + 1, W.shape[1], dtype=np.int32)
+            lists = pa.ListArray.from_arrays(offsets, rows.ravel())
+            ids = pa.array(list(trial_ids[start : start + step]), type=pa.string())
+            self._write("parameters", pa.table([ids, lists], schema=PARAMETERS))
 
     def carry(
         self, paths: Iterable[Path], trial_ids: Collection[str] | None = None, last_step: int | None = None
@@ -159,20 +154,19 @@ class PartWriter:
         last_step : int, optional
             Of rows that have a step, only those up to this one.
         """
-        with self._place.clock:
-            for path in paths:
-                kind = path.parent.name
-                if self.parameters_only and kind != "parameters":
-                    continue
-                self._empty_buffer(kind)
-                for group in groups(rotated_path(path)):
-                    table = conform(group, self._schemas[kind])
-                    if trial_ids is not None:
-                        wanted = pa.array(list(trial_ids), pa.string())
-                        table = table.filter(pc.is_in(table["trial_id"].cast(pa.string()), wanted))
-                    if last_step is not None and "step" in table.column_names:
-                        table = table.filter(pc.less_equal(table["step"], last_step))
-                    self._write(kind, table)
+        for path in paths:
+            kind = path.parent.name
+            if self.parameters_only and kind != "parameters":
+                continue
+            self._empty_buffer(kind)
+            for group in groups(rotated_path(path)):
+                table = conform(group, self._schemas[kind])
+                if trial_ids is not None:
+                    wanted = pa.array(list(trial_ids), pa.string())
+                    table = table.filter(pc.is_in(table["trial_id"].cast(pa.string()), wanted))
+                if last_step is not None and "step" in table.column_names:
+                    table = table.filter(pc.less_equal(table["step"], last_step))
+                self._write(kind, table)
 
     def _empty_buffer(self, kind: str) -> None:
         if self._buffers[kind].rows:
@@ -245,15 +239,14 @@ class PartWriter:
         list of Path
             All files that are complete by now: all rows so far stand in them.
         """
-        with self._place.clock:
-            self._flush()
-            self._rotate_trials()
-            for kind in ATTACHED:
-                if file := self._files.pop(kind, None):
-                    file.complete()
-                    self._rotated[kind].append(file)
-            attached = [temporary(file.target) for file in itertools.chain(*self._rotated.values())]
-            return attached + self._rotated_trials
+        self._flush()
+        self._rotate_trials()
+        for kind in ATTACHED:
+            if file := self._files.pop(kind, None):
+                file.complete()
+                self._rotated[kind].append(file)
+        attached = [temporary(file.target) for file in itertools.chain(*self._rotated.values())]
+        return attached + self._rotated_trials
 
     def _rotate_trials(self) -> None:
         """Complete the trials' file, and give it a hidden name that is not that of the commit record's file."""
@@ -282,20 +275,19 @@ class PartWriter:
         ValueError
             A trial is committed already.
         """
-        with self._place.clock:
-            ids, table = [name] if name else [], None
-            if trials is not None and not self.parameters_only:
-                table = trials_table(trials.assign(in_study=trials.get("in_study", True)), self._place.columns)
-                ids = table["trial_id"].to_pylist()
-            self._flush()
-            with self._place.committing(ids) as generation:
-                for file in itertools.chain(*map(self._attached, ATTACHED)):
-                    file.publish()
-                self._place = self._place._replace(generation=generation)
-                if table is not None:
-                    self._write("trials", table)
-                    self._flush()
-                self._publish_record()
+        ids, table = [name] if name else [], None
+        if trials is not None and not self.parameters_only:
+            table = trials_table(trials.assign(in_study=trials.get("in_study", True)), self._place.columns)
+            ids = table["trial_id"].to_pylist()
+        self._flush()
+        with self._place.committing(ids) as generation:
+            for file in itertools.chain(*map(self._attached, ATTACHED)):
+                file.publish()
+            self._place = self._place._replace(generation=generation)
+            if table is not None:
+                self._write("trials", table)
+                self._flush()
+            self._publish_record()
 
     def _publish_record(self) -> None:
         """Publish the commit record: the file that trials streamed to, where it names all files, or else a copy."""
