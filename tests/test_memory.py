@@ -108,7 +108,7 @@ def test_parts_of_swarms_become_smaller_where_there_is_less_memory(tmp_path, mon
     need = max(memory.of_swarm(swarm) for swarm in whole.units)
     leaving(monkeypatch, 10 * need)
     results = fastgd.run(study, tmp_path / "whole")
-    leaving(monkeypatch, need / 2.2)
+    leaving(monkeypatch, 0.48 * need)
     assert all(swarm.lanes_at_once < len(swarm.lanes) for swarm in whole.within_limits().units)
     found = fastgd.run(study, tmp_path / "parts")
     for name in ("trials", "curves"):
