@@ -149,6 +149,7 @@ def make_cohort(
     around=None,
     estimator="none",
     line_search=None,
+    model=None,
 ):
     """Return a cohort with these lanes: mappings of hyper-parameters, completed with the defaults.
 
@@ -169,7 +170,7 @@ def make_cohort(
         loss=LOSSES[loss],
         batch_size=batch_size,
         shuffled=shuffled,
-        model=LinearModel(intercept),
+        model=model or LinearModel(intercept),
         init=init,
         seed=seed,
         kernel=kernel or choose_kernel(len(lanes), batch_size, np.dtype(dtype).itemsize, tiles=tiles, parts=parts),

@@ -81,6 +81,39 @@ class Shape(NamedTuple):
         return LaneShape(self.lanes, self.width)
 
 
+class NetworkShape(NamedTuple):
+    """The shape of a network's tile: one vector of lanes, and the sums of a register block of its products.
+
+    Attributes
+    ----------
+    lanes, width : int
+        Lanes of a tile, which are the elements of a vector.
+    rows, columns : int
+        Rows of a register block, each with so many vectors.
+    """
+
+    lanes: int
+    width: int
+    rows: int
+    columns: int
+
+    @property
+    def single(self) -> bool:
+        """Whether vectors run over features: never."""
+        return False
+
+    @property
+    def of_lanes(self) -> LaneShape:
+        """What kernels are specialised by that the drivers call."""
+        return LaneShape(self.lanes, self.width)
+
+
+def network_shape(lanes: int) -> NetworkShape:
+    """Return the shape of a network's tile of so many lanes on this machine."""
+    _, registers = register_bits()
+    return NetworkShape(lanes, lanes, 4, 4 if registers == 32 else 2)
+
+
 def tile_shape(lanes: int, itemsize: int) -> Shape:
     """Return the shape of a tile of so many lanes on this machine.
 
@@ -126,6 +159,8 @@ class Kernel:
         Whether two threads sum half a batch each, and meet once a step.
     gram : bool
         Whether gradients of the squared loss are those of `X'X`: see `engine.linear.gram_steps`.
+    network : bool
+        Whether lanes are networks: see `engine.network`.
     """
 
     lanes: int
@@ -133,6 +168,7 @@ class Kernel:
     sparse: bool = False
     halves: bool = False
     gram: bool = False
+    network: bool = False
 
     @property
     def name(self) -> str:
@@ -149,6 +185,8 @@ class Kernel:
 
     @property
     def _tile(self) -> str:
+        if self.network:
+            return "network-tile"
         kind = "sparse-tile" if self.sparse else "dense-gram" if self.gram else "dense-tile"
         return f"{kind}-halves" if self.halves else kind
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fastgd.core.vectors import aligned
 from fastgd.engine.arrays import CHUNK_ROWS, MOST_BLOCK_ROWS, Scratch
-from fastgd.engine.shapes import Kernel, single_shape, sparse_shape, tile_shape
+from fastgd.engine.shapes import Kernel, network_shape, single_shape, sparse_shape, tile_shape
 from fastgd.optimizers.rule import Counts
 
 Array = npt.NDArray[Any]
@@ -26,6 +26,15 @@ class Group(NamedTuple):
     def size(self) -> int:
         """The number of parameters."""
         return prod(self.shape)
+
+
+def shape_of(kernel: Kernel, itemsize: int) -> Any:
+    """Return the shape by which a kernel's drivers are specialised."""
+    if kernel.network:
+        return network_shape(kernel.lanes)
+    if kernel.lanes == 1:
+        return single_shape(itemsize)
+    return (sparse_shape if kernel.sparse else tile_shape)(kernel.lanes, itemsize)
 
 
 class TileLayout:
@@ -47,9 +56,7 @@ class TileLayout:
     """
 
     def __init__(self, kernel: Kernel, itemsize: int, groups: Sequence[Group]) -> None:
-        self.single = kernel.lanes == 1
-        shape = sparse_shape if kernel.sparse else tile_shape
-        self.shape = single_shape(itemsize) if self.single else shape(kernel.lanes, itemsize)
+        self.single, self.shape = kernel.lanes == 1, shape_of(kernel, itemsize)
         self.kernel, self.groups = kernel, tuple(groups)
         width = self.shape.width if self.single else 1
         ends = np.cumsum([-(-group.size // width) for group in groups])

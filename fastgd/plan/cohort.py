@@ -180,12 +180,17 @@ class CohortUnit:
         return cohort_bytes(self.spec, self.n, self.d, self.lanes, self.itemsize)
 
     @property
+    def work(self) -> float:
+        """Multiply-adds that a pass over a row takes for a lane, on average."""
+        return self.spec.model.multiply_adds(self.d, self.entries)
+
+    @property
     def flops(self) -> float:
         """Floating-point operations of training and of the exact loss at checkpoints."""
         steps = 2.0 if self.baseline else 4.0 + 4.0 * (self.search is not None)  # both sets of margins of a search
         rows = steps * self.epochs + 4.0 * self.snapshots(self.steps) + 2.0 * self.evaluated
         dense = self.steps * self.d if self.spec.kernel.sparse and self.spec.untouched == EVERY_STEP else 0.0
-        return (rows * self.n * max(1.0, self.entries) + 8.0 * dense) * self.lanes
+        return (rows * self.n * max(1.0, self.work) + 8.0 * dense) * self.lanes
 
     @property
     def passes(self) -> float:

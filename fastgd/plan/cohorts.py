@@ -16,8 +16,10 @@ from fastgd.datasets import Data
 from fastgd.datasets.record import check_memory
 from fastgd.engine.arrays import PARTIAL_SUM_ROWS
 from fastgd.engine.linear.model import LinearModel
+from fastgd.engine.network.model import Network, network_kernel
+from fastgd.engine.rows.model import Model
 from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
-from fastgd.engine.shapes import Kernel, choose_kernel, gram_pays, point_kernel
+from fastgd.engine.shapes import Kernel, choose_kernel, gram_pays
 from fastgd.plan.cohort import MOST_COHORT_BYTES, CohortUnit
 from fastgd.plan.ids import cohort_ids, first_seen
 from fastgd.plan.methods import Method, grid_of, methods_of
@@ -25,6 +27,7 @@ from fastgd.plan.recording import checkpoints_of, saved_after
 from fastgd.plan.sparsity import MASKED, sparse_column, with_untouched
 from fastgd.plan.workload import entries_of, loss_scale, workload
 from fastgd.problems import find_loss
+from fastgd.problems.activations import ACTIVATIONS
 from fastgd.study.checks import same_name
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 
@@ -62,7 +65,7 @@ def cohorts_of(study: Study, data: Sequence[Data]) -> list[CohortUnit]:
         scale = loss_scale(rows, find_loss(problem.loss))
         for method, lanes in _groups(study, problem, rows):
             for batch_size in [n] if method.baseline else _batch_sizes(study, label, n):
-                for seeds in _seed_groups(study, batch_size == n and not method.rule.optimizer.drawn):
+                for seeds in _seed_groups(study, problem, batch_size == n and not method.rule.optimizer.drawn):
                     cohort = _cohort(study, index, rows, label, method, lanes, batch_size, seeds)
                     new = first_seen([trials[0] for trials in cohort.ids], index, label, seen)
                     cohort = replace(cohort.select(new), scale=scale)
@@ -123,9 +126,13 @@ def _batch_sizes(study: Study, label: str, n: int) -> list[int]:
 
 
 def _check_parameters(study: Study, problem: Problem, data: Data, label: str) -> None:
-    """Refuse a start and a surface that do not have the number of a problem's parameters."""
-    start, d = _start(study), data.X.shape[1]
-    count = d + problem.intercept
+    """Refuse a start and a surface that do not have the number of a problem's parameters, and what is no model's."""
+    if problem.network is not None and data.sparse:
+        raise InputError(
+            f'{label}: networks take dense rows, and these are sparse; problem.layout = "dense" makes them so'
+        )
+    start, d = _start(study, problem), data.X.shape[1]
+    count = sum(group.size for group in model_of(problem).groups(d))
     needed = LEAST_BYTES_PER_PARAMETER * count
     check_memory(needed, f"{label}: the parameters of a few trials, {count:,} each,", "float64")
     features = f"{d:,} feature{'s' * (d > 1)}" + (", and the intercept comes last" if problem.intercept else "")
@@ -135,16 +142,28 @@ def _check_parameters(study: Study, problem: Problem, data: Data, label: str) ->
         raise InputError(f"{fault} of {label!r}: {features}")
 
 
-def _start(study: Study) -> str | float | tuple[float, ...]:
+def model_of(problem: Problem) -> Model:
+    """Return the model of a problem over data."""
+    if problem.network is None:
+        return LinearModel(problem.intercept)
+    hidden, activation = tuple(problem.network.hidden), ACTIVATIONS[problem.network.activation]
+    return Network(hidden, activation, bias=problem.intercept)
+
+
+def _start(study: Study, problem: Problem) -> str | float | tuple[float, ...]:
     """Where every trial begins, as the engine takes it."""
-    if isinstance(study.init, dict):
-        return tuple(study.init["point"]) if "point" in study.init else float(study.init["normal"])
-    return study.init
+    init = study.init
+    if problem.network is not None:
+        init = problem.init or ACTIVATIONS[problem.network.activation].start
+    if isinstance(init, dict):
+        return tuple(init["point"]) if "point" in init else float(init["normal"])
+    return init
 
 
-def _seed_groups(study: Study, nothing_drawn: bool) -> list[tuple[int, ...]]:
+def _seed_groups(study: Study, problem: Problem, nothing_drawn: bool) -> list[tuple[int, ...]]:
     """Seeds that make one pass: a full batch from a start that is not drawn runs once for all of them."""
-    if nothing_drawn and not isinstance(_start(study), float):
+    start = _start(study, problem)
+    if nothing_drawn and (start == "zeros" or isinstance(start, tuple)):
         return [tuple(study.seed)]
     return [(seed,) for seed in study.seed]
 
@@ -188,8 +207,8 @@ def _cohort(
         loss=find_loss(problem.loss),
         batch_size=batch_size,
         shuffled=study.order == "shuffle" and batch_size < n,
-        model=LinearModel(problem.intercept),
-        init=_start(study),
+        model=model_of(problem),
+        init=_start(study, problem),
         seed=seeds[0],
         kernel=_kernel(method, len(lanes.hyper), batch_size, data, itemsize, problem, steps),
         estimator=method.estimator,
@@ -233,7 +252,9 @@ def _kernel(
 ) -> Kernel:
     n, d = len(data.y), data.X.shape[1]
     if method.baseline:
-        return point_kernel(d + problem.intercept, itemsize, sparse=data.sparse)
+        return model_of(problem).point_kernel(d, itemsize, sparse=data.sparse)
+    if problem.network is not None:
+        return network_kernel(lanes, batch_size, itemsize)
     tiles, parts = method.estimator != "none", method.search is not None
     plain = not (tiles or data.sparse or method.rule.batch_loss)
     gram = plain and problem.loss == "squared" and gram_pays(lanes, batch_size, n, d, steps)
@@ -267,7 +288,7 @@ def _split(cohort: CohortUnit) -> Iterator[CohortUnit]:
     each = cohort_bytes(cohort.spec, cohort.n, cohort.d, tile, cohort.itemsize)
     summed = cohort.spec.kernel.parts or cohort.spec.kernel.gram  # in calls of their own
     rows = max(PARTIAL_SUM_ROWS, 0 if summed else cohort.spec.batch_size)
-    by_work = int(MOST_MULTIPLY_ADDS_PER_STEP / (2 * rows * max(1.0, cohort.entries))) // tile
+    by_work = int(MOST_MULTIPLY_ADDS_PER_STEP / (2 * rows * max(1.0, cohort.work))) // tile
     tiles = max(1, min(MOST_LANES_PER_COHORT // tile, MOST_COHORT_BYTES // each, max(2, by_work)))
     for start in range(0, cohort.lanes, tiles * tile):
         keep = np.zeros(cohort.lanes, bool)

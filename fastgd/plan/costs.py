@@ -159,7 +159,7 @@ class _Rows:
     kernel: Kernel
     lanes: int
     features: int
-    entries: float
+    multiply_adds: float
     itemsize: int
     loss: Loss
     speed: Speed
@@ -185,11 +185,11 @@ class _Rows:
         width = self.kernel.lanes * self.itemsize
         if self.kernel.sparse:
             look_up = ACCESSES_PER_ENTRY[what] * width * self.speed.byte / SPARSE_BANDWIDTH_FACTOR
-            return self.kernel.lanes * loss + self.entries * (SECONDS_PER_ENTRY[what] + look_up)
+            return self.kernel.lanes * loss + self.multiply_adds * (SECONDS_PER_ENTRY[what] + look_up)
         reads = passes if self.kernel.parts else SINGLE_LANE_READS_PER_ROW if self.single and what == "train" else 1.0
         row = reads * self.features * self.itemsize * self.speed.byte
         row += SECONDS_PER_SINGLE_LANE_ROW * self.single
-        return row + self.kernel.lanes * self._of_lane(passes * self.features, loss)
+        return row + self.kernel.lanes * self._of_lane(passes * self.multiply_adds, loss)
 
     def over(self, rows: float, what: str, measures: int = 1) -> float:
         """Return the wall time of a pass over so many rows, which threads share."""
@@ -201,7 +201,7 @@ class _Rows:
 def cohort_cost(unit: CohortUnit, pace: Pace) -> Cost:
     """Return what a cohort is expected to cost."""
     speed = pace.speed(unit.dtype)
-    rows = _Rows(unit.spec.kernel, unit.lanes, unit.d, unit.entries, unit.itemsize, unit.spec.loss, speed)
+    rows = _Rows(unit.spec.kernel, unit.lanes, unit.d, unit.work, unit.itemsize, unit.spec.loss, speed)
     trials = unit.count
     curves, work = len(unit.checkpoints) * trials, unit.workload
     kept = {"none": 0, "best": 1, "all": trials}[work.parameters] * unit.spec.parameters(unit.d)
@@ -222,7 +222,7 @@ def _training(unit: CohortUnit, rows: _Rows) -> float:
     if unit.baseline:
         boxes = len(np.unique(spec.hyper, axis=0))
         parameters, sparse = spec.parameters(unit.d), spec.kernel.sparse
-        points = _points(parameters, unit.entries, unit.itemsize, spec.loss, sparse, rows.speed)
+        points = _points(parameters, unit.work, unit.itemsize, spec.loss, sparse, rows.speed)
         return calls + boxes * unit.steps * points.over(unit.n, "evaluate") / points.lanes
     if spec.kernel.gram:
         return calls + _by_squares(unit, rows)
@@ -283,13 +283,13 @@ def _tiled(rows: _Rows) -> _Rows:
     """Return the rows with the tiles that sum a gradient's norm, in two parts; single lanes take the smallest tile."""
     lanes = 32 // rows.itemsize if rows.single else rows.kernel.lanes
     kernel = Kernel(lanes, parts=2, sparse=rows.kernel.sparse)
-    return _Rows(kernel, rows.lanes, rows.features, rows.entries, rows.itemsize, rows.loss, rows.speed)
+    return _Rows(kernel, rows.lanes, rows.features, rows.multiply_adds, rows.itemsize, rows.loss, rows.speed)
 
 
-def _points(parameters: int, entries: float, itemsize: int, loss: Loss, sparse: bool, speed: Speed) -> _Rows:
+def _points(parameters: int, multiply_adds: float, itemsize: int, loss: Loss, sparse: bool, speed: Speed) -> _Rows:
     """Return the rows with a tile of points for each thread."""
     kernel = point_kernel(parameters, itemsize, sparse=sparse)
-    return _Rows(kernel, kernel.lanes * speed.threads, parameters, entries, itemsize, loss, speed)
+    return _Rows(kernel, kernel.lanes * speed.threads, parameters, multiply_adds, itemsize, loss, speed)
 
 
 # --- error surfaces ---------------------------------------------------------------------------------------------------

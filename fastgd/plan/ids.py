@@ -206,7 +206,13 @@ def _of_data(study: Study, problem: Problem, fingerprint: str, n: int, spec: Coh
         "stop": study.stop.model_dump(),
         "metrics": study.record.metrics,
         "rows": rows if rows is not None and rows < n else None,  # more are all of them
+        **_of_network(problem, spec),
     }
+
+
+def _of_network(problem: Problem, spec: CohortSpec) -> dict[str, Any]:
+    """Return what decides a network's numbers; a linear model is named without it."""
+    return {} if problem.network is None else {"network": problem.network.model_dump(), "start": spec.init}
 
 
 def _of_landscape(

@@ -62,7 +62,9 @@ class CohortRun(UnitWork):
         self.unit, self.schedule = unit, ScheduleValues.of(unit)
         self.cohort = make_cohort(unit, data.X, data.y, threads, self.schedule)
         super().__init__(unit, self.cohort, list(itertools.chain(*unit.ids)), sink, clock)
-        self.recorder = Recorder(data, unit.spec.loss, unit.record.metrics, unit.record.rows)
+        self.recorder = Recorder(
+            data, unit.spec.loss, unit.record.metrics, unit.record.rows, features=not unit.spec.kernel.network
+        )
         self.records = TrialRecords(unit.lanes)
         self.stopping = Stopping.start(unit.stop, np.full(unit.lanes, np.nan), unit.baseline, unit.scale)
 

@@ -50,6 +50,8 @@ class Recorder:
         Those that the study asks for; what the loss's targets do not have is left out.
     rows : int, optional
         How many training rows stand for all of them where `record` need not be exact: a fixed subsample.
+    features : bool
+        Whether each parameter is that of a feature, as those of linear models are.
 
     Attributes
     ----------
@@ -57,7 +59,9 @@ class Recorder:
         Whether there is a subsample.
     """
 
-    def __init__(self, data: Data, loss: Loss, metrics: Sequence[str], rows: int | None = None) -> None:
+    def __init__(
+        self, data: Data, loss: Loss, metrics: Sequence[str], rows: int | None = None, *, features: bool = True
+    ) -> None:
         self._loss = loss
         self._sets: list[tuple[str, Any, Array]] = [("", data.X, data.y)]
         if data.X_validation is not None and data.y_validation is not None:
@@ -68,7 +72,8 @@ class Recorder:
         self._metrics = [
             name for name in metrics if fits(name, loss, targets.get("validation_" * name.startswith("validation_")))
         ]
-        self._classes = effective_rates.classes_of(data) if EFFECTIVE_RATES in self._metrics else {}
+        wanted = features and EFFECTIVE_RATES in self._metrics
+        self._classes = effective_rates.classes_of(data) if wanted else {}
 
     def _measures(self, prefix: str) -> list[Loss]:
         """What is summed over a set of rows; a loss that is its own squared error once."""
@@ -109,7 +114,7 @@ class Recorder:
 
     def _of_weights(self, cohort: AnyCohort, loss: Array) -> dict[str, Array]:
         """Return the loss with the penalty of proximal steps, and the number of weights that are not zero."""
-        weights = np.ascontiguousarray(cohort.parameters()[:, : cohort.d])
+        weights = np.ascontiguousarray(cohort.parameters()[:, cohort.spec.penalised(cohort.d)])
         penalty = np.zeros(len(weights))
         if "proximal.l1" in cohort.spec.rule.fields:
             l1, l2 = cohort.value_of("proximal.l1"), cohort.value_of("proximal.l2")

@@ -20,6 +20,7 @@ from fastgd.study.fields import MOST_CHECKPOINTS
 from fastgd.study.landscape_checks import check_landscapes
 from fastgd.study.landscapes import start_count
 from fastgd.study.models import StudyFields
+from fastgd.study.network_checks import check_networks
 from fastgd.study.surface_block import check_ends
 from fastgd.study.values import failure
 
@@ -50,6 +51,7 @@ def check(study: StudyFields) -> None:
     _check_surface(study)
     _check_labels(study)
     _check_metrics(study)
+    check_networks(study)
     for index, block in enumerate(study.optimizer):
         _check_method(study, block, index)
         if block.record.baseline and study.data_problems and not block.hyper:
@@ -131,6 +133,8 @@ def _check_metrics(study: StudyFields) -> None:
         if not any(find(name).has_effective_rate for name in names):
             text = f": no optimizer of the study has 'effective_lr': {', '.join(names)}"
             raise failure(text, "record", "metrics")
+        if study.data_problems and all(problem.network for problem in study.data_problems):
+            raise failure(": 'effective_lr' is of features' weights, and a network has no such", "record", "metrics")
     for metric in study.record.metrics:
         quantity = metric.removeprefix("validation_")
         targets = NEEDS_TARGETS.get(quantity)

@@ -44,6 +44,7 @@ from fastgd.study.fields import (
     described,
 )
 from fastgd.study.landscapes import LandscapeProblem, Starts, Trajectories, read_landscape
+from fastgd.study.networks import LayerStart, NetworkBlock
 from fastgd.study.surface_block import SurfaceBlock
 from fastgd.study.values import brief, failure, tables
 
@@ -55,7 +56,7 @@ LossName = Annotated[
 
 
 class Problem(Block):
-    """What is minimised: a loss of a linear model over a dataset, with a penalty.
+    """What is minimised: a loss of a linear model, or of a network, over a dataset, with a penalty.
 
     Of `dataset`, `path` and `synthetic` at most one is given; none, where arrays are given to `fastgd.run`.
     """
@@ -86,7 +87,18 @@ class Problem(Block):
     positive: Label | None = described(
         "This label becomes 1, every other one 0.", None, otherwise="the targets as they stand"
     )
-    intercept: bool = described("Whether there is one more parameter, the last, which no penalty touches.", False)
+    network: NetworkBlock | None = described("The layers of a network.", None, otherwise="a linear model")
+    init: LayerStart | None = described(
+        "Where the weights of [a network](networks.md) start, drawn for each seed; biases start at zero.",
+        None,
+        goes_with="`network`",
+        otherwise="what suits the activation",
+    )
+    intercept: bool = described(
+        "Whether there is one more parameter, the last, which no penalty touches; of a network a bias in every layer.",
+        False,
+        otherwise="`false`; of networks `true`",
+    )
     standardize: bool = described(
         "Whether each column is shifted and scaled to mean 0 and deviation 1 of the training rows; sparse ones are "
         "scaled alone.",
@@ -105,8 +117,18 @@ class Problem(Block):
         goes_with="sparse rows",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_biases(cls, value: Any) -> Any:
+        """Networks have biases, unless the study says that they have none."""
+        return {"intercept": True, **value} if isinstance(value, Mapping) and value.get("network") else value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.init is not None and self.network is None:
+            raise failure("goes with network; a linear model starts from the study's own 'init'", "init")
+        if self.init == "zeros" and self.network is not None and self.network.hidden:
+            raise failure("= 'zeros' leaves all units of a hidden layer alike for ever; leave it out", "init")
         given = [key for key in ("dataset", "path", "synthetic") if getattr(self, key) is not None]
         if len(given) > 1:
             raise failure(f"has {' and '.join(given)}; give one of them")

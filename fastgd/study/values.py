@@ -31,6 +31,9 @@ def failure(message: str, *path: str | int, found: Any = None) -> ValidationErro
 _TABLES = ("problem", "optimizer", "schedule", "then", "also", "line_search", *TABLES)
 
 
+_MAY_BE_EMPTY = ("hidden",)  # a network without hidden layers is a linear model
+
+
 def refuse_malformed(fields: Mapping[str, Any]) -> None:
     """Raise a validation error for values that no key takes, at any depth of a study's fields.
 
@@ -49,7 +52,7 @@ def _malformed(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[
         yield path, f"must be a whole number of at most 64 bits, found one of {value.bit_length():,}"
     if not isinstance(value, list | Mapping):
         return
-    if isinstance(value, list) and not value:
+    if isinstance(value, list) and not value and path[-1] not in _MAY_BE_EMPTY:
         yield path, f"is an empty list; give at least one {'table' if path[-1] in _TABLES else 'value'}"
     if len(path) > MOST_LEVELS:
         yield path[:1], f"has more than {MOST_LEVELS} tables and lists within each other"

@@ -1,9 +1,7 @@
 """The register blocks of a tile: where nearly all multiply-adds of a dense cohort happen.
 
-LLVM does not keep a two-dimensional block of accumulators of an array in registers; named vector values do. One emitter
-makes both products of a step: the margins `Z += X W` of some rows, and the gradient `G += X' R` of some features. In
-both a scalar of X is spread over a vector of lanes and multiplied into a row of W or R; they differ in where that
-scalar lies.
+Both products of a step, the margins `Z += X W` of some rows and the gradient `G += X' R` of some features, spread a
+scalar of X over a vector of lanes and multiply it into a row of W or R; they differ in where that scalar lies.
 """
 
 from collections.abc import Callable
@@ -15,64 +13,29 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastgd.core.vectors import address, call_llvm, constant, register_bits, splat
+from fastgd.engine.blocks import alignment, emit_block
 
 
-def _emit_block(
-    context,
-    builder,
-    shape,
-    count: int,
-    inner,
-    out,
-    right,
-    scalars: Callable[[Any], Callable[[int], Any]],
-):
+def _emit_block(builder, shape, count: int, inner, out, right, scalars: Callable[[Any], Callable[[int], Any]]):
     """Emit `out[r, :] += sum_k scalar(k, r) right[k, :]` for `count` rows r and `shape.vectors` vectors.
 
-    `out` and `right` are pointers to elements, with rows of `shape.lanes`.
+    `out` and `right` are pointers to elements, with rows of `shape.lanes`; a scalar is spread over its vector.
     """
     element = out.type.pointee
-    kind = ir.VectorType(element, shape.width)
-    align = 8 if isinstance(element, ir.DoubleType) else 4
 
     def at(pointer, row, vector: int):
+        row = ir.Constant(inner.type, row) if isinstance(row, int) else row
         offset = builder.add(
             builder.mul(row, ir.Constant(row.type, shape.lanes)), ir.Constant(row.type, vector * shape.width)
         )
-        return builder.bitcast(builder.gep(pointer, [offset]), ir.PointerType(kind))
+        return builder.bitcast(builder.gep(pointer, [offset]), ir.PointerType(ir.VectorType(element, shape.width)))
 
-    zero = ir.Constant(inner.type, 0)
-    cells = [(r, v) for r in range(count) for v in range(shape.vectors)]
-    places = {cell: at(out, ir.Constant(inner.type, cell[0]), cell[1]) for cell in cells}
-    start = {cell: builder.load(places[cell], align=align) for cell in cells}
+    def left(k):
+        scalar = scalars(k)
+        return lambda r: splat(builder, builder.load(scalar(r)), shape.width)
 
-    before = builder.block
-    loop, done = builder.append_basic_block("block"), builder.append_basic_block("block.done")
-    builder.cbranch(builder.icmp_signed("<", zero, inner), loop, done)
-    builder.position_at_end(loop)
-    k = builder.phi(inner.type)
-    totals = {cell: builder.phi(kind) for cell in cells}
-    k.add_incoming(zero, before)
-    vectors = [builder.load(at(right, k, v), align=align) for v in range(shape.vectors)]
-    scalar = scalars(k)
-    results = {}
-    for r in range(count):
-        x = splat(builder, builder.load(scalar(r)), shape.width)
-        for v in range(shape.vectors):
-            results[r, v] = call_llvm(builder, "fma", x, vectors[v], totals[r, v])
-    following = builder.add(k, ir.Constant(k.type, 1))
-    k.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<", following, inner), loop, done)
-    builder.position_at_end(done)
-    for cell in cells:
-        totals[cell].add_incoming(start[cell], before)
-        totals[cell].add_incoming(results[cell], loop)
-        final = builder.phi(kind)
-        final.add_incoming(start[cell], before)
-        final.add_incoming(results[cell], loop)
-        results[cell] = final
-    for cell in cells:
-        builder.store(results[cell], places[cell], align=align)
+    size = (count, shape.vectors)
+    emit_block(builder, size, inner, left, lambda k, v: at(right, k, v), lambda r, v: at(out, r, v), alignment(element))
 
 
 @intrinsic(prefer_literal=True)
@@ -90,7 +53,6 @@ def margin_block(typingctx, shape, count, X, offsets, row, column, inner, W, w, 
             offset = builder.add(builder.load(place), column)
             starts.append(address(context, builder, sig.args[2], x, offset))
         _emit_block(
-            context,
             builder,
             shape.value,
             getattr(shape.value, count.literal_value),
@@ -119,7 +81,6 @@ def gradient_block(typingctx, shape, count, X, offsets, row, column, inner, R, r
             return lambda c: builder.gep(place, [ir.Constant(k.type, c)])
 
         _emit_block(
-            context,
             builder,
             shape.value,
             getattr(shape.value, count.literal_value),

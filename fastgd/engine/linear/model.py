@@ -45,7 +45,7 @@ from fastgd.engine.loss_kernels import losses_address, residuals_address
 from fastgd.engine.rows.order import identity, start_values
 from fastgd.engine.rows.spec import CohortSpec, most_entries
 from fastgd.engine.rule_kernels import Calls, calls_of
-from fastgd.engine.shapes import gram_parts, tile_shape
+from fastgd.engine.shapes import Kernel, gram_parts, point_kernel, tile_shape
 from fastgd.engine.tiles import Group, TileLayout, is_double, make_scratch
 from fastgd.optimizers.coasting import Coast
 from fastgd.problems import Loss
@@ -73,6 +73,18 @@ class LinearModel:
     def start(self, init: str | float | tuple[float, ...], seed: int, d: int) -> Array:
         """Return the start (d + intercept,) float64 of every lane of a seed."""
         return start_values(init, seed, d + self.intercept)
+
+    def point_kernel(self, d: int, itemsize: int, *, sparse: bool) -> Kernel:
+        """Return the kernel that evaluates the objective at any points."""
+        return point_kernel(d + self.intercept, itemsize, sparse=sparse)
+
+    def working_bytes(self, d: int, kernel: Kernel, itemsize: int) -> int:
+        """Return the bytes that a worker works in: few."""
+        return 0
+
+    def multiply_adds(self, d: int, entries: float) -> float:
+        """Return those that a pass over a row takes for a lane: its entries."""
+        return entries
 
     def kernels(self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout) -> "LinearKernels":
         """Return the model's kernels on rows X (n, d) with targets y (n,)."""
@@ -237,7 +249,7 @@ class LinearKernels:
         return make_rows(X, y, identity(len(y)), self.rows.intercept)
 
     def row_work(self, rows: Rows | SparseRows) -> float:
-        """Return the entries of a row, on average."""
+        """Return the multiply-adds that a pass over a row takes for a lane."""
         return max(1.0, rows.X.size / len(rows.y))
 
     def addresses(self, measures: Sequence[Loss]) -> Array:

@@ -23,6 +23,7 @@ from fastgd.core.threads import Threads
 from fastgd.engine.arrays import BlockSpan, GradientSums, Lanes, PartSpan, StepSpan
 from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.coast.window import CoastingWindow
+from fastgd.engine.shapes import Kernel
 from fastgd.engine.tiles import Group, TileLayout
 from fastgd.problems import Loss
 
@@ -37,6 +38,15 @@ class Model(Protocol):
 
     def start(self, init: Any, seed: int, d: int) -> Array:
         """Return the start (parameters,) float64 of every lane of a seed."""
+
+    def point_kernel(self, d: int, itemsize: int, *, sparse: bool) -> Kernel:
+        """Return the kernel that evaluates the objective at any points: the same for any number of them."""
+
+    def working_bytes(self, d: int, kernel: Kernel, itemsize: int) -> int:
+        """Return the bytes that a worker works in beside a tile's parameters, where these are not few."""
+
+    def multiply_adds(self, d: int, entries: float) -> float:
+        """Return those that a pass over a row of so many entries, among d features, takes for a lane."""
 
     def kernels(self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout) -> "ModelKernels":
         """Return the model's kernels on rows X (n, d) with targets y (n,) or (n, columns), visited in an order (n,)."""

@@ -12,7 +12,7 @@ from fastgd.engine.arrays import PARTIAL_SUM_ROWS
 from fastgd.engine.rows.evaluation import Evaluation
 from fastgd.engine.rows.model import Model
 from fastgd.engine.rows.order import identity
-from fastgd.engine.shapes import Kernel, point_kernel
+from fastgd.engine.shapes import Kernel
 from fastgd.engine.tiles import TileLayout
 from fastgd.problems import Loss
 
@@ -44,8 +44,8 @@ class Objective:
     def __init__(self, loss: Loss, X: Any, y: Array, model: Model, threads: Threads) -> None:
         groups, itemsize = model.groups(X.shape[1]), X.dtype.itemsize
         parameters = sum(group.size for group in groups)
-        self.loss, self.kernel = loss, point_kernel(parameters, itemsize, sparse=not isinstance(X, np.ndarray))
-        tiles = _tiles(self.kernel, parameters * itemsize, X.size / len(y))
+        self.loss, self.kernel = loss, model.point_kernel(X.shape[1], itemsize, sparse=not isinstance(X, np.ndarray))
+        tiles = _tiles(self.kernel, parameters * itemsize, model.multiply_adds(X.shape[1], X.size / len(y)))
         self.room = self.kernel.lanes * tiles
         self._training, self._layout = (X, y, [loss]), TileLayout(self.kernel, itemsize, groups)
         self._points = aligned((tiles, parameters * self.kernel.lanes), X.dtype)

@@ -72,6 +72,10 @@ class CohortSpec:
         """Return the number of parameters over d features."""
         return sum(group.size for group in self.model.groups(d))
 
+    def penalised(self, d: int) -> Array:
+        """Return which of the parameters over d features are penalised (parameters,) bool: the weights."""
+        return np.concatenate([np.full(group.size, group.penalised) for group in self.model.groups(d)])
+
     def hyper_rows(self, dtype: Any) -> Array:
         """Return the rows of `Lanes.exact` (2, hyper + 1, G): what is not penalised has no l2 and no decay."""
         penalised = np.vstack([self.rule.usable(self.hyper, dtype).T, self.l2])
@@ -193,4 +197,5 @@ def cohort_bytes(spec: CohortSpec, n: int, d: int, lanes: int, itemsize: int) ->
         gram = 8 * (
             (P + lanes_of_tile) * P * squares + workers * (P + lanes_of_tile) * (CHUNK_ROWS + 3 * lanes_of_tile)
         )
-    return (copies * rows + tables * n) * columns * itemsize + window + gram
+    working = spec.kernel.tiles(lanes) * spec.model.working_bytes(d, spec.kernel, itemsize)
+    return (copies * rows + tables * n) * columns * itemsize + window + gram + working

@@ -13,10 +13,10 @@ from fastgd.optimizers.rule import Rule
 from fastgd.problems import Landscape
 
 Array = npt.NDArray[Any]
-# Vectors of a group. The steps of several overlap, where one would wait for its own results. A rule without slots computes
-# so little that it waits longer, and gains a tenth from more vectors, and from hyper-parameters that are read anew in
-# each step. What a lane keeps has to leave room in 32 registers: plain descent whose steps are counted takes 1.45 times
-# as long with eight vectors as with four, and Adam 1.15 times as long with four as with two.
+# Vectors of a group. The steps of several overlap, where one would wait for its own results. A rule without slots
+# computes so little that it waits longer, and gains a tenth from more vectors, and from hyper-parameters that are read
+# anew in each step. What a lane keeps has to leave room in 32 registers: plain descent whose steps are counted takes
+# 1.45 times as long with eight vectors as with four, and Adam 1.15 times as long with four as with two.
 VECTORS_OF_A_GROUP = 4
 VECTORS_OF_A_GROUP_WITHOUT_SLOTS = 8
 FEWEST_VECTORS, MOST_KEPT_VECTORS = 2, 24

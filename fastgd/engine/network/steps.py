@@ -1,0 +1,165 @@
+"""The steps of networks: forward and back through the layers with a batch, then the rule.
+
+Where a batch is passed at once, the gradient never leaves the first-level cache: it is finished for a few inputs of a
+layer at a time and handed to the rule there, behind the deltas of the layer below, which need the weights as they were.
+Rules that sum over all parameters first, and batches of more rows than are passed at once, have it whole.
+"""
+
+from fastgd.core.address_calls import call_at
+from fastgd.core.compile import jit
+from fastgd.core.static import static
+from fastgd.core.vectors import load, store
+from fastgd.engine.arrays import PARTIAL_SUM_ROWS
+from fastgd.engine.linear.dense import look_up, prefetch_rows
+from fastgd.engine.network.passes import (
+    BIAS,
+    INPUTS,
+    OUTPUTS,
+    UNITS,
+    WEIGHTS,
+    add_bias_gradient,
+    add_gradients,
+    add_weight_gradient,
+    forward,
+    send_back,
+)
+from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, place_of, rounded
+from fastgd.engine.rule_steps import begin_step, note_bad, parameter_rows, take_step
+
+
+@jit(inner=True)
+def take_deltas(shape, layers, data, low, rows, W, scale, loss, losses, scratch, units):
+    """Make deltas of the last layer's units for the rows order[low : low + rows]; add their losses to `loss` (L,)."""
+    table = layers.table
+    look_up(data.order, data.y, data.d, low, rows, rows, scratch.offsets, 0, scratch.y)
+    forward(shape, layers, data.X, scratch.offsets, rows, W, units, True)
+    margins = units.values[table[-1, UNITS] * static(shape, "lanes") :]
+    if losses:
+        call_at(data.losses, shape, margins, scratch.y, rows, loss)
+    call_at(data.residuals, shape, margins, scratch.y, rows, scale, scratch.check)
+
+
+@jit(inner=True)
+def add_checks(shape, check, out):
+    """Add what tells of residuals that are not finite."""
+    for v in range(0, static(shape, "lanes"), static(shape, "width")):
+        store(out, v, load(shape, out, v) + load(shape, check, v))
+
+
+@jit
+def advance(calls, shape, layers, data, lanes, scratch, units, span):
+    """Take the steps of a `StepSpan` with the tiles of the worker, batch by batch."""
+    n, b = data.y.shape[0], span.batch_size
+    at_once = b <= data.chunk and calls.rounds.shape[0] == 0
+    for step in range(span.steps):
+        start, t = (span.batch + step) * b, span.t + step
+        stop, at = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
+        scale = data.X.dtype.type(1.0 / (stop - start))
+        for tile in range(span.worker, lanes.state.shape[0], span.workers):
+            if tile == span.worker:
+                prefetch_rows(data.X, data.order, data.d, 0, data.d, stop, min(stop + b, n))
+            if at_once:
+                step_at_once(calls, shape, layers, data, lanes, tile, start, stop, scale, at, t, scratch, units)
+                continue
+            bad = lanes.bad[tile]
+            sum_rows(shape, layers, data, lanes.state[tile], start, stop, scale, calls.losses, scratch, units)
+            note_bad(scratch.batch_check, bad, t)
+            take_step(calls, shape, lanes, scratch, tile, at, t, stop - start, data.X.dtype.type(1.0))
+
+
+@jit(inner=True)
+def step_at_once(calls, shape, layers, data, lanes, tile, start, stop, scale, at, t, scratch, units):
+    """Take step t with one tile, from a batch that is passed at once."""
+    begin_step(calls, shape, lanes, tile, at, t, scratch)
+    L, table, rows, state, bad = static(shape, "lanes"), layers.table, stop - start, lanes.state[tile], lanes.bad[tile]
+    take_deltas(shape, layers, data, start, rows, state, scale, scratch.loss, False, scratch, units)
+    note_bad(scratch.check, bad, t)
+    hyper, stride, deltas, G = lanes.hyper[tile], parameter_rows(lanes.groups) * L, units.values, scratch.G
+    of_weights, of_biases = hyper[: hyper.shape[0] // 2], hyper[hyper.shape[0] // 2 :]
+    for k in range(table.shape[0] - 1, -1, -1):
+        if k > 0:
+            send_back(shape, table, k, rows, state, deltas, units.slopes)
+        outputs = table[k, OUTPUTS]
+        for first in range(0, table[k, INPUTS], static(shape, "rows")):
+            some = min(static(shape, "rows"), table[k, INPUTS] - first)
+            clear(shape, G, 0, some * outputs)
+            add_weight_gradient(shape, table, k, data.X, scratch.offsets, rows, units, deltas, first, some, G, 0)
+            row = table[k, WEIGHTS] + first * outputs
+            call_at(calls.apply, shape, state, of_weights, scratch.c, row, some * outputs, stride, G, 0)
+        if table[k, BIAS] >= 0:
+            clear(shape, G, 0, outputs)
+            add_bias_gradient(shape, table, k, rows, deltas, G, 0)
+            call_at(calls.apply, shape, state, of_biases, scratch.c, table[k, BIAS], outputs, stride, G, 0)
+        deltas = units.slopes
+
+
+@jit(inner=True)
+def sum_rows(shape, layers, data, W, first, last, scale, losses, scratch, units):
+    """Leave in `scratch.G` the gradient of the rows order[first:last] at W, and in `scratch.loss` their losses.
+
+    `scratch.batch_check` is NaN where a residual was not finite.
+    """
+    G, total, parameters, many = scratch.G, scratch.total, layers.parameters, last - first > data.chunk
+    clear(shape, G, 0, parameters)
+    if many:
+        clear(shape, total, 0, parameters)
+    clear(shape, scratch.loss, 0, 1)
+    clear(shape, scratch.batch_check, 0, 1)
+    for low in range(first, last, data.chunk):
+        rows = min(data.chunk, last - low)
+        take_deltas(shape, layers, data, low, rows, W, scale, scratch.loss, losses, scratch, units)
+        add_checks(shape, scratch.check, scratch.batch_check)
+        if many:
+            sum_chunk(shape, layers, data, rows, W, scratch, units, total)
+        else:
+            add_gradients(shape, layers, data.X, scratch.offsets, rows, W, units, G)
+    if many:
+        rounded(shape, total, G, parameters)
+
+
+@jit(inner=True)
+def sum_chunk(shape, layers, data, rows, W, scratch, units, total):
+    """Add to a float64 total (parameters, L) the gradient of the rows whose deltas have been taken."""
+    G = place_of(data, total, scratch.G)
+    clear_chunk(shape, G, total, layers.parameters)
+    add_gradients(shape, layers, data.X, scratch.offsets, rows, W, units, G)
+    add_chunk(shape, G, total, layers.parameters)
+
+
+@jit
+def accumulate(shape, layers, data, sums, scratch, units, span):
+    """Add part of a large batch to its `GradientSums`: some rows of every part, those of a `PartSpan`."""
+    worker, workers, size, low, high, end, t = span
+    parts, tiles = sums.gradients.shape[0], sums.gradients.shape[1]
+    scale = data.X.dtype.type(1.0 / end)
+    for item in range(worker, parts * tiles, workers):
+        part, tile = item // tiles, item % tiles
+        last, bad = min((part + 1) * size, end, part * size + high), sums.bad[tile]
+        loss, total, W = sums.losses[part, tile], sums.gradients[part, tile], sums.W[tile]
+        for start in range(part * size + low, last, data.chunk):
+            rows = min(data.chunk, last - start)
+            take_deltas(shape, layers, data, start, rows, W, scale, loss, sums.wants_losses, scratch, units)
+            note_bad(scratch.check, bad, t)
+            sum_chunk(shape, layers, data, rows, W, scratch, units, total)
+
+
+@jit
+def evaluate_blocks(shape, layers, data, W, measures, totals, scratch, units, span):
+    """Write the sums of some measures over blocks of rows to totals (blocks, tiles, measures, L) float64.
+
+    measures: the kernels that sum them, by address. The worker's blocks are those of a `BlockSpan`.
+    """
+    worker, workers, first = span
+    blocks, tiles, n, table = totals.shape[0], totals.shape[1], data.y.shape[0], layers.table
+    for item in range(worker, blocks * tiles, workers):
+        block, tile = item // tiles, item % tiles
+        start = (first + block) * PARTIAL_SUM_ROWS
+        stop = min(start + PARTIAL_SUM_ROWS, n)
+        totals[block, tile] = 0
+        for low in range(start, stop, data.chunk):
+            rows = min(data.chunk, stop - low)
+            look_up(data.order, data.y, data.d, low, rows, rows, scratch.offsets, 0, scratch.y)
+            forward(shape, layers, data.X, scratch.offsets, rows, W[tile], units, False)
+            margins = units.values[table[-1, UNITS] * static(shape, "lanes") :]
+            for k in range(measures.shape[0]):
+                call_at(measures[k], shape, margins, scratch.y, rows, totals[block, tile, k])

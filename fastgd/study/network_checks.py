@@ -1,0 +1,29 @@
+"""The checks of problems with networks: what goes with linear models alone."""
+
+from fastgd.study.models import StudyFields
+from fastgd.study.values import failure
+
+NO_ESTIMATE = "keeps one number for each row, which makes the gradient of a linear model, and not that of a network"
+NO_SEARCH = "needs the objective along a direction, which is known of linear models and landscapes alone"
+
+
+def check_networks(study: StudyFields) -> None:
+    """Refuse what a study asks for that networks do not have."""
+    number = next((at for at, problem in enumerate(study.data_problems) if problem.network is not None), None)
+    if number is None:
+        return
+    key = f"problem.{number}" if len(study.problem) > 1 else "problem"
+    if study.init != "zeros":
+        raise failure(f": {key} has a network, whose weights start as {key}.init says", "init")
+    if study.surface is not None:
+        raise failure(f"is of two parameters of a linear model or of a landscape, and {key} has a network", "surface")
+    for index, block in enumerate(study.optimizer):
+        for estimator in block.estimator:
+            if estimator != "none":
+                text = f": '{estimator}' {NO_ESTIMATE}; {key} has a network"
+                raise failure(text, "optimizer", index, "estimator")
+        if block.line_search:
+            raise failure(f"{NO_SEARCH}; {key} has a network", "optimizer", index, "line_search")
+    for at, problem in enumerate(study.data_problems):
+        if problem.network is not None and problem.layout == "sparse":
+            raise failure(": networks take dense rows", "problem", at, "layout")

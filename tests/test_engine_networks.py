@@ -1,0 +1,302 @@
+"""Networks in the engine: against a readable reference, against PyTorch, and the bits that nothing may change."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import reference
+import reference_networks
+from cohorts import grid, make_cohort, problem, relative_error
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastgd.engine.network.model import Network
+from fastgd.engine.network.starts import start_of_layer
+from fastgd.engine.shapes import Kernel
+from fastgd.problems.activations import ACTIVATIONS
+from fastgd.problems.starts import STARTS
+
+TILE, PARTS = Kernel(4, network=True), Kernel(4, parts=2, network=True)
+ROWS, FEATURES = 300, 5
+
+
+def network(hidden=(6, 3), activation="tanh", *, bias=True):
+    return Network(tuple(hidden), ACTIVATIONS[activation], bias=bias)
+
+
+def make(X, y, lanes, optimizer="sgd", *, model=None, kernel=TILE, init="glorot", **options):
+    return make_cohort(X, y, lanes, optimizer, model=model or network(), kernel=kernel, init=init, **options)
+
+
+def train_by_reference(X, y, model, optimizer, hyper, *, loss, batch_size, steps, start, l2=0.0, seed=None):
+    """The parameters after some steps of the reference's rule on the reference's network."""
+    widths, memory, w = model.widths(X.shape[1]), reference.defaultdict(float), np.array(start)
+    how = {"loss": loss, "l2": l2, "bias": model.bias}
+    for t, rows in zip(range(1, steps + 1), reference.batches(len(X), batch_size, seed), strict=False):
+
+        def of_batch(at, rows=rows, of=reference_networks.gradient):
+            return of(at, X[rows], y[rows], widths, model.activation.name, **how)
+
+        of_batch.objective = lambda at, of=of_batch: of(at, of=reference_networks.objective)
+        w = reference.OPTIMIZERS[optimizer](w, of_batch, t, memory, **hyper)
+    return w
+
+
+# --- steps ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", reference.LOSSES)
+@pytest.mark.parametrize(
+    ("hidden", "batch_size", "kernel"),
+    [((), 32, TILE), ((7,), 7, TILE), ((6, 3), 100, TILE), ((5, 9, 4), ROWS, TILE), ((6, 3), ROWS, PARTS)],
+)
+def test_train_as_the_reference(loss, hidden, batch_size, kernel):
+    X, y = problem(ROWS, FEATURES, loss)
+    model, lanes = network(hidden), [{"lr": 0.02}, {"lr": 0.1}]
+    cohort = make(X, y, lanes, model=model, loss=loss, batch_size=batch_size, kernel=kernel, l2=[0.0, 0.1])
+    start = cohort.parameters()[0]
+    cohort.advance(40)
+    for found, lane, l2 in zip(cohort.parameters(), lanes, (0.0, 0.1), strict=True):
+        how = {"loss": loss, "batch_size": batch_size, "steps": 40, "start": start, "seed": 3}
+        expected = train_by_reference(X, y, model, "sgd", lane, l2=l2, **how)
+        assert relative_error(found, expected) < 1e-10
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_train_as_the_reference(activation):
+    X, y = problem(ROWS, FEATURES, "squared")
+    model = network((8, 5), activation)
+    cohort = make(X, y, [{"lr": 0.05}], "momentum", model=model, loss="squared", batch_size=20)
+    start = cohort.parameters()[0]
+    cohort.advance(60)
+    how = {"loss": "squared", "batch_size": 20, "steps": 60, "start": start, "seed": 3}
+    expected = train_by_reference(X, y, model, "momentum", {"lr": 0.05, "momentum": 0.9}, **how)
+    assert relative_error(cohort.parameters()[0], expected) < 1e-10
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "nesterov", "adam", "rmsprop", "schedule_free_sgd", "polyak", "dog"])
+def test_rules_train_as_the_reference(optimizer):
+    X, y = problem(ROWS, FEATURES, "logistic")
+    lanes, model = grid(optimizer)[:1] + grid(optimizer)[2:3], network((6, 3), bias=False)
+    cohort = make(X, y, lanes, optimizer, model=model, batch_size=50)
+    start = cohort.parameters()[0]
+    cohort.advance(50)
+    for found, lane in zip(cohort.parameters(), lanes, strict=True):
+        how = {"loss": "logistic", "batch_size": 50, "steps": 50, "start": start, "seed": 3}
+        assert relative_error(found, train_by_reference(X, y, model, optimizer, lane, **how)) < 1e-9
+
+
+@pytest.mark.parametrize("batch_size", [1, 16, 64, 200])
+def test_float32_trains_as_float64(batch_size):
+    X, y = problem(ROWS, FEATURES, "logistic")
+    how = {"optimizer": "adam", "batch_size": batch_size, "model": network((20, 9), "relu")}
+    double, single = (make(X, y, [{"lr": 0.01}], dtype=dtype, **how) for dtype in ("float64", "float32"))
+    for cohort in (double, single):
+        cohort.advance(100)
+    assert relative_error(single.parameters(), double.parameters()) < 1e-3
+
+
+def test_a_network_without_hidden_layers_is_the_linear_model():
+    X, y = problem(ROWS, FEATURES, "logistic")
+    lanes = [{"lr": 0.1}, {"lr": 0.3}]
+    linear = make_cohort(X, y, lanes, "adam", batch_size=16, kernel=Kernel(4), l2=0.01)
+    layers = make(X, y, lanes, "adam", model=network(()), batch_size=16, init="zeros", l2=0.01)
+    for cohort in (linear, layers):
+        cohort.advance(100)
+    assert relative_error(layers.parameters(), linear.parameters()) < 1e-12
+
+
+# --- measures ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    hidden=st.lists(st.integers(1, 9), max_size=3),
+    activation=st.sampled_from(list(ACTIVATIONS)),
+    loss=st.sampled_from(["squared", "logistic", "poisson"]),
+    bias=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_gradients_are_differences_of_the_objective(hidden, activation, loss, bias, seed):
+    X, y = problem(30, 4, loss, seed)
+    model = network(hidden, activation, bias=bias)
+    one = {"model": model, "loss": loss, "batch_size": 30, "l2": 0.1, "seed": seed}
+    cohort = make(X, y, [{"lr": 1.0}], **one)
+    start = cohort.parameters()[0]
+    cohort.advance(1)
+    direction = start - cohort.parameters()[0]  # the gradient
+
+    def objective(w):
+        widths = model.widths(4)
+        return reference_networks.objective(w, X, y, widths, activation, loss=loss, l2=0.1, bias=bias)
+
+    along, h = np.random.default_rng(seed).standard_normal(len(start)), 1e-4
+    steps = np.array([-2, -1, 1, 2])
+    slope = np.array([objective(start + h * step * along) for step in steps]) @ [1, -8, 8, -1] / (12 * h)
+    kinked = activation in ("relu", "leaky_relu")  # differences may step over a kink
+    assert slope == pytest.approx(direction @ along, rel=2e-2 if kinked else 1e-6, abs=1e-2 if kinked else 1e-7)
+
+
+def test_measures_are_those_of_the_reference():
+    X, y = problem(ROWS, FEATURES, "squared")
+    model = network((6, 3), "gelu")
+    cohort = make(X, y, [{"lr": 0.1}, {"lr": 0.2}], model=model, loss="squared", l2=[0.0, 0.2])
+    cohort.advance(10)
+    measured, norms = cohort.measure([(X, y, [cohort.spec.loss])]), cohort.gradient_norm()
+    for lane, (w, l2) in enumerate(zip(cohort.parameters(), (0.0, 0.2), strict=True)):
+        how = (w, X, y, model.widths(FEATURES), "gelu")
+        assert measured.sums[0][0, lane] / ROWS == pytest.approx(reference_networks.objective(*how, loss="squared"))
+        gradient = reference_networks.gradient(*how, loss="squared", l2=l2)
+        assert norms[lane] == pytest.approx(np.linalg.norm(gradient), rel=1e-12)
+        weights = np.concatenate([W.ravel() for W, _ in reference_networks.layers_of(w, how[3])])
+        assert measured.penalised[lane] == pytest.approx(weights @ weights)
+
+
+# --- bits -------------------------------------------------------------------------------------------------------------
+
+CASES = pytest.mark.parametrize(
+    ("optimizer", "batch_size", "kernel"),
+    [("momentum", 16, TILE), ("adam", 100, TILE), ("polyak", 32, TILE), ("momentum", ROWS, PARTS)],
+)
+
+
+@CASES
+def test_threads_and_neighbours_change_no_bits(optimizer, batch_size, kernel):
+    X, y = problem(ROWS, FEATURES)
+    lanes = [{"lr": 0.01 * (1 + lane)} for lane in range(9)]
+    how = {"batch_size": batch_size, "kernel": kernel, "l2": 0.01}
+    one, two, alone, wide = (
+        make(X, y, lanes, optimizer, threads=1, **how),
+        make(X, y, lanes, optimizer, threads=2, **how),
+        make(X, y, lanes[5:6], optimizer, **how),
+        make(X, y, lanes, optimizer, **{**how, "kernel": replace(kernel, lanes=8)}),
+    )
+    for cohort in (one, two, alone, wide):
+        cohort.advance(30)
+    assert np.array_equal(one.parameters(), two.parameters())
+    assert np.array_equal(one.parameters(), wide.parameters())
+    assert np.array_equal(one.parameters()[5:6], alone.parameters())
+    assert np.array_equal(one.gradient_norm(), two.gradient_norm())
+
+
+@CASES
+def test_going_on_from_a_snapshot_changes_no_bits(optimizer, batch_size, kernel):
+    X, y = problem(ROWS, FEATURES)
+    lanes, how = [{"lr": 0.01}, {"lr": 0.02}, {"lr": 0.03}], {"batch_size": batch_size, "kernel": kernel}
+    whole, first, second = (make(X, y, lanes, optimizer, **how) for _ in range(3))
+    whole.advance(25)
+    first.advance(11)
+    second.restore(first.capture())
+    second.advance(14)
+    assert np.array_equal(whole.parameters(), second.parameters())
+
+
+def test_lanes_that_diverge_harm_nobody():
+    X, y = problem(ROWS, FEATURES, "squared")
+    lanes = [{"lr": 0.01}, {"lr": 1e6}, {"lr": 0.02}]
+    cohort = make(X, y, lanes, model=network((6, 3), "relu"), loss="squared", batch_size=16)
+    alone = make(X, y, lanes[::2], model=network((6, 3), "relu"), loss="squared", batch_size=16)
+    for each in (cohort, alone):
+        each.advance(60)
+    assert cohort.first_bad_step()[1] > 0
+    assert not cohort.first_bad_step()[[0, 2]].any()
+    cohort.retire(np.array([True, False, True]))
+    for each in (cohort, alone):
+        each.advance(10)
+    assert np.array_equal(cohort.parameters(), alone.parameters())
+
+
+# --- starts -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_starts_have_their_distribution(name):
+    record = STARTS[name]
+    weights, biases = start_of_layer(name, 7, 1, 400, 300, bias=True)
+    scale = record.scale(400, 300)
+    if record.distribution == "normal":
+        assert np.std(weights) == pytest.approx(scale, rel=0.01)
+    else:
+        assert scale * 0.999 < np.abs(weights).max() <= scale
+        assert np.std(weights) == pytest.approx(scale / 3**0.5, rel=0.01)
+    assert np.mean(weights) == pytest.approx(0, abs=0.01 * scale)
+    assert biases.any() == record.biases
+
+
+def test_starts_depend_on_seed_layer_and_place_alone():
+    def weights(name, seed=3, layer=1, shape=(10, 20), **bias):
+        return start_of_layer(name, seed, layer, *shape, **{"bias": True} | bias)[0]
+
+    assert np.array_equal(weights("glorot"), weights("glorot", shape=(20, 10), bias=False))
+    assert np.array_equal(weights("he")[:30], weights("he", shape=(10, 3)))
+    assert not np.isclose(weights("he"), weights("he", seed=4)).any()
+    assert not np.isclose(weights("he"), weights("he", layer=2)).any()
+    # No version of anything may change these.
+    assert weights("he")[:3].tolist() == [-0.14539063982420594, 0.11107597230584772, -0.30157691155683486]
+    assert weights("pytorch")[:3].tolist() == [0.22039831932875087, 0.269825937759497, -0.05762498631687514]
+
+
+# --- PyTorch ----------------------------------------------------------------------------------------------------------
+
+
+def torch_network(torch, model, d, w):
+    """The same network in PyTorch, with the same parameters."""
+    kinds = {
+        "relu": torch.nn.ReLU, "leaky_relu": torch.nn.LeakyReLU, "tanh": torch.nn.Tanh, "sigmoid": torch.nn.Sigmoid,
+        "gelu": torch.nn.GELU, "silu": torch.nn.SiLU, "identity": torch.nn.Identity,
+    }  # fmt: skip
+    modules = []
+    for W, b in reference_networks.layers_of(w, model.widths(d)):
+        layer = torch.nn.Linear(*W.shape, dtype=torch.float64)
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(W.T.copy()))
+            layer.bias.copy_(torch.from_numpy(b.copy()))
+        modules += [layer, kinds[model.activation.name]()]
+    return torch.nn.Sequential(*modules[:-1])
+
+
+TORCH_LOSSES = {
+    "squared": lambda F, z, y: F.mse_loss(z, y) / 2,
+    "logistic": lambda F, z, y: F.binary_cross_entropy_with_logits(z, y),
+    "huber": lambda F, z, y: F.huber_loss(z, y),
+    "poisson": lambda F, z, y: F.poisson_nll_loss(z, y),
+}
+TORCH_RULES = {
+    "sgd": ("SGD", {}),
+    "momentum": ("SGD", {"momentum": 0.9}),
+    "adam": ("Adam", {"eps": 1e-8}),
+    "adamw": ("AdamW", {"weight_decay": 0.1}),
+    "rmsprop": ("RMSprop", {"alpha": 0.99}),
+}
+TORCH_CASES = [
+    *((rule, "tanh", (7, 5), "squared") for rule in TORCH_RULES),
+    *(("momentum", activation, (8, 8, 8), "logistic") for activation in ACTIVATIONS),
+    *(("adam", "silu", (6,) * depth, loss) for depth, loss in enumerate(TORCH_LOSSES)),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "activation", "hidden", "loss"), TORCH_CASES)
+def test_train_as_pytorch(optimizer, activation, hidden, loss):
+    torch = pytest.importorskip("torch", reason="PyTorch is an outside witness")
+    X, y = problem(ROWS, FEATURES, loss)
+    model, (kind, values) = network(hidden, activation), TORCH_RULES[optimizer]
+    cohort = make(
+        X, y, [{"lr": 0.01, **values}], optimizer, model=model, loss=loss, batch_size=25, shuffled=False, init="pytorch"
+    )
+    theirs = torch_network(torch, model, FEATURES, cohort.parameters()[0])
+    parameters = list(theirs.parameters())
+    if optimizer == "adamw":  # biases do not decay here
+        weights, biases = parameters[::2], parameters[1::2]
+        parameters = [{"params": weights}, {"params": biases, "weight_decay": 0.0}]
+    stepper = getattr(torch.optim, kind)(parameters, lr=0.01, **values)
+    rows, targets = torch.from_numpy(X), torch.from_numpy(y)
+    for step in range(200):
+        batch = slice(25 * (step % (ROWS // 25)), 25 * (step % (ROWS // 25)) + 25)
+        stepper.zero_grad()
+        TORCH_LOSSES[loss](torch.nn.functional, theirs(rows[batch])[:, 0], targets[batch]).backward()
+        stepper.step()
+    cohort.advance(200)
+    layers = reference_networks.layers_of(cohort.parameters()[0], model.widths(FEATURES))
+    for layer, (W, b) in zip(theirs[::2], layers, strict=True):
+        assert relative_error(W.T, layer.weight.detach().numpy()) < 1e-9
+        assert relative_error(b, layer.bias.detach().numpy()) < 1e-9
