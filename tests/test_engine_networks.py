@@ -86,6 +86,56 @@ def test_rules_train_as_the_reference(optimizer):
         assert relative_error(found, train_by_reference(X, y, model, optimizer, lane, **how)) < 1e-9
 
 
+@pytest.mark.parametrize("kernel", [TILE, PARTS])
+@pytest.mark.parametrize("optimizer", ["lars", "lamb", "novograd", "stable_adamw"])
+def test_layerwise_rules_see_each_layer(optimizer, kernel):
+    X, y = problem(ROWS, FEATURES, "logistic")
+    model, lane, batch_size = network((6, 3)), grid(optimizer)[0], ROWS if kernel is PARTS else 50
+    cohort = make(X, y, [lane], optimizer, model=model, batch_size=batch_size, kernel=kernel, init="pytorch")
+    w, memory = cohort.parameters()[0], {}
+    for t, rows in zip(range(1, 31), reference.batches(ROWS, batch_size, 3), strict=False):
+        g = reference_networks.gradient(w, X[rows], y[rows], model.widths(FEATURES), "tanh", loss="logistic")
+        parts, at = [], 0
+        for group in model.groups(FEATURES):
+            own = slice(at, at + group.size)
+            values = lane if group.penalised else lane | {"weight_decay": 0.0} if "weight_decay" in lane else lane
+            s = memory.setdefault(group.name, reference.defaultdict(float))
+            parts.append(reference.OPTIMIZERS[optimizer](w[own], lambda _, g=g[own]: g, t, s, **values))
+            at += group.size
+        w = np.concatenate(parts)
+    cohort.advance(30)
+    assert relative_error(cohort.parameters()[0], w) < 1e-9
+
+
+def test_clipping_before_a_layerwise_rule_is_by_all_layers():
+    X, y = problem(ROWS, FEATURES, "squared")
+    y, model = 100 * y, network((6, 3))
+    cohort = make(
+        X,
+        y,
+        [{"lr": 0.1, "clip.norm": 0.5}],
+        "novograd",
+        model=model,
+        loss="squared",
+        batch_size=50,
+        around={"clip": "norm"},
+    )
+    w, memory = cohort.parameters()[0], {}
+    for t, rows in zip(range(1, 21), reference.batches(ROWS, 50, 3), strict=False):
+        g = reference_networks.gradient(w, X[rows], y[rows], model.widths(FEATURES), "tanh", loss="squared")
+        assert np.linalg.norm(g) > 0.5
+        g, parts, at = g * 0.5 / np.linalg.norm(g), [], 0
+        for group in model.groups(FEATURES):
+            s = memory.setdefault(group.name, reference.defaultdict(float))
+            how = {"lr": 0.1, "beta1": 0.9, "beta2": 0.25, "eps": 1e-6, "weight_decay": 0.0}
+            own = slice(at, at + group.size)
+            parts.append(reference.OPTIMIZERS["novograd"](w[own], lambda _, g=g[own]: g, t, s, **how))
+            at += group.size
+        w = np.concatenate(parts)
+    cohort.advance(20)
+    assert relative_error(cohort.parameters()[0], w) < 1e-9
+
+
 @pytest.mark.parametrize("batch_size", [1, 16, 64, 200])
 def test_float32_trains_as_float64(batch_size):
     X, y = problem(ROWS, FEATURES, "logistic")
@@ -156,7 +206,13 @@ def test_measures_are_those_of_the_reference():
 
 CASES = pytest.mark.parametrize(
     ("optimizer", "batch_size", "kernel"),
-    [("momentum", 16, TILE), ("adam", 100, TILE), ("polyak", 32, TILE), ("momentum", ROWS, PARTS)],
+    [
+        ("momentum", 16, TILE),
+        ("adam", 100, TILE),
+        ("polyak", 32, TILE),
+        ("novograd", 32, TILE),
+        ("momentum", ROWS, PARTS),
+    ],
 )
 
 

@@ -53,12 +53,15 @@ class Calls(NamedTuple):
         `weigh` and `conclude_round` of each round of sums.
     losses : bool
         Whether the batch's loss is needed.
+    apart : int
+        The last rounds that sum over one group of parameters alone, where a model has layers.
     """
 
     begin: Any
     rounds: Any
     apply: Any
     losses: Any
+    apart: Any
 
 
 @jit(inner=True)
@@ -154,8 +157,8 @@ def read_iterate(rule, shape, state, hyper, out, first, step):
                 store(out[tile], at + v, readout(rule, h, load(shape, state[tile], at + v), s))
 
 
-def calls_of(rule: Rule, shape: Shape, dtype: Any, *, scheduled: bool = True) -> Calls:
-    """Compile, or load, what drivers of this shape call of a rule."""
+def calls_of(rule: Rule, shape: Shape, dtype: Any, *, scheduled: bool = True, layers: bool = False) -> Calls:
+    """Compile, or load, what drivers of this shape call of a rule; `layers`: of a model that has some."""
     array = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
     table, exact = types.Array(types.int64, 2, "C"), types.Array(types.float64, 1, "C")
     n, kinds = types.int64, [numba.typeof(Static(rule)), numba.typeof(Static(shape.of_lanes))]
@@ -172,4 +175,4 @@ def calls_of(rule: Rule, shape: Shape, dtype: Any, *, scheduled: bool = True) ->
     else:  # compiled where nothing is scheduled too, so that a schedule compiles nothing
         unprepared = address_of(begin_unprepared_step, (numba.typeof(Static("any rule")), *given))
         begin = unprepared if scheduled else 0
-    return Calls(begin, rounds, apply, rule.batch_loss)
+    return Calls(begin, rounds, apply, rule.batch_loss, rule.rounds_apart if layers else 0)

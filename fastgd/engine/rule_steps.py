@@ -33,41 +33,76 @@ def blend(shape, estimator, mean, at, count, share, G, g):
 
 
 @jit(inline="always")
-def sum_rounds(calls, shape, lanes, tile, t, G, scratch, across):
-    """Sum what the rule measures over all parameters, and conclude its quantities of the step, round by round.
+def sum_round(calls, shape, lanes, tile, r, span, memory, exact_c, c, t, G, scratch, across):
+    """Sum what round r of the rule measures over some groups, and conclude its quantities of the step.
 
-    Where `across`, a row holds parameters of a single lane, and the last row of a group may not be full.
+    span : the first group, and the end
+    memory, exact_c, c : where the rule's numbers and quantities stand
+    across : a row holds parameters of a single lane, and the last row of a group may not be full
     """
-    state, exact, memory, groups = lanes.state[tile], lanes.exact[tile], lanes.memory[tile], lanes.groups
+    state, exact, groups = lanes.state[tile], lanes.exact[tile], lanes.groups
     L, width, half = static(shape, "lanes"), static(shape, "width"), exact.shape[0] // 2
-    exact_c, sums, stride = scratch.exact_c, scratch.sums, parameter_rows(groups) * L
-    of_row = width if across else 1
-    for r in range(calls.rounds.shape[0]):
-        weigh, conclude = calls.rounds[r, 0], calls.rounds[r, 1]
-        for v in range(0, L, width):
-            for k in range(groups.shape[0]):
-                own = exact[groups[k, HALF] * half : (groups[k, HALF] + 1) * half]
-                first, whole, rest = groups[k, FIRST], groups[k, NUMBERS] // of_row, groups[k, NUMBERS] % of_row
-                call_at(weigh, shape, state, own, exact_c, first, whole, stride, G, v, width, sums)
-                if rest > 0:
-                    call_at(weigh, shape, state, own, exact_c, first + whole, 1, stride, G, v, rest, sums)
-            call_at(conclude, shape, exact, memory, exact_c, scratch.c, t, v, sums, scratch.loss, across)
+    sums, stride, of_row = scratch.sums, parameter_rows(groups) * L, width if across else 1
+    weigh, conclude = calls.rounds[r, 0], calls.rounds[r, 1]
+    for v in range(0, L, width):
+        for k in range(span[0], span[1]):
+            own = exact[groups[k, HALF] * half : (groups[k, HALF] + 1) * half]
+            first, whole, rest = groups[k, FIRST], groups[k, NUMBERS] // of_row, groups[k, NUMBERS] % of_row
+            call_at(weigh, shape, state, own, exact_c, first, whole, stride, G, v, width, sums)
+            if rest > 0:
+                call_at(weigh, shape, state, own, exact_c, first + whole, 1, stride, G, v, rest, sums)
+        call_at(conclude, shape, exact, memory, exact_c, c, t, v, sums, scratch.loss, across)
 
 
 @jit(inline="always")
-def finish_batch(calls, shape, lanes, tile, t, share, G, scratch, across):
-    """Hand the whole gradient G (parameters, L) of a tile's batch, a `share` of all rows, to the rule."""
+def apply_to(calls, shape, lanes, tile, k, c, G):
+    """Take the rule's step with a group, whose quantities are c, from the gradient G (parameters, L)."""
+    state, hyper, groups, L = lanes.state[tile], lanes.hyper[tile], lanes.groups, static(shape, "lanes")
+    half, stride, first = hyper.shape[0] // 2, parameter_rows(lanes.groups) * L, groups[k, FIRST]
+    own = hyper[groups[k, HALF] * half : (groups[k, HALF] + 1) * half]
+    call_at(calls.apply, shape, state, own, c, first, groups[k, ROWS], stride, G, first * L)
+
+
+@jit(inline="always")
+def finish_batch(calls, shape, lanes, tile, index, t, share, G, scratch, across):
+    """Hand the whole gradient G (parameters, L) of a tile's batch, a `share` of all rows, to the rule.
+
+    index : where the step's scheduled values stand
+    """
     # What is not needed is not looked up: each view of an array costs a count of references.
     if lanes.estimator != PLAIN:
         blend(shape, lanes.estimator, lanes.mean[tile], 0, parameter_rows(lanes.groups), share, G, 0)
+    if calls.apart:
+        finish_apart(calls, shape, lanes, tile, index, t, G, scratch)
+        return
+    count = lanes.groups.shape[0]
     if calls.rounds.shape[0] > 0:
-        sum_rounds(calls, shape, lanes, tile, t, G, scratch, across)
-    state, hyper, groups = lanes.state[tile], lanes.hyper[tile], lanes.groups
-    L, half = static(shape, "lanes"), hyper.shape[0] // 2
-    stride = parameter_rows(groups) * L
-    for k in range(groups.shape[0]):
-        first, own = groups[k, FIRST], hyper[groups[k, HALF] * half : (groups[k, HALF] + 1) * half]
-        call_at(calls.apply, shape, state, own, scratch.c, first, groups[k, ROWS], stride, G, first * L)
+        memory, exact_c, c = lanes.memory[tile], scratch.exact_c, scratch.c
+        for r in range(calls.rounds.shape[0]):
+            sum_round(calls, shape, lanes, tile, r, (0, count), memory, exact_c, c, t, G, scratch, across)
+    for k in range(count):
+        apply_to(calls, shape, lanes, tile, k, scratch.c, G)
+
+
+@jit(inner=True)
+def finish_apart(calls, shape, lanes, tile, index, t, G, scratch):
+    """The same for rules that look at each layer: the last `apart` rounds sum over one group of parameters alone.
+
+    So each group has its own quantities, which are all known before the first group moves, and its own memory.
+    """
+    count, rounds = lanes.groups.shape[0], calls.rounds.shape[0]
+    size, wide, numbers = scratch.c.shape[0] // count, scratch.exact_c.shape[0] // count, lanes.memory.shape[1] // count
+    for k in range(count):
+        c, exact_c = scratch.c[k * size : (k + 1) * size], scratch.exact_c[k * wide : (k + 1) * wide]
+        memory = lanes.memory[tile, k * numbers : (k + 1) * numbers]
+        if k > 0 and calls.begin:  # the first group's step has begun
+            hyper, exact, scheduled = lanes.hyper[tile], lanes.exact[tile], lanes.scheduled[index, tile]
+            call_at(calls.begin, shape, hyper, exact, scheduled, 0, lanes.which, memory, t, exact_c, c)
+        for r in range(rounds):
+            span = (0, count) if r < rounds - calls.apart else (k, k + 1)
+            sum_round(calls, shape, lanes, tile, r, span, memory, exact_c, c, t, G, scratch, False)
+    for k in range(count):
+        apply_to(calls, shape, lanes, tile, k, scratch.c[k * size : (k + 1) * size], G)
 
 
 @jit(inner=True)
@@ -106,7 +141,7 @@ def take_step(calls, shape, lanes, scratch, tile, index, t, rows, share):
     """
     begin_step(calls, shape, lanes, tile, index, t, scratch)
     scale_losses(shape, scratch.loss, 1.0 / rows)
-    finish_batch(calls, shape, lanes, tile, t, share, scratch.G, scratch, static(shape, "single") > 0)
+    finish_batch(calls, shape, lanes, tile, index, t, share, scratch.G, scratch, static(shape, "single") > 0)
 
 
 @jit(inner=True)
@@ -137,4 +172,4 @@ def apply_gradients(calls, shape, lanes, gradients, losses, scratch, span):
             scratch.loss[index] = loss[index] * (1.0 / span.rows)
         begin_step(calls, shape, lanes, tile, 0, span.t, scratch)
         G, share = rounded(shape, total, scratch.G, rows), lanes.state.dtype.type(span.rows / span.n)
-        finish_batch(calls, shape, lanes, tile, span.t, share, G, scratch, False)
+        finish_batch(calls, shape, lanes, tile, 0, span.t, share, G, scratch, False)

@@ -183,6 +183,12 @@ class Rule(PickledByFields):
         """Whether the optimizer itself sums over the parameters."""
         return hasattr(self.optimizer.cls, "measure")
 
+    @property
+    def rounds_apart(self) -> int:
+        """The last rounds that sum over one layer's parameters alone, where a model has layers."""
+        base = self.base
+        return len(base.functions.rounds) if base.optimizer.family == "layer-wise" else 0
+
     # --- what follows from the functions ------------------------------------------------------------------------------
 
     @cached_property

@@ -222,4 +222,4 @@ def advance(calls, shape, double, data, lanes, scratch, gram, span, whole):
             take_gradient(shape, double, gram, lanes.state[tile], scratch.G, scratch.check)
             if not_finite(shape, scratch.check):
                 note_bad(scratch.check, lanes.bad[tile], span.t + step)
-            finish_batch(calls, shape, lanes, tile, span.t + step, share, scratch.G, scratch, False)
+            finish_batch(calls, shape, lanes, tile, index, span.t + step, share, scratch.G, scratch, False)

@@ -167,7 +167,7 @@ class NetworkKernels:
 
     def rule_calls(self, spec: CohortSpec) -> Calls:
         """Compile, or load from the cache, what the kernels call of a cohort's rule."""
-        return calls_of(spec.rule, self.layout.shape, self.dtype, scheduled=bool(spec.scheduled))
+        return calls_of(spec.rule, self.layout.shape, self.dtype, scheduled=bool(spec.scheduled), layers=True)
 
     def training_memory(self, spec: CohortSpec, workers: int) -> list[tuple[Scratch, Units]]:
         """Return the memory of each worker that takes a cohort's steps."""
@@ -176,16 +176,17 @@ class NetworkKernels:
         if spec.kernel.parts and is_double(self.dtype):  # it is the first of the parts
             gradient = 0
         total = spec.batch_size > self._unit_rows and not spec.kernel.parts
-        return [self._memory(gradient, spec.rule.counts, total=total) for _ in range(workers)]
+        how = {"total": total, "groups": spec.groups_apart(self.rows.d)}
+        return [self._memory(gradient, spec.rule.counts, **how) for _ in range(workers)]
 
     def reading_memory(self, workers: int, *, gradients: bool) -> list[tuple[Scratch, Units]]:
         """Return the memory of each worker that sums losses, and gradients where these are asked for."""
         gradient = self.layout.count if gradients and not is_double(self.dtype) else 0
         return [self._memory(gradient) for _ in range(workers)]
 
-    def _memory(self, gradient: int, counts: Any = None, *, total: bool = False) -> tuple[Scratch, Units]:
+    def _memory(self, gradient: int, counts: Any = None, **how: Any) -> tuple[Scratch, Units]:
         L, units = self.layout.lanes, int(self._table[-1, 4] + self._unit_rows * self._table[-1, 5])
-        scratch = make_scratch(0, L, gradient, self.dtype, counts, total=total)
+        scratch = make_scratch(0, L, gradient, self.dtype, counts, **how)
         return scratch, Units(aligned((units * L,), self.dtype), aligned((units * L,), self.dtype))
 
     def steps(self, spec: CohortSpec, calls: Any, lanes: Lanes, window: Any, memory: Any, span: StepSpan) -> KernelCall:

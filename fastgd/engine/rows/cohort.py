@@ -193,7 +193,7 @@ class Cohort:
         tiles, L, parameters = spec.kernel.tiles(count), layout.shape.lanes, layout.parameters
         values = spec.hyper_rows(self.dtype)[:, :, alive].reshape(-1, count)
         hyper = layout.spread(values, self.dtype)
-        memory = np.array(rule.memory, np.float64)
+        memory = np.tile(np.array(rule.memory, np.float64), spec.groups_apart(self.d))
         estimated = 0 if spec.estimator == "none" else parameters
         state, table, mean = kept or (
             aligned((tiles, (1 + rule.slots) * parameters * L), self.dtype),

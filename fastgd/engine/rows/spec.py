@@ -72,6 +72,10 @@ class CohortSpec:
         """Return the number of parameters over d features."""
         return sum(group.size for group in self.model.groups(d))
 
+    def groups_apart(self, d: int) -> int:
+        """Return how many groups of parameters have quantities and memory of their own in the rule."""
+        return len(self.model.groups(d)) if self.kernel.network and self.rule.rounds_apart else 1
+
     def penalised(self, d: int) -> Array:
         """Return which of the parameters over d features are penalised (parameters,) bool: the weights."""
         return np.concatenate([np.full(group.size, group.penalised) for group in self.model.groups(d)])
