@@ -167,7 +167,7 @@ def make_cohort(
         hyper=np.array(hyper, np.float64),
         l2=np.broadcast_to(np.asarray(l2, np.float64), len(lanes)).copy(),
         scheduled=("lr",) if line_search else tuple(scheduled),
-        loss=LOSSES[loss],
+        loss=LOSSES[loss] if isinstance(loss, str) else loss,
         batch_size=batch_size,
         shuffled=shuffled,
         model=model or LinearModel(intercept),

@@ -9,10 +9,13 @@ import reference_networks
 from cohorts import grid, make_cohort, problem, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 
 from fastgd.engine.network.model import Network
 from fastgd.engine.network.starts import start_of_layer
 from fastgd.engine.shapes import Kernel
+from fastgd.problems import CLASS_LOSSES, MISSES, with_outputs
 from fastgd.problems.activations import ACTIVATIONS
 from fastgd.problems.starts import STARTS
 
@@ -154,6 +157,78 @@ def test_a_network_without_hidden_layers_is_the_linear_model():
     for cohort in (linear, layers):
         cohort.advance(100)
     assert relative_error(layers.parameters(), linear.parameters()) < 1e-12
+
+
+# --- classes ----------------------------------------------------------------------------------------------------------
+
+
+def digits(rows=400):
+    """Pictures of digits (rows, 64), scaled to 0 to 1, and their classes."""
+    X, y = load_digits(return_X_y=True)
+    return X[:rows] / 16, y[:rows].astype(float)
+
+
+def softmax_network(hidden=(), activation="relu"):
+    return Network(tuple(hidden), ACTIVATIONS[activation], outputs=10)
+
+
+def of_classes(X, y, lanes, optimizer="sgd", *, model, **options):
+    loss = with_outputs(CLASS_LOSSES["softmax"], 10)
+    return make(X, y, lanes, optimizer, model=model, loss=loss, **options)
+
+
+def softmax_by_torch(torch, model, d, w, X, y, steps, lr):
+    theirs = torch_network(torch, model, d, w)
+    stepper = torch.optim.SGD(theirs.parameters(), lr=lr)
+    rows, classes = torch.from_numpy(X), torch.from_numpy(y.astype(np.int64))
+    for step in range(steps):
+        batch = slice(25 * (step % (len(X) // 25)), 25 * (step % (len(X) // 25)) + 25)
+        stepper.zero_grad()
+        torch.nn.functional.cross_entropy(theirs(rows[batch]), classes[batch]).backward()
+        stepper.step()
+    return theirs
+
+
+@pytest.mark.parametrize("hidden", [(), (12,), (9, 7)])
+def test_softmax_trains_as_pytorch(hidden):
+    torch = pytest.importorskip("torch", reason="PyTorch is an outside witness")
+    (X, y), model = digits(), softmax_network(hidden)
+    cohort = of_classes(X, y, [{"lr": 0.1}], model=model, batch_size=25, shuffled=False, init="pytorch")
+    theirs = softmax_by_torch(torch, model, 64, cohort.parameters()[0], X, y, 200, 0.1)
+    cohort.advance(200)
+    layers = reference_networks.layers_of(cohort.parameters()[0], model.widths(64))
+    for layer, (W, b) in zip(theirs[::2], layers, strict=True):
+        assert relative_error(W.T, layer.weight.detach().numpy()) < 1e-9
+        assert relative_error(b, layer.bias.detach().numpy()) < 1e-9
+
+
+def test_softmax_regression_finds_the_optimum_of_scikit_learn():
+    X, y = digits()
+    l2 = 0.01
+    cohort = of_classes(X, y, [{"lr": 1.0}], "nesterov", model=softmax_network(), batch_size=400, init="zeros", l2=l2)
+    cohort.advance(4000)
+    theirs = LogisticRegression(C=1 / (l2 * len(X)), tol=1e-10, max_iter=10_000).fit(X, y)
+    W, b = reference_networks.layers_of(cohort.parameters()[0], (64, 10))[0]
+    assert relative_error(W.T, theirs.coef_) < 1e-5
+    assert relative_error(b - b.mean(), theirs.intercept_ - theirs.intercept_.mean()) < 1e-4
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_measures_of_classes(dtype):
+    (X, y), model = digits(), softmax_network((12,))
+    cohort = of_classes(
+        X, y, [{"lr": 0.3}, {"lr": 1e300 if dtype == "float64" else 1e37}], model=model, batch_size=40, dtype=dtype
+    )
+    cohort.advance(30)
+    loss = cohort.spec.loss
+    measures = [loss, *(with_outputs(MISSES[most], 10) for most in (1, 5))]
+    found = cohort.measure([(X.astype(dtype), y.astype(dtype), measures)]).sums[0]
+    layers = reference_networks.layers_of(cohort.parameters()[0], model.widths(64))
+    z = reference_networks.forward(layers, X, "relu")[1][-1]
+    ranks = np.sum(z > np.take_along_axis(z, y.astype(int)[:, None], axis=1), axis=1)
+    assert found[0, 0] == pytest.approx(loss.value(z, y).sum(), rel=1e-10 if dtype == "float64" else 1e-4)
+    assert found[1:, 0] == pytest.approx([np.sum(ranks >= 1), np.sum(ranks >= 5)], abs=0 if dtype == "float64" else 1)
+    assert not np.isfinite(found[:, 1]).any(), "of numbers that are none, nothing is predicted"
 
 
 # --- measures ---------------------------------------------------------------------------------------------------------

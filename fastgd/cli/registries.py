@@ -118,15 +118,17 @@ def _schedules() -> Rows:
 
 
 def _losses() -> Rows:
-    from fastgd.problems import LOSSES
+    from fastgd.problems import CLASS_LOSSES, LOSSES
 
     targets = {
         "binary": "two classes: 0 and 1, -1 and 1, or one label against the others (positive)",
         "unit": "numbers from 0 to 1, or two classes",
         "real": "any numbers",
         "count": "numbers that are not negative",
+        "classes": "labels of any kind, each of which is a class",
     }
-    return [{"name": loss.name, "summary": loss.summary, "targets": targets[loss.targets]} for loss in LOSSES.values()]
+    losses = (*LOSSES.values(), *CLASS_LOSSES.values())
+    return [{"name": loss.name, "summary": loss.summary, "targets": targets[loss.targets]} for loss in losses]
 
 
 def _landscapes() -> Rows:

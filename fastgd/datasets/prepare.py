@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastgd.common.errors import InputError
 from fastgd.datasets.csr import at_columns, from_dense, moments, take, without_zeros
 from fastgd.datasets.record import CSR, Data, Dataset, Floats, Matrix, Numbered, check_memory, digest
-from fastgd.datasets.targets import Label, Targets, numeric_targets
+from fastgd.datasets.targets import Label, Targets, class_numbers, classes_of, numeric_targets
 
 Rows = NDArray[np.intp]
 Layout = Literal["auto", "dense", "sparse"]
@@ -64,8 +64,8 @@ def prepare(
     ----------
     dataset : Dataset
         n rows, d columns.
-    targets : {"binary", "unit", "real", "count"}
-        What the loss takes: 0 and 1; numbers from 0 to 1; numbers; numbers >= 0.
+    targets : {"binary", "unit", "real", "count", "classes"}
+        What the loss takes: 0 and 1; numbers from 0 to 1; numbers; numbers >= 0; labels, each of which is a class.
     positive : label or None
         This label against all others.
     standardize : bool
@@ -85,7 +85,14 @@ def prepare(
         Targets that do not fit the loss, columns that do not match, a fraction that leaves no rows, sparse data that
         do not fit into the memory as dense ones.
     """
-    y = numeric_targets(dataset.y, targets, positive, dataset.name, dataset.place)
+    classes = _classes(dataset, targets, positive)
+
+    def as_numbers(of: Dataset) -> Floats:
+        if classes:
+            return class_numbers(of.y, classes, of.name, of.place)
+        return numeric_targets(of.y, targets, positive, of.name, of.place)
+
+    y = as_numbers(dataset)
     source, dataset = dataset, _laid_out(dataset, dataset.sparse if layout == "auto" else layout == "sparse")
     split = _split(source, validation, split_seed, dataset.sparse)
     scaling = standardisation(dataset, split.train) if standardize else None
@@ -96,7 +103,7 @@ def prepare(
         y_validation = _cast(y[split.held], dtype, dataset.name)
         parts.append(split.held.astype(np.int64, copy=False))
     elif split.other is not None:
-        other_y = numeric_targets(split.other.y, targets, positive, split.other.name, split.other.place)
+        other_y = as_numbers(split.other)
         X_validation = _transformed(split.other, None, scaling, dtype)
         y_validation = _cast(other_y, dtype, split.other.name)
         parts += [split.other.fingerprint, other_y]
@@ -115,7 +122,17 @@ def prepare(
         fingerprint=digest(*parts),
         dataset=dataset.name,
         notes=(*dataset.notes, *of_held, *(scaling.notes if scaling else ())),
+        classes=tuple(classes),
     )
+
+
+def _classes(dataset: Dataset, targets: Targets, positive: Label | None) -> list[Any]:
+    """Return the labels of a loss of classes; none of other losses."""
+    if targets != "classes":
+        return []
+    if positive is not None:
+        raise InputError(f"positive = {positive!r} makes two classes, 1 and 0; this loss takes all labels as they are")
+    return classes_of(dataset.y, dataset.name)
 
 
 def _laid_out(dataset: Dataset, sparse: bool) -> Dataset:

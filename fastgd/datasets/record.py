@@ -115,6 +115,8 @@ class Data:
         The dataset's name.
     notes : tuple of str
         What was left out or changed, in words.
+    classes : tuple
+        The labels, where y has the numbers of classes.
     """
 
     X: Matrix
@@ -125,6 +127,7 @@ class Data:
     fingerprint: str
     dataset: str
     notes: tuple[str, ...] = ()
+    classes: tuple[Any, ...] = ()
 
     @property
     def sparse(self) -> bool:

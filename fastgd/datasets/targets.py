@@ -9,7 +9,7 @@ from fastgd.common.errors import InputError
 from fastgd.common.numbers import number_of
 from fastgd.datasets.record import Floats, Place, row_number
 
-Targets = Literal["binary", "unit", "real", "count"]
+Targets = Literal["binary", "unit", "real", "count", "classes"]
 Label = str | int | float
 
 NEEDS = {
@@ -122,3 +122,46 @@ def _labels(y: NDArray[Any]) -> list[Any]:
 def _listed(labels: list[Any], most: int = 10) -> str:
     shown = ", ".join(f"{label:g}" if isinstance(label, float) else repr(label) for label in labels[:most])
     return f"labels: {shown}{', ...' if len(labels) > most else ''}"
+
+
+# --- classes ----------------------------------------------------------------------------------------------------------
+
+MOST_CLASSES = 1000
+
+
+def classes_of(y: NDArray[Any], name: str) -> list[Any]:
+    """Return the labels of a target, in order: each is a class.
+
+    Raises
+    ------
+    InputError
+        There is one label, or there are so many that they are numbers to be predicted.
+    """
+    labels = _labels(y)
+    if not 2 <= len(labels) <= MOST_CLASSES:
+        found = (
+            f"all rows have the label {labels[0]!r}" if len(labels) == 1 else f"the targets have {len(labels):,} values"
+        )
+        raise InputError(f"{name}: {found}; this loss takes classes, from 2 to {MOST_CLASSES:,}")
+    return labels
+
+
+def class_numbers(y: NDArray[Any], classes: list[Any], name: str, place: Place = row_number) -> Floats:
+    """Return the number (n,) float64 of each row's class.
+
+    Raises
+    ------
+    InputError
+        A row has a label that is none of the classes.
+    """
+    known = np.array(classes)
+    if known.dtype.kind != y.dtype.kind:
+        raise InputError(f"{name}: the targets are {y.dtype}, and the classes of the training rows are {known.dtype}")
+    places = np.minimum(np.searchsorted(known, y), len(known) - 1)
+    wrong = np.flatnonzero(known[places] != y)
+    if wrong.size:
+        label = y[wrong[0]].item()
+        raise InputError(
+            f"{name}: {place(wrong[0])} has the label {label!r}, which no training row has; {_listed(classes)}"
+        )
+    return places.astype(np.float64)

@@ -110,16 +110,81 @@ def add_losses_of_rows(loss, shape, Z, y, rows, out):
             out[0] += Z[behind + i]
 
 
+@jit(inner=True)
+def residuals_of_classes(loss, shape, Z, y, rows, scale, check):
+    """Make of Z (rows, classes, L) the derivative of the softmax loss times `scale`; y has the number of each class."""
+    L, classes = static(shape, "lanes"), static(loss, "outputs")
+    for v in range(0, L, static(shape, "width")):
+        finite = load(shape, Z, v) * 0
+        for i in range(rows):
+            at, own = i * classes * L + v, (i * classes + np.int64(y[i])) * L + v
+            largest = largest_of(shape, Z, at, L, classes)
+            total = zeros(shape, Z)
+            for j in range(classes):
+                e = np.exp(load(shape, Z, at + j * L) - largest)
+                total = total + e
+                store(Z, at + j * L, e)
+            share = scale / total
+            for j in range(classes):
+                store(Z, at + j * L, load(shape, Z, at + j * L) * share)
+            store(Z, own, load(shape, Z, own) - scale)
+            finite = finite + (largest + total) * 0
+        store(check, v, finite)
+
+
+@jit(inner=True)
+def largest_of(shape, Z, at, L, classes):
+    """Return the largest margin of a row; NaN where one is."""
+    largest, every = load(shape, Z, at), load(shape, Z, at) * 0
+    for j in range(1, classes):
+        z = load(shape, Z, at + j * L)
+        largest, every = np.maximum(largest, z), every + z * 0
+    return largest + every
+
+
+@jit(inner=True)
+def add_losses_of_classes(loss, shape, Z, y, rows, out):
+    """Add the softmax losses of Z (rows, classes, L) to out (L) float64."""
+    L, classes = static(shape, "lanes"), static(loss, "outputs")
+    for v in range(0, L, static(shape, "width")):
+        sums = load(shape, out, v)
+        for i in range(rows):
+            at, own = i * classes * L + v, (i * classes + np.int64(y[i])) * L + v
+            largest, total = largest_of(shape, Z, at, L, classes), zeros(shape, Z)
+            for j in range(classes):
+                total = total + np.exp(load(shape, Z, at + j * L) - largest)
+            sums = sums + wide(np.log(total) + (largest - load(shape, Z, own)))
+        store(out, v, sums)
+
+
+@jit(inner=True)
+def add_misses(loss, shape, Z, y, rows, out):
+    """Count the rows of Z (rows, classes, L) in which `loss.most` classes have larger margins than the row's own."""
+    L, classes = static(shape, "lanes"), static(loss, "outputs")
+    for v in range(0, L, static(shape, "width")):
+        sums = load(shape, out, v)
+        for i in range(rows):
+            at, own = i * classes * L + v, load(shape, Z, (i * classes + np.int64(y[i])) * L + v)
+            larger, none = zeros(shape, Z), largest_of(shape, Z, at, L, classes) * 0
+            for j in range(classes):
+                larger = larger + np.where(load(shape, Z, at + j * L) > own, none + 1, none)
+            sums = sums + wide(np.where(larger >= static(loss, "most"), none + 1, none))
+        store(out, v, sums)
+
+
 def residuals_address(loss: Loss, shape: Shape, dtype: Any, single: bool) -> int:
     """Return the address of `residuals`, or of its form for one lane."""
     kind, array, kinds = _types(loss, shape, dtype)
-    return address_of(residuals_of_rows if single else residuals, (*kinds, array, array, types.int64, kind, array))
+    kernel = residuals_of_classes if loss.of_classes else residuals_of_rows if single else residuals
+    return address_of(kernel, (*kinds, array, array, types.int64, kind, array))
 
 
 def losses_address(loss: Loss, shape: Shape, dtype: Any, single: bool) -> int:
     """Return the address of `add_losses`, or of the form that suits the loss or one lane."""
     _, array, kinds = _types(loss, shape, dtype)
     kernel = add_losses_of_rows if single else add_losses if loss.log_terms is None else add_log_losses
+    if loss.of_classes:
+        kernel = add_misses if loss.most else add_losses_of_classes
     return address_of(kernel, (*kinds, array, array, types.int64, types.Array(types.float64, 1, "C")))
 
 

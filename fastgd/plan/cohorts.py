@@ -26,10 +26,11 @@ from fastgd.plan.methods import Method, grid_of, methods_of
 from fastgd.plan.recording import checkpoints_of, saved_after
 from fastgd.plan.sparsity import MASKED, sparse_column, with_untouched
 from fastgd.plan.workload import entries_of, loss_scale, workload
-from fastgd.problems import find_loss
+from fastgd.problems import find_loss, with_outputs
 from fastgd.problems.activations import ACTIVATIONS
 from fastgd.study.checks import same_name
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
+from fastgd.study.networks import NetworkBlock
 
 Array = npt.NDArray[Any]
 
@@ -62,7 +63,7 @@ def cohorts_of(study: Study, data: Sequence[Data]) -> list[CohortUnit]:
     for index, (problem, rows, label) in enumerate(zip(study.data_problems, data, labels(study, data), strict=True)):
         n = len(rows.y)
         _check_parameters(study, problem, rows, label)
-        scale = loss_scale(rows, find_loss(problem.loss))
+        scale = loss_scale(rows, with_outputs(find_loss(problem.loss), len(rows.classes)))
         for method, lanes in _groups(study, problem, rows):
             for batch_size in [n] if method.baseline else _batch_sizes(study, label, n):
                 for seeds in _seed_groups(study, problem, batch_size == n and not method.rule.optimizer.drawn):
@@ -127,12 +128,12 @@ def _batch_sizes(study: Study, label: str, n: int) -> list[int]:
 
 def _check_parameters(study: Study, problem: Problem, data: Data, label: str) -> None:
     """Refuse a start and a surface that do not have the number of a problem's parameters, and what is no model's."""
-    if problem.network is not None and data.sparse:
+    if problem.layered and data.sparse:
         raise InputError(
-            f'{label}: networks take dense rows, and these are sparse; problem.layout = "dense" makes them so'
+            f'{label}: layers take dense rows, and these are sparse; problem.layout = "dense" makes them so'
         )
     start, d = _start(study, problem), data.X.shape[1]
-    count = sum(group.size for group in model_of(problem).groups(d))
+    count = sum(group.size for group in model_of(problem, data).groups(d))
     needed = LEAST_BYTES_PER_PARAMETER * count
     check_memory(needed, f"{label}: the parameters of a few trials, {count:,} each,", "float64")
     features = f"{d:,} feature{'s' * (d > 1)}" + (", and the intercept comes last" if problem.intercept else "")
@@ -142,21 +143,23 @@ def _check_parameters(study: Study, problem: Problem, data: Data, label: str) ->
         raise InputError(f"{fault} of {label!r}: {features}")
 
 
-def model_of(problem: Problem) -> Model:
+def model_of(problem: Problem, data: Data) -> Model:
     """Return the model of a problem over data."""
-    if problem.network is None:
+    if not problem.layered:
         return LinearModel(problem.intercept)
-    hidden, activation = tuple(problem.network.hidden), ACTIVATIONS[problem.network.activation]
-    return Network(hidden, activation, bias=problem.intercept)
+    network = problem.network or NetworkBlock(hidden=[])
+    outputs = len(data.classes) or 1
+    return Network(tuple(network.hidden), ACTIVATIONS[network.activation], outputs, bias=problem.intercept)
 
 
 def _start(study: Study, problem: Problem) -> str | float | tuple[float, ...]:
     """Where every trial begins, as the engine takes it."""
-    init = study.init
-    if problem.network is not None:
-        init = problem.init or ACTIVATIONS[problem.network.activation].start
+    init: str | dict[str, Any] = problem.init or study.init
+    if problem.init is None and problem.network is not None and problem.network.hidden:
+        init = ACTIVATIONS[problem.network.activation].start
     if isinstance(init, dict):
-        return tuple(init["point"]) if "point" in init else float(init["normal"])
+        point: tuple[float, ...] = tuple(init.get("point", ()))
+        return point or float(init["normal"])
     return init
 
 
@@ -204,10 +207,10 @@ def _cohort(
         hyper=lanes.hyper,
         l2=lanes.l2,
         scheduled=tuple(name for name in rule.fields if name in driven),
-        loss=find_loss(problem.loss),
+        loss=with_outputs(find_loss(problem.loss), len(data.classes)),
         batch_size=batch_size,
         shuffled=study.order == "shuffle" and batch_size < n,
-        model=model_of(problem),
+        model=model_of(problem, data),
         init=_start(study, problem),
         seed=seeds[0],
         kernel=_kernel(method, len(lanes.hyper), batch_size, data, itemsize, problem, steps),
@@ -252,8 +255,8 @@ def _kernel(
 ) -> Kernel:
     n, d = len(data.y), data.X.shape[1]
     if method.baseline:
-        return model_of(problem).point_kernel(d, itemsize, sparse=data.sparse)
-    if problem.network is not None:
+        return model_of(problem, data).point_kernel(d, itemsize, sparse=data.sparse)
+    if problem.layered:
         return network_kernel(lanes, batch_size, itemsize)
     tiles, parts = method.estimator != "none", method.search is not None
     plain = not (tiles or data.sparse or method.rule.batch_loss)

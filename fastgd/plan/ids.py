@@ -212,7 +212,9 @@ def _of_data(study: Study, problem: Problem, fingerprint: str, n: int, spec: Coh
 
 def _of_network(problem: Problem, spec: CohortSpec) -> dict[str, Any]:
     """Return what decides a network's numbers; a linear model is named without it."""
-    return {} if problem.network is None else {"network": problem.network.model_dump(), "start": spec.init}
+    if not problem.layered:
+        return {}
+    return {"network": problem.network.model_dump() if problem.network else None, "start": spec.init}
 
 
 def _of_landscape(

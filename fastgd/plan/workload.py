@@ -93,6 +93,8 @@ def loss_scale(data: Data, loss: Loss) -> float:
     A loss of counts is `e^0` there whatever these are: of its sizes at the margins 0 and 1 the larger one counts. It is
     0, no scale, where a loss of a user's own has no value there.
     """
+    if loss.of_classes:
+        return float(np.log(loss.outputs))
     y = data.y.astype(np.float64)
     margins = (0.0, 1.0) if loss.targets == "count" else (0.0,)
     with np.errstate(all="ignore"):

@@ -1,4 +1,4 @@
-"""What is minimised: losses of linear models, and landscapes.
+"""What is minimised: losses of linear models and networks, with their activations, and landscapes.
 
 Margins and targets, or points, come in; values and derivatives go out, for numbers, arrays and vectors of lanes alike.
 Nothing here knows of optimizers, data or studies.
@@ -6,13 +6,24 @@ Nothing here knows of optimizers, data or studies.
 
 from fastgd.problems.landscapes.landscape import LANDSCAPES, Landscape, landscape
 from fastgd.problems.landscapes.user import find_landscape
-from fastgd.problems.losses import LOSSES, MEASURES, SQUARED_ERRORS, ZERO_ONE, Loss
+from fastgd.problems.losses import (
+    CLASS_LOSSES,
+    LOSSES,
+    MEASURES,
+    MISSES,
+    SQUARED_ERRORS,
+    ZERO_ONE,
+    Loss,
+    with_outputs,
+)
 from fastgd.problems.user_losses import find_loss, loss
 
 __all__ = [
+    "CLASS_LOSSES",
     "LANDSCAPES",
     "LOSSES",
     "MEASURES",
+    "MISSES",
     "SQUARED_ERRORS",
     "ZERO_ONE",
     "Landscape",
@@ -21,4 +32,5 @@ __all__ = [
     "find_loss",
     "landscape",
     "loss",
+    "with_outputs",
 ]

@@ -4,7 +4,7 @@ Each is stable for any finite margin: no overflow where the loss is finite, no c
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from fastgd.common.registry import Registry
 from fastgd.core.math import exp, sigmoid
 
-Targets = Literal["binary", "unit", "real", "count"]
+Targets = Literal["binary", "unit", "real", "count", "classes"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,14 +25,19 @@ class Loss:
         As in a study file.
     summary : str
         Its formula.
-    targets : {"binary", "unit", "real", "count"}
-        What y may be: 0 and 1; numbers from 0 to 1; any finite number; numbers >= 0.
+    targets : {"binary", "unit", "real", "count", "classes"}
+        What y may be: 0 and 1; numbers from 0 to 1; any finite number; numbers >= 0; the number of a class.
     value, derivative : callable
         `value(z, y)` and its derivative by z. Without branches on values: kernels call them on vectors of lanes.
     log_terms : callable, optional
         `log_terms(z, y)` gives a and e, 0 <= e <= 1, of a value `a + log(1 + e)`: rows then share a logarithm.
     source : str
         Of a user's own: a hash of its text, so that an edited loss is another loss.
+    outputs : int
+        Of a loss of classes: how many there are, each with a margin of its own. `value` and `derivative` take margins
+        (..., outputs) there, and kernels have a form of their own.
+    most : int
+        Of a measure that counts rows whose class is not among so many with the largest margins; else 0.
     """
 
     name: str
@@ -42,10 +47,18 @@ class Loss:
     derivative: Callable[[Any, Any], Any]
     log_terms: Callable[[Any, Any], Any] | None = None
     source: str = ""
+    outputs: int = 1
+    most: int = 0
 
     def __repr__(self) -> str:
         """Its identity in a kernel's type: the same in every process."""
-        return f"loss {self.name} {self.source}".rstrip()
+        of_classes = f" of {self.outputs} classes" if self.of_classes else ""
+        return f"loss {self.name} {self.source}".rstrip() + of_classes
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether y is the number of a class, of which each has a margin."""
+        return self.targets == "classes"
 
     @property
     def foreign(self) -> bool:
@@ -165,3 +178,44 @@ SQUARED_ERRORS: dict[str, Loss] = {
 
 # All that can be summed over the rows at a checkpoint: the losses, and measures that are not minimised.
 MEASURES: tuple[Loss, ...] = (*LOSSES.values(), ZERO_ONE, SQUARED_ERRORS["poisson"])
+
+
+# --- classes: a row has a margin for each, and y is the number of one ------------------------------------------------
+
+
+def _softmax(z: Any, y: Any) -> Any:
+    largest = np.max(z, axis=-1, keepdims=True)
+    total = np.log(np.sum(np.exp(z - largest), axis=-1)) + largest[..., 0]
+    return total - np.take_along_axis(z, np.asarray(y, np.int64)[..., None], axis=-1)[..., 0]
+
+
+def _softmax_derivative(z: Any, y: Any) -> Any:
+    e = np.exp(z - np.max(z, axis=-1, keepdims=True))
+    return e / np.sum(e, axis=-1, keepdims=True) - (np.arange(z.shape[-1]) == np.asarray(y)[..., None])
+
+
+def _missed(most: int) -> Callable[[Any, Any], Any]:
+    """Return the function that is 1 where at least `most` classes have larger margins than the row's own class."""
+
+    def missed(z: Any, y: Any) -> Any:
+        own = np.take_along_axis(z, np.asarray(y, np.int64)[..., None], axis=-1)
+        return 1.0 * (np.sum(z > own, axis=-1) >= most)
+
+    return missed
+
+
+CLASS_LOSSES: Registry[Loss] = Registry("loss")
+CLASS_LOSSES.add(Loss("softmax", "log(sum of e^z) - z_y, of classes y", "classes", _softmax, _softmax_derivative))
+
+# Measures of classes by how many classes may have larger margins than the row's own.
+MISSES: dict[int, Loss] = {
+    most: Loss(
+        f"not_in_top_{most}", f"1 where {most} classes have larger margins", "classes", _missed(most), _flat, most=most
+    )
+    for most in (1, 5)
+}
+
+
+def with_outputs(loss: Loss, outputs: int) -> Loss:
+    """Return a loss of classes for so many of them; any other loss as it is."""
+    return replace(loss, outputs=outputs) if loss.of_classes else loss

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 
 from fastgd.common.errors import InputError
-from fastgd.problems.losses import LOSSES, MEASURES, Loss, Targets
+from fastgd.problems.losses import CLASS_LOSSES, LOSSES, MEASURES, MISSES, Loss, Targets, with_outputs
 from fastgd.user_code.checks import check_syntax, dry_call, has_compiled, line_of
 from fastgd.user_code.imports import find_attribute, import_name
 from fastgd.user_code.kernel_values import Condition, Lane
@@ -66,7 +66,7 @@ def find_loss(name: str) -> Loss:
         what kernels cannot, or its derivative is not that of its value.
     """
     if ":" not in name:
-        return LOSSES.find(name)
+        return CLASS_LOSSES[name] if name in CLASS_LOSSES else LOSSES.find(name)
     record = getattr(find_attribute("loss", name), "loss", None)
     if not isinstance(record, Loss):
         attribute = name.partition(":")[2]
@@ -74,13 +74,22 @@ def find_loss(name: str) -> Loss:
     return _checked(record, name)
 
 
-def _find_measure(name: str) -> Loss:
-    return next(loss for loss in MEASURES if loss.name == name)
+def _find_measure(name: str, outputs: int) -> Loss:
+    known = (*MEASURES, *CLASS_LOSSES.values(), *MISSES.values())
+    return with_outputs(next(loss for loss in known if loss.name == name), outputs)
+
+
+def _find_user_loss(name: str, _: int) -> Loss:
+    return find_loss(name)
 
 
 # Losses hold functions: they are pickled by the name by which another process finds or imports them.
 copyreg.pickle(
-    Loss, lambda loss: (find_same, (find_loss if ":" in loss.name else _find_measure, (loss.name,), loss.source))
+    Loss,
+    lambda loss: (
+        find_same,
+        (_find_user_loss if ":" in loss.name else _find_measure, (loss.name, loss.outputs), loss.source),
+    ),
 )
 
 

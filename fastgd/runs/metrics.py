@@ -11,11 +11,12 @@ from fastgd.datasets.csr import take
 from fastgd.engine.rows.cohort import AnyCohort, Cohort
 from fastgd.engine.rows.order import subsample
 from fastgd.plan.recording import EFFECTIVE_RATES, LOSS_EVALUATIONS
-from fastgd.problems import SQUARED_ERRORS, ZERO_ONE, Loss
+from fastgd.problems import MISSES, SQUARED_ERRORS, ZERO_ONE, Loss, with_outputs
 from fastgd.runs import effective_rates
 from fastgd.study.checks import NEEDS_TARGETS
 
 Array = npt.NDArray[Any]
+TOP = {"accuracy": 1, "top_5": 5}  # among how many of the likeliest classes a row's own has to be
 
 
 def fits(metric: str, loss: Loss, y: Array | None = None) -> bool:
@@ -23,12 +24,14 @@ def fits(metric: str, loss: Loss, y: Array | None = None) -> bool:
     quantity = metric.removeprefix("validation_")
     if loss.targets not in NEEDS_TARGETS.get(quantity, (loss.targets,)):
         return False
-    return quantity != "accuracy" or y is None or bool(np.all((y == 0) | (y == 1)))
+    return quantity != "accuracy" or loss.of_classes or y is None or bool(np.all((y == 0) | (y == 1)))
 
 
 def measures_of(metrics: Sequence[str], loss: Loss) -> list[Loss]:
     """Return what is summed over rows for these metrics of a loss, beside itself."""
     names = {name.removeprefix("validation_") for name in metrics}
+    if loss.of_classes:
+        return [with_outputs(MISSES[most], loss.outputs) for name, most in TOP.items() if name in names]
     found = [ZERO_ONE] if "accuracy" in names else []
     return [*found, SQUARED_ERRORS[loss.name]] if "r2" in names and loss.name in SQUARED_ERRORS else found
 
@@ -68,6 +71,9 @@ class Recorder:
             self._sets.append(("validation_", data.X_validation, data.y_validation))
         self.sampled = rows is not None and rows < len(data.y)
         self._subsets = [("", *_subsample(data, rows or 0)), *self._sets[1:]] if self.sampled else self._sets
+        self._missed = {"accuracy": ZERO_ONE.name}
+        if loss.of_classes:
+            self._missed = {name: MISSES[most].name for name, most in TOP.items()}
         targets = {prefix: y for prefix, _, y in self._sets}
         self._metrics = [
             name for name in metrics if fits(name, loss, targets.get("validation_" * name.startswith("validation_")))
@@ -93,8 +99,9 @@ class Recorder:
         for (prefix, _, y), (_, _, wanted), sums in zip(of_rows, sets, measured.sums, strict=True):
             means = dict(zip([measure.name for measure in wanted], sums / len(y), strict=True))
             values[f"{prefix}loss"] = means[self._loss.name]
-            if f"{prefix}accuracy" in self._metrics:
-                values[f"{prefix}accuracy"] = 1 - means["zero_one"]
+            for name, missed in self._missed.items():
+                if f"{prefix}{name}" in self._metrics:
+                    values[f"{prefix}{name}"] = 1 - means[missed]
             if f"{prefix}r2" in self._metrics:
                 error = means[SQUARED_ERRORS[self._loss.name].name]
                 # Of targets that are all the same, rounding alone would make a variance.

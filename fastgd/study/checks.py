@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from fastgd.common.errors import nearest
 from fastgd.optimizers import find
 from fastgd.optimizers.options import kinds
-from fastgd.problems import LOSSES, find_loss
+from fastgd.problems import CLASS_LOSSES, LOSSES, find_loss
 from fastgd.schedules import chained
 from fastgd.study.blocks import OptimizerBlock, Schedule
 from fastgd.study.fields import MOST_CHECKPOINTS
@@ -27,7 +27,11 @@ from fastgd.study.values import failure
 if TYPE_CHECKING:
     from fastgd.optimizers.rule import Rule
 
-NEEDS_TARGETS = {"accuracy": ("binary", "unit"), "r2": ("real", "unit", "count")}
+NEEDS_TARGETS = {
+    "accuracy": ("binary", "unit", "classes"),
+    "top_5": ("classes",),
+    "r2": ("real", "unit", "count"),
+}
 MOST_CHECKED_INDICES = 1000  # of a schedule, whose values must be valid
 MOST_TRIALS, MOST_COHORTS = 200_000, 20_000  # of a study over data; on landscapes MOST_TRIALS bounds configurations
 MOST_LANES = 1 << 28  # of a study on landscapes: each configuration from each start is a trial
@@ -133,7 +137,7 @@ def _check_metrics(study: StudyFields) -> None:
         if not any(find(name).has_effective_rate for name in names):
             text = f": no optimizer of the study has 'effective_lr': {', '.join(names)}"
             raise failure(text, "record", "metrics")
-        if study.data_problems and all(problem.network for problem in study.data_problems):
+        if study.data_problems and all(problem.layered for problem in study.data_problems):
             raise failure(": 'effective_lr' is of features' weights, and a network has no such", "record", "metrics")
     for metric in study.record.metrics:
         quantity = metric.removeprefix("validation_")
@@ -142,7 +146,8 @@ def _check_metrics(study: StudyFields) -> None:
             problem for problem in study.data_problems if targets is None or find_loss(problem.loss).targets in targets
         ]
         if not problems and not study.landscapes:
-            losses = ", ".join(name for name, loss in LOSSES.items() if loss.targets in (targets or ()))
+            known = {**LOSSES, **CLASS_LOSSES}
+            losses = ", ".join(name for name, loss in known.items() if loss.targets in (targets or ()))
             raise failure(f": no problem has '{metric}', which needs a loss of {losses}", "record", "metrics")
         if metric == f"validation_{quantity}" and targets and all(problem.validation == 0 for problem in problems):
             raise failure(f": '{metric}' needs validation data; set problem.validation", "record", "metrics")

@@ -125,7 +125,7 @@ class Problem(Block):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.init is not None and self.network is None:
+        if self.init is not None and not self.layered:
             raise failure("goes with network; a linear model starts from the study's own 'init'", "init")
         if self.init == "zeros" and self.network is not None and self.network.hidden:
             raise failure("= 'zeros' leaves all units of a hidden layer alike for ever; leave it out", "init")
@@ -140,6 +140,11 @@ class Problem(Block):
             key, use = misplaced
             raise failure(use, key, found=getattr(self, key))
         return self
+
+    @property
+    def layered(self) -> bool:
+        """Whether its parameters stand in layers: those of a network, or of a loss with several margins a row."""
+        return self.network is not None or find_loss(self.loss).of_classes
 
     @property
     def files(self) -> list[str]:

@@ -9,21 +9,21 @@ NO_SEARCH = "needs the objective along a direction, which is known of linear mod
 
 def check_networks(study: StudyFields) -> None:
     """Refuse what a study asks for that networks do not have."""
-    number = next((at for at, problem in enumerate(study.data_problems) if problem.network is not None), None)
+    number = next((at for at, problem in enumerate(study.data_problems) if problem.layered), None)
     if number is None:
         return
     key = f"problem.{number}" if len(study.problem) > 1 else "problem"
     if study.init != "zeros":
-        raise failure(f": {key} has a network, whose weights start as {key}.init says", "init")
+        raise failure(f": {key} has layers, whose weights start as {key}.init says", "init")
     if study.surface is not None:
-        raise failure(f"is of two parameters of a linear model or of a landscape, and {key} has a network", "surface")
+        raise failure(f"is of two parameters of a linear model or of a landscape, and {key} has layers", "surface")
     for index, block in enumerate(study.optimizer):
         for estimator in block.estimator:
             if estimator != "none":
-                text = f": '{estimator}' {NO_ESTIMATE}; {key} has a network"
+                text = f": '{estimator}' {NO_ESTIMATE}; {key} has layers"
                 raise failure(text, "optimizer", index, "estimator")
         if block.line_search:
-            raise failure(f"{NO_SEARCH}; {key} has a network", "optimizer", index, "line_search")
+            raise failure(f"{NO_SEARCH}; {key} has layers", "optimizer", index, "line_search")
     for at, problem in enumerate(study.data_problems):
-        if problem.network is not None and problem.layout == "sparse":
-            raise failure(": networks take dense rows", "problem", at, "layout")
+        if problem.layered and problem.layout == "sparse":
+            raise failure(": layers take dense rows", "problem", at, "layout")
