@@ -19,7 +19,9 @@ from fastgd.common.numbers import amount, seconds
 from fastgd.datasets import DATASETS
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.plan.costs import Cost
-from fastgd.problems import LOSSES
+from fastgd.problems import CLASS_LOSSES, LOSSES
+from fastgd.problems.activations import ACTIVATIONS
+from fastgd.problems.starts import STARTS
 from fastgd.runs.reporting import events
 from fastgd.runs.reporting.display import Reporter
 from fastgd.schedules import SCHEDULES
@@ -109,7 +111,9 @@ def test_unknown_attribute():
     [
         ("optimizers", OPTIMIZERS),
         ("schedules", SCHEDULES),
-        ("losses", LOSSES),
+        ("losses", {**LOSSES, **CLASS_LOSSES}),
+        ("activations", ACTIVATIONS),
+        ("starts", STARTS),
         ("datasets", DATASETS),
         ("metrics", METRICS),
     ],

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from fastgd.common.errors import InputError, nearest
 
 # what `fastgd list` lists
-KINDS = ("optimizers", "options", "baselines", "schedules", "losses", "landscapes", "datasets", "metrics", "keys")
+KINDS = (
+    *("optimizers", "options", "baselines", "schedules", "losses", "activations", "starts", "landscapes"),
+    *("datasets", "metrics", "keys"),
+)
 BY = ("validation_loss", "loss")  # what `fastgd best` ranks by
 AT = ("final", "best")  # where on a curve it looks
 

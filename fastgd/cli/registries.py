@@ -131,6 +131,18 @@ def _losses() -> Rows:
     return [{"name": loss.name, "summary": loss.summary, "targets": targets[loss.targets]} for loss in losses]
 
 
+def _activations() -> Rows:
+    from fastgd.problems.activations import ACTIVATIONS
+
+    return [{"name": each.name, "summary": each.summary, "start": each.start} for each in ACTIVATIONS.values()]
+
+
+def _starts() -> Rows:
+    from fastgd.problems.starts import STARTS
+
+    return [{"name": each.name, "weights": each.summary} for each in STARTS.values()]
+
+
 def _landscapes() -> Rows:
     from fastgd.problems import LANDSCAPES
 
@@ -172,6 +184,8 @@ _KINDS: dict[str, tuple[Callable[[], Rows], tuple[str, ...]]] = {
     "baselines": (_baselines, ("reference",)),
     "schedules": (_schedules, ("witness", "reference")),
     "losses": (_losses, ()),
+    "activations": (_activations, ()),
+    "starts": (_starts, ()),
     "landscapes": (_landscapes, ("start", "reference")),
     "datasets": (_datasets, ()),
     "metrics": (_metrics, ()),

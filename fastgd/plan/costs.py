@@ -178,8 +178,8 @@ class _Rows:
         return narrow * (self.speed.operation * multiply_adds / ROWS_SHARE_OF_PEAK + operations)
 
     def seconds(self, what: str, measures: int = 1) -> float:
-        """Return the seconds of a row and a tile; training goes over it twice."""
-        passes = 2 if what == "train" else 1
+        """Return the seconds of a row and a tile; training goes over it twice, and three times through layers."""
+        passes = 1 if what != "train" else 3 if self.kernel.network else 2
         loss = self.speed.of_operations(of_loss(self.loss, derivative=what == "train"))
         loss += (measures - 1) * self.speed.of_operations(MEASURE_OPERATIONS)
         width = self.kernel.lanes * self.itemsize
@@ -254,7 +254,9 @@ def _update(unit: CohortUnit, rows: _Rows) -> float:
     """Return the seconds of a rule's step on the parameters of a tile."""
     spec, speed, lanes = unit.spec, rows.speed, unit.spec.kernel.lanes
     sparse = spec.kernel.sparse and not spec.kernel.parts
-    parameters = unit.workload.touched if sparse and spec.untouched != EVERY_STEP else float(unit.d)
+    parameters = float(spec.parameters(unit.d) if spec.kernel.network else unit.d)
+    if sparse and spec.untouched != EVERY_STEP:
+        parameters = unit.workload.touched
     parameter = (
         speed.of_operations(of_rule(spec.rule)) + MULTIPLY_ADDS_PER_SLOT * (1 + spec.rule.slots) * speed.operation
     )

@@ -1,0 +1,193 @@
+"""Networks on the way of a study: from its file to results, with what is refused on the way."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from small_studies import Log, assert_same, rows, run, study_of
+
+import fastgd
+from fastgd import InputError, Study
+from fastgd.plan.planner import make_plan
+from fastgd.runs.runner import load_data
+
+NETWORK = {"hidden": [6, 4], "activation": "tanh"}
+SEARCHED = {"name": "sgd", "lr": 1.0, "line_search": {"kind": "exact"}}
+PROBLEM = {"loss": "logistic", "network": NETWORK, "l2": [0.0, 0.01]}
+
+
+def network_study(**changes):
+    return study_of(**{"problem": PROBLEM, **changes})
+
+
+def plan_of(study, data=None):
+    return make_plan(study, load_data(study, data or rows(), Log()))
+
+
+def test_a_study_trains_networks(tmp_path):
+    problem = PROBLEM | {"validation": 0.2}
+    metrics = {"metrics": ["accuracy", "validation_accuracy", "grad_norm", "nonzeros"], "parameters": "all"}
+    results = run(tmp_path, problem=problem, epochs=30, record=metrics, seed=[0, 1])
+    assert len(results.trials) == 16
+    assert set(results.trials["kernel"]) == {"network-tile-8"}
+    assert set(results.trials["status"]) == {"completed"}
+    last = results.curves.groupby("trial_id").last()
+    assert (last["nonzeros"] == 5 * 6 + 6 * 4 + 4).all()
+    assert last["validation_accuracy"].max() > 0.8
+    first = results.curves.groupby("trial_id").first()
+    assert (last["loss"] < first["loss"]).mean() > 0.9
+    sizes = {len(results.parameters(trial)) for trial in results.trials["trial_id"]}
+    assert sizes == {5 * 6 + 6 + 6 * 4 + 4 + 4 + 1}
+
+
+def test_seeds_have_starts_of_their_own_that_all_lanes_share(tmp_path):
+    results = run(tmp_path, problem=PROBLEM, seed=[0, 1], epochs=1)
+    curves = results.curves.merge(results.trials[["trial_id", "seed"]], on="trial_id")
+    starts = curves[curves["step"] == 0].groupby("seed")["param_norm"]
+    assert (starts.nunique() == 1).all()
+    assert starts.first().nunique() == 2
+
+
+@pytest.mark.parametrize("init", ["he", "glorot", "lecun", "pytorch", {"normal": 0.1}])
+def test_starts(tmp_path, init):
+    results = run(tmp_path, problem=PROBLEM | {"init": init}, epochs=1)
+    assert results.curves["param_norm"].min() > 0
+
+
+def test_the_default_start_suits_the_activation():
+    ids = [
+        plan_of(network_study(problem=PROBLEM | {"network": {"hidden": [6], "activation": activation}} | start))
+        .table["trial_id"]
+        .tolist()
+        for activation, start in (("tanh", {}), ("tanh", {"init": "glorot"}), ("relu", {}), ("relu", {"init": "he"}))
+    ]
+    assert ids[0] == ids[1] != ids[2] == ids[3]
+
+
+def test_a_study_that_is_cut_short_goes_on_with_the_same_bits(tmp_path):
+    changes = {"problem": PROBLEM, "epochs": 6, "seed": [0, 1]}
+    whole = run(tmp_path / "whole", **changes)
+    run(tmp_path / "parts", **changes | {"seed": [0]})
+    assert_same(run(tmp_path / "parts", **changes), whole)
+    assert_same(run(tmp_path / "one thread", threads=1, **changes), whole)
+
+
+def test_one_trial_alone_has_the_same_bits(tmp_path):
+    whole = run(tmp_path / "whole", problem=PROBLEM, epochs=4)
+    trial = whole.trials["trial_id"].iloc[3]
+    alone = run(tmp_path / "alone", problem=PROBLEM, epochs=4, trial=trial)
+    ours, theirs = (each.curves[each.curves["trial_id"] == trial] for each in (alone, whole))
+    assert np.array_equal(ours["loss"], theirs["loss"])
+
+
+def test_a_study_survives_its_file():
+    study = network_study(problem=PROBLEM | {"init": {"normal": 0.5}})
+    assert Study.of_fields(fastgd.common.parsing.from_toml(study.to_toml()), "study.toml") == study
+    assert study.problem[0].intercept, "networks have biases"
+    assert not network_study(problem=PROBLEM | {"intercept": False}).problem[0].intercept
+
+
+def test_several_problems_are_several_networks(tmp_path):
+    problems = [
+        {"name": "linear", "loss": "logistic"},
+        {"name": "none", "loss": "logistic", "network": {"hidden": []}, "intercept": False},
+        {"name": "deep", "loss": "logistic", "network": {"hidden": [4, 4, 4], "activation": "gelu"}},
+    ]
+    results = run(tmp_path, problem=problems, epochs=5)
+    ends = results.trials.groupby("problem")["final_loss"].min()
+    assert ends["linear"] == pytest.approx(ends["none"], rel=1e-12)
+    assert ends["deep"] != pytest.approx(ends["linear"])
+
+
+@pytest.mark.parametrize("batch_size", [[16], ["full"]])
+def test_softmax_in_a_study(tmp_path, batch_size):
+    labels = np.array(["three", "one", "two"])
+    X, _ = rows(n=200)
+    y = labels[np.argmax(X[:, :3], axis=1)]
+    problem = {"loss": "softmax", "intercept": True, "validation": 0.25}
+    metrics = {"metrics": ["accuracy", "validation_accuracy", "validation_top_5"]}
+    results = run(tmp_path, (X, y), problem=problem, epochs=200, batch_size=batch_size, record=metrics)
+    last = results.curves.groupby("trial_id").last()
+    assert last["accuracy"].max() > 0.95
+    assert (last["validation_top_5"] == 1).all()
+    start = results.curves[results.curves["step"] == 0]
+    assert start["loss"].to_numpy() == pytest.approx(np.log(3))
+
+
+def test_digits_by_a_network(tmp_path):
+    X, y = load_digits(return_X_y=True)
+    problem = {"loss": "softmax", "network": {"hidden": [32]}, "validation": 0.2, "standardize": True}
+    results = run(tmp_path, (X, y), problem=problem, epochs=10, record={"metrics": ["validation_accuracy"]})
+    assert results.curves["validation_accuracy"].max() > 0.95
+
+
+def test_baselines_look_at_networks(tmp_path):
+    search = {"name": "random_search", "low": -1.0, "high": 1.0}
+    results = run(tmp_path, problem={"loss": "logistic", "network": {"hidden": [3]}}, optimizer=search, epochs=30)
+    curve = results.curves["loss"].to_numpy()
+    assert (np.diff(curve) <= 0).all()
+    assert curve[-1] < curve[0]
+
+
+def test_the_plan_says_what_networks_take():
+    few, many = (
+        plan_of(network_study(problem={"loss": "logistic", "network": {"hidden": [width]}})).summary()
+        for width in (10, 1000)
+    )
+    assert many.bytes > few.bytes
+    assert many.cost.training > 2 * few.cost.training
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"problem": PROBLEM | {"init": "zeros"}}, "problem.init = 'zeros' leaves all units of a hidden layer alike"),
+        ({"problem": PROBLEM | {"init": "hee"}}, "problem.init must be one of 'he', 'glorot'"),
+        ({"problem": {"loss": "logistic", "init": "he"}}, "problem.init goes with network"),
+        ({"problem": PROBLEM | {"network": {"hidden": [5] * 4}}}, "problem.network.hidden"),
+        ({"problem": PROBLEM | {"network": {"hidden": [0]}}}, "problem.network.hidden"),
+        ({"problem": PROBLEM | {"network": {"hidden": [5], "activation": "rely"}}}, "did you mean 'relu'"),
+        ({"problem": PROBLEM | {"network": {"units": [5]}}}, "problem.network"),
+        (
+            {"problem": PROBLEM, "init": {"normal": 0.1}},
+            "problem has layers, whose weights start as problem.init",
+        ),
+        ({"problem": PROBLEM, "surface": {"low": -1.0, "high": 1.0}}, "surface is of two parameters of a linear model"),
+        ({"problem": PROBLEM | {"layout": "sparse"}}, "layers take dense rows"),
+        (
+            {"problem": PROBLEM, "optimizer": {"name": "sgd", "lr": 0.1, "estimator": "saga"}},
+            "optimizer.estimator: 'saga' keeps one number for each row",
+        ),
+        (
+            {"problem": PROBLEM, "batch_size": "full", "optimizer": SEARCHED},
+            "optimizer.line_search needs the objective along a direction",
+        ),
+        (
+            {"problem": PROBLEM, "optimizer": {"name": "adam", "lr": 0.1}, "record": {"metrics": ["effective_lr"]}},
+            "'effective_lr' is of features' weights",
+        ),
+        ({"record": {"metrics": ["top_5"]}}, "no problem has 'top_5', which needs a loss of softmax"),
+    ],
+)
+def test_what_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        study_of(**changes)
+
+
+@pytest.mark.parametrize(
+    ("y", "problem", "message"),
+    [
+        (np.zeros(130), {}, "all rows have the label 0"),
+        (np.arange(130.0) / 7, {"positive": 1.0}, "positive = 1.0 makes two classes"),
+        (np.random.default_rng(0).standard_normal(2000), {}, "the targets have 2,000 values; this loss takes classes"),
+    ],
+)
+def test_targets_that_are_no_classes(tmp_path, y, problem, message):
+    X = np.random.default_rng(0).standard_normal((len(y), 5))
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, (X, y), problem={"loss": "softmax"} | problem)
+
+
+def test_sparse_rows_are_refused(tmp_path):
+    problem = {"loss": "logistic", "network": NETWORK, "synthetic": {"n": 100, "d": 50, "nonzeros": 5}}
+    with pytest.raises(InputError, match=r'layers take dense rows, and these are sparse; problem.layout = "dense"'):
+        run(tmp_path, problem=problem)
