@@ -197,7 +197,7 @@ MISTAKES = [
     (["plot", "study.toml"], "error: study.toml is a file, and results are a folder"),
     (["plot", "study.toml", "-k", "schedule", "--set", "page=2"], "error: --set page: the schedules of a study that"),
     (["list", "optimisers"], "error: fastgd list: there is no 'optimisers'; did you mean 'optimizers'?"),
-    (["list", "nothing"], "error: fastgd list: there is no 'nothing'; valid: baselines, datasets, keys, landscapes,"),
+    (["list", "nothing"], "error: fastgd list: there is no 'nothing'; valid: activations, baselines, datasets, keys,"),
     (["best", "nowhere", "--at", "end"], "error: --at: there is no 'end'; valid: best, final"),
     (["tune", "study.toml", "--by", "los"], "error: --by: there is no 'los'; did you mean 'loss'?"),
     (["rum"], "run"),

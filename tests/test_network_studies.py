@@ -137,6 +137,24 @@ def test_the_plan_says_what_networks_take():
     assert many.cost.training > 2 * few.cost.training
 
 
+def test_targets_in_their_own_deviation(tmp_path):
+    X, y = rows("squared", n=300)
+    y = 1000 + 50 * y
+    problem = {"loss": "squared", "network": NETWORK, "validation": 0.2}
+    metrics = {"metrics": ["r2", "validation_r2"]}
+    plain, scaled, by_hand = (
+        run(tmp_path / name, (X, targets), problem=problem | more, epochs=20, record=metrics).curves
+        for name, targets, more in (
+            ("plain", y, {}),
+            ("scaled", y, {"standardize_target": True}),
+            ("by hand", (y - 1000) / 50, {"standardize_target": True}),
+        )
+    )
+    assert scaled["validation_r2"].max() > 0.5 > plain["validation_r2"].max()
+    assert scaled["loss"].to_numpy() == pytest.approx(by_hand["loss"].to_numpy(), rel=1e-9)
+    assert scaled["r2"].to_numpy() == pytest.approx(1 - 2 * scaled["loss"].to_numpy(), rel=1e-9), "of a variance of 1"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -165,6 +183,10 @@ def test_the_plan_says_what_networks_take():
             {"problem": PROBLEM, "optimizer": {"name": "adam", "lr": 0.1}, "record": {"metrics": ["effective_lr"]}},
             "'effective_lr' is of features' weights",
         ),
+        (
+            {"problem": PROBLEM | {"standardize_target": True}},
+            "standardize_target = true goes with losses of numbers, and 'logistic' is none",
+        ),
         ({"record": {"metrics": ["top_5"]}}, "no problem has 'top_5', which needs a loss of softmax"),
     ],
 )
@@ -185,6 +207,12 @@ def test_targets_that_are_no_classes(tmp_path, y, problem, message):
     X = np.random.default_rng(0).standard_normal((len(y), 5))
     with pytest.raises(InputError, match=message):
         run(tmp_path, (X, y), problem={"loss": "softmax"} | problem)
+
+
+def test_targets_without_a_deviation(tmp_path):
+    problem = {"loss": "squared", "standardize_target": True}
+    with pytest.raises(InputError, match=r"the targets cannot be standardised: their deviation is \S+e-17"):
+        run(tmp_path, (rows()[0], np.full(130, 0.1)), problem=problem)
 
 
 def test_sparse_rows_are_refused(tmp_path):

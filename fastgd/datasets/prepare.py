@@ -53,6 +53,7 @@ def prepare(
     targets: Targets,
     positive: Label | None = None,
     standardize: bool = False,
+    standardize_target: bool = False,
     validation: float | Dataset = 0.0,
     split_seed: int = 0,
     dtype: str = "float64",
@@ -71,6 +72,8 @@ def prepare(
     standardize : bool
         Bring the training rows to mean 0 and deviation 1, sparse ones to deviation 1 alone; columns that are
         constant, or so but for rounding, are left alone.
+    standardize_target : bool
+        Bring the training rows' targets to mean 0 and deviation 1.
     validation : float or Dataset
         The fraction of rows held out (0: none), or other rows with the same columns.
     split_seed : int
@@ -92,11 +95,15 @@ def prepare(
             return class_numbers(of.y, classes, of.name, of.place)
         return numeric_targets(of.y, targets, positive, of.name, of.place)
 
-    y = as_numbers(dataset)
+    y, scale = as_numbers(dataset), (0.0, 1.0)
     source, dataset = dataset, _laid_out(dataset, dataset.sparse if layout == "auto" else layout == "sparse")
     split = _split(source, validation, split_seed, dataset.sparse)
     scaling = standardisation(dataset, split.train) if standardize else None
     parts: list[Any] = [dataset.fingerprint, y, f"standardize={standardize}"]
+    if standardize_target:
+        parts.append("standardize_target")
+        scale = _moments_of_target(y if split.train is None else y[split.train], dataset.name)
+        y = (y - scale[0]) / scale[1]
     X_validation = y_validation = None
     if split.held is not None:
         X_validation = _transformed(dataset, split.held, scaling, dtype)
@@ -105,7 +112,8 @@ def prepare(
     elif split.other is not None:
         other_y = as_numbers(split.other)
         X_validation = _transformed(split.other, None, scaling, dtype)
-        y_validation = _cast(other_y, dtype, split.other.name)
+        scaled = (other_y - scale[0]) / scale[1] if standardize_target else other_y
+        y_validation = _cast(scaled, dtype, split.other.name)
         parts += [split.other.fingerprint, other_y]
         if isinstance(validation, Dataset) and validation.features != source.features:
             parts.append(_places(validation, source).astype(np.int64, copy=False))  # which column is which
@@ -123,7 +131,16 @@ def prepare(
         dataset=dataset.name,
         notes=(*dataset.notes, *of_held, *(scaling.notes if scaling else ())),
         classes=tuple(classes),
+        target_scale=scale,
     )
+
+
+def _moments_of_target(y: Floats, name: str) -> tuple[float, float]:
+    """Return the mean and the deviation of the training rows' targets."""
+    mean, deviation = float(np.mean(y)), float(np.std(y))
+    if not np.isfinite(deviation) or deviation <= abs(mean) * np.finfo(np.float64).eps * len(y):
+        raise InputError(f"{name}: the targets cannot be standardised: their deviation is {deviation:g}")
+    return mean, deviation
 
 
 def _classes(dataset: Dataset, targets: Targets, positive: Label | None) -> list[Any]:

@@ -117,6 +117,8 @@ class Data:
         What was left out or changed, in words.
     classes : tuple
         The labels, where y has the numbers of classes.
+    target_scale : tuple of float
+        The mean and the deviation that were taken from the targets.
     """
 
     X: Matrix
@@ -128,6 +130,7 @@ class Data:
     dataset: str
     notes: tuple[str, ...] = ()
     classes: tuple[Any, ...] = ()
+    target_scale: tuple[float, float] = (0.0, 1.0)
 
     @property
     def sparse(self) -> bool:

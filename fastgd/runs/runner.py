@@ -201,7 +201,8 @@ def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list
 def _preparation(problem: Problem) -> tuple[Any, ...]:
     held_out = problem.validation
     rows = _source(problem, held_out) if isinstance(held_out, str) else held_out
-    return problem.positive, problem.standardize, rows, problem.split_seed, problem.layout
+    prepared = (problem.positive, problem.standardize, problem.standardize_target)
+    return *prepared, rows, problem.split_seed, problem.layout
 
 
 def _dataset(
@@ -244,6 +245,7 @@ def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Dat
             targets=find_loss(problem.loss).targets,
             positive=problem.positive,
             standardize=problem.standardize,
+            standardize_target=problem.standardize_target,
             validation=held,
             split_seed=problem.split_seed,
             dtype=dtype,

@@ -104,6 +104,11 @@ class Problem(Block):
         "scaled alone.",
         False,
     )
+    standardize_target: bool = described(
+        "Whether targets are shifted and scaled to mean 0 and deviation 1 of the training rows: the loss is of these.",
+        False,
+        goes_with="losses of numbers",
+    )
     l2: Several[NonNegative] = described("The penalty `l2/2 |w|^2`, a part of the objective.", [0.0])
     validation: HeldOut = described(
         "What is held out of training: a share of the rows, or all rows of another file.", 0.0
@@ -129,6 +134,8 @@ class Problem(Block):
             raise failure("goes with network; a linear model starts from the study's own 'init'", "init")
         if self.init == "zeros" and self.network is not None and self.network.hidden:
             raise failure("= 'zeros' leaves all units of a hidden layer alike for ever; leave it out", "init")
+        if self.standardize_target and find_loss(self.loss).targets != "real":
+            raise failure(f"= true goes with losses of numbers, and {self.loss!r} is none", "standardize_target")
         given = [key for key in ("dataset", "path", "synthetic") if getattr(self, key) is not None]
         if len(given) > 1:
             raise failure(f"has {' and '.join(given)}; give one of them")
