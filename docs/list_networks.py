@@ -95,8 +95,9 @@ metrics = ["accuracy", "validation_accuracy"]
 
 ## What networks do not have
 
-Rows are dense (`layout = "dense"` makes dense ones of sparse ones). Line searches, the estimators `svrg` and `saga`,
-error surfaces and the metric `effective_lr` are of linear models, and are refused.
+Rows are dense (`layout = "dense"` makes dense ones of sparse ones). The line searches `best` and `armijo` look at the
+objective by forward passes over all rows; `exact` needs its derivative, which is known of linear models alone, as are
+the estimators `svrg` and `saga`, error surfaces and the metric `effective_lr`: these are refused.
 """
 
 

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from fastgd.engine.network.model import Network
 from fastgd.engine.network.starts import start_of_layer
 from fastgd.engine.shapes import Kernel
+from fastgd.optimizers.line_search import Armijo, Best
 from fastgd.problems import CLASS_LOSSES, MISSES, with_outputs
 from fastgd.problems.activations import ACTIVATIONS
 from fastgd.problems.starts import STARTS
@@ -157,6 +158,34 @@ def test_a_network_without_hidden_layers_is_the_linear_model():
     for cohort in (linear, layers):
         cohort.advance(100)
     assert relative_error(layers.parameters(), linear.parameters()) < 1e-12
+
+
+# --- line searches ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("search", [Best(rates=(0.01, 0.1, 1.0)), Armijo()], ids=["best", "armijo"])
+def test_line_searches_by_forward_passes(search, dtype):
+    X, y = problem(ROWS, FEATURES, "squared")
+    model, rates, l2 = network((6, 3)), [0.5, 2.0, 5.0, 9.0, 20.0], 0.01
+    how = {"model": model, "loss": "squared", "batch_size": ROWS, "l2": l2, "kernel": PARTS, "dtype": dtype}
+    cohort = make(X, y, [{"lr": rate} for rate in rates], line_search=search, **how)
+    widths, of = model.widths(FEATURES), {"loss": "squared", "l2": l2}
+    for _ in range(5):
+        before = cohort.parameters()
+        cohort.advance(1)
+        for w, largest, chosen in zip(before, rates, cohort.line.rates, strict=True):
+            g = reference_networks.gradient(w, X, y, widths, "tanh", **of)
+
+            def value(rate, w=w, g=g):
+                return reference_networks.objective(w - rate * g, X, y, widths, "tanh", **of)
+
+            if isinstance(search, Best):
+                tried = [value(largest * factor) for factor in search.rates]
+                assert chosen == pytest.approx(largest * search.rates[int(np.argmin(tried))])
+            else:
+                assert value(chosen) <= value(0) - search.slope * chosen * (g @ g) * (1 - 1e-3)
+    assert (cohort.line.evaluations >= 5).all()
 
 
 # --- classes ----------------------------------------------------------------------------------------------------------

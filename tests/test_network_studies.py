@@ -120,6 +120,16 @@ def test_digits_by_a_network(tmp_path):
     assert results.curves["validation_accuracy"].max() > 0.95
 
 
+@pytest.mark.parametrize("kind", ["best", "armijo"])
+def test_line_searches_in_a_study(tmp_path, kind):
+    search = {"kind": kind} | ({"rates": [0.01, 0.1, 1.0]} if kind == "best" else {})
+    optimizer = {"name": "sgd", "lr": [1.0, 10.0], "line_search": search}
+    results = run(tmp_path, problem=PROBLEM, optimizer=optimizer, batch_size="full", epochs=20)
+    for _, curve in results.curves.groupby("trial_id"):
+        assert (np.diff(curve["loss"]) <= 0).all()
+        assert curve["loss_evaluations"].iloc[-1] >= 20
+
+
 def test_baselines_look_at_networks(tmp_path):
     search = {"name": "random_search", "low": -1.0, "high": 1.0}
     results = run(tmp_path, problem={"loss": "logistic", "network": {"hidden": [3]}}, optimizer=search, epochs=30)
@@ -177,7 +187,7 @@ def test_targets_in_their_own_deviation(tmp_path):
         ),
         (
             {"problem": PROBLEM, "batch_size": "full", "optimizer": SEARCHED},
-            "optimizer.line_search needs the objective along a direction",
+            "optimizer.line_search: 'exact' needs the derivative of the objective along a direction",
         ),
         (
             {"problem": PROBLEM, "optimizer": {"name": "adam", "lr": 0.1}, "record": {"metrics": ["effective_lr"]}},

@@ -257,7 +257,7 @@ def _kernel(
     if method.baseline:
         return model_of(problem, data).point_kernel(d, itemsize, sparse=data.sparse)
     if problem.layered:
-        return network_kernel(lanes, batch_size, itemsize)
+        return network_kernel(lanes, batch_size, itemsize, parts=method.search is not None)
     tiles, parts = method.estimator != "none", method.search is not None
     plain = not (tiles or data.sparse or method.rule.batch_loss)
     gram = plain and problem.loss == "squared" and gram_pays(lanes, batch_size, n, d, steps)

@@ -4,7 +4,7 @@ from fastgd.study.models import StudyFields
 from fastgd.study.values import failure
 
 NO_ESTIMATE = "keeps one number for each row, which makes the gradient of a linear model, and not that of a network"
-NO_SEARCH = "needs the objective along a direction, which is known of linear models and landscapes alone"
+NO_SEARCH = "needs the derivative of the objective along a direction, which is known of linear models alone"
 
 
 def check_networks(study: StudyFields) -> None:
@@ -22,8 +22,8 @@ def check_networks(study: StudyFields) -> None:
             if estimator != "none":
                 text = f": '{estimator}' {NO_ESTIMATE}; {key} has layers"
                 raise failure(text, "optimizer", index, "estimator")
-        if block.line_search:
-            raise failure(f"{NO_SEARCH}; {key} has layers", "optimizer", index, "line_search")
+        if block.line_search and block.line_search.kind == "exact":
+            raise failure(f": 'exact' {NO_SEARCH}; {key} has layers", "optimizer", index, "line_search")
     for at, problem in enumerate(study.data_problems):
         if problem.layered and problem.layout == "sparse":
             raise failure(": layers take dense rows", "problem", at, "layout")

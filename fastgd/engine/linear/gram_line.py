@@ -9,14 +9,14 @@ from fastgd.core.static import Static
 from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.lanes import LaneState
 from fastgd.engine.linear.gram_steps import Gram, curvatures
-from fastgd.engine.linear.line_search import Run
+from fastgd.engine.rows.line_search import Run
 from fastgd.engine.shapes import tile_shape
 
 Array = npt.NDArray[Any]
 
 
 class ParabolaAlong:
-    """See `engine.linear.line_search.AlongDirection`.
+    """See `engine.rows.line_search.AlongDirection`.
 
     Parameters
     ----------

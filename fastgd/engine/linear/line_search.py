@@ -1,4 +1,4 @@
-"""Line searches of full-batch cohorts: the objective along each lane's direction, from margins that are kept.
+"""The loss of a linear model along each lane's direction, for line searches, from margins that are kept.
 
 A linear model's margins along a direction are `Z + rate P`, where Z are those of the parameters and P those of the
 direction. So a step passes over the features twice, for the gradient and for both sets of margins, however often the
@@ -6,16 +6,11 @@ objective is evaluated.
 
 Gradient estimators live in the driver, as they belong to rows and not to rules: a linear model's gradient at an earlier
 point is one residual a row. `recall` takes the table's residuals from the new ones before the product with X', `blend`
-adds the table's mean gradient after it: one product, as without. Line searches (`engine/linear/line_search.py`) drive
-`lr` as a schedule does: the gradient of a full batch is summed, a step at rate 1 on a copy of the state gives the
-direction, the margins of both are kept, and the search evaluates losses on `Z + rate P`. Then the rule takes the step
-at the rate that was chosen. Of the squared loss with `X'X`, the objective along a direction is a parabola
-(`engine/linear/gram_line.py`).
+adds the table's mean gradient after it: one product, as without. Of the squared loss with `X'X`, the objective along a
+direction is a parabola (`engine/linear/gram_line.py`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,21 +19,20 @@ from fastgd.common.properties import cached_property
 from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import Static, static
-from fastgd.core.threads import CALL_SECONDS, Threads
+from fastgd.core.threads import CALL_SECONDS
 from fastgd.core.vectors import aligned, load, store, wide
-from fastgd.engine.arrays import CHUNK_ROWS, FIRST, HALF, PARTIAL_SUM_ROWS, ROWS, BlockSpan, RowRange, Rows, SparseRows
+from fastgd.engine.arrays import CHUNK_ROWS, PARTIAL_SUM_ROWS, BlockSpan, RowRange, Rows, SparseRows
 from fastgd.engine.calls import KernelCall, Pace
-from fastgd.engine.lanes import Captured, LaneState
+from fastgd.engine.lanes import LaneState
 from fastgd.engine.linear.evaluation_steps import CACHED_ROWS
 from fastgd.engine.linear.tile_steps import gather, margins
 from fastgd.engine.loss_kernels import losses_address, residuals_address
+from fastgd.engine.rows.line_search import Run
 from fastgd.engine.rows.order import identity
-from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.tiles import TileLayout, make_scratch
 from fastgd.problems import Loss
 
 Array = npt.NDArray[Any]
-Run = Callable[[Sequence[KernelCall]], None]  # calls kernels side by side
 
 
 class RowSpan(NamedTuple):
@@ -118,19 +112,6 @@ def along(shape, data, Z, P, rates, slopes, totals, scratch, span):
                 call_at(data.losses, shape, scratch.Z, y, count, out)
 
 
-class AlongDirection(Protocol):
-    """The mean loss over the training rows along each lane's direction, without a penalty."""
-
-    def compile(self, state: LaneState) -> None:
-        """Compile what is called, or load it from the cache."""
-
-    def look(self, state: LaneState, direction: Array, value: Array, slope: Array, pace: Pace, run: Run) -> None:
-        """Take in a direction (tiles, parameters * L), and the loss (alive,) and its derivative where it begins."""
-
-    def evaluate(self, rates: Array, at: Array, slopes: bool, run: Run) -> Array:
-        """Return the losses at some rates, or their derivatives by the rate, of the lanes `at` of those alive."""
-
-
 class RowsAlong:
     """The losses of rows at margins that are kept.
 
@@ -198,114 +179,3 @@ class RowsAlong:
     def _along_call(self, Z: Array, P: Array, rates: Array, slopes: bool, totals: Array, span: BlockSpan) -> KernelCall:
         given = (self._shape, self._rows, Z, P, rates, slopes, totals)
         return KernelCall(along, (*given, self._scratch[span.worker], span))
-
-
-class DirectionLine:
-    """The objective of each lane that is alive along the direction of its next step; see `optimizers.line_search`.
-
-    Parameters
-    ----------
-    along : AlongDirection
-        The mean loss, to which a penalty is added.
-    layout : TileLayout
-    spec : CohortSpec
-        With a line search.
-    n : int
-        Training rows.
-    threads : Threads
-
-    Attributes
-    ----------
-    rates : ndarray (G,)
-        The rate of each lane's last step.
-    evaluations : ndarray (G,) of int
-    """
-
-    def __init__(self, along: AlongDirection, layout: TileLayout, spec: CohortSpec, n: int, threads: Threads) -> None:
-        self.spec, self.threads, self._layout, self._n, self._along = spec, threads, layout, n, along
-        self._largest = spec.hyper[:, list(spec.rule.fields).index("lr")]
-        self.rates, self.evaluations = self._largest.copy(), np.zeros(len(spec.hyper), np.int64)
-        self._poll: Callable[[], None] = lambda: None
-        self._alive = self._places = self._evaluated = np.zeros(0, np.intp)
-        self.value = self.slope = self._curvature = np.zeros(0)
-
-    def compile(self, state: LaneState) -> None:
-        """Compile what a search calls, or load it from the cache."""
-        self._along.compile(state)
-
-    def choose(
-        self, state: LaneState, direction: Array, sums: tuple[Array, Array], pace: Pace, poll: Callable[[], None]
-    ) -> Array:
-        """Return the rates (alive,) of the next step.
-
-        Parameters
-        ----------
-        state : LaneState
-        direction : ndarray (tiles, parameters * L) float64
-            What a step at rate 1 would add to the parameters.
-        sums : (ndarray (tiles, parameters, L), ndarray (tiles * L,))
-            The mean gradient without penalty, and the sums of losses, at the parameters.
-        pace : Pace
-            Of training.
-        poll : callable
-            Called between kernel calls.
-        """
-        self._poll, self._alive, self._places = poll, state.alive, state.places
-        with np.errstate(over="ignore", invalid="ignore"):  # a trial that diverges is data
-            value, slope = self._measure_start(state, direction, *sums)
-            self._along.look(state, direction, value, slope, pace, self._run)
-            largest, before = self._largest[self._alive], self.rates[self._alive]
-            self._evaluated = np.zeros(len(self._alive), np.int64)
-            rates = self.spec.line_search.search(self, largest, before)
-        # Not before: a search that is interrupted is made again.
-        self.rates[self._alive] = rates
-        self.evaluations[self._alive] += self._evaluated
-        return rates
-
-    def _measure_start(self, state: LaneState, direction: Array, G: Array, losses: Array) -> tuple[Array, Array]:
-        """Take in the objective where the direction begins; return the mean loss alone, and its derivative."""
-        l2, layout = self.spec.l2[self._alive], self._layout
-        W, P = (layout.blocks(values, 0).astype(np.float64) for values in (state.arrays.state, direction))
-        penalised = [slice(row[FIRST], row[FIRST] + row[ROWS]) for row in layout.table if row[HALF] == 0]
-
-        def products(a: Array, b: Array, parts: list[slice]) -> Array:
-            of_tiles = [
-                reduce(np.add, [(x[part] * y[part]).sum(axis=0) for part in parts]) for x, y in zip(a, b, strict=True)
-            ]
-            return np.concatenate(of_tiles)[self._places]
-
-        squares, mixed, curvature = (products(a, b, penalised) for a, b in ((W, W), (W, P), (P, P)))
-        self._penalty = 0.5 * l2 * squares
-        self._penalty_slope, self._curvature = l2 * mixed, l2 * curvature
-        value, slope = losses[self._places] / self._n, products(G, P, [slice(None)])
-        self.value, self.slope = value + self._penalty, slope + self._penalty_slope
-        return value, slope
-
-    def values(self, rates: Array, which: Array | None = None) -> Array:
-        """Return the objective at rates of the lanes `which` of those alive."""
-        at, means = self._evaluate(rates, which, slopes=False)
-        penalty = self._penalty[at] + rates * self._penalty_slope[at] + 0.5 * rates * rates * self._curvature[at]
-        return means + penalty
-
-    def slopes(self, rates: Array, which: Array | None = None) -> Array:
-        """Return its derivative by the rate."""
-        at, means = self._evaluate(rates, which, slopes=True)
-        return means + self._penalty_slope[at] + rates * self._curvature[at]
-
-    def _evaluate(self, rates: Array, which: Array | None, slopes: bool) -> tuple[Array, Array]:
-        """Return the lanes asked for, and the means over the rows of their losses or derivatives."""
-        at = np.arange(len(self._alive)) if which is None else np.asarray(which)
-        self._evaluated[at] += 1
-        return at, self._along.evaluate(rates, at, slopes, self._run)
-
-    def _run(self, calls: Sequence[KernelCall]) -> None:
-        self.threads.run(calls)
-        self._poll()
-
-    def capture(self, alive: Array) -> Captured:
-        """Return what the next search depends on, of the lanes that are alive."""
-        return {"rates": self.rates[alive], "evaluations": self.evaluations[alive]}
-
-    def restore(self, alive: Array, captured: Mapping[str, Any]) -> None:
-        """Take over what `capture` returned."""
-        self.rates[alive], self.evaluations[alive] = captured["rates"], captured["evaluations"]

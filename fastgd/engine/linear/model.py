@@ -37,11 +37,12 @@ from fastgd.engine.linear import (
 )
 from fastgd.engine.linear.evaluation_steps import evaluate_blocks, evaluate_single_blocks
 from fastgd.engine.linear.gram_line import ParabolaAlong
-from fastgd.engine.linear.line_search import AlongDirection, DirectionLine, RowsAlong
+from fastgd.engine.linear.line_search import RowsAlong
 from fastgd.engine.linear.sparse_steps import LISTED_STEPS, Touched
 from fastgd.engine.linear.sweep_steps import SweepCalls, sweep_calls_of
 from fastgd.engine.linear.touched_rule import SparseCalls, sparse_calls_of
 from fastgd.engine.loss_kernels import losses_address, residuals_address
+from fastgd.engine.rows.line_search import AlongDirection, DirectionLine
 from fastgd.engine.rows.order import identity, start_values
 from fastgd.engine.rows.spec import CohortSpec, most_entries
 from fastgd.engine.rule_kernels import Calls, calls_of

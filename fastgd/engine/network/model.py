@@ -26,8 +26,10 @@ from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.loss_kernels import losses_address, residuals_address
 from fastgd.engine.network import steps
 from fastgd.engine.network.activations import activation_addresses
+from fastgd.engine.network.line import ForwardAlong
 from fastgd.engine.network.passes import Layers, Units
 from fastgd.engine.network.starts import start_of_layer
+from fastgd.engine.rows.line_search import DirectionLine
 from fastgd.engine.rows.order import identity
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.rule_kernels import Calls, calls_of
@@ -117,17 +119,18 @@ class Network:
         return np.array(table, np.int64)
 
 
-def network_kernel(lanes: int, batch_size: int, itemsize: int, *, points: bool = False) -> Kernel:
+def network_kernel(lanes: int, batch_size: int, itemsize: int, *, points: bool = False, parts: bool = False) -> Kernel:
     """Return the kernel for a cohort of so many networks, or of any number of points.
 
-    A tile is a vector of lanes, as wide as the cohort fills one.
+    A tile is a vector of lanes, as wide as the cohort fills one. `parts`: whether something needs a batch in parts.
     """
     width, widest = 16 // itemsize, register_bits()[0] // 8 // itemsize
     while width < widest and (points or width < lanes):
         width *= 2
     tiles = 1 if points else -(-lanes // width)
-    parts = max(1, min(16, 16 // tiles)) if batch_size >= LARGE_BATCH and not points else 0
-    return Kernel(width, parts=parts, network=True)
+    if batch_size >= LARGE_BATCH and not points:
+        return Kernel(width, parts=max(1, min(16, 16 // tiles)), network=True)
+    return Kernel(width, parts=int(parts), network=True)
 
 
 def _dense(rows: Rows | SparseRows) -> Rows:
@@ -228,6 +231,7 @@ class NetworkKernels:
         given = (self._shape, self._layers, rows, W, measures, totals, *memory, span)
         return KernelCall(steps.evaluate_blocks, given)
 
-    def line(self, spec: CohortSpec, threads: Threads, memory: Sequence[Any]) -> Any:
-        """Raise NotImplementedError: plans refuse it."""
-        raise NotImplementedError
+    def line(self, spec: CohortSpec, threads: Threads, memory: Sequence[Any]) -> DirectionLine:
+        """Return the objective along each lane's direction."""
+        in_order = self.visiting(identity(self.n))
+        return DirectionLine(ForwardAlong(in_order, spec.loss, threads.count), self.layout, spec, self.n, threads)

@@ -1,0 +1,66 @@
+"""The loss of networks along each lane's direction, by forward passes over all rows at `W + rate P`."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.core.vectors import aligned
+from fastgd.engine.arrays import PARTIAL_SUM_ROWS, BlockSpan
+from fastgd.engine.calls import Pace
+from fastgd.engine.lanes import LaneState
+from fastgd.engine.rows.line_search import Run
+from fastgd.engine.rows.model import ModelKernels
+from fastgd.problems import Loss
+
+Array = npt.NDArray[Any]
+
+
+class ForwardAlong:
+    """See `engine.rows.line_search.AlongDirection`; it knows no derivatives.
+
+    Parameters
+    ----------
+    kernels : ModelKernels
+        On the training rows in order.
+    loss : Loss
+    workers : int
+    """
+
+    def __init__(self, kernels: ModelKernels, loss: Loss, workers: int) -> None:
+        self._kernels, self._loss, self._workers = kernels, loss, workers
+        self._W = self._P = self._points = np.zeros((0, 0))
+        self._places, self._memory = np.zeros(0, np.intp), kernels.reading_memory(workers, gradients=False)
+
+    def compile(self, state: LaneState) -> None:
+        """Compile what a search calls, or load it from the cache."""
+        totals = np.zeros((1, 1, 1, self._kernels.layout.lanes))
+        self._call(state.arrays.state, totals, BlockSpan(0, 1, 0)).compile()
+
+    def look(self, state: LaneState, direction: Array, value: Array, slope: Array, pace: Pace, run: Run) -> None:  # noqa: ARG002
+        """Keep the parameters and the direction."""
+        size = direction.shape[1]
+        self._W, self._P, self._places = state.arrays.state[:, :size].astype(np.float64), direction, state.places
+        self._points = aligned(direction.shape, self._kernels.dtype)
+
+    def evaluate(self, rates: Array, at: Array, slopes: bool, run: Run) -> Array:
+        """Return the mean losses at some rates of the lanes `at` of those alive."""
+        if slopes:
+            raise NotImplementedError("the plan refuses searches that need derivatives")
+        L, places = self._kernels.layout.lanes, self._places[at]
+        tiles, spread = np.unique(places // L), np.zeros((len(self._P), 1, L))
+        spread.reshape(-1)[places] = rates
+        moved = self._P[tiles].reshape(len(tiles), -1, L) * spread[tiles]
+        points = self._points[: len(tiles)]
+        points[:] = self._W[tiles] + moved.reshape(points.shape)
+        total = np.zeros((len(self._P), L))
+        for first in range(-(-self._kernels.n // PARTIAL_SUM_ROWS)):  # a call for each block, so that it stays short
+            totals = np.zeros((1, len(tiles), 1, L))
+            spans = [BlockSpan(worker, self._workers, first) for worker in range(self._workers)]
+            run([self._call(points, totals, span) for span in spans])
+            total[tiles] += totals[0, :, 0]
+        return total.reshape(-1)[places] / self._kernels.n
+
+    def _call(self, W: Array, totals: Array, span: BlockSpan) -> Any:
+        addresses = self._kernels.addresses([self._loss])
+        return self._kernels.losses(self._kernels.rows, W, addresses, totals, self._memory[span.worker], span)
