@@ -93,6 +93,12 @@ lr = { log = [1e-2, 1e0], num = 5 }
 metrics = ["accuracy", "validation_accuracy"]
 ```
 
+## What one sees
+
+The metric `layer_grad_norm` is the norm of each layer's part of the gradient over all training rows, as curves in the
+columns `layer_grad_norm.1`, `layer_grad_norm.2` and so on, the first layer first: where gradients vanish or explode on
+their way back, and when.
+
 ## What networks do not have
 
 Rows are dense (`layout = "dense"` makes dense ones of sparse ones). The line searches `best` and `armijo` look at the

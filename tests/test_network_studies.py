@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import reference_networks
 from sklearn.datasets import load_digits
 from small_studies import Log, assert_same, rows, run, study_of
 
@@ -147,6 +148,24 @@ def test_the_plan_says_what_networks_take():
     assert many.cost.training > 2 * few.cost.training
 
 
+def test_norms_of_each_layers_gradient(tmp_path):
+    problems = [{"name": "linear", "loss": "logistic"}, PROBLEM | {"name": "network", "l2": 0.1}]
+    metrics = {"metrics": ["grad_norm", "layer_grad_norm"], "parameters": "all"}
+    results = run(tmp_path, problem=problems, epochs=2, record=metrics)
+    columns = [f"layer_grad_norm.{layer}" for layer in (1, 2, 3, 4)]
+    curves = results.curves.merge(results.trials[["trial_id", "problem"]], on="trial_id").set_index("problem")
+    assert curves.loc["linear", columns].isna().all(axis=None)
+    assert curves.loc["network", columns[3]].isna().all()
+    squares = np.square(curves.loc["network", columns[:3]].to_numpy()).sum(axis=1)
+    assert np.sqrt(squares) == pytest.approx(curves.loc["network", "grad_norm"].to_numpy(), rel=1e-12)
+    trial = results.trials.set_index("problem").loc["network", "trial_id"].iloc[0]
+    (X, y), w = rows(), results.parameters(trial)
+    g = reference_networks.gradient(w, X, y, (5, 6, 4, 1), "tanh", loss="logistic", l2=0.1)
+    of_layers = [np.linalg.norm(part) for part in np.split(g, [36, 36 + 28])]
+    last = results.curves[results.curves["trial_id"] == trial].iloc[-1]
+    assert last[columns[:3]].to_numpy(float) == pytest.approx(of_layers, rel=1e-9)
+
+
 def test_targets_in_their_own_deviation(tmp_path):
     X, y = rows("squared", n=300)
     y = 1000 + 50 * y
@@ -197,6 +216,7 @@ def test_targets_in_their_own_deviation(tmp_path):
             {"problem": PROBLEM | {"standardize_target": True}},
             "standardize_target = true goes with losses of numbers, and 'logistic' is none",
         ),
+        ({"record": {"metrics": ["layer_grad_norm"]}}, "no problem has 'layer_grad_norm', which is of networks"),
         ({"record": {"metrics": ["top_5"]}}, "no problem has 'top_5', which needs a loss of softmax"),
     ],
 )

@@ -16,11 +16,12 @@ Array = npt.NDArray[Any]
 
 
 class Group(NamedTuple):
-    """A group of a model's parameters; what is not penalised has neither l2 nor decay."""
+    """A group of a model's parameters; what is not penalised has neither l2 nor decay. Layers count from 1."""
 
     name: str
     shape: tuple[int, ...]
     penalised: bool
+    layer: int = 1
 
     @property
     def size(self) -> int:
@@ -140,6 +141,13 @@ class TileLayout:
     def slices(self, penalised: bool) -> list[slice]:
         """Return where the groups that are penalised, or those that are not, stand among `count` parameters."""
         return [part for group, part in zip(self.groups, self._slices, strict=True) if group.penalised == penalised]
+
+    def layers(self) -> list[slice]:
+        """Return where the groups of each layer stand among `count` parameters."""
+        found: dict[int, slice] = {}
+        for group, part in zip(self.groups, self._slices, strict=True):
+            found[group.layer] = slice(found.get(group.layer, part).start, part.stop)
+        return list(found.values())
 
     def pack(self, values: Array, places: Array) -> Array:
         """Move the lanes at ascending places of (tiles, rows * L) to the front, in place, and return their tiles.

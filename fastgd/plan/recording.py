@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fastgd.common.errors import InputError
 from fastgd.study.config import Study
 from fastgd.study.fields import LARGEST, MOST_CHECKPOINTS
+from fastgd.study.networks import MOST_LAYERS
 
 Array = npt.NDArray[Any]
 TAIL_STEPS = (64, 32, 16, 8, 4, 2, 1)  # steps before the end at which trials on landscapes are read, to be judged
@@ -18,13 +19,15 @@ EFFECTIVE_RATES = "effective_lr"  # a metric of several columns
 RATE_CLASSES = ("rare", "medium", "frequent")  # of features
 RATE_QUANTILES = {"q10": 0.1, "q50": 0.5, "q90": 0.9}
 RATE_COLUMNS = tuple(f"{EFFECTIVE_RATES}.{name}.{quantile}" for name in RATE_CLASSES for quantile in RATE_QUANTILES)
+LAYER_NORMS = "layer_grad_norm"  # a metric with a column for each layer
+LAYER_COLUMNS = tuple(f"{LAYER_NORMS}.{layer}" for layer in range(1, 1 + MOST_LAYERS))
+SEVERAL_COLUMNS = {EFFECTIVE_RATES: RATE_COLUMNS, LAYER_NORMS: LAYER_COLUMNS}
 MOST_RATES_AT_ONCE = 1 << 22  # effective rates that are computed together: more would take more memory
 
 
 def columns_of(metrics: Sequence[str]) -> list[str]:
     """Return the columns of the curves in which these metrics stand."""
-    several = {EFFECTIVE_RATES: RATE_COLUMNS}
-    return [column for name in metrics for column in several.get(name, (name,))]
+    return [column for name in metrics for column in SEVERAL_COLUMNS.get(name, (name,))]
 
 
 def saved_after(study: Study) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastgd.datasets import Data
-from fastgd.plan.recording import EFFECTIVE_RATES, RATE_COLUMNS
+from fastgd.plan.recording import EFFECTIVE_RATES, LAYER_NORMS, columns_of
 from fastgd.problems import Loss
 from fastgd.study.config import Study
 
@@ -57,14 +57,14 @@ def workload(study: Study, data: Data, batch_size: int, feedback: bool) -> Workl
     metrics, held_out = study.record.metrics, len(data.y_validation) if data.y_validation is not None else 0
     summed = [name for name in metrics if name.removeprefix("validation_") in ("accuracy", "r2")]
     own = sum(not name.startswith("validation_") for name in summed)
-    columns = len(metrics) + (len(RATE_COLUMNS) - 1) * (EFFECTIVE_RATES in metrics) - (not held_out)
+    columns = len(columns_of(metrics)) - (not held_out)
     return Workload(
         rows=study.record.rows or 0,
         held_out=held_out,
         measures=1 + own,
         held_out_measures=1 + len(summed) - own,
         columns=columns,
-        gradient_norm="grad_norm" in metrics,
+        gradient_norm=not {"grad_norm", LAYER_NORMS}.isdisjoint(metrics),
         effective_rates=EFFECTIVE_RATES in metrics,
         feedback=feedback,
         touched=_touched(data, batch_size) if data.sparse else 0.0,

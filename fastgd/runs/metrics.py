@@ -10,7 +10,7 @@ from fastgd.datasets import Data
 from fastgd.datasets.csr import take
 from fastgd.engine.rows.cohort import AnyCohort, Cohort
 from fastgd.engine.rows.order import subsample
-from fastgd.plan.recording import EFFECTIVE_RATES, LOSS_EVALUATIONS
+from fastgd.plan.recording import EFFECTIVE_RATES, LAYER_COLUMNS, LAYER_NORMS, LOSS_EVALUATIONS
 from fastgd.problems import MISSES, SQUARED_ERRORS, ZERO_ONE, Loss, with_outputs
 from fastgd.runs import effective_rates
 from fastgd.study.checks import NEEDS_TARGETS
@@ -78,8 +78,8 @@ class Recorder:
         self._metrics = [
             name for name in metrics if fits(name, loss, targets.get("validation_" * name.startswith("validation_")))
         ]
-        wanted = features and EFFECTIVE_RATES in self._metrics
-        self._classes = effective_rates.classes_of(data) if wanted else {}
+        self._metrics = [name for name in self._metrics if name != (LAYER_NORMS if features else EFFECTIVE_RATES)]
+        self._classes = effective_rates.classes_of(data) if EFFECTIVE_RATES in self._metrics else {}
 
     def _measures(self, prefix: str) -> list[Loss]:
         """What is summed over a set of rows; a loss that is its own squared error once."""
@@ -109,8 +109,8 @@ class Recorder:
                 values[f"{prefix}r2"] = 1 - 2 * error / spread
         l2 = cohort.spec.l2[cohort.alive]
         values["loss"] = values["loss"] + np.where(l2 > 0, 0.5 * l2 * measured.penalised, 0)  # 0 x infinity is 0 here
-        if "grad_norm" in self._metrics:
-            values["grad_norm"] = cohort.gradient_norm(poll)
+        if {"grad_norm", LAYER_NORMS} & set(self._metrics):
+            values |= self._of_gradient(cohort.gradient_norms(poll))
         if {"composite_loss", "nonzeros"} & set(self._metrics):
             values |= self._of_weights(cohort, values["loss"])
         if self._classes and isinstance(cohort, Cohort):  # a baseline multiplies no gradients
@@ -118,6 +118,11 @@ class Recorder:
         if cohort.line:
             values[LOSS_EVALUATIONS] = cohort.line.evaluations[cohort.alive].astype(np.float64)
         return values
+
+    def _of_gradient(self, norms: Array) -> dict[str, Array]:
+        """Return what is asked for of the norms of the gradient and of its layers (1 + layers, alive)."""
+        found = {"grad_norm": norms[0]} if "grad_norm" in self._metrics else {}
+        return found | (dict(zip(LAYER_COLUMNS, norms[1:], strict=False)) if LAYER_NORMS in self._metrics else {})
 
     def _of_weights(self, cohort: AnyCohort, loss: Array) -> dict[str, Array]:
         """Return the loss with the penalty of proximal steps, and the number of weights that are not zero."""

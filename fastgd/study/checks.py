@@ -139,6 +139,8 @@ def _check_metrics(study: StudyFields) -> None:
             raise failure(text, "record", "metrics")
         if study.data_problems and all(problem.layered for problem in study.data_problems):
             raise failure(": 'effective_lr' is of features' weights, and a network has no such", "record", "metrics")
+    if "layer_grad_norm" in study.record.metrics and not any(problem.layered for problem in study.data_problems):
+        raise failure(": no problem has 'layer_grad_norm', which is of networks", "record", "metrics")
     for metric in study.record.metrics:
         quantity = metric.removeprefix("validation_")
         targets = NEEDS_TARGETS.get(quantity)

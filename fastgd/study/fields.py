@@ -29,6 +29,7 @@ METRICS = {
     "validation_loss": "the mean loss over the held-out rows, without the penalty",
     "param_norm": "the Euclidean norm of the parameters",
     "grad_norm": "the Euclidean norm of the objective's gradient over all training rows; of a landscape its slope",
+    "layer_grad_norm": "the same of each layer's weights and biases; of networks, the first layer first",
     "composite_loss": "the loss with the penalty of `proximal` steps",
     "nonzeros": "how many weights are not zero",
     "accuracy": "the share of training rows whose class is predicted; of losses of classes",

@@ -10,6 +10,7 @@ from fastgd.study.fields import Block, Count, Written, described
 from fastgd.study.values import failure, is_number
 
 MOST_HIDDEN_LAYERS = 3
+MOST_LAYERS = 1 + MOST_HIDDEN_LAYERS
 VALID_STARTS = (*STARTS, "zeros")
 
 

@@ -71,9 +71,9 @@ class Network:
         """Return each layer's weights (inputs, outputs) and its biases (outputs,)."""
         found = []
         for number, (inputs, outputs) in enumerate(pairwise(self.widths(d)), 1):
-            found.append(Group(f"weights_{number}", (inputs, outputs), penalised=True))
+            found.append(Group(f"weights_{number}", (inputs, outputs), penalised=True, layer=number))
             if self.bias:
-                found.append(Group(f"bias_{number}", (outputs,), penalised=False))
+                found.append(Group(f"bias_{number}", (outputs,), penalised=False, layer=number))
         return tuple(found)
 
     def start(self, init: Any, seed: int, d: int) -> Array:

@@ -98,8 +98,11 @@ class AnyCohort(Protocol):
     ) -> Measures:
         """Sum measures over sets of rows (X, y, measures) at the reported iterates; changes no state."""
 
-    def gradient_norm(self, poll: Callable[[], None] = lambda: None) -> Array:
-        """Return the norm of the objective's gradient over all training rows at the reported iterates (alive,)."""
+    def gradient_norms(self, poll: Callable[[], None] = lambda: None) -> Array:
+        """Return the norms of the objective's gradient over all training rows at the reported iterates.
+
+        Of shape (1 + layers, alive): of the whole gradient, and of each layer's part.
+        """
 
     def retire(self, keep: Array) -> None:
         """Go on with some lanes only: `keep` (alive,) bool. The others' bits stay as they are."""
@@ -483,7 +486,11 @@ class Cohort:
 
     def gradient_norm(self, poll: Callable[[], None] = lambda: None) -> Array:
         """Return the norm of the objective's gradient over all training rows at the reported iterates (alive,)."""
-        return self._evaluation.gradient_norm(self.iterate(), self.places, self.spec.l2[self.alive], poll)
+        return np.asarray(self.gradient_norms(poll)[0])
+
+    def gradient_norms(self, poll: Callable[[], None] = lambda: None) -> Array:
+        """Return that norm, and those of each layer's part (1 + layers, alive)."""
+        return self._evaluation.gradient_norms(self.iterate(), self.places, self.spec.l2[self.alive], poll)
 
     # --- lanes that end, and cohorts that go on elsewhere -------------------------------------------------------------
 

@@ -164,18 +164,24 @@ class Evaluation:
         return W[:1] if all(np.array_equal(own[0], other) for other in own[1:]) else W
 
     @silently
-    def gradient_norm(self, W: Array, places: Array, l2: Array, poll: Callable[[], None]) -> Array:
-        """Return the norm of the objective's gradient at W, of lanes at some places with penalties l2 (places,)."""
+    def gradient_norms(self, W: Array, places: Array, l2: Array, poll: Callable[[], None]) -> Array:
+        """Return the norms of the objective's gradient at W, of lanes at some places with penalties l2 (places,).
+
+        Returns
+        -------
+        ndarray of shape (1 + layers, places)
+            Of the whole gradient, and of each layer's part.
+        """
         W, lanes = self._in_tiles(W), self._tiles.lanes
         gradients = self.sum_gradients(W, poll)
         penalties = np.zeros(len(W) * lanes)
         penalties[places] = l2
         # Tile by tile, as for |w|^2.
         found = [
-            self._tile_gradient_norm(gradients[:, tile], weights, penalties[tile * lanes :][:lanes])
+            self._tile_gradient_norms(gradients[:, tile], weights, penalties[tile * lanes :][:lanes])
             for tile, weights in enumerate(self._tiles.blocks(W, 0))
         ]
-        return np.concatenate(found)[places]
+        return np.concatenate(found, axis=1)[:, places]
 
     def _in_tiles(self, W: Array) -> Array:
         if not self._layout.single:
@@ -227,8 +233,8 @@ class Evaluation:
             estimator=estimator,
         )
 
-    def _tile_gradient_norm(self, parts: Array, weights: Array, l2: Array) -> Array:
+    def _tile_gradient_norms(self, parts: Array, weights: Array, l2: Array) -> Array:
         gradient = parts.sum(axis=0).reshape(-1, self._tiles.lanes)
         for part in self._tiles.slices(penalised=True):
             gradient[part] += l2 * weights[part]
-        return norms(gradient)
+        return np.stack([norms(gradient), *(norms(gradient[part]) for part in self._tiles.layers())])

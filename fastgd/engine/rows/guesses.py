@@ -183,11 +183,11 @@ class Guesses:
         )
         return measured
 
-    def gradient_norm(self, poll: Callable[[], None] = lambda: None) -> Array:
-        """Return the norm of the objective's gradient at the best points."""
+    def gradient_norms(self, poll: Callable[[], None] = lambda: None) -> Array:
+        """Return the norms of the objective's gradient at the best points (1 + layers, alive)."""
         l2 = self.spec.l2[self.alive]
         found = self._once(
-            "gradient norm", lambda: self._evaluation.gradient_norm(self._best_points, self.places, l2, poll)
+            "gradient norm", lambda: self._evaluation.gradient_norms(self._best_points, self.places, l2, poll)
         )
         return np.asarray(found)
 
