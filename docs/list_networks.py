@@ -99,6 +99,33 @@ The metric `layer_grad_norm` is the norm of each layer's part of the gradient ov
 columns `layer_grad_norm.1`, `layer_grad_norm.2` and so on, the first layer first: where gradients vanish or explode on
 their way back, and when.
 
+## Using a trained model
+
+With `record.parameters = "best"` or `"all"`, results hold what trials trained, and `results.model` returns it, for
+linear models and networks alike:
+
+```python
+from sklearn.datasets import load_breast_cancer
+
+import fastgd
+
+study = fastgd.Study.from_toml("depth.toml", set=["record.parameters=best"])
+results = fastgd.run(study)
+model = results.model(results.best()["trial_id"][0])
+
+X, y = load_breast_cancer(return_X_y=True)
+(model.predict(X) == y).mean()  # rows as the data have them: the model standardises them as the study says
+model.predict_proba(X[:3])  # of logistic and softmax; margins(X) is what the last layer gives
+[(layer.name, layer.weights.shape, layer.activation) for layer in model.layers]
+```
+
+`predict` gives labels as the data have them, or numbers. `model.to_torch()` is the same model as a
+`torch.nn.Sequential` in float64, from raw rows to margins, where PyTorch is installed.
+
+Results hold parameters, and no data: means, deviations, labels and names come from the data, which `results.model`
+loads again as the study says, and refuses where they have changed. A study that was run on arrays takes them once
+more, `results.model(trial_id, data=(X, y))`. The model itself needs neither any more; pickle keeps it.
+
 ## What networks do not have
 
 Rows are dense (`layout = "dense"` makes dense ones of sparse ones). The line searches `best` and `armijo` look at the

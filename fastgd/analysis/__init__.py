@@ -1,8 +1,10 @@
-"""Results read back: trials, curves, rankings and parameters as pandas and NumPy.
+"""Results read back: trials, curves, rankings and parameters as pandas and NumPy, and trained models.
 
-A folder of results comes in, tables go out. Nothing is computed anew, and Numba and the engine are never imported.
+A folder of results comes in, tables go out. Nothing is trained anew, and Numba and the engine are not imported, but
+for `Results.model`, which loads a study's data as a run does.
 """
 
 from fastgd.analysis.results import LOST, METRICS, Results, load, value_of, with_methods
+from fastgd.analysis.trained_model import Layer, TrainedModel
 
-__all__ = ["LOST", "METRICS", "Results", "load", "value_of", "with_methods"]
+__all__ = ["LOST", "METRICS", "Layer", "Results", "TrainedModel", "load", "value_of", "with_methods"]

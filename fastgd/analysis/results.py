@@ -1,5 +1,6 @@
 """Results read back from their folder, as pandas and NumPy, and the ranking of configurations. It needs no Numba."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 from numpy.typing import NDArray
 
+from fastgd.analysis.trained_model import TrainedModel
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.folders import expanded
 from fastgd.common.parsing import fault_of, from_toml
@@ -327,10 +329,41 @@ class Results:
         """
         rows = self.table("parameters", filter=pc.field("trial_id") == trial_id)
         if not rows.num_rows and trial_id in set(self.trials["trial_id"]):
-            raise InputError(f"the parameters of trial {trial_id!r} were not recorded: see record.parameters")
+            raise InputError(
+                f'the parameters of trial {trial_id!r} were not recorded: record.parameters = "all" keeps those of all '
+                'trials, and "best" those of the best'
+            )
         if not rows.num_rows:
-            raise InputError(f"there is no trial {trial_id!r} in {self.path}")
+            near = nearest(trial_id, self.trials["trial_id"].head(1000))
+            raise InputError(f"there is no trial {trial_id!r} in {self.path}; {near}")
         return np.asarray(rows["parameters"][0].values, dtype=np.float64)
+
+    def model(self, trial_id: str, *, data: tuple[Any, Any] | None = None) -> TrainedModel:
+        """Return the model that a trial trained, to predict with; `record.parameters` says whose are stored.
+
+        What results do not hold (standardisation, labels, names of columns) comes from the data, which are loaded again
+        as the study says. A study that names modules of its author's ("module:Name") imports them.
+
+        Parameters
+        ----------
+        trial_id : str
+        data : (X, y), optional
+            The arrays or tables that the study was run on, if it was; they must be the same.
+
+        Returns
+        -------
+        TrainedModel
+            It needs neither results nor data any more, and can be pickled.
+
+        Raises
+        ------
+        InputError
+            There is no such trial in the study, its parameters were not recorded or are not finite, or the data are
+            not there or not those that the trial was trained on.
+        """
+        # by its name: imports point down, and results are read without what plans and loads
+        found: TrainedModel = import_module("fastgd.runs.trained_models").trained_model(self, trial_id, data)
+        return found
 
     @cached_property
     def _seeds(self) -> dict[str, list[str]]:

@@ -36,10 +36,21 @@ def from_arrays(X: Any, y: Any, name: str = "arrays") -> Dataset:
     if not isinstance(X, np.ndarray) or not isinstance(y, np.ndarray):
         frames.check_aligned(X, y, name)
         X, y = _table(X, "X", name), _table(y, "y", name)
+    features, X = _columns(X, name)
+    return build(name, X, y, features)
+
+
+def from_rows(X: Any, name: str = "rows") -> Dataset:
+    """Return a dataset of rows alone, whose targets are zeros; see `from_arrays`."""
+    features, X = _columns(X if isinstance(X, np.ndarray) else _table(X, "X", name), name)
+    return build(name, X, np.zeros(X.shape[:1]), features)
+
+
+def _columns(X: Any, name: str) -> tuple[tuple[str, ...] | None, Any]:
+    """Return the names of a table's columns, None where there are none, and an array or a scipy matrix."""
     if hasattr(X, "columns") and hasattr(X, "isetitem"):  # a frame: pandas is not imported to ask
-        features = tuple(str(column) for column in X.columns)
-        return build(name, frames.numbers(X, name), y, features)
-    return build(name, X if hasattr(X, "toarray") else _array(X, "X", name), y)
+        return tuple(str(column) for column in X.columns), frames.numbers(X, name)
+    return None, X if hasattr(X, "toarray") else _array(X, "X", name)
 
 
 def _table(given: Any, what: str, name: str) -> Any:

@@ -1,6 +1,6 @@
 """From a dataset to what the engine sees: the layout, the split, standardisation, the loss's targets, the dtype."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -8,35 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
+from fastgd.datasets.arrays import from_rows
 from fastgd.datasets.csr import at_columns, from_dense, moments, take, without_zeros
-from fastgd.datasets.record import CSR, Data, Dataset, Floats, Matrix, Numbered, check_memory, digest
-from fastgd.datasets.targets import Label, Targets, class_numbers, classes_of, numeric_targets
+from fastgd.datasets.record import CSR, Data, Dataset, Floats, Matrix, Numbered, Scaling, check_memory, digest
+from fastgd.datasets.targets import Label, Targets, class_numbers, classes_of, numeric_targets, two_labels
 
 Rows = NDArray[np.intp]
 Layout = Literal["auto", "dense", "sparse"]
 VALUES_PER_BLOCK = 1 << 18  # temporary arrays of this size stay in the processor's cache
-
-
-class Scaling(NamedTuple):
-    """What standardisation subtracts and divides by, (d,) each; 0 and 1 where a column is constant.
-
-    Of sparse columns only the deviation is used: without their mean, zeros would not be zeros any more.
-    """
-
-    mean: Floats
-    deviation: Floats
-    constant: int
-    rounded: int  # how many of the constant columns are constant but for rounding
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Which columns were not standardised, in words."""
-        if not self.constant:
-            return ()
-        columns = "constant column is" if self.constant == 1 else "constant columns are"
-        some = "" if self.rounded == self.constant else f"{self.rounded:,} of them "
-        rounded = f" ({some}constant but for rounding)" if self.rounded else ""
-        return (f"{self.constant:,} {columns} not standardised{rounded}",)
 
 
 class _Split(NamedTuple):
@@ -132,6 +111,8 @@ def prepare(
         notes=(*dataset.notes, *of_held, *(scaling.notes if scaling else ())),
         classes=tuple(classes),
         target_scale=scale,
+        labels=two_labels(source.y, y) if targets == "binary" else (),
+        scaling=scaling,
     )
 
 
@@ -141,6 +122,38 @@ def _moments_of_target(y: Floats, name: str) -> tuple[float, float]:
     if not np.isfinite(deviation) or deviation <= abs(mean) * np.finfo(np.float64).eps * len(y):
         raise InputError(f"{name}: the targets cannot be standardised: their deviation is {deviation:g}")
     return mean, deviation
+
+
+def new_rows(X: Any, features: Sequence[str], scaling: Scaling | None, *, sparse: bool) -> Matrix:
+    """Return rows that are in no dataset (n, d) float64, brought to the form of prepared ones.
+
+    Parameters
+    ----------
+    X : array_like, table or scipy sparse (n, d)
+        Columns of tables are matched by their names, others by their places.
+    features : sequence of str
+    scaling : Scaling or None
+    sparse : bool
+        Of the prepared rows.
+
+    Raises
+    ------
+    InputError
+        X has other columns, or values that are no finite numbers.
+    """
+    given = from_rows(X)
+    if isinstance(given.features, Numbered):
+        if len(given.features) != len(features):
+            raise InputError(f"X has {len(given.features):,} columns, and the training rows have {len(features):,}")
+    elif given.features != features:
+        ours, theirs = set(features), set(given.features)
+        missing, extra = sorted(ours - theirs), sorted(theirs - ours)
+        if missing or extra:
+            found = f"lacks the column {missing[0]!r}" if missing else f"has the column {extra[0]!r} too many"
+            raise InputError(f"X {found}; an array's columns are taken by their places (X.to_numpy())")
+        place = {feature: j for j, feature in enumerate(given.features)}
+        given = replace(given, X=given.X[:, [place[feature] for feature in features]], features=features)
+    return _transformed(_laid_out(given, sparse), None, scaling, "float64")
 
 
 def _classes(dataset: Dataset, targets: Targets, positive: Label | None) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +96,28 @@ class Dataset:
         return not isinstance(self.X, np.ndarray)
 
 
+class Scaling(NamedTuple):
+    """What standardisation subtracts and divides by, (d,) each; 0 and 1 where a column is constant.
+
+    Of sparse columns only the deviation is used: without their mean, zeros would not be zeros any more.
+    """
+
+    mean: Floats
+    deviation: Floats
+    constant: int
+    rounded: int  # how many of the constant columns are constant but for rounding
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which columns were not standardised, in words."""
+        if not self.constant:
+            return ()
+        columns = "constant column is" if self.constant == 1 else "constant columns are"
+        some = "" if self.rounded == self.constant else f"{self.rounded:,} of them "
+        rounded = f" ({some}constant but for rounding)" if self.rounded else ""
+        return (f"{self.constant:,} {columns} not standardised{rounded}",)
+
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """What the engine sees.
@@ -119,6 +141,10 @@ class Data:
         The labels, where y has the numbers of classes.
     target_scale : tuple of float
         The mean and the deviation that were taken from the targets.
+    labels : tuple
+        The labels that became 0 and 1, where y has these of a label each.
+    scaling : Scaling or None
+        What was subtracted and divided by.
     """
 
     X: Matrix
@@ -131,6 +157,8 @@ class Data:
     notes: tuple[str, ...] = ()
     classes: tuple[Any, ...] = ()
     target_scale: tuple[float, float] = (0.0, 1.0)
+    labels: tuple[Any, ...] = ()
+    scaling: Scaling | None = None
 
     @property
     def sparse(self) -> bool:

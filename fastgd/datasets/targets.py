@@ -51,6 +51,13 @@ def numeric_targets(
     return y
 
 
+def two_labels(labels: NDArray[Any], y: Floats) -> tuple[Any, ...]:
+    """Return which two labels (n,) became 0 and 1 in y; nothing where several became one of them, or none did."""
+    found = [labels[np.argmax(y == number)] for number in (0, 1)]
+    alike = (np.array_equal(labels == label, y == number) for number, label in enumerate(found))
+    return tuple(label.item() for label in found) if all(alike) else ()
+
+
 def _fits(y: Floats, targets: Targets) -> NDArray[np.bool_]:
     fits: NDArray[np.bool_] = y >= (-np.inf if targets == "real" else 0)
     if targets == "unit":

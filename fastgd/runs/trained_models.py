@@ -1,0 +1,76 @@
+"""The model of a trial, from its parameters, its study and its data, which are loaded again."""
+
+from typing import Any
+
+import numpy as np
+
+from fastgd.analysis import Layer, Results, TrainedModel
+from fastgd.common.errors import InputError
+from fastgd.datasets import Data
+from fastgd.plan.cohorts import labels, model_of
+from fastgd.problems import find_loss
+from fastgd.problems.activations import ACTIVATIONS
+from fastgd.problems.predictions import LINKS
+from fastgd.runs.runner import load_data
+from fastgd.study.config import Problem, Study
+
+
+def trained_model(results: Results, trial_id: str, data: tuple[Any, Any] | None) -> TrainedModel:
+    """Return the model that a trial trained: see `Results.model`."""
+    if results.on_landscapes:
+        raise InputError("trials on landscapes train no model; results.trials has where they end")
+    parameters = results.parameters(trial_id)
+    trial = results.trials.set_index("trial_id").loc[trial_id]
+    if not trial["in_study"]:
+        raise InputError(f"trial {trial_id!r} is of an earlier version of the study, and not of the one that is stored")
+    if not np.isfinite(parameters).all():
+        raise InputError(f"trial {trial_id!r} ended as {trial['status']!r}: its parameters are not finite")
+    problem, rows = _load(results, str(trial["problem"]), data)
+    loss, network = find_loss(problem.loss), problem.network
+    return TrainedModel(
+        trial_id=trial_id,
+        loss=problem.loss,
+        features=rows.features,
+        classes=rows.classes or (rows.labels or (0, 1) if loss.targets == "binary" else ()),
+        layers=_layers(problem, rows, parameters),
+        scaling=rows.scaling,
+        sparse=rows.sparse,
+        target_scale=rows.target_scale,
+        activate=ACTIVATIONS[network.activation].value if network else None,
+        link=LINKS.get(problem.loss),
+    )
+
+
+def _load(results: Results, label: str, data: tuple[Any, Any] | None) -> tuple[Problem, Data]:
+    """Return a problem of a study and its data, which must be those of the results."""
+    study = Study(**results.study)
+    own = [problem for problem in study.data_problems if (problem.name or label) == label]
+    named = any(problem.dataset or problem.path or problem.synthetic for problem in own)
+    if named and data is not None:
+        raise InputError(f"{label!r} names its data, which are loaded again; leave data out")
+    if not named and data is None:
+        raise InputError(f"{label!r} was run on arrays, which results do not hold: give the same ones as data=(X, y)")
+    study = study.model_copy(update={"problem": own})
+    loaded = load_data(study, data, lambda _: None)
+    found = dict(zip(labels(study, loaded), zip(own, loaded, strict=True), strict=True)).get(label)
+    if found is None or found[1].fingerprint != results.manifest.fingerprints.get(label):
+        raise InputError(
+            f"the data of {label!r} are not those that {results.path} was computed with: they have changed"
+        )
+    return found
+
+
+def _layers(problem: Problem, data: Data, parameters: Any) -> list[Layer]:
+    """Return the layers of a model, from its parameters as the engine orders them."""
+    weights, biases, first = [], [], 0
+    for group in model_of(problem, data).groups(data.X.shape[1]):
+        values = parameters[first : first + group.size]
+        first += group.size
+        if group.penalised:
+            weights.append(values.reshape(group.shape[0], -1))
+        else:
+            biases.append(values)
+    hidden = len(weights) - 1
+    names = [*(f"hidden_{number}" for number in range(1, hidden + 1)), "output"]
+    activations = [problem.network.activation if problem.network else None] * hidden + [None]
+    return [Layer(*each) for each in zip(names, weights, biases or [None] * (hidden + 1), activations, strict=True)]
