@@ -4,13 +4,10 @@ The cohort owns lanes, order, steps and calls. A model owns its groups of parame
 in a worker's memory. A kernel that has a batch's whole gradient hands it to the rule by
 `engine.rule_steps.finish_batch`, which knows groups and no model.
 
-A layered network fits in as follows. Its groups W1, b1, W2, b2 stand one after another in a tile, and so do their
-gradients; the weights are penalised. What the forward and the backward pass keep of a chunk of rows is part of the
-worker's memory, which the model makes and nobody else looks into. Its kernel of `steps` walks the batches, fills the
-gradient of each, last layer first, and calls `finish_batch` for the tile; that of `gradient` is the same pass without
-the rule. In evaluation its kernel of `losses` is the forward pass of a chunk: it calls a loss by address on the margins
-(rows, outputs, L) and targets (rows, columns), and adds one number for each row and lane, as a linear model does. So
-sums over rows, and all that is made of them, stay as they are.
+Linear models (`engine.linear`) and networks (`engine.network`) are the two there are. A network's groups W1, b1, W2,
+b2 stand one after another in a tile, and so do their gradients; its units, deltas and slopes are in a worker's
+memory, which the model makes and nobody else looks into. Losses and measures of a checkpoint are the same kernels for
+both, called by address on what the last layer gives; so sums over rows, and all that is made of them, are shared.
 """
 
 from collections.abc import Callable, Sequence
