@@ -13,10 +13,11 @@ SELECTED := -m "not full"
 BENCHES := --bench "^dense\.DenseGrid\.track_time_over_a.*'float32'(, 'shuffle'|\))" \
     --bench "^sparse\.SparseGrid\.time.*'float32'(, 'shuffle'|\))" \
     --bench "^methods\..*\.track_ratio.*'armijo'" \
+    --bench "^networks\.Networks\.track.*'california', 'float32'" \
     --bench "^rules\.SmallArray\.time.*'lamb', 'float32'" \
     --bench "^landscapes\.(BasinImage\.time|SwarmSteps\.time.*'adam', 'float32')"
 else
-BENCHES := --bench "^(dense|sparse).*'float32'(, 'shuffle'|\))" --bench "^methods.*('saga', 1|'clip by norm'|'armijo')" \
+BENCHES := --bench "^(dense|networks|sparse).*'float32'(, 'shuffle'|\))" --bench "^methods.*('saga', 1|'clip by norm'|'armijo')" \
     --bench "^rules.*'lamb'" --bench "^landscapes\.(Basin|SwarmStore|.*'adam'(, 'float32')?\))"
 endif
 comma := ,

@@ -1,4 +1,4 @@
-"""The cohorts of the benchmarks: logistic regression at G learning rates, as a study plans it."""
+"""The cohorts of the benchmarks: a model, mostly logistic regression, at G learning rates, as a study plans it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastgd.core.threads import Threads
 from fastgd.engine.linear.model import LinearModel
+from fastgd.engine.network.model import Network, network_kernel
 from fastgd.engine.rows.cohort import Cohort
 from fastgd.engine.rows.spec import CohortSpec, window_steps
 from fastgd.engine.shapes import choose_kernel
@@ -18,6 +19,7 @@ from fastgd.optimizers.rule import Rule
 from fastgd.problems import LOSSES
 
 SEED = 0
+LINEAR = LinearModel(intercept=False)
 
 
 def make_cohort(
@@ -27,6 +29,9 @@ def make_cohort(
     threads: Threads,
     *,
     batch_size: int,
+    model: LinearModel | Network = LINEAR,
+    init: str = "zeros",
+    loss: str = "logistic",
     optimizer: str = "momentum",
     around: Mapping[str, str] | None = None,
     estimator: str = "none",
@@ -44,20 +49,23 @@ def make_cohort(
     hyper = {**rule.fields, **values, "lr": np.asarray(rates)}
     csr = not isinstance(X, np.ndarray)
     needs = {"tiles": estimator != "none", "parts": line_search is not None, "sparse": csr}
+    sizes = (len(rates), batch_size, X.dtype.itemsize)
+    if isinstance(model, Network):
+        kernel = network_kernel(*sizes)
+    else:
+        kernel = choose_kernel(*sizes, **needs, parameters=X.shape[1], slots=rule.slots)
     spec = CohortSpec(
         rule=rule,
         hyper=np.stack([np.broadcast_to(hyper[name], len(rates)) for name in rule.fields], axis=1),
         l2=np.zeros(len(rates)),
         scheduled=("lr",) if line_search is not None else (),
-        loss=LOSSES["logistic"],
+        loss=LOSSES[loss],
         batch_size=batch_size,
         shuffled=shuffled,
-        model=LinearModel(intercept=False),
-        init="zeros",
+        model=model,
+        init=init,
         seed=SEED,
-        kernel=choose_kernel(
-            len(rates), batch_size, X.dtype.itemsize, **needs, parameters=X.shape[1], slots=rule.slots
-        ),
+        kernel=kernel,
         estimator=estimator,
         line_search=line_search,
     )

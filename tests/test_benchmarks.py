@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-MODULES = ["dense", "landscapes", "methods", "rules", "sparse"]
+MODULES = ["dense", "landscapes", "methods", "networks", "rules", "sparse"]
 # what is neither a time nor a ratio of times, and grows where things get worse
 COUNTS = {"track_evaluations_a_step"}
 

@@ -100,12 +100,24 @@ def compare_workers(
             difference = loss_difference(folder, job, outcome, expected)
             rows.append(Row(worker.contender, form, [], len(outcome.lanes), difference, tolerance))
         before = limits or measure()
-        for turn in range(repeats):
-            for place in np.roll(np.arange(len(turns)), -turn):
-                (worker, form), row = turns[place], rows[place]
-                if row.seconds and row.median > patience * min(other.median for other in rows if other.seconds):
-                    continue
-                sleep(pause)
-                row.seconds.append(worker.run(form).seconds * job.lanes / row.lanes_measured)
+        alternate(turns, rows, job.lanes, repeats, pause, patience)
         limits = limits or Machine(*map(max, before, measure()))
     return Comparison(job, limits, rows, sorted({worker.missing for worker in workers if worker.missing}))
+
+
+def alternate(
+    turns: Sequence[tuple[Worker, str]],
+    rows: Sequence[Row],
+    lanes: int,
+    repeats: int,
+    pause: float = PAUSE,
+    patience: float = np.inf,
+) -> None:
+    """Add the seconds of rounds in which workers take turns with their forms to the row of each."""
+    for turn in range(repeats):
+        for place in np.roll(np.arange(len(turns)), -turn):
+            (worker, form), row = turns[place], rows[place]
+            if row.seconds and row.median > patience * min(other.median for other in rows if other.seconds):
+                continue
+            sleep(pause)
+            row.seconds.append(worker.run(form).seconds * lanes / row.lanes_measured)

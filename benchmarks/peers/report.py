@@ -50,7 +50,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 def as_table(comparison: Comparison) -> Table:
     """Return a job's measurements, the fastest first."""
-    job, base = comparison.job, base_row(comparison.rows)
+    job, base, peak = comparison.job, base_row(comparison.rows), _peak(comparison)
     table = Table(
         title=f"{job.name}: {job.n:,} x {job.d}, {job.lanes} lanes, b = {job.batch_size}, {job.dtype}, {job.order}",
         caption=_caption(comparison, base),
@@ -59,7 +59,7 @@ def as_table(comparison: Comparison) -> Table:
     )
     table.add_column("contender")
     table.add_column("form")
-    for name in ("median s", "fastest s", "ratio", "GFLOP/s", "loss differs by", "within"):
+    for name in ("median s", "fastest s", "ratio", "GFLOP/s", "of peak", "loss differs by", "within"):
         table.add_column(name, justify="right")
     for row in sorted(comparison.rows, key=lambda row: row.median):
         scaled = "*" if row.lanes_measured < job.lanes else ""
@@ -70,17 +70,21 @@ def as_table(comparison: Comparison) -> Table:
             f"{min(row.seconds):.4f}{scaled}",
             f"{row.median / base.median:.2f}",
             f"{job.flops / row.median / 1e9:.3g}",
+            f"{job.flops / row.median / 1e9 / peak:.0%}",
             f"{row.loss_difference:.1e}",
             f"{row.tolerance:.0e}" if row.agrees else f"[bold red]NOT {row.tolerance:.0e}",
         )
     return table
 
 
+def _peak(comparison: Comparison) -> float:
+    """Return the machine's multiply-add peak in the job's type, in 10^9 operations a second."""
+    return float(getattr(comparison.limits, f"gflops_{comparison.job.dtype}"))
+
+
 def _caption(comparison: Comparison, base: Row) -> str:
-    limits = comparison.limits
-    peak = getattr(limits, f"gflops_{comparison.job.dtype}")
     notes = [f"ratio: to {base.contender} ({base.form})"]
-    notes += [f"the machine: {peak:.0f} GFLOP/s of multiply-adds, {limits.gbytes:.0f} GB/s"]
+    notes += [f"the machine: {_peak(comparison):.0f} GFLOP/s of multiply-adds, {comparison.limits.gbytes:.0f} GB/s"]
     measured = {row.lanes_measured for row in comparison.rows if row.lanes_measured < comparison.job.lanes}
     notes += [
         f"* {lanes} of {comparison.job.lanes} rates measured, the time scaled to all" for lanes in sorted(measured)
