@@ -16,7 +16,7 @@ from fastgd.engine.shapes import choose_kernel
 from fastgd.optimizers import find
 from fastgd.optimizers.coasting import UNCHANGED, prove_coasting
 from fastgd.optimizers.rule import Rule
-from fastgd.problems import LOSSES
+from fastgd.problems import find_loss, with_outputs
 
 SEED = 0
 LINEAR = LinearModel(intercept=False)
@@ -59,7 +59,7 @@ def make_cohort(
         hyper=np.stack([np.broadcast_to(hyper[name], len(rates)) for name in rule.fields], axis=1),
         l2=np.zeros(len(rates)),
         scheduled=("lr",) if line_search is not None else (),
-        loss=LOSSES[loss],
+        loss=with_outputs(find_loss(loss), len(np.unique(y))),
         batch_size=batch_size,
         shuffled=shuffled,
         model=model,

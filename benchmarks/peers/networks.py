@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from scipy.special import logsumexp
 
-from benchmarks.networks import JOBS, KNOWN, Array, NetworkJob
+from benchmarks.networks import JOBS, Array, NetworkJob
 from benchmarks.peers.compare import Comparison, Row, alternate
 from benchmarks.peers.job import EVALUATION_ROWS, Data, read_data
 from benchmarks.peers.report import as_table
@@ -115,7 +115,7 @@ def compare(job: NetworkJob, workers: Sequence[Worker], rounds: int) -> Comparis
 
 
 def main(
-    job: Annotated[list[Label], typer.Option(help="May be repeated.")] = KNOWN,
+    job: Annotated[list[Label], typer.Option(help="May be repeated.")] = list(Label),  # noqa: B006
     dtype: Annotated[list[Dtype], typer.Option(help="May be repeated.")] = ["float32"],  # noqa: B006
     contender: Annotated[list[Contender], typer.Option(help="May be repeated.")] = list(MODULES),  # noqa: B006
     rounds: Annotated[int, typer.Option(min=1, help="In which the contenders alternate.")] = 5,
