@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 import reference_networks
-from cohorts import grid, make_cohort, problem, relative_error
+from cohorts import TYPES, grid, make_cohort, problem, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
@@ -20,7 +20,7 @@ from fastgd.problems import CLASS_LOSSES, MISSES, with_outputs
 from fastgd.problems.activations import ACTIVATIONS
 from fastgd.problems.starts import STARTS
 
-TILE, PARTS = Kernel(4, network=True), Kernel(4, parts=2, network=True)
+TILE, PARTS = Kernel(8, network=True), Kernel(8, parts=2, network=True)  # the widest of float64, as studies get
 ROWS, FEATURES = 300, 5
 
 
@@ -140,6 +140,7 @@ def test_clipping_before_a_layerwise_rule_is_by_all_layers():
     assert relative_error(cohort.parameters()[0], w) < 1e-9
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("batch_size", [1, 16, 64, 200])
 def test_float32_trains_as_float64(batch_size):
     X, y = problem(ROWS, FEATURES, "logistic")
@@ -163,7 +164,7 @@ def test_a_network_without_hidden_layers_is_the_linear_model():
 # --- line searches ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@TYPES
 @pytest.mark.parametrize("search", [Best(rates=(0.01, 0.1, 1.0)), Armijo()], ids=["best", "armijo"])
 def test_line_searches_by_forward_passes(search, dtype):
     X, y = problem(ROWS, FEATURES, "squared")
@@ -242,7 +243,7 @@ def test_softmax_regression_finds_the_optimum_of_scikit_learn():
     assert relative_error(b - b.mean(), theirs.intercept_ - theirs.intercept_.mean()) < 1e-4
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@TYPES
 def test_measures_of_classes(dtype):
     (X, y), model = digits(), softmax_network((12,))
     cohort = of_classes(
@@ -325,18 +326,28 @@ def test_threads_and_neighbours_change_no_bits(optimizer, batch_size, kernel):
     X, y = problem(ROWS, FEATURES)
     lanes = [{"lr": 0.01 * (1 + lane)} for lane in range(9)]
     how = {"batch_size": batch_size, "kernel": kernel, "l2": 0.01}
-    one, two, alone, wide = (
+    one, two, alone = (
         make(X, y, lanes, optimizer, threads=1, **how),
         make(X, y, lanes, optimizer, threads=2, **how),
         make(X, y, lanes[5:6], optimizer, **how),
-        make(X, y, lanes, optimizer, **{**how, "kernel": replace(kernel, lanes=8)}),
     )
-    for cohort in (one, two, alone, wide):
+    for cohort in (one, two, alone):
         cohort.advance(30)
     assert np.array_equal(one.parameters(), two.parameters())
-    assert np.array_equal(one.parameters(), wide.parameters())
     assert np.array_equal(one.parameters()[5:6], alone.parameters())
     assert np.array_equal(one.gradient_norm(), two.gradient_norm())
+
+
+@pytest.mark.full
+@CASES
+def test_tiles_of_any_width_have_the_same_bits(optimizer, batch_size, kernel):
+    X, y = problem(ROWS, FEATURES)
+    lanes, how = [{"lr": 0.01 * (1 + lane)} for lane in range(9)], {"batch_size": batch_size, "l2": 0.01}
+    widths = [make(X, y, lanes, optimizer, kernel=replace(kernel, lanes=width), **how) for width in (2, 4, 8)]
+    for cohort in widths:
+        cohort.advance(30)
+    assert np.array_equal(widths[0].parameters(), widths[2].parameters())
+    assert np.array_equal(widths[1].parameters(), widths[2].parameters())
 
 
 @CASES

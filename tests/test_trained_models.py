@@ -22,7 +22,7 @@ from fastgd.problems.predictions import LINKS
 NETWORK = {"hidden": [6, 4], "activation": "tanh"}
 METRICS = ["accuracy", "validation_accuracy", "r2", "validation_r2"]
 ALL, HITS = {"parameters": "all"}, {"parameters": "all", "metrics": ["accuracy"]}
-ADAM = {"name": "adam", "lr": 0.03}
+ADAM = {"name": "adam", "lr": [0.03, 0.025, 0.02, 0.015, 0.01]}
 PROBLEMS = {
     "linear": {"loss": "logistic", "dataset": "breast_cancer"},
     "network": {"loss": "logistic", "dataset": "breast_cancer", "network": NETWORK},
@@ -49,8 +49,7 @@ def results(tmp_path_factory):
 
 
 def trial_of(results, problem):
-    (trial,) = results.trials.loc[results.trials["problem"] == problem, "trial_id"]
-    return trial
+    return results.trials.loc[results.trials["problem"] == problem, "trial_id"].iloc[0]
 
 
 def last(results, trial):
