@@ -11,8 +11,9 @@ from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.engine.arrays import MOST_BLOCK_ROWS, PLAIN, RowRange, by_shape
 from fastgd.engine.linear import dense, single_steps
-from fastgd.engine.linear.dense import look_up, turn_steps
+from fastgd.engine.linear.dense import turn_steps
 from fastgd.engine.linear.tile_steps import recall
+from fastgd.engine.row_places import look_up
 from fastgd.engine.row_sums import clear
 from fastgd.engine.rule_steps import blend, not_finite, note_bad
 

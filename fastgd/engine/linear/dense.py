@@ -3,13 +3,12 @@
 Rows are read where they lie, through the order of the epoch, while those that follow are prefetched.
 """
 
-import numpy as np
-
 from fastgd.core.compile import jit
 from fastgd.core.static import static
-from fastgd.core.vectors import cast, load, prefetch_lines, store, zeros
+from fastgd.core.vectors import cast, load, store, zeros
 from fastgd.engine.arrays import MOST_BLOCK_ROWS
 from fastgd.engine.linear.blocks import gradient_block, margin_block
+from fastgd.engine.row_places import look_up, prefetch_rows
 
 TURN_BYTES = 1 << 18  # of the rows that a tile's turn passes over
 CACHED_FEATURES = 128  # features whose weights stay in the cache while all rows of a chunk pass over them
@@ -21,33 +20,10 @@ def turn_steps(data, b):
     return max(1, TURN_BYTES // (b * data.d * data.X.itemsize))
 
 
-@jit(inner=True, inline="late")
-def look_up(order, y, d, low, count, rows, offsets, at, targets):
-    """Look up where the rows order[low : low + count] begin, at offsets[at:], and their targets.
-
-    The last row stands in for others, of which there are `rows` in all.
-    """
-    for i in range(rows):
-        row = order[low + min(i, count - 1)]
-        offsets[at + i] = np.int64(row) * d
-        targets[i] = y[row]
-
-
 @jit(inner=True)
 def gather(data, low, count, scratch):
     """Look up the rows order[low : low + count], and what a register block takes along beyond them."""
     look_up(data.order, data.y, data.d, low, count, count + MOST_BLOCK_ROWS, scratch.offsets, 0, scratch.y)
-
-
-@jit(inner=True, inline="late")
-def prefetch_rows(X, order, d, first, count, low, high):
-    """Ask for `count` features, from `first` on, of the rows order[low : high], which are needed soon.
-
-    Shuffled rows then cost 1.1 times sequential ones. Of wide rows a few features are asked for at a time, between the
-    products: more requests than the processor keeps would stop it.
-    """
-    for i in range(low, high):
-        prefetch_lines(X, np.int64(order[i]) * d + first, count)
 
 
 @jit(inner=True)

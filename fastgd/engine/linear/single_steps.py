@@ -12,8 +12,8 @@ from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import spread, store
 from fastgd.engine.arrays import RowRange
-from fastgd.engine.linear.dense import look_up, prefetch_rows
 from fastgd.engine.linear.feature_blocks import dot_block, outer_block
+from fastgd.engine.row_places import look_up, prefetch_rows
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, rounded
 
 

@@ -11,9 +11,9 @@ from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import load, spread, store, total, zeros
-from fastgd.engine.linear.dense import prefetch_rows
 from fastgd.engine.linear.feature_blocks import alone, load_some
 from fastgd.engine.loss_kernels import derivative
+from fastgd.engine.row_places import prefetch_rows
 from fastgd.optimizers.rule_calls import lane, load_slots, rows, store_slots, update
 
 

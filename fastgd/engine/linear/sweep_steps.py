@@ -21,7 +21,8 @@ from fastgd.core.static import Static, static
 from fastgd.core.vectors import load, store, zeros
 from fastgd.engine.arrays import RowRange
 from fastgd.engine.linear.blocks import add_products, repeated, row_starts, weighted_rows
-from fastgd.engine.linear.dense import add_intercept_gradient, look_up, prefetch_rows, products, turn_steps
+from fastgd.engine.linear.dense import add_intercept_gradient, products, turn_steps
+from fastgd.engine.row_places import look_up, prefetch_rows
 from fastgd.engine.row_sums import clear
 from fastgd.engine.rule_kernels import calls_of
 from fastgd.engine.rule_steps import not_finite, note_bad

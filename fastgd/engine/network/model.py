@@ -27,7 +27,7 @@ from fastgd.engine.loss_kernels import losses_address, residuals_address
 from fastgd.engine.network import steps
 from fastgd.engine.network.activations import activation_addresses
 from fastgd.engine.network.line import ForwardAlong
-from fastgd.engine.network.passes import Layers, Units
+from fastgd.engine.network.passes import STRIDE, UNITS, Layers, Units
 from fastgd.engine.network.starts import start_of_layer
 from fastgd.engine.rows.line_search import DirectionLine
 from fastgd.engine.rows.order import identity
@@ -39,7 +39,7 @@ from fastgd.problems import Loss
 from fastgd.problems.activations import Activation
 
 Array = npt.NDArray[Any]
-UNIT_BYTES = 2 << 20  # of the units of the rows that are passed at once, in a tile
+UNIT_BYTES = 2 << 20  # of the units of the rows that are passed at once, in the widest tile
 FEWEST_ROWS, MOST_ROWS = 16, 64  # that are passed at once
 
 
@@ -89,7 +89,7 @@ class Network:
 
     def working_bytes(self, d: int, kernel: Kernel, itemsize: int) -> int:
         """Return the bytes that a worker works in: units and slopes of some rows."""
-        rows = self.unit_rows(d, kernel.lanes, itemsize)
+        rows = self.unit_rows(d)
         return 2 * (rows * sum(width | 1 for width in self.widths(d)[1:])) * kernel.lanes * itemsize
 
     def multiply_adds(self, d: int, entries: float) -> float:
@@ -100,9 +100,9 @@ class Network:
         """Return the model's kernels on rows X (n, d) with targets y (n,)."""
         return NetworkKernels(self, loss, _dense(make_rows(X, y, order, self.bias)), layout)
 
-    def unit_rows(self, d: int, lanes: int, itemsize: int) -> int:
-        """Return the rows that are passed at once: a power of two."""
-        each, rows = 2 * sum(self.widths(d)[1:]) * lanes * itemsize, MOST_ROWS
+    def unit_rows(self, d: int) -> int:
+        """Return the rows that are passed at once, a power of two: as many in tiles of any width, for the same bits."""
+        each, rows = 2 * sum(self.widths(d)[1:]) * register_bits()[0] // 8, MOST_ROWS
         while rows > FEWEST_ROWS and rows * each > UNIT_BYTES:
             rows //= 2
         return rows
@@ -145,7 +145,7 @@ class NetworkKernels:
     def __init__(self, model: Network, loss: Loss, rows: Rows, layout: TileLayout) -> None:
         self.model, self.loss, self.layout = model, loss, layout
         self.dtype, self.n = rows.X.dtype, len(rows.y)
-        self._unit_rows = model.unit_rows(rows.d, layout.lanes, self.dtype.itemsize)
+        self._unit_rows = model.unit_rows(rows.d)
         self.rows = rows._replace(chunk=self._unit_rows)
         self._table = model.layers(rows.d, self._unit_rows)
         self._layers = Layers(self._table, layout.count, 0, 0)
@@ -188,7 +188,7 @@ class NetworkKernels:
         return [self._memory(gradient) for _ in range(workers)]
 
     def _memory(self, gradient: int, counts: Any = None, **how: Any) -> tuple[Scratch, Units]:
-        L, units = self.layout.lanes, int(self._table[-1, 4] + self._unit_rows * self._table[-1, 5])
+        L, units = self.layout.lanes, int(self._table[-1, UNITS] + self._unit_rows * self._table[-1, STRIDE])
         scratch = make_scratch(0, L, gradient, self.dtype, counts, **how)
         return scratch, Units(aligned((units * L,), self.dtype), aligned((units * L,), self.dtype))
 

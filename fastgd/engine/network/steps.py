@@ -10,7 +10,6 @@ from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import load, store
 from fastgd.engine.arrays import PARTIAL_SUM_ROWS
-from fastgd.engine.linear.dense import look_up, prefetch_rows
 from fastgd.engine.network.passes import (
     BIAS,
     INPUTS,
@@ -23,6 +22,7 @@ from fastgd.engine.network.passes import (
     forward,
     send_back,
 )
+from fastgd.engine.row_places import look_up, prefetch_rows
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, place_of, rounded
 from fastgd.engine.rule_steps import begin_step, note_bad, parameter_rows, take_step
 
