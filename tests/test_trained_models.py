@@ -146,6 +146,7 @@ def test_tables_are_matched_by_names_and_arrays_by_places(results):
         model.predict(table.replace(X[3, 2], np.nan))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("standardize", [False, True])
 @pytest.mark.parametrize("intercept", [False, True])
 def test_sparse_rows(tmp_path, standardize, intercept):
