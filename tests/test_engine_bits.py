@@ -67,7 +67,7 @@ def cohort_of(lanes, optimizer="momentum", *, schedule=None, **options):
 def observed(cohort):
     """Everything that a cohort can be asked: (alive, ...) float64."""
     measured = cohort.measure(MEASURED)
-    columns = [*measured.sums[0], *measured.sums[1], measured.squares, measured.penalised, cohort.gradient_norm()]
+    columns = [*measured.sums[0], *measured.sums[1], measured.squares, measured.penalised, cohort.gradient_norms()[0]]
     return np.column_stack([cohort.parameters(), *columns, cohort.first_bad_step()])
 
 

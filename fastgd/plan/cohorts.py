@@ -26,7 +26,7 @@ from fastgd.plan.methods import Method, grid_of, methods_of
 from fastgd.plan.recording import checkpoints_of, saved_after
 from fastgd.plan.sparsity import MASKED, sparse_column, with_untouched
 from fastgd.plan.workload import entries_of, loss_scale, workload
-from fastgd.problems import find_loss, with_outputs
+from fastgd.problems import Loss, find_loss, with_outputs
 from fastgd.problems.activations import ACTIVATIONS
 from fastgd.study.checks import same_name
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
@@ -63,7 +63,7 @@ def cohorts_of(study: Study, data: Sequence[Data]) -> list[CohortUnit]:
     for index, (problem, rows, label) in enumerate(zip(study.data_problems, data, labels(study, data), strict=True)):
         n = len(rows.y)
         _check_parameters(study, problem, rows, label)
-        scale = loss_scale(rows, with_outputs(find_loss(problem.loss), len(rows.classes)))
+        scale = loss_scale(rows, loss_of(problem, rows))
         for method, lanes in _groups(study, problem, rows):
             for batch_size in [n] if method.baseline else _batch_sizes(study, label, n):
                 for seeds in _seed_groups(study, problem, batch_size == n and not method.rule.optimizer.drawn):
@@ -127,7 +127,7 @@ def _batch_sizes(study: Study, label: str, n: int) -> list[int]:
 
 
 def _check_parameters(study: Study, problem: Problem, data: Data, label: str) -> None:
-    """Refuse a start and a surface that do not have the number of a problem's parameters, and what is no model's."""
+    """Refuse a start and a surface that do not have the number of a problem's parameters, and sparse rows of layers."""
     if problem.layered and data.sparse:
         raise InputError(
             f'{label}: layers take dense rows, and these are sparse; problem.layout = "dense" makes them so'
@@ -141,6 +141,11 @@ def _check_parameters(study: Study, problem: Problem, data: Data, label: str) ->
         raise InputError(f"init.point has {len(start):,} numbers, and {label!r} needs {count:,}: {features}")
     if study.surface is not None and (fault := study.surface.fault(count)):
         raise InputError(f"{fault} of {label!r}: {features}")
+
+
+def loss_of(problem: Problem, data: Data) -> Loss:
+    """Return the loss of a problem over data; one of classes is of as many as the data have."""
+    return with_outputs(find_loss(problem.loss), len(data.classes))
 
 
 def model_of(problem: Problem, data: Data) -> Model:
@@ -207,7 +212,7 @@ def _cohort(
         hyper=lanes.hyper,
         l2=lanes.l2,
         scheduled=tuple(name for name in rule.fields if name in driven),
-        loss=with_outputs(find_loss(problem.loss), len(data.classes)),
+        loss=loss_of(problem, data),
         batch_size=batch_size,
         shuffled=study.order == "shuffle" and batch_size < n,
         model=model_of(problem, data),

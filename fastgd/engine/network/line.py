@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.common.properties import cached_property
 from fastgd.core.vectors import aligned
 from fastgd.engine.arrays import PARTIAL_SUM_ROWS, BlockSpan
 from fastgd.engine.calls import Pace
@@ -32,6 +33,10 @@ class ForwardAlong:
         self._W = self._P = self._points = np.zeros((0, 0))
         self._places, self._memory = np.zeros(0, np.intp), kernels.reading_memory(workers, gradients=False)
 
+    @cached_property
+    def _addresses(self) -> Array:
+        return self._kernels.addresses([self._loss])
+
     def compile(self, state: LaneState) -> None:
         """Compile what a search calls, or load it from the cache."""
         totals = np.zeros((1, 1, 1, self._kernels.layout.lanes))
@@ -46,7 +51,7 @@ class ForwardAlong:
     def evaluate(self, rates: Array, at: Array, slopes: bool, run: Run) -> Array:
         """Return the mean losses at some rates of the lanes `at` of those alive."""
         if slopes:
-            raise NotImplementedError("the plan refuses searches that need derivatives")
+            raise NotImplementedError("studies refuse searches that need derivatives")
         L, places = self._kernels.layout.lanes, self._places[at]
         tiles, spread = np.unique(places // L), np.zeros((len(self._P), 1, L))
         spread.reshape(-1)[places] = rates
@@ -62,5 +67,4 @@ class ForwardAlong:
         return total.reshape(-1)[places] / self._kernels.n
 
     def _call(self, W: Array, totals: Array, span: BlockSpan) -> Any:
-        addresses = self._kernels.addresses([self._loss])
-        return self._kernels.losses(self._kernels.rows, W, addresses, totals, self._memory[span.worker], span)
+        return self._kernels.losses(self._kernels.rows, W, self._addresses, totals, self._memory[span.worker], span)

@@ -484,12 +484,8 @@ class Cohort:
         """Sum measures over sets of rows (X, y, measures) at the reported iterates; changes no state."""
         return self._evaluation.measure(self.iterate(), self.places, rows, poll)
 
-    def gradient_norm(self, poll: Callable[[], None] = lambda: None) -> Array:
-        """Return the norm of the objective's gradient over all training rows at the reported iterates (alive,)."""
-        return np.asarray(self.gradient_norms(poll)[0])
-
     def gradient_norms(self, poll: Callable[[], None] = lambda: None) -> Array:
-        """Return that norm, and those of each layer's part (1 + layers, alive)."""
+        """Return the norms of the objective's gradient and of each layer's part of it (1 + layers, alive)."""
         return self._evaluation.gradient_norms(self.iterate(), self.places, self.spec.l2[self.alive], poll)
 
     # --- lanes that end, and cohorts that go on elsewhere -------------------------------------------------------------

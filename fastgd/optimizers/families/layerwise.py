@@ -1,4 +1,8 @@
-"""Steps in proportion to norms over all parameters: a trial's weights and intercept count as one layer."""
+"""Steps in proportion to norms over a layer's parameters.
+
+A linear model is one layer, weights and intercept together; of a network, the weights of each layer are one, and its
+biases another, as PyTorch's parameters are.
+"""
 
 from typing import NamedTuple
 
