@@ -139,6 +139,17 @@ def test_baselines_look_at_networks(tmp_path):
     assert curve[-1] < curve[0]
 
 
+def test_what_is_compiled_is_known_by_activation_and_no_width():
+    networks = [
+        {"hidden": hidden, "activation": activation}
+        for hidden, activation in (([4], "tanh"), ([9, 3], "tanh"), ([4], "relu"))
+    ]
+    problems = [{"name": str(at), "loss": "logistic", "network": each} for at, each in enumerate(networks)]
+    study = network_study(problem=problems)
+    one, deeper, other = (unit.method for unit in plan_of(study).units)
+    assert one == deeper != other
+
+
 def test_the_plan_says_what_networks_take():
     few, many = (
         plan_of(network_study(problem={"loss": "logistic", "network": {"hidden": [width]}})).summary()

@@ -167,7 +167,7 @@ class CohortUnit:
         rows = (repr(spec.untouched), spec.batch_size == 1) if spec.kernel.sparse else ()
         drivers = (*spec.drivers(self.d, self.itemsize), spec.batch_size >= self.n)
         method = (spec.estimator, type(spec.line_search).__name__, rows, drivers, measured)
-        return f"{spec.rule!r} {spec.kernel!r} {self.dtype} {spec.loss!r} {method}"
+        return f"{spec.rule!r} {spec.kernel!r} {spec.model.compiled} {self.dtype} {spec.loss!r} {method}"
 
     @property
     def itemsize(self) -> int:

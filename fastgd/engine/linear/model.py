@@ -66,6 +66,11 @@ class LinearModel:
 
     intercept: bool = True
 
+    @property
+    def compiled(self) -> str:
+        """What its kernels are compiled for: nothing of its own."""
+        return ""
+
     def groups(self, d: int) -> tuple[Group, ...]:
         """Return the weights, and the intercept, which is not penalised."""
         weights = Group("weights", (d,), penalised=True)

@@ -63,6 +63,11 @@ class Network:
     outputs: int = 1
     bias: bool = True
 
+    @property
+    def compiled(self) -> str:
+        """What its kernels are compiled for: the activation, and no width or depth."""
+        return self.activation.name if self.hidden else ""
+
     def widths(self, d: int) -> tuple[int, ...]:
         """Return the numbers of features, of each hidden layer's units, and of outputs."""
         return (d, *self.hidden, self.outputs)

@@ -30,6 +30,10 @@ Array = npt.NDArray[Any]
 class Model(Protocol):
     """A model: a description that weighs nothing, and can be pickled."""
 
+    @property
+    def compiled(self) -> str:
+        """What its kernels are compiled for, beside loss, rule and shape of the tile."""
+
     def groups(self, d: int) -> tuple[Group, ...]:
         """Return the groups of parameters over d features, in the order in which they stand in a tile."""
 
