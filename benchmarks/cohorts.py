@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastgd.core.threads import Threads
 from fastgd.engine.linear.model import LinearModel
-from fastgd.engine.network.model import Network, network_kernel
+from fastgd.engine.network.model import Network
 from fastgd.engine.rows.cohort import Cohort
 from fastgd.engine.rows.spec import CohortSpec, window_steps
 from fastgd.engine.shapes import choose_kernel
@@ -51,7 +51,7 @@ def make_cohort(
     needs = {"tiles": estimator != "none", "parts": line_search is not None, "sparse": csr}
     sizes = (len(rates), batch_size, X.dtype.itemsize)
     if isinstance(model, Network):
-        kernel = network_kernel(*sizes)
+        kernel = model.kernel(X.shape[1], *sizes)
     else:
         kernel = choose_kernel(*sizes, **needs, parameters=X.shape[1], slots=rule.slots)
     spec = CohortSpec(

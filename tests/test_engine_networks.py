@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from fastgd.core.vectors import register_bits
 from fastgd.engine.network.model import Network
 from fastgd.engine.network.starts import start_of_layer
 from fastgd.engine.shapes import Kernel
@@ -21,6 +22,7 @@ from fastgd.problems.activations import ACTIVATIONS
 from fastgd.problems.starts import STARTS
 
 TILE, PARTS = Kernel(8, network=True), Kernel(8, parts=2, network=True)  # the widest of float64, as studies get
+ONE = Kernel(1, network=True)
 ROWS, FEATURES = 300, 5
 
 
@@ -52,7 +54,15 @@ def train_by_reference(X, y, model, optimizer, hyper, *, loss, batch_size, steps
 @pytest.mark.parametrize("loss", reference.LOSSES)
 @pytest.mark.parametrize(
     ("hidden", "batch_size", "kernel"),
-    [((), 32, TILE), ((7,), 7, TILE), ((6, 3), 100, TILE), ((5, 9, 4), ROWS, TILE), ((6, 3), ROWS, PARTS)],
+    [
+        ((), 32, TILE),
+        ((7,), 7, TILE),
+        ((6, 3), 100, TILE),
+        ((5, 9, 4), ROWS, TILE),
+        ((6, 3), ROWS, PARTS),
+        ((9, 8), 7, ONE),
+        ((5, 17, 4), ROWS, ONE),
+    ],
 )
 def test_train_as_the_reference(loss, hidden, batch_size, kernel):
     X, y = problem(ROWS, FEATURES, loss)
@@ -92,7 +102,7 @@ def test_rules_train_as_the_reference(optimizer):
         assert relative_error(found, train_by_reference(X, y, model, optimizer, lane, **how)) < 1e-9
 
 
-@pytest.mark.parametrize("kernel", [TILE, PARTS])
+@pytest.mark.parametrize("kernel", [TILE, PARTS, ONE])
 @pytest.mark.parametrize("optimizer", spread(["lars", "lamb", "novograd", "stable_adamw"], ["lamb", "novograd"]))
 def test_layerwise_rules_see_each_layer(optimizer, kernel):
     X, y = problem(ROWS, FEATURES, "logistic")
@@ -142,11 +152,47 @@ def test_clipping_before_a_layerwise_rule_is_by_all_layers():
     assert relative_error(cohort.parameters()[0], w) < 1e-9
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("batch_size", [1, 16, 64, 200])
-def test_float32_trains_as_float64(batch_size):
+@settings(max_examples=20, deadline=None)
+@given(
+    hidden=st.lists(st.integers(1, 20), max_size=3),
+    outputs=st.sampled_from([1, 2, 10]),
+    bias=st.booleans(),
+    batch_size=st.sampled_from([1, 7, 100, ROWS]),
+)
+def test_a_lane_alone_trains_as_in_a_tile(hidden, outputs, bias, batch_size):
     X, y = problem(ROWS, FEATURES, "logistic")
-    how = {"optimizer": "adam", "batch_size": batch_size, "model": network((20, 9), "relu")}
+    model, loss = Network(tuple(hidden), ACTIVATIONS["tanh"], outputs, bias), "logistic"
+    if outputs > 1:
+        loss, y = with_outputs(CLASS_LOSSES["softmax"], outputs), np.arange(ROWS) % outputs * 1.0
+    lanes, how = [{"lr": 0.02}, {"lr": 0.1}], {"model": model, "loss": loss, "batch_size": batch_size, "l2": 0.1}
+    tile, one = (make(X, y, lanes, "adam", kernel=kernel, **how) for kernel in (TILE, ONE))
+    for cohort in (tile, one):
+        cohort.advance(20)
+    assert relative_error(one.parameters(), tile.parameters()) < 1e-11
+    sums = [cohort.measure([(X, y, [cohort.spec.loss])]).sums[0] for cohort in (tile, one)]
+    assert sums[1] == pytest.approx(sums[0], rel=1e-12)
+    assert one.gradient_norms() == pytest.approx(tile.gradient_norms(), rel=1e-9, abs=1e-12)
+
+
+def test_few_lanes_are_alone_if_their_layers_fill_vectors():
+    wide, narrow = network((64, 32)), network((3, 2))
+    lanes = (1, 2, 4, 9)
+    names = {model: [model.kernel(8, count, 16, 8).name for count in lanes] for model in (wide, narrow)}
+    widest = register_bits()[0] // 64
+    assert names[wide][0] == names[narrow][0] == "network-single"
+    assert names[narrow][1:3] == ["network-tile-2", f"network-tile-{min(4, widest)}"]
+    assert names[wide][-1] == f"network-tile-{widest}"
+    if widest == 8:
+        assert names[wide][1] == "network-single"
+    assert wide.kernel(8, 1, 16_384, 8).parts, "the parts of a large batch are those of a tile"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kernel", [TILE, ONE])
+@pytest.mark.parametrize("batch_size", [1, 16, 64, 200])
+def test_float32_trains_as_float64(batch_size, kernel):
+    X, y = problem(ROWS, FEATURES, "logistic")
+    how = {"optimizer": "adam", "batch_size": batch_size, "model": network((20, 9), "relu"), "kernel": kernel}
     double, single = (make(X, y, [{"lr": 0.01}], dtype=dtype, **how) for dtype in ("float64", "float32"))
     for cohort in (double, single):
         cohort.advance(100)
@@ -221,11 +267,12 @@ def softmax_by_torch(torch, model, d, w, X, y, steps, lr):
     return theirs
 
 
-@pytest.mark.parametrize("hidden", [(), (12,), (9, 7)])
-def test_softmax_trains_as_pytorch(hidden):
+@pytest.mark.parametrize(("hidden", "kernel"), [((), TILE), ((12,), TILE), ((9, 7), TILE), ((9, 7), ONE)])
+def test_softmax_trains_as_pytorch(hidden, kernel):
     torch = pytest.importorskip("torch", reason="PyTorch is an outside witness")
     (X, y), model = digits(), softmax_network(hidden)
-    cohort = of_classes(X, y, [{"lr": 0.1}], model=model, batch_size=25, shuffled=False, init="pytorch")
+    how = {"batch_size": 25, "shuffled": False, "init": "pytorch", "kernel": kernel}
+    cohort = of_classes(X, y, [{"lr": 0.1}], model=model, **how)
     theirs = softmax_by_torch(torch, model, 64, cohort.parameters()[0], X, y, 200, 0.1)
     cohort.advance(200)
     layers = reference_networks.layers_of(cohort.parameters()[0], model.widths(64))
@@ -319,6 +366,8 @@ CASES = pytest.mark.parametrize(
         ("polyak", 32, TILE),
         ("novograd", 32, TILE),
         ("momentum", ROWS, PARTS),
+        ("adam", 100, ONE),
+        ("novograd", 7, ONE),
     ],
 )
 

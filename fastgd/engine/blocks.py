@@ -9,7 +9,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastgd.core.vectors import call_llvm, constant
+from fastgd.core.vectors import I32, call_llvm, constant, llvm_function, splat, vector_suffix
 
 
 def emit_block(
@@ -22,16 +22,18 @@ def emit_block(
     align: int,
     *,
     times: bool = False,
+    mask: Any = None,
 ) -> None:
     """Emit `out(r, v) += sum_k left(k)(r) right(k, v)` for a block of some rows r and vectors v; with `times`, `*=`.
 
     `left(k)` returns what emits a row's vector; `right` and `out` return pointers to vectors. `align`: of an element.
+    `mask`: which elements of `out` there are, if not all.
     """
     count, vectors = size
     zero = ir.Constant(inner.type, 0)
     cells = [(r, v) for r in range(count) for v in range(vectors)]
     places = {cell: out(*cell) for cell in cells}
-    start = stood = {cell: builder.load(places[cell], align=align) for cell in cells}
+    start = stood = {cell: _load(builder, places[cell], align, mask) for cell in cells}
     kind = stood[0, 0].type
     if times:
         start = dict.fromkeys(cells, constant(kind, 0.0))
@@ -63,7 +65,31 @@ def emit_block(
         results[cell] = final
     for cell in cells:
         result = builder.fmul(results[cell], stood[cell]) if times else results[cell]
-        builder.store(result, places[cell], align=align)
+        _store(builder, result, places[cell], align, mask)
+
+
+def _load(builder: Any, pointer: Any, align: int, mask: Any) -> Any:
+    if mask is None:
+        return builder.load(pointer, align=align)
+    kind = pointer.type.pointee
+    function = llvm_function(
+        builder, f"llvm.masked.load.{vector_suffix(kind)}.p0", kind, [pointer.type, I32, mask.type, kind]
+    )
+    return builder.call(function, [pointer, I32(align), mask, constant(kind, 0.0)])
+
+
+def _store(builder: Any, value: Any, pointer: Any, align: int, mask: Any) -> None:
+    if mask is None:
+        builder.store(value, pointer, align=align)
+        return
+    name, kinds = f"llvm.masked.store.{vector_suffix(value.type)}.p0", [value.type, pointer.type, I32, mask.type]
+    builder.call(llvm_function(builder, name, ir.VoidType(), kinds), [value, pointer, I32(align), mask])
+
+
+def first_elements(builder: Any, count: Any, width: int) -> Any:
+    """Emit the mask of the first elements of a vector."""
+    numbers = ir.Constant(ir.VectorType(count.type, width), list(range(width)))
+    return builder.icmp_signed("<", numbers, splat(builder, count, width))
 
 
 def alignment(element: Any) -> int:

@@ -73,7 +73,7 @@ def finish_batch(calls, shape, lanes, tile, index, t, share, G, scratch, across)
     if lanes.estimator != PLAIN:
         blend(shape, lanes.estimator, lanes.mean[tile], 0, parameter_rows(lanes.groups), share, G, 0)
     if calls.apart:
-        finish_apart(calls, shape, lanes, tile, index, t, G, scratch)
+        finish_apart(calls, shape, lanes, tile, index, t, G, scratch, across)
         return
     count = lanes.groups.shape[0]
     if calls.rounds.shape[0] > 0:
@@ -85,7 +85,7 @@ def finish_batch(calls, shape, lanes, tile, index, t, share, G, scratch, across)
 
 
 @jit(inner=True)
-def finish_apart(calls, shape, lanes, tile, index, t, G, scratch):
+def finish_apart(calls, shape, lanes, tile, index, t, G, scratch, across):
     """The same for rules that look at each layer: the last `apart` rounds sum over one group of parameters alone.
 
     So each group has its own quantities, which are all known before the first group moves, and its own memory.
@@ -100,7 +100,7 @@ def finish_apart(calls, shape, lanes, tile, index, t, G, scratch):
             call_at(calls.begin, shape, hyper, exact, scheduled, 0, lanes.which, memory, t, exact_c, c)
         for r in range(rounds):
             span = (0, count) if r < rounds - calls.apart else (k, k + 1)
-            sum_round(calls, shape, lanes, tile, r, span, memory, exact_c, c, t, G, scratch, False)
+            sum_round(calls, shape, lanes, tile, r, span, memory, exact_c, c, t, G, scratch, across)
     for k in range(count):
         apply_to(calls, shape, lanes, tile, k, scratch.c[k * size : (k + 1) * size], G)
 

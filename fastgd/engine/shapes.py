@@ -90,17 +90,25 @@ class NetworkShape(NamedTuple):
         Lanes of a tile, which are the elements of a vector.
     rows, columns : int
         Rows of a register block, each with so many vectors.
+    single : bool
+        Whether it is that of one lane, whose vectors run over units.
     """
 
     lanes: int
     width: int
     rows: int
     columns: int
+    single: bool = False
 
     @property
-    def single(self) -> bool:
-        """Whether vectors run over features: never."""
-        return False
+    def step(self) -> int:
+        """The elements from a lane's number to its next one."""
+        return 1 if self.single else self.lanes
+
+    @property
+    def numbers(self) -> int:
+        """A lane's numbers in a vector."""
+        return self.width if self.single else 1
 
     @property
     def of_lanes(self) -> LaneShape:
@@ -108,10 +116,11 @@ class NetworkShape(NamedTuple):
         return LaneShape(self.lanes, self.width)
 
 
-def network_shape(lanes: int) -> NetworkShape:
-    """Return the shape of a network's tile of so many lanes on this machine."""
-    _, registers = register_bits()
-    return NetworkShape(lanes, lanes, 4, 4 if registers == 32 else 2)
+def network_shape(lanes: int, itemsize: int) -> NetworkShape:
+    """Return the shape of a network's tile of so many lanes on this machine; of one lane, it is as wide as a vector."""
+    bits, registers = register_bits()
+    width = bits // 8 // itemsize if lanes == 1 else lanes
+    return NetworkShape(width, width, 4, 4 if registers == 32 else 2, single=lanes == 1)
 
 
 def tile_shape(lanes: int, itemsize: int) -> Shape:
@@ -150,7 +159,7 @@ class Kernel:
     Attributes
     ----------
     lanes : int
-        Lanes of a tile; 1: one lane at a time, vectors over features.
+        Lanes of a tile; 1: one lane at a time, vectors over features or units.
     parts : int
         Parts of a batch that are summed in parallel; 0: a thread owns its tiles.
     sparse : bool
@@ -192,6 +201,8 @@ class Kernel:
 
     @property
     def _single(self) -> str:
+        if self.network:
+            return "network-single"
         return "dense-single-halves" if self.halves else "dense-single"
 
     def tiles(self, lanes: int) -> int:

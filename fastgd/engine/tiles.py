@@ -32,7 +32,7 @@ class Group(NamedTuple):
 def shape_of(kernel: Kernel, itemsize: int) -> Any:
     """Return the shape by which a kernel's drivers are specialised."""
     if kernel.network:
-        return network_shape(kernel.lanes)
+        return network_shape(kernel.lanes, itemsize)
     if kernel.lanes == 1:
         return single_shape(itemsize)
     return (sparse_shape if kernel.sparse else tile_shape)(kernel.lanes, itemsize)
@@ -60,7 +60,7 @@ class TileLayout:
         self.single, self.shape = kernel.lanes == 1, shape_of(kernel, itemsize)
         self.kernel, self.groups = kernel, tuple(groups)
         width = self.shape.width if self.single else 1
-        ends = np.cumsum([-(-group.size // width) for group in groups])
+        ends = np.cumsum([-(-(group.size + self._over(group, width)) // width) for group in groups])
         self.parameters, firsts = int(ends[-1]), (0, *ends[:-1])
         self.table = np.array(
             [
@@ -75,6 +75,11 @@ class TileLayout:
             slice(first * width, first * width + part.size) for part, first in zip(groups, firsts, strict=True)
         ]
         self.count = int(begins[-1])
+
+    @staticmethod
+    def _over(group: Group, width: int) -> int:
+        """What vectors over a matrix's last row read of numbers behind it."""
+        return -group.shape[-1] % width if len(group.shape) == 2 else 0
 
     @property
     def lanes(self) -> int:

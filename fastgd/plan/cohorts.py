@@ -16,7 +16,7 @@ from fastgd.datasets import Data
 from fastgd.datasets.record import check_memory
 from fastgd.engine.arrays import PARTIAL_SUM_ROWS
 from fastgd.engine.linear.model import LinearModel
-from fastgd.engine.network.model import Network, network_kernel
+from fastgd.engine.network.model import Network
 from fastgd.engine.rows.model import Model
 from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
 from fastgd.engine.shapes import Kernel, choose_kernel, gram_pays
@@ -259,10 +259,11 @@ def _kernel(
     method: Method, lanes: int, batch_size: int, data: Data, itemsize: int, problem: Problem, steps: int
 ) -> Kernel:
     n, d = len(data.y), data.X.shape[1]
+    model = model_of(problem, data)
     if method.baseline:
-        return model_of(problem, data).point_kernel(d, itemsize, sparse=data.sparse)
-    if problem.layered:
-        return network_kernel(lanes, batch_size, itemsize, parts=method.search is not None)
+        return model.point_kernel(d, itemsize, sparse=data.sparse)
+    if isinstance(model, Network):
+        return model.kernel(d, lanes, batch_size, itemsize, parts=method.search is not None)
     tiles, parts = method.estimator != "none", method.search is not None
     plain = not (tiles or data.sparse or method.rule.batch_loss)
     gram = plain and problem.loss == "squared" and gram_pays(lanes, batch_size, n, d, steps)

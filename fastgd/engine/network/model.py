@@ -1,9 +1,10 @@
 """Layered networks: a model of which every lane has weights of its own, layer by layer."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,7 @@ from fastgd.problems.activations import Activation
 Array = npt.NDArray[Any]
 UNIT_BYTES = 2 << 20  # of the units of the rows that are passed at once, in the widest tile
 FEWEST_ROWS, MOST_ROWS = 16, 64  # that are passed at once
+MOST_SINGLE = 0.5  # of a vector's lanes that are faster one by one, if their layers fill vectors
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,35 @@ class Network:
 
     def point_kernel(self, d: int, itemsize: int, *, sparse: bool) -> Kernel:
         """Return the kernel that evaluates the objective at any points."""
-        return network_kernel(1, 1, itemsize, points=True)
+        return Kernel(register_bits()[0] // 8 // itemsize, network=True)
 
     def working_bytes(self, d: int, kernel: Kernel, itemsize: int) -> int:
         """Return the bytes that a worker works in: units and slopes of some rows."""
-        rows = self.unit_rows(d)
-        return 2 * (rows * sum(width | 1 for width in self.widths(d)[1:])) * kernel.lanes * itemsize
+        sizes = _sizes(self, d, TileLayout(kernel, itemsize, self.groups(d)))
+        return (2 * sizes.units + sizes.margins + sizes.turned) * itemsize
 
     def multiply_adds(self, d: int, entries: float) -> float:
         """Return those that a pass over a row of d features takes for a lane."""
         return float(sum(inputs * outputs for inputs, outputs in pairwise(self.widths(d))))
+
+    def kernel(self, d: int, lanes: int, batch_size: int, itemsize: int, *, parts: bool = False) -> Kernel:
+        """Return the kernel for a cohort of so many lanes; `parts`: whether something needs a batch in parts.
+
+        A tile is a vector of lanes, as wide as the cohort fills one. A few lanes are faster one by one, as far as their
+        layers fill vectors: two threads then share them.
+        """
+        width, widest = 16 // itemsize, register_bits()[0] // 8 // itemsize
+        large = batch_size >= LARGE_BATCH
+        if not (large or parts) and lanes <= max(1.0, MOST_SINGLE * widest * self._filled(d, widest)):
+            return Kernel(1, network=True)
+        while width < widest and width < lanes:
+            width *= 2
+        return Kernel(width, parts=max(1, min(16, 16 // -(-lanes // width))) if large else int(parts), network=True)
+
+    def _filled(self, d: int, width: int) -> float:
+        """Return how much of vectors over units is used."""
+        padded = sum(inputs * (-(-outputs // width) * width) for inputs, outputs in pairwise(self.widths(d)))
+        return self.multiply_adds(d, d) / padded
 
     def kernels(self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout) -> "NetworkKernels":
         """Return the model's kernels on rows X (n, d) with targets y (n,)."""
@@ -112,30 +133,38 @@ class Network:
             rows //= 2
         return rows
 
-    def layers(self, d: int, rows: int) -> Array:
-        """Return `Layers.table` (layers, 6), for a memory of some rows."""
+    def layers(self, d: int, layout: TileLayout) -> Array:
+        """Return `Layers.table` (layers, 6) for a layout."""
+        rows, widths, single = self.unit_rows(d), self.widths(d), layout.single
+        each = layout.shape.width if single else 1
+        firsts = iter(layout.table[:, 0] * each)
         table: list[tuple[int, ...]] = []
-        widths, parameters, units = self.widths(d), 0, 0
+        units = 0
         for inputs, outputs in pairwise(widths):
-            bias = parameters + inputs * outputs if self.bias else -1
-            stride = outputs if len(table) == len(widths) - 2 else outputs | 1
-            table.append((inputs, outputs, parameters, bias, units, stride))
-            parameters, units = parameters + (inputs + self.bias) * outputs, units + rows * stride
+            weights, bias = next(firsts), next(firsts) if self.bias else -1
+            stride = -(-outputs // each) * each if single else outputs | 1
+            stride = outputs if len(table) == len(widths) - 2 else stride
+            table.append((inputs, outputs, weights, bias, units, stride))
+            units += rows * stride
         return np.array(table, np.int64)
 
 
-def network_kernel(lanes: int, batch_size: int, itemsize: int, *, points: bool = False, parts: bool = False) -> Kernel:
-    """Return the kernel for a cohort of so many networks, or of any number of points.
+class _Sizes(NamedTuple):
+    """The elements of a worker's memory: see `engine.network.passes.Units`."""
 
-    A tile is a vector of lanes, as wide as the cohort fills one. `parts`: whether something needs a batch in parts.
-    """
-    width, widest = 16 // itemsize, register_bits()[0] // 8 // itemsize
-    while width < widest and (points or width < lanes):
-        width *= 2
-    tiles = 1 if points else -(-lanes // width)
-    if batch_size >= LARGE_BATCH and not points:
-        return Kernel(width, parts=max(1, min(16, 16 // tiles)), network=True)
-    return Kernel(width, parts=int(parts), network=True)
+    units: int
+    margins: int
+    turned: int
+
+
+def _sizes(model: Network, d: int, layout: TileLayout) -> _Sizes:
+    """Return them for a layout; a vector more than a single lane's units is read behind the last of them."""
+    table, rows, width = model.layers(d, layout), model.unit_rows(d), layout.shape.width
+    units = (int(table[-1, UNITS]) + rows * int(table[-1, STRIDE])) * layout.shape.step
+    if not layout.single:
+        return _Sizes(units, 0, 0)
+    turned = [math.prod(-(-int(size) // width) * width for size in layer[:2]) for layer in table[1:]]
+    return _Sizes(-(-units // width) * width + width, rows * model.outputs * width, max(turned, default=0))
 
 
 def _dense(rows: Rows | SparseRows) -> Rows:
@@ -152,8 +181,8 @@ class NetworkKernels:
         self.dtype, self.n = rows.X.dtype, len(rows.y)
         self._unit_rows = model.unit_rows(rows.d)
         self.rows = rows._replace(chunk=self._unit_rows)
-        self._table = model.layers(rows.d, self._unit_rows)
-        self._layers = Layers(self._table, layout.count, 0, 0)
+        self._table = model.layers(rows.d, layout)
+        self._layers = Layers(self._table, layout.parameters, 0, 0)
         self._shape = Static(layout.shape)
 
     def visiting(self, order: Array, layout: TileLayout | None = None) -> "NetworkKernels":
@@ -171,7 +200,7 @@ class NetworkKernels:
     def _link_activation(self) -> None:
         if not self._layers.activate:
             found = activation_addresses(self.model.activation, self.layout.shape, self.dtype)
-            self._layers = Layers(self._table, self.layout.count, *found)
+            self._layers = Layers(self._table, self.layout.parameters, *found)
 
     def rule_calls(self, spec: CohortSpec) -> Calls:
         """Compile, or load from the cache, what the kernels call of a cohort's rule."""
@@ -179,8 +208,9 @@ class NetworkKernels:
 
     def training_memory(self, spec: CohortSpec, workers: int) -> list[tuple[Scratch, Units]]:
         """Return the memory of each worker that takes a cohort's steps."""
-        at_once = spec.batch_size <= self._unit_rows and not spec.rule.functions.rounds
-        gradient = self.layout.shape.rows * max(self.model.widths(self.rows.d)[1:]) if at_once else self.layout.count
+        layout, rounds = self.layout, spec.rule.functions.rounds
+        at_once = spec.batch_size <= self._unit_rows and not rounds and not layout.single
+        gradient = layout.shape.rows * max(self.model.widths(self.rows.d)[1:]) if at_once else layout.parameters
         if spec.kernel.parts and is_double(self.dtype):  # it is the first of the parts
             gradient = 0
         total = spec.batch_size > self._unit_rows and not spec.kernel.parts
@@ -189,13 +219,15 @@ class NetworkKernels:
 
     def reading_memory(self, workers: int, *, gradients: bool) -> list[tuple[Scratch, Units]]:
         """Return the memory of each worker that sums losses, and gradients where these are asked for."""
-        gradient = self.layout.count if gradients and not is_double(self.dtype) else 0
+        gradient = self.layout.parameters if gradients and not is_double(self.dtype) else 0
         return [self._memory(gradient) for _ in range(workers)]
 
     def _memory(self, gradient: int, counts: Any = None, **how: Any) -> tuple[Scratch, Units]:
-        L, units = self.layout.lanes, int(self._table[-1, UNITS] + self._unit_rows * self._table[-1, STRIDE])
+        L, sizes = self.layout.shape.lanes, _sizes(self.model, self.rows.d, self.layout)
         scratch = make_scratch(0, L, gradient, self.dtype, counts, **how)
-        return scratch, Units(aligned((units * L,), self.dtype), aligned((units * L,), self.dtype))
+        values, slopes = (aligned((sizes.units,), self.dtype) for _ in range(2))
+        margins = aligned((sizes.margins,), self.dtype) if sizes.margins else values[self._table[-1, UNITS] * L :]
+        return scratch, Units(values, slopes, margins, aligned((sizes.turned,), self.dtype))
 
     def steps(self, spec: CohortSpec, calls: Any, lanes: Lanes, window: Any, memory: Any, span: StepSpan) -> KernelCall:
         """Take mini-batch steps: for each batch and tile forward and back, then the rule."""

@@ -14,13 +14,13 @@ from fastgd.engine.network.passes import (
     BIAS,
     INPUTS,
     OUTPUTS,
-    UNITS,
     WEIGHTS,
     add_bias_gradient,
     add_gradients,
     add_weight_gradient,
     forward,
     send_back,
+    take_margins,
 )
 from fastgd.engine.row_places import look_up, prefetch_rows
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, place_of, rounded
@@ -30,13 +30,12 @@ from fastgd.engine.rule_steps import begin_step, note_bad, parameter_rows, take_
 @jit(inner=True)
 def take_deltas(shape, layers, data, low, rows, W, scale, loss, losses, scratch, units):
     """Make deltas of the last layer's units for the rows order[low : low + rows]; add their losses to `loss` (L,)."""
-    table = layers.table
     look_up(data.order, data.y, data.d, low, rows, rows, scratch.offsets, 0, scratch.y)
     forward(shape, layers, data.X, scratch.offsets, rows, W, units, True)
-    margins = units.values[table[-1, UNITS] * static(shape, "lanes") :]
     if losses:
-        call_at(data.losses, shape, margins, scratch.y, rows, loss)
-    call_at(data.residuals, shape, margins, scratch.y, rows, scale, scratch.check)
+        call_at(data.losses, shape, units.margins, scratch.y, rows, loss)
+    call_at(data.residuals, shape, units.margins, scratch.y, rows, scale, scratch.check)
+    take_margins(shape, layers.table, rows, units)
 
 
 @jit(inner=True)
@@ -50,7 +49,7 @@ def add_checks(shape, check, out):
 def advance(calls, shape, layers, data, lanes, scratch, units, span):
     """Take the steps of a `StepSpan` with the tiles of the worker, batch by batch."""
     n, b = data.y.shape[0], span.batch_size
-    at_once = b <= data.chunk and calls.rounds.shape[0] == 0
+    at_once = b <= data.chunk and calls.rounds.shape[0] == 0 and static(shape, "single") == 0
     for step in range(span.steps):
         start, t = (span.batch + step) * b, span.t + step
         stop, at = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
@@ -78,7 +77,7 @@ def step_at_once(calls, shape, layers, data, lanes, tile, start, stop, scale, at
     of_weights, of_biases = hyper[: hyper.shape[0] // 2], hyper[hyper.shape[0] // 2 :]
     for k in range(table.shape[0] - 1, -1, -1):
         if k > 0:
-            send_back(shape, table, k, rows, state, deltas, units.slopes)
+            send_back(shape, table, k, rows, state, deltas, units)
         outputs = table[k, OUTPUTS]
         for first in range(0, table[k, INPUTS], static(shape, "rows")):
             some = min(static(shape, "rows"), table[k, INPUTS] - first)
@@ -143,6 +142,17 @@ def accumulate(shape, layers, data, sums, scratch, units, span):
             sum_chunk(shape, layers, data, rows, W, scratch, units, total)
 
 
+@jit(inner=True)
+def add_measure(shape, measure, rows, out, scratch, units):
+    """Add the measure of some rows, by address, to out (lanes,); that of a single lane stands in a whole vector."""
+    if static(shape, "single") > 0:
+        clear(shape, scratch.loss, 0, 1)
+        call_at(measure, shape, units.margins, scratch.y, rows, scratch.loss)
+        out[0] += scratch.loss[0]
+    else:
+        call_at(measure, shape, units.margins, scratch.y, rows, out)
+
+
 @jit
 def evaluate_blocks(shape, layers, data, W, measures, totals, scratch, units, span):
     """Write the sums of some measures over blocks of rows to totals (blocks, tiles, measures, L) float64.
@@ -150,7 +160,7 @@ def evaluate_blocks(shape, layers, data, W, measures, totals, scratch, units, sp
     measures: the kernels that sum them, by address. The worker's blocks are those of a `BlockSpan`.
     """
     worker, workers, first = span
-    blocks, tiles, n, table = totals.shape[0], totals.shape[1], data.y.shape[0], layers.table
+    blocks, tiles, n = totals.shape[0], totals.shape[1], data.y.shape[0]
     for item in range(worker, blocks * tiles, workers):
         block, tile = item // tiles, item % tiles
         start = (first + block) * PARTIAL_SUM_ROWS
@@ -160,6 +170,5 @@ def evaluate_blocks(shape, layers, data, W, measures, totals, scratch, units, sp
             rows = min(data.chunk, stop - low)
             look_up(data.order, data.y, data.d, low, rows, rows, scratch.offsets, 0, scratch.y)
             forward(shape, layers, data.X, scratch.offsets, rows, W[tile], units, False)
-            margins = units.values[table[-1, UNITS] * static(shape, "lanes") :]
             for k in range(measures.shape[0]):
-                call_at(measures[k], shape, margins, scratch.y, rows, totals[block, tile, k])
+                add_measure(shape, measures[k], rows, totals[block, tile, k], scratch, units)

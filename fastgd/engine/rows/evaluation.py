@@ -81,7 +81,10 @@ class Evaluation:
         layout, itemsize = kernels.layout, kernels.dtype.itemsize
         in_order = identity(kernels.n)
         self._kernels, self._layout, self._threads = kernels.visiting(in_order), layout, threads
-        self._tiles = TileLayout(Kernel(32 // itemsize), itemsize, layout.groups) if layout.single else layout
+        self._tiles = layout
+        if layout.single:
+            smallest = Kernel(32 // itemsize, network=layout.kernel.network)
+            self._tiles = TileLayout(smallest, itemsize, layout.groups)
         self._tile_kernels = kernels.visiting(in_order, self._tiles) if layout.single else self._kernels
         self._pace = Pace(threads)
 
