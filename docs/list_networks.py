@@ -128,9 +128,11 @@ more, `results.model(trial_id, data=(X, y))`. The model itself needs neither any
 
 ## What networks do not have
 
-Rows are dense (`layout = "dense"` makes dense ones of sparse ones). The line searches `best` and `armijo` look at the
-objective by forward passes over all rows; `exact` needs its derivative, which is known of linear models alone, as are
-the estimators `svrg` and `saga`, error surfaces and the metric `effective_lr`: these are refused.
+Sparse rows are possible: the first layer's products then cost what the entries cost, and each step still updates all of
+its weights, which the plan says (`layout = "dense"` makes dense rows of sparse ones). `sparse = "masked"` is refused.
+The line searches `best` and `armijo` look at the objective by forward passes over all rows; `exact` needs its
+derivative, which is known of linear models alone, as are the estimators `svrg` and `saga`, error surfaces and the
+metric `effective_lr`: these are refused.
 """
 
 

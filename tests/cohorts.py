@@ -177,7 +177,8 @@ def make_cohort(
         estimator=estimator,
         line_search=line_search,
     )
-    return Cohort(spec, np.ascontiguousarray(X, dtype), y.astype(dtype), pool(threads), schedule)
+    X = np.ascontiguousarray(X, dtype) if isinstance(X, np.ndarray) else X
+    return Cohort(spec, X, y.astype(dtype), pool(threads), schedule)
 
 
 def in_python(name, w, gradient, steps, values, options=()):

@@ -9,6 +9,7 @@ import reference_networks
 from cohorts import TYPES, grid, make_cohort, problem, relative_error, spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
@@ -185,6 +186,24 @@ def test_few_lanes_are_alone_if_their_layers_fill_vectors():
     if widest == 8:
         assert names[wide][1] == "network-single"
     assert wide.kernel(8, 1, 16_384, 8).parts, "the parts of a large batch are those of a tile"
+
+
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.full)])
+@pytest.mark.parametrize("hidden", [(), (6, 3)])
+@pytest.mark.parametrize(("batch_size", "parts"), [(16, 0), (100, 0), (ROWS, 2)])
+def test_sparse_rows_train_as_dense_ones(hidden, batch_size, parts, dtype):
+    X, y = problem(ROWS, FEATURES, "logistic")
+    X[np.random.default_rng(0).random(X.shape) < 0.7] = 0
+    how = {"model": network(hidden), "batch_size": batch_size, "l2": 0.01, "dtype": dtype, "init": "pytorch"}
+    lanes = [{"lr": 0.02}, {"lr": 0.1}]
+    dense, sparse = (
+        make(rows, y, lanes, "adam", kernel=Kernel(8, parts=parts, network=True, sparse=rows is not X), **how)
+        for rows in (X, csr_matrix(X, dtype=dtype))
+    )
+    for cohort in (dense, sparse):
+        cohort.advance(30)
+    assert np.array_equal(sparse.parameters(), dense.parameters()), "products with zeros change no sum"
+    assert sparse.gradient_norms() == pytest.approx(dense.gradient_norms(), rel=1e-12)
 
 
 @pytest.mark.full

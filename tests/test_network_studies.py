@@ -210,7 +210,10 @@ def test_targets_in_their_own_deviation(tmp_path):
             "problem has layers, whose weights start as problem.init",
         ),
         ({"problem": PROBLEM, "surface": {"low": -1.0, "high": 1.0}}, "surface is of two parameters of a linear model"),
-        ({"problem": PROBLEM | {"layout": "sparse"}}, "layers take dense rows"),
+        (
+            {"problem": PROBLEM | {"layout": "sparse", "sparse": "masked"}},
+            "problem.sparse: 'masked' leaves the weights of features alone",
+        ),
         (
             {"problem": PROBLEM, "optimizer": {"name": "sgd", "lr": 0.1, "estimator": "saga"}},
             "optimizer.estimator: 'saga' keeps one number for each row",
@@ -256,7 +259,14 @@ def test_targets_without_a_deviation(tmp_path):
         run(tmp_path, (rows()[0], np.full(130, 0.1)), problem=problem)
 
 
-def test_sparse_rows_are_refused(tmp_path):
-    problem = {"loss": "logistic", "network": NETWORK, "synthetic": {"n": 100, "d": 50, "nonzeros": 5}}
-    with pytest.raises(InputError, match=r'layers take dense rows, and these are sparse; problem.layout = "dense"'):
-        run(tmp_path, problem=problem)
+def test_the_first_layer_takes_sparse_rows(tmp_path):
+    rows_of = {"loss": "logistic", "network": NETWORK, "synthetic": {"n": 100, "d": 50, "nonzeros": 5}}
+    problems = [rows_of | {"name": layout, "layout": layout, "l2": [0.0, 0.1]} for layout in ("sparse", "dense")]
+    study = study_of(problem=problems, optimizer={"name": "adam", "lr": [0.01, 0.02, 0.05]}, epochs=5)
+    results = fastgd.run(study, tmp_path / "r", threads=2)
+    sparse, dense = (results.trials[results.trials["problem"] == name] for name in ("sparse", "dense"))
+    assert set(sparse["kernel"]) == {"network-sparse-tile-8"}
+    assert set(sparse["sparse"]) == {"exact, dense updates"}
+    assert sparse["final_loss"].to_numpy() == pytest.approx(dense["final_loss"].to_numpy(), rel=1e-12)
+    notes = make_plan(study, load_data(study, None, Log())).summary().notes
+    assert any("each step updates all of the first layer's weights" in note for note in notes)

@@ -195,7 +195,7 @@ class Kernel:
     @property
     def _tile(self) -> str:
         if self.network:
-            return "network-tile"
+            return "network-sparse-tile" if self.sparse else "network-tile"
         kind = "sparse-tile" if self.sparse else "dense-gram" if self.gram else "dense-tile"
         return f"{kind}-halves" if self.halves else kind
 

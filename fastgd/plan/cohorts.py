@@ -109,7 +109,7 @@ def _groups(study: Study, problem: Problem, data: Data) -> Iterator[tuple[Method
         )
     for method, blocks in _methods(study, masked=problem.sparse == MASKED):
         lanes = _lanes(study, problem, blocks)
-        if not data.sparse or method.baseline:
+        if not data.sparse or method.baseline or problem.layered:
             yield method, lanes
             continue
         for keep in (lanes.l2 == 0, lanes.l2 > 0):
@@ -127,11 +127,7 @@ def _batch_sizes(study: Study, label: str, n: int) -> list[int]:
 
 
 def _check_parameters(study: Study, problem: Problem, data: Data, label: str) -> None:
-    """Refuse a start and a surface that do not have the number of a problem's parameters, and sparse rows of layers."""
-    if problem.layered and data.sparse:
-        raise InputError(
-            f'{label}: layers take dense rows, and these are sparse; problem.layout = "dense" makes them so'
-        )
+    """Refuse a start and a surface that do not have the number of a problem's parameters."""
     start, d = _start(study, problem), data.X.shape[1]
     count = sum(group.size for group in model_of(problem, data).groups(d))
     needed = LEAST_BYTES_PER_PARAMETER * count
@@ -222,7 +218,7 @@ def _cohort(
         estimator=method.estimator,
         line_search=method.search.instance if method.search else None,
     )
-    if data.sparse and not method.baseline:
+    if data.sparse and not (method.baseline or problem.layered):
         spec = _fitting(spec, problem, data, lanes.schedules)
     checkpoints = checkpoints_of(study, steps, batches)
     schedules = [lanes.schedules[which] for which in lanes.which]
@@ -263,7 +259,8 @@ def _kernel(
     if method.baseline:
         return model.point_kernel(d, itemsize, sparse=data.sparse)
     if isinstance(model, Network):
-        return model.kernel(d, lanes, batch_size, itemsize, parts=method.search is not None)
+        parts = method.search is not None
+        return model.kernel(d, lanes, batch_size, itemsize, parts=parts, sparse=data.sparse)
     tiles, parts = method.estimator != "none", method.search is not None
     plain = not (tiles or data.sparse or method.rule.batch_loss)
     gram = plain and problem.loss == "squared" and gram_pays(lanes, batch_size, n, d, steps)

@@ -83,6 +83,8 @@ def dense_updates_note(spec: CohortSpec) -> str:
     """Say why every step updates all parameters; empty: it does not."""
     if not spec.kernel.sparse or spec.kernel.parts or spec.untouched != EVERY_STEP or spec.rule.optimizer.baseline:
         return ""
+    if spec.kernel.network:
+        return "layers: each step updates all of the first layer's weights, not only those of its batch's features"
     name = spec.rule.optimizer.name
     name = name if spec.rule.measures or not spec.rule.options else f"{name} with {', '.join(spec.rule.options)}"
     if spec.rule.functions.rounds:

@@ -4,6 +4,7 @@ from fastgd.study.models import StudyFields
 from fastgd.study.values import failure
 
 NO_ESTIMATE = "keeps one number for each row, which makes the gradient of a linear model, and not that of a network"
+NO_MASK = "leaves the weights of features alone that a batch does not have, which is known of linear models alone"
 NO_SEARCH = "needs the derivative of the objective along a direction, which is known of linear models alone"
 
 
@@ -25,5 +26,5 @@ def check_networks(study: StudyFields) -> None:
         if block.line_search and block.line_search.kind == "exact":
             raise failure(f": 'exact' {NO_SEARCH}; {key} has layers", "optimizer", index, "line_search")
     for at, problem in enumerate(study.data_problems):
-        if problem.layered and problem.layout == "sparse":
-            raise failure(": layers take dense rows", "problem", at, "layout")
+        if problem.layered and problem.sparse == "masked":
+            raise failure(f": 'masked' {NO_MASK}", "problem", at, "sparse")

@@ -92,7 +92,7 @@ class Network:
 
     def point_kernel(self, d: int, itemsize: int, *, sparse: bool) -> Kernel:
         """Return the kernel that evaluates the objective at any points."""
-        return Kernel(register_bits()[0] // 8 // itemsize, network=True)
+        return Kernel(register_bits()[0] // 8 // itemsize, sparse=sparse, network=True)
 
     def working_bytes(self, d: int, kernel: Kernel, itemsize: int) -> int:
         """Return the bytes that a worker works in: units and slopes of some rows."""
@@ -100,10 +100,13 @@ class Network:
         return (2 * sizes.units + sizes.margins + sizes.turned) * itemsize
 
     def multiply_adds(self, d: int, entries: float) -> float:
-        """Return those that a pass over a row of d features takes for a lane."""
-        return float(sum(inputs * outputs for inputs, outputs in pairwise(self.widths(d))))
+        """Return those that a pass over a row of so many entries takes for a lane."""
+        d, first, *others = self.widths(d)
+        return entries * first + sum(inputs * outputs for inputs, outputs in pairwise((first, *others)))
 
-    def kernel(self, d: int, lanes: int, batch_size: int, itemsize: int, *, parts: bool = False) -> Kernel:
+    def kernel(
+        self, d: int, lanes: int, batch_size: int, itemsize: int, *, parts: bool = False, sparse: bool = False
+    ) -> Kernel:
         """Return the kernel for a cohort of so many lanes; `parts`: whether something needs a batch in parts.
 
         A tile is a vector of lanes, as wide as the cohort fills one. A few lanes are faster one by one, as far as their
@@ -111,11 +114,12 @@ class Network:
         """
         width, widest = 16 // itemsize, register_bits()[0] // 8 // itemsize
         large = batch_size >= LARGE_BATCH
-        if not (large or parts) and lanes <= max(1.0, MOST_SINGLE * widest * self._filled(d, widest)):
+        if not (large or parts or sparse) and lanes <= max(1.0, MOST_SINGLE * widest * self._filled(d, widest)):
             return Kernel(1, network=True)
         while width < widest and width < lanes:
             width *= 2
-        return Kernel(width, parts=max(1, min(16, 16 // -(-lanes // width))) if large else int(parts), network=True)
+        summed = max(1, min(16, 16 // -(-lanes // width))) if large else int(parts)
+        return Kernel(width, parts=summed, sparse=sparse, network=True)
 
     def _filled(self, d: int, width: int) -> float:
         """Return how much of vectors over units is used."""
@@ -124,7 +128,7 @@ class Network:
 
     def kernels(self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout) -> "NetworkKernels":
         """Return the model's kernels on rows X (n, d) with targets y (n,)."""
-        return NetworkKernels(self, loss, _dense(make_rows(X, y, order, self.bias)), layout)
+        return NetworkKernels(self, loss, make_rows(X, y, order, self.bias), layout)
 
     def unit_rows(self, d: int) -> int:
         """Return the rows that are passed at once, a power of two: as many in tiles of any width, for the same bits."""
@@ -167,16 +171,10 @@ def _sizes(model: Network, d: int, layout: TileLayout) -> _Sizes:
     return _Sizes(-(-units // width) * width + width, rows * model.outputs * width, max(turned, default=0))
 
 
-def _dense(rows: Rows | SparseRows) -> Rows:
-    if not isinstance(rows, Rows):
-        raise TypeError("networks take dense rows")
-    return rows
-
-
 class NetworkKernels:
     """The kernels of a network on some rows; see `engine.rows.model.ModelKernels`."""
 
-    def __init__(self, model: Network, loss: Loss, rows: Rows, layout: TileLayout) -> None:
+    def __init__(self, model: Network, loss: Loss, rows: Rows | SparseRows, layout: TileLayout) -> None:
         self.model, self.loss, self.layout = model, loss, layout
         self.dtype, self.n = rows.X.dtype, len(rows.y)
         self._unit_rows = model.unit_rows(rows.d)
@@ -209,7 +207,7 @@ class NetworkKernels:
     def training_memory(self, spec: CohortSpec, workers: int) -> list[tuple[Scratch, Units]]:
         """Return the memory of each worker that takes a cohort's steps."""
         layout, rounds = self.layout, spec.rule.functions.rounds
-        at_once = spec.batch_size <= self._unit_rows and not rounds and not layout.single
+        at_once = spec.batch_size <= self._unit_rows and not (rounds or layout.single or spec.kernel.sparse)
         gradient = layout.shape.rows * max(self.model.widths(self.rows.d)[1:]) if at_once else layout.parameters
         if spec.kernel.parts and is_double(self.dtype):  # it is the first of the parts
             gradient = 0
@@ -248,13 +246,14 @@ class NetworkKernels:
         """Raise NotImplementedError: see `sum_all_rows`."""
         raise NotImplementedError
 
-    def rows_of(self, X: Any, y: Array) -> Rows:
+    def rows_of(self, X: Any, y: Array) -> Rows | SparseRows:
         """Return other rows, of which losses are summed."""
-        return _dense(make_rows(X, y, identity(len(y)), self.model.bias))._replace(chunk=self._unit_rows)
+        return make_rows(X, y, identity(len(y)), self.model.bias)._replace(chunk=self._unit_rows)
 
-    def row_work(self, rows: Rows) -> float:
+    def row_work(self, rows: Rows | SparseRows) -> float:
         """Return the multiply-adds that a pass over a row takes for a lane."""
-        return self.model.multiply_adds(rows.d, rows.d)
+        entries = rows.d if isinstance(rows, Rows) else len(rows.X) / max(1, len(rows.y))
+        return self.model.multiply_adds(rows.d, entries)
 
     def addresses(self, measures: Sequence[Loss]) -> Array:
         """Compile, or load from the cache, the kernels of some losses, and return their addresses."""

@@ -6,8 +6,9 @@ from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import load, spread, store, zeros
-from fastgd.engine.arrays import by_shape
+from fastgd.engine.arrays import by_rows, by_shape
 from fastgd.engine.network.products import data_product, dot_rows, turn, vector_product
+from fastgd.engine.network.sparse import add_entries, add_entry_products
 
 INPUTS, OUTPUTS, WEIGHTS, BIAS, UNITS, STRIDE = range(6)  # the columns of `Layers.table`
 
@@ -54,7 +55,23 @@ def fill(shape, values, at, rows, outputs, stride, W, bias):
 
 
 @jit(inner=True)
-def forward(shape, layers, X, offsets, rows, W, units, slopes):
+def add_sums_of_rows(shape, data, offsets, sizes, W, weights, values, sums):
+    """Add to the first layer's sums (rows, outputs) the products of data with its weights."""
+    data_product(shape, "rows", sizes, data.X, offsets, 0, W, weights, values, sums)
+
+
+@jit(inner=True)
+def add_products_of_rows(shape, data, offsets, first, sizes, deltas, right, G, sums):
+    """Add to the gradient of the first layer's weights, from a feature on, the products of data with its deltas."""
+    data_product(shape, "columns", sizes, data.X, offsets, first, deltas, right, G, sums)
+
+
+add_first_sums = by_rows(add_sums_of_rows, add_entries)
+add_data_products = by_rows(add_products_of_rows, add_entry_products)
+
+
+@jit(inner=True)
+def forward(shape, layers, data, offsets, rows, W, units, slopes):
     """Leave every layer's units of the gathered rows in `units`, and with `slopes` the derivatives there, too.
 
     The last layer has no activation: its sums, which are left in `margins`, are what the loss is taken of.
@@ -66,7 +83,7 @@ def forward(shape, layers, X, offsets, rows, W, units, slopes):
         fill(shape, values, at, rows, outputs, table[k, STRIDE], W, bias)
         weights, sums, sizes = (first * step, outputs * step, step), (at, stride, step), (rows, outputs, inputs)
         if k == 0:
-            data_product(shape, "rows", sizes, X, offsets, 0, W, weights, values, sums)
+            add_first_sums(shape, data, offsets, sizes, W, weights, values, sums)
         else:
             below = (table[k - 1, UNITS] * step, table[k - 1, STRIDE] * step, step)
             add_sums(shape, sizes, values, below, W, weights, sums)
@@ -125,13 +142,13 @@ add_unit_products = by_shape(add_unit_products_of_tile, add_unit_products_of_one
 
 
 @jit(inner=True)
-def add_weight_gradient(shape, table, k, X, offsets, rows, units, deltas, first, some, G, g):
+def add_weight_gradient(shape, table, k, data, offsets, rows, units, deltas, first, some, G, g):
     """Add to G[g:] (some, outputs) the gradient of the weights of some inputs of layer k, from `first` on."""
     step, outputs = static(shape, "step"), table[k, OUTPUTS]
     right, sums = (table[k, UNITS] * step, table[k, STRIDE] * step, step), (g, outputs * step, step)
     sizes = (some, outputs, rows)
     if k == 0:
-        data_product(shape, "columns", sizes, X, offsets, first, deltas, right, G, sums)
+        add_data_products(shape, data, offsets, first, sizes, deltas, right, G, sums)
     else:
         left = ((table[k - 1, UNITS] + first) * step, step, table[k - 1, STRIDE] * step)
         add_unit_products(shape, sizes, units.values, left, deltas, right, G, sums)
@@ -180,14 +197,14 @@ def send_back(shape, table, k, rows, W, deltas, units):
 
 
 @jit(inner=True)
-def add_gradients(shape, layers, X, offsets, rows, W, units, G):
+def add_gradients(shape, layers, data, offsets, rows, W, units, G):
     """Add to G the gradient of all layers, whose last one's units have become its deltas."""
     table, deltas, step = layers.table, units.values, static(shape, "step")
     for k in range(table.shape[0] - 1, -1, -1):
         if k > 0:
             send_back(shape, table, k, rows, W, deltas, units)
         at = table[k, WEIGHTS] * step
-        add_weight_gradient(shape, table, k, X, offsets, rows, units, deltas, 0, table[k, INPUTS], G, at)
+        add_weight_gradient(shape, table, k, data, offsets, rows, units, deltas, 0, table[k, INPUTS], G, at)
         if table[k, BIAS] >= 0:
             add_bias_gradient(shape, table, k, rows, deltas, G, table[k, BIAS] * step)
         deltas = units.slopes

@@ -9,7 +9,7 @@ from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import load, store
-from fastgd.engine.arrays import PARTIAL_SUM_ROWS
+from fastgd.engine.arrays import PARTIAL_SUM_ROWS, by_rows
 from fastgd.engine.network.passes import (
     BIAS,
     INPUTS,
@@ -22,16 +22,27 @@ from fastgd.engine.network.passes import (
     send_back,
     take_margins,
 )
-from fastgd.engine.row_places import look_up, prefetch_rows
+from fastgd.engine.network.sparse import (
+    in_parts,
+    look_up_rows,
+    look_up_sparse,
+    not_in_parts,
+    prefetch_batch,
+    prefetch_sparse,
+)
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, place_of, rounded
 from fastgd.engine.rule_steps import begin_step, note_bad, parameter_rows, take_step
+
+look_up_batch = by_rows(look_up_rows, look_up_sparse)
+prefetch = by_rows(prefetch_batch, prefetch_sparse)
+known_in_parts = by_rows(in_parts, not_in_parts)
 
 
 @jit(inner=True)
 def take_deltas(shape, layers, data, low, rows, W, scale, loss, losses, scratch, units):
     """Make deltas of the last layer's units for the rows order[low : low + rows]; add their losses to `loss` (L,)."""
-    look_up(data.order, data.y, data.d, low, rows, rows, scratch.offsets, 0, scratch.y)
-    forward(shape, layers, data.X, scratch.offsets, rows, W, units, True)
+    look_up_batch(data, low, rows, scratch)
+    forward(shape, layers, data, scratch.offsets, rows, W, units, True)
     if losses:
         call_at(data.losses, shape, units.margins, scratch.y, rows, loss)
     call_at(data.residuals, shape, units.margins, scratch.y, rows, scale, scratch.check)
@@ -49,14 +60,14 @@ def add_checks(shape, check, out):
 def advance(calls, shape, layers, data, lanes, scratch, units, span):
     """Take the steps of a `StepSpan` with the tiles of the worker, batch by batch."""
     n, b = data.y.shape[0], span.batch_size
-    at_once = b <= data.chunk and calls.rounds.shape[0] == 0 and static(shape, "single") == 0
+    at_once = b <= data.chunk and calls.rounds.shape[0] == 0 and static(shape, "single") == 0 and known_in_parts(data)
     for step in range(span.steps):
         start, t = (span.batch + step) * b, span.t + step
         stop, at = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
         scale = data.X.dtype.type(1.0 / (stop - start))
         for tile in range(span.worker, lanes.state.shape[0], span.workers):
             if tile == span.worker:
-                prefetch_rows(data.X, data.order, data.d, 0, data.d, stop, min(stop + b, n))
+                prefetch(data, stop, min(stop + b, n))
             if at_once:
                 step_at_once(calls, shape, layers, data, lanes, tile, start, stop, scale, at, t, scratch, units)
                 continue
@@ -82,7 +93,7 @@ def step_at_once(calls, shape, layers, data, lanes, tile, start, stop, scale, at
         for first in range(0, table[k, INPUTS], static(shape, "rows")):
             some = min(static(shape, "rows"), table[k, INPUTS] - first)
             clear(shape, G, 0, some * outputs)
-            add_weight_gradient(shape, table, k, data.X, scratch.offsets, rows, units, deltas, first, some, G, 0)
+            add_weight_gradient(shape, table, k, data, scratch.offsets, rows, units, deltas, first, some, G, 0)
             row = table[k, WEIGHTS] + first * outputs
             call_at(calls.apply, shape, state, of_weights, scratch.c, row, some * outputs, stride, G, 0)
         if table[k, BIAS] >= 0:
@@ -111,7 +122,7 @@ def sum_rows(shape, layers, data, W, first, last, scale, losses, scratch, units)
         if many:
             sum_chunk(shape, layers, data, rows, W, scratch, units, total)
         else:
-            add_gradients(shape, layers, data.X, scratch.offsets, rows, W, units, G)
+            add_gradients(shape, layers, data, scratch.offsets, rows, W, units, G)
     if many:
         rounded(shape, total, G, parameters)
 
@@ -119,9 +130,9 @@ def sum_rows(shape, layers, data, W, first, last, scale, losses, scratch, units)
 @jit(inner=True)
 def sum_chunk(shape, layers, data, rows, W, scratch, units, total):
     """Add to a float64 total (parameters, L) the gradient of the rows whose deltas have been taken."""
-    G = place_of(data, total, scratch.G)
+    G = place_of(data.X, total, scratch.G)  # chunk by chunk also of sparse rows: other layers' products know one type
     clear_chunk(shape, G, total, layers.parameters)
-    add_gradients(shape, layers, data.X, scratch.offsets, rows, W, units, G)
+    add_gradients(shape, layers, data, scratch.offsets, rows, W, units, G)
     add_chunk(shape, G, total, layers.parameters)
 
 
@@ -168,7 +179,7 @@ def evaluate_blocks(shape, layers, data, W, measures, totals, scratch, units, sp
         totals[block, tile] = 0
         for low in range(start, stop, data.chunk):
             rows = min(data.chunk, stop - low)
-            look_up(data.order, data.y, data.d, low, rows, rows, scratch.offsets, 0, scratch.y)
-            forward(shape, layers, data.X, scratch.offsets, rows, W[tile], units, False)
+            look_up_batch(data, low, rows, scratch)
+            forward(shape, layers, data, scratch.offsets, rows, W[tile], units, False)
             for k in range(measures.shape[0]):
                 add_measure(shape, measures[k], rows, totals[block, tile, k], scratch, units)

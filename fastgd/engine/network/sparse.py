@@ -1,0 +1,94 @@
+"""The first layer over sparse rows: its products cost what the entries cost, not what d costs.
+
+Each step still updates all weights of the layer: what a feature that no row of a batch has would do in steps of its own
+is known of linear models alone.
+"""
+
+import numpy as np
+
+from fastgd.core.compile import jit
+from fastgd.core.static import static
+from fastgd.core.vectors import load, store
+from fastgd.engine.row_places import look_up, prefetch_rows
+
+OUTPUTS_AT_ONCE = 4  # sums of a row that stay in the registers
+
+
+@jit(inner=True, inline="late")
+def look_up_rows(data, low, rows, scratch):
+    """Look up where the rows order[low : low + rows] begin, and their targets."""
+    look_up(data.order, data.y, data.d, low, rows, rows, scratch.offsets, 0, scratch.y)
+
+
+@jit(inner=True, inline="late")
+def look_up_sparse(data, low, rows, scratch):
+    """Look up which rows order[low : low + rows] are, and their targets."""
+    look_up(data.order, data.y, 1, low, rows, rows, scratch.offsets, 0, scratch.y)
+
+
+@jit(inner=True, inline="late")
+def prefetch_batch(data, low, high):
+    """Ask for the rows order[low : high], which are needed soon."""
+    prefetch_rows(data.X, data.order, data.d, 0, data.d, low, high)
+
+
+@jit(inner=True, inline="late")
+def prefetch_sparse(data, low, high):
+    """Ask for nothing: few rows' entries are found as fast as they are asked for."""
+
+
+@jit(inner=True, inline="late")
+def in_parts(data):  # noqa: ARG001 (chosen by its type)
+    """Whether the gradient of a few features can be had before that of others: of dense rows."""
+    return True
+
+
+@jit(inner=True, inline="late")
+def not_in_parts(data):  # noqa: ARG001 (as for dense rows)
+    """Whether it can be of sparse rows: they are not sorted by features."""
+    return False
+
+
+@jit(inner=True)
+def add_entries(shape, data, offsets, sizes, W, weights, values, sums):
+    """Add to the first layer's sums (rows, outputs) of a tile the products of entries with the weights."""
+    L, outputs = static(shape, "lanes"), sizes[1]
+    whole = outputs - outputs % OUTPUTS_AT_ONCE
+    for i in range(sizes[0]):
+        first, end, at = data.indptr[offsets[i]], data.indptr[offsets[i] + 1], sums[0] + i * sums[1]
+        for j in range(0, whole, OUTPUTS_AT_ONCE):
+            add_row(shape, data.X, data.indices, first, end, W, weights[0] + j * L, weights[1], values, at + j * L)
+        for j in range(whole, outputs):
+            total = load(shape, values, at + j * L)
+            for k in range(first, end):
+                w = weights[0] + np.int64(data.indices[k]) * weights[1] + j * L
+                total = total + load(shape, W, w) * data.X[k]
+            store(values, at + j * L, total)
+
+
+@jit(inner=True)
+def add_row(shape, X, indices, first, end, W, w, stride, values, at):
+    """Add to four sums at values[at:] the products of a row's entries, whose weights stand `stride` apart."""
+    L = static(shape, "lanes")
+    a, b = load(shape, values, at), load(shape, values, at + L)
+    c, d = load(shape, values, at + 2 * L), load(shape, values, at + 3 * L)
+    for k in range(first, end):
+        x, own = X[k], w + np.int64(indices[k]) * stride
+        a, b = a + load(shape, W, own) * x, b + load(shape, W, own + L) * x
+        c, d = c + load(shape, W, own + 2 * L) * x, d + load(shape, W, own + 3 * L) * x
+    store(values, at, a)
+    store(values, at + L, b)
+    store(values, at + 2 * L, c)
+    store(values, at + 3 * L, d)
+
+
+@jit(inner=True)
+def add_entry_products(shape, data, offsets, first, sizes, deltas, right, G, sums):  # noqa: ARG001 (as for dense rows)
+    """Add to the gradient of all weights of the first layer of a tile the products of entries with the deltas."""
+    L, outputs = static(shape, "lanes"), sizes[1]
+    for i in range(sizes[2]):
+        begin, end, row = data.indptr[offsets[i]], data.indptr[offsets[i] + 1], right[0] + i * right[1]
+        for k in range(begin, end):
+            x, at = data.X[k], sums[0] + np.int64(data.indices[k]) * sums[1]
+            for j in range(0, outputs * L, L):
+                store(G, at + j, load(shape, G, at + j) + load(shape, deltas, row + j) * x)
