@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import reference_networks
+import small_studies
 from sklearn.datasets import load_digits
-from small_studies import Log, assert_same, rows, run, study_of
+from small_studies import Log, assert_same, rows
 
 import fastgd
 from fastgd import InputError, Study
@@ -13,7 +14,16 @@ from fastgd.runs.runner import load_data
 
 NETWORK = {"hidden": [6, 4], "activation": "tanh"}
 SEARCHED = {"name": "sgd", "lr": 1.0, "line_search": {"kind": "exact"}}
+OPTIMIZER = {"name": "momentum", "lr": [0.01, 0.02, 0.03, 0.1, 0.3]}  # so many that a tile has eight lanes
 PROBLEM = {"loss": "logistic", "network": NETWORK, "l2": [0.0, 0.01]}
+
+
+def study_of(**changes):
+    return small_studies.study_of(**{"optimizer": OPTIMIZER, **changes})
+
+
+def run(path, data=None, **changes):
+    return small_studies.run(path, data, **{"optimizer": OPTIMIZER, **changes})
 
 
 def network_study(**changes):
@@ -28,7 +38,7 @@ def test_a_study_trains_networks(tmp_path):
     problem = PROBLEM | {"validation": 0.2}
     metrics = {"metrics": ["accuracy", "validation_accuracy", "grad_norm", "nonzeros"], "parameters": "all"}
     results = run(tmp_path, problem=problem, epochs=30, record=metrics, seed=[0, 1])
-    assert len(results.trials) == 16
+    assert len(results.trials) == 20
     assert set(results.trials["kernel"]) == {"network-tile-8"}
     assert set(results.trials["status"]) == {"completed"}
     last = results.curves.groupby("trial_id").last()
