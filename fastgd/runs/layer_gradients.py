@@ -94,11 +94,9 @@ class LayerGradients:
         for layer, (first, last) in enumerate(zip(self._first[lane], self._last[lane], strict=True), 1):
             if first >= 0:
                 spans.setdefault((int(first), int(last)), []).append(layer)
-        for (first, last), layers in spans.items():
-            yield (
-                f"the gradient vanished: its norm in {_layers(layers)} was under {VANISHED:g} of that in the last "
-                f"layer from step {first} to step {last}"
-            )
+        if spans:
+            where = [f"in {_layers(own)} from step {first} to step {last}" for (first, last), own in spans.items()]
+            yield f"the gradient vanished: its norm was under {VANISHED:g} of the last layer's, {_series(where)}"
 
     def _words_of_exploded(self, lane: int) -> Iterable[str]:
         if (step := self._exploded_at[lane]) < 0:
@@ -108,7 +106,7 @@ class LayerGradients:
             if norm != 0:
                 layers.setdefault(number(float(norm)), []).append(layer)
         grown = _series([f"{norm} in {_layers(own)}" for norm, own in layers.items()])
-        start = f"; at the start it was {number(float(self._largest[lane]))} at most" if self._largest[lane] > 0 else ""
+        start = f" (at the start {number(float(self._largest[lane]))} at most)" if self._largest[lane] > 0 else ""
         yield f"the gradient exploded: at step {step} its norm was {grown}{start}"
 
 
