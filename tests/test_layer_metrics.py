@@ -212,7 +212,7 @@ def test_what_is_watched_is_counted():
     assert plans["dead"].method != plans["none"].method == plans["updates"].method, "one kernel more is compiled"
 
 
-@pytest.mark.parametrize("stop", [4, 5, 9, 10])
+@pytest.mark.parametrize("stop", [4, 5, 10, 14])
 def test_a_run_that_is_cut_short_goes_on_with_the_same_bits(tmp_path, monkeypatch, stop):
     """Also where it was saved just before a checkpoint, whose last step nobody can watch again."""
     problem = DEEP | {"l2": 0.0}
@@ -229,6 +229,9 @@ def test_a_run_that_is_cut_short_goes_on_with_the_same_bits(tmp_path, monkeypatc
         patch.setattr(Clock, "check", over)
         cut = seen(tmp_path / "parts", problem, **changes)
     assert set(cut.trials["status"]) == {"timeout"}
+    assert cut.trials["reason"].str.contains("was over; the gradient vanished").any() == (stop > 10), (
+        "at the third look"
+    )
     last = cut.curves[cut.curves["step"] == stop]
     assert len(last) == 8
     assert last[UPDATES].notna().all(axis=None) == (stop % 5 == 0), "of a step that is the last before a checkpoint"

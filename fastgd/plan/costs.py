@@ -51,7 +51,7 @@ LINE_CALLS_PER_STEP = 5  # of one by X'X
 SECONDS_PER_CHECKPOINT = 1.2e-3  # beside the sums; half as long again with the gradient's norm
 SECONDS_PER_UNMOVED_CHECKPOINT = 0.15e-3  # at which no lane has moved since the one before
 SECONDS_PER_EFFECTIVE_RATE = 50e-9  # of a feature and lane
-SECONDS_PER_COMPARED_PARAMETER = 4e-9  # of a lane, whose last step is measured
+SECONDS_PER_COMPARED_PARAMETER = 12e-9  # of a lane, whose last step is measured
 # Storing.
 SECONDS_PER_UNIT_FILES = 12e-3
 SECONDS_PER_STORED_CHECKPOINT, SECONDS_PER_CURVE_ROW = 0.2e-3, 3e-6  # of a cohort, and of each of its rows

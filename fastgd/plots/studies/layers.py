@@ -156,7 +156,7 @@ def _rows(results: Results, trials: Sequence[str] | str | None) -> pd.DataFrame:
     """Return the rows of the trials to be drawn, with their methods."""
     if trials is None:
         return with_methods(results.best()).drop_duplicates(["problem", "method"])
-    asked, every = [trials] if isinstance(trials, str) else list(trials), results.trials
+    asked, every = [trials] if isinstance(trials, str) else list(dict.fromkeys(trials)), results.trials
     every = with_methods(every[every["in_study"]])
     known = set(every["trial_id"])
     if missing := [trial for trial in asked if trial not in known]:
