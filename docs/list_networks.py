@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from fastgd.problems.activations import ACTIVATIONS
+from fastgd.problems.activations import ACTIVATIONS, DEAD_SLOPE
 from fastgd.problems.starts import STARTS
+from fastgd.runs.layer_gradients import EXPLODED, FEWEST_VANISHED, VANISHED
 
 PAGE = Path(__file__).with_name("networks.md")
 HEAD = """# Networks
@@ -92,13 +93,45 @@ lr = { log = [1e-2, 1e0], num = 5 }
 [record]
 metrics = ["accuracy", "validation_accuracy"]
 ```
+"""
 
+SEEN = f"""
 ## What one sees
 
-The metric `layer_grad_norm` is the norm of each layer's part of the gradient over all training rows, as curves in the
-columns `layer_grad_norm.1`, `layer_grad_norm.2` and so on, the first layer first: where gradients vanish or explode on
-their way back, and when.
+Three metrics have a column for each layer, the first layer first, as `layer_grad_norm.1`, `layer_grad_norm.2` and so
+on; a layer is its weights with its biases. Where a problem has fewer layers, or none, the columns are null.
 
+- `layer_grad_norm`: the norm of each layer's part of the gradient over all training rows, at a checkpoint. It shows
+  where gradients vanish or explode on their way back.
+- `layer_update_ratio`: how far the last step before a checkpoint moved each layer, relative to the norm of its weights
+  before that step.
+- `dead_units`: the share of each hidden layer's units that learn from no training row.
+
+`layer_update_ratio` is of the weights at which gradients are taken, also where a rule reports an average of them; it
+holds all that a step does, decay and momentum included. It is NaN at the start, where a layer's weights were all zero,
+and where `max_seconds` ended a trial between two checkpoints. Baselines take no steps, and have none.
+
+A unit is dead where its activation's derivative is {DEAD_SLOPE:g} or less in size at every training row (with
+`record.rows`, at those that stand for all of them). That is a `relu` unit that is never active, and a unit that is
+saturated throughout: of `tanh` beyond sums of about 4.1, of `sigmoid` beyond 6.9. A unit of `leaky_relu` or `identity`
+never is. Where sums are no finite numbers, the share is NaN.
+
+```sh
+fastgd plot results/depth --kind layers
+```
+
+draws what was recorded of the best trial of each optimizer and network, a line for each layer; `--set 'trials="ID"'`
+draws another trial.
+
+Where `layer_grad_norm` is recorded, `reason` tells of each trial, however it ended, with layers and steps:
+
+- **A gradient that vanished**: in {FEWEST_VANISHED} checkpoints in a row, or more, a layer's norm was under
+  {VANISHED:g} of the last layer's. The first such span is told, from its first checkpoint to its last.
+- **A gradient that exploded**: the first checkpoint at which a layer's norm was not finite, or more than
+  {EXPLODED:g} times that of any layer at the start.
+"""
+
+TRAINED = """
 ## Using a trained model
 
 With `record.parameters = "best"` or `"all"`, results hold what trials trained, and `results.model` returns it, for
@@ -152,6 +185,8 @@ def page() -> str:
             *starts,
             "| `{ normal = s }` | normal with deviation s |\n",
             CLASSES,
+            SEEN,
+            TRAINED,
         ]
     )
 

@@ -14,6 +14,7 @@ from fastgd.optimizers import OPTIMIZERS
 from fastgd.plan.planner import make_plan
 from fastgd.runs.runner import load_data
 from fastgd.study.config import METRICS, Schedule, Study
+from fastgd.study.fields import LAYER_METRICS
 
 ROOT = Path(__file__).parent.parent
 STUDIES = [*sorted(ROOT.glob("studies/**/*.toml")), ROOT / "fastgd/data/demo.toml"]
@@ -264,7 +265,7 @@ def test_momentum_schedule(tmp_path):
 
 
 def test_metrics_are_in_one_order():
-    left_out = ("r2", "validation_accuracy", "top_5", "layer_grad_norm")
+    left_out = ("r2", "validation_accuracy", "top_5", *LAYER_METRICS)
     shuffled = list(reversed([name for name in METRICS if not name.endswith(left_out)]))
     study = with_lr(0.1, record={"metrics": shuffled})
     assert study.record.metrics == [name for name in METRICS if name in shuffled]

@@ -163,7 +163,8 @@ class CohortUnit:
     @property
     def method(self) -> str:
         """What decides which kernels it calls."""
-        spec, measured = self.spec, (self.workload.gradient_norm, self.workload.measures)
+        spec, work = self.spec, self.workload
+        measured = (work.gradient_norm, work.measures, work.units > 0)
         rows = (repr(spec.untouched), spec.batch_size == 1) if spec.kernel.sparse else ()
         drivers = (*spec.drivers(self.d, self.itemsize), spec.batch_size >= self.n)
         method = (spec.estimator, type(spec.line_search).__name__, rows, drivers, measured)

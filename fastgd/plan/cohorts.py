@@ -240,7 +240,7 @@ def _cohort(
         search=method.search,
         entries=entries_of(data),
         sparse=sparse_column(spec, problem),
-        workload=workload(study, data, batch_size, _has_feedback(lanes.schedules)),
+        workload=workload(study, data, spec, _has_feedback(lanes.schedules)),
         columns={"dataset": data.dataset, "loss": problem.loss},
         record=study.record,
         stop=study.stop,

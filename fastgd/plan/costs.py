@@ -51,6 +51,7 @@ LINE_CALLS_PER_STEP = 5  # of one by X'X
 SECONDS_PER_CHECKPOINT = 1.2e-3  # beside the sums; half as long again with the gradient's norm
 SECONDS_PER_UNMOVED_CHECKPOINT = 0.15e-3  # at which no lane has moved since the one before
 SECONDS_PER_EFFECTIVE_RATE = 50e-9  # of a feature and lane
+SECONDS_PER_COMPARED_PARAMETER = 12e-9  # of a lane, whose last step is measured
 # Storing.
 SECONDS_PER_UNIT_FILES = 12e-3
 SECONDS_PER_STORED_CHECKPOINT, SECONDS_PER_CURVE_ROW = 0.2e-3, 3e-6  # of a cohort, and of each of its rows
@@ -278,6 +279,12 @@ def _evaluation(unit: CohortUnit, rows: _Rows) -> float:
         seconds += work.feedback * max(0.0, unit.epochs - checkpoints) * rows.over(work.held_out, "evaluate")
     if work.gradient_norm:
         seconds += checkpoints * (0.5 * SECONDS_PER_CHECKPOINT + _tiled(rows).over(unit.n, "train"))
+    if work.units:
+        exact_rows, others = exact * unit.n, (checkpoints - exact) * unit.sampled
+        seconds += 0.5 * checkpoints * SECONDS_PER_CHECKPOINT + rows.over(exact_rows + others, "evaluate")
+    if work.updates:
+        numbers = unit.spec.parameters(unit.d) * (unit.lanes + unit.padding)
+        seconds += checkpoints * (0.5 * SECONDS_PER_CHECKPOINT + SECONDS_PER_COMPARED_PARAMETER * numbers)
     return unmoved + seconds + work.effective_rates * checkpoints * unit.lanes * unit.d * SECONDS_PER_EFFECTIVE_RATE
 
 

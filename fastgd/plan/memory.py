@@ -208,7 +208,13 @@ def of_cohort(unit: CohortUnit, *, saved: bool = True) -> float:
 
     `saved`: its state is saved on its way, which an interruption may ask for at any time.
     """
-    return unit.bytes + max(_measuring(unit), saved * _saving(unit)) + _recording(unit) + _orders(unit)
+    measured = _watching(unit) + max(_measuring(unit), saved * _saving(unit))
+    return unit.bytes + measured + _recording(unit) + _orders(unit)
+
+
+def _watching(unit: CohortUnit) -> float:
+    """The copy of the parameters with which the last step before a checkpoint is compared."""
+    return float(unit.itemsize * unit.spec.parameters(unit.d) * (unit.lanes + unit.padding) * unit.workload.updates)
 
 
 def _saving(unit: CohortUnit) -> float:
@@ -241,6 +247,10 @@ def _measuring(unit: CohortUnit) -> float:
         found = max(
             found, slots * unit.itemsize / 8 + 8.0 * min(MOST_RATES_AT_ONCE, parameters * lanes) * (3 + spec.rule.slots)
         )
+    if unit.workload.updates:  # a step in float64, and its squares
+        found = max(found, 4 * column * spec.kernel.lanes)
+    if unit.workload.units:  # the largest slopes of units, also those of each thread, and which are dead
+        found = max(found, 8.0 * unit.workload.units * (4 * lanes + available_threads() * spec.kernel.lanes))
     if unit.workload.of_weights:
         found = max(found, 3 * column * unit.lanes)
     return found + unit.baseline * of_points(parameters, unit.itemsize, unit.entries, sparse=spec.kernel.sparse)

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from fastgd.common.errors import InputError
 from fastgd.study.config import Study
-from fastgd.study.fields import LARGEST, MOST_CHECKPOINTS
-from fastgd.study.networks import MOST_LAYERS
+from fastgd.study.fields import LARGEST, LAYER_METRICS, MOST_CHECKPOINTS
+from fastgd.study.networks import MOST_HIDDEN_LAYERS, MOST_LAYERS
 
 Array = npt.NDArray[Any]
 TAIL_STEPS = (64, 32, 16, 8, 4, 2, 1)  # steps before the end at which trials on landscapes are read, to be judged
@@ -19,9 +19,17 @@ EFFECTIVE_RATES = "effective_lr"  # a metric of several columns
 RATE_CLASSES = ("rare", "medium", "frequent")  # of features
 RATE_QUANTILES = {"q10": 0.1, "q50": 0.5, "q90": 0.9}
 RATE_COLUMNS = tuple(f"{EFFECTIVE_RATES}.{name}.{quantile}" for name in RATE_CLASSES for quantile in RATE_QUANTILES)
-LAYER_NORMS = "layer_grad_norm"  # a metric with a column for each layer
-LAYER_COLUMNS = tuple(f"{LAYER_NORMS}.{layer}" for layer in range(1, 1 + MOST_LAYERS))
-SEVERAL_COLUMNS = {EFFECTIVE_RATES: RATE_COLUMNS, LAYER_NORMS: LAYER_COLUMNS}
+LAYER_NORMS, LAYER_UPDATES, DEAD_UNITS = LAYER_METRICS  # with a column for each layer
+NORM_COLUMNS, UPDATE_COLUMNS, DEAD_COLUMNS = (
+    tuple(f"{name}.{layer}" for layer in range(1, 1 + layers))
+    for name, layers in ((LAYER_NORMS, MOST_LAYERS), (LAYER_UPDATES, MOST_LAYERS), (DEAD_UNITS, MOST_HIDDEN_LAYERS))
+)
+SEVERAL_COLUMNS = {
+    EFFECTIVE_RATES: RATE_COLUMNS,
+    LAYER_NORMS: NORM_COLUMNS,
+    LAYER_UPDATES: UPDATE_COLUMNS,
+    DEAD_UNITS: DEAD_COLUMNS,
+}
 MOST_RATES_AT_ONCE = 1 << 22  # effective rates that are computed together: more would take more memory
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastgd.datasets import Data
-from fastgd.plan.recording import EFFECTIVE_RATES, LAYER_NORMS, columns_of
+from fastgd.engine.rows.spec import CohortSpec
+from fastgd.plan.recording import DEAD_UNITS, EFFECTIVE_RATES, LAYER_NORMS, LAYER_UPDATES, columns_of
 from fastgd.problems import Loss
 from fastgd.study.config import Study
 
@@ -24,8 +25,10 @@ class Workload:
         What is summed over them.
     columns : int
         Numbers of a row of curves that change from row to row.
-    gradient_norm, effective_rates : bool
+    gradient_norm, effective_rates, updates : bool
         Whether they are measured.
+    units : int
+        The hidden units of which it is told whether they are dead.
     feedback : bool
         Whether the validation loss is taken at each epoch's end.
     touched : float
@@ -43,6 +46,8 @@ class Workload:
     columns: int = 3
     gradient_norm: bool = False
     effective_rates: bool = False
+    updates: bool = False
+    units: int = 0
     feedback: bool = False
     touched: float = 0.0
     of_weights: bool = False
@@ -52,22 +57,24 @@ class Workload:
 NOTHING_BESIDE = Workload()  # the loss over the training rows
 
 
-def workload(study: Study, data: Data, batch_size: int, feedback: bool) -> Workload:
-    """Return what a cohort's costs depend on, from a study and its data."""
+def workload(study: Study, data: Data, spec: CohortSpec, feedback: bool) -> Workload:
+    """Return what a cohort's costs depend on, from a study, its data, and what it computes."""
     metrics, held_out = study.record.metrics, len(data.y_validation) if data.y_validation is not None else 0
     summed = [name for name in metrics if name.removeprefix("validation_") in ("accuracy", "r2")]
     own = sum(not name.startswith("validation_") for name in summed)
-    columns = len(columns_of(metrics)) - (not held_out)
+    columns, layered = len(columns_of(metrics)) - (not held_out), spec.kernel.network
     return Workload(
         rows=study.record.rows or 0,
         held_out=held_out,
         measures=1 + own,
         held_out_measures=1 + len(summed) - own,
         columns=columns,
-        gradient_norm=not {"grad_norm", LAYER_NORMS}.isdisjoint(metrics),
+        gradient_norm="grad_norm" in metrics or (LAYER_NORMS in metrics and layered),
         effective_rates=EFFECTIVE_RATES in metrics,
+        updates=LAYER_UPDATES in metrics and layered and not spec.rule.optimizer.baseline,
+        units=sum(spec.model.units) if DEAD_UNITS in metrics else 0,
         feedback=feedback,
-        touched=_touched(data, batch_size) if data.sparse else 0.0,
+        touched=_touched(data, spec.batch_size) if data.sparse else 0.0,
         of_weights=not {"composite_loss", "nonzeros"}.isdisjoint(metrics),
         parameters=study.record.parameters,
     )

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fastgd.plots.studies.curves import curves as curves
     from fastgd.plots.studies.effective_rates import rates as rates
     from fastgd.plots.studies.heatmap import heatmap as heatmap
+    from fastgd.plots.studies.layers import layers as layers
     from fastgd.plots.studies.phase import phase as phase
     from fastgd.plots.studies.range_test import range_ as range_
     from fastgd.plots.studies.rate_search import tune as tune
@@ -47,6 +48,7 @@ _HOMES = {
     "contour": "landscapes.contour",
     "curves": "studies.curves",
     "heatmap": "studies.heatmap",
+    "layers": "studies.layers",
     "notes_of": "pages",
     "phase": "studies.phase",
     "range_": "studies.range_test",
@@ -106,6 +108,7 @@ for _plot in (
     Plot("heatmap", "the final loss over two hyper-parameters, axes for each optimizer", "heatmap"),
     Plot("schedule", "what the schedules of the study are worth over the training", "schedule"),
     Plot("rates", "the effective rates of rare and of frequent features, axes for each optimizer", "rates"),
+    Plot("layers", "gradients, updates and dead units of a network's layers, a row for each optimizer", "layers"),
     Plot("range", "the loss along a rate that grew, a line for each optimizer", "range_"),
     Plot("contour", "trajectories on the contour map of a landscape", "contour"),
     Plot("surface", "a landscape in three dimensions, with trajectories on it", "surface"),
@@ -125,8 +128,8 @@ def plot(results: Results, kind: str, **options: Any) -> "Figure":
     results : Results
         The study's results.
     kind : str
-        A name in `PLOTS`: curves, sensitivity, heatmap, schedule, rates, range; of landscapes contour, surface, basins,
-        phase, traces, animate.
+        A name in `PLOTS`: curves, sensitivity, heatmap, schedule, rates, layers, range; of landscapes contour, surface,
+        basins, phase, traces, animate.
     **options
         The options of the function of that name in this module.
 

@@ -23,6 +23,8 @@ LABELS = {
     "top_5": "training top-5 accuracy",
     "validation_top_5": "validation top-5 accuracy",
     **{f"layer_grad_norm.{layer}": f"norm of the gradient of layer {layer}" for layer in (1, 2, 3, 4)},
+    **{f"layer_update_ratio.{layer}": f"update / weights of layer {layer}" for layer in (1, 2, 3, 4)},
+    **{f"dead_units.{layer}": f"share of dead units in layer {layer}" for layer in (1, 2, 3)},
     "r2": "training R²",
     "validation_r2": "validation R²",
     "lr": "learning rate",

@@ -9,6 +9,7 @@ import numpy as np
 from fastgd.common.registry import Registry
 from fastgd.core.math import erf, exp, sigmoid
 
+DEAD_SLOPE = 1e-3  # a unit whose derivative is no larger at any row learns from none: it is dead
 LEAK = 0.01  # the slope of leaky_relu below zero
 ROOT_2, TWO_OVER_ROOT_PI = 2.0**0.5, 2.0 / np.pi**0.5
 

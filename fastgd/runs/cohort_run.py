@@ -14,6 +14,8 @@ from fastgd.engine.rows.guesses import Guesses
 from fastgd.plan.cohort import CohortUnit
 from fastgd.plan.compiled import compiling
 from fastgd.runs.clock import Clock, TimeIsOver
+from fastgd.runs.layer_gradients import LayerGradients
+from fastgd.runs.layer_updates import LayerUpdates
 from fastgd.runs.metrics import Recorder, measures_of
 from fastgd.runs.schedule_values import ScheduleValues
 from fastgd.runs.sinks import Sink
@@ -36,9 +38,9 @@ def make_cohort(
 
 def compile_cohort(cohort: AnyCohort, unit: CohortUnit) -> None:
     """Compile what a cohort calls, or load it from the cache; a user's function that does not compile is named."""
-    metrics = unit.record.metrics
+    measures, work = measures_of(unit.record.metrics, unit.spec.loss), unit.workload
     with compiling(unit.spec.rule.optimizer, unit.spec.loss, method=unit.method):
-        cohort.compile("grad_norm" in metrics, measures_of(metrics, unit.spec.loss))
+        cohort.compile(work.gradient_norm, measures, slopes=work.units > 0)
 
 
 class CohortRun(UnitWork):
@@ -66,6 +68,9 @@ class CohortRun(UnitWork):
             data, unit.spec.loss, unit.record.metrics, unit.record.rows, features=not unit.spec.kernel.network
         )
         self.records = TrialRecords(unit.lanes)
+        layers = unit.spec.model.groups(unit.d)[-1].layer
+        self.updates = LayerUpdates(unit.lanes, layers * unit.workload.updates)
+        self.gradients = LayerGradients(unit.lanes, layers)
         self.stopping = Stopping.start(unit.stop, np.full(unit.lanes, np.nan), unit.baseline, unit.scale)
 
     def run(self) -> None:
@@ -97,29 +102,34 @@ class CohortRun(UnitWork):
                 self._checkpoint(reached)
 
     def _start(self) -> None:
-        metrics = self.recorder.record(self.cohort, self.poll)
+        metrics = self._measure(exact=True)
         self._keep(metrics)
         unit = self.unit
         self.stopping = Stopping.start(unit.stop, metrics["loss"], unit.baseline, unit.scale)
         self._end(*self._judge(metrics))
         self.recorded = 0
 
+    def _measure(self, *, exact: bool) -> dict[str, Array]:
+        return self.recorder.record(self.cohort, self.poll, exact) | self.updates.at(self.cohort)
+
     def _keep(self, metrics: dict[str, Array]) -> None:
         """Record a checkpoint; where it ends an epoch, the schedules with feedback are judged on its bits."""
         self._write(metrics)
+        self.gradients.observe(self.cohort.alive, self.cohort.t, metrics)
         if self.schedule.feedback and self.cohort.t % self.unit.batches == 0:
             self.schedule.judge(self.cohort.t, self.cohort.alive, metrics["validation_loss"])
 
     def _advance(self, step: int) -> bool:
         """Go on to a checkpoint; False where the time is over before."""
         try:
-            for stop in (*self._epoch_ends(step), step):
+            for stop in self._epoch_ends(step):
                 self.clock.enter("train")
                 self.cohort.advance(stop - self.cohort.t, self.check)
                 self.clock.enter("evaluate")
-                if stop < step:
-                    loss = self.recorder.validation_loss(self.cohort, self.poll)
-                    self.schedule.judge(stop, self.cohort.alive, loss)
+                loss = self.recorder.validation_loss(self.cohort, self.poll)
+                self.schedule.judge(stop, self.cohort.alive, loss)
+            self.clock.enter("train")
+            self.updates.advance(self.cohort, step, self.check, self.clock)
         except TimeIsOver:
             return False
         finally:
@@ -143,13 +153,13 @@ class CohortRun(UnitWork):
             self._cut(before)
             return
         last = not reached or self.cohort.t == self.unit.steps
-        metrics = self.recorder.record(self.cohort, self.poll, exact=last)
+        metrics = self._measure(exact=last)
         over = not reached or (self.clock.over and not self.unit.parameters_only)
         lanes = len(self.cohort.alive)
         status, reasons = self._judge(metrics) if reached else (np.full(lanes, "", object), [""] * lanes)
         ended = (status != "") | over
         if self.recorder.sampled and not last and ended.any():  # the last values of a trial are those of all rows
-            exact = self.recorder.record(self.cohort, self.poll)
+            exact = self._measure(exact=True)
             metrics = {name: np.where(ended, exact[name], values) for name, values in metrics.items()}
         self._keep(metrics)
         self._end(status, reasons)
@@ -188,9 +198,10 @@ class CohortRun(UnitWork):
         self._hand_over_parameters(lanes, np.flatnonzero(ended))
         for position in np.flatnonzero(ended):
             first = int(bad[position]) if status[position] == "diverged" else 0
-            reason = reasons[position]
+            told = [reasons[position], *self.gradients.words(lanes[position])]
             if first:
-                reason += f"; the first residual that is not finite came in step {first}"
+                told.insert(1, f"the first residual that is not finite came in step {first}")
+            reason = "; ".join(filter(None, told))
             self.records.end(lanes[position], status[position], reason, first or self.cohort.t)
         trials = np.array([len(self.unit.ids[lane]) for lane in lanes[ended]])
         self.clock.ended(int(trials.sum()), int(trials[status[ended] == "diverged"].sum()))
@@ -252,8 +263,14 @@ class CohortRun(UnitWork):
         return len(self.cohort.alive)
 
     @property
-    def _parts(self) -> dict[str, Stopping | TrialRecords | ScheduleValues]:
-        return {"stopping": self.stopping, "records": self.records, "schedule": self.schedule}
+    def _parts(self) -> dict[str, Stopping | TrialRecords | ScheduleValues | LayerGradients | LayerUpdates]:
+        return {
+            "stopping": self.stopping,
+            "records": self.records,
+            "schedule": self.schedule,
+            "gradients": self.gradients,
+            "updates": self.updates,
+        }
 
     def own_state(self) -> dict[str, Array]:
         """Return what is saved beside the engine's state, each (G,)."""

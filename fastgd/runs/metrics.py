@@ -10,10 +10,11 @@ from fastgd.datasets import Data
 from fastgd.datasets.csr import take
 from fastgd.engine.rows.cohort import AnyCohort, Cohort
 from fastgd.engine.rows.order import subsample
-from fastgd.plan.recording import EFFECTIVE_RATES, LAYER_COLUMNS, LAYER_NORMS, LOSS_EVALUATIONS
+from fastgd.plan.recording import DEAD_COLUMNS, DEAD_UNITS, EFFECTIVE_RATES, LAYER_NORMS, LOSS_EVALUATIONS, NORM_COLUMNS
 from fastgd.problems import MISSES, SQUARED_ERRORS, ZERO_ONE, Loss, with_outputs
 from fastgd.runs import effective_rates
 from fastgd.study.checks import NEEDS_TARGETS
+from fastgd.study.fields import LAYER_METRICS
 
 Array = npt.NDArray[Any]
 TOP = {"accuracy": 1, "top_5": 5}  # among how many of the likeliest classes a row's own has to be
@@ -78,7 +79,8 @@ class Recorder:
         self._metrics = [
             name for name in metrics if fits(name, loss, targets.get("validation_" * name.startswith("validation_")))
         ]
-        self._metrics = [name for name in self._metrics if name != (LAYER_NORMS if features else EFFECTIVE_RATES)]
+        others = LAYER_METRICS if features else (EFFECTIVE_RATES,)
+        self._metrics = [name for name in self._metrics if name not in others]
         self._classes = effective_rates.classes_of(data) if EFFECTIVE_RATES in self._metrics else {}
 
     def _measures(self, prefix: str) -> list[Loss]:
@@ -90,7 +92,8 @@ class Recorder:
     def record(self, cohort: AnyCohort, poll: Callable[[], None], exact: bool = True) -> dict[str, Array]:
         """Return the metrics of the lanes that are alive, each (alive,) float64.
 
-        Where they need not be exact, the loss, accuracy and r2 of the training rows are those of the subsample.
+        Where they need not be exact, the loss, accuracy, r2 and dead units of the training rows are those of the
+        subsample.
         """
         of_rows = self._sets if exact else self._subsets
         sets = [(X, y, self._measures(prefix)) for prefix, X, y in of_rows]
@@ -111,6 +114,9 @@ class Recorder:
         values["loss"] = values["loss"] + np.where(l2 > 0, 0.5 * l2 * measured.penalised, 0)  # 0 x infinity is 0 here
         if {"grad_norm", LAYER_NORMS} & set(self._metrics):
             values |= self._of_gradient(cohort.gradient_norms(poll))
+        if DEAD_UNITS in self._metrics and cohort.spec.model.units:
+            (_, X, y), *_ = of_rows
+            values |= dict(zip(DEAD_COLUMNS, cohort.dead_units(X, y, poll), strict=False))
         if {"composite_loss", "nonzeros"} & set(self._metrics):
             values |= self._of_weights(cohort, values["loss"])
         if self._classes and isinstance(cohort, Cohort):  # a baseline multiplies no gradients
@@ -122,7 +128,7 @@ class Recorder:
     def _of_gradient(self, norms: Array) -> dict[str, Array]:
         """Return what is asked for of the norms of the gradient and of its layers (1 + layers, alive)."""
         found = {"grad_norm": norms[0]} if "grad_norm" in self._metrics else {}
-        return found | (dict(zip(LAYER_COLUMNS, norms[1:], strict=False)) if LAYER_NORMS in self._metrics else {})
+        return found | (dict(zip(NORM_COLUMNS, norms[1:], strict=False)) if LAYER_NORMS in self._metrics else {})
 
     def _of_weights(self, cohort: AnyCohort, loss: Array) -> dict[str, Array]:
         """Return the loss with the penalty of proximal steps, and the number of weights that are not zero."""

@@ -20,7 +20,7 @@ from fastgd.study.fields import MOST_CHECKPOINTS
 from fastgd.study.landscape_checks import check_landscapes
 from fastgd.study.landscapes import start_count
 from fastgd.study.models import StudyFields
-from fastgd.study.network_checks import check_networks
+from fastgd.study.network_checks import check_layer_metrics, check_networks
 from fastgd.study.surface_block import check_ends
 from fastgd.study.values import failure
 
@@ -139,8 +139,7 @@ def _check_metrics(study: StudyFields) -> None:
             raise failure(text, "record", "metrics")
         if study.data_problems and all(problem.layered for problem in study.data_problems):
             raise failure(": 'effective_lr' is of features' weights, and a network has no such", "record", "metrics")
-    if "layer_grad_norm" in study.record.metrics and not any(problem.layered for problem in study.data_problems):
-        raise failure(": no problem has 'layer_grad_norm', which is of networks", "record", "metrics")
+    check_layer_metrics(study)
     for metric in study.record.metrics:
         quantity = metric.removeprefix("validation_")
         targets = NEEDS_TARGETS.get(quantity)

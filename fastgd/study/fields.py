@@ -30,6 +30,8 @@ METRICS = {
     "param_norm": "the Euclidean norm of the parameters",
     "grad_norm": "the Euclidean norm of the objective's gradient over all training rows; of a landscape its slope",
     "layer_grad_norm": "the same of each layer's weights and biases; of networks, the first layer first",
+    "layer_update_ratio": "the norm of a checkpoint's last step in each layer, relative to its weights'; of networks",
+    "dead_units": "the share of each hidden layer's units that learn from no training row; of networks",
     "composite_loss": "the loss with the penalty of `proximal` steps",
     "nonzeros": "how many weights are not zero",
     "accuracy": "the share of training rows whose class is predicted; of losses of classes",
@@ -40,6 +42,7 @@ METRICS = {
     "validation_r2": "the same of the held-out rows",
     "effective_lr": "quantiles of the rates by which a rule multiplies the gradients of rare and frequent features",
 }
+LAYER_METRICS = ("layer_grad_norm", "layer_update_ratio", "dead_units")  # with a column for each layer of a network
 LARGEST = 2**53  # of whole numbers, which must be exact as float64
 LONGEST_NAME = 200  # letters of a study's name, which file systems take
 MOST_CHECKPOINTS = 1_000_000  # of a trial

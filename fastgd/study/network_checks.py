@@ -1,5 +1,7 @@
-"""The checks of problems with networks: what goes with linear models alone."""
+"""The checks of problems with networks: what goes with linear models alone, and what with networks alone."""
 
+from fastgd.optimizers import find
+from fastgd.study.fields import LAYER_METRICS
 from fastgd.study.models import StudyFields
 from fastgd.study.values import failure
 
@@ -28,3 +30,17 @@ def check_networks(study: StudyFields) -> None:
     for at, problem in enumerate(study.data_problems):
         if problem.layered and problem.sparse == "masked":
             raise failure(f": 'masked' {NO_MASK}", "problem", at, "sparse")
+
+
+def check_layer_metrics(study: StudyFields) -> None:
+    """Refuse a metric of layers that no problem of the study can have; one that some have is null for the others."""
+    problems = study.data_problems
+    for metric in (name for name in LAYER_METRICS if name in study.record.metrics):
+        if not any(problem.layered for problem in problems):
+            raise failure(f": no problem has '{metric}', which is of networks", "record", "metrics")
+        if metric == "dead_units" and not any(problem.network and problem.network.hidden for problem in problems):
+            raise failure(": no problem has 'dead_units', which is of hidden layers", "record", "metrics")
+        if metric == "layer_update_ratio" and all(find(block.name).baseline for block in study.optimizer):
+            names = ", ".join(dict.fromkeys(block.name for block in study.optimizer))
+            text = f": no optimizer of the study has 'layer_update_ratio', which is of steps: {names}"
+            raise failure(text, "record", "metrics")

@@ -71,6 +71,11 @@ class LinearModel:
         """What its kernels are compiled for: nothing of its own."""
         return ""
 
+    @property
+    def units(self) -> tuple[int, ...]:
+        """The units of each hidden layer: there are none."""
+        return ()
+
     def groups(self, d: int) -> tuple[Group, ...]:
         """Return the weights, and the intercept, which is not penalised."""
         weights = Group("weights", (d,), penalised=True)
@@ -99,6 +104,8 @@ class LinearModel:
 
 class LinearKernels:
     """The kernels of a linear model on some rows; see `engine.rows.model.ModelKernels`."""
+
+    units = ()
 
     def __init__(self, loss: Loss, rows: Rows | SparseRows, layout: TileLayout) -> None:
         self.loss, self.rows, self.layout = loss, rows, layout
@@ -269,6 +276,10 @@ class LinearKernels:
         """Sum measures over blocks of rows to totals (blocks, tiles, measures, lanes) float64."""
         kernel = evaluate_single_blocks if self.layout.single else evaluate_blocks
         return KernelCall(kernel, (self._shape, rows, W, measures, totals, memory, span))
+
+    def slopes(self, rows: Any, W: Array, steepest: Array, memory: Any, span: PartSpan) -> KernelCall:
+        """Raise NotImplementedError: a linear model has no hidden units."""
+        raise NotImplementedError
 
     def line(self, spec: CohortSpec, threads: Threads, memory: Sequence[Any]) -> DirectionLine:
         """Return the objective along each lane's direction; `memory`: what training works in."""

@@ -70,6 +70,11 @@ class Network:
         """What its kernels are compiled for: the activation, and no width or depth."""
         return self.activation.name if self.hidden else ""
 
+    @property
+    def units(self) -> tuple[int, ...]:
+        """The units of each hidden layer."""
+        return self.hidden
+
     def widths(self, d: int) -> tuple[int, ...]:
         """Return the numbers of features, of each hidden layer's units, and of outputs."""
         return (d, *self.hidden, self.outputs)
@@ -176,7 +181,7 @@ class NetworkKernels:
 
     def __init__(self, model: Network, loss: Loss, rows: Rows | SparseRows, layout: TileLayout) -> None:
         self.model, self.loss, self.layout = model, loss, layout
-        self.dtype, self.n = rows.X.dtype, len(rows.y)
+        self.dtype, self.n, self.units = rows.X.dtype, len(rows.y), model.units
         self._unit_rows = model.unit_rows(rows.d)
         self.rows = rows._replace(chunk=self._unit_rows)
         self._table = model.layers(rows.d, layout)
@@ -266,6 +271,11 @@ class NetworkKernels:
         """Sum measures over blocks of rows to totals (blocks, tiles, measures, lanes) float64."""
         given = (self._shape, self._layers, rows, W, measures, totals, *memory, span)
         return KernelCall(steps.evaluate_blocks, given)
+
+    def slopes(self, rows: Rows, W: Array, steepest: Array, memory: Any, span: PartSpan) -> KernelCall:
+        """Raise steepest (parts, tiles, units * lanes) to the largest |slope| of each hidden unit at some rows."""
+        self._link_activation()
+        return KernelCall(steps.raise_slopes, (self._shape, self._layers, rows, W, steepest, *memory, span))
 
     def line(self, spec: CohortSpec, threads: Threads, memory: Sequence[Any]) -> DirectionLine:
         """Return the objective along each lane's direction."""

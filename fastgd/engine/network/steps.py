@@ -5,6 +5,8 @@ layer at a time and handed to the rule there, behind the deltas of the layer bel
 Rules that sum over all parameters first, and batches of more rows than are passed at once, have it whole.
 """
 
+import numpy as np
+
 from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
@@ -14,6 +16,8 @@ from fastgd.engine.network.passes import (
     BIAS,
     INPUTS,
     OUTPUTS,
+    STRIDE,
+    UNITS,
     WEIGHTS,
     add_bias_gradient,
     add_gradients,
@@ -183,3 +187,35 @@ def evaluate_blocks(shape, layers, data, W, measures, totals, scratch, units, sp
             forward(shape, layers, data, scratch.offsets, rows, W[tile], units, False)
             for k in range(measures.shape[0]):
                 add_measure(shape, measures[k], rows, totals[block, tile, k], scratch, units)
+
+
+@jit
+def raise_slopes(shape, layers, data, W, steepest, scratch, units, span):
+    """Raise steepest (parts, tiles, hidden units * L) to the largest |slope| of each unit at the rows of a `PartSpan`.
+
+    A slope that is no number makes its unit's NaN.
+    """
+    worker, workers, size, low, high, end, _ = span
+    parts, tiles = steepest.shape[0], steepest.shape[1]
+    for item in range(worker, parts * tiles, workers):
+        part, tile = item // tiles, item % tiles
+        last = min((part + 1) * size, end, part * size + high)
+        for start in range(part * size + low, last, data.chunk):
+            rows = min(data.chunk, last - start)
+            look_up_batch(data, start, rows, scratch)
+            forward(shape, layers, data, scratch.offsets, rows, W[tile], units, True)
+            keep_steepest(shape, layers.table, rows, units.slopes, steepest[part, tile])
+
+
+@jit(inner=True)
+def keep_steepest(shape, table, rows, slopes, out):
+    """Raise out (hidden units, L) to the largest |slope| of each at some rows, which have passed forward."""
+    L, to = static(shape, "lanes"), 0
+    for k in range(table.shape[0] - 1):
+        at, stride = table[k, UNITS] * L, table[k, STRIDE] * L
+        for j in range(table[k, OUTPUTS]):
+            found = load(shape, out, to)
+            for i in range(rows):
+                found = np.maximum(found, abs(load(shape, slopes, at + i * stride + j * L)))
+            store(out, to, found)
+            to += L

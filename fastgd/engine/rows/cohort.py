@@ -27,7 +27,7 @@ from fastgd.engine.arrays import (
 from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.coast.window import Coasting, CoastingWindow
 from fastgd.engine.lanes import Captured, LaneState
-from fastgd.engine.rows.evaluation import Evaluation, Measures
+from fastgd.engine.rows.evaluation import Evaluation, Measures, relative_moves
 from fastgd.engine.rows.order import identity, shuffle
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.rule_kernels import Calls, calls_of, read_iterate
@@ -78,8 +78,11 @@ class AnyCohort(Protocol):
     def alive(self) -> Array:
         """The lanes that still run, as positions in the spec: the order of everything that is returned."""
 
-    def compile(self, gradient_norm: bool = False, measures: Sequence[Loss] = ()) -> None:
-        """Compile, or load from the cache, every kernel that the cohort calls; the loss is always measured."""
+    def compile(self, gradient_norm: bool = False, measures: Sequence[Loss] = (), *, slopes: bool = False) -> None:
+        """Compile, or load from the cache, every kernel that the cohort calls; the loss is always measured.
+
+        `gradient_norm`, `slopes`: what takes the gradient of all rows, and the slopes of hidden units.
+        """
 
     def advance(self, steps: int, poll: Callable[[], None] = lambda: None) -> None:
         """Take steps, in calls of some 50 ms; `poll` is called after each."""
@@ -103,6 +106,9 @@ class AnyCohort(Protocol):
 
         Of shape (1 + layers, alive): of the whole gradient, and of each layer's part.
         """
+
+    def dead_units(self, X: Any, y: Array, poll: Callable[[], None] = lambda: None) -> Array:
+        """Return the share of each hidden layer's units (layers, alive) with no slope at any of some rows."""
 
     def retire(self, keep: Array) -> None:
         """Go on with some lanes only: `keep` (alive,) bool. The others' bits stay as they are."""
@@ -232,7 +238,7 @@ class Cohort:
         """Steps of an epoch."""
         return -(-self.n // self.spec.batch_size)
 
-    def compile(self, gradient_norm: bool = False, measures: Sequence[Loss] = ()) -> None:
+    def compile(self, gradient_norm: bool = False, measures: Sequence[Loss] = (), *, slopes: bool = False) -> None:
         """Compile, or load from the cache, every kernel that the cohort calls; the loss is always measured."""
         self.kernels.link()
         if self.spec.kernel.parts:
@@ -245,7 +251,7 @@ class Cohort:
         if self.spec.rule.has_readout:
             self._read_call(0, self.lanes.state).compile()
         gradients = gradient_norm or self.spec.estimator != "none"
-        self._evaluation.compile(self.lanes.state, gradients, (self.spec.loss, *measures))
+        self._evaluation.compile(self.lanes.state, gradients, (self.spec.loss, *measures), slopes=slopes)
         if self.window:
             self.window.compile(self.state)
         if self.line:
@@ -487,6 +493,24 @@ class Cohort:
     def gradient_norms(self, poll: Callable[[], None] = lambda: None) -> Array:
         """Return the norms of the objective's gradient and of each layer's part of it (1 + layers, alive)."""
         return self._evaluation.gradient_norms(self.iterate(), self.places, self.spec.l2[self.alive], poll)
+
+    def dead_units(self, X: Any, y: Array, poll: Callable[[], None] = lambda: None) -> Array:
+        """Return the share of each hidden layer's units (layers, alive) with no slope at any of some rows."""
+        return self._evaluation.dead_units(self.iterate(), self.places, X, y, poll)
+
+    def weights(self) -> Array:
+        """Return a copy of the parameters that steps move, in their tiles: see `update_ratios`."""
+        return self.lanes.state[:, : self.layout.parameters * self.layout.shape.lanes].copy()
+
+    def update_ratios(self, before: Array) -> Array:
+        """Return how far steps have moved each layer from where `weights` found it, relative to its norm there.
+
+        Of shape (layers, alive). These are the parameters at which gradients are taken, whatever iterate is reported;
+        no lane may have been retired since.
+        """
+        layers = self.layout.layers()
+        pairs = zip(self.layout.tiles(before), self.layout.tiles(self.lanes.state), strict=True)
+        return np.concatenate([relative_moves(*pair, layers) for pair in pairs], axis=1)[:, self.places]
 
     # --- lanes that end, and cohorts that go on elsewhere -------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from fastgd.engine.rows.order import identity
 from fastgd.engine.shapes import Kernel
 from fastgd.engine.tiles import TileLayout
 from fastgd.problems import Loss
+from fastgd.problems.activations import DEAD_SLOPE
 
 Array = npt.NDArray[Any]
 GRADIENT_PARTS = 2  # parts of the rows that are summed side by side for a gradient's norm
@@ -67,6 +68,20 @@ def _norms(columns: Array) -> Array:
     return np.asarray(found)
 
 
+@silently
+def relative_moves(before: Array, after: Array, parts: Sequence[slice]) -> Array:
+    """Return how far each part of the parameters (count, lanes) has moved, relative to its norm before (parts, lanes).
+
+    In float64: what a small step adds has few digits in float32, but the difference of two floats is exact. Where the
+    norm before is 0, it is NaN.
+    """
+    moved, found = np.subtract(after, before, dtype=np.float64), []
+    for part in parts:
+        size = norms(before[part])
+        found.append(np.divide(norms(moved[part]), size, out=np.full(len(size), np.nan), where=size > 0))
+    return np.stack(found)
+
+
 class Evaluation:
     """Exact sums over all rows, at iterates of any number of tiles.
 
@@ -98,8 +113,8 @@ class Evaluation:
             return self._tile_memory
         return self._kernels.reading_memory(self._threads.count, gradients=False)
 
-    def compile(self, W: Array, gradients: bool, measures: Sequence[Loss]) -> None:
-        """Compile what the measures call, or load it from the cache; `gradients`: what sums these, too."""
+    def compile(self, W: Array, gradients: bool, measures: Sequence[Loss], *, slopes: bool = False) -> None:
+        """Compile what the measures call, or load it from the cache; `gradients`, `slopes`: what takes these, too."""
         rows, addresses = self._kernels.rows, self._kernels.addresses(measures)
         totals = np.zeros((1, 1, 1, self._layout.lanes))
         self._kernels.losses(rows, W, addresses, totals, self._memory[0], BlockSpan(0, 1, 0)).compile()
@@ -107,6 +122,10 @@ class Evaluation:
             self._tile_kernels.link()
             sums, span = self._gradient_sums(W[:0], PLAIN), PartSpan(0, 1, 0, 0, 0, 0, 0)
             self._tile_kernels.gradient(sums, self._tile_memory[0], span).compile()
+        if slopes:
+            span, steepest = PartSpan(0, 1, 0, 0, 0, 0, 0), aligned((0, 0, 0), self._kernels.dtype)
+            kernels = self._tile_kernels
+            kernels.slopes(kernels.rows, W, steepest, self._tile_memory[0], span).compile()
 
     @silently
     def measure(
@@ -185,6 +204,36 @@ class Evaluation:
             for tile, weights in enumerate(self._tiles.blocks(W, 0))
         ]
         return np.concatenate(found, axis=1)[:, places]
+
+    @silently
+    def dead_units(self, W: Array, places: Array, X: Any, y: Array, poll: Callable[[], None]) -> Array:
+        """Return the share of each hidden layer's units (layers, places) that are dead at the iterates W.
+
+        Such a unit has at none of the rows a derivative above `DEAD_SLOPE`. Where one is no number, the share is none.
+        """
+        W = self._in_tiles(W)
+        differing = self._differing(W)
+        steepest = self._steepest(differing, X, y, poll)
+        steepest = np.tile(steepest, (1, len(W) // len(differing)))[:, places]
+        dead = np.where(np.isnan(steepest), np.nan, steepest <= DEAD_SLOPE)
+        ends = np.cumsum(self._kernels.units)
+        return np.stack([layer.sum(axis=0) / len(layer) for layer in np.split(dead, ends[:-1])])
+
+    def _steepest(self, W: Array, X: Any, y: Array, poll: Callable[[], None]) -> Array:
+        """Return the largest size of each hidden unit's derivative at some rows (units, lanes), of the lanes in W."""
+        kernels, lanes, n = self._tile_kernels, self._tiles.lanes, len(y)
+        rows, parts = kernels.rows_of(X, y), min(-(-self._threads.count // len(W)), -(-n // CHUNK_ROWS))
+        size, workers = part_rows(n, parts), min(self._threads.count, parts * len(W))
+        steepest = aligned((parts, len(W), sum(kernels.units) * lanes), kernels.dtype)
+        work, low = parts * kernels.row_work(rows) * len(W) * lanes, 0
+        while low < size:
+            high = min(size, low + max(1, self._pace.fitting(work) // CHUNK_ROWS) * CHUNK_ROWS)
+            spans = [PartSpan(worker, workers, size, low, high, n, 0) for worker in range(workers)]
+            calls = [kernels.slopes(rows, W, steepest, self._tile_memory[span.worker], span) for span in spans]
+            self._pace.run(calls, work * (high - low))
+            low = high
+            poll()
+        return np.concatenate(steepest.max(axis=0).reshape(len(W), -1, lanes), axis=1)  # NaN is kept
 
     def _in_tiles(self, W: Array) -> Array:
         if not self._layout.single:

@@ -72,9 +72,9 @@ class Guesses:
         layout.put(layout.blocks(out, 0), columns)
         return out
 
-    def compile(self, gradient_norm: bool = False, measures: Sequence[Loss] = ()) -> None:
+    def compile(self, gradient_norm: bool = False, measures: Sequence[Loss] = (), *, slopes: bool = False) -> None:
         """Compile, or load from the cache, what evaluates."""
-        self._evaluation.compile(self._best_points, gradient_norm, (self.spec.loss, *measures))
+        self._evaluation.compile(self._best_points, gradient_norm, (self.spec.loss, *measures), slopes=slopes)
 
     def advance(self, steps: int, poll: Callable[[], None] = lambda: None) -> None:
         """Look at a point a step; `poll` is called between kernel calls."""
@@ -188,6 +188,13 @@ class Guesses:
         l2 = self.spec.l2[self.alive]
         found = self._once(
             "gradient norm", lambda: self._evaluation.gradient_norms(self._best_points, self.places, l2, poll)
+        )
+        return np.asarray(found)
+
+    def dead_units(self, X: Any, y: Array, poll: Callable[[], None] = lambda: None) -> Array:
+        """Return the share of each hidden layer's units (layers, alive) with no slope at any of some rows."""
+        found = self._once(
+            ("dead units", id(X)), lambda: self._evaluation.dead_units(self._best_points, self.places, X, y, poll)
         )
         return np.asarray(found)
 

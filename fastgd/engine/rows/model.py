@@ -34,6 +34,10 @@ class Model(Protocol):
     def compiled(self) -> str:
         """What its kernels are compiled for, beside loss, rule and shape of the tile."""
 
+    @property
+    def units(self) -> tuple[int, ...]:
+        """The units of each hidden layer, of which a checkpoint may tell whether they are dead."""
+
     def groups(self, d: int) -> tuple[Group, ...]:
         """Return the groups of parameters over d features, in the order in which they stand in a tile."""
 
@@ -70,6 +74,10 @@ class ModelKernels(Protocol):
     dtype: np.dtype[Any]
     n: int
     rows: Any
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """See `Model.units`."""
 
     def visiting(self, order: Array, layout: TileLayout | None = None) -> "ModelKernels":
         """Return the kernels on the same rows in another order, and for another layout if one is given."""
@@ -114,6 +122,9 @@ class ModelKernels(Protocol):
 
     def losses(self, rows: Any, W: Array, measures: Array, totals: Array, memory: Any, span: BlockSpan) -> KernelCall:
         """Sum measures over blocks of rows to totals (blocks, tiles, measures, lanes) float64."""
+
+    def slopes(self, rows: Any, W: Array, steepest: Array, memory: Any, span: PartSpan) -> KernelCall:
+        """Raise steepest (parts, tiles, units * lanes) to the largest |slope| of each hidden unit at some rows."""
 
     def line(self, spec: Any, threads: Threads, memory: Sequence[Any]) -> Any:
         """Return the objective along each lane's direction, for line searches; `memory`: of training."""
