@@ -52,8 +52,8 @@ class Source:
         A file.
     synthetic : mapping or None
         The keys of `Synthetic`.
-    target : str or None
-        The target's column; a named dataset's may be left out.
+    target : str, tuple of str or None
+        The target's column, or the columns of several targets; a named dataset's may be left out.
     zero_based : bool or "auto"
         Whether the first column of an .svm file is 0, or 1; auto: 0 where the file, or one beside it, has a column 0.
     n_features : int or None
@@ -69,7 +69,7 @@ class Source:
     dataset: str | None = None
     path: str | None = None
     synthetic: Mapping[str, Any] | None = None
-    target: str | None = None
+    target: str | tuple[str, ...] | None = None
     zero_based: ZeroBased = "auto"
     n_features: int | None = None
     format: Format | None = None
@@ -101,7 +101,7 @@ def load(source: Source) -> Dataset:
     return _named(str(source.dataset), source.target)
 
 
-def _named(name: str, target: str | None) -> Dataset:
+def _named(name: str, target: Any) -> Dataset:
     record = DATASETS.find(name)
     if record.load is None:
         raise InputError(f"dataset = {name!r} is written as {name} = {{ n = 1_000_000, d = 100 }}")
@@ -109,10 +109,11 @@ def _named(name: str, target: str | None) -> Dataset:
     return record.load()
 
 
-def _check_target(name: str, target: str | None) -> None:
+def _check_target(name: str, target: Any) -> None:
     valid = DATASETS[name].target
     if target not in (None, valid):
-        raise InputError(f"{name} has no target {target!r}; {nearest(str(target), [valid])}")
+        asked = list(target) if isinstance(target, tuple) else target
+        raise InputError(f"{name} has no target {asked!r}; {nearest(str(target), [valid])}")
 
 
 def _of_file(path: str, source: Source) -> Dataset:
@@ -122,7 +123,8 @@ def _of_file(path: str, source: Source) -> Dataset:
         raise _unknown(path)
     if kind not in WITH_TARGET and source.target is not None:
         what = file.suffix.lower() if EXTENSIONS.get(file.suffix.lower()) == kind else f".{kind}"
-        text = f"target = {source.target!r} is for .csv and .parquet; a {what} file knows its own target"
+        asked = list(source.target) if isinstance(source.target, tuple) else source.target
+        text = f"target = {asked!r} is for .csv and .parquet; a {what} file knows its own target"
         raise InputError(f"{path}: {text}")
     others = tuple(expanded(other) for other in source.beside if format_of(other, source.format) == "svm")
     keys = Reading(source.target, source.zero_based, source.n_features, Csv.of(source.csv), others)

@@ -178,17 +178,19 @@ def make_scratch(
     single: bool = False,
     total: bool = False,
     groups: int = 1,
+    targets: int = 0,
 ) -> Scratch:
     """Return a worker's memory for the margins of some rows at a time.
 
     `gradient`: rows of L lanes; `counts`: the rule's numbers of quantities and sums; `single`: whether margins are
-    those of one lane; `total`: whether batches have many chunks; `groups`: those with quantities of their own.
+    those of one lane; `total`: whether batches have many chunks; `groups`: those with quantities of their own;
+    `targets`: so many are looked up together, where these are more than rows.
     """
     quantities, sums = (max(counts.quantities), max(counts.sums, default=0)) if counts else (0, 0)
     G, c = aligned((max(1, gradient) * lanes,), dtype), aligned((groups * max(1, quantities) * lanes,), dtype)
     return Scratch(
         np.zeros(CHUNK_ROWS + MOST_BLOCK_ROWS, np.int64),
-        aligned((CHUNK_ROWS + 64,), dtype),
+        aligned((max(CHUNK_ROWS, targets) + 64,), dtype),
         aligned((rows if single else (rows + MOST_BLOCK_ROWS) * lanes,), dtype),
         G,
         c,

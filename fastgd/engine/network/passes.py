@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
@@ -18,11 +20,13 @@ class Layers(NamedTuple):
         its biases or -1, where its units begin in a worker's memory, and from a data row to the next one: its outputs,
         and one more between an even number, since rows at a power of two would fall on the same lines of the cache
     parameters : of all layers
+    targets : numbers of y that a row has
     activate, slope : the addresses of kernels that make units of sums, and that put the derivatives there, too
     """
 
     table: Any
     parameters: Any
+    targets: Any
     activate: Any
     slope: Any
 
@@ -32,6 +36,16 @@ class Units(NamedTuple):
 
     values: Any
     slopes: Any
+
+
+@jit(inner=True)
+def look_up_rows(layers, data, low, rows, offsets, targets):
+    """Look up where the rows order[low : low + rows] begin, and put their targets one row after another."""
+    for i in range(rows):
+        row = np.int64(data.order[low + i])
+        offsets[i] = row * data.d
+        for j in range(layers.targets):
+            targets[i * layers.targets + j] = data.y[row * layers.targets + j]
 
 
 @jit(inner=True)

@@ -20,9 +20,10 @@ from fastgd.engine.network.passes import (
     add_gradients,
     add_weight_gradient,
     forward,
+    look_up_rows,
     send_back,
 )
-from fastgd.engine.row_places import look_up, prefetch_rows
+from fastgd.engine.row_places import prefetch_rows
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, place_of, rounded
 from fastgd.engine.rule_steps import begin_step, note_bad, parameter_rows, take_step
 
@@ -31,7 +32,7 @@ from fastgd.engine.rule_steps import begin_step, note_bad, parameter_rows, take_
 def take_deltas(shape, layers, data, low, rows, W, scale, loss, losses, scratch, units):
     """Make deltas of the last layer's units for the rows order[low : low + rows]; add their losses to `loss` (L,)."""
     table = layers.table
-    look_up(data.order, data.y, data.d, low, rows, rows, scratch.offsets, 0, scratch.y)
+    look_up_rows(layers, data, low, rows, scratch.offsets, scratch.y)
     forward(shape, layers, data.X, scratch.offsets, rows, W, units, True)
     margins = units.values[table[-1, UNITS] * static(shape, "lanes") :]
     if losses:
@@ -49,7 +50,7 @@ def add_checks(shape, check, out):
 @jit
 def advance(calls, shape, layers, data, lanes, scratch, units, span):
     """Take the steps of a `StepSpan` with the tiles of the worker, batch by batch."""
-    n, b = data.y.shape[0], span.batch_size
+    n, b = data.order.shape[0], span.batch_size
     at_once = b <= data.chunk and calls.rounds.shape[0] == 0
     for step in range(span.steps):
         start, t = (span.batch + step) * b, span.t + step
@@ -147,10 +148,11 @@ def accumulate(shape, layers, data, sums, scratch, units, span):
 def evaluate_blocks(shape, layers, data, W, measures, totals, scratch, units, span):
     """Write the sums of some measures over blocks of rows to totals (blocks, tiles, measures, L) float64.
 
-    measures: the kernels that sum them, by address. The worker's blocks are those of a `BlockSpan`.
+    measures: (measures, 2), the kernels that sum them, by address, and the target that each begins with. The worker's
+    blocks are those of a `BlockSpan`.
     """
     worker, workers, first = span
-    blocks, tiles, n, table = totals.shape[0], totals.shape[1], data.y.shape[0], layers.table
+    blocks, tiles, n, table = totals.shape[0], totals.shape[1], data.order.shape[0], layers.table
     for item in range(worker, blocks * tiles, workers):
         block, tile = item // tiles, item % tiles
         start = (first + block) * PARTIAL_SUM_ROWS
@@ -158,8 +160,9 @@ def evaluate_blocks(shape, layers, data, W, measures, totals, scratch, units, sp
         totals[block, tile] = 0
         for low in range(start, stop, data.chunk):
             rows = min(data.chunk, stop - low)
-            look_up(data.order, data.y, data.d, low, rows, rows, scratch.offsets, 0, scratch.y)
+            look_up_rows(layers, data, low, rows, scratch.offsets, scratch.y)
             forward(shape, layers, data.X, scratch.offsets, rows, W[tile], units, False)
-            margins = units.values[table[-1, UNITS] * static(shape, "lanes") :]
             for k in range(measures.shape[0]):
-                call_at(measures[k], shape, margins, scratch.y, rows, totals[block, tile, k])
+                address, target = measures[k, 0], measures[k, 1]
+                margins = units.values[(table[-1, UNITS] + target) * static(shape, "lanes") :]
+                call_at(address, shape, margins, scratch.y[target:], rows, totals[block, tile, k])

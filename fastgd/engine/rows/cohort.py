@@ -121,7 +121,7 @@ class Cohort:
     ----------
     spec : CohortSpec
     X : ndarray (n, d), C-contiguous, or csr_array (n, d)
-    y : ndarray (n,)
+    y : ndarray (n,), or (n, targets)
         Training rows in the cohort's dtype.
     threads : Threads
     schedule : callable, optional
