@@ -52,7 +52,8 @@ def _several(y: Any, targets: tuple[str, ...], name: str) -> Any:
         columns = list(map(str, y.columns))
         if sorted(columns) != sorted(targets):
             raise InputError(f"{name}: target names {listed}, and y has the columns {', '.join(map(repr, columns))}")
-        return frames.numbers(y.iloc[:, [columns.index(target) for target in targets]], name)
+        chosen: NDArray[Any] = frames.numbers(y.iloc[:, [columns.index(target) for target in targets]], name)
+        return chosen
     array = _array(y, "y", name)
     if array.shape[1:] != (len(targets),):
         raise InputError(f"{name}: target names {len(targets)} columns of y, {listed}; found shape {array.shape}")
@@ -164,11 +165,11 @@ def _several_targets(y: Any, targets: tuple[str, ...], name: str, place: Place) 
     if y.dtype.kind in "iu":
         for column in y.T:
             frames.check_exact(column, name, place)
-    y = np.ascontiguousarray(y, dtype=np.float64)
-    for row, column in np.argwhere(~np.isfinite(y))[:1]:
-        found = f"{place(row)}: the target {targets[column]!r} is {y[row, column]}"
+    numbers: NDArray[Any] = np.ascontiguousarray(y, dtype=np.float64)
+    for row, column in np.argwhere(~np.isfinite(numbers))[:1]:
+        found = f"{place(row)}: the target {targets[column]!r} is {numbers[row, column]}"
         raise InputError(f"{name}: {found}; it must be a finite number")
-    return y
+    return numbers
 
 
 def _targets(values: Any, name: str, place: Place) -> NDArray[Any]:

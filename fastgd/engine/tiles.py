@@ -52,7 +52,7 @@ class TileLayout:
     ----------
     parameters : int
         Rows of L lanes that hold the parameters (of `width` parameters, where there is one lane).
-    table : ndarray (groups, 4) int64
+    table : ndarray (groups, 5) int64
         What `Lanes.groups` is.
     """
 
@@ -64,7 +64,7 @@ class TileLayout:
         self.parameters, firsts = int(ends[-1]), (0, *ends[:-1])
         self.table = np.array(
             [
-                (first, end - first, group.size, not group.penalised)
+                (first, end - first, group.size, not group.penalised, group.layer)
                 for group, first, end in zip(groups, firsts, ends, strict=True)
             ],
             np.int64,
@@ -199,7 +199,7 @@ def make_scratch(
         G if is_double(dtype) else aligned((len(G) if total else 0,), np.float64),
         in_double(c),
         aligned((lanes,), np.float64),
-        aligned((sums * lanes,), np.float64),
+        aligned((2 * sums * lanes,), np.float64),
     )
 
 

@@ -234,7 +234,7 @@ MISSES: dict[int, Loss] = {
 
 def with_outputs(loss: Loss, outputs: int) -> Loss:
     """Return a loss of classes for so many of them, and one of numbers for so many targets."""
-    return replace(loss, outputs=outputs)
+    return loss if outputs == loss.outputs else replace(loss, outputs=outputs)
 
 
 def of_each_target(loss: Loss) -> list[Loss]:
