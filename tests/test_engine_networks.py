@@ -143,7 +143,7 @@ def test_clipping_before_a_layerwise_rule_is_by_all_layers():
 
 
 def clipped_by_layer(g, model, most):
-    """A gradient (parameters,) of which each layer, weights and biases together, is clipped, and the share left of each."""
+    """A gradient (parameters,) of which each layer, weights and biases together, is clipped, and what share."""
     layers, at = {}, 0
     for group in model.groups(FEATURES):
         layers.setdefault(group.layer, []).append(slice(at, at + group.size))
