@@ -186,6 +186,7 @@ def table(tmp_path_factory):
     frame.insert(4, "a", Y[:, 0])
     frame.to_csv(file, index=False)
     frame.to_parquet(file.with_suffix(".parquet"))
+    np.savez(file.with_suffix(".npz"), X=X, y=Y)
     return file
 
 
@@ -218,7 +219,8 @@ def ids_of(data=None, **problem):
 def test_tables_and_arrays_are_the_same_trials(table):
     X, Y = targets_of()
     expected = ids_of(**DEEP, path=str(table))
-    assert ids_of(**DEEP, path=str(table.with_suffix(".parquet"))) == expected
+    for other in (".parquet", ".npz"):
+        assert ids_of(**DEEP, path=str(table.with_suffix(other))) == expected
     assert ids_of((X, Y), **DEEP) == expected
     assert ids_of((X, pd.DataFrame(Y[:, ::-1], columns=["b", "a"])), **DEEP) == expected
     assert ids_of(**DEEP | {"target": ["b", "a"]}, path=str(table)) != expected
@@ -260,7 +262,8 @@ def test_baselines_look_at_several_targets(tmp_path):
 def test_held_out_rows_have_the_same_targets(tmp_path, table):
     other = tmp_path / "other.csv"
     pd.read_csv(table)[:30].to_csv(other, index=False)
-    assert len(ids_of(**DEEP, path=str(table), validation=str(other))) == 4
+    held = [ids_of(**DEEP, path=str(table.with_suffix(of)), validation=str(other)) for of in (".csv", ".npz")]
+    assert len(held[0]) == len(held[1]) == 4
     X, Y = targets_of()
     with pytest.raises(InputError, match=r"validation data must have the targets of arrays, 'a', 'b': found one$"):
         prepare(from_arrays(X, Y, targets=("a", "b")), targets="real", validation=from_arrays(X, Y[:, 0], "held"))

@@ -23,7 +23,7 @@ ARGUMENTS = {"lr": "learning_rate", "beta1": "b1", "beta2": "b2"}
 def of_layers(name, values, layers):
     """optax's optimizer for layers, each weights and biases, of which each is a leaf of the tree.
 
-    Biases do not decay here. Some of optax's optimizers have no mask for that, so biases have an optimizer of their own.
+    Biases do not decay here. Not all of optax's optimizers have a mask for that: biases have an optimizer of their own.
     """
     values = {ARGUMENTS.get(key, key): value for key, value in values.items()}
     weights = WITNESSES[name](**values)

@@ -27,6 +27,7 @@ READERS: dict[Format, Reader] = {"svm": svm.read, "csv": csv.read, "parquet": pa
 WITH_TARGET: tuple[Format, ...] = ("csv", "parquet")
 TAKES: dict[str, tuple[Format, ...]] = {
     "target": WITH_TARGET,
+    "targets": (*WITH_TARGET, "npz"),  # several: they name the columns of an archive's y
     "zero_based": ("svm",),
     "n_features": ("svm", "parquet"),
     "csv": ("csv",),
@@ -76,12 +77,18 @@ class Source:
     csv: Mapping[str, Any] | None = None
     beside: tuple[str, ...] = ()
 
+    @property
+    def key_of_target(self) -> str:
+        """As what `TAKES` has the target: several are taken by more files than one."""
+        return "targets" if isinstance(self.target, tuple) else "target"
+
     def with_own_keys(self) -> "Source":
         """Return the source without the keys that its file does not take: they are for another file of the problem."""
         defaults: dict[str, Any] = {"zero_based": "auto", "n_features": None, "csv": None, "format": None}
-        if any(takes(other, self.format, "target") for other in self.beside) and self.path is not None:
+        if any(takes(other, self.format, self.key_of_target) for other in self.beside) and self.path is not None:
             defaults["target"] = None
-        own = {key: takes(self.path, self.format, key) for key in defaults}
+        keys = {key: self.key_of_target if key == "target" else key for key in defaults}
+        own = {key: takes(self.path, self.format, keys[key]) for key in defaults}
         beside = self.beside if own["zero_based"] and self.zero_based == "auto" else ()
         return replace(self, beside=beside, **{key: value for key, value in defaults.items() if not own[key]})
 
@@ -121,7 +128,7 @@ def _of_file(path: str, source: Source) -> Dataset:
     file, kind = expanded(path), format_of(path, source.format)
     if kind is None:
         raise _unknown(path)
-    if kind not in WITH_TARGET and source.target is not None:
+    if kind not in TAKES[source.key_of_target] and source.target is not None:
         what = file.suffix.lower() if EXTENSIONS.get(file.suffix.lower()) == kind else f".{kind}"
         asked = list(source.target) if isinstance(source.target, tuple) else source.target
         text = f"target = {asked!r} is for .csv and .parquet; a {what} file knows its own target"

@@ -73,7 +73,7 @@ class Problem(Block):
     target: Target | None = described(
         "The column of the target, or those of [several](networks.md#several-targets), of which each has an output.",
         None,
-        goes_with="`path` of a table; several also with arrays, where they name the columns of y",
+        goes_with="`path` of a table; several also with `.npz` and arrays, where they name the columns of y",
         otherwise="the dataset's own",
     )
     format: Format | None = described(
