@@ -428,7 +428,7 @@ def test_what_does_not_fit_an_array_is_named(name, options, message):
 
 
 def test_kinds_are_told_by_their_keys_and_slots_by_their_tables():
-    assert list(kinds("clip")) == ["value", "norm"]
+    assert list(kinds("clip")) == ["value", "norm", "layer_norm"]
     made = fastgd.optimizers.momentum(np.ones(3), lr=0.1, averaging={"decay": 0.9}, lookahead={}, clip={"norm": 1.0})
     assert list(made.slots) == ["velocity", "lookahead.slow", "averaging.average"]
     np.testing.assert_array_equal(made.slots["lookahead.slow"], made.w)
