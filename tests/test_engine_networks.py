@@ -186,6 +186,29 @@ def test_clipping_by_the_norm_of_each_layer(optimizer, kernel):
     assert relative_error(cohort.parameters()[0], w) < 1e-9
 
 
+class Falling:
+    """A schedule of the norm that is kept, from 1 on."""
+
+    per_step = True
+
+    def __call__(self, first, steps):
+        return 1 / (1 + 0.2 * np.arange(first, first + steps)[:, None, None])
+
+
+@TYPES
+def test_a_schedule_drives_the_norm_of_each_layer(dtype):
+    X, y = problem(ROWS, FEATURES, "squared")
+    model, how = network((6, 3)), {"loss": "squared", "batch_size": 50, "dtype": dtype}
+    clip = {"around": {"clip": "layer_norm"}, "scheduled": ("clip.layer_norm",), "schedule": Falling()}
+    cohort = make(X, 2 * y, [{"lr": 0.1, "clip.layer_norm": 1.0}], model=model, **how, **clip)
+    w = cohort.parameters()[0]
+    for t, rows in zip(range(20), reference.batches(ROWS, 50, 3), strict=False):
+        g = reference_networks.gradient(w, X[rows], 2 * y[rows], model.widths(FEATURES), "tanh", loss="squared")
+        w = w - 0.1 * clipped_by_layer(g, model, 1 / (1 + 0.2 * t))[0]
+    cohort.advance(20)
+    assert relative_error(cohort.parameters()[0], w) < (1e-12 if dtype == "float64" else 1e-5)
+
+
 def test_a_line_search_goes_along_what_each_layer_clips():
     X, y = problem(ROWS, FEATURES, "squared")
     model, how = network((6, 3)), {"loss": "squared"}
