@@ -340,6 +340,19 @@ def test_arrays_that_are_refused(tmp_path, data, problem, message):
         run(tmp_path, data, problem=BOTH | problem)
 
 
+def test_a_table_of_lists_has_one_target(tmp_path):
+    file, lists = tmp_path / "lists.parquet", {"indices": [[0, 1], [2]], "values": [[1.0, 2.0], [3.0]]}
+    pd.DataFrame(lists | {"a": [1.0, 2.0], "b": [3.0, 4.0]}).to_parquet(file)
+    with pytest.raises(InputError, match=r"sparse rows have one target; found target = \['a', 'b'\]"):
+        ids_of(**BOTH, path=str(file))
+
+
+def test_a_missing_target_is_named_by_its_line(tmp_path):
+    (tmp_path / "rows.csv").write_text("p,a,b\n1,2,3\n4,5,\n")
+    with pytest.raises(InputError, match=r"rows\.csv: line 3: the target 'b' is nan; it must be a finite number"):
+        ids_of(**BOTH, path=str(tmp_path / "rows.csv"))
+
+
 @pytest.mark.parametrize(
     ("problem", "message"),
     [
