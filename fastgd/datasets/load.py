@@ -130,8 +130,11 @@ def _of_file(path: str, source: Source) -> Dataset:
         raise _unknown(path)
     if kind not in TAKES[source.key_of_target] and source.target is not None:
         what = file.suffix.lower() if EXTENSIONS.get(file.suffix.lower()) == kind else f".{kind}"
-        asked = list(source.target) if isinstance(source.target, tuple) else source.target
-        text = f"target = {asked!r} is for .csv and .parquet; a {what} file knows its own target"
+        asked: Any = source.target
+        takers = ".csv and .parquet"
+        if isinstance(asked, tuple):
+            asked, takers = list(asked), ".csv, .parquet and .npz"
+        text = f"target = {asked!r} is for {takers}; a {what} file knows its own target"
         raise InputError(f"{path}: {text}")
     others = tuple(expanded(other) for other in source.beside if format_of(other, source.format) == "svm")
     keys = Reading(source.target, source.zero_based, source.n_features, Csv.of(source.csv), others)

@@ -143,9 +143,11 @@ def _scale_of(y: Floats, dataset: Dataset) -> tuple[Any, Any]:
     """Return the mean and the deviation of the training rows' targets; of several, those of each."""
     if not dataset.targets:
         return _moments_of_target(y, f"{dataset.name}: the targets cannot be standardised: their")
-    columns = zip(dataset.targets, columns_of_targets(y), strict=True)
-    of_each = f"{dataset.name}: the target {{!r}} cannot be standardised: its"
-    means, deviations = np.array([_moments_of_target(column, of_each.format(name)) for name, column in columns]).T
+    found = [
+        _moments_of_target(column, f"{dataset.name}: the target {name!r} cannot be standardised: its")
+        for name, column in zip(dataset.targets, columns_of_targets(y), strict=True)
+    ]
+    means, deviations = np.array(found).T
     return means, deviations
 
 
