@@ -51,7 +51,8 @@ Every layer has biases, which no penalty and no decay touches; `intercept = fals
 penalty `l2` is half the square of all weights.
 
 Rules that look at layers (`lars`, `lamb`, `novograd`, `stable_adamw`) see the weights of each layer, and its biases,
-by themselves, as PyTorch's parameters are. All other norms and sums, as those of `clip`, are over all parameters.
+by themselves, as PyTorch's parameters are. `clip = { layer_norm = 1.0 }` clips by the norm of each layer, weights and
+biases together. All other norms and sums, as that of `clip = { norm = 1.0 }`, are over all parameters.
 
 """
 OF_STARTS = """
@@ -93,6 +94,42 @@ lr = { log = [1e-2, 1e0], num = 5 }
 [record]
 metrics = ["accuracy", "validation_accuracy"]
 ```
+"""
+
+SEVERAL = """## Several targets
+
+With `target = ["strength", "slump"]`, the losses of numbers (`squared`, `huber`, and your own) are of several columns
+of a table, and the last layer has an output for each. Of arrays, y is (n, targets), and `target` names its columns, as
+those of the y of an `.npz` file; a list of one name is that name. Without `network` there is a linear model of each
+target, whose `intercept` is false by default as that of any linear model.
+
+```toml
+name = "concrete"
+epochs = 50
+batch_size = 32
+
+[problem]
+path = "concrete.csv"
+target = ["strength", "slump"]
+loss = "squared"
+standardize = true
+standardize_target = true
+network = { hidden = [32] }
+
+[[optimizer]]
+name = "adam"
+lr = { log = [1e-4, 1e-1], num = 7 }
+
+[record]
+metrics = ["r2"]
+```
+
+A row's loss is the **mean** over its targets: of `squared` half the mean squared error, as scikit-learn's
+`MLPRegressor` has it, and half of PyTorch's `MSELoss`; of `huber` its `HuberLoss`. A target in large units outweighs
+the others, unless `standardize_target` brings each to mean 0 and deviation 1. The metric `r2` is the mean of each
+target's, as scikit-learn's `r2_score` is, and there is none where a target is constant. `results.model` predicts
+(n, targets) in the targets' own units, in the order of `model.targets`. Held-out rows of a file have the same columns.
+
 """
 
 SEEN = f"""
@@ -185,6 +222,7 @@ def page() -> str:
             *starts,
             "| `{ normal = s }` | normal with deviation s |\n",
             CLASSES,
+            SEVERAL,
             SEEN,
             TRAINED,
         ]

@@ -46,13 +46,13 @@ def objective(w, X, y, widths, activation, *, loss, l2=0.0, bias=True):
     layers = layers_of(w, widths, bias)
     outputs = forward(layers, X, activation)[1][-1]
     penalty = sum(np.sum(W**2) for W, _ in layers)
-    return LOSSES[loss][0](outputs, y.reshape(outputs.shape)).sum(axis=1).mean() + l2 / 2 * penalty
+    return LOSSES[loss][0](outputs, y.reshape(outputs.shape)).mean() + l2 / 2 * penalty
 
 
 def gradient(w, X, y, widths, activation, *, loss, l2=0.0, bias=True):
     layers = layers_of(w, widths, bias)
     units, sums = forward(layers, X, activation)
-    deltas, found = LOSSES[loss][1](sums[-1], y.reshape(sums[-1].shape)) / len(X), []
+    deltas, found = LOSSES[loss][1](sums[-1], y.reshape(sums[-1].shape)) / sums[-1].size, []
     for k in reversed(range(len(layers))):
         W, _ = layers[k]
         found = [units[k].T @ deltas + l2 * W, *([deltas.sum(axis=0)] if bias else []), *found]

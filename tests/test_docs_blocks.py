@@ -52,6 +52,7 @@ def folder(tmp_path, monkeypatch):
     for file in (*ROOT.glob("studies/lectures/*.csv"), *ROOT.glob("studies/lectures/*.svm")):
         shutil.copy(file, tmp_path)
     (tmp_path / "measurements.txt").write_text("1,5;2,5;0,5;3,1\n2,5;0,5;1,5;4,2\n0,5;1,5;2,0;1,0\n" * 50)
+    (tmp_path / "concrete.csv").write_text("cement,water,strength,slump\n" + "1,5,2,3\n2,4,4,1\n3,1,7,2\n" * 50)
     return tmp_path
 
 

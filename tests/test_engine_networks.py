@@ -154,6 +154,88 @@ def test_clipping_before_a_layerwise_rule_is_by_all_layers():
     assert relative_error(cohort.parameters()[0], w) < 1e-9
 
 
+def clipped_by_layer(g, model, most):
+    """A gradient (parameters,) of which each layer, weights and biases together, is clipped, and what share."""
+    layers, at = {}, 0
+    for group in model.groups(FEATURES):
+        layers.setdefault(group.layer, []).append(slice(at, at + group.size))
+        at += group.size
+    out, shares = g.copy(), []
+    for parts in layers.values():
+        own = slice(parts[0].start, parts[-1].stop)
+        shares.append(min(1, most / (np.linalg.norm(g[own]) + 1e-6)))
+        out[own] *= shares[-1]
+    return out, shares
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "novograd", "dog"])
+@pytest.mark.parametrize("kernel", [TILE, PARTS, ONE])
+def test_clipping_by_the_norm_of_each_layer(optimizer, kernel):
+    """Before rules that sum over nothing, over each layer's weights, and over all parameters."""
+    X, y = problem(ROWS, FEATURES, "squared")
+    y, model, batch_size = 2 * y, network((6, 3)), ROWS if kernel is PARTS else 50
+    lane = {"lr": 0.1} if optimizer == "sgd" else grid(optimizer)[0]
+    around = {"model": model, "loss": "squared", "batch_size": batch_size, "kernel": kernel}
+    cohort = make(X, y, [lane | {"clip.layer_norm": 0.85}], optimizer, around={"clip": "layer_norm"}, **around)
+    w, memory, clipped = cohort.parameters()[0], {}, []
+    sizes = [group.size for group in model.groups(FEATURES)] if optimizer == "novograd" else [len(w)]
+    for t, rows in zip(range(1, 21), reference.batches(ROWS, batch_size, 3), strict=False):
+
+        def of_batch(at, rows=rows):
+            g = reference_networks.gradient(at, X[rows], y[rows], model.widths(FEATURES), "tanh", loss="squared")
+            found, shares = clipped_by_layer(g, model, 0.85)
+            clipped.append(min(shares) < 1 == max(shares))
+            return found
+
+        g, parts, at = of_batch(w), [], 0
+        for number, size in enumerate(sizes):
+            own, s = slice(at, at + size), memory.setdefault(number, reference.defaultdict(float))
+            parts.append(reference.OPTIMIZERS[optimizer](w[own], lambda _, g=g[own]: g, t, s, **lane))
+            at += size
+        w = np.concatenate(parts)
+    assert any(clipped), "one layer was clipped in a step, and another one was not"
+    cohort.advance(20)
+    assert relative_error(cohort.parameters()[0], w) < 1e-9
+
+
+class Falling:
+    """A schedule of the norm that is kept, from 1 on."""
+
+    per_step = True
+
+    def __call__(self, first, steps):
+        return 1 / (1 + 0.2 * np.arange(first, first + steps)[:, None, None])
+
+
+@QUICKLY_IN_DOUBLE
+def test_a_schedule_drives_the_norm_of_each_layer(dtype):
+    X, y = problem(ROWS, FEATURES, "squared")
+    model, how = network((6, 3)), {"loss": "squared", "batch_size": 50, "dtype": dtype}
+    clip = {"around": {"clip": "layer_norm"}, "scheduled": ("clip.layer_norm",), "schedule": Falling()}
+    cohort = make(X, 2 * y, [{"lr": 0.1, "clip.layer_norm": 1.0}], model=model, **how, **clip)
+    w = cohort.parameters()[0]
+    for t, rows in zip(range(20), reference.batches(ROWS, 50, 3), strict=False):
+        g = reference_networks.gradient(w, X[rows], 2 * y[rows], model.widths(FEATURES), "tanh", loss="squared")
+        w = w - 0.1 * clipped_by_layer(g, model, 1 / (1 + 0.2 * t))[0]
+    cohort.advance(20)
+    assert relative_error(cohort.parameters()[0], w) < (1e-12 if dtype == "float64" else 1e-5)
+
+
+def test_a_line_search_goes_along_what_each_layer_clips():
+    X, y = problem(ROWS, FEATURES, "squared")
+    model, how = network((6, 3)), {"loss": "squared"}
+    clip = {"around": {"clip": "layer_norm"}, "line_search": Armijo()}
+    cohort = make(
+        X, y, [{"lr": 3.0, "clip.layer_norm": 0.2}], model=model, batch_size=ROWS, kernel=PARTS, **how, **clip
+    )
+    for _ in range(3):
+        w = cohort.parameters()[0]
+        cohort.advance(1)
+        g = reference_networks.gradient(w, X, y, model.widths(FEATURES), "tanh", **how)
+        step = cohort.line.rates[0] * clipped_by_layer(g, model, 0.2)[0]
+        assert relative_error(cohort.parameters()[0], w - step) < 1e-12
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     hidden=st.lists(st.integers(1, 20), max_size=3),
@@ -542,5 +624,30 @@ def test_train_as_pytorch(optimizer, activation, hidden, loss):
     cohort.advance(200)
     layers = reference_networks.layers_of(cohort.parameters()[0], model.widths(FEATURES))
     for layer, (W, b) in zip(theirs[::2], layers, strict=True):
+        assert relative_error(W.T, layer.weight.detach().numpy()) < 1e-9
+        assert relative_error(b, layer.bias.detach().numpy()) < 1e-9
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+def test_clipping_of_each_layer_is_pytorchs(optimizer):
+    torch = pytest.importorskip("torch", reason="PyTorch is an outside witness")
+    X, y = problem(ROWS, FEATURES, "squared")
+    model, (kind, values) = network((7, 5)), TORCH_RULES[optimizer]
+    how = {"loss": "squared", "batch_size": 25, "shuffled": False, "init": "pytorch", "around": {"clip": "layer_norm"}}
+    cohort = make(X, y, [{"lr": 0.01, "clip.layer_norm": 0.1, **values}], optimizer, model=model, **how)
+    theirs = torch_network(torch, model, FEATURES, cohort.parameters()[0])
+    stepper = getattr(torch.optim, kind)(theirs.parameters(), lr=0.01, **values)
+    rows, targets = torch.from_numpy(X), torch.from_numpy(y)
+    for step in range(200):
+        batch = slice(25 * (step % (ROWS // 25)), 25 * (step % (ROWS // 25)) + 25)
+        stepper.zero_grad()
+        TORCH_LOSSES["squared"](torch.nn.functional, theirs(rows[batch])[:, 0], targets[batch]).backward()
+        for layer in theirs[::2]:
+            torch.nn.utils.clip_grad_norm_(layer.parameters(), 0.1)
+        stepper.step()
+    cohort.advance(200)
+    for layer, (W, b) in zip(
+        theirs[::2], reference_networks.layers_of(cohort.parameters()[0], model.widths(FEATURES)), strict=True
+    ):
         assert relative_error(W.T, layer.weight.detach().numpy()) < 1e-9
         assert relative_error(b, layer.bias.detach().numpy()) < 1e-9

@@ -24,6 +24,7 @@ KERNELS = [(SMALL, 64), (SMALL, 300), (SINGLE, 64), (PARTS, N)]
 NUMBERS = {
     "clip.value": 0.05,
     "clip.norm": 0.1,
+    "clip.layer_norm": 0.1,
     "proximal.l1": 0.02,
     "proximal.l2": 0.1,
     "lookahead.every": 3.0,
@@ -36,6 +37,7 @@ ALL = {"clip": "norm", "proximal": "", "lookahead": "", "averaging": "ema"}
 COMBINATIONS = {
     "value": ("momentum", {"clip": "value"}),
     "norm": ("momentum", {"clip": "norm"}),
+    "layer_norm": ("momentum", {"clip": "layer_norm"}),
     "proximal": ("momentum", {"proximal": ""}),
     "lookahead": ("momentum", {"lookahead": ""}),
     "ema": ("momentum", {"averaging": "ema"}),
@@ -61,7 +63,7 @@ def lanes_of(name, around):
     numbers = {key: value for key, value in NUMBERS.items() if key in rule.fields}
     lanes = [{"lr": 100 * rate if name == "momo" else rate, **numbers} for rate in RATES]  # momo's is a bound only
     for factor, lane in enumerate(lanes, 1):
-        for key in ("clip.norm", "clip.value", "proximal.l1"):
+        for key in ("clip.norm", "clip.layer_norm", "clip.value", "proximal.l1"):
             if key in lane:
                 lane[key] *= factor
         if "lookahead.every" in lane:
@@ -100,8 +102,8 @@ def by_numpy(name, around, numbers, start, batches, weights=D):
         (g, objective), lane = batch(w), numbers(t) if callable(numbers) else numbers
         if around.get("clip") == "value":
             g = np.clip(g, -lane["clip.value"], lane["clip.value"])
-        elif around.get("clip") == "norm":
-            g = g * min(1, lane["clip.norm"] / (np.linalg.norm(g) + 1e-6))
+        elif "clip" in around:  # a linear model is one layer
+            g = g * min(1, lane[f"clip.{around['clip']}"] / (np.linalg.norm(g) + 1e-6))
         w, reported = plain_step(name, t, w, g, objective, s, lane["lr"])
         if "proximal" in around:
             lr, l1, l2 = lane["lr"], lane["proximal.l1"], lane["proximal.l2"]
@@ -150,6 +152,15 @@ def test_it_computes_its_equations(name, around, kernel, batch_size):
     cohort.advance(STEPS)
     for found, lane in zip(cohort.parameters(), lanes_of(name, around), strict=True):
         assert relative_error(found, trained(name, around, lane, start, batch_size)) < 1e-11
+
+
+def test_a_linear_model_is_one_layer():
+    kinds_of_norm = ("norm", "layer_norm")
+    lanes = [[{"lr": rate, f"clip.{kind}": 0.1} for rate in RATES] for kind in kinds_of_norm]
+    one, other = (cohort_of("momentum", {"clip": kind}, own) for kind, own in zip(kinds_of_norm, lanes, strict=True))
+    for cohort in (one, other):
+        cohort.advance(STEPS)
+    np.testing.assert_array_equal(one.parameters(), other.parameters())
 
 
 @CASES
@@ -417,7 +428,7 @@ def test_what_does_not_fit_an_array_is_named(name, options, message):
 
 
 def test_kinds_are_told_by_their_keys_and_slots_by_their_tables():
-    assert list(kinds("clip")) == ["value", "norm"]
+    assert list(kinds("clip")) == ["value", "norm", "layer_norm"]
     made = fastgd.optimizers.momentum(np.ones(3), lr=0.1, averaging={"decay": 0.9}, lookahead={}, clip={"norm": 1.0})
     assert list(made.slots) == ["velocity", "lookahead.slow", "averaging.average"]
     np.testing.assert_array_equal(made.slots["lookahead.slow"], made.w)

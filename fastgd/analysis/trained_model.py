@@ -57,7 +57,9 @@ class TrainedModel:
         The means and deviations that standardise.
     sparse : bool
         Whether the training rows were sparse, of which nothing is subtracted.
-    target_scale : tuple of float
+    targets : tuple of str
+        The names of several targets, in the order of predictions; empty: there is one.
+    target_scale : tuple of float, or of ndarray (targets,)
         The mean and the deviation of the targets, if the study standardises these; else 0 and 1.
     activate, link : callable or None
         The activation of the hidden layers, and what makes predictions or probabilities of margins.
@@ -70,7 +72,8 @@ class TrainedModel:
     layers: list[Layer]
     scaling: "Scaling | None"
     sparse: bool
-    target_scale: tuple[float, float]
+    targets: tuple[str, ...]
+    target_scale: tuple[Any, Any]
     activate: Callable[[Any], Any] | None
     link: Callable[[Any], Any] | None
 
@@ -81,7 +84,8 @@ class TrainedModel:
         return f"<Model of trial {self.trial_id!r}: {self.loss}, {widths}>"
 
     def margins(self, X: Any) -> Floats:
-        """Return what the last layer gives, (n,), or (n, classes) of softmax, in the target's own units.
+        """Return what the last layer gives, (n,), or (n, classes) of softmax, or (n, targets) of several, in their own
+        units.
 
         Raises
         ------
@@ -102,7 +106,7 @@ class TrainedModel:
         return np.asarray(units[:, 0] if units.shape[1] == 1 else units)
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the prediction (n,) of each row.
+        """Return the prediction of each row, (n,), or (n, targets) of several targets.
 
         Of `classes`, it is the label: the second of two where the margin is above 0, or the one with the largest
         margin. Of numbers, it is what the targets are compared with: `e^z` of poisson, `sigmoid(z)` of sigmoid_squared,
@@ -169,7 +173,7 @@ class TrainedModel:
             moved = None if self.sparse else -self.scaling.mean @ weights
             layers[0] = layers[0]._replace(weights=weights, biases=_sum(layers[0].biases, moved))
         mean, deviation = self.target_scale
-        if (mean, deviation) != (0.0, 1.0):
+        if np.any(mean != 0.0) or np.any(deviation != 1.0):
             last, moved = layers[-1], np.full(layers[-1].weights.shape[1], mean)
             biases = None if last.biases is None else last.biases * deviation
             layers[-1] = last._replace(weights=last.weights * deviation, biases=_sum(biases, moved))

@@ -14,7 +14,7 @@ from fastgd.datasets.record import Dataset, Matrix, Numbered, Place, digest, row
 VALUES_PER_BLOCK = 1 << 20  # that are checked at a time
 
 
-def from_arrays(X: Any, y: Any, name: str = "arrays") -> Dataset:
+def from_arrays(X: Any, y: Any, name: str = "arrays", targets: tuple[str, ...] = ()) -> Dataset:
     """Return a dataset of arrays, of tables or of a scipy matrix; what needs no change is not copied.
 
     Parameters
@@ -23,9 +23,12 @@ def from_arrays(X: Any, y: Any, name: str = "arrays") -> Dataset:
         Finite numbers. Tables are of pandas, polars, pyarrow, or of any library that shares them by
         `__arrow_c_stream__` or `__dataframe__`. Sparse matrices, of any format, stay sparse.
     y : array_like, or a column of a table (n,)
-        Finite numbers or labels (str).
+        Finite numbers or labels (str). Of several targets numbers (n, targets): an array_like, or a table with these
+        columns.
     name : str
         For messages and results.
+    targets : tuple of str
+        Names of several targets, the columns of y.
 
     Raises
     ------
@@ -37,7 +40,24 @@ def from_arrays(X: Any, y: Any, name: str = "arrays") -> Dataset:
         frames.check_aligned(X, y, name)
         X, y = _table(X, "X", name), _table(y, "y", name)
     features, X = _columns(X, name)
-    return build(name, X, y, features)
+    if targets:
+        y = _several(y, targets, name)
+    return build(name, X, y, features, targets=targets)
+
+
+def _several(y: Any, targets: tuple[str, ...], name: str) -> Any:
+    """Return the columns of y that are several targets: of a table by their names, of an array all."""
+    listed = ", ".join(map(repr, targets))
+    if hasattr(y, "columns") and hasattr(y, "isetitem"):
+        columns = list(map(str, y.columns))
+        if sorted(columns) != sorted(targets):
+            raise InputError(f"{name}: target names {listed}, and y has the columns {', '.join(map(repr, columns))}")
+        chosen: NDArray[Any] = frames.numbers(y.iloc[:, [columns.index(target) for target in targets]], name)
+        return chosen
+    array = _array(y, "y", name)
+    if array.shape[1:] != (len(targets),):
+        raise InputError(f"{name}: target names {len(targets)} columns of y, {listed}; found shape {array.shape}")
+    return array
 
 
 def from_rows(X: Any, name: str = "rows") -> Dataset:
@@ -90,6 +110,7 @@ def build(
     features: Sequence[str] | None = None,
     notes: tuple[str, ...] = (),
     place: Place = row_number,
+    targets: tuple[str, ...] = (),
 ) -> Dataset:
     """Check an array or scipy sparse matrix X and its targets; `name` stands first in every message."""
     if X.ndim != 2 or 0 in X.shape:
@@ -105,7 +126,7 @@ def build(
         X = np.ascontiguousarray(X, dtype=X.dtype if X.dtype in (np.float32, np.float64) else np.float64)
     else:
         X = canonical(X, name)
-    y = _targets(y, name, place)
+    y = _several_targets(y, targets, name, place) if targets else _targets(y, name, place)
     if X.shape[0] != len(y):
         raise InputError(f"{name}: X has {X.shape[0]:,} rows and y has {len(y):,}")
     if features is None:
@@ -113,10 +134,12 @@ def build(
     elif len(set(features)) < len(features):
         twice = next(feature for feature in features if features.count(feature) > 1)
         raise InputError(f"{name}: there are {features.count(twice)} columns {twice!r}; each needs a name of its own")
+    if both := [target for target in targets if not isinstance(features, Numbered) and target in features]:
+        raise InputError(f"{name}: the target {both[0]!r} is a column of X, too, which would tell it")
     _check_finite(X, features, name, place)
     dense = isinstance(X, np.ndarray)
     parts = [X] if dense else [f"csr {X.shape[0]} {X.shape[1]}", X.indptr, X.indices, X.data]
-    return Dataset(name, X, y, features, digest(*parts, y), notes, place)
+    return Dataset(name, X, y, features, digest(*parts, y), notes, place, targets)
 
 
 def _check_finite(X: Matrix, features: Sequence[str], name: str, place: Place) -> None:
@@ -135,6 +158,20 @@ def _check_finite(X: Matrix, features: Sequence[str], name: str, place: Place) -
             raise InputError(f"{name}: {found}; every feature must be a finite number")
 
 
+def _several_targets(y: Any, targets: tuple[str, ...], name: str, place: Place) -> NDArray[Any]:
+    """Return y (n, targets) as float64."""
+    if y.dtype.kind not in "biuf":
+        raise InputError(f"{name}: several targets are numbers; found {y.dtype}")
+    if y.dtype.kind in "iu":
+        for column in y.T:
+            frames.check_exact(column, name, place)
+    numbers: NDArray[Any] = np.ascontiguousarray(y, dtype=np.float64)
+    for row, column in np.argwhere(~np.isfinite(numbers))[:1]:
+        found = f"{place(row)}: the target {targets[column]!r} is {numbers[row, column]}"
+        raise InputError(f"{name}: {found}; it must be a finite number")
+    return numbers
+
+
 def _targets(values: Any, name: str, place: Place) -> NDArray[Any]:
     """Return y as float64 or as labels (str), (n,)."""
     import pandas as pd
@@ -144,7 +181,8 @@ def _targets(values: Any, name: str, place: Place) -> NDArray[Any]:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
-        raise InputError(f"{name}: y must have one value a row, (n,); found shape {y.shape}")
+        hint = '; target = ["...", ...] names the columns of several targets' if y.ndim == 2 else ""
+        raise InputError(f"{name}: y must have one value a row, (n,); found shape {y.shape}{hint}")
     if y.dtype.kind == "T":
         y = y.astype(object)  # texts among which an object of the user's choice stands for a missing one
     missing = np.flatnonzero(pd.isna(y))

@@ -27,6 +27,7 @@ READERS: dict[Format, Reader] = {"svm": svm.read, "csv": csv.read, "parquet": pa
 WITH_TARGET: tuple[Format, ...] = ("csv", "parquet")
 TAKES: dict[str, tuple[Format, ...]] = {
     "target": WITH_TARGET,
+    "targets": (*WITH_TARGET, "npz"),  # several: they name the columns of an archive's y
     "zero_based": ("svm",),
     "n_features": ("svm", "parquet"),
     "csv": ("csv",),
@@ -52,8 +53,8 @@ class Source:
         A file.
     synthetic : mapping or None
         The keys of `Synthetic`.
-    target : str or None
-        The target's column; a named dataset's may be left out.
+    target : str, tuple of str or None
+        The target's column, or the columns of several targets; a named dataset's may be left out.
     zero_based : bool or "auto"
         Whether the first column of an .svm file is 0, or 1; auto: 0 where the file, or one beside it, has a column 0.
     n_features : int or None
@@ -69,19 +70,25 @@ class Source:
     dataset: str | None = None
     path: str | None = None
     synthetic: Mapping[str, Any] | None = None
-    target: str | None = None
+    target: str | tuple[str, ...] | None = None
     zero_based: ZeroBased = "auto"
     n_features: int | None = None
     format: Format | None = None
     csv: Mapping[str, Any] | None = None
     beside: tuple[str, ...] = ()
 
+    @property
+    def key_of_target(self) -> str:
+        """As what `TAKES` has the target: several are taken by more files than one."""
+        return "targets" if isinstance(self.target, tuple) else "target"
+
     def with_own_keys(self) -> "Source":
         """Return the source without the keys that its file does not take: they are for another file of the problem."""
         defaults: dict[str, Any] = {"zero_based": "auto", "n_features": None, "csv": None, "format": None}
-        if any(takes(other, self.format, "target") for other in self.beside) and self.path is not None:
+        if any(takes(other, self.format, self.key_of_target) for other in self.beside) and self.path is not None:
             defaults["target"] = None
-        own = {key: takes(self.path, self.format, key) for key in defaults}
+        keys = {key: self.key_of_target if key == "target" else key for key in defaults}
+        own = {key: takes(self.path, self.format, keys[key]) for key in defaults}
         beside = self.beside if own["zero_based"] and self.zero_based == "auto" else ()
         return replace(self, beside=beside, **{key: value for key, value in defaults.items() if not own[key]})
 
@@ -101,7 +108,7 @@ def load(source: Source) -> Dataset:
     return _named(str(source.dataset), source.target)
 
 
-def _named(name: str, target: str | None) -> Dataset:
+def _named(name: str, target: Any) -> Dataset:
     record = DATASETS.find(name)
     if record.load is None:
         raise InputError(f"dataset = {name!r} is written as {name} = {{ n = 1_000_000, d = 100 }}")
@@ -109,10 +116,11 @@ def _named(name: str, target: str | None) -> Dataset:
     return record.load()
 
 
-def _check_target(name: str, target: str | None) -> None:
+def _check_target(name: str, target: Any) -> None:
     valid = DATASETS[name].target
     if target not in (None, valid):
-        raise InputError(f"{name} has no target {target!r}; {nearest(str(target), [valid])}")
+        asked = list(target) if isinstance(target, tuple) else target
+        raise InputError(f"{name} has no target {asked!r}; {nearest(str(target), [valid])}")
 
 
 def _of_file(path: str, source: Source) -> Dataset:
@@ -120,9 +128,13 @@ def _of_file(path: str, source: Source) -> Dataset:
     file, kind = expanded(path), format_of(path, source.format)
     if kind is None:
         raise _unknown(path)
-    if kind not in WITH_TARGET and source.target is not None:
+    if kind not in TAKES[source.key_of_target] and source.target is not None:
         what = file.suffix.lower() if EXTENSIONS.get(file.suffix.lower()) == kind else f".{kind}"
-        text = f"target = {source.target!r} is for .csv and .parquet; a {what} file knows its own target"
+        asked: Any = source.target
+        takers = ".csv and .parquet"
+        if isinstance(asked, tuple):
+            asked, takers = list(asked), ".csv, .parquet and .npz"
+        text = f"target = {asked!r} is for {takers}; a {what} file knows its own target"
         raise InputError(f"{path}: {text}")
     others = tuple(expanded(other) for other in source.beside if format_of(other, source.format) == "svm")
     keys = Reading(source.target, source.zero_based, source.n_features, Csv.of(source.csv), others)

@@ -11,7 +11,15 @@ from fastgd.common.errors import InputError
 from fastgd.datasets.arrays import from_rows
 from fastgd.datasets.csr import at_columns, from_dense, moments, take, without_zeros
 from fastgd.datasets.record import CSR, Data, Dataset, Floats, Matrix, Numbered, Scaling, check_memory, digest
-from fastgd.datasets.targets import Label, Targets, class_numbers, classes_of, numeric_targets, two_labels
+from fastgd.datasets.targets import (
+    Label,
+    Targets,
+    class_numbers,
+    classes_of,
+    columns_of_targets,
+    numeric_targets,
+    two_labels,
+)
 
 Rows = NDArray[np.intp]
 Layout = Literal["auto", "dense", "sparse"]
@@ -68,6 +76,7 @@ def prepare(
         do not fit into the memory as dense ones.
     """
     classes = _classes(dataset, targets, positive)
+    _check_several(dataset, targets, positive, validation)
 
     def as_numbers(of: Dataset) -> Floats:
         if classes:
@@ -81,7 +90,7 @@ def prepare(
     parts: list[Any] = [dataset.fingerprint, y, f"standardize={standardize}"]
     if standardize_target:
         parts.append("standardize_target")
-        scale = _moments_of_target(y if split.train is None else y[split.train], dataset.name)
+        scale = _scale_of(y if split.train is None else y[split.train], dataset)
         y = (y - scale[0]) / scale[1]
     X_validation = y_validation = None
     if split.held is not None:
@@ -113,14 +122,39 @@ def prepare(
         target_scale=scale,
         labels=two_labels(source.y, y) if targets == "binary" else (),
         scaling=scaling,
+        targets=dataset.targets,
     )
 
 
-def _moments_of_target(y: Floats, name: str) -> tuple[float, float]:
-    """Return the mean and the deviation of the training rows' targets."""
+def _check_several(dataset: Dataset, targets: Targets, positive: Label | None, validation: float | Dataset) -> None:
+    """Refuse several targets of a loss that has one, and held-out rows that have others."""
+    if dataset.targets and (targets != "real" or positive is not None):
+        listed = ", ".join(map(repr, dataset.targets))
+        what = "positive makes 0 and 1 of one target" if positive is not None else "this loss takes one target"
+        raise InputError(f"{dataset.name}: {what}, and there are {len(dataset.targets)}: {listed}")
+    if isinstance(validation, Dataset) and validation.targets != dataset.targets:
+        ours, theirs = (", ".join(map(repr, each.targets)) or "one" for each in (dataset, validation))
+        raise InputError(
+            f"{validation.name}: validation data must have the targets of {dataset.name}, {ours}: found {theirs}"
+        )
+
+
+def _scale_of(y: Floats, dataset: Dataset) -> tuple[Any, Any]:
+    """Return the mean and the deviation of the training rows' targets; of several, those of each."""
+    if not dataset.targets:
+        return _moments_of_target(y, f"{dataset.name}: the targets cannot be standardised: their")
+    found = [
+        _moments_of_target(column, f"{dataset.name}: the target {name!r} cannot be standardised: its")
+        for name, column in zip(dataset.targets, columns_of_targets(y), strict=True)
+    ]
+    means, deviations = np.array(found).T
+    return means, deviations
+
+
+def _moments_of_target(y: Floats, fault: str) -> tuple[float, float]:
     mean, deviation = float(np.mean(y)), float(np.std(y))
     if not np.isfinite(deviation) or deviation <= abs(mean) * np.finfo(np.float64).eps * len(y):
-        raise InputError(f"{name}: the targets cannot be standardised: their deviation is {deviation:g}")
+        raise InputError(f"{fault} deviation is {deviation:g}")
     return mean, deviation
 
 

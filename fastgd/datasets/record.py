@@ -70,8 +70,8 @@ class Dataset:
     X : ndarray or csr_array (n, d)
         Finite features, float64, or float32 where the source has that. Dense: C-contiguous. Sparse: the canonical form
         of `fastgd.datasets.csr`.
-    y : ndarray (n,)
-        Targets: float64, or labels (str).
+    y : ndarray (n,), or (n, targets)
+        Targets: float64, or labels (str). Several of them are float64.
     features : sequence of str
         The d columns' names: a tuple, or `Numbered` where they have none of their own.
     fingerprint : str
@@ -80,6 +80,8 @@ class Dataset:
         What was left out or changed, in words.
     place : callable
         Returns how messages call the row at an index: by its number, or by its line in a text file.
+    targets : tuple of str
+        The names of the columns of y, where there are several.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Dataset:
     fingerprint: str
     notes: tuple[str, ...] = ()
     place: Place = row_number
+    targets: tuple[str, ...] = ()
 
     @property
     def sparse(self) -> bool:
@@ -124,10 +127,10 @@ class Data:
 
     Attributes
     ----------
-    X, y : ndarray or csr_array (n, d), ndarray (n,)
+    X, y : ndarray or csr_array (n, d), ndarray (n,) or (n, targets)
         The training rows in the study's dtype. Dense: C-contiguous. Sparse: the canonical form of
         `fastgd.datasets.csr`.
-    X_validation, y_validation : ndarray or csr_array (m, d), ndarray (m,), or None
+    X_validation, y_validation : ndarray or csr_array (m, d), ndarray (m,) or (m, targets), or None
         The held-out rows, in the layout of the training rows.
     features : sequence of str
         The d columns' names.
@@ -139,12 +142,14 @@ class Data:
         What was left out or changed, in words.
     classes : tuple
         The labels, where y has the numbers of classes.
-    target_scale : tuple of float
-        The mean and the deviation that were taken from the targets.
+    target_scale : tuple of float, or of ndarray (targets,)
+        The mean and the deviation that were taken from the targets; of several, from each.
     labels : tuple
         The labels that became 0 and 1, where y has these of a label each.
     scaling : Scaling or None
         What was subtracted and divided by.
+    targets : tuple of str
+        The names of the columns of y, where there are several.
     """
 
     X: Matrix
@@ -156,9 +161,10 @@ class Data:
     dataset: str
     notes: tuple[str, ...] = ()
     classes: tuple[Any, ...] = ()
-    target_scale: tuple[float, float] = (0.0, 1.0)
+    target_scale: tuple[Any, Any] = (0.0, 1.0)
     labels: tuple[Any, ...] = ()
     scaling: Scaling | None = None
+    targets: tuple[str, ...] = ()
 
     @property
     def sparse(self) -> bool:

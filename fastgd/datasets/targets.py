@@ -51,6 +51,11 @@ def numeric_targets(
     return y
 
 
+def columns_of_targets(y: Floats) -> list[Floats]:
+    """Return each target's numbers (n,), of y (n,) or (n, targets)."""
+    return [y] if y.ndim == 1 else list(np.ascontiguousarray(y.T))
+
+
 def two_labels(labels: NDArray[Any], y: Floats) -> tuple[Any, ...]:
     """Return which two labels (n,) became 0 and 1 in y; nothing where several became one of them, or none did."""
     found = [labels[np.argmax(y == number)] for number in (0, 1)]

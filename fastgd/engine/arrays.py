@@ -100,14 +100,14 @@ def unlocked(array: Any) -> Any:
     return np.asarray(SimpleNamespace(__array_interface__=known, kept=array))
 
 
-FIRST, ROWS, NUMBERS, HALF = range(4)  # the columns of `Lanes.groups`
+FIRST, ROWS, NUMBERS, HALF, LAYER = range(5)  # the columns of `Lanes.groups`
 
 
 class Lanes(NamedTuple):
     """A cohort's tiles.
 
-    groups : (groups, 4) int64, of each group of parameters its first row of L lanes, its rows, its parameters (of which
-        a row of a single lane holds `width`), and which half of `hyper` holds for it
+    groups : (groups, 5) int64, of each group of parameters its first row of L lanes, its rows, its parameters (of which
+        a row of a single lane holds `width`), which half of `hyper` holds for it, and the number of its layer
     state : (tiles, (1 + slots) * parameters * L), the parameters first
     hyper : (tiles, 2 * (hyper + 1) * L): for groups that are penalised, then for the others; the last row of each half
         is l2
@@ -153,7 +153,8 @@ class Scratch(NamedTuple):
 
     check, batch_check (L,) are NaN where a residual of the last rows, or of a batch, was not finite.
     In float64: the gradient of a batch of several chunks, the quantities before they are rounded, the batch's loss (L,)
-    and a round's sums (sums * width,). A cohort in float64 has one gradient, and its quantities once.
+    and a round's sums (2 * sums * width,), of which the second half is room for a copy. A cohort in float64 has one
+    gradient, and its quantities once.
     """
 
     offsets: Any

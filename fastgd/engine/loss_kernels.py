@@ -111,6 +111,38 @@ def add_losses_of_rows(loss, shape, Z, y, rows, out):
 
 
 @jit(inner=True)
+def residuals_of_targets(loss, shape, Z, y, rows, scale, check):
+    """Make of Z (rows, targets, L) the derivative of the rows' losses times `scale`: means over y (rows, targets)."""
+    targets = static(loss, "outputs")
+    residuals(loss, shape, Z, y, rows * targets, Z.dtype.type(scale / targets), check)
+
+
+@jit(inner=True)
+def add_losses_of_targets(loss, shape, Z, y, rows, out):
+    """Add the means of each row's values, of Z (rows, targets, L) and y (rows, targets), to out (L) float64."""
+    L, targets = static(shape, "lanes"), static(loss, "outputs")
+    for v in range(0, L, static(shape, "width")):
+        sums = load(shape, out, v)
+        for i in range(rows):
+            of_row = wide(zeros(shape, Z))
+            for at in range(i * targets, (i + 1) * targets):
+                of_row = of_row + wide(value(loss, load(shape, Z, at * L + v), spread(shape, y[at])))
+            sums = sums + of_row * (1.0 / targets)
+        store(out, v, sums)
+
+
+@jit(inner=True)
+def add_losses_of_one_target(loss, shape, Z, y, rows, out):
+    """Add the values of one of several targets, where Z and y begin, to out (L) float64."""
+    L, targets = static(shape, "lanes"), static(loss, "outputs")
+    for v in range(0, L, static(shape, "width")):
+        sums = load(shape, out, v)
+        for at in range(0, rows * targets, targets):
+            sums = sums + wide(value(loss, load(shape, Z, at * L + v), spread(shape, y[at])))
+        store(out, v, sums)
+
+
+@jit(inner=True)
 def residuals_of_classes(loss, shape, Z, y, rows, scale, check):
     """Make of Z (rows, classes, L) the derivative of the softmax loss times `scale`; y has the number of each class."""
     L, classes = static(shape, "lanes"), static(loss, "outputs")
@@ -175,7 +207,11 @@ def add_misses(loss, shape, Z, y, rows, out):
 def residuals_address(loss: Loss, shape: Shape, dtype: Any, single: bool) -> int:
     """Return the address of `residuals`, or of its form for one lane."""
     kind, array, kinds = _types(loss, shape, dtype)
-    kernel = residuals_of_classes if loss.of_classes else residuals_of_rows if single else residuals
+    kernel = residuals_of_rows if single else residuals
+    if loss.of_classes:
+        kernel = residuals_of_classes
+    elif loss.outputs > 1:
+        kernel = residuals_of_targets
     return address_of(kernel, (*kinds, array, array, types.int64, kind, array))
 
 
@@ -185,6 +221,8 @@ def losses_address(loss: Loss, shape: Shape, dtype: Any, single: bool) -> int:
     kernel = add_losses_of_rows if single else add_losses if loss.log_terms is None else add_log_losses
     if loss.of_classes:
         kernel = add_misses if loss.most else add_losses_of_classes
+    elif loss.outputs > 1:
+        kernel = add_losses_of_targets if loss.target is None else add_losses_of_one_target
     return address_of(kernel, (*kinds, array, array, types.int64, types.Array(types.float64, 1, "C")))
 
 

@@ -26,6 +26,7 @@ from fastgd.core.compile import jit
 from fastgd.core.static import Static, static
 from fastgd.core.vectors import cast, load, spread, store, wide
 from fastgd.engine.shapes import Shape
+from fastgd.optimizers.record import ALL_PARAMETERS
 from fastgd.optimizers.rule import Round, Rule
 from fastgd.optimizers.rule_calls import (
     add_terms,
@@ -49,12 +50,12 @@ class Calls(NamedTuple):
 
     begin, apply : int
         `begin` is 0 where there is nothing to do before a step.
-    rounds : ndarray (rounds, 2) int64
-        `weigh` and `conclude_round` of each round of sums.
+    rounds : ndarray (rounds, 3) int64
+        `weigh` and `conclude_round` of each round of sums, and the scope of its sums, as `Rule.scopes` has it.
     losses : bool
         Whether the batch's loss is needed.
-    apart : int
-        The last rounds that sum over one group of parameters alone, where a model has layers.
+    apart : bool
+        Whether groups of parameters have quantities of their own: a round does not sum over all of them.
     """
 
     begin: Any
@@ -163,7 +164,8 @@ def calls_of(rule: Rule, shape: Shape, dtype: Any, *, scheduled: bool = True, la
     table, exact = types.Array(types.int64, 2, "C"), types.Array(types.float64, 1, "C")
     n, kinds = types.int64, [numba.typeof(Static(rule)), numba.typeof(Static(shape.of_lanes))]
     apply = address_of(apply_rule, (*kinds, array, array, array, n, n, n, array, n))
-    rounds = np.zeros((len(rule.functions.rounds), 2), np.int64)
+    rounds = np.zeros((len(rule.functions.rounds), 3), np.int64)
+    rounds[:, 2] = rule.scopes if layers else ALL_PARAMETERS
     for index, addresses in enumerate(rounds):
         step = (numba.typeof(Static(Round(rule, index))), kinds[1])
         addresses[0] = address_of(weigh, (*step, array, exact, exact, n, n, n, array, n, n, exact))
@@ -175,4 +177,4 @@ def calls_of(rule: Rule, shape: Shape, dtype: Any, *, scheduled: bool = True, la
     else:  # compiled where nothing is scheduled too, so that a schedule compiles nothing
         unprepared = address_of(begin_unprepared_step, (numba.typeof(Static("any rule")), *given))
         begin = unprepared if scheduled else 0
-    return Calls(begin, rounds, apply, rule.batch_loss, rule.rounds_apart if layers else 0)
+    return Calls(begin, rounds, apply, rule.batch_loss, layers and rule.apart)

@@ -7,8 +7,9 @@ from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import load, store, total, zeros
-from fastgd.engine.arrays import FIRST, HALF, NUMBERS, PLAIN, ROWS, SAGA
+from fastgd.engine.arrays import FIRST, HALF, LAYER, NUMBERS, PLAIN, ROWS, SAGA
 from fastgd.engine.row_sums import rounded
+from fastgd.optimizers.record import ALL_PARAMETERS, EACH_GROUP
 
 
 @jit(inline="always")
@@ -33,24 +34,34 @@ def blend(shape, estimator, mean, at, count, share, G, g):
 
 
 @jit(inline="always")
-def sum_round(calls, shape, lanes, tile, r, span, memory, exact_c, c, t, G, scratch, across):
-    """Sum what round r of the rule measures over some groups, and conclude its quantities of the step.
+def weigh_group(shape, weigh, state, own, exact_c, groups, k, stride, G, v, sums, across):
+    """Add what a round measures over a group to the sums of the lanes at v.
 
-    span : the first group, and the end
+    across : a row holds parameters of a single lane, and the last row of a group may not be full
+    """
+    width = static(shape, "width")
+    of_row = width if across else 1
+    first, whole, rest = groups[k, FIRST], groups[k, NUMBERS] // of_row, groups[k, NUMBERS] % of_row
+    call_at(weigh, shape, state, own, exact_c, first, whole, stride, G, v, width, sums)
+    if rest > 0:
+        call_at(weigh, shape, state, own, exact_c, first + whole, 1, stride, G, v, rest, sums)
+
+
+@jit(inline="always")
+def sum_round(calls, shape, lanes, tile, r, memory, exact_c, c, t, G, scratch, across):
+    """Sum what round r of the rule measures over all groups, and conclude its quantities of the step.
+
     memory, exact_c, c : where the rule's numbers and quantities stand
     across : a row holds parameters of a single lane, and the last row of a group may not be full
     """
     state, exact, groups = lanes.state[tile], lanes.exact[tile], lanes.groups
     L, width, half = static(shape, "lanes"), static(shape, "width"), exact.shape[0] // 2
-    sums, stride, of_row = scratch.sums, parameter_rows(groups) * L, width if across else 1
+    sums, stride = scratch.sums, parameter_rows(groups) * L
     weigh, conclude = calls.rounds[r, 0], calls.rounds[r, 1]
     for v in range(0, L, width):
-        for k in range(span[0], span[1]):
+        for k in range(groups.shape[0]):
             own = exact[groups[k, HALF] * half : (groups[k, HALF] + 1) * half]
-            first, whole, rest = groups[k, FIRST], groups[k, NUMBERS] // of_row, groups[k, NUMBERS] % of_row
-            call_at(weigh, shape, state, own, exact_c, first, whole, stride, G, v, width, sums)
-            if rest > 0:
-                call_at(weigh, shape, state, own, exact_c, first + whole, 1, stride, G, v, rest, sums)
+            weigh_group(shape, weigh, state, own, exact_c, groups, k, stride, G, v, sums, across)
         call_at(conclude, shape, exact, memory, exact_c, c, t, v, sums, scratch.loss, across)
 
 
@@ -75,34 +86,66 @@ def finish_batch(calls, shape, lanes, tile, index, t, share, G, scratch, across)
     if calls.apart:
         finish_apart(calls, shape, lanes, tile, index, t, G, scratch, across)
         return
-    count = lanes.groups.shape[0]
     if calls.rounds.shape[0] > 0:
         memory, exact_c, c = lanes.memory[tile], scratch.exact_c, scratch.c
         for r in range(calls.rounds.shape[0]):
-            sum_round(calls, shape, lanes, tile, r, (0, count), memory, exact_c, c, t, G, scratch, across)
-    for k in range(count):
+            sum_round(calls, shape, lanes, tile, r, memory, exact_c, c, t, G, scratch, across)
+    for k in range(lanes.groups.shape[0]):
         apply_to(calls, shape, lanes, tile, k, scratch.c, G)
 
 
 @jit(inner=True)
 def finish_apart(calls, shape, lanes, tile, index, t, G, scratch, across):
-    """The same for rules that look at each layer: the last `apart` rounds sum over one group of parameters alone.
+    """The same where some rounds sum over one layer, or one group of parameters, alone.
 
     So each group has its own quantities, which are all known before the first group moves, and its own memory.
     """
-    count, rounds = lanes.groups.shape[0], calls.rounds.shape[0]
-    size, wide, numbers = scratch.c.shape[0] // count, scratch.exact_c.shape[0] // count, lanes.memory.shape[1] // count
-    for k in range(count):
+    count, size = lanes.groups.shape[0], scratch.c.shape[0] // lanes.groups.shape[0]
+    wide, numbers = scratch.exact_c.shape[0] // count, lanes.memory.shape[1] // count
+    for k in range(1, count if calls.begin else 1):  # the first group's step has begun
+        hyper, exact, scheduled = lanes.hyper[tile], lanes.exact[tile], lanes.scheduled[index, tile]
         c, exact_c = scratch.c[k * size : (k + 1) * size], scratch.exact_c[k * wide : (k + 1) * wide]
         memory = lanes.memory[tile, k * numbers : (k + 1) * numbers]
-        if k > 0 and calls.begin:  # the first group's step has begun
-            hyper, exact, scheduled = lanes.hyper[tile], lanes.exact[tile], lanes.scheduled[index, tile]
-            call_at(calls.begin, shape, hyper, exact, scheduled, 0, lanes.which, memory, t, exact_c, c)
-        for r in range(rounds):
-            span = (0, count) if r < rounds - calls.apart else (k, k + 1)
-            sum_round(calls, shape, lanes, tile, r, span, memory, exact_c, c, t, G, scratch, across)
+        call_at(calls.begin, shape, hyper, exact, scheduled, 0, lanes.which, memory, t, exact_c, c)
+    for r in range(calls.rounds.shape[0]):
+        first = 0
+        while first < count:
+            end = end_of_scope(lanes.groups, first, calls.rounds[r, 2])
+            sum_apart(calls, shape, lanes, tile, r, (first, end), t, G, scratch, across)
+            first = end
     for k in range(count):
         apply_to(calls, shape, lanes, tile, k, scratch.c[k * size : (k + 1) * size], G)
+
+
+@jit(inner=True)
+def end_of_scope(groups, first, scope):
+    """Return the end of the groups, from `first` on, over which a round sums together."""
+    end, count = first + 1, groups.shape[0] if scope != EACH_GROUP else 0
+    while end < count and (scope == ALL_PARAMETERS or groups[end, LAYER] == groups[first, LAYER]):
+        end += 1
+    return end
+
+
+@jit(inner=True)
+def sum_apart(calls, shape, lanes, tile, r, span, t, G, scratch, across):
+    """Sum what round r of the rule measures over some groups, and conclude the quantities of each of them."""
+    state, exact, groups, count = lanes.state[tile], lanes.exact[tile], lanes.groups, lanes.groups.shape[0]
+    L, half, stride = static(shape, "lanes"), exact.shape[0] // 2, parameter_rows(groups) * static(shape, "lanes")
+    size, wide, numbers = scratch.c.shape[0] // count, scratch.exact_c.shape[0] // count, lanes.memory.shape[1] // count
+    weigh, conclude, sums, kept = calls.rounds[r, 0], calls.rounds[r, 1], scratch.sums, scratch.sums.shape[0] // 2
+    for v in range(0, L, static(shape, "width")):
+        for k in range(span[0], span[1]):
+            own = exact[groups[k, HALF] * half : (groups[k, HALF] + 1) * half]
+            exact_c = scratch.exact_c[k * wide : (k + 1) * wide]
+            weigh_group(shape, weigh, state, own, exact_c, groups, k, stride, G, v, sums, across)
+        for i in range(kept):  # to conclude clears the sums
+            sums[kept + i] = sums[i]
+        for k in range(span[0], span[1]):
+            for i in range(kept):
+                sums[i] = sums[kept + i]
+            c, exact_c = scratch.c[k * size : (k + 1) * size], scratch.exact_c[k * wide : (k + 1) * wide]
+            memory = lanes.memory[tile, k * numbers : (k + 1) * numbers]
+            call_at(conclude, shape, exact, memory, exact_c, c, t, v, sums, scratch.loss, across)
 
 
 @jit(inner=True)

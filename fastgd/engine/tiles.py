@@ -52,7 +52,7 @@ class TileLayout:
     ----------
     parameters : int
         Rows of L lanes that hold the parameters (of `width` parameters, where there is one lane).
-    table : ndarray (groups, 4) int64
+    table : ndarray (groups, 5) int64
         What `Lanes.groups` is.
     """
 
@@ -64,7 +64,7 @@ class TileLayout:
         self.parameters, firsts = int(ends[-1]), (0, *ends[:-1])
         self.table = np.array(
             [
-                (first, end - first, group.size, not group.penalised)
+                (first, end - first, group.size, not group.penalised, group.layer)
                 for group, first, end in zip(groups, firsts, ends, strict=True)
             ],
             np.int64,
@@ -183,17 +183,19 @@ def make_scratch(
     single: bool = False,
     total: bool = False,
     groups: int = 1,
+    targets: int = 0,
 ) -> Scratch:
     """Return a worker's memory for the margins of some rows at a time.
 
     `gradient`: rows of L lanes; `counts`: the rule's numbers of quantities and sums; `single`: whether margins are
-    those of one lane; `total`: whether batches have many chunks; `groups`: those with quantities of their own.
+    those of one lane; `total`: whether batches have many chunks; `groups`: those with quantities of their own;
+    `targets`: so many are looked up together, where these are more than rows.
     """
     quantities, sums = (max(counts.quantities), max(counts.sums, default=0)) if counts else (0, 0)
     G, c = aligned((max(1, gradient) * lanes,), dtype), aligned((groups * max(1, quantities) * lanes,), dtype)
     return Scratch(
         np.zeros(CHUNK_ROWS + MOST_BLOCK_ROWS, np.int64),
-        aligned((CHUNK_ROWS + 64,), dtype),
+        aligned((max(CHUNK_ROWS, targets) + 64,), dtype),
         aligned((rows if single else (rows + MOST_BLOCK_ROWS) * lanes,), dtype),
         G,
         c,
@@ -202,7 +204,7 @@ def make_scratch(
         G if is_double(dtype) else aligned((len(G) if total else 0,), np.float64),
         in_double(c),
         aligned((lanes,), np.float64),
-        aligned((sums * lanes,), np.float64),
+        aligned((2 * sums * lanes,), np.float64),
     )
 
 

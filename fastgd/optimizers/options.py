@@ -15,7 +15,7 @@ from fastgd.common.errors import InputError, nearest
 from fastgd.common.pickling import PickledByName
 from fastgd.common.registry import OfClass, Registry
 from fastgd.core.math import root, squares
-from fastgd.optimizers.record import C, Decay, NonNegative, Rate, Slots, Step, Value
+from fastgd.optimizers.record import ALL_PARAMETERS, EACH_LAYER, C, Decay, NonNegative, Rate, Slots, Step, Value
 
 Share = Annotated[float, Gt(0), Le(1)]
 Period = Annotated[float, Ge(1), MultipleOf(1)]
@@ -46,6 +46,8 @@ class Option(OfClass, PickledByName, registry="OPTIONS"):
         The type of each number with its bounds.
     needs : str
         What a rule must allow; empty: it goes with every rule.
+    scope : int
+        What it sums over, where a model has layers: ALL_PARAMETERS or EACH_LAYER.
     witness, reference : str
         As for an optimizer.
     """
@@ -59,6 +61,7 @@ class Option(OfClass, PickledByName, registry="OPTIONS"):
     slots: tuple[str, ...] = ()
     memory: Mapping[str, float] = field(default_factory=dict)
     needs: str = ""
+    scope: int = ALL_PARAMETERS
     witness: str = "the paper"
     reference: str = ""
 
@@ -176,6 +179,27 @@ class ClipNorm(NamedTuple):
 
     def conclude(o, sums: Slots) -> Slots:
         return (np.sqrt(np.minimum(o.norm / (root(sums) + 1e-6), 1)),)  # its square may underflow in float32
+
+    def gradient(o, c: Slots, g: Value) -> Value:
+        return g * c[0] * c[0]
+
+
+@option("clip", "layer_norm", scope=EACH_LAYER, witness="torch.nn.utils.clip_grad_norm_, called for each layer")
+class ClipLayerNorm(NamedTuple):
+    """Clipping by each layer's norm: `g = g min(1, layer_norm / (|g| + 1e-6))`, g being that of one layer.
+
+    A layer is its weights and its biases together, as a module of PyTorch is, and its gradient that of the objective
+    with its penalty. A layer whose gradient explodes is clipped, and the others keep their steps; so the direction of
+    all parameters together may change. A linear model is one layer, as a point of a landscape is: there it is `norm`.
+    """
+
+    layer_norm: Rate
+
+    def measure(o, g: Value) -> Slots:
+        return squares(g)
+
+    def conclude(o, sums: Slots) -> Slots:
+        return (np.sqrt(np.minimum(o.layer_norm / (root(sums) + 1e-6), 1)),)  # as that of `ClipNorm`
 
     def gradient(o, c: Slots, g: Value) -> Value:
         return g * c[0] * c[0]

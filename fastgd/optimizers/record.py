@@ -24,6 +24,10 @@ Rate = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 
+# What sums over parameters are of, where a model has layers: of all parameters, of each layer, or of each group by
+# itself, the weights of a layer or its biases.
+ALL_PARAMETERS, EACH_LAYER, EACH_GROUP = range(3)
+
 # How a parameter is brought up to date after steps in which its gradient was zero: in closed form, step by step until
 # momentum has vanished, or not at all, so that every step updates all parameters.
 Lazy = Literal["closed", "cutoff", "none"]

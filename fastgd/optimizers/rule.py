@@ -38,7 +38,7 @@ from fastgd.common.pickling import PickledByFields
 from fastgd.common.properties import cached_property
 from fastgd.optimizers.options import MOVES, PROXIMAL, TABLES, Option, kinds
 from fastgd.optimizers.proofs import linear_in_rate, share_of_move
-from fastgd.optimizers.record import Optimizer
+from fastgd.optimizers.record import ALL_PARAMETERS, EACH_GROUP, Optimizer
 from fastgd.optimizers.rule_functions import RuleFunctions, of_optimizer, with_option
 from fastgd.user_code.affine_forms import Traced
 
@@ -184,10 +184,15 @@ class Rule(PickledByFields):
         return hasattr(self.optimizer.cls, "measure")
 
     @property
-    def rounds_apart(self) -> int:
-        """The last rounds that sum over one layer's parameters alone, where a model has layers."""
-        base = self.base
-        return len(base.functions.rounds) if base.optimizer.family == "layer-wise" else 0
+    def scopes(self) -> tuple[int, ...]:
+        """What each round sums over, where a model has layers: ALL_PARAMETERS, EACH_LAYER or EACH_GROUP."""
+        layerwise = self.optimizer.family == "layer-wise"
+        return (EACH_GROUP if layerwise else ALL_PARAMETERS,) * len(self.functions.rounds)
+
+    @property
+    def apart(self) -> bool:
+        """Whether groups of parameters have quantities of their own, where a model has layers."""
+        return any(scope != ALL_PARAMETERS for scope in self.scopes)
 
     # --- what follows from the functions ------------------------------------------------------------------------------
 
@@ -338,6 +343,12 @@ class WithOption(Rule):
     def has_readout(self) -> bool:
         """Whether the reported iterate is not the state."""
         return hasattr(self.option.cls, "readout") or self.inner.has_readout
+
+    @property
+    def scopes(self) -> tuple[int, ...]:
+        """That of the option's own round, which comes first, then those of the rule's."""
+        own = (self.option.scope,) if hasattr(self.option.cls, "measure") else ()
+        return own + self.inner.scopes
 
     @property
     def layout(self) -> tuple[tuple[type, Mapping[str, Any]], ...]:

@@ -140,8 +140,13 @@ def _check_parameters(study: Study, problem: Problem, data: Data, label: str) ->
 
 
 def loss_of(problem: Problem, data: Data) -> Loss:
-    """Return the loss of a problem over data; one of classes is of as many as the data have."""
-    return with_outputs(find_loss(problem.loss), len(data.classes))
+    """Return the loss of a problem over data: of as many classes, or of as many targets, as the data have."""
+    return with_outputs(find_loss(problem.loss), outputs_of(data))
+
+
+def outputs_of(data: Data) -> int:
+    """Return how many margins a row has: one of each class, or of each target."""
+    return len(data.classes) or len(data.targets) or 1
 
 
 def model_of(problem: Problem, data: Data) -> Model:
@@ -149,8 +154,7 @@ def model_of(problem: Problem, data: Data) -> Model:
     if not problem.layered:
         return LinearModel(problem.intercept)
     network = problem.network or NetworkBlock(hidden=[])
-    outputs = len(data.classes) or 1
-    return Network(tuple(network.hidden), ACTIVATIONS[network.activation], outputs, bias=problem.intercept)
+    return Network(tuple(network.hidden), ACTIVATIONS[network.activation], outputs_of(data), bias=problem.intercept)
 
 
 def _start(study: Study, problem: Problem) -> str | float | tuple[float, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from fastgd.optimizers.rule import Rule
-from fastgd.problems import LOSSES, Landscape, Loss
+from fastgd.problems import LOSSES, Landscape, Loss, with_outputs
 
 # How often each kind of operation is done: "simple" (sums, products, comparisons), "division", "root", "function".
 Operations: TypeAlias = Counter[str]
@@ -61,6 +61,9 @@ def of_loss(loss: Loss, derivative: bool = False) -> Operations:
     """Return the operations of a loss, or of its derivative, for one row; a logarithm that rows share is left out."""
     if loss.of_classes:  # of each class a share
         own = of_loss(LOSSES["logistic"], derivative)
+        return Counter({kind: number * loss.outputs for kind, number in own.items()})
+    if loss.outputs > 1:
+        own = of_loss(with_outputs(loss, 1), derivative)
         return Counter({kind: number * loss.outputs for kind, number in own.items()})
     counts: Operations = Counter()
     (loss.derivative if derivative else loss.log_terms or loss.value)(_Counting(counts), _Counting(counts))

@@ -1,5 +1,6 @@
 """What the plan knows of rows: what is measured and kept of them, and the size of their losses."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,14 +61,14 @@ NOTHING_BESIDE = Workload()  # the loss over the training rows
 def workload(study: Study, data: Data, spec: CohortSpec, feedback: bool) -> Workload:
     """Return what a cohort's costs depend on, from a study, its data, and what it computes."""
     metrics, held_out = study.record.metrics, len(data.y_validation) if data.y_validation is not None else 0
-    summed = [name for name in metrics if name.removeprefix("validation_") in ("accuracy", "r2")]
-    own = sum(not name.startswith("validation_") for name in summed)
+    each = {"accuracy": 1, "r2": len(data.targets) or 1}  # r2 is of every target
+    summed, held_out_summed = (sum(each.get(name, 0) for name in names) for names in (metrics, _of_held_out(metrics)))
     columns, layered = len(columns_of(metrics)) - (not held_out), spec.kernel.network
     return Workload(
         rows=study.record.rows or 0,
         held_out=held_out,
-        measures=1 + own,
-        held_out_measures=1 + len(summed) - own,
+        measures=1 + summed,
+        held_out_measures=1 + held_out_summed,
         columns=columns,
         gradient_norm="grad_norm" in metrics or (LAYER_NORMS in metrics and layered),
         effective_rates=EFFECTIVE_RATES in metrics,
@@ -78,6 +79,10 @@ def workload(study: Study, data: Data, spec: CohortSpec, feedback: bool) -> Work
         of_weights=not {"composite_loss", "nonzeros"}.isdisjoint(metrics),
         parameters=study.record.parameters,
     )
+
+
+def _of_held_out(metrics: Sequence[str]) -> list[str]:
+    return [name.removeprefix("validation_") for name in metrics if name.startswith("validation_")]
 
 
 def _touched(data: Data, batch_size: int) -> float:

@@ -14,6 +14,7 @@ from fastgd.problems.losses import (
     SQUARED_ERRORS,
     ZERO_ONE,
     Loss,
+    of_each_target,
     with_outputs,
 )
 from fastgd.problems.user_losses import find_loss, loss
@@ -32,5 +33,6 @@ __all__ = [
     "find_loss",
     "landscape",
     "loss",
+    "of_each_target",
     "with_outputs",
 ]

@@ -34,10 +34,13 @@ class Loss:
     source : str
         Of a user's own: a hash of its text, so that an edited loss is another loss.
     outputs : int
-        Of a loss of classes: how many there are, each with a margin of its own. `value` and `derivative` take margins
-        (..., outputs) there, and kernels have a form of their own.
+        The margins of a row: one of each class, or of each of several targets. Of classes, `value` and `derivative`
+        take margins (..., outputs). With several targets, `value` is that of one, and a row's loss is the mean over
+        them. Kernels have forms of their own for both.
     most : int
         Of a measure that counts rows whose class is not among so many with the largest margins; else 0.
+    target : int, optional
+        Of a measure of one of several targets alone: which of them.
     """
 
     name: str
@@ -49,16 +52,29 @@ class Loss:
     source: str = ""
     outputs: int = 1
     most: int = 0
+    target: int | None = None
 
     def __repr__(self) -> str:
-        """Its identity in a kernel's type: the same in every process."""
-        of_classes = f" of {self.outputs} classes" if self.of_classes else ""
-        return f"loss {self.name} {self.source}".rstrip() + of_classes
+        """Its identity in a kernel's type: the same in every process, and for each of several targets."""
+        one_of = "" if self.target is None else " one of"
+        of_outputs = f" of{one_of} {self.outputs} {'classes' if self.of_classes else 'targets'}"
+        several = self.of_classes or self.outputs > 1
+        return f"loss {self.name} {self.source}".rstrip() + (of_outputs if several else "")
+
+    @property
+    def key(self) -> str:
+        """What tells it from all else that is summed over the same rows."""
+        return self.name if self.target is None else f"{self.name} of target {self.target}"
 
     @property
     def of_classes(self) -> bool:
         """Whether y is the number of a class, of which each has a margin."""
         return self.targets == "classes"
+
+    @property
+    def columns(self) -> int:
+        """How many numbers of y a row has."""
+        return 1 if self.of_classes else self.outputs
 
     @property
     def foreign(self) -> bool:
@@ -217,5 +233,10 @@ MISSES: dict[int, Loss] = {
 
 
 def with_outputs(loss: Loss, outputs: int) -> Loss:
-    """Return a loss of classes for so many of them; any other loss as it is."""
-    return replace(loss, outputs=outputs) if loss.of_classes else loss
+    """Return a loss of classes for so many of them, and one of numbers for so many targets."""
+    return loss if outputs == loss.outputs else replace(loss, outputs=outputs)
+
+
+def of_each_target(loss: Loss) -> list[Loss]:
+    """Return the measures of the targets of a loss of several, each by itself; the loss as it is, if there is one."""
+    return [loss] if loss.outputs == 1 else [replace(loss, target=number) for number in range(loss.outputs)]

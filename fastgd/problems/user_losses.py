@@ -79,8 +79,8 @@ def _find_measure(name: str, outputs: int) -> Loss:
     return with_outputs(next(loss for loss in known if loss.name == name), outputs)
 
 
-def _find_user_loss(name: str, _: int) -> Loss:
-    return find_loss(name)
+def _find_user_loss(name: str, outputs: int) -> Loss:
+    return with_outputs(find_loss(name), outputs)
 
 
 # Losses hold functions: they are pickled by the name by which another process finds or imports them.

@@ -8,10 +8,11 @@ import numpy.typing as npt
 
 from fastgd.datasets import Data
 from fastgd.datasets.csr import take
+from fastgd.datasets.targets import columns_of_targets
 from fastgd.engine.rows.cohort import AnyCohort, Cohort
 from fastgd.engine.rows.order import subsample
 from fastgd.plan.recording import DEAD_COLUMNS, DEAD_UNITS, EFFECTIVE_RATES, LAYER_NORMS, LOSS_EVALUATIONS, NORM_COLUMNS
-from fastgd.problems import MISSES, SQUARED_ERRORS, ZERO_ONE, Loss, with_outputs
+from fastgd.problems import MISSES, SQUARED_ERRORS, ZERO_ONE, Loss, of_each_target, with_outputs
 from fastgd.runs import effective_rates
 from fastgd.study.checks import NEEDS_TARGETS
 from fastgd.study.fields import LAYER_METRICS
@@ -34,7 +35,22 @@ def measures_of(metrics: Sequence[str], loss: Loss) -> list[Loss]:
     if loss.of_classes:
         return [with_outputs(MISSES[most], loss.outputs) for name, most in TOP.items() if name in names]
     found = [ZERO_ONE] if "accuracy" in names else []
-    return [*found, SQUARED_ERRORS[loss.name]] if "r2" in names and loss.name in SQUARED_ERRORS else found
+    return [*found, *_squared_errors(loss)] if "r2" in names and loss.name in SQUARED_ERRORS else found
+
+
+def _squared_errors(loss: Loss) -> list[Loss]:
+    """Return what is summed for r2: half the squared errors of each target."""
+    return of_each_target(with_outputs(SQUARED_ERRORS[loss.name], loss.outputs))
+
+
+def _explained(halves: Array, y: Array) -> Array:
+    """Return r2 (alive,), of several targets the mean of theirs, from half the mean squared errors (targets, alive)."""
+    found = []
+    for errors, column in zip(halves, columns_of_targets(y), strict=True):
+        # Of targets that are all the same, rounding alone would make a variance.
+        spread = float(np.var(column, dtype=np.float64)) if np.ptp(column) > 0 else np.nan
+        found.append(1 - 2 * errors / spread)
+    return np.asarray(np.mean(found, axis=0))
 
 
 def _subsample(data: Data, rows: int) -> tuple[Any, Array]:
@@ -86,7 +102,7 @@ class Recorder:
     def _measures(self, prefix: str) -> list[Loss]:
         """What is summed over a set of rows; a loss that is its own squared error once."""
         own = [name.removeprefix(prefix) for name in self._metrics if name.startswith("validation_") == bool(prefix)]
-        return list({measure.name: measure for measure in (self._loss, *measures_of(own, self._loss))}.values())
+        return list({measure.key: measure for measure in (self._loss, *measures_of(own, self._loss))}.values())
 
     @np.errstate(over="ignore", invalid="ignore")  # a trial that diverges is data
     def record(self, cohort: AnyCohort, poll: Callable[[], None], exact: bool = True) -> dict[str, Array]:
@@ -100,16 +116,14 @@ class Recorder:
         measured = cohort.measure(sets, poll)
         values = {"param_norm": measured.norms}
         for (prefix, _, y), (_, _, wanted), sums in zip(of_rows, sets, measured.sums, strict=True):
-            means = dict(zip([measure.name for measure in wanted], sums / len(y), strict=True))
-            values[f"{prefix}loss"] = means[self._loss.name]
+            means = dict(zip([measure.key for measure in wanted], sums / len(y), strict=True))
+            values[f"{prefix}loss"] = means[self._loss.key]
             for name, missed in self._missed.items():
                 if f"{prefix}{name}" in self._metrics:
                     values[f"{prefix}{name}"] = 1 - means[missed]
             if f"{prefix}r2" in self._metrics:
-                error = means[SQUARED_ERRORS[self._loss.name].name]
-                # Of targets that are all the same, rounding alone would make a variance.
-                spread = float(np.var(y, dtype=np.float64)) if np.ptp(y) > 0 else np.nan
-                values[f"{prefix}r2"] = 1 - 2 * error / spread
+                halves = np.array([means[measure.key] for measure in _squared_errors(self._loss)])
+                values[f"{prefix}r2"] = _explained(halves, y)
         l2 = cohort.spec.l2[cohort.alive]
         values["loss"] = values["loss"] + np.where(l2 > 0, 0.5 * l2 * measured.penalised, 0)  # 0 x infinity is 0 here
         if {"grad_norm", LAYER_NORMS} & set(self._metrics):

@@ -80,7 +80,7 @@ def run(
     out : path, optional
         The folder of the results: by default `results/<name>`, and for one trial `results/<name>.<trial>`.
     data : (X, y), optional
-        Arrays or tables, (n, d) and (n,), in place of the problems' datasets.
+        Arrays or tables, (n, d) and (n,), or (n, targets), in place of the problems' datasets.
     fresh : bool
         Move an old folder aside and start anew.
     threads : int, optional
@@ -216,7 +216,7 @@ def _dataset(
         if data is not None and given is not None:
             raise InputError(f"problem.{index} names data and arrays were given too; leave one of them out")
         emit(Loading(str(problem.dataset or problem.path or ("arrays" if data else "synthetic"))))
-        sources[key] = from_arrays(*data) if data is not None else load(_source(problem))
+        sources[key] = from_arrays(*data, targets=problem.targets) if data is not None else load(_source(problem))
     return sources[key]
 
 

@@ -35,6 +35,7 @@ def trained_model(results: Results, trial_id: str, data: tuple[Any, Any] | None)
         layers=_layers(problem, rows, parameters),
         scaling=rows.scaling,
         sparse=rows.sparse,
+        targets=rows.targets,
         target_scale=rows.target_scale,
         activate=ACTIVATIONS[network.activation].value if network else None,
         link=LINKS.get(problem.loss),

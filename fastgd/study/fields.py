@@ -148,6 +148,17 @@ def _label(value: Any) -> Any:
     raise failure("must be one of the target's labels", found=value)
 
 
+def _target(value: Any) -> str | tuple[str, ...]:
+    """Read the column of a target, or those of several: a list of one is its column."""
+    if isinstance(value, str):
+        return value
+    if not (isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value)):
+        raise failure("must be a column's name, or a list of such names", found=value)
+    if twice := [name for name in value if list(value).count(name) > 1]:
+        raise failure(f"names {twice[0]!r} twice", found=list(value))
+    return value[0] if len(value) == 1 else tuple(value)
+
+
 def _file(value: Any, info: ValidationInfo) -> Any:
     """Make a path absolute; the context is the folder of the study file, or None if the study was made in Python."""
     return str(Path(info.context or Path.cwd(), expanded(value))) if isinstance(value, str) else value
@@ -213,6 +224,12 @@ Format = Annotated[
 Csv = Annotated[dict[str, Any], PlainValidator(_csv), Table(datasets.Csv)]
 Columns = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Label = Annotated[str | int | float | bool, PlainValidator(_label), Written("text, a number, `true` or `false`")]
+Target = Annotated[
+    str | tuple[str, ...],
+    PlainValidator(_target),
+    PlainSerializer(lambda value: list(value) if isinstance(value, tuple) else value),
+    Written("a column's name, or a list of several"),
+]
 File = Annotated[str, BeforeValidator(_file), Written("a path, from the study file's folder")]
 Synthetic = Annotated[dict[str, Any], PlainValidator(_synthetic), Table(datasets.Synthetic)]
 Dataset = Annotated[str, AfterValidator(_dataset), Written("a name: `fastgd list datasets`")]

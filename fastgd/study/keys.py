@@ -27,6 +27,7 @@ LARGEST_SHOWN = 1e6  # larger bounds only say what the numbers' type can hold, a
 MEANINGS = {
     "clip.value": "The largest size that an entry of the gradient keeps.",
     "clip.norm": "The largest norm that the gradient keeps.",
+    "clip.layer_norm": "The largest norm that the gradient of each layer keeps.",
     "proximal.l1": "The factor of the penalty `l1 |w|`, which makes exact zeros.",
     "proximal.l2": "The factor of the penalty `l2/2 |w|^2`.",
     "lookahead.every": "After so many steps the slow iterate moves towards the fast one, which goes on from there.",

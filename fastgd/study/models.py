@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from fastgd.datasets import DATASETS, misplaced_key
-from fastgd.problems import find_loss
+from fastgd.problems import LOSSES, find_loss
 from fastgd.study.blocks import Optimizers, Schedule, Schedules
 from fastgd.study.fields import (
     ALWAYS_RECORDED,
@@ -39,6 +39,7 @@ from fastgd.study.fields import (
     Seed,
     Several,
     Synthetic,
+    Target,
     Written,
     ZeroBased,
     described,
@@ -48,6 +49,7 @@ from fastgd.study.networks import LayerStart, NetworkBlock
 from fastgd.study.surface_block import SurfaceBlock
 from fastgd.study.values import brief, failure, tables
 
+LOSSES_OF_NUMBERS = [name for name, loss in LOSSES.items() if loss.targets == "real"]
 LossName = Annotated[
     str,
     AfterValidator(lambda name: find_loss(name).name),
@@ -68,8 +70,11 @@ class Problem(Block):
         "Rows from a file: [its formats](data.md#files).", None, goes_with="none of `dataset`, `synthetic`"
     )
     synthetic: Synthetic | None = described("Rows that are drawn.", None, goes_with="none of `dataset`, `path`")
-    target: str | None = described(
-        "The column of the target.", None, goes_with="`path` of a table", otherwise="the dataset's own"
+    target: Target | None = described(
+        "The column of the target, or those of [several](networks.md#several-targets), of which each has an output.",
+        None,
+        goes_with="`path` of a table; several also with `.npz` and arrays, where they name the columns of y",
+        otherwise="the dataset's own",
     )
     format: Format | None = described(
         "What the files are.", None, goes_with="`path`", otherwise="what the file's extension says"
@@ -136,6 +141,7 @@ class Problem(Block):
             raise failure("= 'zeros' leaves all units of a hidden layer alike for ever; leave it out", "init")
         if self.standardize_target and find_loss(self.loss).targets != "real":
             raise failure(f"= true goes with losses of numbers, and {self.loss!r} is none", "standardize_target")
+        self._check_targets()
         given = [key for key in ("dataset", "path", "synthetic") if getattr(self, key) is not None]
         if len(given) > 1:
             raise failure(f"has {' and '.join(given)}; give one of them")
@@ -148,10 +154,27 @@ class Problem(Block):
             raise failure(use, key, found=getattr(self, key))
         return self
 
+    def _check_targets(self) -> None:
+        if not self.targets:
+            return
+        if find_loss(self.loss).targets != "real":
+            raise failure(
+                f"names {len(self.targets)} columns, and the loss {self.loss!r} is of one: several go with "
+                f"{' and '.join(LOSSES_OF_NUMBERS)}, and with losses of numbers of your own",
+                "target",
+            )
+        if self.positive is not None:
+            raise failure("makes 0 and 1 of one target, and there are several", "positive", found=self.positive)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of several targets; empty, where there is one."""
+        return self.target if isinstance(self.target, tuple) else ()
+
     @property
     def layered(self) -> bool:
         """Whether its parameters stand in layers: those of a network, or of a loss with several margins a row."""
-        return self.network is not None or find_loss(self.loss).of_classes
+        return self.network is not None or find_loss(self.loss).of_classes or bool(self.targets)
 
     @property
     def files(self) -> list[str]:

@@ -17,7 +17,7 @@ from fastgd.common.numbers import number_of
 from fastgd.datasets import frames
 from fastgd.datasets.arrays import build
 from fastgd.datasets.readers.csv_keys import WHITESPACE, Csv
-from fastgd.datasets.readers.reading import Reading, check_names, opened, target_column
+from fastgd.datasets.readers.reading import Reading, check_names, check_targets, opened, pop_targets
 from fastgd.datasets.record import Dataset, Place, row_number
 
 UNNAMED = re.compile(r"Unnamed: \d+")  # how pandas reads, and later writes, a column without a name
@@ -28,8 +28,9 @@ MARKS = (";", "\t", "|", ",")  # separators that may be meant where the given on
 def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of a text table."""
     frame, place = read_frame(file, keys)
-    y = frame.pop(keys.target).to_numpy()
-    return build(str(file), frames.numbers(frame, str(file), place), y, tuple(frame.columns), place=place)
+    y, targets = pop_targets(frame, keys, file, place)
+    X, features = frames.numbers(frame, str(file), place), tuple(frame.columns)
+    return build(str(file), X, y, features, place=place, targets=targets)
 
 
 def read_frame(file: Path, keys: Reading, *, has_target: bool = True) -> tuple[Any, Place]:
@@ -93,7 +94,7 @@ def _check_start(file: Path, keys: Reading, has_target: bool) -> tuple[list[str]
             return [], 0
         _check_marks(options, known, file)
         if has_target:
-            target_column(columns, keys.target, file, _separator(columns, options))
+            check_targets(columns, keys, file, _separator(columns, options))
         # pandas itself counts the fields of rows unless columns are chosen
         all_rows = options.usecols is not None or options.thousands is not None
         for number, fields in chain([(line, first)], records if all_rows else ()):
@@ -179,7 +180,7 @@ def _are_data(columns: list[str], keys: Reading) -> bool:
         numeric = [is_numeric(_plain(name, keys.csv)) for name in names]
         return any(numeric) and all(map(or_, numeric, missing))
 
-    features = [name for name in columns if name != keys.target]
+    features = [name for name in columns if name not in keys.targets]
     return are_values(columns) or (are_values(features) and not all(map(str.isdigit, features)))
 
 

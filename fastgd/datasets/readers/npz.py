@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from fastgd.common.errors import InputError
-from fastgd.datasets.arrays import build
+from fastgd.datasets.arrays import from_arrays
 from fastgd.datasets.readers.reading import Reading, check_array
 from fastgd.datasets.record import Dataset
 
 
-def read(file: Path, _keys: Reading) -> Dataset:
+def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of an .npz file."""
     with file.open("rb") as stream:  # np.load leaves a path open where the file is corrupt
         archive = np.load(stream, allow_pickle=False)
@@ -23,4 +23,5 @@ def read(file: Path, _keys: Reading) -> Dataset:
         for member in ("X.npy", "y.npy"):
             with packed.open(member) as array:
                 check_array(file, member[0], array, packed.getinfo(member).file_size)
-        return build(str(file), np.asarray(archive["X"]), np.asarray(archive["y"]))
+        targets = keys.target if isinstance(keys.target, tuple) else ()
+        return from_arrays(np.asarray(archive["X"]), np.asarray(archive["y"]), str(file), targets)

@@ -9,7 +9,7 @@ from fastgd.common.errors import InputError
 from fastgd.datasets import frames
 from fastgd.datasets.arrays import build
 from fastgd.datasets.readers import parquet_lists
-from fastgd.datasets.readers.reading import Reading, check_names, reading, target_column
+from fastgd.datasets.readers.reading import Reading, check_names, check_targets, pop_targets, reading
 from fastgd.datasets.record import Dataset, check_memory
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # as a folder is named whose value is missing
@@ -17,7 +17,7 @@ NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # as a folder is named whose value is m
 
 def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of a table of columns, or of one of lists."""
-    whole, types, notes = _opened(file, keys.target)
+    whole, types, notes = _opened(file, keys.targets)
     if parquet_lists.is_of_lists(types, file):
         target = parquet_lists.target(types, keys.target, file)
         rows = whole.to_table(columns=[*parquet_lists.COLUMNS, target])
@@ -30,11 +30,11 @@ def read(file: Path, keys: Reading) -> Dataset:
 
 def read_frame(file: Path) -> Any:
     """Return all columns as pandas has them, without the index that it stored."""
-    whole, types, _ = _opened(file, None)
+    whole, types, _ = _opened(file, ())
     return whole.to_table(columns=list(types)).to_pandas(ignore_metadata=True)
 
 
-def _opened(file: Path, target: str | None) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
+def _opened(file: Path, targets: tuple[str, ...]) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
     """Return a table that is not read yet, the types of its columns, and what is to be noted of them."""
     import pyarrow as pa
     import pyarrow.dataset as ds
@@ -51,8 +51,8 @@ def _opened(file: Path, target: str | None) -> tuple[Any, dict[str, Any], tuple[
     index = frames.stored_index(schema)
     kept = {*schema.names, *partitions}.difference(index)
     types = {field.name: field.type for field in whole.schema if field.name in kept}
-    if target in index:
-        raise InputError(f"{file}: column {target!r} is the index that pandas stored; reset_index() frees it")
+    if stored := [target for target in targets if target in index]:
+        raise InputError(f"{file}: column {stored[0]!r} is the index that pandas stored; reset_index() frees it")
     notes = frames.index_note(index)
     if partitions:
         notes = (*notes, f"columns that are made of the names of folders: {', '.join(map(repr, partitions))}")
@@ -62,12 +62,13 @@ def _opened(file: Path, target: str | None) -> tuple[Any, dict[str, Any], tuple[
 def _of_columns(table: Any, file: Path, keys: Reading, notes: tuple[str, ...]) -> Dataset:
     if not table.num_columns:
         raise InputError(f"{file}: there are no columns")
-    target = target_column(table.column_names, keys.target, file)
+    check_targets(table.column_names, keys, file)
     if not table.num_rows:
         raise InputError(f"{file}: columns, but no rows")
     frame = table.to_pandas(ignore_metadata=True)
-    y = frame.pop(target).to_numpy()
-    return build(str(file), frames.numbers(frame, str(file)), y, tuple(map(str, frame.columns)), notes)
+    y, targets = pop_targets(frame, keys, file)
+    X, features = frames.numbers(frame, str(file)), tuple(map(str, frame.columns))
+    return build(str(file), X, y, features, notes, targets=targets)
 
 
 def _files(file: Path) -> list[Path]:

@@ -33,8 +33,10 @@ def is_of_lists(types: dict[str, Any], file: Path) -> bool:
     return True
 
 
-def target(types: dict[str, Any], asked: str | None, file: Path) -> str:
+def target(types: dict[str, Any], asked: str | tuple[str, ...] | None, file: Path) -> str:
     """Return the target, the one column beside the two of lists."""
+    if isinstance(asked, tuple):
+        raise InputError(f"{file}: sparse rows have one target; found target = {list(asked)}")
     beside = [name for name in types if name not in COLUMNS]
     if not beside:
         raise InputError(f"{file}: lists alone; there is no column for the target")

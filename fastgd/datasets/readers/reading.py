@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.system import memory
+from fastgd.datasets import frames
 from fastgd.datasets.readers.csv_keys import Csv
-from fastgd.datasets.record import check_memory
+from fastgd.datasets.record import Place, check_memory, row_number
 
 ZeroBased = bool | Literal["auto"]
 Format = Literal["svm", "csv", "parquet", "npz"]
@@ -42,11 +44,16 @@ UNSUSPECTED = 1 << 30  # bytes that may be unpacked whatever the ratio
 class Reading(NamedTuple):
     """How a file is read: the keys of its problem."""
 
-    target: str | None
+    target: str | tuple[str, ...] | None
     zero_based: ZeroBased
     n_features: int | None
     csv: Csv
     beside: tuple[Path, ...]  # the other .svm files of the same problem, which count their columns alike
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns that are targets."""
+        return self.target if isinstance(self.target, tuple) else (self.target,) if self.target is not None else ()
 
 
 def format_of(path: str | Path, stated: Format | None = None) -> Format | None:
@@ -171,6 +178,24 @@ def target_column(columns: list[str], target: str | None, file: Path, advice: st
     if columns.count(target) > 1:
         raise InputError(f"{file}: there are {columns.count(target)} columns {target!r}; the target must be one")
     return target
+
+
+def check_targets(columns: list[str], keys: Reading, file: Path, advice: str = "") -> None:
+    """Refuse targets that are no columns; see `target_column`."""
+    for target in keys.targets or (None,):
+        target_column(columns, target, file, advice)
+
+
+def pop_targets(
+    frame: Any, keys: Reading, file: Path, place: Place = row_number
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Take the targets out of a table of pandas: one (n,), or several as numbers (n, targets), with their names."""
+    if not isinstance(keys.target, tuple):
+        return frame.pop(keys.target).to_numpy(), ()
+    targets = frame[list(keys.target)]
+    for target in keys.target:
+        del frame[target]
+    return frames.numbers(targets, str(file), place), keys.target
 
 
 def check_names(columns: list[str], file: Path) -> None:

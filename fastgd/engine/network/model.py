@@ -132,8 +132,8 @@ class Network:
         return self.multiply_adds(d, d) / padded
 
     def kernels(self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout) -> "NetworkKernels":
-        """Return the model's kernels on rows X (n, d) with targets y (n,)."""
-        return NetworkKernels(self, loss, make_rows(X, y, order, self.bias), layout)
+        """Return the model's kernels on rows X (n, d) with targets y (n,), or several, (n, targets)."""
+        return NetworkKernels(self, loss, make_rows(X, y.reshape(-1), order, self.bias), layout)
 
     def unit_rows(self, d: int) -> int:
         """Return the rows that are passed at once, a power of two: as many in tiles of any width, for the same bits."""
@@ -181,11 +181,11 @@ class NetworkKernels:
 
     def __init__(self, model: Network, loss: Loss, rows: Rows | SparseRows, layout: TileLayout) -> None:
         self.model, self.loss, self.layout = model, loss, layout
-        self.dtype, self.n, self.units = rows.X.dtype, len(rows.y), model.units
+        self.dtype, self.n, self.units = rows.X.dtype, len(rows.order), model.units
         self._unit_rows = model.unit_rows(rows.d)
         self.rows = rows._replace(chunk=self._unit_rows)
         self._table = model.layers(rows.d, layout)
-        self._layers = Layers(self._table, layout.parameters, 0, 0)
+        self._layers = Layers(self._table, layout.parameters, loss.columns, 0, 0)
         self._shape = Static(layout.shape)
 
     def visiting(self, order: Array, layout: TileLayout | None = None) -> "NetworkKernels":
@@ -203,7 +203,7 @@ class NetworkKernels:
     def _link_activation(self) -> None:
         if not self._layers.activate:
             found = activation_addresses(self.model.activation, self.layout.shape, self.dtype)
-            self._layers = Layers(self._table, self.layout.parameters, *found)
+            self._layers = self._layers._replace(activate=found[0], slope=found[1])
 
     def rule_calls(self, spec: CohortSpec) -> Calls:
         """Compile, or load from the cache, what the kernels call of a cohort's rule."""
@@ -227,7 +227,8 @@ class NetworkKernels:
 
     def _memory(self, gradient: int, counts: Any = None, **how: Any) -> tuple[Scratch, Units]:
         L, sizes = self.layout.shape.lanes, _sizes(self.model, self.rows.d, self.layout)
-        scratch = make_scratch(0, L, gradient, self.dtype, counts, **how)
+        targets = self._unit_rows * self.loss.columns
+        scratch = make_scratch(0, L, gradient, self.dtype, counts, targets=targets, **how)
         values, slopes = (aligned((sizes.units,), self.dtype) for _ in range(2))
         margins = aligned((sizes.margins,), self.dtype) if sizes.margins else values[self._table[-1, UNITS] * L :]
         return scratch, Units(values, slopes, margins, aligned((sizes.turned,), self.dtype))
@@ -253,19 +254,25 @@ class NetworkKernels:
 
     def rows_of(self, X: Any, y: Array) -> Rows | SparseRows:
         """Return other rows, of which losses are summed."""
-        return make_rows(X, y, identity(len(y)), self.model.bias)._replace(chunk=self._unit_rows)
+        return make_rows(X, y.reshape(-1), identity(len(y)), self.model.bias)._replace(chunk=self._unit_rows)
 
     def row_work(self, rows: Rows | SparseRows) -> float:
         """Return the multiply-adds that a pass over a row takes for a lane."""
-        entries = rows.d if isinstance(rows, Rows) else len(rows.X) / max(1, len(rows.y))
+        entries = rows.d if isinstance(rows, Rows) else len(rows.X) / max(1, len(rows.order))
         return self.model.multiply_adds(rows.d, entries)
 
     def addresses(self, measures: Sequence[Loss]) -> Array:
-        """Compile, or load from the cache, the kernels of some losses, and return their addresses."""
+        """Compile, or load from the cache, the kernels of some losses.
+
+        Returns
+        -------
+        ndarray of shape (measures, 2)
+            Their addresses, and the target that each begins with.
+        """
         self._link_activation()
-        return np.array(
-            [losses_address(measure, self.layout.shape, self.dtype, False) for measure in measures], np.int64
-        )
+        shape, dtype = self.layout.shape, self.dtype
+        found = [(losses_address(measure, shape, dtype, False), measure.target or 0) for measure in measures]
+        return np.array(found, np.int64).reshape(-1, 2)
 
     def losses(self, rows: Rows, W: Array, measures: Array, totals: Array, memory: Any, span: BlockSpan) -> KernelCall:
         """Sum measures over blocks of rows to totals (blocks, tiles, measures, lanes) float64."""

@@ -21,11 +21,13 @@ class Layers(NamedTuple):
         outputs, and one more between an even number, since rows at a power of two would fall on the same lines of the
         cache; of a single lane whole vectors, but for the last layer
     parameters : rows of L elements that hold those of all layers
+    targets : numbers of y that a row has
     activate, slope : the addresses of kernels that make units of sums, and that put the derivatives there, too
     """
 
     table: Any
     parameters: Any
+    targets: Any
     activate: Any
     slope: Any
 

@@ -9,21 +9,31 @@ import numpy as np
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import load, store
-from fastgd.engine.row_places import look_up, prefetch_rows
+from fastgd.engine.row_places import prefetch_rows
 
 OUTPUTS_AT_ONCE = 4  # sums of a row that stay in the registers
 
 
 @jit(inner=True, inline="late")
-def look_up_rows(data, low, rows, scratch):
-    """Look up where the rows order[low : low + rows] begin, and their targets."""
-    look_up(data.order, data.y, data.d, low, rows, rows, scratch.offsets, 0, scratch.y)
+def look_up(data, targets, low, rows, size, scratch):
+    """Look up where the rows order[low : low + rows] of some size begin, and put their targets one after another."""
+    for i in range(rows):
+        row = np.int64(data.order[low + i])
+        scratch.offsets[i] = row * size
+        for j in range(targets):
+            scratch.y[i * targets + j] = data.y[row * targets + j]
 
 
 @jit(inner=True, inline="late")
-def look_up_sparse(data, low, rows, scratch):
+def look_up_rows(data, targets, low, rows, scratch):
+    """Look up where the rows order[low : low + rows] begin, and their targets."""
+    look_up(data, targets, low, rows, data.d, scratch)
+
+
+@jit(inner=True, inline="late")
+def look_up_sparse(data, targets, low, rows, scratch):
     """Look up which rows order[low : low + rows] are, and their targets."""
-    look_up(data.order, data.y, 1, low, rows, rows, scratch.offsets, 0, scratch.y)
+    look_up(data, targets, low, rows, 1, scratch)
 
 
 @jit(inner=True, inline="late")

@@ -45,7 +45,7 @@ known_in_parts = by_rows(in_parts, not_in_parts)
 @jit(inner=True)
 def take_deltas(shape, layers, data, low, rows, W, scale, loss, losses, scratch, units):
     """Make deltas of the last layer's units for the rows order[low : low + rows]; add their losses to `loss` (L,)."""
-    look_up_batch(data, low, rows, scratch)
+    look_up_batch(data, layers.targets, low, rows, scratch)
     forward(shape, layers, data, scratch.offsets, rows, W, units, True)
     if losses:
         call_at(data.losses, shape, units.margins, scratch.y, rows, loss)
@@ -63,7 +63,7 @@ def add_checks(shape, check, out):
 @jit
 def advance(calls, shape, layers, data, lanes, scratch, units, span):
     """Take the steps of a `StepSpan` with the tiles of the worker, batch by batch."""
-    n, b = data.y.shape[0], span.batch_size
+    n, b = data.order.shape[0], span.batch_size
     at_once = b <= data.chunk and calls.rounds.shape[0] == 0 and static(shape, "single") == 0 and known_in_parts(data)
     for step in range(span.steps):
         start, t = (span.batch + step) * b, span.t + step
@@ -158,24 +158,29 @@ def accumulate(shape, layers, data, sums, scratch, units, span):
 
 
 @jit(inner=True)
-def add_measure(shape, measure, rows, out, scratch, units):
-    """Add the measure of some rows, by address, to out (lanes,); that of a single lane stands in a whole vector."""
+def add_measure(shape, measure, target, rows, out, scratch, units):
+    """Add the measure of some rows, by address, to out (lanes,); that of a single lane stands in a whole vector.
+
+    `target`: which of a row's targets it begins with.
+    """
+    margins, y = units.margins[target * static(shape, "lanes") :], scratch.y[target:]
     if static(shape, "single") > 0:
         clear(shape, scratch.loss, 0, 1)
-        call_at(measure, shape, units.margins, scratch.y, rows, scratch.loss)
+        call_at(measure, shape, margins, y, rows, scratch.loss)
         out[0] += scratch.loss[0]
     else:
-        call_at(measure, shape, units.margins, scratch.y, rows, out)
+        call_at(measure, shape, margins, y, rows, out)
 
 
 @jit
 def evaluate_blocks(shape, layers, data, W, measures, totals, scratch, units, span):
     """Write the sums of some measures over blocks of rows to totals (blocks, tiles, measures, L) float64.
 
-    measures: the kernels that sum them, by address. The worker's blocks are those of a `BlockSpan`.
+    measures: (measures, 2), the kernels that sum them, by address, and the target that each begins with. The worker's
+    blocks are those of a `BlockSpan`.
     """
     worker, workers, first = span
-    blocks, tiles, n = totals.shape[0], totals.shape[1], data.y.shape[0]
+    blocks, tiles, n = totals.shape[0], totals.shape[1], data.order.shape[0]
     for item in range(worker, blocks * tiles, workers):
         block, tile = item // tiles, item % tiles
         start = (first + block) * PARTIAL_SUM_ROWS
@@ -183,10 +188,10 @@ def evaluate_blocks(shape, layers, data, W, measures, totals, scratch, units, sp
         totals[block, tile] = 0
         for low in range(start, stop, data.chunk):
             rows = min(data.chunk, stop - low)
-            look_up_batch(data, low, rows, scratch)
+            look_up_batch(data, layers.targets, low, rows, scratch)
             forward(shape, layers, data, scratch.offsets, rows, W[tile], units, False)
             for k in range(measures.shape[0]):
-                add_measure(shape, measures[k], rows, totals[block, tile, k], scratch, units)
+                add_measure(shape, measures[k, 0], measures[k, 1], rows, totals[block, tile, k], scratch, units)
 
 
 @jit
@@ -202,7 +207,7 @@ def raise_slopes(shape, layers, data, W, steepest, scratch, units, span):
         last = min((part + 1) * size, end, part * size + high)
         for start in range(part * size + low, last, data.chunk):
             rows = min(data.chunk, last - start)
-            look_up_batch(data, start, rows, scratch)
+            look_up_batch(data, layers.targets, start, rows, scratch)
             forward(shape, layers, data, scratch.offsets, rows, W[tile], units, True)
             keep_steepest(shape, layers.table, rows, units.slopes, steepest[part, tile])
 

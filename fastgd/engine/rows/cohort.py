@@ -127,7 +127,7 @@ class Cohort:
     ----------
     spec : CohortSpec
     X : ndarray (n, d), C-contiguous, or csr_array (n, d)
-    y : ndarray (n,)
+    y : ndarray (n,), or (n, targets)
         Training rows in the cohort's dtype.
     threads : Threads
     schedule : callable, optional
@@ -432,8 +432,11 @@ class Cohort:
     def _double(self) -> tuple[Calls, list[Scratch]]:
         """The rule's kernels in float64, and the workers' memory."""
         rule, shape = self.spec.rule, self.layout.shape
-        scratch = [make_scratch(0, shape.lanes, 0, np.float64, rule.counts) for _ in range(self.threads.count)]
-        return calls_of(rule, shape, np.float64), scratch
+        groups, layers = self.spec.groups_apart(self.d), self.spec.kernel.network
+        scratch = [
+            make_scratch(0, shape.lanes, 0, np.float64, rule.counts, groups=groups) for _ in range(self.threads.count)
+        ]
+        return calls_of(rule, shape, np.float64, layers=layers), scratch
 
     def _apply_in_double_call(self, worker: int, lanes: Lanes) -> KernelCall:
         calls, scratch = self._double

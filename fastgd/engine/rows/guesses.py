@@ -38,7 +38,7 @@ class Guesses:
     spec : CohortSpec
         Its rule is a baseline's, its kernel a `point_kernel`.
     X : ndarray (n, d), C-contiguous, or csr_array (n, d)
-    y : ndarray (n,)
+    y : ndarray (n,), or (n, targets)
     threads : Threads
     budget : int
         The steps of a trial.
@@ -177,7 +177,7 @@ class Guesses:
         self, rows: Sequence[tuple[Any, Array, Sequence[Loss]]], poll: Callable[[], None] = lambda: None
     ) -> Measures:
         """Sum measures over rows at the best points: see `AnyCohort.measure`."""
-        key = tuple((id(X), *(measure.name for measure in measures)) for X, _, measures in rows)
+        key = tuple((id(X), *(measure.key for measure in measures)) for X, _, measures in rows)
         measured: Measures = self._once(
             key, lambda: self._evaluation.measure(self._best_points, self.places, rows, poll)
         )

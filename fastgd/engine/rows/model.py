@@ -118,7 +118,7 @@ class ModelKernels(Protocol):
         """Return the multiply-adds that a pass over a row takes for a lane."""
 
     def addresses(self, measures: Any) -> Array:
-        """Compile, or load from the cache, the kernels of some losses, and return their addresses."""
+        """Compile, or load from the cache, the kernels of some losses, and return what `losses` calls them by."""
 
     def losses(self, rows: Any, W: Array, measures: Array, totals: Array, memory: Any, span: BlockSpan) -> KernelCall:
         """Sum measures over blocks of rows to totals (blocks, tiles, measures, lanes) float64."""

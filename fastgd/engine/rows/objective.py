@@ -29,7 +29,7 @@ class Objective:
     ----------
     loss : Loss
     X : ndarray (n, d), C-contiguous, or csr_array (n, d)
-    y : ndarray (n,)
+    y : ndarray (n,), or (n, targets)
         Training rows.
     model : Model
     threads : Threads

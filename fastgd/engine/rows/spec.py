@@ -74,7 +74,7 @@ class CohortSpec:
 
     def groups_apart(self, d: int) -> int:
         """Return how many groups of parameters have quantities and memory of their own in the rule."""
-        return len(self.model.groups(d)) if self.kernel.network and self.rule.rounds_apart else 1
+        return len(self.model.groups(d)) if self.kernel.network and self.rule.apart else 1
 
     def penalised(self, d: int) -> Array:
         """Return which of the parameters over d features are penalised (parameters,) bool: the weights."""
