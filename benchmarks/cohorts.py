@@ -59,7 +59,7 @@ def make_cohort(
         hyper=np.stack([np.broadcast_to(hyper[name], len(rates)) for name in rule.fields], axis=1),
         l2=np.zeros(len(rates)),
         scheduled=("lr",) if line_search is not None else (),
-        loss=with_outputs(find_loss(loss), len(np.unique(y))),
+        loss=with_outputs(find_loss(loss), model.outputs if isinstance(model, Network) else 1),
         batch_size=batch_size,
         shuffled=shuffled,
         model=model,

@@ -62,16 +62,18 @@ def add_checks(shape, check, out):
 
 @jit
 def advance(calls, shape, layers, data, lanes, scratch, units, span):
-    """Take the steps of a `StepSpan` with the tiles of the worker, batch by batch."""
+    """Take the steps of a `StepSpan` with one tile of the worker after another.
+
+    A network's parameters and slots are more than the rows of a batch: they stay in the cache from step to step.
+    """
     n, b = data.order.shape[0], span.batch_size
     at_once = b <= data.chunk and calls.rounds.shape[0] == 0 and static(shape, "single") == 0 and known_in_parts(data)
-    for step in range(span.steps):
-        start, t = (span.batch + step) * b, span.t + step
-        stop, at = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
-        scale = data.X.dtype.type(1.0 / (stop - start))
-        for tile in range(span.worker, lanes.state.shape[0], span.workers):
-            if tile == span.worker:
-                prefetch(data, stop, min(stop + b, n))
+    for tile in range(span.worker, lanes.state.shape[0], span.workers):
+        for step in range(span.steps):
+            start, t = (span.batch + step) * b, span.t + step
+            stop, at = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
+            scale = data.X.dtype.type(1.0 / (stop - start))
+            prefetch(data, stop, min(stop + b, n))
             if at_once:
                 step_at_once(calls, shape, layers, data, lanes, tile, start, stop, scale, at, t, scratch, units)
                 continue
