@@ -1,6 +1,7 @@
 """Solutions: where stored trials ended, and where they were on their way, from running them again if need be."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,12 +112,17 @@ def solutions_of(
             found.append(Solution(unit, row, np.array([row["steps"]]), stored[None]))
             continue
         steps = _steps(int(row["steps"]), unit, len(rows)) if walks else np.array([row["steps"]])
-        clock.report = lambda step, _, row=row: emit(Retracing(str(row["trial_id"]), step, int(row["steps"])))
+        clock.report = partial(_report, emit, row)
+        clock.report(0, 1)
         solution = Solution(unit, row, steps, retrace(unit, data, steps, clock, threads))
         if stored is not None and not np.array_equal(solution.end, stored):
             raise other_end(results, solution)
         found.append(solution)
     return found
+
+
+def _report(emit: Callable[[Event], None], row: "pd.Series[Any]", step: int, _: int) -> None:
+    emit(Retracing(str(row["trial_id"]), step, int(row["steps"])))
 
 
 def other_end(results: Results, solution: Solution) -> InputError:

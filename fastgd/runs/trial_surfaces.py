@@ -213,7 +213,7 @@ class _Survey:
         self._require_memory(data)
         self._objective = Objective(self._spec.loss, data.X, data.y, self._spec.model, threads)
         self._groups, self._epsilon = self._spec.model.groups(data.X.shape[1]), float(np.finfo(data.X.dtype).eps)
-        clock.report = lambda done, points: emit(Surveying(f"trial {grid.trials[0]}", done, points))
+        self._emit, clock.report = emit, None
 
     def _require_memory(self, data: Data) -> None:
         """Raise InputError where the memory does not suffice."""
@@ -312,6 +312,8 @@ class _Survey:
         """Return the objective over the grid (nx, ny)."""
         places = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)[:, : len(plane.directions)]
         parts, each, done = [], self._at_once, 0
+        self._clock.report = self._report
+        self._report(0, len(places))
 
         def report() -> None:
             self._clock.check(done, len(places))
@@ -320,6 +322,9 @@ class _Survey:
             losses, squares = self._objective.at(plane.points(places[done : done + each]), report)
             parts.append(losses + self._penalty(squares))
         return np.concatenate(parts).reshape(len(x), len(y))
+
+    def _report(self, done: int, points: int) -> None:
+        self._emit(Surveying(f"trial {self._grid.trials[0]}", done, points))
 
     @property
     def _at_once(self) -> int:

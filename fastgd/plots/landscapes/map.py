@@ -33,6 +33,7 @@ _DOTS = 40  # the most steps of a walk that are marked
 APART = 0.018  # of the map's diagonal: the least distance of two marked steps
 _LONG = 8  # diagonals: longer walks, which cross themselves, have thin lines
 _FEW = 3  # up to so many values of parameters are named
+_LEAST_STEPS = 8  # of its grid, in a part of a map
 _BESIDE = 0.8  # inches beside a map, for the numbers of its axis
 _MOST_MINIMA = 150  # the most minima that are marked: more stars would hide the map
 
@@ -201,7 +202,8 @@ def around(surface: Surface, paths: Sequence[Array]) -> Surface:
         return surface
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     # The part keeps the proportions of the map, and stays wide enough for its grid to look smooth.
-    share = max(float(np.max(np.ptp(points, axis=0) / (corners[1] - corners[0]))) * 1.3, 0.1)
+    least = max(0.1, min(1.0, _LEAST_STEPS / (min(len(surface.x), len(surface.y)) - 1)))
+    share = max(float(np.max(np.ptp(points, axis=0) / (corners[1] - corners[0]))) * 1.3, least)
     half = share / 2 * (corners[1] - corners[0])
     axes, low, high = (surface.x, surface.y), middle - half, middle + half
     x, y = (np.flatnonzero((axis >= a) & (axis <= b)) for axis, a, b in zip(axes, low, high, strict=True))

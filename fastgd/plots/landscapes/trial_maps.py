@@ -80,7 +80,9 @@ def _plane(surface: TrialSurface, several: bool) -> Plane:
     labels = {
         "random": ("random direction 1", "random direction 2"),
         "pca": (f"main direction 1{shares[0]}", f"main direction 2{shares[1]}"),
-        "between": ("share of the way", "") if is_line else ("from the first to the second", "away from their line"),
+        "between": ("from the first, 0, to the second, 1", "")
+        if is_line
+        else ("from the first to the second", "away from their line"),
     }[info.directions]
     words = [info.problem] if several else []
     if info.directions == "random":
