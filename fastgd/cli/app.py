@@ -322,11 +322,17 @@ def plot(
     tune         the loss against the rate in all rounds of a search (fastgd tune)
     ```
 
+    Of surfaces: those that `fastgd surface` computed about the ends of trials, those of `[surface]`, and those of
+    landscapes.
+
+    ```
+    contour      the map of the loss, with trajectories; on landscapes the best of each optimizer
+    surface      the same in three dimensions
+    ```
+
     Of studies on landscapes:
 
     ```
-    contour      trajectories on the contour map: the best of each optimizer
-    surface      the same in three dimensions
     basins       which minimum each start leads to, and after how many steps
     phase        convergent, oscillating, divergent: how trials end over two hyper-parameters
     traces       parameters, gradients, what the rules keep, and effective rates, step by step
@@ -339,6 +345,7 @@ def plot(
     fastgd plot results/flights --kind sensitivity -o sensitivity.pdf
     fastgd plot results/flights --kind heatmap -o heatmap.svg
     fastgd plot studies/schedules.toml --kind schedule -o schedules.png
+    fastgd plot results/depth --kind contour --set directions=pca
     fastgd plot results/basins --kind basins --set color=steps
     fastgd plot results/valley --kind animate -o valley.gif
     fastgd plot results/ill_conditioned --kind sensitivity --set 'problem=condition 10'
