@@ -140,11 +140,15 @@ fastgd plot results/depth --kind contour
 fastgd plot results/depth --kind surface --set directions=pca
 ```
 
-| `--directions` | x and y | `--span` |
-| --- | --- | --- |
-| `random` | multiples of two random directions (`--seed`), in which the weights into each unit are as long as the trained ones, and biases stay: normalised by filter, as by [Li et al. (2018)](https://arxiv.org/abs/1712.09913) | how many times that length, by default 1 |
-| `pca` | distances along the two main directions of the trajectory, of which the axes say how much they explain of the squared distances from its end | how far beyond the trajectory, as a share of its extent, by default 0.25 |
-| `between` | with one other trial the share of the way to it, a line; with two others the plane through all three, in distances | how far beyond the solutions, likewise, by default 0.5 |
+- `random`: x and y count two random directions (`--seed`), normalised by filter, as by [Li et al. (2018)][li]: the
+  weights into each unit change by as much as they are long, and biases stay. The grid goes `--span` times that far
+  (1).
+- `pca`: distances along the two main directions of the trajectory. The axes say how much each explains of the squared
+  distances from its end; the grid goes `--span` of its extent beyond it (0.25).
+- `between`: with one other trial the line to it, of which x is the share; with two others the plane through all three,
+  in distances. The grid goes `--span` of their extent beyond them (0.5).
+
+[li]: https://arxiv.org/abs/1712.09913
 
 The end point is always a point of the grid, and its loss is that of the trial: it is compared with the one that is
 stored, and a surface of something else is refused. Without `--trial` it is that of the best one. Numbers have the same
