@@ -130,7 +130,7 @@ more, `results.model(trial_id, data=(X, y))`. The model itself needs neither any
 
 `fastgd surface` computes the exact loss of a trained network on a grid about its end point, over all training rows and
 with the penalty. Every point of the grid is a lane, so that ten thousand networks are a few passes over the rows.
-Linear models of any size have such surfaces, too.
+Linear models of any size have such surfaces, too. `fastgd best DIR --json` has the ids of trials.
 
 ```sh
 fastgd surface results/depth
@@ -147,6 +147,11 @@ fastgd plot results/depth --kind surface --set directions=pca
   distances from its end; the grid goes `--span` of its extent beyond it (0.25).
 - `between`: with one other trial the line to it, of which x is the share; with two others the plane through all three,
   in distances. The grid goes `--span` of their extent beyond them (0.5).
+
+![Four pictures of the loss about trained networks: random directions, the trajectory's, a line and a plane between
+three solutions](pictures/surfaces.png)
+
+*Three networks 64-32-16-10 that learn digits from other starts; `docs/draw_surfaces.py` draws it.*
 
 [li]: https://arxiv.org/abs/1712.09913
 

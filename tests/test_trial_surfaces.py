@@ -1,6 +1,7 @@
 """Surfaces of trials: the exact objective about end points, in random and main directions, and between solutions."""
 
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -201,6 +202,16 @@ def test_a_trial_that_does_not_end_where_it_did_is_refused(results, monkeypatch)
         surface_of(results, trial)
     assert surface_of(results, trial, trajectory=False).paths == []  # its final parameters are stored
     assert len(results.trial_surfaces) == 1
+
+
+def test_a_trial_that_the_study_would_not_run_any_more_is_refused(results, monkeypatch):
+    trial, *_ = trials_of(results)
+    honest = trial_surfaces.make_plan
+    monkeypatch.setattr(
+        trial_surfaces, "make_plan", lambda *given: replace(honest(*given), units=honest(*given).units[1:])
+    )
+    with pytest.raises(InputError, match=rf"has no trial '{trial}' any more: fastgd, or a module of yours"):
+        surface_of(results, trial)
 
 
 def test_parameters_that_are_not_what_was_trained_are_refused(results, monkeypatch):

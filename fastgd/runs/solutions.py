@@ -103,8 +103,13 @@ def solutions_of(
     InputError
         A trial that is run again does not end where it did.
     """
-    found = []
+    found, planned = [], set(plan.table["trial_id"])
     for row in rows:
+        if row["trial_id"] not in planned:
+            raise InputError(
+                f"the study of {results.path} has no trial {row['trial_id']!r} any more: fastgd, or a module of yours "
+                "that the study names, has changed since it was run"
+            )
         (unit,) = plan.only(str(row["trial_id"])).units
         assert isinstance(unit, CohortUnit)
         stored = _stored(results, str(row["trial_id"]))
