@@ -207,9 +207,12 @@ def test_a_trial_that_does_not_end_where_it_did_is_refused(results, monkeypatch)
 def test_a_trial_that_the_study_would_not_run_any_more_is_refused(results, monkeypatch):
     trial, *_ = trials_of(results)
     honest = trial_surfaces.make_plan
-    monkeypatch.setattr(
-        trial_surfaces, "make_plan", lambda *given: replace(honest(*given), units=honest(*given).units[1:])
-    )
+
+    def other_plan(*given):
+        plan = honest(*given)
+        return replace(plan, units=[unit.without({trial}) for unit in plan.units])
+
+    monkeypatch.setattr(trial_surfaces, "make_plan", other_plan)
     with pytest.raises(InputError, match=rf"has no trial '{trial}' any more: fastgd, or a module of yours"):
         surface_of(results, trial)
 
@@ -425,6 +428,7 @@ def test_damage_is_found_and_set_aside(results):
         ({"points": 2}, r"points must be a whole number from 3 to 2,001, found 2"),
         ({"points": 9.5}, r"points must be a whole number from 3 to 2,001, found 9.5"),
         ({"span": 0}, r"span must be a positive number, found 0"),
+        ({"span": "1"}, r"span must be a positive number, found '1'"),
         ({"span": float("inf")}, r"span must be a positive number, found inf"),
         ({"seed": -1}, r"seed must be a whole number from 0 on, found -1"),
         ({"data": None}, r"'network' was run on arrays, which results do not hold"),

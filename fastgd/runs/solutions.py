@@ -13,6 +13,7 @@ from fastgd.analysis import Results
 from fastgd.common.errors import InputError, nearest
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data
+from fastgd.plan import memory
 from fastgd.plan.cohort import CohortUnit
 from fastgd.plan.plan import Plan
 from fastgd.runs.clock import Clock
@@ -117,6 +118,8 @@ def solutions_of(
             found.append(Solution(unit, row, np.array([row["steps"]]), stored[None]))
             continue
         steps = _steps(int(row["steps"]), unit, len(rows)) if walks else np.array([row["steps"]])
+        needed = memory.of_cohort(unit, saved=False) + 8.0 * len(steps) * len(rows) * unit.spec.parameters(unit.d)
+        memory.room().require(needed, f"running trial {row['trial_id']!r} again", 'record.parameters = "all" spares it')
         clock.report = partial(_report, emit, row)
         clock.report(0, 1)
         solution = Solution(unit, row, steps, retrace(unit, data, steps, clock, threads))

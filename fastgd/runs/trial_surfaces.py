@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -123,11 +124,11 @@ def surface(
     rows = trials_of_one_problem(results, grid.trials)
     specification = json.dumps([asdict(grid), [float(row["final_loss"]) for row in rows]])
     name = hashlib.blake2b(specification.encode(), digest_size=6).hexdigest()
+    if (stored := stored_surface(results.path, name, specification)) is not None:
+        return stored
+    require_compiler()
+    memory.require(threads)
     with extending(results.path):
-        if (stored := stored_surface(results.path, name, specification)) is not None:
-            return stored
-        require_compiler()
-        memory.require(threads)
         with reported(on_event, progress) as emit, Threads(threads) as pool:
             study, prepared = study_of(results, str(rows[0]["problem"]), data, emit)
             clock = Clock()
@@ -159,19 +160,17 @@ class _Grid:
         if others not in wanted or len(set(self.trials)) <= others:
             needs = "one or two others, all different" if self.directions == "between" else "no other one"
             raise InputError(f"directions {self.directions!r} take a trial and {needs}, found {list(self.trials)}")
-        if isinstance(self.points, bool) or not isinstance(self.points, int) or not (
-            FEWEST_POINTS <= self.points <= MOST_POINTS
-        ):  # fmt: skip
+        if not (_is_whole(self.points) and FEWEST_POINTS <= self.points <= MOST_POINTS):
             raise InputError(
-                f"points must be a whole number from {FEWEST_POINTS} to {MOST_POINTS:,}, found {self.points}"
+                f"points must be a whole number from {FEWEST_POINTS} to {MOST_POINTS:,}, found {self.points!r}"
             )
-        span = SPANS[self.directions] if self.span is None else float(self.span)
-        if not 0 < span < math.inf:
-            raise InputError(f"span must be a positive number, found {self.span}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+        span = SPANS[self.directions] if self.span is None else self.span
+        if isinstance(span, bool) or not isinstance(span, Real) or not 0 < span < math.inf:
+            raise InputError(f"span must be a positive number, found {self.span!r}")
+        if not (_is_whole(self.seed) and self.seed >= 0):
             raise InputError(f"seed must be a whole number from 0 on, found {self.seed!r}")
-        seed = self.seed if self.directions == "random" else 0
-        return replace(self, span=span, seed=seed, trajectory=self.walks)
+        seed = int(self.seed) if self.directions == "random" else 0
+        return replace(self, points=int(self.points), span=float(span), seed=seed, trajectory=self.walks)
 
     @property
     def is_line(self) -> bool:
@@ -182,6 +181,10 @@ class _Grid:
     def walks(self) -> bool:
         """Whether trajectories are drawn, or needed."""
         return self.directions == "pca" or (self.trajectory and not self.is_line)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 class _Survey:
@@ -219,11 +222,11 @@ class _Survey:
         """Raise InputError where the memory does not suffice."""
         unit = self._solutions[0].unit
         parameters, iterates = unit.spec.parameters(unit.d), sum(len(each.iterates) for each in self._solutions)
-        kept = 8.0 * parameters * (iterates * (1 + (self._grid.directions == "pca")) + 4)
-        needed = memory.of_objective(unit.spec.model, unit.d, unit.itemsize, unit.entries, sparse=data.sparse)
-        needed += kept + 3.0 * max(MOST_POINT_BYTES, 8 * parameters)
-        room = memory.room(threads=None)
-        room.require(needed, f"the surface of trial {self._grid.trials[0]!r}", "without the trajectory it takes less")
+        kept = 8.0 * parameters * (iterates * (1 + (self._grid.directions == "pca")) + 4)  # and the plane
+        together = memory.of_objective(unit.spec.model, unit.d, unit.itemsize, unit.entries, sparse=data.sparse)
+        needed = kept + together + 3.0 * max(MOST_POINT_BYTES, 8 * parameters)
+        what = f"the surface of trial {self._grid.trials[0]!r}"
+        memory.room().require(needed, what, "without the trajectory it takes less")
 
     def surface(self, results: Results) -> TrialSurface:
         """Return it."""

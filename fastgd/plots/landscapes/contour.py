@@ -175,7 +175,8 @@ def page_of_maps(
 ) -> "tuple[list[tuple[Surface, list[Walk]]], str]":
     """Return the maps of a page, of as many as `page_of` says, and the sentence that names them."""
     columns = columns_of(len(maps))
-    return page_of(maps, page, "problems", [widths[columns] / columns] * len(maps))
+    what = "surfaces" if any(isinstance(surface, Plane) for surface, _ in maps) else "problems"
+    return page_of(maps, page, what, [widths[columns] / columns] * len(maps))
 
 
 def draw(axes: Axes, surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
