@@ -31,6 +31,7 @@ demo: $(VENV)/.installed ## the built-in study on the bundled flights
 pictures: demo ## the pictures of the README and of docs
 	$(BIN)/fastgd plot results/demo --kind sensitivity -o docs/pictures/sensitivity.png
 	$(BIN)/python docs/draw_schedules.py
+	$(BIN)/python docs/draw_surfaces.py
 
 gallery: $(VENV)/.installed ## the lectures' observations: their studies, docs/gallery.md and its pictures
 	$(BIN)/python docs/make_gallery.py

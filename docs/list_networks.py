@@ -196,13 +196,64 @@ Results hold parameters, and no data: means, deviations, labels and names come f
 loads again as the study says, and refuses where they have changed. A study that was run on arrays takes them once
 more, `results.model(trial_id, data=(X, y))`. The model itself needs neither any more; pickle keeps it.
 
+## Loss surfaces
+
+`fastgd surface` computes the exact loss of a trained network on a grid about its end point, over all training rows and
+with the penalty. Every point of the grid is a lane, so that ten thousand networks are a few passes over the rows.
+Linear models of any size have such surfaces, too. `fastgd best DIR --json` has the ids of trials.
+
+```sh
+fastgd surface results/depth
+fastgd surface results/depth --trial 60b725f10c9c85c70d97 --directions pca --points 101
+fastgd surface results/depth --trial 60b725f10c9c85c70d97 --directions between 7de8d3af3a6c50cbb2c8
+fastgd plot results/depth --kind contour
+fastgd plot results/depth --kind surface --set directions=pca
+```
+
+- `random`: x and y count two random directions (`--seed`), normalised by filter, as by [Li et al. (2018)][li]: the
+  weights into each unit change by as much as they are long, and biases stay. The grid goes `--span` times that far
+  (1).
+- `pca`: distances along the two main directions of the trajectory. The axes say how much each explains of the squared
+  distances from its end; the grid goes `--span` of its extent beyond it (0.25).
+- `between`: with one other trial the line to it, of which x is the share; with two others the plane through all three,
+  in distances. The grid goes `--span` of their extent beyond them (0.5).
+
+![Four pictures of the loss about trained networks: random directions, the trajectory's, a line and a plane between
+three solutions](pictures/surfaces.png)
+
+*Three networks 64-32-16-10 that learn digits from other starts; `docs/draw_surfaces.py` draws it.*
+
+[li]: https://arxiv.org/abs/1712.09913
+
+The end point is always a point of the grid, and its loss is that of the trial: it is compared with the one that is
+stored, and a surface of something else is refused. Without `--trial` it is that of the best one. Numbers have the same
+bits for any number of threads.
+
+Trajectories are projected on the plane and stored in these two coordinates, never whole: of some 200 steps the nearest
+point, how far from the plane the network was, and its loss there. They come from running the trial again, alone, which
+gives the same bits; so do final parameters that `record.parameters` did not keep. The picture says which share of the
+trajectory's squared distances from its end lies in the plane: of random directions next to nothing, since they are two
+of thousands. `--no-trajectory` leaves all that out.
+
+A surface is stored in `DIR/trial_surfaces` and computed once; its file may be deleted. From Python, also of studies
+that were run on arrays:
+
+```python
+made = fastgd.surface(results, directions="pca", points=21)
+made.x, made.y, made.loss  # (nx,), (ny,), (nx, ny)
+made.info.shares, made.info.captured  # what each direction explains, and what the plane holds
+path = made.paths[0]
+path.step, path.x, path.y, path.distance, path.loss  # each (k,)
+results.trial_surfaces  # all that the folder holds
+```
+
 ## What networks do not have
 
 Sparse rows are possible: the first layer's products then cost what the entries cost, and each step still updates all of
 its weights, which the plan says (`layout = "dense"` makes dense rows of sparse ones). `sparse = "masked"` is refused.
 The line searches `best` and `armijo` look at the objective by forward passes over all rows; `exact` needs its
-derivative, which is known of linear models alone, as are the estimators `svrg` and `saga`, error surfaces and the
-metric `effective_lr`: these are refused.
+derivative, which is known of linear models alone, as are the estimators `svrg` and `saga`, error surfaces of two
+parameters (`[surface]`) and the metric `effective_lr`: these are refused.
 """
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastgd.common.errors import InputError
     from fastgd.optimizers import optimizer
     from fastgd.runs.runner import run
+    from fastgd.runs.trial_surfaces import surface
     from fastgd.search.range_test import range_test
     from fastgd.search.rate_search import tune
     from fastgd.store.verification import verify
@@ -47,6 +48,7 @@ __all__ = [
     "range_test",
     "run",
     "schedules",
+    "surface",
     "tune",
     "verify",
 ]
@@ -59,6 +61,7 @@ _HOMES = {
     "optimizer": "fastgd.optimizers",
     "range_test": "fastgd.search.range_test",
     "run": "fastgd.runs.runner",
+    "surface": "fastgd.runs.trial_surfaces",
     "tune": "fastgd.search.rate_search",
     "verify": "fastgd.store.verification",
 }
@@ -70,7 +73,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"fastgd.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in ("run", "tune", "range_test"):
+    if name in ("run", "surface", "tune", "range_test"):
         import_module("fastgd.common.system").make_room()
     return getattr(import_module(_HOMES[name]), name)
 

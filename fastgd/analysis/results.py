@@ -19,6 +19,7 @@ from fastgd.common.properties import cached_property
 from fastgd.store.contents import Contents
 from fastgd.store.manifest import Manifest, read_study
 from fastgd.store.surface_files import Surface, read_surfaces
+from fastgd.store.trial_surfaces import TrialSurface, read_trial_surfaces
 
 METRICS = ("validation_loss", "loss")
 AT = ("final", "best")
@@ -183,6 +184,15 @@ class Results:
     def surfaces(self) -> list[Surface]:
         """The objective of each problem over two parameters, if it was computed."""
         return read_surfaces(self.path)
+
+    @property
+    def trial_surfaces(self) -> list[TrialSurface]:
+        """The objective about the end points of trials, as far as `fastgd.surface` computed it, the oldest first.
+
+        Each has the axes `x` (nx,) and `y` (ny,), the `loss` (nx, ny), the trajectories `paths` on this plane, and
+        `info`: of which trials it is, in which directions, and where these end.
+        """
+        return read_trial_surfaces(self.path)
 
     def metric(self, by: str | None = None) -> str:
         """Return the loss to rank by: the validation loss if every problem of the study has one, else the loss.

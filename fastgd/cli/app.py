@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from fastgd import InputError, __version__
 from fastgd.cli import signals
-from fastgd.cli.choices import AT, BY, KINDS, chosen
+from fastgd.cli.choices import AT, BY, DIRECTIONS, KINDS, chosen
 from fastgd.common.escape import for_terminal
 from fastgd.common.system import make_room
 
@@ -322,11 +322,17 @@ def plot(
     tune         the loss against the rate in all rounds of a search (fastgd tune)
     ```
 
+    Of surfaces: those that `fastgd surface` computed about the ends of trials, those of `[surface]`, and those of
+    landscapes.
+
+    ```
+    contour      the map of the loss, with trajectories; on landscapes the best of each optimizer
+    surface      the same in three dimensions
+    ```
+
     Of studies on landscapes:
 
     ```
-    contour      trajectories on the contour map: the best of each optimizer
-    surface      the same in three dimensions
     basins       which minimum each start leads to, and after how many steps
     phase        convergent, oscillating, divergent: how trials end over two hyper-parameters
     traces       parameters, gradients, what the rules keep, and effective rates, step by step
@@ -339,6 +345,7 @@ def plot(
     fastgd plot results/flights --kind sensitivity -o sensitivity.pdf
     fastgd plot results/flights --kind heatmap -o heatmap.svg
     fastgd plot studies/schedules.toml --kind schedule -o schedules.png
+    fastgd plot results/depth --kind contour --set directions=pca
     fastgd plot results/basins --kind basins --set color=steps
     fastgd plot results/valley --kind animate -o valley.gif
     fastgd plot results/ill_conditioned --kind sensitivity --set 'problem=condition 10'
@@ -347,6 +354,58 @@ def plot(
     from fastgd.cli import pictures
 
     pictures.plot(folder, kind, output, assignments or [])
+
+
+@app.command()
+def surface(
+    folder: Folder,
+    others: Annotated[
+        list[str] | None,
+        Argument(help="Of `--directions between`: one trial for a line, two for a plane.", metavar="[ID2 [ID3]]"),
+    ] = None,
+    trial: Annotated[
+        str | None, Option("--trial", help="The trial.  [default: the best of the first problem]", metavar="ID")
+    ] = None,
+    directions: Annotated[
+        str, Option("--directions", "-d", help="Which plane through its end point.", metavar="|".join(DIRECTIONS))
+    ] = "random",
+    points: Annotated[int, Option(help="The points of an axis, or a few more.")] = 51,
+    span: Annotated[
+        float | None,
+        Option(help="How far the grid goes; see below.  [default: 1 of random, 0.25 of pca, 0.5 of between]"),
+    ] = None,
+    seed: Annotated[int, Option(min=0, help="The seed of random directions.")] = 0,
+    trajectory: Annotated[
+        bool, Option("--trajectory/--no-trajectory", help="Whether the trajectories are projected on the plane, too.")
+    ] = True,
+    threads: Threads = None,
+    plugins: Plugins = None,
+) -> None:
+    """Compute the exact loss of a trained network, or linear model, on a grid about its end point.
+
+    Every point of the grid is a lane: thousands of networks are a few passes over the training rows. The surface is
+    stored in DIR/trial_surfaces, and is not computed twice; `fastgd plot DIR --kind contour` or `surface` draws it.
+
+    ```
+    random   two random directions, each unit's as long as its weights; span: in lengths of the weights
+    pca      the two main directions of the trajectory; span: how far beyond it, as a share of its extent
+    between  the line to another solution, or the plane of three; span: how far beyond them, likewise
+    ```
+
+    **Examples**
+
+    ```
+    fastgd surface results/depth
+    fastgd surface results/depth --trial 60b725f10c9c85c70d97 --directions pca --points 101
+    fastgd surface results/depth --trial 60b725f10c9c85c70d97 --directions between 7de8d3af3a6c50cbb2c8
+    fastgd plot results/depth --kind contour --set directions=pca
+    ```
+    """
+    from fastgd.cli import surfaces
+
+    options = {"points": points, "span": span, "seed": seed, "trajectory": trajectory, "threads": threads}
+    chosen(directions, DIRECTIONS, "--directions")
+    surfaces.surface(folder, trial, directions, others or [], options, plugins=plugins is not False)
 
 
 @app.command()

@@ -11,6 +11,7 @@ KINDS = (
 )
 BY = ("validation_loss", "loss")  # what `fastgd best` ranks by
 AT = ("final", "best")  # where on a curve it looks
+DIRECTIONS = ("random", "pca", "between")  # of `fastgd surface`
 
 
 def chosen(name: str, valid: Sequence[str], option: str) -> str:

@@ -1,6 +1,7 @@
 """How commands read study files: with the user's own modules that a study names, or without importing them."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from fastgd.runs.reporting.display import errors
@@ -14,6 +15,12 @@ def read(path: Path, assignments: Sequence[str], *, plugins: bool) -> Study:
 
     Each of the user's own modules is named on standard error before it is imported, or refused.
     """
+    with importing(plugins):
+        return Study.from_toml(path, set=assignments)
+
+
+def importing(plugins: bool) -> AbstractContextManager[None]:
+    """Name each of the user's own modules that are imported in the block on standard error, or refuse them."""
     named: set[str] = set()
 
     def name_it(kind: str, name: str) -> None:
@@ -21,8 +28,7 @@ def read(path: Path, assignments: Sequence[str], *, plugins: bool) -> Study:
             named.add(module)
             errors().print(f"importing {origin_of(name)}, for {kind} {name!r}", soft_wrap=True)
 
-    with before_imports(name_it if plugins else refuse_import):
-        return Study.from_toml(path, set=assignments)
+    return before_imports(name_it if plugins else refuse_import)
 
 
 def read_without_plugins(path: Path, assignments: Sequence[str]) -> tuple[Study | None, list[str]]:

@@ -19,8 +19,9 @@ from fastgd.common.system import MemoryLimit, memory_limits, memory_use
 from fastgd.core.threads import available_threads
 from fastgd.engine.arrays import PARTIAL_SUM_ROWS
 from fastgd.engine.linear.evaluation_steps import evaluate_blocks, evaluate_single_blocks
+from fastgd.engine.rows.model import Model
 from fastgd.engine.rows.objective import MOST_TILE_BYTES, MOST_TILES, MOST_WORK
-from fastgd.engine.shapes import point_kernel
+from fastgd.engine.shapes import Kernel, point_kernel
 from fastgd.engine.swarm.steps import measure_groups
 from fastgd.plan.cohort import CohortUnit
 from fastgd.plan.compiled import is_compiled
@@ -286,9 +287,18 @@ def at_end(cohorts: Iterable[CohortUnit], trials: int) -> float:
 
 
 def of_points(parameters: int, itemsize: int, entries: float, *, sparse: bool) -> float:
-    """Return the bytes of points at which an objective is evaluated together."""
-    kernel = point_kernel(parameters, itemsize, sparse=sparse)
-    by_work = max(2, int(MOST_WORK / (PARTIAL_SUM_ROWS * kernel.lanes * max(1.0, entries))))
+    """Return the bytes of points at which the objective of a linear model is evaluated together."""
+    return _of_points(point_kernel(parameters, itemsize, sparse=sparse), parameters, itemsize, entries)
+
+
+def of_objective(model: Model, d: int, itemsize: int, entries: float, *, sparse: bool) -> float:
+    """Return the bytes of points at which the objective of any model is evaluated together."""
+    kernel, parameters = model.point_kernel(d, itemsize, sparse=sparse), sum(group.size for group in model.groups(d))
+    return _of_points(kernel, parameters, itemsize, model.multiply_adds(d, entries))
+
+
+def _of_points(kernel: Kernel, parameters: int, itemsize: int, work: float) -> float:
+    by_work = max(2, int(MOST_WORK / (PARTIAL_SUM_ROWS * kernel.lanes * max(1.0, work))))
     tiles = max(1, min(MOST_TILES, MOST_TILE_BYTES // (kernel.lanes * parameters * itemsize), by_work))
     return tiles * kernel.lanes * parameters * (itemsize + 3 * 8.0)
 

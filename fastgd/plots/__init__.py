@@ -110,8 +110,8 @@ for _plot in (
     Plot("rates", "the effective rates of rare and of frequent features, axes for each optimizer", "rates"),
     Plot("layers", "gradients, updates and dead units of a network's layers, a row for each optimizer", "layers"),
     Plot("range", "the loss along a rate that grew, a line for each optimizer", "range_"),
-    Plot("contour", "trajectories on the contour map of a landscape", "contour"),
-    Plot("surface", "a landscape in three dimensions, with trajectories on it", "surface"),
+    Plot("contour", "trajectories on the contour map of a landscape, or about the end of a trial", "contour"),
+    Plot("surface", "the same in three dimensions", "surface"),
     Plot("basins", "which minimum each start leads to, and after how many steps", "basins"),
     Plot("phase", "convergent, oscillating, divergent: how trials end over two hyper-parameters", "phase"),
     Plot("traces", "parameters, gradients, what a rule keeps, and effective rates, step by step", "traces"),
@@ -128,8 +128,8 @@ def plot(results: Results, kind: str, **options: Any) -> "Figure":
     results : Results
         The study's results.
     kind : str
-        A name in `PLOTS`: curves, sensitivity, heatmap, schedule, rates, layers, range; of landscapes contour, surface,
-        basins, phase, traces, animate.
+        A name in `PLOTS`: curves, sensitivity, heatmap, schedule, rates, layers, range; of surfaces contour, surface;
+        of landscapes basins, phase, traces, animate.
     **options
         The options of the function of that name in this module.
 

@@ -44,19 +44,20 @@ def surfaces_of(results: Results, kind: str) -> dict[str, Surface]:
     if not found and not results.on_landscapes:
         raise InputError(
             f"a picture of kind {kind!r} shows the objective over two parameters, which {results.path} does not hold: "
-            "add a table [surface] to the study, with low and high, and run it again"
+            "add a table [surface] to the study, with low and high, and run it again; or `fastgd surface` computes one "
+            "about the end of a trial"
         )
     if not found:
         raise InputError(f"{results.path} holds no surface to draw on: run its study again, which computes it")
     for name, surface in found.items():
-        if fault := _undrawable(surface):
+        if fault := undrawable(surface):
             raise InputError(
                 f"a picture of kind {kind!r} has no place for the surface of {name!r} in {results.path}: {fault}"
             )
     return found
 
 
-def _undrawable(surface: Surface) -> str:
+def undrawable(surface: Surface) -> str:
     """Return why axes cannot show a surface; an empty text if they can."""
     for axis, name in ((surface.x, "first"), (surface.y, "second")):
         low, high = float(axis[0]), float(axis[-1])

@@ -130,7 +130,8 @@ def halo(width: float, alpha: float | None = None) -> list[AbstractPathEffect]:
 def head(axes: Axes, title: str, subtitle: str, remark: str, color: str, width: float) -> None:
     """Put a bold title above axes of a width in inches, with a small remark at its right and small lines below it."""
     lines = textwrap.wrap(subtitle, int(width * 19))  # small letters per inch
-    axes.set_title(for_picture(title), color=text_color(color), fontweight="bold", pad=4 + 9.5 * len(lines))
+    look: dict[str, Any] = {"color": text_color(color), "fontweight": "bold", "pad": 4 + 9.5 * len(lines)}
+    axes.set_title(for_picture(title), loc="left", **look)
     axes.annotate("\n".join(map(for_picture, lines)), (0, 1), (0, 3), va="bottom", linespacing=1.1, **SMALL)
     axes.annotate(
         for_picture(remark), (1, 1), (0, 4 + 9.5 * len(lines)), ha="right", va="bottom", linespacing=1.1, **SMALL

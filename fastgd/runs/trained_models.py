@@ -1,5 +1,6 @@
 """The model of a trial, from its parameters, its study and its data, which are loaded again."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from fastgd.plan.cohorts import labels, model_of
 from fastgd.problems import find_loss
 from fastgd.problems.activations import ACTIVATIONS
 from fastgd.problems.predictions import LINKS
+from fastgd.runs.reporting.events import Event
 from fastgd.runs.runner import load_data
 from fastgd.study.config import Problem, Study
 
@@ -25,7 +27,8 @@ def trained_model(results: Results, trial_id: str, data: tuple[Any, Any] | None)
         raise InputError(f"trial {trial_id!r} is of an earlier version of the study, and not of the one that is stored")
     if not np.isfinite(parameters).all():
         raise InputError(f"trial {trial_id!r} ended as {trial['status']!r}: its parameters are not finite")
-    problem, rows = _load(results, str(trial["problem"]), data)
+    study, rows = study_of(results, str(trial["problem"]), data)
+    problem = study.data_problems[0]
     loss, network = find_loss(problem.loss), problem.network
     return TrainedModel(
         trial_id=trial_id,
@@ -42,8 +45,21 @@ def trained_model(results: Results, trial_id: str, data: tuple[Any, Any] | None)
     )
 
 
-def _load(results: Results, label: str, data: tuple[Any, Any] | None) -> tuple[Problem, Data]:
-    """Return a problem of a study and its data, which must be those of the results."""
+def study_of(
+    results: Results, label: str, data: tuple[Any, Any] | None, emit: Callable[[Event], None] = lambda _: None
+) -> tuple[Study, Data]:
+    """Return the study of one problem alone, and the problem's data, which must be those of the results.
+
+    Parameters
+    ----------
+    results : Results
+    label : str
+        The problem's name.
+    data : (X, y), optional
+        The arrays of a study that was run on such.
+    emit : callable
+        Receives what is loaded.
+    """
     study = Study(**results.study)
     own = [problem for problem in study.data_problems if (problem.name or label) == label]
     named = any(problem.dataset or problem.path or problem.synthetic for problem in own)
@@ -52,13 +68,13 @@ def _load(results: Results, label: str, data: tuple[Any, Any] | None) -> tuple[P
     if not named and data is None:
         raise InputError(f"{label!r} was run on arrays, which results do not hold: give the same ones as data=(X, y)")
     study = study.model_copy(update={"problem": own})
-    loaded = load_data(study, data, lambda _: None)
+    loaded = load_data(study, data, emit)
     found = dict(zip(labels(study, loaded), zip(own, loaded, strict=True), strict=True)).get(label)
     if found is None or found[1].fingerprint != results.manifest.fingerprints.get(label):
         raise InputError(
             f"the data of {label!r} are not those that {results.path} was computed with: they have changed"
         )
-    return found
+    return study.model_copy(update={"problem": [found[0]]}), found[1]
 
 
 def _layers(problem: Problem, data: Data, parameters: Any) -> list[Layer]:

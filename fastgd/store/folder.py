@@ -15,10 +15,11 @@ from fastgd.common.folders import lock_of
 from fastgd.store.compaction import Names, compact, drop
 from fastgd.store.contents import KINDS, Contents
 from fastgd.store.files import fsync_folder, make_folders, write_text, writing
-from fastgd.store.manifest import Manifest
+from fastgd.store.manifest import SCHEMA, Manifest
 from fastgd.store.schema import Columns
 from fastgd.store.surface_files import FOLDER as SURFACES
 from fastgd.store.surface_files import own_surfaces
+from fastgd.store.trial_surfaces import FOLDER as TRIAL_SURFACES
 from fastgd.store.writer import PartWriter, Place
 
 DAMAGED = "damaged"  # the folder in a results folder that takes what `fastgd verify --repair` sets aside
@@ -251,6 +252,18 @@ def lock(path: Path, stack: ExitStack) -> None:
     stack.callback(file_lock.release)
 
 
+@contextmanager
+def extending(path: Path) -> Iterator[None]:
+    """Hold the lock of a results folder in a block that adds files to it; InputError where they cannot be added."""
+    with ExitStack() as stack:
+        with writing(path):
+            if (found := Manifest.read(path).schema) != SCHEMA:
+                raise InputError(f"{path} has schema {found}, which is only read: run the study in another folder")
+            lock(path, stack)
+            refuse_links(path)
+        yield
+
+
 def _move_aside(path: Path, stack: ExitStack) -> None:
     lock(path, stack)  # and keep the lock: nobody is to write to the folder under its old name
     path.rename(path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"))
@@ -259,7 +272,7 @@ def _move_aside(path: Path, stack: ExitStack) -> None:
 
 def refuse_links(path: Path) -> None:
     """Raise InputError where a folder of the results is a link: files would be written and swept somewhere else."""
-    for name in (*KINDS, SURFACES, DAMAGED):
+    for name in (*KINDS, SURFACES, TRIAL_SURFACES, DAMAGED):
         if (path / name).is_symlink():
             raise InputError(
                 f"{path / name} is a symbolic link, and fastgd writes and deletes only in folders of its own: "

@@ -1,6 +1,6 @@
 """The files of a results folder that may be damaged: which of them count, and what is wrong with the others."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from fastgd.store.manifest import Manifest, read_study
 from fastgd.store.seal import DamageError
 from fastgd.store.surface_files import FOLDER as SURFACES
 from fastgd.store.surface_files import missing_surfaces, read_surface, surface_files
+from fastgd.store.trial_surfaces import FOLDER as TRIAL_SURFACES
+from fastgd.store.trial_surfaces import read_trial_surface, trial_surface_files
 
 
 class FolderFiles:
@@ -168,7 +170,7 @@ class FolderFiles:
 
     def _find_others(self) -> None:
         """Report the files that no record names."""
-        for kind in (*KINDS, SURFACES):
+        for kind in (*KINDS, SURFACES, TRIAL_SURFACES):
             if (self.path / kind).is_symlink():
                 text = "is a symbolic link: fastgd reads through it, and does not write there"
                 self.report.note(self.path / kind, text)
@@ -195,12 +197,15 @@ class FolderFiles:
     def _check_surfaces(self) -> None:
         for path in missing_surfaces(self.path) if self.manifest else ():
             self.report.wrong(path, "is missing")
-        for path in sorted((self.path / SURFACES).glob("[!.]*.parquet")):
-            if is_foreign(path):
-                self.report.note(path, "is not part of the results")
-        for path in surface_files(self.path):
+        for kind in (SURFACES, TRIAL_SURFACES):
+            for path in sorted((self.path / kind).glob("[!.]*.parquet")):
+                if is_foreign(path):
+                    self.report.note(path, "is not part of the results")
+        reads: dict[Path, Callable[[Path, str], object]] = dict.fromkeys(surface_files(self.path), read_surface)
+        reads |= dict.fromkeys(trial_surface_files(self.path), read_trial_surface)
+        for path, read in reads.items():
             try:
-                read_surface(path, self.folder_id)
+                read(path, self.folder_id)
             except UnreadableError:
                 raise
             except InputError as error:

@@ -12,19 +12,21 @@ from fastgd.common.errors import InputError
 from fastgd.common.escape import for_picture
 from fastgd.plots.configurations import surfaces_of
 from fastgd.plots.landscapes.map import (
-    Height,
+    Plane,
     around,
     columns_of,
-    cut_in_words,
     draw_map,
     draw_walk,
     fit,
+    head_of,
     is_off_map,
     map_handles,
     mark_ends,
     mark_minima,
     proportion,
+    remarks,
 )
+from fastgd.plots.landscapes.trial_maps import draw_line, maps_of_trials
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words, walks_of
 from fastgd.plots.layout import Layout
 from fastgd.plots.pages import note, only, page_of
@@ -44,6 +46,7 @@ def contour(
     zoom: bool = False,
     axes: Axes | None = None,
     page: int = 1,
+    directions: str | None = None,
 ) -> Figure:
     """Plot the trajectories of optimizers on the contour map of a landscape: axes for each problem.
 
@@ -52,12 +55,17 @@ def contour(
     line above it names, and trajectories are projected onto it. An end outside of the map is marked at its edge. Each
     configuration has a colour of its own.
 
+    Of a study over data, the maps are its error surfaces, if it has a table `[surface]`, and those that
+    `fastgd surface` computed about the ends of trials, with numbers at their lines. The loss between two solutions is
+    a line.
+
     Parameters
     ----------
     results : Results
-        The study's results, with trajectories; of a study over data, the surface alone is drawn.
+        The study's results, with trajectories; or of a study over data, with surfaces.
     trials : sequence of str or "all", optional
-        Ids of configurations; by default the best of each optimizer on each problem.
+        Ids of configurations; by default the best of each optimizer on each problem. Of a study over data, the trials
+        whose surfaces are drawn; by default all.
     starts : sequence of int or int, optional
         Numbers of starts; by default the first four that were recorded.
     problem : str, optional
@@ -68,6 +76,8 @@ def contour(
         Where to draw one problem, in place of a new figure.
     page : int
         Of a study of many problems, which of them to draw: the first ones, the next ones, ...
+    directions : {"random", "pca", "between"}, optional
+        Of surfaces of trials, the only ones to draw.
 
     Returns
     -------
@@ -79,7 +89,7 @@ def contour(
     InputError
         No surface was computed, no trajectory was recorded, or the landscape has one coordinate.
     """
-    maps = walks_on_maps(results, "contour", trials, starts, problem, zoom, single=axes is not None)
+    maps = walks_on_maps(results, "contour", trials, starts, problem, zoom, axes is not None, directions)
     chosen = looks_of(methods(results), [walk for _, walks in maps for walk in walks])
     with style():
         if axes is not None:
@@ -103,8 +113,7 @@ def _figure(maps: "Sequence[tuple[Surface, list[Walk]]]", chosen: Mapping[str, L
     for axes, (surface, walks) in zip(grid, maps, strict=True):
         draw(axes, surface, walks, chosen)
         list_below(axes, names(surface, walks, chosen), width)
-        if named:
-            axes.set_title(for_picture(surface.info.problem))
+        head_of(axes, surface, named, width)
     key(figure, map_handles(maps))
     fit(figure, grid, [surface for surface, _ in maps], rows)
     return figure
@@ -118,23 +127,47 @@ def walks_on_maps(
     problem: str | None,
     zoom: bool,
     single: bool,
+    directions: str | None = None,
 ) -> list[tuple[Surface, list[Walk]]]:
     """Return each problem's surface and the walks on it; see `contour` for the options, and what may be wrong."""
     methods(results)  # refuses a folder that holds no trials yet
-    only_map = kind != "animate" and not results.on_landscapes  # over data no trajectories are recorded
-    walks = [] if only_map else walks_of(results, kind, trials, starts)
+    if kind != "animate" and not results.on_landscapes:
+        found = _over_data(results, kind, trials, directions)
+    else:
+        found = _on_landscapes(results, kind, walks_of(results, kind, trials, starts))
+    named = only([surface.info.problem for surface, _ in found], problem, f" in {results.path}")
+    found = [(surface, walks) for surface, walks in found if surface.info.problem in named]
+    if single and len(found) > 1:
+        choice = f"choose it by problem=, one of {', '.join(named)}"
+        if len(named) < len(found):
+            choice += ", and its surface by trials= and directions="
+        raise InputError(f"axes take one problem: {choice}")
+    return [
+        (around(surface, [walk.path for walk in walks]) if zoom and walks and len(surface.y) > 1 else surface, walks)
+        for surface, walks in found
+    ]
+
+
+def _on_landscapes(results: Results, kind: str, walks: Sequence[Walk]) -> list[tuple[Surface, list[Walk]]]:
+    """Return the maps on which something walks, or all of them where nothing does."""
     surfaces = surfaces_of(results, kind)
-    there = list(dict.fromkeys(walk.problem for walk in walks if walk.problem in surfaces)) or list(surfaces)
-    named = only(there, problem, f" in {results.path}")
-    shown = [name for name in surfaces if name in named]
-    if single and len(shown) > 1:
-        raise InputError(f"axes take one problem: choose it by problem=, one of {', '.join(shown)}")
-    maps = []
-    for name in shown:
-        surface = surfaces[name]
-        own = [replace(walk, axes=surface.info.parameters) for walk in walks if walk.problem == name]
-        maps.append((around(surface, [walk.path for walk in own]) if zoom and own else surface, own))
-    return maps
+    there = {walk.problem for walk in walks if walk.problem in surfaces} or set(surfaces)
+    return [
+        (surface, [replace(walk, axes=surface.info.parameters) for walk in walks if walk.problem == name])
+        for name, surface in surfaces.items()
+        if name in there
+    ]
+
+
+def _over_data(
+    results: Results, kind: str, trials: Sequence[str] | str | None, directions: str | None
+) -> list[tuple[Surface, list[Walk]]]:
+    """Return the error surfaces that the study asks for, on which nothing walks, then the surfaces of its trials."""
+    of_trials = maps_of_trials(results, kind, trials, directions)
+    asked = trials is not None or directions is not None
+    if of_trials and (asked or not results.surfaces):
+        return list(of_trials)
+    return [*((surface, []) for surface in surfaces_of(results, kind).values()), *of_trials]
 
 
 def page_of_maps(
@@ -142,18 +175,22 @@ def page_of_maps(
 ) -> "tuple[list[tuple[Surface, list[Walk]]], str]":
     """Return the maps of a page, of as many as `page_of` says, and the sentence that names them."""
     columns = columns_of(len(maps))
-    return page_of(maps, page, "problems", [widths[columns] / columns] * len(maps))
+    what = "surfaces" if any(isinstance(surface, Plane) for surface, _ in maps) else "problems"
+    return page_of(maps, page, what, [widths[columns] / columns] * len(maps))
 
 
 def draw(axes: Axes, surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
-    """Draw a map and the walks on it."""
+    """Draw a map and the walks on it, or a line."""
+    if isinstance(surface, Plane) and len(surface.y) == 1:
+        draw_line(axes, surface, walks, chosen)
+        return
     draw_map(axes, surface)
     mark_minima(axes, surface)
     for walk in walks:
         draw_walk(axes, walk, chosen[walk.trial_id])
     mark_ends(axes, walks, chosen)
-    if words := "\n".join(filter(None, [cut_in_words(surface), Height(surface).cut_off(surface)])):
-        axes.set_title(words, loc="right", fontsize=7.5, color=GREY)
+    if not isinstance(surface, Plane):
+        axes.set_title("\n".join(remarks(surface)), loc="right", fontsize=7.5, color=GREY)
 
 
 def names(surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> list[Artist]:

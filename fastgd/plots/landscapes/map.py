@@ -1,6 +1,7 @@
 """The map of an objective over two coordinates: its heights and levels, its colours, and the marks on it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
 from fastgd.plots.landscapes.walks import Walk
 from fastgd.plots.limits import FAR, OUTSIDE, Array, frame_of
-from fastgd.plots.style import Look, dress_map, halo, key_line
+from fastgd.plots.style import GREY, Look, dress_map, halo, head, key_line
 from fastgd.store.surface_files import Surface
 
 LEVELS = 22
@@ -31,7 +33,26 @@ _DOTS = 40  # the most steps of a walk that are marked
 APART = 0.018  # of the map's diagonal: the least distance of two marked steps
 _LONG = 8  # diagonals: longer walks, which cross themselves, have thin lines
 _FEW = 3  # up to so many values of parameters are named
+_LEAST_STEPS = 8  # of its grid, in a part of a map
+_BESIDE = 0.8  # inches beside a map, for the numbers of its axis
 _MOST_MINIMA = 150  # the most minima that are marked: more stars would hide the map
+
+
+@dataclass(frozen=True)
+class Plane(Surface):
+    """The surface of a trial, in a plane that is none of two coordinates.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        What its axes are.
+    title, words : str
+        Its name, and what else is to be said of it.
+    """
+
+    labels: tuple[str, str]
+    title: str
+    words: str
 
 
 class Height:
@@ -81,6 +102,20 @@ def height_colors() -> Colormap:
     return LinearSegmentedColormap.from_list("heights", _HEIGHT_COLORS)
 
 
+def remarks(surface: Surface) -> list[str]:
+    """Return what is to be said of a map: where it cuts, and what it cuts off."""
+    cut_off = "" if len(surface.y) == 1 else Height(surface).cut_off(surface)
+    return list(filter(None, [cut_in_words(surface), cut_off]))
+
+
+def head_of(axes: Axes, surface: Surface, named: bool, width: float, *more: str) -> None:
+    """Write above a map of a width in inches its problem where `named`, or what plane it is, with remarks."""
+    if isinstance(surface, Plane):
+        head(axes, surface.title, "; ".join([*more, *remarks(surface)]), "", "#222222", width - _BESIDE)
+    elif named:
+        axes.set_title(for_picture(surface.info.problem))
+
+
 def draw_map(axes: Axes, surface: Surface) -> None:
     """Draw an objective as filled contours."""
     height = Height(surface)
@@ -88,7 +123,12 @@ def draw_map(axes: Axes, surface: Surface) -> None:
     levels = levels_of(values)
     colors = height_colors()(np.linspace(0.0, 1.0, len(levels) - 1))
     axes.contourf(surface.x, surface.y, values, levels, colors=colors, zorder=0, antialiased=True)
-    axes.contour(surface.x, surface.y, values, levels[1:-1], colors="#5c7d96", linewidths=0.35, alpha=0.55, zorder=0.5)
+    look: dict[str, Any] = {"colors": "#5c7d96", "linewidths": 0.35, "alpha": 0.55, "zorder": 0.5}
+    lines = axes.contour(surface.x, surface.y, values, levels[1:-1], **look)
+    if isinstance(surface, Plane):  # what matters of it is how high it is
+        texts = axes.clabel(lines, levels[2:-1:3], fmt=lambda at: number(height.loss(at), 2), fontsize=6.5, colors=GREY)
+        for text in texts or ():
+            text.set_alpha(0.9)
     axes.set_xlim(surface.x[0], surface.x[-1])
     axes.set_ylim(surface.y[0], surface.y[-1])
     axes.set_xlabel(coordinate(surface, 0))
@@ -135,6 +175,8 @@ def fit(figure: Figure, panels: Sequence[Axes], surfaces: Sequence[Surface], row
 
 def coordinate(surface: Surface, axis: int) -> str:
     """Return the name of a coordinate."""
+    if isinstance(surface, Plane):
+        return surface.labels[axis]
     letter = "x" if surface.info.landscape else "w"
     return f"${letter}_{{{surface.info.parameters[axis]}}}$"
 
@@ -160,11 +202,12 @@ def around(surface: Surface, paths: Sequence[Array]) -> Surface:
         return surface
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     # The part keeps the proportions of the map, and stays wide enough for its grid to look smooth.
-    share = max(float(np.max(np.ptp(points, axis=0) / (corners[1] - corners[0]))) * 1.3, 0.1)
+    least = max(0.1, min(1.0, _LEAST_STEPS / (min(len(surface.x), len(surface.y)) - 1)))
+    share = max(float(np.max(np.ptp(points, axis=0) / (corners[1] - corners[0]))) * 1.3, least)
     half = share / 2 * (corners[1] - corners[0])
     axes, low, high = (surface.x, surface.y), middle - half, middle + half
     x, y = (np.flatnonzero((axis >= a) & (axis <= b)) for axis, a, b in zip(axes, low, high, strict=True))
-    return Surface(surface.info, surface.x[x], surface.y[y], surface.loss[np.ix_(x, y)])
+    return replace(surface, x=surface.x[x], y=surface.y[y], loss=surface.loss[np.ix_(x, y)])
 
 
 def columns_of(count: int) -> int:
@@ -208,6 +251,8 @@ def _others(surface: Surface) -> list[int]:
 
 def cut_in_words(surface: Surface) -> str:
     """Return in words where a map cuts through more than two parameters; empty if there are only two."""
+    if isinstance(surface, Plane):
+        return surface.words
     others, minima = _others(surface), _minima(surface)
     if not others:
         return ""
@@ -246,7 +291,7 @@ def draw_walk(axes: Axes, walk: Walk, look: Look) -> None:
 
 def mark_ends(axes: Axes, walks: Sequence[Walk], chosen: Mapping[str, Look]) -> None:
     """Mark where walks started and ended, above all lines; an end off the map is marked at the edge."""
-    starts = np.unique([walk.path[0] for walk in walks], axis=0)
+    starts = np.unique(np.reshape([walk.path[0] for walk in walks if len(walk.path) > 1], (-1, 2)), axis=0)
     axes.plot(*starts.T, **START, zorder=7)
     low, high = np.transpose([axes.get_xlim(), axes.get_ylim()])
     for walk in walks:
@@ -284,5 +329,7 @@ def map_handles(maps: "Sequence[tuple[Surface, Sequence[Walk]]]") -> list[Artist
     if not any(walks for _, walks in maps):
         return list(minima)
     end = key_line(marker="s", linestyle="", markersize=5.5, markeredgecolor="#222222", label="end")
+    if not any(len(walk.path) > 1 for _, walks in maps for walk in walks):  # ends alone
+        return [end, *minima]
     dots = key_line(marker=".", linestyle="", markersize=5, label="first steps")
     return [key_line(**START, label="start"), dots, end, *minima]

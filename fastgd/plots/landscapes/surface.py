@@ -10,7 +10,6 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fastgd.analysis import Results
-from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
 from fastgd.plots.landscapes.contour import names, page_of_maps, walks_on_maps
 from fastgd.plots.landscapes.map import (
@@ -19,15 +18,18 @@ from fastgd.plots.landscapes.map import (
     MINIMUM,
     START,
     Height,
+    Plane,
     apart,
     columns_of,
     coordinate,
-    cut_in_words,
+    head_of,
     height_colors,
     levels_of,
     map_handles,
     minima_on,
+    remarks,
 )
+from fastgd.plots.landscapes.trial_maps import draw_line
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
 from fastgd.plots.layout import Layout
 from fastgd.plots.limits import Array
@@ -59,17 +61,18 @@ def surface(
     view: tuple[float, float] | None = None,
     axes: Any = None,
     page: int = 1,
+    directions: str | None = None,
 ) -> Figure:
     """Plot the objective as a surface in three dimensions, and the trajectories on it: axes for each problem.
 
     Heights are logarithmic above the lowest valleys; a line beside the picture says from which loss on. Parts of
-    trajectories behind a ridge are pale.
+    trajectories behind a ridge are pale. Of a study over data, the surfaces are those that `contour` draws.
 
     Parameters
     ----------
     results : Results
-        The study's results, with trajectories.
-    trials, starts, problem, zoom
+        The study's results, with trajectories; or of a study over data, with surfaces.
+    trials, starts, problem, zoom, directions
         As in `contour`.
     view : tuple of float, optional
         Elevation and azimuth of the eye, in degrees; by default a view that shows most of the trajectories.
@@ -88,7 +91,7 @@ def surface(
     InputError
         The study is none on landscapes, no trajectory was recorded, or the landscape has one coordinate.
     """
-    maps = walks_on_maps(results, "surface", trials, starts, problem, zoom, single=axes is not None)
+    maps = walks_on_maps(results, "surface", trials, starts, problem, zoom, axes is not None, directions)
     chosen = looks_of(methods(results), [walk for _, walks in maps for walk in walks])
     with style():
         if axes is not None:
@@ -111,11 +114,12 @@ def _figure(
     rows, width = -(-len(maps) // columns), WIDTHS[columns]
     figure = Figure(figsize=(width * columns, rows * (0.82 * width + 0.4) + 0.3), layout=Layout())
     for place, (surface, walks) in enumerate(maps, start=1):
-        axes = figure.add_subplot(rows, columns, place, projection="3d")
+        flat = len(surface.y) == 1
+        axes = figure.add_subplot(rows, columns, place, projection=None if flat else "3d")
         _draw(axes, surface, walks, chosen, view)
-        list_below(axes, names(surface, walks, chosen), width, points=10)
-        if named:
-            axes.set_title(for_picture(surface.info.problem))
+        below = 34 if flat else 20 if isinstance(surface, Plane) else 10  # the names of a plane's axes are longer
+        list_below(axes, names(surface, walks, chosen), width, points=below)
+        head_of(axes, surface, named, width, *([] if flat else [scale_in_words(Height(surface))]))
     key(figure, map_handles(maps))
     return figure
 
@@ -123,6 +127,9 @@ def _figure(
 def _draw(
     axes: Any, surface: Surface, walks: Sequence[Walk], chosen: Mapping[str, Look], view: tuple[float, float] | None
 ) -> None:
+    if isinstance(surface, Plane) and len(surface.y) == 1:
+        draw_line(axes, surface, walks, chosen)
+        return
     height = Height(surface)
     relief = Relief(surface.x, surface.y, height(surface.loss), view or _VIEWS[0])
     relief.view = view or _best_view(relief, walks, minima_on(surface))
@@ -254,7 +261,7 @@ def _mark(axes: Any, surface: Surface, walks: Sequence[Walk], relief: Relief, ch
     seen = relief.seen(minima)
     axes.plot(*minima[seen].T, **MINIMUM | few, zorder=5)
     axes.plot(*minima[~seen].T, **MINIMUM | few, alpha=0.35, zorder=5)
-    starts = relief.on(np.unique(np.reshape([walk.path[0] for walk in walks], (-1, 2)), axis=0))
+    starts = relief.on(np.unique(np.reshape([walk.path[0] for walk in walks if len(walk.path) > 1], (-1, 2)), axis=0))
     axes.plot(*starts.T, **START, zorder=6)
     for walk in walks:
         axes.plot(*relief.on(walk.end[None]).T, **chosen[walk.trial_id].line(6.5) | END, zorder=7)
@@ -267,13 +274,10 @@ def _dress(axes: Any, surface: Surface, height: Height, relief: Relief) -> None:
     axes.set_zlim(0.0, relief.top)
     axes.set_xlabel(coordinate(surface, 0), labelpad=-4)
     axes.set_ylabel(coordinate(surface, 1), labelpad=-4)
-    words = [
-        f"height: loss, logarithmic from {number(height.low + height.scale)} on",
-        cut_in_words(surface),
-        height.cut_off(surface),
-    ]
-    style_of_words = {"ha": "right", "va": "top", "fontsize": 7.5, "color": GREY}
-    axes.text2D(1.0, 0.99, "\n".join(filter(None, words)), transform=axes.transAxes, **style_of_words)
+    if not isinstance(surface, Plane):
+        words = [scale_in_words(height), *remarks(surface)]
+        style_of_words = {"ha": "right", "va": "top", "fontsize": 7.5, "color": GREY}
+        axes.text2D(1.0, 0.99, "\n".join(words), transform=axes.transAxes, **style_of_words)
     marks = _marks(height, relief.top)
     axes.set_zticks(height(marks), labels=[_tick_label(mark) for mark in marks])
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
@@ -284,6 +288,11 @@ def _dress(axes: Any, surface: Surface, height: Height, relief: Relief) -> None:
         axis.set_tick_params(labelsize=7.5, pad=-2, color="#b3b3b3")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5))
+
+
+def scale_in_words(height: Height) -> str:
+    """Return in words how heights grow with the loss."""
+    return f"height: loss, logarithmic from {number(height.low + height.scale)} on"
 
 
 def _marks(height: Height, top: float) -> Array:

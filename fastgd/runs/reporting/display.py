@@ -21,6 +21,7 @@ from fastgd.runs.reporting.events import (
     Loading,
     Planned,
     Progress,
+    Retracing,
     Searching,
     Surveying,
     Warning_,
@@ -118,8 +119,10 @@ class Reporter:
             case Progress():
                 self.progress = event
                 self._advance(event)
-            case Surveying():
-                self._survey(event)
+            case Surveying(problem, done, points):
+                self._show_part(f"error surface of {problem}", f"{done:,} of {points:,} points", done / points)
+            case Retracing(trial, step, steps):
+                self._show_part(f"running trial {trial} again", f"{step:,} of {steps:,} steps", step / steps)
             case Warning_(message):
                 self._console.print(f"note: {message}", soft_wrap=True)
 
@@ -142,11 +145,10 @@ class Reporter:
         else:
             self._line(": ".join((where, ", ".join(filter(None, (detail, left))))))
 
-    def _survey(self, event: Surveying) -> None:
-        where, detail = f"error surface of {event.problem}", f"{event.done:,} of {event.points:,} points"
+    def _show_part(self, where: str, detail: str, share: float) -> None:
+        """Show how far something is that has no cohort."""
         if self._is_live:
-            described = for_terminal(where)
-            self._bar.update(self._task, description=described, completed=event.done / event.points, left="")
+            self._bar.update(self._task, description=for_terminal(where), completed=share, left="")
             self._detail.plain = detail
         else:
             self._line(f"{where}: {detail}")

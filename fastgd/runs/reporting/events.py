@@ -96,6 +96,15 @@ class Surveying:
 
 
 @dataclass(frozen=True)
+class Retracing:
+    """A trial that is stored runs again, to see where it was on its way: so many of its steps are done."""
+
+    trial: str
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
 class CohortFinished:
     """A cohort's curves and trials are on disk, after `seconds` of wall time."""
 
@@ -128,6 +137,7 @@ Event: TypeAlias = (
     | CohortStarted
     | Progress
     | Surveying
+    | Retracing
     | CohortFinished
     | Warning_
     | Finished
