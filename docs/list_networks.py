@@ -71,7 +71,7 @@ CLASSES = """
 and a row's loss is the logarithm of the sum of all `e^z` less its own class's z. Without `network` it is multinomial
 logistic regression, whose `intercept` is false by default as that of any linear model. The metrics `accuracy` and
 `top_5`, and `validation_accuracy` and `validation_top_5`, count the rows whose class has the largest output, or one
-of the five largest.
+of the five largest; of equal outputs the first counts as larger, as it does for predictions.
 
 ```toml
 name = "digits"
