@@ -1,8 +1,8 @@
 """Write docs/gallery.md and its pictures: run the lectures' studies, measure what they show, and check it.
 
 The texts are those of gallery.toml, the checks those of studies/lectures/lecture_checks, which the tests assert too.
-`make gallery` runs it: some eight minutes from a clean clone, a third of which is the homework on California housing;
-scikit-learn downloads its data once. `make_gallery.py STUDY ...` runs these studies anew, and of others what is missing.
+`make gallery` runs it: some six minutes from a clean clone, half of which is the homework on California housing;
+scikit-learn downloads its data once. `make_gallery.py STUDY ...` runs these anew, and what is missing of the others.
 """
 
 import json

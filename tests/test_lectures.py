@@ -94,6 +94,7 @@ def test_what_the_lecturer_saw_is_told_and_need_not_hold():
     sections = tomllib.loads((ROOT / "docs" / "gallery.toml").read_text(encoding="utf-8"))["section"]
     section = next(section for section in sections if section["study"] == "california")
     gallery = runpy.run_path(str(ROOT / "docs" / "make_gallery.py"))
+    assert section["number"] == "14, 15"
     found = Found({"this holds": True}, [{"a": 1}], {"that was seen": False, "so was this": True})
     assert gallery["_line"](section, found).endswith("| in part |\n")
     assert gallery["_line"](section, found._replace(seen={})).endswith("| yes |\n")
@@ -105,6 +106,27 @@ def test_gradients_by_depth_with_one_seed(run):
     found = CHECKS["depth"](run("depth", "seed=2"))
     assert [text for text, holds in found.holds.items() if not holds] == []
     assert len(found.numbers) == 27
+
+
+def test_the_gallery_names_the_study_that_it_has_not(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["make_gallery.py", "digit"])
+    main = runpy.run_path(str(ROOT / "docs" / "make_gallery.py"))["main"]
+    with pytest.raises(SystemExit, match="there is no study 'digit' in the gallery; did you mean 'digits'"):
+        main()
+
+
+def test_pictures_of_numbers_have_a_line_for_each_group():
+    draw = runpy.run_path(str(ROOT / "docs" / "gallery_pictures.py"))["_figure"]
+    rows = [{"x": x, "y": x**k, "power": k, "half": x > 2} for k in (1, 2, 3) for x in (1, 2, 3, 4)]
+    how = {"kind": "numbers", "x": "x", "y": "y", "by": "power", "scale": "log"}
+    (axes,) = draw(None, rows, how).axes
+    assert axes.get_xscale() == "log"
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[x**k for x in (1, 2, 3, 4)] for k in (1, 2, 3)]
+    panels = draw(None, rows, how | {"panels": [{"half": False, "power": [1, 3]}, {"half": True}]}).axes
+    assert [[line.get_ydata().tolist() for line in axes.lines] for axes in panels] == [
+        [[1, 2], [1, 8]],
+        [[3, 4], [9, 16], [27, 64]],
+    ]
 
 
 def test_fluctuations_are_taken_from_a_curve_that_still_falls():
