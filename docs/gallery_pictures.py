@@ -77,7 +77,8 @@ def words(where: Mapping[str, Any]) -> str:
     for column, value in where.items():
         name = WORDS.get(column, column.rpartition(".")[2])
         if name is not None:
-            shown = number(value) if isinstance(value, int | float) else SAID.get(value, value)
+            values = value if isinstance(value, list) else [value]
+            shown = " and ".join(number(one) if isinstance(one, int | float) else SAID.get(one, one) for one in values)
             told.append(f"{name} {shown}".strip())
     return ", ".join(told)
 
