@@ -59,7 +59,8 @@ OF_STARTS = """
 `init` says where the weights of each layer start; by default as the table above has it, and without hidden layers at
 zeros. Biases start at zero. What is drawn depends on the seed, the layer and the place alone: all trials of a seed
 start alike, and no version of a library changes where. Where all weights were zero, the units of a hidden layer would
-stay alike for ever: `"zeros"` is refused there.
+stay alike for ever: `"zeros"` is refused there. The gallery shows what starts do to
+[gradients by depth](gallery.md#13-gradients-by-depth), and [He's against Glorot's](gallery.md#13-he-against-glorot).
 
 | `init` | weights |
 | --- | --- |
