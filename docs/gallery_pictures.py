@@ -1,4 +1,4 @@
-"""The pictures of docs/gallery.md: kinds of `fastgd plot`, alone or in panels, and lines over the steps."""
+"""The pictures of docs/gallery.md: kinds of `fastgd plot`, alone or in panels, lines over the steps, and of numbers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 import fastgd
@@ -21,20 +22,27 @@ from fastgd.plots.style import dress, key, looks, style
 
 WIDTH = 1100  # pixels
 WORDS = {"lr": "rate", "batch_size": "batch size", "schedule": "", "optimizer": "", "variant": "", "seed": None}
+WORDS |= {"problem": "", "activation": "", "weights": "weights"}
+HERE = ("lines", "numbers")  # kinds that are drawn here
 SAID = {"": "plain", "clip=norm": "clipped by its norm", "constant > cosine_restarts": "restarts"}
 
 
-def draw(results: fastgd.Results, picture: Mapping[str, Any], path: Path) -> None:
-    """Draw a picture of docs/gallery.toml into a file."""
-    plots.save(_figure(results, picture), path)
+Rows = Sequence[Mapping[str, Any]]
+
+
+def draw(results: fastgd.Results, numbers: Rows, picture: Mapping[str, Any], path: Path) -> None:
+    """Draw a picture of docs/gallery.toml into a file; `numbers`: what the check of the study found."""
+    plots.save(_figure(results, numbers, picture), path)
     if path.suffix == ".png":
         shrink(path)
 
 
-def _figure(results: fastgd.Results, picture: Mapping[str, Any]) -> Figure:
+def _figure(results: fastgd.Results, numbers: Rows, picture: Mapping[str, Any]) -> Figure:
     options, panels = picture.get("options", {}), picture.get("panels", [])
     if picture["kind"] == "lines":
         return _lines(results, picture, panels or [{}])
+    if picture["kind"] == "numbers":
+        return _numbers(pd.DataFrame(numbers), picture, panels or [{}])
     if panels:
         return _maps(results, picture["kind"], panels, options)
     return plots.plot(results, picture["kind"], **options)
@@ -52,11 +60,14 @@ def shrink(path: Path) -> None:
 
 
 def chosen(trials: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the trials that have given values in some columns."""
+    """Return the trials that have given values in some columns, or one of the values in a list."""
     keep = np.ones(len(trials), bool)
     for column, value in where.items():
         found = trials[column]
-        keep &= np.isclose(found.astype(float), value) if isinstance(value, float) else (found == value).to_numpy()
+        if isinstance(value, list):
+            keep &= found.isin(value).to_numpy()
+        else:
+            keep &= np.isclose(found.astype(float), value) if isinstance(value, float) else (found == value).to_numpy()
     return trials[keep]
 
 
@@ -66,7 +77,8 @@ def words(where: Mapping[str, Any]) -> str:
     for column, value in where.items():
         name = WORDS.get(column, column.rpartition(".")[2])
         if name is not None:
-            shown = number(value) if isinstance(value, int | float) else SAID.get(value, value)
+            values = value if isinstance(value, list) else [value]
+            shown = " and ".join(number(one) if isinstance(one, int | float) else SAID.get(one, one) for one in values)
             told.append(f"{name} {shown}".strip())
     return ", ".join(told)
 
@@ -96,26 +108,56 @@ def _maps(
 
 
 def _lines(results: fastgd.Results, picture: Mapping[str, Any], panels: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw a column of the curves over the steps, a line for each value of some columns of the trials."""
-    by, column = picture["by"], picture["column"]
-    names = {row["trial_id"]: words(row[list(by)].dropna()) for _, row in results.trials.iterrows()}
+    """Draw columns of the curves over the steps or epochs, a line for each value of some columns of the trials."""
+    by, columns, x = picture["by"], np.atleast_1d(picture["column"]).tolist(), picture.get("x", "step")
+    trials = chosen(results.trials, picture.get("where", {}))
+    names = {row["trial_id"]: words(row[list(by)].dropna()) for _, row in trials.iterrows()}
+    if len(columns) > 1:  # each has a line of its own, and its name
+        names |= dict.fromkeys(names, "")
+    order = [_named(name, column, columns) for name in dict.fromkeys(names.values()) for column in columns]
     with style():
         figure, grid = _grid(len(panels), 0.6 if len(panels) > 1 else 0.4)
-        seen = looks(list(dict.fromkeys(names.values())))
+        seen = looks(order)
         shown, lines = [], {}
         for axes, where in zip(grid, panels, strict=True):
-            for trial in chosen(results.trials, where)["trial_id"]:
+            for trial in chosen(trials, where)["trial_id"]:
                 curve = results.curves[results.curves["trial_id"] == trial].sort_values("step")
-                curve = curve[curve["step"] >= curve["step"].max() - picture.get("last", np.inf)]
-                (line,) = axes.plot(
-                    curve["step"], curve[column], color=seen[names[trial]].color, lw=1.2, label=names[trial]
-                )
-                lines[names[trial]] = line
-                shown.append(curve[column].to_numpy())
+                end = curve[x].max()
+                curve = curve[curve[x].between(end - picture.get("last", np.inf), picture.get("first", end))]
+                for column in columns:
+                    name = _named(names[trial], column, columns)
+                    (line,) = axes.plot(curve[x], curve[column], color=seen[name].color, lw=1.2, label=name)
+                    lines[name] = line
+                    shown.append(curve[column].to_numpy())
             dress(axes)
-            axes.set(xlabel="steps", ylabel=picture.get("label", label(column)), title=words(where))
+            axes.set(xlabel=label(x), ylabel=picture.get("label", label(columns[0])), title=words(where))
         for axes in grid:
             limits(axes, np.concatenate(shown))
-        if not set(by) <= set(panels[0]):  # the titles say it already
-            key(figure, list(lines.values()))
+        if len(columns) > 1 or not set(by) <= set(panels[0]):  # else the titles say it already
+            key(figure, [lines[name] for name in order if name in lines])
+    return figure
+
+
+def _named(name: str, column: str, columns: Sequence[str]) -> str:
+    return name if len(columns) == 1 else ", ".join(filter(None, (name, label(column))))
+
+
+def _numbers(rows: pd.DataFrame, picture: Mapping[str, Any], panels: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw a column of what a check found over another one, a line for each value of a third."""
+    x, y, by = picture["x"], picture["y"], picture["by"]
+    with style():
+        figure, grid = _grid(len(panels), 0.8 if len(panels) > 1 else 0.4)
+        seen, lines = looks(list(dict.fromkeys(rows[by]))), {}
+        for axes, where in zip(grid, panels, strict=True):
+            for value, own in chosen(rows, where).groupby(by, sort=False):
+                name = words({"lr" if by == "rate" else by: value})
+                (lines[name],) = axes.plot(own[x], own[y], **seen[value].line(5), lw=1.2, label=name)
+            dress(axes)
+            axes.set(xlabel=x, ylabel=picture.get("label", y), title=words(where))
+            axes.set_xscale(picture.get("scale", "linear"))
+            if rows[x].dtype.kind == "i":
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for axes in grid:
+            limits(axes, rows[y].to_numpy(), always=rows[y].agg(["min", "max"]))
+        key(figure, list(lines.values()))
     return figure

@@ -61,7 +61,8 @@ OF_STARTS = """
 `init` says where the weights of each layer start; by default as the table above has it, and without hidden layers at
 zeros. Biases start at zero. What is drawn depends on the seed, the layer and the place alone: all trials of a seed
 start alike, and no version of a library changes where. Where all weights were zero, the units of a hidden layer would
-stay alike for ever: `"zeros"` is refused there.
+stay alike for ever: `"zeros"` is refused there. The gallery shows what starts do to
+[gradients by depth](gallery.md#13-gradients-by-depth), and [He's against Glorot's](gallery.md#13-he-against-glorot).
 
 | `init` | weights |
 | --- | --- |
@@ -73,7 +74,7 @@ CLASSES = """
 and a row's loss is the logarithm of the sum of all `e^z` less its own class's z. Without `network` it is multinomial
 logistic regression, whose `intercept` is false by default as that of any linear model. The metrics `accuracy` and
 `top_5`, and `validation_accuracy` and `validation_top_5`, count the rows whose class has the largest output, or one
-of the five largest.
+of the five largest; of equal outputs the first counts as larger, as it does for predictions.
 
 ```toml
 name = "digits"

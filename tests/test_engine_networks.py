@@ -412,6 +412,15 @@ def test_measures_of_classes(dtype):
     assert not np.isfinite(found[:, 1]).any(), "of numbers that are none, nothing is predicted"
 
 
+def test_of_equal_margins_the_first_class_is_the_larger_one():
+    (X, y), model = digits(), softmax_network()
+    cohort = of_classes(X, y, [{"lr": 0.3}], model=model, batch_size=40, init="zeros")
+    measures = [with_outputs(MISSES[most], 10) for most in (1, 5)]
+    found = cohort.measure([(X, y, measures)]).sums[0][:, 0]
+    assert found.tolist() == [np.sum(y >= 1), np.sum(y >= 5)]
+    assert found.tolist() == [measure.value(np.zeros((len(y), 10)), y).sum() for measure in measures]
+
+
 # --- measures ---------------------------------------------------------------------------------------------------------
 
 

@@ -122,6 +122,8 @@ def test_softmax_in_a_study(tmp_path, batch_size):
     assert (last["validation_top_5"] == 1).all()
     start = results.curves[results.curves["step"] == 0]
     assert start["loss"].to_numpy() == pytest.approx(np.log(3))
+    right = start["accuracy"] * 150 + start["validation_accuracy"] * 50
+    assert right.to_numpy() == pytest.approx(np.sum(y == "one")), "of zeros the first class is predicted"
 
 
 def test_digits_by_a_network(tmp_path):

@@ -191,14 +191,20 @@ def add_losses_of_classes(loss, shape, Z, y, rows, out):
 
 @jit(inner=True)
 def add_misses(loss, shape, Z, y, rows, out):
-    """Count the rows of Z (rows, classes, L) in which `loss.most` classes have larger margins than the row's own."""
+    """Count the rows of Z (rows, classes, L) in which `loss.most` classes come before the row's own by their margins.
+
+    Of equal margins the first is the larger one, as it is for a prediction: a model of zeros predicts the first class.
+    """
     L, classes = static(shape, "lanes"), static(loss, "outputs")
     for v in range(0, L, static(shape, "width")):
         sums = load(shape, out, v)
         for i in range(rows):
-            at, own = i * classes * L + v, load(shape, Z, (i * classes + np.int64(y[i])) * L + v)
-            larger, none = zeros(shape, Z), largest_of(shape, Z, at, L, classes) * 0
-            for j in range(classes):
+            at, label = i * classes * L + v, np.int64(y[i])
+            own, none = load(shape, Z, at + label * L), largest_of(shape, Z, at, L, classes) * 0
+            larger = zeros(shape, Z)
+            for j in range(label):
+                larger = larger + np.where(load(shape, Z, at + j * L) >= own, none + 1, none)
+            for j in range(label + 1, classes):
                 larger = larger + np.where(load(shape, Z, at + j * L) > own, none + 1, none)
             sums = sums + wide(np.where(larger >= static(loss, "most"), none + 1, none))
         store(out, v, sums)

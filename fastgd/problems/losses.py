@@ -211,11 +211,16 @@ def _softmax_derivative(z: Any, y: Any) -> Any:
 
 
 def _missed(most: int) -> Callable[[Any, Any], Any]:
-    """Return the function that is 1 where at least `most` classes have larger margins than the row's own class."""
+    """Return the function that is 1 where at least `most` classes have larger margins than the row's own class.
+
+    Of equal margins the first is the larger one, as it is for a prediction.
+    """
 
     def missed(z: Any, y: Any) -> Any:
-        own = np.take_along_axis(z, np.asarray(y, np.int64)[..., None], axis=-1)
-        return 1.0 * (np.sum(z > own, axis=-1) >= most)
+        label = np.asarray(y, np.int64)[..., None]
+        own = np.take_along_axis(z, label, axis=-1)
+        before = (z > own) | ((z == own) & (np.arange(z.shape[-1]) < label))
+        return 1.0 * (np.sum(before, axis=-1) >= most)
 
     return missed
 

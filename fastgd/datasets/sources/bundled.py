@@ -90,8 +90,9 @@ def _california_housing() -> Dataset:
             bunch = fetch_california_housing(n_retries=1)
         except OSError as error:
             raise InputError(
-                f"california_housing could not be downloaded ({error}); scikit-learn keeps it in its data folder "
-                "(SCIKIT_LEARN_DATA, else ~/scikit_learn_data) once a machine with a network has loaded it"
+                f"california_housing could not be downloaded ({error}); on a machine with a network, "
+                "sklearn.datasets.fetch_california_housing() makes the file cal_housing_py3.pkz in scikit-learn's data "
+                "folder (SCIKIT_LEARN_DATA, else ~/scikit_learn_data): copy it into the same folder here"
             ) from error
     return _dataset("california_housing", bunch)
 

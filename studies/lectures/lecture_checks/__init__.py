@@ -4,7 +4,7 @@
 it holds, and has the measured numbers as the rows of a table.
 """
 
-from lecture_checks import landscapes, samples, toy_neuron
+from lecture_checks import landscapes, networks, samples, toy_neuron
 from lecture_checks.measures import CHECKS, Found
 
-__all__ = ["CHECKS", "Found", "landscapes", "samples", "toy_neuron"]
+__all__ = ["CHECKS", "Found", "landscapes", "networks", "samples", "toy_neuron"]

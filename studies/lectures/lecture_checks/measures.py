@@ -1,6 +1,7 @@
 """What checks share: the table of them, what one finds, and what is measured of a trial."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +19,13 @@ class Found(NamedTuple):
         Statements, and whether each of them holds.
     numbers : list of dict
         The rows of a table of what was measured.
+    seen : dict of str to bool
+        What a lecturer saw in a run of theirs, and whether it is so in this one: told, and nothing that must hold.
     """
 
     holds: dict[str, bool]
     numbers: list[dict[str, Any]]
+    seen: Mapping[str, bool] = MappingProxyType({})
 
 
 class Run(NamedTuple):
