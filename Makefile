@@ -13,7 +13,6 @@ SELECTED := -m "not full"
 BENCHES := --bench "^dense\.DenseGrid\.track_time_over_a.*'float32'(, 'shuffle'|\))" \
     --bench "^sparse\.SparseGrid\.time.*'float32'(, 'shuffle'|\))" \
     --bench "^methods\..*\.track_ratio.*'armijo'" \
-    --bench "^networks\.Networks\.track.*'california', 'float32'" \
     --bench "^rules\.SmallArray\.time.*'lamb', 'float32'" \
     --bench "^landscapes\.(BasinImage\.time|SwarmSteps\.time.*'adam', 'float32')"
 else
@@ -39,7 +38,8 @@ gallery: $(VENV)/.installed ## the lectures' observations: their studies, docs/g
 docs: $(VENV)/.installed ## the pages that the package describes itself
 	for page in docs/list_*.py; do $(BIN)/python $$page || exit 1; done
 
-test: lint types layers tests bench-quick ## what must hold; FULL=1: in all combinations; WITNESSES=1: and with torch, jax and optax
+test: lint layers tests ## what must hold; FULL=1: in all combinations; WITNESSES=1: and with torch, jax and optax
+	$(MAKE) --jobs 2 types bench-quick  # each takes one processor
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -102,6 +102,7 @@ def alone(tmp_path_factory):
     return folder, finished(start(folder, switch="0"))
 
 
+@pytest.mark.full
 def test_the_helper_compiles_what_later_units_call(alone, tmp_path):
     """Also of a user's rule; the same files, the same bits, and less for the run to compile."""
     found = finished(start(tmp_path / "helped", before=PATIENT))
@@ -131,6 +132,7 @@ def test_a_helper_that_fails_harms_nothing(wrong, alone, noted):
     assert entries(noted) == entries(alone[0])
 
 
+@pytest.mark.full
 def test_a_helper_that_cannot_be_started_harms_nothing(alone, noted):
     found = finished(start(noted, before="sys.executable = '/nowhere/python'"))
     assert found == {"losses": alone[1]["losses"], "compiled": []}

@@ -7,7 +7,7 @@ from cohorts import in_full
 
 # Those that compile little. What the others attack has tests of its own, on less: test_snapshots, test_store*,
 # test_signals, test_memory, test_jit, test_cache, test_malformed_manifests, test_corpus.
-SHORT = ("flipped bits", "malformed studies", "malformed files")
+SHORT = ("malformed studies", "malformed files")
 
 
 @pytest.mark.parametrize(

@@ -303,8 +303,14 @@ def test_studies_that_come_along(path):
     assert study.name == path.stem
     if study.landscapes:
         make_plan(study)
-    else:
-        make_plan(study, load_data(study, None, lambda _: None))
+        return
+    try:
+        data = load_data(study, None, lambda _: None)
+    except InputError as error:
+        if path.stem == "california" and "scikit-learn" in str(error):
+            pytest.skip("scikit-learn has not downloaded california_housing, and tests take nothing from a network")
+        raise
+    make_plan(study, data)
 
 
 def test_a_file_that_begins_with_a_byte_order_mark(tmp_path):

@@ -251,6 +251,7 @@ def curves_of(results):
     return curves.drop(columns="lr").rename(columns={"lr_": "lr"}).sort_values([*keys, "step"], ignore_index=True)
 
 
+@pytest.mark.full
 def test_sparse_rates_are_those_of_dense_rows(layouts):
     dense, sparse = (curves_of(layouts[name]) for name in ("dense", "sparse"))
     assert set(layouts["sparse"].trials["layout"]) == {"sparse"}

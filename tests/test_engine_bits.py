@@ -106,6 +106,7 @@ def test_every_rule_sweeps(monkeypatch, optimizer, batch_size):
     np.testing.assert_array_equal(swept, after(N, lanes, optimizer, **how))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("d", [3, 9, 37])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_lane_of_single_rows_may_be_cut_anywhere(dtype, d):

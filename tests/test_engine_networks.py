@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 import reference_networks
-from cohorts import grid, make_cohort, problem, relative_error, spread
+from cohorts import TYPES, grid, make_cohort, problem, relative_error, spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
@@ -25,7 +25,6 @@ from fastgd.problems.starts import STARTS
 TILE, PARTS = Kernel(8, network=True), Kernel(8, parts=2, network=True)  # the widest of float64, as studies get
 ONE = Kernel(1, network=True)
 ROWS, FEATURES = 300, 5
-QUICKLY_IN_DOUBLE = pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.full)])
 
 
 def network(hidden=(6, 3), activation="tanh", *, bias=True):
@@ -207,7 +206,7 @@ class Falling:
         return 1 / (1 + 0.2 * np.arange(first, first + steps)[:, None, None])
 
 
-@QUICKLY_IN_DOUBLE
+@TYPES
 def test_a_schedule_drives_the_norm_of_each_layer(dtype):
     X, y = problem(ROWS, FEATURES, "squared")
     model, how = network((6, 3)), {"loss": "squared", "batch_size": 50, "dtype": dtype}
@@ -271,7 +270,7 @@ def test_few_lanes_are_alone_if_their_layers_fill_vectors():
     assert wide.kernel(8, 1, 16_384, 8).parts, "the parts of a large batch are those of a tile"
 
 
-@QUICKLY_IN_DOUBLE
+@TYPES
 @pytest.mark.parametrize("hidden", [(), (6, 3)])
 @pytest.mark.parametrize(("batch_size", "parts"), [(16, 0), (100, 0), (ROWS, 2)])
 def test_sparse_rows_train_as_dense_ones(hidden, batch_size, parts, dtype):
@@ -314,7 +313,7 @@ def test_a_network_without_hidden_layers_is_the_linear_model():
 # --- line searches ----------------------------------------------------------------------------------------------------
 
 
-@QUICKLY_IN_DOUBLE
+@TYPES
 @pytest.mark.parametrize("search", [Best(rates=(0.01, 0.1, 1.0)), Armijo()], ids=["best", "armijo"])
 def test_line_searches_by_forward_passes(search, dtype):
     X, y = problem(ROWS, FEATURES, "squared")
@@ -394,7 +393,7 @@ def test_softmax_regression_finds_the_optimum_of_scikit_learn():
     assert relative_error(b - b.mean(), theirs.intercept_ - theirs.intercept_.mean()) < 1e-4
 
 
-@QUICKLY_IN_DOUBLE
+@TYPES
 def test_measures_of_classes(dtype):
     (X, y), model = digits(), softmax_network((12,))
     cohort = of_classes(

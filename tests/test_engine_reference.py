@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference
-from cohorts import make_cohort, problem, relative_error, spread
+from cohorts import in_full, make_cohort, problem, relative_error, spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,7 +119,7 @@ def test_every_loss(loss, kernel):
         assert relative_error(found[lane], expected(cohort, X, y, start, lane, loss)) < 1e-12
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-4)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), in_full("float32", 1e-4)])
 @pytest.mark.parametrize("kernel", spread(TILES, [Kernel(1), Kernel(8), Kernel(4, 2)]), ids=lambda kernel: kernel.name)
 def test_wide_rows_are_summed_in_shorter_chunks(monkeypatch, kernel, dtype, tolerance):
     """If sixteen rows are all that the cache keeps: batches of one chunk, two and many, of which the last is short."""

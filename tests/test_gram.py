@@ -133,6 +133,7 @@ def test_line_searches_choose_the_rates_that_they_choose_by_rows(search, optimiz
     assert relative_error(W, W_by_rows) < 1e-9
 
 
+@pytest.mark.full
 def test_line_searches_in_float32_are_near():
     (_, W), (_, expected) = (found_by(searching(Exact(), dtype=dtype)) for dtype in ("float32", "float64"))
     assert relative_error(W, expected) < 1e-4

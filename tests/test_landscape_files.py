@@ -176,6 +176,7 @@ def last(x):
 """
 
 
+@pytest.mark.full
 def test_coordinates_may_be_counted_from_the_end(tmp_path, monkeypatch):
     (tmp_path / "last_of_test.py").write_text(LAST)
     monkeypatch.syspath_prepend(tmp_path)

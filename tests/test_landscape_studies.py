@@ -207,6 +207,7 @@ def test_a_study_that_is_always_cut_short_comes_to_its_end(tmp_path, monkeypatch
     same(fastgd.load(tmp_path / "cut"), fastgd.run(study(**fields), tmp_path / "whole"))
 
 
+@pytest.mark.full
 def test_trajectories_of_a_study_that_is_cut_short(tmp_path, monkeypatch):
     fields = {"steps": 40, "starts": {"uniform": 100}, "record": {"trajectories": [0, 99]}}
     hurried(tmp_path / "cut", monkeypatch, 300, max_seconds=60, **fields)
@@ -215,6 +216,7 @@ def test_trajectories_of_a_study_that_is_cut_short(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(*paths, check_exact=True)
 
 
+@pytest.mark.full
 def test_many_small_swarms_in_too_short_a_time(tmp_path, monkeypatch):
     """Of each optimizer something is there before the second swarm of any begins."""
     optimizers = [{"name": name, "lr": 1e-3, "schedule": {"name": each}} for name in ("momentum", "adam") for each in

@@ -82,7 +82,7 @@ def test_updates_are_those_of_the_last_step(tmp_path, changes):
 
 def test_updates_are_of_the_weights_that_steps_move_whatever_is_reported(tmp_path):
     plain, averaged = (
-        sorted_curves(seen(tmp_path / name, optimizer={"name": "sgd", "lr": [0.03, 0.3], **more}))
+        sorted_curves(seen(tmp_path / name, optimizer={"name": "sgd", "lr": [0.03, 0.1, 0.3], **more}))
         for name, more in (("plain", {}), ("averaged", {"averaging": {"kind": "ema"}}))
     )
     assert averaged["loss"].iloc[-1] != plain["loss"].iloc[-1]

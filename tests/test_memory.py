@@ -33,7 +33,7 @@ TAKEN = ["rows", "wide tiles", "saved", "all parameters", "sparse, exact", "few 
 
 
 @LINUX
-@pytest.mark.parametrize("name", spread(TAKEN, ["rows"]))
+@pytest.mark.parametrize("name", spread(TAKEN, []))
 def test_a_plan_is_what_a_process_takes(name):
     compiled_by = {"rows": "small"}.get(name, name)  # with the same kernels
     for each in (compiled_by, name):
@@ -102,6 +102,7 @@ def test_cohorts_become_smaller_where_there_is_less_memory(tmp_path, monkeypatch
     assert_same(run(tmp_path / "pieces", optimizer=rates), results)
 
 
+@pytest.mark.full
 def test_parts_of_swarms_become_smaller_where_there_is_less_memory(tmp_path, monkeypatch):
     study = landscape_study(record={"trajectories": 0})
     whole = make_plan(study)

@@ -373,6 +373,7 @@ ON_ARRAYS = {  # options, and what changes before the fourth step
 }
 
 
+@pytest.mark.full
 @TYPES
 @pytest.mark.parametrize("size", [7, 200_000])
 @pytest.mark.parametrize(

@@ -329,6 +329,7 @@ def test_every_item_is_on_one_page(heights):
     assert shown == items
 
 
+@pytest.mark.full
 def test_many_optimizers_are_pages_too(tmp_path):
     with open_folder(tmp_path) as folder:
         for place in range(47):

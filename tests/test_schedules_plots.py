@@ -49,9 +49,7 @@ NUMBERS = {"one": {"name": "cosine"}, "three": MANY[:2], "many": MANY}
 BUDGETS = {"epochs": {"epochs": 10}, "steps": {"epochs": None, "steps": 40}}
 
 
-@pytest.mark.parametrize(
-    ("schedule", "budget"), spread(list(product(NUMBERS, BUDGETS)), [("one", "steps"), ("many", "epochs")])
-)
+@pytest.mark.parametrize(("schedule", "budget"), spread(list(product(NUMBERS, BUDGETS)), [("one", "steps")]))
 def test_all_is_inside(drawn, schedule, budget):
     inside(drawn(NUMBERS[schedule], **BUDGETS[budget])[0])
 

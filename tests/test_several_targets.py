@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 import reference
 import reference_networks
-from cohorts import relative_error, spread
+from cohorts import TYPES, relative_error, spread
 from scipy.sparse import csr_array
 from sklearn.metrics import r2_score
 from small_studies import assert_same, rows, run, study_of
-from test_engine_networks import FEATURES, PARTS, QUICKLY_IN_DOUBLE, ROWS, TILE, TORCH_LOSSES, make, torch_network
+from test_engine_networks import FEATURES, PARTS, ROWS, TILE, TORCH_LOSSES, make, torch_network
 from test_user_losses import half_square
 
 import fastgd
@@ -100,7 +100,7 @@ def test_train_as_pytorch(loss, targets, optimizer, hidden):
         assert relative_error(b, layer.bias.detach().numpy()) < 1e-9
 
 
-@QUICKLY_IN_DOUBLE
+@TYPES
 @pytest.mark.parametrize("batch_size", [20, 100])
 def test_equal_targets_are_one(batch_size, dtype):
     """The mean over two equal targets is one of them, and so is each step of two outputs that begin alike."""

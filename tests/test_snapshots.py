@@ -103,7 +103,7 @@ def kill_once_saved(path, case, *cases):
         process.stderr.close()
 
 
-QUICK = ("tiles", "sparse", "swarm")
+QUICK = ("tiles", "swarm")
 
 
 @pytest.mark.parametrize("case", spread(CASES, QUICK))
@@ -244,6 +244,7 @@ def assert_has_parameters(path, before, expected):
     assert [name for name in files_of(path) if name.startswith("snapshots/") or "/." in name] == []
 
 
+@pytest.mark.full
 def test_parameters_of_what_is_stored_go_on_after_a_kill(tmp_path, stored, whole, resumed):
     path, results = stored
     before = {"trials": results.trials, "curves": results.curves}
@@ -255,6 +256,7 @@ def test_parameters_of_what_is_stored_go_on_after_a_kill(tmp_path, stored, whole
     assert_has_parameters(path, before, whole("tiles"))
 
 
+@pytest.mark.full
 def test_parameters_of_what_is_stored_make_progress_under_a_deadline(stored, whole, monkeypatch, resumed):
     path, results = stored
     before, runs, said = {"trials": results.trials, "curves": results.curves}, 0, []

@@ -98,6 +98,7 @@ ADAMS = ["adam", "adamw", "nadam", "nadamw", "radam", "amsgrad", "yogi", "ademam
 ADAMS += ["adabelief", "adan"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("optimizer", spread(ADAMS))
 @pytest.mark.parametrize(
     "values", [{"eps": 1e-2}, {"beta1": 0.99, "beta2": 0.9}, {"beta1": 0.5, "beta2": 0.4}], ids=str
@@ -116,6 +117,7 @@ def test_steps_one_by_one_end_when_they_have_no_more_say(optimizer):
     assert run(pair(optimizer, lanes, batch_size=1, window=4096), 2000) < 1e-10
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("beta", [0.3, 0.5, 0.9, 0.0])
 @pytest.mark.parametrize("optimizer", spread(["lion", "signum"], ["signum"]))
 def test_signs_last_as_long_as_in_dense_cohorts(optimizer, beta):
@@ -282,6 +284,7 @@ def test_more_threads_than_tiles_are_no_trouble():
 # --- what a review found ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("scale", "rates"), [(0.05, (400.0, 200.0)), (0.01, (1e4, 5e3))])
 def test_large_rates_lose_no_digits_in_single_precision(scale, rates):
     """Lanes that share matrices of a rate of 1 move by the rate times that: never by a difference of parameters."""

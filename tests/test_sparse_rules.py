@@ -11,6 +11,7 @@ def test_one_row_at_a_time_gives_the_dense_iterates(optimizer):
     assert run(pair(optimizer, batch_size=1)) < 1e-10
 
 
+@pytest.mark.full
 @each_rule("optimizer")
 def test_lanes_that_share_their_matrices_give_them_under_a_schedule_that_never_rests(optimizer):
     assert run(pair(optimizer, rates_of(optimizer), batch_size=8, wave=True, init=0.2)) < 1e-10

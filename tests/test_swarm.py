@@ -194,6 +194,7 @@ def test_steps_to_the_tolerance_are_exact(landscape, d, lr, cuts):
     assert np.array_equal(swarm.steps_to_tolerance(swarm.read().loss), expected)
 
 
+@pytest.mark.full
 def test_a_thousand_coordinates():
     starts = random_starts("styblinski_tang", 20, 1000)
     swarm = make_swarm("styblinski_tang", "adam", starts=starts, d=1000, hyper=[{"lr": 0.01}])

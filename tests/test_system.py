@@ -210,6 +210,7 @@ def test_the_cache_needs_no_locks(small, tmp_path):
 # --- folders ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_without_a_home_folder(sample, small, tmp_path):
     """HOME is not set, and the system does not know the user, as in many containers."""
     nowhere = {"before": WITHOUT_HOME, "HOME": None, "TMPDIR": tmp_path}

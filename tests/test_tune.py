@@ -160,6 +160,7 @@ def test_a_best_rate_at_an_end_is_said_to_be_there(tmp_path, monkeypatch):
     assert tuned.tuned.exists()
 
 
+@pytest.mark.full
 def test_an_optimizer_with_a_schedule_has_the_whole_budget_in_every_round(tmp_path):
     """In a round of one epoch of five, a cosine over epochs would be a constant, and favour other rates."""
     schedules = [

@@ -86,6 +86,7 @@ LANDSCAPES = {
 }
 
 
+@pytest.mark.full
 def test_parts_of_swarms_run_in_other_processes(tmp_path, elsewhere, monkeypatch):
     monkeypatch.setattr("fastgd.plan.swarm.MOST_LANES_AT_ONCE", 32)
     study = fastgd.Study(**LANDSCAPES)

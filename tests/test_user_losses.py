@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from cohorts import in_full
 
 import fastgd
 from fastgd.common.errors import InputError
@@ -66,7 +67,7 @@ def study_of(name, **changes):
     return fastgd.Study(**{**fields, **changes})
 
 
-@pytest.mark.parametrize("name", ["pinball", "power"])
+@pytest.mark.parametrize("name", ["pinball", in_full("power")])
 def test_a_study_of_ones_own_loss_dense_and_sparse(tmp_path, name):
     X, y = rows()
     found = {}
@@ -91,6 +92,7 @@ def test_the_loss_that_is_recorded_is_that_of_the_function(tmp_path):
         assert trial.final_loss == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.full
 def test_a_built_in_loss_that_is_written_again_gives_its_bits(tmp_path):
     X, y = rows()
     rows_of = {"batch_size": [1, 16]}  # full batches of the squared loss are made of X'X

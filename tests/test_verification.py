@@ -77,6 +77,7 @@ def body_of(path: Path, group: int, column: str) -> int:
 # --- seals
 
 
+@pytest.mark.full
 def test_a_seal_covers_each_bit_of_headers_and_footer(stored):
     """Where page checksums alone would let some through: a reader takes a column for one of another encoding."""
     path = the(stored, "curves")
