@@ -206,6 +206,7 @@ def test_california_housing_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
     for proxy in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # the discard port: nobody answers
+    monkeypatch.setattr("urllib.request._opener", None)  # one that was made before knows no proxy
     with pytest.raises(InputError, match=r"could not be downloaded \(.*refused.*fetch_california_housing.*_DATA.*copy"):
         load(Source(dataset="california_housing"))
 
