@@ -14,7 +14,7 @@ from fastgd.runs.runner import load_data
 
 NETWORK = {"hidden": [6, 4], "activation": "tanh"}
 SEARCHED = {"name": "sgd", "lr": 1.0, "line_search": {"kind": "exact"}}
-OPTIMIZER = {"name": "momentum", "lr": [0.01, 0.02, 0.03, 0.1, 0.3]}  # so many that a tile has eight lanes
+OPTIMIZER = {"name": "momentum", "lr": [0.01, 0.02, 0.03, 0.05, 0.1, 0.3]}  # so many that a tile has eight lanes
 PROBLEM = {"loss": "logistic", "network": NETWORK, "l2": [0.0, 0.01]}
 
 
@@ -38,7 +38,7 @@ def test_a_study_trains_networks(tmp_path):
     problem = PROBLEM | {"validation": 0.2}
     metrics = {"metrics": ["accuracy", "validation_accuracy", "grad_norm", "nonzeros"], "parameters": "all"}
     results = run(tmp_path, problem=problem, epochs=30, record=metrics, seed=[0, 1])
-    assert len(results.trials) == 20
+    assert len(results.trials) == 24
     assert set(results.trials["kernel"]) == {"network-tile-8"}
     assert set(results.trials["status"]) == {"completed"}
     last = results.curves.groupby("trial_id").last()
@@ -164,7 +164,7 @@ def test_what_is_compiled_is_known_by_activation_and_no_width():
 
 def test_the_plan_says_what_networks_take():
     few, many = (
-        plan_of(network_study(problem={"loss": "logistic", "network": {"hidden": [width]}})).summary()
+        plan_of(network_study(problem={"loss": "logistic", "network": {"hidden": [width]}}), rows(n=5000)).summary()
         for width in (10, 1000)
     )
     assert many.bytes > few.bytes
@@ -274,7 +274,7 @@ def test_targets_without_a_deviation(tmp_path):
 def test_the_first_layer_takes_sparse_rows(tmp_path):
     rows_of = {"loss": "logistic", "network": NETWORK, "synthetic": {"n": 100, "d": 50, "nonzeros": 5}}
     problems = [rows_of | {"name": layout, "layout": layout, "l2": [0.0, 0.1]} for layout in ("sparse", "dense")]
-    study = study_of(problem=problems, optimizer={"name": "adam", "lr": [0.01, 0.02, 0.05]}, epochs=5)
+    study = study_of(problem=problems, optimizer={"name": "adam", "lr": [0.01, 0.02, 0.05, 0.1]}, epochs=5)
     results = fastgd.run(study, tmp_path / "r", threads=2)
     sparse, dense = (results.trials[results.trials["problem"] == name] for name in ("sparse", "dense"))
     assert set(sparse["kernel"]) == {"network-sparse-tile-8"}

@@ -27,7 +27,7 @@ from fastgd.runs.runner import load_data
 NETWORK = {"hidden": [6, 4], "activation": "tanh"}
 BOTH = {"loss": "squared", "target": ["a", "b"]}
 DEEP = BOTH | {"network": NETWORK}
-ADAM = {"name": "adam", "lr": [0.01, 0.015, 0.02, 0.025, 0.03]}  # so many that a tile has eight lanes
+ADAM = {"name": "adam", "lr": [0.01, 0.014, 0.018, 0.022, 0.026, 0.03]}  # so many that a tile has eight lanes
 
 
 def model_of(hidden, targets):

@@ -22,7 +22,7 @@ from fastgd.problems.predictions import LINKS
 NETWORK = {"hidden": [6, 4], "activation": "tanh"}
 METRICS = ["accuracy", "validation_accuracy", "r2", "validation_r2"]
 ALL, HITS = {"parameters": "all"}, {"parameters": "all", "metrics": ["accuracy"]}
-ADAM = {"name": "adam", "lr": [0.03, 0.025, 0.02, 0.015, 0.01]}
+ADAM = {"name": "adam", "lr": [0.03, 0.025, 0.02, 0.015, 0.01, 0.005]}
 PROBLEMS = {
     "linear": {"loss": "logistic", "dataset": "breast_cancer"},
     "network": {"loss": "logistic", "dataset": "breast_cancer", "network": NETWORK},

@@ -18,7 +18,7 @@ import numpy as np
 from fastgd.common.numbers import amount, seconds
 from fastgd.core.threads import available_threads
 from fastgd.engine.machine import Machine, limits
-from fastgd.engine.shapes import Kernel, point_kernel
+from fastgd.engine.shapes import Kernel, point_kernel, single_shape
 from fastgd.optimizers.coasting import EVERY_STEP, Coast
 from fastgd.plan import memory
 from fastgd.plan.cohort import CohortUnit
@@ -187,9 +187,12 @@ class _Rows:
         if self.kernel.sparse:
             look_up = ACCESSES_PER_ENTRY[what] * width * self.speed.byte / SPARSE_BANDWIDTH_FACTOR
             return self.kernel.lanes * loss + self.multiply_adds * (SECONDS_PER_ENTRY[what] + look_up)
-        reads = passes if self.kernel.parts else SINGLE_LANE_READS_PER_ROW if self.single and what == "train" else 1.0
+        if self.single and self.kernel.network:  # whose loss is taken of whole vectors
+            loss *= single_shape(self.itemsize).width
+        alone = self.single and not self.kernel.network
+        reads = passes if self.kernel.parts else SINGLE_LANE_READS_PER_ROW if alone and what == "train" else 1.0
         row = reads * self.features * self.itemsize * self.speed.byte
-        row += SECONDS_PER_SINGLE_LANE_ROW * self.single
+        row += SECONDS_PER_SINGLE_LANE_ROW * alone
         return row + self.kernel.lanes * self._of_lane(passes * self.multiply_adds, loss)
 
     def over(self, rows: float, what: str, measures: int = 1) -> float:

@@ -42,7 +42,6 @@ from fastgd.problems.activations import Activation
 Array = npt.NDArray[Any]
 UNIT_BYTES = 2 << 20  # of the units of the rows that are passed at once, in the widest tile
 FEWEST_ROWS, MOST_ROWS = 16, 64  # that are passed at once
-MOST_SINGLE = 0.5  # of a vector's lanes that are faster one by one, if their layers fill vectors
 
 
 @dataclass(frozen=True)
@@ -114,12 +113,12 @@ class Network:
     ) -> Kernel:
         """Return the kernel for a cohort of so many lanes; `parts`: whether something needs a batch in parts.
 
-        A tile is a vector of lanes, as wide as the cohort fills one. A few lanes are faster one by one, as far as their
-        layers fill vectors: two threads then share them.
+        A tile is a vector of lanes, as wide as the cohort fills one. Lanes that are fewer are faster one by one, as far
+        as their layers fill vectors: a lane's numbers stay in the cache, and two threads share the lanes.
         """
         width, widest = 16 // itemsize, register_bits()[0] // 8 // itemsize
         large = batch_size >= LARGE_BATCH
-        if not (large or parts or sparse) and lanes <= max(1.0, MOST_SINGLE * widest * self._filled(d, widest)):
+        if not (large or parts or sparse) and lanes <= max(1.0, widest * self._filled(d, widest)):
             return Kernel(1, network=True)
         while width < widest and width < lanes:
             width *= 2
@@ -127,8 +126,9 @@ class Network:
         return Kernel(width, parts=summed, sparse=sparse, network=True)
 
     def _filled(self, d: int, width: int) -> float:
-        """Return how much of vectors over units is used."""
-        padded = sum(inputs * (-(-outputs // width) * width) for inputs, outputs in pairwise(self.widths(d)))
+        """Return how much of vectors over units is used; for an only output they run over the units below."""
+        layers = pairwise(self.widths(d))
+        padded = sum(inputs * (-(-outputs // width) * width if outputs > 1 else 1) for inputs, outputs in layers)
         return self.multiply_adds(d, d) / padded
 
     def kernels(self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout) -> "NetworkKernels":
