@@ -124,6 +124,7 @@ def noted(alone, tmp_path):
 WRONG = ["sys.exit(1)", "os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 19)", "1 / 0", "input()", "os.close(0)"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("wrong", spread(WRONG, [WRONG[1], WRONG[3]]))
 def test_a_helper_that_fails_harms_nothing(wrong, alone, noted):
     before = f"from fastgd.runs import ahead; ahead.START = 'import os, sys; {wrong}'"

@@ -323,7 +323,7 @@ OTHER_KERNELS = [HALVES, SMALL, Kernel(8, halves=True), Kernel(8), PARTS, Kernel
 
 
 @pytest.mark.parametrize("batch_size", [1, 32, 150])
-@pytest.mark.parametrize("kernel", spread(OTHER_KERNELS, OTHER_KERNELS[:3]), ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", spread(OTHER_KERNELS, OTHER_KERNELS[:2]), ids=lambda kernel: kernel.name)
 def test_kernels_agree_with_each_other(kernel, batch_size):
     lanes = [{"lr": lr, "momentum": momentum} for lr in (0.01, 0.05, 0.2) for momentum in (CHANGED["momentum"], 0.9)]
     cohorts = [cohort_of(lanes, kernel=each, batch_size=batch_size) for each in (SINGLE, kernel)]

@@ -61,6 +61,7 @@ def test_float32_is_near(batch_size):
     assert relative_error(found, expected) < 1e-5
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("wider", spread([8, 16], [8]))
 @pytest.mark.parametrize("batch_size", [32, N])
 def test_the_same_bits_in_any_tile_for_any_threads_and_cuts(batch_size, wider):

@@ -22,7 +22,7 @@ sys.path.append(str(FOLDER))
 from lecture_checks import CHECKS, Found, networks  # noqa: E402
 
 # Those that share their kernels: plain descent on one neuron, as a landscape and as rows; networks in float64.
-SHARING = ["brute_force", "gentle_and_steep", "guess_work", "line_search", "vanishing", "sparse_feature"]
+SHARING = ["brute_force", "gentle_and_steep", "guess_work", "vanishing", "sparse_feature"]
 SHARING += ["digits"]
 
 

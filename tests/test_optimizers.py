@@ -139,6 +139,7 @@ def test_lecture_form_of_nesterov_under_a_schedule_of_the_momentum():
 # --- what the papers say of the rules ---------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_adam_goes_the_wrong_way_where_amsgrad_converges():
     """Section 3 of Reddi, Kale & Kumar: one large gradient in 101 outweighs all others, and the best point is -1.
 

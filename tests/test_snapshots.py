@@ -147,7 +147,7 @@ class Hurry:
     "case",
     spread(
         ["tiles", "target", "feedback", "saga", "line search", "sparse", "guesses", "swarm"],
-        ["tiles", "target", "sparse", "swarm"],
+        ["tiles", "target", "swarm"],
     ),
 )
 def test_a_run_that_is_always_cut_short_makes_progress(case, tmp_path, whole, monkeypatch, resumed):

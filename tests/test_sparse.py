@@ -30,6 +30,7 @@ ESTIMATED = [("sgd", "svrg"), ("sgd", "saga"), ("momentum", "saga"), ("nesterov"
 ESTIMATED += [("schedule_free_sgd", "saga"), ("adam", "saga")]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("optimizer", "estimator"), spread(ESTIMATED, [("sgd", "svrg"), ("adam", "saga")]))
 def test_estimators_give_them(optimizer, estimator):
     for l2 in (0.0, 0.05):
@@ -109,6 +110,7 @@ def test_steps_one_by_one_where_eps_is_large_or_momentum_lasts(optimizer, values
     assert run(pair(optimizer, lanes, batch_size=1, window=1024), 900) < 1e-10
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("optimizer", spread(["adamw", "adam", "adabelief", "adan", "optimistic_adam"]))
 def test_steps_one_by_one_end_when_they_have_no_more_say(optimizer):
     """In a window that is longer than momentum lasts; with decay, which goes on."""

@@ -121,6 +121,7 @@ def test_what_fails_in_the_thread_of_a_writer_fails_the_commit(tmp_path):
         assert not [name for name in files(tmp_path) if name.endswith(".parquet")]
 
 
+@pytest.mark.full
 @given(rows=st.integers(1, 10), first=st.integers(1, 8), lost=st.integers(0, 3), large=st.integers(1, 12))
 @settings(max_examples=10, deadline=None)
 def test_a_part_that_goes_on_from_rotated_files_is_the_part_in_one_go(tmp_path_factory, rows, first, lost, large):
