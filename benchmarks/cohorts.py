@@ -51,7 +51,7 @@ def make_cohort(
     needs = {"tiles": estimator != "none", "parts": line_search is not None, "sparse": csr}
     sizes = (len(rates), batch_size, X.dtype.itemsize)
     if isinstance(model, Network):
-        kernel = model.kernel(X.shape[1], *sizes)
+        kernel = model.kernel(X.shape[1], *sizes, tiles=bool(rule.functions.rounds))
     else:
         kernel = choose_kernel(*sizes, **needs, parameters=X.shape[1], slots=rule.slots)
     spec = CohortSpec(

@@ -141,12 +141,12 @@ on; a layer is its weights with its biases. Where a problem has fewer layers, or
 
 - `layer_grad_norm`: the norm of each layer's part of the gradient over all training rows, at a checkpoint. It shows
   where gradients vanish or explode on their way back.
-- `layer_update_ratio`: how far the last step before a checkpoint moved each layer, relative to the norm of its weights
-  before that step.
+- `layer_update_ratio`: how far the last step before a checkpoint moved each layer, relative to the layer's norm before
+  that step, weights and biases both times.
 - `dead_units`: the share of each hidden layer's units that learn from no training row.
 
 `layer_update_ratio` is of the weights at which gradients are taken, also where a rule reports an average of them; it
-holds all that a step does, decay and momentum included. It is NaN at the start, where a layer's weights were all zero,
+holds all that a step does, decay and momentum included. It is NaN at the start, where all of a layer was zero,
 and where `max_seconds` ended a trial between two checkpoints. Baselines take no steps, and have none.
 
 A unit is dead where its activation's derivative is {DEAD_SLOPE:g} or less in size at every training row (with
@@ -237,7 +237,7 @@ trajectory's squared distances from its end lies in the plane: of random directi
 of thousands. `--no-trajectory` leaves all that out.
 
 A surface is stored in `DIR/trial_surfaces` and computed once; its file may be deleted. From Python, also of studies
-that were run on arrays:
+that were run on arrays, which take these once more, `data=(X, y)`:
 
 ```python
 made = fastgd.surface(results, directions="pca", points=21)

@@ -90,6 +90,21 @@ def test_one_trial_alone_has_the_same_bits(tmp_path):
     assert np.array_equal(ours["loss"], theirs["loss"])
 
 
+def test_a_study_that_gets_more_rates_keeps_its_trials(tmp_path):
+    few, more = [0.01, 0.02], [0.01, 0.02, 0.03, 0.05, 0.1, 0.3]
+    metrics = {"metrics": ["grad_norm", "layer_grad_norm", "layer_update_ratio"]}
+    found = [
+        run(tmp_path / str(len(lr)), problem=PROBLEM, optimizer={"name": "adam", "lr": lr}, record=metrics)
+        for lr in (few, more)
+    ]
+    alone, among = (each.trials.set_index("trial_id") for each in found)
+    assert set(alone["kernel"]) == {"network-single"} != set(among["kernel"])
+    assert set(alone.index) < set(among.index)
+    ours, theirs = (each.curves.set_index(["trial_id", "step"]).loc[list(alone.index)] for each in found)
+    columns = [name for name in ours if not name.endswith("seconds")]
+    assert ours[columns].equals(theirs[columns]), "with the same bits"
+
+
 def test_a_study_survives_its_file():
     study = network_study(problem=PROBLEM | {"init": {"normal": 0.5}})
     assert Study.of_fields(fastgd.common.parsing.from_toml(study.to_toml()), "study.toml") == study

@@ -318,6 +318,7 @@ def plot(
     heatmap      the final loss over two quantities of the grid
     schedule     what the schedules are worth along the epochs
     rates        by which rates rare and frequent features learn (record.metrics = ["effective_lr"])
+    layers       gradients, updates and dead units of a network's layers (record.metrics = ["layer_grad_norm"])
     range        the loss along a growing rate (fastgd tune --range-test)
     tune         the loss against the rate in all rounds of a search (fastgd tune)
     ```

@@ -84,7 +84,7 @@ def finish_batch(calls, shape, lanes, tile, index, t, share, G, scratch, across)
     if lanes.estimator != PLAIN:
         blend(shape, lanes.estimator, lanes.mean[tile], 0, parameter_rows(lanes.groups), share, G, 0)
     if calls.apart:
-        finish_apart(calls, shape, lanes, tile, index, t, G, scratch, across)
+        finish_apart(calls, shape, lanes, tile, index, t, G, scratch)
         return
     if calls.rounds.shape[0] > 0:
         memory, exact_c, c = lanes.memory[tile], scratch.exact_c, scratch.c
@@ -95,7 +95,7 @@ def finish_batch(calls, shape, lanes, tile, index, t, share, G, scratch, across)
 
 
 @jit(inner=True)
-def finish_apart(calls, shape, lanes, tile, index, t, G, scratch, across):
+def finish_apart(calls, shape, lanes, tile, index, t, G, scratch):
     """The same where some rounds sum over one layer, or one group of parameters, alone.
 
     So each group has its own quantities, which are all known before the first group moves, and its own memory.
@@ -111,7 +111,7 @@ def finish_apart(calls, shape, lanes, tile, index, t, G, scratch, across):
         first = 0
         while first < count:
             end = end_of_scope(lanes.groups, first, calls.rounds[r, 2])
-            sum_apart(calls, shape, lanes, tile, r, (first, end), t, G, scratch, across)
+            sum_apart(calls, shape, lanes, tile, r, (first, end), t, G, scratch)
             first = end
     for k in range(count):
         apply_to(calls, shape, lanes, tile, k, scratch.c[k * size : (k + 1) * size], G)
@@ -127,7 +127,7 @@ def end_of_scope(groups, first, scope):
 
 
 @jit(inner=True)
-def sum_apart(calls, shape, lanes, tile, r, span, t, G, scratch, across):
+def sum_apart(calls, shape, lanes, tile, r, span, t, G, scratch):
     """Sum what round r of the rule measures over some groups, and conclude the quantities of each of them."""
     state, exact, groups, count = lanes.state[tile], lanes.exact[tile], lanes.groups, lanes.groups.shape[0]
     L, half, stride = static(shape, "lanes"), exact.shape[0] // 2, parameter_rows(groups) * static(shape, "lanes")
@@ -137,7 +137,7 @@ def sum_apart(calls, shape, lanes, tile, r, span, t, G, scratch, across):
         for k in range(span[0], span[1]):
             own = exact[groups[k, HALF] * half : (groups[k, HALF] + 1) * half]
             exact_c = scratch.exact_c[k * wide : (k + 1) * wide]
-            weigh_group(shape, weigh, state, own, exact_c, groups, k, stride, G, v, sums, across)
+            weigh_group(shape, weigh, state, own, exact_c, groups, k, stride, G, v, sums, False)
         for i in range(kept):  # to conclude clears the sums
             sums[kept + i] = sums[i]
         for k in range(span[0], span[1]):
@@ -145,7 +145,7 @@ def sum_apart(calls, shape, lanes, tile, r, span, t, G, scratch, across):
                 sums[i] = sums[kept + i]
             c, exact_c = scratch.c[k * size : (k + 1) * size], scratch.exact_c[k * wide : (k + 1) * wide]
             memory = lanes.memory[tile, k * numbers : (k + 1) * numbers]
-            call_at(conclude, shape, exact, memory, exact_c, c, t, v, sums, scratch.loss, across)
+            call_at(conclude, shape, exact, memory, exact_c, c, t, v, sums, scratch.loss, False)
 
 
 @jit(inner=True)

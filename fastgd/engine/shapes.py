@@ -187,7 +187,7 @@ class Kernel:
     @property
     def family(self) -> str:
         """The kernels that give the same bits: tiles of any width do."""
-        return self._in_parts(self._single if self.lanes == 1 and not self.sparse else self._tile)
+        return self._in_parts(self._single if self.lanes == 1 and not (self.sparse or self.network) else self._tile)
 
     def _in_parts(self, kind: str) -> str:
         return f"{kind}-parts-{self.parts}" if self.parts and not self.gram else kind  # X'X knows no parts

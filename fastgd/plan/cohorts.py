@@ -263,8 +263,8 @@ def _kernel(
     if method.baseline:
         return model.point_kernel(d, itemsize, sparse=data.sparse)
     if isinstance(model, Network):
-        parts = method.search is not None
-        return model.kernel(d, lanes, batch_size, itemsize, parts=parts, sparse=data.sparse)
+        needs = {"tiles": bool(method.rule.functions.rounds), "parts": method.search is not None}
+        return model.kernel(d, lanes, batch_size, itemsize, **needs, sparse=data.sparse)
     tiles, parts = method.estimator != "none", method.search is not None
     plain = not (tiles or data.sparse or method.rule.batch_loss)
     gram = plain and problem.loss == "squared" and gram_pays(lanes, batch_size, n, d, steps)

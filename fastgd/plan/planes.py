@@ -16,6 +16,7 @@ Array = npt.NDArray[np.float64]
 SPANS = {"random": 1.0, "pca": 0.25, "between": 0.5}  # how far a grid goes, where nothing else is asked for
 DIRECTIONS = tuple(SPANS)
 FEWEST_POINTS, MOST_POINTS = 3, 2001  # along an axis
+SMALLEST_SPAN, LARGEST_SPAN = 1e-6, 1e6  # what can be drawn
 PARALLEL = 1e-10  # the sine between two directions, squared, below which they count as one
 
 

@@ -66,7 +66,9 @@ def study_of(
     if named and data is not None:
         raise InputError(f"{label!r} names its data, which are loaded again; leave data out")
     if not named and data is None:
-        raise InputError(f"{label!r} was run on arrays, which results do not hold: give the same ones as data=(X, y)")
+        raise InputError(
+            f"{label!r} was run on arrays, which results do not hold: give the same ones, from Python, as data=(X, y)"
+        )
     study = study.model_copy(update={"problem": own})
     loaded = load_data(study, data, emit)
     found = dict(zip(labels(study, loaded), zip(own, loaded, strict=True), strict=True)).get(label)

@@ -22,7 +22,9 @@ from fastgd.plan.compiled import compiling
 from fastgd.plan.planes import (
     DIRECTIONS,
     FEWEST_POINTS,
+    LARGEST_SPAN,
     MOST_POINTS,
+    SMALLEST_SPAN,
     SPANS,
     Plane,
     axis_through_ends,
@@ -165,8 +167,9 @@ class _Grid:
                 f"points must be a whole number from {FEWEST_POINTS} to {MOST_POINTS:,}, found {self.points!r}"
             )
         span = SPANS[self.directions] if self.span is None else self.span
-        if isinstance(span, bool) or not isinstance(span, Real) or not 0 < span < math.inf:
-            raise InputError(f"span must be a positive number, found {self.span!r}")
+        if isinstance(span, bool) or not isinstance(span, Real) or not SMALLEST_SPAN <= span <= LARGEST_SPAN:
+            valid = f"{SMALLEST_SPAN:g} to {LARGEST_SPAN:g}"
+            raise InputError(f"span must be a number from {valid}, found {self.span!r}")
         if not (_is_whole(self.seed) and self.seed >= 0):
             raise InputError(f"seed must be a whole number from 0 on, found {self.seed!r}")
         seed = int(self.seed) if self.directions == "random" else 0

@@ -109,16 +109,25 @@ class Network:
         return entries * first + sum(inputs * outputs for inputs, outputs in pairwise((first, *others)))
 
     def kernel(
-        self, d: int, lanes: int, batch_size: int, itemsize: int, *, parts: bool = False, sparse: bool = False
+        self,
+        d: int,
+        lanes: int,
+        batch_size: int,
+        itemsize: int,
+        *,
+        tiles: bool = False,
+        parts: bool = False,
+        sparse: bool = False,
     ) -> Kernel:
-        """Return the kernel for a cohort of so many lanes; `parts`: whether something needs a batch in parts.
+        """Return the kernel for a cohort of so many lanes; in tiles, or with the batch in parts, if something needs it.
 
         A tile is a vector of lanes, as wide as the cohort fills one. Lanes that are fewer are faster one by one, as far
-        as their layers fill vectors: a lane's numbers stay in the cache, and two threads share the lanes.
+        as their layers fill vectors: a lane's numbers stay in the cache, and two threads share the lanes. The bits are
+        the same; rules that sum over parameters would have others, and need tiles.
         """
         width, widest = 16 // itemsize, register_bits()[0] // 8 // itemsize
         large = batch_size >= LARGE_BATCH
-        if not (large or parts or sparse) and lanes <= max(1.0, widest * self._filled(d, widest)):
+        if not (large or tiles or parts or sparse) and lanes <= max(1.0, widest * self._filled(d, widest)):
             return Kernel(1, network=True)
         while width < widest and width < lanes:
             width *= 2

@@ -7,7 +7,7 @@ from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import load, spread, store, zeros
 from fastgd.engine.arrays import by_rows, by_shape
-from fastgd.engine.network.products import data_product, dot_rows, turn, vector_product
+from fastgd.engine.network.products import data_product, turn, vector_product
 from fastgd.engine.network.sparse import add_entries, add_entry_products
 
 INPUTS, OUTPUTS, WEIGHTS, BIAS, UNITS, STRIDE = range(6)  # the columns of `Layers.table`
@@ -88,7 +88,7 @@ def forward(shape, layers, data, offsets, rows, W, units, slopes):
             add_first_sums(shape, data, offsets, sizes, W, weights, values, sums)
         else:
             below = (table[k - 1, UNITS] * step, table[k - 1, STRIDE] * step, step)
-            add_sums(shape, sizes, values, below, W, weights, sums)
+            vector_product(shape, "add", sizes, values, below, W, weights, values, sums)
         if k < last:
             address = layers.slope if slopes else layers.activate
             call_at(address, shape, values, units.slopes, at, rows * table[k, STRIDE] // static(shape, "numbers"))
@@ -104,24 +104,6 @@ def take_margins(shape, table, rows, units):
     if static(shape, "single") > 0:
         for i in range(rows * table[-1, OUTPUTS]):
             units.values[table[-1, UNITS] + i] = units.margins[i * static(shape, "width")]
-
-
-@jit(inner=True)
-def add_sums_of_tile(shape, sizes, values, below, W, weights, sums):
-    """Add to a layer's sums (rows, outputs) the products of the units below with its weights."""
-    vector_product(shape, "add", sizes, values, below, W, weights, values, sums)
-
-
-@jit(inner=True)
-def add_sums_of_one(shape, sizes, values, below, W, weights, sums):
-    """The same for a single lane, where a layer's only output has no neighbours that would fill a vector."""
-    if sizes[1] > 1:
-        vector_product(shape, "add", sizes, values, below, W, weights, values, sums)
-    else:
-        dot_rows(shape, sizes[0], sizes[2], values, below[0], below[1], W, weights[0], sums[0], sums[1])
-
-
-add_sums = by_shape(add_sums_of_tile, add_sums_of_one)
 
 
 @jit(inner=True)

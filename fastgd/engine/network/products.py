@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 
 from fastgd.core.compile import jit
 from fastgd.core.static import static
-from fastgd.core.vectors import I32, address, load, splat, total, zeros
+from fastgd.core.vectors import I32, address, splat
 from fastgd.engine.blocks import alignment, emit_block, first_elements
 
 INDEX = types.int64
@@ -168,21 +168,6 @@ def data_product(typingctx, shape, which, sizes, X, offsets, column, right, b, o
         return context.get_dummy_value()
 
     return types.void(shape, which, PLACE, X, offsets, INDEX, right, PLACE, out, PLACE), codegen
-
-
-@jit(inner=True)
-def dot_rows(shape, rows, inputs, values, at, stride, W, w, to, apart):
-    """Add to values[to + i * apart] the product of values[at + i * stride:] and W[w:], of some inputs of a lane."""
-    width = static(shape, "width")
-    whole = inputs - inputs % width
-    for i in range(rows):
-        sums, first = zeros(shape, W), at + i * stride
-        for k in range(0, whole, width):
-            sums = sums + load(shape, values, first + k) * load(shape, W, w + k)
-        rest = total(sums)
-        for k in range(whole, inputs):
-            rest += values[first + k] * W[w + k]
-        values[to + i * apart] += rest
 
 
 @intrinsic

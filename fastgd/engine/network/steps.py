@@ -10,8 +10,8 @@ import numpy as np
 from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
-from fastgd.core.vectors import load, store
-from fastgd.engine.arrays import PARTIAL_SUM_ROWS, by_rows
+from fastgd.core.vectors import load, spread, store
+from fastgd.engine.arrays import PARTIAL_SUM_ROWS, by_rows, by_shape
 from fastgd.engine.network.passes import (
     BIAS,
     INPUTS,
@@ -67,20 +67,35 @@ def advance(calls, shape, layers, data, lanes, scratch, units, span):
     A network's parameters and slots are more than the rows of a batch: they stay in the cache from step to step.
     """
     n, b = data.order.shape[0], span.batch_size
-    at_once = b <= data.chunk and calls.rounds.shape[0] == 0 and static(shape, "single") == 0 and known_in_parts(data)
+    at_once = b <= data.chunk and calls.rounds.shape[0] == 0
     for tile in range(span.worker, lanes.state.shape[0], span.workers):
         for step in range(span.steps):
             start, t = (span.batch + step) * b, span.t + step
             stop, at = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
             scale = data.X.dtype.type(1.0 / (stop - start))
             prefetch(data, stop, min(stop + b, n))
-            if at_once:
-                step_at_once(calls, shape, layers, data, lanes, tile, start, stop, scale, at, t, scratch, units)
-                continue
-            bad = lanes.bad[tile]
-            sum_rows(shape, layers, data, lanes.state[tile], start, stop, scale, calls.losses, scratch, units)
-            note_bad(scratch.batch_check, bad, t)
-            take_step(calls, shape, lanes, scratch, tile, at, t, stop - start, data.X.dtype.type(1.0))
+            step_with(shape, calls, layers, data, lanes, tile, start, stop, scale, at, t, scratch, units, at_once)
+
+
+@jit(inner=True)
+def step_of_tile(shape, calls, layers, data, lanes, tile, start, stop, scale, at, t, scratch, units, at_once):
+    """Take step t with one tile; `at_once`: batches are passed at once, and nothing needs the whole gradient."""
+    if at_once and known_in_parts(data):
+        step_at_once(calls, shape, layers, data, lanes, tile, start, stop, scale, at, t, scratch, units)
+    else:
+        step_as_a_whole(shape, calls, layers, data, lanes, tile, start, stop, scale, at, t, scratch, units, False)
+
+
+@jit(inner=True)
+def step_as_a_whole(shape, calls, layers, data, lanes, tile, start, stop, scale, at, t, scratch, units, _):
+    """Take step t with one tile, or with a single lane, when the whole gradient is there."""
+    bad = lanes.bad[tile]
+    sum_rows(shape, layers, data, lanes.state[tile], start, stop, scale, calls.losses, scratch, units)
+    note_bad(scratch.batch_check, bad, t)
+    take_step(calls, shape, lanes, scratch, tile, at, t, stop - start, data.X.dtype.type(1.0))
+
+
+step_with = by_shape(step_of_tile, step_as_a_whole)
 
 
 @jit(inner=True)
@@ -167,9 +182,9 @@ def add_measure(shape, measure, target, rows, out, scratch, units):
     """
     margins, y = units.margins[target * static(shape, "lanes") :], scratch.y[target:]
     if static(shape, "single") > 0:
-        clear(shape, scratch.loss, 0, 1)
+        store(scratch.loss, 0, spread(shape, out[0]))
         call_at(measure, shape, margins, y, rows, scratch.loss)
-        out[0] += scratch.loss[0]
+        out[0] = scratch.loss[0]
     else:
         call_at(measure, shape, margins, y, rows, out)
 

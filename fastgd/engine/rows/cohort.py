@@ -512,7 +512,7 @@ class Cohort:
         no lane may have been retired since.
         """
         layers = self.layout.layers()
-        pairs = zip(self.layout.tiles(before), self.layout.tiles(self.lanes.state), strict=True)
+        pairs = zip(self._evaluation.tiles_of(before), self._evaluation.tiles_of(self.lanes.state), strict=True)
         return np.concatenate([relative_moves(*pair, layers) for pair in pairs], axis=1)[:, self.places]
 
     # --- lanes that end, and cohorts that go on elsewhere -------------------------------------------------------------

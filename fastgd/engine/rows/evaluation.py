@@ -140,7 +140,7 @@ class Evaluation:
         times = len(W) // len(differing)
         sums = [np.tile(each, (1, times))[:, places] for each in self._sums(differing, rows, poll)]
         # Tile by tile: a column's sum then has the same order wherever the lane stands.
-        tiles = self._layout.tiles(W)
+        tiles = self.tiles_of(W)
         penalised, others = (
             [
                 np.concatenate([np.square(tile[part], dtype=np.float64).sum(axis=0) for tile in tiles])[places]
@@ -234,6 +234,12 @@ class Evaluation:
             low = high
             poll()
         return np.concatenate(steepest.max(axis=0).reshape(len(W), -1, lanes), axis=1)  # NaN is kept
+
+    def tiles_of(self, W: Array) -> list[Array]:
+        """Return the parameters (count, lanes) of tiles; a network that is alone goes into one, for the same bits."""
+        if self._layout.kernel.network:
+            return self._tiles.tiles(self._in_tiles(W))
+        return self._layout.tiles(W)
 
     def _in_tiles(self, W: Array) -> Array:
         if not self._layout.single:
