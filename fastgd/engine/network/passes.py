@@ -6,9 +6,9 @@ from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import load, spread, store, zeros
-from fastgd.engine.arrays import by_rows, by_shape
-from fastgd.engine.network.products import data_product, turn, vector_product
-from fastgd.engine.network.sparse import add_entries, add_entry_products
+from fastgd.engine.arrays import by_shape
+from fastgd.engine.network.first_layer import add_data_products, add_first_sums
+from fastgd.engine.network.products import turn, vector_product
 
 INPUTS, OUTPUTS, WEIGHTS, BIAS, UNITS, STRIDE = range(6)  # the columns of `Layers.table`
 
@@ -54,22 +54,6 @@ def fill(shape, values, at, rows, outputs, stride, W, bias):
         for j in range(0, outputs, numbers):
             to = at + (i * stride + j) * step
             store(values, to, load(shape, W, (bias + j) * step) if bias >= 0 else zeros(shape, values))
-
-
-@jit(inner=True)
-def add_sums_of_rows(shape, data, offsets, sizes, W, weights, values, sums):
-    """Add to the first layer's sums (rows, outputs) the products of data with its weights."""
-    data_product(shape, "rows", sizes, data.X, offsets, 0, W, weights, values, sums)
-
-
-@jit(inner=True)
-def add_products_of_rows(shape, data, offsets, first, sizes, deltas, right, G, sums):
-    """Add to the gradient of the first layer's weights, from a feature on, the products of data with its deltas."""
-    data_product(shape, "columns", sizes, data.X, offsets, first, deltas, right, G, sums)
-
-
-add_first_sums = by_rows(add_sums_of_rows, add_entries)
-add_data_products = by_rows(add_products_of_rows, add_entry_products)
 
 
 @jit(inner=True)

@@ -11,7 +11,8 @@ from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import load, spread, store
-from fastgd.engine.arrays import PARTIAL_SUM_ROWS, by_rows, by_shape
+from fastgd.engine.arrays import PARTIAL_SUM_ROWS, by_shape
+from fastgd.engine.network.first_layer import known_in_parts, look_up_batch, prefetch
 from fastgd.engine.network.passes import (
     BIAS,
     INPUTS,
@@ -26,20 +27,8 @@ from fastgd.engine.network.passes import (
     send_back,
     take_margins,
 )
-from fastgd.engine.network.sparse import (
-    in_parts,
-    look_up_rows,
-    look_up_sparse,
-    not_in_parts,
-    prefetch_batch,
-    prefetch_sparse,
-)
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, place_of, rounded
 from fastgd.engine.rule_steps import begin_step, note_bad, parameter_rows, take_step
-
-look_up_batch = by_rows(look_up_rows, look_up_sparse)
-prefetch = by_rows(prefetch_batch, prefetch_sparse)
-known_in_parts = by_rows(in_parts, not_in_parts)
 
 
 @jit(inner=True)

@@ -1,7 +1,7 @@
-"""The first layer over sparse rows: its products cost what the entries cost, not what d costs.
+"""What a network does with rows of data, dense or sparse: looks them up, and multiplies them in its first layer.
 
-Each step still updates all weights of the layer: what a feature that no row of a batch has would do in steps of its own
-is known of linear models alone.
+The products of sparse rows cost what the entries cost, not what d costs. Each step still updates all weights of the
+layer: what a feature that no row of a batch has would do in steps of its own is known of linear models alone.
 """
 
 import numpy as np
@@ -9,6 +9,8 @@ import numpy as np
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import load, store
+from fastgd.engine.arrays import by_rows
+from fastgd.engine.network.products import data_product
 from fastgd.engine.row_places import prefetch_rows
 
 OUTPUTS_AT_ONCE = 4  # sums of a row that stay in the registers
@@ -60,6 +62,18 @@ def not_in_parts(data):  # noqa: ARG001 (as for dense rows)
 
 
 @jit(inner=True)
+def add_sums_of_rows(shape, data, offsets, sizes, W, weights, values, sums):
+    """Add to the first layer's sums (rows, outputs) the products of data with its weights."""
+    data_product(shape, "rows", sizes, data.X, offsets, 0, W, weights, values, sums)
+
+
+@jit(inner=True)
+def add_products_of_rows(shape, data, offsets, first, sizes, deltas, right, G, sums):
+    """Add to the gradient of the first layer's weights, from a feature on, the products of data with its deltas."""
+    data_product(shape, "columns", sizes, data.X, offsets, first, deltas, right, G, sums)
+
+
+@jit(inner=True)
 def add_entries(shape, data, offsets, sizes, W, weights, values, sums):
     """Add to the first layer's sums (rows, outputs) of a tile the products of entries with the weights."""
     L, outputs = static(shape, "lanes"), sizes[1]
@@ -102,3 +116,10 @@ def add_entry_products(shape, data, offsets, first, sizes, deltas, right, G, sum
             x, at = data.X[k], sums[0] + np.int64(data.indices[k]) * sums[1]
             for j in range(0, outputs * L, L):
                 store(G, at + j, load(shape, G, at + j) + load(shape, deltas, row + j) * x)
+
+
+look_up_batch = by_rows(look_up_rows, look_up_sparse)
+prefetch = by_rows(prefetch_batch, prefetch_sparse)
+known_in_parts = by_rows(in_parts, not_in_parts)
+add_first_sums = by_rows(add_sums_of_rows, add_entries)
+add_data_products = by_rows(add_products_of_rows, add_entry_products)
