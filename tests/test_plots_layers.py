@@ -4,7 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from cohorts import in_full
-from store_samples import open_folder, trials, write_study
+from store_samples import block, open_folder, trials, write_study
 from test_plots import inside
 
 from fastgd.analysis import load
@@ -41,17 +41,13 @@ def write(path, problems=("net",), optimizers=("sgd", "adam"), columns=ALL, dept
                         own = {name: np.array([value(name, lane, checkpoint) for lane in range(3)]) for name in shown}
                         cohort.append(
                             "curves",
-                            {
-                                "trial_id": rows["trial_id"].to_numpy(object),
-                                "step": 16 * checkpoint,
-                                "epoch": float(checkpoint),
-                                "samples_seen": 1000 * checkpoint,
-                                "loss": rows["final_loss"].to_numpy(),
-                                "param_norm": np.ones(3),
-                                "lr": rows["lr"].to_numpy(),
-                                "train_seconds": 0.0,
+                            block(
+                                rows["trial_id"],
+                                checkpoint,
+                                loss=rows["final_loss"].to_numpy(),
+                                lr=rows["lr"].to_numpy(),
                                 **({} if problem in lost else own),
-                            },
+                            ),
                         )
                     cohort.commit(rows)
     return load(path)

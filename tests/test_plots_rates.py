@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from cohorts import in_full
 from matplotlib.colors import to_hex
-from store_samples import commit, open_folder, trials, write_study
+from store_samples import block, commit, open_folder, trials, write_study
 from test_plots import inside
 
 from fastgd.analysis import load, with_methods
@@ -46,17 +46,13 @@ def write(path, optimizers=("sgd", "adagrad"), classes=CLASSES, metrics=COLUMNS,
                     }
                     cohort.append(
                         "curves",
-                        {
-                            "trial_id": rows["trial_id"].to_numpy(object),
-                            "step": 16 * checkpoint,
-                            "epoch": float(checkpoint),
-                            "samples_seen": 1000 * checkpoint,
-                            "loss": rows["final_loss"].to_numpy(),
-                            "param_norm": np.ones(3),
-                            "lr": rows["lr"].to_numpy(),
-                            "train_seconds": 0.0,
+                        block(
+                            rows["trial_id"],
+                            checkpoint,
+                            loss=rows["final_loss"].to_numpy(),
+                            lr=rows["lr"].to_numpy(),
                             **columns,
-                        },
+                        ),
                     )
                 cohort.commit(rows)
     return load(path)
