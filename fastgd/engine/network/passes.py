@@ -46,7 +46,7 @@ class Units(NamedTuple):
     turned: Any
 
 
-@jit(inner=True)
+@jit(inline="always")
 def fill(shape, values, at, rows, outputs, stride, W, bias):
     """Fill values[at:] (rows, outputs), of which a row begins `stride` numbers after the one before, with biases."""
     step, numbers = static(shape, "step"), static(shape, "numbers")
@@ -82,7 +82,7 @@ def forward(shape, layers, data, offsets, rows, W, units, slopes):
             store(units.margins, i * width, spread(shape, values[first + i]))
 
 
-@jit(inner=True)
+@jit(inline="always")
 def take_margins(shape, table, rows, units):
     """Make deltas of the last layer's units of what the loss left in `margins`."""
     if static(shape, "single") > 0:
@@ -109,7 +109,7 @@ def add_unit_products_of_one(shape, sizes, values, below, deltas, right, G, sums
 add_unit_products = by_shape(add_unit_products_of_tile, add_unit_products_of_one)
 
 
-@jit(inner=True)
+@jit(inline="always")
 def add_weight_gradient(shape, table, k, data, offsets, rows, units, deltas, first, some, G, g):
     """Add to G[g:] (some, outputs) the gradient of the weights of some inputs of layer k, from `first` on."""
     step, outputs = static(shape, "step"), table[k, OUTPUTS]
@@ -154,7 +154,7 @@ def send_back_in_one(shape, sizes, deltas, left, W, weights, slopes, below, turn
 multiply_slopes = by_shape(send_back_in_tile, send_back_in_one)
 
 
-@jit(inner=True)
+@jit(inline="always")
 def send_back(shape, table, k, rows, W, deltas, units):
     """Make deltas of the slopes of the layer below layer k: `slopes *= deltas W'`."""
     step, inputs, outputs = static(shape, "step"), table[k, INPUTS], table[k, OUTPUTS]
@@ -164,7 +164,7 @@ def send_back(shape, table, k, rows, W, deltas, units):
     multiply_slopes(shape, sizes, deltas, left, W, weights, units.slopes, below, units.turned)
 
 
-@jit(inner=True)
+@jit(inline="always")
 def add_gradients(shape, layers, data, offsets, rows, W, units, G):
     """Add to G the gradient of all layers, whose last one's units have become its deltas."""
     table, deltas, step = layers.table, units.values, static(shape, "step")

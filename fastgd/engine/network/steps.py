@@ -31,7 +31,7 @@ from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, place_of, roun
 from fastgd.engine.rule_steps import begin_step, note_bad, parameter_rows, take_step
 
 
-@jit(inner=True)
+@jit(inline="always")
 def take_deltas(shape, layers, data, low, rows, W, scale, loss, losses, scratch, units):
     """Make deltas of the last layer's units for the rows order[low : low + rows]; add their losses to `loss` (L,)."""
     look_up_batch(data, layers.targets, low, rows, scratch)
@@ -42,7 +42,7 @@ def take_deltas(shape, layers, data, low, rows, W, scale, loss, losses, scratch,
     take_margins(shape, layers.table, rows, units)
 
 
-@jit(inner=True)
+@jit(inline="always")
 def add_checks(shape, check, out):
     """Add what tells of residuals that are not finite."""
     for v in range(0, static(shape, "lanes"), static(shape, "width")):
@@ -87,7 +87,7 @@ def step_as_a_whole(shape, calls, layers, data, lanes, tile, start, stop, scale,
 step_with = by_shape(step_of_tile, step_as_a_whole)
 
 
-@jit(inner=True)
+@jit(inline="always")
 def step_at_once(calls, shape, layers, data, lanes, tile, start, stop, scale, at, t, scratch, units):
     """Take step t with one tile, from a batch that is passed at once."""
     begin_step(calls, shape, lanes, tile, at, t, scratch)
@@ -113,7 +113,7 @@ def step_at_once(calls, shape, layers, data, lanes, tile, start, stop, scale, at
         deltas = units.slopes
 
 
-@jit(inner=True)
+@jit(inline="always")
 def sum_rows(shape, layers, data, W, first, last, scale, losses, scratch, units):
     """Leave in `scratch.G` the gradient of the rows order[first:last] at W, and in `scratch.loss` their losses.
 
@@ -137,7 +137,7 @@ def sum_rows(shape, layers, data, W, first, last, scale, losses, scratch, units)
         rounded(shape, total, G, parameters)
 
 
-@jit(inner=True)
+@jit(inline="always")
 def sum_chunk(shape, layers, data, rows, W, scratch, units, total):
     """Add to a float64 total (parameters, L) the gradient of the rows whose deltas have been taken."""
     G = place_of(data.X, total, scratch.G)  # chunk by chunk also of sparse rows: other layers' products know one type
@@ -163,7 +163,7 @@ def accumulate(shape, layers, data, sums, scratch, units, span):
             sum_chunk(shape, layers, data, rows, W, scratch, units, total)
 
 
-@jit(inner=True)
+@jit(inline="always")
 def add_measure(shape, measure, target, rows, out, scratch, units):
     """Add the measure of some rows, by address, to out (lanes,); that of a single lane stands in a whole vector.
 
