@@ -123,9 +123,11 @@ class StoredStudy:
 
     @cached_property
     def repeats(self) -> str:
-        """In what the trials of a configuration differ: "seeds", or "starts" on landscapes with several starts."""
+        """In what the trials of a configuration differ: "seeds", or "splits" or "starts" where these are several."""
         if not self.on_landscapes:
-            return "seeds"
+            return (
+                "splits" if self.trials["split_seed"].nunique() > 1 and self.trials["seed"].nunique() == 1 else "seeds"
+            )
         return "starts" if len(pc.unique(self.table("trials", columns=["start"])["start"])) > 1 else "seeds"
 
     @cached_property
