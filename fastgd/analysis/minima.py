@@ -17,12 +17,15 @@ def minima(study: StoredStudy) -> pd.DataFrame:
         return _with_known(study, table)
     dtype = str(study.study.get("dtype", "float64"))
     stored = {(info.problem, info.l2): info for info in study.stored_optima if info.bound is not None}
-    for place, row in enumerate(table.itertuples(index=False)):
-        info = stored.get((str(row.problem), float(row.l2)))  # type: ignore[arg-type]
-        if info is not None:
-            found = _certified(info, float(row.minimum), dtype)  # type: ignore[arg-type]
-            table.loc[place, ["minimum", "error", "source"]] = list(found)
-    return table
+    rows = []
+    for row in table.to_dict("records"):
+        info = stored.get((row["problem"], row["l2"]))
+        found = (row["minimum"], row["error"], row["source"])
+        rows.append(found if info is None else _certified(info, float(row["minimum"]), dtype))
+    minimum, error, source = zip(*rows, strict=True) if rows else ((), (), ())
+    return table.assign(
+        minimum=np.array(minimum, dtype=np.float64), error=np.array(error, dtype=np.float64), source=source
+    )
 
 
 def _certified(info: OptimumInfo, best_seen: float, dtype: str) -> tuple[float, float, str]:

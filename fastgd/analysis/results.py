@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastgd.analysis.gaps import with_gaps
 from fastgd.analysis.minima import minima
-from fastgd.analysis.optima import optimal_parameters, optima
+from fastgd.analysis.optima import optima, optimal_parameters
 from fastgd.analysis.ranking import best_at_ends, ranking
 from fastgd.analysis.stored_study import StoredStudy
 from fastgd.analysis.theory import theory
@@ -133,7 +133,7 @@ class Results(StoredStudy):
         - mini-batches and a constant rate ("floor"): the gap at which the noise of gradients holds the trial. `bound`
           is that of independent batches; without replacement, as here, it may be far less;
         - mini-batches and the schedule `inverse_time` ("exponent"): the power of the step with which the gap falls,
-          -1 in theory.
+          -1 in theory if the rate `a/t` has `a mu > 1/2`.
 
         Returns
         -------

@@ -1,6 +1,7 @@
 """Measured rates of convergence beside those of textbooks: see `Results.theory`."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +17,15 @@ from fastgd.common.errors import InputError
 
 Array = NDArray[np.float64]
 METHODS = ("sgd", "momentum", "nesterov")
+INVERSE_TIME = ("inverse_time", "inverse_time (per=step)")
 COLUMNS = (
     *("problem", "l2", "optimizer", "lr", "momentum", "schedule", "batch_size", "quantity", "measured", "theory"),
     *("ratio", "bound", "holds", "checkpoints", "source", "remark", "trial_id"),
 )
 FEWEST = 5  # checkpoints of a fit
 ABOVE = 100.0  # times the error of the minimum and rounding: a gap below is not fitted
-TAIL = 0.5  # of the decades that a gap falls through, the last ones are fitted
+TAIL = 0.7  # of the decades that a gap falls through come before the fit
+STEADY = 0.02  # of a speed, by which the second half of a tail may be slower than the first
 SETTLED = 0.25  # of the steps, the last ones, over which the floor of a noisy trial is taken
 SLACK = 1e-3  # of a contraction's speed, within which a fit may be slower than its bound
 POLYAK, POLYAK_BALL, NESTEROV = "Polyak (1987), 1.4", "Polyak (1964)", "Nesterov (2004), 2.2"
@@ -65,7 +68,7 @@ class Curve(NamedTuple):
 
 def theory(study: StoredStudy) -> pd.DataFrame:
     """Return measured rates beside those of textbooks: see `Results.theory`."""
-    known = {} if study.on_landscapes else _curvatures(study)
+    known: dict[tuple[str, float], Curvature] = {} if study.on_landscapes else _curvatures(study)
     if not known:
         what = "landscapes have none" if study.on_landscapes else f"`fastgd optimum {study.path}` finds them"
         raise InputError(f"theory needs certified minima, and {study.path} holds none: {what}")
@@ -78,14 +81,18 @@ def theory(study: StoredStudy) -> pd.DataFrame:
         own = curves[str(row["trial_id"])]
         curve = Curve(own.step, own.gap - curvature.minimum)
         rows.append({**row, "momentum": _momentum(row), **_compared(row, curve, curvature)})
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    order = {problem: place for place, problem in enumerate(known)}
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table["place"] = [order[key] for key in zip(table["problem"], table["l2"], strict=True)]
+    sorting = ["place", "quantity", "optimizer", "momentum", "batch_size", "lr"]
+    return table.sort_values(sorting, ignore_index=True).drop(columns="place")
 
 
 def _is_covered(row: dict[Any, Any]) -> bool:
     """Whether theory says something of a configuration: a plain rule, with a rate that is constant or falls as 1/t."""
     plain = not row["variant"] or row["variant"] in ("form=lecture", "form=torch")
-    still = all(not row.get(name) > 0 for name in ("dampening", "weight_decay") if row.get(name) is not None)
-    scheduled = row["schedule"] == "constant" or (row["schedule"] == "inverse_time" and row["batch_size"] < row["n"])
+    still = not any((row.get(name) or 0.0) > 0 for name in ("dampening", "weight_decay"))
+    scheduled = row["schedule"] == "constant" or (row["schedule"] in INVERSE_TIME and row["batch_size"] < row["n"])
     return row["optimizer"] in METHODS and plain and still and scheduled
 
 
@@ -124,7 +131,7 @@ def _curves(study: StoredStudy, trials: list[str]) -> dict[str, Curve]:
     order = np.lexsort((steps, codes))
     ends = np.searchsorted(codes[order], np.arange(len(names) + 1))
     exact = slice(-1, None) if is_sampled(study) else slice(None)
-    parts = [order[first:last][exact] for first, last in zip(ends[:-1], ends[1:], strict=True)]
+    parts = [order[first:last][exact] for first, last in pairwise(ends.tolist())]
     return {name: Curve(steps[part], losses[part]) for name, part in zip(names, parts, strict=True)}
 
 
@@ -132,7 +139,7 @@ def _compared(row: dict[Any, Any], curve: Curve, curvature: Curvature) -> dict[s
     """Return what a configuration's curve says beside what theory does."""
     if row["batch_size"] == row["n"]:
         return _contraction(row, curve, curvature)
-    return _exponent(row, curve, curvature) if row["schedule"] == "inverse_time" else _floor(row, curve, curvature)
+    return _exponent(row, curve, curvature) if row["schedule"] in INVERSE_TIME else _floor(row, curve, curvature)
 
 
 # --- full batches: the contraction of a step --------------------------------------------------------------------------
@@ -200,9 +207,10 @@ def _bound(method: str, lr: float, momentum: float, own: Curvature) -> tuple[flo
 def fitted_contraction(curve: Curve, floor: float) -> tuple[float, int, str]:
     """Return the factor by which the root of a gap falls in a step, from the tail of a curve above a floor.
 
-    A line is fitted to the logarithm of the gap over the last half of the decades that it falls through: there the
-    slowest direction is left. Iterates with momentum swing, and their gap with them: of these the upper envelope, the
-    largest gap from each checkpoint on, is fitted.
+    A line is fitted to the logarithm of the gap over the last of the decades that it falls through: there the slowest
+    direction is left. Where it is not alone yet, the remark says so: the trial is faster than it will be. Iterates with
+    momentum swing, and their gap with them: of these the upper envelope, the largest gap from each checkpoint on, is
+    fitted.
 
     Returns
     -------
@@ -227,7 +235,14 @@ def fitted_contraction(curve: Curve, floor: float) -> tuple[float, int, str]:
     if tail.sum() < FEWEST:
         return np.nan, int(tail.sum()), f"fewer than {FEWEST} checkpoints in the tail"
     slope = np.polyfit(step[tail], height[tail], 1)[0]
-    return float(np.exp(slope / 2)), int(tail.sum()), ""
+    half = tail.sum() // 2
+    early, late = (np.polyfit(step[tail][part], height[tail][part], 1)[0] for part in (np.s_[: half + 1], np.s_[half:]))
+    slowing = late > early * (1 - STEADY)
+    return (
+        float(np.exp(slope / 2)),
+        int(tail.sum()),
+        "still slowing down: more steps would show its rate" if slowing else "",
+    )
 
 
 # --- mini-batches: the noise of gradients -----------------------------------------------------------------------------
@@ -260,7 +275,13 @@ def _floor(row: dict[Any, Any], curve: Curve, own: Curvature) -> dict[str, Any]:
 
 
 def _exponent(row: dict[Any, Any], curve: Curve, own: Curvature) -> dict[str, Any]:
-    """Return the power of the step with which a gap falls under a rate of 1/t, over the last decade of steps."""
+    """Return the power of the step with which a gap falls under a rate of `a/t`, over the last decade of steps.
+
+    It is -1 in the long run if `a mu > 1/2`, else `-2 a mu`: the start is forgotten more slowly than noise is.
+    """
+    epoch = 1.0 if row["schedule"].endswith("(per=step)") else np.ceil(row["n"] / row["batch_size"])
+    a = float(row["lr"]) * float(row.get("schedule.start") or 1.0) / float(row["schedule.k"]) * epoch
+    expected = -min(1.0, 2 * a / (1 - _momentum(row)) * own.least) if np.isfinite(own.least) else np.nan
     late = (curve.step >= curve.step[-1] / 10) & (curve.gap > own.floor) if len(curve.step) else np.zeros(0, bool)
     measured, remark = np.nan, ""
     if late.sum() < FEWEST:
@@ -268,6 +289,12 @@ def _exponent(row: dict[Any, Any], curve: Curve, own: Curvature) -> dict[str, An
     else:
         measured = float(np.polyfit(np.log(curve.step[late]), np.log(curve.gap[late]), 1)[0])
     return {
-        **{"quantity": "exponent", "measured": measured, "theory": -1.0, "ratio": -measured, "bound": np.nan},
+        **{
+            "quantity": "exponent",
+            "measured": measured,
+            "theory": expected,
+            "ratio": measured / expected,
+            "bound": np.nan,
+        },
         **{"holds": None, "checkpoints": int(late.sum()), "source": DECAY, "remark": remark},
     }

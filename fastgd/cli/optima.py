@@ -15,8 +15,23 @@ from fastgd.runs.reporting.display import Reporter, errors
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = ("problem", "l2", "minimum", "error", "best_seen", "smoothness", "strong_convexity", "condition", "row_norm")
-NAMES = {"smoothness": "L", "strong_convexity": "mu", "best_seen": "best seen"}
+SHOWN = (
+    "problem",
+    "l2",
+    "minimum",
+    "error",
+    "best_seen",
+    "smoothness",
+    "strong_convexity",
+    "local_strong_convexity",
+    "row_norm",
+)
+NAMES = {
+    "smoothness": "L",
+    "strong_convexity": "mu",
+    "best_seen": "best seen",
+    "local_strong_convexity": "mu at the minimum",
+}
 THEORY = (
     "problem",
     "l2",
@@ -71,8 +86,8 @@ def _sentences(found: "pd.DataFrame") -> list[str]:
         lines.append(f"{name}: {bounded} ({how})")
         if row["contradicted"]:
             lines.append(
-                f"{name}: CONTRADICTION: a trial saw {number(row['best_seen'], 12)}, which is lower than the minimum by "
-                "more than its error permits: one of them is wrong"
+                f"{name}: CONTRADICTION: a trial saw {number(row['best_seen'], 12)}, lower than the minimum by more "
+                "than its error permits: one of them is wrong"
             )
     return lines
 

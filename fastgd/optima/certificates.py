@@ -2,13 +2,13 @@
 
 Three kinds, of which the least counts:
 
-- **The duality gap**, where `l2 > 0`: by the inequality of Fenchel and Young, `f(z) + f*(u) >= u z` for each row, so that
+- **The duality gap**, where `l2 > 0`: by Fenchel's and Young's inequality `f(z) + f*(u) >= u z` of each row, so that
   with `v = 1/n sum u_i x_i` and any u with `sum u_i = 0` (which the unpenalised intercept asks of a dual point)
   `F(w) - F* <= 1/n sum (f(z_i) + f*(u_i) - u_i z_i) + |l2 w + v|^2 / (2 l2)`. All of its terms are at least 0: it loses
   no digits to a difference of two large numbers. Where u is the derivative at w, it is `|grad|^2 / (2 l2)`.
-- **The Newton decrement**, `lambda^2 = g' H^-1 g` with the Hessian on the range of the rows. With a curvature that stays
-  as it is (squared), `F(w) - F* = lambda^2 / 2`, at most `|g|^2 / (2 mu)`. Curvature of a self-concordant loss falls at
-  most by `e^-s` over s units of margin, and that of parabolas not within the room that margins have: see `_decrement`.
+- **The Newton decrement**, `lambda^2 = g' H^-1 g` with the Hessian on the range of the rows. With a curvature that is
+  the same everywhere (squared), `F(w) - F* = lambda^2 / 2`, at most `|g|^2 / (2 mu)`. Curvature of a self-concordant
+  loss falls at most by `e^-s` over s units of margin, that of parabolas not within the room of margins: see `_bound`.
 - **No loss is negative**: `F(w) - F* <= F(w)`, where a minimum exists.
 
 Rounding comes on top: `Objective.rounding`.
@@ -149,9 +149,9 @@ def _curved(objective: Objective, z: Array) -> tuple[Array | None, float]:
 def _bound(objective: Objective, decrement: float, reach: float, room: float) -> float | None:
     """Return the most that an objective with this decrement may still fall.
 
-    Along a direction v with `v' H v = 1`, h(t) = F(w + t v) has h'(0) >= -lambda and h''(0) = 1. Where no margin moves by
-    more than its room, h'' >= 1 for t <= room / reach: if lambda is less than that, h rises from there on, and falls by
-    at most lambda^2 / 2 before. Of self-concordant losses h''(t) >= e^(-reach t): the least value of
+    Along a direction v with `v' H v = 1`, h(t) = F(w + t v) has h'(0) >= -lambda and h''(0) = 1. Where no margin moves
+    by more than its room, h'' >= 1 for t <= room / reach: if lambda is less than that, h rises from there on, and falls
+    by at most lambda^2 / 2 before. Of self-concordant losses h''(t) >= e^(-reach t): the least value of
     `-lambda t + (e^(-r t) + r t - 1) / r^2` is `-(lambda r + (1 - lambda r) log(1 - lambda r)) / r^2`, if lambda r < 1;
     else nothing bounds it, as it must be where classes are separable.
     """
@@ -167,7 +167,7 @@ def _bound(objective: Objective, decrement: float, reach: float, room: float) ->
 
 
 def range_of(objective: Objective) -> tuple[Array, Array]:
-    """Return the scale (size,) of the parameters, and a basis (size, rank) of the directions in which F is not constant.
+    """Return the scale (size,) of the parameters, and a basis (size, rank) of the directions in which F changes.
 
     The objective depends on no other direction, so that its minimum is one over this range. Directions count as
     constant where the scaled Gram matrix cannot be told from 0; softmax does not change where all classes' margins do.
@@ -175,7 +175,7 @@ def range_of(objective: Objective) -> tuple[Array, Array]:
     gram = objective.squares()
     K = objective.outputs
     if K > 1:  # the largest Hessian that softmax has, up to a factor
-        gram = np.kron(gram, np.eye(K) - 1.0 / K)
+        gram = np.asarray(np.kron(gram, np.eye(K) - 1.0 / K), dtype=np.float64)
     gram[np.diag_indices(objective.size)] += objective.penalty
     scale = scale_of(gram)
     values, vectors = np.linalg.eigh(gram / scale[:, None] / scale)

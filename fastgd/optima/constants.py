@@ -67,7 +67,7 @@ def constants(objective: Objective, theta: Array) -> Constants:
         local_smoothness=local[0],
         local_strong_convexity=local[1],
         row_norm=float(objective.row_norms.max()),
-        noise=_noise(objective, theta, z),
+        noise=_noise(objective, z),
         how="eigenvalues" if exact else "Lanczos",
     )
 
@@ -120,7 +120,7 @@ def _local(objective: Objective, z: Array) -> tuple[float, float | None]:
     return float(values[-1]), least if least > 16 * EPSILON * len(values) * values[-1] else None
 
 
-def _noise(objective: Objective, theta: Array, z: Array) -> float:
+def _noise(objective: Objective, z: Array) -> float:
     """Return `1/n sum |g_i|^2 - |mean g_i|^2` of the rows' gradients without the penalty."""
     u = objective.convex.derivatives(z, objective.y)
     squares = np.square(u).reshape(objective.n, -1).sum(axis=1) * np.square(objective.row_norms)

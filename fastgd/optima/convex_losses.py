@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,7 +113,7 @@ def _softmax_gap(z: Array, u: Array, y: Array) -> Array:
 
 def _exp(z: Array) -> Array:
     with np.errstate(over="ignore"):
-        return np.exp(z)
+        return np.asarray(np.exp(z))
 
 
 CONVEX: dict[str, ConvexLoss] = {
@@ -143,14 +142,14 @@ CONVEX: dict[str, ConvexLoss] = {
         ),
         ConvexLoss(
             LOSSES["squared_hinge"],
-            curvature=lambda z, y: 2.0 * (_sign(y) * z < 1),
+            curvature=lambda z, y: np.where(_sign(y) * z < 1, 2.0, 0.0),
             steepest=2.0,
             fenchel_young=_squared_hinge_gap,
             room=lambda z, y: np.maximum(1 - _sign(y) * z, 0.0),
         ),
         ConvexLoss(
             LOSSES["huber"],
-            curvature=lambda z, y: 1.0 * (np.abs(z - y) < 1),
+            curvature=lambda z, y: np.where(np.abs(z - y) < 1, 1.0, 0.0),
             steepest=1.0,
             fenchel_young=_huber_gap,
             room=lambda z, y: np.maximum(1 - np.abs(z - y), 0.0),

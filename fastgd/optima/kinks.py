@@ -50,10 +50,9 @@ def interior_point(objective: Objective) -> WithDual:
     """
     n, sign = objective.n, 2 * objective.y - 1
     state = _State(np.zeros(objective.size), np.ones(n), np.full(n, 2.0), np.full(n, 0.5), np.full(n, 0.5))
-    steps = 0
-    for steps in range(MOST_STEPS):
+    for taken in range(MOST_STEPS):
         mu = _complementarity(state)
-        if mu <= CLOSE:
+        if mu <= CLOSE or taken == MOST_STEPS - 1:
             break
         system = _System(objective, sign, state)
         predicted = system.direction(-state.a * state.t, -state.b * state.xi)
@@ -67,7 +66,7 @@ def interior_point(objective: Objective) -> WithDual:
         if not all(np.isfinite(each).all() for each in moved):
             break
         state = moved
-    return WithDual(state.beta, -sign * np.clip(state.a, 0.0, 1.0), steps, "interior points")
+    return WithDual(state.beta, -sign * np.clip(state.a, 0.0, 1.0), taken, "interior points")
 
 
 class _System:

@@ -38,8 +38,8 @@ def newton(objective: Objective, theta: Array) -> Found:
     """
     exact = objective.size <= MOST_EXACT
     direction = _factored if exact else _ConjugateGradients().direction
-    best, least, stuck, steps = theta, np.inf, 0, 0
-    for steps in range(MOST_STEPS + 1):
+    best, least, stuck, taken = theta, np.inf, 0, 0
+    while taken <= MOST_STEPS:
         z = objective.margins(theta)
         value, gradient = objective.value(theta, z), objective.gradient(theta, z)
         step = direction(objective, z, gradient)
@@ -55,15 +55,15 @@ def newton(objective: Objective, theta: Array) -> Found:
         moved = _searched(objective, theta, step, value, decrement, noise)
         if moved is None:
             break
-        theta = moved
+        theta, taken = moved, taken + 1
     method = "Newton, Cholesky" if exact else "Newton, conjugate gradients"
-    return Found(best, steps, method)
+    return Found(best, taken, method)
 
 
 def _searched(
     objective: Objective, theta: Array, step: Array, value: float, decrement: float, noise: float
 ) -> Array | None:
-    """Return the first point of theta + step, theta + step / 2, ... at which the objective has fallen; None: at none."""
+    """Return the first of theta + step, theta + step / 2, ... at which the objective has fallen; None: at none."""
     length = 1.0
     for _ in range(HALVINGS):
         trial = theta + length * step

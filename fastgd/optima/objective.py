@@ -60,7 +60,7 @@ class Objective:
         W = theta.reshape(self.columns, self.outputs)
         z = self.X @ W[: self.d]
         if self.intercept:
-            z = z + W[self.d]
+            z = np.asarray(z + W[self.d])
         return np.asarray(z if self.outputs > 1 else z[:, 0])
 
     def transposed(self, u: Array) -> Array:
@@ -119,7 +119,7 @@ class Objective:
         found = np.zeros((self.columns, self.columns))
         for part, rows in self.blocks():
             found += rows.T @ (rows * (weights[part, None] if isinstance(weights, np.ndarray) else weights))
-        return found / self.n
+        return np.asarray(found / self.n)
 
     def blocks(self) -> Iterator[tuple[slice, Array]]:
         """Yield dense blocks of rows with the intercept's column, and where they stand."""
@@ -138,13 +138,13 @@ class Objective:
         """The norms (n,) of the rows, with the intercept's 1."""
         X = self.X
         squares = np.asarray(X.multiply(X).sum(axis=1)).ravel() if self.sparse else np.einsum("ij,ij->i", X, X)
-        return np.sqrt(squares + self.intercept)
+        return np.asarray(np.sqrt(squares + self.intercept))
 
     @property
     def entries(self) -> int:
         """The most entries of a row."""
         most = int(np.diff(self.X.indptr).max(initial=0)) if self.sparse else self.d
-        return most + self.intercept
+        return int(most + self.intercept)
 
     def rounding(self, theta: Array, epsilon: float = EPSILON) -> float:
         """Return how far a computed value may be from F(theta): sums of k numbers lose k eps of their absolute sum.
