@@ -81,7 +81,7 @@ def theory(study: StoredStudy) -> pd.DataFrame:
         own = curves[str(row["trial_id"])]
         curve = Curve(own.step, own.gap - curvature.minimum)
         rows.append({**row, "momentum": _momentum(row), **_compared(row, curve, curvature)})
-    order = {problem: place for place, problem in enumerate(known)}
+    order: dict[Any, int] = dict(zip(known, range(len(known)), strict=True))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table["place"] = [order[key] for key in zip(table["problem"], table["l2"], strict=True)]
     sorting = ["place", "quantity", "optimizer", "momentum", "batch_size", "lr"]
@@ -93,7 +93,8 @@ def _is_covered(row: dict[Any, Any]) -> bool:
     plain = not row["variant"] or row["variant"] in ("form=lecture", "form=torch")
     still = not any((row.get(name) or 0.0) > 0 for name in ("dampening", "weight_decay"))
     scheduled = row["schedule"] == "constant" or (row["schedule"] in INVERSE_TIME and row["batch_size"] < row["n"])
-    return row["optimizer"] in METHODS and plain and still and scheduled
+    exact = row["sparse"] != "masked" or row["optimizer"] == "sgd"
+    return row["optimizer"] in METHODS and plain and still and scheduled and exact
 
 
 def _momentum(row: dict[Any, Any]) -> float:
