@@ -73,7 +73,8 @@ def theory(study: StoredStudy) -> pd.DataFrame:
         what = "landscapes have none" if study.on_landscapes else f"`fastgd optimum {study.path}` finds them"
         raise InputError(f"theory needs certified minima, and {study.path} holds none: {what}")
     settings = ranking(study, "loss", "final")
-    chosen = [row for row in settings.to_dict("records") if _is_covered(row) and (row["problem"], row["l2"]) in known]
+    records: list[dict[Any, Any]] = settings.to_dict("records")
+    chosen = [row for row in records if _is_covered(row) and (row["problem"], row["l2"]) in known]
     curves = _curves(study, [str(row["trial_id"]) for row in chosen])
     rows = []
     for row in chosen:

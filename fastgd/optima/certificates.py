@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgd.optima.newton import MOST_EXACT, scale_of
+from fastgd.optima.newton import MOST_EXACT
 from fastgd.optima.objective import EPSILON, Objective
 
 Array = NDArray[np.float64]
@@ -114,7 +114,7 @@ def newton_decrement(objective: Objective, theta: Array) -> Certificate | None:
     z = objective.margins(theta)
     weights, room = _curved(objective, z)
     H = objective.hessian(z, weights)
-    scale, basis = range_of(objective)
+    scale, basis = objective.range
     if not basis.shape[1]:
         return Certificate(0.0, "the objective does not depend on the parameters")
     own = basis.T @ (H / scale[:, None] / scale) @ basis
@@ -164,22 +164,6 @@ def _bound(objective: Objective, decrement: float, reach: float, room: float) ->
     # (x + (1 - x) log(1 - x)) / x^2 is 1/2 + x/6 + x^2/12 + ..., which small x need
     factor = 0.5 + x / 6 + x * x / 6 if x < 1e-3 else (x + (1 - x) * np.log1p(-x)) / (x * x)
     return float(decrement**2 * factor)
-
-
-def range_of(objective: Objective) -> tuple[Array, Array]:
-    """Return the scale (size,) of the parameters, and a basis (size, rank) of the directions in which F changes.
-
-    The objective depends on no other direction, so that its minimum is one over this range. Directions count as
-    constant where the scaled Gram matrix cannot be told from 0; softmax does not change where all classes' margins do.
-    """
-    gram = objective.squares()
-    K = objective.outputs
-    if K > 1:  # the largest Hessian that softmax has, up to a factor
-        gram = np.asarray(np.kron(gram, np.eye(K) - 1.0 / K), dtype=np.float64)
-    gram[np.diag_indices(objective.size)] += objective.penalty
-    scale = scale_of(gram)
-    values, vectors = np.linalg.eigh(gram / scale[:, None] / scale)
-    return scale, np.asarray(vectors[:, values > 16 * EPSILON * objective.size * values[-1]])
 
 
 def _ends(H: Array) -> tuple[float, float]:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgd.optima.certificates import range_of
 from fastgd.optima.newton import MOST_EXACT
 from fastgd.optima.objective import EPSILON, Objective
 
@@ -107,7 +106,7 @@ def _lanczos(times: Any, size: int) -> tuple[float, float]:
 
 def _local(objective: Objective, z: Array) -> tuple[float, float | None]:
     """Return the largest and the least eigenvalue of the Hessian at margins z, on the range of the rows."""
-    scale, scaled = range_of(objective)
+    scale, scaled = objective.range
     H = objective.hessian(z)
     if scaled.shape[1] == objective.size:
         values = np.linalg.eigvalsh(H)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgd.optima.certificates import duality_gap
 from fastgd.optima.convex_losses import CONVEX, ConvexLoss
 from fastgd.optima.newton import MOST_EXACT, Found, newton, solve_scaled
 from fastgd.optima.objective import Objective
@@ -112,15 +113,22 @@ def _moved(state: _State, step: _State, length: float) -> _State:
 def smoothed(objective: Objective, theta: Array) -> WithDual:
     """Minimise losses that bend over smaller and smaller widths, each from where the one before ended.
 
-    The derivative of such a loss is one that the hinge loss may have, so that the last one gives a point of the dual.
+    The derivative of such a loss is one that the hinge loss may have, so that each gives a point of the dual. What
+    counts is the pair with the least duality gap: at small widths conjugate gradients may end too early.
     """
-    steps, width = 0, WIDTHS[0]
+    steps, least = 0, math.inf
+    best = WithDual(theta, objective.convex.derivatives(objective.margins(theta), objective.y), 0, "")
     for width in WIDTHS:
-        bent = Objective(objective.X, objective.y, _bent(width), objective.l2, intercept=objective.intercept, outputs=1)
+        loss = _bent(width)
+        bent = Objective(objective.X, objective.y, loss, objective.l2, intercept=objective.intercept)
         found = newton(bent, theta)
         theta, steps = found.theta, steps + found.steps
-    z = objective.margins(theta)
-    return WithDual(theta, _bent(width).derivatives(z, objective.y), steps, "smoothing, Newton, conjugate gradients")
+        u = loss.derivatives(objective.margins(theta), objective.y)
+        gap = duality_gap(objective, theta, u) if objective.l2 > 0 else None
+        left = objective.value(theta) if gap is None else gap.bound
+        if left < least:
+            best, least = WithDual(theta, u, steps, ""), left
+    return best._replace(steps=steps, method="smoothing, Newton, conjugate gradients")
 
 
 def _bent(width: float) -> ConvexLoss:
@@ -150,7 +158,7 @@ def huber(objective: Objective, theta: Array) -> Found:
     """
     largest = float(np.abs(objective.y).max(initial=0.0))
     steps = 0
-    for power in range(max(0, math.ceil(math.log2(max(largest, 1.0)))), 0, -1):
+    for power in range(1 + math.ceil(math.log2(max(largest, 1.0))), 0, -1):
         near = Objective(objective.X, objective.y, _wide(2.0**power), objective.l2, intercept=objective.intercept)
         found = newton(near, theta)
         theta, steps = found.theta, steps + found.steps

@@ -6,13 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgd.optima.objective import EPSILON, Objective
+from fastgd.optima.objective import EPSILON, Objective, scale_of
 
 Array = NDArray[np.float64]
 MOST_EXACT = 1500  # parameters whose Hessian is factored
 MOST_STEPS = 200
 MOST_PRODUCTS = 4000  # of Hessians and vectors, where the Hessian is not factored
 HALVINGS = 50
+RIDGE = 1e-12
 ENOUGH = 1e-4  # of the decrease that the slope promises
 
 
@@ -93,12 +94,6 @@ def solve_scaled(H: Array, right: Array) -> Array:
     return np.zeros_like(right)
 
 
-def scale_of(H: Array) -> Array:
-    """Return the roots of a diagonal, and 1 where that is 0: divided by these on both sides, it is ones."""
-    diagonal = np.sqrt(np.maximum(np.diag(H), 0.0))
-    return np.where(diagonal > 0, diagonal, 1.0)
-
-
 class _ConjugateGradients:
     """Steps by conjugate gradients, each as exact as the gradient is small, within a number of products in all."""
 
@@ -129,7 +124,7 @@ def _solved(times: Callable[[Array], Array], right: Array, wanted: float, most: 
     def counted(v: Array) -> Array:
         nonlocal count
         count += 1
-        return times(v)
+        return times(v) + RIDGE * np.asarray(v).ravel()  # no direction is without any curvature
 
     operator = LinearOperator((len(right), len(right)), matvec=counted, dtype=np.float64)
     step, _ = cg(operator, right, rtol=wanted, atol=0.0, maxiter=most)

@@ -10,7 +10,7 @@ from fastgd.common.properties import cached_property
 from fastgd.optima.convex_losses import ConvexLoss
 
 Array = NDArray[np.float64]
-BLOCK_VALUES = 1 << 20  # of rows that are made dense, weighted or squared together
+BLOCK_VALUES = 1 << 19  # of rows that are made dense, weighted or squared together
 EPSILON = float(np.finfo(np.float64).eps)
 
 
@@ -101,18 +101,21 @@ class Objective:
     def hessian(self, z: Array, weights: Array | None = None) -> Array:
         """Return the Hessian (size, size) at margins z; `weights` take the place of the curvatures of one output."""
         w = self.convex.curvature(z, self.y) if weights is None else weights
-        if self.outputs == 1:
-            H = self.squares(w)
-        else:
-            K = self.outputs
-            blocks = np.empty((self.columns, K, self.columns, K))
-            for k in range(K):
-                for other in range(k + 1):
-                    own = w[:, k] * ((k == other) - w[:, other])
-                    blocks[:, k, :, other] = blocks[:, other, :, k] = self.squares(own)
-            H = blocks.reshape(self.size, self.size)
+        H = self.squares(w) if self.outputs == 1 else self._of_classes(w)
         H[np.diag_indices(self.size)] += self.penalty
         return np.asarray(H)
+
+    def _of_classes(self, p: Array) -> Array:
+        """Return the Hessian of softmax without the penalty: of each row `(diag(p) - p p')` times `x x'`."""
+        K = self.outputs
+        H = np.zeros((K, self.columns, self.columns * K))
+        for part, rows in self.blocks():
+            for k in range(K):
+                own = -p[part, k, None] * p[part]
+                own[:, k] = p[part, k] * np.delete(p[part], k, axis=1).sum(axis=1)  # p (1 - p), also where p is near 1
+                H[k] += rows.T @ (rows[:, :, None] * own[:, None, :]).reshape(len(rows), -1)
+        H = np.moveaxis(H, 0, 1).reshape(self.size, self.size) / self.n
+        return np.asarray((H + H.T) / 2)
 
     def squares(self, weights: Array | float = 1.0) -> Array:
         """Return `1/n sum weights_i x_i' x_i` (columns, columns), with the intercept's column of ones."""
@@ -139,6 +142,22 @@ class Objective:
         X = self.X
         squares = np.asarray(X.multiply(X).sum(axis=1)).ravel() if self.sparse else np.einsum("ij,ij->i", X, X)
         return np.asarray(np.sqrt(squares + self.intercept))
+
+    @cached_property
+    def range(self) -> tuple[Array, Array]:
+        """The scale (size,) of the parameters, and a basis (size, rank) of the scaled directions in which F changes.
+
+        The objective depends on no other direction, so that its minimum is one over this range. Directions count as
+        constant where the scaled Gram matrix cannot be told from 0; softmax does not change where all classes' margins
+        do.
+        """
+        gram, K = self.squares(), self.outputs
+        if K > 1:  # the largest Hessian that softmax has, up to a factor
+            gram = np.asarray(np.kron(gram, np.eye(K) - 1.0 / K), dtype=np.float64)
+        gram[np.diag_indices(self.size)] += self.penalty
+        scale = scale_of(gram)
+        values, vectors = np.linalg.eigh(gram / scale[:, None] / scale)
+        return scale, np.asarray(vectors[:, values > 16 * EPSILON * self.size * values[-1]])
 
     @property
     def entries(self) -> int:
@@ -179,3 +198,9 @@ class Objective:
             sums[self.d] = u.sum(axis=0)
         factor = 4 * (np.sqrt(self.n) + 8) * EPSILON
         return np.asarray(factor * (sums.ravel() / self.n + self.penalty * np.abs(theta)))
+
+
+def scale_of(H: Array) -> Array:
+    """Return the roots of a diagonal, and 1 where that is 0: divided by these on both sides, it is ones."""
+    diagonal = np.sqrt(np.maximum(np.diag(H), 0.0))
+    return np.where(diagonal > 0, diagonal, 1.0)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from fastgd.optima.certificates import certified, says_enough
 from fastgd.optima.constants import Constants, constants
@@ -85,6 +86,13 @@ def solve(problem: Problem) -> Optimum:
     ----------
     problem : Problem
     """
+    # threads of the BLAS wait for each other by spinning, which other work on the machine makes very slow: on two busy
+    # cores the digits took 62 s with two threads and 3 s with one
+    with threadpool_limits(1):
+        return _solve(problem)
+
+
+def _solve(problem: Problem) -> Optimum:
     start = time.perf_counter()
     X = problem.X.astype(np.float64, copy=False)
     y = np.asarray(problem.y, dtype=np.float64)
