@@ -15,6 +15,7 @@ from fastgd.optima.objective import Objective
 Array = NDArray[np.float64]
 MOST_STEPS = 100
 STEP = 0.995  # of the way to the nearest bound that a step takes
+CLOSE_ENOUGH = 1e-7  # of the objective, at which smoothing ends
 CLOSE = 1e-15  # of the mean complementarity, at which interior points end
 WIDTHS = tuple(10.0 ** (-k / 2) for k in range(13))  # over which smoothed losses bend
 
@@ -128,6 +129,8 @@ def smoothed(objective: Objective, theta: Array) -> WithDual:
         left = objective.value(theta) if gap is None else gap.bound
         if left < least:
             best, least = WithDual(theta, u, steps, ""), left
+        if left > 2 * least or least <= CLOSE_ENOUGH * abs(objective.value(theta)):
+            break
     return best._replace(steps=steps, method="smoothing, Newton, conjugate gradients")
 
 

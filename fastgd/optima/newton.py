@@ -11,7 +11,7 @@ from fastgd.optima.objective import EPSILON, Objective, scale_of
 Array = NDArray[np.float64]
 MOST_EXACT = 1500  # parameters whose Hessian is factored
 MOST_STEPS = 200
-MOST_PRODUCTS = 4000  # of Hessians and vectors, where the Hessian is not factored
+MOST_PRODUCTS = 2000  # of Hessians and vectors, where the Hessian is not factored
 HALVINGS = 50
 RIDGE = 1e-12
 ENOUGH = 1e-4  # of the decrease that the slope promises
