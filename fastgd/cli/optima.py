@@ -65,7 +65,7 @@ def optimum(folder: Path, *, as_json: bool, plugins: bool) -> None:
         return
     cells = ([_cell(row[name], name) for name in SHOWN] for row in found.to_dict("records"))
     show(table(f"{results.manifest.name}: certified minima", [NAMES.get(name, name) for name in SHOWN], cells, TEXTS))
-    show(*_sentences(found))
+    show(*sentences(found))
 
 
 def _cell(value: Any, name: str) -> str:
@@ -74,7 +74,7 @@ def _cell(value: Any, name: str) -> str:
     return cell(value, 12 if name in ("minimum", "best_seen") else 4)
 
 
-def _sentences(found: "pd.DataFrame") -> list[str]:
+def sentences(found: "pd.DataFrame") -> list[str]:
     """Return how each minimum was found and certified, and what contradicts it."""
     lines = []
     for row in found.to_dict("records"):
