@@ -28,7 +28,7 @@ from fastgd.schedules import SCHEDULES
 from fastgd.study.fields import METRICS
 from fastgd.study.keys import keys
 
-COMMANDS = ["run", "demo", "tune", "best", "plot", "surface", "list", "info", "warmup"]
+COMMANDS = ["run", "demo", "tune", "best", "plot", "surface", "optimum", "theory", "list", "info", "warmup"]
 
 
 def fastgd_cli(*arguments, code=0):

@@ -17,6 +17,7 @@ from fastgd.plots.layout import Layout
 from fastgd.plots.limits import OUTSIDE, Array, drawable, limits, mark_outside, placed, spans_decades, tell_outside
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, lost_words, measure, median_of, methods, ranking_of, start_of
+from fastgd.plots.studies.rate_marks import mark_rates, one_of_each
 from fastgd.plots.style import GREY, Look, dress, key, key_band, key_line, looks, mark_start, style, text_color
 
 _WORDS = ("diverged", "no loss")  # for a best loss that is infinite, and for one that is missing
@@ -35,7 +36,8 @@ def sensitivity(
     At each rate a line shows the configuration that is best over all other hyper-parameters: the median over its
     seeds, and their range as a band. Crosses above the axes mark the rates at which even that one diverged. What ends
     above the loss at the start, and single values far from all others, lie outside the axes: triangles at their edge
-    mark them, and a line in their corner counts them.
+    mark them, and a line in their corner counts them. Where minima are stored (`fastgd optimum`), thin lines stand at
+    the rates that theory names for gradient descent: 1/L, 2/(L + mu) and 2/L.
 
     Parameters
     ----------
@@ -79,18 +81,20 @@ def sensitivity(
     with style():
         layout = Layout(hspace=0.0)  # a strip belongs to the axes below it
         figure = Figure(figsize=(7.2, sum(heights) + 0.4 + 0.5 * len(shown)), layout=layout)
+        marks: list[Artist] = []
         grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights).reshape(-1, 2)
         for (strip, axes), name in zip(grid, shown, strict=True):
             _draw(axes, tables[name], hyper, chosen)
             _scale(axes, tables[name], hyper, start[name])
             _mark_beyond(axes, tables[name], hyper, chosen)
+            marks += mark_rates(axes, results, tables[name], hyper)
             _mark_lost(strip, axes, lost[name], chosen)
             axes.set_xlabel(label(hyper))
             axes.set_ylabel(f"{at} {measure(results, metric)}")
             if len(tables) > 1:
                 strip.set_title(for_picture(name))
         values = np.concatenate([values for names in lost.values() for _, values in names.values()] or [np.zeros(0)])
-        key(figure, _handles(pd.concat([tables[name] for name in shown]), values, results))
+        key(figure, [*_handles(pd.concat([tables[name] for name in shown]), values, results), *one_of_each(marks)])
         note(figure, words, far)
     return figure
 
