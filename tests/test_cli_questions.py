@@ -12,6 +12,7 @@ from store_samples import commit, configured, open_folder, trials, write_study
 from typer.testing import CliRunner
 
 from fastgd.analysis import load
+from fastgd.analysis.selections import selected
 from fastgd.cli import rankings
 from fastgd.cli.app import app
 from fastgd.cli.formats import Cells
@@ -38,10 +39,19 @@ def test_best_of_what_is_selected(folder):
     own = own[own["beta1"] != 0.8]
     assert chosen["trial_id"].tolist() == own["trial_id"].tolist()
     assert chosen["rank"].tolist() == [*range(1, len(chosen) // 2 + 1)] * 2
-    rate = everything["lr"][0]
-    assert results.best(where=f"lr = {rate!r}")["lr"].eq(rate).all()
+    rates = np.geomspace(1e-4, 10.0, 6)
+    assert results.best(where=f"lr = {float(rates[1])!r}")["lr"].eq(rates[1]).all()
     assert results.best(where="lr>=10")["lr"].eq(10).all()
     assert results.best(where="method=momentum", each="momentum")["momentum"].tolist()[:2] in ([0.5, 0.9], [0.9, 0.5])
+
+
+@pytest.mark.parametrize("text", ["0.0464159", "0.04642", "4.642e-2", "0.0464", "0.046415888336127774, 2"])
+def test_a_number_may_be_written_as_tables_show_it(text):
+    configurations = pd.DataFrame({"lr": [0.046415888336127774, 0.0465, 0.1, np.nan]})
+    assert selected(configurations, f"lr={text}").tolist() == [True, False, False, False]
+    for other in ("0.046", "0.05", "0.09999"):
+        with pytest.raises(InputError, match=f"no configuration has lr {other}"):
+            selected(configurations, f"lr={other}")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +148,7 @@ QUESTIONS = [
     (["versus", "sgd", "adam", "--gap", "0.1"], "compare", {"a": "sgd", "b": "adam", "gap": 0.1}, "adam is better"),
     (["ranks"], "ranks", {}, "apart (Nemenyi, 0.05)"),
     (["ranks", "--blocks", "repeat", "--by", "loss"], "ranks", {"blocks": "repeat", "by": "loss"}, "Friedman's test"),
-    (["profiles"], "profiles", {}, "on 12 of 12 pairs of problem and seed"),
+    (["profiles"], "profiles", {}, "12 pairs of problem and seed"),
     (["profiles", "--kind", "data"], "profiles", {"kind": "data"}, "until a share"),
     (["ecdf", "--of", "all", "--fraction", "0.5"], "ecdf", {"of": "all", "fraction": 0.5}, "ever"),
     (["budget", "--no-replacement"], "budget", {"replacement": False}, "all of them different"),

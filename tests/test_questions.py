@@ -231,7 +231,7 @@ def test_times_of_many_trials(tmp_path):
 
 
 def test_sensitivity_of_a_parabola(tmp_path):
-    """Final losses are 0.2 + 0.1 (decades from 0.1)^2, from a start of 1.2: a tenth of what 0.1 gained is one decade."""
+    """Final losses are 0.2 + 0.1 (decades from 0.1)^2, from 1.2: a tenth of what 0.1 gained is one decade."""
     lr = np.geomspace(1e-4, 1e2, 13)
     losses = np.stack([np.full(13, 1.2), 0.2 + 0.1 * np.log10(lr / 0.1) ** 2])
     results = with_curves(tmp_path / "inside", losses, trials_of(losses, lr=lr))

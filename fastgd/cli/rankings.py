@@ -111,7 +111,8 @@ def _ties(results: Results, ranking: "pd.DataFrame") -> list[str]:
     if len(found) > MOST_TIES:
         ties = sum(line.startswith("tied") for line in found)
         found = [f"tied: on {ties} of {len(found)} problems others are within the {over}' spread of the best"]
-    if not found and (winners["rank"] > 1).any() and ranking["tied"].isna().all():
+    single = all((ranking[name] == 1).all() for name in ("seeds", "starts") if name in ranking)
+    if not found and single and winners is not ranking:
         found = [f"whether the first are tied is not known: that takes two {over} or more"]
     return found
 
