@@ -7,6 +7,7 @@ import numpy as np
 
 from fastgd.analysis import OF_PROBLEM, Results, load
 from fastgd.cli.formats import Cells, is_text, show_answer
+from fastgd.cli.rankings import columns_to_show
 from fastgd.common.numbers import count, number
 
 if TYPE_CHECKING:
@@ -155,8 +156,8 @@ def budget(folder: Path, interval: float, replacement: bool, judge: dict[str, An
 def _differing(results: Results, table: "pd.DataFrame") -> list[str]:
     """Return the columns that tell rows apart."""
     shown = ["problem"] if table["problem"].nunique() > 1 else []
-    others = [name for name in results.identity if name in table and name not in (*OF_PROBLEM, "optimizer", "variant")]
-    return [*shown, "method", *(name for name in others if name == "lr" or table[name].nunique(dropna=False) > 1)]
+    about = columns_to_show(results, table) if "optimizer" in table else ["lr"] if "lr" in table else []
+    return [*shown, "method", *(name for name in about if name not in (*OF_PROBLEM, "optimizer", "variant"))]
 
 
 def _between(table: "pd.DataFrame") -> str:

@@ -151,7 +151,7 @@ def ranking_cells(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame
     value, over = value_of(ranking), results.repeats
     counts = [name for name in ("seeds", "starts") if name == over or (name in ranking and (ranking[name] > 1).any())]
     at, spread = ["start"] if over == "starts" else [], f"range over {over}"  # of the median trial
-    about = _columns_to_show(results, ranking)
+    about = columns_to_show(results, ranking)
     columns = ["rank", *about, "target_epochs", value, spread, "tied", *at, *counts, "timeout", "diverged"]
     there = {*ranking} if (ranking[counts] == 1).all(axis=None) else {*ranking, spread}
     there -= {"tied"} if ranking["tied"].isna().all() else set()
@@ -161,7 +161,7 @@ def ranking_cells(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame
     return Cells(title, shown, cells, texts)
 
 
-def _columns_to_show(results: Results, ranking: "pd.DataFrame") -> list[str]:
+def columns_to_show(results: Results, ranking: "pd.DataFrame") -> list[str]:
     """Return optimizer, lr, and the columns in which configurations of one problem and optimizer differ."""
     apart = [column for column in ("problem", "variant", "schedule") if ranking[column].nunique(dropna=False) > 1]
     groups = ranking.groupby(["problem", "optimizer", "variant"], dropna=False, sort=False)
