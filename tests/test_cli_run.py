@@ -49,7 +49,7 @@ def test_run_prints_what_it_found_and_where(finished):
     lines = out.splitlines()
     assert lines[0] == "tiny: the best of each optimizer".ljust(len(lines[0]))
     assert re.fullmatch(
-        r"rank +optimizer +lr +momentum +final validation loss +range over seeds +seeds +diverged", lines[1]
+        r"rank +optimizer +lr +momentum +final validation loss +range over seeds +tied +seeds +diverged", lines[1]
     )
     assert lines[2].split()[:2] == ["1", "momentum"]
     assert "12 trials: 12 completed" in lines
