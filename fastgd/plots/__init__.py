@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from fastgd.plots.pages import notes_of as notes_of
     from fastgd.plots.studies.curves import curves as curves
     from fastgd.plots.studies.effective_rates import rates as rates
+    from fastgd.plots.studies.gap import gap as gap
     from fastgd.plots.studies.heatmap import heatmap as heatmap
     from fastgd.plots.studies.layers import layers as layers
+    from fastgd.plots.studies.parallel import parallel as parallel
     from fastgd.plots.studies.phase import phase as phase
     from fastgd.plots.studies.range_test import range_ as range_
     from fastgd.plots.studies.rate_search import tune as tune
@@ -47,9 +49,11 @@ _HOMES = {
     "basins": "landscapes.basins",
     "contour": "landscapes.contour",
     "curves": "studies.curves",
+    "gap": "studies.gap",
     "heatmap": "studies.heatmap",
     "layers": "studies.layers",
     "notes_of": "pages",
+    "parallel": "studies.parallel",
     "phase": "studies.phase",
     "range_": "studies.range_test",
     "rates": "studies.effective_rates",
@@ -106,6 +110,8 @@ for _plot in (
     ),
     Plot("sensitivity", "the final loss against the learning rate, a line for each optimizer", "sensitivity"),
     Plot("heatmap", "the final loss over two hyper-parameters, axes for each optimizer", "heatmap"),
+    Plot("gap", "how far each optimizer's best configuration is from the minimum over the training", "gap"),
+    Plot("parallel", "all configurations over all hyper-parameters, coloured by their loss", "parallel"),
     Plot("schedule", "what the schedules of the study are worth over the training", "schedule"),
     Plot("rates", "the effective rates of rare and of frequent features, axes for each optimizer", "rates"),
     Plot("layers", "gradients, updates and dead units of a network's layers, a row for each optimizer", "layers"),

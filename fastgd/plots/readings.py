@@ -1,4 +1,4 @@
-"""What pictures read of results: methods, rankings, the loss at the start, and the words for them."""
+"""What pictures read of results: methods and rankings, and the words for them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -76,6 +76,12 @@ def methods(results: Results) -> list[str]:
     return [str(found["method"].iloc[place]) for place in np.argsort(places, kind="stable")]
 
 
+def problems_of(results: Results) -> list[str]:
+    """Return the problems of the trials in the study."""
+    table = results.table("trials", columns=["problem"], filter=pc.field("in_study")).to_pandas()
+    return [str(name) for name in table["problem"].unique()]
+
+
 def ranking_of(results: Results, by: str | None, at: str) -> pd.DataFrame:
     """Return `Results.best` with a column `method`, its names as strings."""
     ranking = results.best(by, at)
@@ -102,13 +108,3 @@ def lost_words(results: Results, values: NDArray[np.float64]) -> str:
 def measure(results: Results, metric: str) -> str:
     """Return a metric's name as an axis shows it; the loss of a landscape is no training loss."""
     return "loss" if results.on_landscapes and metric == "loss" else label(metric)
-
-
-def start_of(results: Results, metric: str) -> dict[str, float]:
-    """Return for each problem the metric before the first step: the median over the trials in the study."""
-    start = results.table("curves", columns=["trial_id", metric], filter=pc.field("step") == 0).to_pandas()
-    trials = results.table("trials", columns=["trial_id", "problem"], filter=pc.field("in_study")).to_pandas()
-    trials = trials.drop_duplicates().astype(str)  # on landscapes several starts share a name
-    problem = start["trial_id"].astype(str).map(trials.set_index("trial_id")["problem"])
-    medians = start.groupby(problem, sort=False)[metric].median()
-    return {str(problem): float(value) for problem, value in medians.items()}

@@ -1,6 +1,6 @@
 """Sensitivity: where each optimizer ends, against its learning rate or another hyper-parameter."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,20 @@ from fastgd.common.errors import InputError, nearest
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
 from fastgd.plots.layout import Layout
-from fastgd.plots.limits import OUTSIDE, Array, drawable, limits, mark_outside, placed, spans_decades, tell_outside
+from fastgd.plots.limits import (
+    OUTSIDE,
+    Array,
+    drawable,
+    limits,
+    mark_outside,
+    placed,
+    spans_decades,
+    tell_outside,
+    zoom,
+)
 from fastgd.plots.pages import note, only, page_of
-from fastgd.plots.readings import label, lost_words, measure, median_of, methods, ranking_of, start_of
+from fastgd.plots.readings import label, lost_words, median_of, methods, ranking_of
+from fastgd.plots.scales import Scale, mark_floors, noise_of, scale_of, start_of
 from fastgd.plots.style import GREY, Look, dress, key, key_band, key_line, looks, mark_start, style, text_color
 
 _WORDS = ("diverged", "no loss")  # for a best loss that is infinite, and for one that is missing
@@ -29,13 +40,21 @@ def sensitivity(
     hyper: str = "lr",
     problem: str | None = None,
     page: int = 1,
+    scale: str | None = None,
+    x_limits: Sequence[float] | None = None,
+    y_limits: Sequence[float] | None = None,
 ) -> Figure:
-    """Plot the final loss against the learning rate: a line for each optimizer.
+    """Plot the final loss against the learning rate, a line for each optimizer: by default its gap to the least known.
 
     At each rate a line shows the configuration that is best over all other hyper-parameters: the median over its
     seeds, and their range as a band. Crosses above the axes mark the rates at which even that one diverged. What ends
     above the loss at the start, and single values far from all others, lie outside the axes: triangles at their edge
-    mark them, and a line in their corner counts them.
+    mark them, and a line in their corner counts them. The key says which optimizer is best at the lowest or highest
+    rate that was tried: a better one may lie beyond.
+
+    A gap is measured from the minimum of the configuration's objective (`Results.minima`), or of the validation loss
+    from the least one that any trial of the problem had; the axis says which. What lies in the shade is less than the
+    seeds of the best configuration differ by, or than the minimum is known to.
 
     Parameters
     ----------
@@ -49,6 +68,10 @@ def sensitivity(
         The only one to draw.
     page : int
         Of a study of many problems, which of them to draw: the first ones, the next ones, ...
+    scale : {"gap", "loss", "log"}, optional
+        The gap on a logarithmic axis (the default), the loss, or the loss on a logarithmic axis.
+    x_limits, y_limits : (float, float), optional
+        The ends of the axes, in place of those that suit the numbers.
 
     Returns
     -------
@@ -58,7 +81,7 @@ def sensitivity(
     Raises
     ------
     InputError
-        The hyper-parameter does not exist, or is not a number; or there is no such problem or page.
+        The hyper-parameter or the scale does not exist, or is not a number; or there is no such problem or page.
     """
     chosen = looks(methods(results))
     metric = results.metric(by)
@@ -68,8 +91,11 @@ def sensitivity(
     numeric = [name for name in results.identity if name not in ("n", "d") and ranking[name].dtype.kind in "if"]
     if hyper not in numeric or ranking[hyper].isna().all():
         raise InputError(f"this study has no hyper-parameter {hyper!r}; {nearest(hyper, numeric)}")
+    ends = _ends(results, ranking, hyper)
     ranking, far = _placed(ranking, hyper)
-    start = start_of(results, metric)
+    shown_as = scale_of(results, metric, scale)
+    noise, start = noise_of(results, ranking), start_of(results, shown_as)
+    ranking = shown_as.ranking(ranking)
     tables = {str(name): rows for name, rows in ranking.groupby("problem", sort=False)}
     every = {name: _lost(tables[name], hyper, chosen) for name in only(tables, problem)}
     strips = {name: 0.12 * len(names) + 0.01 for name, names in every.items()}
@@ -81,12 +107,15 @@ def sensitivity(
         figure = Figure(figsize=(7.2, sum(heights) + 0.4 + 0.5 * len(shown)), layout=layout)
         grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights).reshape(-1, 2)
         for (strip, axes), name in zip(grid, shown, strict=True):
-            _draw(axes, tables[name], hyper, chosen)
-            _scale(axes, tables[name], hyper, start[name])
+            _draw(axes, tables[name], hyper, chosen, ends.get(name, {}))
+            _scale(axes, tables[name], hyper, start[name], shown_as)
+            zoom(axes, x_limits, y_limits)
+            # What belongs to the problem and not to a trial stands here, where the limits are final.
+            mark_floors(axes, shown_as, name, noise.get(name, 0.0))
             _mark_beyond(axes, tables[name], hyper, chosen)
             _mark_lost(strip, axes, lost[name], chosen)
             axes.set_xlabel(label(hyper))
-            axes.set_ylabel(f"{at} {measure(results, metric)}")
+            axes.set_ylabel(f"{at} {shown_as.words(results, [name])}")
             if len(tables) > 1:
                 strip.set_title(for_picture(name))
         values = np.concatenate([values for names in lost.values() for _, values in names.values()] or [np.zeros(0)])
@@ -105,12 +134,22 @@ def _placed(ranking: pd.DataFrame, hyper: str) -> tuple[pd.DataFrame, str]:
     return ranking[near], f"not shown: {values} of {label(hyper)} too large or too small for an axis" if far else ""
 
 
-def _draw(axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
+def _ends(results: Results, ranking: pd.DataFrame, hyper: str) -> dict[str, dict[str, str]]:
+    """Return for each problem the methods that are best at an end of their rates, and at which."""
+    found: dict[str, dict[str, str]] = {}
+    if hyper == "lr":
+        for _, best in results.best_at_ends(ranking).iterrows():
+            found.setdefault(str(best["problem"]), {})[str(best["method"])] = str(best["end"])
+    return found
+
+
+def _draw(axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look], ends: Mapping[str, str]) -> None:
     """Draw a line for each optimizer, and a key beside the axes, best first."""
     for method, rows in ranking.groupby("method", sort=False):  # in the order of the ranking
         look, best = chosen[str(method)], rows.iloc[0]
         settled = number(best["value"], 5) if np.isfinite(best["value"]) else _WORDS[int(np.isnan(best["value"]))]
         where = f" at {number(best[hyper])}" if np.isfinite(best["value"]) else ""
+        where += f", {ends[str(method)]} tried" if str(method) in ends else ""
         if np.isnan(best[hyper]):  # a rule without this hyper-parameter
             words = for_picture(f"{method}  {settled}")
             axes.axhline(float(drawable(best["value"])), color=look.color, linestyle=(0, (1, 2)), label=words)
@@ -126,11 +165,13 @@ def _draw(axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Lo
     legend.get_title().set_color(GREY)
 
 
-def _scale(axes: Axes, ranking: pd.DataFrame, hyper: str, start: float) -> None:
+def _scale(axes: Axes, ranking: pd.DataFrame, hyper: str, start: float, scale: Scale) -> None:
     """Set limits from the least loss to the one at the start, and logarithmic axes where they help."""
     dress(axes)
-    values = np.append(ranking["value"], ranking["value_min"]).astype(np.float64)
-    limits(axes, values[values <= start] if (values < start).any() else values, always=[start])
+    # The least of a median's seeds may be the value that gaps are measured from: it says nothing of how low axes go.
+    seen = [ranking["value"]] if scale.is_gap else [ranking["value"], ranking["value_min"]]
+    values = np.concatenate(seen).astype(np.float64)
+    limits(axes, values[values <= start] if (values < start).any() else values, always=[start], log=scale.log)
     mark_start(axes, start)
     x = np.unique(ranking[hyper].dropna().to_numpy(dtype=np.float64))
     if spans_decades(x, 10):
@@ -146,13 +187,19 @@ def _mark_beyond(axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[
     for method, rows in best.groupby("method", sort=False):  # best first
         look = chosen[str(method)]
         x, y, low = (rows[name].to_numpy(dtype=np.float64) for name in (hyper, "value", "value_min"))
+        low = _told(axes, low, y)
         beyond = np.where(low < axes.get_ylim()[0], low, np.where(np.isinf(y), np.nan, y))
         mark_outside(axes, x, beyond, look.color)
         if y[0] < axes.get_ylim()[0]:  # the mark of the best, at the edge
             edge = axes.get_xaxis_transform()
             axes.plot(x[0], 0.0, **look.outlined(8), transform=edge, clip_on=False, zorder=8, gid=OUTSIDE)
     low, high = (best[name].to_numpy(dtype=np.float64) for name in ("value_min", "value"))
-    tell_outside(axes, low, high, "point")
+    tell_outside(axes, _told(axes, low, high), high, "point")
+
+
+def _told(axes: Axes, low: Array, values: Array) -> Array:
+    """Return the ends of bands that are told where they are outside: not a seed that is itself the best seen."""
+    return np.where((low <= 0) & (values > 0), values, low) if axes.get_yscale() == "log" else low
 
 
 def _lost(ranking: pd.DataFrame, hyper: str, chosen: Iterable[str]) -> dict[str, tuple[Array, Array]]:
