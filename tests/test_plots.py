@@ -196,7 +196,7 @@ def test_many_trials_become_bands_and_few_stay_lines(two, tmp_path):
     axes = curves(two).axes[1]  # adam: 144 trials
     assert len(axes.collections) == 1
     few = load(write_study(tmp_path / "few", ["sgd"], rates=6, seeds=1, epochs=3))
-    (axes,) = curves(few).axes
+    (axes,) = curves(few, scale="loss").axes
     assert not axes.collections
     assert len(axes.lines) == 6 + 2  # the trials, the best of all, the best of this
 

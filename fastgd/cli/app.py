@@ -347,7 +347,7 @@ def plot(
     ```
     fastgd plot results/flights --kind sensitivity -o sensitivity.pdf
     fastgd plot results/flights --kind heatmap -o heatmap.svg
-    fastgd plot results/flights --kind curves --set scale=loss --set y_limits=[0.5,0.52]
+    fastgd plot results/flights --kind curves --set scale=loss --set 'y_limits=[0.5,0.52]'
     fastgd plot results/flights --kind gap --set x_scale=linear
     fastgd plot studies/schedules.toml --kind schedule -o schedules.png
     fastgd plot results/depth --kind contour --set directions=pca

@@ -116,9 +116,11 @@ def limits(
     """Set the vertical limits of axes as `frame_of` says, with a margin."""
     frame = frame_of(seen, always, log=log, reach=reach)
     if frame.log:
-        axes.set_yscale("log")
         margin = (frame.high / frame.low) ** 0.05 if frame.high > frame.low else 1.5
-        axes.set_ylim(frame.low / margin, frame.high * margin)
+        ends = frame.low / margin, frame.high * margin
+        axes.set_ylim(*ends)  # first: matplotlib would look for limits among the values, which may all be 0
+        axes.set_yscale("log")
+        axes.set_ylim(*ends)
     else:
         room = 0.05 * (frame.high - frame.low or abs(frame.high) or 1.0)
         axes.set_ylim(frame.low - room, frame.high + room)

@@ -8,6 +8,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from fastgd.analysis import METRICS, Results
 from fastgd.common.errors import InputError, nearest
@@ -21,6 +23,7 @@ SCALES = ("gap", "loss", "log")
 RISING = ("accuracy", "validation_accuracy", "top_5", "validation_top_5", "r2", "validation_r2")
 BEST_SEEN = "best seen"
 _FALLING = (*METRICS, "composite_loss")
+_FEW_DECADES = 3
 _FLOOR_GREY = "#8c8c8c"
 
 
@@ -90,14 +93,14 @@ class Scale:
         return ranking.assign(**shown)
 
     def words(self, results: Results, problems: Collection[str]) -> str:
-        """Return the name of the axis of some problems: "training loss above the best seen"."""
+        """Return the name of the axis of some problems: "training loss", and below it "above the best seen"."""
         name = measure(results, self.metric)
         if not self.is_gap:
             return name
         own = self.minima[self.minima["problem"].isin(list(problems))]
         seen = (own["source"] == BEST_SEEN).to_numpy()
         origin = "the best seen" if seen.all() else "the least known" if seen.any() else "the minimum"
-        return f"{name} {'below' if self.metric in RISING else 'above'} {origin}"
+        return f"{name}\n{'below' if self.metric in RISING else 'above'} {origin}"
 
     def error(self, problem: str) -> float:
         """Return by how much the gaps of a problem may be wrong; 0 where that is not known, or they are no gaps."""
@@ -205,25 +208,41 @@ def mark_floor(axes: Axes, floor: float, words: str) -> None:
 
 
 def mark_floors(axes: Axes, scale: Scale, problem: str, noise: float) -> None:
-    """Mark the floors of gaps: the spread of the best configuration's seeds, and the error of the minimum."""
+    """Mark the floors of gaps: by how much seeds differ, and the error of the minimum."""
     if scale.is_gap:
-        mark_floor(axes, noise, "the best one's seeds differ by")
+        mark_floor(axes, noise, "seeds differ by")
         mark_floor(axes, scale.error(problem), "the minimum is known to")
 
 
 def noise_of(results: Results, ranking: pd.DataFrame) -> dict[str, float]:
-    """Return for each problem by how much the seeds of its best configuration differ; 0 where there is one seed.
+    """Return for each problem by how much the seeds of a good configuration differ; 0 where there is one seed.
+
+    It is the median over the optimizers, as one of them may have had a seed that went astray.
 
     Parameters
     ----------
     results : Results
         The study's results.
     ranking : pandas.DataFrame
-        Its configurations, the best of each problem first, with `value_min` and `value_max`.
+        Its configurations, the best of each method first, with `value_min` and `value_max`.
     """
     if results.repeats != "seeds":  # starts differ by more than chance
         return {}
-    best = ranking.drop_duplicates("problem")
-    spread = (best["value_max"] - best["value_min"]).where(best["seeds"] > 1, 0.0)
-    found = zip(best["problem"], spread, strict=True)
-    return {str(problem): float(value) for problem, value in found if np.isfinite(value)}
+    best = ranking.drop_duplicates(["problem", "method"])
+    spread = (best["value_max"] - best["value_min"]).where(best["seeds"] > 1)
+    medians = spread[np.isfinite(spread)].groupby(best["problem"], sort=False).median()
+    return {str(problem): float(value) for problem, value in medians.items()}
+
+
+def label_ticks(axis: Axis, limits: tuple[float, float]) -> None:
+    """Label the ticks of a logarithmic axis that spans few decades with plain numbers, also between powers of ten."""
+    decades = np.log10(limits[1] / limits[0])
+    if decades > _FEW_DECADES:
+        return
+    between = (2, 5) if decades > 1 else (2, 3, 5) if decades > 0.6 else tuple(range(2, 10))
+    for locate, write, places in (
+        (axis.set_major_locator, axis.set_major_formatter, (1,)),
+        (axis.set_minor_locator, axis.set_minor_formatter, between),
+    ):
+        locate(LogLocator(subs=places, numticks=50))
+        write(FuncFormatter(lambda value, _: number(value, 2)))

@@ -16,7 +16,7 @@ from fastgd.plots.layout import Layout
 from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside, without_outliers, zoom
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, median_of, methods, problems_of
-from fastgd.plots.scales import Scale, mark_floors, scale_of
+from fastgd.plots.scales import Scale, label_ticks, mark_floors, scale_of
 from fastgd.plots.style import (
     GREY,
     PALE,
@@ -73,8 +73,8 @@ def curves(
 
     A gap is measured from the minimum of the trial's objective (`Results.minima`), or of another metric from the best
     value that any trial of the problem had; the axis says which. From the best seen, the trial that had it goes down to
-    0, below the axis. What lies in the shade is less than the seeds of the best configuration differ by, or than the
-    minimum is known to.
+    0, below the axis. What lies in the shade is less than the seeds differ by (the median over the optimizers' best
+    configurations), or than the minimum is known to.
 
     Parameters
     ----------
@@ -249,9 +249,14 @@ def _scale(axes: Axes, bundles: Sequence[Bundle], view: View) -> None:
     lines = [np.where(bundle.best > 0, bundle.best, np.nan) if log else bundle.best for bundle in bundles]
     limits(axes, np.concatenate(without_outliers(lines, start)), always=start, log=log)
     scale_x(axes, np.concatenate([bundle.x for bundle in bundles]), view.x_scale)
+    if log:
+        low, high = axes.get_ylim()
+        axes.set_ylim(low / (high / low) ** 0.1, high)  # room for notes: good lines end close together
     zoom(axes, view.x_limits, view.y_limits)
-    best = min(bundles, key=lambda bundle: np.nan_to_num(bundle.best[-1], nan=np.inf))
-    mark_floors(axes, view.scale, best.problem, best.noise)
+    if log:
+        label_ticks(axes.yaxis, axes.get_ylim())
+    noise = [bundle.noise for bundle in bundles if bundle.noise > 0]
+    mark_floors(axes, view.scale, bundles[0].problem, float(np.median(noise)) if noise else 0.0)
 
 
 def _mark_beyond(axes: Axes, bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> None:

@@ -20,10 +20,10 @@ from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
 from fastgd.plots.cells import cells
 from fastgd.plots.layout import Layout
-from fastgd.plots.limits import Array, Frame, frame_of, pair, spans_decades
+from fastgd.plots.limits import Array, Frame, frame_of, pair
 from fastgd.plots.pages import blocks_of, note, only, page_of
 from fastgd.plots.readings import label, lost_words, methods, ranking_of, settings
-from fastgd.plots.scales import Scale, noise_of, scale_of, start_of
+from fastgd.plots.scales import Scale, label_ticks, noise_of, scale_of, start_of
 from fastgd.plots.style import dress_map, head, key, key_line, looks, panels, shape, stacked, style
 
 _COLORS = "viridis"
@@ -58,7 +58,7 @@ def heatmap(
 
     A gap is measured from the minimum of the configuration's objective (`Results.minima`), or of the validation loss
     from the least one that any trial of the problem had; the scale of colours says which, and a mark on it by how much
-    the seeds of the best configuration differ.
+    seeds differ: the median over the optimizers' best configurations.
 
     Parameters
     ----------
@@ -132,8 +132,8 @@ def heatmap(
             if isinstance(norm, PowerNorm):  # at equal steps of colour, the best value among them
                 marks = np.asarray(norm.inverse(np.linspace(0.0, 1.0, 5))).tolist()
                 bar.set_ticks(marks, labels=[number(mark, 4) for mark in marks])
-            elif not spans_decades(np.array([norm.vmin, norm.vmax]), 1e3):  # few or no powers of ten between
-                bar.ax.yaxis.set_minor_formatter(lambda mark, _: number(mark, 2))
+            else:
+                label_ticks(bar.ax.yaxis, (norm.vmin, norm.vmax))
         shown = np.concatenate([found.table["value"] for own in blocks for found in own])
         key(figure, _handles(results, shown, np.concatenate(below), floors))
         note(figure, words, left_out(chosen, maps))
@@ -292,5 +292,5 @@ def _handles(results: Results, values: Array, below: Array, floors: Sequence[flo
         handles.append(Patch(facecolor=_BELOW, label=f"below the scale, down to {number(below.min())}"))
     if floors:
         spread = number(floors[0], 2) if len(floors) == 1 else f"{number(min(floors), 2)} to {number(max(floors), 2)}"
-        handles.append(key_line(label=f"on the scale: the best one's seeds differ by {spread}", **_NOISE))
+        handles.append(key_line(label=f"on the scale: seeds differ by {spread}", **_NOISE))
     return handles

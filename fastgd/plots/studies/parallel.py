@@ -12,7 +12,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize, to_rgba
+from matplotlib.colors import LogNorm, Normalize, to_rgba
 from matplotlib.figure import Figure
 
 from fastgd.analysis import Results
@@ -23,7 +23,7 @@ from fastgd.plots.layout import Layout
 from fastgd.plots.limits import Array, placed, spans_decades
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, lost_words, methods, ranking_of, settings, varied
-from fastgd.plots.scales import Scale, scale_of, start_of
+from fastgd.plots.scales import Scale, label_ticks, scale_of, start_of
 from fastgd.plots.studies.heatmap import ABOUT, beyond, colors, norm_of
 from fastgd.plots.style import GREY, halo, key, key_line, style
 
@@ -61,7 +61,7 @@ def parallel(
     by, at : str, optional
         The loss, as in `Results.best`.
     columns : sequence of str, optional
-        The axes: "method" and columns of the configurations; by default those in which configurations differ.
+        The axes: "method" and columns of the configurations; by default those in which an optimizer's configurations differ.
     problem : str, optional
         The only one to draw.
     page : int
@@ -104,6 +104,8 @@ def parallel(
             bar = figure.colorbar(ScalarMappable(norm, colors()), ax=axes, pad=0.02, extend=_ends(own, norm, shown_as))
             bar.set_label(f"{at} {shown_as.words(results, [name])}")
             bar.outline.set_visible(False)
+            if isinstance(norm, LogNorm):
+                label_ticks(bar.ax.yaxis, (norm.vmin, norm.vmax))
         best = settings(tables[shown[0]].iloc[0], [one for one in names if one != "method"]) if len(shown) == 1 else ""
         key(figure, _handles(results, pd.concat([tables[name] for name in shown]), best))
         note(figure, paged, words)
@@ -121,7 +123,9 @@ def _columns(results: Results, ranking: pd.DataFrame, asked: Any) -> tuple[list[
         if len(set(names)) < 2 or len(set(names)) < len(names):
             raise InputError(f"parallel coordinates need two different columns or more, found {names}")
         return names, ""
-    differ = set(varied(results, ranking)) | ({"method"} if ranking["method"].nunique() > 1 else set())
+    # What differs between optimizers alone says no more than their names.
+    differ = {name for _, own in ranking.groupby("method") for name in varied(results, own)}
+    differ |= {"method"} if ranking["method"].nunique() > 1 else set()
     names = [name for name in known if name in differ]
     if len(names) < 2:
         which = f"only in {label(names[0])}" if names else "in nothing"

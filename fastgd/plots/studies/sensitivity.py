@@ -27,10 +27,12 @@ from fastgd.plots.limits import (
 )
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, lost_words, median_of, methods, ranking_of
-from fastgd.plots.scales import Scale, mark_floors, noise_of, scale_of, start_of
+from fastgd.plots.scales import Scale, label_ticks, mark_floors, noise_of, scale_of, start_of
 from fastgd.plots.style import GREY, Look, dress, key, key_band, key_line, looks, mark_start, style, text_color
 
 _WORDS = ("diverged", "no loss")  # for a best loss that is infinite, and for one that is missing
+
+_MANY = 8  # from more optimizers on, bands are so pale that the lines stand out
 
 
 def sensitivity(
@@ -53,8 +55,8 @@ def sensitivity(
     rate that was tried: a better one may lie beyond.
 
     A gap is measured from the minimum of the configuration's objective (`Results.minima`), or of the validation loss
-    from the least one that any trial of the problem had; the axis says which. What lies in the shade is less than the
-    seeds of the best configuration differ by, or than the minimum is known to.
+    from the least one that any trial of the problem had; the axis says which. What lies in the shade is less than
+    the seeds differ by (the median over the optimizers' best configurations), or than the minimum is known to.
 
     Parameters
     ----------
@@ -92,12 +94,12 @@ def sensitivity(
     if hyper not in numeric or ranking[hyper].isna().all():
         raise InputError(f"this study has no hyper-parameter {hyper!r}; {nearest(hyper, numeric)}")
     ends = _ends(results, ranking, hyper)
-    ranking, far = _placed(ranking, hyper)
+    ranking, far = placed_rows(ranking, hyper)
     shown_as = scale_of(results, metric, scale)
     noise, start = noise_of(results, ranking), start_of(results, shown_as)
     ranking = shown_as.ranking(ranking)
     tables = {str(name): rows for name, rows in ranking.groupby("problem", sort=False)}
-    every = {name: _lost(tables[name], hyper, chosen) for name in only(tables, problem)}
+    every = {name: lost_points(tables[name], hyper, chosen) for name in only(tables, problem)}
     strips = {name: 0.12 * len(names) + 0.01 for name, names in every.items()}
     shown, words = page_of(list(every), page, "problems", [3.5 + inches for inches in strips.values()])
     lost = {name: every[name] for name in shown}
@@ -107,13 +109,15 @@ def sensitivity(
         figure = Figure(figsize=(7.2, sum(heights) + 0.4 + 0.5 * len(shown)), layout=layout)
         grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights).reshape(-1, 2)
         for (strip, axes), name in zip(grid, shown, strict=True):
-            _draw(axes, tables[name], hyper, chosen, ends.get(name, {}))
+            draw_lines(axes, tables[name], hyper, chosen, ends.get(name, {}))
             _scale(axes, tables[name], hyper, start[name], shown_as)
             zoom(axes, x_limits, y_limits)
+            if axes.get_yscale() == "log":
+                label_ticks(axes.yaxis, axes.get_ylim())
             # What belongs to the problem and not to a trial stands here, where the limits are final.
             mark_floors(axes, shown_as, name, noise.get(name, 0.0))
-            _mark_beyond(axes, tables[name], hyper, chosen)
-            _mark_lost(strip, axes, lost[name], chosen)
+            mark_beyond(axes, tables[name], hyper, chosen)
+            mark_lost(strip, axes, lost[name], chosen)
             axes.set_xlabel(label(hyper))
             axes.set_ylabel(f"{at} {shown_as.words(results, [name])}")
             if len(tables) > 1:
@@ -124,7 +128,7 @@ def sensitivity(
     return figure
 
 
-def _placed(ranking: pd.DataFrame, hyper: str) -> tuple[pd.DataFrame, str]:
+def placed_rows(ranking: pd.DataFrame, hyper: str) -> tuple[pd.DataFrame, str]:
     """Return the configurations whose value of a hyper-parameter an axis can show, and a note on the others."""
     near = placed(ranking[hyper])
     if not near.any():
@@ -143,7 +147,9 @@ def _ends(results: Results, ranking: pd.DataFrame, hyper: str) -> dict[str, dict
     return found
 
 
-def _draw(axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look], ends: Mapping[str, str]) -> None:
+def draw_lines(
+    axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look], ends: Mapping[str, str]
+) -> None:
     """Draw a line for each optimizer, and a key beside the axes, best first."""
     for method, rows in ranking.groupby("method", sort=False):  # in the order of the ranking
         look, best = chosen[str(method)], rows.iloc[0]
@@ -156,7 +162,8 @@ def _draw(axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Lo
             continue
         line = rows.drop_duplicates(hyper).sort_values(hyper)
         x, y, low, high = (line[name].to_numpy(dtype=np.float64) for name in (hyper, "value", "value_min", "value_max"))
-        axes.fill_between(x, drawable(low), drawable(high), color=look.color, alpha=0.15, linewidth=0, zorder=2)
+        band: dict[str, Any] = {"alpha": 0.15 if len(chosen) <= _MANY else 0.06, "linewidth": 0, "zorder": 2}
+        axes.fill_between(x, drawable(low), drawable(high), color=look.color, **band)
         y = np.where(np.isfinite(y), y, np.nan)
         words, every = for_picture(f"{method}  {settled}{where}"), max(1, len(x) // 24)
         axes.plot(x, y, **look.line(4), linewidth=1.5, markevery=every, label=words, zorder=3)
@@ -181,7 +188,7 @@ def _scale(axes: Axes, ranking: pd.DataFrame, hyper: str, start: float, scale: S
         axes.minorticks_off()
 
 
-def _mark_beyond(axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
+def mark_beyond(axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
     """Mark and count what lies outside the axes."""
     best = ranking[ranking[hyper].notna()].drop_duplicates(["method", hyper])
     for method, rows in best.groupby("method", sort=False):  # best first
@@ -198,11 +205,11 @@ def _mark_beyond(axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[
 
 
 def _told(axes: Axes, low: Array, values: Array) -> Array:
-    """Return the ends of bands that are told where they are outside: not a seed that is itself the best seen."""
-    return np.where((low <= 0) & (values > 0), values, low) if axes.get_yscale() == "log" else low
+    """Return what is told where it is outside: on a logarithmic axis, where bands reach far down, the medians alone."""
+    return values if axes.get_yscale() == "log" else low
 
 
-def _lost(ranking: pd.DataFrame, hyper: str, chosen: Iterable[str]) -> dict[str, tuple[Array, Array]]:
+def lost_points(ranking: pd.DataFrame, hyper: str, chosen: Iterable[str]) -> dict[str, tuple[Array, Array]]:
     """Return for each optimizer where even its best configuration has no finite loss, and the value there."""
     best = ranking.drop_duplicates(["method", hyper])
     lost = best[~np.isfinite(best["value"]) & best[hyper].notna()]
@@ -210,7 +217,7 @@ def _lost(ranking: pd.DataFrame, hyper: str, chosen: Iterable[str]) -> dict[str,
     return {name: (x, values) for name, (x, values) in rows.items() if len(x)}
 
 
-def _mark_lost(strip: Axes, axes: Axes, lost: Mapping[str, tuple[Array, Array]], chosen: Mapping[str, Look]) -> None:
+def mark_lost(strip: Axes, axes: Axes, lost: Mapping[str, tuple[Array, Array]], chosen: Mapping[str, Look]) -> None:
     """Fill the strip above the axes: a row for each optimizer, with crosses where it diverged, rings without a loss."""
     for row, (name, (x, values)) in enumerate(lost.items()):
         for there, marker in ((np.isinf(values), "x" if len(x) <= 30 else "|"), (np.isnan(values), "o")):
