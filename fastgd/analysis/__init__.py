@@ -4,7 +4,8 @@ A folder of results comes in, tables go out. Nothing is trained anew, and Numba 
 for `Results.model`, which loads a study's data as a run does.
 """
 
-from fastgd.analysis.ranking import LOST, value_of
+from fastgd.analysis.criteria import LOST
+from fastgd.analysis.ranking import value_of
 from fastgd.analysis.results import Results, load
 from fastgd.analysis.stored_study import METRICS, with_methods
 from fastgd.analysis.trained_model import Layer, TrainedModel
