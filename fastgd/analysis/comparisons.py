@@ -174,7 +174,7 @@ def _scales(study: StoredStudy, ranking: pd.DataFrame, by: str | Goal | None, ta
     value = value_of(ranking)
     if isinstance(by, Goal):
         ends = table[[f"{value}_a", f"{value}_b"]].to_numpy(np.float64)
-        return np.where(np.isfinite(ends), ends, np.nan).max(axis=1)
+        return np.asarray(np.where(np.isfinite(ends), ends, np.nan).max(axis=1))
     best = (sign_of(value) * ranking[value]).groupby(ranking["problem"]).min()
     start = starts_of_problems(study, by)
     return np.array([start[name] - best[name] for name in table["problem"]], dtype=np.float64)

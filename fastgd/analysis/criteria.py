@@ -86,7 +86,7 @@ def ranked_metric(study: StoredStudy, by: str | None) -> str:
     if by in study.curves_dataset.schema.names:
         direction(by)
     if by not in recorded:
-        known = [*METRICS, *recorded]
+        known = dict.fromkeys((*METRICS, *recorded))
         why = " (record.metrics names what a study records)" if by in (*_LESS, *_MORE) else ""
         raise InputError(f"results cannot be ranked by {by!r}; {nearest(by, known)}{why}")
     return by

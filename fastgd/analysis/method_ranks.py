@@ -36,9 +36,9 @@ def ranks(
             f"ranks compare at least two methods in one {blocks}: {values.shape[1]} methods, and {len(complete)} of "
             f"{len(values)} {blocks}s where all of them ended"
         )
-    return _table(
-        complete, {"blocks": blocks, "alpha": alpha, "value": scores.name, "left_out": len(values) - len(complete)}
-    )
+    table = _table(complete, alpha)
+    table.attrs |= {"blocks": blocks, "value": scores.name, "left_out": len(values) - len(complete)}
+    return table
 
 
 def trials_of_methods(study: StoredStudy, best: pd.DataFrame, values: Array) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from fastgd.analysis.curve_pieces import Array
 from fastgd.analysis.method_ranks import in_blocks, trials_of_methods
 from fastgd.analysis.ranking import ranked, winners
 from fastgd.analysis.stored_study import StoredStudy, with_methods
@@ -18,9 +19,8 @@ def profiles(study: StoredStudy, goal: Goal, kind: str = "performance") -> pd.Da
     if kind not in KINDS:
         raise InputError(f"there are no {kind!r} profiles; {nearest(kind, KINDS)}")
     scores = scores_of_times(study, goal)
-    rows = trials_of_methods(
-        study, winners(ranked(study, scores)), np.nan_to_num(scores.values, nan=np.inf, posinf=np.inf)
-    )
+    late = np.where(scores.unknown, np.inf, scores.values)
+    rows = trials_of_methods(study, winners(ranked(study, scores)), late)
     times = in_blocks(rows, ["problem", "repeat"])
     complete = times.dropna()
     if complete.empty:
@@ -63,9 +63,7 @@ def _ratios(times: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(ratios, index=times.index, columns=times.columns)
 
 
-def _steps(
-    method: str, costs: "np.ndarray[tuple[int], np.dtype[np.float64]]", axis: str, least: float = 0.0
-) -> pd.DataFrame:
+def _steps(method: str, costs: Array, axis: str, least: float = 0.0) -> pd.DataFrame:
     """Return the steps of the share of costs that are at most x: a row where it rises, and one at the least x."""
     finite, counts = np.unique(costs[np.isfinite(costs)], return_counts=True)
     x, share = finite, np.cumsum(counts) / len(costs)

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastgd.analysis.criteria import scores_of, sign_of
-from fastgd.analysis.ranking import best_at_ends, ranked, starts_of_problems, value_of
+from fastgd.analysis.ranking import OF_PROBLEM, best_at_ends, ranked, starts_of_problems, value_of
 from fastgd.analysis.stored_study import StoredStudy, with_methods
 from fastgd.common.errors import InputError, nearest
 
@@ -22,19 +22,18 @@ def sensitivity(
     if not 0 <= within < 1:
         raise InputError(f"within must be at least 0 and below 1, found {within:g}")
     ranking, start = _ranking(study, hyper, by, at), starts_of_problems(study, by)
-    ends = best_at_ends(study, ranking, hyper)
-    ends = dict(
-        zip(zip(ends["problem"].astype(str), with_methods(ends)["method"], strict=True), ends["end"], strict=True)
-    )
+    edges = with_methods(best_at_ends(study, ranking, hyper))
+    ends = {(str(row["problem"]), str(row["method"])): row["end"] for row in edges.to_dict("records")}
     moves = _strongest(_interactions(study, ranking, hyper))
     rows = []
     for (problem, method), own in ranking.groupby(_OF_METHOD, sort=False):
         if own[hyper].notna().any():
             key = (str(problem), str(method))
-            row = _width(study, own, hyper, within, start.get(key[0], np.nan))
-            rows.append(
-                {"problem": problem, "method": method, **row, "end": ends.get(key, ""), **moves.get(key, _STILL)}
-            )
+            width = _width(study, own, hyper, within, start.get(key[0], np.nan))
+            about = {"end": ends.get(key, ""), **moves.get(key, _STILL)}
+            rows.append({"problem": key[0], "method": key[1], **width, **about})
+    if not rows:
+        raise InputError(f"no configuration has a {hyper}: there is nothing to compare")
     table = pd.DataFrame(rows)
     table.attrs |= {"hyper": hyper, "within": within, "value": value_of(ranking)}
     return table
@@ -90,9 +89,7 @@ def _interactions(study: StoredStudy, ranking: pd.DataFrame, hyper: str) -> pd.D
     """Return the best value of a hyper-parameter at each value of each other setting; see `interactions`."""
     value, tables = value_of(ranking), []
     good = ranking[ranking[hyper].notna() & np.isfinite(ranking[value])]
-    others = [
-        name for name in study.identity if name not in (hyper, "problem", "dataset", "loss", "landscape", "n", "d")
-    ]
+    others = [name for name in study.identity if name not in (hyper, *OF_PROBLEM)]
     for other in others:
         first = good.drop_duplicates([*_OF_METHOD, other])
         several = first.groupby(_OF_METHOD, sort=False)[other].transform("nunique") > 1

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastgd.analysis import Results, load
+from fastgd.analysis import OF_PROBLEM, Results, load
 from fastgd.cli.formats import Cells, is_text, show_answer
 from fastgd.common.numbers import count, number
 
@@ -64,18 +64,17 @@ def versus(folder: Path, a: str, b: str, judge: dict[str, Any], form: str) -> No
     value = table.attrs["value"]
     names = [f"{value}_a", f"{value}_b", "pairs", "mean_difference", "low", "high", "a_better", "b_better", "p_value"]
     title = f"{results.manifest.name}: {a} (a) against {b} (b), {value.replace('_', ' ')}"
-    remarks = [_verdict(row, a, b, table.attrs["less_is_better"]) for row in table.to_dict("records")]
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    remarks = [_verdict(row, a, b, table.attrs["less_is_better"]) for row in rows]
     remarks.append("low to high: Student's 95 % interval of the mean difference a - b over pairs with the same seed")
-    if "scale_over_problems" in table.attrs:
-        remarks.append(
-            f"over all problems each is one pair: its difference as a share of {table.attrs['scale_over_problems']}"
-        )
+    if scale := table.attrs.get("scale_over_problems"):
+        remarks.append(f"over all problems each is one pair: its difference as a share of {scale}")
     show_answer(table, form, Cells.of(title, table[["problem", *names, "tied"]]), remarks)
 
 
 def _verdict(row: dict[Any, Any], a: str, b: str, less_is_better: bool) -> str:
     where, over = f"{row['problem']}: ", f" ({count(row['pairs'], 'pair')})"
-    if row["tied"] not in (True, False):
+    if row["tied"] is None:
         return f"{where}whether they differ is not known{over}"
     if row["tied"]:
         return f"{where}tied, the data do not tell them apart{over}"
@@ -89,22 +88,13 @@ def ranks(folder: Path, blocks: str | None, alpha: float, judge: dict[str, Any],
     results = load(folder)
     table = results.ranks(blocks=blocks, alpha=alpha, **judge)
     about = table.attrs
-    name = "problem" if about["blocks"] == "problem" else "pair of problem and seed"
-    several = (
-        name
-        if about["count"] == 1
-        else name.replace("problem", "problems", 1)
-        if name == "problem"
-        else "pairs of problem and seed"
-    )
-    remarks = [f"ranked by the {about['value'].replace('_', ' ')} in {about['count']:,} {several}"]
+    blocks_in_words = count(about["count"], "problem" if about["blocks"] == "problem" else "seed")
+    remarks = [f"ranked by the {about['value'].replace('_', ' ')} in {blocks_in_words}"]
     remarks.append(f"mean ranks differ where they are {about['critical_difference']:.3g} apart (Nemenyi, {alpha:g})")
     if about["p_value"] == about["p_value"]:
         remarks.append(f"Friedman's test that all are alike: {about['friedman']:.4g}, p = {about['p_value']:.2g}")
     tied, methods = int(table["tied"].sum()), len(table)
-    remarks.append(
-        f"{tied} of {methods} optimizers are tied with the first" if tied > 1 else "no other is tied with the first"
-    )
+    remarks.append(f"the data do not tell {tied} of {methods} optimizers apart" if tied > 1 else "the first stands out")
     if about["left_out"]:
         remarks.append(f"left out are {about['left_out']:,} in which not all have a value")
     show_answer(table, form, Cells.of(f"{results.manifest.name}: mean ranks", table), remarks)
@@ -165,7 +155,7 @@ def budget(folder: Path, interval: float, replacement: bool, judge: dict[str, An
 def _differing(results: Results, table: "pd.DataFrame") -> list[str]:
     """Return the columns that tell rows apart."""
     shown = ["problem"] if table["problem"].nunique() > 1 else []
-    others = [name for name in results.identity if name in table and name not in ("problem", "optimizer", "variant")]
+    others = [name for name in results.identity if name in table and name not in (*OF_PROBLEM, "optimizer", "variant")]
     return [*shown, "method", *(name for name in others if name == "lr" or table[name].nunique(dropna=False) > 1)]
 
 
