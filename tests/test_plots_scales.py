@@ -16,7 +16,7 @@ from fastgd.cli.app import app
 from fastgd.common.errors import InputError
 from fastgd.plots import axes as axes_of
 from fastgd.plots import curves, gap, heatmap, parallel, sensitivity
-from fastgd.plots.scales import RISING, Scale, best_seen, mark_floor, scale_of
+from fastgd.plots.scales import Scale, best_seen, mark_floor, scale_of
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_a_metric_without_a_best_value_is_shown_as_it_is(two):
 )
 def test_gaps_keep_the_order_and_are_never_negative(metric, finite, lost):
     values = np.array([*finite, *lost])
-    best = max(finite) if metric in RISING else min(finite)
+    best = max(finite) if metric == "accuracy" else min(finite)
     scale = Scale("gap", metric, pd.DataFrame({"problem": ["p"], "minimum": [best], "error": [np.nan], "source": "s"}))
     shown = scale.shown(values, scale.least(pd.DataFrame({"problem": ["p"] * len(values)})))
     assert (shown[: len(finite)] >= 0).all()
@@ -120,7 +120,7 @@ def test_gaps_keep_the_order_and_are_never_negative(metric, finite, lost):
     np.testing.assert_array_equal(shown[len(finite) :], lost)
     order = np.argsort(shown[: len(finite)], kind="stable")
     ordered = np.array(finite)[order]
-    steps = -np.diff(ordered) if metric in RISING else np.diff(ordered)
+    steps = -np.diff(ordered) if metric == "accuracy" else np.diff(ordered)
     assert (steps >= -1e-9).all()  # values that are closer than rounding of gaps have the same gap
 
 

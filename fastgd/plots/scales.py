@@ -1,17 +1,19 @@
 """The scales of pictures: a metric as it is, or how far it is from the best known value, and the floors of that."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from fastgd.analysis import METRICS, Results
+from fastgd.analysis.criteria import sign_of
+from fastgd.analysis.curve_pieces import least_values
+from fastgd.analysis.minima import BEST_SEEN
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.numbers import number
 from fastgd.plots.limits import Array
@@ -19,10 +21,8 @@ from fastgd.plots.readings import measure
 from fastgd.plots.style import GREY
 
 SCALES = ("gap", "loss", "log")
-# Metrics of which more is better. Of the others only losses have a best value that a gap can be measured from.
-RISING = ("accuracy", "validation_accuracy", "top_5", "validation_top_5", "r2", "validation_r2")
-BEST_SEEN = "best seen"
-_FALLING = (*METRICS, "composite_loss")
+# Of metrics of which less is better, only losses have a best value that gaps say something from.
+_LOSSES = (*METRICS, "composite_loss")
 _FEW_DECADES = 3
 _FLOOR_GREY = "#8c8c8c"
 
@@ -58,6 +58,11 @@ class Scale:
         return self.name == "gap"
 
     @property
+    def more_is_better(self) -> bool:
+        """Whether high values are good as they are shown; gaps are good where they are low."""
+        return not self.is_gap and sign_of(self.metric) < 0
+
+    @property
     def by(self) -> list[str]:
         """The columns of trials that say from which value a gap is measured."""
         return [name for name in self.minima.columns if name not in ("minimum", "error", "source")]
@@ -71,18 +76,18 @@ class Scale:
     def shown(self, values: Array, least: Array | float) -> Array:
         """Return values as they are shown: gaps are never negative where the best value is one of them.
 
-        Infinite values, of lost trials, and missing ones stay as they are.
+        Gaps of lost trials, whose values are infinite, are so too; missing values stay missing.
         """
         if not self.is_gap:
             return values
-        sign = -1.0 if self.metric in RISING else 1.0
-        return np.where(np.isfinite(values), sign * (values - least), values)
+        gaps = sign_of(self.metric) * (values - least)
+        return np.where(np.isinf(values), np.inf, gaps)
 
     def ranking(self, ranking: pd.DataFrame) -> pd.DataFrame:
         """Return a ranking with `value`, `value_min` and `value_max` as they are shown."""
         if not self.is_gap:
             return ranking
-        least, turned = self.least(ranking), self.metric in RISING
+        least, turned = self.least(ranking), sign_of(self.metric) < 0
         ends = {"value": "value", "value_min": f"value_{'max' if turned else 'min'}"}
         ends["value_max"] = f"value_{'min' if turned else 'max'}"
         shown = {
@@ -100,7 +105,7 @@ class Scale:
         own = self.minima[self.minima["problem"].isin(list(problems))]
         seen = (own["source"] == BEST_SEEN).to_numpy()
         origin = "the best seen" if seen.all() else "the least known" if seen.any() else "the minimum"
-        return f"{name}\n{'below' if self.metric in RISING else 'above'} {origin}"
+        return f"{name}\n{'below' if sign_of(self.metric) < 0 else 'above'} {origin}"
 
     def error(self, problem: str) -> float:
         """Return by how much the gaps of a problem may be wrong; 0 where that is not known, or they are no gaps."""
@@ -125,13 +130,13 @@ def scale_of(results: Results, metric: str, scale: str | None) -> Scale:
         raise InputError(f"there is no scale {scale!r}; {nearest(scale, SCALES)}")
     if scale in ("loss", "log"):
         return Scale(scale, metric, _NONE)
-    measured = metric in (*_FALLING, *RISING)
+    measured = metric in _LOSSES or sign_of(metric) < 0
     minima = _minima(results, metric) if measured else _NONE
     if len(minima) and np.isfinite(minima["minimum"]).all():
         return Scale("gap", metric, minima)
     if scale is None:
         return Scale("loss", metric, _NONE)
-    why = "has no finite value in this study" if measured else f"has no best value; {', '.join(_FALLING)} have"
+    why = "has no finite value in this study" if measured else f"has no best value; {', '.join(_LOSSES)} have"
     raise InputError(f"scale = 'gap' shows how far a metric is from its best value, and {metric!r} {why}")
 
 
@@ -144,30 +149,29 @@ def _minima(results: Results, metric: str) -> pd.DataFrame:
     return best_seen(results, metric)
 
 
+def over_problems(scale: Scale) -> Scale:
+    """Return a scale that measures gaps from the least minimum of each problem, whatever its other objectives are."""
+    if not scale.is_gap:
+        return scale
+    least = scale.minima.sort_values("minimum", kind="stable").drop_duplicates("problem")
+    return replace(scale, minima=least[["problem", "minimum", "error", "source"]].reset_index(drop=True))
+
+
 def best_seen(results: Results, metric: str) -> pd.DataFrame:
     """Return the best value of a metric that any trial in the study had at a checkpoint, for each problem."""
-    rows = _best_of_trials(results, metric)
-    grouped = rows.groupby("problem", sort=False)["value"]
-    best = grouped.max() if metric in RISING else grouped.min()
-    found = pd.DataFrame({"problem": best.index.astype(object), "minimum": best.to_numpy(dtype=np.float64)})
-    return found.assign(error=np.nan, source=BEST_SEEN)
-
-
-def _best_of_trials(results: Results, metric: str) -> pd.DataFrame:
-    """Return the `problem` of trials in the study, and the best `value` of a metric at their checkpoints."""
-    own = [f"best_{metric}"] if metric in METRICS else []
-    trials = results.table("trials", columns=["trial_id", "problem", *own], filter=pc.field("in_study")).to_pandas()
-    trials = trials.astype({"trial_id": str, "problem": str})
-    if own:
-        return trials.rename(columns={own[0]: "value"}).loc[lambda rows: np.isfinite(rows["value"])]
-    how, parts = "max" if metric in RISING else "min", [pd.DataFrame({"trial_id": [], "value": []})]
-    if metric in results.curves_dataset.schema.names:  # there may be millions of checkpoints: they are read in pieces
-        finite = pc.is_finite(pc.field(metric))
-        for batch in results.curves_dataset.to_batches(columns=["trial_id", metric], filter=finite):
-            rows = pa.table({"trial_id": batch["trial_id"].cast(pa.string()), "value": batch[metric]})
-            best = rows.group_by("trial_id").aggregate([("value", how)]).to_pandas()
-            parts.append(best.rename(columns={f"value_{how}": "value"}))
-    return pd.concat(parts, ignore_index=True).merge(trials.drop_duplicates("trial_id"), on="trial_id")
+    trials, configuration, identities = results.configurations
+    sign, stored = sign_of(metric), f"best_{metric}"
+    if metric in METRICS and stored in trials:
+        least = trials[stored].to_numpy(dtype=np.float64)
+    elif metric in results.curves_dataset.schema.names:
+        least = least_values(results, metric, sign)
+    else:  # who reads the curves tells that it was not measured
+        return _NONE
+    problem = identities["problem"].astype(str).to_numpy()[configuration]
+    found = pd.Series(sign * np.where(np.isfinite(least), least, np.inf)).groupby(problem, sort=False)
+    best = found.min() if sign > 0 else found.max()
+    table = pd.DataFrame({"problem": best.index.astype(object), "minimum": best.to_numpy(dtype=np.float64)})
+    return table.assign(error=np.nan, source=BEST_SEEN)
 
 
 def start_of(results: Results, scale: Scale) -> dict[str, float]:

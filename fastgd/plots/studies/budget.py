@@ -18,7 +18,7 @@ from fastgd.plots.scales import Scale, label_ticks, over_problems, scale_of
 from fastgd.plots.style import GREY, Look, dress, key, key_band, key_line, looks, style
 
 _HEIGHT = 3.4  # inches, of the axes of a problem
-_MANY = 8  # from more optimizers on, bands are so pale that the lines stand out
+_MANY = 8  # from more optimizers on, only the best one has a band
 
 
 def budget(
@@ -78,7 +78,7 @@ def budget(
     with style():
         figure = Figure(figsize=(7.2, 0.5 + _HEIGHT * len(shown)), layout=Layout())
         for axes, name in zip(figure.subplots(len(shown), 1, squeeze=False).ravel(), shown, strict=True):
-            _draw(axes, table[table["problem"] == name], chosen)
+            _draw(axes, table[table["problem"] == name], chosen, shown_as)
             _scale(axes, table[table["problem"] == name], shown_as)
             zoom(axes, x_limits, y_limits)
             for axis, ends in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
@@ -88,23 +88,25 @@ def budget(
             axes.set_ylabel(f"expected {at} {shown_as.words(results, [name])}")
             if len(named) > 1:
                 axes.set_title(for_picture(name))
-        key(figure, [key_line(linewidth=1.6, label="expected"), key_band(f"{interval:.0%} of searches")])
+        whose = ", of the best optimizer" if len(chosen) > _MANY else ""
+        key(figure, [key_line(linewidth=1.6, label="expected"), key_band(f"{interval:.0%} of searches{whose}")])
         left = f"left out: {unknown:,} configurations that ran out of time" if unknown else ""
         note(figure, words, left)
     return figure
 
 
-def _draw(axes: Axes, table: pd.DataFrame, chosen: Mapping[str, Look]) -> None:
+def _draw(axes: Axes, table: pd.DataFrame, chosen: Mapping[str, Look], scale: Scale) -> None:
     """Draw each optimizer's line, and a key beside the axes, the best at the largest budget first."""
     last = table.groupby("method", sort=False)["value"].last()
-    alpha = 0.15 if len(chosen) <= _MANY else 0.06
-    for method in last.sort_values(kind="stable").index:
+    order = last.sort_values(kind="stable", ascending=not scale.more_is_better).index
+    for method in order:
         own, look = table[table["method"] == method], chosen[str(method)]
         x, y, low, high = (own[name].to_numpy(np.float64) for name in ("trials", "value", "value_min", "value_max"))
-        axes.fill_between(x, drawable(low), drawable(high), color=look.color, alpha=alpha, linewidth=0, zorder=2)
-        words = for_picture(f"{method}  {number(y[-1])} of {int(x[-1]):,}")
+        if len(order) <= _MANY or method == order[0]:
+            axes.fill_between(x, drawable(low), drawable(high), color=look.color, alpha=0.15, linewidth=0, zorder=2)
+        words = for_picture(f"{method}  {number(y[-1])} after {int(x[-1]):,}")
         axes.plot(x, drawable(y), **look.line(4), linewidth=1.6, markevery=max(1, len(x) // 12), label=words, zorder=3)
-    legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), title="at the end", alignment="left")
+    legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), title="expected at the end", alignment="left")
     legend.get_title().set_color(GREY)
 
 

@@ -16,7 +16,7 @@ from fastgd.common.numbers import number
 from fastgd.plots.layout import Layout
 from fastgd.plots.limits import frame_of, zoom
 from fastgd.plots.pages import note, only, page_of
-from fastgd.plots.readings import label, methods, unit_words
+from fastgd.plots.readings import UNITS, label, methods
 from fastgd.plots.style import GREY, Look, dress, key, key_line, looks, style, text_color
 
 _ROW = 0.23  # inches, of an optimizer
@@ -102,7 +102,7 @@ def _axis(about: Mapping[Any, Any], b: str, overall: bool) -> str:
     if overall:
         return for_picture(f"mean difference to {b}, as a share of {about['scale_over_problems']}")
     where, _, metric = value.partition("_")
-    named = f"{where} {label(metric)}" if where in ("final", "best") else unit_words(value)
+    named = f"{where} {label(metric)}" if where in ("final", "best") else UNITS.get(value, value)
     return f"{named} minus that of {for_picture(b)}, {'less' if about['less_is_better'] else 'more'} is better"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from fastgd.analysis import Results
-from fastgd.plots.readings import methods, unit_words
+from fastgd.plots.readings import methods, time_words
 from fastgd.plots.shares import draw_shares
 from fastgd.plots.style import looks, style
 
@@ -49,6 +49,6 @@ def ecdf(
     chosen = looks(methods(results))
     table = results.ecdf(target, gap, fraction, unit, of, interpolate, by)
     column = table.attrs["unit"]
-    names = f"{unit_words(column)} to {table.attrs['goal']}", _WORDS[of]
+    names = time_words(column, table.attrs["goal"]), _WORDS[of]
     with style():
         return draw_shares(table, column, chosen, names, x_limits)

@@ -4,13 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize, PowerNorm
+from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -19,15 +17,14 @@ from fastgd.common.errors import InputError, nearest
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
 from fastgd.plots.cells import cells
+from fastgd.plots.color_scales import BETTER, color_bar, colors, ends_of, norm_of
 from fastgd.plots.layout import Layout
-from fastgd.plots.limits import Array, Frame, frame_of, pair
+from fastgd.plots.limits import Array, pair
 from fastgd.plots.pages import blocks_of, note, only, page_of
-from fastgd.plots.readings import label, lost_words, methods, ranking_of, settings
-from fastgd.plots.scales import Scale, label_ticks, noise_of, scale_of, start_of
+from fastgd.plots.readings import label, lost_words, methods, settings, valued_ranking
+from fastgd.plots.scales import Scale, noise_of, scale_of, start_of
 from fastgd.plots.style import dress_map, head, key, key_line, looks, panels, shape, stacked, style
 
-_COLORS = "viridis"
-_BELOW = "#e7298a"  # the colour of values below the scale, far from all colours of the scale
 _ROW = 2.5  # inches
 LOST: dict[str, Any] = {"facecolor": "#f2f2f2", "edgecolor": "#b3b3b3", "hatch": "////", "linewidth": 0}
 STAR: dict[str, Any] = {"marker": "*", "color": "white", "markersize": 11, "markeredgecolor": "black", "linestyle": ""}
@@ -68,7 +65,7 @@ def heatmap(
         Columns of the configurations, numbers or not: hyper-parameters, `batch_size`, `l2`, `schedule`, ... By default
         y is the one of an optimizer with the most values.
     by, at : str, optional
-        The loss, as in `Results.best`.
+        What to show, as in `Results.best`: a loss or another metric.
     problem : str, optional
         The only one to draw.
     page : int
@@ -92,10 +89,7 @@ def heatmap(
         page.
     """
     chosen = looks(methods(results))
-    metric = results.metric(by)
-    ranking = ranking_of(results, by, at).rename(
-        columns={f"{at}_{metric}{end}": f"value{end}" for end in ("", "_min", "_max")}
-    )
+    ranking, metric = valued_ranking(results, by, at)
     shown_as = scale_of(results, metric, scale)
     noise = noise_of(results, ranking) if shown_as.is_gap else {}
     ranking = shown_as.ranking(ranking)
@@ -115,25 +109,19 @@ def heatmap(
             values = np.concatenate([found.table["value"] for found in maps if found.problem == name])
             norm = norm_of(values, start[name], shown_as, limits)
             # A gap of 0 is the best seen itself, which has the star and the first colour.
-            below.append(values[(values < norm.vmin) & ~(shown_as.is_gap & (values <= 0))])
+            told = values[values > 0] if shown_as.is_gap else values
+            below.append(told[(told < ends_of(norm)[0]) & (not shown_as.more_is_better)])
             grid = panels(part, len(own), share_x=False, share_y=False)
             for axes, found in zip(grid, own, strict=True):
-                _draw(axes, found, x, norm, shown_as.is_gap)
+                _draw(axes, found, x, norm, shown_as)
                 head(axes, found.optimizer, found.best, "", chosen[found.method].color, 2.0)
-            ends = beyond(np.where(values > 0, values, norm.vmin) if shown_as.is_gap else values, norm)
-            bar = part.colorbar(ScalarMappable(norm, colors()), ax=grid, extend=ends, pad=0.02)
-            told = f"{at} {shown_as.words(results, [name])}"
-            bar.set_label(told + (f", {for_picture(name)}" if len(problems) > 1 else ""))
-            bar.outline.set_visible(False)
-            spread = noise.get(name, 0.0)
-            if norm.vmin < spread < norm.vmax:
+            bar = color_bar(part, grid, norm, values, shown_as)
+            words_of = f"{at} {shown_as.words(results, [name])}"
+            bar.set_label(words_of + (f", {for_picture(name)}" if len(problems) > 1 else ""))
+            spread, (low, high) = noise.get(name, 0.0), ends_of(norm)
+            if low < spread < high:
                 bar.ax.axhline(spread, **_NOISE)
                 floors.append(spread)
-            if isinstance(norm, PowerNorm):  # at equal steps of colour, the best value among them
-                marks = np.asarray(norm.inverse(np.linspace(0.0, 1.0, 5))).tolist()
-                bar.set_ticks(marks, labels=[number(mark, 4) for mark in marks])
-            else:
-                label_ticks(bar.ax.yaxis, (norm.vmin, norm.vmax))
         shown = np.concatenate([found.table["value"] for own in blocks for found in own])
         key(figure, _handles(results, shown, np.concatenate(below), floors))
         note(figure, words, left_out(chosen, maps))
@@ -233,13 +221,13 @@ def _zoomed(found: Map, x: str, x_limits: Any, y_limits: Any) -> Map:
     return found if table is found.table else replace(found, table=table, best=settings(table.iloc[0], [x, found.y]))
 
 
-def _draw(axes: Axes, found: Map, x: str, norm: Normalize, gaps: bool) -> None:
+def _draw(axes: Axes, found: Map, x: str, norm: Normalize, scale: Scale) -> None:
     """Draw the cells of a map, and a star in the best one."""
     table = found.table.pivot(index=found.y, columns=x, values="value")
     columns, rows = cells(axes, "x", table.columns.to_numpy()), cells(axes, "y", table.index.to_numpy())
     values = table.to_numpy(dtype=np.float64)
-    if gaps:
-        values = np.where(values <= 0, norm.vmin, values)
+    if scale.is_gap:
+        values = np.where(values <= 0, ends_of(norm)[0], values)
     run = found.table.assign(run=True).pivot(index=found.y, columns=x, values="run").notna().to_numpy()
     # Masked cells show the hatch below them: there even the best configuration diverged.
     axes.set_facecolor(LOST["facecolor"])
@@ -247,40 +235,16 @@ def _draw(axes: Axes, found: Map, x: str, norm: Normalize, gaps: bool) -> None:
     seen = np.ma.masked_invalid(values)
     if isinstance(norm, LogNorm):  # it would mask values that are not positive
         seen = np.ma.masked_invalid(np.where(values > 0, values, np.where(np.isnan(values), np.nan, 1e-300)))
-    axes.pcolormesh(columns.edges, rows.edges, seen, norm=norm, cmap=colors(), rasterized=True)
+    axes.pcolormesh(columns.edges, rows.edges, seen, norm=norm, cmap=colors(scale), rasterized=True)
     never_run = np.ma.masked_where(run, np.zeros_like(values))
     axes.pcolormesh(columns.edges, rows.edges, never_run, cmap=ListedColormap(["white"]), rasterized=True)
-    if np.isfinite(values).any():
-        row, column = np.unravel_index(np.argmin(np.where(np.isnan(values), np.inf, values)), values.shape)
+    best = found.table.iloc[0]
+    if np.isfinite(best["value"]):
+        row, column = table.index.get_loc(best[found.y]), table.columns.get_loc(best[x])
         axes.plot(columns.centers[column], rows.centers[row], **STAR)
     axes.set_xlabel(label(x))
     axes.set_ylabel(label(found.y))
     dress_map(axes)
-
-
-def norm_of(values: Array, start: float, scale: Scale, limits: Sequence[float] | None) -> Normalize:
-    """Return the colour scale from the best loss to the one at the start, or between limits that a user gave."""
-    highest = min(float(np.max(values[np.isfinite(values)], initial=-np.inf)), start)
-    frame = frame_of(values[values <= start], always=[highest], log=scale.log)
-    if ends := pair(limits, "limits"):
-        if frame.log and ends[0] <= 0:
-            raise InputError(f"limits must be above 0, as this scale is logarithmic; found {limits!r}")
-        frame = Frame(*ends, frame.log)
-    return LogNorm(frame.low, frame.high) if frame.log else PowerNorm(0.5, frame.low, frame.high)
-
-
-def colors() -> Colormap:
-    """Return the colours of losses, from the least to the one at the start."""
-    return mpl.colormaps[_COLORS].with_extremes(under=_BELOW)
-
-
-def beyond(values: Array, norm: Normalize) -> str:
-    """Return at which ends of a colour scale values lie beyond it, in matplotlib's words."""
-    finite = values[np.isfinite(values)]
-    assert norm.vmin is not None
-    assert norm.vmax is not None
-    below, above = bool((finite < norm.vmin).any()), bool((finite > norm.vmax).any())
-    return {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
 
 
 def _handles(results: Results, values: Array, below: Array, floors: Sequence[float]) -> list[Artist]:
@@ -289,7 +253,7 @@ def _handles(results: Results, values: Array, below: Array, floors: Sequence[flo
     if not np.isfinite(values).all():
         handles.append(Patch(label=lost_words(results, values), **LOST))
     if len(below):
-        handles.append(Patch(facecolor=_BELOW, label=f"below the scale, down to {number(below.min())}"))
+        handles.append(Patch(facecolor=BETTER, label=f"below the scale, down to {number(below.min())}"))
     if floors:
         spread = number(floors[0], 2) if len(floors) == 1 else f"{number(min(floors), 2)} to {number(max(floors), 2)}"
         handles.append(key_line(label=f"on the scale: seeds differ by {spread}", **_NOISE))

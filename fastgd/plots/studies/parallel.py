@@ -10,21 +10,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import LogNorm, Normalize, to_rgba
+from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
+from fastgd.plots.color_scales import color_bar, colors, ends_of, norm_of
 from fastgd.plots.layout import Layout
 from fastgd.plots.limits import Array, placed, spans_decades
 from fastgd.plots.pages import note, only, page_of
-from fastgd.plots.readings import label, lost_words, methods, ranking_of, settings, varied
-from fastgd.plots.scales import Scale, label_ticks, scale_of, start_of
-from fastgd.plots.studies.heatmap import ABOUT, beyond, colors, norm_of
+from fastgd.plots.readings import label, lost_words, methods, settings, valued_ranking, varied
+from fastgd.plots.scales import Scale, scale_of, start_of
+from fastgd.plots.studies.heatmap import ABOUT
 from fastgd.plots.style import GREY, halo, key, key_line, style
 
 _HEIGHT = 3.4  # inches, of a problem
@@ -34,6 +34,10 @@ _NAMES = 20  # the most of an axis of names
 _NONE = -0.1  # where a configuration without a hyper-parameter crosses its axis
 _MOST = 12  # axes, of which a page has room for the names
 _LOST = "#c4c4c4"
+_TICK: dict[str, Any] = {
+    **{"xytext": (3, 0), "textcoords": "offset points", "va": "center"},
+    **{"fontsize": 7, "zorder": 5, "path_effects": halo(2.0)},
+}
 _BEST: dict[str, Any] = {"color": "black", "linewidth": 1.6}
 
 
@@ -59,9 +63,10 @@ def parallel(
     results : Results
         The study's results.
     by, at : str, optional
-        The loss, as in `Results.best`.
+        What to show, as in `Results.best`: a loss or another metric.
     columns : sequence of str, optional
-        The axes: "method" and columns of the configurations; by default those in which an optimizer's configurations differ.
+        The axes: "method" and columns of the configurations; by default those in which
+        configurations of one optimizer differ.
     problem : str, optional
         The only one to draw.
     page : int
@@ -81,10 +86,8 @@ def parallel(
     InputError
         A column or scale does not exist, or fewer than two columns differ; or there is no such problem or page.
     """
-    order, metric = methods(results), results.metric(by)
-    ranking = ranking_of(results, by, at).rename(
-        columns={f"{at}_{metric}{end}": f"value{end}" for end in ("", "_min", "_max")}
-    )
+    order = methods(results)
+    ranking, metric = valued_ranking(results, by, at)
     names, words = _columns(results, ranking, columns)
     shown_as = scale_of(results, metric, scale)
     ranking, start = shown_as.ranking(ranking), start_of(results, shown_as)
@@ -97,15 +100,14 @@ def parallel(
             own = tables[name]
             norm = norm_of(own["value"].to_numpy(dtype=np.float64), start[name], shown_as, limits)
             axes.set_ylim(-0.16 if own[names].isna().any(axis=None) else -0.04, 1.04)
-            _draw(axes, own, [_axis(own, column, order) for column in names], norm)
+            across = [_axis(own, column, order) for column in names]
+            _draw(axes, own, across, norm, shown_as)
+            _draw_axes(axes, across)
             _frame(axes, names)
             if len(tables) > 1:
                 axes.set_title(for_picture(name), pad=20)
-            bar = figure.colorbar(ScalarMappable(norm, colors()), ax=axes, pad=0.02, extend=_ends(own, norm, shown_as))
+            bar = color_bar(figure, axes, norm, own["value"].to_numpy(dtype=np.float64), shown_as)
             bar.set_label(f"{at} {shown_as.words(results, [name])}")
-            bar.outline.set_visible(False)
-            if isinstance(norm, LogNorm):
-                label_ticks(bar.ax.yaxis, (norm.vmin, norm.vmax))
         best = settings(tables[shown[0]].iloc[0], [one for one in names if one != "method"]) if len(shown) == 1 else ""
         key(figure, _handles(results, pd.concat([tables[name] for name in shown]), best))
         note(figure, paged, words)
@@ -175,20 +177,21 @@ def _axis_of_names(values: "pd.Series[Any]", order: Sequence[str]) -> Axis:
     return Axis(places, np.array([at[name] for name in names[::every]]), [for_picture(name) for name in shown])
 
 
-def _draw(axes: Axes, ranking: pd.DataFrame, across: Sequence[Axis], norm: Normalize) -> None:
+def _draw(axes: Axes, ranking: pd.DataFrame, across: Sequence[Axis], norm: Normalize, scale: Scale) -> None:
     """Draw lines between neighbouring axes: one for all configurations whose values are the same on both."""
     values = ranking["value"].to_numpy(dtype=np.float64)
     lost = ~np.isfinite(values)
+    badness = np.where(lost, np.inf, -values if scale.more_is_better else values)
     for i, (left, right) in enumerate(pairwise(across)):
         ends = np.round(np.column_stack([left.places, right.places]) * _PLACES).astype(np.int64)
         # Lost ones come first in a group of equal lines only where there is no other.
-        order = np.lexsort((np.where(lost, np.inf, values), ends[:, 1], ends[:, 0]))
+        order = np.lexsort((badness, ends[:, 1], ends[:, 0]))
         first = np.flatnonzero(np.any(np.diff(ends[order], axis=0, prepend=-(10**6)), axis=1))
         best = order[first]
-        best = best[np.argsort(np.where(lost[best], np.inf, values[best]), kind="stable")[::-1]]  # the best in front
+        best = best[np.argsort(badness[best], kind="stable")[::-1]]  # the best in front
         heights = ends[best] / _PLACES
         lines = np.stack([np.broadcast_to([i, i + 1.0], heights.shape), heights], axis=2)
-        shown = colors()(norm(np.where(lost[best], norm.vmax, np.maximum(values[best], norm.vmin))))
+        shown = colors(scale)(np.asarray(norm(np.clip(values[best], *ends_of(norm)))))
         shown[lost[best]] = to_rgba(_LOST)
         axes.add_collection(
             LineCollection(
@@ -198,18 +201,16 @@ def _draw(axes: Axes, ranking: pd.DataFrame, across: Sequence[Axis], norm: Norma
         )
     if len(values) and not lost[0]:
         axes.plot(range(len(across)), [axis.places[0] for axis in across], **_BEST, path_effects=halo(3.5), zorder=4)
+
+
+def _draw_axes(axes: Axes, across: Sequence[Axis]) -> None:
+    """Draw the axes with their labels."""
     for i, axis in enumerate(across):
         axes.axvline(i, color=GREY, linewidth=0.8, zorder=3)
         for height, text in zip(axis.ticks, axis.labels, strict=True):
-            axes.annotate(
-                text, (i, height), (3, 0), textcoords="offset points", va="center", fontsize=7, zorder=5,
-                path_effects=halo(2.0),
-            )  # fmt: skip
+            axes.annotate(text, (i, height), **_TICK)
         if (axis.places == _NONE).any():
-            axes.annotate(
-                "none", (i, _NONE), (3, 0), textcoords="offset points", va="center", fontsize=7, color=GREY, zorder=5,
-                path_effects=halo(2.0),
-            )  # fmt: skip
+            axes.annotate("none", (i, _NONE), color=GREY, **_TICK)
 
 
 def _frame(axes: Axes, names: Sequence[str]) -> None:
@@ -220,11 +221,6 @@ def _frame(axes: Axes, names: Sequence[str]) -> None:
     axes.tick_params(length=0, labelsize=8)
     axes.yaxis.set_visible(False)
     axes.spines[:].set_visible(False)
-
-
-def _ends(ranking: pd.DataFrame, norm: Normalize, scale: Scale) -> str:
-    values = ranking["value"].to_numpy(dtype=np.float64)
-    return beyond(np.where(values > 0, values, norm.vmin) if scale.is_gap else values, norm)
 
 
 def _handles(results: Results, ranking: pd.DataFrame, best: str) -> list[Artist]:

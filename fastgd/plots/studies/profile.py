@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from fastgd.analysis import Results
-from fastgd.common.numbers import count
 from fastgd.plots.pages import note
-from fastgd.plots.readings import methods, unit_words
+from fastgd.plots.readings import methods, time_words
 from fastgd.plots.shares import draw_shares
 from fastgd.plots.style import looks, style
 
@@ -53,13 +52,13 @@ def profile(
     chosen = looks(methods(results))
     table = results.profiles(target, gap, fraction, unit, of, interpolate, by)
     about = table.attrs
-    time, goal = unit_words(about["unit"]), about["goal"]
     column = "ratio" if of == "performance" else about["unit"]
-    x = f"{time} to {goal}, as a multiple of the fastest" if of == "performance" else f"{time} to {goal}"
+    time = time_words(about["unit"], about["goal"])
+    x = f"{time}, as a multiple of the fastest" if of == "performance" else time
     with style():
         figure = draw_shares(table, column, chosen, (x, "share of problems and seeds"), x_limits)
         left = about["left_out"]
-        words = f"left out: {count(left, 'problem and seed')} without trials of all optimizers" if left else ""
-        solved = f"of {count(about['instances'], 'problem and seed')}, {about['solved']:,} were solved by any optimizer"
-        note(figure, solved.replace("problem and seeds", "problems and seeds"), words)
+        words = f"left out: {left:,} where not all optimizers have a trial" if left else ""
+        reached = f"some optimizer got there in {about['solved']:,} of {about['instances']:,} pairs of problem and seed"
+        note(figure, reached, words)
     return figure

@@ -35,7 +35,8 @@ def ranks(
     """Plot the mean rank of each optimizer, and bars that join those that differ by less than the critical difference.
 
     The diagram is that of Demsar (2006), JMLR 7, section 3.2.4: the best is at the left, and the length of the critical
-    difference (Nemenyi) is above the axis. A line below the picture has Friedman's test, whether there is any difference.
+    difference (Nemenyi) is above the axis. A line above the
+    picture has Friedman's test, whether there is any difference.
 
     Parameters
     ----------
@@ -132,7 +133,7 @@ def _draw_names(axes: Axes, table: pd.DataFrame, top: float, chosen: Mapping[str
 
 def _words(table: pd.DataFrame) -> str:
     about = table.attrs
-    many = {"problem": "problems", "repeat": "seeds of problems"}[about["blocks"]]
+    many = {"problem": "problems", "repeat": "pairs of problem and seed"}[about["blocks"]]
     ranked = f"mean ranks of {str(about['value']).replace('_', ' ')} over {about['count']:,} {many}"
     left = f", {about['left_out']:,} left out" if about["left_out"] else ""
     test = f"Friedman's test: p = {number(about['p_value'], 2)}"

@@ -26,7 +26,7 @@ from fastgd.plots.limits import (
     zoom,
 )
 from fastgd.plots.pages import note, only, page_of
-from fastgd.plots.readings import label, lost_words, median_of, methods, ranking_of
+from fastgd.plots.readings import label, lost_words, median_of, methods, valued_ranking
 from fastgd.plots.scales import Scale, label_ticks, mark_floors, noise_of, scale_of, start_of
 from fastgd.plots.style import GREY, Look, dress, key, key_band, key_line, looks, mark_start, style, text_color
 
@@ -63,7 +63,7 @@ def sensitivity(
     results : Results
         The study's results.
     by, at : str, optional
-        The loss, as in `Results.best`.
+        What to show, as in `Results.best`: a loss or another metric.
     hyper : str
         Another numeric hyper-parameter in place of the learning rate.
     problem : str, optional
@@ -86,10 +86,7 @@ def sensitivity(
         The hyper-parameter or the scale does not exist, or is not a number; or there is no such problem or page.
     """
     chosen = looks(methods(results))
-    metric = results.metric(by)
-    ranking = ranking_of(results, by, at).rename(
-        columns={f"{at}_{metric}{end}": f"value{end}" for end in ("", "_min", "_max")}
-    )
+    ranking, metric = valued_ranking(results, by, at)
     numeric = [name for name in results.identity if name not in ("n", "d") and ranking[name].dtype.kind in "if"]
     if hyper not in numeric or ranking[hyper].isna().all():
         raise InputError(f"this study has no hyper-parameter {hyper!r}; {nearest(hyper, numeric)}")
@@ -148,12 +145,32 @@ def _ends(results: Results, ranking: pd.DataFrame, hyper: str) -> dict[str, dict
 
 
 def draw_lines(
-    axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look], ends: Mapping[str, str]
+    axes: Axes,
+    ranking: pd.DataFrame,
+    hyper: str,
+    chosen: Mapping[str, Look],
+    ends: Mapping[str, str],
+    lost: tuple[str, str] = _WORDS,
 ) -> None:
-    """Draw a line for each optimizer, and a key beside the axes, best first."""
+    """Draw a line for each optimizer, and a key beside the axes, best first.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    ranking : pandas.DataFrame
+        Configurations, best first, with `method`, `value`, `value_min` and `value_max`.
+    hyper : str
+        The column that is the horizontal axis.
+    chosen : mapping
+        The look of each method.
+    ends : mapping
+        For methods whose best value is at an end of those tried: which end.
+    lost : (str, str)
+        Words for a best value that is infinite, and for one that is missing.
+    """
     for method, rows in ranking.groupby("method", sort=False):  # in the order of the ranking
         look, best = chosen[str(method)], rows.iloc[0]
-        settled = number(best["value"], 5) if np.isfinite(best["value"]) else _WORDS[int(np.isnan(best["value"]))]
+        settled = number(best["value"], 5) if np.isfinite(best["value"]) else lost[int(np.isnan(best["value"]))]
         where = f" at {number(best[hyper])}" if np.isfinite(best["value"]) else ""
         where += f", {ends[str(method)]} tried" if str(method) in ends else ""
         if np.isnan(best[hyper]):  # a rule without this hyper-parameter
@@ -178,7 +195,8 @@ def _scale(axes: Axes, ranking: pd.DataFrame, hyper: str, start: float, scale: S
     # The least of a median's seeds may be the value that gaps are measured from: it says nothing of how low axes go.
     seen = [ranking["value"]] if scale.is_gap else [ranking["value"], ranking["value_min"]]
     values = np.concatenate(seen).astype(np.float64)
-    limits(axes, values[values <= start] if (values < start).any() else values, always=[start], log=scale.log)
+    better = values >= start if scale.more_is_better else values <= start
+    limits(axes, values[better] if (better & (values != start)).any() else values, always=[start], log=scale.log)
     mark_start(axes, start)
     x = np.unique(ranking[hyper].dropna().to_numpy(dtype=np.float64))
     if spans_decades(x, 10):

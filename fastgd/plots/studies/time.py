@@ -1,9 +1,10 @@
 """The time to a goal against the learning rate: which rates get there, and how fast."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,7 +15,7 @@ from fastgd.common.numbers import number
 from fastgd.plots.layout import Layout
 from fastgd.plots.limits import limits, spans_decades, zoom
 from fastgd.plots.pages import note, only, page_of
-from fastgd.plots.readings import label, median_of, methods, unit_words
+from fastgd.plots.readings import label, median_of, methods, time_words
 from fastgd.plots.scales import label_ticks
 from fastgd.plots.studies.sensitivity import draw_lines, lost_points, mark_beyond, mark_lost, placed_rows
 from fastgd.plots.style import Look, dress, key, key_band, key_line, looks, style
@@ -88,7 +89,7 @@ def time(
         for (strip, axes), name in zip(grid, shown, strict=True):
             _panel(axes, tables[name], hyper, chosen, x_limits, y_limits)
             mark_lost(strip, axes, every[name], chosen)
-            axes.set(xlabel=label(hyper), ylabel=f"{unit_words(unit)} to {goal}")
+            axes.set(xlabel=label(hyper), ylabel=time_words(unit, goal))
             if len(tables) > 1:
                 strip.set_title(for_picture(name))
         drawn = pd.concat([tables[name] for name in shown])
@@ -124,8 +125,8 @@ def _panel(
     mark_beyond(axes, table, hyper, chosen)
 
 
-def _handles(table: pd.DataFrame, what: str, missed: bool) -> Iterable[object]:
-    handles: list[object] = []
+def _handles(table: pd.DataFrame, what: str, missed: bool) -> list[Artist]:
+    handles: list[Artist] = []
     if words := median_of(table["trials"], what):
         handles += [key_line(marker="o", markersize=4, label=words), key_band(f"range of the {what}")]
     handles.append(key_line(linestyle="", label="fastest", marker="o", markersize=8, markeredgecolor="black"))
