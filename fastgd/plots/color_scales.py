@@ -1,4 +1,4 @@
-"""Scales of colours: from the best value to the one at the start, spread so that small differences near the best show."""
+"""Scales of colours from the best value to the one at the start, on which small differences near the best show."""
 
 from collections.abc import Sequence
 

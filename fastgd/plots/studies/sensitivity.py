@@ -113,7 +113,7 @@ def sensitivity(
                 label_ticks(axes.yaxis, axes.get_ylim())
             # What belongs to the problem and not to a trial stands here, where the limits are final.
             mark_floors(axes, shown_as, name, noise.get(name, 0.0))
-            mark_beyond(axes, tables[name], hyper, chosen)
+            mark_beyond(axes, tables[name], hyper, chosen, bands=not shown_as.is_gap)
             mark_lost(strip, axes, lost[name], chosen)
             axes.set_xlabel(label(hyper))
             axes.set_ylabel(f"{at} {shown_as.words(results, [name])}")
@@ -206,25 +206,22 @@ def _scale(axes: Axes, ranking: pd.DataFrame, hyper: str, start: float, scale: S
         axes.minorticks_off()
 
 
-def mark_beyond(axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look]) -> None:
-    """Mark and count what lies outside the axes."""
+def mark_beyond(
+    axes: Axes, ranking: pd.DataFrame, hyper: str, chosen: Mapping[str, Look], *, bands: bool = True
+) -> None:
+    """Mark and count what lies outside the axes: medians, and with `bands` their lowest seeds."""
     best = ranking[ranking[hyper].notna()].drop_duplicates(["method", hyper])
+    least = "value_min" if bands else "value"
     for method, rows in best.groupby("method", sort=False):  # best first
         look = chosen[str(method)]
-        x, y, low = (rows[name].to_numpy(dtype=np.float64) for name in (hyper, "value", "value_min"))
-        low = _told(axes, low, y)
+        x, y, low = (rows[name].to_numpy(dtype=np.float64) for name in (hyper, "value", least))
         beyond = np.where(low < axes.get_ylim()[0], low, np.where(np.isinf(y), np.nan, y))
         mark_outside(axes, x, beyond, look.color)
         if y[0] < axes.get_ylim()[0]:  # the mark of the best, at the edge
             edge = axes.get_xaxis_transform()
             axes.plot(x[0], 0.0, **look.outlined(8), transform=edge, clip_on=False, zorder=8, gid=OUTSIDE)
-    low, high = (best[name].to_numpy(dtype=np.float64) for name in ("value_min", "value"))
-    tell_outside(axes, _told(axes, low, high), high, "point")
-
-
-def _told(axes: Axes, low: Array, values: Array) -> Array:
-    """Return what is told where it is outside: on a logarithmic axis, where bands reach far down, the medians alone."""
-    return values if axes.get_yscale() == "log" else low
+    low, high = (best[name].to_numpy(dtype=np.float64) for name in (least, "value"))
+    tell_outside(axes, low, high, "point")
 
 
 def lost_points(ranking: pd.DataFrame, hyper: str, chosen: Iterable[str]) -> dict[str, tuple[Array, Array]]:
