@@ -83,13 +83,9 @@ def remarks(results: Results, ranking: "pd.DataFrame") -> list[str]:
     edges = results.best_at_ends(ranking)
     if len(edges) > MOST_EDGES:
         names = list(dict.fromkeys(with_methods(edges)["method"]))
-        shown = ", ".join(names[:MOST_NAMES]) + (
-            f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        )
-        return [
-            *found,
-            f"the best rate is the lowest or highest that was tried for {shown}: better ones may lie beyond",
-        ]
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        text = "the best rate is the lowest or highest that was tried, and a better one may lie beyond:"
+        return [*found, f"{text} {', '.join(names[:MOST_NAMES])}{more}"]
     for row in edges.to_dict("records"):
         method = " ".join(filter(None, (row["optimizer"], f"({row['variant']})" if _known(row["variant"]) else "")))
         where = f" on {row['problem']}" if ranking["problem"].nunique() > 1 else ""
@@ -115,7 +111,8 @@ def _ties(results: Results, ranking: "pd.DataFrame") -> list[str]:
     if len(found) > MOST_TIES:
         ties = sum(line.startswith("tied") for line in found)
         found = [f"tied: on {ties} of {len(found)} problems others are within the {over}' spread of the best"]
-    if not found and (winners["rank"] > 1).any() and ranking["tied"].isna().all():
+    single = all((ranking[name] == 1).all() for name in ("seeds", "starts") if name in ranking)
+    if not found and single and winners is not ranking:
         found = [f"whether the first are tied is not known: that takes two {over} or more"]
     return found
 
