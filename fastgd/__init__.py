@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastgd.analysis import Results, load
     from fastgd.common.errors import InputError
     from fastgd.optimizers import optimizer
+    from fastgd.runs.optimum import optimum
     from fastgd.runs.runner import run
     from fastgd.runs.trial_surfaces import surface
     from fastgd.search.range_test import range_test
@@ -43,6 +44,7 @@ __all__ = [
     "load",
     "optimizer",
     "optimizers",
+    "optimum",
     "plots",
     "problems",
     "range_test",
@@ -59,6 +61,7 @@ _HOMES = {
     "Study": "fastgd.study.config",
     "load": "fastgd.analysis",
     "optimizer": "fastgd.optimizers",
+    "optimum": "fastgd.runs.optimum",
     "range_test": "fastgd.search.range_test",
     "run": "fastgd.runs.runner",
     "surface": "fastgd.runs.trial_surfaces",
@@ -73,7 +76,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"fastgd.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in ("run", "surface", "tune", "range_test"):
+    if name in ("run", "optimum", "surface", "tune", "range_test"):
         import_module("fastgd.common.system").make_room()
     return getattr(import_module(_HOMES[name]), name)
 

@@ -1,21 +1,53 @@
 """The least value that is known of each objective of a study: where gaps are measured from."""
 
+import numpy as np
 import pandas as pd
-import pyarrow.compute as pc
 
+from fastgd.analysis.optima import least_seen, rounding_of_trials
 from fastgd.analysis.stored_study import StoredStudy
+from fastgd.store.optima import OptimumInfo
 
-BEST_SEEN = "best seen"
+BEST_SEEN, CERTIFIED, CONTRADICTED, KNOWN = "best seen", "certified", "contradicted", "known"
 
 
 def minima(study: StoredStudy) -> pd.DataFrame:
     """Return the least known value of each objective: see `Results.minima`."""
-    by = objective_of(study)
-    trials = study.table("trials", columns=[*by, "best_loss"], filter=pc.field("in_study")).to_pandas()
-    texts = dict.fromkeys(trials.select_dtypes("category"), str)
-    least = trials.astype(texts).groupby(by, sort=False, dropna=False)["best_loss"].min()
-    table: pd.DataFrame = least.rename("minimum").reset_index()
-    return table.assign(error=float("nan"), source=BEST_SEEN)
+    table = least_seen(study).assign(error=float("nan"), source=BEST_SEEN)
+    if study.on_landscapes:
+        return _with_known(study, table)
+    dtype = str(study.study.get("dtype", "float64"))
+    stored = {(info.problem, info.l2): info for info in study.stored_optima if info.bound is not None}
+    rows = []
+    for row in table.to_dict("records"):
+        info = stored.get((row["problem"], row["l2"]))
+        found = (row["minimum"], row["error"], row["source"])
+        rows.append(found if info is None else _certified(info, float(row["minimum"]), dtype))
+    minimum, error, source = zip(*rows, strict=True) if rows else ((), (), ())
+    return table.assign(
+        minimum=np.array(minimum, dtype=np.float64), error=np.array(error, dtype=np.float64), source=source
+    )
+
+
+def _certified(info: OptimumInfo, best_seen: float, dtype: str) -> tuple[float, float, str]:
+    """Return the minimum of an objective, its error and its source, from a solve and from what trials saw."""
+    assert info.error is not None
+    if not best_seen < info.minimum:
+        return info.minimum, info.error, CERTIFIED
+    rounding = rounding_of_trials(info, dtype)
+    lowest = info.minimum - info.error
+    if best_seen < lowest - rounding:
+        return best_seen, float("nan"), CONTRADICTED
+    return best_seen, max(best_seen - lowest, rounding), CERTIFIED
+
+
+def _with_known(study: StoredStudy, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the minima of landscapes, with the known ones that stored surfaces name and that no trial undercuts."""
+    known = {info.problem: min(info.values) for info in study.surface_infos if info.landscape and info.values}
+    lower = np.array([known.get(str(name), np.inf) for name in table["problem"]])
+    is_known = lower <= table["minimum"].to_numpy(dtype=np.float64)
+    return table.assign(
+        minimum=np.where(is_known, lower, table["minimum"]), source=np.where(is_known, KNOWN, table["source"])
+    )
 
 
 def objective_of(study: StoredStudy) -> list[str]:

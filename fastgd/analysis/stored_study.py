@@ -17,7 +17,8 @@ from fastgd.common.parsing import fault_of, from_toml
 from fastgd.common.properties import cached_property
 from fastgd.store.contents import Contents
 from fastgd.store.manifest import Manifest, read_study
-from fastgd.store.surface_files import Surface, read_surfaces
+from fastgd.store.optima import OptimumInfo, read_optima
+from fastgd.store.surface_files import Surface, SurfaceInfo, read_surface_infos, read_surfaces
 from fastgd.store.trial_surfaces import TrialSurface, read_trial_surfaces
 
 METRICS = ("validation_loss", "loss")
@@ -152,6 +153,21 @@ class StoredStudy:
     def surfaces(self) -> list[Surface]:
         """The objective of each problem over two parameters, if it was computed."""
         return read_surfaces(self.path)
+
+    @cached_property
+    def surface_infos(self) -> list[SurfaceInfo]:
+        """Of which problems surfaces are stored, and their known minima; the values over the grids are not read."""
+        return read_surface_infos(self.path)
+
+    @cached_property
+    def stored_optima(self) -> list[OptimumInfo]:
+        """What is stored of the minima of convex objectives, without where they are."""
+        return read_optima(self.path)
+
+    def forget(self, *names: str) -> None:
+        """Read tables anew when they are next used: what they are made of has changed."""
+        for name in names:
+            self.__dict__.pop(name, None)
 
     @property
     def trial_surfaces(self) -> list[TrialSurface]:

@@ -670,6 +670,45 @@ def surface(
 
 
 @app.command()
+def optimum(folder: Folder, json: Json = False, plugins: Plugins = None) -> None:
+    """Find the minimum of each convex objective of a study, with a bound of its error.
+
+    A separate solve in float64, and a certificate that holds whatever solved it: the minimum is at most so much below.
+    Smoothness (L), strong convexity (mu) and other constants stand beside it. All of it is stored in DIR/optima, and is
+    not computed twice; where no certificate is to be had, the least loss that the trials saw remains the best known.
+    `optimum = true` in a study's `[reference]` has its run do the same.
+
+    **Examples**
+
+    ```
+    fastgd optimum results/flights
+    fastgd optimum results/theory --json | jq '.[0].minimum'
+    ```
+    """
+    from fastgd.cli import optima
+
+    optima.optimum(folder, as_json=json, plugins=plugins is not False)
+
+
+@app.command()
+def theory(folder: Folder, json: Json = False) -> None:
+    """Set measured rates of convergence beside those of textbooks: gradient descent, momentum, Nesterov, noise.
+
+    Needs certified minima, which `fastgd optimum` finds.
+
+    **Examples**
+
+    ```
+    fastgd theory results/theory
+    fastgd theory results/theory --json | jq '.[0].ratio'
+    ```
+    """
+    from fastgd.cli import optima
+
+    optima.theory(folder, as_json=json)
+
+
+@app.command()
 def verify(
     folder: Folder,
     repair: Annotated[

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 from fastgd.analysis import METRICS, Results
 from fastgd.analysis.criteria import sign_of
 from fastgd.analysis.curve_pieces import least_values
-from fastgd.analysis.minima import BEST_SEEN
+from fastgd.analysis.minima import BEST_SEEN, CONTRADICTED
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.numbers import number
 from fastgd.plots.limits import Array
@@ -103,7 +103,7 @@ class Scale:
         if not self.is_gap:
             return name
         own = self.minima[self.minima["problem"].isin(list(problems))]
-        seen = (own["source"] == BEST_SEEN).to_numpy()
+        seen = own["source"].isin([BEST_SEEN, CONTRADICTED]).to_numpy()
         origin = "the best seen" if seen.all() else "the least known" if seen.any() else "the minimum"
         return f"{name}\n{'below' if sign_of(self.metric) < 0 else 'above'} {origin}"
 

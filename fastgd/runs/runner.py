@@ -36,6 +36,7 @@ from fastgd.runs.ahead import compiled_ahead
 from fastgd.runs.clock import Clock
 from fastgd.runs.executor import Executor
 from fastgd.runs.final_parameters import store_parameters
+from fastgd.runs.optima import drop_stale_optima, store_optima
 from fastgd.runs.reporting.events import Finished, Loading, Planned, Warning_
 from fastgd.runs.reporting.reports import OnEvent, reported
 from fastgd.store.contents import Contents
@@ -144,6 +145,10 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
         executor.drop_stale_snapshots()
         if trial is None or study.landscapes:
             executor.run_surfaces(plan.surfaces, data)
+        drop_stale_optima(folder.path, study, data)
+        if trial is None and study.reference is not None and study.reference.optimum:
+            clock.enter("evaluate")
+            store_optima(folder.path, study, data, emit)
         clock.enter("store")
         folder.finish(in_study, names=names, timings=clock.read)
 

@@ -16,6 +16,7 @@ from fastgd.store.compaction import Names, compact, drop
 from fastgd.store.contents import KINDS, Contents
 from fastgd.store.files import fsync_folder, make_folders, write_text, writing
 from fastgd.store.manifest import SCHEMA, Manifest
+from fastgd.store.optima import FOLDER as OPTIMA
 from fastgd.store.schema import Columns
 from fastgd.store.surface_files import FOLDER as SURFACES
 from fastgd.store.surface_files import own_surfaces
@@ -272,7 +273,7 @@ def _move_aside(path: Path, stack: ExitStack) -> None:
 
 def refuse_links(path: Path) -> None:
     """Raise InputError where a folder of the results is a link: files would be written and swept somewhere else."""
-    for name in (*KINDS, SURFACES, TRIAL_SURFACES, DAMAGED):
+    for name in (*KINDS, SURFACES, TRIAL_SURFACES, OPTIMA, DAMAGED):
         if (path / name).is_symlink():
             raise InputError(
                 f"{path / name} is a symbolic link, and fastgd writes and deletes only in folders of its own: "

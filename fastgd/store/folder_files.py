@@ -21,6 +21,8 @@ from fastgd.store.checked_reading import (
 from fastgd.store.contents import ATTACHED, KINDS, Contents, attached_files, generation_of, numbers_of
 from fastgd.store.findings import Report
 from fastgd.store.manifest import Manifest, read_study
+from fastgd.store.optima import FOLDER as OPTIMA
+from fastgd.store.optima import optimum_files, read_optimum
 from fastgd.store.seal import DamageError
 from fastgd.store.surface_files import FOLDER as SURFACES
 from fastgd.store.surface_files import missing_surfaces, read_surface, surface_files
@@ -170,7 +172,7 @@ class FolderFiles:
 
     def _find_others(self) -> None:
         """Report the files that no record names."""
-        for kind in (*KINDS, SURFACES, TRIAL_SURFACES):
+        for kind in (*KINDS, SURFACES, TRIAL_SURFACES, OPTIMA):
             if (self.path / kind).is_symlink():
                 text = "is a symbolic link: fastgd reads through it, and does not write there"
                 self.report.note(self.path / kind, text)
@@ -197,12 +199,13 @@ class FolderFiles:
     def _check_surfaces(self) -> None:
         for path in missing_surfaces(self.path) if self.manifest else ():
             self.report.wrong(path, "is missing")
-        for kind in (SURFACES, TRIAL_SURFACES):
+        for kind in (SURFACES, TRIAL_SURFACES, OPTIMA):
             for path in sorted((self.path / kind).glob("[!.]*.parquet")):
                 if is_foreign(path):
                     self.report.note(path, "is not part of the results")
         reads: dict[Path, Callable[[Path, str], object]] = dict.fromkeys(surface_files(self.path), read_surface)
         reads |= dict.fromkeys(trial_surface_files(self.path), read_trial_surface)
+        reads |= dict.fromkeys(optimum_files(self.path), read_optimum)
         for path, read in reads.items():
             try:
                 read(path, self.folder_id)

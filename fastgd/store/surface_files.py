@@ -130,6 +130,11 @@ def read_surfaces(folder: Path) -> list[Surface]:
     return [read_surface(path, _folder_id(folder)) for path in surface_files(folder)]
 
 
+def read_surface_infos(folder: Path) -> list[SurfaceInfo]:
+    """Return of which problems a folder holds surfaces, and their known minima, from the files' footers alone."""
+    return [_read_info(path, _folder_id(folder)) for path in surface_files(folder)]
+
+
 def missing_surfaces(folder: Path) -> list[Path]:
     """Return the surface files of a finished run that are missing."""
     manifest = _manifest(folder)
@@ -164,15 +169,20 @@ def _folder_id(folder: Path) -> str:
 
 def read_surface(path: Path, folder_id: str) -> Surface:
     """Return a surface of the folder with the id `folder_id`; InputError if it is damaged or not the folder's."""
+    info = _read_info(path, folder_id)
+    with naming_damage(path):
+        table = pa.concat_tables(row_groups(path))
+        x, y = (np.unique(table[name].to_numpy()) for name in ("x", "y"))
+        return Surface(info, x, y, table["loss"].to_numpy().reshape(len(x), len(y)))
+
+
+def _read_info(path: Path, folder_id: str) -> SurfaceInfo:
     text = read_own_footer(path, folder_id).entry(SURFACE_INFO)
     if not text:
         raise foreign_file(path)
     with naming_damage(path):
         found = _info(text)
-        info = SurfaceInfo(**{**found, "parameters": tuple(found["parameters"])})
-        table = pa.concat_tables(row_groups(path))
-        x, y = (np.unique(table[name].to_numpy()) for name in ("x", "y"))
-        return Surface(info, x, y, table["loss"].to_numpy().reshape(len(x), len(y)))
+        return SurfaceInfo(**{**found, "parameters": tuple(found["parameters"])})
 
 
 def _info(text: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ def check_landscapes(study: StudyFields) -> None:
     for key, usual in OF_DATA.items():
         if getattr(study, key) != usual:
             raise failure("goes with problems over data", key, found=getattr(study, key))
+    if study.reference is not None:
+        raise failure("goes with problems over data", "reference")
     _check_record(study)
     random = any(problem.noise for problem in study.landscapes) or any(b.record.drawn for b in study.optimizer)
     if len(study.seed) > 1 and not random:

@@ -204,6 +204,16 @@ class Stop(Block):
     )
 
 
+class Reference(Block):
+    """What is computed beside the trials, to measure them by. It changes no trial."""
+
+    optimum: bool = described(
+        "Whether the run ends with [the minimum of each convex objective](optimum.md), from which gaps are measured.",
+        False,
+        goes_with="data",
+    )
+
+
 class Record(Block):
     """What is recorded of a trial, and when."""
 
@@ -300,6 +310,7 @@ class StudyFields(Block):
     )
     stop: Stop = described("When a trial ends before its budget.", Stop())
     record: Record = described("What is stored of a trial, and when.", Record())
+    reference: Reference | None = described("What is computed to measure the trials by.", None, goes_with="data")
     starts: Starts | None = described(
         "Where the trials start.", None, goes_with="landscapes", otherwise="the landscape's customary start"
     )

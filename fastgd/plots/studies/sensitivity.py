@@ -28,6 +28,7 @@ from fastgd.plots.limits import (
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, lost_words, median_of, methods, valued_ranking
 from fastgd.plots.scales import Scale, label_ticks, mark_floors, noise_of, scale_of, start_of
+from fastgd.plots.studies.rate_marks import mark_rates, one_of_each
 from fastgd.plots.style import GREY, Look, dress, key, key_band, key_line, looks, mark_start, style, text_color
 
 _WORDS = ("diverged", "no loss")  # for a best loss that is infinite, and for one that is missing
@@ -52,7 +53,8 @@ def sensitivity(
     seeds, and their range as a band. Crosses above the axes mark the rates at which even that one diverged. What ends
     above the loss at the start, and single values far from all others, lie outside the axes: triangles at their edge
     mark them, and a line in their corner counts them. The key says which optimizer is best at the lowest or highest
-    rate that was tried: a better one may lie beyond.
+    rate that was tried: a better one may lie beyond. Where minima are stored (`fastgd optimum`), thin lines stand at
+    the rates that theory names for gradient descent: 1/L, 2/(L + mu) and 2/L.
 
     A gap is measured from the minimum of the configuration's objective (`Results.minima`), or of the validation loss
     from the least one that any trial of the problem had; the axis says which. What lies in the shade is less than
@@ -104,6 +106,7 @@ def sensitivity(
     with style():
         layout = Layout(hspace=0.0)  # a strip belongs to the axes below it
         figure = Figure(figsize=(7.2, sum(heights) + 0.4 + 0.5 * len(shown)), layout=layout)
+        marks: list[Artist] = []
         grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights).reshape(-1, 2)
         for (strip, axes), name in zip(grid, shown, strict=True):
             draw_lines(axes, tables[name], hyper, chosen, ends.get(name, {}))
@@ -111,16 +114,16 @@ def sensitivity(
             zoom(axes, x_limits, y_limits)
             if axes.get_yscale() == "log":
                 label_ticks(axes.yaxis, axes.get_ylim())
-            # What belongs to the problem and not to a trial stands here, where the limits are final.
             mark_floors(axes, shown_as, name, noise.get(name, 0.0))
             mark_beyond(axes, tables[name], hyper, chosen, bands=not shown_as.is_gap)
+            marks += mark_rates(axes, results, tables[name], hyper)
             mark_lost(strip, axes, lost[name], chosen)
             axes.set_xlabel(label(hyper))
             axes.set_ylabel(f"{at} {shown_as.words(results, [name])}")
             if len(tables) > 1:
                 strip.set_title(for_picture(name))
         values = np.concatenate([values for names in lost.values() for _, values in names.values()] or [np.zeros(0)])
-        key(figure, _handles(pd.concat([tables[name] for name in shown]), values, results))
+        key(figure, [*_handles(pd.concat([tables[name] for name in shown]), values, results), *one_of_each(marks)])
         note(figure, words, far)
     return figure
 

@@ -23,6 +23,7 @@ from fastgd.runs.reporting.events import (
     Progress,
     Retracing,
     Searching,
+    Solving,
     Surveying,
     Warning_,
 )
@@ -123,6 +124,8 @@ class Reporter:
                 self._show_part(f"error surface of {problem}", f"{done:,} of {points:,} points", done / points)
             case Retracing(trial, step, steps):
                 self._show_part(f"running trial {trial} again", f"{step:,} of {steps:,} steps", step / steps)
+            case Solving(problem, l2):
+                self._say(f"solving {problem}" + (f", l2 {number(l2)}" if l2 else ""))
             case Warning_(message):
                 self._console.print(f"note: {message}", soft_wrap=True)
 

@@ -105,6 +105,14 @@ class Retracing:
 
 
 @dataclass(frozen=True)
+class Solving:
+    """The minimum of a convex objective is being found: of a problem with a penalty."""
+
+    problem: str
+    l2: float
+
+
+@dataclass(frozen=True)
 class CohortFinished:
     """A cohort's curves and trials are on disk, after `seconds` of wall time."""
 
@@ -138,6 +146,7 @@ Event: TypeAlias = (
     | Progress
     | Surveying
     | Retracing
+    | Solving
     | CohortFinished
     | Warning_
     | Finished
