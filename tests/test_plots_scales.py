@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from landscape_results import walked_in
 from matplotlib.figure import Figure
 from store_samples import block, commit, open_folder, trials, write_study
 from test_plots import inside
@@ -142,6 +143,11 @@ def test_the_seeds_of_the_best_are_the_floor(two):
 
 def test_one_seed_has_no_floor(problems):
     assert not any(floors(axes) for axes in sensitivity(problems).axes + curves(problems).axes)
+
+
+def test_starts_of_a_landscape_are_no_noise(tmp_path):
+    for figure in (curves(walked := walked_in(tmp_path), spread=False), sensitivity(walked)):
+        assert not [text for axes in figure.axes for text in floors(axes)]
 
 
 def test_a_floor_outside_of_the_axes_is_not_drawn():

@@ -16,7 +16,7 @@ from fastgd.common.numbers import number
 from fastgd.plots.layout import Layout
 from fastgd.plots.limits import frame_of, zoom
 from fastgd.plots.pages import note, only, page_of
-from fastgd.plots.readings import UNITS, label, methods
+from fastgd.plots.readings import UNITS, measure, methods
 from fastgd.plots.style import GREY, Look, dress, key, key_line, looks, style, text_color
 
 _ROW = 0.23  # inches, of an optimizer
@@ -88,7 +88,7 @@ def compare(
         for axes, name in zip(grid, shown, strict=True):
             _draw(axes, rows[rows["problem"] == name].sort_values("mean_difference"), chosen)
             zoom(axes, x_limits)
-            axes.set_xlabel(_axis(about, b, name == _ALL))
+            axes.set_xlabel(_axis(results, about, b, name == _ALL))
             if len(every) > 1:
                 axes.set_title(for_picture(name))
         key(figure, _handles(rows[rows["problem"].isin(shown)]))
@@ -96,13 +96,13 @@ def compare(
     return figure
 
 
-def _axis(about: Mapping[Any, Any], b: str, overall: bool) -> str:
+def _axis(results: Results, about: Mapping[Any, Any], b: str, overall: bool) -> str:
     """Return the name of an axis: "final validation loss minus that of adam (less is better)"."""
     value = str(about["value"])
     if overall:
         return for_picture(f"mean difference to {b}, as a share of {about['scale_over_problems']}")
     where, _, metric = value.partition("_")
-    named = f"{where} {label(metric)}" if where in ("final", "best") else UNITS.get(value, value)
+    named = f"{where} {measure(results, metric)}" if where in ("final", "best") else UNITS.get(value, value)
     return f"{named} minus that of {for_picture(b)}, {'less' if about['less_is_better'] else 'more'} is better"
 
 

@@ -43,9 +43,13 @@ HEIGHT = 3.0  # inches, of the axes of a problem
 
 @dataclass(frozen=True)
 class View:
-    """How curves are seen: the scales and limits of their axes, as `curves` takes them."""
+    """How curves are seen: the scales and limits of their axes, as `curves` takes them.
+
+    `seeds`: whether lines are medians over seeds, whose spread is chance, and not over starts.
+    """
 
     scale: Scale
+    seeds: bool
     x_scale: str | None = None
     x_limits: Sequence[float] | None = None
     y_limits: Sequence[float] | None = None
@@ -110,7 +114,7 @@ def curves(
     """
     chosen = looks(methods(results))
     metric, x = metric or results.metric(), x or ("step" if results.on_landscapes else "epoch")
-    view = View(scale_of(results, metric, scale), x_scale, x_limits, y_limits)
+    view = View(scale_of(results, metric, scale), results.repeats == "seeds", x_scale, x_limits, y_limits)
     named = only(problems_of(results), problem)
     heights = [HEIGHT] * len(named)
     if spread is None and len(named) > 1:
@@ -255,7 +259,7 @@ def _scale(axes: Axes, bundles: Sequence[Bundle], view: View) -> None:
     zoom(axes, view.x_limits, view.y_limits)
     if log:
         label_ticks(axes.yaxis, axes.get_ylim())
-    noise = [bundle.noise for bundle in bundles if bundle.noise > 0]
+    noise = [bundle.noise for bundle in bundles if view.seeds and bundle.noise > 0]
     mark_floors(axes, view.scale, bundles[0].problem, float(np.median(noise)) if noise else 0.0)
 
 

@@ -57,7 +57,7 @@ def gap(
         The metric has no best value or was not measured; or there is no such axis, scale, problem or page.
     """
     chosen, x = looks(methods(results)), x or ("step" if results.on_landscapes else "epoch")
-    view = View(scale_of(results, metric, "gap"), x_scale, x_limits, y_limits)
+    view = View(scale_of(results, metric, "gap"), results.repeats == "seeds", x_scale, x_limits, y_limits)
     named = only(problems_of(results), problem)
     shown, words = page_of(named, page, "problems", [HEIGHT] * len(named))
     problems = bundles_of(results, metric, x, shown, view.scale)

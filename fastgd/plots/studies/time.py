@@ -122,7 +122,7 @@ def _panel(
     zoom(axes, x_limits, y_limits)
     if axes.get_yscale() == "log":
         label_ticks(axes.yaxis, axes.get_ylim())
-    mark_beyond(axes, table, hyper, chosen)
+    mark_beyond(axes, table, hyper, chosen, bands=False)
 
 
 def _handles(table: pd.DataFrame, what: str, missed: bool) -> list[Artist]:
