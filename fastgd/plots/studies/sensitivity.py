@@ -109,7 +109,8 @@ def sensitivity(
         marks: list[Artist] = []
         grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights).reshape(-1, 2)
         for (strip, axes), name in zip(grid, shown, strict=True):
-            draw_lines(axes, tables[name], hyper, chosen, ends.get(name, {}))
+            digits = 3 if shown_as.is_gap else 5
+            draw_lines(axes, tables[name], hyper, chosen, ends.get(name, {}), digits=digits)
             _scale(axes, tables[name], hyper, start[name], shown_as)
             zoom(axes, x_limits, y_limits)
             if axes.get_yscale() == "log":
@@ -154,6 +155,7 @@ def draw_lines(
     chosen: Mapping[str, Look],
     ends: Mapping[str, str],
     lost: tuple[str, str] = _WORDS,
+    digits: int = 5,
 ) -> None:
     """Draw a line for each optimizer, and a key beside the axes, best first.
 
@@ -170,10 +172,12 @@ def draw_lines(
         For methods whose best value is at an end of those tried: which end.
     lost : (str, str)
         Words for a best value that is infinite, and for one that is missing.
+    digits : int
+        Of the best value.
     """
     for method, rows in ranking.groupby("method", sort=False):  # in the order of the ranking
         look, best = chosen[str(method)], rows.iloc[0]
-        settled = number(best["value"], 5) if np.isfinite(best["value"]) else lost[int(np.isnan(best["value"]))]
+        settled = number(best["value"], digits) if np.isfinite(best["value"]) else lost[int(np.isnan(best["value"]))]
         where = f" at {number(best[hyper])}" if np.isfinite(best["value"]) else ""
         where += f", {ends[str(method)]} tried" if str(method) in ends else ""
         if np.isnan(best[hyper]):  # a rule without this hyper-parameter
