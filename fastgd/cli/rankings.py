@@ -27,7 +27,10 @@ def best(folder: Path, options: dict[str, Any], top: int | None, form: str) -> N
     is_text(form)
     results = load(folder)
     over = options["over"] is not None
-    ranking = results.best(**options)
+    each = None if over else options["each"]
+    # What is tied, and at the edge of a grid, is a matter of all configurations.
+    everyone = results.best(**{**options, "each": options["each"] if over else None})
+    ranking = best_of_each(everyone, each) if each else everyone
     shown = top or (TOP if people else None)
     # The best of each value of a column keep their ranks among all.
     place = ranking["rank"] if over else ranking.groupby("problem", sort=False, observed=True).cumcount() + 1
@@ -36,17 +39,19 @@ def best(folder: Path, options: dict[str, Any], top: int | None, form: str) -> N
         show_json(records(chosen, results.identity))
         return
     title = f"{results.manifest.name}: the best {'over all problems' if over else 'configurations'}"
-    cells = _over_problems(results, chosen, title) if over else ranking_cells(results, ranking, chosen, title)
+    cells = _over_problems(results, chosen, title) if over else ranking_cells(results, everyone, chosen, title)
     show_answer(chosen, form, cells)
     if form != "text":
         return
     if len(chosen) < len(ranking):
         show(f"{len(ranking) - len(chosen):,} more of {len(ranking):,}: --top N, or --json for all")
     if over:
-        show(f"ranked by the mean place in {count(ranking.attrs['problems'], 'problem')}: {ranking.attrs['value']}")
-        show("gap: from 0, the best of a problem, to 1, its start or worse")
+        value = ranking.attrs["value"].replace("_", " ")
+        show(f"ranked by the mean of the places in {count(ranking.attrs['problems'], 'problem')}, by the {value}")
+        if "mean_normalised_gap" in ranking:
+            show("normalised gap: from 0, the best of a problem, to 1, its start or worse")
     else:
-        show(*remarks(results, ranking))
+        show(*remarks(results, everyone))
 
 
 def _over_problems(results: Results, ranking: "pd.DataFrame", title: str) -> Cells:
