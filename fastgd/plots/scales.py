@@ -130,7 +130,7 @@ def scale_of(results: Results, metric: str, scale: str | None) -> Scale:
         raise InputError(f"there is no scale {scale!r}; {nearest(scale, SCALES)}")
     if scale in ("loss", "log"):
         return Scale(scale, metric, _NONE)
-    measured = metric in _LOSSES or sign_of(metric) < 0
+    measured = metric in _LOSSES or sign_of(str(metric)) < 0  # what is no name is told by who reads it
     minima = _minima(results, metric) if measured else _NONE
     if len(minima) and np.isfinite(minima["minimum"]).all():
         return Scale("gap", metric, minima)
