@@ -22,7 +22,14 @@ from fastgd.plots.layout import Layout
 from fastgd.plots.style import looks, spread_labels
 
 # rates need a metric of their own, a range a rate that grew: see test_plots_rates and test_plots_range
-COMMON = ["curves", "sensitivity", "heatmap", "schedule"]  # others need a metric, a sweep or a landscape
+COMMON = [
+    "curves",
+    "gap",
+    "sensitivity",
+    "heatmap",
+    "parallel",
+    "schedule",
+]  # others need a metric, a sweep or a landscape
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +196,7 @@ def test_many_trials_become_bands_and_few_stay_lines(two, tmp_path):
     axes = curves(two).axes[1]  # adam: 144 trials
     assert len(axes.collections) == 1
     few = load(write_study(tmp_path / "few", ["sgd"], rates=6, seeds=1, epochs=3))
-    (axes,) = curves(few).axes
+    (axes,) = curves(few, scale="loss").axes
     assert not axes.collections
     assert len(axes.lines) == 6 + 2  # the trials, the best of all, the best of this
 
@@ -205,7 +212,7 @@ def test_each_optimizer_has_axes_of_its_own_or_all_share_them(ten):
 
 
 def test_the_axes_suit_the_numbers(problems):
-    figure = curves(problems)
+    figure = curves(problems, scale="loss")
     assert len(figure.axes) == 2  # one a problem
     assert {axes.get_xscale() for axes in figure.axes} == {"log"}  # log-spaced checkpoints
     assert {axes.get_ylabel() for axes in figure.axes} == {"training loss"}
@@ -240,7 +247,7 @@ def test_a_hundred_thousand_curves_are_drawn(tmp_path):
 
 
 def test_sensitivity_shows_the_best_over_the_other_hyper_parameters(two):
-    figure = sensitivity(two)
+    figure = sensitivity(two, scale="loss")
     strip, axes = figure.axes
     best = two.best()
     adam = next(line for line in axes.lines if str(line.get_label()).startswith("adam"))
@@ -255,13 +262,13 @@ def test_sensitivity_shows_the_best_over_the_other_hyper_parameters(two):
 
 
 def test_sensitivity_to_another_hyper_parameter(two):
-    axes = sensitivity(two, by="loss", at="best", hyper="momentum").axes[-1]
+    axes = sensitivity(two, by="loss", at="best", hyper="momentum", scale="loss").axes[-1]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.5", "0.9"]
     assert axes.get_ylabel() == "best training loss"
 
 
 def test_heatmap_holds_the_medians_and_stars_the_best(two):
-    figure = heatmap(two)
+    figure = heatmap(two, scale="loss")
     axes = {ax.get_title(loc="left"): ax for ax in figure.axes}["momentum"]
     best = two.best()[lambda rows: rows["optimizer"] == "momentum"]
     table = best.pivot_table(index="momentum", columns="lr", values="final_validation_loss", aggfunc="min")

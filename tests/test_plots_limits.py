@@ -34,7 +34,7 @@ from fastgd.plots.readings import median_of, methods
 from fastgd.plots.studies.effective_rates import _CLASSES, Rates
 from fastgd.plots.studies.effective_rates import _scale as scale_rates
 from fastgd.plots.studies.range_test import _mark_beyond, _scale
-from fastgd.plots.studies.sensitivity import _mark_beyond as mark_sensitivity
+from fastgd.plots.studies.sensitivity import mark_beyond as mark_sensitivity
 from fastgd.plots.style import looks
 from fastgd.runs.effective_rates import LEAST_FREQUENT_SHARE, MOST_RARE_SHARE
 from fastgd.search.rate_sweeps import RateSweep
@@ -161,7 +161,7 @@ def extreme(tmp_path_factory):
 
 
 def test_sensitivity_is_not_stretched_by_one_seed(extreme):
-    figure = sensitivity(extreme)
+    figure = sensitivity(extreme, scale="loss")
     inside(figure)
     strip, axes = figure.axes
     low, high = axes.get_ylim()
@@ -195,7 +195,7 @@ def test_a_heatmap_is_not_stretched_and_what_it_cannot_show_is_told(tmp_path):
         rows = trials(30, lr=np.tile(np.geomspace(1e-3, 1, 10), 3), beta=np.repeat([0.1, 0.2, 0.3], 10), status=status)
         rows["final_loss"] = rows["best_loss"] = values
         commit(folder, rows)
-    figure = heatmap(load(tmp_path))
+    figure = heatmap(load(tmp_path), scale="loss")
     inside(figure)
     mesh = figure.axes[0].collections[0]
     assert 0.38 < mesh.norm.vmin < mesh.norm.vmax <= 0.72
@@ -210,7 +210,7 @@ def test_curves_are_not_stretched_by_an_optimizer_that_explodes(tmp_path):
         for place, name in enumerate(("sgd", "adam", "lion", "lamb")):
             loss = 1e25 if name == "lamb" else 0.5 + 0.01 * place
             commit(folder, trials(1, name, optimizer=name, final_loss=loss, best_loss=loss), loss=np.array([loss]))
-    figure = curves(load(tmp_path))
+    figure = curves(load(tmp_path), scale="loss")
     (axes,) = figure.axes
     assert axes.get_ylim()[1] < 1.0
     assert [line.get_marker() for line in outside(axes)] == ["^"]

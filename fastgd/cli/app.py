@@ -562,8 +562,16 @@ def plot(
 
     ```
     curves       the objective along the epochs: the best of each optimizer, bands over the others
+    gap          how far the best of each optimizer is from the minimum, log-log
     sensitivity  the final loss against the rate: how much does the right rate matter?
     heatmap      the final loss over two quantities of the grid
+    parallel     every configuration over all quantities of the grid: which of them decide?
+    time         the time to a goal against the rate (--set gap=1e-3, or target, fraction)
+    ecdf         which share of each optimizer's trials has reached a goal, over time
+    profile      on which share of the problems each optimizer is fast
+    ranks        mean ranks over problems or seeds, with a critical difference
+    compare      paired differences to the best optimizer, with intervals
+    budget       the expected best of k random configurations
     schedule     what the schedules are worth along the epochs
     rates        by which rates rare and frequent features learn (record.metrics = ["effective_lr"])
     layers       gradients, updates and dead units of a network's layers (record.metrics = ["layer_grad_norm"])
@@ -593,6 +601,10 @@ def plot(
     ```
     fastgd plot results/flights --kind sensitivity -o sensitivity.pdf
     fastgd plot results/flights --kind heatmap -o heatmap.svg
+    fastgd plot results/flights --kind curves --set scale=loss --set 'y_limits=[0.5,0.52]'
+    fastgd plot results/flights --kind gap --set x_scale=linear
+    fastgd plot results/flights --kind time --set gap=0.01 --set unit=seconds
+    fastgd plot results/flights --kind compare --set b=adam
     fastgd plot studies/schedules.toml --kind schedule -o schedules.png
     fastgd plot results/depth --kind contour --set directions=pca
     fastgd plot results/basins --kind basins --set color=steps

@@ -26,17 +26,25 @@ if TYPE_CHECKING:
     from fastgd.plots.landscapes.surface import surface as surface
     from fastgd.plots.landscapes.traces import traces as traces
     from fastgd.plots.pages import notes_of as notes_of
+    from fastgd.plots.studies.budget import budget as budget
+    from fastgd.plots.studies.compare import compare as compare
     from fastgd.plots.studies.curves import curves as curves
+    from fastgd.plots.studies.ecdf import ecdf as ecdf
     from fastgd.plots.studies.effective_rates import rates as rates
+    from fastgd.plots.studies.gap import gap as gap
     from fastgd.plots.studies.heatmap import heatmap as heatmap
     from fastgd.plots.studies.layers import layers as layers
+    from fastgd.plots.studies.parallel import parallel as parallel
     from fastgd.plots.studies.phase import phase as phase
+    from fastgd.plots.studies.profile import profile as profile
     from fastgd.plots.studies.range_test import range_ as range_
+    from fastgd.plots.studies.ranks import ranks as ranks
     from fastgd.plots.studies.rate_search import tune as tune
     from fastgd.plots.studies.schedule import schedule as schedule
     from fastgd.plots.studies.schedule import sketch as sketch
     from fastgd.plots.studies.schedule import study_blocks as study_blocks
     from fastgd.plots.studies.sensitivity import sensitivity as sensitivity
+    from fastgd.plots.studies.time import time as time
 
 SUFFIXES = (".png", ".svg", ".pdf")
 FILMS = (".gif", ".mp4")
@@ -46,10 +54,18 @@ _HOMES = {
     "animate": "landscapes.animate",
     "basins": "landscapes.basins",
     "contour": "landscapes.contour",
+    "budget": "studies.budget",
+    "compare": "studies.compare",
+    "ecdf": "studies.ecdf",
+    "profile": "studies.profile",
+    "ranks": "studies.ranks",
+    "time": "studies.time",
     "curves": "studies.curves",
+    "gap": "studies.gap",
     "heatmap": "studies.heatmap",
     "layers": "studies.layers",
     "notes_of": "pages",
+    "parallel": "studies.parallel",
     "phase": "studies.phase",
     "range_": "studies.range_test",
     "rates": "studies.effective_rates",
@@ -106,6 +122,14 @@ for _plot in (
     ),
     Plot("sensitivity", "the final loss against the learning rate, a line for each optimizer", "sensitivity"),
     Plot("heatmap", "the final loss over two hyper-parameters, axes for each optimizer", "heatmap"),
+    Plot("gap", "how far each optimizer's best configuration is from the minimum over the training", "gap"),
+    Plot("parallel", "all configurations over all hyper-parameters, coloured by their loss", "parallel"),
+    Plot("time", "the time to a goal against the learning rate, a line for each optimizer", "time"),
+    Plot("ecdf", "which share of each optimizer's trials has reached a goal, over time", "ecdf"),
+    Plot("profile", "on which share of the problems each optimizer is fast: performance and data profiles", "profile"),
+    Plot("ranks", "mean ranks of optimizers, and which of them the data do not tell apart", "ranks"),
+    Plot("compare", "paired differences of optimizers to the best one, with intervals", "compare"),
+    Plot("budget", "the expected best of k random configurations of each optimizer", "budget"),
     Plot("schedule", "what the schedules of the study are worth over the training", "schedule"),
     Plot("rates", "the effective rates of rare and of frequent features, axes for each optimizer", "rates"),
     Plot("layers", "gradients, updates and dead units of a network's layers, a row for each optimizer", "layers"),
@@ -128,8 +152,8 @@ def plot(results: Results, kind: str, **options: Any) -> "Figure":
     results : Results
         The study's results.
     kind : str
-        A name in `PLOTS`: curves, sensitivity, heatmap, schedule, rates, layers, range; of surfaces contour, surface;
-        of landscapes basins, phase, traces, animate.
+        A name in `PLOTS`: curves, gap, sensitivity, heatmap, parallel, time, ecdf, profile, ranks, compare, budget,
+        schedule, rates, layers, range; of surfaces contour, surface; of landscapes basins, phase, traces, animate.
     **options
         The options of the function of that name in this module.
 

@@ -11,6 +11,7 @@ from fastgd.analysis import LOST, METRICS, Results, with_methods
 from fastgd.common.errors import InputError, nearest
 from fastgd.plots.limits import Array
 from fastgd.plots.readings import ranking_of, settings, varied
+from fastgd.plots.scales import Scale, scale_of
 
 AXES = ("epoch", "step", "samples_seen", "train_seconds")
 
@@ -34,10 +35,14 @@ class Bundle:
         The metric. A trial that ended early keeps its last value, or is infinite where it diverged or failed.
     best : ndarray of shape (points,)
         The best configuration: the median over its seeds.
+    low, high : ndarray of shape (points,)
+        Its quartiles over the seeds.
     end : float
         Where the last of those seeds ended.
     settings : str
         The best configuration in words: those of its hyper-parameters that vary in the study.
+    noise : float
+        By how much those seeds differ at their ends; 0 of a single one, or where one is lost.
     configurations, seeds : int
         The number of configurations, and of the best one's seeds.
     diverged : float
@@ -50,8 +55,11 @@ class Bundle:
     x: Array
     values: Array
     best: Array
+    low: Array
+    high: Array
     end: float
     settings: str
+    noise: float
     configurations: int
     seeds: int
     diverged: float
@@ -63,11 +71,12 @@ class Bundle:
 
 
 def bundles_of(
-    results: Results, metric: str, x: str, problems: Collection[str] | None = None
+    results: Results, metric: str, x: str, problems: Collection[str] | None = None, scale: Scale | None = None
 ) -> dict[str, list[Bundle]]:
     """Return for each problem, or for those named, the curves of its optimizers, in the order of the study.
 
-    On landscapes a trial is a configuration from one start, and starts take the place of seeds.
+    On landscapes a trial is a configuration from one start, and starts take the place of seeds. Without a scale the
+    values are those of the metric.
 
     Raises
     ------
@@ -83,7 +92,7 @@ def bundles_of(
     trials = with_methods(results.trials[results.trials["in_study"]].reset_index(drop=True))
     if results.on_landscapes:
         trials = trials.astype(dict.fromkeys(("problem", "status"), object))
-    checkpoints = Checkpoints.read(results, trials, x, metric)
+    checkpoints = Checkpoints.read(results, trials, x, metric, scale or scale_of(results, metric, "loss"))
     ranking = ranking_of(results, metric if metric in METRICS else None, "final")
     found = {}
     for problem, members in trials.groupby("problem", sort=False):
@@ -110,12 +119,26 @@ def _bundles(
             x=points,
             values=values,
             best=np.median(values[seeds], axis=0) if seeds.any() else np.full(len(points), np.inf),
+            **_quartiles(values[seeds]),
             end=checkpoints.end(own.index.to_numpy()[seeds]),
             settings=settings(best, varied(results, own)),
+            noise=_range(values[seeds, -1]),
             configurations=int((ranking["method"] == method).sum()),
             seeds=int(seeds.sum()),
             diverged=float((own["status"] == "diverged").mean()),
         )
+
+
+def _quartiles(values: Array) -> dict[str, Array]:
+    """Return the quartiles of seeds, which are not interpolated: see `Bundle.quantiles`."""
+    if not len(values):
+        return dict.fromkeys(("low", "high"), np.full(values.shape[1], np.inf))
+    low, high = np.quantile(values, (0.25, 0.75), axis=0, method="inverted_cdf")
+    return {"low": low, "high": high}
+
+
+def _range(ends: Array) -> float:
+    return float(np.ptp(ends)) if len(ends) and np.isfinite(ends).all() else 0.0
 
 
 def _positions(trials: pd.DataFrame, rows: pd.DataFrame) -> NDArray[np.int64]:
@@ -149,8 +172,8 @@ class Checkpoints:
     starts: NDArray[np.int64]
 
     @classmethod
-    def read(cls, results: Results, trials: pd.DataFrame, x: str, metric: str) -> "Checkpoints":
-        """Read a metric of trials against an axis."""
+    def read(cls, results: Results, trials: pd.DataFrame, x: str, metric: str, scale: Scale) -> "Checkpoints":
+        """Read a metric of trials against an axis, as a scale shows it."""
         start = ["start"] if "start" in trials else []
         table = results.table("curves", columns=["trial_id", *start, x, metric])
         frame = table.to_pandas(categories=["trial_id"])
@@ -160,6 +183,8 @@ class Checkpoints:
         y = frame[metric].to_numpy(dtype=np.float64)[order]
         if np.isnan(y).all():
             raise InputError(f"the metric {metric!r} was not measured in this study")
+        if scale.is_gap:
+            y = scale.shown(y, scale.least(trials)[trial[order]])
         return cls(frame[x].to_numpy(dtype=np.float64)[order], y, starts)
 
     def counts(self, trials: NDArray[np.int64]) -> NDArray[np.int64]:

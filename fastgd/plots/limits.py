@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
+from fastgd.common.errors import InputError
 from fastgd.common.numbers import number
 from fastgd.plots.style import SMALL, figure_of
 
@@ -115,12 +116,55 @@ def limits(
     """Set the vertical limits of axes as `frame_of` says, with a margin."""
     frame = frame_of(seen, always, log=log, reach=reach)
     if frame.log:
-        axes.set_yscale("log")
         margin = (frame.high / frame.low) ** 0.05 if frame.high > frame.low else 1.5
-        axes.set_ylim(frame.low / margin, frame.high * margin)
+        ends = frame.low / margin, frame.high * margin
+        axes.set_ylim(*ends)  # first: matplotlib would look for limits among the values, which may all be 0
+        axes.set_yscale("log")
+        axes.set_ylim(*ends)
     else:
         room = 0.05 * (frame.high - frame.low or abs(frame.high) or 1.0)
         axes.set_ylim(frame.low - room, frame.high + room)
+
+
+def pair(limits: Any, name: str) -> tuple[float, float] | None:
+    """Return limits of an axis that a user gave, or None.
+
+    Raises
+    ------
+    InputError
+        They are no two numbers, the lower one first.
+    """
+    if limits is None:
+        return None
+    given = list(limits) if isinstance(limits, Sequence) and not isinstance(limits, str) else []
+    numbers = [value for value in given if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(given) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1] or not np.isfinite(numbers).all():
+        raise InputError(f"{name} must be two numbers, the lower one first, as in [0.001, 1]; found {limits!r}")
+    return float(numbers[0]), float(numbers[1])
+
+
+def zoom(axes: Axes, x: Any = None, y: Any = None) -> None:
+    """Set limits that a user gave.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        Their own limits and scales are set already.
+    x, y : (float, float), optional
+        The lower and the upper end.
+
+    Raises
+    ------
+    InputError
+        They are no two numbers, the lower one first, or not above 0 on a logarithmic axis.
+    """
+    for axis, given in (("x", x), ("y", y)):
+        limits = pair(given, f"{axis}_limits")
+        if limits is None:
+            continue
+        if getattr(axes, f"get_{axis}scale")() == "log" and limits[0] <= 0:
+            raise InputError(f"{axis}_limits must be above 0, as this axis is logarithmic; found {given!r}")
+        getattr(axes, f"set_{axis}lim")(*limits)
 
 
 def mark_outside(axes: Axes, x: Array, y: Array, color: str, *, first: bool = False) -> None:

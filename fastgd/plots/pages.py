@@ -101,7 +101,7 @@ def drawn_from(file: Path) -> Iterator[None]:
 def note(figure: Figure, *words: str) -> None:
     """Write above a picture what it leaves out; the command that draws it prints the same sentences."""
     if sentences := [sentence for sentence in words if sentence]:
-        width = int(17 * figure.get_figwidth())  # letters of that size
+        width = int(15 * figure.get_figwidth())  # letters of that size
         lines = [line for sentence in sentences for line in textwrap.wrap(sentence, width)]
         figure.suptitle("\n".join(map(for_picture, lines)), x=0.01, ha="left", fontsize=8, color=GREY)
 

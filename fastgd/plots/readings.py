@@ -1,4 +1,4 @@
-"""What pictures read of results: methods, rankings, the loss at the start, and the words for them."""
+"""What pictures read of results: methods and rankings, and the words for them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fastgd.analysis import Results, with_methods
+from fastgd.analysis import Results, value_of, with_methods
 from fastgd.common.errors import InputError
 from fastgd.common.escape import for_picture
 from fastgd.common.numbers import number
@@ -36,12 +36,26 @@ LABELS = {
     "samples_seen": "samples seen",
     "train_seconds": "training time of the cohort (s)",
 }
+# Units of times in answers, as axes show them.
+UNITS = {
+    "epochs": "epochs",
+    "steps": "steps",
+    "samples": "samples seen",
+    "amortised_seconds": "amortised training seconds",
+}
 _SHORT = {"lr": "lr", "l2": "l2"}
 
 
 def label(name: str) -> str:
     """Return a column's name as an axis shows it."""
     return LABELS.get(name) or for_picture(name.removeprefix("schedule."))
+
+
+def time_words(unit: str, goal: str) -> str:
+    """Return a time to a goal as an axis shows it, of an answer's `attrs`: "epochs to a gap of 0.001"."""
+    kind, _, value = goal.rpartition(" ")
+    words = {"gap": f"a gap of {value}", "fraction": f"{value} of the way to the minimum"}.get(kind, goal)
+    return f"{UNITS.get(unit, unit)} to {words}"
 
 
 def varied(results: Results, trials: pd.DataFrame) -> list[str]:
@@ -76,11 +90,25 @@ def methods(results: Results) -> list[str]:
     return [str(found["method"].iloc[place]) for place in np.argsort(places, kind="stable")]
 
 
+def problems_of(results: Results) -> list[str]:
+    """Return the problems of the trials in the study."""
+    table = results.table("trials", columns=["problem"], filter=pc.field("in_study")).to_pandas()
+    return [str(name) for name in table["problem"].unique()]
+
+
 def ranking_of(results: Results, by: str | None, at: str) -> pd.DataFrame:
     """Return `Results.best` with a column `method`, its names as strings."""
     ranking = results.best(by, at)
     names = [name for name in ranking.columns if isinstance(ranking[name].dtype, pd.CategoricalDtype)]
     return with_methods(ranking.astype(dict.fromkeys(names, object)))
+
+
+def valued_ranking(results: Results, by: str | None, at: str) -> tuple[pd.DataFrame, str]:
+    """Return `ranking_of` with its value as `value`, `value_min` and `value_max`, and the metric that it ranks by."""
+    ranking = ranking_of(results, by, at)
+    value = value_of(ranking)
+    names = {f"{value}{end}": f"value{end}" for end in ("", "_min", "_max")}
+    return ranking.rename(columns=names), value.removeprefix(f"{at}_")
 
 
 def median_of(counts: Iterable[int], what: str) -> str:
@@ -102,13 +130,3 @@ def lost_words(results: Results, values: NDArray[np.float64]) -> str:
 def measure(results: Results, metric: str) -> str:
     """Return a metric's name as an axis shows it; the loss of a landscape is no training loss."""
     return "loss" if results.on_landscapes and metric == "loss" else label(metric)
-
-
-def start_of(results: Results, metric: str) -> dict[str, float]:
-    """Return for each problem the metric before the first step: the median over the trials in the study."""
-    start = results.table("curves", columns=["trial_id", metric], filter=pc.field("step") == 0).to_pandas()
-    trials = results.table("trials", columns=["trial_id", "problem"], filter=pc.field("in_study")).to_pandas()
-    trials = trials.drop_duplicates().astype(str)  # on landscapes several starts share a name
-    problem = start["trial_id"].astype(str).map(trials.set_index("trial_id")["problem"])
-    medians = start.groupby(problem, sort=False)[metric].median()
-    return {str(problem): float(value) for problem, value in medians.items()}

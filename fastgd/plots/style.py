@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from fastgd.common.errors import InputError, nearest
 from fastgd.common.escape import for_picture
 from fastgd.plots.layout import Layout
 
@@ -191,12 +192,29 @@ def list_below(axes: Axes, handles: Sequence[Artist], width: float = 6.0, points
         text.set_color(text_color(color) if color != "white" else GREY)
 
 
-def scale_x(axes: Axes, x: NDArray[np.float64]) -> None:
-    """Set the horizontal limits to the checkpoints at x; the axis is logarithmic if they are at equal ratios."""
+def scale_x(axes: Axes, x: NDArray[np.float64], scale: str | None = None) -> None:
+    """Set the horizontal limits to the checkpoints at x.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    x : ndarray
+        Where the checkpoints are.
+    scale : {"linear", "log"}, optional
+        By default logarithmic if they are at equal ratios.
+
+    Raises
+    ------
+    InputError
+        There is no such scale.
+    """
+    if scale is not None and scale not in ("linear", "log"):
+        raise InputError(f"a horizontal axis has no scale {scale!r}; {nearest(scale, ('linear', 'log'))}")
     x = np.unique(x)
-    if np.median(x) < x[-1] / 5:
+    if (np.median(x) < x[-1] / 5 if scale is None else scale == "log") and (x > 0).any():
         axes.set_xscale("log")
-        axes.set_xlim(x[x > 0][0], x[-1])
+        first = x[x > 0][0]
+        axes.set_xlim(first, x[-1] if x[-1] > first else 2 * first)
     else:
         axes.set_xlim(x[0], x[-1] if len(x) > 1 else x[0] + 1)  # the start alone needs a width
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))

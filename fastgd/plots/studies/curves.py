@@ -1,7 +1,7 @@
 """Convergence curves: the best configuration of each optimizer, and the spread of all its trials."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ from fastgd.analysis import Results
 from fastgd.common.escape import for_picture
 from fastgd.plots.bundles import Bundle, bundles_of
 from fastgd.plots.layout import Layout
-from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside, without_outliers
+from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside, without_outliers, zoom
 from fastgd.plots.pages import note, only, page_of
-from fastgd.plots.readings import label, measure, median_of, methods
+from fastgd.plots.readings import label, median_of, methods, problems_of
+from fastgd.plots.scales import Scale, label_ticks, mark_floors, scale_of
 from fastgd.plots.style import (
     GREY,
     PALE,
@@ -37,7 +38,21 @@ from fastgd.plots.style import (
 # Up to so many trials of an optimizer are drawn as lines, more of them as quantiles.
 _LINES = 50
 _END = "|"
-_HEIGHT = 3.0  # inches, of the axes of a problem
+HEIGHT = 3.0  # inches, of the axes of a problem
+
+
+@dataclass(frozen=True)
+class View:
+    """How curves are seen: the scales and limits of their axes, as `curves` takes them.
+
+    `seeds`: whether lines are medians over seeds, whose spread is chance, and not over starts.
+    """
+
+    scale: Scale
+    seeds: bool
+    x_scale: str | None = None
+    x_limits: Sequence[float] | None = None
+    y_limits: Sequence[float] | None = None
 
 
 def curves(
@@ -47,14 +62,23 @@ def curves(
     spread: bool | None = None,
     problem: str | None = None,
     page: int = 1,
+    scale: str | None = None,
+    x_scale: str | None = None,
+    x_limits: Sequence[float] | None = None,
+    y_limits: Sequence[float] | None = None,
 ) -> Figure:
-    """Plot a metric over the training.
+    """Plot a metric over the training: by default its gap to the least value that is known.
 
     With `spread`, an optimizer has axes of its own: its best configuration stands out before all of its trials and, in
     grey, the best of the other optimizers. Many trials are drawn as the range of the middle 80 % and their median, in
-    which a trial that diverged counts as infinite from then on. Without, the best configurations share axes. Axes hold
-    what most points of the best configurations need, and the start; triangles mark where one of them leaves the axes,
-    and a line in the corner counts the trials that end outside.
+    which a trial that diverged counts as infinite from then on. Without, the best configurations share axes, before the
+    middle half of their seeds. Axes hold what most points of the best configurations need, and the start; triangles
+    mark where one of them leaves the axes, and a line in the corner counts the trials that end outside.
+
+    A gap is measured from the minimum of the trial's objective (`Results.minima`), or of another metric from the best
+    value that any trial of the problem had; the axis says which. From the best seen, the trial that had it goes down to
+    0, below the axis. What lies in the shade is less than the seeds differ by (the median over the optimizers' best
+    configurations), or than the minimum is known to.
 
     Parameters
     ----------
@@ -70,6 +94,13 @@ def curves(
         The only one to draw.
     page : int
         Of a study of many problems or optimizers, which of them to draw: the first ones, the next ones, ...
+    scale : {"gap", "loss", "log"}, optional
+        The gap on a logarithmic axis, the metric as it is, or the same on a logarithmic axis; by default the gap of
+        losses, accuracies and r2, and other metrics as they are.
+    x_scale : {"linear", "log"}, optional
+        The scale of the horizontal axis; by default logarithmic where the checkpoints are at equal ratios.
+    x_limits, y_limits : (float, float), optional
+        The ends of the axes, in place of those that suit the numbers.
 
     Returns
     -------
@@ -79,16 +110,17 @@ def curves(
     Raises
     ------
     InputError
-        The metric or axis does not exist or was not measured; or there is no such problem or page.
+        The metric, axis or scale does not exist or was not measured; or there is no such problem or page.
     """
     chosen = looks(methods(results))
     metric, x = metric or results.metric(), x or ("step" if results.on_landscapes else "epoch")
-    named = only(results.trials.loc[results.trials["in_study"], "problem"].unique(), problem)
-    heights = [_HEIGHT] * len(named)
+    view = View(scale_of(results, metric, scale), results.repeats == "seeds", x_scale, x_limits, y_limits)
+    named = only(problems_of(results), problem)
+    heights = [HEIGHT] * len(named)
     if spread is None and len(named) > 1:
         spread = False
     shown = page_of(named, page, "problems", heights)[0] if spread is False else named
-    problems = bundles_of(results, metric, x, shown)
+    problems = bundles_of(results, metric, x, shown, view.scale)
     everyone = [bundle for bundles in problems.values() for bundle in bundles]
     if spread is None:
         spread = any(bundle.configurations > 1 for bundle in everyone)
@@ -97,14 +129,19 @@ def curves(
     else:
         own, words = everyone, page_of(named, page, "problems", heights)[1]
     with style():
-        figure = _small_multiples(own, everyone, chosen) if spread else _overview(problems, chosen, len(named) > 1)
-        name_axes(figure.axes, label(x), measure(results, metric))
-        _key(figure, own, spread, results.repeats)
+        if spread:
+            figure = _small_multiples(own, everyone, chosen, view)
+        else:
+            figure = overview(problems, chosen, len(named) > 1, view)
+        name_axes(figure.axes, label(x), view.scale.words(results, problems))
+        key_of(figure, own, spread, results.repeats)
         note(figure, words)
     return figure
 
 
-def _small_multiples(bundles: Sequence[Bundle], everyone: Sequence[Bundle], chosen: Mapping[str, Look]) -> Figure:
+def _small_multiples(
+    bundles: Sequence[Bundle], everyone: Sequence[Bundle], chosen: Mapping[str, Look], view: View
+) -> Figure:
     """Draw each optimizer in axes of its own, before the best of everyone on its problem."""
     lines = _are_lines(bundles)
     several = len({bundle.problem for bundle in everyone}) > 1
@@ -123,25 +160,38 @@ def _small_multiples(bundles: Sequence[Bundle], everyone: Sequence[Bundle], chos
         head(axes, bundle.optimizer, bundle.settings, _diverged(bundle.diverged), look.color, width - 0.3)
         if several:
             axes.set_title(for_picture(bundle.problem), loc="right", color=GREY, fontsize=8)
-        _scale(axes, peers)
+        _scale(axes, peers, view)
         _mark_beyond(axes, [bundle], chosen)
         ends = bundle.values[:, -1]
         tell_outside(axes, ends, ends, "trial")
     return figure
 
 
-def _overview(problems: Mapping[str, Sequence[Bundle]], chosen: Mapping[str, Look], named: bool) -> Figure:
-    """Draw the best configurations of all optimizers in common axes for each problem, named at their ends."""
+def overview(problems: Mapping[str, Sequence[Bundle]], chosen: Mapping[str, Look], named: bool, view: View) -> Figure:
+    """Draw the best configurations of all optimizers in common axes for each problem, named at their ends.
+
+    Parameters
+    ----------
+    problems : mapping
+        The curves of each problem.
+    chosen : mapping
+        The look of each method.
+    named : bool
+        Whether axes have the name of their problem.
+    view : View
+        The scales and limits of the axes.
+    """
     everyone = [bundle for bundles in problems.values() for bundle in bundles]
     names = max(len(_name(bundle)) for bundle in everyone)
-    figure = Figure(figsize=(4.8 + 0.062 * names, 0.5 + _HEIGHT * len(problems)), layout=Layout())
+    figure = Figure(figsize=(4.8 + 0.062 * names, 0.5 + HEIGHT * len(problems)), layout=Layout())
     for axes, (problem, bundles) in zip(
         figure.subplots(len(problems), 1, squeeze=False).ravel(), problems.items(), strict=True
     ):
         for i, bundle in enumerate(bundles):
+            _seeds(axes, bundle, chosen[bundle.method])
             _best_line(axes, bundle, chosen[bundle.method], i)
             _mark_end(axes, bundle, chosen[bundle.method])
-        _scale(axes, bundles)
+        _scale(axes, bundles, view)
         _mark_beyond(axes, bundles, chosen)
         ends = np.array([bundle.best[-1] for bundle in bundles])
         tell_outside(axes, ends, ends, "line")
@@ -153,6 +203,13 @@ def _overview(problems: Mapping[str, Sequence[Bundle]], chosen: Mapping[str, Loo
 
 def _are_lines(bundles: Sequence[Bundle]) -> bool:
     return all(len(bundle.values) <= _LINES for bundle in bundles)
+
+
+def _seeds(axes: Axes, bundle: Bundle, look: Look) -> None:
+    """Draw the middle half of the best configuration's seeds."""
+    if bundle.seeds > 1:
+        low, high = drawable(bundle.low), drawable(bundle.high)
+        axes.fill_between(bundle.x, low, high, color=look.color, alpha=0.15, linewidth=0, zorder=2)
 
 
 def _best_line(axes: Axes, bundle: Bundle, look: Look, i: int) -> None:
@@ -187,12 +244,23 @@ def _band(axes: Axes, bundle: Bundle, look: Look) -> None:
     axes.plot(bundle.x, median, color=look.color, linewidth=1.1, linestyle=(0, (4, 2)), alpha=0.9, zorder=3)
 
 
-def _scale(axes: Axes, bundles: Sequence[Bundle]) -> None:
+def _scale(axes: Axes, bundles: Sequence[Bundle], view: View) -> None:
     """Set limits that show the best curves from their start on, and logarithmic axes where they help."""
     dress(axes)
+    log = view.scale.log
     start = [float(np.median(np.concatenate([bundle.values[:, 0] for bundle in bundles])))]
-    limits(axes, np.concatenate(without_outliers([bundle.best for bundle in bundles], start)), always=start)
-    scale_x(axes, np.concatenate([bundle.x for bundle in bundles]))
+    # A logarithmic axis has no place for a gap of 0, nor does it go on to it.
+    lines = [np.where(bundle.best > 0, bundle.best, np.nan) if log else bundle.best for bundle in bundles]
+    limits(axes, np.concatenate(without_outliers(lines, start)), always=start, log=log)
+    scale_x(axes, np.concatenate([bundle.x for bundle in bundles]), view.x_scale)
+    if log:
+        low, high = axes.get_ylim()
+        axes.set_ylim(low / (high / low) ** 0.1, high)  # room for notes: good lines end close together
+    zoom(axes, view.x_limits, view.y_limits)
+    if log:
+        label_ticks(axes.yaxis, axes.get_ylim())
+    noise = [bundle.noise for bundle in bundles if view.seeds and bundle.noise > 0]
+    mark_floors(axes, view.scale, bundles[0].problem, float(np.median(noise)) if noise else 0.0)
 
 
 def _mark_beyond(axes: Axes, bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> None:
@@ -215,10 +283,12 @@ def _name_ends(axes: Axes, bundles: Sequence[Bundle], chosen: Mapping[str, Look]
         axes.text(1.08, place, for_picture(_name(bundle)), transform=axes.transAxes, **text)
 
 
-def _key(figure: Figure, bundles: Sequence[Bundle], spread: bool, what: str) -> None:
+def key_of(figure: Figure, bundles: Sequence[Bundle], spread: bool, what: str) -> None:
     """Put a key of the lines below the picture."""
     name = ", ".join(filter(None, ("best configuration", median_of((bundle.seeds for bundle in bundles), what))))
     handles: list[Artist] = [key_line(linewidth=2.0, label=name)]
+    if not spread and any(bundle.seeds > 1 for bundle in bundles):
+        handles.append(key_band(f"middle half of the {what}"))
     if spread and _are_lines(bundles):
         handles.append(key_line(linewidth=0.6, alpha=0.6, label="each trial"))
     elif spread:

@@ -18,12 +18,13 @@ from fastgd.analysis import Results
 from fastgd.common.errors import InputError
 from fastgd.common.numbers import number
 from fastgd.plots.cells import cells
+from fastgd.plots.color_scales import beyond
 from fastgd.plots.configurations import check_landscapes, ranked
 from fastgd.plots.layout import Layout
 from fastgd.plots.limits import Array, frame_of, spans_decades
 from fastgd.plots.pages import blocks_of, note, only, page_of
 from fastgd.plots.readings import label, settings
-from fastgd.plots.studies.heatmap import STAR, Map, beyond, left_out, maps_of
+from fastgd.plots.studies.heatmap import STAR, Map, left_out, maps_of
 from fastgd.plots.style import Look, dress_map, figure_of, head, key, key_line, looks, panels, shape, stacked, style
 
 # Statuses from the best to the worst, each with its name in the picture and its colour.
