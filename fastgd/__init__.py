@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastgd.analysis import Results, load
     from fastgd.common.errors import InputError
     from fastgd.optimizers import optimizer
+    from fastgd.reports import report
     from fastgd.runs.runner import run
     from fastgd.runs.trial_surfaces import surface
     from fastgd.search.range_test import range_test
@@ -46,6 +47,7 @@ __all__ = [
     "plots",
     "problems",
     "range_test",
+    "report",
     "run",
     "schedules",
     "surface",
@@ -60,6 +62,7 @@ _HOMES = {
     "load": "fastgd.analysis",
     "optimizer": "fastgd.optimizers",
     "range_test": "fastgd.search.range_test",
+    "report": "fastgd.reports",
     "run": "fastgd.runs.runner",
     "surface": "fastgd.runs.trial_surfaces",
     "tune": "fastgd.search.rate_search",

@@ -1,0 +1,220 @@
+// Puts each study's filter, tables and charts together, and the page's colours.
+"use strict";
+
+function explore(study, section) {
+  const find = (selector) => section.querySelector(selector);
+  const { metrics, axes } = study.curves;
+  const state = { metric: metrics.find((metric) => metric.name === study.metric) || metrics[0], gap: true, axis: axes[0], log: false };
+  const options = () => ({
+    ...state, gap: state.gap && state.metric.scale === "gap",
+    floor: state.metric.name === "loss" && study.sources.every((source) => source !== "best seen")
+      ? "the minimum" : "the least one seen",
+  });
+  const open = (trial) => showTrial(study, trial, options());
+  const openMedian = (row) => study.trialsOf(row).length && open(medianOf(study, row));
+  const tables = {
+    configurations: new VirtualTable(find(".virtual[id$=-configurations]"), study.configurations, "Configurations", openMedian),
+    trials: new VirtualTable(find(".virtual[id$=-trials]"), study.trials, "Trials", open),
+  };
+  const charts = new Map(); // what draws a chart, by its place; it is drawn when it comes into view
+  const filter = new Filter(study, find(".filters"), () => update());
+
+  const place = find(".curves");
+  if (metrics.length) charts.set(place, () => {
+    const { shown, all } = drawCurves(place, study, filter, options());
+    onPoint(place, open);
+    find(".shown").textContent = shown < all
+      ? `${shown.toLocaleString("en")} of ${all.toLocaleString("en")} curves are drawn: the best configuration of each optimizer ` +
+        "with thick lines, and others evenly spaced in the ranking. A click on one shows its trial."
+      : "The best configuration of each optimizer has thick lines. A click on a curve shows its trial.";
+  });
+  else place.hidden = true;
+  curveControls(find(".curve-controls"), study, state, () => charts.get(place)?.());
+  rateControls(section, study, filter, charts, openMedian);
+
+  const seen = new Set();
+  const observer = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting) {
+        if (!seen.has(target)) charts.get(target)?.();
+        seen.add(target);
+      } else seen.delete(target);
+    }
+  }, { rootMargin: "200px" });
+  for (const chart of charts.keys()) observer.observe(chart);
+
+  function update() {
+    const { trials, configurations } = filter;
+    find(".count").textContent =
+      `${configurations.length.toLocaleString("en")} of ${study.configurations.count.toLocaleString("en")} configurations, ` +
+      `${trials.length.toLocaleString("en")} of ${study.trials.count.toLocaleString("en")} trials`;
+    tables.configurations.show(configurations);
+    tables.trials.show(trials);
+    for (const chart of seen) charts.get(chart)?.();
+    // What is out of view is drawn when it comes into view again.
+  }
+  tabs(section, () => Object.values(tables).forEach((table) => table.draw(true)));
+  update();
+  return () => seen.forEach((chart) => charts.get(chart)?.());
+}
+
+// Opens what a point of a chart stands for, when it is clicked.
+function onPoint(place, open) {
+  if (place.opens) return;
+  place.opens = true;
+  place.on("plotly_click", ({ points }) => points[0].customdata !== undefined && open(points[0].customdata));
+}
+
+// The trial in the middle of a configuration, by its final value.
+function medianOf(study, configuration) {
+  const trials = [...study.trialsOf(configuration)];
+  const value = study.trials.column(study.value);
+  if (value) trials.sort((a, b) => compareValues(value.at(a), value.at(b)));
+  return trials[Math.floor((trials.length - 1) / 2)];
+}
+
+function curveControls(place, study, state, draw) {
+  const { metrics, axes } = study.curves;
+  if (!metrics.length) return;
+  const set = (key) => (value) => {
+    state[key] = value;
+    draw();
+  };
+  place.append(chooser("metric", metrics.map((metric) => [metric.name, metric.label]),
+    (name) => set("metric")(metrics.find((metric) => metric.name === name)), state.metric.name));
+  place.append(chooser("scale", [["gap", "distance from the least, logarithmic"], ["plain", "as it is"]],
+    (value) => set("gap")(value === "gap")));
+  if (axes.length > 1) {
+    place.append(chooser("along", axes.map((axis) => [axis, axis === "epoch" ? "epochs" : "steps"]), set("axis")));
+  }
+  place.append(chooser("axis", [["", "linear"], ["log", "logarithmic"]], (value) => set("log")(value === "log")));
+}
+
+function rateControls(section, study, filter, charts, open) {
+  const settings = study.settings.map((column) => column.name).filter((name) => name !== "method" && name !== "problem");
+  const rates = study.rates.filter((name) => settings.includes(name));
+  if (!rates.length) {
+    section.querySelector(".charts").hidden = true;
+    return;
+  }
+  const label = (name) => study.configurations.column(name).label;
+  const problems = study.configurations.column("problem")?.values || [];
+  const state = { problem: problems[0], setting: rates[0], method: study.looks[0].name, across: rates[0] };
+  state.up = settings.find((name) => name !== state.across);
+  const [sensitivity, heatmap] = [section.querySelector(".sensitivity"), section.querySelector(".heatmap")];
+  const left = () => problemOf(study, filter, state.problem);
+  charts.set(sensitivity, () => {
+    drawSensitivity(sensitivity, study, left(), state.setting);
+    onPoint(sensitivity, open);
+  });
+  if (state.up) charts.set(heatmap, () => drawHeatmap(heatmap, study, left(), state.method, state.across, state.up));
+  else heatmap.parentElement.hidden = true;
+  const set = (key, ...places) => (value) => {
+    state[key] = value;
+    places.forEach((place) => charts.get(place)?.());
+  };
+  const controls = section.querySelector(".rate-controls");
+  if (problems.length > 1) {
+    controls.append(chooser("problem", problems.map((name) => [name, name]), set("problem", sensitivity, heatmap)));
+  }
+  if (rates.length > 1) controls.append(chooser("along", rates.map((name) => [name, label(name)]), set("setting", sensitivity)));
+  const others = section.querySelector(".heatmap-controls");
+  const methods = study.looks.map((look) => [look.name, look.name]);
+  if (methods.length > 1) others.append(chooser("heatmap of", methods, set("method", heatmap)));
+  if (settings.length > 2) {
+    const words = settings.map((name) => [name, label(name)]);
+    others.append(chooser("across", words, set("across", heatmap), state.across));
+    others.append(chooser("up", words, set("up", heatmap), state.up));
+  }
+}
+
+function tabs(section, shown) {
+  const buttons = [...section.querySelectorAll("[role=tab]")];
+  const choose = (chosen) => {
+    for (const button of buttons) {
+      button.setAttribute("aria-selected", String(button === chosen));
+      button.tabIndex = button === chosen ? 0 : -1;
+      document.getElementById(button.getAttribute("aria-controls")).hidden = button !== chosen;
+    }
+    shown();
+  };
+  buttons.forEach((button, at) => {
+    button.addEventListener("click", () => choose(button));
+    button.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      const next = buttons[(at + step + buttons.length) % buttons.length];
+      choose(next);
+      next.focus();
+    });
+  });
+}
+
+function showTrial(study, trial, options) {
+  const dialog = document.getElementById("trial");
+  const value = (name) => study.trials.column(name)?.text(trial) || "";
+  const start = study.trials.column("start") ? `:${value("start")}` : "";
+  document.getElementById("trial-title").textContent = `Trial ${value("trial_id")}${start}`;
+  const reason = value("reason");
+  document.getElementById("trial-status").textContent = value("status") + (reason ? `: ${reason}` : "");
+  const facts = document.getElementById("trial-facts");
+  facts.replaceChildren();
+  const rank = study.configurations.column("rank");
+  facts.append(element("dt", {}, "rank of its configuration"), element("dd", {}, rank.text(study.owners[trial])));
+  for (const column of study.trials.columns) {
+    const text = column.text(trial);
+    if (["trial_id", "status", "reason"].includes(column.name) || text === "") continue;
+    facts.append(element("dt", {}, column.label), element("dd", {}, text));
+  }
+  document.getElementById("trial-command").textContent = `fastgd run study.toml --trial ${value("trial_id")}${start}`;
+  const chart = document.getElementById("trial-chart");
+  chart.hidden = !options.metric || !study.curves.length(trial);
+  dialog.showModal();
+  if (!chart.hidden) drawTrial(chart, study, trial, options);
+  dialog.redraw = () => chart.hidden || drawTrial(chart, study, trial, options);
+}
+
+function copyButtons() {
+  for (const button of document.querySelectorAll(".copy")) {
+    button.addEventListener("click", async () => {
+      const file = button.parentElement.querySelector(".file");
+      getSelection().selectAllChildren(file);
+      try {
+        await navigator.clipboard.writeText(file.textContent);
+        button.textContent = "Copied";
+      } catch {
+        button.textContent = "Selected: copy it with the keyboard"; // some browsers let no local page write there
+      }
+    });
+  }
+}
+
+function themeButton(redraw) {
+  const button = document.getElementById("theme");
+  const words = { "": "as the system", light: "light", dark: "dark" };
+  button.addEventListener("click", () => {
+    const root = document.documentElement;
+    const names = Object.keys(words);
+    const next = names[(names.indexOf(root.dataset.theme || "") + 1) % names.length];
+    if (next) root.dataset.theme = next;
+    else delete root.dataset.theme;
+    button.textContent = `Colours: ${words[next]}`;
+    redraw();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+}
+
+function start() {
+  const records = JSON.parse(document.getElementById("data").textContent);
+  const redraws = records.map((record, at) => explore(new Study(record), document.getElementById(`study-${at + 1}`)));
+  document.querySelectorAll("table.sortable").forEach(makeSortable);
+  copyButtons();
+  themeButton(() => {
+    redraws.forEach((redraw) => redraw());
+    const dialog = document.getElementById("trial");
+    if (dialog.open) dialog.redraw();
+  });
+  document.documentElement.dataset.ready = "yes";
+}
+
+start();
