@@ -49,7 +49,16 @@ def winners(results: Results, ranking: pd.DataFrame) -> list[dict[str, Any]]:
         first = own.drop_duplicates("method")
         least = first[value].iloc[0]
         rows = [_winner(results, own, row, value, least, at_end) for _, row in first.head(MOST_WINNERS).iterrows()]
-        found.append({"problem": for_terminal(str(problem)), "rows": rows, "more": len(first) - len(rows)})
+        remarks = any(row["tied"] or row["end"] or row["diverged"] for row in rows)
+        found.append(
+            {
+                "problem": for_terminal(str(problem)),
+                "rows": rows,
+                "more": len(first) - len(rows),
+                "with_spread": any(row["spread_text"] for row in rows),
+                "with_remarks": remarks,
+            }
+        )
     return found
 
 
@@ -68,16 +77,11 @@ def _winner(
         "behind": _sortable(behind),
         "behind_text": number(behind, 2) if np.isfinite(behind) and behind > 0 else "",
         "spread": _sortable(spread),
-        "spread_text": number(spread, 2) if np.isfinite(spread) and results_repeat(row, results.repeats) else "",
+        "spread_text": number(spread, 2) if np.isfinite(spread) and int(row.get(results.repeats, 1)) > 1 else "",
         "tied": bool(row["tied"]) if "tied" in row and pd.notna(row["tied"]) else False,
         "end": at_end.get((row["problem"], row["trial_id"]), ""),
         "diverged": int(row["diverged"]),
     }
-
-
-def results_repeat(row: "pd.Series[Any]", repeats: str) -> bool:
-    """Whether a configuration has several trials."""
-    return int(row.get(repeats, 1)) > 1
 
 
 def _lost(row: "pd.Series[Any]", value: str) -> str:

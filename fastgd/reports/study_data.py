@@ -53,11 +53,13 @@ def study_data(selection: Selection) -> dict[str, Any]:
 
 
 def settings_of(results: Results, ranking: pd.DataFrame) -> list[str]:
-    """Return the columns of settings that tell configurations apart, but for the problem and the optimizer; rates first."""
-    apart = [name for name in varied(results, ranking) if name not in ("problem", "optimizer", "variant")]
-    about = ("dataset", "landscape", "loss", "n", "d")  # which the problem tells
-    kept = [name for name in apart if name not in about]
-    return sorted(kept, key=lambda name: name != "lr")
+    """Return the columns of settings that tell configurations apart, but for the problem and the optimizer; rates first.
+
+    A value that an optimizer always has, and another one has not at all, tells none apart.
+    """
+    about = ("problem", "optimizer", "variant", "dataset", "landscape", "loss", "n", "d")  # which those two tell
+    apart = [name for name in varied(results, ranking) if name not in about and ranking[name].nunique() > 1]
+    return sorted(apart, key=lambda name: name != "lr")
 
 
 def constants_of(results: Results, ranking: pd.DataFrame) -> list[tuple[str, str]]:
@@ -77,8 +79,11 @@ def _configurations(selection: Selection, value: str) -> list[dict[str, Any]]:
     several = selection.ranking["problem"].nunique() > 1
     names = ["rank", *(["problem"] if several else []), "method", *settings_of(results, selection.ranking)]
     words = f"final {measure(results, value.partition('_')[2])}" if value.startswith("final") else label(value)
-    ends = {value: words, f"{value}_min": f"least over {results.repeats}", f"{value}_max": f"most over {results.repeats}"}
-    optional = [name for name in ("target_epochs", "tied", *COUNTS) if name in table]
+    ends = {value: words}
+    if (selection.ranking[results.repeats] > 1).any():
+        ends |= {f"{value}_min": f"least over {results.repeats}", f"{value}_max": f"most over {results.repeats}"}
+    counts = [name for name in COUNTS if name in table and table[name].nunique() > 1]
+    optional = [name for name in ("target_epochs", "tied") if name in table and table[name].notna().any()] + counts
     found = [column(name, ends.get(name, _title(name)), table[name]) for name in (*names, *ends)]
     for name in optional:
         values = table[name].map({True: "yes", False: "no"}) if name == "tied" else table[name]

@@ -8,8 +8,12 @@ function plain(text) {
   return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 }
 
+// A colour of the style sheet. They are kept: to ask for one makes the browser compute the styles of a changed page anew.
+const inks = new Map();
+
 function ink(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  if (!inks.has(name)) inks.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  return inks.get(name);
 }
 
 function isDark() {
@@ -27,14 +31,20 @@ function colored(color) {
 }
 
 function layoutOf(options) {
-  const axis = { gridcolor: ink("--grid"), zerolinecolor: ink("--grid"), linecolor: ink("--line"), automargin: true };
+  const axis = { gridcolor: ink("--grid"), zerolinecolor: ink("--grid"), linecolor: ink("--line") };
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink("--ink"), size: 12 },
-    margin: { l: 56, r: 12, t: 12, b: 44 }, hovermode: "closest", showlegend: true,
-    legend: { orientation: "h", y: -0.22, yanchor: "top", x: 0, font: { size: 11 } },
+    margin: { l: 76, r: 12, t: 12, b: 48 }, hovermode: "closest", showlegend: false,
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: ink("--line"), activecolor: ink("--accent") },
     ...options,
     xaxis: { ...axis, ...options.xaxis }, yaxis: { ...axis, ...options.yaxis },
   };
+}
+
+// A logarithmic axis has a number at each power of ten, or where there is but one, at 1, 2 and 5 times it.
+function logAxis([low, high]) {
+  const decades = high - low;
+  return { type: "log", range: [low, high], exponentformat: "power", dtick: decades > 1.2 ? Math.ceil(decades / 8) : "D2" };
 }
 
 function logRange(values) {
@@ -48,27 +58,51 @@ function logRange(values) {
   return low < Infinity ? [Math.log10(low), Math.log10(high)] : [0, 1];
 }
 
-// Which trials are drawn: those of the best configuration of each optimizer, and of the others evenly spaced ones.
+// Writes the key of a chart below it: Plotly's own takes longer than all of its lines.
+function showKey(place, entries) {
+  const items = entries.map(({ name, color, dash }) => {
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    line.setAttribute("class", `swatch ${dash || "solid"}`);
+    const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    path.setAttribute("d", "M0 5H26");
+    path.setAttribute("stroke", color);
+    line.append(path);
+    return element("li", {}, line, name);
+  });
+  if (!place.keyList) {
+    place.keyList = element("ul", { class: "key" });
+    place.after(place.keyList);
+  }
+  place.keyList.replaceChildren(...items);
+}
+
+// Which trials are drawn: the median one of the best configuration of each optimizer, and evenly spaced ones of the others.
 function chosenCurves(study, filter) {
   const groups = new Map();
-  const first = new Map();
   for (const trial of filter.trials) {
     if (!study.curves.length(trial)) continue;
-    const owner = study.owners[trial];
-    const name = study.configurations.column("method").at(owner);
+    const name = study.configurations.column("method").at(study.owners[trial]);
     if (!groups.has(name)) groups.set(name, []);
     groups.get(name).push(trial);
-    if (!first.has(name) || owner < first.get(name)) first.set(name, owner);
   }
   const share = Math.max(2, Math.floor(MOST_CURVES / Math.max(1, groups.size)));
   return [...groups].map(([name, trials]) => {
-    const best = trials.filter((trial) => study.owners[trial] === first.get(name)).slice(0, share);
-    const others = trials.filter((trial) => study.owners[trial] !== first.get(name));
+    const first = trials.reduce((least, trial) => Math.min(least, study.owners[trial]), Infinity);
+    const best = middleOf(study, trials.filter((trial) => study.owners[trial] === first));
+    const others = trials.filter((trial) => trial !== best);
     others.sort((a, b) => study.owners[a] - study.owners[b] || a - b);
-    const room = Math.min(others.length, share - Math.min(best.length, share - 1));
+    const room = Math.min(others.length, share - 1);
     const spaced = Array.from({ length: room }, (_, k) => others[Math.floor(((k + 0.5) * others.length) / room)]);
-    return { name, best, others: spaced, all: trials.length };
+    return { name, best: [best], others: spaced, all: trials.length };
   });
+}
+
+// The trial in the middle of some of a configuration, by its final value.
+function middleOf(study, trials) {
+  const value = study.trials.column(study.value);
+  const sorted = [...trials];
+  if (value) sorted.sort((a, b) => compareValues(value.at(a), value.at(b)));
+  return sorted[Math.floor((sorted.length - 1) / 2)];
 }
 
 // Joins curves to one line with gaps: a line for each curve would cost Plotly ten times as long.
@@ -85,18 +119,19 @@ function joined(study, trials, metric, gap, axis) {
 function drawCurves(place, study, filter, options) {
   const { metric, gap, axis, log } = options;
   const groups = chosenCurves(study, filter);
-  const [thin, thick] = [[], []];
+  const [thin, thick, entries] = [[], [], []];
   for (const { name, best, others } of groups) {
     const look = study.looks[study.methodIndex.get(name)];
     const color = colored(look.color);
-    const shared = { type: "scatter", mode: "lines", legendgroup: plain(name), connectgaps: false };
+    const shared = { type: "scatter", mode: "lines", connectgaps: false };
     const hover = `${plain(name)}<br>%{x}: %{y:.6g}<extra></extra>`;
     if (others.length) {
       thin.push({ ...shared, ...joined(study, others, metric, gap, axis), line: { color, width: 0.8 }, opacity: 0.35,
-        showlegend: false, hovertemplate: hover });
+        hovertemplate: hover });
     }
     thick.push({ ...shared, ...joined(study, best, metric, gap, axis), line: { color, width: 2.2, dash: look.dash },
-      name: plain(name), hovertemplate: hover });
+      hovertemplate: hover });
+    entries.push({ name, color, dash: look.dash });
   }
   const drawn = [...thin, ...thick];
   const starts = [];
@@ -110,15 +145,14 @@ function drawCurves(place, study, filter, options) {
   // Curves that grow beyond the start leave the picture at its upper edge.
   const high = starts.length ? Math.max(...starts) : 1;
   const unit = metric.scale === "gap" ? `${metric.label} above ${options.floor}` : metric.label;
-  let range = metric.scale === "gap" ? [low - 0.03 * (high - low), high + 0.06 * (high - low)] : undefined;
-  if (gap && low < Infinity) range = [Math.log10(low) - 0.1, Math.log10(Math.max(high, low)) + 0.2];
-  const several = drawn.length > 1;
+  const range = metric.scale === "gap" ? [low - 0.03 * (high - low), high + 0.06 * (high - low)] : undefined;
+  const span = gap && low < Infinity ? [Math.log10(low) - 0.1, Math.log10(Math.max(high, low)) + 0.2] : null;
   const layout = layoutOf({
     xaxis: { title: { text: axis === "epoch" ? "epochs" : "steps" }, type: log ? "log" : "linear" },
-    yaxis: { title: { text: plain(gap ? unit : metric.label) }, type: gap ? "log" : "linear", range, exponentformat: "power" },
-    showlegend: several,
+    yaxis: { title: { text: plain(gap ? unit : metric.label) }, ...(span ? logAxis(span) : { range }) },
   });
   Plotly.react(place, drawn, layout, CONFIG);
+  showKey(place, entries);
   const shown = groups.reduce((sum, group) => sum + group.best.length + group.others.length, 0);
   const all = groups.reduce((sum, group) => sum + group.all, 0);
   return { shown, all };
@@ -141,39 +175,56 @@ function bestAt(study, filter, names) {
 
 function problemOf(study, filter, problem) {
   const column = study.configurations.column("problem");
-  if (!column) return filter;
-  return { configurations: filter.configurations.filter((row) => column.at(row) === problem) };
+  const all = Array.from({ length: study.configurations.count }, (_, row) => row);
+  const within = (rows) => (column ? rows.filter((row) => column.at(row) === problem) : rows);
+  return { configurations: within(filter.configurations), least: leastOf(study, within(all)) };
 }
 
-function drawSensitivity(place, study, filter, setting) {
+// The least value of a problem, over all of its seeds and whatever the filter: distances are measured from it.
+function leastOf(study, rows) {
+  const column = study.configurations.column(`${study.value}_min`) || study.configurations.column(study.value);
+  let least = Infinity;
+  for (const row of rows) {
+    const value = column.at(row);
+    if (value !== null && value < least) least = value;
+  }
+  return least;
+}
+
+function drawSensitivity(place, study, filter, setting, gap) {
   const points = bestAt(study, filter, ["method", setting]).filter(({ key }) => key[1] !== null);
-  const least = study.configurations.column(`${study.value}_min`);
-  const most = study.configurations.column(`${study.value}_max`);
-  const drawn = [];
-  const values = points.map((point) => point.value).filter((value) => value !== null && Number.isFinite(value));
-  values.sort((a, b) => a - b);
+  const ends = ["_min", "_max"].map((end) => study.configurations.column(`${study.value}${end}`));
+  const finite = points.map((point) => point.value).filter((value) => value !== null && Number.isFinite(value));
+  finite.sort((a, b) => a - b);
+  const base = gap ? filter.least : 0;
+  // On a logarithmic axis a distance of zero has no place: it stands at half of the least one.
+  const floor = gap ? (finite.find((value) => value > base) - base) / 2 : -Infinity;
+  const height = (value) => (value !== null && Number.isFinite(value) ? Math.max(value - base, floor) : null);
+  const [drawn, entries] = [[], []];
   for (const look of study.looks) {
     const own = points.filter(({ key }) => key[0] === look.name).sort((a, b) => a.key[1] - b.key[1]);
     if (!own.length) continue;
     const color = colored(look.color);
-    const line = own.map(({ value }) => (value !== null && Number.isFinite(value) ? value : null));
-    const text = own.map(({ row }) => `${shortNumber(least.at(row) ?? NaN)} to ${shortNumber(most.at(row) ?? NaN)}`);
-    drawn.push({ type: "scatter", mode: "lines+markers", name: plain(look.name), x: own.map(({ key }) => key[1]), y: line, text,
-      customdata: own.map(({ row }) => row), line: { color, width: 1.6, dash: look.dash },
-      marker: { color, size: 6, symbol: look.symbol },
-      hovertemplate: `${plain(look.name)}<br>%{x}: %{y:.6g}<br>%{text} over ${study.repeats}<extra></extra>` });
+    const over = (row) => (ends[0] ? `<br>${ends[0].text(row)} to ${ends[1].text(row)} over ${study.repeats}` : "");
+    const text = own.map(({ value, row }) => `${shortNumber(value ?? NaN)}${over(row)}`);
+    entries.push({ name: look.name, color, dash: look.dash });
+    drawn.push({ type: "scatter", mode: "lines+markers", x: own.map(({ key }) => key[1]), y: own.map(({ value }) => height(value)),
+      text, customdata: own.map(({ row }) => row), line: { color, width: 1.6, dash: look.dash },
+      marker: { color, size: 6, symbol: look.symbol }, hovertemplate: `${plain(look.name)}<br>%{x}: %{text}<extra></extra>` });
   }
-  const x = points.map(({ key }) => key[1]).filter((value) => value > 0);
-  const [low, high] = logRange(x);
-  const label = study.configurations.column(setting).label;
-  // The upper half of the values, which a logarithmic spread of rates fills with bad ones, is not to flatten the lower.
-  const top = values.length ? values[Math.floor(0.9 * (values.length - 1))] : 1;
-  const bottom = values.length ? values[0] : 0;
-  const range = values.length > 3 && top > bottom ? [bottom - 0.05 * (top - bottom), top + 0.1 * (top - bottom)] : undefined;
+  const [low, high] = logRange(points.map(({ key }) => key[1]).filter((value) => value > 0));
+  // The worst tenth, mostly of rates that are too large, leaves the picture at its upper edge.
+  const top = finite.length ? finite[Math.floor(0.9 * (finite.length - 1))] - base : 1;
+  const bottom = finite.length ? height(finite[0]) : 0;
+  const room = finite.length > 3 && top > bottom ? [bottom - 0.05 * (top - bottom), top + 0.1 * (top - bottom)] : undefined;
+  const scale = gap && bottom > 0 ? logAxis([Math.log10(bottom) - 0.1, Math.log10(Math.max(top, bottom)) + 0.15]) : { range: room };
+  const words = study.configurations.column(study.value).label;
   Plotly.react(place, drawn, layoutOf({
-    xaxis: { title: { text: plain(label) }, type: high - low > 1 ? "log" : "linear", exponentformat: "power" },
-    yaxis: { title: { text: plain(study.configurations.column(study.value).label) }, range },
+    xaxis: { title: { text: plain(study.configurations.column(setting).label) },
+      ...(high - low > 1 ? logAxis([low - 0.1, high + 0.1]) : {}) },
+    yaxis: { title: { text: plain(gap ? `${words} above ${shortNumber(base, 5)}` : words) }, ...scale },
   }), CONFIG);
+  showKey(place, entries);
 }
 
 function drawHeatmap(place, study, filter, method, across, up) {
@@ -195,7 +246,6 @@ function drawHeatmap(place, study, filter, method, across, up) {
     colorbar: { thickness: 12, outlinewidth: 0 } }];
   Plotly.react(place, drawn, layoutOf({
     xaxis: { title: { text: label(across) }, type: "category" }, yaxis: { title: { text: label(up) }, type: "category" },
-    showlegend: false,
   }), CONFIG);
 }
 
@@ -205,9 +255,9 @@ function drawTrial(place, study, trial, options) {
   const { metric, gap, axis } = options;
   const grey = ink("--line");
   const drawn = [
-    { type: "scatter", mode: "lines", ...joined(study, siblings, metric, gap, axis), name: `its other ${study.repeats}`,
-      line: { color: grey, width: 1 }, hoverinfo: "skip", visible: siblings.length > 0 },
-    { type: "scatter", mode: "lines+markers", ...joined(study, [trial], metric, gap, axis), name: "this trial",
+    { type: "scatter", mode: "lines", ...joined(study, siblings, metric, gap, axis), line: { color: grey, width: 1 },
+      hoverinfo: "skip", visible: siblings.length > 0 },
+    { type: "scatter", mode: "lines+markers", ...joined(study, [trial], metric, gap, axis),
       line: { color: colored(look.color), width: 2 }, marker: { size: 4 }, hovertemplate: "%{x}: %{y:.6g}<extra></extra>" },
   ];
   Plotly.react(place, drawn, layoutOf({
@@ -215,4 +265,6 @@ function drawTrial(place, study, trial, options) {
     yaxis: { title: { text: plain(gap ? `${metric.label} above ${options.floor}` : metric.label) },
       type: gap ? "log" : "linear", exponentformat: "power" },
   }), CONFIG);
+  const others = siblings.length ? [{ name: `its other ${study.repeats}`, color: grey }] : [];
+  showKey(place, [{ name: "this trial", color: colored(look.color) }, ...others]);
 }

@@ -1,6 +1,8 @@
 // Puts each study's filter, tables and charts together, and the page's colours.
 "use strict";
 
+const SCALES = [["gap", "above the least, logarithmic"], ["plain", "as it is"]];
+
 function explore(study, section) {
   const find = (selector) => section.querySelector(selector);
   const { metrics, axes } = study.curves;
@@ -11,7 +13,7 @@ function explore(study, section) {
       ? "the minimum" : "the least one seen",
   });
   const open = (trial) => showTrial(study, trial, options());
-  const openMedian = (row) => study.trialsOf(row).length && open(medianOf(study, row));
+  const openMedian = (row) => study.trialsOf(row).length && open(middleOf(study, study.trialsOf(row)));
   const tables = {
     configurations: new VirtualTable(find(".virtual[id$=-configurations]"), study.configurations, "Configurations", openMedian),
     trials: new VirtualTable(find(".virtual[id$=-trials]"), study.trials, "Trials", open),
@@ -24,9 +26,9 @@ function explore(study, section) {
     const { shown, all } = drawCurves(place, study, filter, options());
     onPoint(place, open);
     find(".shown").textContent = shown < all
-      ? `${shown.toLocaleString("en")} of ${all.toLocaleString("en")} curves are drawn: the best configuration of each optimizer ` +
-        "with thick lines, and others evenly spaced in the ranking. A click on one shows its trial."
-      : "The best configuration of each optimizer has thick lines. A click on a curve shows its trial.";
+      ? `${grouped.format(shown)} of ${grouped.format(all)} curves are drawn: the best of each optimizer ` +
+        "with a thick line, and others evenly spaced in the ranking. A click on one shows its trial."
+      : "The best of each optimizer has a thick line. A click on a curve shows its trial.";
   });
   else place.hidden = true;
   curveControls(find(".curve-controls"), study, state, () => charts.get(place)?.());
@@ -46,14 +48,14 @@ function explore(study, section) {
   function update() {
     const { trials, configurations } = filter;
     find(".count").textContent =
-      `${configurations.length.toLocaleString("en")} of ${study.configurations.count.toLocaleString("en")} configurations, ` +
-      `${trials.length.toLocaleString("en")} of ${study.trials.count.toLocaleString("en")} trials`;
+      `${grouped.format(configurations.length)} of ${grouped.format(study.configurations.count)} configurations, ` +
+      `${grouped.format(trials.length)} of ${grouped.format(study.trials.count)} trials`;
     tables.configurations.show(configurations);
     tables.trials.show(trials);
     for (const chart of seen) charts.get(chart)?.();
     // What is out of view is drawn when it comes into view again.
   }
-  tabs(section, () => Object.values(tables).forEach((table) => table.draw(true)));
+  tabs(section, () => Object.values(tables).forEach((table) => table.top(0)));
   update();
   return () => seen.forEach((chart) => charts.get(chart)?.());
 }
@@ -65,14 +67,6 @@ function onPoint(place, open) {
   place.on("plotly_click", ({ points }) => points[0].customdata !== undefined && open(points[0].customdata));
 }
 
-// The trial in the middle of a configuration, by its final value.
-function medianOf(study, configuration) {
-  const trials = [...study.trialsOf(configuration)];
-  const value = study.trials.column(study.value);
-  if (value) trials.sort((a, b) => compareValues(value.at(a), value.at(b)));
-  return trials[Math.floor((trials.length - 1) / 2)];
-}
-
 function curveControls(place, study, state, draw) {
   const { metrics, axes } = study.curves;
   if (!metrics.length) return;
@@ -82,7 +76,7 @@ function curveControls(place, study, state, draw) {
   };
   place.append(chooser("metric", metrics.map((metric) => [metric.name, metric.label]),
     (name) => set("metric")(metrics.find((metric) => metric.name === name)), state.metric.name));
-  place.append(chooser("scale", [["gap", "distance from the least, logarithmic"], ["plain", "as it is"]],
+  place.append(chooser("scale", SCALES,
     (value) => set("gap")(value === "gap")));
   if (axes.length > 1) {
     place.append(chooser("along", axes.map((axis) => [axis, axis === "epoch" ? "epochs" : "steps"]), set("axis")));
@@ -99,16 +93,14 @@ function rateControls(section, study, filter, charts, open) {
   }
   const label = (name) => study.configurations.column(name).label;
   const problems = study.configurations.column("problem")?.values || [];
-  const state = { problem: problems[0], setting: rates[0], method: study.looks[0].name, across: rates[0] };
-  state.up = settings.find((name) => name !== state.across);
+  const state = { problem: problems[0], setting: rates[0], gap: true, across: rates[0], up: "" };
+  state.method = study.configurations.column("method").at(0);
   const [sensitivity, heatmap] = [section.querySelector(".sensitivity"), section.querySelector(".heatmap")];
   const left = () => problemOf(study, filter, state.problem);
   charts.set(sensitivity, () => {
-    drawSensitivity(sensitivity, study, left(), state.setting);
+    drawSensitivity(sensitivity, study, left(), state.setting, state.gap);
     onPoint(sensitivity, open);
   });
-  if (state.up) charts.set(heatmap, () => drawHeatmap(heatmap, study, left(), state.method, state.across, state.up));
-  else heatmap.parentElement.hidden = true;
   const set = (key, ...places) => (value) => {
     state[key] = value;
     places.forEach((place) => charts.get(place)?.());
@@ -118,14 +110,34 @@ function rateControls(section, study, filter, charts, open) {
     controls.append(chooser("problem", problems.map((name) => [name, name]), set("problem", sensitivity, heatmap)));
   }
   if (rates.length > 1) controls.append(chooser("along", rates.map((name) => [name, label(name)]), set("setting", sensitivity)));
+  controls.append(chooser("scale", SCALES, (value) => set("gap", sensitivity)(value === "gap")));
+  if (settings.length < 2) {
+    heatmap.parentElement.hidden = true;
+    return;
+  }
+  charts.set(heatmap, () => {
+    const up = state.up || secondSetting(study, state.method, settings.filter((name) => name !== state.across));
+    drawHeatmap(heatmap, study, left(), state.method, state.across, up);
+  });
   const others = section.querySelector(".heatmap-controls");
   const methods = study.looks.map((look) => [look.name, look.name]);
-  if (methods.length > 1) others.append(chooser("heatmap of", methods, set("method", heatmap)));
+  if (methods.length > 1) others.append(chooser("heatmap of", methods, set("method", heatmap), state.method));
   if (settings.length > 2) {
     const words = settings.map((name) => [name, label(name)]);
     others.append(chooser("across", words, set("across", heatmap), state.across));
-    others.append(chooser("up", words, set("up", heatmap), state.up));
+    others.append(chooser("up", [["", "what varies most"], ...words], set("up", heatmap), state.up));
   }
+}
+
+// The setting of which an optimizer has the most values.
+function secondSetting(study, method, settings) {
+  const name = study.configurations.column("method");
+  const values = new Map(settings.map((setting) => [setting, new Set()]));
+  for (let row = 0; row < study.configurations.count; row++) {
+    if (name.at(row) !== method) continue;
+    for (const [setting, seen] of values) seen.add(study.configurations.column(setting).at(row));
+  }
+  return settings.reduce((most, setting) => (values.get(setting).size > values.get(most).size ? setting : most));
 }
 
 function tabs(section, shown) {
@@ -210,6 +222,7 @@ function start() {
   document.querySelectorAll("table.sortable").forEach(makeSortable);
   copyButtons();
   themeButton(() => {
+    inks.clear();
     redraws.forEach((redraw) => redraw());
     const dialog = document.getElementById("trial");
     if (dialog.open) dialog.redraw();

@@ -3,6 +3,7 @@
 "use strict";
 
 const ROW = 30; // pixels, as in the style sheet
+const HEIGHT = 480; // pixels of a table at most, as there; to ask the browser would make it lay out the page at once
 const SPARE = 8; // rows above and below those in view
 
 function compareValues(a, b) {
@@ -47,13 +48,14 @@ class VirtualTable {
     this.table = table;
     this.open = open;
     this.rows = new Uint32Array(0);
+    this.scrolled = 0;
     this.active = -1;
     this.heads = table.columns.map((column) => this.head(column));
     this.body = element("tbody");
     this.grid = element("table", { "aria-label": name, "aria-rowcount": "0" },
       element("thead", {}, element("tr", { "aria-rowindex": "1" }, ...this.heads)), this.body);
     this.box = element("div", { class: "rows", tabindex: "0", role: "region",
-      "aria-label": `${name}: arrow keys move, Enter opens`, onscroll: () => this.draw(),
+      "aria-label": `${name}: arrow keys move, Enter opens`, onscroll: () => this.scroll(),
       onkeydown: (event) => this.key(event), onclick: (event) => this.click(event) }, this.grid);
     place.append(this.box);
   }
@@ -69,7 +71,14 @@ class VirtualTable {
     this.active = -1;
     this.grid.setAttribute("aria-rowcount", String(rows.length + 1));
     if (this.sorted) this.arrange();
-    this.box.scrollTop = 0;
+    this.top(0);
+  }
+
+  // Scrolls, and draws what is there; a table that is hidden waits until it is shown.
+  top(pixels) {
+    this.scrolled = pixels;
+    if (this.box.parentElement.hidden) return;
+    if (this.first || pixels) this.box.scrollTop = pixels;
     this.draw(true);
   }
 
@@ -77,8 +86,7 @@ class VirtualTable {
     this.sorted = { column, sign: order === "ascending" ? 1 : -1 };
     markSorted(this.heads, head, order);
     this.arrange();
-    this.box.scrollTop = 0;
-    this.draw(true);
+    this.top(0);
   }
 
   arrange() {
@@ -92,10 +100,14 @@ class VirtualTable {
     });
   }
 
+  scroll() {
+    this.scrolled = this.box.scrollTop;
+    this.draw();
+  }
+
   draw(anew = false) {
-    const height = this.box.clientHeight || 440;
-    const first = Math.max(0, Math.floor(this.box.scrollTop / ROW) - SPARE);
-    const last = Math.min(this.rows.length, first + Math.ceil(height / ROW) + 2 * SPARE);
+    const first = Math.max(0, Math.floor(this.scrolled / ROW) - SPARE);
+    const last = Math.min(this.rows.length, first + Math.ceil(HEIGHT / ROW) + 2 * SPARE);
     if (!anew && first === this.first && last === this.last) return;
     [this.first, this.last] = [first, last];
     const shown = [];
