@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fastgd.analysis import METRICS
-from fastgd.plots.readings import label
+from fastgd.plots.readings import measure
 from fastgd.reports.columns import base64_of
 from fastgd.reports.selection import Selection
 
@@ -60,11 +60,12 @@ def curves_of(selection: Selection, objectives: Whole, minima: Floats) -> dict[s
     of_page = np.bincount(owner, minlength=len(selection.rows))
     pattern, patterns = _patterns(of_page, [columns[name] for name in ("step", "epoch") if name in columns])
     scaled = [_scaled(name, columns[name], columns["step"], objectives[owner], minima) for name in metrics]
+    words = {name: measure(selection.results, name) for name in metrics}
     return {
         "axes": [name for name in ("epoch", "step") if name in columns],
         "pattern": base64_of(pattern.astype(np.uint32)),
         "patterns": patterns,
-        "metrics": [each for each in scaled if each],
+        "metrics": [{**each, "label": words[each["name"]]} for each in scaled if each],
         "most": int(counts.max(initial=0)),
         "points": points,
     }
@@ -137,7 +138,7 @@ def _scaled(name: str, values: Floats, steps: Floats, objectives: Whole, minima:
     """Return a metric's numbers on a scale of 65,534 levels; None if it was not measured."""
     if np.isnan(values).all():
         return None
-    about = {"name": name, "label": label(name)}
+    about = {"name": name}
     if name not in METRICS:
         finite = values[np.isfinite(values)]
         low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
@@ -146,13 +147,11 @@ def _scaled(name: str, values: Floats, steps: Floats, objectives: Whole, minima:
     with np.errstate(invalid="ignore", divide="ignore"):
         distance = values - bases[objectives]
         logarithm = np.where(distance > 0, np.log10(distance), np.where(distance <= 0, -np.inf, distance))
-    start = logarithm[(steps == 0) & np.isfinite(logarithm)]
-    finite = logarithm[np.isfinite(logarithm)]
-    high = min(float(finite.max(initial=-np.inf)), float(start.max(initial=-np.inf)) + np.log10(FAR)) if len(start) else (
-        float(finite.max(initial=0.0))
-    )
-    high = high if np.isfinite(high) else 0.0
-    low = max(float(finite.min(initial=high)), high - MOST_DECADES)
+    finite = np.isfinite(logarithm)
+    start = logarithm[finite & (steps == 0)]
+    far = float(start.max()) + np.log10(FAR) if len(start) else np.inf
+    high = min(float(logarithm[finite].max()), far) if finite.any() else 0.0
+    low = max(float(logarithm[finite].min(initial=high)), high - MOST_DECADES)
     codes = _codes(logarithm, low, high)
     listed = [float(base) if np.isfinite(base) else None for base in bases]
     return about | {"scale": "gap", "low": low, "high": high, "bases": listed, "codes": codes}

@@ -1,5 +1,6 @@
 """What the templates show of one study: its words, the best of each optimizer, provenance, and how to reproduce it."""
 
+import re
 import shlex
 from typing import Any
 
@@ -67,7 +68,7 @@ def _winner(
 ) -> dict[str, Any]:
     ends = [row[f"{value}_{end}"] for end in ("min", "max")]
     spread = ends[1] - ends[0] if np.isfinite(ends).all() else np.nan
-    behind = row[value] - least
+    behind = row[value] - least if np.isfinite(row[value]) else np.nan
     return {
         "rank": int(row["rank"]),
         "method": for_terminal(str(row["method"])),
@@ -127,7 +128,7 @@ def provenance(results: Results) -> list[tuple[str, str]]:
     rows = [
         ("fastgd", f"{manifest.fastgd}, results of schema {manifest.schema}"),
         ("study", f"sha256 {manifest.study_hash}"),
-        *((f"data of {problem}", f"sha256 {data}") for problem, data in manifest.fingerprints.items()),
+        *((f"data of {problem}", _hash(data)) for problem, data in manifest.fingerprints.items()),
         ("packages", packages),
         ("Python", manifest.python),
         ("processor", manifest.cpu),
@@ -136,6 +137,11 @@ def provenance(results: Results) -> list[tuple[str, str]]:
         ("times of that run", times),
     ]
     return [(for_terminal(name), for_terminal(text)) for name, text in rows if text]
+
+
+def _hash(fingerprint: str) -> str:
+    """Return a fingerprint with its kind; landscapes have their formula's name in its place."""
+    return f"sha256 {fingerprint}" if re.fullmatch(r"[0-9a-f]{64}", fingerprint) else fingerprint
 
 
 def study_lines(results: Results) -> str:

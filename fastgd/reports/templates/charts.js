@@ -214,7 +214,7 @@ function drawSensitivity(place, study, filter, setting, gap) {
   }
   const [low, high] = logRange(points.map(({ key }) => key[1]).filter((value) => value > 0));
   // The worst tenth, mostly of rates that are too large, leaves the picture at its upper edge.
-  const top = finite.length ? finite[Math.floor(0.9 * (finite.length - 1))] - base : 1;
+  const top = finite.length ? finite[finite.length < 20 ? finite.length - 1 : Math.floor(0.9 * finite.length)] - base : 1;
   const bottom = finite.length ? height(finite[0]) : 0;
   const room = finite.length > 3 && top > bottom ? [bottom - 0.05 * (top - bottom), top + 0.1 * (top - bottom)] : undefined;
   const scale = gap && bottom > 0 ? logAxis([Math.log10(bottom) - 0.1, Math.log10(Math.max(top, bottom)) + 0.15]) : { range: room };
@@ -241,7 +241,7 @@ function drawHeatmap(place, study, filter, method, across, up) {
   const values = z.flat().filter((value) => value !== null).sort((a, b) => a - b);
   const label = (column) => plain(study.configurations.column(column).label);
   const drawn = [{ type: "heatmap", x: x.map(words), y: y.map(words), z, colorscale: "Viridis", xgap: 1, ygap: 1,
-    zmin: values[0], zmax: values[Math.floor(0.9 * (values.length - 1))], hoverongaps: false,
+    zmin: values[0], zmax: values[values.length < 20 ? values.length - 1 : Math.floor(0.9 * values.length)], hoverongaps: false,
     hovertemplate: `${label(across)} %{x}<br>${label(up)} %{y}<br>%{z:.6g}<extra></extra>`,
     colorbar: { thickness: 12, outlinewidth: 0 } }];
   Plotly.react(place, drawn, layoutOf({
