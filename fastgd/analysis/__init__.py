@@ -4,9 +4,21 @@ A folder of results comes in, tables go out. Nothing is trained anew, and Numba 
 for `Results.model`, which loads a study's data as a run does.
 """
 
-from fastgd.analysis.ranking import LOST, value_of
+from fastgd.analysis.criteria import LOST
+from fastgd.analysis.ranking import OF_PROBLEM, best_of_each, value_of
 from fastgd.analysis.results import Results, load
 from fastgd.analysis.stored_study import METRICS, with_methods
 from fastgd.analysis.trained_model import Layer, TrainedModel
 
-__all__ = ["LOST", "METRICS", "Layer", "Results", "TrainedModel", "load", "value_of", "with_methods"]
+__all__ = [
+    "LOST",
+    "METRICS",
+    "OF_PROBLEM",
+    "Layer",
+    "Results",
+    "TrainedModel",
+    "best_of_each",
+    "load",
+    "value_of",
+    "with_methods",
+]

@@ -1,28 +1,52 @@
 """The ranking of a study's configurations by their median trial."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fastgd.analysis.stored_study import StoredStudy
+from fastgd.analysis.criteria import Scores, scores_of, sign_of, starts_of
+from fastgd.analysis.selections import selected
+from fastgd.analysis.stored_study import StoredStudy, with_methods
+from fastgd.analysis.ties import repeats_of, tied
+from fastgd.analysis.times import Goal, scores_of_times
 from fastgd.common.errors import InputError, nearest
 
-AT = ("final", "best")
-# Trials with these statuses rank behind all others, since their last loss says nothing.
-LOST = ("diverged", "failed")
 # The groups of trials in a ranking, the best first; see `Results.best`.
 REACHED_TARGET, ENDED, UNKNOWN, DIVERGED = range(4)
+# Of so many trials it is not asked which configurations are tied.
+MOST_TIED = 500_000
+# The columns of configurations that say which problem they are on.
+OF_PROBLEM = ("problem", "dataset", "loss", "landscape", "n", "d", "noise", "layout", "sparse")
 
 
-def ranking(study: StoredStudy, by: str | None = None, at: str = "final") -> pd.DataFrame:
+def ranking(
+    study: StoredStudy,
+    by: str | Goal | None = None,
+    at: str = "final",
+    where: str | Sequence[str] = (),
+    each: str | None = None,
+) -> pd.DataFrame:
     """Rank the study's configurations: see `Results.best`."""
-    if at not in AT:
-        raise InputError(f"results cannot be ranked at {at!r}; {nearest(at, AT)}")
-    value = f"{at}_{study.metric(by)}"
+    table = ranked(study, scores_by(study, by, at), where)
+    return table if each is None else best_of_each(table, each)
+
+
+def scores_by(study: StoredStudy, by: str | Goal | None, at: str = "final") -> Scores:
+    """Return what trials are judged by: a metric, or the time to a goal."""
+    return scores_of_times(study, by) if isinstance(by, Goal) else scores_of(study, by, at)
+
+
+def ranked(study: StoredStudy, scores: Scores, where: str | Sequence[str] = ()) -> pd.DataFrame:
+    """Rank the study's configurations by scores of its trials."""
     trials, configuration, identities = study.configurations
-    order_by = _sort_keys(trials, value)
+    order_by = _sort_keys(trials, scores)
+    if len(where):
+        kept = selected(with_methods(identities), where)[configuration]
+        trials, configuration, order_by = trials[kept], configuration[kept], order_by[kept]
+    value, sign = scores.name, scores.sign
     # Sorted, the trials of one configuration are neighbours, and the middle one is their median.
     score, epochs, group = (order_by[name].to_numpy() for name in ("score", "epochs", "group"))
     # There may be millions of trials: keys that are the same for all of them would cost time for nothing.
@@ -32,10 +56,13 @@ def ranking(study: StoredStudy, by: str | None = None, at: str = "final") -> pd.
     count = np.diff(first, append=len(order))
     middle, upper, last = order[first + (count - 1) // 2], order[first + count // 2], order[first + count - 1]
     own = (trials["status"] == "timeout").to_numpy()
+    median = (score[middle] + score[upper]) / 2
+    least = _extreme(np.fmin, score[order], first)
+    most = np.where(group[last] == UNKNOWN, np.nan, _extreme(np.fmax, score[order], first))
     columns = {
-        value: (score[middle] + score[upper]) / 2,
-        f"{value}_min": _extreme(np.fmin, score[order], first),
-        f"{value}_max": np.where(group[last] == UNKNOWN, np.nan, _extreme(np.fmax, score[order], first)),
+        value: sign * median,
+        f"{value}_min": least if sign > 0 else -most,
+        f"{value}_max": most if sign > 0 else -least,
         **_counts(study, trials, order, first, count),
         "diverged": _sums(group[order] == DIVERGED, first),
         **({"timeout": _sums(own[order], first)} if own.any() else {}),
@@ -47,24 +74,126 @@ def ranking(study: StoredStudy, by: str | None = None, at: str = "final") -> pd.
     columns |= {name: trials[name].to_numpy()[middle] for name in study.trial_key}
     table: pd.DataFrame = identities.iloc[configuration[middle]].assign(**columns)
     problem, reached = pd.factorize(table["problem"])[0], columns.get("target_epochs", np.zeros(len(table)))
-    keys = (table["diverged"], table[value], reached, group[upper], problem)
-    table = table.iloc[np.lexsort(keys)].reset_index(drop=True)
+    places = np.lexsort((table["diverged"], median, reached, group[upper], problem))
+    table = table.iloc[places].reset_index(drop=True)
     table.insert(0, "rank", table.groupby("problem", sort=False).cumcount() + 1)
+    numbers = configuration[middle][places]
+    told = _tied(study, trials, configuration, order_by, numbers, table["rank"].to_numpy() == 1)
+    table.insert(table.columns.tolist().index(f"{value}_max") + 1, "tied", told)
     return table
 
 
-def best_at_ends(study: StoredStudy, ranking: pd.DataFrame) -> pd.DataFrame:
+def best_of_each(ranking: pd.DataFrame, each: str) -> pd.DataFrame:
+    """Return the best configuration of each value of a column, within each problem: see `Results.best`."""
+    table = with_methods(ranking)
+    if each not in table:
+        raise InputError(f"configurations have no {each!r}; {nearest(each, table.columns)}")
+    first = ~table.duplicated(["problem", each]).to_numpy()
+    return ranking[first].reset_index(drop=True)
+
+
+def winners(ranking: pd.DataFrame) -> pd.DataFrame:
+    """Return the best configuration of each method on each problem, with the column `method`."""
+    table = with_methods(ranking)
+    table = table.assign(problem=table["problem"].astype(str))
+    return table.drop_duplicates(["problem", "method"]).reset_index(drop=True)
+
+
+def numbers_of(study: StoredStudy, ranking: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the number in `StoredStudy.configurations` of each row of a ranking."""
+    trials, configuration, _ = study.configurations
+    codes, names = pd.factorize(trials["trial_id"])
+    first = np.flatnonzero(~pd.Series(codes).duplicated())
+    places = pd.Index(list(map(str, names))).get_indexer(pd.Index(ranking["trial_id"].astype(str)))
+    return configuration[first][places]
+
+
+def over_problems(study: StoredStudy, ranking: pd.DataFrame, by: str | Goal | None, each: str | None) -> pd.DataFrame:
+    """Return how configurations, or the best of each value of a column, rank over all problems: see `Results.best`."""
+    value = value_of(ranking)
+    table = with_methods(ranking)
+    table = table.assign(problem=table["problem"].astype(str))
+    keys = [each] if each else ["method", *(name for name in study.identity if name not in OF_PROBLEM)]
+    lost = ranking["diverged"] > 0
+    place = table.groupby("problem", sort=False).cumcount() + 1
+    gap = None if isinstance(by, Goal) else normalised_gaps(study, ranking, by)
+    table = table.assign(place=place, gap=gap, lost=lost)
+    groups = table.groupby(keys, dropna=False, sort=False, observed=True)
+    found: pd.DataFrame = groups.agg(
+        problems=("problem", "nunique"),
+        mean_rank=("place", "mean"),
+        **({} if gap is None else {"mean_normalised_gap": ("gap", "mean")}),
+        worst_rank=("place", "max"),
+        diverged_on=("lost", "sum"),
+    ).reset_index()
+    found = found.sort_values(["problems", "mean_rank"], ascending=[False, True], kind="stable", ignore_index=True)
+    found.insert(0, "rank", np.arange(1, len(found) + 1))
+    found.attrs |= {"value": value, "problems": int(table["problem"].nunique())}
+    return found
+
+
+def normalised_gaps(study: StoredStudy, ranking: pd.DataFrame, by: str | None) -> NDArray[np.float64]:
+    """Return how far each configuration stands from the best of its problem, 0, to the start, 1.
+
+    What ends above the start, or diverges, counts as 1. NaN where the start was not measured.
+    """
+    value = ranking[value_of(ranking)].to_numpy(np.float64) * sign_of(value_of(ranking))
+    problem = ranking["problem"].astype(str)
+    best = pd.Series(value).groupby(problem.to_numpy()).transform("min").to_numpy()
+    begin = problem.map(starts_of_problems(study, by)).to_numpy(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.clip((value - best) / (begin - best), 0.0, 1.0)
+    return np.where(begin > best, share, np.nan)
+
+
+def starts_of_problems(study: StoredStudy, by: str | None) -> dict[str, float]:
+    """Return the median of the metric at the start of each problem's trials, times its sign."""
+    _, configuration, identities = study.configurations
+    problems = identities["problem"].astype(str).to_numpy()[configuration]
+    values = pd.Series(starts_of(study, by)).groupby(problems).median()
+    return {str(name): float(value) for name, value in values.items()}
+
+
+def _tied(
+    study: StoredStudy,
+    trials: pd.DataFrame,
+    configuration: NDArray[np.int64],
+    order_by: pd.DataFrame,
+    numbers: NDArray[np.int64],
+    first: NDArray[np.bool_],
+) -> Any:
+    """Return which configurations of a ranking the repeats do not tell from the first of their problem.
+
+    `numbers` are the configurations in the order of the ranking, `first` which of them are the first of a problem.
+    """
+    if len(trials) > MOST_TIED or not len(trials):
+        return pd.array([None] * len(numbers), dtype="boolean")
+    place = np.zeros(1 + int(configuration.max()), np.int64)
+    place[numbers] = np.arange(len(numbers))
+    best = np.flatnonzero(first)[np.cumsum(first) - 1]
+    own = place[configuration]
+    score, epochs, group = (order_by[name].to_numpy() for name in ("score", "epochs", "group"))
+    reached = group == REACHED_TARGET
+    # Where the best one reached the target, what counts is when: a trial that did not is infinitely late.
+    late = np.where(group == UNKNOWN, np.nan, np.where(reached, epochs, np.inf))
+    timed = (np.bincount(own, reached, len(numbers)) > np.bincount(own, minlength=len(numbers)) / 2)[best]
+    repeat = repeats_of([trials[name].to_numpy() for name in study.repeat_key])
+    found, known = tied(np.where(timed[own], late, score), own, repeat, best)
+    return pd.arrays.BooleanArray(found, ~known)
+
+
+def best_at_ends(study: StoredStudy, ranking: pd.DataFrame, hyper: str = "lr") -> pd.DataFrame:
     """Return the best configurations whose rate is the lowest or highest one tried: see `Results.best_at_ends`."""
     columns, value = [*ranking.columns, "end", "rates"], value_of(ranking)
-    if "lr" not in ranking or ranking.empty:
+    if hyper not in ranking or ranking.empty:
         return ranking.iloc[:0].reindex(columns=columns)
-    alike = ranking[[name for name in study.identity if name != "lr"]]
+    alike = ranking[[name for name in study.identity if name != hyper]]
     alike = alike.astype(object).where(alike.notna(), None)
     winners = []
     for _, own in ranking.groupby(["problem", "optimizer", "variant"], dropna=False, sort=False, observed=True):
         best, others = own.iloc[0], alike.loc[own.index]
-        rates = own["lr"][[row == others.values[0].tolist() for row in others.values.tolist()]].dropna()
-        end = {rates.min(): "lowest", rates.max(): "highest"}.get(best["lr"])
+        rates = own[hyper][[row == others.values[0].tolist() for row in others.values.tolist()]].dropna()
+        end = {rates.min(): "lowest", rates.max(): "highest"}.get(best[hyper])
         if rates.nunique() > 1 and end and np.isfinite(best[value]):
             winners.append({**best, "end": end, "rates": rates.nunique()})
     return pd.DataFrame(winners, columns=columns)
@@ -86,13 +215,10 @@ def _counts(
     return {"seeds": own["seed"].nunique().to_numpy(), "starts": own["start"].nunique().to_numpy()}
 
 
-def _sort_keys(trials: pd.DataFrame, value: str) -> pd.DataFrame:
+def _sort_keys(trials: pd.DataFrame, scores: Scores) -> pd.DataFrame:
     """Return the sort keys of trials in a ranking: group, then epochs, then score; see `Results.best`."""
-    status = trials["status"]
-    score = trials[value].to_numpy(dtype=np.float64, copy=True)
-    lost, reached = status.isin(LOST).to_numpy(), (status == "target").to_numpy()
-    unknown = ((status == "timeout").to_numpy() | np.isnan(score)) & ~lost
-    score[lost], score[unknown] = np.inf, np.nan
+    score, lost, unknown = scores.values, scores.lost, scores.unknown & ~scores.lost
+    reached = (trials["status"] == "target").to_numpy() & scores.is_loss & ~lost
     group = np.select([lost, reached, unknown], [DIVERGED, REACHED_TARGET, UNKNOWN], ENDED)
     epochs = np.where(reached, trials["epochs"].to_numpy(dtype=np.float64), 0.0) if reached.any() else 0.0
     return pd.DataFrame({"group": group.astype(np.int8), "epochs": epochs, "score": score})

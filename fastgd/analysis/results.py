@@ -1,16 +1,22 @@
 """`Results`: what a study left, and the questions that can be asked of it, one call each."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from fastgd.analysis import bands, budgets, comparisons, method_ranks, profiles, rate_widths, times
 from fastgd.analysis.minima import minima
-from fastgd.analysis.ranking import best_at_ends, ranking
+from fastgd.analysis.ranking import best_at_ends, over_problems, ranking
 from fastgd.analysis.stored_study import StoredStudy
+from fastgd.analysis.times import Goal
 from fastgd.analysis.trained_model import TrainedModel
+from fastgd.common.errors import InputError
 from fastgd.common.properties import cached_property
+
+FRACTION = 0.99  # of the way from the start to the minimum: the goal of profiles, where none is given
 
 
 def load(path: str | Path) -> "Results":
@@ -32,6 +38,31 @@ def load(path: str | Path) -> "Results":
         The folder holds no results, or they are damaged.
     """
     return Results(path)
+
+
+def _judge(
+    by: str | None, target: float | None, gap: float | None, fraction: float | None, unit: str | None
+) -> str | Goal | None:
+    """Return what trials are judged by: a metric, or the time until it gets somewhere."""
+    if (target, gap, fraction) != (None, None, None):
+        return Goal(target, gap, fraction, unit, metric=by or "loss")
+    if unit is not None:
+        raise InputError("unit goes with target, gap or fraction: the time until a trial gets there")
+    return by
+
+
+def _goal(
+    target: float | None,
+    gap: float | None,
+    fraction: float | None,
+    unit: str | None,
+    interpolate: bool,
+    by: str | None,
+) -> Goal:
+    """Return a goal: by default 99 % of the way from the start to the minimum."""
+    if (target, gap, fraction) == (None, None, None) and by in (None, "loss"):
+        fraction = FRACTION
+    return Goal(target, gap, fraction, unit, interpolate, by or "loss")
 
 
 class Results(StoredStudy):
@@ -63,7 +94,19 @@ class Results(StoredStudy):
         """
         return minima(self)
 
-    def best(self, by: str | None = None, at: str = "final") -> pd.DataFrame:
+    def best(
+        self,
+        by: str | None = None,
+        at: str = "final",
+        where: str | Sequence[str] = (),
+        each: str | None = None,
+        over: str | None = None,
+        *,
+        target: float | None = None,
+        gap: float | None = None,
+        fraction: float | None = None,
+        unit: str | None = None,
+    ) -> pd.DataFrame:
         """Rank the study's configurations by their median over the seeds, within each problem; diverged ones last.
 
         The trials of a problem are put in order, and a configuration ranks where its trial at the median does:
@@ -79,22 +122,362 @@ class Results(StoredStudy):
 
         Parameters
         ----------
-        by : {"validation_loss", "loss"}, optional
-            The loss to rank by; see `metric` for the default.
+        by : str, optional
+            What to rank by: "validation_loss" or "loss" (see `metric` for the default), or another recorded metric that
+            is good or bad, such as "accuracy" or "validation_r2", of which more is better. The first of the four groups
+            is for losses alone: by another metric, those trials are in the second one.
         at : {"final", "best"}
-            The loss at the end of a trial, or the least one at any of its checkpoints.
+            The value at the end of a trial, or the best one at any of its checkpoints.
+        where : str or sequence of str
+            Rank only the configurations that meet all of these conditions on the columns of `identity` and `method`:
+            "optimizer=adam,sgd", "lr<0.1", "schedule!=constant". The signs are = != < <= > >=.
+        each : str, optional
+            Return only the best configuration of each value of this column, within each problem: "optimizer", "method"
+            (an optimizer with its variant), "batch_size", ...
+        over : {"problem"}, optional
+            Rank over all problems: see below.
+        target, gap, fraction : float, optional
+            Rank by the time until `by` (by default the loss) gets there, as `time_to` measures it: one of them.
+        unit : {"epochs", "steps", "samples", "seconds"}, optional
+            Of that time.
 
         Returns
         -------
         pandas.DataFrame
             A row a configuration: `rank` (from 1, within the problem), the columns of `identity`, `<at>_<by>` (the
-            median; a diverged or failed trial counts as infinite, one that ran out of time as NaN), the same with
-            `_min` and `_max`, `seeds` and, on landscapes, `starts` (how many there are), `diverged` (a number of
-            trials; `timeout` likewise, where there are any), `target_epochs` where a target ended trials (until the
+            median; a diverged or failed trial counts as infinitely bad, one that ran out of time as NaN), the same with
+            `_min` and `_max`, `tied`, `seeds` and, on landscapes, `starts` (how many there are), `diverged` (a number
+            of trials; `timeout` likewise, where there are any), `target_epochs` where a target ended trials (until the
             median reached it; NaN if it did not), and `trial_id`: the trial at the median, the better one of the
-            middle two. On landscapes, `start` tells from which start that trial came.
+            middle two. On landscapes, `start` tells from which start that trial came. Times are in a column named by
+            their unit; seconds are `amortised_seconds`.
+
+            `tied` is true where the data do not tell a configuration from the first of its problem: 0 is in Student's
+            95 % interval of the mean difference to it, over pairs of trials with the same seed (and start). It is not
+            corrected for how many are compared. NA where there are fewer than two pairs, where one of two
+            configurations diverged now and then, or where there are more than 500,000 trials.
+
+            With `over="problem"`: a row for settings that are the same on all problems (`identity` without what
+            describes the problem), or for each value of `each`, whose best configuration on each problem counts:
+            `rank`, the settings, `problems` (on how many it ran), `mean_rank` (the mean of the places among the rows
+            of each problem; it decides), `mean_normalised_gap` (0 is the best of a problem, 1 its start or worse,
+            diverged ones included; not of times), `worst_rank` and `diverged_on` (a number of problems).
+
+        Raises
+        ------
+        InputError
+            There is no such metric, column or condition; or nothing meets the conditions.
         """
-        return ranking(self, by, at)
+        if over not in (None, "problem"):
+            raise InputError(f"rankings are taken over the problem, found over = {over!r}")
+        judge = _judge(by, target, gap, fraction, unit)
+        table = ranking(self, judge, at, where, each)
+        return table if over is None else over_problems(self, table, judge, each)
+
+    def time_to(
+        self,
+        target: float | None = None,
+        gap: float | None = None,
+        fraction: float | None = None,
+        unit: str | None = None,
+        interpolate: bool = False,
+        by: str | None = None,
+        each: str = "configuration",
+    ) -> pd.DataFrame:
+        """Return how long trials take to a loss, with those that never get there.
+
+        Parameters
+        ----------
+        target : float, optional
+            The value to reach. Give one of target, gap and fraction.
+        gap : float, optional
+            How far above the objective's minimum (`minima`) to get.
+        fraction : float, optional
+            Which part of the way from a trial's start to the minimum to go: 0.99 leaves a hundredth.
+        unit : {"epochs", "steps", "samples", "seconds"}, optional
+            By default epochs; on landscapes there are only steps. Seconds are amortised: the training seconds of the
+            cohort until then, divided by its trials, which shared each pass over the data. One trial alone takes
+            longer.
+        interpolate : bool
+            The time is that of the first checkpoint at the goal; or, if True, interpolated between this and the one
+            before: the logarithm of the gap is taken to fall linearly, and the metric itself where a gap is not known
+            to be positive.
+        by : str, optional
+            The metric, by default the loss; another one, such as "validation_accuracy", takes a target.
+        each : {"configuration", "trial"}
+            What a row is.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Of each configuration, the fastest first within a problem: `problem`, `method`, the other columns of
+            `identity`, the unit (`epochs`, `steps`, `samples` or `amortised_seconds`): the median over the seeds, in
+            which a trial that did not get there counts as later than all others, so that it is NaN where half of them
+            or more did not; the same with `_min` and `_max` (NaN where one did not), `reached` and `trials`: how many.
+
+            Of each trial: its key, seed and status, `problem`, `method`, `lr`, `level` (the value to reach), the unit
+            (NaN if it was not reached), `reached`, and `censored_at` (where it ended without).
+
+            `attrs` says the goal, the unit, whether times are interpolated, and where the minimum comes from.
+
+        Raises
+        ------
+        InputError
+            Not exactly one of target, gap and fraction is given, or it is out of its bounds; or there is no such
+            metric or unit.
+        """
+        goal = Goal(target, gap, fraction, unit, interpolate, by or "loss")
+        return times.time_to(self, goal, each)
+
+    def sensitivity(
+        self, hyper: str = "lr", within: float = 0.1, by: str | None = None, at: str = "final"
+    ) -> pd.DataFrame:
+        """Return how much a hyper-parameter matters to each method: its best value, and how wide the range about it is.
+
+        Parameters
+        ----------
+        hyper : str
+            A numeric hyper-parameter, `batch_size` or `l2`.
+        within : float
+            The range holds the values that lose at most this share of what the best one gained: of the distance from
+            the median start to the best value.
+        by, at : str, optional
+            As in `best`; a metric.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a problem and method: the best value of `hyper` (the best configuration's), the value ranked by,
+            `low` and `high` (the ends of the values about the best one that are within reach without a gap, all other
+            settings being those of the best configuration; they are values that were tried), `decades` (how far these
+            are apart, in powers of ten), `values` (how many were tried with these settings), `end` ("lowest" or
+            "highest" where the best one is at the edge of its grid: a better one may lie beyond; else empty),
+            `moves_with` and `moves_by_decades` (the setting with which the best value moves most, and how far it
+            moves: see `interactions`).
+
+        Raises
+        ------
+        InputError
+            There is no such hyper-parameter or metric.
+        """
+        return rate_widths.sensitivity(self, hyper, within, by, at)
+
+    def interactions(self, hyper: str = "lr", by: str | None = None, at: str = "final") -> pd.DataFrame:
+        """Return the best value of a hyper-parameter at each value of each other setting.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each problem, method, `setting` (the name of another column in which the method's configurations
+            differ) and `setting_value`: the best value of `hyper` there, over all else, and the value ranked by.
+        """
+        return rate_widths.interactions(self, hyper, by, at)
+
+    def compare(
+        self,
+        a: str,
+        b: str,
+        by: str | None = None,
+        at: str = "final",
+        *,
+        target: float | None = None,
+        gap: float | None = None,
+        fraction: float | None = None,
+        unit: str | None = None,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Compare two configurations, or the best of two methods, under common random numbers.
+
+        Trials are paired that have the same problem, seed (and split seed, and start): they see the same rows in the
+        same order, so that their difference varies less than they do.
+
+        Parameters
+        ----------
+        a, b : str
+            The id of a trial, which stands for its configuration on every problem, or an optimizer or method, which
+            stands for its best configuration on each problem.
+        by, at, target, gap, fraction, unit : optional
+            As in `best`.
+        seed : int
+            Of the bootstrap.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a problem: the trials `a` and `b` at their medians, these medians (`_a`, `_b`), `pairs`,
+            `mean_difference` (a minus b) with Student's 95 % interval `low` to `high`, the same by the bootstrap
+            (`bootstrap_low`, `bootstrap_high`: BCa, 9,999 samples, from 5 pairs on), `median_difference`, `a_better`,
+            `b_better` and `equal` (numbers of pairs), `p_value` (Wilcoxon's signed-rank test, two-sided, from 6 pairs
+            on), and `tied`: whether 0 is in Student's interval; NA where that is not known, as with one pair.
+
+            Over several problems there is a row "all problems" in which each problem is one pair: its mean difference,
+            as a share of the way from the start to the best of the problem, or, of times, of the larger one.
+
+        Raises
+        ------
+        InputError
+            There is no such trial, optimizer or metric; both are the same; or they have no problem in common.
+        """
+        return comparisons.compare(self, a, b, _judge(by, target, gap, fraction, unit), at, seed)
+
+    def ranks(
+        self,
+        by: str | None = None,
+        at: str = "final",
+        blocks: str | None = None,
+        alpha: float = 0.05,
+        *,
+        target: float | None = None,
+        gap: float | None = None,
+        fraction: float | None = None,
+        unit: str | None = None,
+    ) -> pd.DataFrame:
+        """Return the mean ranks of methods, each at its best configuration of a problem, with a critical difference.
+
+        Parameters
+        ----------
+        by, at, target, gap, fraction, unit : optional
+            As in `best`.
+        blocks : {"problem", "repeat"}, optional
+            In what methods are ranked: in each problem, by their medians over the seeds; or in each seed of each
+            problem. By default problems, if there are several. Seeds of one problem are no independent problems: ranks
+            over them say what holds on this problem.
+        alpha : float
+            The level of the test.
+
+        Returns
+        -------
+        pandas.DataFrame
+            `method`, `mean_rank` (1 is best; equal values share their mean rank), `first` (in how many blocks it is
+            first), and `tied`: whether it is less than the critical difference behind the first. `attrs` has `count`
+            (of blocks), `left_out` (blocks in which not all methods have a value), `critical_difference` (Nemenyi),
+            `friedman` (the statistic, corrected for ties) and its `p_value`; see Demsar (2006), JMLR 7, pages 1 to 30.
+
+        Raises
+        ------
+        InputError
+            There are fewer than two methods, or no block has all of them.
+        """
+        return method_ranks.ranks(self, _judge(by, target, gap, fraction, unit), at, blocks, alpha)
+
+    def profiles(
+        self,
+        target: float | None = None,
+        gap: float | None = None,
+        fraction: float | None = None,
+        unit: str | None = None,
+        kind: str = "performance",
+        interpolate: bool = False,
+        by: str | None = None,
+    ) -> pd.DataFrame:
+        """Return performance profiles or data profiles of methods, each at its fastest configuration of a problem.
+
+        Parameters
+        ----------
+        target, gap, fraction, unit, interpolate, by : optional
+            The goal, as in `time_to`; by default `fraction=0.99`.
+        kind : {"performance", "data"}
+            "performance" (Dolan and More 2002, Math. Program. 91): the share of problems (and seeds) on which a method
+            takes at most `ratio` times as long as the fastest one. "data" (More and Wild 2009, SIAM J. Optim. 20): the
+            share that it solves within a time; an epoch, which is one whole gradient, takes the place of their
+            simplex gradients.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The steps of each method's profile: `method`, `ratio` or the unit, `share` from there to the next row, and
+            `trials` (problems times seeds, the same for all methods). `attrs` has `instances`, `solved` (those that
+            any method solved) and `left_out` (those that some method has no trial for).
+        """
+        goal = _goal(target, gap, fraction, unit, interpolate, by)
+        return profiles.profiles(self, goal, kind)
+
+    def ecdf(
+        self,
+        target: float | None = None,
+        gap: float | None = None,
+        fraction: float | None = None,
+        unit: str | None = None,
+        of: str = "best",
+        interpolate: bool = False,
+        by: str | None = None,
+    ) -> pd.DataFrame:
+        """Return which share of each method's trials has reached a goal, over time.
+
+        Parameters
+        ----------
+        target, gap, fraction, unit, interpolate, by : optional
+            The goal, as in `time_to`; by default `fraction=0.99`.
+        of : {"best", "all"}
+            The trials of each problem's fastest configuration, or all of them: how a method does untuned.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The steps of each method's distribution: `method`, the unit, `share` from there on, and `trials`.
+        """
+        goal = _goal(target, gap, fraction, unit, interpolate, by)
+        return profiles.ecdf(self, goal, of)
+
+    def budget(
+        self, by: str | None = None, at: str = "final", interval: float = 0.9, replacement: bool = True
+    ) -> pd.DataFrame:
+        """Return what trying k random configurations of a method is expected to find.
+
+        Parameters
+        ----------
+        by, at : str, optional
+            As in `best`; a metric.
+        interval : float
+            The probability of the interval.
+        replacement : bool
+            Whether a configuration may be drawn again, as in Dodge et al. (2019, EMNLP, "Show Your Work"), where k
+            draws from the stored values estimate a search of k draws from the same ranges. Without, the k are
+            distinct, and all of them find the best.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a problem, method and `trials` (k): `expected_<value>` of the best of them, and `low`, `median` and
+            `high` of its distribution, all exact; `configurations` is how many are stored. A configuration counts by
+            its median over the seeds, and as the start where it is worse or diverged. Those that ran out of time are
+            left out; `attrs["unknown"]` counts them.
+        """
+        return budgets.budget(self, by, at, interval, replacement)
+
+    def bands(
+        self,
+        metric: str | None = None,
+        x: str | None = None,
+        over: str = "value",
+        quantiles: tuple[float, float] = (0.25, 0.75),
+        trials: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return medians and quantiles over the seeds, of a metric along the training or of the time to a value.
+
+        Parameters
+        ----------
+        metric : str, optional
+            A metric of the curves; by default the loss that `best` ranks by.
+        x : {"epoch", "step", "samples_seen", "train_seconds"}, optional
+            By default epochs, on landscapes steps.
+        over : {"value", "time"}
+            The metric at each point of `x`, on straight lines between checkpoints, or the first checkpoint at which it
+            is at each of 200 values, from the median start to the best (of the loss: equally far apart in the
+            logarithm of the gap to `minima`).
+        quantiles : tuple of two floats
+            Of `_low` and `_high`; they are those of a trial, not interpolated.
+        trials : sequence of str, optional
+            Ids of trials, which stand for their configurations; by default the best of each method on each problem.
+
+        Returns
+        -------
+        pandas.DataFrame
+            `problem`, `method`, `trial_id` (at the configuration's median), `x` or the metric (and its `gap`), the
+            median of the other one, the same with `_low` and `_high`, and `trials` (and `reached`): how many. A trial
+            that ended keeps its last value; it is infinite after it diverged, and where a value was never reached.
+        """
+        return bands.bands(self, metric, x, over, quantiles, trials)
 
     def best_at_ends(self, ranking: pd.DataFrame) -> pd.DataFrame:
         """Return the best configurations whose rate is the lowest or highest one tried: a better rate may lie beyond.

@@ -1,5 +1,6 @@
 """Results read back from their folder, as pandas and NumPy: what was run, and how it went. It needs no Numba."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,20 @@ class StoredStudy:
         return [*before, "optimizer", "variant", *columns.hyper, "schedule", *columns.schedule, *after]
 
     @property
+    def trial_columns(self) -> list[str]:
+        """The names of all columns of `trials`."""
+        return list(self._contents.columns.trials.names)
+
+    @property
     def trial_key(self) -> list[str]:
         """The columns that identify a trial."""
         return ["trial_id", "start"] if self.on_landscapes else ["trial_id"]
+
+    @property
+    def repeat_key(self) -> list[str]:
+        """The columns in which the trials of a configuration differ: equal ones share their random numbers."""
+        trials = self.configurations[0]
+        return [name for name in ("split_seed", "seed", "start") if name in trials]
 
     @property
     def on_landscapes(self) -> bool:
@@ -247,3 +259,16 @@ class StoredStudy:
         except FileNotFoundError:  # another run has compacted the files since the folder was opened
             self._contents = Contents.read(self.path)
             return self._contents.table(kind, **options)
+
+    def batches(self, kind: str, **options: Any) -> Iterator[pa.RecordBatch]:
+        """Yield a dataset's rows in pieces, in the order of writing, with the options of `Dataset.to_batches`."""
+        given = 0
+        try:
+            for batch in self._contents.batches(kind, **options):
+                yield batch
+                given += 1
+        except FileNotFoundError:  # another run has compacted the files since the folder was opened
+            if given:  # the files that are there now have other pieces
+                raise InputError(f"a run in {self.path} ended while its results were read; ask again") from None
+            self._contents = Contents.read(self.path)
+            yield from self._contents.batches(kind, **options)

@@ -10,6 +10,8 @@ KINDS = (
     *("datasets", "metrics", "keys"),
 )
 BY = ("validation_loss", "loss")  # what `fastgd best` ranks by
+FORMATS = ("text", "json", "csv", "markdown", "latex")  # of answers
+UNITS = ("epochs", "steps", "samples", "seconds")  # of times to a goal
 AT = ("final", "best")  # where on a curve it looks
 DIRECTIONS = ("random", "pca", "between")  # of `fastgd surface`
 

@@ -7,36 +7,60 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 from rich.table import Table
 
-from fastgd.analysis import Results, load, value_of
-from fastgd.cli.consoles import cell, show, show_json, table, whole
+from fastgd.analysis import Results, best_of_each, load, value_of, with_methods
+from fastgd.cli.consoles import cell, show, show_json, table
+from fastgd.cli.formats import Cells, is_text, records, show_answer
 from fastgd.common.numbers import count, number, seconds
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TOP = 20
+MOST_EDGES = 3  # best rates at the edge of their grid that have a sentence each
+MOST_NAMES = 12  # of optimizers in a sentence
+MOST_TIES = 3  # problems of which each has a sentence on its ties
 
 
-def best(folder: Path, by: str | None, at: str, top: int | None, *, as_json: bool) -> None:
-    """Print the ranking of a folder's configurations."""
+def best(folder: Path, options: dict[str, Any], top: int | None, form: str) -> None:
+    """Print the ranking of a folder's configurations, or of settings over all problems."""
+    people = form not in ("json", "csv")
+    is_text(form)
     results = load(folder)
-    ranking = results.best(by, at)
-    if as_json:
-        chosen = ranking if top is None else ranking[ranking["rank"] <= top]
-        rows = chosen.astype(object).where(chosen.notna(), None).to_dict("records")
-        show_json(whole(rows, results.identity))
+    over = options["over"] is not None
+    ranking = results.best(**options)
+    shown = top or (TOP if people else None)
+    # The best of each value of a column keep their ranks among all.
+    place = ranking["rank"] if over else ranking.groupby("problem", sort=False, observed=True).cumcount() + 1
+    chosen = ranking if shown is None else ranking[place <= shown]
+    if form == "json":
+        show_json(records(chosen, results.identity))
         return
-    chosen = ranking[ranking["rank"] <= (top or TOP)]
-    show(ranking_table(results, ranking, chosen, f"{results.manifest.name}: the best configurations"))
+    title = f"{results.manifest.name}: the best {'over all problems' if over else 'configurations'}"
+    cells = _over_problems(results, chosen, title) if over else ranking_cells(results, ranking, chosen, title)
+    show_answer(chosen, form, cells)
+    if form != "text":
+        return
     if len(chosen) < len(ranking):
         show(f"{len(ranking) - len(chosen):,} more of {len(ranking):,}: --top N, or --json for all")
-    show(*remarks(results, ranking))
+    if over:
+        show(f"ranked by the mean place in {count(ranking.attrs['problems'], 'problem')}: {ranking.attrs['value']}")
+        show("gap: from 0, the best of a problem, to 1, its start or worse")
+    else:
+        show(*remarks(results, ranking))
+
+
+def _over_problems(results: Results, ranking: "pd.DataFrame", title: str) -> Cells:
+    """Return the cells of a ranking over problems, with the columns in which its rows differ."""
+    alike = [name for name in results.identity if name in ranking and name != "lr"]
+    same = [name for name in alike if ranking[name].nunique(dropna=False) == 1 and len(ranking) > 1]
+    twice = ["optimizer", "variant"] if "method" in ranking else []
+    return Cells.of(title, ranking.drop(columns=list({*same, *twice} & {*ranking})))
 
 
 def summary(results: Results) -> None:
     """Print what a run found: the best of each optimizer, how trials ended, the times, and where the results lie."""
     ranking = results.best()
-    winners = ranking.groupby(["problem", "optimizer", "variant"], dropna=False, sort=False).head(1)
+    winners = best_of_each(ranking, "method")
     show(ranking_table(results, ranking, winners, f"{results.manifest.name}: the best of each optimizer"))
     show(*remarks(results, ranking))
     trials = results.table("trials", columns=["status"], filter=pc.field("in_study")).to_pandas()
@@ -55,12 +79,44 @@ def remarks(results: Results, ranking: "pd.DataFrame") -> list[str]:
     """Return sentences on what a ranking compares, and on best rates that are the lowest or highest one tried."""
     if ranking.empty:
         return []
-    found = [f"ranked by {_compared(ranking)}"]
-    for row in results.best_at_ends(ranking).to_dict("records"):
+    found = [f"ranked by {_compared(ranking)}", *_ties(results, ranking)]
+    edges = results.best_at_ends(ranking)
+    if len(edges) > MOST_EDGES:
+        names = list(dict.fromkeys(with_methods(edges)["method"]))
+        shown = ", ".join(names[:MOST_NAMES]) + (
+            f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        )
+        return [
+            *found,
+            f"the best rate is the lowest or highest that was tried for {shown}: better ones may lie beyond",
+        ]
+    for row in edges.to_dict("records"):
         method = " ".join(filter(None, (row["optimizer"], f"({row['variant']})" if _known(row["variant"]) else "")))
         where = f" on {row['problem']}" if ranking["problem"].nunique() > 1 else ""
         text = f"is the {row['end']} of the {row['rates']} that were tried: a better one may lie beyond"
         found.append(f"{method}{where}: the best rate, {row['lr']:.4g}, {text}")
+    return found
+
+
+def _ties(results: Results, ranking: "pd.DataFrame") -> list[str]:
+    """Return sentences on how many optimizers the data do not tell from the best one of their problem."""
+    winners = best_of_each(ranking, "method")
+    over, found = results.repeats, []
+    if (winners.groupby("problem", observed=True)["rank"].size() == 1).all():  # one optimizer: its configurations
+        winners = ranking
+    several, what = ranking["problem"].nunique() > 1, "optimizers" if winners is not ranking else "configurations"
+    for problem, own in winners.groupby("problem", sort=False, observed=True):
+        tied, known = int(own["tied"].fillna(False).sum()), bool(own["tied"].notna().any())
+        where = f" on {problem}" if several else ""
+        if known and tied > 1:
+            found.append(f"tied: {tied} of {len(own)} {what} are within the {over}' spread of the best{where}")
+        elif known and len(own) > 1:
+            found.append(f"not tied: the {over} tell the best of {len(own)} {what}{where} from all others")
+    if len(found) > MOST_TIES:
+        ties = sum(line.startswith("tied") for line in found)
+        found = [f"tied: on {ties} of {len(found)} problems others are within the {over}' spread of the best"]
+    if not found and (winners["rank"] > 1).any() and ranking["tied"].isna().all():
+        found = [f"whether the first are tied is not known: that takes two {over} or more"]
     return found
 
 
@@ -84,16 +140,23 @@ def _known(item: Any) -> bool:
 
 def ranking_table(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame", title: str) -> Table:
     """Return the table of some rows of a ranking, with the columns in which its configurations differ."""
+    cells = ranking_cells(results, ranking, rows, title)
+    return table(cells.title, cells.columns, cells.rows, cells.texts)
+
+
+def ranking_cells(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame", title: str) -> Cells:
+    """Return the same as the texts of its cells."""
     value, over = value_of(ranking), results.repeats
     counts = [name for name in ("seeds", "starts") if name == over or (name in ranking and (ranking[name] > 1).any())]
     at, spread = ["start"] if over == "starts" else [], f"range over {over}"  # of the median trial
     about = _columns_to_show(results, ranking)
-    columns = ["rank", *about, "target_epochs", value, spread, *at, *counts, "timeout", "diverged"]
+    columns = ["rank", *about, "target_epochs", value, spread, "tied", *at, *counts, "timeout", "diverged"]
     there = {*ranking} if (ranking[counts] == 1).all(axis=None) else {*ranking, spread}
+    there -= {"tied"} if ranking["tied"].isna().all() else set()
     shown = [column for column in columns if column in there]
-    texts = ("problem", "optimizer", "variant", "schedule", "dtype", "layout", "sparse", spread)
-    cells = ([_cell(row, column, value) for column in shown] for row in rows.to_dict("records"))
-    return table(title, shown, cells, texts)
+    texts = ("problem", "optimizer", "variant", "schedule", "dtype", "layout", "sparse", spread, "tied")
+    cells = [[_cell(row, column, value) for column in shown] for row in rows.to_dict("records")]
+    return Cells(title, shown, cells, texts)
 
 
 def _columns_to_show(results: Results, ranking: "pd.DataFrame") -> list[str]:
@@ -110,8 +173,10 @@ def _cell(row: dict[Any, Any], column: str, value: str) -> str:
         known = any(end == end for end in ends)
         return " to ".join(number(end, 5) if end == end else "?" for end in ends) if known else ""
     item = row[column]
+    if column == "tied":
+        return ("tied" if item else "") if isinstance(item, bool) else "?"
     if column == value and item != item:
         return "timeout" if row.get("timeout") else ""
-    if column == value and item == inf and row["diverged"]:
+    if column == value and abs(item) == inf and row["diverged"]:
         return "diverged"
     return cell(item, 6 if column == value else 4)

@@ -218,6 +218,19 @@ class Contents:
         with self._naming(kind):
             return self.dataset(kind).to_table(**options)
 
+    def batches(self, kind: str, **options: Any) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a kind in pieces, in the order of writing, with the options of `Dataset.to_batches`.
+
+        Raises
+        ------
+        FileNotFoundError
+            A run that ended has compacted the files since these contents were read.
+        InputError
+            A file is damaged.
+        """
+        with self._naming(kind):
+            yield from self.dataset(kind).to_batches(**options)
+
     @contextmanager
     def _naming(self, kind: str) -> Iterator[None]:
         """Turn errors of datasets into an InputError that names the damaged file."""
