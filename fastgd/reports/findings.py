@@ -14,7 +14,7 @@ from fastgd.common.numbers import count, number
 from fastgd.plots.readings import measure, settings, varied
 
 MOST_PROBLEMS = 6  # of which each has sentences of its own
-MOST_EDGES = 8
+MOST_EDGES, MOST_NAMES = 8, 8
 
 
 @dataclass(frozen=True)
@@ -111,17 +111,19 @@ def _of_problem(results: Results, own: pd.DataFrame, problems: int) -> Iterator[
 
 def _ties(results: Results, own: pd.DataFrame, where: str) -> Iterator[Finding]:
     """Yield how many optimizers the seeds do not tell from the best one."""
-    if "tied" not in own or own["method"].nunique() < 2:
+    first = own.drop_duplicates("method")
+    if len(first) < 2:
         return
-    tied = own[own["tied"].fillna(False).astype(bool)]["method"].drop_duplicates().tolist()
-    every = own["method"].nunique()
+    if first["tied"].iloc[1:].isna().all():
+        yield Finding("note", f"Whether others{where} are as good is not known: that takes two {results.repeats} or more.")
+        return
+    tied = first.loc[first["tied"].fillna(False).astype(bool), "method"].tolist()
     if len(tied) > 1:
-        names = ", ".join(map(_quoted, tied[:8])) + (" ..." if len(tied) > 8 else "")
-        yield Finding(
-            "tied",
-            f"{len(tied)} of {every} optimizers{where} are within the spread of the {results.repeats}: {names}. "
-            "The data do not tell which of them is best.",
-        )
+        names = ", ".join(map(_quoted, tied[:MOST_NAMES])) + (" ..." if len(tied) > MOST_NAMES else "")
+        text = f"{len(tied)} of {len(first)} optimizers{where} are within the {results.repeats}' spread of the best: {names}."
+        yield Finding("tied", f"Tied: {text} The data do not tell which of them is best.")
+    else:
+        yield Finding("note", f"The {results.repeats} tell the best of {len(first)} optimizers{where} from all others.")
 
 
 def _edges(results: Results, ranking: pd.DataFrame) -> list[Finding]:

@@ -12,6 +12,7 @@ from fastgd.common.escape import for_terminal
 from fastgd.common.numbers import count, number, seconds
 from fastgd.plots.readings import measure
 from fastgd.reports.findings import findings, named, studied
+from fastgd.reports.profiles import widths_of
 from fastgd.reports.selection import MOST_STARTS, Selection
 from fastgd.reports.study_data import constants_of
 from fastgd.store.manifest import read_study
@@ -31,6 +32,8 @@ def section(selection: Selection, data: dict[str, Any], place: int) -> dict[str,
         "value": f"final {measure(results, value_of(ranking).partition('_')[2])}",
         "repeats": results.repeats,
         "winners": winners(results, ranking),
+        "widths": widths_of(results),
+        "with_profiles": bool(data["profiles"]),
         "left_out": left_out(selection, data),
         "provenance": provenance(results),
         "notes": [for_terminal(note) for note in results.manifest.notes],

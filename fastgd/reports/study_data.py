@@ -13,6 +13,7 @@ from fastgd.plots.readings import label, measure, methods, varied
 from fastgd.reports.columns import base64_of, column
 from fastgd.reports.curves import curves_of
 from fastgd.reports.looks import looks_of
+from fastgd.reports.profiles import profiles_of
 from fastgd.reports.selection import Selection
 
 # Columns of trials, as far as a study has them; settings are columns of their configurations.
@@ -49,6 +50,7 @@ def study_data(selection: Selection) -> dict[str, Any]:
         "objectives": base64_of(objectives.astype(np.uint32)),
         "sources": [for_terminal(str(source)) for source in results.minima["source"]],
         "curves": curves_of(selection, own, minima),
+        "profiles": profiles_of(results),
     }
 
 

@@ -227,26 +227,58 @@ function drawSensitivity(place, study, filter, setting, gap) {
   showKey(place, entries);
 }
 
-function drawHeatmap(place, study, filter, method, across, up) {
+function drawHeatmap(place, study, filter, method, across, up, gap) {
   const name = study.configurations.column("method");
   const own = { configurations: filter.configurations.filter((row) => name.at(row) === method) };
   const points = bestAt(study, own, [across, up]).filter(({ key }) => key[0] !== null && key[1] !== null);
   const sorted = (at) => [...new Set(points.map(({ key }) => key[at]))].sort((a, b) => (a < b ? -1 : 1));
   const [x, y] = [sorted(0), sorted(1)];
-  const z = y.map(() => x.map(() => null));
-  for (const { key, value } of points) {
-    if (value !== null && Number.isFinite(value)) z[y.indexOf(key[1])][x.indexOf(key[0])] = value;
+  const [z, rows] = [y.map(() => x.map(() => null)), y.map(() => x.map(() => null))];
+  const finite = points.map(({ value }) => value).filter((value) => value !== null && Number.isFinite(value)).sort((a, b) => a - b);
+  const floor = gap ? (finite.find((value) => value > filter.least) - filter.least) / 2 : 0;
+  const height = (value) => (gap ? Math.log10(Math.max(value - filter.least, floor)) : value);
+  for (const { key, value, row } of points) {
+    const [i, j] = [y.indexOf(key[1]), x.indexOf(key[0])];
+    rows[i][j] = row;
+    if (value !== null && Number.isFinite(value)) z[i][j] = height(value);
   }
+  const column = study.configurations.column(study.value);
   const words = (value) => plain(typeof value === "number" ? shortNumber(value, 3) : value);
-  const values = z.flat().filter((value) => value !== null).sort((a, b) => a - b);
-  const label = (column) => plain(study.configurations.column(column).label);
-  const drawn = [{ type: "heatmap", x: x.map(words), y: y.map(words), z, colorscale: "Viridis", xgap: 1, ygap: 1,
-    zmin: values[0], zmax: values[values.length < 20 ? values.length - 1 : Math.floor(0.9 * values.length)], hoverongaps: false,
-    hovertemplate: `${label(across)} %{x}<br>${label(up)} %{y}<br>%{z:.6g}<extra></extra>`,
-    colorbar: { thickness: 12, outlinewidth: 0 } }];
+  const label = (setting) => plain(study.configurations.column(setting).label);
+  const [zmin, zmax] = [finite[0], finite[finite.length < 20 ? finite.length - 1 : Math.floor(0.9 * finite.length)]].map(height);
+  const bar = { thickness: 12, outlinewidth: 0 };
+  if (gap) {
+    bar.tickvals = Array.from({ length: 9 }, (_, k) => Math.ceil(zmin) + k).filter((k) => k <= zmax);
+    if (bar.tickvals.length < 2) bar.tickvals = [zmin, (zmin + zmax) / 2, zmax];
+    bar.ticktext = bar.tickvals.map((k) => shortNumber(10 ** k, 2));
+    bar.title = { text: "above the least", side: "right" };
+  }
+  const text = rows.map((line) => line.map((row) => (row === null ? "" : column.text(row))));
+  const drawn = [{ type: "heatmap", x: x.map(words), y: y.map(words), z, text, colorscale: "Viridis", xgap: 1, ygap: 1, zmin, zmax,
+    hoverongaps: false, hovertemplate: `${label(across)} %{x}<br>${label(up)} %{y}<br>%{text}<extra></extra>`, colorbar: bar }];
   Plotly.react(place, drawn, layoutOf({
-    xaxis: { title: { text: label(across) }, type: "category" }, yaxis: { title: { text: label(up) }, type: "category" },
+    xaxis: { title: { text: label(across), standoff: 8 }, type: "category", automargin: true },
+    yaxis: { title: { text: label(up), standoff: 8 }, type: "category", automargin: true },
   }), CONFIG);
+}
+
+function drawProfile(place, study, profile) {
+  const ratio = profile.name === "performance";
+  const end = Math.max(1.05 * profile.end, ratio ? 2 : 0);
+  const [drawn, entries] = [[], []];
+  for (const { method, x, y } of profile.lines) {
+    const look = study.looks[study.methodIndex.get(method)];
+    const color = colored(look.color);
+    const last = y.length ? y[y.length - 1] : 0;
+    entries.push({ name: method, color, dash: look.dash });
+    drawn.push({ type: "scatter", mode: "lines", x: [...x, end], y: [...y, last],
+      line: { color, width: 2, dash: look.dash, shape: "hv" }, hovertemplate: `${plain(method)}<br>%{x}: %{y:.0%}<extra></extra>` });
+  }
+  Plotly.react(place, drawn, layoutOf({
+    xaxis: { title: { text: plain(profile.axis) }, ...(ratio ? logAxis([-0.02, Math.log10(end)]) : {}) },
+    yaxis: { title: { text: "share of trials" }, range: [-0.02, 1.04], tickformat: ".0%" },
+  }), CONFIG);
+  showKey(place, entries);
 }
 
 function drawTrial(place, study, trial, options) {

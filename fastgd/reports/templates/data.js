@@ -125,6 +125,7 @@ class Study {
     Object.assign(this, {
       name: record.name, value: record.value, metric: record.metric, repeats: record.repeats, looks: record.looks,
       rates: record.rates, landscape: record.landscape, sources: record.sources,
+      profiles: record.profiles,
     });
     const of = record.configurations;
     this.configurations = new Table(of.columns.map((column) => new Column(column)), of.count);

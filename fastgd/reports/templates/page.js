@@ -34,6 +34,8 @@ function explore(study, section) {
   curveControls(find(".curve-controls"), study, state, () => charts.get(place)?.());
   rateControls(section, study, filter, charts, openMedian);
 
+  profileControls(section, study, charts);
+
   const seen = new Set();
   const observer = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
@@ -110,14 +112,14 @@ function rateControls(section, study, filter, charts, open) {
     controls.append(chooser("problem", problems.map((name) => [name, name]), set("problem", sensitivity, heatmap)));
   }
   if (rates.length > 1) controls.append(chooser("along", rates.map((name) => [name, label(name)]), set("setting", sensitivity)));
-  controls.append(chooser("scale", SCALES, (value) => set("gap", sensitivity)(value === "gap")));
+  controls.append(chooser("scale", SCALES, (value) => set("gap", sensitivity, heatmap)(value === "gap")));
   if (settings.length < 2) {
     heatmap.parentElement.hidden = true;
     return;
   }
   charts.set(heatmap, () => {
     const up = state.up || secondSetting(study, state.method, settings.filter((name) => name !== state.across));
-    drawHeatmap(heatmap, study, left(), state.method, state.across, up);
+    drawHeatmap(heatmap, study, left(), state.method, state.across, up, state.gap);
   });
   const others = section.querySelector(".heatmap-controls");
   const methods = study.looks.map((look) => [look.name, look.name]);
@@ -127,6 +129,23 @@ function rateControls(section, study, filter, charts, open) {
     others.append(chooser("across", words, set("across", heatmap), state.across));
     others.append(chooser("up", [["", "what varies most"], ...words], set("up", heatmap), state.up));
   }
+}
+
+function profileControls(section, study, charts) {
+  const place = section.querySelector(".profiles");
+  if (!place) return;
+  const state = { name: study.profiles[0].name, goal: study.profiles[0].goal };
+  const found = () => study.profiles.find(({ name, goal }) => name === state.name && goal === state.goal) || study.profiles[0];
+  charts.set(place, () => drawProfile(place, study, found()));
+  const controls = section.querySelector(".profile-controls");
+  const set = (key) => (value) => {
+    state[key] = value;
+    charts.get(place)();
+  };
+  const names = new Map(study.profiles.map(({ name, title }) => [name, title]));
+  const goals = new Set(study.profiles.map(({ goal }) => goal));
+  controls.append(chooser("profile", [...names], set("name")));
+  controls.append(chooser("goal", [...goals].map((goal) => [goal, goal]), set("goal")));
 }
 
 // The setting of which an optimizer has the most values.
