@@ -35,7 +35,9 @@ def measure(folder: Path, trials: int) -> None:
 
     import fastgd
 
-    write_study(folder / "sample", list(OPTIMIZERS), rates=round(trials / 17 / 12), seeds=3, batch_sizes=(16, 64, 256, 1024))
+    write_study(
+        folder / "sample", list(OPTIMIZERS), rates=round(trials / 17 / 12), seeds=3, batch_sizes=(16, 64, 256, 1024)
+    )
     start = time.perf_counter()
     page = fastgd.report(folder / "sample", folder / "report.html")
     seconds = time.perf_counter() - start

@@ -18,7 +18,13 @@ def browser(width=1280, height=900):
         pytest.skip("Chromium and its chromedriver are not installed")
     options = webdriver.ChromeOptions()
     options.binary_location = program
-    arguments = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--force-color-profile=srgb")
+    arguments = (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--force-color-profile=srgb",
+    )
     for argument in (*arguments, f"--window-size={width},{height}", "--host-resolver-rules=MAP * ~NOTFOUND"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})

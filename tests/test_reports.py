@@ -1,4 +1,4 @@
-"""Reports without a browser: what they hold, that names from files stay text, and that the same results give the same bytes."""
+"""Reports without a browser: what they hold, names from files that stay text, the same bytes of the same results."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ from fastgd.reports import columns, curves, selection
 from fastgd.reports.study_data import study_data
 
 EMPTY = {"meta", "link", "input", "br", "hr", "img"}
-HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=\"window.hacked=1\">'\"&\u202e\u2028"
+HOSTILE = '</script><script>window.hacked=1</script><img src=x onerror="window.hacked=1">\'"&\u202e\u2028'
 
 
 class Page(HTMLParser):
@@ -53,9 +53,7 @@ class Page(HTMLParser):
     @property
     def words(self):
         """All that a reader sees, but for what scripts draw."""
-        return " ".join(
-            text for tag, texts in self.texts.items() if tag not in ("script", "style") for text in texts
-        )
+        return " ".join(text for tag, texts in self.texts.items() if tag not in ("script", "style") for text in texts)
 
 
 def page_of(folders, path):
@@ -107,7 +105,9 @@ def test_tables_hold_the_ranking_and_the_trials(page, sample):
     best = results.best()
     assert named(study["configurations"], "rank") == best["rank"].tolist()
     assert named(study["configurations"], "method") == best["optimizer"].tolist()
-    np.testing.assert_array_equal(named(study["configurations"], "final_validation_loss"), best["final_validation_loss"])
+    np.testing.assert_array_equal(
+        named(study["configurations"], "final_validation_loss"), best["final_validation_loss"]
+    )
     stored = results.trials.set_index("trial_id").loc[named(study["trials"], "trial_id")]
     assert named(study["trials"], "status") == stored["status"].tolist()
     np.testing.assert_array_equal(named(study["trials"], "final_loss"), stored["final_loss"])
@@ -289,7 +289,9 @@ def test_several_studies_stand_side_by_side_where_data_and_loss_are_the_same(sam
 
 def test_it_says_how_to_make_the_results_again(page, sample):
     words = page.words
-    assert "fastgd run study.toml --out sample" in words or 'fastgd.run("study.toml", out="sample", data=(X, y))' in words
+    assert (
+        "fastgd run study.toml --out sample" in words or 'fastgd.run("study.toml", out="sample", data=(X, y))' in words
+    )
     assert 'name = "sample"' in words
     assert "A Processor" in words
     assert "numba 0.68.1" in words
@@ -334,6 +336,7 @@ main()"""
 
 
 def test_a_report_imports_no_numba(sample, tmp_path):
-    code = f"import sys, fastgd; fastgd.report({str(sample)!r}, {str(tmp_path / 'r.html')!r}); print('numba' in sys.modules)"
+    make = f"fastgd.report({str(sample)!r}, {str(tmp_path / 'r.html')!r})"
+    code = f"import sys, fastgd; {make}; print('numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]

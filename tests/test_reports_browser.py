@@ -1,5 +1,7 @@
 """Reports in Chromium without a window and without a network: clicks, keys, themes, a phone, and hostile names."""
 
+import itertools
+
 import pytest
 from browsers import browser, complaints, open_page
 from store_samples import write_study
@@ -65,7 +67,7 @@ def until(driver, condition, seconds=20):
 
 def column(driver, panel, name):
     """The texts of a column of a virtual table, as far as its rows are in view."""
-    heads = [text for text in texts(driver, f"{panel} thead th")]
+    heads = texts(driver, f"{panel} thead th")
     rows = f"{panel} tbody tr[data-at] td:nth-child({heads.index(name) + 1})"
     return texts(driver, rows)
 
@@ -125,11 +127,11 @@ def test_heads_of_columns_sort_by_click_and_by_key(page):
 
 
 def test_the_ranking_sorts(page):
-    button = one(page, "table.sortable thead th:nth-child(2) button")
+    button = one(page, "#study-1-ranking thead th:nth-child(2) button")
     click(page, button)
-    assert texts(page, "table.sortable tbody th") == ["adam", "momentum", "sgd"]
+    assert texts(page, "#study-1-ranking tbody th") == ["adam", "momentum", "sgd"]
     click(page, button)
-    assert texts(page, "table.sortable tbody th") == ["sgd", "momentum", "adam"]
+    assert texts(page, "#study-1-ranking tbody th") == ["sgd", "momentum", "adam"]
 
 
 def test_a_row_opens_its_trial_by_click_and_by_key(page, sample):
@@ -168,7 +170,9 @@ def test_a_curve_that_is_clicked_shows_its_trial(page):
     drawn(page)
     line = "document.querySelector('.curves')"
     page.execute_script(f"{line}.scrollIntoView()")
-    page.execute_script(f"const p = {line}.data.at(-1); {line}.emit('plotly_click', {{ points: [{{ customdata: p.customdata[0] }}] }})")
+    page.execute_script(
+        f"const p = {line}.data.at(-1); {line}.emit('plotly_click', {{ points: [{{ customdata: p.customdata[0] }}] }})"
+    )
     until(page, lambda: one(page, "#trial-title").text.startswith("Trial "))
 
 
@@ -192,7 +196,7 @@ def test_the_tab_key_reaches_all_that_can_be_used_in_the_order_of_the_page(page)
     from selenium.webdriver.common.keys import Keys
 
     seen = []
-    place = "return [document.activeElement.tagName, Math.round(document.activeElement.getBoundingClientRect().top + scrollY)]"
+    place = "const at = document.activeElement; return [at.tagName, at.getBoundingClientRect().top + scrollY]"
     page.execute_script("document.activeElement.blur()")
     for _ in range(24):
         page.switch_to.active_element.send_keys(Keys.TAB)
@@ -200,7 +204,7 @@ def test_the_tab_key_reaches_all_that_can_be_used_in_the_order_of_the_page(page)
     names = [name for name, _ in seen]
     assert {"A", "BUTTON", "SELECT", "INPUT"} <= set(names)
     tops = [top for _, top in seen[1:]]  # the first is the link that skips to the findings
-    assert all(below - above > -60 for above, below in zip(tops, tops[1:], strict=False))
+    assert all(below - above > -60 for above, below in itertools.pairwise(tops))
 
 
 def test_it_fits_a_phone(page, written):

@@ -613,7 +613,10 @@ def report(
     output: Annotated[
         Path | None,
         Option(
-            "--output", "-o", help="The page, a .html.  [default: DIR/report.html; of several report.html]", metavar="FILE"
+            "--output",
+            "-o",
+            help="The page, a .html.  [default: DIR/report.html; of several report.html]",
+            metavar="FILE",
         ),
     ] = None,
 ) -> None:

@@ -115,13 +115,15 @@ def _ties(results: Results, own: pd.DataFrame, where: str) -> Iterator[Finding]:
     if len(first) < 2:
         return
     if first["tied"].iloc[1:].isna().all():
-        yield Finding("note", f"Whether others{where} are as good is not known: that takes two {results.repeats} or more.")
+        yield Finding(
+            "note", f"Whether others{where} are as good is not known: that takes two {results.repeats} or more."
+        )
         return
     tied = first.loc[first["tied"].fillna(False).astype(bool), "method"].tolist()
     if len(tied) > 1:
         names = ", ".join(map(_quoted, tied[:MOST_NAMES])) + (" ..." if len(tied) > MOST_NAMES else "")
-        text = f"{len(tied)} of {len(first)} optimizers{where} are within the {results.repeats}' spread of the best: {names}."
-        yield Finding("tied", f"Tied: {text} The data do not tell which of them is best.")
+        those = f"{len(tied)} of {len(first)} optimizers{where} are within the {results.repeats}' spread of the best"
+        yield Finding("tied", f"Tied: {those}: {names}. The data do not tell which of them is best.")
     else:
         yield Finding("note", f"The {results.repeats} tell the best of {len(first)} optimizers{where} from all others.")
 

@@ -1,4 +1,4 @@
-"""Renders the page: templates with what they show, the scripts and styles that it embeds, and what it may load: nothing."""
+"""Renders the page: templates with what they show, its scripts and styles, and what it may load: nothing."""
 
 import base64
 import hashlib

@@ -13,7 +13,7 @@ from fastgd.common.numbers import number
 from fastgd.plots.readings import label
 
 # Parts of the way from a trial's start to the least known loss, of which each is a goal.
-FRACTIONS = (0.99, 0.9)
+FRACTIONS = (0.999, 0.99)
 TITLES = {
     "performance": "performance profile: time, compared with the fastest",
     "best": "the best configuration's trials that get there",
@@ -22,7 +22,11 @@ TITLES = {
 
 
 def profiles_of(results: Results) -> list[dict[str, Any]]:
-    """Return the profiles that a study has, each with its title, axes and steps for each optimizer; none of one alone."""
+    """Return the profiles that a study has, each with its title, axes and steps for each optimizer; none of one alone.
+
+    The first ones are of the goal that the page shows first: the hardest one to which any optimizer gets in half of the
+    cases, or else the easiest.
+    """
     asked: dict[str, Callable[[float], pd.DataFrame]] = {
         "performance": lambda fraction: results.profiles(fraction=fraction),
         "best": lambda fraction: results.ecdf(fraction=fraction, of="best"),
@@ -37,7 +41,9 @@ def profiles_of(results: Results) -> list[dict[str, Any]]:
                 continue
             if table["method"].nunique() > 1 and (table["share"] > 0).any():
                 found.append(_steps(name, fraction, table))
-    return found
+    reached = [each for each in found if max(max(line["y"], default=0.0) for line in each["lines"]) >= 0.5]
+    goal = (reached[:1] or found[-1:] or [{"goal": ""}])[0]["goal"]
+    return sorted(found, key=lambda each: each["goal"] != goal)
 
 
 def _steps(name: str, fraction: float, table: pd.DataFrame) -> dict[str, Any]:
@@ -63,7 +69,8 @@ def _steps(name: str, fraction: float, table: pd.DataFrame) -> dict[str, Any]:
 def widths_of(results: Results) -> list[dict[str, Any]]:
     """Return a row for each problem and optimizer: its best rate, the range about it, and with what that moves."""
     try:
-        table = results.sensitivity()
+        with np.errstate(invalid="ignore"):  # an optimizer whose every trial diverged has no range
+            table = results.sensitivity()
     except InputError:  # no rates
         return []
     return [_width(row) for row in table.to_dict("records")]
@@ -81,5 +88,7 @@ def _width(row: dict[Any, Any]) -> dict[str, Any]:
         "decades": number(row["decades"], 2) if pd.notna(row["decades"]) else "",
         "values": int(row["values"]),
         "end": for_terminal(str(row["end"])) if isinstance(row["end"], str) else "",
-        "moves": f"{for_terminal(label(row['moves_with']))}, by {number(row['moves_by_decades'], 2)} decades" if moves else "",
+        "moves": f"{for_terminal(label(row['moves_with']))}, by {number(row['moves_by_decades'], 2)} decades"
+        if moves
+        else "",
     }

@@ -9,7 +9,7 @@ import pandas as pd
 
 from fastgd.analysis import Results, value_of
 from fastgd.common.escape import for_terminal
-from fastgd.common.numbers import count, number, seconds
+from fastgd.common.numbers import number, seconds
 from fastgd.plots.readings import measure
 from fastgd.reports.findings import findings, named, studied
 from fastgd.reports.profiles import widths_of
@@ -44,7 +44,7 @@ def section(selection: Selection, data: dict[str, Any], place: int) -> dict[str,
 
 
 def winners(results: Results, ranking: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return for each problem the best configuration of each optimizer, as rows of texts and the numbers behind them."""
+    """Return for each problem the best configuration of each optimizer: rows of texts, and the numbers behind them."""
     value = value_of(ranking)
     ends = results.best_at_ends(ranking.drop(columns="method"))
     at_end = {(row["problem"], row["trial_id"]): row["end"] for row in ends.to_dict("records")}
@@ -110,16 +110,18 @@ def left_out(selection: Selection, data: dict[str, Any]) -> list[str]:
     if len(selection.rows) < selection.all_trials:
         starts = f", at most {MOST_STARTS} starts of each" if selection.results.repeats == "starts" else ""
         found.append(
-            f"Of {selection.all_trials:,} trials, {len(selection.rows):,} are here: those of the best configurations of "
-            f"each problem and optimizer{starts}. The ranking counts all of them."
+            f"Of {selection.all_trials:,} trials, {len(selection.rows):,} are here: those of the best configurations "
+            f"of each problem and optimizer{starts}. The ranking counts all of them."
         )
     if curves["most"] > curves["points"]:
         found.append(
-            f"Of a curve's up to {curves['most']:,} checkpoints at most {curves['points']} are here, evenly spaced, with "
-            "the first and the last."
+            f"Of a curve's up to {curves['most']:,} checkpoints at most {curves['points']} are here, evenly spaced, "
+            "with the first and the last."
         )
     if curves["metrics"]:
-        found.append("Curves are rounded to a thousandth of their distance from the least known loss; tables are exact.")
+        found.append(
+            "Curves are rounded to a thousandth of their distance from the least known loss; tables are exact."
+        )
     return found
 
 
@@ -164,7 +166,10 @@ def commands(results: Results) -> list[tuple[str, str]]:
             "In Python: the study was run on arrays, which are not among its results.",
         )
         if of_arrays
-        else (f"fastgd run study.toml --out {folder}", "The file below as study.toml: on such a machine, the same bits.")
+        else (
+            f"fastgd run study.toml --out {folder}",
+            "The file below as study.toml: on such a machine, the same bits.",
+        )
     )
     return [
         (f"pip install fastgd=={for_terminal(results.manifest.fastgd)}", "The version that made these results."),
@@ -246,4 +251,4 @@ def _text(value: float | None) -> str:
 def title_of(selections: list[Selection]) -> str:
     """Return the page's title."""
     names = [for_terminal(selection.results.manifest.name) for selection in selections]
-    return names[0] if len(names) == 1 else f"{count(len(names), 'study').replace('studys', 'studies')}: {', '.join(names)}"
+    return names[0] if len(names) == 1 else f"{len(names)} studies: {', '.join(names)}"

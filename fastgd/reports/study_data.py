@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastgd.analysis import Results, value_of
 from fastgd.common.escape import for_terminal
-from fastgd.plots.readings import label, measure, methods, varied
+from fastgd.plots.readings import label, measure, methods
 from fastgd.reports.columns import base64_of, column
 from fastgd.reports.curves import curves_of
 from fastgd.reports.looks import looks_of
@@ -55,13 +55,20 @@ def study_data(selection: Selection) -> dict[str, Any]:
 
 
 def settings_of(results: Results, ranking: pd.DataFrame) -> list[str]:
-    """Return the columns of settings that tell configurations apart, but for the problem and the optimizer; rates first.
+    """Return the settings that tell apart the configurations of one problem and optimizer; rates first.
 
-    A value that an optimizer always has, and another one has not at all, tells none apart.
+    A schedule is one also where it differs between optimizers. Other values that an optimizer always has are its own.
     """
-    about = ("problem", "optimizer", "variant", "dataset", "landscape", "loss", "n", "d")  # which those two tell
-    apart = [name for name in varied(results, ranking) if name not in about and ranking[name].nunique() > 1]
-    return sorted(apart, key=lambda name: name != "lr")
+    groups = ranking.groupby(["problem", "method"], sort=False)
+    within = [name for name in _settings(results) if (groups[name].nunique() > 1).any()]
+    within += [name for name in ("schedule",) if name not in within and ranking[name].nunique() > 1]
+    return sorted(within, key=lambda name: name != "lr")
+
+
+def _settings(results: Results) -> list[str]:
+    """Return the columns of settings, without those that describe the problem and the optimizer."""
+    about = ("problem", "optimizer", "variant", "dataset", "landscape", "loss", "n", "d")
+    return [name for name in results.identity if name not in about]
 
 
 def constants_of(results: Results, ranking: pd.DataFrame) -> list[tuple[str, str]]:
@@ -79,7 +86,8 @@ def _configurations(selection: Selection, value: str) -> list[dict[str, Any]]:
     """Return the columns of the configurations: rank, problem, optimizer, settings, then what came of them."""
     results, table = selection.results, selection.configurations
     several = selection.ranking["problem"].nunique() > 1
-    names = ["rank", *(["problem"] if several else []), "method", *settings_of(results, selection.ranking)]
+    shown = settings_of(results, selection.ranking)
+    names = ["rank", *(["problem"] if several else []), "method", *shown]
     words = f"final {measure(results, value.partition('_')[2])}" if value.startswith("final") else label(value)
     ends = {value: words}
     if (selection.ranking[results.repeats] > 1).any():
@@ -90,7 +98,9 @@ def _configurations(selection: Selection, value: str) -> list[dict[str, Any]]:
     for name in optional:
         values = table[name].map({True: "yes", False: "no"}) if name == "tied" else table[name]
         found.append(column(name, _title(name), values))
-    return found
+    # What tells no configurations apart is shown with a trial alone.
+    others = [name for name in _settings(results) if name not in shown and table[name].notna().any()]
+    return found + [{**column(name, _title(name), table[name]), "hidden": True} for name in others]
 
 
 def _trials(selection: Selection) -> list[dict[str, Any]]:

@@ -294,7 +294,7 @@ function drawTrial(place, study, trial, options) {
   ];
   Plotly.react(place, drawn, layoutOf({
     xaxis: { title: { text: axis === "epoch" ? "epochs" : "steps" } },
-    yaxis: { title: { text: plain(gap ? `${metric.label} above ${options.floor}` : metric.label) },
+    yaxis: { title: { text: plain(gap ? `above ${options.floor}` : metric.label) },
       type: gap ? "log" : "linear", exponentformat: "power" },
   }), CONFIG);
   const others = siblings.length ? [{ name: `its other ${study.repeats}`, color: grey }] : [];

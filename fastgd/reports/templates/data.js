@@ -15,6 +15,7 @@ class Column {
   constructor(record) {
     this.name = record.name;
     this.label = record.label;
+    this.hidden = record.hidden === true; // shown with a trial alone
     this.isNumber = record.kind === "number";
     if (record.list) {
       this.list = record.list;
@@ -42,7 +43,8 @@ class Column {
 // A column of configurations, as the trials have it.
 class OwnersColumn {
   constructor(column, owners) {
-    Object.assign(this, { name: column.name, label: column.label, isNumber: column.isNumber, values: column.values });
+    Object.assign(this, { name: column.name, label: column.label, hidden: column.hidden, isNumber: column.isNumber });
+    this.values = column.values;
     this.column = column;
     this.owners = owners;
   }
@@ -60,6 +62,7 @@ class Table {
   constructor(columns, count) {
     this.columns = columns;
     this.count = count;
+    this.shown = columns.filter((column) => !column.hidden);
     this.byName = new Map(columns.map((column) => [column.name, column]));
   }
 
@@ -141,7 +144,7 @@ class Study {
         ...own.filter((column) => column.name !== "trial_id")],
       record.trials.count,
     );
-    this.settings = settings;
+    this.settings = settings.filter((column) => !column.hidden);
     this.curves = new Curves(record.curves, (trial) => objectives[this.owners[trial]]);
     // The trials of each configuration are a range of `byOwner`.
     this.byOwner = Uint32Array.from(this.owners.keys()).sort((a, b) => this.owners[a] - this.owners[b] || a - b);

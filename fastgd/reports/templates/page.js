@@ -96,7 +96,9 @@ function rateControls(section, study, filter, charts, open) {
   const label = (name) => study.configurations.column(name).label;
   const problems = study.configurations.column("problem")?.values || [];
   const state = { problem: problems[0], setting: rates[0], gap: true, across: rates[0], up: "" };
-  state.method = study.configurations.column("method").at(0);
+  const others = study.looks.map((look) => look.name).filter((name) => valuesOf(study, name, settings).filter((seen) => seen.size > 1).length > 1);
+  const ranked = Array.from({ length: study.configurations.count }, (_, row) => study.configurations.column("method").at(row));
+  state.method = ranked.find((name) => others.includes(name));
   const [sensitivity, heatmap] = [section.querySelector(".sensitivity"), section.querySelector(".heatmap")];
   const left = () => problemOf(study, filter, state.problem);
   charts.set(sensitivity, () => {
@@ -113,21 +115,20 @@ function rateControls(section, study, filter, charts, open) {
   }
   if (rates.length > 1) controls.append(chooser("along", rates.map((name) => [name, label(name)]), set("setting", sensitivity)));
   controls.append(chooser("scale", SCALES, (value) => set("gap", sensitivity, heatmap)(value === "gap")));
-  if (settings.length < 2) {
-    heatmap.parentElement.hidden = true;
+  if (!others.length) {
+    heatmap.parentElement.hidden = true; // no optimizer has two settings that vary
     return;
   }
   charts.set(heatmap, () => {
     const up = state.up || secondSetting(study, state.method, settings.filter((name) => name !== state.across));
     drawHeatmap(heatmap, study, left(), state.method, state.across, up, state.gap);
   });
-  const others = section.querySelector(".heatmap-controls");
-  const methods = study.looks.map((look) => [look.name, look.name]);
-  if (methods.length > 1) others.append(chooser("heatmap of", methods, set("method", heatmap), state.method));
+  const beside = section.querySelector(".heatmap-controls");
+  beside.append(chooser("heatmap of", others.map((name) => [name, name]), set("method", heatmap), state.method));
   if (settings.length > 2) {
     const words = settings.map((name) => [name, label(name)]);
-    others.append(chooser("across", words, set("across", heatmap), state.across));
-    others.append(chooser("up", [["", "what varies most"], ...words], set("up", heatmap), state.up));
+    beside.append(chooser("across", words, set("across", heatmap), state.across));
+    beside.append(chooser("up", [["", "what varies most"], ...words], set("up", heatmap), state.up));
   }
 }
 
@@ -148,15 +149,21 @@ function profileControls(section, study, charts) {
   controls.append(chooser("goal", [...goals].map((goal) => [goal, goal]), set("goal")));
 }
 
+// The values that an optimizer's configurations have of some settings, a set for each.
+function valuesOf(study, method, settings) {
+  const name = study.configurations.column("method");
+  const columns = settings.map((setting) => study.configurations.column(setting));
+  const found = settings.map(() => new Set());
+  for (let row = 0; row < study.configurations.count; row++) {
+    if (name.at(row) === method) columns.forEach((column, at) => column.at(row) !== null && found[at].add(column.at(row)));
+  }
+  return found;
+}
+
 // The setting of which an optimizer has the most values.
 function secondSetting(study, method, settings) {
-  const name = study.configurations.column("method");
-  const values = new Map(settings.map((setting) => [setting, new Set()]));
-  for (let row = 0; row < study.configurations.count; row++) {
-    if (name.at(row) !== method) continue;
-    for (const [setting, seen] of values) seen.add(study.configurations.column(setting).at(row));
-  }
-  return settings.reduce((most, setting) => (values.get(setting).size > values.get(most).size ? setting : most));
+  const sizes = valuesOf(study, method, settings).map((seen) => seen.size);
+  return settings[sizes.indexOf(Math.max(...sizes))];
 }
 
 function tabs(section, shown) {

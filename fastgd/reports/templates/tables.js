@@ -50,7 +50,7 @@ class VirtualTable {
     this.rows = new Uint32Array(0);
     this.scrolled = 0;
     this.active = -1;
-    this.heads = table.columns.map((column) => this.head(column));
+    this.heads = table.shown.map((column) => this.head(column));
     this.body = element("tbody");
     this.grid = element("table", { "aria-label": name, "aria-rowcount": "0" },
       element("thead", {}, element("tr", { "aria-rowindex": "1" }, ...this.heads)), this.body);
@@ -125,7 +125,7 @@ class VirtualTable {
 
   row(at) {
     const index = this.rows[at];
-    const cells = this.table.columns.map((column) =>
+    const cells = this.table.shown.map((column) =>
       element("td", { class: column.isNumber ? "number" : "text" }, column.text(index)));
     const attributes = { "aria-rowindex": String(at + 2), "data-at": String(at), class: at === this.active ? "active" : "" };
     return element("tr", attributes, ...cells);
