@@ -168,11 +168,14 @@ def test_a_virtual_table_shows_what_it_is_scrolled_to(page):
 
 def test_a_curve_that_is_clicked_shows_its_trial(page):
     drawn(page)
-    line = "document.querySelector('.curves')"
-    page.execute_script(f"{line}.scrollIntoView()")
-    page.execute_script(
-        f"const p = {line}.data.at(-1); {line}.emit('plotly_click', {{ points: [{{ customdata: p.customdata[0] }}] }})"
-    )
+    script = """
+const chart = document.querySelector(".curves");
+chart.scrollIntoView();
+const line = chart.data.findLast((each) => each.customdata.length);
+chart.emit("plotly_click", { points: [{ customdata: line.customdata[0] }] });
+return line.customdata[0];"""
+    trial = page.execute_script(script)
+    assert isinstance(trial, int)
     until(page, lambda: one(page, "#trial-title").text.startswith("Trial "))
 
 

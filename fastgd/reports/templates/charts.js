@@ -113,25 +113,23 @@ function joined(study, trials, metric, gap, axis) {
     y.push(...study.curves.y(trial, metric, gap), null);
     for (let k = study.curves.length(trial); k >= 0; k--) owners.push(trial);
   }
-  return { x, y, customdata: owners };
+  return x.length ? { x, y, customdata: owners } : { x: [null], y: [null], customdata: [] };
 }
 
 function drawCurves(place, study, filter, options) {
   const { metric, gap, axis, log } = options;
   const groups = chosenCurves(study, filter);
+  const byName = new Map(groups.map((group) => [group.name, group]));
   const [thin, thick, entries] = [[], [], []];
-  for (const { name, best, others } of groups) {
-    const look = study.looks[study.methodIndex.get(name)];
+  // Every optimizer has its two lines, if need be without a point: Plotly takes longer where their number changes.
+  for (const look of study.looks) {
+    const { best, others } = byName.get(look.name) || { best: [], others: [] };
     const color = colored(look.color);
-    const shared = { type: "scatter", mode: "lines", connectgaps: false };
-    const hover = `${plain(name)}<br>%{x}: %{y:.6g}<extra></extra>`;
-    if (others.length) {
-      thin.push({ ...shared, ...joined(study, others, metric, gap, axis), line: { color, width: 0.8 }, opacity: 0.35,
-        hovertemplate: hover });
-    }
-    thick.push({ ...shared, ...joined(study, best, metric, gap, axis), line: { color, width: 2.2, dash: look.dash },
-      hovertemplate: hover });
-    entries.push({ name, color, dash: look.dash });
+    const hover = `${plain(look.name)}<br>%{x}: %{y:.6g}<extra></extra>`;
+    const shared = { type: "scatter", mode: "lines", connectgaps: false, hovertemplate: hover };
+    thin.push({ ...shared, ...joined(study, others, metric, gap, axis), line: { color, width: 0.8 }, opacity: 0.35 });
+    thick.push({ ...shared, ...joined(study, best, metric, gap, axis), line: { color, width: 2.2, dash: look.dash } });
+    if (best.length) entries.push({ name: look.name, color, dash: look.dash });
   }
   const drawn = [...thin, ...thick];
   const starts = [];
@@ -145,8 +143,9 @@ function drawCurves(place, study, filter, options) {
   // Curves that grow beyond the start leave the picture at its upper edge.
   const high = starts.length ? Math.max(...starts) : 1;
   const unit = metric.scale === "gap" ? `${metric.label} above ${options.floor}` : metric.label;
-  const range = metric.scale === "gap" ? [low - 0.03 * (high - low), high + 0.06 * (high - low)] : undefined;
-  const span = gap && low < Infinity ? [Math.log10(low) - 0.1, Math.log10(Math.max(high, low)) + 0.2] : null;
+  const range = metric.scale === "gap" && low < Infinity ? [low - 0.03 * (high - low), high + 0.06 * (high - low)] : undefined;
+  const ends = low < Infinity ? [low, Math.max(high, low)] : [0.1, 1];
+  const span = gap ? [Math.log10(ends[0]) - 0.1, Math.log10(ends[1]) + 0.2] : null;
   const layout = layoutOf({
     xaxis: { title: { text: axis === "epoch" ? "epochs" : "steps" }, type: log ? "log" : "linear" },
     yaxis: { title: { text: plain(gap ? unit : metric.label) }, ...(span ? logAxis(span) : { range }) },

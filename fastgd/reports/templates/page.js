@@ -37,6 +37,7 @@ function explore(study, section) {
   profileControls(section, study, charts);
 
   const seen = new Set();
+  let waiting = [];
   const observer = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
       if (isIntersecting) {
@@ -54,8 +55,11 @@ function explore(study, section) {
       `${grouped.format(trials.length)} of ${grouped.format(study.trials.count)} trials`;
     tables.configurations.show(configurations);
     tables.trials.show(trials);
-    for (const chart of seen) charts.get(chart)?.();
-    // What is out of view is drawn when it comes into view again.
+    // What is out of view is drawn when it comes into view again; charts below wait until tables and curves are shown.
+    waiting.forEach(clearTimeout);
+    const [first, ...others] = [...seen].sort((a) => (a === place ? -1 : 1));
+    charts.get(first)?.();
+    waiting = others.map((chart) => setTimeout(() => seen.has(chart) && charts.get(chart)()));
   }
   tabs(section, () => Object.values(tables).forEach((table) => table.top(0)));
   update();

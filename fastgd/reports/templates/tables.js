@@ -57,6 +57,7 @@ class VirtualTable {
     this.box = element("div", { class: "rows", tabindex: "0", role: "region",
       "aria-label": `${name}: arrow keys move, Enter opens`, onscroll: () => this.scroll(),
       onkeydown: (event) => this.key(event), onclick: (event) => this.click(event) }, this.grid);
+    this.box.style.minHeight = `${Math.min(HEIGHT, (table.count + 2) * ROW)}px`; // what is below stays where it is
     place.append(this.box);
   }
 
