@@ -28,7 +28,8 @@ from fastgd.schedules import SCHEDULES
 from fastgd.study.fields import METRICS
 from fastgd.study.keys import keys
 
-COMMANDS = ["run", "demo", "tune", "best", "plot", "surface", "list", "info", "warmup"]
+QUESTIONS = ["time", "sensitivity", "versus", "ranks", "profiles", "ecdf", "budget"]
+COMMANDS = ["run", "demo", "tune", "best", *QUESTIONS, "plot", "surface", "list", "info", "warmup"]
 
 
 def fastgd_cli(*arguments, code=0):
@@ -48,7 +49,7 @@ def folder(tmp_path_factory):
 def test_help_teaches(command):
     help_text, _ = fastgd_cli(command, "--help")
     assert f"{command} [OPTIONS]" in help_text
-    assert ("Examples" in help_text) == (command in ("run", "tune", "best", "plot", "surface", "list"))
+    assert ("Examples" in help_text) == (command in ("run", "tune", "best", *QUESTIONS, "plot", "surface", "list"))
 
 
 def test_help_of_the_program_names_every_command():
@@ -192,7 +193,13 @@ MISTAKES = [
     (["warmup", "study.toml", "--all"], "error: give a study or --all, not both"),
     (["warmup", "study.toml"], "error: study.toml: epochs must be at least 1, found 0"),
     (["best", "nowhere"], "error: nowhere holds no fastgd results"),
-    (["best", "nowhere", "--by", "accuracy"], "error: --by: there is no 'accuracy'; valid: loss, validation_loss"),
+    (["best", "nowhere", "--format", "yaml"], "error: --format: there is no 'yaml'; valid: csv, json, latex, "),
+    (
+        ["time", "nowhere", "--gap", "1", "--unit", "epoch"],
+        "error: --unit: there is no 'epoch'; did you mean 'epochs'?",
+    ),
+    (["ranks", "nowhere", "--at", "end"], "error: --at: there is no 'end'; valid: best, final"),
+    (["versus", "nowhere", "adam", "sgd"], "error: nowhere holds no fastgd results"),
     (["plot", "nowhere", "--kind", "curves"], "error: nowhere holds no fastgd results"),
     (["plot", "study.toml"], "error: study.toml is a file, and results are a folder"),
     (["plot", "study.toml", "-k", "schedule", "--set", "page=2"], "error: --set page: the schedules of a study that"),

@@ -83,7 +83,7 @@ def least_probabilities(count: int, k: int, replacement: bool) -> Array:
     if replacement:
         beyond = (rest / count) ** k
     else:
-        j = np.arange(k)
-        factors = np.clip(rest[:, None] - j, 0, None) / (count - j)
-        beyond = factors.prod(axis=1)
+        factorials = np.cumsum(np.log(np.maximum(np.arange(count + 1), 1)))  # their logarithms
+        ways = factorials[rest] - factorials[np.maximum(rest - k, 0)] - factorials[count] + factorials[count - k]
+        beyond = np.where(rest >= k, np.exp(ways), 0.0)
     return np.asarray(-np.diff(beyond), dtype=np.float64)

@@ -66,9 +66,7 @@ def _number_of_trial(study: StoredStudy, name: str, methods: Sequence[str]) -> i
     trials, configuration, _ = study.configurations
     found = np.flatnonzero((trials["trial_id"].astype(str) == name).to_numpy())
     if not len(found):
-        raise InputError(
-            f"the study has neither a trial nor an optimizer {name!r}; optimizers: {nearest(name, methods)}"
-        )
+        raise InputError(f"the study has neither a trial nor an optimizer {name!r}; {nearest(name, methods)}")
     return int(configuration[found[0]])
 
 

@@ -191,8 +191,8 @@ def best_at_ends(study: StoredStudy, ranking: pd.DataFrame, hyper: str = "lr") -
     alike = alike.astype(object).where(alike.notna(), None)
     winners = []
     for _, own in ranking.groupby(["problem", "optimizer", "variant"], dropna=False, sort=False, observed=True):
-        best, others = own.iloc[0], alike.loc[own.index]
-        rates = own[hyper][[row == others.values[0].tolist() for row in others.values.tolist()]].dropna()
+        best, others = own.iloc[0], alike.loc[own.index].to_numpy()
+        rates = own[hyper][(others == others[0]).all(axis=1)].dropna()
         end = {rates.min(): "lowest", rates.max(): "highest"}.get(best[hyper])
         if rates.nunique() > 1 and end and np.isfinite(best[value]):
             winners.append({**best, "end": end, "rates": rates.nunique()})

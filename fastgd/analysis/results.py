@@ -154,8 +154,9 @@ class Results(StoredStudy):
 
             `tied` is true where the data do not tell a configuration from the first of its problem: 0 is in Student's
             95 % interval of the mean difference to it, over pairs of trials with the same seed (and start). It is not
-            corrected for how many are compared. NA where there are fewer than two pairs, where one of two
-            configurations diverged now and then, or where there are more than 500,000 trials.
+            corrected for how many are compared. Where only one of a pair diverged, the signs of the differences
+            decide: all alike, or the sign test from six pairs on. NA where that is not known: with fewer than two
+            pairs, with fewer than six some of which are infinite, and where there are more than 500,000 trials.
 
             With `over="problem"`: a row for settings that are the same on all problems (`identity` without what
             describes the problem), or for each value of `each`, whose best configuration on each problem counts:
@@ -308,7 +309,7 @@ class Results(StoredStudy):
             `mean_difference` (a minus b) with Student's 95 % interval `low` to `high`, the same by the bootstrap
             (`bootstrap_low`, `bootstrap_high`: BCa, 9,999 samples, from 5 pairs on), `median_difference`, `a_better`,
             `b_better` and `equal` (numbers of pairs), `p_value` (Wilcoxon's signed-rank test, two-sided, from 6 pairs
-            on), and `tied`: whether 0 is in Student's interval; NA where that is not known, as with one pair.
+            on), and `tied`: as in `best`; NA where that is not known, as with one pair.
 
             Over several problems there is a row "all problems" in which each problem is one pair: its mean difference,
             as a share of the way from the start to the best of the problem, or, of times, of the larger one.

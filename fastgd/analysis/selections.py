@@ -3,6 +3,7 @@
 import operator
 import re
 from collections.abc import Callable, Sequence
+from math import isclose
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ _ORDER: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
 }
 _CLOSE = 1e-9  # numbers of a grid are equal to what is typed if they differ by less, relatively
+_FEWEST_DIGITS = 3  # of a number that is typed as a table shows it, rounded
 
 
 def selected(configurations: pd.DataFrame, conditions: str | Sequence[str]) -> NDArray[np.bool_]:
@@ -66,12 +68,14 @@ def _meets(configurations: pd.DataFrame, condition: str) -> NDArray[np.bool_]:
 def _equal(values: "pd.Series[Any]", text: str, condition: str) -> NDArray[np.bool_]:
     """Return which values are equal to a text or to one of several with commas between them."""
     if values.dtype.kind in "iuf":
-        numbers = [number_of(part) for part in text.split(",")]
-        if None in numbers:
+        parts = [part.strip() for part in text.split(",")]
+        if any(number_of(part) is None for part in parts):
             raise InputError(f"{condition}: {values.name} is a number, found {text!r}")
-        matrix = values.to_numpy(np.float64)[:, None]
-        found = np.isclose(matrix, np.array(numbers, np.float64), rtol=_CLOSE, atol=0).any(axis=1)
-        known = [number(value, 6) for value in np.unique(values.dropna())]
+        there = np.unique(values.dropna())
+        found = values.isin(
+            [value for value in there if any(_is_written(float(value), part) for part in parts)]
+        ).to_numpy()
+        known = [number(value, 6) for value in there]
     else:
         texts = values.fillna("").astype(str)
         wanted = [text] if (texts == text).any() else [part.strip() for part in text.split(",")]
@@ -80,3 +84,12 @@ def _equal(values: "pd.Series[Any]", text: str, condition: str) -> NDArray[np.bo
     if not found.any() and len(values):
         raise InputError(f"{condition}: no configuration has {values.name} {text}; {nearest(text, known)}")
     return np.asarray(found, dtype=bool)
+
+
+def _is_written(value: float, text: str) -> bool:
+    """Return whether a text is a number, or the number as a table shows it: rounded to three digits or more."""
+    if isclose(value, float(text), rel_tol=_CLOSE):
+        return True
+    mantissa = text.lower().partition("e")[0].lstrip("+-").replace(".", "").lstrip("0")
+    digits = len(mantissa)
+    return digits >= _FEWEST_DIGITS and float(f"{value:.{digits - 1}e}") == float(text)

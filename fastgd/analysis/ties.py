@@ -6,7 +6,8 @@ varies far less than either does.
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import cos, pi, sin, sqrt, tan
+from math import comb, cos, pi, sin, sqrt, tan
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ Array = NDArray[np.float64]
 CONFIDENCE = 0.95
 # Means that agree to so many digits differ by rounding, whatever their spread.
 ROUNDING = 1e-12
+FEWEST_SIGNS = 6  # pairs: with fewer, no sign test can reject at 95 %
 
 
 @lru_cache(maxsize=4096)
@@ -22,8 +24,11 @@ def student(freedom: int, confidence: float = CONFIDENCE) -> float:
     """Return the number t for which a Student variable is in [-t, t] with this probability.
 
     The distribution has a closed form for whole degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4), so that
-    rankings need not import SciPy.
+    rankings need not import SciPy. Above 1,000 it is expanded about the normal one (26.7.5).
     """
+    if freedom > 1000:
+        z = NormalDist().inv_cdf((1 + confidence) / 2)
+        return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
     low, high = 0.0, pi / 2
     for _ in range(60):
         middle = (low + high) / 2
@@ -74,9 +79,10 @@ def tied(
     Returns
     -------
     tied : ndarray of shape (configurations,)
-        Whether 0 is in Student's interval of the mean paired difference.
+        Whether 0 is in Student's interval of the mean paired difference; where a trial is lost in one of a pair, by
+        the sign test.
     known : ndarray of shape (configurations,)
-        Whether there are two pairs, and their differences are finite or have one sign.
+        Whether there are two pairs, and their differences are finite, have one sign, or are enough for a sign test.
     """
     with np.errstate(invalid="ignore"):  # of two lost trials nothing is known
         difference = values - _of_best(values, configuration, repeat, best)
@@ -99,9 +105,33 @@ def verdicts(
     size = np.bincount(group, weights=np.where(np.isfinite(scale), scale, 0.0), minlength=groups) / divisor
     width = half_widths(np.sqrt(squares / np.maximum(count - 1, 1)), count, confidence)
     same = np.abs(mean) <= np.fmax(width, ROUNDING * size)
+    # Infinite differences have no mean: what tells then is their signs.
     one_sided = (signs[0] == count) | (signs[1] == count)
-    known = (count > 1) & (~infinite | one_sided)
-    return np.where(infinite, False, same) & known, known
+    known = (count > 1) & (~infinite | one_sided | (count >= FEWEST_SIGNS))
+    balanced = np.minimum(*signs) > _sign_bounds(count, confidence)
+    return np.where(infinite, balanced & ~one_sided, same) & known, known
+
+
+def _sign_bounds(count: NDArray[np.int64], confidence: float) -> NDArray[np.int64]:
+    bounds = np.zeros(len(count), np.int64)
+    for number in np.unique(count):
+        bounds[count == number] = sign_bound(int(number), confidence)
+    return bounds
+
+
+@lru_cache(maxsize=4096)
+def sign_bound(pairs: int, confidence: float = CONFIDENCE) -> int:
+    """Return how many of some pairs may at most be of the rarer sign for the sign test to reject; -1: none may.
+
+    The two-sided test is exact up to 1,000 pairs, and takes the normal distribution beyond.
+    """
+    tail = (1 - confidence) / 2
+    if pairs > 1000:
+        return int(pairs / 2 + NormalDist().inv_cdf(tail) * sqrt(pairs) / 2 - 0.5)
+    total, most = 0, -1
+    while most < pairs and (total := total + comb(pairs, most + 1)) <= tail * 2**pairs:
+        most += 1
+    return most
 
 
 def _of_best(

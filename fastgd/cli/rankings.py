@@ -27,7 +27,10 @@ def best(folder: Path, options: dict[str, Any], top: int | None, form: str) -> N
     is_text(form)
     results = load(folder)
     over = options["over"] is not None
-    ranking = results.best(**options)
+    each = None if over else options["each"]
+    # What is tied, and at the edge of a grid, is a matter of all configurations.
+    everyone = results.best(**{**options, "each": options["each"] if over else None})
+    ranking = best_of_each(everyone, each) if each else everyone
     shown = top or (TOP if people else None)
     # The best of each value of a column keep their ranks among all.
     place = ranking["rank"] if over else ranking.groupby("problem", sort=False, observed=True).cumcount() + 1
@@ -36,17 +39,19 @@ def best(folder: Path, options: dict[str, Any], top: int | None, form: str) -> N
         show_json(records(chosen, results.identity))
         return
     title = f"{results.manifest.name}: the best {'over all problems' if over else 'configurations'}"
-    cells = _over_problems(results, chosen, title) if over else ranking_cells(results, ranking, chosen, title)
+    cells = _over_problems(results, chosen, title) if over else ranking_cells(results, everyone, chosen, title)
     show_answer(chosen, form, cells)
     if form != "text":
         return
     if len(chosen) < len(ranking):
         show(f"{len(ranking) - len(chosen):,} more of {len(ranking):,}: --top N, or --json for all")
     if over:
-        show(f"ranked by the mean place in {count(ranking.attrs['problems'], 'problem')}: {ranking.attrs['value']}")
-        show("gap: from 0, the best of a problem, to 1, its start or worse")
+        value = ranking.attrs["value"].replace("_", " ")
+        show(f"ranked by the mean of the places in {count(ranking.attrs['problems'], 'problem')}, by the {value}")
+        if "mean_normalised_gap" in ranking:
+            show("normalised gap: from 0, the best of a problem, to 1, its start or worse")
     else:
-        show(*remarks(results, ranking))
+        show(*remarks(results, everyone))
 
 
 def _over_problems(results: Results, ranking: "pd.DataFrame", title: str) -> Cells:
@@ -83,13 +88,9 @@ def remarks(results: Results, ranking: "pd.DataFrame") -> list[str]:
     edges = results.best_at_ends(ranking)
     if len(edges) > MOST_EDGES:
         names = list(dict.fromkeys(with_methods(edges)["method"]))
-        shown = ", ".join(names[:MOST_NAMES]) + (
-            f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        )
-        return [
-            *found,
-            f"the best rate is the lowest or highest that was tried for {shown}: better ones may lie beyond",
-        ]
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        text = "the best rate is the lowest or highest that was tried, and a better one may lie beyond:"
+        return [*found, f"{text} {', '.join(names[:MOST_NAMES])}{more}"]
     for row in edges.to_dict("records"):
         method = " ".join(filter(None, (row["optimizer"], f"({row['variant']})" if _known(row["variant"]) else "")))
         where = f" on {row['problem']}" if ranking["problem"].nunique() > 1 else ""
@@ -115,7 +116,8 @@ def _ties(results: Results, ranking: "pd.DataFrame") -> list[str]:
     if len(found) > MOST_TIES:
         ties = sum(line.startswith("tied") for line in found)
         found = [f"tied: on {ties} of {len(found)} problems others are within the {over}' spread of the best"]
-    if not found and (winners["rank"] > 1).any() and ranking["tied"].isna().all():
+    single = all((ranking[name] == 1).all() for name in ("seeds", "starts") if name in ranking)
+    if not found and single and winners is not ranking:
         found = [f"whether the first are tied is not known: that takes two {over} or more"]
     return found
 
