@@ -61,12 +61,14 @@ def measure(folder: Path, trials: int) -> None:
                 driver.execute_async_script(FILTER, "nothing")
             shown, spent = (statistics.median(each) for each in zip(*times, strict=True))
             least = min(each for each, _ in times)
-            print(f"filter {words or '(all)':24} shown in {shown:.0f} ms (least {least:.0f}), {spent:.0f} ms of processor")
+            print(
+                f"filter {words or '(all)':24} shown in {shown:.0f} ms (least {least:.0f}), {spent:.0f} ms of processor"
+            )
         print(f"console: {complaints(driver) or 'nothing'}")
 
 
 def _processor_time(driver) -> float:
-    """Return the milliseconds of processor that the page's thread has spent on tasks; other processes do not change it."""
+    """Return the milliseconds of processor that the page's thread has spent, whatever other processes do."""
     found = driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
     return 1000 * next(each["value"] for each in found if each["name"] == "TaskDuration")
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 
+import landscape_results
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from store_samples import commit, open_folder, trials, write_study
 
 import fastgd
 from fastgd import InputError
+from fastgd.cli import pages
 from fastgd.reports import columns, curves, selection
 from fastgd.reports.study_data import study_data
 
@@ -125,8 +127,9 @@ def decoded(study, metric):
     pattern = np.frombuffer(base64.b64decode(study["curves"]["pattern"]), "<u4")
     steps = [study["curves"]["patterns"][at][study["curves"]["axes"].index("step")] for at in pattern]
     ids = np.repeat(named(study["trials"], "trial_id"), [len(each) for each in steps])
-    exponent = record["low"] + codes / curves.LEVELS * (record["high"] - record["low"])
-    frame = pd.DataFrame({"trial_id": ids, "step": np.concatenate(steps), "code": codes, "value": 10**exponent})
+    exponent = record["low"] + (codes - 1) / (curves.LEVELS - 1) * (record["high"] - record["low"])
+    value = np.where(codes == 0, 0.0, 10**exponent)
+    frame = pd.DataFrame({"trial_id": ids, "step": np.concatenate(steps), "code": codes, "value": value})
     frame["linear"] = exponent
     return record, frame
 
@@ -140,8 +143,9 @@ def test_curves_are_precise_to_a_thousandth_of_their_distance_from_the_least_val
     both = found.merge(stored, on=["trial_id", "step"], validate="one_to_one")
     assert len(both) == len(found) == len(stored)
     gap = both["loss"] - record["bases"][0]
-    shown = (both["code"] < curves.BEYOND) & (both["code"] > 0)
+    shown = both["code"] < curves.BEYOND
     assert shown.sum() > len(both) / 2
+    assert (gap[both["code"] == 0] == 0).sum() == 1  # the least loss of all
     np.testing.assert_allclose(both["value"][shown], gap[shown], rtol=1e-3)
     assert (gap[both["code"] == curves.BEYOND] > 10 ** record["high"]).all()
 
@@ -340,3 +344,47 @@ def test_a_report_imports_no_numba(sample, tmp_path):
     code = f"import sys, fastgd; {make}; print('numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    return fastgd.load(landscape_results.walked_in(tmp_path_factory.mktemp("walked")).path)
+
+
+def test_on_landscapes_starts_take_the_place_of_seeds(walked, tmp_path):
+    page = page_of(walked, tmp_path / "r.html")
+    (study,) = page.data
+    assert "9 trials: 3 configurations of 2 optimizers, each with 3 starts, on himmelblau" in page.words
+    assert study["curves"]["axes"] == ["step"]
+    assert study["curves"]["metrics"][0]["name"] == "loss"
+    trials = list(zip(named(study["trials"], "trial_id"), named(study["trials"], "start"), strict=True))
+    stored = walked.trials.astype({"trial_id": str}).set_index(["trial_id", "start"])["final_loss"]
+    assert sorted(trials) == sorted(stored.index)
+    np.testing.assert_array_equal(named(study["trials"], "final_loss"), stored.loc[trials])
+    # Each curve is that of its start.
+    record = study["curves"]["metrics"][0]
+    codes = np.frombuffer(base64.b64decode(record["codes"]), "<u2").astype(float)
+    steps = [each[0] for each in study["curves"]["patterns"]]
+    lengths = [len(steps[at]) for at in np.frombuffer(base64.b64decode(study["curves"]["pattern"]), "<u4")]
+    distance = 10 ** (record["low"] + (codes - 1) / (curves.LEVELS - 1) * (record["high"] - record["low"]))
+    last = np.cumsum(lengths) - 1
+    value = record["bases"][0] + np.where(codes == 0, 0.0, distance)[last]
+    np.testing.assert_allclose(value, stored.loc[trials], rtol=1e-3)
+
+
+def test_of_a_swarm_each_configuration_has_some_starts(walked, monkeypatch):
+    monkeypatch.setattr(selection, "MOST_TRIALS", 6)
+    monkeypatch.setattr(selection, "MOST_STARTS", 2)
+    chosen = selection.select(walked)
+    assert (len(chosen.rows), chosen.all_trials) == (5, 9)  # of three configurations, by shares of three trials each
+    assert chosen.configurations.iloc[chosen.owners].groupby("method").size().tolist() == [3, 2]
+
+
+def test_the_demo_says_where_its_report_is_or_how_to_have_one(sample, monkeypatch, capsys):
+    pages.report_of_demo(sample)
+    assert "".join(capsys.readouterr().out.split()) == f"report:{sample / 'report.html'}"
+    (sample / "report.html").unlink()
+    monkeypatch.setattr(fastgd.reports, "is_possible", lambda: False)
+    pages.report_of_demo(sample)
+    assert 'pip install "fastgd[report]"' in capsys.readouterr().out
+    assert not (sample / "report.html").exists()

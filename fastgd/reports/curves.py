@@ -21,7 +21,7 @@ MOST_METRICS = 6
 # Numbers of curves that a page may hold, two bytes each; they leave most of 15 MB to others.
 MOST_NUMBERS = 2_000_000
 FEWEST_POINTS, MOST_POINTS = 12, 160
-LEVELS = 65_533  # and three marks: for what was not measured, and for values beyond either end of the scale
+LEVELS = 65_533  # and three marks: for what was not measured, and for values beyond either end; 0 is the minimum itself
 BEYOND, NOT_MEASURED = LEVELS + 1, LEVELS + 2
 MOST_DECADES = 24
 FAR = 1e4  # losses so many times farther from the minimum than at the start are beyond the scale
@@ -166,9 +166,10 @@ def _least(values: Floats, objectives: Whole, count: int) -> Floats:
 
 
 def _codes(values: Floats, low: float, high: float) -> str:
-    """Return levels from `low` (0) to `high`, in base64; below it is 0, above it and infinite is `BEYOND`."""
+    """Return levels from `low` (1) to `high` (`LEVELS`), in base64; 0 is below them, `BEYOND` above or infinite."""
     width = (high - low) or 1.0
     with np.errstate(invalid="ignore"):
-        level = np.clip(np.rint((values - low) / width * LEVELS), 0, BEYOND)
+        level = 1 + np.rint((np.clip(values, low, high) - low) / width * (LEVELS - 1))
+    level = np.where(values < low, 0, level)
     level = np.where(np.isnan(values), NOT_MEASURED, np.where(values > high, BEYOND, level))
     return base64_of(level.astype(np.uint16))

@@ -111,16 +111,17 @@ def _trials(selection: Selection) -> list[dict[str, Any]]:
     for name in names:
         values = selection.column(name)
         if name == "trial_id":
-            texts = values.astype(str).map(for_terminal)
-            found.append({"name": name, "label": _title(name), "kind": "text", **_listed(texts)})
+            found.append(_names(name, values.astype(str)))
         elif values.notna().any() and not (values.astype(str) == "").all():
             found.append(column(name, _title(name), values))
     return found
 
 
-def _listed(texts: "pd.Series[str]") -> dict[str, Any]:
-    """Return names that are all different as a list; those that repeat as codes."""
-    return {"list": texts.tolist()} if texts.is_unique else column("", "", texts)
+def _names(name: str, texts: "pd.Series[str]") -> dict[str, Any]:
+    """Return a column of names: a list if all are different, else, as those that starts share, codes."""
+    if not texts.is_unique:
+        return column(name, _title(name), texts)
+    return {"name": name, "label": _title(name), "kind": "text", "list": texts.map(for_terminal).tolist()}
 
 
 def _title(name: str) -> str:

@@ -81,6 +81,7 @@ function shortNumber(value, digits = 6) {
   return value.toExponential(Math.min(digits - 1, 3)).replace(/\.?0+e/, "e").replace("e+", "e");
 }
 
+const LEVELS = 65533; // from the least distance, 1, on; 0 is the minimum itself, or below the scale
 const BEYOND = 65534;
 const NOT_MEASURED = 65535;
 
@@ -116,8 +117,10 @@ class Curves {
         found.push(null);
         continue;
       }
-      const place = code >= BEYOND ? high : low + (code / 65533) * (high - low);
-      found.push(scale === "linear" ? place : 10 ** place + (gap ? 0 : base));
+      const place = code >= BEYOND ? high : low + (Math.max(0, code - 1) / (LEVELS - 1)) * (high - low);
+      if (scale === "linear") found.push(place);
+      else if (gap) found.push(10 ** place); // a logarithmic axis has no place for 0: it stands at the least distance
+      else found.push(base + (code ? 10 ** place : 0));
     }
     return found;
   }
