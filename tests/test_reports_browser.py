@@ -110,6 +110,20 @@ def test_a_list_of_choices_filters_too_and_a_wrong_column_is_named(page):
     assert "speed<3: there is no such column" in one(page, ".fault").text
 
 
+def test_heatmap_and_sensitivity_show_what_the_filter_leaves(page):
+    page.execute_script("document.querySelector('.heatmap').scrollIntoView()")
+    cells = "return document.querySelector('.heatmap').data[0].z.flat().filter((z) => z !== null).length"
+    until(page, lambda: every(page, ".heatmap .main-svg") and page.execute_script(cells) > 12)
+    page.execute_script(
+        "const field = document.querySelector('.filters input'); field.value = 'momentum';"
+        "field.dispatchEvent(new Event('input'))"
+    )
+    chosen = "return document.querySelector('.heatmap-controls select').value"
+    until(page, lambda: page.execute_script(chosen) == "momentum")
+    until(page, lambda: texts(page, ".sensitivity + .key li") == ["momentum"])
+    assert page.execute_script(cells) > 12
+
+
 def test_heads_of_columns_sort_by_click_and_by_key(page):
     from selenium.webdriver.common.keys import Keys
 

@@ -82,11 +82,10 @@ def _places(results: Results, ranking: pd.DataFrame) -> NDArray[np.int64]:
     """Return for each trial in the study the position of its configuration in the ranking."""
     trials, codes, _ = results.configurations
     # Every configuration has the trial at its median in the ranking; on landscapes, starts share its name.
-    names, first = np.unique(trials["trial_id"].astype(str).to_numpy(dtype=str), return_index=True)
-    medians = ranking["trial_id"].astype(str).to_numpy(dtype=str)
-    code = codes[first[np.searchsorted(names, medians)]]
+    first = ~trials["trial_id"].duplicated().to_numpy()
+    code_of = pd.Series(codes[first], index=trials["trial_id"][first].astype(str))
     places = np.zeros(len(ranking), dtype=np.int64)
-    places[code] = np.arange(len(ranking))
+    places[code_of[ranking["trial_id"].astype(str)].to_numpy()] = np.arange(len(ranking))
     return places[codes]
 
 

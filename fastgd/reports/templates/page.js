@@ -82,8 +82,7 @@ function curveControls(place, study, state, draw) {
   };
   place.append(chooser("metric", metrics.map((metric) => [metric.name, metric.label]),
     (name) => set("metric")(metrics.find((metric) => metric.name === name)), state.metric.name));
-  place.append(chooser("scale", SCALES,
-    (value) => set("gap")(value === "gap")));
+  place.append(chooser("scale", SCALES, (value) => set("gap")(value === "gap")));
   if (axes.length > 1) {
     place.append(chooser("along", axes.map((axis) => [axis, axis === "epoch" ? "epochs" : "steps"]), set("axis")));
   }
@@ -100,7 +99,8 @@ function rateControls(section, study, filter, charts, open) {
   const label = (name) => study.configurations.column(name).label;
   const problems = study.configurations.column("problem")?.values || [];
   const state = { problem: problems[0], setting: rates[0], gap: true, across: rates[0], up: "" };
-  const others = study.looks.map((look) => look.name).filter((name) => valuesOf(study, name, settings).filter((seen) => seen.size > 1).length > 1);
+  const varying = (name) => valuesOf(study, name, settings).filter((seen) => seen.size > 1).length;
+  const others = study.looks.map((look) => look.name).filter((name) => varying(name) > 1);
   const ranked = Array.from({ length: study.configurations.count }, (_, row) => study.configurations.column("method").at(row));
   state.method = ranked.find((name) => others.includes(name));
   const [sensitivity, heatmap] = [section.querySelector(".sensitivity"), section.querySelector(".heatmap")];
@@ -123,12 +123,19 @@ function rateControls(section, study, filter, charts, open) {
     heatmap.parentElement.hidden = true; // no optimizer has two settings that vary
     return;
   }
+  const methods = chooser("heatmap of", others.map((name) => [name, name]), set("method", heatmap), state.method);
+  const method = study.configurations.column("method");
   charts.set(heatmap, () => {
+    const passing = left().configurations;
+    if (!passing.some((row) => method.at(row) === state.method)) { // the filter leaves others: the best of them is shown
+      const best = passing.find((row) => others.includes(method.at(row)));
+      if (best !== undefined) state.method = methods.querySelector("select").value = method.at(best);
+    }
     const up = state.up || secondSetting(study, state.method, settings.filter((name) => name !== state.across));
     drawHeatmap(heatmap, study, left(), state.method, state.across, up, state.gap);
   });
   const beside = section.querySelector(".heatmap-controls");
-  beside.append(chooser("heatmap of", others.map((name) => [name, name]), set("method", heatmap), state.method));
+  beside.append(methods);
   if (settings.length > 2) {
     const words = settings.map((name) => [name, label(name)]);
     beside.append(chooser("across", words, set("across", heatmap), state.across));
