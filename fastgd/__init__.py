@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastgd.common.errors import InputError
     from fastgd.optimizers import optimizer
     from fastgd.runs.optimum import optimum
+    from fastgd.reports import report
     from fastgd.runs.runner import run
     from fastgd.runs.trial_surfaces import surface
     from fastgd.search.range_test import range_test
@@ -48,6 +49,7 @@ __all__ = [
     "plots",
     "problems",
     "range_test",
+    "report",
     "run",
     "schedules",
     "surface",
@@ -63,6 +65,7 @@ _HOMES = {
     "optimizer": "fastgd.optimizers",
     "optimum": "fastgd.runs.optimum",
     "range_test": "fastgd.search.range_test",
+    "report": "fastgd.reports",
     "run": "fastgd.runs.runner",
     "surface": "fastgd.runs.trial_surfaces",
     "tune": "fastgd.search.rate_search",

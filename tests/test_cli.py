@@ -29,7 +29,8 @@ from fastgd.study.fields import METRICS
 from fastgd.study.keys import keys
 
 QUESTIONS = ["time", "sensitivity", "versus", "ranks", "profiles", "ecdf", "budget"]
-COMMANDS = ["run", "demo", "tune", "best", *QUESTIONS, "plot", "surface", "optimum", "theory", "list", "info", "warmup"]
+COMMANDS = ["run", "demo", "tune", "best", *QUESTIONS, "plot", "report", "surface", "optimum", "theory"]
+COMMANDS += ["list", "info", "warmup"]
 
 
 def fastgd_cli(*arguments, code=0):
@@ -49,7 +50,9 @@ def folder(tmp_path_factory):
 def test_help_teaches(command):
     help_text, _ = fastgd_cli(command, "--help")
     assert f"{command} [OPTIONS]" in help_text
-    assert ("Examples" in help_text) == (command in ("run", "tune", "best", *QUESTIONS, "plot", "surface", "list"))
+    assert ("Examples" in help_text) == (
+        command in ("run", "tune", "best", *QUESTIONS, "plot", "report", "surface", "list")
+    )
 
 
 def test_help_of_the_program_names_every_command():

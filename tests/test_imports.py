@@ -38,7 +38,17 @@ def test_importing_the_package_is_quick():
 
 def test_modules_that_never_import_numba():
     """None of them does, else a process that imports them all would have it."""
-    modules = ("analysis", "plots", "store", "store.folder", "optimizers", "schedules", "problems", "datasets")
+    modules = (
+        "analysis",
+        "plots",
+        "reports",
+        "store",
+        "store.folder",
+        "optimizers",
+        "schedules",
+        "problems",
+        "datasets",
+    )
     code = "\n".join(f"import fastgd.{module}" for module in (*modules, "study.config"))
     assert not imported(code) & {"numba", "llvmlite", "matplotlib", "sklearn", "torch"}
 

@@ -618,6 +618,38 @@ def plot(
 
 
 @app.command()
+def report(
+    folders: Annotated[
+        list[Path], Argument(help="Folders of results, as written by fastgd run.", metavar="DIR [DIR2 ...]")
+    ],
+    output: Annotated[
+        Path | None,
+        Option(
+            "--output",
+            "-o",
+            help="The page, a .html.  [default: DIR/report.html; of several report.html]",
+            metavar="FILE",
+        ),
+    ] = None,
+) -> None:
+    """Write a report of a study or of several: one page of HTML that opens without a network.
+
+    The findings in words, the ranking, tables that sort and filter, the curves, how much the rates matter, each trial,
+    where the numbers come from, and how to make them again. Needs the extra `report`: pip install "fastgd[report]".
+
+    **Examples**
+
+    ```
+    fastgd report results/flights
+    fastgd report results/flights results/sparse -o report.html
+    ```
+    """
+    from fastgd.cli import pages
+
+    pages.report(folders, output)
+
+
+@app.command()
 def surface(
     folder: Folder,
     others: Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fastgd.analysis import Results, load
-from fastgd.cli import pictures, rankings, signals
+from fastgd.cli import pages, pictures, rankings, signals
 from fastgd.cli.consoles import show
 from fastgd.cli.studies import read, read_without_plugins
 from fastgd.common.errors import InputError
@@ -106,6 +106,7 @@ def demo(out: Path) -> None:
     results = run(study, out, Options())
     for kind in DEMO_PLOTS:
         pictures.draw(results, kind, out / f"{kind}.png")
+    pages.report_of_demo(out)
 
 
 def warmup(study: Study | None) -> None:
