@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastgd import analysis, datasets, optimizers, plots, problems, schedules
     from fastgd.analysis import Results, load
+    from fastgd.analysis.regressions import compare
     from fastgd.common.errors import InputError
     from fastgd.optimizers import optimizer
     from fastgd.runs.runner import run
@@ -39,6 +40,7 @@ __all__ = [
     "Study",
     "__version__",
     "analysis",
+    "compare",
     "datasets",
     "load",
     "optimizer",
@@ -57,6 +59,7 @@ _HOMES = {
     "InputError": "fastgd.common.errors",
     "Results": "fastgd.analysis",
     "Study": "fastgd.study.config",
+    "compare": "fastgd.analysis.regressions",
     "load": "fastgd.analysis",
     "optimizer": "fastgd.optimizers",
     "range_test": "fastgd.search.range_test",
