@@ -20,7 +20,7 @@ endif
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: demo pictures gallery docs test lint types layers tests campaign bench bench-quick peers clean
+.PHONY: demo pictures gallery docs test lint types layers tests campaign bench bench-quick bench-compare bench-publish reference peers clean
 
 demo: $(VENV)/.installed ## the built-in study on the bundled flights
 	$(BIN)/fastgd demo
@@ -59,11 +59,22 @@ campaign: $(STAMP) ## attacks on all that may go wrong, for some 40 minutes, int
 bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast
 	$(BIN)/asv machine --yes > /dev/null
 	$(BIN)/asv check --python=same
-	FASTGD_BENCH=small $(BIN)/asv run --python=same --quick --dry-run --show-stderr $(BENCHES)
+	FASTGD_BENCH=quick $(BIN)/asv run --python=same --quick --dry-run --show-stderr $(BENCHES)
 
-bench: $(STAMP) ## the asv suite on this commit, into results/asv
+bench: $(STAMP) ## the asv suite on this commit, into results/asv; FASTGD_BENCH=quick, regular or full
 	$(BIN)/asv machine --yes > /dev/null
-	$(BIN)/asv run --python=same --set-commit-hash $$(git rev-parse HEAD)
+	$(BIN)/asv run --show-stderr 'HEAD^!'
+
+BASE ?= HEAD^
+bench-compare: $(STAMP) ## whether this commit is slower, or converges worse, than BASE=<revision>
+	$(BIN)/python -m benchmarks.compare_revisions $(BASE) HEAD
+
+bench-publish: $(STAMP) ## the pages of results/asv, into results/asv-html
+	$(BIN)/asv publish
+
+reference: $(STAMP) ## results/reference anew, where numbers were meant to change; older ones are moved aside
+	for study in dense sparse landscape network; do \
+	    $(BIN)/fastgd run studies/reference/$$study.toml --out results/reference/$$study --fresh || exit 1; done
 
 peers: $(STAMP) ## fastgd against scikit-learn, PyTorch and JAX, as far as they are installed
 	$(BIN)/python -m benchmarks.peers

@@ -9,19 +9,18 @@ Here and in the other modules all that is tracked is a cost, since asv takes wha
 how many times as long something takes as its yardstick.
 """
 
-import os
 
 import numpy as np
 
 from benchmarks.cohorts import make_cohort
+from benchmarks.profiles import sized
 from benchmarks.timing import fastest
 from fastgd.core.threads import Threads
 from fastgd.engine import machine
 from fastgd.problems import LOSSES
 
-PROFILE = os.environ.get("FASTGD_BENCH", "quick")
-ROWS = {"small": 10_000, "quick": 100_000, "full": 1_000_000}[PROFILE]
-BATCH_SIZES = {"small": [64], "quick": [64], "full": [64, 256]}[PROFILE]
+ROWS = sized(10_000, 100_000, 1_000_000)
+BATCH_SIZES = sized([64], [64], [64, 256])
 DTYPES = ["float64", "float32"]
 ORDERS = ["sequential", "shuffle"]
 FEATURES = 100

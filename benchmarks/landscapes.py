@@ -1,6 +1,5 @@
 """Swarms on landscapes: steps from many starts against JAX, storing checkpoints, and the use of a second thread."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastgd
+from benchmarks.profiles import sized
 from benchmarks.timing import fastest, ratio
 from fastgd import Study
 from fastgd.core.random import stream_keys
@@ -20,10 +20,9 @@ from fastgd.optimizers import find
 from fastgd.optimizers.rule import Rule
 from fastgd.problems import find_landscape
 
-PROFILE = os.environ.get("FASTGD_BENCH", "quick")
-STARTS = {"small": 1_000, "quick": 10_000, "full": 100_000}[PROFILE]
-MANY = {"small": 5_000, "quick": 50_000, "full": 1_000_000}[PROFILE]
-IMAGE = {"small": 50, "quick": 200, "full": 1_000}[PROFILE]
+STARTS = sized(1_000, 10_000, 100_000)
+MANY = sized(5_000, 50_000, 1_000_000)
+IMAGE = sized(50, 200, 1_000)
 STEPS = 1_000
 RULES = {"sgd": 1e-4, "momentum": 1e-5, "adam": 1e-2}
 DTYPES = ["float64", "float32"]

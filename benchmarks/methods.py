@@ -3,18 +3,17 @@
 64 learning rates of logistic regression, as in `benchmarks.dense`. Ratios are taken in alternated pairs of one run.
 """
 
-import os
 import warnings
 
 import numpy as np
 
 from benchmarks.cohorts import make_cohort
+from benchmarks.profiles import sized
 from benchmarks.timing import ratio
 from fastgd.core.threads import Threads
 from fastgd.optimizers.line_search import Armijo, Best, Exact
 
-PROFILE = os.environ.get("FASTGD_BENCH", "quick")
-ROWS = {"small": 5_000, "quick": 50_000, "full": 500_000}[PROFILE]
+ROWS = sized(5_000, 50_000, 500_000)
 FEATURES, BATCH = 100, 64
 RATES = np.geomspace(1e-4, 1e-1, 64)
 

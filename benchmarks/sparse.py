@@ -4,21 +4,20 @@ SGD for many learning rates and for one against scikit-learn, masked Adam agains
 the time of a step against the number of features. Ratios are taken in alternated pairs of one run.
 """
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from benchmarks.cohorts import make_cohort
+from benchmarks.profiles import sized
 from benchmarks.timing import ratio
 from fastgd.core.threads import Threads, available_threads
 from fastgd.datasets.sources.synthetic import Synthetic, make
 
-PROFILE = os.environ.get("FASTGD_BENCH", "quick")
-ROWS = {"small": 2_000, "quick": 20_000, "full": 200_000}[PROFILE]
+ROWS = sized(2_000, 20_000, 200_000)
 FEATURES, NONZEROS = 47_000, 75
-WIDTHS = {"small": [10_000], "quick": [10_000, 200_000], "full": [10_000, 100_000, 1_000_000, 5_000_000]}[PROFILE]
+WIDTHS = sized([10_000], [10_000, 200_000], [10_000, 100_000, 1_000_000, 5_000_000])
 RATES = np.geomspace(1e-4, 1e0, 64)
 DTYPES, ORDERS = ["float64", "float32"], ["sequential", "shuffle"]
 
