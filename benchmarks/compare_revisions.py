@@ -1,4 +1,4 @@
-"""Is a revision slower than another, or does it converge otherwise? `python -m benchmarks.compare_revisions BASE [NEW]`.
+"""Is a revision slower, or does it converge otherwise? `python -m benchmarks.compare_revisions BASE [NEW]`.
 
 asv compares no revisions in an environment that exists, and its ratios of two runs one after the other move with all
 else that a machine does. Here each revision has a checkout, an environment and a kernel cache of its own in a scratch
@@ -25,7 +25,7 @@ from io import BytesIO
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 # Fixed work of each engine and stage: what takes minutes in all, and next to nothing to compile.
@@ -118,7 +118,9 @@ def requirements(folder: Path) -> list[str]:
     return [*project["dependencies"], project["requires-python"]]
 
 
-def measure_once(tree: Tree, benchmarks: Path, scratch: Path, selected: Sequence[str], profile: str) -> tuple[Values, dict[str, str]]:
+def measure_once(
+    tree: Tree, benchmarks: Path, scratch: Path, selected: Sequence[str], profile: str
+) -> tuple[Values, dict[str, str]]:
     """Run benchmarks in a tree's environment by asv; return their values, and of which kind each is."""
     with TemporaryDirectory(dir=scratch) as folder:
         config = {
@@ -141,7 +143,12 @@ def measure_once(tree: Tree, benchmarks: Path, scratch: Path, selected: Sequence
         environment.pop("PYTHONPATH", None)
         subprocess.run([*asv, "machine", "--yes", "--config", str(file)], check=True, capture_output=True, cwd=folder)
         done = subprocess.run(
-            [*command, "--set-commit-hash", "HEAD"], capture_output=True, text=True, env=environment, cwd=folder, check=False
+            [*command, "--set-commit-hash", "HEAD"],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=folder,
+            check=False,
         )
         # asv exits with 2 where a benchmark failed, which one of two revisions may not have.
         if done.returncode not in (0, 2):
@@ -211,7 +218,13 @@ def compared(base: Sequence[Values], new: Sequence[Values], kinds: Mapping[str, 
 
 
 def judge(
-    base: Tree, new: Tree, scratch: Path, selected: Sequence[str], rounds: int, profile: str, factors: Mapping[str, float]
+    base: Tree,
+    new: Tree,
+    scratch: Path,
+    selected: Sequence[str],
+    rounds: int,
+    profile: str,
+    factors: Mapping[str, float],
 ) -> tuple[list[Finding], list[Finding]]:
     """Return all findings, and those that are worse twice."""
     first = alternate(base, new, scratch, selected, rounds, profile)
@@ -234,7 +247,10 @@ def pattern(finding: Finding) -> str:
 def table(findings: Iterable[Finding]) -> str:
     """Return findings as lines, the worst first."""
     ordered = sorted(findings, key=lambda each: -each.ratio)
-    rows = [f"{each.ratio:8.3f}  {each.base:11.4g} {each.new:11.4g}  {each.benchmark}({each.parameters})" for each in ordered]
+    rows = [
+        f"{each.ratio:8.3f}  {each.base:11.4g} {each.new:11.4g}  {each.benchmark}({each.parameters})"
+        for each in ordered
+    ]
     return "\n".join(["   ratio         base         new", *rows])
 
 
@@ -244,11 +260,15 @@ def false_alarms(findings: Sequence[Finding]) -> str:
     for kind in sorted({each.kind for each in findings}):
         ratios = [each.ratio for each in findings if each.kind == kind and each.ratio > 0]
         ratios = sorted([max(ratio, 1 / ratio) for ratio in ratios])
-        lines.append(f"{kind}: {len(ratios)} benchmarks; the largest factors: {', '.join(f'{r:.3f}' for r in ratios[-5:])}")
+        lines.append(
+            f"{kind}: {len(ratios)} benchmarks; the largest factors: {', '.join(f'{r:.3f}' for r in ratios[-5:])}"
+        )
         for factor in (1.02, 1.05, 1.1, 1.15, 1.2, 1.3, 1.5):
             # A ratio and its inverse are as likely here, so half of them would be alarms.
             share = sum(ratio > factor for ratio in ratios) / (2 * len(ratios))
-            lines.append(f"  factor {factor:.2f}: {share:6.2%} false alarms; where they must come twice {share * share:.2%}")
+            lines.append(
+                f"  factor {factor:.2f}: {share:6.2%} false alarms; where they must come twice {share * share:.2%}"
+            )
         allowed = int(2 * FALSE_ALARMS * len(ratios))
         lines.append(f"  least factor with at most {FALSE_ALARMS:.0%} in one pass: {ratios[-1 - allowed]:.3f}")
     return "\n".join(lines)
@@ -261,7 +281,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--bench", action="append", help="regular expressions of benchmarks; by default a selection")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--profile", default="quick", help="quick, regular or full")
-    parser.add_argument("--factor", type=float, default=FACTORS["time"], help="of times: how many times as long is worse")
+    parser.add_argument(
+        "--factor", type=float, default=FACTORS["time"], help="of times: how many times as long is worse"
+    )
     parser.add_argument("--isolated", action="store_true", help="install all dependencies of both revisions anew")
     parser.add_argument("--calibrate", action="store_true", help="compare BASE with itself, and show the false alarms")
     parser.add_argument("--scratch", type=Path, help="where checkouts and environments are made; kept afterwards")

@@ -123,7 +123,7 @@ class SparseAndDense:
 
 
 class Networks:
-    """Ten digits by a hidden layer: the loss after some epochs at the best rate, and the epochs to half of the start's."""
+    """Ten digits by a hidden layer: the loss at the end at the best rate, and the epochs to half of the start's."""
 
     param_names = ["rule"]
     params = [["sgd", "momentum", "adam"]]

@@ -9,7 +9,6 @@ Here and in the other modules all that is tracked is a cost, since asv takes wha
 how many times as long something takes as its yardstick.
 """
 
-
 import numpy as np
 
 from benchmarks.cohorts import make_cohort

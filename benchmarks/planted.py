@@ -1,7 +1,7 @@
 """Are regressions caught? `python -m benchmarks.planted` plants two into scratch copies, and looks.
 
-A cohort that takes 20 % longer must be found by `benchmarks.compare_revisions`, and a wrong sign in Adam's correction of
-the bias by `fastgd compare` with the committed reference. The unchanged copy must pass both.
+A cohort that takes 20 % longer must be found by `benchmarks.compare_revisions`, and a wrong sign in Adam's correction
+of the bias by `fastgd compare` with the committed reference. The unchanged copy must pass both.
 """
 
 import os
@@ -77,10 +77,15 @@ def is_slower(base: Tree, new: Tree, scratch: Path) -> bool:
 def converges_worse(tree: Tree) -> bool:
     """Return whether `fastgd compare` says so of the dense study, run anew."""
     program = [str(tree.python), "-m", "fastgd"]
-    options = {"cwd": tree.folder, "env": os.environ | {"FASTGD_CACHE_DIR": str(tree.folder / ".cache"), "PYTHONPATH": ""}}
+    options = {
+        "cwd": tree.folder,
+        "env": os.environ | {"FASTGD_CACHE_DIR": str(tree.folder / ".cache"), "PYTHONPATH": ""},
+    }
     command = [*program, "run", "studies/reference/dense.toml", "--out", "new"]
     subprocess.run(command, check=True, capture_output=True, **options)  # type: ignore[call-overload]
-    done = subprocess.run([*program, "compare", "results/reference/dense", "new"], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+    done = subprocess.run(
+        [*program, "compare", "results/reference/dense", "new"], capture_output=True, text=True, check=False, **options
+    )  # type: ignore[call-overload]
     print(done.stdout, done.stderr, flush=True)
     if done.returncode not in (0, 1):
         raise RuntimeError(f"fastgd compare ended with {done.returncode}")

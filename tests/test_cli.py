@@ -28,7 +28,7 @@ from fastgd.schedules import SCHEDULES
 from fastgd.study.fields import METRICS
 from fastgd.study.keys import keys
 
-COMMANDS = ["run", "demo", "tune", "best", "plot", "surface", "list", "info", "warmup"]
+COMMANDS = ["run", "demo", "tune", "best", "plot", "surface", "compare", "list", "info", "warmup"]
 
 
 def fastgd_cli(*arguments, code=0):
@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
 def test_help_teaches(command):
     help_text, _ = fastgd_cli(command, "--help")
     assert f"{command} [OPTIONS]" in help_text
-    assert ("Examples" in help_text) == (command in ("run", "tune", "best", "plot", "surface", "list"))
+    assert ("Examples" in help_text) == (command in ("run", "tune", "best", "plot", "surface", "compare", "list"))
 
 
 def test_help_of_the_program_names_every_command():

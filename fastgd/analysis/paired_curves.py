@@ -6,6 +6,7 @@ that may hold them. Whatever the order in a folder is, no more than `ROWS` rows,
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,12 +97,14 @@ class Curves:
         start = rows["start"].to_numpy() if "start" in rows.column_names else np.zeros(len(code), np.int64)
         key = np.where((code >= 0) & (start < self._starts), code * self._starts + start, -1)
         place = np.minimum(np.searchsorted(self._keys, key), len(self._keys) - 1)
-        return np.where(self._keys[place] == key, self._order[place], -1)
+        return np.asarray(np.where(self._keys[place] == key, self._order[place], -1))
 
     def _codes(self, ids: pa.Array) -> Whole:
         if pa.types.is_dictionary(ids.type):
-            return self._codes(ids.dictionary)[ids.indices.to_numpy()]
-        return np.asarray(pc.fill_null(pc.index_in(ids, value_set=self._ids), -1).to_numpy(zero_copy_only=False), np.int64)
+            return np.asarray(self._codes(ids.dictionary)[ids.indices.to_numpy()])
+        return np.asarray(
+            pc.fill_null(pc.index_in(ids, value_set=self._ids), -1).to_numpy(zero_copy_only=False), np.int64
+        )
 
 
 def side_by_side(base: Curves, new: Curves) -> Iterator[tuple[int, int, Rows, Rows]]:
@@ -110,5 +113,5 @@ def side_by_side(base: Curves, new: Curves) -> Iterator[tuple[int, int, Rows, Ro
     # Pairs are cut into pieces of about as many rows.
     piece = np.cumsum(base.rows + new.rows) // ROWS
     ends = [0, *np.flatnonzero(np.diff(piece)) + 1, len(piece)]
-    for low, high in zip(ends, ends[1:], strict=False):
+    for low, high in pairwise(ends):
         yield int(low), int(high), base.between(low, high, columns), new.between(low, high, columns)

@@ -23,7 +23,7 @@ _SEVERAL = 3  # differences that a message names
 
 
 class Side(NamedTuple):
-    """One study's trials: `ids` of those in the study, and for each trial its place there, its start and its outcome."""
+    """One study's trials: the `ids` of those in the study; for each trial its place there, its start, its outcome."""
 
     study: StoredStudy
     ids: NDArray[np.object_]
@@ -118,7 +118,9 @@ def _differences(base: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         own, other = mine[name], theirs[name]
         # A key that only one has may be newer than the other's version.
         pairs += [(f"problem {name}: {key}", own[key], other[key]) for key in own if key in other]
-    return [f"{key} is {_told(one)} in one and {_told(other)} in the other" for key, one, other in pairs if one != other]
+    return [
+        f"{key} is {_told(one)} in one and {_told(other)} in the other" for key, one, other in pairs if one != other
+    ]
 
 
 def _problems(study: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -145,7 +147,9 @@ def _same_settings(base: pd.DataFrame, new: pd.DataFrame) -> tuple[NDArray[np.in
             usable[which] &= ~has
             if has.any():
                 where = "base" if which == 0 else "new results"
-                notes.append(f"only the {where} have {name!r}: {count(int(has.sum()), 'trial')} with it have no partner")
+                notes.append(
+                    f"only the {where} have {name!r}: {count(int(has.sum()), 'trial')} with it have no partner"
+                )
     both = pd.concat([base[shared], new[shared]], ignore_index=True)
     number = pd.DataFrame({name: _codes(both[name]) for name in shared}).groupby(shared).ngroup().to_numpy()
     mine, theirs = number[: len(base)], number[len(base) :]
@@ -168,7 +172,7 @@ def _codes(column: "pd.Series[Any]") -> NDArray[np.int64]:
         code, values = pd.factorize(column.to_numpy(np.float64))
         rounded = [f"{value:.{SIGNIFICANT_DIGITS}g}" for value in values]
     else:
-        code, values = pd.factorize(column.astype(object).where(column.notna(), ""))
-        rounded = [str(value) for value in values]
+        code, texts = pd.factorize(column.astype(object).where(column.notna(), ""))
+        rounded = [str(text) for text in texts]
     same = pd.factorize(np.array([*rounded, ""], object))[0]
     return np.where(code < 0, -1, same[code])

@@ -146,13 +146,21 @@ def compare(base: str | Path | StoredStudy, new: str | Path | StoredStudy, toler
         raise InputError(f"tolerance is {tolerance!r}: it must be a number >= 0 and < 1")
     pairing = paired(*(each if isinstance(each, StoredStudy) else StoredStudy(each) for each in (base, new)))
     pairs = _outcomes(pairing)
-    floor = pairing.base.settings["dtype"].map(ROUNDING).to_numpy(np.float64)[pairing.base.code[pairing.base_rows]]
+    rounding = np.array([ROUNDING[str(each)] for each in pairing.base.settings["dtype"]], np.float64)
+    floor = rounding[pairing.base.code[pairing.base_rows]]
     pairs = pairs.assign(**_curves(pairing, tolerance, floor))
     pairs = pairs.assign(**_differences(pairs, floor)).drop(columns=["first_loss"])
     pairs = pairs.assign(**_verdicts(pairs, tolerance)).drop(columns=["late", "early"])
-    alone = [_alone(pairing.base, pairing.base_rows), _alone(pairing.new, pairing.new_rows)]
-    folders = pairing.base.study.path, pairing.new.study.path
-    return Comparison(*folders, tolerance, pairs, *alone, pairing.base.settings, pairing.notes)
+    return Comparison(
+        base=pairing.base.study.path,
+        new=pairing.new.study.path,
+        tolerance=tolerance,
+        pairs=pairs,
+        only_base=_alone(pairing.base, pairing.base_rows),
+        only_new=_alone(pairing.new, pairing.new_rows),
+        settings=pairing.base.settings,
+        notes=pairing.notes,
+    )
 
 
 def _outcomes(pairing: Pairing) -> pd.DataFrame:
@@ -214,8 +222,8 @@ def _curves(pairing: Pairing, tolerance: float, floor: Floats) -> dict[str, NDAr
 def _compare_rows(base: Rows, new: Rows, found: Mapping[str, NDArray[Any]], floor: Floats) -> None:
     """Compare checkpoints at the same steps: whether they are equal to the bit, and how far the losses differ."""
     longest = 1 + int(max(base.step.max(initial=0), new.step.max(initial=0)))
-    keys = [rows.pair * longest + rows.step for rows in (base, new)]
-    _, mine, theirs = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+    one, other = (rows.pair * longest + rows.step for rows in (base, new))
+    _, mine, theirs = np.intersect1d(one, other, assume_unique=True, return_indices=True)
     pair = base.pair[mine]
     differs = np.zeros(len(pair), bool)
     for name in base.values:

@@ -444,11 +444,11 @@ def compare(
     ] = 1e-3,
     json: Json = False,
 ) -> None:
-    """Compare two folders of results, trial by trial: does a new version, or another machine, converge as the base did?
+    """Compare two folders of results, trial by trial: what converges otherwise than in the base, and what got worse.
 
     How many trials are equal to the bit, the largest difference, and what got worse: a final or best loss that is
-    higher, a target that is reached later, a trial that diverges now. The exit code is 1 where anything got worse, and 2
-    where the folders cannot be compared.
+    higher, a target that is reached later, a trial that diverges now. Versions and machines may differ. The exit code
+    is 1 where anything got worse, and 2 where the folders cannot be compared.
 
     **Examples**
 

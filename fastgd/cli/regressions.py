@@ -32,7 +32,14 @@ def _print(found: Comparison) -> None:
     show(*(f"note: {note}" for note in found.notes))
     show(table("equal to the bit", ("what", "pairs", "of"), _equalities(of), ("what",)))
     show(table("the largest relative differences", ("what", "difference"), _differences(of), ("what",)))
-    show(table(f"verdicts, with a tolerance of {number(found.tolerance)}", ("verdict", "pairs"), _verdicts(of), ("verdict",)))
+    show(
+        table(
+            f"verdicts, with a tolerance of {number(found.tolerance)}",
+            ("verdict", "pairs"),
+            _verdicts(of),
+            ("verdict",),
+        )
+    )
     worse = found.worse
     if len(worse):
         settings = _columns_to_show(found)
@@ -47,7 +54,7 @@ def _print(found: Comparison) -> None:
 def _columns_to_show(found: Comparison) -> list[str]:
     """Return the columns that tell the worse trials apart from others: the optimizer, the rate, and what varies."""
     settings = found.settings
-    varies = [name for name in settings if settings[name].nunique(dropna=False) > 1 or name == "optimizer"]
+    varies = [str(name) for name in settings if name == "optimizer" or settings[name].nunique(dropna=False) > 1]
     return [*varies, *(["start"] if "start" in found.pairs else []), "trial_id"]
 
 
