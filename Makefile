@@ -76,8 +76,11 @@ reference: $(STAMP) ## results/reference anew, where numbers were meant to chang
 	for study in dense sparse landscape network; do \
 	    $(BIN)/fastgd run studies/reference/$$study.toml --out results/reference/$$study --fresh || exit 1; done
 
-peers: $(STAMP) ## fastgd against scikit-learn, PyTorch and JAX, as far as they are installed
-	$(BIN)/python -m benchmarks.peers
+PEERS ?= full
+peers: $(STAMP) ## fastgd against scikit-learn, PyTorch and JAX, as far as they are installed, into results/peers and README
+	$(BIN)/python -m benchmarks.peers --profile $(PEERS) --job grid --repeats 3 --store linear
+	$(BIN)/python -m benchmarks.peers.networks --store networks
+	$(BIN)/python docs/list_peers.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

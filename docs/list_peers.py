@@ -23,11 +23,11 @@ LARGEST = ["n", "d", "batch_size", "lanes"]
 def page() -> str:
     """Return README with its tables made anew."""
     text = PAGE.read_text(encoding="utf-8")
-    for name, table in {"linear": linear(), "networks": networks()}.items():
-        block = re.compile(rf"(?<=<!-- peers: {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
-        if not block.search(text):
+    for name, make in {"linear": linear, "networks": networks}.items():
+        block = re.compile(rf"(<!-- peers: {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+        if (place := block.search(text)) is None:
             raise ValueError(f"README has no place for the table {name!r}")
-        text = block.sub(f"\n{table}\n".replace("\\", r"\\"), text)
+        text = f"{text[: place.end(1)]}\n{make()}\n{text[place.start(2) :]}"
     return text
 
 
@@ -56,9 +56,10 @@ def linear() -> str:
     }
     first = figures.iloc[0]
     rounds = f"medians of {grids['rounds'].max()} alternated rounds on {first['cores']} cores of an {first['cpu']}"
+    rows = f"{largest['n']:,} x {largest['d']} rows, b = {largest['batch_size']}"
     lines = [
-        f"Times of one epoch over {largest['n']:,} x {largest['d']} rows, b = {largest['batch_size']}, logistic "
-        f"regression with momentum, {largest['lanes']} learning rates at once; {rounds}, without loading and compiling.",
+        f"Times of one epoch over {rows}, logistic regression with momentum, {largest['lanes']} learning rates at once; "
+        f"{rounds}, without loading and compiling.",
         "",
         "| contender | float64, s | ratio | float32, s | ratio |",
         "| --- | --- | --- | --- | --- |",
