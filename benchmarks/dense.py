@@ -1,9 +1,7 @@
 """The dense jobs: an epoch of logistic regression with momentum by mini-batches, for many learning rates and for one.
 
-`FASTGD_BENCH` chooses the profile, `quick` (100,000 rows), `full` (1,000,000) or `small`, by which `make bench-quick`
-sees that benchmarks run. The number of rows is a parameter of each benchmark, so the profiles' results stand side by
-side and are never compared with each other. Every call runs a fixed number of epochs; what needs compiling is compiled,
-or loaded from the cache, in `setup`.
+`benchmarks.profiles` chooses the number of rows. Every call runs a fixed number of epochs; what needs compiling is
+compiled, or loaded from the cache, in `setup`.
 
 Here and in the other modules all that is tracked is a cost, since asv takes what grows for a regression: a time, or
 how many times as long something takes as its yardstick.

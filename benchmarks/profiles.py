@@ -1,8 +1,8 @@
 """How large the benchmarks are: `FASTGD_BENCH` is `quick`, `regular` (the default) or `full`.
 
-`quick` shows that they run, in minutes; `regular` is for every commit, and `full` is of the size of real studies. What
-a profile changes is a parameter of each benchmark, so that results of several profiles stand side by side and are never
-compared with each other.
+`quick` shows that they run, in minutes; `regular` is for every commit, and `full` is of the size of real studies. The
+size that a profile changes is a parameter of the benchmark, so that results of several profiles stand side by side and
+are never compared with each other.
 """
 
 import os

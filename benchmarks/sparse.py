@@ -73,12 +73,12 @@ class _OverScikitLearn:
 class SparseGrid(_OverScikitLearn):
     """SGD at 64 learning rates against scikit-learn run as often, on all cores."""
 
-    param_names = ["dtype", "order"]
-    params = [DTYPES, ORDERS]
+    param_names = ["rows", "dtype", "order"]
+    params = [[ROWS], DTYPES, ORDERS]
     fits = len(RATES) / available_threads()
 
-    def setup(self, dtype: str, order: str) -> None:
-        X, y = zipf(ROWS, dtype=dtype)
+    def setup(self, rows: int, dtype: str, order: str) -> None:
+        X, y = zipf(rows, dtype=dtype)
         shuffled = order == "shuffle"
         self.epoch = epoch_of(make_cohort(X, y, RATES, Threads(), batch_size=1, optimizer="sgd", shuffled=shuffled))
         self.peer = on_all_cores(scikit_learn(X.astype("float64"), y, shuffled))
@@ -87,11 +87,11 @@ class SparseGrid(_OverScikitLearn):
 class SparseSingle(_OverScikitLearn):
     """SGD at one learning rate, one thread each."""
 
-    param_names = ["dtype"]
-    params = [DTYPES]
+    param_names = ["rows", "dtype"]
+    params = [[ROWS], DTYPES]
 
-    def setup(self, dtype: str) -> None:
-        X, y = zipf(ROWS, dtype=dtype)
+    def setup(self, rows: int, dtype: str) -> None:
+        X, y = zipf(rows, dtype=dtype)
         self.epoch = epoch_of(make_cohort(X, y, RATES[:1], Threads(1), batch_size=1, optimizer="sgd"))
         self.peer = scikit_learn(X.astype("float64"), y)
 
@@ -99,13 +99,13 @@ class SparseSingle(_OverScikitLearn):
 class SparseAdam:
     """Adam at 64 learning rates, exact and masked."""
 
-    param_names = ["dtype"]
-    params = [DTYPES]
+    param_names = ["rows", "dtype"]
+    params = [[ROWS], DTYPES]
     number = 1
     timeout = 600
 
-    def setup(self, dtype: str) -> None:
-        X, y = zipf(ROWS, dtype=dtype)
+    def setup(self, rows: int, dtype: str) -> None:
+        X, y = zipf(rows, dtype=dtype)
         threads, options = Threads(), {"batch_size": 1}
         self.sgd = epoch_of(make_cohort(X, y, RATES, threads, optimizer="sgd", **options))
         self.exact = epoch_of(make_cohort(X, y, RATES * 1e-2, threads, optimizer="adam", **options))

@@ -20,7 +20,7 @@ from fastgd.runs.runner import load_data
 
 TRIALS = sized(500, 10_000, 100_000)
 CHECKPOINTS = sized(10, 50, 100)
-STARTS = sized(1_000, 100_000, 1_000_000)
+STARTS = {500: 1_000, 10_000: 100_000, 100_000: 1_000_000}  # by the number of trials
 RULES = ["sgd", "momentum", "nesterov", "adam", "adagrad"]
 SMALL = {"n": 200, "d": 5}  # rows: next to nothing is trained
 
@@ -54,7 +54,7 @@ class Plan:
             name="swarm",
             steps=100,
             problem={"landscape": "himmelblau"},
-            starts={"uniform": STARTS},
+            starts={"uniform": STARTS[trials]},
             optimizer=[{"name": name, "lr": {"log": [1e-4, 1e-2], "num": 4}} for name in ("sgd", "adam")],
         )
 
@@ -80,7 +80,7 @@ class Stored:
     timeout = 900
 
     def setup_cache(self) -> str:
-        folder = Path(tempfile.mkdtemp(prefix="fastgd-stored-"))
+        folder = Path("stored").absolute()  # asv makes and removes the folder that this runs in
         study = grid_study(TRIALS, CHECKPOINTS)
         fastgd.run(grid_study(20), folder / "warm", progress=False)
         for name in ("run", "again"):

@@ -58,7 +58,7 @@ def linear() -> str:
     rounds = f"medians of {grids['rounds'].max()} alternated rounds on {first['cores']} cores of an {first['cpu']}"
     rows = f"{largest['n']:,} x {largest['d']} rows, b = {largest['batch_size']}"
     lines = [
-        f"Times of one epoch over {rows}, logistic regression with momentum, {largest['lanes']} learning rates at once; "
+        f"Times of one epoch over {rows}, logistic regression with momentum, {largest['lanes']} rates at once; "
         f"{rounds}, without loading and compiling.",
         "",
         "| contender | float64, s | ratio | float32, s | ratio |",
