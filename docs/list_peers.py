@@ -1,4 +1,7 @@
-"""Write README's tables of peers, between comments that name them, from the figures in results/peers."""
+"""Write README's tables of peers, between comments that name them, from the figures in results/peers.
+
+A table whose figures are not there stays as it is: they are measured on a quiet machine, by `make peers`.
+"""
 
 import re
 from pathlib import Path
@@ -27,7 +30,8 @@ def page() -> str:
         block = re.compile(rf"(<!-- peers: {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         if (place := block.search(text)) is None:
             raise ValueError(f"README has no place for the table {name!r}")
-        text = f"{text[: place.end(1)]}\n{make()}\n{text[place.start(2) :]}"
+        if (FIGURES / f"{name}.parquet").exists():
+            text = f"{text[: place.end(1)]}\n{make()}\n{text[place.start(2) :]}"
     return text
 
 

@@ -72,6 +72,21 @@ def test_readmes_table_is_made_of_the_figures(tmp_path):
     )
 
 
+def test_a_stale_readme_is_seen(tmp_path):
+    """With other figures the page is another one, in its place and nowhere else; without any it stays."""
+    made = runpy.run_path(str(ROOT / "docs" / "list_peers.py"))
+    text = made["PAGE"].read_text(encoding="utf-8")
+    made["page"].__globals__["FIGURES"] = tmp_path
+    assert made["page"]() == text
+    records.store(comparisons(), "linear", tmp_path)
+    page = made["page"]()
+    assert "| **fastgd** | 0.41 | 1 | 0.20 | 1 |" in page
+    for mark in ("<!-- peers: linear -->", "<!-- end of linear -->"):
+        assert page.count(mark) == text.count(mark) == 1
+    assert page.partition("<!-- peers: linear -->")[0] == text.partition("<!-- peers: linear -->")[0]
+    assert page.partition("<!-- end of linear -->")[2] == text.partition("<!-- end of linear -->")[2]
+
+
 def test_a_readme_without_a_place_is_refused(tmp_path):
     made = runpy.run_path(str(ROOT / "docs" / "list_peers.py"))
     (tmp_path / "README.md").write_text("# nothing\n")
