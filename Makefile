@@ -13,7 +13,7 @@ SELECTED := -m "not full"
 BENCHES := --bench "^dense\.DenseGrid\.track_time_over_a.*'float32'(, 'shuffle'|\))" \
     --bench "^rules\.SmallArray\.time.*'lamb', 'float32'" \
     --bench "^landscapes\.(BasinImage\.time|SwarmSteps\.time.*'adam', 'float32')" \
-    --bench "^studies\.Plan\.time_plan$$" --bench "^convergence\.Landscapes.*'booth', 'momentum'"
+    --bench "^studies\.Plan\.time_plan\(" --bench "^convergence\.Landscapes.*'booth', 'momentum'"
 else
 BENCHES := --bench "^(dense|networks|sparse).*'float32'(, 'shuffle'|\))" --bench "^methods.*('saga', 1|'clip by norm'|'armijo')" \
     --bench "^rules.*'lamb'" --bench "^landscapes\.(Basin|SwarmStore|.*'adam'(, 'float32')?\))" \

@@ -52,9 +52,11 @@ def _print(found: Comparison) -> None:
 
 
 def _columns_to_show(found: Comparison) -> list[str]:
-    """Return the columns that tell the worse trials apart from others: the optimizer, the rate, and what varies."""
-    settings = found.settings
-    varies = [str(name) for name in settings if name == "optimizer" or settings[name].nunique(dropna=False) > 1]
+    """Return the columns that tell the worse trials apart: the optimizer, the rate, and what varies among them."""
+    worse = found.worse
+    varies = [
+        str(name) for name in found.settings if name in ("optimizer", "lr") or worse[name].nunique(dropna=False) > 1
+    ]
     return [*varies, *(["start"] if "start" in found.pairs else []), "trial_id"]
 
 
