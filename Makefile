@@ -12,15 +12,18 @@ ifeq ($(filter 1,$(FULL) $(WITNESSES)),)
 SELECTED := -m "not full"
 BENCHES := --bench "^dense\.DenseGrid\.track_time_over_a.*'float32'(, 'shuffle'|\))" \
     --bench "^rules\.SmallArray\.time.*'lamb', 'float32'" \
-    --bench "^landscapes\.(BasinImage\.time|SwarmSteps\.time.*'adam', 'float32')"
+    --bench "^landscapes\.(BasinImage\.time|SwarmSteps\.time.*'adam', 'float32')" \
+    --bench "^studies\.Plan\.time_plan\(" --bench "^convergence\.Landscapes.*'booth', 'momentum'"
 else
 BENCHES := --bench "^(dense|networks|sparse).*'float32'(, 'shuffle'|\))" --bench "^methods.*('saga', 1|'clip by norm'|'armijo')" \
-    --bench "^rules.*'lamb'" --bench "^landscapes\.(Basin|SwarmStore|.*'adam'(, 'float32')?\))"
+    --bench "^rules.*'lamb'" --bench "^landscapes\.(Basin|SwarmStore|.*'adam'(, 'float32')?\))" \
+    --bench "^losses.*'hinge', 'float32'" --bench "^schedules.*'(cosine|plateau)'" --bench "^studies\.(Plan|Run|Stored|Imports)" \
+    --bench "^convergence"
 endif
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: demo pictures gallery docs test lint types layers tests campaign bench bench-quick peers clean
+.PHONY: demo pictures gallery docs test lint types layers tests campaign bench bench-quick bench-compare bench-publish reference peers clean
 
 demo: $(VENV)/.installed ## the built-in study on the bundled flights
 	$(BIN)/fastgd demo
@@ -57,16 +60,31 @@ campaign: $(STAMP) ## attacks on all that may go wrong, for some 40 minutes, int
 	PYTHONPATH=tests $(BIN)/python -m campaign --seed $(SEED)
 
 bench-quick: $(STAMP) ## one quick pass of the asv suite: that it runs, not how fast
-	$(BIN)/asv machine --yes > /dev/null
-	$(BIN)/asv check --python=same
-	FASTGD_BENCH=small $(BIN)/asv run --python=same --quick --dry-run --show-stderr $(BENCHES)
+	@sed 's|"results/asv"|"results/asv-quick"|' asv.conf.json > .asv-quick.json  # results/asv is committed
+	$(BIN)/asv machine --yes --config .asv-quick.json > /dev/null
+	$(BIN)/asv check --python=same --config .asv-quick.json
+	FASTGD_BENCH=quick $(BIN)/asv run --python=same --quick --dry-run --show-stderr --config .asv-quick.json $(BENCHES)
 
-bench: $(STAMP) ## the asv suite on this commit, into results/asv
+bench: $(STAMP) ## the asv suite on this commit, into results/asv; FASTGD_BENCH=quick, regular or full
 	$(BIN)/asv machine --yes > /dev/null
-	$(BIN)/asv run --python=same --set-commit-hash $$(git rev-parse HEAD)
+	$(BIN)/asv run --show-stderr 'HEAD^!'
 
-peers: $(STAMP) ## fastgd against scikit-learn, PyTorch and JAX, as far as they are installed
-	$(BIN)/python -m benchmarks.peers
+BASE ?= HEAD^
+bench-compare: $(STAMP) ## whether this commit is slower, or converges worse, than BASE=<revision>
+	$(BIN)/python -m benchmarks.compare_revisions $(BASE) HEAD
+
+bench-publish: $(STAMP) ## the pages of results/asv, into results/asv-html
+	$(BIN)/asv publish
+
+reference: $(STAMP) ## results/reference anew, where numbers were meant to change; older ones are moved aside
+	for study in dense sparse landscape network; do \
+	    $(BIN)/fastgd run studies/reference/$$study.toml --out results/reference/$$study --fresh || exit 1; done
+
+PEERS ?= full
+peers: $(STAMP) ## fastgd against scikit-learn, PyTorch and JAX, as far as they are installed, into results/peers and README
+	$(BIN)/python -m benchmarks.peers --profile $(PEERS) --job grid --repeats 3 --store linear
+	$(BIN)/python -m benchmarks.peers.networks --store networks
+	$(BIN)/python docs/list_peers.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

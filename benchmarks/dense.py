@@ -1,27 +1,23 @@
 """The dense jobs: an epoch of logistic regression with momentum by mini-batches, for many learning rates and for one.
 
-`FASTGD_BENCH` chooses the profile, `quick` (100,000 rows), `full` (1,000,000) or `small`, by which `make bench-quick`
-sees that benchmarks run. The number of rows is a parameter of each benchmark, so the profiles' results stand side by
-side and are never compared with each other. Every call runs a fixed number of epochs; what needs compiling is compiled,
-or loaded from the cache, in `setup`.
+`benchmarks.profiles` chooses the number of rows. Every call runs a fixed number of epochs; what needs compiling is
+compiled, or loaded from the cache, in `setup`.
 
 Here and in the other modules all that is tracked is a cost, since asv takes what grows for a regression: a time, or
 how many times as long something takes as its yardstick.
 """
 
-import os
-
 import numpy as np
 
 from benchmarks.cohorts import make_cohort
+from benchmarks.profiles import sized
 from benchmarks.timing import fastest
 from fastgd.core.threads import Threads
 from fastgd.engine import machine
 from fastgd.problems import LOSSES
 
-PROFILE = os.environ.get("FASTGD_BENCH", "quick")
-ROWS = {"small": 10_000, "quick": 100_000, "full": 1_000_000}[PROFILE]
-BATCH_SIZES = {"small": [64], "quick": [64], "full": [64, 256]}[PROFILE]
+ROWS = sized(10_000, 100_000, 1_000_000)
+BATCH_SIZES = sized([64], [64], [64, 256])
 DTYPES = ["float64", "float32"]
 ORDERS = ["sequential", "shuffle"]
 FEATURES = 100

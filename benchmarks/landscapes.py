@@ -1,6 +1,5 @@
 """Swarms on landscapes: steps from many starts against JAX, storing checkpoints, and the use of a second thread."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastgd
+from benchmarks.profiles import sized
 from benchmarks.timing import fastest, ratio
 from fastgd import Study
 from fastgd.core.random import stream_keys
@@ -20,10 +20,9 @@ from fastgd.optimizers import find
 from fastgd.optimizers.rule import Rule
 from fastgd.problems import find_landscape
 
-PROFILE = os.environ.get("FASTGD_BENCH", "quick")
-STARTS = {"small": 1_000, "quick": 10_000, "full": 100_000}[PROFILE]
-MANY = {"small": 5_000, "quick": 50_000, "full": 1_000_000}[PROFILE]
-IMAGE = {"small": 50, "quick": 200, "full": 1_000}[PROFILE]
+STARTS = sized(1_000, 10_000, 100_000)
+MANY = sized(5_000, 50_000, 1_000_000)
+IMAGE = sized(50, 200, 1_000)
 STEPS = 1_000
 RULES = {"sgd": 1e-4, "momentum": 1e-5, "adam": 1e-2}
 DTYPES = ["float64", "float32"]
@@ -82,20 +81,20 @@ def jax_steps(optimizer: str, dtype: str, count: int) -> Callable[[], object]:
 class SwarmSteps:
     """A thousand steps from many starts, against JAX."""
 
-    param_names = ["optimizer", "dtype"]
-    params = [list(RULES), DTYPES]
+    param_names = ["starts", "optimizer", "dtype"]
+    params = [[STARTS], list(RULES), DTYPES]
     number = 1
     timeout = 600
 
-    def setup(self, optimizer: str, dtype: str) -> None:
-        self.ours = swarm_steps(optimizer, dtype, STARTS, Threads())
+    def setup(self, starts: int, optimizer: str, dtype: str) -> None:
+        self.ours = swarm_steps(optimizer, dtype, starts, Threads())
 
     def time_steps(self, *_) -> None:
         self.ours()
 
-    def track_time_over_jax(self, optimizer: str, dtype: str) -> float:
+    def track_time_over_jax(self, starts: int, optimizer: str, dtype: str) -> float:
         try:
-            peer = jax_steps(optimizer, dtype, STARTS)
+            peer = jax_steps(optimizer, dtype, starts)
         except ImportError:
             return float("nan")
         return ratio(self.ours, peer)
@@ -106,13 +105,13 @@ class SwarmSteps:
 class SwarmThreads:
     """What a second thread is worth."""
 
-    param_names = ["optimizer"]
-    params = [list(RULES)]
+    param_names = ["starts", "optimizer"]
+    params = [[STARTS], list(RULES)]
     number = 1
     timeout = 600
 
-    def setup(self, optimizer: str) -> None:
-        self.one, self.two = (swarm_steps(optimizer, "float64", STARTS, Threads(count)) for count in (1, 2))
+    def setup(self, starts: int, optimizer: str) -> None:
+        self.one, self.two = (swarm_steps(optimizer, "float64", starts, Threads(count)) for count in (1, 2))
 
     def track_time_of_two_threads_over_half_of_one(self, *_) -> float:
         return 2 * ratio(self.two, self.one)
@@ -144,23 +143,25 @@ def study(
 class SwarmStore:
     """Many starts with ten checkpoints, to Parquet: the time of a row, of the whole run and of storing alone."""
 
+    param_names = ["starts"]
+    params = [[MANY]]
     number = 1
     timeout = 900
 
-    def setup(self) -> None:
+    def setup(self, starts: int) -> None:
         self.folder = Path(tempfile.mkdtemp())
-        self.study = study({"uniform": MANY}, STEPS, 10)
+        self.study = study({"uniform": starts}, STEPS, 10)
         fastgd.run(study({"uniform": 100}, 20, 2), self.folder / "warm")
         self.results = fastgd.run(self.study, self.folder / "run")
 
-    def teardown(self) -> None:
+    def teardown(self, _) -> None:
         shutil.rmtree(self.folder)
 
-    def track_time_of_a_row(self) -> float:
+    def track_time_of_a_row(self, _) -> float:
         rows = self.results.curves_dataset.count_rows()
         return sum(self.results.timings.values()) / rows
 
-    def track_time_of_storing_a_row(self) -> float:
+    def track_time_of_storing_a_row(self, _) -> float:
         rows = self.results.curves_dataset.count_rows()
         return self.results.timings["store"] / rows
 
@@ -170,15 +171,17 @@ class SwarmStore:
 class BasinImage:
     """An image of basins: a run from each of its points, and the picture."""
 
+    param_names = ["points"]
+    params = [[IMAGE]]
     number = 1
     timeout = 600
 
-    def setup(self) -> None:
+    def setup(self, points: int) -> None:
         self.folder = Path(tempfile.mkdtemp())
-        self.study = study({"grid": IMAGE}, 500, 2, "himmelblau")
+        self.study = study({"grid": points}, 500, 2, "himmelblau")
         fastgd.run(study({"grid": 10}, 500, 2, "himmelblau"), self.folder / "warm")
 
-    def teardown(self) -> None:
+    def teardown(self, _) -> None:
         shutil.rmtree(self.folder)
 
     def image(self) -> None:
@@ -187,10 +190,10 @@ class BasinImage:
         results = fastgd.run(self.study, self.folder / "run", fresh=True)
         plots.save(plots.plot(results, "basins"), self.folder / "basins.png")
 
-    def time_image(self) -> None:
+    def time_image(self, _) -> None:
         self.image()
 
-    def track_seconds(self) -> float:
+    def track_seconds(self, _) -> float:
         return fastest(self.image)
 
     track_seconds.unit = "seconds"

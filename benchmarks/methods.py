@@ -3,18 +3,17 @@
 64 learning rates of logistic regression, as in `benchmarks.dense`. Ratios are taken in alternated pairs of one run.
 """
 
-import os
 import warnings
 
 import numpy as np
 
 from benchmarks.cohorts import make_cohort
+from benchmarks.profiles import sized
 from benchmarks.timing import ratio
 from fastgd.core.threads import Threads
 from fastgd.optimizers.line_search import Armijo, Best, Exact
 
-PROFILE = os.environ.get("FASTGD_BENCH", "quick")
-ROWS = {"small": 5_000, "quick": 50_000, "full": 500_000}[PROFILE]
+ROWS = sized(5_000, 50_000, 500_000)
 FEATURES, BATCH = 100, 64
 RATES = np.geomspace(1e-4, 1e-1, 64)
 
@@ -35,10 +34,10 @@ class _Method:
     number = 1
     timeout = 300
 
-    def prepare(self, batch_size: int, rates: np.ndarray = RATES, **method) -> None:
+    def prepare(self, rows: int, batch_size: int, rates: np.ndarray = RATES, **method) -> None:
         random = np.random.default_rng(0)
-        self.X = random.standard_normal((ROWS, FEATURES))
-        self.y = (self.X @ random.standard_normal(FEATURES) / 5 > random.standard_normal(ROWS)).astype(float)
+        self.X = random.standard_normal((rows, FEATURES))
+        self.y = (self.X @ random.standard_normal(FEATURES) / 5 > random.standard_normal(rows)).astype(float)
         self.threads = Threads()
         common = {"batch_size": batch_size, "optimizer": "sgd"}
         self.plain = make_cohort(self.X, self.y, rates, self.threads, **common)
@@ -59,27 +58,27 @@ class _Method:
 class Options(_Method):
     """A rule with an option around it, on mini-batches."""
 
-    param_names = ["option"]
-    params = [list(OPTIONS)]
+    param_names = ["rows", "option"]
+    params = [[ROWS], list(OPTIONS)]
 
-    def setup(self, option: str) -> None:
+    def setup(self, rows: int, option: str) -> None:
         around = OPTIONS[option]
         numbers = {name: value for name, value in NUMBERS.items() if name.partition(".")[0] in around}
         if around.get("clip"):
             numbers = {f"clip.{around['clip']}": 1.0}
-        self.prepare(BATCH, around=around, **numbers)
+        self.prepare(rows, BATCH, around=around, **numbers)
 
 
 class Estimators(_Method):
     """SVRG's epoch has a pass more; SAGA's reads and writes its table."""
 
-    param_names = ["estimator", "lanes"]
-    params = [["svrg", "saga"], [64, 1]]
+    param_names = ["rows", "estimator", "lanes"]
+    params = [[ROWS], ["svrg", "saga"], [64, 1]]
 
-    def setup(self, estimator: str, lanes: int) -> None:
-        self.prepare(BATCH, RATES[-lanes:], estimator=estimator)
+    def setup(self, rows: int, estimator: str, lanes: int) -> None:
+        self.prepare(rows, BATCH, RATES[-lanes:], estimator=estimator)
 
-    def track_time_over_scikit_learn(self, estimator: str, lanes: int) -> float:
+    def track_time_over_scikit_learn(self, _rows: int, estimator: str, lanes: int) -> float:
         """Ours over scikit-learn's SAGA, one row at a time and one trial at a time: epochs at b = 1."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
@@ -99,11 +98,11 @@ class Estimators(_Method):
 class LineSearches(_Method):
     """A step of a full batch with a search; plain descent passes over the features once, a search twice."""
 
-    param_names = ["search"]
-    params = [list(SEARCHES)]
+    param_names = ["rows", "search"]
+    params = [[ROWS], list(SEARCHES)]
 
-    def setup(self, search: str) -> None:
-        self.prepare(ROWS, np.geomspace(0.1, 10, len(RATES)), line_search=SEARCHES[search])
+    def setup(self, rows: int, search: str) -> None:
+        self.prepare(rows, rows, np.geomspace(0.1, 10, len(RATES)), line_search=SEARCHES[search])
 
     def track_evaluations_a_step(self, *_) -> float:
         before, t = self.cohort.line.evaluations.mean(), self.cohort.t

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.cohorts import SEED, make_cohort
-from benchmarks.dense import DTYPES, PROFILE
+from benchmarks.dense import DTYPES
+from benchmarks.profiles import sized
 from benchmarks.timing import fastest
 from fastgd.core.threads import Threads
 from fastgd.engine import machine
@@ -19,7 +20,7 @@ from fastgd.engine.network.model import Network
 from fastgd.engine.rows.cohort import Cohort
 from fastgd.problems.activations import ACTIVATIONS
 
-SHARE = {"small": 0.02, "quick": 0.25, "full": 1.0}[PROFILE]
+SHARE = sized(0.02, 0.25, 1.0)
 MOMENTUM, BETA1, BETA2, EPS = 0.9, 0.9, 0.999, 1e-8  # fastgd's defaults, for others
 Array = NDArray[Any]
 

@@ -1,12 +1,12 @@
 """Every rule of the registry on an array of parameters: beyond the cache, where memory is the limit, and inside it."""
 
-import os
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.profiles import sized
 from benchmarks.timing import seconds
 from fastgd import optimizer
 from fastgd.core.compile import jit
@@ -14,13 +14,10 @@ from fastgd.optimizers import OPTIMIZERS, Optimizer
 from fastgd.optimizers.arrays import ArrayOptimizer, step_range
 from fastgd.optimizers.record import Rate
 
-PROFILE = os.environ.get("FASTGD_BENCH", "quick")
-LARGE = {"small": 1_000_000, "quick": 16_000_000, "full": 50_000_000}[
-    PROFILE
-]  # float32: no stream of them stays in a cache
+LARGE = sized(1_000_000, 16_000_000, 50_000_000)  # float32: no stream of them stays in a cache
 SMALL = 2_048  # parameters, a gradient and three slots fit into a first-level cache
 STEPS = 10_000  # of a small array in one call
-ROUNDS = {"small": 1, "quick": 5, "full": 11}[PROFILE]
+ROUNDS = sized(1, 5, 11)
 
 
 @optimizer()

@@ -4,21 +4,20 @@ SGD for many learning rates and for one against scikit-learn, masked Adam agains
 the time of a step against the number of features. Ratios are taken in alternated pairs of one run.
 """
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from benchmarks.cohorts import make_cohort
+from benchmarks.profiles import sized
 from benchmarks.timing import ratio
 from fastgd.core.threads import Threads, available_threads
 from fastgd.datasets.sources.synthetic import Synthetic, make
 
-PROFILE = os.environ.get("FASTGD_BENCH", "quick")
-ROWS = {"small": 2_000, "quick": 20_000, "full": 200_000}[PROFILE]
+ROWS = sized(2_000, 20_000, 200_000)
 FEATURES, NONZEROS = 47_000, 75
-WIDTHS = {"small": [10_000], "quick": [10_000, 200_000], "full": [10_000, 100_000, 1_000_000, 5_000_000]}[PROFILE]
+WIDTHS = sized([10_000], [10_000, 200_000], [10_000, 100_000, 1_000_000, 5_000_000])
 RATES = np.geomspace(1e-4, 1e0, 64)
 DTYPES, ORDERS = ["float64", "float32"], ["sequential", "shuffle"]
 
@@ -74,12 +73,12 @@ class _OverScikitLearn:
 class SparseGrid(_OverScikitLearn):
     """SGD at 64 learning rates against scikit-learn run as often, on all cores."""
 
-    param_names = ["dtype", "order"]
-    params = [DTYPES, ORDERS]
+    param_names = ["rows", "dtype", "order"]
+    params = [[ROWS], DTYPES, ORDERS]
     fits = len(RATES) / available_threads()
 
-    def setup(self, dtype: str, order: str) -> None:
-        X, y = zipf(ROWS, dtype=dtype)
+    def setup(self, rows: int, dtype: str, order: str) -> None:
+        X, y = zipf(rows, dtype=dtype)
         shuffled = order == "shuffle"
         self.epoch = epoch_of(make_cohort(X, y, RATES, Threads(), batch_size=1, optimizer="sgd", shuffled=shuffled))
         self.peer = on_all_cores(scikit_learn(X.astype("float64"), y, shuffled))
@@ -88,11 +87,11 @@ class SparseGrid(_OverScikitLearn):
 class SparseSingle(_OverScikitLearn):
     """SGD at one learning rate, one thread each."""
 
-    param_names = ["dtype"]
-    params = [DTYPES]
+    param_names = ["rows", "dtype"]
+    params = [[ROWS], DTYPES]
 
-    def setup(self, dtype: str) -> None:
-        X, y = zipf(ROWS, dtype=dtype)
+    def setup(self, rows: int, dtype: str) -> None:
+        X, y = zipf(rows, dtype=dtype)
         self.epoch = epoch_of(make_cohort(X, y, RATES[:1], Threads(1), batch_size=1, optimizer="sgd"))
         self.peer = scikit_learn(X.astype("float64"), y)
 
@@ -100,13 +99,13 @@ class SparseSingle(_OverScikitLearn):
 class SparseAdam:
     """Adam at 64 learning rates, exact and masked."""
 
-    param_names = ["dtype"]
-    params = [DTYPES]
+    param_names = ["rows", "dtype"]
+    params = [[ROWS], DTYPES]
     number = 1
     timeout = 600
 
-    def setup(self, dtype: str) -> None:
-        X, y = zipf(ROWS, dtype=dtype)
+    def setup(self, rows: int, dtype: str) -> None:
+        X, y = zipf(rows, dtype=dtype)
         threads, options = Threads(), {"batch_size": 1}
         self.sgd = epoch_of(make_cohort(X, y, RATES, threads, optimizer="sgd", **options))
         self.exact = epoch_of(make_cohort(X, y, RATES * 1e-2, threads, optimizer="adam", **options))

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastgd import analysis, datasets, optimizers, plots, problems, schedules
     from fastgd.analysis import Results, load
+    from fastgd.analysis.regressions import compare
     from fastgd.common.errors import InputError
     from fastgd.optimizers import optimizer
-    from fastgd.runs.optimum import optimum
     from fastgd.reports import report
+    from fastgd.runs.optimum import optimum
     from fastgd.runs.runner import run
     from fastgd.runs.trial_surfaces import surface
     from fastgd.search.range_test import range_test
@@ -41,6 +42,7 @@ __all__ = [
     "Study",
     "__version__",
     "analysis",
+    "compare",
     "datasets",
     "load",
     "optimizer",
@@ -61,6 +63,7 @@ _HOMES = {
     "InputError": "fastgd.common.errors",
     "Results": "fastgd.analysis",
     "Study": "fastgd.study.config",
+    "compare": "fastgd.analysis.regressions",
     "load": "fastgd.analysis",
     "optimizer": "fastgd.optimizers",
     "optimum": "fastgd.runs.optimum",

@@ -30,7 +30,7 @@ from fastgd.study.keys import keys
 
 QUESTIONS = ["time", "sensitivity", "versus", "ranks", "profiles", "ecdf", "budget"]
 COMMANDS = ["run", "demo", "tune", "best", *QUESTIONS, "plot", "report", "surface", "optimum", "theory"]
-COMMANDS += ["list", "info", "warmup"]
+COMMANDS += ["compare", "list", "info", "warmup"]
 
 
 def fastgd_cli(*arguments, code=0):
@@ -50,9 +50,8 @@ def folder(tmp_path_factory):
 def test_help_teaches(command):
     help_text, _ = fastgd_cli(command, "--help")
     assert f"{command} [OPTIONS]" in help_text
-    assert ("Examples" in help_text) == (
-        command in ("run", "tune", "best", *QUESTIONS, "plot", "report", "surface", "list")
-    )
+    taught = ("run", "tune", "best", *QUESTIONS, "plot", "report", "surface", "compare", "list")
+    assert ("Examples" in help_text) == (command in taught)
 
 
 def test_help_of_the_program_names_every_command():

@@ -16,6 +16,7 @@ from rich.console import Console
 from benchmarks.peers.compare import MODULES, Comparison, compare
 from benchmarks.peers.job import Job
 from benchmarks.peers.map import run_map
+from benchmarks.peers.records import FOLDER, store
 from benchmarks.peers.report import as_json, as_table, machine
 
 Kind = StrEnum("Kind", ["grid", "single"])
@@ -42,7 +43,10 @@ def main(
     only: Annotated[
         list[str], typer.Option(help="Of the map: an axis and its values, as in b=1,4; may be repeated.")
     ] = [],  # noqa: B006
-    out: Annotated[Path, typer.Option(help="Where the map is stored.")] = Path("results/peers"),
+    out: Annotated[Path, typer.Option(help="Where the map, and with --store the figures, are stored.")] = FOLDER,
+    keep: Annotated[
+        str | None, typer.Option("--store", help="Write OUT/NAME.parquet and NAME.md; README is made of `linear`.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all measurements to this file too.")] = None,
 ) -> None:
     """Run the jobs of a convergence study under fastgd and its peers: one epoch of logistic regression with momentum.
@@ -64,6 +68,8 @@ def main(
         with Console(stderr=True).status(f"{task.name}, {count} lanes, d = {d}, b = {b}, {kind}, {way}"):
             done.append(compare(task, contender, repeats))
         console.print(as_table(done[-1]))
+    if keep:
+        console.print(*store(done, keep, out))
     if json_file:
         json_file.write_text(json.dumps({"machine": machine(), "jobs": [as_json(each) for each in done]}, indent=1))
 

@@ -22,6 +22,7 @@ from scipy.special import logsumexp
 from benchmarks.networks import JOBS, Array, NetworkJob
 from benchmarks.peers.compare import Comparison, Row, alternate
 from benchmarks.peers.job import EVALUATION_ROWS, Data, read_data
+from benchmarks.peers.records import store
 from benchmarks.peers.report import as_table
 from benchmarks.peers.worker import Forms, Outcome, Worker
 from fastgd.core.threads import Threads, available_threads
@@ -120,19 +121,25 @@ def main(
     contender: Annotated[list[Contender], typer.Option(help="May be repeated.")] = list(MODULES),  # noqa: B006
     rounds: Annotated[int, typer.Option(min=1, help="In which the contenders alternate.")] = 5,
     rows_scale: Annotated[float, typer.Option(min=0.001, max=1.0, help="The share of a job's rows.")] = 1.0,
+    keep: Annotated[
+        str | None,
+        typer.Option("--store", help="Write results/peers/NAME.parquet and NAME.md; README is made of `networks`."),
+    ] = None,
 ) -> None:
     """Train networks at many learning rates under fastgd and its peers, who must arrive at the same training loss.
 
     The loss is compared with that of the first contender. Times leave out imports, data loading and compilation.
     """
-    console, agree = Console(width=None if sys.stdout.isatty() else 160), True
+    console, finished = Console(width=None if sys.stdout.isatty() else 160), []
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(each.value, MODULES[each])) for each in contender]
         for label, each in product(job, dtype):
             done = compare(JOBS[label].with_rows(rows_scale, dtype=each.value), workers, rounds)
             console.print(as_table(done))
-            agree &= all(row.agrees for row in done.rows)
-    if not agree:
+            finished.append(done)
+    if keep:
+        console.print(*store(finished, keep))
+    if not all(row.agrees for each in finished for row in each.rows):
         console.print("[bold red]not all contenders reached the same training loss")
         raise typer.Exit(1)
 

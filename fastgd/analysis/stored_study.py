@@ -113,6 +113,11 @@ class StoredStudy:
             before, after = ["problem", "dataset", "loss", "n", "d", "l2"], ["batch_size", "dtype", "layout", "sparse"]
         return [*before, "optimizer", "variant", *columns.hyper, "schedule", *columns.schedule, *after]
 
+    @cached_property
+    def settings(self) -> pd.DataFrame:
+        """The settings of trials, with their seeds: a row for each `trial_id`, which is the index."""
+        return self._contents.first_rows([*self.identity, "seed"])
+
     @property
     def trial_columns(self) -> list[str]:
         """The names of all columns of `trials`."""

@@ -766,6 +766,35 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command()
+def compare(
+    base: Annotated[Path, Argument(help="The folder of results to compare with.", metavar="BASE")],
+    new: Annotated[Path, Argument(help="The folder of new results.", metavar="NEW")],
+    tolerance: Annotated[
+        float, Option(help="What counts as worse, relative: of losses, and of the way down.", metavar="X")
+    ] = 1e-3,
+    json: Json = False,
+) -> None:
+    """Compare two folders of results, trial by trial: what converges otherwise than in the base, and what got worse.
+
+    How many trials are equal to the bit, the largest difference, and what got worse: a final or best loss that is
+    higher, a target that is reached later, a trial that diverges now. Versions and machines may differ. The exit code
+    is 1 where anything got worse, and 2 where the folders cannot be compared.
+
+    **Examples**
+
+    ```
+    fastgd compare results/reference/dense results/dense
+    fastgd compare results/reference/dense results/dense --tolerance 1e-9
+    fastgd compare results/reference/dense results/dense --json | jq .worse
+    ```
+    """
+    from fastgd.cli import regressions
+
+    if not regressions.command(base, new, tolerance, as_json=json):
+        raise typer.Exit(1)
+
+
 @app.command("list")
 def list_(
     kind: Annotated[str, Argument(help=f"What to list: {', '.join(KINDS)}.", metavar="KIND")],
