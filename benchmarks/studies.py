@@ -14,7 +14,7 @@ import fastgd
 from benchmarks.profiles import sized
 from benchmarks.timing import ratio
 from fastgd import Study
-from fastgd.analysis.regressions import compare
+from fastgd.analysis.regressions.comparison import compare
 from fastgd.plan.planner import make_plan
 from fastgd.runs.runner import load_data
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastgd import analysis, datasets, optimizers, plots, problems, schedules
     from fastgd.analysis import Results, load
-    from fastgd.analysis.regressions import compare
+    from fastgd.analysis.regressions.comparison import compare
     from fastgd.common.errors import InputError
     from fastgd.optimizers import optimizer
     from fastgd.reports import report
@@ -63,7 +63,7 @@ _HOMES = {
     "InputError": "fastgd.common.errors",
     "Results": "fastgd.analysis",
     "Study": "fastgd.study.config",
-    "compare": "fastgd.analysis.regressions",
+    "compare": "fastgd.analysis.regressions.comparison",
     "load": "fastgd.analysis",
     "optimizer": "fastgd.optimizers",
     "optimum": "fastgd.runs.optimum",

@@ -13,7 +13,7 @@ from test_cli import fastgd_cli
 
 import fastgd
 from fastgd import InputError
-from fastgd.analysis.minima import minima
+from fastgd.analysis.minima.least_known import minima
 from fastgd.cli.optima import sentences
 from fastgd.plots.studies.rate_marks import rates_of_theory
 from fastgd.runs import optima as runs_optima

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from store_samples import OPTIMIZERS, block, configured, open_folder, trials, write_study
 
 from fastgd.analysis import load
-from fastgd.analysis.budgets import least_probabilities
-from fastgd.analysis.method_ranks import friedman, nemenyi
+from fastgd.analysis.questions.budgets import least_probabilities
+from fastgd.analysis.questions.method_ranks import friedman, nemenyi
 from fastgd.common.errors import InputError
 
 

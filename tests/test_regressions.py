@@ -14,8 +14,8 @@ from test_cli import fastgd_cli
 
 import fastgd
 from fastgd.analysis import paired_curves
-from fastgd.analysis.pairing import paired
-from fastgd.analysis.regressions import relative
+from fastgd.analysis.regressions.comparison import relative
+from fastgd.analysis.regressions.pairing import paired
 from fastgd.common.errors import InputError
 
 STEPS = 16 * np.arange(6)

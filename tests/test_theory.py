@@ -11,7 +11,7 @@ from test_cli import fastgd_cli
 
 import fastgd
 from fastgd import InputError
-from fastgd.analysis.theory import Curve, contraction, fitted_contraction
+from fastgd.analysis.questions.theory import Curve, contraction, fitted_contraction
 
 X = np.random.default_rng(3).standard_normal((400, 2))
 X = np.linalg.qr(X - X.mean(axis=0))[0] * np.sqrt(400) * [1.0, 0.2]  # curvatures 1 and 0.04

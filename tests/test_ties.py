@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from store_samples import commit, configured, open_folder, trials, write_study
 
 from fastgd.analysis import load
-from fastgd.analysis.comparisons import ALL, summary
-from fastgd.analysis.ties import sign_bound, student, tied
+from fastgd.analysis.questions.comparisons import ALL, summary
+from fastgd.analysis.questions.ties import sign_bound, student, tied
 from fastgd.common.errors import InputError
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fastgd.analysis import bands, budgets, comparisons, method_ranks, profiles, rate_widths, times
-from fastgd.analysis.gaps import with_gaps
-from fastgd.analysis.minima import minima
-from fastgd.analysis.optima import optima, optimal_parameters
-from fastgd.analysis.ranking import best_at_ends, over_problems, ranking
+from fastgd.analysis.minima.certified import optima, optimal_parameters
+from fastgd.analysis.minima.gaps import with_gaps
+from fastgd.analysis.minima.least_known import minima
+from fastgd.analysis.questions import bands, budgets, comparisons, method_ranks, profiles, rate_widths, times
+from fastgd.analysis.questions.ranking import best_at_ends, over_problems, ranking
+from fastgd.analysis.questions.theory import theory
+from fastgd.analysis.questions.times import Goal
 from fastgd.analysis.stored_study import StoredStudy
-from fastgd.analysis.theory import theory
-from fastgd.analysis.times import Goal
 from fastgd.analysis.trained_model import TrainedModel
 from fastgd.common.errors import InputError
 from fastgd.common.properties import cached_property

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fastgd.analysis.regressions import Comparison, compare, rows_of
+from fastgd.analysis.regressions.comparison import Comparison, compare, rows_of
 from fastgd.cli.consoles import cell, show, show_json, table
 from fastgd.common.numbers import count, number
 

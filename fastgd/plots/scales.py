@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 from fastgd.analysis import METRICS, Results
 from fastgd.analysis.criteria import sign_of
 from fastgd.analysis.curve_pieces import least_values
-from fastgd.analysis.minima import BEST_SEEN, CONTRADICTED
+from fastgd.analysis.minima.least_known import BEST_SEEN, CONTRADICTED
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.numbers import number
 from fastgd.plots.limits import Array

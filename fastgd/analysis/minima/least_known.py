@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from fastgd.analysis.optima import least_seen, rounding_of_trials
+from fastgd.analysis.minima.certified import least_seen, rounding_of_trials
 from fastgd.analysis.stored_study import StoredStudy
 from fastgd.store.optima import OptimumInfo
 

@@ -5,8 +5,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastgd.analysis.criteria import scores_of, starts_of
+from fastgd.analysis.questions.times import medians
 from fastgd.analysis.stored_study import StoredStudy, with_methods
-from fastgd.analysis.times import medians
 from fastgd.common.errors import InputError
 
 Array = NDArray[np.float64]

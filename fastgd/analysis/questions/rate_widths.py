@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastgd.analysis.criteria import scores_of, sign_of
-from fastgd.analysis.ranking import OF_PROBLEM, best_at_ends, ranked, starts_of_problems, value_of
+from fastgd.analysis.questions.ranking import OF_PROBLEM, best_at_ends, ranked, starts_of_problems, value_of
 from fastgd.analysis.stored_study import StoredStudy, with_methods
 from fastgd.common.errors import InputError, nearest
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fastgd.analysis.paired_curves import Curves, Rows, side_by_side
-from fastgd.analysis.pairing import OUTCOMES, Pairing, Side, paired
-from fastgd.analysis.ranking import LOST
+from fastgd.analysis.criteria import LOST
+from fastgd.analysis.regressions.paired_curves import Curves, Rows, side_by_side
+from fastgd.analysis.regressions.pairing import OUTCOMES, Pairing, Side, paired
 from fastgd.analysis.stored_study import StoredStudy
 from fastgd.common.errors import InputError
 

@@ -8,10 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastgd.analysis.criteria import Scores, scores_of, sign_of, starts_of
+from fastgd.analysis.questions.ties import repeats_of, tied
+from fastgd.analysis.questions.times import Goal, scores_of_times
 from fastgd.analysis.selections import selected
 from fastgd.analysis.stored_study import StoredStudy, with_methods
-from fastgd.analysis.ties import repeats_of, tied
-from fastgd.analysis.times import Goal, scores_of_times
 from fastgd.common.errors import InputError, nearest
 
 # The groups of trials in a ranking, the best first; see `Results.best`.

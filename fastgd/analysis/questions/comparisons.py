@@ -8,10 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastgd.analysis.criteria import Scores, sign_of
-from fastgd.analysis.ranking import OF_PROBLEM, numbers_of, ranked, scores_by, starts_of_problems, value_of
+from fastgd.analysis.questions.ranking import OF_PROBLEM, numbers_of, ranked, scores_by, starts_of_problems, value_of
+from fastgd.analysis.questions.ties import CONFIDENCE, half_widths, repeats_of, verdicts
+from fastgd.analysis.questions.times import Goal
 from fastgd.analysis.stored_study import StoredStudy, with_methods
-from fastgd.analysis.ties import CONFIDENCE, half_widths, repeats_of, verdicts
-from fastgd.analysis.times import Goal
 from fastgd.common.errors import InputError, nearest
 
 Array = NDArray[np.float64]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastgd.analysis.criteria import LOST, Scores, direction
 from fastgd.analysis.curve_pieces import Array, Piece, check_metric, pieces
-from fastgd.analysis.minima import minima, objective_of
+from fastgd.analysis.minima.least_known import minima, objective_of
 from fastgd.analysis.stored_study import StoredStudy, with_methods
 from fastgd.common.errors import InputError, nearest
 

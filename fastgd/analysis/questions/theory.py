@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fastgd.analysis.minima import CERTIFIED, minima
-from fastgd.analysis.optima import dictionary_of, is_sampled, rounding_of_trials
-from fastgd.analysis.ranking import ranking
+from fastgd.analysis.minima.certified import dictionary_of, is_sampled, rounding_of_trials
+from fastgd.analysis.minima.least_known import CERTIFIED, minima
+from fastgd.analysis.questions.ranking import ranking
 from fastgd.analysis.stored_study import StoredStudy
 from fastgd.common.errors import InputError
 

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 
 from fastgd.analysis.curve_pieces import Array
-from fastgd.analysis.method_ranks import in_blocks, trials_of_methods
-from fastgd.analysis.ranking import ranked, winners
+from fastgd.analysis.questions.method_ranks import in_blocks, trials_of_methods
+from fastgd.analysis.questions.ranking import ranked, winners
+from fastgd.analysis.questions.times import Goal, scores_of_times, times_of
 from fastgd.analysis.stored_study import StoredStudy, with_methods
-from fastgd.analysis.times import Goal, scores_of_times, times_of
 from fastgd.common.errors import InputError, nearest
 
 KINDS = ("performance", "data")

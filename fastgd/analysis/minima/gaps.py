@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fastgd.analysis.minima import CERTIFIED, minima
-from fastgd.analysis.optima import dictionary_of, is_sampled
+from fastgd.analysis.minima.certified import dictionary_of, is_sampled
+from fastgd.analysis.minima.least_known import CERTIFIED, minima
 from fastgd.analysis.stored_study import StoredStudy
 
 

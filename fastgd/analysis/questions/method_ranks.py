@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fastgd.analysis.ranking import numbers_of, ranked, scores_by, winners
+from fastgd.analysis.questions.ranking import numbers_of, ranked, scores_by, winners
+from fastgd.analysis.questions.ties import repeats_of
+from fastgd.analysis.questions.times import Goal
 from fastgd.analysis.stored_study import StoredStudy
-from fastgd.analysis.ties import repeats_of
-from fastgd.analysis.times import Goal
 from fastgd.common.errors import InputError, nearest
 
 Array = NDArray[np.float64]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from fastgd.analysis.criteria import LOST, direction
 from fastgd.analysis.curve_pieces import AXES, Array, check_metric, pieces
-from fastgd.analysis.minima import minima
-from fastgd.analysis.ranking import numbers_of, ranking, winners
+from fastgd.analysis.minima.least_known import minima
+from fastgd.analysis.questions.ranking import numbers_of, ranking, winners
 from fastgd.analysis.stored_study import METRICS, StoredStudy, with_methods
 from fastgd.common.errors import InputError, nearest
 
