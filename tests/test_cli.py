@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
 def test_help_teaches(command):
     help_text, _ = fastgd_cli(command, "--help")
     assert f"{command} [OPTIONS]" in help_text
-    assert ("Examples" in help_text) == (command in ("run", "tune", "best", "plot", "surface", "list"))
+    assert ("Examples" in help_text) == (command not in ("demo", "info", "warmup"))
 
 
 def test_help_of_the_program_names_every_command():
