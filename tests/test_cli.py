@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 def test_help_teaches(command):
     help_text, _ = fastgd_cli(command, "--help")
     assert f"{command} [OPTIONS]" in help_text
-    taught = ("run", "tune", "best", *QUESTIONS, "plot", "report", "surface", "compare", "list")
+    taught = ("run", "tune", "best", *QUESTIONS, "plot", "report", "surface", "optimum", "theory", "compare", "list")
     assert ("Examples" in help_text) == (command in taught)
 
 
