@@ -172,6 +172,8 @@ def test_the_best_seen_itself_leaves_the_axes_with_a_mark(tmp_path):
         assert "v" in [line.get_marker() for line in outside(axes)]
         assert f"▼ 1 {noun} below, down to 0" in texts(figure)
         assert 0 < axes.get_ylim()[0] < 0.1
+        lowest = min(min(line.get_ydata()) for line in axes.lines if len(line.get_xdata()) > 2)
+        assert 0 < lowest < axes.get_ylim()[0]  # the line ends just below
         inside(figure)
     cells = parallel(results, columns=["lr", "batch_size"])
     inside(cells)

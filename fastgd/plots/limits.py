@@ -167,6 +167,20 @@ def zoom(axes: Axes, x: Any = None, y: Any = None) -> None:
         getattr(axes, f"set_{axis}lim")(*limits)
 
 
+def end_lines_below(axes: Axes) -> None:
+    """Draw what a logarithmic axis has no place for, such as a gap of 0, just below its edge.
+
+    Lines go there at a slope that can be seen; matplotlib would draw them as if they fell by hundreds of decades.
+    """
+    if axes.get_yscale() != "log":
+        return
+    low, high = sorted(axes.get_ylim())
+    for line in axes.lines:
+        y = np.asarray(line.get_ydata(), dtype=np.float64)
+        if (y <= 0).any():
+            line.set_ydata(np.where(y <= 0, low / (high / low) ** 0.1, y))
+
+
 def mark_outside(axes: Axes, x: Array, y: Array, color: str, *, first: bool = False) -> None:
     """Put triangles at the edge of axes where values lie outside of them.
 

@@ -13,7 +13,7 @@ from fastgd.analysis import Results
 from fastgd.common.escape import for_picture
 from fastgd.plots.bundles import Bundle, bundles_of
 from fastgd.plots.layout import Layout
-from fastgd.plots.limits import drawable, limits, mark_outside, tell_outside, without_outliers, zoom
+from fastgd.plots.limits import drawable, end_lines_below, limits, mark_outside, tell_outside, without_outliers, zoom
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, median_of, methods, problems_of
 from fastgd.plots.scales import Scale, label_ticks, mark_floors, scale_of
@@ -259,6 +259,7 @@ def _scale(axes: Axes, bundles: Sequence[Bundle], view: View) -> None:
     zoom(axes, view.x_limits, view.y_limits)
     if log:
         label_ticks(axes.yaxis, axes.get_ylim())
+    end_lines_below(axes)
     noise = [bundle.noise for bundle in bundles if view.seeds and bundle.noise > 0]
     mark_floors(axes, view.scale, bundles[0].problem, float(np.median(noise)) if noise else 0.0)
 

@@ -18,6 +18,7 @@ from fastgd.plots.limits import (
     OUTSIDE,
     Array,
     drawable,
+    end_lines_below,
     limits,
     mark_outside,
     placed,
@@ -115,6 +116,7 @@ def sensitivity(
             zoom(axes, x_limits, y_limits)
             if axes.get_yscale() == "log":
                 label_ticks(axes.yaxis, axes.get_ylim())
+            end_lines_below(axes)
             mark_floors(axes, shown_as, name, noise.get(name, 0.0))
             mark_beyond(axes, tables[name], hyper, chosen, bands=not shown_as.is_gap)
             marks += mark_rates(axes, results, tables[name], hyper)
