@@ -273,7 +273,7 @@ def false_alarms(findings: Sequence[Finding]) -> str:
             # A ratio and its inverse are as likely here, so half of them would be alarms.
             share = sum(ratio > factor for ratio in ratios) / (2 * len(ratios))
             lines.append(
-                f"  factor {factor:.2f}: {share:6.2%} false alarms; {share * share:.2%} if they must come twice, by chance"
+                f"  factor {factor:.2f}: {share:6.2%} false alarms; {share * share:.2%} if they come twice by chance"
             )
         allowed = int(2 * FALSE_ALARMS * len(ratios))
         lines.append(f"  least factor with at most {FALSE_ALARMS:.0%} in one pass: {ratios[-1 - allowed]:.3f}")
