@@ -23,9 +23,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
+
+import numpy as np
 
 ROOT = Path(__file__).parent.parent
 # Fixed work of each engine and stage: what takes minutes in all, and next to nothing to compile.
@@ -209,12 +210,17 @@ def alternate(
 
 
 def compared(base: Sequence[Values], new: Sequence[Values], kinds: Mapping[str, str]) -> list[Finding]:
-    """Return the medians over the rounds of what both have measured."""
-    both = sorted(set().union(*base) & set().union(*new))
-    return [
-        Finding(*key, kinds[key[0]], *(median(each[key] for each in rounds if key in each) for rounds in (base, new)))
-        for key in both
-    ]
+    """Return the medians over the rounds of what both have measured; NaN where a round has none.
+
+    What has none in both is left out: parameters that were not selected are NaN to asv, as is a target that neither
+    reached.
+    """
+    found = []
+    for key in sorted(set().union(*base) & set().union(*new)):
+        medians = [float(np.median([each[key] for each in rounds if key in each])) for rounds in (base, new)]
+        if not all(map(math.isnan, medians)):
+            found.append(Finding(*key, kinds[key[0]], *medians))
+    return found
 
 
 def judge(
@@ -267,7 +273,7 @@ def false_alarms(findings: Sequence[Finding]) -> str:
             # A ratio and its inverse are as likely here, so half of them would be alarms.
             share = sum(ratio > factor for ratio in ratios) / (2 * len(ratios))
             lines.append(
-                f"  factor {factor:.2f}: {share:6.2%} false alarms; where they must come twice {share * share:.2%}"
+                f"  factor {factor:.2f}: {share:6.2%} false alarms; {share * share:.2%} if they come twice by chance"
             )
         allowed = int(2 * FALSE_ALARMS * len(ratios))
         lines.append(f"  least factor with at most {FALSE_ALARMS:.0%} in one pass: {ratios[-1 - allowed]:.3f}")

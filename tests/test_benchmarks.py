@@ -154,6 +154,9 @@ def test_revisions_are_compared_by_medians_of_rounds():
     assert (found.base, found.new, found.ratio) == (2.0, 3.0, 1.5)
     assert found.is_worse({"time": 1.4})
     assert not found.is_worse({"time": 1.6})
+    lost = [{key: np.nan, other: np.nan}]
+    (found,) = compare_revisions.compared([{key: 1.0, other: np.nan}], lost, {"a.time_it": "count"})
+    assert found.ratio == np.inf, "a target is not reached any more; of the other nothing was measured"
 
 
 @pytest.mark.parametrize(
