@@ -89,3 +89,22 @@ def test_several_splits_go_with_a_fraction(validation):
             problem={"path": "a.csv", "loss": "logistic", "validation": validation, "split_seed": [0, 1]},
             optimizer={"name": "sgd", "lr": 0.1},
         )
+
+
+def test_each_split_has_a_minimum_of_its_own(tmp_path):
+    path = tmp_path / "r"
+    results = run(path, problem=problem([0, 3], l2=0.1), epochs=30, record={"every": {"log": 4}})
+    found = fastgd.optimum(results, progress=False).set_index("split_seed")
+    alone = [run(tmp_path / str(seed), problem=problem(seed, l2=0.1), epochs=1) for seed in (0, 3)]
+    for seed, own in zip((0, 3), alone, strict=True):
+        only = fastgd.optimum(own, progress=False)
+        assert found.loc[seed, "minimum"] == only["minimum"][0] < found.loc[seed, "best_seen"]
+    assert found.loc[0, "minimum"] != found.loc[3, "minimum"]
+    trials = results.trials.set_index("trial_id")
+    ends = results.curves.groupby("trial_id").last().join(trials["split_seed"])
+    np.testing.assert_allclose(ends["gap"], ends["loss"] - found.loc[ends["split_seed"], "minimum"].to_numpy())
+    level = results.time_to(gap=0.01, each="trial").set_index("trial_id")["level"] - 0.01
+    np.testing.assert_allclose(level, found.loc[trials.loc[level.index, "split_seed"], "minimum"])
+    with pytest.raises(InputError, match="several minima are stored"):
+        results.optimal_parameters()
+    assert len(results.optimal_parameters(split_seed=3)) == 31

@@ -121,7 +121,9 @@ class Results(StoredStudy):
         """
         return optima(self)
 
-    def optimal_parameters(self, problem: str | None = None, l2: float | None = None) -> NDArray[np.float64]:
+    def optimal_parameters(
+        self, problem: str | None = None, l2: float | None = None, split_seed: int | None = None
+    ) -> NDArray[np.float64]:
         """Return where the stored minimum of an objective is.
 
         Parameters
@@ -129,6 +131,7 @@ class Results(StoredStudy):
         problem : str, optional
             Its name; may be left out where one is stored.
         l2 : float, optional
+        split_seed : int, optional
             Likewise.
 
         Returns
@@ -141,7 +144,7 @@ class Results(StoredStudy):
         InputError
             No such minimum is stored, or several are.
         """
-        return optimal_parameters(self, problem, l2)
+        return optimal_parameters(self, problem, l2, split_seed)
 
     @cached_property
     def curves(self) -> pd.DataFrame:

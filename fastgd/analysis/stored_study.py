@@ -140,12 +140,27 @@ class StoredStudy:
         return self._contents.columns.coordinates is not None
 
     @cached_property
+    def several_splits(self) -> bool:
+        """Whether trials of the study differ in which rows were held out, so that each split has its own objective."""
+        if self.on_landscapes:
+            return False
+        return (
+            len(pc.unique(self.table("trials", columns=["split_seed"], filter=pc.field("in_study"))["split_seed"])) > 1
+        )
+
+    @property
+    def objective(self) -> list[str]:
+        """The columns of trials that say which objective a trial minimises."""
+        if self.on_landscapes:
+            return ["problem"]
+        return ["problem", "l2", *(["split_seed"] if self.several_splits else [])]
+
+    @cached_property
     def repeats(self) -> str:
         """In what the trials of a configuration differ: "seeds", or "splits" or "starts" where these are several."""
         if not self.on_landscapes:
-            return (
-                "splits" if self.trials["split_seed"].nunique() > 1 and self.trials["seed"].nunique() == 1 else "seeds"
-            )
+            seeds = self.table("trials", columns=["seed"], filter=pc.field("in_study"))["seed"]
+            return "splits" if self.several_splits and len(pc.unique(seeds)) == 1 else "seeds"
         return "starts" if len(pc.unique(self.table("trials", columns=["start"])["start"])) > 1 else "seeds"
 
     @cached_property

@@ -63,8 +63,9 @@ def optimum(folder: Path, *, as_json: bool, plugins: bool) -> None:
     if as_json:
         show_json(_records(found))
         return
-    cells = ([_cell(row[name], name) for name in SHOWN] for row in found.to_dict("records"))
-    show(table(f"{results.manifest.name}: certified minima", [NAMES.get(name, name) for name in SHOWN], cells, TEXTS))
+    shown = [*(name for name in results.objective if name not in SHOWN), *SHOWN]
+    cells = ([_cell(row[name], name) for name in shown] for row in found.to_dict("records"))
+    show(table(f"{results.manifest.name}: certified minima", [NAMES.get(name, name) for name in shown], cells, TEXTS))
     show(*sentences(found))
 
 
@@ -78,7 +79,8 @@ def sentences(found: "pd.DataFrame") -> list[str]:
     """Return how each minimum was found and certified, and what contradicts it."""
     lines = []
     for row in found.to_dict("records"):
-        name = f"{row['problem']}, l2 {number(row['l2'])}"
+        split = f", split_seed {row['split_seed']}" if "split_seed" in row else ""
+        name = f"{row['problem']}, l2 {number(row['l2'])}{split}"
         how = f"{row['method']}, {row['steps']} steps, {row['seconds']:.2g} s"
         bounded = (
             f"certified by {row['certificate']}" if row["error"] == row["error"] else f"best seen: {row['certificate']}"

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 from fastgd.analysis import METRICS, Results
 from fastgd.analysis.criteria import sign_of
 from fastgd.analysis.curve_pieces import least_values
-from fastgd.analysis.minima.least_known import BEST_SEEN, CONTRADICTED
+from fastgd.analysis.minima.least_known import BEST_SEEN, CONTRADICTED, over_splits
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.numbers import number
 from fastgd.plots.limits import Array
@@ -145,7 +145,7 @@ _NONE = pd.DataFrame({"problem": [], "minimum": [], "error": [], "source": []})
 
 def _minima(results: Results, metric: str) -> pd.DataFrame:
     if metric == "loss":
-        return results.minima.astype({"problem": object})
+        return over_splits(results.minima).astype({"problem": object})
     return best_seen(results, metric)
 
 

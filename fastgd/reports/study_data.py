@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fastgd.analysis import Results, value_of
+from fastgd.analysis.minima.least_known import over_splits
 from fastgd.common.escape import for_terminal
 from fastgd.plots.readings import label, measure, methods
 from fastgd.reports.columns import base64_of, column
@@ -130,7 +131,7 @@ def _title(name: str) -> str:
 
 def _objectives(results: Results, configurations: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the objective of each configuration, and the least known value of each objective."""
-    table = results.minima
+    table = over_splits(results.minima)
     by = [name for name in ("problem", "l2") if name in table]
     keys = [table[by].astype({"problem": str}), configurations[by].astype({"problem": str})]
     codes = pd.concat(keys, ignore_index=True).groupby(by, sort=False, dropna=False).ngroup().to_numpy()

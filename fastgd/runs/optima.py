@@ -23,7 +23,7 @@ VERSION = 1  # of what is solved, and of how it is certified: another one is sol
 
 
 class Task(NamedTuple):
-    """A convex objective of a study: a problem with one of its penalties.
+    """A convex objective of a study: a problem with one of its penalties, and one of its splits.
 
     Attributes
     ----------
@@ -40,6 +40,11 @@ class Task(NamedTuple):
     l2: float
 
     @property
+    def split_seed(self) -> int:
+        """Which rows were held out."""
+        return self.problem.split_seed[0]
+
+    @property
     def specification(self) -> str:
         """All that decides the numbers."""
         loss, intercept = self.problem.loss, self.problem.intercept
@@ -48,7 +53,7 @@ class Task(NamedTuple):
     @property
     def name(self) -> str:
         """The name of its file."""
-        return hashlib.blake2b(json.dumps([self.label, self.l2]).encode(), digest_size=6).hexdigest()
+        return hashlib.blake2b(json.dumps([self.label, self.l2, self.split_seed]).encode(), digest_size=6).hexdigest()
 
 
 def is_convex(problem: Problem) -> bool:
@@ -58,9 +63,8 @@ def is_convex(problem: Problem) -> bool:
 
 def store_optima(folder: Path, study: Study, data: Sequence[Data], emit: OnEvent) -> None:
     """Solve the convex objectives of a study whose minima a folder, which is locked, does not hold."""
-    for problem, label in zip(study.data_problems, labels(study, data), strict=True):
-        if not is_convex(problem):
-            emit(Warning_(f"{label}: not convex, as far as is known: of its minimum there is only the best seen"))
+    for label in dict.fromkeys(label for problem, _, label in _splits(study, data) if not is_convex(problem)):
+        emit(Warning_(f"{label}: not convex, as far as is known: of its minimum there is only the best seen"))
     for task in tasks_of(study, data):
         if not holds_optimum(folder, task.name, task.specification):
             emit(Solving(task.label, task.l2))
@@ -76,9 +80,14 @@ def drop_stale_optima(folder: Path, study: Study, data: Sequence[Data]) -> None:
 
 def tasks_of(study: Study, data: Sequence[Data]) -> Iterator[Task]:
     """Yield the convex objectives of a study."""
-    for problem, rows, label in zip(study.data_problems, data, labels(study, data), strict=True):
+    for problem, rows, label in _splits(study, data):
         if is_convex(problem):
             yield from (Task(label, problem, rows, float(l2)) for l2 in problem.l2)
+
+
+def _splits(study: Study, data: Sequence[Data]) -> Iterator[tuple[Problem, Data, str]]:
+    for (_, problem), rows, label in zip(study.splits, data, labels(study, data), strict=True):
+        yield problem, rows, label
 
 
 def _solved(task: Task) -> tuple[OptimumInfo, Any]:
@@ -100,6 +109,7 @@ def _solved(task: Task) -> tuple[OptimumInfo, Any]:
     info = OptimumInfo(
         problem=task.label,
         l2=task.l2,
+        split_seed=task.split_seed,
         loss=task.problem.loss,
         minimum=found.value,
         bound=found.bound,

@@ -7,7 +7,7 @@ import pandas as pd
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError
 from fastgd.optima import CONVEX
-from fastgd.plan.cohorts import labels
+from fastgd.plan.cohorts import split_labels
 from fastgd.runs.optima import is_convex, store_optima
 from fastgd.runs.reporting.reports import OnEvent, reported
 from fastgd.runs.runner import load_data
@@ -67,7 +67,7 @@ def optimum(
                 "as data=(X, y)"
             )
         loaded = load_data(study, data, emit)
-        names = labels(study, loaded)
+        names = split_labels(study, loaded)
         for label, rows in zip(names, loaded, strict=True):
             if rows.fingerprint != results.manifest.fingerprints.get(label):
                 raise InputError(

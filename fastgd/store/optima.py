@@ -32,6 +32,8 @@ class OptimumInfo:
     problem : str
         The problem's name in the results.
     l2 : float
+    split_seed : int
+        Which rows were held out of training.
     loss : str
     minimum : float
         The objective where the solve ended.
@@ -53,6 +55,7 @@ class OptimumInfo:
 
     problem: str
     l2: float
+    split_seed: int
     loss: str
     minimum: float
     bound: float | None
@@ -132,12 +135,12 @@ def read_optima(folder: Path) -> list[OptimumInfo]:
     return [_read_info(path, folder_id) for path in files]
 
 
-def read_optimum_parameters(folder: Path, problem: str, l2: float) -> Array | None:
+def read_optimum_parameters(folder: Path, problem: str, l2: float, split_seed: int) -> Array | None:
     """Return where the minimum of an objective is (parameters,); None: it is not stored."""
     folder_id = Manifest.read(folder).folder
     for path in optimum_files(folder):
         info = _read_info(path, folder_id)
-        if (info.problem, info.l2) == (problem, l2):
+        if (info.problem, info.l2, info.split_seed) == (problem, l2, split_seed):
             return read_optimum(path, folder_id)[1]
     return None
 

@@ -1,6 +1,6 @@
 """The stored minima of convex objectives beside what a study's trials saw, as a table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,12 +27,18 @@ def optima(study: StoredStudy) -> pd.DataFrame:
     """Return what is stored of minima: see `Results.optima`."""
     if study.on_landscapes or not study.stored_optima:
         return pd.DataFrame(columns=list(COLUMNS))
-    seen = least_seen(study).set_index(["problem", "l2"])["minimum"]
+    by = study.objective
+    seen = least_seen(study).set_index(by)["minimum"]
     dtype = str(study.study.get("dtype", "float64"))
-    rows = [_row(info, float(seen.get((info.problem, info.l2), np.nan)), dtype) for info in study.stored_optima]
     order = {objective: place for place, objective in enumerate(seen.index)}
-    rows.sort(key=lambda row: order.get((row["problem"], row["l2"]), len(order)))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    stored = sorted(study.stored_optima, key=lambda info: order.get(key_of(info, by), len(order)))
+    rows = [_row(info, float(seen.get(key_of(info, by), np.nan)), dtype) for info in stored]
+    return pd.DataFrame(rows, columns=[*by, *(name for name in COLUMNS if name not in by)])
+
+
+def key_of(info: OptimumInfo, by: Sequence[str]) -> tuple[Any, ...]:
+    """Return an objective's values of columns."""
+    return tuple(getattr(info, name) for name in by)
 
 
 def _row(info: OptimumInfo, best_seen: float, dtype: str) -> dict[str, Any]:
@@ -60,11 +66,11 @@ def rounding_of_trials(info: OptimumInfo, dtype: str) -> float:
 
 
 def least_seen(study: StoredStudy) -> pd.DataFrame:
-    """Return the least exact loss of each objective in the study: `problem`, `l2` on data, and `minimum`.
+    """Return the least exact loss of each objective in the study: its columns (`StoredStudy.objective`), and `minimum`.
 
     Where checkpoints take the loss of a subsample (`record.rows`), only the ends of trials are exact.
     """
-    by = ["problem"] if study.on_landscapes else ["problem", "l2"]
+    by = study.objective
     value = "final_loss" if is_sampled(study) else "best_loss"
     trials = study.table("trials", columns=[*by, value], filter=pc.field("in_study")).to_pandas()
     texts = dict.fromkeys(trials.select_dtypes("category"), str)
@@ -83,17 +89,23 @@ def is_sampled(study: StoredStudy) -> bool:
     return most is not None and rows < most
 
 
-def optimal_parameters(study: StoredStudy, problem: str | None, l2: float | None) -> NDArray[np.float64]:
+def optimal_parameters(
+    study: StoredStudy, problem: str | None, l2: float | None, split_seed: int | None
+) -> NDArray[np.float64]:
     """Return where a stored minimum is: see `Results.optimal_parameters`."""
-    stored = [(info.problem, info.l2) for info in study.stored_optima]
+    stored = [(info.problem, info.l2, info.split_seed) for info in study.stored_optima]
     if not stored:
         raise InputError(f"{study.path} holds no minima: `fastgd optimum {study.path}` finds those of convex problems")
-    names = list(dict.fromkeys(name for name, _ in stored))
+    names = list(dict.fromkeys(name for name, *_ in stored))
     if problem is not None and problem not in names:
         raise InputError(f"no minimum of a problem {problem!r} is stored; {nearest(problem, names)}")
-    found = [own for own in stored if problem in (None, own[0]) and l2 in (None, own[1])]
+    asked = (problem, l2, split_seed)
+    found = [own for own in stored if all(value in (None, of) for value, of in zip(asked, own, strict=True))]
     if len(found) != 1:
-        listed = ", ".join(f"{name} with l2 = {value:g}" for name, value in (found or stored)[:8])
+        split = ", split_seed = {}" if study.several_splits else ""
+        listed = ", ".join(
+            f"{name} with l2 = {value:g}{split.format(seed)}" for name, value, seed in (found or stored)[:8]
+        )
         raise InputError(f"{'several minima are' if found else 'no such minimum is'} stored; there are {listed}")
     parameters = read_optimum_parameters(study.path, *found[0])
     assert parameters is not None

@@ -22,10 +22,11 @@ def with_gaps(study: StoredStudy) -> pd.DataFrame:
 
 def _gaps(study: StoredStudy, curves: pa.Table) -> NDArray[np.float64]:
     names, codes = dictionary_of(curves["trial_id"])
-    trials = study.table("trials", columns=["trial_id", "problem", "l2", "steps"], filter=pc.field("in_study"))
+    by = study.objective
+    trials = study.table("trials", columns=["trial_id", *by, "steps"], filter=pc.field("in_study"))
     table = minima(study)
     table = table[table["source"] == CERTIFIED]
-    own = trials.to_pandas().merge(table, on=["problem", "l2"], how="left").set_index("trial_id").reindex(names)
+    own = trials.to_pandas().merge(table, on=by, how="left").set_index("trial_id").reindex(names)
     gaps = curves["loss"].to_numpy() - own["minimum"].to_numpy(dtype=np.float64)[codes]
     if is_sampled(study):
         steps = curves["step"].to_numpy()

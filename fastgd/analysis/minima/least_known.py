@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from fastgd.analysis.minima.certified import least_seen, rounding_of_trials
+from fastgd.analysis.minima.certified import key_of, least_seen, rounding_of_trials
 from fastgd.analysis.stored_study import StoredStudy
 from fastgd.store.optima import OptimumInfo
 
@@ -16,10 +16,10 @@ def minima(study: StoredStudy) -> pd.DataFrame:
     if study.on_landscapes:
         return _with_known(study, table)
     dtype = str(study.study.get("dtype", "float64"))
-    stored = {(info.problem, info.l2): info for info in study.stored_optima if info.bound is not None}
+    stored = {key_of(info, study.objective): info for info in study.stored_optima if info.bound is not None}
     rows = []
     for row in table.to_dict("records"):
-        info = stored.get((row["problem"], row["l2"]))
+        info = stored.get(tuple(row[name] for name in study.objective))
         found = (row["minimum"], row["error"], row["source"])
         rows.append(found if info is None else _certified(info, float(row["minimum"]), dtype))
     minimum, error, source = zip(*rows, strict=True) if rows else ((), (), ())
@@ -50,6 +50,9 @@ def _with_known(study: StoredStudy, table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def objective_of(study: StoredStudy) -> list[str]:
-    """Return the columns of trials that say which objective a trial minimises."""
-    return ["problem"] if study.on_landscapes else ["problem", "l2"]
+def over_splits(minima: pd.DataFrame) -> pd.DataFrame:
+    """Return minima, of which that of a problem and penalty is the least one over all splits of the rows."""
+    if "split_seed" not in minima:
+        return minima
+    least = minima.sort_values("minimum", kind="stable").drop_duplicates(["problem", "l2"]).sort_index()
+    return least.drop(columns="split_seed").reset_index(drop=True)

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fastgd.analysis.minima.certified import dictionary_of, is_sampled, rounding_of_trials
+from fastgd.analysis.minima.certified import dictionary_of, is_sampled, key_of, rounding_of_trials
 from fastgd.analysis.minima.least_known import CERTIFIED, minima
 from fastgd.analysis.questions.ranking import ranking
 from fastgd.analysis.stored_study import StoredStudy
@@ -68,25 +68,33 @@ class Curve(NamedTuple):
 
 def theory(study: StoredStudy) -> pd.DataFrame:
     """Return measured rates beside those of textbooks: see `Results.theory`."""
-    known: dict[tuple[str, float], Curvature] = {} if study.on_landscapes else _curvatures(study)
+    known: dict[tuple[Any, ...], Curvature] = {} if study.on_landscapes else _curvatures(study)
     if not known:
         what = "landscapes have none" if study.on_landscapes else f"`fastgd optimum {study.path}` finds them"
         raise InputError(f"theory needs certified minima, and {study.path} holds none: {what}")
-    settings = ranking(study, "loss", "final")
-    records: list[dict[Any, Any]] = settings.to_dict("records")
-    chosen = [row for row in records if _is_covered(row) and (row["problem"], row["l2"]) in known]
+    records = _objectives(study, ranking(study, "loss", "final"))
+    chosen = [row for row in records if _is_covered(row) and row["objective"] in known]
     curves = _curves(study, [str(row["trial_id"]) for row in chosen])
     rows = []
     for row in chosen:
-        curvature = known[row["problem"], row["l2"]]
+        curvature = known[row["objective"]]
         own = curves[str(row["trial_id"])]
         curve = Curve(own.step, own.gap - curvature.minimum)
         rows.append({**row, "momentum": _momentum(row), **_compared(row, curve, curvature)})
     order: dict[Any, int] = dict(zip(known, range(len(known)), strict=True))
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table["place"] = [order[key] for key in zip(table["problem"], table["l2"], strict=True)]
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).assign(place=[order[row["objective"]] for row in chosen])
     sorting = ["place", "quantity", "optimizer", "momentum", "batch_size", "lr"]
     return table.sort_values(sorting, ignore_index=True).drop(columns="place")
+
+
+def _objectives(study: StoredStudy, settings: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Return the rows of a ranking, each with the objective of its trial."""
+    by = [name for name in study.objective if name not in settings]
+    if by:
+        trials = study.table("trials", columns=["trial_id", *by], filter=pc.field("in_study")).to_pandas()
+        settings = settings.merge(trials, on="trial_id", how="left")
+    records: list[dict[Any, Any]] = settings.to_dict("records")
+    return [{**row, "objective": tuple(row[name] for name in study.objective)} for row in records]
 
 
 def _is_covered(row: dict[Any, Any]) -> bool:
@@ -102,13 +110,14 @@ def _momentum(row: dict[Any, Any]) -> float:
     return 0.0 if row["optimizer"] == "sgd" else float(row["momentum"])
 
 
-def _curvatures(study: StoredStudy) -> dict[tuple[str, float], Curvature]:
+def _curvatures(study: StoredStudy) -> dict[tuple[Any, ...], Curvature]:
     """Return what theory needs of each objective with a certified minimum."""
     table, dtype = minima(study), str(study.study.get("dtype", "float64"))
-    certified = table[table["source"] == CERTIFIED].set_index(["problem", "l2"])
+    by = study.objective
+    certified = table[table["source"] == CERTIFIED].set_index(by)
     found = {}
     for info in study.stored_optima:
-        key = (info.problem, info.l2)
+        key = key_of(info, by)
         if key not in certified.index or info.local_smoothness is None:
             continue
         least = info.local_strong_convexity
@@ -119,8 +128,8 @@ def _curvatures(study: StoredStudy) -> dict[tuple[str, float], Curvature]:
             L=np.nan if info.smoothness is None else info.smoothness,
             quadratic=info.loss == "squared",
             noise=info.noise,
-            minimum=float(certified.loc[key, "minimum"]),  # type: ignore[arg-type]
-            floor=ABOVE * max(float(certified.loc[key, "error"]), rounding_of_trials(info, dtype)),  # type: ignore[arg-type]
+            minimum=float(certified.loc[key, "minimum"]),
+            floor=ABOVE * max(float(certified.loc[key, "error"]), rounding_of_trials(info, dtype)),
         )
     return found
 

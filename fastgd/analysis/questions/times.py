@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastgd.analysis.criteria import LOST, Scores, direction
 from fastgd.analysis.curve_pieces import Array, Piece, check_metric, pieces
-from fastgd.analysis.minima.least_known import minima, objective_of
+from fastgd.analysis.minima.least_known import minima
 from fastgd.analysis.stored_study import StoredStudy, with_methods
 from fastgd.common.errors import InputError, nearest
 
@@ -188,12 +188,16 @@ class _Walk:
 
 def _least_of_trials(study: StoredStudy) -> Array:
     """Return the least known value of each trial's objective."""
-    _, configuration, identities = study.configurations
-    by = objective_of(study)
-    keys = identities[by].astype({"problem": str})
+    trials, configuration, identities = study.configurations
+    by = study.objective
+    own = [name for name in by if name in identities]
+    keys = identities[own].astype({"problem": str}).iloc[configuration].reset_index(drop=True)
+    keys = keys.assign(**{name: trials[name].to_numpy() for name in by if name not in own})
     known = minima(study)[[*by, "minimum"]].astype({"problem": str})
-    found = keys.merge(known, on=by, how="left")["minimum"].to_numpy(dtype=np.float64)
-    return found[configuration]
+    codes = keys.groupby(by, sort=False, dropna=False).ngroup().to_numpy()
+    first = np.unique(codes, return_index=True)[1]  # there may be millions of trials, and few objectives
+    found = keys.iloc[first].merge(known, on=by, how="left")["minimum"].to_numpy(dtype=np.float64)
+    return np.asarray(found[codes])
 
 
 def _by_trial(study: StoredStudy, times: Times) -> pd.DataFrame:
