@@ -63,7 +63,7 @@ def open_folder(
 
 # The columns that tell no configuration, whose name is a hash of all that decides its numbers but the seed.
 OF_TRIALS = {
-    *("trial_id", "seed", "kernel", "status", "reason", "steps", "epochs", "cohort_id", "cohort_lanes"),
+    *("trial_id", "seed", "split_seed", "kernel", "status", "reason", "steps", "epochs", "cohort_id", "cohort_lanes"),
     *(f"{when}_{name}" for when in ("final", "best") for name in ("loss", "validation_loss")),
     *(f"{stage}_seconds" for stage in ("compile", "train", "evaluate")),
 }
@@ -85,6 +85,7 @@ def trials(count: int, prefix: str = "t", **columns) -> pd.DataFrame:
         "schedule": "constant",
         "batch_size": 64,
         "seed": 0,
+        "split_seed": 0,
         "dtype": "float64",
         "layout": "dense",
         "sparse": "exact",

@@ -57,7 +57,7 @@ def test_defaults(tmp_path):
         "zeros",
     )
     (problem,) = study.problem
-    assert (problem.l2, problem.validation, problem.split_seed, problem.intercept) == ([0.0], 0.0, 0, False)
+    assert (problem.l2, problem.validation, problem.split_seed, problem.intercept) == ([0.0], 0.0, [0], False)
     assert study.schedule == [Schedule(name="constant")]
     assert (study.stop.target, study.stop.diverge, study.stop.patience) == (None, 1e3, None)
     assert (study.record.every, study.record.parameters) == ("epoch", "none")

@@ -77,13 +77,22 @@ def _counts(
     first: NDArray[np.int64],
     count: NDArray[np.int64],
 ) -> dict[str, NDArray[Any]]:
-    """Return how many seeds, and on landscapes how many starts, each configuration has."""
+    """Return how many seeds each configuration has, and how many splits or starts, where a study has several."""
     if not study.on_landscapes:
-        return {"seeds": count}
+        return _seeds_and_splits(trials, order, first, count)
     if trials["seed"].nunique() <= 1:  # there may be millions of trials: counting is not needed
         return {"seeds": np.minimum(count, 1), "starts": count}
     own = trials.iloc[order].groupby(np.repeat(np.arange(len(first)), count))
     return {"seeds": own["seed"].nunique().to_numpy(), "starts": own["start"].nunique().to_numpy()}
+
+
+def _seeds_and_splits(
+    trials: pd.DataFrame, order: NDArray[np.int64], first: NDArray[np.int64], count: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    if trials["split_seed"].nunique() <= 1:
+        return {"seeds": count}
+    own = trials.iloc[order].groupby(np.repeat(np.arange(len(first)), count))
+    return {"seeds": own["seed"].nunique().to_numpy(), "splits": own["split_seed"].nunique().to_numpy()}
 
 
 def _sort_keys(trials: pd.DataFrame, value: str) -> pd.DataFrame:

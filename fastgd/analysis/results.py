@@ -89,10 +89,10 @@ class Results(StoredStudy):
         pandas.DataFrame
             A row a configuration: `rank` (from 1, within the problem), the columns of `identity`, `<at>_<by>` (the
             median; a diverged or failed trial counts as infinite, one that ran out of time as NaN), the same with
-            `_min` and `_max`, `seeds` and, on landscapes, `starts` (how many there are), `diverged` (a number of
-            trials; `timeout` likewise, where there are any), `target_epochs` where a target ended trials (until the
-            median reached it; NaN if it did not), and `trial_id`: the trial at the median, the better one of the
-            middle two. On landscapes, `start` tells from which start that trial came.
+            `_min` and `_max`, `seeds` (how many there are; likewise `splits` where there are several, and `starts` on
+            landscapes), `diverged` (a number of trials; `timeout` likewise, where there are any), `target_epochs` where
+            a target ended trials (until the median reached it; NaN if it did not), and `trial_id`: the trial at the
+            median, the better one of the middle two. On landscapes, `start` tells from which start that trial came.
         """
         return ranking(self, by, at)
 

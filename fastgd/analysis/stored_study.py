@@ -113,8 +113,9 @@ class StoredStudy:
 
     @cached_property
     def settings(self) -> pd.DataFrame:
-        """The settings of trials, with their seeds: a row for each `trial_id`, which is the index."""
-        return self._contents.first_rows([*self.identity, "seed"])
+        """The settings of trials, with the seeds of runs and splits: a row for each `trial_id`, which is the index."""
+        repeated = ["seed"] if self.on_landscapes else ["seed", "split_seed"]
+        return self._contents.first_rows([*self.identity, *repeated])
 
     @property
     def trial_key(self) -> list[str]:
@@ -128,9 +129,11 @@ class StoredStudy:
 
     @cached_property
     def repeats(self) -> str:
-        """In what the trials of a configuration differ: "seeds", or "starts" on landscapes with several starts."""
+        """In what the trials of a configuration differ: "seeds", or "splits" or "starts" where these are several."""
         if not self.on_landscapes:
-            return "seeds"
+            return (
+                "splits" if self.trials["split_seed"].nunique() > 1 and self.trials["seed"].nunique() == 1 else "seeds"
+            )
         return "starts" if len(pc.unique(self.table("trials", columns=["start"])["start"])) > 1 else "seeds"
 
     @cached_property

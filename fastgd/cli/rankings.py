@@ -70,7 +70,7 @@ def _compared(ranking: "pd.DataFrame") -> str:
     if "target_epochs" in ranking:
         groups.append("the epochs until the training objective reached the target")
     groups.append(f"the {value}")
-    counts = {name: int(ranking[name].max()) for name in ("seeds", "starts") if name in ranking}
+    counts = {name: int(ranking[name].max()) for name in ("seeds", "splits", "starts") if name in ranking}
     several = [count(number, name.removesuffix("s")) for name, number in counts.items() if number > 1]
     over = f", the median of {' x '.join(several)}" if several else ""
     late = [("timeout", "ran out of time"), ("diverged", "diverged or failed")]
@@ -85,7 +85,11 @@ def _known(item: Any) -> bool:
 def ranking_table(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame", title: str) -> Table:
     """Return the table of some rows of a ranking, with the columns in which its configurations differ."""
     value, over = value_of(ranking), results.repeats
-    counts = [name for name in ("seeds", "starts") if name == over or (name in ranking and (ranking[name] > 1).any())]
+    counts = [
+        name
+        for name in ("seeds", "splits", "starts")
+        if name == over or (name in ranking and (ranking[name] > 1).any())
+    ]
     at, spread = ["start"] if over == "starts" else [], f"range over {over}"  # of the median trial
     about = _columns_to_show(results, ranking)
     columns = ["rank", *about, "target_epochs", value, spread, *at, *counts, "timeout", "diverged"]

@@ -50,7 +50,7 @@ class _Lanes:
 
 
 def cohorts_of(study: Study, data: Sequence[Data]) -> list[CohortUnit]:
-    """Return the cohorts of a study over the prepared data of each problem.
+    """Return the cohorts of a study over the prepared data of each split of each problem.
 
     Raises
     ------
@@ -60,15 +60,18 @@ def cohorts_of(study: Study, data: Sequence[Data]) -> list[CohortUnit]:
     """
     cohorts: list[CohortUnit] = []
     seen: dict[str, int] = {}
-    for index, (problem, rows, label) in enumerate(zip(study.data_problems, data, labels(study, data), strict=True)):
+    first = ""
+    for index, ((place, problem), rows, label) in enumerate(zip(study.splits, data, labels(study, data), strict=True)):
         n = len(rows.y)
+        if index == 0 or study.splits[index - 1][0] != place:
+            first = rows.fingerprint
         _check_parameters(study, problem, rows, label)
         scale = loss_scale(rows, loss_of(problem, rows))
         for method, lanes in _groups(study, problem, rows):
             for batch_size in [n] if method.baseline else _batch_sizes(study, label, n):
                 for seeds in _seed_groups(study, problem, batch_size == n and not method.rule.optimizer.drawn):
-                    cohort = _cohort(study, index, rows, label, method, lanes, batch_size, seeds)
-                    new = first_seen([trials[0] for trials in cohort.ids], index, label, seen)
+                    cohort = _cohort(study, index, rows, first, label, method, lanes, batch_size, seeds)
+                    new = first_seen([trials[0] for trials in cohort.ids], place, label, seen)
                     cohort = replace(cohort.select(new), scale=scale)
                     if cohort.lanes:
                         cohorts += _split(cohort)
@@ -76,20 +79,32 @@ def cohorts_of(study: Study, data: Sequence[Data]) -> list[CohortUnit]:
 
 
 def labels(study: Study, data: Sequence[Data]) -> list[str]:
-    """Return the problems' names in the results: their own, or dataset and loss.
+    """Return the name of each split's problem in the results: its own, or dataset and loss.
 
     Raises
     ------
     InputError
         Two would have the same: a number would not tell them apart once the study is extended.
     """
+    places = [place for place, _ in study.splits]
     names = [
-        problem.name or f"{rows.dataset}/{problem.loss}"
-        for problem, rows in zip(study.data_problems, data, strict=True)
+        problem.name or f"{rows.dataset}/{problem.loss}" for (_, problem), rows in zip(study.splits, data, strict=True)
     ]
-    if fault := same_name(names):
+    if fault := same_name(list(dict(zip(places, names, strict=True)).values())):
         raise InputError(fault)
     return names
+
+
+def split_labels(study: Study, data: Sequence[Data]) -> list[str]:
+    """Return a name for each split's data: that of its problem, with its `split_seed` where there are several."""
+    several = [len(study.data_problems[place].split_seed) > 1 for place, _ in study.splits]
+    splits = zip(study.splits, labels(study, data), several, strict=True)
+    return [fingerprint_names(label, problem.split_seed[0])[many] for (_, problem), label, many in splits]
+
+
+def fingerprint_names(label: str, split_seed: int) -> tuple[str, str]:
+    """Return the names that the data of a split of a problem may have: as its only one, and as one of several."""
+    return label, f"{label}, split_seed {split_seed}"
 
 
 def _methods(study: Study, masked: bool) -> Iterator[tuple[Method, list[OptimizerBlock]]]:
@@ -195,13 +210,14 @@ def _cohort(
     study: Study,
     index: int,
     data: Data,
+    first: str,
     label: str,
     method: Method,
     lanes: _Lanes,
     batch_size: int,
     seeds: tuple[int, ...],
 ) -> CohortUnit:
-    problem, n, rule = study.data_problems[index], len(data.y), method.rule
+    problem, n, rule = study.splits[index][1], len(data.y), method.rule
     driven = {driver.of for schedule in lanes.schedules for driver in schedule.drivers}
     if method.search:
         driven.add("lr")
@@ -226,7 +242,9 @@ def _cohort(
         spec = _fitting(spec, problem, data, lanes.schedules)
     checkpoints = checkpoints_of(study, steps, batches)
     schedules = [lanes.schedules[which] for which in lanes.which]
-    configurations, ids = cohort_ids(study, problem, data.fingerprint, n, spec, schedules, seeds, steps, checkpoints)
+    configurations, ids = cohort_ids(
+        study, problem, (data.fingerprint, first), n, spec, schedules, seeds, steps, checkpoints
+    )
     return CohortUnit(
         problem=index,
         label=label,
@@ -245,7 +263,7 @@ def _cohort(
         entries=entries_of(data),
         sparse=sparse_column(spec, problem),
         workload=workload(study, data, spec, _has_feedback(lanes.schedules)),
-        columns={"dataset": data.dataset, "loss": problem.loss},
+        columns={"dataset": data.dataset, "loss": problem.loss, "split_seed": problem.split_seed[0]},
         record=study.record,
         stop=study.stop,
         saved_after=saved_after(study),

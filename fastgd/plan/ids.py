@@ -103,7 +103,7 @@ def names(rows: Sequence[bytes], *shared: Any) -> list[str]:
 def cohort_ids(
     study: Study,
     problem: Problem,
-    fingerprint: str,
+    fingerprints: tuple[str, str],
     n: int,
     spec: CohortSpec,
     schedules: Sequence[Schedule],
@@ -113,15 +113,15 @@ def cohort_ids(
 ) -> tuple[list[str], list[list[str]]]:
     """Return the names of each lane's configuration, and of its trials, one for each seed.
 
-    A configuration is all that its trials share: what rankings take the median over. A trial has, besides, a seed, and
-    the kernel that gives its bits, as far as these depend on the lanes around it.
+    A configuration is all that its trials share: what rankings take the median over. A trial has, besides, a seed, a
+    split of the rows, and the kernel that gives its bits, as far as these depend on the lanes around it.
 
     Parameters
     ----------
     study, problem
         What the trials share.
-    fingerprint : str
-        Of the data, as prepared.
+    fingerprints : (str, str)
+        Of the data, as prepared; and of the first split of the same rows, which names the configurations of all.
     n : int
         Their training rows.
     spec : CohortSpec
@@ -133,13 +133,14 @@ def cohort_ids(
         The budget.
     checkpoints : ndarray of int
     """
-    common = _of_data(study, problem, fingerprint, n, spec) | {"steps": steps, "checkpoints": checkpoints}
+    common = _of_data(study, problem, fingerprints[0], n, spec) | {"steps": steps, "checkpoints": checkpoints}
     shared, distinct = written(common), {id(schedule): schedule for schedule in schedules}
     named = {key: digest(schedule.model_dump()).digest() for key, schedule in distinct.items()}
     values = rows_of(np.column_stack([spec.hyper, spec.l2]))
     rows = [row + named[id(schedule)] for row, schedule in zip(values, schedules, strict=True)]
     by_seed = [names(rows, shared, bits_of(spec), seed) for seed in seeds]
-    return names(rows, shared), [list(ids) for ids in zip(*by_seed, strict=True)]
+    of_first = written(common | {"data": fingerprints[1]})
+    return names(rows, of_first), [list(ids) for ids in zip(*by_seed, strict=True)]
 
 
 def swarm_ids(

@@ -18,7 +18,7 @@ def make_plan(study: Study, data: Sequence[Data] = ()) -> Plan:
     ----------
     study : Study
     data : sequence of Data
-        The prepared data of each problem; none, where the problems are landscapes.
+        The prepared data of each split of each problem; none, where the problems are landscapes.
 
     Raises
     ------
@@ -33,8 +33,13 @@ def _over_data(study: Study, data: Sequence[Data]) -> Plan:
     notes = distinct(data_notes(data), metric_notes(study, data), cohort_notes(cohorts))
     if study.surface is None:
         return Plan(cohorts, notes=notes)
-    problems = enumerate(zip(study.data_problems, data, labels(study, data), strict=True))
-    return Plan(cohorts, tuple(surface_over_data(i, *each, study.surface, study.dtype) for i, each in problems), notes)
+    splits = zip(study.splits, data, labels(study, data), strict=True)
+    surfaces = tuple(
+        surface_over_data(index, problem, rows, label, study.surface, study.dtype)
+        for index, ((place, problem), rows, label) in enumerate(splits)
+        if index == 0 or study.splits[index - 1][0] != place  # of a problem's first split alone
+    )
+    return Plan(cohorts, surfaces, notes)
 
 
 def _on_landscapes(study: Study) -> Plan:

@@ -22,7 +22,7 @@ from fastgd.core.vectors import register_bits
 from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
 from fastgd.engine.machine import cpu_model
 from fastgd.plan.cohort import MOST_COHORT_BYTES
-from fastgd.plan.cohorts import labels
+from fastgd.plan.cohorts import split_labels
 from fastgd.plan.memory import release, within_memory
 from fastgd.plan.memory import require as require_memory
 from fastgd.plan.plan import Plan, Unit
@@ -46,7 +46,8 @@ from fastgd.store.schema import COORDINATES, Columns
 from fastgd.store.snapshots import Snapshots
 from fastgd.study.config import Problem, Study, require_study
 
-NAME_COLUMNS = ("problem", "dataset")  # columns of names that are in no trial's id, and that a user may change
+# Columns of names that are in no trial's id: a user may change the first two, and another first split the third.
+NAME_COLUMNS = ("problem", "dataset", "configuration")
 
 
 class _Options(NamedTuple):
@@ -182,14 +183,14 @@ def folder_of(study: Study, out: str | Path | None, trial: str | None) -> Path:
 
 
 def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list[Data]:
-    """Load and prepare the data of every problem; problems that ask for the same share it."""
+    """Load and prepare the data of each split of every problem; those that ask for the same share it."""
     if data is not None and not (isinstance(data, tuple | list) and len(data) == 2):
         many = f" of {len(data)}" if isinstance(data, tuple | list) else ""
         raise InputError(f"data must be a pair, (X, y); found {type(data).__name__}{many}")
     sources: dict[str, Dataset] = {}
     prepared: dict[str, Data] = {}
     result = []
-    for index, problem in enumerate(study.data_problems):
+    for index, problem in study.splits:
         key = repr((_source(problem), find_loss(problem.loss).targets, _preparation(problem)))
         if key not in prepared:
             dataset = _dataset(index, problem, data, sources, emit)
@@ -202,7 +203,7 @@ def _preparation(problem: Problem) -> tuple[Any, ...]:
     held_out = problem.validation
     rows = _source(problem, held_out) if isinstance(held_out, str) else held_out
     prepared = (problem.positive, problem.standardize, problem.standardize_target)
-    return *prepared, rows, problem.split_seed, problem.layout
+    return *prepared, rows, *problem.split_seed, problem.layout
 
 
 def _dataset(
@@ -247,7 +248,7 @@ def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Dat
             standardize=problem.standardize,
             standardize_target=problem.standardize_target,
             validation=held,
-            split_seed=problem.split_seed,
+            split_seed=problem.split_seed[0],
             dtype=dtype,
             layout=problem.layout,
         )
@@ -262,7 +263,7 @@ def _open(
     fingerprints = {problem.label: f"landscape {problem.landscape}" for problem in study.landscapes}
     notes = plan.notes
     if not study.landscapes:
-        fingerprints = {name: rows.fingerprint for name, rows in zip(labels(study, data), data, strict=True)}
+        fingerprints = {name: rows.fingerprint for name, rows in zip(split_labels(study, data), data, strict=True)}
         notes = (*notes, f"cohorts of at most {MOST_COHORT_BYTES:,} bytes")
     metrics = [] if study.landscapes else columns_of(study.record.metrics)
     dimensions = [problem.dimension for problem in study.landscapes]

@@ -60,7 +60,7 @@ def trials_of_one_problem(results: Results, trials: Sequence[str]) -> "list[pd.S
     Raises
     ------
     InputError
-        There is no such trial in the study, it has no end point, or they are of different problems.
+        There is no such trial in the study, it has no end point, or they are of different problems or splits.
     """
     rows = [_row(results, trial) for trial in trials]
     for trial, row in zip(trials, rows, strict=True):
@@ -68,6 +68,11 @@ def trials_of_one_problem(results: Results, trials: Sequence[str]) -> "list[pd.S
             raise InputError(
                 f"trial {trial!r} is of the problem {row['problem']!r}, and {trials[0]!r} of {rows[0]['problem']!r}: "
                 "they minimise different things, and there is nothing between them"
+            )
+        if row["split_seed"] != rows[0]["split_seed"]:
+            raise InputError(
+                f"trial {trial!r} is of split_seed {row['split_seed']}, and {trials[0]!r} of {rows[0]['split_seed']}: "
+                "they minimise losses over different rows"
             )
     return rows
 

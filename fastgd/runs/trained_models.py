@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from fastgd.analysis import Layer, Results, TrainedModel
 from fastgd.common.errors import InputError
 from fastgd.datasets import Data
-from fastgd.plan.cohorts import labels, model_of
+from fastgd.plan.cohorts import fingerprint_names, labels, model_of
 from fastgd.problems import find_loss
 from fastgd.problems.activations import ACTIVATIONS
 from fastgd.problems.predictions import LINKS
@@ -22,12 +23,12 @@ def trained_model(results: Results, trial_id: str, data: tuple[Any, Any] | None)
     if results.on_landscapes:
         raise InputError("trials on landscapes train no model; results.trials has where they end")
     parameters = results.parameters(trial_id)
-    trial = results.trials.set_index("trial_id").loc[trial_id]
+    trial = results.trials[results.trials["trial_id"] == trial_id].iloc[0]
     if not trial["in_study"]:
         raise InputError(f"trial {trial_id!r} is of an earlier version of the study, and not of the one that is stored")
     if not np.isfinite(parameters).all():
         raise InputError(f"trial {trial_id!r} ended as {trial['status']!r}: its parameters are not finite")
-    study, rows = study_of(results, str(trial["problem"]), data)
+    study, rows = study_of(results, trial, data)
     problem = study.data_problems[0]
     loss, network = find_loss(problem.loss), problem.network
     return TrainedModel(
@@ -46,22 +47,28 @@ def trained_model(results: Results, trial_id: str, data: tuple[Any, Any] | None)
 
 
 def study_of(
-    results: Results, label: str, data: tuple[Any, Any] | None, emit: Callable[[Event], None] = lambda _: None
+    results: Results,
+    trial: "pd.Series[Any]",
+    data: tuple[Any, Any] | None,
+    emit: Callable[[Event], None] = lambda _: None,
 ) -> tuple[Study, Data]:
-    """Return the study of one problem alone, and the problem's data, which must be those of the results.
+    """Return the study of a trial's problem and split alone, and its data, which must be those of the results.
 
     Parameters
     ----------
     results : Results
-    label : str
-        The problem's name.
+    trial : Series
+        The trial's row.
     data : (X, y), optional
         The arrays of a study that was run on such.
     emit : callable
         Receives what is loaded.
     """
-    study = Study(**results.study)
+    study, label = Study(**results.study), str(trial["problem"])
     own = [problem for problem in study.data_problems if (problem.name or label) == label]
+    splits = [problem.split_seed for problem in own]
+    split_seed = splits[0][0] if splits and pd.isna(trial["split_seed"]) else int(trial["split_seed"])
+    own = [problem.model_copy(update={"split_seed": [split_seed]}) for problem in own]
     named = any(problem.dataset or problem.path or problem.synthetic for problem in own)
     if named and data is not None:
         raise InputError(f"{label!r} names its data, which are loaded again; leave data out")
@@ -72,7 +79,8 @@ def study_of(
     study = study.model_copy(update={"problem": own})
     loaded = load_data(study, data, emit)
     found = dict(zip(labels(study, loaded), zip(own, loaded, strict=True), strict=True)).get(label)
-    if found is None or found[1].fingerprint != results.manifest.fingerprints.get(label):
+    names = fingerprint_names(label, split_seed)
+    if found is None or found[1].fingerprint not in map(results.manifest.fingerprints.get, names):
         raise InputError(
             f"the data of {label!r} are not those that {results.path} was computed with: they have changed"
         )

@@ -132,7 +132,7 @@ def surface(
     memory.require(threads)
     with extending(results.path):
         with reported(on_event, progress) as emit, Threads(threads) as pool:
-            study, prepared = study_of(results, str(rows[0]["problem"]), data, emit)
+            study, prepared = study_of(results, rows[0], data, emit)
             clock = Clock()
             clock.announce = lambda kernels: emit(Compiling(kernels))
             solutions = solutions_of(

@@ -78,10 +78,10 @@ def _check_size(study: StudyFields) -> None:
         _refuse_more(MOST_TRIALS, "configurations", configurations, ("seeds", seeds), ("problems", len(study.problem)))
         _refuse_more(MOST_LANES, "trials", configurations, ("seeds", seeds), ("starts", starts))
         return
-    penalties, batches = sum(len(problem.l2) for problem in study.data_problems), len(study.batch_size)
+    penalties, batches = sum(len(problem.l2) for _, problem in study.splits), len(study.batch_size)
     more = ("batch sizes", batches), ("seeds", seeds)
-    _refuse_more(MOST_TRIALS, "trials", configurations, ("problems and l2", penalties), *more)
-    _refuse_more(MOST_COHORTS, "cohorts", sum(methods.values()), ("problems", len(study.problem)), *more)
+    _refuse_more(MOST_TRIALS, "trials", configurations, ("problems, splits and l2", penalties), *more)
+    _refuse_more(MOST_COHORTS, "cohorts", sum(methods.values()), ("problems and splits", len(study.splits)), *more)
 
 
 def _refuse_more(most: int, what: str, optimizers: int, *factors: tuple[str, int]) -> None:

@@ -118,7 +118,12 @@ class Problem(Block):
     validation: HeldOut = described(
         "What is held out of training: a share of the rows, or all rows of another file.", 0.0
     )
-    split_seed: Seed = described("Decides alone which rows are held out.", 0, goes_with="`validation` as a fraction")
+    split_seed: Several[Seed] = described(
+        "Decides alone which rows are held out. With several, each configuration is tried on all of these splits, and "
+        "rankings take the median over them too.",
+        [0],
+        goes_with="`validation` as a fraction",
+    )
     layout: Literal["auto", "dense", "sparse"] = described('How rows are kept; `"auto"`: as the source is.', "auto")
     sparse: Literal["exact", "masked"] = described(
         "What becomes of parameters that a mini-batch does not touch: they take their steps all the same, or "
@@ -147,8 +152,8 @@ class Problem(Block):
             raise failure(f"has {' and '.join(given)}; give one of them")
         if self.dataset is not None and self.target not in (None, own := DATASETS[self.dataset].target):
             raise failure(f": the dataset {self.dataset!r} has the target {own!r}", "target", found=self.target)
-        if self.split_seed and not (isinstance(self.validation, float) and self.validation):
-            raise failure("goes with validation as a fraction", "split_seed", found=self.split_seed)
+        if self.split_seed != [0] and not (isinstance(self.validation, float) and self.validation):
+            raise failure("goes with validation as a fraction", "split_seed", found=brief(self.split_seed))
         if misplaced := misplaced_key(self.files, dict(self)):
             key, use = misplaced
             raise failure(use, key, found=getattr(self, key))
@@ -313,6 +318,15 @@ class StudyFields(Block):
     def data_problems(self) -> list[Problem]:
         """The problems over data."""
         return [problem for problem in self.problem if isinstance(problem, Problem)]
+
+    @property
+    def splits(self) -> list[tuple[int, Problem]]:
+        """The problems over data, one for each split of its rows, with the place of its problem among all."""
+        return [
+            (place, problem.model_copy(update={"split_seed": [seed]}))
+            for place, problem in enumerate(self.data_problems)
+            for seed in problem.split_seed
+        ]
 
     @property
     def landscapes(self) -> list[LandscapeProblem]:
