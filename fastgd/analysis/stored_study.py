@@ -115,8 +115,9 @@ class StoredStudy:
 
     @cached_property
     def settings(self) -> pd.DataFrame:
-        """The settings of trials, with their seeds: a row for each `trial_id`, which is the index."""
-        return self._contents.first_rows([*self.identity, "seed"])
+        """The settings of trials, with the seeds of runs and splits: a row for each `trial_id`, which is the index."""
+        repeated = ["seed"] if self.on_landscapes else ["seed", "split_seed"]
+        return self._contents.first_rows([*self.identity, *repeated])
 
     @property
     def trial_columns(self) -> list[str]:
@@ -144,9 +145,8 @@ class StoredStudy:
         """Whether trials of the study differ in which rows were held out, so that each split has its own objective."""
         if self.on_landscapes:
             return False
-        return (
-            len(pc.unique(self.table("trials", columns=["split_seed"], filter=pc.field("in_study"))["split_seed"])) > 1
-        )
+        splits = self.table("trials", columns=["split_seed"], filter=pc.field("in_study"))["split_seed"]
+        return len(pc.unique(splits)) > 1
 
     @property
     def objective(self) -> list[str]:

@@ -103,9 +103,8 @@ def optimal_parameters(
     found = [own for own in stored if all(value in (None, of) for value, of in zip(asked, own, strict=True))]
     if len(found) != 1:
         split = ", split_seed = {}" if study.several_splits else ""
-        listed = ", ".join(
-            f"{name} with l2 = {value:g}{split.format(seed)}" for name, value, seed in (found or stored)[:8]
-        )
+        few = (found or stored)[:8]
+        listed = ", ".join(f"{name} with l2 = {value:g}{split.format(seed)}" for name, value, seed in few)
         raise InputError(f"{'several minima are' if found else 'no such minimum is'} stored; there are {listed}")
     parameters = read_optimum_parameters(study.path, *found[0])
     assert parameters is not None
