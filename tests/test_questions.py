@@ -254,6 +254,13 @@ def test_a_gap_in_the_range_ends_it(tmp_path):
     assert (row["low"], row["high"]) == (1e-2, 1e-1)
 
 
+def test_an_optimizer_that_always_diverges_has_no_range(tmp_path):
+    losses = np.stack([np.full(3, 1.0), np.full(3, np.inf)])
+    results = with_curves(tmp_path, losses, trials_of(losses, lr=[1e-2, 1e-1, 1.0], status="diverged"))
+    row = results.sensitivity().iloc[0]
+    assert np.isnan([row["low"], row["high"], row["decades"]]).all()
+
+
 def test_the_best_rate_moves_with_the_batch(tmp_path):
     lr, batch = (np.array(values) for values in zip(*product([0.01, 0.1, 1.0], [32, 64]), strict=True))
     best = np.where(batch == 32, 0.01, 1.0)

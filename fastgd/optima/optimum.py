@@ -86,8 +86,7 @@ def solve(problem: Problem) -> Optimum:
     ----------
     problem : Problem
     """
-    # threads of the BLAS wait for each other by spinning, which other work on the machine makes very slow: on two busy
-    # cores the digits took 62 s with two threads and 3 s with one
+    # threads of the BLAS wait for each other by spinning, which other work on the machine makes very slow
     with threadpool_limits(1):
         return _solve(problem)
 

@@ -69,8 +69,7 @@ def _steps(name: str, fraction: float, table: pd.DataFrame) -> dict[str, Any]:
 def widths_of(results: Results) -> list[dict[str, Any]]:
     """Return a row for each problem and optimizer: its best rate, the range about it, and with what that moves."""
     try:
-        with np.errstate(invalid="ignore"):  # an optimizer whose every trial diverged has no range
-            table = results.sensitivity()
+        table = results.sensitivity()
     except InputError:  # no rates
         return []
     return [_width(row) for row in table.to_dict("records")]

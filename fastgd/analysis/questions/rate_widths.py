@@ -65,7 +65,9 @@ def _width(study: StoredStudy, own: pd.DataFrame, hyper: str, within: float, sta
     alike = own[(known == mine).all(axis=1)].sort_values(hyper)
     x, y = alike[hyper].to_numpy(np.float64), sign_of(value) * alike[value].to_numpy(np.float64)
     place = int(np.flatnonzero(x == best[hyper])[0])
-    low, high = _range(y, place, y[place] + within * (start - y[place]))
+    # where even the best one is lost, there is no range
+    bound = y[place] + within * (start - y[place]) if np.isfinite(y[place]) else np.nan
+    low, high = _range(y, place, bound)
     return {
         hyper: best[hyper],
         value: best[value],
