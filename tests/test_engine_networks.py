@@ -567,8 +567,9 @@ def test_starts_depend_on_seed_layer_and_place_alone():
     assert np.array_equal(weights("he")[:30], weights("he", shape=(10, 3)))
     assert not np.isclose(weights("he"), weights("he", seed=4)).any()
     assert not np.isclose(weights("he"), weights("he", layer=2)).any()
-    # No version of anything may change these.
-    assert weights("he")[:3].tolist() == [-0.14539063982420594, 0.11107597230584772, -0.30157691155683486]
+    # No version of anything may change these, and another processor only the last digit of normal numbers.
+    expected = [-0.14539063982420594, 0.11107597230584772, -0.30157691155683486]
+    np.testing.assert_array_max_ulp(weights("he")[:3], np.array(expected), 2)
     assert weights("pytorch")[:3].tolist() == [0.22039831932875087, 0.269825937759497, -0.05762498631687514]
 
 

@@ -336,7 +336,7 @@ def test_curves_on_landscapes_are_medians_over_the_starts(swarm):
         if alive.all():
             np.testing.assert_allclose(bundle.best, own.median())
     ax = axes(swarm, "curves")[0]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("steps", "loss")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("steps", "loss\nabove the minimum")
 
 
 def test_every_kind_has_its_line_and_its_function():

@@ -13,7 +13,7 @@ from store_samples import block, open_folder, trials
 from test_cli import fastgd_cli
 
 import fastgd
-from fastgd.analysis import paired_curves
+from fastgd.analysis.regressions import paired_curves
 from fastgd.analysis.regressions.comparison import relative
 from fastgd.analysis.regressions.pairing import paired
 from fastgd.common.errors import InputError

@@ -124,7 +124,8 @@ def _draw(folder: Path, kind: str) -> None:
 def _best(folder: Path) -> None:
     from fastgd.cli import rankings
 
-    rankings.best(folder, None, "final", None, as_json=False)
+    options = dict.fromkeys(("by", "each", "over", "target", "gap", "fraction", "unit"))
+    rankings.best(folder, options | {"at": "final", "where": ()}, None, "text")
     rankings.summary(fastgd.load(folder))
 
 
