@@ -8,7 +8,8 @@ strides say. In the first layer the left numbers are rows of data, which all lan
 Of a single lane, a vector holds neighbours of a row instead: the left numbers are always spread scalars, and the last
 vector of a row is written in part.
 
-4 x 4 sums stay in registers: 16 multiply-adds then need 8 loads. What is left over at the edges is summed in strips.
+4 x 4 sums stay in 32 registers: 16 multiply-adds then need 8 loads; in 16 registers 4 x 3. What is left over at the
+edges is summed in strips.
 """
 
 from collections.abc import Callable
