@@ -31,7 +31,7 @@ def studied(results: Results, ranking: pd.DataFrame) -> str:
     methods, problems = ranking["method"].nunique(), ranking["problem"].nunique()
     repeats = [
         count(int(ranking[name].max()), name.removesuffix("s"))
-        for name in ("seeds", "starts")
+        for name in ("seeds", "splits", "starts")
         if name in ranking and ranking[name].max() > 1
     ]
     of = f"{count(len(ranking), 'configuration')} of {count(methods, 'optimizer')}"
@@ -84,7 +84,7 @@ def _winners(problems: list[pd.DataFrame]) -> Finding:
     """Return how often each optimizer is first, over many problems."""
     first = pd.Series([own.iloc[0]["method"] for own in problems]).value_counts()
     words = ", ".join(f"{_quoted(name)} on {times}" for name, times in first.head(5).items())
-    return Finding("best", f"First on most of {len(problems):,} problems: {words}.")
+    return Finding("best", f"Over {len(problems):,} problems, the best is {words}.")
 
 
 def _of_problem(results: Results, own: pd.DataFrame, problems: int) -> Iterator[Finding]:
