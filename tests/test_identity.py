@@ -156,6 +156,23 @@ def test_an_extended_study_has_the_bits_of_one_run_anew(tmp_path, layout):
         assert alone.trials["final_loss"][0] == fresh.loc[one, "final_loss"]
 
 
+@pytest.mark.full
+@pytest.mark.parametrize(("rates", "same"), [(8, True), (40, False)])
+def test_entries_of_a_row_are_summed_as_the_name_of_a_trial_says(tmp_path, rates, same):
+    """Wide tiles deal out a row's entries over fewer sums: other bits, and so other trials."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 30)), rng.integers(0, 2, 60).astype(float)
+    fields = {"problem": {"loss": "logistic", "layout": "sparse"}, "batch_size": 4}
+    grids = [0.1, 0.2], [0.1, 0.2, *np.linspace(0.01, 0.05, rates - 2)]
+    few, many = (
+        run(tmp_path / str(len(lr)), (X, y), optimizer={"name": "sgd", "lr": lr}, **fields).trials.set_index("trial_id")
+        for lr in grids
+    )
+    assert few.index.isin(many.index).tolist() == [same] * 2
+    if same:
+        np.testing.assert_array_equal(few["final_loss"], many.loc[few.index, "final_loss"])
+
+
 def test_what_runs_again_is_said_with_its_reason(tmp_path):
     run(tmp_path / "r")
     log = Log()

@@ -221,14 +221,14 @@ def test_many_small_swarms_in_too_short_a_time(tmp_path, monkeypatch):
     """Of each optimizer something is there before the second swarm of any begins."""
     optimizers = [{"name": name, "lr": 1e-3, "schedule": {"name": each}} for name in ("momentum", "adam") for each in
                   ("constant", "cosine", "linear")]  # fmt: skip
-    fields = {"steps": 20, "starts": {"grid": 3}, "optimizer": optimizers}
+    fields = {"steps": 20, "starts": {"grid": 2}, "optimizer": optimizers}  # fewer than a group has on any processor
     patched, seen = monkeypatch, []
     patched.setattr("fastgd.runs.executor.LEAST_SECONDS", 0.0)
     for number in range(6):
         patched.setattr("fastgd.runs.clock.time", Clock())
         fastgd.run(study(max_seconds=1e-9, **fields), tmp_path)
         trials = fastgd.load(tmp_path).trials
-        assert len(trials) == 9 * (number + 1)
+        assert len(trials) == 4 * (number + 1)
         seen.append(set(trials["optimizer"]))
     assert seen[0] == {"momentum"}
     assert seen[1] == {"momentum", "adam"}

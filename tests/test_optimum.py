@@ -28,7 +28,8 @@ PROBLEMS = [
     {"name": "network", "loss": "logistic", "network": {"hidden": [3]}},
 ]
 INFO = OptimumInfo(
-    problem="flights", l2=1e-4, loss="logistic", minimum=0.3, bound=1e-15, rounding=1e-15, certificate="duality gap",
+    problem="flights", l2=1e-4, split_seed=0, loss="logistic",
+    minimum=0.3, bound=1e-15, rounding=1e-15, certificate="duality gap",
     method="Newton", steps=3, seconds=0.1, smoothness=2.0, smoothness_error=0.0, strong_convexity=0.5,
     local_smoothness=1.0, local_strong_convexity=0.5, row_norm=3.0, noise=1.0, how="eigenvalues",
 )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from fastgd.core.vectors import register_bits
 
 FEW_LANES = 2  # up to so many lanes, vectors over features are faster than a tile
+SUMMED_LINES = 8  # cache lines of the sums of a sparse row
 MOST_SWEPT_ROWS = 8  # of a batch whose residuals and margins fit into the registers together
 MOST_SWEPT_BYTES = 40 << 10  # of a tile's parameters and slots that the first-level cache keeps from row to row
 NOT_KEPT = 0.4  # that a lane costs more, where it does not
@@ -146,6 +147,15 @@ def sparse_shape(lanes: int, itemsize: int) -> Shape:
     """
     width = min(lanes, 64 // itemsize)
     return Shape(lanes, width, lanes // width, 1)
+
+
+def sparse_sums(lanes: int, itemsize: int) -> int:
+    """Return over how many sums a tile deals out the entries of a sparse row, which are added at the end.
+
+    A multiply-add waits for the one before it. All sums together take eight cache lines, which suits the registers, but
+    does not depend on how many the machine has: another number of sums gives other bits.
+    """
+    return max(1, SUMMED_LINES // max(1, lanes * itemsize // 64))
 
 
 def single_shape(itemsize: int) -> Shape:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from fastgd.common.errors import InputError
 from fastgd.engine.rows.spec import CohortSpec
+from fastgd.engine.shapes import SUMMED_LINES, sparse_sums
 from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.optimizers.coasting import Coast
 from fastgd.optimizers.rule import Rule
@@ -138,7 +139,7 @@ def cohort_ids(
     named = {key: digest(schedule.model_dump()).digest() for key, schedule in distinct.items()}
     values = rows_of(np.column_stack([spec.hyper, spec.l2]))
     rows = [row + named[id(schedule)] for row, schedule in zip(values, schedules, strict=True)]
-    by_seed = [names(rows, shared, bits_of(spec), seed) for seed in seeds]
+    by_seed = [names(rows, shared, bits_of(spec, study.dtype), seed) for seed in seeds]
     of_first = written(common | {"data": fingerprints[1]})
     return names(rows, of_first), [list(ids) for ids in zip(*by_seed, strict=True)]
 
@@ -169,12 +170,15 @@ def swarm_ids(
     return names(rows, shared), names(rows, shared, drawn)
 
 
-def bits_of(spec: CohortSpec) -> list[Any]:
+def bits_of(spec: CohortSpec, dtype: str) -> list[Any]:
     """Return what decides a lane's bits beside its own numbers, and may depend on the other lanes of its cohort."""
-    coast = spec.untouched
+    coast, family = spec.untouched, spec.kernel.family
+    if spec.kernel.sparse and not spec.kernel.network:
+        sums = sparse_sums(spec.kernel.lanes, np.dtype(dtype).itemsize)
+        family += "" if sums == SUMMED_LINES else f", {sums} sums"
     if not isinstance(coast, Coast):
-        return [spec.kernel.family, coast if spec.kernel.sparse else None]
-    return [spec.kernel.family, coast.entries, coast.ones, coast.shared, coast.horizon, spec.window]
+        return [family, coast if spec.kernel.sparse else None]
+    return [family, coast.entries, coast.ones, coast.shared, coast.horizon, spec.window]
 
 
 def rule_of(rule: Rule) -> list[Any]:

@@ -12,8 +12,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastgd.core.vectors import address, call_llvm, constant, register_bits, splat
+from fastgd.core.vectors import address, call_llvm, constant, splat
 from fastgd.engine.blocks import alignment, emit_block
+from fastgd.engine.shapes import sparse_sums
 
 
 def _emit_block(builder, shape, count: int, inner, out, right, scalars: Callable[[Any], Callable[[int], Any]]):
@@ -165,8 +166,6 @@ def repeated(typingctx, shape, vector):
 
 # --- sparse rows ------------------------------------------------------------------------------------------------------
 
-CHAINS = 8  # registers of accumulators, at most, over which the entries of a sparse row are spread
-
 
 @intrinsic
 def sparse_margin_block(typingctx, shape, X, indices, first, inner, W, Z, z):
@@ -179,7 +178,6 @@ def sparse_margin_block(typingctx, shape, X, indices, first, inner, W, Z, z):
     def codegen(context, builder, sig, args):
         _, x, columns, first, inner, weights, margins, z = args
         tile = shape.value
-        registers = tile.vectors * max(1, tile.width * X.dtype.bitwidth // register_bits()[0])
         pointers = [
             address(context, builder, sig.args[1], x, first),
             address(context, builder, sig.args[2], columns, first),
@@ -188,7 +186,7 @@ def sparse_margin_block(typingctx, shape, X, indices, first, inner, W, Z, z):
         place = address(context, builder, sig.args[6], margins, z)
         vectors = [_vector_at(builder, place, ir.Constant(z.type, v * tile.width), tile) for v in range(tile.vectors)]
         sums = [builder.load(vector, align=X.dtype.bitwidth // 8) for vector in vectors]
-        chains = max(1, CHAINS // registers)
+        chains = sparse_sums(tile.lanes, X.dtype.bitwidth // 8)
         done = ir.Constant(inner.type, 0)
         if chains > 1:
             end = builder.sub(inner, builder.srem(inner, ir.Constant(inner.type, chains)))
