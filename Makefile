@@ -7,7 +7,7 @@ EXTRAS := dev,witnesses
 else
 EXTRAS := dev
 endif
-# Of the asv suite, what compiles little of each kind of engine; in full each file of benchmarks.
+# Of the asv suite, what compiles little of each kind of engine; in full more of each engine.
 ifeq ($(filter 1,$(FULL) $(WITNESSES)),)
 SELECTED := -m "not full"
 BENCHES := --bench "^dense\.DenseGrid\.track_time_over_a.*'float32'(, 'shuffle'|\))" \
@@ -17,8 +17,7 @@ BENCHES := --bench "^dense\.DenseGrid\.track_time_over_a.*'float32'(, 'shuffle'|
 else
 BENCHES := --bench "^(dense|networks|sparse).*'float32'(, 'shuffle'|\))" --bench "^methods.*('saga', 1|'clip by norm'|'armijo')" \
     --bench "^rules.*'lamb'" --bench "^landscapes\.(Basin|SwarmStore|.*'adam'(, 'float32')?\))" \
-    --bench "^losses.*'hinge', 'float32'" --bench "^schedules.*'(cosine|plateau)'" --bench "^studies\.(Plan|Run|Stored|Imports)" \
-    --bench "^convergence"
+    --bench "^studies\.Plan\.time_plan\(" --bench "^convergence\.(Landscapes.*'booth', 'momentum'|SparseAndDense)"
 endif
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
