@@ -173,7 +173,7 @@ def run(
 def demo(
     out: Annotated[Path, Option("--out", "-o", help="Folder of the results.", metavar="DIR")] = Path("results/demo"),
 ) -> None:
-    """Run the built-in study on the bundled flights data: nine optimizers, their rates, three plots. Needs nothing."""
+    """Run the built-in study on the bundled flights data: nine optimizers, three plots, a report. Needs nothing."""
     from fastgd.cli import runs
 
     runs.demo(out)

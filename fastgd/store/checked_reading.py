@@ -14,14 +14,16 @@ a link is read, and not written to.
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
 from fastgd.common.errors import InputError
+from fastgd.common.parsing import fault_of, from_json
 from fastgd.store.seal import DamageError, check
 
 # Keys of the metadata in a footer: the file's own name, and the id of the results folder that it belongs to.
@@ -119,6 +121,29 @@ def read_own_footer(path: Path, folder: str) -> Footer:
             f"`fastgd verify {path.parent.parent} --repair`"
         )
     return footer
+
+
+def own_record(path: Path, folder: str, key: bytes, kind: type, what: str) -> dict[str, Any]:
+    """Return the fields of a dataclass that the footer of a folder's own file holds as JSON.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, or another folder's.
+    """
+    text = read_own_footer(path, folder).entry(key)
+    if not text:
+        raise foreign_file(path)
+    with naming_damage(path):
+        try:
+            found = from_json(text)
+        except ValueError as error:
+            raise DamageError(f"its footer: {error}") from error
+        if not isinstance(found, dict) or set(found) != {field.name for field in fields(kind)}:
+            raise DamageError(f"its footer does not say what {what} it is")
+        if fault := fault_of(kind, found):
+            raise DamageError(fault)
+    return found
 
 
 def name_in_footer(path: Path) -> str:

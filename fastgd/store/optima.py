@@ -2,20 +2,24 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
-from fastgd.common.parsing import fault_of, from_json
-from fastgd.store.checked_reading import foreign_file, is_foreign, is_own, naming_damage, read_own_footer, row_groups
+from fastgd.store.checked_reading import (
+    is_foreign,
+    is_own,
+    naming_damage,
+    own_record,
+    read_own_footer,
+    row_groups,
+)
 from fastgd.store.files import TableFile, make_folders, remove
 from fastgd.store.manifest import Manifest
-from fastgd.store.seal import DamageError
 
 Array = NDArray[np.float64]
 FOLDER = "optima"
@@ -164,21 +168,4 @@ def _path_of(folder: Path, name: str) -> Path:
 
 
 def _read_info(path: Path, folder_id: str) -> OptimumInfo:
-    text = read_own_footer(path, folder_id).entry(_INFO)
-    if not text:
-        raise foreign_file(path)
-    with naming_damage(path):
-        return OptimumInfo(**_info(text))
-
-
-def _info(text: str) -> dict[str, Any]:
-    """Return the fields of `OptimumInfo` from the text in a footer; DamageError if they are others."""
-    try:
-        found = from_json(text)
-    except ValueError as error:
-        raise DamageError(f"its footer: {error}") from error
-    if not isinstance(found, dict) or set(found) != {field.name for field in fields(OptimumInfo)}:
-        raise DamageError("its footer does not say what minimum it is")
-    if fault := fault_of(OptimumInfo, found):
-        raise DamageError(fault)
-    return found
+    return OptimumInfo(**own_record(path, folder_id, _INFO, OptimumInfo, "minimum"))

@@ -2,29 +2,26 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
-from fastgd.common.parsing import fault_of, from_json
 from fastgd.store.checked_reading import (
     FOLDER_ID,
     SURFACE_INFO,
-    foreign_file,
     is_foreign,
     is_own,
     naming_damage,
+    own_record,
     read_own_footer,
     row_groups,
 )
 from fastgd.store.files import TableFile, make_folders, remove
 from fastgd.store.manifest import Manifest
-from fastgd.store.seal import DamageError
 
 Array = NDArray[np.float64]
 FOLDER = "surfaces"
@@ -177,22 +174,5 @@ def read_surface(path: Path, folder_id: str) -> Surface:
 
 
 def _read_info(path: Path, folder_id: str) -> SurfaceInfo:
-    text = read_own_footer(path, folder_id).entry(SURFACE_INFO)
-    if not text:
-        raise foreign_file(path)
-    with naming_damage(path):
-        found = _info(text)
-        return SurfaceInfo(**{**found, "parameters": tuple(found["parameters"])})
-
-
-def _info(text: str) -> dict[str, Any]:
-    """Return the fields of `SurfaceInfo` from the text in a footer; DamageError if they are others."""
-    try:
-        found = from_json(text)
-    except ValueError as error:
-        raise DamageError(f"its footer: {error}") from error
-    if not isinstance(found, dict) or set(found) != {field.name for field in fields(SurfaceInfo)}:
-        raise DamageError("its footer does not say what surface it is")
-    if fault := fault_of(SurfaceInfo, found):
-        raise DamageError(fault)
-    return found
+    found = own_record(path, folder_id, SURFACE_INFO, SurfaceInfo, "surface")
+    return SurfaceInfo(**{**found, "parameters": tuple(found["parameters"])})

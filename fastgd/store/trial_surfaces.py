@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +13,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
-from fastgd.common.parsing import fault_of, from_json
-from fastgd.store.checked_reading import foreign_file, is_foreign, is_own, naming_damage, read_own_footer, row_groups
+from fastgd.store.checked_reading import (
+    is_foreign,
+    is_own,
+    naming_damage,
+    own_record,
+    read_own_footer,
+    row_groups,
+)
 from fastgd.store.files import TableFile, make_folders
 from fastgd.store.manifest import Manifest
-from fastgd.store.seal import DamageError
 
 Array = NDArray[np.float64]
 FOLDER = "trial_surfaces"
@@ -184,11 +189,8 @@ def trial_surface_files(folder: Path) -> list[Path]:
 
 def read_trial_surface(path: Path, folder_id: str) -> TrialSurface:
     """Return a surface of the folder with the id `folder_id`; InputError if it is damaged or not the folder's."""
-    text = read_own_footer(path, folder_id).entry(_INFO)
-    if not text:
-        raise foreign_file(path)
+    info = TrialSurfaceInfo(**own_record(path, folder_id, _INFO, TrialSurfaceInfo, "surface"))
     with naming_damage(path):
-        info = TrialSurfaceInfo(**_info(text))
         table = pa.concat_tables(row_groups(path))
         grid = table.filter(pc.is_null(table["step"]))
         x, y = (np.unique(grid[name].to_numpy()) for name in ("x", "y"))
@@ -200,16 +202,3 @@ def read_trial_surface(path: Path, folder_id: str) -> TrialSurface:
 def _paths(steps: pd.DataFrame) -> list[TrialPath]:
     groups = steps.groupby("trial_id", sort=False)
     return [TrialPath(str(name), *(own[key].to_numpy() for key in TrialPath._fields[1:])) for name, own in groups]
-
-
-def _info(text: str) -> dict[str, Any]:
-    """Return the fields of `TrialSurfaceInfo` from the text in a footer; DamageError if they are others."""
-    try:
-        found = from_json(text)
-    except ValueError as error:
-        raise DamageError(f"its footer: {error}") from error
-    if not isinstance(found, dict) or set(found) != {field.name for field in fields(TrialSurfaceInfo)}:
-        raise DamageError("its footer does not say what surface it is")
-    if fault := fault_of(TrialSurfaceInfo, found):
-        raise DamageError(fault)
-    return found
