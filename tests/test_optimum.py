@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -351,3 +352,11 @@ def test_the_command_prints_a_table_or_json(tmp_path):
     assert "mu at the minimum" in said
     assert "solving" not in told, "they are stored"
     fastgd_cli("optimum", tmp_path / "missing", code=2)
+
+
+def test_the_minimum_of_a_stored_study_of_sparse_rows(tmp_path):
+    """As the engine keeps rows: int32 places of columns, and int64 ends of rows."""
+    shutil.copytree(Path(__file__).parents[1] / "results" / "reference" / "sparse", tmp_path / "r")
+    found = fastgd.optimum(fastgd.load(tmp_path / "r"), progress=False)
+    assert (found["minimum"] < found["best_seen"]).all()
+    assert (found["error"] < 1e-12).all()

@@ -93,7 +93,7 @@ def solve(problem: Problem) -> Optimum:
 
 def _solve(problem: Problem) -> Optimum:
     start = time.perf_counter()
-    X = problem.X.astype(np.float64, copy=False)
+    X = _float64(problem.X)
     y = np.asarray(problem.y, dtype=np.float64)
     if y.ndim == 1:
         found = _solved(Objective(X, y, CONVEX[problem.loss], problem.l2, **_shape(problem)))
@@ -103,6 +103,17 @@ def _solve(problem: Problem) -> Optimum:
         columns = [np.ascontiguousarray(column) for column in y.T]
         found = _mean([_solved(Objective(X, column, CONVEX[problem.loss], l2, **own)) for column in columns])
     return replace(found, seconds=time.perf_counter() - start)
+
+
+def _float64(X: Any) -> Any:
+    """Return rows in float64; of sparse ones, places of one integer type, since SciPy's operations refuse two."""
+    if isinstance(X, np.ndarray):
+        return X.astype(np.float64, copy=False)
+    from scipy.sparse import csr_array
+
+    index = np.int32 if max(X.nnz, *X.shape) < np.iinfo(np.int32).max else np.int64
+    places = (each.astype(index, copy=False) for each in (X.indices, X.indptr))
+    return csr_array((X.data.astype(np.float64, copy=False), *places), shape=X.shape)
 
 
 def _shape(problem: Problem) -> dict[str, Any]:
