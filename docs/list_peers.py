@@ -4,6 +4,7 @@ A table whose figures are not there stays as it is: they are measured on a quiet
 """
 
 import re
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,14 @@ NAMES = {
     ("PyTorch", ""): "PyTorch, batched by hand",
     ("scikit-learn", ""): "scikit-learn's SGD, one by one",
 }
+# And the contenders with networks.
+COLUMNS = {
+    "JAX split": "JAX `vmap`, lanes split by hand",
+    "JAX": "JAX `vmap`",
+    "PyTorch": "PyTorch, batched by hand",
+    "PyTorch modules": "PyTorch, one by one",
+}
+WIDTH = 128  # of README's lines
 LARGEST = ["n", "d", "batch_size", "lanes"]
 
 
@@ -59,22 +68,23 @@ def linear() -> str:
         for name, of, all_ in some[["name", "lanes_measured", "lanes"]].values
     }
     first = figures.iloc[0]
-    rounds = f"medians of {grids['rounds'].max()} alternated rounds on {first['cores']} cores of an {first['cpu']}"
+    rounds = f"medians of {grids['rounds'].max()} alternated rounds on {_machine(first)}"
     rows = f"{largest['n']:,} x {largest['d']} rows, b = {largest['batch_size']}"
     lines = [
-        f"Times of one epoch over {rows}, logistic regression with momentum, {largest['lanes']} rates at once; "
-        f"{rounds}, without loading and compiling.",
-        "",
+        *_paragraph(
+            f"Times of one epoch over {rows}, logistic regression with momentum, {largest['lanes']} learning rates at "
+            f"once; {rounds}, without loading and compiling."
+        ),
         "| contender | float64, s | ratio | float32, s | ratio |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, row in seconds.iterrows():
         cells = [f"{_short(row[dtype])} | {_ratio(row[dtype] / own[dtype])}" for dtype in ("float64", "float32")]
         lines.append(f"| {name}{notes.get(name, '')} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *_shares(fastest)])
+    return "\n".join([*lines, "", *_paragraph(_shares(fastest))])
 
 
-def _shares(fastest: pd.DataFrame) -> list[str]:
+def _shares(fastest: pd.DataFrame) -> str:
     """Return the sentences on the share of the machine's peak, and on shuffled order."""
     own = fastest[fastest["name"] == "**fastgd**"].set_index(["order", "dtype"])
     peers = fastest[fastest["name"] != "**fastgd**"].groupby(["order", "dtype"])["seconds"].min()
@@ -87,7 +97,7 @@ def _shares(fastest: pd.DataFrame) -> list[str]:
             " and ".join(_short(values[("shuffle", dtype)]) for dtype in there) for values in (own["seconds"], peers)
         )
         said.append(f"In shuffled order it took {mine} s, the fastest form of another {theirs} s.")
-    return [" ".join(said)]
+    return " ".join(said)
 
 
 def networks() -> str:
@@ -95,12 +105,13 @@ def networks() -> str:
     figures = pd.read_parquet(FIGURES / "networks.parquet")
     figures = figures[figures["agrees"]]
     first, others = figures.iloc[0], [name for name in figures["contender"].unique() if name != "fastgd"]
-    order = [name for name in ("JAX split", "JAX", "PyTorch", "PyTorch modules") if name in others]
+    order = [name for name in COLUMNS if name in others]
     lines = [
-        f"Networks, {first['dtype']} (`python -m benchmarks.peers.networks`), as ratios of the others' times to "
-        f"fastgd's, medians of {figures['rounds'].max()} rounds on {first['cores']} cores of an {first['cpu']}:",
-        "",
-        f"| job | fastgd, s | of the peak | {' | '.join(order)} |",
+        *_paragraph(
+            f"Networks, {first['dtype']} (`python -m benchmarks.peers.networks`), as ratios of the others' times to "
+            f"fastgd's, medians of {figures['rounds'].max()} rounds on {_machine(first)}:"
+        ),
+        f"| job | fastgd, s | of the peak | {' | '.join(COLUMNS[name] for name in order)} |",
         f"| {' | '.join('---' for _ in range(3 + len(order)))} |",
     ]
     for _, own in figures.groupby("job", sort=False):
@@ -108,10 +119,19 @@ def networks() -> str:
         least = own.groupby("contender")["seconds"].min() / one["seconds"]
         ratios = [_ratio(least[name]) if name in least else "" for name in order]
         lanes = f"{one['lanes']} rates" if one["lanes"] > 1 else "one rate"
-        job = f"{one['description']}, b = {one['batch_size']}, {lanes}, {one['n']:,} rows"
+        what = ", ".join(part for part in one["description"].split(", ") if not part.startswith("b = "))
+        job = f"{what}, b = {one['batch_size']}, {lanes}, {one['n']:,} rows"
         share = f"{one['share_of_peak']:.0%}".replace("%", " %")
         lines.append(f"| {job} | {_short(one['seconds'])} | {share} | {' | '.join(ratios)} |")
     return "\n".join(lines) + "\n"
+
+
+def _paragraph(text: str) -> list[str]:
+    return [*textwrap.wrap(text, WIDTH), ""]
+
+
+def _machine(figure: pd.Series) -> str:
+    return f"{figure['cores']} cores of an {re.sub(r'[(](R|TM)[)]', '', figure['cpu'])}"
 
 
 def _short(seconds: float) -> str:

@@ -43,7 +43,7 @@ CASES = {
     "saga": _rows({"name": "sgd", "lr": RATES, "estimator": "saga"}, epochs=150),
     "feedback": _rows(ADAM, problem={"loss": "logistic", "validation": 0.2}, schedule=PLATEAU, seed=0),
     "large": _rows({"name": "adam", "lr": [0.01, 0.1, 1e9]}, **FULL),
-    "line search": _rows({"name": "sgd", "lr": 1.0, "line_search": {"kind": "armijo"}}, **FULL, seed=0),
+    "line search": _rows({"name": "sgd", "lr": 1.0, "line_search": {"kind": "armijo"}}, batch_size="full", seed=0),
     "guesses": _rows({"name": "random_search", "low": -2, "high": 2}, batch_size="full", epochs=40_000, seed=0),
     "sparse": _rows(ADAM, batch_size=1, epochs=150, seed=0),
     "sparse apart": _rows({**ADAM, "beta1": [0.8, 0.9]}, batch_size=1, epochs=100, seed=0),

@@ -15,7 +15,9 @@ from test_cli import fastgd_cli
 import fastgd
 from fastgd import InputError
 from fastgd.analysis.minima.least_known import minima
+from fastgd.cli import rankings
 from fastgd.cli.optima import sentences
+from fastgd.common.numbers import number
 from fastgd.plots.studies.rate_marks import rates_of_theory
 from fastgd.runs import optima as runs_optima
 from fastgd.runs.reporting.events import Solving, Warning_
@@ -113,6 +115,26 @@ def test_a_run_finds_minima_at_its_end_and_its_trials_stay_the_same(tmp_path):
     run(tmp_path / "asked", DATA, again, epochs=1, reference={"optimum": True})
     assert not again.of(Solving)
     assert not again.computed
+
+
+def test_a_runs_summary_says_how_near_its_trials_came(results, capsys):
+    rankings.summary(results)
+    assert "minimum of" not in capsys.readouterr().out, "none is stored"
+    optimum(results)
+    found = fastgd.load(results.path)
+    best = found.optima.set_index(["problem", "l2"])
+    rankings.summary(found)
+    said = " ".join(capsys.readouterr().out.split())
+    for l2 in (0.0, 0.01):
+        row = best.loc["logistic", l2]
+        words = f"minimum of logistic, l2 {l2:g}: {number(row['minimum'], 12)}, certified to {number(row['error'], 2)}"
+        assert f"{words}; the nearest trial is {number(row['best_seen'] - row['minimum'], 2)} above" in said
+    assert said.count("minimum of") == 2
+    rankings.summary(plant(results.path, *(replace(INFO, l2=10.0**-power) for power in range(3))))
+    said = capsys.readouterr().out
+    assert said.count("minimum of") == 3
+    assert ": 0.3, certified to 2e-15\n" in said, "whose problem no trial is of"
+    assert "more minima: fastgd optimum" in said
 
 
 def test_a_study_that_changes_its_objective_loses_the_minimum_of_the_old_one(tmp_path):

@@ -113,11 +113,10 @@ def test_lines_are_medians_and_bands_the_middle(tmp_path):
 def test_it_is_drawn_whole_and_the_same_every_time(changes, tmp_path):
     results, before = write(tmp_path / "r", **changes), dict(mpl.rcParams)
     inside(plot(results, "rates"))
-    for suffix in (".png", ".svg", ".pdf"):
-        files = [tmp_path / f"{name}{suffix}" for name in "ab"]
-        for file in files:
-            save(plot(results, "rates"), file)
-        assert files[0].read_bytes() == files[1].read_bytes()
+    files = [tmp_path / f"{name}.svg" for name in "ab"]
+    for file in files:
+        save(plot(results, "rates"), file)
+    assert files[0].read_bytes() == files[1].read_bytes()
     assert dict(mpl.rcParams) == before
 
 

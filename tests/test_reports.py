@@ -17,8 +17,11 @@ from store_samples import commit, open_folder, trials, write_study
 import fastgd
 from fastgd import InputError
 from fastgd.cli import pages
-from fastgd.reports import columns, curves, selection
+from fastgd.plots.landscapes.contour import walks_on_maps
+from fastgd.plots.landscapes.map import Height
+from fastgd.reports import columns, curves, maps, selection
 from fastgd.reports.study_data import study_data
+from fastgd.store.surface_files import Surface, SurfaceInfo
 
 EMPTY = {"meta", "link", "input", "br", "hr", "img"}
 HOSTILE = '</script><script>window.hacked=1</script><img src=x onerror="window.hacked=1">\'"&\u202e\u2028'
@@ -370,6 +373,54 @@ def test_on_landscapes_starts_take_the_place_of_seeds(walked, tmp_path):
     last = np.cumsum(lengths) - 1
     value = record["bases"][0] + np.where(codes == 0, 0.0, distance)[last]
     np.testing.assert_allclose(value, stored.loc[trials], rtol=1e-3)
+
+
+def losses_of(map_):
+    """The losses of a map's grid, as the page's script computes them."""
+    codes = np.frombuffer(base64.b64decode(map_["codes"]), "<u2").reshape(len(map_["y"]), len(map_["x"]))
+    place = codes / maps.STEPS * (len(map_["levels"]) - 1)
+    height = np.interp(place, np.arange(len(map_["levels"])), map_["levels"])
+    return np.where(codes > maps.STEPS, np.nan, map_["low"] + map_["scale"] * np.expm1(height)).T
+
+
+def test_a_landscape_has_its_map_with_the_walks_of_its_pictures(walked, monkeypatch):
+    ((surface, walks),) = walks_on_maps(walked, "contour", None, None, None, False, False)
+    (found,) = maps.maps_of(walked)
+    assert (found["title"], found["labels"], found["equal"]) == ("himmelblau", ["x₀", "x₁"], True)
+    places = [
+        [int(np.abs(axis - value).argmin()) for value in found[name]]
+        for axis, name in ((surface.x, "x"), (surface.y, "y"))
+    ]
+    assert max(map(len, places)) <= maps.MOST_CELLS
+    assert [places[axis][at] for axis in (0, 1) for at in (0, -1)] == [0, len(surface.x) - 1, 0, len(surface.y) - 1]
+    height = Height(surface)
+    expected = height(surface.loss[np.ix_(*places)])
+    np.testing.assert_allclose(height(losses_of(found)), expected, atol=2e-4 * expected.max())
+    assert [(each["start"], each["name"].split()[0]) for each in found["walks"]] == [(w.start, w.method) for w in walks]
+    for each, walk in zip(found["walks"], walks, strict=True):
+        np.testing.assert_allclose(np.transpose([each["x"], each["y"]]), walk.path, rtol=1e-5, atol=1e-12)
+        assert each["step"] == list(range(61))
+    assert len(found["minima"][0]) == 4
+    monkeypatch.setattr(maps, "MOST_STEPS", 30)
+    monkeypatch.setattr(maps, "FIRST_STEPS", 10)
+    (found,) = maps.maps_of(walked)
+    assert all(each["step"][:10] == list(range(10)) and each["step"][-1] == 60 for each in found["walks"])
+    assert all(20 < len(each["step"]) <= 30 for each in found["walks"])
+    assert found["words"] == ["of walks of more than 30 steps the first 10 and evenly spaced ones"]
+
+
+def test_a_part_of_a_map_without_a_loss_is_left_open():
+    loss = np.add.outer(np.arange(8.0), np.arange(5.0))
+    loss[3, 2] = np.nan
+    surface = Surface(SurfaceInfo("p", (0, 1), [0.0, 0.0], [], []), np.arange(8.0), np.arange(5.0), loss)
+    found = losses_of(maps._map(surface, [], {}))
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(loss))
+    np.testing.assert_allclose(found, loss, atol=1e-3)
+
+
+def test_without_surfaces_there_are_no_maps(page, sample):
+    assert [study["maps"] for study in page.data] == [[]]
+    assert "Loss surfaces" not in page.words
 
 
 def test_of_a_swarm_each_configuration_has_some_starts(walked, monkeypatch):

@@ -2,6 +2,7 @@
 
 import itertools
 
+import landscape_results
 import pytest
 from browsers import browser, complaints, open_page
 from store_samples import write_study
@@ -246,6 +247,30 @@ def test_hostile_names_do_nothing(driver, folder):
     until(driver, lambda: "<script>" in one(driver, "#trial-title").text)
     assert driver.execute_script("return window.hacked") is None
     assert driver.execute_script("return document.querySelectorAll('img, b, main script, svg a').length") == 0
+    assert complaints(driver) == []
+
+
+def test_a_landscapes_map_is_drawn_with_its_walks(driver, folder):
+    problems = [{"landscape": "himmelblau"}, {"landscape": "rosenbrock", "name": "<b>valley"}]
+    from selenium.webdriver.support.ui import Select
+
+    results = landscape_results.run(folder / "walks", problem=problems)
+    open_page(driver, fastgd.report(results, folder / "walks.html"))
+    driver.execute_script("arguments[0].scrollIntoView()", one(driver, ".maps"))
+    until(driver, lambda: every(driver, ".map + .key li"))
+    assert {text.split()[0] for text in texts(driver, ".map + .key li")} == {"momentum", "rmsprop"}
+    count = "return document.querySelector('.map').data.filter((each) => each.type === arguments[0]).length"
+    assert driver.execute_script(count, "contour") == 1
+    assert driver.execute_script(count, "scatter") == 1 + 3 * (2 * 3)  # minima; lines, starts and ends of six walks
+    assert len(every(driver, ".map .contourlevel path")) > 5
+    loss = "const [{ z, text }] = document.querySelector('.map').data; return [z[0][0], text[0][0]]"
+    before = driver.execute_script(loss)
+    choice = Select(one(driver, ".map-controls select"))
+    assert [option.text for option in choice.options] == ["himmelblau", "<b>valley"]
+    choice.select_by_index(1)
+    until(driver, lambda: driver.execute_script(loss) != before)
+    stored = results.surfaces[1].loss[0, 0]
+    assert float(driver.execute_script(loss)[1].replace(",", "")) == pytest.approx(stored, rel=2e-3)
     assert complaints(driver) == []
 
 

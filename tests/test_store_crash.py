@@ -52,9 +52,9 @@ def check_committed(folder: Path, done: list[str]) -> None:
         assert results.parameters(trial_id).shape == (3,)
 
 
-@pytest.mark.parametrize(("where", "stride"), [in_full("files", 1), in_full("lines", 1_201)])
+@pytest.mark.parametrize(("where", "stride"), [in_full("files", 1), in_full("lines", 2_401)])
 def test_a_kill_loses_and_doubles_nothing(tmp_path, reference, where, stride, monkeypatch):
-    """Kill before each change to a file, and at lines of the store's code: every 1,201st, as all take minutes."""
+    """Kill before each change to a file, and at lines of the store's code: every 2,401st, as all take minutes."""
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
     subprocess.run([sys.executable, VICTIM, tmp_path, where, str(stride)], check=True, timeout=300)
     killed = sorted(path for path in tmp_path.iterdir() if path.is_dir())

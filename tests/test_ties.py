@@ -140,7 +140,7 @@ def test_equal_to_rounding_is_tied(tmp_path):
     assert results.best()["tied"].tolist() == [True, True, False]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.floats(-1, 1).map(lambda x: round(x, 3)), min_size=1, max_size=12))
 def test_a_summary_is_scipys(differences):
     differences = np.array(differences)

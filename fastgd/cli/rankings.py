@@ -1,6 +1,6 @@
 """`fastgd best` and the summary at the end of a run: they show results as tables."""
 
-from math import inf
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ TOP = 20
 MOST_EDGES = 3  # best rates at the edge of their grid that have a sentence each
 MOST_NAMES = 12  # of optimizers in a sentence
 MOST_TIES = 3  # problems of which each has a sentence on its ties
+MOST_MINIMA = 3  # objectives of which each has a sentence on its minimum
 
 
 def best(folder: Path, options: dict[str, Any], top: int | None, form: str) -> None:
@@ -67,7 +68,7 @@ def summary(results: Results) -> None:
     ranking = results.best()
     winners = best_of_each(ranking, "method")
     show(ranking_table(results, ranking, winners, f"{results.manifest.name}: the best of each optimizer"))
-    show(*remarks(results, ranking))
+    show(*remarks(results, ranking), *_minima(results))
     trials = results.table("trials", columns=["status"], filter=pc.field("in_study")).to_pandas()
     counts = trials["status"].value_counts()
     ends = ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
@@ -78,6 +79,23 @@ def summary(results: Results) -> None:
         f"times: {', '.join(f'{what} {seconds(spent)}' for what, spent in times.items())}",
         f"results: {results.path}",
     )
+
+
+def _minima(results: Results) -> list[str]:
+    """Return sentences on the stored minima of objectives, and how near the study's trials came to them."""
+    stored, found = results.optima, []
+    apart = [name for name in ("l2", "split_seed") if name in stored and stored[name].nunique() > 1]
+    for row in stored.head(MOST_MINIMA).to_dict("records"):
+        known = "not certified" if math.isnan(row["error"]) else f"certified to {number(row['error'], 2)}"
+        if row["contradicted"]:
+            known = f"CONTRADICTED by a trial that saw {number(row['best_seen'], 12)}"
+        above = row["best_seen"] - row["minimum"]
+        nearest = "" if math.isnan(above) else f"; the nearest trial is {number(above, 2)} above"
+        objective = ", ".join([str(row["problem"]), *(f"{name} {number(row[name])}" for name in apart)])
+        found.append(f"minimum of {objective}: {number(row['minimum'], 12)}, {known}{nearest}")
+    if len(stored) > MOST_MINIMA:
+        found.append(f"more minima: fastgd optimum {results.path}")
+    return found
 
 
 def remarks(results: Results, ranking: "pd.DataFrame") -> list[str]:
@@ -183,6 +201,6 @@ def _cell(row: dict[Any, Any], column: str, value: str) -> str:
         return ("tied" if item else "") if isinstance(item, bool) else "?"
     if column == value and item != item:
         return "timeout" if row.get("timeout") else ""
-    if column == value and abs(item) == inf and row["diverged"]:
+    if column == value and math.isinf(item) and row["diverged"]:
         return "diverged"
     return cell(item, 6 if column == value else 4)

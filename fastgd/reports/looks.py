@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fastgd.common.escape import for_terminal
-from fastgd.plots.style import looks
+from fastgd.plots.style import Look, looks
 
 _SYMBOLS = {
     **{"o": "circle", "s": "square", "D": "diamond", "^": "triangle-up", "v": "triangle-down", "P": "cross", "X": "x"},
@@ -15,12 +15,10 @@ _DASHES = {"solid": "solid", (0, (5, 1.5)): "dash", (0, (1.2, 1.2)): "dot", (0, 
 
 def looks_of(methods: Sequence[str]) -> list[dict[str, str]]:
     """Return the name, colour, dash and symbol of each optimizer, the same as in the study's pictures."""
-    return [
-        {
-            "name": for_terminal(name),
-            "color": look.color,
-            "dash": _DASHES.get(look.linestyle, "solid"),
-            "symbol": _SYMBOLS.get(look.marker, "circle"),
-        }
-        for name, look in looks(list(methods)).items()
-    ]
+    return [for_plotly(for_terminal(name), look) for name, look in looks(list(methods)).items()]
+
+
+def for_plotly(name: str, look: Look) -> dict[str, str]:
+    """Return a look in Plotly's words, with the name of what has it."""
+    dash, symbol = _DASHES.get(look.linestyle, "solid"), _SYMBOLS.get(look.marker, "circle")
+    return {"name": name, "color": look.color, "dash": dash, "symbol": symbol}

@@ -14,6 +14,7 @@ from fastgd.plots.readings import label, measure, methods
 from fastgd.reports.columns import base64_of, column
 from fastgd.reports.curves import curves_of
 from fastgd.reports.looks import looks_of
+from fastgd.reports.maps import maps_of
 from fastgd.reports.profiles import profiles_of
 from fastgd.reports.selection import Selection
 
@@ -52,6 +53,7 @@ def study_data(selection: Selection) -> dict[str, Any]:
         "sources": [for_terminal(str(source)) for source in results.minima["source"]],
         "curves": curves_of(selection, own, minima),
         "profiles": profiles_of(results),
+        "maps": maps_of(results),
     }
 
 

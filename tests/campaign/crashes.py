@@ -152,7 +152,7 @@ KILLS = Attack(
     test="tests/test_store_crash.py",
     make=kills,
     tries=200,
-    few=6,
+    few=3,
     beyond="disks that lose what they have confirmed",
 )
 TWO_PROCESSES = Attack(

@@ -280,6 +280,67 @@ function drawProfile(place, study, profile) {
   showKey(place, entries);
 }
 
+// From the valleys up. Valleys, where walks end, are nearest to the page's own colour.
+const HEIGHTS = {
+  light: ["#fdfcf7", "#eef1ec", "#d5e0e2", "#b3c7d2", "#8fabbf", "#7393ac"],
+  dark: ["#12181d", "#1b262f", "#263643", "#344959", "#455e70", "#5a7588"],
+};
+const NO_HEIGHT = 65535;
+
+// A map's heights, row by row, as places among its levels, and the loss at such a place.
+function heightsOf(map) {
+  const codes = new Uint16Array(bytesOf(map.codes));
+  const last = map.levels.length - 1;
+  const loss = (at) => {
+    const below = Math.min(Math.floor(at), last - 1);
+    const height = map.levels[below] + (at - below) * (map.levels[below + 1] - map.levels[below]);
+    return map.low + map.scale * Math.expm1(height);
+  };
+  const width = map.x.length;
+  const place = (code) => (code === NO_HEIGHT ? null : (code / (NO_HEIGHT - 1)) * last);
+  return { z: map.y.map((_, row) => Array.from(codes.subarray(row * width, (row + 1) * width), place)), last, loss };
+}
+
+function drawMap(place, map) {
+  const { z, last, loss } = heightsOf(map);
+  const colors = HEIGHTS[isDark() ? "dark" : "light"];
+  const ticks = Array.from({ length: 6 }, (_, k) => Math.round((k * last) / 5)).filter((at, k, all) => at !== all[k - 1]);
+  const [labelX, labelY] = map.labels.map(plain);
+  const drawn = [{
+    type: "contour", x: map.x, y: map.y, z, autocontour: false, contours: { start: 0, end: last, size: 1 }, connectgaps: false,
+    colorscale: colors.map((color, k) => [k / (colors.length - 1), color]), line: { width: 0.4, color: ink("--line") },
+    text: z.map((row) => row.map((at) => (at === null ? "" : shortNumber(loss(at), 4)))),
+    hovertemplate: `${labelX} %{x:.4g}, ${labelY} %{y:.4g}: %{text}<extra></extra>`,
+    colorbar: { thickness: 12, outlinewidth: 0, tickvals: ticks, ticktext: ticks.map((at) => shortNumber(loss(at), 3)),
+      title: { text: "loss", side: "right" } },
+  }];
+  const dots = (x, y, marker, hovertemplate) => drawn.push({ type: "scatter", mode: "markers", x, y, hovertemplate,
+    marker: { line: { color: "#222222", width: 1 }, ...marker }, cliponaxis: false });
+  const within = (axis, value) => Math.min(Math.max(value, axis[0]), axis[axis.length - 1]);
+  const entries = new Map();
+  for (const walk of map.walks) {
+    const color = colored(walk.color);
+    const name = `${plain(walk.name)}, start ${walk.start}`;
+    entries.set(walk.name, { name: walk.name, color, dash: walk.dash });
+    drawn.push({ type: "scatter", mode: "lines+markers", x: walk.x, y: walk.y, customdata: walk.step, connectgaps: false,
+      line: { color, width: 1.6, dash: walk.dash }, marker: { color, size: 3.5 },
+      hovertemplate: `${name}<br>step %{customdata}: %{x:.5g}, %{y:.5g}<extra></extra>` });
+  }
+  dots(...map.minima, { symbol: "star", color: "#ffd23f", size: 11 }, "minimum %{x:.5g}, %{y:.5g}<extra></extra>");
+  for (const walk of map.walks) {
+    dots([walk.x[0]], [walk.y[0]], { symbol: "circle", color: "#ffffff", size: 8 }, `start ${walk.start}<extra></extra>`);
+    const off = walk.end[0] !== within(map.x, walk.end[0]) || walk.end[1] !== within(map.y, walk.end[1]);
+    dots([within(map.x, walk.end[0])], [within(map.y, walk.end[1])], { symbol: walk.symbol, color: colored(walk.color), size: 9 },
+      `${plain(walk.name)}, start ${walk.start}: ${walk.status}${off ? ", ends off the map" : ""}<extra></extra>`);
+  }
+  const range = (axis) => [axis[0], axis[axis.length - 1]];
+  Plotly.react(place, drawn, layoutOf({
+    xaxis: { title: { text: labelX }, range: range(map.x), constrain: "domain" },
+    yaxis: { title: { text: labelY }, range: range(map.y), ...(map.equal ? { scaleanchor: "x", constrain: "domain" } : {}) },
+  }), CONFIG);
+  showKey(place, [...entries.values()]);
+}
+
 function drawTrial(place, study, trial, options) {
   const siblings = [...study.trialsOf(study.owners[trial])].filter((other) => other !== trial).slice(0, 40);
   const look = study.look(study.owners[trial]);

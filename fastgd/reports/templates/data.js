@@ -131,7 +131,7 @@ class Study {
     Object.assign(this, {
       name: record.name, value: record.value, metric: record.metric, repeats: record.repeats, looks: record.looks,
       rates: record.rates, landscape: record.landscape, sources: record.sources,
-      profiles: record.profiles,
+      profiles: record.profiles, maps: record.maps,
     });
     const of = record.configurations;
     this.configurations = new Table(of.columns.map((column) => new Column(column)), of.count);

@@ -35,6 +35,7 @@ function explore(study, section) {
   rateControls(section, study, filter, charts, openMedian);
 
   profileControls(section, study, charts);
+  mapControls(section, study, charts);
 
   const seen = new Set();
   let waiting = [];
@@ -158,6 +159,21 @@ function profileControls(section, study, charts) {
   const goals = new Set(study.profiles.map(({ goal }) => goal));
   controls.append(chooser("profile", [...names], set("name")));
   controls.append(chooser("goal", [...goals].map((goal) => [goal, goal]), set("goal")));
+}
+
+function mapControls(section, study, charts) {
+  const place = section.querySelector(".map");
+  if (!place) return;
+  let shown = study.maps[0];
+  charts.set(place, () => {
+    drawMap(place, shown);
+    section.querySelector(".map-words").textContent = shown.words.join("; ");
+  });
+  if (study.maps.length < 2) return;
+  section.querySelector(".map-controls").append(chooser("map of", study.maps.map(({ title }, at) => [at, title]), (at) => {
+    shown = study.maps[at];
+    charts.get(place)();
+  }));
 }
 
 // The values that an optimizer's configurations have of some settings, a set for each.
