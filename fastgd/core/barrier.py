@@ -1,8 +1,9 @@
 """Two kernels that run side by side and wait for each other, some microseconds apart.
 
 Each counts its steps in a number of its own, and waits for the other's by reading it again and again: a lock of the
-operating system would take longer than a step. Who has waited for long gives its processor away, and from the next
-step on one of the two goes on alone: where other work has one of the processors, meeting would mean to wait for that.
+operating system would take longer than a step. Who has waited for long gives its processor away. Where that happens
+again and again, one of the two goes on alone: other work has one of the processors, and meeting would mean to wait for
+that.
 """
 
 import sys
@@ -18,6 +19,7 @@ from fastgd.core.compile import jit
 from fastgd.core.vectors import address, llvm_function
 
 PATIENCE = 1 << 12  # readings, some 100 microseconds, before the processor is given away
+MOST_LATE = 4  # steps in which the other was waited for so long, before one goes on alone
 LINE = 8  # numbers of a cache line: each counter has one to itself
 
 
@@ -82,10 +84,10 @@ def begin(counters, own):
 def meet(counters, own, other, step, late):
     """Say that a step is done, and wait until the other kernel has done it too.
 
-    `late`: whether the other was waited for too long in the step before, which both then know of (`parted`). Return
-    whether it was in this one.
+    `late`: in how many steps of this call the other was waited for too long; after `MOST_LATE` both know that one goes
+    on alone (`parted`). Return whether it was in this one.
     """
-    if late and counters[(own + 1) * LINE + 1] == 0:
+    if late > MOST_LATE and counters[(own + 1) * LINE + 1] == 0:
         counters[(own + 1) * LINE + 1] = step
     _publish(counters, (own + 1) * LINE, step)
     readings = 0

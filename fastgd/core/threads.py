@@ -12,9 +12,14 @@ process may use: `common/system.py` asks for its affinity, and for the quotas of
 around that.
 """
 
+import ctypes
 import os
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from fastgd.common.errors import InputError
@@ -55,7 +60,10 @@ class Threads:
         self._start()
 
     def _start(self) -> None:
-        self._process, self._pool = os.getpid(), ThreadPoolExecutor(self.count, thread_name_prefix="fastgd")
+        self._process, self._placement = os.getpid(), _Placement()
+        self._pool = ThreadPoolExecutor(
+            self.count, thread_name_prefix="fastgd", initializer=self._placement.add_this_thread
+        )
 
     def run(self, calls: Sequence[Callable[[], Any]]) -> None:
         """Run the calls side by side and wait for all of them; the first error is raised.
@@ -65,6 +73,8 @@ class Threads:
         if self._process != os.getpid():
             self._start()
         futures: list[Future[None]] = []
+        if len(calls) > 1:
+            self._placement.keep_apart()
         try:
             futures.extend(self._pool.submit(_or_call_off, call, calls) for call in calls[1:])
             for first in calls[:1]:
@@ -83,6 +93,45 @@ class Threads:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
+
+
+class _Placement:
+    """Where the threads of a pool run: on any processor but that of their caller, which works too.
+
+    A virtual machine lends processors that rest to others. Linux then wakes a thread on the processor of who woke it,
+    and takes up to 20 ms to move it away: as long as that, two threads take turns.
+    """
+
+    def __init__(self) -> None:
+        self._threads: list[int] = []
+        self._known: tuple[int, set[int], int] | None = None
+
+    def add_this_thread(self) -> None:
+        self._threads.append(threading.get_native_id())
+
+    def keep_apart(self) -> None:
+        """Keep the threads off the processor on which this one is now, unless they are already."""
+        here = _this_processor()
+        if here is None:
+            return
+        allowed = os.sched_getaffinity(0)
+        if self._known == (now := (here, allowed, len(self._threads))):
+            return
+        self._known = now
+        with suppress(OSError):  # a thread that has ended, or a sandbox
+            for thread in self._threads:
+                os.sched_setaffinity(thread, allowed - {here} or allowed)
+
+
+def _this_processor() -> int | None:
+    """Return the number of the processor that this thread runs on; None where the system does not tell."""
+    ask = _sched_getcpu()
+    return None if ask is None or (found := ask()) < 0 else int(found)
+
+
+@lru_cache(1)
+def _sched_getcpu() -> Any:
+    return getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
 
 
 def _or_call_off(call: Callable[[], Any], calls: Sequence[Callable[[], Any]]) -> None:

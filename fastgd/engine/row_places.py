@@ -4,6 +4,9 @@ import numpy as np
 
 from fastgd.core.compile import jit
 from fastgd.core.vectors import prefetch_lines
+from fastgd.engine.arrays import RowRange
+
+MOST_PREFETCHED_BYTES = 2048  # of a row: half a page, of which the hardware sees enough to go on by itself
 
 
 @jit(inner=True, inline="late")
@@ -19,11 +22,19 @@ def look_up(order, y, d, low, count, rows, offsets, at, targets):
 
 
 @jit(inner=True, inline="late")
+def to_prefetch(X, d, ahead):
+    """Return the rows of a `RowRange` ahead if they are worth asking for, else none.
+
+    The hardware sees long rows coming by itself, and faster: it keeps more requests than a program may have.
+    """
+    return ahead if d * X.itemsize <= MOST_PREFETCHED_BYTES else RowRange(ahead.first, ahead.first)
+
+
+@jit(inner=True, inline="late")
 def prefetch_rows(X, order, d, first, count, low, high):
     """Ask for `count` features, from `first` on, of the rows order[low : high], which are needed soon.
 
-    Shuffled rows then cost 1.1 times sequential ones. Of wide rows a few features are asked for at a time, between the
-    products: more requests than the processor keeps would stop it.
+    Shuffled rows then cost 1.1 times sequential ones.
     """
     for i in range(low, high):
         prefetch_lines(X, np.int64(order[i]) * d + first, count)

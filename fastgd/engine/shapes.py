@@ -15,8 +15,9 @@ MOST_SWEPT_ROWS = 8  # of a batch whose residuals and margins fit into the regis
 MOST_SWEPT_BYTES = 40 << 10  # of a tile's parameters and slots that the first-level cache keeps from row to row
 NOT_KEPT = 0.4  # that a lane costs more, where it does not
 HALVED_BATCH = 8  # rows of a batch from which two threads may share it, where there are few lanes
-HALVED_ENTRIES = 20_480  # of a batch that they share for one lane, whose rows take as long as `ROW_ENTRIES` more each
-ROW_ENTRIES = 8
+HALVED_ENTRIES = 5_000  # of a batch, whose products with one lane take twice as long as two threads' meeting
+HALVED_STEP_ROWS = 6  # likewise of their second step, for the parameters and for each slot of the rule
+ROW_ENTRIES = 8  # a row takes as long as if it had so many more
 MOST_SHARED_ENTRIES = 50_000_000  # of a large batch that is not cut into parts: a step is one call, and short
 MEETING_ROWS = 25  # of a batch, whose products with a tile take as long as the two threads' meeting and second step
 MOST_HALVED_BYTES = 1 << 18  # of the parameters of a tile whose batches they share
@@ -253,7 +254,10 @@ def choose_kernel(
     large = (batch_size >= LARGE_BATCH or parts) and not gram
     plain = not (parts or tiles or sparse or gram)
     if lanes <= FEW_LANES and plain and (not large or batch_size * parameters <= MOST_SHARED_ENTRIES):
-        worth = batch_size * (parameters + ROW_ENTRIES) >= HALVED_ENTRIES
+        meet_and_step = HALVED_ENTRIES + HALVED_STEP_ROWS * (1 + slots) * parameters
+        if lanes > 1:  # which have a thread each: what they share is reading the rows
+            meet_and_step *= 4
+        worth = batch_size * (parameters + ROW_ENTRIES) >= meet_and_step
         return Kernel(1, halves=worth and batch_size >= HALVED_BATCH)
     swept = batch_size <= MOST_SWEPT_ROWS and not sparse
     costs = {1: 2.2, 2: 1.1, 4: 1.05, 8: 1.0} if swept else {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}

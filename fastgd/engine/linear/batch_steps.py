@@ -63,7 +63,7 @@ def advance_halves(calls, shape, data, lanes, scratch, halves, span):
     second ends.
     """
     n, b, worker, workers = data.y.shape[0], span.batch_size, span.worker, span.workers
-    counters, late, share = halves.counters, False, data.X.dtype.type(1.0)  # no estimator needs the share of the rows
+    counters, late, share = halves.counters, 0, data.X.dtype.type(1.0)  # no estimator needs the share of the rows
     begin(counters, worker)
     for step in range(span.steps):
         start, t, turn = (span.batch + step) * b, span.t + step, (span.t + step) % 2
@@ -71,7 +71,7 @@ def advance_halves(calls, shape, data, lanes, scratch, halves, span):
         for half in range(worker, 2, workers):
             sum_half(shape, data, calls.losses, start, stop, b, half, turn, lanes, scratch, halves)
         if workers == 2:
-            late = meet(counters, worker, 1 - worker, t, late) and step > 0  # they begin as the threads do
+            late += meet(counters, worker, 1 - worker, t, late) and step > 0  # they begin as the threads do
             if parted(counters, worker, 1 - worker, t):
                 if worker > 0:
                     return

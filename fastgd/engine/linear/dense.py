@@ -8,7 +8,7 @@ from fastgd.core.static import static
 from fastgd.core.vectors import cast, load, store, zeros
 from fastgd.engine.arrays import MOST_BLOCK_ROWS
 from fastgd.engine.linear.blocks import gradient_block, margin_block
-from fastgd.engine.row_places import look_up, prefetch_rows
+from fastgd.engine.row_places import look_up, prefetch_rows, to_prefetch
 
 TURN_BYTES = 1 << 18  # of the rows that a tile's turn passes over
 CACHED_FEATURES = 128  # features whose weights stay in the cache while all rows of a chunk pass over them
@@ -32,7 +32,7 @@ def products(shape, X, offsets, count, d, W, bias, Z, order, ahead):
 
     Meanwhile the rows of the `RowRange` ahead are prefetched, at most as many as are passed.
     """
-    L, block = static(shape, "lanes"), static(shape, "rows")
+    L, block, ahead = static(shape, "lanes"), static(shape, "rows"), to_prefetch(X, d, ahead)
     whole = -(-count // block) * block if count >= block else 0
     for v in range(0, L, static(shape, "width")):
         start = load(shape, W, bias + v) if bias >= 0 else zeros(shape, W)

@@ -13,7 +13,7 @@ from fastgd.core.static import static
 from fastgd.core.vectors import spread, store
 from fastgd.engine.arrays import RowRange
 from fastgd.engine.linear.feature_blocks import dot_block, outer_block
-from fastgd.engine.row_places import look_up, prefetch_rows
+from fastgd.engine.row_places import look_up, prefetch_rows, to_prefetch
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, rounded
 
 
@@ -33,10 +33,9 @@ def whole_vectors(shape, count):
 def products(shape, X, offsets, count, d, W, bias, Z, order, ahead):
     """Leave in Z the margins of the rows at some offsets; without an intercept `bias` is -1.
 
-    Meanwhile the rows of the `RowRange` ahead are prefetched, at most as many as are passed, in whichever order: left
-    to the hardware, sequential rows take twice the time.
+    Meanwhile the rows of the `RowRange` ahead are prefetched, at most as many as are passed, in whichever order.
     """
-    block, width = static(shape, "rows"), static(shape, "width")
+    block, width, ahead = static(shape, "rows"), static(shape, "width"), to_prefetch(X, d, ahead)
     start, whole = W[bias] if bias >= 0 else W.dtype.type(0), count - count % block
     for i in range(0, count, width):
         store(Z, i, spread(shape, start))
