@@ -58,6 +58,7 @@ class LargeArray:
     param_names = ["rule", "parameters"]
     params = [list(OPTIMIZERS), [LARGE]]
     number = 1
+    rounds, repeat, warmup_time = 1, (2, 5, 1.0), 0.05  # there are many of them
     timeout = 300
 
     def setup(self, rule: str, parameters: int) -> None:
@@ -81,6 +82,7 @@ class SmallArray:
     param_names = ["rule", "dtype"]
     params = [list(OPTIMIZERS), ["float64", "float32"]]
     number = 1
+    rounds, repeat, warmup_time = 1, (2, 5, 1.0), 0.05  # there are many of them
     timeout = 300
 
     def setup(self, rule: str, dtype: str) -> None:

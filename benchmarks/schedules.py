@@ -44,6 +44,7 @@ class ScheduledStudy:
     param_names = ["rows", "schedule"]
     params = [[ROWS], list(SCHEDULES)]
     number = 1
+    rounds, repeat, warmup_time = 1, (2, 5, 1.0), 0.05  # there are many of them
     timeout = 300
 
     def setup(self, rows: int, name: str) -> None:

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer
-from small_studies import PASSING, run
+from small_studies import PASSING, Log, run
 
 import fastgd
 from fastgd import InputError
 from fastgd.datasets.prepare import held_out
+from fastgd.runs.reporting.events import Solving
 
 PROBLEM = {"dataset": "breast_cancer", "loss": "logistic", "intercept": True, "standardize": True, "validation": 0.2}
 SEEDS = {"seed": [0, 1], "record": {"parameters": "all"}}
@@ -94,7 +95,9 @@ def test_several_splits_go_with_a_fraction(validation):
 def test_each_split_has_a_minimum_of_its_own(tmp_path):
     path = tmp_path / "r"
     results = run(path, problem=problem([0, 3], l2=0.1), epochs=30, record={"every": {"log": 4}})
-    found = fastgd.optimum(results, progress=False).set_index("split_seed")
+    log = Log()
+    found = fastgd.optimum(results, progress=False, on_event=log).set_index("split_seed")
+    assert [event.split_seed for event in log.of(Solving)] == [0, 3]
     alone = [run(tmp_path / str(seed), problem=problem(seed, l2=0.1), epochs=1) for seed in (0, 3)]
     for seed, own in zip((0, 3), alone, strict=True):
         only = fastgd.optimum(own, progress=False)

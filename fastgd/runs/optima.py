@@ -65,9 +65,11 @@ def store_optima(folder: Path, study: Study, data: Sequence[Data], emit: OnEvent
     """Solve the convex objectives of a study whose minima a folder, which is locked, does not hold."""
     for label in dict.fromkeys(label for problem, _, label in _splits(study, data) if not is_convex(problem)):
         emit(Warning_(f"{label}: not convex, as far as is known: of its minimum there is only the best seen"))
-    for task in tasks_of(study, data):
+    tasks = list(tasks_of(study, data))
+    several = len({task.split_seed for task in tasks}) > 1
+    for task in tasks:
         if not holds_optimum(folder, task.name, task.specification):
-            emit(Solving(task.label, task.l2))
+            emit(Solving(task.label, task.l2, task.split_seed if several else None))
             write_optimum(folder, task.name, *_solved(task), task.specification)
 
 

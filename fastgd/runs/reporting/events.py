@@ -106,10 +106,11 @@ class Retracing:
 
 @dataclass(frozen=True)
 class Solving:
-    """The minimum of a convex objective is being found: of a problem with a penalty."""
+    """The minimum of a convex objective is being found: of a problem, a penalty and, if there are several, a split."""
 
     problem: str
     l2: float
+    split_seed: int | None = None
 
 
 @dataclass(frozen=True)
