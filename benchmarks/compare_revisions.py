@@ -42,7 +42,8 @@ SELECTED = [
     r"^studies\.(Plan|Imports)\.time_",
     r"^convergence\.",
 ]
-# How many times as much counts as worse: of times and their ratios, and of memory. See `--calibrate`.
+# How many times as much counts as worse: of times and their ratios, and of memory. See `--calibrate`, and
+# docs/regressions.md for what it found.
 FACTORS = {"time": 1.15, "memory": 1.10, "count": 1 + 1e-6}
 FALSE_ALARMS = 0.02
 # Few samples a round, since rounds are what averages: what else the machine does lasts longer than a round.
