@@ -13,8 +13,6 @@ import sys
 import tempfile
 from typing import Any
 
-from numba.core.dispatcher import Dispatcher
-
 import fastgd
 from benchmarks.costs import RATES, on_landscape
 from fastgd import Study
@@ -120,16 +118,13 @@ def main() -> None:
             environment = os.environ | ({"FASTGD_CACHE_DIR": cache} if given.cold else {})
             for _ in range(1 if given.cold else 2):
                 done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-        said, found, before = (value / 1e6 for value in json.loads(done.stdout)[:3])
+        said, found, before = (value / 1e6 for value in json.loads(done.stdout))
         beside = f"{said - before:8.1f} {found - before:8.1f}"
         print(f"{name:24} {said:8.1f} {found:8.1f} {said / found:6.2f}  {beside}", flush=True)
 
 
-def measured(study: Study) -> tuple[float, int, int, bool]:
-    """Run a study and rank its trials.
-
-    Returns what was planned, this process's peak, its memory at the plan, and whether something was compiled.
-    """
+def measured(study: Study) -> tuple[float, int, int]:
+    """Run a study and rank its trials; return what was planned, this process's peak, and its memory at the plan."""
     planned: list[tuple[float, int]] = []
 
     def note(event: Any) -> None:
@@ -139,12 +134,7 @@ def measured(study: Study) -> tuple[float, int, int, bool]:
     with tempfile.TemporaryDirectory() as folder:
         fastgd.run(study, folder + "/run", on_event=note, progress=False).best()
     said, before = planned[0]
-    return said, memory_use().peak, before, any(kernel.stats.cache_misses for kernel in _kernels())
-
-
-def _kernels() -> list[Dispatcher]:
-    modules = [module for name, module in sys.modules.items() if name.startswith("fastgd")]
-    return [value for module in modules for value in vars(module).values() if isinstance(value, Dispatcher)]
+    return said, memory_use().peak, before
 
 
 if __name__ == "__main__":
