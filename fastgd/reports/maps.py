@@ -14,7 +14,16 @@ from fastgd.analysis import Results
 from fastgd.common.errors import InputError
 from fastgd.common.escape import for_terminal
 from fastgd.plots.landscapes.contour import walks_on_maps
-from fastgd.plots.landscapes.map import Height, Plane, coordinate, levels_of, minima_on, proportion, remarks
+from fastgd.plots.landscapes.map import (
+    MOST_MINIMA,
+    Height,
+    Plane,
+    coordinate,
+    levels_of,
+    minima_on,
+    proportion,
+    remarks,
+)
 from fastgd.plots.landscapes.walks import Walk, looks_of, starts_in_words
 from fastgd.plots.limits import Array
 from fastgd.plots.readings import methods
@@ -26,17 +35,16 @@ from fastgd.store.surface_files import Surface
 MOST_MAPS = 12
 MOST_CELLS = 160  # along an axis of a map
 FIRST_STEPS, MOST_STEPS = 100, 400  # of a walk: the first ones, and evenly spaced ones of all
-MOST_MINIMA = 150
 STEPS = 65_534  # of heights; one more marks what has none
 _INDEX = re.compile(r"\$(\w)_\{(\d+)\}\$")  # as pictures write the name of a coordinate
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def maps_of(results: Results) -> list[dict[str, Any]]:
-    """Return the maps of a study, each with what walks on it; none where no surface or no step is stored."""
+    """Return the maps of a study, each with what walks on it; none where there is no such picture of it."""
     try:
         maps = walks_on_maps(results, "contour", None, None, None, zoom=False, single=False)
-    except InputError:
+    except InputError:  # no surface or no step is stored, or axes cannot show it
         return []
     maps = [(surface, walks) for surface, walks in maps if len(surface.y) > 1]
     looks = looks_of(methods(results), [walk for _, walks in maps for walk in walks])

@@ -35,7 +35,7 @@ _LONG = 8  # diagonals: longer walks, which cross themselves, have thin lines
 _FEW = 3  # up to so many values of parameters are named
 _LEAST_STEPS = 8  # of its grid, in a part of a map
 _BESIDE = 0.8  # inches beside a map, for the numbers of its axis
-_MOST_MINIMA = 150  # the most minima that are marked: more stars would hide the map
+MOST_MINIMA = 150  # the most minima that are marked: more stars would hide the map
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def coordinate(surface: Surface, axis: int) -> str:
 
 def mark_minima(axes: Axes, surface: Surface) -> None:
     """Put a star at each minimum, a larger one at the lowest."""
-    minima, values = (found[:_MOST_MINIMA] for found in _minima_with_values(surface))
+    minima, values = (found[:MOST_MINIMA] for found in _minima_with_values(surface))
     if not len(minima):
         return
     heights = surface.loss[np.abs(surface.loss) < FAR]
@@ -321,7 +321,7 @@ def apart(path: Array, least: float) -> list[int]:
 def map_handles(maps: "Sequence[tuple[Surface, Sequence[Walk]]]") -> list[Artist]:
     """Return the key of the marks on maps."""
     counts = [len(minima_on(surface)) for surface, _ in maps]
-    marked = sum(min(count, _MOST_MINIMA) for count in counts)
+    marked = sum(min(count, MOST_MINIMA) for count in counts)
     name = "minimum" if marked == sum(counts) else f"minimum (the lowest {marked:,} of {sum(counts):,})"
     elsewhere = sum(np.count_nonzero(~_in_cut(surface, _minima(surface))) for surface, _ in maps)
     name += f" ({elsewhere:,} more beside the cut)" if elsewhere else ""
