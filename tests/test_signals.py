@@ -89,6 +89,23 @@ def test_an_interruption_that_python_ignores_is_raised_again():
     assert process.communicate(timeout=30) == ("interrupted 143\n", "")
 
 
+@pytest.mark.parametrize("again", ["", "raise RuntimeError('of a callback') from None"])
+def test_an_interruption_that_c_code_renames_is_one(again):
+    """Pydantic's serializers raise an error of their own, which has the interruption as its cause."""
+    code = (
+        f"{HEEDS_SIGNALS}import os, signal, sys\nfrom pydantic import BaseModel, model_serializer\n"
+        "from fastgd.cli import app\n"
+        "class Model(BaseModel):\n    @model_serializer\n    def stop(self): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "@app.app.command()\ndef probe():\n"
+        f"    try: Model().model_dump()\n    except Exception as error: {again or 'raise'}\n"
+        "sys.argv = ['fastgd', 'probe']\napp.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE)
+    assert ("Traceback" in done.stderr) == bool(again)  # an error of the program's own is told as such
+    assert ("interrupted: " in done.stderr) != bool(again)
+    assert done.returncode == (1 if again else 143)
+
+
 def test_a_signal_that_is_ignored_stays_ignored(study, tmp_path):
     code = (
         "from signal import SIG_IGN, SIGHUP, getsignal; from fastgd.cli import signals\n"

@@ -30,7 +30,8 @@ class _Program(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             make_room()
-            return super().invoke(ctx)
+            with signals.restored():
+                return super().invoke(ctx)
         except InputError as error:
             for line in f"error: {error}".split("\n"):  # a message may have several lines
                 sys.stderr.write(f"{for_terminal(line[:LONGEST])}\n")

@@ -87,6 +87,24 @@ def _interrupt(number: int, terminals: list[int]) -> None:
     raise KeyboardInterrupt
 
 
+@contextmanager
+def restored() -> Iterator[None]:
+    """Raise the KeyboardInterrupt of the block also where C code made another exception of it.
+
+    Pydantic does so when a serializer is interrupted that it calls. What is raised while an interruption is handled
+    has it as its context, not as its cause, and stays what it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__cause__
+        if cause is None or not _received:
+            raise
+        raise cause from None
+
+
 def wait() -> None:
     """Wait for a signal, for a second at most."""
     with suppress(KeyboardInterrupt):
