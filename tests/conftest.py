@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 from hypothesis import settings
 
@@ -11,6 +12,10 @@ settings.load_profile("fastgd")
 
 # Tests share a cache that fills up: a second process that compiles beside each run would take its turn from the others.
 os.environ.setdefault("FASTGD_COMPILE_AHEAD", "0")
+
+# Shells start what runs in the background with Ctrl-C ignored, and so would all that tests interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Compiling makes millions of objects that last: collections at the usual numbers would take a tenth of its time.
 gc.set_threshold(200_000, 20, 20)

@@ -1,7 +1,4 @@
-"""Studies of every engine, long enough to be killed on their way; as a program: runs them, one after another."""
-
-import sys
-from pathlib import Path
+"""Studies of every engine, long enough to be killed on their way."""
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -71,6 +68,6 @@ def run(name, path, **changes):
     return fastgd.run(study, path, data=data_of(name), progress=False, threads=2)
 
 
-if __name__ == "__main__":
-    for case in sys.argv[2:]:
-        run(case, Path(sys.argv[1]) / case, snapshot_seconds=1e-3)
+def save_often(name, path):
+    """Run a case that saves its state as often as it can."""
+    run(name, path, snapshot_seconds=1e-3)

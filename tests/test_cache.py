@@ -9,12 +9,14 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import numba
 import pytest
 from filelock import FileLock
 
 import fastgd
 from fastgd.common.properties import cached_property
 from fastgd.core import cache as the_cache
+from fastgd.core.address_calls import address_of
 from fastgd.core.compile import jit
 
 PACKAGE = Path(fastgd.__file__).parent.parent
@@ -333,3 +335,44 @@ def test_an_inner_kernel_is_called_by_kernels_and_refused_to_python():
         with pytest.raises(TypeError, match="_inner is an inner kernel: kernels call it, and Python does not"):
             _inner(1)
         assert _outer(1) == 4
+
+
+def test_an_inner_kernel_has_machine_code_only_where_its_address_is_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(the_cache, "CACHE", tmp_path)
+
+    def made():
+        """Kernels as another process has them, which shares the cache."""
+
+        @jit(inner=True)
+        def inner(x):
+            return 3 * x + 1
+
+        @jit
+        def outer(x):
+            return inner(x) - x
+
+        return inner, outer
+
+    def has_machine_code(kernel, kind):
+        library = kernel.overloads[(kind,)].library
+        library._ensure_finalized()
+        return library.codegen._engine.is_symbol_defined(kernel.overloads[(kind,)].fndesc.llvm_func_name)
+
+    (inner, outer), (again, _), (third, _) = made(), made(), made()
+    assert outer(2) == 5
+    assert not has_machine_code(inner, numba.int64)
+    again.compile((numba.int64,))  # from the cache
+    assert sum(again.stats.cache_hits.values()) == 1
+
+    @jit
+    def other(x):
+        return 10 * again(x)
+
+    assert other(1) == 40
+    assert not has_machine_code(again, numba.int64)
+    kind = (numba.float64,)
+    assert address_of(third, kind)
+    assert has_machine_code(third, numba.float64)
+    again.compile(kind)  # also with what was called by its address, which the cache has with its machine code
+    assert sum(again.stats.cache_hits.values()) == 2
+    assert other(2.0) == 70.0

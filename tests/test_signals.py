@@ -131,6 +131,7 @@ def test_a_terminal_that_is_closed_ends_a_run_in_peace(study, tmp_path):
     """The hang-up comes with a terminal that takes no words any more."""
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.environ["PYTHONPATH"] = str(PACKAGE)
         command = [sys.executable, "-m", "fastgd", "run", str(study), "--out", str(tmp_path / "r")]
         os.execv(sys.executable, command)

@@ -1,13 +1,11 @@
 """Work that goes on where it stopped: after SIGKILL, after `max_seconds`, after Ctrl-C, with the same bits."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -30,10 +28,6 @@ from fastgd.store.snapshots import Snapshots
 ONE, OTHER = "0123456789ab", "ba9876543210-64"  # names of units
 DELAYS = np.random.default_rng(7)
 PASSING = ["cohort_id", "cohort_lanes", "compile_seconds", "train_seconds", "evaluate_seconds"]
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": os.pathsep.join([str(Path(fastgd.__file__).parents[1]), str(Path(__file__).parent)]),
-}
 
 
 def numbers(results):
@@ -87,20 +81,24 @@ def files_of(path):
 # --- SIGKILL ----------------------------------------------------------------------------------------------------------
 
 
-def kill_once_saved(path, case, *cases):
-    """Run cases in a process of their own, and kill it a little after a case has saved its state."""
-    command = [sys.executable, snapshot_studies.__file__, str(path), case, *cases]
-    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE)
+PROCESSES = multiprocessing.get_context("forkserver")  # a server imports once for all processes
+PROCESSES.set_forkserver_preload(["snapshot_studies"])
+
+
+def kill_once_saved(path, case):
+    """Run a case in a process of its own, and kill it a little after it has saved its state."""
+    process = PROCESSES.Process(target=snapshot_studies.save_often, args=(case, path / case))
+    process.start()
     try:
-        while process.poll() is None:
+        while process.is_alive():
             if any((path / case / "snapshots").glob("[!.]*.npz")):
                 time.sleep(DELAYS.random() * 0.05)
-                process.send_signal(signal.SIGKILL)
+                process.kill()
             time.sleep(0.002)
-        assert process.wait() in (0, -signal.SIGKILL), process.stderr.read().decode()
+        assert process.exitcode in (0, -signal.SIGKILL)
     finally:
         process.kill()
-        process.stderr.close()
+        process.join()
 
 
 QUICK = ("tiles", "swarm")

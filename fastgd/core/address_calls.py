@@ -10,6 +10,8 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from fastgd.core.linked import needs_machine_code
+
 
 @intrinsic
 def call_at(typingctx, address, shape, *arguments):
@@ -61,6 +63,7 @@ def address_of(kernel: Any, kinds: tuple[Any, ...]) -> int:
     """Compile a kernel for these types, or load it from the cache, and return the address to call it by."""
     if (known := _rows.get((kernel, kinds))) is not None:
         return known
+    needs_machine_code(kernel.py_func, kinds)
     kernel.compile(kinds)
     compiled = kernel.overloads[kinds]
     code = int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))

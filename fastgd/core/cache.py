@@ -37,12 +37,12 @@ from typing import Any
 import numba
 from filelock import BaseFileLock, FileLock, Timeout
 from numba.core.caching import _Cache
-from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
 from fastgd.common.errors import InputError
 from fastgd.common.folders import expanded, knows_locks, temporary_folder
+from fastgd.core.linked import rebuilt
 
 _PACKAGE = Path(__file__).parent.parent
 _SOURCES = ("core", "user_code", "optimizers", "problems", "engine")  # folders
@@ -156,7 +156,7 @@ class KernelCache(_Cache):  # type: ignore[misc]
             if not content:
                 return None
             stored, code = pickle.loads(content)
-            return CompileResult._rebuild(target_context, *code) if stored == sig else None
+            return rebuilt(target_context, code) if stored == sig else None
         except OSError:
             return None
         except Exception as error:  # whatever is wrong with it, it can be compiled anew

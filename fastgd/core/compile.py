@@ -17,6 +17,7 @@ from numba.core.sigutils import normalize_signature
 
 from fastgd.common.errors import InputError
 from fastgd.core import cache
+from fastgd.core.linked import LinkedCompiler
 
 
 def jit(
@@ -42,8 +43,8 @@ def jit(
         "late": LLVM inlines it wherever it is called. Without it LLVM decides, and a call passes each array as seven
         numbers on the stack: for what is done once a step in less than 100 ns.
     inner : bool
-        Whether kernels alone call it, by its name or its address. Numba gives each kernel a second function that takes
-        its arguments from Python, which is a sixth of the code and a tenth of the time to compile.
+        Whether kernels alone call it, by its name or its address: it is compiled as `core/linked.py` says, and without
+        the function that takes a kernel's arguments from Python, a sixth of the code and a tenth of the time.
     """
     if function is None:
         return lambda f: jit(f, parallel=parallel, inline=inline, inner=inner)
@@ -51,6 +52,7 @@ def jit(
         return _NotCompiled(function)
     how = {"error_model": "numpy", "parallel": parallel, "nogil": True, "_nrt": False}
     how |= {"inline": "always" if inline == "always" else "never", "forceinline": inline == "late"}
+    how |= {"pipeline_class": LinkedCompiler} if inner else {}
     kernel = numba.njit(function, **how, no_cfunc_wrapper=True, no_cpython_wrapper=inner)
     kernel.get_call_template = _without_literals(kernel.get_call_template)
     if cache.CACHE:
