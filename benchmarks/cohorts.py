@@ -53,7 +53,7 @@ def make_cohort(
     if isinstance(model, Network):
         kernel = model.kernel(X.shape[1], *sizes, tiles=bool(rule.functions.rounds))
     else:
-        kernel = choose_kernel(*sizes, **needs, parameters=X.shape[1], slots=rule.slots)
+        kernel = choose_kernel(*sizes, **needs, shuffled=shuffled, parameters=X.shape[1], slots=rule.slots)
     spec = CohortSpec(
         rule=rule,
         hyper=np.stack([np.broadcast_to(hyper[name], len(rates)) for name in rule.fields], axis=1),

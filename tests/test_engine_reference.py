@@ -191,6 +191,7 @@ def test_who_shares_a_batch_has_enough_of_it_to_do(lanes):
     assert [halved[at] for at in ((8, 8), (8, 1000), (32, 8))] == [False] * 3
     assert [halved[at] for at in ((256, 1000), (4096, 8))] == [True] * 2
     assert halved[256, 8] == (lanes > 1)
+    assert choose_kernel(lanes, 256, 8, parameters=8, shuffled=True).halves, "rows are waited for"
     assert not choose_kernel(8, 4096, 8, parameters=10**6).halves  # each of them steps with all parameters
     few = {(count, slots): choose_kernel(count, 64, 8, parameters=100, slots=slots).halves for count, slots in
            [(1, 1), (1, 4), (2, 1)]}  # fmt: skip

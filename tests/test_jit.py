@@ -129,7 +129,7 @@ def test_new_values_compile_nothing(cold, tmp_path):
     problem = {"loss": "logistic", "l2": 0.1, "intercept": True, "validation": 0.2}
     studies = [
         {"optimizer": {"name": "sgd", "lr": [0.1, 0.01]}, "batch_size": [2, 7, "full"], "seed": [3, 4]},
-        {**SGD, "shape": (700, 41), "problem": problem, "batch_size": 90, "init": {"normal": 0.1}},
+        {**SGD, "shape": (700, 41), "problem": problem, "batch_size": 60, "init": {"normal": 0.1}},
         {**SGD, "shape": (50, 1), "batch_size": 9, "order": "sequential", "stop": {"target": 0.1, "patience": 1}},
         {**SGD, "schedule": [{"name": "cosine"}, {"name": "step", "every": 2, "per": "step"}]},
         {**SGD, "record": {"every": {"log": 3}, "metrics": ["nonzeros"], "parameters": "all"}},

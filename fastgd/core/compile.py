@@ -1,10 +1,10 @@
 """The only place that compiles: one decorator, with the flags and the cache that every kernel shares.
 
 `core/compile.py` is the only place that names Numba's decorator. Whole numbers that one kernel passes to another are
-never compile-time constants (Numba would compile a callee anew for each 0 and 1), and a driver's large functions are
-inlined before types, since one that is compiled by itself is optimised again with each that calls it: 22 s became 6 s
-by both and by the calls by address. Kernels are compiled before a cohort starts, and counted as `compile` in the
-timings.
+never compile-time constants (Numba would compile a callee anew for each 0 and 1), a driver's large functions are
+inlined before types, and what is called by other kernels alone is linked into them as it is (`core/linked.py`): 22 s
+became 5 s by these and by the calls by address. Kernels are compiled before a cohort starts, and counted as `compile`
+in the timings.
 """
 
 from collections.abc import Callable
@@ -37,9 +37,8 @@ def jit(
     parallel : bool
         Whether `prange` runs on all threads.
     inline : {"never", "always", "late"}
-        "always": Numba's own inlining, done before types are known. It changes the time to compile: a function that is
-        compiled by itself is optimised again in each kernel that calls it, so "always" halves the compile time of a
-        driver that calls many large functions.
+        "always": Numba's own inlining, done before types are known, which saves a large function with one caller a
+        compilation of its own.
         "late": LLVM inlines it wherever it is called. Without it LLVM decides, and a call passes each array as seven
         numbers on the stack: for what is done once a step in less than 100 ns.
     inner : bool

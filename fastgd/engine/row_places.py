@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastgd.core.compile import jit
-from fastgd.core.vectors import prefetch_lines
+from fastgd.core.vectors import prefetch, prefetch_lines
 from fastgd.engine.arrays import RowRange
 
 MOST_PREFETCHED_BYTES = 2048  # of a row: half a page, of which the hardware sees enough to go on by itself
@@ -38,3 +38,10 @@ def prefetch_rows(X, order, d, first, count, low, high):
     """
     for i in range(low, high):
         prefetch_lines(X, np.int64(order[i]) * d + first, count)
+
+
+@jit(inner=True, inline="late")
+def prefetch_targets(y, order, low, high):
+    """Ask for the targets of the rows order[low : high]: short shuffled rows would take twice as long without."""
+    for i in range(low, high):
+        prefetch(y, order[i])

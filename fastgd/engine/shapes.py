@@ -18,6 +18,7 @@ HALVED_BATCH = 8  # rows of a batch from which two threads may share it, where t
 HALVED_ENTRIES = 5_000  # of a batch, whose products with one lane take twice as long as two threads' meeting
 HALVED_STEP_ROWS = 6  # likewise of their second step, for the parameters and for each slot of the rule
 ROW_ENTRIES = 8  # a row takes as long as if it had so many more
+SHUFFLED_ROW_ENTRIES = 24  # likewise where it stands anywhere in memory
 MOST_SHARED_ENTRIES = 50_000_000  # of a large batch that is not cut into parts: a step is one call, and short
 MEETING_ROWS = 25  # of a batch, whose products with a tile take as long as the two threads' meeting and second step
 MOST_HALVED_BYTES = 1 << 18  # of the parameters of a tile whose batches they share
@@ -237,13 +238,14 @@ def choose_kernel(
     parts: bool = False,
     sparse: bool = False,
     gram: bool = False,
+    shuffled: bool = False,
     parameters: int = 100,
     slots: int = 0,
 ) -> Kernel:
     """Return the kernel for a cohort of so many lanes; in tiles, or with the batch in parts, where something needs it.
 
-    `gram`: by what is sufficient of a batch, which needs tiles. `parameters`: about how many a lane has; `slots`: the
-    numbers that its rule keeps for each.
+    `gram`: by what is sufficient of a batch, which needs tiles. `shuffled`: whether rows are read from anywhere.
+    `parameters`: about how many a lane has; `slots`: the numbers that its rule keeps for each.
 
     A narrower tile reuses each row less, so a lane costs more in it: the factors below, measured. Sweeps take as long
     for half a vector as for a whole one, and those of single rows longer where a tile leaves the first-level cache.
@@ -257,7 +259,8 @@ def choose_kernel(
         meet_and_step = HALVED_ENTRIES + HALVED_STEP_ROWS * (1 + slots) * parameters
         if lanes > 1:  # which have a thread each: what they share is reading the rows
             meet_and_step *= 4
-        worth = batch_size * (parameters + ROW_ENTRIES) >= meet_and_step
+        row = parameters + (SHUFFLED_ROW_ENTRIES if shuffled else ROW_ENTRIES)
+        worth = batch_size * row >= meet_and_step
         return Kernel(1, halves=worth and batch_size >= HALVED_BATCH)
     swept = batch_size <= MOST_SWEPT_ROWS and not sparse
     costs = {1: 2.2, 2: 1.1, 4: 1.05, 8: 1.0} if swept else {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}

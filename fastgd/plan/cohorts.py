@@ -222,7 +222,7 @@ def _cohort(
     if method.search:
         driven.add("lr")
     itemsize, batches = np.dtype(study.dtype).itemsize, -(-n // batch_size)
-    steps = study.steps or (study.epochs or 1) * batches
+    steps, shuffled = study.steps or (study.epochs or 1) * batches, study.order == "shuffle" and batch_size < n
     spec = CohortSpec(
         rule=rule,
         hyper=lanes.hyper,
@@ -230,11 +230,11 @@ def _cohort(
         scheduled=tuple(name for name in rule.fields if name in driven),
         loss=loss_of(problem, data),
         batch_size=batch_size,
-        shuffled=study.order == "shuffle" and batch_size < n,
+        shuffled=shuffled,
         model=model_of(problem, data),
         init=_start(study, problem),
         seed=seeds[0],
-        kernel=_kernel(method, len(lanes.hyper), batch_size, data, itemsize, problem, steps),
+        kernel=_kernel(method, len(lanes.hyper), batch_size, data, itemsize, problem, steps, shuffled),
         estimator=method.estimator,
         line_search=method.search.instance if method.search else None,
     )
@@ -274,7 +274,14 @@ MOST_FOR_SQUARES = 1e100  # of features and targets, whose squares are summed ov
 
 
 def _kernel(
-    method: Method, lanes: int, batch_size: int, data: Data, itemsize: int, problem: Problem, steps: int
+    method: Method,
+    lanes: int,
+    batch_size: int,
+    data: Data,
+    itemsize: int,
+    problem: Problem,
+    steps: int,
+    shuffled: bool,
 ) -> Kernel:
     n, d = len(data.y), data.X.shape[1]
     model = model_of(problem, data)
@@ -287,7 +294,7 @@ def _kernel(
     plain = not (tiles or data.sparse or method.rule.batch_loss)
     gram = plain and problem.loss == "squared" and gram_pays(lanes, batch_size, n, d, steps)
     gram = gram and 1 / MOST_FOR_SQUARES < data.largest < MOST_FOR_SQUARES
-    needs = {"tiles": tiles, "parts": parts, "sparse": data.sparse, "gram": gram}
+    needs = {"tiles": tiles, "parts": parts, "sparse": data.sparse, "gram": gram, "shuffled": shuffled}
     sizes = {"parameters": d + problem.intercept, "slots": method.rule.slots}
     return choose_kernel(lanes, batch_size, itemsize, **needs, **sizes)
 

@@ -13,7 +13,7 @@ from fastgd.engine.arrays import MOST_BLOCK_ROWS, PLAIN, RowRange, by_shape
 from fastgd.engine.linear import dense, single_steps
 from fastgd.engine.linear.dense import turn_steps
 from fastgd.engine.linear.tile_steps import recall
-from fastgd.engine.row_places import look_up
+from fastgd.engine.row_places import look_up, prefetch_targets
 from fastgd.engine.row_sums import clear
 from fastgd.engine.rule_steps import blend, not_finite, note_bad
 
@@ -50,6 +50,7 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
         rows = single_steps.whole_vectors(shape, count) if static(shape, "single") else count + MOST_BLOCK_ROWS
         look_up(order, y, d, start, count, rows, offsets, 0, targets)
         ahead = min(start + b + b, n) if tile == span.worker else 0
+        prefetch_targets(y, order, start + b, ahead)
         products(shape, X, offsets, count, d, state, bias, Z, order, RowRange(start + b, ahead))
         call_at(residuals, shape, Z, targets, count, scale if estimator == PLAIN else kind(1.0), check)
         if not_finite(shape, check):

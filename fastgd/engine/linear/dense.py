@@ -8,7 +8,7 @@ from fastgd.core.static import static
 from fastgd.core.vectors import cast, load, store, zeros
 from fastgd.engine.arrays import MOST_BLOCK_ROWS
 from fastgd.engine.linear.blocks import gradient_block, margin_block
-from fastgd.engine.row_places import look_up, prefetch_rows, to_prefetch
+from fastgd.engine.row_places import look_up, prefetch_rows, prefetch_targets, to_prefetch
 
 TURN_BYTES = 1 << 18  # of the rows that a tile's turn passes over
 CACHED_FEATURES = 128  # features whose weights stay in the cache while all rows of a chunk pass over them
@@ -55,6 +55,7 @@ def products(shape, X, offsets, count, d, W, bias, Z, order, ahead):
 def margins(shape, data, count, W, scratch, ahead):
     """Z (count, L) = X W + intercept, for the rows that were gathered; the rows ahead are prefetched."""
     bias = data.d * static(shape, "lanes") if data.intercept else -1
+    prefetch_targets(data.y, data.order, ahead.first, min(ahead.first + count, ahead.end))
     products(shape, data.X, scratch.offsets, count, data.d, W, bias, scratch.Z, data.order, ahead)
 
 

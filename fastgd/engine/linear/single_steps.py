@@ -13,7 +13,7 @@ from fastgd.core.static import static
 from fastgd.core.vectors import spread, store
 from fastgd.engine.arrays import RowRange
 from fastgd.engine.linear.feature_blocks import dot_block, outer_block
-from fastgd.engine.row_places import look_up, prefetch_rows, to_prefetch
+from fastgd.engine.row_places import look_up, prefetch_rows, prefetch_targets, to_prefetch
 from fastgd.engine.row_sums import add_chunk, clear, clear_chunk, rounded
 
 
@@ -33,17 +33,19 @@ def whole_vectors(shape, count):
 def products(shape, X, offsets, count, d, W, bias, Z, order, ahead):
     """Leave in Z the margins of the rows at some offsets; without an intercept `bias` is -1.
 
-    Meanwhile the rows of the `RowRange` ahead are prefetched, at most as many as are passed, in whichever order.
+    Meanwhile the rows of the `RowRange` ahead are prefetched, at most as many as are passed, in whichever order, as far
+    as their last vectors reach: a load under a mask waits for all of its cache lines.
     """
     block, width, ahead = static(shape, "rows"), static(shape, "width"), to_prefetch(X, d, ahead)
     start, whole = W[bias] if bias >= 0 else W.dtype.type(0), count - count % block
+    reach = whole_vectors(shape, d)
     for i in range(0, count, width):
         store(Z, i, spread(shape, start))
     for i in range(0, whole, block):
-        prefetch_rows(X, order, d, 0, d, ahead.first + i, min(ahead.first + i + block, ahead.end))
+        prefetch_rows(X, order, d, 0, reach, ahead.first + i, min(ahead.first + i + block, ahead.end))
         dot_block(shape, "rows", X, offsets, i, W, d, Z)
     for i in range(whole, count):
-        prefetch_rows(X, order, d, 0, d, ahead.first + i, min(ahead.first + i + 1, ahead.end))
+        prefetch_rows(X, order, d, 0, reach, ahead.first + i, min(ahead.first + i + 1, ahead.end))
         dot_block(shape, "one", X, offsets, i, W, d, Z)
 
 
@@ -52,6 +54,7 @@ def margins(shape, data, low, count, W, scratch, ahead):
     """Leave in Z the margins of the rows order[low : low + count]; those of the `RowRange` ahead are prefetched."""
     bias = whole_vectors(shape, data.d) if data.intercept else -1
     look_up(data.order, data.y, data.d, low, count, whole_vectors(shape, count), scratch.offsets, 0, scratch.y)
+    prefetch_targets(data.y, data.order, ahead.first, min(ahead.first + count, ahead.end))
     products(shape, data.X, scratch.offsets, count, data.d, W, bias, scratch.Z, data.order, ahead)
 
 

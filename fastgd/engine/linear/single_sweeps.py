@@ -13,7 +13,7 @@ from fastgd.core.static import static
 from fastgd.core.vectors import load, spread, store, total, zeros
 from fastgd.engine.linear.feature_blocks import alone, load_some
 from fastgd.engine.loss_kernels import derivative
-from fastgd.engine.row_places import prefetch_rows
+from fastgd.engine.row_places import prefetch_rows, prefetch_targets
 from fastgd.optimizers.rule_calls import lane, load_slots, rows, store_slots, update
 
 
@@ -73,7 +73,8 @@ def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index)
             at = (min(step, last) * count + index) * values * width
             call_at(begin_step, shape, hyper, exact, scheduled, at, which, memory, span.t + step, exact_c, c)
         following = np.int64(order[min(row + 1, n - 1)]) * d
-        prefetch_rows(X, order, d, 0, d, min(row + 4, n), min(row + 5, n))
+        prefetch_rows(X, order, d, 0, padded, min(row + 4, n), min(row + 5, n))
+        prefetch_targets(y, order, min(row + 4, n), min(row + 5, n))
         h, quantities = lane(rule, shape, of_weights, 0), rows(rule, shape, c, 0, "coefficients")
         l2 = load(shape, of_weights, l2_at)
         # Four sums: one would wait for each of its multiply-adds.

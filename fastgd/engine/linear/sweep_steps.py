@@ -22,7 +22,7 @@ from fastgd.core.vectors import load, store, zeros
 from fastgd.engine.arrays import RowRange
 from fastgd.engine.linear.blocks import add_products, repeated, row_starts, weighted_rows
 from fastgd.engine.linear.dense import add_intercept_gradient, products, turn_steps
-from fastgd.engine.row_places import look_up, prefetch_rows
+from fastgd.engine.row_places import look_up, prefetch_rows, prefetch_targets
 from fastgd.engine.row_sums import clear
 from fastgd.engine.rule_kernels import calls_of
 from fastgd.engine.rule_steps import not_finite, note_bad
@@ -124,6 +124,7 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
         look_up(order, y, d, start + b, min(b, n - start - b), b, offsets, following, targets)
         if ahead:
             prefetch_rows(X, order, d, 0, d, min(start + 2 * b, n), min(start + 3 * b, n))
+            prefetch_targets(y, order, min(start + 2 * b, n), min(start + 3 * b, n))
         call_at(sweep_address, shape, state, of_weights, c, X, offsets, own, following, d, bias, stride, Z)
         own, following = following, own
 
