@@ -1,8 +1,8 @@
 """What the plan says that studies cost, beside what they take: `python -m benchmarks.costs [NAME ...] [--wall]`.
 
-The constants of `fastgd/plan/costs.py` were found by this. Each study runs in a process of its own, twice: the second
-counts, as its kernels are in the cache then. Unless `--wall` is given there is one thread, and seconds are those of the
-processor's clock, which other processes do not disturb.
+The constants of `fastgd/plan/estimates/costs.py` were found by this. Each study runs in a process of its own, twice:
+the second counts, as its kernels are in the cache then. Unless `--wall` is given there is one thread, and seconds are
+those of the processor's clock, which other processes do not disturb.
 """
 
 import argparse

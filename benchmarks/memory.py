@@ -1,8 +1,8 @@
 """What the plan says that studies take of memory, beside what they took: `python -m benchmarks.memory [NAME ...]`.
 
-The constants of `fastgd/plan/memory.py` were found by this. Each study runs in a process of its own, twice: the second
-counts, as its kernels are in the cache then. With `--cold` the first one does, with an empty cache. What was found is
-the process's peak, as Linux tells it.
+The constants of `fastgd/plan/estimates/memory.py` were found by this. Each study runs in a process of its own, twice:
+the second counts, as its kernels are in the cache then. With `--cold` the first one does, with an empty cache. What was
+found is the process's peak, as Linux tells it.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 from itertools import groupby
 from pathlib import Path
 
-from fastgd.study.checks import MOST_COHORTS, MOST_LANES, MOST_TRIALS
+from fastgd.study.checking.checks import MOST_COHORTS, MOST_LANES, MOST_TRIALS
 from fastgd.study.config import LARGEST_FILE
 from fastgd.study.fields import METRICS, MOST_CHECKPOINTS
 from fastgd.study.keys import Key, keys

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fastgd.problems.activations import ACTIVATIONS, DEAD_SLOPE
 from fastgd.problems.starts import STARTS
-from fastgd.runs.layer_gradients import EXPLODED, FEWEST_VANISHED, VANISHED
+from fastgd.runs.measured.layer_gradients import EXPLODED, FEWEST_VANISHED, VANISHED
 
 PAGE = Path(__file__).with_name("networks.md")
 HEAD = """# Networks

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from fastgd.common.errors import InputError
     from fastgd.optimizers import optimizer
     from fastgd.reports import report
-    from fastgd.runs.optimum import optimum
     from fastgd.runs.runner import run
-    from fastgd.runs.trial_surfaces import surface
+    from fastgd.runs.stored.optimum import optimum
+    from fastgd.runs.stored.trial_surfaces import surface
     from fastgd.search.range_test import range_test
     from fastgd.search.rate_search import tune
-    from fastgd.store.verification import verify
+    from fastgd.store.verifying.verification import verify
     from fastgd.study.config import Study
 
 __version__ = version("fastgd")
@@ -66,13 +66,13 @@ _HOMES = {
     "compare": "fastgd.analysis.regressions.comparison",
     "load": "fastgd.analysis",
     "optimizer": "fastgd.optimizers",
-    "optimum": "fastgd.runs.optimum",
+    "optimum": "fastgd.runs.stored.optimum",
     "range_test": "fastgd.search.range_test",
     "report": "fastgd.reports",
     "run": "fastgd.runs.runner",
-    "surface": "fastgd.runs.trial_surfaces",
+    "surface": "fastgd.runs.stored.trial_surfaces",
     "tune": "fastgd.search.rate_search",
-    "verify": "fastgd.store.verification",
+    "verify": "fastgd.store.verifying.verification",
 }
 _MODULES = ("analysis", "datasets", "optimizers", "plots", "problems", "schedules")
 

@@ -18,7 +18,7 @@ from fastgd.cli.app import app
 from fastgd.common.numbers import amount, seconds
 from fastgd.datasets import DATASETS
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.plan.costs import Cost
+from fastgd.plan.estimates.costs import Cost
 from fastgd.problems import CLASS_LOSSES, LOSSES
 from fastgd.problems.activations import ACTIVATIONS
 from fastgd.problems.starts import STARTS

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from fastgd.analysis import load
 from fastgd.analysis.selections import selected
-from fastgd.cli import rankings
+from fastgd.cli.answers import rankings
 from fastgd.cli.app import app
-from fastgd.cli.formats import Cells
+from fastgd.cli.output.formats import Cells
 from fastgd.common.errors import InputError
 
 

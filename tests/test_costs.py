@@ -23,8 +23,9 @@ from fastgd.engine import machine
 from fastgd.engine.machine import Machine
 from fastgd.optimizers import OPTIMIZERS, find
 from fastgd.optimizers.rule import Rule
-from fastgd.plan import notes, operations
-from fastgd.plan.costs import Cost, Pace, cohort_cost, swarm_cost
+from fastgd.plan import notes
+from fastgd.plan.estimates import operations
+from fastgd.plan.estimates.costs import Cost, Pace, cohort_cost, swarm_cost
 from fastgd.plan.planner import make_plan
 from fastgd.problems import LANDSCAPES, LOSSES
 from fastgd.runs.reporting.display import Reporter

@@ -17,10 +17,10 @@ from fastgd.common.errors import InputError
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine.shapes import Kernel
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.plan.recording import RATE_CLASSES as CLASSES
-from fastgd.plan.recording import RATE_COLUMNS as COLUMNS
-from fastgd.plan.recording import RATE_QUANTILES as QUANTILES
-from fastgd.runs.effective_rates import classes_of, measure
+from fastgd.plan.units.recording import RATE_CLASSES as CLASSES
+from fastgd.plan.units.recording import RATE_COLUMNS as COLUMNS
+from fastgd.plan.units.recording import RATE_QUANTILES as QUANTILES
+from fastgd.runs.measured.effective_rates import classes_of, measure
 
 N, D, BATCH, STEPS = 1500, 24, 64, 20
 
@@ -204,7 +204,7 @@ def test_kernels_and_groups_of_lanes_agree(kernel, dtype, monkeypatch):
         by_numpy("rmsprop", {"alpha": 0.99, "eps": 1e-8, "eps_inside": False, **lanes[2]})
     ).items():
         assert whole[column][1] == pytest.approx(expected, rel=1e-9 if dtype == "float64" else 1e-3)
-    monkeypatch.setattr("fastgd.runs.effective_rates.MOST_RATES_AT_ONCE", 2 * (D + 1))
+    monkeypatch.setattr("fastgd.runs.measured.effective_rates.MOST_RATES_AT_ONCE", 2 * (D + 1))
     for column, values in measured(cohort).items():
         np.testing.assert_array_equal(values, whole[column])
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from small_studies import run
 
 from fastgd import plots
-from fastgd.cli import rankings
+from fastgd.cli.answers import rankings
 from fastgd.common.escape import for_picture, for_terminal
 from fastgd.plots.pages import note, notes_of
 from fastgd.runs.reporting.display import Reporter, console
@@ -37,7 +37,7 @@ def test_no_text_of_a_picture_is_a_formula(text):
 
 
 def test_tables_and_lines_of_the_command_line(capsys):
-    from fastgd.cli.consoles import show, table
+    from fastgd.cli.output.consoles import show, table
 
     show(NASTY, table(NASTY, ["a"], [[NASTY]]))
     found = capsys.readouterr().out

@@ -136,7 +136,7 @@ def test_a_second_run_has_nothing_to_do_and_more_starts_run_alone(tmp_path):
 
 
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, results):
-    monkeypatch.setattr("fastgd.plan.swarm.MOST_LANES_AT_ONCE", 100)
+    monkeypatch.setattr("fastgd.plan.units.swarm.MOST_LANES_AT_ONCE", 100)
     monkeypatch.setattr("fastgd.runs.executor.COMMIT_ROWS", 1)
     calls = []
 
@@ -352,7 +352,7 @@ def test_outcomes_do_not_depend_on_what_is_recorded(tmp_path):
 
 def test_parts_are_small_where_there_are_many_coordinates():
     from fastgd.plan.planner import make_plan
-    from fastgd.plan.swarm import MOST_LANE_BYTES_AT_ONCE
+    from fastgd.plan.units.swarm import MOST_LANE_BYTES_AT_ONCE
 
     wide = study(problem={"landscape": "rosenbrock", "dimension": 1000}, starts={"uniform": 20_000})
     for swarm in make_plan(wide).units:

@@ -11,15 +11,15 @@ from fastgd import InputError
 from fastgd.core.threads import Threads
 from fastgd.engine.rows.evaluation import relative_moves
 from fastgd.engine.rows.order import subsample
-from fastgd.plan.costs import Pace, cost_of
-from fastgd.plan.memory import of_cohort
+from fastgd.plan.estimates.costs import Pace, cost_of
+from fastgd.plan.estimates.memory import of_cohort
 from fastgd.plan.planner import make_plan
 from fastgd.problems.activations import ACTIVATIONS, DEAD_SLOPE
 from fastgd.runs.clock import Clock, TimeIsOver
-from fastgd.runs.cohort_run import CohortRun, make_cohort
-from fastgd.runs.layer_gradients import EXPLODED, FEWEST_VANISHED, VANISHED, LayerGradients
-from fastgd.runs.metrics import Recorder
+from fastgd.runs.measured.layer_gradients import EXPLODED, FEWEST_VANISHED, VANISHED, LayerGradients
+from fastgd.runs.measured.metrics import Recorder
 from fastgd.runs.runner import load_data
+from fastgd.runs.units.cohort_run import CohortRun, make_cohort
 
 METRICS = ["layer_grad_norm", "layer_update_ratio", "dead_units"]
 NORMS, UPDATES, DEAD = (

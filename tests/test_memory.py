@@ -20,7 +20,7 @@ from benchmarks.memory import STUDIES
 from fastgd import InputError
 from fastgd.common import system
 from fastgd.common.system import MemoryLimit, MemoryUse
-from fastgd.plan import compiled, memory
+from fastgd.plan.estimates import compiled, memory
 from fastgd.plan.planner import make_plan
 from fastgd.runs.executor import Executor
 

@@ -8,7 +8,7 @@ from small_studies import run
 from fastgd import Study
 from fastgd.datasets import from_arrays, prepare
 from fastgd.problems import LOSSES, SQUARED_ERRORS, ZERO_ONE
-from fastgd.runs.metrics import Recorder
+from fastgd.runs.measured.metrics import Recorder
 
 PREDICTIONS = {
     "squared": lambda z: z,

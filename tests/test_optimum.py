@@ -15,7 +15,7 @@ from test_cli import fastgd_cli
 import fastgd
 from fastgd import InputError
 from fastgd.analysis.minima.least_known import minima
-from fastgd.cli import rankings
+from fastgd.cli.answers import rankings
 from fastgd.cli.optima import sentences
 from fastgd.common.numbers import number
 from fastgd.plots.studies.rate_marks import rates_of_theory

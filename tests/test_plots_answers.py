@@ -15,9 +15,9 @@ from test_plots_limits import texts
 from fastgd.analysis import load
 from fastgd.common.errors import InputError
 from fastgd.plots import axes, budget, compare, ecdf, plot, profile, ranks, save, time
+from fastgd.plots.answers.ranks import cliques
 from fastgd.plots.readings import methods
 from fastgd.plots.shares import _CORNERS, draw_shares
-from fastgd.plots.studies.ranks import cliques
 from fastgd.plots.style import looks
 
 KINDS = ["time", "ecdf", "profile", "ranks", "compare", "budget"]

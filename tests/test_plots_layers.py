@@ -9,7 +9,7 @@ from test_plots import inside
 
 from fastgd.analysis import load
 from fastgd.common.errors import InputError
-from fastgd.plan.recording import DEAD_COLUMNS, NORM_COLUMNS, SEVERAL_COLUMNS, UPDATE_COLUMNS
+from fastgd.plan.units.recording import DEAD_COLUMNS, NORM_COLUMNS, SEVERAL_COLUMNS, UPDATE_COLUMNS
 from fastgd.plots import layers, plot, save
 from fastgd.plots.studies.layers import _LOOKS, _QUANTITIES, layers_of
 from fastgd.study.fields import LAYER_METRICS

@@ -36,7 +36,7 @@ from fastgd.plots.studies.effective_rates import _scale as scale_rates
 from fastgd.plots.studies.range_test import _mark_beyond, _scale
 from fastgd.plots.studies.sensitivity import mark_beyond as mark_sensitivity
 from fastgd.plots.style import looks
-from fastgd.runs.effective_rates import LEAST_FREQUENT_SHARE, MOST_RARE_SHARE
+from fastgd.runs.measured.effective_rates import LEAST_FREQUENT_SHARE, MOST_RARE_SHARE
 from fastgd.search.rate_sweeps import RateSweep
 from fastgd.store.surface_files import Surface, SurfaceInfo
 

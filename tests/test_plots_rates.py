@@ -10,10 +10,10 @@ from test_plots import inside
 
 from fastgd.analysis import load, with_methods
 from fastgd.common.errors import InputError
-from fastgd.plan.recording import EFFECTIVE_RATES as METRIC
-from fastgd.plan.recording import RATE_CLASSES as CLASSES
-from fastgd.plan.recording import RATE_COLUMNS as COLUMNS
-from fastgd.plan.recording import RATE_QUANTILES as QUANTILES
+from fastgd.plan.units.recording import EFFECTIVE_RATES as METRIC
+from fastgd.plan.units.recording import RATE_CLASSES as CLASSES
+from fastgd.plan.units.recording import RATE_COLUMNS as COLUMNS
+from fastgd.plan.units.recording import RATE_QUANTILES as QUANTILES
 from fastgd.plots import plot, rates, save
 from fastgd.plots.studies import effective_rates
 from fastgd.plots.studies.effective_rates import _CLASSES, rates_of

@@ -6,7 +6,7 @@ from small_studies import run
 from store_samples import commit, open_folder, trials
 
 from fastgd.analysis import load
-from fastgd.cli.rankings import ranking_table, remarks
+from fastgd.cli.answers.rankings import ranking_table, remarks
 
 
 def ranked(path, rows, **options):

@@ -16,7 +16,7 @@ from store_samples import commit, open_folder, trials, write_study
 
 import fastgd
 from fastgd import InputError
-from fastgd.cli import pages
+from fastgd.cli.output import pages
 from fastgd.plots.landscapes.contour import walks_on_maps
 from fastgd.plots.landscapes.map import Height
 from fastgd.reports import columns, curves, maps, selection

@@ -7,7 +7,7 @@ import pytest
 from small_studies import Log, N, assert_same, rows, run
 
 from fastgd.runs.reporting.events import CohortFinished, Compiling, Progress, Warning_
-from fastgd.runs.stopping import Stopping
+from fastgd.runs.units.stopping import Stopping
 from fastgd.study.config import Stop
 
 

@@ -12,11 +12,11 @@ from small_studies import run
 import fastgd
 from fastgd.datasets import from_arrays, prepare
 from fastgd.engine.swarm.reading import Reading
-from fastgd.plan.recording import TAIL_STEPS
-from fastgd.plan.workload import loss_scale
+from fastgd.plan.units.recording import TAIL_STEPS
+from fastgd.plan.units.workload import loss_scale
 from fastgd.problems import LOSSES, Loss
-from fastgd.runs.outcomes import LANES_AT_ONCE, KnownLandscape, _nearest_of_few, _nearest_of_many, judge
-from fastgd.runs.stopping import Stopping
+from fastgd.runs.units.outcomes import LANES_AT_ONCE, KnownLandscape, _nearest_of_few, _nearest_of_many, judge
+from fastgd.runs.units.stopping import Stopping
 from fastgd.schedules import SCHEDULES
 from fastgd.search.rate_grid import excess, flat_range
 from fastgd.search.rate_sweeps import POINTS, RateSweep, _smoothed

@@ -14,9 +14,9 @@ from small_studies import assert_same, rows, run, study_of
 
 from fastgd.common.errors import InputError
 from fastgd.plan.planner import make_plan
-from fastgd.runs import schedule_values as study_schedule
 from fastgd.runs.runner import load_data
-from fastgd.runs.schedule_values import ScheduleValues
+from fastgd.runs.units import schedule_values as study_schedule
+from fastgd.runs.units.schedule_values import ScheduleValues
 from fastgd.schedules import SCHEDULES, chained, parts_of
 
 EPOCHS, BATCHES = 6, 5

@@ -324,7 +324,7 @@ def test_the_manifest_tells_the_run(tmp_path):
 
 def test_parameters_come_in_row_groups_of_bounded_size(tmp_path, monkeypatch):
     monkeypatch.setattr("fastgd.store.writer._MOST_VALUES_AT_ONCE", 1 << 13)
-    monkeypatch.setattr("fastgd.store.files.ROW_GROUP_BYTES", 1 << 18)
+    monkeypatch.setattr("fastgd.store.disk.files.ROW_GROUP_BYTES", 1 << 18)
     W = np.random.default_rng(0).normal(size=(40, 5000))
     ids = [f"t{i:05d}" for i in range(40)]
     with open_folder(tmp_path) as folder, folder.writer() as cohort:

@@ -177,7 +177,7 @@ except InputError as error:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk_is_one_message_and_loses_nothing(tmp_path, monkeypatch):
-    from fastgd.store import files as store_files
+    from fastgd.store.disk import files as store_files
 
     with open_folder(tmp_path) as folder:
         first = commit(folder, trials(2))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from store_samples import block, files, manifest, open_folder, read, trials
 
 from fastgd.store import Columns, Contents, Folder, Manifest
-from fastgd.store.files import temporary
+from fastgd.store.disk.files import temporary
 from fastgd.store.writer import Names
 
 IDS = [f"t{i:05d}" for i in range(3)]
@@ -48,8 +48,8 @@ def trials_of(rows: int) -> dict:
 def blocks_are_large_from(rows: int):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fastgd.store.writer.LARGE_BLOCK_ROWS", rows)
-        patch.setattr("fastgd.store.files.ROW_GROUP_ROWS", 7)
-        patch.setattr("fastgd.store.rows.ROW_GROUP_ROWS", 7)
+        patch.setattr("fastgd.store.disk.files.ROW_GROUP_ROWS", 7)
+        patch.setattr("fastgd.store.disk.rows.ROW_GROUP_ROWS", 7)
         yield
 
 

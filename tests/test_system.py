@@ -319,7 +319,10 @@ def test_output_to_a_full_disk(arguments):
 
 def test_letters_that_the_output_cannot_encode(tmp_path):
     names = store_samples.write_study(tmp_path / "r", ["sgd"], rates=2)
-    code = "from fastgd.cli.app import _open_streams as o; o(); from fastgd.cli.consoles import show; show('été → 1')"
+    code = (
+        "from fastgd.cli.app import _open_streams as o; o()\n"
+        "from fastgd.cli.output.consoles import show; show('été → 1')"
+    )
     done = python(code, PYTHONIOENCODING="ascii")
     assert done.stdout == "\\xe9t\\xe9 \\u2192 1\n", done.stderr
     assert commands(["best", names], PYTHONIOENCODING="ascii", TERM="dumb", COLUMNS="1")[0] == [0]

@@ -28,11 +28,11 @@ from fastgd.plan.planes import (
 from fastgd.plan.planner import make_plan
 from fastgd.plots import axes, plot, save
 from fastgd.problems.activations import ACTIVATIONS
-from fastgd.runs import solutions, trial_surfaces
 from fastgd.runs.clock import Clock
 from fastgd.runs.reporting.events import Retracing, Surveying
-from fastgd.runs.retraced import retrace
 from fastgd.runs.runner import load_data
+from fastgd.runs.stored import solutions, trial_surfaces
+from fastgd.runs.stored.retraced import retrace
 from fastgd.study.config import Study
 
 DATA = rows()

@@ -11,12 +11,12 @@ from collected import Collected
 from small_studies import assert_same
 
 import fastgd
-from fastgd.plan import compiled
+from fastgd.plan.estimates import compiled
 from fastgd.plan.planner import make_plan
 from fastgd.runs import executor, runner
 from fastgd.runs.clock import Clock
 from fastgd.runs.runner import load_data
-from fastgd.runs.unit_run import run_unit
+from fastgd.runs.units.unit_run import run_unit
 from fastgd.runs.warmup import compile_units
 
 
@@ -88,7 +88,7 @@ LANDSCAPES = {
 
 @pytest.mark.full
 def test_parts_of_swarms_run_in_other_processes(tmp_path, elsewhere, monkeypatch):
-    monkeypatch.setattr("fastgd.plan.swarm.MOST_LANES_AT_ONCE", 32)
+    monkeypatch.setattr("fastgd.plan.units.swarm.MOST_LANES_AT_ONCE", 32)
     study = fastgd.Study(**LANDSCAPES)
     found = fastgd.run(study, tmp_path / "elsewhere", progress=False)
     assert len(elsewhere) > 4

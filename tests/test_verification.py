@@ -20,10 +20,10 @@ import fastgd
 from fastgd.cli.app import app
 from fastgd.common.errors import InputError
 from fastgd.store import Contents, Manifest
-from fastgd.store import files as store_files
-from fastgd.store.seal import check, read_tail
+from fastgd.store.disk import files as store_files
+from fastgd.store.disk.seal import check, read_tail
 from fastgd.store.surface_files import Surface, SurfaceInfo, keep_surfaces, read_surfaces, write_surface
-from fastgd.store.whole_curves import CurveCheck
+from fastgd.store.verifying.whole_curves import CurveCheck
 
 STUDY = 'name = "sample"\nepochs = 2\n[record]\nparameters = "none"\n'
 LEGACY = Path(__file__).parent / "data" / "schema_1"

@@ -618,5 +618,5 @@ class Results(StoredStudy):
             not there or not those that the trial was trained on.
         """
         # by its name: imports point down, and results are read without what plans and loads
-        found: TrainedModel = import_module("fastgd.runs.trained_models").trained_model(self, trial_id, data)
+        found: TrainedModel = import_module("fastgd.runs.stored.trained_models").trained_model(self, trial_id, data)
         return found

@@ -12,7 +12,8 @@ from typer import Argument, Option
 from typer.core import TyperGroup
 
 from fastgd import InputError, __version__
-from fastgd.cli import question_commands, signals
+from fastgd.cli import signals
+from fastgd.cli.answers import question_commands
 from fastgd.cli.choices import BY, DIRECTIONS, KINDS, chosen
 from fastgd.cli.options import Assignments, Folder, Json, Plugins, StudyFile, Threads
 from fastgd.common.escape import for_terminal
@@ -355,7 +356,7 @@ def report(
     fastgd report results/flights results/sparse -o report.html
     ```
     """
-    from fastgd.cli import pages
+    from fastgd.cli.output import pages
 
     pages.report(folders, output)
 
@@ -500,7 +501,7 @@ def compare(
     fastgd compare results/reference/dense results/dense --json | jq .worse
     ```
     """
-    from fastgd.cli import regressions
+    from fastgd.cli.answers import regressions
 
     if not regressions.command(base, new, tolerance, as_json=json):
         raise typer.Exit(1)
@@ -522,7 +523,7 @@ def list_(
     ```
     """
     from fastgd.cli import registries
-    from fastgd.cli.consoles import show, show_json
+    from fastgd.cli.output.consoles import show, show_json
 
     chosen(kind, KINDS, "fastgd list")
     if json:
@@ -534,7 +535,7 @@ def list_(
 @app.command()
 def info(json: Json = False) -> None:
     """Show versions, threads, vector width, the cache's folder, and the machine's measured speed."""
-    from fastgd.cli.consoles import show_facts, show_json
+    from fastgd.cli.output.consoles import show_facts, show_json
     from fastgd.engine import machine
 
     (show_json if json else show_facts)(machine.info())

@@ -7,7 +7,7 @@ import typer
 
 from fastgd.analysis import load
 from fastgd.cli import signals
-from fastgd.cli.consoles import cell, show, show_json, table
+from fastgd.cli.output.consoles import cell, show, show_json, table
 from fastgd.cli.studies import importing
 from fastgd.common.numbers import number
 from fastgd.runs.reporting.display import Reporter, errors
@@ -51,7 +51,7 @@ SAME = ("problem", "l2", "momentum", "batch_size")  # left out where all rows ha
 
 def optimum(folder: Path, *, as_json: bool, plugins: bool) -> None:
     """Find the minima of a folder's convex objectives, showing progress, and print them with their certificates."""
-    from fastgd.runs import optimum as optima
+    from fastgd.runs.stored import optimum as optima
 
     results = load(folder)
     try:

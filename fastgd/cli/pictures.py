@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastgd import plots
 from fastgd.analysis import Results, load
-from fastgd.cli.consoles import show
+from fastgd.cli.output.consoles import show
 from fastgd.common.errors import InputError
 from fastgd.search.found_rates import FoundRates
 from fastgd.study.overrides import override

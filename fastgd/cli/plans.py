@@ -5,7 +5,7 @@ from itertools import groupby
 
 from rich.console import RenderableType
 
-from fastgd.cli.consoles import table
+from fastgd.cli.output.consoles import table
 from fastgd.common.numbers import amount, count
 from fastgd.plan.plan import PlanSummary, UnitSummary
 

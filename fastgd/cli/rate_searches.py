@@ -11,7 +11,7 @@ from rich.table import Table
 
 from fastgd import plots
 from fastgd.cli import signals
-from fastgd.cli.consoles import cell, show, show_json, table, whole
+from fastgd.cli.output.consoles import cell, show, show_json, table, whole
 from fastgd.cli.pictures import RANGE, saved
 from fastgd.common.errors import InputError
 from fastgd.common.folders import expanded

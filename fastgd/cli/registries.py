@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from fastgd.cli.consoles import table
+from fastgd.cli.output.consoles import table
 from fastgd.common.numbers import number
 
 Rows = Iterable[dict[str, Any]]

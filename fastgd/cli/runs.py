@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from fastgd.analysis import Results, load
-from fastgd.cli import pages, pictures, rankings, signals
-from fastgd.cli.consoles import show
+from fastgd.cli import pictures, signals
+from fastgd.cli.answers import rankings
+from fastgd.cli.output import pages
+from fastgd.cli.output.consoles import show
 from fastgd.cli.studies import read, read_without_plugins
 from fastgd.common.errors import InputError
 from fastgd.common.numbers import count
@@ -81,7 +83,7 @@ def dry_run(
 
 def _print_plan(study: Study, out: Path | None, options: Options) -> None:
     from fastgd.cli.plans import describe
-    from fastgd.plan import memory
+    from fastgd.plan.estimates import memory
     from fastgd.plan.standing import standing
     from fastgd.runs.runner import folder_of, refusal
 
@@ -112,7 +114,7 @@ def demo(out: Path) -> None:
 def warmup(study: Study | None) -> None:
     """Compile what a study needs, or every built-in optimizer."""
     from fastgd.engine.warmup import all_specs, compile_kernels
-    from fastgd.plan import memory
+    from fastgd.plan.estimates import memory
     from fastgd.runs.warmup import compile_units
 
     memory.require()

@@ -9,7 +9,7 @@ import typer
 
 from fastgd.analysis import load
 from fastgd.cli import signals
-from fastgd.cli.consoles import show
+from fastgd.cli.output.consoles import show
 from fastgd.cli.studies import importing
 from fastgd.common.numbers import number
 from fastgd.runs.reporting.display import Reporter, errors
@@ -28,7 +28,7 @@ def surface(
     plugins: bool,
 ) -> None:
     """Compute a surface, or read it where it is stored, and say what it is."""
-    from fastgd.runs import trial_surfaces
+    from fastgd.runs.stored import trial_surfaces
 
     results, given = load(folder), {"directions": directions, "others": others, **options}
     try:

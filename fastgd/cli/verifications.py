@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from fastgd.cli.consoles import show, show_json, table
-from fastgd.store.findings import Finding
-from fastgd.store.verification import Verification, verify
+from fastgd.cli.output.consoles import show, show_json, table
+from fastgd.store.verifying.findings import Finding
+from fastgd.store.verifying.verification import Verification, verify
 
 SHOWN = 3  # names of trials that are printed for each file
 

@@ -20,15 +20,15 @@ from fastgd.engine.network.model import Network
 from fastgd.engine.rows.model import Model
 from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
 from fastgd.engine.shapes import Kernel, choose_kernel, gram_pays
-from fastgd.plan.cohort import MOST_COHORT_BYTES, CohortUnit
 from fastgd.plan.ids import cohort_ids, first_seen
-from fastgd.plan.methods import Method, grid_of, methods_of
-from fastgd.plan.recording import checkpoints_of, saved_after
 from fastgd.plan.sparsity import MASKED, sparse_column, with_untouched
-from fastgd.plan.workload import entries_of, loss_scale, workload
+from fastgd.plan.units.cohort import MOST_COHORT_BYTES, CohortUnit
+from fastgd.plan.units.methods import Method, grid_of, methods_of
+from fastgd.plan.units.recording import checkpoints_of, saved_after
+from fastgd.plan.units.workload import entries_of, loss_scale, workload
 from fastgd.problems import Loss, find_loss, with_outputs
 from fastgd.problems.activations import ACTIVATIONS
-from fastgd.study.checks import same_name
+from fastgd.study.checking.checks import same_name
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
 from fastgd.study.networks import NetworkBlock
 

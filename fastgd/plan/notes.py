@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fastgd.datasets import Data
-from fastgd.plan.cohort import CohortUnit
-from fastgd.plan.costs import Cost
+from fastgd.plan.estimates.costs import Cost
 from fastgd.plan.sparsity import dense_updates_note
+from fastgd.plan.units.cohort import CohortUnit
 from fastgd.problems import find_loss
 from fastgd.schedules import unreached
 from fastgd.study.config import Schedule, Study

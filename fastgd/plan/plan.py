@@ -8,13 +8,13 @@ import pandas as pd
 
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.properties import cached_property
-from fastgd.plan import costs, memory
-from fastgd.plan.cohort import CohortUnit
-from fastgd.plan.compiled import is_compiled
-from fastgd.plan.costs import NOTHING, Cost, Pace
+from fastgd.plan.estimates import costs, memory
+from fastgd.plan.estimates.compiled import is_compiled
+from fastgd.plan.estimates.costs import NOTHING, Cost, Pace
 from fastgd.plan.notes import cost_notes, in_short
-from fastgd.plan.surfaces import SurfaceUnit
-from fastgd.plan.swarm import SwarmUnit
+from fastgd.plan.units.cohort import CohortUnit
+from fastgd.plan.units.surfaces import SurfaceUnit
+from fastgd.plan.units.swarm import SwarmUnit
 from fastgd.store.contents import Contents
 
 Unit: TypeAlias = CohortUnit | SwarmUnit

@@ -6,8 +6,8 @@ from fastgd.datasets import Data
 from fastgd.plan.cohorts import cohorts_of, labels
 from fastgd.plan.notes import cohort_notes, data_notes, distinct, metric_notes, minima_notes, schedule_notes
 from fastgd.plan.plan import Plan
-from fastgd.plan.surfaces import surface_of_landscape, surface_over_data
 from fastgd.plan.swarms import swarms_of
+from fastgd.plan.units.surfaces import surface_of_landscape, surface_over_data
 from fastgd.study.config import Study
 
 

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from fastgd.common.errors import InputError
 from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.plan.ids import first_seen, swarm_ids
-from fastgd.plan.methods import Method, grid_of, methods_of
-from fastgd.plan.recording import checkpoints_of, saved_after
 from fastgd.plan.starts import fingerprint, make_starts
-from fastgd.plan.swarm import SwarmUnit
+from fastgd.plan.units.methods import Method, grid_of, methods_of
+from fastgd.plan.units.recording import checkpoints_of, saved_after
+from fastgd.plan.units.swarm import SwarmUnit
 from fastgd.study.config import Schedule, Study
 
 Array = npt.NDArray[Any]

@@ -20,31 +20,31 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from fastgd.plots.answers.budget import budget as budget
+    from fastgd.plots.answers.compare import compare as compare
+    from fastgd.plots.answers.ecdf import ecdf as ecdf
+    from fastgd.plots.answers.parallel import parallel as parallel
+    from fastgd.plots.answers.profile import profile as profile
+    from fastgd.plots.answers.ranks import ranks as ranks
+    from fastgd.plots.answers.time import time as time
     from fastgd.plots.landscapes.animate import animate as animate
     from fastgd.plots.landscapes.basins import basins as basins
     from fastgd.plots.landscapes.contour import contour as contour
     from fastgd.plots.landscapes.surface import surface as surface
     from fastgd.plots.landscapes.traces import traces as traces
     from fastgd.plots.pages import notes_of as notes_of
-    from fastgd.plots.studies.budget import budget as budget
-    from fastgd.plots.studies.compare import compare as compare
     from fastgd.plots.studies.curves import curves as curves
-    from fastgd.plots.studies.ecdf import ecdf as ecdf
     from fastgd.plots.studies.effective_rates import rates as rates
     from fastgd.plots.studies.gap import gap as gap
     from fastgd.plots.studies.heatmap import heatmap as heatmap
     from fastgd.plots.studies.layers import layers as layers
-    from fastgd.plots.studies.parallel import parallel as parallel
     from fastgd.plots.studies.phase import phase as phase
-    from fastgd.plots.studies.profile import profile as profile
     from fastgd.plots.studies.range_test import range_ as range_
-    from fastgd.plots.studies.ranks import ranks as ranks
     from fastgd.plots.studies.rate_search import tune as tune
     from fastgd.plots.studies.schedule import schedule as schedule
     from fastgd.plots.studies.schedule import sketch as sketch
     from fastgd.plots.studies.schedule import study_blocks as study_blocks
     from fastgd.plots.studies.sensitivity import sensitivity as sensitivity
-    from fastgd.plots.studies.time import time as time
 
 SUFFIXES = (".png", ".svg", ".pdf")
 FILMS = (".gif", ".mp4")
@@ -54,18 +54,18 @@ _HOMES = {
     "animate": "landscapes.animate",
     "basins": "landscapes.basins",
     "contour": "landscapes.contour",
-    "budget": "studies.budget",
-    "compare": "studies.compare",
-    "ecdf": "studies.ecdf",
-    "profile": "studies.profile",
-    "ranks": "studies.ranks",
-    "time": "studies.time",
+    "budget": "answers.budget",
+    "compare": "answers.compare",
+    "ecdf": "answers.ecdf",
+    "profile": "answers.profile",
+    "ranks": "answers.ranks",
+    "time": "answers.time",
     "curves": "studies.curves",
     "gap": "studies.gap",
     "heatmap": "studies.heatmap",
     "layers": "studies.layers",
     "notes_of": "pages",
-    "parallel": "studies.parallel",
+    "parallel": "answers.parallel",
     "phase": "studies.phase",
     "range_": "studies.range_test",
     "rates": "studies.effective_rates",

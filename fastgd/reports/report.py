@@ -48,7 +48,7 @@ def report(results: Results | str | Path | Sequence[Results | str | Path], path:
     if not is_possible():
         raise InputError(f"a report needs {' and '.join(NEEDED)}, of the extra `report`: {INSTALL}")
     from fastgd.reports.page import page
-    from fastgd.store.files import write_text
+    from fastgd.store.disk.files import write_text
 
     given = [results] if isinstance(results, Results | str | Path) else list(results)
     if not given:

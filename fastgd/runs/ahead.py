@@ -28,10 +28,10 @@ from typing import Any
 from fastgd.common.system import LAST, memory_limits, processors
 from fastgd.core import cache
 from fastgd.core.threads import Threads
-from fastgd.plan import memory
-from fastgd.plan.compiled import is_compiled
+from fastgd.plan.estimates import memory
+from fastgd.plan.estimates.compiled import is_compiled
 from fastgd.plan.plan import Unit
-from fastgd.plan.swarm import SwarmUnit
+from fastgd.plan.units.swarm import SwarmUnit
 from fastgd.runs.warmup import compile_unit
 
 SWITCH = "FASTGD_COMPILE_AHEAD"  # "0" in the environment: there is no helper

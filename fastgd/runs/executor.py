@@ -11,15 +11,15 @@ import numpy as np
 
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data
-from fastgd.plan.cohort import CohortUnit
 from fastgd.plan.plan import Unit
-from fastgd.plan.surfaces import SurfaceUnit
-from fastgd.plan.swarm import SwarmUnit
+from fastgd.plan.units.cohort import CohortUnit
+from fastgd.plan.units.surfaces import SurfaceUnit
+from fastgd.plan.units.swarm import SwarmUnit
 from fastgd.runs.clock import Clock, TimeIsOver
 from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Compiling, Event, Progress, Surveying, Warning_
 from fastgd.runs.sinks import FolderSink
 from fastgd.runs.trials import Finalists
-from fastgd.runs.unit_run import run_unit
+from fastgd.runs.units.unit_run import run_unit
 from fastgd.store.folder import Folder
 from fastgd.store.snapshots import Snapshots
 from fastgd.store.surface_files import holds_surface, keep_surfaces

@@ -8,8 +8,8 @@ import numpy as np
 from fastgd.analysis import Results
 from fastgd.analysis import load as load_results
 from fastgd.datasets import Data
-from fastgd.plan.cohort import CohortUnit
 from fastgd.plan.plan import Plan
+from fastgd.plan.units.cohort import CohortUnit
 from fastgd.runs.executor import Executor
 from fastgd.runs.reporting.events import Warning_
 from fastgd.store.contents import Contents

@@ -21,16 +21,16 @@ from fastgd.core.threads import Threads
 from fastgd.core.vectors import register_bits
 from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
 from fastgd.engine.machine import cpu_model
-from fastgd.plan.cohort import MOST_COHORT_BYTES
 from fastgd.plan.cohorts import split_labels
-from fastgd.plan.memory import release, within_memory
-from fastgd.plan.memory import require as require_memory
+from fastgd.plan.estimates.memory import release, within_memory
+from fastgd.plan.estimates.memory import require as require_memory
 from fastgd.plan.plan import Plan, Unit
 from fastgd.plan.planner import make_plan
-from fastgd.plan.recording import LOSS_EVALUATIONS, columns_of
 from fastgd.plan.standing import standing
-from fastgd.plan.swarm import SwarmUnit
 from fastgd.plan.turns import in_turns
+from fastgd.plan.units.cohort import MOST_COHORT_BYTES
+from fastgd.plan.units.recording import LOSS_EVALUATIONS, columns_of
+from fastgd.plan.units.swarm import SwarmUnit
 from fastgd.problems import find_loss
 from fastgd.runs.ahead import compiled_ahead
 from fastgd.runs.clock import Clock
@@ -40,7 +40,7 @@ from fastgd.runs.optima import drop_stale_optima, store_optima
 from fastgd.runs.reporting.events import Finished, Loading, Planned, Warning_
 from fastgd.runs.reporting.reports import OnEvent, reported
 from fastgd.store.contents import Contents
-from fastgd.store.files import writing
+from fastgd.store.disk.files import writing
 from fastgd.store.folder import Folder, refuse_foreign
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import COORDINATES, Columns

@@ -7,9 +7,9 @@ import numpy as np
 
 from fastgd.core.threads import Threads
 from fastgd.plan.plan import Plan, Unit
-from fastgd.plan.swarm import SwarmUnit
-from fastgd.runs.cohort_run import compile_cohort, make_cohort
-from fastgd.runs.swarm_run import compile_swarm, make_swarm
+from fastgd.plan.units.swarm import SwarmUnit
+from fastgd.runs.units.cohort_run import compile_cohort, make_cohort
+from fastgd.runs.units.swarm_run import compile_swarm, make_swarm
 
 
 def compile_units(plan: Plan, note: Callable[[str], None]) -> int:

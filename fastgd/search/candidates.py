@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from fastgd.analysis import METRICS, Results
 from fastgd.common.errors import InputError, nearest
 from fastgd.optimizers import find
-from fastgd.plan.methods import methods_of, methods_of_block
 from fastgd.plan.planner import make_plan
 from fastgd.plan.sparsity import MASKED
+from fastgd.plan.units.methods import methods_of, methods_of_block
 from fastgd.study.config import OptimizerBlock, Study, require_study
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from fastgd.common.errors import InputError
 from fastgd.common.folders import expanded
 from fastgd.common.parsing import fault_of, from_json, shortened
-from fastgd.store.files import write_text
+from fastgd.store.disk.files import write_text
 from fastgd.store.manifest import CHECKSUM, checksum_of
 
 FILE, STUDY = "tune.json", "tuned.toml"

@@ -19,7 +19,7 @@ from fastgd.runs.runner import run
 from fastgd.search.candidates import Candidate, candidates_of, check_ended, check_metric, study_with, with_losses_only
 from fastgd.search.found_rates import AT_END, BRACKETED, DIVERGED, NO_RATE, STUDY, FoundRates, Round
 from fastgd.search.rate_grid import RateGrid, best_rate, excess, flat_range, neighbours
-from fastgd.store.files import remove, write_text
+from fastgd.store.disk.files import remove, write_text
 from fastgd.study.config import Study
 
 LOW, HIGH = 1e-4, 1.0  # the first grid of an optimizer whose study names a single rate

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastgd.store.checked_reading import open_parquet, row_groups
 from fastgd.store.contents import ATTACHED, Contents, commit_schema, part_name
-from fastgd.store.files import TableFile
+from fastgd.store.disk.checked_reading import open_parquet, row_groups
+from fastgd.store.disk.files import TableFile
 from fastgd.store.schema import PARAMETERS, Columns, conform
 
 # A file that has grown to this size is closed, and later compactions leave it alone, so that extending a large study

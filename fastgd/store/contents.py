@@ -23,7 +23,7 @@ import pyarrow.dataset as pds
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_json, shortened
 from fastgd.common.properties import cached_property
-from fastgd.store.checked_reading import (
+from fastgd.store.disk.checked_reading import (
     FORMAT,
     Footer,
     damaged_file,
@@ -33,10 +33,10 @@ from fastgd.store.checked_reading import (
     read_own_footer,
     refuse_damaged,
 )
-from fastgd.store.files import remove
+from fastgd.store.disk.files import remove
+from fastgd.store.disk.seal import DamageError
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import PARAMETERS, Columns
-from fastgd.store.seal import DamageError
 
 ATTACHED = ("curves", "parameters", "trajectories")  # the kinds of files that a commit record names
 KINDS = ("trials", *ATTACHED)

@@ -14,7 +14,7 @@ from fastgd.common.errors import InputError
 from fastgd.common.folders import lock_of
 from fastgd.store.compaction import Names, compact, drop
 from fastgd.store.contents import KINDS, Contents
-from fastgd.store.files import fsync_folder, make_folders, write_text, writing
+from fastgd.store.disk.files import fsync_folder, make_folders, write_text, writing
 from fastgd.store.manifest import SCHEMA, Manifest
 from fastgd.store.optima import FOLDER as OPTIMA
 from fastgd.store.schema import Columns

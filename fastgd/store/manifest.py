@@ -11,7 +11,7 @@ from typing import Any
 
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import fault_of, from_json, shortened
-from fastgd.store.files import write_text
+from fastgd.store.disk.files import write_text
 
 # The version of the layout on disk and of how trial ids are made. Folders of earlier versions can be read, but never be
 # extended: their trials have other ids, and would not be found.

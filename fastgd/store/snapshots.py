@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastgd.store.checked_reading import refuse_damaged
 from fastgd.store.contents import ATTACHED, rotated_path
-from fastgd.store.files import make_folders, remove, replacing, writing
+from fastgd.store.disk.checked_reading import refuse_damaged
+from fastgd.store.disk.files import make_folders, remove, replacing, writing
 
 Array = npt.NDArray[Any]
 FOLDER = "snapshots"

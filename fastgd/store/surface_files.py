@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
-from fastgd.store.checked_reading import (
+from fastgd.store.disk.checked_reading import (
     FOLDER_ID,
     SURFACE_INFO,
     is_foreign,
@@ -20,7 +20,7 @@ from fastgd.store.checked_reading import (
     read_own_footer,
     row_groups,
 )
-from fastgd.store.files import TableFile, make_folders, remove
+from fastgd.store.disk.files import TableFile, make_folders, remove
 from fastgd.store.manifest import Manifest
 
 Array = NDArray[np.float64]

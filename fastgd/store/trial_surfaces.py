@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
-from fastgd.store.checked_reading import (
+from fastgd.store.disk.checked_reading import (
     is_foreign,
     is_own,
     naming_damage,
@@ -21,7 +21,7 @@ from fastgd.store.checked_reading import (
     read_own_footer,
     row_groups,
 )
-from fastgd.store.files import TableFile, make_folders
+from fastgd.store.disk.files import TableFile, make_folders
 from fastgd.store.manifest import Manifest
 
 Array = NDArray[np.float64]

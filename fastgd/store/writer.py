@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fastgd.common.system import go_last
-from fastgd.store.checked_reading import row_groups as groups
 from fastgd.store.contents import ATTACHED, KINDS, commit_schema, part_name, rotated_path
-from fastgd.store.files import TableFile, fsync_folder, make_folders, remove, temporary
-from fastgd.store.rows import Names, RowBuffer, table_of
+from fastgd.store.disk.checked_reading import row_groups as groups
+from fastgd.store.disk.files import TableFile, fsync_folder, make_folders, remove, temporary
+from fastgd.store.disk.rows import Names, RowBuffer, table_of
 from fastgd.store.schema import PARAMETERS, Columns, conform, trials_table
 
 __all__ = ["MOST_WAITING_TABLES", "Names", "PartWriter", "Place"]

@@ -13,7 +13,7 @@ from fastgd.common.errors import InputError
 from fastgd.common.folders import expanded
 from fastgd.common.parsing import from_toml
 from fastgd.study.blocks import OptimizerBlock, Schedule
-from fastgd.study.checks import check
+from fastgd.study.checking.checks import check
 from fastgd.study.fields import METRICS
 from fastgd.study.landscapes import LandscapeProblem, Starts
 from fastgd.study.messages import input_error

@@ -159,7 +159,7 @@ def files(folder: Path) -> list[Path]:
 
 def header_bytes(path: Path) -> list[tuple[int, int]]:
     """Return where the page headers of a sealed file stand, and their lengths."""
-    from fastgd.store.seal import read_tail
+    from fastgd.store.disk.seal import read_tail
 
     with path.open("rb") as file:
         return [tuple(position) for position in read_tail(file).positions.tolist()]

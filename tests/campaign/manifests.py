@@ -21,7 +21,7 @@ from campaign.kept import fault, keep
 from campaign.malformed_studies import WEIRD, _at, _damage, _places
 from fastgd.cli import pictures, runs
 from fastgd.search.found_rates import FoundRates
-from fastgd.store.seal import seal
+from fastgd.store.disk.seal import seal
 
 STUDY: dict[str, Any] = {
     "name": "small",
@@ -122,7 +122,7 @@ def _draw(folder: Path, kind: str) -> None:
 
 
 def _best(folder: Path) -> None:
-    from fastgd.cli import rankings
+    from fastgd.cli.answers import rankings
 
     options = dict.fromkeys(("by", "each", "over", "target", "gap", "fraction", "unit"))
     rankings.best(folder, options | {"at": "final", "where": ()}, None, "text")

@@ -13,7 +13,8 @@ from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import load, store
 from fastgd.engine.arrays import PLAIN, Points, RowRange, by_shape
-from fastgd.engine.linear import single_steps, tile_steps
+from fastgd.engine.linear import tile_steps
+from fastgd.engine.linear.single import single_steps
 from fastgd.engine.rule_steps import note_bad, take_step
 
 

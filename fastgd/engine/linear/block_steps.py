@@ -10,8 +10,9 @@ from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.engine.arrays import MOST_BLOCK_ROWS, PLAIN, RowRange, by_shape
-from fastgd.engine.linear import dense, single_steps
+from fastgd.engine.linear import dense
 from fastgd.engine.linear.dense import turn_steps
+from fastgd.engine.linear.single import single_steps
 from fastgd.engine.linear.tile_steps import recall
 from fastgd.engine.row_places import look_up, prefetch_targets
 from fastgd.engine.row_sums import clear

@@ -3,7 +3,7 @@
 from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.engine.arrays import PARTIAL_SUM_ROWS, RowRange
-from fastgd.engine.linear import single_steps
+from fastgd.engine.linear.single import single_steps
 from fastgd.engine.linear.tile_steps import gather, margins
 
 CACHED_ROWS = 64  # rows whose margins stay in the first-level cache: whole register blocks

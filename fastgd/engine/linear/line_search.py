@@ -7,7 +7,7 @@ objective is evaluated.
 Gradient estimators live in the driver, as they belong to rows and not to rules: a linear model's gradient at an earlier
 point is one residual a row. `recall` takes the table's residuals from the new ones before the product with X', `blend`
 adds the table's mean gradient after it: one product, as without. Of the squared loss with `X'X`, the objective along a
-direction is a parabola (`engine/linear/gram_line.py`).
+direction is a parabola (`engine/linear/gram/gram_line.py`).
 """
 
 from typing import Any, NamedTuple

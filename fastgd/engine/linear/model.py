@@ -26,18 +26,12 @@ from fastgd.engine.arrays import (
 )
 from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.coast.window import CoastingWindow
-from fastgd.engine.linear import (
-    batch_steps,
-    block_steps,
-    gram_steps,
-    single_sweeps,
-    sparse_steps,
-    sweep_steps,
-    tile_steps,
-)
+from fastgd.engine.linear import batch_steps, block_steps, sparse_steps, sweep_steps, tile_steps
 from fastgd.engine.linear.evaluation_steps import evaluate_blocks, evaluate_single_blocks
-from fastgd.engine.linear.gram_line import ParabolaAlong
+from fastgd.engine.linear.gram import gram_steps
+from fastgd.engine.linear.gram.gram_line import ParabolaAlong
 from fastgd.engine.linear.line_search import RowsAlong
+from fastgd.engine.linear.single import single_sweeps
 from fastgd.engine.linear.sparse_steps import LISTED_STEPS, Touched
 from fastgd.engine.linear.sweep_steps import SweepCalls, sweep_calls_of
 from fastgd.engine.linear.touched_rule import SparseCalls, sparse_calls_of

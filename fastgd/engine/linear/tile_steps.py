@@ -20,8 +20,8 @@ A mini-batch step of a tile is `Z = X_b W`, `R = loss'(Z, y) / b`, `G = X_b' R`,
   losses takes one logarithm for eight rows: a loss may give the terms of `a + log(1 + e)`, and the products of the `1 +
   e` are taken first.
 - Rows that do not fill a block repeat the last row, and the surplus is ignored: cheaper than blocks of one row.
-- One or two lanes take another kernel (`engine/linear/single_steps.py`), with vectors over features: there the way of
-  the data through memory is the cost. Where there is one tile, two threads share its batches
+- One or two lanes take another kernel (`engine/linear/single`), with vectors over features: there the way of the data
+  through memory is the cost. Where there is one tile, two threads share its batches
   (`engine/linear/batch_steps.py`). Batches of 16,384 rows and more are cut into parts that all threads sum, added in a
   fixed order.
 

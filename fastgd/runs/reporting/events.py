@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from fastgd.analysis import Results
-    from fastgd.plan.costs import Cost
+    from fastgd.plan.estimates.costs import Cost
     from fastgd.plan.plan import PlanSummary
 
 

@@ -1,0 +1,379 @@
+"""What a study is expected to cost: seconds from the machine's measured limits, bytes on disk and in memory.
+
+Each part of a run is so many multiply-adds at the machine's peak and so many bytes at its bandwidth
+(`engine/machine.py`), by the constants below. They were measured by `python -m benchmarks.costs`, which prints what it
+predicts beside what it finds: a study that runs alone is meant to take between half and twice of what is said here.
+Lanes that end early cost less. Starting the program, reading data and compiling kernels come on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil, log
+from typing import NamedTuple
+
+import numpy as np
+
+from fastgd.common.numbers import amount, seconds
+from fastgd.core.threads import available_threads
+from fastgd.engine.machine import Machine, limits
+from fastgd.engine.shapes import Kernel, point_kernel, single_shape
+from fastgd.optimizers.coasting import EVERY_STEP, Coast
+from fastgd.plan.estimates import memory
+from fastgd.plan.estimates.operations import Operations, of_landscape, of_loss, of_rule
+from fastgd.plan.units.cohort import CohortUnit
+from fastgd.plan.units.surfaces import SurfaceUnit
+from fastgd.plan.units.swarm import SwarmUnit
+from fastgd.problems import Loss
+
+# --- constants: measured on a Xeon with AVX-512, by the processors' clocks, the least of several --------------------
+
+# Operations on a vector of lanes, in multiply-adds at the machine's peak.
+MULTIPLY_ADDS_PER_OPERATION = {"simple": 1.3, "division": 24.0, "root": 32.0, "function": 60.0}
+MULTIPLY_ADDS_PER_SLOT = 5.0  # of reading and writing a parameter or a slot
+MULTIPLY_ADDS_PER_CATCH_UP = {False: 65.0, True: 350.0}  # of a parameter that coasted: linear, or with a series
+NOISE_OPERATIONS: Operations = Operations({"simple": 12, "root": 1, "function": 2})  # of a normal number
+MEASURE_OPERATIONS: Operations = Operations({"simple": 6})  # of accuracy or r2, where the margins are there
+# Rows and tiles.
+ROWS_SHARE_OF_PEAK = 0.85  # what products of rows and lanes reach
+NARROW_TILE_FACTOR = {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}  # of a lane, by half registers of its tile (engine.shapes)
+SINGLE_LANE_READS_PER_ROW = 1.5  # how often one lane's kernel reads a row
+SPARSE_BANDWIDTH_FACTOR = 1.4  # of looking up parameters, against that of long arrays
+ACCESSES_PER_ENTRY = {"train": 3, "evaluate": 1}  # reads and writes of a lane's parameter
+SECONDS_PER_ENTRY = {"train": 8e-9, "evaluate": 3.5e-9}  # and tile, beside these accesses
+SECONDS_PER_SINGLE_LANE_ROW = 25e-9
+SECONDS_PER_TILE_STEP = {False: 1e-6, True: 0.1e-6}  # by whether rows are sparse
+SECONDS_PER_CALL = 0.2e-3  # of kernels: calls end with an epoch, at a checkpoint and with a large batch
+LINE_EVALUATIONS_PER_STEP = 12  # of a line search
+LINE_CALLS_PER_STEP = 5  # of one by X'X
+# Checkpoints of a cohort.
+SECONDS_PER_CHECKPOINT = 1.2e-3  # beside the sums; half as long again with the gradient's norm
+SECONDS_PER_UNMOVED_CHECKPOINT = 0.15e-3  # at which no lane has moved since the one before
+SECONDS_PER_EFFECTIVE_RATE = 50e-9  # of a feature and lane
+SECONDS_PER_COMPARED_PARAMETER = 12e-9  # of a lane, whose last step is measured
+# Storing.
+SECONDS_PER_UNIT_FILES = 12e-3
+SECONDS_PER_STORED_CHECKPOINT, SECONDS_PER_CURVE_ROW = 0.2e-3, 3e-6  # of a cohort, and of each of its rows
+SECONDS_PER_SWARM_TRIAL = 2e-6
+SECONDS_PER_SWARM_NUMBER = 21e-9  # in curves, which a thread of its own writes
+FOLDER_SECONDS, FOLDER_BYTES = 0.05, 26_000  # of any results
+BYTES_PER_NUMBER = 5.0  # compressed from 8
+BYTES_PER_TRIAL = 40  # of a cohort, compressed
+BYTES_PER_SWARM_TRIAL = 12  # compressed, beside its coordinates
+# Swarms.
+SECONDS_PER_READING, SECONDS_PER_READ_COORDINATE = 15e-9, 10e-9  # of a lane at a checkpoint
+SECONDS_PER_JUDGED_TRIAL, SECONDS_PER_JUDGED_COORDINATE = 1.3e-6, 0.2e-6  # of judging what became of it
+SECONDS_PER_FOLLOWED_STEP, SECONDS_PER_TRAJECTORY_ROW = 80e-6, 0.5e-6
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a study, or a part of it, is expected to take.
+
+    Attributes
+    ----------
+    training, evaluation, storing : float
+        Seconds. Compiling kernels that are not in the cache comes on top.
+    disk, memory : float
+        Bytes: of the results' files, and in memory at the peak.
+    """
+
+    training: float = 0.0
+    evaluation: float = 0.0
+    storing: float = 0.0
+    disk: float = 0.0
+    memory: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all of it."""
+        return self.training + self.evaluation + self.storing
+
+    def in_words(self) -> str:
+        """Return it as a line of text."""
+        parts = (("training", self.training), ("evaluation", self.evaluation), ("storing", self.storing))
+        spent = ", ".join(f"{name} {seconds(value)}" for name, value in parts)
+        disk, memory = (amount(size, "B") for size in (self.disk, self.memory))
+        return f"about {seconds(self.seconds)} ({spent}), {disk} on disk, {memory} of memory"
+
+    def times(self, factor: float) -> Cost:
+        """Return the cost of so many times as much, one after the other."""
+        return Cost(
+            factor * self.training, factor * self.evaluation, factor * self.storing, factor * self.disk, self.memory
+        )
+
+    def __add__(self, other: Cost) -> Cost:
+        """Return what both cost, one after the other: the memory is that of the larger one."""
+        return Cost(
+            self.training + other.training,
+            self.evaluation + other.evaluation,
+            self.storing + other.storing,
+            self.disk + other.disk,
+            max(self.memory, other.memory),
+        )
+
+
+NOTHING = Cost()
+
+
+class Pace(NamedTuple):
+    """A machine's limits with so many threads."""
+
+    machine: Machine
+    threads: int
+
+    @classmethod
+    def of(cls, threads: int | None) -> Pace:
+        """Return this machine's; by default with all threads that the process may use."""
+        return cls(limits(threads), threads or available_threads())
+
+    def speed(self, dtype: str) -> Speed:
+        """Return how fast each thread is where all of them work."""
+        peak = self.machine.gflops_float32 if dtype == "float32" else self.machine.gflops_float64
+        return Speed(2e-9 * self.threads / peak, 1e-9 * self.threads / self.machine.gbytes, self.threads)
+
+
+class Speed(NamedTuple):
+    """How fast each of `threads` is: the seconds of a multiply-add of one lane, and of a byte that is read in order."""
+
+    operation: float
+    byte: float
+    threads: int
+
+    def of_operations(self, counts: Operations) -> float:
+        """Return the seconds of operations on one lane."""
+        return self.operation * sum(MULTIPLY_ADDS_PER_OPERATION[kind] * number for kind, number in counts.items())
+
+    def shared(self, seconds: float, tasks: int) -> float:
+        """Return the wall time of tasks that take so many seconds together, on all threads."""
+        return seconds * ceil(tasks / self.threads) / tasks
+
+
+# --- cohorts ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a problem and the tiles that pass over them."""
+
+    kernel: Kernel
+    lanes: int
+    features: int
+    multiply_adds: float
+    itemsize: int
+    loss: Loss
+    speed: Speed
+
+    @property
+    def tiles(self) -> int:
+        return self.kernel.tiles(self.lanes)
+
+    @property
+    def single(self) -> bool:
+        return self.kernel.lanes == 1
+
+    def _of_lane(self, multiply_adds: float, operations: float) -> float:
+        """Return a row's seconds for one lane: its products, at the share of the peak that rows reach, and its loss."""
+        narrow = 1.0 if self.single else NARROW_TILE_FACTOR[min(8, max(1, self.kernel.lanes * self.itemsize // 32))]
+        return narrow * (self.speed.operation * multiply_adds / ROWS_SHARE_OF_PEAK + operations)
+
+    def seconds(self, what: str, measures: int = 1) -> float:
+        """Return the seconds of a row and a tile; training goes over it twice, and three times through layers."""
+        passes = 1 if what != "train" else 3 if self.kernel.network else 2
+        loss = self.speed.of_operations(of_loss(self.loss, derivative=what == "train"))
+        loss += (measures - 1) * self.speed.of_operations(MEASURE_OPERATIONS)
+        width = self.kernel.lanes * self.itemsize
+        if self.kernel.sparse:
+            look_up = ACCESSES_PER_ENTRY[what] * width * self.speed.byte / SPARSE_BANDWIDTH_FACTOR
+            return self.kernel.lanes * loss + self.multiply_adds * (SECONDS_PER_ENTRY[what] + look_up)
+        if self.single and self.kernel.network:  # whose loss is taken of whole vectors
+            loss *= single_shape(self.itemsize).width
+        alone = self.single and not self.kernel.network
+        reads = passes if self.kernel.parts else SINGLE_LANE_READS_PER_ROW if alone and what == "train" else 1.0
+        row = reads * self.features * self.itemsize * self.speed.byte
+        row += SECONDS_PER_SINGLE_LANE_ROW * alone
+        return row + self.kernel.lanes * self._of_lane(passes * self.multiply_adds, loss)
+
+    def over(self, rows: float, what: str, measures: int = 1) -> float:
+        """Return the wall time of a pass over so many rows, which threads share."""
+        parts = 1 if what == "train" else ceil(rows / 4096)
+        tasks = self.tiles * max(self.kernel.parts, parts, 1)
+        return self.speed.shared(rows * self.tiles * self.seconds(what, measures), tasks)
+
+
+def cohort_cost(unit: CohortUnit, pace: Pace) -> Cost:
+    """Return what a cohort is expected to cost."""
+    speed = pace.speed(unit.dtype)
+    rows = _Rows(unit.spec.kernel, unit.lanes, unit.d, unit.work, unit.itemsize, unit.spec.loss, speed)
+    trials = unit.count
+    curves, work = len(unit.checkpoints) * trials, unit.workload
+    kept = {"none": 0, "best": 1, "all": trials}[work.parameters] * unit.spec.parameters(unit.d)
+    training, evaluation = _training(unit, rows), _evaluation(unit, rows)
+    return Cost(
+        training=training,
+        evaluation=evaluation,
+        storing=SECONDS_PER_UNIT_FILES
+        + SECONDS_PER_CURVE_ROW * curves
+        + SECONDS_PER_STORED_CHECKPOINT * len(unit.checkpoints),
+        disk=curves * (1 + BYTES_PER_NUMBER * work.columns) + trials * BYTES_PER_TRIAL + 8.0 * kept,
+        memory=memory.of_cohort(unit, saved=training + evaluation >= unit.saved_after),
+    )
+
+
+def _training(unit: CohortUnit, rows: _Rows) -> float:
+    spec, calls = unit.spec, SECONDS_PER_CALL * (ceil(unit.epochs) + len(unit.checkpoints))
+    if unit.baseline:
+        boxes = len(np.unique(spec.hyper, axis=0))
+        parameters, sparse = spec.parameters(unit.d), spec.kernel.sparse
+        points = _points(parameters, unit.work, unit.itemsize, spec.loss, sparse, rows.speed)
+        return calls + boxes * unit.steps * points.over(unit.n, "evaluate") / points.lanes
+    if spec.kernel.gram:
+        return calls + _by_squares(unit, rows)
+    snapshots = unit.snapshots(unit.steps) * rows.over(unit.n, "train")
+    if spec.line_search is not None:
+        margins = 2 * rows.over(unit.n, "evaluate", 0)
+        margin = 2 * MULTIPLY_ADDS_PER_SLOT * rows.speed.operation  # that is kept
+        lane = rows.speed.of_operations(of_loss(spec.loss)) + margin
+        values = unit.n * rows.tiles * spec.kernel.lanes * lane / rows.speed.threads
+        snapshots += unit.steps * (margins + LINE_EVALUATIONS_PER_STEP * (values + SECONDS_PER_CALL))
+    step = unit.n / unit.batches * rows.seconds("train") * rows.tiles + rows.tiles * _update(unit, rows)
+    calls += SECONDS_PER_CALL * unit.steps if spec.kernel.parts else 0.0
+    return calls + snapshots + unit.steps * rows.speed.shared(step, rows.tiles * max(1, spec.kernel.parts))
+
+
+def _by_squares(unit: CohortUnit, rows: _Rows) -> float:
+    """Return the seconds of steps from X'X, which full batches make once, and others each."""
+    spec, speed, P = unit.spec, rows.speed, unit.spec.parameters(unit.d)
+    product = speed.operation * P * P / ROWS_SHARE_OF_PEAK
+    step = speed.shared(rows.tiles * (spec.kernel.lanes * product + _update(unit, rows)), rows.tiles)
+    if spec.line_search is not None:  # the direction's product too, and calls of their own
+        step = 2 * step + LINE_CALLS_PER_STEP * SECONDS_PER_CALL
+    if spec.batch_size >= unit.n:
+        return speed.shared(unit.n * product, speed.threads) + unit.steps * step
+    return unit.steps * (spec.batch_size * product + step)
+
+
+def _update(unit: CohortUnit, rows: _Rows) -> float:
+    """Return the seconds of a rule's step on the parameters of a tile."""
+    spec, speed, lanes = unit.spec, rows.speed, unit.spec.kernel.lanes
+    sparse = spec.kernel.sparse and not spec.kernel.parts
+    parameters = float(spec.parameters(unit.d) if spec.kernel.network else unit.d)
+    if sparse and spec.untouched != EVERY_STEP:
+        parameters = unit.workload.touched
+    parameter = (
+        speed.of_operations(of_rule(spec.rule)) + MULTIPLY_ADDS_PER_SLOT * (1 + spec.rule.slots) * speed.operation
+    )
+    if sparse and isinstance(spec.untouched, Coast):
+        parameter += MULTIPLY_ADDS_PER_CATCH_UP[spec.untouched.replays] * speed.operation
+    return SECONDS_PER_TILE_STEP[sparse and spec.untouched != EVERY_STEP] + parameters * lanes * parameter
+
+
+def _evaluation(unit: CohortUnit, rows: _Rows) -> float:
+    work, checkpoints, unmoved = unit.workload, len(unit.checkpoints), 0.0
+    if unit.baseline:  # measured only when a better point is found: the n-th one is, once in n
+        moves = min(checkpoints, 1 + ceil(unit.lanes * log(1 + unit.steps)))
+        checkpoints, unmoved = moves, (checkpoints - moves) * SECONDS_PER_UNMOVED_CHECKPOINT
+    exact = min(checkpoints, 2)
+    seconds = checkpoints * SECONDS_PER_CHECKPOINT + exact * rows.over(unit.n, "evaluate", work.measures)
+    seconds += (checkpoints - exact) * rows.over(unit.sampled, "evaluate", work.measures)
+    if work.held_out:
+        seconds += checkpoints * rows.over(work.held_out, "evaluate", work.held_out_measures)
+        seconds += work.feedback * max(0.0, unit.epochs - checkpoints) * rows.over(work.held_out, "evaluate")
+    if work.gradient_norm:
+        seconds += checkpoints * (0.5 * SECONDS_PER_CHECKPOINT + _tiled(rows).over(unit.n, "train"))
+    if work.units:
+        exact_rows, others = exact * unit.n, (checkpoints - exact) * unit.sampled
+        seconds += 0.5 * checkpoints * SECONDS_PER_CHECKPOINT + rows.over(exact_rows + others, "evaluate")
+    if work.updates:
+        numbers = unit.spec.parameters(unit.d) * (unit.lanes + unit.padding)
+        seconds += checkpoints * (0.5 * SECONDS_PER_CHECKPOINT + SECONDS_PER_COMPARED_PARAMETER * numbers)
+    return unmoved + seconds + work.effective_rates * checkpoints * unit.lanes * unit.d * SECONDS_PER_EFFECTIVE_RATE
+
+
+def _tiled(rows: _Rows) -> _Rows:
+    """Return the rows with the tiles that sum a gradient's norm, in two parts; single lanes take the smallest tile."""
+    lanes = 32 // rows.itemsize if rows.single else rows.kernel.lanes
+    kernel = Kernel(lanes, parts=2, sparse=rows.kernel.sparse)
+    return _Rows(kernel, rows.lanes, rows.features, rows.multiply_adds, rows.itemsize, rows.loss, rows.speed)
+
+
+def _points(parameters: int, multiply_adds: float, itemsize: int, loss: Loss, sparse: bool, speed: Speed) -> _Rows:
+    """Return the rows with a tile of points for each thread."""
+    kernel = point_kernel(parameters, itemsize, sparse=sparse)
+    return _Rows(kernel, kernel.lanes * speed.threads, parameters, multiply_adds, itemsize, loss, speed)
+
+
+# --- error surfaces ---------------------------------------------------------------------------------------------------
+
+
+def surface_cost(unit: SurfaceUnit, pace: Pace) -> Cost:
+    """Return what an error surface is expected to cost; a landscape's values take no time that counts."""
+    stored = Cost(storing=SECONDS_PER_UNIT_FILES, disk=7.0 * unit.points + 1_000, memory=memory.of_surface(unit))
+    if unit.loss is None:
+        return stored
+    speed, itemsize = pace.speed(unit.dtype), np.dtype(unit.dtype).itemsize
+    points = _points(unit.parameters, unit.entries, itemsize, unit.loss, unit.sparse, speed)
+    return stored + Cost(evaluation=unit.points * points.over(unit.n, "evaluate") / points.lanes)
+
+
+# --- swarms -----------------------------------------------------------------------------------------------------------
+
+
+def swarm_cost(unit: SwarmUnit, pace: Pace) -> Cost:
+    """Return what a swarm is expected to cost."""
+    spec, lanes, d = unit.spec, len(unit.lanes), unit.spec.d
+    speed, threads = pace.speed(spec.dtype), pace.threads
+    groups = ceil(lanes / spec.width)
+    step = speed.of_operations(_swarm_step(unit)) * groups * spec.width * unit.steps
+    curves, shown = len(unit.checkpoints) * lanes, min(d, 8)
+    columns = 7 + shown + bool(unit.search)
+    followed, slots = len(unit.followed) * (unit.steps + 1), spec.rule.slots
+    training = speed.shared(step, min(groups, 64)) * (1 + bool(unit.search) * LINE_EVALUATIONS_PER_STEP)
+    return Cost(
+        training=training,
+        evaluation=curves * (SECONDS_PER_READING + SECONDS_PER_READ_COORDINATE * d)
+        + lanes * (SECONDS_PER_JUDGED_TRIAL + SECONDS_PER_JUDGED_COORDINATE * d)
+        + bool(followed) * (unit.steps + 1) * SECONDS_PER_FOLLOWED_STEP
+        + followed * d * SECONDS_PER_TRAJECTORY_ROW,
+        storing=SECONDS_PER_UNIT_FILES
+        + lanes * SECONDS_PER_SWARM_TRIAL
+        + curves * columns * SECONDS_PER_SWARM_NUMBER / min(2, threads),
+        disk=curves * BYTES_PER_NUMBER * (3 + shown)
+        + lanes * (BYTES_PER_SWARM_TRIAL + BYTES_PER_NUMBER * shown)
+        + followed * d * 8.0 * (2.5 + slots),
+        memory=memory.of_swarm(unit, saved=training >= unit.saved_after),
+    )
+
+
+def _swarm_step(unit: SwarmUnit) -> Operations:
+    """The operations of a step of one lane: its gradient, noise, the rule, and the value where steps are counted."""
+    spec = unit.spec
+    counts = of_landscape(spec.landscape, spec.p, spec.d, value=spec.threshold is not None)
+    for own in (of_rule(spec.rule), NOISE_OPERATIONS if spec.noise else Operations()):
+        counts.update({kind: number * spec.d for kind, number in own.items()})
+    return counts
+
+
+# --- together ---------------------------------------------------------------------------------------------------------
+
+
+def cost_of(unit: CohortUnit | SwarmUnit, pace: Pace) -> Cost:
+    """Return what a unit is expected to cost."""
+    return cohort_cost(unit, pace) if isinstance(unit, CohortUnit) else swarm_cost(unit, pace)
+
+
+def total(parts: Iterable[Cost], end: float, methods: Mapping[str, str]) -> Cost:
+    """Return the cost of a study: its parts one after another, its files, and the process that runs it.
+
+    Parameters
+    ----------
+    parts : iterable of Cost
+    end : float
+        Bytes in memory at the end, when results are merged and ranked.
+    methods : mapping of str to str
+        What has kernels of its own, and of which kind; see `memory.expected`.
+    """
+    found = sum(parts, NOTHING)
+    most = memory.expected(found.memory, end, methods)
+    return Cost(found.training, found.evaluation, found.storing + FOLDER_SECONDS, found.disk + FOLDER_BYTES, most)

@@ -1,0 +1,114 @@
+"""What the plan knows of rows: what is measured and kept of them, and the size of their losses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastgd.datasets import Data
+from fastgd.engine.rows.spec import CohortSpec
+from fastgd.plan.units.recording import DEAD_UNITS, EFFECTIVE_RATES, LAYER_NORMS, LAYER_UPDATES, columns_of
+from fastgd.problems import Loss
+from fastgd.study.config import Study
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What the costs of a cohort depend on, beside its lanes and steps: what is measured of it, and kept.
+
+    Attributes
+    ----------
+    rows : int
+        How many training rows are evaluated between the first and the last checkpoint; 0: all.
+    held_out : int
+        Validation rows.
+    measures, held_out_measures : int
+        What is summed over them.
+    columns : int
+        Numbers of a row of curves that change from row to row.
+    gradient_norm, effective_rates, updates : bool
+        Whether they are measured.
+    units : int
+        The hidden units of which it is told whether they are dead.
+    feedback : bool
+        Whether the validation loss is taken at each epoch's end.
+    touched : float
+        Features of a batch of sparse rows.
+    of_weights : bool
+        Whether metrics are made of all weights.
+    parameters : {"none", "best", "all"}
+        Whose final parameters are kept.
+    """
+
+    rows: int = 0
+    held_out: int = 0
+    measures: int = 1
+    held_out_measures: int = 1
+    columns: int = 3
+    gradient_norm: bool = False
+    effective_rates: bool = False
+    updates: bool = False
+    units: int = 0
+    feedback: bool = False
+    touched: float = 0.0
+    of_weights: bool = False
+    parameters: str = "none"
+
+
+NOTHING_BESIDE = Workload()  # the loss over the training rows
+
+
+def workload(study: Study, data: Data, spec: CohortSpec, feedback: bool) -> Workload:
+    """Return what a cohort's costs depend on, from a study, its data, and what it computes."""
+    metrics, held_out = study.record.metrics, len(data.y_validation) if data.y_validation is not None else 0
+    each = {"accuracy": 1, "r2": len(data.targets) or 1}  # r2 is of every target
+    summed, held_out_summed = (sum(each.get(name, 0) for name in names) for names in (metrics, _of_held_out(metrics)))
+    columns, layered = len(columns_of(metrics)) - (not held_out), spec.kernel.network
+    return Workload(
+        rows=study.record.rows or 0,
+        held_out=held_out,
+        measures=1 + summed,
+        held_out_measures=1 + held_out_summed,
+        columns=columns,
+        gradient_norm="grad_norm" in metrics or (LAYER_NORMS in metrics and layered),
+        effective_rates=EFFECTIVE_RATES in metrics,
+        updates=LAYER_UPDATES in metrics and layered and not spec.rule.optimizer.baseline,
+        units=sum(spec.model.units) if DEAD_UNITS in metrics else 0,
+        feedback=feedback,
+        touched=_touched(data, spec.batch_size) if data.sparse else 0.0,
+        of_weights=not {"composite_loss", "nonzeros"}.isdisjoint(metrics),
+        parameters=study.record.parameters,
+    )
+
+
+def _of_held_out(metrics: Sequence[str]) -> list[str]:
+    return [name.removeprefix("validation_") for name in metrics if name.startswith("validation_")]
+
+
+def _touched(data: Data, batch_size: int) -> float:
+    """Return how many features occur in a batch, on average; features of the same frequency are counted together."""
+    n = len(data.y)
+    features = np.bincount(np.rint(data.frequencies * n).astype(np.int64))
+    rows = np.flatnonzero(features)
+    return float(features[rows] @ (1 - (1 - rows / n) ** batch_size))
+
+
+def entries_of(data: Data) -> float:
+    """Return the entries of a row, on average; of dense rows all."""
+    return (data.nonzeros or 0) / len(data.y) if data.sparse else float(data.X.shape[1])
+
+
+def loss_scale(data: Data, loss: Loss) -> float:
+    """Return a loss's own scale on some data: the mean, over the training rows, of its size where the margin is 0.
+
+    It changes with the targets as the objective does: a thousandth of the targets is a millionth of the squared loss.
+    A loss of counts is `e^0` there whatever these are: of its sizes at the margins 0 and 1 the larger one counts. It is
+    0, no scale, where a loss of a user's own has no value there.
+    """
+    if loss.of_classes:
+        return float(np.log(loss.outputs))
+    y = data.y.astype(np.float64)
+    margins = (0.0, 1.0) if loss.targets == "count" else (0.0,)
+    with np.errstate(all="ignore"):
+        scale = float(np.mean(np.max([np.abs(loss.value(z, y)) for z in margins], axis=0)))
+    return scale if np.isfinite(scale) else 0.0

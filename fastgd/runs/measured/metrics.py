@@ -1,0 +1,169 @@
+"""What a checkpoint records, from the engine's sums."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.datasets import Data
+from fastgd.datasets.csr import take
+from fastgd.datasets.targets import columns_of_targets
+from fastgd.engine.rows.cohort import AnyCohort, Cohort
+from fastgd.engine.rows.order import subsample
+from fastgd.plan.units.recording import (
+    DEAD_COLUMNS,
+    DEAD_UNITS,
+    EFFECTIVE_RATES,
+    LAYER_NORMS,
+    LOSS_EVALUATIONS,
+    NORM_COLUMNS,
+)
+from fastgd.problems import MISSES, SQUARED_ERRORS, ZERO_ONE, Loss, of_each_target, with_outputs
+from fastgd.runs.measured import effective_rates
+from fastgd.study.checking.checks import NEEDS_TARGETS
+from fastgd.study.fields import LAYER_METRICS
+
+Array = npt.NDArray[Any]
+TOP = {"accuracy": 1, "top_5": 5}  # among how many of the likeliest classes a row's own has to be
+
+
+def fits(metric: str, loss: Loss, y: Array | None = None) -> bool:
+    """Whether a loss has a metric; where `y` is given, of these targets: hits are counted of labels, not of numbers."""
+    quantity = metric.removeprefix("validation_")
+    if loss.targets not in NEEDS_TARGETS.get(quantity, (loss.targets,)):
+        return False
+    return quantity != "accuracy" or loss.of_classes or y is None or bool(np.all((y == 0) | (y == 1)))
+
+
+def measures_of(metrics: Sequence[str], loss: Loss) -> list[Loss]:
+    """Return what is summed over rows for these metrics of a loss, beside itself."""
+    names = {name.removeprefix("validation_") for name in metrics}
+    if loss.of_classes:
+        return [with_outputs(MISSES[most], loss.outputs) for name, most in TOP.items() if name in names]
+    found = [ZERO_ONE] if "accuracy" in names else []
+    return [*found, *_squared_errors(loss)] if "r2" in names and loss.name in SQUARED_ERRORS else found
+
+
+def _squared_errors(loss: Loss) -> list[Loss]:
+    """Return what is summed for r2: half the squared errors of each target."""
+    return of_each_target(with_outputs(SQUARED_ERRORS[loss.name], loss.outputs))
+
+
+def _explained(halves: Array, y: Array) -> Array:
+    """Return r2 (alive,), of several targets the mean of theirs, from half the mean squared errors (targets, alive)."""
+    found = []
+    for errors, column in zip(halves, columns_of_targets(y), strict=True):
+        # Of targets that are all the same, rounding alone would make a variance.
+        spread = float(np.var(column, dtype=np.float64)) if np.ptp(column) > 0 else np.nan
+        found.append(1 - 2 * errors / spread)
+    return np.asarray(np.mean(found, axis=0))
+
+
+def _subsample(data: Data, rows: int) -> tuple[Any, Array]:
+    """Return the same training rows of the same data, whatever the study is."""
+    which = subsample(len(data.y), rows)
+    return data.X[which] if isinstance(data.X, np.ndarray) else take(data.X, which), data.y[which]
+
+
+class Recorder:
+    """Measures a cohort at checkpoints.
+
+    Parameters
+    ----------
+    data : Data
+    loss : Loss
+    metrics : sequence of str
+        Those that the study asks for; what the loss's targets do not have is left out.
+    rows : int, optional
+        How many training rows stand for all of them where `record` need not be exact: a fixed subsample.
+    features : bool
+        Whether each parameter is that of a feature, as those of linear models are.
+
+    Attributes
+    ----------
+    sampled : bool
+        Whether there is a subsample.
+    """
+
+    def __init__(
+        self, data: Data, loss: Loss, metrics: Sequence[str], rows: int | None = None, *, features: bool = True
+    ) -> None:
+        self._loss = loss
+        self._sets: list[tuple[str, Any, Array]] = [("", data.X, data.y)]
+        if data.X_validation is not None and data.y_validation is not None:
+            self._sets.append(("validation_", data.X_validation, data.y_validation))
+        self.sampled = rows is not None and rows < len(data.y)
+        self._subsets = [("", *_subsample(data, rows or 0)), *self._sets[1:]] if self.sampled else self._sets
+        self._missed = {"accuracy": ZERO_ONE.name}
+        if loss.of_classes:
+            self._missed = {name: MISSES[most].name for name, most in TOP.items()}
+        targets = {prefix: y for prefix, _, y in self._sets}
+        self._metrics = [
+            name for name in metrics if fits(name, loss, targets.get("validation_" * name.startswith("validation_")))
+        ]
+        others = LAYER_METRICS if features else (EFFECTIVE_RATES,)
+        self._metrics = [name for name in self._metrics if name not in others]
+        self._classes = effective_rates.classes_of(data) if EFFECTIVE_RATES in self._metrics else {}
+
+    def _measures(self, prefix: str) -> list[Loss]:
+        """What is summed over a set of rows; a loss that is its own squared error once."""
+        own = [name.removeprefix(prefix) for name in self._metrics if name.startswith("validation_") == bool(prefix)]
+        return list({measure.key: measure for measure in (self._loss, *measures_of(own, self._loss))}.values())
+
+    @np.errstate(over="ignore", invalid="ignore")  # a trial that diverges is data
+    def record(self, cohort: AnyCohort, poll: Callable[[], None], exact: bool = True) -> dict[str, Array]:
+        """Return the metrics of the lanes that are alive, each (alive,) float64.
+
+        Where they need not be exact, the loss, accuracy, r2 and dead units of the training rows are those of the
+        subsample.
+        """
+        of_rows = self._sets if exact else self._subsets
+        sets = [(X, y, self._measures(prefix)) for prefix, X, y in of_rows]
+        measured = cohort.measure(sets, poll)
+        values = {"param_norm": measured.norms}
+        for (prefix, _, y), (_, _, wanted), sums in zip(of_rows, sets, measured.sums, strict=True):
+            means = dict(zip([measure.key for measure in wanted], sums / len(y), strict=True))
+            values[f"{prefix}loss"] = means[self._loss.key]
+            for name, missed in self._missed.items():
+                if f"{prefix}{name}" in self._metrics:
+                    values[f"{prefix}{name}"] = 1 - means[missed]
+            if f"{prefix}r2" in self._metrics:
+                halves = np.array([means[measure.key] for measure in _squared_errors(self._loss)])
+                values[f"{prefix}r2"] = _explained(halves, y)
+        l2 = cohort.spec.l2[cohort.alive]
+        values["loss"] = values["loss"] + np.where(l2 > 0, 0.5 * l2 * measured.penalised, 0)  # 0 x infinity is 0 here
+        if {"grad_norm", LAYER_NORMS} & set(self._metrics):
+            values |= self._of_gradient(cohort.gradient_norms(poll))
+        if DEAD_UNITS in self._metrics and cohort.spec.model.units:
+            (_, X, y), *_ = of_rows
+            values |= dict(zip(DEAD_COLUMNS, cohort.dead_units(X, y, poll), strict=False))
+        if {"composite_loss", "nonzeros"} & set(self._metrics):
+            values |= self._of_weights(cohort, values["loss"])
+        if self._classes and isinstance(cohort, Cohort):  # a baseline multiplies no gradients
+            values |= effective_rates.measure(cohort, self._classes, poll)
+        if cohort.line:
+            values[LOSS_EVALUATIONS] = cohort.line.evaluations[cohort.alive].astype(np.float64)
+        return values
+
+    def _of_gradient(self, norms: Array) -> dict[str, Array]:
+        """Return what is asked for of the norms of the gradient and of its layers (1 + layers, alive)."""
+        found = {"grad_norm": norms[0]} if "grad_norm" in self._metrics else {}
+        return found | (dict(zip(NORM_COLUMNS, norms[1:], strict=False)) if LAYER_NORMS in self._metrics else {})
+
+    def _of_weights(self, cohort: AnyCohort, loss: Array) -> dict[str, Array]:
+        """Return the loss with the penalty of proximal steps, and the number of weights that are not zero."""
+        weights = np.ascontiguousarray(cohort.parameters()[:, cohort.spec.penalised(cohort.d)])
+        penalty = np.zeros(len(weights))
+        if "proximal.l1" in cohort.spec.rule.fields:
+            l1, l2 = cohort.value_of("proximal.l1"), cohort.value_of("proximal.l2")
+            penalty += np.where(l1 > 0, l1 * np.abs(weights).sum(axis=1), 0)  # 0 x infinity is 0 here, too
+            penalty += np.where(l2 > 0, 0.5 * l2 * np.square(weights).sum(axis=1), 0)
+        found = {"composite_loss": loss + penalty, "nonzeros": np.count_nonzero(weights, axis=1).astype(np.float64)}
+        return {name: values for name, values in found.items() if name in self._metrics}
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def validation_loss(self, cohort: AnyCohort, poll: Callable[[], None]) -> Array:
+        """Return the validation losses (alive,) alone: the bits that `record` gives."""
+        _, X, y = self._sets[1]
+        return np.asarray(cohort.measure([(X, y, [self._loss])], poll).sums[0][0] / len(y))
