@@ -14,6 +14,7 @@ from fastgd.study.keys import keys, keys_of, words
 from fastgd.study.surface_block import SurfaceBlock
 
 DOCS = Path(__file__).parent.parent / "docs"
+PACKAGE = DOCS.parent / "fastgd"
 
 
 @pytest.mark.parametrize("generator", sorted(DOCS.glob("list_*.py")), ids=lambda path: path.stem)
@@ -74,3 +75,9 @@ def test_types_in_words(kind, text):
 def test_every_file_states_its_purpose():
     page = runpy.run_path(str(DOCS / "list_files.py"))["page"]()
     assert not [line for line in page.splitlines() if line.endswith("|  |")]
+
+
+def test_a_room_holds_about_a_dozen_files():
+    """Whoever looks for something reads a list that fits into one look."""
+    rooms = {file.parent for file in PACKAGE.rglob("*.py")}
+    assert {room.name: count for room in rooms if (count := len(list(room.glob("*.py")))) > 14} == {}
