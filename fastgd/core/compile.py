@@ -2,9 +2,9 @@
 
 `core/compile.py` is the only place that names Numba's decorator. Whole numbers that one kernel passes to another are
 never compile-time constants (Numba would compile a callee anew for each 0 and 1), a driver's large functions are
-inlined before types, and what is called by other kernels alone is linked into them as it is (`core/linked.py`): 22 s
-became 5 s by these and by the calls by address. Kernels are compiled before a cohort starts, and counted as `compile`
-in the timings.
+inlined before types, and others call kernels by address: 22 s became 6 s. What is called by other kernels alone is then
+linked into them as it is (`core/linked.py`). Kernels are compiled before a cohort starts, and counted as `compile` in
+the timings.
 """
 
 from collections.abc import Callable

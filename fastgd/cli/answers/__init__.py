@@ -1,4 +1,4 @@
 """The commands that ask stored results: rankings, questions, and whether anything converges worse.
 
-Options and results come in, answers are printed. Nothing is written but what `-o` names.
+Options and results come in, answers are printed. Nothing is written.
 """
