@@ -594,7 +594,7 @@ class Results(StoredStudy):
         """
         return best_at_ends(self, ranking)
 
-    def model(self, trial_id: str, *, data: tuple[Any, Any] | None = None) -> TrainedModel:
+    def model(self, trial_id: str, *, data: tuple[Any, ...] | None = None) -> TrainedModel:
         """Return the model that a trial trained, to predict with; `record.parameters` says whose are stored.
 
         What results do not hold (standardisation, labels, names of columns) comes from the data, which are loaded again
@@ -603,7 +603,7 @@ class Results(StoredStudy):
         Parameters
         ----------
         trial_id : str
-        data : (X, y), optional
+        data : (X, y) or (X, y, weights), optional
             The arrays or tables that the study was run on, if it was; they must be the same.
 
         Returns

@@ -20,6 +20,7 @@ from fastgd.datasets.targets import (
     numeric_targets,
     two_labels,
 )
+from fastgd.datasets.weights import ClassWeight, identity_of, weighing
 
 Rows = NDArray[np.intp]
 Layout = Literal["auto", "dense", "sparse"]
@@ -45,6 +46,7 @@ def prepare(
     split_seed: int = 0,
     dtype: str = "float64",
     layout: Layout = "auto",
+    class_weight: ClassWeight | None = None,
 ) -> Data:
     """Return what the engine sees; what needs no change is not copied.
 
@@ -68,6 +70,8 @@ def prepare(
     dtype : {"float64", "float32"}
     layout : {"auto", "dense", "sparse"}
         Of training and held-out rows; auto: that of the dataset.
+    class_weight : "balanced", mapping or None
+        The weights of labels, by which those of their rows are multiplied: see `fastgd.datasets.weights`.
 
     Raises
     ------
@@ -77,13 +81,15 @@ def prepare(
     """
     classes = _classes(dataset, targets, positive)
     _check_several(dataset, targets, positive, validation)
+    _check_weights(dataset, validation)
 
     def as_numbers(of: Dataset) -> Floats:
         if classes:
             return class_numbers(of.y, classes, of.name, of.place)
         return numeric_targets(of.y, targets, positive, of.name, of.place)
 
-    y, scale = as_numbers(dataset), (0.0, 1.0)
+    numbers, scale = as_numbers(dataset), (0.0, 1.0)
+    y = numbers
     source, dataset = dataset, _laid_out(dataset, dataset.sparse if layout == "auto" else layout == "sparse")
     split = _split(source, validation, split_seed, dataset.sparse)
     scaling = standardisation(dataset, split.train) if standardize else None
@@ -92,17 +98,21 @@ def prepare(
         parts.append("standardize_target")
         scale = _scale_of(y if split.train is None else y[split.train], dataset)
         y = (y - scale[0]) / scale[1]
-    X_validation = y_validation = None
+    weights_of = weighing(source, numbers, split.train, classes, class_weight, dtype)
+    parts += identity_of(source, class_weight)
+    X_validation = y_validation = weights_validation = None
     if split.held is not None:
         X_validation = _transformed(dataset, split.held, scaling, dtype)
         y_validation = _cast(y[split.held], dtype, dataset.name)
         parts.append(split.held.astype(np.int64, copy=False))
+        weights_validation = weights_of(source, numbers, split.held, "held-out")
     elif split.other is not None:
         other_y = as_numbers(split.other)
         X_validation = _transformed(split.other, None, scaling, dtype)
         scaled = (other_y - scale[0]) / scale[1] if standardize_target else other_y
         y_validation = _cast(scaled, dtype, split.other.name)
-        parts += [split.other.fingerprint, other_y]
+        parts += [split.other.fingerprint, other_y, *identity_of(split.other, None)]
+        weights_validation = weights_of(split.other, other_y, None, "held-out")
         if isinstance(validation, Dataset) and validation.features != source.features:
             parts.append(_places(validation, source).astype(np.int64, copy=False))  # which column is which
     if source.sparse or dataset.sparse:
@@ -123,7 +133,16 @@ def prepare(
         labels=two_labels(source.y, y) if targets == "binary" else (),
         scaling=scaling,
         targets=dataset.targets,
+        weights=weights_of(source, numbers, split.train, "training"),
+        weights_validation=weights_validation,
     )
+
+
+def _check_weights(dataset: Dataset, validation: float | Dataset) -> None:
+    """Refuse held-out rows without weights where the training rows have some, and the other way round."""
+    if isinstance(validation, Dataset) and (validation.weights is None) != (dataset.weights is None):
+        without, having = (validation, dataset) if validation.weights is None else (dataset, validation)
+        raise InputError(f"{without.name}: rows have no weights, and those of {having.name} have; both need them")
 
 
 def _check_several(dataset: Dataset, targets: Targets, positive: Label | None, validation: float | Dataset) -> None:

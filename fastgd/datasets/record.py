@@ -82,6 +82,8 @@ class Dataset:
         Returns how messages call the row at an index: by its number, or by its line in a text file.
     targets : tuple of str
         The names of the columns of y, where there are several.
+    weights : ndarray (n,) float64, or None
+        What rows weigh, as it was given: finite, and not negative. The fingerprint does not cover it.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     place: Place = row_number
     targets: tuple[str, ...] = ()
+    weights: Floats | None = None
 
     @property
     def sparse(self) -> bool:
@@ -135,7 +138,7 @@ class Data:
     features : sequence of str
         The d columns' names.
     fingerprint : str
-        SHA-256 of all that decides the numbers: content, split, standardisation, mapping of the targets.
+        SHA-256 of all that decides the numbers: content, split, standardisation, mapping of the targets, weights.
     dataset : str
         The dataset's name.
     notes : tuple of str
@@ -150,6 +153,8 @@ class Data:
         What was subtracted and divided by.
     targets : tuple of str
         The names of the columns of y, where there are several.
+    weights, weights_validation : ndarray (n,), ndarray (m,), or None
+        What rows weigh, with mean 1 over the training rows and over the held-out ones; None: all rows weigh the same.
     """
 
     X: Matrix
@@ -165,6 +170,18 @@ class Data:
     labels: tuple[Any, ...] = ()
     scaling: Scaling | None = None
     targets: tuple[str, ...] = ()
+    weights: Floats | None = None
+    weights_validation: Floats | None = None
+
+    @cached_property
+    def y_and_weights(self) -> Floats:
+        """What losses take of the training rows: y, with the weights behind it, (n, targets + 1), if there are some."""
+        return with_weights(self.y, self.weights)
+
+    @cached_property
+    def held_y_and_weights(self) -> Floats | None:
+        """What losses take of the held-out rows; None, where there are none."""
+        return None if self.y_validation is None else with_weights(self.y_validation, self.weights_validation)
 
     @property
     def sparse(self) -> bool:
@@ -190,6 +207,11 @@ class Data:
             return np.asarray(np.bincount(self.X.indices, minlength=d) / n)
         step = max(1, VALUES_PER_BLOCK // d)
         return np.asarray(sum(np.count_nonzero(self.X[at : at + step], axis=0) for at in range(0, n, step)) / n)
+
+
+def with_weights(y: Floats, weights: Floats | None) -> Floats:
+    """Return targets (n,) or (n, targets) with the rows' weights as one more column; y itself, where there are none."""
+    return y if weights is None else np.column_stack([y, weights])
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ def _solved(task: Task) -> tuple[OptimumInfo, Any]:
             l2=task.l2,
             intercept=task.problem.intercept,
             outputs=outputs_of(task.data),
+            weights=task.data.weights,
         )
     )
     info = OptimumInfo(

@@ -20,6 +20,7 @@ from fastgd.core.compile import require_compiler
 from fastgd.core.threads import Threads
 from fastgd.core.vectors import register_bits
 from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
+from fastgd.datasets.arrays import Arrays
 from fastgd.engine.machine import cpu_model
 from fastgd.plan.cohorts import split_labels
 from fastgd.plan.estimates.memory import release, within_memory
@@ -66,7 +67,8 @@ def run(
     study: Study,
     out: str | Path | None = None,
     *,
-    data: tuple[Any, Any] | None = None,
+    data: Arrays | None = None,
+    weights: Any = None,
     fresh: bool = False,
     threads: int | None = None,
     trial: str | None = None,
@@ -81,8 +83,10 @@ def run(
     study : Study
     out : path, optional
         The folder of the results: by default `results/<name>`, and for one trial `results/<name>.<trial>`.
-    data : (X, y), optional
+    data : (X, y) or (X, y, weights), optional
         Arrays or tables, (n, d) and (n,), or (n, targets), in place of the problems' datasets.
+    weights : array_like, or a column of a table (n,), optional
+        What their rows weigh, where `data` does not hold it: finite numbers >= 0, of which only the ratios count.
     fresh : bool
         Move an old folder aside and start anew.
     threads : int, optional
@@ -115,7 +119,7 @@ def run(
     require_memory(threads)
     with reported(on_event, progress) as emit, within_memory(options.path):
         clock = Clock("load")
-        prepared = [] if study.landscapes else load_data(study, data, emit)
+        prepared = [] if study.landscapes else load_data(study, _with_weights(data, weights), emit)
         _run(study, prepared, clock, options, emit)
         release()
         results = load_results(options.path)
@@ -187,11 +191,21 @@ def folder_of(study: Study, out: str | Path | None, trial: str | None) -> Path:
     return Path("results") / (study.name if trial is None else f"{study.name}.{trial.replace(':', '.')}")
 
 
-def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list[Data]:
+def _with_weights(data: Arrays | None, weights: Any) -> Arrays | None:
+    """Return arrays with what their rows weigh."""
+    if weights is None:
+        return data
+    if data is None or len(data) != 2:
+        where = "those of files are a column: problem.weights" if data is None else "these have a third array already"
+        raise InputError(f"weights go with data=(X, y), and {where}")
+    return (*data, weights)
+
+
+def load_data(study: Study, data: Arrays | None, emit: OnEvent) -> list[Data]:
     """Load and prepare the data of each split of every problem; those that ask for the same share it."""
-    if data is not None and not (isinstance(data, tuple | list) and len(data) == 2):
+    if data is not None and not (isinstance(data, tuple | list) and len(data) in (2, 3)):
         many = f" of {len(data)}" if isinstance(data, tuple | list) else ""
-        raise InputError(f"data must be a pair, (X, y); found {type(data).__name__}{many}")
+        raise InputError(f"data must be (X, y), or (X, y, weights); found {type(data).__name__}{many}")
     sources: dict[str, Dataset] = {}
     prepared: dict[str, Data] = {}
     result = []
@@ -207,13 +221,11 @@ def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list
 def _preparation(problem: Problem) -> tuple[Any, ...]:
     held_out = problem.validation
     rows = _source(problem, held_out) if isinstance(held_out, str) else held_out
-    prepared = (problem.positive, problem.standardize, problem.standardize_target)
+    prepared = (problem.positive, problem.standardize, problem.standardize_target, problem.class_weight)
     return *prepared, rows, *problem.split_seed, problem.layout
 
 
-def _dataset(
-    index: int, problem: Problem, data: tuple[Any, Any] | None, sources: dict[str, Dataset], emit: OnEvent
-) -> Dataset:
+def _dataset(index: int, problem: Problem, data: Arrays | None, sources: dict[str, Dataset], emit: OnEvent) -> Dataset:
     key = repr(_source(problem))
     if key not in sources:
         given = problem.dataset or problem.path or problem.synthetic
@@ -222,7 +234,11 @@ def _dataset(
         if data is not None and given is not None:
             raise InputError(f"problem.{index} names data and arrays were given too; leave one of them out")
         emit(Loading(str(problem.dataset or problem.path or ("arrays" if data else "synthetic"))))
-        sources[key] = from_arrays(*data, targets=problem.targets) if data is not None else load(_source(problem))
+        if data is None:
+            sources[key] = load(_source(problem))
+        else:
+            X, y, *weights = data
+            sources[key] = from_arrays(X, y, targets=problem.targets, weights=weights[0] if weights else None)
     return sources[key]
 
 
@@ -237,7 +253,7 @@ def _source(problem: Problem, held_out: str | None = None) -> Source:
         path=path,
         synthetic=None if held_out else synthetic,
         beside=tuple(file for file in problem.files if file != path),
-        **{key: getattr(problem, key) for key in ("target", "format", "csv", "zero_based", "n_features")},
+        **{key: getattr(problem, key) for key in ("target", "format", "csv", "zero_based", "n_features", "weights")},
     )
     return source.with_own_keys()
 
@@ -256,6 +272,7 @@ def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Dat
             split_seed=problem.split_seed[0],
             dtype=dtype,
             layout=problem.layout,
+            class_weight=problem.class_weight,
         )
     except InputError as error:
         raise InputError(f"problem.{index} (loss {problem.loss!r}): {error}") from None

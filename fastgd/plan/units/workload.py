@@ -110,5 +110,8 @@ def loss_scale(data: Data, loss: Loss) -> float:
     y = data.y.astype(np.float64)
     margins = (0.0, 1.0) if loss.targets == "count" else (0.0,)
     with np.errstate(all="ignore"):
-        scale = float(np.mean(np.max([np.abs(loss.value(z, y)) for z in margins], axis=0)))
+        sizes = np.max([np.abs(loss.value(z, y)) for z in margins], axis=0)
+        scale = float(
+            np.mean(sizes) if data.weights is None else np.average(sizes, axis=0, weights=data.weights).mean()
+        )
     return scale if np.isfinite(scale) else 0.0

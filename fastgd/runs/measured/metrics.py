@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.common.errors import InputError
 from fastgd.datasets import Data
 from fastgd.datasets.csr import take
 from fastgd.datasets.targets import columns_of_targets
@@ -19,7 +20,7 @@ from fastgd.plan.units.recording import (
     LOSS_EVALUATIONS,
     NORM_COLUMNS,
 )
-from fastgd.problems import MISSES, SQUARED_ERRORS, ZERO_ONE, Loss, of_each_target, with_outputs
+from fastgd.problems import MISSES, SQUARED_ERRORS, ZERO_ONE, Loss, of_each_target, of_weighted_rows, with_outputs
 from fastgd.runs.measured import effective_rates
 from fastgd.study.checking.checks import NEEDS_TARGETS
 from fastgd.study.fields import LAYER_METRICS
@@ -40,9 +41,11 @@ def measures_of(metrics: Sequence[str], loss: Loss) -> list[Loss]:
     """Return what is summed over rows for these metrics of a loss, beside itself."""
     names = {name.removeprefix("validation_") for name in metrics}
     if loss.of_classes:
-        return [with_outputs(MISSES[most], loss.outputs) for name, most in TOP.items() if name in names]
-    found = [ZERO_ONE] if "accuracy" in names else []
-    return [*found, *_squared_errors(loss)] if "r2" in names and loss.name in SQUARED_ERRORS else found
+        found = [with_outputs(MISSES[most], loss.outputs) for name, most in TOP.items() if name in names]
+    else:
+        found = [ZERO_ONE] if "accuracy" in names else []
+        found += _squared_errors(loss) if "r2" in names and loss.name in SQUARED_ERRORS else []
+    return [of_weighted_rows(measure, loss.weighted) for measure in found]
 
 
 def _squared_errors(loss: Loss) -> list[Loss]:
@@ -50,20 +53,35 @@ def _squared_errors(loss: Loss) -> list[Loss]:
     return of_each_target(with_outputs(SQUARED_ERRORS[loss.name], loss.outputs))
 
 
-def _explained(halves: Array, y: Array) -> Array:
+def _explained(halves: Array, y: Array, loss: Loss) -> Array:
     """Return r2 (alive,), of several targets the mean of theirs, from half the mean squared errors (targets, alive)."""
+    *columns, weights = columns_of_targets(y) if loss.weighted else (*columns_of_targets(y), None)
     found = []
-    for errors, column in zip(halves, columns_of_targets(y), strict=True):
-        # Of targets that are all the same, rounding alone would make a variance.
-        spread = float(np.var(column, dtype=np.float64)) if np.ptp(column) > 0 else np.nan
-        found.append(1 - 2 * errors / spread)
+    for errors, column in zip(halves, columns, strict=True):
+        found.append(1 - 2 * errors / _variance(column, weights))
     return np.asarray(np.mean(found, axis=0))
+
+
+def _variance(column: Array, weights: Array | None) -> float:
+    """Return the variance of a target (n,); NaN of targets that are all the same, of which rounding would make one."""
+    counted = column if weights is None else column[weights > 0]
+    if np.ptp(counted) == 0:
+        return np.nan
+    if weights is None:
+        return float(np.var(column, dtype=np.float64))
+    mean = np.average(column.astype(np.float64), weights=weights)
+    return float(np.average(np.square(column - mean), weights=weights))
 
 
 def _subsample(data: Data, rows: int) -> tuple[Any, Array]:
     """Return the same training rows of the same data, whatever the study is."""
-    which = subsample(len(data.y), rows)
-    return data.X[which] if isinstance(data.X, np.ndarray) else take(data.X, which), data.y[which]
+    which, y = subsample(len(data.y), rows), data.y_and_weights
+    return data.X[which] if isinstance(data.X, np.ndarray) else take(data.X, which), y[which]
+
+
+def _total(y: Array, loss: Loss) -> float:
+    """Return by what sums over rows are divided: their number, or the sum of their weights."""
+    return float(y[:, -1].sum(dtype=np.float64)) if loss.weighted else len(y)
 
 
 class Recorder:
@@ -90,18 +108,18 @@ class Recorder:
         self, data: Data, loss: Loss, metrics: Sequence[str], rows: int | None = None, *, features: bool = True
     ) -> None:
         self._loss = loss
-        self._sets: list[tuple[str, Any, Array]] = [("", data.X, data.y)]
-        if data.X_validation is not None and data.y_validation is not None:
-            self._sets.append(("validation_", data.X_validation, data.y_validation))
+        self._sets: list[tuple[str, Any, Array]] = [("", data.X, data.y_and_weights)]
+        if data.X_validation is not None and data.held_y_and_weights is not None:
+            self._sets.append(("validation_", data.X_validation, data.held_y_and_weights))
         self.sampled = rows is not None and rows < len(data.y)
         self._subsets = [("", *_subsample(data, rows or 0)), *self._sets[1:]] if self.sampled else self._sets
+        if self.sampled and not _total(self._subsets[0][2], loss):
+            raise InputError(f"record.rows = {rows:,}: the weights of all rows of this subsample are 0; take more rows")
         self._missed = {"accuracy": ZERO_ONE.name}
         if loss.of_classes:
             self._missed = {name: MISSES[most].name for name, most in TOP.items()}
-        targets = {prefix: y for prefix, _, y in self._sets}
-        self._metrics = [
-            name for name in metrics if fits(name, loss, targets.get("validation_" * name.startswith("validation_")))
-        ]
+        targets = {False: data.y, True: data.y_validation}
+        self._metrics = [name for name in metrics if fits(name, loss, targets[name.startswith("validation_")])]
         others = LAYER_METRICS if features else (EFFECTIVE_RATES,)
         self._metrics = [name for name in self._metrics if name not in others]
         self._classes = effective_rates.classes_of(data) if EFFECTIVE_RATES in self._metrics else {}
@@ -123,14 +141,14 @@ class Recorder:
         measured = cohort.measure(sets, poll)
         values = {"param_norm": measured.norms}
         for (prefix, _, y), (_, _, wanted), sums in zip(of_rows, sets, measured.sums, strict=True):
-            means = dict(zip([measure.key for measure in wanted], sums / len(y), strict=True))
+            means = dict(zip([measure.key for measure in wanted], sums / _total(y, self._loss), strict=True))
             values[f"{prefix}loss"] = means[self._loss.key]
             for name, missed in self._missed.items():
                 if f"{prefix}{name}" in self._metrics:
                     values[f"{prefix}{name}"] = 1 - means[missed]
             if f"{prefix}r2" in self._metrics:
                 halves = np.array([means[measure.key] for measure in _squared_errors(self._loss)])
-                values[f"{prefix}r2"] = _explained(halves, y)
+                values[f"{prefix}r2"] = _explained(halves, y, self._loss)
         l2 = cohort.spec.l2[cohort.alive]
         values["loss"] = values["loss"] + np.where(l2 > 0, 0.5 * l2 * measured.penalised, 0)  # 0 x infinity is 0 here
         if {"grad_norm", LAYER_NORMS} & set(self._metrics):
@@ -166,4 +184,4 @@ class Recorder:
     def validation_loss(self, cohort: AnyCohort, poll: Callable[[], None]) -> Array:
         """Return the validation losses (alive,) alone: the bits that `record` gives."""
         _, X, y = self._sets[1]
-        return np.asarray(cohort.measure([(X, y, [self._loss])], poll).sums[0][0] / len(y))
+        return np.asarray(cohort.measure([(X, y, [self._loss])], poll).sums[0][0] / _total(y, self._loss))

@@ -35,7 +35,7 @@ def retrace(unit: CohortUnit, data: Data, steps: Array, clock: Clock, threads: T
     """
     unit = replace(unit, record=Record())  # nothing but the loss is measured
     schedule = ScheduleValues.of(unit)
-    cohort = make_cohort(unit, data.X, data.y, threads, schedule)
+    cohort = make_cohort(unit, data.X, data.y_and_weights, threads, schedule)
     with clock.compiling(unit.kernels):
         compile_cohort(cohort, unit)
     recorder, found = Recorder(data, unit.spec.loss, ()), np.empty((len(steps), unit.spec.parameters(unit.d)))
