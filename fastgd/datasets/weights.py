@@ -6,7 +6,7 @@ its gradient.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from fastgd.common.errors import InputError
 from fastgd.datasets.record import Dataset, Floats, Place, row_number
 from fastgd.datasets.targets import labels_of, listed, meant_label
 
-Rows = NDArray[np.intp]
+Rows = NDArray[np.integer[Any]]
 ClassWeight = Literal["balanced"] | Mapping[str, float]
 
 
@@ -53,7 +53,7 @@ def weighing(
     dataset: Dataset,
     numbers: Floats,
     rows: Rows | None,
-    classes: list[Any],
+    classes: Sequence[Any],
     class_weight: ClassWeight | None,
     dtype: str,
 ) -> Callable[[Dataset, Floats, Rows | None, str], Floats | None]:
@@ -70,7 +70,7 @@ def weighing(
         Its targets as the loss takes them: where rows are weighed by their classes, the numbers of these.
     rows : ndarray of int or None
         The training rows; None: all.
-    classes : list
+    classes : sequence
         The labels by number, where each is a class of its own.
     class_weight : "balanced", mapping or None
         "balanced": a class weighs n / (k n_c), with n_c of the n training rows, and k classes that have some. Else of
@@ -123,7 +123,7 @@ def _check(dataset: Dataset, weights: Floats, rows: Rows | None) -> None:
 
 
 def _factors(
-    dataset: Dataset, numbers: Floats, rows: Rows | None, classes: list[Any], class_weight: ClassWeight
+    dataset: Dataset, numbers: Floats, rows: Rows | None, classes: Sequence[Any], class_weight: ClassWeight
 ) -> Floats:
     """Return the weight (k,) of each class that the loss tells apart; NaN: a class has no training row."""
     other = np.flatnonzero(~np.isin(numbers, (0, 1))) if not classes else ()

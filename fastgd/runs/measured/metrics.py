@@ -1,16 +1,17 @@
 """What a checkpoint records, from the engine's sums."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fastgd.common.errors import InputError
 from fastgd.datasets import Data
-from fastgd.datasets.csr import take
+from fastgd.datasets.record import with_weights
 from fastgd.datasets.targets import columns_of_targets
 from fastgd.engine.rows.cohort import AnyCohort, Cohort
+from fastgd.engine.rows.evaluation import MeasuredRows
 from fastgd.engine.rows.order import subsample
 from fastgd.plan.units.recording import (
     DEAD_COLUMNS,
@@ -53,19 +54,16 @@ def _squared_errors(loss: Loss) -> list[Loss]:
     return of_each_target(with_outputs(SQUARED_ERRORS[loss.name], loss.outputs))
 
 
-def _explained(halves: Array, y: Array, loss: Loss) -> Array:
+def _explained(halves: Array, y: Array, weights: Array | None) -> Array:
     """Return r2 (alive,), of several targets the mean of theirs, from half the mean squared errors (targets, alive)."""
-    *columns, weights = columns_of_targets(y) if loss.weighted else (*columns_of_targets(y), None)
-    found = []
-    for errors, column in zip(halves, columns, strict=True):
-        found.append(1 - 2 * errors / _variance(column, weights))
+    columns = columns_of_targets(y)
+    found = [1 - 2 * errors / _variance(column, weights) for errors, column in zip(halves, columns, strict=True)]
     return np.asarray(np.mean(found, axis=0))
 
 
 def _variance(column: Array, weights: Array | None) -> float:
     """Return the variance of a target (n,); NaN of targets that are all the same, of which rounding would make one."""
-    counted = column if weights is None else column[weights > 0]
-    if np.ptp(counted) == 0:
+    if np.ptp(column if weights is None else column[weights > 0]) == 0:
         return np.nan
     if weights is None:
         return float(np.var(column, dtype=np.float64))
@@ -73,15 +71,53 @@ def _variance(column: Array, weights: Array | None) -> float:
     return float(np.average(np.square(column - mean), weights=weights))
 
 
-def _subsample(data: Data, rows: int) -> tuple[Any, Array]:
+class _Rows(NamedTuple):
+    """Rows that are measured, with the prefix of their metrics.
+
+    y : (N,), or (N, targets)
+    weights : (N,), or None: all rows weigh the same
+    order : (n,), which of X and y they are; None: all
+    numbers : y with the weights behind it, as losses take it
+    total : by what sums over them are divided to be means
+    """
+
+    prefix: str
+    X: Any
+    y: Array
+    weights: Array | None
+    order: Array | None
+    numbers: Array
+    total: float
+
+    @classmethod
+    def of(cls, prefix: str, X: Any, y: Array, weights: Array | None, order: Array | None) -> "_Rows":
+        count = len(y) if order is None else len(order)
+        own = weights if weights is None or order is None else weights[order]
+        total = count if own is None else float(own.sum(dtype=np.float64))
+        return cls(prefix, X, y, weights, order, with_weights(y, weights), total)
+
+    def only(self, order: Array) -> "_Rows":
+        return self.of(self.prefix, self.X, self.y, self.weights, order)._replace(numbers=self.numbers)
+
+    @property
+    def targets(self) -> Array:
+        return self.y if self.order is None else self.y[self.order]
+
+    @property
+    def own_weights(self) -> Array | None:
+        return self.weights if self.weights is None or self.order is None else self.weights[self.order]
+
+    def measured_by(self, measures: Sequence[Loss]) -> MeasuredRows:
+        return MeasuredRows(self.X, self.numbers, measures, self.order)
+
+
+def _subsample(of: _Rows, data: Data, rows: int) -> _Rows:
     """Return the same training rows of the same data, whatever the study is."""
-    which, y = subsample(len(data.y), rows), data.y_and_weights
-    return data.X[which] if isinstance(data.X, np.ndarray) else take(data.X, which), y[which]
-
-
-def _total(y: Array, loss: Loss) -> float:
-    """Return by what sums over rows are divided: their number, or the sum of their weights."""
-    return float(y[:, -1].sum(dtype=np.float64)) if loss.weighted else len(y)
+    which = subsample(data.n, rows)
+    found = of.only(which if data.rows is None else data.rows[which])
+    if not found.total:
+        raise InputError(f"record.rows = {rows:,}: the weights of all rows of this subsample are 0; take more rows")
+    return found
 
 
 class Recorder:
@@ -108,18 +144,19 @@ class Recorder:
         self, data: Data, loss: Loss, metrics: Sequence[str], rows: int | None = None, *, features: bool = True
     ) -> None:
         self._loss = loss
-        self._sets: list[tuple[str, Any, Array]] = [("", data.X, data.y_and_weights)]
-        if data.X_validation is not None and data.held_y_and_weights is not None:
-            self._sets.append(("validation_", data.X_validation, data.held_y_and_weights))
-        self.sampled = rows is not None and rows < len(data.y)
-        self._subsets = [("", *_subsample(data, rows or 0)), *self._sets[1:]] if self.sampled else self._sets
-        if self.sampled and not _total(self._subsets[0][2], loss):
-            raise InputError(f"record.rows = {rows:,}: the weights of all rows of this subsample are 0; take more rows")
+        self._sets = [_Rows.of("", data.X, data.y, data.weights, data.rows)]
+        if data.X_validation is not None and data.y_validation is not None:
+            held = data.X_validation, data.y_validation, data.weights_validation, data.validation_rows
+            self._sets.append(_Rows.of("validation_", *held))
+        self.sampled = rows is not None and rows < data.n
+        self._subsets = [_subsample(self._sets[0], data, rows or 0), *self._sets[1:]] if self.sampled else self._sets
         self._missed = {"accuracy": ZERO_ONE.name}
         if loss.of_classes:
             self._missed = {name: MISSES[most].name for name, most in TOP.items()}
-        targets = {False: data.y, True: data.y_validation}
-        self._metrics = [name for name in metrics if fits(name, loss, targets[name.startswith("validation_")])]
+        targets = {of.prefix: of.targets for of in self._sets}
+        self._metrics = [
+            name for name in metrics if fits(name, loss, targets.get("validation_" * name.startswith("validation_")))
+        ]
         others = LAYER_METRICS if features else (EFFECTIVE_RATES,)
         self._metrics = [name for name in self._metrics if name not in others]
         self._classes = effective_rates.classes_of(data) if EFFECTIVE_RATES in self._metrics else {}
@@ -137,25 +174,25 @@ class Recorder:
         subsample.
         """
         of_rows = self._sets if exact else self._subsets
-        sets = [(X, y, self._measures(prefix)) for prefix, X, y in of_rows]
+        sets = [of.measured_by(self._measures(of.prefix)) for of in of_rows]
         measured = cohort.measure(sets, poll)
         values = {"param_norm": measured.norms}
-        for (prefix, _, y), (_, _, wanted), sums in zip(of_rows, sets, measured.sums, strict=True):
-            means = dict(zip([measure.key for measure in wanted], sums / _total(y, self._loss), strict=True))
+        for own, of, sums in zip(of_rows, sets, measured.sums, strict=True):
+            prefix = own.prefix
+            means = dict(zip([measure.key for measure in of.measures], sums / own.total, strict=True))
             values[f"{prefix}loss"] = means[self._loss.key]
             for name, missed in self._missed.items():
                 if f"{prefix}{name}" in self._metrics:
                     values[f"{prefix}{name}"] = 1 - means[missed]
             if f"{prefix}r2" in self._metrics:
                 halves = np.array([means[measure.key] for measure in _squared_errors(self._loss)])
-                values[f"{prefix}r2"] = _explained(halves, y, self._loss)
+                values[f"{prefix}r2"] = _explained(halves, own.targets, own.own_weights)
         l2 = cohort.spec.l2[cohort.alive]
         values["loss"] = values["loss"] + np.where(l2 > 0, 0.5 * l2 * measured.penalised, 0)  # 0 x infinity is 0 here
         if {"grad_norm", LAYER_NORMS} & set(self._metrics):
             values |= self._of_gradient(cohort.gradient_norms(poll))
         if DEAD_UNITS in self._metrics and cohort.spec.model.units:
-            (_, X, y), *_ = of_rows
-            values |= dict(zip(DEAD_COLUMNS, cohort.dead_units(X, y, poll), strict=False))
+            values |= dict(zip(DEAD_COLUMNS, cohort.dead_units(sets[0], poll), strict=False))
         if {"composite_loss", "nonzeros"} & set(self._metrics):
             values |= self._of_weights(cohort, values["loss"])
         if self._classes and isinstance(cohort, Cohort):  # a baseline multiplies no gradients
@@ -183,5 +220,5 @@ class Recorder:
     @np.errstate(over="ignore", invalid="ignore")
     def validation_loss(self, cohort: AnyCohort, poll: Callable[[], None]) -> Array:
         """Return the validation losses (alive,) alone: the bits that `record` gives."""
-        _, X, y = self._sets[1]
-        return np.asarray(cohort.measure([(X, y, [self._loss])], poll).sums[0][0] / _total(y, self._loss))
+        held = self._sets[1]
+        return np.asarray(cohort.measure([held.measured_by([self._loss])], poll).sums[0][0] / held.total)
