@@ -1,5 +1,6 @@
 """Weights of rows in the engine: a row of weight 3 is three rows, in every layout, and a batch's mean is weighted."""
 
+import pickle
 from dataclasses import replace
 from itertools import islice
 
@@ -39,6 +40,11 @@ def several(n=N, d=D, seed=0):
 
 def classes(n=N):
     return (np.arange(n) * 7 % 3).astype(float)
+
+
+@pytest.mark.parametrize("record", [weighted("logistic"), weighted("softmax", 3), of_weighted_rows(ZERO_ONE)])
+def test_losses_of_weighted_rows_reach_other_processes(record):
+    assert pickle.loads(pickle.dumps(record)) == record
 
 
 # --- a row of weight 3 is three rows ----------------------------------------------------------------------------------
