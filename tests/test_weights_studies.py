@@ -50,7 +50,8 @@ STUDIES = {
 
 @pytest.mark.parametrize("changes", STUDIES.values(), ids=STUDIES)
 def test_weighted_rows_are_repeated_ones(tmp_path, changes):
-    x, y = rows(changes.get("problem", {}).get("loss", "logistic"))
+    loss = changes.get("problem", {}).get("loss", "logistic")
+    x, y = rows(loss)
     changes = {"batch_size": "full", "record": {"metrics": ["grad_norm"]}} | changes
     heavy = run(tmp_path / "heavy", (x, y, TIMES), **changes)
     plain = run(tmp_path / "plain", repeated(x, y), **changes)
@@ -58,6 +59,25 @@ def test_weighted_rows_are_repeated_ones(tmp_path, changes):
     found, expected = (each.trials.sort_values(order)["final_loss"].to_numpy() for each in (heavy, plain))
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     assert heavy.trials["n"].tolist() == [N] * len(found)
+    assert ("gram" in heavy.trials["kernel"].iloc[0]) == (loss == "squared")
+
+
+def test_folds_weigh_their_own_rows(tmp_path):
+    """Balanced classes are those of a fold's training rows, and weights have mean 1 over these."""
+    held = np.arange(0, N, 3)
+    train = np.delete(np.arange(N), held)
+    how = {"loss": "logistic", "class_weight": "balanced", "standardize": True, "intercept": True}
+    keys = {"folds": 2, "kind": "given"}
+    study = study_of(problem=how | {"validation": keys})
+    pairs = [(train, held), (held, train)]
+    folds = fastgd.run(study, tmp_path / "folds", data=(X, Y), weights=OWN, folds=pairs, progress=False).trials
+    np.savez(tmp_path / "held.npz", X=X[held], y=Y[held], s=OWN[held])
+    np.savez(tmp_path / "train.npz", X=X[train], y=Y[train], s=OWN[train])
+    files = {"path": str(tmp_path / "train.npz"), "validation": str(tmp_path / "held.npz"), "weights": "s"}
+    alone = run(tmp_path / "alone", problem=how | files).trials
+    for name in ("final_loss", "final_validation_loss"):
+        first, expected = (each.sort_values("lr")[name].to_numpy() for each in (folds[folds["fold"] == 0], alone))
+        np.testing.assert_allclose(first, expected, rtol=1e-13)
 
 
 def test_surfaces_weigh_rows(tmp_path):
