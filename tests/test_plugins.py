@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastgd
-from fastgd.study.plugins import plugins_of, without_plugins
+from fastgd.study.raw.plugins import plugins_of, without_plugins
 from fastgd.user_code.imports import origin_of
 
 MODULE = """

@@ -16,7 +16,17 @@ from fastgd.study.config import Study
 from fastgd.study.values import as_list
 
 # Keys of a study file that add trials, or that decide no number: a change of them runs nothing again.
-NOT_DECISIVE = ("name", "optimizer", "schedule", "seed", "batch_size", "max_seconds", "snapshot_seconds", "surface")
+NOT_DECISIVE = (
+    "name",
+    "optimizer",
+    "schedule",
+    "seed",
+    "batch_size",
+    "search",
+    "max_seconds",
+    "snapshot_seconds",
+    "surface",
+)
 NOT_DECISIVE_BELOW = ("record.parameters", "problem.name", "problem.path", "problem.dataset", "problem.l2")
 COUNTS = ("starts.uniform", "starts.normal", "starts.sobol")  # the first of more starts are the starts that there were
 # Columns in which a trial that runs again may differ from its stored results.

@@ -38,6 +38,7 @@ from fastgd.study.fields import (
     Rows,
     Seed,
     Several,
+    SeveralWhole,
     Synthetic,
     Target,
     Written,
@@ -46,6 +47,7 @@ from fastgd.study.fields import (
 )
 from fastgd.study.landscapes import LandscapeProblem, Starts, Trajectories, read_landscape
 from fastgd.study.networks import LayerStart, NetworkBlock
+from fastgd.study.search_block import SearchBlock
 from fastgd.study.surface_block import SurfaceBlock
 from fastgd.study.values import brief, failure, tables
 
@@ -281,7 +283,7 @@ class StudyFields(Block):
         [0],
         goes_with="data; landscapes with `noise` or `random_search`",
     )
-    batch_size: Several[Rows] = described(
+    batch_size: SeveralWhole[Rows] = described(
         'The rows whose mean gradient makes a step; `"full"`: all training rows.', ["full"], goes_with="data"
     )
     dtype: Literal["float64", "float32"] = described("The type of parameters and rows.", "float64")
@@ -313,6 +315,7 @@ class StudyFields(Block):
         [Schedule(name="constant")],
         otherwise="every rate is constant",
     )
+    search: SearchBlock | None = described("How the study searches among its configurations.", None)
     stop: Stop = described("When a trial ends before its budget.", Stop())
     record: Record = described("What is stored of a trial, and when.", Record())
     reference: Reference | None = described("What is computed to measure the trials by.", None, goes_with="data")
