@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
 from fastgd.datasets.arrays import from_arrays
@@ -13,15 +14,26 @@ from fastgd.datasets.record import Dataset
 
 def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of an .npz file."""
+    X, y = _arrays(file, "X", "y")
+    return from_arrays(X, y, str(file), keys.target if isinstance(keys.target, tuple) else ())
+
+
+def read_rows(file: Path) -> NDArray[Any]:
+    """Return the rows X of an .npz file, which need no targets."""
+    (X,) = _arrays(file, "X")
+    return X
+
+
+def _arrays(file: Path, *names: str) -> list[NDArray[Any]]:
     with file.open("rb") as stream:  # np.load leaves a path open where the file is corrupt
         archive = np.load(stream, allow_pickle=False)
+        needed = " and ".join(names)
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(f"{file}: one array alone; an .npz file must hold the arrays X and y")
-        if missing := {"X", "y"}.difference(archive.files):
+            raise InputError(f"{file}: one array alone; an .npz file must hold the arrays {needed}")
+        if missing := set(names).difference(archive.files):
             raise InputError(f"{file}: no array {min(missing)!r}: found {', '.join(archive.files) or 'none'}")
         packed: Any = archive.zip
-        for member in ("X.npy", "y.npy"):
-            with packed.open(member) as array:
-                check_array(file, member[0], array, packed.getinfo(member).file_size)
-        targets = keys.target if isinstance(keys.target, tuple) else ()
-        return from_arrays(np.asarray(archive["X"]), np.asarray(archive["y"]), str(file), targets)
+        for name in names:
+            with packed.open(f"{name}.npy") as array:
+                check_array(file, name, array, packed.getinfo(f"{name}.npy").file_size)
+        return [np.asarray(archive[name]) for name in names]
