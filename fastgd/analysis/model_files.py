@@ -1,6 +1,7 @@
 """Trained models as files: arrays in an .npz, and beside them as JSON what they mean. Nothing is unpickled."""
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,11 +46,17 @@ class Header:
     csv: dict[str, Any]
 
 
-def write_model(path: str | Path, header: Header, arrays: Arrays) -> Path:
-    """Write a file that appears whole or not at all, and return its path."""
+def model_path(path: str | Path) -> Path:
+    """Return where a model is written, or raise InputError."""
     file = expanded(path)
     if file.suffix != ".npz":
         raise InputError(f"{file}: a model is written to a .npz file")
+    return file
+
+
+def write_model(path: str | Path, header: Header, arrays: Arrays) -> Path:
+    """Write a file that appears whole or not at all, and return its path."""
+    file = model_path(path)
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as stream:
@@ -67,7 +74,7 @@ def read_model(path: str | Path) -> tuple[Header, dict[str, NDArray[np.float64]]
     """
     file = expanded(path)
     with reading(file), file.open("rb") as stream:
-        archive = np.load(stream, allow_pickle=False)
+        archive: Any = np.load(stream, allow_pickle=False) if zipfile.is_zipfile(stream) else None
         if not isinstance(archive, np.lib.npyio.NpzFile) or HEADER not in archive.files:
             raise InputError(f"{file}: holds no model; fastgd fit and TrainedModel.save write such files")
         packed: Any = archive.zip

@@ -89,11 +89,13 @@ def _of_parquet(file: Path, features: Sequence[str]) -> tuple[Dataset, list[str]
 
 def _of_table(frame: Any, features: Sequence[str], file: Path, place: Place) -> tuple[Dataset, list[str]]:
     """Return the columns of a table of pandas that are features, in their order, and the names of the others."""
-    columns = list(map(str, frame.columns))
-    if missing := [feature for feature in features if feature not in set(columns)]:
+    columns, known = list(map(str, frame.columns)), set(features)
+    there = set(columns)
+    if missing := [feature for feature in features if feature not in there]:
         more = f", and {len(missing) - 1:,} more columns of the model" if len(missing) > 1 else ""
-        named = "; the model's columns have no names but these" if isinstance(features, Numbered) else ""
-        raise InputError(f"{file}: there is no column {missing[0]!r}{more}; {nearest(missing[0], columns)}{named}")
-    others = [name for name in columns if name not in set(features)]
+        unnamed = "; the model was trained on columns without names, which are called x0, x1, ..."
+        hint = f"{nearest(missing[0], columns)}{unnamed if isinstance(features, Numbered) else ''}"
+        raise InputError(f"{file}: there is no column {missing[0]!r}{more}; {hint}")
     X = frames.numbers(frame[list(features)], str(file), place)
+    others = [name for name in columns if name not in known]
     return build(str(file), X, np.zeros(len(X)), tuple(features), place=place), others

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 from fastgd.analysis import Results, load, value_of
+from fastgd.analysis.model_files import model_path
 from fastgd.cli import signals
 from fastgd.cli.answers.rankings import columns_to_show
 from fastgd.cli.output.consoles import cell, show
@@ -38,7 +39,7 @@ def fit(study: Study, folder: Path | None, output: Path | None, options: Options
     if study.landscapes:
         raise InputError("trials on landscapes train no model; a study over data does")
     path = runner.folder_of(study, folder, None)
-    file = output or path / FILE
+    file = model_path(output or path / FILE)
     try:
         with Reporter() as reporter:
             quiet = {"threads": options.threads, "progress": False, "on_event": reporter}

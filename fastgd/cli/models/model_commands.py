@@ -33,8 +33,8 @@ def fit(
 ) -> None:
     """Train the best configuration of a study on all rows, and write it as a model.
 
-    Runs what is missing of the study, chooses the best configuration as `fastgd best` ranks them, and trains its trial at
-    the median on all rows, those that the study held out included, for as many epochs as it took. The file is plain
+    Runs what is missing of the study, chooses the best configuration as `fastgd best` ranks them, and trains its trial
+    at the median on all rows, those that the study held out included, for as many epochs as it took. The file is plain
     NumPy: `fastgd predict` and `fastgd.load_model` read it.
 
     **Examples**
