@@ -145,7 +145,7 @@ def test_what_cannot_be_fitted(tmp_path):
     trial = found.trials["trial_id"][0]
     with pytest.raises(InputError, match="there is no trial 'none'"):
         found.best_model(trial="none", data=rows())
-    with pytest.raises(InputError, match="must end in|written to a .npz file"):
+    with pytest.raises(InputError, match=r"model\.pickle: a model is written to a \.npz file"):
         found.best_model(trial=trial, data=rows(), progress=False).save(tmp_path / "model.pickle")
     walk = fastgd.Study(name="w", steps=2, problem={"landscape": "himmelblau"}, optimizer={"name": "sgd", "lr": 0.01})
     with pytest.raises(InputError, match="trials on landscapes train no model"):
@@ -158,7 +158,7 @@ DEEP = {"hidden": [6, 4], "activation": "tanh"}
 KINDS = {
     "classes of a network": ({"loss": "softmax", "dataset": "digits", "network": DEEP, "standardize": True}, None),
     "several targets": (
-        {"loss": "squared", "target": ["a", "b"], "standardize_target": True, "intercept": True},
+        {"loss": "squared", "target": ["a", "b"], "standardize_target": True},
         "many",
     ),
     "numbers": ({"loss": "poisson", "intercept": False}, "counts"),
@@ -247,14 +247,14 @@ def rewritten(file, target, **changes):
         ({"model": np.array("[]")}, "is of format None, and this fastgd reads format 1"),
         (
             {"model": lambda said: said.update(format=2)},
-            "is of format 2, and this fastgd reads format 1: it was written",
+            "is of format 2, and this fastgd reads format 1",
         ),
         ({"model": lambda said: said.pop("loss")}, "is damaged: loss is missing"),
         ({"model": lambda said: said.update(rows="many")}, "is damaged: rows must be a whole number, found 'many'"),
         ({"model": lambda said: said.update(layers=[])}, "is damaged: the model has no layers"),
         (
             {"model": lambda said: said.update(features=["a"])},
-            r"output.weights must have shape \(1, 1\); found shape \(5, 1\)",
+            r"shape \(1, 1\); found shape \(5, 1\)",
         ),
         ({"output__weights": None}, "output.weights must have shape .*; there is none"),
         ({"output__weights": np.full((5, 1), np.nan)}, "output.weights must hold finite numbers"),
