@@ -65,8 +65,8 @@ unused: that is *padding*. A *pass* reads all training rows once, for all lanes 
 
 ## Random search
 
-A number of an optimizer or of an option around it, a choice, an estimator, `l2` and `batch_size` may be *drawn*. Without
-`num`, a key is a **random axis**, and all random axes are drawn together, `[search] draws` times:
+A number of an optimizer or of an option around it, a choice, an estimator, `l2` and `batch_size` may be *drawn*.
+Without `num`, a key is a **random axis**, and all random axes are drawn together, `[search] draws` times:
 
 ```toml
 name = "searched"
@@ -96,15 +96,15 @@ lr = { loguniform = [1e-4, 1e0], num = 10 }    # with num: a list of 10 values o
 beta1 = { uniform = [0.8, 0.95] }
 ```
 
-- Number i of one random axis goes with number i of every other one: draw i is one configuration, and its penalty and its
-  batch size are drawn with the optimizer's numbers.
-- A value is a function of the seed, of its key (`lr`, `clip.norm`, `problem.l2`) and of the draw's number alone. More draws
-  go on with the search: `fastgd run` computes only the new ones. Two optimizers with the same range of `lr` try the same
-  rates.
+- Number i of one random axis goes with number i of every other one: draw i is one configuration, and its penalty and
+  its batch size are drawn with the optimizer's numbers.
+- A value is a function of the seed, of its key (`lr`, `clip.norm`, `problem.l2`) and of the draw's number alone. More
+  draws go on with the search: `fastgd run` computes only the new ones. Two optimizers with the same range of `lr` try
+  the same rates.
 - Both ends of a range must be valid values of the key. Numbers that are whole are drawn as whole numbers, both ends
   included; others are rounded to 12 digits, as those of a grid are.
-- Schedules and line searches take values with `num`, which are a list. `fastgd tune` searches rates from a grid, and refuses
-  random axes.
+- Schedules and line searches take values with `num`, which are a list. `fastgd tune` searches rates from a grid, and
+  refuses random axes.
 
 What this search found is a sample of the ranges, so that `fastgd budget results/searched` tells
 [what k random configurations are expected to find](questions.md#what-will-k-random-tries-find), and `fastgd fit` makes
