@@ -75,4 +75,4 @@ def _made(results: Results, model: "TrainedModel", options: Options) -> str:
     rows = count(model.rows, "row")
     if again:
         return f"trained again on all {rows}, with the {model.rows - trial['n']:,} that were held out"
-    return f"as it was trained on {rows}" + ("" if options.as_trained else ", which are all that could be")
+    return f"as it was trained on {rows}" if options.as_trained else f"trained on all {rows}"
