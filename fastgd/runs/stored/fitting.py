@@ -38,6 +38,7 @@ def fit(
     trial: str | None = None,
     as_trained: bool = False,
     data: tuple[Any, Any] | None = None,
+    folds: Sequence[Any] | None = None,
     threads: int | None = None,
     progress: bool = True,
     on_event: OnEvent | None = None,
@@ -56,7 +57,7 @@ def fit(
         This trial in place of the best one. Where the folder holds it, nothing else runs.
     as_trained : bool
         Return the trial as it ended, without the rows that it did not see.
-    data, threads, progress, on_event
+    data, folds, threads, progress, on_event
         As for `fastgd.run`.
 
     Returns
@@ -72,10 +73,11 @@ def fit(
     require_study(study)
     if study.landscapes:
         raise InputError("trials on landscapes train no model; a study over data does")
-    options = {"threads": threads, "progress": progress, "on_event": on_event}
+    options: dict[str, Any] = {"threads": threads, "progress": progress, "on_event": on_event}
     path = folder_of(study, out, None)
-    results = load(path) if trial is not None and holds(path, trial) else run(study, path, data=data, **options)
-    return best_model(results, by=by, where=where, trial=trial, refit=not as_trained, data=data, **options)
+    options |= {"data": data, "folds": folds}
+    results = load(path) if trial is not None and holds(path, trial) else run(study, path, **options)
+    return best_model(results, by=by, where=where, trial=trial, refit=not as_trained, **options)
 
 
 def holds(path: Path, trial: str) -> bool:
@@ -92,6 +94,7 @@ def best_model(
     trial: str | None = None,
     refit: bool = False,
     data: tuple[Any, Any] | None = None,
+    folds: Sequence[Any] | None = None,
     threads: int | None = None,
     progress: bool = True,
     on_event: OnEvent | None = None,
@@ -103,12 +106,12 @@ def best_model(
     (row,) = trials_of_one_problem(results, [chosen])
     require_compiler()
     with reported(on_event, progress) as emit, Threads(threads) as pool:
-        study, rows = study_of(results, row, data, emit)
+        study, rows = study_of(results, row, data, emit, folds)
         clock, plan = Clock(), make_plan(study, [rows])
         clock.announce = lambda kernels: emit(Compiling(kernels))
         if refit and holds_out(study.data_problems[0]):
             unit = unit_of(results, plan, chosen)
-            return _on_all_rows(study, unit, int(row["steps"]), data, clock, pool, emit)
+            return _on_all_rows(study, unit, rows, int(row["steps"]), data, clock, pool, emit)
         (solution,) = solutions_of(results, plan, [row], rows, clock, pool, emit, walks=False)
         return _model(study, rows, chosen, solution.end)
 
@@ -132,7 +135,7 @@ def holds_out(problem: Problem) -> bool:
 
 def _model(study: Study, data: Data, trial: str, parameters: Any) -> TrainedModel:
     if not np.isfinite(parameters).all():
-        raise InputError(f"trial {trial!r} diverged on all {len(data.y):,} rows; {AS_TRAINED}")
+        raise InputError(f"trial {trial!r} diverged on all {data.n:,} rows; {AS_TRAINED}")
     return model_from(study, data, trial, parameters)
 
 
@@ -142,6 +145,7 @@ def _model(study: Study, data: Data, trial: str, parameters: Any) -> TrainedMode
 def _on_all_rows(
     study: Study,
     trial: CohortUnit,
+    seen: Data,
     steps: int,
     data: tuple[Any, Any] | None,
     clock: Clock,
@@ -152,6 +156,8 @@ def _on_all_rows(
     name = trial.ids[0][0]
     alone = _study_of_trial(study, trial)
     (rows,) = load_data(alone, data, emit)
+    if rows.features != seen.features:
+        raise InputError(f"trial {name!r} was trained on other columns than all rows have; {AS_TRAINED}")
     (unit,) = make_plan(alone, [rows]).units
     assert isinstance(unit, CohortUnit)
     taken = steps if study.epochs is None else round(steps / trial.batches * unit.batches)
