@@ -133,6 +133,24 @@ def test_all_that_a_trial_has_is_in_its_study_of_all_rows(tmp_path):
     )
 
 
+def test_folds_are_trained_on_together(tmp_path):
+    problem = {"loss": "logistic", "intercept": True, "standardize": True, "validation": {"folds": 3}}
+    found = run(tmp_path / "folds", problem=problem, record=ALL)
+    best = found.best().iloc[0]
+    own = found.best_model(data=rows(), progress=False)
+    assert (own.trial_id, own.rows) == (best["trial_id"], int(best["n"]))
+    np.testing.assert_array_equal(own.margins(rows()[0]), found.model(own.trial_id, data=rows()).margins(rows()[0]))
+    model = found.best_model(refit=True, data=rows(), progress=False)
+    bare = {key: value for key, value in problem.items() if key != "validation"}
+    whole = run(tmp_path / "all", problem=bare, record=ALL, optimizer={"name": "momentum", "lr": float(best["lr"])})
+    expected = whole.model(whole.trials["trial_id"][0], data=rows())
+    np.testing.assert_array_equal(model.margins(rows()[0]), expected.margins(rows()[0]))
+    assert model.rows == len(rows()[1])
+    unstored = run(tmp_path / "unstored", problem=problem)
+    again = unstored.best_model(data=rows(), progress=False)
+    np.testing.assert_array_equal(again.margins(rows()[0]), own.margins(rows()[0]))
+
+
 def test_what_cannot_be_fitted(tmp_path):
     plateau = {"name": "plateau", "factor": 0.5, "patience": 1}
     problem = [{"name": name, "loss": "logistic", "validation": 0.2} for name in ("p", "q")]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from fastgd.analysis import Results, load, value_of
+from fastgd.analysis import REPEATS, Results, load, value_of
 from fastgd.analysis.model_files import model_path
 from fastgd.cli import signals
 from fastgd.cli.answers.rankings import columns_to_show
@@ -62,9 +62,11 @@ def _best(results: Results, options: Options) -> tuple[str, str]:
     value = value_of(ranking)
     about = [name for name in columns_to_show(results, ranking) if name != "optimizer"]
     settings = [f"{name} {cell(best[name], 4)}" for name in about if best[name] == best[name]]
-    median = f", the median of {best['seeds']}" if best["seeds"] > 1 else ""
+    several = [count(int(best[name]), name.removesuffix("s")) for name in REPEATS if best.get(name, 1) > 1]
+    middle = "mean" if "folds" in best else "median"
+    over = f", the {middle} of {' x '.join(several)}" if several else ""
     words = f"best of {count(len(ranking), 'configuration')}: {', '.join([str(best['optimizer']), *settings])}"
-    score = f"{value.replace('_', ' ')} {number(best[value], 6)}{median}"
+    score = f"{value.replace('_', ' ')} {number(best[value], 6)}{over}"
     return str(best["trial_id"]), f"{words}; {score} (trial {best['trial_id']})"
 
 
