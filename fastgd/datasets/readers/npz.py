@@ -1,4 +1,4 @@
-"""NumPy's archives of two arrays, X and y."""
+"""NumPy's archives of two arrays, X and y, and of a third one with the rows' weights if there are some."""
 
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from fastgd.datasets.record import Dataset
 
 def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of an .npz file."""
-    X, y = _arrays(file, "X", "y")
-    return from_arrays(X, y, str(file), keys.target if isinstance(keys.target, tuple) else ())
+    X, y, *weights = _arrays(file, "X", "y", *([] if keys.weights is None else [keys.weights]))
+    targets = keys.target if isinstance(keys.target, tuple) else ()
+    return from_arrays(X, y, str(file), targets, *weights, called=f"array {keys.weights!r}")
 
 
 def read_rows(file: Path) -> NDArray[Any]:

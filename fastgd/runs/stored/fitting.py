@@ -12,6 +12,7 @@ from fastgd.common.errors import InputError
 from fastgd.core.compile import require_compiler
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data
+from fastgd.datasets.arrays import Arrays
 from fastgd.optimizers.options import OPTIONS
 from fastgd.plan.estimates import memory
 from fastgd.plan.planner import make_plan
@@ -37,7 +38,7 @@ def fit(
     where: str | Sequence[str] = (),
     trial: str | None = None,
     as_trained: bool = False,
-    data: tuple[Any, Any] | None = None,
+    data: Arrays | None = None,
     folds: Sequence[Any] | None = None,
     threads: int | None = None,
     progress: bool = True,
@@ -93,7 +94,7 @@ def best_model(
     where: str | Sequence[str] = (),
     trial: str | None = None,
     refit: bool = False,
-    data: tuple[Any, Any] | None = None,
+    data: Arrays | None = None,
     folds: Sequence[Any] | None = None,
     threads: int | None = None,
     progress: bool = True,
@@ -147,7 +148,7 @@ def _on_all_rows(
     trial: CohortUnit,
     seen: Data,
     steps: int,
-    data: tuple[Any, Any] | None,
+    data: Arrays | None,
     clock: Clock,
     threads: Threads,
     emit: Callable[[Event], None],

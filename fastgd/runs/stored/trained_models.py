@@ -11,6 +11,7 @@ from fastgd.analysis import Layer, Results, TrainedModel
 from fastgd.analysis.trained_model import functions_of
 from fastgd.common.errors import InputError
 from fastgd.datasets import Data
+from fastgd.datasets.arrays import Arrays
 from fastgd.datasets.load import counts_from_0
 from fastgd.plan.cohorts import fingerprint_names, labels, model_of
 from fastgd.problems import find_loss
@@ -20,7 +21,7 @@ from fastgd.study.config import Problem, Study
 
 
 def trained_model(
-    results: Results, trial_id: str, data: tuple[Any, Any] | None, folds: Sequence[Any] | None = None
+    results: Results, trial_id: str, data: Arrays | None, folds: Sequence[Any] | None = None
 ) -> TrainedModel:
     """Return the model that a trial trained: see `Results.model`."""
     if results.on_landscapes:
@@ -61,7 +62,7 @@ def model_from(study: Study, data: Data, trial_id: str, parameters: NDArray[np.f
 def study_of(
     results: Results,
     trial: "pd.Series[Any]",
-    data: tuple[Any, Any] | None,
+    data: Arrays | None,
     emit: Callable[[Event], None] = lambda _: None,
     folds: Sequence[Any] | None = None,
 ) -> tuple[Study, Data]:
@@ -72,7 +73,7 @@ def study_of(
     results : Results
     trial : Series
         The trial's row.
-    data : (X, y), optional
+    data : (X, y) or (X, y, weights), optional
         The arrays of a study that was run on such.
     emit : callable
         Receives what is loaded.
