@@ -39,7 +39,8 @@ def predict(model: Path, data: Path, output: Path | None, keys: RowKeys, *, prob
         raise InputError(f"{output}: predictions are written to a .csv or .parquet file")
     known = load_model(model)
     zero_based = known.zero_based if keys.zero_based is None else keys.zero_based
-    rows, others = load_rows(data, known.features, keys._replace(zero_based=zero_based, csv=keys.csv or known.csv))
+    csv = known.csv if keys.csv is None else keys.csv
+    rows, others = load_rows(data, known.features, keys._replace(zero_based=zero_based, csv=csv))
     if others:
         more = ", ..." if len(others) > MOST_NAMED else ""
         named = ", ".join(map(repr, others[:MOST_NAMED])) + more
