@@ -292,8 +292,10 @@ def load_model(path: str | Path) -> TrainedModel:
     if not layers:
         raise InputError(f"{path}: is damaged: the model has no layers")
     if "columns.mean" in arrays:
-        moments = [array_of(path, arrays, f"columns.{name}", (len(features),)) for name in ("mean", "deviation")]
-        scaling = Scaling(*moments, header.constant_columns, header.rounded_columns)
+        mean, deviation = (
+            array_of(path, arrays, f"columns.{name}", (len(features),)) for name in ("mean", "deviation")
+        )
+        scaling = Scaling(mean, deviation, header.constant_columns, header.rounded_columns)
     scale = [array_of(path, arrays, f"target.{name}", (), (inputs,)) for name in ("mean", "deviation")]
     return TrainedModel(
         trial_id=header.trial_id,

@@ -1,7 +1,7 @@
 """`fastgd fit`: runs what is missing of a study, and writes its best configuration as a model."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -42,7 +42,7 @@ def fit(study: Study, folder: Path | None, output: Path | None, options: Options
     file = model_path(output or path / FILE)
     try:
         with Reporter() as reporter:
-            quiet = {"threads": options.threads, "progress": False, "on_event": reporter}
+            quiet: dict[str, Any] = {"threads": options.threads, "progress": False, "on_event": reporter}
             held = options.trial is not None and fitting.holds(path, options.trial)
             results = load(path) if held else runner.run(study, path, **quiet)
             trial, chosen = (options.trial, f"trial {options.trial}") if options.trial else _best(results, options)

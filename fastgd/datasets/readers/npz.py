@@ -16,7 +16,7 @@ def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of an .npz file."""
     X, y, *weights = _arrays(file, "X", "y", *([] if keys.weights is None else [keys.weights]))
     targets = keys.target if isinstance(keys.target, tuple) else ()
-    return from_arrays(X, y, str(file), targets, *weights, called=f"array {keys.weights!r}")
+    return from_arrays(X, y, str(file), targets, weights[0] if weights else None, called=f"array {keys.weights!r}")
 
 
 def read_rows(file: Path) -> NDArray[Any]:

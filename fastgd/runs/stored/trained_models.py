@@ -40,6 +40,7 @@ def model_from(study: Study, data: Data, trial_id: str, parameters: NDArray[np.f
     """Return a model of the only problem of a study, from the data that it was trained on and its parameters."""
     problem = study.data_problems[0]
     binary, network = find_loss(problem.loss).targets == "binary", problem.network
+    form: Any = problem.format
     return TrainedModel(
         trial_id=trial_id,
         loss=problem.loss,
@@ -54,7 +55,7 @@ def model_from(study: Study, data: Data, trial_id: str, parameters: NDArray[np.f
         study=study.name,
         fingerprint=data.fingerprint,
         rows=data.n,
-        zero_based=counts_from_0(problem.files, problem.format, problem.zero_based),
+        zero_based=counts_from_0(problem.files, form, problem.zero_based),
         csv=problem.csv or {},
     )
 

@@ -68,11 +68,11 @@ def check(study: StudyFields) -> None:
 
 def _check_size(study: StudyFields) -> None:
     """Refuse more trials than can be planned, before anything of that size is made."""
-    drawn = [axis for axis in (study.batch_size, *(problem.l2 for problem in study.data_problems)) if _is_drawn(axis)]
+    drawn = [axis for axis in _axes_beside(study) if isinstance(axis, Drawn)]
     methods: dict[str, int] = {}
     configurations = 0
     for block in study.optimizer:
-        options = [*block.options.values(), block.estimator]
+        options: list[list[Any]] = [*block.options.values(), block.estimator]
         methods[repr((block.name, block.kinds, block.line_search))] = prod(len(set(values)) for values in options)
         schedules = len(block.schedules(study.schedule))
         configurations += combinations([*options, *block.grids.values(), *drawn]) * schedules
@@ -83,8 +83,8 @@ def _check_size(study: StudyFields) -> None:
         _refuse_more(MOST_LANES, "trials", configurations, ("seeds", seeds), ("starts", starts))
         return
     # what is drawn is drawn together with the optimizers' numbers, and is counted there
-    penalties = sum(1 if _is_drawn(problem.l2) else len(problem.l2) for _, problem in study.splits)
-    batches = 1 if _is_drawn(study.batch_size) else len(study.batch_size)
+    penalties = sum(1 if isinstance(problem.l2, Drawn) else len(problem.l2) for _, problem in study.splits)
+    batches = 1 if isinstance(study.batch_size, Drawn) else len(study.batch_size)
     more, splits = ("seeds", seeds), ("problems and splits", len(study.splits))
     crossed = ("problems, splits and l2", penalties), ("batch sizes", batches)
     _refuse_more(MOST_TRIALS, "trials", configurations, *crossed, more)
@@ -92,16 +92,20 @@ def _check_size(study: StudyFields) -> None:
     _refuse_more(MOST_COHORTS, "cohorts", sum(methods.values()), splits, sizes, more)
 
 
-def _is_drawn(axis: Any) -> bool:
-    return isinstance(axis, Drawn)
+def _axes_beside(study: StudyFields) -> list[list[Any]]:
+    """Return the axes beside those of optimizers that may be random."""
+    penalties: list[list[Any]] = [problem.l2 for problem in study.data_problems]
+    return [study.batch_size, *penalties]
 
 
 def _check_search(study: StudyFields) -> None:
     """Refuse a number of draws where nothing is drawn together."""
-    axes = [study.batch_size, *(problem.l2 for problem in study.data_problems)]
+    if study.search is None or study.search.draws is None:
+        return
+    axes = _axes_beside(study)
     for block in study.optimizer:
         axes += [*block.options.values(), block.estimator, *block.grids.values()]
-    if study.search is not None and study.search.draws is not None and not any(map(_is_drawn, axes)):
+    if not any(isinstance(axis, Drawn) for axis in axes):
         raise failure(f"needs {AXIS}; there is none", "search", "draws", found=study.search.draws)
 
 
