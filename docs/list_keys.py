@@ -99,8 +99,8 @@ beta1 = { uniform = [0.8, 0.95] }
 - Number i of one random axis goes with number i of every other one: draw i is one configuration, and its penalty and
   its batch size are drawn with the optimizer's numbers.
 - A value is a function of the seed, of its key (`lr`, `clip.norm`, `problem.l2`) and of the draw's number alone. More
-  draws go on with the search: `fastgd run` computes only the new ones. Two optimizers with the same range of `lr` try
-  the same rates.
+  draws go on with the search: `fastgd run` computes the new ones, and, as with a longer grid, those whose number of
+  lanes takes another kernel, which the plan says. Two optimizers with the same range of `lr` try the same rates.
 - Both ends of a range must be valid values of the key. Numbers that are whole are drawn as whole numbers, both ends
   included; others are rounded to 12 digits, as those of a grid are.
 - Schedules and line searches take values with `num`, which are a list. `fastgd tune` searches rates from a grid, and

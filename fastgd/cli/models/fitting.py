@@ -61,7 +61,7 @@ def _best(results: Results, options: Options) -> tuple[str, str]:
     ranking = results.best(options.by, where=options.where)
     value = value_of(ranking)
     about = [name for name in columns_to_show(results, ranking) if name != "optimizer"]
-    settings = [f"{name} {cell(best[name], 4)}" for name in about if best[name] == best[name]]
+    settings = [f"{name} {text}" for name in about if (text := cell(best[name], 4))]
     several = [count(int(best[name]), name.removesuffix("s")) for name in REPEATS if best.get(name, 1) > 1]
     middle = "mean" if "folds" in best else "median"
     over = f", the {middle} of {' x '.join(several)}" if several else ""
