@@ -12,7 +12,7 @@ class SearchBlock(Block):
     """How a study searches among its configurations: a random search over all keys that are drawn together."""
 
     draws: Annotated[int, Field(ge=1, le=MOST_VALUES)] | None = described(
-        "How often all [random axes](study.md#random-search) are drawn together. More of them begin with the fewer ones.",
+        "How often all [random axes](study.md#random-search) are drawn together; more begin with the fewer ones.",
         None,
         goes_with="a random axis",
     )
