@@ -152,6 +152,19 @@ def test_folds_are_trained_on_together(tmp_path):
     np.testing.assert_array_equal(again.margins(rows()[0]), own.margins(rows()[0]))
 
 
+def test_groups_of_folds_are_no_feature_of_the_model(tmp_path):
+    table().assign(who=np.arange(130) % 10).to_csv(tmp_path / "train.csv", index=False)
+    problem = {"loss": "logistic", "path": str(tmp_path / "train.csv"), "target": "late", "intercept": True}
+    folds = {"folds": 5, "kind": "group", "group": "who"}
+    found = run(tmp_path / "r", problem=problem | {"validation": folds})
+    model = found.best_model(refit=True, progress=False)
+    assert (model.features, model.rows) == (tuple(FEATURES), 130)
+    file = model.save(tmp_path / "model.npz")
+    predictions, notes = predicted(file, tmp_path / "train.csv")
+    assert "2 columns left out: 'late', 'who'" in notes
+    assert predictions["prediction"].tolist() == model.predict(table()[FEATURES]).tolist()
+
+
 def test_what_cannot_be_fitted(tmp_path):
     plateau = {"name": "plateau", "factor": 0.5, "patience": 1}
     problem = [{"name": name, "loss": "logistic", "validation": 0.2} for name in ("p", "q")]

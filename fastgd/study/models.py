@@ -218,7 +218,7 @@ class Problem(Block):
     @property
     def split_numbers(self) -> Sequence[int]:
         """What tells the splits of its rows apart: their seeds, or the numbers of the folds."""
-        return self.split_seed if self.folds is None else range(self.folds.count)
+        return self.split_seed if self.folds is None else self.folds.numbers
 
     @property
     def files(self) -> list[str]:

@@ -20,7 +20,7 @@ from fastgd.plan.units.cohort import CohortUnit
 from fastgd.runs.clock import Clock
 from fastgd.runs.reporting.events import Compiling, Event
 from fastgd.runs.reporting.reports import OnEvent, reported
-from fastgd.runs.runner import folder_of, load_data, run
+from fastgd.runs.runner import folder_of, load_all_rows, run
 from fastgd.runs.stored.retraced import retrace
 from fastgd.runs.stored.solutions import report_steps, solutions_of, trials_of_one_problem, unit_of
 from fastgd.runs.stored.trained_models import model_from, study_of
@@ -112,7 +112,7 @@ def best_model(
         clock.announce = lambda kernels: emit(Compiling(kernels))
         if refit and holds_out(study.data_problems[0]):
             unit = unit_of(results, plan, chosen)
-            return _on_all_rows(study, unit, rows, int(row["steps"]), data, clock, pool, emit)
+            return _on_all_rows(study, unit, int(row["steps"]), data, clock, pool, emit)
         (solution,) = solutions_of(results, plan, [row], rows, clock, pool, emit, walks=False)
         return _model(study, rows, chosen, solution.end)
 
@@ -146,7 +146,6 @@ def _model(study: Study, data: Data, trial: str, parameters: Any) -> TrainedMode
 def _on_all_rows(
     study: Study,
     trial: CohortUnit,
-    seen: Data,
     steps: int,
     data: Arrays | None,
     clock: Clock,
@@ -156,9 +155,7 @@ def _on_all_rows(
     """Return the model of a trial that is trained on all rows, for as many epochs as it took, or steps."""
     name = trial.ids[0][0]
     alone = _study_of_trial(study, trial)
-    (rows,) = load_data(alone, data, emit)
-    if rows.features != seen.features:
-        raise InputError(f"trial {name!r} was trained on other columns than all rows have; {AS_TRAINED}")
+    rows = load_all_rows(study, data, emit)
     (unit,) = make_plan(alone, [rows]).units
     assert isinstance(unit, CohortUnit)
     taken = steps if study.epochs is None else round(steps / trial.batches * unit.batches)

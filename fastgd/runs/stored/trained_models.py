@@ -99,8 +99,7 @@ def study_of(
     for name, (_, problem), rows in named_splits:
         known = map(results.manifest.fingerprints.get, fingerprint_names(label, problem))
         if name == label and problem.split_seed == [split] and rows.fingerprint in known:
-            # a fold is told by its rows: the study that is returned has no others
-            own_split = {"validation": rows.held_out / len(rows.y)} if problem.folds else {}
+            own_split = {"validation": problem.folds.alone(split)} if problem.folds else {}
             return study.model_copy(update={"problem": [problem.model_copy(update=own_split)]}), rows
     raise InputError(f"the data of {label!r} are not those that {results.path} was computed with: they have changed")
 
