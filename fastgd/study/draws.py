@@ -139,6 +139,14 @@ def with_laws(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: of_table[key](value) if key in of_table else value for key, value in fields.items()}
 
 
+def has_random_axes(fields: Any) -> bool:
+    """Whether anything in a study's fields, as `with_laws` returns them, is drawn together with the rest."""
+    if isinstance(fields, Law):
+        return "num" not in fields
+    inner = fields.values() if isinstance(fields, Mapping) else fields if isinstance(fields, list) else ()
+    return any(map(has_random_axes, inner))
+
+
 def values_of(value: Any, read: Read, *, whole: bool = False) -> list[Any]:
     """Return one value, a list, a grid or a distribution as the list of its values, each of the type of its key."""
     return value.read(read, whole) if isinstance(value, Law) else distinct(read(explicit(value)))
