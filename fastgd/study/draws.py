@@ -100,11 +100,11 @@ def _uniform(seed: int, name: str, number: int) -> float:
 
 
 def _draw(kind: str, valid: Sequence[Any], whole: bool, u: float) -> Any:
-    """Return the value at a share of the way through a distribution; whole numbers of a range are equally likely."""
+    """Return the value at a share of the way through a distribution; whole numbers of a uniform one are equally likely."""
     if kind == "choice":
         return valid[floor(u * len(valid))]
     low, high = valid[0], valid[1] + whole
-    value = exp(log(low) + u * (log(high) - log(low))) if kind == "loguniform" else low + u * (high - low)
+    value = exp((1 - u) * log(low) + u * log(high)) if kind == "loguniform" else (1 - u) * low + u * high
     # 12 digits as of grids; what they round up stays in the range
     return type(valid[0])(min(floor(value) if whole else max(float(f"{value:.12g}"), low), valid[1]))
 
