@@ -100,7 +100,7 @@ def _uniform(seed: int, name: str, number: int) -> float:
 
 
 def _draw(kind: str, valid: Sequence[Any], whole: bool, u: float) -> Any:
-    """Return the value at a share of the way through a distribution; whole numbers of a uniform one are equally likely."""
+    """Return the value at a share of the way through a distribution; both ends of a whole one are possible."""
     if kind == "choice":
         return valid[floor(u * len(valid))]
     low, high = valid[0], valid[1] + whole
