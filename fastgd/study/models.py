@@ -29,6 +29,7 @@ from fastgd.study.fields import (
     File,
     FolderName,
     Format,
+    Fraction,
     HeldOut,
     Init,
     Label,
@@ -188,7 +189,7 @@ class Problem(Block):
 
 
 class Stop(Block):
-    """When a trial ends before its budget: at a target, when it diverges, or when it stops improving.
+    """When a trial ends before its budget: at a target, when it diverges, or when what is watched stops improving.
 
     `diverge` is how far the objective may rise, relative to that at the start or to the loss's own scale.
     """
@@ -203,10 +204,21 @@ class Stop(Block):
         1e3,
     )
     patience: Count | None = described(
-        "A trial ends as `stalled` after so many epochs in which its objective improved by less than 1e-4 of itself.",
+        "A trial ends as `stalled` after so many epochs in which its objective improved by less than `tolerance` of "
+        "itself, and as `early_stopped` where the validation loss is watched.",
         None,
         goes_with="data",
     )
+    watch: Literal["loss", "validation_loss"] = described(
+        "What has to improve: the training objective, or the mean loss of the held-out rows.",
+        "loss",
+        goes_with="`patience`; `validation_loss` with `validation`",
+    )
+    tolerance: Fraction = described("The relative improvement that counts.", 1e-4, goes_with="`patience`")
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without(handler(self), watch="loss", tolerance=1e-4)
 
 
 class Reference(Block):
@@ -249,9 +261,12 @@ class Record(Block):
 
     @model_serializer(mode="wrap")
     def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # keys that are not set are left out: trial ids depend on this text
-        unset = (("trajectories", "auto"), ("rows", None))
-        return {key: value for key, value in handler(self).items() if (key, value) not in unset}
+        return without(handler(self), trajectories="auto", rows=None)
+
+
+def without(keys: Mapping[str, Any], **unset: Any) -> dict[str, Any]:
+    """Return a table without the keys that have these values, which are not set: trial ids depend on its text."""
+    return {key: value for key, value in keys.items() if key not in unset or value != unset[key]}
 
 
 def _problem(value: Any, info: ValidationInfo) -> Problem | LandscapeProblem:

@@ -105,7 +105,8 @@ class CohortRun(UnitWork):
         metrics = self._measure(exact=True)
         self._keep(metrics)
         unit = self.unit
-        self.stopping = Stopping.start(unit.stop, metrics["loss"], unit.baseline, unit.scale)
+        watched = metrics[unit.stop.watch]
+        self.stopping = Stopping.start(unit.stop, metrics["loss"], unit.baseline, unit.scale, watched)
         self._end(*self._judge(metrics))
         self.recorded = 0
 
@@ -187,7 +188,7 @@ class CohortRun(UnitWork):
 
     def _judge(self, metrics: dict[str, Array]) -> tuple[Array, list[str]]:
         epoch = self.cohort.t / self.unit.batches
-        return self.stopping.judge(self.cohort.alive, metrics["loss"], epoch)
+        return self.stopping.judge(self.cohort.alive, metrics["loss"], epoch, metrics[self.unit.stop.watch])
 
     def _end(self, status: Array, reasons: list[str]) -> None:
         """Retire the lanes whose status is set."""
