@@ -50,6 +50,7 @@ from fastgd.study.networks import LayerStart, NetworkBlock
 from fastgd.study.surface_block import SurfaceBlock
 from fastgd.study.values import brief, failure, tables
 
+BEST_ITERATE = "best_iterate"  # what `record.parameters` may be
 LOSSES_OF_NUMBERS = [name for name, loss in LOSSES.items() if loss.targets == "real"]
 LossName = Annotated[
     str,
@@ -241,8 +242,9 @@ class Record(Block):
         otherwise='`"epoch"`; of landscapes `{ log = 10 }`',
     )
     metrics: Metrics = described("What is measured at checkpoints; the default ones always are.", list(ALWAYS_RECORDED))
-    parameters: Literal["none", "best", "all"] = described(
-        "Whose final parameters are stored: of all seeds of each optimizer's best configuration, or of all trials.",
+    parameters: Literal["none", "best", "all", "best_iterate"] = described(
+        "Whose final parameters are stored: of all seeds of each optimizer's best configuration, or of all trials; "
+        '`"best_iterate"`: of all trials, and not the final ones, but [the best](stopping.md#the-best-iterate).',
         "none",
         goes_with="data",
     )
