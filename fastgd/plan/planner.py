@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fastgd.datasets import Data
 from fastgd.plan.cohorts import cohorts_of, labels
+from fastgd.plan.courses import state_notes
 from fastgd.plan.notes import cohort_notes, data_notes, distinct, metric_notes, minima_notes, schedule_notes
 from fastgd.plan.plan import Plan
 from fastgd.plan.swarms import swarms_of
@@ -30,7 +31,7 @@ def make_plan(study: Study, data: Sequence[Data] = ()) -> Plan:
 
 def _over_data(study: Study, data: Sequence[Data]) -> Plan:
     cohorts = cohorts_of(study, data)
-    notes = distinct(data_notes(data), metric_notes(study, data), cohort_notes(cohorts))
+    notes = distinct(data_notes(data), metric_notes(study, data), cohort_notes(cohorts), state_notes(study, cohorts))
     if study.surface is None:
         return Plan(cohorts, notes=notes)
     splits = zip(study.splits, data, labels(study, data), strict=True)

@@ -1,6 +1,7 @@
 """What a results folder holds of a study: which trials are missing there, which will run again, and why."""
 
-from collections.abc import Collection, Iterator, Mapping
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,26 @@ import pandas as pd
 
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_toml
+from fastgd.plan.courses import continued
 from fastgd.plan.plan import Plan
+from fastgd.plan.units.cohort import CohortUnit
 from fastgd.store.contents import Contents
 from fastgd.store.manifest import SCHEMA, Manifest, read_study
+from fastgd.store.states import StateInfo
 from fastgd.study.config import Study
 from fastgd.study.models import BEST_ITERATE
 from fastgd.study.values import as_list
 
 # Keys of a study file that add trials, or that decide no number: a change of them runs nothing again.
 NOT_DECISIVE = ("name", "optimizer", "schedule", "seed", "batch_size", "max_seconds", "snapshot_seconds", "surface")
-NOT_DECISIVE_BELOW = ("record.parameters", "problem.name", "problem.path", "problem.dataset", "problem.l2")
+NOT_DECISIVE_BELOW = (
+    "problem.name",
+    "problem.path",
+    "problem.dataset",
+    "problem.l2",
+    "record.parameters",
+    "record.state",
+)
 COUNTS = ("starts.uniform", "starts.normal", "starts.sobol")  # the first of more starts are the starts that there were
 # Columns in which a trial that runs again may differ from its stored results.
 MAY_DIFFER = ("trial_id", "configuration", "dataset", "n", "d", "dtype", "layout", "sparse", "kernel", "starts")
@@ -55,7 +66,7 @@ class Standing:
         return f"{self.path} holds {self.held:,} of the {total:,} trials, and {self.missing:,} are missing", *self.notes
 
 
-def standing(path: Path, study: Study, plan: Plan) -> Standing | None:
+def standing(path: Path, study: Study, plan: Plan, states: Sequence[StateInfo] = ()) -> Standing | None:
     """Return what a folder holds of a study's plan; None: it holds no results.
 
     Parameters
@@ -63,6 +74,8 @@ def standing(path: Path, study: Study, plan: Plan) -> Standing | None:
     path : Path
     study : Study
     plan : Plan
+    states : sequence of StateInfo
+        The states of finished trials there.
 
     Raises
     ------
@@ -76,10 +89,21 @@ def standing(path: Path, study: Study, plan: Plan) -> Standing | None:
     weights = planned["starts"] if "starts" in planned else pd.Series(1, planned.index)
     held = int(weights.clip(upper=planned["trial_id"].map(rows).fillna(0)).sum())
     late = contents.trial_ids("timeout").intersection(planned["trial_id"])
-    notes = [*_changed(path, study, planned.assign(starts=weights), contents), *_unkept(study, contents, planned, late)]
+    left = plan.left(contents)
+    going_on = _going_on(left, states, contents)
+    notes = [f"{len(going_on):,} trials go on from where shorter ones ended"] if going_on else []
+    anew = planned.assign(starts=weights)[~planned["trial_id"].isin(going_on)]
+    notes += [*_changed(path, study, anew, contents), *_unkept(study, contents, planned, late)]
     if late:
         notes.append(f"{len(late):,} trials ran out of time before: they are run again")
-    return Standing(path, held, int(weights.sum()) - held, len(late), tuple(notes), plan.left(contents))
+    return Standing(path, held, int(weights.sum()) - held, len(late), tuple(notes), left)
+
+
+def _going_on(left: Plan, states: Sequence[StateInfo], contents: Contents) -> set[str]:
+    """Return which trials go on from the states of shorter ones."""
+    cohorts = [unit for unit in left.units if isinstance(unit, CohortUnit)] if states else []
+    parts = itertools.chain.from_iterable(continued(cohort, states, contents.done) for cohort in cohorts)
+    return {trial for part in parts if part.origin for ids in part.ids for trial in ids}
 
 
 def _changed(path: Path, study: Study, planned: pd.DataFrame, contents: Contents) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import itertools
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,13 +23,14 @@ from fastgd.core.vectors import register_bits
 from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
 from fastgd.engine.machine import cpu_model
 from fastgd.plan.cohorts import split_labels
+from fastgd.plan.courses import continued
 from fastgd.plan.estimates.memory import release, within_memory
 from fastgd.plan.estimates.memory import require as require_memory
 from fastgd.plan.plan import Plan, Unit
 from fastgd.plan.planner import make_plan
 from fastgd.plan.standing import standing
 from fastgd.plan.turns import in_turns
-from fastgd.plan.units.cohort import MOST_COHORT_BYTES
+from fastgd.plan.units.cohort import MOST_COHORT_BYTES, CohortUnit
 from fastgd.plan.units.recording import LOSS_EVALUATIONS, columns_of
 from fastgd.plan.units.swarm import SwarmUnit
 from fastgd.problems import find_loss
@@ -45,6 +47,7 @@ from fastgd.store.folder import Folder, refuse_foreign
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import COORDINATES, Columns
 from fastgd.store.snapshots import Snapshots
+from fastgd.store.states import StateInfo, drop_superseded, infos_of
 from fastgd.study.config import Problem, Study, require_study
 
 # Columns of names that are in no trial's id: a user may change the first two, and another first split the third.
@@ -135,7 +138,7 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
         executor = Executor(folder, clock, pool, emit, plan.count, snapshots)
         clock.start(study.max_seconds)
         clock.snapshot_seconds = study.snapshot_seconds
-        missing = _missing(plan, folder)
+        missing = _missing(plan, folder, infos_of(snapshots.finished))
         with compiled_ahead(missing, pool.count):
             executor.run(missing, data)
         clock.enter("store")
@@ -144,6 +147,7 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
             folder.settle(in_study, names)  # so that the ranking is that of the study as it is now
             store_parameters(plan, data, study.record.parameters, executor)
         executor.drop_stale_snapshots()
+        drop_superseded(snapshots.finished, folder.committed())
         if trial is None or study.landscapes:
             executor.run_surfaces(plan.surfaces, data)
         drop_stale_optima(folder.path, study, data)
@@ -154,12 +158,17 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
         folder.finish(in_study, names=names, timings=clock.read)
 
 
-def _missing(plan: Plan, folder: Folder) -> list[Unit]:
-    """Return what the folder lacks of each unit: what it has least of comes first, else optimizers take turns."""
+def _missing(plan: Plan, folder: Folder, states: Sequence[StateInfo]) -> list[Unit]:
+    """Return what the folder lacks of each unit: what it has least of comes first, else optimizers take turns.
+
+    What goes on from the state of shorter trials is a unit of its own.
+    """
     done = Contents.read(folder.path).done
     left = [(unit, unit.without(done)) for unit in in_turns(plan.units, lambda unit: unit.owner)]
     missing = [(rest.count / unit.count, rest) for unit, rest in left if rest is not None]
-    return [rest for _, rest in sorted(missing, key=lambda pair: -pair[0])]
+    ordered = [rest for _, rest in sorted(missing, key=lambda pair: -pair[0])]
+    parts = [continued(rest, states, done) if isinstance(rest, CohortUnit) else [rest] for rest in ordered]
+    return list(itertools.chain.from_iterable(parts))
 
 
 def _in_study(plan: Plan) -> tuple[Any, dict[str, dict[str, str]]]:
@@ -171,9 +180,14 @@ def _in_study(plan: Plan) -> tuple[Any, dict[str, dict[str, str]]]:
     return {name: len(unit.starts) for unit in plan.units if isinstance(unit, SwarmUnit) for name in unit.ids}, names
 
 
+def saved_states(path: Path) -> list[StateInfo]:
+    """Return the states of finished trials in a results folder from which this program can go on."""
+    return infos_of(Snapshots(path.absolute(), _versions()).finished)
+
+
 def _announce(plan: Plan, study: Study, options: _Options, emit: OnEvent) -> None:
     """Report a plan, and what its user should know of it and of the results that a folder holds already."""
-    found = None if options.fresh else standing(options.path, study, plan)
+    found = None if options.fresh else standing(options.path, study, plan, saved_states(options.path))
     summary = plan.summary(options.threads, found.left.cost(options.threads) if found else None)
     emit(Planned(summary))
     for note in (*summary.notes, *(found.notes if found else ())):

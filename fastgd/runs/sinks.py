@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fastgd.plan.units.cohort import Origin
 from fastgd.runs.trials import Finalists
 from fastgd.store.contents import Contents
 from fastgd.store.folder import Folder
 from fastgd.store.snapshots import Snapshots
+from fastgd.store.states import StateInfo, described
 from fastgd.store.surface_files import Surface, write_surface
 from fastgd.store.writer import PartWriter
 
@@ -52,6 +54,18 @@ class Sink(Protocol):
 
     def carry(self, trial_ids: Collection[str], last_step: int) -> None:
         """Take the rows of trials, up to a step, that belong to the saved state."""
+        ...
+
+    def keep(self, state: Mapping[str, Any], info: StateInfo) -> None:
+        """Take the state of finished trials, from which longer ones can go on."""
+        ...
+
+    def kept(self, origin: Origin) -> dict[str, Array] | None:
+        """Return the state of finished trials, whose rows are there too; None: there is none."""
+        ...
+
+    def carry_renamed(self, kind: str, names: Mapping[str, str]) -> None:
+        """Take rows of finished trials, "curves" or "parameters", under other names."""
         ...
 
 
@@ -123,3 +137,17 @@ class FolderSink:
     def carry(self, trial_ids: Collection[str], last_step: int) -> None:
         """Take the rows that a saved state goes on from: of its own files, or of committed ones."""
         self._writer.carry(self._carried, trial_ids, last_step)
+
+    def keep(self, state: Mapping[str, Any], info: StateInfo) -> None:
+        """Save the state of finished trials; it counts when these are committed."""
+        self._snapshots.finished.save(info.name, described(state, info), [])
+
+    def kept(self, origin: Origin) -> dict[str, Array] | None:
+        """Return the state of finished trials, if their rows are stored."""
+        found = self._snapshots.finished.load(origin.name)
+        stored = Contents.read(self._folder.path).trial_ids()
+        return found.state if found is not None and stored.issuperset(origin.trials) else None
+
+    def carry_renamed(self, kind: str, names: Mapping[str, str]) -> None:
+        """Take committed rows of finished trials under other names."""
+        self._writer.carry(getattr(Contents.read(self._folder.path), kind), names, names=names)

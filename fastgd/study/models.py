@@ -260,10 +260,16 @@ class Record(Block):
         goes_with="data",
         otherwise="all rows",
     )
+    state: bool = described(
+        "Whether the state at the end of finished trials is stored, from which the study "
+        "[goes on](stopping.md#more-epochs) when it is given more epochs or steps.",
+        False,
+        goes_with="data",
+    )
 
     @model_serializer(mode="wrap")
     def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without(handler(self), trajectories="auto", rows=None)
+        return without(handler(self), trajectories="auto", rows=None, state=False)
 
 
 def without(keys: Mapping[str, Any], **unset: Any) -> dict[str, Any]:

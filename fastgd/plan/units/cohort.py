@@ -22,6 +22,31 @@ MOST_COHORT_BYTES = 2 << 30  # of its lanes: a cohort that needs more is split, 
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where the lanes of a cohort go on from: the states at the end of shorter trials.
+
+    Attributes
+    ----------
+    name : str
+        The file of states.
+    lanes : tuple of int
+        Which lane of it each one is.
+    trials : tuple of str
+        Under whose names their rows are stored.
+    """
+
+    name: str
+    lanes: tuple[int, ...]
+    trials: tuple[str, ...]
+
+    def select(self, lanes: Array) -> "Origin":
+        """Return that of some lanes."""
+        return replace(
+            self, lanes=tuple(self.lanes[lane] for lane in lanes), trials=tuple(self.trials[lane] for lane in lanes)
+        )
+
+
+@dataclass(frozen=True)
 class CohortUnit:
     """A cohort.
 
@@ -66,6 +91,10 @@ class CohortUnit:
         The loss's own scale on these data: see `fastgd.plan.units.workload.loss_scale`.
     saved_after : float
         Seconds of a run after which its state is saved for the first time, to go on from.
+    courses : list of str
+        Each lane's course (see `fastgd.plan.courses`); "" where its state is not kept at the end. Empty: none are.
+    origin : Origin, optional
+        Where shorter trials ended, from which its lanes go on.
     parameters_only : bool
         Whether all but the final parameters of its trials is stored already. Then it has no results where the time is
         over before its end.
@@ -93,6 +122,8 @@ class CohortUnit:
     stop: Stop = field(default_factory=Stop)
     scale: float = 1.0
     saved_after: float = np.inf
+    courses: list[str] = field(default_factory=list)
+    origin: Origin | None = None
     parameters_only: bool = False
 
     @property
@@ -235,7 +266,9 @@ class CohortUnit:
         lanes = np.flatnonzero(keep)
         names = [self.configurations[lane] for lane in lanes]
         ids, seeds = [self.ids[lane] for lane in lanes], [self.seeds[lane] for lane in lanes]
-        return replace(self, spec=spec, which=self.which[keep], configurations=names, ids=ids, seeds=seeds)
+        of_lanes = {"configurations": names, "ids": ids, "seeds": seeds, "which": self.which[keep]}
+        courses = [self.courses[lane] for lane in lanes] if self.courses else []
+        return replace(self, spec=spec, **of_lanes, courses=courses, origin=self.origin and self.origin.select(lanes))
 
     def without(self, done: Collection[str]) -> "CohortUnit | None":
         """Return what is left of it beside some trials; None: nothing."""
