@@ -20,7 +20,7 @@ from fastgd.engine.network.model import Network
 from fastgd.engine.rows.model import Model
 from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
 from fastgd.engine.shapes import Kernel, choose_kernel, gram_pays
-from fastgd.plan.courses import courses_of
+from fastgd.plan.budgets.courses import courses_of
 from fastgd.plan.ids import cohort_ids, first_seen
 from fastgd.plan.sparsity import MASKED, sparse_column, with_untouched
 from fastgd.plan.units.cohort import MOST_COHORT_BYTES, CohortUnit

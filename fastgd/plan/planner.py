@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fastgd.datasets import Data
 from fastgd.plan.cohorts import cohorts_of, labels
-from fastgd.plan.courses import state_notes
+from fastgd.plan.budgets.courses import state_notes
 from fastgd.plan.notes import cohort_notes, data_notes, distinct, metric_notes, minima_notes, schedule_notes
 from fastgd.plan.plan import Plan
 from fastgd.plan.swarms import swarms_of

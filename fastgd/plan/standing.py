@@ -10,7 +10,7 @@ import pandas as pd
 
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_toml
-from fastgd.plan.courses import continued
+from fastgd.plan.budgets.courses import continued
 from fastgd.plan.plan import Plan
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.store.contents import Contents

@@ -23,7 +23,7 @@ from fastgd.core.vectors import register_bits
 from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
 from fastgd.engine.machine import cpu_model
 from fastgd.plan.cohorts import split_labels
-from fastgd.plan.courses import continued
+from fastgd.plan.budgets.courses import continued
 from fastgd.plan.estimates.memory import release, within_memory
 from fastgd.plan.estimates.memory import require as require_memory
 from fastgd.plan.plan import Plan, Unit
