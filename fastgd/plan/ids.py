@@ -145,7 +145,7 @@ def cohort_ids(
 def course_names(
     study: Study, problem: Problem, fingerprint: str, n: int, spec: CohortSpec, schedules: Sequence[Schedule], seed: int
 ) -> list[str]:
-    """Return a name of each lane in which its budget is not: trials of any length share it (see `plan.budgets.courses`).
+    """Return a name of each lane in which its budget is not: trials of any length share it (`plan.budgets.courses`).
 
     Parameters
     ----------

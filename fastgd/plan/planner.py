@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from fastgd.datasets import Data
-from fastgd.plan.cohorts import cohorts_of, labels
 from fastgd.plan.budgets.courses import state_notes
+from fastgd.plan.cohorts import cohorts_of, labels
 from fastgd.plan.notes import cohort_notes, data_notes, distinct, metric_notes, minima_notes, schedule_notes
 from fastgd.plan.plan import Plan
 from fastgd.plan.swarms import swarms_of

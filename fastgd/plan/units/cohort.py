@@ -92,7 +92,7 @@ class CohortUnit:
     saved_after : float
         Seconds of a run after which its state is saved for the first time, to go on from.
     courses : list of str
-        Each lane's course (see `fastgd.plan.budgets.courses`); "" where its state is not kept at the end. Empty: none are.
+        Each lane's course (see `fastgd.plan.budgets.courses`), "" where its state is not kept at the end; or none.
     origin : Origin, optional
         Where shorter trials ended, from which its lanes go on.
     parameters_only : bool
