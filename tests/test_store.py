@@ -177,14 +177,14 @@ def test_trials_that_ran_out_of_time_are_replaced(tmp_path, monkeypatch, finishe
         if finished:
             folder.finish([*kept, *late])
     with open_folder(tmp_path) as folder:
-        assert folder.timed_out() == set(late)
+        assert folder.unfinished() == set(late)
         with contextlib.suppress(KeyboardInterrupt), folder.writer() as cohort:
             cohort.append("curves", block(late, 0))
             raise KeyboardInterrupt
         assert len(read(tmp_path, "trials")) == 5
         commit(folder, trials(2, "b"), checkpoints=7, parameters=True)
         other = commit(folder, trials(1, "c"))
-        assert folder.timed_out() == {late[2]}
+        assert folder.unfinished() == {late[2]}
         assert folder.committed() == {*kept, *late, *other}
         with pytest.raises(ValueError, match="only once"):
             commit(folder, trials(1, "b"))

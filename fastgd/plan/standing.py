@@ -1,7 +1,7 @@
 """What a results folder holds of a study: which trials are missing there, which will run again, and why."""
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pandas as pd
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_toml
 from fastgd.plan.budgets.courses import continued
+from fastgd.plan.budgets.race import stand_of
 from fastgd.plan.plan import Plan
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.store.contents import Contents
@@ -90,10 +91,17 @@ def standing(path: Path, study: Study, plan: Plan, states: Sequence[StateInfo] =
     held = int(weights.clip(upper=planned["trial_id"].map(rows).fillna(0)).sum())
     late = contents.trial_ids("timeout").intersection(planned["trial_id"])
     left = plan.left(contents)
-    going_on = _going_on(left, states, contents)
+    going_on = _going_on(left, states, contents) - contents.trial_ids()
     notes = [f"{len(going_on):,} trials go on from where shorter ones ended"] if going_on else []
     anew = planned.assign(starts=weights)[~planned["trial_id"].isin(going_on)]
-    notes += [*_changed(path, study, anew, contents), *_unkept(study, contents, planned, late)]
+    notes += [*_changed(path, study, anew, contents), *_unkept(study, contents, planned)]
+    if study.halving:
+        waiting = stand_of(study, planned, contents).waiting
+        left, late = plan.without(set(planned["trial_id"]) - waiting.keys()), set()
+        where = f"goes on with {len(waiting):,} trials, to epoch {min(waiting.values()):,}" if waiting else "is over"
+        notes += [f"its race {where}"] if held else []
+    elif retired := contents.trial_ids("retired").intersection(planned["trial_id"]):
+        notes.append(f"{len(retired):,} trials lost a race before: they are run to their end")
     if late:
         notes.append(f"{len(late):,} trials ran out of time before: they are run again")
     return Standing(path, held, int(weights.sum()) - held, len(late), tuple(notes), left)
@@ -102,7 +110,8 @@ def standing(path: Path, study: Study, plan: Plan, states: Sequence[StateInfo] =
 def _going_on(left: Plan, states: Sequence[StateInfo], contents: Contents) -> set[str]:
     """Return which trials go on from the states of shorter ones."""
     cohorts = [unit for unit in left.units if isinstance(unit, CohortUnit)] if states else []
-    parts = itertools.chain.from_iterable(continued(cohort, states, contents.done) for cohort in cohorts)
+    reached = contents.reached if states else {}
+    parts = itertools.chain.from_iterable(continued(cohort, states, reached) for cohort in cohorts)
     return {trial for part in parts if part.origin for ids in part.ids for trial in ids}
 
 
@@ -156,10 +165,10 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _unkept(study: Study, contents: Contents, planned: pd.DataFrame, late: Collection[str]) -> Iterator[str]:
+def _unkept(study: Study, contents: Contents, planned: pd.DataFrame) -> Iterator[str]:
     kept = study.record.parameters
     if kept not in ("all", BEST_ITERATE) or study.landscapes:
         return
-    stored = contents.trial_ids().intersection(planned["trial_id"]) - set(late)
+    stored = contents.trial_ids().intersection(planned["trial_id"]) - contents.unfinished
     if unkept := stored - contents.parameter_ids():
         yield f'{len(unkept):,} trials will run again for record.parameters = "{kept}": theirs were not kept'

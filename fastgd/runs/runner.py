@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import itertools
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -33,15 +32,15 @@ from fastgd.datasets import (
     prepare_folds,
 )
 from fastgd.engine.machine import cpu_model
-from fastgd.plan.budgets.courses import continued
+from fastgd.plan.budgets.race import Stand
 from fastgd.plan.cohorts import split_labels
 from fastgd.plan.estimates.memory import release, within_memory
 from fastgd.plan.estimates.memory import require as require_memory
-from fastgd.plan.plan import Plan, Unit
+from fastgd.plan.plan import Plan
 from fastgd.plan.planner import make_plan
 from fastgd.plan.standing import standing
-from fastgd.plan.turns import in_turns
-from fastgd.plan.units.cohort import MOST_COHORT_BYTES, CohortUnit
+from fastgd.plan.turns import missing
+from fastgd.plan.units.cohort import MOST_COHORT_BYTES
 from fastgd.plan.units.recording import LOSS_EVALUATIONS, columns_of
 from fastgd.plan.units.swarm import SwarmUnit
 from fastgd.problems import find_loss
@@ -50,6 +49,7 @@ from fastgd.runs.clock import Clock
 from fastgd.runs.executor import Executor
 from fastgd.runs.final_parameters import store_parameters
 from fastgd.runs.optima import drop_stale_optima, store_optima
+from fastgd.runs.race import run_race
 from fastgd.runs.reporting.events import Finished, Loading, Planned, Warning_
 from fastgd.runs.reporting.reports import OnEvent, reported
 from fastgd.store.contents import Contents
@@ -154,16 +154,16 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
         executor = Executor(folder, clock, pool, emit, plan.count, snapshots)
         clock.start(study.max_seconds)
         clock.snapshot_seconds = study.snapshot_seconds
-        missing = _missing(plan, folder, infos_of(snapshots.finished))
-        with compiled_ahead(missing, pool.count):
-            executor.run(missing, data)
+        stand = _run_missing(study, plan, data, executor, raced=trial is None)
         clock.enter("store")
         in_study, names = _in_study(whole)
+        names |= {"status": dict.fromkeys(stand.retired, "retired"), "reason": dict(stand.retired)}
         if study.record.parameters != "none" and not study.landscapes:
             folder.settle(in_study, names)  # so that the ranking is that of the study as it is now
             store_parameters(plan, data, study.record.parameters, executor)
         executor.drop_stale_snapshots()
-        drop_superseded(snapshots.finished, folder.committed())
+        if not study.landscapes:
+            drop_superseded(snapshots.finished, Contents.read(folder.path).reached, stand.waiting)
         if trial is None or study.landscapes:
             executor.run_surfaces(plan.surfaces, data)
         drop_stale_optima(folder.path, study, data)
@@ -174,17 +174,15 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
         folder.finish(in_study, names=names, timings=clock.read)
 
 
-def _missing(plan: Plan, folder: Folder, states: Sequence[StateInfo]) -> list[Unit]:
-    """Return what the folder lacks of each unit: what it has least of comes first, else optimizers take turns.
-
-    What goes on from the state of shorter trials is a unit of its own.
-    """
-    done = Contents.read(folder.path).done
-    left = [(unit, unit.without(done)) for unit in in_turns(plan.units, lambda unit: unit.owner)]
-    missing = [(rest.count / unit.count, rest) for unit, rest in left if rest is not None]
-    ordered = [rest for _, rest in sorted(missing, key=lambda pair: -pair[0])]
-    parts = [continued(rest, states, done) if isinstance(rest, CohortUnit) else [rest] for rest in ordered]
-    return list(itertools.chain.from_iterable(parts))
+def _run_missing(study: Study, plan: Plan, data: Sequence[Data], executor: Executor, *, raced: bool) -> Stand:
+    """Run what a folder lacks of a plan; return how its races stand then, `raced`: where it has some."""
+    stored, states = Contents.read(executor.folder.path), infos_of(executor.snapshots.finished)
+    left = missing(plan.units, stored.done, states, stored.reached if states else {})
+    with compiled_ahead(left, executor.threads.count):
+        if study.halving and raced:
+            return run_race(study, plan, data, executor)
+        executor.run(left, data)
+        return Stand({}, {})
 
 
 def _in_study(plan: Plan) -> tuple[Any, dict[str, dict[str, str]]]:

@@ -1,8 +1,8 @@
-"""States at the ends of finished trials, from which longer trials go on: `record.state`.
+"""States of trials that ended or wait, from which others go on: `record.state`, and races.
 
 A file holds the lanes of one unit of work, as a snapshot does, and says whose they are. A lane is found by its course,
-which names all that decides its steps but how many they are. The rows until then are committed under the name of the
-trial that ended.
+which names all that decides its steps but how many they are, or by its trial. The rows until then are committed under
+the name of that trial.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -26,9 +26,9 @@ class StateInfo:
     name : str
         The file's.
     courses, trials : tuple of str
-        Of each lane; a trial is one of those that share the lane.
+        Of each lane; "": it has no course; the trial is the first of those that share the lane.
     steps : int
-        The budget that these trials had.
+        The steps that they have taken, or of those that ended their budget.
     """
 
     name: str
@@ -53,11 +53,24 @@ def _infos(states: Snapshots) -> Iterator[StateInfo]:
             yield StateInfo(name, tuple(arrays[COURSES].tolist()), tuple(arrays[TRIALS].tolist()), int(arrays[BUDGET]))
 
 
-def drop_superseded(states: Snapshots, stored: Collection[str]) -> None:
-    """Delete the states that nothing will go on from: their trials are not stored, or longer ones have states too."""
-    longer: set[str] = set()
+def drop_superseded(states: Snapshots, reached: Mapping[str, float], waiting: Collection[str] = ()) -> None:
+    """Delete the states that nothing will go on from.
+
+    Needed are those of trials that wait, and those that have a course, unless there is a later one of the same.
+
+    Parameters
+    ----------
+    states : Snapshots
+    reached : mapping of str to float
+        The steps to which trials are stored, infinity for finished ones.
+    waiting : collection of str
+        The trials that a race goes on with.
+    """
+    later: set[str] = set()
     for info in sorted(infos_of(states), key=lambda info: -info.steps):
-        if not set(info.trials) & set(stored) or longer.issuperset(info.courses):
+        lanes = zip(info.courses, info.trials, strict=True)
+        stored = [(course, trial) for course, trial in lanes if reached.get(trial, -1) >= info.steps]
+        own = {name for course, trial in stored for name in (course or trial,) if course or trial in waiting}
+        if own <= later:
             states.drop([info.name])
-        else:
-            longer |= set(info.courses)
+        later |= {name for lane in stored for name in lane}

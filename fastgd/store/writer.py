@@ -268,7 +268,7 @@ class PartWriter:
     def commit(self, trials: pd.DataFrame | None = None, *, name: str = "") -> None:
         """Make the part count: curves, parameters and trajectories, then the trials get their names.
 
-        They take the place of what is stored of the same trials, where those ran out of time.
+        They take the place of what is stored of the same trials, where those were not finished.
 
         Parameters
         ----------

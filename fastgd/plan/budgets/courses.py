@@ -6,7 +6,7 @@ there are, and its checkpoints begin as those of the shorter one did.
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -81,22 +81,25 @@ def state_notes(study: Study, cohorts: Iterable[CohortUnit]) -> Iterator[str]:
         yield f"record.state: longer trials cannot go on from {counts[why]:,}, whose state is not kept: {why}"
 
 
-def continued(unit: CohortUnit, states: Sequence[StateInfo], stored: Collection[str]) -> list[CohortUnit]:
+def continued(unit: CohortUnit, states: Sequence[StateInfo], reached: Mapping[str, float]) -> list[CohortUnit]:
     """Return a unit in parts: each goes on from one file of states, and what is left starts anew.
 
     Parameters
     ----------
     unit : CohortUnit
     states : sequence of StateInfo
-    stored : collection of str
-        The trials whose rows are stored.
+    reached : mapping of str to float
+        The steps to which trials are stored, infinity for finished ones: a state is one to go on from where the rows
+        before it are stored.
     """
     found: dict[str, tuple[StateInfo, int]] = {}
     for info in sorted(states, key=lambda info: info.steps):  # the longest counts
-        if info.steps < unit.steps:
-            lanes = enumerate(zip(info.courses, info.trials, strict=True))
-            found |= {course: (info, lane) for lane, (course, trial) in lanes if trial in stored}
-    own = [found.get(course) for course in unit.courses or [""] * unit.lanes]
+        for lane, (course, trial) in enumerate(zip(info.courses, info.trials, strict=True)):
+            if info.steps < unit.end and reached.get(trial, -1) >= info.steps:
+                found |= dict.fromkeys((course, trial), (info, lane))
+    found.pop("", None)
+    courses = unit.courses or [""] * unit.lanes
+    own = [found.get(ids[0]) or found.get(course) for course, ids in zip(courses, unit.ids, strict=True)]
     parts = []
     for name in dict.fromkeys(of[0].name if of else "" for of in own):
         keep = np.array([(of[0].name if of else "") == name for of in own])

@@ -23,7 +23,7 @@ MOST_COHORT_BYTES = 2 << 30  # of its lanes: a cohort that needs more is split, 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the lanes of a cohort go on from: the states at the end of shorter trials.
+    """Where the lanes of a cohort go on from: the states of shorter trials, or of the same that were to wait.
 
     Attributes
     ----------
@@ -94,7 +94,9 @@ class CohortUnit:
     courses : list of str
         Each lane's course (see `fastgd.plan.budgets.courses`), "" where its state is not kept at the end; or none.
     origin : Origin, optional
-        Where shorter trials ended, from which its lanes go on.
+        Where its lanes go on from.
+    until : int, optional
+        The step at which its lanes wait, to go on later; by default they take all of their steps.
     parameters_only : bool
         Whether all but the final parameters of its trials is stored already. Then it has no results where the time is
         over before its end.
@@ -124,6 +126,7 @@ class CohortUnit:
     saved_after: float = np.inf
     courses: list[str] = field(default_factory=list)
     origin: Origin | None = None
+    until: int | None = None
     parameters_only: bool = False
 
     @property
@@ -170,6 +173,11 @@ class CohortUnit:
     def batches(self) -> int:
         """Steps of an epoch."""
         return -(-self.n // self.spec.batch_size)
+
+    @property
+    def end(self) -> int:
+        """The step to which its lanes run."""
+        return self.steps if self.until is None else min(self.until, self.steps)
 
     @property
     def epochs(self) -> float:
@@ -222,7 +230,7 @@ class CohortUnit:
         steps = 2.0 if self.baseline else 4.0 + 4.0 * (self.search is not None)  # both sets of margins of a search
         rows = steps * self.epochs + 4.0 * self.snapshots(self.steps) + 2.0 * self.evaluated
         dense = self.steps * self.d if self.spec.kernel.sparse and self.spec.untouched == EVERY_STEP else 0.0
-        return (rows * self.n * max(1.0, self.work) + 8.0 * dense) * self.lanes
+        return (rows * self.n * max(1.0, self.work) + 8.0 * dense) * self.lanes * self.end / self.steps
 
     @property
     def passes(self) -> float:

@@ -82,7 +82,7 @@ class CohortRun(UnitWork):
         self.gradients = LayerGradients(unit.lanes, layers)
         self.best = BestIterates(unit.lanes, unit.spec.parameters(unit.d) * (unit.record.parameters == BEST_ITERATE))
         self.stopping = Stopping.start(unit.stop, np.full(unit.lanes, np.nan), unit.baseline, unit.scale)
-        self._kept_state = False
+        self._kept_state = self._waits = False
 
     def run(self) -> None:
         """Run it from its start, or from where an earlier run saved it, and hand its trials to the sink."""
@@ -101,9 +101,9 @@ class CohortRun(UnitWork):
             compile_cohort(self.cohort, unit)
         self.clock.enter("evaluate")
         with self.clock.interruption.deferred():
-            if not (self.go_on() or self._go_on_from_shorter()):
+            if not (self.go_on() or self._go_on_from_origin()):
                 self._start()
-            for step in unit.checkpoints[unit.checkpoints > self.recorded]:
+            for step in unit.checkpoints[(unit.checkpoints > self.recorded) & (unit.checkpoints <= unit.end)]:
                 if not len(self.cohort.alive):
                     break
                 reached = self._advance(int(step))
@@ -111,7 +111,9 @@ class CohortRun(UnitWork):
                     self.save()
                     raise TimeIsOver
                 self._checkpoint(reached)
-            if not self.records.count("timeout"):
+            if len(self.cohort.alive):
+                self._wait()
+            elif not self.records.count("timeout"):
                 self._keep_state()
 
     def _start(self) -> None:
@@ -182,8 +184,14 @@ class CohortRun(UnitWork):
         if self.cohort.t == self.unit.steps:
             self._keep_state()
             self._end_all("completed", "")
-        elif over:
+        elif over and self.cohort.t != self.unit.end:
             self._cut(self.own_state() if reached else before)
+
+    def _wait(self) -> None:
+        """End all lanes where they are to wait, and hand over their state, from which they go on."""
+        lanes, unit, self._waits = self.cohort.alive, self.unit, True
+        self._hand_over_state(f"{unit.name}-{self.cohort.t}", lanes, self.cohort.t)
+        self._end_all("timeout", f"waits at epoch {self.cohort.t / unit.batches:g} for the others in its race")
 
     def _cut(self, state: dict[str, Array]) -> None:
         """End all lanes as the time is over, and save where they are: the next run goes on from there."""
@@ -237,7 +245,7 @@ class CohortRun(UnitWork):
                     part = positions[first : first + some]
                     W = self.best.of(lanes[part]) if best else self.cohort.parameters(part)
                     self.sink.parameters(ids[first : first + some], W)
-        if unit.record.parameters == "best":
+        if unit.record.parameters == "best" and not self._waits:  # what waits has not its final parameters yet
             for seeds in dict.fromkeys(tuple(unit.seeds[lane]) for lane in chosen):
                 own = np.array([tuple(unit.seeds[lane]) == seeds for lane in chosen])
                 self._offer((unit.label, unit.spec.rule.optimizer.name, seeds), chosen[own], ended[own])
@@ -277,17 +285,20 @@ class CohortRun(UnitWork):
     def _keep_state(self) -> None:
         """Hand over, once, the state of the lanes from which longer trials can go on: as it is before these end."""
         unit, lanes = self.unit, np.flatnonzero([bool(course) for course in self.unit.courses])
-        if self._kept_state or unit.parameters_only or unit.steps % unit.batches or not len(lanes):
-            return
-        self._kept_state = True
-        own = {name: values[lanes] for name, values in self.own_state().items()}
-        courses, trials = [unit.courses[lane] for lane in lanes], [unit.ids[lane][0] for lane in lanes]
-        with self.clock.stage("store"):
-            state = self.packed(own, selected(self.cohort.capture(), lanes))
-            self.sink.keep(state, StateInfo(unit.name, tuple(courses), tuple(trials), unit.steps))
+        if not (self._kept_state or unit.parameters_only or unit.steps % unit.batches) and len(lanes):
+            self._hand_over_state(unit.name, lanes, unit.steps)
+            self._kept_state = True
 
-    def _go_on_from_shorter(self) -> bool:
-        """Go on from where shorter trials ended, with their rows under the names of these; False: none did.
+    def _hand_over_state(self, name: str, lanes: Array, steps: int) -> None:
+        """Hand over the state of some lanes under a name; `steps`: how many they took, or had when they ended."""
+        unit, own = self.unit, {name: values[lanes] for name, values in self.own_state().items()}
+        courses = tuple(unit.courses[lane] if unit.courses else "" for lane in lanes)
+        info = StateInfo(name, courses, tuple(unit.ids[lane][0] for lane in lanes), steps)
+        with self.clock.stage("store"):
+            self.sink.keep(self.packed(own, selected(self.cohort.capture(), lanes)), info)
+
+    def _go_on_from_origin(self) -> bool:
+        """Go on from where shorter trials ended, or these waited, with their rows; False: from nowhere.
 
         What ended before the budget that it had then, ends there now, too.
         """
@@ -300,7 +311,7 @@ class CohortRun(UnitWork):
         self.take_over(own, selected(below("engine", state), lanes))
         with self.clock.stage("store"):
             for names in _renamings(origin.trials, unit.ids):
-                self.sink.carry_renamed("curves", names)
+                self.sink.carry_renamed("curves", names, self.recorded)
             if unit.record.parameters in ("all", BEST_ITERATE):
                 over, ids = ([*itertools.compress(of, self.records.ended)] for of in (origin.trials, unit.ids))
                 for names in _renamings(over, ids):
