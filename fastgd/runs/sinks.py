@@ -104,7 +104,7 @@ class FolderSink:
         """Make what was taken count; its snapshots go, but for that of trials whose time was over."""
         self._writer.commit(self._trials, name="" if self._trials is not None else name)
         if self._trials is not None:
-            self._folder.left_unfinished(self._trials.loc[self._trials["status"].isin(UNFINISHED), "trial_id"])
+            self._folder.left_unfinished(self._trials.loc[self._trials["status"].isin(UNFINISHED), "trial_id"].tolist())
         if self._cut is not None:
             self._snapshots.save(*self._cut, [])  # its rows are committed by now
             self._names.discard(self._cut[0])
