@@ -121,12 +121,12 @@ MISTAKES = [
     ('dataset = "flights"', "intercept = 1", "problem.intercept", "must be true or false, found 1"),
     ('dataset = "flights"', "positive = [1]", "problem.positive", "must be one of the target's labels, found [1]"),
     ('dataset = "flights"', "layout = 'csr'", "problem.layout", "must be 'auto', 'dense' or 'sparse', found 'csr'"),
-    ("validation = 0.1", "validation = 1", "problem.validation", "must be a fraction from 0 to below 1, or the path"),
+    ("validation = 0.1", "validation = 1", "problem.validation", "must be a fraction from 0 to below 1, the path"),
     (
         "validation = 0.1",
         "validation = -0.1",
         "problem.validation",
-        "must be a fraction from 0 to below 1, or the path",
+        "must be a fraction from 0 to below 1, the path",
     ),
     ("validation = 0.1", "split_seed = 1.0", "problem.split_seed", "must be a whole number, found 1.0"),
     ("validation = 0.1", "split_seed = 1", "problem.split_seed", "goes with validation as a fraction, found 1"),
@@ -441,10 +441,10 @@ def test_a_message_does_not_list_all_trials():
     assert nearest("zebra", ["one", "two"]) == "valid: one, two"
 
 
-def test_three_arrays_are_no_pair():
+def test_four_arrays_are_too_many():
     study = fastgd.Study(name="a", epochs=1, problem={"loss": "squared"}, optimizer={"name": "sgd", "lr": 1})
-    with pytest.raises(InputError, match=r"data must be a pair, \(X, y\); found tuple of 3"):
-        fastgd.run(study, data=([[1.0]], [1.0], [1.0]))
+    with pytest.raises(InputError, match=r"data must be \(X, y\), or \(X, y, weights\); found tuple of 4"):
+        fastgd.run(study, data=([[1.0]], [1.0], [1.0], [1.0]))
 
 
 def test_a_path_is_no_study():

@@ -27,7 +27,7 @@ from fastgd.plan.units.cohort import MOST_COHORT_BYTES, CohortUnit
 from fastgd.plan.units.methods import Method, grid_of, methods_of
 from fastgd.plan.units.recording import checkpoints_of, saved_after
 from fastgd.plan.units.workload import entries_of, loss_scale, workload
-from fastgd.problems import Loss, find_loss, with_outputs
+from fastgd.problems import Loss, find_loss, of_weighted_rows, with_outputs
 from fastgd.problems.activations import ACTIVATIONS
 from fastgd.study.checking.checks import same_name
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
@@ -156,8 +156,8 @@ def _check_parameters(study: Study, problem: Problem, data: Data, label: str) ->
 
 
 def loss_of(problem: Problem, data: Data) -> Loss:
-    """Return the loss of a problem over data: of as many classes, or of as many targets, as the data have."""
-    return with_outputs(find_loss(problem.loss), outputs_of(data))
+    """Return the loss of a problem over data: of its classes or its targets, and of weighted rows where they are."""
+    return of_weighted_rows(with_outputs(find_loss(problem.loss), outputs_of(data)), data.weights is not None)
 
 
 def outputs_of(data: Data) -> int:
@@ -276,8 +276,8 @@ def _cohort(
 def _columns(problem: Problem, data: Data) -> dict[str, Any]:
     """Return what is the same for all trials of a cohort, by the columns of the results."""
     split = problem.split_seed[0]
-    found = {"dataset": data.dataset, "loss": problem.loss, "split_seed": split}
-    return found | ({"fold": split} if problem.folds else {})
+    fold = split if problem.folds else None
+    return {"dataset": data.dataset, "loss": problem.loss, "split_seed": split, "fold": fold}
 
 
 MOST_FOR_SQUARES = 1e100  # of features and targets, whose squares are summed over rows
