@@ -218,6 +218,7 @@ Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 Several = Annotated[list[T], WrapValidator(values_of), PlainSerializer(as_written), Written("{}, or several")]
 SeveralWhole = Annotated[
     list[T],

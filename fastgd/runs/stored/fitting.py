@@ -25,6 +25,7 @@ from fastgd.runs.stored.retraced import retrace
 from fastgd.runs.stored.solutions import report_steps, solutions_of, trials_of_one_problem, unit_of
 from fastgd.runs.stored.trained_models import model_from, study_of
 from fastgd.study.config import OptimizerBlock, Problem, Record, Stop, Study, require_study
+from fastgd.study.models import BEST_ITERATE
 from fastgd.study.sub_tables import Around
 
 AS_TRAINED = "as_trained = True (--as-trained) takes the trial as it ended"
@@ -110,9 +111,12 @@ def best_model(
         study, rows = study_of(results, row, data, emit, folds)
         clock, plan = Clock(), make_plan(study, [rows])
         clock.announce = lambda kernels: emit(Compiling(kernels))
+        at_best = study.record.parameters == BEST_ITERATE
         if refit and holds_out(study.data_problems[0]):
-            unit = unit_of(results, plan, chosen)
-            return _on_all_rows(study, unit, int(row["steps"]), data, clock, pool, emit)
+            unit, steps = unit_of(results, plan, chosen), int(row["best_step" if at_best else "steps"])
+            return _on_all_rows(study, unit, steps, data, clock, pool, emit)
+        if at_best:
+            return _model(study, rows, chosen, results.parameters(chosen))
         (solution,) = solutions_of(results, plan, [row], rows, clock, pool, emit, walks=False)
         return _model(study, rows, chosen, solution.end)
 
