@@ -108,6 +108,26 @@ def test_a_trial_as_it_ended(fitted):
     np.testing.assert_array_equal(z, results.best_model(trial=trial, progress=False).margins(X))
 
 
+def test_the_best_iterate_of_a_trial_is_its_model(tmp_path):
+    data = rows(n=60, d=5)
+    problem = {"loss": "logistic", "intercept": True, "validation": 0.5}
+    how = {"optimizer": {"name": "momentum", "lr": [3.0]}, "batch_size": 10}  # which fits the noise of thirty rows
+    results = run(tmp_path, data, problem=problem, epochs=30, record={"parameters": "best_iterate"}, **how)
+    (trial,) = results.trials.to_dict("records")
+    assert 0 < trial["best_step"] < trial["steps"]
+    curve = results.curves.set_index("step")["validation_loss"]
+    assert curve[trial["best_step"]] == curve.min()
+    model = results.best_model(data=data)
+    w = results.parameters(trial["trial_id"])
+    np.testing.assert_array_equal(model.margins(data[0]), data[0] @ w[:-1] + w[-1])
+    refitted = results.best_model(refit=True, data=data)
+    alone = {**problem, "validation": 0.0}
+    steps = 2 * trial["best_step"]  # as many epochs, of twice as many rows
+    again = run(tmp_path / "all", data, problem=alone, epochs=None, steps=int(steps), record=ALL, **how)
+    expected = again.model(again.trials["trial_id"][0], data=data)
+    np.testing.assert_array_equal(refitted.margins(data[0]), expected.margins(data[0]))
+
+
 def test_python_has_the_same_models_and_runs_nothing_twice(fitted):
     place, _ = fitted
     study, events = fastgd.Study.from_toml(place / "late.toml"), []
