@@ -49,8 +49,13 @@ class _Lanes:
     which: Array
 
 
-def cohorts_of(study: Study, data: Sequence[Data]) -> list[CohortUnit]:
+Penalties = Sequence[Sequence[float]]  # the values of l2 that go with each optimizer block, in place of the problem's
+
+
+def cohorts_of(study: Study, data: Sequence[Data], penalties: Penalties | None = None) -> list[CohortUnit]:
     """Return the cohorts of a study over the prepared data of each split of each problem.
+
+    `penalties`: the values of l2 that go with each optimizer block; by default the problem's go with all of them.
 
     Raises
     ------
@@ -67,7 +72,7 @@ def cohorts_of(study: Study, data: Sequence[Data]) -> list[CohortUnit]:
             first = rows.fingerprint
         _check_parameters(study, problem, rows, label)
         scale = loss_scale(rows, loss_of(problem, rows))
-        for method, lanes in _groups(study, problem, rows):
+        for method, lanes in _groups(study, problem, rows, penalties):
             for batch_size in [n] if method.baseline else _batch_sizes(study, label, n):
                 for seeds in _seed_groups(study, problem, batch_size == n and not method.rule.optimizer.drawn):
                     cohort = _cohort(study, index, rows, first, label, method, lanes, batch_size, seeds)
@@ -116,14 +121,16 @@ def _methods(study: Study, masked: bool) -> Iterator[tuple[Method, list[Optimize
         yield same[0], [method.block for method in same]
 
 
-def _groups(study: Study, problem: Problem, data: Data) -> Iterator[tuple[Method, _Lanes]]:
+def _groups(
+    study: Study, problem: Problem, data: Data, penalties: Penalties | None
+) -> Iterator[tuple[Method, _Lanes]]:
     """The methods of the study with their lanes; on sparse data, those with a penalty and those without."""
     if problem.sparse == MASKED and not data.sparse:
         raise InputError(
             'problem.sparse = "masked" is for sparse data, and these are dense; layout = "sparse" makes them so'
         )
     for method, blocks in _methods(study, masked=problem.sparse == MASKED):
-        lanes = _lanes(study, problem, blocks)
+        lanes = _lanes(study, problem, blocks, penalties)
         if not data.sparse or method.baseline or problem.layered:
             yield method, lanes
             continue
@@ -191,7 +198,10 @@ def _seed_groups(study: Study, problem: Problem, nothing_drawn: bool) -> list[tu
     return [(seed,) for seed in study.seed]
 
 
-def _lanes(study: Study, problem: Problem, blocks: Sequence[OptimizerBlock]) -> _Lanes:
+def _lanes(
+    study: Study, problem: Problem, blocks: Sequence[OptimizerBlock], penalties: Penalties | None
+) -> _Lanes:
+    own = {} if penalties is None else {id(block): l2 for block, l2 in zip(study.optimizer, penalties, strict=True)}
     schedules: list[Schedule] = []
     places: dict[str, int] = {}
     grids: list[Array] = []
@@ -200,7 +210,7 @@ def _lanes(study: Study, problem: Problem, blocks: Sequence[OptimizerBlock]) -> 
             place = places.setdefault(repr(schedule), len(schedules))
             if place == len(schedules):
                 schedules.append(schedule)
-            mesh = grid_of([*block.grids.values(), problem.l2])
+            mesh = grid_of([*block.grids.values(), own.get(id(block), problem.l2)])
             grids.append(np.column_stack([mesh, np.full(len(mesh), place)]))
     grid = np.concatenate(grids)
     return _Lanes(grid[:, :-2], grid[:, -2], tuple(schedules), grid[:, -1].astype(np.int64))
