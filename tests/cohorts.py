@@ -150,6 +150,7 @@ def make_cohort(
     estimator="none",
     line_search=None,
     model=None,
+    rows=None,
 ):
     """Return a cohort with these lanes: mappings of hyper-parameters, completed with the defaults.
 
@@ -178,7 +179,7 @@ def make_cohort(
         line_search=line_search,
     )
     X = np.ascontiguousarray(X, dtype) if isinstance(X, np.ndarray) else X
-    return Cohort(spec, X, y.astype(dtype), pool(threads), schedule)
+    return Cohort(spec, X, y.astype(dtype), pool(threads), schedule, rows)
 
 
 def in_python(name, w, gradient, steps, values, options=()):

@@ -5,7 +5,7 @@ for `Results.model`, which loads a study's data as a run does.
 """
 
 from fastgd.analysis.criteria import LOST
-from fastgd.analysis.questions.ranking import OF_PROBLEM, best_of_each, value_of
+from fastgd.analysis.questions.ranking import OF_PROBLEM, REPEATS, best_of_each, spread_of, value_of
 from fastgd.analysis.results import Results, load
 from fastgd.analysis.stored_study import METRICS, with_methods
 from fastgd.analysis.trained_model import Layer, TrainedModel
@@ -14,11 +14,13 @@ __all__ = [
     "LOST",
     "METRICS",
     "OF_PROBLEM",
+    "REPEATS",
     "Layer",
     "Results",
     "TrainedModel",
     "best_of_each",
     "load",
+    "spread_of",
     "value_of",
     "with_methods",
 ]

@@ -217,6 +217,9 @@ class Results(StoredStudy):
         Of an even number of trials two are in the middle. The later one decides in which of the four groups the
         configuration is, and its loss or its epochs are the mean of both.
 
+        Where rows are held out fold by fold, a configuration has the mean over its folds and seeds, as in
+        cross-validation, and the worst of its trials decides in which of the four groups it is.
+
         Parameters
         ----------
         by : str, optional
@@ -243,12 +246,12 @@ class Results(StoredStudy):
         pandas.DataFrame
             A row a configuration: `rank` (from 1, within the problem), the columns of `identity`, `<at>_<by>` (the
             median; a diverged or failed trial counts as infinitely bad, one that ran out of time as NaN), the same with
-            `_min` and `_max`, `tied`, `seeds` (how many there are; likewise `splits`, where there are several, and
-            `starts` of landscapes), `diverged` (a number of trials; `timeout` likewise, where there are any),
-            `target_epochs` where a target ended trials (until the median reached it; NaN if it did not), and
-            `trial_id`: the trial at the median, the better one of the middle two. On landscapes, `start` tells from
-            which start that trial came. Times are in a column named by
-            their unit; seconds are `amortised_seconds`.
+            `_min` and `_max` (of folds the mean, and with `_std` its trials' standard deviation), `tied`, `seeds` (how
+            many there are; likewise `splits` or `folds`, of which there are several, and `starts` of landscapes),
+            `diverged` (a number of trials; `timeout` likewise, where there are any), `target_epochs` where a target
+            ended trials (until the median reached it; NaN if it did not), and `trial_id`: the trial at the median, the
+            better one of the middle two. On landscapes, `start` tells from which start that trial came. Times are in a
+            column named by their unit; seconds are `amortised_seconds`.
 
             `tied` is true where the data do not tell a configuration from the first of its problem: 0 is in Student's
             95 % interval of the mean difference to it, over pairs of trials with the same seed, split and start. It is
@@ -594,7 +597,9 @@ class Results(StoredStudy):
         """
         return best_at_ends(self, ranking)
 
-    def model(self, trial_id: str, *, data: tuple[Any, Any] | None = None) -> TrainedModel:
+    def model(
+        self, trial_id: str, *, data: tuple[Any, Any] | None = None, folds: Sequence[Any] | None = None
+    ) -> TrainedModel:
         """Return the model that a trial trained, to predict with; `record.parameters` says whose are stored.
 
         What results do not hold (standardisation, labels, names of columns) comes from the data, which are loaded again
@@ -605,6 +610,8 @@ class Results(StoredStudy):
         trial_id : str
         data : (X, y), optional
             The arrays or tables that the study was run on, if it was; they must be the same.
+        folds : sequence of (train, test), optional
+            Likewise the folds that the study was run with.
 
         Returns
         -------
@@ -618,5 +625,7 @@ class Results(StoredStudy):
             not there or not those that the trial was trained on.
         """
         # by its name: imports point down, and results are read without what plans and loads
-        found: TrainedModel = import_module("fastgd.runs.stored.trained_models").trained_model(self, trial_id, data)
+        found: TrainedModel = import_module("fastgd.runs.stored.trained_models").trained_model(
+            self, trial_id, data, folds
+        )
         return found

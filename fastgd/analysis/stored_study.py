@@ -148,6 +148,14 @@ class StoredStudy:
         splits = self.table("trials", columns=["split_seed"], filter=pc.field("in_study"))["split_seed"]
         return len(pc.unique(splits)) > 1
 
+    @cached_property
+    def has_folds(self) -> bool:
+        """Whether the study's trials are of folds, which are held out in turn."""
+        if self.on_landscapes:
+            return False
+        folds = self.table("trials", columns=["fold"], filter=pc.field("in_study"))["fold"]
+        return bool(folds.null_count < len(folds))
+
     @property
     def objective(self) -> list[str]:
         """The columns of trials that say which objective a trial minimises."""
@@ -157,10 +165,11 @@ class StoredStudy:
 
     @cached_property
     def repeats(self) -> str:
-        """In what the trials of a configuration differ: "seeds", or "splits" or "starts" where these are several."""
+        """In what the trials of a configuration differ: "seeds"; or, of several, "splits", "folds" or "starts"."""
         if not self.on_landscapes:
             seeds = self.table("trials", columns=["seed"], filter=pc.field("in_study"))["seed"]
-            return "splits" if self.several_splits and len(pc.unique(seeds)) == 1 else "seeds"
+            splits = "folds" if self.has_folds else "splits"
+            return splits if self.several_splits and len(pc.unique(seeds)) == 1 else "seeds"
         return "starts" if len(pc.unique(self.table("trials", columns=["start"])["start"])) > 1 else "seeds"
 
     @cached_property

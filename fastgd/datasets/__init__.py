@@ -5,8 +5,9 @@ says. No value is guessed, filled in or dropped without a note.
 """
 
 from fastgd.datasets.arrays import from_arrays
+from fastgd.datasets.folds import FoldKeys, given_folds, make_folds
 from fastgd.datasets.load import Source, load, misplaced_key
-from fastgd.datasets.prepare import prepare
+from fastgd.datasets.prepare import prepare, prepare_folds, scaled, training_rows
 from fastgd.datasets.readers.csv_keys import Csv
 from fastgd.datasets.readers.points import load_points
 from fastgd.datasets.readers.reading import FORMATS
@@ -21,11 +22,17 @@ __all__ = [
     "Data",
     "Dataset",
     "DatasetRecord",
+    "FoldKeys",
     "Source",
     "Synthetic",
     "from_arrays",
+    "given_folds",
     "load",
     "load_points",
+    "make_folds",
     "misplaced_key",
     "prepare",
+    "prepare_folds",
+    "scaled",
+    "training_rows",
 ]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fastgd.common.errors import InputError
 from fastgd.datasets.arrays import from_rows
 from fastgd.datasets.csr import at_columns, from_dense, moments, take, without_zeros
+from fastgd.datasets.folds import Fold
 from fastgd.datasets.record import CSR, Data, Dataset, Floats, Matrix, Numbered, Scaling, check_memory, digest
 from fastgd.datasets.targets import (
     Label,
@@ -77,13 +78,7 @@ def prepare(
     """
     classes = _classes(dataset, targets, positive)
     _check_several(dataset, targets, positive, validation)
-
-    def as_numbers(of: Dataset) -> Floats:
-        if classes:
-            return class_numbers(of.y, classes, of.name, of.place)
-        return numeric_targets(of.y, targets, positive, of.name, of.place)
-
-    y, scale = as_numbers(dataset), (0.0, 1.0)
+    y, scale = _as_numbers(dataset, targets, positive, classes), (0.0, 1.0)
     source, dataset = dataset, _laid_out(dataset, dataset.sparse if layout == "auto" else layout == "sparse")
     split = _split(source, validation, split_seed, dataset.sparse)
     scaling = standardisation(dataset, split.train) if standardize else None
@@ -98,7 +93,7 @@ def prepare(
         y_validation = _cast(y[split.held], dtype, dataset.name)
         parts.append(split.held.astype(np.int64, copy=False))
     elif split.other is not None:
-        other_y = as_numbers(split.other)
+        other_y = _as_numbers(split.other, targets, positive, classes)
         X_validation = _transformed(split.other, None, scaling, dtype)
         scaled = (other_y - scale[0]) / scale[1] if standardize_target else other_y
         y_validation = _cast(scaled, dtype, split.other.name)
@@ -106,7 +101,7 @@ def prepare(
         if isinstance(validation, Dataset) and validation.features != source.features:
             parts.append(_places(validation, source).astype(np.int64, copy=False))  # which column is which
     if source.sparse or dataset.sparse:
-        parts.append(f"layout={'sparse' if dataset.sparse else 'dense'}")
+        parts.append(_layout_of(dataset))
     other = split.other
     of_held = [f"{other.name}: {note}" for note in other.notes if note not in dataset.notes] if other else []
     return Data(
@@ -124,6 +119,108 @@ def prepare(
         scaling=scaling,
         targets=dataset.targets,
     )
+
+
+def prepare_folds(
+    dataset: Dataset,
+    folds: Sequence[Fold],
+    *,
+    targets: Targets,
+    positive: Label | None = None,
+    standardize: bool = False,
+    standardize_target: bool = False,
+    dtype: str = "float64",
+    layout: Layout = "auto",
+) -> list[Data]:
+    """Return what the engine sees of each fold: the rows of all, once, and which of them train and are held out.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        n rows, d columns.
+    folds : sequence of Fold
+        The rows of each.
+    targets, positive, standardize, standardize_target, dtype, layout
+        As in `prepare`. Rows are standardised by each fold's own training rows, when it is its turn: see `scaled`.
+
+    Raises
+    ------
+    InputError
+        As in `prepare`.
+    """
+    classes = _classes(dataset, targets, positive)
+    _check_several(dataset, targets, positive, 0.0)
+    y, source = _as_numbers(dataset, targets, positive, classes), dataset
+    dataset = _laid_out(dataset, dataset.sparse if layout == "auto" else layout == "sparse")
+    # in one go, although it is of no use yet where folds are standardised: features that are too large are found now
+    X = dataset.X if standardize else _transformed(dataset, None, None, dtype)
+    content = digest(dataset.fingerprint, y, f"standardize={standardize}", "folds")
+    shared_y = None if standardize_target else _cast(y, dtype, dataset.name)
+    found = []
+    for train, held in folds:
+        scaling = standardisation(dataset, train) if standardize else None
+        scale: tuple[Any, Any] = (0.0, 1.0)
+        parts: list[Any] = [content, train, held]
+        if standardize_target:
+            parts.append("standardize_target")
+            scale = _scale_of(y[train], dataset)
+        if source.sparse or dataset.sparse:
+            parts.append(_layout_of(dataset))
+        own_y = _cast((y - scale[0]) / scale[1], dtype, dataset.name) if shared_y is None else shared_y
+        found.append(
+            Data(
+                X=X,
+                y=own_y,
+                X_validation=X,
+                y_validation=own_y,
+                features=dataset.features,
+                fingerprint=digest(*parts),
+                dataset=dataset.name,
+                notes=(*dataset.notes, *(scaling.notes if scaling else ())),
+                classes=tuple(classes),
+                target_scale=scale,
+                labels=two_labels(source.y, y) if targets == "binary" else (),
+                scaling=scaling,
+                targets=dataset.targets,
+                rows=train,
+                validation_rows=held,
+                unscaled=standardize,
+            )
+        )
+    return found
+
+
+def scaled(data: Data) -> Data:
+    """Return a fold with its rows standardised: a copy that goes when the fold has had its turn; others as they are.
+
+    So there are the rows as they were loaded and one copy of them, however many folds there are. The copy has the bits
+    that the fold's rows have alone: each value has the fold's mean subtracted in float64, is divided by its deviation,
+    and is rounded to the study's type.
+    """
+    if not data.unscaled:
+        return data
+    X = _scaled(data.X, None, data.scaling, str(data.y.dtype), data.dataset)
+    return replace(data, X=X, X_validation=X, unscaled=False)
+
+
+def training_rows(data: Data) -> tuple[Matrix, Floats]:
+    """Return the training rows (n, d) and their targets by themselves: of a fold, a copy."""
+    data = scaled(data)
+    if data.rows is None:
+        return data.X, data.y
+    X = data.X[data.rows] if isinstance(data.X, np.ndarray) else take(data.X, data.rows.astype(np.intp))
+    return X, data.y[data.rows]
+
+
+def _as_numbers(dataset: Dataset, targets: Targets, positive: Label | None, classes: Sequence[Any]) -> Floats:
+    """Return targets as the loss takes them."""
+    if classes:
+        return class_numbers(dataset.y, classes, dataset.name, dataset.place)
+    return numeric_targets(dataset.y, targets, positive, dataset.name, dataset.place)
+
+
+def _layout_of(dataset: Dataset) -> str:
+    return f"layout={'sparse' if dataset.sparse else 'dense'}"
 
 
 def _check_several(dataset: Dataset, targets: Targets, positive: Label | None, validation: float | Dataset) -> None:
@@ -322,7 +419,10 @@ def _blocks(X: Floats, rows: Rows | None) -> Iterator[Floats]:
 
 def _transformed(dataset: Dataset, rows: Rows | None, scaling: Scaling | None, dtype: str) -> Matrix:
     """Return the rows, scaled, in dtype; X itself where nothing has to change."""
-    X = dataset.X
+    return _scaled(dataset.X, rows, scaling, dtype, dataset.name)
+
+
+def _scaled(X: Matrix, rows: Rows | None, scaling: Scaling | None, dtype: str, name: str) -> Matrix:
     if rows is None and scaling is None and X.dtype == dtype:
         return X
     out: Matrix
@@ -331,7 +431,7 @@ def _transformed(dataset: Dataset, rows: Rows | None, scaling: Scaling | None, d
     else:
         out, finite = _sparse_transformed(take(X, rows), scaling, dtype)
     if not finite:
-        raise InputError(f"{dataset.name}: features are too large for dtype = {dtype!r}")
+        raise InputError(f"{name}: features are too large for dtype = {dtype!r}")
     return out
 
 

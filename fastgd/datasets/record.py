@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
@@ -127,11 +128,11 @@ class Data:
 
     Attributes
     ----------
-    X, y : ndarray or csr_array (n, d), ndarray (n,) or (n, targets)
-        The training rows in the study's dtype. Dense: C-contiguous. Sparse: the canonical form of
-        `fastgd.datasets.csr`.
-    X_validation, y_validation : ndarray or csr_array (m, d), ndarray (m,) or (m, targets), or None
-        The held-out rows, in the layout of the training rows.
+    X, y : ndarray or csr_array (N, d), ndarray (N,) or (N, targets)
+        The training rows in the study's dtype; of a fold all rows, which the folds of a dataset share. Dense:
+        C-contiguous. Sparse: the canonical form of `fastgd.datasets.csr`.
+    X_validation, y_validation : ndarray or csr_array (M, d), ndarray (M,) or (M, targets), or None
+        The held-out rows, in the layout of the training rows; of a fold all rows.
     features : sequence of str
         The d columns' names.
     fingerprint : str
@@ -150,6 +151,11 @@ class Data:
         What was subtracted and divided by.
     targets : tuple of str
         The names of the columns of y, where there are several.
+    rows, validation_rows : ndarray of int32 (n,), (m,), or None
+        Of a fold: which rows train, and which are held out, ascending. None: all of them.
+    unscaled : bool
+        Whether X is as it was loaded, since folds that are standardised by rows of their own share it:
+        `fastgd.datasets.prepare.scaled` returns the fold with rows that are standardised.
     """
 
     X: Matrix
@@ -165,6 +171,26 @@ class Data:
     labels: tuple[Any, ...] = ()
     scaling: Scaling | None = None
     targets: tuple[str, ...] = ()
+    rows: NDArray[np.int32] | None = None
+    validation_rows: NDArray[np.int32] | None = None
+    unscaled: bool = False
+
+    @property
+    def n(self) -> int:
+        """The number of training rows."""
+        return len(self.y if self.rows is None else self.rows)
+
+    @property
+    def held_out(self) -> int:
+        """The number of held-out rows; 0: there are none."""
+        if self.y_validation is None:
+            return 0
+        return len(self.y_validation if self.validation_rows is None else self.validation_rows)
+
+    @property
+    def training_targets(self) -> Floats:
+        """The targets (n,), or (n, targets), of the training rows."""
+        return self.y if self.rows is None else self.y[self.rows]
 
     @property
     def sparse(self) -> bool:
@@ -174,22 +200,37 @@ class Data:
     @property
     def nonzeros(self) -> int | None:
         """How many values the training rows store, where they are sparse."""
-        return None if isinstance(self.X, np.ndarray) else int(self.X.nnz)
+        if isinstance(self.X, np.ndarray):
+            return None
+        return int(self.X.nnz) if self.rows is None else int(np.diff(self.X.indptr)[self.rows].sum())
 
     @cached_property
     def largest(self) -> float:
-        """The largest absolute value of features and targets of the training rows; found when first asked for."""
-        values = (self.X if isinstance(self.X, np.ndarray) else self.X.data, self.y)
-        return max(float(max(-each.min(initial=0), each.max(initial=0))) for each in values)
+        """The largest absolute value of features and targets; found when first asked for.
+
+        That of features which are still to be standardised is not above `sqrt(n)`, and this stands for it.
+        """
+        values = [self.y] if self.unscaled else [self.X if isinstance(self.X, np.ndarray) else self.X.data, self.y]
+        found = max(float(max(-each.min(initial=0), each.max(initial=0))) for each in values)
+        return max(found, math.sqrt(self.n)) if self.unscaled else found
 
     @cached_property
     def frequencies(self) -> Floats:
         """The share (d,) of the training rows in which each feature is not zero; counted when first asked for."""
-        n, d = self.X.shape
+        n, d = self.n, self.X.shape[1]
         if not isinstance(self.X, np.ndarray):
-            return np.asarray(np.bincount(self.X.indices, minlength=d) / n)
+            return np.asarray(np.bincount(self._training_indices(self.X), minlength=d) / n)
         step = max(1, VALUES_PER_BLOCK // d)
-        return np.asarray(sum(np.count_nonzero(self.X[at : at + step], axis=0) for at in range(0, n, step)) / n)
+        blocks = (slice(at, at + step) if self.rows is None else self.rows[at : at + step] for at in range(0, n, step))
+        return np.asarray(sum(np.count_nonzero(self.X[block], axis=0) for block in blocks) / n)
+
+    def _training_indices(self, X: CSR) -> NDArray[Any]:
+        """Return the features of the values that the training rows store."""
+        if self.rows is None:
+            return X.indices
+        trains = np.zeros(len(self.y), bool)
+        trains[self.rows] = True
+        return np.asarray(X.indices[np.repeat(trains, np.diff(X.indptr))])
 
 
 @dataclass(frozen=True)

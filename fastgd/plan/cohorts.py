@@ -67,7 +67,7 @@ def cohorts_of(study: Study, data: Sequence[Data], penalties: Penalties | None =
     seen: dict[str, int] = {}
     first = ""
     for index, ((place, problem), rows, label) in enumerate(zip(study.splits, data, labels(study, data), strict=True)):
-        n = len(rows.y)
+        n = rows.n
         if index == 0 or study.splits[index - 1][0] != place:
             first = rows.fingerprint
         _check_parameters(study, problem, rows, label)
@@ -101,15 +101,15 @@ def labels(study: Study, data: Sequence[Data]) -> list[str]:
 
 
 def split_labels(study: Study, data: Sequence[Data]) -> list[str]:
-    """Return a name for each split's data: that of its problem, with its `split_seed` where there are several."""
-    several = [len(study.data_problems[place].split_seed) > 1 for place, _ in study.splits]
+    """Return a name for each split's data: that of its problem, with its `split_seed` or fold where it has several."""
+    several = [len(study.data_problems[place].split_numbers) > 1 for place, _ in study.splits]
     splits = zip(study.splits, labels(study, data), several, strict=True)
-    return [fingerprint_names(label, problem.split_seed[0])[many] for (_, problem), label, many in splits]
+    return [fingerprint_names(label, problem)[many] for (_, problem), label, many in splits]
 
 
-def fingerprint_names(label: str, split_seed: int) -> tuple[str, str]:
-    """Return the names that the data of a split of a problem may have: as its only one, and as one of several."""
-    return label, f"{label}, split_seed {split_seed}"
+def fingerprint_names(label: str, problem: Problem) -> tuple[str, str]:
+    """Return the names that the data of a problem's split may have: as its only one, and as one of several."""
+    return label, f"{label}, {'fold' if problem.folds else 'split_seed'} {problem.split_seed[0]}"
 
 
 def _methods(study: Study, masked: bool) -> Iterator[tuple[Method, list[OptimizerBlock]]]:
@@ -227,7 +227,7 @@ def _cohort(
     batch_size: int,
     seeds: tuple[int, ...],
 ) -> CohortUnit:
-    problem, n, rule = study.splits[index][1], len(data.y), method.rule
+    problem, n, rule = study.splits[index][1], data.n, method.rule
     driven = {driver.of for schedule in lanes.schedules for driver in schedule.drivers}
     if method.search:
         driven.add("lr")
@@ -273,11 +273,18 @@ def _cohort(
         entries=entries_of(data),
         sparse=sparse_column(spec, problem),
         workload=workload(study, data, spec, _has_feedback(lanes.schedules)),
-        columns={"dataset": data.dataset, "loss": problem.loss, "split_seed": problem.split_seed[0]},
+        columns=_columns(problem, data),
         record=study.record,
         stop=study.stop,
         saved_after=saved_after(study),
     )
+
+
+def _columns(problem: Problem, data: Data) -> dict[str, Any]:
+    """Return what is the same for all trials of a cohort, by the columns of the results."""
+    split = problem.split_seed[0]
+    found = {"dataset": data.dataset, "loss": problem.loss, "split_seed": split}
+    return found | ({"fold": split} if problem.folds else {})
 
 
 MOST_FOR_SQUARES = 1e100  # of features and targets, whose squares are summed over rows
@@ -293,7 +300,7 @@ def _kernel(
     steps: int,
     shuffled: bool,
 ) -> Kernel:
-    n, d = len(data.y), data.X.shape[1]
+    n, d = data.n, data.X.shape[1]
     model = model_of(problem, data)
     if method.baseline:
         return model.point_kernel(d, itemsize, sparse=data.sparse)
@@ -311,8 +318,7 @@ def _kernel(
 
 def _fitting(spec: CohortSpec, problem: Problem, data: Data, schedules: Sequence[Schedule]) -> CohortSpec:
     """What a cohort of sparse rows computes, in tiles that are narrow enough for the memory budget."""
-    n, d = data.X.shape
-    itemsize = np.dtype(data.X.dtype).itemsize
+    n, d, itemsize = data.n, data.X.shape[1], data.y.dtype.itemsize
     while True:
         whole = with_untouched(spec, problem, data, schedules)
         lanes = spec.kernel.lanes

@@ -29,7 +29,7 @@ def metric_notes(study: Study, data: Sequence[Data]) -> list[str]:
     soft = [
         rows.dataset
         for (_, problem), rows in zip(study.splits, data, strict=True)
-        if find_loss(problem.loss).targets == "unit" and not np.isin(rows.y, (0, 1)).all()
+        if find_loss(problem.loss).targets == "unit" and not np.isin(rows.training_targets, (0, 1)).all()
     ]
     return [f"{dataset}: accuracy is not recorded, as its targets are not only 0 and 1" for dataset in soft]
 

@@ -49,8 +49,8 @@ def with_untouched(spec: CohortSpec, problem: Problem, data: Data, schedules: Se
         drift=spec.estimator != "none",
         same=len(schedules) == 1 and not feedback,
     )
-    n, d = data.X.shape
-    window = window_steps(untouched, spec, d, (data.nonzeros or 0) / n, np.dtype(data.X.dtype).itemsize)
+    n, d = data.n, data.X.shape[1]
+    window = window_steps(untouched, spec, d, (data.nonzeros or 0) / n, data.y.dtype.itemsize)
     return replace(spec, untouched=untouched, window=window)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from fastgd.analysis import Results, value_of
+from fastgd.analysis import REPEATS, Results, value_of
 from fastgd.common.escape import for_terminal
 from fastgd.common.numbers import count, number
 from fastgd.plots.readings import measure, settings, varied
@@ -31,7 +31,7 @@ def studied(results: Results, ranking: pd.DataFrame) -> str:
     methods, problems = ranking["method"].nunique(), ranking["problem"].nunique()
     repeats = [
         count(int(ranking[name].max()), name.removesuffix("s"))
-        for name in ("seeds", "splits", "starts")
+        for name in REPEATS
         if name in ranking and ranking[name].max() > 1
     ]
     of = f"{count(len(ranking), 'configuration')} of {count(methods, 'optimizer')}"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgd.datasets import Data
+from fastgd.datasets import Data, training_rows
 from fastgd.datasets.record import check_memory
 from fastgd.optima import CONVEX, solve
 from fastgd.optima import Problem as ConvexProblem
@@ -94,14 +94,14 @@ def _splits(study: Study, data: Sequence[Data]) -> Iterator[tuple[Problem, Data,
 
 def _solved(task: Task) -> tuple[OptimumInfo, Any]:
     """Return what is stored of an objective's minimum, and where it is."""
-    X = task.data.X
+    X, y = training_rows(task.data)
     if X.dtype != np.float64:
         size = 8 * (X.size if isinstance(X, np.ndarray) else X.nnz)
         check_memory(size, f"{task.label}: its training rows", "float64")
     found = solve(
         ConvexProblem(
             X=X,
-            y=task.data.y,
+            y=y,
             loss=task.problem.loss,
             l2=task.l2,
             intercept=task.problem.intercept,

@@ -19,7 +19,18 @@ from fastgd.core.cache import own_source_hash
 from fastgd.core.compile import require_compiler
 from fastgd.core.threads import Threads
 from fastgd.core.vectors import register_bits
-from fastgd.datasets import Data, Dataset, Source, from_arrays, load, prepare
+from fastgd.datasets import (
+    Data,
+    Dataset,
+    FoldKeys,
+    Source,
+    from_arrays,
+    given_folds,
+    load,
+    make_folds,
+    prepare,
+    prepare_folds,
+)
 from fastgd.engine.machine import cpu_model
 from fastgd.plan.cohorts import split_labels
 from fastgd.plan.estimates.memory import release, within_memory
@@ -49,6 +60,7 @@ from fastgd.study.config import Problem, Study, require_study
 
 # Columns of names that are in no trial's id: a user may change the first two, and another first split the third.
 NAME_COLUMNS = ("problem", "dataset", "configuration")
+PREPARED_BY = ("positive", "standardize", "standardize_target", "layout")  # the keys of a problem of its data's form
 
 
 class _Options(NamedTuple):
@@ -67,6 +79,7 @@ def run(
     out: str | Path | None = None,
     *,
     data: tuple[Any, Any] | None = None,
+    folds: Sequence[Any] | None = None,
     fresh: bool = False,
     threads: int | None = None,
     trial: str | None = None,
@@ -83,6 +96,9 @@ def run(
         The folder of the results: by default `results/<name>`, and for one trial `results/<name>.<trial>`.
     data : (X, y), optional
         Arrays or tables, (n, d) and (n,), or (n, targets), in place of the problems' datasets.
+    folds : sequence of (train, test), optional
+        The indices of the rows of each fold, as scikit-learn's splitters yield them, where a problem has
+        `validation = { folds = k, kind = "given" }`.
     fresh : bool
         Move an old folder aside and start anew.
     threads : int, optional
@@ -115,7 +131,7 @@ def run(
     require_memory(threads)
     with reported(on_event, progress) as emit, within_memory(options.path):
         clock = Clock("load")
-        prepared = [] if study.landscapes else load_data(study, data, emit)
+        prepared = [] if study.landscapes else load_data(study, data, emit, folds)
         _run(study, prepared, clock, options, emit)
         release()
         results = load_results(options.path)
@@ -187,28 +203,42 @@ def folder_of(study: Study, out: str | Path | None, trial: str | None) -> Path:
     return Path("results") / (study.name if trial is None else f"{study.name}.{trial.replace(':', '.')}")
 
 
-def load_data(study: Study, data: tuple[Any, Any] | None, emit: OnEvent) -> list[Data]:
+def load_data(
+    study: Study, data: tuple[Any, Any] | None, emit: OnEvent, folds: Sequence[Any] | None = None
+) -> list[Data]:
     """Load and prepare the data of each split of every problem; those that ask for the same share it."""
     if data is not None and not (isinstance(data, tuple | list) and len(data) == 2):
         many = f" of {len(data)}" if isinstance(data, tuple | list) else ""
         raise InputError(f"data must be a pair, (X, y); found {type(data).__name__}{many}")
+    _check_folds(study, folds)
     sources: dict[str, Dataset] = {}
-    prepared: dict[str, Data] = {}
+    prepared: dict[str, list[Data]] = {}
     result = []
-    for index, problem in study.splits:
-        key = repr((_source(problem), find_loss(problem.loss).targets, _preparation(problem)))
-        if key not in prepared:
-            dataset = _dataset(index, problem, data, sources, emit)
-            prepared[key] = _prepared(index, problem, dataset, study.dtype)
-        result.append(prepared[key])
+    for index, problem in enumerate(study.data_problems):
+        for seed in [None] if problem.folds else problem.split_seed:
+            key = repr((_source(problem), find_loss(problem.loss).targets, _preparation(problem, seed)))
+            if key not in prepared:
+                dataset = _dataset(index, problem, data, sources, emit)
+                prepared[key] = _prepared(index, problem, dataset, study.dtype, seed, folds)
+            result += prepared[key]
     return result
 
 
-def _preparation(problem: Problem) -> tuple[Any, ...]:
+def _check_folds(study: Study, folds: Sequence[Any] | None) -> None:
+    """Refuse folds that no problem asks for, and problems whose folds are not given."""
+    wanted = [index for index, problem in enumerate(study.data_problems) if problem.folds and problem.folds.given]
+    if wanted and folds is None:
+        raise InputError(
+            f"problem.{wanted[0]}.validation has folds that are given: give them, as folds=[(train, test)]"
+        )
+    if folds is not None and not wanted:
+        raise InputError('folds are given, and no problem asks for them: validation = { folds = k, kind = "given" }')
+
+
+def _preparation(problem: Problem, split_seed: int | None) -> tuple[Any, ...]:
     held_out = problem.validation
     rows = _source(problem, held_out) if isinstance(held_out, str) else held_out
-    prepared = (problem.positive, problem.standardize, problem.standardize_target)
-    return *prepared, rows, *problem.split_seed, problem.layout
+    return problem.positive, problem.standardize, problem.standardize_target, rows, split_seed, problem.layout
 
 
 def _dataset(
@@ -242,21 +272,18 @@ def _source(problem: Problem, held_out: str | None = None) -> Source:
     return source.with_own_keys()
 
 
-def _prepared(index: int, problem: Problem, dataset: Dataset, dtype: str) -> Data:
-    validation = problem.validation
-    held = load(_source(problem, validation)) if isinstance(validation, str) else validation
+def _prepared(
+    index: int, problem: Problem, dataset: Dataset, dtype: str, split_seed: int | None, folds: Sequence[Any] | None
+) -> list[Data]:
+    """Return the data of a problem's split, or of all of its folds."""
+    held, how = problem.validation, {name: getattr(problem, name) for name in PREPARED_BY}
+    how |= {"targets": find_loss(problem.loss).targets, "dtype": dtype}
     try:
-        return prepare(
-            dataset,
-            targets=find_loss(problem.loss).targets,
-            positive=problem.positive,
-            standardize=problem.standardize,
-            standardize_target=problem.standardize_target,
-            validation=held,
-            split_seed=problem.split_seed[0],
-            dtype=dtype,
-            layout=problem.layout,
-        )
+        if isinstance(held, FoldKeys):
+            own = given_folds(folds or (), len(dataset.y), held.count) if held.given else make_folds(dataset, held)
+            return prepare_folds(dataset, own, **how)
+        validation = load(_source(problem, held)) if isinstance(held, str) else held
+        return [prepare(dataset, validation=validation, split_seed=split_seed or 0, **how)]
     except InputError as error:
         raise InputError(f"problem.{index} (loss {problem.loss!r}): {error}") from None
 

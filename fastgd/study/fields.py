@@ -187,7 +187,17 @@ def _held_out(value: Any, info: ValidationInfo) -> Any:
         return _file(value, info)
     if is_number(value) and 0 <= value < 1:
         return float(value)
-    raise failure("must be a fraction from 0 to below 1, or the path of a second file", found=value)
+    if isinstance(value, datasets.FoldKeys):
+        return value
+    if isinstance(value, Mapping):
+        known_keys(value, datasets.FoldKeys.model_fields)
+        return datasets.FoldKeys.model_validate(dict(value))
+    raise failure("must be a fraction from 0 to below 1, the path of a second file, or { folds = k }", found=value)
+
+
+def _written_out(value: Any) -> Any:
+    """Return what is held out as a study file has it."""
+    return value.model_dump(exclude_none=True) if isinstance(value, datasets.FoldKeys) else value
 
 
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
@@ -234,5 +244,8 @@ File = Annotated[str, BeforeValidator(_file), Written("a path, from the study fi
 Synthetic = Annotated[dict[str, Any], PlainValidator(_synthetic), Table(datasets.Synthetic)]
 Dataset = Annotated[str, AfterValidator(_dataset), Written("a name: `fastgd list datasets`")]
 HeldOut = Annotated[
-    float | str, PlainValidator(_held_out), Written("a fraction from 0 to below 1, or the path of a second file")
+    float | str | datasets.FoldKeys,
+    PlainValidator(_held_out),
+    PlainSerializer(_written_out),
+    Table(datasets.FoldKeys),
 ]

@@ -1,6 +1,6 @@
 """The tables of a study file as models: its top, `[[problem]]` over data, `[stop]` and `[record]`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from fastgd.datasets import DATASETS, misplaced_key
+from fastgd.datasets import DATASETS, FoldKeys, misplaced_key
 from fastgd.problems import LOSSES, find_loss
 from fastgd.study.blocks import Optimizers, Schedule, Schedules
 from fastgd.study.fields import (
@@ -116,7 +116,7 @@ class Problem(Block):
     )
     l2: Several[NonNegative] = described("The penalty `l2/2 |w|^2`, a part of the objective.", [0.0])
     validation: HeldOut = described(
-        "What is held out of training: a share of the rows, or all rows of another file.", 0.0
+        "What is held out of training: a share of the rows, all rows of another file, or [folds](data.md#folds).", 0.0
     )
     split_seed: Several[Seed] = described(
         "Decides alone which rows are held out. With several, each configuration is tried on all of these splits, and "
@@ -180,6 +180,16 @@ class Problem(Block):
     def layered(self) -> bool:
         """Whether its parameters stand in layers: those of a network, or of a loss with several margins a row."""
         return self.network is not None or find_loss(self.loss).of_classes or bool(self.targets)
+
+    @property
+    def folds(self) -> FoldKeys | None:
+        """What the study says of folds, where these are held out in turn."""
+        return self.validation if isinstance(self.validation, FoldKeys) else None
+
+    @property
+    def split_numbers(self) -> Sequence[int]:
+        """What tells the splits of its rows apart: their seeds, or the numbers of the folds."""
+        return self.split_seed if self.folds is None else range(self.folds.count)
 
     @property
     def files(self) -> list[str]:
@@ -332,11 +342,14 @@ class StudyFields(Block):
 
     @property
     def splits(self) -> list[tuple[int, Problem]]:
-        """The problems over data, one for each split of its rows, with the place of its problem among all."""
+        """The problems over data, one for each split of its rows, with the place of its problem among all.
+
+        Each has the number of its split as its only `split_seed`.
+        """
         return [
-            (place, problem.model_copy(update={"split_seed": [seed]}))
+            (place, problem.model_copy(update={"split_seed": [number]}))
             for place, problem in enumerate(self.data_problems)
-            for seed in problem.split_seed
+            for number in problem.split_numbers
         ]
 
     @property

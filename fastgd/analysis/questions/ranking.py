@@ -1,4 +1,4 @@
-"""The ranking of a study's configurations by their median trial."""
+"""The ranking of a study's configurations by their median trial, or by their mean over folds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +16,8 @@ from fastgd.common.errors import InputError, nearest
 
 # The groups of trials in a ranking, the best first; see `Results.best`.
 REACHED_TARGET, ENDED, UNKNOWN, DIVERGED = range(4)
+# The columns that say how many trials a configuration has, and in what they differ.
+REPEATS = ("seeds", "splits", "folds", "starts")
 # Of so many trials it is not asked which configurations are tied.
 MOST_TIED = 500_000
 # The columns of configurations that say which problem they are on.
@@ -56,11 +58,15 @@ def ranked(study: StoredStudy, scores: Scores, where: str | Sequence[str] = ()) 
     count = np.diff(first, append=len(order))
     middle, upper, last = order[first + (count - 1) // 2], order[first + count // 2], order[first + count - 1]
     own = (trials["status"] == "timeout").to_numpy()
-    median = (score[middle] + score[upper]) / 2
+    at, judged = (score[middle] + score[upper]) / 2, upper  # the one whose group is the configuration's
+    of_folds = study.has_folds
+    if of_folds:  # folds are compared by their means, as cross-validation is: the worst one decides the group
+        at, judged = np.add.reduceat(score[order], first) / count if len(first) else np.zeros(0), last
     least = _extreme(np.fmin, score[order], first)
     most = np.where(group[last] == UNKNOWN, np.nan, _extreme(np.fmax, score[order], first))
     columns = {
-        value: sign * median,
+        value: sign * at,
+        **({f"{value}_std": _deviation(score[order], first, count, at)} if of_folds else {}),
         f"{value}_min": least if sign > 0 else -most,
         f"{value}_max": most if sign > 0 else -least,
         **_counts(study, trials, order, first, count),
@@ -69,12 +75,12 @@ def ranked(study: StoredStudy, scores: Scores, where: str | Sequence[str] = ()) 
     }
     if (group == REACHED_TARGET).any():
         columns["target_epochs"] = np.where(
-            group[upper] == REACHED_TARGET, (epochs[middle] + epochs[upper]) / 2, np.nan
+            group[judged] == REACHED_TARGET, (epochs[middle] + epochs[upper]) / 2, np.nan
         )
     columns |= {name: trials[name].to_numpy()[middle] for name in study.trial_key}
     table: pd.DataFrame = identities.iloc[configuration[middle]].assign(**columns)
     problem, reached = pd.factorize(table["problem"])[0], columns.get("target_epochs", np.zeros(len(table)))
-    places = np.lexsort((table["diverged"], median, reached, group[upper], problem))
+    places = np.lexsort((table["diverged"], at, reached, group[judged], problem))
     table = table.iloc[places].reset_index(drop=True)
     table.insert(0, "rank", table.groupby("problem", sort=False).cumcount() + 1)
     numbers = configuration[middle][places]
@@ -221,7 +227,8 @@ def _seeds_and_splits(
     if trials["split_seed"].nunique() <= 1:
         return {"seeds": count}
     own = trials.iloc[order].groupby(np.repeat(np.arange(len(first)), count))
-    return {"seeds": own["seed"].nunique().to_numpy(), "splits": own["split_seed"].nunique().to_numpy()}
+    splits = "folds" if trials["fold"].notna().any() else "splits"
+    return {"seeds": own["seed"].nunique().to_numpy(), splits: own["split_seed"].nunique().to_numpy()}
 
 
 def _sort_keys(trials: pd.DataFrame, scores: Scores) -> pd.DataFrame:
@@ -237,8 +244,24 @@ def _extreme(of: np.ufunc, values: NDArray[np.float64], first: NDArray[np.int64]
     return np.asarray(of.reduceat(values, first) if len(first) else np.zeros(0))
 
 
+def _deviation(
+    score: NDArray[np.float64], first: NDArray[np.int64], count: NDArray[np.int64], mean: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the standard deviation of each configuration's scores about their mean; NaN where that is infinite."""
+    if not len(first):
+        return np.zeros(0)
+    with np.errstate(invalid="ignore"):
+        squares = np.add.reduceat(np.square(score - np.repeat(mean, count)), first)
+    return np.asarray(np.where(np.isfinite(mean), np.sqrt(squares / count), np.nan))
+
+
 def _sums(values: NDArray[np.bool_], first: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(np.add.reduceat(values.astype(np.int64), first) if len(first) else np.zeros(0, np.int64))
+
+
+def spread_of(ranking: pd.DataFrame) -> str:
+    """Return the column of a ranking of folds that has the deviation over these."""
+    return f"{value_of(ranking)}_std"
 
 
 def value_of(ranking: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 from rich.table import Table
 
-from fastgd.analysis import Results, best_of_each, load, value_of, with_methods
+from fastgd.analysis import REPEATS, Results, best_of_each, load, spread_of, value_of, with_methods
 from fastgd.cli.output.consoles import cell, show, show_json, table
 from fastgd.cli.output.formats import Cells, is_text, records, show_answer
 from fastgd.common.numbers import count, number, seconds
@@ -146,9 +146,10 @@ def _compared(ranking: "pd.DataFrame") -> str:
     if "target_epochs" in ranking:
         groups.append("the epochs until the training objective reached the target")
     groups.append(f"the {value}")
-    counts = {name: int(ranking[name].max()) for name in ("seeds", "splits", "starts") if name in ranking}
+    counts = {name: int(ranking[name].max()) for name in REPEATS if name in ranking}
     several = [count(number, name.removesuffix("s")) for name, number in counts.items() if number > 1]
-    over = f", the median of {' x '.join(several)}" if several else ""
+    middle = "mean" if spread_of(ranking) in ranking else "median"
+    over = f", the {middle} of {' x '.join(several)}" if several else ""
     late = [("timeout", "ran out of time"), ("diverged", "diverged or failed")]
     last = [f"what {why}" for name, why in late if name in ranking and ranking[name].any()]
     return f"{', then '.join(groups)}{over}" + (f"; behind all others {', then '.join(last)}" if last else "")
@@ -167,14 +168,11 @@ def ranking_table(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame
 def ranking_cells(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame", title: str) -> Cells:
     """Return the same as the texts of its cells."""
     value, over = value_of(ranking), results.repeats
-    counts = [
-        name
-        for name in ("seeds", "splits", "starts")
-        if name == over or (name in ranking and (ranking[name] > 1).any())
-    ]
+    counts = [name for name in REPEATS if name == over or (name in ranking and (ranking[name] > 1).any())]
     at, spread = ["start"] if over == "starts" else [], f"range over {over}"  # of the median trial
     about = columns_to_show(results, ranking)
-    columns = ["rank", *about, "target_epochs", value, spread, "tied", *at, *counts, "timeout", "diverged"]
+    own = spread_of(ranking)  # of folds, whose means are compared
+    columns = ["rank", *about, "target_epochs", value, own, spread, "tied", *at, *counts, "timeout", "diverged"]
     there = {*ranking} if (ranking[counts] == 1).all(axis=None) else {*ranking, spread}
     there -= {"tied"} if ranking["tied"].isna().all() else set()
     shown = [column for column in columns if column in there]

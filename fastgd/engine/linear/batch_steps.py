@@ -42,7 +42,7 @@ def advance(calls, shape, data, lanes, scratch, span):
 
     The worker walks the batches once and applies each to all of its tiles while the rows are in its cache.
     """
-    tiles, n, b, check = lanes.state.shape[0], data.y.shape[0], span.batch_size, scratch.batch_check
+    tiles, n, b, check = lanes.state.shape[0], data.order.shape[0], span.batch_size, scratch.batch_check
     for step in range(span.steps):
         start, t = (span.batch + step) * b, span.t + step
         stop, at = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
@@ -63,7 +63,7 @@ def advance_halves(calls, shape, data, lanes, scratch, halves, span):
     Each worker sums one half of every batch for all tiles. If one has to wait for long, the first goes on alone and the
     second ends.
     """
-    n, b, worker, workers = data.y.shape[0], span.batch_size, span.worker, span.workers
+    n, b, worker, workers = data.order.shape[0], span.batch_size, span.worker, span.workers
     counters, late, share = halves.counters, 0, data.X.dtype.type(1.0)  # no estimator needs the share of the rows
     begin(counters, worker)
     for step in range(span.steps):
@@ -89,7 +89,7 @@ def advance_halves(calls, shape, data, lanes, scratch, halves, span):
 @jit(inner=True)
 def sum_half(shape, data, losses, start, stop, b, half, turn, lanes, scratch, halves):
     """Sum one half of the batch order[start:stop] for all tiles; that of the next batch is prefetched."""
-    middle, scale, n = start + (stop - start + 1) // 2, data.X.dtype.type(1.0 / (stop - start)), data.y.shape[0]
+    middle, scale, n = start + (stop - start + 1) // 2, data.X.dtype.type(1.0 / (stop - start)), data.order.shape[0]
     first, last = (start, middle) if half == 0 else (middle, stop)
     following = stop if half == 0 else stop + (min(b, n - stop) + 1) // 2
     for tile in range(lanes.state.shape[0]):

@@ -28,7 +28,7 @@ add_intercept_gradient = by_shape(dense.add_intercept_gradient, single_steps.add
 @jit(inner=True)
 def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
     """Take some steps with one tile, from the one that is `taken` steps behind the span's first."""
-    X, y, order, n, d, b = data.X, data.y, data.order, data.y.shape[0], data.d, span.batch_size
+    X, y, order, n, d, b = data.X, data.y, data.order, data.order.shape[0], data.d, span.batch_size
     intercept, residuals, begin_step, apply_rule = data.intercept, data.residuals, calls.begin, calls.apply
     state, hyper, exact, memory = lanes.state[tile], lanes.hyper[tile], lanes.exact[tile], lanes.memory[tile]
     bad, estimator, table, mean = lanes.bad[tile], lanes.estimator, lanes.table[tile], lanes.mean[tile]

@@ -25,7 +25,7 @@ def evaluate_blocks(shape, data, W, measures, totals, scratch, span):
     pass all tiles while they are in the cache.
     """
     worker, workers, first = span
-    blocks, tiles, n, cut = totals.shape[0], totals.shape[1], data.y.shape[0], shares(totals, workers)
+    blocks, tiles, n, cut = totals.shape[0], totals.shape[1], data.order.shape[0], shares(totals, workers)
     for item in range(worker, blocks * cut, workers):
         block, share = item // cut, item % cut
         start = (first + block) * PARTIAL_SUM_ROWS
@@ -46,7 +46,7 @@ def evaluate_blocks(shape, data, W, measures, totals, scratch, span):
 def evaluate_single_blocks(shape, data, W, measures, totals, scratch, span):
     """The same for lanes one by one, W (lanes, padded parameters), with totals (blocks, lanes, measures, 1)."""
     worker, workers, first = span
-    blocks, lanes, n, cut = totals.shape[0], totals.shape[1], data.y.shape[0], shares(totals, workers)
+    blocks, lanes, n, cut = totals.shape[0], totals.shape[1], data.order.shape[0], shares(totals, workers)
     for item in range(worker, blocks * cut, workers):
         block, share = item // cut, item % cut
         start = (first + block) * PARTIAL_SUM_ROWS

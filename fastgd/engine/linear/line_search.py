@@ -28,7 +28,6 @@ from fastgd.engine.linear.evaluation_steps import CACHED_ROWS
 from fastgd.engine.linear.tile_steps import gather, margins
 from fastgd.engine.loss_kernels import losses_address, residuals_address
 from fastgd.engine.rows.line_search import Run
-from fastgd.engine.rows.order import identity
 from fastgd.engine.tiles import TileLayout, make_scratch
 from fastgd.problems import Loss
 
@@ -92,10 +91,10 @@ def add_slopes(shape, R, P, low, count, out):
 def along(shape, data, Z, P, rates, slopes, totals, scratch, span):
     """Write the sums of losses at Z + rate P, or of their derivatives by the rate, to totals (blocks, tiles, L).
 
-    rates : (tiles, L); the worker's blocks are those of a `BlockSpan`.
+    rates : (tiles, L); data.y are the targets in the order of Z; the worker's blocks are those of a `BlockSpan`.
     """
     worker, workers, first = span
-    n, tiles = data.y.shape[0], Z.shape[0]
+    n, tiles = data.order.shape[0], Z.shape[0]
     one = data.X.dtype.type(1.0)
     for item in range(worker, totals.shape[0] * tiles, workers):
         block, tile = item // tiles, item % tiles
@@ -125,8 +124,9 @@ class RowsAlong:
     """
 
     def __init__(self, rows: Rows | SparseRows, layout: TileLayout, loss: Loss, workers: int) -> None:
-        self._loss, self._layout, self._dtype, self._n = loss, layout, rows.X.dtype, len(rows.y)
-        self._training = rows._replace(order=identity(self._n))
+        self._loss, self._layout, self._dtype, self._n = loss, layout, rows.X.dtype, len(rows.order)
+        self._training = rows
+        self._in_order = rows.y[rows.order]
         self._shape = Static(layout.shape)
         self._scratch = [make_scratch(CHUNK_ROWS, layout.lanes, 0, self._dtype) for _ in range(workers)]
         self._Z = self._P = aligned((0, 0), self._dtype)
@@ -177,5 +177,6 @@ class RowsAlong:
         return KernelCall(project, (self._shape, self._rows, W, P, Z, Q, self._scratch[span.worker], span))
 
     def _along_call(self, Z: Array, P: Array, rates: Array, slopes: bool, totals: Array, span: BlockSpan) -> KernelCall:
-        given = (self._shape, self._rows, Z, P, rates, slopes, totals)
+        rows = self._rows._replace(y=self._in_order)
+        given = (self._shape, rows, Z, P, rates, slopes, totals)
         return KernelCall(along, (*given, self._scratch[span.worker], span))

@@ -37,7 +37,7 @@ from fastgd.engine.linear.sweep_steps import SweepCalls, sweep_calls_of
 from fastgd.engine.linear.touched_rule import SparseCalls, sparse_calls_of
 from fastgd.engine.loss_kernels import losses_address, residuals_address
 from fastgd.engine.rows.line_search import AlongDirection, DirectionLine
-from fastgd.engine.rows.order import identity, start_values
+from fastgd.engine.rows.order import start_values
 from fastgd.engine.rows.spec import CohortSpec, most_entries
 from fastgd.engine.rule_kernels import Calls, calls_of
 from fastgd.engine.shapes import Kernel, gram_parts, point_kernel, tile_shape
@@ -103,7 +103,7 @@ class LinearKernels:
 
     def __init__(self, loss: Loss, rows: Rows | SparseRows, layout: TileLayout) -> None:
         self.loss, self.rows, self.layout = loss, rows, layout
-        self.dtype, self.n = rows.X.dtype, len(rows.y)
+        self.dtype, self.n = rows.X.dtype, len(rows.order)
         self._whole: gram_steps.Gram | None = None
         self._summed = False
         self._shape, self._double = Static(layout.shape), Static(tile_shape(layout.shape.lanes, 8))
@@ -221,17 +221,18 @@ class LinearKernels:
         parameters, lanes, n = self.layout.parameters, self.layout.shape.lanes, self.n
         parts, tiles = gram_parts(parameters), gram_steps.column_tiles(parameters, lanes)
         sums = aligned((parts, tiles, parameters * lanes), np.float64)
-        rows = self.rows._replace(order=identity(n))
         size, low, work = part_rows(n, parts), 0, float(parts * parameters**2)
         while low < size:
             high = min(size, low + max(1, pace.fitting(work) // CHUNK_ROWS) * CHUNK_ROWS)
             spans = [PartSpan(worker, len(memory), size, low, high, n, 0) for worker in range(len(memory))]
-            pace.run([self._gram_call(rows, sums, memory[span.worker][1], span) for span in spans], work * (high - low))
+            pace.run(
+                [self._gram_call(self.rows, sums, memory[span.worker][1], span) for span in spans], work * (high - low)
+            )
             low = high
             poll()
         for part in sums[1:]:
             sums[0] += part
-        gram_steps.put_sums(self._whole, sums[0], self.rows.y)
+        gram_steps.put_sums(self._whole, sums[0], self.rows.y[self.rows.order])
         self._summed = True
 
     def _gram_call(self, rows: Any, sums: Array, gram: gram_steps.Gram, span: PartSpan) -> KernelCall:
@@ -251,9 +252,9 @@ class LinearKernels:
         """Put the gradient of all rows in a buffer, by what is sufficient of them."""
         return KernelCall(gram_steps.take_gradients, (self._shape, self._double, sums, memory[1], span))
 
-    def rows_of(self, X: Any, y: Array) -> Rows | SparseRows:
+    def rows_of(self, X: Any, y: Array, order: Array) -> Rows | SparseRows:
         """Return other rows, of which losses are summed."""
-        return make_rows(X, y, identity(len(y)), self.rows.intercept)
+        return make_rows(X, y, order, self.rows.intercept)
 
     def row_work(self, rows: Rows | SparseRows) -> float:
         """Return the multiply-adds that a pass over a row takes for a lane."""

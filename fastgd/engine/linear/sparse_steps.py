@@ -129,7 +129,15 @@ class TileSpan(NamedTuple):
 def tile_steps(calls, shape, data, lanes, window, touched, scratch, span, tile):
     """Take the steps of a `TileSpan`."""
     first_batch, steps, t, place, b, taken, size = span
-    X, indices, indptr, y, order, n, d = data.X, data.indices, data.indptr, data.y, data.order, data.y.shape[0], data.d
+    X, indices, indptr, y, order, n, d = (
+        data.X,
+        data.indices,
+        data.indptr,
+        data.y,
+        data.order,
+        data.order.shape[0],
+        data.d,
+    )
     begin_step, apply_rule, catch_up, intercept = (
         calls.rule.begin,
         calls.rule.apply,

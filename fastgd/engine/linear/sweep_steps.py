@@ -94,7 +94,7 @@ def sweep_calls_of(rule: Rule, shape: Shape, dtype: Any, b: int, *, scheduled: b
 @jit(inner=True)
 def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
     """Take some steps with one tile, from the one that is `taken` steps behind the span's first."""
-    X, y, order, n, d, b = data.X, data.y, data.order, data.y.shape[0], data.d, span.batch_size
+    X, y, order, n, d, b = data.X, data.y, data.order, data.order.shape[0], data.d, span.batch_size
     residuals, begin_step, apply_rule, sweep_address = data.residuals, calls.rule.begin, calls.rule.apply, calls.sweep
     state, hyper, exact, memory = lanes.state[tile], lanes.hyper[tile], lanes.exact[tile], lanes.memory[tile]
     bad, scheduled, which, exact_c = lanes.bad[tile], lanes.scheduled.reshape(-1), lanes.which, scratch.exact_c

@@ -31,7 +31,6 @@ from fastgd.engine.network.line import ForwardAlong
 from fastgd.engine.network.passes import STRIDE, UNITS, Layers, Units
 from fastgd.engine.network.starts import start_of_layer
 from fastgd.engine.rows.line_search import DirectionLine
-from fastgd.engine.rows.order import identity
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.rule_kernels import Calls, calls_of
 from fastgd.engine.shapes import LARGE_BATCH, Kernel
@@ -263,9 +262,9 @@ class NetworkKernels:
         """Raise NotImplementedError: see `sum_all_rows`."""
         raise NotImplementedError
 
-    def rows_of(self, X: Any, y: Array) -> Rows | SparseRows:
+    def rows_of(self, X: Any, y: Array, order: Array) -> Rows | SparseRows:
         """Return other rows, of which losses are summed."""
-        return make_rows(X, y.reshape(-1), identity(len(y)), self.model.bias)._replace(chunk=self._unit_rows)
+        return make_rows(X, y.reshape(-1), order, self.model.bias)._replace(chunk=self._unit_rows)
 
     def row_work(self, rows: Rows | SparseRows) -> float:
         """Return the multiply-adds that a pass over a row takes for a lane."""
@@ -297,5 +296,6 @@ class NetworkKernels:
 
     def line(self, spec: CohortSpec, threads: Threads, memory: Sequence[Any]) -> DirectionLine:
         """Return the objective along each lane's direction."""
-        in_order = self.visiting(identity(self.n))
-        return DirectionLine(ForwardAlong(in_order, spec.loss, threads.count), self.layout, spec, self.n, threads)
+        return DirectionLine(
+            ForwardAlong(self.visiting(self.rows.order), spec.loss, threads.count), self.layout, spec, self.n, threads
+        )

@@ -27,7 +27,7 @@ from fastgd.engine.arrays import (
 from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.coast.window import Coasting, CoastingWindow
 from fastgd.engine.lanes import Captured, LaneState
-from fastgd.engine.rows.evaluation import Evaluation, Measures, relative_moves
+from fastgd.engine.rows.evaluation import Evaluation, MeasuredRows, Measures, relative_moves
 from fastgd.engine.rows.order import identity, shuffle
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.rule_kernels import Calls, calls_of, read_iterate
@@ -96,10 +96,8 @@ class AnyCohort(Protocol):
     def first_bad_step(self) -> Array:
         """Return the first step with a residual that was not finite (alive,), or 0."""
 
-    def measure(
-        self, rows: Sequence[tuple[Any, Array, Sequence[Loss]]], poll: Callable[[], None] = lambda: None
-    ) -> Measures:
-        """Sum measures over sets of rows (X, y, measures) at the reported iterates; changes no state."""
+    def measure(self, rows: Sequence[tuple[Any, ...]], poll: Callable[[], None] = lambda: None) -> Measures:
+        """Sum measures over sets of rows (each a `MeasuredRows`) at the reported iterates; changes no state."""
 
     def gradient_norms(self, poll: Callable[[], None] = lambda: None) -> Array:
         """Return the norms of the objective's gradient over all training rows at the reported iterates.
@@ -107,7 +105,7 @@ class AnyCohort(Protocol):
         Of shape (1 + layers, alive): of the whole gradient, and of each layer's part.
         """
 
-    def dead_units(self, X: Any, y: Array, poll: Callable[[], None] = lambda: None) -> Array:
+    def dead_units(self, rows: tuple[Any, ...], poll: Callable[[], None] = lambda: None) -> Array:
         """Return the share of each hidden layer's units (layers, alive) with no slope at any of some rows."""
 
     def retire(self, keep: Array) -> None:
@@ -126,12 +124,14 @@ class Cohort:
     Parameters
     ----------
     spec : CohortSpec
-    X : ndarray (n, d), C-contiguous, or csr_array (n, d)
-    y : ndarray (n,), or (n, targets)
-        Training rows in the cohort's dtype.
+    X : ndarray (N, d), C-contiguous, or csr_array (N, d)
+    y : ndarray (N,), or (N, targets)
+        Rows in the cohort's dtype.
     threads : Threads
     schedule : callable, optional
         The values of the scheduled hyper-parameters.
+    rows : ndarray (n,) int32, optional
+        Which of the rows train; by default all. The bits are those that these rows give alone.
 
     Attributes
     ----------
@@ -141,13 +141,21 @@ class Cohort:
     """
 
     def __init__(
-        self, spec: CohortSpec, X: Any, y: Array, threads: Threads, schedule: ScheduleValues | None = None
+        self,
+        spec: CohortSpec,
+        X: Any,
+        y: Array,
+        threads: Threads,
+        schedule: ScheduleValues | None = None,
+        rows: Array | None = None,
     ) -> None:
         self.spec, self.threads, self.schedule = spec, threads, schedule
         self.dtype = X.dtype
-        self.n, self.d = X.shape
+        self._of_all, self.d = X.shape
+        self._rows = identity(self._of_all) if rows is None else rows
+        self.n = len(self._rows)
         self.layout = TileLayout(spec.kernel, X.dtype.itemsize, spec.model.groups(self.d))
-        self._order = np.empty(self.n, np.int32) if spec.shuffled else identity(self.n)
+        self._order = np.empty(self.n, np.int32) if spec.shuffled else self._rows
         self._ordered: int | None = None if spec.shuffled else -1
         self.kernels = spec.model.kernels(spec.loss, X, y, self._order, self.layout)
         self._row_work = self.kernels.row_work(self.kernels.rows)
@@ -165,7 +173,7 @@ class Cohort:
         self._pace = Pace(threads)
         self._first_step = 0  # the steps before the first over these rows: see `go_on`
         self._snapshot_at = -1  # the step before which the estimator's table was last filled
-        self._evaluation = Evaluation(self.kernels, threads)
+        self._evaluation = Evaluation(self.kernels, self._rows, threads)
         self.line = self.kernels.line(spec, threads, self._memory) if spec.line_search else None
 
     @property
@@ -207,7 +215,7 @@ class Cohort:
         estimated = 0 if spec.estimator == "none" else parameters
         state, table, mean = kept or (
             aligned((tiles, (1 + rule.slots) * parameters * L), self.dtype),
-            aligned((tiles, self.n * L if estimated else 0), self.dtype),
+            aligned((tiles, self._of_all * L if estimated else 0), self.dtype),
             aligned((tiles, estimated * L), self.dtype),
         )
         lanes = Lanes(
@@ -295,6 +303,8 @@ class Cohort:
     def _order_rows(self, epoch: int) -> None:
         if self._ordered not in (epoch, -1):
             shuffle(self._order, self.spec.seed, epoch)
+            if self.n < self._of_all:
+                self._order[:] = self._rows[self._order]
             self._ordered = epoch
 
     def _fill_table(self, epoch: int, poll: Callable[[], None]) -> None:
@@ -488,19 +498,17 @@ class Cohort:
         """Return the first step with a residual that was not finite (alive,), or 0."""
         return self.lanes.bad.reshape(-1)[self.places]
 
-    def measure(
-        self, rows: Sequence[tuple[Any, Array, Sequence[Loss]]], poll: Callable[[], None] = lambda: None
-    ) -> Measures:
-        """Sum measures over sets of rows (X, y, measures) at the reported iterates; changes no state."""
-        return self._evaluation.measure(self.iterate(), self.places, rows, poll)
+    def measure(self, rows: Sequence[tuple[Any, ...]], poll: Callable[[], None] = lambda: None) -> Measures:
+        """Sum measures over sets of rows (each a `MeasuredRows`) at the reported iterates; changes no state."""
+        return self._evaluation.measure(self.iterate(), self.places, [MeasuredRows(*each) for each in rows], poll)
 
     def gradient_norms(self, poll: Callable[[], None] = lambda: None) -> Array:
         """Return the norms of the objective's gradient and of each layer's part of it (1 + layers, alive)."""
         return self._evaluation.gradient_norms(self.iterate(), self.places, self.spec.l2[self.alive], poll)
 
-    def dead_units(self, X: Any, y: Array, poll: Callable[[], None] = lambda: None) -> Array:
+    def dead_units(self, rows: tuple[Any, ...], poll: Callable[[], None] = lambda: None) -> Array:
         """Return the share of each hidden layer's units (layers, alive) with no slope at any of some rows."""
-        return self._evaluation.dead_units(self.iterate(), self.places, X, y, poll)
+        return self._evaluation.dead_units(self.iterate(), self.places, MeasuredRows(*rows), poll)
 
     def weights(self) -> Array:
         """Return a copy of the parameters that steps move, in their tiles: see `update_ratios`."""

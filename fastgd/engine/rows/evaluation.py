@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import groupby, pairwise
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,23 @@ Array = npt.NDArray[Any]
 GRADIENT_PARTS = 2  # parts of the rows that are summed side by side for a gradient's norm
 COLUMNS_AT_ONCE = 4096  # whose norms are computed together: what is computed on the way stays in the cache
 silently = np.errstate(over="ignore", invalid="ignore")  # a trial that diverges is data: its norms may be infinite
+
+
+class MeasuredRows(NamedTuple):
+    """Rows X (N, d) with targets y (N,) or (N, targets), and what is summed over them.
+
+    `order` (n,) int32: which of them, and in which order; None: all as they stand.
+    """
+
+    X: Any
+    y: Array
+    measures: Sequence[Loss]
+    order: Array | None = None
+
+    @property
+    def visited(self) -> Array:
+        """Which rows are visited (n,) int32."""
+        return identity(len(self.y)) if self.order is None else self.order
 
 
 @dataclass(frozen=True)
@@ -89,12 +106,13 @@ class Evaluation:
     ----------
     kernels : ModelKernels
         On the training rows, in the layout of the iterates. For a gradient, single lanes go into the smallest tile.
+    in_order : ndarray (n,) int32
+        The training rows as they stand.
     threads : Threads
     """
 
-    def __init__(self, kernels: ModelKernels, threads: Threads) -> None:
+    def __init__(self, kernels: ModelKernels, in_order: Array, threads: Threads) -> None:
         layout, itemsize = kernels.layout, kernels.dtype.itemsize
-        in_order = identity(kernels.n)
         self._kernels, self._layout, self._threads = kernels.visiting(in_order), layout, threads
         self._tiles = layout
         if layout.single:
@@ -132,7 +150,7 @@ class Evaluation:
         self,
         W: Array,
         places: Array,
-        rows: Sequence[tuple[Any, Array, Sequence[Loss]]],
+        rows: Sequence[MeasuredRows],
         poll: Callable[[], None],
     ) -> Measures:
         """Sum measures over sets of rows at the iterates W (tiles, ...) of the lanes at some places."""
@@ -152,14 +170,12 @@ class Evaluation:
         of_penalised = reduce(np.add, penalised)
         return Measures(sums, reduce(np.add, others, of_penalised), of_penalised, found)
 
-    def _sums(
-        self, W: Array, sets: Sequence[tuple[Any, Array, Sequence[Loss]]], poll: Callable[[], None]
-    ) -> list[Array]:
+    def _sums(self, W: Array, sets: Sequence[MeasuredRows], poll: Callable[[], None]) -> list[Array]:
         """Sum measures over sets of rows, which share the calls, at the lanes of some tiles: each (measures, lanes)."""
         kernels, lanes = self._kernels, self._layout.lanes
-        given = [(kernels.rows_of(X, y), kernels.addresses(measures)) for X, y, measures in sets]
+        given = [(kernels.rows_of(of.X, of.y, of.visited), kernels.addresses(of.measures)) for of in sets]
         totals = [np.zeros((len(W), len(addresses), lanes)) for _, addresses in given]
-        blocks = [(i, block) for i, (X, _, _) in enumerate(sets) for block in range(-(-X.shape[0] // PARTIAL_SUM_ROWS))]
+        blocks = [(i, block) for i, of in enumerate(sets) for block in range(-(-len(of.visited) // PARTIAL_SUM_ROWS))]
         work = PARTIAL_SUM_ROWS * max(kernels.row_work(rows) for rows, _ in given) * len(W) * lanes
         while blocks:
             now = blocks[: self._pace.fitting(work)]
@@ -206,23 +222,26 @@ class Evaluation:
         return np.concatenate(found, axis=1)[:, places]
 
     @silently
-    def dead_units(self, W: Array, places: Array, X: Any, y: Array, poll: Callable[[], None]) -> Array:
+    def dead_units(self, W: Array, places: Array, rows: MeasuredRows, poll: Callable[[], None]) -> Array:
         """Return the share of each hidden layer's units (layers, places) that are dead at the iterates W.
 
         Such a unit has at none of the rows a derivative above `DEAD_SLOPE`. Where one is no number, the share is none.
         """
         W = self._in_tiles(W)
         differing = self._differing(W)
-        steepest = self._steepest(differing, X, y, poll)
+        steepest = self._steepest(differing, rows, poll)
         steepest = np.tile(steepest, (1, len(W) // len(differing)))[:, places]
         dead = np.where(np.isnan(steepest), np.nan, steepest <= DEAD_SLOPE)
         ends = np.cumsum(self._kernels.units)
         return np.stack([layer.sum(axis=0) / len(layer) for layer in np.split(dead, ends[:-1])])
 
-    def _steepest(self, W: Array, X: Any, y: Array, poll: Callable[[], None]) -> Array:
+    def _steepest(self, W: Array, of: MeasuredRows, poll: Callable[[], None]) -> Array:
         """Return the largest size of each hidden unit's derivative at some rows (units, lanes), of the lanes in W."""
-        kernels, lanes, n = self._tile_kernels, self._tiles.lanes, len(y)
-        rows, parts = kernels.rows_of(X, y), min(-(-self._threads.count // len(W)), -(-n // CHUNK_ROWS))
+        kernels, lanes, n = self._tile_kernels, self._tiles.lanes, len(of.visited)
+        rows, parts = (
+            kernels.rows_of(of.X, of.y, of.visited),
+            min(-(-self._threads.count // len(W)), -(-n // CHUNK_ROWS)),
+        )
         size, workers = part_rows(n, parts), min(self._threads.count, parts * len(W))
         steepest = aligned((parts, len(W), sum(kernels.units) * lanes), kernels.dtype)
         work, low = parts * kernels.row_work(rows) * len(W) * lanes, 0

@@ -17,7 +17,7 @@ from fastgd.core.random import stream_keys
 from fastgd.core.threads import Threads
 from fastgd.core.vectors import aligned
 from fastgd.engine.lanes import Captured
-from fastgd.engine.rows.evaluation import Evaluation, Measures
+from fastgd.engine.rows.evaluation import Evaluation, MeasuredRows, Measures
 from fastgd.engine.rows.objective import Objective
 from fastgd.engine.rows.order import identity
 from fastgd.engine.rows.spec import CohortSpec
@@ -37,29 +37,34 @@ class Guesses:
     ----------
     spec : CohortSpec
         Its rule is a baseline's, its kernel a `point_kernel`.
-    X : ndarray (n, d), C-contiguous, or csr_array (n, d)
-    y : ndarray (n,), or (n, targets)
+    X : ndarray (N, d), C-contiguous, or csr_array (N, d)
+    y : ndarray (N,), or (N, targets)
     threads : Threads
     budget : int
         The steps of a trial.
+    rows : ndarray (n,) int32, optional
+        Which of the rows train; by default all.
     """
 
     line = None
 
-    def __init__(self, spec: CohortSpec, X: Any, y: Array, threads: Threads, budget: int) -> None:
+    def __init__(
+        self, spec: CohortSpec, X: Any, y: Array, threads: Threads, budget: int, rows: Array | None = None
+    ) -> None:
         self.spec, self.t = spec, 0
-        self.n, self.d = X.shape
+        self.d, order = X.shape[1], identity(X.shape[0]) if rows is None else rows
+        self.n = len(order)
         self.alive = self.places = np.arange(len(spec.hyper))
         self._layout = TileLayout(spec.kernel, X.dtype.itemsize, spec.model.groups(self.d))
-        kernels = spec.model.kernels(spec.loss, X, y, identity(self.n), self._layout)
-        self._evaluation = Evaluation(kernels, threads)
+        kernels = spec.model.kernels(spec.loss, X, y, order, self._layout)
+        self._evaluation = Evaluation(kernels, order, threads)
         start = spec.model.start(spec.init, spec.seed, self.d)
         self._best_points = self._allocate(np.repeat(start[:, None], len(spec.hyper), axis=1), X.dtype)
-        self._training, self._budget = (X, y, [spec.loss]), budget
+        self._training, self._budget = MeasuredRows(X, y, [spec.loss], order), budget
         self._baseline: Any = spec.rule.optimizer.cls
         self._keys = stream_keys(spec.seed, [0])
         self._boxes, self._box_of = np.unique(spec.hyper, axis=0, return_inverse=True)
-        self._objective = Objective(spec.loss, X, y, spec.model, threads)
+        self._objective = Objective(spec.loss, X, y, spec.model, threads, rows)
         self._best = np.full(len(spec.hyper), np.nan)  # of each lane; not known before the first step
         self._first = self._end = 0  # the points that were looked at ahead
         self._ahead: list[tuple[Array, Array]] = []  # of each box, their mean losses and |w|^2
@@ -173,13 +178,12 @@ class Guesses:
 
     # --- measures: most steps move no lane ----------------------------------------------------------------------------
 
-    def measure(
-        self, rows: Sequence[tuple[Any, Array, Sequence[Loss]]], poll: Callable[[], None] = lambda: None
-    ) -> Measures:
+    def measure(self, rows: Sequence[tuple[Any, ...]], poll: Callable[[], None] = lambda: None) -> Measures:
         """Sum measures over rows at the best points: see `AnyCohort.measure`."""
-        key = tuple((id(X), *(measure.key for measure in measures)) for X, _, measures in rows)
+        sets = [MeasuredRows(*each) for each in rows]
+        key = tuple((id(of.X), id(of.order), *(measure.key for measure in of.measures)) for of in sets)
         measured: Measures = self._once(
-            key, lambda: self._evaluation.measure(self._best_points, self.places, rows, poll)
+            key, lambda: self._evaluation.measure(self._best_points, self.places, sets, poll)
         )
         return measured
 
@@ -191,10 +195,12 @@ class Guesses:
         )
         return np.asarray(found)
 
-    def dead_units(self, X: Any, y: Array, poll: Callable[[], None] = lambda: None) -> Array:
+    def dead_units(self, rows: tuple[Any, ...], poll: Callable[[], None] = lambda: None) -> Array:
         """Return the share of each hidden layer's units (layers, alive) with no slope at any of some rows."""
+        of = MeasuredRows(*rows)
         found = self._once(
-            ("dead units", id(X)), lambda: self._evaluation.dead_units(self._best_points, self.places, X, y, poll)
+            ("dead units", id(of.X), id(of.order)),
+            lambda: self._evaluation.dead_units(self._best_points, self.places, of, poll),
         )
         return np.asarray(found)
 

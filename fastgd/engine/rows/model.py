@@ -65,7 +65,7 @@ class ModelKernels(Protocol):
     layout : TileLayout
     dtype : dtype
     n : int
-        Rows.
+        Rows that are visited.
     rows : NamedTuple
         The training rows.
     """
@@ -111,8 +111,8 @@ class ModelKernels(Protocol):
     def gradient_of_all(self, sums: GradientSums, memory: Any, span: PartSpan) -> KernelCall:
         """Put the gradient of all rows in a buffer, from what `sum_all_rows` summed."""
 
-    def rows_of(self, X: Any, y: Array) -> Any:
-        """Return other rows, of which losses are summed."""
+    def rows_of(self, X: Any, y: Array, order: Array) -> Any:
+        """Return other rows, of which losses are summed in an order (n,)."""
 
     def row_work(self, rows: Any) -> float:
         """Return the multiply-adds that a pass over a row takes for a lane."""

@@ -9,9 +9,8 @@ import numpy.typing as npt
 from fastgd.core.threads import Threads
 from fastgd.core.vectors import aligned
 from fastgd.engine.arrays import PARTIAL_SUM_ROWS
-from fastgd.engine.rows.evaluation import Evaluation
+from fastgd.engine.rows.evaluation import Evaluation, MeasuredRows
 from fastgd.engine.rows.model import Model
-from fastgd.engine.rows.order import identity
 from fastgd.engine.shapes import Kernel
 from fastgd.engine.tiles import TileLayout
 from fastgd.problems import Loss
@@ -28,11 +27,12 @@ class Objective:
     Parameters
     ----------
     loss : Loss
-    X : ndarray (n, d), C-contiguous, or csr_array (n, d)
-    y : ndarray (n,), or (n, targets)
-        Training rows.
+    X : ndarray (N, d), C-contiguous, or csr_array (N, d)
+    y : ndarray (N,), or (N, targets)
     model : Model
     threads : Threads
+    rows : ndarray (n,) int32, optional
+        Which of the rows train; by default all.
 
     Attributes
     ----------
@@ -41,15 +41,16 @@ class Objective:
         How many points are evaluated together.
     """
 
-    def __init__(self, loss: Loss, X: Any, y: Array, model: Model, threads: Threads) -> None:
+    def __init__(self, loss: Loss, X: Any, y: Array, model: Model, threads: Threads, rows: Array | None = None) -> None:
         groups, itemsize = model.groups(X.shape[1]), X.dtype.itemsize
         parameters = sum(group.size for group in groups)
         self.loss, self.kernel = loss, model.point_kernel(X.shape[1], itemsize, sparse=not isinstance(X, np.ndarray))
         tiles = _tiles(self.kernel, parameters * itemsize, model.multiply_adds(X.shape[1], X.size / len(y)))
         self.room = self.kernel.lanes * tiles
-        self._training, self._layout = (X, y, [loss]), TileLayout(self.kernel, itemsize, groups)
+        self._training, self._layout = MeasuredRows(X, y, [loss], rows), TileLayout(self.kernel, itemsize, groups)
         self._points = aligned((tiles, parameters * self.kernel.lanes), X.dtype)
-        self._evaluation = Evaluation(model.kernels(loss, X, y, identity(len(y)), self._layout), threads)
+        order = self._training.visited
+        self._evaluation = Evaluation(model.kernels(loss, X, y, order, self._layout), order, threads)
 
     def compile(self) -> None:
         """Compile, or load from the cache, what evaluates."""
@@ -72,7 +73,7 @@ class Objective:
         W = self._points[: self.kernel.tiles(len(points))]
         self._layout.put(self._layout.blocks(W, 0), points.T)
         measured = self._evaluation.measure(W, np.arange(len(points)), [self._training], poll)
-        return measured.sums[0][0] / len(self._training[1]), measured.penalised
+        return measured.sums[0][0] / len(self._training.visited), measured.penalised
 
 
 def _tiles(kernel: Kernel, lane_bytes: int, entries: float) -> int:

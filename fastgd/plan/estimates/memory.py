@@ -210,7 +210,7 @@ def of_cohort(unit: CohortUnit, *, saved: bool = True) -> float:
     `saved`: its state is saved on its way, which an interruption may ask for at any time.
     """
     measured = _watching(unit) + max(_measuring(unit), saved * _saving(unit))
-    return unit.bytes + measured + _recording(unit) + _orders(unit)
+    return unit.bytes + measured + _recording(unit) + _orders(unit) + unit.workload.copied
 
 
 def _watching(unit: CohortUnit) -> float:
@@ -228,10 +228,7 @@ def _saving(unit: CohortUnit) -> float:
 def _orders(unit: CohortUnit) -> float:
     """The orders in which training and held-out rows are visited, and a subsample of the training rows."""
     orders = 4.0 * (unit.n * (1 + unit.spec.shuffled) + unit.workload.held_out)
-    if unit.sampled == unit.n:
-        return orders
-    row = unit.entries * (unit.itemsize + 4 * unit.spec.kernel.sparse) + unit.itemsize + 4
-    return orders + unit.sampled * row + 4.0 * unit.n
+    return orders if unit.sampled == unit.n else orders + 4.0 * (unit.sampled + unit.n)
 
 
 def _measuring(unit: CohortUnit) -> float:

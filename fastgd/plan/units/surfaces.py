@@ -169,7 +169,7 @@ def surface_over_data(
     text = _specification(
         grid, info, data=data.fingerprint, loss=name, l2=l2, intercept=intercept, dtype=dtype, sparse=sparse
     )
-    rows = len(data.y), entries_of(data)
+    rows = data.n, entries_of(data)
     return SurfaceUnit(index, grid, info, text, None, loss, l2, intercept, *rows, dtype, sparse)
 
 

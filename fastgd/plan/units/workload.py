@@ -38,6 +38,8 @@ class Workload:
         Whether metrics are made of all weights.
     parameters : {"none", "best", "all"}
         Whose final parameters are kept.
+    copied : float
+        Bytes of the rows, where a fold standardises a copy of its own.
     """
 
     rows: int = 0
@@ -53,6 +55,7 @@ class Workload:
     touched: float = 0.0
     of_weights: bool = False
     parameters: str = "none"
+    copied: float = 0.0
 
 
 NOTHING_BESIDE = Workload()  # the loss over the training rows
@@ -60,7 +63,7 @@ NOTHING_BESIDE = Workload()  # the loss over the training rows
 
 def workload(study: Study, data: Data, spec: CohortSpec, feedback: bool) -> Workload:
     """Return what a cohort's costs depend on, from a study, its data, and what it computes."""
-    metrics, held_out = study.record.metrics, len(data.y_validation) if data.y_validation is not None else 0
+    metrics, held_out = study.record.metrics, data.held_out
     each = {"accuracy": 1, "r2": len(data.targets) or 1}  # r2 is of every target
     summed, held_out_summed = (sum(each.get(name, 0) for name in names) for names in (metrics, _of_held_out(metrics)))
     columns, layered = len(columns_of(metrics)) - (not held_out), spec.kernel.network
@@ -78,7 +81,15 @@ def workload(study: Study, data: Data, spec: CohortSpec, feedback: bool) -> Work
         touched=_touched(data, spec.batch_size) if data.sparse else 0.0,
         of_weights=not {"composite_loss", "nonzeros"}.isdisjoint(metrics),
         parameters=study.record.parameters,
+        copied=_copied(data),
     )
+
+
+def _copied(data: Data) -> float:
+    if not data.unscaled:
+        return 0.0
+    itemsize = data.y.dtype.itemsize
+    return float(data.X.size * itemsize if isinstance(data.X, np.ndarray) else data.X.nnz * (itemsize + 4))
 
 
 def _of_held_out(metrics: Sequence[str]) -> list[str]:
@@ -87,7 +98,7 @@ def _of_held_out(metrics: Sequence[str]) -> list[str]:
 
 def _touched(data: Data, batch_size: int) -> float:
     """Return how many features occur in a batch, on average; features of the same frequency are counted together."""
-    n = len(data.y)
+    n = data.n
     features = np.bincount(np.rint(data.frequencies * n).astype(np.int64))
     rows = np.flatnonzero(features)
     return float(features[rows] @ (1 - (1 - rows / n) ** batch_size))
@@ -95,7 +106,7 @@ def _touched(data: Data, batch_size: int) -> float:
 
 def entries_of(data: Data) -> float:
     """Return the entries of a row, on average; of dense rows all."""
-    return (data.nonzeros or 0) / len(data.y) if data.sparse else float(data.X.shape[1])
+    return (data.nonzeros or 0) / data.n if data.sparse else float(data.X.shape[1])
 
 
 def loss_scale(data: Data, loss: Loss) -> float:
@@ -107,7 +118,7 @@ def loss_scale(data: Data, loss: Loss) -> float:
     """
     if loss.of_classes:
         return float(np.log(loss.outputs))
-    y = data.y.astype(np.float64)
+    y = data.training_targets.astype(np.float64)
     margins = (0.0, 1.0) if loss.targets == "count" else (0.0,)
     with np.errstate(all="ignore"):
         scale = float(np.mean(np.max([np.abs(loss.value(z, y)) for z in margins], axis=0)))

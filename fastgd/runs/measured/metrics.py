@@ -1,15 +1,15 @@
 """What a checkpoint records, from the engine's sums."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fastgd.datasets import Data
-from fastgd.datasets.csr import take
 from fastgd.datasets.targets import columns_of_targets
 from fastgd.engine.rows.cohort import AnyCohort, Cohort
+from fastgd.engine.rows.evaluation import MeasuredRows
 from fastgd.engine.rows.order import subsample
 from fastgd.plan.units.recording import (
     DEAD_COLUMNS,
@@ -60,10 +60,26 @@ def _explained(halves: Array, y: Array) -> Array:
     return np.asarray(np.mean(found, axis=0))
 
 
-def _subsample(data: Data, rows: int) -> tuple[Any, Array]:
+class _Rows(NamedTuple):
+    """Rows that are measured, with the prefix of their metrics; `order` (n,): which of X and y they are, None: all."""
+
+    prefix: str
+    X: Any
+    y: Array
+    order: Array | None
+
+    @property
+    def targets(self) -> Array:
+        return self.y if self.order is None else self.y[self.order]
+
+    def measured_by(self, measures: Sequence[Loss]) -> MeasuredRows:
+        return MeasuredRows(self.X, self.y, measures, self.order)
+
+
+def _subsample(data: Data, rows: int) -> _Rows:
     """Return the same training rows of the same data, whatever the study is."""
-    which = subsample(len(data.y), rows)
-    return data.X[which] if isinstance(data.X, np.ndarray) else take(data.X, which), data.y[which]
+    which = subsample(data.n, rows)
+    return _Rows("", data.X, data.y, which if data.rows is None else data.rows[which])
 
 
 class Recorder:
@@ -90,15 +106,15 @@ class Recorder:
         self, data: Data, loss: Loss, metrics: Sequence[str], rows: int | None = None, *, features: bool = True
     ) -> None:
         self._loss = loss
-        self._sets: list[tuple[str, Any, Array]] = [("", data.X, data.y)]
+        self._sets = [_Rows("", data.X, data.y, data.rows)]
         if data.X_validation is not None and data.y_validation is not None:
-            self._sets.append(("validation_", data.X_validation, data.y_validation))
-        self.sampled = rows is not None and rows < len(data.y)
-        self._subsets = [("", *_subsample(data, rows or 0)), *self._sets[1:]] if self.sampled else self._sets
+            self._sets.append(_Rows("validation_", data.X_validation, data.y_validation, data.validation_rows))
+        self.sampled = rows is not None and rows < data.n
+        self._subsets = [_subsample(data, rows or 0), *self._sets[1:]] if self.sampled else self._sets
         self._missed = {"accuracy": ZERO_ONE.name}
         if loss.of_classes:
             self._missed = {name: MISSES[most].name for name, most in TOP.items()}
-        targets = {prefix: y for prefix, _, y in self._sets}
+        targets = {of.prefix: of.targets for of in self._sets}
         self._metrics = [
             name for name in metrics if fits(name, loss, targets.get("validation_" * name.startswith("validation_")))
         ]
@@ -119,25 +135,24 @@ class Recorder:
         subsample.
         """
         of_rows = self._sets if exact else self._subsets
-        sets = [(X, y, self._measures(prefix)) for prefix, X, y in of_rows]
+        sets = [of.measured_by(self._measures(of.prefix)) for of in of_rows]
         measured = cohort.measure(sets, poll)
         values = {"param_norm": measured.norms}
-        for (prefix, _, y), (_, _, wanted), sums in zip(of_rows, sets, measured.sums, strict=True):
-            means = dict(zip([measure.key for measure in wanted], sums / len(y), strict=True))
+        for (prefix, *_), of, sums in zip(of_rows, sets, measured.sums, strict=True):
+            means = dict(zip([measure.key for measure in of.measures], sums / len(of.visited), strict=True))
             values[f"{prefix}loss"] = means[self._loss.key]
             for name, missed in self._missed.items():
                 if f"{prefix}{name}" in self._metrics:
                     values[f"{prefix}{name}"] = 1 - means[missed]
             if f"{prefix}r2" in self._metrics:
                 halves = np.array([means[measure.key] for measure in _squared_errors(self._loss)])
-                values[f"{prefix}r2"] = _explained(halves, y)
+                values[f"{prefix}r2"] = _explained(halves, of.y[of.visited])
         l2 = cohort.spec.l2[cohort.alive]
         values["loss"] = values["loss"] + np.where(l2 > 0, 0.5 * l2 * measured.penalised, 0)  # 0 x infinity is 0 here
         if {"grad_norm", LAYER_NORMS} & set(self._metrics):
             values |= self._of_gradient(cohort.gradient_norms(poll))
         if DEAD_UNITS in self._metrics and cohort.spec.model.units:
-            (_, X, y), *_ = of_rows
-            values |= dict(zip(DEAD_COLUMNS, cohort.dead_units(X, y, poll), strict=False))
+            values |= dict(zip(DEAD_COLUMNS, cohort.dead_units(sets[0], poll), strict=False))
         if {"composite_loss", "nonzeros"} & set(self._metrics):
             values |= self._of_weights(cohort, values["loss"])
         if self._classes and isinstance(cohort, Cohort):  # a baseline multiplies no gradients
@@ -165,5 +180,5 @@ class Recorder:
     @np.errstate(over="ignore", invalid="ignore")
     def validation_loss(self, cohort: AnyCohort, poll: Callable[[], None]) -> Array:
         """Return the validation losses (alive,) alone: the bits that `record` gives."""
-        _, X, y = self._sets[1]
-        return np.asarray(cohort.measure([(X, y, [self._loss])], poll).sums[0][0] / len(y))
+        of = self._sets[1].measured_by([self._loss])
+        return np.asarray(cohort.measure([of], poll).sums[0][0] / len(of.visited))

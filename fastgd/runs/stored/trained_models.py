@@ -1,6 +1,6 @@
 """The model of a trial, from its parameters, its study and its data, which are loaded again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from fastgd.runs.runner import load_data
 from fastgd.study.config import Problem, Study
 
 
-def trained_model(results: Results, trial_id: str, data: tuple[Any, Any] | None) -> TrainedModel:
+def trained_model(
+    results: Results, trial_id: str, data: tuple[Any, Any] | None, folds: Sequence[Any] | None = None
+) -> TrainedModel:
     """Return the model that a trial trained: see `Results.model`."""
     if results.on_landscapes:
         raise InputError("trials on landscapes train no model; results.trials has where they end")
@@ -28,7 +30,7 @@ def trained_model(results: Results, trial_id: str, data: tuple[Any, Any] | None)
         raise InputError(f"trial {trial_id!r} is of an earlier version of the study, and not of the one that is stored")
     if not np.isfinite(parameters).all():
         raise InputError(f"trial {trial_id!r} ended as {trial['status']!r}: its parameters are not finite")
-    study, rows = study_of(results, trial, data)
+    study, rows = study_of(results, trial, data, folds=folds)
     problem = study.data_problems[0]
     loss, network = find_loss(problem.loss), problem.network
     return TrainedModel(
@@ -51,6 +53,7 @@ def study_of(
     trial: "pd.Series[Any]",
     data: tuple[Any, Any] | None,
     emit: Callable[[Event], None] = lambda _: None,
+    folds: Sequence[Any] | None = None,
 ) -> tuple[Study, Data]:
     """Return the study of a trial's problem and split alone, and its data, which must be those of the results.
 
@@ -63,12 +66,14 @@ def study_of(
         The arrays of a study that was run on such.
     emit : callable
         Receives what is loaded.
+    folds : sequence of (train, test), optional
+        The folds of a study that was run with such.
     """
     study, label = Study(**results.study), str(trial["problem"])
     own = [problem for problem in study.data_problems if (problem.name or label) == label]
     splits = [problem.split_seed for problem in own]
-    split_seed = splits[0][0] if splits and pd.isna(trial["split_seed"]) else int(trial["split_seed"])
-    own = [problem.model_copy(update={"split_seed": [split_seed]}) for problem in own]
+    split = splits[0][0] if splits and pd.isna(trial["split_seed"]) else int(trial["split_seed"])
+    own = [problem if problem.folds else problem.model_copy(update={"split_seed": [split]}) for problem in own]
     named = any(problem.dataset or problem.path or problem.synthetic for problem in own)
     if named and data is not None:
         raise InputError(f"{label!r} names its data, which are loaded again; leave data out")
@@ -77,14 +82,13 @@ def study_of(
             f"{label!r} was run on arrays, which results do not hold: give the same ones, from Python, as data=(X, y)"
         )
     study = study.model_copy(update={"problem": own})
-    loaded = load_data(study, data, emit)
-    found = dict(zip(labels(study, loaded), zip(own, loaded, strict=True), strict=True)).get(label)
-    names = fingerprint_names(label, split_seed)
-    if found is None or found[1].fingerprint not in map(results.manifest.fingerprints.get, names):
-        raise InputError(
-            f"the data of {label!r} are not those that {results.path} was computed with: they have changed"
-        )
-    return study.model_copy(update={"problem": [found[0]]}), found[1]
+    loaded = load_data(study, data, emit, folds)
+    named_splits = zip(labels(study, loaded), study.splits, loaded, strict=True)
+    for name, (_, problem), rows in named_splits:
+        known = map(results.manifest.fingerprints.get, fingerprint_names(label, problem))
+        if name == label and problem.split_seed == [split] and rows.fingerprint in known:
+            return study.model_copy(update={"problem": [problem]}), rows
+    raise InputError(f"the data of {label!r} are not those that {results.path} was computed with: they have changed")
 
 
 def _layers(problem: Problem, data: Data, parameters: Any) -> list[Layer]:

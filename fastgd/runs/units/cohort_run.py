@@ -28,12 +28,17 @@ MOST_PARAMETERS_AT_ONCE = 1 << 21  # numbers of final parameters that are read a
 
 
 def make_cohort(
-    unit: CohortUnit, X: Any, y: Array, threads: Threads, schedule: ScheduleValues | None = None
+    unit: CohortUnit,
+    X: Any,
+    y: Array,
+    threads: Threads,
+    schedule: ScheduleValues | None = None,
+    rows: Array | None = None,
 ) -> AnyCohort:
-    """Return the lanes of a unit at their start, over rows X (n, d) with targets y (n,)."""
+    """Return the lanes of a unit at their start, over rows X (N, d) with targets y (N,), or over some of them."""
     if unit.baseline:
-        return Guesses(unit.spec, X, y, threads, unit.steps)
-    return Cohort(unit.spec, X, y, threads, schedule)
+        return Guesses(unit.spec, X, y, threads, unit.steps, rows)
+    return Cohort(unit.spec, X, y, threads, schedule, rows)
 
 
 def compile_cohort(cohort: AnyCohort, unit: CohortUnit) -> None:
@@ -62,7 +67,7 @@ class CohortRun(UnitWork):
 
     def __init__(self, unit: CohortUnit, data: Data, sink: Sink, clock: Clock, threads: Threads) -> None:
         self.unit, self.schedule = unit, ScheduleValues.of(unit)
-        self.cohort = make_cohort(unit, data.X, data.y, threads, self.schedule)
+        self.cohort = make_cohort(unit, data.X, data.y, threads, self.schedule, data.rows)
         super().__init__(unit, self.cohort, list(itertools.chain(*unit.ids)), sink, clock)
         self.recorder = Recorder(
             data, unit.spec.loss, unit.record.metrics, unit.record.rows, features=not unit.spec.kernel.network

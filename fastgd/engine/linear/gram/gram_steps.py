@@ -210,7 +210,7 @@ def advance(calls, shape, double, data, lanes, scratch, gram, span, whole):
 
     `double`: the shape of a tile of as many lanes in float64.
     """
-    tiles, n, b = lanes.state.shape[0], data.y.shape[0], span.batch_size
+    tiles, n, b = lanes.state.shape[0], data.order.shape[0], span.batch_size
     for step in range(span.steps):
         start = 0 if whole else (span.batch + step) * b
         stop, index = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)

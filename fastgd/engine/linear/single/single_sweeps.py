@@ -52,7 +52,7 @@ def margin(shape, X, first, d, W, bias):
 @jit(inner=True)
 def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index):
     """Take the steps of a `StepSpan` with one lane."""
-    X, y, order, n, d, width = data.X, data.y, data.order, data.y.shape[0], data.d, static(shape, "width")
+    X, y, order, n, d, width = data.X, data.y, data.order, data.order.shape[0], data.d, static(shape, "width")
     state, hyper, exact, memory = lanes.state[index], lanes.hyper[index], lanes.exact[index], lanes.memory[index]
     bad = lanes.bad[index]
     scheduled, which, exact_c, c = lanes.scheduled.reshape(-1), lanes.which, scratch.exact_c, scratch.c
