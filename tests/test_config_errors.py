@@ -238,6 +238,15 @@ MISTAKES = [
     # stop and record
     ("[stop]", "[halt]", "halt", "is not a known key; valid: batch_size"),
     ("diverge = 1e3", "patience = 0", "stop.patience", "must be at least 1, found 0"),
+    ("diverge = 1e3", "tolerance = 1e-3", "stop.tolerance", "goes with stop.patience, which is missing, found 0.001"),
+    ("diverge = 1e3", "tolerance = 1", "stop.tolerance", "must be less than 1, found 1"),
+    (
+        "diverge = 1e3",
+        "watch = 'validation_loss'",
+        "stop.watch",
+        "goes with stop.patience, which is missing, found ",
+    ),
+    ("diverge = 1e3", "watch = 'best'", "stop.watch", "must be 'loss' or 'validation_loss', found 'best'"),
     ("diverge = 1e3", "diverge = 0", "stop.diverge", "must be greater than 0, found 0"),
     ("diverge = 1e3", "target = '0.3'", "stop.target", "must be a number, found '0.3'"),
     ('metrics = ["loss"]', 'metrics = ["los"]', "record.metrics.0", ": there is no metric 'los'; did you mean 'los"),
@@ -415,6 +424,16 @@ def test_every_empty_list_is_one_message(fields, key, value, path):
 def test_a_grid_without_values_is_one_message(num):
     with pytest.raises(InputError, match=rf"optimizer\.lr\.num must be a whole number from 2 to 100,000, found {num}"):
         fastgd.Study(**{**DATA, "optimizer": {"name": "sgd", "lr": {"log": [1, 2], "num": num}}})
+
+
+def test_what_is_watched_is_held_out():
+    stop = {"patience": 1, "watch": "validation_loss"}
+    with pytest.raises(InputError, match=r"^stop\.watch = 'validation_loss', and nothing is held out; set problem"):
+        fastgd.Study(**DATA, stop=stop)
+    held_out = {"loss": "squared", "validation": 0.2}
+    with pytest.raises(InputError, match=r"nothing is held out; set problem\.1\.validation$"):
+        fastgd.Study(**{**DATA, "problem": [{**held_out, "name": "a"}, {"loss": "squared", "name": "b"}]}, stop=stop)
+    assert fastgd.Study(**{**DATA, "problem": held_out}, stop=stop).stop.watch == "validation_loss"
 
 
 def test_a_message_does_not_list_all_trials():

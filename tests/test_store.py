@@ -17,7 +17,7 @@ from fastgd.store import Columns, Contents, Manifest, compaction
 TRIALS = """
     trial_id problem dataset loss n d l2 optimizer variant lr beta schedule schedule.final batch_size seed dtype layout
     sparse kernel status reason steps epochs final_loss best_loss final_validation_loss best_validation_loss in_study
-    cohort_id cohort_lanes compile_seconds train_seconds evaluate_seconds configuration split_seed
+    cohort_id cohort_lanes compile_seconds train_seconds evaluate_seconds configuration split_seed best_step
 """.split()  # noqa: SIM905
 CURVES = """
     trial_id step epoch samples_seen loss validation_loss param_norm lr train_seconds grad_norm

@@ -21,6 +21,7 @@ from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.optimizers.coasting import Coast
 from fastgd.optimizers.rule import Rule
 from fastgd.study.config import LandscapeProblem, Problem, Schedule, Study
+from fastgd.study.models import BEST_ITERATE
 from fastgd.user_code.sources import check_unchanged, functions_of
 
 Array = npt.NDArray[Any]
@@ -211,6 +212,8 @@ def _of_data(study: Study, problem: Problem, fingerprint: str, n: int, spec: Coh
         "stop": study.stop.model_dump(),
         "metrics": study.record.metrics,
         "rows": rows if rows is not None and rows < n else None,  # more are all of them
+        # what is stored as its parameters is another number
+        **({"parameters": BEST_ITERATE} if study.record.parameters == BEST_ITERATE else {}),
         **_of_network(problem, spec),
     }
 

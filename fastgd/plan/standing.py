@@ -13,6 +13,7 @@ from fastgd.plan.plan import Plan
 from fastgd.store.contents import Contents
 from fastgd.store.manifest import SCHEMA, Manifest, read_study
 from fastgd.study.config import Study
+from fastgd.study.models import BEST_ITERATE
 from fastgd.study.values import as_list
 
 # Keys of a study file that add trials, or that decide no number: a change of them runs nothing again.
@@ -110,7 +111,13 @@ def _different(path: Path, study: Study) -> list[str]:
     old, new = _flat(old), _flat(new)
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     keys = [key for key in keys if not (key in COUNTS and key in old and key in new)]
-    return [key for key in keys if key.split(".")[0] not in NOT_DECISIVE and key not in NOT_DECISIVE_BELOW]
+    best_iterates = [BEST_ITERATE in each.get("record.parameters", []) for each in (old, new)]
+    keys = [key for key in keys if key.split(".")[0] not in NOT_DECISIVE]
+    return [
+        key
+        for key in keys
+        if key not in NOT_DECISIVE_BELOW or (key == "record.parameters" and best_iterates[0] != best_iterates[1])
+    ]
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -126,8 +133,9 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _unkept(study: Study, contents: Contents, planned: pd.DataFrame, late: Collection[str]) -> Iterator[str]:
-    if study.record.parameters != "all" or study.landscapes:
+    kept = study.record.parameters
+    if kept not in ("all", BEST_ITERATE) or study.landscapes:
         return
     stored = contents.trial_ids().intersection(planned["trial_id"]) - set(late)
     if unkept := stored - contents.parameter_ids():
-        yield f'{len(unkept):,} trials will run again for record.parameters = "all": theirs were not kept'
+        yield f'{len(unkept):,} trials will run again for record.parameters = "{kept}": theirs were not kept'

@@ -15,7 +15,7 @@ _NAME = pa.dictionary(pa.int32(), _STRING)
 
 # The columns that are no float64; names of studies on landscapes are dictionaries, since a million rows share each.
 _WHOLE = {"n", "d", "batch_size", "seed", "steps", "cohort_lanes", "step", "samples_seen", "start", "minimum"}
-_WHOLE |= {"steps_to_tolerance", "coordinate", "split_seed", "fold"}
+_WHOLE |= {"steps_to_tolerance", "coordinate", "split_seed", "fold", "best_step"}
 _TEXTS = {"trial_id", "problem", "dataset", "loss", "landscape", "optimizer", "variant", "schedule", "dtype", "layout"}
 _TEXTS |= {"sparse", "kernel", "status", "reason", "cohort_id", "configuration"}  # of trials
 
@@ -33,7 +33,7 @@ _TIMES = "in_study cohort_id cohort_lanes compile_seconds train_seconds evaluate
 _BEFORE_HYPER = _typed("trial_id problem dataset loss n d l2 optimizer variant", _STRING)
 _AFTER_SCHEDULE = _typed(
     "batch_size seed dtype layout sparse kernel status reason steps epochs final_loss best_loss "
-    f"final_validation_loss best_validation_loss {_TIMES} split_seed fold",
+    f"final_validation_loss best_validation_loss {_TIMES} split_seed fold best_step",
     _STRING,
 )
 _CURVES = _typed(

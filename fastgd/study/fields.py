@@ -204,6 +204,7 @@ Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 Several = Annotated[
     list[T], BeforeValidator(explicit), AfterValidator(distinct), PlainSerializer(brief), Written("{}, or several")
 ]

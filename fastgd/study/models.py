@@ -29,6 +29,7 @@ from fastgd.study.fields import (
     File,
     FolderName,
     Format,
+    Fraction,
     HeldOut,
     Init,
     Label,
@@ -49,6 +50,7 @@ from fastgd.study.networks import LayerStart, NetworkBlock
 from fastgd.study.surface_block import SurfaceBlock
 from fastgd.study.values import brief, failure, tables
 
+BEST_ITERATE = "best_iterate"  # what `record.parameters` may be
 LOSSES_OF_NUMBERS = [name for name, loss in LOSSES.items() if loss.targets == "real"]
 LossName = Annotated[
     str,
@@ -198,7 +200,7 @@ class Problem(Block):
 
 
 class Stop(Block):
-    """When a trial ends before its budget: at a target, when it diverges, or when it stops improving.
+    """When a trial ends before its budget: at a target, when it diverges, or when what is watched stops improving.
 
     `diverge` is how far the objective may rise, relative to that at the start or to the loss's own scale.
     """
@@ -213,10 +215,21 @@ class Stop(Block):
         1e3,
     )
     patience: Count | None = described(
-        "A trial ends as `stalled` after so many epochs in which its objective improved by less than 1e-4 of itself.",
+        "A trial ends as `stalled` after so many epochs in which its objective improved by less than `tolerance` of "
+        "itself, and as `early_stopped` where the validation loss is watched.",
         None,
         goes_with="data",
     )
+    watch: Literal["loss", "validation_loss"] = described(
+        "What has to improve: the training objective, or the mean loss of the held-out rows.",
+        "loss",
+        goes_with="`patience`; `validation_loss` with `validation`",
+    )
+    tolerance: Fraction = described("The relative improvement that counts.", 1e-4, goes_with="`patience`")
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without(handler(self), watch="loss", tolerance=1e-4)
 
 
 class Reference(Block):
@@ -239,8 +252,9 @@ class Record(Block):
         otherwise='`"epoch"`; of landscapes `{ log = 10 }`',
     )
     metrics: Metrics = described("What is measured at checkpoints; the default ones always are.", list(ALWAYS_RECORDED))
-    parameters: Literal["none", "best", "all"] = described(
-        "Whose final parameters are stored: of all seeds of each optimizer's best configuration, or of all trials.",
+    parameters: Literal["none", "best", "all", "best_iterate"] = described(
+        "Whose final parameters are stored: of all seeds of each optimizer's best configuration, or of all trials; "
+        '`"best_iterate"`: of all trials, and not the final ones, but [the best](stopping.md#the-best-iterate).',
         "none",
         goes_with="data",
     )
@@ -259,9 +273,12 @@ class Record(Block):
 
     @model_serializer(mode="wrap")
     def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # keys that are not set are left out: trial ids depend on this text
-        unset = (("trajectories", "auto"), ("rows", None))
-        return {key: value for key, value in handler(self).items() if (key, value) not in unset}
+        return without(handler(self), trajectories="auto", rows=None)
+
+
+def without(keys: Mapping[str, Any], **unset: Any) -> dict[str, Any]:
+    """Return a table without the keys that have these values, which are not set: trial ids depend on its text."""
+    return {key: value for key, value in keys.items() if key not in unset or value != unset[key]}
 
 
 def _problem(value: Any, info: ValidationInfo) -> Problem | LandscapeProblem:

@@ -19,6 +19,7 @@ from fastgd.plan.units.cohort import CohortUnit
 from fastgd.runs.clock import Clock
 from fastgd.runs.reporting.events import Event, Retracing
 from fastgd.runs.stored.retraced import retrace
+from fastgd.study.models import BEST_ITERATE
 
 Array = npt.NDArray[Any]
 UNFINISHED = ("timeout", "diverged", "failed")  # statuses of trials that have no end point to look around
@@ -118,7 +119,8 @@ def solutions_of(
             )
         (unit,) = plan.only(str(row["trial_id"])).units
         assert isinstance(unit, CohortUnit)
-        stored = _stored(results, str(row["trial_id"]))
+        final = unit.record.parameters != BEST_ITERATE
+        stored = _stored(results, str(row["trial_id"])) if final else None
         if stored is not None and not walks:
             found.append(Solution(unit, row, np.array([row["steps"]]), stored[None]))
             continue

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from fastgd.engine.rows.guesses import Guesses
 from fastgd.plan.estimates.compiled import compiling
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.runs.clock import Clock, TimeIsOver
+from fastgd.runs.measured.best_iterates import MOST_PARAMETERS_AT_ONCE, BestIterates
 from fastgd.runs.measured.layer_gradients import LayerGradients
 from fastgd.runs.measured.layer_updates import LayerUpdates
 from fastgd.runs.measured.metrics import Recorder, measures_of
@@ -22,9 +23,10 @@ from fastgd.runs.trials import TrialRecords
 from fastgd.runs.units.schedule_values import ScheduleValues
 from fastgd.runs.units.stopping import Stopping
 from fastgd.runs.units.unit_work import UnitWork, below, prefixed
+from fastgd.study.models import BEST_ITERATE
 
 Array = npt.NDArray[Any]
-MOST_PARAMETERS_AT_ONCE = 1 << 21  # numbers of final parameters that are read and stored together: 16 MB
+_Part: TypeAlias = Stopping | TrialRecords | ScheduleValues | LayerGradients | LayerUpdates | BestIterates
 
 
 def make_cohort(
@@ -76,6 +78,7 @@ class CohortRun(UnitWork):
         layers = unit.spec.model.groups(unit.d)[-1].layer
         self.updates = LayerUpdates(unit.lanes, layers * unit.workload.updates)
         self.gradients = LayerGradients(unit.lanes, layers)
+        self.best = BestIterates(unit.lanes, unit.spec.parameters(unit.d) * (unit.record.parameters == BEST_ITERATE))
         self.stopping = Stopping.start(unit.stop, np.full(unit.lanes, np.nan), unit.baseline, unit.scale)
 
     def run(self) -> None:
@@ -110,7 +113,8 @@ class CohortRun(UnitWork):
         metrics = self._measure(exact=True)
         self._keep(metrics)
         unit = self.unit
-        self.stopping = Stopping.start(unit.stop, metrics["loss"], unit.baseline, unit.scale)
+        watched = metrics[unit.stop.watch]
+        self.stopping = Stopping.start(unit.stop, metrics["loss"], unit.baseline, unit.scale, watched)
         self._end(*self._judge(metrics))
         self.recorded = 0
 
@@ -153,7 +157,7 @@ class CohortRun(UnitWork):
 
         A lane that is judged between two checkpoints would end where it does not in a run that nothing cuts short.
         """
-        before = self.own_state()
+        before = {} if reached else self.own_state()
         if self.cohort.t == self.recorded:  # the time was over within the step that follows a checkpoint
             self._cut(before)
             return
@@ -169,11 +173,11 @@ class CohortRun(UnitWork):
         self._keep(metrics)
         self._end(status, reasons)
         if reached:
-            self.recorded, before = self.cohort.t, self.own_state()
+            self.recorded = self.cohort.t
         if self.cohort.t == self.unit.steps:
             self._end_all("completed", "")
         elif over:
-            self._cut(before)
+            self._cut(self.own_state() if reached else before)
 
     def _cut(self, state: dict[str, Array]) -> None:
         """End all lanes as the time is over, and save where they are: the next run goes on from there."""
@@ -192,7 +196,7 @@ class CohortRun(UnitWork):
 
     def _judge(self, metrics: dict[str, Array]) -> tuple[Array, list[str]]:
         epoch = self.cohort.t / self.unit.batches
-        return self.stopping.judge(self.cohort.alive, metrics["loss"], epoch)
+        return self.stopping.judge(self.cohort.alive, metrics["loss"], epoch, metrics[self.unit.stop.watch])
 
     def _end(self, status: Array, reasons: list[str]) -> None:
         """Retire the lanes whose status is set."""
@@ -217,14 +221,16 @@ class CohortRun(UnitWork):
     def _hand_over_parameters(self, lanes: Array, ended: Array) -> None:
         """Hand over the parameters of lanes that end, where the study keeps them."""
         unit, chosen = self.unit, lanes[ended]
-        if unit.record.parameters == "all":
+        if unit.record.parameters in ("all", BEST_ITERATE):
             positions = np.repeat(ended, [len(unit.ids[lane]) for lane in chosen])
             ids = [trial for lane in chosen for trial in unit.ids[lane]]
             some = max(1, MOST_PARAMETERS_AT_ONCE // unit.spec.parameters(unit.d))
+            best = unit.record.parameters == BEST_ITERATE
             with self.clock.stage("store"):
                 for first in range(0, len(ids), some):
-                    part = slice(first, first + some)
-                    self.sink.parameters(ids[part], self.cohort.parameters(positions[part]))
+                    part = positions[first : first + some]
+                    W = self.best.of(lanes[part]) if best else self.cohort.parameters(part)
+                    self.sink.parameters(ids[first : first + some], W)
         if unit.record.parameters == "best":
             for seeds in dict.fromkeys(tuple(unit.seeds[lane]) for lane in chosen):
                 own = np.array([tuple(unit.seeds[lane]) == seeds for lane in chosen])
@@ -237,7 +243,7 @@ class CohortRun(UnitWork):
     def _write(self, metrics: dict[str, Array]) -> None:
         """Hand over a checkpoint of the lanes that are alive."""
         lanes, step, unit = self.cohort.alive, self.cohort.t, self.unit
-        self.records.observe(lanes, metrics)
+        self.best.observe(self.cohort, self.records.observe(lanes, step, metrics))
         counts = [len(unit.ids[lane]) for lane in lanes]
         columns: dict[str, Any] = {name: np.repeat(values, counts) for name, values in metrics.items()}
         line = self.cohort.line
@@ -268,13 +274,14 @@ class CohortRun(UnitWork):
         return len(self.cohort.alive)
 
     @property
-    def _parts(self) -> dict[str, Stopping | TrialRecords | ScheduleValues | LayerGradients | LayerUpdates]:
+    def _parts(self) -> dict[str, _Part]:
         return {
             "stopping": self.stopping,
             "records": self.records,
             "schedule": self.schedule,
             "gradients": self.gradients,
             "updates": self.updates,
+            "best": self.best,
         }
 
     def own_state(self) -> dict[str, Array]:

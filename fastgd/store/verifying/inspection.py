@@ -19,6 +19,7 @@ from fastgd.store.verifying.findings import Finding
 from fastgd.store.verifying.folder_files import FolderFiles, readable_groups
 from fastgd.store.verifying.whole_curves import CurveCheck
 
+OF_ALL = ("all", "best_iterate")  # what `record.parameters` is where every trial has some
 _MOST_STARTS = 1 << 32  # more than a configuration has
 
 
@@ -243,7 +244,7 @@ class Inspection:
         places = np.concatenate([*self._stored_parameters, np.zeros(0, np.int64)])
         counts = np.bincount(places[places >= 0], minlength=len(self.trials))
         record, manifest = self.files.study.get("record"), self.files.manifest
-        asked = isinstance(record, dict) and record.get("parameters") == "all" and "start" not in self.trials
+        asked = isinstance(record, dict) and record.get("parameters") in OF_ALL and "start" not in self.trials
         lacking = (counts == 0) & self.trials["in_study"].eq(True) & (self.trials["status"] != "timeout")
         lacking &= ~self.trials["lost"] & (asked and manifest is not None and manifest.ended is not None)
         # a run with a limit of time may have ended before it computed them

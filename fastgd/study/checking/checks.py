@@ -20,7 +20,7 @@ from fastgd.study.checking.landscape_checks import check_landscapes
 from fastgd.study.checking.network_checks import check_layer_metrics, check_networks
 from fastgd.study.fields import MOST_CHECKPOINTS
 from fastgd.study.landscapes import start_count
-from fastgd.study.models import StudyFields
+from fastgd.study.models import Stop, StudyFields
 from fastgd.study.surface_block import check_ends
 from fastgd.study.values import failure
 
@@ -55,6 +55,7 @@ def check(study: StudyFields) -> None:
     _check_surface(study)
     _check_labels(study)
     _check_metrics(study)
+    _check_patience(study)
     check_networks(study)
     for index, block in enumerate(study.optimizer):
         _check_method(study, block, index)
@@ -176,10 +177,25 @@ def _check_feedback(study: StudyFields, schedule: Schedule, path: Path) -> None:
     judged = next((part.name for part in schedule.parts if part.record.feedback), None)
     if judged is not None and study.landscapes:
         raise failure(f": '{judged}' judges the validation loss, and landscapes have none", *path)
-    bare = next((number for number, problem in enumerate(study.data_problems) if problem.validation == 0), None)
-    if judged is not None and bare is not None:
-        key = f"problem.{bare}.validation" if len(study.problem) > 1 else "problem.validation"
+    if judged is not None and (key := _nothing_held_out(study)):
         raise failure(f": '{judged}' judges the validation loss, and nothing is held out; set {key}", *path)
+
+
+def _nothing_held_out(study: StudyFields) -> str:
+    """Return the key by which the first problem without validation data would have some; "": all have."""
+    bare = [number for number, problem in enumerate(study.data_problems) if problem.validation == 0]
+    several = len(study.problem) > 1
+    return (f"problem.{bare[0]}.validation" if several else "problem.validation") if bare else ""
+
+
+def _check_patience(study: StudyFields) -> None:
+    """Refuse what says how patience is counted where there is none, or where there is nothing to watch."""
+    stop = study.stop
+    for key in ("watch", "tolerance"):
+        if stop.patience is None and getattr(stop, key) != Stop.model_fields[key].default:
+            raise failure("goes with stop.patience, which is missing", "stop", key, found=getattr(stop, key))
+    if stop.watch == "validation_loss" and (key := _nothing_held_out(study)):
+        raise failure(f"= 'validation_loss', and nothing is held out; set {key}", "stop", "watch")
 
 
 def _check_values(study: StudyFields, schedule: Schedule, block: OptimizerBlock, path: Path) -> None:
