@@ -121,9 +121,7 @@ def _methods(study: Study, masked: bool) -> Iterator[tuple[Method, list[Optimize
         yield same[0], [method.block for method in same]
 
 
-def _groups(
-    study: Study, problem: Problem, data: Data, penalties: Penalties | None
-) -> Iterator[tuple[Method, _Lanes]]:
+def _groups(study: Study, problem: Problem, data: Data, penalties: Penalties | None) -> Iterator[tuple[Method, _Lanes]]:
     """The methods of the study with their lanes; on sparse data, those with a penalty and those without."""
     if problem.sparse == MASKED and not data.sparse:
         raise InputError(
@@ -198,9 +196,7 @@ def _seed_groups(study: Study, problem: Problem, nothing_drawn: bool) -> list[tu
     return [(seed,) for seed in study.seed]
 
 
-def _lanes(
-    study: Study, problem: Problem, blocks: Sequence[OptimizerBlock], penalties: Penalties | None
-) -> _Lanes:
+def _lanes(study: Study, problem: Problem, blocks: Sequence[OptimizerBlock], penalties: Penalties | None) -> _Lanes:
     own = {} if penalties is None else {id(block): l2 for block, l2 in zip(study.optimizer, penalties, strict=True)}
     schedules: list[Schedule] = []
     places: dict[str, int] = {}

@@ -5,7 +5,7 @@ belongs to a folder has no place here: snapshots, rankings, parameters of the be
 """
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -113,6 +113,15 @@ class MemoryResults:
                 return sink.final[trial_id]
         raise InputError(f"there are no parameters of a trial {trial_id!r}")
 
+    def last(self, metric: str) -> dict[str, float]:
+        """Return a metric at the last checkpoint of each trial that has it."""
+        found: dict[str, float] = {}
+        for sink in self.sinks:
+            for columns in sink.curves:
+                if metric in columns:
+                    found |= zip(columns["trial_id"], np.ravel(columns[metric]).tolist(), strict=True)
+        return found
+
     def curve(self, metric: str) -> list[float]:
         """Return a metric at each checkpoint of the first trial; nothing, where it was not measured."""
         rows = self.sinks[0].curves
@@ -179,19 +188,24 @@ class Learnt:
     Attributes
     ----------
     parameters : ndarray (parameters,)
-        What it would report.
+        What it reports.
     rule : str
-        Whose state it has.
+        Whose state it has; empty: of none.
     state : dict
-        The rule's state, and the steps so far.
+        That state, with the steps so far.
     passes : int
         The portions so far, which schedules count as epochs.
     """
 
     parameters: Array
     rule: str = ""
-    state: Captured | None = None
+    state: Captured = field(default_factory=dict)
     passes: int = 0
+
+    @property
+    def steps(self) -> int:
+        """The steps so far."""
+        return int(self.state.get("t", 0))
 
 
 class _Later:
@@ -201,7 +215,7 @@ class _Later:
     ----------
     values : ScheduleValues
     shift : int
-        By how much its steps are ahead of those of the rows.
+        By how much its steps are ahead of those that it is asked for.
     """
 
     def __init__(self, values: ScheduleValues, shift: int) -> None:
@@ -215,8 +229,8 @@ class _Later:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def learn(study: Study, data: Data, learnt: Learnt | None = None, *, threads: int | None = None) -> Learnt:
-    """Pass over a portion of rows once, and go on with the state of the optimizer that the portions before left.
+def learn(study: Study, data: Data, before: Learnt | None = None, *, threads: int | None = None) -> Learnt:
+    """Pass over a portion of rows once, and go on with the state that the portions before left.
 
     Parameters
     ----------
@@ -224,27 +238,25 @@ def learn(study: Study, data: Data, learnt: Learnt | None = None, *, threads: in
         Of one trial. Its epochs are the horizon of its schedule, and its seed orders this portion.
     data : Data
         The portion.
-    learnt : Learnt, optional
-        Where the trial is. The state of another rule is left behind: the new rule begins at its parameters.
+    before : Learnt, optional
+        Where the trial is. The state of another rule is left behind: the new one begins at its parameters.
     threads : int, optional
 
     Raises
     ------
     InputError
-        The rate waits for validation losses, which a portion does not have.
+        The study does not fit the data.
     """
     (unit,) = planned(study, [data], threads)
-    schedule, rule = ScheduleValues.of(unit), repr(unit.spec.rule)
-    goes_on = learnt is not None and learnt.state is not None and learnt.rule == rule
-    passes = learnt.passes if learnt is not None else 0
-    steps = int(learnt.state["t"]) if learnt is not None and learnt.state is not None and goes_on else 0
-    if learnt is not None and not goes_on:
-        unit = _from(unit, learnt.parameters)
+    rule, passes, steps = repr(unit.spec.rule), 0, 0
+    if before is not None:
+        passes, steps = before.passes, before.steps if before.rule == rule else 0
+        unit = _from(unit, before.parameters)
     with Threads(threads) as pool:
-        later = _Later(schedule, passes * unit.batches - steps)
-        cohort = Cohort(unit.spec, data.X, data.y, pool, later)
+        schedule = _Later(ScheduleValues.of(unit), passes * unit.batches - steps)
+        cohort = Cohort(unit.spec, data.X, data.y, pool, schedule)
         compile_cohort(cohort, unit)
-        if learnt is not None and learnt.state is not None and goes_on:
-            cohort.go_on(learnt.state)
+        if before is not None and before.rule == rule:
+            cohort.go_on(before.state)
         cohort.advance(unit.batches)
         return Learnt(cohort.parameters()[0], rule, cohort.portable(), passes + 1)

@@ -12,15 +12,16 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastgd.analysis import Layer
 from fastgd.common.errors import InputError
 from fastgd.datasets import Data
-from fastgd.engine.network.model import Network
 from fastgd.plan.cohorts import model_of
 from fastgd.problems.activations import ACTIVATIONS
 from fastgd.runs.in_memory import Learnt, MemoryResults, learn, run_in_memory
-from fastgd.sklearn.rows import Portion, Task, data_of, portion_of, readable
-from fastgd.sklearn.studies import loss_of, optimizer_of, problem_of, strength, study_of
-from fastgd.study.config import Problem, Study
+from fastgd.runs.stored.trained_models import layers_of
+from fastgd.sklearn.rows import Portion, Task, data_of, readable
+from fastgd.sklearn.studies import optimizer_of, problem_of, strength, study_of
+from fastgd.study.config import Study
 
 Array = npt.NDArray[Any]
 LARGEST_SEED = 2**31 - 1
@@ -57,9 +58,10 @@ class GDEstimator(BaseEstimator):
         X, y = self._checked(X, y, reset=starts is None)
         self._declare(y)
         tasks, weights = self._tasks(y), self._weights(X, y, sample_weight)
-        train, held = self._split(X, tasks, weights)
-        data, seed = data_of(tasks, train, held), self._seed()
-        study = self._study(tasks, len(train.ys[0]), seed)
+        self._check_enough(y, weights)
+        train, held = self._split(Portion(X, tasks, weights))
+        data = data_of(train, held)
+        study = self._study(tasks, train.count, self._seed())
         if starts is not None and [len(start) for start in starts] != self._sizes(study, data):
             starts = None
         found = run_in_memory(study, data, threads=self.n_jobs, starts=starts)
@@ -75,15 +77,14 @@ class GDEstimator(BaseEstimator):
         if not before and hasattr(self, "_parameters"):  # of `fit`, whose optimizer is no more
             before = [Learnt(parameters) for parameters in self._parameters]
         passes = before[0].passes if before else 0
-        data = data_of(tasks, portion_of(X, tasks, self._weights(X, y, sample_weight)), None)
+        data = data_of(Portion(X, tasks, self._weights(X, y, sample_weight)))
         study = self._study(tasks, len(y), self._seed() + passes)
         if before and [len(learnt.parameters) for learnt in before] != self._sizes(study, data):
             before = []
-        each = zip(study.problem, data, before or [None] * len(tasks), strict=True)
-        self._learnt = [
-            learn(study.model_copy(update={"problem": [problem]}), rows, learnt, threads=self.n_jobs)
-            for problem, rows, learnt in each
-        ]
+        states: list[Learnt | None] = [*before] or [None] * len(tasks)
+        alone = [study.model_copy(update={"problem": [problem]}) for problem in study.problem]
+        each = zip(alone, data, states, strict=True)
+        self._learnt = [learn(of_task, rows, state, threads=self.n_jobs) for of_task, rows, state in each]
         self.n_iter_ = passes + 1
         self.t_ = self._learnt[0].steps
         self._take_parameters(study, data, [learnt.parameters for learnt in self._learnt])
@@ -114,8 +115,8 @@ class GDEstimator(BaseEstimator):
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(LARGEST_SEED))
 
-    def _weights(self, X: Any, y: Any, sample_weight: Any) -> Array | None:
-        """Return how much each row counts (n,) float64; None: all alike."""
+    def _weights(self, X: Any, y: Any, sample_weight: Any, rows: Array | None = None) -> Array | None:  # noqa: ARG002
+        """Return how much each row counts (N,) float64; None: all alike. `rows`: those that train, by default all."""
         if sample_weight is None:
             return None
         weights: Array = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -123,22 +124,27 @@ class GDEstimator(BaseEstimator):
             raise InputError("sample_weight: all weights are zero; at least one row must count")
         return weights
 
-    def _split(self, X: Any, tasks: Sequence[Task], weights: Array | None) -> tuple[Portion, Portion | None]:
+    def _knows(self, y: Any) -> bool:  # noqa: ARG002
+        """Return whether all targets are such as the estimator knows."""
+        return True
+
+    def _check_enough(self, y: Any, weights: Array | None) -> None:
+        """Refuse targets of which there is nothing to learn."""
+
+    def _split(self, portion: Portion) -> tuple[Portion, Portion | None]:
         """Return the rows that train, and those that are held out to stop early."""
         if not self.early_stopping:
-            return portion_of(X, tasks, weights), None
+            return portion, None
+        rows, classes = np.arange(portion.X.shape[0]) if portion.rows is None else portion.rows, self._strata(portion)
         train, held = train_test_split(
-            np.arange(X.shape[0]),
-            test_size=self.validation_fraction,
-            random_state=self._seed(),
-            stratify=self._strata(tasks),
+            rows, test_size=self.validation_fraction, random_state=self._seed(), stratify=classes
         )
-        return portion_of(X, tasks, weights, train), portion_of(X, tasks, weights, held)
+        return portion.only(train), portion.only(held)
 
     def _study(self, tasks: Sequence[Task], n: int, seed: int, metrics: Sequence[str] = ()) -> Study:
         """Return the study of this estimator alone."""
-        l2 = strength(self)[0]
-        problems = [{"name": task.name, **problem_of(self, task.loss, task.targets), "l2": l2} for task in tasks]
+        held = {"validation": self.validation_fraction} if self.early_stopping else {}
+        problems = [{**problem_of(self, task), **held, "l2": strength(self)[0]} for task in tasks]
         return study_of(self, problems, [optimizer_of(self)], n, seed, metrics)
 
     def _sizes(self, study: Study, data: Sequence[Data]) -> list[int]:
@@ -173,12 +179,10 @@ class GDEstimator(BaseEstimator):
     def _take_parameters(self, study: Study, data: Sequence[Data], parameters: Sequence[Array]) -> None:
         """Take over the parameters of each task; those of tasks of one output each stand side by side."""
         self._parameters = list(parameters)
-        layers = [
-            layers_of(problem, rows, own)
-            for problem, rows, own in zip(study.data_problems, data, parameters, strict=True)
-        ]
-        self.coefs_ = [np.hstack(weights) for weights in zip(*([w for w, _ in own] for own in layers), strict=True)]
-        self.intercepts_ = [np.concatenate(b) for b in zip(*([b for _, b in own] for own in layers), strict=True)]
+        each = zip(study.data_problems, data, parameters, strict=True)
+        layers = list(zip(*(layers_of(problem, rows, own) for problem, rows, own in each), strict=True))
+        self.coefs_ = [np.hstack([own.weights for own in layer]) for layer in layers]
+        self.intercepts_ = [np.concatenate([_biases(own) for own in layer]) for layer in layers]
 
     @property
     def _linear(self) -> tuple[Array, Array]:
@@ -203,3 +207,8 @@ class GDEstimator(BaseEstimator):
         tags.input_tags.sparse = True
         tags.target_tags.required = True
         return tags
+
+
+def _biases(layer: Layer) -> Array:
+    """Return the biases (outputs,) of a layer; zeros where it has none."""
+    return np.zeros(layer.weights.shape[1]) if layer.biases is None else layer.biases

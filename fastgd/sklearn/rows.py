@@ -20,7 +20,7 @@ class Task(NamedTuple):
 
     name : of its problem
     loss : fastgd's name
-    y : (n,) numbers as the loss takes them, or (n, targets)
+    y : (N,) numbers as the loss takes them, or (N, targets)
     classes : how many classes y has the numbers of; 0 : none
     targets : the names of several targets
     """
@@ -33,75 +33,81 @@ class Task(NamedTuple):
 
 
 class Portion(NamedTuple):
-    """Rows with the numbers of every task: X (n, d), ys of (n,) or (n, targets), and weights (n,) or None."""
+    """Rows for a purpose: X (N, d), their targets by task, how much each counts (N,) or None, and which (n,) or all."""
 
     X: Any
-    ys: list[Array]
-    weights: Array | None
+    tasks: Sequence[Task]
+    weights: Array | None = None
+    rows: Array | None = None
+
+    @property
+    def count(self) -> int:
+        """The number of its rows."""
+        return int(self.X.shape[0]) if self.rows is None else len(self.rows)
+
+    def only(self, rows: Array) -> "Portion":
+        """Return some of the rows (n,), by their places among all."""
+        return self._replace(rows=np.ascontiguousarray(rows, np.int32))
+
+    def scaled_weights(self) -> Array | None:
+        """Return weights (N,) with the mean 1 over its rows; None: all rows count alike.
+
+        Raises
+        ------
+        InputError
+            All of them are zero.
+        """
+        if self.weights is None:
+            return None
+        own = self.weights if self.rows is None else self.weights[self.rows]
+        if not own.any():
+            raise InputError("sample_weight: the weights of all rows that train, or of all held-out rows, are zero")
+        return np.ascontiguousarray(self.weights * (len(own) / own.sum()), self.X.dtype)
 
 
 def readable(X: Any, dtype: str) -> Any:
     """Return rows (n, d) as kernels read them: of one type, C-contiguous or CSR, and not read-only."""
     if hasattr(X, "toarray"):
         X = canonical(X, "X")
-        return X if X.dtype == dtype else X.astype(dtype)
+        return X if X.data.flags.writeable and X.dtype == dtype else X.astype(dtype, copy=True)
     X = np.ascontiguousarray(X, dtype)
     return X if X.flags.writeable else X.copy()
 
 
-def portion_of(X: Any, tasks: Sequence[Task], weights: Array | None, rows: Array | None = None) -> Portion:
-    """Return some rows, by their indices, with their targets and weights; by default all."""
-    ys = [task.y for task in tasks]
-    if rows is None:
-        return Portion(X, ys, weights)
-    return Portion(X[rows], [y[rows] for y in ys], None if weights is None else weights[rows])
-
-
-def data_of(tasks: Sequence[Task], train: Portion, held: Portion | None, name: str = "arrays") -> list[Data]:
-    """Return what the engine sees of each task, over the same rows.
+def data_of(train: Portion, held: Portion | None = None, name: str = "arrays") -> list[Data]:
+    """Return what the engine sees of each task.
 
     Parameters
     ----------
-    tasks : sequence of Task
     train, held : Portion
         The rows that train, and those by which trials are judged.
     name : str
-        Tells the rows from others of the same search.
+        Tells these rows from others of the same search.
 
     Raises
     ------
     InputError
-        The weights of the rows that train are all zero.
+        All weights are zero.
     """
-    dtype = train.X.dtype
-    found = []
-    for number, task in enumerate(tasks):
+    dtype, found = train.X.dtype, []
+    weights = {"weights": train.scaled_weights()}
+    if held is not None:
+        weights["weights_validation"] = held.scaled_weights()
+    for number, task in enumerate(train.tasks):
+        y = np.ascontiguousarray(task.y, dtype)
+        shared = held is None or held.tasks is train.tasks
         data = Data(
             X=train.X,
-            y=np.ascontiguousarray(train.ys[number], dtype),
+            y=y,
             X_validation=None if held is None else held.X,
-            y_validation=None if held is None else np.ascontiguousarray(held.ys[number], dtype),
+            y_validation=None if held is None else y if shared else np.asarray(held.tasks[number].y, dtype),
             features=Numbered(train.X.shape[1]),
             fingerprint=f"{name}, {task.name}",
             dataset=name,
             classes=tuple(range(task.classes)),
             targets=task.targets,
+            rows=train.rows,
+            validation_rows=None if held is None else held.rows,
         )
-        found.append(_weighted(data, train.weights, None if held is None else held.weights))
+        found.append(data if train.weights is None else replace(data, **weights))
     return found
-
-
-def _weighted(data: Data, weights: Array | None, held: Array | None) -> Data:
-    """Return data whose rows count as weights say, which have the mean 1 then."""
-    if weights is None:
-        return data
-    total = weights.sum()
-    if not total > 0:
-        raise InputError("the sample weights of the training rows are all zero")
-    if (weights == weights[0]).all() and (held is None or (held == held[0]).all()):
-        return data
-    dtype = data.y.dtype
-    scaled = None if held is None else np.ascontiguousarray(held * (len(held) / held.sum()), dtype)
-    return replace(
-        data, weights=np.ascontiguousarray(weights * (len(weights) / total), dtype), weights_validation=scaled
-    )

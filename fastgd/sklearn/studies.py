@@ -1,11 +1,13 @@
 """From the parameters of estimators to the tables of a study: each parameter has the key that means the same."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastgd.common.errors import InputError
 from fastgd.optimizers import find
 from fastgd.problems import find_loss
+from fastgd.sklearn.rows import Task
 from fastgd.study.config import Study
 
 LOSSES = {"log_loss": "logistic", "squared_error": "squared"}  # scikit-learn's names; the others are those of fastgd
@@ -17,20 +19,20 @@ OF_A_LANE = frozenset(
     ("alpha", "penalty", "l1_ratio", "optimizer", "eta0", "optimizer_params", "learning_rate", "schedule_params")
     + ("average",)
 )
-# How messages of a study call what estimators call otherwise.
-KEYS = {
-    "optimizer.0.lr": "eta0",
-    "optimizer.0.schedule": "learning_rate",
-    "optimizer.0.name": "optimizer",
-    "optimizer.0": "optimizer_params",
-    "problem.0.l2": "alpha",
-    "problem.0.network.hidden": "hidden",
-    "problem.0.network.activation": "activation",
-    "problem.0.loss": "loss",
-    "epochs": "max_iter",
-    "stop.patience": "n_iter_no_change",
-    "stop.tolerance": "tol",
-}
+# How messages of a study call what estimators call otherwise: the beginnings of paths, the longest first.
+KEYS = (
+    (r"optimizer(\.\d+)?\.lr", "eta0"),
+    (r"optimizer(\.\d+)?\.name", "optimizer"),
+    (r"optimizer(\.\d+)?\.schedule\.name", "learning_rate"),
+    (r"optimizer(\.\d+)?\.schedule", "schedule_params"),
+    (r"optimizer(\.\d+)?\.", "optimizer_params."),
+    (r"problem(\.\d+)?\.l2", "alpha"),
+    (r"problem(\.\d+)?\.network\.", ""),
+    (r"problem(\.\d+)?\.validation", "validation_fraction"),
+    (r"epochs", "max_iter"),
+    (r"stop\.patience", "n_iter_no_change"),
+    (r"stop\.tolerance", "tol"),
+)
 
 
 def loss_of(estimator: Any) -> str:
@@ -84,12 +86,12 @@ def batch_size_of(estimator: Any, n: int) -> int | str:
     return "full" if size == "full" or (isinstance(size, int) and size >= n) else size
 
 
-def problem_of(estimator: Any, loss: str, targets: Sequence[str] = ()) -> dict[str, Any]:
-    """Return an estimator's table `[problem]`, but for its penalty and its data."""
-    problem: dict[str, Any] = {"loss": loss, "intercept": bool(estimator.fit_intercept)}
+def problem_of(estimator: Any, task: Task) -> dict[str, Any]:
+    """Return an estimator's table `[problem]` of a task, but for its penalty and its data."""
+    problem: dict[str, Any] = {"name": task.name, "loss": task.loss, "intercept": bool(estimator.fit_intercept)}
     if len(estimator.hidden):
         problem["network"] = {"hidden": list(estimator.hidden), "activation": estimator.activation}
-    return problem | ({"target": list(targets)} if targets else {})
+    return problem | ({"target": list(task.targets)} if task.targets else {})
 
 
 def study_of(
@@ -126,7 +128,7 @@ def study_of(
         stop = {"patience": estimator.n_iter_no_change, "tolerance": estimator.tol, "watch": watch}
     kept = "best_iterate" if estimator.early_stopping else "all"
     try:
-        return Study(
+        study = Study(
             name="estimator",
             epochs=estimator.max_iter,
             seed=seed,
@@ -140,11 +142,21 @@ def study_of(
         )
     except InputError as error:
         raise InputError(_renamed(str(error))) from None
+    _check_single(study, len(blocks))
+    return study
+
+
+def _check_single(study: Study, count: int) -> None:
+    """Refuse lists and grids where an estimator has one value."""
+    several = [key for block in study.optimizer for key, values in block.grids.items() if len(values) > 1]
+    if several or len(study.optimizer) > count:
+        key = f"{several[0]!r} has several values" if several else "it has several tables or words"
+        raise InputError(f"optimizer_params: {key}; an estimator takes one, and GDSearchCV tries several")
 
 
 def _renamed(message: str) -> str:
     """Return a study's message with the names that estimators have for its keys."""
-    for key, name in KEYS.items():
-        if message.startswith(key):
-            return name + message.removeprefix(key)
+    for path, name in KEYS:
+        if found := re.match(path, message):
+            return name + message[found.end() :]
     return message

@@ -38,7 +38,7 @@ def trained_model(
         loss=problem.loss,
         features=rows.features,
         classes=rows.classes or (rows.labels or (0, 1) if loss.targets == "binary" else ()),
-        layers=_layers(problem, rows, parameters),
+        layers=layers_of(problem, rows, parameters),
         scaling=rows.scaling,
         sparse=rows.sparse,
         targets=rows.targets,
@@ -91,7 +91,7 @@ def study_of(
     raise InputError(f"the data of {label!r} are not those that {results.path} was computed with: they have changed")
 
 
-def _layers(problem: Problem, data: Data, parameters: Any) -> list[Layer]:
+def layers_of(problem: Problem, data: Data, parameters: Any) -> list[Layer]:
     """Return the layers of a model, from its parameters as the engine orders them."""
     weights, biases, first = [], [], 0
     for group in model_of(problem, data).groups(data.X.shape[1]):
