@@ -1,4 +1,4 @@
-"""Candidates trained and scored on the folds of a search, as many of them together as can share a pass over the data."""
+"""Candidates trained and scored on the folds of a search, as many of them together as can share passes over rows."""
 
 import copy
 import time
@@ -109,7 +109,7 @@ class Evaluation:
                 self._enter_failure(*some, folds[0], Outcome(error=format_exc()))
 
     def _evaluate(self, some: Mapping[int, Any], folds: Sequence[Fold]) -> None:
-        """Evaluate candidates with the same steps before the last: on all folds at once, if they can share their rows."""
+        """Evaluate candidates with the same steps before the last: on all folds at once, if these can share rows."""
         first = next(iter(some.values()))
         steps = isinstance(first, Pipeline) and len(first.steps) > 1
         if len(folds) > 1 and not steps and self._all_have_all_classes(folds):
@@ -155,7 +155,7 @@ class Evaluation:
                     self._enter(some, rows, rows.folds[place], of_fold, scores)
 
     def _measured(self, leader: GDEstimator, splits: Sequence[Split], judged: bool) -> dict[str, Score] | None:
-        """Return the scores that the engine measures of the held-out rows, if it judges by these and they count alike."""
+        """Return the scores that the engine measures: of held-out rows by which it judges, and which count alike."""
         weighted = any(split.train.weights is not None for split in splits)
         if not judged or weighted or any(value is not None for value in self.score_params.values()):
             return None

@@ -1,7 +1,7 @@
-"""Candidates of a search as lanes of one study: those that differ in lane quantities alone share passes over the data."""
+"""Candidates of a search as lanes of one study: those that differ in what lanes may differ in share passes."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 

@@ -50,8 +50,8 @@ class GDSearchCV(BaseSearchCV):
 
     Attributes
     ----------
-    cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_, multimetric_, \
-classes_, n_features_in_, feature_names_in_
+    cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_, \
+multimetric_, classes_, n_features_in_, feature_names_in_
         As in GridSearchCV. Candidates that share passes share their time.
     results_ : MemoryResults
         The trials and curves of all candidates, as tables.

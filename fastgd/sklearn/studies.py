@@ -15,10 +15,8 @@ PENALTIES = ("l2", "l1", "elasticnet", None)
 WITH_ALPHA = ("optimal", "pegasos")  # schedules that know the penalty's strength
 AUTO_ROWS = 200  # of a batch, as MLPClassifier's
 # What a lane of a study may have of its own: candidates that differ in these alone share passes over the data.
-OF_A_LANE = frozenset(
-    ("alpha", "penalty", "l1_ratio", "optimizer", "eta0", "optimizer_params", "learning_rate", "schedule_params")
-    + ("average",)
-)
+OF_A_LANE = {"alpha", "penalty", "l1_ratio", "optimizer", "eta0", "optimizer_params", "average"}
+OF_A_LANE |= {"learning_rate", "schedule_params"}
 # How messages of a study call what estimators call otherwise: the beginnings of paths, the longest first.
 KEYS = (
     (r"optimizer(\.\d+)?\.lr", "eta0"),
