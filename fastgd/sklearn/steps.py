@@ -15,7 +15,7 @@ SKIPPED = (None, "passthrough")
 
 
 class Fitted(NamedTuple):
-    """The steps before the last, by name and fitted to the rows that train; and both sets of rows as they leave them."""
+    """The steps before the last, by name and fitted to rows that train; and both sets of rows as they leave them."""
 
     steps: list[tuple[str, Any]]
     train: Any
