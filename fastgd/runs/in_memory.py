@@ -208,26 +208,6 @@ class Learnt:
         return int(self.state.get("t", 0))
 
 
-class _Later:
-    """A schedule that goes on: steps are counted from an earlier portion of rows.
-
-    Parameters
-    ----------
-    values : ScheduleValues
-    shift : int
-        By how much its steps are ahead of those that it is asked for.
-    """
-
-    def __init__(self, values: ScheduleValues, shift: int) -> None:
-        self._values, self._shift, self.per_step = values, shift, values.per_step
-
-    def reference(self, first: int, steps: int) -> Array:
-        return self._values.reference(first + self._shift, steps)
-
-    def __call__(self, first: int, steps: int) -> Array:
-        return self._values(first + self._shift, steps)
-
-
 @np.errstate(over="ignore", invalid="ignore")
 def learn(study: Study, data: Data, before: Learnt | None = None, *, threads: int | None = None) -> Learnt:
     """Pass over a portion of rows once, and go on with the state that the portions before left.
@@ -248,15 +228,14 @@ def learn(study: Study, data: Data, before: Learnt | None = None, *, threads: in
         The study does not fit the data.
     """
     (unit,) = planned(study, [data], threads)
-    rule, passes, steps = repr(unit.spec.rule), 0, 0
+    rule, passes, schedule = repr(unit.spec.rule), 0, ScheduleValues.of(unit)
     if before is not None:
-        passes, steps = before.passes, before.steps if before.rule == rule else 0
-        unit = _from(unit, before.parameters)
+        unit, passes = _from(unit, before.parameters), before.passes
     with Threads(threads) as pool:
-        schedule = _Later(ScheduleValues.of(unit), passes * unit.batches - steps)
         cohort = Cohort(unit.spec, data.X, data.y, pool, schedule)
         compile_cohort(cohort, unit)
         if before is not None and before.rule == rule:
             cohort.go_on(before.state)
+        schedule.go_on(cohort.t, passes)
         cohort.advance(unit.batches)
         return Learnt(cohort.parameters()[0], rule, cohort.portable(), passes + 1)
