@@ -70,8 +70,13 @@ def readable(X: Any, dtype: str) -> Any:
     if hasattr(X, "toarray"):
         X = canonical(X, "X")
         return X if X.data.flags.writeable and X.dtype == dtype else X.astype(dtype, copy=True)
-    X = np.ascontiguousarray(X, dtype)
-    return X if X.flags.writeable else X.copy()
+    return _owned(X, dtype)
+
+
+def _owned(values: Any, dtype: Any) -> Array:
+    """Return an array that is C-contiguous, of a type and not read-only."""
+    array = np.ascontiguousarray(values, dtype)
+    return array if array.flags.writeable else array.copy()
 
 
 def data_of(train: Portion, held: Portion | None = None, name: str = "arrays") -> list[Data]:
@@ -94,13 +99,13 @@ def data_of(train: Portion, held: Portion | None = None, name: str = "arrays") -
     if held is not None:
         weights["weights_validation"] = held.scaled_weights()
     for number, task in enumerate(train.tasks):
-        y = np.ascontiguousarray(task.y, dtype)
+        y = _owned(task.y, dtype)
         shared = held is None or held.tasks is train.tasks
         data = Data(
             X=train.X,
             y=y,
             X_validation=None if held is None else held.X,
-            y_validation=None if held is None else y if shared else np.asarray(held.tasks[number].y, dtype),
+            y_validation=None if held is None else y if shared else _owned(held.tasks[number].y, dtype),
             features=Numbered(train.X.shape[1]),
             fingerprint=f"{name}, {task.name}",
             dataset=name,

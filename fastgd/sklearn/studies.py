@@ -136,7 +136,7 @@ def study_of(
             problem=[dict(problem) for problem in problems],
             optimizer=[dict(block) for block in blocks],
             stop=stop,
-            record={"metrics": list(metrics), "parameters": kept},
+            record={"parameters": kept} | ({"metrics": list(metrics)} if metrics else {}),
         )
     except InputError as error:
         raise InputError(_renamed(str(error))) from None
