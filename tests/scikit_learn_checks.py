@@ -22,7 +22,7 @@ if __name__ == "__main__":
         for check in check_estimator(estimator, on_skip=None, on_fail=None):
             name = f"{kind.replace(' ', '_')}:{check['check_name']}"
             if check["status"] == "passed":
-                print(name)
+                sys.stdout.write(f"{name}\n")
             else:
                 wrong.append(f"{name}: {check['status']}: {check['exception']!r}")
     sys.exit("\n".join(wrong))

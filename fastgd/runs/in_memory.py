@@ -124,8 +124,9 @@ class MemoryResults:
 
     def curve(self, metric: str) -> list[float]:
         """Return a metric at each checkpoint of the first trial; nothing, where it was not measured."""
-        rows = self.sinks[0].curves
-        return [float(np.ravel(columns[metric])[0]) for columns in rows if metric in columns]
+        rows = [columns for columns in self.sinks[0].curves if metric in columns]
+        first = rows[0]["trial_id"][0] if rows else ""
+        return [float(np.ravel(columns[metric])[0]) for columns in rows if columns["trial_id"][0] == first]
 
 
 def planned(

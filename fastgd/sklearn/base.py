@@ -197,9 +197,8 @@ class GDEstimator(BaseEstimator):
         """Return what the last layer gives (n, outputs) float64."""
         check_is_fitted(self, "coefs_")
         units = validate_data(self, X, reset=False, accept_sparse="csr", dtype=(np.float64, np.float32))
-        activate = ACTIVATIONS[self.activation].value
         for number, (weights, biases) in enumerate(zip(self.coefs_, self.intercepts_, strict=True)):
-            units = (activate(units) if number else units) @ weights + biases
+            units = (ACTIVATIONS[self.activation].value(units) if number else units) @ weights + biases
         return np.asarray(units)
 
     def __sklearn_tags__(self) -> Any:
