@@ -7,9 +7,12 @@ EXTRAS := dev,witnesses
 else
 EXTRAS := dev
 endif
+# Of the complete cross products, none; with the witnesses a third, another one for each commit; in full all.
+ifneq ($(FULL),1)
+SELECTED := $(if $(filter 1,$(WITNESSES)),--part $(shell git rev-list --count HEAD 2>/dev/null || echo 0)/3,-m "not full")
+endif
 # Of the asv suite, what compiles little of each kind of engine; in full more of each engine.
 ifeq ($(filter 1,$(FULL) $(WITNESSES)),)
-SELECTED := -m "not full"
 BENCHES := --bench "^dense\.DenseGrid\.track_time_over_a.*'float32'(, 'shuffle'|\))" \
     --bench "^rules\.SmallArray\.time.*'lamb', 'float32'" \
     --bench "^landscapes\.(BasinImage\.time|SwarmSteps\.time.*'adam', 'float32')" \
@@ -38,7 +41,7 @@ gallery: $(VENV)/.installed ## the lectures' observations: their studies, docs/g
 docs: $(VENV)/.installed ## the pages that the package describes itself
 	for page in docs/list_*.py; do $(BIN)/python $$page || exit 1; done
 
-test: lint layers tests ## what must hold; FULL=1: in all combinations; WITNESSES=1: and with torch, jax and optax
+test: lint layers tests ## what must hold; WITNESSES=1: and with torch, jax and optax, in a third of all combinations; FULL=1: in all
 	$(MAKE) --jobs 2 types bench-quick  # each takes one processor
 
 lint: $(STAMP)

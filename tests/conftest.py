@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+from zlib import crc32
 
 from hypothesis import settings
 
@@ -43,5 +44,18 @@ FIRST = (
 PLACES = {name: place for place, name in enumerate(FIRST)}
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    about = "run the K-th of N parts (counted round and round) of the tests that are marked `full`, and all others"
+    parser.addoption("--part", metavar="K/N", default="0/1", help=about)
+
+
+def pytest_collection_modifyitems(config, items):
+    number, parts = map(int, config.getoption("part").split("/"))
+    # by a hash of their names, which other tests do not change
+    left_out = {
+        item for item in items if item.get_closest_marker("full") and (crc32(item.nodeid.encode()) - number) % parts
+    }
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: PLACES.get(item.path.stem, len(FIRST)))

@@ -57,6 +57,16 @@ CASES = {
     ),
     "swarm guesses": _starts({"name": "random_search"}, problem=VALLEY | {"noise": 0.0}, steps=4000),
 }
+# Not among the cases: what it goes on from are states of trials that wait, too.
+RACE = {
+    "race": _rows(
+        [{"name": "momentum", "lr": RATES}],
+        problem={"loss": "logistic", "l2": 1e-3, "validation": 0.2},
+        epochs=243,
+        record={"parameters": "all"},
+        search={"halving": {"factor": 3, "start": 9}},
+    )
+}
 
 
 def data_of(name):
@@ -70,7 +80,7 @@ def data_of(name):
 
 def run(name, path, **changes):
     """Run a case."""
-    study = fastgd.Study(name=name, **{**CASES[name], **changes})
+    study = fastgd.Study(name=name, **{**(CASES | RACE)[name], **changes})
     return fastgd.run(study, path, data=data_of(name), progress=False, threads=2)
 
 

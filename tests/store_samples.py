@@ -86,6 +86,7 @@ def trials(count: int, prefix: str = "t", **columns) -> pd.DataFrame:
         "batch_size": 64,
         "seed": 0,
         "split_seed": 0,
+        "fold": None,
         "dtype": "float64",
         "layout": "dense",
         "sparse": "exact",

@@ -16,7 +16,7 @@ from rich.table import Table
 from benchmarks.peers.compare import MODULES, Comparison, compare_workers
 from benchmarks.peers.job import Job
 from benchmarks.peers.worker import Worker
-from fastgd.engine.machine import Machine, measure
+from fastgd.engine.machine import Machine, cpu_model, measure
 
 FULL = 0  # the batch size of a cell whose batch is all rows
 AXES: dict[str, Sequence[Any]] = {
@@ -31,6 +31,7 @@ MOST_ROWS, FEWEST_ROWS, MOST_STEPS = 1_000_000, 2000, 50_000
 PAUSE = 0.05  # seconds
 PATIENCE = 2.5  # times the fastest, beyond which a form is measured once
 CELLS_PER_MEASURE = 25  # of what the machine allows
+ONE_BY_ONE, MOST_LANES_ONE_BY_ONE = "scikit-learn", 64  # it takes as much longer as there are more lanes
 MOST_OPERATIONS = 3e10
 MOST_BYTES = 1 << 28  # of a cell's rows, unless that were fewer than two batches
 
@@ -94,29 +95,40 @@ def summary(cell: Mapping[str, Any], comparison: Comparison) -> dict[str, Any]:
 def run_map(only: Sequence[str], contenders: Sequence[str], repeats: int, folder: Path, console: Console) -> None:
     """Run the cells, print them with the worst first, and store them as Parquet with a picture.
 
-    Ctrl-C ends with the cells that were run.
+    They are added to the cells in the folder that were run on the same processor, in the place of older ones: a map may
+    be run in parts. Ctrl-C ends with the cells that were run.
     """
     cells = list(jobs(chosen(only)))
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack, suppress(KeyboardInterrupt):
-        workers = [stack.enter_context(Worker(each, MODULES[each])) for each in contenders]
+        workers = {each: stack.enter_context(Worker(each, MODULES[each])) for each in contenders}
         limits = measure()
         for number, (cell, job) in enumerate(cells, 1):
             if number % CELLS_PER_MEASURE == 0:
                 limits = Machine(*map(max, limits, measure()))
-            row = summary(cell, compare_workers(job, workers, repeats, PAUSE, PATIENCE, limits))
-            rows.append(row)
+            able = [own for name, own in workers.items() if name != ONE_BY_ONE or job.lanes <= MOST_LANES_ONE_BY_ONE]
+            row = summary(cell, compare_workers(job, able, repeats, PAUSE, PATIENCE, limits))
+            rows.append({**row, "cpu": cpu_model()})
             reached = f"{row['seconds']:.4f} s, {row['peer']} {row['ratio']:.2f}"
             print(f"{number}/{len(cells)} {cell} n = {job.n:,}: {reached}", file=sys.stderr, flush=True)
     if not rows:
         return
-    frame = pd.DataFrame(rows)
+    frame = added(pd.DataFrame(rows), folder / "map.parquet")
     console.print(as_table(frame))
     console.print(verdict(frame))
     folder.mkdir(parents=True, exist_ok=True)
     frame.to_parquet(folder / "map.parquet", index=False)
     draw(frame, folder / "map.png")
     console.print(f"{folder / 'map.parquet'}, {folder / 'map.png'}")
+
+
+def added(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """Return cells together with those of a file that were run on the same processor, without older ones of theirs."""
+    if not file.exists():
+        return frame
+    before = pd.read_parquet(file)
+    before = before[before["cpu"] == frame["cpu"].iloc[0]] if "cpu" in before else before.iloc[:0]
+    return pd.concat([before, frame]).drop_duplicates(list(AXES), keep="last", ignore_index=True)
 
 
 def verdict(frame: pd.DataFrame) -> str:

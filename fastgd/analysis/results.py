@@ -210,8 +210,9 @@ class Results(StoredStudy):
 
         1. trials that `stop.target` ended, by the passes over the training rows (epochs) until they reached it: near
            the target all losses are alike. Those that reached it at the same checkpoint are in the order of the loss;
-        2. trials that ended otherwise ("completed", "stalled", "converged", ...), by the loss;
-        3. trials that ran out of time, or have no such loss: how they would have ended is not known;
+        2. trials that ended otherwise ("completed", "stalled", "early_stopped", "converged", ...), by the loss;
+        3. trials that ran out of time, that a race has retired, or that have no such loss: how they would have ended is
+           not known;
         4. trials that diverged or failed.
 
         Of an even number of trials two are in the middle. The later one decides in which of the four groups the
@@ -248,9 +249,9 @@ class Results(StoredStudy):
             median; a diverged or failed trial counts as infinitely bad, one that ran out of time as NaN), the same with
             `_min` and `_max` (of folds the mean, and with `_std` its trials' standard deviation), `tied`, `seeds` (how
             many there are; likewise `splits` or `folds`, of which there are several, and `starts` of landscapes),
-            `diverged` (a number of trials; `timeout` likewise, where there are any), `target_epochs` where a target
-            ended trials (until the median reached it; NaN if it did not), and `trial_id`: the trial at the median, the
-            better one of the middle two. On landscapes, `start` tells from which start that trial came. Times are in a
+            `diverged` (a number of trials; `timeout` and `retired` likewise, where there are any), `target_epochs`
+            where a target ended trials (until the median reached it; NaN if it did not), and `trial_id`: the trial at
+            the median, the better one of the middle two. On landscapes, `start` tells from which start. Times are in a
             column named by their unit; seconds are `amortised_seconds`.
 
             `tied` is true where the data do not tell a configuration from the first of its problem: 0 is in Student's

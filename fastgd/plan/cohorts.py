@@ -20,6 +20,7 @@ from fastgd.engine.network.model import Network
 from fastgd.engine.rows.model import Model
 from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
 from fastgd.engine.shapes import Kernel, choose_kernel, gram_pays
+from fastgd.plan.budgets.courses import courses_of
 from fastgd.plan.ids import cohort_ids, first_seen
 from fastgd.plan.sparsity import MASKED, sparse_column, with_untouched
 from fastgd.plan.units.cohort import MOST_COHORT_BYTES, CohortUnit
@@ -251,6 +252,7 @@ def _cohort(
     configurations, ids = cohort_ids(
         study, problem, (data.fingerprint, first), n, spec, schedules, seeds, steps, checkpoints
     )
+    courses = courses_of(study, problem, data.fingerprint, n, spec, schedules, seeds[0])
     return CohortUnit(
         problem=index,
         label=label,
@@ -272,6 +274,7 @@ def _cohort(
         columns=_columns(problem, data),
         record=study.record,
         stop=study.stop,
+        courses=courses,
         saved_after=saved_after(study),
     )
 

@@ -130,7 +130,7 @@ class Executor:
             The number of other units that wait.
         """
         began, unit = time.perf_counter(), work.unit
-        stored = isinstance(unit, CohortUnit) and self.folder.timed_out().issuperset(itertools.chain(*unit.ids))
+        stored = isinstance(unit, CohortUnit) and self.folder.unfinished().issuperset(itertools.chain(*unit.ids))
         if self.clock.over and stored:  # as far as an earlier run came with it
             self._left.append(unit)
             work.left = None
@@ -162,7 +162,7 @@ class Executor:
             self.clock.report = partial(self._report, part, work.index, total, dict(self.clock.seconds))
             self.clock.resumed = 0
             run_unit(part, data, sink, self.clock, self.threads)
-            self._done_before += self.clock.resumed / part.steps * part.flops
+            self._done_before += self.clock.resumed / part.end * part.flops
             spent = max(self.clock.computed - before, 1e-6)
             work.speed, seconds = part.width / spent, seconds + spent
             work.diverged += self.clock.diverged - diverged
@@ -201,14 +201,14 @@ class Executor:
         batches, samples = 1, 0
         if isinstance(unit, CohortUnit):
             batches, samples = unit.batches, (unit.samples(step) - unit.samples(resumed)) * alive
-        earlier = (self._done_before + resumed / unit.steps * unit.flops) / self._flops
-        share = (self._finished + step / unit.steps * unit.flops) / self._flops
+        earlier = (self._done_before + resumed / unit.end * unit.flops) / self._flops
+        share = (self._finished + step / unit.end * unit.flops) / self._flops
         self.emit(
             Progress(
                 cohort=index,
                 cohorts=total,
                 epoch=step / batches,
-                epochs=unit.steps / batches,
+                epochs=unit.end / batches,
                 unit="epoch" if isinstance(unit, CohortUnit) else "step",
                 alive=alive,
                 diverged=self.clock.diverged,

@@ -46,7 +46,7 @@ def store_parameters(plan: Plan, data: Sequence[Data], kept: str, executor: Exec
         with folder.writer(parameters_only=True) as writer:
             writer.parameters(list(own), np.stack(list(own.values())))
             writer.commit()
-    if again := lacking - finalists.keys() - folder.timed_out():
+    if again := lacking - finalists.keys() - folder.unfinished():
         executor.emit(Warning_(f"{len(again):,} of the trials whose parameters are stored run again for them"))
         executor.run(_keeping(plan, names - again, "all" if kept == "best" else kept), data)
 

@@ -8,10 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fastgd.plan.units.cohort import Origin
 from fastgd.runs.trials import Finalists
 from fastgd.store.contents import Contents
 from fastgd.store.folder import Folder
+from fastgd.store.schema import UNFINISHED
 from fastgd.store.snapshots import Snapshots
+from fastgd.store.states import StateInfo, described
 from fastgd.store.surface_files import Surface, write_surface
 from fastgd.store.writer import PartWriter
 
@@ -54,6 +57,18 @@ class Sink(Protocol):
         """Take the rows of trials, up to a step, that belong to the saved state."""
         ...
 
+    def keep(self, state: Mapping[str, Any], info: StateInfo) -> None:
+        """Take the state of trials that end, or wait, from which others can go on."""
+        ...
+
+    def kept(self, origin: Origin) -> dict[str, Array] | None:
+        """Return the state of trials from which others go on; None: it is damaged."""
+        ...
+
+    def carry_renamed(self, kind: str, names: Mapping[str, str], last_step: int | None = None) -> None:
+        """Take rows of stored trials, "curves" or "parameters", under other names."""
+        ...
+
 
 class FolderSink:
     """A sink of a results folder.
@@ -88,6 +103,8 @@ class FolderSink:
     def commit(self, name: str) -> None:
         """Make what was taken count; its snapshots go, but for that of trials whose time was over."""
         self._writer.commit(self._trials, name="" if self._trials is not None else name)
+        if self._trials is not None:
+            self._folder.left_unfinished(self._trials.loc[self._trials["status"].isin(UNFINISHED), "trial_id"])
         if self._cut is not None:
             self._snapshots.save(*self._cut, [])  # its rows are committed by now
             self._names.discard(self._cut[0])
@@ -123,3 +140,16 @@ class FolderSink:
     def carry(self, trial_ids: Collection[str], last_step: int) -> None:
         """Take the rows that a saved state goes on from: of its own files, or of committed ones."""
         self._writer.carry(self._carried, trial_ids, last_step)
+
+    def keep(self, state: Mapping[str, Any], info: StateInfo) -> None:
+        """Save a state, which counts when its trials are committed."""
+        self._snapshots.finished.save(info.name, described(state, info), [])
+
+    def kept(self, origin: Origin) -> dict[str, Array] | None:
+        """Return a state that was kept."""
+        found = self._snapshots.finished.load(origin.name)
+        return None if found is None else found.state
+
+    def carry_renamed(self, kind: str, names: Mapping[str, str], last_step: int | None = None) -> None:
+        """Take committed rows of trials, up to a step, under other names."""
+        self._writer.carry(getattr(Contents.read(self._folder.path), kind), names, last_step, names)

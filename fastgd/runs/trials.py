@@ -111,6 +111,11 @@ class TrialRecords:
         """Note how a lane ended."""
         self._status[lane], self._reason[lane], self._steps[lane] = status, reason, steps
 
+    @property
+    def ended(self) -> Array:
+        """Which lanes have ended (lanes,) bool."""
+        return np.asarray(self._status != "")
+
     def count(self, status: str) -> int:
         """The number of lanes with a status."""
         return int(np.sum(self._status == status))

@@ -111,7 +111,8 @@ def with_losses_only(study: Study) -> Study:
     """
     record = {"parameters": "none"} | ({"trajectories": 0} if study.landscapes else {})
     stop = study.stop.model_copy(update={"target": None})
-    return study.model_copy(update={"stop": stop, "record": study.record.model_copy(update=record), "surface": None})
+    record_of_losses = study.record.model_copy(update=record)
+    return study.model_copy(update={"stop": stop, "record": record_of_losses, "surface": None, "search": None})
 
 
 def check_ended(study: Study, results: Results) -> None:

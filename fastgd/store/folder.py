@@ -18,6 +18,8 @@ from fastgd.store.disk.files import fsync_folder, make_folders, write_text, writ
 from fastgd.store.manifest import SCHEMA, Manifest
 from fastgd.store.optima import FOLDER as OPTIMA
 from fastgd.store.schema import Columns
+from fastgd.store.snapshots import FINISHED as STATES
+from fastgd.store.snapshots import FOLDER as SNAPSHOTS
 from fastgd.store.surface_files import FOLDER as SURFACES
 from fastgd.store.surface_files import own_surfaces
 from fastgd.store.trial_surfaces import FOLDER as TRIAL_SURFACES
@@ -51,7 +53,7 @@ class Folder:
         self._held = held
         self._manifest_is_written = False
         self._committed: set[str] = set()
-        self._timed_out: set[str] = set()
+        self._unfinished: set[str] = set()
         self.generation = self._next_number = 0
 
     @classmethod
@@ -130,7 +132,7 @@ class Folder:
             write_text(self.path / "study.toml", study_toml)
             make_folders(self.path / "trials", self.path / "curves")
             contents.sweep(self.kept)
-            self._committed, self._timed_out = contents.trial_ids(), contents.trial_ids("timeout")
+            self._committed, self._unfinished = contents.trial_ids(), contents.unfinished
             self.generation, self._next_number = contents.generation, contents.next_number
 
     def __enter__(self) -> Self:
@@ -147,9 +149,13 @@ class Folder:
         """Return the ids of the trials whose results are stored."""
         return set(self._committed)
 
-    def timed_out(self) -> set[str]:
-        """Return the ids of those that ran out of time: they may be committed again."""
-        return set(self._timed_out)
+    def unfinished(self) -> set[str]:
+        """Return the ids of those that may go on, which may be committed again."""
+        return set(self._unfinished)
+
+    def left_unfinished(self, trial_ids: Collection[str]) -> None:
+        """Note trials that have been committed as they are, to go on later."""
+        self._unfinished.update(trial_ids)
 
     def writer(self, *, in_thread: bool = False, parameters_only: bool = False) -> PartWriter:
         """Return a writer for the next part; see `PartWriter`."""
@@ -161,7 +167,7 @@ class Folder:
     @contextmanager
     def _committing(self, trial_ids: Sequence[str]) -> Iterator[int]:
         """Note trials as committed when the block has committed them; see `Place`."""
-        again = self._timed_out.intersection(trial_ids)
+        again = self._unfinished.intersection(trial_ids)
         if len(set(trial_ids)) != len(trial_ids) or not (self._committed - again).isdisjoint(trial_ids):
             raise ValueError("a trial can be committed only once")
         self.begin()
@@ -176,10 +182,10 @@ class Folder:
             self._write_manifest()
 
     def _drop(self, trial_ids: set[str]) -> None:
-        """Drop the results of trials that ran out of time: others are about to be committed in their place."""
+        """Drop the results of unfinished trials: others are about to be committed in their place."""
         drop(Contents.read(self.path), self.columns, trial_ids, self.manifest.footer())
         self.generation = Contents.read(self.path).generation
-        self._timed_out -= trial_ids
+        self._unfinished -= trial_ids
         self._committed -= trial_ids
 
     def finish(
@@ -273,7 +279,7 @@ def _move_aside(path: Path, stack: ExitStack) -> None:
 
 def refuse_links(path: Path) -> None:
     """Raise InputError where a folder of the results is a link: files would be written and swept somewhere else."""
-    for name in (*KINDS, SURFACES, TRIAL_SURFACES, OPTIMA, DAMAGED):
+    for name in (*KINDS, SURFACES, TRIAL_SURFACES, OPTIMA, SNAPSHOTS, STATES, DAMAGED):
         if (path / name).is_symlink():
             raise InputError(
                 f"{path / name} is a symbolic link, and fastgd writes and deletes only in folders of its own: "

@@ -141,7 +141,11 @@ class PartWriter:
             self._write("parameters", pa.table([ids, lists], schema=PARAMETERS))
 
     def carry(
-        self, paths: Iterable[Path], trial_ids: Collection[str] | None = None, last_step: int | None = None
+        self,
+        paths: Iterable[Path],
+        trial_ids: Collection[str] | None = None,
+        last_step: int | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         """Add rows that files of the results folder hold: rotated ones, or committed ones.
 
@@ -153,6 +157,8 @@ class PartWriter:
             Only rows of these trials.
         last_step : int, optional
             Of rows that have a step, only those up to this one.
+        names : mapping of str to str, optional
+            Other names of these trials, which their rows take.
         """
         for path in paths:
             kind = path.parent.name
@@ -166,6 +172,8 @@ class PartWriter:
                     table = table.filter(pc.is_in(table["trial_id"].cast(pa.string()), wanted))
                 if last_step is not None and "step" in table.column_names:
                     table = table.filter(pc.less_equal(table["step"], last_step))
+                if names is not None:
+                    table = renamed(table, names)
                 self._write(kind, table)
 
     def _empty_buffer(self, kind: str) -> None:
@@ -260,7 +268,7 @@ class PartWriter:
     def commit(self, trials: pd.DataFrame | None = None, *, name: str = "") -> None:
         """Make the part count: curves, parameters and trajectories, then the trials get their names.
 
-        They take the place of what is stored of the same trials, where those ran out of time.
+        They take the place of what is stored of the same trials, where those were not finished.
 
         Parameters
         ----------
@@ -304,3 +312,11 @@ class PartWriter:
                     record.write(group)
             record.publish(empty=True)
         remove(self._rotated_trials)
+
+
+def renamed(table: pa.Table, names: Mapping[str, str]) -> pa.Table:
+    """Return rows of trials, all of which have another name, under that one."""
+    place, field = table.column_names.index("trial_id"), table.schema.field("trial_id")
+    which = pc.index_in(table["trial_id"].cast(pa.string()), value_set=pa.array(list(names), pa.string()))
+    others = pa.array(list(names.values()), pa.string()).take(which.combine_chunks())
+    return table.set_column(place, field, others.cast(field.type))

@@ -47,6 +47,7 @@ from fastgd.study.fields import (
 )
 from fastgd.study.landscapes import LandscapeProblem, Starts, Trajectories, read_landscape
 from fastgd.study.networks import LayerStart, NetworkBlock
+from fastgd.study.search_block import Halving, SearchBlock
 from fastgd.study.surface_block import SurfaceBlock
 from fastgd.study.values import brief, failure, tables
 
@@ -270,10 +271,16 @@ class Record(Block):
         goes_with="data",
         otherwise="all rows",
     )
+    state: bool = described(
+        "Whether the state at the end of finished trials is stored, from which the study "
+        "[goes on](stopping.md#more-epochs) when it is given more epochs or steps.",
+        False,
+        goes_with="data",
+    )
 
     @model_serializer(mode="wrap")
     def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without(handler(self), trajectories="auto", rows=None)
+        return without(handler(self), trajectories="auto", rows=None, state=False)
 
 
 def without(keys: Mapping[str, Any], **unset: Any) -> dict[str, Any]:
@@ -340,6 +347,7 @@ class StudyFields(Block):
         [Schedule(name="constant")],
         otherwise="every rate is constant",
     )
+    search: SearchBlock | None = described("How the study searches among its configurations.", None)
     stop: Stop = described("When a trial ends before its budget.", Stop())
     record: Record = described("What is stored of a trial, and when.", Record())
     reference: Reference | None = described("What is computed to measure the trials by.", None, goes_with="data")
@@ -351,6 +359,11 @@ class StudyFields(Block):
         None,
         otherwise="of data none, of landscapes over the domain",
     )
+
+    @property
+    def halving(self) -> Halving | None:
+        """The race of its configurations, if there is one."""
+        return self.search.halving if self.search else None
 
     @property
     def data_problems(self) -> list[Problem]:

@@ -554,6 +554,9 @@ class Cohort:
 
     def restore(self, captured: Mapping[str, Any]) -> None:
         """Go on from what `capture` returned, in a cohort of the same spec and rows that has taken no step."""
+        if not len(captured["alive"]):
+            self.retire(np.zeros(len(self.alive), bool))
+            return
         if not np.array_equal(captured["alive"], self.alive):
             self._allocate(np.asarray(captured["alive"]))
         self.state.restore(captured)

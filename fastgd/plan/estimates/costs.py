@@ -217,7 +217,7 @@ def cohort_cost(unit: CohortUnit, pace: Pace) -> Cost:
         + SECONDS_PER_CURVE_ROW * curves
         + SECONDS_PER_STORED_CHECKPOINT * len(unit.checkpoints),
         disk=curves * (1 + BYTES_PER_NUMBER * work.columns) + trials * BYTES_PER_TRIAL + 8.0 * kept,
-        memory=memory.of_cohort(unit, saved=training + evaluation >= unit.saved_after),
+        memory=memory.of_cohort(unit, saved=any(unit.courses) or training + evaluation >= unit.saved_after),
     )
 
 

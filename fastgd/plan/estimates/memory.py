@@ -228,7 +228,8 @@ def _saving(unit: CohortUnit) -> float:
     """The copy of a state that is saved: parameters, slots, an estimator's table; each part is copied twice for it."""
     lanes = float(unit.itemsize * unit.lanes)
     part, table = lanes * unit.spec.parameters(unit.d), lanes * unit.n * (unit.spec.estimator != "none")
-    return (1 + unit.spec.rule.slots) * part + 2 * max(part, table) + _best_iterates(unit)
+    some = any(unit.courses) and not all(unit.courses)  # of its lanes are kept at the end, which takes a copy of them
+    return (1 + some) * (1 + unit.spec.rule.slots) * part + (2 + some) * max(part, table) + _best_iterates(unit)
 
 
 def _orders(unit: CohortUnit) -> float:

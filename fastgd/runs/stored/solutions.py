@@ -19,10 +19,11 @@ from fastgd.plan.units.cohort import CohortUnit
 from fastgd.runs.clock import Clock
 from fastgd.runs.reporting.events import Event, Retracing
 from fastgd.runs.stored.retraced import retrace
+from fastgd.store.schema import UNFINISHED
 from fastgd.study.models import BEST_ITERATE
 
 Array = npt.NDArray[Any]
-UNFINISHED = ("timeout", "diverged", "failed")  # statuses of trials that have no end point to look around
+NO_END = (*UNFINISHED, "diverged", "failed")  # statuses of trials that have no end point to look around
 MOST_STEPS = 201  # of a trajectory that are kept
 MOST_STEP_BYTES = 256 << 20  # of the iterates at these steps, of all trials together
 
@@ -86,7 +87,7 @@ def _row(results: Results, trial: str) -> "pd.Series[Any]":
     row = found.iloc[0]
     if not row["in_study"]:
         raise InputError(f"trial {trial!r} is of an earlier version of the study, and not of the one that is stored")
-    if row["status"] in UNFINISHED or not np.isfinite(row["final_loss"]):
+    if row["status"] in NO_END or not np.isfinite(row["final_loss"]):
         again = ": run the study again, which goes on with it" if row["status"] == "timeout" else ""
         raise InputError(f"trial {trial!r} ended as {row['status']!r}, and has no end point to look around{again}")
     return row

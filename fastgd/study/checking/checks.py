@@ -56,6 +56,7 @@ def check(study: StudyFields) -> None:
     _check_labels(study)
     _check_metrics(study)
     _check_patience(study)
+    _check_halving(study)
     check_networks(study)
     for index, block in enumerate(study.optimizer):
         _check_method(study, block, index)
@@ -196,6 +197,26 @@ def _check_patience(study: StudyFields) -> None:
             raise failure("goes with stop.patience, which is missing", "stop", key, found=getattr(stop, key))
     if stop.watch == "validation_loss" and (key := _nothing_held_out(study)):
         raise failure(f"= 'validation_loss', and nothing is held out; set {key}", "stop", "watch")
+
+
+def _check_halving(study: StudyFields) -> None:
+    """Refuse a race without anything to compare its configurations by, or without stages at which they are."""
+    path = ("search", "halving")
+    halving = study.halving
+    if halving is None:
+        return
+    if study.landscapes:
+        raise failure("goes with problems over data, whose held-out rows it judges by", *path)
+    if study.epochs is None:
+        raise failure("goes with epochs, at which it compares, and the study has steps", *path)
+    if halving.start >= study.epochs:
+        raise failure(f"must be below the {study.epochs:,} epochs", *path, "start", found=halving.start)
+    if key := _nothing_held_out(study):
+        raise failure(f"compares validation losses, and nothing is held out; set {key}", *path)
+    if study.record.every != "epoch":
+        raise failure("goes with record.every = 'epoch': it compares at ends of epochs", *path)
+    if study.record.rows is not None:
+        raise failure("goes without record.rows: the last values of a retired trial are those of all rows", *path)
 
 
 def _check_values(study: StudyFields, schedule: Schedule, block: OptimizerBlock, path: Path) -> None:

@@ -46,6 +46,8 @@ def _check_record(study: StudyFields) -> None:
             raise failure(f": landscapes have no '{metric}'; valid: {', '.join(METRICS)}", "record", "metrics")
     if study.record.rows is not None:
         raise failure("goes with problems over data, whose rows it counts", "record", "rows", found=study.record.rows)
+    if study.record.state:
+        raise failure("goes with problems over data", "record", "state", found=True)
     if study.record.parameters != "none":
         raise failure("goes with problems over data; where trials end stands in their rows", "record", "parameters")
 
