@@ -11,6 +11,7 @@ from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
 from fastgd.core.vectors import load, spread, store, total, zeros
+from fastgd.engine.linear.dense import turn_steps
 from fastgd.engine.linear.single.feature_blocks import alone, load_some
 from fastgd.engine.loss_kernels import derivative
 from fastgd.engine.row_places import prefetch_rows, prefetch_targets
@@ -50,8 +51,8 @@ def margin(shape, X, first, d, W, bias):
 
 
 @jit(inner=True)
-def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index):
-    """Take the steps of a `StepSpan` with one lane."""
+def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index, taken, steps):
+    """Take some steps with one lane, from the one that is `taken` steps behind the span's first."""
     X, y, order, n, d, width = data.X, data.y, data.order, data.order.shape[0], data.d, static(shape, "width")
     state, hyper, exact, memory = lanes.state[index], lanes.hyper[index], lanes.exact[index], lanes.memory[index]
     bad = lanes.bad[index]
@@ -61,9 +62,9 @@ def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index)
     whole, l2_at = d - d % width, static(rule, "hyper") * width
     padded = -(-d // width) * width
     stride, bias = padded + data.intercept * width, padded if data.intercept else -1
-    now = np.int64(order[span.batch]) * d
+    now = np.int64(order[span.batch + taken]) * d
     z = margin(shape, X, now, d, state, bias)
-    for step in range(span.steps):
+    for step in range(taken, taken + steps):
         row = span.batch + step
         residual = derivative(loss, spread(shape, z), spread(shape, y[order[row]]))
         check = total((spread(shape, z) + residual) * 0)
@@ -108,6 +109,10 @@ def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index)
 
 @jit
 def advance(rule, loss, shape, begin_step, data, lanes, scratch, span):
-    """Take the steps of a `StepSpan` with one lane after another."""
-    for index in range(span.worker, lanes.state.shape[0], span.workers):
-        lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index)
+    """Take the steps of a `StepSpan`; a worker with several lanes takes some at a time with one after another."""
+    some, taken = turn_steps(data, 1) if lanes.state.shape[0] > span.workers else span.steps, 0
+    while taken < span.steps:
+        steps = min(some, span.steps - taken)
+        for index in range(span.worker, lanes.state.shape[0], span.workers):
+            lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index, taken, steps)
+        taken += steps
