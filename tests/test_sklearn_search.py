@@ -218,6 +218,30 @@ def test_results_have_all_curves(cancer):
     assert search.results_.parameters(trials["trial_id"].iloc[0]).shape == (31,)
 
 
+def test_candidates_race(cancer):
+    X, y = cancer
+    model = GDClassifier(max_iter=9, tol=None, random_state=0)
+    grid = {"eta0": np.geomspace(1e-4, 1e-1, 9).tolist()}
+    whole = GDSearchCV(model, grid, cv=3, scoring="neg_log_loss").fit(X, y)
+    race = GDSearchCV(model, grid, cv=3, scoring="neg_log_loss", halving={"factor": 3, "start": 1}).fit(X, y)
+    epochs = race.cv_results_["n_resources"]
+    assert sorted(epochs.tolist()) == [1] * 6 + [3] * 2 + [9]
+    (best,) = np.flatnonzero(epochs == 9)
+    assert race.best_index_ == best
+    for key in ("mean_test_score", "split0_test_score"):  # what went on has the bits of what never waited
+        assert race.cv_results_[key][best] == whole.cv_results_[key][best]
+    curves = race.results_.curves
+    first = curves[curves["epoch"] == 1].groupby("trial_id")["validation_loss"].first()
+    trials = race.results_.trials.set_index("trial_id")
+    means = first.groupby(trials["lr"]).mean()
+    assert set(means.nsmallest(3).index) == set(trials.loc[trials["epochs"] > 1, "lr"])
+    assert trials["status"].value_counts().to_dict() == {"retired": 24, "completed": 3}
+    with pytest.raises(InputError, match="candidates of one race differ in"):
+        GDSearchCV(model, {"batch_size": [8, 16]}, halving={}).fit(X, y)
+    with pytest.raises(InputError, match="have to share rows"):
+        GDSearchCV(make_pipeline(StandardScaler(), model), {}, halving={}).fit(X, y)
+
+
 def test_rows_are_not_copied_for_folds(cancer, monkeypatch):
     import fastgd.sklearn.lanes as lanes
 

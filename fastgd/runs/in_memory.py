@@ -4,7 +4,7 @@ What is run, and every bit of it, is that of `fastgd.run`: the same plan and the
 belongs to a folder has no place here: snapshots, rankings, parameters of the best trials alone.
 """
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,13 +18,16 @@ from fastgd.core.threads import Threads
 from fastgd.datasets import Data
 from fastgd.engine.lanes import Captured
 from fastgd.engine.rows.cohort import Cohort
+from fastgd.plan.budgets.race import LOST, standing
 from fastgd.plan.cohorts import Penalties
 from fastgd.plan.planner import make_plan
-from fastgd.plan.units.cohort import CohortUnit
+from fastgd.plan.units.cohort import CohortUnit, Origin
 from fastgd.runs.clock import Clock
 from fastgd.runs.units.cohort_run import compile_cohort
 from fastgd.runs.units.schedule_values import ScheduleValues
 from fastgd.runs.units.unit_run import run_unit
+from fastgd.store.schema import UNFINISHED
+from fastgd.store.states import StateInfo
 from fastgd.store.surface_files import Surface
 from fastgd.study.config import Study
 
@@ -48,6 +51,8 @@ class MemorySink:
         self.curves: list[dict[str, Any]] = []
         self.tables: list[pd.DataFrame] = []
         self.final: dict[str, Array] = {}
+        self._states: dict[str, dict[str, Array]] = {}
+        self._lanes: dict[str, tuple[str, int]] = {}  # of trials that wait: their states
 
     def append(self, kind: str, columns: Mapping[str, Any], rows: int | None = None) -> None:  # noqa: ARG002
         """Take the rows of a checkpoint."""
@@ -77,6 +82,25 @@ class MemorySink:
     def carry(self, trial_ids: Collection[str], last_step: int) -> None:
         """Take no rows of an earlier run: there is none."""
 
+    def keep(self, state: Mapping[str, Any], info: StateInfo) -> None:
+        """Take the state of trials that wait."""
+        self._states[info.name] = dict(state)
+        self._lanes |= {trial: (info.name, lane) for lane, trial in enumerate(info.trials)}
+
+    def kept(self, origin: Origin) -> dict[str, Array] | None:
+        """Return the state of trials that waited; it is needed once."""
+        return self._states.pop(origin.name)
+
+    def carry_renamed(self, kind: str, names: Mapping[str, str], last_step: int | None = None) -> None:
+        """Leave rows where they are: trials that waited go on under their own names."""
+
+    def origin_of(self, unit: CohortUnit) -> Origin | None:
+        """Return where the lanes of a unit waited; None: they did not."""
+        found = [self._lanes[ids[0]] for ids in unit.ids if ids[0] in self._lanes]
+        if not found:
+            return None
+        return Origin(found[0][0], tuple(lane for _, lane in found), tuple(ids[0] for ids in unit.ids))
+
 
 @dataclass(frozen=True, eq=False)
 class MemoryResults:
@@ -93,7 +117,11 @@ class MemoryResults:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """A row for each trial, with the columns that stored results have."""
-        return pd.concat([table for sink in self.sinks for table in sink.tables], ignore_index=True)
+        tables = [
+            pd.concat(sink.tables).drop_duplicates("trial_id", keep="last")  # the last is of the end of what waited
+            for sink in self.sinks
+        ]
+        return pd.concat(tables, ignore_index=True)
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -177,6 +205,67 @@ def run_units(units: Sequence[CohortUnit], data: Sequence[Data], threads: int | 
 def _from(unit: CohortUnit, start: Array) -> CohortUnit:
     """Return a unit whose lanes start at a point."""
     return replace(unit, spec=replace(unit.spec, init=tuple(start.tolist())))
+
+
+# --- races ------------------------------------------------------------------------------------------------------------
+
+
+class _SoFar:
+    """What a race knows of trials so far: see `fastgd.plan.budgets.race.Known`."""
+
+    def __init__(self, sink: MemorySink) -> None:
+        trials = MemoryResults((sink,)).trials if sink.tables else pd.DataFrame({"trial_id": [], "status": []})
+        self._ended = dict(zip(trials["trial_id"], trials["status"], strict=True))
+        self._losses: dict[str, dict[float, float]] = {}
+        for columns in sink.curves:
+            for trial, loss in zip(columns["trial_id"], np.ravel(columns["validation_loss"]).tolist(), strict=True):
+                self._losses.setdefault(trial, {})[float(columns["epoch"])] = loss
+
+    def is_finished(self, trial: str) -> bool:
+        return self._ended.get(trial, UNFINISHED[0]) not in UNFINISHED
+
+    def loss(self, trial: str, epoch: int) -> float | None:
+        found = self._losses.get(trial, {}).get(float(epoch))
+        if found is None and self.is_finished(trial):
+            found = np.inf if self._ended[trial] in LOST else list(self._losses[trial].values())[-1]
+        return None if found is None else np.inf if np.isnan(found) else found
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def run_race(
+    study: Study, units: Sequence[CohortUnit], racing: pd.DataFrame, data: Sequence[Data], threads: int | None = None
+) -> MemoryResults:
+    """Run units that are `planned` in rounds, after each of which the losers end as `retired`.
+
+    Parameters
+    ----------
+    study : Study
+        One with `search.halving`.
+    units : sequence of CohortUnit
+    racing : pandas.DataFrame
+        The trials (`trial_id`) of each `configuration` that is in the race of a `problem`.
+    data : sequence of Data
+        Of each split.
+    threads : int, optional
+    """
+    sink, clock = MemorySink(), Clock("plan")
+    with Threads(threads) as pool:
+        while (stand := standing(study, racing, _SoFar(sink))).waiting:
+            for unit in units:
+                for part in _waiting(unit, stand.waiting):
+                    run_unit(replace(part, origin=sink.origin_of(part)), data[part.problem], sink, clock, pool)
+    for table in sink.tables:
+        lost = table["trial_id"].isin(stand.retired)
+        table.loc[lost, "status"] = "retired"
+        table.loc[lost, "reason"] = table.loc[lost, "trial_id"].map(stand.retired)
+    return MemoryResults((sink,))
+
+
+def _waiting(unit: CohortUnit, waiting: Mapping[str, int]) -> Iterator[CohortUnit]:
+    """Yield the lanes of a unit that are to go on, those that go on to the same epoch together."""
+    epochs = np.array([waiting.get(ids[0], 0) for ids in unit.ids])
+    for epoch in np.unique(epochs[epochs > 0]):
+        yield replace(unit.select(epochs == epoch), until=int(epoch) * unit.batches)
 
 
 # --- rows that come in portions ---------------------------------------------------------------------------------------

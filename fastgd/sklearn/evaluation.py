@@ -16,10 +16,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params
 
+from fastgd.common.errors import InputError
 from fastgd.runs.in_memory import MemoryResults
 from fastgd.sklearn.base import GDEstimator
 from fastgd.sklearn.lanes import Outcome, Split, alike, run_together, sharing
 from fastgd.sklearn.rows import Portion
+from fastgd.sklearn.studies import OF_A_LANE
 from fastgd.sklearn.scores import Score, measured, metrics_of
 from fastgd.sklearn.steps import Fitted, fitted_steps, last_step, params_of_last, same_steps, whole
 
@@ -97,7 +99,7 @@ class Evaluation:
         try:
             self._evaluate(some, folds)
         except Exception:
-            if self.search.error_score == "raise":
+            if self.search.error_score == "raise" or self.search.halving is not None:
                 raise
             if len(some) > 1:
                 for number, estimator in some.items():
@@ -115,6 +117,11 @@ class Evaluation:
         if len(folds) > 1 and not steps and self._all_have_all_classes(folds):
             self._train(some, Rows(folds, self.X, self.y, params_of_last(first, self.fit_params)))
             return
+        if self.search.halving is not None:
+            raise InputError(
+                "halving: candidates race on all folds at once, which have to share rows and classes: put the steps of "
+                "a pipeline before the search, and give several folds with rows of all classes"
+            )
         for fold in folds:
             self._train(some, self._rows_apart(first, fold))
 
@@ -141,14 +148,24 @@ class Evaluation:
     def _train(self, some: Mapping[int, Any], rows: Rows) -> None:
         """Train candidates on rows, those that can together, and enter what became of them."""
         numbers, estimators = list(some), [last_step(estimator) for estimator in some.values()]
-        for group in sharing(estimators):
+        groups = sharing(estimators)
+        if self.search.halving is not None and len(groups) > 1:
+            raise InputError(f"halving: candidates of one race differ in {', '.join(sorted(OF_A_LANE))} alone")
+        for group in groups:
             leader = copy.copy(estimators[group[0]])
             splits, judged = _splits_of(leader, rows)
             scores = self._measured(leader, splits, judged)
             metrics = metrics_of(leader, train=self.search.return_train_score) if scores else []
-            for places in alike(leader, splits):
+            alike_ones = alike(leader, splits)
+            if self.search.halving is not None and len(alike_ones) > 1:
+                raise InputError(
+                    f"halving: batch_size = {leader.batch_size!r} is all rows of some folds; choose another"
+                )
+            for places in alike_ones:
                 own = [splits[place] for place in places]
-                outcomes, results = run_together([estimators[place] for place in group], leader, own, metrics)
+                outcomes, results = run_together(
+                    [estimators[place] for place in group], leader, own, metrics, self.search.halving
+                )
                 self.results.append(results)
                 for at, place in enumerate(places):
                     of_fold = {numbers[member]: outcomes[k][at] for k, member in enumerate(group)}
@@ -202,6 +219,7 @@ class Evaluation:
             "n_test_samples": len(fold.test),
             "fit_time": outcome.fit_seconds,
             "score_time": outcome.score_seconds,
+            "n_resources": outcome.model.n_iter_ if outcome.model is not None else 0,
         }
 
     def _enter_failure(self, number: int, fold: Fold, outcome: Outcome) -> None:

@@ -1,16 +1,17 @@
 """Candidates of a search as lanes of one study: those that differ in what lanes may differ in share passes."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import pandas as pd
 
 from fastgd.datasets import Data
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.plan.units.methods import methods_of_block
-from fastgd.runs.in_memory import MemoryResults, planned, run_units
+from fastgd.runs.in_memory import MemoryResults, planned, run_race, run_units
 from fastgd.sklearn.base import GDEstimator
 from fastgd.sklearn.rows import Portion, data_of
 from fastgd.sklearn.studies import OF_A_LANE, batch_size_of, optimizer_of, problem_of, strength, study_of
@@ -68,7 +69,11 @@ def alike(estimator: GDEstimator, splits: Sequence[Split]) -> list[list[int]]:
 
 
 def run_together(
-    estimators: Sequence[GDEstimator], leader: GDEstimator, splits: Sequence[Split], metrics: Sequence[str]
+    estimators: Sequence[GDEstimator],
+    leader: GDEstimator,
+    splits: Sequence[Split],
+    metrics: Sequence[str],
+    halving: Mapping[str, Any] | None = None,
 ) -> tuple[list[list[Outcome]], MemoryResults]:
     """Train candidates that share a study on every split, all at once.
 
@@ -82,6 +87,8 @@ def run_together(
         With the same tasks, and batches of one size.
     metrics : sequence of str
         What is recorded beside losses.
+    halving : mapping, optional
+        The keys of a race, from which the losers retire.
 
     Returns
     -------
@@ -100,16 +107,21 @@ def run_together(
     held = {"folds": len(splits), "kind": "given"} if len(splits) > 1 else 0.5
     problems = [{**problem_of(leader, task), "validation": held} for task in splits[0].train.tasks]
     blocks = _Blocks.of(estimators)
-    study = study_of(leader, problems, blocks.tables, splits[0].train.count, leader._seed(), metrics)
+    study = study_of(leader, problems, blocks.tables, splits[0].train.count, leader._seed(), metrics, halving)
     units = planned(study, data, leader.n_jobs, blocks.penalties)
-    results = run_units(units, data, leader.n_jobs)
-    trials, reader = _trials(units), _Reader(leader, study, data, results)
-    outcomes = []
-    for estimator, (block, l2) in zip(estimators, blocks.of_each, strict=True):
-        key = _key_of(study.optimizer[block], study)
-        of_tasks = [trials[key, l2, place] for place in range(len(data))]
-        outcomes.append([reader.read(estimator, split, of_tasks[split :: len(splits)]) for split in range(len(splits))])
-    return outcomes, results
+    keys, trials = [_key_of(block, study) for block in study.optimizer], _trials(units)
+    of_each = [[trials[keys[block], l2, place] for place in range(len(data))] for block, l2 in blocks.of_each]
+    if halving is None:
+        results = run_units(units, data, leader.n_jobs)
+    else:
+        racing = [(name, "all", candidate) for candidate, names in enumerate(of_each) for name in names]
+        table = pd.DataFrame(racing, columns=["trial_id", "problem", "configuration"])
+        results = run_race(study, units, table, data, leader.n_jobs)
+    reader, count = _Reader(leader, study, data, results), len(splits)
+    return [
+        [reader.read(estimator, split, names[split::count]) for split in range(count)]
+        for estimator, names in zip(estimators, of_each, strict=True)
+    ], results
 
 
 @dataclass

@@ -40,6 +40,10 @@ class GDSearchCV(BaseSearchCV):
         measures; all others are made of predictions.
     refit : bool, str or callable
     cv : int, splitter, iterable or None
+    halving : dict, optional
+        `{"factor": 3, "start": 1}`: candidates race on the mean validation loss of their folds. At the epochs 1, 3, 9, ...
+        one of three goes on, and the others are scored where they are; the best is one of those that came farthest.
+        They may differ in what shares a study: see docs/scikit_learn.md.
     n_iter : int
         Candidates that are drawn, where something is a distribution.
     random_state : int, RandomState or None
@@ -65,6 +69,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         scoring: Any = None,
         refit: Any = True,
         cv: Any = None,
+        halving: Mapping[str, int] | None = None,
         n_iter: int = 10,
         random_state: Any = None,
         error_score: Any = np.nan,
@@ -79,6 +84,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             return_train_score=return_train_score,
         )
         self.param_grid = param_grid
+        self.halving = halving
         self.n_iter = n_iter
         self.random_state = random_state
 
@@ -146,7 +152,9 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         _warn_or_raise_about_fit_failures(entries, self.error_score)
         if callable(self.scoring):
             _insert_error_scores(entries, self.error_score)
-        self.cv_results_ = self._format_results(candidates, self.n_splits_, entries)
+        reached = np.array([entry["n_resources"] for entry in entries]).reshape(len(candidates), -1).max(axis=1)
+        more = {} if self.halving is None else {"n_resources": reached.tolist()}
+        self.cv_results_ = self._format_results(candidates, self.n_splits_, entries, more)
         first = entries[0]["test_scores"]
         self.multimetric_ = isinstance(first, dict)
         if callable(self.scoring) and self.multimetric_:
@@ -157,6 +165,14 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             if not callable(self.refit):
                 self.best_score_ = self.cv_results_[f"mean_test_{refit_metric}"][self.best_index_]
             self.best_params_ = self.cv_results_["params"][self.best_index_]
+
+    @staticmethod
+    def _select_best_index(refit: Any, refit_metric: str, results: dict[str, Any]) -> Any:
+        """Return the best candidate; of a race, among those that came farthest."""
+        if callable(refit) or "n_resources" not in results:
+            return BaseSearchCV._select_best_index(refit, refit_metric, results)
+        farthest = results["n_resources"] == results["n_resources"].max()
+        return np.where(farthest, results[f"rank_test_{refit_metric}"], np.iinfo(np.int32).max).argmin()
 
     def _refit(self, X: Any, y: Any, params: Mapping[str, Any]) -> None:
         """Train the best candidate on all rows."""

@@ -28,6 +28,7 @@ KEYS = (
     (r"problem(\.\d+)?\.network\.", ""),
     (r"problem(\.\d+)?\.validation", "validation_fraction"),
     (r"epochs", "max_iter"),
+    (r"search\.halving", "halving"),
     (r"stop\.patience", "n_iter_no_change"),
     (r"stop\.tolerance", "tol"),
 )
@@ -99,6 +100,7 @@ def study_of(
     n: int,
     seed: int,
     metrics: Sequence[str] = (),
+    halving: Mapping[str, Any] | None = None,
 ) -> Study:
     """Return the study of an estimator, or of several that differ in their optimizers and penalties alone.
 
@@ -114,6 +116,8 @@ def study_of(
     seed : int
     metrics : sequence of str
         What is recorded beside the losses.
+    halving : mapping, optional
+        The keys of a race between the optimizers and penalties.
 
     Raises
     ------
@@ -136,6 +140,7 @@ def study_of(
             problem=[dict(problem) for problem in problems],
             optimizer=[dict(block) for block in blocks],
             stop=stop,
+            search=None if halving is None else {"halving": dict(halving)},
             record={"parameters": kept} | ({"metrics": list(metrics)} if metrics else {}),
         )
     except InputError as error:
