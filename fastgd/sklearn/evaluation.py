@@ -21,9 +21,9 @@ from fastgd.runs.in_memory import MemoryResults
 from fastgd.sklearn.base import GDEstimator
 from fastgd.sklearn.lanes import Outcome, Split, alike, run_together, sharing
 from fastgd.sklearn.rows import Portion
-from fastgd.sklearn.studies import OF_A_LANE
 from fastgd.sklearn.scores import Score, measured, metrics_of
 from fastgd.sklearn.steps import Fitted, fitted_steps, last_step, params_of_last, same_steps, whole
+from fastgd.sklearn.studies import OF_A_LANE
 
 Array = npt.NDArray[Any]
 Entry = dict[str, Any]  # what scikit-learn keeps of a candidate on a fold
