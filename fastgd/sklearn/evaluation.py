@@ -149,19 +149,15 @@ class Evaluation:
         """Train candidates on rows, those that can together, and enter what became of them."""
         numbers, estimators = list(some), [last_step(estimator) for estimator in some.values()]
         groups = sharing(estimators)
-        if self.search.halving is not None and len(groups) > 1:
-            raise InputError(f"halving: candidates of one race differ in {', '.join(sorted(OF_A_LANE))} alone")
         for group in groups:
             leader = copy.copy(estimators[group[0]])
             splits, judged = _splits_of(leader, rows)
             scores = self._measured(leader, splits, judged)
             metrics = metrics_of(leader, train=self.search.return_train_score) if scores else []
-            alike_ones = alike(leader, splits)
-            if self.search.halving is not None and len(alike_ones) > 1:
-                raise InputError(
-                    f"halving: batch_size = {leader.batch_size!r} is all rows of some folds; choose another"
-                )
-            for places in alike_ones:
+            of_one_size = alike(leader, splits)
+            if self.search.halving is not None:
+                _check_race(leader, len(groups), len(of_one_size))
+            for places in of_one_size:
                 own = [splits[place] for place in places]
                 outcomes, results = run_together(
                     [estimators[place] for place in group], leader, own, metrics, self.search.halving
@@ -263,6 +259,14 @@ class _Predicting:
         if self._whole and isinstance(estimator, Pipeline):
             model = whole(estimator, self._rows.fitted or Fitted([], None, None), model)
         return _score(model, X, y, self._of.scorer, params, self._of.search.error_score)
+
+
+def _check_race(leader: GDEstimator, studies: int, sizes: int) -> None:
+    """Refuse candidates that are in several studies, and folds with batches of several sizes."""
+    if studies > 1:
+        raise InputError(f"halving: candidates of one race differ in {', '.join(sorted(OF_A_LANE))} alone")
+    if sizes > 1:
+        raise InputError(f"halving: batch_size = {leader.batch_size!r} is all rows of some folds; choose another")
 
 
 def _splits_of(leader: GDEstimator, rows: Rows) -> tuple[list[Split], bool]:

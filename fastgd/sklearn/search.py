@@ -41,8 +41,8 @@ class GDSearchCV(BaseSearchCV):
     refit : bool, str or callable
     cv : int, splitter, iterable or None
     halving : dict, optional
-        `{"factor": 3, "start": 1}`: candidates race on the mean validation loss of their folds. At the epochs 1, 3, 9, ...
-        one of three goes on, and the others are scored where they are; the best is one of those that came farthest.
+        `{"factor": 3, "start": 1}`: candidates race on the mean validation loss of their folds. At the epochs 1, 3, 9
+        and so on, one of three goes on, and the others are scored as they are; the best is one that came farthest.
         They may differ in what shares a study: see docs/scikit_learn.md.
     n_iter : int
         Candidates that are drawn, where something is a distribution.
