@@ -33,7 +33,7 @@ def run_race(study: Study, plan: Plan, data: Sequence[Data], executor: Executor)
     stand = stand_of(study, plan.table, contents := Contents.read(path))
     while stand.waiting:
         units = round_of(plan, stand, contents.reached, infos_of(states))
-        executor.run(units, data)
+        executor.run(units, data, together=True)
         before, stand = stand, stand_of(study, plan.table, contents := Contents.read(path))
         drop_superseded(states, contents.reached, stand.waiting)
         if stand == before or executor.clock.over:

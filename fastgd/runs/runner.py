@@ -157,7 +157,8 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
         stand = _run_missing(study, plan, data, executor, raced=trial is None)
         clock.enter("store")
         in_study, names = _in_study(whole)
-        names |= {"status": dict.fromkeys(stand.retired, "retired"), "reason": dict(stand.retired)}
+        if stand.retired:
+            names |= {"status": dict.fromkeys(stand.retired, "retired"), "reason": dict(stand.retired)}
         if study.record.parameters != "none" and not study.landscapes:
             folder.settle(in_study, names)  # so that the ranking is that of the study as it is now
             store_parameters(plan, data, study.record.parameters, executor)

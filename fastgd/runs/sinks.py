@@ -86,15 +86,15 @@ class FolderSink:
     def __init__(self, folder: Folder, writer: PartWriter, finalists: Finalists, snapshots: Snapshots) -> None:
         self._folder, self._writer, self._snapshots = folder, writer, snapshots
         self.append, self.parameters, self.offer = writer.append, writer.parameters, finalists.offer
-        self._trials: pd.DataFrame | None = None
+        self._trials: list[pd.DataFrame] = []
         self._rows: set[Path] = set()  # of snapshots of what this sink takes
         self._names: set[str] = set()
         self._carried: list[Path] = []  # the files of the rows that a saved state goes on from
-        self._cut: tuple[str, Mapping[str, Any]] | None = None
+        self._cuts: list[tuple[str, Mapping[str, Any]]] = []
 
     def trials(self, trials: pd.DataFrame) -> None:
         """Take the trials of a cohort, which are written when it is committed."""
-        self._trials = trials
+        self._trials.append(trials)
 
     def surface(self, number: int, surface: Surface, specification: str) -> None:
         """Write an error surface, which counts at once."""
@@ -102,12 +102,12 @@ class FolderSink:
 
     def commit(self, name: str) -> None:
         """Make what was taken count; its snapshots go, but for that of trials whose time was over."""
-        self._writer.commit(self._trials, name="" if self._trials is not None else name)
-        if self._trials is not None:
-            self._folder.left_unfinished(self._trials.loc[self._trials["status"].isin(UNFINISHED), "trial_id"])
-        if self._cut is not None:
-            self._snapshots.save(*self._cut, [])  # its rows are committed by now
-            self._names.discard(self._cut[0])
+        self._writer.commit(self._trials, name="" if self._trials else name)
+        for trials in self._trials:
+            self._folder.left_unfinished(trials.loc[trials["status"].isin(UNFINISHED), "trial_id"].tolist())
+        for cut, state in self._cuts:
+            self._snapshots.save(cut, state, [])  # its rows are committed by now
+            self._names.discard(cut)
         self._snapshots.drop(self._names)
         self._folder.kept -= self._rows
 
@@ -119,7 +119,7 @@ class FolderSink:
         self._rows |= set(rows)
         self._names.add(name)
         if cut:
-            self._cut = name, state
+            self._cuts.append((name, state))
 
     def saved(self, name: str, trial_ids: Collection[str]) -> dict[str, Array] | None:
         """Return the state of a unit that an earlier run saved; None: there is none, or its rows are lost."""

@@ -265,14 +265,14 @@ class PartWriter:
             fsync_folder(hidden.parent)
             self._rotated_trials.append(hidden)
 
-    def commit(self, trials: pd.DataFrame | None = None, *, name: str = "") -> None:
+    def commit(self, trials: pd.DataFrame | Sequence[pd.DataFrame] = (), *, name: str = "") -> None:
         """Make the part count: curves, parameters and trajectories, then the trials get their names.
 
         They take the place of what is stored of the same trials, where those were not finished.
 
         Parameters
         ----------
-        trials : pandas.DataFrame, optional
+        trials : pandas.DataFrame, or a sequence of them
             A row for each trial, with the columns of the schema; `in_study` may be absent. By default the rows are
             those that were appended. Where only parameters are written, the rows are not stored.
         name : str
@@ -283,9 +283,13 @@ class PartWriter:
         ValueError
             A trial is committed already.
         """
+        frames = [trials] if isinstance(trials, pd.DataFrame) else list(trials)
         ids, table = [name] if name else [], None
-        if trials is not None and not self.parameters_only:
-            table = trials_table(trials.assign(in_study=trials.get("in_study", True)), self._place.columns)
+        if frames and not self.parameters_only:
+            tables = [
+                trials_table(own.assign(in_study=own.get("in_study", True)), self._place.columns) for own in frames
+            ]
+            table = pa.concat_tables(tables)
             ids = table["trial_id"].to_pylist()
         self._flush()
         with self._place.committing(ids) as generation:

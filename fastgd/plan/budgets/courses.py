@@ -92,14 +92,16 @@ def continued(unit: CohortUnit, states: Sequence[StateInfo], reached: Mapping[st
         The steps to which trials are stored, infinity for finished ones: a state is one to go on from where the rows
         before it are stored.
     """
-    found: dict[str, tuple[StateInfo, int]] = {}
-    for info in sorted(states, key=lambda info: info.steps):  # the longest counts
+    found: dict[str, tuple[StateInfo, int]] = {}  # by course and by trial, the longest of each
+    for info in sorted(states, key=lambda info: info.steps):
         for lane, (course, trial) in enumerate(zip(info.courses, info.trials, strict=True)):
             if info.steps < unit.end and reached.get(trial, -1) >= info.steps:
                 found |= dict.fromkeys((course, trial), (info, lane))
     found.pop("", None)
     courses = unit.courses or [""] * unit.lanes
-    own = [found.get(ids[0]) or found.get(course) for course, ids in zip(courses, unit.ids, strict=True)]
+    named = ((ids[0], course) for ids, course in zip(unit.ids, courses, strict=True))
+    of_names = ([found[name] for name in names if name in found] for names in named)
+    own = [max(several, key=lambda of: of[0].steps, default=None) for several in of_names]
     parts = []
     for name in dict.fromkeys(of[0].name if of else "" for of in own):
         keep = np.array([(of[0].name if of else "") == name for of in own])
