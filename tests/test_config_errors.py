@@ -441,10 +441,10 @@ def test_a_message_does_not_list_all_trials():
     assert nearest("zebra", ["one", "two"]) == "valid: one, two"
 
 
-def test_three_arrays_are_no_pair():
+def test_four_arrays_are_too_many():
     study = fastgd.Study(name="a", epochs=1, problem={"loss": "squared"}, optimizer={"name": "sgd", "lr": 1})
-    with pytest.raises(InputError, match=r"data must be a pair, \(X, y\); found tuple of 3"):
-        fastgd.run(study, data=([[1.0]], [1.0], [1.0]))
+    with pytest.raises(InputError, match=r"data must be \(X, y\), or \(X, y, weights\); found tuple of 4"):
+        fastgd.run(study, data=([[1.0]], [1.0], [1.0], [1.0]))
 
 
 def test_a_path_is_no_study():

@@ -258,11 +258,11 @@ def test_polars():
     assert refusal(X[:2], pl.Series([True, None])).startswith("arrays: row 2 has no target: found None")
 
 
-@pytest.mark.parametrize("data", [FRAME, X, (X, Y, Y), [X]])
+@pytest.mark.parametrize("data", [FRAME, X, (X, Y, Y, Y), [X]])
 def test_data_are_a_pair(data):
     from fastgd.runs.runner import load_data
     from fastgd.study.config import Study
 
     study = Study(name="s", epochs=1, problem={"loss": "squared"}, optimizer={"name": "sgd", "lr": 0.1})
-    with pytest.raises(InputError, match=r"^data must be a pair, \(X, y\); found "):
+    with pytest.raises(InputError, match=r"^data must be \(X, y\), or \(X, y, weights\); found "):
         load_data(study, data, print)

@@ -599,7 +599,7 @@ class Results(StoredStudy):
         return best_at_ends(self, ranking)
 
     def model(
-        self, trial_id: str, *, data: tuple[Any, Any] | None = None, folds: Sequence[Any] | None = None
+        self, trial_id: str, *, data: tuple[Any, ...] | None = None, folds: Sequence[Any] | None = None
     ) -> TrainedModel:
         """Return the model that a trial trained, to predict with; `record.parameters` says whose are stored.
 
@@ -609,7 +609,7 @@ class Results(StoredStudy):
         Parameters
         ----------
         trial_id : str
-        data : (X, y), optional
+        data : (X, y) or (X, y, weights), optional
             The arrays or tables that the study was run on, if it was; they must be the same.
         folds : sequence of (train, test), optional
             Likewise the folds that the study was run with.

@@ -396,6 +396,21 @@ def load(typingctx, shape, array, index):
 
 
 @intrinsic
+def load_pairs(typingctx, shape, array, index):
+    """`load_pairs(shape, array, index)`: the vector of every second element, array[index], array[index + 2], ..."""
+    vector = Vector(array.dtype, shape.value.width)
+
+    def codegen(context, builder, sig, args):
+        kind = context.get_value_type(vector)
+        first = address(context, builder, sig.args[1], args[1], args[2], kind)
+        both = [builder.load(builder.gep(first, [I32(k)]), align=array.dtype.bitwidth // 8) for k in range(2)]
+        chosen = ir.Constant(ir.VectorType(I32, kind.count), [2 * k for k in range(kind.count)])
+        return builder.shuffle_vector(*both, chosen)
+
+    return vector(shape, array, types.intp), codegen
+
+
+@intrinsic
 def store(typingctx, array, index, value):
     """`store(array, index, vector)` at a flat index."""
     if value.element != array.dtype:

@@ -1,6 +1,7 @@
 """Arrays in memory, and the checks that every dataset passes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,16 @@ from numpy.typing import NDArray
 from fastgd.common.errors import InputError
 from fastgd.datasets import frames
 from fastgd.datasets.csr import canonical, row_of
-from fastgd.datasets.record import Dataset, Matrix, Numbered, Place, digest, row_number
+from fastgd.datasets.record import Dataset, Floats, Matrix, Numbered, Place, digest, row_number
+from fastgd.datasets.weights import row_weights
 
+Arrays = tuple[Any, Any] | tuple[Any, Any, Any]  # X and y, or X, y and the rows' weights
 VALUES_PER_BLOCK = 1 << 20  # that are checked at a time
 
 
-def from_arrays(X: Any, y: Any, name: str = "arrays", targets: tuple[str, ...] = ()) -> Dataset:
+def from_arrays(
+    X: Any, y: Any, name: str = "arrays", targets: tuple[str, ...] = (), weights: Any = None, called: str = "weights"
+) -> Dataset:
     """Return a dataset of arrays, of tables or of a scipy matrix; what needs no change is not copied.
 
     Parameters
@@ -29,6 +34,10 @@ def from_arrays(X: Any, y: Any, name: str = "arrays", targets: tuple[str, ...] =
         For messages and results.
     targets : tuple of str
         Names of several targets, the columns of y.
+    weights : array_like, or a column of a table (n,), optional
+        What rows weigh: finite numbers >= 0.
+    called : str
+        How messages call the weights.
 
     Raises
     ------
@@ -36,13 +45,30 @@ def from_arrays(X: Any, y: Any, name: str = "arrays", targets: tuple[str, ...] =
         Shapes that do not match, values that are not numbers, not finite, masked or missing, indices out of range,
         pandas objects whose indexes differ.
     """
+    index = X  # that of a table of pandas
     if not isinstance(X, np.ndarray) or not isinstance(y, np.ndarray):
         frames.check_aligned(X, y, name)
         X, y = _table(X, "X", name), _table(y, "y", name)
     features, X = _columns(X, name)
     if targets:
         y = _several(y, targets, name)
-    return build(name, X, y, features, targets=targets)
+    found = build(name, X, y, features, targets=targets)
+    return found if weights is None else replace(found, weights=_weights(weights, found, index, called))
+
+
+def _weights(given: Any, dataset: Dataset, index: Any, called: str) -> Floats:
+    """Return the weights of a dataset's rows; those of pandas must have the index of X."""
+    name, rows = dataset.name, len(dataset.y)
+    frames.check_aligned(index, given, name, called)
+    array = _array(_table(given, called, name), called, name)
+    if array.dtype == object and array.ndim == 1:
+        import pandas as pd
+
+        array = frames.numbers(pd.DataFrame({called: array}), name)
+    weights = row_weights(array, name, called)
+    if len(weights) != rows:
+        raise InputError(f"{name}: X has {rows:,} rows and {called} {len(weights):,}")
+    return weights
 
 
 def _several(y: Any, targets: tuple[str, ...], name: str) -> Any:

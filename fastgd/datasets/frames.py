@@ -54,7 +54,7 @@ def to_pandas(given: Any) -> Any:
     return given
 
 
-def check_aligned(X: Any, y: Any, name: str) -> None:
+def check_aligned(X: Any, y: Any, name: str, called: str = "y") -> None:
     """Refuse pandas objects whose indexes differ: rows are matched by position, and the labels suggest another order.
 
     A default index on one side alone is refused too. It arises when rows were shuffled and one index was reset, where
@@ -68,8 +68,9 @@ def check_aligned(X: Any, y: Any, name: str) -> None:
     ours, theirs = X.index.tolist(), y.index.tolist()
     row = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b), 0)
     raise InputError(
-        f"{name}: the indexes of X and y differ: {row_number(row)} is {ours[row]!r} in X and {theirs[row]!r} in y; "
-        "y.loc[X.index] brings y into the order of X, and y.to_numpy() takes the rows by position"
+        f"{name}: the indexes of X and {called} differ: {row_number(row)} is {ours[row]!r} in X and {theirs[row]!r} in "
+        f"{called}; {called}.loc[X.index] brings {called} into the order of X, and {called}.to_numpy() takes the rows "
+        "by position"
     )
 
 

@@ -32,12 +32,14 @@ TAKES: dict[str, tuple[Format, ...]] = {
     "n_features": ("svm", "parquet"),
     "csv": ("csv",),
     "format": FORMATS,
+    "weights": (*WITH_TARGET, "npz"),
 }
 MEANT = {
     "zero_based": "is for .svm and .libsvm files",
     "n_features": "is for .svm and .libsvm and .parquet (of lists) files",
     "csv": "is for .csv files",
     "format": "is for files",
+    "weights": "is for .csv, .parquet and .npz files; arrays have those that fastgd.run(weights=...) is given",
 }
 
 
@@ -63,6 +65,8 @@ class Source:
         What the file is, where its extension does not say it.
     csv : mapping or None
         The keys of `Csv`.
+    weights : str or None
+        The column of the rows' weights, or the array of an .npz file.
     beside : tuple of str
         The other files of the same problem.
     """
@@ -75,6 +79,7 @@ class Source:
     n_features: int | None = None
     format: Format | None = None
     csv: Mapping[str, Any] | None = None
+    weights: str | None = None
     beside: tuple[str, ...] = ()
 
     @property
@@ -84,7 +89,13 @@ class Source:
 
     def with_own_keys(self) -> "Source":
         """Return the source without the keys that its file does not take: they are for another file of the problem."""
-        defaults: dict[str, Any] = {"zero_based": "auto", "n_features": None, "csv": None, "format": None}
+        defaults: dict[str, Any] = {
+            "zero_based": "auto",
+            "n_features": None,
+            "csv": None,
+            "format": None,
+            "weights": None,
+        }
         if any(takes(other, self.format, self.key_of_target) for other in self.beside) and self.path is not None:
             defaults["target"] = None
         keys = {key: self.key_of_target if key == "target" else key for key in defaults}
@@ -137,7 +148,7 @@ def _of_file(path: str, source: Source) -> Dataset:
         text = f"target = {asked!r} is for {takers}; a {what} file knows its own target"
         raise InputError(f"{path}: {text}")
     others = tuple(expanded(other) for other in source.beside if format_of(other, source.format) == "svm")
-    keys = Reading(source.target, source.zero_based, source.n_features, Csv.of(source.csv), others)
+    keys = Reading(source.target, source.zero_based, source.n_features, Csv.of(source.csv), others, source.weights)
     with reading(file):
         return replace(READERS[kind](file, keys), name=file.name)
 
@@ -164,7 +175,7 @@ def misplaced_key(paths: Iterable[str | None], keys: Mapping[str, Any]) -> tuple
     paths : iterable of str or None
         The files of a problem; None: rows that come from elsewhere.
     keys : mapping
-        `format`, `zero_based`, `n_features` and `csv` as in `Source`.
+        `format`, `zero_based`, `n_features`, `csv` and `weights` as in `Source`.
     """
     files, format = list(paths), keys["format"]
     for key, meaning in MEANT.items():

@@ -21,6 +21,7 @@ from fastgd.datasets.targets import (
     numeric_targets,
     two_labels,
 )
+from fastgd.datasets.weights import ClassWeight, identity_of, weighing
 
 Rows = NDArray[np.intp]
 Layout = Literal["auto", "dense", "sparse"]
@@ -46,6 +47,7 @@ def prepare(
     split_seed: int = 0,
     dtype: str = "float64",
     layout: Layout = "auto",
+    class_weight: ClassWeight | None = None,
 ) -> Data:
     """Return what the engine sees; what needs no change is not copied.
 
@@ -69,6 +71,8 @@ def prepare(
     dtype : {"float64", "float32"}
     layout : {"auto", "dense", "sparse"}
         Of training and held-out rows; auto: that of the dataset.
+    class_weight : "balanced", mapping or None
+        The weights of labels, by which those of their rows are multiplied: see `fastgd.datasets.weights`.
 
     Raises
     ------
@@ -78,7 +82,9 @@ def prepare(
     """
     classes = _classes(dataset, targets, positive)
     _check_several(dataset, targets, positive, validation)
-    y, scale = _as_numbers(dataset, targets, positive, classes), (0.0, 1.0)
+    _check_weights(dataset, validation)
+    numbers, scale = _as_numbers(dataset, targets, positive, classes), (0.0, 1.0)
+    y = numbers
     source, dataset = dataset, _laid_out(dataset, dataset.sparse if layout == "auto" else layout == "sparse")
     split = _split(source, validation, split_seed, dataset.sparse)
     scaling = standardisation(dataset, split.train) if standardize else None
@@ -87,17 +93,21 @@ def prepare(
         parts.append("standardize_target")
         scale = _scale_of(y if split.train is None else y[split.train], dataset)
         y = (y - scale[0]) / scale[1]
-    X_validation = y_validation = None
+    weights_of = weighing(source, numbers, split.train, classes, class_weight, dtype)
+    parts += identity_of(source, class_weight)
+    X_validation = y_validation = weights_validation = None
     if split.held is not None:
         X_validation = _transformed(dataset, split.held, scaling, dtype)
         y_validation = _cast(y[split.held], dtype, dataset.name)
         parts.append(split.held.astype(np.int64, copy=False))
+        weights_validation = weights_of(source, numbers, split.held, "held-out")
     elif split.other is not None:
         other_y = _as_numbers(split.other, targets, positive, classes)
         X_validation = _transformed(split.other, None, scaling, dtype)
         scaled = (other_y - scale[0]) / scale[1] if standardize_target else other_y
         y_validation = _cast(scaled, dtype, split.other.name)
-        parts += [split.other.fingerprint, other_y]
+        parts += [split.other.fingerprint, other_y, *identity_of(split.other, None)]
+        weights_validation = weights_of(split.other, other_y, None, "held-out")
         if isinstance(validation, Dataset) and validation.features != source.features:
             parts.append(_places(validation, source).astype(np.int64, copy=False))  # which column is which
     if source.sparse or dataset.sparse:
@@ -118,7 +128,16 @@ def prepare(
         labels=two_labels(source.y, y) if targets == "binary" else (),
         scaling=scaling,
         targets=dataset.targets,
+        weights=weights_of(source, numbers, split.train, "training"),
+        weights_validation=weights_validation,
     )
+
+
+def _check_weights(dataset: Dataset, validation: float | Dataset) -> None:
+    """Refuse held-out rows without weights where the training rows have some, and the other way round."""
+    if isinstance(validation, Dataset) and (validation.weights is None) != (dataset.weights is None):
+        without, having = (validation, dataset) if validation.weights is None else (dataset, validation)
+        raise InputError(f"{without.name}: rows have no weights, and those of {having.name} have; both need them")
 
 
 def prepare_folds(
@@ -131,6 +150,7 @@ def prepare_folds(
     standardize_target: bool = False,
     dtype: str = "float64",
     layout: Layout = "auto",
+    class_weight: ClassWeight | None = None,
 ) -> list[Data]:
     """Return what the engine sees of each fold: the rows of all, once, and which of them train and are held out.
 
@@ -140,7 +160,7 @@ def prepare_folds(
         n rows, d columns.
     folds : sequence of Fold
         The rows of each.
-    targets, positive, standardize, standardize_target, dtype, layout
+    targets, positive, standardize, standardize_target, dtype, layout, class_weight
         As in `prepare`. Rows are standardised by each fold's own training rows, when it is its turn: see `scaled`.
 
     Raises
@@ -160,13 +180,14 @@ def prepare_folds(
     for train, held in folds:
         scaling = standardisation(dataset, train) if standardize else None
         scale: tuple[Any, Any] = (0.0, 1.0)
-        parts: list[Any] = [content, train, held]
+        parts: list[Any] = [content, train, held, *identity_of(source, class_weight)]
         if standardize_target:
             parts.append("standardize_target")
             scale = _scale_of(y[train], dataset)
         if source.sparse or dataset.sparse:
             parts.append(_layout_of(dataset))
         own_y = _cast((y - scale[0]) / scale[1], dtype, dataset.name) if shared_y is None else shared_y
+        weights = _weights_of_fold(source, y, Fold(train, held), classes, class_weight, dtype)
         found.append(
             Data(
                 X=X,
@@ -182,12 +203,32 @@ def prepare_folds(
                 labels=two_labels(source.y, y) if targets == "binary" else (),
                 scaling=scaling,
                 targets=dataset.targets,
+                weights=weights,
+                weights_validation=weights,
                 rows=train,
                 validation_rows=held,
                 unscaled=standardize,
             )
         )
     return found
+
+
+def _weights_of_fold(
+    dataset: Dataset,
+    numbers: Floats,
+    fold: Fold,
+    classes: Sequence[Any],
+    class_weight: ClassWeight | None,
+    dtype: str,
+) -> Floats | None:
+    """Return the weights (n,) of all rows, with mean 1 over those that train, and over those that are held out."""
+    weights_of = weighing(dataset, numbers, fold.train, classes, class_weight, dtype)
+    found = weights_of(dataset, numbers, fold.train, "training")
+    if found is None:
+        return None
+    weights = np.zeros(len(numbers), dtype)
+    weights[fold.train], weights[fold.held] = found, weights_of(dataset, numbers, fold.held, "held-out")
+    return weights
 
 
 def scaled(data: Data) -> Data:
@@ -203,13 +244,13 @@ def scaled(data: Data) -> Data:
     return replace(data, X=X, X_validation=X, unscaled=False)
 
 
-def training_rows(data: Data) -> tuple[Matrix, Floats]:
-    """Return the training rows (n, d) and their targets by themselves: of a fold, a copy."""
+def training_rows(data: Data) -> tuple[Matrix, Floats, Floats | None]:
+    """Return the training rows (n, d), their targets and their weights by themselves: of a fold, a copy."""
     data = scaled(data)
     if data.rows is None:
-        return data.X, data.y
+        return data.X, data.y, data.weights
     X = data.X[data.rows] if isinstance(data.X, np.ndarray) else take(data.X, data.rows.astype(np.intp))
-    return X, data.y[data.rows]
+    return X, data.training_targets, data.training_weights
 
 
 def _as_numbers(dataset: Dataset, targets: Targets, positive: Label | None, classes: Sequence[Any]) -> Floats:

@@ -83,6 +83,8 @@ class Dataset:
         Returns how messages call the row at an index: by its number, or by its line in a text file.
     targets : tuple of str
         The names of the columns of y, where there are several.
+    weights : ndarray (n,) float64, or None
+        What rows weigh, as it was given: finite, and not negative. The fingerprint does not cover it.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     place: Place = row_number
     targets: tuple[str, ...] = ()
+    weights: Floats | None = None
 
     @property
     def sparse(self) -> bool:
@@ -136,7 +139,7 @@ class Data:
     features : sequence of str
         The d columns' names.
     fingerprint : str
-        SHA-256 of all that decides the numbers: content, split, standardisation, mapping of the targets.
+        SHA-256 of all that decides the numbers: content, split, standardisation, mapping of the targets, weights.
     dataset : str
         The dataset's name.
     notes : tuple of str
@@ -151,6 +154,8 @@ class Data:
         What was subtracted and divided by.
     targets : tuple of str
         The names of the columns of y, where there are several.
+    weights, weights_validation : ndarray (N,), ndarray (M,), or None
+        What rows weigh, with mean 1 over the training rows and over the held-out ones; None: all rows weigh the same.
     rows, validation_rows : ndarray of int32 (n,), (m,), or None
         Of a fold: which rows train, and which are held out, ascending. None: all of them.
     unscaled : bool
@@ -171,6 +176,8 @@ class Data:
     labels: tuple[Any, ...] = ()
     scaling: Scaling | None = None
     targets: tuple[str, ...] = ()
+    weights: Floats | None = None
+    weights_validation: Floats | None = None
     rows: NDArray[np.int32] | None = None
     validation_rows: NDArray[np.int32] | None = None
     unscaled: bool = False
@@ -191,6 +198,21 @@ class Data:
     def training_targets(self) -> Floats:
         """The targets (n,), or (n, targets), of the training rows."""
         return self.y if self.rows is None else self.y[self.rows]
+
+    @property
+    def training_weights(self) -> Floats | None:
+        """The weights (n,) of the training rows."""
+        return self.weights if self.rows is None or self.weights is None else self.weights[self.rows]
+
+    @property
+    def y_and_weights(self) -> Floats:
+        """What losses take of the training rows: y, with the weights behind it, (N, targets + 1), if there are some."""
+        return with_weights(self.y, self.weights)
+
+    @property
+    def held_y_and_weights(self) -> Floats | None:
+        """What losses take of the held-out rows; None, where there are none."""
+        return None if self.y_validation is None else with_weights(self.y_validation, self.weights_validation)
 
     @property
     def sparse(self) -> bool:
@@ -231,6 +253,11 @@ class Data:
         trains = np.zeros(len(self.y), bool)
         trains[self.rows] = True
         return np.asarray(X.indices[np.repeat(trains, np.diff(X.indptr))])
+
+
+def with_weights(y: Floats, weights: Floats | None) -> Floats:
+    """Return targets (n,) or (n, targets) with the rows' weights as one more column; y itself, where there are none."""
+    return y if weights is None else np.column_stack([y, weights])
 
 
 @dataclass(frozen=True)

@@ -73,22 +73,39 @@ def _fits(y: Floats, targets: Targets) -> NDArray[np.bool_]:
 
 
 def _against_others(y: NDArray[Any], positive: Label, name: str) -> Floats:
-    labels = _labels(y)
-    meant = [label for label in labels if _is_label(label, positive, labels)]
-    if positive in meant:
-        meant = [positive]
-    if len(meant) != 1:
-        found = "no row has" if not meant else "several are"
-        raise InputError(f"{name}: {found} the label positive = {positive!r}; {_listed(labels)}")
-    alike = [label for label in labels if isinstance(label, str) and label.strip() == str(meant[0]).strip()]
-    if len(alike) > 1:
-        raise InputError(f"{name}: the labels {', '.join(map(repr, alike))} differ by spaces alone; which are meant?")
-    mapped: Floats = (y == meant[0]).astype(np.float64)
+    mapped: Floats = (y == meant_label(labels_of(y), positive, f"positive = {positive!r}", name)).astype(np.float64)
     return mapped
 
 
+def meant_label(labels: list[Any], asked: Label, key: str, name: str) -> Any:
+    """Return the one of some labels that a key of a study asks for.
+
+    Parameters
+    ----------
+    labels : list
+    asked : label
+    key, name : str
+        How messages call what was asked for, and the dataset.
+
+    Raises
+    ------
+    InputError
+        No label is meant, or several are.
+    """
+    meant = [label for label in labels if _is_label(label, asked, labels)]
+    if asked in meant:
+        meant = [asked]
+    if len(meant) != 1:
+        found = "no row has" if not meant else "several are"
+        raise InputError(f"{name}: {found} the label {key}; {listed(labels)}")
+    alike = [label for label in labels if isinstance(label, str) and label.strip() == str(meant[0]).strip()]
+    if len(alike) > 1:
+        raise InputError(f"{name}: the labels {', '.join(map(repr, alike))} differ by spaces alone; which are meant?")
+    return meant[0]
+
+
 def _is_label(label: str | float, positive: Label, labels: list[Any]) -> bool:
-    """Whether a label is what `positive` says: as it is, or as the text of a number or of true and false.
+    """Whether a label is what a study says: as it is, or as the text of a number or of true and false.
 
     Reading a file turns a column of True and False into numbers, and a column with one word among numbers into texts.
     """
@@ -108,7 +125,7 @@ def _truth(text: str) -> float | None:
 
 def _words(y: NDArray[Any], targets: Targets, name: str, place: Place) -> Floats:
     """Return 0 and 1 for the words that say no and yes."""
-    labels = _labels(y)
+    labels = labels_of(y)
     for words in WORDS:
         if {label.lower() for label in labels} <= set(words):
             return np.isin(y, [label for label in labels if words[label.lower()]]).astype(np.float64)
@@ -120,18 +137,20 @@ def _words(y: NDArray[Any], targets: Targets, name: str, place: Place) -> Floats
 
 
 def _misfit(y: NDArray[Any], targets: Targets, found: str, name: str) -> InputError:
-    listed = f" ({_listed(_labels(y))})" if targets == "binary" or y.dtype.kind == "U" else ""
-    return InputError(f"{name}: {found}{listed}; this loss takes {NEEDS[targets]}")
+    labels = f" ({listed(labels_of(y))})" if targets == "binary" or y.dtype.kind == "U" else ""
+    return InputError(f"{name}: {found}{labels}; this loss takes {NEEDS[targets]}")
 
 
-def _labels(y: NDArray[Any]) -> list[Any]:
+def labels_of(y: NDArray[Any]) -> list[Any]:
+    """Return the distinct labels of a target (n,), in order."""
     import pandas as pd
 
     labels: list[Any] = sorted(pd.unique(y).tolist())  # hashing: 10 times faster than the sort of numpy.unique
     return labels
 
 
-def _listed(labels: list[Any], most: int = 10) -> str:
+def listed(labels: list[Any], most: int = 10) -> str:
+    """Return labels in words, for messages."""
     shown = ", ".join(f"{label:g}" if isinstance(label, float) else repr(label) for label in labels[:most])
     return f"labels: {shown}{', ...' if len(labels) > most else ''}"
 
@@ -149,7 +168,7 @@ def classes_of(y: NDArray[Any], name: str) -> list[Any]:
     InputError
         There is one label, or there are so many that they are numbers to be predicted.
     """
-    labels = _labels(y)
+    labels = labels_of(y)
     if not 2 <= len(labels) <= MOST_CLASSES:
         found = (
             f"all rows have the label {labels[0]!r}" if len(labels) == 1 else f"the targets have {len(labels):,} values"
@@ -174,6 +193,6 @@ def class_numbers(y: NDArray[Any], classes: list[Any], name: str, place: Place =
     if wrong.size:
         label = y[wrong[0]].item()
         raise InputError(
-            f"{name}: {place(wrong[0])} has the label {label!r}, which no training row has; {_listed(classes)}"
+            f"{name}: {place(wrong[0])} has the label {label!r}, which no training row has; {listed(classes)}"
         )
     return places.astype(np.float64)

@@ -21,9 +21,11 @@ PLAIN, SVRG, SAGA, SNAPSHOT = range(4)  # how gradients are estimated; a snapsho
 
 
 class Rows(NamedTuple):
-    """Rows of data: X flat, y (N,), the order (n,) in which they are visited, d, and the loss's kernels by address.
+    """Rows of data: X flat, y, the order (n,) in which they are visited, d, and the loss's kernels by address.
 
     An order may visit some of the rows alone, as those of a fold are.
+
+    y : (N, 1), or (N, 2) with the rows' weights behind their targets; of a network flat, with all numbers of a row
 
     `intercept`: whether a column of ones, which is not stored, stands behind the features; `chunk`: the rows that are
     summed at a time.

@@ -10,7 +10,7 @@ import fastgd.core.vector_math  # noqa: F401 (losses use exp on vectors)
 from fastgd.core.address_calls import address_of
 from fastgd.core.compile import jit
 from fastgd.core.static import Static, function_of, static
-from fastgd.core.vectors import load, spread, store, total, wide, zeros
+from fastgd.core.vectors import load, load_pairs, spread, store, total, wide, zeros
 from fastgd.engine.shapes import Shape
 from fastgd.optimizers.rule_functions import jitable
 from fastgd.problems import Loss
@@ -41,17 +41,47 @@ def log_terms(loss, z, y):
     """Return a and e of a value `a + log(1 + e)`."""
 
 
+@jit(inner=True, inline="late")
+def weighed(loss, y, row, number):
+    """Return a number times the weight of a row of y (rows, columns); the number, where rows have no weights."""
+    if static(loss, "weighted"):
+        return number * y[row * static(loss, "columns") + static(loss, "weight_at")]
+    return number
+
+
+@jit(inner=True, inline="late")
+def targets_of(loss, shape, y, row):
+    """Return a vector of the targets of rows, from one on."""
+    if static(loss, "weighted"):
+        return load_pairs(shape, y, 2 * row)
+    return load(shape, y, row)
+
+
+@jit(inner=True, inline="late")
+def weighed_rows(loss, shape, y, row, number):
+    """Return a vector of a number times the weights of rows, from one on."""
+    if static(loss, "weighted"):
+        return load_pairs(shape, y, 2 * row + 1) * number
+    return spread(shape, number)
+
+
 @jit(inner=True)
 def residuals(loss, shape, Z, y, rows, scale, check):
-    """Make of Z (rows, L) the derivative times `scale`; check (L) is NaN in a lane where a value was not finite."""
-    L = static(shape, "lanes")
+    """Make of Z (rows, outputs, L) the derivative times `scale` and the rows' weights.
+
+    y (rows, columns) holds a target for each output; check (L) is NaN in a lane where a value was not finite.
+    """
+    L, outputs, columns = static(shape, "lanes"), static(loss, "outputs"), static(loss, "columns")
     for v in range(0, L, static(shape, "width")):
         finite = load(shape, Z, v) * 0
         for i in range(rows):
-            z = load(shape, Z, i * L + v)
-            r = derivative(loss, z, spread(shape, y[i]))
-            finite = finite + (z + r) * 0
-            store(Z, i * L + v, r * scale)
+            own = weighed(loss, y, i, scale)
+            for j in range(outputs):
+                at = (i * outputs + j) * L + v
+                z = load(shape, Z, at)
+                r = derivative(loss, z, spread(shape, y[i * columns + j]))
+                finite = finite + (z + r) * 0
+                store(Z, at, r * own)
         store(check, v, finite)
 
 
@@ -61,26 +91,30 @@ def residuals_of_rows(loss, shape, Z, y, rows, scale, check):
     finite = load(shape, Z, 0) * 0
     for i in range(0, rows, static(shape, "width")):
         z = load(shape, Z, i)
-        r = derivative(loss, z, load(shape, y, i))
+        r = derivative(loss, z, targets_of(loss, shape, y, i))
         finite = finite + (z + r) * 0
-        store(Z, i, r * scale)
+        store(Z, i, r * weighed_rows(loss, shape, y, i, scale))
     check[0] = total(finite)
 
 
 @jit(inner=True)
 def add_losses(loss, shape, Z, y, rows, out):
-    """Add the values of Z (rows, L) to out (L) float64."""
-    L = static(shape, "lanes")
+    """Add the values of Z (rows, L) to out (L) float64, of one of several targets those where Z and y begin."""
+    L, outputs, columns = static(shape, "lanes"), static(loss, "outputs"), static(loss, "columns")
     for v in range(0, L, static(shape, "width")):
         sums = load(shape, out, v)
         for i in range(rows):
-            sums = sums + wide(value(loss, load(shape, Z, i * L + v), spread(shape, y[i])))
+            found = value(loss, load(shape, Z, i * outputs * L + v), spread(shape, y[i * columns]))
+            sums = sums + wide(found) * weighed(loss, y, i, 1.0)
         store(out, v, sums)
 
 
 @jit(inner=True)
 def add_log_losses(loss, shape, Z, y, rows, out):
-    """The same for values a + log(1 + e): p + 1 is the product of several e + 1, so that small e lose no digits."""
+    """The same for values a + log(1 + e) of rows without weights, which share logarithms.
+
+    p + 1 is the product of several e + 1, so that small e lose no digits.
+    """
     L = static(shape, "lanes")
     for v in range(0, L, static(shape, "width")):
         sums = load(shape, out, v)
@@ -98,68 +132,58 @@ def add_log_losses(loss, shape, Z, y, rows, out):
 def add_losses_of_rows(loss, shape, Z, y, rows, out):
     """Add the values of one lane's margins Z (rows,), with room for a vector behind the last one, to out[0]."""
     width = static(shape, "width")
-    whole = rows - rows % width
+    whole, one = rows - rows % width, y.dtype.type(1.0)
     sums = wide(zeros(shape, Z))
     for i in range(0, whole, width):
-        sums = sums + wide(value(loss, load(shape, Z, i), load(shape, y, i)))
+        found = value(loss, load(shape, Z, i), targets_of(loss, shape, y, i))
+        sums = sums + wide(found) * wide(weighed_rows(loss, shape, y, i, one))
     out[0] += total(sums)
     if whole < rows:
         behind = whole + width
-        store(Z, behind, value(loss, load(shape, Z, whole), load(shape, y, whole)))
+        store(Z, behind, value(loss, load(shape, Z, whole), targets_of(loss, shape, y, whole)))
         for i in range(rows - whole):
-            out[0] += Z[behind + i]
+            out[0] += Z[behind + i] * weighed(loss, y, whole + i, 1.0)
 
 
 @jit(inner=True)
 def residuals_of_targets(loss, shape, Z, y, rows, scale, check):
-    """Make of Z (rows, targets, L) the derivative of the rows' losses times `scale`: means over y (rows, targets)."""
-    targets = static(loss, "outputs")
-    residuals(loss, shape, Z, y, rows * targets, Z.dtype.type(scale / targets), check)
+    """The same for several targets, of which a row's loss is the mean."""
+    residuals(loss, shape, Z, y, rows, Z.dtype.type(scale / static(loss, "outputs")), check)
 
 
 @jit(inner=True)
 def add_losses_of_targets(loss, shape, Z, y, rows, out):
-    """Add the means of each row's values, of Z (rows, targets, L) and y (rows, targets), to out (L) float64."""
-    L, targets = static(shape, "lanes"), static(loss, "outputs")
+    """Add the means of each row's values, of Z (rows, targets, L) and y (rows, columns), to out (L) float64."""
+    L, targets, columns = static(shape, "lanes"), static(loss, "outputs"), static(loss, "columns")
     for v in range(0, L, static(shape, "width")):
         sums = load(shape, out, v)
         for i in range(rows):
             of_row = wide(zeros(shape, Z))
-            for at in range(i * targets, (i + 1) * targets):
-                of_row = of_row + wide(value(loss, load(shape, Z, at * L + v), spread(shape, y[at])))
-            sums = sums + of_row * (1.0 / targets)
-        store(out, v, sums)
-
-
-@jit(inner=True)
-def add_losses_of_one_target(loss, shape, Z, y, rows, out):
-    """Add the values of one of several targets, where Z and y begin, to out (L) float64."""
-    L, targets = static(shape, "lanes"), static(loss, "outputs")
-    for v in range(0, L, static(shape, "width")):
-        sums = load(shape, out, v)
-        for at in range(0, rows * targets, targets):
-            sums = sums + wide(value(loss, load(shape, Z, at * L + v), spread(shape, y[at])))
+            for j in range(targets):
+                margin = load(shape, Z, (i * targets + j) * L + v)
+                of_row = of_row + wide(value(loss, margin, spread(shape, y[i * columns + j])))
+            sums = sums + of_row * weighed(loss, y, i, 1.0 / targets)
         store(out, v, sums)
 
 
 @jit(inner=True)
 def residuals_of_classes(loss, shape, Z, y, rows, scale, check):
-    """Make of Z (rows, classes, L) the derivative of the softmax loss times `scale`; y has the number of each class."""
-    L, classes = static(shape, "lanes"), static(loss, "outputs")
+    """The same for the softmax loss of Z (rows, classes, L); y has the number of each row's class."""
+    L, classes, columns = static(shape, "lanes"), static(loss, "outputs"), static(loss, "columns")
     for v in range(0, L, static(shape, "width")):
         finite = load(shape, Z, v) * 0
         for i in range(rows):
-            at, own = i * classes * L + v, (i * classes + np.int64(y[i])) * L + v
-            largest = largest_of(shape, Z, at, L, classes)
+            at, own = i * classes * L + v, (i * classes + np.int64(y[i * columns])) * L + v
+            largest, scaled = largest_of(shape, Z, at, L, classes), weighed(loss, y, i, scale)
             total = zeros(shape, Z)
             for j in range(classes):
                 e = np.exp(load(shape, Z, at + j * L) - largest)
                 total = total + e
                 store(Z, at + j * L, e)
-            share = scale / total
+            share = scaled / total
             for j in range(classes):
                 store(Z, at + j * L, load(shape, Z, at + j * L) * share)
-            store(Z, own, load(shape, Z, own) - scale)
+            store(Z, own, load(shape, Z, own) - scaled)
             finite = finite + (largest + total) * 0
         store(check, v, finite)
 
@@ -177,15 +201,16 @@ def largest_of(shape, Z, at, L, classes):
 @jit(inner=True)
 def add_losses_of_classes(loss, shape, Z, y, rows, out):
     """Add the softmax losses of Z (rows, classes, L) to out (L) float64."""
-    L, classes = static(shape, "lanes"), static(loss, "outputs")
+    L, classes, columns = static(shape, "lanes"), static(loss, "outputs"), static(loss, "columns")
     for v in range(0, L, static(shape, "width")):
         sums = load(shape, out, v)
         for i in range(rows):
-            at, own = i * classes * L + v, (i * classes + np.int64(y[i])) * L + v
+            at, own = i * classes * L + v, (i * classes + np.int64(y[i * columns])) * L + v
             largest, total = largest_of(shape, Z, at, L, classes), zeros(shape, Z)
             for j in range(classes):
                 total = total + np.exp(load(shape, Z, at + j * L) - largest)
-            sums = sums + wide(np.log(total) + (largest - load(shape, Z, own)))
+            found = np.log(total) + (largest - load(shape, Z, own))
+            sums = sums + wide(found) * weighed(loss, y, i, 1.0)
         store(out, v, sums)
 
 
@@ -193,20 +218,22 @@ def add_losses_of_classes(loss, shape, Z, y, rows, out):
 def add_misses(loss, shape, Z, y, rows, out):
     """Count the rows of Z (rows, classes, L) in which `loss.most` classes come before the row's own by their margins.
 
-    Of equal margins the first is the larger one, as it is for a prediction: a model of zeros predicts the first class.
+    A row counts as much as its weight. Of equal margins the first is the larger one, as it is for a prediction: a model
+    of zeros predicts the first class.
     """
-    L, classes = static(shape, "lanes"), static(loss, "outputs")
+    L, classes, columns = static(shape, "lanes"), static(loss, "outputs"), static(loss, "columns")
     for v in range(0, L, static(shape, "width")):
         sums = load(shape, out, v)
         for i in range(rows):
-            at, label = i * classes * L + v, np.int64(y[i])
+            at, label = i * classes * L + v, np.int64(y[i * columns])
             own, none = load(shape, Z, at + label * L), largest_of(shape, Z, at, L, classes) * 0
             larger = zeros(shape, Z)
             for j in range(label):
                 larger = larger + np.where(load(shape, Z, at + j * L) >= own, none + 1, none)
             for j in range(label + 1, classes):
                 larger = larger + np.where(load(shape, Z, at + j * L) > own, none + 1, none)
-            sums = sums + wide(np.where(larger >= static(loss, "most"), none + 1, none))
+            found = np.where(larger >= static(loss, "most"), none + 1, none)
+            sums = sums + wide(found) * weighed(loss, y, i, 1.0)
         store(out, v, sums)
 
 
@@ -224,11 +251,11 @@ def residuals_address(loss: Loss, shape: Shape, dtype: Any, single: bool) -> int
 def losses_address(loss: Loss, shape: Shape, dtype: Any, single: bool) -> int:
     """Return the address of `add_losses`, or of the form that suits the loss or one lane."""
     _, array, kinds = _types(loss, shape, dtype)
-    kernel = add_losses_of_rows if single else add_losses if loss.log_terms is None else add_log_losses
+    kernel = add_losses_of_rows if single else add_log_losses if loss.shares_logarithms else add_losses
     if loss.of_classes:
         kernel = add_misses if loss.most else add_losses_of_classes
-    elif loss.outputs > 1:
-        kernel = add_losses_of_targets if loss.target is None else add_losses_of_one_target
+    elif loss.outputs > 1 and loss.target is None:
+        kernel = add_losses_of_targets
     return address_of(kernel, (*kinds, array, array, types.int64, types.Array(types.float64, 1, "C")))
 
 

@@ -11,14 +11,24 @@ MOST_PREFETCHED_BYTES = 2048  # of a row: half a page, of which the hardware see
 
 @jit(inner=True, inline="late")
 def look_up(order, y, d, low, count, rows, offsets, at, targets):
-    """Look up where the rows order[low : low + count] begin, at offsets[at:], and their targets.
+    """Look up where the rows order[low : low + count] begin, at offsets[at:], and their numbers of y (N, columns).
 
     The last row stands in for others, of which there are `rows` in all.
     """
     for i in range(rows):
         row = order[low + min(i, count - 1)]
         offsets[at + i] = np.int64(row) * d
-        targets[i] = y[row]
+        put_numbers(y, row, targets, i)
+
+
+@jit(inner=True, inline="late")
+def put_numbers(y, row, targets, i):
+    """Put a row's target, and its weight where rows have some, behind those of i other rows."""
+    if y.shape[1] == 1:
+        targets[i] = y[row, 0]
+    else:
+        targets[2 * i] = y[row, 0]
+        targets[2 * i + 1] = y[row, 1]
 
 
 @jit(inner=True, inline="late")
@@ -44,4 +54,4 @@ def prefetch_rows(X, order, d, first, count, low, high):
 def prefetch_targets(y, order, low, high):
     """Ask for the targets of the rows order[low : high]: short shuffled rows would take twice as long without."""
     for i in range(low, high):
-        prefetch(y, order[i])
+        prefetch(y, np.int64(order[i]) * y.shape[1])

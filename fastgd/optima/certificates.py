@@ -1,6 +1,6 @@
 """Certificates: bounds of `F(w) - F*` that hold whatever solved for w, from convexity alone.
 
-Three kinds, of which the least counts:
+Three kinds, of which the least counts, written here for rows that all weigh the same; else sums over rows are weighted:
 
 - **The duality gap**, where `l2 > 0`: by Fenchel's and Young's inequality `f(z) + f*(u) >= u z` of each row, so that
   with `v = 1/n sum u_i x_i` and any u with `sum u_i = 0` (which the unpenalised intercept asks of a dual point)
@@ -73,11 +73,11 @@ def duality_gap(objective: Objective, theta: Array, u: Array | None = None) -> C
         return None
     if objective.intercept:
         u = balanced(objective, u)
-    v = (objective.transposed(u) / objective.n).reshape(objective.columns, objective.outputs)
+    v = objective.transposed(u).reshape(objective.columns, objective.outputs)
     W = theta.reshape(objective.columns, objective.outputs)
     weights = objective.l2 * W[: objective.d] + v[: objective.d]
     with np.errstate(over="ignore", invalid="ignore"):
-        rows = float(np.mean(objective.convex.fenchel_young(z, u, objective.y)))
+        rows = objective.mean(objective.convex.fenchel_young(z, u, objective.y))
         gap = rows + float(np.square(weights).sum()) / (2 * objective.l2)
     # the sums of u are 0 but for rounding, which an intercept of about this size multiplies
     left = float(np.abs(v[objective.d :] * (1 + np.abs(W[objective.d :]))).sum())
@@ -85,20 +85,21 @@ def duality_gap(objective: Objective, theta: Array, u: Array | None = None) -> C
 
 
 def balanced(objective: Objective, u: Array) -> Array:
-    """Return a dual point u whose sum is 0, or of classes each column's: what an unpenalised intercept asks for.
+    """Return a dual point u whose weighted sum is 0, or of classes each column's: an unpenalised intercept asks for it.
 
     Of one margin, the derivatives of one sign are brought nearer to 0, which all conjugates permit. Of classes, the
     probabilities `p = u + (y is the class)` become `(1 - e) p + e q`, with the same q for all rows and the least e
     with which q is not negative: these are probabilities whose sums are the numbers of the classes' rows.
     """
     if objective.outputs == 1:
-        up, down = float(u[u > 0].sum()), float(-u[u < 0].sum())
+        own = objective.weighed(u)
+        up, down = float(own[u > 0].sum()), float(-own[u < 0].sum())
         if up == 0 or down == 0:
             return np.zeros_like(u)
         return np.where(u > 0, u * min(1.0, down / up), u * min(1.0, up / down))
     own = np.arange(objective.outputs) == objective.y[:, None]
-    p, wanted = u + own, own.sum(axis=0)
-    found = p.sum(axis=0)
+    p, wanted = u + own, objective.weighed(own).sum(axis=0)
+    found = objective.weighed(p).sum(axis=0)
     share = float(np.max(np.where(found > 0, (found - wanted) / np.where(found > 0, found, 1.0), 0.0)))
     if share <= 0:
         return u

@@ -86,7 +86,7 @@ def _largest(objective: Objective) -> tuple[float, float]:
 
     def times(v: Array) -> Array:
         own = np.asarray(v, dtype=np.float64).ravel()
-        m = X @ own[: objective.d] + (own[objective.d] if objective.intercept else 0.0)
+        m = objective.weighed(X @ own[: objective.d] + (own[objective.d] if objective.intercept else 0.0))
         back = [X.T @ m, *([[m.sum()]] if objective.intercept else [])]
         return np.asarray(np.concatenate(back) / objective.n + penalty * own)
 
@@ -120,8 +120,8 @@ def _local(objective: Objective, z: Array) -> tuple[float, float | None]:
 
 
 def _noise(objective: Objective, z: Array) -> float:
-    """Return `1/n sum |g_i|^2 - |mean g_i|^2` of the rows' gradients without the penalty."""
+    """Return `1/n sum |g_i|^2 - |mean g_i|^2` of the rows' gradients, with their weights, without the penalty."""
     u = objective.convex.derivatives(z, objective.y)
-    squares = np.square(u).reshape(objective.n, -1).sum(axis=1) * np.square(objective.row_norms)
-    mean = objective.transposed(u) / objective.n
+    squares = np.square(objective.weighed(u)).reshape(objective.n, -1).sum(axis=1) * np.square(objective.row_norms)
+    mean = objective.transposed(u)
     return max(0.0, float(np.mean(squares) - mean @ mean))

@@ -48,17 +48,18 @@ def interior_point(objective: Objective) -> WithDual:
     """Solve `min l2/2 |w|^2 + 1/n sum xi, s_i (x_i w + c) + xi_i - 1 = t_i >= 0, xi >= 0` by interior points.
 
     Mehrotra's predictor and corrector (1992, https://doi.org/10.1137/0802028); each step solves one system of as many
-    equations as there are parameters (Ferris and Munson, 2002, https://doi.org/10.1137/S1052623400374379).
+    equations as there are parameters (Ferris and Munson, 2002, https://doi.org/10.1137/S1052623400374379). Where rows
+    have weights, multipliers and complementarity are those of rows of weight 1, and sums over rows weigh them.
     """
     n, sign = objective.n, 2 * objective.y - 1
     state = _State(np.zeros(objective.size), np.ones(n), np.full(n, 2.0), np.full(n, 0.5), np.full(n, 0.5))
     for taken in range(MOST_STEPS):
-        mu = _complementarity(state)
+        mu = _complementarity(objective, state)
         if mu <= CLOSE or taken == MOST_STEPS - 1:
             break
         system = _System(objective, sign, state)
         predicted = system.direction(-state.a * state.t, -state.b * state.xi)
-        after = _complementarity(_moved(state, predicted, _longest(state, predicted)))
+        after = _complementarity(objective, _moved(state, predicted, _longest(state, predicted)))
         centre = (after / mu) ** 3 * mu
         corrected = system.direction(
             centre - state.a * state.t - predicted.a * predicted.t,
@@ -81,20 +82,20 @@ class _System:
         self._H[np.diag_indices(objective.size)] += objective.penalty
         rows = sign * objective.margins(state.beta)
         self._of_rows = rows + state.xi - 1 - state.t
-        self._of_dual = objective.penalty * state.beta - objective.transposed(sign * state.a) / objective.n
+        self._of_dual = objective.penalty * state.beta - objective.transposed(sign * state.a)
 
     def direction(self, first: Array, second: Array) -> _State:
         """Return the step that changes `a t` by `first` and `b xi` by `second`, to first order."""
         objective, state = self._objective, self._state
         e = first / state.a - second / state.b - self._of_rows
-        right = -self._of_dual + objective.transposed(self._sign * self._weights * e) / objective.n
+        right = -self._of_dual + objective.transposed(self._sign * self._weights * e)
         beta = solve_scaled(self._H, right)
         a = self._weights * (e - self._sign * objective.margins(beta))
         return _State(beta, (first - state.t * a) / state.a, (second + state.xi * a) / state.b, a, -a)
 
 
-def _complementarity(state: _State) -> float:
-    return float(np.mean(state.a * state.t + state.b * state.xi) / 2)
+def _complementarity(objective: Objective, state: _State) -> float:
+    return objective.mean(state.a * state.t + state.b * state.xi) / 2
 
 
 def _longest(state: _State, step: _State) -> float:
@@ -121,8 +122,7 @@ def smoothed(objective: Objective, theta: Array) -> WithDual:
     best = WithDual(theta, objective.convex.derivatives(objective.margins(theta), objective.y), 0, "")
     for width in WIDTHS:
         loss = _bent(width)
-        bent = Objective(objective.X, objective.y, loss, objective.l2, intercept=objective.intercept)
-        found = newton(bent, theta)
+        found = newton(objective.with_loss(loss), theta)
         theta, steps = found.theta, steps + found.steps
         u = loss.derivatives(objective.margins(theta), objective.y)
         gap = duality_gap(objective, theta, u) if objective.l2 > 0 else None
@@ -162,8 +162,7 @@ def huber(objective: Objective, theta: Array) -> Found:
     largest = float(np.abs(objective.y).max(initial=0.0))
     steps = 0
     for power in range(1 + math.ceil(math.log2(max(largest, 1.0))), 0, -1):
-        near = Objective(objective.X, objective.y, _wide(2.0**power), objective.l2, intercept=objective.intercept)
-        found = newton(near, theta)
+        found = newton(objective.with_loss(_wide(2.0**power)), theta)
         theta, steps = found.theta, steps + found.steps
     found = newton(objective, theta)
     return found._replace(steps=steps + found.steps)

@@ -15,7 +15,7 @@ EPSILON = float(np.finfo(np.float64).eps)
 
 
 class Objective:
-    """`F(w) = 1/n sum f(x_i w + c, y_i) + l2/2 |w|^2`, where c is not penalised.
+    """`F(w) = 1/n sum s_i f(x_i w + c, y_i) + l2/2 |w|^2`, where c is not penalised, with weights s of mean 1.
 
     Parameters
     ----------
@@ -26,6 +26,8 @@ class Objective:
     intercept : bool
     outputs : int
         Margins of a row: the classes.
+    weights : ndarray (n,) float64, optional
+        Not negative, with mean 1; by default all are 1.
 
     Attributes
     ----------
@@ -35,10 +37,18 @@ class Objective:
     """
 
     def __init__(
-        self, X: Any, y: Array, convex: ConvexLoss, l2: float, *, intercept: bool = False, outputs: int = 1
+        self,
+        X: Any,
+        y: Array,
+        convex: ConvexLoss,
+        l2: float,
+        *,
+        intercept: bool = False,
+        outputs: int = 1,
+        weights: Array | None = None,
     ) -> None:
         self.X, self.y, self.convex, self.l2 = X, y, convex, l2
-        self.intercept, self.outputs = intercept, outputs
+        self.intercept, self.outputs, self.weights = intercept, outputs, weights
         self.n, self.d = X.shape
         self.columns = self.d + intercept
         self.size = self.columns * outputs
@@ -63,27 +73,42 @@ class Objective:
             z = np.asarray(z + W[self.d])
         return np.asarray(z if self.outputs > 1 else z[:, 0])
 
+    def with_loss(self, convex: ConvexLoss) -> "Objective":
+        """Return the objective of another loss over the same rows."""
+        how: dict[str, Any] = {"intercept": self.intercept, "outputs": self.outputs, "weights": self.weights}
+        return Objective(self.X, self.y, convex, self.l2, **how)
+
+    def weighed(self, of_rows: Array) -> Array:
+        """Return numbers of rows (n, ...) times the rows' weights."""
+        if self.weights is None:
+            return of_rows
+        return of_rows * self.weights.reshape(-1, *(1,) * (of_rows.ndim - 1))
+
+    def mean(self, of_rows: Array) -> float:
+        """Return the weighted mean of numbers of rows (n,)."""
+        return float(np.mean(self.weighed(of_rows)))
+
     def transposed(self, u: Array) -> Array:
-        """Return `X' u` with the intercept's row, (size,), of numbers in the shape of margins."""
-        U = u.reshape(self.n, self.outputs)
+        """Return `1/n X' S u` with the intercept's row, (size,), of numbers in the shape of margins."""
+        U = self.weighed(u).reshape(self.n, self.outputs)
         found = np.empty((self.columns, self.outputs))
         found[: self.d] = self.X.T @ U
         if self.intercept:
             found[self.d] = U.sum(axis=0)
-        return found.ravel()
+        return found.ravel() / self.n
 
     def value(self, theta: Array, z: Array | None = None) -> float:
         """Return the objective."""
         z = self.margins(theta) if z is None else z
         with np.errstate(over="ignore", invalid="ignore"):
-            found = float(np.mean(self.convex.values(z, self.y)) + 0.5 * float(self.penalty @ np.square(theta)))
+            found = float(self.mean(self.convex.values(z, self.y)) + 0.5 * float(self.penalty @ np.square(theta)))
         return found if np.isfinite(found) else float("inf")
 
     def gradient(self, theta: Array, z: Array | None = None) -> Array:
         """Return the gradient (size,)."""
         z = self.margins(theta) if z is None else z
         u = self.convex.derivatives(z, self.y)
-        return np.asarray(self.transposed(u) / self.n + self.penalty * theta)
+        return np.asarray(self.transposed(u) + self.penalty * theta)
 
     def product(self, z: Array) -> Callable[[Array], Array]:
         """Return the function that multiplies a vector (size,) by the Hessian at margins z."""
@@ -94,7 +119,7 @@ class Objective:
             own = weights * m
             if self.outputs > 1:
                 own = own - weights * own.sum(axis=1, keepdims=True)
-            return np.asarray(self.transposed(own) / self.n + penalty * np.asarray(v).ravel())
+            return np.asarray(self.transposed(own) + penalty * np.asarray(v).ravel())
 
         return times
 
@@ -107,19 +132,22 @@ class Objective:
 
     def _of_classes(self, p: Array) -> Array:
         """Return the Hessian of softmax without the penalty: of each row `(diag(p) - p p')` times `x x'`."""
-        K = self.outputs
+        K, of_rows = self.outputs, self.weighed(np.ones(self.n))
         H = np.zeros((K, self.columns, self.columns * K))
         for part, rows in self.blocks():
             for k in range(K):
                 own = -p[part, k, None] * p[part]
                 own[:, k] = p[part, k] * np.delete(p[part], k, axis=1).sum(axis=1)  # p (1 - p), also where p is near 1
+                own *= of_rows[part, None]
                 H[k] += rows.T @ (rows[:, :, None] * own[:, None, :]).reshape(len(rows), -1)
         H = np.moveaxis(H, 0, 1).reshape(self.size, self.size) / self.n
         return np.asarray((H + H.T) / 2)
 
     def squares(self, weights: Array | float = 1.0) -> Array:
-        """Return `1/n sum weights_i x_i' x_i` (columns, columns), with the intercept's column of ones."""
+        """Return `1/n sum weights_i s_i x_i' x_i` (columns, columns), with the intercept's column of ones."""
         found = np.zeros((self.columns, self.columns))
+        if self.weights is not None:
+            weights = weights * self.weights
         for part, rows in self.blocks():
             found += rows.T @ (rows * (weights[part, None] if isinstance(weights, np.ndarray) else weights))
         return np.asarray(found / self.n)
@@ -175,15 +203,15 @@ class Objective:
         u = self.convex.derivatives(z, self.y)
         W = np.abs(theta.reshape(self.columns, self.outputs))
         largest = self.absolute() @ W[: self.d] + (W[self.d] if self.intercept else 0.0)
-        of_margins = float(np.mean(np.sum(np.abs(u).reshape(self.n, -1) * largest, axis=1)))
-        of_values = float(np.mean(np.abs(self.convex.values(z, self.y)))) + self._of_targets(z)
+        of_margins = self.mean(np.sum(np.abs(u).reshape(self.n, -1) * largest, axis=1))
+        of_values = self.mean(np.abs(self.convex.values(z, self.y))) + self._of_targets(z)
         penalty = 0.5 * float(self.penalty @ np.square(theta))
         sums = np.log2(self.n) + 8
         return float(epsilon * ((self.entries + sums) * of_margins + sums * (of_values + penalty)))
 
     def _of_targets(self, z: Array) -> float:
         """What is subtracted from another number in a value: the mean |y z|, which only poisson has."""
-        return float(np.mean(np.abs(self.y * z))) if self.convex.loss.name == "poisson" else 0.0
+        return self.mean(np.abs(self.y * z)) if self.convex.loss.name == "poisson" else 0.0
 
     def gradient_rounding(self, z: Array, theta: Array) -> Array:
         """Return how far each entry of a computed gradient may be from the true one, to first order.
@@ -191,7 +219,7 @@ class Objective:
         Sums over rows lose sqrt(n) eps of their absolute sum but for a probability that vanishes (Higham and Mary,
         2019, https://doi.org/10.1137/18M1226312).
         """
-        u = np.abs(self.convex.derivatives(z, self.y)).reshape(self.n, self.outputs)
+        u = self.weighed(np.abs(self.convex.derivatives(z, self.y))).reshape(self.n, self.outputs)
         sums = np.empty((self.columns, self.outputs))
         sums[: self.d] = self.absolute().T @ u
         if self.intercept:

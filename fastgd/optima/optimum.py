@@ -32,6 +32,8 @@ class Problem(NamedTuple):
     intercept : bool
     outputs : int
         Classes, or targets.
+    weights : ndarray (n,), optional
+        Of the rows: not negative, with mean 1; by default all are 1.
     """
 
     X: Any
@@ -40,6 +42,7 @@ class Problem(NamedTuple):
     l2: float = 0.0
     intercept: bool = False
     outputs: int = 1
+    weights: Any = None
 
 
 @dataclass(frozen=True)
@@ -96,10 +99,10 @@ def _solve(problem: Problem) -> Optimum:
     X = _float64(problem.X)
     y = np.asarray(problem.y, dtype=np.float64)
     if y.ndim == 1:
-        found = _solved(Objective(X, y, CONVEX[problem.loss], problem.l2, **_shape(problem)))
+        found = _solved(Objective(X, y, CONVEX[problem.loss], problem.l2, outputs=problem.outputs, **_how(problem)))
     else:
         l2 = problem.l2 * y.shape[1]
-        own = {"intercept": problem.intercept}
+        own = _how(problem)
         columns = [np.ascontiguousarray(column) for column in y.T]
         found = _mean([_solved(Objective(X, column, CONVEX[problem.loss], l2, **own)) for column in columns])
     return replace(found, seconds=time.perf_counter() - start)
@@ -116,8 +119,11 @@ def _float64(X: Any) -> Any:
     return csr_array((X.data.astype(np.float64, copy=False), *places), shape=X.shape)
 
 
-def _shape(problem: Problem) -> dict[str, Any]:
-    return {"intercept": problem.intercept, "outputs": problem.outputs}
+def _how(problem: Problem) -> dict[str, Any]:
+    if problem.weights is None:
+        return {"intercept": problem.intercept}
+    weights = np.asarray(problem.weights, dtype=np.float64)
+    return {"intercept": problem.intercept, "weights": weights / weights.mean()}  # float32 has rounded them
 
 
 def _solved(objective: Objective) -> Optimum:

@@ -27,7 +27,7 @@ from fastgd.plan.units.cohort import MOST_COHORT_BYTES, CohortUnit
 from fastgd.plan.units.methods import Method, grid_of, methods_of
 from fastgd.plan.units.recording import checkpoints_of, saved_after
 from fastgd.plan.units.workload import entries_of, loss_scale, workload
-from fastgd.problems import Loss, find_loss, with_outputs
+from fastgd.problems import Loss, find_loss, of_weighted_rows, with_outputs
 from fastgd.problems.activations import ACTIVATIONS
 from fastgd.study.checking.checks import same_name
 from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
@@ -161,8 +161,8 @@ def _check_parameters(study: Study, problem: Problem, data: Data, label: str) ->
 
 
 def loss_of(problem: Problem, data: Data) -> Loss:
-    """Return the loss of a problem over data: of as many classes, or of as many targets, as the data have."""
-    return with_outputs(find_loss(problem.loss), outputs_of(data))
+    """Return the loss of a problem over data: of its classes or its targets, and of weighted rows where they are."""
+    return of_weighted_rows(with_outputs(find_loss(problem.loss), outputs_of(data)), data.weights is not None)
 
 
 def outputs_of(data: Data) -> int:

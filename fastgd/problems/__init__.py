@@ -15,6 +15,7 @@ from fastgd.problems.losses import (
     ZERO_ONE,
     Loss,
     of_each_target,
+    of_weighted_rows,
     with_outputs,
 )
 from fastgd.problems.user_losses import find_loss, loss
@@ -34,5 +35,6 @@ __all__ = [
     "landscape",
     "loss",
     "of_each_target",
+    "of_weighted_rows",
     "with_outputs",
 ]

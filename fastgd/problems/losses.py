@@ -41,6 +41,9 @@ class Loss:
         Of a measure that counts rows whose class is not among so many with the largest margins; else 0.
     target : int, optional
         Of a measure of one of several targets alone: which of them.
+    weighted : bool
+        Whether rows have weights: behind a row's targets stands one more number, by which kernels multiply its loss.
+        `value` and `derivative` stay those of a row of weight 1.
     """
 
     name: str
@@ -53,13 +56,15 @@ class Loss:
     outputs: int = 1
     most: int = 0
     target: int | None = None
+    weighted: bool = False
 
     def __repr__(self) -> str:
         """Its identity in a kernel's type: the same in every process, and for each of several targets."""
         one_of = "" if self.target is None else " one of"
         of_outputs = f" of{one_of} {self.outputs} {'classes' if self.of_classes else 'targets'}"
         several = self.of_classes or self.outputs > 1
-        return f"loss {self.name} {self.source}".rstrip() + (of_outputs if several else "")
+        of_rows = " of weighted rows" if self.weighted else ""
+        return f"loss {self.name} {self.source}".rstrip() + (of_outputs if several else "") + of_rows
 
     @property
     def key(self) -> str:
@@ -73,8 +78,18 @@ class Loss:
 
     @property
     def columns(self) -> int:
-        """How many numbers of y a row has."""
-        return 1 if self.of_classes else self.outputs
+        """How many numbers of y a row has: its targets, and its weight where rows have some."""
+        return (1 if self.of_classes else self.outputs) + self.weighted
+
+    @property
+    def weight_at(self) -> int:
+        """Where a row's weight stands among its numbers; of one of several targets, counted from that."""
+        return self.columns - 1 - (self.target or 0)
+
+    @property
+    def shares_logarithms(self) -> bool:
+        """Whether rows share logarithms where their values are summed."""
+        return self.log_terms is not None and not self.weighted
 
     @property
     def foreign(self) -> bool:
@@ -240,6 +255,11 @@ MISSES: dict[int, Loss] = {
 def with_outputs(loss: Loss, outputs: int) -> Loss:
     """Return a loss of classes for so many of them, and one of numbers for so many targets."""
     return loss if outputs == loss.outputs else replace(loss, outputs=outputs)
+
+
+def of_weighted_rows(loss: Loss, weighted: bool = True) -> Loss:
+    """Return a loss, or a measure, of rows with weights."""
+    return loss if weighted == loss.weighted else replace(loss, weighted=weighted)
 
 
 def of_each_target(loss: Loss) -> list[Loss]:

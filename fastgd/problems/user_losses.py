@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 
 from fastgd.common.errors import InputError
-from fastgd.problems.losses import CLASS_LOSSES, LOSSES, MEASURES, MISSES, Loss, Targets, with_outputs
+from fastgd.problems.losses import CLASS_LOSSES, LOSSES, MEASURES, MISSES, Loss, Targets, of_weighted_rows, with_outputs
 from fastgd.user_code.checks import check_syntax, dry_call, has_compiled, line_of
 from fastgd.user_code.imports import find_attribute, import_name
 from fastgd.user_code.kernel_values import Condition, Lane
@@ -74,13 +74,13 @@ def find_loss(name: str) -> Loss:
     return _checked(record, name)
 
 
-def _find_measure(name: str, outputs: int) -> Loss:
+def _find_measure(name: str, outputs: int, weighted: bool) -> Loss:
     known = (*MEASURES, *CLASS_LOSSES.values(), *MISSES.values())
-    return with_outputs(next(loss for loss in known if loss.name == name), outputs)
+    return of_weighted_rows(with_outputs(next(loss for loss in known if loss.name == name), outputs), weighted)
 
 
-def _find_user_loss(name: str, outputs: int) -> Loss:
-    return with_outputs(find_loss(name), outputs)
+def _find_user_loss(name: str, outputs: int, weighted: bool) -> Loss:
+    return of_weighted_rows(with_outputs(find_loss(name), outputs), weighted)
 
 
 # Losses hold functions: they are pickled by the name by which another process finds or imports them.
@@ -88,7 +88,7 @@ copyreg.pickle(
     Loss,
     lambda loss: (
         find_same,
-        (_find_user_loss if ":" in loss.name else _find_measure, (loss.name, loss.outputs), loss.source),
+        (_find_user_loss if ":" in loss.name else _find_measure, (loss.name, loss.outputs, loss.weighted), loss.source),
     ),
 )
 

@@ -94,7 +94,7 @@ def _splits(study: Study, data: Sequence[Data]) -> Iterator[tuple[Problem, Data,
 
 def _solved(task: Task) -> tuple[OptimumInfo, Any]:
     """Return what is stored of an objective's minimum, and where it is."""
-    X, y = training_rows(task.data)
+    X, y, weights = training_rows(task.data)
     if X.dtype != np.float64:
         size = 8 * (X.size if isinstance(X, np.ndarray) else X.nnz)
         check_memory(size, f"{task.label}: its training rows", "float64")
@@ -106,6 +106,7 @@ def _solved(task: Task) -> tuple[OptimumInfo, Any]:
             l2=task.l2,
             intercept=task.problem.intercept,
             outputs=outputs_of(task.data),
+            weights=weights,
         )
     )
     info = OptimumInfo(

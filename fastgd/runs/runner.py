@@ -31,6 +31,7 @@ from fastgd.datasets import (
     prepare,
     prepare_folds,
 )
+from fastgd.datasets.arrays import Arrays
 from fastgd.engine.machine import cpu_model
 from fastgd.plan.budgets.race import Stand
 from fastgd.plan.cohorts import split_labels
@@ -63,7 +64,13 @@ from fastgd.study.config import Problem, Study, require_study
 
 # Columns of names that are in no trial's id: a user may change the first two, and another first split the third.
 NAME_COLUMNS = ("problem", "dataset", "configuration")
-PREPARED_BY = ("positive", "standardize", "standardize_target", "layout")  # the keys of a problem of its data's form
+PREPARED_BY = (
+    "positive",
+    "standardize",
+    "standardize_target",
+    "layout",
+    "class_weight",
+)  # the keys of a problem of its data's form
 
 
 class _Options(NamedTuple):
@@ -81,7 +88,8 @@ def run(
     study: Study,
     out: str | Path | None = None,
     *,
-    data: tuple[Any, Any] | None = None,
+    data: Arrays | None = None,
+    weights: Any = None,
     folds: Sequence[Any] | None = None,
     fresh: bool = False,
     threads: int | None = None,
@@ -97,8 +105,10 @@ def run(
     study : Study
     out : path, optional
         The folder of the results: by default `results/<name>`, and for one trial `results/<name>.<trial>`.
-    data : (X, y), optional
+    data : (X, y) or (X, y, weights), optional
         Arrays or tables, (n, d) and (n,), or (n, targets), in place of the problems' datasets.
+    weights : array_like, or a column of a table (n,), optional
+        What their rows weigh, where `data` does not hold it: finite numbers >= 0, of which only the ratios count.
     folds : sequence of (train, test), optional
         The indices of the rows of each fold, as scikit-learn's splitters yield them, where a problem has
         `validation = { folds = k, kind = "given" }`.
@@ -134,7 +144,7 @@ def run(
     require_memory(threads)
     with reported(on_event, progress) as emit, within_memory(options.path):
         clock = Clock("load")
-        prepared = [] if study.landscapes else load_data(study, data, emit, folds)
+        prepared = [] if study.landscapes else load_data(study, _with_weights(data, weights), emit, folds)
         _run(study, prepared, clock, options, emit)
         release()
         results = load_results(options.path)
@@ -216,13 +226,21 @@ def folder_of(study: Study, out: str | Path | None, trial: str | None) -> Path:
     return Path("results") / (study.name if trial is None else f"{study.name}.{trial.replace(':', '.')}")
 
 
-def load_data(
-    study: Study, data: tuple[Any, Any] | None, emit: OnEvent, folds: Sequence[Any] | None = None
-) -> list[Data]:
+def _with_weights(data: Arrays | None, weights: Any) -> Arrays | None:
+    """Return arrays with what their rows weigh."""
+    if weights is None:
+        return data
+    if data is None or len(data) != 2:
+        where = "those of files are a column: problem.weights" if data is None else "these have a third array already"
+        raise InputError(f"weights go with data=(X, y), and {where}")
+    return (*data, weights)
+
+
+def load_data(study: Study, data: Arrays | None, emit: OnEvent, folds: Sequence[Any] | None = None) -> list[Data]:
     """Load and prepare the data of each split of every problem; those that ask for the same share it."""
-    if data is not None and not (isinstance(data, tuple | list) and len(data) == 2):
+    if data is not None and not (isinstance(data, tuple | list) and len(data) in (2, 3)):
         many = f" of {len(data)}" if isinstance(data, tuple | list) else ""
-        raise InputError(f"data must be a pair, (X, y); found {type(data).__name__}{many}")
+        raise InputError(f"data must be (X, y), or (X, y, weights); found {type(data).__name__}{many}")
     _check_folds(study, folds)
     sources: dict[str, Dataset] = {}
     prepared: dict[str, list[Data]] = {}
@@ -251,12 +269,10 @@ def _check_folds(study: Study, folds: Sequence[Any] | None) -> None:
 def _preparation(problem: Problem, split_seed: int | None) -> tuple[Any, ...]:
     held_out = problem.validation
     rows = _source(problem, held_out) if isinstance(held_out, str) else held_out
-    return problem.positive, problem.standardize, problem.standardize_target, rows, split_seed, problem.layout
+    return *(getattr(problem, name) for name in PREPARED_BY), rows, split_seed
 
 
-def _dataset(
-    index: int, problem: Problem, data: tuple[Any, Any] | None, sources: dict[str, Dataset], emit: OnEvent
-) -> Dataset:
+def _dataset(index: int, problem: Problem, data: Arrays | None, sources: dict[str, Dataset], emit: OnEvent) -> Dataset:
     key = repr(_source(problem))
     if key not in sources:
         given = problem.dataset or problem.path or problem.synthetic
@@ -265,7 +281,11 @@ def _dataset(
         if data is not None and given is not None:
             raise InputError(f"problem.{index} names data and arrays were given too; leave one of them out")
         emit(Loading(str(problem.dataset or problem.path or ("arrays" if data else "synthetic"))))
-        sources[key] = from_arrays(*data, targets=problem.targets) if data is not None else load(_source(problem))
+        if data is None:
+            sources[key] = load(_source(problem))
+        else:
+            X, y, *weights = data
+            sources[key] = from_arrays(X, y, targets=problem.targets, weights=weights[0] if weights else None)
     return sources[key]
 
 
@@ -280,7 +300,7 @@ def _source(problem: Problem, held_out: str | None = None) -> Source:
         path=path,
         synthetic=None if held_out else synthetic,
         beside=tuple(file for file in problem.files if file != path),
-        **{key: getattr(problem, key) for key in ("target", "format", "csv", "zero_based", "n_features")},
+        **{key: getattr(problem, key) for key in ("target", "format", "csv", "zero_based", "n_features", "weights")},
     )
     return source.with_own_keys()
 

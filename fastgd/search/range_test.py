@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ import pandas as pd
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError
 from fastgd.common.folders import expanded
+from fastgd.datasets.arrays import Arrays
 from fastgd.runs.reporting.reports import OnEvent
 from fastgd.runs.runner import run
 from fastgd.search.candidates import Candidate, candidates_of, check_ended, check_metric, study_with, with_losses_only
@@ -58,7 +58,7 @@ def range_test(
     high: float = HIGH,
     steps: int = STEPS,
     by: str | None = None,
-    data: tuple[Any, Any] | None = None,
+    data: Arrays | None = None,
     threads: int | None = None,
     progress: bool = True,
     on_event: OnEvent | None = None,

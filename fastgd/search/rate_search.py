@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError
 from fastgd.common.folders import expanded
+from fastgd.datasets.arrays import Arrays
 from fastgd.runs.reporting.events import Event, Planned, Searching
 from fastgd.runs.reporting.reports import OnEvent, reported
 from fastgd.runs.runner import run
@@ -40,7 +41,7 @@ def tune(
     epochs: int | None = None,
     steps: int | None = None,
     by: str | None = None,
-    data: tuple[Any, Any] | None = None,
+    data: Arrays | None = None,
     threads: int | None = None,
     progress: bool = True,
     on_event: OnEvent | None = None,

@@ -148,6 +148,17 @@ def _label(value: Any) -> Any:
     raise failure("must be one of the target's labels", found=value)
 
 
+def _class_weight(value: Any) -> Any:
+    """Read weights of labels, whose names become texts, as keys of TOML are."""
+    if value == "balanced":
+        return value
+    if not (
+        isinstance(value, Mapping) and value and all(is_number(weight) and weight >= 0 for weight in value.values())
+    ):
+        raise failure("must be 'balanced', or a table of labels with numbers >= 0: { yes = 5, no = 1 }", found=value)
+    return {str(_label(label)): float(weight) for label, weight in value.items()}
+
+
 def _target(value: Any) -> str | tuple[str, ...]:
     """Read the column of a target, or those of several: a list of one is its column."""
     if isinstance(value, str):
@@ -235,6 +246,11 @@ Format = Annotated[
 Csv = Annotated[dict[str, Any], PlainValidator(_csv), Table(datasets.Csv)]
 Columns = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Label = Annotated[str | int | float | bool, PlainValidator(_label), Written("text, a number, `true` or `false`")]
+ClassWeight = Annotated[
+    str | dict[str, float],
+    PlainValidator(_class_weight),
+    Written('`"balanced"`, or a table of labels with their weights, numbers >= 0'),
+]
 Target = Annotated[
     str | tuple[str, ...],
     PlainValidator(_target),

@@ -21,6 +21,7 @@ from fastgd.study.blocks import Optimizers, Schedule, Schedules
 from fastgd.study.fields import (
     ALWAYS_RECORDED,
     Block,
+    ClassWeight,
     Columns,
     Count,
     Csv,
@@ -95,6 +96,19 @@ class Problem(Block):
     positive: Label | None = described(
         "This label becomes 1, every other one 0.", None, otherwise="the targets as they stand"
     )
+    weights: str | None = described(
+        "The column of [what rows weigh](data.md#weights): objectives, losses and metrics are weighted means.",
+        None,
+        goes_with="`path` of a table or of `.npz`, where it names an array; arrays have those given to `fastgd.run`",
+        otherwise="all rows weigh the same",
+    )
+    class_weight: ClassWeight | None = described(
+        'What [rows of each label weigh](data.md#weights), times their own weights; `"balanced"`: in all, the classes '
+        "weigh the same.",
+        None,
+        goes_with="losses of classes; others with `positive`",
+        otherwise="1",
+    )
     network: NetworkBlock | None = described("The layers of a network.", None, otherwise="a linear model")
     init: LayerStart | None = described(
         "Where the weights of [a network](networks.md) start, drawn for each seed; biases start at zero.",
@@ -150,6 +164,7 @@ class Problem(Block):
         if self.standardize_target and find_loss(self.loss).targets != "real":
             raise failure(f"= true goes with losses of numbers, and {self.loss!r} is none", "standardize_target")
         self._check_targets()
+        self._check_weights()
         given = [key for key in ("dataset", "path", "synthetic") if getattr(self, key) is not None]
         if len(given) > 1:
             raise failure(f"has {' and '.join(given)}; give one of them")
@@ -173,6 +188,14 @@ class Problem(Block):
             )
         if self.positive is not None:
             raise failure("makes 0 and 1 of one target, and there are several", "positive", found=self.positive)
+
+    def _check_weights(self) -> None:
+        if self.weights is not None and self.weights in (self.target, *self.targets):
+            raise failure("is the target, too", "weights", found=self.weights)
+        classes = find_loss(self.loss).targets in ("binary", "unit", "classes") or self.positive is not None
+        if self.class_weight is not None and not classes:
+            text = f"is for classes, and {self.loss!r} is a loss of numbers: weights are for these, or positive"
+            raise failure(text, "class_weight", found=self.class_weight)
 
     @property
     def targets(self) -> tuple[str, ...]:

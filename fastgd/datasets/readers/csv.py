@@ -6,6 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from math import isfinite
 from operator import or_
@@ -17,7 +18,7 @@ from fastgd.common.numbers import number_of
 from fastgd.datasets import frames
 from fastgd.datasets.arrays import build
 from fastgd.datasets.readers.csv_keys import WHITESPACE, Csv
-from fastgd.datasets.readers.reading import Reading, check_names, check_targets, opened, pop_targets
+from fastgd.datasets.readers.reading import Reading, check_names, check_targets, opened, pop_targets, pop_weights
 from fastgd.datasets.record import Dataset, Place, row_number
 
 UNNAMED = re.compile(r"Unnamed: \d+")  # how pandas reads, and later writes, a column without a name
@@ -29,8 +30,9 @@ def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of a text table."""
     frame, place = read_frame(file, keys)
     y, targets = pop_targets(frame, keys, file, place)
+    weights = pop_weights(frame, keys, file, place)
     X, features = frames.numbers(frame, str(file), place), tuple(frame.columns)
-    return build(str(file), X, y, features, place=place, targets=targets)
+    return replace(build(str(file), X, y, features, place=place, targets=targets), weights=weights)
 
 
 def read_frame(file: Path, keys: Reading, *, has_target: bool = True) -> tuple[Any, Place]:

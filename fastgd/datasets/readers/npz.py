@@ -1,4 +1,4 @@
-"""NumPy's archives of two arrays, X and y."""
+"""NumPy's archives of two arrays, X and y, and of a third one with the rows' weights if there are some."""
 
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ def read(file: Path, keys: Reading) -> Dataset:
         archive = np.load(stream, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise InputError(f"{file}: one array alone; an .npz file must hold the arrays X and y")
-        if missing := {"X", "y"}.difference(archive.files):
+        names = ["X", "y"] if keys.weights is None else ["X", "y", keys.weights]
+        if missing := set(names).difference(archive.files):
             raise InputError(f"{file}: no array {min(missing)!r}: found {', '.join(archive.files) or 'none'}")
         packed: Any = archive.zip
-        for member in ("X.npy", "y.npy"):
-            with packed.open(member) as array:
-                check_array(file, member[0], array, packed.getinfo(member).file_size)
+        for name in names:
+            with packed.open(f"{name}.npy") as array:
+                check_array(file, name, array, packed.getinfo(f"{name}.npy").file_size)
+        X, y, *weights = (np.asarray(archive[name]) for name in names)
         targets = keys.target if isinstance(keys.target, tuple) else ()
-        return from_arrays(np.asarray(archive["X"]), np.asarray(archive["y"]), str(file), targets)
+        return from_arrays(X, y, str(file), targets, *weights, called=f"array {keys.weights!r}")

@@ -1,6 +1,7 @@
 """Parquet: a file, or a folder of files with the same columns, where names of folders such as `fold=1` add columns."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -9,7 +10,14 @@ from fastgd.common.errors import InputError
 from fastgd.datasets import frames
 from fastgd.datasets.arrays import build
 from fastgd.datasets.readers import parquet_lists
-from fastgd.datasets.readers.reading import Reading, check_names, check_targets, pop_targets, reading
+from fastgd.datasets.readers.reading import (
+    Reading,
+    check_names,
+    check_targets,
+    pop_targets,
+    pop_weights,
+    reading,
+)
 from fastgd.datasets.record import Dataset, check_memory
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # as a folder is named whose value is missing
@@ -17,12 +25,14 @@ NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # as a folder is named whose value is m
 
 def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of a table of columns, or of one of lists."""
-    whole, types, notes = _opened(file, keys.targets)
+    weights = [] if keys.weights is None else [keys.weights]
+    whole, types, notes = _opened(file, (*keys.targets, *weights))
     if parquet_lists.is_of_lists(types, file):
-        target = parquet_lists.target(types, keys.target, file)
-        rows = whole.to_table(columns=[*parquet_lists.COLUMNS, target])
+        target = parquet_lists.target(types, keys, file)
+        rows = whole.to_table(columns=[*parquet_lists.COLUMNS, target, *weights])
         X, y = parquet_lists.read(rows, file, target, keys.n_features)
-        return build(str(file), X, y, notes=notes)
+        weighed = pop_weights(rows.select(weights).to_pandas(ignore_metadata=True), keys, file)
+        return replace(build(str(file), X, y, notes=notes), weights=weighed)
     if keys.n_features is not None:
         raise InputError(f"{file}: n_features = {keys.n_features} is for a table of lists; this one has columns")
     return _of_columns(whole.to_table(columns=list(types)), file, keys, notes)
@@ -67,8 +77,9 @@ def _of_columns(table: Any, file: Path, keys: Reading, notes: tuple[str, ...]) -
         raise InputError(f"{file}: columns, but no rows")
     frame = table.to_pandas(ignore_metadata=True)
     y, targets = pop_targets(frame, keys, file)
+    weights = pop_weights(frame, keys, file)
     X, features = frames.numbers(frame, str(file)), tuple(map(str, frame.columns))
-    return build(str(file), X, y, features, notes, targets=targets)
+    return replace(build(str(file), X, y, features, notes, targets=targets), weights=weights)
 
 
 def _files(file: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
 from fastgd.datasets.csr import check_columns, row_of
-from fastgd.datasets.readers.reading import target_column
+from fastgd.datasets.readers.reading import Reading, target_column
 
 COLUMNS = INDICES, VALUES = "indices", "values"
 
@@ -33,11 +33,14 @@ def is_of_lists(types: dict[str, Any], file: Path) -> bool:
     return True
 
 
-def target(types: dict[str, Any], asked: str | tuple[str, ...] | None, file: Path) -> str:
-    """Return the target, the one column beside the two of lists."""
+def target(types: dict[str, Any], keys: Reading, file: Path) -> str:
+    """Return the target, the one column beside the two of lists, and that of the weights where there are some."""
+    asked = keys.target
     if isinstance(asked, tuple):
         raise InputError(f"{file}: sparse rows have one target; found target = {list(asked)}")
     beside = [name for name in types if name not in COLUMNS]
+    if keys.weights is not None:
+        beside.remove(target_column(beside, keys.weights, file))
     if not beside:
         raise InputError(f"{file}: lists alone; there is no column for the target")
     found = target_column(beside, asked, file)

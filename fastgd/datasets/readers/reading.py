@@ -21,7 +21,8 @@ from fastgd.common.errors import InputError, nearest
 from fastgd.common.system import memory
 from fastgd.datasets import frames
 from fastgd.datasets.readers.csv_keys import Csv
-from fastgd.datasets.record import Place, check_memory, row_number
+from fastgd.datasets.record import Floats, Place, check_memory, row_number
+from fastgd.datasets.weights import row_weights
 
 ZeroBased = bool | Literal["auto"]
 Format = Literal["svm", "csv", "parquet", "npz"]
@@ -49,6 +50,7 @@ class Reading(NamedTuple):
     n_features: int | None
     csv: Csv
     beside: tuple[Path, ...]  # the other .svm files of the same problem, which count their columns alike
+    weights: str | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -181,9 +183,20 @@ def target_column(columns: list[str], target: str | None, file: Path, advice: st
 
 
 def check_targets(columns: list[str], keys: Reading, file: Path, advice: str = "") -> None:
-    """Refuse targets that are no columns; see `target_column`."""
+    """Refuse targets, and weights, that are no columns; see `target_column`."""
     for target in keys.targets or (None,):
         target_column(columns, target, file, advice)
+    if keys.weights is not None:
+        target_column(columns, keys.weights, file, advice)
+
+
+def pop_weights(frame: Any, keys: Reading, file: Path, place: Place = row_number) -> Floats | None:
+    """Take the weights of rows (n,) out of a table of pandas; None: it has none."""
+    if keys.weights is None:
+        return None
+    column = frames.numbers(frame[[keys.weights]], str(file), place)
+    del frame[keys.weights]
+    return row_weights(column, str(file), f"column {keys.weights!r}", place)
 
 
 def pop_targets(

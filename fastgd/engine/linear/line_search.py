@@ -103,7 +103,7 @@ def along(shape, data, Z, P, rates, slopes, totals, scratch, span):
         for low in range((first + block) * PARTIAL_SUM_ROWS, stop, CACHED_ROWS):
             count = min(CACHED_ROWS, stop - low)
             move(shape, Z[tile], P[tile], rates[tile], low, count, scratch.Z)
-            y = data.y[low : low + count]
+            y = data.y[low : low + count].reshape(-1)
             if slopes:
                 call_at(data.residuals, shape, scratch.Z, y, count, one, scratch.check)
                 add_slopes(shape, scratch.Z, P[tile], low, count, out)
@@ -128,7 +128,8 @@ class RowsAlong:
         self._training = rows
         self._in_order = rows.y[rows.order]
         self._shape = Static(layout.shape)
-        self._scratch = [make_scratch(CHUNK_ROWS, layout.lanes, 0, self._dtype) for _ in range(workers)]
+        room = (CHUNK_ROWS, layout.lanes, 0, self._dtype)
+        self._scratch = [make_scratch(*room, targets=CHUNK_ROWS * loss.columns) for _ in range(workers)]
         self._Z = self._P = aligned((0, 0), self._dtype)
         self._places = np.zeros(0, np.intp)
 

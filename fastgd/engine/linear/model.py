@@ -92,8 +92,8 @@ class LinearModel:
         return entries
 
     def kernels(self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout) -> "LinearKernels":
-        """Return the model's kernels on rows X (n, d) with targets y (n,)."""
-        return LinearKernels(loss, make_rows(X, y, order, self.intercept), layout)
+        """Return the model's kernels on rows X (n, d) with targets y (n,), or y (n, 2) with the rows' weights."""
+        return LinearKernels(loss, make_rows(X, y.reshape(len(y), -1), order, self.intercept), layout)
 
 
 class LinearKernels:
@@ -140,7 +140,8 @@ class LinearKernels:
         if large:  # in float64 it is the first of the parts
             gradient = 0 if is_double(self.dtype) else layout.parameters
         rows = min(CHUNK_ROWS, spec.batch_size) + 2 * shape.width  # losses of rows need a vector behind
-        how = {"single": layout.single, "total": spec.batch_size > self.rows.chunk and not large}
+        how: dict[str, Any] = {"single": layout.single, "total": spec.batch_size > self.rows.chunk and not large}
+        how["targets"] = CHUNK_ROWS * self.loss.columns
         made = [make_scratch(rows, shape.lanes, gradient, self.dtype, rule.counts, **how) for _ in range(workers)]
         if spec.kernel.gram:
             return [(scratch, self._make_gram(spec)) for scratch in made]
@@ -189,7 +190,8 @@ class LinearKernels:
         apart = gradients and not is_double(self.dtype) and not self.layout.kernel.sparse
         shape, rows = self.layout.shape, CHUNK_ROWS + 2 * self.layout.shape.width
         room = (rows, shape.lanes, self.layout.parameters if apart else 0, self.dtype)
-        return [make_scratch(*room, single=self.layout.single) for _ in range(workers)]
+        how = {"single": self.layout.single, "targets": CHUNK_ROWS * self.loss.columns}
+        return [make_scratch(*room, **how) for _ in range(workers)]
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -254,7 +256,7 @@ class LinearKernels:
 
     def rows_of(self, X: Any, y: Array, order: Array) -> Rows | SparseRows:
         """Return other rows, of which losses are summed."""
-        return make_rows(X, y, order, self.rows.intercept)
+        return make_rows(X, y.reshape(len(y), -1), order, self.rows.intercept)
 
     def row_work(self, rows: Rows | SparseRows) -> float:
         """Return the multiply-adds that a pass over a row takes for a lane."""

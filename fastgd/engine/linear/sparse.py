@@ -7,6 +7,7 @@ from fastgd.core.static import static
 from fastgd.core.vectors import cast, load, store, zeros
 from fastgd.engine.linear.blocks import sparse_margin_block
 from fastgd.engine.linear.dense import add_intercept_gradient
+from fastgd.engine.row_places import put_numbers
 
 
 @jit(inner=True)
@@ -15,7 +16,7 @@ def gather(data, low, count, scratch):
     for i in range(count):
         row = data.order[low + i]
         scratch.offsets[i] = row
-        scratch.y[i] = data.y[row]
+        put_numbers(data.y, row, scratch.y, i)
 
 
 @jit(inner=True)

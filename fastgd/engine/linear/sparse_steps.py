@@ -23,6 +23,7 @@ from fastgd.engine.arrays import CHUNK_ROWS, PLAIN
 from fastgd.engine.linear.dense import add_intercept_gradient
 from fastgd.engine.linear.sparse import row_margins
 from fastgd.engine.linear.tile_steps import recall
+from fastgd.engine.row_places import put_numbers
 from fastgd.engine.row_sums import clear
 from fastgd.engine.rule_steps import blend, not_finite, note_bad
 
@@ -89,7 +90,7 @@ def batch_margins(shape, X, indices, indptr, order, y, low, rows, W, bias, Z, ta
     """Z (rows, L) = X W of the rows order[low : low + rows], with W[bias:] (L) where there is an intercept."""
     for i in range(rows):
         first, entries = entries_of(indptr, order, low + i)
-        targets[i] = y[order[low + i]]
+        put_numbers(y, order[low + i], targets, i)
         row_margins(shape, X, indices, first, entries, W, bias, Z, i * static(shape, "lanes"))
 
 

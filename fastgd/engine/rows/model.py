@@ -54,7 +54,10 @@ class Model(Protocol):
         """Return those that a pass over a row of so many entries, among d features, takes for a lane."""
 
     def kernels(self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout) -> "ModelKernels":
-        """Return the model's kernels on rows X (n, d) with targets y (n,) or (n, columns), visited in an order (n,)."""
+        """Return the model's kernels on rows X (n, d), visited in an order (n,), with y (n,) or (n, columns).
+
+        Of a loss of weighted rows, the last column of y has the weights.
+        """
 
 
 class ModelKernels(Protocol):

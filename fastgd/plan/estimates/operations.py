@@ -66,7 +66,8 @@ def of_loss(loss: Loss, derivative: bool = False) -> Operations:
         own = of_loss(with_outputs(loss, 1), derivative)
         return Counter({kind: number * loss.outputs for kind, number in own.items()})
     counts: Operations = Counter()
-    (loss.derivative if derivative else loss.log_terms or loss.value)(_Counting(counts), _Counting(counts))
+    value: Any = loss.log_terms if loss.shares_logarithms else loss.value
+    (loss.derivative if derivative else value)(_Counting(counts), _Counting(counts))
     return counts
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastgd.datasets import Data
 from fastgd.plan.units.workload import entries_of
-from fastgd.problems import Loss, find_loss
+from fastgd.problems import Loss, find_loss, of_weighted_rows
 from fastgd.store.surface_files import SurfaceInfo
 from fastgd.study.config import LandscapeProblem, Problem
 from fastgd.study.surface_block import SurfaceBlock
@@ -161,7 +161,8 @@ def surface_over_data(
     index: int, problem: Problem, data: Data, label: str, block: SurfaceBlock, dtype: str
 ) -> SurfaceUnit:
     """Return the surface of a problem over data that `[surface]` asks for."""
-    parameters, loss = data.X.shape[1] + problem.intercept, find_loss(problem.loss)
+    parameters = data.X.shape[1] + problem.intercept
+    loss = of_weighted_rows(find_loss(problem.loss), data.weights is not None)
     grid = make_grid(block, np.zeros((parameters, 2)), np.zeros(parameters))
     info = SurfaceInfo(problem=label, parameters=grid.axes, at=grid.at.tolist(), minima=[], values=[])
     name = repr(loss).removeprefix("loss ")  # a user's with the hash of its source

@@ -39,7 +39,7 @@ class Workload:
     parameters : {"none", "best", "all", "best_iterate"}
         Whose parameters are kept.
     copied : float
-        Bytes of the rows, where a fold standardises a copy of its own.
+        Bytes of the rows, where a fold standardises a copy of its own, and of targets with their weights.
     """
 
     rows: int = 0
@@ -81,15 +81,18 @@ def workload(study: Study, data: Data, spec: CohortSpec, feedback: bool) -> Work
         touched=_touched(data, spec.batch_size) if data.sparse else 0.0,
         of_weights=not {"composite_loss", "nonzeros"}.isdisjoint(metrics),
         parameters=study.record.parameters,
-        copied=_copied(data),
+        copied=_copied(data, spec.loss),
     )
 
 
-def _copied(data: Data) -> float:
-    if not data.unscaled:
-        return 0.0
+def _copied(data: Data, loss: Loss) -> float:
     itemsize = data.y.dtype.itemsize
-    return float(data.X.size * itemsize if isinstance(data.X, np.ndarray) else data.X.nnz * (itemsize + 4))
+    held_out = 0 if data.y_validation is None else len(data.y_validation)
+    # targets with their weights, of which the steps and the measures have some each
+    copied = float(loss.weighted * loss.columns * itemsize * (2 * len(data.y) + held_out))
+    if data.unscaled:
+        copied += data.X.size * itemsize if isinstance(data.X, np.ndarray) else data.X.nnz * (itemsize + 4)
+    return copied
 
 
 def _of_held_out(metrics: Sequence[str]) -> list[str]:
@@ -121,5 +124,8 @@ def loss_scale(data: Data, loss: Loss) -> float:
     y = data.training_targets.astype(np.float64)
     margins = (0.0, 1.0) if loss.targets == "count" else (0.0,)
     with np.errstate(all="ignore"):
-        scale = float(np.mean(np.max([np.abs(loss.value(z, y)) for z in margins], axis=0)))
+        sizes = np.max([np.abs(loss.value(z, y)) for z in margins], axis=0)
+        if (weights := data.training_weights) is not None:
+            sizes = np.average(sizes, axis=0, weights=weights)
+        scale = float(np.mean(sizes))
     return scale if np.isfinite(scale) else 0.0

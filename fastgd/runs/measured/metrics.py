@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.common.errors import InputError
 from fastgd.datasets import Data
+from fastgd.datasets.record import with_weights
 from fastgd.datasets.targets import columns_of_targets
 from fastgd.engine.rows.cohort import AnyCohort, Cohort
 from fastgd.engine.rows.evaluation import MeasuredRows
@@ -19,7 +21,7 @@ from fastgd.plan.units.recording import (
     LOSS_EVALUATIONS,
     NORM_COLUMNS,
 )
-from fastgd.problems import MISSES, SQUARED_ERRORS, ZERO_ONE, Loss, of_each_target, with_outputs
+from fastgd.problems import MISSES, SQUARED_ERRORS, ZERO_ONE, Loss, of_each_target, of_weighted_rows, with_outputs
 from fastgd.runs.measured import effective_rates
 from fastgd.study.checking.checks import NEEDS_TARGETS
 from fastgd.study.fields import LAYER_METRICS
@@ -40,9 +42,11 @@ def measures_of(metrics: Sequence[str], loss: Loss) -> list[Loss]:
     """Return what is summed over rows for these metrics of a loss, beside itself."""
     names = {name.removeprefix("validation_") for name in metrics}
     if loss.of_classes:
-        return [with_outputs(MISSES[most], loss.outputs) for name, most in TOP.items() if name in names]
-    found = [ZERO_ONE] if "accuracy" in names else []
-    return [*found, *_squared_errors(loss)] if "r2" in names and loss.name in SQUARED_ERRORS else found
+        found = [with_outputs(MISSES[most], loss.outputs) for name, most in TOP.items() if name in names]
+    else:
+        found = [ZERO_ONE] if "accuracy" in names else []
+        found += _squared_errors(loss) if "r2" in names and loss.name in SQUARED_ERRORS else []
+    return [of_weighted_rows(measure, loss.weighted) for measure in found]
 
 
 def _squared_errors(loss: Loss) -> list[Loss]:
@@ -50,36 +54,70 @@ def _squared_errors(loss: Loss) -> list[Loss]:
     return of_each_target(with_outputs(SQUARED_ERRORS[loss.name], loss.outputs))
 
 
-def _explained(halves: Array, y: Array) -> Array:
+def _explained(halves: Array, y: Array, weights: Array | None) -> Array:
     """Return r2 (alive,), of several targets the mean of theirs, from half the mean squared errors (targets, alive)."""
-    found = []
-    for errors, column in zip(halves, columns_of_targets(y), strict=True):
-        # Of targets that are all the same, rounding alone would make a variance.
-        spread = float(np.var(column, dtype=np.float64)) if np.ptp(column) > 0 else np.nan
-        found.append(1 - 2 * errors / spread)
+    columns = columns_of_targets(y)
+    found = [1 - 2 * errors / _variance(column, weights) for errors, column in zip(halves, columns, strict=True)]
     return np.asarray(np.mean(found, axis=0))
 
 
+def _variance(column: Array, weights: Array | None) -> float:
+    """Return the variance of a target (n,); NaN of targets that are all the same, of which rounding would make one."""
+    if np.ptp(column if weights is None else column[weights > 0]) == 0:
+        return np.nan
+    if weights is None:
+        return float(np.var(column, dtype=np.float64))
+    mean = np.average(column.astype(np.float64), weights=weights)
+    return float(np.average(np.square(column - mean), weights=weights))
+
+
 class _Rows(NamedTuple):
-    """Rows that are measured, with the prefix of their metrics; `order` (n,): which of X and y they are, None: all."""
+    """Rows that are measured, with the prefix of their metrics.
+
+    y : (N,), or (N, targets)
+    weights : (N,), or None: all rows weigh the same
+    order : (n,), which of X and y they are; None: all
+    numbers : y with the weights behind it, as losses take it
+    total : by what sums over them are divided to be means
+    """
 
     prefix: str
     X: Any
     y: Array
+    weights: Array | None
     order: Array | None
+    numbers: Array
+    total: float
+
+    @classmethod
+    def of(cls, prefix: str, X: Any, y: Array, weights: Array | None, order: Array | None) -> "_Rows":
+        count = len(y) if order is None else len(order)
+        own = weights if weights is None or order is None else weights[order]
+        total = count if own is None else float(own.sum(dtype=np.float64))
+        return cls(prefix, X, y, weights, order, with_weights(y, weights), total)
+
+    def only(self, order: Array) -> "_Rows":
+        return self.of(self.prefix, self.X, self.y, self.weights, order)._replace(numbers=self.numbers)
 
     @property
     def targets(self) -> Array:
         return self.y if self.order is None else self.y[self.order]
 
+    @property
+    def own_weights(self) -> Array | None:
+        return self.weights if self.weights is None or self.order is None else self.weights[self.order]
+
     def measured_by(self, measures: Sequence[Loss]) -> MeasuredRows:
-        return MeasuredRows(self.X, self.y, measures, self.order)
+        return MeasuredRows(self.X, self.numbers, measures, self.order)
 
 
-def _subsample(data: Data, rows: int) -> _Rows:
+def _subsample(of: _Rows, data: Data, rows: int) -> _Rows:
     """Return the same training rows of the same data, whatever the study is."""
     which = subsample(data.n, rows)
-    return _Rows("", data.X, data.y, which if data.rows is None else data.rows[which])
+    found = of.only(which if data.rows is None else data.rows[which])
+    if not found.total:
+        raise InputError(f"record.rows = {rows:,}: the weights of all rows of this subsample are 0; take more rows")
+    return found
 
 
 class Recorder:
@@ -106,11 +144,12 @@ class Recorder:
         self, data: Data, loss: Loss, metrics: Sequence[str], rows: int | None = None, *, features: bool = True
     ) -> None:
         self._loss = loss
-        self._sets = [_Rows("", data.X, data.y, data.rows)]
+        self._sets = [_Rows.of("", data.X, data.y, data.weights, data.rows)]
         if data.X_validation is not None and data.y_validation is not None:
-            self._sets.append(_Rows("validation_", data.X_validation, data.y_validation, data.validation_rows))
+            held = data.X_validation, data.y_validation, data.weights_validation, data.validation_rows
+            self._sets.append(_Rows.of("validation_", *held))
         self.sampled = rows is not None and rows < data.n
-        self._subsets = [_subsample(data, rows or 0), *self._sets[1:]] if self.sampled else self._sets
+        self._subsets = [_subsample(self._sets[0], data, rows or 0), *self._sets[1:]] if self.sampled else self._sets
         self._missed = {"accuracy": ZERO_ONE.name}
         if loss.of_classes:
             self._missed = {name: MISSES[most].name for name, most in TOP.items()}
@@ -138,15 +177,16 @@ class Recorder:
         sets = [of.measured_by(self._measures(of.prefix)) for of in of_rows]
         measured = cohort.measure(sets, poll)
         values = {"param_norm": measured.norms}
-        for (prefix, *_), of, sums in zip(of_rows, sets, measured.sums, strict=True):
-            means = dict(zip([measure.key for measure in of.measures], sums / len(of.visited), strict=True))
+        for own, of, sums in zip(of_rows, sets, measured.sums, strict=True):
+            prefix = own.prefix
+            means = dict(zip([measure.key for measure in of.measures], sums / own.total, strict=True))
             values[f"{prefix}loss"] = means[self._loss.key]
             for name, missed in self._missed.items():
                 if f"{prefix}{name}" in self._metrics:
                     values[f"{prefix}{name}"] = 1 - means[missed]
             if f"{prefix}r2" in self._metrics:
                 halves = np.array([means[measure.key] for measure in _squared_errors(self._loss)])
-                values[f"{prefix}r2"] = _explained(halves, of.y[of.visited])
+                values[f"{prefix}r2"] = _explained(halves, own.targets, own.own_weights)
         l2 = cohort.spec.l2[cohort.alive]
         values["loss"] = values["loss"] + np.where(l2 > 0, 0.5 * l2 * measured.penalised, 0)  # 0 x infinity is 0 here
         if {"grad_norm", LAYER_NORMS} & set(self._metrics):
@@ -180,5 +220,5 @@ class Recorder:
     @np.errstate(over="ignore", invalid="ignore")
     def validation_loss(self, cohort: AnyCohort, poll: Callable[[], None]) -> Array:
         """Return the validation losses (alive,) alone: the bits that `record` gives."""
-        of = self._sets[1].measured_by([self._loss])
-        return np.asarray(cohort.measure([of], poll).sums[0][0] / len(of.visited))
+        held = self._sets[1]
+        return np.asarray(cohort.measure([held.measured_by([self._loss])], poll).sums[0][0] / held.total)

@@ -1,11 +1,10 @@
 """`fastgd.optimum`: loads a study's data again, and stores the minima of its convex objectives beside its results."""
 
-from typing import Any
-
 import pandas as pd
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError
+from fastgd.datasets.arrays import Arrays
 from fastgd.optima import CONVEX
 from fastgd.plan.cohorts import split_labels
 from fastgd.runs.optima import is_convex, store_optima
@@ -17,7 +16,7 @@ from fastgd.study.config import Study
 
 def optimum(
     results: Results,
-    data: tuple[Any, Any] | None = None,
+    data: Arrays | None = None,
     *,
     progress: bool = True,
     on_event: OnEvent | None = None,
@@ -32,7 +31,7 @@ def optimum(
     ----------
     results : Results
         Of a study over data.
-    data : (X, y), optional
+    data : (X, y) or (X, y, weights), optional
         The arrays or tables that the study was run on, if it was.
     progress : bool
         Show on standard error how far it is, where that is a terminal, or in a notebook.

@@ -36,7 +36,7 @@ def retrace(unit: CohortUnit, data: Data, steps: Array, clock: Clock, threads: T
     unit = replace(unit, record=Record())  # nothing but the loss is measured
     schedule = ScheduleValues.of(unit)
     data = scaled(data)
-    cohort = make_cohort(unit, data.X, data.y, threads, schedule, data.rows)
+    cohort = make_cohort(unit, data.X, data.y_and_weights, threads, schedule, data.rows)
     with clock.compiling(unit.kernels):
         compile_cohort(cohort, unit)
     recorder, found = Recorder(data, unit.spec.loss, ()), np.empty((len(steps), unit.spec.parameters(unit.d)))

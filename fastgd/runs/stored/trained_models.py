@@ -9,6 +9,7 @@ import pandas as pd
 from fastgd.analysis import Layer, Results, TrainedModel
 from fastgd.common.errors import InputError
 from fastgd.datasets import Data
+from fastgd.datasets.arrays import Arrays
 from fastgd.plan.cohorts import fingerprint_names, labels, model_of
 from fastgd.problems import find_loss
 from fastgd.problems.activations import ACTIVATIONS
@@ -19,7 +20,7 @@ from fastgd.study.config import Problem, Study
 
 
 def trained_model(
-    results: Results, trial_id: str, data: tuple[Any, Any] | None, folds: Sequence[Any] | None = None
+    results: Results, trial_id: str, data: Arrays | None, folds: Sequence[Any] | None = None
 ) -> TrainedModel:
     """Return the model that a trial trained: see `Results.model`."""
     if results.on_landscapes:
@@ -51,7 +52,7 @@ def trained_model(
 def study_of(
     results: Results,
     trial: "pd.Series[Any]",
-    data: tuple[Any, Any] | None,
+    data: Arrays | None,
     emit: Callable[[Event], None] = lambda _: None,
     folds: Sequence[Any] | None = None,
 ) -> tuple[Study, Data]:
@@ -62,7 +63,7 @@ def study_of(
     results : Results
     trial : Series
         The trial's row.
-    data : (X, y), optional
+    data : (X, y) or (X, y, weights), optional
         The arrays of a study that was run on such.
     emit : callable
         Receives what is loaded.

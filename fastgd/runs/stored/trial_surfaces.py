@@ -16,6 +16,7 @@ from fastgd.common.errors import InputError, nearest
 from fastgd.core.compile import require_compiler
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data, scaled
+from fastgd.datasets.arrays import Arrays
 from fastgd.engine.rows.objective import Objective
 from fastgd.plan.estimates import memory
 from fastgd.plan.estimates.compiled import compiling
@@ -64,7 +65,7 @@ def surface(
     span: float | None = None,
     seed: int = 0,
     trajectory: bool = True,
-    data: tuple[Any, Any] | None = None,
+    data: Arrays | None = None,
     threads: int | None = None,
     progress: bool = True,
     on_event: OnEvent | None = None,
@@ -96,7 +97,7 @@ def surface(
     trajectory : bool
         Whether the trajectories of the trials are projected on the plane, too; those of `pca` always are, and on the
         line between two solutions none is.
-    data : (X, y), optional
+    data : (X, y) or (X, y, weights), optional
         The arrays or tables that the study was run on, if it was.
     threads : int, optional
         By default all processors that the process may use. The number changes no bits.
@@ -218,7 +219,7 @@ class _Survey:
         self._spec, self._scale = solutions[0].unit.spec, solutions[0].unit.scale
         self._require_memory(data)
         data = scaled(data)
-        self._objective = Objective(self._spec.loss, data.X, data.y, self._spec.model, threads, data.rows)
+        self._objective = Objective(self._spec.loss, data.X, data.y_and_weights, self._spec.model, threads, data.rows)
         self._groups, self._epsilon = self._spec.model.groups(data.X.shape[1]), float(np.finfo(data.X.dtype).eps)
         self._emit, clock.report = emit, None
 

@@ -71,7 +71,7 @@ class CohortRun(UnitWork):
 
     def __init__(self, unit: CohortUnit, data: Data, sink: Sink, clock: Clock, threads: Threads) -> None:
         self.unit, self.schedule = unit, ScheduleValues.of(unit)
-        self.cohort = make_cohort(unit, data.X, data.y, threads, self.schedule, data.rows)
+        self.cohort = make_cohort(unit, data.X, data.y_and_weights, threads, self.schedule, data.rows)
         super().__init__(unit, self.cohort, list(itertools.chain(*unit.ids)), sink, clock)
         self.recorder = Recorder(
             data, unit.spec.loss, unit.record.metrics, unit.record.rows, features=not unit.spec.kernel.network

@@ -31,7 +31,8 @@ def landscape_values(unit: SurfaceUnit) -> Array:
 
 def _over_data(unit: SurfaceUnit, data: Data, clock: Clock, threads: Threads) -> Array:
     assert unit.loss is not None
-    objective, done = Objective(unit.loss, data.X, data.y, LinearModel(unit.intercept), threads, data.rows), 0
+    model, done = LinearModel(unit.intercept), 0
+    objective = Objective(unit.loss, data.X, data.y_and_weights, model, threads, data.rows)
     with clock.compiling(f"{unit.loss.name}, {objective.kernel.name}, {unit.dtype}"), compiling(unit.loss):
         objective.compile()
 

@@ -1,5 +1,8 @@
 """Least squares by what is sufficient: a batch's gradient is `A w - c` with `A = X_b' X_b / b` and `c = X_b' y_b / b`.
 
+Where rows have weights, a tile of columns is multiplied by them before it takes its place: these are `X_b' S X_b / b`
+and `X_b' S y_b / b`.
+
 All lanes share A, and full batches share it for the whole run: a step then takes 2 d^2 operations a lane, however many
 rows there are. Smaller batches take A anew each time, which pays where there are many more lanes, or rows of a batch,
 than features.
@@ -35,6 +38,7 @@ class Gram(NamedTuple):
     sums : (tiles, P * L), X_b' [X_b y_b] by tiles of columns
     X, Z, offsets : some rows with the columns of all tiles (CHUNK_ROWS * columns,), a tile of these
         ((CHUNK_ROWS + MOST_BLOCK_ROWS) * L,), and where the rows begin
+    weights : (CHUNK_ROWS,), of some rows, where these have weights
     chunk : (P * L,), the sum of some rows for a tile of columns
     columns : int
     W, product : (P * L,), a tile's parameters, and A times them
@@ -48,6 +52,7 @@ class Gram(NamedTuple):
     X: Any
     Z: Any
     offsets: Any
+    weights: Any
     chunk: Any
     columns: Any
     W: Any
@@ -73,6 +78,7 @@ def make_gram(parameters: int, lanes: int, whole: Gram | None = None, *, batches
         aligned((CHUNK_ROWS * tiles * lanes,), np.float64),
         aligned(((CHUNK_ROWS + MOST_BLOCK_ROWS) * lanes,), np.float64),
         rows * tiles * lanes,
+        np.ones(CHUNK_ROWS),
         aligned((P * lanes,), np.float64),
         tiles * lanes,
         aligned((P * lanes,), np.float64),
@@ -81,9 +87,10 @@ def make_gram(parameters: int, lanes: int, whole: Gram | None = None, *, batches
 
 
 def put_sums(gram: Gram, sums: Any, y: Any) -> None:
-    """Make A and c of sums (tiles, P * L) over all rows, whose targets are y."""
+    """Make A and c of sums (tiles, P * L) over all rows, whose targets are y (n, 1), or (n, 2) with their weights."""
     P, tiles, rows = len(gram.c), len(sums), len(y)
-    gram.square[0] = np.square(y, dtype=np.float64).sum() / rows
+    squares = np.square(y[:, 0], dtype=np.float64)
+    gram.square[0] = (squares if y.shape[1] == 1 else squares * y[:, 1]).sum() / rows
     columns = sums.reshape(tiles, P, -1).swapaxes(0, 1).reshape(P, -1)
     gram.A[:], gram.c[:] = columns[:, :P].reshape(-1) / rows, columns[:, P] / rows
 
@@ -103,11 +110,13 @@ def take_rows(shape, data, low, count, gram):
             X[target + j] = data.X[source + j]
         if d < P:
             X[target + d] = 1.0
-        X[target + P] = data.y[row]
+        X[target + P] = data.y[row, 0]
+        if data.y.shape[1] > 1:
+            gram.weights[i] = data.y[row, 1]
 
 
 @jit(inner=True)
-def add_tile(shape, count, tile, gram, out):
+def add_tile(shape, count, tile, gram, weighted, out):
     """Add to out (P * L) the products of all columns of the rows that were taken with a tile of them.
 
     They are summed by themselves first: a sum in one chain over all rows would lose digits.
@@ -116,16 +125,26 @@ def add_tile(shape, count, tile, gram, out):
     for i in range(count):
         for v in range(0, L, static(shape, "width")):
             store(gram.Z, i * L + v, load(shape, gram.X, i * gram.columns + tile * L + v))
+    if weighted:
+        weigh(shape, count, gram.weights, gram.Z)
     clear(shape, chunk, 0, P)
     add_gradients(shape, gram.X, gram.offsets, P, 0, P, count, gram.Z, chunk)
     for at in range(0, P * L, static(shape, "width")):
         store(out, at, load(shape, out, at) + load(shape, chunk, at))
 
 
+@jit(inner=True)
+def weigh(shape, count, weights, Z):
+    """Multiply rows Z (count, L) by their weights."""
+    for i in range(count):
+        for at in range(i * static(shape, "lanes"), (i + 1) * static(shape, "lanes"), static(shape, "width")):
+            store(Z, at, load(shape, Z, at) * weights[i])
+
+
 @jit
 def accumulate(shape, data, sums, gram, span):
     """Add the rows of a `PartSpan` to sums (parts, tiles, P * L)."""
-    parts, tiles = sums.shape[0], sums.shape[1]
+    parts, tiles, weighted = sums.shape[0], sums.shape[1], data.y.shape[1] > 1
     for item in range(span.worker, parts * tiles, span.workers):
         part, tile = item // tiles, item % tiles
         first = part * span.part_rows
@@ -133,7 +152,7 @@ def accumulate(shape, data, sums, gram, span):
         for low in range(first + span.low, last, CHUNK_ROWS):
             count = min(CHUNK_ROWS, last - low)
             take_rows(shape, data, low, count, gram)
-            add_tile(shape, count, tile, gram, sums[part, tile])
+            add_tile(shape, count, tile, gram, weighted, sums[part, tile])
 
 
 @jit(inner=True)
@@ -145,7 +164,7 @@ def take_batch(shape, data, start, stop, gram):
         count = min(CHUNK_ROWS, stop - low)
         take_rows(shape, data, low, count, gram)
         for tile in range(sums.shape[0]):
-            add_tile(shape, count, tile, gram, sums[tile])
+            add_tile(shape, count, tile, gram, data.y.shape[1] > 1, sums[tile])
     for i in range(P):
         for k in range(P + 1):
             value = sums[k // L, i * L + k % L] / rows

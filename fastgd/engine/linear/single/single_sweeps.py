@@ -13,7 +13,7 @@ from fastgd.core.static import static
 from fastgd.core.vectors import load, spread, store, total, zeros
 from fastgd.engine.linear.dense import turn_steps
 from fastgd.engine.linear.single.feature_blocks import alone, load_some
-from fastgd.engine.loss_kernels import derivative
+from fastgd.engine.loss_kernels import derivative, weighed
 from fastgd.engine.row_places import prefetch_rows, prefetch_targets
 from fastgd.optimizers.rule_calls import lane, load_slots, rows, store_slots, update
 
@@ -58,6 +58,7 @@ def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index,
     bad = lanes.bad[index]
     scheduled, which, exact_c, c = lanes.scheduled.reshape(-1), lanes.which, scratch.exact_c, scratch.c
     of_weights, of_intercept = hyper[: hyper.shape[0] // 2], hyper[hyper.shape[0] // 2 :]
+    numbers, columns = y.reshape(-1), static(loss, "columns")
     values, count, last = which.shape[1], lanes.state.shape[0], lanes.scheduled.shape[0] - 1
     whole, l2_at = d - d % width, static(rule, "hyper") * width
     padded = -(-d // width) * width
@@ -66,10 +67,11 @@ def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index,
     z = margin(shape, X, now, d, state, bias)
     for step in range(taken, taken + steps):
         row = span.batch + step
-        residual = derivative(loss, spread(shape, z), spread(shape, y[order[row]]))
+        residual = derivative(loss, spread(shape, z), spread(shape, numbers[order[row] * columns]))
         check = total((spread(shape, z) + residual) * 0)
         if check != check and bad[0] == 0:
             bad[0] = span.t + step
+        residual = residual * weighed(loss, numbers, order[row], 1.0)
         if begin_step:
             at = (min(step, last) * count + index) * values * width
             call_at(begin_step, shape, hyper, exact, scheduled, at, which, memory, span.t + step, exact_c, c)
