@@ -282,8 +282,8 @@ def _cohort(
 def _columns(problem: Problem, data: Data) -> dict[str, Any]:
     """Return what is the same for all trials of a cohort, by the columns of the results."""
     split = problem.split_seed[0]
-    found = {"dataset": data.dataset, "loss": problem.loss, "split_seed": split}
-    return found | ({"fold": split} if problem.folds else {})
+    fold = split if problem.folds else None
+    return {"dataset": data.dataset, "loss": problem.loss, "split_seed": split, "fold": fold}
 
 
 MOST_FOR_SQUARES = 1e100  # of features and targets, whose squares are summed over rows

@@ -40,6 +40,8 @@ class Outcome:
         Why.
     values : dict of str to float
         Its metrics at the end.
+    counts : dict of str to int
+        The rows that train, and those by which it is judged, by the prefix of their metrics.
     fit_seconds, score_seconds : float
         Its share of the time that training took, and of that in which losses and metrics were measured.
     """
@@ -47,6 +49,7 @@ class Outcome:
     model: GDEstimator | None = None
     error: str = ""
     values: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     fit_seconds: float = 0.0
     score_seconds: float = 0.0
 
@@ -198,9 +201,9 @@ class _Reader:
             return outcome
         model = copy.copy(estimator)
         vars(model).update(self._fitted)
-        splits = len(self._data) // len(trials)
-        model._take_parameters(self._study, self._data[split::splits], [self._results.parameters(id) for id in trials])
+        data = self._data[split :: len(self._data) // len(trials)]
+        model._take_parameters(self._study, data, [self._results.parameters(id) for id in trials])
         model.n_iter_, model.t_ = max(1, int(np.ceil(rows["epochs"].max()))), int(rows["steps"].max())
-        outcome.model = model
+        outcome.model, outcome.counts = model, {"": data[0].n, "validation_": data[0].held_out}
         outcome.values = {name: last[trials[0]] for name, last in self._last.items() if trials[0] in last}
         return outcome

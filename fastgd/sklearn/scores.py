@@ -46,15 +46,21 @@ def _score(scoring: Any, estimator: GDEstimator, tasks: list[Task]) -> Score | N
     loss = tasks[0].loss
     if isinstance(estimator, ClassifierMixin):
         if scoring == "accuracy" or (scoring is None and type(estimator).score is ClassifierMixin.score):
-            return _value("accuracy")
+            return _accuracy
         return _loss(-1.0) if scoring == "neg_log_loss" and loss in ("logistic", "softmax") else None
     if scoring == "r2" or (scoring is None and type(estimator).score is RegressorMixin.score):
-        return _value("r2") if loss in ("squared", "huber", "poisson", "sigmoid_squared") else None
+        return _r2 if loss in ("squared", "huber", "poisson", "sigmoid_squared") else None
     return _loss(-2.0) if scoring == "neg_mean_squared_error" and loss == "squared" else None
 
 
-def _value(name: str) -> Score:
-    return lambda outcome, prefix: outcome.values[prefix + name]
+def _accuracy(outcome: Outcome, prefix: str) -> float:
+    """Return the share of hits, as scikit-learn rounds it: of candidates with as many hits, all have the same rank."""
+    count = outcome.counts[prefix]
+    return round(outcome.values[f"{prefix}accuracy"] * count) / count
+
+
+def _r2(outcome: Outcome, prefix: str) -> float:
+    return outcome.values[f"{prefix}r2"]
 
 
 def _loss(factor: float) -> Score:
