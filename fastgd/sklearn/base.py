@@ -61,7 +61,7 @@ class GDEstimator(BaseEstimator):
         self._check_enough(y, weights)
         train, held = self._split(Portion(X, tasks, weights))
         data = data_of(train, held)
-        study = self._study(tasks, train.count, self._seed())
+        study = self._study(tasks, train.n, self._seed())
         if starts is not None and [len(start) for start in starts] != self._sizes(study, data):
             starts = None
         found = run_in_memory(study, data, threads=self.n_jobs, starts=starts)

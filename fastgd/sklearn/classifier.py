@@ -208,7 +208,7 @@ random_state, average, warm_start, dtype, n_jobs
         ----------
         X : array_like or scipy sparse (n, d)
         """
-        return np.log(self.predict_proba(X))
+        return np.asarray(np.log(self.predict_proba(X)))
 
     @property
     def _softmax(self) -> bool:
@@ -250,7 +250,7 @@ random_state, average, warm_start, dtype, n_jobs
     def _check_enough(self, y: Any, weights: Array | None) -> None:
         """Refuse weights that leave rows of one class alone."""
         if weights is not None and len(np.unique(column_or_1d(y)[weights > 0])) < 2:
-            raise InputError("the rows whose weights are not zero are of one class; there must be two classes or more")
+            raise InputError("sample_weight: the rows that count are of one class; there must be two classes or more")
 
     def _weights(self, X: Any, y: Any, sample_weight: Any, rows: Array | None = None) -> Array | None:
         """Return how much each row counts (N,): by itself, times its class."""

@@ -108,7 +108,7 @@ class Evaluation:
                 for fold in folds:
                     self._try(some, [fold])
             else:
-                self._enter_failure(*some, folds[0], Outcome(error=format_exc()))
+                self._enter_failure(next(iter(some)), folds[0], Outcome(error=format_exc()))
 
     def _evaluate(self, some: Mapping[int, Any], folds: Sequence[Fold]) -> None:
         """Evaluate candidates with the same steps before the last: on all folds at once, if these can share rows."""

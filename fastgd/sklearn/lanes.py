@@ -67,7 +67,7 @@ def alike(estimator: GDEstimator, splits: Sequence[Split]) -> list[list[int]]:
     """Return which splits have batches of one size: the others run in a study of their own."""
     groups: dict[int | str, list[int]] = {}
     for number, split in enumerate(splits):
-        groups.setdefault(batch_size_of(estimator, split.train.count), []).append(number)
+        groups.setdefault(batch_size_of(estimator, split.train.n), []).append(number)
     return list(groups.values())
 
 
@@ -110,7 +110,7 @@ def run_together(
     held = {"folds": len(splits), "kind": "given"} if len(splits) > 1 else 0.5
     problems = [{**problem_of(leader, task), "validation": held} for task in splits[0].train.tasks]
     blocks = _Blocks.of(estimators)
-    study = study_of(leader, problems, blocks.tables, splits[0].train.count, leader._seed(), metrics, halving)
+    study = study_of(leader, problems, blocks.tables, splits[0].train.n, leader._seed(), metrics, halving)
     units = planned(study, data, leader.n_jobs, blocks.penalties)
     keys, trials = [_key_of(block, study) for block in study.optimizer], _trials(units)
     of_each = [[trials[keys[block], l2, place] for place in range(len(data))] for block, l2 in blocks.of_each]
@@ -200,7 +200,7 @@ class _Reader:
             outcome.error = f"the training diverged: {rows['reason'][bad].iloc[0]}"
             return outcome
         model = copy.copy(estimator)
-        vars(model).update(self._fitted)
+        model.__dict__.update(self._fitted)
         data = self._data[split :: len(self._data) // len(trials)]
         model._take_parameters(self._study, data, [self._results.parameters(id) for id in trials])
         model.n_iter_, model.t_ = max(1, int(np.ceil(rows["epochs"].max()))), int(rows["steps"].max())

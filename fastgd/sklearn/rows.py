@@ -41,7 +41,7 @@ class Portion(NamedTuple):
     rows: Array | None = None
 
     @property
-    def count(self) -> int:
+    def n(self) -> int:
         """The number of its rows."""
         return int(self.X.shape[0]) if self.rows is None else len(self.rows)
 
@@ -95,9 +95,7 @@ def data_of(train: Portion, held: Portion | None = None, name: str = "arrays") -
         All weights are zero.
     """
     dtype, found = train.X.dtype, []
-    weights = {"weights": train.scaled_weights()}
-    if held is not None:
-        weights["weights_validation"] = held.scaled_weights()
+    weights, held_weights = train.scaled_weights(), None if held is None else held.scaled_weights()
     for number, task in enumerate(train.tasks):
         y = _owned(task.y, dtype)
         shared = held is None or held.tasks is train.tasks
@@ -114,5 +112,5 @@ def data_of(train: Portion, held: Portion | None = None, name: str = "arrays") -
             rows=train.rows,
             validation_rows=None if held is None else held.rows,
         )
-        found.append(data if train.weights is None else replace(data, **weights))
+        found.append(data if weights is None else replace(data, weights=weights, weights_validation=held_weights))
     return found

@@ -1,6 +1,6 @@
 """Scores that the engine measures anyway: a search takes them from the last checkpoint, and predicts nothing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from fastgd.sklearn.studies import strength
 Score = Callable[[Outcome, str], float]  # of an outcome on the rows of a prefix: "" or "validation_"
 
 
-def measured(scoring: Any, estimator: GDEstimator, tasks: list[Task]) -> dict[str, Score] | None:
+def measured(scoring: Any, estimator: GDEstimator, tasks: Sequence[Task]) -> dict[str, Score] | None:
     """Return scores by their names as functions of outcomes; None: not all of them are measured.
 
     Parameters
@@ -22,7 +22,7 @@ def measured(scoring: Any, estimator: GDEstimator, tasks: list[Task]) -> dict[st
     scoring : str, callable, list, tuple, set, dict or None
         As searches of scikit-learn take it.
     estimator : GDEstimator
-    tasks : list of Task
+    tasks : sequence of Task
     """
     if isinstance(scoring, Mapping):
         named = dict(scoring)
@@ -40,7 +40,7 @@ def metrics_of(estimator: GDEstimator, *, train: bool) -> list[str]:
     return [f"validation_{name}", *([name] if train else [])]
 
 
-def _score(scoring: Any, estimator: GDEstimator, tasks: list[Task]) -> Score | None:
+def _score(scoring: Any, estimator: GDEstimator, tasks: Sequence[Task]) -> Score | None:
     if len(tasks) > 1 or not isinstance(scoring, str | None):
         return None
     loss = tasks[0].loss

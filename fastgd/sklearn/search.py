@@ -10,7 +10,7 @@ from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import _insert_error_scores, _warn_or_raise_about_fit_failures
-from sklearn.utils import column_or_1d, indexable
+from sklearn.utils import column_or_1d, get_tags, indexable
 from sklearn.utils.validation import _check_method_params
 
 from fastgd.common.errors import InputError
@@ -127,6 +127,11 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         if self.refit:
             self._refit(X, y, routed.estimator.fit)
         return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags = get_tags(self.estimator).target_tags
+        return tags
 
     def _targets(self, y: Any) -> Any:
         """Return the targets, those of a classifier as one column."""
