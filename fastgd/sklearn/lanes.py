@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -185,25 +186,26 @@ class _Reader:
     def __init__(self, leader: GDEstimator, study: Study, data: Sequence[Data], results: MemoryResults) -> None:
         self._fitted = {key: value for key, value in vars(leader).items() if key not in leader.get_params(deep=False)}
         self._study, self._data, self._results = study, data, results
-        self._rows = results.trials.set_index("trial_id")
+        table, seconds = results.trials.set_index("trial_id"), ["train_seconds", "evaluate_seconds"]
+        table[seconds] /= table[["cohort_lanes"]].to_numpy()  # lanes share the time of their cohort
+        self._rows = table[["status", "reason", "steps", "epochs", *seconds]].to_dict("index")
         names = sorted(set().union(*(columns.keys() for sink in results.sinks for columns in sink.curves)))
         measured = [name for name in names if name.endswith(("loss", "accuracy", "r2"))]
         self._last = {name: results.last(name) for name in measured}
 
     def read(self, estimator: GDEstimator, split: int, trials: Sequence[str]) -> Outcome:
         """Return what became of a candidate on a split, from its trials, one of each task."""
-        rows = self._rows.loc[list(trials)]
-        shares = rows[["train_seconds", "evaluate_seconds"]].div(rows["cohort_lanes"], axis=0).sum()
-        outcome = Outcome(fit_seconds=float(shares.iloc[0]), score_seconds=float(shares.iloc[1]))
-        bad = rows["status"] == "diverged"
-        if bad.any():
-            outcome.error = f"the training diverged: {rows['reason'][bad].iloc[0]}"
+        rows = [self._rows[trial] for trial in trials]
+        fit, score = (sum(row[f"{stage}_seconds"] for row in rows) for stage in ("train", "evaluate"))
+        outcome = Outcome(fit_seconds=fit, score_seconds=score)
+        if bad := [row["reason"] for row in rows if row["status"] == "diverged"]:
+            outcome.error = f"the training diverged: {bad[0]}"
             return outcome
         model = copy.copy(estimator)
         model.__dict__.update(self._fitted)
         data = self._data[split :: len(self._data) // len(trials)]
         model._take_parameters(self._study, data, [self._results.parameters(id) for id in trials])
-        model.n_iter_, model.t_ = max(1, int(np.ceil(rows["epochs"].max()))), int(rows["steps"].max())
+        model.n_iter_, model.t_ = max(1, ceil(max(row["epochs"] for row in rows))), max(row["steps"] for row in rows)
         outcome.model, outcome.counts = model, {"": data[0].n, "validation_": data[0].held_out}
         outcome.values = {name: last[trials[0]] for name, last in self._last.items() if trials[0] in last}
         return outcome
