@@ -251,6 +251,8 @@ def test_says_that_epochs_were_over(cancer):
         ({"hidden": (3,), "multi_class": "ovr"}, "^hidden"),
         ({"hidden": (0,)}, "^hidden"),
         ({"batch_size": 0}, "^batch_size"),
+        ({"n_jobs": 0}, "^n_jobs = 0"),
+        ({"learning_rate": "plateau"}, "set early_stopping = True"),
         ({"optimizer": "sgd", "eta0": 1e6, "max_iter": 3, "alpha": 1.0}, "diverged"),
     ],
 )
@@ -258,6 +260,20 @@ def test_what_is_wrong_is_called_as_estimators_call_it(iris, params, message):
     tol = 1e-4 if "n_iter_no_change" in params else None
     with pytest.raises(InputError, match=message):
         GDClassifier(**{"tol": tol, "max_iter": 3} | params).fit(*iris)
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "message"),
+    [
+        ("poisson", [1, -2, 3], "takes numbers from 0 to inf; found -2"),
+        ("sigmoid_squared", [0, 0.5, 2], "takes numbers from 0 to 1; found 2"),
+        ("poisson", [[1, 2], [3, 4], [5, 6]], "2 columns"),
+        ("hinge", [0, 1, 1], "see GDClassifier"),
+    ],
+)
+def test_targets_are_such_as_the_loss_takes(loss, y, message):
+    with pytest.raises(InputError, match=message):
+        GDRegressor(loss=loss).fit(np.eye(3), y)
 
 
 def test_portions_need_classes(cancer):

@@ -216,6 +216,11 @@ def test_results_have_all_curves(cancer):
     assert trials["cohort_lanes"].unique().tolist() == [9]  # all candidates share the passes over a fold
     assert curves.groupby("trial_id")["epoch"].max().eq(3).all()
     assert search.results_.parameters(trials["trial_id"].iloc[0]).shape == (31,)
+    pipeline = make_pipeline(StandardScaler(), CLASSIFIER)
+    grid = {"standardscaler__with_mean": [True, False], "gdclassifier__class_weight": [None, "balanced"]}
+    trials = GDSearchCV(pipeline, grid, cv=3).fit(*cancer).results_.trials
+    assert trials["trial_id"].is_unique
+    assert trials["fold"].value_counts().to_dict() == {0: 4, 1: 4, 2: 4}
 
 
 def test_candidates_race(cancer):

@@ -64,7 +64,7 @@ class GDEstimator(BaseEstimator):
         study = self._study(tasks, train.n, self._seed())
         if starts is not None and [len(start) for start in starts] != self._sizes(study, data):
             starts = None
-        found = run_in_memory(study, data, threads=self.n_jobs, starts=starts)
+        found = run_in_memory(study, data, threads=self._threads, starts=starts)
         self._learnt: list[Learnt] = []
         self._take_results(study, data, found)
         return self
@@ -84,7 +84,7 @@ class GDEstimator(BaseEstimator):
         states: list[Learnt | None] = [*before] or [None] * len(tasks)
         alone = [study.model_copy(update={"problem": [problem]}) for problem in study.problem]
         each = zip(alone, data, states, strict=True)
-        self._learnt = [learn(of_task, rows, state, threads=self.n_jobs) for of_task, rows, state in each]
+        self._learnt = [learn(of_task, rows, state, threads=self._threads) for of_task, rows, state in each]
         self.n_iter_ = passes + 1
         self.t_ = self._learnt[0].steps
         self._take_parameters(study, data, [learnt.parameters for learnt in self._learnt])
@@ -108,6 +108,15 @@ class GDEstimator(BaseEstimator):
         if self.dtype not in ("float64", "float32"):
             raise InputError(f"dtype = {self.dtype!r}: must be 'float64' or 'float32'")
         return str(self.dtype)
+
+    @property
+    def _threads(self) -> int | None:
+        """The number of threads; None: one for each processor."""
+        if self.n_jobs in (None, -1):
+            return None
+        if not isinstance(self.n_jobs, int) or self.n_jobs < 1:
+            raise InputError(f"n_jobs = {self.n_jobs!r}: must be 1 or more; -1 and None are all processors")
+        return self.n_jobs
 
     def _seed(self) -> int:
         """Return the seed of the study: `random_state` itself, if it is a number."""

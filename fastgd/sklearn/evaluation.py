@@ -160,7 +160,12 @@ class Evaluation:
             for places in of_one_size:
                 own = [splits[place] for place in places]
                 outcomes, results = run_together(
-                    [estimators[place] for place in group], leader, own, metrics, self.search.halving
+                    [estimators[place] for place in group],
+                    leader,
+                    own,
+                    metrics,
+                    f"study {len(self.results)}",
+                    self.search.halving,
                 )
                 self.results.append(results)
                 for at, place in enumerate(places):
@@ -189,7 +194,7 @@ class Evaluation:
         for number, outcome in outcomes.items():
             if outcome.model is None:
                 if self.search.error_score == "raise":
-                    raise ValueError(outcome.error)
+                    raise InputError(outcome.error)
                 self._enter_failure(number, fold, outcome)
                 continue
             entry = self._entry(fold, outcome)
@@ -288,7 +293,7 @@ def _splits_of(leader: GDEstimator, rows: Rows) -> tuple[list[Split], bool]:
         if leader.early_stopping:
             train, held = leader._split(train)
         judged = judged and held is not None and not leader.early_stopping
-        splits.append(Split(train, train if held is None else held, f"fold {fold.number}"))
+        splits.append(Split(train, train if held is None else held, fold.number))
     return splits, judged
 
 

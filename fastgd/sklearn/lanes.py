@@ -22,11 +22,11 @@ Key: TypeAlias = tuple[str, bytes, str]  # a lane's method with its numbers, and
 
 
 class Split(NamedTuple):
-    """A split of rows: those that train, those by which trials are judged, and a name that tells it from others."""
+    """A split of rows: those that train, those by which trials are judged, and its number among all folds."""
 
     train: Portion
     held: Portion
-    name: str
+    fold: int
 
 
 @dataclass(eq=False)
@@ -60,6 +60,8 @@ def sharing(estimators: Sequence[GDEstimator]) -> list[list[int]]:
     groups: dict[str, list[int]] = {}
     for number, estimator in enumerate(estimators):
         own = {key: value for key, value in estimator.get_params(deep=False).items() if key not in OF_A_LANE}
+        if not isinstance(own["random_state"], int | np.integer):
+            own["random_state"] = None  # clones of a generator are alike, and have other addresses
         groups.setdefault(repr(sorted(own.items())), []).append(number)
     return list(groups.values())
 
@@ -77,6 +79,7 @@ def run_together(
     leader: GDEstimator,
     splits: Sequence[Split],
     metrics: Sequence[str],
+    name: str,
     halving: Mapping[str, Any] | None = None,
 ) -> tuple[list[list[Outcome]], MemoryResults]:
     """Train candidates that share a study on every split, all at once.
@@ -91,6 +94,8 @@ def run_together(
         With the same tasks, and batches of one size.
     metrics : sequence of str
         What is recorded beside losses.
+    name : str
+        Tells the rows from those of other studies of the same search.
     halving : mapping, optional
         The keys of a race, from which the losers retire.
 
@@ -105,27 +110,35 @@ def run_together(
     InputError
         A candidate has a parameter that is not valid.
     """
-    by_split = [data_of(*split) for split in splits]
+    by_split = [data_of(split.train, split.held, f"{name}, fold {split.fold}") for split in splits]
     data = [rows for of_task in zip(*by_split, strict=True) for rows in of_task]  # in the order of the study's splits
     # of one split, the data say what is held out: a problem says that something is
     held = {"folds": len(splits), "kind": "given"} if len(splits) > 1 else 0.5
     problems = [{**problem_of(leader, task), "validation": held} for task in splits[0].train.tasks]
     blocks = _Blocks.of(estimators)
     study = study_of(leader, problems, blocks.tables, splits[0].train.n, leader._seed(), metrics, halving)
-    units = planned(study, data, leader.n_jobs, blocks.penalties)
+    units = planned(study, data, leader._threads, blocks.penalties)
     keys, trials = [_key_of(block, study) for block in study.optimizer], _trials(units)
     of_each = [[trials[keys[block], l2, place] for place in range(len(data))] for block, l2 in blocks.of_each]
     if halving is None:
-        results = run_units(units, data, leader.n_jobs)
+        results = run_units(units, data, leader._threads)
     else:
         racing = [(name, "all", candidate) for candidate, names in enumerate(of_each) for name in names]
         table = pd.DataFrame(racing, columns=["trial_id", "problem", "configuration"])
-        results = run_race(study, units, table, data, leader.n_jobs)
+        results = run_race(study, units, table, data, leader._threads)
+    _number_folds(results, [split.fold for split in splits])
     reader, count = _Reader(leader, study, data, results), len(splits)
     return [
         [reader.read(estimator, split, names[split::count]) for split in range(count)]
         for estimator, names in zip(estimators, of_each, strict=True)
     ], results
+
+
+def _number_folds(results: MemoryResults, folds: Sequence[int]) -> None:
+    """Give trials the numbers that their folds have in the search: a study may be of some of them, or of one."""
+    for sink in results.sinks:
+        for table in sink.tables:
+            table["fold"] = folds[0] if len(folds) == 1 else table["fold"].map(dict(enumerate(folds)))
 
 
 @dataclass

@@ -15,6 +15,7 @@ from fastgd.sklearn.rows import Portion, Task
 from fastgd.sklearn.studies import loss_of
 
 Array = npt.NDArray[Any]
+RANGES = {"real": (-np.inf, np.inf), "count": (0.0, np.inf), "unit": (0.0, 1.0)}  # of the targets of a loss
 
 
 class GDRegressor(RegressorMixin, GDEstimator):
@@ -69,7 +70,7 @@ class GDRegressor(RegressorMixin, GDEstimator):
         Whether `fit` begins where the last one ended.
     dtype : {"float64", "float32"}
     n_jobs : int or None
-        Threads; None: as many as there are processors. The number changes no bits.
+        Threads; None and -1: as many as there are processors. The number changes no bits.
 
     Attributes
     ----------
@@ -190,11 +191,13 @@ class GDRegressor(RegressorMixin, GDEstimator):
     def _tasks(self, y: Array) -> list[Task]:
         """Return what is to be learnt: all targets at once."""
         loss = loss_of(self)
-        if find_loss(loss).targets not in ("real", "count", "unit"):
+        if (kind := find_loss(loss).targets) not in RANGES:
             raise InputError(f"loss = {self.loss!r} is of classes: see GDClassifier")
-        if find_loss(loss).targets == "count" and y.min() < 0:
-            raise InputError(f"loss = {self.loss!r} takes numbers >= 0; found {y.min():g}")
-        numbers = np.asarray(y, np.float64)
+        numbers, (low, high) = np.asarray(y, np.float64), RANGES[kind]
+        if len(bad := numbers[(numbers < low) | (numbers > high)]):
+            raise InputError(f"y: loss = {self.loss!r} takes numbers from {low:g} to {high:g}; found {bad[0]:g}")
+        if self._targets > 1 and kind != "real":
+            raise InputError(f"y has {self._targets} columns, and loss = {self.loss!r} is of one target")
         if self._targets < 2:
             return [Task("y", loss, numbers.reshape(-1))]
         return [Task("y", loss, numbers, targets=tuple(f"y{number}" for number in range(self._targets)))]

@@ -161,5 +161,6 @@ def _renamed(message: str) -> str:
     """Return a study's message with the names that estimators have for its keys."""
     for path, name in KEYS:
         if found := re.match(path, message):
-            return name + message[found.end() :]
-    return message
+            message = name + message[found.end() :]
+            break
+    return message.replace("set problem.validation", "set early_stopping = True")
