@@ -184,6 +184,15 @@ def test_kernels_fit_their_cohorts(lanes, batch_size, itemsize):
     assert kernel.name.startswith(f"dense-{kind}{'-halves' * kernel.halves}{lanes_behind}")
 
 
+@pytest.mark.parametrize(
+    ("lanes", "parameters", "alone"), [(4, 300, True), (8, 300, False), (8, 600, True), (9, 600, False)]
+)
+def test_few_lanes_of_many_parameters_take_single_rows_one_by_one(lanes, parameters, alone):
+    assert (choose_kernel(lanes, 1, 8, parameters=parameters).lanes == 1) == alone
+    assert choose_kernel(lanes, 2, 8, parameters=parameters).lanes > 1
+    assert choose_kernel(lanes, 1, 8, parameters=parameters, tiles=True).lanes > 1
+
+
 @pytest.mark.parametrize("lanes", [1, 8])
 def test_who_shares_a_batch_has_enough_of_it_to_do(lanes):
     """Two threads that meet once a step pay where its products take longer than their meeting."""

@@ -116,10 +116,42 @@ def test_folds_are_those_of_scikit_learn(keys, splitter):
         np.testing.assert_array_equal(fold.held, np.sort(held))
 
 
-def test_no_two_folds_share_a_group():
-    groups = np.arange(N) // 10
-    for train, held in make_folds(from_arrays(X, Y), FoldKeys(folds=3, kind="group", group="g"), groups):
-        assert not set(groups[train]) & set(groups[held])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npz"])
+def test_no_two_folds_share_a_group(tmp_path, kind):
+    groups, path = np.repeat(["a", "b", "c", "d", "e"], 30), tmp_path / f"rows.{kind}"
+    table = pd.DataFrame(X, columns=list("abcdefg")).assign(who=groups, y=Y)
+    if kind == "npz":
+        np.savez(path, X=X, y=Y, who=groups)
+    else:
+        table.to_csv(path, index=False) if kind == "csv" else table.to_parquet(path, index=False)
+    target = {} if kind == "npz" else {"target": "y"}
+    validation = {"folds": 3, "kind": "group", "group": "who"}
+    study = study_of(problem={"loss": "logistic", "path": str(path), "validation": validation, **target})
+    data = load_data(study, None, lambda _: None)
+    assert data[0].X.shape == (N, D)
+    for fold, (train, held) in zip(data, model_selection.GroupKFold(3).split(X, Y, groups), strict=True):
+        assert not set(groups[fold.rows]) & set(groups[fold.validation_rows])
+        np.testing.assert_array_equal(fold.rows, train)
+        np.testing.assert_array_equal(fold.validation_rows, held)
+
+
+def test_groups_that_are_not_there_are_refused(tmp_path):
+    table = pd.DataFrame(X[:9], columns=list("abcdefg")).assign(who=["a", None, *"bbbbbbb"], y=Y[:9])
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    problem = {"loss": "logistic", "path": str(tmp_path / "rows.csv"), "target": "y"}
+
+    def load(group, **changes):
+        validation = {"folds": 2, "kind": "group", "group": group}
+        load_data(study_of(problem={**problem, "validation": validation, **changes}), None, lambda _: None)
+
+    with pytest.raises(InputError, match="line 3, column 'who': the group is missing"):
+        load("who")
+    with pytest.raises(InputError, match="there is no column 'whom'; did you mean 'who'"):
+        load("whom")
+    with pytest.raises(InputError, match="is the target, too"):
+        load("y")
+    with pytest.raises(InputError, match="rows have no groups 'who'"):
+        load("who", dataset="breast_cancer", path=None, target=None)
 
 
 def test_folds_share_their_rows_and_know_their_own():

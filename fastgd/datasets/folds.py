@@ -76,23 +76,24 @@ class Fold(NamedTuple):
     held: NDArray[np.int32]
 
 
-def make_folds(dataset: Dataset, keys: FoldKeys, groups: NDArray[Any] | None = None) -> list[Fold]:
+def make_folds(dataset: Dataset, keys: FoldKeys) -> list[Fold]:
     """Return the folds of a dataset, one repetition after another.
 
     Parameters
     ----------
     dataset : Dataset
     keys : FoldKeys
-    groups : ndarray (n,), optional
-        The group of each row.
 
     Raises
     ------
     InputError
-        There are fewer rows, rows of a class, or groups, than folds.
+        There are fewer rows, rows of a class, or groups, than folds, or rows have no groups.
     """
+    if keys.kind == "group" and dataset.groups is None:
+        where = "groups are a column of .csv and .parquet files, or an array of .npz files; from Python, give folds"
+        raise InputError(f"{dataset.name}: rows have no groups {keys.group!r}: {where}")
     try:
-        pairs = list(_splitter(keys).split(np.zeros((len(dataset.y), 0)), dataset.y, groups))
+        pairs = list(_splitter(keys).split(np.zeros((len(dataset.y), 0)), dataset.y, dataset.groups))
     except ValueError as error:
         raise InputError(f"{dataset.name}: {keys.folds} folds of the kind {keys.kind!r}: {error}") from None
     return [Fold(np.sort(train).astype(np.int32), np.sort(held).astype(np.int32)) for train, held in pairs]

@@ -67,6 +67,8 @@ class Source:
         The keys of `Csv`.
     weights : str or None
         The column of the rows' weights, or the array of an .npz file.
+    group : str or None
+        The column, or the array, of their groups.
     beside : tuple of str
         The other files of the same problem.
     """
@@ -80,6 +82,7 @@ class Source:
     format: Format | None = None
     csv: Mapping[str, Any] | None = None
     weights: str | None = None
+    group: str | None = None
     beside: tuple[str, ...] = ()
 
     @property
@@ -148,7 +151,9 @@ def _of_file(path: str, source: Source) -> Dataset:
         text = f"target = {asked!r} is for {takers}; a {what} file knows its own target"
         raise InputError(f"{path}: {text}")
     others = tuple(expanded(other) for other in source.beside if format_of(other, source.format) == "svm")
-    keys = Reading(source.target, source.zero_based, source.n_features, Csv.of(source.csv), others, source.weights)
+    keys = Reading(
+        source.target, source.zero_based, source.n_features, Csv.of(source.csv), others, source.weights, source.group
+    )
     with reading(file):
         return replace(READERS[kind](file, keys), name=file.name)
 

@@ -172,13 +172,12 @@ def prepare_folds(
     _check_several(dataset, targets, positive, 0.0)
     y, source = _as_numbers(dataset, targets, positive, classes), dataset
     dataset = _laid_out(dataset, dataset.sparse if layout == "auto" else layout == "sparse")
-    # in one go, although it is of no use yet where folds are standardised: features that are too large are found now
     X = dataset.X if standardize else _transformed(dataset, None, None, dtype)
     content = digest(dataset.fingerprint, y, f"standardize={standardize}", "folds")
     shared_y = None if standardize_target else _cast(y, dtype, dataset.name)
     found = []
     for train, held in folds:
-        scaling = standardisation(dataset, train) if standardize else None
+        scaling = standardisation(dataset, train.astype(np.intp)) if standardize else None
         scale: tuple[Any, Any] = (0.0, 1.0)
         parts: list[Any] = [content, train, held, *identity_of(source, class_weight)]
         if standardize_target:
@@ -253,7 +252,7 @@ def training_rows(data: Data) -> tuple[Matrix, Floats, Floats | None]:
     return X, data.training_targets, data.training_weights
 
 
-def _as_numbers(dataset: Dataset, targets: Targets, positive: Label | None, classes: Sequence[Any]) -> Floats:
+def _as_numbers(dataset: Dataset, targets: Targets, positive: Label | None, classes: list[Any]) -> Floats:
     """Return targets as the loss takes them."""
     if classes:
         return class_numbers(dataset.y, classes, dataset.name, dataset.place)

@@ -85,6 +85,8 @@ class Dataset:
         The names of the columns of y, where there are several.
     weights : ndarray (n,) float64, or None
         What rows weigh, as it was given: finite, and not negative. The fingerprint does not cover it.
+    groups : ndarray (n,) of int, or None
+        The number of each row's group, by which folds are made. The fingerprint does not cover it.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Dataset:
     place: Place = row_number
     targets: tuple[str, ...] = ()
     weights: Floats | None = None
+    groups: NDArray[Any] | None = None
 
     @property
     def sparse(self) -> bool:
@@ -177,6 +180,7 @@ class Data:
     scaling: Scaling | None = None
     targets: tuple[str, ...] = ()
     weights: Floats | None = None
+    groups: NDArray[Any] | None = None
     weights_validation: Floats | None = None
     rows: NDArray[np.int32] | None = None
     validation_rows: NDArray[np.int32] | None = None

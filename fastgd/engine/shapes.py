@@ -10,6 +10,8 @@ from typing import NamedTuple
 from fastgd.core.vectors import register_bits
 
 FEW_LANES = 2  # up to so many lanes, vectors over features are faster than a tile
+MOST_LANES_OF_ROWS = 8  # likewise of batches of one row, where a lane has
+PARAMETERS_OF_LANES = 64  # times as many parameters as there are lanes: two threads share these, and not a tile
 SUMMED_LINES = 8  # cache lines of the sums of a sparse row
 MOST_SWEPT_ROWS = 8  # of a batch whose residuals and margins fit into the registers together
 MOST_SWEPT_BYTES = 40 << 10  # of a tile's parameters and slots that the first-level cache keeps from row to row
@@ -255,6 +257,8 @@ def choose_kernel(
     quantum = 32 // itemsize  # lanes of half a 512-bit vector
     large = (batch_size >= LARGE_BATCH or parts) and not gram
     plain = not (parts or tiles or sparse or gram)
+    if batch_size == 1 and plain and lanes <= MOST_LANES_OF_ROWS and parameters >= PARAMETERS_OF_LANES * lanes:
+        return Kernel(1)
     if lanes <= FEW_LANES and plain and (not large or batch_size * parameters <= MOST_SHARED_ENTRIES):
         meet_and_step = HALVED_ENTRIES + HALVED_STEP_ROWS * (1 + slots) * parameters
         if lanes > 1:  # which have a thread each: what they share is reading the rows

@@ -59,8 +59,11 @@ class Loss:
     weighted: bool = False
 
     def __repr__(self) -> str:
-        """Its identity in a kernel's type: the same in every process, and for each of several targets."""
-        one_of = "" if self.target is None else " one of"
+        """Its identity in a kernel's type: the same in every process.
+
+        It is the same for each of several targets, too, unless rows have weights: these are elsewhere for each.
+        """
+        one_of = "" if self.target is None else f" number {self.target} of" if self.weighted else " one of"
         of_outputs = f" of{one_of} {self.outputs} {'classes' if self.of_classes else 'targets'}"
         several = self.of_classes or self.outputs > 1
         of_rows = " of weighted rows" if self.weighted else ""

@@ -301,6 +301,7 @@ def _source(problem: Problem, held_out: str | None = None) -> Source:
         synthetic=None if held_out else synthetic,
         beside=tuple(file for file in problem.files if file != path),
         **{key: getattr(problem, key) for key in ("target", "format", "csv", "zero_based", "n_features", "weights")},
+        group=problem.folds.group if problem.folds else None,
     )
     return source.with_own_keys()
 

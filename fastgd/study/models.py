@@ -190,6 +190,10 @@ class Problem(Block):
             raise failure("makes 0 and 1 of one target, and there are several", "positive", found=self.positive)
 
     def _check_weights(self) -> None:
+        group = self.folds.group if self.folds else None
+        if group is not None and group in (self.target, *self.targets, self.weights):
+            what = "the column of the weights" if group == self.weights else "the target"
+            raise failure(f"is {what}, too", "validation", "group", found=group)
         if self.weights is not None and self.weights in (self.target, *self.targets):
             raise failure("is the target, too", "weights", found=self.weights)
         classes = find_loss(self.loss).targets in ("binary", "unit", "classes") or self.positive is not None

@@ -18,7 +18,15 @@ from fastgd.common.numbers import number_of
 from fastgd.datasets import frames
 from fastgd.datasets.arrays import build
 from fastgd.datasets.readers.csv_keys import WHITESPACE, Csv
-from fastgd.datasets.readers.reading import Reading, check_names, check_targets, opened, pop_targets, pop_weights
+from fastgd.datasets.readers.reading import (
+    Reading,
+    check_names,
+    check_targets,
+    opened,
+    pop_groups,
+    pop_targets,
+    pop_weights,
+)
 from fastgd.datasets.record import Dataset, Place, row_number
 
 UNNAMED = re.compile(r"Unnamed: \d+")  # how pandas reads, and later writes, a column without a name
@@ -30,9 +38,9 @@ def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of a text table."""
     frame, place = read_frame(file, keys)
     y, targets = pop_targets(frame, keys, file, place)
-    weights = pop_weights(frame, keys, file, place)
+    weights, groups = pop_weights(frame, keys, file, place), pop_groups(frame, keys, file, place)
     X, features = frames.numbers(frame, str(file), place), tuple(frame.columns)
-    return replace(build(str(file), X, y, features, place=place, targets=targets), weights=weights)
+    return replace(build(str(file), X, y, features, place=place, targets=targets), weights=weights, groups=groups)
 
 
 def read_frame(file: Path, keys: Reading, *, has_target: bool = True) -> tuple[Any, Place]:

@@ -1,5 +1,6 @@
 """NumPy's archives of two arrays, X and y, and of a third one with the rows' weights if there are some."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,24 @@ def read(file: Path, keys: Reading) -> Dataset:
         archive = np.load(stream, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise InputError(f"{file}: one array alone; an .npz file must hold the arrays X and y")
-        names = ["X", "y"] if keys.weights is None else ["X", "y", keys.weights]
+        names = ["X", "y", *keys.beside_targets]
         if missing := set(names).difference(archive.files):
             raise InputError(f"{file}: no array {min(missing)!r}: found {', '.join(archive.files) or 'none'}")
         packed: Any = archive.zip
         for name in names:
             with packed.open(f"{name}.npy") as array:
                 check_array(file, name, array, packed.getinfo(f"{name}.npy").file_size)
-        X, y, *weights = (np.asarray(archive[name]) for name in names)
+        arrays = {name: np.asarray(archive[name]) for name in names}
         targets = keys.target if isinstance(keys.target, tuple) else ()
-        return from_arrays(X, y, str(file), targets, *weights, called=f"array {keys.weights!r}")
+        weights = arrays[keys.weights] if keys.weights else None
+        called = f"array {keys.weights!r}"
+        found = from_arrays(arrays["X"], arrays["y"], str(file), targets, weights, called=called)
+        return found if keys.group is None else replace(found, groups=_groups(arrays[keys.group], found, keys.group))
+
+
+def _groups(values: Any, dataset: Dataset, name: str) -> Any:
+    """Return the numbers of the groups (n,) of a dataset's rows."""
+    if values.shape != (len(dataset.y),):
+        rows = len(dataset.y)
+        raise InputError(f"{dataset.name}: array {name!r} must hold one group a row, ({rows},): found {values.shape}")
+    return np.unique(values, return_inverse=True)[1]

@@ -14,6 +14,7 @@ from fastgd.datasets.readers.reading import (
     Reading,
     check_names,
     check_targets,
+    pop_groups,
     pop_targets,
     pop_weights,
     reading,
@@ -25,14 +26,15 @@ NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # as a folder is named whose value is m
 
 def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of a table of columns, or of one of lists."""
-    weights = [] if keys.weights is None else [keys.weights]
-    whole, types, notes = _opened(file, (*keys.targets, *weights))
+    others = list(keys.beside_targets)
+    whole, types, notes = _opened(file, (*keys.targets, *others))
     if parquet_lists.is_of_lists(types, file):
         target = parquet_lists.target(types, keys, file)
-        rows = whole.to_table(columns=[*parquet_lists.COLUMNS, target, *weights])
+        rows = whole.to_table(columns=[*parquet_lists.COLUMNS, target, *others])
         X, y = parquet_lists.read(rows, file, target, keys.n_features)
-        weighed = pop_weights(rows.select(weights).to_pandas(ignore_metadata=True), keys, file)
-        return replace(build(str(file), X, y, notes=notes), weights=weighed)
+        frame = rows.select(others).to_pandas(ignore_metadata=True)
+        weights, groups = pop_weights(frame, keys, file), pop_groups(frame, keys, file)
+        return replace(build(str(file), X, y, notes=notes), weights=weights, groups=groups)
     if keys.n_features is not None:
         raise InputError(f"{file}: n_features = {keys.n_features} is for a table of lists; this one has columns")
     return _of_columns(whole.to_table(columns=list(types)), file, keys, notes)
@@ -77,9 +79,9 @@ def _of_columns(table: Any, file: Path, keys: Reading, notes: tuple[str, ...]) -
         raise InputError(f"{file}: columns, but no rows")
     frame = table.to_pandas(ignore_metadata=True)
     y, targets = pop_targets(frame, keys, file)
-    weights = pop_weights(frame, keys, file)
+    weights, groups = pop_weights(frame, keys, file), pop_groups(frame, keys, file)
     X, features = frames.numbers(frame, str(file)), tuple(map(str, frame.columns))
-    return replace(build(str(file), X, y, features, notes, targets=targets), weights=weights)
+    return replace(build(str(file), X, y, features, notes, targets=targets), weights=weights, groups=groups)
 
 
 def _files(file: Path) -> list[Path]:

@@ -51,6 +51,12 @@ class Reading(NamedTuple):
     csv: Csv
     beside: tuple[Path, ...]  # the other .svm files of the same problem, which count their columns alike
     weights: str | None = None
+    group: str | None = None
+
+    @property
+    def beside_targets(self) -> tuple[str, ...]:
+        """The other columns that are no features: what rows weigh, and their groups."""
+        return tuple(name for name in (self.weights, self.group) if name is not None)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -183,11 +189,9 @@ def target_column(columns: list[str], target: str | None, file: Path, advice: st
 
 
 def check_targets(columns: list[str], keys: Reading, file: Path, advice: str = "") -> None:
-    """Refuse targets, and weights, that are no columns; see `target_column`."""
-    for target in keys.targets or (None,):
+    """Refuse targets, weights and groups that are no columns; see `target_column`."""
+    for target in (*(keys.targets or (None,)), *keys.beside_targets):
         target_column(columns, target, file, advice)
-    if keys.weights is not None:
-        target_column(columns, keys.weights, file, advice)
 
 
 def pop_weights(frame: Any, keys: Reading, file: Path, place: Place = row_number) -> Floats | None:
@@ -197,6 +201,18 @@ def pop_weights(frame: Any, keys: Reading, file: Path, place: Place = row_number
     column = frames.numbers(frame[[keys.weights]], str(file), place)
     del frame[keys.weights]
     return row_weights(column, str(file), f"column {keys.weights!r}", place)
+
+
+def pop_groups(frame: Any, keys: Reading, file: Path, place: Place = row_number) -> NDArray[Any] | None:
+    """Take the groups of rows out of a table of pandas, as the numbers of their values (n,); None: it has none."""
+    if keys.group is None:
+        return None
+    import pandas as pd
+
+    numbers, _ = pd.factorize(frame.pop(keys.group))
+    if (numbers < 0).any():
+        raise InputError(f"{file}: {place(int(np.argmin(numbers)))}, column {keys.group!r}: the group is missing")
+    return np.asarray(numbers)
 
 
 def pop_targets(

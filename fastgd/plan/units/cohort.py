@@ -326,4 +326,4 @@ class CohortUnit:
                 "sparse": self.sparse,
                 "kernel": self.spec.kernel.name,
             }
-        )
+        ).astype({"fold": "Int64"})  # of whole numbers, of which there may be none
