@@ -265,7 +265,12 @@ MISTAKES = [
         "must be 'epoch' or { log = k } with k from 2 to 1,000,000",
     ),
     ('metrics = ["loss"]', "every = { log = 10, of = 2 }", "record.every", "must be 'epoch' or { log = k }"),
-    ('metrics = ["loss"]', 'parameters = "last"', "record.parameters", "must be 'none', 'best' or 'all', found 'last'"),
+    (
+        'metrics = ["loss"]',
+        'parameters = "last"',
+        "record.parameters",
+        "must be 'none', 'best', 'all' or ",
+    ),
     (
         "validation = 0.1",
         "[record]\nmetrics = ['validation_accuracy']",

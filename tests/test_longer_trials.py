@@ -124,7 +124,7 @@ def test_what_cannot_go_on_starts_anew_and_says_why(tmp_path):
 def test_states_that_nothing_could_go_on_from_are_not_kept(tmp_path, changes, why):
     log = Log()
     run(tmp_path / "r", log=log, **{"epochs": 2, **changes})
-    assert [event.message.rpartition("kept: ")[2] for event in log.of(Warning_)] == [why]
+    assert [event.message.rpartition("kept: ")[2] for event in log.of(Warning_)][-1] == why
     assert not (tmp_path / "r" / FINISHED).exists()
 
 

@@ -141,16 +141,12 @@ def _different(path: Path, study: Study) -> list[str]:
         (old, new), problems, strict=True
     ):  # a problem that was added or left out changes none of the others
         each["problem"] = own[: min(map(len, problems))]
+    stored = [each.get("record", {}).get("parameters") == BEST_ITERATE for each in (old, new)]
     old, new = _flat(old), _flat(new)
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     keys = [key for key in keys if not (key in COUNTS and key in old and key in new)]
-    best_iterates = [BEST_ITERATE in each.get("record.parameters", []) for each in (old, new)]
-    keys = [key for key in keys if key.split(".")[0] not in NOT_DECISIVE]
-    return [
-        key
-        for key in keys
-        if key not in NOT_DECISIVE_BELOW or (key == "record.parameters" and best_iterates[0] != best_iterates[1])
-    ]
+    found = [key for key in keys if key.split(".")[0] not in NOT_DECISIVE and key not in NOT_DECISIVE_BELOW]
+    return [*found, "record.parameters"] if stored[0] != stored[1] else found
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -107,8 +107,8 @@ class _Nowhere:
     def _refuse(self, *_: object) -> Any:
         raise TypeError("a schedule's end was looked at")
 
-    __bool__ = __eq__ = __ne__ = __len__ = __iter__ = __getitem__ = __array__ = _refuse  # type: ignore[assignment]
-    __str__ = __repr__ = __format__ = _refuse  # type: ignore[assignment]
+    __bool__ = __eq__ = __ne__ = __len__ = __iter__ = __getitem__ = __array__ = _refuse
+    __str__ = __repr__ = __format__ = _refuse
 
 
 _NOWHERE = _Nowhere()

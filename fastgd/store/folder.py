@@ -18,8 +18,6 @@ from fastgd.store.disk.files import fsync_folder, make_folders, write_text, writ
 from fastgd.store.manifest import SCHEMA, Manifest
 from fastgd.store.optima import FOLDER as OPTIMA
 from fastgd.store.schema import Columns
-from fastgd.store.snapshots import FINISHED as STATES
-from fastgd.store.snapshots import FOLDER as SNAPSHOTS
 from fastgd.store.surface_files import FOLDER as SURFACES
 from fastgd.store.surface_files import own_surfaces
 from fastgd.store.trial_surfaces import FOLDER as TRIAL_SURFACES
@@ -279,7 +277,7 @@ def _move_aside(path: Path, stack: ExitStack) -> None:
 
 def refuse_links(path: Path) -> None:
     """Raise InputError where a folder of the results is a link: files would be written and swept somewhere else."""
-    for name in (*KINDS, SURFACES, TRIAL_SURFACES, OPTIMA, SNAPSHOTS, STATES, DAMAGED):
+    for name in (*KINDS, SURFACES, TRIAL_SURFACES, OPTIMA, DAMAGED):
         if (path / name).is_symlink():
             raise InputError(
                 f"{path / name} is a symbolic link, and fastgd writes and deletes only in folders of its own: "

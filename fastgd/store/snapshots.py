@@ -100,9 +100,15 @@ class Snapshots:
         OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile
             There is none that can be gone on from: `UNREADABLE`.
         """
-        with np.load(self._path(name), allow_pickle=False) as arrays:
+        with self._arrays(name) as arrays:
             if self._told(arrays)[0] != self._about:
                 raise ValueError("other versions saved it")
+            yield arrays
+
+    @contextmanager
+    def _arrays(self, name: str) -> Iterator[Mapping[str, Array]]:
+        """Open a snapshot, whatever saved it; the file is closed also where it is no archive."""
+        with self._path(name).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             yield arrays
 
     def _told(self, arrays: Mapping[str, Array]) -> tuple[Any, list[Path]]:
@@ -131,7 +137,7 @@ class Snapshots:
         """Return the files of rows that snapshots go on from, whatever saved them: they are not to be swept."""
         found: list[Path] = []
         for name in self.names():
-            with suppress(*UNREADABLE), np.load(self._path(name), allow_pickle=False) as arrays:
+            with suppress(*UNREADABLE), self._arrays(name) as arrays:
                 found += self._told(arrays)[1]
         return found
 

@@ -72,9 +72,7 @@ def state_notes(study: Study, cohorts: Iterable[CohortUnit]) -> Iterator[str]:
         return
     counts: Counter[str] = Counter()
     for cohort in cohorts:
-        within = (
-            "they end within an epoch, where longer ones have no checkpoint" if cohort.steps % cohort.batches else ""
-        )
+        within = "they end within an epoch, where longer ones are not seen" if cohort.steps % cohort.batches else ""
         for which, trials in zip(cohort.which.tolist(), cohort.ids, strict=True):
             counts[why_anew(study, cohort.spec, cohort.n, cohort.schedules[which]) or within] += len(trials)
     for why in filter(None, counts):

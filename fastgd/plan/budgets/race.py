@@ -75,7 +75,7 @@ def standing(study: Study, planned: pd.DataFrame, results: Known) -> Stand:
     waiting: dict[str, int] = {}
     retired: dict[str, str] = {}
     for _, own in planned.groupby("problem", sort=False):
-        racing = {name: list(ids) for name, ids in own.groupby("configuration", sort=False)["trial_id"]}
+        racing = {str(name): list(ids) for name, ids in own.groupby("configuration", sort=False)["trial_id"]}
         own_waiting, own_retired = _race(racing, halving, epochs, results)
         waiting |= own_waiting
         retired |= own_retired

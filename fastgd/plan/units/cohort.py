@@ -274,9 +274,9 @@ class CohortUnit:
         lanes = np.flatnonzero(keep)
         names = [self.configurations[lane] for lane in lanes]
         ids, seeds = [self.ids[lane] for lane in lanes], [self.seeds[lane] for lane in lanes]
-        of_lanes = {"configurations": names, "ids": ids, "seeds": seeds, "which": self.which[keep]}
         courses = [self.courses[lane] for lane in lanes] if self.courses else []
-        return replace(self, spec=spec, **of_lanes, courses=courses, origin=self.origin and self.origin.select(lanes))
+        rest = replace(self, courses=courses, origin=self.origin and self.origin.select(lanes))
+        return replace(rest, spec=spec, which=self.which[keep], configurations=names, ids=ids, seeds=seeds)
 
     def without(self, done: Collection[str]) -> "CohortUnit | None":
         """Return what is left of it beside some trials; None: nothing."""

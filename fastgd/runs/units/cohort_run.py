@@ -313,8 +313,8 @@ class CohortRun(UnitWork):
             for names in _renamings(origin.trials, unit.ids):
                 self.sink.carry_renamed("curves", names, self.recorded)
             if unit.record.parameters in ("all", BEST_ITERATE):
-                over, ids = ([*itertools.compress(of, self.records.ended)] for of in (origin.trials, unit.ids))
-                for names in _renamings(over, ids):
+                over = np.flatnonzero(self.records.ended)
+                for names in _renamings([origin.trials[lane] for lane in over], [unit.ids[lane] for lane in over]):
                     self.sink.carry_renamed("parameters", names)
         return True
 
