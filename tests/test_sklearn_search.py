@@ -220,6 +220,8 @@ def test_results_have_all_curves(cancer):
     grid = {"standardscaler__with_mean": [True, False], "gdclassifier__class_weight": [None, "balanced"]}
     trials = GDSearchCV(pipeline, grid, cv=3).fit(*cancer).results_.trials
     assert trials["trial_id"].is_unique
+    alone = GDSearchCV(CLASSIFIER, GRID, cv=3, n_jobs=1).fit(*cancer)
+    assert np.array_equal(alone.cv_results_["mean_test_score"], search.cv_results_["mean_test_score"])
     assert trials["fold"].value_counts().to_dict() == {0: 4, 1: 4, 2: 4}
 
 

@@ -151,6 +151,8 @@ class Evaluation:
         groups = sharing(estimators)
         for group in groups:
             leader = copy.copy(estimators[group[0]])
+            if self.search.n_jobs is not None:
+                leader.n_jobs = self.search.n_jobs
             splits, judged = _splits_of(leader, rows)
             scores = self._measured(leader, splits, judged)
             metrics = metrics_of(leader, train=self.search.return_train_score) if scores else []

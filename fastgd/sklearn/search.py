@@ -38,6 +38,8 @@ class GDSearchCV(BaseSearchCV):
     scoring : str, callable, list, tuple, dict or None
         As in GridSearchCV. Accuracy, r2, log loss and squared error of the usual losses are those that the engine
         measures; all others are made of predictions.
+    n_jobs : int, optional
+        Threads; by default those of the estimator. The number changes no bits.
     refit : bool, str or callable
     cv : int, splitter, iterable or None
     halving : dict, optional
@@ -67,6 +69,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         param_grid: Grid,
         *,
         scoring: Any = None,
+        n_jobs: int | None = None,
         refit: Any = True,
         cv: Any = None,
         halving: Mapping[str, int] | None = None,
@@ -78,6 +81,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         super().__init__(
             estimator=estimator,
             scoring=scoring,
+            n_jobs=n_jobs,
             refit=refit,
             cv=cv,
             error_score=error_score,
