@@ -20,7 +20,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastgd import analysis, datasets, optimizers, plots, problems, schedules
+    from fastgd import analysis, datasets, optimizers, plots, problems, schedules, sklearn
     from fastgd.analysis import Results, load, load_model
     from fastgd.analysis.regressions.comparison import compare
     from fastgd.common.errors import InputError
@@ -57,6 +57,7 @@ __all__ = [
     "report",
     "run",
     "schedules",
+    "sklearn",
     "surface",
     "tune",
     "verify",
@@ -79,7 +80,7 @@ _HOMES = {
     "tune": "fastgd.search.rate_search",
     "verify": "fastgd.store.verifying.verification",
 }
-_MODULES = ("analysis", "datasets", "optimizers", "plots", "problems", "schedules")
+_MODULES = ("analysis", "datasets", "optimizers", "plots", "problems", "schedules", "sklearn")
 
 
 def __getattr__(name: str) -> Any:

@@ -63,8 +63,13 @@ class _Lanes:
             yield int(size), self.select(self.batch_size == size)
 
 
-def cohorts_of(study: Study, data: Sequence[Data]) -> list[CohortUnit]:
+Penalties = Sequence[Sequence[float]]  # the values of l2 that go with each optimizer block, in place of the problem's
+
+
+def cohorts_of(study: Study, data: Sequence[Data], penalties: Penalties | None = None) -> list[CohortUnit]:
     """Return the cohorts of a study over the prepared data of each split of each problem.
+
+    `penalties`: the values of l2 that go with each optimizer block; by default the problem's go with all of them.
 
     Raises
     ------
@@ -82,7 +87,7 @@ def cohorts_of(study: Study, data: Sequence[Data]) -> list[CohortUnit]:
         _check_parameters(study, problem, rows, label)
         scale = loss_scale(rows, loss_of(problem, rows))
         sizes = _batch_sizes(study, label, n)
-        for method, whole in _groups(study, problem, rows, sizes):
+        for method, whole in _groups(study, problem, rows, sizes, penalties):
             for batch_size, lanes in whole.of_each_size():
                 for seeds in _seed_groups(study, problem, batch_size == n and not method.rule.optimizer.drawn):
                     cohort = _cohort(study, index, rows, first, label, method, lanes, batch_size, seeds)
@@ -130,7 +135,9 @@ def _methods(study: Study, masked: bool) -> Iterator[list[Method]]:
     yield from by_key.values()
 
 
-def _groups(study: Study, problem: Problem, data: Data, sizes: Sequence[int]) -> Iterator[tuple[Method, _Lanes]]:
+def _groups(
+    study: Study, problem: Problem, data: Data, sizes: Sequence[int], penalties: Penalties | None
+) -> Iterator[tuple[Method, _Lanes]]:
     """The methods of the study with their lanes; on sparse data, those with a penalty and those without."""
     if problem.sparse == MASKED and not data.sparse:
         raise InputError(
@@ -138,7 +145,7 @@ def _groups(study: Study, problem: Problem, data: Data, sizes: Sequence[int]) ->
         )
     for same in _methods(study, masked=problem.sparse == MASKED):
         method = same[0]
-        lanes = _lanes(study, problem, same, [data.n] if method.baseline else sizes)
+        lanes = _lanes(study, problem, same, [data.n] if method.baseline else sizes, penalties)
         if not data.sparse or method.baseline or problem.layered:
             yield method, lanes
             continue
@@ -205,12 +212,15 @@ def _seed_groups(study: Study, problem: Problem, nothing_drawn: bool) -> list[tu
     return [(seed,) for seed in study.seed]
 
 
-def _lanes(study: Study, problem: Problem, methods: Sequence[Method], sizes: Sequence[int]) -> _Lanes:
+def _lanes(
+    study: Study, problem: Problem, methods: Sequence[Method], sizes: Sequence[int], penalties: Penalties | None
+) -> _Lanes:
+    own = {} if penalties is None else {id(block): l2 for block, l2 in zip(study.optimizer, penalties, strict=True)}
     schedules: list[Schedule] = []
     places: dict[str, int] = {}
     grids: list[Array] = []
     for method in methods:
-        mesh = method.grid(problem.l2, sizes)
+        mesh = method.grid(own.get(id(method.block), problem.l2), sizes)
         for schedule in method.block.schedules(study.schedule):
             place = places.setdefault(repr(schedule), len(schedules))
             if place == len(schedules):

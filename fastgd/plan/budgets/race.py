@@ -8,6 +8,7 @@ result, and a study that is changed has a race of its own, in which trials that 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -37,8 +38,20 @@ class Stand:
     retired: Mapping[str, str]
 
 
+class Known(Protocol):
+    """What is known of trials so far."""
+
+    def is_finished(self, trial: str) -> bool:
+        """Whether a trial ended for good."""
+        ...
+
+    def loss(self, trial: str, epoch: int) -> float | None:
+        """Return the validation loss at an epoch, or where the trial ended before; None: it is not there yet."""
+        ...
+
+
 def stand_of(study: Study, planned: pd.DataFrame, stored: Contents) -> Stand:
-    """Return how the races of a study stand.
+    """Return how the races of a study stand, by what a folder holds.
 
     Parameters
     ----------
@@ -49,10 +62,16 @@ def stand_of(study: Study, planned: pd.DataFrame, stored: Contents) -> Stand:
     stored : Contents
         What the folder holds.
     """
+    assert study.halving is not None
+    assert study.epochs is not None
+    return standing(study, planned, _Results(stored, study.halving.stages(study.epochs)))
+
+
+def standing(study: Study, planned: pd.DataFrame, results: Known) -> Stand:
+    """Return how the races of a study stand, by what is known of its trials."""
     halving, epochs = study.halving, study.epochs
     assert halving is not None
     assert epochs is not None
-    results = _Results(stored, halving.stages(epochs))
     waiting: dict[str, int] = {}
     retired: dict[str, str] = {}
     for _, own in planned.groupby("problem", sort=False):
@@ -88,7 +107,7 @@ class _Results:
 
 
 def _race(
-    racing: dict[str, list[str]], halving: Halving, epochs: int, results: _Results
+    racing: dict[str, list[str]], halving: Halving, epochs: int, results: Known
 ) -> tuple[dict[str, int], dict[str, str]]:
     """Return the trials of a problem that are still to run, with the epoch to which; and those that have lost.
 

@@ -46,7 +46,7 @@ def model_from(study: Study, data: Data, trial_id: str, parameters: NDArray[np.f
         loss=problem.loss,
         features=data.features,
         classes=data.classes or (data.labels or (0, 1) if binary else ()),
-        layers=_layers(problem, data, parameters),
+        layers=layers_of(problem, data, parameters),
         scaling=data.scaling,
         sparse=data.sparse,
         targets=data.targets,
@@ -104,7 +104,7 @@ def study_of(
     raise InputError(f"the data of {label!r} are not those that {results.path} was computed with: they have changed")
 
 
-def _layers(problem: Problem, data: Data, parameters: Any) -> list[Layer]:
+def layers_of(problem: Problem, data: Data, parameters: Any) -> list[Layer]:
     """Return the layers of a model, from its parameters as the engine orders them."""
     weights, biases, first = [], [], 0
     for group in model_of(problem, data).groups(data.X.shape[1]):

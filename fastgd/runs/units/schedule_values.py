@@ -54,6 +54,7 @@ class _Driver:
         self.lanes = np.flatnonzero(driven)
         self.parts = schedule.parts
         self.unit = 1 if schedule.per == "step" else batches  # steps of an index
+        self.first, self.index = 0, 0  # a step, and its index
         self.total = -(-steps // self.unit)
         self.starts = np.array(starts(self.parts))
         self.judged = [
@@ -67,7 +68,7 @@ class _Driver:
 
     def values(self, step: Array) -> Array:
         """Return the values (steps, lanes driven) or (steps, 1) at steps from 0 on."""
-        index = step // self.unit
+        index = self.index + (step - self.first) // self.unit
         low = int(index[0])
         distinct = np.arange(low, int(index[-1]) + 1)  # an epoch's index stands for many steps
         values = chained(self.parts, self.schedule.horizon, distinct, self.total)[:, None]
@@ -164,6 +165,12 @@ class ScheduleValues:
             if driver.driven[0]:
                 values[:, driver.row] = driver.values(step)[:, 0]
         return values
+
+    def go_on(self, step: int, epoch: int) -> None:
+        """Count from a step that begins an epoch, in which epochs had other numbers of steps before."""
+        for driver in self._drivers:
+            if driver.schedule.per == "epoch":
+                driver.first, driver.index = step, epoch
 
     @property
     def _judged(self) -> list[tuple[str, Any]]:
