@@ -38,7 +38,13 @@ CASES = {
     "options": _rows({**ADAM, "averaging": {"kind": "ema"}, "clip": {"kind": "norm", "norm": 0.5}}, seed=0),
     "svrg": _rows({"name": "sgd", "lr": RATES, "estimator": "svrg"}, epochs=150),
     "saga": _rows({"name": "sgd", "lr": RATES, "estimator": "saga"}, epochs=150),
-    "feedback": _rows(ADAM, problem={"loss": "logistic", "validation": 0.2}, schedule=PLATEAU, seed=0),
+    "feedback": _rows(
+        ADAM,
+        problem={"loss": "logistic", "validation": 0.2},
+        schedule=PLATEAU,
+        seed=0,
+        record={"every": {"log": 25}, "parameters": "best_iterate"},
+    ),
     "large": _rows({"name": "adam", "lr": [0.01, 0.1, 1e9]}, **FULL),
     "line search": _rows({"name": "sgd", "lr": 1.0, "line_search": {"kind": "armijo"}}, batch_size="full", seed=0),
     "guesses": _rows({"name": "random_search", "low": -2, "high": 2}, batch_size="full", epochs=40_000, seed=0),
@@ -50,6 +56,16 @@ CASES = {
         {"name": "sgd", "lr": 1.0, "line_search": {"kind": "armijo"}}, steps=1500, problem=VALLEY | {"noise": 0.0}
     ),
     "swarm guesses": _starts({"name": "random_search"}, problem=VALLEY | {"noise": 0.0}, steps=4000),
+}
+# Not among the cases: what it goes on from are states of trials that wait, too.
+RACE = {
+    "race": _rows(
+        [{"name": "momentum", "lr": RATES}],
+        problem={"loss": "logistic", "l2": 1e-3, "validation": 0.2},
+        epochs=243,
+        record={"parameters": "all"},
+        search={"halving": {"factor": 3, "start": 9}},
+    )
 }
 
 
@@ -64,7 +80,7 @@ def data_of(name):
 
 def run(name, path, **changes):
     """Run a case."""
-    study = fastgd.Study(name=name, **{**CASES[name], **changes})
+    study = fastgd.Study(name=name, **{**(CASES | RACE)[name], **changes})
     return fastgd.run(study, path, data=data_of(name), progress=False, threads=2)
 
 

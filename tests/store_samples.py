@@ -94,6 +94,7 @@ def trials(count: int, prefix: str = "t", **columns) -> pd.DataFrame:
         "status": "completed",
         "reason": "",
         "steps": 160,
+        "best_step": 160,
         "epochs": 10.0,
         "final_loss": np.linspace(0.6, 0.4, count),
         "best_loss": np.linspace(0.6, 0.4, count),

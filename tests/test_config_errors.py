@@ -35,6 +35,8 @@ diverge = 1e3
 metrics = ["loss"]
 """
 
+GRID = "lr = { log = [1e-4, 1e1], num = 5 }"
+
 # what stands in the file, what stands there instead, the key path, the rest of the message
 MISTAKES = [
     # the study
@@ -81,6 +83,37 @@ MISTAKES = [
     ('dtype = "float64"', "init = { normal = -1 }", "init", "must be 'zeros', { normal = s } with s > 0, or { point"),
     ('dtype = "float64"', "max_seconds = 0", "max_seconds", "must be greater than 0, found 0"),
     ('dtype = "float64"', "max_seconds = nan", "max_seconds", "must be a finite number, found nan"),
+    # what is drawn
+    ("epochs = 3", "epochs = 3\nsearch = { draws = 9 }", "search.draws", "needs a random axis, such as lr = { loguni"),
+    ("epochs = 3", "epochs = 3\nsearch = { drawn = 9 }", "search.drawn", "is not a known key; did you mean 'draws'?"),
+    ("epochs = 3", "epochs = 3\nsearch = { draws = 0 }", "search.draws", "must be at least 1, found 0"),
+    (GRID, "lr = { loguniform = [1e-4, 1] }", "optimizer.0.lr", "has no number of draws: [search] draws = 200, for"),
+    (GRID, "lr = { loguniform = [0, 1], num = 3 }", "optimizer.0.lr.loguniform", "must have both ends greater than 0"),
+    (
+        GRID,
+        "lr = { uniform = [1, 1], num = 3 }",
+        "optimizer.0.lr.uniform",
+        "must be two numbers, [lo, hi] with lo < hi",
+    ),
+    (GRID, "lr = { uniform = [0, 1], num = 0 }", "optimizer.0.lr.num", "must be a whole number from 1 to 100,000"),
+    (GRID, "lr = { uniform = [0, 1], nmu = 3 }", "optimizer.0.lr.nmu", "is not a known key; did you mean 'num'?"),
+    (GRID, "lr = { uniform = [0, 1], choice = [1] }", "optimizer.0.lr", "must be { loguniform = [lo, hi] }, { uniform"),
+    (GRID, "lr = { choice = 0.1, num = 3 }", "optimizer.0.lr.choice", "must be a list of values, found 0.1"),
+    (GRID, "lr = { choice = [0.1, 0.1], num = 3 }", "optimizer.0.lr", "stands twice in the list, found 0.1"),
+    (GRID, f"{GRID}\nmomentum = {{ uniform = [0, 1.2], num = 3 }}", "optimizer.0.momentum", "must be less than 1"),
+    (
+        GRID,
+        f"{GRID}\nlookahead.every = {{ uniform = [2.5, 9], num = 3 }}",
+        "optimizer.0.lookahead.every",
+        "must be a w",
+    ),
+    (
+        'name = "cosine"',
+        'name = "cosine"\nfinal = { uniform = [0, 0.1] }',
+        "schedule.0.final",
+        "cannot be drawn together",
+    ),
+    ("seed = [0, 1]", "seed = { choice = [0, 1] }", "seed.choice", "is not a known key; valid: linear, log, num"),
     # the problem
     ("[problem]", "[problems]", "problems", "is not a known key; did you mean 'problem'?"),
     ('loss = "logistic"', "", "problem.loss", "is missing"),
@@ -238,6 +271,15 @@ MISTAKES = [
     # stop and record
     ("[stop]", "[halt]", "halt", "is not a known key; valid: batch_size"),
     ("diverge = 1e3", "patience = 0", "stop.patience", "must be at least 1, found 0"),
+    ("diverge = 1e3", "tolerance = 1e-3", "stop.tolerance", "goes with stop.patience, which is missing, found 0.001"),
+    ("diverge = 1e3", "tolerance = 1", "stop.tolerance", "must be less than 1, found 1"),
+    (
+        "diverge = 1e3",
+        "watch = 'validation_loss'",
+        "stop.watch",
+        "goes with stop.patience, which is missing, found ",
+    ),
+    ("diverge = 1e3", "watch = 'best'", "stop.watch", "must be 'loss' or 'validation_loss', found 'best'"),
     ("diverge = 1e3", "diverge = 0", "stop.diverge", "must be greater than 0, found 0"),
     ("diverge = 1e3", "target = '0.3'", "stop.target", "must be a number, found '0.3'"),
     ('metrics = ["loss"]', 'metrics = ["los"]', "record.metrics.0", ": there is no metric 'los'; did you mean 'los"),
@@ -256,7 +298,12 @@ MISTAKES = [
         "must be 'epoch' or { log = k } with k from 2 to 1,000,000",
     ),
     ('metrics = ["loss"]', "every = { log = 10, of = 2 }", "record.every", "must be 'epoch' or { log = k }"),
-    ('metrics = ["loss"]', 'parameters = "last"', "record.parameters", "must be 'none', 'best' or 'all', found 'last'"),
+    (
+        'metrics = ["loss"]',
+        'parameters = "last"',
+        "record.parameters",
+        "must be 'none', 'best', 'all' or ",
+    ),
     (
         "validation = 0.1",
         "[record]\nmetrics = ['validation_accuracy']",
@@ -415,6 +462,16 @@ def test_every_empty_list_is_one_message(fields, key, value, path):
 def test_a_grid_without_values_is_one_message(num):
     with pytest.raises(InputError, match=rf"optimizer\.lr\.num must be a whole number from 2 to 100,000, found {num}"):
         fastgd.Study(**{**DATA, "optimizer": {"name": "sgd", "lr": {"log": [1, 2], "num": num}}})
+
+
+def test_what_is_watched_is_held_out():
+    stop = {"patience": 1, "watch": "validation_loss"}
+    with pytest.raises(InputError, match=r"^stop\.watch = 'validation_loss', and nothing is held out; set problem"):
+        fastgd.Study(**DATA, stop=stop)
+    held_out = {"loss": "squared", "validation": 0.2}
+    with pytest.raises(InputError, match=r"nothing is held out; set problem\.1\.validation$"):
+        fastgd.Study(**{**DATA, "problem": [{**held_out, "name": "a"}, {"loss": "squared", "name": "b"}]}, stop=stop)
+    assert fastgd.Study(**{**DATA, "problem": held_out}, stop=stop).stop.watch == "validation_loss"
 
 
 def test_a_message_does_not_list_all_trials():

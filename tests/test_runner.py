@@ -240,6 +240,30 @@ def test_the_best_of_a_study_that_grows(tmp_path):
     assert len(more.parameters(more.best()["trial_id"][0])) == D + 1
 
 
+@pytest.mark.parametrize("validation", [0.0, 0.3])
+def test_the_best_iterate(tmp_path, validation):
+    """The parameters of each trial are those after its best step, as a shorter run ends with them."""
+    changes = {"problem": {"loss": "logistic", "intercept": True, "validation": validation}}
+    results = run(tmp_path / "r", epochs=12, record={"parameters": "best_iterate"}, **changes)
+    metric = "validation_loss" if validation else "loss"
+    finals = [
+        run(tmp_path / str(epochs), epochs=epochs, record={"parameters": "all"}, **changes) for epochs in range(1, 13)
+    ]
+    for trial in results.trials.itertuples():
+        curve = results.curves[results.curves["trial_id"] == trial.trial_id]
+        assert trial.best_step == curve["step"].iloc[curve[metric].argmin()] > 0
+        shorter = finals[int(curve["epoch"].iloc[curve[metric].argmin()]) - 1]
+        (same,) = shorter.trials.loc[shorter.trials["lr"] == trial.lr, "trial_id"]
+        np.testing.assert_array_equal(results.parameters(trial.trial_id), shorter.parameters(same))
+    assert (results.trials["best_step"] < results.trials["steps"]).any() or not validation
+    log = Log()
+    every = run(tmp_path / "r", log=log, epochs=12, record={"parameters": "all"}, **changes)
+    assert sum(log.computed) == 4, "final parameters are other numbers, of other trials"
+    assert log.of(Warning_)[0].message.endswith("will run again because record.parameters changed")
+    assert every.table("parameters").num_rows == 8
+    assert fastgd.verify(tmp_path / "r").ok
+
+
 def test_parameters_of_the_best_where_trials_end_at_different_times(tmp_path):
     """The best one reaches the target early; the others go on."""
     stop = {"target": 0.6}

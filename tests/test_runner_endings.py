@@ -151,6 +151,41 @@ def test_patience(tmp_path):
     assert fast["epochs"] > 5
 
 
+def test_patience_with_the_validation_loss(tmp_path):
+    """It rises where the objective still falls; what is recorded until then is that of a run without patience."""
+    changes = {
+        "epochs": 40,
+        "problem": {"loss": "logistic", "validation": 0.3},
+        "optimizer": momentum(0.03, 0.1),
+    }
+    free = run(tmp_path / "free", **changes)
+    stop = {"patience": 3, "watch": "validation_loss", "tolerance": 1e-2}
+    results = run(tmp_path / "r", stop=stop, **changes)
+    for rate, trial in by_rate(results).iterrows():
+        whole, found = curve(free, by_rate(free).loc[rate]), curve(results, trial)
+        best, since = np.inf, 0
+        for epoch, loss in enumerate(whole["validation_loss"]):
+            if loss < best * (1 - 1e-2):
+                best, since = loss, epoch
+            if epoch - since == 3:
+                break
+        assert trial["epochs"] == epoch < 40
+        assert trial["status"] == "early_stopped"
+        assert trial["reason"] == "no relative improvement of the validation loss of 0.01 in 3 epochs"
+        assert found["loss"].tolist() == whole["loss"][: epoch + 1].tolist()
+        assert found["loss"].iloc[-1] < found["loss"].iloc[-2], "the objective still falls"
+
+
+def test_an_infinite_validation_loss_improves_when_it_is_a_number():
+    stopping = Stopping.start(Stop(patience=2, watch="validation_loss"), np.ones(2), watched=np.full(2, np.inf))
+    lanes = np.arange(2)
+    ended = [
+        stopping.judge(lanes, np.ones(2), epoch, np.array([np.inf, loss]))[0].tolist()
+        for epoch, loss in enumerate([np.inf, 5.0, 5.0, 4.0])
+    ]
+    assert ended == [["", ""], ["", ""], ["early_stopped", ""], ["early_stopped", ""]]
+
+
 def test_the_rules_of_stopping():
     """Judged checkpoint by checkpoint, with the epoch as a fraction where checkpoints are in steps."""
     lanes = np.arange(6)

@@ -17,7 +17,7 @@ from fastgd.store import Columns, Contents, Manifest, compaction
 TRIALS = """
     trial_id problem dataset loss n d l2 optimizer variant lr beta schedule schedule.final batch_size seed dtype layout
     sparse kernel status reason steps epochs final_loss best_loss final_validation_loss best_validation_loss in_study
-    cohort_id cohort_lanes compile_seconds train_seconds evaluate_seconds configuration split_seed fold
+    cohort_id cohort_lanes compile_seconds train_seconds evaluate_seconds configuration split_seed fold best_step
 """.split()  # noqa: SIM905
 CURVES = """
     trial_id step epoch samples_seen loss validation_loss param_norm lr train_seconds grad_norm
@@ -177,14 +177,14 @@ def test_trials_that_ran_out_of_time_are_replaced(tmp_path, monkeypatch, finishe
         if finished:
             folder.finish([*kept, *late])
     with open_folder(tmp_path) as folder:
-        assert folder.timed_out() == set(late)
+        assert folder.unfinished() == set(late)
         with contextlib.suppress(KeyboardInterrupt), folder.writer() as cohort:
             cohort.append("curves", block(late, 0))
             raise KeyboardInterrupt
         assert len(read(tmp_path, "trials")) == 5
         commit(folder, trials(2, "b"), checkpoints=7, parameters=True)
         other = commit(folder, trials(1, "c"))
-        assert folder.timed_out() == {late[2]}
+        assert folder.unfinished() == {late[2]}
         assert folder.committed() == {*kept, *late, *other}
         with pytest.raises(ValueError, match="only once"):
             commit(folder, trials(1, "b"))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fastgd.analysis.curve_pieces import first_values, last_values, least_values
 from fastgd.analysis.stored_study import METRICS, StoredStudy
 from fastgd.common.errors import InputError, nearest
+from fastgd.store.schema import UNFINISHED
 
 Array = NDArray[np.float64]
 AT = ("final", "best")
@@ -107,7 +108,7 @@ def scores_of(study: StoredStudy, by: str | None = None, at: str = "final") -> S
     status = study.configurations[0]["status"]
     lost = status.isin(LOST).to_numpy()
     values = np.array(sign * _metric_of_trials(study, metric, at, sign), dtype=np.float64)
-    values[(status == "timeout").to_numpy()] = np.nan
+    values[status.isin(UNFINISHED).to_numpy()] = np.nan
     values[lost] = np.inf
     return Scores(f"{at}_{metric}", sign, values, lost, is_loss=metric in METRICS)
 

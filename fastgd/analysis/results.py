@@ -210,8 +210,9 @@ class Results(StoredStudy):
 
         1. trials that `stop.target` ended, by the passes over the training rows (epochs) until they reached it: near
            the target all losses are alike. Those that reached it at the same checkpoint are in the order of the loss;
-        2. trials that ended otherwise ("completed", "stalled", "converged", ...), by the loss;
-        3. trials that ran out of time, or have no such loss: how they would have ended is not known;
+        2. trials that ended otherwise ("completed", "stalled", "early_stopped", "converged", ...), by the loss;
+        3. trials that ran out of time, that a race has retired, or that have no such loss: how they would have ended is
+           not known;
         4. trials that diverged or failed.
 
         Of an even number of trials two are in the middle. The later one decides in which of the four groups the
@@ -248,9 +249,9 @@ class Results(StoredStudy):
             median; a diverged or failed trial counts as infinitely bad, one that ran out of time as NaN), the same with
             `_min` and `_max` (of folds the mean, and with `_std` its trials' standard deviation), `tied`, `seeds` (how
             many there are; likewise `splits` or `folds`, of which there are several, and `starts` of landscapes),
-            `diverged` (a number of trials; `timeout` likewise, where there are any), `target_epochs` where a target
-            ended trials (until the median reached it; NaN if it did not), and `trial_id`: the trial at the median, the
-            better one of the middle two. On landscapes, `start` tells from which start that trial came. Times are in a
+            `diverged` (a number of trials; `timeout` and `retired` likewise, where there are any), `target_epochs`
+            where a target ended trials (until the median reached it; NaN if it did not), and `trial_id`: the trial at
+            the median, the better one of the middle two. On landscapes, `start` tells from which start. Times are in a
             column named by their unit; seconds are `amortised_seconds`.
 
             `tied` is true where the data do not tell a configuration from the first of its problem: 0 is in Student's
@@ -628,4 +629,56 @@ class Results(StoredStudy):
         found: TrainedModel = import_module("fastgd.runs.stored.trained_models").trained_model(
             self, trial_id, data, folds
         )
+        return found
+
+    def best_model(
+        self,
+        by: str | None = None,
+        where: str | Sequence[str] = (),
+        *,
+        trial: str | None = None,
+        refit: bool = False,
+        data: tuple[Any, Any] | None = None,
+        folds: Sequence[Any] | None = None,
+        threads: int | None = None,
+        progress: bool = True,
+    ) -> TrainedModel:
+        """Return the model of the best configuration: of its trial at the median, as it ended, or trained on all rows.
+
+        Final parameters that were not stored come from running the trial again, alone, which gives the same bits.
+
+        Parameters
+        ----------
+        by, where
+            As for `best`, whose first row it is.
+        trial : str, optional
+            This trial in place of the best one.
+        refit : bool
+            Train it on all rows, with those that the study held out, standardised by all of them: for as many epochs
+            as the trial took, or as many steps where the study counts these. Held-out rows of a second file stay out;
+            where the study holds nothing else out, the model is the trial's own.
+        data : (X, y), optional
+            The arrays or tables that the study was run on, if it was; they must be the same.
+        folds : sequence of (train, test), optional
+            Likewise the folds that the study was run with.
+        threads : int, optional
+            By default all processors that the process may use. The number changes no bits.
+        progress : bool
+            Show on standard error how far it is, where that is a terminal, or in a notebook.
+
+        Returns
+        -------
+        TrainedModel
+            `trial_id` is the trial that was chosen.
+
+        Raises
+        ------
+        InputError
+            There are several problems, which `where` chooses from; the trial diverged, or ran out of time; the data
+            have changed; a trial that runs again does not end where it did; or a schedule judges the held-out rows, so
+            that the trial cannot do without them.
+        """
+        options = {"data": data, "folds": folds, "threads": threads, "progress": progress}
+        best_model = import_module("fastgd.runs.stored.fitting").best_model  # by its name: see `model`
+        found: TrainedModel = best_model(self, by=by, where=where, trial=trial, refit=refit, **options)
         return found

@@ -236,7 +236,7 @@ class StoredStudy:
         return list(self._seeds[trial_id])
 
     def parameters(self, trial_id: str) -> NDArray[np.float64]:
-        """Return the final parameters of a trial.
+        """Return the parameters of a trial: the final ones, or with "best_iterate" those after its `best_step`.
 
         Returns
         -------

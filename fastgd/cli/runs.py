@@ -85,7 +85,7 @@ def _print_plan(study: Study, out: Path | None, options: Options) -> None:
     from fastgd.cli.plans import describe
     from fastgd.plan.estimates import memory
     from fastgd.plan.standing import standing
-    from fastgd.runs.runner import folder_of, refusal
+    from fastgd.runs.runner import folder_of, refusal, saved_states
 
     memory.require(options.threads)
     with Reporter() as reporter:
@@ -95,7 +95,7 @@ def _print_plan(study: Study, out: Path | None, options: Options) -> None:
     plan = plan.within_limits(options.threads)
     folder = folder_of(study, out, options.trial)
     refused = "" if options.fresh else refusal(folder, study, options.allow_mixed)
-    found = None if options.fresh or refused else standing(folder, study, plan)
+    found = None if options.fresh or refused else standing(folder, study, plan, saved_states(folder))
     summary = plan.summary(options.threads, found.left.cost(options.threads) if found else None)
     lines = [f"a run would be refused: {refused}"] if refused else found.lines if found else ()
     show(*describe(study.name, summary, lines))

@@ -11,8 +11,23 @@ from fastgd.engine.arrays import Lanes
 from fastgd.engine.tiles import TileLayout
 
 Array = npt.NDArray[Any]
-# Arrays and whole numbers by name, per lane that is alive: with them alone a fresh cohort goes on with the same bits.
+# Arrays and whole numbers by name: with them alone a fresh cohort goes on with the same bits. The last axis of an array
+# is that of the lanes that are alive, unless `SAME` stands in its name: that one is shared by all.
 Captured: TypeAlias = dict[str, Array | int]
+SAME = "same."
+
+
+def selected(captured: Mapping[str, Any], lanes: Array) -> Captured:
+    """Return what was captured of some lanes of a cohort, for a cohort of these lanes, in this order."""
+    alive = np.asarray(captured["alive"])
+    positions = {lane: position for position, lane in enumerate(alive.tolist())}
+    still = np.array([lane in positions for lane in lanes.tolist()], bool)
+    which = np.array([positions[lane] for lane in lanes[still].tolist()], np.int64)
+    if np.array_equal(which, np.arange(len(alive))) and still.all():
+        return {**captured, "alive": np.arange(len(alive))}  # no copies
+    shared = {name for name, value in captured.items() if np.ndim(value) == 0 or SAME in name}
+    found = {name: value if name in shared else np.asarray(value)[..., which] for name, value in captured.items()}
+    return {**found, "alive": np.flatnonzero(still)}
 
 
 @dataclass

@@ -21,6 +21,7 @@ from fastgd.engine.swarm.spec import SwarmSpec
 from fastgd.optimizers.coasting import Coast
 from fastgd.optimizers.rule import Rule
 from fastgd.study.config import LandscapeProblem, Problem, Schedule, Study
+from fastgd.study.models import BEST_ITERATE
 from fastgd.user_code.sources import check_unchanged, functions_of
 
 Array = npt.NDArray[Any]
@@ -135,13 +136,35 @@ def cohort_ids(
     checkpoints : ndarray of int
     """
     common = _of_data(study, problem, fingerprints[0], n, spec) | {"steps": steps, "checkpoints": checkpoints}
-    shared, distinct = written(common), {id(schedule): schedule for schedule in schedules}
-    named = {key: digest(schedule.model_dump()).digest() for key, schedule in distinct.items()}
-    values = rows_of(np.column_stack([spec.hyper, spec.l2]))
-    rows = [row + named[id(schedule)] for row, schedule in zip(values, schedules, strict=True)]
+    shared, rows = written(common), _rows_of_lanes(spec, schedules)
     by_seed = [names(rows, shared, bits_of(spec, study.dtype), seed) for seed in seeds]
     of_first = written(common | {"data": fingerprints[1]})
     return names(rows, of_first), [list(ids) for ids in zip(*by_seed, strict=True)]
+
+
+def course_names(
+    study: Study, problem: Problem, fingerprint: str, n: int, spec: CohortSpec, schedules: Sequence[Schedule], seed: int
+) -> list[str]:
+    """Return a name of each lane in which its budget is not: trials of any length share it (`plan.budgets.courses`).
+
+    Parameters
+    ----------
+    study, problem, n, spec, schedules
+        As for `cohort_ids`.
+    fingerprint : str
+        Of the data, as prepared.
+    seed : int
+    """
+    shared = written(_of_data(study, problem, fingerprint, n, spec) | {"course": True})
+    return names(_rows_of_lanes(spec, schedules), shared, bits_of(spec, study.dtype), seed)
+
+
+def _rows_of_lanes(spec: CohortSpec, schedules: Sequence[Schedule]) -> list[bytes]:
+    """Return what is hashed of each lane: its numbers and its schedule."""
+    distinct = {id(schedule): schedule for schedule in schedules}
+    named = {key: digest(schedule.model_dump()).digest() for key, schedule in distinct.items()}
+    values = rows_of(np.column_stack([spec.hyper, spec.l2]))
+    return [row + named[id(schedule)] for row, schedule in zip(values, schedules, strict=True)]
 
 
 def swarm_ids(
@@ -211,6 +234,8 @@ def _of_data(study: Study, problem: Problem, fingerprint: str, n: int, spec: Coh
         "stop": study.stop.model_dump(),
         "metrics": study.record.metrics,
         "rows": rows if rows is not None and rows < n else None,  # more are all of them
+        # what is stored as its parameters is another number
+        **({"parameters": BEST_ITERATE} if study.record.parameters == BEST_ITERATE else {}),
         **_of_network(problem, spec),
     }
 

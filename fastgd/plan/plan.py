@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -113,7 +113,11 @@ class Plan:
 
     def left(self, stored: Contents) -> "Plan":
         """Return the plan of what a folder does not hold."""
-        left = (unit.without(stored.done) for unit in self.units)
+        return self.without(stored.done)
+
+    def without(self, done: Any) -> "Plan":
+        """Return the plan of what is left beside some trials: see `Contents.done`."""
+        left = (unit.without(done) for unit in self.units)
         return replace(self, units=[unit for unit in left if unit is not None])
 
     def only(self, trial: str) -> "Plan":

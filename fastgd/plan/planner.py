@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from fastgd.datasets import Data
-from fastgd.plan.cohorts import cohorts_of, labels
+from fastgd.plan.budgets.courses import state_notes
+from fastgd.plan.budgets.race import race_notes
+from fastgd.plan.cohorts import Penalties, cohorts_of, labels
 from fastgd.plan.notes import cohort_notes, data_notes, distinct, metric_notes, minima_notes, schedule_notes
 from fastgd.plan.plan import Plan
 from fastgd.plan.swarms import swarms_of
@@ -11,7 +13,7 @@ from fastgd.plan.units.surfaces import surface_of_landscape, surface_over_data
 from fastgd.study.config import Study
 
 
-def make_plan(study: Study, data: Sequence[Data] = ()) -> Plan:
+def make_plan(study: Study, data: Sequence[Data] = (), penalties: Penalties | None = None) -> Plan:
     """Return the plan of a study.
 
     Parameters
@@ -19,18 +21,21 @@ def make_plan(study: Study, data: Sequence[Data] = ()) -> Plan:
     study : Study
     data : sequence of Data
         The prepared data of each split of each problem; none, where the problems are landscapes.
+    penalties : sequence of sequence of float, optional
+        The values of l2 that go with each optimizer block; by default the problem's go with all of them.
 
     Raises
     ------
     InputError
         The study asks for what its data do not have, or for what the engine cannot do.
     """
-    return _on_landscapes(study) if study.landscapes else _over_data(study, data)
+    return _on_landscapes(study) if study.landscapes else _over_data(study, data, penalties)
 
 
-def _over_data(study: Study, data: Sequence[Data]) -> Plan:
-    cohorts = cohorts_of(study, data)
-    notes = distinct(data_notes(data), metric_notes(study, data), cohort_notes(cohorts))
+def _over_data(study: Study, data: Sequence[Data], penalties: Penalties | None) -> Plan:
+    cohorts = cohorts_of(study, data, penalties)
+    notes = distinct(data_notes(data), metric_notes(study, data), cohort_notes(cohorts), state_notes(study, cohorts))
+    notes = distinct(notes, race_notes(study))
     if study.surface is None:
         return Plan(cohorts, notes=notes)
     splits = zip(study.splits, data, labels(study, data), strict=True)

@@ -1,6 +1,7 @@
 """What a results folder holds of a study: which trials are missing there, which will run again, and why."""
 
-from collections.abc import Collection, Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,31 @@ import pandas as pd
 
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_toml
+from fastgd.plan.budgets.courses import continued
+from fastgd.plan.budgets.race import stand_of
 from fastgd.plan.plan import Plan
+from fastgd.plan.units.cohort import CohortUnit
 from fastgd.store.contents import Contents
 from fastgd.store.manifest import SCHEMA, Manifest, read_study
+from fastgd.store.states import StateInfo
 from fastgd.study.config import Study
+from fastgd.study.models import BEST_ITERATE
 from fastgd.study.values import as_list
 
 # Keys of a study file that add trials, or that decide no number: a change of them runs nothing again.
 NOT_DECISIVE = ("name", "optimizer", "schedule", "seed", "batch_size", "max_seconds", "snapshot_seconds", "surface")
-NOT_DECISIVE_BELOW = ("record.parameters", "problem.name", "problem.path", "problem.dataset", "problem.l2")
+NOT_DECISIVE_BELOW = (
+    "problem.name",
+    "problem.path",
+    "problem.dataset",
+    "problem.l2",
+    "record.parameters",
+    "record.state",
+    "search.draws",
+    "search.seed",
+    "search.halving.factor",
+    "search.halving.start",
+)
 COUNTS = ("starts.uniform", "starts.normal", "starts.sobol")  # the first of more starts are the starts that there were
 # Columns in which a trial that runs again may differ from its stored results.
 MAY_DIFFER = ("trial_id", "configuration", "dataset", "n", "d", "dtype", "layout", "sparse", "kernel", "starts")
@@ -54,7 +71,7 @@ class Standing:
         return f"{self.path} holds {self.held:,} of the {total:,} trials, and {self.missing:,} are missing", *self.notes
 
 
-def standing(path: Path, study: Study, plan: Plan) -> Standing | None:
+def standing(path: Path, study: Study, plan: Plan, states: Sequence[StateInfo] = ()) -> Standing | None:
     """Return what a folder holds of a study's plan; None: it holds no results.
 
     Parameters
@@ -62,6 +79,8 @@ def standing(path: Path, study: Study, plan: Plan) -> Standing | None:
     path : Path
     study : Study
     plan : Plan
+    states : sequence of StateInfo
+        The states of finished trials there.
 
     Raises
     ------
@@ -75,10 +94,29 @@ def standing(path: Path, study: Study, plan: Plan) -> Standing | None:
     weights = planned["starts"] if "starts" in planned else pd.Series(1, planned.index)
     held = int(weights.clip(upper=planned["trial_id"].map(rows).fillna(0)).sum())
     late = contents.trial_ids("timeout").intersection(planned["trial_id"])
-    notes = [*_changed(path, study, planned.assign(starts=weights), contents), *_unkept(study, contents, planned, late)]
+    left = plan.left(contents)
+    going_on = _going_on(left, states, contents) - contents.trial_ids()
+    notes = [f"{len(going_on):,} trials go on from where shorter ones ended"] if going_on else []
+    anew = planned.assign(starts=weights)[~planned["trial_id"].isin(going_on)]
+    notes += [*_changed(path, study, anew, contents), *_unkept(study, contents, planned)]
+    if study.halving:
+        waiting = stand_of(study, planned, contents).waiting
+        left, late = plan.without(set(planned["trial_id"]) - waiting.keys()), set()
+        where = f"goes on with {len(waiting):,} trials, to epoch {min(waiting.values()):,}" if waiting else "is over"
+        notes += [f"its race {where}"] if held else []
+    elif retired := contents.trial_ids("retired").intersection(planned["trial_id"]):
+        notes.append(f"{len(retired):,} trials lost a race before: they are run to their end")
     if late:
         notes.append(f"{len(late):,} trials ran out of time before: they are run again")
-    return Standing(path, held, int(weights.sum()) - held, len(late), tuple(notes), plan.left(contents))
+    return Standing(path, held, int(weights.sum()) - held, len(late), tuple(notes), left)
+
+
+def _going_on(left: Plan, states: Sequence[StateInfo], contents: Contents) -> set[str]:
+    """Return which trials go on from the states of shorter ones."""
+    cohorts = [unit for unit in left.units if isinstance(unit, CohortUnit)] if states else []
+    reached = contents.reached if states else {}
+    parts = itertools.chain.from_iterable(continued(cohort, states, reached) for cohort in cohorts)
+    return {trial for part in parts if part.origin for ids in part.ids for trial in ids}
 
 
 def _changed(path: Path, study: Study, planned: pd.DataFrame, contents: Contents) -> Iterator[str]:
@@ -107,10 +145,12 @@ def _different(path: Path, study: Study) -> list[str]:
         (old, new), problems, strict=True
     ):  # a problem that was added or left out changes none of the others
         each["problem"] = own[: min(map(len, problems))]
+    stored = [each.get("record", {}).get("parameters") == BEST_ITERATE for each in (old, new)]
     old, new = _flat(old), _flat(new)
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     keys = [key for key in keys if not (key in COUNTS and key in old and key in new)]
-    return [key for key in keys if key.split(".")[0] not in NOT_DECISIVE and key not in NOT_DECISIVE_BELOW]
+    found = [key for key in keys if key.split(".")[0] not in NOT_DECISIVE and key not in NOT_DECISIVE_BELOW]
+    return [*found, "record.parameters"] if stored[0] != stored[1] else found
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -125,9 +165,10 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _unkept(study: Study, contents: Contents, planned: pd.DataFrame, late: Collection[str]) -> Iterator[str]:
-    if study.record.parameters != "all" or study.landscapes:
+def _unkept(study: Study, contents: Contents, planned: pd.DataFrame) -> Iterator[str]:
+    kept = study.record.parameters
+    if kept not in ("all", BEST_ITERATE) or study.landscapes:
         return
-    stored = contents.trial_ids().intersection(planned["trial_id"]) - set(late)
+    stored = contents.trial_ids().intersection(planned["trial_id"]) - contents.unfinished
     if unkept := stored - contents.parameter_ids():
-        yield f'{len(unkept):,} trials will run again for record.parameters = "all": theirs were not kept'
+        yield f'{len(unkept):,} trials will run again for record.parameters = "{kept}": theirs were not kept'

@@ -152,10 +152,10 @@ def _method(row: dict[Any, Any]) -> str:
 
 
 def _lost(results: Results) -> list[Finding]:
-    """Return how many trials diverged, failed or ran out of time."""
+    """Return how many trials diverged, failed, ran out of time or lost their race."""
     statuses = results.table("trials", columns=["status"], filter=pc.field("in_study")).to_pandas()["status"]
     counts = statuses.astype(str).value_counts()
-    words = {"diverged": "diverged", "failed": "failed", "timeout": "ran out of time"}
+    words = {"diverged": "diverged", "failed": "failed", "timeout": "ran out of time", "retired": "lost their race"}
     lost = [f"{counts[name]:,} {verb}" for name, verb in words.items() if counts.get(name, 0)]
     return [Finding("lost", f"Of {count(len(statuses), 'trial')}, {' and '.join(lost)}.")] if lost else []
 

@@ -16,6 +16,7 @@ from fastgd.reports.profiles import widths_of
 from fastgd.reports.selection import MOST_STARTS, Selection
 from fastgd.reports.study_data import constants_of
 from fastgd.store.manifest import read_study
+from fastgd.store.schema import UNFINISHED
 
 MOST_WINNERS = 60  # rows of one problem's table of the best of each optimizer
 
@@ -92,7 +93,7 @@ def _winner(
 def _lost(row: "pd.Series[Any]", value: str) -> str:
     if np.isinf(row[value]):
         return "diverged"
-    return "timeout" if row.get("timeout") else "no loss"
+    return next((name for name in UNFINISHED if row.get(name)), "no loss")
 
 
 def _sortable(value: Any) -> str:

@@ -23,7 +23,7 @@ OF_TRIALS = (
     *("trial_id", "seed", "start", "status", "reason", "steps", "epochs", "final_loss", "best_loss"),
     *("final_validation_loss", "best_validation_loss", "final_grad_norm", "minimum"),
 )
-COUNTS = ("seeds", "starts", "timeout", "diverged")
+COUNTS = ("seeds", "starts", "timeout", "retired", "diverged")
 NAMES = {"lr": "rate", "method": "optimizer", "trial_id": "trial", "final_grad_norm": "final norm of the gradient"}
 # Settings that a page states in words if all configurations share them.
 CONSTANTS = ("batch_size", "dtype", "schedule", "l2", "layout", "sparse", "noise")

@@ -87,7 +87,7 @@ class Executor:
         self._done_before = 0.0  # operations of the finished units that earlier runs did
         clock.announce = lambda kernels: emit(Compiling(kernels))
 
-    def run(self, units: Sequence[Unit], data: Sequence[Data]) -> None:
+    def run(self, units: Sequence[Unit], data: Sequence[Data], *, together: bool = False) -> None:
         """Run units and commit what they find.
 
         Parameters
@@ -96,6 +96,9 @@ class Executor:
             In the order in which they are begun.
         data : sequence of Data
             Of each problem.
+        together : bool
+            Commit short units together. Units that replace what is stored of their trials are best run so: with each
+            commit, the files that hold it are written again.
         """
         self._finished = self._done_before = 0.0
         self._flops, self._computed = sum(unit.flops for unit in units), self.clock.computed
@@ -104,7 +107,7 @@ class Executor:
         self.clock.waits = bool(works) and works[0].unit.kind == "swarm"
         while works and not (_ends_whole(works[0].unit) and self.clock.over):
             work = works.popleft()
-            self._go_on(work, len(works), len(units), data)
+            self._go_on(work, len(works), len(units), data, works if together else deque())
             if work.left is not None:
                 works.append(work)
         left = [work.left for work in works if work.left is not None]
@@ -123,36 +126,42 @@ class Executor:
         self.snapshots.drop({name for name in stale if not any(_goes_on(unit, name) for unit in self._left)})
         self.folder.kept.intersection_update(self.snapshots.rows())
 
-    def _go_on(self, work: _Work, others: int, total: int, data: Sequence[Data]) -> None:
+    def _go_on(self, work: _Work, others: int, total: int, data: Sequence[Data], following: deque[_Work]) -> None:
         """Run some of a unit, or all of it, and commit that; where the time is over before, it stays.
 
         others : int
             The number of other units that wait.
+        following : deque of _Work
+            Units that are committed with it, as long as that is worth no commit of its own.
         """
         began, unit = time.perf_counter(), work.unit
-        stored = isinstance(unit, CohortUnit) and self.folder.timed_out().issuperset(itertools.chain(*unit.ids))
+        stored = isinstance(unit, CohortUnit) and self.folder.unfinished().issuperset(itertools.chain(*unit.ids))
         if self.clock.over and stored:  # as far as an earlier run came with it
             self._left.append(unit)
             work.left = None
             return
-        if not work.seconds:
-            self.emit(CohortStarted(work.index, total, unit.width, unit.kernel))
-        in_thread = unit.kind == "swarm"
+        in_thread, works = unit.kind == "swarm", [work]
         try:
             with self.folder.writer(in_thread=in_thread, parameters_only=_parameters_only(unit)) as writer:
                 sink = self._sink(writer)
-                name = self._run_parts(work, sink, others, total, data[unit.problem] if data else None)
+                name = self._run_parts(work, sink, others, total, data)
+                while following and time.perf_counter() - began < COMMIT_SECONDS and not self.clock.over:
+                    works.append(following.popleft())
+                    self._run_parts(works[-1], sink, others, total, data)
                 self.clock.enter("store")
                 sink.commit(name)
         except TimeIsOver:
             return
         self._stored, self.clock.waits = True, False
-        work.seconds += time.perf_counter() - began
-        if work.left is None:
-            self.emit(CohortFinished(work.index, total, unit.width, work.diverged, work.seconds))
+        for each in works:
+            if each.left is None:
+                self.emit(CohortFinished(each.index, total, each.unit.width, each.diverged, each.seconds))
 
-    def _run_parts(self, work: _Work, sink: FolderSink, others: int, total: int, data: Data | None) -> str:
+    def _run_parts(self, work: _Work, sink: FolderSink, others: int, total: int, data: Sequence[Data]) -> str:
         """Run parts of a unit until what an interruption would lose is worth a commit; return what names them."""
+        began, own = time.perf_counter(), data[work.unit.problem] if data else None
+        if not work.seconds:
+            self.emit(CohortStarted(work.index, total, work.unit.width, work.unit.kernel))
         name, rows, seconds, left = "", 0, 0.0, work.left
         enough = COMMIT_SECONDS if self.clock.limit == np.inf else 0.0 if self._stored else LEAST_SECONDS
         while left is not None:
@@ -161,8 +170,8 @@ class Executor:
             before, diverged = self.clock.computed, self.clock.diverged
             self.clock.report = partial(self._report, part, work.index, total, dict(self.clock.seconds))
             self.clock.resumed = 0
-            run_unit(part, data, sink, self.clock, self.threads)
-            self._done_before += self.clock.resumed / part.steps * part.flops
+            run_unit(part, own, sink, self.clock, self.threads)
+            self._done_before += self.clock.resumed / part.end * part.flops
             spent = max(self.clock.computed - before, 1e-6)
             work.speed, seconds = part.width / spent, seconds + spent
             work.diverged += self.clock.diverged - diverged
@@ -171,6 +180,7 @@ class Executor:
             if rows >= COMMIT_ROWS or seconds >= enough:
                 break
         work.left = left
+        work.seconds += time.perf_counter() - began
         return name
 
     def _sink(self, writer: PartWriter) -> FolderSink:
@@ -201,14 +211,14 @@ class Executor:
         batches, samples = 1, 0
         if isinstance(unit, CohortUnit):
             batches, samples = unit.batches, (unit.samples(step) - unit.samples(resumed)) * alive
-        earlier = (self._done_before + resumed / unit.steps * unit.flops) / self._flops
-        share = (self._finished + step / unit.steps * unit.flops) / self._flops
+        earlier = (self._done_before + resumed / unit.end * unit.flops) / self._flops
+        share = (self._finished + step / unit.end * unit.flops) / self._flops
         self.emit(
             Progress(
                 cohort=index,
                 cohorts=total,
                 epoch=step / batches,
-                epochs=unit.steps / batches,
+                epochs=unit.end / batches,
                 unit="epoch" if isinstance(unit, CohortUnit) else "step",
                 alive=alive,
                 diverged=self.clock.diverged,

@@ -1,4 +1,4 @@
-"""Final parameters that a study keeps of trials whose other results are stored: `record.parameters`."""
+"""Parameters that a study keeps of trials whose other results are stored: `record.parameters`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,14 +31,14 @@ def store_parameters(plan: Plan, data: Sequence[Data], kept: str, executor: Exec
     plan : Plan
     data : sequence of Data
         Of each problem.
-    kept : {"best", "all"}
+    kept : {"best", "all", "best_iterate"}
         Whose parameters the study keeps.
     executor : Executor
         With those that were kept while the trials ran.
     """
     folder = executor.folder
     names = set(plan.table["trial_id"])
-    wanted = names if kept == "all" else best_trials(load_results(folder.path)) & names
+    wanted = best_trials(load_results(folder.path)) & names if kept == "best" else names
     lacking = wanted - Contents.read(folder.path).parameter_ids()
     finalists = executor.finalists.parameters()
     for d in {len(finalists[trial]) for trial in lacking & finalists.keys()}:
@@ -46,14 +46,14 @@ def store_parameters(plan: Plan, data: Sequence[Data], kept: str, executor: Exec
         with folder.writer(parameters_only=True) as writer:
             writer.parameters(list(own), np.stack(list(own.values())))
             writer.commit()
-    if again := lacking - finalists.keys() - folder.timed_out():
+    if again := lacking - finalists.keys() - folder.unfinished():
         executor.emit(Warning_(f"{len(again):,} of the trials whose parameters are stored run again for them"))
-        executor.run(_keeping_all(plan, names - again), data)
+        executor.run(_keeping(plan, names - again, "all" if kept == "best" else kept), data)
 
 
-def _keeping_all(plan: Plan, done: set[str]) -> list[CohortUnit]:
+def _keeping(plan: Plan, done: set[str], kept: str) -> list[CohortUnit]:
     """Return what is left of a plan beside some trials, for the parameters of all of them."""
     cohorts = [unit for unit in plan.units if isinstance(unit, CohortUnit)]
     left = [unit for cohort in cohorts if (unit := cohort.without(done))]
-    records = [unit.record.model_copy(update={"parameters": "all"}) for unit in left]
+    records = [unit.record.model_copy(update={"parameters": kept}) for unit in left]
     return [replace(unit, record=own, parameters_only=True) for unit, own in zip(left, records, strict=True)]

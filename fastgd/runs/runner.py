@@ -33,13 +33,14 @@ from fastgd.datasets import (
 )
 from fastgd.datasets.arrays import Arrays
 from fastgd.engine.machine import cpu_model
+from fastgd.plan.budgets.race import Stand
 from fastgd.plan.cohorts import split_labels
 from fastgd.plan.estimates.memory import release, within_memory
 from fastgd.plan.estimates.memory import require as require_memory
-from fastgd.plan.plan import Plan, Unit
+from fastgd.plan.plan import Plan
 from fastgd.plan.planner import make_plan
 from fastgd.plan.standing import standing
-from fastgd.plan.turns import in_turns
+from fastgd.plan.turns import missing
 from fastgd.plan.units.cohort import MOST_COHORT_BYTES
 from fastgd.plan.units.recording import LOSS_EVALUATIONS, columns_of
 from fastgd.plan.units.swarm import SwarmUnit
@@ -49,6 +50,7 @@ from fastgd.runs.clock import Clock
 from fastgd.runs.executor import Executor
 from fastgd.runs.final_parameters import store_parameters
 from fastgd.runs.optima import drop_stale_optima, store_optima
+from fastgd.runs.race import run_race
 from fastgd.runs.reporting.events import Finished, Loading, Planned, Warning_
 from fastgd.runs.reporting.reports import OnEvent, reported
 from fastgd.store.contents import Contents
@@ -57,6 +59,7 @@ from fastgd.store.folder import Folder, refuse_foreign
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import COORDINATES, Columns
 from fastgd.store.snapshots import Snapshots
+from fastgd.store.states import StateInfo, drop_superseded, infos_of
 from fastgd.study.config import Problem, Study, require_study
 
 # Columns of names that are in no trial's id: a user may change the first two, and another first split the third.
@@ -161,15 +164,17 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
         executor = Executor(folder, clock, pool, emit, plan.count, snapshots)
         clock.start(study.max_seconds)
         clock.snapshot_seconds = study.snapshot_seconds
-        missing = _missing(plan, folder)
-        with compiled_ahead(missing, pool.count):
-            executor.run(missing, data)
+        stand = _run_missing(study, plan, data, executor, raced=trial is None)
         clock.enter("store")
         in_study, names = _in_study(whole)
+        if stand.retired:
+            names |= {"status": dict.fromkeys(stand.retired, "retired"), "reason": dict(stand.retired)}
         if study.record.parameters != "none" and not study.landscapes:
             folder.settle(in_study, names)  # so that the ranking is that of the study as it is now
             store_parameters(plan, data, study.record.parameters, executor)
         executor.drop_stale_snapshots()
+        if not study.landscapes:
+            drop_superseded(snapshots.finished, Contents.read(folder.path).reached, stand.waiting)
         if trial is None or study.landscapes:
             executor.run_surfaces(plan.surfaces, data)
         drop_stale_optima(folder.path, study, data)
@@ -180,12 +185,15 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
         folder.finish(in_study, names=names, timings=clock.read)
 
 
-def _missing(plan: Plan, folder: Folder) -> list[Unit]:
-    """Return what the folder lacks of each unit: what it has least of comes first, else optimizers take turns."""
-    done = Contents.read(folder.path).done
-    left = [(unit, unit.without(done)) for unit in in_turns(plan.units, lambda unit: unit.owner)]
-    missing = [(rest.count / unit.count, rest) for unit, rest in left if rest is not None]
-    return [rest for _, rest in sorted(missing, key=lambda pair: -pair[0])]
+def _run_missing(study: Study, plan: Plan, data: Sequence[Data], executor: Executor, *, raced: bool) -> Stand:
+    """Run what a folder lacks of a plan; return how its races stand then, `raced`: where it has some."""
+    stored, states = Contents.read(executor.folder.path), infos_of(executor.snapshots.finished)
+    left = missing(plan.units, stored.done, states, stored.reached if states else {})
+    with compiled_ahead(left, executor.threads.count):
+        if study.halving and raced:
+            return run_race(study, plan, data, executor)
+        executor.run(left, data)
+        return Stand({}, {})
 
 
 def _in_study(plan: Plan) -> tuple[Any, dict[str, dict[str, str]]]:
@@ -197,9 +205,14 @@ def _in_study(plan: Plan) -> tuple[Any, dict[str, dict[str, str]]]:
     return {name: len(unit.starts) for unit in plan.units if isinstance(unit, SwarmUnit) for name in unit.ids}, names
 
 
+def saved_states(path: Path) -> list[StateInfo]:
+    """Return the states of finished trials in a results folder from which this program can go on."""
+    return infos_of(Snapshots(path.absolute(), _versions()).finished)
+
+
 def _announce(plan: Plan, study: Study, options: _Options, emit: OnEvent) -> None:
     """Report a plan, and what its user should know of it and of the results that a folder holds already."""
-    found = None if options.fresh else standing(options.path, study, plan)
+    found = None if options.fresh else standing(options.path, study, plan, saved_states(options.path))
     summary = plan.summary(options.threads, found.left.cost(options.threads) if found else None)
     emit(Planned(summary))
     for note in (*summary.notes, *(found.notes if found else ())):
@@ -240,6 +253,14 @@ def load_data(study: Study, data: Arrays | None, emit: OnEvent, folds: Sequence[
                 prepared[key] = _prepared(index, problem, dataset, study.dtype, seed, folds)
             result += prepared[key]
     return result
+
+
+def load_all_rows(study: Study, data: Arrays | None, emit: OnEvent) -> Data:
+    """Load and prepare all rows of a study's first problem for training, with those that it holds out."""
+    problem = study.data_problems[0]
+    dataset = _dataset(0, problem, data, {}, emit)  # as it is: the column of groups is no feature
+    (prepared,) = _prepared(0, problem.model_copy(update={"validation": 0.0}), dataset, study.dtype, None, None)
+    return prepared
 
 
 def _check_folds(study: Study, folds: Sequence[Any] | None) -> None:

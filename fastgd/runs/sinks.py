@@ -8,10 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fastgd.plan.units.cohort import Origin
 from fastgd.runs.trials import Finalists
 from fastgd.store.contents import Contents
 from fastgd.store.folder import Folder
+from fastgd.store.schema import UNFINISHED
 from fastgd.store.snapshots import Snapshots
+from fastgd.store.states import StateInfo, described
 from fastgd.store.surface_files import Surface, write_surface
 from fastgd.store.writer import PartWriter
 
@@ -54,6 +57,18 @@ class Sink(Protocol):
         """Take the rows of trials, up to a step, that belong to the saved state."""
         ...
 
+    def keep(self, state: Mapping[str, Any], info: StateInfo) -> None:
+        """Take the state of trials that end, or wait, from which others can go on."""
+        ...
+
+    def kept(self, origin: Origin) -> dict[str, Array] | None:
+        """Return the state of trials from which others go on; None: it is damaged."""
+        ...
+
+    def carry_renamed(self, kind: str, names: Mapping[str, str], last_step: int | None = None) -> None:
+        """Take rows of stored trials, "curves" or "parameters", under other names."""
+        ...
+
 
 class FolderSink:
     """A sink of a results folder.
@@ -71,15 +86,15 @@ class FolderSink:
     def __init__(self, folder: Folder, writer: PartWriter, finalists: Finalists, snapshots: Snapshots) -> None:
         self._folder, self._writer, self._snapshots = folder, writer, snapshots
         self.append, self.parameters, self.offer = writer.append, writer.parameters, finalists.offer
-        self._trials: pd.DataFrame | None = None
+        self._trials: list[pd.DataFrame] = []
         self._rows: set[Path] = set()  # of snapshots of what this sink takes
         self._names: set[str] = set()
         self._carried: list[Path] = []  # the files of the rows that a saved state goes on from
-        self._cut: tuple[str, Mapping[str, Any]] | None = None
+        self._cuts: list[tuple[str, Mapping[str, Any]]] = []
 
     def trials(self, trials: pd.DataFrame) -> None:
         """Take the trials of a cohort, which are written when it is committed."""
-        self._trials = trials
+        self._trials.append(trials)
 
     def surface(self, number: int, surface: Surface, specification: str) -> None:
         """Write an error surface, which counts at once."""
@@ -87,10 +102,12 @@ class FolderSink:
 
     def commit(self, name: str) -> None:
         """Make what was taken count; its snapshots go, but for that of trials whose time was over."""
-        self._writer.commit(self._trials, name="" if self._trials is not None else name)
-        if self._cut is not None:
-            self._snapshots.save(*self._cut, [])  # its rows are committed by now
-            self._names.discard(self._cut[0])
+        self._writer.commit(self._trials, name="" if self._trials else name)
+        for trials in self._trials:
+            self._folder.left_unfinished(trials.loc[trials["status"].isin(UNFINISHED), "trial_id"].tolist())
+        for cut, state in self._cuts:
+            self._snapshots.save(cut, state, [])  # its rows are committed by now
+            self._names.discard(cut)
         self._snapshots.drop(self._names)
         self._folder.kept -= self._rows
 
@@ -102,7 +119,7 @@ class FolderSink:
         self._rows |= set(rows)
         self._names.add(name)
         if cut:
-            self._cut = name, state
+            self._cuts.append((name, state))
 
     def saved(self, name: str, trial_ids: Collection[str]) -> dict[str, Array] | None:
         """Return the state of a unit that an earlier run saved; None: there is none, or its rows are lost."""
@@ -123,3 +140,16 @@ class FolderSink:
     def carry(self, trial_ids: Collection[str], last_step: int) -> None:
         """Take the rows that a saved state goes on from: of its own files, or of committed ones."""
         self._writer.carry(self._carried, trial_ids, last_step)
+
+    def keep(self, state: Mapping[str, Any], info: StateInfo) -> None:
+        """Save a state, which counts when its trials are committed."""
+        self._snapshots.finished.save(info.name, described(state, info), [])
+
+    def kept(self, origin: Origin) -> dict[str, Array] | None:
+        """Return a state that was kept."""
+        found = self._snapshots.finished.load(origin.name)
+        return None if found is None else found.state
+
+    def carry_renamed(self, kind: str, names: Mapping[str, str], last_step: int | None = None) -> None:
+        """Take committed rows of trials, up to a step, under other names."""
+        self._writer.carry(getattr(Contents.read(self._folder.path), kind), names, last_step, names)

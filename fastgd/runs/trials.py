@@ -54,12 +54,13 @@ class Finalists:
 
 
 class TrialRecords:
-    """Status, steps, final and best losses of a cohort's lanes."""
+    """Status, steps, final and best losses of a cohort's lanes, and when they were at their best."""
 
     def __init__(self, lanes: int) -> None:
         self._status = np.full(lanes, "", object)
         self._reason = np.full(lanes, "", object)
         self._steps = np.zeros(lanes, np.int64)
+        self._best_step = np.full(lanes, -1)  # of the checkpoint with the lowest loss that is ranked by; -1: none yet
         self._losses = {
             f"{when}_{name}": np.full(lanes, np.nan)
             for when in ("final", "best")
@@ -71,23 +72,36 @@ class TrialRecords:
         """Return what is to be saved, each (lanes,)."""
         texts = {"status": self._status.astype(str), "reason": self._reason.astype(str)}
         known = np.full((2, len(self._steps)), [[self._measured], [self._validated]])
-        return {**texts, "steps": self._steps, "measured": known[0], "validated": known[1], **self._losses}
+        return {
+            **texts,
+            "steps": self._steps,
+            "best_step": self._best_step,
+            "measured": known[0],
+            "validated": known[1],
+            **self._losses,
+        }
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Go on from a state that was saved."""
         self._status[:], self._reason[:], self._steps[:] = state["status"], state["reason"], state["steps"]
+        self._best_step[:] = state["best_step"]
         self._measured, self._validated = bool(state["measured"].any()), bool(state["validated"].any())
         for name, values in self._losses.items():
             values[:] = state[name]
 
-    def observe(self, lanes: Array, metrics: dict[str, Array]) -> None:
-        """Take in a checkpoint's losses."""
+    def observe(self, lanes: Array, step: int, metrics: dict[str, Array]) -> Array:
+        """Take in a checkpoint's losses; return which lanes were never better: by the loss that `scores` are of."""
         self._measured, self._validated = True, "validation_loss" in metrics
+        ranked = "validation_loss" if self._validated else "loss"
+        before, now = self._losses[f"best_{ranked}"][lanes], metrics[ranked]
+        better = (self._best_step[lanes] < 0) | (now < before) | (np.isnan(before) & ~np.isnan(now))
+        self._best_step[lanes[better]] = step
         for name in ("loss", "validation_loss"):
             if name in metrics:
                 self._losses[f"final_{name}"][lanes] = metrics[name]
                 best = self._losses[f"best_{name}"]
                 best[lanes] = np.fmin(best[lanes], metrics[name])
+        return np.asarray(better)
 
     def scores(self, lanes: Array) -> Array:
         """Return the final validation losses, or losses where nothing is held out, of some lanes."""
@@ -96,6 +110,11 @@ class TrialRecords:
     def end(self, lane: int, status: str, reason: str, steps: int) -> None:
         """Note how a lane ended."""
         self._status[lane], self._reason[lane], self._steps[lane] = status, reason, steps
+
+    @property
+    def ended(self) -> Array:
+        """Which lanes have ended (lanes,) bool."""
+        return np.asarray(self._status != "")
 
     def count(self, status: str) -> int:
         """The number of lanes with a status."""
@@ -107,6 +126,7 @@ class TrialRecords:
         known = {"loss": self._measured, "validation_loss": self._validated}
         losses = {n: values[lanes] for n, values in self._losses.items() if known[n.partition("_")[2]]}
         missing = {name: None for name in self._losses if name not in losses}
+        best_steps = pd.Series(self._best_step[lanes], dtype="Int64")
         return pd.DataFrame(
             {
                 "trial_id": [trial for trials in ids for trial in trials],
@@ -114,6 +134,7 @@ class TrialRecords:
                 "reason": self._reason[lanes],
                 "steps": self._steps[lanes],
                 "epochs": self._steps[lanes] / batches,
+                "best_step": best_steps.mask(best_steps < 0),
                 **losses,
                 **missing,
             }

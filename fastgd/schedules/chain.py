@@ -41,6 +41,11 @@ class Part:
         at_last = self.record.whole or (self.length is None and horizon == "last")
         return max((self.length or total) - at_last, 1)
 
+    @property
+    def sees_end(self) -> bool:
+        """Whether its values depend on how many indices there are."""
+        return self.length is None and self.record.sees_end(self.params)
+
     def factors(self, horizon: Horizon, i: Index, total: int) -> Index:
         """Return the values at the indices i of `total`, both counted from this part's start."""
         record, span = self.record, self.span(horizon, total)

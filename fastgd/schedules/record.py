@@ -81,12 +81,37 @@ class ScheduleRecord(OfClass, PickledByName, registry="SCHEDULES"):
         check = getattr(self.cls, "fault", None)
         return str(check(self.cls(**params))) if check else ""
 
+    def sees_end(self, params: Mapping[str, Any]) -> bool:
+        """Return whether its values depend on where its end is, as its function shows that is given none."""
+        try:
+            self.cls(**params).factors(np.arange(2.0), _NOWHERE)
+        except TypeError:
+            return True
+        return False
+
     def unreached(self, params: Mapping[str, Any], count: int) -> str:
         """Say which of its keys have no effect within the first `count` indices; "": all have."""
         check = getattr(self.cls, "unreached", None)
         return str(check(self.cls(**params), count)) if check else ""
 
 
+class _Nowhere:
+    """In place of an end: whatever a function does with it raises TypeError, so one that returns has not seen it.
+
+    That holds for all indices, since schedules are element-wise: their functions take the same way for each array.
+    """
+
+    __array_ufunc__ = None  # NumPy's functions refuse it, too
+    __hash__ = None  # type: ignore[assignment]
+
+    def _refuse(self, *_: object) -> Any:
+        raise TypeError("a schedule's end was looked at")
+
+    __bool__ = __eq__ = __ne__ = __len__ = __iter__ = __getitem__ = __array__ = _refuse
+    __str__ = __repr__ = __format__ = _refuse
+
+
+_NOWHERE = _Nowhere()
 SCHEDULES: Registry[ScheduleRecord] = Registry("schedule")
 
 

@@ -84,7 +84,18 @@ class Candidate:
 
 
 def candidates_of(study: Study) -> list[Candidate]:
-    """Return the optimizers of a study, one for each variant, estimator and schedule."""
+    """Return the optimizers of a study, one for each variant, estimator and schedule.
+
+    Raises
+    ------
+    InputError
+        The study draws its configurations: there is no grid of rates to be made finer.
+    """
+    if study.search is not None and study.search.draws is not None:
+        raise InputError(
+            f"search.draws = {study.search.draws}: rates are searched from a grid or between two numbers, and this "
+            "study draws its configurations, which fastgd run tries; give lr = [lo, hi], and num for what else is drawn"
+        )
     found = []
     for method in methods_of(study):
         options = {name: [value] for name, value in method.choices.items()}
@@ -111,7 +122,8 @@ def with_losses_only(study: Study) -> Study:
     """
     record = {"parameters": "none"} | ({"trajectories": 0} if study.landscapes else {})
     stop = study.stop.model_copy(update={"target": None})
-    return study.model_copy(update={"stop": stop, "record": study.record.model_copy(update=record), "surface": None})
+    record_of_losses = study.record.model_copy(update=record)
+    return study.model_copy(update={"stop": stop, "record": record_of_losses, "surface": None, "search": None})
 
 
 def check_ended(study: Study, results: Results) -> None:

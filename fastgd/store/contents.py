@@ -36,7 +36,7 @@ from fastgd.store.disk.checked_reading import (
 from fastgd.store.disk.files import remove
 from fastgd.store.disk.seal import DamageError
 from fastgd.store.manifest import Manifest
-from fastgd.store.schema import PARAMETERS, Columns
+from fastgd.store.schema import PARAMETERS, UNFINISHED, Columns
 
 ATTACHED = ("curves", "parameters", "trajectories")  # the kinds of files that a commit record names
 KINDS = ("trials", *ATTACHED)
@@ -268,11 +268,23 @@ class Contents:
         """Return the trials whose parameters are stored."""
         return set(self.table("parameters", columns=["trial_id"])["trial_id"].to_pylist())
 
+    @property
+    def unfinished(self) -> set[str]:
+        """The trials that may go on: those that ran out of time, or that a race has retired."""
+        return set().union(*map(self.trial_ids, UNFINISHED))
+
+    @property
+    def reached(self) -> dict[str, float]:
+        """The steps to which trials are stored; infinity for those that are finished."""
+        rows = self.table("trials", columns=["trial_id", "status", "steps"]).to_pandas()
+        steps = rows["steps"].astype(float).where(rows["status"].isin(UNFINISHED), np.inf)
+        return dict(zip(rows["trial_id"].astype(str), steps, strict=True))
+
     @cached_property
     def done(self) -> dict[str, Any]:
-        """The trials that are stored, but for timeouts; on landscapes, the starts of each configuration."""
+        """The trials that are stored and finished; on landscapes, the starts of each configuration."""
         if self.columns.coordinates is None:
-            return dict.fromkeys(self.trial_ids() - self.trial_ids("timeout"))
+            return dict.fromkeys(self.trial_ids() - self.unfinished)
         table = self.table("trials", columns=["trial_id", "start"])
         groups = table.to_pandas().groupby("trial_id", observed=True)["start"]
         return {str(name): np.sort(starts.to_numpy()) for name, starts in groups}

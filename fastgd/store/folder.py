@@ -51,7 +51,7 @@ class Folder:
         self._held = held
         self._manifest_is_written = False
         self._committed: set[str] = set()
-        self._timed_out: set[str] = set()
+        self._unfinished: set[str] = set()
         self.generation = self._next_number = 0
 
     @classmethod
@@ -130,7 +130,7 @@ class Folder:
             write_text(self.path / "study.toml", study_toml)
             make_folders(self.path / "trials", self.path / "curves")
             contents.sweep(self.kept)
-            self._committed, self._timed_out = contents.trial_ids(), contents.trial_ids("timeout")
+            self._committed, self._unfinished = contents.trial_ids(), contents.unfinished
             self.generation, self._next_number = contents.generation, contents.next_number
 
     def __enter__(self) -> Self:
@@ -147,9 +147,13 @@ class Folder:
         """Return the ids of the trials whose results are stored."""
         return set(self._committed)
 
-    def timed_out(self) -> set[str]:
-        """Return the ids of those that ran out of time: they may be committed again."""
-        return set(self._timed_out)
+    def unfinished(self) -> set[str]:
+        """Return the ids of those that may go on, which may be committed again."""
+        return set(self._unfinished)
+
+    def left_unfinished(self, trial_ids: Collection[str]) -> None:
+        """Note trials that have been committed as they are, to go on later."""
+        self._unfinished.update(trial_ids)
 
     def writer(self, *, in_thread: bool = False, parameters_only: bool = False) -> PartWriter:
         """Return a writer for the next part; see `PartWriter`."""
@@ -161,7 +165,7 @@ class Folder:
     @contextmanager
     def _committing(self, trial_ids: Sequence[str]) -> Iterator[int]:
         """Note trials as committed when the block has committed them; see `Place`."""
-        again = self._timed_out.intersection(trial_ids)
+        again = self._unfinished.intersection(trial_ids)
         if len(set(trial_ids)) != len(trial_ids) or not (self._committed - again).isdisjoint(trial_ids):
             raise ValueError("a trial can be committed only once")
         self.begin()
@@ -176,10 +180,10 @@ class Folder:
             self._write_manifest()
 
     def _drop(self, trial_ids: set[str]) -> None:
-        """Drop the results of trials that ran out of time: others are about to be committed in their place."""
+        """Drop the results of unfinished trials: others are about to be committed in their place."""
         drop(Contents.read(self.path), self.columns, trial_ids, self.manifest.footer())
         self.generation = Contents.read(self.path).generation
-        self._timed_out -= trial_ids
+        self._unfinished -= trial_ids
         self._committed -= trial_ids
 
     def finish(

@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from fastgd.common.errors import InputError
 
+UNFINISHED = ("timeout", "retired")  # statuses of trials that may go on
 _STRING, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 _NAME = pa.dictionary(pa.int32(), _STRING)
 
 # The columns that are no float64; names of studies on landscapes are dictionaries, since a million rows share each.
 _WHOLE = {"n", "d", "batch_size", "seed", "steps", "cohort_lanes", "step", "samples_seen", "start", "minimum"}
-_WHOLE |= {"steps_to_tolerance", "coordinate", "split_seed", "fold"}
+_WHOLE |= {"steps_to_tolerance", "coordinate", "split_seed", "best_step", "fold"}
 _TEXTS = {"trial_id", "problem", "dataset", "loss", "landscape", "optimizer", "variant", "schedule", "dtype", "layout"}
 _TEXTS |= {"sparse", "kernel", "status", "reason", "cohort_id", "configuration"}  # of trials
 
@@ -33,7 +34,7 @@ _TIMES = "in_study cohort_id cohort_lanes compile_seconds train_seconds evaluate
 _BEFORE_HYPER = _typed("trial_id problem dataset loss n d l2 optimizer variant", _STRING)
 _AFTER_SCHEDULE = _typed(
     "batch_size seed dtype layout sparse kernel status reason steps epochs final_loss best_loss "
-    f"final_validation_loss best_validation_loss {_TIMES} split_seed fold",
+    f"final_validation_loss best_validation_loss {_TIMES} split_seed fold best_step",
     _STRING,
 )
 _CURVES = _typed(
@@ -51,7 +52,7 @@ _TRAJECTORIES = _typed("trial_id start step loss lr coordinate x gradient effect
 # Names that no hyper-parameter may have: those of other columns, and of columns that rankings and pictures add.
 _TAKEN = {"schedule", *_BEFORE_HYPER, *_AFTER_SCHEDULE, *_BEFORE_HYPER_OF_SWARM, *_AFTER_SCHEDULE_OF_SWARM}
 _LOSSES = {name for name in _AFTER_SCHEDULE if name.startswith(("final_", "best_"))}
-_TAKEN |= {"rank", "seeds", "splits", "folds", "starts", "diverged", "timeout", "target_epochs", "method", "tied"}
+_TAKEN |= {"rank", "seeds", "splits", "folds", "starts", "diverged", *UNFINISHED, "target_epochs", "method", "tied"}
 _TAKEN |= {"end", "rates", "value", "settings", "trial_ids", "run"}
 _TAKEN |= {f"{name}_{end}" for name in _LOSSES for end in ("min", "max")}
 _POINT = re.compile(r"(start|end)_\d+")  # a coordinate where a trial on a landscape starts or ends

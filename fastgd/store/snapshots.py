@@ -9,8 +9,8 @@ saved is none: the unit starts anew.
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +22,10 @@ from fastgd.store.disk.checked_reading import refuse_damaged
 from fastgd.store.disk.files import make_folders, remove, replacing, writing
 
 Array = npt.NDArray[Any]
-FOLDER = "snapshots"
+FOLDER, FINISHED = "snapshots", "states"  # of what is on its way, and of trials that are finished
 _NAME = re.compile(r"(?P<hidden>\.?)[0-9a-f]{12}(-\d+)?\.npz")  # of a unit of work
 _ABOUT = "about"  # the array that names versions and files of rows
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 
 
 class Snapshot(NamedTuple):
@@ -51,6 +51,8 @@ class Snapshots:
         The results folder.
     about : mapping of str to str
         What must be the same when a snapshot is read: versions, the machine.
+    kind : {"snapshots", "states"}
+        The folder in it where they stand.
 
     Attributes
     ----------
@@ -58,9 +60,14 @@ class Snapshots:
         The names of those that were saved by this object, and still stand.
     """
 
-    def __init__(self, folder: Path, about: Mapping[str, str]) -> None:
-        self._folder, self._about = folder, dict(about)
+    def __init__(self, folder: Path, about: Mapping[str, str], kind: str = FOLDER) -> None:
+        self._folder, self._about, self._kind = folder, dict(about), kind
         self.taken: set[str] = set()
+
+    @property
+    def finished(self) -> "Snapshots":
+        """The states of finished trials: see `fastgd.store.states`."""
+        return Snapshots(self._folder, self._about, FINISHED)
 
     def save(self, name: str, state: Mapping[str, Any], rows: Sequence[Path]) -> None:
         """Write a unit's snapshot in place of its last one, durably."""
@@ -76,15 +83,33 @@ class Snapshots:
     def load(self, name: str) -> Snapshot | None:
         """Return a unit's snapshot; None: there is none that can be gone on from."""
         try:
-            with np.load(self._path(name), allow_pickle=False) as arrays:
-                about, rows = self._told(arrays)
-                if about != self._about:
-                    return None
-                state = {key: arrays[key] for key in arrays.files if key != _ABOUT}  # whose checksums are verified
+            with self.opened(name) as arrays:
+                rows = self._told(arrays)[1]
+                state = {key: arrays[key] for key in arrays if key != _ABOUT}  # whose checksums are verified
             refuse_damaged(map(rotated_path, rows))
-        except _UNREADABLE:
+        except UNREADABLE:
             return None
         return Snapshot(state, rows)
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[Mapping[str, Array]]:
+        """Open a unit's snapshot, of which each array is read when it is asked for.
+
+        Raises
+        ------
+        OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile
+            There is none that can be gone on from: `UNREADABLE`.
+        """
+        with self._arrays(name) as arrays:
+            if self._told(arrays)[0] != self._about:
+                raise ValueError("other versions saved it")
+            yield arrays
+
+    @contextmanager
+    def _arrays(self, name: str) -> Iterator[Mapping[str, Array]]:
+        """Open a snapshot, whatever saved it; the file is closed also where it is no archive."""
+        with self._path(name).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            yield arrays
 
     def _told(self, arrays: Mapping[str, Array]) -> tuple[Any, list[Path]]:
         """Return what saved a snapshot, and the files of rows that it names, which are files of this folder."""
@@ -112,14 +137,14 @@ class Snapshots:
         """Return the files of rows that snapshots go on from, whatever saved them: they are not to be swept."""
         found: list[Path] = []
         for name in self.names():
-            with suppress(*_UNREADABLE), np.load(self._path(name), allow_pickle=False) as arrays:
+            with suppress(*UNREADABLE), self._arrays(name) as arrays:
                 found += self._told(arrays)[1]
         return found
 
     def _files(self, *, hidden: bool) -> list[Path]:
         """Return the files that have the name of a snapshot, or of one that is being written: others are the user's."""
-        found = (self._folder / FOLDER).glob("*.npz")
+        found = (self._folder / self._kind).glob("*.npz")
         return [path for path in found if (own := _NAME.fullmatch(path.name)) and bool(own["hidden"]) == hidden]
 
     def _path(self, name: str) -> Path:
-        return self._folder / FOLDER / f"{name}.npz"
+        return self._folder / self._kind / f"{name}.npz"

@@ -141,7 +141,11 @@ class PartWriter:
             self._write("parameters", pa.table([ids, lists], schema=PARAMETERS))
 
     def carry(
-        self, paths: Iterable[Path], trial_ids: Collection[str] | None = None, last_step: int | None = None
+        self,
+        paths: Iterable[Path],
+        trial_ids: Collection[str] | None = None,
+        last_step: int | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         """Add rows that files of the results folder hold: rotated ones, or committed ones.
 
@@ -153,6 +157,8 @@ class PartWriter:
             Only rows of these trials.
         last_step : int, optional
             Of rows that have a step, only those up to this one.
+        names : mapping of str to str, optional
+            Other names of these trials, which their rows take.
         """
         for path in paths:
             kind = path.parent.name
@@ -166,6 +172,8 @@ class PartWriter:
                     table = table.filter(pc.is_in(table["trial_id"].cast(pa.string()), wanted))
                 if last_step is not None and "step" in table.column_names:
                     table = table.filter(pc.less_equal(table["step"], last_step))
+                if names is not None:
+                    table = renamed(table, names)
                 self._write(kind, table)
 
     def _empty_buffer(self, kind: str) -> None:
@@ -257,14 +265,14 @@ class PartWriter:
             fsync_folder(hidden.parent)
             self._rotated_trials.append(hidden)
 
-    def commit(self, trials: pd.DataFrame | None = None, *, name: str = "") -> None:
+    def commit(self, trials: pd.DataFrame | Sequence[pd.DataFrame] = (), *, name: str = "") -> None:
         """Make the part count: curves, parameters and trajectories, then the trials get their names.
 
-        They take the place of what is stored of the same trials, where those ran out of time.
+        They take the place of what is stored of the same trials, where those were not finished.
 
         Parameters
         ----------
-        trials : pandas.DataFrame, optional
+        trials : pandas.DataFrame, or a sequence of them
             A row for each trial, with the columns of the schema; `in_study` may be absent. By default the rows are
             those that were appended. Where only parameters are written, the rows are not stored.
         name : str
@@ -275,9 +283,13 @@ class PartWriter:
         ValueError
             A trial is committed already.
         """
+        frames = [trials] if isinstance(trials, pd.DataFrame) else list(trials)
         ids, table = [name] if name else [], None
-        if trials is not None and not self.parameters_only:
-            table = trials_table(trials.assign(in_study=trials.get("in_study", True)), self._place.columns)
+        if frames and not self.parameters_only:
+            tables = [
+                trials_table(own.assign(in_study=own.get("in_study", True)), self._place.columns) for own in frames
+            ]
+            table = pa.concat_tables(tables)
             ids = table["trial_id"].to_pylist()
         self._flush()
         with self._place.committing(ids) as generation:
@@ -304,3 +316,11 @@ class PartWriter:
                     record.write(group)
             record.publish(empty=True)
         remove(self._rotated_trials)
+
+
+def renamed(table: pa.Table, names: Mapping[str, str]) -> pa.Table:
+    """Return rows of trials, all of which have another name, under that one."""
+    place, field = table.column_names.index("trial_id"), table.schema.field("trial_id")
+    which = pc.index_in(table["trial_id"].cast(pa.string()), value_set=pa.array(list(names), pa.string()))
+    others = pa.array(list(names.values()), pa.string()).take(which.combine_chunks())
+    return table.set_column(place, field, others.cast(field.type))

@@ -30,6 +30,7 @@ from fastgd.study.fields import (
     File,
     FolderName,
     Format,
+    Fraction,
     HeldOut,
     Init,
     Label,
@@ -39,6 +40,7 @@ from fastgd.study.fields import (
     Rows,
     Seed,
     Several,
+    SeveralWhole,
     Synthetic,
     Target,
     Written,
@@ -47,9 +49,11 @@ from fastgd.study.fields import (
 )
 from fastgd.study.landscapes import LandscapeProblem, Starts, Trajectories, read_landscape
 from fastgd.study.networks import LayerStart, NetworkBlock
+from fastgd.study.search_block import Halving, SearchBlock
 from fastgd.study.surface_block import SurfaceBlock
 from fastgd.study.values import brief, failure, tables
 
+BEST_ITERATE = "best_iterate"  # what `record.parameters` may be
 LOSSES_OF_NUMBERS = [name for name, loss in LOSSES.items() if loss.targets == "real"]
 LossName = Annotated[
     str,
@@ -216,7 +220,7 @@ class Problem(Block):
     @property
     def split_numbers(self) -> Sequence[int]:
         """What tells the splits of its rows apart: their seeds, or the numbers of the folds."""
-        return self.split_seed if self.folds is None else range(self.folds.count)
+        return self.split_seed if self.folds is None else self.folds.numbers
 
     @property
     def files(self) -> list[str]:
@@ -225,7 +229,7 @@ class Problem(Block):
 
 
 class Stop(Block):
-    """When a trial ends before its budget: at a target, when it diverges, or when it stops improving.
+    """When a trial ends before its budget: at a target, when it diverges, or when what is watched stops improving.
 
     `diverge` is how far the objective may rise, relative to that at the start or to the loss's own scale.
     """
@@ -240,10 +244,21 @@ class Stop(Block):
         1e3,
     )
     patience: Count | None = described(
-        "A trial ends as `stalled` after so many epochs in which its objective improved by less than 1e-4 of itself.",
+        "A trial ends as `stalled` after so many epochs in which its objective improved by less than `tolerance` of "
+        "itself, and as `early_stopped` where the validation loss is watched.",
         None,
         goes_with="data",
     )
+    watch: Literal["loss", "validation_loss"] = described(
+        "What has to improve: the training objective, or the mean loss of the held-out rows.",
+        "loss",
+        goes_with="`patience`; `validation_loss` with `validation`",
+    )
+    tolerance: Fraction = described("The relative improvement that counts.", 1e-4, goes_with="`patience`")
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without(handler(self), watch="loss", tolerance=1e-4)
 
 
 class Reference(Block):
@@ -266,8 +281,9 @@ class Record(Block):
         otherwise='`"epoch"`; of landscapes `{ log = 10 }`',
     )
     metrics: Metrics = described("What is measured at checkpoints; the default ones always are.", list(ALWAYS_RECORDED))
-    parameters: Literal["none", "best", "all"] = described(
-        "Whose final parameters are stored: of all seeds of each optimizer's best configuration, or of all trials.",
+    parameters: Literal["none", "best", "all", "best_iterate"] = described(
+        "Whose final parameters are stored: of all seeds of each optimizer's best configuration, or of all trials; "
+        '`"best_iterate"`: of all trials, and not the final ones, but [the best](stopping.md#the-best-iterate).',
         "none",
         goes_with="data",
     )
@@ -283,12 +299,21 @@ class Record(Block):
         goes_with="data",
         otherwise="all rows",
     )
+    state: bool = described(
+        "Whether the state at the end of finished trials is stored, from which the study "
+        "[goes on](stopping.md#more-epochs) when it is given more epochs or steps.",
+        False,
+        goes_with="data",
+    )
 
     @model_serializer(mode="wrap")
     def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # keys that are not set are left out: trial ids depend on this text
-        unset = (("trajectories", "auto"), ("rows", None))
-        return {key: value for key, value in handler(self).items() if (key, value) not in unset}
+        return without(handler(self), trajectories="auto", rows=None, state=False)
+
+
+def without(keys: Mapping[str, Any], **unset: Any) -> dict[str, Any]:
+    """Return a table without the keys that have these values, which are not set: trial ids depend on its text."""
+    return {key: value for key, value in keys.items() if key not in unset or value != unset[key]}
 
 
 def _problem(value: Any, info: ValidationInfo) -> Problem | LandscapeProblem:
@@ -318,7 +343,7 @@ class StudyFields(Block):
         [0],
         goes_with="data; landscapes with `noise` or `random_search`",
     )
-    batch_size: Several[Rows] = described(
+    batch_size: SeveralWhole[Rows] = described(
         'The rows whose mean gradient makes a step; `"full"`: all training rows.', ["full"], goes_with="data"
     )
     dtype: Literal["float64", "float32"] = described("The type of parameters and rows.", "float64")
@@ -350,6 +375,7 @@ class StudyFields(Block):
         [Schedule(name="constant")],
         otherwise="every rate is constant",
     )
+    search: SearchBlock | None = described("How the study searches among its configurations.", None)
     stop: Stop = described("When a trial ends before its budget.", Stop())
     record: Record = described("What is stored of a trial, and when.", Record())
     reference: Reference | None = described("What is computed to measure the trials by.", None, goes_with="data")
@@ -361,6 +387,11 @@ class StudyFields(Block):
         None,
         otherwise="of data none, of landscapes over the domain",
     )
+
+    @property
+    def halving(self) -> Halving | None:
+        """The race of its configurations, if there is one."""
+        return self.search.halving if self.search else None
 
     @property
     def data_problems(self) -> list[Problem]:

@@ -13,6 +13,7 @@ from fastgd.analysis.questions.times import Goal, scores_of_times
 from fastgd.analysis.selections import selected
 from fastgd.analysis.stored_study import StoredStudy, with_methods
 from fastgd.common.errors import InputError, nearest
+from fastgd.store.schema import UNFINISHED
 
 # The groups of trials in a ranking, the best first; see `Results.best`.
 REACHED_TARGET, ENDED, UNKNOWN, DIVERGED = range(4)
@@ -57,7 +58,7 @@ def ranked(study: StoredStudy, scores: Scores, where: str | Sequence[str] = ()) 
     first = np.flatnonzero(np.diff(configuration[order], prepend=-1))
     count = np.diff(first, append=len(order))
     middle, upper, last = order[first + (count - 1) // 2], order[first + count // 2], order[first + count - 1]
-    own = (trials["status"] == "timeout").to_numpy()
+    unfinished = {name: (trials["status"] == name).to_numpy() for name in UNFINISHED}
     at, judged = (score[middle] + score[upper]) / 2, upper  # the one whose group is the configuration's
     of_folds = study.has_folds
     if of_folds:  # folds are compared by their means, as cross-validation is: the worst one decides the group
@@ -71,7 +72,7 @@ def ranked(study: StoredStudy, scores: Scores, where: str | Sequence[str] = ()) 
         f"{value}_max": most if sign > 0 else -least,
         **_counts(study, trials, order, first, count),
         "diverged": _sums(group[order] == DIVERGED, first),
-        **({"timeout": _sums(own[order], first)} if own.any() else {}),
+        **{name: _sums(own[order], first) for name, own in unfinished.items() if own.any()},
     }
     if (group == REACHED_TARGET).any():
         columns["target_epochs"] = np.where(

@@ -12,6 +12,7 @@ from fastgd.analysis.curve_pieces import Array, Piece, check_metric, pieces
 from fastgd.analysis.minima.least_known import minima
 from fastgd.analysis.stored_study import StoredStudy, with_methods
 from fastgd.common.errors import InputError, nearest
+from fastgd.store.schema import UNFINISHED
 
 # The units of time: the column of curves, and the column of the answer.
 UNITS = {
@@ -137,7 +138,7 @@ def scores_of_times(study: StoredStudy, goal: Goal) -> Scores:
     times = times_of(study, goal)
     status = study.configurations[0]["status"]
     values = times.censored
-    values[~times.reached & (status == "timeout").to_numpy()] = np.nan
+    values[~times.reached & status.isin(UNFINISHED).to_numpy()] = np.nan
     return Scores(times.column, 1.0, values, ~times.reached & status.isin(LOST).to_numpy(), is_loss=False)
 
 

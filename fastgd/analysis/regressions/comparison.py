@@ -14,6 +14,7 @@ from fastgd.analysis.regressions.paired_curves import Curves, Rows, side_by_side
 from fastgd.analysis.regressions.pairing import OUTCOMES, Pairing, Side, paired
 from fastgd.analysis.stored_study import StoredStudy
 from fastgd.common.errors import InputError
+from fastgd.store.schema import UNFINISHED
 
 TOLERANCE = 1e-3
 # Losses below this share of the loss at the start count as zero: what is left there is rounding.
@@ -293,7 +294,7 @@ def _differences(pairs: pd.DataFrame, floor: Floats) -> dict[str, Floats]:
 def _verdicts(pairs: pd.DataFrame, tolerance: float) -> dict[str, NDArray[Any]]:
     status, before = pairs["status"], pairs["base_status"]
     lost, was_lost = status.isin(LOST).to_numpy(), before.isin(LOST).to_numpy()
-    unknown = ((status == "timeout") | (before == "timeout")).to_numpy() & ~(lost & ~was_lost)
+    unknown = (status.isin(UNFINISHED) | before.isin(UNFINISHED)).to_numpy() & ~(lost & ~was_lost)
     judged = ~unknown & ~lost & ~was_lost
     final, best = pairs["final_difference"].to_numpy(), pairs["best_difference"].to_numpy()
     late, early = pairs["late"].to_numpy(), pairs["early"].to_numpy()

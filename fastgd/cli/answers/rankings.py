@@ -11,6 +11,7 @@ from fastgd.analysis import REPEATS, Results, best_of_each, load, spread_of, val
 from fastgd.cli.output.consoles import cell, show, show_json, table
 from fastgd.cli.output.formats import Cells, is_text, records, show_answer
 from fastgd.common.numbers import count, number, seconds
+from fastgd.store.schema import UNFINISHED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,7 +151,7 @@ def _compared(ranking: "pd.DataFrame") -> str:
     several = [count(number, name.removesuffix("s")) for name, number in counts.items() if number > 1]
     middle = "mean" if spread_of(ranking) in ranking else "median"
     over = f", the {middle} of {' x '.join(several)}" if several else ""
-    late = [("timeout", "ran out of time"), ("diverged", "diverged or failed")]
+    late = [("timeout", "ran out of time"), ("retired", "lost its race"), ("diverged", "diverged or failed")]
     last = [f"what {why}" for name, why in late if name in ranking and ranking[name].any()]
     return f"{', then '.join(groups)}{over}" + (f"; behind all others {', then '.join(last)}" if last else "")
 
@@ -172,7 +173,7 @@ def ranking_cells(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame
     at, spread = ["start"] if over == "starts" else [], f"range over {over}"  # of the median trial
     about = columns_to_show(results, ranking)
     own = spread_of(ranking)  # of folds, whose means are compared
-    columns = ["rank", *about, "target_epochs", value, own, spread, "tied", *at, *counts, "timeout", "diverged"]
+    columns = ["rank", *about, "target_epochs", value, own, spread, "tied", *at, *counts, *UNFINISHED, "diverged"]
     there = {*ranking} if (ranking[counts] == 1).all(axis=None) else {*ranking, spread}
     there -= {"tied"} if ranking["tied"].isna().all() else set()
     shown = [column for column in columns if column in there]
@@ -198,7 +199,7 @@ def _cell(row: dict[Any, Any], column: str, value: str) -> str:
     if column == "tied":
         return ("tied" if item else "") if isinstance(item, bool) else "?"
     if column == value and item != item:
-        return "timeout" if row.get("timeout") else ""
+        return next((name for name in UNFINISHED if row.get(name)), "")
     if column == value and math.isinf(item) and row["diverged"]:
         return "diverged"
     return cell(item, 6 if column == value else 4)

@@ -18,7 +18,7 @@ from fastgd.core.vectors import aligned
 from fastgd.engine.arrays import FIRST, HALF, ROWS
 from fastgd.engine.calls import KernelCall
 from fastgd.engine.coast.tree import CoastCalls, coast_calls_of
-from fastgd.engine.lanes import Captured, LaneState
+from fastgd.engine.lanes import SAME, Captured, LaneState
 from fastgd.engine.tiles import in_double
 from fastgd.optimizers.coasting import Coast
 from fastgd.optimizers.rule import Rule
@@ -276,7 +276,7 @@ class CoastingWindow:
         """Return what the rest of the window depends on."""
         if self.coast is None:
             return {}
-        same = {name: getattr(self.arrays, name)[0].copy() for name in self._same}
+        same = {f"{SAME}{name}": getattr(self.arrays, name)[0].copy() for name in self._same}
         return {"begun": self.begun, **same, **{name: state.gather(getattr(self.arrays, name)) for name in self._own}}
 
     def restore(self, state: LaneState, captured: Mapping[str, Any]) -> None:
@@ -285,7 +285,7 @@ class CoastingWindow:
             return
         self.begun = int(captured["begun"])
         for name in self._same:
-            getattr(self.arrays, name)[:] = captured[name]
+            getattr(self.arrays, name)[:] = captured[f"{SAME}{name}"]
         for name in self._own:
             getattr(self.arrays, name)[:] = state.layout.spread(captured[name], self._dtype)
 

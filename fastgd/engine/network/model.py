@@ -88,6 +88,8 @@ class Network:
 
     def start(self, init: Any, seed: int, d: int) -> Array:
         """Return the start (parameters,) float64 of every lane of a seed."""
+        if isinstance(init, tuple):
+            return np.array(init, np.float64)
         parts = []
         for number, (inputs, outputs) in enumerate(pairwise(self.widths(d)), 1):
             parts.extend(start_of_layer(init, seed, number, inputs, outputs, bias=self.bias))

@@ -171,6 +171,7 @@ class Cohort:
         for row, values in enumerate((W, *spec.rule.start(spec.hyper, W))):
             self.layout.put(self.layout.blocks(self.lanes.state, row), values)
         self._pace = Pace(threads)
+        self._first_step = 0  # the steps before the first over these rows: see `go_on`
         self._snapshot_at = -1  # the step before which the estimator's table was last filled
         self._evaluation = Evaluation(self.kernels, self._rows, threads)
         self.line = self.kernels.line(spec, threads, self._memory) if spec.line_search else None
@@ -278,7 +279,7 @@ class Cohort:
             if self.spec.kernel.gram and self.batches == 1:
                 self._whole_steps(end - self.t, poll)
                 continue
-            epoch, batch = divmod(self.t, self.batches)
+            epoch, batch = divmod(self.t - self._first_step, self.batches)
             self._order_rows(epoch)
             if batch == 0:
                 self._fill_table(epoch, poll)
@@ -553,6 +554,9 @@ class Cohort:
 
     def restore(self, captured: Mapping[str, Any]) -> None:
         """Go on from what `capture` returned, in a cohort of the same spec and rows that has taken no step."""
+        if not len(captured["alive"]):
+            self.retire(np.zeros(len(self.alive), bool))
+            return
         if not np.array_equal(captured["alive"], self.alive):
             self._allocate(np.asarray(captured["alive"]))
         self.state.restore(captured)
@@ -561,6 +565,24 @@ class Cohort:
             self.window.restore(self.state, part_of(captured, "window."))
         if self.line:
             self.line.restore(self.alive, part_of(captured, "line."))
+
+    def portable(self) -> Captured:
+        """Return what a cohort of one rule over other rows goes on from: see `go_on`."""
+        if self.window:
+            self.window.flush(self.state)
+        return self.state.capture()
+
+    def go_on(self, captured: Mapping[str, Any]) -> None:
+        """Go on with what `portable` returned of lanes over other rows, in a cohort that has taken no step.
+
+        Parameters, slots, memory and the count of steps are theirs; hyper-parameters, and what is kept of rows, are of
+        this cohort. Its rows are visited from the first batch on.
+        """
+        own = {name: self.state.gather(getattr(self.lanes, name)) for name in ("exact", "table", "mean")}
+        self.state.restore({**captured, **own})
+        self._first_step = self.t
+        if self.window:
+            self.window.begun = self.t
 
 
 def part_of(captured: Mapping[str, Any], prefix: str) -> dict[str, Any]:

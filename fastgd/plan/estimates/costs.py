@@ -208,7 +208,7 @@ def cohort_cost(unit: CohortUnit, pace: Pace) -> Cost:
     rows = _Rows(unit.spec.kernel, unit.lanes, unit.d, unit.work, unit.itemsize, unit.spec.loss, speed)
     trials = unit.count
     curves, work = len(unit.checkpoints) * trials, unit.workload
-    kept = {"none": 0, "best": 1, "all": trials}[work.parameters] * unit.spec.parameters(unit.d)
+    kept = {"none": 0, "best": 1}.get(work.parameters, trials) * unit.spec.parameters(unit.d)
     training, evaluation = _training(unit, rows), _evaluation(unit, rows)
     return Cost(
         training=training,
@@ -217,7 +217,7 @@ def cohort_cost(unit: CohortUnit, pace: Pace) -> Cost:
         + SECONDS_PER_CURVE_ROW * curves
         + SECONDS_PER_STORED_CHECKPOINT * len(unit.checkpoints),
         disk=curves * (1 + BYTES_PER_NUMBER * work.columns) + trials * BYTES_PER_TRIAL + 8.0 * kept,
-        memory=memory.of_cohort(unit, saved=training + evaluation >= unit.saved_after),
+        memory=memory.of_cohort(unit, saved=any(unit.courses) or training + evaluation >= unit.saved_after),
     )
 
 

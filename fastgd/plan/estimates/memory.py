@@ -31,6 +31,7 @@ from fastgd.plan.units.swarm import SwarmUnit
 from fastgd.store.disk.files import ROW_GROUP_ROWS
 from fastgd.store.schema import COORDINATES
 from fastgd.store.writer import MOST_WAITING_TABLES
+from fastgd.study.models import BEST_ITERATE
 
 # The process itself.
 UNKNOWN_PROCESS_BYTES = 230e6  # once it has read its study, where the platform does not tell
@@ -209,7 +210,7 @@ def of_cohort(unit: CohortUnit, *, saved: bool = True) -> float:
 
     `saved`: its state is saved on its way, which an interruption may ask for at any time.
     """
-    measured = _watching(unit) + max(_measuring(unit), saved * _saving(unit))
+    measured = _watching(unit) + _best_iterates(unit) + max(_measuring(unit), saved * _saving(unit))
     return unit.bytes + measured + _recording(unit) + _orders(unit) + unit.workload.copied
 
 
@@ -218,11 +219,17 @@ def _watching(unit: CohortUnit) -> float:
     return float(unit.itemsize * unit.spec.parameters(unit.d) * (unit.lanes + unit.padding) * unit.workload.updates)
 
 
+def _best_iterates(unit: CohortUnit) -> float:
+    """The best iterates so far, in float64."""
+    return 8.0 * unit.lanes * unit.spec.parameters(unit.d) * (unit.workload.parameters == BEST_ITERATE)
+
+
 def _saving(unit: CohortUnit) -> float:
     """The copy of a state that is saved: parameters, slots, an estimator's table; each part is copied twice for it."""
     lanes = float(unit.itemsize * unit.lanes)
     part, table = lanes * unit.spec.parameters(unit.d), lanes * unit.n * (unit.spec.estimator != "none")
-    return (1 + unit.spec.rule.slots) * part + 2 * max(part, table)
+    some = any(unit.courses) and not all(unit.courses)  # of its lanes are kept at the end, which takes a copy of them
+    return (1 + some) * (1 + unit.spec.rule.slots) * part + (2 + some) * max(part, table) + _best_iterates(unit)
 
 
 def _orders(unit: CohortUnit) -> float:
@@ -259,11 +266,8 @@ def _recording(unit: CohortUnit) -> float:
     trials = unit.count
     curves = min(len(unit.checkpoints) * trials, ROW_GROUP_ROWS)
     kept = 8.0 * unit.spec.parameters(unit.d)
-    parameters = {
-        "none": 0.0,
-        "best": 2 * min(MOST_FINALIST_BYTES, 8 * kept),
-        "all": min(COPIES_OF_FEW_PARAMETERS * kept * trials, MOST_WAITING_PARAMETER_BYTES + 2 * kept),
-    }
+    of_all = min(COPIES_OF_FEW_PARAMETERS * kept * trials, MOST_WAITING_PARAMETER_BYTES + 2 * kept)
+    parameters = {"none": 0.0, "best": 2 * min(MOST_FINALIST_BYTES, 8 * kept), "all": of_all, BEST_ITERATE: of_all}
     curve = BYTES_PER_CURVE_NUMBER * (unit.workload.columns + 7) + BYTES_PER_CURVE_ROW
     return curves * curve + BYTES_PER_TRIAL_AT_END * trials + parameters[unit.workload.parameters]
 
@@ -277,7 +281,7 @@ def at_end(cohorts: Iterable[CohortUnit], trials: int) -> float:
             most = min(max(MOST_FINALIST_BYTES, parameters), 8 * parameters)
             for seeds in set(map(tuple, cohort.seeds)):
                 kept[cohort.label, cohort.spec.rule.optimizer.name, seeds] = most
-        stored += (which == "all") * parameters * cohort.count
+        stored += (which in ("all", BEST_ITERATE)) * parameters * cohort.count
     again = FOLDER_SCAN_BYTES * (bool(kept) or stored > 0)
     waiting = min(COPIES_OF_FEW_PARAMETERS * stored, MOST_WAITING_PARAMETER_BYTES)
     return BYTES_PER_TRIAL_AT_END * trials + sum(kept.values()) + waiting + again

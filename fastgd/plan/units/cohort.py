@@ -22,6 +22,31 @@ MOST_COHORT_BYTES = 2 << 30  # of its lanes: a cohort that needs more is split, 
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where the lanes of a cohort go on from: the states of shorter trials, or of the same that were to wait.
+
+    Attributes
+    ----------
+    name : str
+        The file of states.
+    lanes : tuple of int
+        Which lane of it each one is.
+    trials : tuple of str
+        Under whose names their rows are stored.
+    """
+
+    name: str
+    lanes: tuple[int, ...]
+    trials: tuple[str, ...]
+
+    def select(self, lanes: Array) -> "Origin":
+        """Return that of some lanes."""
+        return replace(
+            self, lanes=tuple(self.lanes[lane] for lane in lanes), trials=tuple(self.trials[lane] for lane in lanes)
+        )
+
+
+@dataclass(frozen=True)
 class CohortUnit:
     """A cohort.
 
@@ -66,6 +91,12 @@ class CohortUnit:
         The loss's own scale on these data: see `fastgd.plan.units.workload.loss_scale`.
     saved_after : float
         Seconds of a run after which its state is saved for the first time, to go on from.
+    courses : list of str
+        Each lane's course (see `fastgd.plan.budgets.courses`), "" where its state is not kept at the end; or none.
+    origin : Origin, optional
+        Where its lanes go on from.
+    until : int, optional
+        The step at which its lanes wait, to go on later; by default they take all of their steps.
     parameters_only : bool
         Whether all but the final parameters of its trials is stored already. Then it has no results where the time is
         over before its end.
@@ -93,6 +124,9 @@ class CohortUnit:
     stop: Stop = field(default_factory=Stop)
     scale: float = 1.0
     saved_after: float = np.inf
+    courses: list[str] = field(default_factory=list)
+    origin: Origin | None = None
+    until: int | None = None
     parameters_only: bool = False
 
     @property
@@ -139,6 +173,11 @@ class CohortUnit:
     def batches(self) -> int:
         """Steps of an epoch."""
         return -(-self.n // self.spec.batch_size)
+
+    @property
+    def end(self) -> int:
+        """The step to which its lanes run."""
+        return self.steps if self.until is None else min(self.until, self.steps)
 
     @property
     def epochs(self) -> float:
@@ -191,7 +230,7 @@ class CohortUnit:
         steps = 2.0 if self.baseline else 4.0 + 4.0 * (self.search is not None)  # both sets of margins of a search
         rows = steps * self.epochs + 4.0 * self.snapshots(self.steps) + 2.0 * self.evaluated
         dense = self.steps * self.d if self.spec.kernel.sparse and self.spec.untouched == EVERY_STEP else 0.0
-        return (rows * self.n * max(1.0, self.work) + 8.0 * dense) * self.lanes
+        return (rows * self.n * max(1.0, self.work) + 8.0 * dense) * self.lanes * self.end / self.steps
 
     @property
     def passes(self) -> float:
@@ -235,7 +274,9 @@ class CohortUnit:
         lanes = np.flatnonzero(keep)
         names = [self.configurations[lane] for lane in lanes]
         ids, seeds = [self.ids[lane] for lane in lanes], [self.seeds[lane] for lane in lanes]
-        return replace(self, spec=spec, which=self.which[keep], configurations=names, ids=ids, seeds=seeds)
+        courses = [self.courses[lane] for lane in lanes] if self.courses else []
+        rest = replace(self, courses=courses, origin=self.origin and self.origin.select(lanes))
+        return replace(rest, spec=spec, which=self.which[keep], configurations=names, ids=ids, seeds=seeds)
 
     def without(self, done: Collection[str]) -> "CohortUnit | None":
         """Return what is left of it beside some trials; None: nothing."""

@@ -163,6 +163,11 @@ class SwarmUnit:
         return f"{spec.rule!r} on {land}, {spec.kernel}, {spec.dtype}, {search}, {counted}"
 
     @property
+    def end(self) -> int:
+        """The step to which its lanes run."""
+        return self.steps
+
+    @property
     def flops(self) -> float:
         """Floating-point operations of its steps."""
         return float(len(self.lanes)) * self.steps * self.spec.d * (10 + 8 * self.spec.rule.slots)

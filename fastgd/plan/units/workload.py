@@ -36,8 +36,8 @@ class Workload:
         Features of a batch of sparse rows.
     of_weights : bool
         Whether metrics are made of all weights.
-    parameters : {"none", "best", "all"}
-        Whose final parameters are kept.
+    parameters : {"none", "best", "all", "best_iterate"}
+        Whose parameters are kept.
     copied : float
         Bytes of the rows, where a fold standardises a copy of its own, and of targets with their weights.
     """

@@ -138,7 +138,8 @@ class Study {
     this.owners = new Uint32Array(bytesOf(record.trials.owners));
     const objectives = new Uint32Array(bytesOf(record.objectives));
     const results = new Set([this.value, `${this.value}_min`, `${this.value}_max`]);
-    ["rank", "seeds", "starts", "diverged", "timeout", "target_epochs", "tied"].forEach((name) => results.add(name));
+    const counts = ["seeds", "starts", "diverged", "timeout", "retired"];
+    ["rank", ...counts, "target_epochs", "tied"].forEach((name) => results.add(name));
     const settings = this.configurations.columns.filter((column) => !results.has(column.name));
     const own = record.trials.columns.map((column) => new Column(column));
     const id = own.filter((column) => column.name === "trial_id");

@@ -1,19 +1,21 @@
 """A cohort at work: from checkpoint to checkpoint, with lanes that end retired."""
 
 import itertools
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data
+from fastgd.engine.lanes import selected
 from fastgd.engine.rows.cohort import AnyCohort, Cohort
 from fastgd.engine.rows.guesses import Guesses
 from fastgd.plan.estimates.compiled import compiling
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.runs.clock import Clock, TimeIsOver
+from fastgd.runs.measured.best_iterates import MOST_PARAMETERS_AT_ONCE, BestIterates
 from fastgd.runs.measured.layer_gradients import LayerGradients
 from fastgd.runs.measured.layer_updates import LayerUpdates
 from fastgd.runs.measured.metrics import Recorder, measures_of
@@ -22,9 +24,11 @@ from fastgd.runs.trials import TrialRecords
 from fastgd.runs.units.schedule_values import ScheduleValues
 from fastgd.runs.units.stopping import Stopping
 from fastgd.runs.units.unit_work import UnitWork, below, prefixed
+from fastgd.store.states import StateInfo
+from fastgd.study.models import BEST_ITERATE
 
 Array = npt.NDArray[Any]
-MOST_PARAMETERS_AT_ONCE = 1 << 21  # numbers of final parameters that are read and stored together: 16 MB
+_Part: TypeAlias = Stopping | TrialRecords | ScheduleValues | LayerGradients | LayerUpdates | BestIterates
 
 
 def make_cohort(
@@ -76,7 +80,9 @@ class CohortRun(UnitWork):
         layers = unit.spec.model.groups(unit.d)[-1].layer
         self.updates = LayerUpdates(unit.lanes, layers * unit.workload.updates)
         self.gradients = LayerGradients(unit.lanes, layers)
+        self.best = BestIterates(unit.lanes, unit.spec.parameters(unit.d) * (unit.record.parameters == BEST_ITERATE))
         self.stopping = Stopping.start(unit.stop, np.full(unit.lanes, np.nan), unit.baseline, unit.scale)
+        self._kept_state = self._waits = False
 
     def run(self) -> None:
         """Run it from its start, or from where an earlier run saved it, and hand its trials to the sink."""
@@ -95,9 +101,9 @@ class CohortRun(UnitWork):
             compile_cohort(self.cohort, unit)
         self.clock.enter("evaluate")
         with self.clock.interruption.deferred():
-            if not self.go_on():
+            if not (self.go_on() or self._go_on_from_origin()):
                 self._start()
-            for step in unit.checkpoints[unit.checkpoints > self.recorded]:
+            for step in unit.checkpoints[(unit.checkpoints > self.recorded) & (unit.checkpoints <= unit.end)]:
                 if not len(self.cohort.alive):
                     break
                 reached = self._advance(int(step))
@@ -105,12 +111,17 @@ class CohortRun(UnitWork):
                     self.save()
                     raise TimeIsOver
                 self._checkpoint(reached)
+            if len(self.cohort.alive):
+                self._wait()
+            elif not self.records.count("timeout"):
+                self._keep_state()
 
     def _start(self) -> None:
         metrics = self._measure(exact=True)
         self._keep(metrics)
         unit = self.unit
-        self.stopping = Stopping.start(unit.stop, metrics["loss"], unit.baseline, unit.scale)
+        watched = metrics[unit.stop.watch]
+        self.stopping = Stopping.start(unit.stop, metrics["loss"], unit.baseline, unit.scale, watched)
         self._end(*self._judge(metrics))
         self.recorded = 0
 
@@ -153,7 +164,7 @@ class CohortRun(UnitWork):
 
         A lane that is judged between two checkpoints would end where it does not in a run that nothing cuts short.
         """
-        before = self.own_state()
+        before = {} if reached else self.own_state()
         if self.cohort.t == self.recorded:  # the time was over within the step that follows a checkpoint
             self._cut(before)
             return
@@ -169,11 +180,18 @@ class CohortRun(UnitWork):
         self._keep(metrics)
         self._end(status, reasons)
         if reached:
-            self.recorded, before = self.cohort.t, self.own_state()
+            self.recorded = self.cohort.t
         if self.cohort.t == self.unit.steps:
+            self._keep_state()
             self._end_all("completed", "")
-        elif over:
-            self._cut(before)
+        elif over and self.cohort.t != self.unit.end:
+            self._cut(self.own_state() if reached else before)
+
+    def _wait(self) -> None:
+        """End all lanes where they are to wait, and hand over their state, from which they go on."""
+        lanes, unit, self._waits = self.cohort.alive, self.unit, True
+        self._hand_over_state(f"{unit.name}-{self.cohort.t}", lanes, self.cohort.t)
+        self._end_all("timeout", f"waits at epoch {self.cohort.t / unit.batches:g} for the others in its race")
 
     def _cut(self, state: dict[str, Array]) -> None:
         """End all lanes as the time is over, and save where they are: the next run goes on from there."""
@@ -192,7 +210,7 @@ class CohortRun(UnitWork):
 
     def _judge(self, metrics: dict[str, Array]) -> tuple[Array, list[str]]:
         epoch = self.cohort.t / self.unit.batches
-        return self.stopping.judge(self.cohort.alive, metrics["loss"], epoch)
+        return self.stopping.judge(self.cohort.alive, metrics["loss"], epoch, metrics[self.unit.stop.watch])
 
     def _end(self, status: Array, reasons: list[str]) -> None:
         """Retire the lanes whose status is set."""
@@ -217,15 +235,17 @@ class CohortRun(UnitWork):
     def _hand_over_parameters(self, lanes: Array, ended: Array) -> None:
         """Hand over the parameters of lanes that end, where the study keeps them."""
         unit, chosen = self.unit, lanes[ended]
-        if unit.record.parameters == "all":
+        if unit.record.parameters in ("all", BEST_ITERATE):
             positions = np.repeat(ended, [len(unit.ids[lane]) for lane in chosen])
             ids = [trial for lane in chosen for trial in unit.ids[lane]]
             some = max(1, MOST_PARAMETERS_AT_ONCE // unit.spec.parameters(unit.d))
+            best = unit.record.parameters == BEST_ITERATE
             with self.clock.stage("store"):
                 for first in range(0, len(ids), some):
-                    part = slice(first, first + some)
-                    self.sink.parameters(ids[part], self.cohort.parameters(positions[part]))
-        if unit.record.parameters == "best":
+                    part = positions[first : first + some]
+                    W = self.best.of(lanes[part]) if best else self.cohort.parameters(part)
+                    self.sink.parameters(ids[first : first + some], W)
+        if unit.record.parameters == "best" and not self._waits:  # what waits has not its final parameters yet
             for seeds in dict.fromkeys(tuple(unit.seeds[lane]) for lane in chosen):
                 own = np.array([tuple(unit.seeds[lane]) == seeds for lane in chosen])
                 self._offer((unit.label, unit.spec.rule.optimizer.name, seeds), chosen[own], ended[own])
@@ -237,7 +257,7 @@ class CohortRun(UnitWork):
     def _write(self, metrics: dict[str, Array]) -> None:
         """Hand over a checkpoint of the lanes that are alive."""
         lanes, step, unit = self.cohort.alive, self.cohort.t, self.unit
-        self.records.observe(lanes, metrics)
+        self.best.observe(self.cohort, self.records.observe(lanes, step, metrics))
         counts = [len(unit.ids[lane]) for lane in lanes]
         columns: dict[str, Any] = {name: np.repeat(values, counts) for name, values in metrics.items()}
         line = self.cohort.line
@@ -260,6 +280,44 @@ class CohortRun(UnitWork):
         )
         self.sink.trials(trials)
 
+    # --- trials of which longer ones go on ----------------------------------------------------------------------------
+
+    def _keep_state(self) -> None:
+        """Hand over, once, the state of the lanes from which longer trials can go on: as it is before these end."""
+        unit, lanes = self.unit, np.flatnonzero([bool(course) for course in self.unit.courses])
+        if not (self._kept_state or unit.parameters_only or unit.steps % unit.batches) and len(lanes):
+            self._hand_over_state(unit.name, lanes, unit.steps)
+            self._kept_state = True
+
+    def _hand_over_state(self, name: str, lanes: Array, steps: int) -> None:
+        """Hand over the state of some lanes under a name; `steps`: how many they took, or had when they ended."""
+        unit, own = self.unit, {name: values[lanes] for name, values in self.own_state().items()}
+        courses = tuple(unit.courses[lane] if unit.courses else "" for lane in lanes)
+        info = StateInfo(name, courses, tuple(unit.ids[lane][0] for lane in lanes), steps)
+        with self.clock.stage("store"):
+            self.sink.keep(self.packed(own, selected(self.cohort.capture(), lanes)), info)
+
+    def _go_on_from_origin(self) -> bool:
+        """Go on from where shorter trials ended, or these waited, with their rows; False: from nowhere.
+
+        What ended before the budget that it had then, ends there now, too.
+        """
+        unit, origin = self.unit, self.unit.origin
+        if origin is None or unit.parameters_only or (state := self.sink.kept(origin)) is None:
+            return False
+        lanes = np.array(origin.lanes)
+        own = {name: values for name, values in state.items() if not name.startswith("engine.")}
+        own |= {name: values[lanes] for name, values in own.items() if values.ndim}
+        self.take_over(own, selected(below("engine", state), lanes))
+        with self.clock.stage("store"):
+            for names in _renamings(origin.trials, unit.ids):
+                self.sink.carry_renamed("curves", names, self.recorded)
+            if unit.record.parameters in ("all", BEST_ITERATE):
+                over = np.flatnonzero(self.records.ended)
+                for names in _renamings([origin.trials[lane] for lane in over], [unit.ids[lane] for lane in over]):
+                    self.sink.carry_renamed("parameters", names)
+        return True
+
     # --- saved states -------------------------------------------------------------------------------------------------
 
     @property
@@ -268,13 +326,14 @@ class CohortRun(UnitWork):
         return len(self.cohort.alive)
 
     @property
-    def _parts(self) -> dict[str, Stopping | TrialRecords | ScheduleValues | LayerGradients | LayerUpdates]:
+    def _parts(self) -> dict[str, _Part]:
         return {
             "stopping": self.stopping,
             "records": self.records,
             "schedule": self.schedule,
             "gradients": self.gradients,
             "updates": self.updates,
+            "best": self.best,
         }
 
     def own_state(self) -> dict[str, Array]:
@@ -289,3 +348,9 @@ class CohortRun(UnitWork):
         self.recorded = int(state["recorded"][0])
         for name, part in self._parts.items():
             part.restore(below(name, state))
+
+
+def _renamings(old: Sequence[str], new: Sequence[Sequence[str]]) -> Iterator[dict[str, str]]:
+    """Yield new names of trials, of which each may have several: as many mappings as one of them has."""
+    for names in itertools.zip_longest(*new):
+        yield {one: other for one, other in zip(old, names, strict=True) if other is not None}

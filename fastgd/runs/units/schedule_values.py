@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.common.properties import cached_property
+from fastgd.plan.ids import digest
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.plan.units.swarm import SwarmUnit
 from fastgd.schedules import Part, chained, starts
@@ -43,22 +45,30 @@ class _Driver:
         The budget.
     batches : int
         Steps of an epoch.
+    whole : Schedule
+        The lanes' schedule, of all hyper-parameters.
     """
 
-    def __init__(self, schedule: Schedule, row: int, driven: Array, steps: int, batches: int) -> None:
-        self.schedule, self.row, self.driven = schedule, row, driven
+    def __init__(self, schedule: Schedule, row: int, driven: Array, steps: int, batches: int, whole: Schedule) -> None:
+        self.schedule, self.row, self.driven, self._whole = schedule, row, driven, whole
         self.lanes = np.flatnonzero(driven)
         self.parts = schedule.parts
         self.unit = 1 if schedule.per == "step" else batches  # steps of an index
+        self.first, self.index = 0, 0  # a step, and its index
         self.total = -(-steps // self.unit)
         self.starts = np.array(starts(self.parts))
         self.judged = [
             _Judged(number, part, len(driven)) for number, part in enumerate(self.parts) if part.record.feedback
         ]
 
+    @cached_property
+    def name(self) -> str:
+        """Its name among all drivers of all schedules."""
+        return f"{digest(self._whole.model_dump()).hexdigest()}.{self.schedule.of}"
+
     def values(self, step: Array) -> Array:
         """Return the values (steps, lanes driven) or (steps, 1) at steps from 0 on."""
-        index = step // self.unit
+        index = self.index + (step - self.first) // self.unit
         low = int(index[0])
         distinct = np.arange(low, int(index[-1]) + 1)  # an epoch's index stands for many steps
         values = chained(self.parts, self.schedule.horizon, distinct, self.total)[:, None]
@@ -115,7 +125,7 @@ class ScheduleValues:
         names = list(fields)
         self._base = hyper[:, [names.index(name) for name in scheduled]].T
         self._drivers = [
-            _Driver(driver, scheduled.index(driver.of), which == number, steps, batches)
+            _Driver(driver, scheduled.index(driver.of), which == number, steps, batches, schedule)
             for number, schedule in enumerate(schedules)
             for driver in schedule.drivers
             if driver.of in scheduled and (which == number).any()
@@ -156,18 +166,27 @@ class ScheduleValues:
                 values[:, driver.row] = driver.values(step)[:, 0]
         return values
 
+    def go_on(self, step: int, epoch: int) -> None:
+        """Count from a step that begins an epoch, in which epochs had other numbers of steps before."""
+        for driver in self._drivers:
+            if driver.schedule.per == "epoch":
+                driver.first, driver.index = step, epoch
+
+    @property
+    def _judged(self) -> list[tuple[str, Any]]:
+        """The state of each part with feedback, by a name that does not depend on the other lanes' schedules."""
+        return [(f"{driver.name}.{part.number}", part.state) for driver in self._drivers for part in driver.judged]
+
     def state(self) -> dict[str, Array]:
         """Return what is to be saved of the schedules with feedback, each (G,)."""
-        judged = [part.state for driver in self._drivers for part in driver.judged]
-        found = {f"{at}.{name}": values for at, own in enumerate(judged) for name, values in own._asdict().items()}
+        found = {f"{key}.{name}": values for key, own in self._judged for name, values in own._asdict().items()}
         return {**found, "loss": self._loss, "judged": np.full(len(self._loss), self.judged)}
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Go on from a state that was saved."""
-        judged = [part.state for driver in self._drivers for part in driver.judged]
-        for at, own in enumerate(judged):
+        for key, own in self._judged:
             for name, values in own._asdict().items():
-                values[:] = state[f"{at}.{name}"]
+                values[:] = state[f"{key}.{name}"]
         self._loss[:], self.judged = state["loss"], int(state["judged"][0])
 
     def judge(self, step: int, lanes: Array, loss: Array) -> None:

@@ -1,4 +1,4 @@
-"""When a lane ends before its budget: judged at checkpoints, on the exact training objective."""
+"""When a lane ends before its budget: judged at checkpoints, on its training objective or its validation loss."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ import numpy.typing as npt
 from fastgd.study.config import Stop
 
 Array = npt.NDArray[Any]
-RELATIVE_IMPROVEMENT = 1e-4
+# How a lane ends that stands still, by what is watched.
+STOOD_STILL = {"loss": "stalled", "validation_loss": "early_stopped"}
 
 
 @dataclass
@@ -19,8 +20,10 @@ class Stopping:
 
     Attributes
     ----------
-    first, best : ndarray (lanes,)
-        The objective at the start, and the lowest that counted as an improvement.
+    first : ndarray (lanes,)
+        The objective at the start.
+    best : ndarray (lanes,)
+        The lowest value of what is watched that counted as an improvement.
     since : ndarray (lanes,)
         The epoch of that improvement.
     guessing : bool
@@ -38,9 +41,12 @@ class Stopping:
     scale: float = 1.0
 
     @classmethod
-    def start(cls, stop: Stop, loss: Array, guessing: bool = False, scale: float = 1.0) -> "Stopping":
-        """Begin with the objective at the start."""
-        return cls(stop, loss.copy(), loss.copy(), np.zeros(len(loss)), guessing, scale)
+    def start(
+        cls, stop: Stop, loss: Array, guessing: bool = False, scale: float = 1.0, watched: Array | None = None
+    ) -> "Stopping":
+        """Begin with the objective at the start, and what is watched there: by default the objective."""
+        best = loss if watched is None else watched
+        return cls(stop, loss.copy(), best.copy(), np.zeros(len(loss)), guessing, scale)
 
     def state(self) -> dict[str, Array]:
         """Return what is to be saved, each (lanes,)."""
@@ -51,7 +57,7 @@ class Stopping:
         for name, values in self.state().items():
             values[:] = state[name]
 
-    def judge(self, lanes: Array, loss: Array, epoch: float) -> tuple[Array, list[str]]:
+    def judge(self, lanes: Array, loss: Array, epoch: float, watched: Array | None = None) -> tuple[Array, list[str]]:
         """Return each lane's status ("" goes on) and the reason in words.
 
         Parameters
@@ -62,16 +68,19 @@ class Stopping:
             Their objective F at this checkpoint.
         epoch : float
             Epochs so far.
+        watched : ndarray of float64, optional
+            What has to improve; by default the objective.
         """
-        first, best = self.first[lanes], self.best[lanes]
+        first, best, watched = self.first[lanes], self.best[lanes], loss if watched is None else watched
         with np.errstate(invalid="ignore"):
-            better = loss < best - RELATIVE_IMPROVEMENT * np.abs(best)
-        self.best[lanes] = np.where(better, loss, best)
+            better = watched < best - self.stop.tolerance * np.abs(best)
+        better |= np.isfinite(watched) & ~np.isfinite(best)  # a validation loss may be infinite at the start
+        self.best[lanes] = np.where(better, watched, best)
         self.since[lanes] = np.where(better, epoch, self.since[lanes])
 
         status = np.full(len(lanes), "", object)
         if self.stop.patience is not None:
-            status[epoch - self.since[lanes] >= self.stop.patience] = "stalled"
+            status[epoch - self.since[lanes] >= self.stop.patience] = STOOD_STILL[self.stop.watch]
         if self.stop.target is not None:
             status[loss <= self.stop.target] = "target"
         with np.errstate(invalid="ignore", over="ignore"):
@@ -90,6 +99,7 @@ class Stopping:
                 return f"the objective rose from {first:.4g} to {loss:.4g}"
             case "target":
                 return f"the objective reached {loss:.6g}, the target is {self.stop.target:.6g}"
-            case "stalled":
-                return f"no relative improvement of {RELATIVE_IMPROVEMENT:g} in {self.stop.patience} epochs"
+            case "stalled" | "early_stopped":
+                of = " of the validation loss" if status == "early_stopped" else ""
+                return f"no relative improvement{of} of {self.stop.tolerance:g} in {self.stop.patience} epochs"
         return ""

@@ -66,9 +66,13 @@ class UnitWork:
 
     def save_as(self, name: str, own: Mapping[str, Any], engine: Mapping[str, Any], *, cut: bool = False) -> None:
         """Save a state under the name of a unit."""
-        seconds = {f"seconds.{stage}": np.array(self.spent(stage)) for stage in self.clock.seconds}
         with self.clock.stage("store"):
-            self.sink.save(name, {**own, **prefixed("engine", engine), **seconds}, cut=cut)
+            self.sink.save(name, self.packed(own, engine), cut=cut)
+
+    def packed(self, own: Mapping[str, Any], engine: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a state as it is saved, with the seconds that it took."""
+        seconds = {f"seconds.{stage}": np.array(self.spent(stage)) for stage in self.clock.seconds}
+        return {**own, **prefixed("engine", engine), **seconds}
 
     def go_on(self) -> bool:
         """Go on from where an earlier run saved the unit, with the rows and the seconds until then; False: none did."""
@@ -76,13 +80,17 @@ class UnitWork:
         state = self.sink.saved(self._name, self._trial_ids)
         if state is None:
             return False
-        self.restore(state)
-        self._lanes.restore(below("engine", state))
-        self.clock.resumed = self._lanes.t
-        self._before = {stage: own - float(state[f"seconds.{stage}"]) for stage, own in self._before.items()}
+        self.take_over(state, below("engine", state))
         with self.clock.stage("store"):
             self.sink.carry(self._trial_ids, self.recorded)
         return True
+
+    def take_over(self, state: dict[str, Array], engine: Mapping[str, Any]) -> None:
+        """Take over a state that was packed, with the seconds that it took."""
+        self.restore(state)
+        self._lanes.restore(engine)
+        self.clock.resumed = self._lanes.t
+        self._before = {stage: own - float(state[f"seconds.{stage}"]) for stage, own in self._before.items()}
 
     def poll(self) -> None:
         """Report; called while lanes are evaluated, which changes no state: an interruption may end the unit here."""

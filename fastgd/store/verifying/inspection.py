@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from fastgd.common.properties import cached_property
 from fastgd.store.disk.checked_reading import open_parquet
-from fastgd.store.schema import PARAMETERS
+from fastgd.store.schema import PARAMETERS, UNFINISHED
 from fastgd.store.verifying.findings import Finding
 from fastgd.store.verifying.folder_files import FolderFiles, readable_groups
 from fastgd.store.verifying.whole_curves import CurveCheck
 
+OF_ALL = ("all", "best_iterate")  # what `record.parameters` is where every trial has some
 _MOST_STARTS = 1 << 32  # more than a configuration has
 
 
@@ -198,8 +199,8 @@ class Inspection:
                 if len(twice):
                     lost[twice] = True
                     self.report.wrong_in_record(path, "holds rows of curves twice", record)
-        timed_out = (self.trials["status"] == "timeout").to_numpy()
-        broken = curves.broken(self.trials["steps"].fillna(0).to_numpy(), timed_out)
+        unfinished = self.trials["status"].isin(UNFINISHED).to_numpy()
+        broken = curves.broken(self.trials["steps"].fillna(0).to_numpy(), unfinished)
         reported = self.report.waiting_in("curves")
         for number in sorted(set(self.trials.loc[broken & ~lost, "record"]) - reported):
             self.report.wrong_in_record(self.files.records[number], "has trials whose curves are not whole", number)
@@ -243,8 +244,8 @@ class Inspection:
         places = np.concatenate([*self._stored_parameters, np.zeros(0, np.int64)])
         counts = np.bincount(places[places >= 0], minlength=len(self.trials))
         record, manifest = self.files.study.get("record"), self.files.manifest
-        asked = isinstance(record, dict) and record.get("parameters") == "all" and "start" not in self.trials
-        lacking = (counts == 0) & self.trials["in_study"].eq(True) & (self.trials["status"] != "timeout")
+        asked = isinstance(record, dict) and record.get("parameters") in OF_ALL and "start" not in self.trials
+        lacking = (counts == 0) & self.trials["in_study"].eq(True) & ~self.trials["status"].isin(UNFINISHED)
         lacking &= ~self.trials["lost"] & (asked and manifest is not None and manifest.ended is not None)
         # a run with a limit of time may have ended before it computed them
         if_lacking = self.report.remarks if self.files.study.get("max_seconds") else self.report.findings

@@ -18,9 +18,10 @@ from fastgd.schedules import chained
 from fastgd.study.blocks import OptimizerBlock, Schedule
 from fastgd.study.checking.landscape_checks import check_landscapes
 from fastgd.study.checking.network_checks import check_layer_metrics, check_networks
+from fastgd.study.draws import AXIS, Drawn, combinations
 from fastgd.study.fields import MOST_CHECKPOINTS
 from fastgd.study.landscapes import start_count
-from fastgd.study.models import StudyFields
+from fastgd.study.models import Stop, StudyFields
 from fastgd.study.surface_block import check_ends
 from fastgd.study.values import failure
 
@@ -50,11 +51,14 @@ def check(study: StudyFields) -> None:
         raise failure("goes with landscapes; problems over data start from 'init'", "starts")
     elif study.record.trajectories != "auto":
         raise failure("goes with landscapes", "record", "trajectories", found=study.record.trajectories)
+    _check_search(study)
     _check_size(study)
     _check_checkpoints(study)
     _check_surface(study)
     _check_labels(study)
     _check_metrics(study)
+    _check_patience(study)
+    _check_halving(study)
     check_networks(study)
     for index, block in enumerate(study.optimizer):
         _check_method(study, block, index)
@@ -66,22 +70,45 @@ def check(study: StudyFields) -> None:
 
 def _check_size(study: StudyFields) -> None:
     """Refuse more trials than can be planned, before anything of that size is made."""
+    drawn = [axis for axis in _axes_beside(study) if isinstance(axis, Drawn)]
     methods: dict[str, int] = {}
     configurations = 0
     for block in study.optimizer:
-        choices = prod(map(len, block.options.values())) * len(block.estimator)
-        methods[repr((block.name, block.kinds, block.line_search))] = choices
-        configurations += choices * prod(map(len, block.grids.values())) * len(block.schedules(study.schedule))
+        options: list[list[Any]] = [*block.options.values(), block.estimator]
+        methods[repr((block.name, block.kinds, block.line_search))] = prod(len(set(values)) for values in options)
+        schedules = len(block.schedules(study.schedule))
+        configurations += combinations([*options, *block.grids.values(), *drawn]) * schedules
     seeds = len(study.seed)
     if study.landscapes:
         starts = sum(start_count(study.starts, problem) for problem in study.landscapes)
         _refuse_more(MOST_TRIALS, "configurations", configurations, ("seeds", seeds), ("problems", len(study.problem)))
         _refuse_more(MOST_LANES, "trials", configurations, ("seeds", seeds), ("starts", starts))
         return
-    penalties, batches = sum(len(problem.l2) for _, problem in study.splits), len(study.batch_size)
-    more = ("batch sizes", batches), ("seeds", seeds)
-    _refuse_more(MOST_TRIALS, "trials", configurations, ("problems, splits and l2", penalties), *more)
-    _refuse_more(MOST_COHORTS, "cohorts", sum(methods.values()), ("problems and splits", len(study.splits)), *more)
+    # what is drawn is drawn together with the optimizers' numbers, and is counted there
+    penalties = sum(1 if isinstance(problem.l2, Drawn) else len(problem.l2) for _, problem in study.splits)
+    batches = 1 if isinstance(study.batch_size, Drawn) else len(study.batch_size)
+    more, splits = ("seeds", seeds), ("problems and splits", len(study.splits))
+    crossed = ("problems, splits and l2", penalties), ("batch sizes", batches)
+    _refuse_more(MOST_TRIALS, "trials", configurations, *crossed, more)
+    sizes = ("batch sizes", len(set(study.batch_size)))
+    _refuse_more(MOST_COHORTS, "cohorts", sum(methods.values()), splits, sizes, more)
+
+
+def _axes_beside(study: StudyFields) -> list[list[Any]]:
+    """Return the axes beside those of optimizers that may be random."""
+    penalties: list[list[Any]] = [problem.l2 for problem in study.data_problems]
+    return [study.batch_size, *penalties]
+
+
+def _check_search(study: StudyFields) -> None:
+    """Refuse a number of draws where nothing is drawn together."""
+    if study.search is None or study.search.draws is None:
+        return
+    axes = _axes_beside(study)
+    for block in study.optimizer:
+        axes += [*block.options.values(), block.estimator, *block.grids.values()]
+    if not any(isinstance(axis, Drawn) for axis in axes):
+        raise failure(f"needs {AXIS}; there is none", "search", "draws", found=study.search.draws)
 
 
 def _refuse_more(most: int, what: str, optimizers: int, *factors: tuple[str, int]) -> None:
@@ -176,10 +203,45 @@ def _check_feedback(study: StudyFields, schedule: Schedule, path: Path) -> None:
     judged = next((part.name for part in schedule.parts if part.record.feedback), None)
     if judged is not None and study.landscapes:
         raise failure(f": '{judged}' judges the validation loss, and landscapes have none", *path)
-    bare = next((number for number, problem in enumerate(study.data_problems) if problem.validation == 0), None)
-    if judged is not None and bare is not None:
-        key = f"problem.{bare}.validation" if len(study.problem) > 1 else "problem.validation"
+    if judged is not None and (key := _nothing_held_out(study)):
         raise failure(f": '{judged}' judges the validation loss, and nothing is held out; set {key}", *path)
+
+
+def _nothing_held_out(study: StudyFields) -> str:
+    """Return the key by which the first problem without validation data would have some; "": all have."""
+    bare = [number for number, problem in enumerate(study.data_problems) if problem.validation == 0]
+    several = len(study.problem) > 1
+    return (f"problem.{bare[0]}.validation" if several else "problem.validation") if bare else ""
+
+
+def _check_patience(study: StudyFields) -> None:
+    """Refuse what says how patience is counted where there is none, or where there is nothing to watch."""
+    stop = study.stop
+    for key in ("watch", "tolerance"):
+        if stop.patience is None and getattr(stop, key) != Stop.model_fields[key].default:
+            raise failure("goes with stop.patience, which is missing", "stop", key, found=getattr(stop, key))
+    if stop.watch == "validation_loss" and (key := _nothing_held_out(study)):
+        raise failure(f"= 'validation_loss', and nothing is held out; set {key}", "stop", "watch")
+
+
+def _check_halving(study: StudyFields) -> None:
+    """Refuse a race without anything to compare its configurations by, or without stages at which they are."""
+    path = ("search", "halving")
+    halving = study.halving
+    if halving is None:
+        return
+    if study.landscapes:
+        raise failure("goes with problems over data, whose held-out rows it judges by", *path)
+    if study.epochs is None:
+        raise failure("goes with epochs, at which it compares, and the study has steps", *path)
+    if halving.start >= study.epochs:
+        raise failure(f"must be below the {study.epochs:,} epochs", *path, "start", found=halving.start)
+    if key := _nothing_held_out(study):
+        raise failure(f"compares validation losses, and nothing is held out; set {key}", *path)
+    if study.record.every != "epoch":
+        raise failure("goes with record.every = 'epoch': it compares at ends of epochs", *path)
+    if study.record.rows is not None:
+        raise failure("goes without record.rows: the last values of a retired trial are those of all rows", *path)
 
 
 def _check_values(study: StudyFields, schedule: Schedule, block: OptimizerBlock, path: Path) -> None:
@@ -214,7 +276,7 @@ def _check_method(study: StudyFields, block: OptimizerBlock, index: int) -> None
     record, path = find(block.name), ("optimizer", index)
     drivers = [driver.of for schedule in block.schedules(study.schedule) for driver in schedule.drivers]
     scheduled = dict.fromkeys(name for name in drivers if name != "lr")  # that of lr is a share of the rate
-    for choices in itertools.product(*block.options.values()):
+    for choices in itertools.product(*map(dict.fromkeys, block.options.values())):
         rule = Rule.of(record, dict(zip(block.options, choices, strict=True)))
         for option in block.around:
             needs = kinds(option.table)[option.kind].needs

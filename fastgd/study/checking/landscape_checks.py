@@ -1,6 +1,6 @@
 """The checks of a study on landscapes: what must hold between its parts."""
 
-from fastgd.study.models import StudyFields
+from fastgd.study.models import Stop, StudyFields
 from fastgd.study.values import failure
 
 # Keys that only studies over data may set, with their defaults.
@@ -37,8 +37,8 @@ def check_landscapes(study: StudyFields) -> None:
 
 
 def _check_record(study: StudyFields) -> None:
-    for key in ("target", "patience"):
-        if getattr(study.stop, key) is not None:
+    for key in ("target", "patience", "watch", "tolerance"):
+        if getattr(study.stop, key) != Stop.model_fields[key].default:
             text = "goes with problems over data; trials on landscapes take all their steps (see problem.tolerance)"
             raise failure(text, "stop", key, found=getattr(study.stop, key))
     for metric in study.record.metrics:
@@ -46,6 +46,8 @@ def _check_record(study: StudyFields) -> None:
             raise failure(f": landscapes have no '{metric}'; valid: {', '.join(METRICS)}", "record", "metrics")
     if study.record.rows is not None:
         raise failure("goes with problems over data, whose rows it counts", "record", "rows", found=study.record.rows)
+    if study.record.state:
+        raise failure("goes with problems over data", "record", "state", found=True)
     if study.record.parameters != "none":
         raise failure("goes with problems over data; where trials end stands in their rows", "record", "parameters")
 

@@ -1,0 +1,116 @@
+"""From arrays that scikit-learn has checked to what the engine sees; rows that need no change are not copied."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.common.errors import InputError
+from fastgd.datasets import Data
+from fastgd.datasets.csr import canonical
+from fastgd.datasets.record import Numbered
+
+Array = npt.NDArray[Any]
+
+
+class Task(NamedTuple):
+    """What is learnt of some rows: one vector of targets, or several at once.
+
+    name : of its problem
+    loss : fastgd's name
+    y : (N,) numbers as the loss takes them, or (N, targets)
+    classes : how many classes y has the numbers of; 0 : none
+    targets : the names of several targets
+    """
+
+    name: str
+    loss: str
+    y: Array
+    classes: int = 0
+    targets: tuple[str, ...] = ()
+
+
+class Portion(NamedTuple):
+    """Rows for a purpose: X (N, d), their targets by task, how much each counts (N,) or None, and which (n,) or all."""
+
+    X: Any
+    tasks: Sequence[Task]
+    weights: Array | None = None
+    rows: Array | None = None
+
+    @property
+    def n(self) -> int:
+        """The number of its rows."""
+        return int(self.X.shape[0]) if self.rows is None else len(self.rows)
+
+    def only(self, rows: Array) -> "Portion":
+        """Return some of the rows (n,), by their places among all."""
+        return self._replace(rows=np.ascontiguousarray(rows, np.int32))
+
+    def scaled_weights(self) -> Array | None:
+        """Return weights (N,) with the mean 1 over its rows; None: all rows count alike.
+
+        Raises
+        ------
+        InputError
+            All of them are zero.
+        """
+        if self.weights is None:
+            return None
+        own = self.weights if self.rows is None else self.weights[self.rows]
+        if not own.any():
+            raise InputError("sample_weight: the weights of all rows that train, or of all held-out rows, are zero")
+        return np.ascontiguousarray(self.weights * (len(own) / own.sum()), self.X.dtype)
+
+
+def readable(X: Any, dtype: str) -> Any:
+    """Return rows (n, d) as kernels read them: of one type, C-contiguous or CSR, and not read-only."""
+    if hasattr(X, "toarray"):
+        X = canonical(X, "X")
+        return X if X.data.flags.writeable and X.dtype == dtype else X.astype(dtype, copy=True)
+    return _owned(X, dtype)
+
+
+def _owned(values: Any, dtype: Any) -> Array:
+    """Return an array that is C-contiguous, of a type and not read-only."""
+    array = np.ascontiguousarray(values, dtype)
+    return array if array.flags.writeable else array.copy()
+
+
+def data_of(train: Portion, held: Portion | None = None, name: str = "arrays") -> list[Data]:
+    """Return what the engine sees of each task.
+
+    Parameters
+    ----------
+    train, held : Portion
+        The rows that train, and those by which trials are judged.
+    name : str
+        Tells these rows from others of the same search.
+
+    Raises
+    ------
+    InputError
+        All weights are zero.
+    """
+    dtype, found = train.X.dtype, []
+    weights, held_weights = train.scaled_weights(), None if held is None else held.scaled_weights()
+    for number, task in enumerate(train.tasks):
+        y = _owned(task.y, dtype)
+        shared = held is None or held.tasks is train.tasks
+        data = Data(
+            X=train.X,
+            y=y,
+            X_validation=None if held is None else held.X,
+            y_validation=None if held is None else y if shared else _owned(held.tasks[number].y, dtype),
+            features=Numbered(train.X.shape[1]),
+            fingerprint=f"{name}, {task.name}",
+            dataset=name,
+            classes=tuple(range(task.classes)),
+            targets=task.targets,
+            rows=train.rows,
+            validation_rows=None if held is None else held.rows,
+        )
+        found.append(data if weights is None else replace(data, weights=weights, weights_validation=held_weights))
+    return found
