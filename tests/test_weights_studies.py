@@ -347,6 +347,16 @@ def test_rows_held_out_need_weights_too():
         prepare(from_arrays(X, Y, weights=OWN), targets="binary", validation=from_arrays(X, Y, "other"))
 
 
+@pytest.mark.parametrize("given", ["weights", "weights_validation"])
+def test_rows_without_weights_beside_weighted_ones_weigh_1(given):
+    """As scikit-learn's faces ask for: training rows with weights are judged by held-out rows that count alike."""
+    plain = prepare(from_arrays(X, Y), targets="binary", validation=from_arrays(X[:9], Y[:9], "other"))
+    weights = np.full(len(plain.y if given == "weights" else plain.y_validation), 1.0)
+    data = replace(plain, **{given: weights})
+    for numbers, y in ((data.y_and_weights, plain.y), (data.held_y_and_weights, plain.y_validation)):
+        np.testing.assert_array_equal(numbers, np.column_stack([y, np.ones(len(y))]))
+
+
 @pytest.mark.parametrize(
     ("class_weight", "y", "message"),
     [

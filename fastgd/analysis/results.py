@@ -638,7 +638,7 @@ class Results(StoredStudy):
         *,
         trial: str | None = None,
         refit: bool = False,
-        data: tuple[Any, Any] | None = None,
+        data: tuple[Any, ...] | None = None,
         folds: Sequence[Any] | None = None,
         threads: int | None = None,
         progress: bool = True,
@@ -657,7 +657,7 @@ class Results(StoredStudy):
             Train it on all rows, with those that the study held out, standardised by all of them: for as many epochs
             as the trial took, or as many steps where the study counts these. Held-out rows of a second file stay out;
             where the study holds nothing else out, the model is the trial's own.
-        data : (X, y), optional
+        data : (X, y) or (X, y, weights), optional
             The arrays or tables that the study was run on, if it was; they must be the same.
         folds : sequence of (train, test), optional
             Likewise the folds that the study was run with.

@@ -159,6 +159,7 @@ class Data:
         The names of the columns of y, where there are several.
     weights, weights_validation : ndarray (N,), ndarray (M,), or None
         What rows weigh, with mean 1 over the training rows and over the held-out ones; None: all rows weigh the same.
+        If only one of them is given, the other rows weigh 1: losses are of weighted rows everywhere or nowhere.
     rows, validation_rows : ndarray of int32 (n,), (m,), or None
         Of a fold: which rows train, and which are held out, ascending. None: all of them.
     unscaled : bool
@@ -185,6 +186,12 @@ class Data:
     rows: NDArray[np.int32] | None = None
     validation_rows: NDArray[np.int32] | None = None
     unscaled: bool = False
+
+    def __post_init__(self) -> None:
+        weighed = self.weights is not None or self.weights_validation is not None
+        for name, y in (("weights", self.y), ("weights_validation", self.y_validation)):
+            if weighed and y is not None and getattr(self, name) is None:
+                object.__setattr__(self, name, np.ones(len(y), y.dtype))
 
     @property
     def n(self) -> int:
