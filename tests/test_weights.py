@@ -130,6 +130,7 @@ def test_sparse_rows_weigh_as_dense_ones(optimizer):
         for cohort in (dense, sparse):
             cohort.advance(200)
         assert relative_error(sparse.parameters(), dense.parameters()) < 1e-10
+        assert relative_error(sparse.gradient_norms(), dense.gradient_norms()) < 1e-9
 
 
 def test_sparse_networks_weigh_rows():
