@@ -36,6 +36,16 @@ class Fold(NamedTuple):
     train: Array
     test: Array
 
+    @classmethod
+    def of(cls, number: int, train: Any, test: Any) -> "Fold":
+        """Return the fold of what a splitter yields: indices, or masks of the rows that they mark."""
+        pair = (np.flatnonzero(rows) if rows.dtype == bool else rows for rows in map(np.asarray, (train, test)))
+        return cls(number, *pair)
+
+    def is_part_of(self, n: int) -> bool:
+        """Return whether some of n rows train, each once."""
+        return len(self.train) < n and len(np.unique(self.train)) == len(self.train)
+
 
 class Rows(NamedTuple):
     """Rows of some folds, as their estimators see them.
@@ -114,7 +124,7 @@ class Evaluation:
         """Evaluate candidates with the same steps before the last: on all folds at once, if these can share rows."""
         first = next(iter(some.values()))
         steps = isinstance(first, Pipeline) and len(first.steps) > 1
-        if len(folds) > 1 and not steps and self._all_have_all_classes(folds):
+        if len(folds) > 1 and not steps and self._can_share(folds):
             self._train(some, Rows(folds, self.X, self.y, params_of_last(first, self.fit_params)))
             return
         if self.search.halving is not None:
@@ -125,7 +135,10 @@ class Evaluation:
         for fold in folds:
             self._train(some, self._rows_apart(first, fold))
 
-    def _all_have_all_classes(self, folds: Sequence[Fold]) -> bool:
+    def _can_share(self, folds: Sequence[Fold]) -> bool:
+        """Return whether folds can share rows: each trains on some of them, and knows all classes."""
+        if not all(fold.is_part_of(len(self.y)) for fold in folds):
+            return False
         if not is_classifier(self.search.estimator):
             return True
         y = np.asarray(self.y)
