@@ -35,7 +35,8 @@ lr = 0.01
 
 ## Several values
 
-Where a type says *or several*, a key holds one value, a list, or (numbers that need not be whole) a grid:
+Where a type says *or several*, a key holds one value, a list, or (numbers that need not be whole) a grid; values may
+also be [drawn](#random-search):
 
 ```toml
 [[optimizer]]
@@ -61,6 +62,53 @@ On the command line `--set optimizer.0.lr=0.1` replaces a value for one run: the
 same problem, optimizer, batch size and seed run together, as a *cohort*, because they see the same rows in the same
 order; in the plan they are its *lanes*. Lanes are computed four or more at a time, which may leave some of a vector
 unused: that is *padding*. A *pass* reads all training rows once, for all lanes of a cohort.
+
+## Random search
+
+A number of an optimizer or of an option around it, a choice, an estimator, `l2` and `batch_size` may be *drawn*.
+Without `num`, a key is a **random axis**, and all random axes are drawn together, `[search] draws` times:
+
+```toml
+name = "searched"
+epochs = 5
+
+[search]
+draws = 30                                     # configurations of each block; with 60 these 30 come first
+seed = 0
+
+[problem]
+loss = "logistic"
+dataset = "breast_cancer"
+standardize = true
+validation = 0.2
+l2 = { loguniform = [1e-6, 1e-1] }
+
+[[optimizer]]
+name = "momentum"
+lr = { loguniform = [1e-4, 1e0] }              # equally likely in the logarithm
+momentum = { uniform = [0.0, 0.99] }
+form = { choice = ["torch", "lecture"] }       # each value equally likely
+dampening = [0.0, 0.1]                         # a list or a grid is crossed with the draws: 60 configurations
+
+[[optimizer]]
+name = "adam"
+lr = { loguniform = [1e-4, 1e0], num = 10 }    # with num: a list of 10 values of this key alone
+beta1 = { uniform = [0.8, 0.95] }
+```
+
+- Number i of one random axis goes with number i of every other one: draw i is one configuration, and its penalty and
+  its batch size are drawn with the optimizer's numbers.
+- A value is a function of the seed, of its key (`lr`, `clip.norm`, `problem.l2`) and of the draw's number alone. More
+  draws go on with the search: `fastgd run` computes the new ones, and, as with a longer grid, those whose number of
+  lanes takes another kernel, which the plan says. Two optimizers with the same range of `lr` try the same rates.
+- Both ends of a range must be valid values of the key. Numbers that are whole are drawn as whole numbers, both ends
+  included; others are rounded to 12 digits, as those of a grid are.
+- Schedules and line searches take values with `num`, which are a list. `fastgd tune` searches rates from a grid, and
+  refuses random axes.
+
+What this search found is a sample of the ranges, so that `fastgd budget results/searched` tells
+[what k random configurations are expected to find](questions.md#what-will-k-random-tries-find), and `fastgd fit` makes
+[a model](models.md) of the best one.
 
 ## A study with most of its tables
 
@@ -159,6 +207,7 @@ TEXTS = {
         "A function of a few coordinates: see [landscapes](landscapes.md).",
     ),
     "optimizer": ("`[[optimizer]]`", "An update rule with the values of its numbers, and what is done around it."),
+    "search": ("`[search]`", "See [random search](#random-search)."),
     "schedule": ("`[[schedule]]`", "See [schedules](schedules.md). With no block, every rate is constant."),
 }
 KEYS = """| key | type | default | meaning | goes with |
@@ -180,7 +229,7 @@ A study is refused, with a message that names the key, where it asks for more th
 | cohorts | {MOST_COHORTS:,} |
 | trials on landscapes: configurations times starts | {MOST_LANES:,} |
 | starts | {MOST_STARTS:,} |
-| values of a grid | {MOST_VALUES:,} |
+| values of a grid, and draws | {MOST_VALUES:,} |
 | checkpoints of a trial | {MOST_CHECKPOINTS:,} |
 | steps of a trial, and any count | 2^53 |
 | points of an error surface | {MOST_POINTS:,} |

@@ -195,7 +195,8 @@ model.predict_proba(X[:3])  # of logistic and softmax; margins(X) is what the la
 
 Results hold parameters, and no data: means, deviations, labels and names come from the data, which `results.model`
 loads again as the study says, and refuses where they have changed. A study that was run on arrays takes them once
-more, `results.model(trial_id, data=(X, y))`. The model itself needs neither any more; pickle keeps it.
+more, `results.model(trial_id, data=(X, y))`. The model itself needs neither any more. [models.md](models.md) tells how
+it is trained on all rows, kept in a file, and asked about files of new rows.
 
 ## Loss surfaces
 

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastgd import analysis, datasets, optimizers, plots, problems, schedules, sklearn
-    from fastgd.analysis import Results, load
+    from fastgd.analysis import Results, load, load_model
     from fastgd.analysis.regressions.comparison import compare
     from fastgd.common.errors import InputError
     from fastgd.optimizers import optimizer
     from fastgd.reports import report
     from fastgd.runs.runner import run
+    from fastgd.runs.stored.fitting import fit
     from fastgd.runs.stored.optimum import optimum
     from fastgd.runs.stored.trial_surfaces import surface
     from fastgd.search.range_test import range_test
@@ -44,7 +45,9 @@ __all__ = [
     "analysis",
     "compare",
     "datasets",
+    "fit",
     "load",
+    "load_model",
     "optimizer",
     "optimizers",
     "optimum",
@@ -65,7 +68,9 @@ _HOMES = {
     "Results": "fastgd.analysis",
     "Study": "fastgd.study.config",
     "compare": "fastgd.analysis.regressions.comparison",
+    "fit": "fastgd.runs.stored.fitting",
     "load": "fastgd.analysis",
+    "load_model": "fastgd.analysis",
     "optimizer": "fastgd.optimizers",
     "optimum": "fastgd.runs.stored.optimum",
     "range_test": "fastgd.search.range_test",
@@ -83,7 +88,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"fastgd.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in ("run", "optimum", "surface", "tune", "range_test"):
+    if name in ("run", "fit", "optimum", "surface", "tune", "range_test"):
         import_module("fastgd.common.system").make_room()
     return getattr(import_module(_HOMES[name]), name)
 

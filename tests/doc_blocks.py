@@ -118,8 +118,10 @@ def small(fields: Any) -> Any:
     if not isinstance(fields, dict):
         return fields
     cut = {key: small(value) for key, value in fields.items()}
-    if "num" in cut and {"log", "linear"} & cut.keys():
+    if "num" in cut and {"log", "linear", "loguniform", "uniform"} & cut.keys():
         cut["num"] = 2
+    if "draws" in cut:
+        cut["draws"] = 2
     if cut.get("dataset", "").startswith("flights"):
         cut["dataset"] = "breast_cancer"
         cut.pop("positive", None)

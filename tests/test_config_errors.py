@@ -35,6 +35,8 @@ diverge = 1e3
 metrics = ["loss"]
 """
 
+GRID = "lr = { log = [1e-4, 1e1], num = 5 }"
+
 # what stands in the file, what stands there instead, the key path, the rest of the message
 MISTAKES = [
     # the study
@@ -81,6 +83,37 @@ MISTAKES = [
     ('dtype = "float64"', "init = { normal = -1 }", "init", "must be 'zeros', { normal = s } with s > 0, or { point"),
     ('dtype = "float64"', "max_seconds = 0", "max_seconds", "must be greater than 0, found 0"),
     ('dtype = "float64"', "max_seconds = nan", "max_seconds", "must be a finite number, found nan"),
+    # what is drawn
+    ("epochs = 3", "epochs = 3\nsearch = { draws = 9 }", "search.draws", "needs a random axis, such as lr = { loguni"),
+    ("epochs = 3", "epochs = 3\nsearch = { drawn = 9 }", "search.drawn", "is not a known key; did you mean 'draws'?"),
+    ("epochs = 3", "epochs = 3\nsearch = { draws = 0 }", "search.draws", "must be at least 1, found 0"),
+    (GRID, "lr = { loguniform = [1e-4, 1] }", "optimizer.0.lr", "has no number of draws: [search] draws = 200, for"),
+    (GRID, "lr = { loguniform = [0, 1], num = 3 }", "optimizer.0.lr.loguniform", "must have both ends greater than 0"),
+    (
+        GRID,
+        "lr = { uniform = [1, 1], num = 3 }",
+        "optimizer.0.lr.uniform",
+        "must be two numbers, [lo, hi] with lo < hi",
+    ),
+    (GRID, "lr = { uniform = [0, 1], num = 0 }", "optimizer.0.lr.num", "must be a whole number from 1 to 100,000"),
+    (GRID, "lr = { uniform = [0, 1], nmu = 3 }", "optimizer.0.lr.nmu", "is not a known key; did you mean 'num'?"),
+    (GRID, "lr = { uniform = [0, 1], choice = [1] }", "optimizer.0.lr", "must be { loguniform = [lo, hi] }, { uniform"),
+    (GRID, "lr = { choice = 0.1, num = 3 }", "optimizer.0.lr.choice", "must be a list of values, found 0.1"),
+    (GRID, "lr = { choice = [0.1, 0.1], num = 3 }", "optimizer.0.lr", "stands twice in the list, found 0.1"),
+    (GRID, f"{GRID}\nmomentum = {{ uniform = [0, 1.2], num = 3 }}", "optimizer.0.momentum", "must be less than 1"),
+    (
+        GRID,
+        f"{GRID}\nlookahead.every = {{ uniform = [2.5, 9], num = 3 }}",
+        "optimizer.0.lookahead.every",
+        "must be a w",
+    ),
+    (
+        'name = "cosine"',
+        'name = "cosine"\nfinal = { uniform = [0, 0.1] }',
+        "schedule.0.final",
+        "cannot be drawn together",
+    ),
+    ("seed = [0, 1]", "seed = { choice = [0, 1] }", "seed.choice", "is not a known key; valid: linear, log, num"),
     # the problem
     ("[problem]", "[problems]", "problems", "is not a known key; did you mean 'problem'?"),
     ('loss = "logistic"', "", "problem.loss", "is missing"),

@@ -11,6 +11,7 @@ from fastgd.datasets import Synthetic
 from fastgd.study.config import Problem, Record, Starts, Stop, Study
 from fastgd.study.fields import Block, NonNegative, Rows, Seed, Several, described
 from fastgd.study.keys import keys, keys_of, words
+from fastgd.study.search_block import SearchBlock
 from fastgd.study.surface_block import SurfaceBlock
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -36,6 +37,7 @@ def test_every_field_of_every_table_is_a_key():
     shown = {(key.table, key.name) for key in keys()}
     for table, model in {
         "study": Study,
+        "search": SearchBlock,
         "stop": Stop,
         "record": Record,
         "starts": Starts,

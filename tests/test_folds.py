@@ -293,3 +293,11 @@ def test_folds_that_cannot_be_made_are_refused(tmp_path):
     with pytest.raises(InputError, match="no problem asks for them"):
         fastgd.run(study_of(problem={"loss": "logistic"}), tmp_path / "h", data=(X, Y), folds=[(SOME, REST)] * 2)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_surface_is_over_the_rows_of_its_fold(tmp_path):
+    folded = {"loss": "logistic", "intercept": True, "validation": {"folds": 3}}
+    found = run(tmp_path, problem=folded, record={"parameters": "all"})
+    made = fastgd.surface(found, data=rows(), points=5, progress=False)
+    trial = found.trials.set_index("trial_id").loc[made.info.trials[0]]
+    assert made.loss[2, 2] == pytest.approx(trial["final_loss"], rel=1e-12)

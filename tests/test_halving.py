@@ -1,5 +1,7 @@
 """Races, `search.halving`: who is retired, and that nobody else notices; kills, deadlines and studies that change."""
 
+import os
+import signal
 from math import ceil
 
 import numpy as np
@@ -9,11 +11,11 @@ import snapshot_studies
 from hypothesis import given
 from hypothesis import strategies as st
 from small_studies import Log, numbers, run
-from test_snapshots import Hurry, assert_same, files_of, kill_once_saved
+from test_snapshots import Hurry, assert_same, files_of, flip, kill_once_saved
 
 import fastgd
 from fastgd.common.errors import InputError
-from fastgd.runs.reporting.events import CohortStarted, Warning_
+from fastgd.runs.reporting.events import CohortStarted, Progress, Warning_
 from fastgd.store.snapshots import FINISHED
 from fastgd.study.search_block import Halving
 
@@ -199,6 +201,39 @@ def test_a_race_that_is_always_cut_short_comes_to_its_end(tmp_path, whole, monke
         assert runs < 100
     assert runs > 2
     assert_same(found, whole)
+    assert_nothing_is_left(tmp_path)
+
+
+def test_a_race_whose_states_are_damaged_has_the_same_result(tmp_path, whole, monkeypatch):
+    """What waited starts anew; the folder is whole in the middle of a race."""
+    runs, files = 0, []
+    while not files:
+        with monkeypatch.context() as patch:
+            patch.setattr("fastgd.runs.clock.time", Hurry(300 + 100 * runs))
+            snapshot_studies.run("race", tmp_path, max_seconds=1800.0)
+        files, runs = list((tmp_path / FINISHED).glob("*.npz")), runs + 1
+        assert runs < 30
+    assert fastgd.verify(tmp_path).ok
+    for file in files:
+        flip(file)
+    assert_same(snapshot_studies.run("race", tmp_path), whole)
+
+
+def test_an_interrupted_race_goes_on(tmp_path, whole, monkeypatch):
+    """Ctrl-C comes in its second round."""
+    monkeypatch.setattr("fastgd.runs.clock.PROGRESS_SECONDS", 0.0)
+    study = fastgd.Study(name="race", **snapshot_studies.RACE["race"])
+    seen = []
+
+    def interrupt(event):
+        if isinstance(event, Progress) and 9 < event.epoch < 27 and not seen:
+            seen.append(event)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fastgd.run(study, tmp_path, data=snapshot_studies.data_of("race"), on_event=interrupt, threads=2)
+    assert set(fastgd.load(tmp_path).trials["status"]) <= {"timeout", "diverged"}
+    assert_same(snapshot_studies.run("race", tmp_path), whole)
     assert_nothing_is_left(tmp_path)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastgd
-from fastgd.study.plugins import plugins_of, without_plugins
+from fastgd.study.raw.plugins import plugins_of, without_plugins
 from fastgd.user_code.imports import origin_of
 
 MODULE = """
@@ -153,3 +153,11 @@ def test_what_only_looks_like_a_library_is_not_imported(folder):
         [sys.executable, "-c", "import sys; before = sys.path[:]; import fastgd; assert sys.path == before"], check=True
     )
     assert found.returncode == 0
+
+
+def test_what_is_left_is_drawn_if_anything_in_it_is():
+    fields = {"search": {"draws": 9, "seed": 1}, "problem": {"loss": "logistic"}}
+    own, other = {"name": "mine:Own", "lr": {"uniform": [0, 1]}}, {"name": "sgd", "lr": 0.1}
+    assert without_plugins(fields | {"optimizer": [own, other]})["search"] == {"seed": 1}
+    drawn = {"name": "adam", "lr": {"uniform": [0.1, 1]}}
+    assert without_plugins(fields | {"optimizer": [own, drawn]})["search"] == fields["search"]

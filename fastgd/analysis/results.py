@@ -630,3 +630,55 @@ class Results(StoredStudy):
             self, trial_id, data, folds
         )
         return found
+
+    def best_model(
+        self,
+        by: str | None = None,
+        where: str | Sequence[str] = (),
+        *,
+        trial: str | None = None,
+        refit: bool = False,
+        data: tuple[Any, Any] | None = None,
+        folds: Sequence[Any] | None = None,
+        threads: int | None = None,
+        progress: bool = True,
+    ) -> TrainedModel:
+        """Return the model of the best configuration: of its trial at the median, as it ended, or trained on all rows.
+
+        Final parameters that were not stored come from running the trial again, alone, which gives the same bits.
+
+        Parameters
+        ----------
+        by, where
+            As for `best`, whose first row it is.
+        trial : str, optional
+            This trial in place of the best one.
+        refit : bool
+            Train it on all rows, with those that the study held out, standardised by all of them: for as many epochs
+            as the trial took, or as many steps where the study counts these. Held-out rows of a second file stay out;
+            where the study holds nothing else out, the model is the trial's own.
+        data : (X, y), optional
+            The arrays or tables that the study was run on, if it was; they must be the same.
+        folds : sequence of (train, test), optional
+            Likewise the folds that the study was run with.
+        threads : int, optional
+            By default all processors that the process may use. The number changes no bits.
+        progress : bool
+            Show on standard error how far it is, where that is a terminal, or in a notebook.
+
+        Returns
+        -------
+        TrainedModel
+            `trial_id` is the trial that was chosen.
+
+        Raises
+        ------
+        InputError
+            There are several problems, which `where` chooses from; the trial diverged, or ran out of time; the data
+            have changed; a trial that runs again does not end where it did; or a schedule judges the held-out rows, so
+            that the trial cannot do without them.
+        """
+        options = {"data": data, "folds": folds, "threads": threads, "progress": progress}
+        best_model = import_module("fastgd.runs.stored.fitting").best_model  # by its name: see `model`
+        found: TrainedModel = best_model(self, by=by, where=where, trial=trial, refit=refit, **options)
+        return found

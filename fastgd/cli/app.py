@@ -15,6 +15,7 @@ from fastgd import InputError, __version__
 from fastgd.cli import signals
 from fastgd.cli.answers import question_commands
 from fastgd.cli.choices import BY, DIRECTIONS, KINDS, chosen
+from fastgd.cli.models import model_commands
 from fastgd.cli.options import Assignments, Folder, Json, Plugins, StudyFile, Threads
 from fastgd.common.escape import for_terminal
 from fastgd.common.system import make_room
@@ -241,6 +242,8 @@ def tune(
 
 
 app.command()(question_commands.best)
+app.command()(model_commands.fit)
+app.command()(model_commands.predict)
 for _question in question_commands.QUESTIONS:
     app.command(rich_help_panel="Questions about results")(_question)
 

@@ -34,6 +34,10 @@ By = Annotated[
         metavar="METRIC",
     ),
 ]
+Conditions = Annotated[
+    list[str] | None,
+    Option("--where", help="Only configurations that meet this; may be repeated.", metavar="CONDITION"),
+]
 Of = Annotated[str | None, Option("--by", help="The metric that gets there.  [default: loss]", metavar="METRIC")]
 At = Annotated[str, Option(help="The end of each curve, or its best point.", metavar="|".join(AT))]
 Target = Annotated[float | None, Option(help="The time until the metric is at this value.")]

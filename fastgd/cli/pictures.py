@@ -9,7 +9,7 @@ from fastgd.analysis import Results, load
 from fastgd.cli.output.consoles import show
 from fastgd.common.errors import InputError
 from fastgd.search.found_rates import FoundRates
-from fastgd.study.overrides import override
+from fastgd.study.raw.overrides import override
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

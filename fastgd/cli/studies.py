@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastgd.runs.reporting.display import errors
 from fastgd.study.config import Study, read_fields
-from fastgd.study.plugins import plugins_of, without_plugins
+from fastgd.study.raw.plugins import plugins_of, without_plugins
 from fastgd.user_code.imports import before_imports, origin_of, refuse_import
 
 

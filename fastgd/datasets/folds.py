@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from fastgd.common.errors import InputError
 from fastgd.datasets.record import Dataset
@@ -26,6 +26,7 @@ class FoldKeys(BaseModel):
     """What `validation = { folds = ... }` may say; each field describes its key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    _alone: int | None = PrivateAttr(None)
 
     folds: int = _key(..., "In how many parts the rows are cut; each is held out once.", ge=2, le=MOST_FOLDS)
     kind: Kind = _key(
@@ -67,6 +68,17 @@ class FoldKeys(BaseModel):
     def count(self) -> int:
         """The number of folds, those of all repetitions."""
         return self.folds * self.repeats
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The numbers of the folds of a problem: all of them, unless it is one of these alone."""
+        return range(self.count) if self._alone is None else (self._alone,)
+
+    def alone(self, number: int) -> "FoldKeys":
+        """Return what one of the folds is, of a problem that has no others."""
+        one = self.model_copy()
+        one._alone = number
+        return one
 
 
 class Fold(NamedTuple):

@@ -141,7 +141,7 @@ def _of_file(path: str, source: Source) -> Dataset:
     """Return the dataset of a file."""
     file, kind = expanded(path), format_of(path, source.format)
     if kind is None:
-        raise _unknown(path)
+        raise unknown_file(path)
     if kind not in TAKES[source.key_of_target] and source.target is not None:
         what = file.suffix.lower() if EXTENSIONS.get(file.suffix.lower()) == kind else f".{kind}"
         asked: Any = source.target
@@ -158,13 +158,20 @@ def _of_file(path: str, source: Source) -> Dataset:
         return replace(READERS[kind](file, keys), name=file.name)
 
 
-def _unknown(path: str) -> InputError:
+def unknown_file(path: str) -> InputError:
+    """Return the error about a file whose name does not say what it is."""
     suffix = Path(path).suffix.lower()
     outer = f" ({', '.join(COMPRESSED)} are for .svm and .csv)" if suffix in COMPRESSED else ""
     return InputError(
         f"{path}: unknown extension {suffix!r}; valid: {', '.join(EXTENSIONS)}{outer}; "
         'or say what it is: format = "csv" or "svm", for example'
     )
+
+
+def counts_from_0(paths: Iterable[str], format: Format | None, zero_based: ZeroBased) -> bool | None:
+    """Return whether the columns of a problem's svmlight files count from 0; None: none of its files is one."""
+    files = [expanded(path) for path in paths if format_of(path, format) == "svm"]
+    return svm.counts_from_0(files, zero_based) if files else None
 
 
 def takes(path: str | None, format: Format | None, key: str) -> bool:

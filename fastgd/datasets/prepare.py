@@ -300,7 +300,7 @@ def new_rows(X: Any, features: Sequence[str], scaling: Scaling | None, *, sparse
 
     Parameters
     ----------
-    X : array_like, table or scipy sparse (n, d)
+    X : array_like, table, scipy sparse (n, d) or Dataset
         Columns of tables are matched by their names, others by their places.
     features : sequence of str
     scaling : Scaling or None
@@ -312,7 +312,7 @@ def new_rows(X: Any, features: Sequence[str], scaling: Scaling | None, *, sparse
     InputError
         X has other columns, or values that are no finite numbers.
     """
-    given = from_rows(X)
+    given = X if isinstance(X, Dataset) else from_rows(X)
     if isinstance(given.features, Numbered):
         if len(given.features) != len(features):
             raise InputError(f"X has {len(given.features):,} columns, and the training rows have {len(features):,}")

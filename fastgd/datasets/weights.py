@@ -126,8 +126,8 @@ def _factors(
     dataset: Dataset, numbers: Floats, rows: Rows | None, classes: Sequence[Any], class_weight: ClassWeight
 ) -> Floats:
     """Return the weight (k,) of each class that the loss tells apart; NaN: a class has no training row."""
-    other = np.flatnonzero(~np.isin(numbers, (0, 1))) if not classes else ()
-    if len(other):
+    other = np.flatnonzero(~np.isin(numbers, (0, 1)))
+    if len(other) and not classes:
         found = f"{dataset.place(int(other[0]))} has the target {numbers[other[0]]:g}"
         raise InputError(f"{dataset.name}: class_weight is for classes, and {found}; weights are for any targets")
     own, count = numbers.astype(np.intp), len(classes) or 2

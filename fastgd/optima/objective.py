@@ -95,7 +95,7 @@ class Objective:
         found[: self.d] = self.X.T @ U
         if self.intercept:
             found[self.d] = U.sum(axis=0)
-        return found.ravel() / self.n
+        return np.asarray(found.ravel() / self.n)
 
     def value(self, theta: Array, z: Array | None = None) -> float:
         """Return the objective."""

@@ -24,13 +24,14 @@ from fastgd.plan.budgets.courses import courses_of
 from fastgd.plan.ids import cohort_ids, first_seen
 from fastgd.plan.sparsity import MASKED, sparse_column, with_untouched
 from fastgd.plan.units.cohort import MOST_COHORT_BYTES, CohortUnit
-from fastgd.plan.units.methods import Method, grid_of, methods_of
+from fastgd.plan.units.methods import Method, methods_of
 from fastgd.plan.units.recording import checkpoints_of, saved_after
 from fastgd.plan.units.workload import entries_of, loss_scale, workload
 from fastgd.problems import Loss, find_loss, of_weighted_rows, with_outputs
 from fastgd.problems.activations import ACTIVATIONS
 from fastgd.study.checking.checks import same_name
-from fastgd.study.config import OptimizerBlock, Problem, Schedule, Study
+from fastgd.study.config import Problem, Schedule, Study
+from fastgd.study.draws import Drawn
 from fastgd.study.networks import NetworkBlock
 
 Array = npt.NDArray[Any]
@@ -42,12 +43,24 @@ MOST_MULTIPLY_ADDS_PER_STEP = 4e9  # over all lanes: a kernel call takes a whole
 
 @dataclass(frozen=True)
 class _Lanes:
-    """The lanes of a rule: every combination of its blocks' grids, their schedules and the problem's penalties."""
+    """The lanes of a rule: every combination of its blocks' grids, their schedules, penalties and batch sizes."""
 
     hyper: Array
     l2: Array
+    batch_size: Array
     schedules: tuple[Schedule, ...]
     which: Array
+
+    def select(self, keep: Array) -> "_Lanes":
+        """Return some of the lanes, with the schedules that these have."""
+        used, which = np.unique(self.which[keep], return_inverse=True)
+        schedules = tuple(self.schedules[number] for number in used)
+        return _Lanes(self.hyper[keep], self.l2[keep], self.batch_size[keep], schedules, which)
+
+    def of_each_size(self) -> Iterator[tuple[int, "_Lanes"]]:
+        """Yield the lanes of each batch size."""
+        for size in dict.fromkeys(self.batch_size.tolist()):
+            yield int(size), self.select(self.batch_size == size)
 
 
 Penalties = Sequence[Sequence[float]]  # the values of l2 that go with each optimizer block, in place of the problem's
@@ -73,8 +86,9 @@ def cohorts_of(study: Study, data: Sequence[Data], penalties: Penalties | None =
             first = rows.fingerprint
         _check_parameters(study, problem, rows, label)
         scale = loss_scale(rows, loss_of(problem, rows))
-        for method, lanes in _groups(study, problem, rows, penalties):
-            for batch_size in [n] if method.baseline else _batch_sizes(study, label, n):
+        sizes = _batch_sizes(study, label, n)
+        for method, whole in _groups(study, problem, rows, sizes, penalties):
+            for batch_size, lanes in whole.of_each_size():
                 for seeds in _seed_groups(study, problem, batch_size == n and not method.rule.optimizer.drawn):
                     cohort = _cohort(study, index, rows, first, label, method, lanes, batch_size, seeds)
                     new = first_seen([trials[0] for trials in cohort.ids], place, label, seen)
@@ -113,38 +127,39 @@ def fingerprint_names(label: str, problem: Problem) -> tuple[str, str]:
     return label, f"{label}, {'fold' if problem.folds else 'split_seed'} {problem.split_seed[0]}"
 
 
-def _methods(study: Study, masked: bool) -> Iterator[tuple[Method, list[OptimizerBlock]]]:
-    """Yield the methods of the study, each with all blocks that ask for it: their lanes share a pass."""
+def _methods(study: Study, masked: bool) -> Iterator[list[Method]]:
+    """Yield the methods of the study, each as all blocks ask for it that do: their lanes share a pass."""
     by_key: dict[str, list[Method]] = {}
     for method in methods_of(study, masked=masked):
         by_key.setdefault(method.key, []).append(method)
-    for same in by_key.values():
-        yield same[0], [method.block for method in same]
+    yield from by_key.values()
 
 
-def _groups(study: Study, problem: Problem, data: Data, penalties: Penalties | None) -> Iterator[tuple[Method, _Lanes]]:
+def _groups(
+    study: Study, problem: Problem, data: Data, sizes: Sequence[int], penalties: Penalties | None
+) -> Iterator[tuple[Method, _Lanes]]:
     """The methods of the study with their lanes; on sparse data, those with a penalty and those without."""
     if problem.sparse == MASKED and not data.sparse:
         raise InputError(
             'problem.sparse = "masked" is for sparse data, and these are dense; layout = "sparse" makes them so'
         )
-    for method, blocks in _methods(study, masked=problem.sparse == MASKED):
-        lanes = _lanes(study, problem, blocks, penalties)
+    for same in _methods(study, masked=problem.sparse == MASKED):
+        method = same[0]
+        lanes = _lanes(study, problem, same, [data.n] if method.baseline else sizes, penalties)
         if not data.sparse or method.baseline or problem.layered:
             yield method, lanes
             continue
         for keep in (lanes.l2 == 0, lanes.l2 > 0):
             if keep.any():
-                used, which = np.unique(lanes.which[keep], return_inverse=True)
-                schedules = tuple(lanes.schedules[number] for number in used)
-                yield method, _Lanes(lanes.hyper[keep], lanes.l2[keep], schedules, which)
+                yield method, lanes.select(keep)
 
 
 def _batch_sizes(study: Study, label: str, n: int) -> list[int]:
+    """Return the batch sizes of n rows, each once, or one for each draw."""
     sizes = [n if size == "full" else int(size) for size in study.batch_size]
     if max(sizes) > n:
         raise InputError(f"batch_size: {max(sizes):,} is larger than the {n:,} training rows of {label!r}")
-    return list(dict.fromkeys(sizes))
+    return Drawn(sizes, study.batch_size.law) if isinstance(study.batch_size, Drawn) else list(dict.fromkeys(sizes))
 
 
 def _check_parameters(study: Study, problem: Problem, data: Data, label: str) -> None:
@@ -197,20 +212,23 @@ def _seed_groups(study: Study, problem: Problem, nothing_drawn: bool) -> list[tu
     return [(seed,) for seed in study.seed]
 
 
-def _lanes(study: Study, problem: Problem, blocks: Sequence[OptimizerBlock], penalties: Penalties | None) -> _Lanes:
+def _lanes(
+    study: Study, problem: Problem, methods: Sequence[Method], sizes: Sequence[int], penalties: Penalties | None
+) -> _Lanes:
     own = {} if penalties is None else {id(block): l2 for block, l2 in zip(study.optimizer, penalties, strict=True)}
     schedules: list[Schedule] = []
     places: dict[str, int] = {}
     grids: list[Array] = []
-    for block in blocks:
-        for schedule in block.schedules(study.schedule):
+    for method in methods:
+        mesh = method.grid(own.get(id(method.block), problem.l2), sizes)
+        for schedule in method.block.schedules(study.schedule):
             place = places.setdefault(repr(schedule), len(schedules))
             if place == len(schedules):
                 schedules.append(schedule)
-            mesh = grid_of([*block.grids.values(), own.get(id(block), problem.l2)])
             grids.append(np.column_stack([mesh, np.full(len(mesh), place)]))
     grid = np.concatenate(grids)
-    return _Lanes(grid[:, :-2], grid[:, -2], tuple(schedules), grid[:, -1].astype(np.int64))
+    hyper, (l2, batch_sizes, places_of) = grid[:, :-3], grid[:, -3:].T
+    return _Lanes(hyper, l2, batch_sizes, tuple(schedules), places_of.astype(np.int64))
 
 
 def _cohort(

@@ -30,6 +30,10 @@ NOT_DECISIVE_BELOW = (
     "problem.l2",
     "record.parameters",
     "record.state",
+    "search.draws",
+    "search.seed",
+    "search.halving.factor",
+    "search.halving.start",
 )
 COUNTS = ("starts.uniform", "starts.normal", "starts.sobol")  # the first of more starts are the starts that there were
 # Columns in which a trial that runs again may differ from its stored results.

@@ -64,7 +64,7 @@ def _swarm(
         line_search=search.instance if search else None,
     )
     domain = {name: [np.nan] for name in rule.fields}  # where a baseline's points lie if the study does not say
-    hyper = grid_of(list((method.block.grids or domain).values()))
+    hyper = method.grid() if method.block.grids else grid_of(list(domain.values()))
     configurations, ids = swarm_ids(study, problem, origin, spec, schedule, hyper, seed)
     return SwarmUnit(
         problem=index,

@@ -255,6 +255,14 @@ def load_data(study: Study, data: Arrays | None, emit: OnEvent, folds: Sequence[
     return result
 
 
+def load_all_rows(study: Study, data: Arrays | None, emit: OnEvent) -> Data:
+    """Load and prepare all rows of a study's first problem for training, with those that it holds out."""
+    problem = study.data_problems[0]
+    dataset = _dataset(0, problem, data, {}, emit)  # as it is: the column of groups is no feature
+    (prepared,) = _prepared(0, problem.model_copy(update={"validation": 0.0}), dataset, study.dtype, None, None)
+    return prepared
+
+
 def _check_folds(study: Study, folds: Sequence[Any] | None) -> None:
     """Refuse folds that no problem asks for, and problems whose folds are not given."""
     wanted = [index for index, problem in enumerate(study.data_problems) if problem.folds and problem.folds.given]

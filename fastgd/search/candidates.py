@@ -84,7 +84,18 @@ class Candidate:
 
 
 def candidates_of(study: Study) -> list[Candidate]:
-    """Return the optimizers of a study, one for each variant, estimator and schedule."""
+    """Return the optimizers of a study, one for each variant, estimator and schedule.
+
+    Raises
+    ------
+    InputError
+        The study draws its configurations: there is no grid of rates to be made finer.
+    """
+    if study.search is not None and study.search.draws is not None:
+        raise InputError(
+            f"search.draws = {study.search.draws}: rates are searched from a grid or between two numbers, and this "
+            "study draws its configurations, which fastgd run tries; give lr = [lo, hi], and num for what else is drawn"
+        )
     found = []
     for method in methods_of(study):
         options = {name: [value] for name, value in method.choices.items()}

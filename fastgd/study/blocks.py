@@ -13,9 +13,10 @@ from fastgd.optimizers import Optimizer, find
 from fastgd.optimizers.estimators import ESTIMATORS
 from fastgd.optimizers.options import TABLES
 from fastgd.schedules import SCHEDULES, Horizon, Part, ScheduleRecord, Unit, describe, numbers, parts_of
+from fastgd.study.draws import Values, as_written
 from fastgd.study.fields import Block, Count, Own, Several, Written, described
 from fastgd.study.sub_tables import Around, Search, Searches, around_of, fields_of, flattened, read_block, several_of
-from fastgd.study.values import brief, combined, failure, named
+from fastgd.study.values import combined, failure, named
 
 Table: TypeAlias = Mapping[str, Any]
 
@@ -96,18 +97,18 @@ class OptimizerBlock(Block):
     name: Annotated[str, Written('a name: `fastgd list optimizers`, or `"package.module:Name"`')] = described(
         "Which update rule it is."
     )
-    hyper: Annotated[dict[str, list[float]], Own("its numbers"), Written("a number, or several")] = described(
+    hyper: Annotated[dict[str, Values[float]], Own("its numbers"), Written("a number, or several")] = described(
         "`lr` and every other number of the rule, as [its section](optimizers.md) or that of a "
         "[baseline](baselines.md) names them.",
         otherwise="the rule's; `lr` is required where it has none",
     )
-    options: Annotated[dict[str, list[Any]], Own("its choices"), Written("a word, or several")] = described(
+    options: Annotated[dict[str, Values[Any]], Own("its choices"), Written("a word, or several")] = described(
         "Every choice of the rule, as its section names them.", otherwise="the rule's"
     )
     around: Annotated[list[Around], Own(", ".join(TABLES)), Written("a table, or several")] = described(
         "What is done [around the rule](options.md): tables of their own, below.", [], otherwise="nothing"
     )
-    estimator: Annotated[list[str], Written('`"none"`, `"svrg"` or `"saga"`, or several')] = described(
+    estimator: Annotated[Values[str], Written('`"none"`, `"svrg"` or `"saga"`, or several')] = described(
         "How the gradient of all rows is estimated from those of a batch.", ["none"], goes_with="data, mini-batches"
     )
     line_search: Annotated[Search | None, Written("a table, or several")] = described(
@@ -123,10 +124,10 @@ class OptimizerBlock(Block):
     @model_serializer
     def _flat(self) -> dict[str, Any]:
         # keys that are not set are left out, so that new keys do not change the text of old studies
-        keys = {key: brief(values) for key, values in (self.hyper | self.options).items()}
+        keys = {key: as_written(values) for key, values in (self.hyper | self.options).items()}
         tables: dict[str, Any] = {table.table: table.model_dump() for table in self.around}
         if self.estimator != ["none"]:
-            tables["estimator"] = brief(self.estimator)
+            tables["estimator"] = as_written(self.estimator)
         if self.line_search is not None:
             tables["line_search"] = self.line_search.model_dump()
         if self.schedule is not None:

@@ -14,11 +14,12 @@ from fastgd.common.folders import expanded
 from fastgd.common.parsing import from_toml
 from fastgd.study.blocks import OptimizerBlock, Schedule
 from fastgd.study.checking.checks import check
+from fastgd.study.draws import with_laws
 from fastgd.study.fields import METRICS
 from fastgd.study.landscapes import LandscapeProblem, Starts
-from fastgd.study.messages import input_error
 from fastgd.study.models import Problem, Record, Stop, StudyFields
-from fastgd.study.overrides import override
+from fastgd.study.raw.messages import input_error
+from fastgd.study.raw.overrides import override
 from fastgd.study.values import as_list, plain, refuse_malformed
 from fastgd.user_code.imports import before_imports, refuse_import
 
@@ -98,7 +99,7 @@ class Study(StudyFields):
         fields = _with_defaults(fields)
         try:
             refuse_malformed(fields)
-            self.__pydantic_validator__.validate_python(fields, self_instance=self, context=folder)
+            self.__pydantic_validator__.validate_python(with_laws(fields), self_instance=self, context=folder)
         except ValidationError as error:
             raise input_error(error, fields, file, overridden) from None
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -15,13 +16,15 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     ValidationInfo,
+    WrapValidator,
     model_validator,
 )
 
 from fastgd import datasets
 from fastgd.common.errors import nearest
 from fastgd.common.folders import expanded
-from fastgd.study.values import brief, choice, distinct, explicit, failure, is_number, is_point, is_whole, known_keys
+from fastgd.study.draws import as_written, values_of
+from fastgd.study.values import choice, failure, is_number, is_point, is_whole, known_keys
 
 ALWAYS_RECORDED = ("loss", "validation_loss", "param_norm")
 METRICS = {
@@ -216,8 +219,12 @@ Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Several = Annotated[
-    list[T], BeforeValidator(explicit), AfterValidator(distinct), PlainSerializer(brief), Written("{}, or several")
+Several = Annotated[list[T], WrapValidator(values_of), PlainSerializer(as_written), Written("{}, or several")]
+SeveralWhole = Annotated[
+    list[T],
+    WrapValidator(partial(values_of, whole=True)),
+    PlainSerializer(as_written),
+    Written("{}, or several"),
 ]
 FolderName = Annotated[
     str, AfterValidator(_folder_name), Written("text: letters, digits, spaces and any of `_ . + - = @`")

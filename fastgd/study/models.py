@@ -40,6 +40,7 @@ from fastgd.study.fields import (
     Rows,
     Seed,
     Several,
+    SeveralWhole,
     Synthetic,
     Target,
     Written,
@@ -219,7 +220,7 @@ class Problem(Block):
     @property
     def split_numbers(self) -> Sequence[int]:
         """What tells the splits of its rows apart: their seeds, or the numbers of the folds."""
-        return self.split_seed if self.folds is None else range(self.folds.count)
+        return self.split_seed if self.folds is None else self.folds.numbers
 
     @property
     def files(self) -> list[str]:
@@ -342,7 +343,7 @@ class StudyFields(Block):
         [0],
         goes_with="data; landscapes with `noise` or `random_search`",
     )
-    batch_size: Several[Rows] = described(
+    batch_size: SeveralWhole[Rows] = described(
         'The rows whose mean gradient makes a step; `"full"`: all training rows.', ["full"], goes_with="data"
     )
     dtype: Literal["float64", "float32"] = described("The type of parameters and rows.", "float64")

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fastgd.study.fields import Block, Count, described
+from fastgd.study.fields import Block, Count, Seed, described
+from fastgd.study.values import MOST_VALUES
 
 
 class Halving(Block):
@@ -25,8 +26,14 @@ class Halving(Block):
 
 
 class SearchBlock(Block):
-    """How a study searches among its configurations."""
+    """How a study searches among its configurations: by a random search, in a race, or by both."""
 
+    draws: Annotated[int, Field(ge=1, le=MOST_VALUES)] | None = described(
+        "How often all [random axes](study.md#random-search) are drawn together; more begin with the fewer ones.",
+        None,
+        goes_with="a random axis",
+    )
+    seed: Seed = described("Of what is drawn, also of keys with a `num` of their own.", 0)
     halving: Halving | None = described(
         "The configurations of a problem [race](stopping.md#halving) on their mean validation loss, and the losers end "
         "as `retired`.",

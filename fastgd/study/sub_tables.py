@@ -5,17 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
+from annotated_types import MultipleOf
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, TypeAdapter, create_model, model_serializer
 
 from fastgd.common.errors import InputError
 from fastgd.optimizers.line_search import LINE_SEARCHES
 from fastgd.optimizers.options import kind_of, kinds
-from fastgd.study.fields import Block, Several
-from fastgd.study.values import as_list, brief, choice, combined, distinct, failure, named, tables
+from fastgd.study.draws import Values, as_written
+from fastgd.study.fields import Block, Several, SeveralWhole
+from fastgd.study.values import as_list, choice, combined, distinct, failure, named, tables
 
 several: Any = Several  # untyped, since its argument is only known at run time
+several_whole: Any = SeveralWhole
 list_of: Any = list
 
 
@@ -32,12 +35,12 @@ class Around(Block):
 
     table: str
     kind: str
-    numbers: dict[str, list[float]]
+    numbers: dict[str, Values[float]]
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
         kind = {"kind": self.kind} if self.kind else {}
-        return {**kind, **{key: brief(values) for key, values in self.numbers.items()}}
+        return {**kind, **{key: as_written(values) for key, values in self.numbers.items()}}
 
 
 class Search(Block):
@@ -105,9 +108,15 @@ def several_of(kind: Any, valid: tuple[Any, ...] = ()) -> Any:
     if valid:
         return several[Annotated[Any, PlainValidator(partial(choice, valid=valid))]]
     if get_origin(kind) is not tuple:
-        return several[kind]
+        return several_whole[kind] if is_of_whole_numbers(kind) else several[kind]
     own = Annotated[kind, AfterValidator(distinct)]
     return Annotated[list_of[own], BeforeValidator(lists), AfterValidator(distinct)]
+
+
+def is_of_whole_numbers(kind: Any) -> bool:
+    """Whether a type is one of whole numbers, which some are kept as float."""
+    base, *metadata = get_args(kind) or (kind,)
+    return base is int or any(isinstance(item, MultipleOf) for item in metadata)
 
 
 def fields_of(defaults: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:

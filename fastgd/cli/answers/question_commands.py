@@ -5,17 +5,14 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from fastgd.cli.choices import AT, FORMATS, UNITS, chosen
-from fastgd.cli.options import At, By, Folder, Format, Fraction, Gap, Interpolate, Json, Of, Target, Unit
+from fastgd.cli.options import At, By, Conditions, Folder, Format, Fraction, Gap, Interpolate, Json, Of, Target, Unit
 
 
 def best(
     folder: Folder,
     by: By = None,
     at: At = "final",
-    where: Annotated[
-        list[str] | None,
-        Option(help="Only configurations that meet this; may be repeated.", metavar="CONDITION"),
-    ] = None,
+    where: Conditions = None,
     each: Annotated[
         str | None, Option(help="Only the best of each: optimizer, batch_size, ...", metavar="COLUMN")
     ] = None,

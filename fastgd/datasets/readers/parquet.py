@@ -46,6 +46,17 @@ def read_frame(file: Path) -> Any:
     return whole.to_table(columns=list(types)).to_pandas(ignore_metadata=True)
 
 
+def read_rows(file: Path, n_features: int) -> Any:
+    """Return rows without a target: a table of pandas with all columns, or of a table of lists a scipy matrix."""
+    whole, types, _ = _opened(file, ())
+    if parquet_lists.is_of_lists(types, file):
+        return parquet_lists.rows(whole.to_table(columns=list(parquet_lists.COLUMNS)), file, n_features)
+    frame = whole.to_table(columns=list(types)).to_pandas(ignore_metadata=True)
+    if frame.empty:
+        raise InputError(f"{file}: columns, but no rows")
+    return frame
+
+
 def _opened(file: Path, targets: tuple[str, ...]) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
     """Return a table that is not read yet, the types of its columns, and what is to be noted of them."""
     import pyarrow as pa

@@ -56,7 +56,12 @@ def _holds_lists(kind: Any) -> bool:
 
 
 def read(table: Any, file: Path, target: str, n_features: int | None) -> tuple[Any, NDArray[Any]]:
-    """Return X, a scipy CSR matrix whose rows are as they stand in the file, and the target's values.
+    """Return X, as `rows` does, and the target's values."""
+    return rows(table, file, n_features), table[target].to_pandas().to_numpy()
+
+
+def rows(table: Any, file: Path, n_features: int | None) -> Any:
+    """Return X, a scipy CSR matrix whose rows are as they stand in the file.
 
     The columns are n_features, or as many as the largest index needs.
     """
@@ -80,8 +85,7 @@ def read(table: Any, file: Path, target: str, n_features: int | None) -> tuple[A
     columns = int(indices.max(initial=-1)) + 1
     if n_features is not None:
         check_columns(columns, n_features, str(file))
-    y = table[target].to_pandas().to_numpy()
-    return csr_array((values, indices, indptr), shape=(len(lengths), n_features or columns)), y
+    return csr_array((values, indices, indptr), shape=(len(lengths), n_features or columns))
 
 
 def _flat(column: Any, kind: Any, file: Path, name: str) -> tuple[NDArray[np.int64], NDArray[Any]]:

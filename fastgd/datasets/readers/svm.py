@@ -25,9 +25,7 @@ def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of an svmlight file; with `zero_based = "auto"` all files of a problem count alike."""
     from sklearn.datasets import load_svmlight_file
 
-    zero_based = keys.zero_based
-    if zero_based == "auto":
-        zero_based = any(map(_has_column_0, (file, *keys.beside)))
+    zero_based = counts_from_0((file, *keys.beside), keys.zero_based)
     try:
         with _lines(file) as lines:
             X, y = load_svmlight_file(lines, zero_based=zero_based)
@@ -39,6 +37,11 @@ def read(file: Path, keys: Reading) -> Dataset:
         X.resize(X.shape[0], keys.n_features)
     guessed = keys.zero_based == "auto" and not zero_based
     return build(str(file), X, y, notes=(FROM_1,) if guessed else (), place=lambda row: _line(file, row))
+
+
+def counts_from_0(files: Iterable[Path], zero_based: ZeroBased) -> bool:
+    """Return whether the columns of the files of a problem count from 0: as is said, or if any has a column 0."""
+    return any(map(_has_column_0, files)) if zero_based == "auto" else zero_based
 
 
 @contextmanager

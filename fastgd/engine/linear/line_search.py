@@ -125,7 +125,7 @@ class RowsAlong:
 
     def __init__(self, rows: Rows | SparseRows, layout: TileLayout, loss: Loss, workers: int) -> None:
         self._loss, self._layout, self._dtype, self._n = loss, layout, rows.X.dtype, len(rows.order)
-        self._training = rows
+        self._training = rows._replace(order=rows.order.copy())  # which an epoch may shuffle
         self._in_order = rows.y[rows.order]
         self._shape = Static(layout.shape)
         room = (CHUNK_ROWS, layout.lanes, 0, self._dtype)

@@ -190,8 +190,8 @@ class LinearKernels:
         apart = gradients and not is_double(self.dtype) and not self.layout.kernel.sparse
         shape, rows = self.layout.shape, CHUNK_ROWS + 2 * self.layout.shape.width
         room = (rows, shape.lanes, self.layout.parameters if apart else 0, self.dtype)
-        how = {"single": self.layout.single, "targets": CHUNK_ROWS * self.loss.columns}
-        return [make_scratch(*room, **how) for _ in range(workers)]
+        single, targets = self.layout.single, CHUNK_ROWS * self.loss.columns
+        return [make_scratch(*room, single=single, targets=targets) for _ in range(workers)]
 
     # --- calls --------------------------------------------------------------------------------------------------------
 

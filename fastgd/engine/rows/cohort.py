@@ -155,7 +155,7 @@ class Cohort:
         self._rows = identity(self._of_all) if rows is None else rows
         self.n = len(self._rows)
         self.layout = TileLayout(spec.kernel, X.dtype.itemsize, spec.model.groups(self.d))
-        self._order = np.empty(self.n, np.int32) if spec.shuffled else self._rows
+        self._order = self._rows.copy() if spec.shuffled else self._rows
         self._ordered: int | None = None if spec.shuffled else -1
         self.kernels = spec.model.kernels(spec.loss, X, y, self._order, self.layout)
         self._row_work = self.kernels.row_work(self.kernels.rows)

@@ -1,7 +1,7 @@
 """The methods that a study compares: an optimizer block with one choice of its options, estimators, line searches."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from fastgd.optimizers import find
 from fastgd.optimizers.rule import Rule
 from fastgd.study.config import OptimizerBlock, Study
+from fastgd.study.draws import Drawn, draws_with
 from fastgd.study.sub_tables import Search
 
 Array = npt.NDArray[Any]
@@ -30,6 +31,8 @@ class Method:
     estimator : str
     search : Search, optional
         What chooses the rate of each step.
+    draws : tuple of int, optional
+        The draws of the study that have its choices, where these are drawn; None: all of them.
     """
 
     block: OptimizerBlock
@@ -37,6 +40,7 @@ class Method:
     rule: Rule
     estimator: str
     search: Search | None
+    draws: tuple[int, ...] | None = None
 
     @property
     def key(self) -> str:
@@ -53,6 +57,10 @@ class Method:
         """How it differs from the optimizer's defaults, in words."""
         return variant_of(self.rule, self.estimator, self.search)
 
+    def grid(self, *axes: Any) -> Array:
+        """Return every combination of its numbers, and of the values of further axes (G, axes): see `grid_of`."""
+        return grid_of([*self.block.grids.values(), *axes], self.draws)
+
 
 def methods_of(study: Study, *, masked: bool = False) -> Iterator[Method]:
     """Yield the methods of every block, in order; where rows are `masked`, in the form that masked steps have."""
@@ -63,11 +71,15 @@ def methods_of(study: Study, *, masked: bool = False) -> Iterator[Method]:
 def methods_of_block(block: OptimizerBlock, *, masked: bool = False) -> Iterator[Method]:
     """Yield the methods of a block: every combination of its options and estimators."""
     record = find(block.name)
-    for *chosen, estimator in itertools.product(*block.options.values(), block.estimator):
+    axes = [*block.options.values(), block.estimator]
+    for *chosen, estimator in itertools.product(*map(dict.fromkeys, axes)):
+        draws = draws_with(axes, (*chosen, estimator))
+        if draws == ():
+            continue
         choices = dict(zip(block.options, chosen, strict=True))
         if masked and "eps_hat" in choices:
             choices["eps_hat"] = True  # the form of the witness of masked steps, PyTorch's SparseAdam
-        yield Method(block, choices, Rule.of(record, choices, block.kinds), estimator, block.line_search)
+        yield Method(block, choices, Rule.of(record, choices, block.kinds), estimator, block.line_search, draws)
 
 
 def variant_of(rule: Rule, estimator: str = "none", search: Search | None = None) -> str:
@@ -83,7 +95,16 @@ def numbers_of(rule: Rule, hyper: Array, search: Search | None) -> dict[str, Arr
     return values | {name: np.full(len(hyper), value) for name, value in fixed.items()}
 
 
-def grid_of(axes: list[Any]) -> Array:
-    """Return every combination of the values of some axes (G, axes), the last axis running fastest."""
-    values = [np.asarray(axis, np.float64) for axis in axes]
-    return np.stack([axis.ravel() for axis in np.meshgrid(*values, indexing="ij")], axis=1)
+def grid_of(axes: list[Any], draws: Sequence[int] | None = None) -> Array:
+    """Return every combination of the values of some axes (G, axes), the last axis running fastest.
+
+    Random axes run together, in the place of the first of them: all of their draws, or those that are given.
+    """
+    random = [isinstance(axis, Drawn) for axis in axes]
+    first = random.index(True) if any(random) else None
+    places = [np.arange(1 if drawn else len(axis)) for axis, drawn in zip(axes, random, strict=True)]
+    if first is not None:
+        places[first] = np.arange(len(axes[first])) if draws is None else np.array(draws)
+    mesh = np.meshgrid(*places, indexing="ij")
+    which = [mesh[first if drawn and first is not None else place] for place, drawn in enumerate(random)]
+    return np.stack([np.asarray(axis, np.float64)[at.ravel()] for axis, at in zip(axes, which, strict=True)], axis=1)

@@ -1,7 +1,6 @@
 """Solutions: where stored trials ended, and where they were on their way, from running them again if need be."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,15 +110,9 @@ def solutions_of(
     InputError
         A trial that is run again does not end where it did.
     """
-    found, planned = [], set(plan.table["trial_id"])
+    found = []
     for row in rows:
-        if row["trial_id"] not in planned:
-            raise InputError(
-                f"the study of {results.path} has no trial {row['trial_id']!r} any more: fastgd, or a module of yours "
-                "that the study names, has changed since it was run"
-            )
-        (unit,) = plan.only(str(row["trial_id"])).units
-        assert isinstance(unit, CohortUnit)
+        unit = unit_of(results, plan, str(row["trial_id"]))
         final = unit.record.parameters != BEST_ITERATE
         stored = _stored(results, str(row["trial_id"])) if final else None
         if stored is not None and not walks:
@@ -128,8 +121,7 @@ def solutions_of(
         steps = _steps(int(row["steps"]), unit, len(rows)) if walks else np.array([row["steps"]])
         needed = memory.of_cohort(unit, saved=False) + 8.0 * len(steps) * len(rows) * unit.spec.parameters(unit.d)
         memory.room().require(needed, f"running trial {row['trial_id']!r} again", 'record.parameters = "all" spares it')
-        clock.report = partial(_report, emit, row)
-        clock.report(0, 1)
+        report_steps(clock, emit, str(row["trial_id"]), int(row["steps"]))
         solution = Solution(unit, row, steps, retrace(unit, data, steps, clock, threads))
         if stored is not None and not np.array_equal(solution.end, stored):
             raise other_end(results, solution)
@@ -137,8 +129,26 @@ def solutions_of(
     return found
 
 
-def _report(emit: Callable[[Event], None], row: "pd.Series[Any]", step: int, _: int) -> None:
-    emit(Retracing(str(row["trial_id"]), step, int(row["steps"])))
+def unit_of(results: Results, plan: Plan, trial: str) -> CohortUnit:
+    """Return the unit of a stored trial alone, with the kernel that it has in the whole study."""
+    if trial not in set(plan.table["trial_id"]):
+        raise InputError(
+            f"the study of {results.path} has no trial {trial!r} any more: fastgd, or a module of yours that the study "
+            "names, has changed since it was run"
+        )
+    (unit,) = plan.only(trial).units
+    assert isinstance(unit, CohortUnit)
+    return unit
+
+
+def report_steps(clock: Clock, emit: Callable[[Event], None], trial: str, steps: int) -> None:
+    """Have a clock report how many of its steps a trial has taken that runs again."""
+
+    def report(step: int, _: int) -> None:
+        emit(Retracing(trial, step, steps))
+
+    clock.report = report
+    report(0, 1)
 
 
 def other_end(results: Results, solution: Solution) -> InputError:

@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fastgd.analysis import Layer, Results, TrainedModel
+from fastgd.analysis.trained_model import functions_of
 from fastgd.common.errors import InputError
 from fastgd.datasets import Data
 from fastgd.datasets.arrays import Arrays
+from fastgd.datasets.load import counts_from_0
 from fastgd.plan.cohorts import fingerprint_names, labels, model_of
 from fastgd.problems import find_loss
-from fastgd.problems.activations import ACTIVATIONS
-from fastgd.problems.predictions import LINKS
 from fastgd.runs.reporting.events import Event
 from fastgd.runs.runner import load_data
 from fastgd.study.config import Problem, Study
@@ -32,20 +33,30 @@ def trained_model(
     if not np.isfinite(parameters).all():
         raise InputError(f"trial {trial_id!r} ended as {trial['status']!r}: its parameters are not finite")
     study, rows = study_of(results, trial, data, folds=folds)
+    return model_from(study, rows, trial_id, parameters)
+
+
+def model_from(study: Study, data: Data, trial_id: str, parameters: NDArray[np.float64]) -> TrainedModel:
+    """Return a model of the only problem of a study, from the data that it was trained on and its parameters."""
     problem = study.data_problems[0]
-    loss, network = find_loss(problem.loss), problem.network
+    binary, network = find_loss(problem.loss).targets == "binary", problem.network
+    form: Any = problem.format
     return TrainedModel(
         trial_id=trial_id,
         loss=problem.loss,
-        features=rows.features,
-        classes=rows.classes or (rows.labels or (0, 1) if loss.targets == "binary" else ()),
-        layers=layers_of(problem, rows, parameters),
-        scaling=rows.scaling,
-        sparse=rows.sparse,
-        targets=rows.targets,
-        target_scale=rows.target_scale,
-        activate=ACTIVATIONS[network.activation].value if network else None,
-        link=LINKS.get(problem.loss),
+        features=data.features,
+        classes=data.classes or (data.labels or (0, 1) if binary else ()),
+        layers=layers_of(problem, data, parameters),
+        scaling=data.scaling,
+        sparse=data.sparse,
+        targets=data.targets,
+        target_scale=data.target_scale,
+        **functions_of(problem.loss, network.activation if network else None),
+        study=study.name,
+        fingerprint=data.fingerprint,
+        rows=data.n,
+        zero_based=counts_from_0(problem.files, form, problem.zero_based),
+        csv=problem.csv or {},
     )
 
 
@@ -88,7 +99,8 @@ def study_of(
     for name, (_, problem), rows in named_splits:
         known = map(results.manifest.fingerprints.get, fingerprint_names(label, problem))
         if name == label and problem.split_seed == [split] and rows.fingerprint in known:
-            return study.model_copy(update={"problem": [problem]}), rows
+            own_split = {"validation": problem.folds.alone(split)} if problem.folds else {}
+            return study.model_copy(update={"problem": [problem.model_copy(update=own_split)]}), rows
     raise InputError(f"the data of {label!r} are not those that {results.path} was computed with: they have changed")
 
 

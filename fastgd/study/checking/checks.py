@@ -18,6 +18,7 @@ from fastgd.schedules import chained
 from fastgd.study.blocks import OptimizerBlock, Schedule
 from fastgd.study.checking.landscape_checks import check_landscapes
 from fastgd.study.checking.network_checks import check_layer_metrics, check_networks
+from fastgd.study.draws import AXIS, Drawn, combinations
 from fastgd.study.fields import MOST_CHECKPOINTS
 from fastgd.study.landscapes import start_count
 from fastgd.study.models import Stop, StudyFields
@@ -50,6 +51,7 @@ def check(study: StudyFields) -> None:
         raise failure("goes with landscapes; problems over data start from 'init'", "starts")
     elif study.record.trajectories != "auto":
         raise failure("goes with landscapes", "record", "trajectories", found=study.record.trajectories)
+    _check_search(study)
     _check_size(study)
     _check_checkpoints(study)
     _check_surface(study)
@@ -68,22 +70,45 @@ def check(study: StudyFields) -> None:
 
 def _check_size(study: StudyFields) -> None:
     """Refuse more trials than can be planned, before anything of that size is made."""
+    drawn = [axis for axis in _axes_beside(study) if isinstance(axis, Drawn)]
     methods: dict[str, int] = {}
     configurations = 0
     for block in study.optimizer:
-        choices = prod(map(len, block.options.values())) * len(block.estimator)
-        methods[repr((block.name, block.kinds, block.line_search))] = choices
-        configurations += choices * prod(map(len, block.grids.values())) * len(block.schedules(study.schedule))
+        options: list[list[Any]] = [*block.options.values(), block.estimator]
+        methods[repr((block.name, block.kinds, block.line_search))] = prod(len(set(values)) for values in options)
+        schedules = len(block.schedules(study.schedule))
+        configurations += combinations([*options, *block.grids.values(), *drawn]) * schedules
     seeds = len(study.seed)
     if study.landscapes:
         starts = sum(start_count(study.starts, problem) for problem in study.landscapes)
         _refuse_more(MOST_TRIALS, "configurations", configurations, ("seeds", seeds), ("problems", len(study.problem)))
         _refuse_more(MOST_LANES, "trials", configurations, ("seeds", seeds), ("starts", starts))
         return
-    penalties, batches = sum(len(problem.l2) for _, problem in study.splits), len(study.batch_size)
-    more = ("batch sizes", batches), ("seeds", seeds)
-    _refuse_more(MOST_TRIALS, "trials", configurations, ("problems, splits and l2", penalties), *more)
-    _refuse_more(MOST_COHORTS, "cohorts", sum(methods.values()), ("problems and splits", len(study.splits)), *more)
+    # what is drawn is drawn together with the optimizers' numbers, and is counted there
+    penalties = sum(1 if isinstance(problem.l2, Drawn) else len(problem.l2) for _, problem in study.splits)
+    batches = 1 if isinstance(study.batch_size, Drawn) else len(study.batch_size)
+    more, splits = ("seeds", seeds), ("problems and splits", len(study.splits))
+    crossed = ("problems, splits and l2", penalties), ("batch sizes", batches)
+    _refuse_more(MOST_TRIALS, "trials", configurations, *crossed, more)
+    sizes = ("batch sizes", len(set(study.batch_size)))
+    _refuse_more(MOST_COHORTS, "cohorts", sum(methods.values()), splits, sizes, more)
+
+
+def _axes_beside(study: StudyFields) -> list[list[Any]]:
+    """Return the axes beside those of optimizers that may be random."""
+    penalties: list[list[Any]] = [problem.l2 for problem in study.data_problems]
+    return [study.batch_size, *penalties]
+
+
+def _check_search(study: StudyFields) -> None:
+    """Refuse a number of draws where nothing is drawn together."""
+    if study.search is None or study.search.draws is None:
+        return
+    axes = _axes_beside(study)
+    for block in study.optimizer:
+        axes += [*block.options.values(), block.estimator, *block.grids.values()]
+    if not any(isinstance(axis, Drawn) for axis in axes):
+        raise failure(f"needs {AXIS}; there is none", "search", "draws", found=study.search.draws)
 
 
 def _refuse_more(most: int, what: str, optimizers: int, *factors: tuple[str, int]) -> None:
@@ -251,7 +276,7 @@ def _check_method(study: StudyFields, block: OptimizerBlock, index: int) -> None
     record, path = find(block.name), ("optimizer", index)
     drivers = [driver.of for schedule in block.schedules(study.schedule) for driver in schedule.drivers]
     scheduled = dict.fromkeys(name for name in drivers if name != "lr")  # that of lr is a share of the rate
-    for choices in itertools.product(*block.options.values()):
+    for choices in itertools.product(*map(dict.fromkeys, block.options.values())):
         rule = Rule.of(record, dict(zip(block.options, choices, strict=True)))
         for option in block.around:
             needs = kinds(option.table)[option.kind].needs

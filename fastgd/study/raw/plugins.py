@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fastgd.study.draws import has_random_axes, with_laws
 from fastgd.study.values import as_list
 
 # Where a study may name something of the user's own: the table, the key, and what it is.
@@ -25,7 +26,10 @@ def without_plugins(fields: Mapping[str, Any]) -> dict[str, Any] | None:
     if any(name for table, key, _ in NAMED[1:] for name in _foreign(fields, table, key)):
         return None
     rest = [block for block in as_list(fields.get("optimizer")) if not _is_foreign(block, "name")]
-    return {**fields, "optimizer": rest} if rest else None
+    left = {**fields, "optimizer": rest}
+    if isinstance(search := fields.get("search"), Mapping) and not has_random_axes(with_laws(left)):
+        left["search"] = {key: value for key, value in search.items() if key != "draws"}
+    return left if rest else None
 
 
 def _foreign(fields: Mapping[str, Any], table: str, key: str) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""The commands that make models of studies, and predictions with them."""
