@@ -120,6 +120,22 @@ def test_sparse_rows_groups_and_one_split(cancer):
     assert ours.n_splits_ == 3
 
 
+def test_folds_with_rows_of_one_kind(cancer, iris):
+    X, y = cancer
+    folds = [(np.r_[0:100], np.r_[100:190]), (np.r_[20:190], np.flatnonzero(y[:20]))]
+    same(*both(CLASSIFIER, {"eta0": [0.01, 0.1]}, X, y, cv=folds))
+    X, y = iris[0], np.r_[np.zeros(40), np.arange(110.0)]
+    same(
+        *both(
+            GDRegressor(**SHORT),
+            {"eta0": [0.01, 0.1]},
+            X,
+            y,
+            cv=[(np.r_[30:150], np.r_[0:30]), (np.r_[0:99], np.r_[99:150])],
+        )
+    )
+
+
 def test_folds_of_any_kind(cancer):
     X, y = cancer
     rng, rows = np.random.default_rng(0), np.arange(len(y))

@@ -21,7 +21,7 @@ from fastgd.runs.in_memory import MemoryResults
 from fastgd.sklearn.base import GDEstimator
 from fastgd.sklearn.lanes import Outcome, Split, alike, run_together, sharing
 from fastgd.sklearn.rows import Portion
-from fastgd.sklearn.scores import Score, measured, metrics_of
+from fastgd.sklearn.scores import Score, has_all_targets, measured, metrics_of
 from fastgd.sklearn.steps import Fitted, fitted_steps, last_step, params_of_last, same_steps, whole
 from fastgd.sklearn.studies import OF_A_LANE
 
@@ -191,6 +191,8 @@ class Evaluation:
         """Return the scores that the engine measures: of held-out rows by which it judges, and which count alike."""
         weighted = any(split.train.weights is not None for split in splits)
         if not judged or weighted or any(value is not None for value in self.score_params.values()):
+            return None
+        if not all(has_all_targets(portion) for split in splits for portion in (split.train, split.held)):
             return None
         return measured(self.search.scoring, leader, splits[0].train.tasks)
 
