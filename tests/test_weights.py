@@ -16,6 +16,7 @@ from sparse_cohorts import problem as sparse_problem
 from test_engine_networks import ONE, TILE, network
 
 from fastgd.datasets.record import with_weights
+from fastgd.engine.linear import block_steps, evaluation_steps
 from fastgd.engine.network.model import Network
 from fastgd.engine.shapes import Kernel
 from fastgd.optimizers.line_search import Armijo, Exact
@@ -287,3 +288,16 @@ def test_weights_of_1_change_nothing():
                                            (plain, y, LOSSES["logistic"]))
         )  # fmt: skip
         np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+def test_weights_compile_no_driver():
+    """Only the kernels of a loss are compiled for weighted rows."""
+    X, y = problem(N, D)
+    counts = []
+    for numbers, loss in ((y, "logistic"), (with_weights(y, WEIGHTS), weighted("logistic"))):
+        cohort = make_cohort(X, numbers, LANES, loss=loss, kernel=SMALL)
+        cohort.advance(3)
+        cohort.measure([(X, numbers, [cohort.spec.loss])])
+        counts.append((len(block_steps.advance.overloads), len(evaluation_steps.evaluate_blocks.overloads)))
+    assert counts[0] == counts[1]
+    assert min(counts[0]) > 0

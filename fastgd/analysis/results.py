@@ -543,8 +543,8 @@ class Results(StoredStudy):
         pandas.DataFrame
             A row a problem, method and `trials` (k): `expected_<value>` of the best of them, and `low`, `median` and
             `high` of its distribution, all exact; `configurations` is how many are stored. A configuration counts by
-            its median over the seeds, and as the start where it is worse or diverged. Those that ran out of time are
-            left out; `attrs["unknown"]` counts them.
+            its median over the seeds, and as the start where it is worse or diverged. Those that were not run to
+            their end are left out; `attrs["unknown"]` counts them.
         """
         return budgets.budget(self, by, at, interval, replacement)
 

@@ -1,4 +1,8 @@
-"""Losses in kernels: compiled for each loss, and called by address, once for a block of rows."""
+"""Losses in kernels: compiled for each loss, and called by address, once for a block of rows.
+
+Where rows have weights, a row's weight is one more number of y behind its targets, and the loss is another one, whose
+kernels multiply by it (`Loss.weighted`). Drivers know only how many numbers a row has, and are not compiled anew.
+"""
 
 from typing import Any
 

@@ -314,7 +314,7 @@ def _verdicts(pairs: pd.DataFrame, tolerance: float) -> dict[str, NDArray[Any]]:
     equal = pairs["outcome_equal"].to_numpy() & pairs["curve_equal"].to_numpy()
     verdict = np.select([unknown, is_worse, is_better, equal], ["unknown", "worse", "better", "equal"], "same")
     reason = np.where(is_worse, _words(worse), np.where(is_better, _words(better), ""))
-    return {"verdict": verdict, "reason": np.where(unknown, "ran out of time", reason)}
+    return {"verdict": verdict, "reason": np.where(unknown, "not run to its end", reason)}
 
 
 def _words(reasons: Mapping[str, Flags]) -> NDArray[np.object_]:

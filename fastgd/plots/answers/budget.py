@@ -90,7 +90,7 @@ def budget(
                 axes.set_title(for_picture(name))
         whose = ", of the best optimizer" if len(chosen) > _MANY else ""
         key(figure, [key_line(linewidth=1.6, label="expected"), key_band(f"{interval:.0%} of searches{whose}")])
-        left = f"left out: {unknown:,} configurations that ran out of time" if unknown else ""
+        left = f"left out: {unknown:,} configurations that ran out of time or lost a race" if unknown else ""
         note(figure, words, left)
     return figure
 
