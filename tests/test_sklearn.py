@@ -162,6 +162,16 @@ def test_portions_of_any_size_are_steps(cancer):
     assert portions.t_ == whole.t_
 
 
+def test_portions_have_weights(cancer):
+    X, y = cancer
+    weights = np.random.default_rng(0).uniform(0.1, 2, len(y))
+    how = {**SHORT, "shuffle": False, "batch_size": 32}
+    whole, portions = GDClassifier(**how).fit(X, y, sample_weight=weights), GDClassifier(**how)
+    for _ in range(5):
+        portions.partial_fit(X, y, classes=[0, 1], sample_weight=weights)
+    np.testing.assert_allclose(portions.coef_, whole.coef_, rtol=1e-12)
+
+
 def test_portions_go_on_in_a_pickle(cancer):
     X, y = cancer
     model = GDClassifier(**SHORT).partial_fit(X, y, classes=[0, 1])

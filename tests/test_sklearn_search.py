@@ -120,6 +120,36 @@ def test_sparse_rows_groups_and_one_split(cancer):
     assert ours.n_splits_ == 3
 
 
+def test_folds_with_rows_of_one_kind(cancer, iris):
+    X, y = cancer
+    folds = [(np.r_[0:100], np.r_[100:190]), (np.r_[20:190], np.flatnonzero(y[:20]))]
+    same(*both(CLASSIFIER, {"eta0": [0.01, 0.1]}, X, y, cv=folds))
+    X, y = iris[0], np.r_[np.zeros(40), np.arange(110.0)]
+    same(
+        *both(
+            GDRegressor(**SHORT),
+            {"eta0": [0.01, 0.1]},
+            X,
+            y,
+            cv=[(np.r_[30:150], np.r_[0:30]), (np.r_[0:99], np.r_[99:150])],
+        )
+    )
+
+
+def test_folds_of_any_kind(cancer):
+    X, y = cancer
+    rng, rows = np.random.default_rng(0), np.arange(len(y))
+    drawn = [rng.integers(0, len(y), len(y)) for _ in range(2)]
+    grid = {"eta0": [0.01, 0.1]}
+    for model in (CLASSIFIER, clone(CLASSIFIER).set_params(shuffle=False, batch_size=20)):
+        same(*both(model, grid, X, y, cv=ShuffleSplit(2, random_state=0)))
+        same(*both(model, grid, X, y, cv=[(train, np.setdiff1d(rows, train)) for train in drawn]))
+        same(*both(model, grid, X, y, cv=[(rng.permutation(rows), rows[:50]), (rows[50:], rows[:50])]))
+    masks = [(rows % 3 != k, rows % 3 == k) for k in range(3)]
+    ours = GDSearchCV(CLASSIFIER, grid, cv=masks).fit(X, y)
+    same(ours, GridSearchCV(CLASSIFIER, grid, cv=[tuple(map(np.flatnonzero, pair)) for pair in masks]).fit(X, y))
+
+
 def test_weights(iris):
     weights = np.random.default_rng(0).uniform(0.1, 2, len(iris[1]))
     same(*both(CLASSIFIER, {"eta0": [0.01, 0.1]}, *iris, fit={"sample_weight": weights}))

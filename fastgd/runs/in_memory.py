@@ -322,7 +322,7 @@ def learn(study: Study, data: Data, before: Learnt | None = None, *, threads: in
     if before is not None:
         unit, passes = _from(unit, before.parameters), before.passes
     with Threads(threads) as pool:
-        cohort = Cohort(unit.spec, data.X, data.y, pool, schedule)
+        cohort = Cohort(unit.spec, data.X, data.y_and_weights, pool, schedule, data.rows)
         compile_cohort(cohort, unit)
         if before is not None and before.rule == rule:
             cohort.go_on(before.state)

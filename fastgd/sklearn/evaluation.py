@@ -21,7 +21,7 @@ from fastgd.runs.in_memory import MemoryResults
 from fastgd.sklearn.base import GDEstimator
 from fastgd.sklearn.lanes import Outcome, Split, alike, run_together, sharing
 from fastgd.sklearn.rows import Portion
-from fastgd.sklearn.scores import Score, measured, metrics_of
+from fastgd.sklearn.scores import Score, has_all_targets, measured, metrics_of
 from fastgd.sklearn.steps import Fitted, fitted_steps, last_step, params_of_last, same_steps, whole
 from fastgd.sklearn.studies import OF_A_LANE
 
@@ -35,6 +35,16 @@ class Fold(NamedTuple):
     number: int
     train: Array
     test: Array
+
+    @classmethod
+    def of(cls, number: int, train: Any, test: Any) -> "Fold":
+        """Return the fold of what a splitter yields: indices, or masks of the rows that they mark."""
+        pair = (np.flatnonzero(rows) if rows.dtype == bool else rows for rows in map(np.asarray, (train, test)))
+        return cls(number, *pair)
+
+    def is_part_of(self, n: int) -> bool:
+        """Return whether some of n rows train, each once."""
+        return len(self.train) < n and len(np.unique(self.train)) == len(self.train)
 
 
 class Rows(NamedTuple):
@@ -114,7 +124,7 @@ class Evaluation:
         """Evaluate candidates with the same steps before the last: on all folds at once, if these can share rows."""
         first = next(iter(some.values()))
         steps = isinstance(first, Pipeline) and len(first.steps) > 1
-        if len(folds) > 1 and not steps and self._all_have_all_classes(folds):
+        if len(folds) > 1 and not steps and self._can_share(folds):
             self._train(some, Rows(folds, self.X, self.y, params_of_last(first, self.fit_params)))
             return
         if self.search.halving is not None:
@@ -125,7 +135,10 @@ class Evaluation:
         for fold in folds:
             self._train(some, self._rows_apart(first, fold))
 
-    def _all_have_all_classes(self, folds: Sequence[Fold]) -> bool:
+    def _can_share(self, folds: Sequence[Fold]) -> bool:
+        """Return whether folds can share rows: each trains on some of them, and knows all classes."""
+        if not all(fold.is_part_of(len(self.y)) for fold in folds):
+            return False
         if not is_classifier(self.search.estimator):
             return True
         y = np.asarray(self.y)
@@ -178,6 +191,8 @@ class Evaluation:
         """Return the scores that the engine measures: of held-out rows by which it judges, and which count alike."""
         weighted = any(split.train.weights is not None for split in splits)
         if not judged or weighted or any(value is not None for value in self.score_params.values()):
+            return None
+        if not all(has_all_targets(portion) for split in splits for portion in (split.train, split.held)):
             return None
         return measured(self.search.scoring, leader, splits[0].train.tasks)
 

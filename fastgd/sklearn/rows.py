@@ -96,6 +96,8 @@ def data_of(train: Portion, held: Portion | None = None, name: str = "arrays") -
     """
     dtype, found = train.X.dtype, []
     weights, held_weights = train.scaled_weights(), None if held is None else held.scaled_weights()
+    if weights is not None and held is not None and held_weights is None:
+        held_weights = np.ones(held.X.shape[0], dtype)  # a loss of weighted rows asks for those of all rows
     for number, task in enumerate(train.tasks):
         y = _owned(task.y, dtype)
         shared = held is None or held.tasks is train.tasks

@@ -8,7 +8,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 
 from fastgd.sklearn.base import GDEstimator
 from fastgd.sklearn.lanes import Outcome
-from fastgd.sklearn.rows import Task
+from fastgd.sklearn.rows import Portion, Task
 from fastgd.sklearn.studies import strength
 
 Score = Callable[[Outcome, str], float]  # of an outcome on the rows of a prefix: "" or "validation_"
@@ -38,6 +38,16 @@ def metrics_of(estimator: GDEstimator, *, train: bool) -> list[str]:
     """Return what is recorded for scores, beside losses."""
     name = "accuracy" if isinstance(estimator, ClassifierMixin) else "r2"
     return [f"validation_{name}", *([name] if train else [])]
+
+
+def has_all_targets(portion: Portion) -> bool:
+    """Return whether rows are of all classes, or their targets differ: else scikit-learn's scores are special cases."""
+    for task in portion.tasks:
+        y = task.y if portion.rows is None else task.y[portion.rows]
+        found, several = len(np.unique(y, axis=0)), np.ndim(y) > 1
+        if found < max(2, task.classes) or (several and not np.ptp(y, axis=0).all()):
+            return False
+    return True
 
 
 def _score(scoring: Any, estimator: GDEstimator, tasks: Sequence[Task]) -> Score | None:
