@@ -259,6 +259,19 @@ def test_rules_that_sum_over_all_parameters_step_them_all():
         assert pair(optimizer, batch_size=1)[1].spec.untouched == EVERY_STEP
 
 
+@pytest.mark.parametrize(("optimizer", "l2"), [("sgd", [0.001, 0.01, 0.3, 5.0]), ("rprop", 0.0)])
+def test_a_node_for_each_level_has_the_bits_of_all_nodes(optimizer, l2):
+    """Where each step has the same matrix, so have the products of as many of them."""
+    _, steady = pair(optimizer, rates_of(optimizer), l2=l2, batch_size=1)
+    spec = replace(steady.spec, untouched=replace(steady.spec.untouched, steady=False))
+    whole = sparse_cohort(spec, *problem(), steady)
+    assert steady.window.arrays.nodes.size < whole.window.arrays.nodes.size
+    for steps in (1, 70, 257, 612):
+        for cohort in (steady, whole):
+            cohort.advance(steps)
+        np.testing.assert_array_equal(steady.parameters(), whole.parameters())
+
+
 def test_the_window_ends_without_a_trace():
     cohorts = [pair("momentum", batch_size=1, window=window)[1] for window in (64, 1024)]
     for cohort in cohorts:

@@ -70,6 +70,8 @@ class Coast(PickledByFields):
         Whether all lanes have the same M but for their rates: it is then kept once, for a rate of 1.
     horizon : int
         Where steps are taken one by one: how many, until nothing but decay is left in any lane.
+    steady : bool
+        Whether each step has the same M: nothing is scheduled, and the rule has no quantities of a step.
     """
 
     rule: Rule
@@ -78,10 +80,11 @@ class Coast(PickledByFields):
     drift: bool
     shared: bool
     horizon: int
+    steady: bool = False
 
     def __repr__(self) -> str:
         """The identity of the machine code."""
-        return f"{self.rule!r} coasting {self.entries} {self.ones} {self.drift} {self.shared}"
+        return f"{self.rule!r} coasting {self.entries} {self.ones} {self.drift} {self.shared} {self.steady}"
 
     def __getattr__(self, name: str) -> Any:
         """Kernels ask for attributes of a rule: they are those of `rule`."""
@@ -233,7 +236,8 @@ def prove_coasting(
         and linear_in_rate(rule, lambda h, c, x: step(h, c, 0.0, x), size, moving=False)
         and _same_but_rate(rule, hyper)
     )
-    return Coast(rule, entries, ones, drift, shared, _horizon(rule, hyper))
+    steady = not (scheduled or rule.coefficients)
+    return Coast(rule, entries, ones, drift, shared, _horizon(rule, hyper), steady)
 
 
 def _same_but_rate(rule: Rule, hyper: Array) -> bool:

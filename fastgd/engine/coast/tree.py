@@ -11,6 +11,9 @@ took differences of prefix sums and quotients of prefix products: they lose digi
 a factor is zero or negative, as `1 - lr l2` may be. A product needs neither, knows nothing of schedules to come, and is
 the same wherever calls are cut. At a window's end all parameters are brought up to date, which costs a sixteenth of
 what the entries do.
+
+Where nothing that a step depends on changes, its matrix is the same in every step, and so are all nodes of a level: one
+of each is kept, which the first-level cache holds. The products, and their bits, are those of the whole tree.
 """
 
 from typing import Any, NamedTuple
@@ -130,30 +133,43 @@ def keep_quantities(coast, shape, hyper, c, kept_c, kept_h, at):
             store(kept_h, at * counts[1] + v, load(shape, hyper, v))
 
 
+@jit(inline="always")
+def node_of(coast, size, step, level):
+    """Return the place of the node at a level (from that of the leaves) above a step; steady nodes have one a level."""
+    return level if static(coast, "steady") else (size + step) >> level
+
+
 @jit(inner=True)
 def keep_matrix(coast, shape, hyper, c, nodes, rights, at, size):
     """Keep the matrix of the step `at` (from 0) of the window of `size` steps, with the products that it completes.
 
     `hyper` is the half for weights, after its scheduled values of the step, and c the step's quantities.
     """
-    L = static(shape, "lanes")
+    L, ends = static(shape, "lanes"), at + 1
     end = 1 if static(coast, "shared") else L
     for v in range(0, end, static(shape, "width")):
-        h, quantities = lane(coast, shape, hyper, v), rows(coast, shape, c, v, "coefficients")
-        l2 = load(shape, hyper, static(coast, "hyper") * L + v)
-        place = size + at
-        put_node(coast, shape, nodes, place, v, pick(coast, shape, nodes, columns(coast, h, quantities, l2)))
-        while place & 1 and place > 1:
-            below = compose(coast, node(coast, shape, nodes, place, v), node(coast, shape, nodes, place - 1, v))
-            place >>= 1
-            put_node(coast, shape, nodes, place, v, below)
+        if at == 0 or not static(coast, "steady"):
+            h, quantities = lane(coast, shape, hyper, v), rows(coast, shape, c, v, "coefficients")
+            l2 = load(shape, hyper, static(coast, "hyper") * L + v)
+            leaf = pick(coast, shape, nodes, columns(coast, h, quantities, l2))
+            put_node(coast, shape, nodes, node_of(coast, size, at, 0), v, leaf)
+        level, completed = 1, trailing_zeros(ends)
+        if static(coast, "steady") and ends != 1 << completed:
+            completed = 0  # a node of its level is there already
+        while level <= completed:
+            later = node(coast, shape, nodes, node_of(coast, size, at, level - 1), v)
+            earlier = node(coast, shape, nodes, node_of(coast, size, at - (1 << (level - 1)), level - 1), v)
+            put_node(coast, shape, nodes, node_of(coast, size, at, level), v, compose(coast, later, earlier))
+            level += 1
         # A range up to now ends with the nodes of its length's bits.
-        right, end_, level, first = identity(coast, shape, nodes), at + 1, 0, size
+        right, end_, level = identity(coast, shape, nodes), ends, 0
         put_node(coast, shape, rights, 0, v, right)
         while end_ > 0:
             if end_ & 1:
-                right = compose(coast, right, node(coast, shape, nodes, first + end_ - 1, v))
-            end_, first, level = end_ >> 1, first >> 1, level + 1
+                right = compose(
+                    coast, right, node(coast, shape, nodes, node_of(coast, size, ((end_ - 1) << level), level), v)
+                )
+            end_, level = end_ >> 1, level + 1
             put_node(coast, shape, rights, level, v, right)
 
 
@@ -167,7 +183,7 @@ def product(coast, shape, nodes, rights, start, end, size, v):
     matrix = identity(coast, shape, nodes)
     level, last = trailing_zeros(start), bit_length(start ^ end)
     while level < last:
-        matrix = compose(coast, node(coast, shape, nodes, (size + start) >> level, v), matrix)
+        matrix = compose(coast, node(coast, shape, nodes, node_of(coast, size, start, level), v), matrix)
         start += 1 << level
         level, last = trailing_zeros(start), bit_length(start ^ end)
     return compose(coast, node(coast, shape, rights, last, v), matrix)
@@ -178,7 +194,7 @@ def apply_nodes(coast, shape, nodes, rights, start, end, size, v, x):
     """Return the state x after the steps start <= i < end, where each lane has its own matrices."""
     level, last = trailing_zeros(start), bit_length(start ^ end)
     while level < last:
-        x = transform(coast, node(coast, shape, nodes, (size + start) >> level, v), x)
+        x = transform(coast, node(coast, shape, nodes, node_of(coast, size, start, level), v), x)
         start += 1 << level
         level, last = trailing_zeros(start), bit_length(start ^ end)
     return transform(coast, node(coast, shape, rights, last, v), x)

@@ -33,7 +33,8 @@ class WindowArrays(NamedTuple):
 
     last : (tiles, d) int32, the steps of the window that a parameter has taken
     nodes : (tiles, 2 * size * numbers * L): node 1 is the root, the children of i are 2 i and 2 i + 1, the leaves stand
-        last; where all lanes share the matrices, one number stands for L
+        last; where all steps have the same matrix, there is one node for each level, the leaf's first; where all lanes
+        share the matrices, one number stands for L
     rights : (tiles, levels * numbers * L): the products of nodes that every range up to now ends with, by level
     ratio : (tiles, L), each lane's rate where the matrices are for a rate of 1
     hyper, exact, memory, c, exact_c : (tiles, ...), the hyper-parameters, memory and quantities of a lane with a rate
@@ -179,11 +180,12 @@ class CoastingWindow:
             used, numbers = 1, len(coast.entries)
             width, fields = (1, rule.hyper + 1) if coast.shared else (L, 0)
         levels, steps = (size.bit_length() + 1) * used, size if coast is not None and coast.replays else 0
+        nodes = levels if coast is not None and coast.steady else 2 * size * used
         hyper = aligned((tiles, 2 * fields * L), dtype)
         c = aligned((tiles, max(rule.counts.quantities) * L * bool(fields)), dtype)
         self.arrays = WindowArrays(
             last=np.zeros((tiles, self.d * used), np.int32),
-            nodes=aligned((tiles, 2 * size * used * numbers * width), dtype),
+            nodes=aligned((tiles, nodes * numbers * width), dtype),
             rights=aligned((tiles, levels * numbers * width), dtype),
             ratio=aligned((tiles, L * used), dtype),
             hyper=hyper,

@@ -152,7 +152,7 @@ class Cohort:
         self.spec, self.threads, self.schedule = spec, threads, schedule
         self.dtype = X.dtype
         self._of_all, self.d = X.shape
-        self._rows = identity(self._of_all) if rows is None else rows
+        self._some, self._rows = rows is not None, identity(self._of_all) if rows is None else rows
         self.n = len(self._rows)
         self.layout = TileLayout(spec.kernel, X.dtype.itemsize, spec.model.groups(self.d))
         self._order = self._rows.copy() if spec.shuffled else self._rows
@@ -303,7 +303,7 @@ class Cohort:
     def _order_rows(self, epoch: int) -> None:
         if self._ordered not in (epoch, -1):
             shuffle(self._order, self.spec.seed, epoch)
-            if self.n < self._of_all:
+            if self._some:
                 self._order[:] = self._rows[self._order]
             self._ordered = epoch
 
