@@ -11,9 +11,10 @@ from collected import Collected
 from small_studies import assert_same
 
 import fastgd
+from fastgd.plan import turns
 from fastgd.plan.estimates import compiled
 from fastgd.plan.planner import make_plan
-from fastgd.runs import executor, runner
+from fastgd.runs import executor
 from fastgd.runs.clock import Clock
 from fastgd.runs.runner import load_data
 from fastgd.runs.units.unit_run import run_unit
@@ -48,7 +49,7 @@ def elsewhere(processes, monkeypatch):
         return random.Random(3).sample(list(units), len(units))
 
     monkeypatch.setattr(executor, "run_unit", run_elsewhere)
-    monkeypatch.setattr(runner, "in_turns", shuffled)
+    monkeypatch.setattr(turns, "in_turns", shuffled)
     return ran
 
 
