@@ -13,6 +13,7 @@ from sparse_cohorts import pair, problem
 
 import fastgd
 from fastgd import InputError
+from fastgd.cli.answers.rankings import ranking_cells, remarks
 from fastgd.datasets import FoldKeys, from_arrays, given_folds, make_folds, prepare, prepare_folds, scaled
 from fastgd.datasets.csr import from_dense
 from fastgd.engine.network.model import Network
@@ -301,3 +302,12 @@ def test_a_surface_is_over_the_rows_of_its_fold(tmp_path):
     made = fastgd.surface(found, data=rows(), points=5, progress=False)
     trial = found.trials.set_index("trial_id").loc[made.info.trials[0]]
     assert made.loss[2, 2] == pytest.approx(trial["final_loss"], rel=1e-12)
+
+
+def test_the_command_line_shows_the_spread_over_folds(results):
+    ranking = results.best()
+    cells = ranking_cells(results, ranking, ranking.head(2), "two")
+    assert {"final validation loss std", "range over folds", "folds", "seeds"} <= {
+        column.replace("_", " ") for column in cells.columns
+    }
+    assert "ranked by the final validation loss, the mean of 2 seeds x 3 folds" in remarks(results, ranking)

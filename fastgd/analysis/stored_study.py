@@ -165,11 +165,12 @@ class StoredStudy:
 
     @cached_property
     def repeats(self) -> str:
-        """In what the trials of a configuration differ: "seeds"; or, of several, "splits", "folds" or "starts"."""
+        """In what the trials of a configuration differ most: "seeds"; or, of several, "splits", "folds" or "starts"."""
         if not self.on_landscapes:
+            if self.has_folds and self.several_splits:
+                return "folds"
             seeds = self.table("trials", columns=["seed"], filter=pc.field("in_study"))["seed"]
-            splits = "folds" if self.has_folds else "splits"
-            return splits if self.several_splits and len(pc.unique(seeds)) == 1 else "seeds"
+            return "splits" if self.several_splits and len(pc.unique(seeds)) == 1 else "seeds"
         return "starts" if len(pc.unique(self.table("trials", columns=["start"])["start"])) > 1 else "seeds"
 
     @cached_property
