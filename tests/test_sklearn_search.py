@@ -145,6 +145,11 @@ def test_folds_of_any_kind(cancer):
         same(*both(model, grid, X, y, cv=ShuffleSplit(2, random_state=0)))
         same(*both(model, grid, X, y, cv=[(train, np.setdiff1d(rows, train)) for train in drawn]))
         same(*both(model, grid, X, y, cv=[(rng.permutation(rows), rows[:50]), (rows[50:], rows[:50])]))
+    from_the_end = [(rows[50:] - len(y), rows[:50]), (rows[50:], rows[:50] - len(y))]
+    same(*both(CLASSIFIER, grid, X, y, cv=from_the_end, scoring="neg_log_loss"))
+    for wrong in (len(y), -len(y) - 1):
+        with pytest.raises(IndexError, match=f"{wrong} is out of bounds"):
+            GDSearchCV(CLASSIFIER, grid, cv=[(rows[50:], np.r_[rows[:50], wrong])] * 2).fit(X, y)
     masks = [(rows % 3 != k, rows % 3 == k) for k in range(3)]
     ours = GDSearchCV(CLASSIFIER, grid, cv=masks).fit(X, y)
     same(ours, GridSearchCV(CLASSIFIER, grid, cv=[tuple(map(np.flatnonzero, pair)) for pair in masks]).fit(X, y))

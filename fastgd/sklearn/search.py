@@ -121,7 +121,8 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         routed = self._get_routed_params_for_fit(params)
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         self.n_splits_ = cv.get_n_splits(X, y, **routed.splitter.split)
-        folds = [Fold.of(number, *pair) for number, pair in enumerate(cv.split(X, y, **routed.splitter.split))]
+        pairs = cv.split(X, y, **routed.splitter.split)
+        folds = [Fold.of(number, train, test, len(y)) for number, (train, test) in enumerate(pairs)]
         candidates = self._candidates()
         evaluation = Evaluation(self, scorers, X, y, folds, routed.estimator.fit, routed.scorer.score)
         entries = evaluation.run(candidates)
