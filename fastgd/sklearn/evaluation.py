@@ -244,6 +244,7 @@ class Evaluation:
             "fit_time": outcome.fit_seconds,
             "score_time": outcome.score_seconds,
             "n_resources": outcome.model.n_iter_ if outcome.model is not None else 0,
+            "retired": outcome.retired,
         }
 
     def _enter_failure(self, number: int, fold: Fold, outcome: Outcome) -> None:
