@@ -14,7 +14,7 @@ from sparse_cohorts import pair, problem
 import fastgd
 from fastgd import InputError
 from fastgd.cli.answers.rankings import ranking_cells, remarks
-from fastgd.datasets import FoldKeys, from_arrays, given_folds, make_folds, prepare, prepare_folds, scaled
+from fastgd.datasets import FoldKeys, Source, from_arrays, given_folds, load, make_folds, prepare, prepare_folds, scaled
 from fastgd.datasets.csr import from_dense
 from fastgd.engine.network.model import Network
 from fastgd.engine.rows.guesses import Guesses
@@ -134,6 +134,15 @@ def test_no_two_folds_share_a_group(tmp_path, kind):
         assert not set(groups[fold.rows]) & set(groups[fold.validation_rows])
         np.testing.assert_array_equal(fold.rows, train)
         np.testing.assert_array_equal(fold.validation_rows, held)
+
+
+def test_groups_of_lists(tmp_path):
+    columns = {"indices": [[0, 1], [1], [0], [1]], "values": [[1.0, 2.0], [1.0], [3.0], [4.0]], "y": [0, 1, 0, 1]}
+    path = tmp_path / "rows.parquet"
+    pd.DataFrame(columns | {"w": [1.0, 2.0, 1.0, 1.0], "who": ["a", "a", "b", "b"]}).to_parquet(path)
+    found = load(Source(path=str(path), target="y", weights="w", group="who"))
+    assert found.groups.tolist() == [0, 0, 1, 1]
+    assert found.weights.tolist() == [1, 2, 1, 1]
 
 
 def test_groups_that_are_not_there_are_refused(tmp_path):

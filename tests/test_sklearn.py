@@ -164,12 +164,28 @@ def test_portions_of_any_size_are_steps(cancer):
 
 def test_portions_have_weights(cancer):
     X, y = cancer
-    weights = np.random.default_rng(0).uniform(0.1, 2, len(y))
-    how = {**SHORT, "shuffle": False, "batch_size": 32}
+    weights = np.where(np.arange(len(y)) < 95, 3.0, 0.5) * np.where(y == 1, 1, 2)
+    weights /= weights.mean()
+    how = {**SHORT, "shuffle": False, "batch_size": 19, "max_iter": 1}
     whole, portions = GDClassifier(**how).fit(X, y, sample_weight=weights), GDClassifier(**how)
-    for _ in range(5):
-        portions.partial_fit(X, y, classes=[0, 1], sample_weight=weights)
+    for first, last in ((0, 19), (19, 95), (95, 569)):  # their weights have other means
+        some = slice(first, last)
+        portions.partial_fit(X[some], y[some], classes=[0, 1], sample_weight=weights[some])
     np.testing.assert_allclose(portions.coef_, whole.coef_, rtol=1e-12)
+
+
+def test_portions_of_one_class_have_its_weight(cancer):
+    X, y = cancer
+    how = {**SHORT, "shuffle": False, "batch_size": 32}
+    by_class, by_row = GDClassifier(**how, class_weight={0: 1, 1: 10}), GDClassifier(**how)
+    plain = GDClassifier(**how)
+    for label, weight in ((0, 1.0), (1, 10.0)):
+        own = y == label
+        by_class.partial_fit(X[own], y[own], classes=[0, 1])
+        by_row.partial_fit(X[own], y[own], classes=[0, 1], sample_weight=np.full(own.sum(), weight))
+        plain.partial_fit(X[own], y[own], classes=[0, 1])
+    assert np.array_equal(by_class.coef_, by_row.coef_)
+    assert not np.allclose(by_class.coef_, plain.coef_)
 
 
 def test_portions_go_on_in_a_pickle(cancer):

@@ -145,6 +145,11 @@ def test_folds_of_any_kind(cancer):
         same(*both(model, grid, X, y, cv=ShuffleSplit(2, random_state=0)))
         same(*both(model, grid, X, y, cv=[(train, np.setdiff1d(rows, train)) for train in drawn]))
         same(*both(model, grid, X, y, cv=[(rng.permutation(rows), rows[:50]), (rows[50:], rows[:50])]))
+    from_the_end = [(rows[50:] - len(y), rows[:50]), (rows[50:], rows[:50] - len(y))]
+    same(*both(CLASSIFIER, grid, X, y, cv=from_the_end, scoring="neg_log_loss"))
+    for wrong in (len(y), -len(y) - 1):
+        with pytest.raises(IndexError, match=f"{wrong} is out of bounds"):
+            GDSearchCV(CLASSIFIER, grid, cv=[(rows[50:], np.r_[rows[:50], wrong])] * 2).fit(X, y)
     masks = [(rows % 3 != k, rows % 3 == k) for k in range(3)]
     ours = GDSearchCV(CLASSIFIER, grid, cv=masks).fit(X, y)
     same(ours, GridSearchCV(CLASSIFIER, grid, cv=[tuple(map(np.flatnonzero, pair)) for pair in masks]).fit(X, y))
@@ -277,6 +282,20 @@ def test_candidates_race(cancer):
         GDSearchCV(model, {"batch_size": [8, 16]}, halving={}).fit(X, y)
     with pytest.raises(InputError, match="have to share rows"):
         GDSearchCV(make_pipeline(StandardScaler(), model), {}, halving={}).fit(X, y)
+
+
+def test_the_best_of_a_race_may_have_stood_still_before_others():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 5))
+    y = (X[:, 0] + rng.normal(size=300) > 0).astype(int)
+    model = GDClassifier(max_iter=27, tol=1e-2, n_iter_no_change=3, random_state=0, batch_size=16)
+    grid = {"eta0": np.geomspace(1e-3, 3e-1, 27).tolist()}
+    halving = {"factor": 3, "start": 3}
+    race = GDSearchCV(model, grid, cv=3, scoring="neg_log_loss", refit=False, halving=halving).fit(X, y)
+    scores, epochs = race.cv_results_["mean_test_score"], race.cv_results_["n_resources"]
+    lost = race.results_.trials.groupby("lr")["status"].agg(lambda own: (own == "retired").any()).to_numpy()
+    assert race.best_index_ == np.where(lost, -np.inf, scores).argmax()
+    assert epochs[race.best_index_] < epochs.max()
 
 
 def test_rows_are_not_copied_for_folds(cancer, monkeypatch):

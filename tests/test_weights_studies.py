@@ -373,6 +373,9 @@ def test_class_weights_that_are_none(class_weight, y, message):
 def test_class_weights_of_numbers_are_refused():
     with pytest.raises(InputError, match=r"class_weight is for classes, and row 1 has the target 0\.3; weights are"):
         prepare(from_arrays(X, np.full(N, 0.3)), targets="unit", class_weight="balanced")
+    classes, numbers = from_arrays(X, np.arange(N) % 2), from_arrays(X, np.full(N, 0.7))
+    with pytest.raises(InputError, match=r"class_weight is for classes, and row 1 has the target 0\.7; weights are"):
+        prepare(classes, targets="unit", class_weight="balanced", validation=numbers)
 
 
 def test_a_class_without_training_rows_has_no_balanced_weight():

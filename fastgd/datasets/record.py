@@ -181,7 +181,6 @@ class Data:
     scaling: Scaling | None = None
     targets: tuple[str, ...] = ()
     weights: Floats | None = None
-    groups: NDArray[Any] | None = None
     weights_validation: Floats | None = None
     rows: NDArray[np.int32] | None = None
     validation_rows: NDArray[np.int32] | None = None

@@ -89,6 +89,7 @@ def weighing(
     def weights_of(of: Dataset, own: Floats, which: Rows | None, what: str) -> Floats:
         weights = np.ones(len(own)) if of.weights is None else of.weights
         if factors is not None:
+            _check_classes(of, own, classes)
             with np.errstate(over="ignore"):
                 weights = weights * factors[own.astype(np.intp)]
         _check(of, weights, which)
@@ -126,16 +127,21 @@ def _factors(
     dataset: Dataset, numbers: Floats, rows: Rows | None, classes: Sequence[Any], class_weight: ClassWeight
 ) -> Floats:
     """Return the weight (k,) of each class that the loss tells apart; NaN: a class has no training row."""
-    other = np.flatnonzero(~np.isin(numbers, (0, 1)))
-    if len(other) and not classes:
-        found = f"{dataset.place(int(other[0]))} has the target {numbers[other[0]]:g}"
-        raise InputError(f"{dataset.name}: class_weight is for classes, and {found}; weights are for any targets")
+    _check_classes(dataset, numbers, classes)
     own, count = numbers.astype(np.intp), len(classes) or 2
     if not isinstance(class_weight, str):
         return _factors_of_labels(class_weight, dataset, own, count)
     counts = np.bincount(own if rows is None else own[rows], minlength=count)
     with np.errstate(divide="ignore"):
         return np.where(counts > 0, counts.sum() / (np.count_nonzero(counts) * counts), np.nan)
+
+
+def _check_classes(dataset: Dataset, numbers: Floats, classes: Sequence[Any]) -> None:
+    """Refuse targets that are no classes: neither the numbers of some, nor 0 and 1."""
+    other = np.flatnonzero(~np.isin(numbers, (0, 1)))
+    if len(other) and not classes:
+        found = f"{dataset.place(int(other[0]))} has the target {numbers[other[0]]:g}"
+        raise InputError(f"{dataset.name}: class_weight is for classes, and {found}; weights are for any targets")
 
 
 def _factors_of_labels(given: Mapping[str, float], dataset: Dataset, numbers: Rows, count: int) -> Floats:

@@ -77,7 +77,7 @@ class GDEstimator(BaseEstimator):
         if not before and hasattr(self, "_parameters"):  # of `fit`, whose optimizer is no more
             before = [Learnt(parameters) for parameters in self._parameters]
         passes = before[0].passes if before else 0
-        data = data_of(Portion(X, tasks, self._weights(X, y, sample_weight)))
+        data = data_of(Portion(X, tasks, self._weights(X, y, sample_weight)), relative=False)
         study = self._study(tasks, len(y), self._seed() + passes)
         if before and [len(learnt.parameters) for learnt in before] != self._sizes(study, data):
             before = []

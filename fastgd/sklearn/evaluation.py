@@ -37,9 +37,15 @@ class Fold(NamedTuple):
     test: Array
 
     @classmethod
-    def of(cls, number: int, train: Any, test: Any) -> "Fold":
-        """Return the fold of what a splitter yields: indices, or masks of the rows that they mark."""
-        pair = (np.flatnonzero(rows) if rows.dtype == bool else rows for rows in map(np.asarray, (train, test)))
+    def of(cls, number: int, train: Any, test: Any, n: int) -> "Fold":
+        """Return the fold of what a splitter yields of n rows: indices, also from the end, or masks of rows.
+
+        Raises
+        ------
+        IndexError
+            There is no such row: kernels would read what stands behind the others.
+        """
+        pair = (np.arange(n)[rows] if rows.size else rows.astype(np.intp) for rows in map(np.asarray, (train, test)))
         return cls(number, *pair)
 
     def is_part_of(self, n: int) -> bool:
@@ -238,6 +244,7 @@ class Evaluation:
             "fit_time": outcome.fit_seconds,
             "score_time": outcome.score_seconds,
             "n_resources": outcome.model.n_iter_ if outcome.model is not None else 0,
+            "retired": outcome.retired,
         }
 
     def _enter_failure(self, number: int, fold: Fold, outcome: Outcome) -> None:

@@ -39,6 +39,8 @@ class Outcome:
         With what it learnt; None: the training failed.
     error : str
         Why.
+    retired : bool
+        Whether it lost a race before it ended.
     values : dict of str to float
         Its metrics at the end.
     counts : dict of str to int
@@ -49,6 +51,7 @@ class Outcome:
 
     model: GDEstimator | None = None
     error: str = ""
+    retired: bool = False
     values: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     fit_seconds: float = 0.0
@@ -210,7 +213,8 @@ class _Reader:
         """Return what became of a candidate on a split, from its trials, one of each task."""
         rows = [self._rows[trial] for trial in trials]
         fit, score = (sum(row[f"{stage}_seconds"] for row in rows) for stage in ("train", "evaluate"))
-        outcome = Outcome(fit_seconds=fit, score_seconds=score)
+        retired = any(row["status"] == "retired" for row in rows)
+        outcome = Outcome(retired=retired, fit_seconds=fit, score_seconds=score)
         if bad := [row["reason"] for row in rows if row["status"] == "diverged"]:
             outcome.error = f"the training diverged: {bad[0]}"
             return outcome

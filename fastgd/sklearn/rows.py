@@ -49,8 +49,8 @@ class Portion(NamedTuple):
         """Return some of the rows (n,), by their places among all."""
         return self._replace(rows=np.ascontiguousarray(rows, np.int32))
 
-    def scaled_weights(self) -> Array | None:
-        """Return weights (N,) with the mean 1 over its rows; None: all rows count alike.
+    def scaled_weights(self, *, relative: bool = True) -> Array | None:
+        """Return weights (N,), with the mean 1 over its rows or as they are; None: all rows count alike.
 
         Raises
         ------
@@ -62,7 +62,7 @@ class Portion(NamedTuple):
         own = self.weights if self.rows is None else self.weights[self.rows]
         if not own.any():
             raise InputError("sample_weight: the weights of all rows that train, or of all held-out rows, are zero")
-        return np.ascontiguousarray(self.weights * (len(own) / own.sum()), self.X.dtype)
+        return np.ascontiguousarray(self.weights * (len(own) / own.sum() if relative else 1.0), self.X.dtype)
 
 
 def readable(X: Any, dtype: str) -> Any:
@@ -79,7 +79,7 @@ def _owned(values: Any, dtype: Any) -> Array:
     return array if array.flags.writeable else array.copy()
 
 
-def data_of(train: Portion, held: Portion | None = None, name: str = "arrays") -> list[Data]:
+def data_of(train: Portion, held: Portion | None = None, name: str = "arrays", *, relative: bool = True) -> list[Data]:
     """Return what the engine sees of each task.
 
     Parameters
@@ -88,6 +88,9 @@ def data_of(train: Portion, held: Portion | None = None, name: str = "arrays") -
         The rows that train, and those by which trials are judged.
     name : str
         Tells these rows from others of the same search.
+    relative : bool
+        Whether weights are scaled to mean 1 over the rows. Those of a portion are not: others follow, with means of
+        their own.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def data_of(train: Portion, held: Portion | None = None, name: str = "arrays") -
         All weights are zero.
     """
     dtype, found = train.X.dtype, []
-    weights, held_weights = train.scaled_weights(), None if held is None else held.scaled_weights()
+    weights, held_weights = train.scaled_weights(relative=relative), None if held is None else held.scaled_weights()
     if weights is not None and held is not None and held_weights is None:
         held_weights = np.ones(held.X.shape[0], dtype)  # a loss of weighted rows asks for those of all rows
     for number, task in enumerate(train.tasks):

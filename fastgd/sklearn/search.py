@@ -44,7 +44,7 @@ class GDSearchCV(BaseSearchCV):
     cv : int, splitter, iterable or None
     halving : dict, optional
         `{"factor": 3, "start": 1}`: candidates race on the mean validation loss of their folds. At the epochs 1, 3, 9
-        and so on, one of three goes on, and the others are scored as they are; the best is one that came farthest.
+        and so on, one of three goes on, and the others are scored as they are; the best is one that was not retired.
         They may differ in what shares a study: see docs/scikit_learn.md.
     n_iter : int
         Candidates that are drawn, where something is a distribution.
@@ -121,7 +121,8 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         routed = self._get_routed_params_for_fit(params)
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         self.n_splits_ = cv.get_n_splits(X, y, **routed.splitter.split)
-        folds = [Fold.of(number, *pair) for number, pair in enumerate(cv.split(X, y, **routed.splitter.split))]
+        pairs = cv.split(X, y, **routed.splitter.split)
+        folds = [Fold.of(number, train, test, len(y)) for number, (train, test) in enumerate(pairs)]
         candidates = self._candidates()
         evaluation = Evaluation(self, scorers, X, y, folds, routed.estimator.fit, routed.scorer.score)
         entries = evaluation.run(candidates)
@@ -171,17 +172,13 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             refit_metric = self.refit
         if self.refit or not self.multimetric_:
             self.best_index_ = self._select_best_index(self.refit, refit_metric, self.cv_results_)
+            if self.halving is not None and not callable(self.refit):
+                lost = np.array([entry["retired"] for entry in entries]).reshape(len(candidates), -1).any(axis=1)
+                ranks = self.cv_results_[f"rank_test_{refit_metric}"]
+                self.best_index_ = np.where(lost, np.iinfo(np.int32).max, ranks).argmin()
             if not callable(self.refit):
                 self.best_score_ = self.cv_results_[f"mean_test_{refit_metric}"][self.best_index_]
             self.best_params_ = self.cv_results_["params"][self.best_index_]
-
-    @staticmethod
-    def _select_best_index(refit: Any, refit_metric: str, results: dict[str, Any]) -> Any:
-        """Return the best candidate; of a race, among those that came farthest."""
-        if callable(refit) or "n_resources" not in results:
-            return BaseSearchCV._select_best_index(refit, refit_metric, results)
-        farthest = results["n_resources"] == results["n_resources"].max()
-        return np.where(farthest, results[f"rank_test_{refit_metric}"], np.iinfo(np.int32).max).argmin()
 
     def _refit(self, X: Any, y: Any, params: Mapping[str, Any]) -> None:
         """Train the best candidate on all rows."""

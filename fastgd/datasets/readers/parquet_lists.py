@@ -34,13 +34,13 @@ def is_of_lists(types: dict[str, Any], file: Path) -> bool:
 
 
 def target(types: dict[str, Any], keys: Reading, file: Path) -> str:
-    """Return the target, the one column beside the two of lists, and that of the weights where there are some."""
+    """Return the target, the one column beside the two of lists, those of the weights and of the groups."""
     asked = keys.target
     if isinstance(asked, tuple):
         raise InputError(f"{file}: sparse rows have one target; found target = {list(asked)}")
     beside = [name for name in types if name not in COLUMNS]
-    if keys.weights is not None:
-        beside.remove(target_column(beside, keys.weights, file))
+    for name in keys.beside_targets:
+        beside.remove(target_column(beside, name, file))
     if not beside:
         raise InputError(f"{file}: lists alone; there is no column for the target")
     found = target_column(beside, asked, file)
