@@ -306,3 +306,21 @@ def test_a_surface_is_over_the_rows_of_its_fold(tmp_path):
     made = fastgd.surface(found, data=rows(), points=5, progress=False)
     trial = found.trials.set_index("trial_id").loc[made.info.trials[0]]
     assert made.loss[2, 2] == pytest.approx(trial["final_loss"], rel=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [32, "full"])
+def test_folds_with_more_and_fewer_rows_are_of_one_configuration(tmp_path, batch_size):
+    """What follows from how many rows train, as the number of steps and a full batch, tells no two apart."""
+    problem = {"loss": "logistic", "dataset": "breast_cancer", "standardize": True}
+    study = fastgd.Study(
+        name="time",
+        epochs=2,
+        batch_size=batch_size,
+        problem=problem | {"validation": {"folds": 3, "kind": "time"}},
+        optimizer={"name": "adam", "lr": [0.01, 0.1]},
+    )
+    results = fastgd.run(study, tmp_path, progress=False)
+    ranking = results.best().set_index("lr")
+    means = results.trials.groupby("lr")["final_validation_loss"].mean()
+    assert ranking["folds"].tolist() == [3, 3]
+    np.testing.assert_allclose(ranking["final_validation_loss"], means[ranking.index])
