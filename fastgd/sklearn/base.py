@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -152,7 +151,7 @@ class GDEstimator(BaseEstimator):
     def _share(self) -> float:
         """Return which share of the rows is held out to stop early."""
         share: Any = self.validation_fraction
-        if not isinstance(share, Real) or not 0 < share < 1:
+        if not isinstance(share, (float, np.floating)) or not 0 < share < 1:
             raise InputError(f"validation_fraction must be above 0 and below 1, found {share!r}")
         return float(share)
 
