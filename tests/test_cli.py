@@ -134,6 +134,7 @@ def test_list_keys():
     records = json.loads(fastgd_cli("list", "keys", "--json")[0])
     assert [record["name"] for record in records] == [key.name for key in keys()]
     assert {"table", "name", "type", "default", "meaning", "goes_with"} == records[0].keys()
+    assert sum(record["table"] == "problem.validation" and record["name"] == "folds" for record in records) == 1
     assert "](" not in json.dumps(records)
 
 

@@ -96,6 +96,12 @@ MISTAKES = [
         "must be two numbers, [lo, hi] with lo < hi",
     ),
     (GRID, "lr = { uniform = [0, 1], num = 0 }", "optimizer.0.lr.num", "must be a whole number from 1 to 100,000"),
+    (
+        GRID,
+        "lr = { log_uniform = [1, 2] }",
+        "optimizer.0.lr.log_uniform",
+        "is not a known key; did you mean 'loguniform'?",
+    ),
     (GRID, "lr = { uniform = [0, 1], nmu = 3 }", "optimizer.0.lr.nmu", "is not a known key; did you mean 'num'?"),
     (GRID, "lr = { uniform = [0, 1], choice = [1] }", "optimizer.0.lr", "must be { loguniform = [lo, hi] }, { uniform"),
     (GRID, "lr = { choice = 0.1, num = 3 }", "optimizer.0.lr.choice", "must be a list of values, found 0.1"),

@@ -230,6 +230,11 @@ def test_configurations_are_ranked_by_the_mean_over_folds_and_seeds(results):
     assert (ranking["seeds"] == 2).all()
 
 
+def test_a_budget_counts_the_means_by_which_configurations_are_ranked(results):
+    least = results.best()["final_validation_loss"].iloc[0]
+    assert results.budget(replacement=False)["expected_final_validation_loss"].iloc[-1] == pytest.approx(least)
+
+
 def test_a_model_predicts_the_rows_that_its_fold_held_out(results):
     A, b = load_breast_cancer(return_X_y=True)
     folds = make_folds(from_arrays(A, b), FoldKeys(**FOLDS))
@@ -270,8 +275,8 @@ def test_a_study_with_folds_is_written_and_read_back():
 
 
 REFUSED = {
-    "group is missing": ({"folds": 3, "kind": "group"}, "group names the column"),
-    "group of another kind": ({"folds": 3, "group": "g"}, "group names the column"),
+    "group is missing": ({"folds": 3, "kind": "group"}, "needs the column of the groups"),
+    "group of another kind": ({"folds": 3, "group": "g"}, 'group goes with kind = "group"; found kind = "kfold"'),
     "shuffled time": ({"folds": 3, "kind": "time", "shuffle": True}, "shuffle goes with the kinds"),
     "seed without a shuffle": ({"folds": 3, "shuffle": False, "seed": 4}, "seed = 4 goes with rows that are shuffled"),
     "repeats without a shuffle": ({"folds": 3, "kind": "time", "repeats": 2}, "repeats = 2 goes with"),
@@ -320,3 +325,21 @@ def test_the_command_line_shows_the_spread_over_folds(results):
         column.replace("_", " ") for column in cells.columns
     }
     assert "ranked by the final validation loss, the mean of 2 seeds x 3 folds" in remarks(results, ranking)
+
+
+@pytest.mark.parametrize("batch_size", [32, "full"])
+def test_folds_with_more_and_fewer_rows_are_of_one_configuration(tmp_path, batch_size):
+    """What follows from how many rows train, as the number of steps and a full batch, tells no two apart."""
+    problem = {"loss": "logistic", "dataset": "breast_cancer", "standardize": True}
+    study = fastgd.Study(
+        name="time",
+        epochs=2,
+        batch_size=batch_size,
+        problem=problem | {"validation": {"folds": 3, "kind": "time"}},
+        optimizer={"name": "adam", "lr": [0.01, 0.1]},
+    )
+    results = fastgd.run(study, tmp_path, progress=False)
+    ranking = results.best().set_index("lr")
+    means = results.trials.groupby("lr")["final_validation_loss"].mean()
+    assert ranking["folds"].tolist() == [3, 3]
+    np.testing.assert_allclose(ranking["final_validation_loss"], means[ranking.index])

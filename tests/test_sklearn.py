@@ -279,6 +279,12 @@ def test_says_that_epochs_were_over(cancer):
         ({"batch_size": 0}, "^batch_size"),
         ({"n_jobs": 0}, "^n_jobs = 0"),
         ({"learning_rate": "plateau"}, "set early_stopping = True"),
+        ({"learning_rate": "adaptive"}, "^learning_rate = 'adaptive' is 'plateau'"),
+        ({"loss": "modified_huber"}, "also 'log_loss', 'squared_error'"),
+        (
+            {"early_stopping": True, "validation_fraction": 2},
+            "^validation_fraction must be above 0 and below 1, found 2",
+        ),
         ({"optimizer": "sgd", "eta0": 1e6, "max_iter": 3, "alpha": 1.0}, "diverged"),
     ],
 )

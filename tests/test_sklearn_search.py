@@ -319,6 +319,7 @@ def test_rows_are_not_copied_for_folds(cancer, monkeypatch):
         (GDSearchCV(CLASSIFIER, {"eta0": []}), ValueError, "eta0|empty"),
         (GDSearchCV(CLASSIFIER, {"rate": [1]}), ValueError, "rate"),
         (GDSearchCV(CLASSIFIER, GRID, scoring=["accuracy"], refit=True), ValueError, "refit"),
+        (GDSearchCV(CLASSIFIER, GRID, halving=True), ValueError, "halving must be a dictionary"),
     ],
 )
 def test_refuses_what_it_cannot_search(cancer, search, error, message):

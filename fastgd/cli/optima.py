@@ -66,7 +66,7 @@ def optimum(folder: Path, *, as_json: bool, plugins: bool) -> None:
     shown = [*(name for name in results.objective if name not in SHOWN), *SHOWN]
     cells = ([_cell(row[name], name) for name in shown] for row in found.to_dict("records"))
     show(table(f"{results.manifest.name}: certified minima", [NAMES.get(name, name) for name in shown], cells, TEXTS))
-    show(*sentences(found))
+    show(*sentences(found, "fold" if results.has_folds else "split_seed"))
 
 
 def _cell(value: Any, name: str) -> str:
@@ -75,11 +75,11 @@ def _cell(value: Any, name: str) -> str:
     return cell(value, 12 if name in ("minimum", "best_seen") else 4)
 
 
-def sentences(found: "pd.DataFrame") -> list[str]:
-    """Return how each minimum was found and certified, and what contradicts it."""
+def sentences(found: "pd.DataFrame", split_name: str = "split_seed") -> list[str]:
+    """Return how each minimum was found and certified, and what contradicts it; `split_name`: the word for splits."""
     lines = []
     for row in found.to_dict("records"):
-        split = f", split_seed {row['split_seed']}" if "split_seed" in row else ""
+        split = f", {split_name} {row['split_seed']}" if "split_seed" in row else ""
         name = f"{row['problem']}, l2 {number(row['l2'])}{split}"
         how = f"{row['method']}, {row['steps']} steps, {row['seconds']:.2g} s"
         bounded = (

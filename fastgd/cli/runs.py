@@ -58,12 +58,15 @@ def run(study: Study, out: Path | None, options: Options) -> Results:
 def _kept(folder: Path, reporter: Reporter) -> str:
     """Return a sentence on what is kept after an interruption."""
     try:
-        kept = len(load(folder).trials)
+        unfinished = load(folder).trials["status"].eq("timeout")
+        kept, waiting = int((~unfinished).sum()), int(unfinished.sum())
     except InputError:
-        kept = 0
+        kept, waiting = 0, 0
     of = f" of {reporter.progress.trials:,}" if reporter.progress else ""
     others = "runs the others" + (", from where they were" if any((folder / SNAPSHOTS).glob("*.npz")) else "")
-    return f"interrupted: {kept:,}{of} trials are kept in {folder}; the same command (without --fresh) {others}"
+    more = f", and {waiting:,} that have not ended" if waiting else ""
+    others = "goes on from there" if waiting else others
+    return f"interrupted: {kept:,}{of} trials are kept in {folder}{more}; the same command (without --fresh) {others}"
 
 
 def dry_run(

@@ -45,8 +45,10 @@ class FoldKeys(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "FoldKeys":
-        if (self.kind == "group") != (self.group is not None):
-            raise ValueError('group names the column of the groups where kind = "group"; it goes with no other kind')
+        if self.kind == "group" and self.group is None:
+            raise ValueError('kind = "group" needs the column of the groups: group = "column"')
+        if self.kind != "group" and self.group is not None:
+            raise ValueError(f'group goes with kind = "group"; found kind = "{self.kind}"')
         if self.kind not in SHUFFLED and self.shuffle:
             raise ValueError(f"shuffle goes with the kinds {' and '.join(SHUFFLED)}; found kind = {self.kind!r}")
         for name in ("seed", "repeats"):

@@ -92,7 +92,7 @@ def _of_table(frame: Any, features: Sequence[str], file: Path, place: Place) -> 
     columns, known = list(map(str, frame.columns)), set(features)
     there = set(columns)
     if missing := [feature for feature in features if feature not in there]:
-        more = f", and {len(missing) - 1:,} more columns of the model" if len(missing) > 1 else ""
+        more = f" ({len(missing):,} columns of the model are missing)" if len(missing) > 1 else ""
         unnamed = "; the model was trained on columns without names, which are called x0, x1, ..."
         hint = f"{nearest(missing[0], columns)}{unnamed if isinstance(features, Numbered) else ''}"
         raise InputError(f"{file}: there is no column {missing[0]!r}{more}; {hint}")

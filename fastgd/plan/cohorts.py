@@ -79,11 +79,10 @@ def cohorts_of(study: Study, data: Sequence[Data], penalties: Penalties | None =
     """
     cohorts: list[CohortUnit] = []
     seen: dict[str, int] = {}
-    first = ""
     for index, ((place, problem), rows, label) in enumerate(zip(study.splits, data, labels(study, data), strict=True)):
         n = rows.n
         if index == 0 or study.splits[index - 1][0] != place:
-            first = rows.fingerprint
+            first = rows
         _check_parameters(study, problem, rows, label)
         scale = loss_scale(rows, loss_of(problem, rows))
         sizes = _batch_sizes(study, label, n)
@@ -235,7 +234,7 @@ def _cohort(
     study: Study,
     index: int,
     data: Data,
-    first: str,
+    first: Data,
     label: str,
     method: Method,
     lanes: _Lanes,
@@ -267,8 +266,9 @@ def _cohort(
         spec = _fitting(spec, problem, data, lanes.schedules)
     checkpoints = checkpoints_of(study, steps, batches)
     schedules = [lanes.schedules[which] for which in lanes.which]
+    of_first = _of_first(study, first, n, batch_size)
     configurations, ids = cohort_ids(
-        study, problem, (data.fingerprint, first), n, spec, schedules, seeds, steps, checkpoints
+        study, problem, data.fingerprint, n, spec, schedules, seeds, steps, checkpoints, of_first
     )
     courses = courses_of(study, problem, data.fingerprint, n, spec, schedules, seeds[0])
     return CohortUnit(
@@ -295,6 +295,21 @@ def _cohort(
         courses=courses,
         saved_after=saved_after(study),
     )
+
+
+def _of_first(study: Study, first: Data, n: int, batch_size: int) -> dict[str, Any]:
+    """Return what names a configuration by the first split of its rows: folds may differ in how many rows train."""
+    size = first.n if batch_size == n and "full" in study.batch_size else batch_size
+    batches, rows = -(-first.n // size), study.record.rows
+    steps = study.steps or (study.epochs or 1) * batches
+    return {
+        "data": first.fingerprint,
+        "batch_size": size,
+        "shuffled": study.order == "shuffle" and size < first.n,
+        "rows": rows if rows is not None and rows < first.n else None,
+        "steps": steps,
+        "checkpoints": checkpoints_of(study, steps, batches),
+    }
 
 
 def _columns(problem: Problem, data: Data) -> dict[str, Any]:

@@ -105,13 +105,14 @@ def names(rows: Sequence[bytes], *shared: Any) -> list[str]:
 def cohort_ids(
     study: Study,
     problem: Problem,
-    fingerprints: tuple[str, str],
+    fingerprint: str,
     n: int,
     spec: CohortSpec,
     schedules: Sequence[Schedule],
     seeds: Sequence[int],
     steps: int,
     checkpoints: Array,
+    of_first: Mapping[str, Any],
 ) -> tuple[list[str], list[list[str]]]:
     """Return the names of each lane's configuration, and of its trials, one for each seed.
 
@@ -122,8 +123,8 @@ def cohort_ids(
     ----------
     study, problem
         What the trials share.
-    fingerprints : (str, str)
-        Of the data, as prepared; and of the first split of the same rows, which names the configurations of all.
+    fingerprint : str
+        Of the data, as prepared.
     n : int
         Their training rows.
     spec : CohortSpec
@@ -134,12 +135,14 @@ def cohort_ids(
     steps : int
         The budget.
     checkpoints : ndarray of int
+    of_first : dict
+        What is otherwise for the first split of the same rows, which names the configurations of all: its data, and
+        what follows from how many rows train.
     """
-    common = _of_data(study, problem, fingerprints[0], n, spec) | {"steps": steps, "checkpoints": checkpoints}
+    common = _of_data(study, problem, fingerprint, n, spec) | {"steps": steps, "checkpoints": checkpoints}
     shared, rows = written(common), _rows_of_lanes(spec, schedules)
     by_seed = [names(rows, shared, bits_of(spec, study.dtype), seed) for seed in seeds]
-    of_first = written(common | {"data": fingerprints[1]})
-    return names(rows, of_first), [list(ids) for ids in zip(*by_seed, strict=True)]
+    return names(rows, written(common | dict(of_first))), [list(ids) for ids in zip(*by_seed, strict=True)]
 
 
 def course_names(

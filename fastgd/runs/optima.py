@@ -69,7 +69,8 @@ def store_optima(folder: Path, study: Study, data: Sequence[Data], emit: OnEvent
     several = len({task.split_seed for task in tasks}) > 1
     for task in tasks:
         if not holds_optimum(folder, task.name, task.specification):
-            emit(Solving(task.label, task.l2, task.split_seed if several else None))
+            split = task.split_seed if several else None
+            emit(Solving(task.label, task.l2, split, task.problem.folds is not None))
             write_optimum(folder, task.name, *_solved(task), task.specification)
 
 

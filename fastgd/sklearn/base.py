@@ -145,14 +145,19 @@ class GDEstimator(BaseEstimator):
         if not self.early_stopping:
             return portion, None
         rows, classes = np.arange(portion.X.shape[0]) if portion.rows is None else portion.rows, self._strata(portion)
-        train, held = train_test_split(
-            rows, test_size=self.validation_fraction, random_state=self._seed(), stratify=classes
-        )
+        train, held = train_test_split(rows, test_size=self._share(), random_state=self._seed(), stratify=classes)
         return portion.only(train), portion.only(held)
+
+    def _share(self) -> float:
+        """Return which share of the rows is held out to stop early."""
+        share: Any = self.validation_fraction
+        if not isinstance(share, (float, np.floating)) or not 0 < share < 1:
+            raise InputError(f"validation_fraction must be above 0 and below 1, found {share!r}")
+        return float(share)
 
     def _study(self, tasks: Sequence[Task], n: int, seed: int, metrics: Sequence[str] = ()) -> Study:
         """Return the study of this estimator alone."""
-        held = {"validation": self.validation_fraction} if self.early_stopping else {}
+        held = {"validation": self._share()} if self.early_stopping else {}
         problems = [{**problem_of(self, task), **held, "l2": strength(self)[0]} for task in tasks]
         return study_of(self, problems, [optimizer_of(self)], n, seed, metrics)
 

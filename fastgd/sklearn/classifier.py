@@ -223,7 +223,8 @@ random_state, average, warm_start, dtype, n_jobs
         check_classification_targets(y)
         self.classes_ = np.unique(y)
         if len(self.classes_) < 2:
-            raise InputError(f"the number of classes has to be greater than one; found 1 class, {self.classes_[0]!r}")
+            (alone,) = self.classes_.tolist()
+            raise InputError(f"the number of classes has to be greater than one; found 1 class, {alone!r}")
 
     def _tasks(self, y: Array) -> list[Task]:
         """Return what is to be learnt: the numbers of the classes, or each class against all others."""

@@ -114,6 +114,8 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             The estimator is none of fastgd's.
         """
         last_step(self.estimator)
+        if not (self.halving is None or isinstance(self.halving, Mapping)):
+            raise InputError(f'halving must be a dictionary, such as {{"factor": 3}}, or None; found {self.halving!r}')
         y = self._targets(y)
         scorers, refit_metric = self._get_scorers()
         X, y = indexable(X, y)

@@ -37,7 +37,11 @@ KEYS = (
 def loss_of(estimator: Any) -> str:
     """Return fastgd's name of an estimator's loss."""
     name: str = LOSSES.get(estimator.loss, estimator.loss)
-    return find_loss(name).name
+    try:
+        return find_loss(name).name
+    except InputError as error:
+        known = "" if ":" in name else "; also 'log_loss', 'squared_error', and your own as \"module:loss\""
+        raise InputError(f"{error}{known}") from None
 
 
 def strength(estimator: Any) -> tuple[float, float]:
@@ -74,6 +78,8 @@ def optimizer_of(estimator: Any) -> dict[str, Any]:
 
 def _schedule_of(estimator: Any) -> dict[str, Any]:
     own = dict(estimator.schedule_params or {})
+    if estimator.learning_rate == "adaptive":
+        raise InputError("learning_rate = 'adaptive' is 'plateau' here, with early_stopping = True")
     if estimator.learning_rate in WITH_ALPHA:
         own.setdefault("alpha", estimator.alpha)
     return {"name": estimator.learning_rate, **own}

@@ -14,10 +14,19 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import PlainSerializer, WrapValidator
 
-from fastgd.study.values import MOST_VALUES, brief, distinct, explicit, failure, is_number, is_whole, known_keys
+from fastgd.study.values import (
+    LAWS,
+    MOST_VALUES,
+    brief,
+    distinct,
+    explicit,
+    failure,
+    is_number,
+    is_whole,
+    known_keys,
+)
 
 T = TypeVar("T")
-LAWS = ("loguniform", "uniform", "choice")
 # Tables each of whose values has trials of its own: their keys are never drawn beside others.
 APART = ("schedule", "then", "also", "line_search")
 FORM = "must be { loguniform = [lo, hi] }, { uniform = [lo, hi] } or { choice = [ ... ] }, with num = k or without"

@@ -84,7 +84,7 @@ def keys_of(path: str, model: type[BaseModel]) -> Iterator[Key]:
         yield _key(title, name, field)
     for name, field in model.model_fields.items():
         # a type that is described in words has no keys of its own, or they are listed elsewhere
-        for inner in [] if _written(field.metadata) else _models(field.rebuild_annotation()):
+        for inner in [] if _written(field.metadata) else dict.fromkeys(_models(field.rebuild_annotation())):
             yield from keys_of(f"{path}.{name}".lstrip("."), inner)
     if model is OptimizerBlock:
         yield from _of_options(path)

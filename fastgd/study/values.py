@@ -18,6 +18,7 @@ MOST_VALUES = 100_000  # of a grid
 MOST_TABLES = 5_000  # with one name, and of alternatives that lists in a table make
 MOST_LEVELS = 40  # of nested tables and lists, since validation is recursive
 SPACING: dict[str, Any] = {"log": np.geomspace, "linear": np.linspace}
+LAWS = ("loguniform", "uniform", "choice")  # of values that are drawn
 
 
 def failure(message: str, *path: str | int, found: Any = None) -> ValidationError:
@@ -159,7 +160,8 @@ def explicit(value: Any) -> Any:
     """Return a value, a list or a grid as a list; both ends of a grid are exact."""
     if not isinstance(value, Mapping):
         return as_list(value)
-    known_keys(value, [*SPACING, "num"])
+    # a law that comes here is of a key that is never drawn; where there is neither kind, either may be meant
+    known_keys(value, [*SPACING, *([] if any(kind in value for kind in (*SPACING, *LAWS)) else LAWS), "num"])
     kinds = [kind for kind in SPACING if kind in value]
     if len(kinds) != 1 or "num" not in value:
         raise failure("must be { log = [lo, hi], num = k } or { linear = [lo, hi], num = k }", found=dict(value))

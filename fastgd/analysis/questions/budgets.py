@@ -27,7 +27,7 @@ def budget(
     _, configuration, identities = study.configurations
     # Whoever tries a configuration that ends above its start, or diverges, still has the start.
     values = np.where(scores.unknown, np.nan, np.fmin(scores.values, np.where(np.isnan(start), np.inf, start)))
-    own = medians(values, configuration, len(identities))[1]
+    own = _own(study, values, configuration, len(identities))
     table = with_methods(identities).reset_index(drop=True)
     if np.isinf(own).any():
         lost = table["method"][int(np.flatnonzero(np.isinf(own))[0])]
@@ -46,6 +46,14 @@ def budget(
         "unknown": int((~known).sum()),
     }
     return result
+
+
+def _own(study: StoredStudy, values: Array, configuration: NDArray[np.int64], count: int) -> Array:
+    """Return what each configuration counts: the median of its trials, or over folds their mean, as it is ranked."""
+    if not study.has_folds:
+        return np.asarray(medians(values, configuration, count)[1], dtype=np.float64)
+    sizes = np.bincount(configuration, minlength=count)
+    return np.asarray(np.bincount(configuration, weights=values, minlength=count) / np.maximum(sizes, 1))
 
 
 def _expected(

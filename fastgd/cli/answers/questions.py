@@ -54,6 +54,11 @@ def sensitivity(folder: Path, hyper: str, within: float, judge: dict[str, Any], 
             if row["end"]
         ),
     ]
+    if alone := [str(row["method"]) for row in table.to_dict("records") if row["values"] == 1]:
+        remarks.append(
+            f"one value: no other {hyper} was tried with all else the same ({', '.join(dict.fromkeys(alone))}), "
+            "as where values are drawn together"
+        )
     show_answer(table, form, Cells.of(title, table), remarks)
 
 
@@ -150,6 +155,11 @@ def budget(folder: Path, interval: float, replacement: bool, judge: dict[str, An
         f"exact, for k draws from the stored configurations, {draws}",
         "--json and --format csv have the intervals",
     ]
+    if unknown := table.attrs["unknown"]:
+        remarks.append(
+            f"left out: {count(unknown, 'configuration')} that lost a race or ran out of time; "
+            "without them the rest is better than random"
+        )
     show_answer(table, form, Cells.of(title, cells, 6), remarks)
 
 

@@ -92,7 +92,10 @@ def _minima(results: Results) -> list[str]:
             known = f"CONTRADICTED by a trial that saw {number(row['best_seen'], 12)}"
         above = row["best_seen"] - row["minimum"]
         nearest = "" if math.isnan(above) else f"; the nearest trial is {number(above, 2)} above"
-        objective = ", ".join([str(row["problem"]), *(f"{name} {number(row[name])}" for name in apart)])
+        names = {"split_seed": "fold"} if results.has_folds else {}
+        objective = ", ".join(
+            [str(row["problem"]), *(f"{names.get(name, name)} {number(row[name])}" for name in apart)]
+        )
         found.append(f"minimum of {objective}: {number(row['minimum'], 12)}, {known}{nearest}")
     if len(stored) > MOST_MINIMA:
         found.append(f"more minima: fastgd optimum {results.path}")

@@ -261,7 +261,12 @@ def mark_lost(strip: Axes, axes: Axes, lost: Mapping[str, tuple[Array, Array]], 
 
 def _handles(ranking: pd.DataFrame, lost: Array, results: Results) -> list[Artist]:
     handles: list[Artist] = []
-    if words := median_of(ranking[results.repeats], results.repeats):
+    words = median_of(ranking[results.repeats], results.repeats)
+    if words and results.has_folds:  # these are compared by their means
+        words = (
+            f"mean of {' x '.join(f'{ranking[name].max():,} {name}' for name in ('seeds', 'folds') if name in ranking)}"
+        )
+    if words:
         handles.append(key_line(marker="o", markersize=4, label=words))
         handles.append(key_band(f"range of the {results.repeats}"))
     best: dict[str, Any] = {"marker": "o", "markersize": 8, "markeredgecolor": "black"}

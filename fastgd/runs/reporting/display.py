@@ -124,8 +124,9 @@ class Reporter:
                 self._show_part(f"error surface of {problem}", f"{done:,} of {points:,} points", done / points)
             case Retracing(trial, step, steps):
                 self._show_part(f"running trial {trial} again", f"{step:,} of {steps:,} steps", step / steps)
-            case Solving(problem, l2, split):
-                about = [f"l2 {number(l2)}" if l2 else "", "" if split is None else f"split_seed {split}"]
+            case Solving(problem, l2, split, of_folds):
+                kind = "fold" if of_folds else "split_seed"
+                about = [f"l2 {number(l2)}" if l2 else "", "" if split is None else f"{kind} {split}"]
                 self._say(", ".join(filter(None, [f"solving {problem}", *about])))
             case Warning_(message):
                 self._console.print(f"note: {message}", soft_wrap=True)

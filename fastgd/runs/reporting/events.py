@@ -106,11 +106,12 @@ class Retracing:
 
 @dataclass(frozen=True)
 class Solving:
-    """The minimum of a convex objective is being found: of a problem, a penalty and, if there are several, a split."""
+    """The minimum of a convex objective is being found: of a problem, a penalty and, of several, a split or fold."""
 
     problem: str
     l2: float
     split_seed: int | None = None
+    of_folds: bool = False
 
 
 @dataclass(frozen=True)
