@@ -298,6 +298,7 @@ def test_folds_that_cannot_be_made_are_refused(tmp_path):
     given = study_of(problem={"loss": "logistic", "validation": {"folds": 2, "kind": "given"}})
     for folds, message in [
         (None, "give them, as folds="),
+        (model_selection.KFold(2), "as splitter.split"),
         ([(SOME, REST)], "2 pairs"),
         ([(SOME, SOME), (REST, SOME)], "on both sides"),
         ([(SOME, REST), (SOME, [N])], "has the row 150"),

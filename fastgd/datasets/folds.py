@@ -1,6 +1,6 @@
 """Folds: which rows train and which are held out, as scikit-learn's splitters choose them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -137,6 +137,8 @@ def given_folds(pairs: Sequence[Any], n: int, count: int) -> list[Fold]:
     InputError
         They are not so many pairs of indices of rows from 0 to n - 1, or a row is on both sides.
     """
+    if not isinstance(pairs, Iterable):
+        raise InputError(f"folds must be pairs (train, test), as splitter.split(X, y) yields them; found {pairs!r:.60}")
     pairs = list(pairs)
     if len(pairs) != count:
         raise InputError(f"folds: {count} pairs (train, test) are wanted, as validation says; found {len(pairs)}")
