@@ -144,7 +144,8 @@ def test_a_new_loss_or_rule_compiles_its_own_functions_alone(cold, tmp_path):
     loss = {**SGD, "problem": {"loss": "hinge"}, "record": {"metrics": ["accuracy"]}}
     rule = {"optimizer": {"name": "adam", "lr": 0.5}}
     found = [Worker(tmp_path / name, study, cache=cache).result for name, study in (("loss", loss), ("rule", rule))]
-    assert set(found[0]["compiled"]) == {"residuals_of_rows", "add_losses_of_rows"}
+    of_weights = {"weighed", "weighed_rows", "targets_of"}  # what the two take along, where rows may have weights
+    assert set(found[0]["compiled"]) == {"residuals_of_rows", "add_losses_of_rows"} | of_weights
     assert set(found[1]["compiled"]) == {"begin_step", "apply_rule"}
     assert all("advance" in result["loaded"] for result in found)
 
